@@ -1,0 +1,97 @@
+"""macrograd: write the scalar, get the matrix.
+
+A scalar autograd engine and a small neural-network library with no machine-learning library underneath, and a compiler
+that finds the matrices in the scalars.
+
+The engine itself is loaded at once; everything that needs NumPy or more is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from macrograd.functions import (
+    cos,
+    detach,
+    dot,
+    exp,
+    leaky_relu,
+    log,
+    log1p,
+    logsumexp,
+    maximum,
+    mean,
+    minimum,
+    relu,
+    sigmoid,
+    sign,
+    sin,
+    softmax,
+    softplus,
+    sqrt,
+    sum,
+    take,
+    tanh,
+    where,
+)
+from macrograd.value import Value
+
+__version__ = "0.1.0"
+
+# Public name → the module that has it; a module's own name stands for the module.
+_LAZY = {
+    "datasets": "macrograd.datasets",
+    "draw": "macrograd.show",
+    "losses": "macrograd.nn.losses",
+    "nn": "macrograd.nn",
+    "optim": "macrograd.optim",
+    "show": "macrograd.show",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'macrograd' has no attribute {name!r}")
+    module = importlib.import_module(_LAZY[name])
+    is_module = _LAZY[name].rpartition(".")[2] == name
+    found = module if is_module else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+__all__ = [
+    "Value",
+    "cos",
+    "datasets",
+    "detach",
+    "dot",
+    "draw",
+    "exp",
+    "leaky_relu",
+    "log",
+    "log1p",
+    "logsumexp",
+    "losses",
+    "maximum",
+    "mean",
+    "minimum",
+    "nn",
+    "optim",
+    "relu",
+    "show",
+    "sigmoid",
+    "sign",
+    "sin",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "sum",
+    "take",
+    "tanh",
+    "where",
+]

@@ -1,0 +1,525 @@
+"""The table of operations: one row per operation, and nothing about it anywhere else.
+
+A row says how to compute the operation on Python floats, what its derivative is, and how each back end spells it.
+The derivative is written **in the operations themselves**: the same line runs on floats (the eager engine), on
+`Value`s (derivatives of derivatives) and on traced values (the compiler). An `Op` is therefore a function:
+`exp(0.5)` is a float, `exp(Value(0.5))` is a Value that remembers where it came from.
+
+Numbers follow IEEE 754 where Python would raise: 1/0 is an infinity, log(-1) is a NaN, exp(1000) overflows to an
+infinity. At kinks the derivatives are PyTorch's: relu'(0) = 0, abs'(0) = 0, and a tie in maximum or minimum gives each
+side half.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+INF = math.inf
+NAN = math.nan
+
+
+class Op:
+    """One operation; calling it applies it to numbers, Values or traced values alike.
+
+    name        what it is called everywhere: in prints, in errors, in `macrograd.<name>`
+    symbol      what a drawing shows in the circle
+    arity       number of operands; None for any number
+    forward     floats → float
+    derivative  one function (g, out, *operands) → contribution per operand, where g is the derivative of the result
+                and out the operation's own result; None for an operand that gets no gradient. A variadic operation
+                has one function that returns all contributions
+    array       (numpy, *arrays) → array, for the NumPy back end
+    llvm        the name of the instruction, intrinsic or routine in the LLVM back end
+    c           the expression in C
+    """
+
+    __slots__ = ("arity", "array", "c", "code", "derivative", "forward", "llvm", "name", "symbol")
+
+    def __init__(
+        self,
+        name: str,
+        symbol: str,
+        arity: int | None,
+        forward: Callable[..., float],
+        derivative: Any,
+        *,
+        array: Callable[..., Any],
+        llvm: str,
+        c: str,
+    ) -> None:
+        self.name = name
+        self.symbol = symbol
+        self.arity = arity
+        self.forward = forward
+        self.derivative = derivative
+        self.array = array
+        self.llvm = llvm
+        self.c = c
+        self.code = len(TABLE)
+        if name in BY_NAME:
+            raise ValueError(f"operation {name!r} has two rows in the table")
+        TABLE.append(self)
+        BY_NAME[name] = self
+
+    def __call__(self, *operands: Any) -> Any:
+        kind: Any = None
+        for operand in operands:
+            build = getattr(operand.__class__, "_apply", None)
+            if build is not None and (kind is None or issubclass(operand.__class__, kind)):
+                kind = operand.__class__
+        if kind is not None:
+            return kind._apply(self, operands)
+        return self.forward(*[as_float(self, operand) for operand in operands])
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (BY_NAME.__getitem__, (self.name,))
+
+
+TABLE: list[Op] = []
+BY_NAME: dict[str, Op] = {}
+
+
+def as_float(op: Op, operand: Any) -> float:
+    """The operand as a float, or a TypeError that names the operation and what it was given."""
+    if operand.__class__ is float:
+        return operand  # type: ignore[no-any-return]  # the line above is the check
+    if not isinstance(operand, (str, bytes)):
+        try:
+            return float(operand)
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(f"{op.name}() takes numbers and Values, got {operand!r} of type {type(operand).__name__}")
+
+
+# --- forward computations that Python's math module would refuse --------------------------------------------------
+
+
+def _divide(a: float, b: float) -> float:
+    try:
+        return a / b
+    except ZeroDivisionError:
+        if a == 0.0 or a != a:
+            return NAN
+        return math.copysign(INF, a) * math.copysign(1.0, b)
+
+
+def _power(a: float, b: float) -> float:
+    try:
+        return math.pow(a, b)
+    except OverflowError:
+        return -INF if a < 0 and b % 2 == 1 else INF
+    except ValueError:  # 0 to a negative power, or a negative base with a fractional exponent
+        if a != 0.0:
+            return NAN
+        return math.copysign(INF, a) if b % 2 == 1 else INF
+
+
+def _exp(a: float) -> float:
+    try:
+        return math.exp(a)
+    except OverflowError:
+        return INF
+
+
+def _log(a: float) -> float:
+    if a > 0.0:
+        return math.log(a)
+    return -INF if a == 0.0 else NAN
+
+
+def _log1p(a: float) -> float:
+    if a > -1.0:
+        return math.log1p(a)
+    return -INF if a == -1.0 else NAN
+
+
+def _sqrt(a: float) -> float:
+    return math.sqrt(a) if a >= 0.0 else NAN
+
+
+def _sigmoid(a: float) -> float:
+    if a >= 0.0:
+        return 1.0 / (1.0 + math.exp(-a))
+    e = math.exp(a) if a == a else a
+    return e / (1.0 + e)
+
+
+def _softplus(a: float) -> float:
+    return max(a, 0.0) + math.log1p(math.exp(-abs(a))) if a == a else a
+
+
+def _sin(a: float) -> float:
+    return math.sin(a) if abs(a) != INF else NAN
+
+
+def _cos(a: float) -> float:
+    return math.cos(a) if abs(a) != INF else NAN
+
+
+def _sign(a: float) -> float:
+    return 1.0 if a > 0.0 else -1.0 if a < 0.0 else a
+
+
+def _maximum(a: float, b: float) -> float:
+    if a > b or a != a:
+        return a
+    return a + b if a == 0.0 == b else b  # +0.0 is larger than -0.0; the sum keeps -0.0 for two of them
+
+
+def _minimum(a: float, b: float) -> float:
+    return -_maximum(-a, -b)
+
+
+def _sum(*terms: float) -> float:
+    total = terms[0] if terms else 0.0
+    for term in terms[1:]:
+        total += term
+    return total
+
+
+def _dot(*pairs: float) -> float:
+    if not pairs:
+        return 0.0
+    total = pairs[0] * pairs[1]
+    for i in range(2, len(pairs), 2):
+        total += pairs[i] * pairs[i + 1]
+    return total
+
+
+def _take(index: float, *values: float) -> float:
+    return values[int(index)]
+
+
+def _array_dot(np: Any, *pairs: Any) -> Any:
+    total = pairs[0] * pairs[1]
+    for i in range(2, len(pairs), 2):
+        total = total + pairs[i] * pairs[i + 1]
+    return total
+
+
+def _array_sum(np: Any, *terms: Any) -> Any:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def _array_take(np: Any, index: Any, *values: Any) -> Any:
+    return np.choose(index.astype(int), values)
+
+
+def _array_sigmoid(np: Any, a: Any) -> Any:
+    e = np.exp(-np.abs(a))
+    return np.where(a < 0, e, 1.0) / (1.0 + e)
+
+
+def _array_softplus(np: Any, a: Any) -> Any:
+    return np.maximum(a, 0.0) + np.log1p(np.exp(-np.abs(a)))
+
+
+# --- derivatives that need more than one line ----------------------------------------------------------------------
+
+
+def _d_maximum_left(g: Any, out: Any, a: Any, b: Any) -> Any:
+    return where(less(b, a), g, where(less(a, b), 0.0, g * 0.5))
+
+
+def _d_maximum_right(g: Any, out: Any, a: Any, b: Any) -> Any:
+    return _d_maximum_left(g, out, b, a)
+
+
+def _d_minimum_left(g: Any, out: Any, a: Any, b: Any) -> Any:
+    return where(less(a, b), g, where(less(b, a), 0.0, g * 0.5))
+
+
+def _d_minimum_right(g: Any, out: Any, a: Any, b: Any) -> Any:
+    return _d_minimum_left(g, out, b, a)
+
+
+def _d_power_base(g: Any, out: Any, a: Any, b: Any) -> Any:
+    # b = 0 gives 0 at every a, also at a = 0 where a**(b - 1) is infinite.
+    return where(b, g * (b * power(a, b - 1.0)), 0.0)
+
+
+def _d_power_exponent(g: Any, out: Any, a: Any, b: Any) -> Any:
+    # The limit of a**b·log(a) for a → 0 is 0 for b ≥ 0 (PyTorch's convention includes b = 0).
+    at_zero = where(less(b, 0.0), out * log(a), 0.0)
+    return g * where(a, out * log(where(a, a, 1.0)), at_zero)
+
+
+def _d_sum(g: Any, out: Any, *terms: Any) -> Sequence[Any]:
+    return [g] * len(terms)
+
+
+def _d_dot(g: Any, out: Any, *pairs: Any) -> Sequence[Any]:
+    contributions: list[Any] = []
+    for i in range(0, len(pairs), 2):
+        contributions.append(g * pairs[i + 1])
+        contributions.append(g * pairs[i])
+    return contributions
+
+
+def _d_take(g: Any, out: Any, index: Any, *values: Any) -> Sequence[Any]:
+    return [None, *(onehot(index, float(k), g) for k in range(len(values)))]
+
+
+# --- the rows --------------------------------------------------------------------------------------------------------
+
+add = Op(
+    "add",
+    "+",
+    2,
+    lambda a, b: a + b,
+    (lambda g, out, a, b: g, lambda g, out, a, b: g),
+    array=lambda np, a, b: a + b,
+    llvm="fadd",
+    c="({0} + {1})",
+)
+sub = Op(
+    "sub",
+    "−",
+    2,
+    lambda a, b: a - b,
+    (lambda g, out, a, b: g, lambda g, out, a, b: -g),
+    array=lambda np, a, b: a - b,
+    llvm="fsub",
+    c="({0} - {1})",
+)
+mul = Op(
+    "mul",
+    "×",
+    2,
+    lambda a, b: a * b,
+    (lambda g, out, a, b: g * b, lambda g, out, a, b: g * a),
+    array=lambda np, a, b: a * b,
+    llvm="fmul",
+    c="({0} * {1})",
+)
+div = Op(
+    "div",
+    "÷",
+    2,
+    _divide,
+    (lambda g, out, a, b: div(g, b), lambda g, out, a, b: -div(g * out, b)),
+    array=lambda np, a, b: a / b,
+    llvm="fdiv",
+    c="({0} / {1})",
+)
+neg = Op(
+    "neg",
+    "−",
+    1,
+    lambda a: -a,
+    (lambda g, out, a: -g,),
+    array=lambda np, a: -a,
+    llvm="fneg",
+    c="(-{0})",
+)
+absolute = Op(
+    "abs",
+    "|x|",
+    1,
+    abs,
+    (lambda g, out, a: g * sign(a),),
+    array=lambda np, a: np.abs(a),
+    llvm="fabs",
+    c="fabs({0})",
+)
+sign = Op(
+    "sign",
+    "sign",
+    1,
+    _sign,
+    (None,),
+    array=lambda np, a: np.sign(a),
+    llvm="sign",
+    c="(({0} > 0) - ({0} < 0))",
+)
+power = Op(
+    "pow",
+    "xⁿ",
+    2,
+    _power,
+    (_d_power_base, _d_power_exponent),
+    array=lambda np, a, b: np.power(a, b),
+    llvm="pow",
+    c="pow({0}, {1})",
+)
+exp = Op(
+    "exp",
+    "exp",
+    1,
+    _exp,
+    (lambda g, out, a: g * out,),
+    array=lambda np, a: np.exp(a),
+    llvm="exp",
+    c="exp({0})",
+)
+log = Op(
+    "log",
+    "log",
+    1,
+    _log,
+    (lambda g, out, a: div(g, a),),
+    array=lambda np, a: np.log(a),
+    llvm="log",
+    c="log({0})",
+)
+log1p = Op(
+    "log1p",
+    "log1p",
+    1,
+    _log1p,
+    (lambda g, out, a: div(g, 1.0 + a),),
+    array=lambda np, a: np.log1p(a),
+    llvm="log1p",
+    c="log1p({0})",
+)
+sqrt = Op(
+    "sqrt",
+    "√",
+    1,
+    _sqrt,
+    (lambda g, out, a: div(g * 0.5, out),),
+    array=lambda np, a: np.sqrt(a),
+    llvm="sqrt",
+    c="sqrt({0})",
+)
+tanh = Op(
+    "tanh",
+    "tanh",
+    1,
+    math.tanh,
+    (lambda g, out, a: g * (1.0 - out * out),),
+    array=lambda np, a: np.tanh(a),
+    llvm="tanh",
+    c="tanh({0})",
+)
+sigmoid = Op(
+    "sigmoid",
+    "σ",
+    1,
+    _sigmoid,
+    (lambda g, out, a: g * (out * (1.0 - out)),),
+    array=_array_sigmoid,
+    llvm="sigmoid",
+    c="(1 / (1 + exp(-{0})))",
+)
+softplus = Op(
+    "softplus",
+    "softplus",
+    1,
+    _softplus,
+    (lambda g, out, a: g * sigmoid(a),),
+    array=_array_softplus,
+    llvm="softplus",
+    c="(fmax({0}, 0) + log1p(exp(-fabs({0}))))",
+)
+relu = Op(
+    "relu",
+    "relu",
+    1,
+    lambda a: 0.0 if a <= 0.0 else a,
+    (lambda g, out, a: where(out, g, 0.0),),  # out is 0 exactly where the gradient stops
+    array=lambda np, a: np.where(a <= 0.0, 0.0, a),
+    llvm="relu",
+    c="({0} <= 0 ? 0 : {0})",
+)
+sin = Op(
+    "sin",
+    "sin",
+    1,
+    _sin,
+    (lambda g, out, a: g * cos(a),),
+    array=lambda np, a: np.sin(a),
+    llvm="sin",
+    c="sin({0})",
+)
+cos = Op(
+    "cos",
+    "cos",
+    1,
+    _cos,
+    (lambda g, out, a: -(g * sin(a)),),
+    array=lambda np, a: np.cos(a),
+    llvm="cos",
+    c="cos({0})",
+)
+maximum = Op(
+    "maximum",
+    "max",
+    2,
+    _maximum,
+    (_d_maximum_left, _d_maximum_right),
+    array=lambda np, a, b: np.maximum(a, b),
+    llvm="maximum",
+    c="fmax({0}, {1})",
+)
+minimum = Op(
+    "minimum",
+    "min",
+    2,
+    _minimum,
+    (_d_minimum_left, _d_minimum_right),
+    array=lambda np, a, b: np.minimum(a, b),
+    llvm="minimum",
+    c="fmin({0}, {1})",
+)
+less = Op(
+    "less",
+    "<",
+    2,
+    lambda a, b: 1.0 if a < b else 0.0,
+    (None, None),
+    array=lambda np, a, b: np.where(np.less(a, b), 1.0, 0.0),
+    llvm="less",
+    c="({0} < {1} ? 1.0 : 0.0)",
+)
+less_equal = Op(
+    "less_equal",
+    "≤",
+    2,
+    lambda a, b: 1.0 if a <= b else 0.0,
+    (None, None),
+    array=lambda np, a, b: np.where(np.less_equal(a, b), 1.0, 0.0),
+    llvm="less_equal",
+    c="({0} <= {1} ? 1.0 : 0.0)",
+)
+where = Op(
+    "where",
+    "where",
+    3,
+    lambda c, a, b: a if c else b,
+    (None, lambda g, out, c, a, b: where(c, g, 0.0), lambda g, out, c, a, b: where(c, 0.0, g)),
+    array=lambda np, c, a, b: np.where(np.not_equal(c, 0.0), a, b),
+    llvm="where",
+    c="({0} != 0 ? {1} : {2})",
+)
+detach = Op(
+    "detach",
+    "detach",
+    1,
+    lambda a: a,
+    (None,),
+    array=lambda np, a: a,
+    llvm="copy",
+    c="({0})",
+)
+onehot = Op(
+    "onehot",
+    "onehot",
+    3,
+    lambda index, k, a: a if index == k else 0.0,
+    (None, None, lambda g, out, index, k, a: onehot(index, k, g)),
+    array=lambda np, index, k, a: np.where(np.equal(index, k), a, 0.0),
+    llvm="onehot",
+    c="({0} == {1} ? {2} : 0.0)",
+)
+sum_ = Op("sum", "Σ", None, _sum, _d_sum, array=_array_sum, llvm="sum", c="sum")
+dot = Op("dot", "Σ×", None, _dot, _d_dot, array=_array_dot, llvm="dot", c="dot")
+take = Op("take", "take", None, _take, _d_take, array=_array_take, llvm="take", c="take")
