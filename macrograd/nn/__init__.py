@@ -1,0 +1,7 @@
+"""Neural networks from single scalars: modules, activations, initialisers and losses."""
+
+from macrograd.nn import activations, init, losses
+from macrograd.nn.layers import MLP, Layer, Neuron
+from macrograd.nn.module import Module
+
+__all__ = ["MLP", "Layer", "Module", "Neuron", "activations", "init", "losses"]

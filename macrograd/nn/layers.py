@@ -1,0 +1,169 @@
+"""`Neuron`, `Layer` and `MLP`: a neuron as one would explain it at a whiteboard, and rows of them.
+
+Everything here is arithmetic on scalars, so it runs on Values and on traced values alike.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from macrograd import functions
+from macrograd.nn import activations
+from macrograd.nn._scalars import as_list
+from macrograd.nn.activations import Activation
+from macrograd.nn.init import Initialiser
+from macrograd.nn.init import get as _initialiser  # `init` is the keyword that users write
+from macrograd.nn.module import Module
+from macrograd.value import Value, constant
+
+Seed = int | random.Random | None
+
+# The bias takes part in a neuron's dot product as b·1; the 1 is the same node for all of them.
+_ONE = constant(1.0)
+
+
+class Neuron(Module):
+    """activation(b + w₀·x₀ + w₁·x₁ + …), added from left to right.
+
+    nin         number of inputs
+    nonlin      False for a linear neuron, whatever `activation` says (micrograd's switch)
+    activation  a name from `nn.activations` or a function of one scalar
+    init        a name from `nn.init` or a function (rng, fan_in, fan_out) → float
+    seed        an integer for weights that can be had again, None for fresh ones, or a `random.Random` to draw from
+    fan_out     how many neurons its layer has; only Glorot's initialisers look at it
+
+    Called with `nin` numbers or Values (a list, a tuple, a NumPy row; one scalar will do where nin is 1) it gives one
+    Value. Raises ValueError for another number of inputs.
+    """
+
+    w: list[Value]
+    b: Value
+
+    def __init__(
+        self,
+        nin: int,
+        nonlin: bool = True,
+        *,
+        activation: str | Activation = "relu",
+        init: str | Initialiser = "uniform",
+        seed: Seed = None,
+        fan_out: int = 1,
+    ) -> None:
+        _check_size("Neuron", "inputs", nin)
+        draw, rng = _initialiser(init), _generator(seed)
+        self.activation = activation if nonlin else "linear"
+        self._activate = activations.get(self.activation)
+        self.w = [Value(draw(rng, nin, fan_out)) for _ in range(nin)]
+        self.b = Value(0.0)
+
+    def __call__(self, x: Any) -> Any:
+        inputs = _inputs(self, x, len(self.w))
+        return self._activate(functions.dot([self.b, *self.w], [_ONE, *inputs]))
+
+    def __repr__(self) -> str:
+        return f"Neuron({len(self.w)}, {activations.name_of(self.activation)})"
+
+
+class Layer(Module):
+    """`nout` neurons that see the same `nin` inputs; the other arguments are the neurons' (see `Neuron`).
+
+    Called with `nin` numbers or Values it gives a list of `nout` Values, or the Value itself where nout is 1. Raises
+    ValueError for another number of inputs.
+    """
+
+    neurons: list[Neuron]
+
+    def __init__(
+        self,
+        nin: int,
+        nout: int,
+        nonlin: bool = True,
+        *,
+        activation: str | Activation = "relu",
+        init: str | Initialiser = "uniform",
+        seed: Seed = None,
+    ) -> None:
+        _check_size("Layer", "inputs", nin)
+        _check_size("Layer", "neurons", nout)
+        rng = _generator(seed)
+        self.neurons = [
+            Neuron(nin, nonlin, activation=activation, init=init, seed=rng, fan_out=nout) for _ in range(nout)
+        ]
+
+    def __call__(self, x: Any) -> Any:
+        inputs = _inputs(self, x, len(self.neurons[0].w))
+        # A number becomes a node here and not in every neuron.
+        nodes = [value if (node := constant(value)) is None else node for value in inputs]
+        out = [neuron(nodes) for neuron in self.neurons]
+        return out[0] if len(out) == 1 else out
+
+    def __repr__(self) -> str:
+        return f"Layer of {len(self.neurons)} × {self.neurons[0]!r}"
+
+
+class MLP(Module):
+    """A multi-layer perceptron: layers in a row, each feeding the next.
+
+    nin                number of inputs
+    nouts              number of neurons of each layer; the last is the output layer
+    activation         of the hidden layers: a name or a function for all, or a list with one for each
+    output_activation  of the output layer
+    init, seed         as for `Neuron`; the weights are drawn layer by layer and neuron by neuron, in micrograd's order
+
+    Called with `nin` numbers or Values it gives a list of outputs, or the Value itself where there is one output.
+    Raises ValueError for another number of inputs, and for sizes or names that make no net.
+    """
+
+    layers: list[Layer]
+
+    def __init__(
+        self,
+        nin: int,
+        nouts: Sequence[int],
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        output_activation: str | Activation = "linear",
+        init: str | Initialiser = "uniform",
+        seed: Seed = None,
+    ) -> None:
+        if isinstance(nouts, (str, int)) or not len(nouts):
+            raise ValueError(f"MLP takes a list with the size of each layer, as in MLP(2, [16, 16, 1]), got {nouts!r}")
+        sizes = [nin, *nouts]
+        hidden = len(nouts) - 1
+        per_layer = [activation] * hidden if isinstance(activation, str) or callable(activation) else list(activation)
+        if len(per_layer) != hidden:
+            raise ValueError(
+                f"MLP has {hidden} hidden layers, got {len(per_layer)} activations: give one for each, or one for all"
+            )
+        rng = _generator(seed)
+        self.layers = [
+            Layer(fan_in, fan_out, activation=chosen, init=init, seed=rng)
+            for fan_in, fan_out, chosen in zip(sizes, nouts, [*per_layer, output_activation], strict=False)
+        ]
+
+    def __call__(self, x: Any) -> Any:
+        x = _inputs(self, x, len(self.layers[0].neurons[0].w))
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __repr__(self) -> str:
+        layers = ", ".join(map(repr, self.layers))
+        return f"MLP of [{layers}]: {len(self.parameters())} parameters"
+
+
+def _inputs(module: Module, x: Any, nin: int) -> list[Any]:
+    inputs = as_list(x)
+    if len(inputs) != nin:
+        raise ValueError(f"this {type(module).__name__} takes {nin} inputs, got {len(inputs)}")
+    return inputs
+
+
+def _check_size(kind: str, what: str, size: Any) -> None:
+    if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+        raise ValueError(f"{kind} needs a whole number of {what}, 1 or more, got {size!r}")
+
+
+def _generator(seed: Seed) -> random.Random:
+    return seed if isinstance(seed, random.Random) else random.Random(seed)

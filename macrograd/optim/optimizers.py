@@ -1,0 +1,327 @@
+"""Optimisers: an update rule each, and the state of the parameters that it moves.
+
+The **update rule** is a scalar function of one parameter:
+
+    rule(parameter, gradient, state, learning_rate, step) → (new parameter, new state)
+
+`state` is a tuple of scalars, `step` counts from 1. A rule is written with arithmetic and `macrograd.functions` alone
+and never branches on a value (on hyper-parameters it may), so the same rule runs on floats here and can be traced and
+compiled for all parameters at once. Defaults and formulas are PyTorch's; a test holds them against it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from macrograd import functions
+from macrograd.optim.schedules import as_schedule
+from macrograd.value import Value
+
+State = tuple[Any, ...]
+UpdateRule = Callable[[Any, Any, State, Any, Any], tuple[Any, State]]
+
+
+class Optimizer:
+    """What all optimisers share: a learning rate, the state of each parameter, and the step that applies the rule.
+
+    lr             the learning rate: a number, or a schedule from the step (from 0) to a number
+    steps          how many steps have been made
+    initial_state  the state of a parameter before its first step, a tuple of floats
+    state          the state of every parameter, in the order in which `step` is given them
+    """
+
+    initial_state: tuple[float, ...] = ()
+
+    def __init__(self, lr: float | Callable[[int], float]) -> None:
+        self.schedule = as_schedule(lr)
+        self.steps = 0
+        self.state: list[tuple[float, ...]] = []
+        self._parameters: list[Value] = []
+
+    def rule(self, parameter: Any, gradient: Any, state: State, learning_rate: Any, step: Any) -> tuple[Any, State]:
+        """One parameter's update; see this module's beginning."""
+        raise NotImplementedError(f"{type(self).__name__} has no update rule: define rule()")
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the step that comes next."""
+        return self.schedule(self.steps)
+
+    def step(self, parameters: Iterable[Value]) -> None:
+        """Move every parameter by its `.grad`: all of them, or none if anything fails.
+
+        Raises TypeError for what is no Value, and ValueError when the parameters are not those of the steps before,
+        since their state would then belong to others.
+        """
+        chosen = self._checked(parameters)
+        before = self.state or [self.initial_state] * len(chosen)
+        rate, count = self.learning_rate, self.steps + 1
+        data, after = [], []
+        for parameter, state in zip(chosen, before, strict=True):
+            new, new_state = self.rule(parameter.data, float(parameter.grad), state, rate, count)
+            data.append(float(new))
+            after.append(tuple(map(float, new_state)))
+        for parameter, number in zip(chosen, data, strict=True):
+            parameter.data = number
+        self.state, self.steps, self._parameters = after, count, chosen
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs to go on from here, in plain numbers: `steps` and each parameter's `state`."""
+        return {"steps": self.steps, "state": list(self.state)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from a `state_dict()`; the next `step` must be given the same parameters in the same order.
+
+        Raises ValueError for the state of another kind of optimiser.
+        """
+        state = [tuple(map(float, entry)) for entry in saved["state"]]
+        wanted = len(self.initial_state)
+        for entry in state:
+            if len(entry) != wanted:
+                raise ValueError(
+                    f"{self!r} keeps {wanted} numbers for each parameter, the saved state has {len(entry)}: "
+                    "load it into an optimiser of the kind that saved it"
+                )
+        self.state, self.steps, self._parameters = state, int(saved["steps"]), []
+
+    def _checked(self, parameters: Iterable[Value]) -> list[Value]:
+        name = type(self).__name__
+        if not isinstance(parameters, Iterable):
+            raise TypeError(f"{name}.step() takes the parameters, as in step(model.parameters()), got {parameters!r}")
+        chosen = list(parameters)
+        for parameter in chosen:
+            if not isinstance(parameter, Value):
+                raise TypeError(f"{name}.step() takes Values, got {parameter!r} of type {type(parameter).__name__}")
+        if not self.state:
+            return chosen
+        if len(chosen) != len(self.state):
+            raise ValueError(
+                f"{name} holds the state of {len(self.state)} parameters, step() was given {len(chosen)}: "
+                "use one optimiser for each set of parameters"
+            )
+        if self._parameters and any(a is not b for a, b in zip(chosen, self._parameters, strict=True)):
+            raise ValueError(
+                f"{name} holds the state of other parameters than step() was given: use one optimiser for each set "
+                "of parameters, always in the same order"
+            )
+        return chosen
+
+    def _describe(self, **settings: Any) -> str:
+        shown = "".join(f", {name}={value}" for name, value in settings.items() if value)
+        return f"{type(self).__name__}(lr={self.schedule!r}{shown})"
+
+    def __repr__(self) -> str:
+        return self._describe()
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum and Nesterov's variant of it.
+
+    momentum      share of the last direction that is kept; 0 for none
+    nesterov      look ahead by one momentum step; needs a momentum
+    weight_decay  adds weight_decay·parameter to the gradient (an L2 penalty of half of that)
+
+    Source: Sutskever, Martens, Dahl & Hinton, *On the importance of initialization and momentum in deep learning*, ICML
+    2013, in PyTorch's form, where the learning rate multiplies the velocity.
+    """
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float] = 1e-3,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr)
+        self.momentum = _at_least_zero("SGD", "momentum", momentum)
+        self.weight_decay = _at_least_zero("SGD", "weight_decay", weight_decay)
+        self.nesterov = nesterov
+        if nesterov and not momentum:
+            raise ValueError(
+                "SGD with nesterov=True needs a momentum above 0, as in SGD(0.1, momentum=0.9, nesterov=True)"
+            )
+        self.initial_state = (0.0,) if momentum else ()
+
+    def rule(self, parameter: Any, gradient: Any, state: State, learning_rate: Any, step: Any) -> tuple[Any, State]:
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * parameter
+        if not self.momentum:
+            return parameter - learning_rate * gradient, ()
+        (velocity,) = state
+        velocity = self.momentum * velocity + gradient
+        direction = gradient + self.momentum * velocity if self.nesterov else velocity
+        return parameter - learning_rate * direction, (velocity,)
+
+    def __repr__(self) -> str:
+        return self._describe(momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay)
+
+
+class RMSProp(Optimizer):
+    """The gradient divided by the root of its mean square.
+
+    alpha         share of the old mean square that is kept at a step
+    eps           added to the root
+    weight_decay  adds weight_decay·parameter to the gradient
+    momentum      share of the last direction that is kept
+    centered      use the variance in place of the mean square
+
+    Sources: Tieleman & Hinton, Coursera lecture 6.5, 2012; centered: Graves, arXiv:1308.0850, eq. 38–45.
+    """
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float] = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        super().__init__(lr)
+        self.alpha = _share("RMSProp", "alpha", alpha)
+        self.eps = _above_zero("RMSProp", "eps", eps)
+        self.weight_decay = _at_least_zero("RMSProp", "weight_decay", weight_decay)
+        self.momentum = _at_least_zero("RMSProp", "momentum", momentum)
+        self.centered = centered
+        self.initial_state = (0.0,) * (1 + bool(momentum) + centered)
+
+    def rule(self, parameter: Any, gradient: Any, state: State, learning_rate: Any, step: Any) -> tuple[Any, State]:
+        square, *rest = state
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * parameter
+        square = self.alpha * square + (1.0 - self.alpha) * (gradient * gradient)
+        new = [square]
+        spread = square
+        if self.centered:
+            mean = self.alpha * rest.pop(0) + (1.0 - self.alpha) * gradient
+            # Rounding can leave a hair below zero where the gradient hardly changes.
+            spread = functions.maximum(square - mean * mean, 0.0)
+            new.append(mean)
+        direction = gradient / (functions.sqrt(spread) + self.eps)
+        if self.momentum:
+            direction = self.momentum * rest.pop(0) + direction
+            new.append(direction)
+        return parameter - learning_rate * direction, tuple(new)
+
+    def __repr__(self) -> str:
+        return self._describe(
+            alpha=self.alpha,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            centered=self.centered,
+        )
+
+
+class Adam(Optimizer):
+    """Running means of the gradient and of its square, both corrected for their start at 0.
+
+    betas         shares of the two old means that are kept at a step
+    eps           added to the root of the mean square
+    weight_decay  adds weight_decay·parameter to the gradient
+
+    Source: Kingma & Ba, *Adam: A Method for Stochastic Optimization*, ICLR 2015, algorithm 1.
+    """
+
+    initial_state = (0.0, 0.0)
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float] = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr)
+        name = type(self).__name__
+        beta1, beta2 = betas
+        self.betas = (_share(name, "betas[0]", beta1), _share(name, "betas[1]", beta2))
+        self.eps = _above_zero(name, "eps", eps)
+        self.weight_decay = _at_least_zero(name, "weight_decay", weight_decay)
+
+    def rule(self, parameter: Any, gradient: Any, state: State, learning_rate: Any, step: Any) -> tuple[Any, State]:
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * parameter
+        return self._move(parameter, gradient, state, learning_rate, step)
+
+    def _move(self, parameter: Any, gradient: Any, state: State, learning_rate: Any, step: Any) -> tuple[Any, State]:
+        (beta1, beta2), (mean, square) = self.betas, state
+        mean = beta1 * mean + (1.0 - beta1) * gradient
+        square = beta2 * square + (1.0 - beta2) * (gradient * gradient)
+        rate = learning_rate / (1.0 - beta1**step)
+        root = functions.sqrt(square) / functions.sqrt(1.0 - beta2**step)
+        return parameter - rate * (mean / (root + self.eps)), (mean, square)
+
+    def __repr__(self) -> str:
+        return self._describe(betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+
+
+class AdamW(Adam):
+    """Adam whose weight decay shrinks the parameter itself and stays out of the two means.
+
+    Source: Loshchilov & Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019, algorithm 2, in PyTorch's form,
+    where the learning rate multiplies the decay.
+    """
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float] = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(lr, betas, eps, weight_decay)
+
+    def rule(self, parameter: Any, gradient: Any, state: State, learning_rate: Any, step: Any) -> tuple[Any, State]:
+        decayed = parameter * (1.0 - learning_rate * self.weight_decay)
+        return self._move(decayed, gradient, state, learning_rate, step)
+
+
+class Rule(Optimizer):
+    """An optimiser of one's own: any function with a rule's arguments and results.
+
+    rule   (parameter, gradient, state, learning_rate, step) → (new parameter, new state)
+    state  the state before the first step, a tuple of numbers
+
+    Raises TypeError for a rule that is no function.
+    """
+
+    def __init__(
+        self, rule: UpdateRule, state: Sequence[float] = (), lr: float | Callable[[int], float] = 1e-3
+    ) -> None:
+        super().__init__(lr)
+        if not callable(rule):
+            raise TypeError(
+                "Rule() takes a function (parameter, gradient, state, learning_rate, step) → "
+                f"(new parameter, new state), got {rule!r}"
+            )
+        self._rule = rule
+        self.initial_state = tuple(map(float, state))
+
+    def rule(self, parameter: Any, gradient: Any, state: State, learning_rate: Any, step: Any) -> tuple[Any, State]:
+        new, new_state = self._rule(parameter, gradient, state, learning_rate, step)
+        if len(new_state) != len(self.initial_state):
+            raise ValueError(
+                f"the update rule returned a state of {len(new_state)} numbers, it began with {len(self.initial_state)}"
+            )
+        return new, tuple(new_state)
+
+
+def _at_least_zero(optimiser: str, name: str, number: float) -> float:
+    if not 0.0 <= number < math.inf:
+        raise ValueError(f"{optimiser} takes a {name} of 0 or more, got {number}")
+    return number
+
+
+def _above_zero(optimiser: str, name: str, number: float) -> float:
+    if not 0.0 < number < math.inf:
+        raise ValueError(f"{optimiser} takes a {name} above 0, got {number}")
+    return number
+
+
+def _share(optimiser: str, name: str, number: float) -> float:
+    if not 0.0 <= number < 1.0:
+        raise ValueError(f"{optimiser} takes a {name} from 0 to below 1, got {number}")
+    return number
