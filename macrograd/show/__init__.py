@@ -3,6 +3,43 @@
 `draw` needs the extra "draw", the pictures need the extra "plot"; both are asked for when first used.
 """
 
-from macrograd.show.draw import Drawing, draw
+from __future__ import annotations
 
-__all__ = ["Drawing", "draw"]
+from collections.abc import Callable
+from typing import Any
+
+from macrograd.show._figure import new_figure, save
+from macrograd.show.boundary import boundary
+from macrograd.show.draw import Drawing, draw
+from macrograd.show.history import history
+
+
+def training_figure(
+    model: Callable[[Any], Any],
+    X: Any,
+    y: Any,
+    history: Any,
+    *,
+    predict: Callable[[Any], Any] | None = None,
+    level: float = 0.0,
+) -> Any:
+    """What a net learned and how, side by side, as a matplotlib figure: `boundary` and `history`.
+
+    `save(figure, path)` or `figure.savefig(path)` writes it. Arguments and errors are those of the two functions.
+    """
+    figure = new_figure(11.0, 4.4)
+    grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
+    boundary(model, X, y, figure.add_subplot(grid[:, 0]), predict=predict, level=level)
+    if any(x is not None for x in getattr(history, "metrics", None) or ()):
+        below = figure.add_subplot(grid[1, 1])
+        above = figure.add_subplot(grid[0, 1], sharex=below)
+        above.tick_params(labelbottom=False)
+        _history(history, (above, below))
+    else:
+        _history(history, figure.add_subplot(grid[:, 1]))
+    return figure
+
+
+_history = history  # the function, where an argument has its name
+
+__all__ = ["Drawing", "boundary", "draw", "history", "save", "training_figure"]

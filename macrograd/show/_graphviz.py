@@ -39,7 +39,7 @@ def _by_program(program: str, dot: str) -> str:
         )
     except subprocess.TimeoutExpired:
         raise RuntimeError(
-            f"{program} has not laid the graph out after {_SECONDS} s; draw a part of it, or fold it with a smaller limit="
+            f"{program} has not laid the graph out after {_SECONDS} s; draw a part of it, or give a smaller limit="
         ) from None
     if done.returncode != 0:
         raise RuntimeError(f"{program} failed: {done.stderr.decode(errors='replace').strip()}")
