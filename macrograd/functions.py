@@ -6,6 +6,7 @@ derivatives need no rule of their own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,12 +16,7 @@ from macrograd.value import Value
 exp, log, log1p, sqrt, sin, cos = ops.exp, ops.log, ops.log1p, ops.sqrt, ops.sin, ops.cos
 tanh, sigmoid, softplus, relu = ops.tanh, ops.sigmoid, ops.softplus, ops.relu
 maximum, minimum, where, sign = ops.maximum, ops.minimum, ops.where, ops.sign
-detach = ops.detach
-
-
-def leaky_relu(x: Any, slope: float = 0.01) -> Any:
-    """x where x > 0, slope·x elsewhere (and at 0, where the gradient is the slope)."""
-    return ops.where(ops.less(0.0, x), x, slope * x)
+detach, leaky_relu = ops.detach, ops.leaky_relu
 
 
 def sum(values: Iterable[Any], start: Any = None) -> Any:  # noqa: A001 - the field's name; users write mg.sum
@@ -74,7 +70,7 @@ def _shifted(name: str, values: Iterable[Any]) -> tuple[list[Any], Any]:
     largest = terms[0]
     for x in terms[1:]:
         largest = ops.maximum(largest, x)
-    return terms, ops.detach(ops.where(ops.less(abs(largest), ops.INF), largest, 0.0))
+    return terms, ops.detach(ops.where(ops.less(abs(largest), math.inf), largest, 0.0))
 
 
 def take(values: Sequence[Any], index: Any) -> Any:
@@ -88,9 +84,11 @@ def take(values: Sequence[Any], index: Any) -> Any:
         if len(values) and hasattr(values[0], "__len__"):
             return [traced(list(column), index) for column in zip(*values, strict=True)]
         return traced(list(values), index)
-    number = float(index)
-    if number != number or number != int(number):
+    number = ops.as_float(ops.take, index.data if isinstance(index, Value) else index)
+    if not number.is_integer():
         raise TypeError(f"take() needs an integer index, got {index!r}")
+    if not len(values):
+        raise IndexError("take() from an empty sequence: it needs at least one value to choose from")
     if not 0 <= number < len(values):
         raise IndexError(f"take() index {int(number)} is outside 0 … {len(values) - 1}")
     chosen = values[int(number)]

@@ -16,8 +16,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-INF = math.inf
-NAN = math.nan
+from macrograd import _floats
+from macrograd._floats import INF, NAN
 
 
 class Op:
@@ -66,9 +66,13 @@ class Op:
     def __call__(self, *operands: Any) -> Any:
         kind: Any = None
         for operand in operands:
+            if operand.__class__ is float:
+                continue
             build = getattr(operand.__class__, "_apply", None)
             if build is not None and (kind is None or issubclass(operand.__class__, kind)):
                 kind = operand.__class__
+        if len(operands) != self.arity and self.arity is not None:
+            raise TypeError(f"{self.name}() takes {self.arity} operand{'s' * (self.arity != 1)}, got {len(operands)}")
         if kind is not None:
             return kind._apply(self, operands)
         return self.forward(*[as_float(self, operand) for operand in operands])
@@ -87,7 +91,7 @@ BY_NAME: dict[str, Op] = {}
 def as_float(op: Op, operand: Any) -> float:
     """The operand as a float, or a TypeError that names the operation and what it was given."""
     if operand.__class__ is float:
-        return operand  # type: ignore[no-any-return]  # the line above is the check
+        return operand
     if not isinstance(operand, (str, bytes)):
         try:
             return float(operand)
@@ -96,103 +100,7 @@ def as_float(op: Op, operand: Any) -> float:
     raise TypeError(f"{op.name}() takes numbers and Values, got {operand!r} of type {type(operand).__name__}")
 
 
-# --- forward computations that Python's math module would refuse --------------------------------------------------
-
-
-def _divide(a: float, b: float) -> float:
-    try:
-        return a / b
-    except ZeroDivisionError:
-        if a == 0.0 or a != a:
-            return NAN
-        return math.copysign(INF, a) * math.copysign(1.0, b)
-
-
-def _power(a: float, b: float) -> float:
-    try:
-        return math.pow(a, b)
-    except OverflowError:
-        return -INF if a < 0 and b % 2 == 1 else INF
-    except ValueError:  # 0 to a negative power, or a negative base with a fractional exponent
-        if a != 0.0:
-            return NAN
-        return math.copysign(INF, a) if b % 2 == 1 else INF
-
-
-def _exp(a: float) -> float:
-    try:
-        return math.exp(a)
-    except OverflowError:
-        return INF
-
-
-def _log(a: float) -> float:
-    if a > 0.0:
-        return math.log(a)
-    return -INF if a == 0.0 else NAN
-
-
-def _log1p(a: float) -> float:
-    if a > -1.0:
-        return math.log1p(a)
-    return -INF if a == -1.0 else NAN
-
-
-def _sqrt(a: float) -> float:
-    return math.sqrt(a) if a >= 0.0 else NAN
-
-
-def _sigmoid(a: float) -> float:
-    if a >= 0.0:
-        return 1.0 / (1.0 + math.exp(-a))
-    e = math.exp(a) if a == a else a
-    return e / (1.0 + e)
-
-
-def _softplus(a: float) -> float:
-    return max(a, 0.0) + math.log1p(math.exp(-abs(a))) if a == a else a
-
-
-def _sin(a: float) -> float:
-    return math.sin(a) if abs(a) != INF else NAN
-
-
-def _cos(a: float) -> float:
-    return math.cos(a) if abs(a) != INF else NAN
-
-
-def _sign(a: float) -> float:
-    return 1.0 if a > 0.0 else -1.0 if a < 0.0 else a
-
-
-def _maximum(a: float, b: float) -> float:
-    if a > b or a != a:
-        return a
-    return a + b if a == 0.0 == b else b  # +0.0 is larger than -0.0; the sum keeps -0.0 for two of them
-
-
-def _minimum(a: float, b: float) -> float:
-    return -_maximum(-a, -b)
-
-
-def _sum(*terms: float) -> float:
-    total = terms[0] if terms else 0.0
-    for term in terms[1:]:
-        total += term
-    return total
-
-
-def _dot(*pairs: float) -> float:
-    if not pairs:
-        return 0.0
-    total = pairs[0] * pairs[1]
-    for i in range(2, len(pairs), 2):
-        total += pairs[i] * pairs[i + 1]
-    return total
-
-
-def _take(index: float, *values: float) -> float:
-    return values[int(index)]
+# --- NumPy forms that need more than one line -----------------------------------------------------------------------
 
 
 def _array_dot(np: Any, *pairs: Any) -> Any:
@@ -211,6 +119,11 @@ def _array_sum(np: Any, *terms: Any) -> Any:
 
 def _array_take(np: Any, index: Any, *values: Any) -> Any:
     return np.choose(index.astype(int), values)
+
+
+def _array_maximum(np: Any, a: Any, b: Any) -> Any:
+    # np.maximum gives the second of two zeros; +0.0 is larger than -0.0.
+    return np.where(np.logical_and(a == 0.0, b == 0.0), a + b, np.maximum(a, b))
 
 
 def _array_sigmoid(np: Any, a: Any) -> Any:
@@ -242,14 +155,15 @@ def _d_minimum_right(g: Any, out: Any, a: Any, b: Any) -> Any:
 
 
 def _d_power_base(g: Any, out: Any, a: Any, b: Any) -> Any:
-    # b = 0 gives 0 at every a, also at a = 0 where a**(b - 1) is infinite.
-    return where(b, g * (b * power(a, b - 1.0)), 0.0)
+    # b = 0 gives 0 at every a, also at a = 0 where a**(b - 1) is infinite. The inner choice keeps that infinity out of
+    # the branch not taken too, where the next derivative would find it (0·∞ is a NaN).
+    return where(b, g * (b * power(where(b, a, 1.0), b - 1.0)), 0.0)
 
 
 def _d_power_exponent(g: Any, out: Any, a: Any, b: Any) -> Any:
-    # The limit of a**b·log(a) for a → 0 is 0 for b ≥ 0 (PyTorch's convention includes b = 0).
-    at_zero = where(less(b, 0.0), out * log(a), 0.0)
-    return g * where(a, out * log(where(a, a, 1.0)), at_zero)
+    # The limit of a**b·log(a) for a → 0 is 0 for b > 0; PyTorch's convention includes b = 0.
+    at_zero = where(less_equal(0.0, b), 0.0, -INF)
+    return g * (out * where(a, log(where(a, a, 1.0)), at_zero))
 
 
 def _d_sum(g: Any, out: Any, *terms: Any) -> Sequence[Any]:
@@ -300,11 +214,11 @@ mul = Op(
     llvm="fmul",
     c="({0} * {1})",
 )
-div = Op(
+div: Op = Op(
     "div",
     "÷",
     2,
-    _divide,
+    _floats.divide,
     (lambda g, out, a, b: div(g, b), lambda g, out, a, b: -div(g * out, b)),
     array=lambda np, a, b: a / b,
     llvm="fdiv",
@@ -330,21 +244,21 @@ absolute = Op(
     llvm="fabs",
     c="fabs({0})",
 )
-sign = Op(
+sign: Op = Op(
     "sign",
     "sign",
     1,
-    _sign,
+    _floats.sign,
     (None,),
     array=lambda np, a: np.sign(a),
     llvm="sign",
-    c="(({0} > 0) - ({0} < 0))",
+    c="({0} != {0} ? {0} : ({0} > 0) - ({0} < 0))",
 )
 power = Op(
     "pow",
     "xⁿ",
     2,
-    _power,
+    _floats.power,
     (_d_power_base, _d_power_exponent),
     array=lambda np, a, b: np.power(a, b),
     llvm="pow",
@@ -354,7 +268,7 @@ exp = Op(
     "exp",
     "exp",
     1,
-    _exp,
+    _floats.exp,
     (lambda g, out, a: g * out,),
     array=lambda np, a: np.exp(a),
     llvm="exp",
@@ -364,7 +278,7 @@ log = Op(
     "log",
     "log",
     1,
-    _log,
+    _floats.log,
     (lambda g, out, a: div(g, a),),
     array=lambda np, a: np.log(a),
     llvm="log",
@@ -374,7 +288,7 @@ log1p = Op(
     "log1p",
     "log1p",
     1,
-    _log1p,
+    _floats.log1p,
     (lambda g, out, a: div(g, 1.0 + a),),
     array=lambda np, a: np.log1p(a),
     llvm="log1p",
@@ -384,7 +298,7 @@ sqrt = Op(
     "sqrt",
     "√",
     1,
-    _sqrt,
+    _floats.sqrt,
     (lambda g, out, a: div(g * 0.5, out),),
     array=lambda np, a: np.sqrt(a),
     llvm="sqrt",
@@ -404,7 +318,7 @@ sigmoid = Op(
     "sigmoid",
     "σ",
     1,
-    _sigmoid,
+    _floats.sigmoid,
     (lambda g, out, a: g * (out * (1.0 - out)),),
     array=_array_sigmoid,
     llvm="sigmoid",
@@ -414,7 +328,7 @@ softplus = Op(
     "softplus",
     "softplus",
     1,
-    _softplus,
+    _floats.softplus,
     (lambda g, out, a: g * sigmoid(a),),
     array=_array_softplus,
     llvm="softplus",
@@ -434,17 +348,17 @@ sin = Op(
     "sin",
     "sin",
     1,
-    _sin,
+    _floats.sin,
     (lambda g, out, a: g * cos(a),),
     array=lambda np, a: np.sin(a),
     llvm="sin",
     c="sin({0})",
 )
-cos = Op(
+cos: Op = Op(
     "cos",
     "cos",
     1,
-    _cos,
+    _floats.cos,
     (lambda g, out, a: -(g * sin(a)),),
     array=lambda np, a: np.cos(a),
     llvm="cos",
@@ -454,21 +368,21 @@ maximum = Op(
     "maximum",
     "max",
     2,
-    _maximum,
+    _floats.maximum,
     (_d_maximum_left, _d_maximum_right),
-    array=lambda np, a, b: np.maximum(a, b),
+    array=_array_maximum,
     llvm="maximum",
-    c="fmax({0}, {1})",
+    c="({0} > {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? {0} + {1} : {1})",  # fmax would drop a NaN
 )
 minimum = Op(
     "minimum",
     "min",
     2,
-    _minimum,
+    _floats.minimum,
     (_d_minimum_left, _d_minimum_right),
-    array=lambda np, a, b: np.minimum(a, b),
+    array=lambda np, a, b: -_array_maximum(np, -a, -b),
     llvm="minimum",
-    c="fmin({0}, {1})",
+    c="({0} < {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? -(-{0} - {1}) : {1})",
 )
 less = Op(
     "less",
@@ -490,7 +404,7 @@ less_equal = Op(
     llvm="less_equal",
     c="({0} <= {1} ? 1.0 : 0.0)",
 )
-where = Op(
+where: Op = Op(
     "where",
     "where",
     3,
@@ -510,7 +424,7 @@ detach = Op(
     llvm="copy",
     c="({0})",
 )
-onehot = Op(
+onehot: Op = Op(
     "onehot",
     "onehot",
     3,
@@ -520,6 +434,27 @@ onehot = Op(
     llvm="onehot",
     c="({0} == {1} ? {2} : 0.0)",
 )
-sum_ = Op("sum", "Σ", None, _sum, _d_sum, array=_array_sum, llvm="sum", c="sum")
-dot = Op("dot", "Σ×", None, _dot, _d_dot, array=_array_dot, llvm="dot", c="dot")
-take = Op("take", "take", None, _take, _d_take, array=_array_take, llvm="take", c="take")
+sum_ = Op("sum", "Σ", None, _floats.sum_, _d_sum, array=_array_sum, llvm="sum", c="sum")
+dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, array=_array_dot, llvm="dot", c="dot")
+take = Op("take", "take", None, _floats.take, _d_take, array=_array_take, llvm="take", c="take")
+
+
+# A number that took part in an operation becomes a leaf of this operation: it gets no gradient and is no parameter.
+CONSTANT = Op(
+    "constant",
+    "",
+    0,
+    lambda: NAN,
+    (),
+    array=lambda np: np.nan,
+    llvm="constant",
+    c="",
+)
+
+
+# --- derived from the rows -------------------------------------------------------------------------------------------
+
+
+def leaky_relu(x: Any, slope: float = 0.01) -> Any:
+    """x where x > 0, slope·x elsewhere (and at 0, where the gradient is the slope)."""
+    return where(less(0.0, x), x, slope * x)

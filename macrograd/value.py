@@ -3,18 +3,24 @@
 This is the eager engine, and the meaning of every program: what the compiler makes of a program must give the numbers
 that this file gives. A Value holds its number, its operation and its operands; nothing else. There are no closures and
 no back references, so a graph has no cycles and is freed the moment it is dropped.
+
+Python's cyclic garbage collector looks at every container again and again while a graph grows, and can find nothing.
+A Value is therefore the only container that an operation on one or two operands makes: the operands stand in two slots
+of it (`_a`, `_b`), and the tuple `inputs` is made when someone asks. The hot operators below are written out for the
+same reason, speed: each is `_node` in place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
 from macrograd import ops
-from macrograd.ops import Op
+from macrograd.graph import contributions, interior, sweep, topological
+from macrograd.ops import CONSTANT, Op
 
 _new = object.__new__
+_ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attribute
 
 # While a function is traced (macrograd.compiler), the leaves it creates are constants and not parameters: they are
 # noted here. None while nothing is traced.
@@ -33,7 +39,8 @@ class Value:
     Arithmetic with numbers and other Values gives Values. Raises TypeError for data that is not a real number.
     """
 
-    __slots__ = ("data", "grad", "inputs", "label", "op")
+    # _a and _b: the operands of an operation on one or two; a tuple of all and None for more; None for none.
+    __slots__ = ("_a", "_b", "data", "grad", "label", "op")
 
     # NumPy must not take `array * value` apart; it leaves the operation to the Value.
     __array_ufunc__ = None
@@ -41,18 +48,19 @@ class Value:
     data: float
     grad: Any
     op: Op | None
-    inputs: tuple[Value, ...]
     label: str
+    _a: Any
+    _b: Value | None
 
     def __init__(self, data: float, label: str = "") -> None:
         if data.__class__ is not float:
-            if isinstance(data, Value) or not isinstance(data, (Real, int)) and not _is_scalar_array(data):
+            if isinstance(data, Value) or not (isinstance(data, Real) or _is_scalar_array(data)):
                 raise TypeError(f"Value(data) takes one real number, got {data!r} of type {type(data).__name__}")
             data = float(data)
         self.data = data
         self.grad = 0.0
         self.op = None
-        self.inputs = ()
+        self._a = self._b = None
         self.label = label
         if _leaves_being_made is not None:
             _leaves_being_made.append(self)
@@ -62,61 +70,75 @@ class Value:
     def __add__(self, other: Any) -> Value:
         if other.__class__ is not Value and (other := constant(other)) is None:
             return NotImplemented
-        return _node(self.data + other.data, ops.add, (self, other))
+        out: Value = _new(Value)
+        out.data = self.data + other.data
+        out.grad = 0.0
+        out.op = _ADD
+        out._a = self
+        out._b = other
+        out.label = ""
+        return out
 
     def __radd__(self, other: Any) -> Value:
         if (other := constant(other)) is None:
             return NotImplemented
-        return _node(other.data + self.data, ops.add, (other, self))
+        return _node(other.data + self.data, ops.add, other, self)
 
     def __sub__(self, other: Any) -> Value:
         if other.__class__ is not Value and (other := constant(other)) is None:
             return NotImplemented
-        return _node(self.data - other.data, ops.sub, (self, other))
+        return _node(self.data - other.data, ops.sub, self, other)
 
     def __rsub__(self, other: Any) -> Value:
         if (other := constant(other)) is None:
             return NotImplemented
-        return _node(other.data - self.data, ops.sub, (other, self))
+        return _node(other.data - self.data, ops.sub, other, self)
 
     def __mul__(self, other: Any) -> Value:
         if other.__class__ is not Value and (other := constant(other)) is None:
             return NotImplemented
-        return _node(self.data * other.data, ops.mul, (self, other))
+        out: Value = _new(Value)
+        out.data = self.data * other.data
+        out.grad = 0.0
+        out.op = _MUL
+        out._a = self
+        out._b = other
+        out.label = ""
+        return out
 
     def __rmul__(self, other: Any) -> Value:
         if (other := constant(other)) is None:
             return NotImplemented
-        return _node(other.data * self.data, ops.mul, (other, self))
+        return _node(other.data * self.data, ops.mul, other, self)
 
     def __truediv__(self, other: Any) -> Value:
         if (other := constant(other)) is None:
             return NotImplemented
-        return _node(ops.div.forward(self.data, other.data), ops.div, (self, other))
+        return _node(ops.div.forward(self.data, other.data), ops.div, self, other)
 
     def __rtruediv__(self, other: Any) -> Value:
         if (other := constant(other)) is None:
             return NotImplemented
-        return _node(ops.div.forward(other.data, self.data), ops.div, (other, self))
+        return _node(ops.div.forward(other.data, self.data), ops.div, other, self)
 
     def __pow__(self, other: Any) -> Value:
         if (other := constant(other)) is None:
             return NotImplemented
-        return _node(ops.power.forward(self.data, other.data), ops.power, (self, other))
+        return _node(ops.power.forward(self.data, other.data), ops.power, self, other)
 
     def __rpow__(self, other: Any) -> Value:
         if (other := constant(other)) is None:
             return NotImplemented
-        return _node(ops.power.forward(other.data, self.data), ops.power, (other, self))
+        return _node(ops.power.forward(other.data, self.data), ops.power, other, self)
 
     def __neg__(self) -> Value:
-        return _node(-self.data, ops.neg, (self,))
+        return _node(-self.data, ops.neg, self)
 
     def __pos__(self) -> Value:
         return self
 
     def __abs__(self) -> Value:
-        return _node(abs(self.data), ops.absolute, (self,))
+        return _node(abs(self.data), ops.absolute, self)
 
     # --- functions as methods -----------------------------------------------------------------------------------
 
@@ -148,7 +170,7 @@ class Value:
         return self._apply(ops.relu, (self,))
 
     def leaky_relu(self, slope: float = 0.01) -> Value:
-        return ops.where(ops.less(0.0, self), self, slope * self)  # type: ignore[no-any-return]  # ops are generic
+        return ops.leaky_relu(self, slope)  # type: ignore[no-any-return]  # ops are generic
 
     def sin(self) -> Value:
         return self._apply(ops.sin, (self,))
@@ -181,52 +203,73 @@ class Value:
 
     # --- the graph ----------------------------------------------------------------------------------------------
 
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The operands, in order; the same operand twice stands there twice; () for a leaf."""
+        a, b = self._a, self._b
+        if b is not None:
+            return (a, b)
+        if a is None:
+            return ()
+        return a if a.__class__ is tuple else (a,)
+
+    @inputs.setter
+    def inputs(self, operands: tuple[Value, ...]) -> None:
+        count = len(operands)
+        self._a = operands if count > 2 else operands[0] if count else None
+        self._b = operands[1] if count == 2 else None
+
     @classmethod
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Value:
         """The Value of `op` on operands that are Values or numbers. (Traced values have their own.)"""
-        inputs = tuple([_required(op, x) for x in operands])
-        return _node(op.forward(*[x.data for x in inputs]), op, inputs)
+        if len(operands) == 1:
+            (a,) = operands
+            return _node(op.forward(a.data), op, a)
+        inputs = tuple([x if x.__class__ is Value else _required(op, x) for x in operands])
+        out = _node(op.forward(*[x.data for x in inputs]), op)
+        out.inputs = inputs
+        return out
 
     def backward(self, create_graph: bool = False) -> None:
         """Add the derivative of this Value to the `.grad` of every Value that it was computed from.
 
         Gradients of leaves accumulate over calls (set them to 0 in between, as `Module.zero_grad` does); those of
         interior Values are fresh in each call. With `create_graph` the gradients are Values themselves and can be
-        differentiated again.
+        differentiated again; they then refer to the Values that they belong to, and hold them until the gradients are
+        set to 0.
 
         Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
         """
-        order = topological(self)
         if create_graph:
-            for node, gradient in sweep(order, self).items():
-                old = node.grad
-                node.grad = gradient if node.op is not None or old.__class__ is float and old == 0.0 else old + gradient
+            for node, gradient in sweep(topological(self), self).items():
+                new = gradient if isinstance(gradient, Value) else constant(gradient)
+                accumulates = node.op is None and (isinstance(node.grad, Value) or node.grad != 0.0)
+                node.grad = node.grad + new if accumulates else new
             return
+        order = interior(self)
         for node in order:
-            if node.op is not None:
-                node.grad = 0.0
+            node.grad = 0.0
         self.grad += 1.0
         for node in reversed(order):
-            op = node.op
-            if op is None or op is CONSTANT:
-                continue
-            g, out, inputs, rule = node.grad, node.data, node.inputs, op.derivative
+            op, g, a = node.op, node.grad, node._a
             if op.arity == 2:
-                a, b = inputs
-                if a.op is not CONSTANT and rule[0] is not None:
-                    a.grad += rule[0](g, out, a.data, b.data)
-                if b.op is not CONSTANT and rule[1] is not None:
-                    b.grad += rule[1](g, out, a.data, b.data)
+                left, right = op.derivative
+                b = node._b
+                x, y, out = a.data, b.data, node.data
+                if a.op is not CONSTANT and left is not None:
+                    a.grad += left(g, out, x, y)
+                if b.op is not CONSTANT and right is not None:
+                    b.grad += right(g, out, x, y)
             elif op.arity == 1:
-                (a,) = inputs
-                if rule[0] is not None:
-                    a.grad += rule[0](g, out, a.data)
+                (rule,) = op.derivative
+                if rule is not None:
+                    a.grad += rule(g, node.data, a.data)
             else:
-                for x, contribution in zip(
-                    inputs, contributions(op, g, out, [x.data for x in inputs]), strict=True
-                ):
-                    if contribution is not None:
-                        x.grad += contribution
+                inputs = node.inputs
+                gains = contributions(op, g, node.data, [x.data for x in inputs])
+                for operand, gain in zip(inputs, gains, strict=True):
+                    if gain is not None and operand.op is not CONSTANT:
+                        operand.grad += gain
 
     @property
     def _prev(self) -> tuple[Value, ...]:
@@ -243,83 +286,6 @@ class Value:
         return f"Value(data={self.data}, grad={self.grad}{name})"
 
 
-def contributions(op: Op, g: Any, out: Any, operands: list[Any]) -> list[Any]:
-    """What each operand's gradient gains; None where nothing flows."""
-    if op.arity is None:
-        return list(op.derivative(g, out, *operands))
-    return [None if rule is None else rule(g, out, *operands) for rule in op.derivative]
-
-
-def topological(*roots: Value) -> list[Value]:
-    """Every Value that the roots were computed from and the roots themselves, operands before results.
-
-    The order is that of a depth-first walk that takes operands from left to right, so it depends on the graph alone
-    and not on addresses. Iterative: a chain of a million operations is no deeper than a short one.
-    """
-    order: list[Value] = []
-    seen: set[int] = set()
-    mark = seen.add
-    # An int on the stack means that the Value below it has had all its operands listed.
-    stack: list[Any] = list(reversed(roots))
-    pop, push, extend, emit = stack.pop, stack.append, stack.extend, order.append
-    while stack:
-        node = pop()
-        if node is None:
-            emit(pop())
-            continue
-        key = id(node)
-        if key in seen:
-            continue
-        mark(key)
-        inputs = node.inputs
-        if inputs:
-            push(node)
-            push(None)
-            extend(inputs[::-1])
-        else:
-            emit(node)
-    return order
-
-
-def sweep(order: Iterable[Value], root: Value, seed: Any = 1.0) -> dict[Value, Any]:
-    """Gradients of `root` as new Values (or traced values), by Value, for all of `order` that root depends on.
-
-    The same walk as `Value.backward`, but on the graph itself instead of on its numbers, so that the result can be
-    differentiated again.
-    """
-    gradients: dict[Value, Any] = {root: seed}
-    for node in reversed(list(order)):
-        op = node.op
-        if op is None or op is CONSTANT or node not in gradients:
-            continue
-        active = [x.op is not CONSTANT for x in node.inputs]
-        g = gradients[node]
-        if op.arity is None:
-            gains = list(op.derivative(g, node, *node.inputs))
-        else:
-            gains = [
-                rule(g, node, *node.inputs) if wanted and rule is not None else None
-                for rule, wanted in zip(op.derivative, active, strict=True)
-            ]
-        for x, gain in zip(node.inputs, gains, strict=True):
-            if gain is not None and x.op is not CONSTANT:
-                gradients[x] = gradients[x] + gain if x in gradients else gain
-    return gradients
-
-
-# A number that took part in an operation becomes a leaf of this operation: it gets no gradient and is no parameter.
-CONSTANT = Op(
-    "constant",
-    "",
-    0,
-    lambda: ops.NAN,
-    (),
-    array=lambda np: np.nan,
-    llvm="constant",
-    c="",
-)
-
-
 def constant(x: Any) -> Any:
     """`x` as a Value: itself if it is one, a constant if it is a number, None if it is neither."""
     kind = x.__class__
@@ -328,7 +294,7 @@ def constant(x: Any) -> Any:
             return x
         if not isinstance(x, Real) and not _is_scalar_array(x):
             return None
-    return _node(float(x), CONSTANT, ())
+    return _node(float(x), CONSTANT)
 
 
 def _required(op: Op, x: Any) -> Value:
@@ -339,14 +305,15 @@ def _required(op: Op, x: Any) -> Value:
     return value
 
 
-def _node(data: float, op: Op, inputs: tuple[Value, ...]) -> Value:
-    value: Value = _new(Value)
-    value.data = data
-    value.grad = 0.0
-    value.op = op
-    value.inputs = inputs
-    value.label = ""
-    return value
+def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -> Value:
+    out: Value = _new(Value)
+    out.data = data
+    out.grad = 0.0
+    out.op = op
+    out._a = a
+    out._b = b
+    out.label = ""
+    return out
 
 
 def _compare(op: Op, left: Any, right: Any) -> Any:
@@ -359,3 +326,6 @@ def _compare(op: Op, left: Any, right: Any) -> Any:
 def _is_scalar_array(x: Any) -> bool:
     """Whether x is a zero-dimensional array or array scalar of real numbers, without importing NumPy."""
     return getattr(x, "shape", None) == () and getattr(getattr(x, "dtype", None), "kind", "") in "biuf"
+
+
+__all__ = ["CONSTANT", "Value", "constant", "contributions", "sweep", "topological"]

@@ -1,0 +1,107 @@
+"""The operations on Python floats, by IEEE 754 where Python's own would raise.
+
+1/0 is an infinity, log(-1) a NaN, exp(1000) overflows to an infinity; signed zeros are told apart.
+"""
+
+from __future__ import annotations
+
+import math
+
+INF = math.inf
+NAN = math.nan
+
+
+def divide(a: float, b: float) -> float:
+    try:
+        return a / b
+    except ZeroDivisionError:
+        if a == 0.0 or a != a:
+            return NAN
+        return math.copysign(INF, a) * math.copysign(1.0, b)
+
+
+def power(a: float, b: float) -> float:
+    try:
+        return math.pow(a, b)
+    except OverflowError:
+        return -INF if a < 0 and b % 2 == 1 else INF
+    except ValueError:  # 0 to a negative power, or a negative base with a fractional exponent
+        if a != 0.0:
+            return NAN
+        return math.copysign(INF, a) if b % 2 == 1 else INF
+
+
+def exp(a: float) -> float:
+    try:
+        return math.exp(a)
+    except OverflowError:
+        return INF
+
+
+def log(a: float) -> float:
+    if a > 0.0:
+        return math.log(a)
+    return -INF if a == 0.0 else NAN
+
+
+def log1p(a: float) -> float:
+    if a > -1.0:
+        return math.log1p(a)
+    return -INF if a == -1.0 else NAN
+
+
+def sqrt(a: float) -> float:
+    return math.sqrt(a) if a >= 0.0 else NAN
+
+
+def sigmoid(a: float) -> float:
+    if a >= 0.0:
+        return 1.0 / (1.0 + math.exp(-a))
+    e = math.exp(a) if a == a else a
+    return e / (1.0 + e)
+
+
+def softplus(a: float) -> float:
+    return max(a, 0.0) + math.log1p(math.exp(-abs(a))) if a == a else a
+
+
+def sin(a: float) -> float:
+    return math.sin(a) if abs(a) != INF else NAN
+
+
+def cos(a: float) -> float:
+    return math.cos(a) if abs(a) != INF else NAN
+
+
+def sign(a: float) -> float:
+    return 1.0 if a > 0.0 else -1.0 if a < 0.0 else abs(a)  # 0.0 for both zeros, as NumPy and PyTorch; a NaN passes
+
+
+def maximum(a: float, b: float) -> float:
+    if a > b or a != a:
+        return a
+    return a + b if a == 0.0 == b else b  # +0.0 is larger than -0.0; the sum keeps -0.0 for two of them
+
+
+def minimum(a: float, b: float) -> float:
+    return -maximum(-a, -b)
+
+
+def sum_(*terms: float) -> float:
+    total = terms[0] if terms else 0.0
+    for term in terms[1:]:
+        total += term
+    return total
+
+
+def dot(*pairs: float) -> float:
+    if not pairs:
+        return 0.0
+    total = pairs[0] * pairs[1]
+    for i in range(2, len(pairs), 2):
+        total += pairs[i] * pairs[i + 1]
+    return total
+
+
+def take(index: float, *values: float) -> float:
+    return values[int(index)]

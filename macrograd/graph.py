@@ -1,0 +1,142 @@
+"""Walks over the graph that Values make: in which order to visit it, and the reverse sweep on the graph itself.
+
+Every walk is iterative, takes operands from left to right and knows a Value by its identity, so its order depends on
+the graph alone: not on addresses, not on hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from macrograd.ops import CONSTANT, Op
+
+if TYPE_CHECKING:
+    from macrograd.value import Value
+
+
+def topological(*roots: Value) -> list[Value]:
+    """Every Value that the roots were computed from and the roots themselves, operands before results.
+
+    The order is that of a depth-first walk that takes operands from left to right, so it depends on the graph alone
+    and not on addresses. Iterative: a chain of a million operations is no deeper than a short one.
+    """
+    order: list[Value] = []
+    seen: set[int] = set()
+    mark = seen.add
+    # None on the stack means that the Value below it has had all its operands listed.
+    stack: list[Any] = list(reversed(roots))
+    pop, push, extend, emit = stack.pop, stack.append, stack.extend, order.append
+    while stack:
+        node = pop()
+        if node is None:
+            emit(pop())
+            continue
+        key = id(node)
+        if key in seen:
+            continue
+        mark(key)
+        a, b = node._a, node._b
+        if a is None:
+            emit(node)
+            continue
+        push(node)
+        push(None)
+        if b is not None:
+            push(b)
+            push(a)
+        elif a.__class__ is tuple:
+            extend(a[::-1])
+        else:
+            push(a)
+    return order
+
+
+class _Mark(float):
+    """What `interior` leaves in `.grad`: known by its identity, and a number even when the walk is broken off."""
+
+    __slots__ = ()
+
+
+def interior(root: Value) -> list[Any]:
+    """`topological(root)` without the leaves, for `backward`: most of the time of a small step is spent here.
+
+    Instead of a set of the Values seen it marks them in their `.grad`, which backward writes anew anyway: first as
+    entered, with the operands still to come, then as listed.
+    """
+    if root._a is None:
+        return []
+    order: list[Value] = []
+    entered, listed = _Mark(), _Mark()
+    stack: list[Any] = [root]
+    pop, push, emit = stack.pop, stack.append, order.append
+    while stack:
+        node = pop()
+        state = node.grad
+        if state is listed:
+            continue
+        if state is entered:
+            node.grad = listed
+            emit(node)
+            continue
+        while True:  # go down the first operand at once, and leave the others on the stack
+            a, b = node._a, node._b
+            if b is not None:
+                down = a._a is not None and a.grad is not listed
+                if b._a is not None and b.grad is not listed:
+                    node.grad = entered
+                    push(node)
+                    push(b)
+                elif down:
+                    node.grad = entered
+                    push(node)
+                else:
+                    node.grad = listed
+                    emit(node)
+                    break
+                if not down:
+                    break
+                node = a
+                continue
+            node.grad = entered
+            push(node)
+            if a.__class__ is tuple:
+                stack.extend([x for x in a[::-1] if x._a is not None and x.grad is not listed])
+                break
+            if a._a is None or a.grad is listed:
+                break
+            node = a
+    return order
+
+
+def contributions(op: Op, g: Any, out: Any, operands: list[Any]) -> list[Any]:
+    """What each operand's gradient gains; None where nothing flows."""
+    if op.arity is None:
+        return list(op.derivative(g, out, *operands))
+    return [None if rule is None else rule(g, out, *operands) for rule in op.derivative]
+
+
+def sweep(order: Iterable[Value], root: Value, seed: Any = 1.0) -> dict[Value, Any]:
+    """Gradients of `root` as new Values (or traced values), by Value, for all of `order` that root depends on.
+
+    The same walk as `Value.backward`, but on the graph itself instead of on its numbers, so that the result can be
+    differentiated again.
+    """
+    gradients: dict[Value, Any] = {root: seed}
+    for node in reversed(list(order)):
+        op = node.op
+        if op is None or op is CONSTANT or node not in gradients:
+            continue
+        active = [x.op is not CONSTANT for x in node.inputs]
+        g = gradients[node]
+        if op.arity is None:
+            gains = list(op.derivative(g, node, *node.inputs))
+        else:
+            gains = [
+                rule(g, node, *node.inputs) if wanted and rule is not None else None
+                for rule, wanted in zip(op.derivative, active, strict=True)
+            ]
+        for x, gain in zip(node.inputs, gains, strict=True):
+            if gain is not None and x.op is not CONSTANT:
+                gradients[x] = gradients[x] + gain if x in gradients else gain
+    return gradients
