@@ -1,0 +1,75 @@
+"""The command `macrograd`. Nothing here needs NumPy until a command runs, so that `macrograd --help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from macrograd.cli import options
+
+# What a shell reports for a program that ends by these signals.
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+
+class UsageError(Exception):
+    """A command line that cannot be followed; the text says what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError where argparse would print the whole usage and leave the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (the process's own if None) and return the exit code.
+
+    0 done, 2 bad input (one line on standard error says what and why), 130 interrupted, 141 nobody reads the output.
+    """
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt as interrupt:
+        print(f"macrograd: interrupted{f' {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes once more at the end: let it do so into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _fail(f"{where}{error.strerror or error}")
+    except (UsageError, ValueError, ArithmeticError, ImportError) as error:
+        return _fail(str(error))
+
+
+def _fail(message: str) -> int:
+    print("macrograd: error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = Parser(prog="macrograd", description="Train small neural networks made of single scalars.")
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    options.add_train(commands)
+    try:
+        chosen = parser.parse_args(argv)
+    except SystemExit:  # --help has printed the help
+        return 0
+    if chosen.version:
+        from macrograd import __version__
+
+        print(f"macrograd {__version__}")
+        return 0
+    if chosen.command is None:
+        parser.print_help()
+        return 0
+    from macrograd.cli.train import train
+
+    return train(chosen)

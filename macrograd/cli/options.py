@@ -1,0 +1,107 @@
+"""The options of the commands. The names that other modules define are repeated here, since importing those modules
+would make `--help` slow; a test holds the lists against each other."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+DATASETS = ("moons", "circles", "blobs", "spirals", "xor")
+ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "sin", "silu", "gelu")
+INITIALISERS = ("uniform", "he_normal", "he_uniform", "glorot_normal", "glorot_uniform")
+LOSSES = ("hinge", "squared_error", "absolute_error", "huber", "binary_cross_entropy", "cross_entropy")
+ENGINES = ("eager",)
+
+EPILOG = """\
+examples:
+  macrograd train moons --plot moons.png        micrograd's published run, and a picture of it
+  macrograd train moons --batch-size 32         32 random samples a step
+  macrograd train blobs --classes 4             four classes, cross-entropy
+  macrograd train flowers.csv --target species  a table of your own
+"""
+
+
+def add_train(commands: Any) -> None:
+    """The options of `macrograd train`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "train",
+        help="train a multi-layer perceptron on made data or a CSV file",
+        description="Train a multi-layer perceptron; print loss and accuracy of every step, before its update.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("data", metavar="DATA", help=f"{', '.join(DATASETS)}, or a CSV file with a header line")
+
+    group = parser.add_argument_group("data")
+    add = group.add_argument
+    add("--target", metavar="COLUMN", help="the column of the CSV file to learn: classes, or a number")
+    add("--samples", type=whole(1), metavar="N", help="how many samples to make (100)")
+    add("--noise", type=number(0), metavar="S", help="standard deviation of the noise (blobs 1, xor 0, others 0.1)")
+    add("--classes", type=whole(2), metavar="K", help="number of blobs (3) or of spiral arms (2)")
+
+    group = parser.add_argument_group("net")
+    add = group.add_argument
+    add("--hidden", type=whole(1), nargs="*", default=[16, 16], metavar="N", help="sizes of the hidden layers (16 16)")
+    add("--activation", choices=ACTIVATIONS, default="relu", metavar="NAME", help=f"{', '.join(ACTIVATIONS)} (relu)")
+    add(
+        "--init",
+        choices=INITIALISERS,
+        metavar="NAME",
+        help=f"first weights: {', '.join(INITIALISERS)} (uniform; he_normal for a CSV file)",
+    )
+
+    group = parser.add_argument_group("training")
+    add = group.add_argument
+    add("--loss", choices=LOSSES, metavar="NAME", help=f"{', '.join(LOSSES)} (the first that fits the data)")
+    add("--steps", type=whole(1), default=100, metavar="N", help="number of steps (100)")
+    add("--batch-size", type=whole(1), metavar="N", help="random samples a step (all samples, in order)")
+    add(
+        "--lr",
+        type=number(0, above=True),
+        metavar="R",
+        help="learning rate at first; it falls in a straight line to a tenth (1 for hinge, 0.1 for other losses)",
+    )
+    add("--l2", type=number(0), default=1e-4, metavar="A", help="adds A times the sum of squared parameters (1e-4)")
+    add("--seed", type=whole(0, 2**32 - 1), default=1337, metavar="N", help="of data, weights and batches (1337)")
+    add("--engine", choices=ENGINES, default="eager", metavar="NAME", help=f"{', '.join(ENGINES)} (eager)")
+
+    group = parser.add_argument_group("output")
+    add = group.add_argument
+    add("--plot", metavar="FILE", help="save a picture of what was learned: .png, .svg or .pdf")
+    add("--quiet", action="store_true", help="no line a step and no progress bar, only the result")
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A parser of whole numbers from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if value < least or (most is not None and value > most):
+            bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"it must be {bounds}, got {value}")
+        return value
+
+    return parse
+
+
+def number(least: float, *, above: bool = False) -> Callable[[str], float]:
+    """A parser of finite numbers of `least` or more, or above `least`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if not math.isfinite(value) or value < least or (above and value == least):
+            raise argparse.ArgumentTypeError(
+                f"it must be {f'above {least}' if above else f'{least} or more'}, got {text}"
+            )
+        return value
+
+    return parse

@@ -1,0 +1,76 @@
+"""The picture of `--plot`: what was learned on the left, how on the right."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from macrograd import show
+from macrograd.cli.data import Data
+from macrograd.nn import MLP
+from macrograd.train import History, Task
+
+ENDINGS = (".png", ".svg", ".pdf")
+
+
+def check(path: str) -> None:
+    """Raise now what `save` would raise after the training: ValueError, OSError or ImportError."""
+    file = Path(path)
+    if file.suffix.lower() not in ENDINGS:
+        raise ValueError(f"--plot {path}: the name must end in {', '.join(ENDINGS)}")
+    if file.is_dir() or not file.parent.is_dir():
+        problem = "it is a directory" if file.is_dir() else f"there is no directory {file.parent}"
+        raise ValueError(f"--plot {path}: {problem}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError('--plot needs matplotlib: pip install "macrograd[plot]"')
+
+
+def save(path: str, model: MLP, data: Data, task: Task, history: History, predictions: list[Any], result: str) -> Path:
+    """Draw and write the picture, whole or not at all; the path."""
+    curves = SimpleNamespace(losses=history.losses, metrics=history.metrics.get("accuracy"))
+    if data.classes is not None and data.X.shape[1] == 2 and len(data.classes) <= 8:
+        figure = show.training_figure(model, data.X, data.y, curves)
+        axes = figure.axes[0]
+        axes.set(xlabel=data.features[0], ylabel=data.features[1])
+        for text, name in zip(axes.get_legend().get_texts(), data.classes, strict=True):
+            text.set_text(f"{data.target} {name}")
+    else:
+        figure = show._figure.new_figure(11.0, 4.4)
+        left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+        show.history(curves, right)
+        if data.classes is None:
+            _predicted(left, data, np.array(predictions))
+        else:
+            _confusion(left, data, predictions)
+    figure.suptitle(f"{data.name}: {len(model.parameters())} parameters, {len(history)} steps, {result}", fontsize=12)
+    return show.save(figure, path)
+
+
+def _predicted(axes: Any, data: Data, predictions: Any) -> None:
+    """Each sample's prediction over its target, and the line on which both are the same."""
+    true, predicted = (data.middle + data.unit * numbers for numbers in (data.y, predictions))
+    ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
+    axes.plot(ends, ends, color="#6b7884", linewidth=1.0)
+    axes.scatter(true, predicted, s=24, color="#0072B2", edgecolor="white", linewidth=0.6, zorder=3)
+    axes.set(xlabel=data.target, ylabel=f"predicted {data.target}")
+
+
+def _confusion(axes: Any, data: Data, predictions: list[Any]) -> None:
+    """How many samples of each class were taken for which."""
+    assert data.classes is not None
+    k = len(data.classes)
+    counts = np.zeros((k, k), dtype=int)
+    for true, p in zip(data.y, predictions, strict=True):
+        counts[true, p.index(max(p)) if isinstance(p, list) else int(p > 0)] += 1
+    axes.imshow(counts, cmap="Blues")
+    axes.set_xticks(range(k), data.classes)
+    axes.set_yticks(range(k), data.classes)
+    axes.set(xlabel=f"predicted {data.target}", ylabel=data.target)
+    if k <= 20:
+        for i, j in np.ndindex(k, k):
+            dark = counts[i, j] > counts.max() / 2
+            axes.text(j, i, str(counts[i, j]), ha="center", va="center", color="white" if dark else "#1b242d")
