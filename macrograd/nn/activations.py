@@ -54,5 +54,8 @@ def name_of(activation: str | Activation) -> str:
     """What to call it in prints."""
     if isinstance(activation, str):
         return activation
-    name: str = getattr(activation, "__name__", "") or type(activation).__name__
-    return name
+    for attribute in ("__name__", "name"):  # of functions; of operations
+        name = getattr(activation, attribute, None)
+        if isinstance(name, str):
+            return name
+    return type(activation).__name__

@@ -83,7 +83,10 @@ def cross_entropy(logits: Any, target: Any) -> Any:
         raise ValueError(
             f"cross_entropy() takes two or more logits, got {len(scores)}: binary_cross_entropy() is for one"
         )
-    log_total = functions.logsumexp(scores)
+    # Shifted before anything else: logsumexp(scores) − score would cancel where all scores are large.
+    scores, largest = functions._shifted("cross_entropy", scores)
+    scores = [score - largest for score in scores]
+    log_total = functions.log(functions.sum(functions.exp(score) for score in scores))
     if not hasattr(target, "__len__") or getattr(target, "shape", None) == ():
         return log_total - _chosen(scores, target)
     probabilities = as_list(target)

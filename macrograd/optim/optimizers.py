@@ -26,7 +26,7 @@ UpdateRule = Callable[[Any, Any, State, Any, Any], tuple[Any, State]]
 class Optimizer:
     """What all optimisers share: a learning rate, the state of each parameter, and the step that applies the rule.
 
-    lr             the learning rate: a number, or a schedule from the step (from 0) to a number
+    schedule       from the step, counted from 0, to the learning rate; made of `lr`, a schedule or a number
     steps          how many steps have been made
     initial_state  the state of a parameter before its first step, a tuple of floats
     state          the state of every parameter, in the order in which `step` is given them
@@ -311,17 +311,17 @@ class Rule(Optimizer):
 
 def _at_least_zero(optimiser: str, name: str, number: float) -> float:
     if not 0.0 <= number < math.inf:
-        raise ValueError(f"{optimiser} takes a {name} of 0 or more, got {number}")
+        raise ValueError(f"{optimiser} takes {name} of 0 or more, got {number}")
     return number
 
 
 def _above_zero(optimiser: str, name: str, number: float) -> float:
     if not 0.0 < number < math.inf:
-        raise ValueError(f"{optimiser} takes a {name} above 0, got {number}")
+        raise ValueError(f"{optimiser} takes {name} above 0, got {number}")
     return number
 
 
 def _share(optimiser: str, name: str, number: float) -> float:
     if not 0.0 <= number < 1.0:
-        raise ValueError(f"{optimiser} takes a {name} from 0 to below 1, got {number}")
+        raise ValueError(f"{optimiser} takes {name} from 0 to below 1, got {number}")
     return number

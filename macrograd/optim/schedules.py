@@ -28,8 +28,10 @@ class Schedule:
 
 
 def constant(rate: float) -> Schedule:
-    """The same rate at every step."""
-    return Schedule(lambda k: rate, f"constant({rate})")
+    """The same rate at every step. Raises ValueError for a rate that is negative or not finite."""
+    if not 0.0 <= rate < math.inf:
+        raise ValueError(f"a learning rate must be 0 or more and finite, got {rate}")
+    return Schedule(lambda k: rate, f"{rate}")
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
@@ -79,12 +81,8 @@ def warm_up(then: float | Callable[[int], float], steps: int) -> Schedule:
 
 
 def as_schedule(rate: float | Callable[[int], float]) -> Callable[[int], float]:
-    """A schedule as it is, a number as a constant one. Raises ValueError for a number that is no learning rate."""
-    if callable(rate):
-        return rate
-    if not 0.0 <= rate < math.inf:
-        raise ValueError(f"a learning rate must be 0 or more and finite, got {rate}")
-    return constant(rate)
+    """A schedule as it is, a number as a constant one."""
+    return rate if callable(rate) else constant(rate)
 
 
 def _check_steps(name: str, steps: int) -> None:
