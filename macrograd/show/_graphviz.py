@@ -27,9 +27,10 @@ def layout(dot: str) -> str:
     """
     program = shutil.which("dot")
     svg = _by_program(program, dot) if program else _by_wasm(dot)
-    # What stands before <svg> is an XML prologue that a page cannot hold, and the version of the program.
-    svg = svg[svg.index("<svg") :]
-    return re.sub(r'font-family="Courier[^"]*"', f'font-family="{_FONTS}"', svg)
+    # What stands before <svg> is an XML prologue that a page cannot hold, and the version of the program; the font is
+    # said once, for all texts.
+    svg = re.sub(r' font-family="[^"]*"', "", svg[svg.index("<svg") :])
+    return svg.replace("<svg", f'<svg font-family="{_FONTS}"', 1)
 
 
 def _by_program(program: str, dot: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.graph import topological
 from macrograd.show._figure import COLOURS, FAINT, INK, MARKERS, checked_axes, new_figure, tidy
-from macrograd.value import Value, topological
+from macrograd.value import Value
 
 Floats = NDArray[np.float64]
 
@@ -82,7 +83,16 @@ def boundary(
         )
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_1$", ylabel="$x_2$")
     tidy(ax)
-    ax.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none", fontsize=10, handletextpad=0.2)
+    # Above the axes: within them it would lie on somebody's samples.
+    ax.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.99),
+        ncols=4,
+        frameon=False,
+        fontsize=10,
+        handletextpad=0.1,
+        columnspacing=1.2,
+    )
     return ax
 
 

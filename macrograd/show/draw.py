@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import functools
 import os
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from macrograd.graph import topological
+from macrograd.ops import CONSTANT, Op
 from macrograd.show import _graphviz
 from macrograd.show._files import ending, write_whole
-from macrograd.value import CONSTANT, Value, topological
+from macrograd.value import Value
 
 # A picture with more boxes than this is one that nobody reads, and whose layout takes minutes instead of a second.
 LIMIT = 150
@@ -90,7 +93,9 @@ def draw(value: Value | Sequence[Value], direction: str = "LR", limit: int = LIM
     """
     roots = [value] if isinstance(value, Value) else value
     if not isinstance(roots, (list, tuple)) or not all(isinstance(root, Value) for root in roots):
-        raise TypeError(f"draw() takes a Value or a sequence of Values, got {value!r} of type {type(value).__name__}")
+        raise TypeError(
+            f"draw() takes a Value or a sequence of Values, got {reprlib.repr(value)} of type {type(value).__name__}"
+        )
     if not roots:
         raise ValueError("draw() takes a Value or a sequence of Values, got an empty one: there is nothing to draw")
     if direction not in ("LR", "TB"):
@@ -133,36 +138,45 @@ def _is_result(node: Value) -> bool:
 
 
 def _value(node: Value, names: dict[int, str], is_root: bool) -> list[str]:
-    """The lines for a value and, if one made it, its operation, with the edges into both."""
+    """The lines for a value and, if an operation made it, for the operation and the edges into both."""
     name = names[id(node)]
     if node.op is CONSTANT:
-        text = _quoted(_number(node.data, shortest=True))
-        return [f'  {name} [shape=plaintext, style="", margin=0.05, width=0, height=0, label={text}]\n']
+        # Drawn beside each operation that it takes part in; here only if there is none.
+        return [_constant(name, node)] if is_root else []
     fields = [_short(node.label)] if node.label else []
     fields += [f"data {_number(node.data)}", f"grad {_number(float(node.grad))}"]
     label = '"{' + "|".join(_field(field) for field in fields) + '}"'
-    tint = "" if _is_result(node) else ', fillcolor="#dcebf7"'
-    weight = ", penwidth=2" if is_root else ""
     # The four digits in the box are for the eye; the tooltip has them all.
     tip = _quoted(f"{node.label + ': ' if node.label else ''}data {node.data!r}, grad {float(node.grad)!r}")
+    tint = "" if _is_result(node) else ', fillcolor="#dcebf7"'
+    weight = ", penwidth=2" if is_root else ""
     lines = [f"  {name} [shape=record, label={label}, tooltip={tip}{tint}{weight}]\n"]
-    if not _is_result(node):
-        return lines
-    assert node.op is not None  # what _is_result means
-    lines.append(
-        f'  {name}op [shape=circle, fillcolor="#fbe6c5", margin=0.02, ordering=in, '
-        f"label={_quoted(node.op.symbol)}, tooltip={_quoted(node.op.name)}]\n"
-    )
-    lines.append(f"  {name}op -> {name} [weight=4]\n")
-    lines += [f"  {names[id(x)]} -> {name}op\n" for x in node.inputs if id(x) in names]
-    hidden = sum(id(x) not in names for x in node.inputs)
+    return lines + _operation(node, node.op, name, names) if node.op is not None else lines
+
+
+def _operation(node: Value, op: Op, name: str, names: dict[int, str]) -> list[str]:
+    look = 'shape=circle, fillcolor="#fbe6c5", margin=0.02, ordering=in'
+    lines = [
+        f"  {name}op [{look}, label={_quoted(op.symbol)}, tooltip={_quoted(op.name)}]\n",
+        f"  {name}op -> {name} [weight=4]\n",
+    ]
+    shown = [x for x in node.inputs if id(x) in names]
+    for i, x in enumerate(shown):
+        source = f"{name}c{i}" if x.op is CONSTANT else names[id(x)]
+        if x.op is CONSTANT:
+            lines.append(_constant(source, x))
+        lines.append(f"  {source} -> {name}op\n")
+    hidden = len(node.inputs) - len(shown)
     if hidden:
-        rest = _quoted(f"{hidden:,} more")
-        lines.append(
-            f'  {name}rest [shape=box, style=dashed, color="#6b7884", margin=0.08, height=0.3, label={rest}]\n'
-        )
+        look = 'shape=box, style=dashed, color="#6b7884", margin=0.08, height=0.3'
+        lines.append(f"  {name}rest [{look}, label={_quoted(f'{hidden:,} more')}]\n")
         lines.append(f"  {name}rest -> {name}op [style=dashed]\n")
     return lines
+
+
+def _constant(name: str, node: Value) -> str:
+    text = _quoted(_number(node.data, shortest=True))
+    return f'  {name} [shape=plaintext, style="", margin=0.05, width=0, height=0, label={text}]\n'
 
 
 def _number(x: float, shortest: bool = False) -> str:

@@ -38,17 +38,21 @@ def history(history: Any, ax: Any = None) -> Any:
     try:
         above, below = ax
     except TypeError:
-        above, below = None, checked_axes(ax)
-    _draw_loss(below, losses)
+        above, below = None, ax
+    _draw_loss(checked_axes(below), losses)
     if accuracies is not None and has_accuracy:
         # One for each epoch, say, stands at the epoch's last step.
         places = np.arange(1.0, len(accuracies) + 1.0) * (len(losses) / len(accuracies)) - 1.0
-        _draw_accuracy(checked_axes(above) if above is not None else _beside(below), places, 100.0 * accuracies)
+        if above is None:
+            above = _beside(below)
+        else:
+            checked_axes(above).grid(axis="y", color=INK, alpha=0.08)
+        _draw_accuracy(above, places, 100.0 * accuracies)
     return below
 
 
 def _draw_loss(ax: Any, losses: Floats) -> None:
-    ax.plot(np.arange(len(losses)), losses, color=COLOURS[0], linewidth=2.0)
+    ax.plot(np.arange(len(losses)), losses, color=COLOURS[0], **_line(losses))
     finite = losses[np.isfinite(losses)]
     if len(finite) and finite.min() > 0.0 and finite.max() > _LOG_FROM * finite.min():
         ax.set_yscale("log")
@@ -61,11 +65,15 @@ def _draw_loss(ax: Any, losses: Floats) -> None:
 
 
 def _draw_accuracy(ax: Any, places: Floats, percent: Floats) -> None:
-    ax.plot(places, percent, color=COLOURS[1], linewidth=2.0)
+    ax.plot(places, percent, color=COLOURS[1], **_line(percent))
     ax.set(ylabel="accuracy (%)", ylim=(min(50.0, float(np.nanmin(percent))) - 2.0, 102.0))
-    ax.grid(axis="y", color=INK, alpha=0.08)
     tidy(ax)
     ax.yaxis.label.set_color(COLOURS[1])
+
+
+def _line(values: Floats) -> dict[str, Any]:
+    # A single step is a point, and a line through one point is nothing.
+    return {"linewidth": 2.0, "marker": "o" if len(values) == 1 else ""}
 
 
 def _beside(ax: Any) -> Any:
