@@ -1,0 +1,67 @@
+"""C compiled when it is needed, with the system's compiler, into a cache directory; called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from benchmarks.harness import Unavailable
+
+FLAGS = ("-O3", "-march=native", "-ffast-math")
+SOURCES = Path(__file__).parent / "floors"
+
+
+def compiler() -> list[str]:
+    """The C compiler's command: $CC, or the first of gcc, cc and clang that is there."""
+    if os.environ.get("CC"):
+        return shlex.split(os.environ["CC"])
+    for name in ("gcc", "cc", "clang"):
+        if shutil.which(name):
+            return [name]
+    raise Unavailable("no C compiler: install gcc or clang, or set CC")
+
+
+def library(name: str, **defines: int) -> ctypes.CDLL:
+    """floors/`name`.c as a loaded library, compiled unless the cache has it; `defines` become -D options.
+
+    Linking is a step of its own, without -ffast-math: gcc would otherwise add start-up code that switches the whole
+    process to flushing subnormals, and the floors are to obey the same arithmetic as their contenders.
+    """
+    source = SOURCES / f"{name}.c"
+    command = [*compiler(), *FLAGS, *[f"-D{key}={value}" for key, value in sorted(defines.items())]]
+    key = hashlib.sha256()
+    for text in (shlex.join(command), version(), source.read_text(), *[h.read_text() for h in SOURCES.glob("*.h")]):
+        key.update(text.encode())
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "macrograd-benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}-{key.hexdigest()[:20]}.so"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            _run([*command, "-fPIC", "-c", str(source), "-o", f"{work}/it.o"])
+            _run([*compiler(), "-shared", f"{work}/it.o", "-lm", "-o", f"{work}/it.so"])
+            os.replace(f"{work}/it.so", target)
+    return ctypes.CDLL(str(target))
+
+
+def version() -> str:
+    """The compiler's first line about itself, and what it takes `native` for."""
+    return subprocess.run([*compiler(), "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+
+
+def pointer(array: object) -> ctypes.c_void_p:
+    """The address of a NumPy array's numbers; it keeps the array alive."""
+    address = ctypes.c_void_p(array.ctypes.data)  # type: ignore[attr-defined]  # a NumPy array, not imported for this
+    address.owner = array  # type: ignore[attr-defined]  # ctypes objects take attributes
+    return address
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise Unavailable(f"{command[0]} failed: {done.stderr.strip().splitlines()[0] if done.stderr else done.returncode}")

@@ -1,0 +1,41 @@
+"""macrograd as its users write it, for the jobs: nets by hand out of nested lists, and their parameters in order.
+
+The nets are written without `macrograd.nn` on purpose: the compiler is to find the matrices in plain arithmetic.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Layers = list[tuple[list[list[Any]], list[Any]]]
+
+
+def values(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Layers:
+    """Per layer W[in][out] and b[out] as Values."""
+    from macrograd import Value
+
+    return [([[Value(float(w)) for w in row] for row in W], [Value(float(x)) for x in b]) for W, b in pairs]
+
+
+def net(layers: Layers, x: Any) -> list[Any]:
+    """An MLP with ReLU between the layers, one sample, in additions and multiplications."""
+    import macrograd as mg
+
+    for depth, (W, b) in enumerate(layers):
+        x = [b[j] + sum(W[i][j] * x[i] for i in range(len(W))) for j in range(len(b))]
+        if depth < len(layers) - 1:
+            x = [mg.relu(v) for v in x]
+    return x
+
+
+def leaves(layers: Layers) -> list[Any]:
+    """All parameters, in the order of `data.flat`."""
+    return [v for W, b in layers for v in [*[w for row in W for w in row], *b]]
+
+
+def order(parameters: list[Any], wanted: list[Any]) -> np.ndarray:
+    """Where each wanted Value stands among a compiled function's parameters, so that its arrays can be put in our order."""
+    place = {id(p): k for k, p in enumerate(parameters)}
+    return np.array([place[id(v)] for v in wanted])

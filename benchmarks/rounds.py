@@ -1,0 +1,141 @@
+"""The contenders of a case side by side: started, compared, and timed in turns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, statistics
+from benchmarks.harness import Contender, Job
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure: rounds, seconds a round, and seconds that one contender may take in all."""
+
+    rounds: int
+    seconds: float
+    budget: float
+    patience: float  # until an answer counts as not coming
+
+
+FULL = Plan(rounds=21, seconds=0.05, budget=20.0, patience=900.0)
+QUICK = Plan(rounds=11, seconds=0.02, budget=3.0, patience=120.0)
+
+
+class Process:
+    """A contender's process, spoken to in lines of JSON."""
+
+    def __init__(self, job: Job, case: str, contender: Contender, core: int) -> None:
+        self.contender = contender
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", job.name, case, contender.name, str(core)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if _wants_traceback() else subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT,
+            env=machine.single_threaded(),
+        )
+
+    def ask(self, patience: float, **command: Any) -> dict[str, Any]:
+        """Send a command and wait for its reply; what goes wrong is a reply {"failed": why}."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        import selectors
+
+        try:
+            self.process.stdin.write(json.dumps(command) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died: its last words may still be in the pipe
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(patience):
+                self.process.kill()
+                return {"failed": f"no answer within {patience:.0f} s"}
+        line = self.process.stdout.readline()
+        if not line:
+            return {"failed": f"its process ended with status {self.process.wait()}"}
+        reply = json.loads(line)
+        assert isinstance(reply, dict)
+        return reply
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def measure(
+    job: Job, case: str, contenders: list[Contender], plan: Plan, core: int, tell: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """One row per contender, in their order: the figures, or why there are none."""
+    reference = job.right_answer(case)
+    rows: list[dict[str, Any]] = []
+    running: list[tuple[Process, dict[str, Any], list[float]]] = []
+    try:
+        for contender in contenders:
+            tell(f"{job.name}/{case}: {contender.name} …")
+            process = Process(job, case, contender, core)
+            row, alive = admitted(process, contender, reference, plan)
+            rows.append(row)
+            if alive:
+                running.append((process, row, []))
+            else:
+                process.close()
+        tell(f"{job.name}/{case}: {len(running)} contenders in turns …")
+        for number in range(plan.rounds):
+            for process, row, times in running:
+                # At least three rounds of everything that is timed at all, then as many as the budget allows.
+                if "failed" in row or (number >= 3 and row["spent"] > plan.budget):
+                    continue
+                reply = process.ask(plan.patience, do="round", seconds=plan.seconds)
+                if "failed" in reply:
+                    row["failed"] = reply["failed"]
+                    continue
+                times.append(reply["per_unit"])
+                row["calls"] = reply["calls"]
+                row["spent"] += reply["per_unit"] * reply["calls"] * row["units"]
+        for process, row, times in running:
+            if "failed" not in row:
+                row.update(statistics.summary(times))
+                row.update(process.ask(plan.patience, do="memory"))
+    finally:
+        for process, _, _ in running:
+            process.close()
+    return rows
+
+
+def admitted(process: Process, contender: Contender, reference: Any, plan: Plan) -> tuple[dict[str, Any], bool]:
+    """The row of a contender that has been asked for its answer, and whether it may be timed."""
+    row: dict[str, Any] = {"name": contender.name, "kind": contender.kind, "note": contender.note, "spent": 0.0}
+    reply = process.ask(plan.patience, do="answer")
+    if "failed" in reply:
+        return {**row, "failed": reply["failed"]}, False
+    gap, where = statistics.difference(reply.pop("answer"), reference)
+    row.update(reply, difference=gap, tolerance=contender.tolerance)
+    if gap > contender.tolerance:
+        row["failed"] = f"disagrees with the reference: {gap:.1e} > {contender.tolerance:.0e} ({where})"
+        return row, False
+    return row, True
+
+
+def _wants_traceback() -> bool:
+    import os
+
+    return bool(os.environ.get("BENCHMARKS_TRACEBACK"))

@@ -1,0 +1,119 @@
+"""One contender in a process of its own: prepares it, answers, and times rounds when told to.
+
+The parent writes one JSON object a line to standard input and reads one a line from the original standard output:
+
+    {"do": "answer"}                  → {"import": s, "setup": s, "first": s, "answer": {part: numbers}, ...}
+    {"do": "round", "seconds": 0.05}  → {"per_unit": s, "calls": n}
+    {"do": "memory"}                  → {"peak_mb": x, "job_mb": y}
+
+What the libraries print goes to standard error. A failure is an answer {"failed": "..."} and the end of the process.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import sys
+from itertools import repeat
+from time import perf_counter
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.harness import Prepared, Unavailable, load
+
+
+def main() -> None:
+    job_name, case, name, core = sys.argv[1:]
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def reply(message: dict[str, Any]) -> None:
+        replies.write(json.dumps(message) + "\n")
+        replies.flush()
+
+    try:
+        machine.pin(int(core))
+        serve(job_name, case, name, reply)
+    except Unavailable as error:
+        reply({"failed": str(error)})
+    except ModuleNotFoundError as error:
+        what = "not there yet" if (error.name or "").startswith("macrograd") else "not installed"
+        reply({"failed": f"{what}: {error.name}"})
+    except Exception as error:  # noqa: BLE001 - whatever a contender raises becomes its row
+        if os.environ.get("BENCHMARKS_TRACEBACK"):
+            import traceback
+
+            traceback.print_exc()
+        text = " ".join(str(error).split())
+        reply({"failed": f"failed: {type(error).__name__}: {text[:160]}"})
+
+
+def serve(job_name: str, case: str, name: str, reply: Any) -> None:
+    contender = load(job_name).find(case, name)
+    import numpy as np  # every contender's data are arrays
+
+    started = perf_counter()
+    for package in contender.packages:
+        importlib.import_module(package)
+    imported = perf_counter()
+    resident = machine.resident_mb()
+    prepared = contender.adapter(case)
+    ready = perf_counter()
+    calls = 0
+    for line in sys.stdin:
+        command = json.loads(line)
+        if command["do"] == "answer":
+            begun = perf_counter()
+            answer = prepared.answer()
+            answered = perf_counter()
+            named = answer if isinstance(answer, dict) else {"answer": answer}
+            reply(
+                {
+                    "import": imported - started,
+                    "setup": ready - imported,
+                    "first": answered - begun,
+                    "answer": {part: np.asarray(x, dtype=np.float64).tolist() for part, x in named.items()},
+                    "extra": prepared.extra,
+                    "gc": prepared.gc,
+                    "units": prepared.units,
+                }
+            )
+        elif command["do"] == "round":
+            calls = calls or calls_that_fill(prepared, command["seconds"])
+            reply({"per_unit": timed(prepared, calls) / prepared.units, "calls": calls})
+        elif command["do"] == "memory":
+            peak = machine.peak_mb()
+            reply({"peak_mb": peak, "job_mb": max(0.0, peak - resident), "extra": prepared.extra})
+
+
+def timed(prepared: Prepared, calls: int) -> float:
+    """Seconds a call, over `calls` calls, after one that warms up (not where there is only one to time)."""
+    run = prepared.run
+    gc.collect()
+    if not prepared.gc:
+        gc.disable()
+    try:
+        if calls > 1:
+            run()
+        started = perf_counter()
+        for _ in repeat(None, calls):
+            run()
+        return (perf_counter() - started) / calls
+    finally:
+        gc.enable()
+
+
+def calls_that_fill(prepared: Prepared, seconds: float) -> int:
+    """How many calls take about that long; the growing trials are the warm-up."""
+    calls = 1
+    while True:
+        spent = timed(prepared, calls) * calls
+        if spent >= seconds / 4:
+            return max(1, round(calls * seconds / spent))
+        calls = min(calls * 10, max(calls + 1, int(calls * seconds / max(spent, 1e-9))))
+
+
+if __name__ == "__main__":
+    main()
