@@ -1,0 +1,348 @@
+"""The op table, row by row: values, derivatives against the complex step and central differences, and NumPy forms."""
+
+from __future__ import annotations
+
+import cmath
+import copy
+import math
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from ctypes import CDLL, c_double
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from macrograd import Value, ops
+from macrograd.ops import BY_NAME, TABLE, Op
+
+INF, NAN = math.inf, math.nan
+
+# An analytic operation's complex form, for the complex step: f'(x) = Im f(x + ih) / h without cancellation (Squire &
+# Trapp, SIAM Review 40, 1998), so that an error in the last digits of a derivative is seen.
+COMPLEX: dict[str, Callable[..., complex]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "neg": lambda a: -a,
+    "pow": lambda a, b: cmath.exp(b * cmath.log(a)),
+    "exp": cmath.exp,
+    "log": cmath.log,
+    "log1p": lambda a: cmath.log(1 + a),
+    "sqrt": cmath.sqrt,
+    "tanh": cmath.tanh,
+    "sigmoid": lambda a: 1 / (1 + cmath.exp(-a)),
+    "softplus": lambda a: cmath.log(1 + cmath.exp(a)),
+    "sin": cmath.sin,
+    "cos": cmath.cos,
+    "sum": lambda *terms: sum(terms),
+    "dot": lambda *pairs: sum(pairs[i] * pairs[i + 1] for i in range(0, len(pairs), 2)),
+}
+# The others have kinks or steps: central differences, away from them.
+KINKED = ["abs", "relu", "maximum", "minimum", "where", "onehot"]
+NO_GRADIENT = ["sign", "less", "less_equal", "detach"]
+
+ANYWHERE = [-2.5, -0.3, 0.7, 1.9]
+POSITIVE = [0.2, 0.9, 3.7]
+POINTS: dict[str, list[tuple[float, ...]]] = {
+    "pow": list(product(POSITIVE, [-2.0, -0.5, 0.5, 1.0, 3.2])),
+    "log": [(x,) for x in POSITIVE],
+    "log1p": [(x,) for x in (-0.9, *POSITIVE)],
+    "sqrt": [(x,) for x in POSITIVE],
+    "maximum": [(a, b) for a, b in product(ANYWHERE, ANYWHERE) if a != b],
+    "minimum": [(a, b) for a, b in product(ANYWHERE, ANYWHERE) if a != b],
+    "where": list(product([0.0, 1.0, -3.0], ANYWHERE, ANYWHERE)),
+    "onehot": list(product([2.0], [2.0, 1.0], ANYWHERE)),
+    "sum": [(0.5,), (1.5, -2.0), (1.0, 2.0, -4.0, 0.25)],
+    "dot": [(0.5, 2.0), (1.5, -2.0, 0.3, 0.7, -1.1, 4.0)],
+}
+NEVER_DIFFERENTIATED = {"where": [0], "onehot": [0, 1]}
+
+
+def points(op: Op) -> list[tuple[float, ...]]:
+    assert op.name in POINTS or op.arity is not None
+    return POINTS.get(op.name) or list(product(ANYWHERE, repeat=op.arity or 0))
+
+
+def complex_step(name: str, x: Sequence[float], k: int) -> float:
+    h = 1e-30
+    return COMPLEX[name](*[complex(v, h) if i == k else complex(v) for i, v in enumerate(x)]).imag / h
+
+
+def central_difference(op: Op, x: Sequence[float], k: int) -> float:
+    h = 2.0**-17
+    up, down = ([v + s * h if i == k else v for i, v in enumerate(x)] for s in (1.0, -1.0))
+    return (op.forward(*up) - op.forward(*down)) / (2 * h)
+
+
+def check_derivative(op: Op, gradient: Callable[[Sequence[float]], list[float]]) -> None:
+    """Whether `gradient` (operands → derivative by each) is that of `op`, at all its points."""
+    for x in points(op):
+        found = gradient(x)
+        for k in range(len(x)):
+            if k in NEVER_DIFFERENTIATED.get(op.name, ()):
+                assert found[k] == 0.0
+            elif op.name in COMPLEX:
+                assert found[k] == pytest.approx(complex_step(op.name, x, k), rel=2e-14, abs=1e-15), (op, x, k)
+            else:
+                assert found[k] == pytest.approx(central_difference(op, x, k), rel=1e-9, abs=1e-9), (op, x, k)
+
+
+def eager_gradient(op: Op) -> Callable[[Sequence[float]], list[float]]:
+    def gradient(x: Sequence[float]) -> list[float]:
+        leaves = [Value(v) for v in x]
+        op(*leaves).backward()
+        return [leaf.grad for leaf in leaves]
+
+    return gradient
+
+
+DIFFERENTIABLE = [BY_NAME[name] for name in [*COMPLEX, *KINKED]]
+
+
+def test_every_row_is_tested_here() -> None:
+    tested = {*COMPLEX, *KINKED, *NO_GRADIENT, "take", "constant"}
+    assert {op.name for op in TABLE} == tested
+    assert [op.code for op in TABLE] == list(range(len(TABLE)))
+
+
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
+def test_derivative(op: Op) -> None:
+    check_derivative(op, eager_gradient(op))
+
+
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
+def test_a_wrong_derivative_is_caught(op: Op) -> None:
+    right = eager_gradient(op)
+    with pytest.raises(AssertionError):
+        check_derivative(op, lambda x: [d * (1 + 1e-3) for d in right(x)])
+    with pytest.raises(AssertionError):
+        check_derivative(op, lambda x: [d + 1e-3 for d in right(x)])
+
+
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
+def test_derivative_of_the_derivative(op: Op) -> None:
+    """Every second derivative, from a graph of the first, against central differences of the first."""
+    for x in points(op):
+        for k in range(len(x)):
+            if k in NEVER_DIFFERENTIATED.get(op.name, ()):
+                continue
+            leaves = [Value(v) for v in x]
+            op(*leaves).backward(create_graph=True)
+            first = leaves[k].grad
+            for leaf in leaves:
+                leaf.grad = 0.0
+            first.backward()
+            h = 2.0**-14
+            for j in range(len(x)):
+                if j in NEVER_DIFFERENTIATED.get(op.name, ()):
+                    continue
+                up, down = ([v + s * h if i == j else v for i, v in enumerate(x)] for s in (1.0, -1.0))
+                expected = (eager_gradient(op)(up)[k] - eager_gradient(op)(down)[k]) / (2 * h)
+                assert leaves[j].grad == pytest.approx(expected, rel=1e-5, abs=1e-6), (op, x, k, j)
+
+
+@pytest.mark.parametrize("name", NO_GRADIENT)
+def test_steps_let_no_gradient_through(name: str) -> None:
+    op = BY_NAME[name]
+    leaves = [Value(v) for v in (0.5, 2.0)[: op.arity]]
+    op(*leaves).backward()
+    assert [leaf.grad for leaf in leaves] == [0.0] * len(leaves)
+
+
+def test_take_row() -> None:
+    index, values = Value(1.0), [Value(v) for v in (5.0, 6.0, 7.0)]
+    out = ops.take(index, *values)
+    out.backward()
+    assert out.data == 6.0
+    assert (index.grad, [v.grad for v in values]) == (0.0, [0.0, 1.0, 0.0])
+
+
+# --- kinks: PyTorch's conventions -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("op", "x", "gradient"),
+    [
+        (ops.relu, (0.0,), [0.0]),
+        (ops.relu, (-0.0,), [0.0]),
+        (ops.absolute, (0.0,), [0.0]),
+        (ops.maximum, (1.5, 1.5), [0.5, 0.5]),
+        (ops.minimum, (1.5, 1.5), [0.5, 0.5]),
+        (ops.maximum, (INF, INF), [0.5, 0.5]),
+        (ops.maximum, (0.0, -0.0), [0.5, 0.5]),
+        (ops.power, (0.0, 0.0), [0.0, 0.0]),
+        (ops.power, (0.0, 1.0), [1.0, 0.0]),
+        (ops.power, (0.0, 2.0), [0.0, 0.0]),
+        (ops.power, (0.0, 3.0), [0.0, 0.0]),
+        (ops.power, (0.0, 0.5), [INF, 0.0]),
+        (ops.power, (0.0, -1.0), [-INF, -INF]),
+        (ops.power, (-2.0, 0.0), [0.0, NAN]),
+        (ops.power, (-2.0, 3.0), [12.0, NAN]),
+        (ops.power, (0.0, NAN), [NAN, NAN]),
+        (ops.sqrt, (0.0,), [INF]),
+        (ops.log, (0.0,), [INF]),
+        (ops.div, (1.0, 0.0), [INF, -INF]),
+        (ops.div, (0.0, 0.0), [INF, NAN]),
+    ],
+)
+def test_kinks_and_poles(op: Op, x: tuple[float, ...], gradient: list[float]) -> None:
+    assert eager_gradient(op)(x) == pytest.approx(gradient, rel=0, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("op", "x", "value", "gradient"),
+    [
+        (ops.tanh, 1000.0, 1.0, 0.0),
+        (ops.tanh, -1000.0, -1.0, 0.0),
+        (ops.tanh, INF, 1.0, 0.0),
+        (ops.tanh, -INF, -1.0, 0.0),
+        (ops.sigmoid, 1000.0, 1.0, 0.0),
+        (ops.sigmoid, -1000.0, 0.0, 0.0),
+        (ops.sigmoid, INF, 1.0, 0.0),
+        (ops.sigmoid, -INF, 0.0, 0.0),
+        (ops.softplus, 1000.0, 1000.0, 1.0),
+        (ops.softplus, -1000.0, 0.0, 0.0),
+        (ops.softplus, INF, INF, 1.0),
+        (ops.softplus, -INF, 0.0, 0.0),
+        (ops.exp, 1000.0, INF, INF),
+        (ops.exp, -INF, 0.0, 0.0),
+        (ops.log, INF, INF, 0.0),
+        (ops.relu, INF, INF, 1.0),
+        (ops.relu, -INF, 0.0, 0.0),
+    ],
+)
+def test_limits(op: Op, x: float, value: float, gradient: float) -> None:
+    leaf = Value(x)
+    out = op(leaf)
+    out.backward()
+    assert (out.data, leaf.grad) == (value, gradient)
+
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 3.0, 1e-310, 1e308, -1e308, 710.0, -745.2, INF, -INF, NAN]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "value"),
+    [
+        (0.0, -0.0, 0.0),
+        (-0.0, 0.0, 0.0),
+        (-0.0, -0.0, -0.0),
+        (NAN, 1.0, NAN),
+        (1.0, NAN, NAN),
+        (-INF, INF, INF),
+        (2.0, 3.0, 3.0),
+    ],
+)
+def test_maximum_and_minimum_tell_zeros_apart_and_keep_nan(a: float, b: float, value: float) -> None:
+    assert math.isnan(value) or ops.maximum(a, b).hex() == value.hex()
+    assert math.isnan(ops.maximum(a, b)) == math.isnan(value) == math.isnan(ops.minimum(-a, -b))
+    assert math.isnan(value) or ops.minimum(-a, -b).hex() == (-value).hex()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "value"),
+    [
+        (0.0, -1.0, INF),
+        (-0.0, -1.0, -INF),
+        (-0.0, -2.0, INF),
+        (-0.0, -1.5, INF),
+        (-8.0, 1 / 3, NAN),
+        (-1e200, 3.0, -INF),
+        (-1e200, 2.0, INF),
+        (1e200, 2.0, INF),
+        (NAN, 0.0, 1.0),
+        (1.0, NAN, 1.0),
+        (0.0, -INF, INF),
+        (0.5, INF, 0.0),
+        (-INF, 3.0, -INF),
+    ],
+)
+def test_power_is_that_of_c(a: float, b: float, value: float) -> None:
+    assert ops.power(a, b) == pytest.approx(value, rel=0, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize("op", [op for op in TABLE if op.name not in ("take", "constant")], ids=lambda op: op.name)
+def test_numpy_form_gives_the_same(op: Op) -> None:
+    """To the sign of a zero and the kind of a NaN; to some units in the last place where the libraries differ."""
+    count = op.arity if op.arity is not None else 4
+    grid = (
+        list(product(SPECIAL, repeat=count)) if count < 3 else list(product(SPECIAL[:7] + SPECIAL[-3:], repeat=count))
+    )
+    columns = [np.array(column) for column in zip(*grid, strict=True)]
+    with np.errstate(all="ignore"):  # infinities and NaN are what this is about
+        found = np.broadcast_to(op.array(np, *columns), len(grid))
+    for x, y in zip(grid, found, strict=True):
+        expected = op.forward(*x)
+        assert y == pytest.approx(expected, rel=1e-14, abs=0, nan_ok=True), (op, x)
+        if expected == 0.0:
+            assert math.copysign(1.0, y) == math.copysign(1.0, expected), (op, x)
+
+
+def test_numpy_form_of_take() -> None:
+    rows = [np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([5.0, 6.0])]
+    assert ops.take.array(np, np.array([2.0, 0.0]), *rows).tolist() == [5.0, 2.0]
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="the C forms can be tried only where there is a C compiler")
+def test_c_form_gives_the_same(tmp_path: Path) -> None:
+    rows = [op for op in TABLE if op.arity]
+    source = ["#include <math.h>"]
+    for op in rows:
+        names = [f"x{k}" for k in range(op.arity or 0)]
+        source.append(
+            f"double op_{op.name}({', '.join(f'double {n}' for n in names)}) {{ return {op.c.format(*names)}; }}"
+        )
+    (tmp_path / "ops.c").write_text("\n".join(source))
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "ops.so", "ops.c", "-lm"], cwd=tmp_path, check=True)
+    library = CDLL(str(tmp_path / "ops.so"))
+    for op in rows:
+        function = getattr(library, f"op_{op.name}")
+        function.restype, function.argtypes = c_double, [c_double] * (op.arity or 0)
+        for x in product(SPECIAL, repeat=op.arity or 0):
+            expected, y = op.forward(*x), function(*x)
+            assert y == pytest.approx(expected, rel=1e-14, abs=0, nan_ok=True), (op, x)
+            if expected == 0.0:
+                assert math.copysign(1.0, y) == math.copysign(1.0, expected), (op, x)
+
+
+# --- how an operation is called -------------------------------------------------------------------------------------
+
+
+def test_an_operation_works_on_numbers_and_values() -> None:
+    assert ops.tanh(0.5) == math.tanh(0.5)
+    assert type(ops.maximum(1, np.float32(2))) is float
+    out = ops.maximum(1, Value(2.0))
+    assert isinstance(out, Value)
+    assert out.data == 2.0
+
+
+@pytest.mark.parametrize("bad", ["1", b"1", None, [1.0], 1j, np.zeros(2)])
+@pytest.mark.parametrize("other", [1.0, Value(1.0)])
+def test_what_is_no_number_is_refused(bad: Any, other: Any) -> None:
+    with pytest.raises(TypeError, match=r"^maximum\(\) takes numbers and Values, got .* of type "):
+        ops.maximum(other, bad)
+
+
+@pytest.mark.parametrize("operands", [(1.0, 2.0), (Value(1.0), 2.0), ()])
+def test_a_wrong_number_of_operands_is_refused(operands: tuple[Any, ...]) -> None:
+    with pytest.raises(TypeError, match=rf"^tanh\(\) takes 1 operand, got {len(operands)}$"):
+        ops.tanh(*operands)
+    with pytest.raises(TypeError, match=r"^where\(\) takes 3 operands, got 1$"):
+        ops.where(Value(1.0))
+
+
+def test_a_name_has_one_row() -> None:
+    before = len(TABLE)
+    with pytest.raises(ValueError, match="operation 'tanh' has two rows in the table"):
+        Op("tanh", "", 1, math.tanh, (None,), array=lambda np, a: a, llvm="", c="")
+    assert len(TABLE) == before
+
+
+def test_an_operation_is_one_object() -> None:
+    assert copy.deepcopy(ops.tanh) is ops.tanh
+    assert repr(ops.tanh) == "<op tanh>"

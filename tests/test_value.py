@@ -1,0 +1,420 @@
+"""Value: the graph it builds, `backward` against naive oracles, and what it costs."""
+
+from __future__ import annotations
+
+import gc
+import math
+import operator
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import macrograd as mg
+from macrograd import Value, ops
+from macrograd.graph import interior
+from macrograd.value import CONSTANT, topological
+
+# --- random programs against a naive oracle -------------------------------------------------------------------------
+
+# What a dual number (value, derivative) becomes: each rule is written here anew, and not taken from the op table.
+Dual = tuple[float, float]
+
+
+def _half(a: Dual, b: Dual, larger: bool) -> Dual:
+    if a[0] == b[0]:
+        return (a[0], (a[1] + b[1]) / 2)
+    return a if (a[0] > b[0]) == larger else b
+
+
+DUAL: dict[str, tuple[int, Callable[..., Any], Callable[..., Dual]]] = {
+    "+": (2, operator.add, lambda a, b: (a[0] + b[0], a[1] + b[1])),
+    "-": (2, operator.sub, lambda a, b: (a[0] - b[0], a[1] - b[1])),
+    "*": (2, operator.mul, lambda a, b: (a[0] * b[0], a[0] * b[1] + b[0] * a[1])),
+    "/": (
+        2,
+        lambda a, b: a / (b * b + 1.0),
+        lambda a, b: (a[0] / (b[0] ** 2 + 1), (a[1] * (b[0] ** 2 + 1) - a[0] * 2 * b[0] * b[1]) / (b[0] ** 2 + 1) ** 2),
+    ),
+    "neg": (1, operator.neg, lambda a: (-a[0], -a[1])),
+    "abs": (1, abs, lambda a: (abs(a[0]), a[1] * ((a[0] > 0) - (a[0] < 0)))),
+    "square": (1, lambda a: a**2, lambda a: (a[0] ** 2, 2 * a[0] * a[1])),
+    "tanh": (1, mg.tanh, lambda a: (math.tanh(a[0]), a[1] / math.cosh(a[0]) ** 2)),
+    "sin": (1, mg.sin, lambda a: (math.sin(a[0]), a[1] * math.cos(a[0]))),
+    "cos": (1, mg.cos, lambda a: (math.cos(a[0]), -a[1] * math.sin(a[0]))),
+    "sigmoid": (
+        1,
+        mg.sigmoid,
+        lambda a: (0.5 + 0.5 * math.tanh(a[0] / 2), a[1] * 0.25 / math.cosh(a[0] / 2) ** 2),
+    ),
+    "softplus": (
+        1,
+        mg.softplus,
+        lambda a: (math.log1p(math.exp(a[0])), a[1] * (0.5 + 0.5 * math.tanh(a[0] / 2))),
+    ),
+    "relu": (1, mg.relu, lambda a: a if a[0] > 0 else (0.0, 0.0)),
+    "leaky": (1, lambda a: mg.leaky_relu(a, 0.125), lambda a: a if a[0] > 0 else (0.125 * a[0], 0.125 * a[1])),
+    "maximum": (2, mg.maximum, lambda a, b: _half(a, b, True)),
+    "minimum": (2, mg.minimum, lambda a, b: _half(a, b, False)),
+    "where": (3, lambda c, a, b: mg.where(c > 0, a, b), lambda c, a, b: a if c[0] > 0 else b),
+    "sum": (3, lambda *x: mg.sum(x), lambda *x: (sum(a for a, _ in x), sum(d for _, d in x))),
+    "dot": (
+        4,
+        lambda a, b, c, d: mg.dot([a, b], [c, d]),
+        lambda a, b, c, d: (a[0] * c[0] + b[0] * d[0], a[1] * c[0] + a[0] * c[1] + b[1] * d[0] + b[0] * d[1]),
+    ),
+    "+=1": (1, lambda a: 1 + a, lambda a: (1 + a[0], a[1])),
+    "*0.5": (1, lambda a: a * 0.5, lambda a: (0.5 * a[0], 0.5 * a[1])),
+}
+NAMES = list(DUAL)
+LEAVES = 3
+
+number = st.integers(-16, 16).map(lambda k: k / 8)  # on a grid, so that ties and zeros really come up
+instruction = st.tuples(st.sampled_from(NAMES), st.lists(st.integers(0, 10**6), min_size=4, max_size=4))
+program = st.lists(instruction, min_size=1, max_size=12)
+
+
+def build(lines: list[tuple[str, list[int]]], leaves: list[Value]) -> Value:
+    values: list[Any] = list(leaves)
+    for name, picks in lines:
+        arity, apply, _ = DUAL[name]
+        values.append(apply(*[values[pick % len(values)] for pick in picks[:arity]]))
+    return values[-1]
+
+
+def oracle(lines: list[tuple[str, list[int]]], data: list[float], leaf: int) -> Dual:
+    """The last line's value and its derivative by one leaf: forward mode, by recursion, nothing remembered."""
+
+    def dual(position: int) -> Dual:
+        if position < LEAVES:
+            return (data[position], float(position == leaf))
+        name, picks = lines[position - LEAVES]
+        arity, _, rule = DUAL[name]
+        return rule(*[dual(pick % position) for pick in picks[:arity]])
+
+    return dual(LEAVES + len(lines) - 1)
+
+
+@given(program, st.lists(number, min_size=LEAVES, max_size=LEAVES))
+def test_random_programs_agree_with_a_naive_oracle(lines: list[tuple[str, list[int]]], data: list[float]) -> None:
+    leaves = [Value(x) for x in data]
+    out = build(lines, leaves)
+    if abs(out.data) > 1e9:  # a tower of squares: the comparison would be one of rounding errors
+        return
+    out.backward()
+    for k, leaf in enumerate(leaves):
+        value, derivative = oracle(lines, data, k)
+        assert out.data == pytest.approx(value, rel=1e-9, abs=1e-9)
+        assert leaf.grad == pytest.approx(derivative, rel=1e-7, abs=1e-7 * max(1.0, abs(value)))
+
+
+@given(program, st.lists(number, min_size=LEAVES, max_size=LEAVES))
+def test_both_ways_to_walk_a_graph_agree(lines: list[tuple[str, list[int]]], data: list[float]) -> None:
+    """`backward` on numbers and with create_graph: the same order, and the same bits."""
+    leaves = [Value(x) for x in data]
+    out = build(lines, leaves)
+    order = topological(out)
+    position = {id(node): k for k, node in enumerate(order)}
+    assert len(position) == len(order)
+    assert all(position[id(x)] < position[id(node)] for node in order for x in node.inputs)
+    walked = interior(out)
+    assert [id(x) for x in walked] == [id(x) for x in order if x.op is not None and x.op is not CONSTANT]
+    if not math.isfinite(out.data):
+        return
+    out.backward()
+    numbers = [leaf.grad for leaf in leaves]
+    for leaf in leaves:
+        leaf.grad = 0.0
+    out.backward(create_graph=True)
+    assert [float(leaf.grad) for leaf in leaves] == numbers
+
+
+@given(program, st.lists(number, min_size=LEAVES, max_size=LEAVES))
+def test_backward_twice_doubles(lines: list[tuple[str, list[int]]], data: list[float]) -> None:
+    leaves = [Value(x) for x in data]
+    out = build(lines, leaves)
+    out.backward()
+    once = {id(node): node.grad for node in topological(out)}
+    out.backward()
+    for node in topological(out):
+        expected = once[id(node)] * (2.0 if node.op is None else 1.0)
+        assert node.grad == expected or math.isnan(expected)
+
+
+def test_the_oracle_would_see_a_wrong_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [("tanh", [0, 0, 0, 0]), ("*", [3, 1, 0, 0])]
+    monkeypatch.setattr(ops.tanh, "derivative", (lambda g, out, a: g * (1.001 - out * out),))
+    leaves = [Value(0.5), Value(-1.5), Value(0.0)]
+    build(lines, leaves).backward()
+    assert leaves[0].grad != pytest.approx(oracle(lines, [0.5, -1.5, 0.0], 0)[1], rel=1e-7)
+
+
+# --- the graph ------------------------------------------------------------------------------------------------------
+
+
+def test_inputs_stand_in_order_and_twice_where_used_twice() -> None:
+    x, y = Value(2.0), Value(3.0)
+    assert (x - y).inputs == (x, y)
+    assert (x * x).inputs == (x, x)
+    assert x.tanh().inputs == (x,)
+    assert mg.sum([x, y, x]).inputs == (x, y, x)
+    assert mg.sum([x, y]).inputs == (x, y)
+    assert mg.sum([x]).inputs == (x,)
+    assert x.inputs == ()
+    (two, left) = (2.0 / x).inputs
+    assert (two.data, two.op, two.inputs) == (2.0, CONSTANT, ())
+    assert left is x
+
+
+def test_a_sum_of_one_and_of_two_differentiates_like_any() -> None:
+    x, y = Value(2.0), Value(3.0)
+    (mg.sum([x, y]) * mg.sum([x]) + mg.dot([x], [y])).backward()
+    assert (x.grad, y.grad) == (5.0 + 2.0 + 3.0, 2.0 + 2.0)
+
+
+@pytest.mark.parametrize("number", [3, 3.0, True, Fraction(1, 2), np.float32(0.5), np.int64(3), np.array(0.25)])
+@pytest.mark.parametrize("apply", [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow])
+def test_arithmetic_with_numbers_on_either_side(apply: Any, number: Any) -> None:
+    x = Value(1.75)
+    for out, expected in (
+        (apply(x, number), apply(1.75, float(number))),
+        (apply(number, x), apply(float(number), 1.75)),
+    ):
+        assert type(out) is Value
+        assert out.data == expected
+        assert len(out.inputs) == 2
+
+
+def test_in_place_forms_make_new_values() -> None:
+    x = Value(2.0)
+    y = x
+    y += 1
+    y -= 0.5
+    y *= x
+    y /= 4
+    y **= 2
+    assert (x.data, y.data) == (2.0, 1.5625)
+    y.backward()
+    assert x.grad == 2 * 1.25 * (2 * 2 + 0.5) / 4
+
+
+def test_constants_get_no_gradient() -> None:
+    x = Value(2.0)
+    out = mg.sum([x * 3.0, mg.dot([x], [4.0]), x**2])
+    out.backward()
+    assert x.grad == 3.0 + 4.0 + 4.0
+    assert all(node.grad == 0.0 for node in topological(out) if node.op is CONSTANT)
+
+
+def test_comparisons_are_of_the_numbers_and_equality_is_identity() -> None:
+    a, b = Value(1.0), Value(2.0)
+    assert [a < b, a <= 1, a > b, b >= 2, a >= 3, a < math.nan] == [True, True, False, True, False, False]
+    assert [operator.lt(0, a), operator.ge(0, a)] == [True, False]
+    assert max(a, b) is b
+    assert sorted([b, a]) == [a, b]
+    assert a == a
+    assert a != Value(1.0)
+    assert len({a, Value(1.0), a}) == 2
+    assert (float(b), int(Value(2.7)), bool(Value(0.0)), bool(a)) == (2.0, 2, False, True)
+    with pytest.raises(TypeError, match="'<' not supported between instances of 'Value' and 'str'"):
+        a < "b"  # noqa: B015 - the comparison is what is tested
+
+
+def test_repr() -> None:
+    assert repr(Value(2)) == "Value(data=2.0, grad=0.0)"
+    assert repr(Value(2.5, label="w")) == "Value(data=2.5, grad=0.0, label='w')"
+
+
+@pytest.mark.parametrize(
+    "bad", ["1", None, 1j, [1.0], np.zeros(1), np.array("x"), Value(1.0)], ids=lambda bad: type(bad).__name__
+)
+def test_data_that_is_no_real_number_is_refused(bad: Any) -> None:
+    with pytest.raises(TypeError, match=r"^Value\(data\) takes one real number, got .* of type "):
+        Value(bad)
+
+
+def test_operators_refuse_what_is_no_number() -> None:
+    for apply in (operator.add, operator.sub, operator.mul, operator.truediv, operator.pow):
+        for pair in ((Value(1.0), "a"), ("a", Value(1.0)), (Value(1.0), None), (np.zeros(2), Value(1.0))):
+            with pytest.raises(TypeError, match="'Value'"):
+                apply(*pair)
+
+
+# --- backward -------------------------------------------------------------------------------------------------------
+
+
+def test_backward_of_a_leaf() -> None:
+    x = Value(3.0)
+    x.backward()
+    x.backward()
+    assert x.grad == 2.0
+
+
+def test_gradients_of_two_results_add_in_the_leaves_only() -> None:
+    x = Value(3.0)
+    shared = x * x
+    one, two = shared * 2.0, shared * 5.0
+    one.backward()
+    two.backward()
+    assert (x.grad, shared.grad, one.grad, two.grad) == (2 * 6.0 + 5 * 6.0, 5.0, 1.0, 1.0)
+
+
+def test_an_operand_may_be_deep_on_both_sides() -> None:
+    x = Value(1.0)
+    left = right = x
+    for _ in range(50):
+        left, right = left + right, right + left
+    (left * right).backward()
+    assert x.grad == 2 * 2.0**50 * 2.0**50
+
+
+def test_a_walk_that_was_broken_off_leaves_numbers_and_the_next_is_right() -> None:
+    x = Value(2.0)
+    y = x.tanh()
+    broken = (x * y) * Value(1.0)
+    broken.inputs = (broken.inputs[0], None)  # type: ignore[assignment]  # as an interrupt would, in the middle
+    broken._b = "no operand"  # type: ignore[assignment]
+    with pytest.raises(AttributeError):
+        broken.backward()
+    assert isinstance(y.grad, float)
+    (x * y).backward()
+    assert x.grad == pytest.approx(math.tanh(2.0) + 2.0 * (1 - math.tanh(2.0) ** 2), rel=1e-15)
+
+
+def test_create_graph_gives_every_derivative() -> None:
+    x = Value(0.7)
+    derivative: Any = x**4
+    for expected in (4 * 0.7**3, 12 * 0.7**2, 24 * 0.7, 24.0, 0.0):
+        x.grad = 0.0
+        derivative.backward(create_graph=True)
+        derivative = x.grad
+        assert isinstance(derivative, Value)
+        assert derivative.data == pytest.approx(expected, rel=1e-13, abs=1e-13)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 2.0, 3.0])
+def test_derivatives_of_powers_at_zero_stay_numbers(exponent: float) -> None:
+    x = Value(0.0)
+    derivative: Any = x**exponent
+    for order in range(1, 5):
+        x.grad = 0.0
+        derivative.backward(create_graph=True)
+        derivative = x.grad
+        assert derivative.data == (math.factorial(int(exponent)) if order == exponent else 0.0)
+
+
+def test_create_graph_accumulates_in_leaves() -> None:
+    x = Value(3.0)
+    (x * x).backward()
+    (x * x * x).backward(create_graph=True)
+    assert isinstance(x.grad, Value)
+    assert x.grad.data == 6.0 + 27.0
+    (x * x).backward(create_graph=True)
+    assert x.grad.data == 6.0 + 27.0 + 6.0
+
+
+def test_gradient_of_a_sum_is_a_value_too() -> None:
+    x = Value(3.0)
+    (x + 1.0).backward(create_graph=True)
+    assert isinstance(x.grad, Value)
+    assert x.grad.data == 1.0
+
+
+def test_gradient_penalty() -> None:
+    """d/dw of (d/dx tanh(w·x))² as double backward gives it, and in closed form."""
+    w, x = Value(0.6), Value(1.1)
+    (w * x).tanh().backward(create_graph=True)
+    penalty = x.grad**2
+    w.grad = 0.0
+    penalty.backward()
+    t = math.tanh(0.66)
+    s = 1 - t * t
+    assert w.grad == pytest.approx(2 * 0.6 * s * (s + 0.6 * -2 * t * s * 1.1), rel=1e-13)
+
+
+# --- what it costs --------------------------------------------------------------------------------------------------
+
+
+def test_a_chain_of_a_million_operations() -> None:
+    x = Value(1.0)
+    out = x
+    for _ in range(500_000):
+        out = out * 1.0 + x
+    assert out.data == 500_001.0
+    out.backward()
+    assert x.grad == 500_001.0
+    out.backward()
+    assert x.grad == 1_000_002.0
+    assert len(topological(out)) == 1_500_001
+    del out  # freed link by link: recursion would end the process here
+
+
+@pytest.mark.parametrize("link", [lambda v, x: v * x, lambda v, x: v.tanh(), lambda v, x: v + x])
+def test_memory_of_a_node(link: Any) -> None:
+    x = Value(0.5)
+    count = 20_000
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        out = x
+        for _ in range(count):
+            out = link(out, x)
+        out.backward()
+        after, _ = tracemalloc.get_traced_memory()
+        assert (after - before) / count <= 240
+        del out
+        freed, _ = tracemalloc.get_traced_memory()
+        assert freed - before < 4096, "a graph that nobody holds must be gone at once"
+    finally:
+        tracemalloc.stop()
+
+
+def test_graphs_have_no_reference_cycles() -> None:
+    def use() -> None:
+        x, y = Value(0.5), Value(2.0)
+        out = mg.logsumexp([x * y, mg.maximum(x, y), mg.dot([x, 1.0], [y, x]), y**x])
+        out.backward()
+        out.backward()
+
+    use()
+    gc.collect()
+    gc.disable()
+    try:
+        use()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_gradients_are_the_same_bits_in_every_run() -> None:
+    program = """
+import random
+from macrograd import Value
+rng = random.Random(3)
+leaves = [Value(rng.uniform(-1, 1)) for _ in range(20)]
+values = list(leaves)
+for _ in range(2000):
+    a, b = rng.choice(values), rng.choice(values)
+    values.append(rng.choice([lambda: a + b, lambda: a * b, lambda: (a - b).tanh(), lambda: a.sigmoid()])())
+sum(values).tanh().backward()
+sum(values[-50:]).backward()
+print(*[leaf.grad.hex() for leaf in leaves])
+"""
+    outputs = set()
+    for seed in ("0", "1", "4242"):
+        padding = "x" * int(seed)  # moves the addresses too
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "MACROGRAD_TEST_PADDING": padding}
+        run = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+        )
+        outputs.add(run.stdout)
+    assert len(outputs) == 1
+    assert "0x1." in outputs.pop()
