@@ -18,7 +18,7 @@ def main(picture: str = "moons.png") -> None:
     parameters = model.parameters()
     print(f"{len(parameters)} parameters")
 
-    history = SimpleNamespace(losses=[], metrics=[])
+    history = SimpleNamespace(losses=[], metrics={"accuracy": []})
     for step in range(STEPS):
         # Forward: a score for every sample, a loss for every score. The hinge loss wants the classes as −1 and +1.
         scores = [model(point) for point in X.tolist()]
@@ -37,9 +37,9 @@ def main(picture: str = "moons.png") -> None:
 
         right = sum((score.data > 0) == (target > 0) for score, target in zip(scores, targets, strict=True))
         history.losses.append(loss.data)
-        history.metrics.append(right / len(X))
+        history.metrics["accuracy"].append(right / len(X))
         if step % 10 == 0 or step == STEPS - 1:
-            print(f"step {step} loss {loss.data}, accuracy {100 * history.metrics[-1]:.1f}%")
+            print(f"step {step} loss {loss.data}, accuracy {100 * right / len(X):.1f}%")
 
     mg.show.save(mg.show.training_figure(model, X, y, history), picture)
     print(f"picture: {picture}")

@@ -11,7 +11,7 @@ from typing import Any
 from macrograd.show._figure import new_figure, save
 from macrograd.show.boundary import boundary
 from macrograd.show.draw import Drawing, draw
-from macrograd.show.history import history
+from macrograd.show.history import history, metric
 
 
 def training_figure(
@@ -30,7 +30,7 @@ def training_figure(
     figure = new_figure(11.0, 4.4)
     grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
     boundary(model, X, y, figure.add_subplot(grid[:, 0]), predict=predict, level=level)
-    if any(x is not None for x in getattr(history, "metrics", None) or ()):
+    if metric(history):
         below = figure.add_subplot(grid[1, 1])
         above = figure.add_subplot(grid[0, 1], sharex=below)
         above.tick_params(labelbottom=False)
@@ -42,4 +42,4 @@ def training_figure(
 
 _history = history  # the function, where an argument has its name
 
-__all__ = ["Drawing", "boundary", "draw", "history", "save", "training_figure"]
+__all__ = ["Drawing", "boundary", "draw", "history", "new_figure", "save", "training_figure"]

@@ -16,6 +16,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK = "#1b242d"
 FAINT = "#6b7884"
 
+# A run that diverged has numbers up to the largest float; matplotlib overflows when it looks for ticks around those.
+LARGEST = 1e200
+
 ENDINGS = (".png", ".svg", ".pdf")
 
 
@@ -57,7 +60,7 @@ def tidy(ax: Any) -> None:
 
 
 def picture(figure: Any, kind: str) -> bytes:
-    """The figure as the content of a file with the ending `kind`; the same figure gives the same bytes."""
+    """The figure as the content of a file with the ending `kind`; a figure made anew gives the same bytes."""
     buffer = io.BytesIO()
     # Without the date and the random names of an SVG's parts, a picture made anew is the same file.
     metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[kind]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.graph import topological
-from macrograd.show._figure import COLOURS, FAINT, INK, MARKERS, checked_axes, new_figure, tidy
+from macrograd.show._figure import COLOURS, FAINT, INK, LARGEST, MARKERS, checked_axes, new_figure, tidy
 from macrograd.value import Value
 
 Floats = NDArray[np.float64]
@@ -60,9 +60,15 @@ def boundary(
 
     ax = checked_axes(ax) if ax is not None else new_figure(6.0, 4.6).add_subplot()
     columns = [column.reshape(side, side) for column in scores.T]
-    if not np.isfinite(scores).all():
+    if not (np.abs(scores) < LARGEST).all():  # also false for a NaN
         ax.text(
-            0.5, 0.97, "no field: the scores are not finite", transform=ax.transAxes, ha="center", va="top", color=INK
+            0.5,
+            0.97,
+            "no field: the scores are NaN, infinite or enormous",
+            transform=ax.transAxes,
+            ha="center",
+            va="top",
+            color=INK,
         )
     elif len(columns) == 1:
         _draw_score(ax, across, up, columns[0] - level, level)
@@ -133,8 +139,9 @@ def _scores(found: Any, n: int) -> Floats:
         try:
             found = [[float(score) for score in row] for row in rows]
         except (TypeError, ValueError):
+            said = rows[0] if len(rows[0]) > 1 else rows[0][0]
             raise TypeError(
-                f"boundary() takes a model that gives a score or a list of scores, got {rows[0]!r} for a point"
+                f"boundary() takes a model that gives a score or a list of scores, got {said!r} for a point"
             ) from None
     scores = np.asarray(found, dtype=np.float64)
     if scores.ndim == 1:

@@ -1,4 +1,4 @@
-"""How training went: loss and accuracy, step by step."""
+"""How training went: the loss and a metric, step by step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.show._figure import COLOURS, INK, checked_axes, new_figure, tidy
+from macrograd.show._figure import COLOURS, INK, LARGEST, checked_axes, new_figure, tidy
 
 Floats = NDArray[np.floating[Any]]
 
@@ -16,39 +16,47 @@ _LOG_FROM = 30.0
 
 
 def history(history: Any, ax: Any = None) -> Any:
-    """Draw the loss of every step and, where there is one, the accuracy; the axes of the loss.
+    """Draw the loss of every step and, where there is one, the metric beside it; the axes of the loss.
 
-    `history` is what a Trainer's `fit` returns: it has a list `losses` and, for classes, a list `metrics` with the
-    accuracies from 0 to 1, one for each step or for each of equally many steps. The loss is on a logarithmic scale
-    where it spans more than a factor of 30. `ax` are matplotlib axes for both curves, the accuracy with a scale of its
-    own, or a pair of axes, one for the accuracy and one for the loss; None for those of a new figure.
+    `history` is a `train.History`, or anything with a list `losses` and perhaps `metrics`: a dict with a list of
+    numbers by name, of which "accuracy" (0 to 1) or else the first is drawn, or a list of accuracies. The loss is on a
+    logarithmic scale where it spans more than a factor of 30. `ax` are matplotlib axes for both curves, the metric
+    with a scale of its own, or a pair of axes, for the metric and for the loss; None for those of a new figure.
 
     Raises TypeError for something without `losses`, ValueError for an empty history, ImportError without matplotlib.
     """
-    losses = _curve(getattr(history, "losses", None))
+    losses = getattr(history, "losses", None)
     if losses is None:
         raise TypeError(f"history() takes a training history with a list 'losses', got a {type(history).__name__}")
+    losses = _numbers(losses)
     if not len(losses):
         raise ValueError("history() got a history with no steps: train first, then draw")
-    accuracies = _curve(getattr(history, "metrics", None))
-    has_accuracy = accuracies is not None and bool(np.isfinite(accuracies).any())
+    shown = metric(history)
     if ax is None:
-        figure = new_figure(6.0, 4.5 if has_accuracy else 3.5)
-        ax = figure.subplots(2, 1, sharex=True, height_ratios=[2, 3]) if has_accuracy else figure.add_subplot()
-    try:
-        above, below = ax
-    except TypeError:
-        above, below = None, ax
+        figure = new_figure(6.0, 4.5 if shown else 3.5)
+        ax = figure.subplots(2, 1, sharex=True, height_ratios=[2, 3]) if shown else figure.add_subplot()
+    pair = isinstance(ax, (list, tuple, np.ndarray)) and len(ax) == 2
+    above, below = ax if pair else (None, ax)
     _draw_loss(checked_axes(below), losses)
-    if accuracies is not None and has_accuracy:
-        # One for each epoch, say, stands at the epoch's last step.
-        places = np.arange(1.0, len(accuracies) + 1.0) * (len(losses) / len(accuracies)) - 1.0
+    if shown:
         if above is None:
             above = _beside(below)
         else:
             checked_axes(above).grid(axis="y", color=INK, alpha=0.08)
-        _draw_accuracy(above, places, 100.0 * accuracies)
+        _draw_metric(above, *shown, n_steps=len(losses))
     return below
+
+
+def metric(history: Any) -> tuple[str, Floats] | None:
+    """The name and the values of the metric that a picture shows; None if there is none."""
+    found = getattr(history, "metrics", None)
+    if isinstance(found, dict):
+        name = "accuracy" if "accuracy" in found else next(iter(found), "")
+        found = found.get(name)
+    else:
+        name = "accuracy"
+    values = _numbers(found if found is not None else [])
+    return (name, values) if np.isfinite(values).any() else None
 
 
 def _draw_loss(ax: Any, losses: Floats) -> None:
@@ -64,9 +72,15 @@ def _draw_loss(ax: Any, losses: Floats) -> None:
     ax.yaxis.label.set_color(COLOURS[0])
 
 
-def _draw_accuracy(ax: Any, places: Floats, percent: Floats) -> None:
-    ax.plot(places, percent, color=COLOURS[1], **_line(percent))
-    ax.set(ylabel="accuracy (%)", ylim=(min(50.0, float(np.nanmin(percent))) - 2.0, 102.0))
+def _draw_metric(ax: Any, name: str, values: Floats, n_steps: int) -> None:
+    if name == "accuracy":
+        values = 100.0 * values
+        ax.set(ylabel="accuracy (%)", ylim=(min(50.0, float(np.nanmin(values))) - 2.0, 102.0))
+    else:
+        ax.set(ylabel=name.replace("_", " "))
+    # One for each epoch, say, stands at the epoch's last step.
+    places = np.arange(1.0, len(values) + 1.0) * (n_steps / len(values)) - 1.0
+    ax.plot(places, values, color=COLOURS[1], **_line(values))
     tidy(ax)
     ax.yaxis.label.set_color(COLOURS[1])
 
@@ -83,6 +97,7 @@ def _beside(ax: Any) -> Any:
     return twin
 
 
-def _curve(values: Any) -> Floats | None:
-    """A list of numbers as an array, NaN for None; None for None."""
-    return None if values is None else np.array([np.nan if x is None else float(x) for x in values])
+def _numbers(values: Any) -> Floats:
+    """A list of numbers as an array, with NaN for None and for what no scale has a place for."""
+    numbers = np.array([np.nan if x is None else float(x) for x in values])
+    return np.where(np.abs(numbers) < LARGEST, numbers, np.nan)

@@ -1,0 +1,240 @@
+"""The picture of what a classifier learned: what is on the axes, and what each bad input is told."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.contour import QuadContourSet
+from matplotlib.figure import Figure
+
+import macrograd as mg
+from macrograd import Value, datasets, nn, show
+
+X = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 0.0], [3.0, 1.0]])
+y = np.array([0, 0, 1, 1])
+
+
+def plane(point: Any) -> Value:
+    """A score that is 0 on the line x₁ = 1.5."""
+    return Value(2.0) * (point[0] - 1.5)
+
+
+def lines(ax: Any) -> list[np.ndarray]:
+    """The decision boundary: the contours that are no fields."""
+    return [
+        path.vertices
+        for c in ax.collections
+        if isinstance(c, QuadContourSet) and not c.filled
+        for path in c.get_paths()
+        if len(path.vertices)
+    ]
+
+
+def fields(ax: Any) -> int:
+    return sum(isinstance(c, QuadContourSet) and c.filled for c in ax.collections)
+
+
+def legend(ax: Any) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_the_boundary_lies_where_the_score_is_zero() -> None:
+    ax = show.boundary(plane, X, y)
+    (line,) = lines(ax)
+    assert line[:, 0] == pytest.approx(1.5, abs=1e-9)
+    assert fields(ax) == 1
+
+
+def test_the_boundary_lies_at_the_level() -> None:
+    (line,) = lines(show.boundary(plane, X, y, level=1.0))
+    assert line[:, 0] == pytest.approx(2.0, abs=1e-9)
+
+
+def test_a_list_of_one_score_is_a_score() -> None:
+    (line,) = lines(show.boundary(lambda p: [plane(p)], X, y))
+    assert line[:, 0] == pytest.approx(1.5, abs=1e-9)
+
+
+def test_predict_is_asked_once_for_all_points() -> None:
+    asked = []
+
+    def predict(points: np.ndarray) -> np.ndarray:
+        asked.append(points.shape)
+        return points[:, 0] - 1.0
+
+    (line,) = lines(show.boundary(None, X, y, predict=predict))
+    assert line[:, 0] == pytest.approx(1.0, abs=1e-9)
+    assert asked == [(6400, 2)]
+
+
+def test_of_several_scores_the_largest_names_the_class() -> None:
+    centres = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+    ax = show.boundary(lambda p: [-((p[0] - a) ** 2) - (p[1] - b) ** 2 for a, b in centres], centres, [0, 1, 2])
+    assert fields(ax) == 3
+    corners = np.concatenate(lines(ax))
+    nearest = np.sort(np.linalg.norm(corners[:, None] - centres, axis=2), axis=1)
+    assert nearest[:, 0] == pytest.approx(nearest[:, 1], abs=0.1)  # equally far from two centres
+
+
+def test_samples_stand_where_they_are_with_a_colour_and_a_marker_a_class() -> None:
+    ax = show.boundary(plane, X, y)
+    first, second = (c for c in ax.collections if not isinstance(c, QuadContourSet))
+    assert first.get_offsets().tolist() == X[:2].tolist()
+    assert second.get_offsets().tolist() == X[2:].tolist()
+    assert first.get_facecolor().tolist() != second.get_facecolor().tolist()
+    assert len(first.get_paths()[0].vertices) != len(second.get_paths()[0].vertices)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x_1$", "$x_2$")
+    assert legend(ax) == ["class 0", "class 1"]
+
+
+def test_labels_may_be_minus_one_and_one() -> None:
+    assert legend(show.boundary(plane, X, 2 * y - 1)) == ["class -1", "class 1"]
+
+
+def test_a_model_of_plain_numbers_and_a_single_sample() -> None:
+    assert fields(show.boundary(lambda p: p[0], [[1.0, 1.0]], [1])) == 1
+
+
+def test_a_score_that_never_changes_sign_has_no_boundary() -> None:
+    ax = show.boundary(lambda p: 1.0, X, y)
+    assert lines(ax) == []
+    assert fields(show.boundary(lambda p: 0.0, X, y)) == 1
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -1.7e308])
+def test_scores_that_are_not_finite_leave_the_samples(score: float) -> None:
+    ax = show.boundary(lambda p: score, X, y)
+    assert fields(ax) == 0
+    assert [t.get_text() for t in ax.texts] == ["no field: the scores are NaN, infinite or enormous"]
+
+
+def test_a_large_net_gets_a_coarser_grid() -> None:
+    def calls(width: int) -> int:
+        net, count = nn.MLP(2, [width, width, 1], seed=0), 0
+
+        def model(point: Any) -> Any:
+            nonlocal count
+            count += 1
+            return net(point)
+
+        show.boundary(model, X, y)
+        return count
+
+    assert calls(4) == 80 * 80 + 1
+    assert 12 * 12 < calls(64) < 30 * 30
+
+
+def test_given_axes_are_used() -> None:
+    ax = Figure().subplots()
+    assert show.boundary(plane, X, y, ax) is ax
+    assert show.boundary(plane, X, y).figure is not ax.figure
+
+
+def test_it_changes_nothing_of_the_net() -> None:
+    net = nn.MLP(2, [3, 1], seed=0)
+    before = [(p.data, p.grad) for p in net.parameters()]
+    show.boundary(net, X, y)
+    assert [(p.data, p.grad) for p in net.parameters()] == before
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bad_X", "bad_y", "message"),
+    [
+        (np.zeros((4, 3)), y, r"X must have shape \(n, 2\), got \(4, 3\)"),
+        (np.zeros(4), y, r"X must have shape \(n, 2\), got \(4,\)"),
+        (np.zeros((0, 2)), [], r"X must have shape \(n, 2\), got \(0, 2\)"),
+        (X, y[:3], r"one class for each of the 4 samples, got y of shape \(3,\)"),
+        (X, y[:, None], r"one class for each of the 4 samples, got y of shape \(4, 1\)"),
+        (X * np.nan, y, "finite numbers, but X or y holds a NaN or an infinity"),
+        (X, [0, 1, math.inf, 0], "finite numbers, but X or y holds a NaN or an infinity"),
+        (X, [0.5, 1.5, 2.5, 3.5], "at most 8 classes .* holds 4 different values such as 0.5 and 3.5"),
+        (np.zeros((9, 2)), range(9), "at most 8 classes .* holds 9 different values such as 0 and 8"),
+    ],
+)
+def test_samples_that_cannot_be_drawn(bad_X: Any, bad_y: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        show.boundary(plane, bad_X, bad_y)
+
+
+def test_a_model_that_cannot_be_called() -> None:
+    with pytest.raises(TypeError, match="takes a model that can be called with a point, got one of type int"):
+        show.boundary(3, X, y)  # type: ignore[arg-type]  # that is the test
+
+
+def test_a_model_that_gives_no_number() -> None:
+    with pytest.raises(TypeError, match="a model that gives a score or a list of scores, got 'red' for a point"):
+        show.boundary(lambda p: "red", X, y)
+
+
+def test_a_model_whose_number_of_scores_varies() -> None:
+    with pytest.raises(ValueError, match="the same number of scores everywhere"):
+        show.boundary(lambda p: [1.0] * (1 + (p[0] > 1)), X, y)
+
+
+def test_a_predict_of_the_wrong_shape() -> None:
+    with pytest.raises(ValueError, match=r"shape \(6400,\) or \(6400, k\) for 6400 points, got shape \(3, 1\)"):
+        show.boundary(None, X, y, predict=lambda points: np.zeros(3))
+
+
+def test_axes_that_are_none() -> None:
+    with pytest.raises(TypeError, match=r"ax must be matplotlib axes .* got 'left' of type str"):
+        show.boundary(plane, X, y, ax="left")
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r'pictures need matplotlib: pip install "macrograd\[plot\]"'):
+        show.boundary(plane, X, y)
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def test_both_side_by_side_and_saved(tmp_path: Path) -> None:
+    points, labels = datasets.make_moons(40, noise=0.1, seed=0)
+    history = SimpleNamespace(losses=[1.0, 0.5, 0.1], metrics={"accuracy": [0.5, 0.7, 1.0]})
+    net = nn.MLP(2, [4, 1], seed=0)
+
+    def figure() -> Any:
+        return show.training_figure(net, points, labels, history)
+
+    assert [ax.get_ylabel() for ax in figure().axes] == ["$x_2$", "score", "loss", "accuracy (%)"]
+    for name in ("x.svg", "x.pdf", "x.png"):
+        first = show.save(figure(), tmp_path / name).read_bytes()
+        assert len(first) > 10_000
+        assert show.save(figure().axes[0], tmp_path / name).read_bytes() == first  # to the byte, and axes will do
+    assert figure()._repr_png_() == first
+
+
+def test_without_a_metric_the_loss_has_the_column_to_itself() -> None:
+    figure = show.training_figure(plane, X, y, SimpleNamespace(losses=[1.0, 0.5]))
+    assert [ax.get_ylabel() for ax in figure.axes] == ["$x_2$", "score", "loss"]
+
+
+def test_save_refuses_other_things(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'\.gif' is none of \.png, \.svg, \.pdf"):
+        show.save(Figure(), tmp_path / "x.gif")
+    with pytest.raises(TypeError, match=r"save\(\) takes a matplotlib figure or axes, got 3 of type int"):
+        show.save(3, tmp_path / "x.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pyplot_and_matplotlib_stay_out_until_wanted() -> None:
+    program = (
+        "import sys, macrograd as mg; mg.draw(mg.Value(1.0)).dot; assert 'matplotlib' not in sys.modules; "
+        "mg.show.boundary(lambda p: p[0], [[0, 0], [1, 1]], [0, 1]).figure._repr_png_(); "
+        "assert 'matplotlib' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    root = str(Path(mg.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,102 @@
+"""The picture of a training run: which curves, on which scales."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from macrograd import show
+from macrograd.train import History
+
+
+def run(losses: list[Any], metrics: Any = None) -> SimpleNamespace:
+    return SimpleNamespace(losses=losses, metrics=metrics)
+
+
+def curve(ax: Any) -> tuple[list[float], list[float]]:
+    (line,) = ax.lines
+    return list(line.get_xdata()), list(line.get_ydata())
+
+
+def test_loss_and_accuracy_of_a_training_history() -> None:
+    history = History()
+    for step in range(3):
+        history.record(1.0 / (step + 1), {"accuracy": 0.5 + 0.25 * step}, 0.1, float(step))
+    below = show.history(history)
+    above, same = below.figure.axes
+    assert same is below
+    assert curve(below) == ([0, 1, 2], [1.0, 0.5, 1 / 3])
+    assert curve(above) == ([0, 1, 2], [50.0, 75.0, 100.0])
+    assert (below.get_xlabel(), below.get_ylabel(), above.get_ylabel()) == ("step", "loss", "accuracy (%)")
+
+
+def test_one_axes_get_both_with_a_scale_each() -> None:
+    ax = Figure().subplots()
+    assert show.history(run([2.0, 1.0], [0.5, 1.0]), ax) is ax
+    _, right = ax.figure.axes
+    assert right.get_ylabel() == "accuracy (%)"
+    assert right.yaxis.get_label_position() == "right"
+    assert right.spines["right"].get_visible()
+
+
+def test_a_pair_of_axes_gets_one_each() -> None:
+    above, below = Figure().subplots(2)
+    assert show.history(run([2.0, 1.0], [0.5, 1.0]), (above, below)) is below
+    assert curve(above)[1] == [50.0, 100.0]
+
+
+@pytest.mark.parametrize("metrics", [None, [], {}, [None, None], {"accuracy": [math.nan, math.nan]}])
+def test_without_a_metric_there_is_the_loss(metrics: Any) -> None:
+    ax = show.history(run([2.0, 1.0], metrics))
+    assert ax.figure.axes == [ax]
+
+
+def test_another_metric_has_its_name_and_its_unit() -> None:
+    below = show.history(run([2.0, 1.0], {"mean_absolute_error": [3.0, 2.0]}))
+    above = below.figure.axes[0]
+    assert above.get_ylabel() == "mean absolute error"
+    assert curve(above)[1] == [3.0, 2.0]
+
+
+def test_fewer_metrics_than_steps_stand_at_the_ends_of_their_epochs() -> None:
+    above = show.history(run([1.0] * 6, [0.5, 1.0])).figure.axes[0]
+    assert curve(above)[0] == [2.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"),
+    [([1.0, 0.1], "linear"), ([1.0, 0.01], "log"), ([1.0, 0.0], "linear"), ([-1.0, 100.0], "linear")],
+)
+def test_a_loss_over_decades_is_on_a_logarithmic_scale(losses: list[float], scale: str) -> None:
+    assert show.history(run(losses)).get_yscale() == scale
+
+
+def test_a_run_that_diverged_can_be_looked_at() -> None:
+    ax = show.history(run([1.0, 1e199, 1.7e308, math.inf, math.nan], [0.5, 0.5, 0.5, 0.5, None]))
+    assert show._figure.picture(ax.figure, ".png").startswith(b"\x89PNG")
+    assert show.history(run([math.nan])).get_yscale() == "linear"
+
+
+def test_a_single_step_is_a_point() -> None:
+    assert show.history(run([1.0])).lines[0].get_marker() == "o"
+    assert show.history(run([1.0, 2.0])).lines[0].get_marker() == ""
+
+
+def test_a_history_without_losses() -> None:
+    with pytest.raises(TypeError, match="takes a training history with a list 'losses', got a list"):
+        show.history([1.0, 0.5])
+
+
+def test_an_empty_history() -> None:
+    with pytest.raises(ValueError, match="a history with no steps: train first, then draw"):
+        show.history(History())
+
+
+@pytest.mark.parametrize("ax", ["left", "lr", 3, ("a", "b")])
+def test_axes_that_are_none(ax: Any) -> None:
+    with pytest.raises(TypeError, match="ax must be matplotlib axes"):
+        show.history(run([1.0], [1.0]), ax)

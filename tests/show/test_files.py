@@ -1,0 +1,57 @@
+"""A file is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from macrograd.show._files import ending, write_whole
+
+
+def test_it_writes_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "x.svg"
+    assert write_whole(path, b"one") == path
+    assert write_whole(str(path), b"two") == path
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.svg"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_the_file_is_readable_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    assert write_whole(tmp_path / "x", b"").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_whole(tmp_path / "x.svg", b"old")
+
+    def fail(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.svg"]
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"cannot write .*x\.svg: there is no directory .*no; create it first"):
+        write_whole(tmp_path / "no" / "x.svg", b"")
+
+
+def test_a_directory_in_place_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="it is a directory; give a file name in it"):
+        write_whole(tmp_path, b"")
+
+
+def test_endings() -> None:
+    assert ending("a/b.PNG", (".png", ".svg")) == ".png"
+    with pytest.raises(
+        ValueError, match=r"cannot save 'x': the ending says the format, and no ending is none of \.png"
+    ):
+        ending("x", (".png",))
+    with pytest.raises(ValueError, match=r"cannot save 'x\.gif': .*'\.gif' is none of \.png, \.svg"):
+        ending("x.gif", (".png", ".svg"))

@@ -1,0 +1,86 @@
+"""The examples run, and say what they are said to say."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+
+
+def run_cell(source: str, names: dict[str, Any]) -> tuple[str, Any]:
+    """What a cell prints, and the value of its last line if that is an expression: what a notebook shows."""
+    tree, last = ast.parse(source), None
+    if isinstance(tree.body[-1], ast.Expr):
+        last = ast.Expression(tree.body.pop().value)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(tree, "cell", "exec"), names)  # noqa: S102 - the cells are this repository's own
+        value = None if last is None else eval(compile(last, "cell", "eval"), names)  # noqa: S307 - and so is this
+    return printed.getvalue(), value
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_a_notebook_shows_what_its_cells_give(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        printed, value = run_cell(cell.source, names)
+        assert printed == "".join(o.text for o in cell.outputs if o.output_type == "stream"), cell.source
+        shown = [o.data for o in cell.outputs if o.output_type == "execute_result"]
+        assert [data["text/plain"] for data in shown] == ([] if value is None else [repr(value)]), cell.source
+        # The layout may be another Graphviz's, but a picture there must be.
+        assert all(("image/svg+xml" in data) == hasattr(value, "_repr_svg_") for data in shown)
+        if hasattr(value, "_repr_svg_"):
+            assert value._repr_svg_().startswith("<svg")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_a_notebook_is_valid_clean_and_small(path: Path) -> None:
+    nbformat.validate(nbformat.read(path, as_version=4))
+    raw = json.loads(path.read_text("utf-8"))
+    assert path.stat().st_size < 150_000
+    assert set(raw["metadata"]) == {"kernelspec", "language_info"}
+    code = [cell for cell in raw["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert all(not cell["metadata"] for cell in raw["cells"])
+    assert not any(o["output_type"] == "error" or o.get("name") == "stderr" for cell in code for o in cell["outputs"])
+
+
+def test_there_is_a_first_walk() -> None:
+    assert EXAMPLES / "first_walk.ipynb" in NOTEBOOKS
+
+
+def test_the_moons_demo_learns_and_draws(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / "moons.py", tmp_path / "moons.png"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(EXAMPLES.parent), "PATH": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "337 parameters"
+    step, loss = lines[1].split(" loss ")[0], float(lines[1].split()[3].rstrip(","))
+    assert (step, loss) == ("step 0", pytest.approx(0.8958441028683222, rel=1e-9))
+    assert lines[-2].endswith("accuracy 100.0%")
+    assert float(lines[-2].split()[3].rstrip(",")) == pytest.approx(0.010978370135492717, rel=1e-9)
+    assert (tmp_path / "moons.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_moons_demo_can_be_imported_without_running() -> None:
+    assert callable(runpy.run_path(str(EXAMPLES / "moons.py"))["main"])
