@@ -68,8 +68,10 @@ class Value:
     # --- arithmetic ---------------------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Value:
-        if other.__class__ is not Value and (other := constant(other)) is None:
-            return NotImplemented
+        if other.__class__ is not Value:
+            if (number := constant(other)) is None:
+                return _no_number(other)
+            other = number
         out: Value = _new(Value)
         out.data = self.data + other.data
         out.grad = 0.0
@@ -80,23 +82,27 @@ class Value:
         return out
 
     def __radd__(self, other: Any) -> Value:
-        if (other := constant(other)) is None:
-            return NotImplemented
-        return _node(other.data + self.data, ops.add, other, self)
+        if (number := constant(other)) is None:
+            return _no_number(other)
+        return _node(number.data + self.data, ops.add, number, self)
 
     def __sub__(self, other: Any) -> Value:
-        if other.__class__ is not Value and (other := constant(other)) is None:
-            return NotImplemented
+        if other.__class__ is not Value:
+            if (number := constant(other)) is None:
+                return _no_number(other)
+            other = number
         return _node(self.data - other.data, ops.sub, self, other)
 
     def __rsub__(self, other: Any) -> Value:
-        if (other := constant(other)) is None:
-            return NotImplemented
-        return _node(other.data - self.data, ops.sub, other, self)
+        if (number := constant(other)) is None:
+            return _no_number(other)
+        return _node(number.data - self.data, ops.sub, number, self)
 
     def __mul__(self, other: Any) -> Value:
-        if other.__class__ is not Value and (other := constant(other)) is None:
-            return NotImplemented
+        if other.__class__ is not Value:
+            if (number := constant(other)) is None:
+                return _no_number(other)
+            other = number
         out: Value = _new(Value)
         out.data = self.data * other.data
         out.grad = 0.0
@@ -107,29 +113,29 @@ class Value:
         return out
 
     def __rmul__(self, other: Any) -> Value:
-        if (other := constant(other)) is None:
-            return NotImplemented
-        return _node(other.data * self.data, ops.mul, other, self)
+        if (number := constant(other)) is None:
+            return _no_number(other)
+        return _node(number.data * self.data, ops.mul, number, self)
 
     def __truediv__(self, other: Any) -> Value:
-        if (other := constant(other)) is None:
-            return NotImplemented
-        return _node(ops.div.forward(self.data, other.data), ops.div, self, other)
+        if (number := constant(other)) is None:
+            return _no_number(other)
+        return _node(ops.div.forward(self.data, number.data), ops.div, self, number)
 
     def __rtruediv__(self, other: Any) -> Value:
-        if (other := constant(other)) is None:
-            return NotImplemented
-        return _node(ops.div.forward(other.data, self.data), ops.div, other, self)
+        if (number := constant(other)) is None:
+            return _no_number(other)
+        return _node(ops.div.forward(number.data, self.data), ops.div, number, self)
 
     def __pow__(self, other: Any) -> Value:
-        if (other := constant(other)) is None:
-            return NotImplemented
-        return _node(ops.power.forward(self.data, other.data), ops.power, self, other)
+        if (number := constant(other)) is None:
+            return _no_number(other)
+        return _node(ops.power.forward(self.data, number.data), ops.power, self, number)
 
     def __rpow__(self, other: Any) -> Value:
-        if (other := constant(other)) is None:
-            return NotImplemented
-        return _node(ops.power.forward(other.data, self.data), ops.power, other, self)
+        if (number := constant(other)) is None:
+            return _no_number(other)
+        return _node(ops.power.forward(number.data, self.data), ops.power, number, self)
 
     def __neg__(self) -> Value:
         return _node(-self.data, ops.neg, self)
@@ -314,6 +320,16 @@ def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -
     out._b = b
     out.label = ""
     return out
+
+
+def _no_number(x: Any) -> Any:
+    """NotImplemented, so that Python names both types; a TypeError with the way out for an array."""
+    if getattr(x, "shape", ()):
+        raise TypeError(
+            f"a Value is one number and has no arithmetic with an array of shape {tuple(x.shape)}: "
+            "go through the elements, as in [value * x for x in array.tolist()]"
+        )
+    return NotImplemented
 
 
 def _compare(op: Op, left: Any, right: Any) -> Any:

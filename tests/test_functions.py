@@ -42,7 +42,7 @@ def test_unary_functions_on_floats_and_values(function: Callable[[Any], Any], x:
     assert out.data == function(x)
 
 
-@pytest.mark.parametrize("name", "exp log log1p sqrt tanh sigmoid softplus relu leaky_relu sin cos".split())
+@pytest.mark.parametrize("name", ["exp", "log", "log1p", "sqrt", "tanh", "sigmoid", "softplus", "relu", "sin", "cos"])
 def test_unary_functions_are_methods_too(name: str) -> None:
     assert getattr(Value(0.5), name)().data == getattr(mg, name)(0.5)
     assert Value(-0.5).abs().data == 0.5
