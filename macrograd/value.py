@@ -322,14 +322,14 @@ def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -
     return out
 
 
-def _no_number(x: Any) -> Any:
+def _no_number(x: Any) -> Value:
     """NotImplemented, so that Python names both types; a TypeError with the way out for an array."""
     if getattr(x, "shape", ()):
         raise TypeError(
             f"a Value is one number and has no arithmetic with an array of shape {tuple(x.shape)}: "
             "go through the elements, as in [value * x for x in array.tolist()]"
         )
-    return NotImplemented
+    return NotImplemented  # type: ignore[no-any-return]  # what an operator returns for "not mine"
 
 
 def _compare(op: Op, left: Any, right: Any) -> Any:
