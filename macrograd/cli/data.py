@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,39 @@ from macrograd.cli.options import DATASETS
 
 
 @dataclass(frozen=True)
-class Data:
-    """Samples ready for a net: features and number targets of a table are scaled to mean 0 and deviation 1.
+class Scale:
+    """One scale a column: what a net sees is (raw − middle) / unit."""
 
-    classes   what to call the classes; None for a number target
-    axes      what to call the features in a picture
-    middle    of the target before it was scaled, and `unit` its deviation
-    notes     what was done to the data, to tell the user
+    middle: Any = 0.0
+    unit: Any = 1.0
+
+    @classmethod
+    def of(cls, columns: NDArray[np.float64]) -> Scale:
+        """The scale that gives each column mean 0 and deviation 1; a column that is the same everywhere becomes 0."""
+        # By the largest first: the square of a number near the largest float is an infinity.
+        size = np.abs(columns).max(axis=0)
+        size = np.where(size > 0, size, 1.0)
+        deviation = (columns / size).std(axis=0)
+        return cls((columns / size).mean(axis=0) * size, np.where(deviation > 0, deviation, 1.0) * size)
+
+    def scaled(self, raw: Any) -> Any:
+        return (raw - self.middle) / self.unit
+
+    def raw(self, scaled: Any) -> Any:
+        return scaled * self.unit + self.middle
+
+
+_AS_IT_IS = Scale()
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples ready for a net.
+
+    X, y           what the net sees: X of shape (n, features), y of shape (n,), class indices or scaled numbers
+    classes        what to call the classes; None for a number target
+    features       what to call the columns of X, and `target` what to call y
+    feature_scale  the scale that X is on, and `target_scale` that of a number target
     """
 
     name: str
@@ -32,9 +58,26 @@ class Data:
     classes: tuple[str, ...] | None
     features: tuple[str, ...]
     target: str = "class"
-    middle: float = 0.0
-    unit: float = 1.0
-    note: str = ""
+    feature_scale: Scale = _AS_IT_IS
+    target_scale: Scale = _AS_IT_IS
+
+    def scaled(self) -> Data:
+        """The same with features, and a target that is a number, of mean 0 and deviation 1."""
+        features = Scale.of(self.X)
+        data = replace(self, X=features.scaled(self.X), feature_scale=features)
+        if self.classes is not None:
+            return data
+        target = Scale.of(self.y)
+        return replace(data, y=target.scaled(self.y), target_scale=target)
+
+    def __str__(self) -> str:
+        samples, features = self.X.shape
+        target = f"{len(self.classes)} classes" if self.classes is not None else f"a number, {self.target}"
+        scaled = ["features"] if self.feature_scale is not _AS_IT_IS else []
+        if self.target_scale is not _AS_IT_IS:
+            scaled.append("target")
+        note = f" ({' and '.join(scaled)} scaled to mean 0 and deviation 1)" if scaled else ""
+        return f"{self.name}: {samples} samples, {features} feature{'s' if features > 1 else ''}, {target}{note}"
 
 
 def load(chosen: argparse.Namespace) -> Data:
@@ -53,7 +96,8 @@ def load(chosen: argparse.Namespace) -> Data:
         raise ValueError(f"{chosen.data!r} is no data set ({', '.join(DATASETS)}) and no file: {hint}")
     if chosen.target is None:
         raise ValueError(f"{chosen.data}: name the column to learn, with --target COLUMN")
-    return _table(datasets.load_csv(chosen.data, chosen.target), Path(chosen.data).name)
+    table = datasets.load_csv(chosen.data, chosen.target)
+    return Data(Path(chosen.data).name, table.X, table.y, table.classes, table.features, table.target).scaled()
 
 
 def _made(chosen: argparse.Namespace) -> Data:
@@ -76,26 +120,6 @@ def _made(chosen: argparse.Namespace) -> Data:
     wanted = chosen.classes or (3 if chosen.data == "blobs" else 2)
     if found < wanted:
         raise ValueError(f"{n} samples of {chosen.data} hold only {found} of {wanted} classes: raise --samples")
-    return Data(chosen.data, X, y, tuple(str(k) for k in range(found)), ("x1", "x2"))
-
-
-def _table(table: datasets.Table, name: str) -> Data:
-    X, _, _ = _scaled(table.X)
-    if table.classes is not None:
-        note = "features scaled to mean 0 and deviation 1"
-        return Data(name, X, table.y, table.classes, table.features, table.target, note=note)
-    y, middle, unit = _scaled(table.y)
-    note = "features and target scaled to mean 0 and deviation 1"
-    return Data(name, X, y, None, table.features, table.target, float(middle), float(unit), note)
-
-
-def _scaled(columns: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any, Any]:
-    """The columns with mean 0 and deviation 1, what was taken off, and what they were divided by."""
-    # By the largest first: the square of a number near the largest float is an infinity.
-    size = np.abs(columns).max(axis=0)
-    size = np.where(size > 0, size, 1.0)
-    small = columns / size
-    middle, deviation = small.mean(axis=0), small.std(axis=0)
-    # A column that is the same everywhere says nothing: it becomes 0.
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    return (small - middle) / deviation, middle * size, deviation * size
+    data = Data(chosen.data, X, y, tuple(str(k) for k in range(found)), ("x1", "x2"))
+    # Blobs lie anywhere in a square of side 20; the others have the size of 1, which nets like.
+    return data.scaled() if chosen.data == "blobs" else data

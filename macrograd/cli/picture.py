@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,17 +30,18 @@ def check(path: str) -> None:
 
 def save(path: str, model: MLP, data: Data, task: Task, history: History, predictions: list[Any], result: str) -> Path:
     """Draw and write the picture, whole or not at all; the path."""
-    curves = SimpleNamespace(losses=history.losses, metrics=history.metrics.get("accuracy"))
     if data.classes is not None and data.X.shape[1] == 2 and len(data.classes) <= 8:
-        figure = show.training_figure(model, data.X, data.y, curves)
+        figure = show.training_figure(
+            lambda x: model(data.feature_scale.scaled(np.array(x))), data.feature_scale.raw(data.X), data.y, history
+        )
         axes = figure.axes[0]
         axes.set(xlabel=data.features[0], ylabel=data.features[1])
         for text, name in zip(axes.get_legend().get_texts(), data.classes, strict=True):
             text.set_text(f"{data.target} {name}")
     else:
-        figure = show._figure.new_figure(11.0, 4.4)
+        figure = show.new_figure(11.0, 4.4)
         left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-        show.history(curves, right)
+        show.history(history, right)
         if data.classes is None:
             _predicted(left, data, np.array(predictions))
         else:
@@ -52,7 +52,7 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
 
 def _predicted(axes: Any, data: Data, predictions: Any) -> None:
     """Each sample's prediction over its target, and the line on which both are the same."""
-    true, predicted = (data.middle + data.unit * numbers for numbers in (data.y, predictions))
+    true, predicted = data.target_scale.raw(data.y), data.target_scale.raw(predictions)
     ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
     axes.plot(ends, ends, color="#6b7884", linewidth=1.0)
     axes.scatter(true, predicted, s=24, color="#0072B2", edgecolor="white", linewidth=0.6, zorder=3)

@@ -17,6 +17,17 @@ from macrograd.cli.progress import progress
 FINAL_RATE = 0.1
 
 
+# Losses whose slope is never above 1 take large steps; the square's grows with the error.
+FIRST_RATE = {
+    "hinge": 1.0,
+    "binary_cross_entropy": 1.0,
+    "cross_entropy": 1.0,
+    "squared_error": 0.1,
+    "absolute_error": 0.3,
+    "huber": 0.3,
+}
+
+
 def train(chosen: argparse.Namespace) -> int:
     """Train as the options say, print what happens, save the picture; 0.
 
@@ -25,18 +36,18 @@ def train(chosen: argparse.Namespace) -> int:
     if chosen.plot is not None:
         picture.check(chosen.plot)
     data = load(chosen)
-    task = training.Task.of(data.y, chosen.loss, unit=data.unit)
+    task = training.Task.of(data.y, chosen.loss, unit=float(data.target_scale.unit))
     init = chosen.init or ("he_normal" if chosen.target else "uniform")
     sizes = [data.X.shape[1], *chosen.hidden, task.outputs]
     model = nn.MLP(sizes[0], sizes[1:], activation=chosen.activation, init=init, seed=chosen.seed)
-    rate = chosen.lr if chosen.lr is not None else 1.0 if task.loss == "hinge" else 0.1
+    rate = FIRST_RATE[task.loss] if chosen.lr is None else chosen.lr
     optimizer = optim.SGD(optim.linear(rate, FINAL_RATE * rate, chosen.steps))
     batch = chosen.batch_size
     if batch is not None and batch > len(data.X):
         raise ValueError(f"--batch-size {batch} is more than the {len(data.X)} samples of {data.name}")
 
     if not chosen.quiet:
-        print(describe(data))
+        print(data)
         print(f"{'-'.join(map(str, sizes))} net, {chosen.activation}, loss {task.loss}")
         print(f"number of parameters {len(model.parameters())}", flush=True)
     history = training.History()
@@ -77,14 +88,6 @@ def finish(
     if chosen.plot is not None:
         saved = picture.save(chosen.plot, model, data, task, history, predictions, text)
         print(f"saved the picture {os.path.relpath(saved) if saved.is_relative_to(Path.cwd()) else saved}")
-
-
-def describe(data: Data) -> str:
-    """What the data are, in one line."""
-    samples, features = data.X.shape
-    target = f"{len(data.classes)} classes" if data.classes is not None else f"a number, {data.target}"
-    note = f" ({data.note})" if data.note else ""
-    return f"{data.name}: {samples} samples, {features} feature{'s' if features > 1 else ''}, {target}{note}"
 
 
 def step_line(history: training.History) -> str:
