@@ -1,0 +1,306 @@
+"""Differentiate: from a tape with one result, the tape of that result and its gradient.
+
+Reverse accumulation (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2), written as one rewriting of
+the whole tape instead of a walk over it: every entry `i` has an adjoint `ī`, and every operand position of every entry
+that has a derivative rule in the op table contributes to the adjoint of that operand,
+
+    ī  =  Σ  rule(j̄, j, operands of j)      over all uses of i as an operand of j,
+
+in the order in which the eager engine would add them: the last use first. The rules are traced from the op table once,
+as little tapes, and copied for all entries of an operation at a time.
+
+Where a value that varies over the batch uses one that does not (a weight, or something computed from weights alone),
+the contributions are first summed over the batch (`reduce`), so that nothing that is the same for all samples is
+computed for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd.compiler import tape as tapes
+from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Tape
+from macrograd.compiler.trace import Traced, _record
+from macrograd.value import CONSTANT as NUMBER
+from macrograd.value import topological
+
+# Operands of a rule's little tape: the adjoint of the result, the result, the k-th operand, or an earlier line.
+_ADJOINT, _RESULT, _OPERAND, _LINE = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A derivative as lines (code, operand references, constant), and the reference to its value."""
+
+    lines: tuple[tuple[int, tuple[tuple[int, int], ...], float], ...]
+    value: tuple[int, int]
+
+
+@cache
+def rules(code: int) -> tuple[Rule | None, ...]:
+    """The derivative rules of an operation, one per operand position. (Of a variadic one: per position of one term.)"""
+    op = ops.TABLE[code]
+    arity = op.arity if op.arity is not None else 2 if op is ops.dot else 1
+    g, out, operands = _record(None, ()), _record(None, ()), [_record(None, ()) for _ in range(arity)]
+    known = {id(g): (_ADJOINT, 0), id(out): (_RESULT, 0)} | {id(x): (_OPERAND, k) for k, x in enumerate(operands)}
+    if op.arity is None:
+        gains = list(op.derivative(g, out, *operands))
+    else:
+        gains = [None if rule is None else rule(g, out, *operands) for rule in op.derivative]
+    return tuple(None if gain is None else _rule(gain, dict(known)) for gain in gains)
+
+
+def _rule(gain: Any, known: dict[int, tuple[int, int]]) -> Rule:
+    if not isinstance(gain, Traced):
+        raise tapes.TapeError(f"a derivative rule gave {gain!r}, which does not depend on the incoming derivative")
+    lines: list[tuple[int, tuple[tuple[int, int], ...], float]] = []
+    for node in topological(gain):
+        if id(node) in known:
+            continue
+        assert node.op is not None
+        if node.op is NUMBER:
+            lines.append((CONSTANT, (), node.data))
+        else:
+            lines.append((node.op.code, tuple(known[id(x)] for x in node.inputs), 0.0))
+        known[id(node)] = (_LINE, len(lines) - 1)
+    return Rule(tuple(lines), known[id(gain)])
+
+
+# An operand _ADJOINTS + i stands for the adjoint of entry i until it is known what that turns out to be.
+_ADJOINTS = 1 << 40
+
+
+class _Entries:
+    """New entries as blocks of arrays, each with its place in the finished tape.
+
+    The adjoint of entry i comes after the contributions of all entries behind i and before those of i itself.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.count = n
+        self.code: list[Ints] = []
+        self.arity: list[Ints] = []
+        self.operand: list[Ints] = []
+        self.leaf: list[NDArray[np.float64]] = []
+        self.place: list[Ints] = []
+
+    def before(self, entry: Ints) -> Ints:
+        """The place of what sums up the adjoint of an entry."""
+        return 2 * (2 * self.n - entry)
+
+    def after(self, entry: Ints) -> Ints:
+        """The place of what uses the adjoint of an entry."""
+        return 2 * (2 * self.n - entry) + 1
+
+    def add(self, code: int, operands: list[Ints], place: Ints, leaf: Any = 0.0) -> Ints:
+        """One entry per element of `place`, all with the same operation; returns their provisional ids."""
+        n = len(place)
+        operand = np.stack(operands, axis=1).ravel() if operands else np.empty(0, dtype=np.int64)
+        return self.add_variadic(code, np.full(n, len(operands)), operand, place, leaf)
+
+    def add_variadic(self, code: int, arity: Ints, operand: Ints, place: Ints, leaf: Any = 0.0) -> Ints:
+        n = len(place)
+        self.code.append(np.full(n, code))
+        self.arity.append(arity)
+        self.operand.append(operand)
+        self.leaf.append(np.broadcast_to(np.asarray(leaf, dtype=np.float64), (n,)))
+        self.place.append(place)
+        self.count += n
+        return np.arange(self.count - n, self.count)
+
+
+def differentiate(tape: Tape, *, batch: bool, wrt: Ints | None = None) -> Tape:
+    """The tape whose results are the (mean) value and its derivatives with respect to the leaves `wrt`.
+
+    `wrt` are entry ids, by default the parameters by number. With `batch`, one more input (the last) is the weight of
+    a sample: 1/n for a mean over n samples, and 0 for a lane that is only padding; the value is Σ weight · result.
+    """
+    (result,) = tape.results.tolist()
+    if wrt is None:
+        leaves = np.flatnonzero(tape.code == PARAMETER)
+        wrt = leaves[np.argsort(tape.leaf[leaves], kind="stable")]
+    n = len(tape)
+    varies = tapes.kinds(tape, batch=batch)
+    entries = _Entries(n)
+    head = np.array([n])
+    zero = entries.add(CONSTANT, [], entries.before(head), 0.0)
+    if batch:
+        weight = entries.add(INPUT, [], entries.before(head), float(np.sum(tape.code == INPUT)))
+        product = entries.add(ops.mul.code, [np.array([result]), weight], entries.before(head))
+        value = entries.add(REDUCE, [product], entries.before(head))
+        seed = weight if varies[result] else entries.add(REDUCE, [weight], entries.before(head))
+    else:
+        value = np.array([result])
+        seed = entries.add(CONSTANT, [], entries.before(head), 1.0)
+    edges = _reached(tape, _edges(tape, wrt), result)
+    source, target, gain = _contributions(tape, edges, entries)
+    alias = _sum_up(n, source, target, gain, varies, entries)
+    alias[result] = seed[0]
+    gradients = np.where(alias[wrt] >= 0, _ADJOINTS + wrt, zero)
+    return _assemble(tape, entries, alias, np.concatenate([value, gradients]))
+
+
+def _edges(tape: Tape, wrt: Ints) -> Ints:
+    """Operand positions through which a gradient can flow to a leaf in `wrt`."""
+    leaf_wanted = np.zeros(len(tape), dtype=bool)
+    leaf_wanted[wrt] = True
+    leads = (tape.arity > 0) | leaf_wanted
+    owner = tape.owner
+    position = np.arange(len(tape.operand)) - tape.start[owner]
+    flows = np.zeros(len(tape.operand), dtype=bool)
+    for code in np.unique(tape.code).tolist():
+        if code < 0:
+            continue
+        here = tape.code[owner] == code
+        op = ops.TABLE[code]
+        for k, rule in enumerate(rules(code)):
+            if op is ops.take:
+                flows |= here & (position > 0)
+            elif rule is not None:
+                flows |= here if op.arity is None else here & (position == k)
+    return np.flatnonzero(flows & leads[tape.operand])
+
+
+def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
+    """The edges whose user gets a gradient itself: entries used only where nothing flows are peeled off."""
+    n = len(tape)
+    owner, target = tape.owner[edges], tape.operand[edges]
+    uses = np.bincount(target, minlength=n)
+    uses[result] += 1
+    first = np.searchsorted(owner, np.arange(n + 1))
+    alive = np.ones(len(edges), dtype=bool)
+    frontier = np.flatnonzero((uses == 0) & (np.diff(first) > 0))
+    while len(frontier):
+        gone = tapes.ranges(first[frontier], np.diff(first)[frontier])
+        alive[gone] = False
+        lost = target[gone]
+        np.subtract.at(uses, lost, 1)
+        lost = np.unique(lost)
+        frontier = lost[(uses[lost] == 0) & (np.diff(first)[lost] > 0)]
+    return edges[alive]
+
+
+def _contributions(tape: Tape, edges: Ints, entries: _Entries) -> tuple[Ints, Ints, Ints]:
+    """Copy the rules for all edges; returns (using entry, used entry, id of the contribution)."""
+    owner = tape.owner[edges]
+    position = edges - tape.start[owner]
+    sources, targets, gains = [], [], []
+    for code in np.unique(tape.code[owner]).tolist():
+        op = ops.TABLE[code]
+        for k, rule in enumerate(rules(code)):
+            if op is ops.take:
+                pick = (tape.code[owner] == code) & (position > 0)
+            elif op.arity is None:
+                pick = (tape.code[owner] == code) & (position % len(rules(code)) == k)
+            else:
+                pick = (tape.code[owner] == code) & (position == k)
+            if not pick.any():
+                continue
+            users, edge = owner[pick], edges[pick]
+            if op is ops.take:
+                place = entries.after(users)
+                choice = entries.add(CONSTANT, [], place, position[pick] - 1.0)
+                index = tape.operand[tape.start[users]]
+                gain = entries.add(ops.onehot.code, [index, choice, _ADJOINTS + users], place)
+            else:
+                assert rule is not None
+                base = edge - k if op.arity is None else tape.start[users]
+                gain = _instantiate(rule, users, base, tape, entries)
+            sources.append(users)
+            targets.append(tape.operand[edge])
+            gains.append(gain)
+    if not sources:
+        empty = np.empty(0, dtype=np.int64)
+        return empty, empty, empty
+    return np.concatenate(sources), np.concatenate(targets), np.concatenate(gains)
+
+
+def _instantiate(rule: Rule, users: Ints, base: Ints, tape: Tape, entries: _Entries) -> Ints:
+    """One copy of the rule for each user; `base` is where its operands (or those of its term) start."""
+    place = entries.after(users)
+    lines: list[Ints] = []
+
+    def resolve(reference: tuple[int, int]) -> Ints:
+        kind, k = reference
+        if kind == _ADJOINT:
+            return _ADJOINTS + users
+        if kind == _RESULT:
+            return users
+        return tape.operand[base + k] if kind == _OPERAND else lines[k]
+
+    for code, operands, leaf in rule.lines:
+        lines.append(entries.add(code, [resolve(x) for x in operands], place, leaf))
+    return resolve(rule.value)
+
+
+def _sum_up(n: int, source: Ints, target: Ints, gain: Ints, varies: NDArray[np.bool_], entries: _Entries) -> Ints:
+    """Make one adjoint of all contributions to an entry; returns its id for each entry, -1 where there is none."""
+    order = np.lexsort((-source, target))
+    source, target, gain = source[order], target[order], gain[order]
+    crossing = varies[source] & ~varies[target]
+    if crossing.any():
+        inner, summed = _combine(target[crossing], gain[crossing], entries)
+        reduced = entries.add(REDUCE, [summed], entries.before(inner))
+        target = np.concatenate([inner, target[~crossing]])
+        gain = np.concatenate([reduced, gain[~crossing]])
+        order = np.argsort(target, kind="stable")
+        target, gain = target[order], gain[order]
+    alias = np.full(n, -1)
+    found, ids = _combine(target, gain, entries)
+    alias[found] = ids
+    return alias
+
+
+def _combine(target: Ints, gain: Ints, entries: _Entries) -> tuple[Ints, Ints]:
+    """Sums of the gains of equal (adjacent) targets; a single gain stands for itself."""
+    if not len(target):
+        return target, gain
+    first = np.flatnonzero(np.diff(target, prepend=-1))
+    count = np.diff(np.append(first, len(target)))
+    found, ids = target[first], gain[first].copy()
+    many = count > 1
+    if many.any():
+        operand = gain[tapes.ranges(first[many], count[many])]
+        ids[many] = entries.add_variadic(ops.sum_.code, count[many], operand, entries.before(found[many]))
+    return found, ids
+
+
+def _assemble(tape: Tape, entries: _Entries, alias: Ints, results: Ints) -> Tape:
+    """Put the new entries in their places behind the old ones, and say which each adjoint is."""
+
+    def pending() -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = alias >= _ADJOINTS
+        return found
+
+    while (waiting := pending()).any():
+        alias[waiting] = alias[alias[waiting] - _ADJOINTS]
+
+    def resolve(ids: Ints) -> Ints:
+        unknown = ids >= _ADJOINTS
+        found = ids.copy()
+        found[unknown] = alias[ids[unknown] - _ADJOINTS]
+        return found
+
+    n = len(tape)
+    place = np.concatenate([2 * np.arange(n), *entries.place])
+    order = np.argsort(place, kind="stable")
+    number = np.empty(len(order), dtype=np.int64)
+    number[order] = np.arange(len(order))
+    arity = np.concatenate([tape.arity, *entries.arity])
+    operand = number[resolve(np.concatenate([tape.operand, *entries.operand]))]
+    start = np.concatenate([[0], np.cumsum(arity)])
+    moved = tapes.ranges(start[:-1][order], arity[order])
+    return tapes.make(
+        np.concatenate([tape.code, *entries.code])[order],
+        np.concatenate([[0], np.cumsum(arity[order])]),
+        operand[moved],
+        np.concatenate([tape.leaf, *entries.leaf])[order],
+        number[resolve(results)],
+    )

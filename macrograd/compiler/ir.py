@@ -1,0 +1,206 @@
+"""Text of LLVM's intermediate representation: names, constants, loops, vectors.
+
+Small on purpose: it knows types and control flow, not what is computed. Everything is written with explicit vector
+types, so that nothing depends on an optimiser seeing a loop's parallelism.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Float:
+    """A floating-point type and its integer twin."""
+
+    name: str  # double or float
+    bits: int
+    suffix: str  # of LLVM's intrinsics: f64 or f32
+
+    @property
+    def bytes(self) -> int:
+        return self.bits // 8
+
+    def vector(self, width: int) -> str:
+        return self.name if width == 1 else f"<{width} x {self.name}>"
+
+    def integers(self, width: int) -> str:
+        return f"i{self.bits}" if width == 1 else f"<{width} x i{self.bits}>"
+
+    def intrinsic(self, width: int) -> str:
+        return self.suffix if width == 1 else f"v{width}{self.suffix}"
+
+
+DOUBLE, SINGLE = Float("double", 64, "f64"), Float("float", 32, "f32")
+
+
+def number(kind: Float, value: float) -> str:
+    """A literal, exact to the bit. LLVM writes float literals as the double that they equal."""
+    if kind is SINGLE:
+        value = struct.unpack("<f", struct.pack("<f", value))[0] if abs(value) < 3.5e38 else value
+    return "0x" + struct.pack(">d", value).hex().upper()
+
+
+Counter = int | str  # an index known now, or the name of an i64
+
+
+@dataclass
+class Code:
+    """The body of one function, as it is written."""
+
+    kind: Float
+    flags: str = ""
+    lines: list[str] = field(default_factory=list)
+    block: str = "entry"
+    count: int = 0
+    declared: set[str] = field(default_factory=set)
+
+    def fresh(self, hint: str = "t") -> str:
+        self.count += 1
+        return f"%{hint}{self.count}"
+
+    def put(self, line: str) -> None:
+        self.lines.append("  " + line)
+
+    def let(self, expression: str, hint: str = "t") -> str:
+        name = self.fresh(hint)
+        self.put(f"{name} = {expression}")
+        return name
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+        self.block = name
+
+    # --- values ---------------------------------------------------------------------------------------------------
+
+    def splat(self, value: float, width: int) -> str:
+        literal = number(self.kind, value)
+        if width == 1:
+            return literal
+        return "<" + ", ".join([f"{self.kind.name} {literal}"] * width) + ">"
+
+    def integer_splat(self, value: int, width: int) -> str:
+        if width == 1:
+            return str(value)
+        return "<" + ", ".join([f"i{self.kind.bits} {value}"] * width) + ">"
+
+    def broadcast(self, scalar: str, width: int) -> str:
+        if width == 1:
+            return scalar
+        kind = self.kind
+        head = self.let(f"insertelement {kind.vector(width)} poison, {kind.name} {scalar}, i32 0")
+        return self.let(
+            f"shufflevector {kind.vector(width)} {head}, {kind.vector(width)} poison, "
+            f"<{width} x i32> zeroinitializer"
+        )
+
+    def shuffle(self, a: str, b: str, mask: Sequence[int], width: int) -> str:
+        kind = self.kind.vector(width)
+        text = ", ".join(f"i32 {m}" for m in mask)
+        return self.let(f"shufflevector {kind} {a}, {kind} {b}, <{len(mask)} x i32> <{text}>")
+
+    def binary(self, op: str, a: str, b: str, width: int) -> str:
+        flags = self.flags if op.startswith("f") else ""
+        return self.let(f"{op} {flags}{self.kind.vector(width)} {a}, {b}")
+
+    def compare(self, predicate: str, a: str, b: str, width: int) -> str:
+        return self.let(f"fcmp {predicate} {self.kind.vector(width)} {a}, {b}")
+
+    def select(self, condition: str, a: str, b: str, width: int) -> str:
+        boolean = "i1" if width == 1 else f"<{width} x i1>"
+        kind = self.kind.vector(width)
+        return self.let(f"select {boolean} {condition}, {kind} {a}, {kind} {b}")
+
+    def intrinsic(self, name: str, width: int, *operands: str) -> str:
+        kind = self.kind.vector(width)
+        full = f"@llvm.{name}.{self.kind.intrinsic(width)}"
+        self.declared.add(f"declare {kind} {full}({', '.join([kind] * len(operands))})")
+        return self.let(f"call {self.flags}{kind} {full}({', '.join(f'{kind} {x}' for x in operands)})")
+
+    def multiply_add(self, a: str, b: str, c: str, width: int) -> str:
+        """a·b + c; in one rounding where the program allows it and the machine can."""
+        if self.flags:
+            return self.intrinsic("fmuladd", width, a, b, c)
+        return self.binary("fadd", c, self.binary("fmul", a, b, width), width)
+
+    # --- memory ---------------------------------------------------------------------------------------------------
+
+    def element(self, pointer: str, offset: str, kind: str | None = None) -> str:
+        return self.let(f"getelementptr {kind or self.kind.name}, ptr {pointer}, i64 {offset}", "p")
+
+    def load(self, address: str, width: int) -> str:
+        return self.let(f"load {self.kind.vector(width)}, ptr {address}, align {self.kind.bytes}")
+
+    def store(self, value: str, address: str, width: int) -> None:
+        self.put(f"store {self.kind.vector(width)} {value}, ptr {address}, align {self.kind.bytes}")
+
+    def masked_load(self, address: str, width: int, valid: int) -> str:
+        kind, full = self.kind.vector(width), f"@llvm.masked.load.{self.kind.intrinsic(width)}.p0"
+        self.declared.add(f"declare {kind} {full}(ptr, i32, <{width} x i1>, {kind})")
+        mask = _mask(width, valid)
+        return self.let(f"call {kind} {full}(ptr {address}, i32 {self.kind.bytes}, {mask}, {kind} zeroinitializer)")
+
+    def masked_store(self, value: str, address: str, width: int, valid: int) -> None:
+        kind, full = self.kind.vector(width), f"@llvm.masked.store.{self.kind.intrinsic(width)}.p0"
+        self.declared.add(f"declare void {full}({kind}, ptr, i32, <{width} x i1>)")
+        self.put(f"call void {full}({kind} {value}, ptr {address}, i32 {self.kind.bytes}, {_mask(width, valid)})")
+
+    # --- integers -------------------------------------------------------------------------------------------------
+
+    def linear(self, constant: int, terms: Sequence[tuple[int, Counter]]) -> str:
+        """constant + Σ factor·counter, as an i64; folded as far as it is known."""
+        total: str | None = None
+        for factor, counter in terms:
+            if isinstance(counter, int):
+                constant += factor * counter
+            elif factor:
+                product = counter if factor == 1 else self.let(f"mul i64 {counter}, {factor}", "i")
+                total = product if total is None else self.let(f"add i64 {total}, {product}", "i")
+        if total is None:
+            return str(constant)
+        return total if constant == 0 else self.let(f"add i64 {total}, {constant}", "i")
+
+    # --- control flow -----------------------------------------------------------------------------------------------
+
+    def loop(
+        self,
+        count: int | str,
+        body: Callable[[Counter, list[str]], list[str]],
+        carried: Sequence[tuple[str, str]] = (),
+        *,
+        unroll: int = 1,
+    ) -> list[str]:
+        """Run body(i, values) for i = 0 … count - 1, `carried` values (type, name) passing from round to round.
+
+        No more than `unroll` rounds are written out one after the other instead.
+        """
+        values = [value for _, value in carried]
+        if isinstance(count, int) and count <= unroll:
+            for i in range(count):
+                values = body(i, values)
+            return values
+        before = self.block
+        head, after = f"loop{self.count}", f"done{self.count}"
+        index = self.fresh("i")
+        following = f"{index}.next"
+        names = [self.fresh("c") for _ in carried]
+        self.put(f"br label %{head}")
+        self.label(head)
+        mark = len(self.lines)
+        values = body(index, list(names))
+        latch = self.block
+        phis = [f"  {index} = phi i64 [ 0, %{before} ], [ {following}, %{latch} ]"]
+        for name, (kind, start), end in zip(names, carried, values, strict=True):
+            phis.append(f"  {name} = phi {kind} [ {start}, %{before} ], [ {end}, %{latch} ]")
+        self.lines[mark:mark] = phis
+        self.put(f"{following} = add nuw nsw i64 {index}, 1")
+        more = self.let(f"icmp ult i64 {following}, {count}", "b")
+        self.put(f"br i1 {more}, label %{head}, label %{after}")
+        self.label(after)
+        return values
+
+
+def _mask(width: int, valid: int) -> str:
+    return f"<{width} x i1> <" + ", ".join(f"i1 {'true' if k < valid else 'false'}" for k in range(width)) + ">"

@@ -1,0 +1,248 @@
+"""The program: the array intermediate representation, where a group of like scalars is one instruction.
+
+Numbers live in two spaces. `u` holds what is the same for all samples: parameters, constants, what is computed from
+them, and what was summed over the batch. `v` holds what varies: each slot is one number per sample ("lane"). A program
+without a batch uses `u` only.
+
+    program     ::= "before:" instruction* "block:" instruction* "after:" instruction*
+    instruction ::= result "=" what "for" dims
+    what        ::= opname operand*                       map: the operation on each member
+                  | "dot" term+                           sums of products
+                  | "reduce" term+                        sums of products, summed over the samples too
+                  | "take" index "from" operand           one of n, by an index
+    term        ::= "+" n "×" "(" operand operand ")"     n terms of the sum
+    operand     ::= space "[" index "]" | number
+    index       ::= base (stride "·" counter)* | table
+
+`before` runs once, `block` for every block of lanes, `after` once when all blocks are done. An instruction has members
+(up to three nested counters i, j, k), and its sums have terms (counter t). Where a member's operand lives is an affine
+map of the counters, or a table where no such map fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd.compiler.tape import Ints
+
+_COUNTERS = "ijk"
+
+
+class ProgramError(ValueError):
+    """A program that breaks an invariant: always a fault of a pass, never of a user."""
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Slots of an operand: base + Σ member[d]·counter[d] + term·t, plus tables over members, terms or both."""
+
+    space: str
+    base: int
+    member: tuple[int, ...]
+    term: int = 0
+    members: Ints | None = None
+    terms: Ints | None = None
+    full: Ints | None = None
+
+    def slots(self, dims: tuple[int, ...], count: int = 1) -> Ints:
+        """All slots as an array of shape (members, terms)."""
+        n = prod(dims)
+        if self.full is not None:
+            return self.full.reshape(n, count)
+        offsets = np.zeros(dims, dtype=np.int64)
+        for axis, stride in enumerate(self.member):
+            shape = [1] * len(dims)
+            shape[axis] = dims[axis]
+            offsets = offsets + (np.arange(dims[axis]) * stride).reshape(shape)
+        rows = self.base + offsets.reshape(n, 1)
+        if self.members is not None:
+            rows = rows + self.members.reshape(n, 1)
+        columns = np.arange(count) * self.term
+        if self.terms is not None:
+            columns = columns + self.terms
+        found: Ints = rows + columns
+        return found
+
+    @property
+    def affine(self) -> bool:
+        return self.members is None and self.terms is None and self.full is None
+
+    def __str__(self) -> str:
+        text = str(self.base)
+        for stride, counter in zip((*self.member, self.term), (*_COUNTERS[: len(self.member)], "t"), strict=True):
+            if stride:
+                text += f"{'+' if stride > 0 else '-'}{abs(stride)}{counter}" if abs(stride) != 1 else f"{'+' if stride > 0 else '-'}{counter}"
+        if not self.affine:
+            text += "+table"
+        return f"{self.space}[{text}]"
+
+
+Operand = Index | float
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """`count` terms of a sum, each a product left·right."""
+
+    count: int
+    left: Operand
+    right: Operand
+
+    def __str__(self) -> str:
+        return f"+ {self.count}×({self.left} {self.right})"
+
+
+@dataclass(frozen=True, eq=False)
+class Instruction:
+    """One group of members; `kind` is map, dot, reduce or take.
+
+    code      the operation's row, for a map
+    dims      how many members, per nested counter
+    out       where the results go
+    args      operands of a map; (index, values) of a take, whose values are counted by t
+    segments  the terms of a dot or reduce
+    """
+
+    kind: str
+    code: int
+    dims: tuple[int, ...]
+    out: Index
+    args: tuple[Operand, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    count: int = 1
+
+    @property
+    def members(self) -> int:
+        return prod(self.dims)
+
+    @property
+    def terms(self) -> int:
+        return sum(segment.count for segment in self.segments)
+
+    def operands(self) -> Iterator[tuple[Operand, int]]:
+        """Every operand, with how many terms it is counted over."""
+        if self.kind == "take":
+            yield self.args[0], 1
+            yield self.args[1], self.count
+            return
+        for arg in self.args:
+            yield arg, 1
+        for segment in self.segments:
+            yield segment.left, segment.count
+            yield segment.right, segment.count
+
+    def __str__(self) -> str:
+        dims = "×".join(map(str, self.dims))
+        if self.kind == "take":
+            what = f"take {self.args[0]} from {self.count}×({self.args[1]})"
+        elif self.kind == "map":
+            what = " ".join([ops.TABLE[self.code].name, *map(str, self.args)])
+        else:
+            what = " ".join([self.kind, *map(str, self.segments)])
+        return f"{self.out} = {what} for {dims}"
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Instructions by phase, and where the leaves and results live.
+
+    Space u holds `parameters` parameters, then the constants, then what is computed; space v holds `inputs` inputs,
+    then what is computed. Result k is at `results[k]`, a (space, slot); those that are computed stand side by side.
+    """
+
+    before: tuple[Instruction, ...]
+    block: tuple[Instruction, ...]
+    after: tuple[Instruction, ...]
+    parameters: int
+    inputs: int
+    constants: NDArray[np.float64]
+    uniform: int
+    varying: int
+    results: tuple[tuple[str, int], ...]
+    batch: bool
+    weight: int | None = None  # the slot of the samples' weights, the last input of a differentiated program
+    first_output: int = 0  # the slot of the first varying result
+    scalars: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def input_space(self) -> str:
+        return "v" if self.batch else "u"
+
+    @property
+    def first_input(self) -> int:
+        """Slot of the first input: 0 in v; behind parameters and constants in u."""
+        return 0 if self.batch else self.parameters + len(self.constants)
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        return self.before + self.block + self.after
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.parameters} parameters, {self.inputs} inputs, {len(self.constants)} constants; "
+            f"{self.uniform} slots in u, {self.varying} in v"
+        ]
+        for name, instructions in (("before", self.before), ("block", self.block), ("after", self.after)):
+            if instructions:
+                lines.append(f"{name}:")
+                lines += [f"  {instruction}" for instruction in instructions]
+        lines.append("return " + " ".join(_runs(self.results)))
+        return "\n".join(lines)
+
+
+def _runs(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
+    """Results in short: u[3..9] for neighbours."""
+    i = 0
+    while i < len(results):
+        j = i
+        while j + 1 < len(results) and results[j + 1] == (results[j][0], results[j][1] + 1):
+            j += 1
+        space, slot = results[i]
+        yield f"{space}[{slot}]" if i == j else f"{space}[{slot}..{results[j][1]}]"
+        i = j + 1
+
+
+def verify(program: Program) -> Program:
+    """The program itself, if it is sound: every slot is inside its space, is written once, and before it is read."""
+    sizes = {"u": program.uniform, "v": program.varying}
+    written = {space: np.zeros(size, dtype=bool) for space, size in sizes.items()}
+    written["u"][: program.parameters + len(program.constants)] = True
+    written[program.input_space][program.first_input : program.first_input + program.inputs] = True
+    phases = (("before", program.before), ("block", program.block), ("after", program.after))
+    for phase, instructions in phases:
+        for instruction in instructions:
+            _verify_instruction(instruction, phase, written, sizes)
+    for space, slot in program.results:
+        if not 0 <= slot < sizes[space] or not written[space][slot]:
+            raise ProgramError(f"the result {space}[{slot}] is never computed")
+    return program
+
+
+def _verify_instruction(
+    instruction: Instruction, phase: str, written: dict[str, NDArray[np.bool_]], sizes: dict[str, int]
+) -> None:
+    for operand, count in instruction.operands():
+        if isinstance(operand, float):
+            continue
+        slots = operand.slots(instruction.dims, count)
+        if slots.min() < 0 or slots.max() >= sizes[operand.space]:
+            raise ProgramError(f"an operand is outside space {operand.space}: {instruction}")
+        if not written[operand.space][slots].all():
+            raise ProgramError(f"an operand is read before it is written: {instruction}")
+        if operand.space == "v" and phase != "block":
+            raise ProgramError(f"a varying operand is used outside of the block: {instruction}")
+    out = instruction.out.slots(instruction.dims).ravel()
+    space = instruction.out.space
+    if (space == "v") != (phase == "block" and instruction.kind != "reduce"):
+        raise ProgramError(f"a result is in the wrong space: {instruction}")
+    if out.min() < 0 or out.max() >= sizes[space]:
+        raise ProgramError(f"a result is outside space {space}: {instruction}")
+    if len(np.unique(out)) != len(out) or written[space][out].any():
+        raise ProgramError(f"a slot is written twice: {instruction}")
+    written[space][out] = True

@@ -1,0 +1,238 @@
+"""Roll: find the arrays in a tape.
+
+1. Entries on the same level (longest path from the leaves) with the same operation and the same kinds of operands form
+   a group. Levels make the members of a group independent of each other.
+2. Each group's results get consecutive slots, so that the operands of the next group become patterns.
+3. The patterns are fitted (`patterns.py`): affine maps of nested counters, in as few pieces as will do, and tables where
+   nothing fits.
+
+Nothing here knows what a layer is. A group of n-term sums of products that share their operands *is* a matrix product,
+its adjoints are the transposed product and the outer product, and they come out of the same rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd.compiler import tape as tapes
+from macrograd.compiler.patterns import instructions_of
+from macrograd.compiler.program import Instruction, Program
+from macrograd.compiler.simplify import _mix
+from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Tape
+
+# When an entry runs: before the blocks, in each block, summed over the blocks, after them.
+BEFORE, BLOCK, SUM, AFTER = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where every entry lives: its space (True: varying) and slot, and the sizes of the spaces."""
+
+    varies: NDArray[np.bool_]
+    slot: Ints
+    constants: NDArray[np.float64]
+    uniform: int
+    varying: int
+    is_result: NDArray[np.bool_]
+
+    def fixed(self, entries: Ints) -> bool:
+        """Whether these entries must stay in their order, because the caller reads them as results."""
+        return bool(self.is_result[entries].any())
+
+
+@dataclass(frozen=True)
+class Terms:
+    """All products in all sums: pair i is left[i]·right[i], of the entry owner[i]; sorted by owner."""
+
+    owner: Ints
+    left: Ints
+    right: Ints
+    kind: Ints
+    start: Ints
+
+
+def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = False) -> Program:
+    """The array program of a tape. `weighted` says that the last input is the weight of a sample."""
+    varies = tapes.kinds(tape, batch=batch)
+    phase = _phases(tape, varies)
+    level = tapes.levels(tape)
+    sums, used = _sums(tape)
+    terms = _terms(tape, sums, varies)
+    placed = np.flatnonzero((tape.arity > 0) & used)
+    signature = _signatures(tape, terms, varies, strict)
+    is_result = np.zeros(len(tape), dtype=bool)
+    is_result[tape.results] = True
+    key, role = _member_keys(tape, is_result)
+    # Members of a group in the order of the results they are, or else of what they are made from.
+    order = placed[
+        np.lexsort((placed, key[placed], role[placed], signature[placed], level[placed], phase[placed]))
+    ]
+    layout = _layout(tape, order, varies & used, is_result, batch)
+    terms = _arrange(terms, layout, strict)
+    same = np.ones(len(order), dtype=bool)
+    for column in (phase, level, signature, role):
+        same[1:] &= column[order][1:] == column[order][:-1]
+    same[:1] = False
+    first = np.append(np.flatnonzero(~same), len(order)).tolist()
+    phases: dict[int, list[Instruction]] = {BEFORE: [], BLOCK: [], AFTER: []}
+    for begin, end in zip(first[:-1], first[1:], strict=True):
+        members = order[begin:end]
+        where = int(phase[members[0]])
+        phases[BLOCK if where == SUM else where] += instructions_of(tape, terms, layout, members, strict)
+    return Program(
+        before=tuple(phases[BEFORE]),
+        block=tuple(phases[BLOCK]),
+        after=tuple(phases[AFTER]),
+        parameters=int(np.sum(tape.code == PARAMETER)),
+        inputs=int(np.sum(tape.code == INPUT)),
+        constants=layout.constants,
+        uniform=layout.uniform,
+        varying=layout.varying,
+        results=tuple(("v" if layout.varies[r] else "u", int(layout.slot[r])) for r in tape.results.tolist()),
+        batch=batch,
+        weight=int(np.sum(tape.code == INPUT)) - 1 if weighted else None,
+        first_output=int(np.sum(tape.code == INPUT)) if batch else 0,
+        scalars=int(np.sum(tape.arity > 0)),
+    )
+
+
+def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
+    """When each entry runs. What depends on a sum over the batch runs after the blocks."""
+    phase = np.where(varies, BLOCK, BEFORE)
+    reduces = np.flatnonzero(tape.code == REDUCE)
+    phase[reduces] = SUM
+    if len(reduces):
+        found = phase.tolist()
+        operand, start = tape.operand.tolist(), tape.start.tolist()
+        for i in range(int(reduces[0]) + 1, len(tape)):
+            if found[i] == BEFORE and any(found[x] >= SUM for x in operand[start[i] : start[i + 1]]):
+                found[i] = AFTER
+        phase = np.asarray(found)
+    return phase
+
+
+def _sums(tape: Tape) -> tuple[Ints, NDArray[np.bool_]]:
+    """For each entry that is a sum of products, the entry whose operands are the products (else -1): itself for a dot;
+    for a reduce, its operand if that is a product or dot used only here. And which entries are still needed then."""
+    n = len(tape)
+    uses = np.bincount(tape.operand, minlength=n)
+    np.add.at(uses, tape.results, 1)
+    sums = np.where(tape.code == ops.dot.code, np.arange(n), -1)
+    used = np.ones(n, dtype=bool)
+    reduces = np.flatnonzero(tape.code == REDUCE)
+    inner = tape.operand[tape.start[reduces]]
+    fused = np.isin(tape.code[inner], [ops.dot.code, ops.mul.code]) & (uses[inner] == 1)
+    sums[reduces] = np.where(fused, inner, reduces)
+    used[inner[fused]] = False
+    sums[inner[fused]] = -1
+    return sums, used
+
+
+def _terms(tape: Tape, sums: Ints, varies: NDArray[np.bool_]) -> Terms:
+    """The products of all sums, each with its operands in a fixed order: constants, parameters, inputs, the rest."""
+    owner = np.flatnonzero(sums >= 0)
+    inner = sums[owner]
+    alone = tape.code[inner] == REDUCE  # one term, x·1
+    count = np.where(alone, 1, tape.arity[inner] // 2)
+    pair_owner = np.repeat(owner, count)
+    start = np.concatenate([[0], np.cumsum(count)])
+    at = np.repeat(tape.start[inner] - 2 * start[:-1], count) + 2 * np.arange(start[-1])
+    single = np.repeat(alone, count)
+    left = tape.operand[at]
+    right = np.where(single, -1, tape.operand[np.minimum(at + 1, len(tape.operand) - 1)])
+    rank = np.select([tape.code == CONSTANT, tape.code == PARAMETER, tape.code == INPUT], [0, 1, 2], 3) + 4 * varies
+    swap = (right >= 0) & ((rank[left] > rank[right]) | ((rank[left] == rank[right]) & (left > right)))
+    left, right = np.where(swap, right, left), np.where(swap, left, right)
+    left, right = np.where(single, -1, left), np.where(single, left, right)
+    one = (left >= 0) & (tape.code[left] == CONSTANT) & (tape.leaf[left] == 1.0)
+    minus = (left >= 0) & (tape.code[left] == CONSTANT) & (tape.leaf[left] == -1.0)
+    left_kind = np.select([single | one, minus, varies[left]], [0, 1, 3], 2)
+    kind = 4 * left_kind + np.where(varies[right], 3, 2)
+    starts = np.full(len(tape) + 1, 0)
+    starts[owner + 1] = count
+    return Terms(pair_owner, left, right, kind, np.cumsum(starts))
+
+
+def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: bool) -> Ints:
+    """A number per entry that is equal for entries that may share an instruction."""
+    position = np.arange(len(tape.operand)) - tape.start[tape.owner]
+    # An exponent that is a constant is part of the operation: x³ and x⁵ are computed differently.
+    exponent = (tape.code[tape.owner] == ops.power.code) & (position == 1) & (tape.code[tape.operand] == CONSTANT)
+    kind = np.where(exponent, 2 + tape.operand, varies[tape.operand])
+    plain = ~np.isin(tape.code[tape.owner], [ops.dot.code, REDUCE])
+    with np.errstate(over="ignore"):  # hashing wraps around on purpose
+        parts = np.where(plain, _mix(kind, position), 0)
+        total = np.concatenate([[0], np.cumsum(parts)])
+        signature = _mix(_mix(tape.code, tape.arity), total[tape.start[1:]] - total[tape.start[:-1]])
+        place = np.arange(len(terms.owner)) - terms.start[terms.owner] if strict else np.zeros(len(terms.owner), int)
+        term_total = np.concatenate([[0], np.cumsum(_mix(terms.kind + 17, place))])
+        sums = term_total[terms.start[1:]] - term_total[terms.start[:-1]]
+    is_sum = np.diff(terms.start) > 0
+    return np.where(is_sum, _mix(_mix(tape.code, np.diff(terms.start)), sums), signature)
+
+
+def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Where an entry stands among its like: by its number among the results or that of the result that alone uses it,
+    or else by the first entry it is made from. And which of the three it is, for they do not mix."""
+    n = len(tape)
+    key = np.arange(n)
+    inside = np.flatnonzero(tape.arity > 0)
+    if len(inside):
+        operand = np.where(tape.code[tape.operand] == CONSTANT, n, tape.operand)
+        key[inside] = np.minimum.reduceat(operand, tape.start[inside])
+    number = np.full(n, -1)
+    number[tape.results[::-1]] = np.arange(len(tape.results))[::-1]
+    uses = np.bincount(tape.operand, minlength=n)
+    feeds = is_result[tape.owner] & (uses[tape.operand] == 1) & ~is_result[tape.operand] & (tape.arity[tape.operand] > 0)
+    key[tape.operand[feeds]] = number[tape.owner[feeds]]
+    key[is_result] = number[is_result]
+    role = is_result.astype(np.int64)
+    role[tape.operand[feeds]] = 2
+    return key, role
+
+
+def _layout(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDArray[np.bool_], batch: bool) -> Layout:
+    """Give every entry its slot: leaves first, then the results side by side, then the groups in order."""
+    n = len(tape)
+    slot = np.full(n, -1)
+    parameter, given = tape.code == PARAMETER, tape.code == INPUT
+    constant = np.flatnonzero(tape.code == CONSTANT)
+    slot[parameter] = tape.leaf[parameter].astype(np.int64)
+    uniform, varying = int(parameter.sum()), 0
+    slot[constant] = uniform + np.arange(len(constant))
+    uniform += len(constant)
+    slot[given] = tape.leaf[given].astype(np.int64) + (0 if batch else uniform)
+    if batch:
+        varying += int(given.sum())
+    else:
+        uniform += int(given.sum())
+    computed = np.zeros(n, dtype=bool)
+    computed[order] = True
+    for space, used in ((False, uniform), (True, varying)):
+        mine = computed & (varies == space)
+        results = tape.results[mine[tape.results]]
+        _, first = np.unique(results, return_index=True)
+        results = results[np.sort(first)]
+        slot[results] = used + np.arange(len(results))
+        used += len(results)
+        rest = order[(varies[order] == space) & ~is_result[order]]
+        slot[rest] = used + np.arange(len(rest))
+        used += len(rest)
+        if space:
+            varying = used
+        else:
+            uniform = used
+    return Layout(varies, slot, tape.leaf[constant], uniform, varying, is_result)
+
+
+def _arrange(terms: Terms, layout: Layout, strict: bool) -> Terms:
+    """Outside strict mode, the products of a sum by kind and by slot: a dot product whatever order it was written in."""
+    if strict or not len(terms.owner):
+        return terms
+    left = np.where(terms.left >= 0, layout.slot[terms.left], -1)
+    order = np.lexsort((left, layout.slot[terms.right], terms.kind, terms.owner))
+    return Terms(terms.owner[order], terms.left[order], terms.right[order], terms.kind[order], terms.start)

@@ -1,0 +1,291 @@
+"""Trace: run a function once on values without numbers, and list the operations that it did.
+
+A `Traced` is a Value that has an operation and operands but no number, so the program itself cannot look at one
+sample's numbers: a branch on one, `float()` of one or `math.exp` of one raises `TraceError` instead of being baked in.
+What the function closed over are ordinary Values: their leaves become the program's parameters.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from macrograd import ops, value
+from macrograd.compiler import tape as tapes
+from macrograd.compiler.tape import Tape, TapeBuilder
+from macrograd.ops import Op
+from macrograd.value import Value, topological
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_WAY_OUT = (
+    "the compiled program must be the same for every sample. Choose between values with mg.where(condition, a, b), "
+    "mg.maximum and mg.minimum, by an index with mg.take, and use mg.exp, mg.tanh … instead of the math module"
+)
+_lock = threading.RLock()
+
+
+class TraceError(TypeError):
+    """The traced function did something that depends on the numbers of one call."""
+
+
+def _user_line() -> str:
+    """File and line of the innermost frame outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(Path(frame.f_code.co_filename)).startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def _refuse(what: str) -> NoReturn:
+    raise TraceError(f"{what} while the function is traced, at {_user_line()}: {_WAY_OUT}")
+
+
+class Traced(Value):
+    """A Value without a number: what a traced function's arguments are, and all that is computed from them."""
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> float:  # type: ignore[override]  # a Value's slot becomes an error here, on purpose
+        _refuse("the number of a traced value (.data) was asked for")
+
+    @property
+    def grad(self) -> float:  # type: ignore[override]
+        _refuse("the gradient of a traced value (.grad) was asked for")
+
+    @classmethod
+    def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Traced:
+        return _record(op, tuple([value._required(op, x) for x in operands]))
+
+    @classmethod
+    def _take(cls, values: Sequence[Any], index: Any) -> Any:
+        if not len(values):
+            raise IndexError("take() from an empty sequence: it needs at least one value to choose from")
+        return ops.take(index, *values)
+
+    def __neg__(self) -> Traced:
+        return _record(ops.neg, (self,))
+
+    def __abs__(self) -> Traced:
+        return _record(ops.absolute, (self,))
+
+    def __float__(self) -> float:
+        _refuse("float() of a traced value")
+
+    def __int__(self) -> int:
+        _refuse("int() of a traced value")
+
+    def __index__(self) -> int:
+        _refuse("a traced value as an index (take(values, index) chooses by one)")
+
+    def __bool__(self) -> bool:
+        _refuse("a branch on a traced value (if, while, and, or, not, max, min, sorted)")
+
+    def __round__(self, ndigits: int | None = None) -> int:
+        _refuse("round() of a traced value")
+
+    def __lt__(self, other: Any) -> Any:
+        return ops.less(self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return ops.less(other, self)
+
+    def __ge__(self, other: Any) -> Any:
+        return ops.less_equal(other, self)
+
+    def __eq__(self, other: object) -> bool:
+        if other is self or isinstance(other, Value) or value.constant(other) is None:
+            return other is self
+        _refuse("a traced value was compared with == or !=")
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        made = "input" if self.op is None else f"of {self.op.name}"
+        return f"Traced({made}{f', label={self.label!r}' if self.label else ''})"
+
+    __str__ = __repr__
+
+
+# Every traced value of the running trace, in the order in which they were made.
+_recorded: list[Traced] = []
+
+
+def _record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
+    node: Traced = object.__new__(Traced)
+    node.op = op
+    node.inputs = inputs
+    node.label = ""
+    _recorded.append(node)
+    return node
+
+
+def _binary(op: Op) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    def forwards(self: Traced, other: Any) -> Any:
+        if not isinstance(other, Value) and (other := value.constant(other)) is None:
+            return NotImplemented
+        return _record(op, (self, other))
+
+    def backwards(self: Traced, other: Any) -> Any:
+        if not isinstance(other, Value) and (other := value.constant(other)) is None:
+            return NotImplemented
+        return _record(op, (other, self))
+
+    return forwards, backwards
+
+
+for _name, _op in (("add", ops.add), ("sub", ops.sub), ("mul", ops.mul), ("truediv", ops.div), ("pow", ops.power)):
+    _forwards, _backwards = _binary(_op)
+    setattr(Traced, f"__{_name}__", _forwards)
+    setattr(Traced, f"__r{_name}__", _backwards)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one run of a function recorded: the tape, the leaves that it closed over, and the shape of its result."""
+
+    tape: Tape
+    parameters: list[Value]
+    structure: Any  # the function's result with each scalar replaced by its position in tape.results
+
+
+def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager: bool = False) -> Trace:
+    """Run `fn` on nested lists of traced values, of the given shapes, and record what it does.
+
+    The tape has the operations in the order in which the function did them; with `as_eager` in the order in which the
+    eager engine's `backward` walks them, which is what the order of its roundings depends on. Raises TraceError where
+    the function looks at a number, and TypeError where its result holds something other than numbers and Values.
+    """
+    global _recorded
+    with _lock:
+        made = value._leaves_being_made = []
+        recorded = _recorded = []
+        collecting = gc.isenabled()
+        gc.disable()  # a trace makes nothing but live, acyclic objects: collections would only count them
+        try:
+            inputs: list[Traced] = []
+            arguments = [_argument(shape, inputs) for shape in shapes]
+            structure, results = _flatten(fn(*arguments))
+            constants = {id(leaf) for leaf in made}
+            tape, parameters = _list(recorded, results, inputs, constants)
+            if as_eager:
+                tape, parameters = _list(topological(*results), results, inputs, constants, parameters)
+        finally:
+            value._leaves_being_made = None
+            _recorded = []
+            if collecting:
+                gc.enable()
+    return Trace(tape, parameters, structure)
+
+
+def _argument(shape: tuple[int, ...], inputs: list[Traced]) -> Any:
+    """Nested lists of new traced values; numbered in row-major order."""
+    if not shape:
+        inputs.append(_record(None, ()))
+        return inputs[-1]
+    return [_argument(shape[1:], inputs) for _ in range(shape[0])]
+
+
+def _flatten(result: Any) -> tuple[Any, list[Value]]:
+    """The result's nesting with positions in place of scalars, and the scalars."""
+    scalars: list[Value] = []
+
+    def walk(x: Any) -> Any:
+        if isinstance(x, Value):
+            scalars.append(x)
+            return len(scalars) - 1
+        if isinstance(x, tuple):
+            return tuple(walk(item) for item in x)
+        if isinstance(x, dict):
+            return {key: walk(item) for key, item in x.items()}
+        if isinstance(x, list) or getattr(x, "ndim", 0):
+            return [walk(item) for item in x]
+        lifted = value.constant(x)
+        if lifted is None:
+            raise TypeError(
+                f"a compiled function returns Values, numbers, or lists, tuples and dicts of them; "
+                f"got {x!r} of type {type(x).__name__}"
+            )
+        scalars.append(lifted)
+        return len(scalars) - 1
+
+    return walk(result), scalars
+
+
+def _list(
+    nodes: Sequence[Value],
+    results: Sequence[Value],
+    inputs: Sequence[Traced],
+    constants: set[int],
+    known: Sequence[Value] = (),
+) -> tuple[Tape, list[Value]]:
+    """The tape of what `results` depend on among `nodes`, and the leaves closed over in the order of their first use.
+
+    `known` are leaves to number first, in their order.
+    """
+    builder = TapeBuilder()
+    add = builder.add
+    number = {id(x): add(tapes.INPUT, leaf=k) for k, x in enumerate(inputs)}
+    number |= {id(x): add(tapes.PARAMETER, leaf=k) for k, x in enumerate(known)}
+    parameters = list(known)
+    pool: dict[str, int] = {}
+
+    def place(node: Value) -> int:
+        """List a Value that was not made by this trace, with all that it was computed from."""
+        for x in topological(node):
+            if id(x) in number:
+                continue
+            if isinstance(x, Traced) and x.op is None:
+                raise TraceError("a traced value of another trace was used: keep none between calls")
+            if x.op is None and id(x) not in constants:
+                number[id(x)] = add(tapes.PARAMETER, leaf=len(parameters))
+                parameters.append(x)
+            elif x.op is None or x.op is value.CONSTANT:
+                name = x.data.hex()
+                if name not in pool:
+                    pool[name] = add(tapes.CONSTANT, leaf=x.data)
+                number[id(x)] = pool[name]
+            else:
+                number[id(x)] = add(x.op.code, [number[id(y)] for y in x.inputs])
+        return number[id(node)]
+
+    look = number.get
+    for node in nodes:
+        if id(node) in number:
+            continue
+        if node.op is None or node.op is value.CONSTANT:
+            place(node)
+            continue
+        operands = [look(id(x)) for x in node.inputs]
+        if None in operands:
+            operands = [place(x) if known is None else known for x, known in zip(node.inputs, operands, strict=True)]
+        number[id(node)] = add(node.op.code, operands)  # type: ignore[arg-type]  # no None is left
+    tape = builder.build([place(x) for x in results])
+    return _without_unused(tape, parameters)
+
+
+def _without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Value]]:
+    """Drop what no result depends on, and the parameters that only this used."""
+    used = np.zeros(len(tape), dtype=bool)
+    used[tape.results] = True
+    needed, operand, start = used.tolist(), tape.operand.tolist(), tape.start.tolist()
+    for i in range(len(tape) - 1, -1, -1):
+        if needed[i]:
+            for k in range(start[i], start[i + 1]):
+                needed[operand[k]] = True
+    used = np.asarray(needed)
+    kept = tape.leaf[(tape.code == tapes.PARAMETER) & used].astype(int).tolist()
+    tape = tapes.select(tape, used | (tape.code == tapes.INPUT))
+    mine = tape.code == tapes.PARAMETER
+    tape.leaf[mine] = np.arange(len(kept))
+    return tape, [parameters[k] for k in kept]
