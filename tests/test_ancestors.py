@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from macrograd import Value
+from macrograd import Value, nn
 
 # --- micrograd ------------------------------------------------------------------------------------------------------
 
@@ -203,3 +203,54 @@ def test_gradient_descent_finds_a_minimum() -> None:
         w.data -= 0.3 * w.grad
         b.data -= 0.3 * b.grad
     assert (w.data, b.data) == pytest.approx((2.0, -1.0), abs=1e-12)
+
+
+# --- the nets of both -----------------------------------------------------------------------------------------------
+
+
+def test_a_neuron_is_a_sum_of_products_and_an_activation() -> None:
+    neuron = nn.Neuron(3)
+    assert len(neuron.parameters()) == 4
+    for parameter, number in zip([*neuron.w, neuron.b], (0.5, -1.0, 2.0, 0.25), strict=True):
+        parameter.data = number
+    assert neuron([1.0, 2.0, 3.0]).data == 0.5 - 2.0 + 6.0 + 0.25
+    assert neuron([1.0, 2.0, -3.0]).data == 0.0
+    assert nn.Neuron(3, nonlin=False, activation="relu").parameters()[3].data == 0.0
+
+
+def test_a_layer_gives_one_number_a_neuron() -> None:
+    layer = nn.Layer(3, 4)
+    assert len(layer([1.0, 2.0, 3.0])) == 4
+    assert len(layer.parameters()) == 4 * (3 + 1)
+    assert isinstance(nn.Layer(3, 1)([1.0, 2.0, 3.0]), Value)
+
+
+def test_a_net_has_the_parameters_of_its_layers() -> None:
+    model = nn.MLP(2, [16, 16, 1])
+    assert len(model.parameters()) == 16 * 3 + 16 * 17 + 17 == 337
+    assert all(-1.0 <= p.data <= 1.0 for p in model.parameters())
+    score = model([0.5, -0.5])
+    assert isinstance(score, Value)
+    score.backward()
+    assert any(p.grad != 0.0 for p in model.parameters())
+    model.zero_grad()
+    assert all(p.grad == 0.0 for p in model.parameters())
+
+
+def test_a_net_learns_four_points() -> None:
+    """The example of both ancestors: three inputs, 4-4-1, targets ±1, squared error, plain gradient descent."""
+    model = nn.MLP(3, [4, 4, 1], activation="tanh", output_activation="tanh", seed=0)
+    xs = [[2.0, 3.0, -1.0], [3.0, -1.0, 0.5], [0.5, 1.0, 1.0], [1.0, 1.0, -1.0]]
+    ys = [1.0, -1.0, -1.0, 1.0]
+
+    def loss() -> Value:
+        total: Value = sum(((model(x) - y) ** 2 for x, y in zip(xs, ys, strict=True)), Value(0.0))
+        return total
+
+    first = loss().data
+    for _ in range(100):
+        model.zero_grad()
+        loss().backward()
+        for p in model.parameters():
+            p.data -= 0.05 * p.grad
+    assert loss().data < 0.02 < first
