@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,6 +90,8 @@ def load(chosen: argparse.Namespace) -> Data:
         if getattr(chosen, option) is not None:
             raise ValueError(f"--{option} is for the data sets {', '.join(DATASETS)}, not for the file {chosen.data}")
     if not Path(chosen.data).exists():
+        import difflib  # only a misspelling needs it, and it takes long to load
+
         close = difflib.get_close_matches(chosen.data, DATASETS, n=1)
         hint = f"did you mean {close[0]}?" if close else "give the path of a CSV file"
         raise ValueError(f"{chosen.data!r} is no data set ({', '.join(DATASETS)}) and no file: {hint}")

@@ -45,17 +45,23 @@ def add_train(commands: Any) -> None:
     group = parser.add_argument_group("net")
     add = group.add_argument
     add("--hidden", type=whole(1), nargs="*", default=[16, 16], metavar="N", help="sizes of the hidden layers (16 16)")
-    add("--activation", choices=ACTIVATIONS, default="relu", metavar="NAME", help=f"{', '.join(ACTIVATIONS)} (relu)")
+    add(
+        "--activation",
+        type=one_of(ACTIVATIONS),
+        default="relu",
+        metavar="NAME",
+        help=f"{', '.join(ACTIVATIONS)} (relu)",
+    )
     add(
         "--init",
-        choices=INITIALISERS,
+        type=one_of(INITIALISERS),
         metavar="NAME",
         help=f"first weights: {', '.join(INITIALISERS)} (uniform; he_normal for a CSV file)",
     )
 
     group = parser.add_argument_group("training")
     add = group.add_argument
-    add("--loss", choices=LOSSES, metavar="NAME", help=f"{', '.join(LOSSES)} (the first that fits the data)")
+    add("--loss", type=one_of(LOSSES), metavar="NAME", help=f"{', '.join(LOSSES)} (the first that fits the data)")
     add("--steps", type=whole(1), default=100, metavar="N", help="number of steps (100)")
     add("--batch-size", type=whole(1), metavar="N", help="random samples a step (all samples, in order)")
     add(
@@ -63,16 +69,31 @@ def add_train(commands: Any) -> None:
         type=number(0, above=True),
         metavar="R",
         help="learning rate at first; it falls in a straight line to a tenth "
-        "(hinge and cross-entropies 1, squared_error 0.1, others 0.3)",
+        "(hinge and cross-entropies 1, squared_error 0.05, others 0.3)",
     )
     add("--l2", type=number(0), default=1e-4, metavar="A", help="adds A times the sum of squared parameters (1e-4)")
     add("--seed", type=whole(0, 2**32 - 1), default=1337, metavar="N", help="of data, weights and batches (1337)")
-    add("--engine", choices=ENGINES, default="eager", metavar="NAME", help=f"{', '.join(ENGINES)} (eager)")
+    add("--engine", type=one_of(ENGINES), default="eager", metavar="NAME", help=f"{', '.join(ENGINES)} (eager)")
 
     group = parser.add_argument_group("output")
     add = group.add_argument
     add("--plot", metavar="FILE", help="save a picture of what was learned: .png, .svg or .pdf")
     add("--quiet", action="store_true", help="no line a step and no progress bar, only the result")
+
+
+def one_of(names: tuple[str, ...]) -> Callable[[str], str]:
+    """A parser of one of some names."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            import difflib  # costs some ms that `--help` does not need
+
+            close = difflib.get_close_matches(text, names, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not known: use {', '.join(names)}{hint}")
+        return text
+
+    return parse
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:

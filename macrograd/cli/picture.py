@@ -40,12 +40,15 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
             text.set_text(f"{data.target} {name}")
     else:
         figure = show.new_figure(11.0, 4.4)
-        left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-        show.history(history, right)
+        grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
+        left, below = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[1, 1])
+        above = figure.add_subplot(grid[0, 1], sharex=below)
+        above.tick_params(labelbottom=False)
+        show.history(history, (above, below))
         if data.classes is None:
             _predicted(left, data, np.array(predictions))
         else:
-            _confusion(left, data, predictions)
+            _confusion(left, data, data.classes, [task.decide(p) for p in predictions])
     figure.suptitle(f"{data.name}: {len(model.parameters())} parameters, {len(history)} steps, {result}", fontsize=12)
     return show.save(figure, path)
 
@@ -59,18 +62,16 @@ def _predicted(axes: Any, data: Data, predictions: Any) -> None:
     axes.set(xlabel=data.target, ylabel=f"predicted {data.target}")
 
 
-def _confusion(axes: Any, data: Data, predictions: list[Any]) -> None:
+def _confusion(axes: Any, data: Data, classes: tuple[str, ...], decided: list[int]) -> None:
     """How many samples of each class were taken for which."""
-    assert data.classes is not None
-    k = len(data.classes)
+    k = len(classes)
     counts = np.zeros((k, k), dtype=int)
-    for true, p in zip(data.y, predictions, strict=True):
-        counts[true, p.index(max(p)) if isinstance(p, list) else int(p > 0)] += 1
+    np.add.at(counts, (data.y, np.array(decided)), 1)
     axes.imshow(counts, cmap="Blues")
-    axes.set_xticks(range(k), data.classes)
-    axes.set_yticks(range(k), data.classes)
+    axes.set_xticks(range(k), classes, rotation=90 if k > 6 else 0)
+    axes.set_yticks(range(k), classes)
     axes.set(xlabel=f"predicted {data.target}", ylabel=data.target)
-    if k <= 20:
+    if k <= 20:  # the numbers of more classes would be too small to read
         for i, j in np.ndindex(k, k):
             dark = counts[i, j] > counts.max() / 2
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", color="white" if dark else "#1b242d")

@@ -22,7 +22,7 @@ FIRST_RATE = {
     "hinge": 1.0,
     "binary_cross_entropy": 1.0,
     "cross_entropy": 1.0,
-    "squared_error": 0.1,
+    "squared_error": 0.05,
     "absolute_error": 0.3,
     "huber": 0.3,
 }

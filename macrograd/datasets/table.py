@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -100,6 +99,8 @@ def _header(name: str, lines: Any, target: str) -> list[str]:
         raise ValueError(f"{name} is empty: it needs a header line with the names of the columns, and rows below it")
     header = [cell.strip() for cell in header]
     if target not in header:
+        import difflib  # only a misspelling needs it, and it takes long to load
+
         close = difflib.get_close_matches(target, header, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         if all(_is_number(cell) for cell in header):

@@ -79,10 +79,16 @@ class Task:
         pairs = [(p, self.targets[i]) for p, i in zip(predictions, rows, strict=True)]
         if self.kind == "number":
             return self.unit * math.fsum(abs(p - t) for p, t in pairs) / len(pairs)
-        if self.outputs > 1:
-            return sum(bool(p.index(max(p)) == t) for p, t in pairs) / len(pairs)
-        # A score above 0 is class 1 for every loss with one output: 0 is the middle of ±1 and the logit of one half.
-        return sum((p > 0) is (t > 0) for p, t in pairs) / len(pairs)
+        # With one output the targets of the classes are on both sides of a score of 0, or are 0 and 1.
+        right: int = sum(self.decide(p) == (t if self.outputs > 1 else t > 0) for p, t in pairs)
+        return right / len(pairs)
+
+    def decide(self, prediction: Any) -> int:
+        """The class that a prediction means: that of the largest output, or with one output class 1 above 0.
+
+        0 is the middle for every loss with one output: of the targets −1 and +1, and the logit of one half.
+        """
+        return int(prediction.index(max(prediction)) if self.outputs > 1 else prediction > 0)
 
 
 def _fitting(kind: str, loss: str | None) -> str:
