@@ -1,0 +1,100 @@
+"""Targets as a loss wants them, and how a prediction is judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from macrograd.nn import losses
+from macrograd.train import Task
+from macrograd.train.task import FITTING
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "targets"),
+    [
+        (None, 1, [-1.0, 1.0, 1.0]),
+        ("hinge", 1, [-1.0, 1.0, 1.0]),
+        ("squared_error", 1, [-1.0, 1.0, 1.0]),
+        ("absolute_error", 1, [-1.0, 1.0, 1.0]),
+        ("huber", 1, [-1.0, 1.0, 1.0]),
+        ("binary_cross_entropy", 1, [0.0, 1.0, 1.0]),
+        ("cross_entropy", 2, [0, 1, 1]),
+    ],
+)
+def test_two_classes(loss: str | None, outputs: int, targets: list[Any]) -> None:
+    task = Task.of([0, 1, 1], loss)
+    assert (task.kind, task.loss, task.outputs, task.targets) == ("two classes", loss or "hinge", outputs, targets)
+    assert task.metric == "accuracy"
+    # Every loss can be computed on its own targets, and is smaller on the right side.
+    compute = losses.get(task.loss)
+    low, high = (-2.0, 2.0) if outputs == 1 else ([1.0, -1.0], [-1.0, 1.0])
+    for target in targets:
+        right, wrong = (high, low) if target > 0 else (low, high)
+        assert compute(right, target) < compute(wrong, target)
+        assert task.decide(right) == (target > 0)
+
+
+def test_more_classes() -> None:
+    task = Task.of(np.array([2, 0, 1]))
+    assert (task.kind, task.loss, task.outputs, task.targets) == ("classes", "cross_entropy", 3, [2, 0, 1])
+    assert task.decide([0.0, 1.0, 3.0]) == 2
+    assert task.judge([[0.0, 1.0, 3.0], [0.0, 1.0, 3.0]], [0, 1]) == 0.5
+
+
+def test_a_number() -> None:
+    task = Task.of([0.5, 2.0], unit=10.0)
+    assert (task.kind, task.loss, task.outputs, task.targets) == ("number", "squared_error", 1, [0.5, 2.0])
+    assert task.metric == "mean_absolute_error"
+    assert task.judge([0.75, 1.0], [0, 1]) == pytest.approx(10 * (0.25 + 1.0) / 2)
+
+
+def test_a_score_of_0_is_class_0_as_in_micrograd() -> None:
+    task = Task.of([0, 1])
+    assert task.judge([0.0, 0.0], [0, 1]) == 0.5
+    assert task.decide(0.0) == 0
+
+
+def test_a_batch_is_judged_by_its_own_targets() -> None:
+    assert Task.of([0, 1, 1, 0]).judge([-1.0, 1.0], [3, 2]) == 1.0
+    with pytest.raises(ValueError, match="zip"):
+        Task.of([0, 1]).judge([1.0], [0, 1])
+
+
+def test_every_fitting_loss_exists_and_every_loss_fits_something() -> None:
+    assert {loss for fitting in FITTING.values() for loss in fitting} == set(losses.LOSSES)
+
+
+@pytest.mark.parametrize(
+    ("y", "loss", "message"),
+    [
+        (
+            [0, 1, 2],
+            "hinge",
+            "the loss 'hinge' does not fit a target of more than two classes: use cross_entropy",
+        ),
+        (
+            [0.5, 1.0],
+            "hinge",
+            "the loss 'hinge' does not fit a target of a number: use squared_error or absolute_error or huber",
+        ),
+        ([[0], [1]], None, "targets must be numbers of shape (n,), got int64 of shape (2, 1)"),
+        (["a", "b"], None, "targets must be numbers of shape (n,), got <U1 of shape (2,)"),
+        ([], None, "targets must be numbers of shape (n,), got float64 of shape (0,)"),
+        ([0.0, float("nan")], None, "the target of sample 1 is nan: targets must be finite"),
+        ([0, 2], None, "classes must be numbered 0 … k − 1 with none left out, got [0, 2]"),
+        ([-1, 1], None, "classes must be numbered 0 … k − 1 with none left out, got [-1, 1]"),
+        ([0, 0], None, "all targets are of one class: there is nothing to tell apart"),
+    ],
+)
+def test_what_does_not_fit(y: list[Any], loss: str | None, message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared below
+        Task.of(y, loss)
+    assert str(caught.value) == message
+
+
+def test_an_unknown_loss() -> None:
+    with pytest.raises(ValueError, match=r"^loss 'hing' is not known: use one of hinge, "):
+        Task.of([0, 1], "hing")
