@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import native
+from benchmarks import native, peers
 from benchmarks.harness import Job, Prepared
 
 PARAMETERS = np.array([10.0, 28.0, 8.0 / 3.0, 1.0, 1.0, 1.0])  # σ, ρ, β, x, y, z
@@ -90,17 +90,7 @@ def casadi_function(case: str, **options: Any) -> Prepared:
     end = euler([p[i] for i in range(6)], steps, dt)
     # SX's own gradient repeats common parts; cse() takes them out, as its documentation advises.
     f = casadi.Function("f", [p], [end, casadi.gradient(end, p)], {"cse": True, **options})
-    buffer, call = f.buffer()
-    out, gradient, start = np.zeros(1), np.zeros(6), PARAMETERS.copy()
-    buffer.set_arg(0, memoryview(start))
-    buffer.set_res(0, memoryview(out))
-    buffer.set_res(1, memoryview(gradient))
-
-    def answer() -> dict[str, Any]:
-        call()
-        return {"value": out[0], "gradient": gradient}
-
-    return Prepared(call, answer)
+    return peers.casadi_bound(f, PARAMETERS)
 
 
 @JOB.contender("casadi", packages=("casadi",), note="the scalar loop in SX, its virtual machine, bound buffers")
@@ -111,17 +101,6 @@ def casadi_vm(case: str) -> Prepared:
 @JOB.contender("casadi-jit", packages=("casadi",), cases=("200",), note="compiled by gcc -O3 -march=native")
 def casadi_jit(case: str) -> Prepared:
     return casadi_function(case, jit=True, compiler="shell", jit_options={"flags": ["-O3", "-march=native"]})
-
-
-def jax_function(f: Any) -> Prepared:
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    call = jax.jit(jax.value_and_grad(f))
-    p = jax.device_put(PARAMETERS)
-    return Prepared(
-        lambda: jax.block_until_ready(call(p)), lambda: dict(zip(("value", "gradient"), call(p), strict=True))
-    )
 
 
 @JOB.contender("jax-scan", packages=("jax",), note="rewritten as lax.scan")
@@ -141,13 +120,13 @@ def jax_scan(case: str) -> Prepared:
         (x, _, _), _ = jax.lax.scan(body, (p[3], p[4], p[5]), None, length=steps)
         return x
 
-    return jax_function(end)
+    return peers.jax_value_and_grad(end, PARAMETERS)
 
 
 @JOB.contender("jax-scalars", packages=("jax",), cases=("200",), note="the scalar loop, jitted")
 def jax_scalars(case: str) -> Prepared:
     steps, dt = LENGTH[case]
-    return jax_function(lambda p: euler([p[i] for i in range(6)], steps, dt))
+    return peers.jax_value_and_grad(lambda p: euler([p[i] for i in range(6)], steps, dt), PARAMETERS)
 
 
 @JOB.contender("torch", packages=("torch",), note="the scalar loop, eager")

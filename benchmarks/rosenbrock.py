@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import native
+from benchmarks import native, peers
 from benchmarks.harness import Job, Prepared
 
 N = 1000
@@ -84,19 +84,7 @@ def casadi_function(**options: Any) -> Prepared:
     x = casadi.SX.sym("x", N)
     value = rosenbrock([x[i] for i in range(N)])
     f = casadi.Function("f", [x], [value, casadi.gradient(value, x)], options)
-    # Buffers bound once, no conversion at each call: the fastest way in that casadi's documentation gives.
-    buffer, call = f.buffer()
-    out, gradient = np.zeros(1), np.zeros(N)
-    start = X.copy()
-    buffer.set_arg(0, memoryview(start))
-    buffer.set_res(0, memoryview(out))
-    buffer.set_res(1, memoryview(gradient))
-
-    def answer() -> dict[str, Any]:
-        call()
-        return {"value": out[0], "gradient": gradient}
-
-    return Prepared(call, answer, extra={})
+    return peers.casadi_bound(f, X)
 
 
 @JOB.contender("casadi", packages=("casadi",), note="the scalar loop in SX, its virtual machine, bound buffers")
@@ -109,25 +97,14 @@ def casadi_jit(case: str) -> Prepared:
     return casadi_function(jit=True, compiler="shell", jit_options={"flags": ["-O3", "-march=native"]})
 
 
-def jax_function(f: Any) -> Prepared:
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    call = jax.jit(jax.value_and_grad(f))
-    x = jax.device_put(X)
-    return Prepared(
-        lambda: jax.block_until_ready(call(x)), lambda: dict(zip(("value", "gradient"), call(x), strict=True))
-    )
-
-
 @JOB.contender("jax-vectors", packages=("jax",), note="rewritten in arrays")
 def jax_vectors(case: str) -> Prepared:
-    return jax_function(in_vectors)
+    return peers.jax_value_and_grad(in_vectors, X)
 
 
 @JOB.contender("jax-scalars", packages=("jax",), note="the scalar loop, jitted")
 def jax_scalars(case: str) -> Prepared:
-    return jax_function(rosenbrock)
+    return peers.jax_value_and_grad(rosenbrock, X)
 
 
 @JOB.contender("torch", packages=("torch",), note="the scalar loop, eager")
@@ -186,9 +163,9 @@ def scalar_tape(value_class: Any, gc: bool) -> Prepared:
 
 @JOB.contender("micrograd", packages=("micrograd.engine",), note="Python's garbage collector off")
 def micrograd(case: str) -> Prepared:
-    from micrograd.engine import Value
-
     import sys
+
+    from micrograd.engine import Value
 
     sys.setrecursionlimit(100_000)  # its walk over the graph is recursive
     return scalar_tape(Value, gc=False)

@@ -26,7 +26,7 @@ class Plan:
     patience: float  # until an answer counts as not coming
 
 
-FULL = Plan(rounds=21, seconds=0.05, budget=20.0, patience=900.0)
+FULL = Plan(rounds=21, seconds=0.05, budget=15.0, patience=180.0)
 QUICK = Plan(rounds=11, seconds=0.02, budget=3.0, patience=120.0)
 
 
