@@ -1,0 +1,488 @@
+"""The command `macrograd`: in this process, and where it matters as a process of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import macrograd
+from macrograd import cli
+from macrograd.cli import main, options
+from macrograd.cli import train as command
+from macrograd.cli.data import Scale
+from macrograd.nn.activations import ACTIVATIONS
+from macrograd.nn.init import INITIALISERS
+from macrograd.nn.losses import LOSSES
+from macrograd.train import ENGINES
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = json.loads((ROOT / "references" / "demo.json").read_text("utf-8"))
+SMALL = ["--samples", "12", "--hidden", "3", "--steps", "2"]
+
+Capture = pytest.CaptureFixture[str]
+Table = Callable[[str], str]
+
+
+def process(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "macrograd", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    def write(text: str) -> str:
+        path = tmp_path / "table.csv"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def rows(columns: int, target: Callable[[np.random.RandomState, list[float]], object], n: int = 20) -> str:
+    """A table of random features, and what `target` makes of each row."""
+    random = np.random.RandomState(0)
+    lines = [",".join([*(f"f{i}" for i in range(columns)), "answer"])]
+    for _ in range(n):
+        features = (100 + 50 * random.normal(size=columns)).tolist()
+        lines.append(",".join(map(str, [*features, target(random, features)])))
+    return "\n".join(lines) + "\n"
+
+
+# --- the main job ----------------------------------------------------------------------------------------------------
+
+
+def test_macrograd_train_moons_is_the_published_run(tmp_path: Path) -> None:
+    with process("train", "moons", "--plot", str(tmp_path / "moons.png")) as running:
+        out, err = running.communicate()
+    assert err == ""
+    assert running.returncode == 0
+    head, *lines = out.splitlines()
+    assert head == "moons: 100 samples, 2 features, 2 classes"
+    assert lines[:2] == ["2-16-16-1 net, relu, loss hinge", "number of parameters 337"]
+    assert lines[2] == "step 0 loss 0.8958441028683222, accuracy 50.0%"
+    for k, line in enumerate(lines[2:102]):
+        loss = float(line.removeprefix(f"step {k} loss ").partition(",")[0])
+        assert loss == pytest.approx(REFERENCE["losses"][k], rel=1e-9, abs=0)
+        assert line.endswith(f", accuracy {100 * REFERENCE['accuracies'][k]:.1f}%")
+    assert lines[101].endswith("accuracy 100.0%")
+    result, saved = lines[102:]
+    assert result.startswith("trained 100 steps in ")
+    assert result.endswith(" s: accuracy 100.0% on all 100 samples")
+    assert saved == f"saved the picture {tmp_path / 'moons.png'}"
+    picture = (tmp_path / "moons.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 20_000
+    assert [p.name for p in tmp_path.iterdir()] == ["moons.png"]
+
+
+# --- what can be trained -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "head"),
+    [
+        (["moons"], ["moons: 12 samples, 2 features, 2 classes", "2-3-1 net, relu, loss hinge"]),
+        (["circles"], ["circles: 12 samples, 2 features, 2 classes", "2-3-1 net, relu, loss hinge"]),
+        (["xor"], ["xor: 12 samples, 2 features, 2 classes", "2-3-1 net, relu, loss hinge"]),
+        (["spirals", "--noise", "0"], ["spirals: 12 samples, 2 features, 2 classes", "2-3-1 net, relu, loss hinge"]),
+        (
+            ["spirals", "--classes", "4", "--activation", "tanh"],
+            ["spirals: 12 samples, 2 features, 4 classes", "2-3-4 net, tanh, loss cross_entropy"],
+        ),
+        (
+            ["blobs", "--init", "glorot_normal"],
+            [
+                "blobs: 12 samples, 2 features, 3 classes (features scaled to mean 0 and deviation 1)",
+                "2-3-3 net, relu, loss cross_entropy",
+            ],
+        ),
+        (
+            ["moons", "--loss", "cross_entropy", "--batch-size", "5"],
+            ["moons: 12 samples, 2 features, 2 classes", "2-3-2 net, relu, loss cross_entropy"],
+        ),
+    ],
+)
+def test_data_sets_by_name(capsys: Capture, arguments: list[str], head: list[str]) -> None:
+    assert main(["train", *arguments, *SMALL]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == ""
+    assert lines[:2] == head
+    assert lines[2].startswith("number of parameters ")
+    assert [line.split(" loss ")[0] for line in lines[3:5]] == ["step 0", "step 1"]
+    assert lines[5].startswith("trained 2 steps in ")
+    assert len(lines) == 6
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_learns_the_moons_at_its_own_rate(capsys: Capture, loss: str) -> None:
+    assert main(["train", "moons", "--samples", "30", "--hidden", "8", "--steps", "60", "--loss", loss, "--quiet"]) == 0
+    accuracy = float(capsys.readouterr().out.split("accuracy ")[1].split("%")[0])
+    assert accuracy > 75
+
+
+def test_a_table_with_classes(capsys: Capture, table: Table) -> None:
+    path = table(rows(3, lambda _, f: "big" if f[0] > 100 else "small"))
+    assert main(["train", path, "--target", "answer", "--hidden", "8", "--steps", "30"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "table.csv: 20 samples, 3 features, 2 classes (features scaled to mean 0 and deviation 1)"
+    assert lines[1] == "3-8-1 net, relu, loss hinge"
+    assert float(lines[-1].split("accuracy ")[1].split("%")[0]) > 90
+
+
+def test_a_table_with_more_classes(capsys: Capture, table: Table) -> None:
+    path = table(rows(1, lambda _, f: int(f[0] > 80) + int(f[0] > 120)))
+    assert main(["train", path, "--target", "answer", "--hidden", "8", "--steps", "30"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "table.csv: 20 samples, 1 feature, 3 classes (features scaled to mean 0 and deviation 1)"
+    assert lines[1] == "1-8-3 net, relu, loss cross_entropy"
+
+
+def test_a_table_with_a_number_answers_in_its_own_units(capsys: Capture, table: Table) -> None:
+    path = table(rows(2, lambda _, f: 1e6 + 10 * f[0] - 3 * f[1]))
+    assert main(["train", path, "--target", "answer", "--hidden", "--steps", "60"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "table.csv: 20 samples, 2 features, a number, answer (features and target scaled to mean 0 and deviation 1)"
+    )
+    assert lines[1] == "2-1 net, relu, loss squared_error"
+    errors = [float(line.split("mean absolute error ")[1].split(" ")[0]) for line in (lines[3], lines[-1])]
+    assert errors[0] > 100  # the target's deviation is about 500
+    assert errors[1] < 0.1 * errors[0]
+
+
+def test_a_seed_decides_everything(capsys: Capture) -> None:
+    def lines(seed: str) -> list[str]:
+        assert main(["train", "xor", *SMALL, "--batch-size", "5", "--seed", seed]) == 0
+        return capsys.readouterr().out.splitlines()[3:5]
+
+    assert lines("1") == lines("1")
+    assert lines("1") != lines("2")
+
+
+def test_l2_and_lr_have_their_effect(capsys: Capture) -> None:
+    def lines(*more: str) -> list[str]:
+        assert main(["train", "moons", *SMALL, *more]) == 0
+        return capsys.readouterr().out.splitlines()[3:5]
+
+    plain = lines("--l2", "0")
+    assert lines("--l2", "0.1")[0] != plain[0]
+    slow = lines("--l2", "0", "--lr", "0.001")
+    assert slow[0] == plain[0]
+    assert slow[1] != plain[1]
+
+
+def test_quiet_prints_the_result_alone(capsys: Capture) -> None:
+    assert main(["train", "moons", *SMALL, "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("trained 2 steps in ")
+    assert out.count("\n") == 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_bar_runs_below_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert main(["train", "moons", *SMALL]) == 0
+    shown = terminal.getvalue()
+    assert "━" in shown
+    assert "2/2" in shown
+    assert "\x1b[?25h" in shown  # the cursor is back
+    assert "step 0 loss " in shown
+    assert "step 1 loss " in shown
+    assert shown.splitlines()[-1].endswith("on all 12 samples")
+
+
+def test_in_a_pipe_there_is_no_bar(capsys: Capture) -> None:
+    main(["train", "moons", *SMALL])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+# --- pictures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["p.png", "p.SVG", "p.pdf"])
+def test_pictures_of_points_in_the_plane(capsys: Capture, tmp_path: Path, name: str) -> None:
+    assert main(["train", "blobs", *SMALL, "--quiet", "--plot", str(tmp_path / name)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"saved the picture {tmp_path / name}"
+    assert (tmp_path / name).stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (rows(2, lambda _, f: "big" if f[0] > 100 else "small"), ["f0", "f1", "answer big", "answer small", "score"]),
+        (rows(3, lambda _, f: "big" if f[0] > 100 else "small"), ["predicted answer", "big", "small"]),
+        (rows(3, lambda r, f: f"class {r.randint(9)}", n=60), ["predicted answer", "class 0", "class 8"]),
+        (rows(2, lambda _, f: 1.5 * f[0]), ["predicted answer", "mean absolute error"]),
+    ],
+    ids=["plane", "more features", "many classes", "number"],
+)
+def test_pictures_of_tables(
+    capsys: Capture, tmp_path: Path, table: Table, text: str, seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import matplotlib
+
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")  # text as text, so that it can be searched
+    picture = tmp_path / "p.svg"
+    arguments = ["--target", "answer", "--hidden", "3", "--steps", "4", "--quiet", "--plot", str(picture)]
+    assert main(["train", table(text), *arguments]) == 0
+    drawn = picture.read_text("utf-8")
+    for words in [*seen, "loss", "step", "table.csv: "]:
+        assert words in drawn
+
+
+def test_a_picture_here_is_named_as_it_was(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "moons", *SMALL, "--quiet", "--plot", "moons.png"]) == 0
+    assert capsys.readouterr().out.endswith("\nsaved the picture moons.png\n")
+
+
+# --- what goes wrong -----------------------------------------------------------------------------------------------
+
+HELP = " (see `macrograd train --help`)"
+WRONG = [
+    (["trian"], None),
+    (["--versoin"], "unrecognized arguments: --versoin (see `macrograd --help`)"),
+    (["train"], "the following arguments are required: DATA" + HELP),
+    (["train", "moons", "--steps", "0"], "argument --steps: it must be 1 or more, got 0" + HELP),
+    (["train", "moons", "--steps", "many"], "argument --steps: 'many' is not a whole number" + HELP),
+    (["train", "moons", "--hidden", "16", "0"], "argument --hidden: it must be 1 or more, got 0" + HELP),
+    (["train", "--hidden", "16", "moons"], "argument --hidden: 'moons' is not a whole number" + HELP),
+    (["train", "moons", "--lr", "0"], "argument --lr: it must be above 0, got 0" + HELP),
+    (["train", "moons", "--lr", "fast"], "argument --lr: 'fast' is not a number" + HELP),
+    (["train", "moons", "--l2", "-1"], "argument --l2: it must be 0 or more, got -1" + HELP),
+    (["train", "moons", "--noise", "inf"], "argument --noise: it must be 0 or more, got inf" + HELP),
+    (
+        ["train", "moons", "--seed", str(2**32)],
+        "argument --seed: it must be from 0 to 4294967295, got 4294967296" + HELP,
+    ),
+    (
+        ["train", "moons", "--activation", "tahn"],
+        "argument --activation: 'tahn' is not known: use linear, relu, leaky_relu, tanh, sigmoid, softplus, sin, silu, "
+        "gelu; did you mean tanh?" + HELP,
+    ),
+    (["train", "moons", "--engine", "steam"], f"argument --engine: 'steam' is not known: use eager{HELP}"),
+    (["train", "moons", "--batch-size", "101"], "--batch-size 101 is more than the 100 samples of moons"),
+    (["train", "moons", "--target", "y"], "--target is for CSV files: moons has its classes already"),
+    (["train", "moons", "--classes", "3"], "--classes is for blobs and spirals: moons has two classes"),
+    (["train", "blobs", "--samples", "2"], "2 samples of blobs hold only 2 of 3 classes: raise --samples"),
+    (
+        ["train", "mons"],
+        "'mons' is no data set (moons, circles, blobs, spirals, xor) and no file: did you mean moons?",
+    ),
+    (
+        ["train", "none.csv", "--target", "y"],
+        "'none.csv' is no data set (moons, circles, blobs, spirals, xor) and no file: give the path of a CSV file",
+    ),
+    (
+        ["train", "blobs", "--loss", "hinge"],
+        "the loss 'hinge' does not fit a target of more than two classes: use cross_entropy",
+    ),
+    (["train", "moons", "--plot", "p.jpg"], "--plot p.jpg: the name must end in .png, .svg, .pdf"),
+    (["train", "moons", "--plot", "no/p.png"], "--plot no/p.png: there is no directory no"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(a) for a, _ in WRONG])
+def test_bad_input_is_one_clear_line(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("macrograd: error: ")
+    assert err.count("\n") == 1
+    if message is None:  # argparse's own words, which differ from one Python to another
+        assert "invalid choice: 'trian'" in err
+    else:
+        assert err == f"macrograd: error: {message}\n"
+
+
+def test_bad_tables(capsys: Capture, tmp_path: Path, table: Table) -> None:
+    path = table("a,b,y\n1,2,p\n3,red,q\n")
+
+    def error(*arguments: str) -> str:
+        assert main(["train", *arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        return err.removeprefix("macrograd: error: ").removesuffix("\n")
+
+    assert error(path) == f"{path}: name the column to learn, with --target COLUMN"
+    assert error(path, "--target", "z") == "table.csv has no column 'z', it has 'a', 'b', 'y'"
+    assert error(path, "--target", "y") == (
+        "table.csv, row 2 (line 3), column 'b': 'red' is not a number; take the column out or write its text as numbers"
+    )
+    for option in ("samples", "noise", "classes"):
+        assert error(path, "--target", "y", f"--{option}", "3") == (
+            f"--{option} is for the data sets moons, circles, blobs, spirals, xor, not for the file {path}"
+        )
+    assert error(str(tmp_path), "--target", "y") == f"{tmp_path}: Is a directory"
+    folder = tmp_path / "p.png"
+    folder.mkdir()
+    assert error("moons", "--plot", str(folder)) == f"--plot {folder}: it is a directory"
+
+
+def test_a_run_that_diverges(capsys: Capture) -> None:
+    assert main(["train", "moons", *SMALL, "--loss", "squared_error", "--lr", "1e200"]) == 2
+    assert capsys.readouterr().err == (
+        "macrograd: error: the loss is inf at step 1, with the learning rate 5.5e+199: "
+        "a smaller learning rate or features of the size of 1 usually help\n"
+    )
+
+
+def test_a_picture_without_matplotlib_is_refused_before_the_training(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["train", "moons", "--plot", "p.png"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == 'macrograd: error: --plot needs matplotlib: pip install "macrograd[plot]"\n'
+
+
+def test_a_full_disk(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(source: str, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr("os.replace", fails)
+    path = tmp_path / "p.png"
+    assert main(["train", "moons", *SMALL, "--quiet", "--plot", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("trained 2 steps in ")
+    assert err == f"macrograd: error: {path}: No space left on device\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_in_this_process(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.training, "fit", interrupted)
+    assert main(["train", "moons"]) == 130
+    assert capsys.readouterr().err == "macrograd: interrupted after 0 of 100 steps\n"
+    monkeypatch.setattr(cli, "_run", interrupted)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "macrograd: interrupted\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
+def test_ctrl_c_while_it_trains() -> None:
+    with process("train", "moons", "--samples", "20", "--steps", "1000000") as running:
+        assert running.stdout is not None
+        while not running.stdout.readline().startswith("step 2 "):
+            pass
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate()
+    assert running.returncode == 130
+    assert err.startswith("macrograd: interrupted after ")
+    assert err.endswith(" of 1000000 steps\n")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows answers a closed pipe in another way")
+def test_a_closed_pipe_is_quiet() -> None:
+    with process("train", "moons", "--samples", "20", "--steps", "1000000") as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        err = running.stderr.read()
+        running.wait()
+    assert err == ""
+    assert running.returncode == 141
+
+
+# --- the command line itself ---------------------------------------------------------------------------------------
+
+
+def test_help(capsys: Capture) -> None:
+    for arguments in (["--help"], []):
+        assert main(arguments) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert out.startswith("usage: macrograd ")
+        assert "train" in out
+    assert main(["train", "--help"]) == 0
+    out = capsys.readouterr().out
+    expected = "hidden activation init steps batch-size lr l2 seed noise samples classes loss engine plot quiet target"
+    for option in expected.split(" "):
+        assert f"--{option}" in out
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"macrograd {macrograd.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["train", "moons", "--lr", "x"]])
+def test_what_needs_no_numbers_loads_no_numpy(arguments: list[str]) -> None:
+    program = (
+        "import sys; from macrograd.cli import main; main(sys.argv[1:]); "
+        "heavy = {'numpy', 'rich', 'matplotlib', 'llvmlite', 'safetensors', 'difflib'} & sys.modules.keys(); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_training_in_a_pipe_loads_neither_rich_nor_matplotlib() -> None:
+    program = (
+        "import sys; from macrograd.cli import main; main(sys.argv[1:]); "
+        "heavy = {'rich', 'matplotlib'} & sys.modules.keys(); sys.exit(str(heavy) if heavy else 0)"
+    )
+    arguments = [sys.executable, "-c", program, "train", "moons", *SMALL]
+    result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_names_in_the_help_are_those_that_exist() -> None:
+    assert tuple(ACTIVATIONS) == options.ACTIVATIONS
+    assert tuple(INITIALISERS) == options.INITIALISERS
+    assert tuple(LOSSES) == options.LOSSES
+    assert tuple(ENGINES) == options.ENGINES
+    assert set(command.FIRST_RATE) == set(LOSSES)
+
+
+def test_the_script_of_the_package_is_this_main() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["scripts"] == {"macrograd": "macrograd.cli:main"}
+
+
+@pytest.mark.parametrize(
+    "columns", [[[1.0, 5.0], [3.0, 5.0]], [[1e308, -1.0], [-1e308, 1.0]], [[0.0, 1e-300], [0.0, 0.0]]]
+)
+def test_scales(columns: list[list[float]]) -> None:
+    raw = np.array(columns)
+    scale = Scale.of(raw)
+    scaled = scale.scaled(raw)
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
+    varying = raw.min(axis=0) < raw.max(axis=0)
+    np.testing.assert_allclose(scaled.std(axis=0), varying, atol=1e-12)
+    np.testing.assert_allclose(scale.raw(scaled), raw, rtol=1e-12)
