@@ -41,6 +41,12 @@ __version__ = "0.1.0"
 
 # Public name → the module that has it; a module's own name stands for the module.
 _LAZY = {
+    "CompileWarning": "macrograd.compiler",
+    "TraceError": "macrograd.compiler",
+    "compile": "macrograd.compiler",
+    "compiler": "macrograd.compiler",
+    "grad": "macrograd.gradients",
+    "value_and_grad": "macrograd.gradients",
     "datasets": "macrograd.datasets",
     "draw": "macrograd.show",
     "losses": "macrograd.nn.losses",
@@ -65,13 +71,17 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "CompileWarning",
+    "TraceError",
     "Value",
+    "compile",
     "cos",
     "datasets",
     "detach",
     "dot",
     "draw",
     "exp",
+    "grad",
     "leaky_relu",
     "log",
     "log1p",
@@ -93,5 +103,6 @@ __all__ = [
     "sum",
     "take",
     "tanh",
+    "value_and_grad",
     "where",
 ]

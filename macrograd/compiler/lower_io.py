@@ -37,7 +37,8 @@ def field(code: Code, number: int, kind: str) -> str:
 
 def function(name: str, code: Code, *, block: bool = False) -> str:
     code.put("ret void")
-    return "\n".join([f"define internal void @{name}(ptr noalias %context) #0 {{", "entry:", *code.lines, "}", ""])
+    linkage = "internal " if block else ""
+    return "\n".join([f"define {linkage}void @{name}(ptr noalias %context) #0 {{", "entry:", *code.lines, "}", ""])
 
 
 def drivers(
@@ -73,7 +74,7 @@ def drivers(
         code.label("end")
     else:
         _copy_in(code, program, shapes, fields)
-    blocks = function("blocks", code).replace("define internal", "define")
+    blocks = function("blocks", code)
     declared |= code.declared
 
     code = Code(target.kind)
@@ -88,7 +89,7 @@ def drivers(
         names = ("blocks", "before", "after")
     for name in names:
         code.put(f"call void @{name}(ptr %context)")
-    run = function("run", code).replace("define internal", "define")
+    run = function("run", code)
     return [blocks, _prepare(program, target, fields), run]
 
 
@@ -106,7 +107,7 @@ def _prepare(program: Program, target: Target, fields: dict[str, int]) -> str:
 
         if program.uniform > begin:
             code.loop(program.uniform - begin, clear)
-    return function("prepare", code).replace("define internal", "define")
+    return function("prepare", code, block=True)
 
 
 def _copy_in(code: Code, program: Program, shapes: Sequence[int], fields: dict[str, int]) -> None:

@@ -1,0 +1,42 @@
+"""The compiler: a plain Python function of Values in, array programs in native code out.
+
+Read it in the order in which it runs: `passes.py` lists the stages, each of which is a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from macrograd.compiler.compiled import Bound, Compiled, CompileWarning
+from macrograd.compiler.trace import TraceError
+
+
+def compile(  # noqa: A001 - the contract's name; users write mg.compile
+    fn: Callable[..., Any],
+    *,
+    batch: bool = False,
+    dtype: str = "float64",
+    backend: str = "auto",
+    threads: int = 1,
+    strict: bool = False,
+) -> Compiled:
+    """The function `fn` of numbers and Values, recorded once and run as native code.
+
+    fn        any Python function that computes with its arguments by the operations of this package. It is run once
+              for each new shape of its arguments, on nested lists of values without numbers. The leaf Values that it
+              closes over become parameters, whose `.data` is read at every call
+    batch     fn describes one sample: every argument gains a leading axis, and so does every result
+    dtype     "float64" or "float32"
+    backend   "llvm", "numpy", or "auto": LLVM where llvmlite loads, else NumPy
+    threads   how many threads share the blocks of a large batch; the result does not depend on it
+    strict    round exactly as the eager engine does for + − × ÷, negation, abs, relu, maximum, minimum and where;
+              otherwise sums may be regrouped and multiplications fused into additions
+
+    Raises TraceError where fn branches on a value or asks for its number, ValueError and TypeError for arguments that
+    do not fit, IndexError for a `take` outside of its values.
+    """
+    return Compiled(fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict)
+
+
+__all__ = ["Bound", "CompileWarning", "Compiled", "TraceError", "compile"]

@@ -1,0 +1,203 @@
+"""Run a program through LLVM: code for each size of batch that is asked for, buffers for each call in flight.
+
+The number of lanes of a block is a function of the batch size alone, and so is how blocks are put together to chunks,
+whose sums are added in their order: a result depends on neither the threads nor what was called before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler import native
+from macrograd.compiler.ir import DOUBLE, SINGLE
+from macrograd.compiler.lower_llvm import Context, Target, lower
+from macrograd.compiler.program import Program
+
+_MOST_VECTORS = 16  # of one slot in a block
+_BLOCK_BYTES = 1 << 19  # of all varying slots of a block: about half of a core's cache
+_CHUNK = 8  # blocks whose sums are added up one after the other
+_COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type and layout allow it
+
+
+class LlvmExecutable:
+    """A program as native code. `outputs` is the number of its varying results."""
+
+    def __init__(
+        self,
+        program: Program,
+        sizes: Sequence[int],
+        outputs: int,
+        *,
+        dtype: Any,
+        strict: bool = False,
+        threads: int = 1,
+    ) -> None:
+        self.program, self.sizes, self.outputs = program, tuple(sizes), outputs
+        self.dtype = np.dtype(dtype)
+        self.kind = DOUBLE if self.dtype == np.float64 else SINGLE
+        self.strict, self.threads = strict, threads
+        self._variants: dict[tuple[int, bool], tuple[native.Native, NDArray[np.int32]]] = {}
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self.takes = any(i.kind == "take" for i in program.instructions())
+        reduced = [i.out.slots(i.dims).ravel() for i in program.block if i.kind == "reduce"]
+        self.reduced = np.concatenate(reduced) if reduced else np.empty(0, dtype=np.int64)
+        self.variant(1)  # what LLVM cannot do is known at once
+
+    def lanes(self, samples: int) -> tuple[int, bool]:
+        """Lanes of a block for a number of samples, and whether one block is enough."""
+        width = native.machine().vector_bytes // self.dtype.itemsize
+        if not self.program.batch:
+            return width, True
+        fit = _BLOCK_BYTES // (self.program.varying * self.dtype.itemsize * width)
+        most = width * max(1, min(_MOST_VECTORS, fit))
+        if samples <= most:
+            return width * -(-samples // width), True
+        return most, False
+
+    def variant(self, samples: int) -> tuple[native.Native, NDArray[np.int32], int, bool]:
+        lanes, single = self.lanes(samples)
+        with self._lock:
+            if (lanes, single) not in self._variants:
+                target = Target(self.kind, native.machine().vector_bytes, lanes, single, self.strict)
+                text, tables = lower(self.program, target, self.sizes, self.outputs)
+                self._variants[lanes, single] = native.Native(text, ("before", "after", "blocks", "run")), tables
+            return (*self._variants[lanes, single], lanes, single)
+
+    def state(self, samples: int) -> LlvmState:
+        return LlvmState(self, samples)
+
+    def pool(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="macrograd")
+            return self._pool
+
+
+class LlvmState:
+    """The buffers of one call: uniform and varying slots, arguments, outputs."""
+
+    def __init__(self, executable: LlvmExecutable, samples: int) -> None:
+        self.executable, self.samples = executable, samples
+        program, dtype = executable.program, executable.dtype
+        self.native, self.tables, self.lanes, self.single = executable.variant(samples)
+        self.u = aligned(program.uniform, dtype)
+        constants = slice(program.parameters, program.parameters + len(program.constants))
+        self.u[constants] = program.constants
+        self.v = aligned(program.varying * self.lanes, dtype)
+        self.out = aligned(samples * executable.outputs, dtype).reshape(samples, executable.outputs)
+        self.arguments: list[Any] = [None] * len(executable.sizes)
+        self._pointers = (ctypes.c_void_p * max(1, len(executable.sizes)))()
+        self.context = Context(
+            u=self.u.ctypes.data,
+            v=self.v.ctypes.data,
+            tables=self.tables.ctypes.data,
+            samples=samples,
+            arguments=ctypes.addressof(self._pointers),
+            scale=1.0 / samples,
+            out=self.out.ctypes.data,
+        )
+        self.address = ctypes.addressof(self.context)
+        self.blocks = -(-samples // self.lanes) if program.batch else 1
+        self.run = self.native.functions["run"] if self.blocks <= _CHUNK else self._run_chunks
+        self._chunks: list[LlvmState] = []
+
+    def buffer(self, k: int) -> NDArray[Any]:
+        """The argument k's own memory, to write into."""
+        if self.arguments[k] is None:
+            rows = self.samples if self.executable.program.batch else 1
+            self.point(k, aligned(rows * self.executable.sizes[k], self.executable.dtype))
+        found: NDArray[Any] = self.arguments[k]
+        return found
+
+    def point(self, k: int, array: NDArray[Any]) -> None:
+        """Read argument k from this array, which must be contiguous and of the right type."""
+        self.arguments[k] = array
+        self._pointers[k] = array.ctypes.data
+
+    def load(self, arrays: Sequence[NDArray[Any]]) -> None:
+        """Take the arguments' numbers; large ones are read in place."""
+        for k, array in enumerate(arrays):
+            if array.nbytes > _COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
+                self.point(k, array)
+                continue
+            if self.arguments[k] is not None and self.arguments[k].nbytes > _COPY_BYTES:
+                self.arguments[k] = None  # it may be a caller's array
+            np.copyto(self.buffer(k).reshape(array.shape), array, casting="unsafe")
+
+    def weigh(self, weights: NDArray[Any] | None, order: NDArray[np.int64] | None = None) -> None:
+        """Weights by row of the arguments, and which rows to use, in place of 1/n and all."""
+        self._held = (weights, order)
+        self.context.weights = None if weights is None else weights.ctypes.data
+        self.context.order = None if order is None else order.ctypes.data
+
+    def execute(self) -> None:
+        self.run(self.address)
+
+    def flagged(self) -> bool:
+        """Whether an index was out of range since the last time this was asked."""
+        raised = bool(self.context.flag)
+        self.context.flag = 0
+        return raised
+
+    def _run_chunks(self, address: int) -> None:
+        """Many blocks: chunk by chunk, on threads if there are any, the sums added up in the order of the chunks."""
+        executable = self.executable
+        bounds = [(b, min(b + _CHUNK, self.blocks)) for b in range(0, self.blocks, _CHUNK)]
+        self.native.functions["before"](address)
+        workers = max(1, min(executable.threads, len(bounds)))
+        while len(self._chunks) < workers:
+            self._chunks.append(self._worker())
+        total = np.zeros(len(executable.reduced), dtype=executable.dtype)
+        if workers == 1:
+            for bound in bounds:
+                total += self._chunks[0]._run_chunk(self, bound)
+        else:
+            pool = executable.pool()
+            for begin in range(0, len(bounds), workers):  # as many at a time as there are buffers
+                some = bounds[begin : begin + workers]
+                futures = [
+                    pool.submit(worker._run_chunk, self, bound)
+                    for worker, bound in zip(self._chunks, some, strict=False)
+                ]
+                for future in futures:
+                    total += future.result()
+        self.u[executable.reduced] = total
+        self.native.functions["after"](address)
+
+    def _worker(self) -> LlvmState:
+        """Buffers of its own for a thread, on the same arguments and outputs."""
+        worker = object.__new__(LlvmState)
+        worker.executable, worker.native = self.executable, self.native
+        worker.u, worker.v = aligned(len(self.u), self.u.dtype), aligned(len(self.v), self.v.dtype)
+        worker.context = Context()
+        worker.address = ctypes.addressof(worker.context)
+        return worker
+
+    def _run_chunk(self, whole: LlvmState, bound: tuple[int, int]) -> NDArray[Any]:
+        ctypes.memmove(self.address, whole.address, ctypes.sizeof(Context))
+        self.context.u, self.context.v = self.u.ctypes.data, self.v.ctypes.data
+        self.context.first, self.context.last = bound
+        self.context.flag = 0
+        self.u[:] = whole.u
+        self.u[self.executable.reduced] = 0
+        self.native.functions["blocks"](self.address)
+        if self.context.flag:
+            whole.context.flag = 1
+        found: NDArray[Any] = self.u[self.executable.reduced]
+        return found
+
+
+def aligned(count: int, dtype: Any) -> NDArray[Any]:
+    """Zeros that begin at a multiple of 64 bytes, with room for a vector behind them."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros((count + 16) * dtype.itemsize + 64, dtype=np.uint8)
+    begin = -raw.ctypes.data % 64
+    return raw[begin : begin + count * dtype.itemsize].view(dtype)

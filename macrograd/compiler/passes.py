@@ -1,0 +1,93 @@
+"""The passes, in the order in which they run: the one place that says what happens to a program.
+
+    trace → simplify → number → (differentiate → simplify) → roll → lower
+
+`MACROGRAD_DEBUG=passes` prints what every stage makes, and verifies it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from macrograd.compiler import program as programs
+from macrograd.compiler import tape as tapes
+from macrograd.compiler.differentiate import differentiate
+from macrograd.compiler.program import Program
+from macrograd.compiler.roll import roll
+from macrograd.compiler.simplify import simplify
+from macrograd.compiler.tape import Tape
+from macrograd.compiler.trace import trace
+from macrograd.value import Value
+
+# Called with (stage, tape or program) after every stage; the tests put a verifier here.
+observer: Callable[[str, Tape | Program], None] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recorded function: its tape, simplified, the leaves that it closed over, and its result's nesting."""
+
+    tape: Tape
+    parameters: list[Value]
+    structure: Any
+    recorded: int
+
+
+def record(
+    fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, strict: bool = False, name: str = "the function"
+) -> Source:
+    """Trace and simplify. Raises ValueError if the result depends on nothing that could change."""
+    traced = trace(fn, shapes, as_eager=strict)
+    _seen("trace", traced.tape)
+    recorded = int((traced.tape.arity > 0).sum())
+    if not traced.tape.code.size or not _depends(traced.tape):
+        raise ValueError(
+            f"the result of {name} does not depend on its arguments: return something computed from them"
+        )
+    # In strict mode sums are chained only after the derivative, whose roundings follow the program as it was written.
+    tape = traced.tape if strict else simplify(traced.tape, final=False)
+    tape, old = tapes.number_parameters(tape)
+    _seen("simplify", tape)
+    return Source(tape, [traced.parameters[k] for k in old], traced.structure, recorded)
+
+
+def value_program(source: Source, *, batch: bool, strict: bool = False) -> Program:
+    """The program of the function's values."""
+    tape = simplify(source.tape, strict=strict)
+    _seen("simplify", tape)
+    program = roll(tape, batch=batch, strict=strict)
+    _seen("roll", program)
+    return program
+
+
+def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Program:
+    """The program of the function's (mean) value and its derivatives with respect to all parameters."""
+    tape = differentiate(source.tape, batch=batch)
+    _seen("differentiate", tape)
+    tape = simplify(tape, strict=strict)
+    _seen("simplify", tape)
+    program = roll(tape, batch=batch, strict=strict, weighted=batch)
+    _seen("roll", program)
+    return program
+
+
+def _depends(tape: Tape) -> bool:
+    """Whether a result depends on an input or a parameter."""
+    return bool(len(tape.operand) and (tape.code[tape.operand] != tapes.CONSTANT).any()) or bool(
+        (tape.code[tape.results] != tapes.CONSTANT).any()
+    )
+
+
+def _seen(stage: str, what: Tape | Program) -> None:
+    if observer is not None:
+        observer(stage, what)
+    if "passes" in os.environ.get("MACROGRAD_DEBUG", ""):
+        if isinstance(what, Tape):
+            tapes.verify(what)
+        else:
+            programs.verify(what)
+        print(f"--- {stage}\n{what}", file=sys.stderr)
