@@ -70,6 +70,10 @@ def resident_mb() -> float:
 
 def peak_mb() -> float:
     """The most that this process ever held in memory, in MB."""
+    # Not ru_maxrss where it can be avoided: on Linux it carries over what the parent held before the exec.
+    for line in (_read("/proc/self/status") or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
     import resource  # not on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,354 @@
+"""What the jobs digits and wide share: a two-layer classifier, ReLU, softmax cross-entropy, float32, and Adam.
+
+Parameters are compared in the order of `data.flat` (W as [in][out]). Adam is Kingma & Ba's with 1e-3, 0.9, 0.999 and
+1e-8, as every library here has it by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks import data, native, ours
+from benchmarks.harness import Prepared
+
+RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
+
+
+@dataclass
+class Problem:
+    """Data, the net's sizes, the starting parameters and the batches of one run: index[step][sample]."""
+
+    sizes: tuple[int, int, int]
+    X: np.ndarray
+    y: np.ndarray
+    index: np.ndarray
+    start: list[tuple[np.ndarray, np.ndarray]]
+    gradient_only: bool
+
+    @property
+    def batch(self) -> int:
+        return int(self.index.shape[1])
+
+    @property
+    def steps(self) -> int:
+        return len(self.index)
+
+    def first(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first batch."""
+        return self.X[self.index[0]], self.y[self.index[0]]
+
+
+def loss_and_gradient(pairs: Any, x: np.ndarray, y: np.ndarray) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
+    """In NumPy, in the precision of what it is given."""
+    (W1, b1), (W2, b2) = pairs
+    h = np.maximum(x @ W1 + b1, 0.0)
+    z = h @ W2 + b2
+    z = z - z.max(1, keepdims=True)
+    p = np.exp(z)
+    total = p.sum(1, keepdims=True)
+    rows = np.arange(len(y))
+    loss = np.mean(np.log(total[:, 0]) - z[rows, y])
+    p = p / total
+    p[rows, y] -= 1.0
+    p = p / len(y)
+    dh = (p @ W2.T) * (h > 0)
+    return float(loss), [(x.T @ dh, dh.sum(0)), (h.T @ p, p.sum(0))]
+
+
+def reference(problem: Problem) -> dict[str, Any]:
+    """In float64."""
+    pairs = [(W.astype(float), b.astype(float)) for W, b in problem.start]
+    if problem.gradient_only:
+        x, y = problem.first()
+        loss, gradient = loss_and_gradient(pairs, x.astype(float), y)
+        return {"loss": loss, "gradient": data.flat(gradient)}
+    adam, losses = Adam(), []
+    for index in problem.index:
+        loss, gradient = loss_and_gradient(pairs, problem.X[index].astype(float), problem.y[index])
+        losses.append(loss)
+        flat = adam(data.flat(pairs), data.flat(gradient))
+        pairs = data.split(flat, problem.sizes)
+    return {"losses": np.array(losses)}
+
+
+class Adam:
+    """The update on flat arrays, any precision."""
+
+    def __init__(self) -> None:
+        self.t = 0
+        self.m: Any = 0.0
+        self.v: Any = 0.0
+
+    def __call__(self, theta: np.ndarray, g: np.ndarray) -> np.ndarray:
+        self.t += 1
+        self.m = BETA1 * self.m + (1 - BETA1) * g
+        self.v = BETA2 * self.v + (1 - BETA2) * g * g
+        m, v = self.m / (1 - BETA1**self.t), self.v / (1 - BETA2**self.t)
+        return (theta - RATE * m / (np.sqrt(v) + EPSILON)).astype(theta.dtype)
+
+
+# --- C ---------------------------------------------------------------------------------------------------------------
+
+
+def c(problem: Problem) -> Prepared:
+    import ctypes
+
+    n_in, n_hidden, n_out = problem.sizes
+    lib = native.library("classifier", INPUTS=n_in, HIDDEN=n_hidden, BATCH=problem.batch)
+    lib.gradient.restype = ctypes.c_float
+    (W1, b1), (W2, b2) = problem.start
+    start = np.concatenate([W1.ravel(), b1, W2.T.ravel(), b2]).astype(np.float32)  # its W2 is [out][in]
+    theta, losses = start.copy(), np.zeros(problem.steps, np.float32)
+
+    def ours_order(flat: np.ndarray) -> np.ndarray:
+        cut = n_in * n_hidden + n_hidden
+        middle = flat[cut:-n_out].reshape(n_out, n_hidden).T.ravel()
+        return np.concatenate([flat[:cut], middle, flat[-n_out:]])
+
+    X, y = problem.X, problem.y
+    if problem.gradient_only:
+        x, labels = (np.ascontiguousarray(a) for a in problem.first())
+        out = np.zeros_like(start)
+        call, args = lib.gradient, [native.pointer(a) for a in (theta, x, labels, out)]
+        return Prepared(lambda: call(*args), lambda: {"loss": call(*args), "gradient": ours_order(out)})
+    m, v = np.zeros_like(start), np.zeros_like(start)
+    state = [native.pointer(a) for a in (theta, m, v, X, y, problem.index)]
+    call = lib.train
+
+    def run() -> None:
+        theta[:], m[:], v[:] = start, 0.0, 0.0
+        call(*state, problem.steps, 0, ctypes.c_float(RATE), native.pointer(losses))
+
+    def answer() -> dict[str, Any]:
+        run()
+        return {"losses": losses}
+
+    return Prepared(run, answer, units=problem.steps)
+
+
+# --- macrograd -------------------------------------------------------------------------------------------------------
+
+
+def compiled(problem: Problem) -> tuple[Any, np.ndarray]:
+    """The classifier as a scalar program of one sample, compiled in float32."""
+    import macrograd as mg
+
+    layers = ours.values(problem.start)
+    parameters = ours.leaves(layers)
+
+    def loss(x: Any, y: Any) -> Any:
+        logits = ours.net(layers, x)
+        return mg.logsumexp(logits) - mg.take(logits, y)
+
+    f = mg.compile(loss, batch=True, dtype="float32")
+    f(*problem.first())
+    return f, ours.order(f.parameters, parameters)
+
+
+def macrograd(problem: Problem) -> Prepared:
+    """From Python: value_and_grad, and the update in NumPy."""
+    f, places = compiled(problem)
+    back = np.argsort(places)
+    theta0 = data.flat(problem.start).astype(np.float32)[back]
+    x, y = problem.first()
+    if problem.gradient_only:
+
+        def answer() -> dict[str, Any]:
+            loss, gradient = f.value_and_grad(theta0, x, y)
+            return {"loss": loss, "gradient": np.asarray(gradient)[places]}
+
+        return Prepared(lambda: f.value_and_grad(theta0, x, y), answer)
+
+    def epoch() -> list[float]:
+        adam, theta, losses = Adam(), theta0.copy(), []
+        for index in problem.index:
+            loss, gradient = f.value_and_grad(theta, problem.X[index], problem.y[index])
+            losses.append(loss)
+            theta = adam(theta, np.asarray(gradient))
+        return losses
+
+    return Prepared(epoch, lambda: {"losses": epoch()}, units=problem.steps)
+
+
+def macrograd_bound(problem: Problem) -> Prepared:
+    """f.bind(X, y) → step()."""
+    f, places = compiled(problem)
+    x, y = (np.array(a) for a in problem.first())
+    step = f.bind(x, y)
+
+    def answer() -> dict[str, Any]:
+        loss = f.backward(x, y)
+        step()
+        return {"loss": loss, "gradient": np.array([p.grad for p in f.parameters])[places]}
+
+    return Prepared(step, answer)
+
+
+# --- peers -----------------------------------------------------------------------------------------------------------
+
+
+def jax_loss() -> Callable[..., Any]:
+    import jax
+    import jax.numpy as jnp
+
+    def loss(pairs: Any, x: Any, y: Any) -> Any:
+        (W1, b1), (W2, b2) = pairs
+        z = jax.nn.relu(x @ W1 + b1) @ W2 + b2
+        return jnp.mean(jax.nn.logsumexp(z, axis=1) - jnp.take_along_axis(z, y[:, None], axis=1)[:, 0])
+
+    return loss
+
+
+def jax_adam(pairs: Any, m: Any, v: Any, t: Any, grads: Any) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    tree = jax.tree.map
+    m = tree(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, grads)
+    v = tree(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, v, grads)
+    c1, c2 = 1 - BETA1**t, 1 - BETA2**t
+    pairs = tree(lambda p, m, v: p - RATE * (m / c1) / (jnp.sqrt(v / c2) + EPSILON), pairs, m, v)
+    return pairs, m, v
+
+
+def jax_contender(problem: Problem, scan: bool) -> Prepared:
+    import jax
+    import jax.numpy as jnp
+
+    both = jax.value_and_grad(jax_loss())
+    pairs = [(jnp.asarray(W, jnp.float32), jnp.asarray(b, jnp.float32)) for W, b in problem.start]
+    zeros = jax.tree.map(jnp.zeros_like, pairs)
+    x, y = map(jnp.asarray, problem.first())
+    steps = problem.steps
+
+    if problem.gradient_only and not scan:
+        call = jax.jit(both)
+
+        def gradient() -> dict[str, Any]:
+            loss, grads = call(pairs, x, y)
+            return {"loss": loss, "gradient": data.flat(grads)}
+
+        return Prepared(lambda: jax.block_until_ready(call(pairs, x, y)), gradient)
+    if problem.gradient_only:
+
+        @jax.jit
+        def repeat(pairs: Any, x: Any, y: Any) -> Any:
+            def body(carry: Any, _: Any) -> Any:
+                loss, grads = both(carry[0], x, y)
+                # The next gradient depends on this one, so that none is dropped or hoisted out of the loop.
+                return (jax.tree.map(lambda p, g: p - 1e-30 * g, carry[0], grads), grads), loss
+
+            (_, grads), losses = jax.lax.scan(body, (pairs, zeros), None, length=100)
+            return losses[-1], grads
+
+        def repeated() -> dict[str, Any]:
+            loss, grads = repeat(pairs, x, y)
+            return {"loss": loss, "gradient": data.flat(grads)}
+
+        return Prepared(lambda: jax.block_until_ready(repeat(pairs, x, y)), repeated, units=100)
+    X, Y, index = map(jnp.asarray, (problem.X, problem.y, problem.index))
+    times = jnp.arange(1.0, steps + 1.0)
+    if scan:
+
+        @jax.jit
+        def epoch(pairs: Any, X: Any, Y: Any) -> Any:
+            def body(carry: Any, step: Any) -> Any:
+                t, batch = step
+                loss, grads = both(carry[0], X[batch], Y[batch])
+                return jax_adam(*carry, t, grads), loss
+
+            return jax.lax.scan(body, (pairs, zeros, zeros), (times, index))
+
+        return Prepared(
+            lambda: jax.block_until_ready(epoch(pairs, X, Y)), lambda: {"losses": epoch(pairs, X, Y)[1]}, units=steps
+        )
+
+    @jax.jit
+    def update(carry: Any, t: Any, x: Any, y: Any) -> Any:
+        loss, grads = both(carry[0], x, y)
+        return jax_adam(*carry, t, grads), loss
+
+    def walk() -> Any:
+        carry, losses = (pairs, zeros, zeros), []
+        for k in range(steps):
+            batch = problem.index[k]
+            carry, loss = update(carry, float(k + 1), problem.X[batch], problem.y[batch])
+            losses.append(loss)
+        return jax.block_until_ready((carry, losses))
+
+    return Prepared(walk, lambda: {"losses": np.array(walk()[1])}, units=steps)
+
+
+def torch_contender(problem: Problem, compiled: bool = False) -> Prepared:
+    import torch
+
+    torch.set_num_threads(1)
+    n_in, n_hidden, n_out = problem.sizes
+    net = torch.nn.Sequential(torch.nn.Linear(n_in, n_hidden), torch.nn.ReLU(), torch.nn.Linear(n_hidden, n_out))
+
+    def reset() -> None:
+        with torch.no_grad():
+            for layer, (W, b) in zip(net[::2], problem.start, strict=True):
+                layer.weight.copy_(torch.tensor(W.T))
+                layer.bias.copy_(torch.tensor(b))
+
+    reset()
+
+    def loss_of(x: Any, y: Any) -> Any:
+        return torch.nn.functional.cross_entropy(net(x), y)
+
+    if compiled:
+        loss_of = torch.compile(loss_of)
+    x, y = problem.first()
+    x, y = torch.tensor(x), torch.tensor(y, dtype=torch.long)
+
+    def gradient() -> Any:
+        net.zero_grad(set_to_none=True)
+        loss = loss_of(x, y)
+        loss.backward()
+        return loss
+
+    if problem.gradient_only:
+
+        def answer() -> dict[str, Any]:
+            loss = gradient().item()
+            pairs = [(layer.weight.grad.numpy().T, layer.bias.grad.numpy()) for layer in net[::2]]
+            return {"loss": loss, "gradient": data.flat(pairs)}
+
+        return Prepared(gradient, answer)
+    X, Y = torch.tensor(problem.X), torch.tensor(problem.y, dtype=torch.long)
+    batches = torch.tensor(problem.index, dtype=torch.long).unbind()
+
+    def epoch() -> list[Any]:
+        reset()
+        optimizer = torch.optim.Adam(net.parameters(), lr=RATE, fused=True)
+        losses = []
+        for batch in batches:
+            optimizer.zero_grad(set_to_none=True)
+            loss = loss_of(X[batch], Y[batch])
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        return losses
+
+    return Prepared(epoch, lambda: {"losses": [x.item() for x in epoch()]}, units=problem.steps)
+
+
+def sklearn_contender(problem: Problem) -> Prepared:
+    from sklearn.neural_network import MLPClassifier
+
+    n = problem.steps * problem.batch
+    order = problem.index.ravel()[:n]
+    X, y, epochs = problem.X[order], problem.y[order], 3
+
+    def run() -> Any:
+        return MLPClassifier(
+            problem.sizes[1:2], solver="adam", alpha=0.0, batch_size=problem.batch, max_iter=epochs, tol=0.0
+        ).fit(X, y)
+
+    # It starts from its own random numbers, so there is nothing to compare but that it learns.
+    return Prepared(run, lambda: {"losses": np.full(problem.steps, run().loss_)}, units=problem.steps * epochs)
