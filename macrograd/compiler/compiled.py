@@ -378,13 +378,9 @@ class Specialised:
 
 
 def results(program: Program, state: Any) -> tuple[Any, NDArray[Any]]:
-    """The value and the gradient of a differentiated program, from a state that has run."""
-    slots = [slot for _, slot in program.results]
-    first = slots[0]
-    if slots == list(range(first, first + len(slots))):
-        return state.u[first], state.u[first + 1 : first + len(slots)]
-    found = state.u[slots]
-    return found[0], found[1:]
+    """The value and the gradient of a differentiated program, from a state that has run: they stand side by side."""
+    first = program.results[0][1]
+    return state.u[first], state.u[first + 1 : first + len(program.results)]
 
 
 class Bound:
@@ -412,17 +408,9 @@ class Bound:
         self._run, self._address = state.run, state.address
         self._takes = plan.executable.takes
         self.theta = state.u[: len(special.parameters)]
-        slots = [slot for _, slot in plan.program.results]
-        self._slots = None if slots == list(range(slots[0], slots[0] + len(slots))) else np.array(slots[1:])
-        self._value = memoryview(state.u)[slots[0] : slots[0] + 1]
-        self._gradient = state.u[slots[0] + 1 : slots[0] + len(slots)] if self._slots is None else None
-
-    @property
-    def gradient(self) -> NDArray[Any]:
-        if self._gradient is not None:
-            return self._gradient
-        found: NDArray[Any] = self._state.u[self._slots]
-        return found
+        first = plan.program.results[0][1]
+        self._value = memoryview(state.u)[first : first + 1]
+        self.gradient = results(plan.program, state)[1]
 
     @property
     def value(self) -> float:

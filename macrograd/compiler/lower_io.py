@@ -7,7 +7,7 @@ repeat it with weight 0, and their results are not written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from macrograd.compiler.ir import Code, Counter
@@ -59,6 +59,11 @@ def drivers(
 
         def one_block(i: Counter, _: list[str]) -> list[str]:
             lane = code.let(f"mul i64 {code.let(f'add i64 {first}, {i}')}, {target.lanes}")
+            if target.flat:
+                frame.read_flat(lane, shapes)
+                code.put("call void @block(ptr %context)")
+                frame.write_flat(lane)
+                return []
             frame.rows(lane)
             frame.read(shapes)
             code.put("call void @block(ptr %context)")
@@ -164,7 +169,7 @@ class _Frame:
             self._weights(first)
 
     def _weights(self, first: str) -> None:
-        """The weight of each lane's sample: 1/n, or its own; 0 behind the last sample."""
+        """The weight of each lane's sample: 1/n, times its own if there are any; 0 behind the last sample."""
         code, kind = self.code, self.target.kind
         base = (self.program.weight or 0) * self.target.lanes
 
@@ -172,7 +177,8 @@ class _Frame:
             position = code.let(f"add i64 {first}, {lane}")
             short = code.let(f"icmp slt i64 {position}, {self.samples}")
             row = code.let(f"load i64, ptr {code.element(self.row, str(lane), 'i64')}, align 8")
-            weight = self._either(self.weighted, self.weights, row, kind.name, self.scale)
+            weight = self._either(self.weighted, self.weights, row, kind.name, code.splat(1.0, 1))
+            weight = code.binary("fmul", weight, self.scale, 1)
             weight = code.select(short, weight, code.splat(0.0, 1), 1)
             code.store(weight, code.element("%v", code.linear(base, [(1, lane)])), 1)
             return []
@@ -246,6 +252,75 @@ class _Frame:
             return []
 
         code.loop(lanes, per_lane)
+
+    def read_flat(self, first: str, shapes: Sequence[int]) -> None:
+        """One scalar of each argument per lane; lanes behind the last sample repeat it."""
+        code, lanes = self.code, self.target.lanes
+        sources = [self._argument(k) for k in range(len(shapes))]
+        width = self.target.width
+
+        def vectors(i: Counter, _: list[str]) -> list[str]:
+            offset = code.linear(0, [(width, i)])
+            position = code.let(f"add i64 {first}, {offset}")
+            for k, source in enumerate(sources):
+                value = code.load(code.element(source, position), width)
+                code.store(value, code.element("%v", code.linear(k * lanes, [(width, i)])), width)
+            return []
+
+        def one(lane: Counter, _: list[str]) -> list[str]:
+            position = code.let(f"add i64 {first}, {lane}")
+            short = code.let(f"icmp slt i64 {position}, {self.samples}")
+            position = code.let(f"select i1 {short}, i64 {position}, i64 {self.final}")
+            for k, source in enumerate(sources):
+                value = code.load(code.element(source, position), 1)
+                code.store(value, code.element("%v", code.linear(k * lanes, [(1, lane)])), 1)
+            return []
+
+        self._whole_or_part(
+            first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(lanes, one)
+        )
+
+    def write_flat(self, first: str) -> None:
+        """Each result of the valid lanes to its own array; `out` points to their addresses."""
+        code, lanes, width = self.code, self.target.lanes, self.target.width
+        results = self.program.results
+        targets = [
+            code.let(f"load ptr, ptr {code.element(self.out, str(k), 'ptr')}, align 8") for k in range(len(results))
+        ]
+
+        def value(space: str, slot: int, lane: str, size: int) -> str:
+            if space == "u":
+                return code.broadcast(code.load(code.element("%u", str(slot)), 1), size)
+            return code.load(code.element("%v", code.let(f"add i64 {lane}, {slot * lanes}")), size)
+
+        def vectors(i: Counter, _: list[str]) -> list[str]:
+            lane = code.linear(0, [(width, i)])
+            position = code.let(f"add i64 {first}, {lane}")
+            for (space, slot), target in zip(results, targets, strict=True):
+                code.store(value(space, slot, lane, width), code.element(target, position), width)
+            return []
+
+        def one(i: Counter, _: list[str]) -> list[str]:
+            position = code.let(f"add i64 {first}, {i}")
+            for (space, slot), target in zip(results, targets, strict=True):
+                code.store(value(space, slot, str(i), 1), code.element(target, position), 1)
+            return []
+
+        self._whole_or_part(first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(valid, one))
+
+    def _whole_or_part(self, first: str, whole: Callable[[], object], part: Callable[[str], object]) -> None:
+        """Run `whole` if all lanes of the block have samples, else `part` with how many have."""
+        code, lanes = self.code, self.target.lanes
+        left = code.let(f"sub i64 {self.samples}, {first}")
+        full = code.let(f"icmp sge i64 {left}, {lanes}")
+        self.names += 1
+        labels = [f"{name}{self.names}" for name in ("whole", "part", "either")]
+        code.put(f"br i1 {full}, label %{labels[0]}, label %{labels[1]}")
+        for label, body in ((labels[0], lambda: whole()), (labels[1], lambda: part(left))):
+            code.label(label)
+            body()
+            code.put(f"br label %{labels[2]}")
+        code.label(labels[2])
 
     def write(self, first: str, outputs: int) -> None:
         """The varying results of the valid lanes, as rows of the output."""

@@ -53,13 +53,18 @@ FIELDS = {name: k for k, (name, *_) in enumerate(Context._fields_)}
 
 @dataclass(frozen=True)
 class Target:
-    """What the code is made for: number type, bytes of a vector, lanes of a block, and whether one block is all."""
+    """What the code is made for: number type, bytes of a vector, lanes of a block, and whether one block is all.
+
+    `flat` says that every argument is one scalar per sample and every result goes to an array of its own, without an
+    order or weights: so an update rule runs over parameters.
+    """
 
     kind: Float
     vector_bytes: int
     lanes: int
     single: bool
     strict: bool
+    flat: bool = False
 
     @property
     def width(self) -> int:

@@ -18,7 +18,7 @@ from macrograd.compiler import tape as tapes
 from macrograd.compiler.differentiate import differentiate
 from macrograd.compiler.program import Program
 from macrograd.compiler.roll import roll
-from macrograd.compiler.simplify import simplify
+from macrograd.compiler.simplify import own_results, simplify
 from macrograd.compiler.tape import Tape
 from macrograd.compiler.trace import trace
 from macrograd.value import Value
@@ -68,7 +68,7 @@ def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Pr
     """The program of the function's (mean) value and its derivatives with respect to all parameters."""
     tape = differentiate(source.tape, batch=batch)
     _seen("differentiate", tape)
-    tape = simplify(tape, strict=strict)
+    tape = own_results(simplify(tape, strict=strict))  # so that the gradient is one array
     _seen("simplify", tape)
     program = roll(tape, batch=batch, strict=strict, weighted=batch)
     _seen("roll", program)

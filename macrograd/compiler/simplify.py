@@ -116,6 +116,26 @@ def without_detach(tape: Tape) -> Tape:
     return _replace(tape, np.where(tape.code == ops.detach.code, first, np.arange(len(tape))))
 
 
+def own_results(tape: Tape) -> Tape:
+    """A result that is a leaf, or the same entry as an earlier result, becomes an entry of its own, detach(x) = x."""
+    _, first = np.unique(tape.results, return_index=True)
+    shared = np.ones(len(tape.results), dtype=bool)
+    shared[first] = False
+    shared |= tape.arity[tape.results] == 0
+    count = int(shared.sum())
+    if not count:
+        return tape
+    results = tape.results.copy()
+    results[shared] = len(tape) + np.arange(count)
+    return tapes.make(
+        np.concatenate([tape.code, np.full(count, ops.detach.code)]),
+        np.concatenate([tape.start, tape.start[-1] + 1 + np.arange(count)]),
+        np.concatenate([tape.operand, tape.results[shared]]),
+        np.concatenate([tape.leaf, np.zeros(count)]),
+        results,
+    )
+
+
 def _with_ones(tape: Tape, inverse: Bools) -> Tape:
     """Give the divisions that stand for x⁻¹ the constant 1 as their first operand."""
     if not inverse.any():
