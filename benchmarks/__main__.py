@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     print(report.heading(result["machine"]))
     for job, cases in selection:
         for case in cases:
-            contenders = [c for c in job.of(case) if wanted(c, options.peers, options.quick)]
+            contenders = [c for c in job.of(case) if c.name == job.baseline or wanted(c, options.peers, options.quick)]
             rows = rounds.measure(job, case, contenders, plan, core, tell)
             tell("")
             entry = {"what": job.what, "unit": job.unit, "baseline": job.baseline, "rows": rows}

@@ -17,6 +17,7 @@ JOBS = (
     "rosenbrock",
     "lorenz",
     "west",
+    "irregular",
     "gpt",
     "one",
     "ready",

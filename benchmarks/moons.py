@@ -66,7 +66,7 @@ def reference(case: str) -> dict[str, Any]:
 def c(case: str) -> Prepared:
     import ctypes
 
-    lib = native.library("moons")
+    lib = native.library("moons", BATCH=BATCH)
     lib.gradient.restype = ctypes.c_double
     theta, out, losses = START.copy(), np.empty_like(START), np.empty(STEPS)
     if case == "gradient":
@@ -84,6 +84,21 @@ def c(case: str) -> Prepared:
         return {"losses": losses, "theta": theta}
 
     return Prepared(run, answer, units=STEPS)
+
+
+@JOB.contender("c-inside", cases=("gradient",), note="the same, called a hundred times by C: what the call from Python costs")
+def c_inside(case: str) -> Prepared:
+    import ctypes
+
+    call = native.library("moons", BATCH=BATCH).gradients
+    theta, out = START.copy(), np.empty_like(START)
+    args = [*(native.pointer(a) for a in (theta, X, Y, out)), 100, ctypes.c_double(0.0)]
+
+    def answer() -> dict[str, Any]:
+        call(*args)
+        return {"gradient": out}
+
+    return Prepared(lambda: call(*args), answer, units=100)
 
 
 def compiled() -> tuple[Any, np.ndarray, Any]:

@@ -30,7 +30,7 @@ def reference(case: str) -> np.ndarray:
 def c(case: str) -> Prepared:
     import ctypes
 
-    call = native.library("moons").predict
+    call = native.library("moons", BATCH=moons.BATCH).predict
     call.restype = ctypes.c_double
     args = (native.pointer(moons.START), native.pointer(ROW))
     return Prepared(lambda: call(*args), lambda: [call(*args)])
