@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler import lower_io
 from macrograd.compiler.ir import Code, Counter, Float
-from macrograd.compiler.program import Index, Instruction, Operand, Program, Segment
+from macrograd.compiler.program import Index, Instruction, Loop, Operand, Program, Segment, Step
 from macrograd.compiler.routines import routine
 
 _ACCUMULATORS = {64: 24, 32: 12, 16: 12}  # registers for sums, by the bytes of a vector
@@ -90,6 +90,7 @@ class Vector:
 
 
 Member = tuple[Place, ...]
+_SCALAR = Vector(Place(0, 0, 0), 1, 1)
 
 
 def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int) -> tuple[str, NDArray[np.int32]]:
@@ -101,11 +102,12 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
     functions: list[str] = []
     declared: set[str] = set()
     phases = {"before": program.before, "block": program.block, "after": program.after}
-    for name, instructions in phases.items():
+    for name, steps in phases.items():
         code = Code(target.kind, flags="" if target.strict else "reassoc contract ")
         lower_io.open_context(code, FIELDS)
-        for instruction in instructions:
-            _Emitter(code, target, tables, name).emit(instruction)
+        emitter = _Emitter(code, target, tables, name)
+        for step in steps:
+            emitter.step(step)
         functions.append(lower_io.function(name, code, block=name == "block"))
         declared |= code.declared
     functions += lower_io.drivers(program, target, shapes, outputs, FIELDS, declared)
@@ -140,10 +142,71 @@ class _Emitter:
     def __init__(self, code: Code, target: Target, tables: _Tables, phase: str) -> None:
         self.code, self.target, self.tables, self.phase = code, target, tables, phase
         self.cache: dict[tuple[object, ...], str] = {}
+        # Scalars of u that are in registers: by slot and by how far the slot moves in each round of the loop.
+        self.registers: dict[tuple[int, int], str] = {}
+        self.round: Counter = 0
+
+    def step(self, step: Step) -> None:
+        if isinstance(step, Loop):
+            self._loop(step)
+        else:
+            self.emit(step)
+
+    def _loop(self, loop: Loop) -> None:
+        """Rounds in time. A scalar that one round leaves for the next passes in a register."""
+        code, kind = self.code, self.code.kind.name
+        outer = self.registers
+        made = {key for instruction in loop.body for key in self._made(instruction)}
+        carried = sorted(
+            {
+                (slot, shift)
+                for instruction in loop.body
+                for slot, shift in self._read(instruction)
+                if shift and (slot + shift, shift) in made and (slot, shift) not in made
+            }
+        )
+        starts = [
+            outer.get((slot, 0)) or code.load(code.element("%u", str(slot)), 1) for slot, _ in carried
+        ]
+
+        def body(i: Counter, values: list[str]) -> list[str]:
+            self.round = i
+            self.registers = outer | dict(zip(carried, values, strict=True))
+            for instruction in loop.body:
+                self.emit(instruction)
+            return [self.registers[slot + shift, shift] for slot, shift in carried]
+
+        code.loop(loop.count, body, [(kind, start) for start in starts])
+        self.round, self.registers = 0, outer
+
+    def _single(self, instruction: Instruction) -> bool:
+        """Whether the instruction is a few scalars outside of a block, which are written out one by one."""
+        return self.phase != "block" and instruction.kind in ("map", "dot") and instruction.members <= _FEW
+
+    def _made(self, instruction: Instruction) -> list[tuple[int, int]]:
+        if not self._single(instruction):
+            return []
+        return [(int(slot), instruction.out.shift) for slot in instruction.out.slots(instruction.dims).ravel()]
+
+    def _read(self, instruction: Instruction) -> list[tuple[int, int]]:
+        if not self._single(instruction):
+            return []
+        return [
+            (int(slot), x.shift)
+            for x, count in instruction.operands()
+            if isinstance(x, Index) and count <= _FEW
+            for slot in x.slots(instruction.dims, count).ravel()
+        ]
 
     def emit(self, instruction: Instruction) -> None:
         if instruction.kind == "take":
             self._take(instruction)
+            return
+        if self._single(instruction):
+            self.axis, self.dims = "none", instruction.dims
+            body = self._map if instruction.kind == "map" else self._dot
+            members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*self.dims)]
+            body(instruction, members, [_SCALAR])
             return
         self.axis = self._axis(instruction)
         self.dims = instruction.dims[:-1] if self.axis == "member" else instruction.dims
@@ -290,10 +353,11 @@ class _Emitter:
 
     # --- operands -----------------------------------------------------------------------------------------------------
 
-    def _address(self, x: Index, member: Member, term: Counter, count: int, along: Place | None) -> str:
-        """A pointer to an operand: of a member, of a term, at a place of the SIMD axis."""
-        scale = self.target.lanes if x.space == "v" else 1
-        constant = x.base * scale
+    def _slot(
+        self, x: Index, member: Member, term: Counter, count: int
+    ) -> tuple[int, list[tuple[int, Counter]]]:
+        """An operand's slot, apart from the rounds of a loop: a number, and factors of counters."""
+        constant = x.base
         terms: list[tuple[int, Counter]] = []
 
         def add(factor: int, place: Place) -> None:
@@ -304,20 +368,31 @@ class _Emitter:
             elif factor * place.factor:
                 terms.append((factor * place.factor, place.counter))
 
-        strides = x.member[: len(member)]
-        for stride, place in zip(strides, member, strict=True):
-            add(stride * scale, place)
-        add(x.term * scale, Place(1, term, 0))
-        if along is not None:
-            if x.space == "v":
-                add(1, along)
-            elif self.axis == "member":
-                add(x.member[-1], along)
-        for offset in self._table_offsets(x, member, term, count, along):
+        for stride, place in zip(x.member[: len(member)], member, strict=True):
+            add(stride, place)
+        add(x.term, Place(1, term, 0))
+        for offset in self._table_offsets(x, member, term, count):
             if isinstance(offset, int):
-                constant += offset * scale
+                constant += offset
             else:
-                terms.append((scale, offset))
+                terms.append((1, offset))
+        return constant, terms
+
+    def _address(self, x: Index, member: Member, term: Counter, count: int, along: Place | None) -> str:
+        """A pointer to an operand: of a member, of a term, at a place of the SIMD axis."""
+        scale = self.target.lanes if x.space == "v" else 1
+        constant, factors = self._slot(x, member, term, count)
+        constant *= scale
+        terms = [(factor * scale, counter) for factor, counter in factors]
+        if x.shift:
+            terms.append((x.shift * scale, self.round))
+        if along is not None:
+            stride = 1 if x.space == "v" else x.member[-1] if self.axis == "member" else 0
+            constant += stride * along.offset
+            if isinstance(along.counter, int):
+                constant += stride * along.factor * along.counter
+            elif stride * along.factor:
+                terms.append((stride * along.factor, along.counter))
         key = (x.space, *sorted(terms, key=str))
         base = self.cache.get(key)
         if base is None:
@@ -326,7 +401,7 @@ class _Emitter:
         return self.code.element(base, str(constant)) if constant else base
 
     def _table_offsets(
-        self, x: Index, member: Member, term: Counter, count: int, along: Place | None
+        self, x: Index, member: Member, term: Counter, count: int
     ) -> Iterator[Counter]:
         """What tables add to an operand's slot: numbers where the counters are known, loads where not."""
         if x.affine:
@@ -361,6 +436,11 @@ class _Emitter:
         known = ("value", x.space, self._identity(x, member, term, vector), width)
         if known in self.cache:
             return self.cache[known]
+        if x.space == "u" and self.axis == "none":
+            slot, moving = self._slot(x, member, term, count)
+            held = None if moving else self.registers.get((slot, x.shift))
+            if held is not None:
+                return held
         side_by_side = x.space == "v" or (self.axis == "member" and x.member[-1] == 1)
         address = self._address(x, member, term, count, vector.start if side_by_side else None)
         if not side_by_side:
@@ -376,7 +456,7 @@ class _Emitter:
         """What tells two loads of a tile apart: everything that the address depends on."""
         if not x.affine:
             return (id(x), member, term, vector.start)
-        parts: list[object] = [x.base]
+        parts: list[object] = [x.base, x.shift]
         for stride, place in zip(x.member[: len(member)], member, strict=True):
             if stride:
                 parts.append((stride, place))
@@ -387,6 +467,10 @@ class _Emitter:
 
     def _store(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
         address = self._address(instruction.out, member, 0, 1, vector.start)
+        if self.axis == "none" and instruction.out.space == "u":
+            slot, moving = self._slot(instruction.out, member, 0, 1)
+            if not moving:
+                self.registers[slot, instruction.out.shift] = value
         if vector.valid < vector.width:
             self.code.masked_store(value, address, vector.width, vector.valid)
         else:
@@ -447,13 +531,46 @@ class _Emitter:
             else:
                 first = 0
             count = segment.count - first
-            if count > 0:
+            if width == 1 and count >= 2 * _FEW and not self.target.strict and len(tile) <= 2:
+                sums = self._interleaved(segment, tile, sums, first)
+            elif count > 0:
                 shifted = (lambda t, values, step=step, first=first: step(self._after(t, first), values))
                 few = 4 if self._known(segment.left) and self._known(segment.right) else _FEW
                 sums = code.loop(count, shifted, [(kind, s) for s in sums], unroll=few)
         self.cache = {}
         for value, (member, vector) in zip(sums, tile, strict=True):
             self._store(value, instruction, member, vector)
+
+    def _interleaved(
+        self, segment: Segment, tile: list[tuple[Member, Vector]], sums: list[str], first: int
+    ) -> list[str]:
+        """The rest of a long sum of scalars in several sums side by side, so that they need not wait for each other."""
+        code = self.code
+        ways = _FEW
+        rounds, rest = divmod(segment.count - first, ways)
+        zero = code.splat(0.0, 1)
+
+        def some(i: Counter, values: list[str]) -> list[str]:
+            self.cache = {}
+            new = []
+            for way in range(ways):
+                t = code.linear(first + way, [(ways, i)])
+                for k, (member, vector) in enumerate(tile):
+                    pair = self._pair(segment, member, int(t) if isinstance(i, int) else t, vector)
+                    new.append(self._accumulate(values[way * len(tile) + k], *pair, 1))
+            return new
+
+        parts = code.loop(rounds, some, [(code.kind.name, zero)] * (ways * len(tile)))
+        for t in range(first + ways * rounds, first + ways * rounds + rest):
+            self.cache = {}
+            pairs = [self._pair(segment, member, t, vector) for member, vector in tile]
+            sums = [self._accumulate(s, *pair, 1) for s, pair in zip(sums, pairs, strict=True)]
+        for k in range(len(tile)):
+            mine = parts[k :: len(tile)]
+            while len(mine) > 1:
+                mine = [code.binary("fadd", a, b, 1) for a, b in zip(mine[::2], mine[1::2], strict=True)]
+            sums[k] = code.binary("fadd", sums[k], mine[0], 1)
+        return sums
 
     def _after(self, t: Counter, first: int) -> Counter:
         if isinstance(t, int):

@@ -8,6 +8,7 @@ into pieces that do; where the pieces would be too many, a column becomes a tabl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,13 +25,61 @@ _FEW_MEMBERS = 8  # so few members are written out one by one, so that tables co
 _LEAST_PIECE = 4  # pieces smaller than this on average are worth less than a table
 
 
+@dataclass(frozen=True)
+class Group:
+    """Members that share an operation and kinds of operands, as arrays of entries.
+
+    kind      map, dot, reduce or take
+    members   (n,)
+    operands  (n, columns): of a map its operands; of a take the index and the values; of sums all left operands, then
+              all right ones, -1 for a left one that is 1
+    kinds     of sums: the kind of each term (`Terms.kind`)
+    shifts    (n, columns) how many slots each operand moves per round of the loop around it
+    moves     (n,) the same for the results
+    fixed     whether the results must keep their slots
+    """
+
+    kind: str
+    code: int
+    members: Ints
+    operands: Ints
+    kinds: Ints
+    shifts: Ints
+    moves: Ints
+    fixed: bool = False
+
+    def part(self, which: Ints) -> Group:
+        return replace(
+            self,
+            members=self.members[which],
+            operands=self.operands[which],
+            shifts=self.shifts[which],
+            moves=self.moves[which],
+        )
+
+
+def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
+    """The group of these members, outside of any loop."""
+    code = int(tape.code[members[0]])
+    kinds = np.empty(0, dtype=np.int64)
+    if code == ops.dot.code or code == REDUCE:
+        kind = "reduce" if code == REDUCE else "dot"
+        count = int(terms.start[members[0] + 1] - terms.start[members[0]])
+        at = terms.start[members][:, None] + np.arange(count)
+        operands, kinds = np.concatenate([terms.left[at], terms.right[at]], axis=1), terms.kind[at[0]]
+    else:
+        kind = "take" if code == ops.take.code else "map"
+        operands = tape.operand[tape.start[members][:, None] + np.arange(int(tape.arity[members[0]]))]
+    return Group(kind, code, members, operands, kinds, np.zeros_like(operands), np.zeros_like(members))
+
+
 class Column:
     """The slots of one operand of a group: an (n, T) matrix in one space, or one number for all."""
 
-    def __init__(self, tape: Tape, layout: Layout, entries: Ints, number: float | None = None) -> None:
+    def __init__(self, tape: Tape, layout: Layout, entries: Ints, shift: int = 0, number: float | None = None) -> None:
         self.entries = entries if entries.ndim == 2 else entries[:, None]
-        self.number = number
-        if number is None:
+        self.number, self.shift = number, shift
+        if number is None and shift == 0:
             first = int(self.entries.flat[0])
             if tape.code[first] == CONSTANT and (self.entries == first).all():
                 self.number = float(tape.leaf[first])
@@ -44,42 +93,41 @@ class Column:
 
     def cut(self, members: slice, terms: slice = slice(None)) -> Column:
         part = object.__new__(Column)
-        part.entries, part.number = self.entries[members, terms], self.number
+        part.entries, part.number, part.shift = self.entries[members, terms], self.number, self.shift
         part.layout, part.space = self.layout, self.space
         return part
 
 
-def instructions_of(
-    tape: Tape, terms: Terms, layout: Layout, members: Ints, strict: bool
-) -> Iterator[Instruction]:
+def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instruction]:
     """The instructions that compute a group."""
-    code = int(tape.code[members[0]])
-    start = tape.start[members]
-    if code == ops.dot.code or code == REDUCE:
-        kind = "reduce" if code == REDUCE else "dot"
-        columns = _term_columns(tape, terms, layout, members)
-    elif code == ops.take.code:
-        kind = "take"
-        count = int(tape.arity[members[0]]) - 1
-        columns = [
-            Column(tape, layout, tape.operand[start]),
-            Column(tape, layout, tape.operand[start[:, None] + 1 + np.arange(count)]),
-        ]
+    moving = np.concatenate([group.shifts, group.moves[:, None]], axis=1)
+    if (moving != moving[0]).any():  # members that move differently are instructions of their own
+        _, which = np.unique(moving, axis=0, return_inverse=True)
+        seen = list(dict.fromkeys(which.ravel().tolist()))
+        for pattern in seen:
+            yield from instructions_of(tape, layout, group.part(np.flatnonzero(which.ravel() == pattern)))
+        return
+    if group.kind in ("dot", "reduce"):
+        columns = _term_columns(tape, layout, group)
+    elif group.kind == "take":
+        shifts = group.shifts[0]
+        columns = [Column(tape, layout, group.operands[:, 0], int(shifts[0]))]
+        columns.append(Column(tape, layout, group.operands[:, 1:], int(shifts[1])))
     else:
-        kind = "map"
         columns = [
-            Column(tape, layout, tape.operand[start + k]) for k in range(int(tape.arity[members[0]]))
+            Column(tape, layout, group.operands[:, k], int(group.shifts[0, k])) for k in range(group.operands.shape[1])
         ]
-    yield from _fit(kind, code, members, columns, layout)
+    yield from _fit(group, columns, layout)
 
 
-def _term_columns(tape: Tape, terms: Terms, layout: Layout, members: Ints) -> list[Column]:
+def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
     """Left and right operands of the terms, a pair of columns for each run of terms of one kind and pattern."""
-    count = int(terms.start[members[0] + 1] - terms.start[members[0]])
-    at = terms.start[members][:, None] + np.arange(count)
-    left, right = terms.left[at], terms.right[at]
-    kind = terms.kind[at[0]]
-    cuts = {0, count} | set((np.flatnonzero(np.diff(kind)) + 1).tolist())
+    count = len(group.kinds)
+    left, right, kind = group.operands[:, :count], group.operands[:, count:], group.kinds
+    left_shift, right_shift = group.shifts[0, :count], group.shifts[0, count:]
+    cuts = {0, count}
+    for changes in (kind, left_shift, right_shift):
+        cuts |= set((np.flatnonzero(np.diff(changes)) + 1).tolist())
     for begin, end in _pairs(sorted(cuts)):
         offsets = np.stack([layout.slot[side[0, begin:end]] for side in (left, right)])
         pieces = list(_runs(offsets))
@@ -87,10 +135,9 @@ def _term_columns(tape: Tape, terms: Terms, layout: Layout, members: Ints) -> li
             cuts |= {begin + p for p in pieces}
     columns = []
     for begin, end in _pairs(sorted(cuts)):
-        left_kind = int(kind[begin]) // 4
-        number = {0: 1.0, 1: -1.0}.get(left_kind)
-        columns.append(Column(tape, layout, left[:, begin:end], number))
-        columns.append(Column(tape, layout, right[:, begin:end]))
+        number = {0: 1.0, 1: -1.0}.get(int(kind[begin]) // 4)
+        columns.append(Column(tape, layout, left[:, begin:end], int(left_shift[begin]), number))
+        columns.append(Column(tape, layout, right[:, begin:end], int(right_shift[begin])))
     return columns
 
 
@@ -107,20 +154,21 @@ def _runs(vectors: Ints) -> Iterator[int]:
         begin += _prefix(vectors[:, begin:], nested=False)
 
 
-def _fit(kind: str, code: int, members: Ints, columns: list[Column], layout: Layout) -> Iterator[Instruction]:
+def _fit(group: Group, columns: list[Column], layout: Layout) -> Iterator[Instruction]:
     """Cut the group into pieces whose columns are all affine; or keep it whole, with tables."""
+    members = group.members
     n = len(members)
     vectors = _vectors(members, columns, layout)
     if _nest(vectors) is not None:
-        yield _instruction(kind, code, members, columns, layout)
+        yield _instruction(group, members, columns, layout)
         return
-    reordered = _reorder(members, columns, layout)
+    reordered = None if group.fixed else _reorder(members, columns, layout)
     if reordered is not None:
         members, columns = reordered
-        yield _instruction(kind, code, members, columns, layout)
+        yield _instruction(group, members, columns, layout)
         return
     if _nest(vectors[1:]) is not None:  # the operands are arrays, only the results lie elsewhere
-        yield _instruction(kind, code, members, columns, layout)
+        yield _instruction(group, members, columns, layout)
         return
     begins = []
     begin = 0
@@ -130,11 +178,11 @@ def _fit(kind: str, code: int, members: Ints, columns: list[Column], layout: Lay
         if len(begins) > max(2, n // _LEAST_PIECE):
             break
     if len(begins) > max(2, n // _LEAST_PIECE) or n <= _FEW_MEMBERS:
-        yield _instruction(kind, code, members, columns, layout)
+        yield _instruction(group, members, columns, layout)
         return
     for begin, end in _pairs([*begins, n]):
         part = slice(begin, end)
-        yield _instruction(kind, code, members[part], [column.cut(part) for column in columns], layout)
+        yield _instruction(group, members[part], [column.cut(part) for column in columns], layout)
 
 
 def _vectors(members: Ints, columns: list[Column], layout: Layout) -> Ints:
@@ -217,7 +265,7 @@ def _nest(vectors: Ints) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None
     return tuple(dims[::-1]), [tuple(int(s[k]) for s in strides[::-1]) for k in range(len(vectors))]
 
 
-def _instruction(kind: str, code: int, members: Ints, columns: list[Column], layout: Layout) -> Instruction:
+def _instruction(group: Group, members: Ints, columns: list[Column], layout: Layout) -> Instruction:
     """One instruction for the whole group; columns that are not affine over its counters get tables."""
     n = len(members)
     vectors = _vectors(members, columns, layout)
@@ -233,15 +281,16 @@ def _instruction(kind: str, code: int, members: Ints, columns: list[Column], lay
         strides = [fit[1][0] if fit is not None and line else None for fit, line in zip(affine, lines, strict=True)]
     else:
         dims, strides = nest[0], list(nest[1])
+    kind, code, move = group.kind, group.code, int(group.moves[0])
     out_space = "u" if kind == "reduce" or not layout.varies[members[0]] else "v"
-    out = _index(out_space, vectors[0][:, None], dims, strides[0])
+    out = _index(out_space, vectors[0][:, None], dims, strides[0], move)
     operands: list[Operand] = []
     position = 1
     for column in columns:
         if column.number is not None:
             operands.append(column.number)
             continue
-        operands.append(_index(column.space, column.slots, dims, strides[position]))
+        operands.append(_index(column.space, column.slots, dims, strides[position], column.shift))
         position += 1
     if kind == "map":
         return Instruction(kind, code, dims, out, args=tuple(operands))
@@ -253,13 +302,13 @@ def _instruction(kind: str, code: int, members: Ints, columns: list[Column], lay
     return Instruction(kind, code, dims, out, segments=segments)
 
 
-def _index(space: str, slots: Ints, dims: tuple[int, ...], strides: tuple[int, ...] | None) -> Index:
+def _index(space: str, slots: Ints, dims: tuple[int, ...], strides: tuple[int, ...] | None, shift: int) -> Index:
     """The map that gives these (n, T) slots, the member part being affine with `strides` or a table."""
     base = int(slots[0, 0])
     offsets = slots[0] - base
     zeros = (0,) * len(dims)
     if not (slots == slots[:, :1] + offsets).all():
-        return Index(space, 0, zeros, full=slots.copy())
+        return Index(space, 0, zeros, full=slots.copy(), shift=shift)
     step = int(offsets[1]) if len(offsets) > 1 else 0
     regular = (offsets == step * np.arange(len(offsets))).all()
     return Index(
@@ -269,4 +318,5 @@ def _index(space: str, slots: Ints, dims: tuple[int, ...], strides: tuple[int, .
         step if regular else 0,
         members=None if strides is not None else slots[:, 0] - base,
         terms=None if regular else offsets,
+        shift=shift,
     )

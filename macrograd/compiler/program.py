@@ -4,7 +4,8 @@ Numbers live in two spaces. `u` holds what is the same for all samples: paramete
 them, and what was summed over the batch. `v` holds what varies: each slot is one number per sample ("lane"). A program
 without a batch uses `u` only.
 
-    program     ::= "before:" instruction* "block:" instruction* "after:" instruction*
+    program     ::= "before:" step* "block:" step* "after:" step*
+    step        ::= instruction | "loop" rounds ":" instruction*
     instruction ::= result "=" what "for" dims
     what        ::= opname operand*                       map: the operation on each member
                   | "dot" term+                           sums of products
@@ -12,11 +13,12 @@ without a batch uses `u` only.
                   | "take" index "from" operand           one of n, by an index
     term        ::= "+" n "×" "(" operand operand ")"     n terms of the sum
     operand     ::= space "[" index "]" | number
-    index       ::= base (stride "·" counter)* | table
+    index       ::= base (stride counter)* ("+table")?
 
 `before` runs once, `block` for every block of lanes, `after` once when all blocks are done. An instruction has members
 (up to three nested counters i, j, k), and its sums have terms (counter t). Where a member's operand lives is an affine
-map of the counters, or a table where no such map fits.
+map of the counters, or a table where no such map fits. A loop runs its instructions for rounds r = 0, 1, …, one after
+the other; every operand moves by a fixed number of slots from round to round.
 """
 
 from __future__ import annotations
@@ -49,18 +51,19 @@ class Index:
     members: Ints | None = None
     terms: Ints | None = None
     full: Ints | None = None
+    shift: int = 0
 
-    def slots(self, dims: tuple[int, ...], count: int = 1) -> Ints:
-        """All slots as an array of shape (members, terms)."""
+    def slots(self, dims: tuple[int, ...], count: int = 1, round_: int = 0) -> Ints:
+        """All slots in a round of the loop around it, as an array of shape (members, terms)."""
         n = prod(dims)
         if self.full is not None:
-            return self.full.reshape(n, count)
+            return self.full.reshape(n, count) + round_ * self.shift
         offsets = np.zeros(dims, dtype=np.int64)
         for axis, stride in enumerate(self.member):
             shape = [1] * len(dims)
             shape[axis] = dims[axis]
             offsets = offsets + (np.arange(dims[axis]) * stride).reshape(shape)
-        rows = self.base + offsets.reshape(n, 1)
+        rows = self.base + round_ * self.shift + offsets.reshape(n, 1)
         if self.members is not None:
             rows = rows + self.members.reshape(n, 1)
         columns = np.arange(count) * self.term
@@ -75,7 +78,8 @@ class Index:
 
     def __str__(self) -> str:
         text = str(self.base)
-        for stride, counter in zip((*self.member, self.term), (*_COUNTERS[: len(self.member)], "t"), strict=True):
+        counters = (*_COUNTERS[: len(self.member)], "t", "r")
+        for stride, counter in zip((*self.member, self.term, self.shift), counters, strict=True):
             if stride:
                 text += f"{'+' if stride > 0 else '-'}{abs(stride)}{counter}" if abs(stride) != 1 else f"{'+' if stride > 0 else '-'}{counter}"
         if not self.affine:
@@ -149,6 +153,20 @@ class Instruction:
 
 
 @dataclass(frozen=True, eq=False)
+class Loop:
+    """Instructions that run `count` times, one round after the other."""
+
+    count: int
+    body: tuple[Instruction, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([f"loop {self.count}:", *(f"    {instruction}" for instruction in self.body)])
+
+
+Step = Instruction | Loop
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """Instructions by phase, and where the leaves and results live.
 
@@ -156,9 +174,9 @@ class Program:
     then what is computed. Result k is at `results[k]`, a (space, slot); those that are computed stand side by side.
     """
 
-    before: tuple[Instruction, ...]
-    block: tuple[Instruction, ...]
-    after: tuple[Instruction, ...]
+    before: tuple[Step, ...]
+    block: tuple[Step, ...]
+    after: tuple[Step, ...]
     parameters: int
     inputs: int
     constants: NDArray[np.float64]
@@ -180,8 +198,12 @@ class Program:
         """Slot of the first input: 0 in v; behind parameters and constants in u."""
         return 0 if self.batch else self.parameters + len(self.constants)
 
-    def instructions(self) -> tuple[Instruction, ...]:
+    def steps(self) -> tuple[Step, ...]:
         return self.before + self.block + self.after
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        """All instructions, those of a loop once."""
+        return tuple(instruction for step in self.steps() for instruction in body_of(step))
 
     def __str__(self) -> str:
         lines = [
@@ -194,6 +216,10 @@ class Program:
                 lines += [f"  {instruction}" for instruction in instructions]
         lines.append("return " + " ".join(_runs(self.results)))
         return "\n".join(lines)
+
+
+def body_of(step: Step) -> tuple[Instruction, ...]:
+    return step.body if isinstance(step, Loop) else (step,)
 
 
 def _runs(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
@@ -215,9 +241,11 @@ def verify(program: Program) -> Program:
     written["u"][: program.parameters + len(program.constants)] = True
     written[program.input_space][program.first_input : program.first_input + program.inputs] = True
     phases = (("before", program.before), ("block", program.block), ("after", program.after))
-    for phase, instructions in phases:
-        for instruction in instructions:
-            _verify_instruction(instruction, phase, written, sizes)
+    for phase, steps in phases:
+        for step in steps:
+            for round_ in range(step.count if isinstance(step, Loop) else 1):
+                for instruction in body_of(step):
+                    _verify_instruction(instruction, phase, round_, written, sizes)
     for space, slot in program.results:
         if not 0 <= slot < sizes[space] or not written[space][slot]:
             raise ProgramError(f"the result {space}[{slot}] is never computed")
@@ -225,19 +253,19 @@ def verify(program: Program) -> Program:
 
 
 def _verify_instruction(
-    instruction: Instruction, phase: str, written: dict[str, NDArray[np.bool_]], sizes: dict[str, int]
+    instruction: Instruction, phase: str, round_: int, written: dict[str, NDArray[np.bool_]], sizes: dict[str, int]
 ) -> None:
     for operand, count in instruction.operands():
         if isinstance(operand, float):
             continue
-        slots = operand.slots(instruction.dims, count)
+        slots = operand.slots(instruction.dims, count, round_)
         if slots.min() < 0 or slots.max() >= sizes[operand.space]:
             raise ProgramError(f"an operand is outside space {operand.space}: {instruction}")
         if not written[operand.space][slots].all():
             raise ProgramError(f"an operand is read before it is written: {instruction}")
         if operand.space == "v" and phase != "block":
             raise ProgramError(f"a varying operand is used outside of the block: {instruction}")
-    out = instruction.out.slots(instruction.dims).ravel()
+    out = instruction.out.slots(instruction.dims, 1, round_).ravel()
     space = instruction.out.space
     if (space == "v") != (phase == "block" and instruction.kind != "reduce"):
         raise ProgramError(f"a result is in the wrong space: {instruction}")

@@ -12,15 +12,17 @@ its adjoints are the transposed product and the outer product, and they come out
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler import tape as tapes
-from macrograd.compiler.patterns import instructions_of
-from macrograd.compiler.program import Instruction, Program
+from macrograd.compiler.loops import candidates, settle
+from macrograd.compiler.patterns import Group, group_of, instructions_of
+from macrograd.compiler.program import Loop, Program, Step
 from macrograd.compiler.simplify import _mix
 from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Tape
 
@@ -77,12 +79,13 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     for column in (phase, level, signature, role):
         same[1:] &= column[order][1:] == column[order][:-1]
     same[:1] = False
-    first = np.append(np.flatnonzero(~same), len(order)).tolist()
-    phases: dict[int, list[Instruction]] = {BEFORE: [], BLOCK: [], AFTER: []}
-    for begin, end in zip(first[:-1], first[1:], strict=True):
-        members = order[begin:end]
-        where = int(phase[members[0]])
-        phases[BLOCK if where == SUM else where] += instructions_of(tape, terms, layout, members, strict)
+    bounds = np.append(np.flatnonzero(~same), len(order)).tolist()
+    phases: dict[int, list[Step]] = {BEFORE: [], BLOCK: [], AFTER: []}
+    heads = order[bounds[:-1]]
+    sequence = _mix(signature[heads], np.diff(bounds) * 32 + phase[heads] * 4 + role[heads])
+    for group, step in _steps(tape, terms, layout, order, bounds, sequence):
+        where = int(phase[group.members[0]])
+        phases[BLOCK if where == SUM else where].append(step)
     return Program(
         before=tuple(phases[BEFORE]),
         block=tuple(phases[BLOCK]),
@@ -98,6 +101,33 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
         first_output=int(np.sum(tape.code == INPUT)) if batch else 0,
         scalars=int(np.sum(tape.arity > 0)),
     )
+
+
+def _steps(
+    tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: list[int], sequence: Ints
+) -> Iterator[tuple[Group, Step]]:
+    """The groups in order as instructions, and as loops where they repeat."""
+    repeats = candidates(sequence)
+    loops: dict[int, tuple[int, int, list[Group]]] = {}  # by first group: how many groups it stands for, rounds, body
+    k = settled_until = 0  # groups that a loop's first round refers to keep their slots
+    while k < len(bounds) - 1:
+        if k in repeats:
+            settled = settle(repeats[k], bounds, order, tape, terms, layout)
+            if settled is not None:
+                skip, rounds, body = settled
+                period = repeats[k].period
+                settled_until = k + skip * period
+                loops[settled_until] = rounds * period, rounds, body
+        if k in loops:
+            size, rounds, body = loops[k]
+            yield body[0], Loop(rounds, tuple(i for group in body for i in instructions_of(tape, layout, group)))
+            k += size
+            continue
+        group = group_of(tape, terms, order[bounds[k] : bounds[k + 1]])
+        group = replace(group, fixed=k < settled_until)
+        for instruction in instructions_of(tape, layout, group):
+            yield group, instruction
+        k += 1
 
 
 def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:

@@ -107,7 +107,7 @@ def identities(tape: Tape) -> Tape:
     operand[tape.start[:-1][inverse]] = second[inverse]  # the exponent −1, made 1 by a constant of its own below
     operand[tape.start[:-1][inverse] + 1] = first[inverse]
     result = tapes.make(code, tape.start, operand, tape.leaf, tape.results)
-    return _replace(_with_ones(result, inverse), alias)
+    return _with_ones(_replace(result, alias), inverse)
 
 
 def without_detach(tape: Tape) -> Tape:
