@@ -65,12 +65,9 @@ class Op:
 
     def __call__(self, *operands: Any) -> Any:
         kind: Any = None
-        for operand in operands:
-            if operand.__class__ is float:
-                continue
-            build = getattr(operand.__class__, "_apply", None)
-            if build is not None and (kind is None or issubclass(operand.__class__, kind)):
-                kind = operand.__class__
+        for found in set(map(type, operands)):
+            if hasattr(found, "_apply") and (kind is None or issubclass(found, kind)):
+                kind = found
         if len(operands) != self.arity and self.arity is not None:
             raise TypeError(f"{self.name}() takes {self.arity} operand{'s' * (self.arity != 1)}, got {len(operands)}")
         if kind is not None:

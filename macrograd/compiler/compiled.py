@@ -226,6 +226,14 @@ class _Plan:
     executable: Any
     waiting: dict[int, list[Any]]
 
+    def __post_init__(self) -> None:
+        program = self.program
+        self.slots = np.array([slot for _, slot in program.results], dtype=np.int64)
+        self.varying = np.array([space == "v" for space, _ in program.results], dtype=bool)
+        self.uniform = not self.varying.any()
+        in_place = self.slots == program.first_output + np.arange(len(self.slots))
+        self.is_output = bool(len(self.slots)) and bool((self.varying & in_place).all())
+
     def take(self, samples: int) -> Any:
         waiting = self.waiting.get(samples)
         if waiting:
@@ -249,6 +257,7 @@ class Specialised:
         self.sizes = [int(np.prod(shape, dtype=int)) for shape in shapes]
         self.source = passes.record(owner.fn, shapes, strict=owner.strict, name=owner.__name__)
         self.parameters = self.source.parameters
+        self.nesting = _nesting(self.source.structure)
         self._plans: dict[str, _Plan] = {}
         self._lock = threading.RLock()
 
@@ -348,10 +357,28 @@ class Specialised:
             state.load(arrays)
             state.execute()
             self.check_indices(plan, state)
-            columns = [_column(plan.program, state, result, samples) for result in plan.program.results]
+            table = self._table(plan, state, samples)
         finally:
             plan.give(samples, state)
-        return self._shape(columns)
+        return self._build(self.nesting, table)
+
+    def _table(self, plan: _Plan, state: Any, samples: int) -> NDArray[Any]:
+        """All results as (samples, results)."""
+        slots, varying = plan.slots, plan.varying
+        if plan.uniform:
+            return np.broadcast_to(state.u[slots], (samples, len(slots)))
+        if plan.is_output:
+            return state.out.copy()  # type: ignore[no-any-return]  # the executables are not typed further
+        outputs = slots - plan.program.first_output
+        table = np.empty((samples, len(slots)), self.owner.dtype)
+        table[:, ~varying] = state.u[slots[~varying]]
+        computed = varying & (outputs >= 0)
+        table[:, computed] = state.out[:, outputs[computed]]
+        for k in np.flatnonzero(varying & (outputs < 0)).tolist():  # an input that is returned as it is
+            argument = int(np.searchsorted(np.cumsum(self.sizes), slots[k], side="right"))
+            begin = sum(self.sizes[:argument])
+            table[:, k] = state.arguments[argument].reshape(samples, -1)[:, slots[k] - begin]
+        return table
 
     def check_indices(self, plan: _Plan, state: Any) -> None:
         if plan.executable.takes and state.flagged():
@@ -359,22 +386,30 @@ class Specialised:
                 f"{self.owner.__name__}: take() got an index outside of its values, or one that is not an integer"
             )
 
-    def _shape(self, columns: list[NDArray[Any]]) -> Any:
-        """The columns (samples,) in the nesting of the function's result."""
+    def _build(self, x: Any, table: NDArray[Any]) -> Any:
+        """The results in the nesting of what the function returned."""
+        if isinstance(x, np.ndarray):
+            found = table[:, x.ravel()].reshape(len(table), *x.shape)
+            return found if self.owner.batch else found[0]
+        if isinstance(x, tuple):
+            return tuple(self._build(item, table) for item in x)
+        if isinstance(x, dict):
+            return {key: self._build(item, table) for key, item in x.items()}
+        return [self._build(item, table) for item in x]
 
-        def build(x: Any) -> Any:
-            if isinstance(x, int):
-                return columns[x] if self.owner.batch else columns[x][0]
-            if isinstance(x, tuple):
-                return tuple(build(item) for item in x)
-            if isinstance(x, dict):
-                return {key: build(item) for key, item in x.items()}
-            parts = [build(item) for item in x]
-            if any(not isinstance(part, (np.ndarray, np.floating)) or part.shape != parts[0].shape for part in parts):
-                return parts
-            return np.stack(parts, axis=1 if self.owner.batch else 0) if parts else np.empty(0, self.owner.dtype)
 
-        return build(self.source.structure)
+def _nesting(x: Any) -> Any:
+    """A result's nesting with every rectangular nest of lists as one array of result numbers."""
+    if isinstance(x, int):
+        return np.array(x)
+    if isinstance(x, tuple):
+        return tuple(_nesting(item) for item in x)
+    if isinstance(x, dict):
+        return {key: _nesting(item) for key, item in x.items()}
+    parts = [_nesting(item) for item in x]
+    if all(isinstance(part, np.ndarray) and part.shape == parts[0].shape for part in parts):
+        return np.stack(parts) if parts else np.empty(0, dtype=np.int64)
+    return parts
 
 
 def results(program: Program, state: Any) -> tuple[Any, NDArray[Any]]:
@@ -422,22 +457,6 @@ class Bound:
             self._special.check_indices(self._plan, self._state)
         found: float = self._value[0]
         return found
-
-
-def _column(program: Program, state: Any, result: tuple[str, int], samples: int) -> NDArray[Any]:
-    """One scalar result for all samples."""
-    space, slot = result
-    if space == "u":
-        return np.full(samples, state.u[slot])
-    if slot < program.first_output:  # an input that is returned as it is
-        size = 0
-        for k, width in enumerate(state.executable.sizes):
-            if slot < size + width:
-                found: NDArray[Any] = state.arguments[k].reshape(samples, width)[:, slot - size].copy()
-                return found
-            size += width
-    column: NDArray[Any] = state.out[:, slot - program.first_output].copy()
-    return column
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:

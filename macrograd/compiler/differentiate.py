@@ -32,6 +32,7 @@ from macrograd.value import topological
 
 # Operands of a rule's little tape: the adjoint of the result, the result, the k-th operand, or an earlier line.
 _ADJOINT, _RESULT, _OPERAND, _LINE = 0, 1, 2, 3
+_MOST_WAVES = 64
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,11 @@ def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
     first = np.searchsorted(owner, np.arange(n + 1))
     alive = np.ones(len(edges), dtype=bool)
     frontier = np.flatnonzero((uses == 0) & (np.diff(first) > 0))
+    waves = 0
     while len(frontier):
+        waves += 1
+        if waves > _MOST_WAVES:  # a long chain: one walk is cheaper than a wave per entry
+            return _reached_by_walk(n, edges, owner, target, result)
         gone = tapes.ranges(first[frontier], np.diff(first)[frontier])
         alive[gone] = False
         lost = target[gone]
@@ -185,6 +190,17 @@ def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
         lost = np.unique(lost)
         frontier = lost[(uses[lost] == 0) & (np.diff(first)[lost] > 0)]
     return edges[alive]
+
+
+def _reached_by_walk(n: int, edges: Ints, owner: Ints, target: Ints, result: int) -> Ints:
+    has = bytearray(n)
+    has[result] = 1
+    users, used = owner.tolist(), target.tolist()
+    for k in range(len(users) - 1, -1, -1):  # users come in ascending order, and after what they use
+        if has[users[k]]:
+            has[used[k]] = 1
+    alive = np.frombuffer(has, dtype=np.uint8).astype(bool)
+    return edges[alive[owner]]
 
 
 def _contributions(tape: Tape, edges: Ints, entries: _Entries) -> tuple[Ints, Ints, Ints]:

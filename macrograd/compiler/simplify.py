@@ -18,6 +18,7 @@ from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Ta
 
 Bools = NDArray[np.bool_]
 _MOST_ROUNDS = 8
+_MOST_WAVES = 64
 
 
 def simplify(
@@ -190,12 +191,16 @@ def drop_dead(tape: Tape) -> Tape:
     frontier = np.flatnonzero(uses == 0)
     if not len(frontier):
         return tape
-    while len(frontier):
+    for _ in range(_MOST_WAVES):
         keep[frontier] = False
         lost = tape.operand[tapes.ranges(tape.start[frontier], tape.arity[frontier])]
         np.subtract.at(uses, lost, 1)
         lost = np.unique(lost)
         frontier = lost[(uses[lost] == 0) & keep[lost]]
+        if not len(frontier):
+            break
+    else:  # long chains that are dead as a whole: one walk is cheaper than a wave per entry
+        keep = tapes.reached(tape) | (tape.code == PARAMETER) | (tape.code == INPUT)
     return tapes.select(tape, keep)
 
 
@@ -224,7 +229,7 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
         joins &= position == 0
     root = np.arange(n)
     root[operand[joins]] = owner[joins]
-    while (further := root[root]).tolist() != root.tolist():
+    while not np.array_equal(further := root[root], root):
         root = further
 
     # One pair of operands for each term. The constants 1 and −1 will stand before everything, as entries 0 and 1.
@@ -250,13 +255,17 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
     in_sum = np.repeat(is_sum, arity)
     new[in_sum] = pairs
     new[~in_sum] = operand[~is_sum[owner]] + 2
-    return tapes.make(
+    result = tapes.make(
         np.concatenate([[CONSTANT, CONSTANT], np.where(is_sum, ops.dot.code, tape.code)]),
         start,
         new,
         np.concatenate([[1.0, -1.0], tape.leaf]),
         tape.results + 2,
     )
+    keep = np.ones(n + 2, dtype=bool)
+    for gone in (operand[joins], operand[at[product]], operand[at[turned]]):  # each was used here alone
+        keep[gone + 2] = False
+    return tapes.select(result, keep)
 
 
 def _replace(tape: Tape, alias: Ints) -> Tape:

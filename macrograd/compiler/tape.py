@@ -194,6 +194,19 @@ def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:
     return make(tape.code[ids], start, number[operand], tape.leaf[ids], number[tape.results])
 
 
+def reached(tape: Tape) -> NDArray[np.bool_]:
+    """Which entries the results depend on."""
+    needed = bytearray(len(tape))
+    for result in tape.results.tolist():
+        needed[result] = 1
+    operand, start = tape.operand.tolist(), tape.start.tolist()
+    for i in range(len(tape) - 1, -1, -1):
+        if needed[i]:
+            for k in operand[start[i] : start[i + 1]]:
+                needed[k] = 1
+    return np.frombuffer(needed, dtype=np.uint8).astype(bool)
+
+
 def number_parameters(tape: Tape) -> tuple[Tape, Ints]:
     """The tape with its parameters numbered in the order in which it first uses them, sums read from left to right;
     and for each new number the old one. Parameters that it does not use are dropped."""

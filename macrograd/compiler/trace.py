@@ -8,9 +8,10 @@ What the function closed over are ordinary Values: their leaves become the progr
 from __future__ import annotations
 
 import gc
+import math
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -119,10 +120,12 @@ class Traced(Value):
 
 # Every traced value of the running trace, in the order in which they were made.
 _recorded: list[Traced] = []
+_numbers: dict[float, Value] = {}
+_new = object.__new__
 
 
 def _record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
-    node: Traced = object.__new__(Traced)
+    node: Traced = _new(Traced)
     node.op = op
     node.inputs = inputs
     node.label = ""
@@ -130,16 +133,41 @@ def _record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
     return node
 
 
+def _record_two(op: Op, a: Any, b: Any) -> Traced:
+    """`_record` for two operands: most of a trace's time is spent here."""
+    node: Traced = _new(Traced)
+    node.op = op
+    node._a = a
+    node._b = b
+    node.label = ""
+    _recorded.append(node)
+    return node
+
+
+def _operand(x: Any) -> Any:
+    """`x` as a Value, or None; equal numbers of a trace are one constant."""
+    kind = x.__class__
+    if kind is float or kind is int:
+        key = x or math.copysign(1.0, x) * math.inf  # 0.0 and −0.0 are equal, but not the same
+        found = _numbers.get(key) if x - x == 0 else None
+        if found is None:
+            found = value.constant(x)
+            if x - x == 0:
+                _numbers[key] = found
+        return found
+    return value.constant(x)
+
+
 def _binary(op: Op) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
     def forwards(self: Traced, other: Any) -> Any:
-        if not isinstance(other, Value) and (other := value.constant(other)) is None:
+        if other.__class__ is not Traced and other.__class__ is not Value and (other := _operand(other)) is None:
             return NotImplemented
-        return _record(op, (self, other))
+        return _record_two(op, self, other)
 
     def backwards(self: Traced, other: Any) -> Any:
-        if not isinstance(other, Value) and (other := value.constant(other)) is None:
+        if other.__class__ is not Traced and other.__class__ is not Value and (other := _operand(other)) is None:
             return NotImplemented
-        return _record(op, (other, self))
+        return _record_two(op, other, self)
 
     return forwards, backwards
 
@@ -166,10 +194,11 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
     eager engine's `backward` walks them, which is what the order of its roundings depends on. Raises TraceError where
     the function looks at a number, and TypeError where its result holds something other than numbers and Values.
     """
-    global _recorded
+    global _recorded, _numbers
     with _lock:
         made = value._leaves_being_made = []
         recorded = _recorded = []
+        _numbers = {}
         collecting = gc.isenabled()
         gc.disable()  # a trace makes nothing but live, acyclic objects: collections would only count them
         try:
@@ -183,6 +212,7 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
         finally:
             value._leaves_being_made = None
             _recorded = []
+            _numbers = {}
             if collecting:
                 gc.enable()
     return Trace(tape, parameters, structure)
@@ -234,56 +264,68 @@ def _list(
     `known` are leaves to number first, in their order.
     """
     builder = TapeBuilder()
-    add = builder.add
+    add, codes, ends, operands, leaves = builder.add, builder.code, builder.end, builder.operand, builder.leaf
     number = {id(x): add(tapes.INPUT, leaf=k) for k, x in enumerate(inputs)}
     number |= {id(x): add(tapes.PARAMETER, leaf=k) for k, x in enumerate(known)}
     parameters = list(known)
     pool: dict[str, int] = {}
 
-    def place(node: Value) -> int:
-        """List a Value that was not made by this trace, with all that it was computed from."""
-        for x in topological(node):
-            if id(x) in number:
-                continue
-            if isinstance(x, Traced) and x.op is None:
-                raise TraceError("a traced value of another trace was used: keep none between calls")
-            if x.op is None and id(x) not in constants:
-                number[id(x)] = add(tapes.PARAMETER, leaf=len(parameters))
-                parameters.append(x)
-            elif x.op is None or x.op is value.CONSTANT:
-                name = x.data.hex()
-                if name not in pool:
-                    pool[name] = add(tapes.CONSTANT, leaf=x.data)
-                number[id(x)] = pool[name]
-            else:
-                number[id(x)] = add(x.op.code, [number[id(y)] for y in x.inputs])
-        return number[id(node)]
+    def leaf(x: Value) -> None:
+        """List a Value that was not computed: a constant or a parameter."""
+        if isinstance(x, Traced):
+            raise TraceError("a traced value of another trace was used: keep none between calls")
+        if x.op is None and id(x) not in constants:
+            number[id(x)] = add(tapes.PARAMETER, leaf=len(parameters))
+            parameters.append(x)
+            return
+        name = x.data.hex()
+        if name not in pool:
+            pool[name] = add(tapes.CONSTANT, leaf=x.data)
+        number[id(x)] = pool[name]
 
-    look = number.get
-    for node in nodes:
-        if id(node) in number:
-            continue
-        if node.op is None or node.op is value.CONSTANT:
-            place(node)
-            continue
-        operands = [look(id(x)) for x in node.inputs]
-        if None in operands:
-            operands = [place(x) if known is None else known for x, known in zip(node.inputs, operands, strict=True)]
-        number[id(node)] = add(node.op.code, operands)  # type: ignore[arg-type]  # no None is left
-    tape = builder.build([place(x) for x in results])
+    def known_number(x: Value) -> int:
+        """The number of an operand; if it was not made by this trace, it is listed with all that it comes from."""
+        if id(x) not in number:
+            if x._a is None:
+                leaf(x)
+            else:
+                listed(topological(x))
+        return number[id(x)]
+
+    def listed(nodes: Iterable[Value]) -> None:
+        look = number.get
+        for x in nodes:
+            key = id(x)
+            if key in number:
+                continue
+            a, b = x._a, x._b
+            if a is None:
+                leaf(x)
+                continue
+            assert x.op is not None
+            if b is not None:
+                first, second = look(id(a)), look(id(b))
+                if first is None or second is None:
+                    first, second = known_number(a), known_number(b)
+                operands.append(first)
+                operands.append(second)
+            elif a.__class__ is tuple:
+                operands.extend([known_number(y) for y in a])
+            else:
+                operands.append(known_number(a))
+            number[key] = len(codes)
+            codes.append(x.op.code)
+            ends.append(len(operands))
+            leaves.append(0.0)
+
+    listed(nodes)
+    tape = builder.build([known_number(x) for x in results])
     return _without_unused(tape, parameters)
 
 
 def _without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Value]]:
     """Drop what no result depends on, and the parameters that only this used."""
-    used = np.zeros(len(tape), dtype=bool)
-    used[tape.results] = True
-    needed, operand, start = used.tolist(), tape.operand.tolist(), tape.start.tolist()
-    for i in range(len(tape) - 1, -1, -1):
-        if needed[i]:
-            for k in range(start[i], start[i + 1]):
-                needed[operand[k]] = True
-    used = np.asarray(needed)
+    used = tapes.reached(tape)
     kept = tape.leaf[(tape.code == tapes.PARAMETER) & used].astype(int).tolist()
     tape = tapes.select(tape, used | (tape.code == tapes.INPUT))
     mine = tape.code == tapes.PARAMETER
