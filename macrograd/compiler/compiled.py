@@ -261,17 +261,17 @@ class Specialised:
         self._plans: dict[str, _Plan] = {}
         self._lock = threading.RLock()
 
-    def plan(self, what: str) -> _Plan:
-        """`values`, `one` (the values of a single sample) or `gradient`."""
+    def plan(self, what: str, samples: int = 1) -> _Plan:
+        """`values`, `one` (the values of a single sample) or `gradient`; made for a first batch of `samples`."""
         plan = self._plans.get(what)
         if plan is None:
             with self._lock:
                 if what not in self._plans:
-                    self._plans[what] = self._make(what)
+                    self._plans[what] = self._make(what, samples)
                 plan = self._plans[what]
         return plan
 
-    def _make(self, what: str) -> _Plan:
+    def _make(self, what: str, samples: int) -> _Plan:
         owner = self.owner
         batch = owner.batch and what != "one"
         if what == "gradient":
@@ -281,7 +281,7 @@ class Specialised:
         else:
             program = passes.value_program(self.source, batch=batch, strict=owner.strict)
             outputs = sum(space == "v" for space, _ in set(program.results))
-        return _Plan(program, self._executable(program, outputs), {})
+        return _Plan(program, self._executable(program, outputs, samples), {})
 
     def _check_scalar(self) -> None:
         if not isinstance(self.source.structure, int):
@@ -290,14 +290,14 @@ class Specialised:
                 "gradient: return a single Value, for example the sum or mean of these"
             )
 
-    def _executable(self, program: Program, outputs: int) -> Any:
+    def _executable(self, program: Program, outputs: int, samples: int) -> Any:
         owner = self.owner
         settings = {"dtype": owner.dtype, "strict": owner.strict, "threads": owner.threads}
         if owner.backend != "numpy":
             try:
                 from macrograd.compiler.execute_llvm import LlvmExecutable
 
-                return LlvmExecutable(program, self.sizes, outputs, **settings)
+                return LlvmExecutable(program, self.sizes, outputs, samples=samples, **settings)
             except ImportError as error:
                 if owner.backend == "llvm":
                     raise ImportError(
@@ -335,8 +335,8 @@ class Specialised:
             state.u[:n] = self.check_theta(theta)
 
     def value_and_grad(self, theta: Any, arrays: list[NDArray[Any]]) -> tuple[float, NDArray[Any]]:
-        plan = self.plan("gradient")
         samples = len(arrays[0]) if self.owner.batch else 1
+        plan = self.plan("gradient", samples)
         state = plan.take(samples)
         try:
             self.fill(state, theta)
@@ -350,7 +350,7 @@ class Specialised:
 
     def values(self, arrays: list[NDArray[Any]]) -> Any:
         samples = len(arrays[0]) if self.owner.batch else 1
-        plan = self.plan("one" if samples == 1 else "values")
+        plan = self.plan("one" if samples == 1 else "values", samples)
         state = plan.take(samples)
         try:
             self.fill(state)
@@ -430,8 +430,8 @@ class Bound:
     """
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]]) -> None:
-        plan = special.plan("gradient")
         samples = len(arrays[0]) if special.owner.batch else 1
+        plan = special.plan("gradient", samples)
         state = plan.executable.state(samples)
         special.fill(state)
         self.arguments = []

@@ -27,7 +27,7 @@ _COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type
 
 
 class LlvmExecutable:
-    """A program as native code. `outputs` is the number of its varying results."""
+    """A program as native code. `outputs` is the number of its varying results, `samples` the batch to expect."""
 
     def __init__(
         self,
@@ -38,18 +38,19 @@ class LlvmExecutable:
         dtype: Any,
         strict: bool = False,
         threads: int = 1,
+        samples: int = 1,
     ) -> None:
         self.program, self.sizes, self.outputs = program, tuple(sizes), outputs
         self.dtype = np.dtype(dtype)
         self.kind = DOUBLE if self.dtype == np.float64 else SINGLE
         self.strict, self.threads = strict, threads
-        self._variants: dict[tuple[int, bool], tuple[native.Native, NDArray[np.int32]]] = {}
+        self._variants: dict[tuple[int, bool], native.Native] = {}
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self.takes = any(i.kind == "take" for i in program.instructions())
         reduced = [i.out.slots(i.dims).ravel() for i in program.block if i.kind == "reduce"]
         self.reduced = np.concatenate(reduced) if reduced else np.empty(0, dtype=np.int64)
-        self.variant(1)  # what LLVM cannot do is known at once
+        self.variant(samples)  # what LLVM cannot do is known at once
 
     def lanes(self, samples: int) -> tuple[int, bool]:
         """Lanes of a block for a number of samples, and whether one block is enough."""
@@ -62,14 +63,14 @@ class LlvmExecutable:
             return width * -(-samples // width), True
         return most, False
 
-    def variant(self, samples: int) -> tuple[native.Native, NDArray[np.int32], int, bool]:
+    def variant(self, samples: int) -> tuple[native.Native, int, bool]:
+        """The code for a number of samples, its lanes, and whether one block is all."""
         lanes, single = self.lanes(samples)
         with self._lock:
             if (lanes, single) not in self._variants:
                 target = Target(self.kind, native.machine().vector_bytes, lanes, single, self.strict)
-                text, tables = lower(self.program, target, self.sizes, self.outputs)
-                self._variants[lanes, single] = native.Native(text, ("before", "after", "blocks", "run")), tables
-            return (*self._variants[lanes, single], lanes, single)
+                self._variants[lanes, single] = native_code(self.program, target, self.sizes, self.outputs)
+            return self._variants[lanes, single], lanes, single
 
     def state(self, samples: int) -> LlvmState:
         return LlvmState(self, samples)
@@ -81,13 +82,21 @@ class LlvmExecutable:
             return self._pool
 
 
+def native_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
+    """The machine code of a program for a target: from the disk cache, or made now."""
+    key = repr((program.fingerprint(), target, tuple(sizes), outputs)).encode()
+    return native.Native(
+        key, ("before", "after", "blocks", "run"), lambda: lower(program, target, sizes, outputs)
+    )
+
+
 class LlvmState:
     """The buffers of one call: uniform and varying slots, arguments, outputs."""
 
     def __init__(self, executable: LlvmExecutable, samples: int) -> None:
         self.executable, self.samples = executable, samples
         program, dtype = executable.program, executable.dtype
-        self.native, self.tables, self.lanes, self.single = executable.variant(samples)
+        self.native, self.lanes, self.single = executable.variant(samples)
         self.u = aligned(program.uniform, dtype)
         constants = slice(program.parameters, program.parameters + len(program.constants))
         self.u[constants] = program.constants
@@ -98,7 +107,7 @@ class LlvmState:
         self.context = Context(
             u=self.u.ctypes.data,
             v=self.v.ctypes.data,
-            tables=self.tables.ctypes.data,
+            tables=self.native.tables.ctypes.data,
             samples=samples,
             arguments=ctypes.addressof(self._pointers),
             scale=1.0 / samples,

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from macrograd.compiler import native, passes
 from macrograd.compiler.compiled import Compiled, results
-from macrograd.compiler.execute_llvm import LlvmExecutable, LlvmState, aligned
+from macrograd.compiler.execute_llvm import LlvmExecutable, LlvmState, aligned, native_code
 from macrograd.compiler.ir import DOUBLE, SINGLE, Code, Counter, Float
-from macrograd.compiler.lower_llvm import FIELDS, Context, Target, lower
+from macrograd.compiler.lower_llvm import FIELDS, Context, Target
 from macrograd.compiler.lower_io import field, field_address
 from macrograd.value import Value
 
@@ -95,7 +95,7 @@ class TrainingLoop:
         batch_size: int = 32,
     ) -> None:
         held, self._special = sample._prepare(tuple(arrays), {})
-        plan = self._special.plan("gradient")
+        plan = self._special.plan("gradient", batch_size)
         if not isinstance(plan.executable, LlvmExecutable):
             raise RuntimeError("the native training loop needs the LLVM back end")
         self._sample, self._plan = sample, plan
@@ -219,8 +219,7 @@ class _Update:
         size = native.machine().vector_bytes
         lanes = _UPDATE_VECTORS * size // kind.bytes
         target = Target(kind, size, lanes, single=True, strict=sample.strict, flat=True)
-        text, self._tables = lower(program, target, [1] * (2 + states), 1 + states)
-        self.native = native.Native(text, ("run",))
+        self.native = native_code(program, target, [1] * (2 + states), 1 + states)
         self._source, self._states, self._count = source, states, count
         self._u = aligned(program.uniform, sample.dtype)
         constants = slice(program.parameters, program.parameters + len(program.constants))
@@ -234,7 +233,7 @@ class _Update:
         self.context = Context(
             u=self._u.ctypes.data,
             v=self._v.ctypes.data,
-            tables=self._tables.ctypes.data,
+            tables=self.native.tables.ctypes.data,
             samples=count,
             arguments=ctypes.addressof(self._in),
             scale=1.0,
@@ -268,7 +267,6 @@ def _entry(code: native.Native) -> int:
 def _driver(kind: Float) -> native.Native:
     """The loop itself: the same code for all programs, which it calls by their addresses."""
     code = Code(kind)
-    name = kind.name
     pointers = ("gradient_run", "gradient_context", "update_run", "update_context", "order", "lengths", "rates",
                 "losses", "value", "gradient", "rate_slot", "step_slot")
     at = {key: field(code, _LOOP[key], "ptr") for key in pointers}
@@ -315,8 +313,8 @@ def _driver(kind: Float) -> native.Native:
         code.put(f"store i64 {reason}, ptr {field_address(code, _LOOP['reason'])}, align 8")
         code.put("ret void")
     text = "\n".join([*sorted(code.declared), "define void @train(ptr %context) {", "entry:", *code.lines, "}"])
-    assert name in text
-    return native.Native(text, ("train",))
+    key = f"train {kind.name} {native.machine().vector_bytes}".encode()
+    return native.Native(key, ("train",), lambda: (text, np.zeros(1, dtype=np.int32)))
 
 
 def _measure(code: Code, gradient: str, count: str, loss: str, clip: str) -> None:

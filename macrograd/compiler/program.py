@@ -23,7 +23,8 @@ the other; every operand moves by a fixed number of slots from round to round.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 
@@ -205,6 +206,20 @@ class Program:
         """All instructions, those of a loop once."""
         return tuple(instruction for step in self.steps() for instruction in body_of(step))
 
+    def fingerprint(self) -> bytes:
+        """A digest of everything that the program says."""
+        digest = hashlib.sha256()
+        sizes = (self.parameters, self.inputs, self.uniform, self.varying, self.batch, self.weight, self.first_output)
+        digest.update(repr((sizes, self.results)).encode())
+        digest.update(self.constants.tobytes())
+        for phase in (self.before, self.block, self.after):
+            digest.update(b"phase")
+            for step in phase:
+                digest.update(repr((type(step).__name__, getattr(step, "count", 1))).encode())
+                for instruction in body_of(step):
+                    _fingerprint(instruction, digest.update)
+        return digest.digest()
+
     def __str__(self) -> str:
         lines = [
             f"{self.parameters} parameters, {self.inputs} inputs, {len(self.constants)} constants; "
@@ -216,6 +231,18 @@ class Program:
                 lines += [f"  {instruction}" for instruction in instructions]
         lines.append("return " + " ".join(_runs(self.results)))
         return "\n".join(lines)
+
+
+def _fingerprint(instruction: Instruction, update: Callable[[bytes], None]) -> None:
+    update(repr((instruction.kind, instruction.code, instruction.dims, instruction.count)).encode())
+    for operand in (instruction.out, *(x for x, _ in instruction.operands())):
+        if isinstance(operand, float):
+            update(operand.hex().encode())
+            continue
+        update(repr((operand.space, operand.base, operand.member, operand.term, operand.shift)).encode())
+        for table in (operand.members, operand.terms, operand.full):
+            update(b"-" if table is None else table.tobytes())
+    update(repr([segment.count for segment in instruction.segments]).encode())
 
 
 def body_of(step: Step) -> tuple[Instruction, ...]:
