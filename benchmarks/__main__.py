@@ -15,11 +15,17 @@ from benchmarks import harness, machine, report, rounds
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Every job beside its peers, in one run.")
-    parser.add_argument("--job", metavar="NAMES", help="jobs to run, comma-separated: moons or moons/step; all by default")
-    parser.add_argument("--with", dest="peers", metavar="NAMES", help="peers to run beside macrograd and the floors: jax,torch")
+    parser.add_argument(
+        "--job", metavar="NAMES", help="jobs to run, comma-separated: moons or moons/step; all by default"
+    )
+    parser.add_argument(
+        "--with", dest="peers", metavar="NAMES", help="peers to run beside macrograd and the floors: jax,torch"
+    )
     parser.add_argument("--quick", action="store_true", help="macrograd and the C floors only, short rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="exit 1 where macrograd became slower beyond the spread")
+    parser.add_argument(
+        "--compare", type=Path, metavar="OLD.json", help="exit 1 where macrograd became slower beyond the spread"
+    )
     parser.add_argument("--core", type=int, help="the core to pin to; the last one by default")
     parser.add_argument("--list", action="store_true", help="print jobs, cases and contenders, and run nothing")
     return parser.parse_args(argv)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -21,7 +23,7 @@ def layers(sizes: tuple[int, ...], seed: int, scale: float | None = None) -> lis
     """Per layer W (in, out), uniform in ±scale (±1/√in by default), and b (out,) of zeros."""
     rng = np.random.default_rng(seed)
     made = []
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in pairwise(sizes):
         bound = n_in**-0.5 if scale is None else scale
         made.append((rng.uniform(-bound, bound, size=(n_in, n_out)), np.zeros(n_out)))
     return made
@@ -35,7 +37,7 @@ def flat(pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 def split(theta: np.ndarray, sizes: tuple[int, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
     """The inverse of `flat`."""
     pairs, start = [], 0
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in pairwise(sizes):
         middle, end = start + n_in * n_out, start + n_in * n_out + n_out
         pairs.append((theta[start:middle].reshape(n_in, n_out), theta[middle:end]))
         start = end

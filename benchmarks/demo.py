@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from benchmarks import data, moons, native, ours
+from benchmarks import data, native, ours
+from benchmarks import moons_net as moons
 from benchmarks.harness import Job, Prepared
 
 STEPS, SAMPLES = 100, 100
@@ -38,7 +40,7 @@ def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     model = nn.MLP(2, [16, 16, 1], seed=1337)
     flat = iter([p.data for p in model.parameters()])
     pairs = []
-    for n_in, n_out in zip(moons.SIZES, moons.SIZES[1:], strict=False):
+    for n_in, n_out in pairwise(moons.SIZES):
         neurons = np.array([[next(flat) for _ in range(n_in + 1)] for _ in range(n_out)])
         pairs.append((neurons[:, :-1].T.copy(), neurons[:, -1].copy()))
     return np.ascontiguousarray(X), np.where(y == 1, 1.0, -1.0), data.flat(pairs)
@@ -134,7 +136,9 @@ def micrograd(case: str) -> Prepared:
     return Prepared(step, lambda: {"first losses": [step(), step()]})
 
 
-@JOB.contender("micrograd-as-is", packages=("micrograd.nn",), cases=("steps",), note="with Python's garbage collector on")
+@JOB.contender(
+    "micrograd-as-is", packages=("micrograd.nn",), cases=("steps",), note="with Python's garbage collector on"
+)
 def micrograd_as_is(case: str) -> Prepared:
     prepared = micrograd(case)
     prepared.gc = True

@@ -72,7 +72,9 @@ def torch_eager(case: str) -> Prepared:
     return classifier.torch_contender(problem(case))
 
 
-@JOB.contender("torch-compile", packages=("torch",), cases=("gradient", "128/32"), note="torch.compile of the loss, fused Adam")
+@JOB.contender(
+    "torch-compile", packages=("torch",), cases=("gradient", "128/32"), note="torch.compile of the loss, fused Adam"
+)
 def torch_compile(case: str) -> Prepared:
     return classifier.torch_contender(problem(case), compiled=True)
 

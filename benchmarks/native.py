@@ -64,4 +64,6 @@ def pointer(array: object) -> ctypes.c_void_p:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise Unavailable(f"{command[0]} failed: {done.stderr.strip().splitlines()[0] if done.stderr else done.returncode}")
+        raise Unavailable(
+            f"{command[0]} failed: {done.stderr.strip().splitlines()[0] if done.stderr else done.returncode}"
+        )

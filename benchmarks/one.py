@@ -1,4 +1,4 @@
-"""one: predict for one sample with the moons net, 2-16-16-1, from a Python call with a row of a NumPy array, float64."""
+"""one: predict for one sample with the moons net, 2-16-16-1, from Python with a row of a NumPy array, float64."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import data, moons, native, ours
+from benchmarks import data, moons_peers, native, ours
+from benchmarks import moons_net as moons
 from benchmarks.harness import Job, Prepared
 
 ROW = np.array([[0.3, -0.7]])
@@ -85,7 +86,7 @@ def jax_jit(case: str) -> Prepared:
 
 @JOB.contender("torch", packages=("torch",), note="eager, inference_mode")
 def torch_eager(case: str) -> Prepared:
-    torch, net, _ = moons.torch_parts()
+    torch, net, _ = moons_peers.torch_parts()
 
     def predict() -> np.ndarray:
         with torch.inference_mode():

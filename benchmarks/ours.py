@@ -36,6 +36,6 @@ def leaves(layers: Layers) -> list[Any]:
 
 
 def order(parameters: list[Any], wanted: list[Any]) -> np.ndarray:
-    """Where each wanted Value stands among a compiled function's parameters, so that its arrays can be put in our order."""
+    """Where each wanted Value stands among a compiled function's parameters, to put its arrays in our order."""
     place = {id(p): k for k, p in enumerate(parameters)}
     return np.array([place[id(v)] for v in wanted])

@@ -99,7 +99,9 @@ def reference(case: str) -> dict[str, Any]:
     return {"value": x, "gradient": [slope]}
 
 
-@JOB.contender("macrograd", packages=("macrograd", "llvmlite.binding"), note="llvmlite is loaded before; MACROGRAD_CACHE=off")
+@JOB.contender(
+    "macrograd", packages=("macrograd", "llvmlite.binding"), note="llvmlite is loaded before; MACROGRAD_CACHE=off"
+)
 def macrograd(case: str) -> Prepared:
     import macrograd as mg
 
@@ -108,11 +110,10 @@ def macrograd(case: str) -> Prepared:
     variables = [mg.Value(x) for x in problem.start.tolist()]
 
     def compiled() -> dict[str, Any]:
-        f = mg.compile(lambda: problem.value(variables, mg.tanh, mg.relu))
-        value, gradient = f.value_and_grad(f.theta())
-        place = {id(p): k for k, p in enumerate(f.parameters)}
-        by_variable = [gradient[place[id(v)]] if id(v) in place else 0.0 for v in variables]
-        return {"value": value, "gradient": by_variable}
+        for v in variables:
+            v.grad = 0.0
+        value = mg.compile(lambda: problem.value(variables, mg.tanh, mg.relu)).backward()
+        return {"value": value, "gradient": [v.grad for v in variables]}
 
     return Prepared(compiled, compiled, units=problem.scalars)
 

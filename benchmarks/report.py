@@ -13,11 +13,8 @@ SLACK = 0.05
 
 def duration(seconds: float) -> str:
     """Three digits and a unit: 1.26 µs."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            break
-    else:
-        unit, size = "ns", 1e-9
+    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+    unit, size = next((u for u in units if seconds >= u[1]), units[-1])
     number = seconds / size
     digits = 2 if number < 10 else 1 if number < 100 else 0
     return f"{number:,.{digits}f} {unit}"
@@ -53,7 +50,11 @@ def table(title: str, entry: dict[str, Any]) -> str:
         )
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     for line in cells:
-        lines.append("  " + line[0].ljust(widths[0]) + "".join("  " + c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)))
+        lines.append(
+            "  "
+            + line[0].ljust(widths[0])
+            + "".join("  " + c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))
+        )
     for row in rows:
         if "median" not in row:
             lines.append(f"  {row['name'].ljust(widths[0])}  {row.get('failed', 'no figures')}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import selectors
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,13 +52,9 @@ class Process:
         """Send a command and wait for its reply; what goes wrong is a reply {"failed": why}."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        import selectors
-
-        try:
+        with contextlib.suppress(BrokenPipeError):  # if it died, its last words may still be in the pipe
             self.process.stdin.write(json.dumps(command) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died: its last words may still be in the pipe
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             if not selector.select(patience):
@@ -70,10 +69,8 @@ class Process:
 
     def close(self) -> None:
         assert self.process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-        except BrokenPipeError:
-            pass
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -136,6 +133,4 @@ def admitted(process: Process, contender: Contender, reference: Any, plan: Plan)
 
 
 def _wants_traceback() -> bool:
-    import os
-
     return bool(os.environ.get("BENCHMARKS_TRACEBACK"))

@@ -184,7 +184,9 @@ def macrograd(case: str) -> Prepared:
     return Prepared(lambda: f.value_and_grad(theta), macrograd_answer)
 
 
-@JOB.contender("macrograd", packages=("macrograd",), cases=("all",), note="traced, compiled and called 10,000 times; no cache")
+@JOB.contender(
+    "macrograd", packages=("macrograd",), cases=("all",), note="traced, compiled and called 10,000 times; no cache"
+)
 def macrograd_all(case: str) -> Prepared:
     import os
 
@@ -222,7 +224,9 @@ def torch_eager(case: str) -> Prepared:
     return Prepared(lambda: gradient(OPERATIONS), answer)
 
 
-@JOB.contender("jax-scan", packages=("jax",), cases=("gradient",), note="rewritten by hand as lax.scan over rounds of seven nodes")
+@JOB.contender(
+    "jax-scan", packages=("jax",), cases=("gradient",), note="rewritten by hand as lax.scan over rounds of seven nodes"
+)
 def jax_scan(case: str) -> Prepared:
     import jax
     import jax.numpy as jnp

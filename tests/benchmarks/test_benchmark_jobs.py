@@ -1,0 +1,96 @@
+"""Every job's contenders compute the same thing: those that need no peer answer here, against the reference."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from benchmarks import data, harness, native, statistics
+
+JOBS = {name: harness.load(name) for name in harness.available()}
+
+# The compiled programs that take longer than a test may; the benchmark itself compares them before it times them.
+SLOW = {
+    ("lorenz", "10000", "macrograd"),
+    ("lorenz", "200", "macrograd"),
+    ("west", "gradient", "macrograd"),
+    ("west", "all", "macrograd"),
+    ("irregular", "10000", "macrograd"),
+    ("irregular", "100000", "macrograd"),
+    ("irregular", "100000", "macrograd-eager"),
+    ("digits", "gradient", "macrograd"),
+    ("digits", "128/32", "macrograd"),
+    ("digits", "128/200", "macrograd"),
+    ("wide", "gradient", "macrograd"),
+    ("wide", "gradient", "macrograd-bound"),
+    ("wide", "step", "macrograd"),
+    ("demo", "process", "macrograd"),
+    ("ready", "net-100000", "macrograd"),
+    ("ready", "net-1000000", "macrograd"),
+    ("ready", "loop-100000", "macrograd"),
+    ("ready", "random-10000", "macrograd"),
+    ("ready", "random-100000", "macrograd"),
+    ("ready", "chain-2000", "macrograd"),
+}
+
+
+def own(kind):
+    return [
+        pytest.param(job, case, contender, id=f"{name}-{case}-{contender.name}")
+        for name, job in JOBS.items()
+        for case, contender in job.contenders
+        if contender.kind == kind and (name, case, contender.name) not in SLOW
+    ]
+
+
+def check(job, case, contender):
+    prepared = contender.adapter(case)
+    gap, where = statistics.difference(prepared.answer(), job.right_answer(case))
+    assert gap <= contender.tolerance, where
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("gcc", "cc", "clang"))), reason="the floors need a C compiler")
+@pytest.mark.parametrize(("job", "case", "contender"), own("floor"))
+def test_c_floors_agree_with_the_definition(job, case, contender):
+    check(job, case, contender)
+
+
+@pytest.mark.parametrize(("job", "case", "contender"), own("macrograd"))
+def test_macrograd_agrees_with_the_definition(job, case, contender):
+    check(job, case, contender)
+
+
+def test_the_slow_ones_exist():
+    there = {(name, case, c.name) for name, job in JOBS.items() for case, c in job.contenders}
+    assert there >= SLOW
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_every_case_has_a_macrograd_row_a_baseline_and_unique_names(name):
+    job = JOBS[name]
+    for case in job.cases:
+        names = [c.name for c in job.of(case)]
+        assert len(names) == len(set(names))
+        assert any(c.kind == "macrograd" for c in job.of(case))
+        assert job.baseline in names or (name, case) == ("demo", "process")
+
+
+def test_flat_and_split_are_inverse():
+    pairs = data.layers((3, 4, 2), seed=1)
+    back = data.split(data.flat(pairs), (3, 4, 2))
+    for (W, b), (V, c) in zip(pairs, back, strict=True):
+        np.testing.assert_array_equal(W, V)
+        np.testing.assert_array_equal(b, c)
+
+
+def test_without_a_c_compiler_a_floor_says_so(monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    with pytest.raises(harness.Unavailable, match="install gcc or clang, or set CC"):
+        native.library("moons", BATCH=32)
+
+
+def test_a_contender_for_a_case_that_does_not_exist_is_an_error():
+    job = harness.Job("x", what="", unit="", cases=("a",), tolerance=1e-9)
+    with pytest.raises(ValueError, match="names cases that the job has not"):
+        job.contender("c", cases=("b",))

@@ -1,0 +1,128 @@
+"""Runs of the whole harness on a job made for it: rows for what fails, turns for what works, and the command line."""
+
+import json
+import sys
+import textwrap
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import harness, rounds
+
+JOB = """
+import os, time
+from benchmarks.harness import Job, Prepared, Unavailable
+
+JOB = Job("toy", what="a toy", unit="call", cases=("only",), tolerance=1e-9)
+{extra}
+
+@JOB.reference
+def reference(case): return [1.0, 2.0]
+
+@JOB.contender("c")
+def c(case):
+    print("chatter on standard output")
+    return Prepared(lambda: None, lambda: [1.0, 2.0], units=2)
+
+@JOB.contender("macrograd")
+def macrograd(case): return Prepared(lambda: time.sleep({sleep}), lambda: [1.0, 2.0], extra={{"accuracy": 0.9}})
+
+@JOB.contender("wrong")
+def wrong(case): return Prepared(lambda: None, lambda: [1.0, 2.1])
+
+@JOB.contender("absent", packages=("no_such_package",))
+def absent(case): raise AssertionError
+
+@JOB.contender("refusing")
+def refusing(case): raise Unavailable("only on Sundays")
+
+@JOB.contender("raising")
+def raising(case): raise ValueError("boom")
+
+@JOB.contender("crashing")
+def crashing(case): os._exit(3)
+
+@JOB.contender("hanging")
+def hanging(case): time.sleep(60)
+"""
+
+PLAN = rounds.Plan(rounds=4, seconds=0.002, budget=5.0, patience=3.0)
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A job named toy in a folder of its own; call it with the macrograd contender's duration."""
+    for name in ("benchmarks.toy",):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import benchmarks
+
+    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
+    monkeypatch.setattr(harness, "JOBS", ("toy",))
+    # The workers are processes of their own: they find the folder through a module that Python runs at its start.
+    site = f"import benchmarks\nbenchmarks.__path__.append({str(tmp_path)!r})\n"
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.path.insert(0, {str(rounds.ROOT)!r})\n{site}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(command.rounds, "QUICK", PLAN)
+
+    def write(sleep=0.001):
+        monkeypatch.delitem(sys.modules, "benchmarks.toy", raising=False)
+        (tmp_path / "toy.py").write_text(textwrap.dedent(JOB.format(extra="", sleep=sleep)))
+        return harness.load("toy")
+
+    return write
+
+
+def test_what_cannot_be_timed_is_a_row_that_says_why(toy):
+    job = toy()
+    rows = {r["name"]: r for r in rounds.measure(job, "only", job.of("only"), PLAN, 0, lambda text: None)}
+    assert rows["wrong"]["failed"] == "disagrees with the reference: 5.0e-02 > 1e-09 (answer)"
+    assert rows["absent"]["failed"] == "not installed: no_such_package"
+    assert rows["refusing"]["failed"] == "only on Sundays"
+    assert rows["raising"]["failed"] == "failed: ValueError: boom"
+    assert rows["crashing"]["failed"] == "its process ended with status 3"
+    assert rows["hanging"]["failed"] == "no answer within 3 s"
+    assert rows["c"]["rounds"] == rows["macrograd"]["rounds"] == PLAN.rounds
+    assert rows["macrograd"]["median"] > 0.001 > rows["c"]["median"]
+    assert rows["c"]["units"] == 2
+
+
+def test_the_command_prints_stores_and_compares(toy, tmp_path, capsys):
+    toy()
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    arguments = ["--quick", "--core", "0", "--json"]
+    assert command.main([*arguments, str(old)]) == 0
+    page = capsys.readouterr().out
+    assert "toy/only: a toy" in page
+    assert "accuracy 0.9" in page
+    stored = json.loads(old.read_text())
+    assert {r["name"] for r in stored["cases"]["toy/only"]["rows"]} == {"c", "macrograd"}
+    assert stored["machine"]["packages"]["numpy"]
+
+    # A sleep that is eight times as long is slower beyond any spread; the floor, an empty call, is left out of it.
+    for row in stored["cases"]["toy/only"]["rows"]:
+        if row["name"] == "c":
+            del row["median"]
+    old.write_text(json.dumps(stored))
+    toy(sleep=0.008)
+    assert command.main([*arguments, str(new), "--compare", str(old)]) == 1
+    assert "toy/only: macrograd is" in capsys.readouterr().out
+
+
+def test_with_chooses_peers_by_family(toy):
+    job = toy()
+    chosen = {c.name for c in job.of("only") if command.wanted(c, "absent,wro", quick=True)}
+    assert chosen == {"c", "macrograd", "absent"}
+    assert {c.name for c in job.of("only") if command.wanted(c, None, quick=True)} == {"c", "macrograd"}
+    assert len([c for c in job.of("only") if command.wanted(c, None, quick=False)]) == 8
+
+
+def test_a_job_or_case_that_does_not_exist_is_named():
+    with pytest.raises(SystemExit, match="no job 'moon'; there are moons, "):
+        command.main(["--job", "moon", "--list"])
+    with pytest.raises(SystemExit, match="job 'moons' has no case 'x'; it has gradient, step"):
+        command.main(["--job", "moons/x", "--list"])
+
+
+def test_list_runs_nothing(capsys):
+    assert command.main(["--list", "--job", "lorenz/200"]) == 0
+    assert "200: c, macrograd, casadi" in capsys.readouterr().out
