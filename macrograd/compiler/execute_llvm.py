@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from macrograd.compiler import native
 from macrograd.compiler.ir import DOUBLE, SINGLE
 from macrograd.compiler.lower_llvm import Context, Target, lower
-from macrograd.compiler.program import Program
+from macrograd.compiler.program import Program, body_of, rounds_of
 
 _MOST_VECTORS = 16  # of one slot in a block
-_BLOCK_BYTES = 1 << 19  # of all varying slots of a block: about half of a core's cache
+_BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
 _CHUNK = 8  # blocks whose sums are added up one after the other
 _COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type and layout allow it
 
@@ -48,7 +48,13 @@ class LlvmExecutable:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self.takes = any(i.kind == "take" for i in program.instructions())
-        reduced = [i.out.slots(i.dims).ravel() for i in program.block if i.kind == "reduce"]
+        reduced = [
+            i.out.slots(i.dims, 1, round_).ravel()
+            for step in program.block
+            for i in body_of(step)
+            if i.kind == "reduce"
+            for round_ in range(rounds_of(step))
+        ]
         self.reduced = np.concatenate(reduced) if reduced else np.empty(0, dtype=np.int64)
         self.variant(samples)  # what LLVM cannot do is known at once
 
@@ -59,9 +65,8 @@ class LlvmExecutable:
             return width, True
         fit = _BLOCK_BYTES // (self.program.varying * self.dtype.itemsize * width)
         most = width * max(1, min(_MOST_VECTORS, fit))
-        if samples <= most:
-            return width * -(-samples // width), True
-        return most, False
+        blocks = -(-samples // most)
+        return width * -(-samples // (blocks * width)), blocks == 1
 
     def variant(self, samples: int) -> tuple[native.Native, int, bool]:
         """The code for a number of samples, its lanes, and whether one block is all."""

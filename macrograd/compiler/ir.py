@@ -56,6 +56,14 @@ class Code:
     block: str = "entry"
     count: int = 0
     declared: set[str] = field(default_factory=set)
+    scratches: list[tuple[str, int]] = field(default_factory=list)
+
+    def scratch(self, count: int) -> str:
+        """Memory of the function's own for `count` numbers, shared by all that ask one after the other."""
+        if not self.scratches:
+            self.scratches.append(("%scratch", count))
+        self.scratches[0] = ("%scratch", max(count, self.scratches[0][1]))
+        return "%scratch"
 
     def fresh(self, hint: str = "t") -> str:
         self.count += 1

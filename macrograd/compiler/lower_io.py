@@ -38,7 +38,9 @@ def field(code: Code, number: int, kind: str) -> str:
 def function(name: str, code: Code, *, block: bool = False) -> str:
     code.put("ret void")
     linkage = "internal " if block else ""
-    return "\n".join([f"define {linkage}void @{name}(ptr noalias %context) #0 {{", "entry:", *code.lines, "}", ""])
+    scratch = [f"  {name_} = alloca [{count} x {code.kind.name}], align 64" for name_, count in code.scratches]
+    head = f"define {linkage}void @{name}(ptr noalias %context) #0 {{"
+    return "\n".join([head, "entry:", *scratch, *code.lines, "}", ""])
 
 
 def drivers(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler import lower_io
 from macrograd.compiler.ir import Code, Counter, Float
+from macrograd.compiler.lower_outer import OuterProduct, split
 from macrograd.compiler.program import Index, Instruction, Loop, Operand, Program, Segment, Step
 from macrograd.compiler.routines import routine
 
@@ -208,6 +209,13 @@ class _Emitter:
             members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*self.dims)]
             body(instruction, members, [_SCALAR])
             return
+        outer = split(instruction, self.target) if self.phase == "block" else None
+        if outer is not None:
+            main, rest = outer
+            OuterProduct(self.code, self.target, main, self.round).emit()
+            if rest is None:
+                return
+            instruction = rest
         self.axis = self._axis(instruction)
         self.dims = instruction.dims[:-1] if self.axis == "member" else instruction.dims
         if self.axis == "lane":

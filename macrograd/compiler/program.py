@@ -249,6 +249,10 @@ def body_of(step: Step) -> tuple[Instruction, ...]:
     return step.body if isinstance(step, Loop) else (step,)
 
 
+def rounds_of(step: Step) -> int:
+    return step.count if isinstance(step, Loop) else 1
+
+
 def _runs(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
     """Results in short: u[3..9] for neighbours."""
     i = 0
@@ -270,7 +274,7 @@ def verify(program: Program) -> Program:
     phases = (("before", program.before), ("block", program.block), ("after", program.after))
     for phase, steps in phases:
         for step in steps:
-            for round_ in range(step.count if isinstance(step, Loop) else 1):
+            for round_ in range(rounds_of(step)):
                 for instruction in body_of(step):
                     _verify_instruction(instruction, phase, round_, written, sizes)
     for space, slot in program.results:

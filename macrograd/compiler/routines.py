@@ -67,7 +67,8 @@ def _comparison(predicate: str) -> Routine:
 
 def _sign(code: Code, width: int, a: str) -> str:
     zero = code.splat(0.0, width)
-    negative = code.select(code.compare("olt", a, zero, width), code.splat(-1.0, width), a, width)
+    other = code.intrinsic("fabs", width, a)  # of both zeros 0, of a NaN a NaN
+    negative = code.select(code.compare("olt", a, zero, width), code.splat(-1.0, width), other, width)
     return code.select(code.compare("ogt", a, zero, width), code.splat(1.0, width), negative, width)
 
 
@@ -195,9 +196,9 @@ def _tanh(code: Code, width: int, a: str) -> str:
     e = _exp(code, width, _plain(code, "fadd", size, size, width))
     one, two = code.splat(1.0, width), code.splat(2.0, width)
     far = _plain(code, "fsub", one, _plain(code, "fdiv", two, _plain(code, "fadd", e, one, width), width), width)
-    far = code.intrinsic("copysign", width, far, a)
     # An ordered comparison is false for NaN, whose `far` is NaN.
-    return code.select(code.compare("olt", size, code.splat(0.625, width), width), near, far, width)
+    found = code.select(code.compare("olt", size, code.splat(0.625, width), width), near, far, width)
+    return code.intrinsic("copysign", width, found, a)
 
 
 def _sigmoid(code: Code, width: int, a: str, exp: Routine = _exp) -> str:
