@@ -1,0 +1,54 @@
+"""What all tests of the compiler share: a cache of their own, and a verifier that looks at what every pass makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from macrograd.compiler import passes, program, tape
+from macrograd.compiler.program import Program
+from macrograd.compiler.tape import Tape
+
+
+def verify(stage: str, what: Tape | Program) -> None:
+    """Verify what a pass made; tapes must also survive being printed and read again."""
+    if isinstance(what, Program):
+        program.verify(what)
+        return
+    tape.verify(what)
+    if len(what) < 2000:
+        assert str(tape.parse(str(what))) == str(what), stage
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _every_pass_is_verified() -> Iterator[None]:
+    passes.observer = verify
+    yield
+    passes.observer = None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing is read from or left in the user's cache directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("MACROGRAD_CACHE", str(folder))
+        yield folder
+
+
+def _numpy_is_there() -> bool:
+    from macrograd.compiler.compiled import Compiled
+
+    try:
+        return bool(Compiled(lambda x: x + x, batch=False, dtype="float64", backend="numpy", threads=1, strict=False)(1.0))
+    except RuntimeError:
+        return False
+
+
+@pytest.fixture(params=["llvm", "numpy"] if _numpy_is_there() else ["llvm"], scope="session")
+def backend(request: pytest.FixtureRequest) -> str:
+    """Every back end that there is."""
+    name: str = request.param
+    return name

@@ -1,0 +1,218 @@
+"""The property that all else serves: what is compiled gives the eager engine's numbers.
+
+Tolerance: |compiled − eager| ≤ t · M, with t = 1e-9 for float64 and 1e-4 for float32, and M the largest number (1 at
+least) that the eager run met anywhere, as a value or as a derivative. A cancellation can lose digits relative to the
+result, but never more than rounding errors of the largest number that took part; t leaves room for some 10⁶ (10³ for
+float32) of them, and an error in a formula is far beyond it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from random_programs import LINES, RandomProgram, eager_gradient, eager_values, number, programs
+
+import macrograd as mg
+from macrograd import Value, ops
+
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
+# One sample, part of a vector, several blocks, several chunks of blocks (with two threads).
+FEW, MANY = (1, 5), (300, 2500)
+EVERY_LINE = [(name, 0, 1, 2) for name in (*LINES, "take")]
+
+
+def every_line(*, repeats: int = 1) -> RandomProgram:
+    return RandomProgram(EVERY_LINE * repeats, 3, [Value(0.75), Value(-1.25)], list(range(12)))
+
+
+def check(program: RandomProgram, batches: Any, dtype: str, backend: str, threads: int = 1) -> None:
+    settings = {"batch": True, "dtype": dtype, "backend": backend, "threads": threads}
+    values, loss = mg.compile(program, **settings), mg.compile(program.loss, **settings)
+    for samples in batches:
+        X, index = program.data(samples)
+        mean, gradient, largest = eager_gradient(program, X, index)
+        tolerance = TOLERANCE[dtype] * largest
+        np.testing.assert_allclose(values(X, index), eager_values(program, X, index), rtol=0, atol=tolerance)
+        assert loss.backward(X, index) == pytest.approx(mean, rel=0, abs=tolerance)
+        np.testing.assert_allclose([p.grad for p in program.parameters], gradient, rtol=0, atol=tolerance)
+
+
+def check_single(program: RandomProgram, dtype: str, backend: str) -> None:
+    settings = {"dtype": dtype, "backend": backend}
+    values, loss = mg.compile(program, **settings), mg.compile(program.loss, **settings)
+    X, index = program.data(1)
+    _, gradient, largest = eager_gradient(program, X, index)
+    tolerance = TOLERANCE[dtype] * largest
+    np.testing.assert_allclose(values(X[0], index[0]), eager_values(program, X, index)[0], rtol=0, atol=tolerance)
+    loss.backward(X[0], index[0])
+    np.testing.assert_allclose([p.grad for p in program.parameters], gradient, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_operation_in_one_program(backend: str, dtype: str) -> None:
+    check(every_line(), (*FEW, *MANY), dtype, backend)
+
+
+def test_every_operation_without_a_batch(backend: str) -> None:
+    check_single(every_line(), "float64", backend)
+
+
+@settings(max_examples=25)
+@given(programs())
+def test_random_programs(backend: str, program: RandomProgram) -> None:
+    check(program, FEW, "float64", backend)
+
+
+@settings(max_examples=6)
+@given(programs())
+def test_random_programs_in_many_blocks_on_threads(backend: str, program: RandomProgram) -> None:
+    check(program, (300, 1100), "float64", backend, threads=2)
+
+
+@settings(max_examples=10)
+@given(programs(longest=25))
+def test_random_programs_in_float32(backend: str, program: RandomProgram) -> None:
+    check(program, (7,), "float32", backend)
+
+
+@settings(max_examples=15)
+@given(programs())
+def test_random_programs_without_a_batch(backend: str, program: RandomProgram) -> None:
+    check_single(program, "float64", backend)
+
+
+@pytest.mark.parametrize(("deep", "wide"), [(300, 1), (4, 150)])
+def test_deep_and_wide(backend: str, deep: int, wide: int) -> None:
+    lines = [(name, wide - 1, wide, wide + 1) for name in ("tanh", "add", "mul", "sub") for _ in range(wide)]
+    program = RandomProgram(lines * (deep // 4 + 1), 3, [Value(0.5), Value(-0.5)], [0, 1])
+    check(program, FEW, "float64", backend)
+
+
+# --- strict: the same bits -------------------------------------------------------------------------------------------
+
+EXACT = [
+    "add", "sub", "mul", "div", "neg", "abs", "abs of a leaf", "relu", "relu of a leaf", "maximum", "minimum",
+    "maximum of leaves", "maximum, tied", "minimum of leaves", "where", "where a leaf", "sum", "dot", "constants",
+    "less", "less_equal", "sign", "onehot", "detach", "take",
+]  # fmt: skip
+
+
+def bits(numbers: Any) -> list[str]:
+    return [float(x).hex() for x in np.ravel(numbers)]
+
+
+@settings(max_examples=25)
+@given(programs(names=EXACT), st.integers(0, 1000))
+@example(RandomProgram([(name, 0, 1, 2) for name in EXACT] * 2, 3, [Value(0.3), Value(-1.7)], list(range(40))), 1)
+def test_strict_gives_the_eager_engines_bits(backend: str, program: RandomProgram, seed: int) -> None:
+    """Values and gradients, of numbers with all their digits."""
+    random = np.random.default_rng(seed)
+    parameters = [Value(p) for p in random.normal(size=len(program.parameters)).tolist()]
+    program = RandomProgram(program.lines, program.inputs, parameters, program.results)
+    x, index = random.normal(size=program.inputs), float(random.integers(0, 4))
+    values = mg.compile(program, strict=True, backend=backend)
+    loss = mg.compile(program.loss, strict=True, backend=backend)
+    assert bits(values(x, index)) == bits([number(r) for r in program(x.tolist(), index)])
+    expected = program.loss(x.tolist(), index)
+    expected.backward()
+    gradient = [p.grad for p in program.parameters]
+    for p in program.parameters:
+        p.grad = 0.0
+    assert bits(loss.backward(x, index)) == bits(expected.data)
+    assert bits([p.grad for p in program.parameters]) == bits(gradient)
+
+
+@settings(max_examples=8)
+@given(programs(names=EXACT), st.integers(0, 1000))
+def test_strict_values_of_every_sample_of_a_batch(backend: str, program: RandomProgram, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    X, index = random.normal(size=(20, program.inputs)), random.integers(0, 4, 20)
+    values = mg.compile(program, batch=True, strict=True, backend=backend)
+    assert bits(values(X, index)) == bits(eager_values(program, X, index))
+
+
+def test_strict_functions_are_those_of_the_eager_engine(backend: str) -> None:
+    """In strict mode exp, log, log1p, tanh, sigmoid, softplus, sqrt, sin and cos are the system's functions, too."""
+    functions = [mg.exp, mg.log, mg.log1p, mg.tanh, mg.sigmoid, mg.softplus, mg.sqrt, mg.sin, mg.cos]
+    x = np.random.default_rng(0).uniform(0.01, 5.0, 200)
+    found = mg.compile(lambda a: [f(a) for f in functions], batch=True, strict=True, backend=backend)(x)
+    if backend == "numpy":  # NumPy has functions of its own
+        np.testing.assert_allclose(found, [[f(a) for f in functions] for a in x.tolist()], rtol=1e-15)
+    else:
+        assert bits(found) == bits([[f(a) for f in functions] for a in x.tolist()])
+
+
+# --- numbers that are none -----------------------------------------------------------------------------------------
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, 1e308, -1e308]
+UNARY = [ops.neg, ops.absolute, ops.sign, ops.exp, ops.log, ops.log1p, ops.sqrt, ops.tanh, ops.sigmoid, ops.softplus,
+         ops.relu, ops.sin, ops.cos]  # fmt: skip
+BINARY = [ops.add, ops.sub, ops.mul, ops.div, ops.maximum, ops.minimum, ops.less, ops.less_equal, ops.power]
+
+
+def same(found: Any, expected: Any) -> None:
+    """Equal to rounding, and exactly so where it is NaN, infinite or a signed zero."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    zero = expected == 0.0
+    assert (np.signbit(found[zero]) == np.signbit(expected[zero])).all()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_nan_infinity_and_signed_zeros_pass_as_in_eager(backend: str, strict: bool) -> None:
+    f = mg.compile(lambda a: [op(a) for op in UNARY], batch=True, strict=strict, backend=backend)
+    same(f(np.array(SPECIAL)), [[op(a) for op in UNARY] for a in SPECIAL])
+    pairs = [(a, b) for a in SPECIAL for b in SPECIAL]
+    f = mg.compile(lambda a, b: [op(a, b) for op in BINARY], batch=True, strict=strict, backend=backend)
+    same(f(*np.array(pairs).T), [[op(a, b) for op in BINARY] for a, b in pairs])
+    triples = [(c, a, b) for c in SPECIAL for a, b in pairs]
+    f = mg.compile(lambda c, a, b: [mg.where(c, a, b), ops.onehot(c, a, b)], batch=True, strict=strict, backend=backend)
+    same(f(*np.array(triples).T), [[mg.where(*t), ops.onehot(*t)] for t in triples])
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("op", [*UNARY, *BINARY], ids=lambda op: op.name)
+def test_gradients_of_special_numbers_are_those_of_eager(op: ops.Op, strict: bool) -> None:
+    """Each at once through a program without a batch, whose gradient with respect to each operand is asked for."""
+    operands = [(a,) for a in SPECIAL] if op.arity == 1 else [(a, b) for a in SPECIAL for b in SPECIAL]
+    values = [[Value(x) for x in some] for some in operands]
+    out = [op(*some) for some in values]
+    for o in out:
+        o.backward()
+    expected = [x.grad for some in values for x in some]
+    theta = [x.data for some in values for x in some]
+
+    def total(flat: Any) -> Any:
+        return mg.sum([op(*x) for x in rows(flat, op.arity or 1)])
+
+    # The operands are returned too, for some derivatives are constant, and the compiler refuses what is only that.
+    found, _ = mg.compile(lambda flat: (mg.grad(total)(flat), flat), strict=strict)(np.array(theta))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def rows(flat: Any, size: int) -> list[Any]:
+    return [flat[k : k + size] for k in range(0, len(flat), size)]
+
+
+def test_nan_in_one_sample_stays_there(backend: str) -> None:
+    w = Value(2.0)
+    X = np.array([[1.0], [np.nan], [3.0]])
+    f = mg.compile(lambda x: mg.relu(x[0] * w) + 1.0, batch=True, backend=backend)
+    np.testing.assert_array_equal(f(X), [3.0, np.nan, 7.0])
+    assert np.isnan(f.backward(X))
+    assert np.isnan(w.grad)
+
+
+@pytest.mark.parametrize("samples", [1, 3, 9, 130, 1030])
+def test_an_infinite_sample_gives_an_infinite_mean(backend: str, samples: int) -> None:
+    """Also the last one, which the lanes behind it repeat: they must not turn ∞ into 0·∞."""
+    w = Value(1.0)
+    X = np.ones(samples)
+    X[-1] = 0.0
+    f = mg.compile(lambda x: mg.log(x) * w, batch=True, backend=backend)
+    assert f.backward(X) == -np.inf
+    assert w.grad == -np.inf
