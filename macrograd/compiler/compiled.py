@@ -139,7 +139,9 @@ class Compiled:
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[NDArray[Any]], Specialised]:
         if kwargs:
             args = self._positional(args, kwargs)
-        arrays = [x if x.__class__ is np.ndarray and x.dtype == self.dtype else self._array(k, x) for k, x in enumerate(args)]
+        arrays = [
+            x if x.__class__ is np.ndarray and x.dtype == self.dtype else self._array(k, x) for k, x in enumerate(args)
+        ]
         if self.batch:
             self._check_batch(arrays)
             shapes = tuple([x.shape[1:] for x in arrays])
@@ -156,8 +158,10 @@ class Compiled:
             raise TypeError(f"{self.__name__} has no signature to place {', '.join(kwargs)} in: pass it by position")
         bound = self._signature.bind(*args, **kwargs)
         if bound.kwargs:
-            raise TypeError(f"{self.__name__}: {', '.join(bound.kwargs)} can only be passed by name; "
-                            "a compiled function takes arguments by position")
+            raise TypeError(
+                f"{self.__name__}: {', '.join(bound.kwargs)} can only be passed by name; "
+                "a compiled function takes arguments by position"
+            )
         return bound.args
 
     def argument(self, k: int) -> str:

@@ -90,9 +90,7 @@ class LlvmExecutable:
 def native_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
     """The machine code of a program for a target: from the disk cache, or made now."""
     key = repr((program.fingerprint(), target, tuple(sizes), outputs)).encode()
-    return native.Native(
-        key, ("before", "after", "blocks", "run"), lambda: lower(program, target, sizes, outputs)
-    )
+    return native.Native(key, ("before", "after", "blocks", "run"), lambda: lower(program, target, sizes, outputs))
 
 
 class LlvmState:
@@ -121,7 +119,7 @@ class LlvmState:
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
         self.run = self.native.functions["run"] if self.blocks <= _CHUNK else self._run_chunks
-        self._chunks: list[LlvmState] = []
+        self._workers: list[LlvmState] = []
 
     def buffer(self, k: int) -> NDArray[Any]:
         """The argument k's own memory, to write into."""
@@ -162,27 +160,25 @@ class LlvmState:
         return raised
 
     def _run_chunks(self, address: int) -> None:
-        """Many blocks: chunk by chunk, on threads if there are any, the sums added up in the order of the chunks."""
+        """Many blocks, chunk by chunk, on threads if there are any; the sums are added up in the order of the chunks."""
         executable = self.executable
-        bounds = [(b, min(b + _CHUNK, self.blocks)) for b in range(0, self.blocks, _CHUNK)]
+        count = -(-self.blocks // _CHUNK)
         self.native.functions["before"](address)
-        workers = max(1, min(executable.threads, len(bounds)))
-        while len(self._chunks) < workers:
-            self._chunks.append(self._worker())
-        total = np.zeros(len(executable.reduced), dtype=executable.dtype)
-        if workers == 1:
-            for bound in bounds:
-                total += self._chunks[0]._run_chunk(self, bound)
-        else:
-            pool = executable.pool()
-            for begin in range(0, len(bounds), workers):  # as many at a time as there are buffers
-                some = bounds[begin : begin + workers]
-                futures = [
-                    pool.submit(worker._run_chunk, self, bound)
-                    for worker, bound in zip(self._chunks, some, strict=False)
-                ]
-                for future in futures:
-                    total += future.result()
+        workers = max(1, min(executable.threads, count))
+        while len(self._workers) < workers:
+            self._workers.append(self._worker())
+        sums = np.empty((count, len(executable.reduced)), dtype=executable.dtype)
+        shares = [range(count * w // workers, count * (w + 1) // workers) for w in range(workers)]
+        futures = [
+            executable.pool().submit(worker._run_share, self, share, sums)
+            for worker, share in zip(self._workers[1:], shares[1:], strict=False)
+        ]
+        self._workers[0]._run_share(self, shares[0], sums)
+        for future in futures:
+            future.result()
+        total = sums[0]
+        for k in range(1, count):
+            total += sums[k]
         self.u[executable.reduced] = total
         self.native.functions["after"](address)
 
@@ -195,18 +191,20 @@ class LlvmState:
         worker.address = ctypes.addressof(worker.context)
         return worker
 
-    def _run_chunk(self, whole: LlvmState, bound: tuple[int, int]) -> NDArray[Any]:
+    def _run_share(self, whole: LlvmState, chunks: range, sums: NDArray[Any]) -> None:
+        """Some chunks of a whole, each into its row of `sums`."""
         ctypes.memmove(self.address, whole.address, ctypes.sizeof(Context))
-        self.context.u, self.context.v = self.u.ctypes.data, self.v.ctypes.data
-        self.context.first, self.context.last = bound
-        self.context.flag = 0
+        context, reduced, blocks = self.context, self.executable.reduced, self.native.functions["blocks"]
+        context.u, context.v = self.u.ctypes.data, self.v.ctypes.data
+        context.flag = 0
         self.u[:] = whole.u
-        self.u[self.executable.reduced] = 0
-        self.native.functions["blocks"](self.address)
-        if self.context.flag:
+        for k in chunks:
+            self.u[reduced] = 0
+            context.first, context.last = k * _CHUNK, min((k + 1) * _CHUNK, whole.blocks)
+            blocks(self.address)
+            sums[k] = self.u[reduced]
+        if context.flag:
             whole.context.flag = 1
-        found: NDArray[Any] = self.u[self.executable.reduced]
-        return found
 
 
 def aligned(count: int, dtype: Any) -> NDArray[Any]:

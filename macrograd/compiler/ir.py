@@ -100,8 +100,7 @@ class Code:
         kind = self.kind
         head = self.let(f"insertelement {kind.vector(width)} poison, {kind.name} {scalar}, i32 0")
         return self.let(
-            f"shufflevector {kind.vector(width)} {head}, {kind.vector(width)} poison, "
-            f"<{width} x i32> zeroinitializer"
+            f"shufflevector {kind.vector(width)} {head}, {kind.vector(width)} poison, <{width} x i32> zeroinitializer"
         )
 
     def shuffle(self, a: str, b: str, mask: Sequence[int], width: int) -> str:

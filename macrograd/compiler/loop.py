@@ -106,9 +106,11 @@ class TrainingLoop:
         self.load(held)
         self.theta = aligned(len(self.parameters), sample.dtype)
         self.theta[:] = [p.data for p in self.parameters]
-        self.state = np.stack(
-            [aligned(len(self.parameters), sample.dtype) + sample.dtype.type(s) for s in initial_state]
-        ) if len(initial_state) else np.zeros((0, len(self.parameters)), sample.dtype)
+        self.state = (
+            np.stack([aligned(len(self.parameters), sample.dtype) + sample.dtype.type(s) for s in initial_state])
+            if len(initial_state)
+            else np.zeros((0, len(self.parameters)), sample.dtype)
+        )
         self._gradient_state = self._buffers(batch_size)
         self._update = _Update(rule, len(initial_state), len(self.parameters), sample)
 
@@ -267,8 +269,20 @@ def _entry(code: native.Native) -> int:
 def _driver(kind: Float) -> native.Native:
     """The loop itself: the same code for all programs, which it calls by their addresses."""
     code = Code(kind)
-    pointers = ("gradient_run", "gradient_context", "update_run", "update_context", "order", "lengths", "rates",
-                "losses", "value", "gradient", "rate_slot", "step_slot")
+    pointers = (
+        "gradient_run",
+        "gradient_context",
+        "update_run",
+        "update_context",
+        "order",
+        "lengths",
+        "rates",
+        "losses",
+        "value",
+        "gradient",
+        "rate_slot",
+        "step_slot",
+    )
     at = {key: field(code, _LOOP[key], "ptr") for key in pointers}
     count, first, steps = (field(code, _LOOP[key], "i64") for key in ("parameters", "step", "steps"))
     clip = field(code, _LOOP["clip"], "double")
@@ -286,8 +300,12 @@ def _driver(kind: Float) -> native.Native:
 
     put(at["gradient_context"], "samples", "i64", length)
     put(at["gradient_context"], "order", "ptr", rows)
-    put(at["gradient_context"], "scale", "double",
-        code.let(f"fdiv double 1.0, {code.let(f'sitofp i64 {length} to double')}"))
+    put(
+        at["gradient_context"],
+        "scale",
+        "double",
+        code.let(f"fdiv double 1.0, {code.let(f'sitofp i64 {length} to double')}"),
+    )
     code.put(f"call void {at['gradient_run']}(ptr {at['gradient_context']})")
     value = code.load(at["value"], 1)
     loss = value if kind.bits == 64 else code.let(f"fpext float {value} to double")
@@ -344,11 +362,14 @@ def _measure(code: Code, gradient: str, count: str, loss: str, clip: str) -> Non
     code.put(f"br i1 {some}, label %wide, label %narrow")
     code.label("wide")
     wide = code.loop(whole, sums(width), [(vector, zero), (vector, zero)])
-    added = [code.let(f"call {kind.name} @llvm.vector.reduce.fadd.{kind.intrinsic(width)}"
-                      f"({kind.name} {code.splat(0.0, 1)}, {vector} {x})") for x in wide]
-    code.declared.add(
-        f"declare {kind.name} @llvm.vector.reduce.fadd.{kind.intrinsic(width)}({kind.name}, {vector})"
-    )
+    added = [
+        code.let(
+            f"call {kind.name} @llvm.vector.reduce.fadd.{kind.intrinsic(width)}"
+            f"({kind.name} {code.splat(0.0, 1)}, {vector} {x})"
+        )
+        for x in wide
+    ]
+    code.declared.add(f"declare {kind.name} @llvm.vector.reduce.fadd.{kind.intrinsic(width)}({kind.name}, {vector})")
     after = code.block
     code.put("br label %narrow")
     code.label("narrow")

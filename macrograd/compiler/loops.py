@@ -77,16 +77,12 @@ def settle(
     """
     first, period, rounds = candidate.first, candidate.period, candidate.rounds
     width = bounds[first + period] - bounds[first]
-    if any(
-        bounds[first + r * period] - bounds[first] != r * width for r in (1, rounds - 1)
-    ):
+    if any(bounds[first + r * period] - bounds[first] != r * width for r in (1, rounds - 1)):
         rounds = _equal_rounds(candidate, bounds, width)
         if rounds < _LEAST_ROUNDS:
             return None
     entries = order[bounds[first] : bounds[first] + rounds * width].reshape(rounds, width)
-    body = [
-        group_of(tape, terms, order[bounds[k] : bounds[k + 1]]) for k in range(first, first + period)
-    ]
+    body = [group_of(tape, terms, order[bounds[k] : bounds[k + 1]]) for k in range(first, first + period)]
     rows = _slots(entries, body, bounds, first, tape, terms, layout)
     step = np.diff(rows, axis=0)
     steady = (step[1:] == step[:-1]).all(axis=1)  # round r + 2 moves as round r + 1 did

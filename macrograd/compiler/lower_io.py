@@ -224,9 +224,7 @@ class _Frame:
         code, lanes = self.code, self.target.lanes
 
         def per_lanes(i: Counter, _: list[str]) -> list[str]:
-            starts = [
-                self._start(source, code.linear(k, [(_SQUARE, i)]), size) for k in range(_SQUARE)
-            ]
+            starts = [self._start(source, code.linear(k, [(_SQUARE, i)]), size) for k in range(_SQUARE)]
 
             def per_square(j: Counter, _: list[str]) -> list[str]:
                 column = code.linear(0, [(_SQUARE, j)])
@@ -278,9 +276,7 @@ class _Frame:
                 code.store(value, code.element("%v", code.linear(k * lanes, [(1, lane)])), 1)
             return []
 
-        self._whole_or_part(
-            first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(lanes, one)
-        )
+        self._whole_or_part(first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(lanes, one))
 
     def write_flat(self, first: str) -> None:
         """Each result of the valid lanes to its own array; `out` points to their addresses."""

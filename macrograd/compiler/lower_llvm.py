@@ -166,9 +166,7 @@ class _Emitter:
                 if shift and (slot + shift, shift) in made and (slot, shift) not in made
             }
         )
-        starts = [
-            outer.get((slot, 0)) or code.load(code.element("%u", str(slot)), 1) for slot, _ in carried
-        ]
+        starts = [outer.get((slot, 0)) or code.load(code.element("%u", str(slot)), 1) for slot, _ in carried]
 
         def body(i: Counter, values: list[str]) -> list[str]:
             self.round = i
@@ -317,6 +315,7 @@ class _Emitter:
             body([tuple(outer)])
             return
         if len(dims) > 1 and not (scalar and len(dims) == 2):
+
             def step(i: Counter, _: list[str]) -> list[str]:
                 self._members(dims[1:], [*outer, Place(1, i, 0)], cap, body, scalar)
                 return []
@@ -361,9 +360,7 @@ class _Emitter:
 
     # --- operands -----------------------------------------------------------------------------------------------------
 
-    def _slot(
-        self, x: Index, member: Member, term: Counter, count: int
-    ) -> tuple[int, list[tuple[int, Counter]]]:
+    def _slot(self, x: Index, member: Member, term: Counter, count: int) -> tuple[int, list[tuple[int, Counter]]]:
         """An operand's slot, apart from the rounds of a loop: a number, and factors of counters."""
         constant = x.base
         terms: list[tuple[int, Counter]] = []
@@ -408,9 +405,7 @@ class _Emitter:
             self.cache[key] = base
         return self.code.element(base, str(constant)) if constant else base
 
-    def _table_offsets(
-        self, x: Index, member: Member, term: Counter, count: int
-    ) -> Iterator[Counter]:
+    def _table_offsets(self, x: Index, member: Member, term: Counter, count: int) -> Iterator[Counter]:
         """What tables add to an operand's slot: numbers where the counters are known, loads where not."""
         if x.affine:
             return
@@ -542,7 +537,7 @@ class _Emitter:
             if width == 1 and count >= 2 * _FEW and not self.target.strict and len(tile) <= 2:
                 sums = self._interleaved(segment, tile, sums, first)
             elif count > 0:
-                shifted = (lambda t, values, step=step, first=first: step(self._after(t, first), values))
+                shifted = lambda t, values, step=step, first=first: step(self._after(t, first), values)
                 few = 4 if self._known(segment.left) and self._known(segment.right) else _FEW
                 sums = code.loop(count, shifted, [(kind, s) for s in sums], unroll=few)
         self.cache = {}
@@ -746,6 +741,7 @@ class _Emitter:
         self, dims: tuple[int, ...], places: list[Place], body: Callable[[Member, Counter], None], lanes: int
     ) -> None:
         if dims:
+
             def step(i: Counter, _: list[str]) -> list[str]:
                 self._nest(dims[1:], [*places, Place(1, i, 0)], body, lanes)
                 return []

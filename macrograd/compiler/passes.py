@@ -45,9 +45,7 @@ def record(
     _seen("trace", traced.tape)
     recorded = int((traced.tape.arity > 0).sum())
     if not traced.tape.code.size or not _depends(traced.tape):
-        raise ValueError(
-            f"the result of {name} does not depend on its arguments: return something computed from them"
-        )
+        raise ValueError(f"the result of {name} does not depend on its arguments: return something computed from them")
     # In strict mode sums are chained only after the derivative, whose roundings follow the program as it was written.
     tape = traced.tape if strict else simplify(traced.tape, final=False)
     tape, old = tapes.number_parameters(tape)

@@ -82,7 +82,11 @@ class Index:
         counters = (*_COUNTERS[: len(self.member)], "t", "r")
         for stride, counter in zip((*self.member, self.term, self.shift), counters, strict=True):
             if stride:
-                text += f"{'+' if stride > 0 else '-'}{abs(stride)}{counter}" if abs(stride) != 1 else f"{'+' if stride > 0 else '-'}{counter}"
+                text += (
+                    f"{'+' if stride > 0 else '-'}{abs(stride)}{counter}"
+                    if abs(stride) != 1
+                    else f"{'+' if stride > 0 else '-'}{counter}"
+                )
         if not self.affine:
             text += "+table"
         return f"{self.space}[{text}]"

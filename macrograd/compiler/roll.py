@@ -70,9 +70,7 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     is_result[tape.results] = True
     key, role = _member_keys(tape, is_result)
     # Members of a group in the order of the results they are, or else of what they are made from.
-    order = placed[
-        np.lexsort((placed, key[placed], role[placed], signature[placed], level[placed], phase[placed]))
-    ]
+    order = placed[np.lexsort((placed, key[placed], role[placed], signature[placed], level[placed], phase[placed]))]
     layout = _layout(tape, order, varies & used, is_result, batch)
     terms = _arrange(terms, layout, strict)
     same = np.ones(len(order), dtype=bool)
@@ -217,7 +215,9 @@ def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints]:
     number = np.full(n, -1)
     number[tape.results[::-1]] = np.arange(len(tape.results))[::-1]
     uses = np.bincount(tape.operand, minlength=n)
-    feeds = is_result[tape.owner] & (uses[tape.operand] == 1) & ~is_result[tape.operand] & (tape.arity[tape.operand] > 0)
+    feeds = (
+        is_result[tape.owner] & (uses[tape.operand] == 1) & ~is_result[tape.operand] & (tape.arity[tape.operand] > 0)
+    )
     key[tape.operand[feeds]] = number[tape.owner[feeds]]
     key[is_result] = number[is_result]
     role = is_result.astype(np.int64)

@@ -156,7 +156,9 @@ def _log(code: Code, width: int, a: str) -> str:
     tail = _plain(code, "fsub", f, _plain(code, "fmul", z, series, width), width)
     part = 0.693359375 if single else float.fromhex("0x1.62e42fefap-1")
     rest = -2.12194440054690583e-4 if single else float.fromhex("0x1.cf79abc9e3b39p-40")
-    low = code.intrinsic("fma", width, k, code.splat(rest, width), _fneg(code, width, _plain(code, "fmul", s, tail, width)))
+    low = code.intrinsic(
+        "fma", width, k, code.splat(rest, width), _fneg(code, width, _plain(code, "fmul", s, tail, width))
+    )
     total = code.intrinsic("fma", width, k, code.splat(part, width), _plain(code, "fadd", f, low, width))
     infinite = code.compare("oeq", a, code.splat(math.inf, width), width)
     total = code.select(infinite, a, total, width)

@@ -59,11 +59,11 @@ def fold_constants(tape: Tape) -> Tape:
 def identities(tape: Tape) -> Tape:
     """Entries that are one of their own operands, or a cheaper operation on them, for every operand, bit for bit:
 
-        x · 1 = 1 · x = x        x ÷ 1 = x        x − 0 = x           −(−x) = x       sum(x) = x
-        x¹ = x                   x² = x · x       x⁻¹ = 1 ÷ x         onehot, take, where of constants, as below:
-        where(c, a, b) = a for a constant c ≠ 0 and b for c = 0;   where(c, a, a) = a
-        onehot(i, k, g) = g for equal constants i and k, and the constant 0 for different ones
-        take(k, v₀ …) = vₖ for a constant k
+    x · 1 = 1 · x = x        x ÷ 1 = x        x − 0 = x           −(−x) = x       sum(x) = x
+    x¹ = x                   x² = x · x       x⁻¹ = 1 ÷ x         onehot, take, where of constants, as below:
+    where(c, a, b) = a for a constant c ≠ 0 and b for c = 0;   where(c, a, a) = a
+    onehot(i, k, g) = g for equal constants i and k, and the constant 0 for different ones
+    take(k, v₀ …) = vₖ for a constant k
     """
     n = len(tape)
     alias = np.arange(n)
