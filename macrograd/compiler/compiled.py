@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -296,7 +296,7 @@ class Specialised:
 
     def _executable(self, program: Program, outputs: int, samples: int) -> Any:
         owner = self.owner
-        settings = {"dtype": owner.dtype, "strict": owner.strict, "threads": owner.threads}
+        settings: dict[str, Any] = {"dtype": owner.dtype, "strict": owner.strict, "threads": owner.threads}
         if owner.backend != "numpy":
             try:
                 from macrograd.compiler.execute_llvm import LlvmExecutable

@@ -200,7 +200,8 @@ def _reached_by_walk(n: int, edges: Ints, owner: Ints, target: Ints, result: int
         if has[users[k]]:
             has[used[k]] = 1
     alive = np.frombuffer(has, dtype=np.uint8).astype(bool)
-    return edges[alive[owner]]
+    kept: Ints = edges[alive[owner]]
+    return kept
 
 
 def _contributions(tape: Tape, edges: Ints, entries: _Entries) -> tuple[Ints, Ints, Ints]:

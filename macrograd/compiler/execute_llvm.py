@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler import native
+from macrograd.compiler.context import Context, Target
 from macrograd.compiler.ir import DOUBLE, SINGLE
-from macrograd.compiler.lower_llvm import Context, Target, lower
+from macrograd.compiler.lower_llvm import lower
 from macrograd.compiler.program import Program, body_of, rounds_of
 
 _MOST_VECTORS = 16  # of one slot in a block
@@ -160,7 +161,7 @@ class LlvmState:
         return raised
 
     def _run_chunks(self, address: int) -> None:
-        """Many blocks, chunk by chunk, on threads if there are any; the sums are added up in the order of the chunks."""
+        """Many blocks, chunk by chunk, on threads if there are any; the sums are added in the order of the chunks."""
         executable = self.executable
         count = -(-self.blocks // _CHUNK)
         self.native.functions["before"](address)

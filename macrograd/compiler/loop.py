@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from macrograd.compiler import native, passes
 from macrograd.compiler.compiled import Compiled, results
+from macrograd.compiler.context import FIELDS, Context, Target
 from macrograd.compiler.execute_llvm import LlvmExecutable, LlvmState, aligned, native_code
 from macrograd.compiler.ir import DOUBLE, SINGLE, Code, Counter, Float
-from macrograd.compiler.lower_llvm import FIELDS, Context, Target
 from macrograd.compiler.lower_io import field, field_address
 from macrograd.value import Value
 

@@ -14,7 +14,7 @@ from macrograd.compiler.ir import Code, Counter
 from macrograd.compiler.program import Program
 
 if TYPE_CHECKING:
-    from macrograd.compiler.lower_llvm import Target
+    from macrograd.compiler.context import Target
 
 _SQUARE = 8  # rows and columns that are transposed in registers at once
 
@@ -91,7 +91,7 @@ def drivers(
         code.put(f"store i64 0, ptr {field_address(code, fields['first'])}, align 8")
         total = code.let(f"udiv i64 {more}, {target.lanes}")
         code.put(f"store i64 {total}, ptr {field_address(code, fields['last'])}, align 8")
-        names = ("prepare", "before", "blocks", "after")
+        names: tuple[str, ...] = ("prepare", "before", "blocks", "after")
     else:
         names = ("blocks", "before", "after")
     for name in names:
@@ -314,10 +314,12 @@ class _Frame:
         self.names += 1
         labels = [f"{name}{self.names}" for name in ("whole", "part", "either")]
         code.put(f"br i1 {full}, label %{labels[0]}, label %{labels[1]}")
-        for label, body in ((labels[0], lambda: whole()), (labels[1], lambda: part(left))):
-            code.label(label)
-            body()
-            code.put(f"br label %{labels[2]}")
+        code.label(labels[0])
+        whole()
+        code.put(f"br label %{labels[2]}")
+        code.label(labels[1])
+        part(left)
+        code.put(f"br label %{labels[2]}")
         code.label(labels[2])
 
     def write(self, first: str, outputs: int) -> None:

@@ -8,17 +8,13 @@ then each step is one broadcast of a and one multiply-add per vector of j.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from macrograd.compiler.context import ACCUMULATORS, Target
 from macrograd.compiler.ir import Code, Counter
 from macrograd.compiler.lower_io import transpose
 from macrograd.compiler.program import Index, Instruction, Segment
 
-if TYPE_CHECKING:
-    from macrograd.compiler.lower_llvm import Target
-
 _PANEL = 4  # vectors of j that are done at once
-_ACCUMULATORS = {64: 24, 32: 12, 16: 12}
 
 
 def split(instruction: Instruction, target: Target) -> tuple[Instruction, Instruction | None] | None:
@@ -123,7 +119,7 @@ class OuterProduct:
 
         code.loop(lanes // width, turn)
         rows = self.instruction.dims[0]
-        tile = _rows(rows, max(1, _ACCUMULATORS[self.target.vector_bytes] // vectors))
+        tile = _tile(rows, max(1, ACCUMULATORS[self.target.vector_bytes] // vectors))
 
         def block(i: Counter, _: list[str]) -> list[str]:
             self._rows(t, at, start, vectors, scratch, [(tile, i)], 0, tile)
@@ -179,7 +175,7 @@ class OuterProduct:
                 code.store(total, address, width)
 
 
-def _rows(n: int, cap: int) -> int:
+def _tile(n: int, cap: int) -> int:
     """How many of n rows to do at once: the largest divisor that is more than half of the cap, or the cap."""
     for size in range(min(cap, n), cap // 2, -1):
         if n % size == 0:

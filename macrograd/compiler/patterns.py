@@ -1,14 +1,15 @@
 """Patterns: from the slots of a group's operands to index maps.
 
 The operands of a group of n members are columns of n slots (n × T for a sum of T terms). A column is *affine* if it is
-base + i·s₁ (+ j·s₂ + k·s₃) over nested counters that all columns of the group share. What does not fit as a whole is cut
-into pieces that do; where the pieces would be too many, a column becomes a table.
+base + i·s₁ (+ j·s₂ + k·s₃) over nested counters that all columns of the group share. What does not fit as a whole is
+cut into pieces that do; where the pieces would be too many, a column becomes a table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,7 +143,7 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
 
 
 def _pairs(cuts: list[int]) -> Iterator[tuple[int, int]]:
-    return zip(cuts[:-1], cuts[1:], strict=True)
+    return pairwise(cuts)
 
 
 def _runs(vectors: Ints) -> Iterator[int]:
@@ -217,7 +218,7 @@ def _sorted(column: Column, order: Ints) -> Column:
 
 def _prefix(vectors: Ints, *, nested: bool) -> int:
     """How many members from the first on follow one pattern: a run, or equal runs at a constant distance."""
-    n = vectors.shape[1]
+    n: int = vectors.shape[1]
     if n <= 2:
         return n
     step = np.diff(vectors, axis=1)

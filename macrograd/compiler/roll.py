@@ -3,8 +3,8 @@
 1. Entries on the same level (longest path from the leaves) with the same operation and the same kinds of operands form
    a group. Levels make the members of a group independent of each other.
 2. Each group's results get consecutive slots, so that the operands of the next group become patterns.
-3. The patterns are fitted (`patterns.py`): affine maps of nested counters, in as few pieces as will do, and tables where
-   nothing fits.
+3. The patterns are fitted (`patterns.py`): affine maps of nested counters, in as few pieces as will do, and tables
+   where nothing fits.
 
 Nothing here knows what a layer is. A group of n-term sums of products that share their operands *is* a matrix product,
 its adjoints are the transposed product and the outer product, and they come out of the same rules.
@@ -260,7 +260,7 @@ def _layout(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDArr
 
 
 def _arrange(terms: Terms, layout: Layout, strict: bool) -> Terms:
-    """Outside strict mode, the products of a sum by kind and by slot: a dot product whatever order it was written in."""
+    """Outside strict mode, the products of a sum by kind and slot: a dot product whatever order it was written in."""
     if strict or not len(terms.owner):
         return terms
     left = np.where(terms.left >= 0, layout.slot[terms.left], -1)

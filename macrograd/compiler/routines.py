@@ -130,7 +130,7 @@ def _log(code: Code, width: int, a: str) -> str:
     """log(a) = k·ln 2 + log(m), m in [√½, √2), log(m) = 2·artanh(s) with s = (m - 1)/(m + 1), by its series."""
     kind, integers = code.kind, code.kind.integers(width)
     single = kind is SINGLE
-    bias, mantissa = (127, 23) if single else (1023, 52)
+    mantissa = 23 if single else 52
     # Subnormals are scaled up first.
     tiny, scale, shift = (2.0**-126, 2.0**25, 25.0) if single else (2.0**-1022, 2.0**54, 54.0)
     small = code.compare("olt", a, code.splat(tiny, width), width)
@@ -169,7 +169,7 @@ def _log(code: Code, width: int, a: str) -> str:
 
 
 def _log1p(code: Code, width: int, a: str) -> str:
-    """log(1 + a) = log(u)·a/(u - 1) with u = 1 + a rounded (Kahan; Goldberg, ACM Computing Surveys 23, 1991, thm. 4)."""
+    """log(1 + a) = log(u)·a/(u - 1), u = 1 + a rounded (Kahan; Goldberg, ACM Computing Surveys 23, 1991, thm. 4)."""
     one = code.splat(1.0, width)
     u = _plain(code, "fadd", a, one, width)
     d = _plain(code, "fsub", u, one, width)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler import tape as tapes
-from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Tape
+from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape
 
 Bools = NDArray[np.bool_]
 _MOST_ROUNDS = 8

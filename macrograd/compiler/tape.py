@@ -181,7 +181,8 @@ def ranges(starts: Ints, lengths: Ints) -> Ints:
     """The concatenation of start, start + 1, …, start + length - 1 over all pairs."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    found: Ints = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    return found
 
 
 def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:
@@ -233,7 +234,7 @@ def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:
     look = varies.__getitem__
     for i in range(n):
         c = code[i]
-        if c == INPUT or c >= 0 and any(map(look, operand[start[i] : start[i + 1]])):
+        if c == INPUT or (c >= 0 and any(map(look, operand[start[i] : start[i + 1]]))):
             varies[i] = 1
     return np.frombuffer(varies, dtype=np.uint8).astype(bool)
 

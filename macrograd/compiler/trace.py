@@ -54,11 +54,11 @@ class Traced(Value):
     __slots__ = ()
 
     @property
-    def data(self) -> float:  # type: ignore[override]  # a Value's slot becomes an error here, on purpose
+    def data(self) -> float:  # type: ignore[override]  # a Value's slot becomes an error here
         _refuse("the number of a traced value (.data) was asked for")
 
     @property
-    def grad(self) -> float:  # type: ignore[override]
+    def grad(self) -> float:
         _refuse("the gradient of a traced value (.grad) was asked for")
 
     @classmethod
@@ -238,7 +238,7 @@ def _flatten(result: Any) -> tuple[Any, list[Value]]:
             return tuple(walk(item) for item in x)
         if isinstance(x, dict):
             return {key: walk(item) for key, item in x.items()}
-        if isinstance(x, list) or getattr(x, "ndim", 0):
+        if isinstance(x, list) or getattr(x, "shape", ()):
             return [walk(item) for item in x]
         lifted = value.constant(x)
         if lifted is None:
