@@ -9,13 +9,12 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler import native
+from macrograd.compiler import native, team
 from macrograd.compiler.context import Context, Target
 from macrograd.compiler.ir import DOUBLE, SINGLE
 from macrograd.compiler.lower_llvm import lower
@@ -47,7 +46,6 @@ class LlvmExecutable:
         self.strict, self.threads = strict, threads
         self._variants: dict[tuple[int, bool], native.Native] = {}
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
         self.takes = any(i.kind == "take" for i in program.instructions())
         reduced = [
             i.out.slots(i.dims, 1, round_).ravel()
@@ -56,7 +54,7 @@ class LlvmExecutable:
             if i.kind == "reduce"
             for round_ in range(rounds_of(step))
         ]
-        self.reduced = np.concatenate(reduced) if reduced else np.empty(0, dtype=np.int64)
+        self.reduced = np.concatenate(reduced).astype(np.int64) if reduced else np.empty(0, dtype=np.int64)
         self.variant(samples)  # what LLVM cannot do is known at once
 
     def lanes(self, samples: int) -> tuple[int, bool]:
@@ -80,12 +78,6 @@ class LlvmExecutable:
 
     def state(self, samples: int) -> LlvmState:
         return LlvmState(self, samples)
-
-    def pool(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="macrograd")
-            return self._pool
 
 
 def native_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
@@ -120,7 +112,7 @@ class LlvmState:
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
         self.run = self.native.functions["run"] if self.blocks <= _CHUNK else self._run_chunks
-        self._workers: list[LlvmState] = []
+        self._workers: list[_Worker] = []
 
     def buffer(self, k: int) -> NDArray[Any]:
         """The argument k's own memory, to write into."""
@@ -167,45 +159,53 @@ class LlvmState:
         self.native.functions["before"](address)
         workers = max(1, min(executable.threads, count))
         while len(self._workers) < workers:
-            self._workers.append(self._worker())
+            self._workers.append(_Worker(self, helper=bool(self._workers)))
         sums = np.empty((count, len(executable.reduced)), dtype=executable.dtype)
-        shares = [range(count * w // workers, count * (w + 1) // workers) for w in range(workers)]
-        futures = [
-            executable.pool().submit(worker._run_share, self, share, sums)
-            for worker, share in zip(self._workers[1:], shares[1:], strict=False)
-        ]
-        self._workers[0]._run_share(self, shares[0], sums)
-        for future in futures:
-            future.result()
+        for w in range(workers - 1, -1, -1):  # the last of them, w = 0, is this thread itself
+            self._workers[w].start(range(count * w // workers, count * (w + 1) // workers), sums)
+        for worker in self._workers[1:workers]:
+            worker.wait()
+        if any(worker.context.flag for worker in self._workers[:workers]):
+            self.context.flag = 1
         total = sums[0]
         for k in range(1, count):
             total += sums[k]
         self.u[executable.reduced] = total
         self.native.functions["after"](address)
 
-    def _worker(self) -> LlvmState:
-        """Buffers of its own for a thread, on the same arguments and outputs."""
-        worker = object.__new__(LlvmState)
-        worker.executable, worker.native = self.executable, self.native
-        worker.u, worker.v = aligned(len(self.u), self.u.dtype), aligned(len(self.v), self.v.dtype)
-        worker.context = Context()
-        worker.address = ctypes.addressof(worker.context)
-        return worker
 
-    def _run_share(self, whole: LlvmState, chunks: range, sums: NDArray[Any]) -> None:
-        """Some chunks of a whole, each into its row of `sums`."""
-        ctypes.memmove(self.address, whole.address, ctypes.sizeof(Context))
-        context, reduced, blocks = self.context, self.executable.reduced, self.native.functions["blocks"]
-        context.u, context.v = self.u.ctypes.data, self.v.ctypes.data
-        context.flag = 0
-        self.u[:] = whole.u
-        for k in chunks:
-            self.u[reduced] = 0
-            context.first, context.last = k * _CHUNK, min((k + 1) * _CHUNK, whole.blocks)
-            blocks(self.address)
-            sums[k] = self.u[reduced]
-        if context.flag:
-            whole.context.flag = 1
+class _Worker:
+    """Buffers of its own for a share of a state's chunks, and the thread that does it, if not the caller's."""
+
+    def __init__(self, whole: LlvmState, *, helper: bool) -> None:
+        executable = whole.executable
+        self.whole, self.chunks = whole, range(0)
+        self.u, self.v = aligned(len(whole.u), whole.u.dtype), aligned(len(whole.v), whole.v.dtype)
+        self.context = Context()
+        self.helper = team.Helper(executable.kind) if helper else None
+        self.share, self.run = team.new_share(executable.kind)
+        if self.helper is not None:
+            self.share = self.helper.share
+        share = self.share
+        share.context = ctypes.addressof(self.context)
+        share.blocks = ctypes.cast(whole.native.functions["blocks"], ctypes.c_void_p).value
+        share.whole, share.own, share.size = whole.u.ctypes.data, self.u.ctypes.data, len(self.u)
+        share.reduced, share.count = executable.reduced.ctypes.data, len(executable.reduced)
+        share.chunk, share.total = _CHUNK, whole.blocks
+
+    def start(self, chunks: range, sums: NDArray[Any]) -> None:
+        """Do these chunks, each into its row of `sums`; a helper begins and this returns at once."""
+        ctypes.memmove(ctypes.addressof(self.context), self.whole.address, ctypes.sizeof(Context))
+        self.context.u, self.context.v, self.context.flag = self.u.ctypes.data, self.v.ctypes.data, 0
+        self.share.sums, self.share.first, self.share.last = sums.ctypes.data, chunks.start, chunks.stop
+        if self.helper is None:
+            self.run(ctypes.addressof(self.share))
+        else:
+            self.helper.start()
+
+    def wait(self) -> None:
+        assert self.helper is not None
+        self.helper.wait()
 
 
 def aligned(count: int, dtype: Any) -> NDArray[Any]:

@@ -238,7 +238,7 @@ def _flatten(result: Any) -> tuple[Any, list[Value]]:
             return tuple(walk(item) for item in x)
         if isinstance(x, dict):
             return {key: walk(item) for key, item in x.items()}
-        if isinstance(x, list) or getattr(x, "shape", ()):
+        if isinstance(x, list) or bool(getattr(x, "shape", None)):
             return [walk(item) for item in x]
         lifted = value.constant(x)
         if lifted is None:
