@@ -12,7 +12,7 @@ DATASETS = ("moons", "circles", "blobs", "spirals", "xor")
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "sin", "silu", "gelu")
 INITIALISERS = ("uniform", "he_normal", "he_uniform", "glorot_normal", "glorot_uniform")
 LOSSES = ("hinge", "squared_error", "absolute_error", "huber", "binary_cross_entropy", "cross_entropy")
-ENGINES = ("eager",)
+ENGINES = ("compiled", "eager")
 
 EPILOG = """\
 examples:
@@ -73,7 +73,7 @@ def add_train(commands: Any) -> None:
     )
     add("--l2", type=number(0), default=1e-4, metavar="A", help="adds A times the sum of squared parameters (1e-4)")
     add("--seed", type=whole(0, 2**32 - 1), default=1337, metavar="N", help="of data, weights and batches (1337)")
-    add("--engine", type=one_of(ENGINES), default="eager", metavar="NAME", help=f"{', '.join(ENGINES)} (eager)")
+    add("--engine", type=one_of(ENGINES), default="compiled", metavar="NAME", help=f"{', '.join(ENGINES)} (compiled)")
 
     group = parser.add_argument_group("output")
     add = group.add_argument

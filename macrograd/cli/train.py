@@ -81,7 +81,7 @@ def finish(
     model: nn.MLP, data: Data, task: training.Task, history: training.History, chosen: argparse.Namespace
 ) -> None:
     """Print the result over all samples, and save the picture."""
-    predictions = [training.plain(model(row)) for row in data.X.tolist()]
+    predictions = training.predict(model, data.X, chosen.engine)
     result = {task.metric: task.judge(predictions, range(len(predictions)))}
     text = written(result)
     print(f"trained {len(history)} steps in {history.seconds[-1]:.2f} s: {text} on all {len(predictions)} samples")

@@ -56,7 +56,23 @@ def eager(model: Module, X: NDArray[np.float64], task: Task, optimizer: Optimize
     return step
 
 
-ENGINES: dict[str, Engine] = {"eager": eager}
+def compiled(model: Module, X: NDArray[np.float64], task: Task, optimizer: Optimizer, l2: float, /) -> Step:
+    """The same in native code; the compiler is loaded here, so that the eager engine does not wait for it."""
+    from macrograd.train.compiled import CompiledStep
+
+    gradient = CompiledStep(model, X, task, l2)
+    parameters = gradient.parameters
+
+    def step(rows: Sequence[int]) -> tuple[float, list[Any]]:
+        loss, predictions = gradient(rows)
+        check_finite(loss, [p.grad for p in parameters], optimizer)
+        optimizer.step(parameters)
+        return loss, predictions
+
+    return step
+
+
+ENGINES: dict[str, Engine] = {"compiled": compiled, "eager": eager}
 
 
 def make_step(engine: str, model: Module, X: NDArray[np.float64], task: Task, optimizer: Optimizer, l2: float) -> Step:
@@ -64,6 +80,16 @@ def make_step(engine: str, model: Module, X: NDArray[np.float64], task: Task, op
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not known: use {' or '.join(ENGINES)}")
     return ENGINES[engine](model, X, task, optimizer, l2)
+
+
+def predict(model: Module, X: NDArray[np.float64], engine: str = "compiled") -> list[Any]:
+    """The model's outputs for all samples X of shape (n, features): floats, or lists of floats."""
+    if engine == "compiled":
+        from macrograd.train.compiled import predictor
+
+        found: list[Any] = predictor(model)(X).tolist()
+        return found
+    return [plain(model(row)) for row in X.tolist()]  # type: ignore[operator]  # a Module that is trained can be called
 
 
 @contextlib.contextmanager

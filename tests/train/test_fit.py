@@ -150,7 +150,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
         (X, {"l2": -1.0}, "l2 must be 0 or more and finite, got -1.0"),
         (X, {"l2": float("nan")}, "l2 must be 0 or more and finite, got nan"),
         (X, {"batch_size": 5}, "a batch size of 5 does not fit 4 samples: choose one from 1 to 4"),
-        (X, {"engine": "steam"}, "engine 'steam' is not known: use eager"),
+        (X, {"engine": "steam"}, "engine 'steam' is not known: use compiled or eager"),
     ],
 )
 def test_what_does_not_fit_is_found_before_any_work(samples: Any, options: dict[str, Any], message: str) -> None:
