@@ -134,9 +134,10 @@ def differentiate(tape: Tape, *, batch: bool, wrt: Ints | None = None) -> Tape:
     zero = entries.add(CONSTANT, [], entries.before(head), 0.0)
     if batch:
         weight = entries.add(INPUT, [], entries.before(head), float(np.sum(tape.code == INPUT)))
-        product = entries.add(ops.mul.code, [np.array([result]), weight], entries.before(head))
-        value = entries.add(REDUCE, [product], entries.before(head))
         seed = weight if varies[result] else entries.add(REDUCE, [weight], entries.before(head))
+        value = entries.add(ops.mul.code, [np.array([result]), seed], entries.before(head))
+        if varies[result]:
+            value = entries.add(REDUCE, [value], entries.before(head))
     else:
         value = np.array([result])
         seed = entries.add(CONSTANT, [], entries.before(head), 1.0)

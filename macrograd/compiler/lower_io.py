@@ -68,6 +68,7 @@ def drivers(
                 return []
             frame.rows(lane)
             frame.read(shapes)
+            code.put(f"store i64 {frame.valid(lane)}, ptr {field_address(code, fields['valid'])}, align 8")
             code.put("call void @block(ptr %context)")
             if outputs:
                 frame.write(lane, outputs)
@@ -134,6 +135,32 @@ def _copy_in(code: Code, program: Program, shapes: Sequence[int], fields: dict[s
         for j in range(wide * _SQUARE, wide * _SQUARE + rest):
             code.store(code.load(code.element(source, str(j)), 1), code.element("%u", str(slot + j)), 1)
         slot += size
+
+
+def clean(target: Target, fields: dict[str, int]) -> str:
+    """@clean(begin, end): set the lanes that stand for no sample to 0, in the slots from begin to before end.
+
+    They repeat the last sample with the weight 0, and 0·∞ must not get into the sums over the batch.
+    """
+    code = Code(target.kind)
+    open_context(code, fields)
+    valid = field(code, fields["valid"], "i64")
+    slots, lanes = code.let("sub i64 %end, %begin"), code.let(f"sub i64 {target.lanes}, {valid}")
+
+    def per_slot(i: Counter, _: list[str]) -> list[str]:
+        first = code.linear(0, [(1, valid), (target.lanes, code.let(f"add i64 %begin, {i}"))])
+
+        def per_lane(lane: Counter, _: list[str]) -> list[str]:
+            code.store(code.splat(0.0, 1), code.element("%v", code.linear(0, [(1, first), (1, lane)])), 1)
+            return []
+
+        code.loop(lanes, per_lane)
+        return []
+
+    code.loop(slots, per_slot)
+    code.put("ret void")
+    head = "define internal void @clean(ptr noalias %context, i64 %begin, i64 %end) #0 {"
+    return "\n".join([head, "entry:", *code.lines, "}", ""])
 
 
 class _Frame:
@@ -322,12 +349,16 @@ class _Frame:
         code.put(f"br label %{labels[2]}")
         code.label(labels[2])
 
+    def valid(self, first: str) -> str:
+        """How many lanes of a block stand for a sample."""
+        left = self.code.let(f"sub i64 {self.samples}, {first}")
+        fewer = self.code.let(f"icmp slt i64 {left}, {self.target.lanes}")
+        return self.code.let(f"select i1 {fewer}, i64 {left}, i64 {self.target.lanes}")
+
     def write(self, first: str, outputs: int) -> None:
         """The varying results of the valid lanes, as rows of the output."""
         code, lanes = self.code, self.target.lanes
-        left = code.let(f"sub i64 {self.samples}, {first}")
-        fewer = code.let(f"icmp slt i64 {left}, {lanes}")
-        valid = code.let(f"select i1 {fewer}, i64 {left}, i64 {lanes}")
+        valid = self.valid(first)
 
         def per_lane(lane: Counter, _: list[str]) -> list[str]:
             row = code.let(f"add i64 {first}, {lane}")

@@ -44,6 +44,7 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
             emitter.step(step)
         functions.append(lower_io.function(name, code, block=name == "block"))
         declared |= code.declared
+    functions.append(lower_io.clean(target, FIELDS))
     functions += lower_io.drivers(program, target, shapes, outputs, FIELDS, declared)
     attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{target.vector_bytes * 8}" }}'
     return "\n".join([*sorted(declared), "", *functions, attributes]), tables.array()
@@ -112,6 +113,8 @@ class Emitter(Sums):
             members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*self.dims)]
             body(instruction, members, [SCALAR])
             return
+        if instruction.kind == "reduce":
+            self._clean(instruction)
         outer = split(instruction, self.target) if self.phase == "block" else None
         if outer is not None:
             main, rest = outer
@@ -133,6 +136,21 @@ class Emitter(Sums):
             self._tiles(instruction, 1, self._across, scalar=True)
         else:
             self._tiles(instruction, length, self._dot)
+
+    def _clean(self, instruction: Instruction) -> None:
+        """Before a sum over the lanes of a block that is not full: 0 in those without a sample."""
+        code = self.code
+        valid = lower_io.field(code, FIELDS["valid"], "i64")
+        part, full = f"part{code.count}", f"full{code.count}"
+        code.put(f"br i1 {code.let(f'icmp slt i64 {valid}, {self.target.lanes}')}, label %{part}, label %{full}")
+        code.label(part)
+        for operand, count in instruction.operands():
+            if isinstance(operand, Index) and operand.space == "v":
+                slots = operand.slots(instruction.dims, count)
+                bounds = [code.linear(int(at), [(operand.shift, self.round)]) for at in (slots.min(), slots.max() + 1)]
+                code.put(f"call void @clean(ptr %context, i64 {bounds[0]}, i64 {bounds[1]})")
+        code.put(f"br label %{full}")
+        code.label(full)
 
     def _axis(self, instruction: Instruction) -> str:
         """lane, member, term, or none: what one vector runs along."""
