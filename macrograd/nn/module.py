@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from macrograd.ops import CONSTANT
 from macrograd.value import Value
 
 
@@ -17,14 +19,58 @@ class Module:
 
     def parameters(self) -> list[Value]:
         """The parameters in the order of `named_parameters`; one that is shared stands there once."""
-        return [parameter for _, parameter in self._walk()]
+        return [parameter for _, parameter in self._walk() if parameter.op is None]
 
-    def named_parameters(self) -> dict[str, Value]:
-        """The parameters by the path that leads to them, as in `layers.0.neurons.3.w.1`.
+    def named_parameters(self, *, frozen: bool = False) -> dict[str, Value]:
+        """The parameters by the path that leads to them, as in `layers.0.neurons.3.w.1`; with `frozen` also those that
+        are frozen.
 
         A parameter that several paths lead to has the first path's name.
         """
-        return dict(self._walk())
+        return {name: parameter for name, parameter in self._walk() if frozen or parameter.op is None}
+
+    def freeze(self) -> None:
+        """Make every parameter in here a constant: it gets no gradient, and is none of `parameters()`, until
+        `unfreeze()`. A program that was compiled before keeps what it was."""
+        for parameter in self.parameters():
+            parameter.op = CONSTANT
+            parameter.grad = 0.0
+
+    def unfreeze(self) -> None:
+        """Make everything that `freeze()` made a constant a parameter again."""
+        for _, parameter in self._walk():
+            parameter.op = None
+
+    def load_parameters(self, numbers: Mapping[str, Any]) -> None:
+        """Set every parameter, frozen or not, from numbers by name: all of them or, if anything is wrong, none.
+
+        A name is one of `named_parameters(frozen=True)` with a number, or the beginning of several (a path up to a
+        dot), with a nested list or array of the numbers of all that lie below it, as `named_parameters` has them.
+
+        Raises ValueError for names that are missing or unknown, and for numbers of another shape or not finite.
+        """
+        groups = _groups(self.named_parameters(frozen=True))
+        new: dict[str, float] = {}
+        for name, given in numbers.items():
+            known = groups.get(name)
+            if known is None:
+                raise ValueError(f"load_parameters() got {name!r}, which this {type(self).__name__} does not have")
+            found = _flattened(given)
+            if len(found) != len(known):
+                raise ValueError(
+                    f"load_parameters() got {len(found)} numbers for {name!r}, which has {len(known)} parameters"
+                )
+            for key, number in zip(known, found, strict=True):
+                if not math.isfinite(number):
+                    raise ValueError(f"load_parameters() got {number} for {key}: parameters must be finite numbers")
+                new[key] = number
+        parameters = self.named_parameters(frozen=True)
+        missing = [name for name in parameters if name not in new]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise ValueError(f"load_parameters() got nothing for {missing[0]}{more}: give all parameters")
+        for name, number in new.items():
+            parameters[name].data = number
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to 0."""
@@ -32,6 +78,7 @@ class Module:
             parameter.grad = 0.0
 
     def _walk(self) -> Iterator[tuple[str, Value]]:
+        """Parameters and frozen parameters, which are constants, with their paths."""
         # Iterative, and each object once: modules may be nested deeply and may know one another.
         seen: set[int] = set()
         stack: list[tuple[str, Any]] = [("", self)]
@@ -42,7 +89,7 @@ class Module:
                 continue
             seen.add(id(thing))
             if children is None:
-                if thing.op is None:
+                if thing.op is None or thing.op is CONSTANT:
                     yield path, thing
                 continue
             prefix = f"{path}." if path else ""
@@ -58,3 +105,26 @@ def _children(thing: Any) -> list[tuple[Any, Any]] | None:
     if isinstance(thing, (list, tuple)):
         return list(enumerate(thing))
     return None
+
+
+def _groups(names: Iterable[str]) -> dict[str, list[str]]:
+    """The names below every path, by the path; a name is below itself."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        parts = name.split(".")
+        for end in range(1, len(parts) + 1):
+            groups.setdefault(".".join(parts[:end]), []).append(name)
+    return groups
+
+
+def _flattened(given: Any) -> list[float]:
+    """The numbers of a number, an array or a nested list, in order."""
+    found: list[float] = []
+    stack = [given.tolist() if hasattr(given, "tolist") else given]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, (list, tuple)) or hasattr(x, "tolist"):
+            stack.extend(reversed(x.tolist() if hasattr(x, "tolist") else x))
+        else:
+            found.append(float(x))
+    return found

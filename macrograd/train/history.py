@@ -5,55 +5,189 @@ from __future__ import annotations
 import csv
 import io
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from macrograd.show._files import write_whole
 
+Floats = NDArray[np.float64]
 
-@dataclass
-class History:
-    """One entry a step in every list.
 
-    losses          the loss of the step's batch, penalties included, before the step's update
-    metrics         by name, of the step's batch, before the step's update; accuracies are from 0 to 1
-    learning_rates  the rate of the step's update
-    seconds         from the start of the run to the end of the step
+class Column:
+    """Numbers that come many at a time, and become a list only when someone looks.
+
+    A piece is an array, or a line (count, start, end), which stands for `count` numbers at equal distances, the last
+    of them `end`: a native run makes a million steps a second, and most of what is known of them is such a line.
     """
 
-    losses: list[float] = field(default_factory=list)
-    metrics: dict[str, list[float]] = field(default_factory=dict)
-    learning_rates: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.pieces: list[Floats | tuple[int, float, float]] = []
+        self._list: list[float] = []
+        self._seen = 0  # how many pieces the list holds
+
+    def add(self, numbers: Floats) -> None:
+        self.pieces.append(numbers)
+
+    def line(self, count: int, start: float, end: float) -> None:
+        last = self.pieces[-1] if self._seen < len(self.pieces) else None
+        if isinstance(last, tuple) and last[1] == last[2] == start == end:
+            self.pieces[-1] = (last[0] + count, start, end)
+        else:
+            self.pieces.append((count, start, end))
 
     def __len__(self) -> int:
-        return len(self.losses)
+        return len(self._list) + sum(_count(piece) for piece in self.pieces[self._seen :])
+
+    def list(self) -> list[float]:
+        """All numbers; the same list every time, to look at and not to change."""
+        for piece in self.pieces[self._seen :]:
+            self._list.extend(_numbers(piece).tolist())
+        self._seen = len(self.pieces)
+        return self._list
+
+    def packed(self) -> tuple[Floats, Floats]:
+        """(a row for each piece: count, start, end, with NaN for an array's start; all arrays' numbers)."""
+        rows = [piece if isinstance(piece, tuple) else (len(piece), np.nan, np.nan) for piece in self.pieces]
+        arrays = [piece for piece in self.pieces if not isinstance(piece, tuple)]
+        table = np.array(rows, dtype=np.float64).reshape(len(rows), 3)
+        return table, np.concatenate(arrays) if arrays else np.empty(0)
+
+    def snapshot(self) -> Column:
+        """The same numbers, whatever is added to this one later."""
+        copy = Column()
+        copy.pieces = list(self.pieces)
+        return copy
+
+    @classmethod
+    def unpacked(cls, table: Floats, numbers: Floats) -> Column:
+        """The column of `packed`."""
+        column, at = cls(), 0
+        for count, start, end in table.tolist():
+            if np.isnan(start):
+                column.add(numbers[at : at + int(count)])
+                at += int(count)
+            else:
+                column.pieces.append((int(count), start, end))
+        return column
+
+
+def _count(piece: Floats | tuple[int, float, float]) -> int:
+    return piece[0] if isinstance(piece, tuple) else len(piece)
+
+
+def _numbers(piece: Floats | tuple[int, float, float]) -> Floats:
+    if not isinstance(piece, tuple):
+        return piece
+    count, start, end = piece
+    if start == end:
+        return np.full(count, end)
+    numbers: Floats = np.linspace(start, end, count + 1)[1:]
+    return numbers
+
+
+class History:
+    """Losses, learning rates and seconds of every step, and metrics at the steps where they were taken.
+
+    losses          the loss of the step's batch, penalties included, before the step's update
+    metrics         by name: one number for each entry of `metric_steps`; accuracies are from 0 to 1
+    metric_steps    how many steps had been made when the metrics were taken
+    learning_rates  the rate of the step's update
+    seconds         from the start of the run to the end of the step; steps that were made in one native call share
+                    its time evenly
+    stopped         why the run ended before its last step: "interrupted", "early stopping", or what a callback said;
+                    "" if it did not
+    """
+
+    def __init__(self) -> None:
+        self._losses, self._rates, self._seconds = Column(), Column(), Column()
+        self.metrics: dict[str, list[float]] = {}
+        self.metric_steps: list[int] = []
+        self.stopped = ""
+        self._last_loss = float("nan")
+        self._last_second = 0.0
+        self._length = 0
+
+    @property
+    def losses(self) -> list[float]:
+        return self._losses.list()
+
+    @property
+    def learning_rates(self) -> list[float]:
+        return self._rates.list()
+
+    @property
+    def seconds(self) -> list[float]:
+        return self._seconds.list()
+
+    @property
+    def last_loss(self) -> float:
+        """The loss of the last step; NaN if there is none. Costs nothing, however long the history is."""
+        return self._last_loss
+
+    @property
+    def last_second(self) -> float:
+        """When the last step ended, in seconds from the start; 0.0 if there is none."""
+        return self._last_second
+
+    def __len__(self) -> int:
+        return self._length
 
     def record(self, loss: float, metrics: dict[str, float], learning_rate: float, seconds: float) -> None:
         """Add one step. Raises ValueError if its metrics are not those of the steps before."""
-        if not self.losses and not self.metrics:
+        if not self._length and not self.metrics:
             self.metrics = {name: [] for name in metrics}
         if metrics.keys() != self.metrics.keys():
             raise ValueError(
                 f"step {len(self)} has the metrics {sorted(metrics)}, the steps before have {sorted(self.metrics)}: "
                 "every step needs the same ones"
             )
-        self.losses.append(loss)
+        self.extend(np.array([loss]), learning_rate, seconds)
+        if metrics:
+            self.measured(metrics)
+
+    def extend(self, losses: Floats, learning_rates: Floats | float, seconds: float) -> None:
+        """Add steps, the last of which ended `seconds` after the start."""
+        count = len(losses)
+        if not count:
+            return
+        self._losses.add(losses)
+        if isinstance(learning_rates, np.ndarray):
+            self._rates.add(learning_rates)
+        else:
+            self._rates.line(count, learning_rates, learning_rates)
+        self._seconds.line(count, self._last_second, seconds)
+        self._last_loss, self._last_second = float(losses[-1]), seconds
+        self._length += count
+
+    def measured(self, metrics: dict[str, float]) -> None:
+        """Add metrics that were taken after the last step."""
         for name, value in metrics.items():
-            self.metrics[name].append(value)
-        self.learning_rates.append(learning_rate)
-        self.seconds.append(seconds)
+            self.metrics.setdefault(name, []).append(value)
+        self.metric_steps.append(self._length)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, by column: step, loss, each metric, learning_rate, seconds. JSON can hold them."""
+        """Plain lists, by column: step, loss, each metric, learning_rate, seconds. JSON can hold them.
+
+        A metric that was not taken at a step is None there.
+        """
         return {
             "step": list(range(len(self))),
             "loss": list(self.losses),
-            **{name: list(values) for name, values in self.metrics.items()},
+            **{name: self._at_steps(values) for name, values in self.metrics.items()},
             "learning_rate": list(self.learning_rates),
             "seconds": list(self.seconds),
         }
+
+    def _at_steps(self, values: Sequence[float]) -> list[float | None]:
+        column: list[float | None] = [None] * len(self)
+        for step, value in zip(self.metric_steps, values, strict=True):
+            if step:
+                column[step - 1] = value
+        return column
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the columns of `to_dict` with a header, the file whole or not at all; the path.
@@ -67,8 +201,53 @@ class History:
         writer.writerows(zip(*columns.values(), strict=True))
         return write_whole(path, text.getvalue().encode("utf-8"))
 
+    def snapshot(self) -> History:
+        """A copy that shares the numbers there are by now."""
+        copy = History()
+        copy._losses, copy._rates, copy._seconds = (
+            column.snapshot() for column in (self._losses, self._rates, self._seconds)
+        )
+        copy.metrics = {name: list(values) for name, values in self.metrics.items()}
+        copy.metric_steps, copy.stopped = list(self.metric_steps), self.stopped
+        copy._last_loss, copy._last_second, copy._length = self._last_loss, self._last_second, self._length
+        return copy
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Everything but `stopped` as arrays, for `from_tensors`."""
+        found: dict[str, NDArray[Any]] = {"history.metric_steps": np.array(self.metric_steps, dtype=np.int64)}
+        for name, column in (("losses", self._losses), ("rates", self._rates), ("seconds", self._seconds)):
+            found[f"history.{name}.pieces"], found[f"history.{name}.numbers"] = column.packed()
+        for name, values in self.metrics.items():
+            found[f"history.metrics.{name}"] = np.array(values, dtype=np.float64)
+        return found
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, NDArray[Any]]) -> History:
+        """The history of `tensors`."""
+        history = cls()
+        history._losses, history._rates, history._seconds = (
+            Column.unpacked(tensors[f"history.{name}.pieces"], tensors[f"history.{name}.numbers"])
+            for name in ("losses", "rates", "seconds")
+        )
+        history.metric_steps = tensors["history.metric_steps"].tolist()
+        prefix = "history.metrics."
+        history.metrics = {k.removeprefix(prefix): v.tolist() for k, v in tensors.items() if k.startswith(prefix)}
+        history._length = len(history._losses)
+        if history._length:
+            history._last_loss = float(_numbers(history._losses.pieces[-1])[-1])
+            history._last_second = float(_numbers(history._seconds.pieces[-1])[-1])
+        return history
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, History):
+            return NotImplemented
+        return (self.to_dict(), self.metrics, self.stopped) == (other.to_dict(), other.metrics, other.stopped)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
     def __repr__(self) -> str:
-        if not self.losses:
+        if not len(self):
             return "History(no steps)"
-        last = "".join(f", {name} {values[-1]:.6g}" for name, values in self.metrics.items())
-        return f"History({len(self)} steps, last loss {self.losses[-1]:.6g}{last}, {self.seconds[-1]:.3g} s)"
+        last = "".join(f", {name} {values[-1]:.6g}" for name, values in self.metrics.items() if values)
+        stopped = f", stopped: {self.stopped}" if self.stopped else ""
+        return f"History({len(self)} steps, last loss {self.last_loss:.6g}{last}, {self.last_second:.3g} s{stopped})"

@@ -1,0 +1,154 @@
+"""Samples from whatever array-like a caller has, checked before any work is done, and read block by block where they
+are larger than memory."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK_BYTES = 1 << 24
+
+
+class Samples:
+    """Rows of finite numbers, all of one shape.
+
+    count     how many rows
+    shape     of one row
+    streamed  whether the rows stay where they are (a memory-mapped or chunked file) and are read when needed
+    """
+
+    def __init__(self, data: Any, *, name: str = "X", dtype: str = "float64") -> None:
+        self.name, self.dtype = name, np.dtype(dtype)
+        self._columns = [str(c) for c in data.columns] if hasattr(data, "columns") else None
+        self._data: Any = data if _stays(data) else _array(data, name)
+        self.streamed = self._data is data and _stays(data)
+        kind = np.dtype(self._data.dtype).kind
+        if kind not in "biuf":
+            raise TypeError(f"{name} must hold real numbers, got dtype {self._data.dtype}")
+        if not self._data.ndim if hasattr(self._data, "ndim") else not self._data.shape:
+            raise ValueError(f"{name} is a single number: it must hold samples, one in each row")
+        self.count, self.shape = int(self._data.shape[0]), tuple(int(n) for n in self._data.shape[1:])
+        if not self.count:
+            raise ValueError(f"{name} is empty (shape {tuple(self._data.shape)}): give at least one sample")
+        self._check_finite()
+        if not self.streamed:
+            self._data = np.ascontiguousarray(self._data, dtype=self.dtype)
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def block(self) -> int:
+        """How many rows make a block of a convenient size."""
+        return max(1, min(self.count, _BLOCK_BYTES // (self.dtype.itemsize * max(1, int(np.prod(self.shape))))))
+
+    def array(self) -> NDArray[Any]:
+        """All rows in memory. Not for streamed data."""
+        assert not self.streamed
+        found: NDArray[Any] = self._data
+        return found
+
+    def rows(self, order: NDArray[np.int64]) -> NDArray[Any]:
+        """The rows at these places, copied."""
+        if not self.streamed:
+            found: NDArray[Any] = self._data[order]
+            return found
+        # In the file's own order, each row once: that is how files are read fast, and the only way that HDF5 allows.
+        places, back = np.unique(order, return_inverse=True)
+        return np.asarray(self._data[places], dtype=self.dtype)[back.reshape(-1)]
+
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
+        """(first row, rows) of all blocks, in order."""
+        size = size or self.block
+        for first in range(0, self.count, size):
+            yield first, np.asarray(self._data[first : first + size], dtype=self.dtype)
+
+    def checksum(self) -> int:
+        """Of all numbers; other data have another one, but for one chance in four thousand million."""
+        found = 0
+        for _, block in self.blocks():
+            found = zlib.crc32(np.ascontiguousarray(block).view(np.uint8).data, found)
+        return found
+
+    def _check_finite(self) -> None:
+        if np.dtype(self._data.dtype).kind != "f":
+            return
+        block = max(1, _BLOCK_BYTES // (8 * max(1, int(np.prod(self.shape)))))
+        for first in range(0, self.count, block):
+            raw = np.asarray(self._data[first : first + block])
+            with np.errstate(over="ignore"):  # what is too large for float32 is an infinity, and reported as that
+                good = np.isfinite(raw.astype(self.dtype, copy=False))
+            if good.all():
+                continue
+            place = np.argwhere(~good)[0]
+            value, place[0] = raw[tuple(place)], place[0] + first
+            where = ", ".join(str(i) for i in place.tolist())
+            row = f"row {place[0]}"
+            if len(place) == 2:
+                column = int(place[1])
+                row += f", column {column}"
+                row += f" ({self._columns[column]!r})" if self._columns else ""
+            elif len(place) > 2:
+                row += f", at {tuple(place[1:].tolist())}"
+            if np.isfinite(value):
+                raise ValueError(
+                    f"{self.name}[{where}] is {value}, in {row}: that is too large for {self.dtype.name}; scale the "
+                    "data, or use dtype='float64'"
+                )
+            raise ValueError(
+                f"{self.name}[{where}] is {value}, in {row}: samples must be finite numbers; remove the row or fill "
+                "in a number"
+            )
+
+
+def _stays(data: Any) -> bool:
+    """Whether the data stay in their file: memory-mapped arrays, and chunked ones as HDF5 and Zarr have them."""
+    base = data
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return True
+        base = base.base
+    return not isinstance(data, np.ndarray) and all(hasattr(data, a) for a in ("chunks", "shape", "dtype", "__getitem__"))
+
+
+def _array(data: Any, name: str) -> NDArray[Any]:
+    if hasattr(data, "toarray"):
+        raise TypeError(f"{name} is a sparse {type(data).__name__}: give the dense array, with {name}.toarray()")
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind == "O" or (array.dtype.kind in "US" and array.ndim > 0):
+        _explain(data, array, name)
+        array = np.asarray(array, dtype=np.float64)
+    return array
+
+
+def _explain(data: Any, array: NDArray[Any], name: str) -> None:
+    """Raise what is wrong with data that NumPy finds no numbers in; return if they are numbers all the same."""
+    rows = array.tolist() if array.ndim else list(data)
+    lengths = [len(row) if hasattr(row, "__len__") and not isinstance(row, str) else None for row in rows]
+    for i, length in enumerate(lengths):
+        if length != lengths[0]:
+            raise ValueError(
+                f"row {i} of {name} has {_numbers(length)}, row 0 has {_numbers(lengths[0])}: all rows need as many"
+            )
+    columns = getattr(data, "columns", None)
+    for i, row in enumerate(rows):
+        for j, value in enumerate(row if hasattr(row, "__len__") and not isinstance(row, str) else [row]):
+            if isinstance(value, str) or not hasattr(value, "__float__"):
+                if hasattr(value, "__len__") and not isinstance(value, str):
+                    continue  # deeper nesting: NumPy has its say
+                where = f" ({str(columns[j])!r})" if columns is not None else ""
+                raise TypeError(
+                    f"{name} holds {value!r} in row {i}, column {j}{where}: samples must be numbers; encode texts as "
+                    "numbers, one column for each category, say"
+                )
+
+
+def _numbers(length: int | None) -> str:
+    return "a single number" if length is None else f"{length} numbers"

@@ -1,0 +1,226 @@
+"""Where it went wrong: the sample of a step that failed is computed again in eager Values that watch their numbers, to
+find the first operation whose result is not finite, and the line that asked for it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops, value
+from macrograd.ops import CONSTANT, Op
+from macrograd.train.objective import Objective
+from macrograd.value import Value, contributions, topological
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+# Frames that every operation passes: they say nothing about where it was asked for.
+_MACHINERY = tuple(str(Path(_PACKAGE, name)) for name in ("ops.py", "value.py", "functions.py", "_floats.py")) + (
+    str(Path(__file__).resolve()),
+)
+
+_places: dict[int, str] = {}  # by the id of a watched value: the line that made it
+
+
+class Watched(Value):
+    """A Value whose results remember the line that asked for them."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Watched:
+        inputs = tuple([value._required(op, x) for x in operands])
+        node: Watched = object.__new__(cls)
+        node.data = op.forward(*[x.data for x in inputs])
+        node.grad = 0.0
+        node.op = op
+        node.inputs = inputs
+        node.label = ""
+        _places[id(node)] = _line()
+        return node
+
+    def __neg__(self) -> Watched:
+        return self._apply(ops.neg, (self,))
+
+    def __abs__(self) -> Watched:
+        return self._apply(ops.absolute, (self,))
+
+
+def _binary(op: Op) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    def forwards(self: Watched, other: Any) -> Any:
+        return NotImplemented if value.constant(other) is None else self._apply(op, (self, other))
+
+    def backwards(self: Watched, other: Any) -> Any:
+        return NotImplemented if value.constant(other) is None else self._apply(op, (other, self))
+
+    return forwards, backwards
+
+
+for _name, _op in (("add", ops.add), ("sub", ops.sub), ("mul", ops.mul), ("truediv", ops.div), ("pow", ops.power)):
+    _forwards, _backwards = _binary(_op)
+    setattr(Watched, f"__{_name}__", _forwards)
+    setattr(Watched, f"__r{_name}__", _backwards)
+
+
+def _line() -> str:
+    """File, line and function of the innermost frame outside this package; where there is none before the replay, of
+    the innermost frame that is no machinery: a layer's or a loss's."""
+    frame, within = sys._getframe(2), ""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        place = f"{name}:{frame.f_lineno}, in {frame.f_code.co_qualname}"
+        if name == _MACHINERY[-1] and frame.f_code.co_name == "_replay":
+            return within
+        if not name.startswith(_PACKAGE):
+            return place
+        if not within and name not in _MACHINERY:
+            within = f"macrograd{place.removeprefix(_PACKAGE)}"
+        frame = frame.f_back  # type: ignore[assignment]  # None ends the walk
+    return within
+
+
+class Findings:
+    """What a replay found: the message's middle part, or "" if all was finite."""
+
+    def __init__(self, text: str = "", remedy: str = "") -> None:
+        self.text, self.remedy = text, remedy
+
+
+def explain(
+    objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence[int], *, largest: float
+) -> str:
+    """What made a batch's loss or gradient not finite, in words.
+
+    arrays   the engine's arguments for the batch, a row for each of `rows`, which are the samples' places in the data
+    largest  the engine's largest number; beyond it is an infinity
+    """
+    for k, row in enumerate(rows):
+        arguments = [array[k].tolist() for array in arrays]
+        found = _replay(lambda args=arguments: objective.sample(*args), arguments, objective.parameters, largest)
+        if found.text:
+            return f"sample {row}: {found.text}. {found.remedy}"
+    if objective.has_penalty:
+        found = _replay(objective.penalty, [], objective.parameters, largest)
+        if found.text:
+            return f"the penalty, which depends on the parameters alone: {found.text}. {found.remedy}"
+    return (
+        "each sample alone is finite, but the sum over the batch is not: the numbers are at the end of their range. "
+        + _GENERAL
+    )
+
+
+def replay_error(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence[int]) -> IndexError:
+    """The IndexError that a sample of the batch raises, which names the sample."""
+    for k, row in enumerate(rows):
+        try:
+            objective.sample(*[array[k].tolist() for array in arrays])
+        except IndexError as error:
+            return IndexError(f"sample {row}: {error}")
+    return IndexError("take() got an index outside of its values, or one that is not an integer")
+
+
+def _replay(make: Callable[[], Any], arguments: list[Any], parameters: Sequence[Value], largest: float) -> Findings:
+    with _watching(parameters):
+        result = make()
+        if not isinstance(result, Value):
+            return Findings() if _finite(float(result), largest) else Findings(f"the loss is {float(result)}", _GENERAL)
+        order = [node for node in topological(result) if node.op is not None and node.op is not CONSTANT]
+        for node in order:
+            if not _finite(node.data, largest):
+                return _of_value(node, parameters)
+        return _of_gradient(order, result, parameters, largest)
+
+
+@contextlib.contextmanager
+def _watching(parameters: Sequence[Value]) -> Iterator[None]:
+    """The parameters are watched values for a while: whatever is computed from them is one too."""
+    plain = [p for p in parameters if p.__class__ is Value]
+    gradients = [p.grad for p in parameters]
+    _places.clear()
+    try:
+        for p in plain:
+            p.__class__ = Watched
+        yield
+    finally:
+        for p in plain:
+            p.__class__ = Value
+        for p, g in zip(parameters, gradients, strict=True):
+            p.grad = g
+        _places.clear()
+
+
+def _of_value(node: Value, parameters: Sequence[Value]) -> Findings:
+    assert node.op is not None
+    return Findings(
+        f"{node.op.name} gave {node.data}{_place(node)}, from {_operands(node)}", _remedy(node)
+    )
+
+
+def _of_gradient(order: list[Value], result: Value, parameters: Sequence[Value], largest: float) -> Findings:
+    """The first operation, going backwards, whose derivative is not finite."""
+    for node in (*order, *parameters):
+        node.grad = 0.0
+    result.grad = 1.0
+    for node in reversed(order):
+        assert node.op is not None
+        operands = [x.data for x in node.inputs]
+        for operand, gain in zip(
+            node.inputs, contributions(node.op, node.grad, node.data, operands), strict=True
+        ):
+            if gain is None or operand.op is CONSTANT:
+                continue
+            operand.grad += gain
+            if not _finite(operand.grad, largest):
+                text = (
+                    f"its loss is finite, but the derivative of {node.op.name} is {operand.grad}{_place(node)}, "
+                    f"at {_operands(node)}"
+                )
+                return Findings(text, _remedy(node))
+    return Findings()
+
+
+def _place(node: Value) -> str:
+    place = _places.get(id(node), "")
+    return f" at {place}" if place else ""
+
+
+def _operands(node: Value) -> str:
+    """The operands' numbers, the most telling ones of many."""
+    numbers = [x.data for x in node.inputs]
+    if len(numbers) <= 4:
+        return "operands " + ", ".join(f"{x:.6g}" for x in numbers) if len(numbers) > 1 else f"{numbers[0]:.6g}"
+    odd = [x for x in numbers if not math.isfinite(x)] or sorted(numbers, key=abs)[-4:]
+    return f"{len(numbers)} operands, the largest of them " + ", ".join(f"{x:.6g}" for x in odd[:4])
+
+
+_GENERAL = "What usually helps: a smaller learning rate, clip_norm=1.0, or features of the size of 1"
+
+_REMEDIES: dict[str, str] = {
+    "log": "The logarithm needs numbers above 0: add a small number, or use a loss that takes logits, such as "
+    "cross_entropy",
+    "log1p": "log1p needs numbers above −1",
+    "sqrt": "The root needs numbers above 0, and its slope at 0 is infinite: add a small number under it",
+    "div": "Something is divided by 0, or by nearly 0: add a small number below the line",
+    "power": "A power of 0 or of a negative number needs a fitting exponent: add a small number, or use abs",
+    "exp": "exp overflows: subtract the largest first (mg.logsumexp and mg.softmax do), or make the learning rate "
+    "smaller",
+}
+
+
+def _remedy(node: Value) -> str:
+    assert node.op is not None
+    return _REMEDIES.get(node.op.name, _GENERAL)
+
+
+def _finite(x: float, largest: float) -> bool:
+    return abs(x) <= largest
+
+
+def largest_of(dtype: str) -> float:
+    """The largest finite number of a type."""
+    return float(np.finfo(dtype).max)

@@ -1,0 +1,177 @@
+"""The engines: what makes training steps. `EagerLoop` and the compiler's `TrainingLoop` look the same from outside, and
+nothing else in this package knows which of them runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.optim import Optimizer
+from macrograd.train.objective import Objective
+from macrograd.train.steps import no_collection
+from macrograd.value import Value
+
+ENGINES = ("compiled", "eager")
+
+
+class Outcome(Protocol):
+    """What a run of steps came to: the loss of each step begun, before its update; how many were done whole; and why
+    not all were: "non-finite", "index" (a `take` out of range), "interrupted", or ""."""
+
+    @property
+    def losses(self) -> NDArray[Any]: ...
+    @property
+    def done(self) -> int: ...
+    @property
+    def why(self) -> str: ...
+
+
+class Engine(Protocol):
+    """Training steps on data that was given before.
+
+    parameters  the Values that are trained, in the engine's order
+    theta       their numbers, (P,), and `state` the optimiser's, (S, P); both may be written between runs
+    gradient    of the latest step, (P,), as the update saw it
+    """
+
+    @property
+    def parameters(self) -> list[Value]: ...
+    @property
+    def gradient(self) -> NDArray[Any]: ...
+
+    theta: NDArray[Any]
+    state: NDArray[Any]
+
+    def load(self, arrays: Sequence[NDArray[Any]]) -> None:
+        """Other data of the same widths."""
+
+    def run(
+        self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1
+    ) -> Outcome:
+        """Steps on the rows `order`, `lengths[k]` of them in step k, at the rate `rates[k]`; `step` numbers the first,
+        from 1. A step whose loss or gradient is not finite is not applied and is the last."""
+
+
+def make(
+    engine: str,
+    objective: Objective,
+    arrays: Sequence[NDArray[Any]],
+    optimizer: Optimizer,
+    *,
+    clip_norm: float | None,
+    batch_size: int,
+    dtype: str,
+    threads: int,
+) -> Engine:
+    """The engine of that name, one of `ENGINES`, ready to run; compiled if it is the one that compiles."""
+    rule, state = optimizer.rule, optimizer.initial_state
+    if engine == "eager":
+        return EagerLoop(objective, arrays, rule, state, clip_norm=clip_norm)
+    from macrograd.compiler import compile as compiled
+    from macrograd.compiler.loop import TrainingLoop
+
+    class FixedLoop(TrainingLoop):
+        """With the buffers of a whole batch for every run: sums are rounded the same way however steps are grouped."""
+
+        def _buffers(self, longest: int) -> Any:
+            return super()._buffers(batch_size)
+
+    sample = compiled(objective, batch=True, dtype=dtype, threads=threads)
+    loop: Engine = FixedLoop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size)
+    return loop
+
+
+@dataclass(frozen=True)
+class EagerOutcome:
+    losses: NDArray[np.float64]
+    done: int
+    why: str
+
+
+class EagerLoop:
+    """Training steps in plain Values, one graph a sample: what the compiled loop has to agree with.
+
+    stop  asked between samples; when it says so the step that has begun is dropped
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        arrays: Sequence[NDArray[Any]],
+        rule: Callable[..., tuple[Any, Any]],
+        initial_state: Sequence[float] = (),
+        *,
+        clip_norm: float | None = None,
+    ) -> None:
+        self.parameters = objective.parameters
+        self._objective, self._rule = objective, rule
+        self._clip = math.inf if clip_norm is None else clip_norm
+        self.stop: Callable[[], bool] = lambda: False
+        self._arrays: list[NDArray[Any]] = []
+        self.load(arrays)
+        self.theta = np.array([p.data for p in self.parameters])
+        self.state = np.repeat(np.array([initial_state], dtype=np.float64).T, len(self.parameters), axis=1)
+        self.gradient = np.zeros(len(self.parameters))
+
+    def load(self, arrays: Sequence[NDArray[Any]]) -> None:
+        self._arrays = list(arrays)
+
+    def run(
+        self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1
+    ) -> EagerOutcome:
+        for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
+            p.data = number
+        losses: list[float] = []
+        at = 0
+        for k, (length, rate) in enumerate(zip(lengths.tolist(), rates.tolist(), strict=True)):
+            try:
+                with no_collection():
+                    loss = self._gradient(order[at : at + length].tolist())
+            except IndexError:
+                return EagerOutcome(np.array([*losses, math.nan]), k, "index")
+            if loss is None:
+                return EagerOutcome(np.array(losses), k, "interrupted")
+            losses.append(loss)
+            if not (math.isfinite(loss) and np.isfinite(self.gradient).all()):
+                return EagerOutcome(np.array(losses), k, "non-finite")
+            self._update(rate, step + k)
+            at += length
+        return EagerOutcome(np.array(losses), len(losses), "")
+
+    def _gradient(self, rows: list[int]) -> float | None:
+        """The batch's loss, its clipped gradient left in `gradient`; None if it was told to stop."""
+        share, losses = 1.0 / len(rows), []
+        for p in self.parameters:
+            p.grad = 0.0
+        for i in rows:
+            if self.stop():
+                return None
+            loss = self._objective.sample(*[array[i].tolist() for array in self._arrays])
+            losses.append(float(loss))
+            if isinstance(loss, Value):
+                (loss * share).backward()
+        penalty = self._objective.penalty()
+        if isinstance(penalty, Value):
+            penalty.backward()
+        self.gradient = np.array([p.grad for p in self.parameters], dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # a norm beyond the range is an infinity, found by the caller
+            norm = math.sqrt(float(self.gradient @ self.gradient))
+        if norm > self._clip:
+            self.gradient *= self._clip / norm
+        return sum(losses) * share + float(penalty)
+
+    def _update(self, rate: float, step: int) -> None:
+        theta, state = [], []
+        for p, g, *old in zip(self.theta.tolist(), self.gradient.tolist(), *self.state.tolist(), strict=True):
+            new, after = self._rule(p, g, tuple(old), rate, step)
+            theta.append(float(new))
+            state.append([float(s) for s in after])
+        self.theta[:] = theta
+        self.state[:] = np.array(state, dtype=np.float64).reshape(len(theta), -1).T
+        for p, number in zip(self.parameters, theta, strict=True):
+            p.data = number

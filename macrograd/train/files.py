@@ -1,0 +1,94 @@
+"""Safetensors files: written whole and synced, or not at all; read with every check before any use."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = 1
+
+
+def check_place(path: str | os.PathLike[str]) -> Path:
+    """Raise now what `write` would raise later: IsADirectoryError, FileNotFoundError."""
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {target}: it is a directory; give a file name in it")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: there is no directory {target.parent}; create it first")
+    return target
+
+
+def write(path: str | os.PathLike[str], kind: str, tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> Path:
+    """Write tensors and a JSON header, under a temporary name that is synced and renamed; the path.
+
+    `kind` is what the file is ("model", "checkpoint"). After a power cut there is the old file or the new one.
+    """
+    from safetensors.numpy import save
+
+    target = check_place(path)
+    # safetensors reads the memory as it lies, so only what lies in order may go in.
+    whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    content = save(whole, {"macrograd": json.dumps({"format": FORMAT, "kind": kind, **header})})
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files for the owner alone
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    _sync_directory(target.parent)
+    return target
+
+
+def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """(tensors, header) of a file that `write` made. Raises FileNotFoundError, and ValueError for any other file and
+    for one that is damaged; nothing in the file is ever executed."""
+    from safetensors import SafetensorError, safe_open
+
+    source = Path(path)
+    if source.is_dir():
+        raise IsADirectoryError(f"cannot read {source}: it is a directory")
+    if not source.exists():
+        raise FileNotFoundError(f"there is no file {source}")
+    try:
+        with safe_open(source, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+    except (SafetensorError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{source} cannot be read as a {kind}: it is damaged, cut short, or no safetensors file ({error})"
+        ) from None
+    try:
+        header = json.loads(metadata["macrograd"])
+        found, version = str(header["kind"]), int(header["format"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise ValueError(f"{source} is a safetensors file, but not one of macrograd's") from None
+    if found != kind:
+        raise ValueError(f"{source} holds a {found}, not a {kind}")
+    if version > FORMAT:
+        raise ValueError(f"{source} was written by a newer macrograd (format {version}): update macrograd to read it")
+    return tensors, header
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename last through a power cut, where directories can be synced."""
+    with contextlib.suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

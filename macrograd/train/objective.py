@@ -1,0 +1,91 @@
+"""What is made small: one sample's loss, and penalties that depend on the parameters alone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from macrograd import functions
+from macrograd.nn import Module
+from macrograd.value import Value
+
+Scalar = Any
+
+
+def takes_model(loss: Callable[..., Any]) -> bool:
+    """Whether a loss function is one of (model, x, y), and not one of (prediction, target).
+
+    Raises TypeError for another number of arguments.
+    """
+    try:
+        arguments = inspect.signature(loss).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = [a for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
+    needed = [a for a in positional if a.default is a.empty]
+    if any(a.kind is a.VAR_POSITIONAL for a in arguments) and len(needed) <= 2:
+        return False
+    if len(needed) not in (2, 3) and not len(needed) < 2 <= len(positional):
+        raise TypeError(
+            f"a loss is a function of (prediction, target) or of (model, x, y), got {_name(loss)} "
+            f"with {len(needed)} arguments"
+        )
+    return len(needed) == 3
+
+
+class Objective:
+    """The mean over a batch of `sample(x, y)`, times the sample's weight where there are weights, plus `penalty()`.
+
+    model       what is trained
+    loss        (prediction, target) → scalar, or (model, x, y) → scalar
+    parameters  what is trained, for l2
+    l2          adds l2·Σ parameter²
+    penalty     (model) → scalar, added as it is; None for none
+    weighted    whether samples come with a weight each, as a third argument
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[..., Scalar],
+        parameters: Sequence[Value],
+        *,
+        l2: float = 0.0,
+        penalty: Callable[[Module], Scalar] | None = None,
+        weighted: bool = False,
+    ) -> None:
+        self.model, self.loss, self.parameters = model, loss, list(parameters)
+        self.l2, self._penalty, self.weighted = l2, penalty, weighted
+        self._whole = takes_model(loss)
+
+    @property
+    def has_penalty(self) -> bool:
+        return bool(self.l2) or self._penalty is not None
+
+    def sample(self, x: Any, y: Any, *weight: Any) -> Scalar:
+        """One sample's loss, times its weight, without penalties."""
+        loss = self.loss(self.model, x, y) if self._whole else self.loss(self.model(x), y)  # type: ignore[operator]
+        if not isinstance(loss, Value) and not isinstance(loss, (int, float)):
+            raise TypeError(
+                f"the loss {_name(self.loss)} must return one scalar for one sample, it returned a "
+                f"{type(loss).__name__}{f' of {len(loss)}' if hasattr(loss, '__len__') else ''}: "
+                "return its sum or mean"
+            )
+        return weight[0] * loss if weight else loss
+
+    def penalty(self) -> Scalar:
+        """What is added once for a batch; 0.0 without penalties."""
+        total: Scalar = self.l2 * functions.dot(self.parameters, self.parameters) if self.l2 else 0.0
+        return total + self._penalty(self.model) if self._penalty is not None else total
+
+    def __call__(self, x: Any, y: Any, *weight: Any) -> Scalar:
+        """One sample's share of the objective; what the compiler is given."""
+        loss = self.sample(x, y, *weight)
+        return loss + self.penalty() if self.has_penalty else loss
+
+    __name__ = "the training loss"
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)

@@ -1,0 +1,83 @@
+"""Validation data: given, or a fraction of the training data that is kept for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.train.data import Samples
+from macrograd.train.targets import Targets
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples with their targets as the loss wants them, the targets as they were given, and weights if there are."""
+
+    samples: Samples
+    targets: Array
+    y: Array
+    weights: Array | None
+
+    def chosen(self, rows: Array) -> Part:
+        """Some of the rows, copied."""
+        samples = object.__new__(Samples)
+        samples.__dict__.update(self.samples.__dict__, count=len(rows), streamed=False, _data=self.samples.rows(rows))
+        weights = None if self.weights is None else self.weights[rows]
+        return Part(samples, self.targets[rows], self.y[rows], weights)
+
+
+def validation_of(validation: Any, whole: Part, targets: Targets, seed: int) -> tuple[Part, Part | None]:
+    """(what to train on, what to validate on).
+
+    validation  None, (Xv, yv), or a fraction between 0 and 1 of the samples, drawn at random with `seed`
+
+    Raises ValueError for data of another width, labels that training does not have, and for a fraction that leaves a
+    part without samples or without one of the classes.
+    """
+    if validation is None:
+        return whole, None
+    if isinstance(validation, (int, float)):
+        return _split(float(validation), whole, targets, seed)
+    try:
+        Xv, yv = validation
+    except (TypeError, ValueError):
+        raise ValueError(f"validation is (Xv, yv) or a fraction of the data, got {type(validation).__name__}") from None
+    samples = Samples(Xv, name="Xv", dtype=whole.samples.dtype.name)
+    if samples.shape != whole.samples.shape:
+        raise ValueError(f"Xv has samples of shape {samples.shape}, X of shape {whole.samples.shape}: they must be alike")
+    encoded = targets.encode(yv, "yv")
+    if len(encoded) != samples.count:
+        raise ValueError(f"Xv has {samples.count} samples and yv {len(encoded)} targets: there must be one for each")
+    return whole, Part(samples, encoded, np.asarray(yv), None)
+
+
+def _split(fraction: float, whole: Part, targets: Targets, seed: int) -> tuple[Part, Part]:
+    n = whole.samples.count
+    if not 0 < fraction < 1:
+        raise ValueError(f"the fraction for validation must be between 0 and 1, got {fraction}")
+    if whole.samples.streamed:
+        raise ValueError("a fraction for validation is copied out of the data, and X stays in its file: give (Xv, yv)")
+    held = round(n * fraction)
+    if not 0 < held < n:
+        raise ValueError(
+            f"a fraction of {fraction} of {n} samples leaves {held} for validation and {n - held} for training: both "
+            "need at least one"
+        )
+    order = np.random.RandomState(seed).permutation(n)
+    training, validation = whole.chosen(np.sort(order[held:])), whole.chosen(np.sort(order[:held]))
+    if targets.kind in ("two classes", "classes") and targets.classes is not None and not targets.shape:
+        for part, what in ((training, "training"), (validation, "validation")):
+            missing = sorted(set(whole.targets.tolist()) - set(part.targets.tolist()))
+            if missing:
+                label = targets.classes[np.flatnonzero(np.unique(whole.targets) == missing[0])[0]]
+                raise ValueError(
+                    f"the split leaves no sample of the class {label} for {what}: take another seed or fraction, or "
+                    "give (Xv, yv)"
+                )
+    # Weights say what to learn; validation asks how well that went.
+    return training, Part(validation.samples, validation.targets, validation.y, None)

@@ -1,0 +1,274 @@
+"""What is to be learned: which kind of target `y` is, the loss that fits it, and what a prediction means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.nn import losses
+
+Array = NDArray[Any]
+
+NUMBERS = ("squared_error", "absolute_error", "huber")
+CLASSES = ("hinge", "binary_cross_entropy", "cross_entropy")
+
+# What a loss given by name can learn, in words, by kind of target.
+_KINDS = {
+    "two classes": "two classes",
+    "classes": "classes",
+    "labels": "several yes-or-no labels",
+    "probabilities": "probabilities",
+    "numbers": "numbers",
+    "own": "what a loss of one's own makes of it",
+}
+
+
+@dataclass(frozen=True)
+class Targets:
+    """How targets are written for the loss, and predictions for people.
+
+    kind     "two classes", "classes", "labels" (several yes-or-no answers), "probabilities", "numbers", or "own" for
+             a loss function of one's own, which gets y as it is
+    loss     the loss, a name of `nn.losses` or a function
+    classes  the labels in order, as y has them; None where there are none
+    outputs  how many outputs the model needs; 0 if any number will do
+    shape    of one target
+    """
+
+    kind: str
+    loss: str | Callable[..., Any]
+    classes: Array | None
+    outputs: int
+    shape: tuple[int, ...]
+
+    # --- from labels to numbers ---------------------------------------------------------------------------------
+
+    def encode(self, y: Any, name: str = "y") -> Array:
+        """The targets as the loss wants them, one a row. Raises ValueError for labels that training had not seen and
+        for another shape."""
+        array = _checked(y, name, self.outputs)
+        if array.shape[1:] != self.shape:
+            raise ValueError(
+                f"{name} has targets of shape {array.shape[1:]}, the model was trained with {self.shape or 'one a row'}"
+            )
+        if self.kind in ("two classes", "classes") and not self.shape:
+            index = self._index(array, name)
+            if self.loss == "hinge":
+                return 2.0 * index - 1.0
+            return index.astype(np.float64) if self.loss == "binary_cross_entropy" else index
+        if self.kind in ("labels", "probabilities", "classes"):
+            _check_shares(array, self, name)
+        return array.astype(np.float64) if array.dtype.kind in "bf" else array
+
+    def _index(self, array: Array, name: str) -> Array:
+        assert self.classes is not None
+        if array.dtype.kind in "US" and self.classes.dtype.kind not in "US":
+            array = array.astype(object)
+        place = np.searchsorted(self.classes, array) if array.dtype.kind != "O" else np.zeros(len(array), int)
+        place = np.minimum(place, len(self.classes) - 1)
+        unseen = np.flatnonzero(self.classes[place] != array)
+        if len(unseen):
+            row = int(unseen[0])
+            raise ValueError(
+                f"{name} has the label {array[row].item() if hasattr(array[row], 'item') else array[row]!r} in row "
+                f"{row}, which training did not see: known are {_few(self.classes)}"
+            )
+        return place.astype(np.int64)
+
+    # --- from outputs to answers --------------------------------------------------------------------------------
+
+    def decode(self, outputs: Array) -> Array:
+        """What the model's outputs (n,) or (n, k) mean: labels, 0 or 1 for each yes-or-no label, or numbers as they
+        are."""
+        if self.kind == "labels":
+            return (outputs > 0).astype(np.int64)
+        if self.classes is None or self.kind == "own":
+            return outputs
+        # With one output 0 is the middle for every loss: of the targets −1 and +1, and the logit of one half.
+        chosen = outputs.argmax(axis=1) if outputs.ndim == 2 else (outputs > 0).astype(np.int64)
+        found: Array = self.classes[chosen]
+        return found
+
+    def probabilities(self, outputs: Array) -> Array:
+        """(n, k): of each class, or of each label. Raises ValueError for losses whose outputs say nothing of that."""
+        if self.loss == "cross_entropy":
+            shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+            return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+        if self.loss == "binary_cross_entropy":
+            from macrograd import ops
+
+            share = np.asarray(ops.sigmoid.array(np, outputs))
+            return np.stack([1.0 - share, share], axis=1) if self.kind == "two classes" else share
+        raise ValueError(
+            f"the outputs of a model trained with {_name(self.loss)} are no probabilities: train with "
+            "'cross_entropy' or 'binary_cross_entropy'"
+        )
+
+    @property
+    def counted(self) -> Array | None:
+        """The labels that weights can be given to; None where there are none."""
+        return self.classes if self.kind in ("two classes", "classes", "own") and not self.shape else None
+
+
+def of(y: Any, loss: str | Callable[..., Any] | None, outputs: int) -> Targets:
+    """The kind of `y`, and the loss that fits it unless one is given.
+
+    y        (n,) or (n, k): labels (whole numbers, bools or texts) are classes, other numbers are numbers; k columns of
+             0 and 1 are yes-or-no labels, or classes where each row has one 1; with `loss` a loss for numbers, numbers
+             are numbers, whole or not
+    outputs  of the model; 0 if that is not known
+
+    Raises ValueError where y, loss and outputs do not fit together.
+    """
+    array = _checked(y, "y", outputs)
+    # A function of nn.losses is as good as its name, and says more than a function of one's own.
+    loss = next((name for name, function in losses.LOSSES.items() if function is loss), loss)
+    if callable(loss):
+        return _own(array, loss)
+    if loss is not None:
+        losses.get(loss)
+    found = (_one_a_row if array.ndim == 1 else _several)(array, loss, outputs)
+    if outputs and found.outputs and found.outputs != outputs:
+        raise ValueError(_misfit(found, outputs))
+    return found
+
+
+def _own(array: Array, loss: Callable[..., Any]) -> Targets:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"y holds {array.dtype} and the loss is a function of one's own, which gets numbers: encode the labels, or "
+            "name a loss, as in loss='cross_entropy'"
+        )
+    classes = np.unique(array) if array.dtype.kind in "biu" and array.ndim == 1 else None
+    return Targets("own", loss, classes, 0, array.shape[1:])
+
+
+def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
+    labels = array.dtype.kind in "biuUSO"
+    if loss in NUMBERS or (loss is None and not labels):
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"y holds texts such as {array[0]!r}, which {loss} cannot learn: use 'cross_entropy'")
+        return Targets("numbers", loss or NUMBERS[0], None, 1, ())
+    if not labels and not np.array_equal(array, np.floor(array)):
+        if loss != "binary_cross_entropy":
+            raise ValueError(
+                f"y holds numbers such as {array[array != np.floor(array)][0]}, and {loss} tells classes apart: use "
+                f"one of {', '.join(NUMBERS)} for numbers"
+            )
+        shares = Targets("probabilities", loss, None, 1, ())
+        _check_shares(array, shares, "y")
+        return shares
+    classes = np.unique(array)
+    k = len(classes)
+    if k < 2:
+        raise ValueError(
+            f"all targets are {classes[0].item() if hasattr(classes[0], 'item') else classes[0]!r}: there is nothing "
+            "to tell apart (for numbers give y as floats, or loss='squared_error')"
+        )
+    if k > 2:
+        if loss in ("hinge", "binary_cross_entropy"):
+            raise ValueError(f"{loss} tells two classes apart, y has {k}: use 'cross_entropy' with {k} outputs")
+        return Targets("classes", "cross_entropy", classes, k, ())
+    name = loss or ("cross_entropy" if outputs == 2 else "binary_cross_entropy")
+    return Targets("two classes", name, classes, 2 if name == "cross_entropy" else 1, ())
+
+
+def _several(array: Array, loss: str | None, outputs: int) -> Targets:
+    k = array.shape[1]
+    if array.dtype.kind not in "biuf":
+        raise ValueError("y with several columns must hold numbers: 0 and 1 for labels, or numbers to predict")
+    marks = array.dtype.kind in "biu" and bool(np.isin(array, (0, 1)).all())
+    single = marks and k > 1 and bool((array.sum(axis=1) == 1).all())
+    if loss == "hinge":
+        raise ValueError(f"hinge takes one label a row, y has {k} columns: use 'binary_cross_entropy' for labels")
+    if loss in NUMBERS or (loss is None and not marks):
+        return Targets("numbers", loss or NUMBERS[0], None, k, (k,))
+    if loss == "cross_entropy" or (loss is None and single):
+        found = Targets("classes", "cross_entropy", np.arange(k), k, (k,))
+    else:
+        found = Targets("labels", "binary_cross_entropy", None, k, (k,))
+    _check_shares(array, found, "y")
+    return found
+
+
+def _check_shares(array: Array, targets: Targets, name: str) -> None:
+    """Probabilities: from 0 to 1, and for classes 1 in sum."""
+    if targets.kind not in ("labels", "probabilities", "classes"):
+        return
+    outside = np.argwhere((array < 0) | (array > 1))
+    if len(outside):
+        place = tuple(outside[0].tolist())
+        raise ValueError(
+            f"{name} has {array[place]} in row {place[0]}: {targets.loss} takes probabilities from 0 to 1 there"
+        )
+    if targets.kind == "classes":
+        sums = array.sum(axis=1)
+        wrong = np.flatnonzero(np.abs(sums - 1.0) > 1e-6)
+        if len(wrong):
+            raise ValueError(
+                f"row {wrong[0]} of {name} has the sum {sums[wrong[0]]:.6g}: the probabilities of the classes must "
+                "have the sum 1 in every row"
+            )
+
+
+def _checked(y: Any, name: str, outputs: int) -> Array:
+    """y as an array of shape (n,) or (n, k), of finite numbers or of labels."""
+    try:
+        array = np.asarray(y)
+    except ValueError:
+        raise ValueError(f"{name} is ragged: every row needs as many targets") from None
+    if array.dtype.kind == "O":
+        array = _of_objects(array, name)
+    if array.dtype.kind not in "biufUSO":
+        raise TypeError(f"{name} must hold numbers or labels, got dtype {array.dtype}")
+    if array.ndim == 2 and array.shape[1] == 1 and outputs <= 1:
+        array = array[:, 0]  # a column of a table
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{name} must be of shape (n,) or (n, outputs), got {array.shape}")
+    if not array.size:
+        raise ValueError(f"{name} is empty (shape {array.shape}): give one target for each sample")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+        column = f", column {place[1]}" if len(place) > 1 else ""
+        raise ValueError(f"{name} is {array[place]} in row {place[0]}{column}: targets must be finite")
+    return array
+
+
+def _of_objects(array: Array, name: str) -> Array:
+    """What pandas and lists of mixed things give: texts as texts, numbers as numbers."""
+    for i, x in enumerate(array.reshape(-1).tolist()):
+        if x is None or x != x:
+            raise ValueError(f"{name} has no target in row {i // max(1, array[0].size if array.ndim > 1 else 1)}: {x!r}")
+    texts = [isinstance(x, str) for x in array.reshape(-1).tolist()]
+    if any(texts) and not all(texts):
+        raise ValueError(f"{name} mixes texts and numbers: make all labels texts, or all numbers")
+    return array.astype(str) if any(texts) else np.array(array.tolist())
+
+
+def _misfit(targets: Targets, outputs: int) -> str:
+    """The message for a model with the wrong number of outputs."""
+    have = f"the model has {outputs} output{'s' * (outputs != 1)}"
+    width = f"make its last layer {targets.outputs} wide"
+    if targets.kind == "classes" and not targets.shape:
+        assert targets.classes is not None
+        text = f"y has {targets.outputs} classes ({_few(targets.classes)}) and {have}: {width}"
+        if targets.classes.dtype.kind in "iu":
+            text += "; if y is a number to predict, give loss='squared_error'"
+        return text
+    if targets.kind == "two classes":
+        return f"y has two classes, {targets.loss} takes {targets.outputs} output{'s' * (targets.outputs != 1)} and {have}: {width}"
+    what = "a number" if targets.kind == "numbers" and not targets.shape else f"{targets.outputs} {_KINDS[targets.kind]}"
+    return f"y has {what} a row and {have}: {width}"
+
+
+def _few(classes: Array) -> str:
+    shown = [str(c) for c in classes[:6].tolist()]
+    return ", ".join(shown) + (", …" if len(classes) > 6 else "")
+
+
+def _name(loss: Any) -> str:
+    return loss if isinstance(loss, str) else getattr(loss, "__name__", "a loss of one's own")

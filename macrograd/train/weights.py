@@ -1,0 +1,62 @@
+"""How much each sample counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.train.targets import Targets
+
+Array = NDArray[Any]
+
+
+def of(sample_weight: Any, class_weight: Any, y: Array, targets: Targets) -> Array | None:
+    """One weight a sample, the product of its own and of its class's; None if all count the same.
+
+    sample_weight  (n,) numbers of 0 or more
+    class_weight   by label, or "balanced": n / (k·count) for each of k classes. Classes not named count 1
+
+    Source of "balanced": King & Zeng, *Logistic Regression in Rare Events Data*, Political Analysis 9, 2001. Raises
+    ValueError for weights that are negative, not finite, all 0, or of another number.
+    """
+    weights = None
+    if sample_weight is not None:
+        weights = np.array(sample_weight, dtype=np.float64)
+        if weights.shape != (len(y),):
+            raise ValueError(f"sample_weight has shape {weights.shape}, there are {len(y)} samples: give one for each")
+        wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+        if len(wrong):
+            raise ValueError(
+                f"sample_weight is {weights[wrong[0]]} in row {wrong[0]}: weights must be finite and 0 or more"
+            )
+        if not weights.any():
+            raise ValueError("sample_weight is 0 for every sample: there is nothing to learn from")
+    if class_weight is None:
+        return weights
+    each = _of_classes(class_weight, y, targets)
+    return each if weights is None else weights * each
+
+
+def _of_classes(class_weight: Any, y: Array, targets: Targets) -> Array:
+    classes = targets.counted
+    if classes is None:
+        raise ValueError(f"class_weight is for targets that are classes, y holds {targets.kind}")
+    index = np.searchsorted(classes, y)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f"class_weight is 'balanced' or one weight by label, got {class_weight!r}")
+        by_class = len(y) / (len(classes) * np.bincount(index, minlength=len(classes)))
+        return np.asarray(by_class[index])
+    known = {label: k for k, label in enumerate(classes.tolist())}
+    by_class = np.ones(len(classes))
+    for label, weight in dict(class_weight).items():
+        if label not in known:
+            raise ValueError(
+                f"class_weight names the label {label!r}, which y does not have: it has {', '.join(map(str, known))}"
+            )
+        if not 0 <= weight < float("inf"):
+            raise ValueError(f"class_weight of {label!r} is {weight}: weights must be finite and 0 or more")
+        by_class[known[label]] = weight
+    return np.asarray(by_class[index])
