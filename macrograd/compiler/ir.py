@@ -193,7 +193,10 @@ class Code:
         index = self.fresh("i")
         following = f"{index}.next"
         names = [self.fresh("c") for _ in carried]
-        self.put(f"br label %{head}")
+        if isinstance(count, int):
+            self.put(f"br label %{head}")
+        else:  # it may be 0
+            self.put(f"br i1 {self.let(f'icmp sgt i64 {count}, 0', 'b')}, label %{head}, label %{after}")
         self.label(head)
         mark = len(self.lines)
         values = body(index, list(names))
@@ -206,7 +209,12 @@ class Code:
         more = self.let(f"icmp ult i64 {following}, {count}", "b")
         self.put(f"br i1 {more}, label %{head}, label %{after}")
         self.label(after)
-        return values
+        if isinstance(count, int):
+            return values
+        return [
+            self.let(f"phi {kind} [ {start}, %{before} ], [ {end}, %{latch} ]", "c")
+            for (kind, start), end in zip(carried, values, strict=True)
+        ]
 
 
 def _mask(width: int, valid: int) -> str:
