@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _MOST_DIMS = 3
 _FEW_MEMBERS = 8  # so few members are written out one by one, so that tables cost them nothing
 _LEAST_PIECE = 4  # pieces smaller than this on average are worth less than a table
+_MOST_PIECES = 8  # more pieces than this, and a table makes the smaller program, however wide it is
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,13 @@ def _fit(group: Group, columns: list[Column], layout: Layout) -> Iterator[Instru
         return
     begins = []
     begin = 0
+    most = max(2, min(n // _LEAST_PIECE, _MOST_PIECES))
     while begin < n:
         begins.append(begin)
         begin += _prefix(vectors[:, begin:], nested=True)
-        if len(begins) > max(2, n // _LEAST_PIECE):
+        if len(begins) > most:
             break
-    if len(begins) > max(2, n // _LEAST_PIECE) or n <= _FEW_MEMBERS:
+    if len(begins) > most or n <= _FEW_MEMBERS:
         yield _instruction(group, members, columns, layout)
         return
     for begin, end in _pairs([*begins, n]):
