@@ -24,6 +24,8 @@ class Context(ctypes.Structure):
         ("out", ctypes.c_void_p),
         ("first", ctypes.c_int64),
         ("last", ctypes.c_int64),
+        ("stream_uniform", ctypes.c_void_p),
+        ("stream_block", ctypes.c_void_p),
         ("valid", ctypes.c_int64),  # lanes of the block at work that stand for a sample
     )
 

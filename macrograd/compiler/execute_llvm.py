@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from macrograd.compiler import native, team
 from macrograd.compiler.context import Context, Target
 from macrograd.compiler.ir import DOUBLE, SINGLE
+from macrograd.compiler.kernel import kernel
 from macrograd.compiler.lower_llvm import lower
 from macrograd.compiler.program import Program, body_of, rounds_of
+from macrograd.compiler.streams import TOTAL, Stream
 
 _MOST_VECTORS = 16  # of one slot in a block
 _BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
@@ -54,6 +56,13 @@ class LlvmExecutable:
             if i.kind == "reduce"
             for round_ in range(rounds_of(step))
         ]
+        reduced += [
+            out.astype(np.int64)
+            for step in program.block
+            if isinstance(step, Stream)
+            for code, out, _ in step.records()
+            if code == TOTAL
+        ]
         self.reduced = np.concatenate(reduced).astype(np.int64) if reduced else np.empty(0, dtype=np.int64)
         self.variant(samples)  # what LLVM cannot do is known at once
 
@@ -72,9 +81,12 @@ class LlvmExecutable:
         lanes, single = self.lanes(samples)
         with self._lock:
             if (lanes, single) not in self._variants:
-                target = Target(self.kind, native.machine().vector_bytes, lanes, single, self.strict)
+                target = self.target(lanes, single)
                 self._variants[lanes, single] = native_code(self.program, target, self.sizes, self.outputs)
             return self._variants[lanes, single], lanes, single
+
+    def target(self, lanes: int, single: bool) -> Target:
+        return Target(self.kind, native.machine().vector_bytes, lanes, single, self.strict)
 
     def state(self, samples: int) -> LlvmState:
         return LlvmState(self, samples)
@@ -109,10 +121,22 @@ class LlvmState:
             scale=1.0 / samples,
             out=self.out.ctypes.data,
         )
+        self._connect_kernels()
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
         self.run = self.native.functions["run"] if self.blocks <= _CHUNK else self._run_chunks
         self._workers: list[_Worker] = []
+
+    def _connect_kernels(self) -> None:
+        """Tell the context where the kernels for streams are, if the program has any."""
+        executable = self.executable
+        for stream in (step for step in executable.program.steps() if isinstance(step, Stream)):
+            code = kernel(executable.target(self.lanes, self.single), block=stream.block)
+            address = ctypes.cast(code.functions["stream"], ctypes.c_void_p).value
+            if stream.block:
+                self.context.stream_block = address
+            else:
+                self.context.stream_uniform = address
 
     def buffer(self, k: int) -> NDArray[Any]:
         """The argument k's own memory, to write into."""

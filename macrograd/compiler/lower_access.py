@@ -43,7 +43,7 @@ class Tables:
         self.known: dict[bytes, int] = {}
         self.size = 0
 
-    def add(self, table: NDArray[np.int64]) -> int:
+    def add(self, table: NDArray[np.int64] | NDArray[np.int32]) -> int:
         flat = np.ascontiguousarray(table.ravel(), dtype=np.int32)
         key = flat.tobytes()
         if key not in self.known:

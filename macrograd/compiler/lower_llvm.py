@@ -25,6 +25,7 @@ from macrograd.compiler.lower_outer import OuterProduct, split
 from macrograd.compiler.lower_sums import FEW, Sums
 from macrograd.compiler.program import Index, Instruction, Loop, Program, Step
 from macrograd.compiler.routines import routine
+from macrograd.compiler.streams import Stream
 
 
 def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int) -> tuple[str, NDArray[np.int32]]:
@@ -54,10 +55,19 @@ class Emitter(Sums):
     """Writes the steps of one phase."""
 
     def step(self, step: Step) -> None:
-        if isinstance(step, Loop):
+        if isinstance(step, Stream):
+            self._stream(step)
+        elif isinstance(step, Loop):
             self._loop(step)
         else:
             self.emit(step)
+
+    def _stream(self, stream: Stream) -> None:
+        """Hand the records to the kernel, which the context knows."""
+        code = self.code
+        kernel = lower_io.field(code, FIELDS["stream_block" if stream.block else "stream_uniform"], "ptr")
+        words = code.element("%tables", str(self.tables.add(stream.words)), "i32")
+        code.put(f"call void {kernel}(ptr %u, ptr %v, ptr {words}, i64 {len(stream.words)})")
 
     def _loop(self, loop: Loop) -> None:
         """Rounds in time. A scalar that one round leaves for the next passes in a register."""

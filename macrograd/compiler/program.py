@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd.compiler.streams import MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.tape import Ints
 
 _COUNTERS = "ijk"
@@ -168,7 +169,7 @@ class Loop:
         return "\n".join([f"loop {self.count}:", *(f"    {instruction}" for instruction in self.body)])
 
 
-Step = Instruction | Loop
+Step = Instruction | Loop | Stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +221,8 @@ class Program:
             digest.update(b"phase")
             for step in phase:
                 digest.update(repr((type(step).__name__, getattr(step, "count", 1))).encode())
+                if isinstance(step, Stream):
+                    digest.update(step.words.tobytes())
                 for instruction in body_of(step):
                     _fingerprint(instruction, digest.update)
         return digest.digest()
@@ -250,6 +253,9 @@ def _fingerprint(instruction: Instruction, update: Callable[[bytes], None]) -> N
 
 
 def body_of(step: Step) -> tuple[Instruction, ...]:
+    """The array instructions of a step; a stream has none."""
+    if isinstance(step, Stream):
+        return ()
     return step.body if isinstance(step, Loop) else (step,)
 
 
@@ -278,6 +284,8 @@ def verify(program: Program) -> Program:
     phases = (("before", program.before), ("block", program.block), ("after", program.after))
     for phase, steps in phases:
         for step in steps:
+            if isinstance(step, Stream):
+                _verify_stream(step, phase, written)
             for round_ in range(rounds_of(step)):
                 for instruction in body_of(step):
                     _verify_instruction(instruction, phase, round_, written, sizes)
@@ -285,6 +293,22 @@ def verify(program: Program) -> Program:
         if not 0 <= slot < sizes[space] or not written[space][slot]:
             raise ProgramError(f"the result {space}[{slot}] is never computed")
     return program
+
+
+def _verify_stream(stream: Stream, phase: str, written: dict[str, NDArray[np.bool_]]) -> None:
+    if stream.block != (phase == "block"):
+        raise ProgramError(f"a {stream} is in the phase {phase!r}")
+    here = written["v" if stream.block else "u"]
+    for code, out, operands in stream.records():
+        reads, writes = (
+            (written["u"], here) if code == SPREAD else (here, written["u"] if code in (TOTAL, MORE) else here)
+        )
+        for row in operands:
+            if row.min() < 0 or row.max() >= len(reads) or not (reads[row] | np.isin(row, out)).all():
+                raise ProgramError(f"an operand of a stream is outside its space, or not yet computed: {stream}")
+        if out.min() < 0 or out.max() >= len(writes):
+            raise ProgramError(f"a result of a stream is outside its space: {stream}")
+        writes[out] = True
 
 
 def _verify_instruction(

@@ -13,7 +13,8 @@ its adjoints are the transposed product and the outer product, and they come out
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from macrograd.compiler.loops import candidates, settle
 from macrograd.compiler.patterns import Group, group_of, instructions_of
 from macrograd.compiler.program import Loop, Program, Step
 from macrograd.compiler.simplify import _mix
+from macrograd.compiler.streams import LEAST_MEMBERS, MOST_GROUPS, stream_of
 from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Tape
 
 # When an entry runs: before the blocks, in each block, summed over the blocks, after them.
@@ -40,6 +42,13 @@ class Layout:
     uniform: int
     varying: int
     is_result: NDArray[np.bool_]
+    spare: list[int] = field(default_factory=lambda: [0])  # varying slots beside those of the entries
+
+    def more_varying(self, count: int) -> Ints:
+        """New slots of v, which belong to no entry."""
+        begin = self.varying + self.spare[0]
+        self.spare[0] += count
+        return np.arange(begin, begin + count)
 
     def fixed(self, entries: Ints) -> bool:
         """Whether these entries must stay in their order, because the caller reads them as results."""
@@ -81,7 +90,8 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     phases: dict[int, list[Step]] = {BEFORE: [], BLOCK: [], AFTER: []}
     heads = order[bounds[:-1]]
     sequence = _mix(signature[heads], np.diff(bounds) * 32 + phase[heads] * 4 + role[heads])
-    for group, step in _steps(tape, terms, layout, order, bounds, sequence):
+    when = np.where(phase[heads] == SUM, BLOCK, phase[heads])
+    for group, step in _steps(tape, terms, layout, order, bounds, sequence, when):
         where = int(phase[group.members[0]])
         phases[BLOCK if where == SUM else where].append(step)
     return Program(
@@ -92,7 +102,7 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
         inputs=int(np.sum(tape.code == INPUT)),
         constants=layout.constants,
         uniform=layout.uniform,
-        varying=layout.varying,
+        varying=layout.varying + layout.spare[0],
         results=tuple(("v" if layout.varies[r] else "u", int(layout.slot[r])) for r in tape.results.tolist()),
         batch=batch,
         weight=int(np.sum(tape.code == INPUT)) - 1 if weighted else None,
@@ -102,11 +112,13 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
 
 
 def _steps(
-    tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: list[int], sequence: Ints
+    tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: list[int], sequence: Ints, phases: Ints
 ) -> Iterator[tuple[Group, Step]]:
     """The groups in order as instructions, and as loops where they repeat."""
     repeats = candidates(sequence)
     loops: dict[int, tuple[int, int, list[Group]]] = {}  # by first group: how many groups it stands for, rounds, body
+    outside = len(bounds) - 1 - sum(c.period * c.rounds for c in repeats.values())
+    wild = outside > MOST_GROUPS
     k = settled_until = 0  # groups that a loop's first round refers to keep their slots
     while k < len(bounds) - 1:
         if k in repeats:
@@ -121,11 +133,45 @@ def _steps(
             yield body[0], Loop(rounds, tuple(i for group in body for i in instructions_of(tape, layout, group)))
             k += size
             continue
+        if wild and k >= settled_until:
+            end = _wild_until(tape, layout, order, bounds, k, loops, repeats, phases)
+            if end > k:
+                head = group_of(tape, terms, order[bounds[k] : bounds[k + 1]])
+                block = bool(layout.varies[head.members[0]]) or head.kind == "reduce"
+                yield head, stream_of(tape, terms, layout, order, bounds[k : end + 1], block=block)
+                k = end
+                continue
         group = group_of(tape, terms, order[bounds[k] : bounds[k + 1]])
         group = replace(group, fixed=k < settled_until)
         for instruction in instructions_of(tape, layout, group):
             yield group, instruction
         k += 1
+
+
+def _wild_until(
+    tape: Tape, layout: Layout, order: Ints, bounds: list[int], k: int, loops: Any, repeats: Any, phases: Ints
+) -> int:
+    """Where the run of groups from k on ends that are better off in a stream."""
+    begin = k
+    while (
+        k < len(bounds) - 1
+        and k not in loops
+        and (k == begin or k not in repeats)
+        and phases[k] == phases[begin]
+        and not _tame(tape, layout, order[bounds[k] : bounds[k + 1]])
+    ):
+        k += 1
+    return k
+
+
+def _tame(tape: Tape, layout: Layout, members: Ints) -> bool:
+    """Whether a group is worth an instruction even where there are many: a take, or many members in a pattern."""
+    if tape.code[members[0]] == ops.take.code:
+        return True
+    if len(members) < LEAST_MEMBERS:
+        return False
+    first = layout.slot[tape.operand[tape.start[members]]]
+    return len(np.unique(np.diff(first))) <= 2
 
 
 def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
