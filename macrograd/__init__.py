@@ -43,16 +43,20 @@ __version__ = "0.1.0"
 _LAZY = {
     "CompileWarning": "macrograd.compiler",
     "TraceError": "macrograd.compiler",
+    "Trainer": "macrograd.train",
     "compile": "macrograd.compiler",
     "compiler": "macrograd.compiler",
     "grad": "macrograd.gradients",
     "value_and_grad": "macrograd.gradients",
     "datasets": "macrograd.datasets",
     "draw": "macrograd.show",
+    "load": "macrograd.train",
     "losses": "macrograd.nn.losses",
     "nn": "macrograd.nn",
     "optim": "macrograd.optim",
+    "save": "macrograd.train",
     "show": "macrograd.show",
+    "train": "macrograd.train",
 }
 
 
@@ -73,6 +77,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "CompileWarning",
     "TraceError",
+    "Trainer",
     "Value",
     "compile",
     "cos",
@@ -83,6 +88,7 @@ __all__ = [
     "exp",
     "grad",
     "leaky_relu",
+    "load",
     "log",
     "log1p",
     "logsumexp",
@@ -93,6 +99,7 @@ __all__ = [
     "nn",
     "optim",
     "relu",
+    "save",
     "show",
     "sigmoid",
     "sign",
@@ -103,6 +110,7 @@ __all__ = [
     "sum",
     "take",
     "tanh",
+    "train",
     "value_and_grad",
     "where",
 ]

@@ -35,8 +35,8 @@ class Every:
             found = re.fullmatch(r"\s*([0-9.]+)\s*(second|step|epoch)s?\s*", every) if isinstance(every, str) else None
             if found is None or found[1].count(".") > 1 or found[1] == ".":
                 raise ValueError(
-                    f"every={every!r} is no distance between checkpoints: give seconds, or a text such as '30 seconds', "
-                    "'500 steps' or '2 epochs'"
+                    f"every={every!r} is no distance between checkpoints: give seconds, or a text such as "
+                    "'30 seconds', '500 steps' or '2 epochs'"
                 )
             amount, unit = float(found[1]), found[2]
         if not amount > 0:

@@ -112,7 +112,9 @@ def _stays(data: Any) -> bool:
         if isinstance(base, np.memmap):
             return True
         base = base.base
-    return not isinstance(data, np.ndarray) and all(hasattr(data, a) for a in ("chunks", "shape", "dtype", "__getitem__"))
+    return not isinstance(data, np.ndarray) and all(
+        hasattr(data, a) for a in ("chunks", "shape", "dtype", "__getitem__")
+    )
 
 
 def _array(data: Any, name: str) -> NDArray[Any]:

@@ -91,9 +91,7 @@ class Findings:
         self.text, self.remedy = text, remedy
 
 
-def explain(
-    objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence[int], *, largest: float
-) -> str:
+def explain(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence[int], *, largest: float) -> str:
     """What made a batch's loss or gradient not finite, in words.
 
     arrays   the engine's arguments for the batch, a row for each of `rows`, which are the samples' places in the data
@@ -156,9 +154,7 @@ def _watching(parameters: Sequence[Value]) -> Iterator[None]:
 
 def _of_value(node: Value, parameters: Sequence[Value]) -> Findings:
     assert node.op is not None
-    return Findings(
-        f"{node.op.name} gave {node.data}{_place(node)}, from {_operands(node)}", _remedy(node)
-    )
+    return Findings(f"{node.op.name} gave {node.data}{_place(node)}, from {_operands(node)}", _remedy(node))
 
 
 def _of_gradient(order: list[Value], result: Value, parameters: Sequence[Value], largest: float) -> Findings:
@@ -169,9 +165,7 @@ def _of_gradient(order: list[Value], result: Value, parameters: Sequence[Value],
     for node in reversed(order):
         assert node.op is not None
         operands = [x.data for x in node.inputs]
-        for operand, gain in zip(
-            node.inputs, contributions(node.op, node.grad, node.data, operands), strict=True
-        ):
+        for operand, gain in zip(node.inputs, contributions(node.op, node.grad, node.data, operands), strict=True):
             if gain is None or operand.op is CONSTANT:
                 continue
             operand.grad += gain

@@ -159,7 +159,9 @@ class EagerLoop:
         if isinstance(penalty, Value):
             penalty.backward()
         self.gradient = np.array([p.grad for p in self.parameters], dtype=np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):  # a norm beyond the range is an infinity, found by the caller
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # a norm beyond the range is an infinity, found by the caller
             norm = math.sqrt(float(self.gradient @ self.gradient))
         if norm > self._clip:
             self.gradient *= self._clip / norm

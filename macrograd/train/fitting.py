@@ -282,7 +282,12 @@ class Fitting:
     def _states_out(self) -> None:
         """Give the model its parameters and the optimiser its state."""
         watch = self.watch
-        if watch is not None and watch.rule.restore and watch.theta is not None and self.history.stopped == "early stopping":
+        if (
+            watch is not None
+            and watch.rule.restore
+            and watch.theta is not None
+            and self.history.stopped == "early stopping"
+        ):
             self.engine.theta[:] = watch.theta
         self._parameters_out()
         initial = tuple(self.optimizer.initial_state)
@@ -300,7 +305,9 @@ class Fitting:
         return {
             "number_of_parameters": len(names),
             "parameter_names": f"{names[0]} … {names[-1]}",
-            "loss": trainer._fitted().loss if isinstance(trainer._fitted().loss, str) else _name(trainer._fitted().loss),
+            "loss": trainer._fitted().loss
+            if isinstance(trainer._fitted().loss, str)
+            else _name(trainer._fitted().loss),
             "optimizer": type(self.optimizer).__name__,
             "optimizer_state": len(self.optimizer.initial_state),
             "l2": trainer.l2,

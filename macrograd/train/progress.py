@@ -97,7 +97,8 @@ class _Bar:
 def words(metrics: dict[str, float]) -> str:
     """Metrics behind a comma, accuracies in percent."""
     return "".join(
-        f", {name.replace('_', ' ')} {100 * value:.1f}%" if name.endswith("accuracy")
+        f", {name.replace('_', ' ')} {100 * value:.1f}%"
+        if name.endswith("accuracy")
         else f", {name.replace('_', ' ')} {value:.4g}"
         for name, value in metrics.items()
     )

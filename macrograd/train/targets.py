@@ -242,7 +242,9 @@ def _of_objects(array: Array, name: str) -> Array:
     """What pandas and lists of mixed things give: texts as texts, numbers as numbers."""
     for i, x in enumerate(array.reshape(-1).tolist()):
         if x is None or x != x:
-            raise ValueError(f"{name} has no target in row {i // max(1, array[0].size if array.ndim > 1 else 1)}: {x!r}")
+            raise ValueError(
+                f"{name} has no target in row {i // max(1, array[0].size if array.ndim > 1 else 1)}: {x!r}"
+            )
     texts = [isinstance(x, str) for x in array.reshape(-1).tolist()]
     if any(texts) and not all(texts):
         raise ValueError(f"{name} mixes texts and numbers: make all labels texts, or all numbers")
@@ -261,7 +263,9 @@ def _misfit(targets: Targets, outputs: int) -> str:
         return text
     if targets.kind == "two classes":
         return f"y has two classes, {targets.loss} takes {targets.outputs} output{'s' * (targets.outputs != 1)} and {have}: {width}"
-    what = "a number" if targets.kind == "numbers" and not targets.shape else f"{targets.outputs} {_KINDS[targets.kind]}"
+    what = (
+        "a number" if targets.kind == "numbers" and not targets.shape else f"{targets.outputs} {_KINDS[targets.kind]}"
+    )
     return f"y has {what} a row and {have}: {width}"
 
 

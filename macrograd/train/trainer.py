@@ -25,7 +25,7 @@ from macrograd.train.fitting import Fitting
 from macrograd.train.history import History
 from macrograd.train.objective import Objective, takes_model
 from macrograd.train.order import Order
-from macrograd.train.predict import Measure, Predictor
+from macrograd.train.predictor import Measure, Predictor
 from macrograd.train.split import Part, validation_of
 from macrograd.value import Value
 
@@ -156,7 +156,9 @@ class Trainer:
         encoded = targets.encode(y)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
-        weights = weighting.of(sample_weight, class_weight, np.asarray(y).reshape(-1) if encoded.ndim == 1 else y, targets)
+        weights = weighting.of(
+            sample_weight, class_weight, np.asarray(y).reshape(-1) if encoded.ndim == 1 else y, targets
+        )
         whole = Part(samples, encoded, np.asarray(y), weights)
         part, held = validation_of(validation, whole, targets, seed)
         size = _batch_size(batch_size, part.samples.count)
@@ -174,6 +176,7 @@ class Trainer:
         if checkpoint is None and resume:
             raise ValueError("resume=True needs the checkpoint to go on from: give checkpoint=PATH")
         self._targets, self._shape = targets, samples.shape
+        self.__dict__.pop("predict_one", None)
         fitting = Fitting(
             self,
             part,
@@ -189,7 +192,10 @@ class Trainer:
             callbacks=Callbacks(callbacks),
             progress=shown.check(progress),
         )
-        self.history = fitting.run(checkpoint, every, resume)
+        try:
+            self.history = fitting.run(checkpoint, every, resume)
+        finally:
+            self.__dict__.pop("predict_one", None)  # a callback may have asked for it
         return self.history
 
     # --- using what was trained -----------------------------------------------------------------------------------
@@ -211,8 +217,15 @@ class Trainer:
         return targets.probabilities(self.outputs(X))
 
     def predict_one(self, x: Any) -> Any:
-        """The model's output for one sample, a float or a list of floats: as fast as a call from Python can be."""
-        return self._predictor().one(x)
+        """The model's output for one sample, a float or a list of floats: as fast as a call from Python can be.
+
+        It holds the parameters as they were when it was first called after the latest `fit`; not for several threads at
+        once. Raises RuntimeError before the first fit, ValueError for a sample of another shape.
+        """
+        self._fitted()
+        # From now on the function itself stands in this method's place: a call through it would cost as much again.
+        found = self.__dict__["predict_one"] = self._predictor().one(self._shape)
+        return found(x)
 
     def evaluate(
         self, X: Any, y: Any, *, metrics: Sequence[str | Callable[..., float]] = (), sample_weight: Any = None
@@ -237,7 +250,9 @@ class Trainer:
 
     def _fitted(self) -> kinds.Targets:
         if self._targets is None:
-            raise RuntimeError("this Trainer has not been fitted, so it does not know what outputs mean: call fit first")
+            raise RuntimeError(
+                "this Trainer has not been fitted, so it does not know what outputs mean: call fit first"
+            )
         return self._targets
 
     def _samples(self, X: Any) -> Samples:
@@ -252,7 +267,9 @@ class Trainer:
     def _trained(self) -> list[Value]:
         parameters = self.model.parameters()
         if not parameters:
-            raise ValueError(f"this {type(self.model).__name__} has no parameters to train (frozen ones stay as they are)")
+            raise ValueError(
+                f"this {type(self.model).__name__} has no parameters to train (frozen ones stay as they are)"
+            )
         for name, p in self.model.named_parameters().items():
             if not math.isfinite(p.data):
                 raise ValueError(f"the parameter {name} is {p.data} before training: parameters must be finite")
@@ -316,7 +333,9 @@ def _batch_size(given: int | str | None, samples: int) -> int:
         return samples
     size = _whole("batch_size", given, 1)
     if size > samples:
-        raise ValueError(f"batch_size {size} is larger than the {samples} samples: give {samples} or less, or None for all")
+        raise ValueError(
+            f"batch_size {size} is larger than the {samples} samples: give {samples} or less, or None for all"
+        )
     return size
 
 

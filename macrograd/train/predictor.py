@@ -23,7 +23,6 @@ class Predictor:
     def __init__(self, model: Module, engine: str, dtype: str, threads: int) -> None:
         self._model, self._engine, self._dtype = model, engine, dtype
         self._compiled: Any = None
-        self._one: tuple[Any, Callable[[Any], Any]] | None = None
         if engine == "compiled":
             from macrograd.compiler import compile as compiled
 
@@ -47,13 +46,22 @@ class Predictor:
         with no_collection():
             return np.array([plain(self._model(row)) for row in rows.tolist()])  # type: ignore[operator]
 
-    def one(self, x: Any) -> Any:
-        """The output for one sample: a float, or a list of floats."""
-        if self._compiled is None:
+    def one(self, shape: tuple[int, ...]) -> Callable[[Any], Any]:
+        """A function from one sample of this shape to the output, a float or a list of floats, with the parameters as
+        they are now."""
+        if self._compiled is not None:
+            from macrograd.train.one import bound
+
+            return bound(self._compiled, shape)
+
+        def one(x: Any) -> Any:
+            array = np.asarray(x, dtype=self._dtype)
+            if array.shape != shape:
+                raise ValueError(f"a sample has shape {shape}, got {array.shape}")
             with no_collection():
-                return plain(self._model(x))  # type: ignore[operator]
-        found = np.asarray(self._compiled(np.asarray(x, dtype=self._dtype)[None]))[0]
-        return found.tolist()
+                return plain(self._model(array.tolist()))  # type: ignore[operator]
+
+        return one
 
 
 class Measure:

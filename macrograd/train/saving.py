@@ -1,0 +1,228 @@
+"""`save` and `load`: models as safetensors files, with what they are in the header; no file is ever executed."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.nn import MLP, Layer, Module, Neuron, activations
+from macrograd.nn.module import _children
+from macrograd.ops import CONSTANT
+from macrograd.train import files
+from macrograd.value import Value
+
+Header = dict[str, Any]
+
+
+def save(model: Module, path: str | os.PathLike[str], *, dtype: str = "float64", extra: Header | None = None) -> Path:
+    """Write a model to a safetensors file, whole or not at all; the path.
+
+    Every list of parameters is a tensor with its path as name, as in "layers.0.neurons.3.w". Of `nn`'s own nets the
+    header says how to build them, so `load(path)` does; a Module of one's own is built by its program and filled by
+    `load(path, into=model)`. `extra` is kept in the header: whatever JSON can hold.
+
+    Raises TypeError for what is no Module, ValueError for another dtype and for parameters that are not finite or too
+    large for float32, OSError if the file cannot be written.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"save() takes a Module, got a {type(model).__name__}")
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"save() takes dtype 'float64' or 'float32', got {dtype!r}")
+    with np.errstate(over="ignore"):  # found below, as an infinity
+        tensors = {name: tensor.astype(dtype) for name, tensor in _tensors(model)}
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"{name} holds numbers that are not finite in {dtype}: a saved model must be finite")
+    parameters = model.named_parameters(frozen=True).values()
+    frozen = np.array([p.op is CONSTANT for p in parameters], dtype=np.uint8)
+    if frozen.any():
+        tensors["frozen"] = frozen
+    architecture = _describe(model)
+    if architecture is not None:
+        shared = _shared(model)
+        if shared is not None:
+            tensors["shared"] = shared
+    header: Header = {"model": type(model).__name__, "architecture": architecture, "extra": extra or {}}
+    return files.write(path, "model", tensors, header)
+
+
+def load(path: str | os.PathLike[str], *, into: Module | None = None) -> Any:
+    """The model that `save` wrote, built from the file; or `into`, a model of one's own, with the saved parameters.
+
+    Raises FileNotFoundError, and ValueError for a file that is none of these, that is damaged, or that does not fit.
+    """
+    tensors, header = files.read(path, "model")
+    frozen, shared = tensors.pop("frozen", None), tensors.pop("shared", None)
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (np.float64, np.float32) or not np.isfinite(tensor).all():
+            raise ValueError(f"{path}: {name} must hold finite float64 or float32 numbers, it has {tensor.dtype}")
+    model = into
+    if model is None:
+        model = _build(header, Path(path), tensors, shared)
+    try:
+        model.load_parameters(tensors)
+        parameters = list(model.named_parameters(frozen=True).values())
+        if frozen is not None and frozen.shape != (len(parameters),):
+            raise ValueError("the list of frozen parameters does not fit")
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit this {type(model).__name__}: {error}") from None
+    if frozen is not None:
+        for parameter, constant in zip(parameters, frozen.tolist(), strict=True):
+            parameter.op = CONSTANT if constant else None
+    return model
+
+
+def load_extra(path: str | os.PathLike[str]) -> Header:
+    """What `save` was given as `extra`."""
+    _, header = files.read(path, "model")
+    found: Header = header.get("extra", {})
+    return found
+
+
+def _tensors(model: Module) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Every list of parameters, however nested, and every parameter that stands alone, by its path."""
+    own = {id(p): name for name, p in model.named_parameters(frozen=True).items()}
+    stack: list[tuple[str, Any]] = [("", model)]
+    seen: set[int] = set()
+    while stack:
+        path, thing = stack.pop()
+        if id(thing) in seen:
+            continue
+        if isinstance(thing, Value):
+            if own.get(id(thing)) == path:
+                yield path, np.array(thing.data)
+            continue
+        children = _children(thing)
+        if children is None:
+            continue
+        seen.add(id(thing))
+        block = _block(thing, path, own) if isinstance(thing, (list, tuple)) else None
+        if block is not None:
+            yield path, block
+            continue
+        prefix = f"{path}." if path else ""
+        stack.extend((f"{prefix}{name}", child) for name, child in reversed(children))
+
+
+def _block(thing: Any, path: str, own: dict[int, str]) -> NDArray[np.float64] | None:
+    """A nested list as one array, if it holds nothing but parameters, each first found here, in equal rows."""
+    leaves: list[float] = []
+
+    def shape_of(x: Any, path: str) -> tuple[int, ...] | None:
+        if isinstance(x, Value):
+            leaves.append(x.data)
+            return () if own.get(id(x)) == path else None
+        if not isinstance(x, (list, tuple)) or not len(x):
+            return None
+        shapes = {shape_of(item, f"{path}.{k}") for k, item in enumerate(x)}
+        first = shapes.pop()
+        return None if shapes or first is None else (len(x), *first)
+
+    shape = shape_of(thing, path)
+    return None if shape is None else np.array(leaves).reshape(shape)
+
+
+# --- nn's own nets ----------------------------------------------------------------------------------------------------
+
+
+def _describe(model: Module) -> Header | None:
+    """How to build it: of `nn`'s own nets as their constructors make them; None for others."""
+    if type(model) is Neuron:
+        layers = [[model]]
+    elif type(model) is Layer:
+        layers = [model.neurons]
+    elif type(model) is MLP:
+        layers = [layer.neurons for layer in model.layers]
+    else:
+        return None
+    sizes, chosen = [len(layers[0][0].w)], []
+    for neurons in layers:
+        names = {neuron.activation for neuron in neurons}
+        if len(names) != 1 or {len(neuron.w) for neuron in neurons} != {sizes[-1]}:
+            return None
+        name = names.pop()
+        if not isinstance(name, str):
+            name = next((known for known, function in activations.ACTIVATIONS.items() if function is name), "")
+        if not name:
+            return None
+        chosen.append(name)
+        sizes.append(len(neurons))
+    return {"kind": type(model).__name__, "sizes": sizes, "activations": chosen}
+
+
+def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared: NDArray[Any] | None) -> Module:
+    described = header.get("architecture")
+    if described is None:
+        raise ValueError(
+            f"{path} holds a {header.get('model')!r}, a Module of one's own: build it in your program, and fill it with "
+            f"load(path, into=model)"
+        )
+    try:
+        kind, sizes, names = described["kind"], described["sizes"], described["activations"]
+        fits = (
+            kind in ("Neuron", "Layer", "MLP")
+            and len(sizes) == len(names) + 1 >= 2
+            and all(type(size) is int and size >= 1 for size in sizes)
+            and all(type(name) is str and name in activations.ACTIVATIONS for name in names)
+            and (kind == "MLP" or len(sizes) == 2)
+            and (kind != "Neuron" or sizes[1] == 1)
+        )
+    except (KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{path} is damaged: its header describes no net that can be built")
+    # Counted before anything is built: a header that claims a giant must not cost a giant's memory.
+    wanted = sum((nin + 1) * nout for nin, nout in zip(sizes, sizes[1:], strict=False))
+    there = sum(math.prod(tensor.shape) for tensor in tensors.values()) if shared is None else len(shared)
+    if wanted != there:
+        raise ValueError(f"{path} is damaged: its header describes {wanted} parameters, it holds {there}")
+    model: Module
+    if kind == "Neuron":
+        model = Neuron(sizes[0], activation=names[0])
+    elif kind == "Layer":
+        model = Layer(sizes[0], sizes[1], activation=names[0])
+    else:
+        model = MLP(sizes[0], sizes[1:], activation=names[:-1], output_activation=names[-1])
+    if shared is not None:
+        _share(model, shared, path)
+    return model
+
+
+def _places(model: Module) -> Iterator[tuple[Any, Any]]:
+    """Where the Values of one of nn's nets stand: (list, index) and (neuron, "b")."""
+    layers = model.layers if isinstance(model, MLP) else [model]
+    for layer in layers:
+        for neuron in layer.neurons if isinstance(layer, Layer) else [layer]:
+            for k in range(len(neuron.w)):
+                yield neuron.w, k
+            yield neuron, "b"
+
+
+def _shared(model: Module) -> NDArray[np.int64] | None:
+    """For each place of a net the first place that has the same Value; None if none is shared."""
+    first: dict[int, int] = {}
+    index = []
+    for k, (holder, key) in enumerate(_places(model)):
+        found = getattr(holder, key) if isinstance(key, str) else holder[key]
+        index.append(first.setdefault(id(found), k))
+    return np.array(index, dtype=np.int64) if len(first) < len(index) else None
+
+
+def _share(model: Module, shared: NDArray[Any], path: Path) -> None:
+    places = list(_places(model))
+    index = shared.tolist()
+    if shared.dtype != np.int64 or shared.shape != (len(places),) or not all(0 <= i <= k for k, i in enumerate(index)):
+        raise ValueError(f"{path} is damaged: its list of shared parameters does not fit")
+    for (holder, key), i in zip(places, index, strict=True):
+        of, at = places[i]
+        found = getattr(of, at) if isinstance(at, str) else of[at]
+        if isinstance(key, str):
+            setattr(holder, key, found)
+        else:
+            holder[key] = found
