@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": {*ENGINE, "functions"},
     "optim": {*ENGINE, "functions"},
     "compiler": ENGINE,
+    "gradients": {*ENGINE, "functions"},
     "datasets": set(),
     "show": {*ENGINE, "functions", "nn"},
     "train": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "show"},
