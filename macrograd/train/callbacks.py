@@ -72,7 +72,9 @@ class Callbacks:
 
     def __init__(self, given: Callback | Callable[[Run], None] | Sequence[Callback | Callable[[Run], None]]) -> None:
         one = isinstance(given, Callback) or callable(given)
-        self.step, self.epoch, self.end = [], [], []
+        self.step: list[Callable[[Run], None]] = []
+        self.epoch: list[Callable[[Run], None]] = []
+        self.end: list[Callable[[Run], None]] = []
         for callback in [given] if one else given:  # type: ignore[union-attr]  # one or a sequence of them
             if not isinstance(callback, Callback):
                 if not callable(callback):

@@ -7,6 +7,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,8 @@ from macrograd.value import Value, contributions, topological
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 # Frames that every operation passes: they say nothing about where it was asked for.
-_MACHINERY = tuple(str(Path(_PACKAGE, name)) for name in ("ops.py", "value.py", "functions.py", "_floats.py")) + (
-    str(Path(__file__).resolve()),
-)
+_HERE = str(Path(__file__).resolve())
+_MACHINERY = [*(str(Path(_PACKAGE, name)) for name in ("ops.py", "value.py", "functions.py", "_floats.py")), _HERE]
 
 _places: dict[int, str] = {}  # by the id of a watched value: the line that made it
 
@@ -74,7 +74,7 @@ def _line() -> str:
     while frame is not None:
         name = frame.f_code.co_filename
         place = f"{name}:{frame.f_lineno}, in {frame.f_code.co_qualname}"
-        if name == _MACHINERY[-1] and frame.f_code.co_name == "_replay":
+        if name == _HERE and frame.f_code.co_name == "_replay":
             return within
         if not name.startswith(_PACKAGE):
             return place
@@ -99,11 +99,11 @@ def explain(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence
     """
     for k, row in enumerate(rows):
         arguments = [array[k].tolist() for array in arrays]
-        found = _replay(lambda args=arguments: objective.sample(*args), arguments, objective.parameters, largest)
+        found = _replay(partial(objective.sample, *arguments), objective.parameters, largest)
         if found.text:
             return f"sample {row}: {found.text}. {found.remedy}"
     if objective.has_penalty:
-        found = _replay(objective.penalty, [], objective.parameters, largest)
+        found = _replay(objective.penalty, objective.parameters, largest)
         if found.text:
             return f"the penalty, which depends on the parameters alone: {found.text}. {found.remedy}"
     return (
@@ -122,7 +122,7 @@ def replay_error(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Seq
     return IndexError("take() got an index outside of its values, or one that is not an integer")
 
 
-def _replay(make: Callable[[], Any], arguments: list[Any], parameters: Sequence[Value], largest: float) -> Findings:
+def _replay(make: Callable[[], Any], parameters: Sequence[Value], largest: float) -> Findings:
     with _watching(parameters):
         result = make()
         if not isinstance(result, Value):
@@ -130,7 +130,7 @@ def _replay(make: Callable[[], Any], arguments: list[Any], parameters: Sequence[
         order = [node for node in topological(result) if node.op is not None and node.op is not CONSTANT]
         for node in order:
             if not _finite(node.data, largest):
-                return _of_value(node, parameters)
+                return _of_value(node)
         return _of_gradient(order, result, parameters, largest)
 
 
@@ -152,7 +152,7 @@ def _watching(parameters: Sequence[Value]) -> Iterator[None]:
         _places.clear()
 
 
-def _of_value(node: Value, parameters: Sequence[Value]) -> Findings:
+def _of_value(node: Value) -> Findings:
     assert node.op is not None
     return Findings(f"{node.op.name} gave {node.data}{_place(node)}, from {_operands(node)}", _remedy(node))
 

@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Watch
 from macrograd.train.engines import Engine, Outcome, make
 from macrograd.train.history import History
+from macrograd.train.identity import identity
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.objective import Objective
 from macrograd.train.order import Order
@@ -83,7 +83,7 @@ class Fitting:
             path, saved = checkpoints.prepare(checkpoint, resume)
         if saved is not None:
             assert path is not None
-            checkpoints.check_same(path, saved[1].get("run", {}), self._identity())
+            checkpoints.check_same(path, saved[1].get("run", {}), identity(self))
         self.engine = self._engine()
         self._states_in()
         if saved is not None:
@@ -91,7 +91,7 @@ class Fitting:
             self._restore(path, *saved)
         writer = None
         if path is not None:
-            writer = checkpoints.Writer(path, distance, {"run": self._identity()})
+            writer = checkpoints.Writer(path, distance, {"run": identity(self)})
             writer.started(self.step)
         show = shown.make(self.progress, self.total, self.order.steps_per_epoch, self.step)
         state = Run(self.trainer, self.history, self.total, self.engine)
@@ -231,7 +231,8 @@ class Fitting:
         parameters = self.objective.parameters
         key = (
             "engine", self.objective.loss, tuple(a.shape[1:] for a in arrays), self.clip_norm, self.order.batch_size,
-            id(self.optimizer), tuple(map(id, parameters)), trainer._frozen(), trainer.l2,
+            self.optimizer,
+            repr(self.optimizer), tuple(parameters), trainer._frozen(), trainer.l2, trainer.penalty,
         )  # fmt: skip
         kept = trainer._kept.get(key)
         if kept is not None:
@@ -248,8 +249,8 @@ class Fitting:
         for p in engine.parameters:
             if id(p) not in known:
                 raise ValueError(
-                    f"the loss uses {p!r}, which is no part of the model: make it an attribute of the model if it is to "
-                    "be trained, or a plain number if not"
+                    f"the loss uses {p!r}, which is no part of the model: make it an attribute of the model if it "
+                    "is to be trained, or a plain number if not"
                 )
         trainer._kept[key] = engine
         return engine
@@ -269,8 +270,8 @@ class Fitting:
                 states = known
             else:
                 raise ValueError(
-                    f"the optimiser holds the state of {len(optimizer.state)} parameters, the model has {len(trained)}: "
-                    "use an optimiser of its own for each model"
+                    f"the optimiser holds the state of {len(optimizer.state)} parameters, the model has "
+                    f"{len(trained)}: use an optimiser of its own for each model"
                 )
         columns = [states.get(p, initial) for p in engine.parameters]
         engine.state[:] = np.array(columns, dtype=np.float64).reshape(len(columns), len(initial)).T
@@ -282,12 +283,8 @@ class Fitting:
     def _states_out(self) -> None:
         """Give the model its parameters and the optimiser its state."""
         watch = self.watch
-        if (
-            watch is not None
-            and watch.rule.restore
-            and watch.theta is not None
-            and self.history.stopped == "early stopping"
-        ):
+        ended = self.history.stopped == "early stopping"
+        if ended and watch is not None and watch.rule.restore and watch.theta is not None:
             self.engine.theta[:] = watch.theta
         self._parameters_out()
         initial = tuple(self.optimizer.initial_state)
@@ -297,35 +294,6 @@ class Fitting:
         self.trainer._states = self.trainer._states | dict(zip(self.objective.parameters, states, strict=bool(states)))
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
-
-    def _identity(self) -> dict[str, Any]:
-        """What must be the same for a run to go on. The number of steps may grow."""
-        part, trainer, order = self.part, self.trainer, self.order
-        names = list(trainer.model.named_parameters())
-        return {
-            "number_of_parameters": len(names),
-            "parameter_names": f"{names[0]} … {names[-1]}",
-            "loss": trainer._fitted().loss
-            if isinstance(trainer._fitted().loss, str)
-            else _name(trainer._fitted().loss),
-            "optimizer": type(self.optimizer).__name__,
-            "optimizer_state": len(self.optimizer.initial_state),
-            "l2": trainer.l2,
-            "engine": trainer.engine,
-            "dtype": trainer.dtype,
-            "clip_norm": self.clip_norm,
-            "samples": part.samples.count,
-            "shape_of_a_sample": list(part.samples.shape),
-            "data": part.samples.checksum(),
-            "targets": _checksum(part.targets),
-            "weights": None if part.weights is None else _checksum(part.weights),
-            "batch_size": order.batch_size,
-            "shuffle": order.shuffle,
-            "seed": order.seed,
-            "metrics": [name for name, _ in self.metrics],
-            "validation": None if self.held is None else self.held.samples.checksum(),
-            "early_stopping": None if self.watch is None else asdict(self.watch.rule),
-        }
 
     def _in_model_order(self) -> Array:
         """Where the engine's parameters stand among the trained ones."""
@@ -403,13 +371,3 @@ def _is_constant(schedule: Callable[[int], float]) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _checksum(array: Array) -> int:
-    import zlib
-
-    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data)
-
-
-def _name(function: Any) -> str:
-    return getattr(function, "__qualname__", type(function).__name__)

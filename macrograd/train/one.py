@@ -29,7 +29,7 @@ def bound(compiled: Compiled, shape: tuple[int, ...]) -> Callable[[Any], Any]:
     pack, held = struct.Struct(f"{size}{letter}").pack_into, memoryview(state.buffer(0)).cast("B")
     slots = [slot for _, slot in plan.program.results]
     single = isinstance(special.source.structure, int)
-    numbers = memoryview(state.u)
+    numbers: Any = memoryview(state.u)
     run, address, takes = state.run, state.address, plan.executable.takes
     if any(space != "u" for space, _ in plan.program.results):
         raise RuntimeError("a model's output for one sample is expected among the uniform numbers")
@@ -55,7 +55,7 @@ def bound(compiled: Compiled, shape: tuple[int, ...]) -> Callable[[Any], Any]:
         run(address)
         if takes:
             special.check_indices(plan, state)
-        return row.tolist() if row is not None else [numbers[slot] for slot in slots]
+        return list(row) if row is not None else [numbers[slot] for slot in slots]
 
     def fill(x: Any, error: Exception) -> None:
         """The way for nested samples, single numbers, and mistakes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 MODES = ("auto", "bar", "plain", "none")
@@ -30,7 +31,8 @@ def make(mode: str, steps: int, steps_per_epoch: int, done: int = 0) -> Shown:
     """What shows a run of so many steps, of which `done` were made before."""
     if mode == "auto":
         mode = "bar" if sys.stderr.isatty() else "plain"
-    return {"bar": _Bar, "plain": _Plain, "none": _Nothing}[mode](steps, steps_per_epoch, done)
+    kinds: dict[str, Callable[[int, int, int], Shown]] = {"bar": _Bar, "plain": _Plain, "none": _Nothing}
+    return kinds[mode](steps, steps_per_epoch, done)
 
 
 class _Nothing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +161,8 @@ def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared:
     described = header.get("architecture")
     if described is None:
         raise ValueError(
-            f"{path} holds a {header.get('model')!r}, a Module of one's own: build it in your program, and fill it with "
-            f"load(path, into=model)"
+            f"{path} holds a {header.get('model')!r}, a Module of one's own: build it in your program, and fill "
+            "it with load(path, into=model)"
         )
     try:
         kind, sizes, names = described["kind"], described["sizes"], described["activations"]
@@ -178,7 +179,7 @@ def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared:
     if not fits:
         raise ValueError(f"{path} is damaged: its header describes no net that can be built")
     # Counted before anything is built: a header that claims a giant must not cost a giant's memory.
-    wanted = sum((nin + 1) * nout for nin, nout in zip(sizes, sizes[1:], strict=False))
+    wanted = sum((nin + 1) * nout for nin, nout in pairwise(sizes))
     there = sum(math.prod(tensor.shape) for tensor in tensors.values()) if shared is None else len(shared)
     if wanted != there:
         raise ValueError(f"{path} is damaged: its header describes {wanted} parameters, it holds {there}")
@@ -196,7 +197,7 @@ def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared:
 
 def _places(model: Module) -> Iterator[tuple[Any, Any]]:
     """Where the Values of one of nn's nets stand: (list, index) and (neuron, "b")."""
-    layers = model.layers if isinstance(model, MLP) else [model]
+    layers: list[Any] = model.layers if isinstance(model, MLP) else [model]
     for layer in layers:
         for neuron in layer.neurons if isinstance(layer, Layer) else [layer]:
             for k in range(len(neuron.w)):

@@ -262,10 +262,10 @@ def _misfit(targets: Targets, outputs: int) -> str:
             text += "; if y is a number to predict, give loss='squared_error'"
         return text
     if targets.kind == "two classes":
-        return f"y has two classes, {targets.loss} takes {targets.outputs} output{'s' * (targets.outputs != 1)} and {have}: {width}"
-    what = (
-        "a number" if targets.kind == "numbers" and not targets.shape else f"{targets.outputs} {_KINDS[targets.kind]}"
-    )
+        takes = f"{targets.outputs} output{'s' * (targets.outputs != 1)}"
+        return f"y has two classes, {targets.loss} takes {takes} and {have}: {width}"
+    single = targets.kind == "numbers" and not targets.shape
+    what = "a number" if single else f"{targets.outputs} {_KINDS[targets.kind]}"
     return f"y has {what} a row and {have}: {width}"
 
 

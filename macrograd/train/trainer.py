@@ -156,9 +156,7 @@ class Trainer:
         encoded = targets.encode(y)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
-        weights = weighting.of(
-            sample_weight, class_weight, np.asarray(y).reshape(-1) if encoded.ndim == 1 else y, targets
-        )
+        weights = weighting.of(sample_weight, class_weight, np.asarray(y).reshape(encoded.shape), targets)
         whole = Part(samples, encoded, np.asarray(y), weights)
         part, held = validation_of(validation, whole, targets, seed)
         size = _batch_size(batch_size, part.samples.count)
@@ -259,8 +257,8 @@ class Trainer:
         samples = Samples(X, name="X", dtype=self.dtype)
         if samples.shape != self._shape:
             raise ValueError(
-                f"X has samples of shape {samples.shape}, the model was trained with {self._shape}: one sample is a row, "
-                "also where there is only one"
+                f"X has samples of shape {samples.shape}, the model was trained with {self._shape}: one sample is a "
+                "row, also where there is only one"
             )
         return samples
 
