@@ -41,15 +41,20 @@ def simplify(
 
 
 def fold_constants(tape: Tape) -> Tape:
-    """op(c₁, c₂, …) = c for constants cᵢ, computed as the eager engine computes it."""
+    """op(c₁, c₂, …) = c for constants cᵢ, computed as the eager engine computes it; onehot(i, k, g) = 0 for constants
+    i ≠ k and any g. (`take` is left to `identities`.)"""
     is_constant = tape.code == CONSTANT
     known = _count(tape, is_constant[tape.operand])
-    found = np.flatnonzero((known == tape.arity) & (tape.arity > 0) & (tape.code >= 0))
+    fold = (known == tape.arity) & (tape.arity > 0) & (tape.code >= 0) & (tape.code != ops.take.code)
+    first, second = _operand(tape, 0), _operand(tape, 1)
+    other = (tape.code == ops.onehot.code) & is_constant[first] & is_constant[second]
+    other &= tape.leaf[first] != tape.leaf[second]
+    found = np.flatnonzero(fold | other)
     if not len(found):
         return tape
     code, leaf, arity = tape.code.copy(), tape.leaf.copy(), tape.arity.copy()
     for i in found.tolist():
-        leaf[i] = ops.TABLE[code[i]].forward(*leaf[tape.operands(i)].tolist())
+        leaf[i] = 0.0 if other[i] else ops.TABLE[code[i]].forward(*leaf[tape.operands(i)].tolist())
     code[found] = CONSTANT
     keep = ~np.isin(tape.owner, found)
     arity[found] = 0
@@ -62,8 +67,8 @@ def identities(tape: Tape) -> Tape:
     x · 1 = 1 · x = x        x ÷ 1 = x        x − 0 = x           −(−x) = x       sum(x) = x
     x¹ = x                   x² = x · x       x⁻¹ = 1 ÷ x         onehot, take, where of constants, as below:
     where(c, a, b) = a for a constant c ≠ 0 and b for c = 0;   where(c, a, a) = a
-    onehot(i, k, g) = g for equal constants i and k, and the constant 0 for different ones
-    take(k, v₀ …) = vₖ for a constant k
+    onehot(i, k, g) = g for equal constants i and k
+    take(k, v₀ …) = vₖ for a constant k among 0, 1, …
     """
     n = len(tape)
     alias = np.arange(n)
@@ -97,7 +102,9 @@ def identities(tape: Tape) -> Tape:
     use(equal & (tape.leaf[first] == tape.leaf[second]), third)
     taken = np.flatnonzero(op(ops.take) & is_constant[first])
     for i in taken.tolist():
-        alias[i] = tape.operands(i)[1 + int(tape.leaf[first[i]])]
+        values, index = tape.operands(i)[1:], tape.leaf[first[i]]
+        if 0 <= index < len(values) and index == int(index):  # any other is found, and said, when the program runs
+            alias[i] = values[int(index)]
 
     squared = op(ops.power) & is_number(second, 2.0)
     inverse = op(ops.power) & is_number(second, -1.0)

@@ -1,0 +1,57 @@
+"""A tape, read literally: one number per entry. What every rewriting must leave as it is."""
+
+from __future__ import annotations
+
+import cmath
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from macrograd import ops
+from macrograd.compiler import tape as tapes
+from macrograd.compiler.tape import Tape
+
+# The analytic operations on complex numbers, for the complex step: f'(x) = Im f(x + ih) / h without cancellation (Squire
+# & Trapp, SIAM Review 40, 1998).
+COMPLEX: dict[str, Callable[..., complex]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "neg": lambda a: -a,
+    "pow": lambda a, b: cmath.exp(b * cmath.log(a)),
+    "exp": cmath.exp,
+    "log": cmath.log,
+    "log1p": lambda a: cmath.log(1 + a),
+    "sqrt": cmath.sqrt,
+    "tanh": cmath.tanh,
+    "sigmoid": lambda a: 1 / (1 + cmath.exp(-a)),
+    "softplus": lambda a: cmath.log(1 + cmath.exp(a)),
+    "sin": cmath.sin,
+    "cos": cmath.cos,
+    "sum": lambda *terms: sum(terms),
+    "dot": lambda *pairs: sum(pairs[i] * pairs[i + 1] for i in range(0, len(pairs), 2)),
+}
+
+
+def interpret(
+    tape: Tape,
+    parameters: Sequence[Any],
+    inputs: Sequence[Any],
+    functions: dict[str, Callable[..., Any]] | None = None,
+) -> list[Any]:
+    """The results of a tape for one sample, by the op table's functions on floats, or by `functions`."""
+    numbers: list[Any] = []
+    for i, code in enumerate(tape.code.tolist()):
+        operands = [numbers[k] for k in tape.operands(i)]
+        if code == tapes.PARAMETER:
+            numbers.append(parameters[int(tape.leaf[i])])
+        elif code == tapes.INPUT:
+            numbers.append(inputs[int(tape.leaf[i])])
+        elif code == tapes.CONSTANT:
+            numbers.append(float(tape.leaf[i]))
+        elif code == tapes.REDUCE:
+            numbers.append(operands[0])
+        else:
+            op = ops.TABLE[code]
+            numbers.append((functions[op.name] if functions else op.forward)(*operands))
+    return [numbers[r] for r in tape.results]

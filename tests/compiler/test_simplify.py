@@ -1,0 +1,201 @@
+"""Every rewriting keeps every number to the bit: NaN, infinities and signed zeros too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interpret import interpret
+from random_programs import RandomProgram, programs
+
+from macrograd.compiler import simplify as rewritings
+from macrograd.compiler import tape as tapes
+from macrograd.compiler.tape import Tape
+from macrograd.compiler.trace import trace
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, math.inf, -math.inf, math.nan, 5e-324, 1e308, -1e308]
+EXACT: dict[str, Callable[[Tape], Tape]] = {
+    "fold_constants": rewritings.fold_constants,
+    "identities": rewritings.identities,
+    "without_detach": rewritings.without_detach,
+    "merge_equal": rewritings.merge_equal,
+    "drop_dead": rewritings.drop_dead,
+    "own_results": rewritings.own_results,
+    "chains, strict": partial(rewritings.chains, strict=True),
+    "simplify, strict": partial(rewritings.simplify, strict=True),
+}
+
+
+def bits(numbers: list[float]) -> list[str]:
+    return ["nan" if x != x else x.hex() for x in numbers]
+
+
+def same_bits(before: Tape, after: Tape, parameters: list[float], inputs: list[float]) -> None:
+    tapes.verify(after)
+    assert bits(interpret(after, parameters, inputs)) == bits(interpret(before, parameters, inputs)), f"{before}\n{after}"
+
+
+@pytest.mark.parametrize("name", EXACT)
+@settings(max_examples=60)
+@given(program=programs(), data=st.data())
+def test_rewritings_keep_every_bit(name: str, program: RandomProgram, data: st.DataObject) -> None:
+    tape = trace(program, [(program.inputs,), ()]).tape
+    number = st.sampled_from(SPECIAL) | st.floats(-4, 4)
+    leaves = int(tape.code[tape.code == tapes.PARAMETER].size) + program.inputs
+    numbers = data.draw(st.lists(number, min_size=leaves, max_size=leaves))
+    inputs = [*numbers[: program.inputs], float(data.draw(st.integers(0, 3)))]
+    same_bits(tape, EXACT[name](tape), numbers[program.inputs :], inputs)
+
+
+@settings(max_examples=40)
+@given(program=programs())
+def test_simplify_gives_the_same_numbers(program: RandomProgram) -> None:
+    """With sums regrouped, and the function's derivative too."""
+    tape = trace(program, [(program.inputs,), ()]).tape
+    X, index = program.data(1)
+    inputs = [*X[0].tolist(), float(index[0])]
+    # The tape has only the parameters that it uses, in the order of their first use.
+    parameters = np.random.default_rng(0).normal(size=8).tolist()
+    expected = np.array(interpret(tape, parameters, inputs))
+    found = interpret(rewritings.simplify(tape), parameters, inputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9 * max(1.0, np.abs(expected).max()))
+
+
+@settings(max_examples=40)
+@given(program=programs())
+def test_simplify_twice_is_once(program: RandomProgram) -> None:
+    tape = trace(program, [(program.inputs,), ()]).tape
+    once = rewritings.simplify(tape)
+    assert len(rewritings.simplify(once)) <= len(once)
+
+
+# --- one by one ------------------------------------------------------------------------------------------------------
+
+LEAVES = ["%0 = input 0", "%1 = parameter 0"]
+
+
+def rewrite(rewriting: Callable[[Tape], Tape], *lines: str, result: str = "") -> list[str]:
+    """The entries behind the leaves %0 = x and %1 = w after a rewriting and after what is dead is gone."""
+    result = result or lines[-1].split()[0]
+    tape = tapes.verify(tapes.parse("\n".join([*LEAVES, *lines, f"return {result}"])))
+    return str(tapes.verify(rewritings.drop_dead(rewriting(tape)))).splitlines()[2:]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["%2 = constant 1.0", "%3 = mul %0 %2", "%4 = exp %3"], ["%2 = exp %0"]),
+        (["%2 = constant 1.0", "%3 = mul %2 %0", "%4 = exp %3"], ["%2 = exp %0"]),
+        (["%2 = constant 1.0", "%3 = div %0 %2", "%4 = exp %3"], ["%2 = exp %0"]),
+        (["%2 = constant 1.0", "%3 = pow %0 %2", "%4 = exp %3"], ["%2 = exp %0"]),
+        (["%2 = constant 0.0", "%3 = sub %0 %2", "%4 = exp %3"], ["%2 = exp %0"]),
+        (["%2 = neg %0", "%3 = neg %2", "%4 = exp %3"], ["%2 = exp %0"]),
+        (["%2 = sum %0", "%3 = exp %2"], ["%2 = exp %0"]),
+        (["%2 = constant 2.0", "%3 = pow %0 %2"], ["%2 = mul %0 %0"]),
+        (["%2 = constant -1.0", "%3 = pow %0 %2"], ["%2 = constant 1.0", "%3 = div %2 %0"]),
+        (["%2 = constant 3.0", "%3 = where %2 %0 %1", "%4 = exp %3"], ["%2 = exp %0"]),
+        (["%2 = constant nan", "%3 = where %2 %0 %1", "%4 = exp %3"], ["%2 = exp %0"]),
+        (["%2 = constant -0.0", "%3 = where %2 %0 %1", "%4 = exp %3"], ["%2 = exp %1"]),
+        (["%2 = where %1 %0 %0", "%3 = exp %2"], ["%2 = exp %0"]),
+        (["%2 = constant 2.0", "%3 = constant 2.0", "%4 = onehot %2 %3 %0", "%5 = exp %4"], ["%2 = exp %0"]),
+        (["%2 = constant 1.0", "%3 = take %2 %1 %0 %1", "%4 = exp %3"], ["%2 = exp %0"]),
+    ],
+)
+def test_identities(lines: list[str], expected: list[str]) -> None:
+    assert rewrite(rewritings.identities, *lines) == [*expected, f"return %{len(expected) + 1}"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["%2 = constant 0.0", "%3 = add %0 %2"],  # -0 + 0 is 0
+        ["%2 = constant 0.0", "%3 = mul %0 %2"],  # ∞·0 is a NaN
+        ["%2 = constant -0.0", "%3 = sub %0 %2"],  # -0 − -0 is 0
+        ["%2 = sub %0 %0"],  # ∞ − ∞ is a NaN
+        ["%2 = div %0 %0"],  # 0 ÷ 0 is a NaN
+        ["%2 = constant 0.5", "%3 = pow %0 %2"],  # (−∞)^½ is ∞, √−∞ a NaN
+        ["%2 = maximum %0 %1"],
+        ["%2 = constant 9.0", "%3 = take %2 %0 %1"],  # an index out of range is found when the program runs
+        ["%2 = constant -1.0", "%3 = take %2 %0 %1"],
+        ["%2 = constant 0.5", "%3 = take %2 %0 %1"],
+    ],
+)
+def test_what_looks_like_an_identity_and_is_none(lines: list[str]) -> None:
+    kept = rewrite(rewritings.identities, *lines)
+    assert kept == [*lines, f"return %{len(lines) + 1}"]
+
+
+def test_onehot_of_different_constants_is_zero() -> None:
+    lines = ["%2 = constant 2.0", "%3 = constant 1.0", "%4 = onehot %2 %3 %0", "%5 = exp %4"]
+    tape = tapes.parse("\n".join([*LEAVES, *lines, "return %5"]))
+    assert interpret(rewritings.simplify(tape), [1.0], [math.nan]) == [1.0]
+    assert "onehot" not in str(rewritings.simplify(tape))
+
+
+def test_an_identity_beside_an_inverse() -> None:
+    """x⁻¹ needs a constant of its own, which moves all entries."""
+    lines = ["%2 = constant -1.0", "%3 = constant 1.0", "%4 = mul %0 %3", "%5 = pow %4 %2", "%6 = add %5 %4"]
+    tape = tapes.parse("\n".join([*LEAVES, *lines, "return %6"]))
+    for x in SPECIAL:
+        same_bits(tape, rewritings.identities(tape), [1.0], [x])
+
+
+def test_folding() -> None:
+    lines = ["%2 = constant 2.0", "%3 = constant 3.0", "%4 = mul %2 %3", "%5 = exp %4", "%6 = mul %0 %5"]
+    assert rewrite(rewritings.fold_constants, *lines) == ["%2 = constant 6.0", "%3 = exp %2", "%4 = mul %0 %3", "return %4"]
+    tape = tapes.parse("\n".join([*LEAVES, *lines, "return %6"]))
+    assert str(rewritings.simplify(tape)).splitlines()[2] == f"%2 = constant {math.exp(6.0)!r}"
+
+
+def test_merging_tells_constants_apart_by_their_bits() -> None:
+    lines = ["%2 = constant 0.0", "%3 = constant -0.0", "%4 = div %0 %2", "%5 = div %0 %3", "%6 = add %4 %5"]
+    assert rewrite(rewritings.merge_equal, *lines) == [*lines, "return %6"]
+    lines = ["%2 = constant nan", "%3 = constant nan", "%4 = add %0 %2", "%5 = add %0 %3", "%6 = mul %4 %5"]
+    twice = lambda tape: rewritings.merge_equal(rewritings.merge_equal(tape))  # noqa: E731
+    assert rewrite(twice, *lines) == [lines[0], "%3 = add %0 %2", "%4 = mul %3 %3", "return %4"]
+
+
+def test_merging_knows_the_order_of_operands() -> None:
+    lines = ["%2 = sub %0 %1", "%3 = sub %1 %0", "%4 = add %2 %3"]
+    assert rewrite(rewritings.merge_equal, *lines) == [*lines, "return %4"]
+
+
+def test_dead_entries_go_and_inputs_stay() -> None:
+    lines = ["%2 = exp %0", "%3 = tanh %2", "%4 = sin %1"]
+    assert rewrite(rewritings.drop_dead, *lines) == ["%2 = sin %1", "return %2"]
+
+
+def test_own_results() -> None:
+    tape = tapes.parse("\n".join([*LEAVES, "%2 = exp %0", "return %2 %0 %2 %1"]))
+    assert str(tapes.verify(rewritings.own_results(tape))).splitlines()[3:] == [
+        "%3 = detach %0",
+        "%4 = detach %2",
+        "%5 = detach %1",
+        "return %2 %3 %4 %5",
+    ]
+
+
+def test_chains_make_sums_of_products() -> None:
+    lines = ["%2 = mul %1 %0", "%3 = add %2 %0", "%4 = sub %3 %1"]
+    tape = rewritings.chains(tapes.parse("\n".join([*LEAVES, *lines, "return %4"])))
+    (dot,) = [line for line in str(rewritings.drop_dead(tape)).splitlines() if "dot" in line]
+    assert len(dot.split()) == 3 + 6
+    assert interpret(tape, [3.0], [2.0]) == [3.0 * 2.0 + 2.0 - 3.0]
+
+
+def test_strict_chains_keep_the_programs_order() -> None:
+    lines = ["%2 = add %0 %1", "%3 = mul %0 %1", "%4 = add %3 %2"]
+    tape = tapes.parse("\n".join([*LEAVES, *lines, "return %4"]))
+    x, w = 1e16, 1.0
+    assert interpret(rewritings.chains(tape, strict=True), [w], [x]) == [x * w + (x + w)]
+
+
+def test_constants_alone_fold_to_the_eager_engines_number() -> None:
+    tape = tapes.parse("%0 = constant 0.0\n%1 = constant -1.0\n%2 = div %1 %0\n%3 = exp %2\n%4 = log %0\nreturn %2 %3 %4")
+    assert interpret(rewritings.simplify(tape), [], []) == [-math.inf, 0.0, -math.inf]
+
