@@ -182,7 +182,56 @@ class _Frame:
         self.names = 0
 
     def rows(self, first: str) -> None:
-        """Which row of the arguments each lane reads."""
+        """Which row of the arguments each lane reads, and the weight of its sample."""
+        code = self.code
+        last = code.let(f"add i64 {first}, {self.target.lanes}")
+        full = code.let(f"icmp sle i64 {last}, {self.samples}")
+        self._branch(full, lambda: self._full_rows(first), lambda: self._some_rows(first))
+        if self.program.weight is not None:
+            plain = code.let(f"and i1 {full}, {code.let(f'icmp eq ptr {self.weights}, null')}")
+            self._branch(plain, self._equal_weights, lambda: self._weights(first))
+
+    def _branch(self, condition: str, then: Callable[[], object], otherwise: Callable[[], object]) -> None:
+        code = self.code
+        self.names += 1
+        labels = [f"{name}{self.names}" for name in ("then", "else", "joined")]
+        code.put(f"br i1 {condition}, label %{labels[0]}, label %{labels[1]}")
+        for label, body in zip(labels, (then, otherwise), strict=False):
+            code.label(label)
+            body()
+            code.put(f"br label %{labels[2]}")
+        code.label(labels[2])
+
+    def _full_rows(self, first: str) -> None:
+        """A block whose lanes all have samples: the next rows of the order, or of the arguments."""
+        code, lanes = self.code, self.target.lanes
+        width = next(w for w in (8, 4, 2, 1) if lanes % w == 0)
+        kind = f"<{width} x i64>"
+        steps = "<" + ", ".join(f"i64 {k}" for k in range(width)) + ">"
+
+        def put(i: Counter, value: str) -> None:
+            target = code.element(self.row, code.linear(0, [(width, i)]), "i64")
+            code.put(f"store {kind} {value}, ptr {target}, align 8")
+
+        def ordered(i: Counter, _: list[str]) -> list[str]:
+            position = code.let(f"add i64 {first}, {code.linear(0, [(width, i)])}")
+            put(i, code.let(f"load {kind}, ptr {code.element(self.order, position, 'i64')}, align 8"))
+            return []
+
+        def counted(i: Counter, _: list[str]) -> list[str]:
+            position = code.let(f"add i64 {first}, {code.linear(0, [(width, i)])}")
+            head = code.let(f"insertelement {kind} poison, i64 {position}, i32 0")
+            wide = code.let(f"shufflevector {kind} {head}, {kind} poison, <{width} x i32> zeroinitializer")
+            put(i, code.let(f"add {kind} {wide}, {steps}"))
+            return []
+
+        count = lanes // width
+        self._branch(
+            self.ordered, lambda: code.loop(count, ordered, unroll=4), lambda: code.loop(count, counted, unroll=4)
+        )
+
+    def _some_rows(self, first: str) -> None:
+        """A block with fewer samples than lanes: the lanes behind the last sample repeat it."""
         code = self.code
 
         def one(lane: Counter, _: list[str]) -> list[str]:
@@ -194,8 +243,17 @@ class _Frame:
             return []
 
         code.loop(self.target.lanes, one)
-        if self.program.weight is not None:
-            self._weights(first)
+
+    def _equal_weights(self) -> None:
+        code, width = self.code, self.target.width
+        wide = code.broadcast(self.scale, width)
+        base = (self.program.weight or 0) * self.target.lanes
+
+        def some(i: Counter, _: list[str]) -> list[str]:
+            code.store(wide, code.element("%v", code.linear(base, [(width, i)])), width)
+            return []
+
+        code.loop(self.target.lanes // width, some, unroll=4)
 
     def _weights(self, first: str) -> None:
         """The weight of each lane's sample: 1/n, times its own if there are any; 0 behind the last sample."""
@@ -338,16 +396,7 @@ class _Frame:
         code, lanes = self.code, self.target.lanes
         left = code.let(f"sub i64 {self.samples}, {first}")
         full = code.let(f"icmp sge i64 {left}, {lanes}")
-        self.names += 1
-        labels = [f"{name}{self.names}" for name in ("whole", "part", "either")]
-        code.put(f"br i1 {full}, label %{labels[0]}, label %{labels[1]}")
-        code.label(labels[0])
-        whole()
-        code.put(f"br label %{labels[2]}")
-        code.label(labels[1])
-        part(left)
-        code.put(f"br label %{labels[2]}")
-        code.label(labels[2])
+        self._branch(full, whole, lambda: part(left))
 
     def valid(self, first: str) -> str:
         """How many lanes of a block stand for a sample."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_DIMS = 3
 _FEW_MEMBERS = 8  # so few members are written out one by one, so that tables cost them nothing
+_FEW_TERMS = 8
 _LEAST_PIECE = 4  # pieces smaller than this on average are worth less than a table
 _MOST_PIECES = 8  # more pieces than this, and a table makes the smaller program, however wide it is
 
@@ -135,12 +136,20 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
         pieces = list(_runs(offsets))
         if len(pieces) <= max(3, (end - begin) // _LEAST_PIECE):
             cuts |= {begin + p for p in pieces}
+    for begin, end in _pairs(sorted(cuts)):
+        if 1 < end - begin <= _FEW_TERMS and not all(_separable(layout.slot[x[:, begin:end]]) for x in (left, right)):
+            cuts |= set(range(begin, end))  # each of them may be affine in the members in its own way
     columns = []
     for begin, end in _pairs(sorted(cuts)):
         number = {0: 1.0, 1: -1.0}.get(int(kind[begin]) // 4)
         columns.append(Column(tape, layout, left[:, begin:end], int(left_shift[begin]), number))
         columns.append(Column(tape, layout, right[:, begin:end], int(right_shift[begin])))
     return columns
+
+
+def _separable(slots: Ints) -> bool:
+    """Whether the terms of all members have the same distances."""
+    return bool((slots == slots[:, :1] + (slots[0] - slots[0, 0])).all())
 
 
 def _pairs(cuts: list[int]) -> Iterator[tuple[int, int]]:
@@ -310,7 +319,7 @@ def _index(space: str, slots: Ints, dims: tuple[int, ...], strides: tuple[int, .
     base = int(slots[0, 0])
     offsets = slots[0] - base
     zeros = (0,) * len(dims)
-    if not (slots == slots[:, :1] + offsets).all():
+    if not _separable(slots):
         return Index(space, 0, zeros, full=slots.copy(), shift=shift)
     step = int(offsets[1]) if len(offsets) > 1 else 0
     regular = (offsets == step * np.arange(len(offsets))).all()
