@@ -58,6 +58,7 @@ def _run(argv: Sequence[str]) -> int:
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     options.add_train(commands)
+    options.add_explain(commands)
     try:
         chosen = parser.parse_args(argv)
     except SystemExit:  # --help has printed the help
@@ -70,6 +71,10 @@ def _run(argv: Sequence[str]) -> int:
     if chosen.command is None:
         parser.print_help()
         return 0
+    if chosen.command == "explain":
+        from macrograd.cli.explain import explain
+
+        return explain(chosen)
     from macrograd.cli.train import train
 
     return train(chosen)

@@ -23,6 +23,13 @@ examples:
 """
 
 
+EXPLAIN_EPILOG = """\
+examples:
+  macrograd explain moons                       the demo's net: its matrix products, and those of its gradient
+  macrograd explain spirals --classes 3 --hidden 8 8 --activation tanh
+"""
+
+
 def add_train(commands: Any) -> None:
     """The options of `macrograd train`."""
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -32,6 +39,43 @@ def add_train(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_net(parser)
+
+    group = parser.add_argument_group("training")
+    add = group.add_argument
+    add("--steps", type=whole(1), default=100, metavar="N", help="number of steps (100)")
+    add("--batch-size", type=whole(1), metavar="N", help="random samples a step (all samples, in order)")
+    add(
+        "--lr",
+        type=number(0, above=True),
+        metavar="R",
+        help="learning rate at first; it falls in a straight line to a tenth "
+        "(hinge and cross-entropies 1, squared_error 0.05, others 0.3)",
+    )
+    add("--l2", type=number(0), default=1e-4, metavar="A", help="adds A times the sum of squared parameters (1e-4)")
+    add("--engine", type=one_of(ENGINES), default="compiled", metavar="NAME", help=f"{', '.join(ENGINES)} (compiled)")
+
+    group = parser.add_argument_group("output")
+    add = group.add_argument
+    add("--plot", metavar="FILE", help="save a picture of what was learned: .png, .svg or .pdf")
+    add("--quiet", action="store_true", help="no line a step and no progress bar, only the result")
+
+
+def add_explain(commands: Any) -> None:
+    """The options of `macrograd explain`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "explain",
+        help="say in words what the compiler finds in such a net",
+        description="Compile the loss of one sample as `macrograd train` does, and say which matrix products and other "
+        "array operations were found in its scalars.",
+        epilog=EXPLAIN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_net(parser)
+
+
+def _add_net(parser: argparse.ArgumentParser) -> None:
+    """The options that say which data, which net and which loss."""
     add = parser.add_argument
     add("data", metavar="DATA", help=f"{', '.join(DATASETS)}, or a CSV file with a header line")
 
@@ -58,27 +102,8 @@ def add_train(commands: Any) -> None:
         metavar="NAME",
         help=f"first weights: {', '.join(INITIALISERS)} (uniform; he_normal for a CSV file)",
     )
-
-    group = parser.add_argument_group("training")
-    add = group.add_argument
     add("--loss", type=one_of(LOSSES), metavar="NAME", help=f"{', '.join(LOSSES)} (the first that fits the data)")
-    add("--steps", type=whole(1), default=100, metavar="N", help="number of steps (100)")
-    add("--batch-size", type=whole(1), metavar="N", help="random samples a step (all samples, in order)")
-    add(
-        "--lr",
-        type=number(0, above=True),
-        metavar="R",
-        help="learning rate at first; it falls in a straight line to a tenth "
-        "(hinge and cross-entropies 1, squared_error 0.05, others 0.3)",
-    )
-    add("--l2", type=number(0), default=1e-4, metavar="A", help="adds A times the sum of squared parameters (1e-4)")
     add("--seed", type=whole(0, 2**32 - 1), default=1337, metavar="N", help="of data, weights and batches (1337)")
-    add("--engine", type=one_of(ENGINES), default="compiled", metavar="NAME", help=f"{', '.join(ENGINES)} (compiled)")
-
-    group = parser.add_argument_group("output")
-    add = group.add_argument
-    add("--plot", metavar="FILE", help="save a picture of what was learned: .png, .svg or .pdf")
-    add("--quiet", action="store_true", help="no line a step and no progress bar, only the result")
 
 
 def one_of(names: tuple[str, ...]) -> Callable[[str], str]:

@@ -35,11 +35,7 @@ def train(chosen: argparse.Namespace) -> int:
     """
     if chosen.plot is not None:
         picture.check(chosen.plot)
-    data = load(chosen)
-    task = training.Task.of(data.y, chosen.loss, unit=float(data.target_scale.unit))
-    init = chosen.init or ("he_normal" if chosen.target else "uniform")
-    sizes = [data.X.shape[1], *chosen.hidden, task.outputs]
-    model = nn.MLP(sizes[0], sizes[1:], activation=chosen.activation, init=init, seed=chosen.seed)
+    data, task, model = made(chosen)
     rate = FIRST_RATE[task.loss] if chosen.lr is None else chosen.lr
     optimizer = optim.SGD(optim.linear(rate, FINAL_RATE * rate, chosen.steps))
     batch = chosen.batch_size
@@ -48,7 +44,7 @@ def train(chosen: argparse.Namespace) -> int:
 
     if not chosen.quiet:
         print(data)
-        print(f"{'-'.join(map(str, sizes))} net, {chosen.activation}, loss {task.loss}")
+        print(net_line(data, task, chosen))
         print(f"number of parameters {len(model.parameters())}", flush=True)
     history = training.History()
     try:
@@ -75,6 +71,21 @@ def train(chosen: argparse.Namespace) -> int:
         raise KeyboardInterrupt(f"after {len(history)} of {chosen.steps} steps") from None
     finish(model, data, task, history, chosen)
     return 0
+
+
+def made(chosen: argparse.Namespace) -> tuple[Data, training.Task, nn.MLP]:
+    """The data, what is to be learned from them, and the net that the options name."""
+    data = load(chosen)
+    task = training.Task.of(data.y, chosen.loss, unit=float(data.target_scale.unit))
+    init = chosen.init or ("he_normal" if chosen.target else "uniform")
+    sizes = [*chosen.hidden, task.outputs]
+    return data, task, nn.MLP(data.X.shape[1], sizes, activation=chosen.activation, init=init, seed=chosen.seed)
+
+
+def net_line(data: Data, task: training.Task, chosen: argparse.Namespace) -> str:
+    """The net in a line."""
+    sizes = [data.X.shape[1], *chosen.hidden, task.outputs]
+    return f"{'-'.join(map(str, sizes))} net, {chosen.activation}, loss {task.loss}"
 
 
 def finish(

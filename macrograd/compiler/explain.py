@@ -6,14 +6,16 @@ Everything is read off the programs' instructions, their counters and index maps
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from macrograd import ops
 from macrograd.compiler import passes
-from macrograd.compiler.program import Index, Instruction, Loop, Operand, Program, Step, body_of
+from macrograd.compiler.program import Index, Instruction, Loop, Operand, Program, Segment, Step, body_of
+from macrograd.compiler.tape import Ints
 from macrograd.compiler.words import Leaves, Places, depends, number, product, shaped
 
 if TYPE_CHECKING:
@@ -75,8 +77,9 @@ def scalar_operations(program: Program) -> int:
 
 def _counts(recorded: int, values: Program, gradient: Program | None) -> list[str]:
     per = " a sample" if values.batch else ""
+    written = f"{scalar_operations(values):,}{per}"
     lines = [
-        f"recorded {_plural(recorded, 'operation')}; written out on pairs of numbers, {scalar_operations(values):,}{per}",
+        f"recorded {_plural(recorded, 'operation')}; written out on pairs of numbers, {written}",
         f"values: {_plural(len(values.instructions()), 'array instruction')}",
     ]
     if gradient is not None:
@@ -122,50 +125,64 @@ class _Teller:
         return lines
 
     def _steps(self, words: _Words, steps: tuple[Step, ...]) -> Iterator[str]:
-        at = 0
-        while at < len(steps):
-            step = steps[at]
-            if isinstance(step, Loop):
-                inside = list(self._lines(words, step.body, step.count))
-                if inside:
-                    yield f"      {step.count} rounds, one after the other:"
-                    yield from (f"  {line}" for line in inside)
-                at += 1
-                continue
-            end = at
-            run: list[Instruction] = []
-            while end < len(steps) and isinstance(following := steps[end], Instruction):
-                run.append(following)
-                end += 1
-            yield from self._lines(words, tuple(run), 1)
-            at = end
+        for looped, group in groupby(steps, lambda step: isinstance(step, Loop)):
+            if looped:
+                for loop in group:
+                    assert isinstance(loop, Loop)
+                    yield from self._loop(words, loop)
+            else:
+                yield from self._lines(words, self._new(words, (x for step in group for x in body_of(step))))
 
-    def _lines(self, words: _Words, instructions: tuple[Instruction, ...], rounds: int) -> Iterator[str]:
-        """Lines for instructions in a row; an operation on the line before it is told there, behind "then"."""
-        line, previous = "", 0
+    def _new(self, words: _Words, instructions: Iterable[Instruction]) -> Iterator[tuple[int, Instruction]]:
+        """Instructions with their lines' numbers, without those that were told before."""
         for x in instructions:
-            key = (x.kind, x.code, x.dims, rounds, *words.keys(x, rounds))
+            key = (x.kind, x.code, x.dims, *words.keys(x))
             known = self.told.get(key)
             if known is None or words.is_result(x):
+                words.same[self.last + 1] = known
                 self.last += 1
-                known = self.told[key] = self.last
-                then = words.then(x, previous, rounds) if line else None
-                if then is not None:
-                    line += f", then {then} = ({known})"
-                else:
-                    if line:
-                        yield line
-                    line = f"    ({known}) {words.instruction(x, rounds)}"
-                line += words.outcome(x)
-                previous = known
-                self._note(words, x, known, rounds)
-            words.places.write(known, x.out, x.dims, rounds)
+                self.told.setdefault(key, self.last)
+                words.places.write(self.last, x.out, x.dims, 1)
+                yield self.last, x
+            else:
+                words.places.write(known, x.out, x.dims, 1)
+
+    def _loop(self, words: _Words, loop: Loop) -> Iterator[str]:
+        """A loop is told as a whole: its instructions read what later ones made in the round before."""
+        start = self.last + 1
+        words.place(loop, start)
+        words.inside(loop, start)
+        key = ("loop", loop.count, *((x.kind, x.code, x.dims, *words.keys(x, start)) for x in loop.body))
+        known = self.told.get(key)
+        if known is None or any(map(words.is_result, loop.body)):
+            self.told[key] = start
+            self.last += len(loop.body)
+            yield f"    {loop.count} rounds, one after the other, the first from what the lines above made:"
+            yield from (f"  {line}" for line in self._lines(words, enumerate(loop.body, start)))
+        else:
+            words.place(loop, known)
+        words.inside(None, 0)
+
+    def _lines(self, words: _Words, instructions: Iterable[tuple[int, Instruction]]) -> Iterator[str]:
+        """Lines for instructions in a row; an operation on the line before it is told there, behind "then"."""
+        line, previous = "", 0
+        for number_, x in instructions:
+            then = words.then(x, previous) if line else None
+            if then is not None:
+                line += f", then {then} = ({number_})"
+            else:
+                if line:
+                    yield line
+                line = f"    ({number_}) {words.instruction(x, words.same.get(number_))}"
+            line += words.outcome(x)
+            previous = number_
+            self._note(words, x, number_)
         if line:
             yield line
 
-    def _note(self, words: _Words, x: Instruction, line: int, rounds: int) -> None:
+    def _note(self, words: _Words, x: Instruction, line: int) -> None:
         tabled = [
-            words.say(operand, x, count, rounds)
+            words.say(operand, x, count)
             for operand, count in x.operands()
             if isinstance(operand, Index) and not operand.affine
         ]
@@ -173,7 +190,7 @@ class _Teller:
             self.tables.append((line, f"reads {' and '.join(dict.fromkeys(tabled))}"))
         if not x.out.affine:
             self.tables.append((line, "writes its results"))
-        if x.members == 1 and x.terms <= 2 and x.kind in ("map", "dot") and rounds == 1:
+        if x.members == 1 and x.terms <= 2 and x.kind in ("map", "dot") and not words.loop:
             self.single.append(line)
 
     def left_over(self) -> list[str]:
@@ -186,10 +203,9 @@ class _Teller:
         if len(self.tables) > _MOST_LINES:
             lines.append(f"  … and {len(self.tables) - _MOST_LINES} more with tables")
         if self.single:
-            one = len(self.single) == 1
+            what = "is a single number: at its" if len(self.single) == 1 else "are single numbers: at their"
             lines.append(
-                f"  {_ranges(self.single)} {'is' if one else 'are'} single numbers: at {'its' if one else 'their'} depth "
-                "nothing else has the same operation on the same kinds of operands"
+                f"  {_ranges(self.single)} {what} depth nothing else has the same operation on the same kinds of operands"
             )
         return lines
 
@@ -216,63 +232,83 @@ class _Words:
     def __init__(self, program: Program, places: Places, derived: bool, block: bool) -> None:
         self.places, self.derived = places, derived
         self.samples = "n samples × " if program.batch and block else ""
-        self.results = {place: k for k, place in reversed(list(enumerate(program.results)))}
+        self.loop, self.round = 0, 0
+        self.same: dict[int, int | None] = {}
+        self.results = {"u": np.full(program.uniform, -1), "v": np.full(program.varying, -1)}
+        for k, (space, slot) in reversed(list(enumerate(program.results))):
+            self.results[space][slot] = k
 
-    def keys(self, x: Instruction, rounds: int) -> Iterator[object]:
+    def inside(self, loop: Loop | None, start: int) -> None:
+        """From now on the instructions are those of this loop, whose first line is `start`; they are told as they are
+        in its last round, when the rounds before are behind them."""
+        self.loop, self.round = start, 0 if loop is None else loop.count - 1
+
+    def place(self, loop: Loop, start: int) -> None:
+        for line, x in enumerate(loop.body, start):
+            self.places.write(line, x.out, x.dims, loop.count, start)
+
+    def keys(self, x: Instruction, start: int = 10**9) -> Iterator[object]:
         for operand, count in x.operands():
             yield count
-            yield self.places.key(operand, x.dims, count, rounds - 1)
+            yield self.places.key(operand, x.dims, count, self.round, start)
 
-    def say(self, operand: Operand, x: Instruction, count: int, rounds: int, letter: str = "") -> str:
-        return self.places.say(operand, x.dims, count, rounds - 1, letter)
+    def say(self, operand: Operand, x: Instruction, count: int, letter: str = "", *, second: bool = False) -> str:
+        places, at = self.places, {"round_": self.round, "loop": self.loop}
+        return places.say(operand, x.dims, count, letter=letter, second=second, **at)
 
-    def then(self, x: Instruction, previous: int, rounds: int) -> str | None:
+    def then(self, x: Instruction, previous: int) -> str | None:
         """An operation on all of the line before; None if it is none."""
         if x.kind != "map" or self._gradient(x):
             return None
-        it = [self.places.is_line(operand, previous, x.members, rounds - 1) for operand in x.args]
+        it = [self.places.is_line(operand, x.dims, previous, self.round) for operand in x.args]
         if not any(it):
             return None
         if len(x.args) == 1:
             return ops.TABLE[x.code].name
-        return self._map(
-            x, ["it" if mine else self.say(arg, x, 1, rounds) for arg, mine in zip(x.args, it, strict=True)]
-        )
+        return self._map(x, ["it" if mine else self.say(arg, x, 1) for arg, mine in zip(x.args, it, strict=True)])
 
-    def instruction(self, x: Instruction, rounds: int) -> str:
+    def instruction(self, x: Instruction, same: int | None = None) -> str:
+        """What an instruction computes, which line `same` has computed before."""
         head = self._gradient(x)
+        if same is not None:
+            return f"{head}({same})"
         if x.kind == "map":
-            return head + self._map(x, [self.say(arg, x, 1, rounds) for arg in x.args])
+            return head + self._map(x, [self.say(arg, x, 1) for arg in x.args])
         if x.kind == "take":
-            chosen, values = self.say(x.args[0], x, 1, rounds), self.say(x.args[1], x, x.count, rounds)
+            chosen, values = self.say(x.args[0], x, 1), self.say(x.args[1], x, x.count)
             return f"{head}one of the {x.count} numbers {values}, chosen by {chosen}"
-        return head + self._sums(x, rounds)
+        return head + self._sums(x)
 
     def is_result(self, x: Instruction) -> bool:
-        return self.derived and bool(self._numbers(x))
+        return self.derived and bool(len(self._numbers(x)))
 
     def outcome(self, x: Instruction) -> str:
         """What a line says behind itself if it computes results of the function."""
-        if self.derived or not (found := self._numbers(x)):
+        found = self._numbers(x)
+        if self.derived or not len(found):
             return ""
-        return ": the value" if len(self.results) == 1 else f": {_plural(len(found), 'result')}"
+        return ": the value" if len(self.places.program.results) == 1 else f": {_plural(len(found), 'result')}"
 
-    def _numbers(self, x: Instruction) -> list[int]:
-        """The results that an instruction computes."""
-        slots = x.out.slots(x.dims).ravel().tolist()
-        return [self.results[x.out.space, slot] for slot in slots if (x.out.space, slot) in self.results]
+    def _numbers(self, x: Instruction) -> Ints:
+        """The results that an instruction computes, in all rounds."""
+        slots = x.out.slots(x.dims) + x.out.shift * np.arange(self.round + 1)
+        found = self.results[x.out.space][slots.ravel()]
+        results: Ints = found[found >= 0]
+        return results
 
     def _gradient(self, x: Instruction) -> str:
         """Of which parameters this is the gradient; result 0 is the value, result k + 1 belongs to parameter k."""
-        found = self._numbers(x) if self.derived else []
-        if not found:
+        found = self._numbers(x)
+        if not self.derived or not len(found):
             return ""
-        value, of = 0 in found, np.array([k - 1 for k in found if k])
-        shape = shaped([d for d in x.dims if d > 1]) if not value else ""
-        texts = (["the mean value" if self.places.program.batch else "the value"] if value else []) + (
-            [f"gradient of {self.places.leaves.group(of, 'W' if len(x.dims) > 1 else 'w')}{shape}"] if len(of) else []
-        )
-        return " and ".join(texts) + ": "
+        texts = []
+        if (found == 0).any():
+            texts.append("the mean value" if self.places.program.batch else "the value")
+        if (found > 0).any():
+            shape = shaped([d for d in x.dims if d > 1]) if not texts else ""
+            of = self.places.leaves.group(found[found > 0] - 1, "W" if len(x.dims) > 1 else "w")
+            texts.append(f"gradient of {of}{shape}")
+        return " and ".join(texts) + (" (the next in each round): " if x.out.shift and self.loop else ": ")
 
     def _map(self, x: Instruction, args: list[str]) -> str:
         name = ops.TABLE[x.code].name
@@ -285,35 +321,50 @@ class _Words:
         if name == "where":
             return f"{args[1]} where {args[0]} is not 0, else {args[2]}"
         if name == "onehot":
-            return f"{args[2]} at place {args[0]} of {x.members}, 0 at the others"
+            return f"{args[2]} where {args[0]} is {args[1]}, else 0"
         return f"{name} of {', '.join(args)}"
 
-    def _sums(self, x: Instruction, rounds: int) -> str:
+    def _sums(self, x: Instruction) -> str:
         """Sums of products: the products first, then what is added to them."""
         formula, added, kinds, products = "", "", [], 0
         for segment in x.segments:
-            number_ = segment.left if isinstance(segment.left, float) else None
-            right = self.say(segment.right, x, segment.count, rounds, "b" if number_ is not None else "")
-            if number_ is None:
-                kind, text = product(segment, x.dims, self.say(segment.left, x, segment.count, rounds), right)
-                formula += f" + {text}"
-                products += segment.count
-                kinds.append(kind)
+            if isinstance(segment.left, float):
+                added += self._added(x, segment, segment.left)
                 continue
-            sign, size = ("−" if number_ < 0 else "+"), abs(number_)
-            text = f"Σ {right}" if segment.count > 1 else right
-            added += f" {sign} {text if size == 1 else f'{number(size)} · {text}'}"
+            kind, text = self._product(x, segment)
+            formula += f" + {text}"
+            products += segment.count
+            kinds.append(kind)
         whole = (formula + added).removeprefix(" + ").removeprefix(" ")
-        named = kinds[0] if kinds and kinds[0] else ""
+        named = kinds[0] if kinds else ""
         if x.kind == "reduce":
             return f"{named + ' ' if named else ''}{whole}, summed over the batch"
+        size = "×".join(str(d) for d in x.dims if d > 1)
         if not named:
-            return whole if x.members == 1 else f"{self.samples}{x.members} sums: {whole}"
-        each = "neuron" if self._neurons(x) else "sum"
-        many = f"{'×'.join(str(d) for d in x.dims if d > 1)} {each}s: sums" if x.members > 1 else f"1 {each}: a sum"
-        if each == "sum":
-            many = many.split(": ")[0]
+            return f"{self.samples}{size} sums: {whole}" if size else whole
+        if self._neurons(x):
+            many = f"{size} neurons: sums" if size else "1 neuron: a sum"
+        else:
+            many = f"{size} sums" if size else "a sum"
         return f"{self.samples}{many} of {products} products = {named} {whole}"
+
+    def _added(self, x: Instruction, segment: Segment, factor: float) -> str:
+        """A term without a product, with its sign."""
+        text = self.say(segment.right, x, segment.count, "b")
+        size = abs(factor)
+        if depends(segment.right, x.dims, segment.count)[1]:
+            text = f"Σ {text}"
+        else:
+            size *= segment.count
+        return f" {'−' if factor < 0 else '+'} {text if size == 1 else f'{number(size)} · {text}'}"
+
+    def _product(self, x: Instruction, segment: Segment) -> tuple[str, str]:
+        found = product(segment, x.dims)
+        first = self.say(found.first, x, segment.count)
+        second = self.say(found.second, x, segment.count, second=found.matrices)
+        if found.kind == "matrix product" and "windows" in first:
+            return "convolution", f"{second} over {first}"
+        return found.kind, f"{first}{found.sign}{second}"
 
     def _neurons(self, x: Instruction) -> bool:
         """Whether the sums are weighted by parameters of their own and all see the same inputs: what a neuron is."""

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from macrograd.compiler.program import Index, Operand, Program, Segment
 from macrograd.compiler.tape import Ints
 
+_FEW = 5  # fewer things than this are listed
 # What a slot holds: a leaf of one of these kinds, the argument FIRST_ARGUMENT - k, or the result of line n > 0.
 _NOTHING, _PARAMETER, _CONSTANT, _WEIGHT, _FIRST_ARGUMENT = 0, -1, -2, -3, -4
 
@@ -35,12 +37,14 @@ class Leaves:
     def group(self, slots: Ints, letter: str) -> str:
         """The name of a set of parameters; without names of their own they are W1, b1 … in the order of the text."""
         slots = np.unique(slots)
+        names = [name for s in slots.tolist() if (name := self.parameters[s])]
+        found = common(names) if len(names) == len(slots) else None
+        if found is not None:
+            return found
         if len(slots) == len(self.parameters) > 1:
             return "all parameters"
-        names = [self.parameters[s] for s in slots.tolist()]
-        given = [name for name in names if name]
-        if len(given) == len(names):
-            return common(given)
+        if len(names) == len(slots):
+            return f"{names[0]}…{names[-1]}"
         key = slots.tobytes()
         if key not in self._groups:
             members = set(slots.tolist())
@@ -52,18 +56,19 @@ class Leaves:
         return self._groups[key][0]
 
 
-def common(names: Sequence[str]) -> str:
-    """One name for several that differ in their numbers: layers.0.w for layers.0.neurons.3.w.1 and its like."""
+def common(names: Sequence[str]) -> str | None:
+    """One name for several that differ in their numbers: layers.0.neurons.w for layers.0.neurons.3.w.1 and its like.
+    A few that differ otherwise are listed; None for many."""
     if len(names) == 1:
         return names[0]
     parts = [re.split(r"(\d+)", name) for name in names]
     if len({tuple(part[::2]) for part in parts}) > 1:
-        return f"{names[0]}…{names[-1]}"
+        return f"{{{', '.join(names)}}}" if len(names) < _FEW else None
     columns = [set(column) for column in zip(*parts, strict=True)]
     text = "".join(column.pop() if len(column) == 1 else "" for column in columns)
     for doubled, single in (("[]", ""), ("()", ""), ("..", "."), ("__", "_")):
         text = text.replace(doubled, single)
-    return text.strip("._") or f"{names[0]}…{names[-1]}"
+    return text.strip("._") or None
 
 
 def shaped(shape: Sequence[int]) -> str:
@@ -75,6 +80,26 @@ def number(x: float) -> str:
     return f"{x:g}"
 
 
+def _numbers(values: NDArray[np.float64]) -> str:
+    """Constants: one number, a few, or the first and the last."""
+    found = list(dict.fromkeys(values.ravel().tolist()))
+    if len(found) == 1:
+        return number(found[0])
+    texts = [number(x) for x in found]
+    return "{" + (", ".join(texts) if len(texts) < _FEW else f"{texts[0]}, …, {texts[-1]}") + "}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a line has written: an array of these dims, in each round of a loop if `loop` is not 0 (the loop's first
+    line), every round `shift` slots behind the one before."""
+
+    dims: tuple[int, ...]
+    rounds: int
+    loop: int
+    shift: int
+
+
 class Places:
     """What every slot of one program holds."""
 
@@ -84,8 +109,7 @@ class Places:
         self.source = {space: np.full(size, _NOTHING) for space, size in sizes.items()}
         self.position = {space: np.zeros(size, dtype=np.int64) for space, size in sizes.items()}
         self.round = {space: np.zeros(size, dtype=np.int64) for space, size in sizes.items()}
-        self.dims: dict[int, tuple[int, ...]] = {}
-        self.rounds: dict[int, int] = {}
+        self.lines: dict[int, Written] = {}
         first = program.parameters
         self._put("u", np.arange(first), _PARAMETER)
         self._put("u", first + np.arange(len(program.constants)), _CONSTANT)
@@ -103,90 +127,121 @@ class Places:
         self.position[space][slots] = np.arange(len(slots))
         self.round[space][slots] = round_
 
-    def write(self, line: int, out: Index, dims: tuple[int, ...], rounds: int) -> None:
+    def write(self, line: int, out: Index, dims: tuple[int, ...], rounds: int, loop: int = 0) -> None:
         """The slots `out` hold what line `line` of the text computes."""
-        self.dims[line], self.rounds[line] = dims, rounds
+        self.lines[line] = Written(dims, rounds, loop, out.shift)
         for r in range(rounds):
             self._put(out.space, out.slots(dims, 1, r).ravel(), line, r)
 
-    def key(self, operand: Operand, dims: tuple[int, ...], count: int, round_: int) -> bytes:
-        """Equal for operands of two programs that hold the same numbers."""
+    def key(self, operand: Operand, dims: tuple[int, ...], count: int, round_: int, start: int) -> bytes:
+        """Equal for operands of two programs that hold the same numbers. Lines from `start` on are counted from it."""
         if isinstance(operand, float):
             return operand.hex().encode()
         at = operand.slots(dims, count, round_).ravel()
-        space = operand.space
-        return b"".join(table[space][at].tobytes() for table in (self.source, self.position, self.round))
+        source, position, rounds = (table[operand.space][at] for table in (self.source, self.position, self.round))
+        source = np.where(source >= start, 10**9 + source - start, source)
+        return b"".join(table.tobytes() for table in (source, position, rounds))
 
-    def is_line(self, operand: Operand, line: int, members: int, round_: int) -> bool:
+    def is_line(self, operand: Operand, dims: tuple[int, ...], line: int, round_: int) -> bool:
         """Whether an operand is all that a line has made (in this round), member by member."""
-        if isinstance(operand, float) or self.dims.get(line, (0,)) == () or prod(self.dims[line]) != members:
+        if isinstance(operand, float) or line not in self.lines or prod(self.lines[line].dims) != prod(dims):
             return False
-        at = operand.slots(self.dims[line], 1, round_).ravel() if len(operand.member) == len(self.dims[line]) else None
-        if at is None:
-            return False
-        space = operand.space
+        at, space = operand.slots(dims, 1, round_).ravel(), operand.space
         return bool(
             (self.source[space][at] == line).all()
-            and (self.position[space][at] == np.arange(members)).all()
+            and (self.position[space][at] == np.arange(len(at))).all()
             and (self.round[space][at] == round_).all()
         )
 
     # --- words ------------------------------------------------------------------------------------------------------
 
-    def say(self, x: Operand, dims: tuple[int, ...], count: int = 1, round_: int = 0, letter: str = "") -> str:
-        """An operand with its shape, as in W[16×2]; a matrix that is read column by column is W[16×2]ᵀ."""
+    def say(
+        self,
+        x: Operand,
+        dims: tuple[int, ...],
+        count: int = 1,
+        *,
+        round_: int = 0,
+        loop: int = 0,
+        letter: str = "",
+        second: bool = False,
+    ) -> str:
+        """An operand with its shape, as in W[16×2]; a matrix that is read along its columns is W[16×2]ᵀ.
+
+        `round_` and `loop` say where it is read; `letter` is what parameters without a name are called; `second` says
+        that it stands on the right of a matrix product, so that its rows are the terms.
+        """
         if isinstance(x, float):
             return number(x)
         axes, terms = depends(x, dims, count)
-        shape = [dims[axis] for axis in sorted(axes)] + [count] * terms
+        members = [dims[axis] for axis in sorted(axes)]
+        shape = members + [count] * terms
         at = x.slots(dims, count, round_)
         if x.space == "u" and (self.source["u"][at] == _CONSTANT).all():
-            values = np.unique(self.program.constants[at - self.program.parameters])
-            if len(values) == 1:
-                return number(float(values[0]))
-        flips = len(shape) == 2 and terms and x.affine and abs(x.term) > max(abs(x.member[axis]) for axis in axes)
-        text = self._where(x, at.ravel(), round_, letter or ("W" if len(shape) > 1 else "w" if shape else "p"))
-        if len(np.unique(at)) < prod(shape) and x.affine:
-            return f"windows{shaped(shape)} of {text}"
-        return text + (f"{shaped(shape[::-1])}ᵀ" if flips else shaped(shape))
+            return _numbers(self.program.constants[at - self.program.parameters])
+        letter = letter or ("W" if len(shape) > 1 else "w" if shape else "p")
+        text, when = self._where(x, at.ravel(), (round_, loop), letter)
+        if len(shape) > 1 and x.affine and len(np.unique(at)) < prod(shape):
+            return f"windows{shaped(shape)} of {text}{when}"
+        if len(shape) == 1 and re.search(r"\.\d+–\d+$", text):  # that says the shape already
+            return text + when
+        if len(members) == 1 and terms and x.affine:
+            across = abs(x.term) > max(
+                abs(x.member[axis]) for axis in axes
+            )  # the terms are the rows of what was stored
+            return text + shaped(shape[::-1] if across else shape) + ("ᵀ" if across != second else "") + when
+        return text + shaped(shape) + when
 
-    def _where(self, x: Index, slots: Ints, round_: int, letter: str) -> str:
+    def _where(self, x: Index, slots: Ints, now: tuple[int, int], letter: str) -> tuple[str, str]:
+        """What slots hold, and in which round that was made."""
         sources = self.source[x.space][slots]
         found = list(dict.fromkeys(sources.tolist()))
-        texts = [self._part(x, source, slots[sources == source], round_, letter) for source in found]
-        if len(texts) == 1:
-            return texts[0]
-        return "{" + (", ".join(texts) if len(texts) < 4 else f"{texts[0]}, …, {texts[-1]}") + "}"
+        parts = [self._part(x, source, slots[sources == source], now, letter) for source in found]
+        if len(parts) == 1:
+            return parts[0]
+        texts = [text + when for text, when in parts]
+        return "{" + (", ".join(texts) if len(texts) < _FEW else f"{texts[0]}, …, {texts[-1]}") + "}", ""
 
-    def _part(self, x: Index, source: int, slots: Ints, round_: int, letter: str) -> str:
-        """A source, and which part of it: (3), (3).0–4, x.1."""
-        moving = " (the next ones in each round)" if x.shift and source <= 0 else ""
+    def _part(self, x: Index, source: int, slots: Ints, now: tuple[int, int], letter: str) -> tuple[str, str]:
+        """A source, with the part of it that is meant: (3), (3).0–4, x.1; and in which round it was made."""
+        moving = " (the next in each round)" if x.shift and source <= 0 else ""
         if source == _PARAMETER:
-            return self.leaves.group(slots, letter) + moving
+            rounds = now[0] + 1 if x.shift else 1
+            back = -x.shift * np.arange(rounds)
+            return self.leaves.group((slots[:, None] + back).ravel(), letter), moving
         if source == _CONSTANT:
-            return "constants"
+            return "constants", moving
         if source == _WEIGHT:
-            return "weight"
+            return "weight", ""
+        if source > 0 and x.shift and not self.lines[source].loop:
+            moved = (slots[:, None] - x.shift * np.arange(now[0] + 1)).ravel()
+            slots = moved[self.source[x.space][moved] == source]
         position = np.unique(self.position[x.space][slots])
         if source > 0:
-            name, dims = f"({source})", self.dims[source]
-            dims = tuple(d for d in dims if d > 1)
-            part = _element(position, dims)
-            return name + part + self._when(self.round[x.space][slots], self.rounds[source], round_)
+            made = self.lines[source]
+            if x.shift and not made.loop:
+                return f"({source}){_element(position, made.dims)}", " (the next in each round)"
+            part = _element(position, tuple(d for d in made.dims if d > 1))
+            return f"({source}){part}", _when(x, made, self.round[x.space][slots], now)
         name, dims = self.leaves.arguments[_FIRST_ARGUMENT - source]
-        return name + _element(position, dims) + moving
+        return name + _element(position, dims), moving
 
-    def _when(self, rounds: Ints, count: int, now: int) -> str:
-        """Which rounds of a loop, for a reader in round `now`; loops that stand behind are read in round 0."""
-        if count == 1:
-            return ""
-        found = np.unique(rounds)
-        if now and len(found) == 1:
-            back = now - int(found[0])
-            return "" if back == 0 else " of the round before" if back == 1 else f" of {back} rounds before"
-        if len(found) == 1 and found[0] == count - 1:
-            return " of the last round"
-        return " of all rounds" if len(found) == count else f" of {len(found)} rounds"
+
+def _when(x: Index, made: Written, rounds: Ints, now: tuple[int, int]) -> str:
+    """In which rounds of a loop that was made which an operand reads now, in some round of some loop."""
+    if not made.loop:
+        return ""
+    found = np.unique(rounds)
+    if now[1] == made.loop and len(found) == 1:
+        back = now[0] - int(found[0])
+        return "" if back == 0 else " of the round before" if back == 1 else f" of {back} rounds before"
+    if x.shift and x.shift == made.shift:
+        return " round by round"
+    if x.shift and x.shift == -made.shift:
+        return " round by round from the last"
+    if len(found) == 1:
+        return " of the last round" if found[0] == made.rounds - 1 else f" of round {int(found[0]) + 1}"
+    return " of all rounds" if len(found) == made.rounds else f" of {len(found)} rounds"
 
 
 def _element(position: Ints, dims: tuple[int, ...]) -> str:
@@ -213,23 +268,35 @@ def depends(x: Operand, dims: tuple[int, ...], count: int) -> tuple[frozenset[in
     return axes, count > 1 and (x.term != 0 or x.terms is not None or x.full is not None)
 
 
-def product(segment: Segment, dims: tuple[int, ...], left: str, right: str) -> tuple[str, str]:
-    """What a sum's products are in the language of matrices, and its formula from the words for both sides.
+@dataclass(frozen=True)
+class Product:
+    """The products of a segment in the language of matrices: first, sign, second. `matrices`: both sides are."""
 
-    Only strides are looked at. Where one side depends on members and terms and the other on terms alone, the sums are
-    a matrix times a vector; on different members, matrix times matrix, or without terms an outer product.
+    kind: str
+    first: Operand
+    sign: str
+    second: Operand
+    matrices: bool = False
+
+
+def product(segment: Segment, dims: tuple[int, ...]) -> Product:
+    """What the products of a segment are; only strides are looked at.
+
+    Where one side depends on members and terms and the other on terms alone, the sums are a matrix times a vector; on
+    different members, matrix times matrix, or without terms an outer product.
     """
-    (a, a_terms), (b, b_terms) = (depends(x, dims, segment.count) for x in (segment.left, segment.right))
+    left, right = segment.left, segment.right
+    (a, a_terms), (b, b_terms) = (depends(x, dims, segment.count) for x in (left, right))
+    if b and (not a or min(b) < min(a)) and a_terms == b_terms:  # rows first
+        left, right, a, b = right, left, b, a
     if a_terms and b_terms:
-        if not a and not b:
-            return "dot product", f"{left}·{right}"
-        if a and b and a & b:
-            return "dot products, one for each row of", f"{left}·{right}"
-        if "windows" in left or "windows" in right:
-            return "convolution", f"{left} over {right}" if "windows" in right else f"{right} over {left}"
-        return ("matrix product", f"{left}·{right}") if a else ("matrix product", f"{right}·{left}")
+        if not a:
+            return Product("dot product", left, "·", right)
+        if a & b:
+            return Product("dot products of rows", left, "·", right)
+        return Product("matrix product", left, "·", right, matrices=bool(b))
     if segment.count > 1:
-        return "sums of", f"{left}·{right}"
+        return Product("", left, " · Σ ", right) if b_terms else Product("", right, " · Σ ", left)
     if a and b and not a & b:
-        return ("outer product", f"{left} ⊗ {right}") if min(a) < min(b) else ("outer product", f"{right} ⊗ {left}")
-    return "", f"{left} ∘ {right}" if a and b else f"{left} · {right}"
+        return Product("outer product", left, " ⊗ ", right)
+    return Product("", left, " ∘ " if a and b else " · ", right)
