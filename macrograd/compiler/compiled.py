@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from macrograd.compiler import passes
 from macrograd.compiler.execute_numpy import NumpyExecutable
 from macrograd.compiler.program import Program
 from macrograd.value import Value
+
+if TYPE_CHECKING:
+    from macrograd.compiler.profile import Profile
 
 _DTYPES = {"float64": np.float64, "float32": np.float32}
 _BACKENDS = ("auto", "llvm", "numpy")
@@ -133,6 +136,25 @@ class Compiled:
         else:
             special = self._traced()
         return explain(special, names)
+
+    def profile(self, *args: Any, **kwargs: Any) -> Profile:
+        """The time of each array instruction of the gradient (of the values, if the result is not one scalar) on these
+        arguments, its share, and its arithmetic rate against the machine's peak. Print it.
+
+        Raises RuntimeError if the program does not run on LLVM.
+        """
+        from macrograd.compiler.profile import profile
+
+        arrays, special = self._prepare(args, kwargs)
+        samples = len(arrays[0]) if self.batch else 1
+        scalar = isinstance(special.source.structure, int)
+        plan = special.plan("gradient" if scalar else "one" if samples == 1 else "values", samples)
+        if not hasattr(plan.executable, "target"):
+            raise RuntimeError(f"{self.__name__} runs on NumPy, and profile() times native code: it needs LLVM")
+        state = plan.executable.state(samples)
+        special.fill(state)
+        state.load(arrays)
+        return profile(plan.executable, state)
 
     # --- arguments --------------------------------------------------------------------------------------------------
 
