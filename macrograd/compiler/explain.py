@@ -204,9 +204,8 @@ class _Teller:
             lines.append(f"  … and {len(self.tables) - _MOST_LINES} more with tables")
         if self.single:
             what = "is a single number: at its" if len(self.single) == 1 else "are single numbers: at their"
-            lines.append(
-                f"  {_ranges(self.single)} {what} depth nothing else has the same operation on the same kinds of operands"
-            )
+            why = "nothing else has the same operation on the same kinds of operands"
+            lines.append(f"  {_ranges(self.single)} {what} depth {why}")
         return lines
 
 

@@ -227,7 +227,7 @@ def _sorted(column: Column, order: Ints) -> Column:
     return part
 
 
-def _prefix(vectors: Ints, *, nested: bool) -> int:
+def _prefix(vectors: Ints, *, nested: bool, ahead: bool = True) -> int:
     """How many members from the first on follow one pattern: a run, or equal runs at a constant distance."""
     n: int = vectors.shape[1]
     if n <= 2:
@@ -237,7 +237,7 @@ def _prefix(vectors: Ints, *, nested: bool) -> int:
     if not len(breaks):
         return n
     inner = int(breaks[0]) + 1
-    if inner == 2 and _prefix(vectors[:, 1:], nested=nested) > 2:
+    if ahead and inner == 2 and _prefix(vectors[:, 1:], nested=nested, ahead=False) > 2:
         return 1  # two members are always a run; the second one belongs to a longer one
     if not nested:
         return inner

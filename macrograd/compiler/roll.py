@@ -1,6 +1,6 @@
 """Roll: find the arrays in a tape.
 
-1. Entries on the same level (longest path from the leaves) with the same operation and the same kinds of operands form
+1. Entries on the same level (`levels.py`) with the same operation and the same kinds of operands form
    a group. Levels make the members of a group independent of each other.
 2. Each group's results get consecutive slots, so that the operands of the next group become patterns.
 3. The patterns are fitted (`patterns.py`): affine maps of nested counters, in as few pieces as will do, and tables
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler import tape as tapes
+from macrograd.compiler.levels import levels
 from macrograd.compiler.loops import candidates, settle
 from macrograd.compiler.patterns import Group, group_of, instructions_of
 from macrograd.compiler.program import Loop, Program, Step
@@ -70,7 +71,6 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     """The array program of a tape. `weighted` says that the last input is the weight of a sample."""
     varies = tapes.kinds(tape, batch=batch)
     phase = _phases(tape, varies)
-    level = tapes.levels(tape)
     sums, used = _sums(tape)
     terms = _terms(tape, sums, varies)
     placed = np.flatnonzero((tape.arity > 0) & used)
@@ -78,6 +78,7 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     is_result = np.zeros(len(tape), dtype=bool)
     is_result[tape.results] = True
     key, role = _member_keys(tape, is_result)
+    level = levels(tape, _mix(_mix(signature, phase), role))
     # Members of a group in the order of the results they are, or else of what they are made from.
     order = placed[np.lexsort((placed, key[placed], role[placed], signature[placed], level[placed], phase[placed]))]
     layout = _layout(tape, order, varies & used, is_result, batch)

@@ -213,7 +213,7 @@ class Places:
             return "constants", moving
         if source == _WEIGHT:
             return "weight", ""
-        if source > 0 and x.shift and not self.lines[source].loop:
+        if x.shift and (source <= 0 or not self.lines[source].loop):  # all that it reads in all rounds
             moved = (slots[:, None] - x.shift * np.arange(now[0] + 1)).ravel()
             slots = moved[self.source[x.space][moved] == source]
         position = np.unique(self.position[x.space][slots])
@@ -235,10 +235,8 @@ def _when(x: Index, made: Written, rounds: Ints, now: tuple[int, int]) -> str:
     if now[1] == made.loop and len(found) == 1:
         back = now[0] - int(found[0])
         return "" if back == 0 else " of the round before" if back == 1 else f" of {back} rounds before"
-    if x.shift and x.shift == made.shift:
-        return " round by round"
-    if x.shift and x.shift == -made.shift:
-        return " round by round from the last"
+    if x.shift:
+        return " round by round" if x.shift * made.shift > 0 else " round by round from the last"
     if len(found) == 1:
         return " of the last round" if found[0] == made.rounds - 1 else f" of round {int(found[0]) + 1}"
     return " of all rounds" if len(found) == made.rounds else f" of {len(found)} rounds"

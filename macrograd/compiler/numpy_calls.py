@@ -1,0 +1,177 @@
+"""The functions that a lowered program calls on its views: each writes into its last array, or into the one it names.
+
+What the operations are is said by the op table's `array` column. `INTO` has forms of the same numbers, NaN and signed
+zeros included, that need no array in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+
+Array = NDArray[Any]
+
+
+def _relu(a: Array, out: Array) -> None:
+    np.maximum(a, 0.0, out)
+    np.add(out, 0.0, out)  # -0.0 + 0.0 is 0.0; everything else stays, NaN too
+
+
+def _where(c: Array, a: Array, b: Array, out: Array) -> None:
+    np.copyto(out, b)
+    np.copyto(out, a, where=np.not_equal(c, 0.0))
+
+
+def _onehot(index: Array, k: Array, a: Array, out: Array) -> None:
+    out.fill(0.0)
+    np.copyto(out, a, where=np.equal(index, k))
+
+
+def _copy(a: Array, out: Array) -> None:
+    np.copyto(out, a)
+
+
+INTO: dict[str, Callable[..., Any]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.true_divide,
+    "neg": np.negative,
+    "abs": np.absolute,
+    "sign": np.sign,
+    "pow": np.power,
+    "exp": np.exp,
+    "log": np.log,
+    "log1p": np.log1p,
+    "sqrt": np.sqrt,
+    "tanh": np.tanh,
+    "sin": np.sin,
+    "cos": np.cos,
+    "relu": _relu,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "where": _where,
+    "detach": _copy,
+    "onehot": _onehot,
+}
+
+
+def _by_column(row: ops.Op, *arrays: Array) -> None:
+    arrays[-1][...] = row.array(np, *arrays[:-1])
+
+
+def into(row: ops.Op) -> Callable[..., Any]:
+    """The operation as a function (*operands, out)."""
+    return INTO.get(row.name) or partial(_by_column, row)
+
+
+# --- moving -----------------------------------------------------------------------------------------------------------
+
+
+def copy_from(out: Array, source: Array) -> None:
+    np.copyto(out, source)
+
+
+def gather(slots: Array, source: Array, out: Array) -> None:
+    # Slots are inside (every program is verified); with mode="raise" NumPy would copy the result once more.
+    np.take(source, slots, axis=0, out=out, mode="clip")
+
+
+def scatter(slots: Array, source: Array, target: Array) -> None:
+    target[slots] = source
+
+
+def take(slots: Array, flag: list[bool], index: Array, source: Array, out: Array) -> None:
+    """out[..., lane] = source[slots[..., index]]; `slots` has the values as its last axis.
+
+    An index that is no integer or out of range raises the flag and reads value 0 in its place.
+    """
+    count = slots.shape[-1]
+    good = (index >= 0) & (index < count) & (index == np.trunc(index))
+    if not good.all():
+        flag[0] = True
+    position = np.where(good, index, 0.0).astype(np.intp)
+    members = np.broadcast_to(slots, (*position.shape[: slots.ndim - 1], count))
+    if source.ndim == 1:
+        chosen = np.take_along_axis(members, position.reshape(*members.shape[:-1], -1), axis=-1)
+        np.copyto(out, source[chosen.reshape(position.shape)])
+    else:
+        np.copyto(out, source[np.take_along_axis(members, position, axis=-1), np.arange(source.shape[1])])
+
+
+# --- sums -------------------------------------------------------------------------------------------------------------
+
+
+def matmul_terms(left: Array, right: Array, spare: Array, out: Array) -> None:
+    """The sum of matrix products over the first axis."""
+    np.matmul(left[0], right[0], out)
+    for a, b in zip(left[1:], right[1:], strict=True):
+        np.matmul(a, b, spare)
+        np.add(out, spare, out)
+
+
+def in_order(left: Array, right: Array, spare: Array, out: Array, *, begun: bool) -> None:
+    """The sum of left·right over the first two axes, one product after the other from left to right.
+
+    With `begun`, it is added to what `out` holds. `spare` has room for a few products and, before them, the sum so far.
+    """
+    for a, b in zip(left, right, strict=True):
+        for first in range(0, len(a), len(spare) - 1):
+            some = a[first : first + len(spare) - 1]
+            part = spare[: 1 + len(some)]
+            np.multiply(some, b[first : first + len(some)], part[1:])
+            if begun:
+                np.copyto(part[0], out)
+            else:
+                part = part[1:]
+            # Unlike np.add.reduce, which may add in pairs, this is one addition after the other by its definition.
+            np.add.accumulate(part, axis=0, out=part)
+            np.copyto(out, part[-1])
+            begun = True
+
+
+# --- loops and streams ------------------------------------------------------------------------------------------------
+
+
+def rounds(count: int, calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
+    """The calls for every round of a loop, of whose arrays the first axis is the rounds."""
+    for k in range(count):
+        for function, arrays in calls:
+            function(*[array[k] for array in arrays])
+
+
+def record(function: Callable[..., Array], out: Any, rows: tuple[Any, ...], target: Array, source: Array) -> None:
+    """A stream's record; `out` and `rows` are slots of `target` and `source`."""
+    target[out] = function(*[source[row] for row in rows])
+
+
+def more(function: Callable[..., Array], out: Any, rows: tuple[Any, ...], target: Array, source: Array) -> None:
+    target[out] += function(*[source[row] for row in rows])
+
+
+def fused(a: Array, b: Array, c: Array) -> Array:
+    found: Array = c + a * b
+    return found
+
+
+def spread(a: Array) -> Array:
+    return a[:, None]
+
+
+def total(*factors: Array) -> Array:
+    """The sum over the lanes."""
+    product = factors[0] if len(factors) == 1 else factors[0] * factors[1]
+    found: Array = product.sum(axis=1)
+    return found
+
+
+def total_in_order(*factors: Array) -> Array:
+    product = factors[0] if len(factors) == 1 else factors[0] * factors[1]
+    found: Array = np.add.accumulate(product, axis=1)[:, -1]
+    return found
