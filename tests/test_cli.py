@@ -116,6 +116,46 @@ def test_both_engines_print_the_same_losses(capsys: Capture, arguments: list[str
     assert words == likewise
 
 
+def test_macrograd_explain_moons() -> None:
+    with process("explain", "moons") as running:
+        out, err = running.communicate()
+    assert (running.returncode, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:4] == [
+        "moons: 100 samples, 2 features, 2 classes",
+        "2-16-16-1 net, relu, loss hinge",
+        "",
+        "loss(x[2], target) of one sample: 337 parameters, float64",
+    ]
+    assert "values: 8 array instructions" in lines
+    assert any("matrix product layers.1.neurons.w[16×16]·(2)[16] + layers.1.neurons.b[16]" in line for line in lines)
+    assert any("gradient of layers.0.neurons.w[16×2]: outer product" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["blobs", "--classes", "4", "--hidden", "5"], "4 neurons: sums of 5 products"),
+        (["xor", "--hidden", "--loss", "squared_error"], "2-1 net, relu, loss squared_error"),
+        (["spirals", "--activation", "tanh", "--hidden", "7"], "then tanh"),
+        (["moons", "--samples", "8", "--noise", "0", "--seed", "3", "--init", "he_normal"], "moons: 8 samples"),
+    ],
+)
+def test_explain_takes_the_options_of_train(capsys: Capture, arguments: list[str], expected: str) -> None:
+    assert main(["explain", *arguments]) == 0
+    assert expected in capsys.readouterr().out
+
+
+def test_explain_a_table(capsys: Capture, table: Table) -> None:
+    path = table(rows(3, lambda random, features: features[0] - features[1]))
+    assert main(["explain", path, "--target", "answer", "--hidden", "4"]) == 0
+    out, err = capsys.readouterr()
+    assert "matrix product layers.0.neurons.w[4×3]·x[3]" in out
+    assert err == ""
+    assert main(["explain", path]) == 2
+    assert capsys.readouterr().err.endswith("name the column to learn, with --target COLUMN\n")
+
+
 # --- what can be trained -------------------------------------------------------------------------------------------
 
 

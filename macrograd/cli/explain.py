@@ -15,15 +15,15 @@ from macrograd.nn import losses
 def explain(chosen: argparse.Namespace) -> int:
     """Print what the compiler finds in the loss of one sample of the net that the options name; 0."""
     data, task, model = made(chosen)
-    loss = losses.get(task.loss)
+    measure = losses.get(task.loss)
 
-    def sample_loss(x: Any, target: Any) -> Any:
-        return loss(model(x), target)
+    def loss(x: Any, target: Any) -> Any:
+        return measure(model(x), target)
 
     print(data)
     print(net_line(data, task, chosen))
     print()
-    compiled = compile_(sample_loss, batch=True)
+    compiled = compile_(loss, batch=True)
     targets = np.asarray(task.targets, dtype=float)
     print(compiled.explain(data.X, targets, names=model.named_parameters()))
     return 0
