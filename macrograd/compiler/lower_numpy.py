@@ -141,18 +141,10 @@ def _map(instruction: Instruction, memory: Memory, round_: int) -> Call:
 
 def _dot(instruction: Instruction, memory: Memory, round_: int) -> Call:
     parts = [_products(segment, instruction, memory, round_) for segment in instruction.segments]
-    write = _writer(instruction, memory, round_)
     out = memory.view(instruction.out, instruction.dims, None, round_)
-    if not memory.strict and out is not None and len(parts) > 1:
-        # The last segment is usually the long one: let it write, and add the short ones to it.
-        *short, long = [_sum(part, segment) for part, segment in zip(parts, instruction.segments, strict=True)]
-
-        def run(out: Array = out) -> None:
-            np.copyto(out, long())
-            for part in short:
-                np.add(out, part(), out=out)
-
-        return run
+    if not memory.strict and out is not None:
+        return _dot_into(out, parts, instruction.segments)
+    write = _writer(instruction, memory, round_)
 
     def in_order() -> None:
         total: Any = None
@@ -164,14 +156,47 @@ def _dot(instruction: Instruction, memory: Memory, round_: int) -> Call:
     return in_order
 
 
-Product = tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any] | None]
+def _dot_into(out: Array, parts: list[Product], segments: tuple[Segment, ...]) -> Call:
+    """A sum written in place. The last segment is usually the long one: it goes first, and the others are added."""
+    *short, long = parts
+    adds = [_added(out, part, segment) for part, segment in zip(short, segments, strict=False)]
+    if long[2] is not None:
+        rows, columns = long[2]
+        begin: Call = partial(np.matmul, rows, columns, out=out)
+    elif segments[-1].count == 1 and long[3]:
+        a, b = long[0]()[..., 0, :], long[1]()[..., 0, :]
+        begin = partial(np.copyto, out, b) if segments[-1].left == 1.0 else partial(np.multiply, a, b, out=out)
+    else:
+        total = _sum(long, segments[-1])
+        begin = lambda: np.copyto(out, total())  # noqa: E731 - a call like the others
+    if not adds:
+        return begin
+
+    def run() -> None:
+        begin()
+        for add in adds:
+            add()
+
+    return run
+
+
+def _added(out: Array, part: Product, segment: Segment) -> Call:
+    """Add a segment to what is there."""
+    if segment.count == 1 and segment.left in (1.0, -1.0) and part[3]:
+        return partial(np.add if segment.left == 1.0 else np.subtract, out, part[1]()[..., 0, :], out=out)
+    total = _sum(part, segment)
+    return lambda: np.add(out, total(), out=out)
+
+
+# Left and right operands, the matrices of a matrix product if the sum is one, and whether the operands are views.
+Product = tuple[Callable[[], Any], Callable[[], Any], tuple[Array, Array] | None, bool]
 
 
 def _products(segment: Segment, instruction: Instruction, memory: Memory, round_: int) -> Product:
-    """Left and right operands of a segment; and the whole sum as a matrix product, where it is one."""
+    """A segment's operands, and the whole sum as a matrix product where it is one."""
     dims, count = instruction.dims, segment.count
     left, right = segment.left, segment.right
-    matrix: Callable[[], Any] | None = None
+    matrix: tuple[Array, Array] | None = None
     if isinstance(left, Index) and isinstance(right, Index) and count > 1 and not memory.strict:
         shared = not any(right.member) and right.members is None and right.full is None and right.terms is None
         if left.space == "u" and right.space == "v" and left.affine and shared:
@@ -179,15 +204,15 @@ def _products(segment: Segment, instruction: Instruction, memory: Memory, round_
             b = memory.view(right, (1,) * len(dims), count, round_)
             assert a is not None
             assert b is not None
-            rows, columns = a[..., 0], b.reshape(count, -1)
-            matrix = lambda: rows @ columns  # noqa: E731 - a call like the others
-    return memory.source(left, dims, count, round_), memory.source(right, dims, count, round_), matrix
+            matrix = a[..., 0], b.reshape(count, -1)
+    views = all(isinstance(x, float) or x.affine for x in (left, right))
+    return memory.source(left, dims, count, round_), memory.source(right, dims, count, round_), matrix, views
 
 
 def _sum(product: Product, segment: Segment) -> Callable[[], Any]:
-    left, right, matrix = product
+    left, right, matrix, _ = product
     if matrix is not None:
-        return matrix
+        return partial(np.matmul, *matrix)
 
     def total() -> Any:
         values = right() if segment.left == 1.0 else left() * right()
