@@ -15,8 +15,9 @@ import numpy as np
 from macrograd import ops
 from macrograd.compiler import passes
 from macrograd.compiler.program import Index, Instruction, Loop, Operand, Program, Segment, Step, body_of
+from macrograd.compiler.streams import FUSED, MORE, MOST_GROUPS, NAMES, SPREAD, TOTAL, Stream
 from macrograd.compiler.tape import Ints
-from macrograd.compiler.words import Leaves, Places, depends, number, product, shaped
+from macrograd.compiler.words import Leaves, Places, depends, line_ranges, number, plural, product, shaped
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Specialised
@@ -49,7 +50,7 @@ def explain(special: Specialised, names: dict[str, Value] | None = None) -> str:
     teller = _Teller(leaves, owner.batch)
     arguments = ", ".join(name + shaped(shape) for name, shape in leaves.arguments)
     sample = " of one sample" if owner.batch else ""
-    parameters = _plural(len(source.parameters), "parameter")
+    parameters = plural(len(source.parameters), "parameter")
     lines = [f"{owner.__name__}({arguments}){sample}: {parameters}, {owner.dtype.name}", ""]
     lines += _counts(source.recorded, values, gradient)
     lines += ["", "(k) is the result of line k; brackets are shapes, rows × columns; a dot picks an element.", ""]
@@ -65,6 +66,8 @@ def scalar_operations(program: Program) -> int:
     """How many additions, multiplications and other operations on two numbers a program stands for, per sample."""
     total = 0
     for step in program.steps():
+        if isinstance(step, Stream):
+            total += sum(len(out) * (1 + (code == FUSED)) for code, out, _ in step.records() if code != SPREAD)
         rounds = step.count if isinstance(step, Loop) else 1
         for x in body_of(step):
             each = 1
@@ -79,19 +82,21 @@ def _counts(recorded: int, values: Program, gradient: Program | None) -> list[st
     per = " a sample" if values.batch else ""
     written = f"{scalar_operations(values):,}{per}"
     lines = [
-        f"recorded {_plural(recorded, 'operation')}; written out on pairs of numbers, {written}",
-        f"values: {_plural(len(values.instructions()), 'array instruction')}",
+        f"recorded {plural(recorded, 'operation')}; written out on pairs of numbers, {written}",
+        f"values: {_steps_of(values)}",
     ]
     if gradient is not None:
         lines.append(
-            f"values and gradient: {_plural(len(gradient.instructions()), 'array instruction')} "
+            f"values and gradient: {_steps_of(gradient)} "
             f"instead of {scalar_operations(gradient):,} scalar operations{per}"
         )
     return lines
 
 
-def _plural(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
+def _steps_of(program: Program) -> str:
+    streams = sum(isinstance(step, Stream) for step in program.steps())
+    also = f" and {plural(streams, 'stream')} of scalars" if streams else ""
+    return plural(len(program.instructions()), "array instruction") + also
 
 
 def _argument(text: str) -> str:
@@ -108,6 +113,7 @@ class _Teller:
         self.last = 0
         self.tables: list[tuple[int, str]] = []
         self.single: list[int] = []
+        self.streams: list[int] = []
 
     def tell(self, program: Program, *, derived: bool) -> list[str]:
         places = Places(program, self.leaves)
@@ -121,17 +127,28 @@ class _Teller:
             if len(told) > _MOST_LINES:
                 names = Counter(_kind(x) for step in steps for x in body_of(step)).most_common(6)
                 rest = ", ".join(f"{count} {name}" for name, count in names)
-                lines.append(f"      … and {_plural(len(told) - _MOST_LINES, 'more line')}; in all {rest}")
+                lines.append(f"      … and {plural(len(told) - _MOST_LINES, 'more line')}; in all {rest}")
         return lines
 
     def _steps(self, words: _Words, steps: tuple[Step, ...]) -> Iterator[str]:
-        for looped, group in groupby(steps, lambda step: isinstance(step, Loop)):
-            if looped:
-                for loop in group:
-                    assert isinstance(loop, Loop)
-                    yield from self._loop(words, loop)
-            else:
+        for kind, group in groupby(steps, type):
+            if kind is Instruction:
                 yield from self._lines(words, self._new(words, (x for step in group for x in body_of(step))))
+                continue
+            for step in group:
+                yield from self._loop(words, step) if isinstance(step, Loop) else [self._stream(words, step)]
+
+    def _stream(self, words: _Words, stream: Step) -> str:
+        """What runs as data: how much of what, and no line for each."""
+        assert isinstance(stream, Stream)
+        self.last += 1
+        counts: Counter[str] = Counter()
+        for code, out, _ in stream.records():
+            counts[NAMES.get(code) or ops.TABLE[code].name] += len(out)
+        words.place_stream(stream, self.last)
+        self.streams.append(self.last)
+        rest = ", ".join(f"{count:,} {name}" for name, count in counts.most_common(8))
+        return f"    ({self.last}) {plural(stream.scalars, 'scalar')} one by one: {rest}"
 
     def _new(self, words: _Words, instructions: Iterable[Instruction]) -> Iterator[tuple[int, Instruction]]:
         """Instructions with their lines' numbers, without those that were told before."""
@@ -195,30 +212,21 @@ class _Teller:
 
     def left_over(self) -> list[str]:
         """What did not become an array with a pattern, and why."""
-        if not self.tables and not self.single:
+        if not self.tables and not self.single and not self.streams:
             return ["Everything rolled: every line is an array whose places follow its counters."]
         lines = ["What did not roll"]
         for line, what in self.tables[:_MOST_LINES]:
             lines.append(f"  ({line}) {what} through a table of places: no affine map of three counters or fewer fits")
         if len(self.tables) > _MOST_LINES:
             lines.append(f"  … and {len(self.tables) - _MOST_LINES} more with tables")
+        if self.streams:
+            why = f"more than {MOST_GROUPS} groups of like operations, with few members or no pattern in their places"
+            lines.append(f"  {line_ranges(self.streams)} run as data, for a kernel that knows every operation: {why}")
         if self.single:
             what = "is a single number: at its" if len(self.single) == 1 else "are single numbers: at their"
             why = "nothing else has the same operation on the same kinds of operands"
-            lines.append(f"  {_ranges(self.single)} {what} depth {why}")
+            lines.append(f"  {line_ranges(self.single)} {what} depth {why}")
         return lines
-
-
-def _ranges(numbers: list[int]) -> str:
-    """(3), (5)–(8) for 3, 5, 6, 7, 8."""
-    runs: list[list[int]] = []
-    for n in sorted(numbers):
-        if runs and runs[-1][1] == n - 1:
-            runs[-1][1] = n
-        else:
-            runs.append([n, n])
-    texts = [f"({a})" if a == b else f"({a}), ({b})" if b == a + 1 else f"({a})–({b})" for a, b in runs]
-    return ", ".join(texts[:12]) + (f" and {len(texts) - 12} more" if len(texts) > 12 else "")
 
 
 def _kind(x: Instruction) -> str:
@@ -241,6 +249,13 @@ class _Words:
         """From now on the instructions are those of this loop, whose first line is `start`; they are told as they are
         in its last round, when the rounds before are behind them."""
         self.loop, self.round = start, 0 if loop is None else loop.count - 1
+
+    def place_stream(self, stream: Stream, line: int) -> None:
+        sums = (TOTAL, MORE)
+        for space in ("u", "v"):
+            outs = [out for code, out, _ in stream.records() if (stream.block and code not in sums) == (space == "v")]
+            if outs:
+                self.places.write_all(line, space, np.concatenate(outs))
 
     def place(self, loop: Loop, start: int) -> None:
         for line, x in enumerate(loop.body, start):
@@ -286,7 +301,7 @@ class _Words:
         found = self._numbers(x)
         if self.derived or not len(found):
             return ""
-        return ": the value" if len(self.places.program.results) == 1 else f": {_plural(len(found), 'result')}"
+        return ": the value" if len(self.places.program.results) == 1 else f": {plural(len(found), 'result')}"
 
     def _numbers(self, x: Instruction) -> Ints:
         """The results that an instruction computes, in all rounds."""

@@ -76,6 +76,22 @@ def shaped(shape: Sequence[int]) -> str:
     return f"[{'×'.join(map(str, shape))}]" if shape else ""
 
 
+def plural(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def line_ranges(numbers: list[int]) -> str:
+    """(3), (5)–(8) for 3, 5, 6, 7, 8."""
+    runs: list[list[int]] = []
+    for n in sorted(numbers):
+        if runs and runs[-1][1] == n - 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    texts = [f"({a})" if a == b else f"({a}), ({b})" if b == a + 1 else f"({a})–({b})" for a, b in runs]
+    return ", ".join(texts[:12]) + (f" and {len(texts) - 12} more" if len(texts) > 12 else "")
+
+
 def number(x: float) -> str:
     return f"{x:g}"
 
@@ -132,6 +148,11 @@ class Places:
         self.lines[line] = Written(dims, rounds, loop, out.shift)
         for r in range(rounds):
             self._put(out.space, out.slots(dims, 1, r).ravel(), line, r)
+
+    def write_all(self, line: int, space: str, slots: Ints) -> None:
+        """These slots hold what line `line` computes, in no particular shape."""
+        self.lines.setdefault(line, Written((len(slots),), 1, 0, 0))
+        self._put(space, slots, line)
 
     def key(self, operand: Operand, dims: tuple[int, ...], count: int, round_: int, start: int) -> bytes:
         """Equal for operands of two programs that hold the same numbers. Lines from `start` on are counted from it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -227,6 +228,27 @@ def test_long_programs_are_cut() -> None:
     lines = explained(tangle, (9,), batch=True)
     assert any("more lines; in all " in line for line in lines)
     assert len(lines) < 130
+
+
+def test_what_runs_as_data_is_counted() -> None:
+    draw = random.Random(1)
+
+    def tangle(x: Any) -> Any:
+        values = list(x)
+        for _ in range(3000):
+            a, b = draw.choice(values[-9:]), draw.choice(values[-9:])
+            values.append(
+                draw.choice([lambda a, b: a * b, mg.maximum, lambda a, b: mg.sin(a), lambda a, b: a + b])(a, b)
+            )
+        return values[-1]
+
+    lines = explained(tangle, (9,), batch=True)
+    assert re.search(r"and \d streams? of scalars$", only(lines, "values: "))
+    told = [line for line in lines if " scalars one by one: " in line]
+    assert told
+    assert " sin" in told[0]
+    assert any("run as data, for a kernel that knows every operation" in line for line in lines)
+    assert len(lines) < 60
 
 
 def test_a_value_that_was_told_is_not_told_again() -> None:
