@@ -54,18 +54,26 @@ def huber(p: Any, t: Any, delta: float = 1.0) -> Any:
 
 
 def binary_cross_entropy(logit: Any, target: Any) -> Any:
-    """−t·log σ(z) − (1 − t)·log(1 − σ(z)) for a logit z and a target probability t in [0, 1].
+    """−t·log σ(z) − (1 − t)·log(1 − σ(z)) for a logit z and a target probability t in [0, 1], for lists the mean over
+    the components: yes-or-no labels, each for itself.
 
     Computed as t·softplus(−z) + (1 − t)·softplus(z), which neither overflows nor cancels at either end.
-    Raises ValueError for a target outside [0, 1] and for more than one logit.
+    Raises ValueError for a target outside [0, 1] and for lists of different lengths.
     """
-    logit = _single("binary_cross_entropy", "logit", logit)
-    target = _single("binary_cross_entropy", "target", target)
-    if not isinstance(target, Value) and not 0.0 <= target <= 1.0:
+    logits, targets = as_list(logit), as_list(target)
+    if len(logits) != len(targets) or not logits:
         raise ValueError(
-            f"binary_cross_entropy() takes a target from 0 to 1, got {target}: turn labels −1 and +1 into (y + 1)/2"
+            f"binary_cross_entropy() takes as many targets as logits, one or more, got {len(logits)} logits and "
+            f"{len(targets)} targets"
         )
-    return target * functions.softplus(-logit) + (1.0 - target) * functions.softplus(logit)
+    terms = []
+    for z, t in zip(logits, targets, strict=True):
+        if not isinstance(t, Value) and not 0.0 <= t <= 1.0:
+            raise ValueError(
+                f"binary_cross_entropy() takes a target from 0 to 1, got {t}: turn labels −1 and +1 into (y + 1)/2"
+            )
+        terms.append(t * functions.softplus(-z) + (1.0 - t) * functions.softplus(z))
+    return _mean(terms)
 
 
 def cross_entropy(logits: Any, target: Any) -> Any:

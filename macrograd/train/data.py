@@ -122,34 +122,38 @@ def _array(data: Any, name: str) -> NDArray[Any]:
         raise TypeError(f"{name} is a sparse {type(data).__name__}: give the dense array, with {name}.toarray()")
     try:
         array = np.asarray(data)
-    except ValueError:
-        array = np.empty(0, dtype=object)
-    if array.dtype.kind == "O" or (array.dtype.kind in "US" and array.ndim > 0):
-        _explain(data, array, name)
+    except ValueError:  # ragged
+        array = np.empty(len(data), dtype=object)
+        array[:] = list(data)
+    if array.dtype.kind in "OUS":
+        # NumPy makes texts of all that stands beside a text: the caller's own list says which it was.
+        _explain(data if isinstance(data, (list, tuple)) else array.tolist(), getattr(data, "columns", None), name)
         array = np.asarray(array, dtype=np.float64)
     return array
 
 
-def _explain(data: Any, array: NDArray[Any], name: str) -> None:
+def _explain(rows: Any, columns: Any, name: str) -> None:
     """Raise what is wrong with data that NumPy finds no numbers in; return if they are numbers all the same."""
-    rows = array.tolist() if array.ndim else list(data)
-    lengths = [len(row) if hasattr(row, "__len__") and not isinstance(row, str) else None for row in rows]
+    if not isinstance(rows, (list, tuple)):
+        raise TypeError(f"{name} must hold numbers, got {rows!r}")
+    lengths = [len(row) if _is_row(row) else None for row in rows]
     for i, length in enumerate(lengths):
         if length != lengths[0]:
             raise ValueError(
                 f"row {i} of {name} has {_numbers(length)}, row 0 has {_numbers(lengths[0])}: all rows need as many"
             )
-    columns = getattr(data, "columns", None)
     for i, row in enumerate(rows):
-        for j, value in enumerate(row if hasattr(row, "__len__") and not isinstance(row, str) else [row]):
-            if isinstance(value, str) or not hasattr(value, "__float__"):
-                if hasattr(value, "__len__") and not isinstance(value, str):
-                    continue  # deeper nesting: NumPy has its say
+        for j, value in enumerate(row if _is_row(row) else [row]):
+            if not hasattr(value, "__float__") and not _is_row(value):
                 where = f" ({str(columns[j])!r})" if columns is not None else ""
                 raise TypeError(
                     f"{name} holds {value!r} in row {i}, column {j}{where}: samples must be numbers; encode texts as "
                     "numbers, one column for each category, say"
                 )
+
+
+def _is_row(x: Any) -> bool:
+    return hasattr(x, "__len__") and not isinstance(x, (str, bytes))
 
 
 def _numbers(length: int | None) -> str:

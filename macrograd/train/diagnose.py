@@ -67,6 +67,16 @@ for _name, _op in (("add", ops.add), ("sub", ops.sub), ("mul", ops.mul), ("trued
     setattr(Watched, f"__r{_name}__", _backwards)
 
 
+def _watched(x: Any) -> Any:
+    """Numbers and nested lists of them as watched constants: what is computed from data alone is watched too."""
+    if isinstance(x, list):
+        return [_watched(item) for item in x]
+    leaf: Watched = object.__new__(Watched)
+    leaf.data, leaf.grad, leaf.op, leaf.label = float(x), 0.0, CONSTANT, ""
+    leaf.inputs = ()
+    return leaf
+
+
 def _line() -> str:
     """File, line and function of the innermost frame outside this package; where there is none before the replay, of
     the innermost frame that is no machinery: a layer's or a loss's."""
@@ -99,7 +109,10 @@ def explain(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence
     """
     for k, row in enumerate(rows):
         arguments = [array[k].tolist() for array in arrays]
-        found = _replay(partial(objective.sample, *arguments), objective.parameters, largest)
+        try:
+            found = _replay(partial(objective.sample, *map(_watched, arguments)), objective.parameters, largest)
+        except (TypeError, ValueError):  # a loss that needs plain numbers, as an index say, which the eager engine has
+            found = _replay(partial(objective.sample, *arguments), objective.parameters, largest)
         if found.text:
             return f"sample {row}: {found.text}. {found.remedy}"
     if objective.has_penalty:
@@ -107,8 +120,8 @@ def explain(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence
         if found.text:
             return f"the penalty, which depends on the parameters alone: {found.text}. {found.remedy}"
     return (
-        "each sample alone is finite, but the sum over the batch is not: the numbers are at the end of their range. "
-        + _GENERAL
+        "each sample and the penalty alone are finite, but their sum is not: the numbers are at the end of their "
+        f"range. {_GENERAL}"
     )
 
 
@@ -200,7 +213,7 @@ _REMEDIES: dict[str, str] = {
     "log1p": "log1p needs numbers above −1",
     "sqrt": "The root needs numbers above 0, and its slope at 0 is infinite: add a small number under it",
     "div": "Something is divided by 0, or by nearly 0: add a small number below the line",
-    "power": "A power of 0 or of a negative number needs a fitting exponent: add a small number, or use abs",
+    "pow": "A power of 0 or of a negative number needs a fitting exponent: add a small number, or use abs",
     "exp": "exp overflows: subtract the largest first (mg.logsumexp and mg.softmax do), or make the learning rate "
     "smaller",
 }

@@ -34,7 +34,7 @@ def write(path: str | os.PathLike[str], kind: str, tensors: dict[str, NDArray[An
 
     target = check_place(path)
     # safetensors reads the memory as it lies, so only what lies in order may go in.
-    whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    whole = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     content = save(whole, {"macrograd": json.dumps({"format": FORMAT, "kind": kind, **header})})
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:

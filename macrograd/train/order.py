@@ -49,6 +49,8 @@ class Order:
         groups = range(begin // per, -(-end // per))
         parts = [self._group(g) for g in groups]
         self._groups = {g: part for g, part in zip(groups, parts, strict=True) if (g + 1) * per >= end}
+        if not parts:
+            return np.empty(0, dtype=np.int64)
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
         skipped = begin - groups[0] * per
         return whole[skipped : skipped + end - begin].reshape(-1)

@@ -49,9 +49,7 @@ def validation_of(validation: Any, whole: Part, targets: Targets, seed: int) -> 
         raise ValueError(f"validation is (Xv, yv) or a fraction of the data, got {type(validation).__name__}") from None
     samples = Samples(Xv, name="Xv", dtype=whole.samples.dtype.name)
     if samples.shape != whole.samples.shape:
-        raise ValueError(
-            f"Xv has samples of shape {samples.shape}, X of shape {whole.samples.shape}: they must be alike"
-        )
+        raise ValueError(f"Xv has samples of shape {samples.shape}, X of shape {whole.samples.shape}: make them alike")
     encoded = targets.encode(yv, "yv")
     if len(encoded) != samples.count:
         raise ValueError(f"Xv has {samples.count} samples and yv {len(encoded)} targets: there must be one for each")

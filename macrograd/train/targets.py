@@ -151,7 +151,7 @@ def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
     labels = array.dtype.kind in "biuUSO"
     if loss in NUMBERS or (loss is None and not labels):
         if array.dtype.kind not in "biuf":
-            raise ValueError(f"y holds texts such as {array[0]!r}, which {loss} cannot learn: use 'cross_entropy'")
+            raise ValueError(f"y holds texts such as {str(array[0])!r}, which {loss} cannot learn: use 'cross_entropy'")
         return Targets("numbers", loss or NUMBERS[0], None, 1, ())
     if not labels and not np.array_equal(array, np.floor(array)):
         if loss != "binary_cross_entropy":

@@ -191,8 +191,9 @@ class Trainer:
             progress=shown.check(progress),
         )
         try:
-            self.history = fitting.run(checkpoint, every, resume)
+            fitting.run(checkpoint, every, resume)
         finally:
+            self.history = fitting.history
             self.__dict__.pop("predict_one", None)  # a callback may have asked for it
         return self.history
 
@@ -248,9 +249,7 @@ class Trainer:
 
     def _fitted(self) -> kinds.Targets:
         if self._targets is None:
-            raise RuntimeError(
-                "this Trainer has not been fitted, so it does not know what outputs mean: call fit first"
-            )
+            raise RuntimeError("this Trainer does not know what outputs mean before it was fitted: call fit first")
         return self._targets
 
     def _samples(self, X: Any) -> Samples:
@@ -266,7 +265,7 @@ class Trainer:
         parameters = self.model.parameters()
         if not parameters:
             raise ValueError(
-                f"this {type(self.model).__name__} has no parameters to train (frozen ones stay as they are)"
+                f"this {type(self.model).__name__} has no parameters to train: frozen ones stay as they are"
             )
         for name, p in self.model.named_parameters().items():
             if not math.isfinite(p.data):

@@ -114,7 +114,7 @@ def test_by_name() -> None:
         (
             lambda: losses.binary_cross_entropy([1.0, 2.0], 1),
             ValueError,
-            "binary_cross_entropy() takes one logit, got 2",
+            "binary_cross_entropy() takes as many targets as logits, one or more, got 2 logits and 1 targets",
         ),
         (
             lambda: losses.squared_error([1.0, 2.0], 1.0),
@@ -154,3 +154,8 @@ def test_by_name() -> None:
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_yes_or_no_labels_are_taken_each_for_itself() -> None:
+    each = [losses.binary_cross_entropy(z, t) for z, t in ((0.5, 1.0), (-2.0, 0.0))]
+    assert losses.binary_cross_entropy([0.5, -2.0], [1.0, 0.0]) == sum(each) / 2

@@ -1,0 +1,295 @@
+"""Nothing is lost: a run that was killed goes on to the same bits, Ctrl-C leaves a whole step, and files are whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from macrograd import datasets, nn, optim
+from macrograd.train import History, Run, Trainer, files
+from macrograd.train.checkpoint import Every
+from macrograd.train.interrupt import Interrupts
+
+X, Y = datasets.make_moons(50, noise=0.1, seed=3)
+
+
+def fit(path: Path | None, *, engine: str = "compiled", **options: Any) -> tuple[list[float], History, Trainer]:
+    model = nn.MLP(2, [4, 1], activation="tanh", seed=1)
+    optimizer = optim.Adam(optim.linear(0.05, 0.01, 40))
+    trainer = Trainer(model, optimizer=options.pop("optimizer", optimizer), engine=engine, l2=options.pop("l2", 0.0))
+    given = {"steps": 40, "batch_size": 8, "progress": False, "checkpoint": path, "every": "3 steps", **options}
+    history = trainer.fit(given.pop("X", X), given.pop("y", Y), **given)
+    return [p.data for p in model.parameters()], history, trainer
+
+
+@pytest.mark.parametrize("engine", ["compiled", "eager"])
+@pytest.mark.parametrize("at", [1, 13, 20, 39])
+def test_a_run_that_broke_off_goes_on_bit_for_bit(tmp_path: Path, at: int, engine: str) -> None:
+    expected, whole, _ = fit(None, engine=engine, validation=0.2, metrics=["accuracy"])
+    part, _, _ = fit(tmp_path / "c.safetensors", engine=engine, validation=0.2, metrics=["accuracy"], steps=at)
+    assert part != expected
+    found, history, trainer = fit(
+        tmp_path / "c.safetensors", engine=engine, validation=0.2, metrics=["accuracy"], resume=True
+    )
+    assert found == expected
+    assert (history.losses, history.metrics, history.learning_rates) == (
+        whole.losses, whole.metrics, whole.learning_rates,
+    )  # fmt: skip
+    assert len(history.seconds) == 40
+    assert history.seconds == sorted(history.seconds)
+    assert trainer.optimizer.steps == 40
+
+
+def test_early_stopping_goes_on_too(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "validation": 0.3, "early_stopping": 4, "steps": None, "epochs": 300, "optimizer": optim.SGD(3.0),
+    }  # fmt: skip
+    expected, whole, _ = fit(None, **options)
+    assert whole.stopped == "early stopping"
+    path = tmp_path / "c.safetensors"
+    options["optimizer"] = optim.SGD(3.0)
+    fit(path, **{**options, "epochs": len(whole.metric_steps) - 2})
+    for _ in range(2):  # the second time there is nothing left to do
+        options["optimizer"] = optim.SGD(3.0)
+        found, history, _ = fit(path, **options, resume=True)
+        assert (found, history.losses, history.stopped) == (expected, whole.losses, "early stopping")
+
+
+PROGRAM = """
+    import sys
+    import numpy as np
+    from macrograd import datasets, nn, optim
+    from macrograd.train import Trainer
+
+    X, y = datasets.make_moons(50, noise=0.1, seed=3)
+    model = nn.MLP(2, [4, 1], activation="tanh", seed=1)
+    trainer = Trainer(model, optimizer=optim.Adam(0.01))
+    print("ready", flush=True)
+    history = trainer.fit(X, y, steps=int(sys.argv[2]), progress=False, checkpoint=sys.argv[1], every=0.02, resume=True)
+    print([p.data.hex() for p in model.parameters()], hash(tuple(history.losses)), len(history))
+"""
+
+
+def program(path: Path, steps: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(path), str(steps)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path: Path) -> None:
+    steps = 200_000
+    with program(tmp_path / "whole.safetensors", steps) as running:
+        expected, err = running.communicate()
+    assert err == ""
+    path, random = tmp_path / "killed.safetensors", np.random.RandomState(5)
+    reached = [0]
+    for _ in range(4):
+        with program(path, steps) as running:
+            assert running.stdout is not None
+            running.stdout.readline()
+            time.sleep(random.uniform(0.1, 0.6))
+            running.send_signal(signal.SIGKILL)
+        reached.append(files.read(path, "checkpoint")[1]["step"] if path.exists() else 0)
+    assert reached == sorted(reached)
+    assert any(0 < step < steps for step in reached)  # or nothing was broken off
+    with program(path, steps) as running:
+        found, err = running.communicate()
+    assert err == ""
+    assert found == expected
+
+
+@pytest.mark.parametrize("engine", ["compiled", "eager"])
+def test_ctrl_c_is_answered_at_once_and_leaves_a_whole_step(tmp_path: Path, engine: str) -> None:
+    path, pressed, answered = tmp_path / "c.safetensors", [0.0], 0.0
+
+    def press() -> None:
+        time.sleep(0.7)
+        pressed[0] = time.perf_counter()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    found, history, trainer = fit(path, engine=engine, steps=10**9, every=1000.0)
+    answered = time.perf_counter() - pressed[0]
+    thread.join()
+    assert history.stopped == "interrupted"
+    assert 0 < len(history) == trainer.optimizer.steps
+    assert answered < 2.0  # 0.2 s and what a busy machine adds; a run that does not listen would take hours
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    again, _, _ = fit(None, engine=engine, steps=len(history))
+    assert again == found
+    on, more, _ = fit(path, engine=engine, steps=len(history) + 5, every=1000.0, resume=True)
+    straight, _, _ = fit(None, engine=engine, steps=len(history) + 5)
+    assert (on, more.stopped) == (straight, "")
+
+
+def test_a_programs_own_way_with_ctrl_c_is_left_alone() -> None:
+    def own(number: int, frame: Any) -> None:
+        pass
+
+    before = signal.signal(signal.SIGINT, own)
+    try:
+        with Interrupts():
+            assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_training_in_a_thread_works(tmp_path: Path) -> None:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(fit(None)[0]))
+    thread.start()
+    thread.join()
+    assert found == [fit(None)[0]]
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    fit(path, steps=3)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="exists already: go on from it with resume=True, or remove it"):
+        fit(path, steps=3)
+    assert path.read_bytes() == before
+
+
+def damaged(path: Path, how: str) -> str:
+    """Damage a checkpoint in some way; the beginning of what must be said about it."""
+    content = path.read_bytes()
+    if how == "cut short":
+        path.write_bytes(content[:-7])
+        return "cannot be read as a checkpoint: it is damaged, cut short, or no safetensors file"
+    if how == "empty":
+        path.write_bytes(b"")
+        return "cannot be read as a checkpoint"
+    if how == "text":
+        path.write_text("once upon a time there was a net" * 9)
+        return "cannot be read as a checkpoint"
+    tensors, header = files.read(path, "checkpoint")
+    if how == "foreign":
+        save_file({"w": np.ones(3)}, path)
+        return "is a safetensors file, but not one of macrograd's"
+    if how == "a model":
+        files.write(path, "model", tensors, {})
+        return "holds a model, not a checkpoint"
+    if how == "newer":
+        save_file(tensors, path, {"macrograd": json.dumps({**header, "format": 99})})
+        return "was written by a newer macrograd"
+    if how == "not finite":
+        tensors["parameters"][0] = np.nan
+    if how == "wrong shape":
+        tensors["state"] = tensors["state"][:1]
+    if how == "no history":
+        del tensors["history.losses.numbers"]
+    if how == "short history":
+        header["step"] += 1
+    if how == "other parameters":
+        tensors["order"] += 1
+    header.pop("kind")
+    files.write(path, "checkpoint", tensors, header)
+    return "is of another model" if how == "other parameters" else "is damaged"
+
+
+WAYS = ["cut short", "empty", "text", "foreign", "a model", "newer", "not finite", "wrong shape", "no history",
+        "short history", "other parameters"]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_damaged_or_foreign_file_is_refused_and_kept(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "c.safetensors"
+    fit(path, steps=3)
+    message = damaged(path, how)
+    before = path.read_bytes()
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared below
+        fit(path, steps=5, resume=True)
+    assert str(caught.value).startswith(f"{path} {message}")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 9}, "its batch size was 8, now it is 9; go on with the same, or start anew with another file"),
+        ({"seed": 5}, "its seed was 0, now it is 5"),
+        ({"X": X + 1}, "its data was"),
+        ({"y": 1 - Y}, "its targets was"),
+        ({"optimizer": optim.SGD(0.1)}, "its optimizer was 'Adam(lr=linear(0.05, 0.01, 40), betas=(0.9, 0.999)"),
+        ({"l2": 1.0}, "its l2 was 0.0, now it is 1.0"),
+        ({"engine": "eager"}, "its engine was 'compiled', now it is 'eager'"),
+    ],
+)
+def test_another_run_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    path = tmp_path / "c.safetensors"
+    fit(path, steps=3)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared below
+        fit(path, resume=True, **options)
+    assert str(caught.value).startswith(f"{path} is of another run: {message}")
+
+
+def test_without_a_file_a_resumed_run_begins(tmp_path: Path) -> None:
+    assert fit(tmp_path / "c.safetensors", resume=True)[0] == fit(None)[0]
+
+
+def test_places_that_cannot_be_written_are_found_before_training(tmp_path: Path) -> None:
+    def never(run: Run) -> None:
+        raise AssertionError("trained")
+
+    with pytest.raises(IsADirectoryError, match="it is a directory; give a file name in it"):
+        fit(tmp_path, callbacks=never)
+    with pytest.raises(FileNotFoundError, match=r"there is no directory .*nowhere; create it first"):
+        fit(tmp_path / "nowhere" / "c.safetensors", callbacks=never)
+
+
+def test_a_full_disk_is_an_error_and_keeps_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.safetensors"
+    fit(path, steps=3)
+    before = path.read_bytes()
+
+    def full(handle: int) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        fit(path, resume=True)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [
+        (2.5, Every(seconds=2.5)),
+        ("30 seconds", Every(seconds=30.0)),
+        ("1 step", Every(steps=1)),
+        ("2 epochs", Every(steps=14)),
+        ("0.5 epochs", Every(steps=4)),
+    ],
+)
+def test_distances(every: Any, expected: Every) -> None:
+    assert Every.of(every, 7) == expected
+
+
+@pytest.mark.parametrize("every", ["often", "3", None, "1..2 steps", "5 minutes"])
+def test_wrong_distances(every: Any) -> None:
+    with pytest.raises(ValueError, match="is no distance between checkpoints: give seconds, or a text such as"):
+        Every.of(every, 7)
+
+
+@pytest.mark.parametrize("every", [0, -1.0, "0 steps"])
+def test_distances_of_nothing(every: Any) -> None:
+    with pytest.raises(ValueError, match="the distance between checkpoints must be above 0"):
+        Every.of(every, 7)
