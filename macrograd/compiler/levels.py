@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from macrograd.compiler.loops import candidates
+from macrograd.compiler.simplify import _mix
 from macrograd.compiler.tape import Ints, Tape, ranges
 from macrograd.compiler.tape import levels as soonest
 
@@ -21,16 +23,17 @@ _MANY = 64  # groups; with fewer there is little to gain
 _GAIN = 0.8
 
 
-def levels(tape: Tape, kind: Ints) -> Ints:
-    """A level for every entry, 0 for leaves. `kind` is equal for entries that can be one group."""
+def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
+    """A level for every entry, 0 for leaves. `kind` is equal for entries that can be one group if they run in the same
+    phase; whichever of the two kinds of levels makes the shorter program is taken."""
     first = soonest(tape)
     if not len(first) or len(tape) < _LEAST_WIDTH * int(first.max()):
         return first
-    before = _groups(tape, first, kind)
-    if before < _MANY:
+    size = _size(tape, first, kind, phase)
+    if size < _MANY:
         return first
-    late = gathered(tape, latest(tape, int(first.max())), kind)
-    return late if _groups(tape, late, kind) < _GAIN * before else first
+    waited = gathered(tape, latest(tape, int(first.max())), _mix(kind, phase))
+    return waited if _size(tape, waited, kind, phase) < _GAIN * size else first
 
 
 def latest(tape: Tape, last: int) -> Ints:
@@ -72,9 +75,14 @@ def gathered(tape: Tape, latest: Ints, kind: Ints) -> Ints:
     return level
 
 
-def _groups(tape: Tape, level: Ints, kind: Ints) -> int:
-    """How many groups there are with these levels."""
-    computed = tape.arity > 0
-    order = np.lexsort((kind[computed], level[computed]))
-    a, b = kind[computed][order], level[computed][order]
-    return int(np.sum((a[1:] != a[:-1]) | (b[1:] != b[:-1]))) + 1
+def _size(tape: Tape, level: Ints, kind: Ints, phase: Ints) -> int:
+    """How many groups have to be written down with these levels: those of a loop count for one round."""
+    computed = np.flatnonzero(tape.arity > 0)
+    order = computed[np.lexsort((kind[computed], level[computed], phase[computed]))]
+    edge = np.ones(len(order), dtype=bool)
+    edge[1:] = False
+    for column in (kind, level, phase):
+        edge[1:] |= column[order][1:] != column[order][:-1]
+    begin = np.flatnonzero(edge)
+    sequence = _mix(kind[order[begin]], np.diff(np.append(begin, len(order))))
+    return len(begin) - sum(loop.period * (loop.rounds - 1) for loop in candidates(sequence).values())

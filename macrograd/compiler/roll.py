@@ -78,7 +78,7 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     is_result = np.zeros(len(tape), dtype=bool)
     is_result[tape.results] = True
     key, role = _member_keys(tape, is_result)
-    level = levels(tape, _mix(_mix(signature, phase), role))
+    level = levels(tape, _mix(signature, role), phase)
     # Members of a group in the order of the results they are, or else of what they are made from.
     order = placed[np.lexsort((placed, key[placed], role[placed], signature[placed], level[placed], phase[placed]))]
     layout = _layout(tape, order, varies & used, is_result, batch)
