@@ -306,7 +306,8 @@ class Specialised:
             outputs = 0
         else:
             program = passes.value_program(self.source, batch=batch, strict=owner.strict)
-            outputs = sum(space == "v" for space, _ in set(program.results))
+            # An input that is returned as it is, is none.
+            outputs = sum(space == "v" and slot >= program.first_output for space, slot in set(program.results))
         return _Plan(program, self._executable(program, outputs, samples), {})
 
     def _check_scalar(self) -> None:

@@ -25,7 +25,7 @@ from macrograd.compiler.levels import levels
 from macrograd.compiler.loops import candidates, settle
 from macrograd.compiler.patterns import Group, group_of, instructions_of
 from macrograd.compiler.program import Loop, Program, Step
-from macrograd.compiler.simplify import _mix
+from macrograd.compiler.simplify import _mix, takes_of_one_kind
 from macrograd.compiler.streams import LEAST_MEMBERS, MOST_GROUPS, stream_of
 from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Tape
 
@@ -69,6 +69,7 @@ class Terms:
 
 def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = False) -> Program:
     """The array program of a tape. `weighted` says that the last input is the weight of a sample."""
+    tape = takes_of_one_kind(tape, tapes.kinds(tape, batch=batch))
     varies = tapes.kinds(tape, batch=batch)
     phase = _phases(tape, varies)
     sums, used = _sums(tape)

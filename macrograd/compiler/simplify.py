@@ -275,6 +275,26 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
     return tapes.select(result, keep)
 
 
+def takes_of_one_kind(tape: Tape, varies: Bools) -> Tape:
+    """take(i, u, v) = take(i, where(v, u, u), v) for u that is the same for all samples and v that is not: the values
+    that a `take` chooses among then live side by side."""
+    takes = np.flatnonzero(tape.code == ops.take.code)
+    mixed = {i for i in takes.tolist() if len(set(varies[tape.operands(i)[1:]].tolist())) == 2}
+    if not mixed:
+        return tape
+    builder, number = tapes.TapeBuilder(), []
+    for i, code in enumerate(tape.code.tolist()):
+        operands = [number[k] for k in tape.operands(i)]
+        if i in mixed:
+            values = tape.operands(i)[1:]
+            varying = number[values[varies[values]][0]]
+            same = dict.fromkeys(number[v] for v in values[~varies[values]])
+            lifted = {k: builder.add(ops.where.code, [varying, k, k]) for k in same}
+            operands[1:] = [lifted.get(k, k) for k in operands[1:]]
+        number.append(builder.add(code, operands, float(tape.leaf[i])))
+    return builder.build([number[r] for r in tape.results])
+
+
 def _replace(tape: Tape, alias: Ints) -> Tape:
     """Use alias[i] wherever i was used."""
     if (alias == np.arange(len(tape))).all():

@@ -107,9 +107,11 @@ class RandomProgram:
         return mg.sum(self(x, index))
 
     def data(self, samples: int, seed: int = 0) -> tuple[Any, Any]:
-        """Multiples of 1/16, exact in every type; with zeros and ties."""
+        """Multiples of 1/16, exact in every type; half of them of 1/2, for zeros and ties."""
         random = np.random.default_rng(seed)
-        return random.integers(-32, 33, (samples, self.inputs)) / 16, random.integers(0, 4, samples)
+        fine, coarse = random.integers(-32, 33, (samples, self.inputs)), random.integers(-2, 3, (samples, self.inputs))
+        X = np.where(random.random(fine.shape) < 0.5, fine / 16, coarse / 2)
+        return X, random.integers(0, 4, samples)
 
 
 def line(names: Sequence[str]) -> st.SearchStrategy[Line]:
@@ -122,6 +124,22 @@ def programs(draw: Any, names: Sequence[str] = (*LINES, "take"), longest: int = 
     parameters = [Value(k / 16) for k in draw(st.lists(st.integers(-32, 32), min_size=1, max_size=4))]
     results = draw(st.lists(st.integers(0, 60), min_size=1, max_size=4))
     return RandomProgram(lines, draw(st.integers(1, 4)), parameters, results)
+
+
+def every_line(names: Sequence[str] = (*LINES, "take")) -> RandomProgram:
+    """Every operation, on something that depends on inputs and parameters, and once more on the one before it."""
+    inputs, parameters = 3, [Value(0.75), Value(-1.25)]
+    lines: list[Line] = [("dot", 0, 1, 2), ("mul", 0, 2, 3)]
+    first = inputs + len(parameters)
+
+    def back(entry: int) -> int:
+        """How far behind the newest entry."""
+        return first + len(lines) - 1 - entry
+
+    for name in names:
+        lines.append((name, back(first), back(first + 1), back(3)))
+    lines += [(name, 0, 1, 2) for name in names]
+    return RandomProgram(lines, inputs, parameters, list(range(len(lines))))
 
 
 # --- the oracle: the eager engine ----------------------------------------------------------------------------------------

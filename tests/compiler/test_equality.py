@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from random_programs import LINES, RandomProgram, eager_gradient, eager_values, number, programs
+from random_programs import RandomProgram, eager_gradient, eager_values, every_line, number, programs
 
 import macrograd as mg
 from macrograd import Value, ops
@@ -22,11 +22,6 @@ from macrograd import Value, ops
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 # One sample, part of a vector, several blocks, several chunks of blocks (with two threads).
 FEW, MANY = (1, 5), (300, 2500)
-EVERY_LINE = [(name, 0, 1, 2) for name in (*LINES, "take")]
-
-
-def every_line(*, repeats: int = 1) -> RandomProgram:
-    return RandomProgram(EVERY_LINE * repeats, 3, [Value(0.75), Value(-1.25)], list(range(12)))
 
 
 def check(program: RandomProgram, batches: Any, dtype: str, backend: str, threads: int = 1) -> None:
