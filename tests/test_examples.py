@@ -82,5 +82,24 @@ def test_the_moons_demo_learns_and_draws(tmp_path: Path) -> None:
     assert (tmp_path / "moons.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_compiled_moons_demo_has_the_published_losses(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / "moons_compiled.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
+        env={"PYTHONPATH": str(EXAMPLES.parent), "PATH": "", "MACROGRAD_CACHE": str(tmp_path), "PYTHONUTF8": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    losses = {int(line.split()[1]): float(line.split()[3]) for line in lines if line.startswith("step ")}
+    assert losses[0] == pytest.approx(0.8958441028683222, rel=1e-9)
+    assert losses[99] == pytest.approx(0.010978370135492717, rel=1e-9)
+    assert "accuracy 100.0%" in lines
+    assert any("matrix product layers.1.neurons.w[16×16]·" in line for line in lines)
+
+
 def test_the_moons_demo_can_be_imported_without_running() -> None:
-    assert callable(runpy.run_path(str(EXAMPLES / "moons.py"))["main"])
+    for name in ("moons.py", "moons_compiled.py"):
+        assert callable(runpy.run_path(str(EXAMPLES / name))["main"])
