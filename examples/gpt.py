@@ -1,0 +1,204 @@
+"""A GPT of single scalars invents names: `python examples/gpt.py [lines.txt] [--epochs 20]`.
+
+It learns the lines of a text file, one character at a time, or else the public names of Python's standard library, and
+makes up new ones. The whole model is arithmetic on single numbers; attention is a loop over the positions so far. The
+same functions run on one document, to look at any number of it, and compiled for batches of them.
+"""
+
+import argparse
+import importlib
+import math
+import random
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import macrograd as mg
+from macrograd import Value, losses, optim
+from macrograd.compiler.loop import TrainingLoop
+
+WIDTH, HEADS, LONGEST = 16, 4, 16  # numbers per position, attention heads, positions
+BATCH, TURN = 16, 8  # documents a step; steps in a row on documents of like length
+SOURCES = (
+    "argparse ast asyncio base64 builtins calendar cmath collections configparser contextlib csv dataclasses datetime "
+    "decimal difflib email.message enum fractions functools gzip heapq html http.client inspect io itertools json "
+    "logging math mimetypes operator os pathlib pickle platform pprint queue random re secrets selectors shutil signal "
+    "socket statistics string struct subprocess tarfile tempfile textwrap threading time tokenize types typing "
+    "unittest urllib.parse uuid warnings weakref xml.dom.minidom zipfile zlib"
+)
+
+
+def library_names():
+    """The public names of the standard library, in lower case, that consist of letters."""
+    names = set(sys.stdlib_module_names)
+    for source in SOURCES.split():
+        module = importlib.import_module(source)
+        names |= set(dir(module)).union(*(dir(x) for x in vars(module).values() if isinstance(x, type)))
+    words = {name.lower() for name in names if not name.startswith("_")}
+    return sorted(word for word in words if word.isascii() and word.isalpha() and 1 < len(word) < LONGEST)
+
+
+def file_lines(path):
+    """The lines of a text file that are not empty, cut to what the model can see."""
+    documents = [line.strip()[: LONGEST - 1] for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
+    if not documents:
+        raise SystemExit(f"{path} has no lines to learn from: it must hold one document per line")
+    return documents
+
+
+# --- the model: functions of single numbers ------------------------------------------------------------------------
+
+
+def linear(weights, x):
+    return [mg.dot(row, x) for row in weights]
+
+
+def normalised(x):
+    """RMSNorm: x with a mean square of 1."""
+    scale = (mg.mean(v * v for v in x) + 1e-5) ** -0.5
+    return [v * scale for v in x]
+
+
+def add(x, y):
+    return [a + b for a, b in zip(x, y, strict=True)]
+
+
+class GPT:
+    """One transformer block. Tokens are whole numbers; 0 begins and ends a document."""
+
+    def __init__(self, characters, seed=0):
+        self.characters = characters
+        draw = random.Random(seed)
+
+        def matrix(rows, columns):
+            return [[Value(draw.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)]
+
+        self.token = matrix(len(characters) + 1, WIDTH)
+        self.position = matrix(LONGEST, WIDTH)
+        self.query, self.key, self.value, self.mix = (matrix(WIDTH, WIDTH) for _ in range(4))
+        self.widen, self.narrow = matrix(4 * WIDTH, WIDTH), matrix(WIDTH, 4 * WIDTH)
+        self.head = matrix(len(characters) + 1, WIDTH)
+
+    def parameters(self):
+        tables = [table for name, table in vars(self).items() if name != "characters"]
+        return [p for table in tables for row in table for p in row]
+
+    def logits(self, tokens):
+        """For every position, a score for each token that could follow."""
+        keys, values, out = [], [], []
+        for place, token in enumerate(tokens):
+            x = normalised(add(mg.take(self.token, token), self.position[place]))
+            seen = normalised(x)
+            query = linear(self.query, seen)
+            keys.append(linear(self.key, seen))
+            values.append(linear(self.value, seen))
+            x = add(x, linear(self.mix, self.attention(query, keys, values)))
+            hidden = [mg.relu(v) for v in linear(self.widen, normalised(x))]
+            x = add(x, linear(self.narrow, hidden))
+            out.append(linear(self.head, x))
+        return out
+
+    def attention(self, query, keys, values):
+        """Each head looks at its own part of the vectors: a mean of the values so far, weighted by key · query."""
+        found, size = [], WIDTH // HEADS
+        for first in range(0, WIDTH, size):
+            part = slice(first, first + size)
+            weights = mg.softmax(mg.dot(query[part], key[part]) / math.sqrt(size) for key in keys)
+            found += [mg.dot(weights, [value[i] for value in values]) for i in range(first, first + size)]
+        return found
+
+    def loss(self, tokens, share):
+        """The mean surprise at each next token. `share` is 1/length for the positions of the document, 0 behind it."""
+        predictions = zip(self.logits(tokens[:-1]), tokens[1:], strict=True)
+        return mg.dot(share, [losses.cross_entropy(scores, token) for scores, token in predictions])
+
+    def encoded(self, document, positions=None):
+        """Tokens and shares of a document, filled up to a number of positions."""
+        tokens = [0, *(1 + self.characters.index(c) for c in document), 0]
+        length, rest = len(document) + 1, (positions or len(document) + 1) - len(document) - 1
+        return tokens + [0] * rest, [1 / length] * length + [0.0] * rest
+
+
+# --- training: in native code, documents of like length together, so that little is computed for nothing -----------
+
+
+class Training:
+    """Adam on batches. What a length has no use for, as the later positions, rests in its steps."""
+
+    def __init__(self, model, documents, seed=0):
+        self.model, self.parameters = model, model.parameters()
+        self.random = np.random.default_rng(seed)
+        self.adam = optim.Adam(betas=(0.9, 0.99))
+        self.theta = np.array([p.data for p in self.parameters], np.float32)
+        self.state = np.zeros((2, len(self.parameters)), np.float32)
+        self.steps = 0
+        loss = mg.compile(model.loss, batch=True, dtype="float32")
+        place = {id(p): k for k, p in enumerate(self.parameters)}
+        self.groups = []
+        for positions in range(4, LONGEST + 1, 4):
+            chosen = [d for d in documents if positions - 4 < len(d) + 1 <= positions]
+            if chosen:
+                data = map(np.array, zip(*(model.encoded(d, positions) for d in chosen), strict=True))
+                loop = TrainingLoop(loss, list(data), self.adam.rule, self.adam.initial_state, batch_size=BATCH)
+                self.groups.append((loop, np.array([place[id(p)] for p in loop.parameters]), len(chosen)))
+
+    def epoch(self, rate):
+        """Every document once, in random order; returns the mean loss."""
+        turns = []
+        for loop, place, count in self.groups:
+            order = self.random.permutation(count)
+            turns += [(loop, place, order[k : k + BATCH * TURN]) for k in range(0, count, BATCH * TURN)]
+        found = [self.turn(*turns[k], rate) for k in self.random.permutation(len(turns))]
+        for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
+            p.data = number
+        return float(np.concatenate(found).mean())
+
+    def turn(self, loop, place, rows, rate):
+        """A few steps on documents of like length."""
+        lengths = np.diff([*range(0, len(rows), BATCH), len(rows)])
+        loop.theta[:], loop.state[:] = self.theta[place], self.state[:, place]
+        outcome = loop.run(rows, lengths, np.full(len(lengths), rate), self.steps + 1)
+        if outcome.why:
+            raise ArithmeticError(f"step {self.steps + 1 + outcome.done}: {outcome.why}; try a lower rate")
+        self.theta[place], self.state[:, place] = loop.theta, loop.state
+        self.steps += len(lengths)
+        return outcome.losses
+
+
+def invented(model, count, temperature=0.7, seed=0):
+    """New documents, character by character, all of them side by side."""
+    logits = mg.compile(model.logits, batch=True, dtype="float32")
+    draw = np.random.default_rng(seed)
+    tokens = np.zeros((count, LONGEST + 1), int)
+    for k in range(LONGEST - 1):
+        scores = logits(tokens[:, :-1])[:, k] / temperature
+        tokens[:, k + 1] = (scores + draw.gumbel(size=scores.shape)).argmax(axis=1)  # a draw from their softmax
+    texts = ("".join(model.characters[t - 1] if t else "\n" for t in row) for row in tokens[:, 1:].tolist())
+    return [text.split("\n")[0] for text in texts]
+
+
+def main():
+    options = argparse.ArgumentParser(description="A GPT of single scalars invents names.")
+    options.add_argument("file", nargs="?", help="a text file, one document per line (default: Python's own names)")
+    options.add_argument("--epochs", type=int, default=20)
+    chosen = options.parse_args()
+    documents = file_lines(chosen.file) if chosen.file else library_names()
+    model = GPT(sorted(set("".join(documents))))
+    tokens = sum(len(d) + 1 for d in documents)
+    print(f"{len(documents)} documents, {tokens} tokens, {len(model.parameters())} parameters")
+    print(f"by single scalars, the loss of {documents[0]!r} is {model.loss(*model.encoded(documents[0])).data:.4f}")
+
+    start = time.perf_counter()
+    training = Training(model, documents)
+    print(f"{len(training.groups)} lengths compiled in {time.perf_counter() - start:.1f} s")
+    for epoch in range(chosen.epochs):
+        start = time.perf_counter()
+        loss = training.epoch(rate=0.01 * (1 - epoch / chosen.epochs))
+        print(f"epoch {epoch + 1}: loss {loss:.4f}, {tokens / (time.perf_counter() - start):,.0f} tokens a second")
+    print("new:", " ".join(text for text in invented(model, 60) if text not in documents))
+
+
+if __name__ == "__main__":
+    main()
