@@ -62,6 +62,7 @@ class Contender:
     cases: tuple[str, ...]
     tolerance: float
     note: str
+    environment: Mapping[str, str]
 
     @property
     def kind(self) -> str:
@@ -119,8 +120,13 @@ class Job:
         cases: tuple[str, ...] | None = None,
         tolerance: float | None = None,
         note: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> Callable[[Adapter], Adapter]:
-        """Register an adapter: case → Prepared. `note` is printed under the table."""
+        """Register an adapter: case → Prepared.
+
+        `note` is printed under the table; `environment` is added to its process's variables, to the end of one that
+        is set already.
+        """
         unknown = set(cases or ()) - set(self.cases)
         if unknown:
             raise ValueError(f"{self.name}: contender {name!r} names cases that the job has not: {sorted(unknown)}")
@@ -128,7 +134,8 @@ class Job:
         def register(adapter: Adapter) -> Adapter:
             for case in cases or self.cases:
                 allowed = self.tolerances[case] if tolerance is None else tolerance
-                self.contenders.append((case, Contender(name, adapter, packages, cases or self.cases, allowed, note)))
+                contender = Contender(name, adapter, packages, cases or self.cases, allowed, note, environment or {})
+                self.contenders.append((case, contender))
             return adapter
 
         return register

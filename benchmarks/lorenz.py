@@ -123,7 +123,13 @@ def jax_scan(case: str) -> Prepared:
     return peers.jax_value_and_grad(end, PARAMETERS)
 
 
-@JOB.contender("jax-scalars", packages=("jax",), cases=("200",), note="the scalar loop, jitted")
+@JOB.contender(
+    "jax-scalars",
+    packages=("jax",),
+    cases=("200",),
+    environment=peers.JAX_SCALARS,
+    note="the scalar loop, jitted, without XLA's fusion emitters",
+)
 def jax_scalars(case: str) -> Prepared:
     steps, dt = LENGTH[case]
     return peers.jax_value_and_grad(lambda p: euler([p[i] for i in range(6)], steps, dt), PARAMETERS)

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,15 +35,17 @@ PACKAGES = (
 )
 
 
-def single_threaded() -> dict[str, str]:
-    """The environment of a worker: one thread in every library that has a variable for it."""
+def single_threaded(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker: one thread in every library that has a variable for it, and `more` added."""
     environment = dict(os.environ)
     environment.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    # XLA's CPU thread pool has no variable of its own: it follows the process's affinity, and these.
-    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    # XLA's thread pool has no variable of its own: it follows the process's affinity, and this flag.
+    flags = "--xla_cpu_multi_thread_eigen=false"
     environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flags}".strip()
     environment["JAX_PLATFORMS"] = "cpu"
     environment["PYTHONHASHSEED"] = "0"
+    for name, value in more.items():
+        environment[name] = f"{environment.get(name, '')} {value}".strip()
     return environment
 
 

@@ -37,3 +37,15 @@ def jax_value_and_grad(f: Any, start: np.ndarray) -> Prepared:
     return Prepared(
         lambda: jax.block_until_ready(call(x)), lambda: dict(zip(("value", "gradient"), call(x), strict=True))
     )
+
+
+# XLA's newer fusion emitters need time exponential in the length of a scalar chain (jaxlib 0.10: 20 Euler steps
+# take 3 s, 30 more than 100 s); scalar loops get them switched off, which is also faster to run.
+JAX_SCALARS = {"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}
+
+
+def jax_scalars(f: Any, start: np.ndarray) -> Prepared:
+    """The same of a scalar loop over a list of variables; to be registered with `environment=JAX_SCALARS`."""
+    import jax.numpy as jnp
+
+    return jax_value_and_grad(lambda x: f(jnp.unstack(x)), start)

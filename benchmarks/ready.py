@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import irregular, rosenbrock
+from benchmarks import irregular, peers, rosenbrock
 from benchmarks.harness import Job, Prepared
 
 NETS = {"net-1000": 1_000, "net-10000": 10_000, "net-100000": 100_000, "net-1000000": 1_000_000}
@@ -134,7 +134,8 @@ def casadi(case: str) -> Prepared:
     return Prepared(compiled, compiled, units=problem.scalars)
 
 
-@JOB.contender("jax-jit", packages=("jax",), cases=("chain-2000", "net-1000", "random-1000"))
+@JOB.contender("jax-jit", packages=("jax",), cases=("chain-2000",))
+@JOB.contender("jax-jit", packages=("jax",), cases=("net-1000", "random-1000"), environment=peers.JAX_SCALARS)
 def jax_jit(case: str) -> Prepared:
     import jax
     import jax.numpy as jnp
@@ -146,7 +147,7 @@ def jax_jit(case: str) -> Prepared:
         jax.clear_caches()
 
         def value(p: Any) -> Any:
-            return problem.value([p[i] for i in range(len(problem.start))], jnp.tanh, jax.nn.relu)
+            return problem.value(jnp.unstack(p), jnp.tanh, jax.nn.relu)
 
         result = jax.block_until_ready(jax.jit(jax.value_and_grad(value))(problem.start))
         return dict(zip(("value", "gradient"), result, strict=True))

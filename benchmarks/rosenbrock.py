@@ -102,9 +102,14 @@ def jax_vectors(case: str) -> Prepared:
     return peers.jax_value_and_grad(in_vectors, X)
 
 
-@JOB.contender("jax-scalars", packages=("jax",), note="the scalar loop, jitted")
+@JOB.contender(
+    "jax-scalars",
+    packages=("jax",),
+    environment=peers.JAX_SCALARS,
+    note="the scalar loop, jitted, without XLA's fusion emitters",
+)
 def jax_scalars(case: str) -> Prepared:
-    return peers.jax_value_and_grad(rosenbrock, X)
+    return peers.jax_scalars(rosenbrock, X)
 
 
 @JOB.contender("torch", packages=("torch",), note="the scalar loop, eager")

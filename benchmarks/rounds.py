@@ -45,7 +45,7 @@ class Process:
             stderr=None if _wants_traceback() else subprocess.DEVNULL,
             text=True,
             cwd=ROOT,
-            env=machine.single_threaded(),
+            env=machine.single_threaded(contender.environment),
         )
 
     def ask(self, patience: float, **command: Any) -> dict[str, Any]:
