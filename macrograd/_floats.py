@@ -11,6 +11,28 @@ INF = math.inf
 NAN = math.nan
 
 
+# Of `random`: odd multipliers for the three operands, and the two of the mixing; see there.
+RANDOM_KEYS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
+RANDOM_MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_LARGEST_WHOLE = 2.0**53
+
+
+def random(a: float, b: float, c: float) -> float:
+    """24 random bits as a number from 0 to below 1, always the same for the same whole numbers a, b and c.
+
+    What is behind their points is dropped; NaN where one is beyond ±2⁵³, where floats are no longer whole. The three
+    make one 64-bit number, which is mixed by the finaliser of SplitMix64 (Steele, Lea & Flood, *Fast Splittable
+    Pseudorandom Number Generators*, OOPSLA 2014), and its upper 24 bits are exact in float32 too.
+    """
+    if not (abs(a) < _LARGEST_WHOLE and abs(b) < _LARGEST_WHOLE and abs(c) < _LARGEST_WHOLE):
+        return NAN
+    mask = 0xFFFFFFFFFFFFFFFF
+    z = (int(a) * RANDOM_KEYS[0] + int(b) * RANDOM_KEYS[1] + int(c) * RANDOM_KEYS[2]) & mask
+    z = (z ^ (z >> 30)) * RANDOM_MIX[0] & mask
+    z = (z ^ (z >> 27)) * RANDOM_MIX[1] & mask
+    return ((z ^ (z >> 31)) >> 40) * 2.0**-24
+
+
 def divide(a: float, b: float) -> float:
     try:
         return a / b

@@ -19,6 +19,9 @@ from typing import Any
 from macrograd import _floats
 from macrograd._floats import INF, NAN
 
+# Of `random`, for the back ends that write it out.
+RANDOM_KEYS, RANDOM_MIX = _floats.RANDOM_KEYS, _floats.RANDOM_MIX
+
 
 class Op:
     """One operation; calling it applies it to numbers, Values or traced values alike.
@@ -126,6 +129,17 @@ def _array_maximum(np: Any, a: Any, b: Any) -> Any:
 def _array_sigmoid(np: Any, a: Any) -> Any:
     e = np.exp(-np.abs(a))
     return np.where(a < 0, e, 1.0) / (1.0 + e)
+
+
+def _array_random(np: Any, a: Any, b: Any, c: Any) -> Any:
+    a, b, c = np.broadcast_arrays(*(np.atleast_1d(x) for x in (a, b, c)))
+    good = (np.abs(a) < 2.0**53) & (np.abs(b) < 2.0**53) & (np.abs(c) < 2.0**53)
+    z = np.zeros(a.shape, dtype=np.uint64)
+    for x, key in zip((a, b, c), RANDOM_KEYS, strict=True):
+        z = z + np.where(good, x, 0.0).astype(np.int64).astype(np.uint64) * np.uint64(key)
+    for shift, factor in zip((30, 27), RANDOM_MIX, strict=True):
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    return np.where(good, ((z ^ (z >> np.uint64(31))) >> np.uint64(40)) * 2.0**-24, np.nan).astype(a.dtype)
 
 
 def _array_softplus(np: Any, a: Any) -> Any:
@@ -434,6 +448,22 @@ onehot: Op = Op(
 sum_ = Op("sum", "Σ", None, _floats.sum_, _d_sum, array=_array_sum, llvm="sum", c="sum")
 dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, array=_array_dot, llvm="dot", c="dot")
 take = Op("take", "take", None, _floats.take, _d_take, array=_array_take, llvm="take", c="take")
+
+random = Op(
+    "random",
+    "⚂",
+    3,
+    _floats.random,
+    (None, None, None),
+    array=_array_random,
+    llvm="random",
+    c="(fabs({0}) < 0x1p53 && fabs({1}) < 0x1p53 && fabs({2}) < 0x1p53 ? ({{ "
+    "unsigned long long z = (unsigned long long)(long long){0} * 0x9E3779B97F4A7C15ull + "
+    "(unsigned long long)(long long){1} * 0xC2B2AE3D27D4EB4Full + "
+    "(unsigned long long)(long long){2} * 0x165667B19E3779F9ull; "
+    "z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull; z = (z ^ (z >> 27)) * 0x94D049BB133111EBull; "
+    "(double)((z ^ (z >> 31)) >> 40) * 0x1p-24; }}) : NAN)",
+)
 
 
 # A number that took part in an operation becomes a leaf of this operation: it gets no gradient and is no parameter.

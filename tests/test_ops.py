@@ -44,7 +44,7 @@ COMPLEX: dict[str, Callable[..., complex]] = {
 }
 # The others have kinks or steps: central differences, away from them.
 KINKED = ["abs", "relu", "maximum", "minimum", "where", "onehot"]
-NO_GRADIENT = ["sign", "less", "less_equal", "detach"]
+NO_GRADIENT = ["sign", "less", "less_equal", "detach", "random"]
 
 ANYWHERE = [-2.5, -0.3, 0.7, 1.9]
 POSITIVE = [0.2, 0.9, 3.7]
@@ -149,9 +149,30 @@ def test_derivative_of_the_derivative(op: Op) -> None:
 @pytest.mark.parametrize("name", NO_GRADIENT)
 def test_steps_let_no_gradient_through(name: str) -> None:
     op = BY_NAME[name]
-    leaves = [Value(v) for v in (0.5, 2.0)[: op.arity]]
+    leaves = [Value(v) for v in (0.5, 2.0, 1.0)[: op.arity]]
     op(*leaves).backward()
     assert [leaf.grad for leaf in leaves] == [0.0] * len(leaves)
+
+
+def test_random_numbers_depend_on_their_operands_alone() -> None:
+    assert ops.random(1.0, 2.0, 3.0) == ops.random(1, 2, 3.5) == 0.6534104347229004
+    assert math.isnan(ops.random(2.0**53, 0.0, 0.0))
+    assert math.isnan(ops.random(0.0, NAN, 0.0))
+
+
+def test_random_numbers_are_even_and_independent() -> None:
+    n = 30_000
+    count = np.arange(n, dtype=float)
+    for columns in ((count, 5.0, 0.0), (7.0, count, 1.0), (3.0, 2.0, count), (count, -count, 9.0)):
+        found = ops.random.array(np, *columns)
+        assert found.min() >= 0.0
+        assert found.max() < 1.0
+        assert np.mean(found) == pytest.approx(0.5, abs=5 / math.sqrt(12 * n))
+        shares = np.histogram(found, bins=16, range=(0.0, 1.0))[0]
+        assert shares == pytest.approx(np.full(16, n / 16), abs=5 * math.sqrt(n / 16))
+        # 5 standard deviations of a correlation of n independent pairs
+        for lag in (1, 2, 7):
+            assert abs(np.corrcoef(found[lag:], found[:-lag])[0, 1]) < 5 / math.sqrt(n)
 
 
 def test_take_row() -> None:

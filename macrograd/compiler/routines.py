@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 
 from macrograd.compiler.ir import SINGLE, Code
+from macrograd.ops import RANDOM_KEYS, RANDOM_MIX
 
 Routine = Callable[..., str]
 
@@ -70,6 +71,34 @@ def _sign(code: Code, width: int, a: str) -> str:
     other = code.intrinsic("fabs", width, a)  # of both zeros 0, of a NaN a NaN
     negative = code.select(code.compare("olt", a, zero, width), code.splat(-1.0, width), other, width)
     return code.select(code.compare("ogt", a, zero, width), code.splat(1.0, width), negative, width)
+
+
+def _random(code: Code, width: int, a: str, b: str, c: str) -> str:
+    """`_floats.random` in 64-bit integers, whatever the width of the floats."""
+    kind = code.kind.vector(width)
+    whole = "i64" if width == 1 else f"<{width} x i64>"
+
+    def splat(value: int) -> str:
+        return str(value) if width == 1 else "<" + ", ".join([f"i64 {value}"] * width) + ">"
+
+    def mixed(z: str, shift: int) -> str:
+        return code.let(f"xor {whole} {z}, {code.let(f'lshr {whole} {z}, {splat(shift)}')}")
+
+    zero = code.splat(0.0, width)
+    safe, nothing = [], zero
+    for x in (a, b, c):
+        small = code.compare("olt", code.intrinsic("fabs", width, x), code.splat(2.0**53, width), width)
+        safe.append(code.select(small, x, zero, width))  # the conversion of what is too large would be undefined
+        nothing = code.select(small, nothing, code.splat(math.nan, width), width)
+    z = splat(0)
+    for x, key in zip(safe, RANDOM_KEYS, strict=True):
+        product = code.let(f"mul {whole} {code.let(f'fptosi {kind} {x} to {whole}')}, {splat(key)}")
+        z = code.let(f"add {whole} {z}, {product}")
+    for shift, factor in zip((30, 27), RANDOM_MIX, strict=True):
+        z = code.let(f"mul {whole} {mixed(z, shift)}, {splat(factor)}")
+    bits = code.let(f"lshr {whole} {mixed(z, 31)}, {splat(40)}")
+    number = _plain(code, "fmul", code.let(f"uitofp {whole} {bits} to {kind}"), code.splat(2.0**-24, width), width)
+    return code.select(code.compare("uno", nothing, nothing, width), nothing, number, width)
 
 
 # --- exp -------------------------------------------------------------------------------------------------------------
@@ -252,6 +281,7 @@ _ROUTINES: dict[str, Routine] = {
     "less": _comparison("olt"),
     "less_equal": _comparison("ole"),
     "sign": _sign,
+    "random": _random,
     "exp": _exp,
     "log": _log,
     "log1p": _log1p,

@@ -1,7 +1,8 @@
 """Neural networks from single scalars: modules, activations, initialisers and losses."""
 
 from macrograd.nn import activations, init, losses
+from macrograd.nn.dropout import Dropout
 from macrograd.nn.layers import MLP, Layer, Neuron
 from macrograd.nn.module import Module
 
-__all__ = ["MLP", "Layer", "Module", "Neuron", "activations", "init", "losses"]
+__all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "activations", "init", "losses"]

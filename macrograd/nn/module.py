@@ -72,6 +72,22 @@ class Module:
         for name, number in new.items():
             parameters[name].data = number
 
+    def modules(self) -> list[Module]:
+        """This Module and all that it holds, at any depth, each once."""
+        found: list[Module] = []
+        seen: set[int] = set()
+        stack: list[Any] = [self]
+        while stack:
+            thing = stack.pop()
+            children = _children(thing)
+            if children is None or id(thing) in seen:
+                continue
+            seen.add(id(thing))
+            if isinstance(thing, Module):
+                found.append(thing)
+            stack.extend(child for _, child in reversed(children))
+        return found
+
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to 0."""
         for parameter in self.parameters():

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd import functions, ops
 from macrograd.optim import Optimizer
 from macrograd.train.objective import Objective
 from macrograd.train.steps import no_collection
@@ -82,8 +83,61 @@ def make(
             return super()._buffers(batch_size)
 
     sample = compiled(objective, batch=True, dtype=dtype, threads=threads)
-    loop: Engine = FixedLoop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size)
+    options: dict[str, Any] = {"clip_norm": clip_norm, "batch_size": batch_size}
+    if objective.draws:
+        return CountingLoop(FixedLoop(sample, arrays, _counting(rule), (*state, 0.0), **options), objective.step)
+    loop: Engine = FixedLoop(sample, arrays, rule, state, **options)
     return loop
+
+
+# Step numbers begin anew here, where float32 stops counting.
+_PERIOD = 1 << 24
+
+
+def _counting(rule: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+    """The rule, but for a parameter whose last state is 1: that one counts the steps."""
+
+    def counting(p: Any, g: Any, state: tuple[Any, ...], rate: Any, step: Any) -> tuple[Any, tuple[Any, ...]]:
+        *own, counts = state
+        new, after = rule(p, g, tuple(own), rate, step)
+        following = p + 1.0
+        following = functions.where(ops.less(following, float(_PERIOD)), following, 0.0)
+        return functions.where(counts, following, new), (*after, counts)
+
+    return counting
+
+
+class CountingLoop:
+    """A native loop whose program has the step's number in it: as a parameter, which this class hides, and which the
+    update rule counts up."""
+
+    def __init__(self, loop: Any, counter: Value) -> None:
+        self._loop = loop
+        self._place = next(k for k, p in enumerate(loop.parameters) if p is counter)
+        self._others = np.array([k for k in range(len(loop.parameters)) if k != self._place], dtype=np.int64)
+        self.parameters = [loop.parameters[k] for k in self._others.tolist()]
+        self.theta = np.array(loop.theta[self._others])
+        self.state = np.array(loop.state[:-1, self._others])
+
+    @property
+    def gradient(self) -> NDArray[Any]:
+        found: NDArray[Any] = self._loop.gradient[self._others]
+        return found
+
+    def load(self, arrays: Sequence[NDArray[Any]]) -> None:
+        self._loop.load(arrays)
+
+    def run(
+        self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1
+    ) -> Outcome:
+        loop = self._loop
+        loop.theta[self._others], loop.theta[self._place] = self.theta, step % _PERIOD
+        loop.state[:-1, self._others] = self.state
+        loop.state[-1] = 0.0
+        loop.state[-1, self._place] = 1.0
+        outcome: Outcome = loop.run(order, lengths, rates, step)
+        self.theta[:], self.state[:] = loop.theta[self._others], loop.state[:-1, self._others]
+        return outcome
 
 
 @dataclass(frozen=True)
@@ -129,6 +183,7 @@ class EagerLoop:
         losses: list[float] = []
         at = 0
         for k, (length, rate) in enumerate(zip(lengths.tolist(), rates.tolist(), strict=True)):
+            self._objective.step.data = float((step + k) % _PERIOD)
             try:
                 with no_collection():
                     loss = self._gradient(order[at : at + length].tolist())

@@ -218,6 +218,8 @@ class Fitting:
         """The engine's data: all of it, or copies of some rows."""
         part = self.part
         others = [part.targets] if part.weights is None else [part.targets, part.weights]
+        if self.objective.draws:
+            others.append(np.arange(part.samples.count, dtype=np.float64))
         if rows is None:
             return [part.samples.array(), *others]
         return [part.samples.rows(rows), *[array[rows] for array in others]]
@@ -229,10 +231,11 @@ class Fitting:
         streamed = samples.streamed
         arrays = self._arrays(np.arange(min(samples.count, self.order.batch_size)) if streamed else None)
         parameters = self.objective.parameters
+        seed = self.order.seed if self.objective.draws else None
         key = (
             "engine", self.objective.loss, tuple(a.shape[1:] for a in arrays), self.clip_norm, self.order.batch_size,
-            self.optimizer,
-            repr(self.optimizer), tuple(parameters), trainer._frozen(), trainer.l2, trainer.penalty,
+            self.optimizer, repr(self.optimizer), seed, tuple(parameters), trainer._frozen(), trainer.l2,
+            trainer.penalty,
         )  # fmt: skip
         kept = trainer._kept.get(key)
         if kept is not None:
@@ -352,6 +355,7 @@ class Fitting:
         begin = int(lengths[: outcome.done].sum())
         batch = rows[begin : begin + int(lengths[outcome.done])]
         arrays = self._arrays(batch)
+        self.objective.step.data = float(self.first + self.step + 1)
         if outcome.why == "index":
             raise diagnose.replay_error(self.objective, arrays, batch.tolist())
         loss = float(outcome.losses[outcome.done])

@@ -8,6 +8,7 @@ from typing import Any
 
 from macrograd import functions
 from macrograd.nn import Module
+from macrograd.nn.dropout import Draws, drawing
 from macrograd.value import Value
 
 Scalar = Any
@@ -43,6 +44,8 @@ class Objective:
     l2          adds l2·Σ parameter²
     penalty     (model) → scalar, added as it is; None for none
     weighted    whether samples come with a weight each, as a third argument
+    seed        of what the model draws at random (`nn.Dropout`), or None if it draws nothing: then samples come with
+                their numbers, as a last argument, and `step` is the number of the step
     """
 
     def __init__(
@@ -54,34 +57,48 @@ class Objective:
         l2: float = 0.0,
         penalty: Callable[[Module], Scalar] | None = None,
         weighted: bool = False,
+        seed: int | None = None,
     ) -> None:
         self.model, self.loss, self.parameters = model, loss, list(parameters)
         self.l2, self._penalty, self.weighted = l2, penalty, weighted
         self._whole = takes_model(loss)
+        self._seed, self.step = seed, Value(0.0, "step")
+
+    @property
+    def draws(self) -> bool:
+        """Whether samples come with their numbers, for what is drawn at random."""
+        return self._seed is not None
 
     @property
     def has_penalty(self) -> bool:
         return bool(self.l2) or self._penalty is not None
 
-    def sample(self, x: Any, y: Any, *weight: Any) -> Scalar:
+    def sample(self, x: Any, y: Any, *more: Any) -> Scalar:
         """One sample's loss, times its weight, without penalties."""
-        loss = self.loss(self.model, x, y) if self._whole else self.loss(self.model(x), y)  # type: ignore[operator]
+        if self._seed is None:
+            loss = self._loss(x, y)
+        else:
+            with drawing(Draws(self.step, more[-1], self._seed)):
+                loss = self._loss(x, y)
         if not isinstance(loss, Value) and not isinstance(loss, (int, float)):
             raise TypeError(
                 f"the loss {_name(self.loss)} must return one scalar for one sample, it returned a "
                 f"{type(loss).__name__}{f' of {len(loss)}' if hasattr(loss, '__len__') else ''}: "
                 "return its sum or mean"
             )
-        return weight[0] * loss if weight else loss
+        return more[0] * loss if self.weighted else loss
+
+    def _loss(self, x: Any, y: Any) -> Scalar:
+        return self.loss(self.model, x, y) if self._whole else self.loss(self.model(x), y)  # type: ignore[operator]
 
     def penalty(self) -> Scalar:
         """What is added once for a batch; 0.0 without penalties."""
         total: Scalar = self.l2 * functions.dot(self.parameters, self.parameters) if self.l2 else 0.0
         return total + self._penalty(self.model) if self._penalty is not None else total
 
-    def __call__(self, x: Any, y: Any, *weight: Any) -> Scalar:
+    def __call__(self, x: Any, y: Any, *more: Any) -> Scalar:
         """One sample's share of the objective; what the compiler is given."""
-        loss = self.sample(x, y, *weight)
+        loss = self.sample(x, y, *more)
         return loss + self.penalty() if self.has_penalty else loss
 
     __name__ = "the training loss"

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.nn import Module
+from macrograd.nn import Dropout, Module
 from macrograd.nn import losses as named_losses
+from macrograd.nn.dropout import Draws, drawing
 from macrograd.optim import Adam, Optimizer
 from macrograd.optim.schedules import as_schedule
 from macrograd.train import metrics as named_metrics
@@ -152,7 +153,8 @@ class Trainer:
         """
         samples = Samples(X, name="X", dtype=self.dtype)
         parameters = self._trained()
-        targets = kinds.of(y, self.loss, self._outputs(samples))
+        outputs, draws = self._outputs(samples)
+        targets = kinds.of(y, self.loss, outputs)
         encoded = targets.encode(y)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
@@ -181,7 +183,7 @@ class Trainer:
             held,
             order,
             total,
-            objective=self._objective(targets, parameters, weights is not None),
+            objective=self._objective(targets, parameters, weights is not None, order.seed if draws else None),
             measure=self._measure,
             metrics=judged,
             early_stopping=stopping,
@@ -272,18 +274,22 @@ class Trainer:
                 raise ValueError(f"the parameter {name} is {p.data} before training: parameters must be finite")
         return parameters
 
-    def _outputs(self, samples: Samples) -> int:
-        """How many outputs the model has, tried on the first sample; 0 for losses that call the model themselves."""
+    def _outputs(self, samples: Samples) -> tuple[int, bool]:
+        """(how many outputs the model has, whether it draws at random), tried on the first sample. For losses that call
+        the model themselves: (0, whether it has a Dropout)."""
         if callable(self.loss) and takes_model(self.loss):
-            return 0
+            return 0, any(isinstance(module, Dropout) for module in self.model.modules())
         row = next(samples.blocks(1))[1][0].tolist()
         try:
-            output = self.model(row)  # type: ignore[operator]  # checked in __init__
+            with drawing(Draws(0.0, 0.0)) as draws:
+                output = self.model(row)  # type: ignore[operator]  # checked in __init__
         except ValueError as error:
             raise ValueError(f"the model cannot take a sample of shape {samples.shape}: {error}") from error
-        return len(output) if hasattr(output, "__len__") else 1
+        return len(output) if hasattr(output, "__len__") else 1, draws.used
 
-    def _objective(self, targets: kinds.Targets, parameters: list[Value], weighted: bool) -> Objective:
+    def _objective(
+        self, targets: kinds.Targets, parameters: list[Value], weighted: bool, seed: int | None = None
+    ) -> Objective:
         return Objective(
             self.model,
             named_losses.get(targets.loss),
@@ -291,6 +297,7 @@ class Trainer:
             l2=self.l2,
             penalty=self.penalty,
             weighted=weighted,
+            seed=seed,
         )
 
     def _predictor(self) -> Predictor:

@@ -1,0 +1,82 @@
+"""`Dropout`, and the draws that it makes: the same in every engine, fresh for every sample and step."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from macrograd import ops
+from macrograd.nn._scalars import as_list
+from macrograd.nn.module import Module
+
+_UNITS = 1 << 24  # whole numbers up to here are exact in float32
+
+
+class Draws:
+    """Random numbers for one sample at one step of a training run.
+
+    step, sample  their numbers, which may be traced values or Values
+    seed          of the run
+    used          whether any was drawn
+
+    The k-th number of a sample is `ops.random(step, sample, k')`, where k' is k, shuffled by the seed: a counter-based
+    generator (Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*, SC 2011), which has no state that engines
+    could disagree about.
+    """
+
+    def __init__(self, step: Any, sample: Any, seed: int = 0) -> None:
+        self._step, self._sample, self._count = step, sample, 0
+        # An odd factor shuffles the numbers below 2²⁴: no two units of a run share theirs.
+        self._offset, self._factor = (seed * 0x9E3779B1) % _UNITS, (2 * seed + 0x5BD1E995) % _UNITS | 1
+
+    @property
+    def used(self) -> bool:
+        return self._count > 0
+
+    def next(self) -> Any:
+        """A number from 0 to below 1."""
+        key = float((self._offset + self._count * self._factor) % _UNITS)
+        self._count += 1
+        return ops.random(self._step, self._sample, key)
+
+
+_current: Draws | None = None
+
+
+@contextlib.contextmanager
+def drawing(draws: Draws) -> Iterator[Draws]:
+    """While it is entered, every `Dropout` draws from here; otherwise it lets everything through."""
+    global _current
+    before, _current = _current, draws
+    try:
+        yield draws
+    finally:
+        _current = before
+
+
+class Dropout(Module):
+    """Sets each number to 0 with probability `rate` while a `Trainer` trains, and divides the others by 1 − rate; lets
+    everything through otherwise.
+
+    Called with numbers or Values it gives a list of as many, or the one Value itself. Raises ValueError for a rate that
+    is not from 0 to below 1. Source: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, *Dropout*, JMLR 15,
+    2014, in the form that scales while training.
+    """
+
+    def __init__(self, rate: float = 0.5) -> None:
+        if not 0.0 <= rate < 1.0 or not math.isfinite(rate):
+            raise ValueError(f"Dropout takes a rate from 0 to below 1, got {rate}")
+        self.rate = rate
+
+    def __call__(self, x: Any) -> Any:
+        draws = _current
+        if draws is None or not self.rate:
+            return x
+        scale = 1.0 / (1.0 - self.rate)
+        out = [ops.where(ops.less(draws.next(), self.rate), 0.0, value * scale) for value in as_list(x)]
+        return out if hasattr(x, "__len__") else out[0]
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate})"
