@@ -216,7 +216,7 @@ def _sum(product: Product, segment: Segment) -> Callable[[], Any]:
 
     def total() -> Any:
         values = right() if segment.left == 1.0 else left() * right()
-        return values[..., 0, :] if segment.count == 1 else values.sum(axis=-2)
+        return values[..., 0, :] if segment.count == 1 else values.sum(axis=-2, initial=-0.0)
 
     return total
 
@@ -251,7 +251,7 @@ def _reduce(instruction: Instruction, memory: Memory, round_: int) -> Call:
 
 
 def _over_lanes(total: Callable[[], Any]) -> Any:
-    return total().sum(axis=-1, keepdims=True)
+    return total().sum(axis=-1, keepdims=True, initial=-0.0)
 
 
 def _outer(segment: Segment, instruction: Instruction, memory: Memory, round_: int) -> Callable[[], Any] | None:

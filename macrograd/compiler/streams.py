@@ -73,7 +73,9 @@ def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: lis
     count = np.diff(terms.start)[heads]  # terms of a sum, 0 of anything else
     passes = np.maximum(count, 1)
     of, pass_ = np.repeat(np.arange(len(heads)), passes), ranges(np.zeros_like(passes), passes)
-    kind = np.where(count[of] > 0, terms.kind[np.minimum(terms.start[heads[of]] + pass_, len(terms.kind) - 1)], -1)
+    kind = np.full(len(of), -1)
+    summed = count[of] > 0
+    kind[summed] = terms.kind[terms.start[heads[of[summed]]] + pass_[summed]]
     code, arity = _records(tape, heads[of], kind, pass_)
     length = 3 + size[of] * (1 + arity)
     start = np.concatenate([[0], np.cumsum(length)])
