@@ -22,11 +22,10 @@ from macrograd.compiler.loop import TrainingLoop
 WIDTH, HEADS, LONGEST = 16, 4, 16  # numbers per position, attention heads, positions
 BATCH, TURN = 16, 8  # documents a step; steps in a row on documents of like length
 SOURCES = (
-    "argparse ast asyncio base64 builtins calendar cmath collections configparser contextlib csv dataclasses datetime "
-    "decimal difflib email.message enum fractions functools gzip heapq html http.client inspect io itertools json "
-    "logging math mimetypes operator os pathlib pickle platform pprint queue random re secrets selectors shutil signal "
-    "socket statistics string struct subprocess tarfile tempfile textwrap threading time tokenize types typing "
-    "unittest urllib.parse uuid warnings weakref xml.dom.minidom zipfile zlib"
+    "argparse ast asyncio builtins calendar cmath collections configparser contextlib csv datetime decimal difflib "
+    "email.message enum fractions functools heapq html http.client inspect io itertools json logging math operator os "
+    "pathlib pickle platform queue random re selectors shutil signal socket statistics string struct subprocess "
+    "tarfile textwrap threading time tokenize types typing unittest urllib.parse uuid weakref xml.dom.minidom zipfile"
 )
 
 
@@ -36,8 +35,7 @@ def library_names():
     for source in SOURCES.split():
         module = importlib.import_module(source)
         names |= set(dir(module)).union(*(dir(x) for x in vars(module).values() if isinstance(x, type)))
-    words = {name.lower() for name in names if not name.startswith("_")}
-    return sorted(word for word in words if word.isascii() and word.isalpha() and 1 < len(word) < LONGEST)
+    return sorted({name.lower() for name in names if name.isascii() and name.isalpha() and 1 < len(name) < LONGEST})
 
 
 def file_lines(path):
@@ -69,8 +67,7 @@ class GPT:
     """One transformer block. Tokens are whole numbers; 0 begins and ends a document."""
 
     def __init__(self, characters, seed=0):
-        self.characters = characters
-        draw = random.Random(seed)
+        self.characters, draw = characters, random.Random(seed)
 
         def matrix(rows, columns):
             return [[Value(draw.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)]
@@ -130,10 +127,9 @@ class Training:
     def __init__(self, model, documents, seed=0):
         self.model, self.parameters = model, model.parameters()
         self.random = np.random.default_rng(seed)
-        self.adam = optim.Adam(betas=(0.9, 0.99))
+        self.adam, self.steps = optim.Adam(betas=(0.9, 0.99)), 0
         self.theta = np.array([p.data for p in self.parameters], np.float32)
         self.state = np.zeros((2, len(self.parameters)), np.float32)
-        self.steps = 0
         loss = mg.compile(model.loss, batch=True, dtype="float32")
         place = {id(p): k for k, p in enumerate(self.parameters)}
         self.groups = []
@@ -146,10 +142,10 @@ class Training:
 
     def epoch(self, rate):
         """Every document once, in random order; returns the mean loss."""
-        turns = []
+        turns, most = [], BATCH * TURN
         for loop, place, count in self.groups:
             order = self.random.permutation(count)
-            turns += [(loop, place, order[k : k + BATCH * TURN]) for k in range(0, count, BATCH * TURN)]
+            turns += [(loop, place, order[k : k + most]) for k in range(0, count, most)]
         found = [self.turn(*turns[k], rate) for k in self.random.permutation(len(turns))]
         for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
             p.data = number
@@ -185,8 +181,7 @@ def main():
     options.add_argument("--epochs", type=int, default=20)
     chosen = options.parse_args()
     documents = file_lines(chosen.file) if chosen.file else library_names()
-    model = GPT(sorted(set("".join(documents))))
-    tokens = sum(len(d) + 1 for d in documents)
+    model, tokens = GPT(sorted(set("".join(documents)))), sum(len(d) + 1 for d in documents)
     print(f"{len(documents)} documents, {tokens} tokens, {len(model.parameters())} parameters")
     print(f"by single scalars, the loss of {documents[0]!r} is {model.loss(*model.encoded(documents[0])).data:.4f}")
 

@@ -1,0 +1,183 @@
+"""The GPT of single scalars: its gradient against the same model in NumPy, and a short run of it."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+
+PATH = Path(__file__).parents[1] / "examples" / "gpt.py"
+TABLES = ("token", "position", "query", "key", "value", "mix", "widen", "narrow", "head")
+
+
+@pytest.fixture(scope="module")
+def gpt() -> dict[str, Any]:
+    return runpy.run_path(str(PATH))
+
+
+def rms(x):
+    """RMSNorm of the rows, and the function from the gradient of its result to that of x."""
+    scale = 1 / np.sqrt((x * x).mean(axis=1, keepdims=True) + 1e-5)
+    return x * scale, lambda g: g * scale - x * (g * x).mean(axis=1, keepdims=True) * scale**3
+
+
+def reference(w, tokens, share, heads):
+    """Loss and gradients of one document, in matrices with the backward pass by hand."""
+    inputs, targets = tokens[:-1], tokens[1:]
+    n, width = len(inputs), w["token"].shape[1]
+    size = width // heads
+    e, back_e = rms(w["token"][inputs] + w["position"][:n])
+    x, back_x = rms(e)
+    q, k, v = (x @ w[name].T for name in ("query", "key", "value"))
+    by_head = [slice(h * size, (h + 1) * size) for h in range(heads)]
+    mixed, weights = np.empty((n, width)), []
+    for part in by_head:
+        scores = np.where(np.tri(n, dtype=bool), q[:, part] @ k[:, part].T / np.sqrt(size), -np.inf)
+        a = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights.append(a / a.sum(axis=1, keepdims=True))
+        mixed[:, part] = weights[-1] @ v[:, part]
+    e2 = e + mixed @ w["mix"].T
+    y, back_y = rms(e2)
+    hidden = y @ w["widen"].T
+    e3 = e2 + np.maximum(hidden, 0) @ w["narrow"].T
+    logits = e3 @ w["head"].T
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logp = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss = -(share * logp[np.arange(n), targets]).sum()
+
+    g = {name: np.zeros_like(w[name]) for name in TABLES}
+    dlogits = np.exp(logp)
+    dlogits[np.arange(n), targets] -= 1
+    dlogits *= share[:, None]
+    g["head"] = dlogits.T @ e3
+    de3 = dlogits @ w["head"]
+    g["narrow"] = de3.T @ np.maximum(hidden, 0)
+    dhidden = (de3 @ w["narrow"]) * (hidden > 0)
+    g["widen"] = dhidden.T @ y
+    de2 = de3 + back_y(dhidden @ w["widen"])
+    g["mix"] = de2.T @ mixed
+    dmixed = de2 @ w["mix"]
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    for part, a in zip(by_head, weights, strict=True):
+        dv[:, part] = a.T @ dmixed[:, part]
+        da = dmixed[:, part] @ v[:, part].T
+        dscores = a * (da - (a * da).sum(axis=1, keepdims=True)) / np.sqrt(size)
+        dq[:, part], dk[:, part] = dscores @ k[:, part], dscores.T @ q[:, part]
+    for name, d in (("query", dq), ("key", dk), ("value", dv)):
+        g[name] = d.T @ x
+    de = de2 + back_x(dq @ w["query"] + dk @ w["key"] + dv @ w["value"])
+    dsum = back_e(de)
+    np.add.at(g["token"], inputs, dsum)
+    g["position"][:n] = dsum
+    return loss, g
+
+
+def numbers(model):
+    return {name: np.array([[p.data for p in row] for row in getattr(model, name)]) for name in TABLES}
+
+
+def flat(g):
+    return np.concatenate([g[name].ravel() for name in TABLES])
+
+
+@pytest.fixture(scope="module")
+def model(gpt):
+    model = gpt["GPT"]("abcdefghijklmnopqrstuvwxyz", seed=3)
+    for p in model.parameters():
+        p.data *= 4  # far from uniform attention
+    return model
+
+
+def test_it_has_as_many_parameters_as_told(model) -> None:
+    assert len(model.parameters()) == 4192
+
+
+@pytest.mark.parametrize("document", ["a", "scalars"])
+def test_one_document_by_single_scalars_against_numpy(model, document: str) -> None:
+    tokens, share = model.encoded(document)
+    for p in model.parameters():
+        p.grad = 0.0
+    loss = model.loss(tokens, share)
+    loss.backward()
+    want, gradient = reference(numbers(model), np.array(tokens), np.array(share), 4)
+    assert loss.data == pytest.approx(want, rel=1e-13)
+    np.testing.assert_allclose([p.grad for p in model.parameters()], flat(gradient), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [("float64", 1e-12), ("float32", 2e-5)])
+def test_a_batch_of_documents_against_numpy(model, dtype: str, allowed: float) -> None:
+    documents = ["loops", "map", "q", "zipfil", "return"]
+    tokens, share = map(np.array, zip(*(model.encoded(d, 7) for d in documents), strict=True))
+    each = [reference(numbers(model), t, s, 4) for t, s in zip(tokens, share, strict=True)]
+    compiled = mg.compile(model.loss, batch=True, dtype=dtype)
+    step = compiled.bind(tokens, share)
+    assert step() == pytest.approx(np.mean([loss for loss, _ in each]), rel=10 * allowed)
+    place = {id(p): k for k, p in enumerate(model.parameters())}
+    found = np.zeros(len(place))
+    found[[place[id(p)] for p in compiled.parameters]] = step.gradient
+    want = np.mean([flat(g) for _, g in each], axis=0)
+    assert np.abs(found - want).max() < allowed * np.abs(want).max()
+
+
+def test_what_follows_does_not_change_what_came_before(model) -> None:
+    short, long = model.logits([0, 5, 7]), model.logits([0, 5, 7, 9, 2])
+    assert [[v.data for v in row] for row in short] == [[v.data for v in row] for row in long[:3]]
+
+
+def test_training_learns_and_invents(gpt) -> None:
+    documents = ["abab", "aba", "ababab", "ab", "abc", "bca", "cabc"]
+    model = gpt["GPT"]("abc", seed=0)
+    training = gpt["Training"](model, documents, seed=0)
+    assert len(training.groups) == 2
+    assert sum(count for _, _, count in training.groups) == len(documents)
+    losses = [training.epoch(0.02) for _ in range(150)]
+    assert losses[0] == pytest.approx(np.log(4), rel=0.1)
+    assert losses[-1] < 0.75  # half the next letters cannot be known
+    assert training.steps == 300
+    new = gpt["invented"](model, 30, temperature=0.5, seed=0)
+    assert len(new) == 30
+    assert len(set(new) & set(documents)) >= 4
+
+
+def test_the_names_are_those_of_the_standard_library(gpt) -> None:
+    names = gpt["library_names"]()
+    assert names == sorted(set(names))
+    assert len(names) > 2000
+    assert {"append", "ordereddict", "zipfile", "casefold"} <= set(names)
+    assert all(name.isascii() and name.isalpha() and name.islower() and 2 <= len(name) <= 15 for name in names)
+
+
+def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", PATH, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(PATH.parents[1]), "PATH": "", "MACROGRAD_CACHE": "off"},
+    )
+
+
+def test_it_learns_the_lines_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("ba\nbab\n\n bb \n" * 10, "utf-8")
+    done = run(tmp_path / "lines.txt", "--epochs", 3)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "30 documents, 100 tokens, 3424 parameters"
+    assert "by single scalars, the loss of 'ba' is 1." in lines[1]
+    assert [line.split(":")[0] for line in lines[3:6]] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert all(line.endswith("tokens a second") for line in lines[3:6])
+    assert lines[6].startswith("new:")
+
+
+def test_a_file_without_lines_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n \n", "utf-8")
+    done = run(tmp_path / "empty.txt")
+    assert done.returncode != 0
+    assert "has no lines to learn from: it must hold one document per line" in done.stderr
