@@ -36,7 +36,7 @@ class Compiled:
     def __init__(
         self, fn: Callable[..., Any], *, batch: bool, dtype: str, backend: str, threads: int, strict: bool
     ) -> None:
-        name = np.dtype(dtype).name if not isinstance(dtype, str) else dtype
+        name = dtype if isinstance(dtype, str) else _name(dtype)
         if name not in _DTYPES:
             raise ValueError(f"compile(dtype={dtype!r}): dtype is one of {', '.join(map(repr, _DTYPES))}")
         if backend not in _BACKENDS:
@@ -151,7 +151,7 @@ class Compiled:
         plan = special.plan("gradient" if scalar else "one" if samples == 1 else "values", samples)
         if not hasattr(plan.executable, "target"):
             raise RuntimeError(f"{self.__name__} runs on NumPy, and profile() times native code: it needs LLVM")
-        state = plan.executable.state(samples)
+        state = plan.state(samples)
         special.fill(state)
         state.load(arrays)
         return profile(plan.executable, state)
@@ -251,6 +251,7 @@ class _Plan:
     program: Program
     executable: Any
     waiting: dict[int, list[Any]]
+    instead: Callable[[RuntimeError], Any]
 
     def __post_init__(self) -> None:
         program = self.program
@@ -267,7 +268,16 @@ class _Plan:
                 return waiting.pop()
             except IndexError:  # another thread was faster
                 pass
-        return self.executable.state(samples)
+        return self.state(samples)
+
+    def state(self, samples: int) -> Any:
+        """New buffers. LLVM makes code for each size of a batch, so this is where it may fail later on."""
+        try:
+            return self.executable.state(samples)
+        except RuntimeError as error:
+            self.executable = self.instead(error)
+            self.waiting.clear()
+            return self.executable.state(samples)
 
     def give(self, samples: int, state: Any) -> None:
         if samples not in self.waiting and len(self.waiting) >= 8:
@@ -308,7 +318,12 @@ class Specialised:
             program = passes.value_program(self.source, batch=batch, strict=owner.strict)
             # An input that is returned as it is, is none.
             outputs = sum(space == "v" and slot >= program.first_output for space, slot in set(program.results))
-        return _Plan(program, self._executable(program, outputs, samples), {})
+        return _Plan(
+            program,
+            self._executable(program, outputs, samples),
+            {},
+            lambda error: self._instead(error, program, outputs),
+        )
 
     def _check_scalar(self) -> None:
         if not isinstance(self.source.structure, int):
@@ -333,12 +348,20 @@ class Specialised:
                     ) from error
                 _say_once(f"llvmlite does not load here ({error}): programs run on NumPy, which is slower")
             except RuntimeError as error:  # what LLVM raises when it cannot compile or link
-                warnings.warn(
-                    f"LLVM failed on {owner.__name__} ({error}); it runs on NumPy instead, which is slower",
-                    CompileWarning,
-                    stacklevel=6,
-                )
+                return self._instead(error, program, outputs)
         return NumpyExecutable(program, self.sizes, outputs, **settings)
+
+    def _instead(self, error: RuntimeError, program: Program, outputs: int) -> Any:
+        """What runs a program on which LLVM failed."""
+        owner = self.owner
+        warnings.warn(
+            f"LLVM failed on {owner.__name__} ({error}); it runs on NumPy instead, which is slower",
+            CompileWarning,
+            stacklevel=7,
+        )
+        return NumpyExecutable(
+            program, self.sizes, outputs, dtype=owner.dtype, strict=owner.strict, threads=owner.threads
+        )
 
     # --- running ----------------------------------------------------------------------------------------------------
 
@@ -459,7 +482,7 @@ class Bound:
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]]) -> None:
         samples = len(arrays[0]) if special.owner.batch else 1
         plan = special.plan("gradient", samples)
-        state = plan.executable.state(samples)
+        state = plan.state(samples)
         special.fill(state)
         self.arguments = []
         for k, array in enumerate(arrays):
@@ -484,6 +507,14 @@ class Bound:
             self._special.check_indices(self._plan, self._state)
         found: float = self._value[0]
         return found
+
+
+def _name(dtype: Any) -> str:
+    """The name of one of NumPy's types, '' for what is none."""
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return ""
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:

@@ -16,6 +16,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd import ops
 from macrograd.compiler import cache as disk
 
 Table = NDArray[np.int32]
@@ -58,7 +59,7 @@ def _linker() -> Any:
 def _makers() -> bytes:
     """What the machine code depends on besides the program: the compiler's own text, and LLVM's and the CPU's names."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in [Path(ops.__file__), *sorted(Path(__file__).parent.glob("*.py"))]:
         digest.update(path.read_bytes())
     host = machine()
     digest.update("\0".join([host.cpu, host.features, llvmlite.__version__]).encode())

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from macrograd.compiler import program as programs
 from macrograd.compiler import tape as tapes
 from macrograd.compiler.differentiate import differentiate
@@ -75,9 +77,8 @@ def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Pr
 
 def _depends(tape: Tape) -> bool:
     """Whether a result depends on an input or a parameter."""
-    return bool(len(tape.operand) and (tape.code[tape.operand] != tapes.CONSTANT).any()) or bool(
-        (tape.code[tape.results] != tapes.CONSTANT).any()
-    )
+    used = np.concatenate([tape.operand, tape.results])
+    return bool(np.isin(tape.code[used], [tapes.PARAMETER, tapes.INPUT]).any())
 
 
 def _seen(stage: str, what: Tape | Program) -> None:

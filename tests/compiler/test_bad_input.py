@@ -1,0 +1,422 @@
+"""What bad input gets: an error that names the thing, what was given, and the way out. Never a stray number."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd import CompileWarning, TraceError, Value
+from macrograd.compiler import compiled
+
+W = Value(2.0, "w")
+
+
+# --- what a traced function must not do ------------------------------------------------------------------------------
+
+
+def branch(x: Any) -> Any:
+    if x > 0:
+        return x * W
+    return -x
+
+
+def loop_while(x: Any) -> Any:
+    while x < 10:
+        x = x * 2
+    return x
+
+
+def as_float(x: Any) -> Any:
+    return W * float(x)
+
+
+def as_int(x: Any) -> Any:
+    return W * int(x)
+
+
+def as_bool(x: Any) -> Any:
+    return W if bool(x) else -W
+
+
+def as_index(x: Any) -> Any:
+    return [W, -W][x]
+
+
+def largest(x: Any) -> Any:
+    return max(x, W)
+
+
+def smallest(x: Any) -> Any:
+    return min([x, W, x * 2])
+
+
+def in_order(x: Any) -> Any:
+    return sorted([x, -x])[0]
+
+
+def by_math(x: Any) -> Any:
+    return W * math.exp(x)
+
+
+def rounded(x: Any) -> Any:
+    return W * round(x)
+
+
+def the_number(x: Any) -> Any:
+    return W * x.data
+
+
+def the_gradient(x: Any) -> Any:
+    return W * x.grad
+
+
+def both(x: Any) -> Any:
+    return x and W
+
+
+def negated(x: Any) -> Any:
+    return W if not x else -W
+
+
+def equal_to_number(x: Any) -> Any:
+    return W if x == 1.0 else -W
+
+
+def chained(x: Any) -> Any:
+    return W if 0 < x < 1 else -W
+
+
+REFUSED: dict[Callable[..., Any], tuple[int, str]] = {
+    branch: (1, "a branch on a traced value (if, while, and, or, not, max, min, sorted)"),
+    loop_while: (1, "a branch on a traced value"),
+    as_float: (1, "float() of a traced value"),
+    as_int: (1, "int() of a traced value"),
+    as_bool: (1, "a branch on a traced value"),
+    as_index: (1, "a traced value as an index (take(values, index) chooses by one)"),
+    largest: (1, "a branch on a traced value"),
+    smallest: (1, "a branch on a traced value"),
+    in_order: (1, "a branch on a traced value"),
+    by_math: (1, "float() of a traced value"),
+    rounded: (1, "round() of a traced value"),
+    the_number: (1, "the number of a traced value (.data) was asked for"),
+    the_gradient: (1, "the gradient of a traced value (.grad) was asked for"),
+    both: (1, "a branch on a traced value"),
+    negated: (1, "a branch on a traced value"),
+    equal_to_number: (1, "a traced value was compared with == or !="),
+    chained: (1, "a branch on a traced value"),
+}
+
+
+@pytest.mark.parametrize("fn", REFUSED, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("batch", [False, True])
+def test_looking_at_a_number_is_refused_with_the_line(fn: Callable[..., Any], batch: bool) -> None:
+    line, said = REFUSED[fn]
+    f = mg.compile(fn, batch=batch)
+    with pytest.raises(TraceError) as error:
+        f(np.array([0.5]) if batch else 0.5)
+    text = str(error.value)
+    assert text.startswith(said)
+    assert f"{__file__}:{inspect.getsourcelines(fn)[1] + line} in {fn.__name__}" in text
+    assert "mg.where(condition, a, b)" in text
+    assert "mg.maximum" in text
+    assert f"while {fn.__name__} was traced with argument 'x' of shape ()" in error.value.__notes__[0]
+
+
+def test_the_line_is_the_callers_also_through_this_package() -> None:
+    def fn(x: Any) -> Any:
+        return mg.take([W, W], float(x))
+
+    with pytest.raises(TraceError, match=r"test_bad_input\.py:\d+ in fn"):
+        mg.compile(fn)(1.0)
+
+
+def test_a_branch_on_what_was_closed_over_is_allowed() -> None:
+    """It does not depend on an input; the branch of the moment is recorded."""
+    assert mg.compile(lambda x: x * 2 if W > 0 else x)(3.0) == 6.0
+
+
+def test_traced_values_print_and_compare_by_identity() -> None:
+    seen: list[str] = []
+
+    def fn(x: Any) -> Any:
+        y = mg.exp(x)
+        seen.extend([repr(x), str(y)])
+        assert x == x  # noqa: PLR0124 - identity is what is meant
+        assert x != y
+        assert x in [y, x]
+        return x * y
+
+    mg.compile(fn)(1.0)
+    assert seen == ["Traced(input)", "Traced(of exp)"]
+
+
+def test_a_value_kept_from_another_trace_is_refused() -> None:
+    kept: list[Any] = []
+
+    def fn(x: Any) -> Any:
+        kept.append(x)
+        return x + kept[0]
+
+    f = mg.compile(fn)
+    f(1.0)
+    with pytest.raises(TraceError, match="a traced value of another trace was used: keep none between calls"):
+        f.fn = f.fn
+        mg.compile(fn)(1.0)
+
+
+def test_after_an_error_all_is_as_before() -> None:
+    with pytest.raises(TraceError):
+        mg.compile(branch)(1.0)
+    fresh = Value(3.0)
+    f = mg.compile(lambda x: x * fresh)
+    assert f(2.0) == 6.0
+    assert f.parameters == [fresh]
+
+
+# --- arguments ---------------------------------------------------------------------------------------------------------
+
+
+def dot(x: Any, y: Any) -> Any:
+    return mg.dot(x, y) * W
+
+
+def test_ragged_arguments() -> None:
+    with pytest.raises(ValueError, match="dot: argument 'y' is ragged: its rows must all have the same length"):
+        mg.compile(dot)([1.0, 2.0], [[1.0], [2.0, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (["a", "b"], "argument 'y' must hold real numbers, got dtype <U1"),
+        ([1j, 2j], "argument 'y' must hold real numbers, got dtype complex128"),
+        ([None, None], "argument 'y' must hold real numbers, got dtype object"),
+        ([W, W], "argument 'y' must hold real numbers, got Values; Values that a function should learn are closed over"),
+    ],
+)
+def test_arguments_that_are_no_numbers(bad: Any, said: str) -> None:
+    with pytest.raises(TypeError) as error:
+        mg.compile(dot)([1.0, 2.0], bad)
+    assert said in str(error.value)
+
+
+def test_wrong_shapes_name_the_argument_and_both_shapes() -> None:
+    f = mg.compile(dot, batch=True)
+    f(np.ones((3, 2)), np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"'x' has 3 samples \(shape \(3, 2\)\), argument 'y' has 4 \(shape \(4, 2\)\)"):
+        f(np.ones((3, 2)), np.ones((4, 2)))
+    with pytest.raises(ValueError, match="dot.. takes two sequences of the same length, got 2 and 3") as error:
+        f(np.ones((3, 2)), np.ones((3, 3)))
+    (note,) = error.value.__notes__
+    assert "argument 'x' of shape (2,), argument 'y' of shape (3,) for one sample" in note
+    assert "it was traced before with argument 'x' of shape (2,), argument 'y' of shape (2,)" in note
+
+
+def test_an_empty_batch() -> None:
+    with pytest.raises(ValueError, match=r"dot: the batch is empty \(shape \(0, 2\)\): give at least one sample"):
+        mg.compile(dot, batch=True)(np.ones((0, 2)), np.ones((0, 2)))
+
+
+def test_a_number_where_a_batch_is_due() -> None:
+    with pytest.raises(ValueError, match="argument 'x' is a single number, but compiled with batch=True every argument"):
+        mg.compile(lambda x: x * W, batch=True)(1.0)
+    with pytest.raises(ValueError, match="compiled with batch=True it needs at least one argument to batch over"):
+        mg.compile(lambda: W * W, batch=True)()
+
+
+def test_too_few_arguments_are_the_functions_own_error() -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'y'"):
+        mg.compile(dot)([1.0])
+
+
+def test_arguments_by_name() -> None:
+    f = mg.compile(dot)
+    assert f([1.0, 2.0], y=[3.0, 4.0]) == 22.0
+    assert f(y=[1.0, 2.0], x=[3.0, 4.0]) == 22.0
+    with pytest.raises(TypeError, match="too many|unexpected keyword argument 'z'"):
+        f([1.0], [1.0], z=[1.0])
+    with pytest.raises(TypeError, match="scale can only be passed by name"):
+        mg.compile(lambda x, *, scale: x * scale)(1.0, scale=2.0)
+
+
+# --- results -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("result", [None, "text", {1, 2}, object()])
+def test_results_that_are_no_numbers(result: Any) -> None:
+    with pytest.raises(TypeError, match="a compiled function returns Values, numbers, or lists, tuples and dicts of them"):
+        mg.compile(lambda x: result)(1.0)
+
+
+@pytest.mark.parametrize("fn", [lambda x: 1.0, lambda x: [], lambda x: [1.0, 2.0], lambda x: Value(3.0) * 2])
+def test_results_that_depend_on_nothing(fn: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="the result of <lambda> does not depend on its arguments: return something"):
+        mg.compile(fn)(1.0)
+
+
+@pytest.mark.parametrize(
+    ("fn", "said"),
+    [
+        (lambda x: [x * W, x], "returns a list of 2, and only one scalar has a gradient: return a single Value"),
+        (lambda x: (x * W,), "returns a tuple of 1"),
+        (lambda x: {"a": x * W}, "returns a dict, and only one"),
+    ],
+)
+def test_backward_of_what_is_no_scalar(fn: Callable[..., Any], said: str) -> None:
+    f = mg.compile(fn)
+    f(1.0)
+    for call in (f.backward, f.bind, lambda x: f.value_and_grad(np.ones(1), x)):
+        with pytest.raises(TypeError) as error:
+            call(1.0)
+        assert said in str(error.value)
+
+
+# --- settings ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"dtype": "float16"}, "compile(dtype='float16'): dtype is one of 'float64', 'float32'"),
+        ({"dtype": int}, "dtype is one of 'float64', 'float32'"),
+        ({"dtype": "U3"}, "dtype is one of 'float64', 'float32'"),
+        ({"dtype": object()}, "dtype is one of 'float64', 'float32'"),
+        ({"backend": "cuda"}, "compile(backend='cuda'): backend is one of 'auto', 'llvm', 'numpy'"),
+        ({"threads": 0}, "compile(threads=0): threads is a whole number from 1 on"),
+        ({"threads": 1.5}, "compile(threads=1.5): threads is a whole number from 1 on"),
+    ],
+)
+def test_settings(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is checked below
+        mg.compile(dot, **settings)
+    assert said in str(error.value)
+
+
+def test_numpys_types_are_dtypes_too() -> None:
+    assert mg.compile(lambda x: x * W, dtype=np.float32)(1.0).dtype == np.float32  # type: ignore[arg-type]
+    assert mg.compile(lambda x: x * W, dtype=np.dtype("float64"))(1.0).dtype == np.float64  # type: ignore[arg-type]
+
+
+def test_what_is_no_function() -> None:
+    with pytest.raises(TypeError, match=r"compile\(\) takes a function, got 3 of type int"):
+        mg.compile(3)  # type: ignore[arg-type]
+
+
+# --- parameters --------------------------------------------------------------------------------------------------------
+
+
+def test_theta_of_a_wrong_size() -> None:
+    f = mg.compile(lambda x: x * W)
+    f(1.0)
+    for bad in (np.ones(2), np.ones((1, 1)), 1.0, ["a"], []):
+        with pytest.raises(ValueError, match=r"theta is one array of 1 numbers, one for each parameter of <lambda>; got"):
+            f.value_and_grad(bad, 1.0)
+        with pytest.raises(ValueError, match=r"theta is one array of 1 numbers"):
+            f.assign(bad)
+    assert W.data == 2.0
+
+
+def test_parameters_are_not_known_before_the_first_call() -> None:
+    f = mg.compile(lambda x: x * W)
+    for ask in (lambda: f.parameters, f.theta, lambda: f.assign([1.0]), f.explain):
+        with pytest.raises(RuntimeError, match="has not been traced yet, so its parameters are not known: call it"):
+            ask()
+
+
+# --- take --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", [3, -1, 1.5, np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_index_out_of_range(index: float, batch: bool, backend: str) -> None:
+    values = [Value(1.0), Value(2.0), Value(3.0)]
+    f = mg.compile(lambda i: mg.take(values, i), batch=batch, backend=backend)
+    good, bad = (np.array([2.0, 0.0]), np.array([0.0, index])) if batch else (2.0, index)
+    step = f.bind(good)
+    for call in (f, f.backward, lambda i: f.value_and_grad(np.ones(3), i)):
+        with pytest.raises(IndexError, match=r"take\(\) got an index outside of its values, or one that is not an int"):
+            call(bad)
+        call(good)  # one error is no reason for the next
+    step.arguments[0][...] = bad
+    with pytest.raises(IndexError):
+        step()
+    step.arguments[0][...] = good
+    assert step() == 2.0 if batch else 3.0
+
+
+def test_a_failed_backward_leaves_the_gradients_alone() -> None:
+    values = [Value(1.0), Value(2.0)]
+    f = mg.compile(lambda i: mg.take(values, i), batch=True)
+    with pytest.raises(IndexError):
+        f.backward([0, 2])
+    assert [v.grad for v in values] == [0.0, 0.0]
+
+
+def test_take_from_nothing() -> None:
+    with pytest.raises(IndexError, match=r"take\(\) from an empty sequence"):
+        mg.compile(lambda i: mg.take([], i))(0)
+
+
+# --- when LLVM fails -----------------------------------------------------------------------------------------------------
+
+
+def _fail(*_: Any) -> Any:
+    raise RuntimeError("LLVM ERROR: Cannot select")
+
+
+def test_llvm_that_fails_gives_numpy_and_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    from macrograd.compiler import native
+
+    monkeypatch.setenv("MACROGRAD_CACHE", "off")
+    monkeypatch.setattr(native, "_compile", _fail)
+    w = Value(2.0)
+    f = mg.compile(lambda x: x * w, batch=True)
+    with pytest.warns(CompileWarning, match="LLVM failed on <lambda> .LLVM ERROR: Cannot select.; it runs on NumPy instead"):
+        np.testing.assert_array_equal(f([1.0, 2.0]), [2.0, 4.0])
+    with pytest.warns(CompileWarning, match="LLVM failed on"):
+        assert f.backward([1.0, 2.0]) == 3.0
+    assert w.grad == 1.5
+
+
+def test_llvm_that_fails_for_a_later_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    from macrograd.compiler import native
+
+    monkeypatch.setenv("MACROGRAD_CACHE", "off")
+    w = Value(2.0)
+    f = mg.compile(lambda x: x * w, batch=True)
+    np.testing.assert_array_equal(f(np.ones(4)), np.full(4, 2.0))
+    monkeypatch.setattr(native, "_compile", _fail)
+    with pytest.warns(CompileWarning, match="LLVM failed on <lambda>"):
+        np.testing.assert_array_equal(f(np.ones(500)), np.full(500, 2.0))
+    np.testing.assert_array_equal(f(np.ones(500)), np.full(500, 2.0))
+
+
+def test_without_llvmlite_it_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "macrograd.compiler.execute_llvm", None)
+    monkeypatch.setattr(compiled, "_said", set())
+    with pytest.warns(CompileWarning, match="llvmlite does not load here .*: programs run on NumPy, which is slower"):
+        assert mg.compile(lambda x: x * W)(1.0) == 2.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mg.compile(lambda x: x + W)(1.0) == 3.0
+        assert mg.compile(lambda x: x + W, backend="numpy")(1.0) == 3.0
+    with pytest.raises(ImportError, match="backend='llvm' needs llvmlite, which does not load here"):
+        mg.compile(lambda x: x * W, backend="llvm")(1.0)
+
+
+def test_numpy_alone_does_not_load_llvmlite() -> None:
+    program = (
+        "import sys, macrograd as mg\n"
+        "assert mg.compile(lambda x: x * mg.Value(2.0) + x, backend='numpy')(1.5) == 4.5\n"
+        "assert 'llvmlite' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
