@@ -6,7 +6,7 @@ the graph alone: not on addresses, not on hashes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
 
 from macrograd.ops import CONSTANT, Op
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from macrograd.value import Value
 
 
-def topological(*roots: Value) -> list[Value]:
+def topological(*roots: Value, stop: Iterable[Value] = ()) -> list[Value]:
     """Every Value that the roots were computed from and the roots themselves, operands before results.
 
-    The order is that of a depth-first walk that takes operands from left to right, so it depends on the graph alone
-    and not on addresses. Iterative: a chain of a million operations is no deeper than a short one.
+    The Values in `stop`, and what only they were computed from, are left out. The order is that of a
+    depth-first walk that takes operands from left to right, so it depends on the graph alone and not on addresses.
+    Iterative: a chain of a million operations is no deeper than a short one.
     """
     order: list[Value] = []
-    seen: set[int] = set()
+    seen: set[int] = set(map(id, stop))
     mark = seen.add
     # None on the stack means that the Value below it has had all its operands listed.
     stack: list[Any] = list(reversed(roots))
@@ -116,27 +117,53 @@ def contributions(op: Op, g: Any, out: Any, operands: list[Any]) -> list[Any]:
     return [None if rule is None else rule(g, out, *operands) for rule in op.derivative]
 
 
-def sweep(order: Iterable[Value], root: Value, seed: Any = 1.0) -> dict[Value, Any]:
-    """Gradients of `root` as new Values (or traced values), by Value, for all of `order` that root depends on.
+def sweep(
+    order: Iterable[Value],
+    root: Value,
+    seed: Any = 1.0,
+    *,
+    active: Container[Value] | None = None,
+    numbers: bool = False,
+) -> dict[Value, Any]:
+    """Gradients of `root`, times the number or Value `seed`, by Value, for all of `order` that root depends on.
 
     The same walk as `Value.backward`, but on the graph itself instead of on its numbers, so that the result can be
-    differentiated again.
+    differentiated again; with `numbers` on the numbers, into floats. Only Values in `active` get gradients, by default
+    all of `order` that are not constants.
     """
+    nodes: list[Any] = list(order)
+    if active is None:
+        active = {x for x in nodes if x.op is not CONSTANT}
     gradients: dict[Value, Any] = {root: seed}
-    for node in reversed(list(order)):
-        op = node.op
-        if op is None or op is CONSTANT or node not in gradients:
+    get = gradients.get
+    for node in reversed(nodes):
+        g = get(node)
+        op, a, b, out = node.op, node._a, node._b, node
+        if g is None or a is None:
             continue
-        active = [x.op is not CONSTANT for x in node.inputs]
-        g = gradients[node]
-        if op.arity is None:
-            gains = list(op.derivative(g, node, *node.inputs))
-        else:
-            gains = [
-                rule(g, node, *node.inputs) if wanted and rule is not None else None
-                for rule, wanted in zip(op.derivative, active, strict=True)
-            ]
-        for x, gain in zip(node.inputs, gains, strict=True):
-            if gain is not None and x.op is not CONSTANT:
-                gradients[x] = gradients[x] + gain if x in gradients else gain
+        if op.arity == 2:
+            left, right = op.derivative
+            x, y = a, b
+            if numbers:
+                out, x, y = node.data, a.data, b.data
+            elif a.op is CONSTANT:  # as a number it costs the rule no operations of its own
+                x = a.data
+            elif b.op is CONSTANT:
+                y = b.data
+            if left is not None and a in active:
+                gain = left(g, out, x, y)
+                old = get(a)
+                gradients[a] = gain if old is None else old + gain
+            if right is not None and b in active:
+                gain = right(g, out, x, y)
+                old = get(b)
+                gradients[b] = gain if old is None else old + gain
+            continue
+        inputs = operands = node.inputs
+        if numbers:
+            out, operands = node.data, [x.data for x in inputs]
+        for x, gain in zip(inputs, contributions(op, g, out, operands), strict=True):
+            if gain is not None and x in active:
+                old = get(x)
+                gradients[x] = gain if old is None else old + gain
     return gradients
