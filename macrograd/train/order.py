@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+from macrograd.train.shuffle import shuffle_into
 
-# Epochs are shuffled this many samples at a time: small epochs in one call, large ones each in its own.
-_TOGETHER = 1 << 16
+Rows = NDArray[np.int64]
 
 
 class Order:
@@ -18,22 +17,24 @@ class Order:
     batch_size  of all batches but perhaps an epoch's last
     shuffle     a new random order in every epoch; else the samples' own order
     seed        of the orders, a whole number from 0
-
-    The order is that of random 64-bit keys from Philox (Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*,
-    SC 2011), whose numbers depend on the seed and the epoch alone and are the same in every version of NumPy.
+    native      whether to shuffle in native code; the order is the same
     """
 
-    def __init__(self, samples: int, batch_size: int, *, shuffle: bool, seed: int) -> None:
+    def __init__(self, samples: int, batch_size: int, *, shuffle: bool, seed: int, native: bool = False) -> None:
         self.samples, self.batch_size, self.shuffle, self.seed = samples, batch_size, shuffle, seed
+        self._native = native
         self.steps_per_epoch = -(-samples // batch_size)
-        self._together = max(1, _TOGETHER // samples)
-        self._groups: dict[int, Rows] = {}
+        self._kept: tuple[int, Rows] = (-1, np.empty(0, dtype=np.int64))  # the latest epoch that was shuffled
+        self._space = np.empty(0, dtype=np.int64)
         lengths = np.full(self.steps_per_epoch, batch_size, dtype=np.int64)
         lengths[-1] = samples - batch_size * (self.steps_per_epoch - 1)
         self._lengths = lengths
 
     def steps(self, first: int, count: int) -> tuple[Rows, Rows]:
-        """(rows, lengths) of `count` steps from step `first` on, counted from 0: the rows one step after the other."""
+        """(rows, lengths) of `count` steps from step `first` on, counted from 0: the rows one step after the other.
+
+        They are good until the next call, which may use their memory again.
+        """
         begin, skipped = divmod(first, self.steps_per_epoch)
         end = -(-(first + count) // self.steps_per_epoch)
         rows = self._epochs(begin, end)
@@ -45,19 +46,17 @@ class Order:
         """The rows of the epochs from `begin` up to `end`, one after the other."""
         if not self.shuffle:
             return np.tile(np.arange(self.samples, dtype=np.int64), end - begin)
-        per = self._together
-        groups = range(begin // per, -(-end // per))
-        parts = [self._group(g) for g in groups]
-        self._groups = {g: part for g, part in zip(groups, parts, strict=True) if (g + 1) * per >= end}
-        if not parts:
-            return np.empty(0, dtype=np.int64)
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        skipped = begin - groups[0] * per
-        return whole[skipped : skipped + end - begin].reshape(-1)
-
-    def _group(self, g: int) -> Rows:
-        """The orders of `_together` epochs, one a row."""
-        if g not in self._groups:
-            keys = np.random.Philox(key=[self.seed, g]).random_raw(self._together * self.samples)
-            self._groups[g] = np.argsort(keys.reshape(self._together, self.samples), axis=1).astype(np.int64)
-        return self._groups[g]
+        kept, order = self._kept
+        if (kept, kept + 1) == (begin, end):
+            return order
+        size = (end - begin) * self.samples
+        if len(self._space) < size:
+            self._space = np.empty(size, dtype=np.int64)
+        out = self._space[:size].reshape(end - begin, self.samples)
+        known = int(kept == begin)
+        if known:
+            out[0] = order
+        shuffle_into(out[known:], begin + known, self.seed, native=self._native)
+        if end > begin:
+            self._kept = (end - 1, out[-1].copy())
+        return out.reshape(-1)

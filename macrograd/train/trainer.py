@@ -162,7 +162,13 @@ class Trainer:
         whole = Part(samples, encoded, np.asarray(y), weights)
         part, held = validation_of(validation, whole, targets, seed)
         size = _batch_size(batch_size, part.samples.count)
-        order = Order(part.samples.count, size, shuffle=bool(shuffle), seed=_whole("seed", seed, 0))
+        order = Order(
+            part.samples.count,
+            size,
+            shuffle=bool(shuffle),
+            seed=_whole("seed", seed, 0),
+            native=self.engine == "compiled",
+        )
         total = _total(epochs, steps, order.steps_per_epoch)
         if clip_norm is not None and not 0 < clip_norm < math.inf:
             raise ValueError(f"clip_norm must be above 0 and finite, got {clip_norm}")

@@ -1,0 +1,135 @@
+"""Shuffled orders of samples: the one part of training beside the steps themselves that touches every sample of every
+epoch, so it runs in native code where there is LLVM, and with the same result in Python where there is not.
+
+The order of an epoch is an inside-out Fisher–Yates shuffle (Knuth, *The Art of Computer Programming* 2, 3rd ed.,
+§3.4.2, algorithm P), whose random numbers depend on the seed, the epoch and the place alone: SplitMix64's finaliser
+(Steele, Lea & Flood, OOPSLA 2014) of a counter.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+_SEED, _EPOCH, _PLACE = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93
+_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+_LAST = 31
+_MASK = (1 << 64) - 1
+
+# Below 2³² samples one random number's upper half times the count, shifted back, is a fair choice.
+_MOST = 1 << 32
+
+
+def shuffle_into(out: Rows, first: int, seed: int, *, native: bool) -> None:
+    """Fill out (epochs, samples) with the orders of the epochs from `first` on."""
+    epochs, samples = out.shape
+    if samples >= _MOST:
+        raise ValueError(f"{samples} samples are too many to shuffle: give fewer than {_MOST}, or shuffle=False")
+    code = _native() if native else None
+    if code is None:
+        for k in range(epochs):
+            out[k] = _one(samples, first + k, seed)
+        return
+    arguments = np.array([out.ctypes.data, samples, first, epochs, _signed(seed * _SEED)], dtype=np.int64)
+    code.functions["shuffle"](arguments.ctypes.data)
+
+
+def _one(samples: int, epoch: int, seed: int) -> list[int]:
+    key = np.uint64((seed * _SEED + epoch * _EPOCH) & _MASK)
+    places = np.arange(samples, dtype=np.uint64)
+    z = _mixed(places * np.uint64(_PLACE) + _mixed(np.array([key])))
+    chosen = ((z >> np.uint64(32)) * (places + np.uint64(1))) >> np.uint64(32)
+    order: list[int] = []
+    for i, j in enumerate(chosen.tolist()):
+        order.append(i)
+        order[i], order[j] = order[j], i
+    return order
+
+
+def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    for shift, factor in _MIX:
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    return z ^ (z >> np.uint64(_LAST))
+
+
+def _signed(x: int) -> int:
+    """The signed 64-bit number of the same bits."""
+    return (x + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+@cache
+def _native() -> Any:
+    """The compiled shuffle; None where LLVM does not load."""
+    try:
+        from macrograd.compiler.native import Native
+    except ImportError:
+        return None
+    text = _text()
+    return Native(text.encode(), ("shuffle",), lambda: (text, np.empty(0, dtype=np.int32)))
+
+
+def _text() -> str:
+    def mixed(z: str, name: str) -> str:
+        """Lines that mix %z into %name."""
+        lines = []
+        for k, (shift, factor) in enumerate(_MIX):
+            lines += [
+                f"%{name}.a{k} = lshr i64 %{z}, {shift}",
+                f"%{name}.b{k} = xor i64 %{z}, %{name}.a{k}",
+                f"%{name}.c{k} = mul i64 %{name}.b{k}, {_signed(factor)}",
+            ]
+            z = f"{name}.c{k}"
+        return "\n  ".join([*lines, f"%{name}.d = lshr i64 %{z}, {_LAST}", f"%{name} = xor i64 %{z}, %{name}.d"])
+
+    loads = "\n  ".join(
+        f"%{name}.at = getelementptr i64, ptr %arguments, i64 {k}\n  %{name} = load {kind}, ptr %{name}.at"
+        for k, (name, kind) in enumerate(
+            [("out", "ptr"), ("samples", "i64"), ("first", "i64"), ("epochs", "i64"), ("seed", "i64")]
+        )
+    )
+    return f"""
+define void @shuffle(ptr %arguments) {{
+entry:
+  {loads}
+  br label %epoch
+epoch:
+  %e = phi i64 [ 0, %entry ], [ %e.next, %done ]
+  %rows = phi ptr [ %out, %entry ], [ %rows.next, %done ]
+  %more = icmp ult i64 %e, %epochs
+  br i1 %more, label %begin, label %end
+begin:
+  %number = add i64 %first, %e
+  %weighed = mul i64 %number, {_signed(_EPOCH)}
+  %start = add i64 %seed, %weighed
+  {mixed("start", "key")}
+  br label %place
+place:
+  %i = phi i64 [ 0, %begin ], [ %i.next, %place ]
+  %counter = phi i64 [ %key, %begin ], [ %counter.next, %place ]
+  {mixed("counter", "z")}
+  %i.next = add i64 %i, 1
+  %upper = lshr i64 %z, 32
+  %scaled = mul i64 %upper, %i.next
+  %j = lshr i64 %scaled, 32
+  %at.i = getelementptr i64, ptr %rows, i64 %i
+  %at.j = getelementptr i64, ptr %rows, i64 %j
+  store i64 %i, ptr %at.i
+  %taken = load i64, ptr %at.j
+  store i64 %taken, ptr %at.i
+  store i64 %i, ptr %at.j
+  %counter.next = add i64 %counter, {_signed(_PLACE)}
+  %last = icmp eq i64 %i.next, %samples
+  br i1 %last, label %done, label %place
+done:
+  %e.next = add i64 %e, 1
+  %rows.next = getelementptr i64, ptr %rows, i64 %samples
+  br label %epoch
+end:
+  ret void
+}}
+"""
