@@ -18,14 +18,17 @@ from macrograd import ops
 Array = NDArray[Any]
 
 
-def _relu(a: Array, out: Array) -> None:
-    np.maximum(a, 0.0, out)
-    np.add(out, 0.0, out)  # -0.0 + 0.0 is 0.0; everything else stays, NaN too
+# The first operand of these is a zero of the right type: a Python float would be made into an array in every call.
 
 
-def _where(c: Array, a: Array, b: Array, out: Array) -> None:
+def _relu(zero: Array, a: Array, out: Array) -> None:
+    np.maximum(a, zero, out=out)
+    np.add(out, zero, out)  # -0.0 + 0.0 is 0.0; everything else stays, NaN too
+
+
+def _where(zero: Array, c: Array, a: Array, b: Array, out: Array) -> None:
     np.copyto(out, b)
-    np.copyto(out, a, where=np.not_equal(c, 0.0))
+    np.copyto(out, a, where=np.not_equal(c, zero))
 
 
 def _onehot(index: Array, k: Array, a: Array, out: Array) -> None:
@@ -53,29 +56,26 @@ INTO: dict[str, Callable[..., Any]] = {
     "tanh": np.tanh,
     "sin": np.sin,
     "cos": np.cos,
-    "relu": _relu,
     "less": np.less,
     "less_equal": np.less_equal,
-    "where": _where,
     "detach": _copy,
     "onehot": _onehot,
 }
+_WITH_ZERO: dict[str, Callable[..., Any]] = {"relu": _relu, "where": _where}
 
 
 def _by_column(row: ops.Op, *arrays: Array) -> None:
     arrays[-1][...] = row.array(np, *arrays[:-1])
 
 
-def into(row: ops.Op) -> Callable[..., Any]:
+def into(row: ops.Op, dtype: Any) -> Callable[..., Any]:
     """The operation as a function (*operands, out)."""
+    if row.name in _WITH_ZERO:
+        return partial(_WITH_ZERO[row.name], np.zeros(1, dtype))
     return INTO.get(row.name) or partial(_by_column, row)
 
 
 # --- moving -----------------------------------------------------------------------------------------------------------
-
-
-def copy_from(out: Array, source: Array) -> None:
-    np.copyto(out, source)
 
 
 def gather(slots: Array, source: Array, out: Array) -> None:
@@ -106,6 +106,10 @@ def take(slots: Array, flag: list[bool], index: Array, source: Array, out: Array
 
 
 # --- sums -------------------------------------------------------------------------------------------------------------
+
+
+def inner(axes: str, left: Array, right: Array, out: Array) -> None:
+    np.einsum(axes, left, right, out=out)
 
 
 def matmul_terms(left: Array, right: Array, spare: Array, out: Array) -> None:
@@ -167,7 +171,7 @@ def spread(a: Array) -> Array:
 def total(*factors: Array) -> Array:
     """The sum over the lanes."""
     product = factors[0] if len(factors) == 1 else factors[0] * factors[1]
-    found: Array = product.sum(axis=1)
+    found: Array = product.sum(axis=1, initial=-0.0)
     return found
 
 
