@@ -19,7 +19,7 @@ class Module:
 
     def parameters(self) -> list[Value]:
         """The parameters in the order of `named_parameters`; one that is shared stands there once."""
-        return [parameter for _, parameter in self._walk() if parameter.op is None]
+        return [parameter for parameter in self._leaves() if parameter.op is None]
 
     def named_parameters(self, *, frozen: bool = False) -> dict[str, Value]:
         """The parameters by the path that leads to them, as in `layers.0.neurons.3.w.1`; with `frozen` also those that
@@ -38,7 +38,7 @@ class Module:
 
     def unfreeze(self) -> None:
         """Make everything that `freeze()` made a constant a parameter again."""
-        for _, parameter in self._walk():
+        for parameter in self._leaves():
             parameter.op = None
 
     def load_parameters(self, numbers: Mapping[str, Any]) -> None:
@@ -92,6 +92,35 @@ class Module:
         """Set the gradient of every parameter to 0."""
         for parameter in self.parameters():
             parameter.grad = 0.0
+
+    def _leaves(self) -> list[Value]:
+        """Parameters and frozen parameters in the order of `_walk`, without making their names: a net of 100,000 is
+        asked for them often."""
+        found: list[Value] = []
+        seen: set[int] = set()
+        stack: list[Iterator[Any]] = [iter((self,))]
+        while stack:
+            for thing in stack[-1]:
+                if isinstance(thing, Value):
+                    if (thing.op is None or thing.op is CONSTANT) and id(thing) not in seen:
+                        seen.add(id(thing))
+                        found.append(thing)
+                    continue
+                if isinstance(thing, Module):
+                    children: Iterable[Any] = vars(thing).values()
+                elif isinstance(thing, dict):
+                    children = thing.values()
+                elif isinstance(thing, (list, tuple)):
+                    children = thing
+                else:
+                    continue
+                if id(thing) not in seen:
+                    seen.add(id(thing))
+                    stack.append(iter(children))
+                    break
+            else:
+                stack.pop()
+        return found
 
     def _walk(self) -> Iterator[tuple[str, Value]]:
         """Parameters and frozen parameters, which are constants, with their paths."""

@@ -265,8 +265,11 @@ class Fitting:
             engine.stop = lambda: self.interrupts.pending
         initial = tuple(optimizer.initial_state)
         states: dict[Any, tuple[float, ...]] = {}
+        before, latest = self.trainer._latest
+        if latest and len(before) != len(trained):  # some were frozen or thawed in between
+            self.trainer._earlier |= dict(zip(before, latest, strict=True))
         if optimizer.state:
-            known = self.trainer._states
+            known = self.trainer._earlier
             if len(optimizer.state) == len(trained):
                 states = dict(zip(trained, optimizer.state, strict=True))
             elif known and all(len(state) == len(initial) for state in known.values()):
@@ -294,7 +297,7 @@ class Fitting:
         found = dict(zip(self.engine.parameters, map(tuple, self.engine.state.T.tolist()), strict=True))
         states = [found.get(p, initial) for p in self.objective.parameters] if self.first + self.step else []
         self.optimizer.load_state_dict({"steps": self.first + self.step, "state": states})
-        self.trainer._states = self.trainer._states | dict(zip(self.objective.parameters, states, strict=bool(states)))
+        self.trainer._latest = (self.objective.parameters, states)
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 

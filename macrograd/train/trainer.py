@@ -94,7 +94,9 @@ class Trainer:
         self._targets: kinds.Targets | None = None
         self._shape: tuple[int, ...] = ()
         self._kept: dict[Any, Any] = {}  # what was compiled, by what it depends on
-        self._states: dict[Value, tuple[float, ...]] = {}  # the optimiser's, by parameter, after the last fit
+        # The optimiser's state by parameter: of the latest fit, and of earlier ones that trained other parameters.
+        self._latest: tuple[list[Value], list[tuple[float, ...]]] = ([], [])
+        self._earlier: dict[Value, tuple[float, ...]] = {}
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -275,9 +277,10 @@ class Trainer:
             raise ValueError(
                 f"this {type(self.model).__name__} has no parameters to train: frozen ones stay as they are"
             )
-        for name, p in self.model.named_parameters().items():
-            if not math.isfinite(p.data):
-                raise ValueError(f"the parameter {name} is {p.data} before training: parameters must be finite")
+        wrong = next((p for p in parameters if not math.isfinite(p.data)), None)
+        if wrong is not None:
+            name = next(name for name, p in self.model.named_parameters().items() if p is wrong)
+            raise ValueError(f"the parameter {name} is {wrong.data} before training: parameters must be finite")
         return parameters
 
     def _outputs(self, samples: Samples) -> tuple[int, bool]:
@@ -316,8 +319,7 @@ class Trainer:
 
     def _frozen(self) -> tuple[float, ...]:
         """The numbers of the frozen parameters, which compiled code has in it."""
-        trained = {id(p) for p in self.model.parameters()}
-        return tuple(p.data for p in self.model.named_parameters(frozen=True).values() if id(p) not in trained)
+        return tuple(p.data for p in self.model._leaves() if p.op is not None)
 
     def _measure(self, part: Part, judged: Sequence[tuple[str, Callable[..., float]]]) -> dict[str, float]:
         """The loss and metrics over a part of the data."""
