@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from macrograd.value import Value
 
 
-def topological(*roots: Value, stop: Iterable[Value] = ()) -> list[Value]:
+def topological(*roots: Value, stop: Iterable[Value] = (), seen: set[int] | None = None) -> list[Value]:
     """Every Value that the roots were computed from and the roots themselves, operands before results.
 
-    The Values in `stop`, and what only they were computed from, are left out. The order is that of a
+    The Values in `stop`, and what only they were computed from, are left out; so are those whose ids are in `seen`, to
+    which this walk adds its own: several walks with the same set list every Value once. The order is that of a
     depth-first walk that takes operands from left to right, so it depends on the graph alone and not on addresses.
     Iterative: a chain of a million operations is no deeper than a short one.
     """
     order: list[Value] = []
-    seen: set[int] = set(map(id, stop))
+    seen = set() if seen is None else seen
+    seen.update(map(id, stop))
     mark = seen.add
     # None on the stack means that the Value below it has had all its operands listed.
     stack: list[Any] = list(reversed(roots))

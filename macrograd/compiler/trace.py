@@ -269,6 +269,7 @@ def _list(
     number |= {id(x): add(tapes.PARAMETER, leaf=k) for k, x in enumerate(known)}
     parameters = list(known)
     pool: dict[str, int] = {}
+    walked: set[int] = set()  # what was computed from parameters alone was not recorded, and is walked to when used
 
     def leaf(x: Value) -> None:
         """List a Value that was not computed: a constant or a parameter."""
@@ -289,7 +290,7 @@ def _list(
             if x._a is None:
                 leaf(x)
             else:
-                listed(topological(x))
+                listed(topological(x, seen=walked))
         return number[id(x)]
 
     def listed(nodes: Iterable[Value]) -> None:

@@ -1,0 +1,48 @@
+"""What is computed from parameters alone while a function is traced is not recorded, and is listed when it is used."""
+
+from __future__ import annotations
+
+import pytest
+
+import macrograd as mg
+from macrograd import Value
+from macrograd.compiler import passes, trace
+
+
+def test_a_simulation_of_parameters_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every observation asks for a later state of it; the walk to the first one must not be made again."""
+    walked = 0
+    walk = trace.topological
+
+    def counted(*roots, **options):
+        nonlocal walked
+        found = walk(*roots, **options)
+        walked += len(found)
+        return found
+
+    monkeypatch.setattr(trace, "topological", counted)
+    rate = Value(0.5)
+
+    def loss(observed):
+        state, misses = rate, []
+        for y in observed:
+            state = state * 0.99 + rate
+            misses.append((state - y) ** 2)
+        return mg.sum(misses)
+
+    assert passes.record(loss, [(200,)]).recorded == 200 * 4 + 1
+    assert 400 <= walked < 1000
+
+
+def test_the_order_of_first_use_and_the_numbers_stay() -> None:
+    a, b, c = Value(2.0, "a"), Value(3.0, "b"), Value(5.0, "c")
+
+    def f(x):
+        shared = a * b
+        return (shared + c) * x[0] + (shared - a) * x[1] + b * x[2]
+
+    compiled = mg.compile(f)
+    assert compiled([1.0, 10.0, 100.0]) == f([1.0, 10.0, 100.0]).data
+    assert {p.label for p in compiled.parameters} == {"a", "b", "c"}
+    compiled.backward([1.0, 10.0, 100.0])
+    assert (a.grad, b.grad, c.grad) == (3 * 1 + (3 - 1) * 10, 2 * 1 + 2 * 10 + 100, 1.0)
