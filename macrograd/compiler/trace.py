@@ -199,6 +199,7 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
         made = value._leaves_being_made = []
         recorded = _recorded = []
         _numbers = {}
+        value._new = _recording(recorded)
         collecting = gc.isenabled()
         gc.disable()  # a trace makes nothing but live, acyclic objects: collections would only count them
         try:
@@ -211,11 +212,26 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
                 tape, parameters = _list(topological(*results), results, inputs, constants, parameters)
         finally:
             value._leaves_being_made = None
+            value._new = _new
             _recorded = []
             _numbers = {}
             if collecting:
                 gc.enable()
     return Trace(tape, parameters, structure)
+
+
+def _recording(recorded: list[Traced]) -> Callable[[Any], Any]:
+    """What makes Values while this thread traces: those computed from parameters alone are recorded, too, so that the
+    tape has all operations in the order in which the function did them."""
+    thread = threading.get_ident()
+
+    def new(kind: Any) -> Any:
+        made = _new(kind)
+        if threading.get_ident() == thread:
+            recorded.append(made)
+        return made
+
+    return new
 
 
 def _argument(shape: tuple[int, ...], inputs: list[Traced]) -> Any:
