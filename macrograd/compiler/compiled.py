@@ -512,7 +512,7 @@ class Bound:
 def _name(dtype: Any) -> str:
     """The name of one of NumPy's types, '' for what is none."""
     try:
-        return np.dtype(dtype).name
+        return str(np.dtype(dtype).name)
     except TypeError:
         return ""
 

@@ -3,9 +3,9 @@
 exp, log and tanh are written out with explicit vectors, because the system's scalar functions cost several times as
 much; the rest calls LLVM's intrinsics, which for sin, cos and pow end in the system's mathematical library.
 
-Errors against the correctly rounded result, in units in the last place of float64, measured in the tests: exp and log
-2, tanh, sigmoid, softplus and log1p 4. In strict mode all of them are the system's scalar functions, which are those
-that the eager engine calls.
+Errors against the exact result, in units in the last place of float64 or float32, measured in the tests: exp and log
+below 1, tanh, sigmoid, softplus and log1p below 2. In strict mode all of them are the system's scalar functions, which
+are those that the eager engine calls.
 """
 
 from __future__ import annotations

@@ -282,7 +282,8 @@ def takes_of_one_kind(tape: Tape, varies: Bools) -> Tape:
     mixed = {i for i in takes.tolist() if len(set(varies[tape.operands(i)[1:]].tolist())) == 2}
     if not mixed:
         return tape
-    builder, number = tapes.TapeBuilder(), []
+    builder = tapes.TapeBuilder()
+    number: list[int] = []
     for i, code in enumerate(tape.code.tolist()):
         operands = [number[k] for k in tape.operands(i)]
         if i in mixed:

@@ -41,8 +41,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _numpy_is_there() -> bool:
     from macrograd.compiler.compiled import Compiled
 
+    f = Compiled(lambda x: x + x, batch=False, dtype="float64", backend="numpy", threads=1, strict=False)
     try:
-        return bool(Compiled(lambda x: x + x, batch=False, dtype="float64", backend="numpy", threads=1, strict=False)(1.0))
+        return bool(f(1.0))
     except RuntimeError:
         return False
 

@@ -10,8 +10,8 @@ from macrograd import ops
 from macrograd.compiler import tape as tapes
 from macrograd.compiler.tape import Tape
 
-# The analytic operations on complex numbers, for the complex step: f'(x) = Im f(x + ih) / h without cancellation (Squire
-# & Trapp, SIAM Review 40, 1998).
+# The analytic operations on complex numbers, for the complex step: f'(x) = Im f(x + ih) / h without cancellation
+# (Squire & Trapp, SIAM Review 40, 1998).
 COMPLEX: dict[str, Callable[..., complex]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,

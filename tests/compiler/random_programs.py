@@ -84,7 +84,8 @@ Line = tuple[str, int, int, int]
 
 @dataclass(frozen=True)
 class RandomProgram:
-    """A program of `inputs` inputs, an index and parameters; `lines` as above, `results` entries counted from the end."""
+    """A program of `inputs` inputs, an index and parameters: `lines` as above, and `results`, entries counted from the
+    end."""
 
     lines: list[Line]
     inputs: int
@@ -142,7 +143,7 @@ def every_line(names: Sequence[str] = (*LINES, "take")) -> RandomProgram:
     return RandomProgram(lines, inputs, parameters, list(range(len(lines))))
 
 
-# --- the oracle: the eager engine ----------------------------------------------------------------------------------------
+# --- the oracle: the eager engine ---------------------------------------------------------------------------
 
 
 def number(x: Any) -> float:
@@ -162,7 +163,8 @@ def eager_gradient(program: RandomProgram, X: Any, index: Any) -> tuple[float, A
         loss = program.loss(x, float(i))
         loss.backward()
         total += loss.data
-        largest = max(largest, *(abs(node.grad) for node in graph(loss)), *(abs(node.data) for node in graph(loss)))
+        nodes = graph(loss)
+        largest = max(largest, *(abs(node.grad) for node in nodes), *(abs(node.data) for node in nodes))
     gradient = np.array([p.grad for p in program.parameters]) / len(X)
     for p in program.parameters:
         p.grad = 0.0

@@ -20,7 +20,7 @@ from macrograd.compiler import compiled
 W = Value(2.0, "w")
 
 
-# --- what a traced function must not do ------------------------------------------------------------------------------
+# --- what a traced function must not do ---------------------------------------------------------------------
 
 
 def branch(x: Any) -> Any:
@@ -150,7 +150,7 @@ def test_traced_values_print_and_compare_by_identity() -> None:
     def fn(x: Any) -> Any:
         y = mg.exp(x)
         seen.extend([repr(x), str(y)])
-        assert x == x  # noqa: PLR0124 - identity is what is meant
+        assert x == x
         assert x != y
         assert x in [y, x]
         return x * y
@@ -168,9 +168,9 @@ def test_a_value_kept_from_another_trace_is_refused() -> None:
 
     f = mg.compile(fn)
     f(1.0)
+    again = mg.compile(fn)
     with pytest.raises(TraceError, match="a traced value of another trace was used: keep none between calls"):
-        f.fn = f.fn
-        mg.compile(fn)(1.0)
+        again(1.0)
 
 
 def test_after_an_error_all_is_as_before() -> None:
@@ -182,7 +182,7 @@ def test_after_an_error_all_is_as_before() -> None:
     assert f.parameters == [fresh]
 
 
-# --- arguments ---------------------------------------------------------------------------------------------------------
+# --- arguments ----------------------------------------------------------------------------------------------
 
 
 def dot(x: Any, y: Any) -> Any:
@@ -200,7 +200,7 @@ def test_ragged_arguments() -> None:
         (["a", "b"], "argument 'y' must hold real numbers, got dtype <U1"),
         ([1j, 2j], "argument 'y' must hold real numbers, got dtype complex128"),
         ([None, None], "argument 'y' must hold real numbers, got dtype object"),
-        ([W, W], "argument 'y' must hold real numbers, got Values; Values that a function should learn are closed over"),
+        ([W, W], "argument 'y' must hold real numbers, got Values; Values that a function should learn are closed"),
     ],
 )
 def test_arguments_that_are_no_numbers(bad: Any, said: str) -> None:
@@ -212,9 +212,9 @@ def test_arguments_that_are_no_numbers(bad: Any, said: str) -> None:
 def test_wrong_shapes_name_the_argument_and_both_shapes() -> None:
     f = mg.compile(dot, batch=True)
     f(np.ones((3, 2)), np.ones((3, 2)))
-    with pytest.raises(ValueError, match=r"'x' has 3 samples \(shape \(3, 2\)\), argument 'y' has 4 \(shape \(4, 2\)\)"):
+    with pytest.raises(ValueError, match=r"'x' has 3 samples \(shape \(3, 2\)\), argument 'y' has 4 \(shape \(4, 2"):
         f(np.ones((3, 2)), np.ones((4, 2)))
-    with pytest.raises(ValueError, match="dot.. takes two sequences of the same length, got 2 and 3") as error:
+    with pytest.raises(ValueError, match=r"dot\(\) takes two sequences of the same length, got 2 and 3") as error:
         f(np.ones((3, 2)), np.ones((3, 3)))
     (note,) = error.value.__notes__
     assert "argument 'x' of shape (2,), argument 'y' of shape (3,) for one sample" in note
@@ -227,7 +227,7 @@ def test_an_empty_batch() -> None:
 
 
 def test_a_number_where_a_batch_is_due() -> None:
-    with pytest.raises(ValueError, match="argument 'x' is a single number, but compiled with batch=True every argument"):
+    with pytest.raises(ValueError, match="argument 'x' is a single number, but compiled with batch=True every"):
         mg.compile(lambda x: x * W, batch=True)(1.0)
     with pytest.raises(ValueError, match="compiled with batch=True it needs at least one argument to batch over"):
         mg.compile(lambda: W * W, batch=True)()
@@ -242,18 +242,18 @@ def test_arguments_by_name() -> None:
     f = mg.compile(dot)
     assert f([1.0, 2.0], y=[3.0, 4.0]) == 22.0
     assert f(y=[1.0, 2.0], x=[3.0, 4.0]) == 22.0
-    with pytest.raises(TypeError, match="too many|unexpected keyword argument 'z'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
         f([1.0], [1.0], z=[1.0])
     with pytest.raises(TypeError, match="scale can only be passed by name"):
         mg.compile(lambda x, *, scale: x * scale)(1.0, scale=2.0)
 
 
-# --- results -----------------------------------------------------------------------------------------------------------
+# --- results ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("result", [None, "text", {1, 2}, object()])
 def test_results_that_are_no_numbers(result: Any) -> None:
-    with pytest.raises(TypeError, match="a compiled function returns Values, numbers, or lists, tuples and dicts of them"):
+    with pytest.raises(TypeError, match="a compiled function returns Values, numbers, or lists, tuples and dicts"):
         mg.compile(lambda x: result)(1.0)
 
 
@@ -280,7 +280,7 @@ def test_backward_of_what_is_no_scalar(fn: Callable[..., Any], said: str) -> Non
         assert said in str(error.value)
 
 
-# --- settings ------------------------------------------------------------------------------------------------------------
+# --- settings -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -311,14 +311,14 @@ def test_what_is_no_function() -> None:
         mg.compile(3)  # type: ignore[arg-type]
 
 
-# --- parameters --------------------------------------------------------------------------------------------------------
+# --- parameters ---------------------------------------------------------------------------------------------
 
 
 def test_theta_of_a_wrong_size() -> None:
     f = mg.compile(lambda x: x * W)
     f(1.0)
     for bad in (np.ones(2), np.ones((1, 1)), 1.0, ["a"], []):
-        with pytest.raises(ValueError, match=r"theta is one array of 1 numbers, one for each parameter of <lambda>; got"):
+        with pytest.raises(ValueError, match=r"theta is one array of 1 numbers, one for each parameter of <lambda>"):
             f.value_and_grad(bad, 1.0)
         with pytest.raises(ValueError, match=r"theta is one array of 1 numbers"):
             f.assign(bad)
@@ -332,7 +332,7 @@ def test_parameters_are_not_known_before_the_first_call() -> None:
             ask()
 
 
-# --- take --------------------------------------------------------------------------------------------------------------
+# --- take ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("index", [3, -1, 1.5, np.nan, np.inf, 1e300])
@@ -366,7 +366,7 @@ def test_take_from_nothing() -> None:
         mg.compile(lambda i: mg.take([], i))(0)
 
 
-# --- when LLVM fails -----------------------------------------------------------------------------------------------------
+# --- when LLVM fails ----------------------------------------------------------------------------------------
 
 
 def _fail(*_: Any) -> Any:
@@ -380,7 +380,7 @@ def test_llvm_that_fails_gives_numpy_and_a_warning(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(native, "_compile", _fail)
     w = Value(2.0)
     f = mg.compile(lambda x: x * w, batch=True)
-    with pytest.warns(CompileWarning, match="LLVM failed on <lambda> .LLVM ERROR: Cannot select.; it runs on NumPy instead"):
+    with pytest.warns(CompileWarning, match=r"LLVM failed on <lambda> \(LLVM ERROR: Cannot select\); it runs on NumPy"):
         np.testing.assert_array_equal(f([1.0, 2.0]), [2.0, 4.0])
     with pytest.warns(CompileWarning, match="LLVM failed on"):
         assert f.backward([1.0, 2.0]) == 3.0

@@ -26,7 +26,7 @@ def test_the_program_is_right_before_it_is_broken() -> None:
     check(PROGRAM, (5,), "float64", "llvm")
 
 
-# --- tapes -----------------------------------------------------------------------------------------------------------
+# --- tapes --------------------------------------------------------------------------------------------------
 
 
 def swapped(tape: Tape, code: int) -> Tape:
@@ -39,9 +39,7 @@ def swapped(tape: Tape, code: int) -> Tape:
 
 def dropped(tape: Tape) -> Tape:
     """The last entry is gone."""
-    return tapes.make(
-        tape.code[:-1], tape.start[:-1], tape.operand[: tape.start[-2]], tape.leaf[:-1], tape.results
-    )
+    return tapes.make(tape.code[:-1], tape.start[:-1], tape.operand[: tape.start[-2]], tape.leaf[:-1], tape.results)
 
 
 def shifted(tape: Tape) -> Tape:
@@ -112,7 +110,7 @@ def test_a_wrong_derivative_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         check(PROGRAM, (5,), "float64", "llvm")
 
 
-# --- programs ----------------------------------------------------------------------------------------------------------
+# --- programs -----------------------------------------------------------------------------------------------
 
 
 def in_block(program: Program, k: int, change: Callable[[Instruction], Any]) -> Program:
@@ -134,9 +132,7 @@ def broken_programs(program: Program) -> dict[str, Program]:
     found = {
         "result shifted": in_block(program, k, lambda step: replace(step, out=plus_one(step.out))),
         "instruction dropped": in_block(program, k, lambda step: None),
-        "result outside": in_block(
-            program, k, lambda step: replace(step, out=replace(step.out, base=program.varying))
-        ),
+        "result outside": in_block(program, k, lambda step: replace(step, out=replace(step.out, base=program.varying))),
         "operand outside": in_block(
             program, k, lambda step: replace(step, args=(replace(step.args[0], base=10**6), *step.args[1:]))
         ),
@@ -153,9 +149,11 @@ def test_the_programs_verifier_sees_what_is_broken() -> None:
     program = passes.gradient_program(passes.record(PROGRAM.loss, [(3,), ()]), batch=True)
     programs.verify(program)
     for name, broken in broken_programs(program).items():
-        with pytest.raises(programs.ProgramError):
+        try:
             programs.verify(broken)
-            pytest.fail(f"the verifier accepts: {name}")
+        except programs.ProgramError:
+            continue
+        pytest.fail(f"the verifier accepts: {name}")
 
 
 def test_a_shifted_operand_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,9 +183,11 @@ def test_a_shifted_operand_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
             return in_block(rolled, k, lambda step: with_shifted(step, position))
 
         monkeypatch.setattr(passes, "roll", broken)
-        with pytest.raises((programs.ProgramError, AssertionError)):
+        try:
             check(case, (5,), "float64", "llvm")
-            pytest.fail(f"operand {position} of {expected.block[k]} may be shifted")  # an AssertionError it is not
+        except (programs.ProgramError, AssertionError):
+            continue
+        pytest.fail(f"operand {position} of {expected.block[k]} may be shifted")
 
 
 class Wrapped(RandomProgram):

@@ -64,7 +64,7 @@ def test_random_directions(backend: str, program: RandomProgram) -> None:
         assert found == pytest.approx(gradient @ direction, rel=0, abs=3e-6 * size)
 
 
-# --- grad and value_and_grad -------------------------------------------------------------------------------------------
+# --- grad and value_and_grad --------------------------------------------------------------------------------
 
 
 def poly(x: Any, y: Any = 2.0) -> Any:
@@ -157,9 +157,9 @@ def test_backward_through_a_gradient(backend: str) -> None:
 
 
 def test_what_grad_refuses() -> None:
-    with pytest.raises(IndexError, match="argnums=2 asks for argument 2, but the function got 1"):
+    with pytest.raises(IndexError, match="argnums=2 asks for argument 2, but"):
         mg.grad(poly, argnums=2)(1.0)
-    with pytest.raises(TypeError, match="only one scalar has a gradient, and the function returned a list"):
+    with pytest.raises(TypeError, match="only one scalar has a gradient, and .* returned a list"):
         mg.grad(lambda x: [x, x])(1.0)
-    with pytest.raises(TypeError, match="a gradient is taken with respect to numbers and Values, got 'a' of type str"):
+    with pytest.raises(TypeError, match="with respect to numbers and Values, got .a. of type str"):
         mg.grad(poly)("a")

@@ -40,7 +40,7 @@ def layer(rows: Any, x: Any) -> list[Any]:
     return [neuron(row, x) for row in rows]
 
 
-# --- the programs: name → (width → function of one sample x) ---------------------------------------------------------
+# --- the programs: name → (width → function of one sample x) ------------------------------------------------
 
 
 def perceptron(n: int) -> Function:
@@ -237,7 +237,7 @@ def test_gives_the_eager_numbers(make: Callable[[int], Function], backend: str) 
     np.testing.assert_allclose(f(X), [number(loss) for loss in losses], rtol=1e-12, atol=1e-14)
 
 
-# --- pairs that are the same program ---------------------------------------------------------------------------------
+# --- pairs that are the same program ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("other", [shuffled_neurons, unrolled_by_hand])

@@ -37,7 +37,8 @@ def bits(numbers: list[float]) -> list[str]:
 
 def same_bits(before: Tape, after: Tape, parameters: list[float], inputs: list[float]) -> None:
     tapes.verify(after)
-    assert bits(interpret(after, parameters, inputs)) == bits(interpret(before, parameters, inputs)), f"{before}\n{after}"
+    found, expected = (bits(interpret(tape, parameters, inputs)) for tape in (after, before))
+    assert found == expected, f"{before}\n{after}"
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -74,7 +75,7 @@ def test_simplify_twice_is_once(program: RandomProgram) -> None:
     assert len(rewritings.simplify(once)) <= len(once)
 
 
-# --- one by one ------------------------------------------------------------------------------------------------------
+# --- one by one ---------------------------------------------------------------------------------------------
 
 LEAVES = ["%0 = input 0", "%1 = parameter 0"]
 
@@ -147,7 +148,8 @@ def test_an_identity_beside_an_inverse() -> None:
 
 def test_folding() -> None:
     lines = ["%2 = constant 2.0", "%3 = constant 3.0", "%4 = mul %2 %3", "%5 = exp %4", "%6 = mul %0 %5"]
-    assert rewrite(rewritings.fold_constants, *lines) == ["%2 = constant 6.0", "%3 = exp %2", "%4 = mul %0 %3", "return %4"]
+    folded = ["%2 = constant 6.0", "%3 = exp %2", "%4 = mul %0 %3", "return %4"]
+    assert rewrite(rewritings.fold_constants, *lines) == folded
     tape = tapes.parse("\n".join([*LEAVES, *lines, "return %6"]))
     assert str(rewritings.simplify(tape)).splitlines()[2] == f"%2 = constant {math.exp(6.0)!r}"
 
@@ -196,6 +198,13 @@ def test_strict_chains_keep_the_programs_order() -> None:
 
 
 def test_constants_alone_fold_to_the_eager_engines_number() -> None:
-    tape = tapes.parse("%0 = constant 0.0\n%1 = constant -1.0\n%2 = div %1 %0\n%3 = exp %2\n%4 = log %0\nreturn %2 %3 %4")
+    lines = [
+        "%0 = constant 0.0",
+        "%1 = constant -1.0",
+        "%2 = div %1 %0",
+        "%3 = exp %2",
+        "%4 = log %0",
+        "return %2 %3 %4",
+    ]
+    tape = tapes.parse("\n".join(lines))
     assert interpret(rewritings.simplify(tape), [], []) == [-math.inf, 0.0, -math.inf]
-

@@ -1,0 +1,367 @@
+"""What a compiled function does besides computing: parameters, bound buffers, nesting, threads, memory."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd import Value, nn
+
+
+def regression() -> tuple[Any, list[Value]]:
+    w, b = [Value(0.5, "w0"), Value(-1.5, "w1")], Value(0.25, "b")
+
+    def loss(x: Any, y: Any) -> Any:
+        return (mg.dot(w, x) + b - y) ** 2
+
+    return loss, [*w, b]
+
+
+def data(samples: int = 10) -> tuple[Any, Any]:
+    random = np.random.default_rng(0)
+    return random.normal(size=(samples, 2)), random.normal(size=samples)
+
+
+def expected(theta: Any, X: Any, y: Any) -> tuple[float, Any]:
+    r = X @ theta[:2] + theta[2] - y
+    return float(np.mean(r * r)), 2 / len(X) * np.append(r @ X, r.sum())
+
+
+# --- parameters ---------------------------------------------------------------------------------------------
+
+
+def test_backward_adds_to_the_gradients(backend: str) -> None:
+    loss, parameters = regression()
+    X, y = data()
+    f = mg.compile(loss, batch=True, backend=backend)
+    value, gradient = expected(np.array([p.data for p in parameters]), X, y)
+    assert f.backward(X, y) == pytest.approx(value, rel=1e-14)
+    np.testing.assert_allclose([p.grad for p in parameters], gradient, rtol=1e-13)
+    f.backward(X, y)
+    np.testing.assert_allclose([p.grad for p in parameters], 2 * gradient, rtol=1e-13)
+    assert all(type(p.grad) is float for p in parameters)
+    eager = [loss(x, t) for x, t in zip(X.tolist(), y.tolist(), strict=True)]
+    mg.mean(eager).backward()
+    np.testing.assert_allclose([p.grad for p in parameters], 3 * gradient, rtol=1e-13)
+
+
+def test_parameters_are_read_at_every_call(backend: str) -> None:
+    loss, parameters = regression()
+    X, y = data()
+    f = mg.compile(loss, batch=True, backend=backend)
+    for shift in (0.0, 1.0, -2.0):
+        for p in parameters:
+            p.data += shift
+        theta = np.array([p.data for p in parameters])
+        assert f.backward(X, y) == pytest.approx(expected(theta, X, y)[0], rel=1e-13)
+        np.testing.assert_allclose(f(X, y), (X @ theta[:2] + theta[2] - y) ** 2, rtol=1e-12)
+
+
+def test_theta_and_assign_and_value_and_grad(backend: str) -> None:
+    loss, parameters = regression()
+    X, y = data()
+    f = mg.compile(loss, batch=True, backend=backend)
+    f(X, y)
+    assert f.parameters == parameters
+    np.testing.assert_array_equal(f.theta(), [0.5, -1.5, 0.25])
+    theta = np.array([1.0, 2.0, 3.0])
+    value, gradient = f.value_and_grad(theta, X, y)
+    want = expected(theta, X, y)
+    assert value == pytest.approx(want[0], rel=1e-13)
+    assert isinstance(value, float)
+    np.testing.assert_allclose(gradient, want[1], rtol=1e-13)
+    assert [p.data for p in parameters] == [0.5, -1.5, 0.25], "no Value is touched"
+    assert [p.grad for p in parameters] == [0.0, 0.0, 0.0]
+    np.testing.assert_allclose(f.value_and_grad([1, 2, 3], X, y)[1], want[1], rtol=1e-13)
+    kept = gradient.copy()
+    f.value_and_grad(-theta, X, y)
+    np.testing.assert_array_equal(gradient, kept)
+    f.assign(theta)
+    assert [p.data for p in parameters] == [1.0, 2.0, 3.0]
+    assert all(type(p.data) is float for p in parameters)
+    np.testing.assert_array_equal(f.theta(), theta)
+
+
+def test_bound_buffers(backend: str) -> None:
+    loss, parameters = regression()
+    X, y = data()
+    f = mg.compile(loss, batch=True, backend=backend)
+    step = f.bind(X, y)
+    np.testing.assert_array_equal(step.theta, [0.5, -1.5, 0.25])
+    for _ in range(2):
+        value = step()
+        want = expected(step.theta, X, y)
+        assert value == pytest.approx(want[0], rel=1e-13)
+        assert step.value == value
+        np.testing.assert_allclose(step.gradient, want[1], rtol=1e-13)
+        step.theta -= 0.1 * step.gradient
+    step.arguments[0][:] = 2 * X
+    step.arguments[1][:] = y + 1
+    step()
+    np.testing.assert_allclose(step.gradient, expected(step.theta, 2 * X, y + 1)[1], rtol=1e-12)
+    assert [p.data for p in parameters] == [0.5, -1.5, 0.25]
+    other = f.bind(X, y)
+    other()
+    assert step.theta[0] != other.theta[0], "each has buffers of its own"
+
+
+def test_a_net_trains_as_it_does_eagerly() -> None:
+    X, y = data(12)
+    one, two = (nn.MLP(2, [5, 1], seed=1) for _ in range(2))
+    f = mg.compile(lambda x, t: (one(x) - t) ** 2, batch=True)
+    for _ in range(5):
+        one.zero_grad()
+        two.zero_grad()
+        value = f.backward(X, y)
+        loss = mg.mean([(two(x) - t) ** 2 for x, t in zip(X.tolist(), y.tolist(), strict=True)])
+        loss.backward()
+        assert value == pytest.approx(loss.data, rel=1e-12)
+        for net in (one, two):
+            for p in net.parameters():
+                p.data -= 0.1 * p.grad
+    np.testing.assert_allclose([p.data for p in one.parameters()], [p.data for p in two.parameters()], rtol=1e-11)
+
+
+def test_unused_parameters_are_none(backend: str) -> None:
+    used, unused = Value(1.0), Value(2.0)
+
+    def fn(x: Any) -> Any:
+        _ = unused * x
+        return used * x
+
+    f = mg.compile(fn, backend=backend)
+    f.backward(3.0)
+    assert f.parameters == [used]
+    assert unused.grad == 0.0
+
+
+def test_a_parameter_computed_from_parameters(backend: str) -> None:
+    """A graph that existed before the trace is recorded too, down to its leaves."""
+    a, b = Value(2.0), Value(3.0)
+    c = a * b + mg.exp(a)
+    f = mg.compile(lambda x: c * x, backend=backend)
+    assert f(2.0) == pytest.approx(2 * (6 + np.exp(2.0)))
+    f.backward(2.0)
+    assert (a.grad, b.grad) == (pytest.approx(2 * (3 + np.exp(2.0))), 4.0)
+    a.data = 0.0
+    assert f(1.0) == 1.0
+
+
+def test_values_made_inside_are_constants(backend: str) -> None:
+    w = Value(2.0)
+    f = mg.compile(lambda x: x * w * Value(3.0), backend=backend)
+    f.backward(1.0)
+    assert f.parameters == [w]
+    assert w.grad == 3.0
+
+
+# --- arguments and results ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        [[1, 2], [3, 4]],
+        ((1.0, 2.0), (3.0, 4.0)),
+        np.array([[1, 2], [3, 4]], dtype=np.int8),
+        np.array([[1, 2], [3, 4]], dtype=np.float32),
+        np.array([[1.0, 3.0], [2.0, 4.0]]).T,
+        np.arange(8.0).reshape(2, 4)[:, ::3] * [[1, 2 / 3], [3 / 4, 4 / 7]] + [[1, 0], [0, 0]],
+    ],
+    ids=["lists", "tuples", "int8", "float32", "transposed", "strided"],
+)
+def test_arguments_of_any_kind(X: Any, backend: str) -> None:
+    w = Value(10.0)
+    f = mg.compile(lambda x: x[0] * w + x[1], batch=True, backend=backend)
+    np.testing.assert_allclose(f(X), [12.0, 34.0], rtol=1e-6)
+    assert f.backward(X) == pytest.approx(23.0, rel=1e-6)
+
+
+def test_booleans_choose(backend: str) -> None:
+    f = mg.compile(lambda c, x: mg.where(c, x, -x), batch=True, backend=backend)
+    np.testing.assert_array_equal(f(np.array([True, False]), [1.0, 2.0]), [1.0, -2.0])
+
+
+def test_results_keep_their_nesting(backend: str) -> None:
+    w = Value(2.0)
+
+    def fn(x: Any) -> Any:
+        return {"a": [x[0] * w, x[1]], "b": (x[0], [[w, x[1] + 1.0]], 5.0)}
+
+    single = mg.compile(fn, backend=backend)([3.0, 4.0])
+    np.testing.assert_array_equal(single["a"], [6.0, 4.0])
+    assert isinstance(single["b"], tuple)
+    assert single["b"][0] == 3.0
+    np.testing.assert_array_equal(single["b"][1], [[2.0, 5.0]])
+    assert single["b"][2] == 5.0
+    many = mg.compile(fn, batch=True, backend=backend)(np.array([[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]))
+    np.testing.assert_array_equal(many["a"], [[6.0, 4.0], [10.0, 6.0], [14.0, 8.0]])
+    np.testing.assert_array_equal(many["b"][0], [3.0, 5.0, 7.0])
+    np.testing.assert_array_equal(many["b"][1], [[[2.0, 5.0]], [[2.0, 7.0]], [[2.0, 9.0]]])
+    np.testing.assert_array_equal(many["b"][2], [5.0, 5.0, 5.0])
+
+
+def test_results_belong_to_the_caller(backend: str) -> None:
+    f = mg.compile(lambda x: [x * 2.0, x], batch=True, backend=backend)
+    first = f(np.array([1.0, 2.0]))
+    f(np.array([5.0, 6.0]))
+    np.testing.assert_array_equal(first, [[2.0, 1.0], [4.0, 2.0]])
+    first[:] = 0.0
+    np.testing.assert_array_equal(f(np.array([1.0, 2.0])), [[2.0, 1.0], [4.0, 2.0]])
+
+
+def test_arguments_are_not_written_to(backend: str) -> None:
+    X = np.random.default_rng(0).normal(size=(40_000, 4))  # large enough to be read where it is
+    kept = X.copy()
+    w = Value(2.0)
+    f = mg.compile(lambda x: mg.tanh(mg.dot(x, [w, w, w, w])), batch=True, backend=backend)
+    f(X)
+    f.backward(X)
+    np.testing.assert_array_equal(X, kept)
+    np.testing.assert_allclose(f(2 * X), np.tanh(4 * X.sum(axis=1)), rtol=1e-12)
+
+
+def test_new_shapes_trace_anew_and_batch_sizes_do_not(backend: str) -> None:
+    traces = 0
+
+    def fn(x: Any) -> Any:
+        nonlocal traces
+        traces += 1
+        return mg.sum(x) * w
+
+    w = Value(2.0)
+    f = mg.compile(fn, batch=True, backend=backend)
+    for samples in (1, 2, 7, 8, 9, 129, 1030, 7):
+        X = np.random.default_rng(samples).normal(size=(samples, 3))
+        np.testing.assert_allclose(f(X), 2 * X.sum(axis=1), rtol=1e-12, atol=1e-14)
+        assert f.backward(X) == pytest.approx(2 * X.sum() / samples, rel=1e-10, abs=1e-12)
+    assert traces == 1
+    np.testing.assert_array_equal(f(np.ones((2, 5))), [10.0, 10.0])
+    assert traces == 2
+    np.testing.assert_array_equal(f(np.ones((2, 3))), [6.0, 6.0])
+    assert traces == 2
+
+
+def test_float32(backend: str) -> None:
+    loss, parameters = regression()
+    X, y = data()
+    f = mg.compile(loss, batch=True, dtype="float32", backend=backend)
+    assert f(X, y).dtype == np.float32
+    value, gradient = f.value_and_grad(np.array([0.5, -1.5, 0.25]), X, y)
+    assert gradient.dtype == np.float32
+    want = expected(np.array([p.data for p in parameters]), X, y)
+    assert value == pytest.approx(want[0], rel=1e-5)
+    np.testing.assert_allclose(gradient, want[1], rtol=1e-4)
+
+
+def test_a_compiled_function_tells_what_it_is() -> None:
+    loss, _ = regression()
+    f = mg.compile(loss, batch=True)
+    assert repr(f) == "<compiled loss, float64, batch: not yet called>"
+    f(*data())
+    assert repr(f) == "<compiled loss, float64, batch: ((2,), ())>"
+    assert f.__name__ == "loss"
+
+
+# --- threads and memory -------------------------------------------------------------------------------------
+
+
+def test_several_threads_call_one_function(backend: str) -> None:
+    """Also while it is being traced and compiled for the first time."""
+    loss, _ = regression()
+    f = mg.compile(loss, batch=True, backend=backend)
+    cases = []
+    for k in range(4):
+        X, y = data(20 + 150 * k)
+        theta = np.array([1.0, 2.0, 3.0]) * (k + 1)
+        cases.append((theta, X + k, y))
+    wrong: list[Any] = []
+    start = threading.Barrier(4)
+
+    def work(theta: Any, X: Any, y: Any) -> None:
+        start.wait()
+        for _ in range(30):
+            value, gradient = f.value_and_grad(theta, X, y)
+            want = expected(theta, X, y)
+            if not (np.isclose(value, want[0], rtol=1e-11) and np.allclose(gradient, want[1], rtol=1e-9)):
+                wrong.append((value, want))
+
+    threads = [threading.Thread(target=work, args=case) for case in cases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_two_threads_trace_two_functions_at_once() -> None:
+    found: dict[int, list[Value]] = {}
+    parameters = {k: [Value(float(k)) for _ in range(20)] for k in range(4)}
+
+    def work(k: int) -> None:
+        f = mg.compile(lambda x: mg.sum([mg.tanh(p * x) for p in parameters[k]]))
+        f(1.0)
+        found[k] = f.parameters
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in parameters]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == parameters
+
+
+@pytest.mark.parametrize("samples", [5, 4096])
+def test_two_threads_give_the_bits_of_one(samples: int, backend: str) -> None:
+    net = nn.MLP(2, [7, 1], seed=3)
+    X, y = data(samples)
+    results = []
+    for threads in (1, 2, 3):
+        f = mg.compile(lambda x, t: (net(x) - t) ** 2, batch=True, threads=threads, backend=backend)
+        out = f(X, y)
+        value, gradient = f.value_and_grad(f.theta(), X, y)
+        results.append((out.tobytes(), value.hex(), gradient.tobytes()))
+    assert results[0] == results[1] == results[2]
+
+
+def test_memory_stays_flat_over_many_calls(backend: str) -> None:
+    loss, parameters = regression()
+    X, y = data(40)
+    f = mg.compile(loss, batch=True, backend=backend)
+    step = f.bind(X, y)
+    theta = np.array([p.data for p in parameters])
+
+    def calls(count: int) -> None:
+        for _ in range(count):
+            f(X, y)
+            f.value_and_grad(theta, X, y)
+            f.backward(X, y)
+            step()
+
+    calls(50)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        calls(20)
+        before, _ = tracemalloc.get_traced_memory()
+        calls(400)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20_000
+
+
+def test_many_batch_sizes_do_not_pile_up_buffers() -> None:
+    loss, _ = regression()
+    f = mg.compile(loss, batch=True)
+    for samples in range(1, 60):
+        f(*data(samples))
+    plans = next(iter(f._shapes.values()))._plans
+    assert sum(len(states) for plan in plans.values() for states in plan.waiting.values()) <= 16
