@@ -168,6 +168,8 @@ def _d_minimum_right(g: Any, out: Any, a: Any, b: Any) -> Any:
 def _d_power_base(g: Any, out: Any, a: Any, b: Any) -> Any:
     # b = 0 gives 0 at every a, also at a = 0 where a**(b - 1) is infinite. The inner choice keeps that infinity out of
     # the branch not taken too, where the next derivative would find it (0·∞ is a NaN).
+    if b.__class__ is float and b:  # a fixed exponent, as in x**2: the same numbers, chosen here
+        return g * (b * power(a, b - 1.0))
     return where(b, g * (b * power(where(b, a, 1.0), b - 1.0)), 0.0)
 
 

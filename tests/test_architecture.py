@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": {*ENGINE, "functions"},
     "compiler": ENGINE,
     "gradients": {*ENGINE, "functions"},
+    "minimizers": {*ENGINE, "functions", "gradients", "compiler"},
     "datasets": set(),
     "show": {*ENGINE, "functions", "nn"},
     "train": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "show"},

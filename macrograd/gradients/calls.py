@@ -1,0 +1,176 @@
+"""What all derivatives share: a function is run once, on leaves of its own, and the part of its graph that depends on
+them is listed.
+
+The leaves are new even for arguments that are Values already. Were they the arguments themselves, the inner derivative
+of x·d/dy(x·y) at y = x would take the outer x for its y ("perturbation confusion"; Siskind & Pearlmutter, *Nesting
+forward-mode AD in a functional framework*, 2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from macrograd import ops
+from macrograd.graph import topological
+from macrograd.ops import CONSTANT
+from macrograd.value import Value, constant
+
+
+@dataclass
+class Call:
+    """One run of a function.
+
+    arguments  the arguments that are differentiated, with a leaf in place of every scalar
+    leaves     these leaves, in order
+    result     what the function returned
+    results    its scalars, in order
+    order      what the results depend on and depends on the leaves, operands before results
+    active     the leaves, and all of `order`
+    numbers    nothing but numbers went in, so that numbers come out
+    """
+
+    arguments: tuple[Any, ...]
+    leaves: list[Value]
+    result: Any
+    results: list[Any]
+    order: list[Value]
+    active: set[Value]
+    numbers: bool
+
+    def out(self, x: Any) -> Any:
+        """A derivative as the caller gets it: a float or a Value."""
+        if self.numbers:
+            return x.data if isinstance(x, Value) else float(x)
+        return constant(x)
+
+
+def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wanted: Sequence[int]) -> Call:
+    """Run `fn` with leaves of its own in place of the scalars of the arguments at `wanted`."""
+    leaves: list[Value] = []
+    numbers = True
+
+    def leaf(x: Any) -> Value:
+        nonlocal numbers
+        if isinstance(x, Value):
+            numbers = False
+            made: Value = ops.sum_(x)  # the sum of one term is that term, bit for bit
+        elif constant(x) is None:
+            raise TypeError(
+                f"a gradient is taken with respect to numbers and Values, got {x!r} of type {type(x).__name__}"
+            )
+        else:
+            made = Value(float(x))
+        leaves.append(made)
+        return made
+
+    given = list(args)
+    for k in wanted:
+        given[k] = nested(args[k], leaf)
+    result = fn(*given, **kwargs)
+    results: list[Any] = []
+    nested(result, results.append)
+    order, foreign = between(results, leaves)
+    return Call(
+        arguments=tuple([given[k] for k in wanted]),
+        leaves=leaves,
+        result=result,
+        results=results,
+        order=order,
+        active={*leaves, *order},
+        numbers=numbers and not foreign,
+    )
+
+
+def between(results: Iterable[Any], leaves: Sequence[Value]) -> tuple[list[Value], bool]:
+    """What `results` depend on and depends on `leaves`, operands first; and whether they depend on other leaves too."""
+    roots = [x for x in results if isinstance(x, Value)]
+    active = set(map(id, leaves))
+    order: list[Value] = []
+    foreign = False
+    for node in topological(*roots, stop=leaves):
+        a, b = node._a, node._b
+        if a is None:
+            foreign = foreign or node.op is not CONSTANT
+            continue
+        if b is not None:
+            depends = id(a) in active or id(b) in active
+        elif a.__class__ is tuple:
+            depends = any(id(x) in active for x in a)
+        else:
+            depends = id(a) in active
+        if depends:
+            active.add(id(node))
+            order.append(node)
+    return order, foreign
+
+
+def nested(x: Any, function: Callable[[Any], Any]) -> Any:
+    """The nesting of x with every scalar replaced, in order; arrays become lists."""
+    if isinstance(x, tuple):
+        return tuple([nested(item, function) for item in x])
+    if isinstance(x, dict):
+        return {key: nested(item, function) for key, item in x.items()}
+    if isinstance(x, list) or getattr(x, "shape", None):
+        return [nested(item, function) for item in x]
+    return function(x)
+
+
+def positions(name: str, argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
+    """`argnums` as positions from 0 on. Raises TypeError, IndexError and ValueError with `name` in the message."""
+    wanted: list[int] = []
+    for k in argnums if isinstance(argnums, (tuple, list)) else (argnums,):
+        if not isinstance(k, int) or isinstance(k, bool):
+            raise TypeError(f"{name}(argnums={argnums!r}): argnums is a position from 0 on, or a tuple of them")
+        if not -count <= k < count:
+            raise IndexError(f"argnums={argnums} asks for argument {k}, but the function got {count}")
+        wanted.append(k % count)
+    if len(set(wanted)) < len(wanted):
+        raise ValueError(f"{name}(argnums={argnums!r}) asks for the same argument twice")
+    return tuple(wanted)
+
+
+def check_function(name: str, fn: Any) -> None:
+    """Raise TypeError for what cannot be differentiated: no function, or one that is compiled already."""
+    if not callable(fn):
+        raise TypeError(f"{name}() takes a function, got {fn!r} of type {type(fn).__name__}")
+    if type(fn).__module__.startswith("macrograd.compiler"):
+        raise TypeError(
+            f"{name}() takes the function itself and not the compiled one: "
+            f"write mg.compile(mg.{name}(fn)) in place of mg.{name}(mg.compile(fn))"
+        )
+
+
+def one_scalar(name: str, fn: Any, found: Call) -> Any:
+    """The scalar that fn returned; raises TypeError if it returned something else."""
+    result = found.result
+    if not isinstance(result, Value) and (isinstance(result, (list, tuple, dict)) or constant(result) is None):
+        kind = type(result).__name__
+        remedy = "return one number, for example the sum of these, or use mg.jacobian"
+        raise TypeError(
+            f"{name}({named(fn)}): only one scalar has a gradient, and the function returned a {kind}: {remedy}"
+        )
+    return result
+
+
+def checked_results(name: str, fn: Any, found: Call) -> None:
+    """Raise TypeError if a scalar of the result is neither a number nor a Value."""
+    for x in found.results:
+        if constant(x) is None:
+            raise TypeError(
+                f"{name}({named(fn)}): the function must return numbers and Values, or lists, tuples and dicts of them; "
+                f"got {x!r} of type {type(x).__name__}"
+            )
+
+
+def named(fn: Any) -> str:
+    """What messages call a function."""
+    return str(getattr(fn, "__name__", "the function"))
+
+
+def dressed(function: Callable[..., Any], name: str, fn: Any) -> Callable[..., Any]:
+    """`function` with a name and, for `inspect` and `macrograd.compile`, the signature of fn."""
+    function.__name__ = f"{name}({named(fn)})"
+    function.__wrapped__ = fn  # type: ignore[attr-defined]  # where inspect looks
+    return function

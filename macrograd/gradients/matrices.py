@@ -1,0 +1,148 @@
+"""`jacobian` and `hessian`: all first derivatives of all results, and all second derivatives of one, in as few sweeps
+as the pattern of zeros allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from macrograd.gradients.calls import (
+    Call,
+    between,
+    call,
+    check_function,
+    checked_results,
+    dressed,
+    nested,
+    one_scalar,
+    positions,
+)
+from macrograd.gradients.forward import ahead
+from macrograd.gradients.sparsity import colours, members, pattern, star_colours, transposed
+from macrograd.graph import sweep
+from macrograd.ops import sum_
+from macrograd.value import Value
+
+Entries = dict[tuple[int, int], Any]
+
+
+def jacobian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The function that returns the derivative of every scalar of fn's result by every scalar of an argument.
+
+    The result is nested as fn's result, with the nesting of the argument in place of each scalar (arrays become lists):
+    for a list of m numbers from a list of n numbers, m lists of n. With `argnums` a sequence there is a tuple, one
+    entry for each argument, in place of each scalar. Numbers come out if fn used nothing but numbers.
+
+    Rows or columns that have no entry in common are found in one sweep: a Jacobian with a band of three takes three,
+    whatever its size. Sweeps go ahead or back, whichever are fewer.
+
+    Raises TypeError if fn is no function or its result holds something other than numbers and Values, IndexError if
+    there is no such argument, and ValueError if one is named twice.
+
+    Source: Curtis, Powell & Reid, 1974; Gebremedhin, Manne & Pothen, *What color is your Jacobian?*, SIAM Review, 2005.
+    """
+    check_function("jacobian", fn)
+
+    def matrix(*args: Any, **kwargs: Any) -> Any:
+        wanted = positions("jacobian", argnums, len(args))
+        found = call(fn, args, kwargs, wanted)
+        checked_results("jacobian", fn, found)
+        entries = _first(found)
+        rows = iter(range(len(found.results)))
+        return nested(found.result, lambda _: _row(found, argnums, next(rows), entries))
+
+    return dressed(matrix, "jacobian", fn)
+
+
+def hessian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The function that returns fn's second derivatives with respect to the arguments at `argnums`.
+
+    fn must return one scalar. The result is nested as the argument, with the nesting of the argument in place of each
+    scalar (arrays become lists): for a list of n numbers, n lists of n. With `argnums` a sequence it is a tuple of
+    tuples, one block for each pair of arguments. Numbers come out if fn used nothing but numbers.
+
+    Each sweep ahead over the gradient finds all columns that can be told apart, also by symmetry: a band of three takes
+    three sweeps and an arrow two, whatever the size.
+
+    Raises TypeError if fn is no function or does not return one scalar, IndexError if there is no such argument, and
+    ValueError if one is named twice.
+
+    Source: Coleman & Moré, *Estimation of sparse Hessian matrices and graph coloring problems*, 1984.
+    """
+    check_function("hessian", fn)
+
+    def matrix(*args: Any, **kwargs: Any) -> Any:
+        wanted = positions("hessian", argnums, len(args))
+        found = call(fn, args, kwargs, wanted)
+        entries = _second(found, one_scalar("hessian", fn, found))
+        rows = iter(range(len(found.leaves)))
+        each = tuple([nested(x, lambda _: _row(found, argnums, next(rows), entries)) for x in found.arguments])
+        return each[0] if isinstance(argnums, int) else each
+
+    return dressed(matrix, "hessian", fn)
+
+
+def _row(found: Call, argnums: int | Sequence[int], i: int, entries: Entries) -> Any:
+    """Row i in the nesting of the arguments."""
+    columns = iter(range(len(found.leaves)))
+    zero = entries[-1, -1]
+
+    def entry(_: Any) -> Any:
+        return entries.get((i, next(columns)), zero)
+
+    each = tuple([nested(x, entry) for x in found.arguments])
+    return each[0] if isinstance(argnums, int) else each
+
+
+def _first(found: Call) -> Entries:
+    """The entries of the Jacobian that are not zero whatever the numbers."""
+    leaves, results = found.leaves, found.results
+    rows = pattern(found.order, leaves, results)
+    by_column, columns = colours(rows, len(leaves)), transposed(rows, len(leaves))
+    by_row = colours(columns, len(results))
+    if len(by_column) <= len(by_row):
+        return _ahead(found, found.order, results, rows, by_column)
+    entries: Entries = {(-1, -1): found.out(0.0)}
+    for group in by_row:
+        mine = [results[i] for i in members(group)]
+        # Results that share no leaf: the gradient of their sum by a leaf is that of the one which depends on it.
+        root = mine[0] if len(mine) == 1 else sum_(*mine)
+        order = found.order if len(mine) == 1 else [*found.order, root]
+        gradients = sweep(order, root, active=found.active, numbers=found.numbers)
+        for i in members(group):
+            for j in members(rows[i]):
+                entries[i, j] = found.out(gradients.get(leaves[j], 0.0))
+    return entries
+
+
+def _second(found: Call, result: Any) -> Entries:
+    """The entries of the Hessian that are not zero whatever the numbers."""
+    leaves = found.leaves
+    gradient = sweep(found.order, result, active=found.active) if isinstance(result, Value) else {}
+    slopes = [gradient.get(x, 0.0) for x in leaves]
+    order, _ = between(slopes, leaves)
+    rows = pattern(order, leaves, slopes)
+    # The Hessian is symmetric; its pattern as found need not be (x·detach(y) has no mixed derivative, but one slope).
+    symmetric = rows == transposed(rows, len(leaves))
+    groups = colours(rows, len(leaves))
+    if symmetric:
+        groups = min(groups, star_colours(rows), key=len)
+    entries = _ahead(found, order, slopes, rows, groups)
+    for i, bits in enumerate(rows):
+        for j in members(bits):
+            if (i, j) not in entries:  # another column of its colour has this row; the mirrored entry stands alone
+                entries[i, j] = entries[j, i]
+    return entries
+
+
+def _ahead(found: Call, order: list[Value], results: list[Any], rows: list[int], groups: list[int]) -> Entries:
+    """The entries that stand alone in a row among the columns of their group, by one sweep ahead for each group."""
+    entries: Entries = {(-1, -1): found.out(0.0)}
+    for group in groups:
+        tangents: dict[Value, Any] = {found.leaves[j]: 1.0 for j in members(group)}
+        ahead(order, tangents, found.numbers)
+        for i, bits in enumerate(rows):
+            mine = bits & group
+            if mine and not mine & (mine - 1):
+                entries[i, mine.bit_length() - 1] = found.out(tangents.get(results[i], 0.0))
+    return entries

@@ -1,0 +1,55 @@
+"""`grad` and `value_and_grad`: one sweep back through the graph gives the derivatives by all arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from macrograd.gradients.calls import call, check_function, dressed, nested, one_scalar, positions
+from macrograd.graph import sweep
+from macrograd.value import Value
+
+
+def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., tuple[Any, Any]]:
+    """The function that returns fn's value and its gradient with respect to the arguments at `argnums`.
+
+    fn must return one scalar. An argument is a number, a Value, or a nested list, tuple, dict or array of them; its
+    gradient has the same nesting (arrays become lists). With `argnums` a sequence, the gradients are a tuple. Numbers
+    come out if fn used nothing but numbers, Values (or traced values) if it used any: they can be differentiated again.
+
+    Raises TypeError if fn is no function or does not return one scalar, IndexError if there is no such argument, and
+    ValueError if one is named twice.
+
+    Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
+    """
+    return _value_and_grad("value_and_grad", fn, argnums)
+
+
+def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The function that returns fn's gradient with respect to the arguments at `argnums`; see `value_and_grad`."""
+    both = _value_and_grad("grad", fn, argnums)
+
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        return both(*args, **kwargs)[1]
+
+    return dressed(gradient, "grad", fn)
+
+
+def _value_and_grad(name: str, fn: Callable[..., Any], argnums: int | Sequence[int]) -> Callable[..., Any]:
+    check_function(name, fn)
+
+    def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        wanted = positions(name, argnums, len(args))
+        found = call(fn, args, kwargs, wanted)
+        result = one_scalar(name, fn, found)
+        gradients: dict[Value, Any] = {}
+        if isinstance(result, Value):
+            gradients = sweep(found.order, result, active=found.active, numbers=found.numbers)
+
+        def derivative(x: Value) -> Any:
+            return found.out(gradients.get(x, 0.0))
+
+        each = tuple([nested(x, derivative) for x in found.arguments])
+        return found.out(result), each[0] if isinstance(argnums, int) else each
+
+    return dressed(value_and_gradient, name, fn)

@@ -1,0 +1,105 @@
+"""Which derivatives are zero whatever the numbers, and how few sweeps find the others.
+
+Columns of a Jacobian that share no row can be found in one sweep, along the sum of their directions: every entry of its
+result belongs to one of them. To choose such sets is to colour the columns so that any two that share a row differ; a
+greedy colouring takes the first colour that is free.
+
+Sources: Curtis, Powell & Reid, *On the estimation of sparse Jacobian matrices*, 1974; Coleman & Moré, *Estimation of
+sparse Hessian matrices and graph coloring problems*, 1984; Gebremedhin, Manne & Pothen, *What color is your Jacobian?*,
+SIAM Review 47, 2005, algorithms 3.1 and 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from macrograd.value import Value
+
+
+def pattern(order: Iterable[Value], leaves: Sequence[Value], results: Sequence[Any]) -> list[int]:
+    """For each result the leaves that it may change with, as bits: bit j for leaf j."""
+    known = {x: 1 << j for j, x in enumerate(leaves)}
+    get = known.get
+    for node in order:
+        op = node.op
+        assert op is not None
+        bits = 0
+        if op.arity is None:
+            for x in node.inputs:
+                bits |= get(x, 0)
+        else:
+            for x, rule in zip(node.inputs, op.derivative, strict=True):
+                if rule is not None:
+                    bits |= get(x, 0)
+        known[node] = bits
+    return [get(x, 0) if isinstance(x, Value) else 0 for x in results]
+
+
+def transposed(rows: Sequence[int], columns: int) -> list[int]:
+    """The pattern by columns: bit i of column j where row i has bit j."""
+    found = [0] * columns
+    for i, bits in enumerate(rows):
+        for j in members(bits):
+            found[j] |= 1 << i
+    return found
+
+
+def colours(rows: Sequence[int], columns: int) -> list[int]:
+    """The columns as sets without a common row, each as bits; empty columns are in none."""
+    if any(bits == (1 << columns) - 1 for bits in rows):  # a full row: no two columns can be together
+        return [1 << j for j in range(columns)]
+    at_row = [0] * len(rows)  # the colours that a row has already, as bits
+    found: list[int] = []
+    for j, column in enumerate(transposed(rows, columns)):
+        taken = 0
+        for i in members(column):
+            taken |= at_row[i]
+        if column:
+            colour = _put(found, taken, j)
+            for i in members(column):
+                at_row[i] |= colour
+    return found
+
+
+def star_colours(rows: Sequence[int]) -> list[int]:
+    """The columns of a symmetric pattern as sets from which each entry can be read, or the one that mirrors it.
+
+    Two neighbours differ, and so do the ends of a path of three whose middle comes later or has the larger colour.
+    Columns with many entries come first: they then get colours of their own, and the others can share.
+    """
+    n = len(rows)
+    off_diagonal = [bits & ~(1 << j) for j, bits in enumerate(rows)]
+    if all(bits == (1 << n) - 1 for bits in rows):
+        return [1 << j for j in range(n)]
+    around = [0] * n  # the colours of a column's neighbours, as bits
+    mine = [0] * n  # a column's own colour, as one bit; 0 while it has none
+    found: list[int] = []
+    for j in sorted(range(n), key=lambda j: -rows[j].bit_count()):
+        if not rows[j]:
+            continue
+        taken = 0
+        for w in members(off_diagonal[j]):
+            taken |= mine[w] | (around[w] & (mine[w] - 1) if mine[w] else around[w])
+        mine[j] = _put(found, taken, j)
+        for w in members(off_diagonal[j]):
+            around[w] |= mine[j]
+    return found
+
+
+def _put(groups: list[int], taken: int, j: int) -> int:
+    """Give column j the first colour that is not taken; that colour as one bit."""
+    colour = ~taken & (taken + 1)
+    k = colour.bit_length() - 1
+    if k == len(groups):
+        groups.append(0)
+    groups[k] |= 1 << j
+    return colour
+
+
+def members(bits: int) -> Iterator[int]:
+    """The positions of the bits that are set, ascending."""
+    while bits:
+        low = bits & -bits
+        yield low.bit_length() - 1
+        bits ^= low
