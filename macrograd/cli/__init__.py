@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from macrograd.cli import options
@@ -58,6 +59,8 @@ def _run(argv: Sequence[str]) -> int:
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     options.add_train(commands)
+    options.add_predict(commands)
+    options.add_inspect(commands)
     options.add_explain(commands)
     try:
         chosen = parser.parse_args(argv)
@@ -71,10 +74,8 @@ def _run(argv: Sequence[str]) -> int:
     if chosen.command is None:
         parser.print_help()
         return 0
-    if chosen.command == "explain":
-        from macrograd.cli.explain import explain
-
-        return explain(chosen)
-    from macrograd.cli.train import train
-
-    return train(chosen)
+    # A command is the function of its name in the module of its name, loaded when it is called.
+    command: Callable[[argparse.Namespace], int] = getattr(
+        importlib.import_module(f"macrograd.cli.{chosen.command}"), chosen.command
+    )
+    return command(chosen)

@@ -20,6 +20,12 @@ examples:
   macrograd train moons --batch-size 32         32 random samples a step
   macrograd train blobs --classes 4             four classes, cross-entropy
   macrograd train flowers.csv --target species  a table of your own
+  macrograd train flowers.csv --target species --save flowers.safetensors
+"""
+
+PREDICT_EPILOG = """\
+example:
+  macrograd predict flowers.safetensors new.csv > answers.csv
 """
 
 
@@ -58,6 +64,10 @@ def add_train(commands: Any) -> None:
     group = parser.add_argument_group("output")
     add = group.add_argument
     add("--plot", metavar="FILE", help="save a picture of what was learned: .png, .svg or .pdf")
+    add("--save", metavar="FILE", help="save the trained net, for `macrograd predict` and mg.load (safetensors)")
+    add("--checkpoint", metavar="FILE", help="keep all that going on needs, every 10 s, at the end and at Ctrl-C")
+    add("--resume", action="store_true", help="go on from the checkpoint, if there is one, as if never stopped")
+    add("--profile", action="store_true", help="print the time of each array instruction of a step, after the training")
     add("--quiet", action="store_true", help="no line a step and no progress bar, only the result")
 
 
@@ -72,6 +82,30 @@ def add_explain(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_net(parser)
+
+
+def add_predict(commands: Any) -> None:
+    """The options of `macrograd predict`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "predict",
+        help="say what a saved net answers for the rows of a CSV file",
+        description="Print the table with one more column: what the net that `macrograd train --save` wrote answers "
+        "for each row. The columns that it was trained with are found by their names; others may stand beside them.",
+        epilog=PREDICT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a file of `macrograd train --save`")
+    parser.add_argument("table", metavar="TABLE", help="a CSV file with a header line")
+
+
+def add_inspect(commands: Any) -> None:
+    """The options of `macrograd inspect`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "inspect",
+        help="say what a saved net is, and how it was trained",
+        description="Say what is in a file that `macrograd train --save` or mg.save wrote.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="a safetensors file")
 
 
 def _add_net(parser: argparse.ArgumentParser) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from macrograd import show
+from macrograd.cli import places
 from macrograd.cli.data import Data
 from macrograd.nn import MLP
 from macrograd.train import History, Task
@@ -18,21 +21,23 @@ ENDINGS = (".png", ".svg", ".pdf")
 
 def check(path: str) -> None:
     """Raise now what `save` would raise after the training: ValueError, OSError or ImportError."""
-    file = Path(path)
-    if file.suffix.lower() not in ENDINGS:
+    if Path(path).suffix.lower() not in ENDINGS:
         raise ValueError(f"--plot {path}: the name must end in {', '.join(ENDINGS)}")
-    if file.is_dir() or not file.parent.is_dir():
-        problem = "it is a directory" if file.is_dir() else f"there is no directory {file.parent}"
-        raise ValueError(f"--plot {path}: {problem}")
+    places.check("--plot", path)
     if importlib.util.find_spec("matplotlib") is None:
         raise ImportError('--plot needs matplotlib: pip install "macrograd[plot]"')
 
 
 def save(path: str, model: MLP, data: Data, task: Task, history: History, predictions: list[Any], result: str) -> Path:
     """Draw and write the picture, whole or not at all; the path."""
+    # A run that began with --quiet has no metric for its first steps.
+    metrics = history.to_dict()[task.metric] if history.metrics else [None] * len(history)
+    curves = SimpleNamespace(
+        losses=history.losses, metrics={task.metric: [math.nan if value is None else value for value in metrics]}
+    )
     if data.classes is not None and data.X.shape[1] == 2 and len(data.classes) <= 8:
         figure = show.training_figure(
-            lambda x: model(data.feature_scale.scaled(np.array(x))), data.feature_scale.raw(data.X), data.y, history
+            lambda x: model(data.feature_scale.scaled(np.array(x))), data.feature_scale.raw(data.X), data.y, curves
         )
         axes = figure.axes[0]
         axes.set(xlabel=data.features[0], ylabel=data.features[1])
@@ -44,7 +49,7 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
         left, below = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[1, 1])
         above = figure.add_subplot(grid[0, 1], sharex=below)
         above.tick_params(labelbottom=False)
-        show.history(history, (above, below))
+        show.history(curves, (above, below))
         if data.classes is None:
             _predicted(left, data, np.array(predictions))
         else:

@@ -10,19 +10,20 @@ Print = Callable[[str, str], None]
 
 
 @contextlib.contextmanager
-def progress(steps: int, quiet: bool) -> Iterator[Print]:
-    """A function to be called at every step with its line and a short text for the bar."""
+def progress(steps: int, done: int, quiet: bool) -> Iterator[Print]:
+    """A function to be called at every step that follows the `done` first ones, with its line and a short text for the
+    bar."""
     if quiet:
         yield lambda line, short: None
     elif not sys.stdout.isatty():
         yield lambda line, short: print(line, flush=True)
     else:
-        with _bar(steps) as shown:
+        with _bar(steps, done) as shown:
             yield shown
 
 
 @contextlib.contextmanager
-def _bar(steps: int) -> Iterator[Print]:
+def _bar(steps: int, done: int) -> Iterator[Print]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -34,7 +35,7 @@ def _bar(steps: int) -> Iterator[Print]:
     )
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=steps)
+        task = bar.add_task("", total=steps, completed=done)
 
         def show(line: str, short: str) -> None:
             console.print(line)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
-from macrograd import nn, optim
+import numpy as np
+
+from macrograd import __version__, nn, optim
 from macrograd import train as training
-from macrograd.cli import picture
+from macrograd.cli import picture, places
 from macrograd.cli.data import Data, load
-from macrograd.cli.progress import progress
+from macrograd.cli.facts import Facts
+from macrograd.cli.progress import Print, progress
+from macrograd.train.data import Samples
+from macrograd.train.order import Order
+from macrograd.train.predictor import Predictor
 
 # The rate falls in a straight line to this share of its first value, as in micrograd's demo.
 FINAL_RATE = 0.1
@@ -29,48 +34,53 @@ FIRST_RATE = {
 
 
 def train(chosen: argparse.Namespace) -> int:
-    """Train as the options say, print what happens, save the picture; 0.
+    """Train as the options say, print what happens, save what is to be saved; 0.
 
-    Everything that can be wrong with the options, the data and the picture's file is found before the first step.
+    Everything that can be wrong with the options, the data and the files is found before the first step.
     """
-    if chosen.plot is not None:
-        picture.check(chosen.plot)
+    check(chosen)
     data, task, model = made(chosen)
-    rate = FIRST_RATE[task.loss] if chosen.lr is None else chosen.lr
-    optimizer = optim.SGD(optim.linear(rate, FINAL_RATE * rate, chosen.steps))
-    batch = chosen.batch_size
-    if batch is not None and batch > len(data.X):
-        raise ValueError(f"--batch-size {batch} is more than the {len(data.X)} samples of {data.name}")
-
-    if not chosen.quiet:
-        print(data)
-        print(net_line(data, task, chosen))
-        print(f"number of parameters {len(model.parameters())}", flush=True)
+    if chosen.batch_size is not None and chosen.batch_size > len(data.X):
+        raise ValueError(f"--batch-size {chosen.batch_size} is more than the {len(data.X)} samples of {data.name}")
+    job = Job(chosen, data, task, model)
     history = training.History()
     try:
-        with progress(chosen.steps, chosen.quiet) as show:
-
-            def on_step(so_far: training.History) -> None:
-                nonlocal history
-                history = so_far
-                show(step_line(so_far), f"loss {so_far.losses[-1]:.4g}, {metric(so_far)}")
-
-            history = training.fit(
-                model,
-                data.X,
-                task,
-                optimizer=optimizer,
-                steps=chosen.steps,
-                batch_size=batch,
-                l2=chosen.l2,
-                seed=chosen.seed,
-                engine=chosen.engine,
-                on_step=on_step,
-            )
+        history = job.prepare()
+        if not chosen.quiet:
+            print(data)
+            print(net_line(data, task, chosen))
+            print(f"number of parameters {len(model.parameters())}", flush=True)
+            if history:
+                print(f"going on after step {len(history) - 1}", flush=True)
+        with progress(chosen.steps, len(history), chosen.quiet) as show:
+            history = job.run(show)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"after {len(history)} of {chosen.steps} steps") from None
-    finish(model, data, task, history, chosen)
+        history.stopped = "interrupted"
+    if history.stopped == "interrupted":
+        kept = "; go on with --resume" if chosen.checkpoint is not None and Path(chosen.checkpoint).exists() else ""
+        raise KeyboardInterrupt(f"after {len(history)} of {chosen.steps} steps{kept}")
+    finish(job, history)
     return 0
+
+
+def check(chosen: argparse.Namespace) -> None:
+    """Raise ValueError or ImportError for options that contradict each other, and for files that cannot be written."""
+    if chosen.plot is not None:
+        picture.check(chosen.plot)
+    for option in ("save", "checkpoint"):
+        if getattr(chosen, option) is not None:
+            places.check(f"--{option}", getattr(chosen, option))
+    places.check_apart(
+        {"the data": chosen.data, "--plot": chosen.plot, "--save": chosen.save, "--checkpoint": chosen.checkpoint}
+    )
+    if chosen.resume and chosen.checkpoint is None:
+        raise ValueError("--resume needs the checkpoint to go on from: give --checkpoint FILE")
+    if chosen.checkpoint is not None and not chosen.resume and Path(chosen.checkpoint).exists():
+        raise ValueError(
+            f"the checkpoint {chosen.checkpoint} exists already: go on from it with --resume, or remove it"
+        )
+    if chosen.profile and chosen.engine != "compiled":
+        raise ValueError(f"--profile times native code: it does not go with --engine {chosen.engine}")
 
 
 def made(chosen: argparse.Namespace) -> tuple[Data, training.Task, nn.MLP]:
@@ -88,27 +98,112 @@ def net_line(data: Data, task: training.Task, chosen: argparse.Namespace) -> str
     return f"{'-'.join(map(str, sizes))} net, {chosen.activation}, loss {task.loss}"
 
 
-def finish(
-    model: nn.MLP, data: Data, task: training.Task, history: training.History, chosen: argparse.Namespace
-) -> None:
-    """Print the result over all samples, and save the picture."""
-    predictions = training.predict(model, data.X, chosen.engine)
-    result = {task.metric: task.judge(predictions, range(len(predictions)))}
-    text = written(result)
-    print(f"trained {len(history)} steps in {history.seconds[-1]:.2f} s: {text} on all {len(predictions)} samples")
+class Job:
+    """One training run of the command line."""
+
+    def __init__(self, chosen: argparse.Namespace, data: Data, task: training.Task, model: nn.MLP) -> None:
+        self.chosen, self.data, self.task, self.model = chosen, data, task, model
+        self.rate = FIRST_RATE[task.loss] if chosen.lr is None else chosen.lr
+        optimizer = optim.SGD(optim.linear(self.rate, FINAL_RATE * self.rate, chosen.steps))
+        self.trainer = training.Trainer(model, task.loss, optimizer, l2=chosen.l2, engine=chosen.engine)
+        self.targets = np.asarray(task.targets)
+        self.outputs = Predictor(model, chosen.engine, "float64", 1)
+        # All samples come in their own order, as in micrograd's demo.
+        self.fitting: dict[str, Any] = {
+            "batch_size": chosen.batch_size,
+            "shuffle": chosen.batch_size is not None,
+            "seed": chosen.seed,
+            "progress": "none",
+        }
+        size = chosen.batch_size or len(data.X)
+        self.order = Order(len(data.X), size, shuffle=self.fitting["shuffle"], seed=chosen.seed)
+
+    def prepare(self) -> training.History:
+        """Compile, and read the checkpoint to go on from; what happened before it."""
+        resume = self.chosen.resume and Path(self.chosen.checkpoint).exists()
+        again: dict[str, Any] = {"checkpoint": self.chosen.checkpoint, "resume": True} if resume else {}
+        return self.trainer.fit(self.data.X, self.targets, steps=0, **self.fitting, **again)
+
+    def run(self, show: Print) -> training.History:
+        """All steps that are left."""
+        # Without anything to show between the steps they run in native code, many in one call.
+        watched = self.chosen.plot is not None or not self.chosen.quiet
+        return self.trainer.fit(
+            self.data.X,
+            self.targets,
+            steps=self.chosen.steps,
+            callbacks=[Lines(self, show)] if watched else [],
+            checkpoint=self.chosen.checkpoint,
+            resume=self.chosen.resume,
+            **self.fitting,
+        )
+
+    def judge(self, step: int) -> float:
+        """The metric over the samples of a step, as the model is now."""
+        rows, _ = self.order.steps(step, 1)
+        return self.task.judge(self.outputs(Samples(self.data.X[rows])).tolist(), rows.tolist())
+
+
+class Lines(training.Callback):
+    """Shows every step with its loss and its metric, both from before the update, and keeps the metric."""
+
+    def __init__(self, job: Job, show: Print) -> None:
+        self.job, self.show = job, show
+        self.value = job.judge(len(job.trainer.history))
+
+    def on_step(self, run: training.Run) -> None:
+        run.history.measured({self.job.task.metric: self.value})
+        text = written({self.job.task.metric: self.value})
+        self.show(f"step {run.step - 1} loss {run.loss!r}, {text}", f"loss {run.loss:.4g}, {text}")
+        if run.step < run.steps:
+            self.value = self.job.judge(run.step)
+
+
+def finish(job: Job, history: training.History) -> None:
+    """Print the result over all samples, save the picture and the model, and print the profile."""
+    chosen, data, task = job.chosen, job.data, job.task
+    predictions = job.outputs(Samples(data.X)).tolist()
+    result = written({task.metric: task.judge(predictions, range(len(predictions)))})
+    everything = f"{result} on all {len(predictions)} samples"
+    print(f"trained {len(history)} steps in {history.last_second:.2f} s: {everything}", flush=True)
     if chosen.plot is not None:
-        saved = picture.save(chosen.plot, model, data, task, history, predictions, text)
-        print(f"saved the picture {os.path.relpath(saved) if saved.is_relative_to(Path.cwd()) else saved}")
+        drawn = picture.save(chosen.plot, job.model, data, task, history, predictions, result)
+        print(f"saved the picture {places.shown(drawn)}")
+    if chosen.save is not None:
+        facts = Facts.of(data, told(job, history, everything))
+        saved = training.save(job.model, chosen.save, extra=facts.extra())
+        print(f"saved the model {places.shown(saved)}")
+    if chosen.profile:
+        print()
+        print(profile(job))
 
 
-def step_line(history: training.History) -> str:
-    """micrograd's line for the last step, the loss to the last bit."""
-    return f"step {len(history) - 1} loss {history.losses[-1]!r}, {metric(history)}"
+def told(job: Job, history: training.History, result: str) -> dict[str, str]:
+    """How the net was trained, for people."""
+    chosen = job.chosen
+    batch = "all samples" if chosen.batch_size is None else f"{chosen.batch_size} random samples"
+    return {
+        "trained on": str(job.data),
+        "loss": f"{job.task.loss}, plus {chosen.l2:g} times the sum of squared parameters",
+        "steps": f"{len(history)} of {batch}, rate {job.rate:g} to {FINAL_RATE * job.rate:g}, seed {chosen.seed}",
+        "last loss": repr(history.last_loss),
+        "result": result,
+        "written by": f"macrograd {__version__}, engine {chosen.engine}",
+    }
 
 
-def metric(history: training.History) -> str:
-    """The metric of the last step in words."""
-    return written({name: values[-1] for name, values in history.metrics.items()})
+def profile(job: Job) -> str:
+    """Where the time of a training step goes, instruction by instruction."""
+    from macrograd.compiler import compile as compiled
+    from macrograd.nn import losses
+    from macrograd.train.objective import Objective
+
+    objective = Objective(job.model, losses.get(job.task.loss), job.model.parameters(), l2=job.chosen.l2)
+    rows, _ = job.order.steps(0, 1)
+    try:
+        return str(compiled(objective, batch=True).profile(job.data.X[rows], job.targets[rows]))
+    except RuntimeError as error:
+        raise ValueError(f"--profile: {error}") from error
 
 
 def written(metrics: dict[str, Any]) -> str:

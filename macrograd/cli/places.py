@@ -1,0 +1,30 @@
+"""Where a command line wants files to be written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def check(option: str, path: str) -> None:
+    """Raise now, as a ValueError, what writing there would raise after the training."""
+    file = Path(path)
+    if file.is_dir() or not file.parent.is_dir():
+        problem = "it is a directory" if file.is_dir() else f"there is no directory {file.parent}"
+        raise ValueError(f"{option} {path}: {problem}")
+
+
+def check_apart(named: dict[str, str | None]) -> None:
+    """Raise ValueError if two of the options (or the data) name the same file: one would overwrite the other."""
+    seen: dict[Path, str] = {}
+    for option, path in named.items():
+        if path is None:
+            continue
+        place = Path(path).resolve()
+        if place in seen:
+            raise ValueError(f"{seen[place]} and {option} are the same file, {path}: give each its own")
+        seen[place] = option
+
+
+def shown(path: Path) -> Path:
+    """The path as people call it: below the current directory, from there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
