@@ -1,0 +1,91 @@
+"""A net that obeys an equation: `python examples/pinn.py [picture.png]`.
+
+A damped oscillator u″ + 2ζω·u′ + ω²·u = 0 with u(0) = 1, u′(0) = 0. The net is shown no solution, only the equation:
+the loss is the square of what is left of it, so u′ and u″ are derivatives inside the loss, which is differentiated again.
+Source: Raissi, Perdikaris & Karniadakis, J. Comput. Phys. 378 (2019).
+"""
+
+import sys
+import time
+
+import numpy as np
+
+import macrograd as mg
+from macrograd import Value, nn, optim
+from macrograd.compiler.loop import TrainingLoop
+
+OMEGA, ZETA = 12.0, 0.15
+
+
+def exact(t):
+    """The solution, for comparison."""
+    damped = OMEGA * np.sqrt(1 - ZETA**2)
+    return np.exp(-ZETA * OMEGA * t) * (np.cos(damped * t) + ZETA * OMEGA / damped * np.sin(damped * t))
+
+
+class Oscillator:
+    """u(t) = 1 + t²·net(t), which starts as it has to whatever the net says."""
+
+    def __init__(self, width=16, seed=0):
+        self.net = nn.MLP(1, [width, width, 1], activation="tanh", seed=seed)
+        self.slope = mg.grad(self.position)
+        self.bend = mg.grad(self.slope)
+
+    def position(self, t):
+        # The net sees the time from −2 to 2: its first layer starts with weights of the size of 1.
+        return 1.0 + t * t * OMEGA * self.net([4.0 * t - 2.0])
+
+    def left_over(self, t):
+        """The equation's left side at t, in units of ω²."""
+        u, du, ddu = self.position(t), self.slope(t), self.bend(t)
+        return ddu / OMEGA**2 + 2 * ZETA / OMEGA * du + u
+
+    def loss(self, t):
+        return self.left_over(t) ** 2
+
+
+def train(model, steps, points=64):
+    """Adam on points spread evenly over the time from 0 to 1, in native code; the loss before each step."""
+    loss, adam = mg.compile(model.loss, batch=True), optim.Adam(lr=optim.cosine(1e-2, 0.0, steps))
+    loop = TrainingLoop(loss, [(np.arange(points) + 0.5) / points], adam.rule, adam.initial_state, batch_size=points)
+    rows, rates = np.tile(np.arange(points), steps), [adam.schedule(k) for k in range(steps)]
+    losses = loop.run(rows, np.full(steps, points), np.array(rates)).losses
+    for p, number in zip(loop.parameters, loop.theta.tolist(), strict=True):
+        p.data = number
+    return losses
+
+
+def draw(model, losses, picture):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    times = np.linspace(0, 1, 200)
+    left.plot(times, exact(times), "k", alpha=0.3, linewidth=4, label="exact")
+    left.plot(times, mg.compile(model.position, batch=True)(times), label="net")
+    left.plot(times, mg.compile(model.left_over, batch=True)(times), "--", label="left of the equation")
+    left.set(xlabel="t", title="u″ + 2ζω·u′ + ω²·u = 0")
+    left.legend()
+    right.semilogy(losses)
+    right.set(xlabel="step", ylabel="mean square of what is left")
+    figure.savefig(picture, dpi=120)
+
+
+def main(picture="pinn.png", steps=20000):
+    model = Oscillator()
+    t = Value(0.3)
+    seen = [f(t).data for f in (model.position, model.slope, model.bend, model.loss)]
+    print(f"{len(model.net.parameters())} parameters; at t = {t.data} ", end="")
+    print("u = {:.4f}, u′ = {:.4f}, u″ = {:.4f}, and the loss is {:.4f}".format(*seen))
+    start = time.perf_counter()
+    losses = train(model, steps)
+    print(f"{steps} steps in {time.perf_counter() - start:.1f} s, compiler included")
+    times = np.linspace(0, 1, 200)
+    off = np.abs(mg.compile(model.position, batch=True)(times) - exact(times)).max()
+    print(f"loss {losses[0]:.2e} → {losses[-1]:.2e}, largest difference from the solution {off:.1e}")
+    draw(model, losses, picture)
+    print(f"picture: {picture}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
