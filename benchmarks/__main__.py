@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks import harness, machine, report, rounds
+from benchmarks.files import write
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -53,8 +52,8 @@ def main(argv: list[str] | None = None) -> int:
             entry = {"what": job.what, "unit": job.unit, "baseline": job.baseline, "rows": rows}
             result["cases"][f"{job.name}/{case}"] = entry
             print(report.table(f"{job.name}/{case}", entry), flush=True)
-    if options.json:
-        write(options.json, json.dumps(result, indent=1))
+            if options.json:  # after every case, so that a run that is broken off leaves what it has
+                write(options.json, json.dumps(result, indent=1))
     if old is not None:
         worse = report.regressions(result, old)
         print("\n".join(worse) if worse else "No regression beyond the spread.")
@@ -92,13 +91,6 @@ def tell(text: str) -> None:
     """A line of progress that the next one replaces, on a terminal only."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def write(path: Path, text: str) -> None:
-    """The file whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,14 @@ def c(case: str) -> Prepared:
     return classifier.c(problem(case))
 
 
-@JOB.contender("macrograd", packages=("macrograd",), note="value_and_grad; the step's Adam in NumPy")
+@JOB.contender("macrograd", packages=("macrograd",), note="gradient: value_and_grad; step: all in one native call")
 def macrograd(case: str) -> Prepared:
     return classifier.macrograd(problem(case))
+
+
+@JOB.contender("macrograd-python", packages=("macrograd",), cases=("128/32",), note="a Python loop, Adam in NumPy")
+def macrograd_python(case: str) -> Prepared:
+    return classifier.macrograd_python(problem(case))
 
 
 @JOB.contender("macrograd-bound", packages=("macrograd",), cases=("gradient",), note="f.bind(X, y) → step()")

@@ -44,6 +44,7 @@ def single_threaded(more: Mapping[str, str]) -> dict[str, str]:
     environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flags}".strip()
     environment["JAX_PLATFORMS"] = "cpu"
     environment["PYTHONHASHSEED"] = "0"
+    environment["MACROGRAD_CACHE"] = "off"  # set-up and first are to be what they are for a program never seen
     for name, value in more.items():
         environment[name] = f"{environment.get(name, '')} {value}".strip()
     return environment

@@ -44,8 +44,18 @@ def macrograd_function() -> Any:
     return mg.compile(lambda x: ours.net(layers, x)[0], batch=True)
 
 
-@JOB.contender("macrograd", packages=("macrograd",), note="f(row)")
+@JOB.contender("macrograd", packages=("macrograd",), note="predict_one(row), as the Trainer has it")
 def macrograd(case: str) -> Prepared:
+    from macrograd.train.one import bound
+
+    f = macrograd_function()
+    f(ROW)
+    predict, row = bound(f, (2,)), ROW[0].copy()
+    return Prepared(lambda: predict(row), lambda: [predict(row)])
+
+
+@JOB.contender("macrograd-batch", packages=("macrograd",), note="f(rows) with one row")
+def macrograd_batch(case: str) -> Prepared:
     f = macrograd_function()
     return Prepared(lambda: f(ROW), lambda: np.ravel(f(ROW)))
 

@@ -39,3 +39,21 @@ def order(parameters: list[Any], wanted: list[Any]) -> np.ndarray:
     """Where each wanted Value stands among a compiled function's parameters, to put its arrays in our order."""
     place = {id(p): k for k, p in enumerate(parameters)}
     return np.array([place[id(v)] for v in wanted])
+
+
+def sgd_loop(f: Any, arrays: tuple[np.ndarray, ...], batch: int) -> Any:
+    """A TrainingLoop of plain gradient descent."""
+    from macrograd.compiler.loop import TrainingLoop
+
+    def rule(p: Any, g: Any, state: Any, rate: Any, step: Any) -> Any:
+        return p - rate * g, ()
+
+    return TrainingLoop(f, arrays, rule, batch_size=batch)
+
+
+def adam_loop(f: Any, arrays: tuple[np.ndarray, ...], batch: int) -> Any:
+    """A TrainingLoop of Adam, with the library's own rule and defaults."""
+    from macrograd import optim
+    from macrograd.compiler.loop import TrainingLoop
+
+    return TrainingLoop(f, arrays, optim.Adam().rule, (0.0, 0.0), batch_size=batch)
