@@ -1,0 +1,25 @@
+"""Files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_with(path: Path, save: Callable[[str], object]) -> None:
+    """What `save` writes into the file that it is given, in place of `path` once it is complete."""
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    os.close(handle)
+    try:
+        save(name)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def write(path: Path, text: str) -> None:
+    write_with(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
