@@ -48,4 +48,5 @@ def net(described: dict[str, Any]) -> str:
 
 
 def _line(name: str, text: str) -> str:
-    return f"  {name:<12} {text}"
+    # A file may come from anywhere, and must not move a terminal's cursor.
+    return "".join(c if c.isprintable() else "·" for c in f"  {name:<12} {text}")

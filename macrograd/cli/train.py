@@ -149,14 +149,23 @@ class Lines(training.Callback):
 
     def __init__(self, job: Job, show: Print) -> None:
         self.job, self.show = job, show
-        self.value = job.judge(len(job.trainer.history))
+        self.steps = len(job.trainer.history)  # shown
+        self.value = job.judge(self.steps)
 
     def on_step(self, run: training.Run) -> None:
         run.history.measured({self.job.task.metric: self.value})
-        text = written({self.job.task.metric: self.value})
-        self.show(f"step {run.step - 1} loss {run.loss!r}, {text}", f"loss {run.loss:.4g}, {text}")
+        self.line(run)
         if run.step < run.steps:
             self.value = self.job.judge(run.step)
+
+    def on_end(self, run: training.Run) -> None:
+        if self.steps < len(run.history):  # Ctrl-C came in the middle of a step, which was finished, and unseen
+            self.line(run)
+
+    def line(self, run: training.Run) -> None:
+        step, text = self.steps, written({self.job.task.metric: self.value})
+        self.steps += 1  # before it is shown: Ctrl-C comes most often just after the line was written
+        self.show(f"step {step} loss {run.loss!r}, {text}", f"loss {run.loss:.4g}, {text}")
 
 
 def finish(job: Job, history: training.History) -> None:
