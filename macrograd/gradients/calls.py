@@ -24,6 +24,7 @@ class Call:
 
     arguments  the arguments that are differentiated, with a leaf in place of every scalar
     leaves     these leaves, in order
+    first      where in `leaves` those of each argument begin
     result     what the function returned
     results    its scalars, in order
     order      what the results depend on and depends on the leaves, operands before results
@@ -33,11 +34,19 @@ class Call:
 
     arguments: tuple[Any, ...]
     leaves: list[Value]
+    first: list[int]
     result: Any
     results: list[Any]
     order: list[Value]
     active: set[Value]
     numbers: bool
+
+    def close(self) -> None:
+        """Make constants of the leaves that stand for numbers: an outer derivative must not take them for Values of the
+        caller's, which it would do while they are leaves; and an inner one had to, while this call was running."""
+        for leaf in self.leaves:
+            if leaf.op is None:
+                leaf.op = CONSTANT
 
     def out(self, x: Any) -> Any:
         """A derivative as the caller gets it: a float or a Value."""
@@ -66,7 +75,9 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
         return made
 
     given = list(args)
+    first: list[int] = []
     for k in wanted:
+        first.append(len(leaves))
         given[k] = nested(args[k], leaf)
     result = fn(*given, **kwargs)
     results: list[Any] = []
@@ -75,6 +86,7 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
     return Call(
         arguments=tuple([given[k] for k in wanted]),
         leaves=leaves,
+        first=first,
         result=result,
         results=results,
         order=order,
@@ -159,8 +171,8 @@ def checked_results(name: str, fn: Any, found: Call) -> None:
     for x in found.results:
         if constant(x) is None:
             raise TypeError(
-                f"{name}({named(fn)}): the function must return numbers and Values, or lists, tuples and dicts of them; "
-                f"got {x!r} of type {type(x).__name__}"
+                f"{name}({named(fn)}): the function must return numbers and Values, or lists, tuples and dicts of "
+                f"them; got {x!r} of type {type(x).__name__}"
             )
 
 

@@ -89,6 +89,7 @@ def jvp(fn: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
     checked_results("jvp", fn, found)
     found.numbers = found.numbers and not any(isinstance(t, Value) for t in directions)
     known = ahead(found.order, dict(zip(found.leaves, directions, strict=True)), found.numbers)
+    found.close()
 
     def tangent(x: Any) -> Any:
         return found.out(known.get(x, 0.0) if isinstance(x, Value) else 0.0)
@@ -120,6 +121,7 @@ def hvp(fn: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     slopes = [gradient.get(x, 0.0) for x in found.leaves]
     order, _ = between(slopes, found.leaves)
     known = ahead(order, dict(zip(found.leaves, directions, strict=True)), found.numbers)
+    found.close()
     products = {
         leaf: known.get(slope, 0.0) if isinstance(slope, Value) else 0.0
         for leaf, slope in zip(found.leaves, slopes, strict=True)

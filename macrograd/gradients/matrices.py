@@ -4,6 +4,7 @@ as the pattern of zeros allows."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 from macrograd.gradients.calls import (
@@ -30,8 +31,8 @@ def jacobian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callab
     """The function that returns the derivative of every scalar of fn's result by every scalar of an argument.
 
     The result is nested as fn's result, with the nesting of the argument in place of each scalar (arrays become lists):
-    for a list of m numbers from a list of n numbers, m lists of n. With `argnums` a sequence there is a tuple, one
-    entry for each argument, in place of each scalar. Numbers come out if fn used nothing but numbers.
+    for a list of m numbers from a list of n numbers, m lists of n. With `argnums` a sequence it is a tuple of such,
+    one for each argument. Numbers come out if fn used nothing but numbers.
 
     Rows or columns that have no entry in common are found in one sweep: a Jacobian with a band of three takes three,
     whatever its size. Sweeps go ahead or back, whichever are fewer.
@@ -48,8 +49,9 @@ def jacobian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callab
         found = call(fn, args, kwargs, wanted)
         checked_results("jacobian", fn, found)
         entries = _first(found)
-        rows = iter(range(len(found.results)))
-        return nested(found.result, lambda _: _row(found, argnums, next(rows), entries))
+        found.close()
+        each = tuple([_block(found, found.result, 0, k, entries) for k in range(len(wanted))])
+        return each[0] if isinstance(argnums, int) else each
 
     return dressed(matrix, "jacobian", fn)
 
@@ -75,23 +77,24 @@ def hessian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
         wanted = positions("hessian", argnums, len(args))
         found = call(fn, args, kwargs, wanted)
         entries = _second(found, one_scalar("hessian", fn, found))
-        rows = iter(range(len(found.leaves)))
-        each = tuple([nested(x, lambda _: _row(found, argnums, next(rows), entries)) for x in found.arguments])
-        return each[0] if isinstance(argnums, int) else each
+        found.close()
+        parts, blocks = found.arguments, range(len(wanted))
+        each = tuple([tuple([_block(found, parts[k], found.first[k], m, entries) for m in blocks]) for k in blocks])
+        return each[0][0] if isinstance(argnums, int) else each
 
     return dressed(matrix, "hessian", fn)
 
 
-def _row(found: Call, argnums: int | Sequence[int], i: int, entries: Entries) -> Any:
-    """Row i in the nesting of the arguments."""
-    columns = iter(range(len(found.leaves)))
+def _block(found: Call, rows: Any, first_row: int, k: int, entries: Entries) -> Any:
+    """The nesting of `rows`, whose scalars are numbered from first_row on, with that of argument k in each scalar."""
+    row = count(first_row)
     zero = entries[-1, -1]
 
-    def entry(_: Any) -> Any:
-        return entries.get((i, next(columns)), zero)
+    def one(_: Any) -> Any:
+        i, j = next(row), count(found.first[k])
+        return nested(found.arguments[k], lambda _: entries.get((i, next(j)), zero))
 
-    each = tuple([nested(x, entry) for x in found.arguments])
-    return each[0] if isinstance(argnums, int) else each
+    return nested(rows, one)
 
 
 def _first(found: Call) -> Entries:

@@ -45,6 +45,7 @@ def _value_and_grad(name: str, fn: Callable[..., Any], argnums: int | Sequence[i
         gradients: dict[Value, Any] = {}
         if isinstance(result, Value):
             gradients = sweep(found.order, result, active=found.active, numbers=found.numbers)
+        found.close()
 
         def derivative(x: Value) -> Any:
             return found.out(gradients.get(x, 0.0))
