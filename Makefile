@@ -15,7 +15,7 @@ help:
 	@echo "make test        run the tests"
 	@echo "make check       ruff, ruff format, mypy --strict, the direction of the imports"
 	@echo "make format      let ruff format and mend the code"
-	@echo "make bench       run the benchmarks"
+	@echo "make bench       install the peers, run the benchmarks, write docs/benchmarks.md (large downloads)"
 	@echo "make references  make the reference files of the tests anew, with PyTorch and scikit-learn (large downloads)"
 	@echo "make clean       remove the environments and what the tools left"
 
@@ -35,7 +35,7 @@ format: $(VENV)/.dev-installed
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 
-bench: $(VENV)/.bench-installed
+bench: $(VENV)/.peers-installed
 	$(RUN) -m benchmarks
 
 references: $(VENV)-references/.installed
@@ -54,6 +54,11 @@ $(VENV)/.created:
 $(VENV)/.%-installed: pyproject.toml $(VENV)/.created
 	@echo "Installing macrograd[$*] into $(VENV): a minute the first time"
 	@$(RUN) $(PIP) --editable ".[$*]"
+	@touch $@
+
+$(VENV)/.peers-installed: benchmarks/requirements.txt $(VENV)/.bench-installed
+	@echo "Installing benchmarks/requirements.txt into $(VENV): some minutes the first time"
+	@$(RUN) $(PIP) --requirement benchmarks/requirements.txt
 	@touch $@
 
 $(VENV)-references/.installed: references/requirements.txt

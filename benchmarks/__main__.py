@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import harness, machine, report, rounds
+from benchmarks import harness, machine, page, report, rounds, scaling
 from benchmarks.files import write
 
 
@@ -25,6 +25,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--compare", type=Path, metavar="OLD.json", help="exit 1 where macrograd became slower beyond the spread"
     )
+    parser.add_argument(
+        "--page",
+        action="store_true",
+        help="write docs/benchmarks.md and its picture; a run of everything does so anyway",
+    )
     parser.add_argument("--core", type=int, help="the core to pin to; the last one by default")
     parser.add_argument("--list", action="store_true", help="print jobs, cases and contenders, and run nothing")
     return parser.parse_args(argv)
@@ -32,7 +37,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    selection = selected(options.job)
+    selection = selected(options.job, options.quick)
     if options.list:
         for job, cases in selection:
             print(f"{job.name}: {job.what}")
@@ -54,6 +59,11 @@ def main(argv: list[str] | None = None) -> int:
             print(report.table(f"{job.name}/{case}", entry), flush=True)
             if options.json:  # after every case, so that a run that is broken off leaves what it has
                 write(options.json, json.dumps(result, indent=1))
+    if options.page or not (options.job or options.quick or options.peers or options.compare):
+        result["scaling"] = scaling.curves()
+        if options.json:
+            write(options.json, json.dumps(result, indent=1))
+        page.publish(result, result["scaling"])
     if old is not None:
         worse = report.regressions(result, old)
         print("\n".join(worse) if worse else "No regression beyond the spread.")
@@ -61,11 +71,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def selected(names: str | None) -> list[tuple[harness.Job, list[str]]]:
-    """The jobs and cases that `--job` names; SystemExit for one that does not exist."""
+def selected(names: str | None, quick: bool = False) -> list[tuple[harness.Job, list[str]]]:
+    """The jobs and cases that `--job` names, or all, or the quick ones; SystemExit for one that does not exist."""
     here = harness.available()
     if not names:
-        return [(job, list(job.cases)) for job in map(harness.load, here)]
+        return [(job, list(job.quick if quick else job.cases)) for job in map(harness.load, here)]
     chosen = []
     for text in names.split(","):
         name, _, case = text.partition("/")

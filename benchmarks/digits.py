@@ -22,6 +22,7 @@ JOB = Job(
     unit="gradient or step",
     cases=tuple(SHAPES),
     tolerance=2e-5,
+    quick=("gradient", "128/32"),
 )
 
 

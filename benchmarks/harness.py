@@ -81,6 +81,7 @@ class Job:
     tolerance   the largest difference from the reference, relative to the largest number of the part, that is allowed;
                 one number, or one per case
     baseline    the contender that ratios are taken to
+    quick       the cases that --quick takes; all by default
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Job:
         cases: tuple[str, ...],
         tolerance: float | Mapping[str, float],
         baseline: str = "c",
+        quick: tuple[str, ...] | None = None,
     ) -> None:
         self.name = name
         self.what = what
@@ -99,6 +101,7 @@ class Job:
         self.cases = cases
         self.tolerances = {case: tolerance if isinstance(tolerance, float) else tolerance[case] for case in cases}
         self.baseline = baseline
+        self.quick = cases if quick is None else quick
         self.contenders: list[tuple[str, Contender]] = []
         self._reference: Callable[[str], Answer] | None = None
 

@@ -24,6 +24,7 @@ JOB = Job(
     unit="gradient",
     cases=tuple(SIZES),
     tolerance=1e-9,
+    quick=("100", "1000"),
 )
 
 

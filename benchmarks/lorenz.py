@@ -22,6 +22,7 @@ JOB = Job(
     unit="gradient",
     cases=("200", "10000"),
     tolerance={"200": 1e-10, "10000": 1e-8},
+    quick=("200",),
 )
 
 

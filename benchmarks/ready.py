@@ -28,6 +28,7 @@ JOB = Job(
     cases=(*NETS, *LOOPS, *RANDOM, "chain-2000"),
     tolerance=1e-9,
     baseline="macrograd",
+    quick=("net-1000", "loop-1000", "random-1000"),
 )
 
 

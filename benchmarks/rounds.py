@@ -30,7 +30,7 @@ class Plan:
 
 
 FULL = Plan(rounds=21, seconds=0.05, budget=15.0, patience=180.0)
-QUICK = Plan(rounds=11, seconds=0.02, budget=3.0, patience=120.0)
+QUICK = Plan(rounds=11, seconds=0.02, budget=1.0, patience=12.0)
 
 
 class Process:

@@ -31,6 +31,7 @@ JOB = Job(
     cases=("gradient", "all"),
     tolerance=1e-9,
     baseline="c-tape",
+    quick=("gradient",),
 )
 
 

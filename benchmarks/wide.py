@@ -21,6 +21,7 @@ JOB = Job(
     unit="gradient or step",
     cases=("gradient", "step"),
     tolerance=2e-5,
+    quick=("step",),
 )
 
 

@@ -1,0 +1,207 @@
+"""The page and its picture, from the figures of one run: `python -m benchmarks.page figures.json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report, scaling, targets
+from benchmarks.files import write, write_with
+
+DOCS = Path(__file__).parent.parent / "docs"
+COLOURS = {"floor": "#8a8f98", "macrograd": "#d1495b", "peer": "#30638e"}
+# What the picture has of each case, in this order; the others are in the tables.
+PICTURE = (
+    "moons/step",
+    "digits/128/32",
+    "wide/step",
+    "rosenbrock/1000",
+    "lorenz/200",
+    "lorenz/10000",
+    "irregular/10000",
+    "one/predict",
+)
+
+INTRODUCTION = """\
+# Benchmarks
+
+`make bench` installs the peers, and `python -m benchmarks` writes this page, from the figures of a run. Only ratios
+within a run mean something: the times are those of one machine, which is named below.
+
+![Time of one gradient, step or prediction, macrograd and its peers, log scale](images/benchmarks.png)
+"""
+
+METHOD = """\
+## Method
+
+- A job is defined once, in clear and slow NumPy or plain Python; data, arithmetic and precision are the same for all.
+  Before anything is timed, every contender's answer (all gradients, all losses) is compared with that definition. One
+  that differs by more than the stated tolerance is a row that says so, and has no time. Exempt are scikit-learn's
+  classifier, which starts from its own random numbers, and bare matrix products.
+- Each contender has a process of its own, on one core, with one thread in every library. Processes take turns, round
+  by round, so that what slows the machine down slows all of them; a round's figure is the mean time of one unit, after
+  a warm-up call. Given are the median of the rounds and the quartiles.
+- Python's garbage collector is off for all in the timed rounds, except where a row says that it is on: micrograd is
+  given both ways, since its users run it with the collector on.
+- *set-up* is tracing, building and compiling, *first* the first answer, which compiles what is compiled late; "ready"
+  is both together. macrograd's cache of compiled code is off, as for a program never seen (except in `demo/process`).
+- Peers are used as their documentation says is fastest: jitted, scanned, fused, buffers bound once.
+- macrograd's nets are plain lists of `Value`s, sums and products; no job has a path of its own in the compiler.
+- C floors are `benchmarks/floors/*.c`, written by hand for the one job; a floor is what the job costs when a person
+  spends an afternoon on it, and not a bound that nothing can pass.
+
+rust_nn, the Rust port of micrograd, was not run for this page. What its README publishes is the output of a run of this
+net on moons: losses and accuracies of 46 steps, and no time. Its time is a measured one, from another run on a machine
+like this one: 181 s for 100 steps of the moons job. Neither is part of any ratio here.
+"""
+
+
+def page(result: dict[str, Any], curves: list[dict[str, Any]]) -> str:
+    machine = result["machine"]
+    parts = [INTRODUCTION, "## Against the targets\n", targets_table(result["cases"]), losses(result["cases"]), METHOD]
+    if curves:
+        parts += [scaling.section(curves)]
+    parts += ["## Every figure\n", setting(machine, result["plan"])]
+    for case, entry in result["cases"].items():
+        parts.append("```text\n" + report.table(case, entry).replace("\n  ", "\n") + "```\n")
+    return "\n".join(parts)
+
+
+def setting(machine: dict[str, Any], plan: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    load = machine["load_at_start"]
+    busy = f" The machine's load at the start was {load[0]:.1f} for {machine['cores']} cores." if load else ""
+    if load and load[0] > 0.5:
+        busy += " It was not quiet: read the quartiles, and trust ratios more than times."
+    return (
+        f"{machine['date']}; {machine['cpu']}, {machine['cores']} cores, pinned to one "
+        f"({', '.join(machine['vector_flags']) or 'vector flags not known'}); {machine['system'].split('-')[0]}; "
+        f"Python {machine['python']}; {machine['c_compiler']}. {packages}. Up to {plan['rounds']} rounds of "
+        f"{plan['seconds'] * 1e3:.0f} ms.{busy}\n"
+    )
+
+
+def number(figure: float, unit: str) -> str:
+    digits = 0 if figure >= 100 else 1 if figure >= 10 else 2
+    return f"{figure:,.{digits}f} {unit}"
+
+
+def targets_table(cases: dict[str, Any]) -> str:
+    lines = ["| job | figure | here | target | |", "|---|---|--:|--:|---|"]
+    for target, figure, why in targets.judged(cases):
+        bound = f"{'≥' if target.least else '≤'} {target.bound:,g} {target.unit}"
+        if figure is None:
+            lines.append(f"| {target.case} | {target.what} | – | {bound} | {why} |")
+        else:
+            verdict = "reached" if target.reached(figure) else "**missed**"
+            lines.append(f"| {target.case} | {target.what} | {number(figure, target.unit)} | {bound} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def losses(cases: dict[str, Any]) -> str:
+    """Where a contender is faster than macrograd's best row, or macrograd has no figure: found, not chosen."""
+    lines = ["## Where macrograd loses\n"]
+    for case, entry in cases.items():
+        ours = [r for r in entry["rows"] if r["kind"] == "macrograd"]
+        timed = [r for r in ours if "median" in r]
+        for row in ours:
+            if "median" not in row:
+                lines.append(f"- **{case}**: `{row['name']}` gives no figure: {row['failed']}.")
+        if not timed:
+            continue
+        best = min(timed, key=lambda r: r["median"])
+        ahead = [r for r in entry["rows"] if r["kind"] != "macrograd" and r.get("median", 1e9) < best["median"]]
+        if ahead and not case.startswith("import"):
+            names = ", ".join(f"{r['name']} ({best['median'] / r['median']:.2f} ×)" for r in ahead)
+            lines.append(f"- **{case}**: faster than `{best['name']}` by the factor given: {names}.")
+    lines += [
+        "- **Getting ready** costs a second or so per ten thousand scalars without any pattern, and small programs pay "
+        "0.2 to 0.5 s for LLVM, its loading included, where casadi's virtual machine is ready in hundredths of a "
+        "second. Compiled code is kept on disk, so that a second process does not pay again.",
+        "- **west**, 10,000 operations with a softmax in every fourth: compiling it takes minutes, growing faster than "
+        "linearly. The target there is not met, and not by a little.",
+        "- **Large nets** are JAX's, PyTorch's and a BLAS's field: threads, accelerators and memory beyond the caches "
+        "are not what these jobs measure, and a trace of single scalars has its limit at some millions of them.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def picture(result: dict[str, Any], target: Path) -> None:
+    """Times on a log scale, a row of marks a case: floors, peers and macrograd."""
+    from matplotlib.figure import Figure
+
+    cases = [case for case in PICTURE if case in result["cases"]]
+    figure = Figure(figsize=(10, 0.95 * len(cases) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for height, case in enumerate(reversed(cases)):
+        rows = [r for r in result["cases"][case]["rows"] if "median" in r and "eager" not in r["name"]]
+        rows = sorted(
+            (r for r in rows if r["kind"] != "macrograd" or r["name"] == "macrograd"), key=lambda r: r["median"]
+        )
+        axes.axhline(height, color="#e3e6ea", linewidth=1, zorder=0)
+        last = [-99.0, -99.0, -99.0]  # where the latest label of each level ends, in decades
+        for row in rows:
+            kind, x = row["kind"], row["median"] * 1e6
+            bold = kind == "macrograd"
+            axes.plot(
+                [x], [height], "D" if bold else "o", color=COLOURS[kind], markersize=11 if bold else 8, zorder=3 + bold
+            )
+            label = f"{row['name']}  {report.duration(row['median'])}"
+            level = place(last, x, label)
+            axes.annotate(
+                label,
+                (x, height),
+                xytext=(0, (10, -17, 21)[level]),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7.5,
+                color=COLOURS[kind],
+                fontweight="bold" if bold else "normal",
+            )
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.set_xlim(low / 2, high * 2)
+    axes.set_ylim(-0.6, len(cases) - 0.3)
+    axes.set_yticks(range(len(cases)), list(reversed(cases)))
+    axes.set_xlabel("µs for one step, gradient or prediction, on one core (log scale; further left is faster)")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#eef0f2", zorder=0)
+    write_with(target, lambda path: figure.savefig(path, dpi=130, format="png", metadata={"Software": None}))
+
+
+def place(last: list[float], x: float, label: str) -> int:
+    """The first of the levels on which a label around x does not run into the one before it."""
+    import math
+
+    centre, half = math.log10(x), len(label) * 0.019 * 2.0
+    for level, end in enumerate(last):
+        if centre - half > end:
+            last[level] = centre + half
+            return level
+    level = min(range(len(last)), key=last.__getitem__)
+    last[level] = centre + half
+    return level
+
+
+def publish(result: dict[str, Any], curves: list[dict[str, Any]], docs: Path = DOCS) -> None:
+    """docs/benchmarks.md and its picture."""
+    (docs / "images").mkdir(parents=True, exist_ok=True)
+    picture(result, docs / "images" / "benchmarks.png")
+    write(docs / "benchmarks.md", page(result, curves))
+
+
+def merged(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several runs as one; the first says what the machine was, a case is that of the last that has it."""
+    whole = {**results[0], "cases": {}}
+    for result in results:
+        whole["cases"].update(result["cases"])
+        whole["scaling"] = result.get("scaling", whole.get("scaling", []))
+    return whole
+
+
+if __name__ == "__main__":
+    stored = merged([json.loads(Path(name).read_text()) for name in sys.argv[1:]])
+    publish(stored, stored.get("scaling", []))

@@ -1,0 +1,104 @@
+"""What macrograd sets out to reach, and whether a run reached it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Rows = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure to reach.
+
+    case      job/case
+    what      the figure, in words
+    measure   a case's rows by name → the figure; KeyError where a row is not there
+    bound     what it is compared with
+    least     whether it has to be at least that; at most, otherwise
+    unit      "×", or "µs", "ms", "s", "MB", "bytes" for what is no ratio
+    """
+
+    case: str
+    what: str
+    measure: Callable[[Rows], float]
+    bound: float
+    least: bool = True
+    unit: str = "×"
+
+    def reached(self, figure: float) -> bool:
+        return figure >= self.bound if self.least else figure <= self.bound
+
+
+def faster_than(peer: str, ours: str = "macrograd") -> Callable[[Rows], float]:
+    return lambda rows: float(rows[peer]["median"] / rows[ours]["median"])
+
+
+def of_floor(floor: str = "c", ours: str = "macrograd") -> Callable[[Rows], float]:
+    return lambda rows: float(rows[ours]["median"] / rows[floor]["median"])
+
+
+def time(scale: float, ours: str = "macrograd") -> Callable[[Rows], float]:
+    return lambda rows: float(rows[ours]["median"] * scale)
+
+
+def ready(rows: Rows) -> float:
+    """Seconds from the function to its first gradient; llvmlite's import is part of it."""
+    return float(rows["macrograd"]["setup"] + rows["macrograd"]["first"])
+
+
+def bytes_a_node(rows: Rows) -> float:
+    return float(rows["macrograd"]["extra"]["bytes a node"])
+
+
+TARGETS = (
+    Target("moons/step", "time of a step, in C floors", of_floor(), 1.5, least=False),
+    Target("moons/step", "faster than JAX scan", faster_than("jax-scan"), 4.0),
+    Target("moons/step", "faster than PyTorch", faster_than("torch"), 100.0),
+    Target("moons/step", "faster than micrograd, collector off", faster_than("micrograd"), 15_000.0),
+    Target("demo/steps", "100 steps, native time", time(1e5), 1.0, least=False, unit="ms"),
+    Target("demo/process", "process start to printed result, warm cache", time(1.0), 0.6, least=False, unit="s"),
+    Target("digits/128/32", "faster than JAX scan", faster_than("jax-scan"), 1.3),
+    Target("digits/128/200", "faster than JAX scan", faster_than("jax-scan"), 1.3),
+    Target("digits/32/32", "faster than JAX scan", faster_than("jax-scan"), 1.3),
+    Target("wide/step", "faster than JAX scan", faster_than("jax-scan"), 1.0),
+    Target("rosenbrock/1000", "a gradient", time(1e6), 4.0, least=False, unit="µs"),
+    Target("rosenbrock/1000", "ready", ready, 0.15, least=False, unit="s"),
+    Target("lorenz/200", "time of a gradient, in C floors", of_floor(), 1.5, least=False),
+    Target("lorenz/200", "ready", ready, 0.15, least=False, unit="s"),
+    Target("lorenz/10000", "ready", ready, 2.0, least=False, unit="s"),
+    Target("west/all", "compiled and run 10,000 times, in C loops", of_floor("c-tape"), 1.0, least=False),
+    Target("one/predict", "a prediction", time(1e6), 1.0, least=False, unit="µs"),
+    Target("ready/net-10000", "a recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
+    Target("ready/net-1000000", "a recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
+    Target("ready/random-1000", "a recorded scalar, no pattern", time(1e6), 5.0, least=False, unit="µs"),
+    Target("eager/net", "faster than micrograd as users run it", faster_than("micrograd-as-is"), 6.0),
+    Target("eager/net", "faster than micrograd, collector off", faster_than("micrograd"), 1.3),
+    Target("eager/net", "held by one operation", bytes_a_node, 240.0, least=False, unit="bytes"),
+    Target(
+        "import/process",
+        "import, beyond the interpreter's own start",
+        lambda rows: float((rows["macrograd"]["median"] - rows["python"]["median"]) * 1e3),
+        80.0,
+        least=False,
+        unit="ms",
+    ),
+)
+
+
+def judged(cases: Mapping[str, Any]) -> list[tuple[Target, float | None, str]]:
+    """Every target with its figure, or None and why there is none."""
+    found: list[tuple[Target, float | None, str]] = []
+    for target in TARGETS:
+        if target.case not in cases:
+            found.append((target, None, "not part of this run"))
+            continue
+        rows = {row["name"]: row for row in cases[target.case]["rows"]}
+        try:
+            found.append((target, target.measure(rows), ""))
+        except KeyError:
+            why = [f"{name}: {row['failed']}" for name, row in rows.items() if "failed" in row]
+            found.append((target, None, "; ".join(why) or "a contender did not take part"))
+    return found
