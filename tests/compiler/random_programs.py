@@ -68,6 +68,7 @@ LINES: dict[str, Callable[[Entry, Entry, Entry, Any, Any], Entry]] = {
     "maximum, tied": lambda a, b, c, x, y: (mg.maximum(a[0], a[0]), a[1]),
     "minimum": lambda a, b, c, x, y: (mg.minimum(a[0] + b[0] + _OFF, a[0]), max(a[1], b[1]) + 2),
     "minimum of leaves": lambda a, b, c, x, y: (mg.minimum(x, y), 2),
+    "random": lambda a, b, c, x, y: (ops.random(x * 16.0, y * 16.0, 7.0) * a[0], a[1]),
     "less": lambda a, b, c, x, y: (ops.less(x, y), 1),
     "less_equal": lambda a, b, c, x, y: (ops.less_equal(x, y), 1),
     "where": lambda a, b, c, x, y: (mg.where(ops.less(x, y), a[0], b[0]), max(a[1], b[1])),
@@ -125,6 +126,27 @@ def programs(draw: Any, names: Sequence[str] = (*LINES, "take"), longest: int = 
     parameters = [Value(k / 16) for k in draw(st.lists(st.integers(-32, 32), min_size=1, max_size=4))]
     results = draw(st.lists(st.integers(0, 60), min_size=1, max_size=4))
     return RandomProgram(lines, draw(st.integers(1, 4)), parameters, results)
+
+
+@dataclass(frozen=True)
+class Recurrence(RandomProgram):
+    """The lines as one step of a recurrence: their last entries are the next step's state, `steps` times over."""
+
+    steps: int = 5
+
+    def __call__(self, x: Sequence[Any], index: Any) -> list[Any]:
+        state = [x[k % len(x)] * p for k, p in enumerate(self.parameters)]
+        for step in range(self.steps):
+            cell = RandomProgram(self.lines, 1, [*state, *self.parameters], list(range(len(state))))
+            found = cell([x[step % len(x)]], index)
+            state = [mg.tanh(a) for a in found[: len(state)]]
+        return [*state, x[0] * self.parameters[0]]
+
+
+@st.composite
+def recurrences(draw: Any, names: Sequence[str]) -> Recurrence:
+    program = draw(programs(names=names, longest=8))
+    return Recurrence(program.lines, program.inputs, program.parameters, [], draw(st.integers(3, 40)))
 
 
 def every_line(names: Sequence[str] = (*LINES, "take")) -> RandomProgram:

@@ -159,7 +159,7 @@ def test_backward_through_a_gradient(backend: str) -> None:
 def test_what_grad_refuses() -> None:
     with pytest.raises(IndexError, match="argnums=2 asks for argument 2, but"):
         mg.grad(poly, argnums=2)(1.0)
-    with pytest.raises(TypeError, match="only one scalar has a gradient, and .* returned a list"):
+    with pytest.raises(TypeError, match=r"only one scalar has a gradient, and .* returned a list"):
         mg.grad(lambda x: [x, x])(1.0)
-    with pytest.raises(TypeError, match="with respect to numbers and Values, got .a. of type str"):
+    with pytest.raises(TypeError, match=r"with respect to numbers and Values, got .a. of type str"):
         mg.grad(poly)("a")

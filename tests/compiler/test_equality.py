@@ -14,10 +14,21 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from random_programs import RandomProgram, eager_gradient, eager_values, every_line, number, programs
+from random_programs import (
+    Recurrence,
+    RandomProgram,
+    eager_gradient,
+    eager_values,
+    every_line,
+    number,
+    programs,
+    recurrences,
+)
 
 import macrograd as mg
 from macrograd import Value, ops
+from macrograd.compiler import passes
+from macrograd.compiler.tape import Tape, name_of
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 # One sample, part of a vector, several blocks, several chunks of blocks (with two threads).
@@ -45,6 +56,21 @@ def check_single(program: RandomProgram, dtype: str, backend: str) -> None:
     np.testing.assert_allclose(values(X[0], index[0]), eager_values(program, X, index)[0], rtol=0, atol=tolerance)
     loss.backward(X[0], index[0])
     np.testing.assert_allclose([p.grad for p in program.parameters], gradient, rtol=0, atol=tolerance)
+
+
+def test_no_operation_is_left_out() -> None:
+    used: set[str] = set()
+
+    def observe(stage: str, what: Any) -> None:
+        if isinstance(what, Tape):
+            used.update(name_of(code) for code in what.code.tolist())
+
+    checks, passes.observer = passes.observer, observe
+    try:
+        mg.compile(every_line())([1.0, 2.0, 3.0], 0.0)
+    finally:
+        passes.observer = checks
+    assert {op.name for op in ops.TABLE if op is not ops.CONSTANT} <= used
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -77,6 +103,18 @@ def test_random_programs_in_float32(backend: str, program: RandomProgram) -> Non
 @settings(max_examples=50)
 @given(programs())
 def test_random_programs_without_a_batch(backend: str, program: RandomProgram) -> None:
+    check_single(program, "float64", backend)
+
+
+# A step's state may be anything, so nothing in it may look at where a step or a kink is.
+SMOOTH = ["add", "sub", "mul", "div", "neg", "pow 2", "exp", "log", "sqrt", "tanh", "sigmoid", "sin", "cos", "sum", "dot",
+          "take"]  # fmt: skip
+
+
+@settings(max_examples=25)
+@given(recurrences(SMOOTH))
+def test_random_recurrences(backend: str, program: Recurrence) -> None:
+    check(program, (6,), "float64", backend)
     check_single(program, "float64", backend)
 
 
