@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler import compile as compiled
+from macrograd.compiler.compiled import Compiled
 from macrograd.gradients import hessian, hvp, value_and_grad
 
 # What each of SciPy's methods can use. None for a method that asks for values alone.
@@ -62,6 +63,8 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
         ) from error
     if not callable(fn):
         raise TypeError(f"minimize() takes a function, got {fn!r} of type {type(fn).__name__}")
+    if isinstance(fn, Compiled):
+        raise TypeError("minimize() compiles the function itself: give it fn and not mg.compile(fn)")
     name = _method(method)
     start = _start(x0)
     shape = start.shape
@@ -74,7 +77,10 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
         values = compiled(fn)
 
         def function(x: NDArray[Any]) -> float:
-            return float(values(x.reshape(shape)))
+            value = values(x.reshape(shape))
+            if np.shape(value):
+                raise TypeError(f"minimize() takes a function that returns one number, got shape {np.shape(value)}")
+            return float(value)
 
     else:
         both = compiled(value_and_grad(fn))
@@ -101,8 +107,9 @@ def _method(method: Any) -> str:
     known = {name.lower(): name for name in _METHODS}
     if isinstance(method, str) and method.lower() in known:
         return known[method.lower()]
-    near = difflib.get_close_matches(str(method).lower(), known, n=1)
-    hint = f"; did you mean {known[near[0]]!r}?" if near else ""
+    letters = {name.replace("-", ""): spelt for name, spelt in known.items()}
+    near = difflib.get_close_matches(str(method).lower().replace("-", "").replace("_", ""), letters, n=1)
+    hint = f"; did you mean {letters[near[0]]!r}?" if near else ""
     raise ValueError(f"minimize(method={method!r}): method is one of {', '.join(map(repr, _METHODS))}{hint}")
 
 
