@@ -30,6 +30,10 @@ class Candidate:
     period: int
     rounds: int
 
+    @property
+    def end(self) -> int:
+        return self.first + self.period * self.rounds
+
 
 def candidates(signatures: Ints) -> dict[int, Candidate]:
     """Repeating runs in a sequence of signatures, by their first group; the most covering period first."""
@@ -41,8 +45,7 @@ def candidates(signatures: Ints) -> dict[int, Candidate]:
         if not best:
             break
         for candidate in best:
-            end = candidate.first + candidate.period * candidate.rounds
-            free[candidate.first : end] = False
+            free[candidate.first : candidate.end] = False
             found[candidate.first] = candidate
     return found
 
@@ -60,12 +63,27 @@ def _most_covering(signatures: Ints, free: np.ndarray) -> list[Candidate]:
             for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
             if end - begin >= period * (_LEAST_ROUNDS - 1)
         ]
-        total = sum(run.period * run.rounds for run in runs)
-        if total > 1.02 * covered:  # a multiple of the period covers the same
+        total = _covered(runs)
+        # A multiple of the period covers the same, and the common multiple of two periods what both of them cover: it
+        # has to be longer where it stands in the place of the best so far. The others get their turn.
+        instead = _meeting(runs, best) or runs
+        if _covered(instead) > 1.02 * covered:
             best, covered = runs, total
         if covered >= 0.98 * n:
             break
     return best
+
+
+def _meeting(runs: list[Candidate], others: list[Candidate]) -> list[Candidate]:
+    """The runs that have groups in common with one of the others; both are in order."""
+    if not runs or not others:
+        return []
+    before = np.searchsorted([other.first for other in others], [run.end for run in runs]) - 1
+    return [run for run, k in zip(runs, before.tolist(), strict=True) if k >= 0 and others[k].end > run.first]
+
+
+def _covered(runs: list[Candidate]) -> int:
+    return sum(run.period * run.rounds for run in runs)
 
 
 def settle(
@@ -101,6 +119,8 @@ def settle(
         group = group_of(tape, terms, order[bounds[first + at + k] : bounds[first + at + k + 1]])
         n, width_k = group.operands.shape
         shifts = moved[column : column + n * width_k].reshape(n, width_k)
+        if group.kind == "take" and (shifts[:, 1:] != shifts[:, 1:2]).any():
+            return None  # what a take chooses among moves as one
         column += n * width_k
         moves = moved[column : column + n]
         column += n

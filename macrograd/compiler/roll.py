@@ -26,7 +26,7 @@ from macrograd.compiler.loops import candidates, settle
 from macrograd.compiler.patterns import Group, group_of, instructions_of
 from macrograd.compiler.program import Loop, Program, Step
 from macrograd.compiler.simplify import _mix, takes_of_one_kind
-from macrograd.compiler.streams import LEAST_MEMBERS, MOST_GROUPS, stream_of
+from macrograd.compiler.streams import LEAST_MEMBERS, MOST_GROUPS, TINY, stream_of
 from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Tape
 
 # When an entry runs: before the blocks, in each block, summed over the blocks, after them.
@@ -117,10 +117,17 @@ def _steps(
     tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: list[int], sequence: Ints, phases: Ints
 ) -> Iterator[tuple[Group, Step]]:
     """The groups in order as instructions, and as loops where they repeat."""
-    repeats = candidates(sequence)
+    # Only the candidates whose slots agree, too; the groups of the others count as what they are.
+    repeats = {
+        first: candidate
+        for first, candidate in candidates(sequence).items()
+        if settle(candidate, bounds, order, tape, terms, layout) is not None
+    }
     loops: dict[int, tuple[int, int, list[Group]]] = {}  # by first group: how many groups it stands for, rounds, body
-    outside = len(bounds) - 1 - sum(c.period * c.rounds for c in repeats.values())
-    wild = outside > MOST_GROUPS
+    work = np.diff(bounds) * np.maximum(np.diff(terms.start)[order[bounds[:-1]]], 1)
+    for candidate in repeats.values():
+        work[candidate.first : candidate.first + candidate.period * candidate.rounds] = TINY
+    wild = int((work < TINY).sum()) > MOST_GROUPS
     k = settled_until = 0  # groups that a loop's first round refers to keep their slots
     while k < len(bounds) - 1:
         if k in repeats:

@@ -9,8 +9,8 @@ A stream is a list of records instead, each one operation on n members anywhere:
 all of them integers, slots of one space. `op` is an `Op.code`, or one of the codes below. A sum of T products is T
 records that add up in the results' slots. In a block all slots are varying; what is uniform is copied there first.
 
-The rule: a phase with more than `MOST_GROUPS` groups outside of loops sends to a stream all groups but those that have
-at least `LEAST_MEMBERS` members in an affine pattern.
+The rule: a program with more than `MOST_GROUPS` groups of fewer than `TINY` scalars outside of loops sends to streams
+all groups but those that have at least `LEAST_MEMBERS` members in an affine pattern.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from macrograd.compiler.tape import REDUCE, Ints, Tape, ranges
 if TYPE_CHECKING:
     from macrograd.compiler.roll import Layout, Terms
 
-MOST_GROUPS = 256
+MOST_GROUPS = 96
+TINY = 16
 LEAST_MEMBERS = 64
 
 # Codes that the op table does not have: c + a·b, a copy from u to v, and the sum over the batch of a·b.
@@ -68,8 +69,6 @@ def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: lis
     members = order[edges[0] : edges[-1]]
     heads, size = order[edges[:-1]], np.diff(edges)
     slot, spread = _slots(tape, terms, layout, members, block)
-    group = np.repeat(np.arange(len(heads)), size)
-    place = np.arange(len(members)) - (edges[:-1] - edges[0])[group]
     count = np.diff(terms.start)[heads]  # terms of a sum, 0 of anything else
     passes = np.maximum(count, 1)
     of, pass_ = np.repeat(np.arange(len(heads)), passes), ranges(np.zeros_like(passes), passes)
@@ -81,18 +80,16 @@ def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: lis
     start = np.concatenate([[0], np.cumsum(length)])
     words = np.zeros(start[-1], dtype=np.int32)
     words[start[:-1]], words[start[:-1] + 1], words[start[:-1] + 2] = code, size[of], arity
-    first = np.concatenate([[0], np.cumsum(passes)])  # the first record of each group
-    for member_pass in range(int(passes.max())):
-        here = passes[group] > member_pass
-        record = first[group[here]] + member_pass
-        base, n, at = start[record] + 3, size[group[here]], place[here]
-        out = members[here]
-        words[base + at] = slot[out]
-        operands = _operands(tape, terms, out, member_pass, kind[record])
-        for k, entry in enumerate(operands):
-            used = (arity[record] > k) & (entry != -1)
-            given = np.where(entry == -2, slot[out], slot[np.maximum(entry, 0)])
-            words[(base + (1 + k) * n + at)[used]] = given[used]
+    # One line for each member in each record.
+    record = np.repeat(np.arange(len(of)), size[of])
+    at = ranges(np.zeros_like(of), size[of])
+    out = members[(edges[:-1] - edges[0])[of[record]] + at]
+    base, n = start[record] + 3, size[of[record]]
+    words[base + at] = slot[out]
+    for k, entry in enumerate(_operands(tape, terms, out, pass_[record], kind[record])):
+        used = (arity[record] > k) & (entry != -1)
+        given = np.where(entry == -2, slot[out], slot[np.maximum(entry, 0)])
+        words[(base + (1 + k) * n + at)[used]] = given[used]
     return Stream(np.concatenate([spread, words]).astype(np.int32), len(members), block)
 
 
@@ -128,15 +125,16 @@ def _records(tape: Tape, head: Ints, kind: Ints, pass_: Ints) -> tuple[Ints, Int
     return code, arity
 
 
-def _operands(tape: Tape, terms: Terms, members: Ints, pass_: int, kind: Ints) -> list[Ints]:
+def _operands(tape: Tape, terms: Terms, members: Ints, pass_: Ints, kind: Ints) -> list[Ints]:
     """Entries of the first, second and third operand in a pass; -1 for none, -2 for the result's own slot."""
     is_sum, left = kind >= 0, kind // 4
     total = is_sum & (tape.code[members] == REDUCE)
     at = np.minimum(terms.start[members] + pass_, max(len(terms.left) - 1, 0))
     found = []
+    arity = tape.arity[members]
     for k in range(3):
         position = np.minimum(tape.start[members] + k, len(tape.operand) - 1)
-        plain = np.where(tape.arity[members] > k, tape.operand[position], -1)
+        plain = np.where(arity > k, tape.operand[position], -1)
         found.append(np.where(is_sum, -1, plain))
     if not is_sum.any():
         return found
@@ -145,8 +143,8 @@ def _operands(tape: Tape, terms: Terms, members: Ints, pass_: int, kind: Ints) -
     unit = is_sum & ~product & ~total
     later = pass_ > 0
     # ±b: alone in the first pass, added to the result so far in the others.
-    found[0] = np.where(unit, -2 if later else b, found[0])
-    found[1] = np.where(unit, b if later else -1, found[1])
+    found[0] = np.where(unit, np.where(later, -2, b), found[0])
+    found[1] = np.where(unit, np.where(later, b, -1), found[1])
     pair = is_sum & product & ~total
     found[0], found[1] = np.where(pair, a, found[0]), np.where(pair, b, found[1])
     found[2] = np.where(pair & later, -2, found[2])
