@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import native, peers
+from benchmarks import native, ours, peers
 from benchmarks.harness import Job, Prepared
 
 PARAMETERS = np.array([10.0, 28.0, 8.0 / 3.0, 1.0, 1.0, 1.0])  # σ, ρ, β, x, y, z
@@ -81,6 +81,15 @@ def macrograd(case: str) -> Prepared:
         return {"value": value, "gradient": np.asarray(gradient)[order]}
 
     return Prepared(lambda: f.value_and_grad(theta), answer)
+
+
+@JOB.contender("macrograd-bound", packages=("macrograd",), note="f.bind() → step()")
+def macrograd_bound(case: str) -> Prepared:
+    import macrograd as mg
+
+    steps, dt = LENGTH[case]
+    variables = [mg.Value(float(v)) for v in PARAMETERS]
+    return ours.bound(mg.compile(lambda: euler(variables, steps, dt)), variables)
 
 
 def casadi_function(case: str, **options: Any) -> Prepared:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import Prepared
+
 Layers = list[tuple[list[list[Any]], list[Any]]]
 
 
@@ -57,3 +59,10 @@ def adam_loop(f: Any, arrays: tuple[np.ndarray, ...], batch: int) -> Any:
     from macrograd.compiler.loop import TrainingLoop
 
     return TrainingLoop(f, arrays, optim.Adam().rule, (0.0, 0.0), batch_size=batch)
+
+
+def bound(f: Any, variables: list[Any]) -> Prepared:
+    """f.bind() → step(): buffers that stay, as casadi's bound buffers and a C function's pointers do."""
+    step = f.bind()
+    places = order(f.parameters, variables)
+    return Prepared(step, lambda: {"value": step(), "gradient": np.asarray(step.gradient)[places]})

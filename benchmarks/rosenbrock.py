@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import native, peers
+from benchmarks import native, ours, peers
 from benchmarks.harness import Job, Prepared
 
 N = 1000
@@ -76,6 +76,14 @@ def macrograd(case: str) -> Prepared:
         return {"value": value, "gradient": np.asarray(gradient)[order]}
 
     return Prepared(lambda: f.value_and_grad(theta), answer)
+
+
+@JOB.contender("macrograd-bound", packages=("macrograd",), note="f.bind() → step()")
+def macrograd_bound(case: str) -> Prepared:
+    import macrograd as mg
+
+    variables = [mg.Value(float(v)) for v in X]
+    return ours.bound(mg.compile(lambda: rosenbrock(variables)), variables)
 
 
 def casadi_function(**options: Any) -> Prepared:

@@ -12,6 +12,7 @@ JOBS = {name: harness.load(name) for name in harness.available()}
 # The compiled programs that take longer than a test may; the benchmark itself compares them before it times them.
 SLOW = {
     ("lorenz", "10000", "macrograd"),
+    ("lorenz", "10000", "macrograd-bound"),
     ("lorenz", "200", "macrograd"),
     ("west", "gradient", "macrograd"),
     ("west", "all", "macrograd"),

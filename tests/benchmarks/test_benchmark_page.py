@@ -38,7 +38,7 @@ def test_targets_are_judged_by_ratios_of_one_case():
     target, figure, _ = found["time of a step, in C floors"]
     assert figure == pytest.approx(2.0)
     assert not target.reached(figure)
-    assert found["a gradient"][1] is None
+    assert found["a gradient, bound"][1] is None
     target, figure, why = found["faster than PyTorch"]
     assert (figure, why) == (None, "a contender did not take part")
 
