@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.train import files
 from macrograd.train.history import History
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -53,6 +55,8 @@ class Writer:
     """
 
     def __init__(self, path: Path, every: Every, header: dict[str, Any]) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # costs some ms that a run without checkpoints does not need
+
         self.path, self._every, self._header = path, every, header
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="macrograd-checkpoint")
         self._running: Future[Any] | None = None
