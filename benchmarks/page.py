@@ -60,7 +60,8 @@ like this one: 181 s for 100 steps of the moons job. Neither is part of any rati
 
 def page(result: dict[str, Any], curves: list[dict[str, Any]]) -> str:
     machine = result["machine"]
-    parts = [INTRODUCTION, "## Against the targets\n", targets_table(result["cases"]), losses(result["cases"]), METHOD]
+    parts = [INTRODUCTION, "## Against the targets\n", targets_table(result["cases"]), busy(machine)]
+    parts += [losses(result["cases"]), METHOD]
     if curves:
         parts += [scaling.section(curves)]
     parts += ["## Every figure\n", setting(machine, result["plan"])]
@@ -71,16 +72,26 @@ def page(result: dict[str, Any], curves: list[dict[str, Any]]) -> str:
 
 def setting(machine: dict[str, Any], plan: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
-    load = machine["load_at_start"]
-    busy = f" The machine's load at the start was {load[0]:.1f} for {machine['cores']} cores." if load else ""
-    if load and load[0] > 0.5:
-        busy += " It was not quiet: read the quartiles, and trust ratios more than times."
     return (
         f"{machine['date']}; {machine['cpu']}, {machine['cores']} cores, pinned to one "
         f"({', '.join(machine['vector_flags']) or 'vector flags not known'}); {machine['system'].split('-')[0]}; "
         f"Python {machine['python']}; {machine['c_compiler']}. {packages}. Up to {plan['rounds']} rounds of "
-        f"{plan['seconds'] * 1e3:.0f} ms.{busy}\n"
+        f"{plan['seconds'] * 1e3:.0f} ms.\n"
     )
+
+
+def busy(machine: dict[str, Any]) -> str:
+    """What the machine's load means for the figures."""
+    load = machine["load_at_start"]
+    if not load:
+        return ""
+    text = f"The machine's load was {load[0]:.1f} on {machine['cores']} cores before the run began."
+    if load[0] > 0.5:
+        text += (
+            " It was not quiet: contenders took turns on a core that others used as well. Times are longer than on a quiet"
+            " machine, which the targets in µs, ms and s were meant for; how far to trust a ratio, the quartiles tell."
+        )
+    return text + "\n"
 
 
 def number(figure: float, unit: str) -> str:
