@@ -6,7 +6,7 @@ import cmath
 import inspect
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,14 @@ def as_is(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 HOW = pytest.mark.parametrize("how", [as_is, mg.compile], ids=["eager", "compiled"])
 EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: case["function"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from or left in the user's cache directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MACROGRAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 # --- against PyTorch -------------------------------------------------------------------------------------------------
