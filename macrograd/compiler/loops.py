@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LONGEST_PERIOD = 512  # groups
 _LEAST_ROUNDS = 4
+_MUCH_MORE = 1.5
 
 
 @dataclass(frozen=True)
@@ -31,59 +32,57 @@ class Candidate:
     rounds: int
 
     @property
+    def groups(self) -> int:
+        return self.period * self.rounds
+
+    @property
     def end(self) -> int:
-        return self.first + self.period * self.rounds
+        return self.first + self.groups
+
+    def overlap(self, other: Candidate) -> int:
+        """How many groups both have."""
+        return max(0, min(self.end, other.end) - max(self.first, other.first))
 
 
 def candidates(signatures: Ints) -> dict[int, Candidate]:
-    """Repeating runs in a sequence of signatures, by their first group; the most covering period first."""
-    n = len(signatures)
-    free = np.ones(n, dtype=bool)
-    found: dict[int, Candidate] = {}
-    for _ in range(8):
-        best = _most_covering(signatures, free)
-        if not best:
+    """Repeating runs in a sequence of signatures, by their first group; no two of them overlap.
+
+    Shorter periods come first, so that a run is not found again as one of a multiple of its period; a longer period
+    takes the place of shorter ones where it covers much more than they do.
+    """
+    accepted: list[Candidate] = []
+    for period in range(1, min(_LONGEST_PERIOD, len(signatures) // _LEAST_ROUNDS) + 1):
+        for run in _runs(signatures, period):
+            trimmed = _trimmed(run, accepted)
+            rivals = [other for other in accepted if trimmed.overlap(other)]
+            if trimmed.rounds >= _LEAST_ROUNDS and trimmed.groups > _MUCH_MORE * sum(rival.groups for rival in rivals):
+                accepted = [other for other in accepted if other not in rivals] + [trimmed]
+        if sum(run.groups for run in accepted) >= 0.98 * len(signatures):
             break
-        for candidate in best:
-            free[candidate.first : candidate.end] = False
-            found[candidate.first] = candidate
-    return found
+    return {run.first: run for run in sorted(accepted, key=lambda run: run.first)}
 
 
-def _most_covering(signatures: Ints, free: np.ndarray) -> list[Candidate]:
-    """The runs of the period that covers most of the free groups."""
-    n = len(signatures)
-    best: list[Candidate] = []
-    covered = 0
-    for period in range(1, min(_LONGEST_PERIOD, n // _LEAST_ROUNDS) + 1):
-        equal = (signatures[:-period] == signatures[period:]) & free[:-period] & free[period:]
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], equal, [False]]).astype(np.int8)))
-        runs = [
-            Candidate(begin, period, (end - begin) // period + 1)
-            for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-            if end - begin >= period * (_LEAST_ROUNDS - 1)
-        ]
-        total = _covered(runs)
-        # A multiple of the period covers the same, and the common multiple of two periods what both of them cover: it
-        # has to be longer where it stands in the place of the best so far. The others get their turn.
-        instead = _meeting(runs, best) or runs
-        if _covered(instead) > 1.02 * covered:
-            best, covered = runs, total
-        if covered >= 0.98 * n:
-            break
-    return best
+def _runs(signatures: Ints, period: int) -> list[Candidate]:
+    """The runs of one period."""
+    equal = signatures[:-period] == signatures[period:]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], equal, [False]]).astype(np.int8)))
+    return [
+        Candidate(begin, period, (end - begin) // period + 1)
+        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+        if end - begin >= period * (_LEAST_ROUNDS - 1)
+    ]
 
 
-def _meeting(runs: list[Candidate], others: list[Candidate]) -> list[Candidate]:
-    """The runs that have groups in common with one of the others; both are in order."""
-    if not runs or not others:
-        return []
-    before = np.searchsorted([other.first for other in others], [run.end for run in runs]) - 1
-    return [run for run, k in zip(runs, before.tolist(), strict=True) if k >= 0 and others[k].end > run.first]
-
-
-def _covered(runs: list[Candidate]) -> int:
-    return sum(run.period * run.rounds for run in runs)
+def _trimmed(run: Candidate, accepted: list[Candidate]) -> Candidate:
+    """The run without its ends that reach a little way into a neighbour."""
+    first, end = run.first, run.end
+    for other in accepted:
+        if 0 < run.overlap(other) <= min(run.groups, other.groups) // 4:
+            if other.first <= first:
+                first = max(first, other.end)
+            else:
+                end = min(end, other.first)
+    return Candidate(first, run.period, max(0, end - first) // run.period)
 
 
 def settle(
