@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,9 @@ def busy(machine: dict[str, Any]) -> str:
     text = f"The machine's load was {load[0]:.1f} on {machine['cores']} cores before the run began."
     if load[0] > 0.5:
         text += (
-            " It was not quiet: contenders took turns on a core that others used as well. Times are longer than on a quiet"
-            " machine, which the targets in µs, ms and s were meant for; how far to trust a ratio, the quartiles tell."
+            " It was not quiet: contenders took turns on a core that others used as well. Times are longer"
+            " than on a quiet machine, which the targets in µs, ms and s were meant for; how far to trust a"
+            " ratio, the quartiles tell."
         )
     return text + "\n"
 
@@ -139,11 +141,16 @@ def losses(cases: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+LEVELS = (10, -17, 21, -28)  # of the labels, in points above the mark
+
+
 def picture(result: dict[str, Any], target: Path) -> None:
     """Times on a log scale, a row of marks a case: floors, peers and macrograd."""
     from matplotlib.figure import Figure
 
     cases = [case for case in PICTURE if case in result["cases"]]
+    times = [r["median"] for case in cases for r in result["cases"][case]["rows"] if "median" in r]
+    decades = math.log10(max(times) / min(times)) + 1.0
     figure = Figure(figsize=(10, 0.95 * len(cases) + 1.2), layout="constrained")
     axes = figure.subplots()
     for height, case in enumerate(reversed(cases)):
@@ -152,7 +159,7 @@ def picture(result: dict[str, Any], target: Path) -> None:
             (r for r in rows if r["kind"] != "macrograd" or r["name"] == "macrograd"), key=lambda r: r["median"]
         )
         axes.axhline(height, color="#e3e6ea", linewidth=1, zorder=0)
-        last = [-99.0, -99.0, -99.0]  # where the latest label of each level ends, in decades
+        last = [-99.0] * len(LEVELS)  # where the latest label of each level ends, in decades
         for row in rows:
             kind, x = row["kind"], row["median"] * 1e6
             bold = kind == "macrograd"
@@ -160,11 +167,11 @@ def picture(result: dict[str, Any], target: Path) -> None:
                 [x], [height], "D" if bold else "o", color=COLOURS[kind], markersize=11 if bold else 8, zorder=3 + bold
             )
             label = f"{row['name']}  {report.duration(row['median'])}"
-            level = place(last, x, label)
+            level = place(last, math.log10(x), len(label) * decades / 270)
             axes.annotate(
                 label,
                 (x, height),
-                xytext=(0, (10, -17, 21)[level]),
+                xytext=(0, LEVELS[level]),
                 textcoords="offset points",
                 ha="center",
                 fontsize=7.5,
@@ -183,24 +190,20 @@ def picture(result: dict[str, Any], target: Path) -> None:
     write_with(target, lambda path: figure.savefig(path, dpi=130, format="png", metadata={"Software": None}))
 
 
-def place(last: list[float], x: float, label: str) -> int:
-    """The first of the levels on which a label around x does not run into the one before it."""
-    import math
-
-    centre, half = math.log10(x), len(label) * 0.019 * 2.0
-    for level, end in enumerate(last):
-        if centre - half > end:
-            last[level] = centre + half
-            return level
-    level = min(range(len(last)), key=last.__getitem__)
+def place(last: list[float], centre: float, half: float) -> int:
+    """The first of the levels on which a label of that middle and half width does not run into the one before it."""
+    level = next((k for k, end in enumerate(last) if centre - half > end), min(range(len(last)), key=last.__getitem__))
     last[level] = centre + half
     return level
 
 
 def publish(result: dict[str, Any], curves: list[dict[str, Any]], docs: Path = DOCS) -> None:
-    """docs/benchmarks.md and its picture."""
+    """docs/benchmarks.md and its picture; without matplotlib the page alone, and a line that says so."""
     (docs / "images").mkdir(parents=True, exist_ok=True)
-    picture(result, docs / "images" / "benchmarks.png")
+    try:
+        picture(result, docs / "images" / "benchmarks.png")
+    except ModuleNotFoundError as error:
+        print(f"No picture: {error.name} is not installed (pip install matplotlib).")
     write(docs / "benchmarks.md", page(result, curves))
 
 
