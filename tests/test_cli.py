@@ -496,7 +496,8 @@ def test_help(capsys: Capture) -> None:
         assert "train" in out
     assert main(["train", "--help"]) == 0
     out = capsys.readouterr().out
-    expected = "hidden activation init steps batch-size lr l2 seed noise samples classes loss engine plot quiet target"
+    expected = "hidden activation init steps batch-size lr l2 seed noise samples classes loss engine plot quiet target "
+    expected += "save checkpoint resume profile"
     for option in expected.split(" "):
         assert f"--{option}" in out
 
@@ -517,10 +518,10 @@ def test_what_needs_no_numbers_loads_no_numpy(arguments: list[str]) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_training_in_a_pipe_loads_neither_rich_nor_matplotlib() -> None:
+def test_training_in_a_pipe_loads_only_what_it_needs() -> None:
     program = (
         "import sys; from macrograd.cli import main; main(sys.argv[1:]); "
-        "heavy = {'rich', 'matplotlib'} & sys.modules.keys(); sys.exit(str(heavy) if heavy else 0)"
+        "heavy = {'rich', 'matplotlib', 'safetensors'} & sys.modules.keys(); sys.exit(str(heavy) if heavy else 0)"
     )
     arguments = [sys.executable, "-c", program, "train", "moons", *SMALL]
     result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)

@@ -223,6 +223,15 @@ def test_profile_prints_a_table_of_a_step(capsys: Capture) -> None:
     assert any("relu" in line for line in steps)
 
 
+def test_profile_without_native_code_is_one_clear_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("the training loss runs on NumPy")
+
+    monkeypatch.setattr("macrograd.compiler.compiled.Compiled.profile", fails)
+    assert main(["train", "moons", *SMALL, "--quiet", "--profile"]) == 2
+    assert capsys.readouterr().err == "macrograd: error: --profile: the training loss runs on NumPy\n"
+
+
 # --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
