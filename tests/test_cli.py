@@ -22,7 +22,7 @@ from macrograd.cli.data import Scale
 from macrograd.nn.activations import ACTIVATIONS
 from macrograd.nn.init import INITIALISERS
 from macrograd.nn.losses import LOSSES
-from macrograd.train import ENGINES
+from macrograd.train import ENGINES, Trainer
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = json.loads((ROOT / "references" / "demo.json").read_text("utf-8"))
@@ -449,7 +449,7 @@ def test_ctrl_c_in_this_process(capsys: Capture, monkeypatch: pytest.MonkeyPatch
     def interrupted(*_: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command.training.Trainer, "fit", interrupted)
+    monkeypatch.setattr(Trainer, "fit", interrupted)
     assert main(["train", "moons"]) == 130
     assert capsys.readouterr().err == "macrograd: interrupted after 0 of 100 steps\n"
     monkeypatch.setattr(cli, "_run", interrupted)
