@@ -1,8 +1,8 @@
 """A net that obeys an equation: `python examples/pinn.py [picture.png]`.
 
 A damped oscillator u″ + 2ζω·u′ + ω²·u = 0 with u(0) = 1, u′(0) = 0. The net is shown no solution, only the equation:
-the loss is the square of what is left of it, so u′ and u″ are derivatives inside the loss, which is differentiated again.
-Source: Raissi, Perdikaris & Karniadakis, J. Comput. Phys. 378 (2019).
+the loss is the square of what is left of it, so u′ and u″ are derivatives inside the loss, which is differentiated
+again. Source: Raissi, Perdikaris & Karniadakis, J. Comput. Phys. 378 (2019).
 """
 
 import sys
