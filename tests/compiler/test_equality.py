@@ -127,8 +127,8 @@ def test_deep_and_wide(backend: str, deep: int, wide: int) -> None:
 
 # --- strict: the same bits ----------------------------------------------------------------------------------
 
-# Not `take`, which in the eager engine is no operation: it hands out the chosen Value itself, whose gradient then adds up
-# in another order.
+# Not `take`, which in the eager engine is no operation: it hands out the chosen Value itself, whose gradient then adds
+# up in another order.
 EXACT = [
     "add", "sub", "mul", "div", "neg", "abs", "abs of a leaf", "relu", "relu of a leaf", "maximum", "minimum",
     "maximum of leaves", "maximum, tied", "minimum of leaves", "where", "where a leaf", "sum", "dot", "constants",
