@@ -33,23 +33,24 @@ def test_one_step_by_hand() -> None:
 
 
 def test_a_graph_is_gone_before_the_next_and_without_the_collector() -> None:
+    # Deep enough that one sample's graph is far larger than all else that a run holds.
     def peak(steps: int) -> int:
-        model = nn.MLP(2, [16, 1], seed=4)
+        model = nn.MLP(2, [16, 16, 16, 16, 1], seed=4)
         tracemalloc.start()
         try:
-            fit(model, np.tile(X, (10, 1)), np.tile(Y, 10), steps=steps)
+            fit(model, X, Y, steps=steps, rate=1e-3)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
     gc.disable()
     try:
-        peak(1)  # what is loaded and cached once
-        once, often = peak(1), peak(8)
+        peak(4)  # what is loaded and cached once
+        once, often = peak(1), peak(4)
     finally:
         gc.enable()
     # Two graphs at a time would be twice as much.
-    assert often < 1.25 * once
+    assert often < 1.5 * once
 
 
 def test_the_collector_is_off_in_a_step_and_on_after_it() -> None:
