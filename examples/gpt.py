@@ -130,14 +130,14 @@ class Training:
         self.adam, self.steps = optim.Adam(betas=(0.9, 0.99)), 0
         self.theta = np.array([p.data for p in self.parameters], np.float32)
         self.state = np.zeros((2, len(self.parameters)), np.float32)
-        loss = mg.compile(model.loss, batch=True, dtype="float32")
+        self.loss = mg.compile(model.loss, batch=True, dtype="float32")
         place = {id(p): k for k, p in enumerate(self.parameters)}
         self.groups = []
         for positions in range(4, LONGEST + 1, 4):
             chosen = [d for d in documents if positions - 4 < len(d) + 1 <= positions]
             if chosen:
                 data = map(np.array, zip(*(model.encoded(d, positions) for d in chosen), strict=True))
-                loop = TrainingLoop(loss, list(data), self.adam.rule, self.adam.initial_state, batch_size=BATCH)
+                loop = TrainingLoop(self.loss, list(data), self.adam.rule, self.adam.initial_state, batch_size=BATCH)
                 self.groups.append((loop, np.array([place[id(p)] for p in loop.parameters]), len(chosen)))
 
     def epoch(self, rate):

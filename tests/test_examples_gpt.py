@@ -12,75 +12,15 @@ import numpy as np
 import pytest
 
 import macrograd as mg
+from benchmarks.gpt import TABLES, numbers
+from benchmarks.gpt import document as reference
 
 PATH = Path(__file__).parents[1] / "examples" / "gpt.py"
-TABLES = ("token", "position", "query", "key", "value", "mix", "widen", "narrow", "head")
 
 
 @pytest.fixture(scope="module")
 def gpt() -> dict[str, Any]:
     return runpy.run_path(str(PATH))
-
-
-def rms(x):
-    """RMSNorm of the rows, and the function from the gradient of its result to that of x."""
-    scale = 1 / np.sqrt((x * x).mean(axis=1, keepdims=True) + 1e-5)
-    return x * scale, lambda g: g * scale - x * (g * x).mean(axis=1, keepdims=True) * scale**3
-
-
-def reference(w, tokens, share, heads):
-    """Loss and gradients of one document, in matrices with the backward pass by hand."""
-    inputs, targets = tokens[:-1], tokens[1:]
-    n, width = len(inputs), w["token"].shape[1]
-    size = width // heads
-    e, back_e = rms(w["token"][inputs] + w["position"][:n])
-    x, back_x = rms(e)
-    q, k, v = (x @ w[name].T for name in ("query", "key", "value"))
-    by_head = [slice(h * size, (h + 1) * size) for h in range(heads)]
-    mixed, weights = np.empty((n, width)), []
-    for part in by_head:
-        scores = np.where(np.tri(n, dtype=bool), q[:, part] @ k[:, part].T / np.sqrt(size), -np.inf)
-        a = np.exp(scores - scores.max(axis=1, keepdims=True))
-        weights.append(a / a.sum(axis=1, keepdims=True))
-        mixed[:, part] = weights[-1] @ v[:, part]
-    e2 = e + mixed @ w["mix"].T
-    y, back_y = rms(e2)
-    hidden = y @ w["widen"].T
-    e3 = e2 + np.maximum(hidden, 0) @ w["narrow"].T
-    logits = e3 @ w["head"].T
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    logp = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    loss = -(share * logp[np.arange(n), targets]).sum()
-
-    g = {name: np.zeros_like(w[name]) for name in TABLES}
-    dlogits = np.exp(logp)
-    dlogits[np.arange(n), targets] -= 1
-    dlogits *= share[:, None]
-    g["head"] = dlogits.T @ e3
-    de3 = dlogits @ w["head"]
-    g["narrow"] = de3.T @ np.maximum(hidden, 0)
-    dhidden = (de3 @ w["narrow"]) * (hidden > 0)
-    g["widen"] = dhidden.T @ y
-    de2 = de3 + back_y(dhidden @ w["widen"])
-    g["mix"] = de2.T @ mixed
-    dmixed = de2 @ w["mix"]
-    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
-    for part, a in zip(by_head, weights, strict=True):
-        dv[:, part] = a.T @ dmixed[:, part]
-        da = dmixed[:, part] @ v[:, part].T
-        dscores = a * (da - (a * da).sum(axis=1, keepdims=True)) / np.sqrt(size)
-        dq[:, part], dk[:, part] = dscores @ k[:, part], dscores.T @ q[:, part]
-    for name, d in (("query", dq), ("key", dk), ("value", dv)):
-        g[name] = d.T @ x
-    de = de2 + back_x(dq @ w["query"] + dk @ w["key"] + dv @ w["value"])
-    dsum = back_e(de)
-    np.add.at(g["token"], inputs, dsum)
-    g["position"][:n] = dsum
-    return loss, g
-
-
-def numbers(model):
-    return {name: np.array([[p.data for p in row] for row in getattr(model, name)]) for name in TABLES}
 
 
 def flat(g):

@@ -101,5 +101,5 @@ def test_the_two_directions_of_a_recurrence_keep_their_own_periods() -> None:
 
 def test_short_repetitions_give_way_to_the_rounds_they_lie_in() -> None:
     round_ = [1, 2, 2, 2, 2, 3, 4, 5, 6, 7]
-    found = loops.candidates(np.array([7, *round_ * 9, 8]))
+    found = loops.candidates(np.array([70, *round_ * 9, 80]))
     assert [(c.first, c.period, c.rounds) for c in found.values()] == [(1, 10, 9)]

@@ -1,0 +1,167 @@
+"""gpt: the character GPT of `examples/gpt.py`, float32: loss, gradient and Adam on 16 documents, per real token.
+
+The case `7` has documents of 7 tokens, all alike; `names` has 1,024 names of the standard library of every length, in
+programs for 4, 8, 12 and 16 positions, so that a token pays for the padding too.
+"""
+
+from __future__ import annotations
+
+import runpy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Job, Prepared
+
+TABLES = ("token", "position", "query", "key", "value", "mix", "widen", "narrow", "head")
+HEADS, STEPS = 4, 50
+
+JOB = Job(
+    "gpt",
+    what="a character GPT (1 block, 16 wide, 4 heads, 4,192 parameters): loss, gradient and Adam, 16 documents a step",
+    unit="token",
+    cases=("7", "names"),
+    tolerance=2e-5,
+    baseline="macrograd",
+)
+
+
+@cache
+def example() -> dict[str, Any]:
+    return runpy.run_path(str(Path(__file__).parents[1] / "examples" / "gpt.py"))
+
+
+def documents(case: str) -> list[str]:
+    names = [name for name in example()["library_names"]() if case == "names" or len(name) == 6]
+    return [names[i] for i in np.random.default_rng(0).permutation(len(names))[: 1024 if case == "names" else 16]]
+
+
+def model() -> Any:
+    return example()["GPT"]("abcdefghijklmnopqrstuvwxyz", seed=0)
+
+
+def rms(x: Any) -> tuple[Any, Any]:
+    """RMSNorm of the rows, and the function from the gradient of its result to that of x."""
+    scale = 1 / np.sqrt((x * x).mean(axis=1, keepdims=True) + 1e-5)
+    return x * scale, lambda g: g * scale - x * (g * x).mean(axis=1, keepdims=True) * scale**3
+
+
+def document(w: dict[str, Any], tokens: Any, share: Any, heads: int) -> tuple[float, dict[str, Any]]:
+    """Loss and gradients of one document, in matrices with the backward pass by hand."""
+    inputs, targets = tokens[:-1], tokens[1:]
+    n, width = len(inputs), w["token"].shape[1]
+    size = width // heads
+    e, back_e = rms(w["token"][inputs] + w["position"][:n])
+    x, back_x = rms(e)
+    q, k, v = (x @ w[name].T for name in ("query", "key", "value"))
+    by_head = [slice(h * size, (h + 1) * size) for h in range(heads)]
+    mixed, weights = np.empty((n, width)), []
+    for part in by_head:
+        scores = np.where(np.tri(n, dtype=bool), q[:, part] @ k[:, part].T / np.sqrt(size), -np.inf)
+        a = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights.append(a / a.sum(axis=1, keepdims=True))
+        mixed[:, part] = weights[-1] @ v[:, part]
+    e2 = e + mixed @ w["mix"].T
+    y, back_y = rms(e2)
+    hidden = y @ w["widen"].T
+    e3 = e2 + np.maximum(hidden, 0) @ w["narrow"].T
+    logits = e3 @ w["head"].T
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logp = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss = -(share * logp[np.arange(n), targets]).sum()
+
+    g = {name: np.zeros_like(w[name]) for name in TABLES}
+    dlogits = np.exp(logp)
+    dlogits[np.arange(n), targets] -= 1
+    dlogits *= share[:, None]
+    g["head"] = dlogits.T @ e3
+    de3 = dlogits @ w["head"]
+    g["narrow"] = de3.T @ np.maximum(hidden, 0)
+    dhidden = (de3 @ w["narrow"]) * (hidden > 0)
+    g["widen"] = dhidden.T @ y
+    de2 = de3 + back_y(dhidden @ w["widen"])
+    g["mix"] = de2.T @ mixed
+    dmixed = de2 @ w["mix"]
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    for part, a in zip(by_head, weights, strict=True):
+        dv[:, part] = a.T @ dmixed[:, part]
+        da = dmixed[:, part] @ v[:, part].T
+        dscores = a * (da - (a * da).sum(axis=1, keepdims=True)) / np.sqrt(size)
+        dq[:, part], dk[:, part] = dscores @ k[:, part], dscores.T @ q[:, part]
+    for name, d in (("query", dq), ("key", dk), ("value", dv)):
+        g[name] = d.T @ x
+    de = de2 + back_x(dq @ w["query"] + dk @ w["key"] + dv @ w["value"])
+    dsum = back_e(de)
+    np.add.at(g["token"], inputs, dsum)
+    g["position"][:n] = dsum
+    return loss, g
+
+
+def numbers(gpt: Any) -> dict[str, Any]:
+    return {name: np.array([[p.data for p in row] for row in getattr(gpt, name)]) for name in TABLES}
+
+
+@JOB.reference
+def reference(case: str) -> dict[str, Any]:
+    """The mean loss and gradient of the first 16 documents."""
+    gpt = model()
+    each = [
+        document(numbers(gpt), np.array(tokens), np.array(share), HEADS)
+        for tokens, share in map(gpt.encoded, documents(case)[:16])
+    ]
+    gradient = np.mean([np.concatenate([g[name].ravel() for name in TABLES]) for _, g in each], axis=0)
+    return {"loss": np.mean([loss for loss, _ in each]), "gradient": gradient}
+
+
+@JOB.contender("macrograd", packages=("macrograd",), note="steps in native code, turns on programs of 4, 8, 12, 16")
+def macrograd(case: str) -> Prepared:
+    import macrograd as mg
+
+    gpt, chosen = model(), documents(case)
+    place = {id(p): k for k, p in enumerate(gpt.parameters())}
+    training = example()["Training"](gpt, chosen) if case == "names" else None
+    compiled = training.loss if training else mg.compile(gpt.loss, batch=True, dtype="float32")
+
+    def answer() -> dict[str, Any]:
+        first = chosen[:16]
+        positions = 7 if case == "7" else -(-max(len(d) + 1 for d in first) // 4) * 4  # a program that is there
+        tokens, share = map(np.array, zip(*(gpt.encoded(d, positions) for d in first), strict=True))
+        step = compiled.bind(tokens, share)
+        loss = step()
+        gradient = np.zeros(len(place))
+        gradient[[place[id(p)] for p in compiled.parameters]] = step.gradient
+        return {"loss": loss, "gradient": gradient}
+
+    if training:
+        return Prepared(lambda: training.epoch(1e-3), answer, units=sum(len(d) + 1 for d in chosen))
+
+    from macrograd import optim
+    from macrograd.compiler.loop import TrainingLoop
+
+    adam = optim.Adam(betas=(0.9, 0.99))
+    data = [np.array(x) for x in zip(*map(gpt.encoded, chosen), strict=True)]
+    loop = TrainingLoop(compiled, data, adam.rule, adam.initial_state, batch_size=16)
+    order, lengths, rates = np.tile(np.arange(16), STEPS), np.full(STEPS, 16), np.full(STEPS, 1e-3)
+    return Prepared(lambda: loop.run(order, lengths, rates), answer, units=STEPS * 16 * 7)
+
+
+@JOB.contender("macrograd-eager", packages=("macrograd",), cases=("7",), note="plain Values, without the Adam")
+def macrograd_eager(case: str) -> Prepared:
+    import macrograd as mg
+
+    gpt, chosen = model(), documents(case)
+    parameters = gpt.parameters()
+
+    def gradient(names: list[str]) -> float:
+        for p in parameters:
+            p.grad = 0.0
+        loss = mg.mean(gpt.loss(*gpt.encoded(name)) for name in names)
+        loss.backward()
+        return float(loss.data)
+
+    def answer() -> dict[str, Any]:
+        return {"loss": gradient(chosen), "gradient": [p.grad for p in parameters]}
+
+    return Prepared(lambda: gradient(chosen[:1]), answer, units=7, gc=True)
