@@ -135,8 +135,6 @@ def losses(cases: dict[str, Any]) -> str:
         "- **Getting ready** costs a second or so per ten thousand scalars without any pattern, and small programs pay "
         "0.2 to 0.5 s for LLVM, its loading included, where casadi's virtual machine is ready in hundredths of a "
         "second. Compiled code is kept on disk, so that a second process does not pay again.",
-        "- **west**, 10,000 operations with a softmax in every fourth: compiling it takes minutes, growing faster than "
-        "linearly. The target there is not met, and not by a little.",
         "- **Large nets** are JAX's, PyTorch's and a BLAS's field: threads, accelerators and memory beyond the caches "
         "are not what these jobs measure, and a trace of single scalars has its limit at some millions of them.",
     ]
