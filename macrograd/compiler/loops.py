@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LONGEST_PERIOD = 512  # groups
 _LEAST_ROUNDS = 4
+_LEAST_GROUPS = 8  # in all rounds: fewer are as well written out
 _MUCH_MORE = 1.5
 
 
@@ -69,7 +70,7 @@ def _runs(signatures: Ints, period: int) -> list[Candidate]:
     return [
         Candidate(begin, period, (end - begin) // period + 1)
         for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-        if end - begin >= period * (_LEAST_ROUNDS - 1)
+        if end - begin >= max(period * (_LEAST_ROUNDS - 1), _LEAST_GROUPS - period)
     ]
 
 

@@ -125,4 +125,4 @@ def test_a_job_or_case_that_does_not_exist_is_named():
 
 def test_list_runs_nothing(capsys):
     assert command.main(["--list", "--job", "lorenz/200"]) == 0
-    assert "200: c, macrograd, casadi" in capsys.readouterr().out
+    assert "200: c, macrograd, macrograd-bound, casadi" in capsys.readouterr().out
