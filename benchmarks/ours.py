@@ -61,6 +61,19 @@ def adam_loop(f: Any, arrays: tuple[np.ndarray, ...], batch: int) -> Any:
     return TrainingLoop(f, arrays, optim.Adam().rule, (0.0, 0.0), batch_size=batch)
 
 
+def called(f: Any, variables: list[Any]) -> Prepared:
+    """value_and_grad(theta) of a compiled function without arguments, its gradient in the order of `variables`."""
+    f()
+    theta = np.asarray(f.theta(), dtype=float)
+    places = order(f.parameters, variables)
+
+    def answer() -> dict[str, Any]:
+        value, gradient = f.value_and_grad(theta)
+        return {"value": value, "gradient": np.asarray(gradient)[places]}
+
+    return Prepared(lambda: f.value_and_grad(theta), answer)
+
+
 def bound(f: Any, variables: list[Any]) -> Prepared:
     """f.bind() → step(): buffers that stay, as casadi's bound buffers and a C function's pointers do."""
     step = f.bind()

@@ -65,17 +65,7 @@ def macrograd(case: str) -> Prepared:
     import macrograd as mg
 
     variables = [mg.Value(float(v)) for v in X]
-    f = mg.compile(lambda: rosenbrock(variables))
-    f()
-    theta = np.asarray(f.theta(), dtype=float)
-    places = {id(p): k for k, p in enumerate(f.parameters)}
-    order = [places[id(v)] for v in variables]
-
-    def answer() -> dict[str, Any]:
-        value, gradient = f.value_and_grad(theta)
-        return {"value": value, "gradient": np.asarray(gradient)[order]}
-
-    return Prepared(lambda: f.value_and_grad(theta), answer)
+    return ours.called(mg.compile(lambda: rosenbrock(variables)), variables)
 
 
 @JOB.contender("macrograd-bound", packages=("macrograd",), note="f.bind() → step()")

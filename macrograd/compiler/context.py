@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any
 
-from macrograd.compiler.ir import Float
+import numpy as np
+
+from macrograd.compiler.ir import DOUBLE, SINGLE, Float
 
 
 class Context(ctypes.Structure):
@@ -54,3 +57,8 @@ class Target:
     @property
     def width(self) -> int:
         return max(1, self.vector_bytes // self.kind.bytes)
+
+
+def kind_of(dtype: Any) -> Float:
+    """LLVM's number type for a NumPy dtype, float64 or float32."""
+    return DOUBLE if np.dtype(dtype) == np.float64 else SINGLE

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler import native, team
-from macrograd.compiler.context import Context, Target
-from macrograd.compiler.ir import DOUBLE, SINGLE
+from macrograd.compiler.context import Context, Target, kind_of
 from macrograd.compiler.kernel import kernel
 from macrograd.compiler.lower_llvm import lower
 from macrograd.compiler.program import Program, body_of, rounds_of
@@ -44,7 +43,7 @@ class LlvmExecutable:
     ) -> None:
         self.program, self.sizes, self.outputs = program, tuple(sizes), outputs
         self.dtype = np.dtype(dtype)
-        self.kind = DOUBLE if self.dtype == np.float64 else SINGLE
+        self.kind = kind_of(self.dtype)
         self.strict, self.threads = strict, threads
         self._variants: dict[tuple[int, bool], native.Native] = {}
         self._lock = threading.Lock()

@@ -5,6 +5,7 @@ One kernel for numbers outside of blocks, and one for each number of lanes; comp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -109,17 +110,17 @@ class _Case:
             return code.element("%u", slot)
         return code.element("%v", code.let(f"mul i64 {slot}, {self.lanes}"))
 
-    def _vectors(self, body: object) -> None:
-        self.code.loop(self.lanes // self.width, body, unroll=2)  # type: ignore[arg-type]  # body is a loop body
+    def _vectors(self, body: Callable[[Counter, list[str]], list[str]]) -> None:
+        self.code.loop(self.lanes // self.width, body, unroll=2)
 
-    def _map(self, i: Counter, operands: int, compute: object) -> None:
+    def _map(self, i: Counter, operands: int, compute: Callable[..., str]) -> None:
         code, width = self.code, self.width
         pointers = [self._pointer(k, i) for k in range(operands + 1)]
 
         def vector(lane: Counter, _: list[str]) -> list[str]:
             offset = code.linear(0, [(width, lane)])
             xs = [code.load(code.element(p, offset), width) for p in pointers[1:]]
-            code.store(compute(*xs), code.element(pointers[0], offset), width)  # type: ignore[operator]
+            code.store(compute(*xs), code.element(pointers[0], offset), width)
             return []
 
         self._vectors(vector)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from macrograd.compiler import native, passes
 from macrograd.compiler.compiled import Compiled, results
-from macrograd.compiler.context import FIELDS, Context, Target
+from macrograd.compiler.context import FIELDS, Context, Target, kind_of
 from macrograd.compiler.execute_llvm import LlvmExecutable, LlvmState, aligned, native_code
-from macrograd.compiler.ir import DOUBLE, SINGLE, Code, Counter, Float
+from macrograd.compiler.ir import Code, Counter, Float
 from macrograd.compiler.lower_io import field, field_address
 from macrograd.value import Value
 
@@ -217,7 +217,7 @@ class _Update:
 
         source = passes.record(one, [()] * (2 + states), strict=sample.strict, name="the update rule")
         program = passes.value_program(source, batch=True, strict=sample.strict)
-        kind = DOUBLE if sample.dtype == np.float64 else SINGLE
+        kind = kind_of(sample.dtype)
         size = native.machine().vector_bytes
         lanes = _UPDATE_VECTORS * size // kind.bytes
         target = Target(kind, size, lanes, single=True, strict=sample.strict, flat=True)

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -193,7 +193,6 @@ class Program:
     weight: int | None = None  # the slot of the samples' weights, the last input of a differentiated program
     first_output: int = 0  # the slot of the first varying result
     scalars: int = 0
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def input_space(self) -> str:

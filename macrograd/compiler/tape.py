@@ -71,9 +71,6 @@ class Tape:
         """For each operand, the entry whose operand it is."""
         return np.repeat(np.arange(len(self)), self.arity)
 
-    def with_results(self, results: Sequence[int] | Ints) -> Tape:
-        return replace(self, results=np.asarray(results, dtype=np.int64))
-
     def __str__(self) -> str:
         return "\n".join([*self._lines(), " ".join(["return", *(f"%{r}" for r in self.results)])])
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from macrograd.compiler import native
 from macrograd.compiler.context import FIELDS
-from macrograd.compiler.ir import DOUBLE, SINGLE, Code, Counter, Float
+from macrograd.compiler.ir import Code, Counter, Float
 from macrograd.compiler.lower_io import field
 
 _SPINS = 200_000  # looks for a new task before sleeping: about a tenth of a millisecond
@@ -126,6 +126,11 @@ def _serve(code: Code) -> None:
     address = code.element("%context", str(_SHARE["done"]), "i64")
     code.put(f"store atomic i64 {ticket}, ptr {address} release, align 8")
     code.put("br label %look")
+    _idle(code, left)
+
+
+def _idle(code: Code, left: str) -> None:
+    """The end of both loops: look again while there are looks left."""
     code.label("idle")
     code.put(f"%less = sub i64 {left}, 1")
     code.put(f"br i1 {code.let('icmp sgt i64 %less, 0')}, label %look, label %end")
@@ -140,11 +145,7 @@ def _wait(code: Code) -> None:
     left = code.let(f"phi i64 [ {spins}, %entry ], [ %less, %idle ]")
     ticket, done = _atomic(code, "ticket"), _atomic(code, "done")
     code.put(f"br i1 {code.let(f'icmp ne i64 {ticket}, {done}')}, label %idle, label %end")
-    code.label("idle")
-    code.put(f"%less = sub i64 {left}, 1")
-    code.put(f"br i1 {code.let('icmp sgt i64 %less, 0')}, label %look, label %end")
-    code.label("end")
-    code.put("ret void")
+    _idle(code, left)
 
 
 class Helper:
@@ -188,7 +189,3 @@ def _live(me: weakref.ref[Helper], code: native.Native, share: Share, wake: thre
 def new_share(kind: Float) -> tuple[Share, Any]:
     """A share for the calling thread itself, and the function that does it."""
     return Share(spins=_SPINS), _code(kind).functions["share"]
-
-
-def kind_of(dtype: Any) -> Float:
-    return DOUBLE if np.dtype(dtype) == np.float64 else SINGLE

@@ -14,7 +14,6 @@ from macrograd.nn import losses
 Array = NDArray[Any]
 
 NUMBERS = ("squared_error", "absolute_error", "huber")
-CLASSES = ("hinge", "binary_cross_entropy", "cross_entropy")
 
 # What a loss given by name can learn, in words, by kind of target.
 _KINDS = {
