@@ -157,7 +157,7 @@ def _edges(tape: Tape, wrt: Ints) -> Ints:
     owner = tape.owner
     position = np.arange(len(tape.operand)) - tape.start[owner]
     flows = np.zeros(len(tape.operand), dtype=bool)
-    for code in np.unique(tape.code).tolist():
+    for code in tapes.distinct(tape.code).tolist():
         if code < 0:
             continue
         here = tape.code[owner] == code
@@ -188,7 +188,7 @@ def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
         alive[gone] = False
         lost = target[gone]
         np.subtract.at(uses, lost, 1)
-        lost = np.unique(lost)
+        lost = tapes.distinct(lost)
         frontier = lost[(uses[lost] == 0) & (np.diff(first)[lost] > 0)]
     return edges[alive]
 
@@ -210,7 +210,7 @@ def _contributions(tape: Tape, edges: Ints, entries: _Entries) -> tuple[Ints, In
     owner = tape.owner[edges]
     position = edges - tape.start[owner]
     sources, targets, gains = [], [], []
-    for code in np.unique(tape.code[owner]).tolist():
+    for code in tapes.distinct(tape.code[owner]).tolist():
         op = ops.TABLE[code]
         for k, rule in enumerate(rules(code)):
             if op is ops.take:

@@ -15,7 +15,7 @@ import numpy as np
 
 from macrograd.compiler.loops import candidates
 from macrograd.compiler.simplify import _mix
-from macrograd.compiler.tape import Ints, Tape, ranges
+from macrograd.compiler.tape import Ints, Tape, distinct, ranges
 from macrograd.compiler.tape import levels as soonest
 
 _LEAST_WIDTH = 8  # entries per level, on average; narrower programs are recurrences, whose rounds are loops as they are
@@ -70,7 +70,7 @@ def gathered(tape: Tape, latest: Ints, kind: Ints) -> Ints:
         level[done] = now
         freed = user[ranges(begin[done], begin[done + 1] - begin[done])]
         np.subtract.at(missing, freed, 1)
-        ready = np.unique(freed)
+        ready = distinct(freed)
         waiting = np.concatenate([waiting, ready[missing[ready] == 0]])
     return level
 

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.streams import MORE, SPREAD, TOTAL, Stream
-from macrograd.compiler.tape import Ints
+from macrograd.compiler.tape import Ints, distinct
 
 _COUNTERS = "ijk"
 
@@ -329,6 +329,6 @@ def _verify_instruction(
         raise ProgramError(f"a result is in the wrong space: {instruction}")
     if out.min() < 0 or out.max() >= sizes[space]:
         raise ProgramError(f"a result is outside space {space}: {instruction}")
-    if len(np.unique(out)) != len(out) or written[space][out].any():
+    if len(distinct(out)) != len(out) or written[space][out].any():
         raise ProgramError(f"a slot is written twice: {instruction}")
     written[space][out] = True

@@ -180,7 +180,7 @@ def _tame(tape: Tape, layout: Layout, members: Ints) -> bool:
     if len(members) < LEAST_MEMBERS:
         return False
     first = layout.slot[tape.operand[tape.start[members]]]
-    return len(np.unique(np.diff(first))) <= 2
+    return len(tapes.distinct(np.diff(first))) <= 2
 
 
 def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:

@@ -18,7 +18,6 @@ from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape
 
 Bools = NDArray[np.bool_]
 _MOST_ROUNDS = 8
-_MOST_WAVES = 64
 
 
 def simplify(
@@ -190,25 +189,8 @@ def merge_equal(tape: Tape) -> Tape:
 
 def drop_dead(tape: Tape) -> Tape:
     """Entries that no result depends on go; parameters and inputs stay, for their numbers are the caller's."""
-    n = len(tape)
-    uses = np.bincount(tape.operand, minlength=n)
-    np.add.at(uses, tape.results, 1)
-    uses[(tape.code == PARAMETER) | (tape.code == INPUT)] += 1
-    keep = np.ones(n, dtype=bool)
-    frontier = np.flatnonzero(uses == 0)
-    if not len(frontier):
-        return tape
-    for _ in range(_MOST_WAVES):
-        keep[frontier] = False
-        lost = tape.operand[tapes.ranges(tape.start[frontier], tape.arity[frontier])]
-        np.subtract.at(uses, lost, 1)
-        lost = np.unique(lost)
-        frontier = lost[(uses[lost] == 0) & keep[lost]]
-        if not len(frontier):
-            break
-    else:  # long chains that are dead as a whole: one walk is cheaper than a wave per entry
-        keep = tapes.reached(tape) | (tape.code == PARAMETER) | (tape.code == INPUT)
-    return tapes.select(tape, keep)
+    keep = tapes.reached(tape) | (tape.code == PARAMETER) | (tape.code == INPUT)
+    return tape if keep.all() else tapes.select(tape, keep)
 
 
 def chains(tape: Tape, *, strict: bool = False) -> Tape:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.tape import REDUCE, Ints, Tape, ranges
+from macrograd.compiler.tape import REDUCE, Ints, Tape, distinct, ranges
 
 if TYPE_CHECKING:
     from macrograd.compiler.roll import Layout, Terms
@@ -101,7 +101,7 @@ def _slots(tape: Tape, terms: Terms, layout: Layout, members: Ints, block: bool)
     sums = members[np.diff(terms.start)[members] > 0]
     pairs = ranges(terms.start[sums], np.diff(terms.start)[sums])
     used = [tape.operand[ranges(tape.start[plain], tape.arity[plain])], terms.left[pairs], terms.right[pairs]]
-    entries = np.unique(np.concatenate(used))
+    entries = distinct(np.concatenate(used))
     uniform = entries[(entries >= 0) & ~layout.varies[np.maximum(entries, 0)]]
     slot = layout.slot.copy()
     slot[uniform] = layout.more_varying(len(uniform))

@@ -33,6 +33,7 @@ _BY_NAME = {name: code for code, name in _PSEUDO.items()} | {
 }
 
 Ints = NDArray[np.int64]
+_MOST_WAVES = 64
 
 
 class TapeError(ValueError):
@@ -156,7 +157,7 @@ def verify(tape: Tape) -> Tape:
     if len(wrong):
         entry = int(tape.owner[wrong[0]])
         raise TapeError(f"entry %{entry} uses %{tape.operand[wrong[0]]}, which does not come before it")
-    for code in np.unique(tape.code).tolist():
+    for code in distinct(tape.code).tolist():
         if not -4 <= code < len(ops.TABLE):
             raise TapeError(f"code {code} is not an operation")
         found = arity[tape.code == code]
@@ -194,6 +195,22 @@ def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:
 
 def reached(tape: Tape) -> NDArray[np.bool_]:
     """Which entries the results depend on."""
+    n = len(tape)
+    uses = np.bincount(np.concatenate([tape.operand, tape.results]), minlength=n)
+    keep = np.ones(n, dtype=bool)
+    frontier = np.flatnonzero(uses == 0)
+    for _ in range(_MOST_WAVES):
+        if not len(frontier):
+            return keep
+        keep[frontier] = False
+        lost = tape.operand[ranges(tape.start[frontier], tape.arity[frontier])]
+        np.subtract.at(uses, lost, 1)
+        lost = distinct(lost)
+        frontier = lost[uses[lost] == 0]
+    return _reached_by_walk(tape)  # long chains that are dead as a whole: cheaper than a wave per entry
+
+
+def _reached_by_walk(tape: Tape) -> NDArray[np.bool_]:
     needed = bytearray(len(tape))
     for result in tape.results.tolist():
         needed[result] = 1
@@ -203,6 +220,15 @@ def reached(tape: Tape) -> NDArray[np.bool_]:
             for k in operand[start[i] : start[i + 1]]:
                 needed[k] = 1
     return np.frombuffer(needed, dtype=np.uint8).astype(bool)
+
+
+def distinct(x: Ints) -> Ints:
+    """The different numbers of x, in their order. (np.unique would import numpy.ma, which takes longer than most
+    programs take to compile.)"""
+    x = np.sort(x)
+    different = np.ones(len(x), dtype=bool)
+    different[1:] = x[1:] != x[:-1]
+    return x[different]
 
 
 def number_parameters(tape: Tape) -> tuple[Tape, Ints]:

@@ -11,16 +11,14 @@ import gc
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
 from macrograd import ops, value
-from macrograd.compiler import tape as tapes
-from macrograd.compiler.tape import Tape, TapeBuilder
+from macrograd.compiler.listing import tape_of
+from macrograd.compiler.tape import Tape
 from macrograd.ops import Op
 from macrograd.value import Value, topological
 
@@ -207,9 +205,11 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
             arguments = [_argument(shape, inputs) for shape in shapes]
             structure, results = _flatten(fn(*arguments))
             constants = {id(leaf) for leaf in made}
-            tape, parameters = _list(recorded, results, inputs, constants)
+            tape, parameters = tape_of(recorded, results, inputs, constants)
             if as_eager:
-                tape, parameters = _list(topological(*results), results, inputs, constants, parameters)
+                tape, parameters = tape_of(topological(*results), results, inputs, constants, parameters)
+            if any(isinstance(p, Traced) for p in parameters):
+                raise TraceError("a traced value of another trace was used: keep none between calls")
         finally:
             value._leaves_being_made = None
             value._new = _new
@@ -266,85 +266,3 @@ def _flatten(result: Any) -> tuple[Any, list[Value]]:
         return len(scalars) - 1
 
     return walk(result), scalars
-
-
-def _list(
-    nodes: Sequence[Value],
-    results: Sequence[Value],
-    inputs: Sequence[Traced],
-    constants: set[int],
-    known: Sequence[Value] = (),
-) -> tuple[Tape, list[Value]]:
-    """The tape of what `results` depend on among `nodes`, and the leaves closed over in the order of their first use.
-
-    `known` are leaves to number first, in their order.
-    """
-    builder = TapeBuilder()
-    add, codes, ends, operands, leaves = builder.add, builder.code, builder.end, builder.operand, builder.leaf
-    number = {id(x): add(tapes.INPUT, leaf=k) for k, x in enumerate(inputs)}
-    number |= {id(x): add(tapes.PARAMETER, leaf=k) for k, x in enumerate(known)}
-    parameters = list(known)
-    pool: dict[str, int] = {}
-    walked: set[int] = set()  # what was computed from parameters alone was not recorded, and is walked to when used
-
-    def leaf(x: Value) -> None:
-        """List a Value that was not computed: a constant or a parameter."""
-        if isinstance(x, Traced):
-            raise TraceError("a traced value of another trace was used: keep none between calls")
-        if x.op is None and id(x) not in constants:
-            number[id(x)] = add(tapes.PARAMETER, leaf=len(parameters))
-            parameters.append(x)
-            return
-        name = x.data.hex()
-        if name not in pool:
-            pool[name] = add(tapes.CONSTANT, leaf=x.data)
-        number[id(x)] = pool[name]
-
-    def known_number(x: Value) -> int:
-        """The number of an operand; if it was not made by this trace, it is listed with all that it comes from."""
-        if id(x) not in number:
-            if x._a is None:
-                leaf(x)
-            else:
-                listed(topological(x, seen=walked))
-        return number[id(x)]
-
-    def listed(nodes: Iterable[Value]) -> None:
-        look = number.get
-        for x in nodes:
-            key = id(x)
-            if key in number:
-                continue
-            a, b = x._a, x._b
-            if a is None:
-                leaf(x)
-                continue
-            assert x.op is not None
-            if b is not None:
-                first, second = look(id(a)), look(id(b))
-                if first is None or second is None:
-                    first, second = known_number(a), known_number(b)
-                operands.append(first)
-                operands.append(second)
-            elif a.__class__ is tuple:
-                operands.extend([known_number(y) for y in a])
-            else:
-                operands.append(known_number(a))
-            number[key] = len(codes)
-            codes.append(x.op.code)
-            ends.append(len(operands))
-            leaves.append(0.0)
-
-    listed(nodes)
-    tape = builder.build([known_number(x) for x in results])
-    return _without_unused(tape, parameters)
-
-
-def _without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Value]]:
-    """Drop what no result depends on, and the parameters that only this used."""
-    used = tapes.reached(tape)
-    kept = tape.leaf[(tape.code == tapes.PARAMETER) & used].astype(int).tolist()
-    tape = tapes.select(tape, used | (tape.code == tapes.INPUT))
-    mine = tape.code == tapes.PARAMETER
-    tape.leaf[mine] = np.arange(len(kept))
-    return tape, [parameters[k] for k in kept]
