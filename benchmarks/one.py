@@ -44,14 +44,18 @@ def macrograd_function() -> Any:
     return mg.compile(lambda x: ours.net(layers, x)[0], batch=True)
 
 
-@JOB.contender("macrograd", packages=("macrograd",), note="predict_one(row), as the Trainer has it")
+@JOB.contender("macrograd", packages=("macrograd",), note="trainer.predict_one(row)")
 def macrograd(case: str) -> Prepared:
-    from macrograd.train.one import bound
+    from macrograd import Trainer, nn
 
-    f = macrograd_function()
-    f(ROW)
-    predict, row = bound(f, (2,)), ROW[0].copy()
-    return Prepared(lambda: predict(row), lambda: [predict(row)])
+    model = nn.MLP(2, [16, 16, 1])
+    for depth, (W, b) in enumerate(data.split(moons.START, moons.SIZES)):
+        for neuron, w, bias in zip(model.layers[depth].neurons, W.T.tolist(), b.tolist(), strict=True):
+            neuron.load_parameters({"w": w, "b": bias})
+    trainer = Trainer(model, "squared_error")
+    trainer.fit(moons.X, moons.Y, steps=0, progress=False)
+    row = ROW[0].copy()
+    return Prepared(lambda: trainer.predict_one(row), lambda: [trainer.predict_one(row)])
 
 
 @JOB.contender("macrograd-batch", packages=("macrograd",), note="f(rows) with one row")

@@ -26,6 +26,10 @@ _ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attrib
 # noted here. None while nothing is traced.
 _leaves_being_made: list[Value] | None = None
 
+# How often parameters were written, all at once, by what moves them (an optimiser, a training run, `load_parameters`).
+# What keeps copies of their numbers sees here that they are old: to compare all numbers would cost more than their use.
+parameter_writes = [0]
+
 
 class Value:
     """A scalar and the operation that made it.

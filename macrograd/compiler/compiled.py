@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from macrograd.compiler import passes
 from macrograd.compiler.execute_numpy import NumpyExecutable
 from macrograd.compiler.program import Program
-from macrograd.value import Value
+from macrograd.value import Value, parameter_writes
 
 if TYPE_CHECKING:
     from macrograd.compiler.profile import Profile
@@ -112,6 +112,7 @@ class Compiled:
         numbers = special.check_theta(theta).tolist()
         for parameter, number in zip(special.parameters, numbers, strict=True):
             parameter.data = float(number)
+        parameter_writes[0] += 1
 
     def _traced(self) -> Specialised:
         if self._latest is None:

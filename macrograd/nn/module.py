@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from macrograd.ops import CONSTANT
-from macrograd.value import Value
+from macrograd.value import Value, parameter_writes
 
 
 class Module:
@@ -71,6 +71,7 @@ class Module:
             raise ValueError(f"load_parameters() got nothing for {missing[0]}{more}: give all parameters")
         for name, number in new.items():
             parameters[name].data = number
+        parameter_writes[0] += 1
 
     def modules(self) -> list[Module]:
         """This Module and all that it holds, at any depth, each once."""

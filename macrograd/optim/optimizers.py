@@ -17,7 +17,7 @@ from typing import Any
 
 from macrograd import functions
 from macrograd.optim.schedules import as_schedule
-from macrograd.value import Value
+from macrograd.value import Value, parameter_writes
 
 State = tuple[Any, ...]
 UpdateRule = Callable[[Any, Any, State, Any, Any], tuple[Any, State]]
@@ -65,6 +65,7 @@ class Optimizer:
             after.append(tuple(map(float, new_state)))
         for parameter, number in zip(chosen, data, strict=True):
             parameter.data = number
+        parameter_writes[0] += 1
         self.state, self.steps, self._parameters = after, count, chosen
 
     def state_dict(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from macrograd.train.objective import Objective
 from macrograd.train.order import Order
 from macrograd.train.split import Part
 from macrograd.train.steps import DivergedError
+from macrograd.value import parameter_writes
 
 if TYPE_CHECKING:
     from macrograd.train.trainer import Trainer
@@ -285,6 +286,7 @@ class Fitting:
     def _parameters_out(self) -> None:
         for p, number in zip(self.engine.parameters, self.engine.theta.tolist(), strict=True):
             p.data = number
+        parameter_writes[0] += 1
 
     def _states_out(self) -> None:
         """Give the model its parameters and the optimiser its state."""

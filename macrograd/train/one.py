@@ -2,68 +2,107 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from macrograd.compiler.compiled import Compiled
+from macrograd.value import parameter_writes
 
 
-def bound(compiled: Compiled, shape: tuple[int, ...]) -> Callable[[Any], Any]:
+def bound(compiled: Compiled, shape: tuple[int, ...], anew: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A function from one sample's numbers to the model's output, with buffers of its own and the parameters as they
     are now.
 
     compiled  the model as a compiled function of one argument, with batch=True
     shape     of a sample
+    anew      is asked instead, once the parameters have been written
 
     A sample is a list, a tuple or an array of `shape`; one number where the shape is (). Not for several threads at
-    once. Raises ValueError for a sample of another size.
+    once. Raises ValueError and TypeError for a sample of another shape, or of what are no real numbers.
     """
     special = compiled._specialise((shape,))
     plan = special.plan("one")
-    state = plan.executable.state(1)
-    special.fill(state)
-    size = math.prod(shape)
-    letter = "d" if compiled.dtype.itemsize == 8 else "f"
-    pack, held = struct.Struct(f"{size}{letter}").pack_into, memoryview(state.buffer(0)).cast("B")
-    slots = [slot for _, slot in plan.program.results]
-    single = isinstance(special.source.structure, int)
-    numbers: Any = memoryview(state.u)
-    run, address, takes = state.run, state.address, plan.executable.takes
     if any(space != "u" for space, _ in plan.program.results):
         raise RuntimeError("a model's output for one sample is expected among the uniform numbers")
-    first = slots[0]
-    row = numbers[first : first + len(slots)] if slots == list(range(first, first + len(slots))) else None
+    state = plan.executable.state(1)
+    special.fill(state)
+    buffer = state.buffer(0)
+    fill = _filler(buffer, shape)
+    held: Any = memoryview(buffer)
+    pack, bytes_, array = _packer(buffer), held.cast("B"), np.ndarray
+    slots = [slot for _, slot in plan.program.results]
+    first, last = slots[0], slots[-1]
+    numbers: Any = memoryview(state.u)
+    row = numbers[first : last + 1] if slots == list(range(first, last + 1)) else None
+    run, address, takes = state.run, state.address, plan.executable.takes
+    writes, seen = parameter_writes, parameter_writes[0]
+    single = isinstance(special.source.structure, int)
 
-    def scalar(x: Any) -> float:
-        try:
-            pack(held, 0, *x)
-        except (struct.error, TypeError) as error:
-            fill(x, error)
+    def after() -> Any:
         run(address)
         if takes:
             special.check_indices(plan, state)
-        found: float = numbers[first]
-        return found
-
-    def several(x: Any) -> list[float]:
-        try:
-            pack(held, 0, *x)
-        except (struct.error, TypeError) as error:
-            fill(x, error)
-        run(address)
-        if takes:
-            special.check_indices(plan, state)
+        if single:
+            return numbers[first]
         return list(row) if row is not None else [numbers[slot] for slot in slots]
 
-    def fill(x: Any, error: Exception) -> None:
-        """The way for nested samples, single numbers, and mistakes."""
-        import numpy as np
+    # Everything is checked by what it costs nothing to check: a view takes an array of its own length and type alone,
+    # and `pack` as many numbers as it was made for.
 
-        array = np.asarray(x, dtype=np.float64)
-        if array.shape != shape:
-            raise ValueError(f"a sample has shape {shape}, got {array.shape}") from error
-        state.buffer(0)[:] = array.reshape(-1)
+    def flat(x: Any) -> Any:
+        if writes[0] != seen:
+            return anew(x)
+        try:
+            if x.__class__ is array:
+                held[:] = x
+            else:
+                pack(bytes_, 0, *x)
+        except (ValueError, TypeError, NotImplementedError, OverflowError, struct.error):
+            fill(x)
+        return after()
 
-    return scalar if single else several
+    def nested(x: Any) -> Any:
+        if writes[0] != seen:
+            return anew(x)
+        fill(x)
+        return after()
+
+    return flat if len(shape) == 1 else nested
+
+
+def _packer(buffer: Any) -> Callable[..., None]:
+    """pack(bytes, 0, *numbers) → into memory of the buffer's size and type."""
+    # Of the two kinds of format, "=" is the one that refuses what is too large for a float32.
+    return struct.Struct(f"={len(buffer)}{'d' if buffer.itemsize == 8 else 'f'}").pack_into
+
+
+def sample(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """One sample as an array of that type. Raises ValueError for another shape and for what the type cannot hold,
+    TypeError for what are no real numbers."""
+    try:
+        given = np.asarray(x)
+    except ValueError:
+        raise ValueError(f"a sample has shape {shape}, got rows of different lengths") from None
+    if given.dtype == object:  # numbers of other kinds, such as Decimal
+        given = np.array([float(item) for item in given.flat]).reshape(given.shape)
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"a sample must hold real numbers, got dtype {given.dtype}")
+    if given.shape != shape:
+        raise ValueError(f"a sample has shape {shape}, got {given.shape}")
+    with np.errstate(over="ignore"):
+        numbers = given.astype(dtype)
+    if (np.isinf(numbers) & np.isfinite(given)).any():
+        raise ValueError(f"a sample holds a number that is too large for {np.dtype(dtype).name}: scale the data")
+    return numbers
+
+
+def _filler(buffer: Any, shape: tuple[int, ...]) -> Callable[[Any], None]:
+    """The way for nested samples, single numbers, other types, and mistakes."""
+
+    def fill(x: Any) -> None:
+        buffer[:] = sample(x, shape, buffer.dtype).reshape(-1)
+
+    return fill

@@ -46,20 +46,18 @@ class Predictor:
         with no_collection():
             return np.array([plain(self._model(row)) for row in rows.tolist()])  # type: ignore[operator]
 
-    def one(self, shape: tuple[int, ...]) -> Callable[[Any], Any]:
+    def one(self, shape: tuple[int, ...], anew: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """A function from one sample of this shape to the output, a float or a list of floats, with the parameters as
-        they are now."""
-        if self._compiled is not None:
-            from macrograd.train.one import bound
+        they are now; `anew` may be asked instead once they have been written."""
+        from macrograd.train import one as single
 
-            return bound(self._compiled, shape)
+        if self._compiled is not None:
+            return single.bound(self._compiled, shape, anew)
 
         def one(x: Any) -> Any:
-            array = np.asarray(x, dtype=self._dtype)
-            if array.shape != shape:
-                raise ValueError(f"a sample has shape {shape}, got {array.shape}")
+            row = single.sample(x, shape, self._dtype).tolist()
             with no_collection():
-                return plain(self._model(array.tolist()))  # type: ignore[operator]
+                return plain(self._model(row))  # type: ignore[operator]  # the trainer made sure of it
 
         return one
 

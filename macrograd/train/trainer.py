@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from macrograd.train.objective import Objective, takes_model
 from macrograd.train.order import Order
 from macrograd.train.predictor import Measure, Predictor
 from macrograd.train.split import Part, validation_of
-from macrograd.value import Value
+from macrograd.value import Value, parameter_writes
 
 Array = NDArray[Any]
 
@@ -93,6 +94,7 @@ class Trainer:
         self.history = History()
         self._targets: kinds.Targets | None = None
         self._shape: tuple[int, ...] = ()
+        self._one_at = -1  # what `parameter_writes` said when `predict_one` was made
         self._kept: dict[Any, Any] = {}  # what was compiled, by what it depends on
         # The optimiser's state by parameter: of the latest fit, and of earlier ones that trained other parameters.
         self._latest: tuple[list[Value], list[tuple[float, ...]]] = ([], [])
@@ -228,12 +230,18 @@ class Trainer:
     def predict_one(self, x: Any) -> Any:
         """The model's output for one sample, a float or a list of floats: as fast as a call from Python can be.
 
-        It holds the parameters as they were when it was first called after the latest `fit`; not for several threads at
-        once. Raises RuntimeError before the first fit, ValueError for a sample of another shape.
+        NaN and infinities in a sample give what they give in Values. It sees what `fit`, an optimiser's `step` and
+        `load_parameters` write; numbers that you write into parameters yourself, from the next of those on. Not for
+        several threads at once. Raises RuntimeError before the first fit, ValueError and TypeError for a sample of
+        another shape or of what are no real numbers.
         """
         self._fitted()
-        # From now on the function itself stands in this method's place: a call through it would cost as much again.
-        found = self.__dict__["predict_one"] = self._predictor().one(self._shape)
+        # From now on the function itself stands in this method's place, where a call costs half as much. One that is
+        # old comes back here.
+        found = self.__dict__.get("predict_one")
+        if found is None or self._one_at != parameter_writes[0]:
+            found = self._predictor().one(self._shape, partial(Trainer.predict_one, self))
+            self.__dict__["predict_one"], self._one_at = found, parameter_writes[0]
         return found(x)
 
     def evaluate(
