@@ -6,10 +6,10 @@ is whose operand is looked up in one dictionary of ids, and what is in none of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
-from operator import attrgetter
+from itertools import chain, compress, count, repeat
+from operator import attrgetter, not_
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,13 @@ class Leaves:
         self.parameters = list(known)
         self.fixed = len(self.code)  # these stand at the tape's beginning, used or not
 
-    def add(self, x: Value, constant: bool) -> int:
-        number = len(self.code)
-        self.code.append(CONSTANT if constant else PARAMETER)
-        self.leaf.append(x.data if constant else float(len(self.parameters)))
-        if not constant:
-            self.parameters.append(x)
-        return number
+    def add(self, found: list[Value], is_constant: list[bool]) -> None:
+        parameters = list(compress(found, map(not_, is_constant)))
+        data: Iterator[float] = map(attrgetter("data"), compress(found, is_constant))
+        position = map(float, count(len(self.parameters)))
+        self.code += [CONSTANT if yes else PARAMETER for yes in is_constant]
+        self.leaf += [next(data) if yes else next(position) for yes in is_constant]
+        self.parameters += parameters
 
     def pooled(self) -> Ints:
         """For each leaf the first that is the same: constants of equal bits are one."""
@@ -82,13 +82,12 @@ def tape_of(
     n = len(computed)
     leaves = Leaves(len(inputs), known)
     number = dict(zip(map(id, chain(inputs, known)), range(n, n + leaves.fixed), strict=True))
-    for key, x in dict(zip(map(id, links.strangers), links.strangers, strict=True)).items():
-        if key not in number:
-            number[key] = n + leaves.add(x, x.op is not None or key in constants)
+    new = {key: x for key, x in zip(map(id, links.strangers), links.strangers, strict=True) if key not in number}
+    leaves.add(list(new.values()), [x.op is not None or key in constants for key, x in new.items()])
+    number.update(zip(new, count(n + leaves.fixed)))
     use = links.use
-    strange = use == _UNKNOWN
     found = _numbers(map(id, links.strangers), number, len(links.strangers))
-    use[strange] = n + leaves.pooled()[found - n]
+    use[use == _UNKNOWN] = n + leaves.pooled()[found - n]
     codes = {id(op): op.code for op in ops.TABLE}
     code = np.fromiter(map(codes.__getitem__, map(id, map(attrgetter("op"), computed))), np.int64, n)
     return _without_unused(_in_order(code, links.start, use, leaves, len(results)), leaves.parameters)
@@ -117,15 +116,13 @@ def _links(nodes: list[Value], results: Sequence[Value]) -> Links:
     use[inside] = _numbers(map(id, many), number, len(many))
     use[start[-1] :] = _numbers(map(id, results), number, len(results))
 
-    held: dict[int, Value] = dict(zip(inside.tolist(), many, strict=True))
-    held.update((int(start[-1]) + k, x) for k, x in enumerate(results))
-    strange = np.flatnonzero(use == _UNKNOWN)
-    owner = np.searchsorted(start, strange, side="right") - 1
-    sides = (strange - start[np.minimum(owner, n)]).tolist()
-    strangers = [
-        held[at] if at in held else left[i] if side == 0 else right[i]
-        for at, i, side in zip(strange.tolist(), owner.tolist(), sides, strict=True)
-    ]
+    own, other, inner = (np.flatnonzero(side == _UNKNOWN) for side in (first, second, use[inside]))
+    own = own[~np.isin(own, wide)]
+    last = np.flatnonzero(use[start[-1] :] == _UNKNOWN)
+    unlisted = [left[i] for i in own.tolist()] + [right[i] for i in other.tolist()]
+    unlisted += [many[k] for k in inner.tolist()] + [results[k] for k in last.tolist()]
+    order = np.argsort(np.concatenate([begin[own], begin[other] + 1, inside[inner], start[-1] + last]))
+    strangers = [unlisted[k] for k in order.tolist()]
     return Links(start, use, strangers)
 
 

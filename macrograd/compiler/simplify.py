@@ -8,6 +8,7 @@ regroup a sum (the `reassoc` and `contract` that `macrograd.compile` states).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,14 @@ from macrograd import ops
 from macrograd.compiler import tape as tapes
 from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape
 
+_ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
+    (ops.add, np.add),
+    (ops.sub, np.subtract),
+    (ops.mul, np.multiply),
+    (ops.neg, np.negative),
+)
 Bools = NDArray[np.bool_]
-_MOST_ROUNDS = 8
+_ROUNDS = 2
 
 
 def simplify(
@@ -27,13 +34,17 @@ def simplify(
 
     `final` says that no differentiation follows, so that `detach` has done its work.
     """
-    for _ in range(_MOST_ROUNDS):
-        before = len(tape)
-        for rewrite in (fold_constants, identities, without_detach, merge_equal, drop_dead):
-            if final or rewrite is not without_detach:
-                tape = check(rewrite(tape))
-        if len(tape) == before:
+    rewrites = [fold_constants, identities, without_detach, merge_equal]
+    if not final:
+        rewrites.remove(without_detach)
+    unchanged = 0  # rewritings in a row that found nothing to do; which entries are dead is nothing to any of them
+    for rewrite in [*_ROUNDS * rewrites, merge_equal_by_walk, *rewrites]:
+        before, tape = tape, check(rewrite(tape))
+        unchanged = unchanged + 1 if tape is before else 0
+        if unchanged == len(rewrites):
             break
+        if rewrite in (merge_equal, merge_equal_by_walk):
+            tape = check(drop_dead(tape))
     for rewrite in (lambda tape: chains(tape, strict=strict), drop_dead, merge_equal, drop_dead):
         tape = check(rewrite(tape))
     return tape
@@ -42,18 +53,27 @@ def simplify(
 def fold_constants(tape: Tape) -> Tape:
     """op(c₁, c₂, …) = c for constants cᵢ, computed as the eager engine computes it; onehot(i, k, g) = 0 for constants
     i ≠ k and any g. (`take` is left to `identities`.)"""
-    is_constant = tape.code == CONSTANT
-    known = _count(tape, is_constant[tape.operand])
-    fold = (known == tape.arity) & (tape.arity > 0) & (tape.code >= 0) & (tape.code != ops.take.code)
-    first, second = _operand(tape, 0), _operand(tape, 1)
-    other = (tape.code == ops.onehot.code) & is_constant[first] & is_constant[second]
-    other &= tape.leaf[first] != tape.leaf[second]
-    found = np.flatnonzero(fold | other)
-    if not len(found):
+    ids = np.flatnonzero((tape.code >= 0) & (tape.code != ops.take.code) & (tape.arity > 0))
+    ids = ids[tape.code[_side(tape, ids, 0)] == CONSTANT]
+    if not len(ids):
+        return tape
+    arity = tape.arity[ids]
+    constant = tape.code[tape.operand[tapes.ranges(tape.start[ids], arity)]] == CONSTANT
+    found = ids[np.add.reduceat(constant, np.cumsum(arity) - arity, dtype=np.int64) == arity]
+    hots = ids[tape.code[ids] == ops.onehot.code]
+    x, k = _side(tape, hots, 0), _side(tape, hots, 1)
+    zeros = hots[(tape.code[k] == CONSTANT) & (tape.leaf[x] != tape.leaf[k])]
+    if not len(found) and not len(zeros):
         return tape
     code, leaf, arity = tape.code.copy(), tape.leaf.copy(), tape.arity.copy()
-    for i in found.tolist():
-        leaf[i] = 0.0 if other[i] else ops.TABLE[code[i]].forward(*leaf[tape.operands(i)].tolist())
+    with np.errstate(all="ignore"):  # an overflow is infinite here, too
+        for op, compute in _ROUNDED_AS_FLOATS:
+            same = found[code[found] == op.code]
+            leaf[same] = compute(*(leaf[_side(tape, same, k)] for k in range(op.arity or 0)))
+    for i in found[~np.isin(code[found], [op.code for op, _ in _ROUNDED_AS_FLOATS])].tolist():
+        leaf[i] = ops.TABLE[code[i]].forward(*leaf[tape.operands(i)].tolist())
+    leaf[zeros] = 0.0
+    found = np.concatenate([found, zeros])
     code[found] = CONSTANT
     keep = ~np.isin(tape.owner, found)
     arity[found] = 0
@@ -69,58 +89,65 @@ def identities(tape: Tape) -> Tape:
     onehot(i, k, g) = g for equal constants i and k
     take(k, v₀ …) = vₖ for a constant k among 0, 1, …
     """
-    n = len(tape)
-    alias = np.arange(n)
-    first, second, third = (_operand(tape, k) for k in range(3))
-    is_constant = tape.code == CONSTANT
+    alias = np.arange(len(tape))
+    units = (ops.mul, 1, 1.0), (ops.mul, 0, 1.0), (ops.div, 1, 1.0), (ops.power, 1, 1.0), (ops.sub, 1, 0.0)
+    for op, side, unit in units:
+        ids = _entries(tape, op)
+        ids = ids[_is_number(tape, _side(tape, ids, side), unit)]
+        alias[ids] = _side(tape, ids, 1 - side)
+    ids = _entries(tape, ops.sum_)
+    ids = ids[tape.arity[ids] == 1]
+    alias[ids] = _side(tape, ids, 0)
+    ids = _entries(tape, ops.neg)
+    inner = _side(tape, ids, 0)
+    twice = tape.code[inner] == ops.neg.code
+    alias[ids[twice]] = _side(tape, inner[twice], 0)
+    _known_choices(tape, alias)
+    return _without_powers(_replace(tape, alias))
 
-    def op(row: ops.Op) -> Bools:
-        found: Bools = tape.code == row.code
-        return found
 
-    def is_number(position: Ints, number: float) -> Bools:
-        found: Bools = (position >= 0) & is_constant[position] & (tape.leaf[position] == number)
-        return found
-
-    def use(mask: Bools, replacement: Ints) -> None:
-        alias[mask] = replacement[mask]
-
-    positive_zero = is_number(second, 0.0) & ~np.signbit(tape.leaf[second])
-    use(op(ops.mul) & is_number(second, 1.0), first)
-    use(op(ops.mul) & is_number(first, 1.0), second)
-    use((op(ops.div) | op(ops.power)) & is_number(second, 1.0), first)
-    use(op(ops.sub) & positive_zero, first)
-    use(op(ops.sum_) & (tape.arity == 1), first)
-    inner = _operand(tape, 0)[np.maximum(first, 0)]
-    use(op(ops.neg) & (tape.code[np.maximum(first, 0)] == ops.neg.code), inner)
-    condition = op(ops.where) & is_constant[first]
-    use(condition & (tape.leaf[first] != 0.0), second)
-    use(condition & (tape.leaf[first] == 0.0), third)
-    use(op(ops.where) & (second == third), second)
-    equal = op(ops.onehot) & is_constant[first] & is_constant[second]
-    use(equal & (tape.leaf[first] == tape.leaf[second]), third)
-    taken = np.flatnonzero(op(ops.take) & is_constant[first])
-    for i in taken.tolist():
-        values, index = tape.operands(i)[1:], tape.leaf[first[i]]
+def _known_choices(tape: Tape, alias: Ints) -> None:
+    """Note what `where`, `onehot` and `take` of constants are."""
+    for op in (ops.where, ops.onehot):
+        ids = _entries(tape, op)
+        x, a, b = (_side(tape, ids, k) for k in range(3))
+        known = tape.code[x] == CONSTANT
+        if op is ops.where:
+            alias[ids[a == b]] = a[a == b]
+            alias[ids[known]] = np.where(tape.leaf[x] != 0.0, a, b)[known]
+        else:
+            known &= (tape.code[a] == CONSTANT) & (tape.leaf[x] == tape.leaf[a])
+            alias[ids[known]] = b[known]
+    ids = _entries(tape, ops.take)
+    for i in ids[tape.code[_side(tape, ids, 0)] == CONSTANT].tolist():
+        values, index = tape.operands(i)[1:], tape.leaf[tape.operands(i)[0]]
         if 0 <= index < len(values) and index == int(index):  # any other is found, and said, when the program runs
             alias[i] = values[int(index)]
 
-    squared = op(ops.power) & is_number(second, 2.0)
-    inverse = op(ops.power) & is_number(second, -1.0)
+
+def _without_powers(tape: Tape) -> Tape:
+    """x² = x · x and x⁻¹ = 1 ÷ x."""
+    ids = _entries(tape, ops.power)
+    exponent = _side(tape, ids, 1)
+    squared = ids[_is_number(tape, exponent, 2.0)]
+    inverse = ids[_is_number(tape, exponent, -1.0)]
+    if not len(squared) and not len(inverse):
+        return tape
     operand, code = tape.operand.copy(), tape.code.copy()
     code[squared] = ops.mul.code
-    operand[tape.start[:-1][squared] + 1] = first[squared]
+    operand[tape.start[squared] + 1] = _side(tape, squared, 0)
     code[inverse] = ops.div.code
-    operand[tape.start[:-1][inverse]] = second[inverse]  # the exponent −1, made 1 by a constant of its own below
-    operand[tape.start[:-1][inverse] + 1] = first[inverse]
-    result = tapes.make(code, tape.start, operand, tape.leaf, tape.results)
-    return _with_ones(_replace(result, alias), inverse)
+    operand[tape.start[inverse]] = _side(tape, inverse, 1)  # the exponent −1, made 1 by a constant of its own below
+    operand[tape.start[inverse] + 1] = _side(tape, inverse, 0)
+    return _with_ones(tapes.make(code, tape.start, operand, tape.leaf, tape.results), inverse)
 
 
 def without_detach(tape: Tape) -> Tape:
     """detach(x) = x, once the derivative has been taken."""
-    first = _operand(tape, 0)
-    return _replace(tape, np.where(tape.code == ops.detach.code, first, np.arange(len(tape))))
+    alias = np.arange(len(tape))
+    ids = _entries(tape, ops.detach)
+    alias[ids] = _side(tape, ids, 0)
+    return _replace(tape, alias)
 
 
 def own_results(tape: Tape) -> Tape:
@@ -143,12 +170,12 @@ def own_results(tape: Tape) -> Tape:
     )
 
 
-def _with_ones(tape: Tape, inverse: Bools) -> Tape:
+def _with_ones(tape: Tape, inverse: Ints) -> Tape:
     """Give the divisions that stand for x⁻¹ the constant 1 as their first operand."""
-    if not inverse.any():
+    if not len(inverse):
         return tape
     # The first constant that such a division uses precedes all of them: a 1 right there precedes them too.
-    positions = tape.start[:-1][inverse]
+    positions = tape.start[inverse]
     at = int(tape.operand[positions].min())
     shift = np.arange(len(tape) + 1)
     shift[at:] += 1
@@ -171,8 +198,7 @@ def merge_equal(tape: Tape) -> Tape:
     with np.errstate(over="ignore"):  # hashing wraps around on purpose
         terms = np.concatenate([[0], np.cumsum(_mix(tape.operand + 1, position))])
         key = _mix(_mix(tape.code, bits), terms[tape.start[1:]] - terms[tape.start[:-1]])
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    twin = first[inverse]
+    twin = first_equal(key)
     moved = np.flatnonzero(twin != np.arange(n))
     # Equal keys are only a hint: compare what they stand for.
     arity = tape.arity
@@ -185,6 +211,35 @@ def merge_equal(tape: Tape) -> Tape:
     alias = np.arange(n)
     alias[moved[equal]] = twin[moved[equal]]
     return _replace(tape, alias)
+
+
+def merge_equal_by_walk(tape: Tape) -> Tape:
+    """`merge_equal` to its end in one walk, for programs that compute something deep twice: f(g(x)) and f(g(x)) are
+    equal once g(x) and g(x) are one."""
+    alias = list(range(len(tape)))
+    known: dict[tuple[int, int, tuple[int, ...]], int] = {}
+    operand, start = tape.operand.tolist(), tape.start.tolist()
+    look = alias.__getitem__
+    for i, (code, bits) in enumerate(zip(tape.code.tolist(), tape.leaf.view(np.int64).tolist(), strict=True)):
+        alias[i] = known.setdefault((code, bits, tuple(map(look, operand[start[i] : start[i + 1]]))), i)
+    return _replace(tape, np.array(alias, dtype=np.int64))
+
+
+def first_equal(key: Ints) -> Ints:
+    """For each key the position of the first that equals it: a hash table, filled and read by all keys at once. Where
+    different keys meet in one place, those that lose try again with other bits."""
+    found = np.arange(len(key))
+    rest, hashed = found, key
+    while len(rest):
+        place = hashed & ((1 << (2 * len(rest)).bit_length()) - 1)
+        table = np.empty(int(place.max()) + 1, dtype=np.int64)
+        table[place[::-1]] = rest[::-1]  # what comes first is written last
+        first = table[place]
+        same = key[first] == key[rest]
+        found[rest[same]] = first[same]
+        rest = rest[~same]
+        hashed = _mix(key[rest], rest * 0 + len(rest))
+    return found
 
 
 def drop_dead(tape: Tape) -> Tape:
@@ -217,9 +272,10 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
     if strict:
         joins &= position == 0
     root = np.arange(n)
-    root[operand[joins]] = owner[joins]
-    while not np.array_equal(further := root[root], root):
-        root = further
+    inner = operand[joins]
+    root[inner] = owner[joins]
+    while not np.array_equal(further := root[root[inner]], root[inner]):
+        root[inner] = further
 
     # One pair of operands for each term. The constants 1 and −1 will stand before everything, as entries 0 and 1.
     at = np.flatnonzero(linear[owner] & ~joins & ~(in_dot & (position % 2 == 1)))
@@ -290,19 +346,25 @@ def _replace(tape: Tape, alias: Ints) -> Tape:
     return tapes.make(tape.code, tape.start, alias[tape.operand], tape.leaf, alias[tape.results])
 
 
-def _operand(tape: Tape, k: int) -> Ints:
-    """The k-th operand of every entry, -1 where there is none."""
-    has = tape.arity > k
-    found = np.full(len(tape), -1)
-    found[has] = tape.operand[tape.start[:-1][has] + k]
+def _entries(tape: Tape, op: ops.Op) -> Ints:
+    """The entries that are this operation."""
+    found: Ints = np.flatnonzero(tape.code == op.code)
     return found
 
 
-def _count(tape: Tape, marked: Bools) -> Ints:
-    """How many of each entry's operands are marked."""
-    sums = np.concatenate([[0], np.cumsum(marked)])
-    found: Ints = sums[tape.start[1:]] - sums[tape.start[:-1]]
+def _side(tape: Tape, ids: Ints, k: int) -> Ints:
+    """The k-th operands of entries that have so many."""
+    found: Ints = tape.operand[tape.start[ids] + k]
     return found
+
+
+def _is_number(tape: Tape, ids: Ints, number: float) -> Bools:
+    """Which entries are the constant `number`, with its sign if it is zero."""
+    leaf = tape.leaf[ids]
+    same: Bools = (tape.code[ids] == CONSTANT) & (leaf == number)
+    if number == 0.0:
+        same &= ~np.signbit(leaf)
+    return same
 
 
 def _mix(a: Ints, b: Ints) -> Ints:

@@ -268,10 +268,12 @@ def levels(tape: Tape) -> Ints:
     level = [0] * n
     operand, start = tape.operand.tolist(), tape.start.tolist()
     look = level.__getitem__
-    for i in range(n):
+    for i in np.flatnonzero(tape.arity).tolist():
         s, e = start[i], start[i + 1]
-        if e - s == 1:
-            level[i] = level[operand[s]] + 1
-        elif e > s:
-            level[i] = max(map(look, operand[s:e])) + 1
+        deepest = level[operand[s]]
+        if e - s == 2:
+            other = level[operand[s + 1]]
+            level[i] = (other if other > deepest else deepest) + 1
+        else:
+            level[i] = (deepest if e - s == 1 else max(map(look, operand[s:e]))) + 1
     return np.asarray(level, dtype=np.int64)

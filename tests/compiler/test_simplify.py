@@ -17,6 +17,7 @@ from macrograd.compiler import simplify as rewritings
 from macrograd.compiler import tape as tapes
 from macrograd.compiler.tape import Tape
 from macrograd.compiler.trace import trace
+from macrograd.value import Value
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, math.inf, -math.inf, math.nan, 5e-324, 1e308, -1e308]
 EXACT: dict[str, Callable[[Tape], Tape]] = {
@@ -24,6 +25,7 @@ EXACT: dict[str, Callable[[Tape], Tape]] = {
     "identities": rewritings.identities,
     "without_detach": rewritings.without_detach,
     "merge_equal": rewritings.merge_equal,
+    "merge_equal_by_walk": rewritings.merge_equal_by_walk,
     "drop_dead": rewritings.drop_dead,
     "own_results": rewritings.own_results,
     "chains, strict": partial(rewritings.chains, strict=True),
@@ -165,6 +167,26 @@ def test_merging_tells_constants_apart_by_their_bits() -> None:
 def test_merging_knows_the_order_of_operands() -> None:
     lines = ["%2 = sub %0 %1", "%3 = sub %1 %0", "%4 = add %2 %3"]
     assert rewrite(rewritings.merge_equal, *lines) == [*lines, "return %4"]
+
+
+@given(st.lists(st.integers(-3, 3) | st.integers(0, 62).map(lambda k: 1 << k), max_size=200))
+def test_first_equal(keys: list[int]) -> None:
+    """Also for keys that meet in one place of the hash table."""
+    array = np.array(keys, dtype=np.int64)
+    assert rewritings.first_equal(array).tolist() == [keys.index(key) for key in keys]
+
+
+def test_what_is_computed_twice_is_merged_however_deep() -> None:
+    def twice(x: list[Value]) -> Value:
+        def deep(y: Value) -> Value:
+            for _ in range(50):
+                y = (y * y).tanh()
+            return y
+
+        return deep(x[0]) - deep(x[0])
+
+    tape = rewritings.simplify(trace(twice, [(1,)]).tape)
+    assert len(tape) <= 2 * 50 + 4
 
 
 def test_dead_entries_go_and_inputs_stay() -> None:
