@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 Tensors = dict[str, NDArray[Any]]
 
 
+# Where a checkpoint takes long, as with the history of many million steps, those by seconds come less often: writing
+# them is to cost about so large a share of the time.
+_SHARE = 0.01
+
+
 @dataclass(frozen=True)
 class Every:
     """How often a checkpoint is written: after so many seconds or steps."""
@@ -61,6 +66,7 @@ class Writer:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="macrograd-checkpoint")
         self._running: Future[Any] | None = None
         self._time, self._step = time.perf_counter(), 0
+        self._cost = 0.0  # of the latest, in seconds of a processor
 
     def started(self, step: int) -> None:
         """Distances count from here."""
@@ -71,10 +77,10 @@ class Writer:
         return self._step + self._every.steps
 
     def due(self, step: int) -> bool:
-        """Whether to write now. A checkpoint by seconds waits for the one before it."""
+        """Whether to write now. A checkpoint by seconds waits for the one before it, and longer where that was dear."""
         if step - self._step >= self._every.steps:
             return True
-        late = time.perf_counter() - self._time >= self._every.seconds
+        late = time.perf_counter() - self._time >= max(self._every.seconds, self._cost / _SHARE)
         return late and step > self._step and (self._running is None or self._running.done())
 
     def write(self, step: int, tensors: Tensors, history: History, state: dict[str, Any]) -> None:
@@ -83,9 +89,13 @@ class Writer:
         self.started(step)
         pieces = history.snapshot()
         header = {**self._header, "step": step, **state}
-        self._running = self._pool.submit(
-            lambda: files.write(self.path, "checkpoint", {**tensors, **pieces.tensors()}, header)
-        )
+
+        def write() -> None:
+            begun = time.thread_time()
+            files.write(self.path, "checkpoint", {**tensors, **pieces.tensors()}, header)
+            self._cost = time.thread_time() - begun
+
+        self._running = self._pool.submit(write)
 
     def _finish(self) -> None:
         if self._running is not None:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from macrograd.show._files import write_whole
 
 Floats = NDArray[np.float64]
+Pieces = list[Floats]
+Tensors = dict[str, NDArray[Any] | Sequence[NDArray[Any]]]
 
 
 class Column:
@@ -49,12 +51,11 @@ class Column:
         self._seen = len(self.pieces)
         return self._list
 
-    def packed(self) -> tuple[Floats, Floats]:
-        """(a row for each piece: count, start, end, with NaN for an array's start; all arrays' numbers)."""
+    def packed(self) -> tuple[Floats, Pieces]:
+        """(a row for each piece: count, start, end, with NaN for an array's start; the arrays)."""
         rows = [piece if isinstance(piece, tuple) else (len(piece), np.nan, np.nan) for piece in self.pieces]
-        arrays = [piece for piece in self.pieces if not isinstance(piece, tuple)]
         table = np.array(rows, dtype=np.float64).reshape(len(rows), 3)
-        return table, np.concatenate(arrays) if arrays else np.empty(0)
+        return table, [piece for piece in self.pieces if not isinstance(piece, tuple)]
 
     def snapshot(self) -> Column:
         """The same numbers, whatever is added to this one later."""
@@ -212,9 +213,11 @@ class History:
         copy._last_loss, copy._last_second, copy._length = self._last_loss, self._last_second, self._length
         return copy
 
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """Everything but `stopped` as arrays, for `from_tensors`."""
-        found: dict[str, NDArray[Any]] = {"history.metric_steps": np.array(self.metric_steps, dtype=np.int64)}
+    def tensors(self) -> Tensors:
+        """Everything but `stopped` as arrays, for a file; a list of arrays is to be put end to end."""
+        found: dict[str, NDArray[Any] | Sequence[NDArray[Any]]] = {
+            "history.metric_steps": np.array(self.metric_steps, dtype=np.int64)
+        }
         for name, column in (("losses", self._losses), ("rates", self._rates), ("seconds", self._seconds)):
             found[f"history.{name}.pieces"], found[f"history.{name}.numbers"] = column.packed()
         for name, values in self.metrics.items():
@@ -223,7 +226,7 @@ class History:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, NDArray[Any]]) -> History:
-        """The history of `tensors`."""
+        """The history of a file with `tensors`."""
         history = cls()
         history._losses, history._rates, history._seconds = (
             Column.unpacked(tensors[f"history.{name}.pieces"], tensors[f"history.{name}.numbers"])

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from macrograd import datasets, nn, optim
 from macrograd.train import History, Run, Trainer, files
-from macrograd.train.checkpoint import Every
+from macrograd.train.checkpoint import Every, Writer
 from macrograd.train.interrupt import Interrupts
 
 X, Y = datasets.make_moons(50, noise=0.1, seed=3)
@@ -76,7 +76,6 @@ PROGRAM = """
     X, y = datasets.make_moons(50, noise=0.1, seed=3)
     model = nn.MLP(2, [4, 1], activation="tanh", seed=1)
     trainer = Trainer(model, optimizer=optim.Adam(0.01))
-    print("ready", flush=True)
     history = trainer.fit(X, y, steps=int(sys.argv[2]), progress=False, checkpoint=sys.argv[1], every=0.02, resume=True)
     print([p.data.hex() for p in model.parameters()], hash(tuple(history.losses)), len(history))
 """
@@ -87,18 +86,25 @@ def program(path: Path, steps: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def written(path: Path) -> int:
+    """Which checkpoint is there: 0 for none."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    steps = 200_000
+    steps = 400_000
     with program(tmp_path / "whole.safetensors", steps) as running:
         expected, err = running.communicate()
     assert err == ""
     path, random = tmp_path / "killed.safetensors", np.random.RandomState(5)
     reached = [0]
-    for _ in range(4):
+    for number in range(5):
+        before = written(path)
         with program(path, steps) as running:
-            assert running.stdout is not None
-            running.stdout.readline()
-            time.sleep(random.uniform(0.1, 0.6))
+            # The first is killed somewhere in its beginnings, the others somewhere behind a checkpoint of their own.
+            while number and written(path) == before and running.poll() is None:
+                time.sleep(0.001)
+            time.sleep(random.uniform(0.0, 0.1))
             running.send_signal(signal.SIGKILL)
         reached.append(files.read(path, "checkpoint")[1]["step"] if path.exists() else 0)
     assert reached == sorted(reached)
@@ -132,6 +138,50 @@ def test_ctrl_c_is_answered_at_once_and_leaves_a_whole_step(tmp_path: Path, engi
     on, more, _ = fit(path, engine=engine, steps=len(history) + 5, every=1000.0, resume=True)
     straight, _, _ = fit(None, engine=engine, steps=len(history) + 5)
     assert (on, more.stopped) == (straight, "")
+
+
+def test_files_are_what_safetensors_reads(tmp_path: Path) -> None:
+    tensors: dict[str, Any] = {
+        "bytes": np.arange(3, dtype=np.uint8),
+        "in pieces": [np.arange(4.0), np.empty(0), np.arange(9.0)[::3]],
+        "transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        "none": [],
+        "empty": np.empty((0, 4)),
+        "whole": np.array([-1, 2**40]),
+        "other order": np.arange(3).astype(">f8"),
+    }
+    path = files.write(tmp_path / "x.safetensors", "model", tensors, {"é": "ß"})
+    found, header = files.read(path, "model")
+    assert header["é"] == "ß"
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        expected = np.concatenate([np.empty(0), *tensor]) if isinstance(tensor, list) else tensor
+        assert np.array_equal(found[name], expected), name
+        assert found[name].shape == expected.shape
+    assert {name: found[name].dtype.str for name in found}["transposed"] == "<f4"
+
+
+def test_checkpoints_by_seconds_stay_cheap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("macrograd.train.checkpoint.time.perf_counter", lambda: now[0])
+    spent = iter([0.0, 0.005, 1.0, 1.25])  # of the processor, before and after each
+    monkeypatch.setattr("macrograd.train.checkpoint.time.thread_time", lambda: next(spent))
+    writer = Writer(tmp_path / "c.safetensors", Every(seconds=1.0), {})
+
+    def due(at: float) -> bool:
+        now[0] = at
+        return writer.due(5 + int(at))
+
+    def write() -> None:
+        writer.write(5 + int(now[0]), {}, History(), {})
+        writer._finish()
+
+    assert (due(0.9), due(1.0)) == (False, True)
+    write()
+    assert (due(1.9), due(2.0)) == (False, True)
+    write()  # of this one a hundred times 0.25 s are waited for
+    assert (due(26.9), due(27.0)) == (False, True)
+    writer.close()
 
 
 def test_a_programs_own_way_with_ctrl_c_is_left_alone() -> None:
