@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from macrograd import Value, functions, optim
@@ -188,6 +189,40 @@ def test_schedules(schedule: optim.Schedule, wanted: dict[int, float]) -> None:
     tolerance = 1e-15 if repr(schedule).startswith("cosine") else 0.0
     for k, rate in wanted.items():
         assert schedule(k) == pytest.approx(rate, rel=tolerance, abs=0.0 if rate else 1e-16)
+
+
+NAMED = [
+    optim.linear(1.0, 0.1, 700),
+    optim.step(0.8, 0.7, 33),
+    optim.exponential(2.0, 0.997),
+    optim.cosine(1.0, 0.05, 900),
+    optim.warm_up(optim.cosine(0.3, 0.0, 1000), 600),
+    optim.warm_up(optim.warm_up(0.1, 40), 50),
+    optim.warm_up(lambda k: 1.0 / (k + 1), 20),
+    optim.constant(0.25),
+]
+
+
+@pytest.mark.parametrize("schedule", NAMED, ids=repr)
+def test_a_steps_rate_is_the_same_number_whoever_asks(schedule: optim.Schedule) -> None:
+    whole = schedule.rates(0, 2000).tolist()
+    assert [schedule(k) for k in range(2000)] == whole
+    random = np.random.RandomState(2)
+    for _ in range(200):
+        first, count = random.randint(1500), random.randint(500)
+        assert schedule.rates(first, count).tolist() == whole[first : first + count]
+        assert schedule(first) == whole[first]
+
+
+def test_named_schedules_are_their_formulas_at_every_step() -> None:
+    linear, step, exponential, cosine, warm = NAMED[:5]
+    for k in range(0, 2000, 7):
+        assert linear(k) == (1.0 + (0.1 - 1.0) * k / 700 if k < 700 else 0.1)
+        assert step(k) == pytest.approx(0.8 * 0.7 ** (k // 33), rel=1e-14)
+        assert exponential(k) == pytest.approx(2.0 * 0.997**k, rel=1e-13)
+        assert cosine(k) == pytest.approx(0.05 + 0.475 * (1 + math.cos(math.pi * min(k, 900) / 900)), rel=1e-14)
+        wanted = 0.3 * (k + 1) / 600 if k < 600 else 0.15 * (1 + math.cos(math.pi * min(k - 600, 1000) / 1000))
+        assert warm(k) == pytest.approx(wanted, rel=1e-13, abs=1e-16)
 
 
 @pytest.mark.parametrize(

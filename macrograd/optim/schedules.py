@@ -1,12 +1,23 @@
 """Learning-rate schedules: functions from the step, which counts from 0, to a rate.
 
-They run in Python, one number a step; only the rate goes into an update rule.
+Only the rate goes into an update rule. The schedules that have a name here are computed for many steps at once, since a
+native step takes little longer than a call of Python does; functions of one's own are called once a step.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Rates are computed in blocks of so many steps that begin at multiples of it, so that a step's rate is the same number
+# whoever asks for it: NumPy's cosines and powers may depend on where in an array they stand.
+_BLOCK = 512
 
 
 class Schedule:
@@ -14,14 +25,40 @@ class Schedule:
 
     function  what to compute, from an integer
     text      what it prints as
+    many      the same from an array of steps, of whole numbers in float64, to an array of rates, if there is one; then
+              that is what is used
+    fixed     the rate, if it is the same at every step
     """
 
-    def __init__(self, function: Callable[[int], float], text: str) -> None:
-        self._function = function
-        self._text = text
+    def __init__(
+        self,
+        function: Callable[[int], float],
+        text: str,
+        *,
+        many: Callable[[Floats], Any] | None = None,
+        fixed: float | None = None,
+    ) -> None:
+        self._function, self._text, self._many, self.fixed = function, text, many, fixed
+        self._at, self._held = -1, [0.0]  # the latest block of a single step
 
     def __call__(self, step: int) -> float:
-        return float(self._function(step))
+        if self._many is None:
+            return float(self._function(step))
+        block, place = divmod(step, _BLOCK)
+        if block != self._at:
+            self._at, self._held = block, self.rates(block * _BLOCK, _BLOCK).tolist()
+        return self._held[place]
+
+    def rates(self, first: int, count: int) -> Floats:
+        """The rates of `count` steps from the step `first` on."""
+        if self._many is None:
+            return np.array([float(self._function(k)) for k in range(first, first + count)], dtype=np.float64)
+        begin, end = first // _BLOCK * _BLOCK, -(-(first + count) // _BLOCK) * _BLOCK
+        steps = np.arange(begin, end, dtype=np.float64)
+        # Far from the steps that are asked for there may be numbers beyond the range.
+        with np.errstate(all="ignore"):
+            found = np.broadcast_to(np.asarray(self._many(steps), dtype=np.float64), steps.shape)
+        return found[first - begin : first - begin + count].copy()
 
     def __repr__(self) -> str:
         return self._text
@@ -31,7 +68,7 @@ def constant(rate: float) -> Schedule:
     """The same rate at every step. Raises ValueError for a rate that is negative or not finite."""
     if not 0.0 <= rate < math.inf:
         raise ValueError(f"a learning rate must be 0 or more and finite, got {rate}")
-    return Schedule(lambda k: rate, f"{rate}")
+    return Schedule(lambda k: rate, f"{rate}", fixed=float(rate))
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
@@ -40,20 +77,20 @@ def linear(start: float, end: float, steps: int) -> Schedule:
     micrograd's demo, 1 − 0.9·k/100, is `linear(1.0, 0.1, 100)`.
     """
     _check_steps("linear", steps)
-    return Schedule(
-        lambda k: start + (end - start) * k / steps if k < steps else end, f"linear({start}, {end}, {steps})"
+    return _named(
+        lambda k: np.where(k < steps, start + (end - start) * k / steps, end), f"linear({start}, {end}, {steps})"
     )
 
 
 def step(start: float, factor: float, every: int) -> Schedule:
     """`start`, multiplied by `factor` once in `every` steps."""
     _check_steps("step", every)
-    return Schedule(lambda k: start * factor ** (k // every), f"step({start}, {factor}, {every})")
+    return _named(lambda k: start * np.power(float(factor), k // every), f"step({start}, {factor}, {every})")
 
 
 def exponential(start: float, factor: float) -> Schedule:
     """`start`, multiplied by `factor` at every step."""
-    return Schedule(lambda k: start * factor**k, f"exponential({start}, {factor})")
+    return _named(lambda k: start * np.power(float(factor), k), f"exponential({start}, {factor})")
 
 
 def cosine(start: float, end: float, steps: int) -> Schedule:
@@ -62,8 +99,8 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     Source: Loshchilov & Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, ICLR 2017, eq. 5, one cycle.
     """
     _check_steps("cosine", steps)
-    return Schedule(
-        lambda k: end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * k / steps)) if k < steps else end,
+    return _named(
+        lambda k: np.where(k < steps, end + 0.5 * (start - end) * (1.0 + np.cos(np.pi * k / steps)), end),
         f"cosine({start}, {end}, {steps})",
     )
 
@@ -75,9 +112,21 @@ def warm_up(then: float | Callable[[int], float], steps: int) -> Schedule:
     """
     _check_steps("warm_up", steps)
     after = as_schedule(then)
-    return Schedule(
-        lambda k: after(0) * (k + 1) / steps if k < steps else after(k - steps), f"warm_up({after!r}, {steps})"
-    )
+    text = f"warm_up({after!r}, {steps})"
+    if not (isinstance(after, Schedule) and (after._many is not None or after.fixed is not None)):
+        return Schedule(lambda k: after(0) * (k + 1) / steps if k < steps else after(k - steps), text)
+
+    def rising(k: Floats) -> Floats:
+        first = int(k[0])
+        later = after.rates(max(first - steps, 0), len(k))
+        before = min(max(steps - first, 0), len(k))
+        return np.concatenate([after(0) * (k[:before] + 1) / steps, later[: len(k) - before]])
+
+    return _named(rising, text)
+
+
+def _named(many: Callable[[Floats], Any], text: str) -> Schedule:
+    return Schedule(lambda k: float(many(np.array([float(k)]))[0]), text, many=many)
 
 
 def as_schedule(rate: float | Callable[[int], float]) -> Callable[[int], float]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.optim import Schedule
 from macrograd.train import checkpoint as checkpoints
 from macrograd.train import diagnose
 from macrograd.train import progress as shown
@@ -64,9 +65,10 @@ class Fitting:
         self.callbacks, self.progress = callbacks, progress
         self.optimizer = trainer.optimizer
         self.first = self.optimizer.steps  # of the optimiser's own count
-        own = self.optimizer.schedule
-        self._schedule = schedule or (lambda step: own(self.first + step))
-        self._constant = (schedule is None and _is_constant(own)) or (schedule is not None and _is_constant(schedule))
+        # The optimiser's own schedule counts all steps that it ever made, one for this run those of the run.
+        self._own = schedule is None
+        self._schedule = self.optimizer.schedule if schedule is None else schedule
+        self._fixed = self._schedule.fixed if isinstance(self._schedule, Schedule) else None
         self._each_epoch = bool(metrics or held or self.watch or callbacks.epoch)
         self.history = History()
         self.step = 0
@@ -137,10 +139,8 @@ class Fitting:
 
     def _record(self, outcome: Outcome, rates: Array, seconds: float) -> None:
         done = outcome.done
-        constant = bool(len(rates)) and self._constant
-        self.history.extend(
-            np.asarray(outcome.losses[:done], dtype=np.float64), float(rates[0]) if constant else rates[:done], seconds
-        )
+        losses = np.asarray(outcome.losses[:done], dtype=np.float64)
+        self.history.extend(losses, rates[:done] if self._fixed is None else self._fixed, seconds)
         self.step += done
 
     def _between(self, state: Run) -> None:
@@ -207,9 +207,13 @@ class Fitting:
         return rows, lengths, np.arange(len(rows), dtype=np.int64)
 
     def _rates(self, count: int) -> Array:
-        if self._constant:
-            return np.full(count, self._schedule(self.step))
-        rates = np.array([self._schedule(k) for k in range(self.step, self.step + count)], dtype=np.float64)
+        if self._fixed is not None:
+            return np.full(count, self._fixed)
+        first = self.step + (self.first if self._own else 0)
+        if type(self._schedule) is Schedule:  # a class of one's own may have its own way to be called
+            rates = self._schedule.rates(first, count)
+        else:
+            rates = np.array([self._schedule(k) for k in range(first, first + count)], dtype=np.float64)
         if not np.isfinite(rates).all():
             k = int(np.flatnonzero(~np.isfinite(rates))[0])
             raise ValueError(f"the schedule gives the rate {rates[k]} at step {self.step + k}: rates must be finite")
@@ -371,12 +375,3 @@ class Fitting:
             f"{rates[outcome.done]:.6g}). {diagnose.explain(self.objective, arrays, batch.tolist(), largest=largest)}. "
             "The parameters are those before this step"
         )
-
-
-def _is_constant(schedule: Callable[[int], float]) -> bool:
-    """Whether a schedule is one number. Only `optim.constant` prints as a number."""
-    try:
-        float(repr(schedule))
-    except ValueError:
-        return False
-    return True
