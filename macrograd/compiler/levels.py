@@ -6,7 +6,9 @@ together where some members are ready before others: in causal attention, positi
 all that follows is one level later for every position. Entries have time, though, until somebody needs them.
 
 `gathered` therefore lets them wait: an entry runs when its last moment has come (the longest path to the end of the
-program), and all others like it that are ready run with it.
+program), and all others like it that are ready run with it. What has more time still than others of its kind, because
+fewer entries stand between it and the end, comes too late for them by this rule: for such entries, the moment at which
+those others ran becomes the last one of a second try.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from macrograd.compiler.tape import levels as soonest
 _LEAST_WIDTH = 8  # entries per level, on average; narrower programs are recurrences, whose rounds are loops as they are
 _MANY = 64  # groups; with fewer there is little to gain
 _GAIN = 0.8
+_MOST_TRIES = 4
 
 
 def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
@@ -32,13 +35,37 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
     size = _size(tape, first, kind, phase)
     if size < _MANY:
         return first
-    waited = gathered(tape, latest(tape, int(first.max())), _mix(kind, phase))
-    return waited if _size(tape, waited, kind, phase) < _GAIN * size else first
+    alike = _mix(kind, phase)
+    last = np.full(len(tape), int(first.max()))
+    best, least = first, int(_GAIN * size)
+    for _ in range(_MOST_TRIES):
+        waited = gathered(tape, latest(tape, last), alike)
+        size = _size(tape, waited, kind, phase)
+        if size >= least:
+            break
+        best, least = waited, size
+        last = earlier(waited, first, alike)
+        if (last == waited).all():
+            break
+    return best
 
 
-def latest(tape: Tape, last: int) -> Ints:
-    """The last level at which each entry may run if the program is to end at level `last`."""
-    level = [last + 1] * len(tape)
+def earlier(level: Ints, soonest: Ints, kind: Ints) -> Ints:
+    """Levels at which a smaller group joins the larger one of its kind that runs one level before, where it can."""
+    order = np.lexsort((level, kind))
+    new_kind, new_level = (column[order][1:] != column[order][:-1] for column in (kind, level))
+    begin = np.flatnonzero(np.concatenate([[True], new_kind | new_level]))
+    size = np.diff(np.append(begin, len(order)))
+    at = level[order[begin]]
+    joins = np.append(False, ~new_kind[begin[1:] - 1] & (size[1:] < size[:-1]) & (np.diff(at) == 1))
+    found = np.empty_like(level)
+    found[order] = np.repeat(at - joins, size)
+    return np.where(found >= soonest, found, level)
+
+
+def latest(tape: Tape, last: Ints) -> Ints:
+    """The last level at which each entry may run if each is to have run at level `last`."""
+    level = (last + 1).tolist()
     operand, start = tape.operand.tolist(), tape.start.tolist()
     for i in range(len(tape) - 1, -1, -1):
         before = level[i] = level[i] - 1

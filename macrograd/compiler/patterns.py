@@ -25,6 +25,8 @@ _MOST_DIMS = 3
 _FEW_MEMBERS = 8  # so few members are written out one by one, so that tables cost them nothing
 _FEW_TERMS = 8
 _LEAST_PIECE = 4  # pieces smaller than this on average are worth less than a table
+_LARGE_PIECE = 64  # pieces of so many members are always worth their instruction
+_LONG_RUN = 8  # terms
 _MOST_PIECES = 8  # more pieces than this, and a table makes the smaller program, however wide it is
 
 
@@ -111,6 +113,11 @@ def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instru
             yield from instructions_of(tape, layout, group.part(np.flatnonzero(which.ravel() == pattern)))
         return
     if group.kind in ("dot", "reduce"):
+        parts = _alike(layout, group)
+        if len(parts) > 1:
+            for part in parts:
+                yield from instructions_of(tape, layout, group.part(part))
+            return
         columns = _term_columns(tape, layout, group)
     elif group.kind == "take":
         shifts = group.shifts[0]
@@ -121,6 +128,26 @@ def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instru
             Column(tape, layout, group.operands[:, k], int(group.shifts[0, k])) for k in range(group.operands.shape[1])
         ]
     yield from _fit(group, columns, layout)
+
+
+def _alike(layout: Layout, group: Group) -> list[Ints]:
+    """The group in runs of members whose terms have the same distances in each member, such as the gradients of one
+    matrix among those of several; as a whole if all have, if cutting the terms will do, or if the runs would be short.
+    """
+    n, count = len(group.members), len(group.kinds)
+    whole = [np.arange(n)]
+    slots = np.where(group.operands < 0, 0, layout.slot[group.operands]).reshape(n, 2, count)
+    steps = np.diff(slots, axis=2)
+    uneven = (steps != steps[0]).any(axis=(0, 1))
+    if uneven.sum() <= max(1, count // _LONG_RUN):
+        return whole
+    begins = np.flatnonzero(np.append(True, (steps[1:] != steps[:-1]).any(axis=(1, 2))))
+    large = np.diff(np.append(begins, n)) >= _LARGE_PIECE
+    few = len(begins) <= _MOST_PIECES and len(begins) * _LEAST_PIECE <= n
+    if few or not large.any():
+        return np.split(whole[0], begins[1:]) if few else whole
+    # What follows no pattern stays together, between the pieces that do.
+    return np.split(whole[0], begins[1:][large[1:] | large[:-1]])
 
 
 def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:

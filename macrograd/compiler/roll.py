@@ -78,17 +78,11 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     signature = _signatures(tape, terms, varies, strict)
     is_result = np.zeros(len(tape), dtype=bool)
     is_result[tape.results] = True
-    key, role = _member_keys(tape, is_result)
+    key, tie, role = _member_keys(tape, is_result)
     level = levels(tape, _mix(signature, role), phase)
-    # Members of a group in the order of the results they are, or else of what they are made from.
-    order = placed[np.lexsort((placed, key[placed], role[placed], signature[placed], level[placed], phase[placed]))]
+    order, bounds = _groups(placed, (phase, level), (signature, role), (key, tie))
     layout = _layout(tape, order, varies & used, is_result, batch)
     terms = _arrange(terms, layout, strict)
-    same = np.ones(len(order), dtype=bool)
-    for column in (phase, level, signature, role):
-        same[1:] &= column[order][1:] == column[order][:-1]
-    same[:1] = False
-    bounds = np.append(np.flatnonzero(~same), len(order)).tolist()
     phases: dict[int, list[Step]] = {BEFORE: [], BLOCK: [], AFTER: []}
     heads = order[bounds[:-1]]
     sequence = _mix(signature[heads], np.diff(bounds) * 32 + phase[heads] * 4 + role[heads])
@@ -111,6 +105,25 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
         first_output=int(np.sum(tape.code == INPUT)) if batch else 0,
         scalars=int(np.sum(tape.arity > 0)),
     )
+
+
+def _groups(
+    entries: Ints, moment: tuple[Ints, Ints], kind: tuple[Ints, Ints], keys: tuple[Ints, Ints]
+) -> tuple[Ints, list[int]]:
+    """The entries group by group, and where each group begins. Members stand in the order of their keys, and groups of
+    one moment in that of their first members: what lies in several groups then moves evenly from one to the next."""
+    columns = [column[entries] for column in (*moment, *kind, *keys)]
+    order = np.lexsort((entries, *columns[::-1]))
+    same = np.ones(len(order), dtype=bool)
+    for column in columns[:4]:
+        same[1:] &= column[order][1:] == column[order][:-1]
+    same[:1] = False
+    begin = np.flatnonzero(~same)
+    size = np.diff(np.append(begin, len(order)))
+    heads = order[begin]
+    rank = np.lexsort((entries[heads], columns[4][heads], columns[1][heads], columns[0][heads]))
+    order = order[tapes.ranges(begin[rank], size[rank])]
+    return entries[order], np.append(0, np.cumsum(size[rank])).tolist()
 
 
 def _steps(
@@ -258,15 +271,18 @@ def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: boo
     return np.where(is_sum, _mix(_mix(tape.code, np.diff(terms.start)), sums), signature)
 
 
-def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
     """Where an entry stands among its like: by its number among the results or that of the result that alone uses it,
-    or else by the first entry it is made from. And which of the three it is, for they do not mix."""
+    or else by the first entry it is made from, and then by where the last of these stands. And which of the three it
+    is, for they do not mix."""
     n = len(tape)
-    key = np.arange(n)
+    key = tie = np.arange(n)
     inside = np.flatnonzero(tape.arity > 0)
     if len(inside):
         operand = np.where(tape.code[tape.operand] == CONSTANT, n, tape.operand)
         key[inside] = np.minimum.reduceat(operand, tape.start[inside])
+        tie = key.copy()
+        tie[inside] = key[np.maximum.reduceat(tape.operand, tape.start[inside])]
     number = np.full(n, -1)
     number[tape.results[::-1]] = np.arange(len(tape.results))[::-1]
     uses = np.bincount(tape.operand, minlength=n)
@@ -277,7 +293,7 @@ def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints]:
     key[is_result] = number[is_result]
     role = is_result.astype(np.int64)
     role[tape.operand[feeds]] = 2
-    return key, role
+    return key, tie, role
 
 
 def _layout(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDArray[np.bool_], batch: bool) -> Layout:
@@ -319,5 +335,5 @@ def _arrange(terms: Terms, layout: Layout, strict: bool) -> Terms:
     if strict or not len(terms.owner):
         return terms
     left = np.where(terms.left >= 0, layout.slot[terms.left], -1)
-    order = np.lexsort((left, layout.slot[terms.right], terms.kind, terms.owner))
+    order = np.lexsort((layout.slot[terms.right], left, terms.kind, terms.owner))
     return Terms(terms.owner[order], terms.left[order], terms.right[order], terms.kind[order], terms.start)

@@ -61,13 +61,27 @@ def test_levels_are_above_those_of_the_operands() -> None:
     source = passes.record(positions(12).fn, [(12,)])
     t = source.tape
     first = tape.levels(t)
-    latest = levels.latest(t, int(first.max()))
-    waited = levels.gathered(t, latest, t.code)
-    computed = t.arity > 0
-    assert (waited[computed] >= first[computed]).all()
-    assert (waited[computed] <= latest[computed]).all()
-    assert (waited[t.owner] > waited[t.operand]).all()
-    assert (waited[~computed] == 0).all()
+    last = np.full(len(t), int(first.max()))
+    for _ in range(2):
+        latest = levels.latest(t, last)
+        waited = levels.gathered(t, latest, t.code)
+        computed = t.arity > 0
+        assert (waited[computed] >= first[computed]).all()
+        assert (waited[computed] <= latest[computed]).all()
+        assert (waited[t.owner] > waited[t.operand]).all()
+        assert (waited[~computed] == 0).all()
+        last = levels.earlier(waited, first, t.code)
+        assert (last <= waited).all()
+        assert (last >= first).all()
+
+
+def test_a_smaller_group_joins_the_larger_one_right_before_it_if_it_can() -> None:
+    kind = np.array([1, 1, 1, 2, 1, 1, 2, 2])
+    level = np.array([3, 3, 4, 4, 5, 7, 5, 5])
+    soonest = np.array([1, 1, 3, 1, 1, 1, 1, 1])
+    assert levels.earlier(level, soonest, kind).tolist() == [3, 3, 3, 4, 5, 7, 5, 5]
+    soonest[2] = 4
+    assert levels.earlier(level, soonest, kind).tolist() == level.tolist()
 
 
 def test_a_recurrence_keeps_its_rounds() -> None:

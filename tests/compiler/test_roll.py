@@ -308,3 +308,45 @@ def test_what_has_no_pattern_is_still_right(backend: str) -> None:
     np.testing.assert_allclose(
         mg.compile(fn, batch=True, backend=backend)(X), [number(fn(x)) for x in X.tolist()], rtol=1e-12
     )
+
+
+def attention(n: int) -> Function:
+    """Causal: each of n positions looks at those before it. The first one has less to compute than the others."""
+    query, key, value, out = (weights(8, 8, seed=k) for k in range(4))
+
+    def fn(x: Any) -> Any:
+        keys, values, total = [], [], 0.0
+        for k in range(0, 8 * n, 8):
+            now = x[k : k + 8]
+            keys.append(layer(key, now))
+            values.append(layer(value, now))
+            asked = layer(query, now)
+            seen = mg.softmax(neuron(asked, other) for other in keys)
+            mixed = [neuron(seen, [v[i] for v in values]) for i in range(8)]
+            total = total + mg.sum(mg.tanh(h) for h in layer(out, mixed))
+        return total
+
+    return fn
+
+
+def test_the_gradients_of_matrices_are_outer_products_though_they_form_one_group() -> None:
+    """Four matrices, whose gradients all are sums of seven products over the batch, but from other places."""
+    program = passes.gradient_program(passes.record(attention(7), [(56,)]), batch=True)
+    reduced = [i for i in program.instructions() if i.kind == "reduce" and i.members > 1]
+    sides = [x for i in reduced for segment in i.segments for x in (segment.left, segment.right)]
+    assert sum(i.members for i in reduced) == 4 * 64
+    assert all(len(i.dims) == 2 for i in reduced)
+    assert all(x.members is None and x.full is None for x in sides if not isinstance(x, float))
+
+
+def test_attention_gives_the_eager_numbers(backend: str) -> None:
+    fn, X = attention(5), np.random.default_rng(3).normal(size=(3, 40))
+    f = mg.compile(fn, batch=True, backend=backend)
+    loss = f.backward(X)
+    found = [p.grad for p in f.parameters]
+    for p in f.parameters:
+        p.grad = 0.0
+    eager = mg.mean(fn(row) for row in X.tolist())
+    eager.backward()
+    assert loss == pytest.approx(eager.data, rel=1e-12)
+    np.testing.assert_allclose(found, [p.grad for p in f.parameters], rtol=1e-9, atol=1e-12)
