@@ -117,10 +117,9 @@ class Fitting:
     def _loop(self, state: Run, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
         start = time.perf_counter() - self._seconds_before
         while self.step < self.total and not state.reason and self.history.stopped != "early stopping":
-            count = self._count(writer)
+            begun, count = time.perf_counter(), self._count(writer)
             rows, lengths, run_rows = self._rows(count)
             rates = self._rates(count)
-            begun = time.perf_counter()
             with self.interrupts.held():
                 outcome = self.engine.run(run_rows, lengths, rates, self.first + self.step + 1)
                 now = time.perf_counter()
@@ -182,8 +181,10 @@ class Fitting:
         if self.callbacks.step:
             return 1
         most = min(self._per_run, self.total - self.step)
-        if self._each_epoch:
-            most = min(most, self.order.steps_per_epoch - self.step % self.order.steps_per_epoch)
+        left = self.order.steps_per_epoch - self.step % self.order.steps_per_epoch
+        # A run across the end of a long epoch would have its rows copied together.
+        if self._each_epoch or self.order.steps_per_epoch > most:
+            most = min(most, left)
         if writer is not None:
             most = int(min(most, max(1, writer.next_step() - self.step)))
         return most

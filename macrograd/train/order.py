@@ -24,7 +24,7 @@ class Order:
         self.samples, self.batch_size, self.shuffle, self.seed = samples, batch_size, shuffle, seed
         self._native = native
         self.steps_per_epoch = -(-samples // batch_size)
-        self._kept: tuple[int, Rows] = (-1, np.empty(0, dtype=np.int64))  # the latest epoch that was shuffled
+        self._known, self._kept = -1, np.empty(0, dtype=np.int64)  # the latest epoch that was shuffled, and its rows
         self._space = np.empty(0, dtype=np.int64)
         lengths = np.full(self.steps_per_epoch, batch_size, dtype=np.int64)
         lengths[-1] = samples - batch_size * (self.steps_per_epoch - 1)
@@ -37,26 +37,44 @@ class Order:
         """
         begin, skipped = divmod(first, self.steps_per_epoch)
         end = -(-(first + count) // self.steps_per_epoch)
-        rows = self._epochs(begin, end)
-        lengths = np.tile(self._lengths, end - begin)[skipped : skipped + count]
         start = skipped * self.batch_size
-        return rows[start : start + int(lengths.sum())], lengths
+        if end - begin <= 1:
+            lengths = self._lengths[skipped : skipped + count]
+            stop = min(start + count * self.batch_size, self.samples)
+            if not self.shuffle:  # not all of an epoch that may be long
+                return np.arange(start, stop, dtype=np.int64), lengths
+            return self._epochs(begin, end)[start:stop], lengths
+        lengths = np.tile(self._lengths, end - begin)[skipped : skipped + count]
+        return self._epochs(begin, end)[start : start + int(lengths.sum())], lengths
 
     def _epochs(self, begin: int, end: int) -> Rows:
         """The rows of the epochs from `begin` up to `end`, one after the other."""
         if not self.shuffle:
             return np.tile(np.arange(self.samples, dtype=np.int64), end - begin)
-        kept, order = self._kept
-        if (kept, kept + 1) == (begin, end):
-            return order
+        if end - begin == 1:
+            return self._one(begin)
         size = (end - begin) * self.samples
         if len(self._space) < size:
             self._space = np.empty(size, dtype=np.int64)
         out = self._space[:size].reshape(end - begin, self.samples)
-        known = int(kept == begin)
+        known = int(begin < end and self._known == begin)
         if known:
-            out[0] = order
+            out[0] = self._kept
         shuffle_into(out[known:], begin + known, self.seed, native=self._native)
         if end > begin:
-            self._kept = (end - 1, out[-1].copy())
+            self._keep()[:] = out[-1]
+            self._known = end - 1
         return out.reshape(-1)
+
+    def _one(self, epoch: int) -> Rows:
+        kept = self._keep()
+        if self._known != epoch:
+            self._known = -1  # an interrupt may leave it half done
+            shuffle_into(kept.reshape(1, -1), epoch, self.seed, native=self._native)
+            self._known = epoch
+        return kept
+
+    def _keep(self) -> Rows:
+        if not len(self._kept):
+            self._kept = np.empty(self.samples, dtype=np.int64)
+        return self._kept

@@ -23,6 +23,7 @@ _MASK = (1 << 64) - 1
 
 # Below 2³² samples one random number's upper half times the count, shifted back, is a fair choice.
 _MOST = 1 << 32
+_PIECE = 1 << 21
 
 
 def shuffle_into(out: Rows, first: int, seed: int, *, native: bool) -> None:
@@ -35,8 +36,12 @@ def shuffle_into(out: Rows, first: int, seed: int, *, native: bool) -> None:
         for k in range(epochs):
             out[k] = _one(samples, first + k, seed)
         return
-    arguments = np.array([out.ctypes.data, samples, first, epochs, _signed(seed * _SEED)], dtype=np.int64)
-    code.functions["shuffle"](arguments.ctypes.data)
+    # An epoch of many samples in pieces, so that Python comes to see a signal in between.
+    for begin in range(0, samples, _PIECE):
+        end = min(begin + _PIECE, samples)
+        numbers = (out.ctypes.data, samples, first, epochs, _signed(seed * _SEED), begin, end)
+        arguments = np.array(numbers, dtype=np.int64)
+        code.functions["shuffle"](arguments.ctypes.data)
 
 
 def _one(samples: int, epoch: int, seed: int) -> list[int]:
@@ -89,7 +94,15 @@ def _text() -> str:
     loads = "\n  ".join(
         f"%{name}.at = getelementptr i64, ptr %arguments, i64 {k}\n  %{name} = load {kind}, ptr %{name}.at"
         for k, (name, kind) in enumerate(
-            [("out", "ptr"), ("samples", "i64"), ("first", "i64"), ("epochs", "i64"), ("seed", "i64")]
+            [
+                ("out", "ptr"),
+                ("samples", "i64"),
+                ("first", "i64"),
+                ("epochs", "i64"),
+                ("seed", "i64"),
+                ("from", "i64"),
+                ("to", "i64"),
+            ]
         )
     )
     return f"""
@@ -107,10 +120,12 @@ begin:
   %weighed = mul i64 %number, {_signed(_EPOCH)}
   %start = add i64 %seed, %weighed
   {mixed("start", "key")}
+  %ahead = mul i64 %from, {_signed(_PLACE)}
+  %counted = add i64 %key, %ahead
   br label %place
 place:
-  %i = phi i64 [ 0, %begin ], [ %i.next, %place ]
-  %counter = phi i64 [ %key, %begin ], [ %counter.next, %place ]
+  %i = phi i64 [ %from, %begin ], [ %i.next, %place ]
+  %counter = phi i64 [ %counted, %begin ], [ %counter.next, %place ]
   {mixed("counter", "z")}
   %i.next = add i64 %i, 1
   %upper = lshr i64 %z, 32
@@ -123,7 +138,7 @@ place:
   store i64 %taken, ptr %at.i
   store i64 %i, ptr %at.j
   %counter.next = add i64 %counter, {_signed(_PLACE)}
-  %last = icmp eq i64 %i.next, %samples
+  %last = icmp eq i64 %i.next, %to
   br i1 %last, label %done, label %place
 done:
   %e.next = add i64 %e, 1

@@ -50,6 +50,33 @@ def test_native_code_shuffles_as_python_does(samples: int) -> None:
         np.testing.assert_array_equal(native, plain)
 
 
+def test_pieces_of_an_epoch_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, pieces = np.empty((3, 1000), np.int64), np.empty((3, 1000), np.int64)
+    shuffle_into(whole, 4, 9, native=True)
+    monkeypatch.setattr("macrograd.train.shuffle._PIECE", 64)
+    shuffle_into(pieces, 4, 9, native=True)
+    np.testing.assert_array_equal(pieces, whole)
+
+
+def test_what_broke_off_is_not_taken_for_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(100, 10, shuffle=True, seed=1)
+    expected = [order.steps(first, 10)[0].copy() for first in (0, 10)]
+
+    def breaks(out: np.ndarray, *rest: object, **more: object) -> None:
+        out[:, :50] = 0
+        raise KeyboardInterrupt
+
+    order = Order(100, 10, shuffle=True, seed=1)
+    order.steps(0, 10)
+    with monkeypatch.context() as context:
+        context.setattr("macrograd.train.order.shuffle_into", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            order.steps(10, 10)
+    for first in (0, 10):
+        np.testing.assert_array_equal(order.steps(first, 10)[0], expected[first // 10])
+    assert len(order.steps(20, 0)[0]) == 0
+
+
 def test_more_samples_than_can_be_shuffled() -> None:
     with pytest.raises(ValueError, match="4294967296 samples are too many to shuffle: give fewer than 4294967296, or"):
         shuffle_into(np.empty((0, 2**32), np.int64), 0, 0, native=True)
