@@ -78,6 +78,14 @@ def store(key: str, image: bytes) -> None:
         return
 
 
+def remove(key: str) -> None:
+    """Keep nothing under a key any longer."""
+    folder = directory()
+    if folder is not None:
+        with suppress(OSError):
+            (folder / f"{key}.o").unlink()
+
+
 def _bound(folder: Path) -> None:
     """Remove what was used longest ago until the directory is within its limit."""
     found = []

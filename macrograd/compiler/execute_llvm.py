@@ -94,7 +94,8 @@ class LlvmExecutable:
 def native_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
     """The machine code of a program for a target: from the disk cache, or made now."""
     key = repr((program.fingerprint(), target, tuple(sizes), outputs)).encode()
-    return native.Native(key, ("before", "after", "blocks", "run"), lambda: lower(program, target, sizes, outputs))
+    functions = ("before", "after", "blocks", "run")
+    return native.Native(key, functions, lambda: lower(program, target, sizes, outputs), tiers=True)
 
 
 class LlvmState:

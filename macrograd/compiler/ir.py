@@ -1,7 +1,8 @@
 """Text of LLVM's intermediate representation: names, constants, loops, vectors.
 
 Small on purpose: it knows types and control flow, not what is computed. Everything is written with explicit vector
-types, so that nothing depends on an optimiser seeing a loop's parallelism.
+types, so that nothing depends on an optimiser seeing a loop's parallelism; and no operation carries a flag that would
+leave its rounding to the optimiser, so that the text alone says what the numbers are.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Code:
     """The body of one function, as it is written."""
 
     kind: Float
-    flags: str = ""
+    fused: bool = False  # whether a·b + c may be rounded once
     lines: list[str] = field(default_factory=list)
     block: str = "entry"
     count: int = 0
@@ -109,8 +110,7 @@ class Code:
         return self.let(f"shufflevector {kind} {a}, {kind} {b}, <{len(mask)} x i32> <{text}>")
 
     def binary(self, op: str, a: str, b: str, width: int) -> str:
-        flags = self.flags if op.startswith("f") else ""
-        return self.let(f"{op} {flags}{self.kind.vector(width)} {a}, {b}")
+        return self.let(f"{op} {self.kind.vector(width)} {a}, {b}")
 
     def compare(self, predicate: str, a: str, b: str, width: int) -> str:
         return self.let(f"fcmp {predicate} {self.kind.vector(width)} {a}, {b}")
@@ -124,11 +124,11 @@ class Code:
         kind = self.kind.vector(width)
         full = f"@llvm.{name}.{self.kind.intrinsic(width)}"
         self.declared.add(f"declare {kind} {full}({', '.join([kind] * len(operands))})")
-        return self.let(f"call {self.flags}{kind} {full}({', '.join(f'{kind} {x}' for x in operands)})")
+        return self.let(f"call {kind} {full}({', '.join(f'{kind} {x}' for x in operands)})")
 
     def multiply_add(self, a: str, b: str, c: str, width: int) -> str:
         """a·b + c; in one rounding where the program allows it and the machine can."""
-        if self.flags:
+        if self.fused:
             return self.intrinsic("fmuladd", width, a, b, c)
         return self.binary("fadd", c, self.binary("fmul", a, b, width), width)
 

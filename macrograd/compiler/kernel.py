@@ -26,7 +26,7 @@ def kernel(target: Target, *, block: bool) -> native.Native:
 
 
 def _text(target: Target, block: bool) -> str:
-    code = Code(target.kind, flags="" if target.strict else "reassoc contract ")
+    code = Code(target.kind, fused=not target.strict)
     rows = [row for row in ops.TABLE if row.arity in (1, 2, 3)]
     codes = [row.code for row in rows] + [FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
     code.put("br label %head")
@@ -162,7 +162,8 @@ class _Case:
             name = f"@llvm.vector.reduce.fadd.{code.kind.intrinsic(width)}"
             code.declared.add(f"declare {code.kind.name} {name}({code.kind.name}, {kind})")
             start = code.splat(0.0, 1)
-            total = code.let(f"call {code.flags}{code.kind.name} {name}({code.kind.name} {start}, {kind} {total})")
+            grouped = "reassoc " if code.fused else ""
+            total = code.let(f"call {grouped}{code.kind.name} {name}({code.kind.name} {start}, {kind} {total})")
         out = self._pointer(0, i, uniform=True)
         if begun or not self.target.single:
             total = code.binary("fadd", code.load(out, 1), total, 1)

@@ -38,7 +38,7 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
     declared: set[str] = set()
     phases = {"before": program.before, "block": program.block, "after": program.after}
     for name, steps in phases.items():
-        code = Code(target.kind, flags="" if target.strict else "reassoc contract ")
+        code = Code(target.kind, fused=not target.strict)
         lower_io.open_context(code, FIELDS)
         emitter = Emitter(code, target, tables, name)
         for step in steps:

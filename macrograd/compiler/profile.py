@@ -125,7 +125,7 @@ def _steps(program: Program, target: Target) -> native.Native:
         k = 0
         for phase, steps in (("before", program.before), ("block", program.block), ("after", program.after)):
             for step in steps:
-                code = Code(target.kind, flags="" if target.strict else "reassoc contract ")
+                code = Code(target.kind, fused=not target.strict)
                 lower_io.open_context(code, FIELDS)
                 Emitter(code, target, tables, phase).step(step)
                 functions.append(lower_io.function(f"step{k}", code))
@@ -155,7 +155,7 @@ def _of_instruction(instruction: Instruction) -> int:
 @cache
 def peak(kind: Float) -> float:
     """Floating-point operations a second of independent vector multiply-adds on one core."""
-    code = Code(kind, flags="contract ")
+    code = Code(kind, fused=True)
     width = native.machine().vector_bytes // kind.bytes
     vector = kind.vector(width)
     rounds = 100_000

@@ -1,0 +1,174 @@
+"""Two tiers: code that is there at once, and better code when it pays.
+
+LLVM takes three times as long to make good code as to make some code, so a long module is first compiled in a hurry.
+The hurried module has a door for every function, which jumps to wherever the function's code is at the moment, and its
+own code counts its calls. At its second, third, fifth, ninth … call it asks whether the better code pays: that is so
+once it has been in use for as long as the better code will take to make, or if it comes from an earlier process. The
+better code is then made in the background, from the same text, and kept on disk; when it is linked, the doors lead to
+it from the next call on. Neither tier may round differently than the text says, so the results are the same to the bit.
+
+`MACROGRAD_TIERS` is `first` or `best` to have only one of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+HURRY, BEST = 0, 2  # of LLVM's levels of code generation
+LONG = 800  # lines of a module; shorter ones are made well in the time that two tiers would take
+_DEARER = 3.0  # how much longer the better code takes to make
+
+
+def chosen() -> str:
+    """What `MACROGRAD_TIERS` says: "first", "best" or "both"."""
+    found = os.environ.get("MACROGRAD_TIERS", "").lower()
+    return found if found in ("first", "best") else "both"
+
+
+def entries(names: Iterable[str]) -> str:
+    """The text of the doors to a module's functions."""
+    lines = [
+        "",
+        "@notify = global ptr null",
+        "@calls = internal global i64 0",
+        "declare i64 @llvm.ctpop.i64(i64)",
+    ]
+    for name in names:
+        lines += [
+            f"@code.{name} = global ptr @first.{name}",
+            f"define void @enter.{name}(ptr %context) {{",
+            f"  %code = load atomic ptr, ptr @code.{name} acquire, align 8",
+            "  musttail call void %code(ptr %context)",
+            "  ret void",
+            "}",
+            f"define internal void @first.{name}(ptr %context) {{",
+            "  %before = atomicrmw add ptr @calls, i64 1 monotonic",
+            "  %ones = call i64 @llvm.ctpop.i64(i64 %before)",
+            "  %ask = icmp eq i64 %ones, 1",
+            "  br i1 %ask, label %asking, label %running",
+            "asking:",
+            "  %notified = load atomic ptr, ptr @notify acquire, align 8",
+            "  call void %notified()",
+            "  br label %running",
+            "running:",
+            f"  call void @{name}(ptr %context)",
+            "  ret void",
+            "}",
+        ]
+    return "\n".join(lines)
+
+
+class Watch:
+    """Decides when a module's better code is to be made. `address` is the C function to call at some calls of it.
+
+    build  makes the better code and puts it in place
+    took   the seconds that the hurried code took to make
+    """
+
+    def __init__(self, build: Callable[[], None], took: float) -> None:
+        self._build: Callable[[], None] | None = build
+        self._worth, self._first_used = took * _DEARER, 0.0
+        self._callback = ctypes.CFUNCTYPE(None)(self._asked)
+        self.address = ctypes.cast(self._callback, ctypes.c_void_p).value
+        if chosen() == "first":
+            self._build = None
+
+    def _asked(self) -> None:
+        """Called from native code, on whatever thread runs it."""
+        now = time.monotonic()
+        if not self._first_used:
+            self._first_used = now
+        elif now - self._first_used >= self._worth:
+            self.pays()
+
+    def pays(self) -> None:
+        """Have the better code made, if that has not been asked for yet."""
+        build, self._build = self._build, None
+        if build is not None:
+            _builder.submit(build)
+
+
+class _Builder:
+    """One thread in the background that makes one module after the other, and ends when there is nothing to do."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, build: Callable[[], None]) -> None:
+        with self._lock:
+            self._waiting.append(build)
+            if self._thread is None and threading.main_thread().is_alive():
+                # Not a daemon: the process must not end within LLVM. It waits for one module at most.
+                self._thread = threading.Thread(target=self._work, name="macrograd-tier")
+                self._thread.start()
+
+    def wait(self) -> None:
+        """Until all that was asked for is there."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting or not threading.main_thread().is_alive():
+                    self._thread = None
+                    return
+                build = self._waiting.popleft()
+            with suppress(RuntimeError):  # what LLVM cannot make better runs on as it is, with the same results
+                build()
+
+
+_builder = _Builder()
+if hasattr(os, "register_at_fork"):  # a child has no thread of its parent's, and may find its lock taken
+    os.register_at_fork(after_in_child=_builder.__init__)  # type: ignore[misc]  # made anew in place
+
+wait = _builder.wait
+
+
+@cache
+def _unlocked() -> Any:
+    """llvmlite's library without its lock, which would hold up whoever compiles meanwhile."""
+    library = ctypes.CDLL(llvm.ffi.lib._name)
+    library.LLVMPY_TargetMachineEmitToMemory.restype = ctypes.c_void_p
+    library.LLVMPY_TargetMachineEmitToMemory.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_char_p),
+    )
+    library.LLVMPY_GetBufferStart.restype = ctypes.c_void_p
+    library.LLVMPY_GetBufferStart.argtypes = (ctypes.c_void_p,)
+    library.LLVMPY_GetBufferSize.restype = ctypes.c_size_t
+    library.LLVMPY_GetBufferSize.argtypes = (ctypes.c_void_p,)
+    library.LLVMPY_DisposeMemoryBuffer.argtypes = (ctypes.c_void_p,)
+    return library
+
+
+def emit(target: Any, module: Any) -> bytes:
+    """`target.emit_object(module)`, for a target and a module that no other thread uses, while others compile.
+
+    Raises RuntimeError if LLVM cannot.
+    """
+    library = _unlocked()
+    error = ctypes.c_char_p()
+    buffer = library.LLVMPY_TargetMachineEmitToMemory(target._ptr, module._ptr, 1, ctypes.byref(error))
+    if not buffer:
+        raise RuntimeError((error.value or b"no object code").decode())
+    try:
+        start = library.LLVMPY_GetBufferStart(buffer)
+        return ctypes.string_at(start, library.LLVMPY_GetBufferSize(buffer))
+    finally:
+        library.LLVMPY_DisposeMemoryBuffer(buffer)
