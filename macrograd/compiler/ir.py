@@ -24,6 +24,11 @@ class Float:
     def bytes(self) -> int:
         return self.bits // 8
 
+    @property
+    def largest(self) -> float:
+        """The largest finite number."""
+        return float.fromhex("0x1.fffffep127" if self.bits == 32 else "0x1.fffffffffffffp1023")
+
     def vector(self, width: int) -> str:
         return self.name if width == 1 else f"<{width} x {self.name}>"
 
@@ -57,6 +62,7 @@ class Code:
     block: str = "entry"
     count: int = 0
     declared: set[str] = field(default_factory=set)
+    truths: dict[str, str] = field(default_factory=dict)  # of a 0 or 1 that a comparison gave, what it compared to
     scratches: list[tuple[str, int]] = field(default_factory=list)
 
     def scratch(self, count: int) -> str:
@@ -103,6 +109,20 @@ class Code:
         return self.let(
             f"shufflevector {kind.vector(width)} {head}, {kind.vector(width)} poison, <{width} x i32> zeroinitializer"
         )
+
+    def gathered(self, scalars: Sequence[str], width: int) -> str:
+        """A vector of these scalars, the last of which fills the rest of it."""
+        if width == 1 or len(set(scalars)) == 1:
+            return self.broadcast(scalars[0], width)
+        kind, vector = self.kind, "poison"
+        for k in range(width):
+            scalar = scalars[min(k, len(scalars) - 1)]
+            vector = self.let(f"insertelement {kind.vector(width)} {vector}, {kind.name} {scalar}, i32 {k}")
+        return vector
+
+    def extract(self, vector: str, k: int, width: int) -> str:
+        """Element k."""
+        return self.let(f"extractelement {self.kind.vector(width)} {vector}, i32 {k}") if width > 1 else vector
 
     def shuffle(self, a: str, b: str, mask: Sequence[int], width: int) -> str:
         kind = self.kind.vector(width)

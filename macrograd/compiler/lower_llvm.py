@@ -51,6 +51,10 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
     return "\n".join([*sorted(declared), "", *functions, attributes]), tables.array()
 
 
+# Operations of so many instructions that gathering scalars into a vector for them pays.
+_LONG = (ops.exp, ops.log, ops.log1p, ops.tanh, ops.sigmoid, ops.softplus)
+
+
 class Emitter(Sums):
     """Writes the steps of one phase."""
 
@@ -121,6 +125,9 @@ class Emitter(Sums):
             self.axis, self.dims = "none", instruction.dims
             body = self._map if instruction.kind == "map" else self._dot
             members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*self.dims)]
+            if len(members) > 1 and instruction.kind == "map" and ops.TABLE[instruction.code] in _LONG:
+                self._packed(instruction, members)
+                return
             body(instruction, members, [SCALAR])
             return
         if instruction.kind == "reduce":
@@ -200,6 +207,22 @@ class Emitter(Sums):
                 found.append((self._compute(row, compute, instruction, operands, vector.width), member, vector))
         for value, member, vector in found:
             self._store(value, instruction, member, vector)
+
+    def _packed(self, instruction: Instruction, members: list[Member]) -> None:
+        """A few scalars anywhere as one vector."""
+        code = self.code
+        width = min(self.target.width, 1 << (len(members) - 1).bit_length())
+        row = ops.TABLE[instruction.code]
+        compute = routine(row.llvm, strict=self.target.strict)
+        for begin in range(0, len(members), width):
+            some = members[begin : begin + width]
+            self.cache = {}
+            operands = [
+                code.gathered([self._load(x, member, 0, 1, SCALAR) for member in some], width) for x in instruction.args
+            ]
+            found = self._compute(row, compute, instruction, operands, width)
+            for k, member in enumerate(some):
+                self._store(code.extract(found, k, width), instruction, member, SCALAR)
 
     def _compute(
         self, row: ops.Op, compute: Callable[..., str], instruction: Instruction, operands: list[str], width: int

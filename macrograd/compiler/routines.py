@@ -50,8 +50,26 @@ def _relu(code: Code, width: int, a: str) -> str:
     return code.select(code.compare("ole", a, zero, width), zero, a, width)
 
 
+def _largest(code: Code, width: int, a: str, b: str, *, least: bool = False) -> str:
+    """IEEE 754-2019's maximum, or minimum: of a NaN a NaN, and −0 is less than +0."""
+    # LLVM's own intrinsic is a chain of ten instructions. A select on > is one, which of equals or with a NaN gives the
+    # second operand: both ways round, the two differ only there, and the bits of both zeros together are the right one.
+    kind, integers = code.kind.vector(width), code.kind.integers(width)
+    ways = [code.select(code.compare("olt" if least else "ogt", x, y, width), x, y, width) for x, y in ((a, b), (b, a))]
+    bits = [code.let(f"bitcast {kind} {x} to {integers}") for x in ways]
+    both = code.let(f"{'or' if least else 'and'} {integers} {bits[0]}, {bits[1]}")
+    found = code.let(f"bitcast {integers} {both} to {kind}")
+    unordered = code.compare("uno", a, b, width)
+    return code.select(unordered, _plain(code, "fadd", a, b, width), found, width)
+
+
+def _smallest(code: Code, width: int, a: str, b: str) -> str:
+    return _largest(code, width, a, b, least=True)
+
+
 def _where(code: Code, width: int, condition: str, a: str, b: str) -> str:
-    return code.select(code.compare("une", condition, code.splat(0.0, width), width), a, b, width)
+    truth = code.truths.get(condition) or code.compare("une", condition, code.splat(0.0, width), width)
+    return code.select(truth, a, b, width)
 
 
 def _onehot(code: Code, width: int, index: str, k: str, a: str) -> str:
@@ -60,8 +78,14 @@ def _onehot(code: Code, width: int, index: str, k: str, a: str) -> str:
 
 def _comparison(predicate: str) -> Routine:
     def compare(code: Code, width: int, a: str, b: str) -> str:
-        found = code.compare(predicate, a, b, width)
-        return code.select(found, code.splat(1.0, width), code.splat(0.0, width), width)
+        if predicate == "olt" and b == code.splat(math.inf, width):
+            # The same, in a form that LLVM does not make a chain of integer instructions of.
+            found = code.compare("ole", a, code.splat(code.kind.largest, width), width)
+        else:
+            found = code.compare(predicate, a, b, width)
+        result = code.select(found, code.splat(1.0, width), code.splat(0.0, width), width)
+        code.truths[result] = found
+        return result
 
     return compare
 
@@ -111,37 +135,49 @@ def _exp(code: Code, width: int, a: str) -> str:
     """
     kind = code.kind
     single = kind is SINGLE
-    low, high = (-110.0, 100.0) if single else (-760.0, 720.0)
-    clamped = code.select(code.compare("ogt", a, code.splat(high, width), width), code.splat(high, width), a, width)
-    clamped = code.select(
-        code.compare("olt", clamped, code.splat(low, width), width), code.splat(low, width), clamped, width
-    )
-    n = code.intrinsic("rint", width, code.binary("fmul", clamped, code.splat(1 / math.log(2), width), width))
+    # Added to a number of this size, a/ln 2 is rounded to a whole one, which is then in the last bits of the sum.
+    big = 1.5 * 2.0 ** (23 if single else 52)
+    shifted = code.intrinsic("fma", width, a, code.splat(1 / math.log(2), width), code.splat(big, width))
+    n = _plain(code, "fsub", shifted, code.splat(big, width), width)
     # ln 2 in two parts, the first of which has so few digits that n·part is exact.
     part = 0.693359375 if single else float.fromhex("0x1.62e42fefap-1")
     rest = -2.12194440054690583e-4 if single else float.fromhex("0x1.cf79abc9e3b39p-40")
-    r = code.intrinsic("fma", width, n, code.splat(-part, width), clamped)
+    r = code.intrinsic("fma", width, n, code.splat(-part, width), a)
     r = code.intrinsic("fma", width, n, code.splat(-rest, width), r)
     degree = 7 if single else 13
-    total = code.splat(1 / math.factorial(degree), width)
-    for k in range(degree - 1, -1, -1):
-        total = code.intrinsic("fma", width, total, r, code.splat(1 / math.factorial(k), width))
+    tail = _polynomial(code, width, r, [1 / math.factorial(k) for k in range(2, degree + 1)])
+    for _ in range(2):
+        tail = code.intrinsic("fma", width, tail, r, code.splat(1.0, width))
+    total = tail
     integers = kind.integers(width)
-    power = code.let(f"fptosi {kind.vector(width)} {_not_nan(code, width, n)} to {integers}")
+    bits = [code.let(f"bitcast {kind.vector(width)} {x} to {integers}") for x in (shifted, code.splat(big, width))]
+    power = code.let(f"sub {integers} {bits[0]}, {bits[1]}")
     half = code.let(f"ashr {integers} {power}, {code.integer_splat(1, width)}")
     other = code.let(f"sub {integers} {power}, {half}")
     for exponent in (half, other):
         total = _plain(code, "fmul", total, _power_of_two(code, width, exponent), width)
-    return code.select(code.compare("uno", a, a, width), a, total, width)
+    low, high = (-110.0, 100.0) if single else (-760.0, 720.0)  # beyond these, the integers above are meaningless
+    large, small = (
+        code.compare("ogt", a, code.splat(high, width), width),
+        code.compare("olt", a, code.splat(low, width), width),
+    )
+    total = code.select(large, code.splat(math.inf, width), total, width)
+    return code.select(small, code.splat(0.0, width), total, width)
+
+
+def _polynomial(code: Code, width: int, x: str, coefficients: list[float]) -> str:
+    """c₀ + c₁·x + c₂·x² + … by Estrin's scheme: in pairs, then pairs of pairs, which do not wait for each other."""
+    parts = [code.splat(c, width) for c in coefficients]
+    while len(parts) > 1:
+        pairs = [code.intrinsic("fma", width, b, x, a) for a, b in zip(parts[::2], parts[1::2], strict=False)]
+        parts = pairs + parts[2 * len(pairs) :]
+        x = _plain(code, "fmul", x, x, width)
+    return parts[0]
 
 
 def _plain(code: Code, op: str, a: str, b: str, width: int) -> str:
     """An operation that must not be regrouped with its neighbours."""
     return code.let(f"{op} {code.kind.vector(width)} {a}, {b}")
-
-
-def _not_nan(code: Code, width: int, a: str) -> str:
-    return code.select(code.compare("ord", a, a, width), a, code.splat(0.0, width), width)
 
 
 def _power_of_two(code: Code, width: int, exponent: str) -> str:
@@ -178,9 +214,7 @@ def _log(code: Code, width: int, a: str) -> str:
     s = _plain(code, "fdiv", f, _plain(code, "fadd", f, code.splat(2.0, width), width), width)
     z = _plain(code, "fmul", s, s, width)
     count = 5 if single else 11
-    series = code.splat(2 / (2 * count + 1), width)
-    for j in range(count - 1, 0, -1):
-        series = code.intrinsic("fma", width, series, z, code.splat(2 / (2 * j + 1), width))
+    series = _polynomial(code, width, z, [2 / (2 * j + 1) for j in range(1, count + 1)])
     # log(m) = f - s·(f - z·series): the leading term is exact (FreeBSD's e_log.c arranges it so).
     tail = _plain(code, "fsub", f, _plain(code, "fmul", z, series, width), width)
     part = 0.693359375 if single else float.fromhex("0x1.62e42fefap-1")
@@ -240,7 +274,16 @@ def _sigmoid(code: Code, width: int, a: str, exp: Routine = _exp) -> str:
     return _plain(code, "fdiv", top, _plain(code, "fadd", one, e, width), width)
 
 
-def _softplus(code: Code, width: int, a: str, exp: Routine = _exp, log1p: Routine = _log1p) -> str:
+def _log1p_of_part(code: Code, width: int, a: str) -> str:
+    """log(1 + a) for a in [0, 1]: as `_log`, of which only the series remains, for s up to a third."""
+    s = _plain(code, "fdiv", a, _plain(code, "fadd", a, code.splat(2.0, width), width), width)
+    z = _plain(code, "fmul", s, s, width)
+    series = _polynomial(code, width, z, [2 / (2 * j + 1) for j in range(1, 8 if code.kind is SINGLE else 17)])
+    tail = _plain(code, "fsub", a, _plain(code, "fmul", z, series, width), width)
+    return _plain(code, "fsub", a, _plain(code, "fmul", s, tail, width), width)
+
+
+def _softplus(code: Code, width: int, a: str, exp: Routine = _exp, log1p: Routine = _log1p_of_part) -> str:
     """max(a, 0) + log(1 + exp(-|a|))."""
     e = exp(code, width, _fneg(code, width, code.intrinsic("fabs", width, a)))
     positive = code.select(code.compare("ole", a, code.splat(0.0, width), width), code.splat(0.0, width), a, width)
@@ -271,7 +314,9 @@ def _library(name: str) -> Routine:
 
 _ROUTINES: dict[str, Routine] = {
     **{op: _binary(op) for op in ("fadd", "fsub", "fmul", "fdiv")},
-    **{name: _intrinsic(name) for name in ("fabs", "sqrt", "maximum", "minimum")},
+    **{name: _intrinsic(name) for name in ("fabs", "sqrt")},
+    "maximum": _largest,
+    "minimum": _smallest,
     **{name: _library(name) for name in ("sin", "cos", "pow")},
     "fneg": _fneg,
     "copy": _copy,
