@@ -14,6 +14,8 @@ JOBS = (
     "demo",
     "digits",
     "wide",
+    "accuracy",
+    "fit",
     "rosenbrock",
     "lorenz",
     "west",

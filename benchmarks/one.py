@@ -46,12 +46,9 @@ def macrograd_function() -> Any:
 
 @JOB.contender("macrograd", packages=("macrograd",), note="trainer.predict_one(row)")
 def macrograd(case: str) -> Prepared:
-    from macrograd import Trainer, nn
+    from macrograd import Trainer
 
-    model = nn.MLP(2, [16, 16, 1])
-    for depth, (W, b) in enumerate(data.split(moons.START, moons.SIZES)):
-        for neuron, w, bias in zip(model.layers[depth].neurons, W.T.tolist(), b.tolist(), strict=True):
-            neuron.load_parameters({"w": w, "b": bias})
+    model = ours.mlp(data.split(moons.START, moons.SIZES))
     trainer = Trainer(model, "squared_error")
     trainer.fit(moons.X, moons.Y, steps=0, progress=False)
     row = ROW[0].copy()

@@ -32,6 +32,31 @@ def net(layers: Layers, x: Any) -> list[Any]:
     return x
 
 
+def mlp(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Any:
+    """An `nn.MLP` with these numbers, for the jobs of the Trainer."""
+    from macrograd import nn
+
+    model = nn.MLP(len(pairs[0][0]), [len(b) for _, b in pairs])
+    fill(model, pairs)
+    return model
+
+
+def fill(model: Any, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Set the numbers of an `nn.MLP`."""
+    for layer, (W, b) in zip(model.layers, pairs, strict=True):
+        for neuron, w, bias in zip(layer.neurons, W.T.tolist(), b.tolist(), strict=True):
+            for p, number in zip([*neuron.w, neuron.b], [*w, bias], strict=True):
+                p.data = number
+
+
+def pairs(model: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Per layer W[in][out] and b[out] of an `nn.MLP`."""
+    return [
+        (np.array([[p.data for p in n.w] for n in layer.neurons]).T, np.array([n.b.data for n in layer.neurons]))
+        for layer in model.layers
+    ]
+
+
 def leaves(layers: Layers) -> list[Any]:
     """All parameters, in the order of `data.flat`."""
     return [v for W, b in layers for v in [*[w for row in W for w in row], *b]]

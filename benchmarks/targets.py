@@ -53,6 +53,18 @@ def bytes_a_node(rows: Rows) -> float:
     return float(rows["macrograd"]["extra"]["bytes a node"])
 
 
+def further(name: str, ours: str = "macrograd") -> Callable[[Rows], float]:
+    """One of the further figures of a row."""
+    return lambda rows: float(rows[ours]["extra"][name])
+
+
+def accuracy_gap(rows: Rows) -> float:
+    """Of macrograd's accuracy from PyTorch's, in points of a hundred."""
+    return 100.0 * float(rows["macrograd"]["extra"]["accuracy"] - rows["torch"]["extra"]["accuracy"])
+
+
+PYTHON, CHECKPOINTS = "Python's share of the time, %", "the checkpoints' share of the time, %"
+
 TARGETS = (
     Target("moons/step", "time of a step, in C floors", of_floor(), 1.5, least=False),
     Target("moons/step", "faster than JAX scan", faster_than("jax-scan"), 4.0),
@@ -64,6 +76,34 @@ TARGETS = (
     Target("digits/128/200", "faster than JAX scan", faster_than("jax-scan"), 1.3),
     Target("digits/32/32", "faster than JAX scan", faster_than("jax-scan"), 1.3),
     Target("wide/step", "faster than JAX scan", faster_than("jax-scan"), 1.0),
+    Target("accuracy/128", "accuracy, beyond PyTorch's", accuracy_gap, 0.0, unit="points"),
+    Target("accuracy/32", "accuracy, beyond PyTorch's", accuracy_gap, 0.0, unit="points"),
+    Target("fit/moons", "Python's share of an epoch", further(PYTHON), 2.0, least=False, unit="%"),
+    Target("fit/digits", "Python's share of an epoch", further(PYTHON), 2.0, least=False, unit="%"),
+    Target(
+        "fit/moons",
+        "a checkpoint every second costs",
+        further(CHECKPOINTS, "macrograd-checkpoint"),
+        2.0,
+        least=False,
+        unit="%",
+    ),
+    Target(
+        "fit/digits",
+        "a checkpoint every second costs",
+        further(CHECKPOINTS, "macrograd-checkpoint"),
+        2.0,
+        least=False,
+        unit="%",
+    ),
+    Target(
+        "fit/long",
+        "Ctrl-C answered, the worst of ten",
+        further("worst answer, s", "macrograd-interrupted"),
+        0.2,
+        least=False,
+        unit="s",
+    ),
     Target("rosenbrock/1000", "a gradient, bound", time(1e6, "macrograd-bound"), 4.0, least=False, unit="µs"),
     Target("rosenbrock/1000", "ready", ready, 0.15, least=False, unit="s"),
     Target("lorenz/200", "time of a gradient, bound, in C floors", of_floor("c", "macrograd-bound"), 1.5, least=False),

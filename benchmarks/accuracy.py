@@ -1,0 +1,125 @@
+"""accuracy: scikit-learn's digits learned whole, 64-H-10, Adam 1e-3, 20 epochs of batches of 32, float32, five seeds.
+
+A seed is a split of the data (80 % to learn from), a start and an order of the samples, the same for all contenders, so
+that what is left between them is arithmetic. Given are the time of an epoch, everything around the steps included, and
+the share of right answers on the rest of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from benchmarks import classifier, data, ours
+from benchmarks.harness import Job, Prepared
+
+CASES = {"128": 128, "32": 32}
+TRAIN, BATCH, EPOCHS, SEEDS = 1437, 32, 20, range(5)
+
+Pairs = list[tuple[np.ndarray, np.ndarray]]
+
+JOB = Job(
+    "accuracy",
+    what="digits, 64-H-10, ReLU, cross-entropy, Adam 1e-3, 20 epochs of batches of 32, float32; H is the case",
+    unit="epoch",
+    cases=tuple(CASES),
+    # Of the test losses. A rounding grows over 900 steps, and more where two digits are hard to tell apart.
+    tolerance=2e-2,
+    baseline="torch",
+    quick=("32",),
+)
+
+
+@cache
+def split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """X and y to learn from, and X and y to judge by."""
+    X, y, _ = data.digits()
+    order = np.random.default_rng(seed).permutation(len(X))
+    first, rest = order[:TRAIN], order[TRAIN:]
+    return X[first], y[first], X[rest], y[rest]
+
+
+def start(case: str, seed: int) -> Pairs:
+    return [(W.astype(np.float32), b.astype(np.float32)) for W, b in data.layers((64, CASES[case], 10), seed=seed)]
+
+
+def batches(seed: int) -> list[np.ndarray]:
+    """The rows of every step: macrograd's orders, which it makes by itself and the others are given."""
+    from macrograd.train.order import Order
+
+    order = Order(TRAIN, BATCH, shuffle=True, seed=seed)
+    rows, lengths = order.steps(0, EPOCHS * order.steps_per_epoch)
+    return np.split(rows.copy(), np.cumsum(lengths)[:-1])
+
+
+def judged(learn: Callable[[int], Pairs], extra: dict[str, Any]) -> dict[str, Any]:
+    """The test losses of all seeds' trained nets; their accuracies go into `extra`."""
+    losses, right = [], []
+    for seed in SEEDS:
+        pairs = [(W.astype(float), b.astype(float)) for W, b in learn(seed)]
+        _, _, x, y = split(seed)
+        losses.append(classifier.loss_and_gradient(pairs, x.astype(float), y)[0])
+        (W1, b1), (W2, b2) = pairs
+        right.append(np.mean((np.maximum(x @ W1 + b1, 0.0) @ W2 + b2).argmax(axis=1) == y))
+    extra["accuracy"] = round(float(np.mean(right)), 5)
+    extra["of each seed"] = ", ".join(f"{share:.3f}" for share in right)
+    return {"test losses": losses}
+
+
+@JOB.reference
+def reference(case: str) -> dict[str, Any]:
+    def learn(seed: int) -> Pairs:
+        X, y, _, _ = split(seed)
+        pairs = [(W.astype(float), b.astype(float)) for W, b in start(case, seed)]
+        adam = classifier.Adam()
+        for rows in batches(seed):
+            _, gradient = classifier.loss_and_gradient(pairs, X[rows].astype(float), y[rows])
+            pairs = data.split(adam(data.flat(pairs), data.flat(gradient)), (64, CASES[case], 10))
+        return pairs
+
+    return judged(learn, {})
+
+
+@JOB.contender("macrograd", packages=("macrograd",), note="Trainer.fit of an nn.MLP")
+def macrograd(case: str) -> Prepared:
+    from macrograd import Trainer, optim
+
+    model = ours.mlp(start(case, 0))
+    trainer = Trainer(model, optimizer=optim.Adam(1e-3), dtype="float32")
+
+    def learn(seed: int) -> Pairs:
+        X, y, _, _ = split(seed)
+        ours.fill(model, start(case, seed))
+        trainer.optimizer.load_state_dict({"steps": 0, "state": []})
+        trainer.fit(X, y, epochs=EPOCHS, batch_size=BATCH, seed=seed, progress=False)
+        return ours.pairs(model)
+
+    extra: dict[str, Any] = {}
+    return Prepared(lambda: learn(0), lambda: judged(learn, extra), units=EPOCHS, extra=extra)
+
+
+@JOB.contender("torch", packages=("torch",), note="eager, fused Adam")
+def torch(case: str) -> Prepared:
+    import torch
+
+    torch.set_num_threads(1)
+    net = torch.nn.Sequential(torch.nn.Linear(64, CASES[case]), torch.nn.ReLU(), torch.nn.Linear(CASES[case], 10))
+
+    def learn(seed: int) -> Pairs:
+        X, y = torch.tensor(split(seed)[0]), torch.tensor(split(seed)[1], dtype=torch.long)
+        with torch.no_grad():
+            for layer, (W, b) in zip(net[::2], start(case, seed), strict=True):
+                layer.weight.copy_(torch.tensor(W.T))
+                layer.bias.copy_(torch.tensor(b))
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+        for rows in map(torch.tensor, batches(seed)):
+            optimizer.zero_grad(set_to_none=True)
+            torch.nn.functional.cross_entropy(net(X[rows]), y[rows]).backward()
+            optimizer.step()
+        return [(layer.weight.detach().numpy().T, layer.bias.detach().numpy()) for layer in net[::2]]
+
+    extra: dict[str, Any] = {}
+    return Prepared(lambda: learn(0), lambda: judged(learn, extra), units=EPOCHS, extra=extra)

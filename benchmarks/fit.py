@@ -1,0 +1,235 @@
+"""fit: what `Trainer.fit` adds to the native steps: Python between them, checkpoints, and how soon Ctrl-C is answered.
+
+A case is the data: `moons`, 2-16-16-1, hinge, SGD, float64, the shortest steps there are; `digits`, 64-128-10,
+cross-entropy, Adam, float32; `long`, the net of moons on a million samples, whose epochs take seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import classifier, data, ours
+from benchmarks import moons_net as moons
+from benchmarks.harness import Job, Prepared
+
+STEPS = {"moons": 400_000, "digits": 30_000, "long": 100_000}  # of a timed run: about a second
+COMPARED, BATCH, LONG = 50, 32, 1_000_000
+RATE = 0.01
+
+JOB = Job(
+    "fit",
+    what="a step inside Trainer.fit with batches of 32, everything that fit does included",
+    unit="step",
+    cases=tuple(STEPS),
+    tolerance={"moons": 1e-9, "digits": 1e-4, "long": 1e-9},
+    baseline="macrograd",
+    quick=("moons",),
+)
+
+
+def problem(case: str) -> tuple[np.ndarray, np.ndarray, Any]:
+    """X, y and the start."""
+    if case == "digits":
+        X, y, _ = data.digits()
+        return X, y, [(W.astype(np.float32), b.astype(np.float32)) for W, b in data.layers((64, 128, 10), seed=2)]
+    X, y = (moons.X, moons.Y) if case == "moons" else data.moons(LONG)
+    return X, y, data.split(moons.START, moons.SIZES)
+
+
+@JOB.reference
+def reference(case: str) -> dict[str, Any]:
+    """The losses of the first steps, on the batches that macrograd's order has."""
+    from macrograd.train.order import Order
+
+    X, y, pairs = problem(case)
+    order = Order(len(X), BATCH, shuffle=True, seed=0)
+    adam, losses = classifier.Adam(), []
+    for k in range(COMPARED):
+        rows = order.steps(k, 1)[0]
+        if case == "digits":
+            loss, gradient = classifier.loss_and_gradient(
+                [(W.astype(float), b.astype(float)) for W, b in pairs], X[rows].astype(float), y[rows]
+            )
+            pairs = data.split(adam(data.flat(pairs).astype(float), data.flat(gradient)), (64, 128, 10))
+        else:
+            theta = data.flat(pairs)
+            loss, step = moons.loss_and_gradient(theta, X[rows], y[rows])
+            pairs = data.split(theta - RATE * step, moons.SIZES)
+        losses.append(loss)
+    return {"losses": losses}
+
+
+class Training:
+    """A Trainer that can begin again and again, and the first losses of a run."""
+
+    def __init__(self, case: str) -> None:
+        from macrograd import Trainer, optim
+
+        self.X, self.y, self.start = problem(case)
+        self.model = ours.mlp(self.start)
+        if case == "digits":
+            self.trainer = Trainer(self.model, optimizer=optim.Adam(1e-3), dtype="float32")
+        else:
+            self.trainer = Trainer(self.model, "hinge", optim.SGD(RATE), l2=moons.DECAY)
+
+    def fit(self, steps: int, **options: Any) -> Any:
+        ours.fill(self.model, self.start)
+        self.trainer.optimizer.load_state_dict({"steps": 0, "state": []})
+        return self.trainer.fit(self.X, self.y, steps=steps, batch_size=BATCH, progress=False, **options)
+
+    def losses(self) -> dict[str, Any]:
+        return {"losses": self.fit(COMPARED).losses}
+
+
+@contextmanager
+def native_time() -> Iterator[list[tuple[float, float]]]:
+    """The list of (begin, end) of all native calls that training makes in the block."""
+    from macrograd.compiler import loop
+    from macrograd.train import shuffle
+
+    spans: list[tuple[float, float]] = []
+
+    def timed(code: Any, name: str) -> Any:
+        function = code.functions[name]
+
+        def call(address: int) -> None:
+            begin = time.perf_counter()
+            function(address)
+            spans.append((begin, time.perf_counter()))
+
+        code.functions[name] = call
+        return lambda: code.functions.__setitem__(name, function)
+
+    kinds = [loop._driver(kind_of) for kind_of in _kinds()]
+    undo = [timed(code, "train") for code in kinds] + [timed(shuffle._native(), "shuffle")]
+    try:
+        yield spans
+    finally:
+        for back in undo:
+            back()
+
+
+def _kinds() -> list[Any]:
+    from macrograd.compiler.context import kind_of
+
+    return [kind_of(np.dtype(name)) for name in ("float32", "float64")]
+
+
+def pythons_share(training: Training, steps: int) -> float:
+    """Of the time from the first native call of a run to the last, the share in none."""
+    training.fit(64)
+    with native_time() as spans:
+        training.fit(steps)
+    whole = spans[-1][1] - spans[0][0]
+    return 1.0 - sum(end - begin for begin, end in spans) / whole
+
+
+@JOB.contender("macrograd", packages=("macrograd",))
+def macrograd(case: str) -> Prepared:
+    training, extra = Training(case), {}
+
+    def answer() -> dict[str, Any]:
+        found = training.losses()
+        shares = [pythons_share(training, STEPS[case]) for _ in range(3)]
+        extra["Python's share of the time, %"] = round(100 * float(np.median(shares)), 2)
+        return found
+
+    return Prepared(lambda: training.fit(STEPS[case]), answer, units=STEPS[case], extra=extra)
+
+
+@JOB.contender("macrograd-cosine", packages=("macrograd",), cases=("moons",), note="with a cosine schedule")
+def macrograd_cosine(case: str) -> Prepared:
+    from macrograd import optim
+
+    training = Training(case)
+    schedule = optim.cosine(RATE, RATE / 10, STEPS[case])
+    return Prepared(lambda: training.fit(STEPS[case], schedule=schedule), training.losses, units=STEPS[case])
+
+
+@JOB.contender(
+    "macrograd-checkpoint",
+    packages=("macrograd",),
+    cases=("moons", "digits"),
+    note="with a checkpoint every second; a run is four times as long",
+)
+def macrograd_checkpoint(case: str) -> Prepared:
+    """Counted are the processor's seconds of writing, and all that training waits for it."""
+    from macrograd.train import checkpoint
+
+    training, steps, extra = Training(case), 4 * STEPS[case], {}
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            training.fit(steps, checkpoint=Path(folder) / "c.safetensors", every=1.0)
+
+    def answer() -> dict[str, Any]:
+        found = training.losses()
+        spent, written, write, begin_write = [0.0], [0], checkpoint.files.write, checkpoint.Writer.write
+
+        def counted(*given: Any) -> Any:
+            begin = time.thread_time()
+            try:
+                return write(*given)
+            finally:
+                spent[0] += time.thread_time() - begin
+                written[0] += 1
+
+        def waited(*given: Any) -> None:
+            begin = time.perf_counter()
+            begin_write(*given)
+            spent[0] += time.perf_counter() - begin
+
+        checkpoint.files.write, checkpoint.Writer.write = counted, waited  # type: ignore[assignment,method-assign]
+        try:
+            begin = time.perf_counter()
+            run()
+            whole = time.perf_counter() - begin
+        finally:
+            checkpoint.files.write, checkpoint.Writer.write = write, begin_write  # type: ignore[method-assign]
+        extra["the checkpoints' share of the time, %"] = round(100 * spent[0] / whole, 2)
+        extra["written"] = f"{written[0]} in {whole:.1f} s"
+        return found
+
+    return Prepared(run, answer, units=steps, extra=extra)
+
+
+@JOB.contender("macrograd-interrupted", packages=("macrograd",), cases=("long",), note="Ctrl-C at ten random moments")
+def macrograd_interrupted(case: str) -> Prepared:
+    training, extra = Training(case), {}
+    random = np.random.default_rng(0)
+
+    def interrupted() -> float:
+        """Seconds from Ctrl-C to the return of `fit`."""
+        pressed = [0.0]
+
+        def press() -> None:
+            pressed[0] = time.perf_counter()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        timer = threading.Timer(random.uniform(0.6, 1.6), press)
+        timer.start()
+        history = training.fit(10**9)
+        answered = time.perf_counter() - pressed[0]
+        timer.join()
+        assert history.stopped == "interrupted"
+        assert 0 < len(history) == training.trainer.optimizer.steps
+        return answered
+
+    def answer() -> dict[str, Any]:
+        found = training.losses()
+        times = [interrupted() for _ in range(10)]
+        extra["Ctrl-C answered after, s"] = f"{np.median(times):.3f}, at most {max(times):.3f}"
+        extra["worst answer, s"] = round(max(times), 4)
+        return found
+
+    return Prepared(lambda: training.fit(STEPS[case]), answer, units=STEPS[case], extra=extra)
