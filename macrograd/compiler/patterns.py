@@ -29,6 +29,8 @@ _LARGE_PIECE = 64  # pieces of so many members are always worth their instructio
 _LONG_RUN = 8  # terms
 _MOST_PIECES = 8  # more pieces than this, and a table makes the smaller program, however wide it is
 
+Nest = tuple[tuple[int, ...], list[tuple[int, ...]]]  # the sizes of counters, and the strides of each vector over them
+
 
 @dataclass(frozen=True)
 class Group:
@@ -137,7 +139,7 @@ def _alike(layout: Layout, group: Group) -> list[Ints]:
     n, count = len(group.members), len(group.kinds)
     whole = [np.arange(n)]
     slots = np.where(group.operands < 0, 0, layout.slot[group.operands]).reshape(n, 2, count)
-    steps = np.diff(slots, axis=2)
+    steps = slots[:, :, 1:] - slots[:, :, :-1]
     uneven = (steps != steps[0]).any(axis=(0, 1))
     if uneven.sum() <= max(1, count // _LONG_RUN):
         return whole
@@ -157,7 +159,7 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
     left_shift, right_shift = group.shifts[0, :count], group.shifts[0, count:]
     cuts = {0, count}
     for changes in (kind, left_shift, right_shift):
-        cuts |= set((np.flatnonzero(np.diff(changes)) + 1).tolist())
+        cuts |= set((np.flatnonzero(changes[1:] != changes[:-1]) + 1).tolist())
     for begin, end in _pairs(sorted(cuts)):
         offsets = np.stack([layout.slot[side[0, begin:end]] for side in (left, right)])
         pieces = list(_runs(offsets))
@@ -176,7 +178,7 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
 
 def _separable(slots: Ints) -> bool:
     """Whether the terms of all members have the same distances."""
-    return bool((slots == slots[:, :1] + (slots[0] - slots[0, 0])).all())
+    return len(slots) == 1 or bool((slots == slots[:, :1] + (slots[0] - slots[0, 0])).all())
 
 
 def _pairs(cuts: list[int]) -> Iterator[tuple[int, int]]:
@@ -197,8 +199,8 @@ def _fit(group: Group, columns: list[Column], layout: Layout) -> Iterator[Instru
     members = group.members
     n = len(members)
     vectors = _vectors(members, columns, layout)
-    if _nest(vectors) is not None:
-        yield _instruction(group, members, columns, layout)
+    if (nest := _nest(vectors)) is not None:
+        yield _instruction(group, members, columns, layout, (vectors, nest))
         return
     reordered = None if group.fixed else _reorder(members, columns, layout)
     if reordered is not None:
@@ -259,7 +261,7 @@ def _prefix(vectors: Ints, *, nested: bool, ahead: bool = True) -> int:
     n: int = vectors.shape[1]
     if n <= 2:
         return n
-    step = np.diff(vectors, axis=1)
+    step = vectors[:, 1:] - vectors[:, :-1]
     breaks = np.flatnonzero((step != step[:, :1]).any(axis=0))
     if not len(breaks):
         return n
@@ -278,7 +280,7 @@ def _prefix(vectors: Ints, *, nested: bool, ahead: bool = True) -> int:
     return inner * _prefix(heads[:, :good], nested=False)
 
 
-def _nest(vectors: Ints) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None:
+def _nest(vectors: Ints) -> Nest | None:
     """Counters (outermost first) over which all vectors are affine, and the strides of each; None if there are none."""
     dims: list[int] = []
     strides: list[Ints] = []
@@ -288,13 +290,14 @@ def _nest(vectors: Ints) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None
             if not dims:
                 dims, strides = [1], [np.zeros(len(vectors), dtype=np.int64)]
             break
-        step = np.diff(vectors, axis=1)
-        breaks = np.flatnonzero((step != step[:, :1]).any(axis=0))
-        inner = int(breaks[0]) + 1 if len(breaks) else n
+        step = vectors[:, 1:] - vectors[:, :-1]
+        uneven = (step != step[:, :1]).any(axis=0)
+        first = int(uneven.argmax())
+        inner = first + 1 if uneven[first] else n
         if n % inner:
             return None
         grid = vectors.reshape(len(vectors), n // inner, inner)
-        if not (grid - grid[:, :, :1] == grid[:, :1] - grid[:, :1, :1]).all():
+        if inner < n and not (grid - grid[:, :, :1] == grid[:, :1] - grid[:, :1, :1]).all():
             return None
         dims.append(inner)
         strides.append(step[:, 0])
@@ -304,11 +307,14 @@ def _nest(vectors: Ints) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None
     return tuple(dims[::-1]), [tuple(int(s[k]) for s in strides[::-1]) for k in range(len(vectors))]
 
 
-def _instruction(group: Group, members: Ints, columns: list[Column], layout: Layout) -> Instruction:
-    """One instruction for the whole group; columns that are not affine over its counters get tables."""
+def _instruction(
+    group: Group, members: Ints, columns: list[Column], layout: Layout, fitted: tuple[Ints, Nest] | None = None
+) -> Instruction:
+    """One instruction for the whole group; columns that are not affine over its counters get tables. `fitted` are its
+    vectors and the counters over which they are affine, if that is known."""
     n = len(members)
-    vectors = _vectors(members, columns, layout)
-    nest = _nest(vectors)
+    vectors = _vectors(members, columns, layout) if fitted is None else fitted[0]
+    nest = _nest(vectors) if fitted is None else fitted[1]
     dims: tuple[int, ...]
     strides: list[tuple[int, ...] | None]
     if nest is None and len(vectors) > 1 and (inner := _nest(vectors[1:])) is not None:

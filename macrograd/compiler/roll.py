@@ -69,8 +69,10 @@ class Terms:
 
 def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = False) -> Program:
     """The array program of a tape. `weighted` says that the last input is the weight of a sample."""
-    tape = takes_of_one_kind(tape, tapes.kinds(tape, batch=batch))
     varies = tapes.kinds(tape, batch=batch)
+    given, tape = tape, takes_of_one_kind(tape, varies)
+    if tape is not given:
+        varies = tapes.kinds(tape, batch=batch)
     phase = _phases(tape, varies)
     sums, used = _sums(tape)
     terms = _terms(tape, sums, varies)

@@ -252,12 +252,14 @@ def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:
     n = len(tape)
     if not batch or not n:
         return np.zeros(n, dtype=bool)
-    varies = bytearray(n)
-    code, operand, start = tape.code.tolist(), tape.operand.tolist(), tape.start.tolist()
+    varies = bytearray(tape.code == INPUT)
+    operand, start = tape.operand.tolist(), tape.start.tolist()
     look = varies.__getitem__
-    for i in range(n):
-        c = code[i]
-        if c == INPUT or (c >= 0 and any(map(look, operand[start[i] : start[i + 1]]))):
+    for i in np.flatnonzero((tape.arity > 0) & (tape.code != REDUCE)).tolist():
+        s, e = start[i], start[i + 1]
+        if e - s <= 2:
+            varies[i] = varies[operand[s]] or varies[operand[e - 1]]
+        elif any(map(look, operand[s:e])):
             varies[i] = 1
     return np.frombuffer(varies, dtype=np.uint8).astype(bool)
 
