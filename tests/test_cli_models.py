@@ -21,6 +21,7 @@ from macrograd import nn
 from macrograd.cli import main
 from macrograd.cli.data import Data, Scale
 from macrograd.cli.facts import Facts
+from macrograd.train import files
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--samples", "12", "--hidden", "3", "--steps", "4"]
@@ -151,6 +152,70 @@ def test_inspect_models_of_programs(capsys: Capture) -> None:
     assert {line.strip() for line in tensors} == {"rows 2×2", "alone 1"}
 
 
+def test_inspect_tells_where_a_checkpoint_stands(capsys: Capture) -> None:
+    arguments = ["train", "moons", "--batch-size", "32", "--steps", "130", "--checkpoint", "c.safetensors", "--quiet"]
+    assert main(arguments) == 0
+    capsys.readouterr()
+    assert main(["inspect", "c.safetensors"]) == 0
+    *lines, history, size = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "c.safetensors",
+        "  checkpoint   after step 130, 32 epochs and 2 of 4 steps",
+        "  parameters   337, float64: layers.0.neurons.0.w.0 … layers.2.neurons.0.b",
+        "  optimizer    SGD(lr=linear(1.0, 0.1, 130))",
+        "  loss         hinge, plus 0.0001 times the sum of squared parameters",
+        "  data         100 samples of 2 numbers, batches of 32",
+        "  order        seed 1337",
+        "  engine       compiled",
+    ]
+    assert history.startswith("  history      History(130 steps, last loss 0.")
+    assert size.startswith("  size         ")
+    assert size.endswith(" bytes")
+
+
+def test_inspect_checkpoints_of_programs(capsys: Capture) -> None:
+    X, y = np.random.RandomState(0).randn(20, 3), np.arange(20) % 3
+    mg.Trainer(nn.MLP(3, [4, 3], seed=1)).fit(
+        X,
+        y,
+        epochs=1,
+        batch_size=10,
+        metrics="accuracy",
+        checkpoint="c",
+        progress=False,
+        callbacks=lambda run: run.stop(),
+    )
+    assert main(["inspect", "c"]) == 0
+    out = capsys.readouterr().out
+    assert "checkpoint   after step 2, 1 epoch, callback\n" in out
+    assert "betas=(0.9, 0.999), eps=1e-08), 2 numbers of state for each parameter\n" in out
+    assert ", accuracy 0." in out
+
+
+HOSTILE: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
+    "no run": lambda header, tensors: header.pop("run"),
+    "a run that is a list": lambda header, tensors: header.update(run=[1, 2]),
+    "a step that is a text": lambda header, tensors: header.update(step="many"),
+    "no samples": lambda header, tensors: header["run"].update(batch_size=0),
+    "endless": lambda header, tensors: header["run"].update(samples=float("inf")),
+    "no state": lambda header, tensors: tensors.pop("state"),
+    "no history": lambda header, tensors: tensors.pop("history.seconds.pieces"),
+    "a history that is too long": lambda header, tensors: tensors["history.rates.pieces"].__imul__(1e12),
+    "a history of another shape": lambda header, tensors: tensors.update({"history.losses.pieces": np.ones(3)}),
+    "metrics of no step": lambda header, tensors: tensors.update({"history.metrics.x": np.ones(3)}),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_inspect_damaged_checkpoints(capsys: Capture, how: str) -> None:
+    assert main(["train", "moons", *SMALL, "--quiet", "--checkpoint", "c"]) == 0
+    capsys.readouterr()
+    tensors, header = files.read("c", "checkpoint")
+    HOSTILE[how](header, tensors)
+    files.write("c", header.pop("kind"), tensors, header)
+    assert error(capsys, "inspect", "c").startswith("c is damaged: ")
+
+
 def test_inspect_lets_no_file_write_to_the_terminal(capsys: Capture) -> None:
     mg.save(nn.MLP(2, [1], seed=0), "m", extra={"train": GOOD | {"target": "\x1b[2Jgone\n"}})
     assert main(["inspect", "m"]) == 0
@@ -263,7 +328,7 @@ def test_checkpoints_that_cannot_be_gone_on_from(capsys: Capture) -> None:
         "the checkpoint c.safetensors exists already: go on from it with --resume, or remove it"
     )
     assert error(capsys, *arguments, "--resume", "--seed", "1").startswith("c.safetensors is of another run: its ")
-    assert error(capsys, "inspect", "c.safetensors") == "c.safetensors holds a checkpoint, not a model"
+    assert error(capsys, "predict", "c.safetensors", "t") == "c.safetensors holds a checkpoint, not a model"
     assert Path("c.safetensors").read_bytes() == content
     Path("c.safetensors").write_bytes(content[:-9])
     assert error(capsys, *arguments, "--resume").startswith(

@@ -1,21 +1,31 @@
-"""`macrograd inspect`."""
+"""`macrograd inspect`: what a model or a checkpoint holds, in words."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from numpy.typing import NDArray
+
 from macrograd.cli import facts
-from macrograd.train import files, load
+from macrograd.train import History, files, load
+
+Tensors = dict[str, NDArray[Any]]
 
 
 def inspect(chosen: argparse.Namespace) -> int:
-    """Print what a model's file holds: the net, its parameters, and what `train` wrote beside it; 0."""
+    """Print what a file holds: of a model the net, its parameters, and what `train` wrote beside it; of a checkpoint
+    where the run stands; 0."""
     path = chosen.model
-    tensors, header = files.read(path, "model")
-    known = facts.read(path)
+    tensors, header = files.read(path, "model", "checkpoint")
+    lines = [path, *(_checkpoint if header["kind"] == "checkpoint" else _model)(path, tensors, header)]
+    print("\n".join(lines))
+    return 0
+
+
+def _model(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
+    known, lines = facts.read(path), []
     described = header.get("architecture")
-    lines = [path]
     if described is not None:
         # Built, and so checked: nothing is said of a file that cannot be loaded.
         model = load(path) if known is None else facts.model_of(path, known)
@@ -35,8 +45,46 @@ def inspect(chosen: argparse.Namespace) -> int:
         answers = "a number" if known.classes is None else f"one of {', '.join(known.classes)}"
         lines.append(_line("answers", f"{known.target}: {answers}"))
         lines += [_line(name, text) for name, text in known.training.items()]
-    print("\n".join(lines))
-    return 0
+    return lines
+
+
+def _checkpoint(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
+    """Where a run stands, and what another must be to go on from there."""
+    try:
+        run, history = header["run"], History.from_tensors(tensors)
+        step, count, state = int(header["step"]), len(tensors["parameters"]), tensors["state"]
+        per_epoch = -(-int(run["samples"]) // int(run["batch_size"]))
+        epochs, rest = divmod(step, per_epoch)
+        shape = "×".join(str(int(n)) for n in run["shape_of_a_sample"]) or "1"
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        stopped = f", {header['stopped']}" if header["stopped"] else ""
+        lines = [
+            ("checkpoint", f"after step {step:,}, {_steps(epochs, rest, per_epoch)}{stopped}"),
+            ("parameters", f"{count}, {run['dtype']}: {run['parameter_names']}"),
+            ("optimizer", f"{run['optimizer']}{_state(len(state))}"),
+            ("loss", f"{run['loss']}{_penalty(run['l2'])}"),
+            ("data", f"{int(run['samples']):,} samples of {shape} numbers, batches of {run['batch_size']}"),
+            ("order", f"seed {run['seed']}" if run["shuffle"] else "not shuffled"),
+            ("engine", f"{run['engine']}"),
+            ("history", f"{history!r}"),
+            ("size", f"{size:,} bytes"),
+        ]
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from None
+    return [_line(*line) for line in lines]
+
+
+def _steps(epochs: int, rest: int, per_epoch: int) -> str:
+    text = f"{epochs:,} epoch{'' if epochs == 1 else 's'}"
+    return text + (f" and {rest} of {per_epoch:,} steps" if rest else "")
+
+
+def _state(numbers: int) -> str:
+    return f", {numbers} number{'' if numbers == 1 else 's'} of state for each parameter" if numbers else ""
+
+
+def _penalty(l2: float) -> str:
+    return f", plus {l2:g} times the sum of squared parameters" if l2 else ""
 
 
 def net(described: dict[str, Any]) -> str:

@@ -102,8 +102,8 @@ def add_inspect(commands: Any) -> None:
     """The options of `macrograd inspect`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "inspect",
-        help="say what a saved net is, and how it was trained",
-        description="Say what is in a file that `macrograd train --save` or mg.save wrote.",
+        help="say what a saved net is and how it was trained, or where a checkpoint stands",
+        description="Say what is in a file that `macrograd train --save` or mg.save wrote, or in a checkpoint.",
     )
     parser.add_argument("model", metavar="MODEL", help="a safetensors file")
 

@@ -12,11 +12,23 @@ import os
 import sys
 import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+
+from macrograd import ops
 
 LIMIT = 256 * 1024 * 1024
 _MAGIC = b"macrograd object 1\n"
 _DIGEST = 32
+
+
+@cache
+def sources() -> bytes:
+    """A digest of the compiler's own text, on which all depends that it makes."""
+    digest = hashlib.sha256()
+    for path in [Path(ops.__file__), *sorted(Path(__file__).parent.glob("*.py"))]:
+        digest.update(path.read_bytes())
+    return digest.digest()
 
 
 def directory() -> Path | None:

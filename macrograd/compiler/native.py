@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import llvmlite
@@ -18,7 +17,6 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd import ops
 from macrograd.compiler import cache as disk
 from macrograd.compiler.tiers import BEST, HURRY, LONG, Watch, chosen, emit, entries
 
@@ -61,12 +59,8 @@ def _linker() -> Any:
 @cache
 def _makers() -> bytes:
     """What the machine code depends on besides the program: the compiler's own text, and LLVM's and the CPU's names."""
-    digest = hashlib.sha256()
-    for path in [Path(ops.__file__), *sorted(Path(__file__).parent.glob("*.py"))]:
-        digest.update(path.read_bytes())
     host = machine()
-    digest.update("\0".join([host.cpu, host.features, llvmlite.__version__]).encode())
-    return digest.digest()
+    return disk.sources() + "\0".join([host.cpu, host.features, llvmlite.__version__]).encode()
 
 
 class Native:

@@ -18,6 +18,7 @@ import numpy as np
 from macrograd.compiler import program as programs
 from macrograd.compiler import tape as tapes
 from macrograd.compiler.differentiate import differentiate
+from macrograd.compiler.kept import kept
 from macrograd.compiler.program import Program
 from macrograd.compiler.roll import roll
 from macrograd.compiler.simplify import own_results, simplify
@@ -57,6 +58,11 @@ def record(
 
 def value_program(source: Source, *, batch: bool, strict: bool = False) -> Program:
     """The program of the function's values."""
+    how = "values", batch, strict
+    return _kept(source, how, lambda: _value_program(source, batch=batch, strict=strict))
+
+
+def _value_program(source: Source, *, batch: bool, strict: bool) -> Program:
     tape = simplify(source.tape, strict=strict)
     _seen("simplify", tape)
     program = roll(tape, batch=batch, strict=strict)
@@ -66,6 +72,11 @@ def value_program(source: Source, *, batch: bool, strict: bool = False) -> Progr
 
 def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Program:
     """The program of the function's (mean) value and its derivatives with respect to all parameters."""
+    how = "gradient", batch, strict
+    return _kept(source, how, lambda: _gradient_program(source, batch=batch, strict=strict))
+
+
+def _gradient_program(source: Source, *, batch: bool, strict: bool) -> Program:
     tape = differentiate(source.tape, batch=batch)
     _seen("differentiate", tape)
     tape = own_results(simplify(tape, strict=strict))  # so that the gradient is one array
@@ -73,6 +84,12 @@ def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Pr
     program = roll(tape, batch=batch, strict=strict, weighted=batch)
     _seen("roll", program)
     return program
+
+
+def _kept(source: Source, how: tuple[str, bool, bool], make: Callable[[], Program]) -> Program:
+    """The program from disk if an earlier run made it; but who looks at the passes sees them work."""
+    watched = observer is not None or "passes" in os.environ.get("MACROGRAD_DEBUG", "")
+    return make() if watched else kept(source.tape, how, make)
 
 
 def _depends(tape: Tape) -> bool:

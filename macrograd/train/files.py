@@ -82,9 +82,9 @@ def _content(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> list[An
     return [len(header).to_bytes(8, "little"), header, *parts]
 
 
-def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """(tensors, header) of a file that `write` made. Raises FileNotFoundError, and ValueError for any other file and
-    for one that is damaged; nothing in the file is ever executed."""
+def read(path: str | os.PathLike[str], kind: str, *others: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """(tensors, header) of a file of one of these kinds that `write` made; the header's "kind" says which. Raises
+    FileNotFoundError, and ValueError for any other file and for one that is damaged; nothing in it is ever executed."""
     from safetensors import SafetensorError, safe_open
 
     source = Path(path)
@@ -105,7 +105,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, NDArray[Any
         found, version = str(header["kind"]), int(header["format"])
     except (KeyError, TypeError, ValueError, RecursionError):
         raise ValueError(f"{source} is a safetensors file, but not one of macrograd's") from None
-    if found != kind:
+    if found not in (kind, *others):
         raise ValueError(f"{source} holds a {found}, not a {kind}")
     if version > FORMAT:
         raise ValueError(f"{source} was written by a newer macrograd (format {version}): update macrograd to read it")

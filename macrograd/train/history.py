@@ -65,7 +65,20 @@ class Column:
 
     @classmethod
     def unpacked(cls, table: Floats, numbers: Floats) -> Column:
-        """The column of `packed`."""
+        """The column of `packed`, whose arrays stand end to end. Raises ValueError for tables that none has."""
+        if (
+            table.ndim != 2
+            or table.shape[1] != 3
+            or numbers.ndim != 1
+            or {table.dtype.kind, numbers.dtype.kind} != {"f"}
+        ):
+            raise ValueError("a column of the history has another shape")
+        counts, arrays = table[:, 0], np.isnan(table[:, 1])
+        # A float64 counts up to 2⁵³.
+        if not ((counts >= 1) & (counts < 2.0**53) & (counts == np.floor(counts))).all():
+            raise ValueError("a column of the history counts what cannot be counted")
+        if counts[arrays].sum() != len(numbers):
+            raise ValueError("a column of the history lacks numbers")
         column, at = cls(), 0
         for count, start, end in table.tolist():
             if np.isnan(start):
@@ -74,6 +87,11 @@ class Column:
             else:
                 column.pieces.append((int(count), start, end))
         return column
+
+    @property
+    def last(self) -> float:
+        piece = self.pieces[-1]
+        return piece[2] if isinstance(piece, tuple) else float(piece[-1])
 
 
 def _count(piece: Floats | tuple[int, float, float]) -> int:
@@ -226,7 +244,7 @@ class History:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, NDArray[Any]]) -> History:
-        """The history of a file with `tensors`."""
+        """The history of a file with `tensors`. Raises KeyError and ValueError where there is none."""
         history = cls()
         history._losses, history._rates, history._seconds = (
             Column.unpacked(tensors[f"history.{name}.pieces"], tensors[f"history.{name}.numbers"])
@@ -236,9 +254,12 @@ class History:
         prefix = "history.metrics."
         history.metrics = {k.removeprefix(prefix): v.tolist() for k, v in tensors.items() if k.startswith(prefix)}
         history._length = len(history._losses)
+        if {len(history._rates), len(history._seconds)} != {history._length}:
+            raise ValueError("its history has columns of different lengths")
+        if any(len(values) != len(history.metric_steps) for values in history.metrics.values()):
+            raise ValueError("its history has metrics that were taken at no step")
         if history._length:
-            history._last_loss = float(_numbers(history._losses.pieces[-1])[-1])
-            history._last_second = float(_numbers(history._seconds.pieces[-1])[-1])
+            history._last_loss, history._last_second = history._losses.last, history._seconds.last
         return history
 
     def __eq__(self, other: object) -> bool:
