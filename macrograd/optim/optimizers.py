@@ -52,6 +52,9 @@ class Optimizer:
     def step(self, parameters: Iterable[Value]) -> None:
         """Move every parameter by its `.grad`: all of them, or none if anything fails.
 
+        A gradient of 0 is one like others: decay and momentum move all the same. (`Trainer` leaves out what
+        the loss does not depend on.)
+
         Raises TypeError for what is no Value, and ValueError when the parameters are not those of the steps before,
         since their state would then belong to others.
         """

@@ -6,16 +6,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import functions, ops
+from macrograd.graph import topological
 from macrograd.optim import Optimizer
 from macrograd.train.objective import Objective
 from macrograd.train.steps import no_collection
 from macrograd.value import Value
+
+if TYPE_CHECKING:
+    from macrograd.compiler.compiled import Compiled
 
 ENGINES = ("compiled", "eager")
 
@@ -74,20 +78,40 @@ def make(
     if engine == "eager":
         return EagerLoop(objective, arrays, rule, state, clip_norm=clip_norm)
     from macrograd.compiler import compile as compiled
-    from macrograd.compiler.loop import TrainingLoop
-
-    class FixedLoop(TrainingLoop):
-        """With the buffers of a whole batch for every run: sums are rounded the same way however steps are grouped."""
-
-        def _buffers(self, longest: int) -> Any:
-            return super()._buffers(batch_size)
 
     sample = compiled(objective, batch=True, dtype=dtype, threads=threads)
-    options: dict[str, Any] = {"clip_norm": clip_norm, "batch_size": batch_size}
-    if objective.draws:
-        return CountingLoop(FixedLoop(sample, arrays, _counting(rule), (*state, 0.0), **options), objective.step)
-    loop: Engine = FixedLoop(sample, arrays, rule, state, **options)
-    return loop
+    if not objective.draws:
+        return _loop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size)
+    state = (*state, 0.0)
+    loop = _loop(sample, arrays, _counting(rule), state, clip_norm=clip_norm, batch_size=batch_size)
+    return CountingLoop(loop, objective.step)
+
+
+def _loop(
+    sample: Compiled,
+    arrays: Sequence[NDArray[Any]],
+    rule: Callable[..., tuple[Any, Any]],
+    state: Sequence[float],
+    *,
+    clip_norm: float | None,
+    batch_size: int,
+) -> Engine:
+    """The native loop; where LLVM does not load or fails, the one that calls."""
+    try:
+        from macrograd.compiler.loop import TrainingLoop
+
+        class FixedLoop(TrainingLoop):
+            """With the buffers of a whole batch for every run: sums are rounded the same way however steps are
+            grouped."""
+
+            def _buffers(self, longest: int) -> Any:
+                return super()._buffers(batch_size)
+
+        return FixedLoop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size)
+    except (ImportError, RuntimeError):  # the compiled loss has said why, or says so when it is called
+        from macrograd.train.fallback import CallLoop
+
+        return CallLoop(sample, arrays, rule, state, clip_norm=clip_norm)
 
 
 # Step numbers begin anew here, where float32 stops counting.
@@ -150,6 +174,9 @@ class EagerOutcome:
 class EagerLoop:
     """Training steps in plain Values, one graph a sample: what the compiled loop has to agree with.
 
+    A parameter that none of a step's losses was computed from stays as it is, whatever the rule does to the others (a
+    decay, a momentum): as in PyTorch, and as in compiled code, where it does not exist.
+
     stop  asked between samples; when it says so the step that has begun is dropped
     """
 
@@ -171,6 +198,7 @@ class EagerLoop:
         self.theta = np.array([p.data for p in self.parameters])
         self.state = np.repeat(np.array([initial_state], dtype=np.float64).T, len(self.parameters), axis=1)
         self.gradient = np.zeros(len(self.parameters))
+        self._unused: set[int] = set()  # the ids of the parameters that the step has not met
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         self._arrays = list(arrays)
@@ -201,6 +229,7 @@ class EagerLoop:
     def _gradient(self, rows: list[int]) -> float | None:
         """The batch's loss, its clipped gradient left in `gradient`; None if it was told to stop."""
         share, losses = 1.0 / len(rows), []
+        self._unused = set(map(id, self.parameters))
         for p in self.parameters:
             p.grad = 0.0
         for i in rows:
@@ -208,11 +237,9 @@ class EagerLoop:
                 return None
             loss = self._objective.sample(*[array[i].tolist() for array in self._arrays])
             losses.append(float(loss))
-            if isinstance(loss, Value):
-                (loss * share).backward()
+            self._back(loss * share)
         penalty = self._objective.penalty()
-        if isinstance(penalty, Value):
-            penalty.backward()
+        self._back(penalty)
         self.gradient = np.array([p.grad for p in self.parameters], dtype=np.float64)
         with np.errstate(
             over="ignore", invalid="ignore"
@@ -222,9 +249,22 @@ class EagerLoop:
             self.gradient *= self._clip / norm
         return sum(losses) * share + float(penalty)
 
+    def _back(self, loss: Any) -> None:
+        """Add the loss's gradient, and note which parameters are in its graph."""
+        if not isinstance(loss, Value):
+            return
+        loss.backward()
+        if self._unused:  # of samples alike only the first needs to be looked at
+            self._unused.difference_update(map(id, topological(loss)))
+
     def _update(self, rate: float, step: int) -> None:
         theta, state = [], []
-        for p, g, *old in zip(self.theta.tolist(), self.gradient.tolist(), *self.state.tolist(), strict=True):
+        numbers = zip(self.parameters, self.theta.tolist(), self.gradient.tolist(), *self.state.tolist(), strict=True)
+        for parameter, p, g, *old in numbers:
+            if id(parameter) in self._unused:
+                theta.append(p)
+                state.append(old)
+                continue
             new, after = self._rule(p, g, tuple(old), rate, step)
             theta.append(float(new))
             state.append([float(s) for s in after])

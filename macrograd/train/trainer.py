@@ -45,7 +45,8 @@ class Trainer:
     loss       a name of `nn.losses`, a function (prediction, target) → scalar, or a function (model, x, y) → scalar, of
                one sample each; None for the one that fits the targets: cross-entropy for classes, binary cross-entropy
                for two classes with one output and for yes-or-no labels, the squared error for numbers
-    optimizer  what moves the parameters; None for Adam(0.01)
+    optimizer  what moves the parameters; None for Adam(0.01). One that the loss does not depend on stays as it is,
+               whatever decay or momentum the optimiser has
     l2         adds l2·Σ parameter² to the loss
     penalty    (model) → scalar, added to the loss
     engine     "compiled", or "eager": plain Values, to look at and to compare with

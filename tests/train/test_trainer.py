@@ -313,6 +313,48 @@ def test_frozen_parameters_stay_and_the_others_learn(engine: str) -> None:
     assert all(a != b for a, b in zip(numbers(model)[:12], before[:12], strict=True))
 
 
+class Partly(nn.Module):
+    """A net of which the loss sees a part: one parameter is not used, one output is not, one only decides."""
+
+    def __init__(self) -> None:
+        self.net, self.unused, self.decides = nn.MLP(2, [3, 2], seed=2), mg.Value(0.75), mg.Value(0.5)
+
+    def __call__(self, x: Any) -> Any:
+        first, _ = self.net(x)
+        return first * mg.where(self.decides, 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: optim.AdamW(0.1, weight_decay=0.5),
+        lambda: optim.SGD(0.1, 0.5, weight_decay=0.5),
+        lambda: optim.Adam(0.1),
+    ],
+)
+def test_what_the_loss_does_not_depend_on_stays_as_it_is(optimizer: Any) -> None:
+    X, y = np.random.RandomState(0).randn(20, 2), np.linspace(-1.0, 1.0, 20)
+    found = []
+    for engine in ENGINES:
+        model = Partly()
+        before = model.named_parameters()
+        numbers_before = {name: p.data for name, p in before.items()}
+        trainer = Trainer(model, "squared_error", optimizer(), engine=engine)
+        trainer.fit(X, y, steps=3, batch_size=8, progress=False)
+        same = {name for name, p in before.items() if p.data == numbers_before[name]}
+        assert same >= {"unused", *(f"net.layers.1.neurons.1.w.{i}" for i in range(3)), "net.layers.1.neurons.1.b"}
+        assert not any(name.startswith("net.layers.0") for name in same)
+        found.append((numbers(model), trainer.optimizer.state))
+    (compiled, states), (eager, eager_states) = found
+    assert compiled == pytest.approx(eager, rel=1e-12)
+    assert np.array(states) == pytest.approx(np.array(eager_states), rel=1e-12)
+    # With a penalty on all parameters the loss depends on all.
+    for engine in ENGINES:
+        model = Partly()
+        Trainer(model, "squared_error", optimizer(), l2=0.1, engine=engine).fit(X, y, steps=2, progress=False)
+        assert model.unused.data != 0.75
+
+
 class Tied(nn.Module):
     """Encodes with a layer and decodes with the same weights."""
 
