@@ -35,6 +35,14 @@ Member = tuple[Place, ...]
 SCALAR = Vector(Place(0, 0, 0), 1, 1)
 
 
+# Where an operand's members lie: base, slots that it moves in a round, stride of each counter that counts.
+Key = tuple[int, int, tuple[int, ...]]
+
+
+def key_of(x: Index, dims: tuple[int, ...]) -> Key:
+    return x.base, x.shift, tuple(stride if dim > 1 else 0 for stride, dim in zip(x.member, dims, strict=True))
+
+
 class Tables:
     """All index tables, one behind the other; equal ones once."""
 
@@ -67,6 +75,9 @@ class Access:
         self.round: Counter = 0
         self.axis = "none"
         self.dims: tuple[int, ...] = ()
+        # What the group at work has made for this tile, and whether what it makes now goes to memory.
+        self.given: dict[tuple[Key, Member, Vector], str] = {}
+        self.grouped, self.stored = False, True
 
     def _slot(self, x: Index, member: Member, term: Counter, count: int) -> tuple[int, list[tuple[int, Counter]]]:
         """An operand's slot, apart from the rounds of a loop: a number, and factors of counters."""
@@ -144,6 +155,10 @@ class Access:
         code, width = self.code, vector.width
         if isinstance(x, float):
             return code.splat(x, width)
+        if self.given and x.space == "v" and x.affine and count == 1:
+            given = self.given.get((key_of(x, self.dims), member, vector))
+            if given is not None:
+                return given
         known = ("value", x.space, self._identity(x, member, term, vector), width)
         if known in self.cache:
             return self.cache[known]
@@ -175,6 +190,13 @@ class Access:
         moves = x.space == "v" or (self.axis == "member" and x.member[-1] == 1)
         parts.append(vector.start if moves else 0)
         return tuple(parts)
+
+    def _result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
+        """A member's value: to memory, and to those instructions of the group that come after."""
+        if self.grouped:
+            self.given[key_of(instruction.out, self.dims), member, vector] = value
+        if self.stored:
+            self._store(value, instruction, member, vector)
 
     def _store(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
         address = self._address(instruction.out, member, 0, 1, vector.start)

@@ -21,10 +21,11 @@ from macrograd.compiler import lower_io
 from macrograd.compiler.context import FIELDS, Target
 from macrograd.compiler.ir import Code, Counter
 from macrograd.compiler.lower_access import SCALAR, Member, Place, Tables, Vector
+from macrograd.compiler.lower_fuse import groups, readers
+from macrograd.compiler.lower_group import Groups
 from macrograd.compiler.lower_outer import OuterProduct, split
-from macrograd.compiler.lower_sums import FEW, Sums
+from macrograd.compiler.lower_sums import FEW
 from macrograd.compiler.program import Index, Instruction, Loop, Program, Step
-from macrograd.compiler.routines import routine
 from macrograd.compiler.streams import Stream
 
 
@@ -33,16 +34,14 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
 
     `shapes` are the numbers of scalars of each argument; `outputs` the number of varying results to write out.
     """
-    tables = Tables()
+    tables, read = Tables(), readers(program)
     functions: list[str] = []
     declared: set[str] = set()
     phases = {"before": program.before, "block": program.block, "after": program.after}
     for name, steps in phases.items():
         code = Code(target.kind, fused=not target.strict)
         lower_io.open_context(code, FIELDS)
-        emitter = Emitter(code, target, tables, name)
-        for step in steps:
-            emitter.step(step)
+        Emitter(code, target, tables, name, read).steps(steps)
         functions.append(lower_io.function(name, code, block=name == "block"))
         declared |= code.declared
     functions.append(lower_io.clean(target, FIELDS))
@@ -55,8 +54,31 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
 _LONG = (ops.exp, ops.log, ops.log1p, ops.tanh, ops.sigmoid, ops.softplus)
 
 
-class Emitter(Sums):
+class Emitter(Groups):
     """Writes the steps of one phase."""
+
+    def steps(self, steps: Sequence[Step]) -> None:
+        """All steps of the phase, instructions between loops and streams in groups where there are lanes."""
+        plain: list[Instruction] = []
+        for step in steps:
+            if isinstance(step, Instruction):
+                plain.append(step)
+                continue
+            self._instructions(plain)
+            plain = []
+            self.step(step)
+        self._instructions(plain)
+
+    def _instructions(self, instructions: Sequence[Instruction], rounds: int = 1) -> None:
+        if self.phase != "block":
+            for instruction in instructions:
+                self.emit(instruction)
+            return
+        for group in groups(instructions, self.read, self.target, rounds):
+            if len(group.instructions) == 1:
+                self.emit(group.instructions[0])
+            else:
+                self.group(group)
 
     def step(self, step: Step) -> None:
         if isinstance(step, Stream):
@@ -91,8 +113,7 @@ class Emitter(Sums):
         def body(i: Counter, values: list[str]) -> list[str]:
             self.round = i
             self.registers = outer | dict(zip(carried, values, strict=True))
-            for instruction in loop.body:
-                self.emit(instruction)
+            self._instructions(loop.body, loop.count)
             return [self.registers[slot + shift, shift] for slot, shift in carried]
 
         code.loop(loop.count, body, [(kind, start) for start in starts])
@@ -195,53 +216,6 @@ class Emitter(Sums):
         ):
             return "term"
         return "none"
-
-    def _map(self, instruction: Instruction, members: list[Member], vectors: list[Vector]) -> None:
-        row = ops.TABLE[instruction.code]
-        compute = routine(row.llvm, strict=self.target.strict)
-        self.cache = {}
-        found = []
-        for member in members:
-            for vector in vectors:
-                operands = [self._load(x, member, 0, 1, vector) for x in instruction.args]
-                found.append((self._compute(row, compute, instruction, operands, vector.width), member, vector))
-        for value, member, vector in found:
-            self._store(value, instruction, member, vector)
-
-    def _packed(self, instruction: Instruction, members: list[Member]) -> None:
-        """A few scalars anywhere as one vector."""
-        code = self.code
-        width = min(self.target.width, 1 << (len(members) - 1).bit_length())
-        row = ops.TABLE[instruction.code]
-        compute = routine(row.llvm, strict=self.target.strict)
-        for begin in range(0, len(members), width):
-            some = members[begin : begin + width]
-            self.cache = {}
-            operands = [
-                code.gathered([self._load(x, member, 0, 1, SCALAR) for member in some], width) for x in instruction.args
-            ]
-            found = self._compute(row, compute, instruction, operands, width)
-            for k, member in enumerate(some):
-                self._store(code.extract(found, k, width), instruction, member, SCALAR)
-
-    def _compute(
-        self, row: ops.Op, compute: Callable[..., str], instruction: Instruction, operands: list[str], width: int
-    ) -> str:
-        exponent = instruction.args[1] if row is ops.power else None
-        if isinstance(exponent, float) and not self.target.strict and exponent == int(exponent) and 2 < exponent <= 16:
-            return self._whole_power(operands[0], int(exponent), width)
-        return compute(self.code, width, *operands)
-
-    def _whole_power(self, base: str, exponent: int, width: int) -> str:
-        """xⁿ by squaring."""
-        result, square = "", base
-        while exponent:
-            if exponent & 1:
-                result = square if not result else self.code.binary("fmul", result, square, width)
-            exponent >>= 1
-            if exponent:
-                square = self.code.binary("fmul", square, square, width)
-        return result
 
     def _take(self, instruction: Instruction) -> None:
         """One indexed load for each member and lane; an index out of range raises the flag instead of reading."""

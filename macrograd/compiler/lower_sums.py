@@ -45,7 +45,7 @@ class Sums(Tiles):
                 sums = code.loop(count, partial(self._shifted, step, first), [(kind, s) for s in sums], unroll=few)
         self.cache = {}
         for value, (member, vector) in zip(sums, tile, strict=True):
-            self._store(value, instruction, member, vector)
+            self._result(value, instruction, member, vector)
 
     def _shifted(
         self, step: Callable[[Counter, list[str]], list[str]], first: int, t: Counter, values: list[str]
@@ -108,6 +108,14 @@ class Sums(Tiles):
         if total is None:
             return code.binary("fmul", left, right, width)
         return code.multiply_add(left, right, total, width)
+
+    def _single_products(self, instruction: Instruction, member: Member, vector: Vector) -> str:
+        """A sum of products each of which is a segment of its own."""
+        total: str | None = None
+        for segment in instruction.segments:
+            total = self._accumulate(total, *self._pair(segment, member, 0, vector), vector.width)
+        assert total is not None
+        return total
 
     def _across(self, instruction: Instruction, members: list[Member], _: list[Vector]) -> None:
         """Sums over lanes (and terms), or over terms that lie side by side; then over each vector's elements."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from macrograd import ops
-from macrograd.compiler.context import ACCUMULATORS
+from macrograd.compiler.context import ACCUMULATORS, Target
 from macrograd.compiler.ir import Counter
 from macrograd.compiler.lower_access import Access, Member, Place, Vector
 from macrograd.compiler.program import Instruction
 
-_COSTLY = {"exp", "log", "log1p", "tanh", "sigmoid", "softplus", "sin", "cos", "pow", "div"}
+COSTLY = {"exp", "log", "log1p", "tanh", "sigmoid", "softplus", "sin", "cos", "pow", "div"}
 
 
 class Tiles(Access):
@@ -33,23 +33,23 @@ class Tiles(Access):
         rest = length % width
         budget = ACCUMULATORS[self.target.vector_bytes]
         if instruction.kind == "map":
-            budget = 4 if ops.TABLE[instruction.code].name in _COSTLY else 8
+            budget = 4 if ops.TABLE[instruction.code].name in COSTLY else 8
         elif scalar:
             budget = 16
-        lane_tile = min(vectors, 4) if vectors % 4 == 0 or vectors < 4 else 3 if vectors % 3 == 0 else 4
-        member_cap = max(1, budget // max(1, lane_tile))
+        together = lane_tile(vectors)
+        member_cap = max(1, budget // max(1, together))
 
         def lanes(members: list[Member]) -> None:
-            full = vectors // lane_tile if lane_tile else 0
+            full = vectors // together if together else 0
 
             def tile(i: Counter, _: list[str]) -> list[str]:
-                starts = [Place(lane_tile * width, i, k * width) for k in range(lane_tile)]
+                starts = [Place(together * width, i, k * width) for k in range(together)]
                 body(instruction, members, [Vector(start, width, width) for start in starts])
                 return []
 
             if full:
                 self.code.loop(full, tile)
-            begin = full * lane_tile
+            begin = full * together
             if begin < vectors:
                 places = [Place(0, 0, k * width) for k in range(begin, vectors)]
                 body(instruction, members, [Vector(place, width, width) for place in places])
@@ -113,6 +113,18 @@ class Tiles(Access):
             return []
 
         self.code.loop(int(counter[1:]), step)
+
+
+def lane_tile(vectors: int) -> int:
+    """How many vectors of lanes to do at once."""
+    if vectors < 4 or vectors % 4 == 0:
+        return min(vectors, 4)
+    return 3 if vectors % 3 == 0 else 4
+
+
+def covers(target: Target) -> bool:
+    """Whether a tile has all lanes of a block."""
+    return target.lanes % target.width == 0 and lane_tile(target.lanes // target.width) * target.width == target.lanes
 
 
 def tile_of(n: int, cap: int) -> int:

@@ -22,6 +22,7 @@ from macrograd.compiler.context import FIELDS, Target
 from macrograd.compiler.execute_llvm import LlvmExecutable
 from macrograd.compiler.ir import Code, Counter, Float
 from macrograd.compiler.lower_access import Tables
+from macrograd.compiler.lower_fuse import readers
 from macrograd.compiler.lower_llvm import Emitter
 from macrograd.compiler.program import Instruction, Program, Step, body_of, rounds_of
 from macrograd.compiler.streams import Stream
@@ -127,7 +128,7 @@ def _steps(program: Program, target: Target) -> native.Native:
             for step in steps:
                 code = Code(target.kind, fused=not target.strict)
                 lower_io.open_context(code, FIELDS)
-                Emitter(code, target, tables, phase).step(step)
+                Emitter(code, target, tables, phase, readers(program)).step(step)
                 functions.append(lower_io.function(f"step{k}", code))
                 declared |= code.declared
                 k += 1

@@ -1,0 +1,163 @@
+"""Groups of instructions that run together: which they are, that their order is sound, and that no number changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from random_programs import RandomProgram, Recurrence, programs, recurrences
+
+import macrograd as mg
+from macrograd import Value
+from macrograd.compiler import lower_fuse, passes
+from macrograd.compiler.context import Target
+from macrograd.compiler.ir import DOUBLE
+from macrograd.compiler.lower_fuse import Group, groups, readers
+from macrograd.compiler.program import Index, Instruction, Loop, Program, body_of, rounds_of, verify
+
+pytest.importorskip("llvmlite")
+
+TARGET = Target(DOUBLE, vector_bytes=32, lanes=16, single=True, strict=False)
+
+
+def net(x: Any, t: Any) -> Any:
+    hidden = [mg.relu(sum((w * a for w, a in zip(row, x, strict=True)), Value(0.1))) for row in W]
+    return (sum(v * h for v, h in zip(V, hidden, strict=True)) - t) ** 2
+
+
+W = [[Value(0.1 * i - 0.07 * j) for j in range(5)] for i in range(7)]
+V = [Value(0.3 * i - 1.0) for i in range(7)]
+
+
+def gradient(function: Any, shapes: list[tuple[int, ...]]) -> Program:
+    return passes.gradient_program(passes.record(function, shapes), batch=True)
+
+
+def of_steps(program: Program, target: Target = TARGET) -> Iterator[tuple[list[Instruction], list[Group], int]]:
+    """The block's instructions, loop by loop, each with its groups and rounds."""
+    read = readers(program)
+    plain = [step for step in program.block if isinstance(step, Instruction)]
+    if len(plain) == len(program.block):
+        yield plain, groups(plain, read, target), 1
+    for step in program.block:
+        if isinstance(step, Loop):
+            yield list(step.body), groups(step.body, read, target, step.count), step.count
+
+
+def test_what_follows_a_sum_of_products_is_in_its_group() -> None:
+    ((_, found, _),) = of_steps(gradient(net, [(5,), ()]))
+    kinds = [[i.kind for i in group.instructions] for group in found]
+    assert kinds[0] == ["dot", "map"]  # the neurons and their relu
+    assert kinds[4] == ["map", "map", "reduce"]  # the adjoint through relu; the gradient of v, which reads it too
+
+
+def test_what_only_the_group_reads_is_not_stored() -> None:
+    ((_, found, _),) = of_steps(gradient(net, [(5,), ()]))
+    assert found[0].stored == (False, True)  # relu's argument; relu itself is read by the next sum
+    assert found[4].stored == (False, True, True)
+
+
+def test_costly_maps_do_not_follow_sums() -> None:
+    program = gradient(
+        lambda x: mg.sum([mg.tanh(sum(w * a for w, a in zip(row, x, strict=True))) for row in W]), [(5,)]
+    )
+    ((_, found, _),) = of_steps(program)
+    assert [i.kind for i in found[0].instructions] == ["dot"]
+
+
+def test_sums_over_the_batch_wait_where_a_tile_has_not_all_lanes() -> None:
+    wide = replace(TARGET, lanes=64)
+    ((_, found, _),) = of_steps(gradient(net, [(5,), ()]), wide)
+    assert all(i.kind != "reduce" for group in found if len(group.instructions) > 1 for i in group.instructions)
+
+
+def check(program: Program) -> None:
+    """Every instruction is there once, the order of the groups is sound, and what is not stored is not missed."""
+    for before, found, rounds in of_steps(program):
+        after = [instruction for group in found for instruction in group.instructions]
+        assert sorted(map(id, before)) == sorted(map(id, after))
+        for group in found:
+            for instruction, stored in zip(group.instructions, group.stored, strict=True):
+                assert stored or not read_elsewhere(program, instruction, group, rounds)
+    read = readers(program)
+
+    def again(step: Any) -> list[Any]:
+        if not isinstance(step, Loop):
+            return [step]
+        ordered = [i for group in groups(step.body, read, TARGET, step.count) for i in group.instructions]
+        return [Loop(step.count, tuple(ordered))]
+
+    block = [new for step in program.block for new in again(step)]
+    if all(isinstance(step, Instruction) for step in block):
+        block = [i for group in groups(block, read, TARGET) for i in group.instructions]
+    verify(replace(program, block=tuple(block)))
+
+
+def read_elsewhere(program: Program, made: Instruction, group: Group, rounds: int) -> bool:
+    slots = {int(s) for r in range(rounds) for s in made.out.slots(made.dims, 1, r).ravel()}
+    if slots & {slot for space, slot in program.results if space == made.out.space}:
+        return True
+    for step in program.block:
+        for instruction in body_of(step):
+            for x, count in instruction.operands():
+                if not isinstance(x, Index) or x.space != "v":
+                    continue
+                for r in range(rounds_of(step)):
+                    read = x.slots(instruction.dims, count, r)
+                    if instruction in group.instructions and np.array_equal(read, made.out.slots(made.dims, 1, r)):
+                        continue
+                    if slots & set(read.ravel().tolist()):
+                        return True
+    return False
+
+
+@settings(max_examples=40)
+@given(programs())
+def test_random_programs(program: RandomProgram) -> None:
+    check(gradient(program.loss, [(program.inputs,), ()]))
+
+
+@settings(max_examples=25)
+@given(recurrences(["add", "sub", "mul", "neg", "tanh", "sigmoid", "sum"]))
+def test_random_recurrences(program: Recurrence) -> None:
+    check(gradient(program.loss, [(program.inputs,), ()]))
+
+
+@settings(max_examples=25)
+@given(programs())
+def test_groups_change_no_number(program: RandomProgram) -> None:
+    def run() -> Any:
+        values = mg.compile(program, batch=True, strict=True, backend="llvm")
+        loss = mg.compile(program.loss, batch=True, strict=True, backend="llvm")
+        found = []
+        for samples in (3, 16, 29, 300):
+            X, index = program.data(samples)
+            found.append(np.asarray(values(X, index)))
+            for p in program.parameters:
+                p.grad = 0.0
+            loss.backward(X, index)
+            found.append(np.array([p.grad for p in program.parameters]))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MACROGRAD_CACHE", "off")
+        together = run()
+        patch.setattr(lower_fuse, "_WINDOW", 0)
+        alone = run()
+    for k, (a, b) in enumerate(zip(together, alone, strict=True)):
+        if k % 2:
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+        else:
+            assert a.tobytes() == b.tobytes()
+
+
+def test_lanes_without_a_sample_do_not_reach_the_sums() -> None:
+    """They repeat the last sample with the weight 0, and 0·∞ would be NaN."""
+    w = Value(2.0)
+    f = mg.compile(lambda x: mg.where(x, w * x, 1.0) * x, batch=True, backend="llvm")
+    assert f.backward(np.array([1.0, 2.0, 1e200])) == np.inf
+    assert w.grad == np.inf
