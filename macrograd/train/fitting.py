@@ -72,6 +72,7 @@ class Fitting:
         self._each_epoch = bool(metrics or held or self.watch or callbacks.epoch)
         self.history = History()
         self.step = 0
+        self._judged = 0  # the step of the latest epoch's end that is done with
         self.interrupts = Interrupts()
         self.engine: Engine
         self._per_run = 1
@@ -81,9 +82,7 @@ class Fitting:
 
     def run(self, checkpoint: str | os.PathLike[str] | None, every: float | str, resume: bool) -> History:
         distance = checkpoints.Every.of(every, self.order.steps_per_epoch)
-        saved, path = None, None
-        if checkpoint is not None:
-            path, saved = checkpoints.prepare(checkpoint, resume)
+        path, saved = (None, None) if checkpoint is None else checkpoints.prepare(checkpoint, resume)
         if saved is not None:
             assert path is not None
             checkpoints.check_same(path, saved[1].get("run", {}), identity(self))
@@ -99,23 +98,34 @@ class Fitting:
         show = shown.make(self.progress, self.total, self.order.steps_per_epoch, self.step)
         state = Run(self.trainer, self.history, self.total, self.engine)
         state.step, state.epoch = self.step, self.step // self.order.steps_per_epoch
-        try:
-            with self.interrupts:
-                try:
-                    self._loop(state, writer, show)
-                except KeyboardInterrupt:
-                    self.history.stopped = "interrupted"
-        finally:
-            self._states_out()
-            show.close()
-            if writer is not None:
-                self._close(writer)
+        with self.interrupts:
+            try:
+                self._loop(state, writer, show)
+            except KeyboardInterrupt:
+                self.history.stopped = self.history.stopped or "interrupted"
+            finally:
+                with self.interrupts.finishing():
+                    self._finish(writer, show)
         for callback in self.callbacks.end:
             callback(state)
         return self.history
 
+    def _finish(self, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
+        """Whatever happened, and whatever of this goes wrong: the model at a whole step, and the file."""
+        try:
+            self._states_out()
+        finally:
+            try:
+                show.close()
+            finally:
+                if writer is not None:
+                    self._close(writer)
+
     def _loop(self, state: Run, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
         start = time.perf_counter() - self._seconds_before
+        if self._judged < self.step and self._at_epochs_end():  # it was broken off there
+            self._parameters_out()
+            self._end_of_epoch(state)
         while self.step < self.total and not state.reason and self.history.stopped != "early stopping":
             begun, count = time.perf_counter(), self._count(writer)
             rows, lengths, run_rows = self._rows(count)
@@ -145,20 +155,30 @@ class Fitting:
     def _between(self, state: Run) -> None:
         """What callbacks, metrics and early stopping want after a run of steps."""
         state.step, state.epoch = self.step, self.step // self.order.steps_per_epoch
-        whole = self.step % self.order.steps_per_epoch == 0
-        if self.callbacks.step or (whole and self._each_epoch):
+        ends = self._at_epochs_end()
+        if self.callbacks.step or ends:
             self._parameters_out()
         for callback in self.callbacks.step:
             callback(state)
-        if not (whole and self._each_epoch):
-            return
+        if ends:
+            self._end_of_epoch(state)
+
+    def _at_epochs_end(self) -> bool:
+        """Whether an epoch ends here that someone wants to look at."""
+        return self._each_epoch and self.step % self.order.steps_per_epoch == 0
+
+    def _end_of_epoch(self, state: Run) -> None:
+        """Metrics, callbacks, early stopping. Where this is broken off, the run that goes on does it once more."""
         taken = self._take()
         if taken:
-            self.history.measured(taken)
+            with self.interrupts.held():
+                self.history.measured(taken)
         for callback in self.callbacks.epoch:
             callback(state)
-        if self.watch is not None and self.watch.sees(taken, self.engine.theta):
-            self.history.stopped = "early stopping"
+        with self.interrupts.held():
+            if self.watch is not None and self.watch.sees(taken, self.engine.theta):
+                self.history.stopped = "early stopping"
+            self._judged = self.step
 
     def _take(self) -> dict[str, float]:
         """The metrics of training and validation data."""
@@ -319,7 +339,7 @@ class Fitting:
             "order": self._in_model_order(),
             "state": np.array(self.engine.state, dtype=np.float64),
         }
-        state: dict[str, Any] = {"first": self.first, "stopped": self.history.stopped}
+        state: dict[str, Any] = {"first": self.first, "judged": self._judged, "stopped": self.history.stopped}
         if self.watch is not None and self.watch.theta is not None:
             tensors["best"] = np.array(self.watch.theta, dtype=np.float64)
             state |= {"best": self.watch.best, "since": self.watch.since}
@@ -345,6 +365,7 @@ class Fitting:
         try:
             self.history = History.from_tensors(tensors)
             self.step, self.first = int(header["step"]), int(header["first"])
+            self._judged = int(header["judged"])
             stopped = str(header["stopped"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged: {error!r}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,10 +184,18 @@ class History:
         self._length += count
 
     def measured(self, metrics: dict[str, float]) -> None:
-        """Add metrics that were taken after the last step."""
+        """Add metrics that were taken after the last step; once more at the same step, to those that are there.
+
+        One that was not taken where others were is NaN there.
+        """
+        if not self.metric_steps or self.metric_steps[-1] != self._length:
+            self.metric_steps.append(self._length)
+            for values in self.metrics.values():
+                values.append(math.nan)
         for name, value in metrics.items():
-            self.metrics.setdefault(name, []).append(value)
-        self.metric_steps.append(self._length)
+            values = self.metrics.setdefault(name, [])
+            values += [math.nan] * (len(self.metric_steps) - len(values))
+            values[-1] = float(value)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, by column: step, loss, each metric, learning_rate, seconds. JSON can hold them.

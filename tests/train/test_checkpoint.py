@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,9 +19,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from macrograd import datasets, nn, optim
-from macrograd.train import History, Run, Trainer, files
+from macrograd.train import Callback, History, Run, Trainer, files
 from macrograd.train.checkpoint import Every, Writer
 from macrograd.train.interrupt import Interrupts
+from macrograd.train.progress import _Nothing
 
 X, Y = datasets.make_moons(50, noise=0.1, seed=3)
 
@@ -138,6 +140,110 @@ def test_ctrl_c_is_answered_at_once_and_leaves_a_whole_step(tmp_path: Path, engi
     on, more, _ = fit(path, engine=engine, steps=len(history) + 5, every=1000.0, resume=True)
     straight, _, _ = fit(None, engine=engine, steps=len(history) + 5)
     assert (on, more.stopped) == (straight, "")
+
+
+def press() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0)  # a bytecode boundary, where Python sees it
+
+
+class Once:
+    """Something that goes wrong at its n-th call, and never again."""
+
+    def __init__(self, what: str, number: int) -> None:
+        self.what, self.left = what, number
+
+    def __call__(self, *given: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            if self.what == "ctrl-c":
+                press()
+            elif self.what == "ctrl-c twice":
+                press()
+                press()
+            else:
+                raise OSError("this went wrong")
+
+
+def instrument(place: str, wrong: Once, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of `fit` with which it goes wrong there."""
+    if place == "an epoch's callback":
+        return {"callbacks": wrong}
+    if place == "a step's callback":
+        return {"callbacks": type("Steps", (Callback,), {"on_step": lambda self, run: wrong()})()}
+    if place == "a metric":
+
+        def metric(predictions: Any, targets: Any) -> float:
+            wrong()
+            return float(np.mean(predictions))
+
+        return {"metrics": [metric]}
+    if place == "the progress":
+        show = _Nothing.show
+
+        def shows(self: Any, *given: Any, **more: Any) -> None:
+            wrong()
+            show(self, *given, **more)
+
+        monkeypatch.setattr(_Nothing, "show", shows)
+    if place == "the end of the progress":
+        monkeypatch.setattr(_Nothing, "close", wrong)
+    if place == "the writing":
+        write = files.write
+
+        def writes(*given: Any) -> Any:
+            if threading.current_thread() is not threading.main_thread():
+                wrong()
+            return write(*given)
+
+        monkeypatch.setattr(files, "write", writes)
+    if place == "the call to write":
+        begin = Writer.write
+
+        def begins(self: Any, *given: Any) -> None:
+            begin(self, *given)
+            wrong()
+
+        monkeypatch.setattr(Writer, "write", begins)
+    return {}
+
+
+PLACES = ["an epoch's callback", "a step's callback", "a metric", "the progress", "the end of the progress",
+          "the writing", "the call to write"]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize("what", ["an error", "ctrl-c", "ctrl-c twice"])
+@pytest.mark.parametrize("place", PLACES)
+def test_wherever_it_breaks_off_it_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, what: str, number: int
+) -> None:
+    options: dict[str, Any] = {"validation": 0.2, "early_stopping": 50}
+    path = tmp_path / "c.safetensors"
+    with monkeypatch.context() as context:
+        given = options | instrument(place, Once("never", -1), context)
+        expected, whole, _ = fit(None, **given)
+    model, kept = nn.MLP(2, [4, 1], activation="tanh", seed=1), None
+    trainer = Trainer(model, optimizer=optim.Adam(optim.linear(0.05, 0.01, 40)))
+    with monkeypatch.context() as context:
+        given = options | instrument(place, Once(what, number), context)
+        with contextlib.suppress(OSError, KeyboardInterrupt):
+            kept = trainer.fit(X, Y, steps=40, batch_size=8, progress=False, checkpoint=path, every="3 steps", **given)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    reached = len(trainer.history)
+    assert kept is None or kept is trainer.history
+    assert what != "ctrl-c" or kept is not None
+    assert trainer.optimizer.steps == reached
+    if reached:
+        again, _, _ = fit(None, steps=reached, validation=0.2)
+        assert [p.data for p in model.parameters()] == again
+    with monkeypatch.context() as context:
+        given = options | instrument(place, Once("never", -1), context)
+        found, history, _ = fit(path, resume=True, **given)
+    assert found == expected
+    assert history.losses == whole.losses
+    assert (history.metrics, history.metric_steps) == (whole.metrics, whole.metric_steps)
+    assert not list(tmp_path.glob(".*"))  # nothing half-written is left
 
 
 def test_files_are_what_safetensors_reads(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from macrograd.train import History
@@ -71,6 +73,25 @@ def test_every_step_has_the_same_metrics(history: History) -> None:
         "step 2 has the metrics ['error'], the steps before have ['accuracy']: every step needs the same ones"
     )
     assert history.to_dict() == before
+
+
+def test_metrics_that_are_taken_now_and_then() -> None:
+    history = History()
+    history.measured({"before": 0.5})
+    history.extend(np.array([3.0, 2.0]), 0.1, 1.0)
+    history.measured({"first": 1.0})
+    history.measured({"second": 2.0, "first": 1.5})  # once more at the same step
+    history.extend(np.array([1.0]), 0.1, 2.0)
+    history.measured({"second": 4.0})
+    assert history.metric_steps == [0, 2, 3]
+    nan = pytest.approx(math.nan, nan_ok=True)
+    assert history.metrics == {"before": [0.5, nan, nan], "first": [nan, 1.5, nan], "second": [nan, 2.0, 4.0]}
+    assert history.to_dict()["first"] == [None, 1.5, nan]
+    again = History.from_tensors({name: np.concatenate([np.empty(0), *x]) if isinstance(x, list) else x
+                                  for name, x in history.tensors().items()})  # fmt: skip
+    assert again.metric_steps == history.metric_steps
+    assert again.losses == history.losses == [3.0, 2.0, 1.0]
+    assert again.last_second == 2.0
 
 
 def test_repr(history: History) -> None:
