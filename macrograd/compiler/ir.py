@@ -164,15 +164,32 @@ class Code:
         self.put(f"store {self.kind.vector(width)} {value}, ptr {address}, align {self.kind.bytes}")
 
     def masked_load(self, address: str, width: int, valid: int) -> str:
-        kind, full = self.kind.vector(width), f"@llvm.masked.load.{self.kind.intrinsic(width)}.p0"
-        self.declared.add(f"declare {kind} {full}(ptr, i32, <{width} x i1>, {kind})")
-        mask = _mask(width, valid)
-        return self.let(f"call {kind} {full}(ptr {address}, i32 {self.kind.bytes}, {mask}, {kind} zeroinitializer)")
+        return self.load_where(_mask(width, valid), address, width)
 
     def masked_store(self, value: str, address: str, width: int, valid: int) -> None:
+        self.store_where(_mask(width, valid), value, address, width)
+
+    def load_where(self, mask: str, address: str, width: int) -> str:
+        """The elements that a mask of `first_lanes` names, 0 for the others."""
+        kind, full = self.kind.vector(width), f"@llvm.masked.load.{self.kind.intrinsic(width)}.p0"
+        self.declared.add(f"declare {kind} {full}(ptr, i32, <{width} x i1>, {kind})")
+        which = f"<{width} x i1> {mask}"
+        return self.let(f"call {kind} {full}(ptr {address}, i32 {self.kind.bytes}, {which}, {kind} zeroinitializer)")
+
+    def store_where(self, mask: str, value: str, address: str, width: int) -> None:
         kind, full = self.kind.vector(width), f"@llvm.masked.store.{self.kind.intrinsic(width)}.p0"
         self.declared.add(f"declare void {full}({kind}, ptr, i32, <{width} x i1>)")
-        self.put(f"call void {full}({kind} {value}, ptr {address}, i32 {self.kind.bytes}, {_mask(width, valid)})")
+        self.put(f"call void {full}({kind} {value}, ptr {address}, i32 {self.kind.bytes}, <{width} x i1> {mask})")
+
+    def first_lanes(self, count: str, width: int, start: int = 0) -> str:
+        """A mask: which of the elements start, start + 1, … are below the i64 `count`."""
+        integer, kind = f"i{self.kind.bits}", self.kind.integers(width)
+        if self.kind.bits == 32:
+            count = self.let(f"trunc i64 {count} to i32")
+        head = self.let(f"insertelement {kind} poison, {integer} {count}, i32 0")
+        wide = self.let(f"shufflevector {kind} {head}, {kind} poison, <{width} x i32> zeroinitializer")
+        numbers = "<" + ", ".join(f"{integer} {start + k}" for k in range(width)) + ">"
+        return self.let(f"icmp slt {kind} {numbers}, {wide}")
 
     # --- integers -------------------------------------------------------------------------------------------------
 
@@ -238,4 +255,5 @@ class Code:
 
 
 def _mask(width: int, valid: int) -> str:
-    return f"<{width} x i1> <" + ", ".join(f"i1 {'true' if k < valid else 'false'}" for k in range(width)) + ">"
+    """A mask of the first `valid` elements."""
+    return "<" + ", ".join(f"i1 {'true' if k < valid else 'false'}" for k in range(width)) + ">"

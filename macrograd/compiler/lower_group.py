@@ -106,18 +106,8 @@ class Groups(Sums):
     def _masks(self) -> list[str]:
         """For each vector of lanes of a block which of them stand for a sample."""
         code, width = self.code, self.target.width
-        integer = f"i{code.kind.bits}"
-        kind = code.kind.integers(width)
         valid = lower_io.field(code, FIELDS["valid"], "i64")
-        if code.kind.bits == 32:
-            valid = code.let(f"trunc i64 {valid} to i32")
-        head = code.let(f"insertelement {kind} poison, {integer} {valid}, i32 0")
-        wide = code.let(f"shufflevector {kind} {head}, {kind} poison, <{width} x i32> zeroinitializer")
-        numbers = [
-            "<" + ", ".join(f"{integer} {start + k}" for k in range(width)) + ">"
-            for start in range(0, self.target.lanes, width)
-        ]
-        return [code.let(f"icmp slt {kind} {lanes}, {wide}") for lanes in numbers]
+        return [code.first_lanes(valid, width, start) for start in range(0, self.target.lanes, width)]
 
     def _total(self, instruction: Instruction, members: list[Member], vectors: list[Vector], masks: list[str]) -> None:
         """Sums over the lanes of a tile that has all of them; those without a sample leave a sum as it is."""

@@ -43,48 +43,44 @@ def function(name: str, code: Code, *, block: bool = False) -> str:
     return "\n".join([head, "entry:", *scratch, *code.lines, "}", ""])
 
 
-def drivers(
-    program: Program,
-    target: Target,
-    shapes: Sequence[int],
-    outputs: int,
-    fields: dict[str, int],
-    declared: set[str],
-) -> list[str]:
-    """@blocks and @run."""
+def blocks(
+    program: Program, target: Target, shapes: Sequence[int], outputs: int, fields: dict[str, int], declared: set[str]
+) -> str:
+    """@blocks: what comes in, @block and what goes out, from the block `first` to before the block `last`."""
     code = Code(target.kind)
     open_context(code, fields)
     if program.batch:
-        first, last = field(code, fields["first"], "i64"), field(code, fields["last"], "i64")
-        count = code.let(f"sub i64 {last}, {first}")
-        frame = _Frame(code, program, target, fields)
+        frame = Frame(code, program, target, fields)
 
-        def one_block(i: Counter, _: list[str]) -> list[str]:
-            lane = code.let(f"mul i64 {code.let(f'add i64 {first}, {i}')}, {target.lanes}")
-            if target.flat:
-                frame.read_flat(lane, shapes)
-                code.put("call void @block(ptr %context)")
-                frame.write_flat(lane)
-                return []
+        def one_block(lane: str) -> None:
             frame.rows(lane)
             frame.read(shapes)
             code.put(f"store i64 {frame.valid(lane)}, ptr {field_address(code, fields['valid'])}, align 8")
             code.put("call void @block(ptr %context)")
             if outputs:
                 frame.write(lane, outputs)
-            return []
 
-        some = code.let(f"icmp sgt i64 {count}, 0")
-        code.put(f"br i1 {some}, label %start, label %end")
-        code.label("start")
-        code.loop(count, one_block)
-        code.put("br label %end")
-        code.label("end")
+        each_block(code, target, fields, one_block)
     else:
         _copy_in(code, program, shapes, fields)
-    blocks = function("blocks", code)
+    text = function("blocks", code)
     declared |= code.declared
+    return text
 
+
+def each_block(code: Code, target: Target, fields: dict[str, int], body: Callable[[str], None]) -> None:
+    """Call `body` with the first lane's sample, in a loop over the blocks."""
+    first, last = field(code, fields["first"], "i64"), field(code, fields["last"], "i64")
+
+    def one(i: Counter, _: list[str]) -> list[str]:
+        body(code.let(f"mul i64 {code.let(f'add i64 {first}, {i}')}, {target.lanes}"))
+        return []
+
+    code.loop(code.let(f"sub i64 {last}, {first}"), one)
+
+
+def run(program: Program, target: Target, fields: dict[str, int]) -> str:
+    """@run: all phases, with all blocks."""
     code = Code(target.kind)
     if program.batch:
         samples = field(code, fields["samples"], "i64")
@@ -97,11 +93,10 @@ def drivers(
         names = ("blocks", "before", "after")
     for name in names:
         code.put(f"call void @{name}(ptr %context)")
-    run = function("run", code)
-    return [blocks, _prepare(program, target, fields), run]
+    return function("run", code)
 
 
-def _prepare(program: Program, target: Target, fields: dict[str, int]) -> str:
+def prepare(program: Program, target: Target, fields: dict[str, int]) -> str:
     """Set the sums over the batch to 0, where several blocks will add to them."""
     code = Code(target.kind)
     open_context(code, fields)
@@ -163,7 +158,7 @@ def clean(target: Target, fields: dict[str, int]) -> str:
     return "\n".join([head, "entry:", *code.lines, "}", ""])
 
 
-class _Frame:
+class Frame:
     """What comes in and goes out of a block."""
 
     def __init__(self, code: Code, program: Program, target: Target, fields: dict[str, int]) -> None:
@@ -186,12 +181,12 @@ class _Frame:
         code = self.code
         last = code.let(f"add i64 {first}, {self.target.lanes}")
         full = code.let(f"icmp sle i64 {last}, {self.samples}")
-        self._branch(full, lambda: self._full_rows(first), lambda: self._some_rows(first))
+        self.branch(full, lambda: self._full_rows(first), lambda: self._some_rows(first))
         if self.program.weight is not None:
             plain = code.let(f"and i1 {full}, {code.let(f'icmp eq ptr {self.weights}, null')}")
-            self._branch(plain, self._equal_weights, lambda: self._weights(first))
+            self.branch(plain, self._equal_weights, lambda: self._weights(first))
 
-    def _branch(self, condition: str, then: Callable[[], object], otherwise: Callable[[], object]) -> None:
+    def branch(self, condition: str, then: Callable[[], object], otherwise: Callable[[], object]) -> None:
         code = self.code
         self.names += 1
         labels = [f"{name}{self.names}" for name in ("then", "else", "joined")]
@@ -226,7 +221,7 @@ class _Frame:
             return []
 
         count = lanes // width
-        self._branch(
+        self.branch(
             self.ordered, lambda: code.loop(count, ordered, unroll=4), lambda: code.loop(count, counted, unroll=4)
         )
 
@@ -285,7 +280,7 @@ class _Frame:
         code.label(join)
         return code.let(f"phi {kind} [ {otherwise}, %{before} ], [ {found}, %{there} ]")
 
-    def _argument(self, k: int) -> str:
+    def argument(self, k: int) -> str:
         return self.code.let(f"load ptr, ptr {self.code.element(self.arguments, str(k), 'ptr')}, align 8")
 
     def _start(self, source: str, lane: Counter | str, size: int) -> str:
@@ -298,7 +293,7 @@ class _Frame:
         """The arguments' rows as the lanes of the input slots."""
         slot = 0
         for k, size in enumerate(shapes):
-            source = self._argument(k)
+            source = self.argument(k)
             squares = size // _SQUARE if self.target.lanes % _SQUARE == 0 else 0
             if squares:
                 self._read_squares(source, size, slot, squares)
@@ -337,66 +332,6 @@ class _Frame:
             return []
 
         code.loop(lanes, per_lane)
-
-    def read_flat(self, first: str, shapes: Sequence[int]) -> None:
-        """One scalar of each argument per lane; lanes behind the last sample repeat it."""
-        code, lanes = self.code, self.target.lanes
-        sources = [self._argument(k) for k in range(len(shapes))]
-        width = self.target.width
-
-        def vectors(i: Counter, _: list[str]) -> list[str]:
-            offset = code.linear(0, [(width, i)])
-            position = code.let(f"add i64 {first}, {offset}")
-            for k, source in enumerate(sources):
-                value = code.load(code.element(source, position), width)
-                code.store(value, code.element("%v", code.linear(k * lanes, [(width, i)])), width)
-            return []
-
-        def one(lane: Counter, _: list[str]) -> list[str]:
-            position = code.let(f"add i64 {first}, {lane}")
-            short = code.let(f"icmp slt i64 {position}, {self.samples}")
-            position = code.let(f"select i1 {short}, i64 {position}, i64 {self.final}")
-            for k, source in enumerate(sources):
-                value = code.load(code.element(source, position), 1)
-                code.store(value, code.element("%v", code.linear(k * lanes, [(1, lane)])), 1)
-            return []
-
-        self._whole_or_part(first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(lanes, one))
-
-    def write_flat(self, first: str) -> None:
-        """Each result of the valid lanes to its own array; `out` points to their addresses."""
-        code, lanes, width = self.code, self.target.lanes, self.target.width
-        results = self.program.results
-        targets = [
-            code.let(f"load ptr, ptr {code.element(self.out, str(k), 'ptr')}, align 8") for k in range(len(results))
-        ]
-
-        def value(space: str, slot: int, lane: str, size: int) -> str:
-            if space == "u":
-                return code.broadcast(code.load(code.element("%u", str(slot)), 1), size)
-            return code.load(code.element("%v", code.let(f"add i64 {lane}, {slot * lanes}")), size)
-
-        def vectors(i: Counter, _: list[str]) -> list[str]:
-            lane = code.linear(0, [(width, i)])
-            position = code.let(f"add i64 {first}, {lane}")
-            for (space, slot), target in zip(results, targets, strict=True):
-                code.store(value(space, slot, lane, width), code.element(target, position), width)
-            return []
-
-        def one(i: Counter, _: list[str]) -> list[str]:
-            position = code.let(f"add i64 {first}, {i}")
-            for (space, slot), target in zip(results, targets, strict=True):
-                code.store(value(space, slot, str(i), 1), code.element(target, position), 1)
-            return []
-
-        self._whole_or_part(first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(valid, one))
-
-    def _whole_or_part(self, first: str, whole: Callable[[], object], part: Callable[[str], object]) -> None:
-        """Run `whole` if all lanes of the block have samples, else `part` with how many have."""
-        code, lanes = self.code, self.target.lanes
-        left = code.let(f"sub i64 {self.samples}, {first}")
-        full = code.let(f"icmp sge i64 {left}, {lanes}")
-        self._branch(full, whole, lambda: part(left))
 
     def valid(self, first: str) -> str:
         """How many lanes of a block stand for a sample."""

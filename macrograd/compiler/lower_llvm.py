@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler import lower_io
+from macrograd.compiler import lower_flat, lower_io
 from macrograd.compiler.context import FIELDS, Target
 from macrograd.compiler.ir import Code, Counter
 from macrograd.compiler.lower_access import SCALAR, Member, Place, Tables, Vector
@@ -37,7 +37,8 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
     tables, read = Tables(), readers(program)
     functions: list[str] = []
     declared: set[str] = set()
-    phases = {"before": program.before, "block": program.block, "after": program.after}
+    short = target.flat and lower_flat.fits(program)
+    phases = {"before": program.before, "block": () if short else program.block, "after": program.after}
     for name, steps in phases.items():
         code = Code(target.kind, fused=not target.strict)
         lower_io.open_context(code, FIELDS)
@@ -45,7 +46,12 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
         functions.append(lower_io.function(name, code, block=name == "block"))
         declared |= code.declared
     functions.append(lower_io.clean(target, FIELDS))
-    functions += lower_io.drivers(program, target, shapes, outputs, FIELDS, declared)
+    if target.flat:
+        frame = lower_flat.in_registers if short else lower_flat.in_blocks
+        functions.append(frame(program, target, len(shapes), declared))
+    else:
+        functions.append(lower_io.blocks(program, target, shapes, outputs, FIELDS, declared))
+    functions += [lower_io.prepare(program, target, FIELDS), lower_io.run(program, target, FIELDS)]
     attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{target.vector_bytes * 8}" }}'
     return "\n".join([*sorted(declared), "", *functions, attributes]), tables.array()
 
