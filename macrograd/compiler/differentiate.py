@@ -222,6 +222,13 @@ def _contributions(tape: Tape, edges: Ints, entries: _Entries) -> tuple[Ints, In
             if not pick.any():
                 continue
             users, edge = owner[pick], edges[pick]
+            if op is ops.dot:  # most terms of sums are x · 1, through which the adjoint passes as it is
+                factor = tape.operand[edge + 1 - 2 * k]
+                plain = (tape.code[factor] == CONSTANT) & (tape.leaf[factor] == 1.0)
+                sources.append(users[plain])
+                targets.append(tape.operand[edge[plain]])
+                gains.append(_ADJOINTS + users[plain])
+                users, edge = users[~plain], edge[~plain]
             if op is ops.take:
                 place = entries.after(users)
                 choice = entries.add(CONSTANT, [], place, position[pick] - 1.0)
@@ -254,7 +261,10 @@ def _instantiate(rule: Rule, users: Ints, base: Ints, tape: Tape, entries: _Entr
         return tape.operand[base + k] if kind == _OPERAND else lines[k]
 
     for code, operands, leaf in rule.lines:
-        lines.append(entries.add(code, [resolve(x) for x in operands], place, leaf))
+        if code == CONSTANT:  # one for all users
+            lines.append(np.repeat(entries.add(code, [], entries.before(np.array([len(tape)])), leaf), len(users)))
+        else:
+            lines.append(entries.add(code, [resolve(x) for x in operands], place, leaf))
     return resolve(rule.value)
 
 

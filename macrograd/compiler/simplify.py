@@ -23,8 +23,9 @@ _ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
     (ops.mul, np.multiply),
     (ops.neg, np.negative),
 )
+_MOST_ROUNDS = 8
+_MOST_WAVES = 64
 Bools = NDArray[np.bool_]
-_ROUNDS = 2
 
 
 def simplify(
@@ -34,17 +35,21 @@ def simplify(
 
     `final` says that no differentiation follows, so that `detach` has done its work.
     """
-    rewrites = [fold_constants, identities, without_detach, merge_equal]
-    if not final:
-        rewrites.remove(without_detach)
-    unchanged = 0  # rewritings in a row that found nothing to do; which entries are dead is nothing to any of them
-    for rewrite in [*_ROUNDS * rewrites, merge_equal_by_walk, *rewrites]:
-        before, tape = tape, check(rewrite(tape))
-        unchanged = unchanged + 1 if tape is before else 0
-        if unchanged == len(rewrites):
+    given = tape
+    cheap = [fold_constants, identities, without_detach] if final else [fold_constants, identities]
+    for _ in range(_MOST_ROUNDS):
+        start = tape
+        for _ in range(_MOST_ROUNDS):
+            before = tape
+            for rewrite in cheap:
+                tape = check(rewrite(tape))
+            if tape is before:
+                break
+        if tape is start and start is not given:
+            break  # merging is done with at once, and only these could have given it more to do
+        before, tape = tape, check(drop_dead(check(merge_equal(tape))))
+        if tape is before:
             break
-        if rewrite in (merge_equal, merge_equal_by_walk):
-            tape = check(drop_dead(tape))
     for rewrite in (lambda tape: chains(tape, strict=strict), drop_dead, merge_equal, drop_dead):
         tape = check(rewrite(tape))
     return tape
@@ -53,31 +58,39 @@ def simplify(
 def fold_constants(tape: Tape) -> Tape:
     """op(c₁, c₂, …) = c for constants cᵢ, computed as the eager engine computes it; onehot(i, k, g) = 0 for constants
     i ≠ k and any g. (`take` is left to `identities`.)"""
-    ids = np.flatnonzero((tape.code >= 0) & (tape.code != ops.take.code) & (tape.arity > 0))
-    ids = ids[tape.code[_side(tape, ids, 0)] == CONSTANT]
-    if not len(ids):
+    code, leaf, arity = tape.code.copy(), tape.leaf.copy(), tape.arity
+    folded = np.zeros(len(tape), dtype=bool)
+    computed = np.flatnonzero((code >= 0) & (code != ops.take.code) & (arity > 0))
+    while True:  # what was folded may make others constant
+        ids = computed[(code[_side(tape, computed, 0)] == CONSTANT) & ~folded[computed]]
+        count = arity[ids]
+        constant = code[tape.operand[tapes.ranges(tape.start[ids], count)]] == CONSTANT
+        found = ids[np.bincount(np.repeat(np.arange(len(ids)), count)[constant], minlength=len(ids)) == count]
+        hots = ids[code[ids] == ops.onehot.code]
+        x, k = _side(tape, hots, 0), _side(tape, hots, 1)
+        zeros = hots[(code[k] == CONSTANT) & (leaf[x] != leaf[k])]
+        if not len(found) and not len(zeros):
+            break
+        _compute(tape, found, leaf)
+        leaf[zeros] = 0.0
+        for these in (found, zeros):
+            code[these], folded[these] = CONSTANT, True
+    if not folded.any():
         return tape
-    arity = tape.arity[ids]
-    constant = tape.code[tape.operand[tapes.ranges(tape.start[ids], arity)]] == CONSTANT
-    found = ids[np.add.reduceat(constant, np.cumsum(arity) - arity, dtype=np.int64) == arity]
-    hots = ids[tape.code[ids] == ops.onehot.code]
-    x, k = _side(tape, hots, 0), _side(tape, hots, 1)
-    zeros = hots[(tape.code[k] == CONSTANT) & (tape.leaf[x] != tape.leaf[k])]
-    if not len(found) and not len(zeros):
-        return tape
-    code, leaf, arity = tape.code.copy(), tape.leaf.copy(), tape.arity.copy()
+    keep = ~np.repeat(folded, arity)
+    arity[folded] = 0
+    return tapes.make(code, np.concatenate([[0], np.cumsum(arity)]), tape.operand[keep], leaf, tape.results)
+
+
+def _compute(tape: Tape, ids: Ints, leaf: NDArray[np.float64]) -> None:
+    """Put the values of these entries, all of whose operands are constants, into `leaf`."""
+    code, exact = tape.code[ids], [op.code for op, _ in _ROUNDED_AS_FLOATS]
     with np.errstate(all="ignore"):  # an overflow is infinite here, too
         for op, compute in _ROUNDED_AS_FLOATS:
-            same = found[code[found] == op.code]
+            same = ids[code == op.code]
             leaf[same] = compute(*(leaf[_side(tape, same, k)] for k in range(op.arity or 0)))
-    for i in found[~np.isin(code[found], [op.code for op, _ in _ROUNDED_AS_FLOATS])].tolist():
-        leaf[i] = ops.TABLE[code[i]].forward(*leaf[tape.operands(i)].tolist())
-    leaf[zeros] = 0.0
-    found = np.concatenate([found, zeros])
-    code[found] = CONSTANT
-    keep = ~np.isin(tape.owner, found)
-    arity[found] = 0
-    return tapes.make(code, np.concatenate([[0], np.cumsum(arity)]), tape.operand[keep], leaf, tape.results)
+    for i in ids[~np.isin(code, exact)].tolist():
+        leaf[i] = ops.TABLE[tape.code[i]].forward(*leaf[tape.operands(i)].tolist())
 
 
 def identities(tape: Tape) -> Tape:
@@ -191,37 +204,61 @@ def _with_ones(tape: Tape, inverse: Ints) -> Tape:
 
 
 def merge_equal(tape: Tape) -> Tape:
-    """f(x) and f(x) are one entry. Operands are compared by identity, constants by their bits."""
-    n = len(tape)
-    bits = tape.leaf.view(np.int64)
-    position = np.arange(len(tape.operand)) - tape.start[tape.owner]
+    """f(x) and f(x) are one entry; operands are compared by identity, constants by their bits. Then f(g(x)) and
+    f(g(x)) are, and so on: only what has got other operands, and what shares an operand with it, can have an equal."""
+    ids = np.arange(len(tape))
+    for _ in range(_MOST_WAVES):
+        before, tape = tape, _merge_among(tape, ids)
+        changed = np.flatnonzero(tape.operand != before.operand)
+        if not len(changed):
+            return tape
+        shared = np.zeros(len(tape), dtype=bool)
+        shared[_side(tape, np.searchsorted(tape.start, changed, side="right") - 1, 0)] = True
+        ids = np.flatnonzero(tape.arity)
+        ids = ids[shared[_side(tape, ids, 0)]]
+    return merge_equal_by_walk(tape)  # something long is computed twice
+
+
+def _merge_among(tape: Tape, ids: Ints) -> Tape:
+    """Merge the equal ones among these entries."""
+    code, bits, arity, operand = _described(tape, ids)
+    begin = np.cumsum(arity) - arity
+    position = np.arange(len(operand)) - np.repeat(begin, arity)
     with np.errstate(over="ignore"):  # hashing wraps around on purpose
-        terms = np.concatenate([[0], np.cumsum(_mix(tape.operand + 1, position))])
-        key = _mix(_mix(tape.code, bits), terms[tape.start[1:]] - terms[tape.start[:-1]])
+        terms = np.concatenate([[0], np.cumsum(_mix(operand + 1, position))])
+        key = _mix(_mix(code, bits), terms[begin + arity] - terms[begin])
     twin = first_equal(key)
-    moved = np.flatnonzero(twin != np.arange(n))
+    moved = np.flatnonzero(twin != np.arange(len(ids)))
+    moved, twin = ids[moved], ids[twin[moved]]
     # Equal keys are only a hint: compare what they stand for.
-    arity = tape.arity
-    same = (tape.code[moved] == tape.code[twin[moved]]) & (bits[moved] == bits[twin[moved]])
-    moved = moved[same & (arity[moved] == arity[twin[moved]])]
-    mine = tape.operand[tapes.ranges(tape.start[moved], arity[moved])]
-    other = tape.operand[tapes.ranges(tape.start[twin[moved]], arity[moved])]
+    code, bits, arity, operand = _described(tape, moved)
+    other_code, other_bits, other_arity, _ = _described(tape, twin)
+    equal = (code == other_code) & (bits == other_bits) & (arity == other_arity)
+    moved, twin, arity = moved[equal], twin[equal], arity[equal]
+    different = _described(tape, moved)[3] != _described(tape, twin)[3]
     equal = np.ones(len(moved), dtype=bool)
-    equal[np.repeat(np.arange(len(moved)), arity[moved])[mine != other]] = False
-    alias = np.arange(n)
-    alias[moved[equal]] = twin[moved[equal]]
+    equal[np.repeat(np.arange(len(moved)), arity)[different]] = False
+    alias = np.arange(len(tape))
+    alias[moved[equal]] = twin[equal]
     return _replace(tape, alias)
 
 
+def _described(tape: Tape, ids: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """What these entries are: their codes, the bits of their leaves, how many operands they have, and all of these."""
+    arity = tape.arity[ids]
+    return tape.code[ids], tape.leaf.view(np.int64)[ids], arity, tape.operand[tapes.ranges(tape.start[ids], arity)]
+
+
 def merge_equal_by_walk(tape: Tape) -> Tape:
-    """`merge_equal` to its end in one walk, for programs that compute something deep twice: f(g(x)) and f(g(x)) are
-    equal once g(x) and g(x) are one."""
+    """`merge_equal` of what was computed, to its end in one walk over the tape."""
     alias = list(range(len(tape)))
-    known: dict[tuple[int, int, tuple[int, ...]], int] = {}
-    operand, start = tape.operand.tolist(), tape.start.tolist()
     look = alias.__getitem__
-    for i, (code, bits) in enumerate(zip(tape.code.tolist(), tape.leaf.view(np.int64).tolist(), strict=True)):
-        alias[i] = known.setdefault((code, bits, tuple(map(look, operand[start[i] : start[i + 1]]))), i)
+    operand, arity = tape.operand.tolist(), tape.arity
+    ids = np.flatnonzero(arity)
+    known: dict[tuple[int, ...], int] = {}
+    columns = (x.tolist() for x in (ids, tape.code[ids], tape.start[ids], arity[ids]))
+    for i, code, begin, count in zip(*columns, strict=True):
+        alias[i] = known.setdefault((code, *map(look, operand[begin : begin + count])), i)
     return _replace(tape, np.array(alias, dtype=np.int64))
 
 
@@ -336,14 +373,12 @@ def takes_of_one_kind(tape: Tape, varies: Bools) -> Tape:
 
 def _replace(tape: Tape, alias: Ints) -> Tape:
     """Use alias[i] wherever i was used."""
-    if (alias == np.arange(len(tape))).all():
-        return tape
-    while True:
-        further = alias[alias]
-        if (further == alias).all():
-            break
+    while not np.array_equal(further := alias[alias], alias):
         alias = further
-    return tapes.make(tape.code, tape.start, alias[tape.operand], tape.leaf, alias[tape.results])
+    operand, results = alias[tape.operand], alias[tape.results]
+    if np.array_equal(operand, tape.operand) and np.array_equal(results, tape.results):
+        return tape
+    return tapes.make(tape.code, tape.start, operand, tape.leaf, results)
 
 
 def _entries(tape: Tape, op: ops.Op) -> Ints:
