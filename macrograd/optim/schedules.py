@@ -130,8 +130,12 @@ def _named(many: Callable[[Floats], Any], text: str) -> Schedule:
 
 
 def as_schedule(rate: float | Callable[[int], float]) -> Callable[[int], float]:
-    """A schedule as it is, a number as a constant one."""
-    return rate if callable(rate) else constant(rate)
+    """A schedule as it is, a number as a constant one. Raises TypeError for what is neither."""
+    if callable(rate):
+        return rate
+    if isinstance(rate, bool) or not hasattr(rate, "__float__"):
+        raise TypeError(f"a learning rate is a number or a schedule, as in optim.cosine(0.1, 0.0, 1000), got {rate!r}")
+    return constant(rate)
 
 
 def _check_steps(name: str, steps: int) -> None:

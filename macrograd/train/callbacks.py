@@ -76,6 +76,9 @@ class Callbacks:
         self.epoch: list[Callable[[Run], None]] = []
         self.end: list[Callable[[Run], None]] = []
         for callback in [given] if one else given:  # type: ignore[union-attr]  # one or a sequence of them
+            if Callback in getattr(callback, "__mro__", ()):
+                name = getattr(callback, "__name__", "Callback")
+                raise TypeError(f"callbacks are objects, and this is a class: give {name}()")
             if not isinstance(callback, Callback):
                 if not callable(callback):
                     raise TypeError(f"a callback is a Callback or a function (run), got {callback!r}")
@@ -102,8 +105,28 @@ class EarlyStopping:
     restore: bool = True
 
     def __post_init__(self) -> None:
-        if self.patience < 1:
-            raise ValueError(f"EarlyStopping takes a patience of 1 epoch or more, got {self.patience}")
+        if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 1:
+            raise ValueError(f"EarlyStopping takes a patience of 1 epoch or more, got {self.patience!r}")
+
+
+def stopping_of(given: Any, judged: list[str], held: bool) -> EarlyStopping | None:
+    """The rule that `early_stopping` means, which must watch something that will be taken: metrics `judged`, of
+    validation data too if some are `held` back. Raises ValueError for others."""
+    if given is None:
+        return None
+    rule = given if isinstance(given, EarlyStopping) else EarlyStopping(given)
+    there = [*judged, *(f"validation_{name}" for name in (["loss", *judged] if held else []))]
+    if rule.monitor.startswith("validation_") and not held:
+        raise ValueError(
+            f"early stopping watches {rule.monitor!r}, and there is no validation data: give validation=, or another "
+            "monitor"
+        )
+    if rule.monitor not in there:
+        raise ValueError(
+            f"early stopping watches {rule.monitor!r}, which is not taken: there are "
+            f"{', '.join(there) or 'no metrics'}; give validation data or another monitor"
+        )
+    return rule
 
 
 class Watch:
@@ -116,11 +139,6 @@ class Watch:
 
     def sees(self, metrics: dict[str, float], theta: NDArray[Any]) -> bool:
         """Whether to stop, after an epoch with these metrics and parameters."""
-        if self.rule.monitor not in metrics:
-            raise ValueError(
-                f"early stopping watches {self.rule.monitor!r}, which is not taken: there are "
-                f"{', '.join(metrics) or 'no metrics'}; give validation data or another monitor"
-            )
         value = metrics[self.rule.monitor]
         # Of losses and errors less is better, of the others more.
         name = self.rule.monitor.removeprefix("validation_")

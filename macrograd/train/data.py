@@ -157,4 +157,4 @@ def _is_row(x: Any) -> bool:
 
 
 def _numbers(length: int | None) -> str:
-    return "a single number" if length is None else f"{length} numbers"
+    return "a single number" if length is None else f"{length} number{'' if length == 1 else 's'}"

@@ -220,6 +220,8 @@ def _checked(y: Any, name: str, outputs: int) -> Array:
         array = np.asarray(y)
     except ValueError:
         raise ValueError(f"{name} is ragged: every row needs as many targets") from None
+    if array.dtype.kind == "U" and not isinstance(y, np.ndarray):
+        array = np.asarray(y, dtype=object)  # NumPy makes texts of the numbers that stand beside a text
     if array.dtype.kind == "O":
         array = _of_objects(array, name)
     if array.dtype.kind not in "biufUSO":
@@ -264,7 +266,8 @@ def _misfit(targets: Targets, outputs: int) -> str:
         takes = f"{targets.outputs} output{'s' * (targets.outputs != 1)}"
         return f"y has two classes, {targets.loss} takes {takes} and {have}: {width}"
     single = targets.kind == "numbers" and not targets.shape
-    what = "a number" if single else f"{targets.outputs} {_KINDS[targets.kind]}"
+    kind = _KINDS[targets.kind].removeprefix("several ")
+    what = "a number" if single else f"{targets.outputs} {kind}"
     return f"y has {what} a row and {have}: {width}"
 
 

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from macrograd.train import metrics as named_metrics
 from macrograd.train import progress as shown
 from macrograd.train import targets as kinds
 from macrograd.train import weights as weighting
-from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run
+from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
 from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES
 from macrograd.train.fitting import Fitting
@@ -72,6 +73,8 @@ class Trainer:
             raise TypeError(f"Trainer() takes a Module, got a {type(model).__name__}")
         if loss is not None:
             named_losses.get(loss)
+        if callable(loss):
+            takes_model(loss)
         if not callable(model) and not (callable(loss) and takes_model(loss)):
             raise TypeError(
                 f"a {type(model).__name__} cannot be called with a sample: define __call__(self, x), or give a loss "
@@ -79,8 +82,8 @@ class Trainer:
             )
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer must be one of optim, as in optim.Adam(1e-2), got {optimizer!r}")
-        if not 0 <= l2 < math.inf:
-            raise ValueError(f"l2 must be 0 or more and finite, got {l2}")
+        if not (_is_number(l2) and 0 <= l2 < math.inf):
+            raise ValueError(f"l2 must be 0 or more and finite, got {l2!r}")
         if penalty is not None and not callable(penalty):
             raise TypeError(f"penalty is a function (model) → scalar, got {penalty!r}")
         if engine not in ENGINES:
@@ -175,15 +178,10 @@ class Trainer:
             native=self.engine == "compiled",
         )
         total = _total(epochs, steps, order.steps_per_epoch)
-        if clip_norm is not None and not 0 < clip_norm < math.inf:
-            raise ValueError(f"clip_norm must be above 0 and finite, got {clip_norm}")
+        if clip_norm is not None and not (_is_number(clip_norm) and 0 < clip_norm < math.inf):
+            raise ValueError(f"clip_norm must be above 0 and finite, got {clip_norm!r}")
         judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
-        stopping = EarlyStopping(early_stopping) if isinstance(early_stopping, int) else early_stopping
-        if stopping is not None and stopping.monitor.startswith("validation_") and held is None:
-            raise ValueError(
-                f"early stopping watches {stopping.monitor!r}, and there is no validation data: give validation=, or "
-                "another monitor"
-            )
+        stopping = stopping_of(early_stopping, [name for name, _ in judged], held is not None)
         if checkpoint is None and resume:
             raise ValueError("resume=True needs the checkpoint to go on from: give checkpoint=PATH")
         self._targets, self._shape = targets, samples.shape
@@ -345,6 +343,10 @@ class Trainer:
                 right = part.targets.argmax(axis=1)
             found |= {name: float(metric(predictions, right)) for name, metric in judged}
         return found
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool)
 
 
 def _batch_size(given: int | str | None, samples: int) -> int:
