@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler import native, passes
+from macrograd.compiler import native
 from macrograd.compiler.compiled import Compiled, results
-from macrograd.compiler.context import FIELDS, Context, Target, kind_of
-from macrograd.compiler.execute_llvm import LlvmExecutable, LlvmState, aligned, native_code
+from macrograd.compiler.context import FIELDS
+from macrograd.compiler.execute_llvm import LlvmExecutable, LlvmState, aligned
 from macrograd.compiler.ir import Code, Counter, Float
 from macrograd.compiler.lower_io import field, field_address
-from macrograd.value import Value
+from macrograd.compiler.program import Program
+from macrograd.compiler.update import Update, entry
 
-_UPDATE_VECTORS = 4  # of a block of parameters
 _REASONS = ("", "non-finite", "index")
 
 
@@ -101,7 +101,8 @@ class TrainingLoop:
         self._sample, self._plan = sample, plan
         self.parameters = self._special.parameters
         self._clip = np.inf if clip_norm is None else float(clip_norm)
-        self._states: dict[tuple[int, bool], LlvmState] = {}
+        self._batch_size = batch_size
+        self._held: dict[tuple[int, bool], _Held] = {}
         self._data: list[NDArray[Any]] = []
         self.load(held)
         self.theta = aligned(len(self.parameters), sample.dtype)
@@ -111,13 +112,14 @@ class TrainingLoop:
             if len(initial_state)
             else np.zeros((0, len(self.parameters)), sample.dtype)
         )
-        self._gradient_state = self._buffers(batch_size)
-        self._update = _Update(rule, len(initial_state), len(self.parameters), sample)
+        self._update = Update(rule, len(initial_state), len(self.parameters), sample)
+        self._latest = self._buffers(batch_size)
+        self._pointed: tuple[Any, ...] = ()
 
     @property
     def gradient(self) -> NDArray[Any]:
         """Of the latest step, as the update saw it."""
-        return results(self._plan.program, self._gradient_state)[1]
+        return results(self._plan.program, self._latest.buffers)[1]
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Other data, of the same widths. Arrays of the right type and layout are read where they are."""
@@ -144,125 +146,87 @@ class TrainingLoop:
         self._check(order, lengths, rates, weights)
         if not len(lengths):
             return Outcome(np.empty(0), 0, "")
-        state = self._gradient_state = self._buffers(int(lengths.max()))
-        for k, array in enumerate(self._data):
-            state.point(k, array)
-        held = None if weights is None else np.ascontiguousarray(weights, self._sample.dtype)
-        state.weigh(held)
-        program = self._plan.program
-        value, gradient = program.results[0][1], program.results[0][1] + 1
-        state.u[: len(self.parameters)] = self.theta
-        size = state.u.itemsize
-        theta = state.u[: len(self.parameters)]
-        self._update.point(theta, state.u[gradient : gradient + len(theta)], self.state)
+        held = self._latest = self._buffers(int(np.maximum.reduce(lengths)))
+        self._point(held)
+        buffers, loop = held.buffers, held.loop
+        buffers.weigh(None if weights is None else np.ascontiguousarray(weights, self._sample.dtype))
+        held.theta[:] = self.theta
         losses = np.zeros(len(lengths))
-        loop = _Loop(
-            gradient_run=_entry(state.native),
-            gradient_context=state.address,
-            update_run=_entry(self._update.native),
-            update_context=self._update.address,
-            order=order.ctypes.data,
-            lengths=lengths.ctypes.data,
-            rates=rates.ctypes.data,
-            losses=losses.ctypes.data,
-            value=state.u.ctypes.data + value * size,
-            gradient=state.u.ctypes.data + gradient * size,
-            parameters=len(theta),
-            rate_slot=self._update.slot("rate"),
-            step_slot=self._update.slot("step"),
-            step=step,
-            steps=len(lengths),
-            clip=self._clip,
-        )
-        _driver(state.executable.kind).functions["train"](ctypes.addressof(loop))
-        state.context.flag = 0
-        self.theta[:] = theta
-        begun = loop.done + (loop.reason != 0)
-        return Outcome(losses[:begun], loop.done, _REASONS[loop.reason])
+        loop.order, loop.lengths = _address(order), _address(lengths)
+        loop.rates, loop.losses = _address(rates), _address(losses)
+        loop.step, loop.steps = step, len(lengths)
+        held.run(held.address)
+        buffers.context.flag = 0
+        self.theta[:] = held.theta
+        return Outcome(losses[: loop.done + (loop.reason != 0)], loop.done, _REASONS[loop.reason])
 
-    def _buffers(self, longest: int) -> LlvmState:
-        """The buffers for steps of up to so many samples."""
-        key = self._plan.executable.lanes(longest)
-        if key not in self._states:
-            self._states[key] = self._plan.executable.state(longest)
-        return self._states[key]
+    def _buffers(self, longest: int) -> _Held:
+        """The buffers for steps of up to so many samples. Those of a whole batch serve all that are no longer: sums are
+        rounded the same way however steps are grouped."""
+        samples = max(longest, self._batch_size)
+        key = self._plan.executable.lanes(samples)
+        if key not in self._held:
+            self._held[key] = _Held(self._plan.executable.state(samples), self._plan.program, self._update, self._clip)
+        return self._held[key]
+
+    def _point(self, held: _Held) -> None:
+        """Let the buffers read the data and the update rule work on the parameters, where they did not yet."""
+        wanted = (held, self._data, self.state)
+        if len(self._pointed) == len(wanted) and all(a is b for a, b in zip(self._pointed, wanted, strict=True)):
+            return
+        for k, array in enumerate(self._data):
+            held.buffers.point(k, array)
+        self._update.point(held.theta, held.gradient, self.state)
+        self._pointed = wanted
 
     def _check(self, order: Any, lengths: Any, rates: Any, weights: Any) -> None:
         rows = len(self._data[0])
-        if len(lengths) != len(rates) or (len(lengths) and lengths.min() < 1) or lengths.sum() != len(order):
+        if len(lengths) != len(rates) or (
+            len(lengths) and (np.minimum.reduce(lengths) < 1 or np.add.reduce(lengths) != len(order))
+        ):
             raise ValueError(
                 f"{len(order)} rows, {len(lengths)} lengths with the sum {lengths.sum()} and {len(rates)} learning "
                 "rates do not fit together: every step needs one length of at least 1 and one rate"
             )
-        if len(order) and (order.min() < 0 or order.max() >= rows):
+        # Seen as unsigned, a negative number is a very large one.
+        if len(order) and np.maximum.reduce(order.view(np.uint64)) >= rows:
             raise ValueError(f"a row of the order is outside of the data's {rows} rows")
         if weights is not None and np.shape(weights) != (rows,):
             raise ValueError(f"weights has shape {np.shape(weights)}; it needs one number for each of {rows} rows")
 
 
-class _Update:
-    """The update rule as native code over all parameters."""
+class _Held:
+    """The buffers of a step, and what @train works on with them, but for what each run brings along."""
 
-    def __init__(self, rule: Callable[..., tuple[Any, Any]], states: int, count: int, sample: Compiled) -> None:
-        rate, step = Value(0.0, "learning rate"), Value(0.0, "step")
-
-        def one(p: Any, g: Any, *state: Any) -> list[Any]:
-            new, following = rule(p, g, tuple(state), rate, step)
-            if len(following) != states:
-                raise ValueError(
-                    f"the update rule got {states} numbers of state and returned {len(following)}: "
-                    "return as many, in the same order"
-                )
-            return [new, *following]
-
-        source = passes.record(one, [()] * (2 + states), strict=sample.strict, name="the update rule")
-        program = passes.value_program(source, batch=True, strict=sample.strict)
-        kind = kind_of(sample.dtype)
-        size = native.machine().vector_bytes
-        lanes = _UPDATE_VECTORS * size // kind.bytes
-        target = Target(kind, size, lanes, single=True, strict=sample.strict, flat=True)
-        self.native = native_code(program, target, [1] * (2 + states), 1 + states)
-        self._source, self._states, self._count = source, states, count
-        self._u = aligned(program.uniform, sample.dtype)
-        constants = slice(program.parameters, program.parameters + len(program.constants))
-        self._u[constants] = program.constants
-        self._u[: program.parameters] = [p.data for p in source.parameters]
-        self._v = aligned(program.varying * lanes, sample.dtype)
-        self._spare = aligned(1, sample.dtype)
-        self._rate, self._step = rate, step
-        self._in = (ctypes.c_void_p * (2 + states))()
-        self._out = (ctypes.c_void_p * (1 + states))()
-        self.context = Context(
-            u=self._u.ctypes.data,
-            v=self._v.ctypes.data,
-            tables=self.native.tables.ctypes.data,
-            samples=count,
-            arguments=ctypes.addressof(self._in),
-            scale=1.0,
-            out=ctypes.addressof(self._out),
+    def __init__(self, buffers: LlvmState, program: Program, update: Update, clip: float) -> None:
+        value = program.results[0][1]
+        gradient = value + 1
+        count = update.count
+        self.buffers = buffers
+        self.theta, self.gradient = buffers.u[:count], buffers.u[gradient : gradient + count]
+        size = buffers.u.itemsize
+        self.loop = _Loop(
+            gradient_run=entry(buffers.native),
+            gradient_context=buffers.address,
+            update_run=entry(update.native),
+            update_context=update.address,
+            value=buffers.u.ctypes.data + value * size,
+            gradient=buffers.u.ctypes.data + gradient * size,
+            parameters=count,
+            rate_slot=update.slot("rate"),
+            step_slot=update.slot("step"),
+            clip=clip,
         )
-        self.address = ctypes.addressof(self.context)
-
-    def point(self, theta: NDArray[Any], gradient: NDArray[Any], state: NDArray[Any]) -> None:
-        """Work on these arrays; parameters and state are updated in place."""
-        self._in[0] = self._out[0] = theta.ctypes.data
-        self._in[1] = gradient.ctypes.data
-        for k in range(self._states):
-            self._in[2 + k] = self._out[1 + k] = state[k].ctypes.data
-
-    def slot(self, name: str) -> int:
-        """The address of the learning rate or step number; of a spare number if the rule does not use it."""
-        wanted = self._rate if name == "rate" else self._step
-        for k, parameter in enumerate(self._source.parameters):
-            if parameter is wanted:
-                return self._u.ctypes.data + k * self._u.itemsize
-        return self._spare.ctypes.data
+        self.run = _driver(buffers.executable.kind).functions["train"]
+        self.address = ctypes.addressof(self.loop)
 
 
-def _entry(code: native.Native) -> int:
-    found = ctypes.cast(code.functions["run"], ctypes.c_void_p).value
-    assert found is not None
-    return found
+def _address(array: Any) -> int:
+    """Where an array's numbers are. `array.ctypes` takes five times as long; it is left for what may not be written."""
+    if array.flags.writeable and array.size:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    address: int = array.ctypes.data
+    return address
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from macrograd.compiler.ir import Code, Counter
@@ -78,10 +77,7 @@ class Sums(Tiles):
             pairs = [self._pair(segment, member, t, vector) for member, vector in tile]
             sums = [self._accumulate(s, *pair, 1) for s, pair in zip(sums, pairs, strict=True)]
         for k in range(len(tile)):
-            mine = parts[k :: len(tile)]
-            while len(mine) > 1:
-                mine = [code.binary("fadd", a, b, 1) for a, b in zip(mine[::2], mine[1::2], strict=True)]
-            sums[k] = code.binary("fadd", sums[k], mine[0], 1)
+            sums[k] = code.binary("fadd", sums[k], _added(code, parts[k :: len(tile)], 1), 1)
         return sums
 
     def _after(self, t: Counter, first: int) -> Counter:
@@ -154,22 +150,33 @@ class Sums(Tiles):
         count = segment.count
         full, rest = count // width, count % width
 
-        def chunk(values: list[str], counter: Counter, offset: int, valid: int) -> list[str]:
+        def chunk(values: list[str], counter: Counter, k: int, ways: int, valid: int = width) -> list[str]:
             self.cache = {}
             new = []
+            place = Place(width * ways, counter, k * width)
             for s, member in zip(values, members, strict=True):
-                parts = [
-                    self._term_vector(x, member, Place(width, counter, offset), width, valid)
-                    for x in (segment.left, segment.right)
-                ]
+                parts = [self._term_vector(x, member, place, width, valid) for x in (segment.left, segment.right)]
                 new.append(self.code.multiply_add(parts[0], parts[1], s, width))
             return new
 
-        if full:
-            sums = self.code.loop(
-                full, lambda i, values: chunk(values, i, 0, width), [(kind, s) for s in sums], unroll=4
-            )
-        return chunk(sums, 0, full * width, rest) if rest else sums
+        # A few sums alone would wait for themselves: several of each run side by side.
+        ways = FEW if len(members) * FEW <= 16 and full >= 2 * FEW else 1
+        if ways > 1:
+            rounds = full // ways
+            zeros = [self.code.splat(0.0, width)] * ((ways - 1) * len(members))
+
+            def several(i: Counter, values: list[str]) -> list[str]:
+                size = len(members)
+                parts = [chunk(values[k * size : (k + 1) * size], i, k, ways) for k in range(ways)]
+                return [s for part in parts for s in part]
+
+            found = self.code.loop(rounds, several, [(kind, s) for s in [*sums, *zeros]])
+            sums = [_added(self.code, found[k :: len(members)], width) for k in range(len(members))]
+            for k in range(rounds * ways, full):
+                sums = chunk(sums, 0, k, 1)
+        elif full:
+            sums = self.code.loop(full, lambda i, values: chunk(values, i, 0, 1), [(kind, s) for s in sums], unroll=4)
+        return chunk(sums, 0, full, 1, rest) if rest else sums
 
     def _term_vector(self, x: Operand, member: Member, start: Place, width: int, valid: int) -> str:
         """An operand at `valid` terms side by side, 0 behind them."""
@@ -219,38 +226,11 @@ class Sums(Tiles):
         return n
 
 
-def better_turned(instruction: Instruction) -> bool:
-    """Whether sums for a block should have their two counters in the other order: because what varies then stays the
-    same for a tile of them, whose members differ in numbers that are the same for all lanes and take less memory."""
-    operands = [x for x, _ in instruction.operands() if isinstance(x, Index)]
-    if len(instruction.dims) != 2 or any(x.full is not None for x in operands):
-        return False
-    varying = [_axes(x) for x in operands if x.space == "v"]
-    return any(inner for _, inner in varying) and not any(outer for outer, _ in varying)
-
-
-def turned(instruction: Instruction) -> Instruction:
-    """The same instruction with its counters in the other order."""
-
-    def turn(x: Operand) -> Operand:
-        return x if isinstance(x, float) else turn_index(x)
-
-    def turn_index(x: Index) -> Index:
-        return replace(x, member=x.member[::-1], members=None if x.members is None else x.members.T)
-
-    return replace(
-        instruction,
-        dims=instruction.dims[::-1],
-        out=turn_index(instruction.out),
-        args=tuple(map(turn, instruction.args)),
-        segments=tuple(Segment(s.count, turn(s.left), turn(s.right)) for s in instruction.segments),
-    )
-
-
-def _axes(x: Index) -> tuple[bool, ...]:
-    """On which counters an operand depends."""
-    lengths = (1,) * len(x.member) if x.members is None else x.members.shape
-    return tuple(bool(stride) or length > 1 for stride, length in zip(x.member, lengths, strict=True))
+def _added(code: Code, sums: list[str], width: int) -> str:
+    """The sum of 2ᵏ values, in pairs."""
+    while len(sums) > 1:
+        sums = [code.binary("fadd", a, b, width) for a, b in zip(sums[::2], sums[1::2], strict=True)]
+    return sums[0]
 
 
 def _power_below(n: int) -> int:

@@ -100,14 +100,7 @@ def _loop(
     try:
         from macrograd.compiler.loop import TrainingLoop
 
-        class FixedLoop(TrainingLoop):
-            """With the buffers of a whole batch for every run: sums are rounded the same way however steps are
-            grouped."""
-
-            def _buffers(self, longest: int) -> Any:
-                return super()._buffers(batch_size)
-
-        return FixedLoop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size)
+        return TrainingLoop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size)
     except (ImportError, RuntimeError):  # the compiled loss has said why, or says so when it is called
         from macrograd.train.fallback import CallLoop
 
