@@ -68,7 +68,11 @@ def add_train(commands: Any) -> None:
     add("--checkpoint", metavar="FILE", help="keep all that going on needs, every 10 s, at the end and at Ctrl-C")
     add("--resume", action="store_true", help="go on from the checkpoint, if there is one, as if never stopped")
     add("--profile", action="store_true", help="print the time of each array instruction of a step, after the training")
-    add("--quiet", action="store_true", help="no line a step and no progress bar, only the result")
+    add(
+        "--quiet",
+        action="store_true",
+        help="no line a step and no progress bar, only the result: the steps then run in native code, many in a call",
+    )
 
 
 def add_explain(commands: Any) -> None:
