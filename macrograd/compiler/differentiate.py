@@ -12,6 +12,10 @@ as little tapes, and copied for all entries of an operation at a time.
 Where a value that varies over the batch uses one that does not (a weight, or something computed from weights alone),
 the contributions are first summed over the batch (`reduce`), so that nothing that is the same for all samples is
 computed for each.
+
+An index says which one of many values a `take` is, and so to which one its adjoint goes: to value k the sum of the
+adjoints of all takes whose index is k. Among a few values, or values of the sample's own, every one asks every index
+(`onehot`); a long table gets a `scatter`, whose cost is that of the takes, however long the table is.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler import tape as tapes
-from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Tape
+from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
 from macrograd.compiler.trace import Traced, _record
 from macrograd.value import CONSTANT as NUMBER
 from macrograd.value import topological
@@ -33,6 +37,7 @@ from macrograd.value import topological
 # Operands of a rule's little tape: the adjoint of the result, the result, the k-th operand, or an earlier line.
 _ADJOINT, _RESULT, _OPERAND, _LINE = 0, 1, 2, 3
 _MOST_WAVES = 64
+_FEW_CHOICES = 8  # values of a take that are rather asked one by one
 
 
 @dataclass(frozen=True)
@@ -117,11 +122,12 @@ class _Entries:
         return np.arange(self.count - n, self.count)
 
 
-def differentiate(tape: Tape, *, batch: bool, wrt: Ints | None = None) -> Tape:
+def differentiate(tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | None = None) -> Tape:
     """The tape whose results are the (mean) value and its derivatives with respect to the leaves `wrt`.
 
     `wrt` are entry ids, by default the parameters by number. With `batch`, one more input (the last) is the weight of
     a sample: 1/n for a mean over n samples, and 0 for a lane that is only padding; the value is Σ weight · result.
+    With `strict`, the contributions to an entry are added in the order of the eager engine.
     """
     (result,) = tape.results.tolist()
     if wrt is None:
@@ -142,8 +148,10 @@ def differentiate(tape: Tape, *, batch: bool, wrt: Ints | None = None) -> Tape:
         value = np.array([result])
         seed = entries.add(CONSTANT, [], entries.before(head), 1.0)
     edges = _reached(tape, _edges(tape, wrt), result)
-    source, target, gain = _contributions(tape, edges, entries)
-    alias = _sum_up(n, source, target, gain, varies, entries)
+    scattered = _scattered(tape, edges, varies, strict)
+    contributions = _contributions(tape, edges[~scattered], entries)
+    scatters = _scatters(tape, edges[scattered], varies, entries)
+    alias = _sum_up(n, contributions, scatters, varies, entries)
     alias[result] = seed[0]
     gradients = np.where(alias[wrt] >= 0, _ADJOINTS + wrt, zero)
     return _assemble(tape, entries, alias, np.concatenate([value, gradients]))
@@ -247,6 +255,32 @@ def _contributions(tape: Tape, edges: Ints, entries: _Entries) -> tuple[Ints, In
     return np.concatenate(sources), np.concatenate(targets), np.concatenate(gains)
 
 
+def _scattered(tape: Tape, edges: Ints, varies: NDArray[np.bool_], strict: bool) -> NDArray[np.bool_]:
+    """Which edges lead from a take into a long table that is the same for all samples."""
+    owner = tape.owner[edges]
+    found: NDArray[np.bool_] = (tape.code[owner] == ops.take.code) & (tape.arity[owner] - 1 > _FEW_CHOICES)
+    return found & ~varies[tape.operand[edges]] & (not strict)
+
+
+def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: _Entries) -> tuple[Ints, Ints]:
+    """What those edges contribute, summed: (used entry, id of the sum)."""
+    if not len(edges):
+        return edges, edges
+    users = tape.owner[edges]
+    choice, target = edges - tape.start[users] - 1, tape.operand[edges]
+    order = np.lexsort((-users, varies[users], choice, target))
+    users, choice, target = users[order], choice[order], target[order]
+    first = np.ones(len(users), dtype=bool)
+    first[1:] = False
+    for column in (target, choice, varies[users]):
+        first[1:] |= column[1:] != column[:-1]
+    begin = np.flatnonzero(first)
+    pairs = np.stack([tape.operand[tape.start[users]], _ADJOINTS + users], axis=1).ravel()
+    arity = 2 * np.diff(np.append(begin, len(users)))
+    found = target[begin]
+    return found, entries.add_variadic(SCATTER, arity, pairs, entries.before(found), choice[begin])
+
+
 def _instantiate(rule: Rule, users: Ints, base: Ints, tape: Tape, entries: _Entries) -> Ints:
     """One copy of the rule for each user; `base` is where its operands (or those of its term) start."""
     place = entries.after(users)
@@ -268,8 +302,15 @@ def _instantiate(rule: Rule, users: Ints, base: Ints, tape: Tape, entries: _Entr
     return resolve(rule.value)
 
 
-def _sum_up(n: int, source: Ints, target: Ints, gain: Ints, varies: NDArray[np.bool_], entries: _Entries) -> Ints:
+def _sum_up(
+    n: int,
+    contributions: tuple[Ints, Ints, Ints],
+    scatters: tuple[Ints, Ints],
+    varies: NDArray[np.bool_],
+    entries: _Entries,
+) -> Ints:
     """Make one adjoint of all contributions to an entry; returns its id for each entry, -1 where there is none."""
+    source, target, gain = contributions
     order = np.lexsort((-source, target))
     source, target, gain = source[order], target[order], gain[order]
     crossing = varies[source] & ~varies[target]
@@ -278,8 +319,9 @@ def _sum_up(n: int, source: Ints, target: Ints, gain: Ints, varies: NDArray[np.b
         reduced = entries.add(REDUCE, [summed], entries.before(inner))
         target = np.concatenate([inner, target[~crossing]])
         gain = np.concatenate([reduced, gain[~crossing]])
-        order = np.argsort(target, kind="stable")
-        target, gain = target[order], gain[order]
+    target, gain = np.concatenate([target, scatters[0]]), np.concatenate([gain, scatters[1]])
+    order = np.argsort(target, kind="stable")
+    target, gain = target[order], gain[order]
     alias = np.full(n, -1)
     found, ids = _combine(target, gain, entries)
     alias[found] = ids

@@ -74,7 +74,8 @@ def scalar_operations(program: Program) -> int:
             if x.segments:
                 products = sum(s.count for s in x.segments if not isinstance(s.left, float) or abs(s.left) != 1.0)
                 each = max(1, products + x.terms - 1 + (x.kind == "reduce"))
-            total += rounds * x.members * each
+            members = x.members // x.dims[-1] * x.count if x.kind == "scatter" else x.members
+            total += rounds * members * each
     return total
 
 
@@ -291,6 +292,10 @@ class _Words:
         if x.kind == "take":
             chosen, values = self.say(x.args[0], x, 1), self.say(x.args[1], x, x.count)
             return f"{head}one of the {x.count} numbers {values}, chosen by {chosen}"
+        if x.kind == "scatter":
+            chosen, terms = self.say(x.args[0], x, x.count), self.say(x.args[1], x, x.count)
+            over = ", over the batch" if self.samples else ""
+            return f"{head}for each of {x.dims[-1]} numbers, the sum of {terms} where {chosen} is the number{over}"
         return head + self._sums(x)
 
     def is_result(self, x: Instruction) -> bool:

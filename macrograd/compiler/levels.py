@@ -17,6 +17,7 @@ import numpy as np
 
 from macrograd.compiler.loops import candidates
 from macrograd.compiler.simplify import _mix
+from macrograd.compiler.streams import MOST_GROUPS, TINY
 from macrograd.compiler.tape import Ints, Tape, distinct, ranges
 from macrograd.compiler.tape import levels as soonest
 
@@ -32,10 +33,12 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
     first = soonest(tape)
     if not len(first) or len(tape) < _LEAST_WIDTH * int(first.max()):
         return first
+    alike = _mix(kind, phase)
+    if _irregular(alike[tape.arity > 0]):
+        return first
     size = _size(tape, first, kind, phase)
     if size < _MANY:
         return first
-    alike = _mix(kind, phase)
     last = np.full(len(tape), int(first.max()))
     best, least = first, int(_GAIN * size)
     for _ in range(_MOST_TRIES):
@@ -48,6 +51,12 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
         if (last == waited).all():
             break
     return best
+
+
+def _irregular(kind: Ints) -> bool:
+    """Whether so many kinds have so few members that the program will be read as data in whatever order it runs."""
+    _, members = np.unique(kind, return_counts=True)
+    return int((members < TINY).sum()) > MOST_GROUPS
 
 
 def earlier(level: Ints, soonest: Ints, kind: Ints) -> Ints:

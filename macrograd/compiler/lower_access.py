@@ -128,27 +128,35 @@ class Access:
         """What tables add to an operand's slot: numbers where the counters are known, loads where not."""
         if x.affine:
             return
-        dims = self.dims
-        flat: list[tuple[int, Counter]] = []
-        constant, size = 0, 1
-        for place, dim in zip(reversed(member), reversed(dims), strict=True):
-            constant += size * place.offset
-            flat.append((size * place.factor, place.counter))
-            size *= dim
-        for table, parts, start in (
-            (x.members, flat, constant),
-            (x.terms, [(1, term)], 0),
-            (x.full, [*((f * count, c) for f, c in flat), (1, term)], constant * count),
-        ):
-            if table is None:
+        tables = [
+            (x.members, self._flat(member, x.members.shape)) if x.members is not None else None,
+            (x.terms, [Place(1, term, 0)]) if x.terms is not None else None,
+            (x.full, [*self._flat(member, self.dims, count), Place(1, term, 0)]) if x.full is not None else None,
+        ]
+        for table, places in filter(None, tables):
+            parts = [(place.factor, place.counter) for place in places if place.factor]
+            start = sum(place.offset for place in places)
+            if all(isinstance(counter, int) for _, counter in parts):
+                yield int(table.ravel()[start + sum(factor * int(counter) for factor, counter in parts)])
                 continue
-            if all(isinstance(counter, int) or not factor for factor, counter in parts):
-                position = start + sum(factor * int(counter) for factor, counter in parts if factor)
-                yield int(table.ravel()[position])
-                continue
-            position_name = self.code.linear(start + self.tables.add(table), parts)
-            pointer = self.code.element("%tables", position_name, "i32")
-            yield self.code.let(f"sext i32 {self.code.let(f'load i32, ptr {pointer}, align 4')} to i64", "i")
+            key = ("table", id(table), start, *parts)
+            if key not in self.cache:
+                position = self.code.linear(start + self.tables.add(table), parts)
+                pointer = self.code.element("%tables", position, "i32")
+                number = self.code.let(f"load i32, ptr {pointer}, align 4")
+                self.cache[key] = self.code.let(f"sext i32 {number} to i64", "i")
+            yield self.cache[key]
+
+    @staticmethod
+    def _flat(member: Member, shape: tuple[int, ...], size: int = 1) -> list[Place]:
+        """The position in an array of this shape, whose elements have this size, as a sum. Counters beyond those of
+        the member, as that of the SIMD axis, make no difference to the array."""
+        found = []
+        for place, length in reversed([*zip(member, shape, strict=False)]):
+            if length > 1:
+                found.append(Place(size * place.factor, place.counter, size * place.offset))
+            size *= length
+        return found
 
     def _load(self, x: Operand, member: Member, term: Counter, count: int, vector: Vector) -> str:
         """An operand as a vector of the SIMD axis."""

@@ -127,7 +127,7 @@ class _Growing:
         instruction = line.instruction
         if instruction.dims != self.dims or not instruction.out.affine or not line.single:
             return False
-        if instruction.kind == "take" or line.reads.isdisjoint(self.known | self.outs):
+        if instruction.kind in ("take", "scatter") or line.reads.isdisjoint(self.known | self.outs):
             return False
         if instruction.kind == "reduce" and (
             not covers(self.target) or split(instruction, self.target) is not None or self.target.width < 2

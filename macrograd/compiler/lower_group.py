@@ -13,7 +13,7 @@ from macrograd.compiler.context import FIELDS, Target
 from macrograd.compiler.ir import Code
 from macrograd.compiler.lower_access import SCALAR, Member, Tables, Vector
 from macrograd.compiler.lower_fuse import Group
-from macrograd.compiler.lower_sums import Sums
+from macrograd.compiler.lower_sums import Sums, better_turned, turned
 from macrograd.compiler.program import Instruction
 from macrograd.compiler.routines import routine
 
@@ -73,6 +73,8 @@ class Groups(Sums):
 
     def group(self, group: Group) -> None:
         """All instructions of a group, tile by tile."""
+        if group.instructions[0].kind == "dot" and better_turned(group.instructions[0]):
+            group = Group(tuple(map(turned, group.instructions)), group.stored)
         leader = group.instructions[0]
         self.axis, self.dims, self.grouped = "lane", leader.dims, True
         sums = [instruction for instruction in group.instructions if instruction.kind == "reduce"]

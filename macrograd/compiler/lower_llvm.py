@@ -11,7 +11,7 @@ loaded once, and that alone turns a group of dot products into a matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,12 @@ from macrograd import ops
 from macrograd.compiler import lower_flat, lower_io
 from macrograd.compiler.context import FIELDS, Target
 from macrograd.compiler.ir import Code, Counter
-from macrograd.compiler.lower_access import SCALAR, Member, Place, Tables, Vector
+from macrograd.compiler.lower_access import SCALAR, Place, Tables
+from macrograd.compiler.lower_choice import Choices
 from macrograd.compiler.lower_fuse import groups, readers
 from macrograd.compiler.lower_group import Groups
 from macrograd.compiler.lower_outer import OuterProduct, split
-from macrograd.compiler.lower_sums import FEW
+from macrograd.compiler.lower_sums import FEW, better_turned, turned
 from macrograd.compiler.program import Index, Instruction, Loop, Program, Step
 from macrograd.compiler.streams import Stream
 
@@ -60,7 +61,7 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
 _LONG = (ops.exp, ops.log, ops.log1p, ops.tanh, ops.sigmoid, ops.softplus)
 
 
-class Emitter(Groups):
+class Emitter(Groups, Choices):
     """Writes the steps of one phase."""
 
     def steps(self, steps: Sequence[Step]) -> None:
@@ -153,6 +154,11 @@ class Emitter(Groups):
         if instruction.kind == "take":
             self._take(instruction)
             return
+        if instruction.kind == "scatter":
+            if self.phase == "block":
+                self._clean(instruction)
+            self._scatter(instruction)
+            return
         if self._single(instruction):
             self.axis, self.dims = "none", instruction.dims
             body = self._map if instruction.kind == "map" else self._dot
@@ -171,6 +177,8 @@ class Emitter(Groups):
             if rest is None:
                 return
             instruction = rest
+        if self.phase == "block" and instruction.kind == "dot" and better_turned(instruction):
+            instruction = turned(instruction)
         self.axis = self._axis(instruction)
         self.dims = instruction.dims[:-1] if self.axis == "member" else instruction.dims
         if self.axis == "lane":
@@ -210,7 +218,8 @@ class Emitter(Groups):
         if (
             instruction.dims[-1] > 1
             and instruction.out.member[-1] == 1
-            and all(x.members is None and x.full is None and x.member[-1] in (0, 1) for x in along)
+            and all(x.full is None and x.member[-1] in (0, 1) for x in along)
+            and all(x.members is None or x.members.shape[-1] == 1 for x in along)
         ):
             return "member"
         if (
@@ -227,53 +236,3 @@ class Emitter(Groups):
         ):
             return "term"
         return "none"
-
-    def _take(self, instruction: Instruction) -> None:
-        """One indexed load for each member and lane; an index out of range raises the flag instead of reading."""
-        self.axis, self.dims = "lane" if self.phase == "block" else "none", instruction.dims
-        lanes = self.target.lanes if self.phase == "block" else 1
-        code, kind = self.code, self.code.kind
-        index, values = instruction.args
-        count = instruction.count
-
-        def at(member: Member, lane: Counter) -> None:
-            self.cache = {}
-            vector = Vector(Place(1, lane, 0), 1, 1)
-            position = self._load(index, member, 0, 1, vector)
-            inside = code.compare("ult", position, code.splat(float(count), 1), 1)
-            positive = code.compare("oge", position, code.splat(0.0, 1), 1)
-            whole = code.compare("oeq", position, code.intrinsic("trunc", 1, position), 1)
-            good = code.let(f"and i1 {inside}, {code.let(f'and i1 {positive}, {whole}')}")
-            safe = code.select(good, position, code.splat(0.0, 1), 1)
-            bad = code.let(f"zext i1 {code.let(f'xor i1 {good}, true')} to i64")
-            old = code.let("load i64, ptr %flag, align 8")
-            code.put(f"store i64 {code.let(f'or i64 {old}, {bad}')}, ptr %flag, align 8")
-            t = code.let(f"fptosi {kind.name} {safe} to i64", "i")
-            self._store(self._load(values, member, t, count, vector), instruction, member, vector)
-
-        def per_member(places: list[Place]) -> Callable[[Counter, list[str]], list[str]]:
-            def run(i: Counter, _: list[str]) -> list[str]:
-                self._nest(instruction.dims[len(places) + 1 :], [*places, Place(1, i, 0)], at, lanes)
-                return []
-
-            return run
-
-        code.loop(instruction.dims[0], per_member([]))
-
-    def _nest(
-        self, dims: tuple[int, ...], places: list[Place], body: Callable[[Member, Counter], None], lanes: int
-    ) -> None:
-        if dims:
-
-            def step(i: Counter, _: list[str]) -> list[str]:
-                self._nest(dims[1:], [*places, Place(1, i, 0)], body, lanes)
-                return []
-
-            self.code.loop(dims[0], step)
-            return
-
-        def lane(i: Counter, _: list[str]) -> list[str]:
-            body(tuple(places), i)
-            return []
-
-        self.code.loop(lanes, lane)

@@ -13,7 +13,7 @@ Every array of a call in a loop has the rounds as its first axis, and the loop h
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -142,6 +142,9 @@ class Lowering:
             self._map(instruction, target)
         elif instruction.kind == "take":
             self._take(instruction, target)
+        elif instruction.kind == "scatter":
+            self._scatter(instruction)
+            return
         elif self.plan.strict:
             self._sum_in_order(instruction, target)
         else:
@@ -193,6 +196,14 @@ class Lowering:
         window = self._window(values, int(slots.min()), int(slots.max()))
         where = self._members(self._place(index, dims, 1, 1), dims)
         self._call(partial(calls.take, slots - slots.min(), self.flag), where, window, self._members(target, dims))
+
+    def _scatter(self, instruction: Instruction) -> None:
+        dims, count = instruction.dims, instruction.count
+        slots = instruction.out.slots(dims).reshape(dims)
+        window = self._window(instruction.out, int(slots.min()), int(slots.max()))
+        places = [self._place(x, dims, count, 1 + k) for k, x in enumerate(instruction.args)]
+        views = [self._members(replace(x, member=x.member[:-1]), dims[:-1], (count, x.term)) for x in places]
+        self._call(partial(calls.add_at, slots - slots.min(), instruction.choice), *views, window)
 
     # --- sums of products --------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from macrograd.compiler.ir import Code, Counter
@@ -224,6 +225,40 @@ class Sums(Tiles):
                 break
             n += 1
         return n
+
+
+def better_turned(instruction: Instruction) -> bool:
+    """Whether sums for a block should have their two counters in the other order: because what varies then stays the
+    same for a tile of them, whose members differ in numbers that are the same for all lanes and take less memory."""
+    operands = [x for x, _ in instruction.operands() if isinstance(x, Index)]
+    if len(instruction.dims) != 2 or any(x.full is not None for x in operands):
+        return False
+    varying = [_axes(x) for x in operands if x.space == "v"]
+    return any(inner for _, inner in varying) and not any(outer for outer, _ in varying)
+
+
+def turned(instruction: Instruction) -> Instruction:
+    """The same instruction with its counters in the other order."""
+
+    def turn(x: Operand) -> Operand:
+        return x if isinstance(x, float) else turn_index(x)
+
+    def turn_index(x: Index) -> Index:
+        return replace(x, member=x.member[::-1], members=None if x.members is None else x.members.T)
+
+    return replace(
+        instruction,
+        dims=instruction.dims[::-1],
+        out=turn_index(instruction.out),
+        args=tuple(map(turn, instruction.args)),
+        segments=tuple(Segment(s.count, turn(s.left), turn(s.right)) for s in instruction.segments),
+    )
+
+
+def _axes(x: Index) -> tuple[bool, ...]:
+    """On which counters an operand depends."""
+    lengths = (1,) * len(x.member) if x.members is None else x.members.shape
+    return tuple(bool(stride) or length > 1 for stride, length in zip(x.member, lengths, strict=True))
 
 
 def _added(code: Code, sums: list[str], width: int) -> str:

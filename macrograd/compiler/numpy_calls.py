@@ -105,6 +105,18 @@ def take(slots: Array, flag: list[bool], index: Array, source: Array, out: Array
         np.copyto(out, source[np.take_along_axis(members, position, axis=-1), np.arange(source.shape[1])])
 
 
+def add_at(slots: Array, first: int, index: Array, terms: Array, target: Array) -> None:
+    """target[slots[..., k]] = the sum of the terms whose index is first + k; index and terms have axes [t, ..., lane],
+    the last of them in blocks only."""
+    count, rows = slots.shape[-1], slots.reshape(-1, slots.shape[-1])
+    position = index.reshape(len(index), len(rows), -1) - first
+    good = (position >= 0) & (position < count) & (position == np.trunc(position))
+    chosen = np.where(good, position, 0.0).astype(np.intp)
+    target[slots] = 0.0
+    more = np.where(good, terms.reshape(good.shape), 0.0).astype(target.dtype, copy=False)
+    np.add.at(target, rows[np.arange(len(rows))[:, None], chosen], more)
+
+
 # --- sums -------------------------------------------------------------------------------------------------------------
 
 

@@ -77,7 +77,7 @@ def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Pr
 
 
 def _gradient_program(source: Source, *, batch: bool, strict: bool) -> Program:
-    tape = differentiate(source.tape, batch=batch)
+    tape = differentiate(source.tape, batch=batch, strict=strict)
     _seen("differentiate", tape)
     tape = own_results(simplify(tape, strict=strict))  # so that the gradient is one array
     _seen("simplify", tape)

@@ -7,7 +7,7 @@ cut into pieces that do; where the pieces would be too many, a column becomes a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,31 +15,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from macrograd import ops
-from macrograd.compiler.program import Index, Instruction, Operand, Segment
-from macrograd.compiler.tape import CONSTANT, REDUCE, Ints, Tape
+from macrograd.compiler.nests import LEAST_ROW, Nest, affine, in_rows, index_of, prefix, separable, tabled
+from macrograd.compiler.program import Instruction, Operand, Segment
+from macrograd.compiler.scatters import scatters_of
+from macrograd.compiler.tape import CONSTANT, REDUCE, SCATTER, Ints, Tape
 
 if TYPE_CHECKING:
     from macrograd.compiler.roll import Layout, Terms
 
-_MOST_DIMS = 3
 _FEW_MEMBERS = 8  # so few members are written out one by one, so that tables cost them nothing
 _FEW_TERMS = 8
-_LEAST_PIECE = 4  # pieces smaller than this on average are worth less than a table
 _LARGE_PIECE = 64  # pieces of so many members are always worth their instruction
 _LONG_RUN = 8  # terms
 _MOST_PIECES = 8  # more pieces than this, and a table makes the smaller program, however wide it is
-
-Nest = tuple[tuple[int, ...], list[tuple[int, ...]]]  # the sizes of counters, and the strides of each vector over them
 
 
 @dataclass(frozen=True)
 class Group:
     """Members that share an operation and kinds of operands, as arrays of entries.
 
-    kind      map, dot, reduce or take
+    kind      map, dot, reduce, take or scatter
     members   (n,)
-    operands  (n, columns): of a map its operands; of a take the index and the values; of sums all left operands, then
-              all right ones, -1 for a left one that is 1
+    operands  (n, columns): of a map its operands; of a take the index and the values; of a scatter its pairs; of sums
+              all left operands, then all right ones, -1 for a left one that is 1
     kinds     of sums: the kind of each term (`Terms.kind`)
     shifts    (n, columns) how many slots each operand moves per round of the loop around it
     moves     (n,) the same for the results
@@ -75,7 +73,7 @@ def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
         at = terms.start[members][:, None] + np.arange(count)
         operands, kinds = np.concatenate([terms.left[at], terms.right[at]], axis=1), terms.kind[at[0]]
     else:
-        kind = "take" if code == ops.take.code else "map"
+        kind = {ops.take.code: "take", SCATTER: "scatter"}.get(code, "map")
         operands = tape.operand[tape.start[members][:, None] + np.arange(int(tape.arity[members[0]]))]
     return Group(kind, code, members, operands, kinds, np.zeros_like(operands), np.zeros_like(members))
 
@@ -114,6 +112,9 @@ def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instru
         for pattern in seen:
             yield from instructions_of(tape, layout, group.part(np.flatnonzero(which.ravel() == pattern)))
         return
+    if group.kind == "scatter":
+        yield from scatters_of(tape, layout, group)
+        return
     if group.kind in ("dot", "reduce"):
         parts = _alike(layout, group)
         if len(parts) > 1:
@@ -145,7 +146,7 @@ def _alike(layout: Layout, group: Group) -> list[Ints]:
         return whole
     begins = np.flatnonzero(np.append(True, (steps[1:] != steps[:-1]).any(axis=(1, 2))))
     large = np.diff(np.append(begins, n)) >= _LARGE_PIECE
-    few = len(begins) <= _MOST_PIECES and len(begins) * _LEAST_PIECE <= n
+    few = len(begins) <= _MOST_PIECES and len(begins) * LEAST_ROW <= n
     if few or not large.any():
         return np.split(whole[0], begins[1:]) if few else whole
     # What follows no pattern stays together, between the pieces that do.
@@ -163,10 +164,10 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
     for begin, end in _pairs(sorted(cuts)):
         offsets = np.stack([layout.slot[side[0, begin:end]] for side in (left, right)])
         pieces = list(_runs(offsets))
-        if len(pieces) <= max(3, (end - begin) // _LEAST_PIECE):
+        if len(pieces) <= max(3, (end - begin) // LEAST_ROW):
             cuts |= {begin + p for p in pieces}
     for begin, end in _pairs(sorted(cuts)):
-        if 1 < end - begin <= _FEW_TERMS and not all(_separable(layout.slot[x[:, begin:end]]) for x in (left, right)):
+        if 1 < end - begin <= _FEW_TERMS and not all(separable(layout.slot[x[:, begin:end]]) for x in (left, right)):
             cuts |= set(range(begin, end))  # each of them may be affine in the members in its own way
     columns = []
     for begin, end in _pairs(sorted(cuts)):
@@ -174,11 +175,6 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
         columns.append(Column(tape, layout, left[:, begin:end], int(left_shift[begin]), number))
         columns.append(Column(tape, layout, right[:, begin:end], int(right_shift[begin])))
     return columns
-
-
-def _separable(slots: Ints) -> bool:
-    """Whether the terms of all members have the same distances."""
-    return len(slots) == 1 or bool((slots == slots[:, :1] + (slots[0] - slots[0, 0])).all())
 
 
 def _pairs(cuts: list[int]) -> Iterator[tuple[int, int]]:
@@ -191,7 +187,7 @@ def _runs(vectors: Ints) -> Iterator[int]:
     begin = 0
     while begin < n:
         yield begin
-        begin += _prefix(vectors[:, begin:], nested=False)
+        begin += prefix(vectors[:, begin:], nested=False)
 
 
 def _fit(group: Group, columns: list[Column], layout: Layout) -> Iterator[Instruction]:
@@ -199,31 +195,41 @@ def _fit(group: Group, columns: list[Column], layout: Layout) -> Iterator[Instru
     members = group.members
     n = len(members)
     vectors = _vectors(members, columns, layout)
-    if (nest := _nest(vectors)) is not None:
-        yield _instruction(group, members, columns, layout, (vectors, nest))
+    nest = affine(vectors)
+    if nest is None and (reordered := _reorder(group, columns, layout, affine)) is not None:
+        members, columns, nest = reordered
+    if nest is None and (inner := affine(vectors[1:])) is not None:  # only the results lie elsewhere
+        nest = Nest(inner.dims, [None, *inner.strides], [None, *inner.rows])
+    if nest is not None or n <= _FEW_MEMBERS:
+        yield _instruction(group, members, columns, layout, nest or tabled(vectors))
         return
-    reordered = None if group.fixed else _reorder(members, columns, layout)
-    if reordered is not None:
-        members, columns = reordered
-        yield _instruction(group, members, columns, layout)
-        return
-    if _nest(vectors[1:]) is not None:  # the operands are arrays, only the results lie elsewhere
-        yield _instruction(group, members, columns, layout)
-        return
-    begins = []
-    begin = 0
-    most = max(2, min(n // _LEAST_PIECE, _MOST_PIECES))
-    while begin < n:
-        begins.append(begin)
-        begin += _prefix(vectors[:, begin:], nested=True)
-        if len(begins) > most:
-            break
-    if len(begins) > most or n <= _FEW_MEMBERS:
-        yield _instruction(group, members, columns, layout)
+    begins = _begins(vectors)
+    if len(begins) > 2:
+        if (reordered := _reorder(group, columns, layout, in_rows)) is not None:
+            members, columns, nest = reordered
+        else:
+            nest = in_rows(vectors)
+    if nest is not None or len(begins) > _most_pieces(n):
+        yield _instruction(group, members, columns, layout, nest or tabled(vectors))
         return
     for begin, end in _pairs([*begins, n]):
         part = slice(begin, end)
-        yield _instruction(group, members[part], [column.cut(part) for column in columns], layout)
+        cut = [column.cut(part) for column in columns]
+        yield _instruction(group, members[part], cut, layout, affine(vectors[:, part]) or tabled(vectors[:, part]))
+
+
+def _begins(vectors: Ints) -> list[int]:
+    """Where pieces begin that follow a pattern; no more of them than one too many."""
+    begins: list[int] = []
+    begin, n = 0, vectors.shape[1]
+    while begin < n and len(begins) <= _most_pieces(n):
+        begins.append(begin)
+        begin += prefix(vectors[:, begin:], nested=True)
+    return begins
+
+
+def _most_pieces(n: int) -> int:
+    return max(2, min(n // LEAST_ROW, _MOST_PIECES))
 
 
 def _vectors(members: Ints, columns: list[Column], layout: Layout) -> Ints:
@@ -233,20 +239,24 @@ def _vectors(members: Ints, columns: list[Column], layout: Layout) -> Ints:
     return np.stack(parts)
 
 
-def _reorder(members: Ints, columns: list[Column], layout: Layout) -> tuple[Ints, list[Column]] | None:
-    """The group in an order in which its operands are affine, if sorting by one of them finds one.
+def _reorder(
+    group: Group, columns: list[Column], layout: Layout, follow: Callable[[Ints], Nest | None]
+) -> tuple[Ints, list[Column], Nest] | None:
+    """The group in an order in which its operands follow a pattern, if sorting by one of them finds one.
 
     Results that nobody outside refers to by position may stand in any order; the slots of the group are dealt anew.
     """
+    members = group.members
     slots = np.sort(layout.slot[members])
-    if (np.diff(slots) != 1).any() or layout.fixed(members):
+    if group.fixed or (np.diff(slots) != 1).any() or layout.fixed(members):
         return None
     vectors = _vectors(members, columns, layout)[1:]
     for rotation in range(len(vectors)):
         order = np.lexsort(np.roll(vectors, rotation, axis=0))
-        if _nest(np.vstack([slots, vectors[:, order]])) is not None:
+        nest = follow(np.vstack([slots, vectors[:, order]]))
+        if nest is not None:
             layout.slot[members[order]] = slots
-            return members[order], [_sorted(column, order) for column in columns]
+            return members[order], [_sorted(column, order) for column in columns], nest
     return None
 
 
@@ -256,112 +266,24 @@ def _sorted(column: Column, order: Ints) -> Column:
     return part
 
 
-def _prefix(vectors: Ints, *, nested: bool, ahead: bool = True) -> int:
-    """How many members from the first on follow one pattern: a run, or equal runs at a constant distance."""
-    n: int = vectors.shape[1]
-    if n <= 2:
-        return n
-    step = vectors[:, 1:] - vectors[:, :-1]
-    breaks = np.flatnonzero((step != step[:, :1]).any(axis=0))
-    if not len(breaks):
-        return n
-    inner = int(breaks[0]) + 1
-    if ahead and inner == 2 and _prefix(vectors[:, 1:], nested=nested, ahead=False) > 2:
-        return 1  # two members are always a run; the second one belongs to a longer one
-    if not nested:
-        return inner
-    rows = n // inner
-    grid = vectors[:, : rows * inner].reshape(len(vectors), rows, inner)
-    alike = (grid - grid[:, :, :1] == grid[:, :1] - grid[:, :1, :1]).all(axis=(0, 2))
-    heads = grid[:, :, 0]
-    good = int(np.argmin(np.append(alike, False)))
-    if good < 2:
-        return inner
-    return inner * _prefix(heads[:, :good], nested=False)
-
-
-def _nest(vectors: Ints) -> Nest | None:
-    """Counters (outermost first) over which all vectors are affine, and the strides of each; None if there are none."""
-    dims: list[int] = []
-    strides: list[Ints] = []
-    while len(dims) < _MOST_DIMS:
-        n = vectors.shape[1]
-        if n == 1:
-            if not dims:
-                dims, strides = [1], [np.zeros(len(vectors), dtype=np.int64)]
-            break
-        step = vectors[:, 1:] - vectors[:, :-1]
-        uneven = (step != step[:, :1]).any(axis=0)
-        first = int(uneven.argmax())
-        inner = first + 1 if uneven[first] else n
-        if n % inner:
-            return None
-        grid = vectors.reshape(len(vectors), n // inner, inner)
-        if inner < n and not (grid - grid[:, :, :1] == grid[:, :1] - grid[:, :1, :1]).all():
-            return None
-        dims.append(inner)
-        strides.append(step[:, 0])
-        vectors = grid[:, :, 0]
-    if vectors.shape[1] > 1:
-        return None
-    return tuple(dims[::-1]), [tuple(int(s[k]) for s in strides[::-1]) for k in range(len(vectors))]
-
-
-def _instruction(
-    group: Group, members: Ints, columns: list[Column], layout: Layout, fitted: tuple[Ints, Nest] | None = None
-) -> Instruction:
-    """One instruction for the whole group; columns that are not affine over its counters get tables. `fitted` are its
-    vectors and the counters over which they are affine, if that is known."""
-    n = len(members)
-    vectors = _vectors(members, columns, layout) if fitted is None else fitted[0]
-    nest = _nest(vectors) if fitted is None else fitted[1]
-    dims: tuple[int, ...]
-    strides: list[tuple[int, ...] | None]
-    if nest is None and len(vectors) > 1 and (inner := _nest(vectors[1:])) is not None:
-        dims, strides = inner[0], [None, *inner[1]]
-    elif nest is None:
-        affine = [_nest(vector[None]) for vector in vectors]
-        lines = [fit is not None and len(fit[0]) == 1 for fit in affine]
-        dims = (n,)
-        strides = [fit[1][0] if fit is not None and line else None for fit, line in zip(affine, lines, strict=True)]
-    else:
-        dims, strides = nest[0], list(nest[1])
+def _instruction(group: Group, members: Ints, columns: list[Column], layout: Layout, nest: Nest) -> Instruction:
+    """One instruction for these members; what does not follow the counters gets tables."""
     kind, code, move = group.kind, group.code, int(group.moves[0])
     out_space = "u" if kind == "reduce" or not layout.varies[members[0]] else "v"
-    out = _index(out_space, vectors[0][:, None], dims, strides[0], move)
+    out = index_of(out_space, layout.slot[members][:, None], nest, 0, move)
     operands: list[Operand] = []
     position = 1
     for column in columns:
         if column.number is not None:
             operands.append(column.number)
             continue
-        operands.append(_index(column.space, column.slots, dims, strides[position], column.shift))
+        operands.append(index_of(column.space, column.slots, nest, position, column.shift))
         position += 1
     if kind == "map":
-        return Instruction(kind, code, dims, out, args=tuple(operands))
+        return Instruction(kind, code, nest.dims, out, args=tuple(operands))
     if kind == "take":
-        return Instruction(kind, code, dims, out, args=tuple(operands), count=columns[1].entries.shape[1])
+        return Instruction(kind, code, nest.dims, out, args=tuple(operands), count=columns[1].entries.shape[1])
     segments = tuple(
         Segment(columns[k].entries.shape[1], operands[k], operands[k + 1]) for k in range(0, len(columns), 2)
     )
-    return Instruction(kind, code, dims, out, segments=segments)
-
-
-def _index(space: str, slots: Ints, dims: tuple[int, ...], strides: tuple[int, ...] | None, shift: int) -> Index:
-    """The map that gives these (n, T) slots, the member part being affine with `strides` or a table."""
-    base = int(slots[0, 0])
-    offsets = slots[0] - base
-    zeros = (0,) * len(dims)
-    if not _separable(slots):
-        return Index(space, 0, zeros, full=slots.copy(), shift=shift)
-    step = int(offsets[1]) if len(offsets) > 1 else 0
-    regular = (offsets == step * np.arange(len(offsets))).all()
-    return Index(
-        space,
-        base,
-        strides if strides is not None else zeros,
-        step if regular else 0,
-        members=None if strides is not None else slots[:, 0] - base,
-        terms=None if regular else offsets,
-        shift=shift,
-    )
+    return Instruction(kind, code, nest.dims, out, segments=segments)

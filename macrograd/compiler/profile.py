@@ -150,6 +150,8 @@ def _operations(step: Step, phase: str, target: Target) -> int:
 def _of_instruction(instruction: Instruction) -> int:
     if instruction.kind in ("dot", "reduce"):
         return 2 * instruction.members * instruction.terms
+    if instruction.kind == "scatter":
+        return instruction.members // instruction.dims[-1] * instruction.count
     return instruction.members
 
 

@@ -11,6 +11,7 @@ without a batch uses `u` only.
                   | "dot" term+                           sums of products
                   | "reduce" term+                        sums of products, summed over the samples too
                   | "take" index "from" operand           one of n, by an index
+                  | "scatter" n "×" "(" index operand ")" "from" k    n terms, each added to the member of its index
     term        ::= "+" n "×" "(" operand operand ")"     n terms of the sum
     operand     ::= space "[" index "]" | number
     index       ::= base (stride counter)* ("+table")?
@@ -36,6 +37,7 @@ from macrograd.compiler.streams import MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.tape import Ints, distinct
 
 _COUNTERS = "ijk"
+SUMS_OF_BATCH = ("reduce", "scatter")  # kinds of instructions that, in a block, sum over its lanes
 
 
 class ProgramError(ValueError):
@@ -44,7 +46,11 @@ class ProgramError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Slots of an operand: base + Σ member[d]·counter[d] + term·t, plus tables over members, terms or both."""
+    """Slots of an operand: base + Σ member[d]·counter[d] + term·t, plus tables over members, terms or both.
+
+    The table over members has an axis for each counter, of length 1 where the counter makes no difference; that over
+    both is (members, terms).
+    """
 
     space: str
     base: int
@@ -67,7 +73,7 @@ class Index:
             offsets = offsets + (np.arange(dims[axis]) * stride).reshape(shape)
         rows = self.base + round_ * self.shift + offsets.reshape(n, 1)
         if self.members is not None:
-            rows = rows + self.members.reshape(n, 1)
+            rows = rows + np.broadcast_to(self.members, dims).reshape(n, 1)
         columns = np.arange(count) * self.term
         if self.terms is not None:
             columns = columns + self.terms
@@ -110,13 +116,16 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class Instruction:
-    """One group of members; `kind` is map, dot, reduce or take.
+    """One group of members; `kind` is map, dot, reduce, take or scatter.
 
     code      the operation's row, for a map
     dims      how many members, per nested counter
     out       where the results go
-    args      operands of a map; (index, values) of a take, whose values are counted by t
+    args      operands of a map; (index, values) of a take, whose values are counted by t; (index, term) of a scatter,
+              both counted by t, and neither by the last counter of the members
     segments  the terms of a dot or reduce
+    count     how many t there are of a take or scatter
+    choice    the index that chooses a scatter's first member along the last counter
     """
 
     kind: str
@@ -126,6 +135,7 @@ class Instruction:
     args: tuple[Operand, ...] = ()
     segments: tuple[Segment, ...] = ()
     count: int = 1
+    choice: int = 0
 
     @property
     def members(self) -> int:
@@ -137,8 +147,8 @@ class Instruction:
 
     def operands(self) -> Iterator[tuple[Operand, int]]:
         """Every operand, with how many terms it is counted over."""
-        if self.kind == "take":
-            yield self.args[0], 1
+        if self.kind in ("take", "scatter"):
+            yield self.args[0], 1 if self.kind == "take" else self.count
             yield self.args[1], self.count
             return
         for arg in self.args:
@@ -151,6 +161,8 @@ class Instruction:
         dims = "×".join(map(str, self.dims))
         if self.kind == "take":
             what = f"take {self.args[0]} from {self.count}×({self.args[1]})"
+        elif self.kind == "scatter":
+            what = f"scatter {self.count}×({self.args[0]} {self.args[1]}) from {self.choice}"
         elif self.kind == "map":
             what = " ".join([ops.TABLE[self.code].name, *map(str, self.args)])
         else:
@@ -240,7 +252,7 @@ class Program:
 
 
 def _fingerprint(instruction: Instruction, update: Callable[[bytes], None]) -> None:
-    update(repr((instruction.kind, instruction.code, instruction.dims, instruction.count)).encode())
+    update(repr((instruction.kind, instruction.code, instruction.dims, instruction.count, instruction.choice)).encode())
     for operand in (instruction.out, *(x for x, _ in instruction.operands())):
         if isinstance(operand, float):
             update(operand.hex().encode())
@@ -325,7 +337,7 @@ def _verify_instruction(
             raise ProgramError(f"a varying operand is used outside of the block: {instruction}")
     out = instruction.out.slots(instruction.dims, 1, round_).ravel()
     space = instruction.out.space
-    if (space == "v") != (phase == "block" and instruction.kind != "reduce"):
+    if (space == "v") != (phase == "block" and instruction.kind not in SUMS_OF_BATCH):
         raise ProgramError(f"a result is in the wrong space: {instruction}")
     if out.min() < 0 or out.max() >= sizes[space]:
         raise ProgramError(f"a result is outside space {space}: {instruction}")

@@ -27,7 +27,7 @@ from macrograd.compiler.patterns import Group, group_of, instructions_of
 from macrograd.compiler.program import Loop, Program, Step
 from macrograd.compiler.simplify import _mix, takes_of_one_kind
 from macrograd.compiler.streams import LEAST_MEMBERS, MOST_GROUPS, TINY, stream_of
-from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Tape
+from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
 
 # When an entry runs: before the blocks, in each block, summed over the blocks, after them.
 BEFORE, BLOCK, SUM, AFTER = 0, 1, 2, 3
@@ -189,8 +189,9 @@ def _wild_until(
 
 
 def _tame(tape: Tape, layout: Layout, members: Ints) -> bool:
-    """Whether a group is worth an instruction even where there are many: a take, or many members in a pattern."""
-    if tape.code[members[0]] == ops.take.code:
+    """Whether a group is worth an instruction even where there are many: a take or scatter, or many members in a
+    pattern."""
+    if tape.code[members[0]] in (ops.take.code, SCATTER):
         return True
     if len(members) < LEAST_MEMBERS:
         return False
@@ -201,7 +202,9 @@ def _tame(tape: Tape, layout: Layout, members: Ints) -> bool:
 def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
     """When each entry runs. What depends on a sum over the batch runs after the blocks."""
     phase = np.where(varies, BLOCK, BEFORE)
-    reduces = np.flatnonzero(tape.code == REDUCE)
+    scatters = np.flatnonzero(tape.code == SCATTER)
+    over_batch = np.maximum.reduceat(varies[tape.operand], tape.start[scatters]) if len(scatters) else scatters == 0
+    reduces = np.sort(np.concatenate([np.flatnonzero(tape.code == REDUCE), scatters[over_batch]]))
     phase[reduces] = SUM
     if len(reduces):
         found = phase.tolist()

@@ -6,11 +6,13 @@ A tape is in static single assignment form: entry `i` names an operation and its
     entry     ::= "%"id "=" ( leaf | operation )
     leaf      ::= "parameter" k | "input" k | "constant" number
     operation ::= opname operand*          the names of macrograd.ops, or "reduce"
+                | "scatter" k (operand operand)+
     operand   ::= "%"id
 
 `parameter k` is the k-th leaf Value that the traced function closed over, `input k` the k-th scalar of its arguments.
-`reduce` is the sum over the batch: the one operation that looks across samples. `sum` and `dot` take any number of
-operands; the operands of `dot` are pairs (a₀ b₀ a₁ b₁ …), its value a₀·b₀ + a₁·b₁ + … from left to right.
+`reduce` is the sum over the batch: the one operation that looks across samples, but for `scatter k i₀ g₀ i₁ g₁ …`, the
+sum of all g whose index i is the number k, over the batch too if one of them varies over it. `sum` and `dot` take any
+number of operands; the operands of `dot` are pairs (a₀ b₀ a₁ b₁ …), its value a₀·b₀ + a₁·b₁ + … from left to right.
 
 The tape is held as flat arrays, so that a pass is array work.
 """
@@ -26,8 +28,8 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 
-PARAMETER, INPUT, CONSTANT, REDUCE = -1, -2, -3, -4
-_PSEUDO = {PARAMETER: "parameter", INPUT: "input", CONSTANT: "constant", REDUCE: "reduce"}
+PARAMETER, INPUT, CONSTANT, REDUCE, SCATTER = -1, -2, -3, -4, -5
+_PSEUDO = {PARAMETER: "parameter", INPUT: "input", CONSTANT: "constant", REDUCE: "reduce", SCATTER: "scatter"}
 _BY_NAME = {name: code for code, name in _PSEUDO.items()} | {
     op.name: op.code for op in ops.TABLE if op.name != "constant"
 }
@@ -47,7 +49,7 @@ class Tape:
     code     (n,)   the operation of each entry: an `Op.code`, or one of the pseudo-codes above
     start    (n+1,) operands of entry i are operand[start[i]:start[i+1]]
     operand  (m,)   ids of operands
-    leaf     (n,)   number of a parameter or input, value of a constant; 0 elsewhere
+    leaf     (n,)   number of a parameter or input, value of a constant, k of a scatter; 0 elsewhere
     results  (r,)   ids of the results
     """
 
@@ -82,7 +84,8 @@ class Tape:
             elif code in (PARAMETER, INPUT):
                 rest = f"{_PSEUDO[code]} {int(self.leaf[i])}"
             else:
-                rest = " ".join([name_of(code), *(f"%{x}" for x in self.operands(i))])
+                number = [str(int(self.leaf[i]))] if code == SCATTER else []
+                rest = " ".join([name_of(code), *number, *(f"%{x}" for x in self.operands(i))])
             yield f"%{i} = {rest}"
 
 
@@ -130,6 +133,8 @@ def parse(text: str) -> Tape:
             code = _BY_NAME[words[2]]
             if code in (PARAMETER, INPUT, CONSTANT):
                 builder.add(code, leaf=float(words[3]))
+            elif code == SCATTER:
+                builder.add(code, [_reference(word) for word in words[4:]], float(words[3]))
             else:
                 builder.add(code, [_reference(word) for word in words[3:]])
         except (KeyError, IndexError, ValueError) as error:
@@ -158,12 +163,13 @@ def verify(tape: Tape) -> Tape:
         entry = int(tape.owner[wrong[0]])
         raise TapeError(f"entry %{entry} uses %{tape.operand[wrong[0]]}, which does not come before it")
     for code in distinct(tape.code).tolist():
-        if not -4 <= code < len(ops.TABLE):
+        if not SCATTER <= code < len(ops.TABLE):
             raise TapeError(f"code {code} is not an operation")
         found = arity[tape.code == code]
-        expected = 0 if code in (PARAMETER, INPUT, CONSTANT) else 1 if code == REDUCE else ops.TABLE[code].arity
+        pseudo = {REDUCE: 1, SCATTER: None}
+        expected = pseudo.get(code, 0) if code < 0 else ops.TABLE[code].arity
         if expected is None:
-            least, step = (2, 2) if code == ops.dot.code else (1, 1)
+            least, step = (2, 2) if code in (ops.dot.code, SCATTER) else (1, 1)
             fits = (found >= least) & (found % step == 0)
         else:
             fits = found == expected
@@ -255,7 +261,7 @@ def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:
     varies = bytearray(tape.code == INPUT)
     operand, start = tape.operand.tolist(), tape.start.tolist()
     look = varies.__getitem__
-    for i in np.flatnonzero((tape.arity > 0) & (tape.code != REDUCE)).tolist():
+    for i in np.flatnonzero((tape.arity > 0) & (tape.code >= 0)).tolist():
         s, e = start[i], start[i + 1]
         if e - s <= 2:
             varies[i] = varies[operand[s]] or varies[operand[e - 1]]

@@ -282,8 +282,8 @@ def depends(x: Operand, dims: tuple[int, ...], count: int) -> tuple[frozenset[in
     """The member axes on which an operand depends, and whether it depends on the term."""
     if isinstance(x, float):
         return frozenset(), False
-    tabled = x.members is not None or x.full is not None
-    axes = frozenset(axis for axis, size in enumerate(dims) if size > 1 and (tabled or x.member[axis]))
+    lengths = dims if x.full is not None else (1,) * len(dims) if x.members is None else x.members.shape
+    axes = frozenset(k for k, size in enumerate(dims) if size > 1 and (lengths[k] > 1 or x.member[k]))
     return axes, count > 1 and (x.term != 0 or x.terms is not None or x.full is not None)
 
 

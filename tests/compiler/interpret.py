@@ -51,6 +51,9 @@ def interpret(
             numbers.append(float(tape.leaf[i]))
         elif code == tapes.REDUCE:
             numbers.append(operands[0])
+        elif code == tapes.SCATTER:
+            pairs = zip(operands[::2], operands[1::2], strict=True)
+            numbers.append(sum((g for k, g in pairs if k == tape.leaf[i]), 0.0))
         else:
             op = ops.TABLE[code]
             numbers.append((functions[op.name] if functions else op.forward)(*operands))
