@@ -23,6 +23,7 @@ JOBS = (
     "gpt",
     "one",
     "ready",
+    "start",
     "eager",
     "import",
 )

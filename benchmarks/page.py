@@ -47,7 +47,8 @@ METHOD = """\
 - Python's garbage collector is off for all in the timed rounds, except where a row says that it is on: micrograd is
   given both ways, since its users run it with the collector on.
 - *set-up* is tracing, building and compiling, *first* the first answer, which compiles what is compiled late; "ready"
-  is both together. macrograd's cache of compiled code is off, as for a program never seen (except in `demo/process`).
+  is both together. macrograd's cache of compiled code is off, as for a program never seen (except in `demo/process` and
+  `start/kept`). What it compiles first is timed as ready; what takes over while that runs is timed in the rounds.
 - Peers are used as their documentation says is fastest: jitted, scanned, fused, buffers bound once.
 - macrograd's nets are plain lists of `Value`s, sums and products; no job has a path of its own in the compiler.
 - C floors are `benchmarks/floors/*.c`, written by hand for the one job; a floor is what the job costs when a person

@@ -78,6 +78,7 @@ TARGETS = (
     Target("wide/step", "faster than JAX scan", faster_than("jax-scan"), 1.0),
     Target("accuracy/128", "accuracy, beyond PyTorch's", accuracy_gap, 0.0, unit="points"),
     Target("accuracy/32", "accuracy, beyond PyTorch's", accuracy_gap, 0.0, unit="points"),
+    Target("fit/moons", "time of a step inside fit, in C floors", of_floor(), 1.5, least=False),
     Target("fit/moons", "Python's share of an epoch", further(PYTHON), 2.0, least=False, unit="%"),
     Target("fit/digits", "Python's share of an epoch", further(PYTHON), 2.0, least=False, unit="%"),
     Target(
@@ -110,6 +111,8 @@ TARGETS = (
     Target("lorenz/200", "ready", ready, 0.15, least=False, unit="s"),
     Target("lorenz/10000", "ready", ready, 2.0, least=False, unit="s"),
     Target("west/all", "compiled and run 10,000 times, in C loops", of_floor("c-tape"), 1.0, least=False),
+    Target("start/new", "moons ready, a program never seen", time(1e3), 80.0, least=False, unit="ms"),
+    Target("start/kept", "moons ready, from the cache", time(1e3), 15.0, least=False, unit="ms"),
     Target("one/predict", "a prediction", time(1e6), 1.0, least=False, unit="µs"),
     Target("ready/net-10000", "a recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
     Target("ready/net-1000000", "a recorded scalar", time(1e6), 5.0, least=False, unit="µs"),

@@ -81,11 +81,20 @@ def serve(job_name: str, case: str, name: str, reply: Any) -> None:
                 }
             )
         elif command["do"] == "round":
-            calls = calls or calls_that_fill(prepared, command["seconds"])
+            if not calls:
+                settle(prepared, contender.kind)
+                calls = calls_that_fill(prepared, command["seconds"])
             reply({"per_unit": timed(prepared, calls) / prepared.units, "calls": calls})
         elif command["do"] == "memory":
             peak = machine.peak_mb()
             reply({"peak_mb": peak, "job_mb": max(0.0, peak - resident), "extra": prepared.extra})
+
+
+def settle(prepared: Prepared, kind: str) -> None:
+    """Let macrograd's better code take over, which it makes in the background while the first is in use."""
+    if kind == "macrograd" and "macrograd.compiler.tiers" in sys.modules:
+        prepared.run()
+        sys.modules["macrograd.compiler.tiers"].finish()
 
 
 def timed(prepared: Prepared, calls: int) -> float:

@@ -16,6 +16,7 @@ import ctypes
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -78,10 +79,17 @@ class Watch:
     def __init__(self, build: Callable[[], None], took: float) -> None:
         self._build: Callable[[], None] | None = build
         self._worth, self._first_used = took * _DEARER, 0.0
-        self._callback = ctypes.CFUNCTYPE(None)(self._asked)
+        me = weakref.ref(self)  # a reference proper would be a cycle, and hold the module's text until it is collected
+
+        def asked() -> None:
+            if (watch := me()) is not None:
+                watch._asked()
+
+        self._callback = ctypes.CFUNCTYPE(None)(asked)
         self.address = ctypes.cast(self._callback, ctypes.c_void_p).value
         if chosen() == "first":
             self._build = None
+        _watches.add(self)
 
     def _asked(self) -> None:
         """Called from native code, on whatever thread runs it."""
@@ -136,6 +144,14 @@ if hasattr(os, "register_at_fork"):  # a child has no thread of its parent's, an
     os.register_at_fork(after_in_child=_builder.__init__)  # type: ignore[misc]  # made anew in place
 
 wait = _builder.wait
+_watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+
+
+def finish() -> None:
+    """Have the better code made of all that has two tiers, and wait for it."""
+    for watch in list(_watches):
+        watch.pays()
+    wait()
 
 
 @cache
