@@ -203,7 +203,7 @@ NAMED = [
 ]
 
 
-@pytest.mark.parametrize("schedule", NAMED, ids=repr)
+@pytest.mark.parametrize("schedule", NAMED, ids=lambda schedule: str(schedule).split(" at 0x")[0])
 def test_a_steps_rate_is_the_same_number_whoever_asks(schedule: optim.Schedule) -> None:
     whole = schedule.rates(0, 2000).tolist()
     assert [schedule(k) for k in range(2000)] == whole
