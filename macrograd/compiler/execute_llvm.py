@@ -18,7 +18,7 @@ from macrograd.compiler import native, team
 from macrograd.compiler.context import Context, Target, kind_of
 from macrograd.compiler.kernel import kernel
 from macrograd.compiler.lower_llvm import lower
-from macrograd.compiler.program import SUMS_OF_BATCH, Program, body_of, rounds_of
+from macrograd.compiler.program import SUMS_OF_BATCH, Program, executed
 from macrograd.compiler.streams import TOTAL, Stream
 
 _MOST_VECTORS = 16  # of one slot in a block
@@ -49,11 +49,10 @@ class LlvmExecutable:
         self._lock = threading.Lock()
         self.takes = any(i.kind == "take" for i in program.instructions())
         reduced = [
-            i.out.slots(i.dims, 1, round_).ravel()
+            i.out.slots(i.dims, 1, rounds).ravel()
             for step in program.block
-            for i in body_of(step)
+            for i, rounds in executed(step)
             if i.kind in SUMS_OF_BATCH
-            for round_ in range(rounds_of(step))
         ]
         reduced += [
             out.astype(np.int64)

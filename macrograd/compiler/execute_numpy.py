@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.lower_numpy import Lowering
 from macrograd.compiler.numpy_plan import Plan
-from macrograd.compiler.program import SUMS_OF_BATCH, Program, body_of, rounds_of
+from macrograd.compiler.program import SUMS_OF_BATCH, Program, executed
 from macrograd.compiler.streams import TOTAL, Stream
 
 Array = NDArray[Any]
@@ -70,8 +70,7 @@ def _reduced(program: Program) -> NDArray[np.int64]:
     for step in program.block:
         if isinstance(step, Stream):
             found += [out.astype(np.int64) for code, out, _ in step.records() if code == TOTAL]
-        for round_ in range(rounds_of(step)):
-            found += [i.out.slots(i.dims, 1, round_).ravel() for i in body_of(step) if i.kind in SUMS_OF_BATCH]
+        found += [i.out.slots(i.dims, 1, rounds).ravel() for i, rounds in executed(step) if i.kind in SUMS_OF_BATCH]
     return np.concatenate(found)
 
 

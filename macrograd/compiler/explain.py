@@ -7,17 +7,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from macrograd import ops
 from macrograd.compiler import passes
-from macrograd.compiler.program import Index, Instruction, Loop, Operand, Program, Segment, Step, body_of
+from macrograd.compiler.program import Index, Instruction, Loop, Operand, Program, Segment, Step, body_of, counted
 from macrograd.compiler.streams import FUSED, MORE, MOST_GROUPS, NAMES, SPREAD, TOTAL, Stream
 from macrograd.compiler.tape import Ints
-from macrograd.compiler.words import Leaves, Places, depends, line_ranges, number, plural, product, shaped
+from macrograd.compiler.words import (
+    Leaves,
+    Now,
+    Places,
+    depends,
+    in_rounds,
+    line_ranges,
+    number,
+    plural,
+    product,
+    shaped,
+)
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Specialised
@@ -68,14 +81,13 @@ def scalar_operations(program: Program) -> int:
     for step in program.steps():
         if isinstance(step, Stream):
             total += sum(len(out) * (1 + (code == FUSED)) for code, out, _ in step.records() if code != SPREAD)
-        rounds = step.count if isinstance(step, Loop) else 1
-        for x in body_of(step):
+        for x, counts in counted(step):
             each = 1
             if x.segments:
                 products = sum(s.count for s in x.segments if not isinstance(s.left, float) or abs(s.left) != 1.0)
                 each = max(1, products + x.terms - 1 + (x.kind == "reduce"))
             members = x.members // x.dims[-1] * x.count if x.kind == "scatter" else x.members
-            total += rounds * members * each
+            total += prod(counts) * members * each
     return total
 
 
@@ -160,26 +172,47 @@ class _Teller:
                 words.same[self.last + 1] = known
                 self.last += 1
                 self.told.setdefault(key, self.last)
-                words.places.write(self.last, x.out, x.dims, 1)
+                words.places.write(self.last, x.out, x.dims, Now())
                 yield self.last, x
             else:
-                words.places.write(known, x.out, x.dims, 1)
+                words.places.write(known, x.out, x.dims, Now())
 
     def _loop(self, words: _Words, loop: Loop) -> Iterator[str]:
         """A loop is told as a whole: its instructions read what later ones made in the round before."""
         start = self.last + 1
-        words.place(loop, start)
-        words.inside(loop, start)
-        key = ("loop", loop.count, *((x.kind, x.code, x.dims, *words.keys(x, start)) for x in loop.body))
+        told = list(in_rounds(loop, start, ()))
+        for line, (x, now) in enumerate(told, start):
+            words.places.write(line, x.out, x.dims, now)
+        key: tuple[object, ...] = ("loop",)
+        shown = False
+        for x, words.now in told:
+            key += (words.now.counts, x.kind, x.code, x.dims, *words.keys(x, start))
+            shown = shown or words.is_result(x)
         known = self.told.get(key)
-        if known is None or any(map(words.is_result, loop.body)):
+        if known is None or shown:
             self.told[key] = start
-            self.last += len(loop.body)
-            yield f"    {loop.count} rounds, one after the other, the first from what the lines above made:"
-            yield from (f"  {line}" for line in self._lines(words, enumerate(loop.body, start)))
+            self.last += len(told)
+            yield from self._rounds(words, loop, start, ())
         else:
-            words.place(loop, known)
-        words.inside(None, 0)
+            for line, (x, now) in enumerate(told, known):
+                words.places.write(line, x.out, x.dims, replace(now, loop=(now.loop[0] - start + known, now.loop[1])))
+        words.now = Now()
+
+    def _rounds(self, words: _Words, loop: Loop, start: int, around: tuple[int, ...]) -> Iterator[str]:
+        """The lines of a loop whose first line is number `start`; `around` are the rounds of the loops around it."""
+        yield f"    {loop.count} rounds, one after the other, the first from what the lines above made:"
+        counts, line = (*around, loop.count), start
+        for kind, steps in groupby(loop.body, type):
+            if kind is Instruction:
+                words.now = Now(counts, (start, len(counts)))
+                some = [x for step in steps for x in body_of(step)]
+                yield from (f"  {text}" for text in self._lines(words, enumerate(some, line)))
+                line += len(some)
+                continue
+            for step in steps:
+                assert isinstance(step, Loop)
+                yield from (f"  {text}" for text in self._rounds(words, step, line, counts))
+                line += len(body_of(step))
 
     def _lines(self, words: _Words, instructions: Iterable[tuple[int, Instruction]]) -> Iterator[str]:
         """Lines for instructions in a row; an operation on the line before it is told there, behind "then"."""
@@ -208,7 +241,7 @@ class _Teller:
             self.tables.append((line, f"reads {' and '.join(dict.fromkeys(tabled))}"))
         if not x.out.affine:
             self.tables.append((line, "writes its results"))
-        if x.members == 1 and x.terms <= 2 and x.kind in ("map", "dot") and not words.loop:
+        if x.members == 1 and x.terms <= 2 and x.kind in ("map", "dot") and not words.now.loop:
             self.single.append(line)
 
     def left_over(self) -> list[str]:
@@ -240,16 +273,11 @@ class _Words:
     def __init__(self, program: Program, places: Places, derived: bool, block: bool) -> None:
         self.places, self.derived = places, derived
         self.samples = "n samples × " if program.batch and block else ""
-        self.loop, self.round = 0, 0
+        self.now = Now()  # instructions in loops are told as they are in the last round, with the others behind them
         self.same: dict[int, int | None] = {}
         self.results = {"u": np.full(program.uniform, -1), "v": np.full(program.varying, -1)}
         for k, (space, slot) in reversed(list(enumerate(program.results))):
             self.results[space][slot] = k
-
-    def inside(self, loop: Loop | None, start: int) -> None:
-        """From now on the instructions are those of this loop, whose first line is `start`; they are told as they are
-        in its last round, when the rounds before are behind them."""
-        self.loop, self.round = start, 0 if loop is None else loop.count - 1
 
     def place_stream(self, stream: Stream, line: int) -> None:
         sums = (TOTAL, MORE)
@@ -258,24 +286,19 @@ class _Words:
             if outs:
                 self.places.write_all(line, space, np.concatenate(outs))
 
-    def place(self, loop: Loop, start: int) -> None:
-        for line, x in enumerate(loop.body, start):
-            self.places.write(line, x.out, x.dims, loop.count, start)
-
     def keys(self, x: Instruction, start: int = 10**9) -> Iterator[object]:
         for operand, count in x.operands():
             yield count
-            yield self.places.key(operand, x.dims, count, self.round, start)
+            yield self.places.key(operand, x.dims, count, self.now, start)
 
     def say(self, operand: Operand, x: Instruction, count: int, letter: str = "", *, second: bool = False) -> str:
-        places, at = self.places, {"round_": self.round, "loop": self.loop}
-        return places.say(operand, x.dims, count, letter=letter, second=second, **at)
+        return self.places.say(operand, x.dims, count, now=self.now, letter=letter, second=second)
 
     def then(self, x: Instruction, previous: int) -> str | None:
         """An operation on all of the line before; None if it is none."""
         if x.kind != "map" or self._gradient(x):
             return None
-        it = [self.places.is_line(operand, x.dims, previous, self.round) for operand in x.args]
+        it = [self.places.is_line(operand, x.dims, previous, self.now) for operand in x.args]
         if not any(it):
             return None
         if len(x.args) == 1:
@@ -310,7 +333,7 @@ class _Words:
 
     def _numbers(self, x: Instruction) -> Ints:
         """The results that an instruction computes, in all rounds."""
-        slots = x.out.slots(x.dims) + x.out.shift * np.arange(self.round + 1)
+        slots = x.out.slots(x.dims, 1, self.now.rounds) + self.now.moves(x.out)
         found = self.results[x.out.space][slots.ravel()]
         results: Ints = found[found >= 0]
         return results
@@ -327,7 +350,7 @@ class _Words:
             shape = shaped([d for d in x.dims if d > 1]) if not texts else ""
             of = self.places.leaves.group(found[found > 0] - 1, "W" if len(x.dims) > 1 else "w")
             texts.append(f"gradient of {of}{shape}")
-        return " and ".join(texts) + (" (the next in each round): " if x.out.shift and self.loop else ": ")
+        return " and ".join(texts) + (" (the next in each round): " if x.out.shift and self.now.loop else ": ")
 
     def _map(self, x: Instruction, args: list[str]) -> str:
         name = ops.TABLE[x.code].name

@@ -36,11 +36,11 @@ SCALAR = Vector(Place(0, 0, 0), 1, 1)
 
 
 # Where an operand's members lie: base, slots that it moves in a round, stride of each counter that counts.
-Key = tuple[int, int, tuple[int, ...]]
+Key = tuple[int, tuple[int, ...], tuple[int, ...]]
 
 
 def key_of(x: Index, dims: tuple[int, ...]) -> Key:
-    return x.base, x.shift, tuple(stride if dim > 1 else 0 for stride, dim in zip(x.member, dims, strict=True))
+    return x.base, x.shifts, tuple(stride if dim > 1 else 0 for stride, dim in zip(x.member, dims, strict=True))
 
 
 class Tables:
@@ -70,9 +70,9 @@ class Access:
     def __init__(self, code: Code, target: Target, tables: Tables, phase: str) -> None:
         self.code, self.target, self.tables, self.phase = code, target, tables, phase
         self.cache: dict[tuple[object, ...], str] = {}
-        # Scalars of u that are in registers: by slot and by how far the slot moves in each round of the loop.
-        self.registers: dict[tuple[int, int], str] = {}
-        self.round: Counter = 0
+        # Scalars of u that are in registers: by slot and by how far the slot moves in each round of the loops.
+        self.registers: dict[tuple[int, tuple[int, ...]], str] = {}
+        self.rounds: tuple[Counter, ...] = ()  # of the loops around, the outermost first
         self.axis = "none"
         self.dims: tuple[int, ...] = ()
         # What the group at work has made for this tile, and whether what it makes now goes to memory.
@@ -108,8 +108,7 @@ class Access:
         constant, factors = self._slot(x, member, term, count)
         constant *= scale
         terms = [(factor * scale, counter) for factor, counter in factors]
-        if x.shift:
-            terms.append((x.shift * scale, self.round))
+        terms += [(shift * scale, round_) for shift, round_ in zip(x.shifts, self.rounds, strict=True) if shift]
         if along is not None:
             stride = 1 if x.space == "v" else x.member[-1] if self.axis == "member" else 0
             constant += stride * along.offset
@@ -172,7 +171,7 @@ class Access:
             return self.cache[known]
         if x.space == "u" and self.axis == "none":
             slot, moving = self._slot(x, member, term, count)
-            held = None if moving else self.registers.get((slot, x.shift))
+            held = None if moving else self.registers.get((slot, x.shifts))
             if held is not None:
                 return held
         side_by_side = x.space == "v" or (self.axis == "member" and x.member[-1] == 1)
@@ -190,7 +189,7 @@ class Access:
         """What tells two loads of a tile apart: everything that the address depends on."""
         if not x.affine:
             return (id(x), member, term, vector.start)
-        parts: list[object] = [x.base, x.shift]
+        parts: list[object] = [x.base, x.shifts]
         for stride, place in zip(x.member[: len(member)], member, strict=True):
             if stride:
                 parts.append((stride, place))
@@ -211,7 +210,7 @@ class Access:
         if self.axis == "none" and instruction.out.space == "u":
             slot, moving = self._slot(instruction.out, member, 0, 1)
             if not moving:
-                self.registers[slot, instruction.out.shift] = value
+                self.registers[slot, instruction.out.shifts] = value
         if vector.valid < vector.width:
             self.code.masked_store(value, address, vector.width, vector.valid)
         else:

@@ -22,13 +22,14 @@ from macrograd.compiler.context import Target
 from macrograd.compiler.lower_access import key_of
 from macrograd.compiler.lower_outer import split
 from macrograd.compiler.lower_tiles import COSTLY, covers
-from macrograd.compiler.program import Index, Instruction, Program, body_of, rounds_of
+from macrograd.compiler.program import Index, Instruction, Program, counted
 from macrograd.compiler.streams import Stream
 
 _WINDOW = 32  # so many instructions behind the first one may join a group
 
-# What slots it may touch: the first and last in round 0, how far they move in a round, and in all rounds.
-Span = tuple[int, int, int, int]
+# What slots it may touch: the first and last in the first rounds, how far they move in a round of each loop, and how
+# far down and up in all rounds.
+Span = tuple[int, int, tuple[int, ...], int, int]
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,25 @@ def readers(program: Program) -> NDArray[np.int64]:
     for step in program.block:
         if isinstance(step, Stream):  # it may read anything
             found += 1
-        for instruction in body_of(step):
+        for instruction, counts in counted(step):
             met = set[tuple[object, ...]]()
             for x, count in instruction.operands():
                 if isinstance(x, Index) and x.space == "v":
                     same = (key_of(x, instruction.dims), x.term if count > 1 else 0, count) if x.affine else (id(x),)
                     if same not in met:
                         met.add(same)
-                        found[np.unique(_all_rounds(x, _slots(x, instruction.dims, count), rounds_of(step)))] += 1
+                        found[np.unique(_all_rounds(x, _slots(x, instruction.dims, count), counts))] += 1
     return found
 
 
 def groups(
-    instructions: Sequence[Instruction], read: NDArray[np.int64], target: Target, rounds: int = 1
+    instructions: Sequence[Instruction], read: NDArray[np.int64], target: Target, counts: tuple[int, ...] = ()
 ) -> list[Group]:
-    """The instructions in groups, in an order in which these may run. `read` is that of `readers`, `rounds` those of
-    the loop that the instructions are the body of."""
+    """The instructions in groups, in an order in which these may run. `read` is that of `readers`, `counts` how
+    often the loops run in whose body the instructions are, the outermost first."""
     found: list[Group] = []
     done: set[int] = set()
-    lines = [_Line(instruction, rounds) for instruction in instructions]
+    lines = [_Line(instruction, counts) for instruction in instructions]
     for k, leader in enumerate(lines):
         if k in done:
             continue
@@ -87,15 +88,15 @@ def groups(
 class _Line:
     """An instruction, and what has to be known about it to group it."""
 
-    def __init__(self, instruction: Instruction, rounds: int) -> None:
-        self.instruction, self.rounds = instruction, rounds
+    def __init__(self, instruction: Instruction, counts: tuple[int, ...]) -> None:
+        self.instruction, self.counts = instruction, counts
         dims = instruction.dims
         self.varying = [(x, n) for x, n in instruction.operands() if isinstance(x, Index) and x.space == "v"]
         self.leads = instruction.kind in ("map", "dot") and instruction.out.affine
         self.out = key_of(instruction.out, dims) if instruction.out.space == "v" else None
-        self.made = _span(instruction.out, dims, 1, rounds) if instruction.out.space == "v" else None
+        self.made = _span(instruction.out, dims, 1, counts) if instruction.out.space == "v" else None
         self.reads = {key_of(x, dims) for x, n in self.varying if x.affine and n == 1}
-        self.spans = [(_span(x, dims, n, rounds), key_of(x, dims)) for x, n in self.varying]
+        self.spans = [(_span(x, dims, n, counts), key_of(x, dims)) for x, n in self.varying]
         self.single = all(segment.count == 1 for segment in instruction.segments)
         self.costly = instruction.kind == "map" and ops.TABLE[instruction.code].name in COSTLY
 
@@ -144,26 +145,26 @@ def _stored(line: _Line, members: Sequence[_Line], read: NDArray[np.int64]) -> b
     if line.out is None:
         return True
     inside = sum(line.out in other.reads for other in members)
-    slots = _all_rounds(line.instruction.out, _slots(line.instruction.out, line.instruction.dims, 1), line.rounds)
+    slots = _all_rounds(line.instruction.out, _slots(line.instruction.out, line.instruction.dims, 1), line.counts)
     return bool((read[slots] != inside).any())
 
 
 def _slots(x: Index, dims: tuple[int, ...], count: int) -> NDArray[np.int64]:
-    """The slots of an operand in round 0, each at least once; counters that do not move it are left out."""
+    """The slots of an operand in the first rounds, each at least once; counters that do not move it are left out."""
     if x.affine:
         dims = tuple(dim if stride else 1 for dim, stride in zip(dims, x.member, strict=True))
         count = count if x.term else 1
     return x.slots(dims, count).ravel()
 
 
-def _all_rounds(x: Index, slots: NDArray[np.int64], rounds: int) -> NDArray[np.int64]:
-    if rounds == 1 or not x.shift:
-        return slots
-    found: NDArray[np.int64] = (slots[:, None] + np.arange(rounds) * x.shift).ravel()
-    return found
+def _all_rounds(x: Index, slots: NDArray[np.int64], counts: tuple[int, ...]) -> NDArray[np.int64]:
+    for shift, count in zip(x.shifts, counts, strict=True):
+        if shift:
+            slots = (slots[:, None] + np.arange(count) * shift).ravel()
+    return slots
 
 
-def _span(x: Index, dims: tuple[int, ...], count: int, rounds: int) -> Span:
+def _span(x: Index, dims: tuple[int, ...], count: int, counts: tuple[int, ...]) -> Span:
     low, high = x.base, x.base
     if x.affine:
         sizes = zip((*x.member, x.term), (*dims, count), strict=True)
@@ -172,11 +173,12 @@ def _span(x: Index, dims: tuple[int, ...], count: int, rounds: int) -> Span:
     else:
         slots = x.slots(dims, count)
         low, high = int(slots.min()), int(slots.max())
-    return low, high, x.shift, x.shift * (rounds - 1)
+    moves = [shift * (count - 1) for shift, count in zip(x.shifts, counts, strict=True)]
+    return low, high, x.shifts, sum(min(0, m) for m in moves), sum(max(0, m) for m in moves)
 
 
 def _meet(a: Span, b: Span) -> bool:
     """Whether two operands may touch the same slot in the same round."""
     if a[2] == b[2]:
         return a[0] <= b[1] and b[0] <= a[1]
-    return a[0] + min(0, a[3]) <= b[1] + max(0, b[3]) and b[0] + min(0, b[3]) <= a[1] + max(0, a[3])
+    return a[0] + a[3] <= b[1] + b[4] and b[0] + b[3] <= a[1] + a[4]

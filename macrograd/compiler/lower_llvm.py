@@ -64,34 +64,35 @@ _LONG = (ops.exp, ops.log, ops.log1p, ops.tanh, ops.sigmoid, ops.softplus)
 class Emitter(Groups, Choices):
     """Writes the steps of one phase."""
 
-    def steps(self, steps: Sequence[Step]) -> None:
-        """All steps of the phase, instructions between loops and streams in groups where there are lanes."""
+    def steps(self, steps: Sequence[Step], counts: tuple[int, ...] = ()) -> None:
+        """All steps of the phase, or of the body of a loop: instructions between loops and streams in groups where
+        there are lanes. `counts` are how often the loops around run."""
         plain: list[Instruction] = []
         for step in steps:
             if isinstance(step, Instruction):
                 plain.append(step)
                 continue
-            self._instructions(plain)
+            self._instructions(plain, counts)
             plain = []
-            self.step(step)
-        self._instructions(plain)
+            self.step(step, counts)
+        self._instructions(plain, counts)
 
-    def _instructions(self, instructions: Sequence[Instruction], rounds: int = 1) -> None:
+    def _instructions(self, instructions: Sequence[Instruction], counts: tuple[int, ...]) -> None:
         if self.phase != "block":
             for instruction in instructions:
                 self.emit(instruction)
             return
-        for group in groups(instructions, self.read, self.target, rounds):
+        for group in groups(instructions, self.read, self.target, counts):
             if len(group.instructions) == 1:
                 self.emit(group.instructions[0])
             else:
                 self.group(group)
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Step, counts: tuple[int, ...] = ()) -> None:
         if isinstance(step, Stream):
             self._stream(step)
         elif isinstance(step, Loop):
-            self._loop(step)
+            self._loop(step, counts)
         else:
             self.emit(step)
 
@@ -102,29 +103,34 @@ class Emitter(Groups, Choices):
         words = code.element("%tables", str(self.tables.add(stream.words)), "i32")
         code.put(f"call void {kernel}(ptr %u, ptr %v, ptr {words}, i64 {len(stream.words)})")
 
-    def _loop(self, loop: Loop) -> None:
+    def _loop(self, loop: Loop, counts: tuple[int, ...] = ()) -> None:
         """Rounds in time. A scalar that one round leaves for the next passes in a register."""
         code, kind = self.code, self.code.kind.name
-        outer = self.registers
-        made = {key for instruction in loop.body for key in self._made(instruction)}
+        around, outer, counts = self.rounds, self.registers, (*counts, loop.count)
+        instructions = [step for step in loop.body if isinstance(step, Instruction)]
+        made = {key for instruction in instructions for key in self._made(instruction)}
         carried = sorted(
             {
-                (slot, shift)
-                for instruction in loop.body
-                for slot, shift in self._read(instruction)
-                if shift and (slot + shift, shift) in made and (slot, shift) not in made
+                (slot, shifts)
+                for instruction in instructions
+                for slot, shifts in self._read(instruction)
+                if shifts[-1] and (slot + shifts[-1], shifts) in made and (slot, shifts) not in made
             }
         )
-        starts = [outer.get((slot, 0)) or code.load(code.element("%u", str(slot)), 1) for slot, _ in carried]
+        starts = []
+        for slot, shifts in carried:
+            place = code.linear(slot, list(zip(shifts, around, strict=False)))
+            starts.append(outer.get((slot, shifts[:-1])) or code.load(code.element("%u", place), 1))
 
         def body(i: Counter, values: list[str]) -> list[str]:
-            self.round = i
-            self.registers = outer | dict(zip(carried, values, strict=True))
-            self._instructions(loop.body, loop.count)
-            return [self.registers[slot + shift, shift] for slot, shift in carried]
+            self.rounds = (*around, i)
+            self.registers = {(slot, (*shifts, 0)): name for (slot, shifts), name in outer.items()}
+            self.registers |= dict(zip(carried, values, strict=True))
+            self.steps(loop.body, counts)
+            return [self.registers[slot + shifts[-1], shifts] for slot, shifts in carried]
 
         code.loop(loop.count, body, [(kind, start) for start in starts])
-        self.round, self.registers = 0, outer
+        self.rounds, self.registers = around, outer
 
     def _single(self, instruction: Instruction) -> bool:
         """Whether the instruction is a few scalars outside of a block, which are written out one by one."""
@@ -135,16 +141,16 @@ class Emitter(Groups, Choices):
             and not (self._axis(instruction) == "term" and instruction.terms >= 2 * FEW * self.target.width)
         )
 
-    def _made(self, instruction: Instruction) -> list[tuple[int, int]]:
+    def _made(self, instruction: Instruction) -> list[tuple[int, tuple[int, ...]]]:
         if not self._single(instruction):
             return []
-        return [(int(slot), instruction.out.shift) for slot in instruction.out.slots(instruction.dims).ravel()]
+        return [(int(slot), instruction.out.shifts) for slot in instruction.out.slots(instruction.dims).ravel()]
 
-    def _read(self, instruction: Instruction) -> list[tuple[int, int]]:
+    def _read(self, instruction: Instruction) -> list[tuple[int, tuple[int, ...]]]:
         if not self._single(instruction):
             return []
         return [
-            (int(slot), x.shift)
+            (int(slot), x.shifts)
             for x, count in instruction.operands()
             if isinstance(x, Index) and count <= FEW
             for slot in x.slots(instruction.dims, count).ravel()
@@ -173,7 +179,7 @@ class Emitter(Groups, Choices):
         outer = split(instruction, self.target) if self.phase == "block" else None
         if outer is not None:
             main, rest = outer
-            OuterProduct(self.code, self.target, main, self.round).emit()
+            OuterProduct(self.code, self.target, main, self.rounds).emit()
             if rest is None:
                 return
             instruction = rest
@@ -204,7 +210,8 @@ class Emitter(Groups, Choices):
         for operand, count in instruction.operands():
             if isinstance(operand, Index) and operand.space == "v":
                 slots = operand.slots(instruction.dims, count)
-                bounds = [code.linear(int(at), [(operand.shift, self.round)]) for at in (slots.min(), slots.max() + 1)]
+                moves = list(zip(operand.shifts, self.rounds, strict=True))
+                bounds = [code.linear(int(at), moves) for at in (slots.min(), slots.max() + 1)]
                 code.put(f"call void @clean(ptr %context, i64 {bounds[0]}, i64 {bounds[1]})")
         code.put(f"br label %{full}")
         code.label(full)

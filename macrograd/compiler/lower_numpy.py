@@ -43,10 +43,10 @@ class Place:
     member: tuple[int, ...]
     term: int = 0
     lane: int = 0
-    round: int = 0
+    rounds: tuple[int, ...] = ()
 
     def at(self, term: int) -> Place:
-        return Place(self.buffer, self.first + term * self.term, self.member, 0, self.lane, self.round)
+        return Place(self.buffer, self.first + term * self.term, self.member, 0, self.lane, self.rounds)
 
 
 Axis = tuple[int, int, int, int]  # length; strides of the left operand, of the right one, and of the result
@@ -58,7 +58,7 @@ class Lowering:
     def __init__(self, plan: Plan, u: Array, v: Array, lanes: int, flag: list[bool]) -> None:
         self.plan, self.u, self.v, self.lanes, self.flag = plan, u, v, lanes, flag
         self._scratches: dict[int, Array] = {}
-        self._rounds = 0  # of the loop at work; 0 outside of loops
+        self._rounds: tuple[int, ...] = ()  # of the loops at work, the outermost first
         self._found: list[tuple[Function, tuple[Any, ...]]] = []
 
     def lower(self, steps: Sequence[Step], *, block: bool) -> list[Callable[[], Any]]:
@@ -74,21 +74,30 @@ class Lowering:
         return [partial(function, *arrays) for function, arrays in self._found]
 
     def _loop(self, loop: Loop) -> None:
-        outside, self._found, self._rounds = self._found, [], loop.count
-        for instruction in loop.body:
-            self._instruction(instruction)
-        body, self._found, self._rounds = self._found, outside, 0
-        self._call(partial(calls.rounds, loop.count, body))
+        outside, around = self._found, self._rounds
+        self._found, self._rounds = [], (*around, loop.count)
+        for step in loop.body:
+            if isinstance(step, Loop):
+                self._loop(step)
+            else:
+                self._instruction(step)
+        body, self._found, self._rounds = self._found, outside, around
+        ends = np.cumsum([len(arrays) for _, arrays in body]).tolist()
+        parts = [slice(end - len(arrays), end) for end, (_, arrays) in zip(ends, body, strict=True)]
+        functions = [function for function, _ in body]
+        self._call(
+            partial(calls.rounds, loop.count, list(zip(functions, parts, strict=True))),
+            *(array for _, arrays in body for array in arrays),
+        )
 
     def _call(self, function: Function, *arrays: Array) -> None:
         self._found.append((function, arrays))
 
     # --- where numbers lie -------------------------------------------------------------------------------------------
 
-    def _view(self, buffer: Array, first: int, axes: Sequence[tuple[int, int]], round_: int) -> Array:
-        """An array of (length, stride) axes; with the rounds in front in a loop. NumPy checks that it is inside."""
-        if self._rounds:
-            axes = [(self._rounds, round_), *axes]
+    def _view(self, buffer: Array, first: int, axes: Sequence[tuple[int, int]], rounds: tuple[int, ...] = ()) -> Array:
+        """An array of (length, stride) axes; with the rounds in front in loops. NumPy checks that it is inside."""
+        axes = [*zip(self._rounds, rounds or (0,) * len(self._rounds), strict=True), *axes]
         size = buffer.itemsize
         shape, strides = [n for n, _ in axes], [stride * size for _, stride in axes]
         return np.ndarray(shape, buffer.dtype, buffer, first * size, strides)
@@ -108,14 +117,15 @@ class Lowering:
         if x.affine:
             member = tuple(stride * pitch for stride in x.member) or (0,) * len(dims)
             buffer = self.v if varying else self.u
-            return Place(buffer, x.base * pitch, member, x.term * pitch, int(varying), x.shift * pitch)
+            moved = tuple(shift * pitch for shift in x.shifts)
+            return Place(buffer, x.base * pitch, member, x.term * pitch, int(varying), moved)
         slots = self.plan.slots(x, dims, count)
         scratch = self._scratch(number, slots.size * pitch)
         lanes = [(pitch, 1)] if varying else []
         self._call(
             partial(calls.gather, slots - slots.min()),
             self._window(x, int(slots.min()), int(slots.max())),
-            self._view(scratch, 0, [*_packed(slots.shape, pitch), *lanes], 0),
+            self._view(scratch, 0, [*_packed(slots.shape, pitch), *lanes]),
         )
         strides = [0 if n == 1 else stride for n, stride in _packed(slots.shape, pitch)]
         return Place(scratch, 0, tuple(strides[:-1]), strides[-1], int(varying))
@@ -124,8 +134,8 @@ class Lowering:
         """The slots that an operand is among, in its space: they move with the rounds."""
         if x.space == "v":
             axes = [(most - least + 1, self.lanes), (self.lanes, 1)]
-            return self._view(self.v, least * self.lanes, axes, x.shift * self.lanes)
-        return self._view(self.u, least, [(most - least + 1, 1)], x.shift)
+            return self._view(self.v, least * self.lanes, axes, tuple(shift * self.lanes for shift in x.shifts))
+        return self._view(self.u, least, [(most - least + 1, 1)], x.shifts)
 
     # --- instructions ------------------------------------------------------------------------------------------------
 
@@ -159,7 +169,7 @@ class Lowering:
         """A view [counters..., lanes], more axes in front; without lanes outside of blocks and in sums over them."""
         lanes = [(self.lanes, place.lane)] if self._block and not over_lanes else []
         return self._view(
-            place.buffer, place.first, [*axes, *zip(dims, place.member, strict=True), *lanes], place.round
+            place.buffer, place.first, [*axes, *zip(dims, place.member, strict=True), *lanes], place.rounds
         )
 
     def _map(self, instruction: Instruction, target: Place) -> None:
@@ -181,7 +191,7 @@ class Lowering:
         """A function of single elements, called on views with as few axes as possible: each costs time."""
         axes = _collapsed([axis for axis in axes if axis[0] > 1]) or [(1, *[0] * len(places))]
         views = [
-            self._view(place.buffer, place.first, [(axis[0], axis[1 + k]) for axis in axes], place.round)
+            self._view(place.buffer, place.first, [(axis[0], axis[1 + k]) for axis in axes], place.rounds)
             for k, place in enumerate(places)
         ]
         self._call(function, *views)
@@ -274,10 +284,10 @@ class Lowering:
         if not some and both and not outer:
             letters = "abcdefgh"[: len(both)]
             views = [
-                self._view(place.buffer, place.first, [*((x[0], x[1 + k]) for x in both), (n, s)], place.round)
+                self._view(place.buffer, place.first, [*((x[0], x[1 + k]) for x in both), (n, s)], place.rounds)
                 for k, (place, s) in enumerate(((left, a), (right, b)))
             ]
-            result = self._view(out.buffer, out.first, [(x[0], x[3]) for x in both], out.round)
+            result = self._view(out.buffer, out.first, [(x[0], x[3]) for x in both], out.rounds)
             self._call(partial(calls.inner, f"{letters}z,{letters}z->{letters}"), *views, result)
             return
         m, row_left, _, row_out = axes[row] if row is not None else (1, n, 0, 1)
@@ -291,12 +301,12 @@ class Lowering:
             self._matrix(2 * work > _SMALL, left, ahead[0], batch[0], [(m, row_left), (n, a)], 5),
             self._matrix(2 * work > _SMALL, right, ahead[1], batch[1], [(n, b), (p, column_right)], 6),
         ]
-        result = self._view(out.buffer, out.first, [*batch[2], (m, row_out), (p, column_out)], out.round)
+        result = self._view(out.buffer, out.first, [*batch[2], (m, row_out), (p, column_out)], out.rounds)
         if not outer:
             self._call(np.matmul, *matrices, result)
             return
         shape = [*(x[0] for x in both), m, p]
-        spare = self._view(self._scratch(7, prod(shape)), 0, _packed(shape, 1), 0)
+        spare = self._view(self._scratch(7, prod(shape)), 0, _packed(shape, 1))
         self._call(calls.matmul_terms, *matrices, spare, result)
 
     def _matrix(
@@ -310,7 +320,7 @@ class Lowering:
     ) -> Array:
         """A stack of matrices as a view, or as a copy that BLAS can read if it could not read the view."""
         axes = [*ahead, *batch, *matrix]
-        view = self._view(place.buffer, place.first, axes, place.round)
+        view = self._view(place.buffer, place.first, axes, place.rounds)
         (m, s), (n, t) = matrix
         if not large or (t == 1 and s >= n) or (s == 1 and t >= m):
             return view
@@ -321,20 +331,20 @@ class Lowering:
         once = [(length, stride) for length, (_, stride) in zip(moving, axes, strict=True)]
         self._call(
             np.positive,
-            self._view(place.buffer, place.first, once, place.round),
-            self._view(scratch, 0, packed, 0),
+            self._view(place.buffer, place.first, once, place.rounds),
+            self._view(scratch, 0, packed),
         )
         kept = [
             (length, stride if length == size else 0) for (length, _), (size, stride) in zip(axes, packed, strict=True)
         ]
-        return self._view(scratch, 0, kept, 0)
+        return self._view(scratch, 0, kept)
 
     def _sum_in_order(self, instruction: Instruction, target: Place) -> None:
         """Every product added to the sum of those before it, as eager programs do; a sum over lanes likewise."""
         dims = instruction.dims
         over_lanes = instruction.kind == "reduce"
         out = self._members(target, dims, over_lanes=over_lanes)
-        size = out[0].size if self._rounds else out.size
+        one = out.shape[len(self._rounds) :]
         for k, segment in enumerate(instruction.segments):
             count = segment.count
             places = [self._place(x, dims, count, 2 + side) for side, x in enumerate((segment.left, segment.right))]
@@ -343,9 +353,9 @@ class Lowering:
             for x in places:
                 axes = [(outer, x.term), (inner, x.lane)] if over_lanes else [(outer, 0), (inner, x.term)]
                 views.append(self._members(x, dims, *axes, over_lanes=over_lanes))
-            held = 1 + max(1, min(inner, _PART // size))
-            shape = [held, *(out.shape[1:] if self._rounds else out.shape)]
-            spare = self._view(self._scratch(4, prod(shape)), 0, _packed(shape, 1), 0)
+            held = 1 + max(1, min(inner, _PART // prod(one)))
+            shape = [held, *one]
+            spare = self._view(self._scratch(4, prod(shape)), 0, _packed(shape, 1))
             self._call(partial(calls.in_order, begun=k > 0), *views, spare, out)
 
     # --- streams -----------------------------------------------------------------------------------------------------

@@ -50,10 +50,10 @@ def split(instruction: Instruction, target: Target) -> tuple[Instruction, Instru
 
 
 class OuterProduct:
-    """Writes one such instruction. `round_` is the round of the loop around it."""
+    """Writes one such instruction. `rounds` are those of the loops around it."""
 
-    def __init__(self, code: Code, target: Target, instruction: Instruction, round_: Counter) -> None:
-        self.code, self.target, self.instruction, self.round = code, target, instruction, round_
+    def __init__(self, code: Code, target: Target, instruction: Instruction, rounds: tuple[Counter, ...]) -> None:
+        self.code, self.target, self.instruction, self.rounds = code, target, instruction, rounds
         (segment,) = instruction.segments
         assert isinstance(segment.left, Index)
         assert isinstance(segment.right, Index)
@@ -83,7 +83,7 @@ class OuterProduct:
     def _address(self, x: Index, constant: int, terms: list[tuple[int, Counter]]) -> str:
         scale = self.target.lanes if x.space == "v" else 1
         factors = [(factor * scale, counter) for factor, counter in terms]
-        factors.append((x.shift * scale, self.round))
+        factors += [(shift * scale, round_) for shift, round_ in zip(x.shifts, self.rounds, strict=True)]
         return self.code.element(f"%{x.space}", self.code.linear((x.base + constant) * scale, factors))
 
     def _clear(self) -> None:

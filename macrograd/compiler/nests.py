@@ -81,14 +81,14 @@ def tabled(vectors: Ints) -> Nest:
     return Nest((vectors.shape[1],), strides, [None] * len(vectors))
 
 
-def index_of(space: str, slots: Ints, nest: Nest, which: int, shift: int) -> Index:
+def index_of(space: str, slots: Ints, nest: Nest, which: int, shifts: tuple[int, ...]) -> Index:
     """The map that gives these (n, T) slots, the members following vector `which` of the nest, or else a table."""
     base = int(slots[0, 0])
     offsets = slots[0] - base
     dims, strides, rows = nest.dims, nest.strides[which], nest.rows[which]
     zeros = (0,) * len(dims)
     if not separable(slots):
-        return Index(space, 0, zeros, full=slots.copy(), shift=shift)
+        return Index(space, 0, zeros, full=slots.copy(), shifts=shifts)
     step = int(offsets[1]) if len(offsets) > 1 else 0
     regular = (offsets == step * np.arange(len(offsets))).all()
     table = None
@@ -103,7 +103,7 @@ def index_of(space: str, slots: Ints, nest: Nest, which: int, shift: int) -> Ind
         step if regular else 0,
         members=table,
         terms=None if regular else offsets,
-        shift=shift,
+        shifts=shifts,
     )
 
 

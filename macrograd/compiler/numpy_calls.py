@@ -155,11 +155,12 @@ def in_order(left: Array, right: Array, spare: Array, out: Array, *, begun: bool
 # --- loops and streams ------------------------------------------------------------------------------------------------
 
 
-def rounds(count: int, calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
-    """The calls for every round of a loop, of whose arrays the first axis is the rounds."""
+def rounds(count: int, calls: list[tuple[Callable[..., Any], slice]], *arrays: Array) -> None:
+    """The calls for every round of a loop, each with its part of the arrays, whose first axis is the rounds."""
     for k in range(count):
-        for function, arrays in calls:
-            function(*[array[k] for array in arrays])
+        now = [array[k] for array in arrays]
+        for function, mine in calls:
+            function(*now[mine])
 
 
 def record(function: Callable[..., Array], out: Any, rows: tuple[Any, ...], target: Array, source: Array) -> None:

@@ -66,8 +66,14 @@ class Plan:
                 )
             return step
         if isinstance(step, Loop):
-            return Loop(step.count, tuple(map(self._instruction, step.body)))
+            return self._loop(step)
         return self._instruction(step)
+
+    def _loop(self, loop: Loop) -> Loop:
+        return Loop(
+            loop.count,
+            tuple(self._loop(step) if isinstance(step, Loop) else self._instruction(step) for step in loop.body),
+        )
 
     def _instruction(self, instruction: Instruction) -> Instruction:
         for x, _ in instruction.operands():
@@ -86,7 +92,7 @@ class Plan:
             left, right = self.index(segment.left), self.index(segment.right)
             if left.space == "v" and right.space == "u":
                 left, right = right, left
-            key = (left.space, left.shift, right.space, right.shift)
+            key = (left.space, left.shifts, right.space, right.shifts)
             kinds.setdefault(key, []).append((segment.count, left, right, segment))
         for same in kinds.values():
             if len(same) <= _FEW:
@@ -98,5 +104,5 @@ class Plan:
                     [np.broadcast_to(x.slots(instruction.dims, n), (instruction.members, n)) for n, x in side], axis=1
                 )
                 like = side[0][1]
-                sides.append(Index(like.space, 0, (0,) * len(instruction.dims), full=full, shift=like.shift))
+                sides.append(Index(like.space, 0, (0,) * len(instruction.dims), full=full, shifts=like.shifts))
             yield Segment(sum(n for n, *_ in same), *sides)

@@ -39,8 +39,8 @@ class Group:
     operands  (n, columns): of a map its operands; of a take the index and the values; of a scatter its pairs; of sums
               all left operands, then all right ones, -1 for a left one that is 1
     kinds     of sums: the kind of each term (`Terms.kind`)
-    shifts    (n, columns) how many slots each operand moves per round of the loop around it
-    moves     (n,) the same for the results
+    shifts    (n, columns, loops) how many slots each operand moves per round of the loops around it, outermost first
+    moves     (n, loops) the same for the results
     fixed     whether the results must keep their slots
     """
 
@@ -75,16 +75,17 @@ def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
     else:
         kind = {ops.take.code: "take", SCATTER: "scatter"}.get(code, "map")
         operands = tape.operand[tape.start[members][:, None] + np.arange(int(tape.arity[members[0]]))]
-    return Group(kind, code, members, operands, kinds, np.zeros_like(operands), np.zeros_like(members))
+    nothing = np.zeros((*operands.shape, 0), dtype=np.int64)
+    return Group(kind, code, members, operands, kinds, nothing, nothing[:, 0])
 
 
 class Column:
     """The slots of one operand of a group: an (n, T) matrix in one space, or one number for all."""
 
-    def __init__(self, tape: Tape, layout: Layout, entries: Ints, shift: int = 0, number: float | None = None) -> None:
+    def __init__(self, tape: Tape, layout: Layout, entries: Ints, shifts: Ints, number: float | None = None) -> None:
         self.entries = entries if entries.ndim == 2 else entries[:, None]
-        self.number, self.shift = number, shift
-        if number is None and shift == 0:
+        self.number, self.shifts = number, tuple(shifts.tolist())
+        if number is None and not any(self.shifts):
             first = int(self.entries.flat[0])
             if tape.code[first] == CONSTANT and (self.entries == first).all():
                 self.number = float(tape.leaf[first])
@@ -98,7 +99,7 @@ class Column:
 
     def cut(self, members: slice, terms: slice = slice(None)) -> Column:
         part = object.__new__(Column)
-        part.entries, part.number, part.shift = self.entries[members, terms], self.number, self.shift
+        part.entries, part.number, part.shifts = self.entries[members, terms], self.number, self.shifts
         part.layout, part.space = self.layout, self.space
         return part
 
@@ -124,11 +125,11 @@ def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instru
         columns = _term_columns(tape, layout, group)
     elif group.kind == "take":
         shifts = group.shifts[0]
-        columns = [Column(tape, layout, group.operands[:, 0], int(shifts[0]))]
-        columns.append(Column(tape, layout, group.operands[:, 1:], int(shifts[1])))
+        columns = [Column(tape, layout, group.operands[:, 0], shifts[0])]
+        columns.append(Column(tape, layout, group.operands[:, 1:], shifts[1]))
     else:
         columns = [
-            Column(tape, layout, group.operands[:, k], int(group.shifts[0, k])) for k in range(group.operands.shape[1])
+            Column(tape, layout, group.operands[:, k], group.shifts[0, k]) for k in range(group.operands.shape[1])
         ]
     yield from _fit(group, columns, layout)
 
@@ -159,8 +160,8 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
     left, right, kind = group.operands[:, :count], group.operands[:, count:], group.kinds
     left_shift, right_shift = group.shifts[0, :count], group.shifts[0, count:]
     cuts = {0, count}
-    for changes in (kind, left_shift, right_shift):
-        cuts |= set((np.flatnonzero(changes[1:] != changes[:-1]) + 1).tolist())
+    for changes in (kind[:, None], left_shift, right_shift):
+        cuts |= set((np.flatnonzero((changes[1:] != changes[:-1]).any(axis=1)) + 1).tolist())
     for begin, end in _pairs(sorted(cuts)):
         offsets = np.stack([layout.slot[side[0, begin:end]] for side in (left, right)])
         pieces = list(_runs(offsets))
@@ -172,8 +173,8 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
     columns = []
     for begin, end in _pairs(sorted(cuts)):
         number = {0: 1.0, 1: -1.0}.get(int(kind[begin]) // 4)
-        columns.append(Column(tape, layout, left[:, begin:end], int(left_shift[begin]), number))
-        columns.append(Column(tape, layout, right[:, begin:end], int(right_shift[begin])))
+        columns.append(Column(tape, layout, left[:, begin:end], left_shift[begin], number))
+        columns.append(Column(tape, layout, right[:, begin:end], right_shift[begin]))
     return columns
 
 
@@ -268,7 +269,7 @@ def _sorted(column: Column, order: Ints) -> Column:
 
 def _instruction(group: Group, members: Ints, columns: list[Column], layout: Layout, nest: Nest) -> Instruction:
     """One instruction for these members; what does not follow the counters gets tables."""
-    kind, code, move = group.kind, group.code, int(group.moves[0])
+    kind, code, move = group.kind, group.code, tuple(group.moves[0].tolist())
     out_space = "u" if kind == "reduce" or not layout.varies[members[0]] else "v"
     out = index_of(out_space, layout.slot[members][:, None], nest, 0, move)
     operands: list[Operand] = []
@@ -277,7 +278,7 @@ def _instruction(group: Group, members: Ints, columns: list[Column], layout: Lay
         if column.number is not None:
             operands.append(column.number)
             continue
-        operands.append(index_of(column.space, column.slots, nest, position, column.shift))
+        operands.append(index_of(column.space, column.slots, nest, position, column.shifts))
         position += 1
     if kind == "map":
         return Instruction(kind, code, nest.dims, out, args=tuple(operands))

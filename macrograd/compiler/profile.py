@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from macrograd.compiler.ir import Code, Counter, Float
 from macrograd.compiler.lower_access import Tables
 from macrograd.compiler.lower_fuse import readers
 from macrograd.compiler.lower_llvm import Emitter
-from macrograd.compiler.program import Instruction, Program, Step, body_of, rounds_of
+from macrograd.compiler.program import Instruction, Program, Step, counted
 from macrograd.compiler.streams import Stream
 
 _SECONDS = 0.005  # to spend on each step
@@ -144,7 +145,7 @@ def _operations(step: Step, phase: str, target: Target) -> int:
     lanes = target.lanes if phase == "block" else 1
     if isinstance(step, Stream):
         return lanes * step.scalars
-    return lanes * rounds_of(step) * sum(_of_instruction(instruction) for instruction in body_of(step))
+    return lanes * sum(prod(counts) * _of_instruction(instruction) for instruction, counts in counted(step))
 
 
 def _of_instruction(instruction: Instruction) -> int:

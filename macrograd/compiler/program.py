@@ -5,7 +5,7 @@ them, and what was summed over the batch. `v` holds what varies: each slot is on
 without a batch uses `u` only.
 
     program     ::= "before:" step* "block:" step* "after:" step*
-    step        ::= instruction | "loop" rounds ":" instruction*
+    step        ::= instruction | "loop" rounds ":" (instruction | loop)*
     instruction ::= result "=" what "for" dims
     what        ::= opname operand*                       map: the operation on each member
                   | "dot" term+                           sums of products
@@ -18,8 +18,9 @@ without a batch uses `u` only.
 
 `before` runs once, `block` for every block of lanes, `after` once when all blocks are done. An instruction has members
 (up to three nested counters i, j, k), and its sums have terms (counter t). Where a member's operand lives is an affine
-map of the counters, or a table where no such map fits. A loop runs its instructions for rounds r = 0, 1, …, one after
-the other; every operand moves by a fixed number of slots from round to round.
+map of the counters, or a table where no such map fits. A loop runs its steps for rounds r = 0, 1, …, one after the
+other; every operand moves by a fixed number of slots from round to round. In a loop within a loop it moves with the
+rounds of both, those of the inner one being s = 0, 1, … (and those of one within that, q).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from macrograd import ops
 from macrograd.compiler.streams import MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.tape import Ints, distinct
 
-_COUNTERS = "ijk"
+_COUNTERS, _ROUNDS = "ijk", "rsq"
 SUMS_OF_BATCH = ("reduce", "scatter")  # kinds of instructions that, in a block, sum over its lanes
 
 
@@ -50,6 +51,7 @@ class Index:
 
     The table over members has an axis for each counter, of length 1 where the counter makes no difference; that over
     both is (members, terms).
+    `shifts` are how far it moves with each round of the loops around it, the outermost first.
     """
 
     space: str
@@ -59,19 +61,28 @@ class Index:
     members: Ints | None = None
     terms: Ints | None = None
     full: Ints | None = None
-    shift: int = 0
+    shifts: tuple[int, ...] = ()
 
-    def slots(self, dims: tuple[int, ...], count: int = 1, round_: int = 0) -> Ints:
-        """All slots in a round of the loop around it, as an array of shape (members, terms)."""
+    @property
+    def shift(self) -> int:
+        """How far it moves with each round of the innermost loop around it."""
+        return self.shifts[-1] if self.shifts else 0
+
+    def moved(self, rounds: tuple[int, ...]) -> int:
+        """How far it has moved in these rounds of the loops around it, the outermost first."""
+        return sum(shift * round_ for shift, round_ in zip(self.shifts, rounds, strict=False))
+
+    def slots(self, dims: tuple[int, ...], count: int = 1, rounds: tuple[int, ...] = ()) -> Ints:
+        """All slots in these rounds of the loops around it, as an array of shape (members, terms)."""
         n = prod(dims)
         if self.full is not None:
-            return self.full.reshape(n, count) + round_ * self.shift
+            return self.full.reshape(n, count) + self.moved(rounds)
         offsets = np.zeros(dims, dtype=np.int64)
         for axis, stride in enumerate(self.member):
             shape = [1] * len(dims)
             shape[axis] = dims[axis]
             offsets = offsets + (np.arange(dims[axis]) * stride).reshape(shape)
-        rows = self.base + round_ * self.shift + offsets.reshape(n, 1)
+        rows = self.base + self.moved(rounds) + offsets.reshape(n, 1)
         if self.members is not None:
             rows = rows + np.broadcast_to(self.members, dims).reshape(n, 1)
         columns = np.arange(count) * self.term
@@ -86,8 +97,8 @@ class Index:
 
     def __str__(self) -> str:
         text = str(self.base)
-        counters = (*_COUNTERS[: len(self.member)], "t", "r")
-        for stride, counter in zip((*self.member, self.term, self.shift), counters, strict=True):
+        counters = (*_COUNTERS[: len(self.member)], "t", *_ROUNDS[: len(self.shifts)])
+        for stride, counter in zip((*self.member, self.term, *self.shifts), counters, strict=True):
             if stride:
                 text += (
                     f"{'+' if stride > 0 else '-'}{abs(stride)}{counter}"
@@ -172,13 +183,14 @@ class Instruction:
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """Instructions that run `count` times, one round after the other."""
+    """Steps that run `count` times, one round after the other."""
 
     count: int
-    body: tuple[Instruction, ...]
+    body: tuple[Instruction | Loop, ...]
 
     def __str__(self) -> str:
-        return "\n".join([f"loop {self.count}:", *(f"    {instruction}" for instruction in self.body)])
+        lines = [line for step in self.body for line in str(step).split("\n")]
+        return "\n".join([f"loop {self.count}:", *(f"  {line}" for line in lines)])
 
 
 Step = Instruction | Loop | Stream
@@ -231,11 +243,7 @@ class Program:
         for phase in (self.before, self.block, self.after):
             digest.update(b"phase")
             for step in phase:
-                digest.update(repr((type(step).__name__, getattr(step, "count", 1))).encode())
-                if isinstance(step, Stream):
-                    digest.update(step.words.tobytes())
-                for instruction in body_of(step):
-                    _fingerprint(instruction, digest.update)
+                _fingerprint(step, digest.update)
         return digest.digest()
 
     def __str__(self) -> str:
@@ -246,32 +254,56 @@ class Program:
         for name, instructions in (("before", self.before), ("block", self.block), ("after", self.after)):
             if instructions:
                 lines.append(f"{name}:")
-                lines += [f"  {instruction}" for instruction in instructions]
+                lines += [f"  {line}" for instruction in instructions for line in str(instruction).split("\n")]
         lines.append("return " + " ".join(_runs(self.results)))
         return "\n".join(lines)
 
 
-def _fingerprint(instruction: Instruction, update: Callable[[bytes], None]) -> None:
+def _fingerprint(step: Step, update: Callable[[bytes], None]) -> None:
+    update(repr((type(step).__name__, getattr(step, "count", 1), len(getattr(step, "body", ())))).encode())
+    if isinstance(step, Stream):
+        update(step.words.tobytes())
+    elif isinstance(step, Loop):
+        for inner in step.body:
+            _fingerprint(inner, update)
+    else:
+        _fingerprint_instruction(step, update)
+
+
+def _fingerprint_instruction(instruction: Instruction, update: Callable[[bytes], None]) -> None:
     update(repr((instruction.kind, instruction.code, instruction.dims, instruction.count, instruction.choice)).encode())
     for operand in (instruction.out, *(x for x, _ in instruction.operands())):
         if isinstance(operand, float):
             update(operand.hex().encode())
             continue
-        update(repr((operand.space, operand.base, operand.member, operand.term, operand.shift)).encode())
+        update(repr((operand.space, operand.base, operand.member, operand.term, operand.shifts)).encode())
         for table in (operand.members, operand.terms, operand.full):
             update(b"-" if table is None else table.tobytes())
     update(repr([segment.count for segment in instruction.segments]).encode())
 
 
 def body_of(step: Step) -> tuple[Instruction, ...]:
-    """The array instructions of a step; a stream has none."""
-    if isinstance(step, Stream):
-        return ()
-    return step.body if isinstance(step, Loop) else (step,)
+    """The array instructions of a step, those of its loops once; a stream has none."""
+    return tuple(instruction for instruction, _ in counted(step))
 
 
-def rounds_of(step: Step) -> int:
-    return step.count if isinstance(step, Loop) else 1
+def counted(step: Step, around: tuple[int, ...] = ()) -> Iterator[tuple[Instruction, tuple[int, ...]]]:
+    """The array instructions of a step, each with how often the loops around it run, the outermost first."""
+    if isinstance(step, Loop):
+        for inner in step.body:
+            yield from counted(inner, (*around, step.count))
+    elif isinstance(step, Instruction):
+        yield step, around
+
+
+def executed(step: Step, rounds: tuple[int, ...] = ()) -> Iterator[tuple[Instruction, tuple[int, ...]]]:
+    """The array instructions of a step as they run, each with the rounds of the loops around it."""
+    if isinstance(step, Loop):
+        for round_ in range(step.count):
+            for inner in step.body:
+                yield from executed(inner, (*rounds, round_))
+    elif isinstance(step, Instruction):
+        yield step, rounds
 
 
 def _runs(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
@@ -297,9 +329,8 @@ def verify(program: Program) -> Program:
         for step in steps:
             if isinstance(step, Stream):
                 _verify_stream(step, phase, written)
-            for round_ in range(rounds_of(step)):
-                for instruction in body_of(step):
-                    _verify_instruction(instruction, phase, round_, written, sizes)
+            for instruction, rounds in executed(step):
+                _verify_instruction(instruction, phase, rounds, written, sizes)
     for space, slot in program.results:
         if not 0 <= slot < sizes[space] or not written[space][slot]:
             raise ProgramError(f"the result {space}[{slot}] is never computed")
@@ -323,19 +354,26 @@ def _verify_stream(stream: Stream, phase: str, written: dict[str, NDArray[np.boo
 
 
 def _verify_instruction(
-    instruction: Instruction, phase: str, round_: int, written: dict[str, NDArray[np.bool_]], sizes: dict[str, int]
+    instruction: Instruction,
+    phase: str,
+    rounds: tuple[int, ...],
+    written: dict[str, NDArray[np.bool_]],
+    sizes: dict[str, int],
 ) -> None:
+    for operand, _ in (*instruction.operands(), (instruction.out, 1)):
+        if isinstance(operand, Index) and len(operand.shifts) != len(rounds):
+            raise ProgramError(f"an operand moves with {len(operand.shifts)} loops, not {len(rounds)}: {instruction}")
     for operand, count in instruction.operands():
         if isinstance(operand, float):
             continue
-        slots = operand.slots(instruction.dims, count, round_)
+        slots = operand.slots(instruction.dims, count, rounds)
         if slots.min() < 0 or slots.max() >= sizes[operand.space]:
             raise ProgramError(f"an operand is outside space {operand.space}: {instruction}")
         if not written[operand.space][slots].all():
             raise ProgramError(f"an operand is read before it is written: {instruction}")
         if operand.space == "v" and phase != "block":
             raise ProgramError(f"a varying operand is used outside of the block: {instruction}")
-    out = instruction.out.slots(instruction.dims, 1, round_).ravel()
+    out = instruction.out.slots(instruction.dims, 1, rounds).ravel()
     space = instruction.out.space
     if (space == "v") != (phase == "block" and instruction.kind not in SUMS_OF_BATCH):
         raise ProgramError(f"a result is in the wrong space: {instruction}")

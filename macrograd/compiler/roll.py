@@ -12,9 +12,8 @@ its adjoints are the transposed product and the outer product, and they come out
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +21,9 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler import tape as tapes
 from macrograd.compiler.levels import levels
-from macrograd.compiler.loops import candidates, settle
-from macrograd.compiler.patterns import Group, group_of, instructions_of
-from macrograd.compiler.program import Loop, Program, Step
+from macrograd.compiler.loops import Groups, Rolled, nested, rolled, settled_again
+from macrograd.compiler.patterns import Group, instructions_of
+from macrograd.compiler.program import Instruction, Loop, Program, Step
 from macrograd.compiler.simplify import _mix, takes_of_one_kind
 from macrograd.compiler.streams import LEAST_MEMBERS, MOST_GROUPS, TINY, stream_of
 from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
@@ -132,55 +131,60 @@ def _steps(
     tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: list[int], sequence: Ints, phases: Ints
 ) -> Iterator[tuple[Group, Step]]:
     """The groups in order as instructions, and as loops where they repeat."""
-    # Only the candidates whose slots agree, too; the groups of the others count as what they are.
-    repeats = {
-        first: candidate
-        for first, candidate in candidates(sequence).items()
-        if settle(candidate, bounds, order, tape, terms, layout) is not None
-    }
-    loops: dict[int, tuple[int, int, list[Group]]] = {}  # by first group: how many groups it stands for, rounds, body
+    groups = Groups(tape, terms, layout, order, bounds)
+    found = nested(sequence)
+    loops = rolled(groups, found)
+    dealt = layout.slot.copy()  # the slots for which the loops are what they are
     work = np.diff(bounds) * np.maximum(np.diff(terms.start)[order[bounds[:-1]]], 1)
-    for candidate in repeats.values():
-        work[candidate.first : candidate.first + candidate.period * candidate.rounds] = TINY
+    fixed = np.zeros(len(work), dtype=bool)  # groups that a loop's first rounds refer to keep their slots
+    for settled in loops.values():
+        work[settled.loop.first : settled.loop.end] = TINY
+        fixed[settled.candidate.first : settled.loop.first] = True
     wild = int((work < TINY).sum()) > MOST_GROUPS
-    k = settled_until = 0  # groups that a loop's first round refers to keep their slots
-    while k < len(bounds) - 1:
-        if k in repeats:
-            settled = settle(repeats[k], bounds, order, tape, terms, layout)
-            if settled is not None:
-                skip, rounds, body = settled
-                period = repeats[k].period
-                settled_until = k + skip * period
-                loops[settled_until] = rounds * period, rounds, body
+    k = 0
+    while k < len(work):
+        if k in loops and not np.array_equal(dealt, layout.slot):  # a group before it has dealt its slots anew
+            again = settled_again(groups, found, loops.pop(k), k)
+            if again is not None:
+                loops[again.loop.first] = again
+                fixed[k : again.loop.first] = True
         if k in loops:
-            size, rounds, body = loops[k]
-            yield body[0], Loop(rounds, tuple(i for group in body for i in instructions_of(tape, layout, group)))
-            k += size
+            loop = loops[k].loop
+            yield loop.head(), _loop(tape, layout, loop)
+            k = loop.end
             continue
-        if wild and k >= settled_until:
-            end = _wild_until(tape, layout, order, bounds, k, loops, repeats, phases)
+        if wild and not fixed[k]:
+            end = _wild_until(tape, layout, order, bounds, k, loops, phases)
             if end > k:
-                head = group_of(tape, terms, order[bounds[k] : bounds[k + 1]])
+                head = groups.group(k)
                 block = bool(layout.varies[head.members[0]]) or head.kind == "reduce"
                 yield head, stream_of(tape, terms, layout, order, bounds[k : end + 1], block=block)
                 k = end
                 continue
-        group = group_of(tape, terms, order[bounds[k] : bounds[k + 1]])
-        group = replace(group, fixed=k < settled_until)
+        group = replace(groups.group(k), fixed=bool(fixed[k]))
         for instruction in instructions_of(tape, layout, group):
             yield group, instruction
         k += 1
 
 
+def _loop(tape: Tape, layout: Layout, loop: Rolled) -> Loop:
+    body: list[Instruction | Loop] = []
+    for step in loop.body:
+        if isinstance(step, Rolled):
+            body.append(_loop(tape, layout, step))
+        else:
+            body += instructions_of(tape, layout, step)
+    return Loop(loop.rounds, tuple(body))
+
+
 def _wild_until(
-    tape: Tape, layout: Layout, order: Ints, bounds: list[int], k: int, loops: Any, repeats: Any, phases: Ints
+    tape: Tape, layout: Layout, order: Ints, bounds: list[int], k: int, loops: Container[int], phases: Ints
 ) -> int:
     """Where the run of groups from k on ends that are better off in a stream."""
     begin = k
     while (
         k < len(bounds) - 1
         and k not in loops
-        and (k == begin or k not in repeats)
         and phases[k] == phases[begin]
         and not _tame(tape, layout, order[bounds[k] : bounds[k + 1]])
     ):

@@ -64,9 +64,9 @@ def _instruction(layout: Layout, part: Group, grid: Ints, sides: list[Ints], wha
         rows.append(None if whole or found is not None else column[:, 0] - column[0, 0])
     dims = Nest((*nest.dims, size), strides, rows)
     entries, shifts = part.operands[grid[0, 0]], part.shifts[grid[0, 0]]
-    out = index_of("u", slots.reshape(-1, 1), dims, 0, int(part.moves[grid[0, 0]]))
+    out = index_of("u", slots.reshape(-1, 1), dims, 0, tuple(part.moves[grid[0, 0]].tolist()))
     args = [
-        index_of("v" if layout.varies[entries[k]] else "u", side, dims, 1 + k, int(shifts[k]))
+        index_of("v" if layout.varies[entries[k]] else "u", side, dims, 1 + k, tuple(shifts[k].tolist()))
         for k, side in enumerate(sides)
     ]
     return Instruction("scatter", 0, dims.dims, out, args=tuple(args), count=what[1], choice=what[0])

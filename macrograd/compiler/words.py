@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler.program import Index, Operand, Program, Segment
+from macrograd.compiler.program import Index, Instruction, Loop, Operand, Program, Segment, body_of
 from macrograd.compiler.tape import Ints
 
 _FEW = 5  # fewer things than this are listed
@@ -107,13 +107,47 @@ def _numbers(values: NDArray[np.float64]) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """What a line has written: an array of these dims, in each round of a loop if `loop` is not 0 (the loop's first
-    line), every round `shift` slots behind the one before."""
+    """What a line has written: an array of these dims, in each round of the loop `loop` if that is not (), every round
+    `shift` slots behind the one before."""
 
     dims: tuple[int, ...]
     rounds: int
-    loop: int
+    loop: tuple[int, ...]
     shift: int
+
+
+@dataclass(frozen=True)
+class Now:
+    """Where something is read: in the loop `loop` (its first line and depth; () outside of loops), when the loops
+    around have run `counts` rounds less one."""
+
+    counts: tuple[int, ...] = ()
+    loop: tuple[int, ...] = ()
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        return tuple(count - 1 for count in self.counts)
+
+    @property
+    def last(self) -> int:
+        """The number of this round, those of the loops around counted through."""
+        return prod(self.counts) - 1
+
+    def moves(self, x: Index) -> Ints:
+        """How far the operand was from where it is now, in all rounds."""
+        moved = [x.moved(rounds) for rounds in np.ndindex(*self.counts)]
+        return np.array(moved) - x.moved(self.rounds)
+
+
+def in_rounds(loop: Loop, start: int, around: tuple[int, ...]) -> Iterator[tuple[Instruction, Now]]:
+    """The instructions of a loop, the first of which is line `start`, each with its last round."""
+    counts, line = (*around, loop.count), start
+    for step in loop.body:
+        if isinstance(step, Loop):
+            yield from in_rounds(step, line, counts)
+        else:
+            yield step, Now(counts, (start, len(counts)))
+        line += len(body_of(step))
 
 
 class Places:
@@ -143,35 +177,35 @@ class Places:
         self.position[space][slots] = np.arange(len(slots))
         self.round[space][slots] = round_
 
-    def write(self, line: int, out: Index, dims: tuple[int, ...], rounds: int, loop: int = 0) -> None:
-        """The slots `out` hold what line `line` of the text computes."""
-        self.lines[line] = Written(dims, rounds, loop, out.shift)
-        for r in range(rounds):
-            self._put(out.space, out.slots(dims, 1, r).ravel(), line, r)
+    def write(self, line: int, out: Index, dims: tuple[int, ...], now: Now) -> None:
+        """The slots `out` hold what line `line` of the text computes, in all rounds up to now."""
+        self.lines[line] = Written(dims, now.last + 1, now.loop, out.shift)
+        for r, rounds in enumerate(np.ndindex(*now.counts)):
+            self._put(out.space, out.slots(dims, 1, rounds).ravel(), line, r)
 
     def write_all(self, line: int, space: str, slots: Ints) -> None:
         """These slots hold what line `line` computes, in no particular shape."""
-        self.lines.setdefault(line, Written((len(slots),), 1, 0, 0))
+        self.lines.setdefault(line, Written((len(slots),), 1, (), 0))
         self._put(space, slots, line)
 
-    def key(self, operand: Operand, dims: tuple[int, ...], count: int, round_: int, start: int) -> bytes:
+    def key(self, operand: Operand, dims: tuple[int, ...], count: int, now: Now, start: int) -> bytes:
         """Equal for operands of two programs that hold the same numbers. Lines from `start` on are counted from it."""
         if isinstance(operand, float):
             return operand.hex().encode()
-        at = operand.slots(dims, count, round_).ravel()
+        at = operand.slots(dims, count, now.rounds).ravel()
         source, position, rounds = (table[operand.space][at] for table in (self.source, self.position, self.round))
         source = np.where(source >= start, 10**9 + source - start, source)
         return b"".join(table.tobytes() for table in (source, position, rounds))
 
-    def is_line(self, operand: Operand, dims: tuple[int, ...], line: int, round_: int) -> bool:
+    def is_line(self, operand: Operand, dims: tuple[int, ...], line: int, now: Now) -> bool:
         """Whether an operand is all that a line has made (in this round), member by member."""
         if isinstance(operand, float) or line not in self.lines or prod(self.lines[line].dims) != prod(dims):
             return False
-        at, space = operand.slots(dims, 1, round_).ravel(), operand.space
+        at, space = operand.slots(dims, 1, now.rounds).ravel(), operand.space
         return bool(
             (self.source[space][at] == line).all()
             and (self.position[space][at] == np.arange(len(at))).all()
-            and (self.round[space][at] == round_).all()
+            and (self.round[space][at] == now.last).all()
         )
 
     # --- words ------------------------------------------------------------------------------------------------------
@@ -182,14 +216,13 @@ class Places:
         dims: tuple[int, ...],
         count: int = 1,
         *,
-        round_: int = 0,
-        loop: int = 0,
+        now: Now,
         letter: str = "",
         second: bool = False,
     ) -> str:
         """An operand with its shape, as in W[16×2]; a matrix that is read along its columns is W[16×2]ᵀ.
 
-        `round_` and `loop` say where it is read; `letter` is what parameters without a name are called; `second` says
+        `now` says where it is read; `letter` is what parameters without a name are called; `second` says
         that it stands on the right of a matrix product, so that its rows are the terms.
         """
         if isinstance(x, float):
@@ -197,11 +230,11 @@ class Places:
         axes, terms = depends(x, dims, count)
         members = [dims[axis] for axis in sorted(axes)]
         shape = members + [count] * terms
-        at = x.slots(dims, count, round_)
+        at = x.slots(dims, count, now.rounds)
         if x.space == "u" and (self.source["u"][at] == _CONSTANT).all():
             return _numbers(self.program.constants[at - self.program.parameters])
         letter = letter or ("W" if len(shape) > 1 else "w" if shape else "p")
-        text, when = self._where(x, at.ravel(), (round_, loop), letter)
+        text, when = self._where(x, at.ravel(), now, letter)
         if len(shape) > 1 and x.affine and len(np.unique(at)) < prod(shape):
             return f"windows{shaped(shape)} of {text}{when}"
         if len(shape) == 1 and re.search(r"\.\d+–\d+$", text):  # that says the shape already
@@ -213,7 +246,7 @@ class Places:
             return text + shaped(shape[::-1] if across else shape) + ("ᵀ" if across != second else "") + when
         return text + shaped(shape) + when
 
-    def _where(self, x: Index, slots: Ints, now: tuple[int, int], letter: str) -> tuple[str, str]:
+    def _where(self, x: Index, slots: Ints, now: Now, letter: str) -> tuple[str, str]:
         """What slots hold, and in which round that was made."""
         sources = self.source[x.space][slots]
         found = list(dict.fromkeys(sources.tolist()))
@@ -223,19 +256,17 @@ class Places:
         texts = [text + when for text, when in parts]
         return "{" + (", ".join(texts) if len(texts) < _FEW else f"{texts[0]}, …, {texts[-1]}") + "}", ""
 
-    def _part(self, x: Index, source: int, slots: Ints, now: tuple[int, int], letter: str) -> tuple[str, str]:
+    def _part(self, x: Index, source: int, slots: Ints, now: Now, letter: str) -> tuple[str, str]:
         """A source, with the part of it that is meant: (3), (3).0–4, x.1; and in which round it was made."""
         moving = " (the next in each round)" if x.shift and source <= 0 else ""
         if source == _PARAMETER:
-            rounds = now[0] + 1 if x.shift else 1
-            back = -x.shift * np.arange(rounds)
-            return self.leaves.group((slots[:, None] + back).ravel(), letter), moving
+            return self.leaves.group((slots[:, None] + now.moves(x)[::-1]).ravel(), letter), moving
         if source == _CONSTANT:
             return "constants", moving
         if source == _WEIGHT:
             return "weight", ""
         if x.shift and (source <= 0 or not self.lines[source].loop):  # all that it reads in all rounds
-            moved = (slots[:, None] - x.shift * np.arange(now[0] + 1)).ravel()
+            moved = (slots[:, None] + now.moves(x)[::-1]).ravel()
             slots = moved[self.source[x.space][moved] == source]
         position = np.unique(self.position[x.space][slots])
         if source > 0:
@@ -248,13 +279,13 @@ class Places:
         return name + _element(position, dims), moving
 
 
-def _when(x: Index, made: Written, rounds: Ints, now: tuple[int, int]) -> str:
+def _when(x: Index, made: Written, rounds: Ints, now: Now) -> str:
     """In which rounds of a loop that was made which an operand reads now, in some round of some loop."""
     if not made.loop:
         return ""
     found = np.unique(rounds)
-    if now[1] == made.loop and len(found) == 1:
-        back = now[0] - int(found[0])
+    if now.loop == made.loop and len(found) == 1:
+        back = now.last - int(found[0])
         return "" if back == 0 else " of the round before" if back == 1 else f" of {back} rounds before"
     if x.shift:
         return " round by round" if x.shift * made.shift > 0 else " round by round from the last"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from macrograd.compiler import lower_fuse, passes
 from macrograd.compiler.context import Target
 from macrograd.compiler.ir import DOUBLE
 from macrograd.compiler.lower_fuse import Group, groups, readers
-from macrograd.compiler.program import Index, Instruction, Loop, Program, body_of, rounds_of, verify
+from macrograd.compiler.program import Index, Instruction, Loop, Program, counted, verify
 
 pytest.importorskip("llvmlite")
 
@@ -37,15 +37,25 @@ def gradient(function: Any, shapes: list[tuple[int, ...]]) -> Program:
     return passes.gradient_program(passes.record(function, shapes), batch=True)
 
 
-def of_steps(program: Program, target: Target = TARGET) -> Iterator[tuple[list[Instruction], list[Group], int]]:
-    """The block's instructions, loop by loop, each with its groups and rounds."""
+def of_steps(
+    program: Program, target: Target = TARGET
+) -> Iterator[tuple[list[Instruction], list[Group], tuple[int, ...]]]:
+    """Instructions of the block in a row, their groups, and how often the loops around them run."""
     read = readers(program)
-    plain = [step for step in program.block if isinstance(step, Instruction)]
-    if len(plain) == len(program.block):
-        yield plain, groups(plain, read, target), 1
-    for step in program.block:
-        if isinstance(step, Loop):
-            yield list(step.body), groups(step.body, read, target, step.count), step.count
+
+    def runs(steps: Sequence[Any], counts: tuple[int, ...]) -> Iterator[Any]:
+        plain: list[Instruction] = []
+        for step in [*steps, None]:
+            if isinstance(step, Instruction):
+                plain.append(step)
+                continue
+            if plain:
+                yield plain, groups(plain, read, target, counts), counts
+            plain = []
+            if isinstance(step, Loop):
+                yield from runs(step.body, (*counts, step.count))
+
+    return runs(program.block, ())
 
 
 def test_what_follows_a_sum_of_products_is_in_its_group() -> None:
@@ -77,36 +87,35 @@ def test_sums_over_the_batch_wait_where_a_tile_has_not_all_lanes() -> None:
 
 def check(program: Program) -> None:
     """Every instruction is there once, the order of the groups is sound, and what is not stored is not missed."""
-    for before, found, rounds in of_steps(program):
+    for before, found, counts in of_steps(program):
         after = [instruction for group in found for instruction in group.instructions]
         assert sorted(map(id, before)) == sorted(map(id, after))
         for group in found:
             for instruction, stored in zip(group.instructions, group.stored, strict=True):
-                assert stored or not read_elsewhere(program, instruction, group, rounds)
+                assert stored or not read_elsewhere(program, instruction, group, counts)
     read = readers(program)
 
-    def again(step: Any) -> list[Any]:
-        if not isinstance(step, Loop):
-            return [step]
-        ordered = [i for group in groups(step.body, read, TARGET, step.count) for i in group.instructions]
-        return [Loop(step.count, tuple(ordered))]
+    def again(steps: Sequence[Any], counts: tuple[int, ...]) -> tuple[Any, ...]:
+        if all(isinstance(step, Instruction) for step in steps):
+            return tuple(i for group in groups(steps, read, TARGET, counts) for i in group.instructions)
+        return tuple(
+            Loop(step.count, again(step.body, (*counts, step.count))) if isinstance(step, Loop) else step
+            for step in steps
+        )
 
-    block = [new for step in program.block for new in again(step)]
-    if all(isinstance(step, Instruction) for step in block):
-        block = [i for group in groups(block, read, TARGET) for i in group.instructions]
-    verify(replace(program, block=tuple(block)))
+    verify(replace(program, block=again(program.block, ())))
 
 
-def read_elsewhere(program: Program, made: Instruction, group: Group, rounds: int) -> bool:
-    slots = {int(s) for r in range(rounds) for s in made.out.slots(made.dims, 1, r).ravel()}
+def read_elsewhere(program: Program, made: Instruction, group: Group, counts: tuple[int, ...]) -> bool:
+    slots = {int(s) for r in np.ndindex(*counts) for s in made.out.slots(made.dims, 1, r).ravel()}
     if slots & {slot for space, slot in program.results if space == made.out.space}:
         return True
     for step in program.block:
-        for instruction in body_of(step):
+        for instruction, around in counted(step):
             for x, count in instruction.operands():
                 if not isinstance(x, Index) or x.space != "v":
                     continue
-                for r in range(rounds_of(step)):
+                for r in np.ndindex(*around):
                     read = x.slots(instruction.dims, count, r)
                     if instruction in group.instructions and np.array_equal(read, made.out.slots(made.dims, 1, r)):
                         continue
