@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,7 @@ _FEW_MEMBERS = 8  # so few members are written out one by one, so that tables co
 _FEW_TERMS = 8
 _LARGE_PIECE = 64  # pieces of so many members are always worth their instruction
 _LONG_RUN = 8  # terms
+_MOST_SEGMENTS = 32  # of the terms of one kind; more pieces than that become a table
 _MOST_PIECES = 8  # more pieces than this, and a table makes the smaller program, however wide it is
 
 
@@ -164,8 +165,9 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
         cuts |= set((np.flatnonzero((changes[1:] != changes[:-1]).any(axis=1)) + 1).tolist())
     for begin, end in _pairs(sorted(cuts)):
         offsets = np.stack([layout.slot[side[0, begin:end]] for side in (left, right)])
-        pieces = list(_runs(offsets))
-        if len(pieces) <= max(3, (end - begin) // LEAST_ROW):
+        most = max(3, min((end - begin) // LEAST_ROW, _MOST_SEGMENTS))
+        pieces = list(islice(_runs(offsets), most + 1)) if _bends(offsets) <= 2 * most else []
+        if len(pieces) <= most:
             cuts |= {begin + p for p in pieces}
     for begin, end in _pairs(sorted(cuts)):
         if 1 < end - begin <= _FEW_TERMS and not all(separable(layout.slot[x[:, begin:end]]) for x in (left, right)):
@@ -176,6 +178,12 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
         columns.append(Column(tape, layout, left[:, begin:end], left_shift[begin], number))
         columns.append(Column(tape, layout, right[:, begin:end], right_shift[begin]))
     return columns
+
+
+def _bends(vectors: Ints) -> int:
+    """How often the differences change, which they do at most twice where a run ends."""
+    step = np.diff(vectors, axis=1)
+    return int((step[:, 1:] != step[:, :-1]).any(axis=0).sum())
 
 
 def _pairs(cuts: list[int]) -> Iterator[tuple[int, int]]:

@@ -25,7 +25,7 @@ from macrograd.compiler.loops import Groups, Rolled, nested, rolled, settled_aga
 from macrograd.compiler.patterns import Group, instructions_of
 from macrograd.compiler.program import Instruction, Loop, Program, Step
 from macrograd.compiler.simplify import _mix, takes_of_one_kind
-from macrograd.compiler.streams import LEAST_MEMBERS, MOST_GROUPS, TINY, stream_of
+from macrograd.compiler.streams import LEAST_MEMBERS, MOST_GROUPS, MOST_LARGE, TINY, stream_of
 from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
 
 # When an entry runs: before the blocks, in each block, summed over the blocks, after them.
@@ -140,7 +140,7 @@ def _steps(
     for settled in loops.values():
         work[settled.loop.first : settled.loop.end] = TINY
         fixed[settled.candidate.first : settled.loop.first] = True
-    wild = int((work < TINY).sum()) > MOST_GROUPS
+    tame = _tame(groups, work) if int((work < TINY).sum()) > MOST_GROUPS else None
     k = 0
     while k < len(work):
         if k in loops and not np.array_equal(dealt, layout.slot):  # a group before it has dealt its slots anew
@@ -153,8 +153,8 @@ def _steps(
             yield loop.head(), _loop(tape, layout, loop)
             k = loop.end
             continue
-        if wild and not fixed[k]:
-            end = _wild_until(tape, layout, order, bounds, k, loops, phases)
+        if tame is not None and not fixed[k]:
+            end = _wild_until(tame, k, loops, phases)
             if end > k:
                 head = groups.group(k)
                 block = bool(layout.varies[head.members[0]]) or head.kind == "reduce"
@@ -177,30 +177,27 @@ def _loop(tape: Tape, layout: Layout, loop: Rolled) -> Loop:
     return Loop(loop.rounds, tuple(body))
 
 
-def _wild_until(
-    tape: Tape, layout: Layout, order: Ints, bounds: list[int], k: int, loops: Container[int], phases: Ints
-) -> int:
+def _wild_until(tame: NDArray[np.bool_], k: int, loops: Container[int], phases: Ints) -> int:
     """Where the run of groups from k on ends that are better off in a stream."""
     begin = k
-    while (
-        k < len(bounds) - 1
-        and k not in loops
-        and phases[k] == phases[begin]
-        and not _tame(tape, layout, order[bounds[k] : bounds[k + 1]])
-    ):
+    while k < len(tame) and k not in loops and phases[k] == phases[begin] and not tame[k]:
         k += 1
     return k
 
 
-def _tame(tape: Tape, layout: Layout, members: Ints) -> bool:
-    """Whether a group is worth an instruction even where there are many: a take or scatter, or many members in a
-    pattern."""
-    if tape.code[members[0]] in (ops.take.code, SCATTER):
-        return True
-    if len(members) < LEAST_MEMBERS:
-        return False
-    first = layout.slot[tape.operand[tape.start[members]]]
-    return len(tapes.distinct(np.diff(first))) <= 2
+def _tame(groups: Groups, work: Ints) -> NDArray[np.bool_]:
+    """Which groups are worth an instruction even where there are many: takes and scatters, and the largest of those
+    with many members in a pattern."""
+    tape, order = groups.tape, groups.order
+    heads = order[groups.bounds[:-1]]
+    found = np.isin(tape.code[heads], [ops.take.code, SCATTER])
+    size = np.where(work == TINY, 0, np.diff(groups.bounds))  # not those in loops
+    least = max(LEAST_MEMBERS, *np.sort(size)[::-1][MOST_LARGE : MOST_LARGE + 1].tolist(), 0)
+    for k in np.flatnonzero(size >= least).tolist():
+        members = order[groups.bounds[k] : groups.bounds[k + 1]]
+        first = groups.layout.slot[tape.operand[tape.start[members]]]
+        found[k] |= len(tapes.distinct(np.diff(first))) <= 2
+    return found
 
 
 def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:

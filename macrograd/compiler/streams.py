@@ -10,7 +10,8 @@ all of them integers, slots of one space. `op` is an `Op.code`, or one of the co
 records that add up in the results' slots. In a block all slots are varying; what is uniform is copied there first.
 
 The rule: a program with more than `MOST_GROUPS` groups of fewer than `TINY` scalars outside of loops sends to streams
-all groups but those that have at least `LEAST_MEMBERS` members in an affine pattern.
+all groups but those that have at least `LEAST_MEMBERS` members in an affine pattern, of which there may be about
+`MOST_LARGE`: if there are more, the smaller ones are data, too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 MOST_GROUPS = 96
 TINY = 16
 LEAST_MEMBERS = 64
+MOST_LARGE = 128
 
 # Codes that the op table does not have: c + a·b, a copy from u to v, and the sum over the batch of a·b.
 # The last adds to a result that an earlier record began.

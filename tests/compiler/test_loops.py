@@ -180,6 +180,33 @@ def test_long_nests_are_eager(name: str, backend: str) -> None:
     np.testing.assert_allclose(value.gradient, grads, rtol=1e-9, atol=1e-12)
 
 
+def test_sums_over_all_rounds_are_tables() -> None:
+    """Of a hundred rounds each has its own run of terms."""
+    assert max(len(i.segments) for i in gradient(twice(100, 20)).instructions()) < 50
+
+
+def grid(n: int) -> Callable[[], Any]:
+    """The soft distance of two sequences, by dynamic programming: every level is a diagonal of another length."""
+    a, b = [Value(0.1 * k) for k in range(n)], [0.2 * k - 1.0 for k in range(n)]
+
+    def loss() -> Any:
+        before = [0.0] + [100.0] * n
+        for i in range(n):
+            row = [100.0]
+            for j in range(n):
+                ways = (before[j], before[j + 1], row[j])
+                row.append((a[i] - b[j]) ** 2 - mg.log(mg.sum([mg.exp(-w) for w in ways])))
+            before = row
+        return before[-1]
+
+    return loss
+
+
+def test_a_grid_is_a_stream_and_few_instructions() -> None:
+    assert len(gradient(grid(70)).instructions()) < 160
+    assert len(gradient(grid(100)).instructions()) < 160
+
+
 def test_a_nest_is_printed() -> None:
     program = gradient(twice(20, 40))
     lines = str(program).split("\n")
