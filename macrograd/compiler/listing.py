@@ -6,7 +6,7 @@ is whose operand is looked up in one dictionary of ids, and what is in none of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, count, repeat
 from operator import attrgetter, not_
@@ -20,13 +20,14 @@ from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape, rang
 from macrograd.graph import topological
 from macrograd.value import Value
 
-_UNKNOWN, _NONE = -1, -2
+_UNKNOWN = -1
 
 
 @dataclass(frozen=True)
 class Links:
     """Who uses whom. `use[start[i]:start[i+1]]` are the numbers of node i's operands, and behind those of all nodes
-    stand the results'; what is not among the nodes is _UNKNOWN, and `strangers` are these Values in their order."""
+    stand the results'. What is not among the nodes is `strangers[k]`, and its number is ~k; they are in the order of
+    their first use."""
 
     start: Ints
     use: Ints
@@ -42,13 +43,14 @@ class Leaves:
         self.parameters = list(known)
         self.fixed = len(self.code)  # these stand at the tape's beginning, used or not
 
-    def add(self, found: list[Value], is_constant: list[bool]) -> None:
-        parameters = list(compress(found, map(not_, is_constant)))
-        data: Iterator[float] = map(attrgetter("data"), compress(found, is_constant))
+    def add(self, found: list[Value], constants: set[int]) -> None:
+        """These come next; a leaf is a constant by its operation, or if its id is among `constants`."""
+        fixed = [x.op is not None or id(x) in constants for x in found]
+        data: Iterator[float] = map(attrgetter("data"), compress(found, fixed))
         position = map(float, count(len(self.parameters)))
-        self.code += [CONSTANT if yes else PARAMETER for yes in is_constant]
-        self.leaf += [next(data) if yes else next(position) for yes in is_constant]
-        self.parameters += parameters
+        self.code += [CONSTANT if yes else PARAMETER for yes in fixed]
+        self.leaf += [next(data) if yes else next(position) for yes in fixed]
+        self.parameters += compress(found, map(not_, fixed))
 
     def pooled(self) -> Ints:
         """For each leaf the first that is the same: constants of equal bits are one."""
@@ -79,15 +81,15 @@ def tape_of(
     if any(x._a is not None for x in links.strangers):
         computed = _completed(computed, results)
         links = _links(computed, results)
-    n = len(computed)
+    n, use, strangers = len(computed), links.use, links.strangers
     leaves = Leaves(len(inputs), known)
-    number = dict(zip(map(id, chain(inputs, known)), range(n, n + leaves.fixed), strict=True))
-    new = {key: x for key, x in zip(map(id, links.strangers), links.strangers, strict=True) if key not in number}
-    leaves.add(list(new.values()), [x.op is not None or key in constants for key, x in new.items()])
-    number.update(zip(new, count(n + leaves.fixed)))
-    use = links.use
-    found = _numbers(map(id, links.strangers), number, len(links.strangers))
-    use[use == _UNKNOWN] = n + leaves.pooled()[found - n]
+    number = dict(zip(map(id, chain(inputs, known)), range(leaves.fixed), strict=True))
+    place = np.fromiter(map(number.get, map(id, strangers), repeat(_UNKNOWN)), np.int64, len(strangers))
+    new = np.flatnonzero(place == _UNKNOWN)
+    place[new] = leaves.fixed + np.arange(len(new))
+    leaves.add([strangers[k] for k in new.tolist()], constants)
+    strange = use < 0
+    use[strange] = n + leaves.pooled()[place[~use[strange]]]
     codes = {id(op): op.code for op in ops.TABLE}
     code = np.fromiter(map(codes.__getitem__, map(id, map(attrgetter("op"), computed))), np.int64, n)
     return _without_unused(_in_order(code, links.start, use, leaves, len(results)), leaves.parameters)
@@ -95,39 +97,65 @@ def tape_of(
 
 def _links(nodes: list[Value], results: Sequence[Value]) -> Links:
     n = len(nodes)
-    number = dict(zip(map(id, nodes), range(n), strict=True))
-    number[id(None)] = _NONE
     left: list[Any] = list(map(attrgetter("_a"), nodes))
     right: list[Any] = list(map(attrgetter("_b"), nodes))
-    first, second = (_numbers(map(id, side), number, n) for side in (left, right))
-    unknown = np.flatnonzero(first == _UNKNOWN).tolist()
-    wide = np.array([i for i in unknown if left[i].__class__ is tuple], dtype=np.int64)
+    second = _ids(right)
+    has = np.flatnonzero(second != id(None))
+    wide = [i for i in np.flatnonzero(second == id(None)).tolist() if left[i].__class__ is tuple]
     many: list[Value] = list(chain.from_iterable(left[i] for i in wide))
 
-    arity = 1 + (second != _NONE)
+    arity = np.ones(n, dtype=np.int64)
+    arity[has] = 2
     arity[wide] = [len(left[i]) for i in wide]
     start = np.concatenate([[0], np.cumsum(arity)])
-    use = np.empty(start[-1] + len(results), dtype=np.int64)
-    begin = start[:-1]
-    has = np.flatnonzero(second != _NONE)
-    inside = ranges(begin[wide], arity[wide])
-    use[begin] = first
-    use[begin[has] + 1] = second[has]
-    use[inside] = _numbers(map(id, many), number, len(many))
-    use[start[-1] :] = _numbers(map(id, results), number, len(results))
+    inside = ranges(start[wide], arity[wide])
+    ids = np.empty(start[-1] + len(results), dtype=np.int64)
+    ids[start[:-1]] = _ids(left)
+    ids[start[has] + 1] = second[has]
+    ids[inside] = _ids(many)
+    ids[start[-1] :] = _ids(results)
+    use = _positions(_ids(nodes), ids)
 
-    own, other, inner = (np.flatnonzero(side == _UNKNOWN) for side in (first, second, use[inside]))
-    own = own[~np.isin(own, wide)]
-    last = np.flatnonzero(use[start[-1] :] == _UNKNOWN)
-    unlisted = [left[i] for i in own.tolist()] + [right[i] for i in other.tolist()]
-    unlisted += [many[k] for k in inner.tolist()] + [results[k] for k in last.tolist()]
-    order = np.argsort(np.concatenate([begin[own], begin[other] + 1, inside[inner], start[-1] + last]))
-    strangers = [unlisted[k] for k in order.tolist()]
-    return Links(start, use, strangers)
+    strange = np.flatnonzero(use == _UNKNOWN)
+    _, first, which = np.unique(ids[strange], return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    use[strange] = ~rank[which]
+    return Links(start, use, _found_at(strange[first[order]], start, left, right, wide, results))
 
 
-def _numbers(ids: Iterable[int], number: dict[int, int], count: int) -> Ints:
-    return np.fromiter(map(number.get, ids, repeat(_UNKNOWN)), np.int64, count)
+def _found_at(
+    positions: Ints, start: Ints, left: list[Any], right: list[Any], wide: list[int], results: Sequence[Value]
+) -> list[Value]:
+    """The operands, and behind them the results, at positions among all of them."""
+    owner = np.searchsorted(start, positions, side="right") - 1
+    place = positions - start[np.minimum(owner, len(left))]
+    among = set(wide)
+    found: list[Value] = []
+    for i, k in zip(owner.tolist(), place.tolist(), strict=True):
+        if i == len(left):
+            found.append(results[k])
+        elif i in among:
+            found.append(left[i][k])
+        else:
+            found.append(right[i] if k else left[i])
+    return found
+
+
+def _ids(values: Sequence[Any]) -> Ints:
+    return np.fromiter(map(id, values), np.int64, len(values))
+
+
+def _positions(ids: Ints, wanted: Ints) -> Ints:
+    """Where among `ids` each of the wanted stands, _UNKNOWN for those that do not. (Objects made one after the other
+    lie in memory much in that order, so searching sorted ids is quicker than a dictionary of them.)"""
+    if not len(ids):
+        return np.full(len(wanted), _UNKNOWN)
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    return np.where(ids[at] == wanted, order[at], _UNKNOWN)
 
 
 def _completed(nodes: list[Value], results: Sequence[Value]) -> list[Value]:

@@ -26,7 +26,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 HURRY, BEST = 0, 2  # of LLVM's levels of code generation
-LONG = 800  # lines of a module; shorter ones are made well in the time that two tiers would take
+LONG = 150  # lines of a module; shorter ones are made well in the time that two tiers would take
 _DEARER = 3.0  # how much longer the better code takes to make
 
 
