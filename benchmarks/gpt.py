@@ -1,7 +1,7 @@
 """gpt: the character GPT of `examples/gpt.py`, float32: loss, gradient and Adam on 16 documents, per real token.
 
 The case `7` has documents of 7 tokens, all alike; `names` has 1,024 names of the standard library of every length, in
-programs for 4, 8, 12 and 16 positions, so that a token pays for the padding too.
+programs for 8 and 16 positions, so that a token pays for the padding too.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def reference(case: str) -> dict[str, Any]:
     return {"loss": np.mean([loss for loss, _ in each]), "gradient": gradient}
 
 
-@JOB.contender("macrograd", packages=("macrograd",), note="steps in native code, turns on programs of 4, 8, 12, 16")
+@JOB.contender("macrograd", packages=("macrograd",), note="steps in native code, turns on programs of 8 and 16")
 def macrograd(case: str) -> Prepared:
     import macrograd as mg
 
@@ -126,7 +126,7 @@ def macrograd(case: str) -> Prepared:
 
     def answer() -> dict[str, Any]:
         first = chosen[:16]
-        positions = 7 if case == "7" else -(-max(len(d) + 1 for d in first) // 4) * 4  # a program that is there
+        positions = 7 if case == "7" else -(-max(len(d) + 1 for d in first) // 8) * 8  # a program that is there
         tokens, share = map(np.array, zip(*(gpt.encoded(d, positions) for d in first), strict=True))
         step = compiled.bind(tokens, share)
         loss = step()

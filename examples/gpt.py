@@ -1,4 +1,4 @@
-"""A GPT of single scalars invents names: `python examples/gpt.py [lines.txt] [--epochs 20]`.
+"""A GPT of single scalars invents names: `python examples/gpt.py [lines.txt] [--epochs 50]`.
 
 It learns the lines of a text file, one character at a time, or else the public names of Python's standard library, and
 makes up new ones. The whole model is arithmetic on single numbers; attention is a loop over the positions so far. The
@@ -7,6 +7,7 @@ same functions run on one document, to look at any number of it, and compiled fo
 
 import argparse
 import importlib
+import itertools
 import math
 import random
 import sys
@@ -21,6 +22,7 @@ from macrograd.compiler.loop import TrainingLoop
 
 WIDTH, HEADS, LONGEST = 16, 4, 16  # numbers per position, attention heads, positions
 BATCH, TURN = 16, 8  # documents a step; steps in a row on documents of like length
+LENGTHS = 0, 8, LONGEST  # documents of more positions than one of them are filled up to the next
 SOURCES = (
     "argparse ast asyncio builtins calendar cmath collections configparser contextlib csv datetime decimal difflib "
     "email.message enum fractions functools heapq html http.client inspect io itertools json logging math operator os "
@@ -125,42 +127,41 @@ class Training:
     """Adam on batches. What a length has no use for, as the later positions, rests in its steps."""
 
     def __init__(self, model, documents, seed=0):
-        self.model, self.parameters = model, model.parameters()
-        self.random = np.random.default_rng(seed)
-        self.adam, self.steps = optim.Adam(betas=(0.9, 0.99)), 0
-        self.theta = np.array([p.data for p in self.parameters], np.float32)
-        self.state = np.zeros((2, len(self.parameters)), np.float32)
-        self.loss = mg.compile(model.loss, batch=True, dtype="float32")
-        place = {id(p): k for k, p in enumerate(self.parameters)}
-        self.groups = []
-        for positions in range(4, LONGEST + 1, 4):
-            chosen = [d for d in documents if positions - 4 < len(d) + 1 <= positions]
+        self.random, self.steps, self.groups = np.random.default_rng(seed), 0, []
+        self.loss, adam = mg.compile(model.loss, batch=True, dtype="float32"), optim.Adam(betas=(0.9, 0.99))
+        for shorter, positions in itertools.pairwise(LENGTHS):
+            chosen = [d for d in documents if shorter < len(d) + 1 <= positions]
             if chosen:
                 data = map(np.array, zip(*(model.encoded(d, positions) for d in chosen), strict=True))
-                loop = TrainingLoop(self.loss, list(data), self.adam.rule, self.adam.initial_state, batch_size=BATCH)
-                self.groups.append((loop, np.array([place[id(p)] for p in loop.parameters]), len(chosen)))
+                loop = TrainingLoop(self.loss, list(data), adam.rule, adam.initial_state, batch_size=BATCH)
+                self.groups.append((loop, len(chosen)))
+        # A shorter length meets the same parameters in the same order, but for the positions that it has not.
+        self.parameters = self.groups[-1][0].parameters
+        self.theta = np.array([p.data for p in self.parameters], np.float32)
+        self.state = np.zeros((2, len(self.parameters)), np.float32)
 
     def epoch(self, rate):
         """Every document once, in random order; returns the mean loss."""
-        turns, most = [], BATCH * TURN
-        for loop, place, count in self.groups:
-            order = self.random.permutation(count)
-            turns += [(loop, place, order[k : k + most]) for k in range(0, count, most)]
+        orders, most = [(loop, self.random.permutation(count)) for loop, count in self.groups], BATCH * TURN
+        turns = [(loop, order[k : k + most]) for loop, order in orders for k in range(0, len(order), most)]
         found = [self.turn(*turns[k], rate) for k in self.random.permutation(len(turns))]
-        for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
-            p.data = number
         return float(np.concatenate(found).mean())
 
-    def turn(self, loop, place, rows, rate):
+    def turn(self, loop, rows, rate):
         """A few steps on documents of like length."""
-        lengths = np.diff([*range(0, len(rows), BATCH), len(rows)])
-        loop.theta[:], loop.state[:] = self.theta[place], self.state[:, place]
+        lengths, n = np.diff([*range(0, len(rows), BATCH), len(rows)]), len(loop.theta)
+        loop.theta[:], loop.state[:] = self.theta[:n], self.state[:, :n]
         outcome = loop.run(rows, lengths, np.full(len(lengths), rate), self.steps + 1)
         if outcome.why:
             raise ArithmeticError(f"step {self.steps + 1 + outcome.done}: {outcome.why}; try a lower rate")
-        self.theta[place], self.state[:, place] = loop.theta, loop.state
+        self.theta[:n], self.state[:, :n] = loop.theta, loop.state
         self.steps += len(lengths)
         return outcome.losses
+
+    def finish(self):
+        """Give the model its new numbers."""
+        for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
+            p.data = number
 
 
 def invented(model, count, temperature=0.7, seed=0):
@@ -171,20 +172,18 @@ def invented(model, count, temperature=0.7, seed=0):
     for k in range(LONGEST - 1):
         scores = logits(tokens[:, :-1])[:, k] / temperature
         tokens[:, k + 1] = (scores + draw.gumbel(size=scores.shape)).argmax(axis=1)  # a draw from their softmax
-    texts = ("".join(model.characters[t - 1] if t else "\n" for t in row) for row in tokens[:, 1:].tolist())
-    return [text.split("\n")[0] for text in texts]
+    return ["".join(model.characters[t - 1] for t in row[: row.index(0)]) for row in tokens[:, 1:].tolist()]
 
 
 def main():
     options = argparse.ArgumentParser(description="A GPT of single scalars invents names.")
     options.add_argument("file", nargs="?", help="a text file, one document per line (default: Python's own names)")
-    options.add_argument("--epochs", type=int, default=20)
+    options.add_argument("--epochs", type=int, default=50)
     chosen = options.parse_args()
     documents = file_lines(chosen.file) if chosen.file else library_names()
     model, tokens = GPT(sorted(set("".join(documents)))), sum(len(d) + 1 for d in documents)
     print(f"{len(documents)} documents, {tokens} tokens, {len(model.parameters())} parameters")
     print(f"by single scalars, the loss of {documents[0]!r} is {model.loss(*model.encoded(documents[0])).data:.4f}")
-
     start = time.perf_counter()
     training = Training(model, documents)
     print(f"{len(training.groups)} lengths compiled in {time.perf_counter() - start:.1f} s")
@@ -192,6 +191,7 @@ def main():
         start = time.perf_counter()
         loss = training.epoch(rate=0.01 * (1 - epoch / chosen.epochs))
         print(f"epoch {epoch + 1}: loss {loss:.4f}, {tokens / (time.perf_counter() - start):,.0f} tokens a second")
+    training.finish()
     print("new:", " ".join(text for text in invented(model, 60) if text not in documents))
 
 

@@ -42,7 +42,7 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
     last = np.full(len(tape), int(first.max()))
     best, least = first, int(_GAIN * size)
     for _ in range(_MOST_TRIES):
-        waited = gathered(tape, latest(tape, last), alike)
+        waited = gathered(tape, latest(tape, last, first), alike)
         size = _size(tape, waited, kind, phase)
         if size >= least:
             break
@@ -72,16 +72,17 @@ def earlier(level: Ints, soonest: Ints, kind: Ints) -> Ints:
     return np.where(found >= soonest, found, level)
 
 
-def latest(tape: Tape, last: Ints) -> Ints:
+def latest(tape: Tape, last: Ints, soonest: Ints) -> Ints:
     """The last level at which each entry may run if each is to have run at level `last`."""
-    level = (last + 1).tolist()
-    operand, start = tape.operand.tolist(), tape.start.tolist()
-    for i in range(len(tape) - 1, -1, -1):
-        before = level[i] = level[i] - 1
-        for k in operand[start[i] : start[i + 1]]:
-            if level[k] > before:
-                level[k] = before
-    return np.asarray(level, dtype=np.int64)
+    level = last.copy()
+    order = np.argsort(soonest, kind="stable")
+    begin = np.searchsorted(soonest[order], np.arange(int(soonest.max()) + 2)).tolist()
+    for now in range(len(begin) - 2, 0, -1):  # users stand on higher levels than what they use
+        users = order[begin[now] : begin[now + 1]]
+        arity = tape.start[users + 1] - tape.start[users]
+        used = tape.operand[ranges(tape.start[users], arity)]
+        np.minimum.at(level, used, np.repeat(level[users] - 1, arity))
+    return level
 
 
 def gathered(tape: Tape, latest: Ints, kind: Ints) -> Ints:

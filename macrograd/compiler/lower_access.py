@@ -32,6 +32,7 @@ class Vector:
 
 
 Member = tuple[Place, ...]
+Cache = dict[tuple[object, ...], str]  # what has been written already, and its name
 SCALAR = Vector(Place(0, 0, 0), 1, 1)
 
 
@@ -69,7 +70,7 @@ class Access:
 
     def __init__(self, code: Code, target: Target, tables: Tables, phase: str) -> None:
         self.code, self.target, self.tables, self.phase = code, target, tables, phase
-        self.cache: dict[tuple[object, ...], str] = {}
+        self.cache: Cache = {}
         # Scalars of u that are in registers: by slot and by how far the slot moves in each round of the loops.
         self.registers: dict[tuple[int, tuple[int, ...]], str] = {}
         self.rounds: tuple[Counter, ...] = ()  # of the loops around, the outermost first

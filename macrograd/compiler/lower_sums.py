@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from macrograd.compiler.ir import Code, Counter
-from macrograd.compiler.lower_access import Member, Place, Vector
+from macrograd.compiler.lower_access import Cache, Member, Place, Vector
 from macrograd.compiler.lower_tiles import Tiles
 from macrograd.compiler.program import Index, Instruction, Operand, Segment
 
@@ -23,14 +23,21 @@ class Sums(Tiles):
         kind = code.kind.vector(width)
         tile = [(member, vector) for member in members for vector in vectors]
         sums: list[str] = []
+        self.cache = {}
         for segment in instruction.segments:
+            before = dict(self.cache)  # what is known in a loop over the terms, and behind it
 
-            def step(t: Counter, values: list[str], segment: Segment = segment) -> list[str]:
-                self.cache = {}
+            def step(t: Counter, values: list[str], segment: Segment = segment, before: Cache = before) -> list[str]:
+                if not isinstance(t, int):
+                    self.cache = dict(before)
                 new = []
                 for k, (member, vector) in enumerate(tile):
                     left, right = self._pair(segment, member, t, vector)
                     new.append(self._accumulate(values[k] if values else None, left, right, width))
+                if isinstance(t, int):
+                    before.update(self.cache)
+                else:
+                    self.cache = dict(before)
                 return new
 
             if not sums:
@@ -41,6 +48,7 @@ class Sums(Tiles):
             count = segment.count - first
             if width == 1 and count >= 2 * FEW and not self.target.strict and len(tile) <= 2:
                 sums = self._interleaved(segment, tile, sums, first)
+                self.cache = before
             elif count > 0:
                 few = 4 if self._known(segment.left) and self._known(segment.right) else FEW
                 sums = code.loop(count, partial(self._shifted, step, first), [(kind, s) for s in sums], unroll=few)

@@ -63,7 +63,7 @@ def test_levels_are_above_those_of_the_operands() -> None:
     first = tape.levels(t)
     last = np.full(len(t), int(first.max()))
     for _ in range(2):
-        latest = levels.latest(t, last)
+        latest = levels.latest(t, last, first)
         waited = levels.gathered(t, latest, t.code)
         computed = t.arity > 0
         assert (waited[computed] >= first[computed]).all()
