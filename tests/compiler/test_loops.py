@@ -256,3 +256,23 @@ def test_every_candidate_is_settled_once(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(loops, "settle", lambda candidate, groups: seen.append(candidate) or settle(candidate, groups))
     gradient(twice(20, 40))
     assert len(seen) == len(set(seen))
+
+
+def test_a_nest_is_explained() -> None:
+    a = Value(0.5, label="a")
+
+    def iterated(x: Any) -> Any:
+        h = Value(0.0)
+        for step in range(10):
+            for _ in range(60):
+                h = mg.tanh(a * h)
+            h = h + x[step]
+        return h
+
+    text = mg.compile(iterated, batch=True).explain([[0.0] * 10])
+    lines = text.split("\n")
+    inner = next(k for k, told in enumerate(lines) if told.startswith("      60 rounds, one after the other"))
+    assert "rounds, one after the other" in lines[inner - 1]
+    assert "a · " in lines[inner + 1]
+    assert "then tanh" in lines[inner + 1]
+    assert "the next in each round" in lines[inner + 2]
