@@ -45,6 +45,7 @@ def single_threaded(more: Mapping[str, str]) -> dict[str, str]:
     environment["JAX_PLATFORMS"] = "cpu"
     environment["PYTHONHASHSEED"] = "0"
     environment["MACROGRAD_CACHE"] = "off"  # set-up and first are to be what they are for a program never seen
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have theirs, and are not parsed at each start
     for name, value in more.items():
         environment[name] = f"{environment.get(name, '')} {value}".strip()
     return environment
