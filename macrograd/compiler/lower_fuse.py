@@ -11,7 +11,7 @@ if nothing that they read is made in between; that is safe because every slot is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from macrograd.compiler.context import Target
 from macrograd.compiler.lower_access import key_of
 from macrograd.compiler.lower_outer import split
 from macrograd.compiler.lower_tiles import COSTLY, covers
-from macrograd.compiler.program import Index, Instruction, Program, counted
+from macrograd.compiler.program import Index, Instruction, Program, Step, counted
 from macrograd.compiler.streams import Stream
 
 _WINDOW = 32  # so many instructions behind the first one may join a group
@@ -83,6 +83,22 @@ def groups(
         members = tuple(group.members)
         found.append(Group(tuple(m.instruction for m in members), tuple(_stored(m, members, read) for m in members)))
     return found
+
+
+def grouped(
+    steps: Sequence[Step], read: NDArray[np.int64], target: Target, counts: tuple[int, ...] = ()
+) -> Iterator[Step | Group]:
+    """The steps of a block, or of a loop in it, with groups in place of the instructions that they are of."""
+    plain: list[Instruction] = []
+    for step in (*steps, None):
+        if isinstance(step, Instruction):
+            plain.append(step)
+            continue
+        for group in groups(plain, read, target, counts):
+            yield group if len(group.instructions) > 1 else group.instructions[0]
+        plain = []
+        if step is not None:
+            yield step
 
 
 class _Line:

@@ -22,7 +22,7 @@ from macrograd.compiler.context import FIELDS, Target
 from macrograd.compiler.ir import Code, Counter
 from macrograd.compiler.lower_access import SCALAR, Place, Tables
 from macrograd.compiler.lower_choice import Choices
-from macrograd.compiler.lower_fuse import groups, readers
+from macrograd.compiler.lower_fuse import Group, grouped, readers
 from macrograd.compiler.lower_group import Groups
 from macrograd.compiler.lower_outer import OuterProduct, split
 from macrograd.compiler.lower_sums import FEW, better_turned, turned
@@ -67,32 +67,17 @@ class Emitter(Groups, Choices):
     def steps(self, steps: Sequence[Step], counts: tuple[int, ...] = ()) -> None:
         """All steps of the phase, or of the body of a loop: instructions between loops and streams in groups where
         there are lanes. `counts` are how often the loops around run."""
-        plain: list[Instruction] = []
-        for step in steps:
-            if isinstance(step, Instruction):
-                plain.append(step)
-                continue
-            self._instructions(plain, counts)
-            plain = []
-            self.step(step, counts)
-        self._instructions(plain, counts)
+        pieces = grouped(steps, self.read, self.target, counts) if self.phase == "block" else steps
+        for piece in pieces:
+            self.step(piece, counts)
 
-    def _instructions(self, instructions: Sequence[Instruction], counts: tuple[int, ...]) -> None:
-        if self.phase != "block":
-            for instruction in instructions:
-                self.emit(instruction)
-            return
-        for group in groups(instructions, self.read, self.target, counts):
-            if len(group.instructions) == 1:
-                self.emit(group.instructions[0])
-            else:
-                self.group(group)
-
-    def step(self, step: Step, counts: tuple[int, ...] = ()) -> None:
+    def step(self, step: Step | Group, counts: tuple[int, ...] = ()) -> None:
         if isinstance(step, Stream):
             self._stream(step)
         elif isinstance(step, Loop):
             self._loop(step, counts)
+        elif isinstance(step, Group):
+            self.group(step)
         else:
             self.emit(step)
 

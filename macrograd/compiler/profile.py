@@ -1,9 +1,9 @@
 """Where the time of a compiled program goes: every step alone, on the data of one call.
 
-Each step of the program is compiled as a function of its own and timed by itself, many times, on the buffers that a
-whole run has filled. What passes between steps in registers passes in memory here, so the sum is an upper bound of the
-whole. Arithmetic is counted in floating-point operations (a multiply-add is two), against the rate that independent
-multiply-adds reach on this machine, measured once.
+Each step of the program, or group of instructions that run together (`lower_fuse`), is compiled as a function of its
+own and timed by itself, many times, on the buffers that a whole run has filled. What passes between steps in registers
+passes in memory here, so the sum is an upper bound of the whole. Arithmetic is counted in floating-point operations (a
+multiply-add is two), against the rate that independent multiply-adds reach on this machine, measured once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from macrograd.compiler.context import FIELDS, Target
 from macrograd.compiler.execute_llvm import LlvmExecutable
 from macrograd.compiler.ir import Code, Counter, Float
 from macrograd.compiler.lower_access import Tables
-from macrograd.compiler.lower_fuse import readers
+from macrograd.compiler.lower_fuse import Group, grouped, readers
 from macrograd.compiler.lower_llvm import Emitter
 from macrograd.compiler.program import Instruction, Program, Step, counted
 from macrograd.compiler.streams import Stream
@@ -77,12 +77,9 @@ def profile(executable: LlvmExecutable, state: Any) -> Profile:
     state.execute()
     blocks = state.blocks
     state.context.first, state.context.last, state.context.valid = 0, 1, min(state.lanes, state.samples)
-    phases: list[tuple[str, Step, int]] = [
-        (name, step, blocks if name == "block" else 1)
-        for name, steps in (("before", program.before), ("block", program.block), ("after", program.after))
-        for step in steps
-    ]
-    code = _steps(program, target)
+    pieces = _pieces(program, target)
+    phases = [(name, piece, blocks if name == "block" else 1) for name, piece in pieces]
+    code = _steps(program, target, pieces)
     state.context.tables = code.tables.ctypes.data
     empty = _time(code.functions["nothing"], state.address)
     seconds = []
@@ -97,7 +94,14 @@ def profile(executable: LlvmExecutable, state: Any) -> Profile:
     return Profile(rows, _time(state.run, state.address), peak(target.kind))
 
 
-def _text(step: Step) -> str:
+def _pieces(program: Program, target: Target) -> list[tuple[str, Step | Group]]:
+    """What is timed by itself, with its phase."""
+    block = grouped(program.block, readers(program), target)
+    phases = (("before", program.before), ("block", block), ("after", program.after))
+    return [(name, piece) for name, pieces in phases for piece in pieces]
+
+
+def _text(step: Step | Group) -> str:
     lines = str(step).splitlines()
     return lines[0] if len(lines) == 1 else f"{lines[0]} {len(lines) - 1} instructions"
 
@@ -118,21 +122,19 @@ def _time(run: Callable[[int], Any], address: int) -> float:
     return best
 
 
-def _steps(program: Program, target: Target) -> native.Native:
-    """@step0, @step1, …: the steps of the program one by one; and @nothing."""
-    names = tuple([f"step{k}" for k in range(len(program.steps()))] + ["nothing"])
+def _steps(program: Program, target: Target, pieces: list[tuple[str, Step | Group]]) -> native.Native:
+    """@step0, @step1, …: the pieces of the program one by one; and @nothing."""
+    names = tuple([f"step{k}" for k in range(len(pieces))] + ["nothing"])
 
     def write() -> tuple[str, Any]:
         tables, functions, declared = Tables(), [lower_io.clean(target, FIELDS)], set[str]()
-        k = 0
-        for phase, steps in (("before", program.before), ("block", program.block), ("after", program.after)):
-            for step in steps:
-                code = Code(target.kind, fused=not target.strict)
-                lower_io.open_context(code, FIELDS)
-                Emitter(code, target, tables, phase, readers(program)).step(step)
-                functions.append(lower_io.function(f"step{k}", code))
-                declared |= code.declared
-                k += 1
+        read = readers(program)
+        for k, (phase, piece) in enumerate(pieces):
+            code = Code(target.kind, fused=not target.strict)
+            lower_io.open_context(code, FIELDS)
+            Emitter(code, target, tables, phase, read).step(piece)
+            functions.append(lower_io.function(f"step{k}", code))
+            declared |= code.declared
         functions.append(lower_io.function("nothing", Code(target.kind)))
         attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{target.vector_bytes * 8}" }}'
         return "\n".join([*sorted(declared), *functions, attributes]), tables.array()
@@ -140,11 +142,13 @@ def _steps(program: Program, target: Target) -> native.Native:
     return native.Native(repr(("profile", program.fingerprint(), target)).encode(), names, write)
 
 
-def _operations(step: Step, phase: str, target: Target) -> int:
+def _operations(step: Step | Group, phase: str, target: Target) -> int:
     """Floating-point operations of a step in one block: one for a map's member, two for a term of a sum."""
     lanes = target.lanes if phase == "block" else 1
     if isinstance(step, Stream):
         return lanes * step.scalars
+    if isinstance(step, Group):
+        return lanes * sum(map(_of_instruction, step.instructions))
     return lanes * sum(prod(counts) * _of_instruction(instruction) for instruction, counts in counted(step))
 
 
