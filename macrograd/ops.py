@@ -67,14 +67,16 @@ class Op:
         BY_NAME[name] = self
 
     def __call__(self, *operands: Any) -> Any:
-        kind: Any = None
-        for found in set(map(type, operands)):
-            if hasattr(found, "_apply") and (kind is None or issubclass(found, kind)):
-                kind = found
         if len(operands) != self.arity and self.arity is not None:
             raise TypeError(f"{self.name}() takes {self.arity} operand{'s' * (self.arity != 1)}, got {len(operands)}")
-        if kind is not None:
-            return kind._apply(self, operands)
+        kind: Any = operands[0].__class__ if operands else None
+        if len(operands) != 1:  # of kinds of values, the most particular one says what happens
+            kind = None
+            for found in set(map(type, operands)):
+                if hasattr(found, "_apply") and (kind is None or issubclass(found, kind)):
+                    kind = found
+        if (apply := getattr(kind, "_apply", None)) is not None:
+            return apply(self, operands)
         return self.forward(*[as_float(self, operand) for operand in operands])
 
     def __repr__(self) -> str:

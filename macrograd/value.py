@@ -235,6 +235,9 @@ class Value:
         if len(operands) == 1:
             (a,) = operands
             return _node(op.forward(a.data), op, a)
+        if len(operands) == 2:
+            a, b = [x if x.__class__ is Value else _required(op, x) for x in operands]
+            return _node(op.forward(a.data, b.data), op, a, b)
         inputs = tuple([x if x.__class__ is Value else _required(op, x) for x in operands])
         out = _node(op.forward(*[x.data for x in inputs]), op)
         out.inputs = inputs

@@ -223,12 +223,13 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
 def _recording(recorded: list[Traced]) -> Callable[[Any], Any]:
     """What makes Values while this thread traces: those computed from parameters alone are recorded, too, so that the
     tape has all operations in the order in which the function did them."""
-    thread = threading.get_ident()
+    make, record, identity = _new, recorded.append, threading.get_ident
+    thread = identity()
 
     def new(kind: Any) -> Any:
-        made = _new(kind)
-        if threading.get_ident() == thread:
-            recorded.append(made)
+        made = make(kind)
+        if identity() == thread:
+            record(made)
         return made
 
     return new
