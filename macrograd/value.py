@@ -236,7 +236,11 @@ class Value:
             (a,) = operands
             return _node(op.forward(a.data), op, a)
         if len(operands) == 2:
-            a, b = [x if x.__class__ is Value else _required(op, x) for x in operands]
+            a, b = operands
+            if a.__class__ is not Value:
+                a = _required(op, a)
+            if b.__class__ is not Value:
+                b = _required(op, b)
             return _node(op.forward(a.data, b.data), op, a, b)
         inputs = tuple([x if x.__class__ is Value else _required(op, x) for x in operands])
         out = _node(op.forward(*[x.data for x in inputs]), op)
