@@ -194,6 +194,7 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
     """
     global _recorded, _numbers
     with _lock:
+        around = value._leaves_being_made, value._new, _recorded, _numbers  # of a trace that calls this one
         made = value._leaves_being_made = []
         recorded = _recorded = []
         _numbers = {}
@@ -211,10 +212,7 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
             if any(isinstance(p, Traced) for p in parameters):
                 raise TraceError("a traced value of another trace was used: keep none between calls")
         finally:
-            value._leaves_being_made = None
-            value._new = _new
-            _recorded = []
-            _numbers = {}
+            value._leaves_being_made, value._new, _recorded, _numbers = around
             if collecting:
                 gc.enable()
     return Trace(tape, parameters, structure)

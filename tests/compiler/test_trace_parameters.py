@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import macrograd as mg
-from macrograd import Value
+from macrograd import Value, value
 from macrograd.compiler import listing, passes
 
 
@@ -45,3 +45,21 @@ def test_the_order_of_first_use_and_the_numbers_stay() -> None:
     assert {p.label for p in compiled.parameters} == {"a", "b", "c"}
     compiled.backward([1.0, 10.0, 100.0])
     assert (a.grad, b.grad, c.grad) == (3 * 1 + (3 - 1) * 10, 2 * 1 + 2 * 10 + 100, 1.0)
+
+
+@pytest.mark.parametrize("inner", [lambda y: y * 2.0, lambda y: [][1]])
+def test_a_trace_within_a_trace_leaves_the_outer_one_as_it_was(inner) -> None:
+    w = Value(0.5, "w")
+
+    def f(x):
+        scaled = x * w
+        try:
+            number = float(mg.compile(inner)(2.0))
+        except IndexError:
+            number = 4.0
+        return scaled * number * Value(3.0, "made within")
+
+    compiled = mg.compile(f)
+    assert compiled(2.0) == 12.0
+    assert [p.label for p in compiled.parameters] == ["w"]
+    assert value._leaves_being_made is None
