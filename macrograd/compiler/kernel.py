@@ -14,15 +14,19 @@ from macrograd import ops
 from macrograd.compiler import native
 from macrograd.compiler.context import Target
 from macrograd.compiler.ir import Code, Counter
+from macrograd.compiler.lower_sums import sum_elements
 from macrograd.compiler.routines import routine
 from macrograd.compiler.streams import FUSED, MORE, SPREAD, TOTAL
+
+_PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count"
 
 
 @cache
 def kernel(target: Target, *, block: bool) -> native.Native:
     """@stream(context of u, v, words, count) for blocks of the target's lanes, or for single numbers."""
     key = f"kernel {target} {block}".encode()
-    return native.Native(key, ("stream",), lambda: (_text(target, block), np.zeros(1, dtype=np.int32)))
+    text = lambda: (_text(target, block), np.zeros(1, dtype=np.int32))  # noqa: E731 - only written if it is needed
+    return native.Native(key, ("stream",), text, tiers=True, parameters=_PARAMETERS)
 
 
 def _text(target: Target, block: bool) -> str:
@@ -58,7 +62,7 @@ def _text(target: Target, block: bool) -> str:
     return "\n".join(
         [
             *sorted(code.declared),
-            "define void @stream(ptr noalias %u, ptr noalias %v, ptr noalias %words, i64 %count) #0 {",
+            f"define void @stream({_PARAMETERS.replace('ptr', 'ptr noalias')}) #0 {{",
             "entry:",
             *code.lines,
             "}",
@@ -159,11 +163,7 @@ class _Case:
 
         (total,) = code.loop(self.lanes // width, vector, [(kind, code.splat(0.0, width))])
         if width > 1:
-            name = f"@llvm.vector.reduce.fadd.{code.kind.intrinsic(width)}"
-            code.declared.add(f"declare {code.kind.name} {name}({code.kind.name}, {kind})")
-            start = code.splat(0.0, 1)
-            grouped = "reassoc " if code.fused else ""
-            total = code.let(f"call {grouped}{code.kind.name} {name}({code.kind.name} {start}, {kind} {total})")
+            total = sum_elements(code, [total], width)
         out = self._pointer(0, i, uniform=True)
         if begun or not self.target.single:
             total = code.binary("fadd", code.load(out, 1), total, 1)

@@ -214,7 +214,7 @@ class Sums(Tiles):
         self.cache = {}
         while begin < len(members):
             size = min(width, _power_below(self._neighbours(out, members, begin)))
-            total = _sum_elements(code, sums[begin : begin + size], width)
+            total = sum_elements(code, sums[begin : begin + size], width)
             address = self._address(out, members[begin], 0, 1, None)
             if add_up:
                 total = code.binary("fadd", code.load(address, size), total, size)
@@ -280,7 +280,7 @@ def _power_below(n: int) -> int:
     return 1 << (n.bit_length() - 1)
 
 
-def _sum_elements(code: Code, vectors: list[str], width: int) -> str:
+def sum_elements(code: Code, vectors: list[str], width: int) -> str:
     """The sums of the elements of 2ᵏ vectors, as one vector: pairs of vectors are folded into each other."""
     size = len(vectors)
     block = 1

@@ -66,16 +66,23 @@ def _makers() -> bytes:
 class Native:
     """The compiled functions of one module, and the index tables that they read; alive as long as the code is.
 
-    `key` says what the module is made from; `write` makes its text and tables, if no code is kept under the key. With
+    `key` says what the module is made from; `write` makes its text and tables, if no code is kept under the key; all
+    functions take `parameters`, which are the type and name of each. With
     `tiers`, a long text is first compiled in a hurry, and better in the background once it has been run for a while
     (`macrograd.compiler.tiers`); `functions` then lead to whichever is the better code at the time of the call.
     """
 
     def __init__(
-        self, key: bytes, names: tuple[str, ...], write: Callable[[], tuple[str, Table]], *, tiers: bool = False
+        self,
+        key: bytes,
+        names: tuple[str, ...],
+        write: Callable[[], tuple[str, Table]],
+        *,
+        tiers: bool = False,
+        parameters: str = "ptr %context",
     ) -> None:
         self._name = hashlib.sha256(_makers() + key).hexdigest()
-        self._names = names
+        self._names, self._parameters = names, parameters
         self.tables: Table
         self.functions: dict[str, Any]
         self.improved = True  # whether what runs is the best code
@@ -115,7 +122,7 @@ class Native:
 
     def _hurry(self, text: str) -> None:
         begin = time.perf_counter()
-        image = _compile(text + entries(self._names), HURRY)
+        image = _compile(text + entries(self._names, self._parameters), HURRY)
         took = time.perf_counter() - begin
         disk.store(self._name + _HURRIED, _packed(self.tables.tobytes(), text.encode(), image))
         self._run_first(image, text, took)

@@ -36,8 +36,8 @@ def chosen() -> str:
     return found if found in ("first", "best") else "both"
 
 
-def entries(names: Iterable[str]) -> str:
-    """The text of the doors to a module's functions."""
+def entries(names: Iterable[str], parameters: str = "ptr %context") -> str:
+    """The text of the doors to a module's functions, all of which take the same parameters."""
     lines = [
         "",
         "@notify = global ptr null",
@@ -47,12 +47,12 @@ def entries(names: Iterable[str]) -> str:
     for name in names:
         lines += [
             f"@code.{name} = global ptr @first.{name}",
-            f"define void @enter.{name}(ptr %context) {{",
+            f"define void @enter.{name}({parameters}) {{",
             f"  %code = load atomic ptr, ptr @code.{name} acquire, align 8",
-            "  musttail call void %code(ptr %context)",
+            f"  musttail call void %code({parameters})",
             "  ret void",
             "}",
-            f"define internal void @first.{name}(ptr %context) {{",
+            f"define internal void @first.{name}({parameters}) {{",
             "  %before = atomicrmw add ptr @calls, i64 1 monotonic",
             "  %ones = call i64 @llvm.ctpop.i64(i64 %before)",
             "  %ask = icmp eq i64 %ones, 1",
@@ -62,7 +62,7 @@ def entries(names: Iterable[str]) -> str:
             "  call void %notified()",
             "  br label %running",
             "running:",
-            f"  call void @{name}(ptr %context)",
+            f"  call void @{name}({parameters})",
             "  ret void",
             "}",
         ]

@@ -17,6 +17,7 @@ import macrograd as mg
 from macrograd import Value
 from macrograd.compiler import native, tiers
 from macrograd.compiler.execute_llvm import LlvmState
+from macrograd.compiler.kernel import kernel
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,25 @@ def test_random_programs_have_the_same_bits_in_both_tiers(program: RandomProgram
     bound = mg.compile(program.loss, batch=True, backend="llvm").bind(*program.data(20))
     first = answers(bound)
     improve(bound)
+    assert answers(bound) == first
+
+
+def test_streams_have_the_same_bits_in_both_tiers() -> None:
+    rng = np.random.default_rng(0)
+    start = [Value(float(x)) for x in rng.uniform(-1, 1, 20)]
+
+    def irregular(x: Any) -> Any:
+        nodes = [*start, x]
+        for i, j, op in rng.integers(0, 20, (2000, 3)).tolist():
+            a, b = nodes[-1 - i], nodes[-1 - j]
+            nodes.append(mg.tanh(a) if op < 7 else a * b if op < 14 else a - b)
+        return mg.sum(nodes[-30:])
+
+    kernel.cache_clear()
+    bound = mg.compile(irregular, batch=True, backend="llvm").bind(np.linspace(-1, 1, 37))
+    assert "stream" in str(bound._plan.program)
+    first = answers(bound)
+    tiers.finish()
     assert answers(bound) == first
 
 
