@@ -539,6 +539,8 @@ def test_what_products_refuse(name: str) -> None:
         product(lambda a, b: a * b[0], (1.0, [2.0, 3.0]), (1.0, np.ones(3)))
     with pytest.raises(ValueError, match="the argument is: one number, got a list of 1"):
         product(mg.sin, 1.0, [1.0])
+    with pytest.raises(ValueError, match=r"as the argument is: a list of 2 at \[1\], got a list of 1"):
+        product(lambda a: a[0] * a[1][0], ([1.0, [2.0, 3.0]],), ([1.0, [2.0]],))
     with pytest.raises(TypeError, match=f"{name}: a tangent is a number or a Value, got 'a' of type str"):
         product(mg.sin, 1.0, "a")
     with pytest.raises(TypeError, match="with respect to numbers and Values, got 'a' of type str"):

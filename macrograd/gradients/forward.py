@@ -148,11 +148,24 @@ def _pair(name: str, primals: Any, tangents: Any) -> tuple[tuple[Any, ...], list
         if len(args) != len(along):
             raise ValueError(f"{name}: {len(args)} arguments in primals, but {len(along)} in tangents: one for each")
         k = next(k for k in range(len(args)) if shape[k] != wanted[k])
+        place, a, b = _apart(args[k], along[k])
         raise ValueError(
             f"{name}: the tangent of argument {k} must be nested as the argument is: "
-            f"{_described(args[k])}, got {_described(along[k])}"
+            f"{_described(a)}{place}, got {_described(b)}"
         )
     return args, directions
+
+
+def _apart(a: Any, b: Any) -> tuple[str, Any, Any]:
+    """The first place, as text, at which two nestings differ, and what stands there in each."""
+    place = ""
+    while isinstance(a, (list, tuple)) and type(a) is type(b) and len(a) == len(b):
+        shapes = ([nested(item, lambda x: None) for item in side] for side in (a, b))
+        k = next((k for k, (x, y) in enumerate(zip(*shapes, strict=True)) if x != y), None)
+        if k is None:
+            break
+        place, a, b = f"{place}[{k}]", a[k], b[k]
+    return f" at {place}" if place else "", a, b
 
 
 def _described(x: Any) -> str:
