@@ -133,9 +133,9 @@ def losses(cases: dict[str, Any]) -> str:
             names = ", ".join(f"{r['name']} ({best['median'] / r['median']:.2f} ×)" for r in ahead)
             lines.append(f"- **{case}**: faster than `{best['name']}` by the factor given: {names}.")
     lines += [
-        "- **Getting ready** costs a second or so per ten thousand scalars without any pattern, and small programs pay "
-        "0.2 to 0.5 s for LLVM, its loading included, where casadi's virtual machine is ready in hundredths of a "
-        "second. Compiled code is kept on disk, so that a second process does not pay again.",
+        "- **Getting ready** costs small programs some 15 to 50 ms for LLVM, and as much once a process for loading "
+        "it, where casadi's virtual machine is ready in thousandths of a second. A second process finds programs and "
+        "code on disk and does not pay again.",
         "- **Large nets** are JAX's, PyTorch's and a BLAS's field: threads, accelerators and memory beyond the caches "
         "are not what these jobs measure, and a trace of single scalars has its limit at some millions of them.",
     ]

@@ -44,9 +44,9 @@ def time(scale: float, ours: str = "macrograd") -> Callable[[Rows], float]:
     return lambda rows: float(rows[ours]["median"] * scale)
 
 
-def ready(rows: Rows) -> float:
+def ready(rows: Rows, ours: str = "macrograd-bound") -> float:
     """Seconds from the function to its first gradient; llvmlite's import is part of it."""
-    return float(rows["macrograd-bound"]["setup"] + rows["macrograd-bound"]["first"])
+    return float(rows[ours]["setup"] + rows[ours]["first"])
 
 
 def bytes_a_node(rows: Rows) -> float:
@@ -111,12 +111,17 @@ TARGETS = (
     Target("lorenz/200", "ready", ready, 0.15, least=False, unit="s"),
     Target("lorenz/10000", "ready", ready, 2.0, least=False, unit="s"),
     Target("west/all", "compiled and run 10,000 times, in C loops", of_floor("c-tape"), 1.0, least=False),
+    Target("gpt/names", "a real token, Adam included", time(1e6), 0.8, least=False, unit="µs"),
+    Target("gpt/names", "ready", lambda rows: ready(rows, "macrograd"), 1.5, least=False, unit="s"),
+    Target("irregular/10000", "a gradient, in C switch loops", of_floor(), 1.5, least=False),
     Target("start/new", "moons ready, a program never seen", time(1e3), 80.0, least=False, unit="ms"),
     Target("start/kept", "moons ready, from the cache", time(1e3), 15.0, least=False, unit="ms"),
     Target("one/predict", "a prediction", time(1e6), 1.0, least=False, unit="µs"),
     Target("ready/net-10000", "a recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
     Target("ready/net-1000000", "a recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
+    Target("ready/loop-100000", "a recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
     Target("ready/random-1000", "a recorded scalar, no pattern", time(1e6), 5.0, least=False, unit="µs"),
+    Target("ready/random-100000", "a recorded scalar, no pattern", time(1e6), 5.0, least=False, unit="µs"),
     Target("eager/net", "faster than micrograd as users run it", faster_than("micrograd-as-is"), 6.0),
     Target("eager/net", "faster than micrograd, collector off", faster_than("micrograd"), 1.3),
     Target("eager/net", "held by one operation", bytes_a_node, 240.0, least=False, unit="bytes"),
