@@ -51,8 +51,8 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
     Values that fn closes over stay as they are.
 
     Raises ImportError without SciPy (an extra: pip install "macrograd[minimize]"), ValueError for an unknown method or
-    an x0 that is empty, ragged or not finite, TypeError for an x0 without numbers, and what `macrograd.compile` raises
-    if fn cannot be traced.
+    an x0 that is empty, ragged or not finite or where fn is NaN, TypeError for an x0 without numbers, and what
+    `macrograd.compile` raises if fn cannot be traced.
     """
     try:
         import scipy.optimize
@@ -97,6 +97,12 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
         matrix = compiled(hessian(fn))
         further["hess"] = lambda x: np.reshape(matrix(x.reshape(shape)), (x.size, x.size))
 
+    first = function(start.ravel())
+    if any(np.isnan(number).any() for number in (first if isinstance(first, tuple) else (first,))):
+        raise ValueError(
+            f"minimize(): fn or its gradient is NaN at x0 = {start.tolist()}, and no method knows where to go from "
+            "there: begin where fn is defined"
+        )
     found = scipy.optimize.minimize(function, start.ravel(), method=name, options=options, **further)
     found.x = np.reshape(found.x, shape)
     return found

@@ -298,6 +298,10 @@ class Value:
         """micrograd's name for the operation's symbol; '' for a leaf."""
         return "" if self.op is None or self.op is CONSTANT else self.op.symbol
 
+    def __format__(self, spec: str) -> str:
+        """`f"{x:.3f}"` formats the number; without a format it is what `str` gives."""
+        return format(self.data, spec) if spec else str(self)
+
     def __repr__(self) -> str:
         name = f", label={self.label!r}" if self.label else ""
         return f"Value(data={self.data}, grad={self.grad}{name})"

@@ -152,3 +152,9 @@ def test_without_scipy_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("mg.minimize uses SciPy's optimisers, and SciPy does not load here (")
     assert done.stdout.strip().endswith('): pip install "macrograd[minimize]"')
+
+
+@pytest.mark.parametrize("method", ["Nelder-Mead", "L-BFGS-B"])
+def test_a_start_where_the_function_is_nan(method: str) -> None:
+    with pytest.raises(ValueError, match=r"NaN at x0 = \[-1.0\].*begin where fn is defined"):
+        mg.minimize(lambda x: mg.log(x[0]), [-1.0], method=method)

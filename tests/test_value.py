@@ -231,6 +231,11 @@ def test_comparisons_are_of_the_numbers_and_equality_is_identity() -> None:
         a < "b"  # noqa: B015 - the comparison is what is tested
 
 
+def test_format() -> None:
+    assert f"{Value(2.5):.3f} {Value(2.5):>6.1f}" == "2.500    2.5"
+    assert f"{Value(2.5)}" == str(Value(2.5))
+
+
 def test_repr() -> None:
     assert repr(Value(2)) == "Value(data=2.0, grad=0.0)"
     assert repr(Value(2.5, label="w")) == "Value(data=2.5, grad=0.0, label='w')"

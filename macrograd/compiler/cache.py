@@ -37,7 +37,7 @@ def directory() -> Path | None:
     if chosen.lower() == "off":
         return None
     if chosen:
-        return Path(chosen)
+        return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
     elif sys.platform == "darwin":

@@ -41,7 +41,7 @@ class Compiled:
             raise ValueError(f"compile(dtype={dtype!r}): dtype is one of {', '.join(map(repr, _DTYPES))}")
         if backend not in _BACKENDS:
             raise ValueError(f"compile(backend={backend!r}): backend is one of {', '.join(map(repr, _BACKENDS))}")
-        if not isinstance(threads, int) or threads < 1:
+        if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
             raise ValueError(f"compile(threads={threads!r}): threads is a whole number from 1 on")
         if not callable(fn):
             raise TypeError(f"compile() takes a function, got {fn!r} of type {type(fn).__name__}")

@@ -87,6 +87,11 @@ class Traced(Value):
     def __bool__(self) -> bool:
         _refuse("a branch on a traced value (if, while, and, or, not, max, min, sorted)")
 
+    def __format__(self, spec: str) -> str:
+        if spec:
+            _refuse(f"a traced value was formatted with {spec!r}")
+        return str(self)
+
     def __round__(self, ndigits: int | None = None) -> int:
         _refuse("round() of a traced value")
 

@@ -71,6 +71,10 @@ def rounded(x: Any) -> Any:
     return W * round(x)
 
 
+def formatted(x: Any) -> Any:
+    return W * float(f"{x:.2f}")
+
+
 def the_number(x: Any) -> Any:
     return W * x.data
 
@@ -107,6 +111,7 @@ REFUSED: dict[Callable[..., Any], tuple[int, str]] = {
     in_order: (1, "a branch on a traced value"),
     by_math: (1, "float() of a traced value"),
     rounded: (1, "round() of a traced value"),
+    formatted: (1, "a traced value was formatted with '.2f'"),
     the_number: (1, "the number of a traced value (.data) was asked for"),
     the_gradient: (1, "the gradient of a traced value (.grad) was asked for"),
     both: (1, "a branch on a traced value"),
@@ -292,6 +297,7 @@ def test_backward_of_what_is_no_scalar(fn: Callable[..., Any], said: str) -> Non
         ({"dtype": object()}, "dtype is one of 'float64', 'float32'"),
         ({"backend": "cuda"}, "compile(backend='cuda'): backend is one of 'auto', 'llvm', 'numpy'"),
         ({"threads": 0}, "compile(threads=0): threads is a whole number from 1 on"),
+        ({"threads": True}, "compile(threads=True): threads is a whole number from 1 on"),
         ({"threads": 1.5}, "compile(threads=1.5): threads is a whole number from 1 on"),
     ],
 )
