@@ -224,8 +224,9 @@ def _merge_among(tape: Tape, ids: Ints) -> Tape:
     code, bits, arity, operand = _described(tape, ids)
     begin = np.cumsum(arity) - arity
     position = np.arange(len(operand)) - np.repeat(begin, arity)
+    factor = _mix(np.arange(arity.max(initial=0)), np.array([1])) | 1  # one for each position (multilinear hashing)
     with np.errstate(over="ignore"):  # hashing wraps around on purpose
-        terms = np.concatenate([[0], np.cumsum(_mix(operand + 1, position))])
+        terms = np.concatenate([[0], np.cumsum((operand + 1) * factor[position])])
         key = _mix(_mix(code, bits), terms[begin + arity] - terms[begin])
     twin = first_equal(key)
     moved = np.flatnonzero(twin != np.arange(len(ids)))
