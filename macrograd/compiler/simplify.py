@@ -73,8 +73,9 @@ def fold_constants(tape: Tape) -> Tape:
             break
         _compute(tape, found, leaf)
         leaf[zeros] = 0.0
-        for these in (found, zeros):
-            code[these], folded[these] = CONSTANT, True
+        found = np.concatenate([found, zeros])
+        code[found], folded[found] = CONSTANT, True
+        computed = computed[np.searchsorted(computed, found.min()) :]  # who uses these comes after them
     if not folded.any():
         return tape
     keep = ~np.repeat(folded, arity)
