@@ -20,7 +20,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
+from queue import SimpleQueue
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -79,20 +80,17 @@ class Watch:
     def __init__(self, build: Callable[[], None], took: float) -> None:
         self._build: Callable[[], None] | None = build
         self._worth, self._first_used = took * _DEARER, 0.0
-        me = weakref.ref(self)  # a reference proper would be a cycle, and hold the module's text until it is collected
-
-        def asked() -> None:
-            if (watch := me()) is not None:
-                watch._asked()
-
-        self._callback = ctypes.CFUNCTYPE(None)(asked)
+        # Native code calls no Python: a signal would be handled in it, and what its handler raises be lost in native
+        # code. `put` of this queue is C, and so is `partial`.
+        self._callback = ctypes.CFUNCTYPE(None)(partial(_asking.put, weakref.ref(self)))
         self.address = ctypes.cast(self._callback, ctypes.c_void_p).value
         if chosen() == "first":
             self._build = None
         _watches.add(self)
+        _listen()
 
-    def _asked(self) -> None:
-        """Called from native code, on whatever thread runs it."""
+    def asked(self) -> None:
+        """The module's code has been called again."""
         now = time.monotonic()
         if not self._first_used:
             self._first_used = now
@@ -123,7 +121,7 @@ class _Builder:
                 self._thread.start()
 
     def wait(self) -> None:
-        """Until all that was asked for is there."""
+        """Until all that was submitted is there."""
         thread = self._thread
         if thread is not None:
             thread.join()
@@ -143,8 +141,34 @@ _builder = _Builder()
 if hasattr(os, "register_at_fork"):  # a child has no thread of its parent's, and may find its lock taken
     os.register_at_fork(after_in_child=_builder.__init__)  # type: ignore[misc]  # made anew in place
 
-wait = _builder.wait
 _watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+_asking: SimpleQueue[Callable[[], Watch | None]] = SimpleQueue()
+_listener: threading.Thread | None = None
+
+
+def _listen() -> None:
+    """Have a thread that hears what native code asks."""
+    global _listener
+    if _listener is None or not _listener.is_alive():  # none yet, or this is a forked child
+        _listener = threading.Thread(target=_hear, name="macrograd-listener", daemon=True)
+        _listener.start()
+
+
+def _hear() -> None:
+    while True:
+        if (watch := _asking.get()()) is not None:
+            with suppress(RuntimeError):  # no thread can be started when the process is about to end
+                watch.asked()
+            del watch
+
+
+def wait() -> None:
+    """Until all that was asked for is there."""
+    if _listener is not None and _listener.is_alive():
+        heard = threading.Event()
+        _asking.put(heard.set)
+        heard.wait()
+    _builder.wait()
 
 
 def finish() -> None:

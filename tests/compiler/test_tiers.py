@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,21 @@ def test_code_that_is_gone_is_kept_for_the_next_process(folder: Path) -> None:
     gc.collect()
     build()
     assert [path.stem[64:] for path in folder.glob("*.o")] == [""]
+
+
+def test_an_interrupt_is_not_lost_in_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What native code calls must be no Python, in which a signal would be handled and its exception go nowhere."""
+    bound = chain(Value(0.5)).bind(np.ones(3))
+    entered = []
+
+    def notice(frame: Any, event: str, _: Any) -> None:
+        if event == "call":
+            entered.append(frame.f_code.co_name)
+
+    sys.setprofile(notice)
+    state_of(bound).native._watch._callback()
+    sys.setprofile(None)
+    assert entered == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
