@@ -209,8 +209,9 @@ def test_an_interrupt_is_not_lost_in_native_code(monkeypatch: pytest.MonkeyPatch
         if event == "call":
             entered.append(frame.f_code.co_name)
 
+    callback = state_of(bound).native._watch._callback
     sys.setprofile(notice)
-    state_of(bound).native._watch._callback()
+    callback()
     sys.setprofile(None)
     assert entered == []
 
