@@ -104,7 +104,7 @@ def test_the_command_prints_stores_and_compares(toy, tmp_path, capsys):
         if row["name"] == "c":
             del row["median"]
         else:
-            row.update({key: row["median"] / 1000 for key in ("median", "q1", "q3")})
+            row.update(dict.fromkeys(("median", "q1", "q3"), row["median"] / 1000))
     old.write_text(json.dumps(stored))
     assert command.main([*arguments, str(new), "--compare", str(old)]) == 1
     assert "toy/only: macrograd is" in capsys.readouterr().out
