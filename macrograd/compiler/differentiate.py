@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler import tape as tapes
+from macrograd.compiler import walks
 from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
 from macrograd.compiler.trace import Traced, _record
 from macrograd.value import CONSTANT as NUMBER
@@ -36,7 +37,6 @@ from macrograd.value import topological
 
 # Operands of a rule's little tape: the adjoint of the result, the result, the k-th operand, or an earlier line.
 _ADJOINT, _RESULT, _OPERAND, _LINE = 0, 1, 2, 3
-_MOST_WAVES = 64
 _FEW_CHOICES = 8  # values of a take that are rather asked one by one
 
 
@@ -179,38 +179,11 @@ def _edges(tape: Tape, wrt: Ints) -> Ints:
 
 
 def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
-    """The edges whose user gets a gradient itself: entries used only where nothing flows are peeled off."""
-    n = len(tape)
-    owner, target = tape.owner[edges], tape.operand[edges]
-    uses = np.bincount(target, minlength=n)
-    uses[result] += 1
-    first = np.searchsorted(owner, np.arange(n + 1))
-    alive = np.ones(len(edges), dtype=bool)
-    frontier = np.flatnonzero((uses == 0) & (np.diff(first) > 0))
-    waves = 0
-    while len(frontier):
-        waves += 1
-        if waves > _MOST_WAVES:  # a long chain: one walk is cheaper than a wave per entry
-            return _reached_by_walk(n, edges, owner, target, result)
-        gone = tapes.ranges(first[frontier], np.diff(first)[frontier])
-        alive[gone] = False
-        lost = target[gone]
-        np.subtract.at(uses, lost, 1)
-        lost = tapes.distinct(lost)
-        frontier = lost[(uses[lost] == 0) & (np.diff(first)[lost] > 0)]
-    return edges[alive]
-
-
-def _reached_by_walk(n: int, edges: Ints, owner: Ints, target: Ints, result: int) -> Ints:
-    has = bytearray(n)
-    has[result] = 1
-    users, used = owner.tolist(), target.tolist()
-    for k in range(len(users) - 1, -1, -1):  # users come in ascending order, and after what they use
-        if has[users[k]]:
-            has[used[k]] = 1
-    alive = np.frombuffer(has, dtype=np.uint8).astype(bool)
-    kept: Ints = edges[alive[owner]]
-    return kept
+    """The edges whose user gets a gradient itself."""
+    owner = tape.owner[edges]
+    first = np.searchsorted(owner, np.arange(len(tape) + 1))
+    found: Ints = edges[walks.reached(first, tape.operand[edges], np.array([result]))[owner]]
+    return found
 
 
 def _contributions(tape: Tape, edges: Ints, entries: _Entries) -> tuple[Ints, Ints, Ints]:

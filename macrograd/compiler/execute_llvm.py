@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from macrograd.compiler.streams import TOTAL, Stream
 _MOST_VECTORS = 16  # of one slot in a block
 _BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
 _CHUNK = 8  # blocks whose sums are added up one after the other
+_FUNCTIONS = ("before", "after", "blocks", "run")
 _COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type and layout allow it
 
 
@@ -92,9 +94,24 @@ class LlvmExecutable:
 
 def native_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
     """The machine code of a program for a target: from the disk cache, or made now."""
+    if len(program.steps()) == 1 and len(program.before) == 1 and isinstance(program.before[0], Stream):
+        code = _all_data(target, tuple(sizes), outputs, program.first_input, program.inputs)
+        return code.with_tables(program.before[0].table())
+    return _own_code(program, target, sizes, outputs)
+
+
+def _own_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
     key = repr((program.fingerprint(), target, tuple(sizes), outputs)).encode()
-    functions = ("before", "after", "blocks", "run")
-    return native.Native(key, functions, lambda: lower(program, target, sizes, outputs), tiers=True)
+    return native.Native(key, _FUNCTIONS, lambda: lower(program, target, sizes, outputs), tiers=True)
+
+
+@cache
+def _all_data(target: Target, sizes: tuple[int, ...], outputs: int, first_input: int, inputs: int) -> native.Native:
+    """The code of all programs that are one stream and nothing else: it reads the arguments and calls the kernel,
+    whatever the records are."""
+    stream = Stream(np.empty(0, dtype=np.int32), 0, block=False)
+    program = Program((stream,), (), (), first_input, inputs, np.empty(0), first_input + inputs, 0, (), batch=False)
+    return _own_code(program, target, sizes, outputs)
 
 
 class LlvmState:

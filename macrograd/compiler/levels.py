@@ -23,6 +23,7 @@ from macrograd.compiler.tape import levels as soonest
 
 _LEAST_WIDTH = 8  # entries per level, on average; narrower programs are recurrences, whose rounds are loops as they are
 _MANY = 64  # groups; with fewer there is little to gain
+_LEAST_MEMBERS = 4  # entries per group, on average; what is as scattered as that will be data in any case
 _GAIN = 0.8
 _MOST_TRIES = 4
 
@@ -37,7 +38,7 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
     if _irregular(alike[tape.arity > 0]):
         return first
     size = _size(tape, first, kind, phase)
-    if size < _MANY:
+    if size < _MANY or len(tape) < _LEAST_MEMBERS * size:
         return first
     last = np.full(len(tape), int(first.max()))
     best, least = first, int(_GAIN * size)

@@ -6,7 +6,7 @@ is whose operand is looked up in one dictionary of ids, and what is in none of i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, count, repeat
 from operator import attrgetter, not_
@@ -21,6 +21,8 @@ from macrograd.graph import topological
 from macrograd.value import Value
 
 _UNKNOWN = -1
+_ALIGNED = 8  # bytes: no two objects begin closer to each other
+_SPARSE = 64  # a table of addresses may have so many places for each that it holds
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,9 @@ def tape_of(
     A leaf stands right before what first uses it. `inputs` stand first, then `known`, parameters to number first.
     `constants` are the ids of leaves that the traced function made itself.
     """
-    computed = [x for x in nodes if x._a is not None]
-    links = _links(computed, results)
+    computed, links = _links(nodes, results)
     if any(x._a is not None for x in links.strangers):
-        computed = _completed(computed, results)
-        links = _links(computed, results)
+        computed, links = _links(_completed(computed, results), results)
     n, use, strangers = len(computed), links.use, links.strangers
     leaves = Leaves(len(inputs), known)
     number = dict(zip(map(id, chain(inputs, known)), range(leaves.fixed), strict=True))
@@ -90,14 +90,18 @@ def tape_of(
     leaves.add([strangers[k] for k in new.tolist()], constants)
     strange = use < 0
     use[strange] = n + leaves.pooled()[place[~use[strange]]]
-    codes = {id(op): op.code for op in ops.TABLE}
-    code = np.fromiter(map(codes.__getitem__, map(id, map(attrgetter("op"), computed))), np.int64, n)
+    code = _positions(_ids(ops.TABLE), _ids(map(attrgetter("op"), computed), n))
     return _without_unused(_in_order(code, links.start, use, leaves, len(results)), leaves.parameters)
 
 
-def _links(nodes: list[Value], results: Sequence[Value]) -> Links:
-    n = len(nodes)
+def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[Value], Links]:
+    """Those of the nodes that were computed, and their links."""
     left: list[Any] = list(map(attrgetter("_a"), nodes))
+    first = _ids(left)
+    if (leaf := first == id(None)).any():
+        inner = (~leaf).tolist()
+        nodes, left, first = list(compress(nodes, inner)), list(compress(left, inner)), first[~leaf]
+    n = len(nodes)
     right: list[Any] = list(map(attrgetter("_b"), nodes))
     second = _ids(right)
     has = np.flatnonzero(second != id(None))
@@ -110,19 +114,19 @@ def _links(nodes: list[Value], results: Sequence[Value]) -> Links:
     start = np.concatenate([[0], np.cumsum(arity)])
     inside = ranges(start[wide], arity[wide])
     ids = np.empty(start[-1] + len(results), dtype=np.int64)
-    ids[start[:-1]] = _ids(left)
+    ids[start[:-1]] = first
     ids[start[has] + 1] = second[has]
     ids[inside] = _ids(many)
     ids[start[-1] :] = _ids(results)
     use = _positions(_ids(nodes), ids)
 
     strange = np.flatnonzero(use == _UNKNOWN)
-    _, first, which = np.unique(ids[strange], return_index=True, return_inverse=True)
-    order = np.argsort(first)
+    _, met, which = np.unique(ids[strange], return_index=True, return_inverse=True)
+    order = np.argsort(met)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     use[strange] = ~rank[which]
-    return Links(start, use, _found_at(strange[first[order]], start, left, right, wide, results))
+    return nodes, Links(start, use, _found_at(strange[met[order]], start, left, right, wide, results))
 
 
 def _found_at(
@@ -143,22 +147,40 @@ def _found_at(
     return found
 
 
-def _ids(values: Sequence[Any]) -> Ints:
-    return np.fromiter(map(id, values), np.int64, len(values))
+class _Addresses:
+    """What an array of objects holds, as numbers."""
+
+    def __init__(self, objects: Any) -> None:
+        given = objects.__array_interface__
+        self.__array_interface__ = given | {"typestr": np.dtype(np.intp).str, "descr": [("", np.dtype(np.intp).str)]}
+
+
+def _ids(values: Iterable[Any], count: int = -1) -> Ints:
+    """`id` of each, which is its address: in an array of objects these stand ready."""
+    objects = np.fromiter(values, object, count)
+    return np.array(_Addresses(objects), dtype=np.int64)
 
 
 def _positions(ids: Ints, wanted: Ints) -> Ints:
-    """Where among `ids` each of the wanted stands, _UNKNOWN for those that do not. (Objects made one after the other
-    lie in memory much in that order, so searching sorted ids is quicker than a dictionary of them.)"""
+    """Where among `ids` each of the wanted stands, _UNKNOWN for those that do not."""
     if not len(ids):
         return np.full(len(wanted), _UNKNOWN)
+    # Objects made one after the other lie close together: a table by address is quicker than any search.
+    first = int(ids.min())
+    size = (int(ids.max()) - first) // _ALIGNED + 1
+    if size <= _SPARSE * len(ids):
+        table = np.full(size + 1, _UNKNOWN)
+        table[(ids - first) // _ALIGNED] = np.arange(len(ids))
+        at = (wanted - first) // _ALIGNED
+        at[(at < 0) | (at > size)] = size
+        return table[at]
     order = np.argsort(ids, kind="stable")
     ids = ids[order]
     at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
     return np.where(ids[at] == wanted, order[at], _UNKNOWN)
 
 
-def _completed(nodes: list[Value], results: Sequence[Value]) -> list[Value]:
+def _completed(nodes: Sequence[Value], results: Sequence[Value]) -> list[Value]:
     """The nodes, and before the first use of each what was computed before the trace began, from parameters alone."""
     seen = set(map(id, nodes))
     found: list[Value] = []

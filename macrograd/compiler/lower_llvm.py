@@ -82,11 +82,12 @@ class Emitter(Groups, Choices):
             self.emit(step)
 
     def _stream(self, stream: Stream) -> None:
-        """Hand the records to the kernel, which the context knows."""
+        """Hand the records to the kernel, which the context knows. How many words they have stands before them."""
         code = self.code
         kernel = lower_io.field(code, FIELDS["stream_block" if stream.block else "stream_uniform"], "ptr")
-        words = code.element("%tables", str(self.tables.add(stream.words)), "i32")
-        code.put(f"call void {kernel}(ptr %u, ptr %v, ptr {words}, i64 {len(stream.words)})")
+        table = code.element("%tables", str(self.tables.add(stream.table())), "i32")
+        count = code.let(f"zext i32 {code.let(f'load i32, ptr {table}, align 4')} to i64")
+        code.put(f"call void {kernel}(ptr %u, ptr %v, ptr {code.element(table, '1', 'i32')}, i64 {count})")
 
     def _loop(self, loop: Loop, counts: tuple[int, ...] = ()) -> None:
         """Rounds in time. A scalar that one round leaves for the next passes in a register."""

@@ -7,6 +7,7 @@ import hashlib
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -105,6 +106,12 @@ class Native:
                 image = _compile(text)
                 disk.store(self._name, _packed(self.tables.tobytes(), image))
                 self.functions = self._link(image, names)
+
+    def with_tables(self, tables: Table) -> Native:
+        """The same code, for other data."""
+        other = copy(self)
+        other.tables = tables
+        return other
 
     def _link(self, image: bytes, names: Iterable[str]) -> dict[str, Any]:
         """The functions of an object file, by their names."""

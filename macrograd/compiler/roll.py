@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler import tape as tapes
+from macrograd.compiler import walks
 from macrograd.compiler.levels import levels
 from macrograd.compiler.loops import Groups, Rolled, nested, rolled, settled_again
 from macrograd.compiler.patterns import Group, instructions_of
@@ -114,7 +115,8 @@ def _groups(
     """The entries group by group, and where each group begins. Members stand in the order of their keys, and groups of
     one moment in that of their first members: what lies in several groups then moves evenly from one to the next."""
     columns = [column[entries] for column in (*moment, *kind, *keys)]
-    order = np.lexsort((entries, *columns[::-1]))
+    which = _mix(_mix(columns[0], columns[1]), _mix(columns[2], columns[3]))
+    order = np.lexsort((columns[5], columns[4], which))  # the entries themselves stand in order
     same = np.ones(len(order), dtype=bool)
     for column in columns[:4]:
         same[1:] &= column[order][1:] == column[order][:-1]
@@ -208,12 +210,11 @@ def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
     reduces = np.sort(np.concatenate([np.flatnonzero(tape.code == REDUCE), scatters[over_batch]]))
     phase[reduces] = SUM
     if len(reduces):
-        found = phase.tolist()
-        operand, start = tape.operand.tolist(), tape.start.tolist()
-        for i in range(int(reduces[0]) + 1, len(tape)):
-            if found[i] == BEFORE and any(found[x] >= SUM for x in operand[start[i] : start[i + 1]]):
-                found[i] = AFTER
-        phase = np.asarray(found)
+        # Within a block nothing waits for a sum over the batch.
+        after = walks.longest(
+            tape.start, tape.operand, (phase == SUM).astype(np.int64), -(phase == BLOCK).astype(np.int64)
+        )
+        phase[(phase == BEFORE) & (after > 0)] = AFTER
     return phase
 
 
@@ -341,5 +342,12 @@ def _arrange(terms: Terms, layout: Layout, strict: bool) -> Terms:
     if strict or not len(terms.owner):
         return terms
     left = np.where(terms.left >= 0, layout.slot[terms.left], -1)
-    order = np.lexsort((layout.slot[terms.right], left, terms.kind, terms.owner))
+    right = layout.slot[terms.right]
+    key = (terms.kind * (layout.uniform + layout.varying + 1) + left + 1) * (layout.uniform + layout.varying) + right
+    same = terms.owner[1:] == terms.owner[:-1]
+    mixed = np.zeros(len(layout.slot), dtype=bool)  # the sums whose products do not stand as they should
+    mixed[terms.owner[1:][same & (key[1:] < key[:-1])]] = True
+    at = np.flatnonzero(mixed[terms.owner])
+    order = np.arange(len(key))
+    order[at] = at[np.lexsort((key[at], terms.owner[at]))]
     return Terms(terms.owner[order], terms.left[order], terms.right[order], terms.kind[order], terms.start)

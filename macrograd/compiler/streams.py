@@ -48,6 +48,10 @@ class Stream:
     scalars: int
     block: bool
 
+    def table(self) -> NDArray[np.int32]:
+        """The words as native code finds them, behind their number."""
+        return np.concatenate([np.array([len(self.words)], dtype=np.int32), self.words])
+
     def records(self) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.int32]]]:
         """(code, results, operands as rows) of every record."""
         at = 0

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd.compiler import walks
 
 PARAMETER, INPUT, CONSTANT, REDUCE, SCATTER = -1, -2, -3, -4, -5
 _PSEUDO = {PARAMETER: "parameter", INPUT: "input", CONSTANT: "constant", REDUCE: "reduce", SCATTER: "scatter"}
@@ -35,7 +36,6 @@ _BY_NAME = {name: code for code, name in _PSEUDO.items()} | {
 }
 
 Ints = NDArray[np.int64]
-_MOST_WAVES = 64
 
 
 class TapeError(ValueError):
@@ -193,39 +193,15 @@ def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:
     """The tape of the entries kept, renumbered. What is kept uses only what is kept."""
     ids = np.flatnonzero(keep)
     number = np.cumsum(keep) - 1
-    arity = tape.arity[ids]
-    operand = tape.operand[ranges(tape.start[ids], arity)]
-    start = np.concatenate([[0], np.cumsum(arity)])
+    arity = tape.arity
+    operand = tape.operand[np.repeat(keep, arity)]
+    start = np.concatenate([[0], np.cumsum(arity[ids])])
     return make(tape.code[ids], start, number[operand], tape.leaf[ids], number[tape.results])
 
 
 def reached(tape: Tape) -> NDArray[np.bool_]:
     """Which entries the results depend on."""
-    n = len(tape)
-    uses = np.bincount(np.concatenate([tape.operand, tape.results]), minlength=n)
-    keep = np.ones(n, dtype=bool)
-    frontier = np.flatnonzero(uses == 0)
-    for _ in range(_MOST_WAVES):
-        if not len(frontier):
-            return keep
-        keep[frontier] = False
-        lost = tape.operand[ranges(tape.start[frontier], tape.arity[frontier])]
-        np.subtract.at(uses, lost, 1)
-        lost = distinct(lost)
-        frontier = lost[uses[lost] == 0]
-    return _reached_by_walk(tape)  # long chains that are dead as a whole: cheaper than a wave per entry
-
-
-def _reached_by_walk(tape: Tape) -> NDArray[np.bool_]:
-    needed = bytearray(len(tape))
-    for result in tape.results.tolist():
-        needed[result] = 1
-    operand, start = tape.operand.tolist(), tape.start.tolist()
-    for i in range(len(tape) - 1, -1, -1):
-        if needed[i]:
-            for k in operand[start[i] : start[i + 1]]:
-                needed[k] = 1
-    return np.frombuffer(needed, dtype=np.uint8).astype(bool)
+    return walks.reached(tape.start, tape.operand, tape.results)
 
 
 def distinct(x: Ints) -> Ints:
@@ -255,33 +231,14 @@ def number_parameters(tape: Tape) -> tuple[Tape, Ints]:
 def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:
     """Which entries vary over the batch: inputs do if there is a batch, and what is computed from what varies,
     up to `reduce`."""
-    n = len(tape)
-    if not batch or not n:
-        return np.zeros(n, dtype=bool)
-    varies = bytearray(tape.code == INPUT)
-    operand, start = tape.operand.tolist(), tape.start.tolist()
-    look = varies.__getitem__
-    for i in np.flatnonzero((tape.arity > 0) & (tape.code >= 0)).tolist():
-        s, e = start[i], start[i + 1]
-        if e - s <= 2:
-            varies[i] = varies[operand[s]] or varies[operand[e - 1]]
-        elif any(map(look, operand[s:e])):
-            varies[i] = 1
-    return np.frombuffer(varies, dtype=np.uint8).astype(bool)
+    if not batch or not len(tape):
+        return np.zeros(len(tape), dtype=bool)
+    given = (tape.code == INPUT).astype(np.int64)
+    ends = -(tape.code < 0).astype(np.int64)  # of a sum over the batch −1: it does not vary whatever its operands do
+    return walks.longest(tape.start, tape.operand, given, ends) > 0
 
 
 def levels(tape: Tape) -> Ints:
     """The longest path from the leaves to each entry: 0 for leaves."""
-    n = len(tape)
-    level = [0] * n
-    operand, start = tape.operand.tolist(), tape.start.tolist()
-    look = level.__getitem__
-    for i in np.flatnonzero(tape.arity).tolist():
-        s, e = start[i], start[i + 1]
-        deepest = level[operand[s]]
-        if e - s == 2:
-            other = level[operand[s + 1]]
-            level[i] = (other if other > deepest else deepest) + 1
-        else:
-            level[i] = (deepest if e - s == 1 else max(map(look, operand[s:e]))) + 1
-    return np.asarray(level, dtype=np.int64)
+    computed = (tape.arity > 0).astype(np.int64)
+    return walks.longest(tape.start, tape.operand, np.zeros_like(computed), computed)

@@ -13,6 +13,9 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice, repeat, tee
+from operator import length_hint
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -121,30 +124,41 @@ class Traced(Value):
     __str__ = __repr__
 
 
-# Every traced value of the running trace, in the order in which they were made.
-_recorded: list[Traced] = []
 _numbers: dict[float, Value] = {}
-_new = object.__new__
+_new: Callable[[Any], Any] = object.__new__  # in a trace, what lists the values that are made
 
 
 def _record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
-    node: Traced = _new(Traced)
+    node: Traced = _new(Value)
+    node.__class__ = Traced
     node.op = op
     node.inputs = inputs
     node.label = ""
-    _recorded.append(node)
     return node
 
 
 def _record_two(op: Op, a: Any, b: Any) -> Traced:
     """`_record` for two operands: most of a trace's time is spent here."""
-    node: Traced = _new(Traced)
+    node: Traced = _new(Value)
+    node.__class__ = Traced
     node.op = op
     node._a = a
     node._b = b
     node.label = ""
-    _recorded.append(node)
     return node
+
+
+class _Recording:
+    """The values made while it runs, in their order: those that depend on an argument and those computed from
+    parameters alone. `new` makes one. It is C all through, because it is called for every operation."""
+
+    def __init__(self) -> None:
+        self._left = repeat(Value, sys.maxsize)
+        made, self._made = tee(map(object.__new__, self._left))
+        self.new: Callable[[Any], Any] = partial(next, made)
+
+    def values(self) -> list[Value]:
+        return list(islice(self._made, sys.maxsize - length_hint(self._left)))
 
 
 def _operand(x: Any) -> Any:
@@ -197,13 +211,13 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
     eager engine's `backward` walks them, which is what the order of its roundings depends on. Raises TraceError where
     the function looks at a number, and TypeError where its result holds something other than numbers and Values.
     """
-    global _recorded, _numbers
+    global _new, _numbers
     with _lock:
-        around = value._leaves_being_made, value._new, _recorded, _numbers  # of a trace that calls this one
+        around = value._leaves_being_made, value._new, _new, _numbers  # of a trace that calls this one
         made = value._leaves_being_made = []
-        recorded = _recorded = []
+        recording = _Recording()
+        value._new = _new = recording.new
         _numbers = {}
-        value._new = _recording(recorded)
         collecting = gc.isenabled()
         gc.disable()  # a trace makes nothing but live, acyclic objects: collections would only count them
         try:
@@ -211,31 +225,21 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
             arguments = [_argument(shape, inputs) for shape in shapes]
             structure, results = _flatten(fn(*arguments))
             constants = {id(leaf) for leaf in made}
-            tape, parameters = tape_of(recorded, results, inputs, constants)
+            values = recording.values()
+            try:
+                tape, parameters = tape_of(values, results, inputs, constants)
+            except AttributeError:  # one that another thread is just making, and nothing of this trace's
+                values = [x for x in values if hasattr(x, "label")]
+                tape, parameters = tape_of(values, results, inputs, constants)
             if as_eager:
                 tape, parameters = tape_of(topological(*results), results, inputs, constants, parameters)
             if any(isinstance(p, Traced) for p in parameters):
                 raise TraceError("a traced value of another trace was used: keep none between calls")
         finally:
-            value._leaves_being_made, value._new, _recorded, _numbers = around
+            value._leaves_being_made, value._new, _new, _numbers = around
             if collecting:
                 gc.enable()
     return Trace(tape, parameters, structure)
-
-
-def _recording(recorded: list[Traced]) -> Callable[[Any], Any]:
-    """What makes Values while this thread traces: those computed from parameters alone are recorded, too, so that the
-    tape has all operations in the order in which the function did them."""
-    make, record, identity = _new, recorded.append, threading.get_ident
-    thread = identity()
-
-    def new(kind: Any) -> Any:
-        made = make(kind)
-        if identity() == thread:
-            record(made)
-        return made
-
-    return new
 
 
 def _argument(shape: tuple[int, ...], inputs: list[Traced]) -> Any:

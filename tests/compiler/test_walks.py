@@ -1,0 +1,57 @@
+"""The walks as loops of native code and of Python: the same, on random tapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from macrograd.compiler import walks
+
+Ints = walks.Ints
+
+
+def tape(n: int, seed: int) -> tuple[Ints, Ints]:
+    """Operands of n entries, up to five each, all before their users."""
+    random = np.random.default_rng(seed)
+    arity = random.integers(0, 6, n)
+    arity[0] = 0
+    owner = np.repeat(np.arange(n), arity)
+    return np.append(0, np.cumsum(arity)), random.integers(0, owner)
+
+
+@pytest.fixture(params=["native", "python"])
+def long(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is long enough for native code: every tape, or none."""
+    monkeypatch.setattr(walks, "_SHORT", 0 if request.param == "native" else 1 << 40)
+
+
+@pytest.mark.parametrize("n", [1, 2, 50, 3000])
+def test_longest(long: None, n: int) -> None:
+    start, operand = tape(n, n)
+    random = np.random.default_rng(1)
+    own, step = random.integers(-3, 4, n), random.integers(-2, 3, n)
+    expected: list[int] = []
+    for i in range(n):
+        used = operand[start[i] : start[i + 1]]
+        through = [max(expected[k] for k in used) + step[i]] if len(used) else []
+        expected.append(max([own[i], *through]))
+    assert walks.longest(start, operand, own, step).tolist() == expected
+
+
+@pytest.mark.parametrize("n", [1, 2, 50, 3000])
+def test_reached(long: None, n: int) -> None:
+    start, operand = tape(n, n)
+    roots = np.array([n - 1, n // 2])
+    expected, waiting = set(), roots.tolist()
+    while waiting:
+        i = waiting.pop()
+        if i not in expected:
+            expected.add(i)
+            waiting += operand[start[i] : start[i + 1]].tolist()
+    assert np.flatnonzero(walks.reached(start, operand, roots)).tolist() == sorted(expected)
+
+
+def test_nothing_is_reached_from_nowhere(long: None) -> None:
+    start, operand = tape(20, 0)
+    assert not walks.reached(start, operand, np.empty(0, dtype=np.int64)).any()
+    assert walks.longest(np.zeros(1, dtype=np.int64), operand[:0], operand[:0], operand[:0]).tolist() == []
