@@ -18,6 +18,8 @@ tanh, sigmoid, softplus, relu = ops.tanh, ops.sigmoid, ops.softplus, ops.relu
 maximum, minimum, where, sign = ops.maximum, ops.minimum, ops.where, ops.sign
 detach, leaky_relu = ops.detach, ops.leaky_relu
 
+_FEW = 16  # numbers whose largest is found one after the other
+
 
 def sum(values: Iterable[Any], start: Any = None) -> Any:  # noqa: A001 - the field's name; users write mg.sum
     """The sum of numbers and Values, added from left to right, as one operation; `start` first if given.
@@ -67,8 +69,12 @@ def _shifted(name: str, values: Iterable[Any]) -> tuple[list[Any], Any]:
     terms = list(values)
     if not terms:
         raise ValueError(f"{name}() of no values is not defined: give at least one")
-    largest = terms[0]
-    for x in terms[1:]:
+    rest = terms
+    while len(rest) > _FEW:  # in pairs, which need not wait for each other
+        odd = len(rest) % 2
+        rest = [ops.maximum(a, b) for a, b in zip(rest[:-1:2], rest[1::2], strict=True)] + rest[len(rest) - odd :]
+    largest = rest[0]
+    for x in rest[1:]:
         largest = ops.maximum(largest, x)
     return terms, ops.detach(ops.where(ops.less(abs(largest), math.inf), largest, 0.0))
 

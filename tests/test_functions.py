@@ -217,3 +217,13 @@ def test_errors_say_what_is_wrong(call: Callable[[], Any], error: type[Exception
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 33, 100])
+def test_softmax_of_any_number_of_values(n: int) -> None:
+    x = [math.sin(3.0 * k) * 700.0 for k in range(n)]
+    exact = [math.exp(v - max(x)) for v in x]
+    assert mg.softmax(x) == pytest.approx([e / math.fsum(exact) for e in exact], rel=1e-14)
+    for k in range(n):  # wherever the largest stands
+        assert mg.softmax([1e308 if i == k else 0.0 for i in range(n)])[k] == 1.0
+        assert math.isnan(mg.logsumexp([math.nan if i == k else 0.0 for i in range(n)]))

