@@ -62,7 +62,7 @@ class Code:
     block: str = "entry"
     count: int = 0
     declared: set[str] = field(default_factory=set)
-    truths: dict[str, str] = field(default_factory=dict)  # of a 0 or 1 that a comparison gave, what it compared to
+    truths: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # of a 0 or 1 the comparison that gave it
     scratches: list[tuple[str, int]] = field(default_factory=list)
 
     def scratch(self, count: int) -> str:

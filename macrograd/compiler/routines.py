@@ -50,41 +50,53 @@ def _relu(code: Code, width: int, a: str) -> str:
     return code.select(code.compare("ole", a, zero, width), zero, a, width)
 
 
-def _largest(code: Code, width: int, a: str, b: str, *, least: bool = False) -> str:
-    """IEEE 754-2019's maximum, or minimum: of a NaN a NaN, and −0 is less than +0."""
-    # LLVM's own intrinsic is a chain of ten instructions. A select on > is one, which of equals or with a NaN gives the
-    # second operand: both ways round, the two differ only there, and the bits of both zeros together are the right one.
-    kind, integers = code.kind.vector(width), code.kind.integers(width)
-    ways = [code.select(code.compare("olt" if least else "ogt", x, y, width), x, y, width) for x, y in ((a, b), (b, a))]
-    bits = [code.let(f"bitcast {kind} {x} to {integers}") for x in ways]
-    both = code.let(f"{'or' if least else 'and'} {integers} {bits[0]}, {bits[1]}")
-    found = code.let(f"bitcast {integers} {both} to {kind}")
-    unordered = code.compare("uno", a, b, width)
-    return code.select(unordered, _plain(code, "fadd", a, b, width), found, width)
+def _largest(code: Code, width: int, a: str, b: str) -> str:
+    """IEEE 754-2019's maximum: of a NaN a NaN, and −0 is less than +0."""
+    both = _both_ways(code, width, "ogt", "and", a, b)
+    return code.select(code.compare("uno", a, b, width), _plain(code, "fadd", a, b, width), both, width)
 
 
 def _smallest(code: Code, width: int, a: str, b: str) -> str:
-    return _largest(code, width, a, b, least=True)
+    """IEEE 754-2019's minimum; the bits of a NaN or anything else are those of a NaN."""
+    return _both_ways(code, width, "olt", "or", a, b)
+
+
+def _both_ways(code: Code, width: int, predicate: str, combine: str, a: str, b: str) -> str:
+    """One of a and b by a comparison, whose way round matters only for zeros and with a NaN."""
+    # LLVM's own intrinsic is a chain of ten instructions. A select on > is one, which of equals or with a NaN gives the
+    # second operand: both ways round, the two differ only there, and the bits of both zeros together are the right one.
+    kind, integers = code.kind.vector(width), code.kind.integers(width)
+    ways = [code.select(code.compare(predicate, x, y, width), x, y, width) for x, y in ((a, b), (b, a))]
+    bits = [code.let(f"bitcast {kind} {x} to {integers}") for x in ways]
+    return code.let(f"bitcast {integers} {code.let(f'{combine} {integers} {bits[0]}, {bits[1]}')} to {kind}")
 
 
 def _where(code: Code, width: int, condition: str, a: str, b: str) -> str:
-    truth = code.truths.get(condition) or code.compare("une", condition, code.splat(0.0, width), width)
-    return code.select(truth, a, b, width)
+    compared = code.truths.get(condition)
+    if compared is None:
+        compared = "une", condition, code.splat(0.0, width)
+    elif width == 1:
+        # Of a scalar's comparison LLVM keeps one copy for all that select by it, and that as an integer. The opposite
+        # one is another.
+        return code.select(code.compare(_OPPOSITE[compared[0]], *compared[1:], width), b, a, width)
+    return code.select(code.compare(*compared, width), a, b, width)
 
 
 def _onehot(code: Code, width: int, index: str, k: str, a: str) -> str:
     return code.select(code.compare("oeq", index, k, width), a, code.splat(0.0, width), width)
 
 
+_OPPOSITE = {"olt": "uge", "ole": "ugt"}
+
+
 def _comparison(predicate: str) -> Routine:
     def compare(code: Code, width: int, a: str, b: str) -> str:
+        compared = predicate, a, b
         if predicate == "olt" and b == code.splat(math.inf, width):
             # The same, in a form that LLVM does not make a chain of integer instructions of.
-            found = code.compare("ole", a, code.splat(code.kind.largest, width), width)
-        else:
-            found = code.compare(predicate, a, b, width)
-        result = code.select(found, code.splat(1.0, width), code.splat(0.0, width), width)
-        code.truths[result] = found
+            compared = "ole", a, code.splat(code.kind.largest, width)
+        result = code.select(code.compare(*compared, width), code.splat(1.0, width), code.splat(0.0, width), width)
+        code.truths[result] = compared
         return result
 
     return compare
@@ -146,23 +158,20 @@ def _exp(code: Code, width: int, a: str) -> str:
     r = code.intrinsic("fma", width, n, code.splat(-rest, width), r)
     degree = 7 if single else 13
     tail = _polynomial(code, width, r, [1 / math.factorial(k) for k in range(2, degree + 1)])
-    for _ in range(2):
-        tail = code.intrinsic("fma", width, tail, r, code.splat(1.0, width))
-    total = tail
+    slope = code.intrinsic("fma", width, tail, r, code.splat(1.0, width))  # (exp(r) - 1)/r
     integers = kind.integers(width)
     bits = [code.let(f"bitcast {kind.vector(width)} {x} to {integers}") for x in (shifted, code.splat(big, width))]
     power = code.let(f"sub {integers} {bits[0]}, {bits[1]}")
     half = code.let(f"ashr {integers} {power}, {code.integer_splat(1, width)}")
-    other = code.let(f"sub {integers} {power}, {half}")
-    for exponent in (half, other):
-        total = _plain(code, "fmul", total, _power_of_two(code, width, exponent), width)
-    low, high = (-110.0, 100.0) if single else (-760.0, 720.0)  # beyond these, the integers above are meaningless
-    large, small = (
-        code.compare("ogt", a, code.splat(high, width), width),
-        code.compare("olt", a, code.splat(low, width), width),
-    )
-    total = code.select(large, code.splat(math.inf, width), total, width)
-    return code.select(small, code.splat(0.0, width), total, width)
+    first = _power_of_two(code, width, half)
+    second = _power_of_two(code, width, code.let(f"sub {integers} {power}, {half}"))
+    total = code.intrinsic("fma", width, slope, _plain(code, "fmul", first, r, width), first)
+    total = _plain(code, "fmul", total, second, width)
+    # Far beyond all results, where the integers above would be meaningless; of a NaN `total` is one.
+    near = code.compare("ult", code.intrinsic("fabs", width, a), code.splat(150.0 if single else 1000.0, width), width)
+    above = code.compare("ogt", a, code.splat(0.0, width), width)
+    limit = code.select(above, code.splat(math.inf, width), code.splat(0.0, width), width)
+    return code.select(near, total, limit, width)
 
 
 def _polynomial(code: Code, width: int, x: str, coefficients: list[float]) -> str:

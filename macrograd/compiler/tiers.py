@@ -27,7 +27,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 HURRY, BEST = 0, 2  # of LLVM's levels of code generation
-LONG = 150  # lines of a module; shorter ones are made well in the time that two tiers would take
+LONG = 700  # lines of a module; shorter ones are made well in a fiftieth of a second
 _DEARER = 3.0  # how much longer the better code takes to make
 
 
