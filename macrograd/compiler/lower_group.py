@@ -78,22 +78,18 @@ class Groups(Sums):
         leader = group.instructions[0]
         self.axis, self.dims, self.grouped = "lane", leader.dims, True
         sums = [instruction for instruction in group.instructions if instruction.kind == "reduce"]
-        rest = [pair for pair in zip(group.instructions, group.stored, strict=True) if pair[0] not in sums][1:]
         masks = self._masks() if sums else []
 
+        chain = [pair for pair in zip(group.instructions, group.stored, strict=True) if pair[0] not in sums]
+
         def tile(_: Instruction, members: list[Member], vectors: list[Vector]) -> None:
-            self.given, self.stored = {}, group.stored[0]
-            if leader.kind == "map":
-                self.cache = {}
-                for member in members:
-                    for vector in vectors:
-                        self._result(self._value(leader, member, vector), leader, member, vector)
-                        self._chain(rest, member, vector)
-            else:
+            self.given, self.cache, self.stored = {}, {}, group.stored[0]
+            if leader.kind == "dot":
                 self._dot(leader, members, vectors)
-                for member in members:
-                    for vector in vectors:
-                        self._chain(rest, member, vector)
+            rest = chain[1:] if leader.kind == "dot" else chain
+            for member in members:
+                for vector in vectors:
+                    self._chain(rest, member, vector)
             for instruction in sums:
                 self._total(instruction, members, vectors, masks)
 

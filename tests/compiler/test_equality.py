@@ -32,7 +32,7 @@ from macrograd.compiler.tape import Tape, name_of
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 # One sample, part of a vector, several blocks, several chunks of blocks (with two threads).
-FEW, MANY = (1, 5), (300, 1100)
+FEW, MANY = (1, 5, 19), (300, 1100)  # samples: in one vector, in a few, in many blocks
 
 
 def check(program: RandomProgram, batches: Any, dtype: str, backend: str, threads: int = 1) -> None:
@@ -114,7 +114,7 @@ SMOOTH = ["add", "sub", "mul", "div", "neg", "pow 2", "exp", "log", "sqrt", "tan
 @settings(max_examples=25)
 @given(recurrences(SMOOTH))
 def test_random_recurrences(backend: str, program: Recurrence) -> None:
-    check(program, (6,), "float64", backend)
+    check(program, (6, 27), "float64", backend)
     check_single(program, "float64", backend)
 
 

@@ -170,3 +170,30 @@ def test_lanes_without_a_sample_do_not_reach_the_sums() -> None:
     f = mg.compile(lambda x: mg.where(x, w * x, 1.0) * x, batch=True, backend="llvm")
     assert f.backward(np.array([1.0, 2.0, 1e200])) == np.inf
     assert w.grad == np.inf
+
+
+LATE_USES: dict[str, Any] = {
+    "tanh": lambda s: mg.tanh(s) + s,
+    "sigmoid": lambda s: mg.sigmoid(s) + s,
+    "exp": lambda s: mg.exp(s) - 0.5 * s,
+    "maximum": lambda s: mg.tanh(mg.maximum(s, 0.5 * s)) + s,
+    "where": lambda s: mg.tanh(mg.where(s, 1.0, 0.5 * s)) + s,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", LATE_USES)
+def test_what_is_read_outside_of_its_group_is_in_memory_for_every_vector_of_lanes(name: str, dtype: str) -> None:
+    p, q, function = Value(0.3), Value(0.7), LATE_USES[name]
+    f, reference = (
+        mg.compile(lambda x: function(x * q - p), batch=True, dtype=dtype, backend=backend)
+        for backend in ("llvm", "numpy")
+    )
+    for samples in (1, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 200):
+        X = np.linspace(-1.0, 0.99, samples)  # away from where q·x is p, a kink
+        np.testing.assert_allclose(f(X), reference(X), rtol=0, atol=1e-13 if dtype == "float64" else 1e-5)
+        found = []
+        for compiled in (f, reference):
+            p.grad = q.grad = 0.0
+            found.append([compiled.backward(X), p.grad, q.grad])
+        np.testing.assert_allclose(*found, rtol=0, atol=1e-13 if dtype == "float64" else 1e-5)
