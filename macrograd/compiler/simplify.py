@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler import tape as tapes
+from macrograd.compiler import walks
 from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape
 
 _ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
@@ -25,6 +26,8 @@ _ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
 )
 _MOST_ROUNDS = 8
 _MOST_WAVES = 64
+_FEW = 16  # entries that are sooner computed one by one than as arrays
+_VARIES = 1 << 40
 Bools = NDArray[np.bool_]
 
 
@@ -60,22 +63,20 @@ def fold_constants(tape: Tape) -> Tape:
     i ≠ k and any g. (`take` is left to `identities`.)"""
     code, leaf, arity = tape.code.copy(), tape.leaf.copy(), tape.arity
     folded = np.zeros(len(tape), dtype=bool)
-    computed = np.flatnonzero((code >= 0) & (code != ops.take.code) & (arity > 0))
-    while True:  # what was folded may make others constant
-        ids = computed[(code[_side(tape, computed, 0)] == CONSTANT) & ~folded[computed]]
-        count = arity[ids]
-        constant = code[tape.operand[tapes.ranges(tape.start[ids], count)]] == CONSTANT
-        found = ids[np.bincount(np.repeat(np.arange(len(ids)), count)[constant], minlength=len(ids)) == count]
-        hots = ids[code[ids] == ops.onehot.code]
+    for _ in range(_MOST_ROUNDS):  # of entries that are 0 whatever one operand is, and what that makes constant
+        varies = (code < 0) & (code != CONSTANT) | (code == ops.take.code)
+        depth = walks.longest(tape.start, tape.operand, np.where(varies, _VARIES, 0), (arity > 0).astype(np.int64))
+        known = depth < _VARIES
+        found = np.flatnonzero(known & (code != CONSTANT))
+        _compute(tape, found, depth[found], leaf)
+        hots = _entries(tape, ops.onehot)
         x, k = _side(tape, hots, 0), _side(tape, hots, 1)
-        zeros = hots[(code[k] == CONSTANT) & (leaf[x] != leaf[k])]
-        if not len(found) and not len(zeros):
-            break
-        _compute(tape, found, leaf)
+        zeros = hots[~known[hots] & known[x] & known[k] & (leaf[x] != leaf[k])]
         leaf[zeros] = 0.0
         found = np.concatenate([found, zeros])
         code[found], folded[found] = CONSTANT, True
-        computed = computed[np.searchsorted(computed, found.min()) :]  # who uses these comes after them
+        if not len(zeros):
+            break
     if not folded.any():
         return tape
     keep = ~np.repeat(folded, arity)
@@ -83,15 +84,22 @@ def fold_constants(tape: Tape) -> Tape:
     return tapes.make(code, np.concatenate([[0], np.cumsum(arity)]), tape.operand[keep], leaf, tape.results)
 
 
-def _compute(tape: Tape, ids: Ints, leaf: NDArray[np.float64]) -> None:
-    """Put the values of these entries, all of whose operands are constants, into `leaf`."""
-    code, exact = tape.code[ids], [op.code for op, _ in _ROUNDED_AS_FLOATS]
+def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64]) -> None:
+    """Put the values of these entries into `leaf`; all their operands are constants, or entries less deep."""
+    order = np.argsort(depth, kind="stable")
+    ids, begins = ids[order], np.flatnonzero(np.diff(depth[order], prepend=-1))
     with np.errstate(all="ignore"):  # an overflow is infinite here, too
-        for op, compute in _ROUNDED_AS_FLOATS:
-            same = ids[code == op.code]
-            leaf[same] = compute(*(leaf[_side(tape, same, k)] for k in range(op.arity or 0)))
-    for i in ids[~np.isin(code, exact)].tolist():
-        leaf[i] = ops.TABLE[tape.code[i]].forward(*leaf[tape.operands(i)].tolist())
+        for some in np.split(ids, begins[1:]):
+            if len(some) < _FEW:
+                alone = some
+            else:
+                code = tape.code[some]
+                for op, compute in _ROUNDED_AS_FLOATS:
+                    same = some[code == op.code]
+                    leaf[same] = compute(*(leaf[_side(tape, same, k)] for k in range(op.arity or 0)))
+                alone = some[~np.isin(code, [op.code for op, _ in _ROUNDED_AS_FLOATS])]
+            for i in alone.tolist():
+                leaf[i] = ops.TABLE[tape.code[i]].forward(*leaf[tape.operands(i)].tolist())
 
 
 def identities(tape: Tape) -> Tape:

@@ -230,3 +230,21 @@ def test_constants_alone_fold_to_the_eager_engines_number() -> None:
     ]
     tape = tapes.parse("\n".join(lines))
     assert interpret(rewritings.simplify(tape), [], []) == [-math.inf, 0.0, -math.inf]
+
+
+def test_a_chain_of_constants_is_folded_at_once() -> None:
+    """Whatever its length: folding link by link would take a time in its square."""
+    start, x = Value(2.0), Value(3.0)
+
+    def discounted() -> Value:
+        factor, total = 1.0 * Value(1.0), start
+        for _ in range(5_000):
+            factor = factor * 0.999
+            total = total + factor * x
+        return total
+
+    tape = rewritings.fold_constants(trace(discounted, []).tape)
+    known = np.flatnonzero(tape.code == tapes.CONSTANT)
+    assert min(tape.leaf[known]) == pytest.approx(0.999**5_000, rel=1e-12)
+    for k in np.flatnonzero(tape.arity).tolist():
+        assert not set(tape.operands(k).tolist()) <= set(known.tolist())
