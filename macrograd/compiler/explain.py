@@ -17,7 +17,7 @@ import numpy as np
 from macrograd import ops
 from macrograd.compiler import passes
 from macrograd.compiler.program import Index, Instruction, Loop, Operand, Program, Segment, Step, body_of, counted
-from macrograd.compiler.streams import FUSED, MORE, MOST_GROUPS, NAMES, SPREAD, TOTAL, Stream
+from macrograd.compiler.streams import FUSED, MORE, NAMES, SPREAD, TOTAL, Stream
 from macrograd.compiler.tape import Ints
 from macrograd.compiler.words import (
     Leaves,
@@ -31,6 +31,7 @@ from macrograd.compiler.words import (
     product,
     shaped,
 )
+from macrograd.compiler.worth import rule
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Specialised
@@ -127,9 +128,12 @@ class _Teller:
         self.tables: list[tuple[int, str]] = []
         self.single: list[int] = []
         self.streams: list[int] = []
+        self.rule: list[str] = []  # by which they are streams
 
     def tell(self, program: Program, *, derived: bool) -> list[str]:
         places = Places(program, self.leaves)
+        if any(isinstance(step, Stream) for step in program.steps()):
+            self.rule = rule(program.scalars)
         lines: list[str] = []
         for phase in ("before", "block", "after"):
             steps: tuple[Step, ...] = getattr(program, phase)
@@ -254,8 +258,9 @@ class _Teller:
         if len(self.tables) > _MOST_LINES:
             lines.append(f"  … and {len(self.tables) - _MOST_LINES} more with tables")
         if self.streams:
-            why = f"more than {MOST_GROUPS} groups of like operations, with few members or no pattern in their places"
-            lines.append(f"  {line_ranges(self.streams)} run as data, for a kernel that knows every operation: {why}")
+            run = "run" if len(self.streams) > 1 else "runs"
+            lines.append(f"  {line_ranges(self.streams)} {run} as data, for a kernel that knows every operation:")
+            lines += [f"    {line}" for line in self.rule]
         if self.single:
             what = "is a single number: at its" if len(self.single) == 1 else "are single numbers: at their"
             why = "nothing else has the same operation on the same kinds of operands"

@@ -17,9 +17,9 @@ import numpy as np
 
 from macrograd.compiler.loops import candidates
 from macrograd.compiler.simplify import _mix
-from macrograd.compiler.streams import MOST_GROUPS, TINY
 from macrograd.compiler.tape import Ints, Tape, distinct, ranges
 from macrograd.compiler.tape import levels as soonest
+from macrograd.compiler.worth import MOST_TINY, TINY
 
 _LEAST_WIDTH = 8  # entries per level, on average; narrower programs are recurrences, whose rounds are loops as they are
 _MANY = 64  # groups; with fewer there is little to gain
@@ -57,7 +57,7 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
 def _irregular(kind: Ints) -> bool:
     """Whether so many kinds have so few members that the program will be read as data in whatever order it runs."""
     _, members = np.unique(kind, return_counts=True)
-    return int((members < TINY).sum()) > MOST_GROUPS
+    return int((members < TINY).sum()) > MOST_TINY
 
 
 def earlier(level: Ints, soonest: Ints, kind: Ints) -> Ints:

@@ -185,7 +185,8 @@ def rolled(groups: Groups, found: list[dict[int, Candidate]]) -> dict[int, Settl
             if loop is not None:
                 loops[loop.first] = Settled(candidate, depth, loop)
                 taken[loop.first : loop.end] = True
-                left += _free(candidate, taken)
+                if loop.end - loop.first >= _LEAST_INSIDE:  # what is left of the candidate has no longer ones
+                    left += _free(candidate, taken)
     return loops
 
 
@@ -294,28 +295,17 @@ def settle(candidate: Candidate, groups: Groups) -> tuple[Candidate, Steady] | N
 def steadiest(candidate: Candidate, groups: Groups) -> tuple[Steady | None, tuple[int, int] | None]:
     """The longest run of rounds in a candidate whose operands move by constants; and if that is less than half of
     them, the first round and the length of what repeats instead, if something does."""
-    bounds, order = groups.bounds, groups.order
-    first, period, rounds = candidate.first, candidate.period, candidate.rounds
-    width = bounds[first + period] - bounds[first]
-    if any(bounds[first + r * period] - bounds[first] != r * width for r in (1, rounds - 1)):
-        rounds = _equal_rounds(candidate, bounds, width)
-        if rounds < _LEAST_ROUNDS:
-            return None, None
-    entries = order[bounds[first] : bounds[first] + rounds * width].reshape(rounds, width)
-    rows = _slots(entries, [groups.group(k) for k in range(first, first + period)], groups, first)
-    step = np.diff(rows, axis=0)
-    steady = (step[1:] == step[:-1]).all(axis=1)  # round r + 2 moves as round r + 1 did
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], steady, [False]]).astype(np.int8)))
-    lengths = edges[1::2] - edges[::2]
-    longest = int(lengths.argmax()) if len(edges) else 0
-    begin, count = (int(edges[2 * longest]), int(lengths[longest]) + 2) if len(edges) else (0, 0)
-    beat = None if 2 * count > rounds else _beat(rows)
+    rows = _rows(candidate, groups)
+    if rows is None:
+        return None, None
+    begin, count = max(_steady(rows), key=lambda run: run[1], default=(0, 0))
+    beat = None if 2 * count > len(rows) else _beat(rows)
     if count < _LEAST_ROUNDS:
         return None, beat
-    moved = step[begin]
+    moved = rows[begin + 1] - rows[begin]
     body, column = [], 0
-    at = first + begin * period
-    for k in range(period):
+    at = candidate.first + begin * candidate.period
+    for k in range(candidate.period):
         group = groups.group(at + k)
         n, width_k = group.operands.shape
         shifts = moved[column : column + n * width_k].reshape(n, width_k, 1)
@@ -328,6 +318,28 @@ def steadiest(candidate: Candidate, groups: Groups) -> tuple[Steady | None, tupl
     return (begin, count, body), beat
 
 
+def _rows(candidate: Candidate, groups: Groups) -> Ints | None:
+    """The slots of all operands and results of every round, one row a round; None if too few rounds are of one size."""
+    bounds, order = groups.bounds, groups.order
+    first, period, rounds = candidate.first, candidate.period, candidate.rounds
+    width = bounds[first + period] - bounds[first]
+    if any(bounds[first + r * period] - bounds[first] != r * width for r in (1, rounds - 1)):
+        rounds = _equal_rounds(candidate, bounds, width)
+        if rounds < _LEAST_ROUNDS:
+            return None
+    entries = order[bounds[first] : bounds[first] + rounds * width].reshape(rounds, width)
+    return _slots(entries, [groups.group(k) for k in range(first, first + period)], groups, first)
+
+
+def _steady(rows: Ints) -> list[tuple[int, int]]:
+    """Runs of rounds that move by constants: where each begins, and of how many rounds it is."""
+    step = np.diff(rows, axis=0)
+    steady = (step[1:] == step[:-1]).all(axis=1)  # round r + 2 moves as round r + 1 did
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], steady, [False]]).astype(np.int8)))
+    begin, end = edges[::2], edges[1::2]
+    return list(zip(begin.tolist(), (end - begin + 2).tolist(), strict=True))
+
+
 def _beat(slots: Ints) -> tuple[int, int] | None:
     """After how many rounds the slots have moved by constants, where they have not from one round to the next, and
     where such a time begins: behind the longest time in which every round moves like the one before."""
@@ -337,13 +349,14 @@ def _beat(slots: Ints) -> tuple[int, int] | None:
     if not len(changed):
         return None
     middle = int(changed[len(changed) // 2])
-    distances = changed[changed > middle + _SHORT][:_SHORT] - middle
-    for rounds in [*range(2, _SHORT), *distances.tolist()]:
+    longest = len(place) // _LEAST_ROUNDS
+    distances = changed[(changed > middle + _SHORT) & (changed <= middle + longest)][:_SHORT] - middle
+    for rounds in [*range(2, min(_SHORT, longest + 1)), *distances.tolist()]:
         twice = place[2 * rounds :] - 2 * place[rounds:-rounds] + place[: -2 * rounds]
-        if 2 * rounds < len(place) and 4 * np.count_nonzero(twice) <= len(changed):
+        if 4 * np.count_nonzero(twice) <= len(changed):
             around = changed[(changed >= middle) & (changed <= middle + rounds)]
-            longest = int(np.diff(around).argmax()) if len(around) > 1 else 0
-            return (int(around[longest]) + 1) % rounds, rounds
+            widest = int(np.diff(around).argmax()) if len(around) > 1 else 0
+            return (int(around[widest]) + 1) % rounds, rounds
     return None
 
 

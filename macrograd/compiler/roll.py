@@ -26,8 +26,9 @@ from macrograd.compiler.loops import Groups, Rolled, nested, rolled, settled_aga
 from macrograd.compiler.patterns import Group, instructions_of
 from macrograd.compiler.program import Instruction, Loop, Program, Step
 from macrograd.compiler.simplify import _mix, takes_of_one_kind
-from macrograd.compiler.streams import LEAST_MEMBERS, MOST_GROUPS, MOST_LARGE, TINY, stream_of
+from macrograd.compiler.streams import stream_of
 from macrograd.compiler.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
+from macrograd.compiler.worth import chosen, promising
 
 # When an entry runs: before the blocks, in each block, summed over the blocks, after them.
 BEFORE, BLOCK, SUM, AFTER = 0, 1, 2, 3
@@ -134,15 +135,14 @@ def _steps(
 ) -> Iterator[tuple[Group, Step]]:
     """The groups in order as instructions, and as loops where they repeat."""
     groups = Groups(tape, terms, layout, order, bounds)
-    found = nested(sequence)
-    loops = rolled(groups, found)
-    dealt = layout.slot.copy()  # the slots for which the loops are what they are
     work = np.diff(bounds) * np.maximum(np.diff(terms.start)[order[bounds[:-1]]], 1)
+    scalars = int(np.sum(tape.arity > 0))
+    found = promising(nested(sequence), sequence, work, scalars)
+    loops, code = chosen(groups, rolled(groups, found), work, scalars)
+    dealt = layout.slot.copy()  # the slots for which the loops are what they are
     fixed = np.zeros(len(work), dtype=bool)  # groups that a loop's first rounds refer to keep their slots
     for settled in loops.values():
-        work[settled.loop.first : settled.loop.end] = TINY
         fixed[settled.candidate.first : settled.loop.first] = True
-    tame = _tame(groups, work) if int((work < TINY).sum()) > MOST_GROUPS else None
     k = 0
     while k < len(work):
         if k in loops and not np.array_equal(dealt, layout.slot):  # a group before it has dealt its slots anew
@@ -155,14 +155,13 @@ def _steps(
             yield loop.head(), _loop(tape, layout, loop)
             k = loop.end
             continue
-        if tame is not None and not fixed[k]:
-            end = _wild_until(tame, k, loops, phases)
-            if end > k:
-                head = groups.group(k)
-                block = bool(layout.varies[head.members[0]]) or head.kind == "reduce"
-                yield head, stream_of(tape, terms, layout, order, bounds[k : end + 1], block=block)
-                k = end
-                continue
+        end = _data_until(code, k, loops, phases)
+        if end > k:
+            head = groups.group(k)
+            block = bool(layout.varies[head.members[0]]) or head.kind == "reduce"
+            yield head, stream_of(tape, terms, layout, order, bounds[k : end + 1], block=block)
+            k = end
+            continue
         group = replace(groups.group(k), fixed=bool(fixed[k]))
         for instruction in instructions_of(tape, layout, group):
             yield group, instruction
@@ -179,27 +178,12 @@ def _loop(tape: Tape, layout: Layout, loop: Rolled) -> Loop:
     return Loop(loop.rounds, tuple(body))
 
 
-def _wild_until(tame: NDArray[np.bool_], k: int, loops: Container[int], phases: Ints) -> int:
-    """Where the run of groups from k on ends that are better off in a stream."""
+def _data_until(code: NDArray[np.bool_], k: int, loops: Container[int], phases: Ints) -> int:
+    """Where the run of groups from k on ends that are data."""
     begin = k
-    while k < len(tame) and k not in loops and phases[k] == phases[begin] and not tame[k]:
+    while k < len(code) and k not in loops and phases[k] == phases[begin] and not code[k]:
         k += 1
     return k
-
-
-def _tame(groups: Groups, work: Ints) -> NDArray[np.bool_]:
-    """Which groups are worth an instruction even where there are many: takes and scatters, and the largest of those
-    with many members in a pattern."""
-    tape, order = groups.tape, groups.order
-    heads = order[groups.bounds[:-1]]
-    found = np.isin(tape.code[heads], [ops.take.code, SCATTER])
-    size = np.where(work == TINY, 0, np.diff(groups.bounds))  # not those in loops
-    least = max(LEAST_MEMBERS, *np.sort(size)[::-1][MOST_LARGE : MOST_LARGE + 1].tolist(), 0)
-    for k in np.flatnonzero(size >= least).tolist():
-        members = order[groups.bounds[k] : groups.bounds[k + 1]]
-        first = groups.layout.slot[tape.operand[tape.start[members]]]
-        found[k] |= len(tapes.distinct(np.diff(first))) <= 2
-    return found
 
 
 def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:

@@ -9,9 +9,7 @@ A stream is a list of records instead, each one operation on n members anywhere:
 all of them integers, slots of one space. `op` is an `Op.code`, or one of the codes below. A sum of T products is T
 records that add up in the results' slots. In a block all slots are varying; what is uniform is copied there first.
 
-The rule: a program with more than `MOST_GROUPS` groups of fewer than `TINY` scalars outside of loops sends to streams
-all groups but those that have at least `LEAST_MEMBERS` members in an affine pattern, of which there may be about
-`MOST_LARGE`: if there are more, the smaller ones are data, too.
+What becomes a stream is decided in `worth.py`.
 """
 
 from __future__ import annotations
@@ -28,11 +26,6 @@ from macrograd.compiler.tape import REDUCE, Ints, Tape, distinct, ranges
 
 if TYPE_CHECKING:
     from macrograd.compiler.roll import Layout, Terms
-
-MOST_GROUPS = 96
-TINY = 16
-LEAST_MEMBERS = 64
-MOST_LARGE = 128
 
 # Codes that the op table does not have: c + a·b, a copy from u to v, and the sum over the batch of a·b.
 # The last adds to a result that an earlier record began.

@@ -146,7 +146,8 @@ def broken_programs(program: Program) -> dict[str, Program]:
 
 
 def test_the_programs_verifier_sees_what_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("macrograd.compiler.roll.MOST_GROUPS", 10**9)  # instructions, not a stream of them
+    monkeypatch.setattr("macrograd.compiler.worth.MOST_TINY", 10**9)  # instructions, not a stream of them
+    monkeypatch.setattr("macrograd.compiler.worth.FREE", 10**9)
     program = passes.gradient_program(passes.record(PROGRAM.loss, [(3,), ()]), batch=True)
     programs.verify(program)
     for name, broken in broken_programs(program).items():

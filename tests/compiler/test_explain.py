@@ -214,7 +214,8 @@ def test_what_did_not_roll_is_said_with_the_reason() -> None:
 
 
 def test_long_programs_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("macrograd.compiler.roll.MOST_GROUPS", 10**9)  # instructions, not a stream of them
+    monkeypatch.setattr("macrograd.compiler.worth.MOST_TINY", 10**9)  # instructions, not a stream of them
+    monkeypatch.setattr("macrograd.compiler.worth.FREE", 10**9)
     draw = random.Random(1)
 
     def tangle(x: Any) -> Any:
@@ -248,7 +249,9 @@ def test_what_runs_as_data_is_counted() -> None:
     told = [line for line in lines if " scalars one by one: " in line]
     assert told
     assert " sin" in told[0]
-    assert any("run as data, for a kernel that knows every operation" in line for line in lines)
+    rule = next(k for k, line in enumerate(lines) if "data, for a kernel that knows every operation" in line)
+    scalars, may = re.search(r"a program of ([\d,]+) scalars may have (\d+) groups", lines[rule + 1]).groups()
+    assert int(may) == 192 + int(scalars.replace(",", "")) // 256
     assert len(lines) < 60
 
 
