@@ -102,7 +102,8 @@ def native_code(program: Program, target: Target, sizes: Sequence[int], outputs:
 
 def _own_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
     key = repr((program.fingerprint(), target, tuple(sizes), outputs)).encode()
-    return native.Native(key, _FUNCTIONS, lambda: lower(program, target, sizes, outputs), tiers=True)
+    write = lambda: lower(program, target, sizes, outputs)  # noqa: E731 - only written if it is needed
+    return native.Native(key, _FUNCTIONS, write, tiers=True, scalars=program.scalars)
 
 
 @cache

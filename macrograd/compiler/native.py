@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler import cache as disk
-from macrograd.compiler.tiers import BEST, HURRY, LONG, Watch, chosen, emit, entries
+from macrograd.compiler.tiers import BEST, HURRY, LONG, SCALARS_A_LINE, Watch, chosen, emit, entries
 
 Table = NDArray[np.int32]
 _HURRIED = "-hurried"  # behind the names of files that hold first code
@@ -69,8 +69,9 @@ class Native:
 
     `key` says what the module is made from; `write` makes its text and tables, if no code is kept under the key; all
     functions take `parameters`, which are the type and name of each. With
-    `tiers`, a long text is first compiled in a hurry, and better in the background once it has been run for a while
-    (`macrograd.compiler.tiers`); `functions` then lead to whichever is the better code at the time of the call.
+    `tiers`, a text of more than `LONG` lines, or a line for so many `scalars`, is first compiled in a hurry, and better in
+    the background once it has been run for a while (`macrograd.compiler.tiers`); `functions` then lead to whichever is
+    the better code at the time of the call.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Native:
         write: Callable[[], tuple[str, Table]],
         *,
         tiers: bool = False,
+        scalars: int = 0,
         parameters: str = "ptr %context",
     ) -> None:
         self._name = hashlib.sha256(_makers() + key).hexdigest()
@@ -100,7 +102,7 @@ class Native:
             self._watch.pays()  # an earlier process has used it, too
         else:
             text, self.tables = write()
-            if two and text.count("\n") > LONG:
+            if two and text.count("\n") > max(LONG, scalars // SCALARS_A_LINE):
                 self._hurry(text)
             else:
                 image = _compile(text)

@@ -27,7 +27,8 @@ from typing import Any
 import llvmlite.binding as llvm
 
 HURRY, BEST = 0, 2  # of LLVM's levels of code generation
-LONG = 700  # lines of a module; shorter ones are made well in a fiftieth of a second
+LONG = 150  # lines of a module; shorter ones are made well in the time that two tiers would take
+SCALARS_A_LINE = 40  # of a program with so many, the better code is a small part of what it takes to get ready
 _DEARER = 3.0  # how much longer the better code takes to make
 
 
