@@ -68,10 +68,10 @@ class Native:
     """The compiled functions of one module, and the index tables that they read; alive as long as the code is.
 
     `key` says what the module is made from; `write` makes its text and tables, if no code is kept under the key; all
-    functions take `parameters`, which are the type and name of each. With
-    `tiers`, a text of more than `LONG` lines, or a line for so many `scalars`, is first compiled in a hurry, and better in
-    the background once it has been run for a while (`macrograd.compiler.tiers`); `functions` then lead to whichever is
-    the better code at the time of the call.
+    functions take `parameters`, which are the type and name of each. With `tiers`, a text of more than `LONG` lines and
+    of more than a line for every few `scalars` is first compiled in a hurry, and better in the background once it has
+    been run for a while (`macrograd.compiler.tiers`); `functions` then lead to whichever is the better code at the time
+    of the call.
     """
 
     def __init__(

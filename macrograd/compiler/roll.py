@@ -116,8 +116,8 @@ def _groups(
     """The entries group by group, and where each group begins. Members stand in the order of their keys, and groups of
     one moment in that of their first members: what lies in several groups then moves evenly from one to the next."""
     columns = [column[entries] for column in (*moment, *kind, *keys)]
-    which = _mix(_mix(columns[0], columns[1]), _mix(columns[2], columns[3]))
-    order = np.lexsort((columns[5], columns[4], which))  # the entries themselves stand in order
+    when = columns[0] * (int(columns[1].max(initial=0)) + 1) + columns[1]
+    order = np.lexsort((columns[5], columns[4], _mix(columns[2], columns[3]), when))  # and entries as they stand
     same = np.ones(len(order), dtype=bool)
     for column in columns[:4]:
         same[1:] &= column[order][1:] == column[order][:-1]

@@ -25,7 +25,6 @@ _ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
     (ops.neg, np.negative),
 )
 _MOST_ROUNDS = 8
-_MOST_WAVES = 64
 _FEW = 16  # entries that are sooner computed one by one than as arrays
 _VARIES = 1 << 40
 Bools = NDArray[np.bool_]
@@ -213,63 +212,8 @@ def _with_ones(tape: Tape, inverse: Ints) -> Tape:
 
 
 def merge_equal(tape: Tape) -> Tape:
-    """f(x) and f(x) are one entry; operands are compared by identity, constants by their bits. Then f(g(x)) and
-    f(g(x)) are, and so on: only what has got other operands, and what shares an operand with it, can have an equal."""
-    ids = np.arange(len(tape))
-    for _ in range(_MOST_WAVES):
-        before, tape = tape, _merge_among(tape, ids)
-        changed = np.flatnonzero(tape.operand != before.operand)
-        if not len(changed):
-            return tape
-        shared = np.zeros(len(tape), dtype=bool)
-        shared[_side(tape, np.searchsorted(tape.start, changed, side="right") - 1, 0)] = True
-        ids = np.flatnonzero(tape.arity)
-        ids = ids[shared[_side(tape, ids, 0)]]
-    return merge_equal_by_walk(tape)  # something long is computed twice
-
-
-def _merge_among(tape: Tape, ids: Ints) -> Tape:
-    """Merge the equal ones among these entries."""
-    code, bits, arity, operand = _described(tape, ids)
-    begin = np.cumsum(arity) - arity
-    position = np.arange(len(operand)) - np.repeat(begin, arity)
-    factor = _mix(np.arange(arity.max(initial=0)), np.array([1])) | 1  # one for each position (multilinear hashing)
-    with np.errstate(over="ignore"):  # hashing wraps around on purpose
-        terms = np.concatenate([[0], np.cumsum((operand + 1) * factor[position])])
-        key = _mix(_mix(code, bits), terms[begin + arity] - terms[begin])
-    twin = first_equal(key)
-    moved = np.flatnonzero(twin != np.arange(len(ids)))
-    moved, twin = ids[moved], ids[twin[moved]]
-    # Equal keys are only a hint: compare what they stand for.
-    code, bits, arity, operand = _described(tape, moved)
-    other_code, other_bits, other_arity, _ = _described(tape, twin)
-    equal = (code == other_code) & (bits == other_bits) & (arity == other_arity)
-    moved, twin, arity = moved[equal], twin[equal], arity[equal]
-    different = _described(tape, moved)[3] != _described(tape, twin)[3]
-    equal = np.ones(len(moved), dtype=bool)
-    equal[np.repeat(np.arange(len(moved)), arity)[different]] = False
-    alias = np.arange(len(tape))
-    alias[moved[equal]] = twin[equal]
-    return _replace(tape, alias)
-
-
-def _described(tape: Tape, ids: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-    """What these entries are: their codes, the bits of their leaves, how many operands they have, and all of these."""
-    arity = tape.arity[ids]
-    return tape.code[ids], tape.leaf.view(np.int64)[ids], arity, tape.operand[tapes.ranges(tape.start[ids], arity)]
-
-
-def merge_equal_by_walk(tape: Tape) -> Tape:
-    """`merge_equal` of what was computed, to its end in one walk over the tape."""
-    alias = list(range(len(tape)))
-    look = alias.__getitem__
-    operand, arity = tape.operand.tolist(), tape.arity
-    ids = np.flatnonzero(arity)
-    known: dict[tuple[int, ...], int] = {}
-    columns = (x.tolist() for x in (ids, tape.code[ids], tape.start[ids], arity[ids]))
-    for i, code, begin, count in zip(*columns, strict=True):
-        alias[i] = known.setdefault((code, *map(look, operand[begin : begin + count])), i)
-    return _replace(tape, np.array(alias, dtype=np.int64))
+    """f(x) and f(x) are one entry, and then f(g(x)) and f(g(x)); constants are compared by their bits."""
+    return _replace(tape, walks.first_equals(tape.code, tape.leaf.view(np.int64), tape.start, tape.operand))
 
 
 def first_equal(key: Ints) -> Ints:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 _SHORT = 1_000  # entries, which Python walks while LLVM would compile the loop
 _LEAST = -(1 << 62)
+_NAMES = ("longest", "reached", "first_equals")
 
 
 def longest(start: Ints, operand: Ints, own: Ints, step: Ints) -> Ints:
@@ -52,6 +53,24 @@ def reached(start: Ints, operand: Ints, roots: Ints) -> NDArray[np.bool_]:
     return np.frombuffer(mark, dtype=np.uint8).astype(bool)
 
 
+def first_equals(code: Ints, bits: Ints, start: Ints, operand: Ints) -> Ints:
+    """For each entry the first with its code, its bits and its operands, these taken for the first that equal them."""
+    n = len(code)
+    found = np.empty(n, dtype=np.int64)
+    if (walks := _native(n)) is not None:
+        table = np.full(1 << (2 * n).bit_length(), -1)
+        _call(walks["first_equals"], start, operand, code, bits, np.empty_like(operand), table, len(table) - 1, found)
+        return found
+    twin = list(range(n))
+    look = twin.__getitem__
+    used, known = operand.tolist(), dict[tuple[int, ...], int]()
+    columns = (x.tolist() for x in (code, bits, start[:-1], start[1:]))
+    for i, (kind, leaf, begin, end) in enumerate(zip(*columns, strict=True)):
+        twin[i] = known.setdefault((kind, leaf, *map(look, used[begin:end])), i)
+    found[:] = twin
+    return found
+
+
 def _native(entries: int) -> dict[str, Any] | None:
     return _compiled() if entries >= _SHORT else None
 
@@ -63,25 +82,142 @@ def _compiled() -> dict[str, Any] | None:
         from macrograd.compiler.native import Native
     except ImportError:
         return None
-    native = Native(b"walks", ("longest", "reached"), lambda: (_text(), np.zeros(1, dtype=np.int32)))
+    native = Native(b"walks", _NAMES, lambda: (_text(), np.zeros(1, dtype=np.int32)))
     return {name: (native, function) for name, function in native.functions.items()}
 
 
-def _call(walk: Any, start: Ints, *arrays: NDArray[Any]) -> None:
-    given = [np.ascontiguousarray(x) for x in (start, *arrays[:-1])]
-    context = np.array([*(x.ctypes.data for x in given), arrays[-1].ctypes.data, len(start) - 1])
-    walk[1](context.ctypes.data)
+def _call(walk: Any, *given: Any) -> None:
+    """Call a walk with arrays and numbers, of which the first is `start`."""
+    words = [x if isinstance(x, int) else x.ctypes.data for x in (*given, len(given[0]) - 1)]
+    walk[1](np.array(words).ctypes.data)
 
 
 def _text() -> str:
     from macrograd.compiler.ir import DOUBLE, Code
 
-    parts = []
+    parts = [_FIRST_EQUALS]
     for name, body in (("longest", _longest), ("reached", _reached)):
         code = Code(DOUBLE)
         body(code)
         parts += [f"define void @{name}(ptr noalias %context) {{", "entry:", *code.lines, "  ret void", "}"]
     return "\n".join(parts)
+
+
+# A hash table of entries, looked through from the place of an entry's hash on until it or an equal one is met.
+_FIRST_EQUALS = """
+define void @first_equals(ptr noalias %context) {
+entry:
+  %start = load ptr, ptr %context
+  %operand.at = getelementptr i64, ptr %context, i64 1
+  %operand = load ptr, ptr %operand.at
+  %code.at = getelementptr i64, ptr %context, i64 2
+  %code = load ptr, ptr %code.at
+  %bits.at = getelementptr i64, ptr %context, i64 3
+  %bits = load ptr, ptr %bits.at
+  %mapped.at = getelementptr i64, ptr %context, i64 4
+  %mapped = load ptr, ptr %mapped.at
+  %table.at = getelementptr i64, ptr %context, i64 5
+  %table = load ptr, ptr %table.at
+  %mask.at = getelementptr i64, ptr %context, i64 6
+  %mask = load i64, ptr %mask.at
+  %found.at = getelementptr i64, ptr %context, i64 7
+  %found = load ptr, ptr %found.at
+  %count.at = getelementptr i64, ptr %context, i64 8
+  %count = load i64, ptr %count.at
+  br label %entries
+entries:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %set ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %describe, label %finished
+describe:
+  %begin.at = getelementptr i64, ptr %start, i64 %i
+  %begin = load i64, ptr %begin.at
+  %i.next = add i64 %i, 1
+  %end.at = getelementptr i64, ptr %start, i64 %i.next
+  %end = load i64, ptr %end.at
+  %kind.at = getelementptr i64, ptr %code, i64 %i
+  %kind = load i64, ptr %kind.at
+  %leaf.at = getelementptr i64, ptr %bits, i64 %i
+  %leaf = load i64, ptr %leaf.at
+  %spread = mul i64 %kind, -7046029254386353131
+  %seed = xor i64 %spread, %leaf
+  br label %hash
+hash:
+  %k = phi i64 [ %begin, %describe ], [ %k.next, %mix ]
+  %h = phi i64 [ %seed, %describe ], [ %h.next, %mix ]
+  %hashing = icmp slt i64 %k, %end
+  br i1 %hashing, label %mix, label %hashed
+mix:
+  %used.at = getelementptr i64, ptr %operand, i64 %k
+  %used = load i64, ptr %used.at
+  %first.at = getelementptr i64, ptr %found, i64 %used
+  %first = load i64, ptr %first.at
+  %mapped.k = getelementptr i64, ptr %mapped, i64 %k
+  store i64 %first, ptr %mapped.k
+  %h.high = lshr i64 %h, 29
+  %h.folded = xor i64 %h, %h.high
+  %h.with = add i64 %h.folded, %first
+  %h.next = mul i64 %h.with, -4658895280553007687
+  %k.next = add i64 %k, 1
+  br label %hash
+hashed:
+  %top = lshr i64 %h, 32
+  %place.first = xor i64 %h, %top
+  br label %probe
+probe:
+  %place = phi i64 [ %place.first, %hashed ], [ %place.next, %other ]
+  %slot = and i64 %place, %mask
+  %slot.at = getelementptr i64, ptr %table, i64 %slot
+  %j = load i64, ptr %slot.at
+  %free = icmp slt i64 %j, 0
+  br i1 %free, label %new, label %compare
+compare:
+  %kind.j.at = getelementptr i64, ptr %code, i64 %j
+  %kind.j = load i64, ptr %kind.j.at
+  %leaf.j.at = getelementptr i64, ptr %bits, i64 %j
+  %leaf.j = load i64, ptr %leaf.j.at
+  %begin.j.at = getelementptr i64, ptr %start, i64 %j
+  %begin.j = load i64, ptr %begin.j.at
+  %j.next = add i64 %j, 1
+  %end.j.at = getelementptr i64, ptr %start, i64 %j.next
+  %end.j = load i64, ptr %end.j.at
+  %size = sub i64 %end, %begin
+  %size.j = sub i64 %end.j, %begin.j
+  %same.kind = icmp eq i64 %kind, %kind.j
+  %same.leaf = icmp eq i64 %leaf, %leaf.j
+  %same.size = icmp eq i64 %size, %size.j
+  %same.both = and i1 %same.kind, %same.leaf
+  %same = and i1 %same.both, %same.size
+  br i1 %same, label %operands, label %other
+operands:
+  %c = phi i64 [ 0, %compare ], [ %c.next, %both ]
+  %comparing = icmp slt i64 %c, %size
+  br i1 %comparing, label %both, label %set
+both:
+  %mine = add i64 %begin, %c
+  %mine.at = getelementptr i64, ptr %mapped, i64 %mine
+  %a = load i64, ptr %mine.at
+  %its = add i64 %begin.j, %c
+  %its.at = getelementptr i64, ptr %mapped, i64 %its
+  %b = load i64, ptr %its.at
+  %c.next = add i64 %c, 1
+  %equal = icmp eq i64 %a, %b
+  br i1 %equal, label %operands, label %other
+other:
+  %place.next = add i64 %slot, 1
+  br label %probe
+new:
+  store i64 %i, ptr %slot.at
+  br label %set
+set:
+  %result = phi i64 [ %i, %new ], [ %j, %operands ]
+  %result.at = getelementptr i64, ptr %found, i64 %i
+  store i64 %result, ptr %result.at
+  br label %entries
+finished:
+  ret void
+}
+"""
 
 
 def _fields(code: Code, pointers: int) -> list[str]:

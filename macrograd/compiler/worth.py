@@ -83,7 +83,9 @@ def chosen(
         if value[k] >= TINY and room >= size[k]:
             kept[k] = loops[k]
             room -= size[k]
-    members = np.where(_outside(kept, len(work)) & _in_patterns(groups), np.diff(groups.bounds), 0)
+    members = np.where(_outside(kept, len(work)), np.diff(groups.bounds), 0)
+    large = np.flatnonzero(members >= LEAST)
+    members[large[~_in_patterns(groups, large)]] = 0
     least = np.sort(members)[::-1][MOST_LARGE] + 1 if len(members) > MOST_LARGE else 1
     heads = groups.tape.code[groups.order[groups.bounds[:-1]]]
     return kept, (members >= max(LEAST, least)) | np.isin(heads, [ops.take.code, SCATTER])
@@ -107,18 +109,12 @@ def _outside(loops: dict[int, Settled], n: int) -> NDArray[np.bool_]:
     return found
 
 
-def _in_patterns(groups: Groups) -> NDArray[np.bool_]:
+def _in_patterns(groups: Groups, which: Ints) -> NDArray[np.bool_]:
     """Of which groups the first and the last operands move by one or two distances from member to member."""
-    tape, slot, begin = groups.tape, groups.layout.slot, np.asarray(groups.bounds[:-1])
-    head = np.zeros(len(groups.order), dtype=np.int64)
-    head[begin] = 1
-    of, first = np.cumsum(head) - 1, head.astype(bool)
-    far = np.int64(1 << 60)
-    found = np.ones(len(begin), dtype=bool)
-    for position in (tape.start[groups.order], tape.start[groups.order + 1] - 1):
-        step = np.diff(slot[tape.operand[position]], prepend=0)
-        usual = step[np.minimum(begin + 1, len(step) - 1)][of]  # that from the first member to the second
-        other = ~first & (step != usual)
-        lowest = np.minimum.reduceat(np.where(other, step, far), begin)
-        found &= lowest >= np.maximum.reduceat(np.where(other, step, -far), begin)
-    return found
+    tape, slot, bounds = groups.tape, groups.layout.slot, groups.bounds
+
+    def even(at: Ints) -> bool:
+        return len(distinct(np.diff(slot[tape.operand[at]]))) <= 2
+
+    members = [groups.order[bounds[k] : bounds[k + 1]] for k in which.tolist()]
+    return np.array([even(tape.start[m]) and even(tape.start[m + 1] - 1) for m in members], dtype=bool)

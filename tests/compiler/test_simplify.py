@@ -25,7 +25,6 @@ EXACT: dict[str, Callable[[Tape], Tape]] = {
     "identities": rewritings.identities,
     "without_detach": rewritings.without_detach,
     "merge_equal": rewritings.merge_equal,
-    "merge_equal_by_walk": rewritings.merge_equal_by_walk,
     "drop_dead": rewritings.drop_dead,
     "own_results": rewritings.own_results,
     "chains, strict": partial(rewritings.chains, strict=True),

@@ -55,3 +55,19 @@ def test_nothing_is_reached_from_nowhere(long: None) -> None:
     start, operand = tape(20, 0)
     assert not walks.reached(start, operand, np.empty(0, dtype=np.int64)).any()
     assert walks.longest(np.zeros(1, dtype=np.int64), operand[:0], operand[:0], operand[:0]).tolist() == []
+
+
+@pytest.mark.parametrize("n", [1, 2, 50, 3000])
+def test_first_equals(long: None, n: int) -> None:
+    """Few codes and few operands, so that many entries are equal, some only because their operands turned out to be."""
+    start, operand = tape(n, n)
+    random = np.random.default_rng(2)
+    operand = np.minimum(operand, random.integers(0, 4, len(operand)))
+    code, bits = random.integers(-3, 3, n), random.integers(0, 2, n) * (1 << 62)
+    expected: list[int] = []
+    known: dict[tuple[int, ...], int] = {}
+    for i in range(n):
+        used = [expected[k] for k in operand[start[i] : start[i + 1]].tolist()]
+        expected.append(known.setdefault((int(code[i]), int(bits[i]), *used), i))
+    assert walks.first_equals(code, bits, start, operand).tolist() == expected
+    assert n < 3000 or len(set(expected)) < n - 400
