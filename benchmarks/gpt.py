@@ -1,18 +1,21 @@
 """gpt: the character GPT of `examples/gpt.py`, float32: loss, gradient and Adam on 16 documents, per real token.
 
 The case `7` has documents of 7 tokens, all alike; `names` has 1,024 names of the standard library of every length, in
-programs for 8 and 16 positions, so that a token pays for the padding too.
+macrograd's programs for 8 and 16 positions, so that a token pays for the padding too: 1.35 positions are computed for
+each. The C floor takes the same batches and has rows for real tokens only.
 """
 
 from __future__ import annotations
 
 import runpy
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import native
 from benchmarks.harness import Job, Prepared
 
 TABLES = ("token", "position", "query", "key", "value", "mix", "widen", "narrow", "head")
@@ -24,7 +27,6 @@ JOB = Job(
     unit="token",
     cases=("7", "names"),
     tolerance=2e-5,
-    baseline="macrograd",
 )
 
 
@@ -113,6 +115,45 @@ def reference(case: str) -> dict[str, Any]:
     ]
     gradient = np.mean([np.concatenate([g[name].ravel() for name in TABLES]) for _, g in each], axis=0)
     return {"loss": np.mean([loss for loss, _ in each]), "gradient": gradient}
+
+
+@JOB.contender("c", note="a row of 16 numbers for each real token, none for padding; the same batches")
+def c(case: str) -> Prepared:
+    import ctypes
+
+    lib, gpt, chosen = native.library("gpt"), model(), documents(case)
+    lib.gradient.restype = ctypes.c_float
+    start = np.concatenate([numbers(gpt)[name].ravel() for name in TABLES]).astype(np.float32)
+    theta, (g, m, v) = start.copy(), np.zeros((3, len(start)), np.float32)
+    tokens = np.array([gpt.encoded(d, example()["LONGEST"])[0] for d in chosen], np.int32)
+    lengths = np.array([len(d) + 1 for d in chosen], np.int32)
+    data, state = [native.pointer(a) for a in (tokens, lengths)], [native.pointer(a) for a in (theta, m, v)]
+    first, rate, random, done = np.arange(16, dtype=np.int32), ctypes.c_float(1e-3), np.random.default_rng(0), 0
+
+    def answer() -> dict[str, Any]:
+        loss = lib.gradient(native.pointer(start), *data, native.pointer(first), 16, native.pointer(g))
+        return {"loss": loss, "gradient": g}
+
+    def turn(rows: np.ndarray, positions: int) -> np.ndarray:
+        nonlocal done
+        losses = np.zeros(-(-len(rows) // 16), np.float32)
+        lib.train(*state, *data, native.pointer(rows), len(rows), positions, done, rate, native.pointer(losses))
+        done += len(losses)
+        return losses
+
+    if case == "7":
+        repeated = np.tile(first, STEPS)
+        return Prepared(lambda: turn(repeated, 7), answer, units=STEPS * 16 * 7)
+    most, limits = 16 * example()["TURN"], pairwise(example()["LENGTHS"])
+    groups = [(np.flatnonzero((low < lengths) & (lengths <= high)).astype(np.int32), high) for low, high in limits]
+
+    def epoch() -> float:
+        """That of `Training.epoch`, its random numbers too."""
+        orders = [(rows[random.permutation(len(rows))], positions) for rows, positions in groups]
+        turns = [(order[k : k + most], positions) for order, positions in orders for k in range(0, len(order), most)]
+        return float(np.concatenate([turn(*turns[k]) for k in random.permutation(len(turns))]).mean())
+
+    return Prepared(epoch, answer, units=int(lengths.sum()))
 
 
 @JOB.contender("macrograd", packages=("macrograd",), note="steps in native code, turns on programs of 8 and 16")

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from benchmarks import data, harness, native, statistics
+from benchmarks import data, gpt, harness, native, statistics
 
 JOBS = {name: harness.load(name) for name in harness.available()}
 
@@ -63,6 +63,14 @@ def check(job, case, contender):
 @pytest.mark.parametrize(("job", "case", "contender"), own("floor"))
 def test_c_floors_agree_with_the_definition(job, case, contender):
     check(job, case, contender)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("gcc", "cc", "clang"))), reason="the floors need a C compiler")
+@pytest.mark.parametrize("case", gpt.JOB.cases)
+def test_the_gpt_floor_takes_the_steps_that_macrograd_takes(case):
+    """The job's answer is of one gradient only: this is of Adam, and of the order of the documents."""
+    floor, ours = gpt.c(case).run(), gpt.macrograd(case).run()
+    np.testing.assert_allclose(floor, getattr(ours, "losses", ours), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("job", "case", "contender"), own("macrograd"))
