@@ -41,6 +41,13 @@ def test_every_method_finds_the_bottom(method: str) -> None:
     assert 0.0 <= found.fun + 1e-12 < 1e-5
 
 
+@pytest.mark.parametrize("method", _METHODS)
+def test_a_quadratic_whose_hessian_is_constant(method: str) -> None:
+    found = mg.minimize(lambda x: mg.sum((v - 1) * (v - 1) for v in x), [0.0, 3.0], method)
+    assert found.success, found.message
+    np.testing.assert_allclose(found.x, 1.0, atol=2e-3)
+
+
 @pytest.mark.parametrize("method", ["L-BFGS-B", "Newton-CG"])
 def test_a_narrow_valley_of_many_variables(method: str) -> None:
     found = mg.minimize(rosenbrock, np.linspace(0.5, 1.5, 40), method=method)

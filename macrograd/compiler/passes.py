@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from macrograd.compiler import program as programs
 from macrograd.compiler import tape as tapes
 from macrograd.compiler.differentiate import differentiate
@@ -43,12 +41,12 @@ class Source:
 def record(
     fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, strict: bool = False, name: str = "the function"
 ) -> Source:
-    """Trace and simplify. Raises ValueError if the result depends on nothing that could change."""
+    """Trace and simplify. Raises ValueError if the result holds no number at all."""
     traced = trace(fn, shapes, as_eager=strict)
     _seen("trace", traced.tape)
     recorded = int((traced.tape.arity > 0).sum())
-    if not traced.tape.code.size or not _depends(traced.tape):
-        raise ValueError(f"the result of {name} does not depend on its arguments: return something computed from them")
+    if not len(traced.tape.results):
+        raise ValueError(f"the result of {name} holds no numbers: return at least one number or Value")
     # In strict mode sums are chained only after the derivative, whose roundings follow the program as it was written.
     tape = traced.tape if strict else simplify(traced.tape, final=False)
     tape, old = tapes.number_parameters(tape)
@@ -90,12 +88,6 @@ def _kept(source: Source, how: tuple[str, bool, bool], make: Callable[[], Progra
     """The program from disk if an earlier run made it; but who looks at the passes sees them work."""
     watched = observer is not None or "passes" in os.environ.get("MACROGRAD_DEBUG", "")
     return make() if watched else kept(source.tape, how, make)
-
-
-def _depends(tape: Tape) -> bool:
-    """Whether a result depends on an input or a parameter."""
-    used = np.concatenate([tape.operand, tape.results])
-    return bool(np.isin(tape.code[used], [tapes.PARAMETER, tapes.INPUT]).any())
 
 
 def _seen(stage: str, what: Tape | Program) -> None:

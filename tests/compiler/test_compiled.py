@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import tracemalloc
 from typing import Any
@@ -206,6 +207,57 @@ def test_results_keep_their_nesting(backend: str) -> None:
     np.testing.assert_array_equal(many["b"][0], [3.0, 5.0, 7.0])
     np.testing.assert_array_equal(many["b"][1], [[[2.0, 5.0]], [[2.0, 7.0]], [[2.0, 9.0]]])
     np.testing.assert_array_equal(many["b"][2], [5.0, 5.0, 5.0])
+
+
+CONSTANT = {
+    "number": (lambda x: 3.0, 3.0),
+    "negative zero": (lambda x: -0.0, -0.0),
+    "not a number": (lambda x: math.nan, math.nan),
+    "operation": (lambda x: mg.exp(0.0) + Value(3.0) * 2, 7.0),
+    "derivative": (mg.grad(lambda x: 3 * x), 3.0),
+    "second derivative": (mg.hessian(lambda x: x * x), 2.0),
+    "list": (mg.jacobian(lambda x: [2 * x, 3.0, x]), [2.0, 0.0, 1.0]),
+    "partly constant": (lambda x: [3.0, x], [3.0, 0.5]),
+}
+
+
+@pytest.mark.parametrize("fn", CONSTANT)
+@pytest.mark.parametrize("samples", [None, 1, 2, 5000])
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_constant_result_is_that_constant(
+    fn: str, samples: int | None, strict: bool, dtype: str, backend: str
+) -> None:
+    function, number = CONSTANT[fn]
+    x = 0.5 if samples is None else np.full(samples, 0.5)
+    f = mg.compile(function, batch=samples is not None, backend=backend, strict=strict, dtype=dtype)
+    found = f(x)
+    want = np.broadcast_to(number, (*np.shape(x), *np.shape(number))).astype(dtype)
+    assert found.dtype == dtype
+    assert found.shape == want.shape
+    np.testing.assert_array_equal(found, want)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(want))
+    assert f.explain(x).startswith(f.__name__)
+    if np.ndim(number) == 0:
+        value, gradient = f.value_and_grad([], x)
+        step = f.bind(x)
+        # The mean is a sum over the batch of numbers that were multiplied by 1/n.
+        rel = 1e-12 if dtype == "float64" else 1e-4
+        assert [value, f.backward(x), step()] == pytest.approx([number] * 3, rel=rel, nan_ok=True)
+        assert f.parameters == []
+        assert gradient.shape == step.gradient.shape == (0,)
+
+
+def test_what_a_constant_result_closes_over_has_no_gradient(backend: str) -> None:
+    """The branch that is chosen by a number does not use it; what is multiplied by 0 is used."""
+    w = Value(2.0)
+    f = mg.compile(lambda x: mg.where(1.0, 2.0, w) + 0.0 * w, backend=backend)
+    assert f.backward(1.0) == 2.0
+    assert w.grad == 0.0
+
+
+def test_a_function_without_arguments_may_be_constant(backend: str) -> None:
+    assert mg.compile(lambda: 3.0, backend=backend)() == 3.0
 
 
 def test_results_belong_to_the_caller(backend: str) -> None:
