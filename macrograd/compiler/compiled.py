@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler import passes
+from macrograd.compiler import indices, passes
 from macrograd.compiler.execute_numpy import NumpyExecutable
 from macrograd.compiler.program import Program
 from macrograd.value import Value, parameter_writes
@@ -432,10 +432,20 @@ class Specialised:
         return table
 
     def check_indices(self, plan: _Plan, state: Any) -> None:
-        if plan.executable.takes and state.flagged():
-            raise IndexError(
-                f"{self.owner.__name__}: take() got an index outside of its values, or one that is not an integer"
-            )
+        """Raise IndexError if a `take` had an index that is none, which a second look at the arguments finds."""
+        if not (plan.executable.takes and state.flagged()):
+            return
+        samples = state.samples
+        inputs = [array.reshape(samples, size) for array, size in zip(state.arguments, self.sizes, strict=True)]
+        found = indices.find(self.source.tape, state.u[: len(self.parameters)], np.hstack(inputs))
+        name = self.owner.__name__
+        if found is None:
+            raise IndexError(f"{name}: take() got an index outside of its values, or one that is not an integer")
+        sample, index, count = found
+        at = f", sample {sample}" if self.owner.batch else ""
+        if not index.is_integer():
+            raise IndexError(f"{name}{at}: take() needs an integer index, got {index!r}")
+        raise IndexError(f"{name}{at}: take() index {index:.15g} is outside 0 … {count - 1}")
 
     def _build(self, x: Any, table: NDArray[Any]) -> Any:
         """The results in the nesting of what the function returned."""

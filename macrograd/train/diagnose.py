@@ -130,7 +130,7 @@ def replay_error(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Seq
     for k, row in enumerate(rows):
         try:
             objective.sample(*[array[k].tolist() for array in arrays])
-        except IndexError as error:
+        except (IndexError, TypeError) as error:  # eagerly, an index that is no integer is of a wrong type
             return IndexError(f"sample {row}: {error}")
     return IndexError("take() got an index outside of its values, or one that is not an integer")
 

@@ -15,7 +15,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import CompileWarning, TraceError, Value
-from macrograd.compiler import compiled
+from macrograd.compiler import compiled, indices
 
 W = Value(2.0, "w")
 
@@ -341,22 +341,69 @@ def test_parameters_are_not_known_before_the_first_call() -> None:
 # --- take ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("index", [3, -1, 1.5, np.nan, np.inf, 1e300])
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        (3, "take() index 3 is outside 0 … 2"),
+        (-1, "take() index -1 is outside 0 … 2"),
+        (1e300, "take() index 1e+300 is outside 0 … 2"),
+        (1.5, "take() needs an integer index, got 1.5"),
+        (np.nan, "take() needs an integer index, got nan"),
+        (np.inf, "take() needs an integer index, got inf"),
+    ],
+)
 @pytest.mark.parametrize("batch", [False, True])
-def test_an_index_out_of_range(index: float, batch: bool, backend: str) -> None:
+def test_an_index_out_of_range(index: float, said: str, batch: bool, backend: str) -> None:
     values = [Value(1.0), Value(2.0), Value(3.0)]
     f = mg.compile(lambda i: mg.take(values, i), batch=batch, backend=backend)
     good, bad = (np.array([2.0, 0.0]), np.array([0.0, index])) if batch else (2.0, index)
     step = f.bind(good)
     for call in (f, f.backward, lambda i: f.value_and_grad(np.ones(3), i)):
-        with pytest.raises(IndexError, match=r"take\(\) got an index outside of its values, or one that is not an int"):
+        with pytest.raises(IndexError) as error:
             call(bad)
+        assert str(error.value) == f"<lambda>{', sample 1' if batch else ''}: {said}"
         call(good)  # one error is no reason for the next
     step.arguments[0][...] = bad
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError) as error:
         step()
+    assert said in str(error.value)
     step.arguments[0][...] = good
     assert step() == 2.0 if batch else 3.0
+
+
+TABLE = [[Value(float(i * j)) for j in range(3)] for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("fn", "said"),
+    [
+        (lambda i: mg.take([1.0, 2.0, W], 2 * i + 1), "take() index 3 is outside 0 … 2"),
+        (lambda i: mg.take([1.0, 2.0, W], i + W), "take() index 3 is outside 0 … 2"),
+        (lambda i: mg.dot(mg.take(TABLE, i + 3), mg.take(TABLE, i)), "take() index 4 is outside 0 … 3"),
+        (lambda i: mg.take([1.0, 2.0], mg.take([0.0, 9.0], i)), "take() index 9 is outside 0 … 1"),
+        (lambda i: mg.take([1.0, W], mg.take([0.0, W], i)), "take() index 2 is outside 0 … 1"),
+        (lambda i: mg.take([1.0, W], mg.take([0.0, 1.0], i + i)), "take() index 2 is outside 0 … 1"),
+        (lambda i: mg.take([1.0, W], mg.log(1 - i)), "take() needs an integer index, got -inf"),
+    ],
+)
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_computed_index_out_of_range(
+    fn: Callable[..., Any], said: str, strict: bool, dtype: str, backend: str
+) -> None:
+    index = np.zeros(900)
+    index[700:] = 1.0
+    f = mg.compile(fn, batch=True, strict=strict, dtype=dtype, backend=backend)
+    for call in (f, f.backward):
+        with pytest.raises(IndexError) as error:
+            call(index)
+        assert str(error.value) == f"<lambda>, sample 700: {said}"
+
+
+def test_an_index_that_the_second_look_does_not_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indices, "find", lambda *_: None)
+    with pytest.raises(IndexError, match=r"take\(\) got an index outside of its values, or one that is not an integer"):
+        mg.compile(lambda i: mg.take([1.0, W], i))(2)
 
 
 def test_a_failed_backward_leaves_the_gradients_alone() -> None:

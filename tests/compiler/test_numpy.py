@@ -293,7 +293,7 @@ def test_an_index_that_is_none_is_an_error(batch: bool, index: float) -> None:
     bad = np.array([0.0, index, 2.0]) if batch else index
     fn(good)
     for run in (fn, fn.backward):
-        with pytest.raises(IndexError, match=r"take\(\) got an index outside of its values"):
+        with pytest.raises(IndexError, match=r"take\(\) (index|needs an integer index, got) -?(\d|nan|inf)"):
             run(bad)
         run(good)  # the next call is not tainted
 

@@ -179,7 +179,7 @@ def test_an_index_out_of_range_is_an_error_and_changes_nothing(wrong: float, bat
     before = f.value_and_grad(f.theta(), good)[1].copy()
     bad = good.copy()
     bad[..., 1] = wrong
-    with pytest.raises(IndexError, match="outside of its values"):
+    with pytest.raises(IndexError, match=r"take\(\) (index .* is outside 0 … 29|needs an integer index)"):
         f.value_and_grad(f.theta(), bad)
     assert (f.value_and_grad(f.theta(), good)[1] == before).all()
 

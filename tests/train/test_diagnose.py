@@ -125,6 +125,12 @@ def test_an_index_that_is_not_there_names_the_sample(engine: str) -> None:
         trainer.fit(X, [0, 1, 3, 2], steps=1, shuffle=False, progress=False)
 
 
+def test_an_index_that_is_no_integer_names_the_sample() -> None:
+    trainer = Trainer(nn.MLP(2, [1], seed=0), lambda p, t: mg.take([p, p * 2.0], t))
+    with pytest.raises(IndexError, match=r"sample 2: take\(\) needs an integer index, got 0.5"):
+        trainer.fit(X, [0, 1, 0.5, 0], steps=1, shuffle=False, progress=False)
+
+
 def test_the_history_before_is_kept() -> None:
     trainer = Trainer(nn.MLP(2, [3, 1], seed=0), "squared_error", optim.SGD(50.0))
     with pytest.raises(DivergedError):
