@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,12 @@ _METHODS: dict[str, str | None] = {
 }
 # Arguments of scipy.optimize.minimize; every other option is the method's own.
 _OF_SCIPY = ("bounds", "constraints", "tol", "callback")
+_DERIVED = ("fun", "jac", "hess", "hessp")  # arguments that are made of fn
+# The methods that heed these; SciPy's others warn, and go on without them.
+_HEEDED = {
+    "bounds": ("Nelder-Mead", "Powell", "COBYLA", "COBYQA", "L-BFGS-B", "TNC", "SLSQP", "trust-constr"),
+    "constraints": ("COBYLA", "COBYQA", "SLSQP", "trust-constr"),
+}
 
 
 def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **options: Any) -> Any:
@@ -50,9 +58,10 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
     Returns SciPy's `OptimizeResult`: `x` in the shape of x0, `fun`, `success`, `message`, the counts of calls and more.
     Values that fn closes over stay as they are.
 
-    Raises ImportError without SciPy (an extra: pip install "macrograd[minimize]"), ValueError for an unknown method or
-    an x0 that is empty, ragged or not finite or where fn is NaN, TypeError for an x0 without numbers, and what
-    `macrograd.compile` raises if fn cannot be traced.
+    Raises ImportError without SciPy (an extra: pip install "macrograd[minimize]"), ValueError for an unknown method,
+    for options out of their range or that the method does not heed, and for an x0 that is empty, ragged or not finite
+    or where fn is NaN, TypeError for an x0 without numbers and for options of a wrong type or that the method does not
+    have, and what `macrograd.compile` raises if fn cannot be traced.
     """
     try:
         import scipy.optimize
@@ -69,8 +78,9 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
     start = _start(x0)
     shape = start.shape
     uses = _METHODS[name]
+    options = _flat(options)
+    _check_options(name, options, start.size)
     further: dict[str, Any] = {key: options.pop(key) for key in _OF_SCIPY if key in options}
-    options = {**options.pop("options", {}), **options}
 
     function: Any
     if uses is None:
@@ -103,7 +113,14 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
             f"minimize(): fn or its gradient is NaN at x0 = {start.tolist()}, and no method knows where to go from "
             "there: begin where fn is defined"
         )
-    found = scipy.optimize.minimize(function, start.ravel(), method=name, options=options, **further)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Unknown solver options", scipy.optimize.OptimizeWarning)
+        try:
+            found = scipy.optimize.minimize(function, start.ravel(), method=name, options=options, **further)
+        except scipy.optimize.OptimizeWarning as error:
+            unknown = str(error).rpartition(": ")[2]
+            remedy = f"scipy.optimize.show_options('minimize', {name!r}) tells its options"
+            raise TypeError(f"minimize(): {name} has no option {unknown}; {remedy}") from None
     found.x = np.reshape(found.x, shape)
     return found
 
@@ -117,6 +134,61 @@ def _method(method: Any) -> str:
     near = difflib.get_close_matches(str(method).lower().replace("-", "").replace("_", ""), letters, n=1)
     hint = f"; did you mean {letters[near[0]]!r}?" if near else ""
     raise ValueError(f"minimize(method={method!r}): method is one of {', '.join(map(repr, _METHODS))}{hint}")
+
+
+def _flat(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with those that were given as SciPy's own `options` among them."""
+    own = options.pop("options", {})
+    if not isinstance(own, dict):
+        raise TypeError(f"minimize(options={own!r}): options is a dict, such as {{'maxiter': 100}}")
+    return {**own, **options}
+
+
+def _check_options(method: str, options: dict[str, Any], size: int) -> None:
+    """Raise for what SciPy would ignore, or fail on without a word about where it came from."""
+    for key in _DERIVED:
+        if key in options:
+            raise TypeError(f"minimize() takes no {key}: it is made of fn, which is compiled and differentiated")
+    if "args" in options:
+        raise TypeError("minimize() takes no args: fn is a function of x alone, as in lambda x: fn(x, 2.0)")
+    for key in ("tol", "maxiter", "maxfev", "maxfun"):
+        number = options.get(key)
+        if number is not None and not (isinstance(number, Real) and float(number) >= 0):
+            raise ValueError(f"minimize({key}={number!r}): {key} is a number of 0 or more")
+    if not (options.get("callback") is None or callable(options["callback"])):
+        raise TypeError(f"minimize(callback={options['callback']!r}): callback is a function")
+    for key, methods in _HEEDED.items():
+        given = options.get(key)
+        none = given is None or (isinstance(given, (list, tuple)) and not given)
+        if not none and method not in methods:
+            raise ValueError(f"minimize(): {method} does not heed {key}; {', '.join(methods)} do")
+    constraints = options.get("constraints", ())
+    if not isinstance(constraints, (dict, list, tuple)) and not hasattr(constraints, "lb"):
+        what = "a dict or a constraint object of SciPy's, or a list of them"
+        raise TypeError(f"minimize(constraints={constraints!r}): constraints is {what}")
+    if options.get("bounds") is not None:
+        _check_bounds(options["bounds"], size)
+
+
+def _check_bounds(bounds: Any, size: int) -> None:
+    """Raise TypeError for bounds that are no pairs of numbers, ValueError if they are too few, too many, or empty."""
+    if hasattr(bounds, "lb"):  # SciPy's own kind, in which one number may stand for all
+        ends = np.broadcast_arrays(bounds.lb, bounds.ub, np.empty(size))[:2]
+        bounds = np.stack(ends, axis=1)
+    try:
+        pairs = [
+            (-np.inf if low is None else float(low), np.inf if high is None else float(high)) for low, high in bounds
+        ]
+    except (TypeError, ValueError):
+        what = "a pair (low, high) for each number of x, with None where there is no limit"
+        raise TypeError(f"minimize(bounds={bounds!r}): bounds is {what}") from None
+    if len(pairs) != size:
+        raise ValueError(
+            f"minimize(): bounds has length {len(pairs)} and x has length {size}: give a pair for each number"
+        )
+    for k, (low, high) in enumerate(pairs):
+        if not low <= high:
+            raise ValueError(f"minimize(): bounds[{k}] is ({low}, {high}): the first must not be above the second")
 
 
 def _start(x0: Any) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.minimizers import _METHODS
+from macrograd.minimizers import _HEEDED, _METHODS
 
 pytest.importorskip("scipy", reason="mg.minimize is an extra")
 
@@ -147,6 +148,77 @@ def test_what_else_is_refused() -> None:
             mg.minimize(lambda x: [x[0], x[0]], [1.0], method=method)
     with pytest.raises(mg.TraceError, match="a branch on a traced value"):
         mg.minimize(lambda x: x[0] if x[0] > 0 else -x[0], [1.0])
+
+
+BOX = [(0.0, 1.0), (0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"jac": True}, TypeError, "minimize() takes no jac: it is made of fn, which is compiled and differentiated"),
+        ({"options": {"hess": 3}}, TypeError, "minimize() takes no hess: it is made of fn"),
+        (
+            {"args": (1,)},
+            TypeError,
+            "minimize() takes no args: fn is a function of x alone, as in lambda x: fn(x, 2.0)",
+        ),
+        ({"options": 3}, TypeError, "minimize(options=3): options is a dict, such as {'maxiter': 100}"),
+        ({"tol": "x"}, ValueError, "minimize(tol='x'): tol is a number of 0 or more"),
+        ({"tol": float("nan")}, ValueError, "minimize(tol=nan): tol is a number of 0 or more"),
+        ({"maxiter": "a"}, ValueError, "minimize(maxiter='a'): maxiter is a number of 0 or more"),
+        ({"maxfun": -1}, ValueError, "minimize(maxfun=-1): maxfun is a number of 0 or more"),
+        ({"callback": 3}, TypeError, "minimize(callback=3): callback is a function"),
+        (
+            {"maxitr": 3},
+            TypeError,
+            "L-BFGS-B has no option maxitr; scipy.optimize.show_options('minimize', 'L-BFGS-B')",
+        ),
+        ({"options": {"maxitr": 3}}, TypeError, "L-BFGS-B has no option maxitr"),
+        ({"method": "bfgs", "bounds": BOX}, ValueError, "BFGS does not heed bounds; Nelder-Mead, Powell, COBYLA"),
+        (
+            {"constraints": {"type": "eq"}},
+            ValueError,
+            "L-BFGS-B does not heed constraints; COBYLA, COBYQA, SLSQP, trust",
+        ),
+        (
+            {"method": "SLSQP", "constraints": 3},
+            TypeError,
+            "minimize(constraints=3): constraints is a dict or a constraint",
+        ),
+        ({"bounds": 3}, TypeError, "minimize(bounds=3): bounds is a pair (low, high) for each number of x, with None"),
+        ({"bounds": [("a", 1), (0, 1)]}, TypeError, "bounds is a pair (low, high) for each number of x"),
+        ({"bounds": [(0, 1)]}, ValueError, "bounds has length 1 and x has length 2: give a pair for each number"),
+        ({"bounds": [(0, 1), (2, 0)]}, ValueError, "bounds[1] is (2.0, 0.0): the first must not be above the second"),
+    ],
+)
+def test_options_that_are_none(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        mg.minimize(rosenbrock, [0.5, 0.5], **options)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("method", _METHODS)
+def test_methods_heed_bounds_and_constraints_as_scipy_says(method: str) -> None:
+    from scipy.optimize import minimize
+
+    constraint = {"type": "ineq", "fun": lambda x: 3.0 - x[0]}
+    given: dict[str, Any] = {"bounds": [(-9.0, 9.0)], "constraints": [constraint]}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        minimize(lambda x: (x @ x, 2.0 * x), [2.0], method=method, jac=True, hess=lambda x: 2.0 * np.eye(1), **given)
+    said = " ".join(str(warning.message) for warning in caught)
+    for key, methods in _HEEDED.items():
+        assert (f"cannot handle {key}" in said) == (method not in methods)
+
+
+def test_bounds_of_scipys_own_kind() -> None:
+    from scipy.optimize import Bounds
+
+    found = mg.minimize(rosenbrock, [-1.0, 0.2], bounds=Bounds(-2.0, [0.5, 2.0]))
+    np.testing.assert_allclose(found.x, [0.5, 0.25], atol=1e-5)
+    with pytest.raises(ValueError, match=r"bounds\[1\] is \(2.0, 1.0\): the first must not be above the second"):
+        mg.minimize(rosenbrock, [-1.0, 0.2], bounds=Bounds([0.0, 2.0], 1.0))
 
 
 def test_without_scipy_it_says_what_to_install() -> None:
