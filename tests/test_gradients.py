@@ -502,8 +502,14 @@ def test_what_is_refused_says_what_it_was_and_what_to_do() -> None:
             make(3.0)
         with pytest.raises(TypeError, match=rf"write mg.compile\(mg.{name}\(fn\)\) in place of mg.{name}\(mg.compile"):
             make(mg.compile(mg.sin))
-        with pytest.raises(IndexError, match="argnums=1 asks for argument 1, but the function got 1"):
+        with pytest.raises(IndexError, match=rf"^{name}: argnums=1 asks for argument 1, but the function got 1$"):
             make(mg.sin, argnums=1)(0.5)
+        with pytest.raises(
+            IndexError, match=rf"^{name}: argnums=0 .*, but the function got 0 by position and x by name: "
+        ):
+            make(lambda x: x * x)(x=0.5)
+        with pytest.raises(ValueError, match=rf"^{name}\(argnums=\(\)\): give at least one position"):
+            make(mg.sin, argnums=())(0.5)
         with pytest.raises(ValueError, match=r"argnums=\(0, -1\)\) asks for the same argument twice"):
             make(mg.sin, argnums=(0, -1))(0.5)
         with pytest.raises(TypeError, match=r"argnums='x'\): argnums is a position from 0 on, or a tuple of them"):

@@ -129,14 +129,20 @@ def nested(x: Any, function: Callable[[Any], Any]) -> Any:
     return function(x)
 
 
-def positions(name: str, argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
-    """`argnums` as positions from 0 on. Raises TypeError, IndexError and ValueError with `name` in the message."""
+def positions(name: str, argnums: int | Sequence[int], count: int, named: Iterable[str] = ()) -> tuple[int, ...]:
+    """`argnums` as positions from 0 on, of `count` arguments beside those that were passed by name. Raises TypeError,
+    IndexError and ValueError with `name` in the message."""
     wanted: list[int] = []
+    if isinstance(argnums, (tuple, list)) and not argnums:
+        raise ValueError(f"{name}(argnums={argnums!r}): give at least one position")
     for k in argnums if isinstance(argnums, (tuple, list)) else (argnums,):
         if not isinstance(k, int) or isinstance(k, bool):
             raise TypeError(f"{name}(argnums={argnums!r}): argnums is a position from 0 on, or a tuple of them")
         if not -count <= k < count:
-            raise IndexError(f"argnums={argnums} asks for argument {k}, but the function got {count}")
+            got = str(count)
+            if named:
+                got += f" by position and {', '.join(named)} by name: pass what is differentiated by position"
+            raise IndexError(f"{name}: argnums={argnums} asks for argument {k}, but the function got {got}")
         wanted.append(k % count)
     if len(set(wanted)) < len(wanted):
         raise ValueError(f"{name}(argnums={argnums!r}) asks for the same argument twice")

@@ -38,14 +38,14 @@ def jacobian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callab
     whatever its size. Sweeps go ahead or back, whichever are fewer.
 
     Raises TypeError if fn is no function or its result holds something other than numbers and Values, IndexError if
-    there is no such argument, and ValueError if one is named twice.
+    there is no such argument, and ValueError if one is named twice or none is.
 
     Source: Curtis, Powell & Reid, 1974; Gebremedhin, Manne & Pothen, *What color is your Jacobian?*, SIAM Review, 2005.
     """
     check_function("jacobian", fn)
 
     def matrix(*args: Any, **kwargs: Any) -> Any:
-        wanted = positions("jacobian", argnums, len(args))
+        wanted = positions("jacobian", argnums, len(args), kwargs)
         found = call(fn, args, kwargs, wanted)
         checked_results("jacobian", fn, found)
         entries = _first(found)
@@ -67,14 +67,14 @@ def hessian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
     three sweeps and an arrow two, whatever the size.
 
     Raises TypeError if fn is no function or does not return one scalar, IndexError if there is no such argument, and
-    ValueError if one is named twice.
+    ValueError if one is named twice or none is.
 
     Source: Coleman & Moré, *Estimation of sparse Hessian matrices and graph coloring problems*, 1984.
     """
     check_function("hessian", fn)
 
     def matrix(*args: Any, **kwargs: Any) -> Any:
-        wanted = positions("hessian", argnums, len(args))
+        wanted = positions("hessian", argnums, len(args), kwargs)
         found = call(fn, args, kwargs, wanted)
         entries = _second(found, one_scalar("hessian", fn, found))
         found.close()

@@ -18,7 +18,7 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     come out if fn used nothing but numbers, Values (or traced values) if it used any: they can be differentiated again.
 
     Raises TypeError if fn is no function or does not return one scalar, IndexError if there is no such argument, and
-    ValueError if one is named twice.
+    ValueError if one is named twice or none is.
 
     Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
     """
@@ -39,7 +39,7 @@ def _value_and_grad(name: str, fn: Callable[..., Any], argnums: int | Sequence[i
     check_function(name, fn)
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        wanted = positions(name, argnums, len(args))
+        wanted = positions(name, argnums, len(args), kwargs)
         found = call(fn, args, kwargs, wanted)
         result = one_scalar(name, fn, found)
         gradients: dict[Value, Any] = {}
