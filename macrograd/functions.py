@@ -26,7 +26,9 @@ def sum(values: Iterable[Any], start: Any = None) -> Any:  # noqa: A001 - the fi
 
     An empty sum is 0.0.
     """
-    terms = list(values) if start is None else [start, *values]
+    terms = _listed("sum", values)
+    if start is not None:
+        terms.insert(0, start)
     if not terms:
         return 0.0
     return ops.sum_(*terms)
@@ -34,7 +36,7 @@ def sum(values: Iterable[Any], start: Any = None) -> Any:  # noqa: A001 - the fi
 
 def dot(a: Iterable[Any], b: Iterable[Any]) -> Any:
     """Σ aᵢ·bᵢ from left to right, as one operation. Raises ValueError if the lengths differ; 0.0 for empty ones."""
-    left, right = list(a), list(b)
+    left, right = _listed("dot", a), _listed("dot", b)
     if len(left) != len(right):
         raise ValueError(f"dot() takes two sequences of the same length, got {len(left)} and {len(right)} numbers")
     if not left:
@@ -44,10 +46,14 @@ def dot(a: Iterable[Any], b: Iterable[Any]) -> Any:
 
 def mean(values: Iterable[Any]) -> Any:
     """The arithmetic mean. Raises ValueError for no values."""
-    terms = list(values)
+    terms = _listed("mean", values)
     if not terms:
         raise ValueError("mean() of no values is not defined: give at least one")
-    return sum(terms) / float(len(terms))
+    try:
+        return sum(terms) / float(len(terms))
+    except (TypeError, OverflowError):
+        ops.check_operands("mean", terms)
+        raise
 
 
 def logsumexp(values: Iterable[Any]) -> Any:
@@ -66,39 +72,75 @@ def softmax(values: Iterable[Any]) -> list[Any]:
 
 def _shifted(name: str, values: Iterable[Any]) -> tuple[list[Any], Any]:
     """The values and their largest, which the result does not depend on: it gets no gradient, and is finite."""
-    terms = list(values)
+    terms = _listed(name, values)
     if not terms:
         raise ValueError(f"{name}() of no values is not defined: give at least one")
-    rest = terms
+    try:
+        largest = _largest(terms)
+        return terms, ops.detach(ops.where(ops.less(abs(largest), math.inf), largest, 0.0))
+    except (TypeError, OverflowError):
+        ops.check_operands(name, terms)
+        raise
+
+
+def _largest(rest: list[Any]) -> Any:
     while len(rest) > _FEW:  # in pairs, which need not wait for each other
         odd = len(rest) % 2
         rest = [ops.maximum(a, b) for a, b in zip(rest[:-1:2], rest[1::2], strict=True)] + rest[len(rest) - odd :]
     largest = rest[0]
     for x in rest[1:]:
         largest = ops.maximum(largest, x)
-    return terms, ops.detach(ops.where(ops.less(abs(largest), math.inf), largest, 0.0))
+    return largest
 
 
-def take(values: Sequence[Any], index: Any) -> Any:
+def _listed(name: str, values: Iterable[Any]) -> list[Any]:
+    """The values as a list; TypeError, in the name of the function that was called, for what has none."""
+    try:
+        return list(values)
+    except TypeError:
+        if getattr(values, "__iter__", None) is not None:  # it failed while it made them
+            raise
+    raise TypeError(f"{name}() takes a sequence of numbers and Values, got {values!r} of type {type(values).__name__}")
+
+
+def take(values: Any, index: Any) -> Any:
     """The element of `values` at an integer `index`, which may be an input; gradients go back to what was chosen.
 
-    `values` is a sequence of numbers or Values, or a table (a sequence of equally long rows), of which a row is taken
-    as a list. Raises IndexError for an index outside 0 … len(values) - 1 and TypeError for one that is not an integer.
+    `values` are numbers or Values, or a table (equally long rows), of which a row is taken as a list. Raises IndexError
+    for an index outside 0 … len(values) - 1, TypeError for one that is not an integer and for values that are no
+    numbers, ValueError for a ragged table.
     """
+    if not isinstance(values, (list, tuple)) and not getattr(values, "shape", None):
+        values = _listed("take", values)
+    is_table = _is_table(values)
     traced = getattr(index.__class__, "_take", None)
     if traced is not None:
-        if len(values) and hasattr(values[0], "__len__"):
+        if is_table:
             return [traced(list(column), index) for column in zip(*values, strict=True)]
         return traced(list(values), index)
-    number = ops.as_float(ops.take, index.data if isinstance(index, Value) else index)
+    number = ops.as_float("take", index.data if isinstance(index, Value) else index)
     if not number.is_integer():
         raise TypeError(f"take() needs an integer index, got {index!r}")
     if not len(values):
         raise IndexError("take() from an empty sequence: it needs at least one value to choose from")
     if not 0 <= number < len(values):
-        raise IndexError(f"take() index {int(number)} is outside 0 … {len(values) - 1}")
+        raise IndexError(f"take() index {number:.15g} is outside 0 … {len(values) - 1}")
     chosen = values[int(number)]
-    return list(chosen) if hasattr(chosen, "__len__") else chosen
+    ops.check_operands("take", chosen if is_table else (chosen,))
+    return list(chosen) if is_table else chosen
+
+
+def _is_table(values: Sequence[Any]) -> bool:
+    """Whether the values are rows, which must then be equally long; told by the first."""
+    if not len(values) or not hasattr(values[0], "__len__"):
+        return False
+    try:
+        lengths = set(map(len, values))
+    except TypeError:
+        raise TypeError("take() chooses from numbers or from rows of them, and was given both") from None
+    if len(lengths) > 1:
+        raise ValueError(f"take() needs rows of one length, got rows of {min(lengths)} to {max(lengths)} numbers")
+    return True
 
 
 __all__ = [

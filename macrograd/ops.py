@@ -13,7 +13,7 @@ side half.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from macrograd import _floats
@@ -76,7 +76,8 @@ class Op:
                 kind = other if not hasattr(kind, "_apply") or issubclass(other, kind) else kind
         if (apply := getattr(kind, "_apply", None)) is not None:
             return apply(self, operands)
-        return self.forward(*[as_float(self, operand) for operand in operands])
+        name = self.name
+        return self.forward(*[as_float(name, operand) for operand in operands])
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -89,16 +90,38 @@ TABLE: list[Op] = []
 BY_NAME: dict[str, Op] = {}
 
 
-def as_float(op: Op, operand: Any) -> float:
-    """The operand as a float, or a TypeError that names the operation and what it was given."""
+def as_float(name: str, operand: Any) -> float:
+    """The operand as a float, or an error that names the operation or function and what it was given."""
     if operand.__class__ is float:
         return operand
     if not isinstance(operand, (str, bytes)):
         try:
             return float(operand)
+        except OverflowError:
+            raise too_large(f"{name}()", operand) from None
         except (TypeError, ValueError):
             pass
-    raise TypeError(f"{op.name}() takes numbers and Values, got {operand!r} of type {type(operand).__name__}")
+    raise no_number(name, operand)
+
+
+def check_operands(name: str, operands: Iterable[Any]) -> None:
+    """Raise what `as_float` raises, in the name of the function that was called, for operands that are no Values.
+
+    Functions made of several operations ask this once one of those has failed: what is right costs nothing more.
+    """
+    for operand in operands:
+        if not hasattr(operand.__class__, "_apply"):
+            as_float(name, operand)
+
+
+def no_number(name: str, operand: Any) -> TypeError:
+    return TypeError(f"{name}() takes numbers and Values, got {operand!r} of type {type(operand).__name__}")
+
+
+def too_large(what: str, number: Any) -> OverflowError:
+    """For Python's integers, which have no end; their digits may be more than Python prints."""
+    digits = f"an integer of {int(number.bit_length() * math.log10(2)) + 1} digits" if isinstance(number, int) else ""
+    return OverflowError(f"{what} takes numbers up to 1.8e308, got {digits or f'a larger {type(number).__name__}'}")
 
 
 # --- NumPy forms that need more than one line -----------------------------------------------------------------------
@@ -487,4 +510,8 @@ CONSTANT = Op(
 
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     """x where x > 0, slope·x elsewhere (and at 0, where the gradient is the slope)."""
-    return where(less(0.0, x), x, slope * x)
+    try:
+        return where(less(0.0, x), x, slope * x)
+    except (TypeError, OverflowError):
+        check_operands("leaky_relu", (x, slope))
+        raise

@@ -13,7 +13,7 @@ same reason, speed: each is `_node` in place.
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
+from typing import Any, NoReturn
 
 from macrograd import ops
 from macrograd.graph import contributions, interior, sweep, topological
@@ -60,7 +60,10 @@ class Value:
         if data.__class__ is not float:
             if isinstance(data, Value) or not (isinstance(data, Real) or _is_scalar_array(data)):
                 raise TypeError(f"Value(data) takes one real number, got {data!r} of type {type(data).__name__}")
-            data = float(data)
+            try:
+                data = float(data)
+            except OverflowError:
+                raise ops.too_large("Value(data)", data) from None
         self.data = data
         self.grad = 0.0
         self.op = None
@@ -149,6 +152,21 @@ class Value:
 
     def __abs__(self) -> Value:
         return _node(abs(self.data), ops.absolute, self)
+
+    def __floordiv__(self, other: Any) -> Value:
+        _refuse_step("//")
+
+    def __mod__(self, other: Any) -> Value:
+        _refuse_step("%")
+
+    __rfloordiv__, __rmod__ = __floordiv__, __mod__
+
+    def __getitem__(self, key: Any) -> Value:
+        raise TypeError(
+            f"a Value is one number and has no element [{key!r}]: give a list or an array to a function that indexes it"
+        )
+
+    __iter__ = None  # or else Python would take what has __getitem__ for a sequence
 
     # --- functions as methods -----------------------------------------------------------------------------------
 
@@ -315,14 +333,17 @@ def constant(x: Any) -> Any:
             return x
         if not isinstance(x, Real) and not _is_scalar_array(x):
             return None
-    return _node(float(x), CONSTANT)
+    try:
+        return _node(float(x), CONSTANT)
+    except OverflowError:
+        raise ops.too_large("a Value", x) from None
 
 
 def _required(op: Op, x: Any) -> Value:
     """`x` as a Value, or a TypeError that names the operation."""
     value: Value | None = constant(x)
     if value is None:
-        raise TypeError(f"{op.name}() takes numbers and Values, got {x!r} of type {type(x).__name__}")
+        raise ops.no_number(op.name, x)
     return value
 
 
@@ -338,13 +359,25 @@ def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -
 
 
 def _no_number(x: Any) -> Value:
-    """NotImplemented, so that Python names both types; a TypeError with the way out for an array."""
+    """NotImplemented, so that Python names both types; a TypeError with the way out for an array or a list."""
     if getattr(x, "shape", ()):
         raise TypeError(
             f"a Value is one number and has no arithmetic with an array of shape {tuple(x.shape)}: "
             "go through the elements, as in [value * x for x in array.tolist()]"
         )
+    if x.__class__ is list or x.__class__ is tuple:  # a class made of them may know what to do
+        raise TypeError(
+            f"a Value is one number and has no arithmetic with a {type(x).__name__} of {len(x)}: "
+            "go through the elements, as in [value * x for x in xs]"
+        )
     return NotImplemented  # type: ignore[no-any-return]  # what an operator returns for "not mine"
+
+
+def _refuse_step(symbol: str) -> NoReturn:
+    raise TypeError(
+        f"a Value has no {symbol}, which jumps: apply it to plain numbers, as in value.data {symbol} 2, or write the "
+        "pieces with mg.where(condition, a, b)"
+    )
 
 
 def _compare(op: Op, left: Any, right: Any) -> Any:

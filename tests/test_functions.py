@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -211,12 +212,71 @@ def test_take(index: Any) -> None:
             IndexError,
             "take() from an empty sequence: it needs at least one value to choose from",
         ),
+        (lambda: mg.take([1.0, 2.0], 1e300), IndexError, "take() index 1e+300 is outside 0 … 1"),
+        (lambda: mg.take("abc", 0), TypeError, "take() takes numbers and Values, got 'a' of type str"),
+        (lambda: mg.take([None, 1.0], 0), TypeError, "take() takes numbers and Values, got None of type NoneType"),
+        (lambda: mg.take([[1.0, None]], 0), TypeError, "take() takes numbers and Values, got None of type NoneType"),
+        (lambda: mg.take([[[1.0]], [[2.0]]], 0), TypeError, "take() takes numbers and Values, got [1.0] of type list"),
+        (
+            lambda: mg.take([[1.0, 2.0], [3.0]], 0),
+            ValueError,
+            "take() needs rows of one length, got rows of 1 to 2 numbers",
+        ),
+        (
+            lambda: mg.take([[1.0, 2.0], 3.0], 0),
+            TypeError,
+            "take() chooses from numbers or from rows of them, and was given both",
+        ),
+        (
+            lambda: mg.dot(3.0, [1.0]),
+            TypeError,
+            "dot() takes a sequence of numbers and Values, got 3.0 of type float",
+        ),
+        (lambda: mg.mean(["a"]), TypeError, "mean() takes numbers and Values, got 'a' of type str"),
+        (lambda: mg.logsumexp([None]), TypeError, "logsumexp() takes numbers and Values, got None of type NoneType"),
+        (lambda: mg.softmax([[1.0]]), TypeError, "softmax() takes numbers and Values, got [1.0] of type list"),
+        (lambda: mg.softmax("ab"), TypeError, "softmax() takes numbers and Values, got 'a' of type str"),
+        (lambda: mg.leaky_relu("x"), TypeError, "leaky_relu() takes numbers and Values, got 'x' of type str"),
+        (lambda: Value(1.0).leaky_relu("a"), TypeError, "leaky_relu() takes numbers and Values, got 'a' of type str"),  # type: ignore[arg-type]
+        (lambda: mg.exp(10**400), OverflowError, "exp() takes numbers up to 1.8e308, got an integer of 401 digits"),
+        (
+            lambda: mg.mean([10**5000]),
+            OverflowError,
+            "mean() takes numbers up to 1.8e308, got an integer of 5001 digits",
+        ),
+        (
+            lambda: mg.exp(Fraction(10**400)),
+            OverflowError,
+            "exp() takes numbers up to 1.8e308, got a larger Fraction",
+        ),
     ],
 )
 def test_errors_say_what_is_wrong(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("function", [mg.sum, mg.mean, mg.logsumexp, mg.softmax, lambda x: mg.take(x, 0)])
+@pytest.mark.parametrize("bad", [None, 3.0, Value(1.0)])
+def test_what_is_no_sequence_is_refused(function: Callable[[Any], Any], bad: Any) -> None:
+    name = "take" if function.__name__ == "<lambda>" else function.__name__
+    with pytest.raises(TypeError) as caught:
+        function(bad)
+    assert (
+        str(caught.value)
+        == f"{name}() takes a sequence of numbers and Values, got {bad!r} of type {type(bad).__name__}"
+    )
+
+
+def test_an_error_of_a_generator_is_its_own() -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        mg.sum(x + "a" for x in (1.0, 2.0))  # type: ignore[operator]
+
+
+def test_take_from_any_iterable() -> None:
+    assert mg.take((x * x for x in (1.0, 2.0, 3.0)), 1) == 4.0
+    assert mg.take(range(5), 3) == 3
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 33, 100])

@@ -263,6 +263,51 @@ def test_operators_tell_what_to_do_with_an_array(apply: Any) -> None:
             apply(*pair)
 
 
+@pytest.mark.parametrize("apply", OPERATORS)
+def test_operators_tell_what_to_do_with_a_list(apply: Any) -> None:
+    for pair in ((Value(1.0), [1.0, 2.0]), ([1.0, 2.0], Value(1.0))):
+        with pytest.raises(TypeError, match="no arithmetic with a list of 2: go through the elements"):
+            apply(*pair)
+
+
+def test_a_list_of_ones_own_may_know_what_to_do() -> None:
+    class Vector(list[Any]):
+        def __rmul__(self, other: Any) -> Any:
+            return [other * x for x in self]
+
+    assert (Value(2.0) * Vector([3.0]))[0].data == 6.0
+
+
+@pytest.mark.parametrize(
+    "apply", [lambda x: x // 2, lambda x: 2 // x, lambda x: x % 2, lambda x: 2 % x], ids=["//", "r//", "%", "r%"]
+)
+def test_what_jumps_is_refused(apply: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"a Value has no (//|%), which jumps: apply it to plain numbers, as in value.d"
+    ):
+        apply(Value(1.0))
+
+
+def test_a_value_has_no_elements() -> None:
+    with pytest.raises(TypeError, match=r"a Value is one number and has no element \[0\]: give a list or an array"):
+        Value(1.0)[0]
+    with pytest.raises(TypeError, match="'Value' object is not iterable"):
+        list(Value(1.0))  # type: ignore[call-overload]
+    assert not np.iterable(Value(1.0))
+    array = np.array([[Value(1.0), Value(2.0)]])  # NumPy takes it for one number, too
+    assert array.shape == (1, 2)
+
+
+def test_integers_beyond_the_range() -> None:
+    with pytest.raises(
+        OverflowError, match=r"^Value\(data\) takes numbers up to 1.8e308, got an integer of 401 digits"
+    ):
+        Value(10**400)
+    for apply in (lambda x, n: x + n, lambda x, n: n * x, lambda x, n: x**n, lambda x, n: x < n, mg.maximum):
+        with pytest.raises(OverflowError, match=r"^a Value takes numbers up to 1.8e308, got an integer of 401 digits"):
+            apply(Value(1.0), 10**400)
+
+
 # --- backward -------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _DTYPES = {"float64": np.float64, "float32": np.float32}
 _BACKENDS = ("auto", "llvm", "numpy")
+_ARGUMENTS = "an argument of shape () is one value, and one of another shape nested lists of values"
 _said: set[str] = set()  # what has been said once
 
 
@@ -41,6 +42,9 @@ class Compiled:
             raise ValueError(f"compile(dtype={dtype!r}): dtype is one of {', '.join(map(repr, _DTYPES))}")
         if backend not in _BACKENDS:
             raise ValueError(f"compile(backend={backend!r}): backend is one of {', '.join(map(repr, _BACKENDS))}")
+        for setting, given in (("batch", batch), ("strict", strict)):
+            if not isinstance(given, (bool, np.bool_)):
+                raise ValueError(f"compile({setting}={given!r}): {setting} is True or False")
         if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
             raise ValueError(f"compile(threads={threads!r}): threads is a whole number from 1 on")
         if not callable(fn):
@@ -132,6 +136,12 @@ class Compiled:
         """
         from macrograd.compiler.explain import explain
 
+        if names is not None and not (
+            isinstance(names, dict) and all(isinstance(value, Value) for value in names.values())
+        ):
+            raise TypeError(
+                f"explain(names={names!r}): names is a dict of names and their Values, as from model.named_parameters()"
+            )
         if args or kwargs:
             _, special = self._prepare(args, kwargs)
         else:
@@ -231,6 +241,8 @@ class Compiled:
                     self._shapes[shapes] = Specialised(self, shapes)
                 except Exception as error:
                     error.add_note(self._history(shapes))
+                    if isinstance(error, (TypeError, IndexError, AttributeError)):
+                        error.add_note(_ARGUMENTS)
                     raise
             return self._shapes[shapes]
 
@@ -367,11 +379,15 @@ class Specialised:
     # --- running ----------------------------------------------------------------------------------------------------
 
     def check_theta(self, theta: Any) -> NDArray[Any]:
-        array = np.asarray(theta)
+        try:
+            array = np.asarray(theta)
+            got = f"shape {array.shape}, dtype {array.dtype}"
+        except ValueError:
+            array, got = np.empty(0, dtype=object), "rows of different lengths"
         if array.shape != (len(self.parameters),) or array.dtype.kind not in "biuf":
             raise ValueError(
                 f"theta is one array of {len(self.parameters)} numbers, one for each parameter of "
-                f"{self.owner.__name__}; got shape {array.shape}, dtype {array.dtype}"
+                f"{self.owner.__name__}; got {got}"
             )
         return array
 
@@ -523,7 +539,7 @@ class Bound:
 def _name(dtype: Any) -> str:
     """The name of one of NumPy's types, '' for what is none."""
     try:
-        return str(np.dtype(dtype).name)
+        return str(np.dtype(dtype).name) if dtype is not None else ""  # which NumPy takes for float64
     except TypeError:
         return ""
 

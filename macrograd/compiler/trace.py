@@ -28,7 +28,7 @@ from macrograd.value import Value, topological
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 _WAY_OUT = (
     "the compiled program must be the same for every sample. Choose between values with mg.where(condition, a, b), "
-    "mg.maximum and mg.minimum, by an index with mg.take, and use mg.exp, mg.tanh … instead of the math module"
+    "mg.maximum and mg.minimum, by an index with mg.take, and use mg.exp, mg.tanh … instead of math's and NumPy's"
 )
 _lock = threading.RLock()
 
@@ -177,13 +177,17 @@ def _operand(x: Any) -> Any:
 
 def _binary(op: Op) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
     def forwards(self: Traced, other: Any) -> Any:
-        if other.__class__ is not Traced and other.__class__ is not Value and (other := _operand(other)) is None:
-            return NotImplemented
+        if other.__class__ is not Traced and other.__class__ is not Value:
+            given, other = other, _operand(other)
+            if other is None:
+                return value._no_number(given)
         return _record_two(op, self, other)
 
     def backwards(self: Traced, other: Any) -> Any:
-        if other.__class__ is not Traced and other.__class__ is not Value and (other := _operand(other)) is None:
-            return NotImplemented
+        if other.__class__ is not Traced and other.__class__ is not Value:
+            given, other = other, _operand(other)
+            if other is None:
+                return value._no_number(given)
         return _record_two(op, other, self)
 
     return forwards, backwards
@@ -223,7 +227,14 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
         try:
             inputs: list[Traced] = []
             arguments = [_argument(shape, inputs) for shape in shapes]
-            structure, results = _flatten(fn(*arguments))
+            try:
+                result = fn(*arguments)
+            except TypeError as error:
+                if "__array_ufunc__" not in str(error):  # as NumPy calls what a Value does not have
+                    raise
+                what = "a NumPy function was called on a Value while the function is traced"
+                raise TraceError(f"{what}: {_WAY_OUT}") from error
+            structure, results = _flatten(result)
             constants = {id(leaf) for leaf in made}
             values = recording.values()
             try:

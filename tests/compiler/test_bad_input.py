@@ -136,6 +136,39 @@ def test_looking_at_a_number_is_refused_with_the_line(fn: Callable[..., Any], ba
     assert f"while {fn.__name__} was traced with argument 'x' of shape ()" in error.value.__notes__[0]
 
 
+def test_numpys_functions_are_refused() -> None:
+    for fn in (lambda x: np.exp(x), lambda x: np.maximum(x, 0.0), lambda x: np.sin(W) * x):
+        with pytest.raises(TraceError) as error:
+            mg.compile(fn)(1.0)
+        assert str(error.value).startswith("a NumPy function was called on a Value while the function is traced: ")
+        assert str(error.value).endswith("use mg.exp, mg.tanh … instead of math's and NumPy's")
+
+
+@pytest.mark.parametrize(
+    ("fn", "x", "said"),
+    [
+        (lambda x: x[0], 1.0, "a Value is one number and has no element [0]: give a list or an array to a function"),
+        (lambda x: x * W, [[1.0, 2.0]], "a Value is one number and has no arithmetic with a list of 1: go through the"),
+        (
+            lambda x: x[0] * x,
+            [1.0, 2.0],
+            "a Value is one number and has no arithmetic with a list of 2: go through the",
+        ),
+        (lambda x: -x, [1.0, 2.0], "bad operand type for unary -: 'list'"),
+        (lambda x: x.shape, [1.0, 2.0], "'list' object has no attribute 'shape'"),
+        (lambda x: x[5], [1.0, 2.0], "list index out of range"),
+        (lambda x: x // 2, 1.0, "a Value has no //, which jumps: apply it to plain numbers"),
+    ],
+)
+def test_arguments_of_another_shape_than_the_function_thinks(fn: Callable[..., Any], x: Any, said: str) -> None:
+    with pytest.raises((TypeError, AttributeError, IndexError)) as error:
+        mg.compile(fn)(x)
+    assert str(error.value).startswith(said)
+    history, arguments = error.value.__notes__
+    assert history == f"while <lambda> was traced with argument 'x' of shape {np.shape(x)}"
+    assert arguments == "an argument of shape () is one value, and one of another shape nested lists of values"
+
+
 def test_the_line_is_the_callers_also_through_this_package() -> None:
     def fn(x: Any) -> Any:
         return mg.take([W, W], float(x))
@@ -294,6 +327,10 @@ def test_backward_of_what_is_no_scalar(fn: Callable[..., Any], said: str) -> Non
         ({"dtype": "float16"}, "compile(dtype='float16'): dtype is one of 'float64', 'float32'"),
         ({"dtype": int}, "dtype is one of 'float64', 'float32'"),
         ({"dtype": "U3"}, "dtype is one of 'float64', 'float32'"),
+        ({"dtype": None}, "compile(dtype=None): dtype is one of 'float64', 'float32'"),
+        ({"batch": "yes"}, "compile(batch='yes'): batch is True or False"),
+        ({"batch": 1}, "compile(batch=1): batch is True or False"),
+        ({"strict": None}, "compile(strict=None): strict is True or False"),
         ({"dtype": object()}, "dtype is one of 'float64', 'float32'"),
         ({"backend": "cuda"}, "compile(backend='cuda'): backend is one of 'auto', 'llvm', 'numpy'"),
         ({"threads": 0}, "compile(threads=0): threads is a whole number from 1 on"),
@@ -328,7 +365,20 @@ def test_theta_of_a_wrong_size() -> None:
             f.value_and_grad(bad, 1.0)
         with pytest.raises(ValueError, match=r"theta is one array of 1 numbers"):
             f.assign(bad)
+    for call in (f.assign, lambda theta: f.value_and_grad(theta, 1.0)):
+        with pytest.raises(ValueError, match=r"theta is one array of 1 numbers, .*; got rows of different lengths"):
+            call([[1.0], [2.0, 3.0]])
     assert W.data == 2.0
+
+
+@pytest.mark.parametrize("names", [[1], "a", {"w": 2.0}])
+def test_names_that_are_none(names: Any) -> None:
+    f = mg.compile(lambda x: x * W)
+    f(1.0)
+    with pytest.raises(
+        TypeError, match=r"explain\(names=.*\): names is a dict of names and their Values, as from model"
+    ):
+        f.explain(names=names)
 
 
 def test_parameters_are_not_known_before_the_first_call() -> None:
@@ -412,6 +462,21 @@ def test_a_failed_backward_leaves_the_gradients_alone() -> None:
     with pytest.raises(IndexError):
         f.backward([0, 2])
     assert [v.grad for v in values] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "said"),
+    [
+        ([[1.0, 2.0], [3.0]], ValueError, "take() needs rows of one length, got rows of 1 to 2 numbers"),
+        ([[2.0, 3.0], 1.0], TypeError, "take() chooses from numbers or from rows of them, and was given both"),
+        ("abc", TypeError, "take() takes numbers and Values, got 'a' of type str"),
+        (None, TypeError, "take() takes a sequence of numbers and Values, got None of type NoneType"),
+    ],
+)
+def test_take_from_what_is_no_table(values: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error) as caught:
+        mg.compile(lambda i: mg.take(values, i))(0)
+    assert str(caught.value) == said
 
 
 def test_take_from_nothing() -> None:
