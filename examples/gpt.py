@@ -8,7 +8,6 @@ same functions run on one document, to look at any number of it, and compiled fo
 import argparse
 import importlib
 import itertools
-import math
 import random
 import sys
 import time
@@ -34,8 +33,7 @@ SOURCES = (
 def library_names():
     """The public names of the standard library, in lower case, that consist of letters."""
     names = set(sys.stdlib_module_names)
-    for source in SOURCES.split():
-        module = importlib.import_module(source)
+    for module in map(importlib.import_module, SOURCES.split()):
         names |= set(dir(module)).union(*(dir(x) for x in vars(module).values() if isinstance(x, type)))
     return sorted({name.lower() for name in names if name.isascii() and name.isalpha() and 1 < len(name) < LONGEST})
 
@@ -44,7 +42,7 @@ def file_lines(path):
     """The lines of a text file that are not empty, cut to what the model can see."""
     documents = [line.strip()[: LONGEST - 1] for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
     if not documents:
-        raise SystemExit(f"{path} has no lines to learn from: it must hold one document per line")
+        raise ValueError("it has no lines to learn from, and must hold one document per line")
     return documents
 
 
@@ -104,7 +102,7 @@ class GPT:
         found, size = [], WIDTH // HEADS
         for first in range(0, WIDTH, size):
             part = slice(first, first + size)
-            weights = mg.softmax(mg.dot(query[part], key[part]) / math.sqrt(size) for key in keys)
+            weights = mg.softmax(mg.dot(query[part], key[part]) / size**0.5 for key in keys)
             found += [mg.dot(weights, [value[i] for value in values]) for i in range(first, first + size)]
         return found
 
@@ -144,8 +142,7 @@ class Training:
         """Every document once, in random order; returns the mean loss."""
         orders, most = [(loop, self.random.permutation(count)) for loop, count in self.groups], BATCH * TURN
         turns = [(loop, order[k : k + most]) for loop, order in orders for k in range(0, len(order), most)]
-        found = [self.turn(*turns[k], rate) for k in self.random.permutation(len(turns))]
-        return float(np.concatenate(found).mean())
+        return float(np.concatenate([self.turn(*turns[k], rate) for k in self.random.permutation(len(turns))]).mean())
 
     def turn(self, loop, rows, rate):
         """A few steps on documents of like length."""
@@ -166,8 +163,7 @@ class Training:
 
 def invented(model, count, temperature=0.7, seed=0):
     """New documents, character by character, all of them side by side."""
-    logits = mg.compile(model.logits, batch=True, dtype="float32")
-    draw = np.random.default_rng(seed)
+    logits, draw = mg.compile(model.logits, batch=True, dtype="float32"), np.random.default_rng(seed)
     tokens = np.zeros((count, LONGEST + 1), int)
     for k in range(LONGEST - 1):
         scores = logits(tokens[:, :-1])[:, k] / temperature
@@ -180,13 +176,17 @@ def main():
     options.add_argument("file", nargs="?", help="a text file, one document per line (default: Python's own names)")
     options.add_argument("--epochs", type=int, default=50)
     chosen = options.parse_args()
-    documents = file_lines(chosen.file) if chosen.file else library_names()
+    if chosen.epochs < 1:
+        options.error(f"--epochs is a whole number from 1 on, got {chosen.epochs}")
+    try:
+        documents = library_names() if chosen.file is None else file_lines(chosen.file)
+    except (OSError, ValueError) as error:  # a binary file is a ValueError
+        options.error(f"cannot learn from {chosen.file!r}: {error}")
     model, tokens = GPT(sorted(set("".join(documents)))), sum(len(d) + 1 for d in documents)
     print(f"{len(documents)} documents, {tokens} tokens, {len(model.parameters())} parameters")
     print(f"by single scalars, the loss of {documents[0]!r} is {model.loss(*model.encoded(documents[0])).data:.4f}")
-    start = time.perf_counter()
-    training = Training(model, documents)
-    print(f"{len(training.groups)} lengths compiled in {time.perf_counter() - start:.1f} s")
+    start, training = time.perf_counter(), Training(model, documents)
+    print(f"compiled in {time.perf_counter() - start:.1f} s")
     for epoch in range(chosen.epochs):
         start = time.perf_counter()
         loss = training.epoch(rate=0.01 * (1 - epoch / chosen.epochs))

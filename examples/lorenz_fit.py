@@ -4,9 +4,10 @@ The simulation is a plain loop of 1,000 steps over single numbers. Its gradient 
 the start is exact, costs microseconds, and leads Adam to the numbers that made the observations.
 """
 
+import argparse
 import random
-import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def draw(observed, found, misses, picture):
     figure.savefig(picture, dpi=120)
 
 
-def main(picture="lorenz_fit.png", steps=2000, noise=1.0):
+def main(picture, steps=2000, noise=1.0):
     observed = observations(noise)
     start = time.perf_counter()
     found, misses = fit(observed, steps)
@@ -82,5 +83,16 @@ def main(picture="lorenz_fit.png", steps=2000, noise=1.0):
     print(f"picture: {picture}")
 
 
+def asked_picture():
+    """The command line's file for the picture, checked before the run and not after it."""
+    options = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    options.add_argument("picture", nargs="?", default="lorenz_fit.png", help="a .png, .svg or .pdf file (%(default)s)")
+    picture = options.parse_args().picture
+    path = Path(picture)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf") or path.is_dir() or not path.parent.is_dir():
+        options.error(f"{picture!r} is no place for a picture: name a .png, .svg or .pdf file in a directory there is")
+    return picture
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(asked_picture())

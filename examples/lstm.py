@@ -5,9 +5,10 @@ two are marked; after the last one the net has to say the sum of the two. The ce
 single numbers, and a loop runs it over the sequence; the compiler makes a loop of it again.
 """
 
+import argparse
 import random
-import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def draw(model, losses, X, y, picture):
     figure.savefig(picture, dpi=120)
 
 
-def main(picture="lstm.png", steps=4000):
+def main(picture, steps=4000):
     model = LSTM(2, CELLS)
     X, y = sequences(4000, LENGTH, seed=1)
     print(f"one sequence by single scalars: {model(X[0].tolist()).data:.4f}, wanted {y[0]:.4f}")
@@ -121,5 +122,16 @@ def main(picture="lstm.png", steps=4000):
     print(f"picture: {picture}")
 
 
+def asked_picture():
+    """The command line's file for the picture, checked before the run and not after it."""
+    options = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    options.add_argument("picture", nargs="?", default="lstm.png", help="a .png, .svg or .pdf file (%(default)s)")
+    picture = options.parse_args().picture
+    path = Path(picture)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf") or path.is_dir() or not path.parent.is_dir():
+        options.error(f"{picture!r} is no place for a picture: name a .png, .svg or .pdf file in a directory there is")
+    return picture
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(asked_picture())

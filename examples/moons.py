@@ -3,7 +3,8 @@
 The same run as `macrograd train moons`, with the training loop written out.
 """
 
-import sys
+import argparse
+from pathlib import Path
 from types import SimpleNamespace
 
 import macrograd as mg
@@ -12,7 +13,7 @@ from macrograd import datasets, losses, nn
 STEPS = 100
 
 
-def main(picture: str = "moons.png") -> None:
+def main(picture: str) -> None:
     X, y = datasets.make_moons(100, noise=0.1, seed=1337)
     model = nn.MLP(2, [16, 16, 1], seed=1337)
     parameters = model.parameters()
@@ -45,5 +46,16 @@ def main(picture: str = "moons.png") -> None:
     print(f"picture: {picture}")
 
 
+def asked_picture() -> str:
+    """The command line's file for the picture, checked before the run and not after it."""
+    options = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    options.add_argument("picture", nargs="?", default="moons.png", help="a .png, .svg or .pdf file (%(default)s)")
+    picture = options.parse_args().picture
+    path = Path(picture)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf") or path.is_dir() or not path.parent.is_dir():
+        options.error(f"{picture!r} is no place for a picture: name a .png, .svg or .pdf file in a directory there is")
+    return picture
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(asked_picture())

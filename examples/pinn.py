@@ -5,8 +5,9 @@ the loss is the square of what is left of it, so u′ and u″ are derivatives i
 again. Source: Raissi, Perdikaris & Karniadakis, J. Comput. Phys. 378 (2019).
 """
 
-import sys
+import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def draw(model, losses, picture):
     figure.savefig(picture, dpi=120)
 
 
-def main(picture="pinn.png", steps=20000):
+def main(picture, steps=20000):
     model = Oscillator()
     t = Value(0.3)
     seen = [f(t).data for f in (model.position, model.slope, model.bend, model.loss)]
@@ -87,5 +88,16 @@ def main(picture="pinn.png", steps=20000):
     print(f"picture: {picture}")
 
 
+def asked_picture():
+    """The command line's file for the picture, checked before the run and not after it."""
+    options = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    options.add_argument("picture", nargs="?", default="pinn.png", help="a .png, .svg or .pdf file (%(default)s)")
+    picture = options.parse_args().picture
+    path = Path(picture)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf") or path.is_dir() or not path.parent.is_dir():
+        options.error(f"{picture!r} is no place for a picture: name a .png, .svg or .pdf file in a directory there is")
+    return picture
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(asked_picture())

@@ -82,6 +82,37 @@ def test_the_moons_demo_learns_and_draws(tmp_path: Path) -> None:
     assert (tmp_path / "moons.png").read_bytes().startswith(b"\x89PNG")
 
 
+WITH_PICTURE = ["moons", "lorenz_fit", "pinn", "lstm"]
+
+
+def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(EXAMPLES.parent), "PATH": "", "PYTHONUTF8": "1"},
+    )
+
+
+@pytest.mark.parametrize("name", WITH_PICTURE)
+def test_help_is_all_that_help_gives(name: str) -> None:
+    done = command(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"a .png, .svg or .pdf file ({name}.png)" in done.stdout
+    assert "picture:" not in done.stdout
+
+
+@pytest.mark.parametrize("name", WITH_PICTURE)
+@pytest.mark.parametrize("picture", ["", "foo.xyz", "/no/such/directory/x.png"])
+def test_a_place_for_the_picture_that_is_none_is_told_before_the_run(name: str, picture: str) -> None:
+    done = command(name, picture)
+    assert done.returncode == 2
+    assert f"{name}.py: error: {picture!r} is no place for a picture: name a .png, .svg or .pdf file" in done.stderr
+    assert not done.stdout
+    assert "unrecognized arguments: b.png" in command(name, "a.png", "b.png").stderr
+
+
 def test_the_compiled_moons_demo_has_the_published_losses(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / "moons_compiled.py"],

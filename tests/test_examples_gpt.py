@@ -121,8 +121,40 @@ def test_it_learns_the_lines_of_a_file(tmp_path: Path) -> None:
     assert lines[6].startswith("new:")
 
 
-def test_a_file_without_lines_is_told(tmp_path: Path) -> None:
-    (tmp_path / "empty.txt").write_text("\n \n", "utf-8")
-    done = run(tmp_path / "empty.txt")
-    assert done.returncode != 0
-    assert "has no lines to learn from: it must hold one document per line" in done.stderr
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n \n", "it has no lines to learn from, and must hold one document per line"),
+        (b"\xff\xfe\x00", "'utf-8' codec can't decode byte 0xff"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_file_that_holds_no_lines_is_told(content: bytes | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    if content is not None:
+        path.write_bytes(content)
+    done = run(path)
+    assert done.returncode == 2
+    assert f"gpt.py: error: cannot learn from {str(path)!r}: " in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--epochs", -3), "--epochs is a whole number from 1 on, got -3"),
+        (("--epochs", 0), "--epochs is a whole number from 1 on, got 0"),
+        (("",), "cannot learn from '': "),
+        ((".",), "cannot learn from '.': [Errno 21] Is a directory"),
+    ],
+)
+def test_arguments_that_are_none(arguments: tuple[Any, ...], said: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert f"gpt.py: error: {said}" in done.stderr
+    assert not done.stdout
+
+
+def test_it_stays_short() -> None:
+    assert len(PATH.read_text("utf-8").splitlines()) < 200
