@@ -18,8 +18,6 @@ tanh, sigmoid, softplus, relu = ops.tanh, ops.sigmoid, ops.softplus, ops.relu
 maximum, minimum, where, sign = ops.maximum, ops.minimum, ops.where, ops.sign
 detach, leaky_relu = ops.detach, ops.leaky_relu
 
-_FEW = 16  # numbers whose largest is found one after the other
-
 
 def sum(values: Iterable[Any], start: Any = None) -> Any:  # noqa: A001 - the field's name; users write mg.sum
     """The sum of numbers and Values, added from left to right, as one operation; `start` first if given.
@@ -84,13 +82,11 @@ def _shifted(name: str, values: Iterable[Any]) -> tuple[list[Any], Any]:
 
 
 def _largest(rest: list[Any]) -> Any:
-    while len(rest) > _FEW:  # in pairs, which need not wait for each other
+    """The largest of some values, found in pairs, which need not wait for each other."""
+    while len(rest) > 1:
         odd = len(rest) % 2
         rest = [ops.maximum(a, b) for a, b in zip(rest[:-1:2], rest[1::2], strict=True)] + rest[len(rest) - odd :]
-    largest = rest[0]
-    for x in rest[1:]:
-        largest = ops.maximum(largest, x)
-    return largest
+    return rest[0]
 
 
 def _listed(name: str, values: Iterable[Any]) -> list[Any]:

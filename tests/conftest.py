@@ -1,10 +1,14 @@
 """What all tests share: Hypothesis draws the same examples in every run, and nothing opens a window."""
 
 import os
+import signal
 
 from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a shell runs in the background: tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("macrograd", deadline=None, derandomize=True)
 settings.load_profile("macrograd")

@@ -225,7 +225,7 @@ def _log(code: Code, width: int, a: str) -> str:
     count = 5 if single else 11
     series = _polynomial(code, width, z, [2 / (2 * j + 1) for j in range(1, count + 1)])
     # log(m) = f - s·(f - z·series): the leading term is exact (FreeBSD's e_log.c arranges it so).
-    tail = _plain(code, "fsub", f, _plain(code, "fmul", z, series, width), width)
+    tail = code.intrinsic("fma", width, _fneg(code, width, z), series, f)
     part = 0.693359375 if single else float.fromhex("0x1.62e42fefap-1")
     rest = -2.12194440054690583e-4 if single else float.fromhex("0x1.cf79abc9e3b39p-40")
     low = code.intrinsic(
@@ -288,8 +288,8 @@ def _log1p_of_part(code: Code, width: int, a: str) -> str:
     s = _plain(code, "fdiv", a, _plain(code, "fadd", a, code.splat(2.0, width), width), width)
     z = _plain(code, "fmul", s, s, width)
     series = _polynomial(code, width, z, [2 / (2 * j + 1) for j in range(1, 8 if code.kind is SINGLE else 17)])
-    tail = _plain(code, "fsub", a, _plain(code, "fmul", z, series, width), width)
-    return _plain(code, "fsub", a, _plain(code, "fmul", s, tail, width), width)
+    tail = code.intrinsic("fma", width, _fneg(code, width, z), series, a)
+    return code.intrinsic("fma", width, _fneg(code, width, s), tail, a)
 
 
 def _softplus(code: Code, width: int, a: str, exp: Routine = _exp, log1p: Routine = _log1p_of_part) -> str:
