@@ -3,7 +3,8 @@
 An array instruction costs half a millisecond to compile, whatever it does. A record of a stream costs nothing to
 compile, and its scalars run at half the speed or less. So a program may have so many instructions as stay small beside
 the rest of its way to code: `FREE`, and one more for every `SHARE` scalars. Instructions are counted as they are
-written down, those of a loop once.
+written down, those of a loop once; a group whose members lie in no pattern, and which therefore reads tables, counts
+for `TABLED` of them.
 
 The rule: a program with more groups than that, or with more than `MOST_TINY` of fewer than `TINY` scalars, is long.
 Of a long program takes and scatters are code; so are, as far as the number allows it, loops with `TINY` scalars or more
@@ -25,6 +26,7 @@ from macrograd.compiler.tape import SCATTER, Ints, distinct
 FREE = 192
 SHARE = 256
 MOST_TINY = 96
+TABLED = 2
 TINY = 16
 MOST_LARGE = 128
 LEAST = 64
@@ -75,7 +77,7 @@ def chosen(
     size, code = {k: _written(settled.loop) for k, settled in loops.items()}, np.ones(len(work), dtype=bool)
     alone = _outside(loops, len(work))
     tiny = int((work[alone] < TINY).sum())
-    if int(alone.sum()) + sum(size.values()) <= budget(scalars) and tiny <= MOST_TINY:
+    if tiny <= MOST_TINY and sum(size.values()) + _instructions(groups, alone, scalars) <= budget(scalars):
         return loops, code
     value = {k: int(work[settled.loop.first : settled.loop.end].sum()) / size[k] for k, settled in loops.items()}
     kept, room = dict[int, Settled](), budget(scalars)
@@ -89,6 +91,15 @@ def chosen(
     least = np.sort(members)[::-1][MOST_LARGE] + 1 if len(members) > MOST_LARGE else 1
     heads = groups.tape.code[groups.order[groups.bounds[:-1]]]
     return kept, (members >= max(LEAST, least)) | np.isin(heads, [ops.take.code, SCATTER])
+
+
+def _instructions(groups: Groups, alone: NDArray[np.bool_], scalars: int) -> int:
+    """How many instructions these groups count for."""
+    count = int(alone.sum())
+    if count * TABLED > budget(scalars) >= count:  # otherwise it makes no difference where the members lie
+        many = np.flatnonzero(alone & (np.diff(groups.bounds) >= TINY))
+        count += (TABLED - 1) * int((~_in_patterns(groups, many)).sum())
+    return count
 
 
 def _written(loop: Rolled) -> int:
