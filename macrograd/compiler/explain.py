@@ -73,7 +73,7 @@ def explain(special: Specialised, names: dict[str, Value] | None = None) -> str:
         lines += ["", "The gradient, with the values above computed on the way", *teller.tell(gradient, derived=True)]
     elif not isinstance(source.structure, int):
         lines += ["", "The result is not one scalar, so it has no gradient."]
-    return "\n".join([*lines, "", *teller.left_over()])
+    return "\n".join([*lines, "", *teller.left_over()]).rstrip()
 
 
 def scalar_operations(program: Program) -> int:
@@ -132,6 +132,8 @@ class _Teller:
 
     def tell(self, program: Program, *, derived: bool) -> list[str]:
         places = Places(program, self.leaves)
+        if not program.steps():
+            return ["  Nothing is computed: what is returned are arguments, parameters and constants as they are."]
         if any(isinstance(step, Stream) for step in program.steps()):
             self.rule = rule(program.scalars)
         lines: list[str] = []
@@ -251,7 +253,7 @@ class _Teller:
     def left_over(self) -> list[str]:
         """What did not become an array with a pattern, and why."""
         if not self.tables and not self.single and not self.streams:
-            return ["Everything rolled: every line is an array whose places follow its counters."]
+            return ["Everything rolled: every line is an array whose places follow its counters."] if self.last else []
         lines = ["What did not roll"]
         for line, what in self.tables[:_MOST_LINES]:
             lines.append(f"  ({line}) {what} through a table of places: no affine map of three counters or fewer fits")

@@ -315,3 +315,10 @@ def test_every_stage_can_be_printed(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "%2 = mul %1 %0" in err
     assert "block:\n  v[" in err
     assert err.rstrip().splitlines()[-1].startswith("return u[")
+
+
+@pytest.mark.parametrize("function", [lambda x: x, lambda x: [x, 2.0], lambda x: 3.0])
+def test_where_nothing_is_computed(function: Any) -> None:
+    lines = explained(function, ())
+    assert "  Nothing is computed: what is returned are arguments, parameters and constants as they are." in lines
+    assert not any("rolled" in line for line in lines)
