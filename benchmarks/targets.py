@@ -53,6 +53,10 @@ def bytes_a_node(rows: Rows) -> float:
     return float(rows["macrograd"]["extra"]["bytes a node"])
 
 
+def installed(rows: Rows) -> float:
+    return float(str(rows["macrograd"]["extra"]["installed"]).split()[0].replace(",", ""))
+
+
 def further(name: str, ours: str = "macrograd") -> Callable[[Rows], float]:
     """One of the further figures of a row."""
     return lambda rows: float(rows[ours]["extra"][name])
@@ -133,6 +137,7 @@ TARGETS = (
         least=False,
         unit="ms",
     ),
+    Target("import/process", "installed, with requirements", installed, 260.0, least=False, unit="MB"),
 )
 
 

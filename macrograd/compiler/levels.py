@@ -23,7 +23,7 @@ from macrograd.compiler.worth import MOST_TINY, TINY
 
 _LEAST_WIDTH = 8  # entries per level, on average; narrower programs are recurrences, whose rounds are loops as they are
 _MANY = 64  # groups; with fewer there is little to gain
-_LEAST_MEMBERS = 4  # entries per group, on average; what is as scattered as that will be data in any case
+_LEAST_MEMBERS = 8  # entries per group, on average; what is as scattered as that will be data in any case
 _GAIN = 0.8
 _MOST_TRIES = 4
 
