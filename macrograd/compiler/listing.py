@@ -21,7 +21,7 @@ from macrograd.graph import topological
 from macrograd.value import Value
 
 _UNKNOWN = -1
-_ALIGNED = 8  # bytes: no two objects begin closer to each other
+_APART = 16  # bytes: no two objects begin closer to each other
 _SPARSE = 64  # a table of addresses may have so many places for each that it holds
 
 
@@ -167,13 +167,13 @@ def _positions(ids: Ints, wanted: Ints) -> Ints:
         return np.full(len(wanted), _UNKNOWN)
     # Objects made one after the other lie close together: a table by address is quicker than any search.
     first = int(ids.min())
-    size = (int(ids.max()) - first) // _ALIGNED + 1
+    size = (int(ids.max()) - first) // _APART + 1
     if size <= _SPARSE * len(ids):
-        table = np.full(size + 1, _UNKNOWN)
-        table[(ids - first) // _ALIGNED] = np.arange(len(ids))
-        at = (wanted - first) // _ALIGNED
+        table = np.full(size + 1, _UNKNOWN, dtype=np.int32)
+        table[(ids - first) // _APART] = np.arange(len(ids))
+        at = (wanted - first) // _APART
         at[(at < 0) | (at > size)] = size
-        return table[at]
+        return table[at].astype(np.int64)
     order = np.argsort(ids, kind="stable")
     ids = ids[order]
     at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
