@@ -119,6 +119,8 @@ class Compiled:
         parameter_writes[0] += 1
 
     def _traced(self) -> Specialised:
+        if self._latest is None and self._signature is not None and not self._signature.parameters:
+            self._prepare((), {})  # without arguments there is only one shape that they can have
         if self._latest is None:
             raise RuntimeError(
                 f"{self.__name__} has not been traced yet, so its parameters are not known: "

@@ -419,3 +419,12 @@ def test_many_batch_sizes_do_not_pile_up_buffers() -> None:
         f(*data(samples))
     plans = next(iter(f._shapes.values()))._plans
     assert sum(len(states) for plan in plans.values() for states in plan.waiting.values()) <= 16
+
+
+def test_a_function_without_arguments_is_traced_when_first_asked_about() -> None:
+    x = Value(2.0, label="x")
+    assert mg.compile(lambda: x * x).theta().tolist() == [2.0]
+    assert mg.compile(lambda: x * x).parameters == [x]
+    assert "(1) x · x: the value" in mg.compile(lambda: x * x).explain()
+    with pytest.raises(RuntimeError, match="has not been traced yet"):
+        mg.compile(lambda y: x * y).theta()
