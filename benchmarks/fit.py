@@ -239,6 +239,7 @@ def macrograd_checkpoint(case: str) -> Prepared:
 def macrograd_interrupted(case: str) -> Prepared:
     training, extra = Training(case), {}
     random = np.random.default_rng(0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
 
     def interrupted() -> float:
         """Seconds from Ctrl-C to the return of `fit`."""
