@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class LlvmExecutable:
         self.strict, self.threads = strict, threads
         self._variants: dict[tuple[int, bool], native.Native] = {}
         self._lock = threading.Lock()
-        self.takes = any(i.kind == "take" for i in program.instructions())
+        self.takes = program.takes()
         reduced = [
             i.out.slots(i.dims, 1, rounds).ravel()
             for step in program.block
@@ -106,7 +106,7 @@ def _own_code(program: Program, target: Target, sizes: Sequence[int], outputs: i
     return native.Native(key, _FUNCTIONS, write, tiers=True, scalars=program.scalars)
 
 
-@cache
+@lru_cache(maxsize=16)
 def _all_data(target: Target, sizes: tuple[int, ...], outputs: int, first_input: int, inputs: int) -> native.Native:
     """The code of all programs that are one stream and nothing else: it reads the arguments and calls the kernel,
     whatever the records are."""

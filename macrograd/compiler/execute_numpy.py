@@ -41,7 +41,7 @@ class NumpyExecutable:
         self.program, self.sizes, self.outputs = program, tuple(sizes), outputs
         self.dtype, self.strict, self.threads = np.dtype(dtype), strict, threads
         self.plan = Plan(program, strict)
-        self.takes = any(i.kind == "take" for i in program.instructions())
+        self.takes = program.takes()
         self.reduced = _reduced(program)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()

@@ -14,16 +14,17 @@ from macrograd import ops
 from macrograd.compiler import native
 from macrograd.compiler.context import Target
 from macrograd.compiler.ir import Code, Counter
+from macrograd.compiler.lower_choice import chosen, raise_flag
 from macrograd.compiler.lower_sums import sum_elements
 from macrograd.compiler.routines import routine
 from macrograd.compiler.streams import FUSED, MORE, SPREAD, TOTAL
 
-_PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count"
+_PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag"
 
 
 @cache
 def kernel(target: Target, *, block: bool) -> native.Native:
-    """@stream(context of u, v, words, count) for blocks of the target's lanes, or for single numbers."""
+    """@stream(u, v, words, count, flag of bad indices) for blocks of the target's lanes, or for single numbers."""
     key = f"kernel {target} {block}".encode()
     text = lambda: (_text(target, block), np.zeros(1, dtype=np.int32))  # noqa: E731 - only written if it is needed
     return native.Native(key, ("stream",), text, tiers=True, parameters=_PARAMETERS)
@@ -32,7 +33,7 @@ def kernel(target: Target, *, block: bool) -> native.Native:
 def _text(target: Target, block: bool) -> str:
     code = Code(target.kind, fused=not target.strict)
     rows = [row for row in ops.TABLE if row.arity in (1, 2, 3)]
-    codes = [row.code for row in rows] + [FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
+    codes = [row.code for row in rows] + [ops.take.code, FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
     code.put("br label %head")
     code.label("head")
     at = code.let("phi ptr [ %words, %entry ], [ %following, %next ]")
@@ -87,7 +88,8 @@ class _Case:
         self.width = min(target.width, self.lanes)
 
     def write(self, op: int) -> None:
-        body = {SPREAD: self._spread, TOTAL: self._total, MORE: self._more}.get(op)
+        special = {SPREAD: self._spread, TOTAL: self._total, MORE: self._more, ops.take.code: self._take}
+        body = special.get(op)
         if body is None:
             operands = 3 if op == FUSED else ops.TABLE[op].arity or 0
             compute = (
@@ -139,6 +141,26 @@ class _Case:
             return []
 
         self._vectors(vector)
+
+    def _take(self, i: Counter) -> None:
+        """The value that each lane's index chooses, the lists of values standing one behind the other."""
+        code, kind = self.code, self.code.kind
+        count = code.let(f"sub i32 {self.arity}, 1")
+        values = code.let(f"sitofp i32 {count} to {kind.name}")
+        index, out = self._pointer(1, i), self._pointer(0, i)
+
+        def one(lane: Counter, _: list[str]) -> list[str]:
+            good, k = chosen(code, code.load(code.element(index, str(lane)), 1), code.splat(0.0, 1), values)
+            raise_flag(code, good)
+            list_ = code.let(f"mul i64 {k}, {self.count}")
+            at = code.element(code.element(self.lists[2], list_, "i32"), str(i), "i32")
+            slot = code.let(f"sext i32 {code.let(f'load i32, ptr {at}, align 4')} to i64")
+            place = code.linear(0, [(1, code.let(f"mul i64 {slot}, {self.lanes}")), (1, lane)])
+            value = code.load(code.element("%v" if self.block else "%u", place), 1)
+            code.store(value, code.element(out, str(lane)), 1)
+            return []
+
+        code.loop(self.lanes, one)
 
     def _more(self, i: Counter) -> None:
         self._total(i, begun=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from macrograd.compiler.ir import Counter
+from macrograd.compiler.ir import Code, Counter
 from macrograd.compiler.lower_access import Member, Place, Vector
 from macrograd.compiler.lower_sums import Sums
 from macrograd.compiler.program import Index, Instruction, Operand
@@ -29,9 +29,7 @@ class Choices(Sums):
         def choose(member: Member, lane: Counter) -> None:
             vector = Vector(Place(1, lane, 0), 1, 1)
             good, t = self._chosen(self._load(index, member, 0, 1, vector), 0, count)
-            bad = self.code.let(f"zext i1 {self.code.let(f'xor i1 {good}, true')} to i64")
-            old = self.code.let("load i64, ptr %flag, align 8")
-            self.code.put(f"store i64 {self.code.let(f'or i64 {old}, {bad}')}, ptr %flag, align 8")
+            raise_flag(self.code, good)
 
             def read(places: list[Place]) -> None:
                 whole = (*member[: len(dims) - shared], *places)
@@ -99,12 +97,7 @@ class Choices(Sums):
     def _chosen(self, index: str, first: int, count: int) -> tuple[str, str]:
         """Whether an index is one of the numbers first … first + count - 1, and which (0 if it is none)."""
         code = self.code
-        inside = code.compare("olt", index, code.splat(float(first + count), 1), 1)
-        positive = code.compare("oge", index, code.splat(float(first), 1), 1)
-        whole = code.compare("oeq", index, code.intrinsic("trunc", 1, index), 1)
-        good = code.let(f"and i1 {inside}, {code.let(f'and i1 {positive}, {whole}')}")
-        safe = code.select(good, index, code.splat(float(first), 1), 1)
-        found = code.let(f"fptosi {code.kind.name} {safe} to i64", "i")
+        good, found = chosen(code, index, code.splat(float(first), 1), code.splat(float(first + count), 1))
         return good, code.let(f"sub i64 {found}, {first}", "i") if first else found
 
     def _lanes(self, body: Callable[[Counter], None]) -> None:
@@ -127,6 +120,23 @@ class Choices(Sums):
             return []
 
         self.code.loop(dims[0], step)
+
+
+def chosen(code: Code, index: str, first: str, end: str) -> tuple[str, str]:
+    """Whether an index is a whole number from `first` on and below `end`, and which (`first` if it is none)."""
+    inside = code.compare("olt", index, end, 1)
+    positive = code.compare("oge", index, first, 1)
+    whole = code.compare("oeq", index, code.intrinsic("trunc", 1, index), 1)
+    good = code.let(f"and i1 {inside}, {code.let(f'and i1 {positive}, {whole}')}")
+    safe = code.select(good, index, first, 1)
+    return good, code.let(f"fptosi {code.kind.name} {safe} to i64", "i")
+
+
+def raise_flag(code: Code, good: str) -> None:
+    """Note that an index was not good."""
+    bad = code.let(f"zext i1 {code.let(f'xor i1 {good}, true')} to i64")
+    old = code.let("load i64, ptr %flag, align 8")
+    code.put(f"store i64 {code.let(f'or i64 {old}, {bad}')}, ptr %flag, align 8")
 
 
 def _shared(x: Operand, dims: tuple[int, ...]) -> int:

@@ -87,7 +87,7 @@ class Emitter(Groups, Choices):
         kernel = lower_io.field(code, FIELDS["stream_block" if stream.block else "stream_uniform"], "ptr")
         table = code.element("%tables", str(self.tables.add(stream.table())), "i32")
         count = code.let(f"zext i32 {code.let(f'load i32, ptr {table}, align 4')} to i64")
-        code.put(f"call void {kernel}(ptr %u, ptr %v, ptr {code.element(table, '1', 'i32')}, i64 {count})")
+        code.put(f"call void {kernel}(ptr %u, ptr %v, ptr {code.element(table, '1', 'i32')}, i64 {count}, ptr %flag)")
 
     def _loop(self, loop: Loop, counts: tuple[int, ...] = ()) -> None:
         """Rounds in time. A scalar that one round leaves for the next passes in a register."""

@@ -373,7 +373,11 @@ class Lowering:
                 run = calls.record if code == TOTAL else calls.more
                 self._call(partial(run, total, _rows(out), operands, self.u, here))
             else:
-                function = calls.fused if code == FUSED else partial(ops.TABLE[code].array, np)
+                special: dict[int, Callable[..., Array]] = {
+                    FUSED: calls.fused,
+                    ops.take.code: partial(calls.choose, self.flag),
+                }
+                function = special.get(code) or partial(ops.TABLE[code].array, np)
                 self._call(partial(calls.record, function, _rows(out), operands, here, here))
 
 

@@ -172,6 +172,16 @@ def more(function: Callable[..., Array], out: Any, rows: tuple[Any, ...], target
     target[out] += function(*[source[row] for row in rows])
 
 
+def choose(flag: list[bool], index: Array, *values: Array) -> Array:
+    """For each index the value that it says; like `take`, but the values are rows of their own."""
+    good = (index >= 0) & (index < len(values)) & (index == np.trunc(index))
+    if not good.all():
+        flag[0] = True
+    position = np.where(good, index, 0.0).astype(np.intp)
+    found: Array = np.take_along_axis(np.stack(values), position[None], axis=0)[0]
+    return found
+
+
 def fused(a: Array, b: Array, c: Array) -> Array:
     found: Array = c + a * b
     return found

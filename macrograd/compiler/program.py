@@ -234,6 +234,13 @@ class Program:
         """All instructions, those of a loop once."""
         return tuple(instruction for step in self.steps() for instruction in body_of(step))
 
+    def takes(self) -> bool:
+        """Whether an index is looked at anywhere."""
+        streams = (step for step in self.steps() if isinstance(step, Stream))
+        return any(x.kind == "take" for x in self.instructions()) or any(
+            code == ops.take.code for stream in streams for code, _, _ in stream.records()
+        )
+
     def fingerprint(self) -> bytes:
         """A digest of everything that the program says."""
         digest = hashlib.sha256()

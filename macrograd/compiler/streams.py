@@ -4,7 +4,7 @@ What has no pattern would be one array instruction for every few scalars, and ma
 A stream is a list of records instead, each one operation on n members anywhere:
 
     stream ::= record*
-    record ::= op n arity out₁ … outₙ a₁ … aₙ (b₁ … bₙ (c₁ … cₙ))
+    record ::= op n arity out₁ … outₙ a₁ … aₙ (b₁ … bₙ (c₁ … cₙ …))
 
 all of them integers, slots of one space. `op` is an `Op.code`, or one of the codes below. A sum of T products is T
 records that add up in the results' slots. In a block all slots are varying; what is uniform is copied there first.
@@ -26,6 +26,8 @@ from macrograd.compiler.tape import REDUCE, Ints, Tape, distinct, ranges
 
 if TYPE_CHECKING:
     from macrograd.compiler.roll import Layout, Terms
+
+_NONE, _RESULT = -1, -2  # in place of an operand
 
 # Codes that the op table does not have: c + a·b, a copy from u to v, and the sum over the batch of a·b.
 # The last adds to a result that an earlier record began.
@@ -85,10 +87,15 @@ def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: lis
     out = members[(edges[:-1] - edges[0])[of[record]] + at]
     base, n = start[record] + 3, size[of[record]]
     words[base + at] = slot[out]
-    for k, entry in enumerate(_operands(tape, terms, out, pass_[record], kind[record])):
-        used = (arity[record] > k) & (entry != -1)
-        given = np.where(entry == -2, slot[out], slot[np.maximum(entry, 0)])
-        words[(base + (1 + k) * n + at)[used]] = given[used]
+    plain = np.flatnonzero(kind[record] < 0)
+    few = arity[record[plain]]
+    line, position = np.repeat(plain, few), ranges(np.zeros_like(few), few)
+    words[base[line] + (1 + position) * n[line] + at[line]] = slot[tape.operand[tape.start[out[line]] + position]]
+    line = np.flatnonzero(kind[record] >= 0)
+    for k, entry in enumerate(_products(tape, terms, out[line], pass_[record[line]], kind[record[line]])):
+        given = np.where(entry == _RESULT, slot[out[line]], slot[np.maximum(entry, 0)])
+        used = entry != _NONE
+        words[(base[line] + (1 + k) * n[line] + at[line])[used]] = given[used]
     return Stream(np.concatenate([spread, words]).astype(np.int32), len(members), block)
 
 
@@ -124,29 +131,18 @@ def _records(tape: Tape, head: Ints, kind: Ints, pass_: Ints) -> tuple[Ints, Int
     return code, arity
 
 
-def _operands(tape: Tape, terms: Terms, members: Ints, pass_: Ints, kind: Ints) -> list[Ints]:
-    """Entries of the first, second and third operand in a pass; -1 for none, -2 for the result's own slot."""
-    is_sum, left = kind >= 0, kind // 4
-    total = is_sum & (tape.code[members] == REDUCE)
-    at = np.minimum(terms.start[members] + pass_, max(len(terms.left) - 1, 0))
-    found = []
-    arity = tape.arity[members]
-    for k in range(3):
-        position = np.minimum(tape.start[members] + k, len(tape.operand) - 1)
-        plain = np.where(arity > k, tape.operand[position], -1)
-        found.append(np.where(is_sum, -1, plain))
-    if not is_sum.any():
-        return found
-    a, b = terms.left[at], terms.right[at]
+def _products(tape: Tape, terms: Terms, sums: Ints, pass_: Ints, kind: Ints) -> list[Ints]:
+    """Entries of the first, second and third operand of sums in a pass: `_NONE`, or `_RESULT` for the result so far."""
+    at = terms.start[sums] + pass_
+    a, b, left = terms.left[at], terms.right[at], kind // 4
+    total, later = tape.code[sums] == REDUCE, pass_ > 0
     product = left >= 2
-    unit = is_sum & ~product & ~total
-    later = pass_ > 0
-    # ±b: alone in the first pass, added to the result so far in the others.
-    found[0] = np.where(unit, np.where(later, -2, b), found[0])
-    found[1] = np.where(unit, np.where(later, b, -1), found[1])
-    pair = is_sum & product & ~total
-    found[0], found[1] = np.where(pair, a, found[0]), np.where(pair, b, found[1])
-    found[2] = np.where(pair & later, -2, found[2])
-    found[0] = np.where(total, np.where(left == 0, b, a), found[0])
-    found[1] = np.where(total & (left > 0), b, found[1])
-    return found
+    # ±b: alone in the first pass, added to the result so far in the others; a·b: the result comes last.
+    first = np.where(product, a, np.where(later, _RESULT, b))
+    second = np.where(product | later, b, _NONE)
+    third = np.where(product & later, _RESULT, _NONE)
+    return [
+        np.where(total, np.where(left == 0, b, a), first),
+        np.where(total, np.where(left == 0, _NONE, b), second),
+        np.where(total, _NONE, third),
+    ]

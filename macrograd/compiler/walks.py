@@ -80,7 +80,7 @@ def _compiled() -> dict[str, Any] | None:
     """The native walks by name; None without LLVM."""
     try:
         from macrograd.compiler.native import Native
-    except ImportError:
+    except (ImportError, OSError):
         return None
     native = Native(b"walks", _NAMES, lambda: (_text(), np.zeros(1, dtype=np.int32)))
     return {name: (native, function) for name, function in native.functions.items()}
@@ -88,8 +88,8 @@ def _compiled() -> dict[str, Any] | None:
 
 def _call(walk: Any, *given: Any) -> None:
     """Call a walk with arrays and numbers, of which the first is `start`."""
-    words = [x if isinstance(x, int) else x.ctypes.data for x in (*given, len(given[0]) - 1)]
-    walk[1](np.array(words).ctypes.data)
+    words = np.array([x if isinstance(x, int) else x.ctypes.data for x in (*given, len(given[0]) - 1)])
+    walk[1](words.ctypes.data)  # which does not keep them alive: other threads run meanwhile
 
 
 def _text() -> str:

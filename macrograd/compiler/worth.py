@@ -7,9 +7,9 @@ written down, those of a loop once; a group whose members lie in no pattern, and
 for `TABLED` of them.
 
 The rule: a program with more groups than that, or with more than `MOST_TINY` of fewer than `TINY` scalars, is long.
-Of a long program takes and scatters are code; so are, as far as the number allows it, loops with `TINY` scalars or more
-for each instruction; and so are up to `MOST_LARGE` groups of `LEAST` members or more in a pattern, the largest first.
-The rest is data.
+Of a long program code are loops with `TINY` scalars or more for each instruction, as far as the number allows it; up to
+`MOST_LARGE` groups of `LEAST` members or more in a pattern, the largest first; scatters, and takes with `LARGE_TAKE`
+operands or more. The rest is data.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ TABLED = 2
 TINY = 16
 MOST_LARGE = 128
 LEAST = 64
+LARGE_TAKE = 1024
 
 
 def budget(scalars: int) -> int:
@@ -41,9 +42,9 @@ def rule(scalars: int) -> list[str]:
     """The rule in words, for a program of so many scalars."""
     return [
         f"a program of {scalars:,} scalars may have {budget(scalars):,} groups of like operations ({FREE}, and one for",
-        f"each {SHARE} scalars), {MOST_TINY} of them with fewer than {TINY} scalars; this one has more. Code is then",
-        f"what takes, loops with {TINY} scalars or more for each instruction, and the {MOST_LARGE} largest groups of",
-        f"{LEAST} members or more in a pattern become; the rest is data: nothing to compile, at half the speed",
+        f"each {SHARE} scalars), {MOST_TINY} of them with fewer than {TINY} scalars; this one has more. Code are then",
+        f"large takes, loops with {TINY} scalars or more for each instruction, and the {MOST_LARGE} largest groups of",
+        f"{LEAST} members or more in a pattern; the rest is data: nothing to compile, at half the speed",
     ]
 
 
@@ -85,12 +86,14 @@ def chosen(
         if value[k] >= TINY and room >= size[k]:
             kept[k] = loops[k]
             room -= size[k]
-    members = np.where(_outside(kept, len(work)), np.diff(groups.bounds), 0)
+    sizes = np.diff(groups.bounds)
+    members = np.where(_outside(kept, len(work)), sizes, 0)
     large = np.flatnonzero(members >= LEAST)
     members[large[~_in_patterns(groups, large)]] = 0
     least = np.sort(members)[::-1][MOST_LARGE] + 1 if len(members) > MOST_LARGE else 1
-    heads = groups.tape.code[groups.order[groups.bounds[:-1]]]
-    return kept, (members >= max(LEAST, least)) | np.isin(heads, [ops.take.code, SCATTER])
+    heads = groups.order[groups.bounds[:-1]]
+    takes = (groups.tape.code[heads] == ops.take.code) & (sizes * groups.tape.arity[heads] >= LARGE_TAKE)
+    return kept, (members >= max(LEAST, least)) | takes | (groups.tape.code[heads] == SCATTER)
 
 
 def _instructions(groups: Groups, alone: NDArray[np.bool_], scalars: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -125,3 +126,45 @@ def test_long_programs_are_eager(made: tuple[Callable[..., Any], list[tuple[int,
 def test_the_rule_names_the_numbers() -> None:
     assert worth.budget(2560) == worth.FREE + 10
     assert "a program of 2,560 scalars may have 202 groups" in worth.rule(2560)[0]
+
+
+def choosing(steps: int) -> Callable[..., Any]:
+    """In every step a value out of a table of its own, by an argument or by what was computed."""
+    draw, leaves = random.Random(3), [Value(k / 64 - 0.5) for k in range(64)]
+    tables = [[draw.choice(leaves) for _ in range(draw.randrange(2, 8))] for _ in range(steps)]
+
+    def fn(x: Any, index: Any) -> Any:
+        h = x
+        for table in tables:
+            h = mg.tanh(mg.take([*table[:2], h], index) * h + mg.take(table, h > x)) + 0.1 * x
+        return h
+
+    return fn
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("samples", [0, 1, 5, 19, 300])
+def test_takes_run_as_data(samples: int, backend: str, dtype: str) -> None:
+    fn, random_ = choosing(150), np.random.default_rng(0)
+    f = mg.compile(fn, batch=samples > 0, backend=backend, dtype=dtype)
+    X, index = random_.uniform(-1, 1, max(samples, 1)), random_.integers(0, 3, max(samples, 1))
+    value = f.bind(X, index) if samples else f.bind(X[0], index[0])
+    value()
+    for program in programs(fn, [(), ()]):
+        assert program.takes()
+        assert not any(i.kind == "take" for i in program.instructions())
+    expected = mg.mean(fn(*sample) for sample in zip(X.tolist(), index.tolist(), strict=True))
+    expected.backward()
+    tolerance = 1e-12 if dtype == "float64" else 1e-4
+    assert value.value == pytest.approx(expected.data, rel=tolerance)
+    np.testing.assert_allclose(value.gradient, [p.grad for p in f.parameters], rtol=tolerance, atol=tolerance)
+    for p in f.parameters:
+        p.grad = 0.0
+
+
+@pytest.mark.parametrize("bad", [3, -1, 0.5, math.nan, math.inf])
+def test_an_index_that_does_not_exist_is_named_there_too(bad: float, backend: str) -> None:
+    f = mg.compile(choosing(150), batch=True, backend=backend)
+    with pytest.raises(IndexError, match="sample 2: take"):
+        f(np.zeros(5), np.array([0, 1, bad, 2, 0]))
+    assert np.isfinite(f(np.zeros(5), np.arange(5) % 3)).all()
