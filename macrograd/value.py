@@ -282,11 +282,14 @@ class Value:
                 node.grad = node.grad + new if accumulates else new
             return
         order = interior(self)
+        nothing = float("0")  # an object of its own: what still holds it in the end has received no gradient
         for node in order:
-            node.grad = 0.0
+            node.grad = nothing
         self.grad += 1.0
         for node in reversed(order):
             op, g, a = node.op, node.grad, node._a
+            if g is nothing:  # only a comparison or the like used it: 0 times an infinite slope would be NaN
+                continue
             if op.arity == 2:
                 left, right = op.derivative
                 b = node._b

@@ -478,3 +478,16 @@ print(*[leaf.grad.hex() for leaf in leaves])
         outputs.add(run.stdout)
     assert len(outputs) == 1
     assert "0x1." in outputs.pop()
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_what_only_a_comparison_uses_has_no_gradient(create_graph: bool) -> None:
+    """√x has an infinite slope at 0, and 0 times that would be NaN."""
+    for condition in (lambda x: ops.less(mg.sqrt(x), 1.0), mg.sqrt, lambda x: mg.detach(mg.sqrt(x))):
+        x = Value(0.0)
+        y = mg.where(condition(x), 2.0 * x, 3.0 * x)
+        y.backward(create_graph=create_graph)
+        slope = x.grad.data if create_graph else x.grad
+        assert slope == (2.0 if condition(0.0) else 3.0)
+        compiled = mg.compile(lambda x=x, condition=condition: mg.where(condition(x), 2.0 * x, 3.0 * x))
+        assert compiled.value_and_grad([0.0])[1].tolist() == [slope]
