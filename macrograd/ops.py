@@ -70,10 +70,11 @@ class Op:
         if len(operands) != self.arity and self.arity is not None:
             raise TypeError(f"{self.name}() takes {self.arity} operand{'s' * (self.arity != 1)}, got {len(operands)}")
         kind: Any = operands[0].__class__ if operands else None
-        for operand in operands[1:]:  # of kinds of values, the most particular one says what happens
-            other = operand.__class__
-            if other is not kind and hasattr(other, "_apply"):
-                kind = other if not hasattr(kind, "_apply") or issubclass(other, kind) else kind
+        if len(operands) > 1:  # of kinds of values, the most particular one says what happens
+            for operand in operands:
+                other = operand.__class__
+                if other is not kind and hasattr(other, "_apply"):
+                    kind = other if not hasattr(kind, "_apply") or issubclass(other, kind) else kind
         if (apply := getattr(kind, "_apply", None)) is not None:
             return apply(self, operands)
         name = self.name

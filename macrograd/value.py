@@ -250,19 +250,27 @@ class Value:
     @classmethod
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Value:
         """The Value of `op` on operands that are Values or numbers. (Traced values have their own.)"""
+        b = None
         if len(operands) == 1:
             (a,) = operands
-            return _node(op.forward(a.data), op, a)
-        if len(operands) == 2:
+            data = op.forward(a.data)
+        elif len(operands) == 2:
             a, b = operands
             if a.__class__ is not Value:
                 a = _required(op, a)
             if b.__class__ is not Value:
                 b = _required(op, b)
-            return _node(op.forward(a.data, b.data), op, a, b)
-        inputs = tuple([x if x.__class__ is Value else _required(op, x) for x in operands])
-        out = _node(op.forward(*[x.data for x in inputs]), op)
-        out.inputs = inputs
+            data = op.forward(a.data, b.data)
+        else:
+            a = tuple([x if x.__class__ is Value else _required(op, x) for x in operands])
+            data = op.forward(*[x.data for x in a])
+        out: Value = _new(Value)
+        out.data = data
+        out.grad = 0.0
+        out.op = op
+        out._a = a
+        out._b = b
+        out.label = ""
         return out
 
     def backward(self, create_graph: bool = False) -> None:

@@ -39,16 +39,23 @@ class Groups(Sums):
         return self._compute(instruction, [self._load(x, member, 0, 1, vector) for x in instruction.args], vector.width)
 
     def _packed(self, instruction: Instruction, members: list[Member]) -> None:
-        """A few scalars anywhere as one vector."""
+        """A few scalars anywhere as one vector; of a map, or of sums of single products."""
         code = self.code
         width = min(self.target.width, 1 << (len(members) - 1).bit_length())
         for begin in range(0, len(members), width):
             some = members[begin : begin + width]
             self.cache = {}
-            operands = [
-                code.gathered([self._load(x, member, 0, 1, SCALAR) for member in some], width) for x in instruction.args
-            ]
-            found = self._compute(instruction, operands, width)
+            if instruction.kind == "map":
+                operands = [[self._load(x, member, 0, 1, SCALAR) for member in some] for x in instruction.args]
+                found = self._compute(instruction, [code.gathered(x, width) for x in operands], width)
+            else:
+                total: str | None = None
+                for segment in instruction.segments:
+                    left, right = zip(*(self._pair(segment, member, 0, SCALAR) for member in some), strict=True)
+                    factor = left[0] if isinstance(left[0], float) else code.gathered(left, width)
+                    total = self._accumulate(total, factor, code.gathered(right, width), width)
+                assert total is not None
+                found = total
             for k, member in enumerate(some):
                 self._store(code.extract(found, k, width), instruction, member, SCALAR)
 

@@ -12,6 +12,7 @@ loaded once, and that alone turns a group of dot products into a matrix product.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from macrograd import ops
 from macrograd.compiler import lower_flat, lower_io
 from macrograd.compiler.context import FIELDS, Target
 from macrograd.compiler.ir import Code, Counter
-from macrograd.compiler.lower_access import SCALAR, Place, Tables
+from macrograd.compiler.lower_access import SCALAR, Place, Tables, key_of
 from macrograd.compiler.lower_choice import Choices
 from macrograd.compiler.lower_fuse import Group, grouped, readers
 from macrograd.compiler.lower_group import Groups
@@ -61,14 +62,21 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
 _LONG = (ops.exp, ops.log, ops.log1p, ops.tanh, ops.sigmoid, ops.softplus)
 
 
+def _long(instruction: Instruction) -> bool:
+    return instruction.kind == "map" and ops.TABLE[instruction.code] in _LONG
+
+
 class Emitter(Groups, Choices):
-    """Writes the steps of one phase."""
+    """Writes the steps of one phase. `following` is the step behind the one that is being written."""
+
+    following: Step | Group | None = None
 
     def steps(self, steps: Sequence[Step], counts: tuple[int, ...] = ()) -> None:
         """All steps of the phase, or of the body of a loop: instructions between loops and streams in groups where
         there are lanes. `counts` are how often the loops around run."""
-        pieces = grouped(steps, self.read, self.target, counts) if self.phase == "block" else steps
-        for piece in pieces:
+        pieces = list(grouped(steps, self.read, self.target, counts) if self.phase == "block" else steps)
+        for piece, following in zip_longest(pieces, pieces[1:]):
+            self.following = following
             self.step(piece, counts)
 
     def step(self, step: Step | Group, counts: tuple[int, ...] = ()) -> None:
@@ -127,6 +135,18 @@ class Emitter(Groups, Choices):
             and not (self._axis(instruction) == "term" and instruction.terms >= 2 * FEW * self.target.width)
         )
 
+    def _feeds_long(self, instruction: Instruction) -> bool:
+        """Whether its results are the vector that the next instruction works on."""
+        following = self.following
+        if not isinstance(following, Instruction) or not _long(following) or not self._single(following):
+            return False
+        if instruction.kind != "dot" or any(segment.count > 1 for segment in instruction.segments):
+            return False
+        x, out, dims = following.args[0], instruction.out, instruction.dims
+        if not isinstance(x, Index) or not (x.affine and out.affine) or following.dims != dims:
+            return False
+        return (x.space, key_of(x, dims)) == (out.space, key_of(out, dims))
+
     def _made(self, instruction: Instruction) -> list[tuple[int, tuple[int, ...]]]:
         if not self._single(instruction):
             return []
@@ -155,7 +175,7 @@ class Emitter(Groups, Choices):
             self.axis, self.dims = "none", instruction.dims
             body = self._map if instruction.kind == "map" else self._dot
             members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*self.dims)]
-            if len(members) > 1 and instruction.kind == "map" and ops.TABLE[instruction.code] in _LONG:
+            if len(members) > 1 and (_long(instruction) or self._feeds_long(instruction)):
                 self._packed(instruction, members)
                 return
             body(instruction, members, [SCALAR])
