@@ -142,7 +142,7 @@ def losses(cases: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-LEVELS = (10, -17, 21, -28)  # of the labels, in points above the mark
+LEVELS = (10, -17, 21, -28, 32)  # of the labels, in points above the mark
 
 
 def picture(result: dict[str, Any], target: Path) -> None:
@@ -152,7 +152,7 @@ def picture(result: dict[str, Any], target: Path) -> None:
     cases = [case for case in PICTURE if case in result["cases"]]
     times = [r["median"] for case in cases for r in result["cases"][case]["rows"] if "median" in r]
     decades = math.log10(max(times) / min(times)) + 1.0
-    figure = Figure(figsize=(10, 0.95 * len(cases) + 1.2), layout="constrained")
+    figure = Figure(figsize=(11, 1.0 * len(cases) + 1.2), layout="constrained")
     axes = figure.subplots()
     for height, case in enumerate(reversed(cases)):
         rows = sorted((r for r in result["cases"][case]["rows"] if "median" in r), key=lambda r: r["median"])
@@ -167,7 +167,7 @@ def picture(result: dict[str, Any], target: Path) -> None:
                 [x], [height], "D" if bold else "o", color=COLOURS[kind], markersize=11 if bold else 8, zorder=3 + bold
             )
             label = f"{row['name']}  {report.duration(row['median'])}"
-            level = place(last, math.log10(x), len(label) * decades / 270)
+            level = place(last, math.log10(x), len(label) * decades / 260)
             axes.annotate(
                 label,
                 (x, height),

@@ -143,10 +143,12 @@ def main(argv: list[str]) -> None:
 
         print(json.dumps(scalars(value) if name == "scalars" else net(**grown(name, value))))
         return
+    path = Path(argv[0]) if argv else None
+    if path is not None and not path.is_file():
+        raise SystemExit(f"{path} is no file of figures: python -m benchmarks --json {path} makes one")
     found = curves()
     print(section(found))
-    if argv:
-        path = Path(argv[0])
+    if path is not None:
         write(path, json.dumps({**json.loads(path.read_text()), "scaling": found}, indent=1))
 
 
