@@ -5,8 +5,8 @@ n[-4:], which makes four new nodes. Asked for is the gradient of the last node. 
 the post, so that the gradient by them vanishes on the way (below 1e-300 after 10,000 operations): the contenders are
 therefore compared on the first 40 operations, where it is 5e-44, and on the last node's value after all of them.
 
-`gradient` times one gradient of the 10,000. `all` is the job as the post has it: from nothing to 10,000 gradients, in one
-go. macrograd traces and compiles in it, the tape of the C floor is built in it; what gcc took is not counted.
+`gradient` times one gradient of the 10,000. `all` is the job as the post has it: from nothing to 10,000 gradients, in
+one go. macrograd traces and compiles in it, the C floor builds its tape in it; what gcc took is not counted.
 
 The post's own figures, on an M1: PyTorch 1,130 s, JAX 470 s (nearly all compiling), a tape in Python 94 s, Numba 41 s,
 Rust 1.4 s, C 0.99 s, generated C 60 s to compile and 1 s to run.
