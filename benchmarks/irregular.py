@@ -100,21 +100,29 @@ def c(case: str) -> Prepared:
 
 @JOB.contender("macrograd", packages=("macrograd",), note="value_and_grad(theta)")
 def macrograd(case: str) -> Prepared:
+    f, variables = compiled(case)
+    theta = f.theta()
+    return Prepared(lambda: f.value_and_grad(theta), lambda: by_input(f, variables, *f.value_and_grad(theta)))
+
+
+@JOB.contender("macrograd-bound", packages=("macrograd",), note="step = f.bind(); step()")
+def macrograd_bound(case: str) -> Prepared:
+    f, variables = compiled(case)
+    step = f.bind()
+    return Prepared(step, lambda: by_input(f, variables, step(), step.gradient))
+
+
+def compiled(case: str) -> tuple[Any, list[Any]]:
     import macrograd as mg
 
     rows = graph(SIZES[case]).tolist()
     variables = [mg.Value(x) for x in start().tolist()]
-    f = mg.compile(lambda: program(variables, rows, mg.tanh))
-    f()
-    theta = f.theta()
+    return mg.compile(lambda: program(variables, rows, mg.tanh)), variables
 
-    def answer() -> dict[str, Any]:
-        value, gradient = f.value_and_grad(theta)
-        place = {id(p): k for k, p in enumerate(f.parameters)}
-        by_input = [gradient[place[id(v)]] if id(v) in place else 0.0 for v in variables]
-        return {"value": value, "gradient": by_input}
 
-    return Prepared(lambda: f.value_and_grad(theta), answer)
+def by_input(f: Any, variables: list[Any], value: float, gradient: np.ndarray) -> dict[str, Any]:
+    place = {id(p): k for k, p in enumerate(f.parameters)}
+    return {"value": value, "gradient": [gradient[place[id(v)]] if id(v) in place else 0.0 for v in variables]}
 
 
 @JOB.contender("macrograd-eager", packages=("macrograd",), note="plain Values, no compiler")

@@ -67,6 +67,7 @@ def accuracy_gap(rows: Rows) -> float:
     return 100.0 * float(rows["macrograd"]["extra"]["accuracy"] - rows["torch"]["extra"]["accuracy"])
 
 
+BOUND = "macrograd-bound"
 PYTHON, CHECKPOINTS = "Python's share of the time, %", "the checkpoints' share of the time, %"
 
 TARGETS = (
@@ -117,7 +118,10 @@ TARGETS = (
     Target("west/all", "compiled and run 10,000 times, in C loops", of_floor("c-tape"), 1.0, least=False),
     Target("gpt/names", "a real token, Adam included", time(1e6), 0.8, least=False, unit="µs"),
     Target("gpt/names", "ready", lambda rows: ready(rows, "macrograd"), 1.5, least=False, unit="s"),
-    Target("irregular/10000", "a gradient, in C switch loops", of_floor(), 1.5, least=False),
+    *(
+        Target(f"irregular/{n}", "a gradient, bound, in C switch loops", of_floor("c", BOUND), 1.5, least=False)
+        for n in (100, 1000, 10000, 100000)
+    ),
     Target("start/new", "moons ready, a program never seen", time(1e3), 80.0, least=False, unit="ms"),
     Target("start/kept", "moons ready, from the cache", time(1e3), 15.0, least=False, unit="ms"),
     Target("one/predict", "a prediction", time(1e6), 1.0, least=False, unit="µs"),
