@@ -1,7 +1,7 @@
 """Listing: the tape of the Values that a trace recorded.
 
 A trace records hundreds of thousands of Values, so what is done for each of them is done by `map` and by arrays: who
-is whose operand is looked up in one dictionary of ids, and what is in none of its keys is a leaf.
+is whose operand is told by their addresses, and what has none of the nodes' is a leaf.
 """
 
 from __future__ import annotations

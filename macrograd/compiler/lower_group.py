@@ -86,14 +86,13 @@ class Groups(Sums):
         self.axis, self.dims, self.grouped = "lane", leader.dims, True
         sums = [instruction for instruction in group.instructions if instruction.kind == "reduce"]
         masks = self._masks() if sums else []
-
         chain = [pair for pair in zip(group.instructions, group.stored, strict=True) if pair[0] not in sums]
+        rest = chain[1:] if leader.kind == "dot" else chain
 
         def tile(_: Instruction, members: list[Member], vectors: list[Vector]) -> None:
             self.given, self.cache, self.stored = {}, {}, group.stored[0]
             if leader.kind == "dot":
                 self._dot(leader, members, vectors)
-            rest = chain[1:] if leader.kind == "dot" else chain
             for member in members:
                 for vector in vectors:
                     self._chain(rest, member, vector)

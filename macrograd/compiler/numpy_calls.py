@@ -93,16 +93,22 @@ def take(slots: Array, flag: list[bool], index: Array, source: Array, out: Array
     An index that is no integer or out of range raises the flag and reads value 0 in its place.
     """
     count = slots.shape[-1]
-    good = (index >= 0) & (index < count) & (index == np.trunc(index))
-    if not good.all():
-        flag[0] = True
-    position = np.where(good, index, 0.0).astype(np.intp)
+    position = _checked(index, count, flag)
     members = np.broadcast_to(slots, (*position.shape[: slots.ndim - 1], count))
     if source.ndim == 1:
         chosen = np.take_along_axis(members, position.reshape(*members.shape[:-1], -1), axis=-1)
         np.copyto(out, source[chosen.reshape(position.shape)])
     else:
         np.copyto(out, source[np.take_along_axis(members, position, axis=-1), np.arange(source.shape[1])])
+
+
+def _checked(index: Array, count: int, flag: list[bool]) -> Array:
+    """Indices as integers, 0 for those that are none of 0 … count - 1, which raise the flag."""
+    good = (index >= 0) & (index < count) & (index == np.trunc(index))
+    if not good.all():
+        flag[0] = True
+    found: Array = np.where(good, index, 0.0).astype(np.intp)
+    return found
 
 
 def add_at(slots: Array, first: int, index: Array, terms: Array, target: Array) -> None:
@@ -174,10 +180,7 @@ def more(function: Callable[..., Array], out: Any, rows: tuple[Any, ...], target
 
 def choose(flag: list[bool], index: Array, *values: Array) -> Array:
     """For each index the value that it says; like `take`, but the values are rows of their own."""
-    good = (index >= 0) & (index < len(values)) & (index == np.trunc(index))
-    if not good.all():
-        flag[0] = True
-    position = np.where(good, index, 0.0).astype(np.intp)
+    position = _checked(index, len(values), flag)
     found: Array = np.take_along_axis(np.stack(values), position[None], axis=0)[0]
     return found
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from macrograd.compiler.nests import Nest, index_of, nest_of, separable
 from macrograd.compiler.program import Instruction
-from macrograd.compiler.simplify import _mix, first_equal
+from macrograd.compiler.simplify import _mix
 from macrograd.compiler.tape import Ints, Tape
 
 if TYPE_CHECKING:
@@ -70,3 +70,20 @@ def _instruction(layout: Layout, part: Group, grid: Ints, sides: list[Ints], wha
         for k, side in enumerate(sides)
     ]
     return Instruction("scatter", 0, dims.dims, out, args=tuple(args), count=what[1], choice=what[0])
+
+
+def first_equal(key: Ints) -> Ints:
+    """For each key the position of the first that equals it: a hash table, filled and read by all keys at once. Where
+    different keys meet in one place, those that lose try again with other bits."""
+    found = np.arange(len(key))
+    rest, hashed = found, key
+    while len(rest):
+        place = hashed & ((1 << (2 * len(rest)).bit_length()) - 1)
+        table = np.empty(int(place.max()) + 1, dtype=np.int64)
+        table[place[::-1]] = rest[::-1]  # what comes first is written last
+        first = table[place]
+        same = key[first] == key[rest]
+        found[rest[same]] = first[same]
+        rest = rest[~same]
+        hashed = _mix(key[rest], rest * 0 + len(rest))
+    return found

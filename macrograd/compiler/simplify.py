@@ -216,23 +216,6 @@ def merge_equal(tape: Tape) -> Tape:
     return _replace(tape, walks.first_equals(tape.code, tape.leaf.view(np.int64), tape.start, tape.operand))
 
 
-def first_equal(key: Ints) -> Ints:
-    """For each key the position of the first that equals it: a hash table, filled and read by all keys at once. Where
-    different keys meet in one place, those that lose try again with other bits."""
-    found = np.arange(len(key))
-    rest, hashed = found, key
-    while len(rest):
-        place = hashed & ((1 << (2 * len(rest)).bit_length()) - 1)
-        table = np.empty(int(place.max()) + 1, dtype=np.int64)
-        table[place[::-1]] = rest[::-1]  # what comes first is written last
-        first = table[place]
-        same = key[first] == key[rest]
-        found[rest[same]] = first[same]
-        rest = rest[~same]
-        hashed = _mix(key[rest], rest * 0 + len(rest))
-    return found
-
-
 def drop_dead(tape: Tape) -> Tape:
     """Entries that no result depends on go; parameters and inputs stay, for their numbers are the caller's."""
     keep = tapes.reached(tape) | (tape.code == PARAMETER) | (tape.code == INPUT)

@@ -88,15 +88,16 @@ def _compiled() -> dict[str, Any] | None:
 
 def _call(walk: Any, *given: Any) -> None:
     """Call a walk with arrays and numbers, of which the first is `start`."""
-    words = np.array([x if isinstance(x, int) else x.ctypes.data for x in (*given, len(given[0]) - 1)])
-    walk[1](words.ctypes.data)  # which does not keep them alive: other threads run meanwhile
+    held = [x if isinstance(x, int) else np.ascontiguousarray(x) for x in given]  # those to be written already are
+    words = np.array([x if isinstance(x, int) else x.ctypes.data for x in (*held, len(given[0]) - 1)])
+    walk[1](words.ctypes.data)  # which keeps nothing alive itself: other threads run meanwhile
 
 
 def _text() -> str:
     from macrograd.compiler.ir import DOUBLE, Code
 
-    parts = [_FIRST_EQUALS]
-    for name, body in (("longest", _longest), ("reached", _reached)):
+    parts = []
+    for name, body in (("longest", _longest), ("reached", _reached), ("first_equals", _first_equals)):
         code = Code(DOUBLE)
         body(code)
         parts += [f"define void @{name}(ptr noalias %context) {{", "entry:", *code.lines, "  ret void", "}"]
@@ -105,25 +106,6 @@ def _text() -> str:
 
 # A hash table of entries, looked through from the place of an entry's hash on until it or an equal one is met.
 _FIRST_EQUALS = """
-define void @first_equals(ptr noalias %context) {
-entry:
-  %start = load ptr, ptr %context
-  %operand.at = getelementptr i64, ptr %context, i64 1
-  %operand = load ptr, ptr %operand.at
-  %code.at = getelementptr i64, ptr %context, i64 2
-  %code = load ptr, ptr %code.at
-  %bits.at = getelementptr i64, ptr %context, i64 3
-  %bits = load ptr, ptr %bits.at
-  %mapped.at = getelementptr i64, ptr %context, i64 4
-  %mapped = load ptr, ptr %mapped.at
-  %table.at = getelementptr i64, ptr %context, i64 5
-  %table = load ptr, ptr %table.at
-  %mask.at = getelementptr i64, ptr %context, i64 6
-  %mask = load i64, ptr %mask.at
-  %found.at = getelementptr i64, ptr %context, i64 7
-  %found = load ptr, ptr %found.at
-  %count.at = getelementptr i64, ptr %context, i64 8
-  %count = load i64, ptr %count.at
   br label %entries
 entries:
   %i = phi i64 [ 0, %entry ], [ %i.next, %set ]
@@ -214,20 +196,24 @@ set:
   %result.at = getelementptr i64, ptr %found, i64 %i
   store i64 %result, ptr %result.at
   br label %entries
-finished:
-  ret void
-}
-"""
+finished:"""
 
 
-def _fields(code: Code, pointers: int) -> list[str]:
-    """What the context holds: pointers, and the number of entries."""
-    kinds = ["ptr"] * pointers + ["i64"]
-    return [code.let(f"load {kind}, ptr {code.element('%context', str(k), 'i64')}") for k, kind in enumerate(kinds)]
+def _fields(code: Code, names: str) -> list[str]:
+    """What the context holds, by these names: arrays, but for the two that are numbers."""
+    for k, name in enumerate(names.split()):
+        kind = "i64" if name in ("mask", "count") else "ptr"
+        code.put(f"%{name} = load {kind}, ptr {code.element('%context', str(k), 'i64')}")
+    return [f"%{name}" for name in names.split()]
+
+
+def _first_equals(code: Code) -> None:
+    _fields(code, "start operand code bits mapped table mask found count")
+    code.lines += _FIRST_EQUALS.splitlines()
 
 
 def _longest(code: Code) -> None:
-    start, operand, own, step, found, count = _fields(code, 5)
+    start, operand, own, step, found, count = _fields(code, "start operand own step found count")
 
     def entry(i: Counter, _: list[str]) -> list[str]:
         def used(k: str, most: list[str]) -> list[str]:
@@ -243,7 +229,7 @@ def _longest(code: Code) -> None:
 
 
 def _reached(code: Code) -> None:
-    start, operand, needed, count = _fields(code, 3)
+    start, operand, needed, count = _fields(code, "start operand needed count")
     last = code.let(f"sub i64 {count}, 1")
 
     def entry(i: Counter, _: list[str]) -> list[str]:

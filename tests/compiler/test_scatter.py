@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from interpret import interpret
 from random_programs import RandomProgram, Recurrence, programs, recurrences
 from test_equality import check, check_single
@@ -16,6 +17,7 @@ import macrograd as mg
 from macrograd import Value
 from macrograd.compiler import differentiate, passes, tape
 from macrograd.compiler.program import Program
+from macrograd.compiler.scatters import first_equal
 
 Function = Callable[..., Any]
 
@@ -232,3 +234,10 @@ def test_random_recurrences(backend: str, program: Recurrence) -> None:
         patch.setattr(differentiate, "_FEW_CHOICES", 0)
         check(program, (6,), "float64", backend)
         check_single(program, "float64", backend)
+
+
+@given(st.lists(st.integers(-3, 3) | st.integers(0, 62).map(lambda k: 1 << k), max_size=200))
+def test_first_equal(keys: list[int]) -> None:
+    """Also for keys that meet in one place of the hash table."""
+    array = np.array(keys, dtype=np.int64)
+    assert first_equal(array).tolist() == [keys.index(key) for key in keys]

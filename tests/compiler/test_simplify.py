@@ -168,13 +168,6 @@ def test_merging_knows_the_order_of_operands() -> None:
     assert rewrite(rewritings.merge_equal, *lines) == [*lines, "return %4"]
 
 
-@given(st.lists(st.integers(-3, 3) | st.integers(0, 62).map(lambda k: 1 << k), max_size=200))
-def test_first_equal(keys: list[int]) -> None:
-    """Also for keys that meet in one place of the hash table."""
-    array = np.array(keys, dtype=np.int64)
-    assert rewritings.first_equal(array).tolist() == [keys.index(key) for key in keys]
-
-
 def test_what_is_computed_twice_is_merged_however_deep() -> None:
     def twice(x: list[Value]) -> Value:
         def deep(y: Value) -> Value:

@@ -71,3 +71,12 @@ def test_first_equals(long: None, n: int) -> None:
         expected.append(known.setdefault((int(code[i]), int(bits[i]), *used), i))
     assert walks.first_equals(code, bits, start, operand).tolist() == expected
     assert n < 3000 or len(set(expected)) < n - 400
+
+
+def test_arrays_that_do_not_lie_in_one_piece(long: None) -> None:
+    start, operand = tape(50, 0)
+    apart = np.repeat(operand, 2)[::2]
+    assert not apart.flags.c_contiguous
+    assert (walks.reached(start, apart, start[:0]) == walks.reached(start, operand, start[:0])).all()
+    ones = np.ones(100, dtype=np.int64)[::2]
+    assert walks.longest(start, apart, ones, ones).tolist() == walks.longest(start, operand, +ones, +ones).tolist()
