@@ -102,7 +102,7 @@ class Training:
 @contextmanager
 def native_time() -> Iterator[list[tuple[float, float]]]:
     """The list of (begin, end) of all native calls that Trainers made in the block make in training."""
-    from macrograd.compiler import loop
+    from macrograd.compiler.targets.llvm import driver as loop
     from macrograd.train import shuffle
 
     spans: list[tuple[float, float]] = []
@@ -128,7 +128,7 @@ def native_time() -> Iterator[list[tuple[float, float]]]:
 
 
 def _kinds() -> list[Any]:
-    from macrograd.compiler.context import kind_of
+    from macrograd.compiler.targets.llvm.context import kind_of
 
     return [kind_of(np.dtype(name)) for name in ("float32", "float64")]
 

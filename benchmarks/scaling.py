@@ -68,7 +68,7 @@ def scalars(count: int) -> dict[str, float]:
 
 
 def measured(run: Any, started: float, before: float) -> dict[str, float]:
-    from macrograd.compiler import tiers
+    from macrograd.compiler.jit import tiers
 
     ready, times = perf_counter() - started, []
     tiers.finish()  # the times are those of the better code, as in the jobs

@@ -32,7 +32,7 @@ def reference(case: str) -> dict[str, Any]:
     return {"loss": loss, "gradient": gradient}
 
 
-@JOB.contender("macrograd", packages=("macrograd", "llvmlite.binding", "macrograd.compiler.execute_llvm"))
+@JOB.contender("macrograd", packages=("macrograd", "llvmlite.binding", "macrograd.compiler.targets.llvm.execute"))
 def macrograd(case: str) -> Prepared:
     import macrograd as mg
 
@@ -53,7 +53,7 @@ def macrograd(case: str) -> Prepared:
         return {"loss": value, "gradient": bound.gradient[ours.order(f.parameters, parameters)]}
 
     if case == "kept":  # the second start finds the first code and has the better made, which later ones find
-        from macrograd.compiler import tiers
+        from macrograd.compiler.jit import tiers
 
         start()
         start()

@@ -92,9 +92,9 @@ def serve(job_name: str, case: str, name: str, reply: Any) -> None:
 
 def settle(prepared: Prepared, kind: str) -> None:
     """Let macrograd's better code take over, which it makes in the background while the first is in use."""
-    if kind == "macrograd" and "macrograd.compiler.tiers" in sys.modules:
+    if kind == "macrograd" and "macrograd.compiler.jit.tiers" in sys.modules:
         prepared.run()
-        sys.modules["macrograd.compiler.tiers"].finish()
+        sys.modules["macrograd.compiler.jit.tiers"].finish()
 
 
 def timed(prepared: Prepared, calls: int) -> float:

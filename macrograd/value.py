@@ -19,7 +19,7 @@ from macrograd import ops
 from macrograd.graph import contributions, interior, sweep, topological
 from macrograd.ops import CONSTANT, Op
 
-_new: Any = object.__new__  # replaced while a function is traced (macrograd.compiler.trace)
+_new: Any = object.__new__  # replaced while a function is traced (macrograd.compiler.trace.trace)
 _ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attribute
 
 # While a function is traced (macrograd.compiler), the leaves it creates are constants and not parameters: they are

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import macrograd as mg
-from macrograd.compiler import passes
+from macrograd.compiler import pipeline
 
 PATH = Path(__file__).parents[1] / "examples" / "lstm.py"
 GATES = ("forget", "enter", "show", "new")
@@ -69,7 +69,7 @@ def test_loss_and_gradient_against_numpy(example) -> None:
 def test_a_longer_sequence_is_no_longer_program(example) -> None:
     model = example["LSTM"](2, 4)
     short, long = (
-        len(list(passes.gradient_program(passes.record(model.loss, [(n, 2), ()]), batch=True).instructions()))
+        len(list(pipeline.gradient_program(pipeline.record(model.loss, [(n, 2), ()]), batch=True).instructions()))
         for n in (30, 90)
     )
     assert short == long < 150

@@ -1,6 +1,6 @@
 """The compiler: a plain Python function of Values in, array programs in native code out.
 
-Read it in the order in which it runs: `passes.py` lists the stages, each of which is a file.
+Read it in the order in which it runs: `pipeline.py` lists the stages, and a folder is a stage.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from macrograd.compiler.compiled import Bound, Compiled, CompileWarning
-from macrograd.compiler.trace import TraceError
+from macrograd.compiler.trace.trace import TraceError
 
 
 def compile(  # noqa: A001 - the contract's name; users write mg.compile

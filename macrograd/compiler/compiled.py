@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler import indices, passes
-from macrograd.compiler.execute_numpy import NumpyExecutable
-from macrograd.compiler.program import Program
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.tape import indices
+from macrograd.compiler.targets.numpy.execute import NumpyExecutable
 from macrograd.value import Value, parameter_writes
 
 if TYPE_CHECKING:
-    from macrograd.compiler.profile import Profile
+    from macrograd.compiler.targets.llvm.profile import Profile
 
 _DTYPES = {"float64": np.float64, "float32": np.float32}
 _BACKENDS = ("auto", "llvm", "numpy")
@@ -136,7 +137,7 @@ class Compiled:
         With arguments, for their shapes; else for the latest call. `names` (as from `named_parameters()`) are used for
         the parameters where given, else their labels.
         """
-        from macrograd.compiler.explain import explain
+        from macrograd.compiler.explain.explain import explain
 
         if names is not None and not (
             isinstance(names, dict) and all(isinstance(value, Value) for value in names.values())
@@ -156,7 +157,7 @@ class Compiled:
 
         Raises RuntimeError if the program does not run on LLVM.
         """
-        from macrograd.compiler.profile import profile
+        from macrograd.compiler.targets.llvm.profile import profile
 
         arrays, special = self._prepare(args, kwargs)
         samples = len(arrays[0]) if self.batch else 1
@@ -306,7 +307,7 @@ class Specialised:
     def __init__(self, owner: Compiled, shapes: tuple[tuple[int, ...], ...]) -> None:
         self.owner, self.shapes = owner, shapes
         self.sizes = [int(np.prod(shape, dtype=int)) for shape in shapes]
-        self.source = passes.record(owner.fn, shapes, strict=owner.strict, name=owner.__name__)
+        self.source = pipeline.record(owner.fn, shapes, strict=owner.strict, name=owner.__name__)
         self.parameters = self.source.parameters
         self.nesting = _nesting(self.source.structure)
         self._plans: dict[str, _Plan] = {}
@@ -327,10 +328,10 @@ class Specialised:
         batch = owner.batch and what != "one"
         if what == "gradient":
             self._check_scalar()
-            program = passes.gradient_program(self.source, batch=batch, strict=owner.strict)
+            program = pipeline.gradient_program(self.source, batch=batch, strict=owner.strict)
             outputs = 0
         else:
-            program = passes.value_program(self.source, batch=batch, strict=owner.strict)
+            program = pipeline.value_program(self.source, batch=batch, strict=owner.strict)
             # An input that is returned as it is, is none.
             outputs = sum(space == "v" and slot >= program.first_output for space, slot in set(program.results))
         return _Plan(
@@ -352,7 +353,7 @@ class Specialised:
         settings: dict[str, Any] = {"dtype": owner.dtype, "strict": owner.strict, "threads": owner.threads}
         if owner.backend != "numpy":
             try:
-                from macrograd.compiler.execute_llvm import LlvmExecutable
+                from macrograd.compiler.targets.llvm.execute import LlvmExecutable
 
                 return LlvmExecutable(program, self.sizes, outputs, samples=samples, **settings)
             except ImportError as error:

@@ -71,7 +71,7 @@ def _signed(x: int) -> int:
 def _native() -> Any:
     """The compiled shuffle; None where LLVM does not load."""
     try:
-        from macrograd.compiler.native import Native
+        from macrograd.compiler.jit.native import Native
     except ImportError:
         return None
     text = _text()

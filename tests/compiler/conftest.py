@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from macrograd.compiler import passes, program, tape
-from macrograd.compiler.program import Program
-from macrograd.compiler.tape import Tape
+from macrograd.compiler import pipeline
+from macrograd.compiler.program import program
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.tape import tape
+from macrograd.compiler.tape.tape import Tape
 
 
 def verify(stage: str, what: Tape | Program) -> None:
@@ -24,9 +26,9 @@ def verify(stage: str, what: Tape | Program) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _every_pass_is_verified() -> Iterator[None]:
-    passes.observer = verify
+    pipeline.observer = verify
     yield
-    passes.observer = None
+    pipeline.observer = None
 
 
 @pytest.fixture(autouse=True, scope="session")

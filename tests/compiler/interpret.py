@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from macrograd import ops
-from macrograd.compiler import tape as tapes
-from macrograd.compiler.tape import Tape
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape.tape import Tape
 
 # The analytic operations on complex numbers, for the complex step: f'(x) = Im f(x + ih) / h without cancellation
 # (Squire & Trapp, SIAM Review 40, 1998).

@@ -15,7 +15,8 @@ import pytest
 
 import macrograd as mg
 from macrograd import CompileWarning, TraceError, Value
-from macrograd.compiler import compiled, indices
+from macrograd.compiler import compiled
+from macrograd.compiler.tape import indices
 
 W = Value(2.0, "w")
 
@@ -492,7 +493,7 @@ def _fail(*_: Any) -> Any:
 
 
 def test_llvm_that_fails_gives_numpy_and_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    from macrograd.compiler import native
+    from macrograd.compiler.jit import native
 
     monkeypatch.setenv("MACROGRAD_CACHE", "off")
     monkeypatch.setattr(native, "_compile", _fail)
@@ -506,7 +507,7 @@ def test_llvm_that_fails_gives_numpy_and_a_warning(monkeypatch: pytest.MonkeyPat
 
 
 def test_llvm_that_fails_for_a_later_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    from macrograd.compiler import native
+    from macrograd.compiler.jit import native
 
     monkeypatch.setenv("MACROGRAD_CACHE", "off")
     w = Value(2.0)
@@ -519,7 +520,7 @@ def test_llvm_that_fails_for_a_later_batch_size(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_llvmlite_it_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "macrograd.compiler.execute_llvm", None)
+    monkeypatch.setitem(sys.modules, "macrograd.compiler.targets.llvm.execute", None)
     monkeypatch.setattr(compiled, "_said", set())
     with pytest.warns(CompileWarning, match="llvmlite does not load here .*: programs run on NumPy, which is slower"):
         assert mg.compile(lambda x: x * W)(1.0) == 2.0

@@ -13,11 +13,12 @@ from test_equality import check
 
 import macrograd as mg
 from macrograd import Value, ops
-from macrograd.compiler import differentiate, passes
-from macrograd.compiler import program as programs
-from macrograd.compiler import tape as tapes
-from macrograd.compiler.program import Index, Instruction, Program
-from macrograd.compiler.tape import Tape, TapeError
+from macrograd.compiler import pipeline
+from macrograd.compiler.program import program as programs
+from macrograd.compiler.program.program import Index, Instruction, Program
+from macrograd.compiler.rewrite import differentiate
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape.tape import Tape, TapeError
 
 PROGRAM = every_line(list(LINES))
 
@@ -86,13 +87,13 @@ BROKEN_TAPES: dict[str, Callable[[Tape], Tape]] = {
 
 @pytest.mark.parametrize("name", BROKEN_TAPES)
 def test_a_broken_pass_over_the_tape_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = passes.simplify
+    right = pipeline.simplify
 
     def broken(tape: Tape, **options: Any) -> Tape:
         found = right(tape, **options)
         return BROKEN_TAPES[name](found) if options.get("final", True) else found  # the pass runs twice: break it once
 
-    monkeypatch.setattr(passes, "simplify", broken)
+    monkeypatch.setattr(pipeline, "simplify", broken)
     with pytest.raises((TapeError, AssertionError, IndexError)):
         check(PROGRAM, (40,), "float64", "llvm")
 
@@ -146,9 +147,9 @@ def broken_programs(program: Program) -> dict[str, Program]:
 
 
 def test_the_programs_verifier_sees_what_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("macrograd.compiler.worth.MOST_TINY", 10**9)  # instructions, not a stream of them
-    monkeypatch.setattr("macrograd.compiler.worth.FREE", 10**9)
-    program = passes.gradient_program(passes.record(PROGRAM.loss, [(3,), ()]), batch=True)
+    monkeypatch.setattr("macrograd.compiler.roll.budget.MOST_TINY", 10**9)  # instructions, not a stream of them
+    monkeypatch.setattr("macrograd.compiler.roll.budget.FREE", 10**9)
+    program = pipeline.gradient_program(pipeline.record(PROGRAM.loss, [(3,), ()]), batch=True)
     programs.verify(program)
     for name, broken in broken_programs(program).items():
         try:
@@ -160,7 +161,7 @@ def test_the_programs_verifier_sees_what_is_broken(monkeypatch: pytest.MonkeyPat
 
 def test_a_shifted_operand_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each operand of each instruction of the block, one at a time: the verifier or the numbers."""
-    right = passes.roll
+    right = pipeline.roll
     w = [[Value(0.1 * i - 0.2 * j) for i in range(2)] for j in range(3)]
 
     def fn(x: Any, index: Any) -> Any:
@@ -168,7 +169,7 @@ def test_a_shifted_operand_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         return h[0] * h[1] / (h[2] + 3.0)
 
     case = Wrapped(fn, [p for row in w for p in row])
-    expected = passes.gradient_program(passes.record(fn, [(2,), ()]), batch=True)
+    expected = pipeline.gradient_program(pipeline.record(fn, [(2,), ()]), batch=True)
     places = [
         (k, position)
         for k, step in enumerate(expected.block)
@@ -184,7 +185,7 @@ def test_a_shifted_operand_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
                 return rolled
             return in_block(rolled, k, lambda step: with_shifted(step, position))
 
-        monkeypatch.setattr(passes, "roll", broken)
+        monkeypatch.setattr(pipeline, "roll", broken)
         try:
             check(case, (5,), "float64", "llvm")
         except (programs.ProgramError, AssertionError):

@@ -13,7 +13,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import cache, native, tiers
+from macrograd.compiler.jit import cache, native, tiers
 
 W = Value(2.0)
 KEY = "0" * 64

@@ -13,7 +13,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, nn
-from macrograd.compiler import tiers
+from macrograd.compiler.jit import tiers
 
 
 def regression() -> tuple[Any, list[Value]]:

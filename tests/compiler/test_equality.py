@@ -27,8 +27,8 @@ from random_programs import (
 
 import macrograd as mg
 from macrograd import Value, ops
-from macrograd.compiler import passes
-from macrograd.compiler.tape import Tape, name_of
+from macrograd.compiler import pipeline
+from macrograd.compiler.tape.tape import Tape, name_of
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 # One sample, part of a vector, several blocks, several chunks of blocks (with two threads).
@@ -65,11 +65,11 @@ def test_no_operation_is_left_out() -> None:
         if isinstance(what, Tape):
             used.update(name_of(code) for code in what.code.tolist())
 
-    checks, passes.observer = passes.observer, observe
+    checks, pipeline.observer = pipeline.observer, observe
     try:
         mg.compile(every_line())([1.0, 2.0, 3.0], 0.0)
     finally:
-        passes.observer = checks
+        pipeline.observer = checks
     assert {op.name for op in ops.TABLE if op is not ops.CONSTANT} <= used
 
 

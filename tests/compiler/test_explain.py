@@ -13,10 +13,10 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, losses, nn
-from macrograd.compiler import passes
+from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
-from macrograd.compiler.explain import scalar_operations
-from macrograd.compiler.words import common
+from macrograd.compiler.explain.explain import scalar_operations
+from macrograd.compiler.explain.words import common
 
 
 def net(*sizes: int, **options: Any) -> tuple[nn.MLP, Compiled]:
@@ -214,8 +214,8 @@ def test_what_did_not_roll_is_said_with_the_reason() -> None:
 
 
 def test_long_programs_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("macrograd.compiler.worth.MOST_TINY", 10**9)  # instructions, not a stream of them
-    monkeypatch.setattr("macrograd.compiler.worth.FREE", 10**9)
+    monkeypatch.setattr("macrograd.compiler.roll.budget.MOST_TINY", 10**9)  # instructions, not a stream of them
+    monkeypatch.setattr("macrograd.compiler.roll.budget.FREE", 10**9)
     draw = random.Random(1)
 
     def tangle(x: Any) -> Any:
@@ -280,7 +280,7 @@ def test_it_compiles_no_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_scalar_operations_are_counted_on_pairs() -> None:
     def count(fn: Callable[..., Any], *shapes: tuple[int, ...]) -> int:
-        return scalar_operations(passes.value_program(passes.record(fn, shapes), batch=False))
+        return scalar_operations(pipeline.value_program(pipeline.record(fn, shapes), batch=False))
 
     assert count(lambda a, b: mg.dot(a, b), (7,), (7,)) == 7 + 6
     assert count(lambda a: mg.sum(a), (7,)) == 6

@@ -10,8 +10,9 @@ import pytest
 
 import macrograd as mg
 from macrograd import optim
-from macrograd.compiler import lower_flat, passes
-from macrograd.compiler.loop import TrainingLoop
+from macrograd.compiler import pipeline
+from macrograd.compiler.targets.llvm import flat
+from macrograd.compiler.targets.llvm.driver import TrainingLoop
 from macrograd.value import Value
 
 pytest.importorskip("llvmlite")
@@ -53,14 +54,14 @@ def test_in_registers_and_in_blocks_are_the_same_numbers(
     monkeypatch.setenv("MACROGRAD_CACHE", "off")
     rule, states = RULES[name]
     found = trained(rule, states, parameters, dtype, strict)
-    monkeypatch.setattr(lower_flat, "fits", lambda program: False)
+    monkeypatch.setattr(flat, "fits", lambda program: False)
     for a, b in zip(found, trained(rule, states, parameters, dtype, strict), strict=True):
         assert a.tobytes() == b.tobytes()
 
 
 def test_which_programs_fit() -> None:
     def fits(rule: Callable[..., Any]) -> bool:
-        return lower_flat.fits(passes.value_program(passes.record(rule, [(), ()]), batch=True))
+        return flat.fits(pipeline.value_program(pipeline.record(rule, [(), ()]), batch=True))
 
     def loop(p: Any, g: Any) -> Any:
         for _ in range(300):

@@ -13,11 +13,12 @@ from random_programs import RandomProgram, Recurrence, programs, recurrences
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import lower_fuse, passes
-from macrograd.compiler.context import Target
-from macrograd.compiler.ir import DOUBLE
-from macrograd.compiler.lower_fuse import Group, groups, readers
-from macrograd.compiler.program import Index, Instruction, Loop, Program, counted, verify
+from macrograd.compiler import pipeline
+from macrograd.compiler.jit.text import DOUBLE
+from macrograd.compiler.program.program import Index, Instruction, Loop, Program, counted, verify
+from macrograd.compiler.targets.llvm.context import Target
+from macrograd.compiler.targets.scalar import fuse
+from macrograd.compiler.targets.scalar.fuse import Group, groups, readers
 
 pytest.importorskip("llvmlite")
 
@@ -34,7 +35,7 @@ V = [Value(0.3 * i - 1.0) for i in range(7)]
 
 
 def gradient(function: Any, shapes: list[tuple[int, ...]]) -> Program:
-    return passes.gradient_program(passes.record(function, shapes), batch=True)
+    return pipeline.gradient_program(pipeline.record(function, shapes), batch=True)
 
 
 def of_steps(
@@ -155,7 +156,7 @@ def test_groups_change_no_number(program: RandomProgram) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MACROGRAD_CACHE", "off")
         together = run()
-        patch.setattr(lower_fuse, "_WINDOW", 0)
+        patch.setattr(fuse, "_WINDOW", 0)
         alone = run()
     for k, (a, b) in enumerate(zip(together, alone, strict=True)):
         if k % 2:

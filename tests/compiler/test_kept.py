@@ -11,8 +11,9 @@ from random_programs import RandomProgram, Recurrence, programs, recurrences
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import kept, passes
-from macrograd.compiler.program import Program, verify
+from macrograd.compiler import pipeline
+from macrograd.compiler.program import stored as kept
+from macrograd.compiler.program.program import Program, verify
 
 
 def same(program: Program) -> None:
@@ -25,16 +26,16 @@ def same(program: Program) -> None:
 @settings(max_examples=40)
 @given(programs())
 def test_random_programs_are_read_as_written(program: RandomProgram) -> None:
-    source = passes.record(program.loss, [(program.inputs,), ()])
-    same(passes.gradient_program(source, batch=True))
-    same(passes.value_program(source, batch=False))
+    source = pipeline.record(program.loss, [(program.inputs,), ()])
+    same(pipeline.gradient_program(source, batch=True))
+    same(pipeline.value_program(source, batch=False))
 
 
 @settings(max_examples=20)
 @given(recurrences(["add", "mul", "tanh", "sum"]))
 def test_loops_are_read_as_written(recurrence: Recurrence) -> None:
-    source = passes.record(recurrence.loss, [(recurrence.inputs,), ()])
-    same(passes.gradient_program(source, batch=True))
+    source = pipeline.record(recurrence.loss, [(recurrence.inputs,), ()])
+    same(pipeline.gradient_program(source, batch=True))
 
 
 def test_streams_are_read_as_written() -> None:
@@ -48,7 +49,7 @@ def test_streams_are_read_as_written() -> None:
             nodes.append(mg.tanh(a) if op < 7 else a * b if op < 14 else a - b)
         return mg.sum(nodes[-30:])
 
-    program = passes.gradient_program(passes.record(irregular, []), batch=False)
+    program = pipeline.gradient_program(pipeline.record(irregular, []), batch=False)
     assert "stream" in str(program)
     same(program)
 
@@ -56,7 +57,7 @@ def test_streams_are_read_as_written() -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MACROGRAD_CACHE", str(tmp_path))
-    monkeypatch.setattr(passes, "observer", None)  # who looks at the passes sees them work
+    monkeypatch.setattr(pipeline, "observer", None)  # who looks at the passes sees them work
     return tmp_path
 
 
@@ -72,7 +73,7 @@ def gradient(scale: float = 1.0, strict: bool = False, batch: bool = True) -> fl
 
 def test_the_passes_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = gradient()
-    monkeypatch.setattr(passes, "differentiate", lambda *_, **__: pytest.fail("it is on disk"))
+    monkeypatch.setattr(pipeline, "differentiate", lambda *_, **__: pytest.fail("it is on disk"))
     assert gradient() == expected
 
 
@@ -96,6 +97,6 @@ def test_a_damaged_program_is_made_anew(folder: Path) -> None:
 def test_who_looks_at_the_passes_sees_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gradient()
     seen: list[str] = []
-    monkeypatch.setattr(passes, "observer", lambda stage, _: seen.append(stage))
+    monkeypatch.setattr(pipeline, "observer", lambda stage, _: seen.append(stage))
     gradient()
     assert {"trace", "differentiate", "roll"} <= set(seen)

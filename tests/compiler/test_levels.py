@@ -9,7 +9,9 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import levels, loops, passes, tape
+from macrograd.compiler import pipeline
+from macrograd.compiler.roll import levels, loops
+from macrograd.compiler.tape import tape
 
 
 def positions(count: int, width: int = 12) -> mg.compiler.Compiled:
@@ -32,8 +34,8 @@ def positions(count: int, width: int = 12) -> mg.compiler.Compiled:
 
 
 def instructions(f: mg.compiler.Compiled, shape: tuple[int, ...]) -> list[object]:
-    source = passes.record(f.fn, [shape])
-    return list(passes.gradient_program(source, batch=True).instructions())
+    source = pipeline.record(f.fn, [shape])
+    return list(pipeline.gradient_program(source, batch=True).instructions())
 
 
 def test_positions_of_different_depth_share_their_matrix_products(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +60,7 @@ def test_entries_that_waited_compute_the_same() -> None:
 
 
 def test_levels_are_above_those_of_the_operands() -> None:
-    source = passes.record(positions(12).fn, [(12,)])
+    source = pipeline.record(positions(12).fn, [(12,)])
     t = source.tape
     first = tape.levels(t)
     last = np.full(len(t), int(first.max()))
@@ -102,8 +104,8 @@ def test_members_in_no_order_at_all_are_one_table() -> None:
     """Every run among them has two members; looking ahead for longer ones must not look ahead again."""
     draw = random.Random(0)
     pairs = [(draw.randrange(1000), draw.randrange(1000)) for _ in range(3000)]
-    source = passes.record(lambda x: mg.sum(mg.maximum(x[i], x[j]) for i, j in pairs), [(1000,)])
-    assert len(list(passes.value_program(source, batch=True).instructions())) < 5
+    source = pipeline.record(lambda x: mg.sum(mg.maximum(x[i], x[j]) for i, j in pairs), [(1000,)])
+    assert len(list(pipeline.value_program(source, batch=True).instructions())) < 5
 
 
 def test_the_two_directions_of_a_recurrence_keep_their_own_periods() -> None:

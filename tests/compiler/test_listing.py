@@ -9,8 +9,8 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import listing
-from macrograd.compiler.trace import trace
+from macrograd.compiler.trace import listing
+from macrograd.compiler.trace.trace import trace
 
 
 def test_addresses_are_ids() -> None:

@@ -15,9 +15,10 @@ from test_equality import SMOOTH, check, check_single
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import loops, passes
-from macrograd.compiler import program as programs
-from macrograd.compiler.program import Loop, Program
+from macrograd.compiler import pipeline
+from macrograd.compiler.program import program as programs
+from macrograd.compiler.program.program import Loop, Program
+from macrograd.compiler.roll import loops
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def twice(steps: int, inner: int) -> Callable[[], Any]:
 
 
 def gradient(loss: Callable[[], Any]) -> Program:
-    return programs.verify(passes.gradient_program(passes.record(loss, []), batch=False))
+    return programs.verify(pipeline.gradient_program(pipeline.record(loss, []), batch=False))
 
 
 def depth(step: Any) -> int:

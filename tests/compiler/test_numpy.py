@@ -14,10 +14,11 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, ops
-from macrograd.compiler import execute_numpy, numpy_calls, passes
-from macrograd.compiler.execute_numpy import NumpyExecutable
-from macrograd.compiler.program import Loop, body_of
-from macrograd.compiler.streams import Stream
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import Loop, body_of
+from macrograd.compiler.roll.streams import Stream
+from macrograd.compiler.targets.numpy import calls, execute
+from macrograd.compiler.targets.numpy.execute import NumpyExecutable
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, np.inf, -np.inf, np.nan, 5e-324, 1e308, -1e308]
 
@@ -214,7 +215,7 @@ def test_the_programs_are_what_they_say() -> None:
     """Loops, streams and tables are in the programs above, or their tests would be of something else."""
 
     def steps(fn: Any) -> Any:
-        return passes.gradient_program(passes.record(fn, ((4,),)), batch=True).steps()
+        return pipeline.gradient_program(pipeline.record(fn, ((4,),)), batch=True).steps()
 
     assert any(isinstance(step, Loop) for step in steps(recurrence()))
     assert any(isinstance(step, Loop) for step in steps(lorenz()))
@@ -263,7 +264,7 @@ def test_operations_have_the_bits_of_the_array_column(row: ops.Op, dtype: Any) -
     with np.errstate(all="ignore"):  # special numbers are what this is about, and 1e308 is one in float32
         operands = np.array(list(itertools.product(SPECIAL, repeat=row.arity or 0)), dtype).T
         out = np.full(operands.shape[1], 7.0, dtype)
-        numpy_calls.into(row, np.dtype(dtype))(*operands, out)
+        calls.into(row, np.dtype(dtype))(*operands, out)
         expected = np.asarray(row.array(np, *operands), dtype)
     nan = np.isnan(expected)
     np.testing.assert_array_equal(np.isnan(out), nan)
@@ -302,8 +303,8 @@ def test_an_index_that_is_none_is_an_error(batch: bool, index: float) -> None:
 
 
 def executable(fn: Any, *shapes: tuple[int, ...], **settings: Any) -> NumpyExecutable:
-    source = passes.record(fn, shapes)
-    program = passes.gradient_program(source, batch=True)
+    source = pipeline.record(fn, shapes)
+    program = pipeline.gradient_program(source, batch=True)
     sizes = [int(np.prod(shape, dtype=int)) for shape in shapes]
     found = NumpyExecutable(program, sizes, 0, dtype=np.float64, **settings)
     found.start = [p.data for p in source.parameters]  # type: ignore[attr-defined]
@@ -372,7 +373,7 @@ def test_memory_does_not_grow_with_the_batch_nor_with_calls() -> None:
     state = made.state(100_000)
     state.load([data(100_000)])
     run(state)
-    assert state._workers[0].v.nbytes <= execute_numpy._BLOCK_BYTES
+    assert state._workers[0].v.nbytes <= execute._BLOCK_BYTES
     tracemalloc.start()
     try:
         run(state)
@@ -383,7 +384,7 @@ def test_memory_does_not_grow_with_the_batch_nor_with_calls() -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 10_000
-    assert peak - before < execute_numpy._BLOCK_BYTES
+    assert peak - before < execute._BLOCK_BYTES
 
 
 def test_several_python_threads_at_once() -> None:
@@ -396,13 +397,13 @@ def test_several_python_threads_at_once() -> None:
 
 
 def test_a_failing_llvm_gives_way_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    from macrograd.compiler import execute_llvm
     from macrograd.compiler.compiled import CompileWarning
+    from macrograd.compiler.targets.llvm import execute
 
     def fail(*_: Any, **__: Any) -> Iterator[None]:
         raise RuntimeError("no such register")
 
-    monkeypatch.setattr(execute_llvm, "LlvmExecutable", fail)
+    monkeypatch.setattr(execute, "LlvmExecutable", fail)
     fn = mg.compile(perceptron(), batch=True)
     with pytest.warns(CompileWarning, match="no such register"):
         found = fn(data(3))

@@ -16,8 +16,8 @@ from random_programs import number
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import passes
-from macrograd.compiler.program import Program
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import Program
 
 Function = Callable[..., Any]
 
@@ -210,7 +210,7 @@ MOST: dict[Function, int] = {
 
 
 def gradient(fn: Function, *, batch: bool = True) -> Program:
-    return passes.gradient_program(passes.record(fn, [(3,)]), batch=batch)
+    return pipeline.gradient_program(pipeline.record(fn, [(3,)]), batch=batch)
 
 
 # A tree of pairs, in which softmax finds the largest, has one level more for 30 numbers than for 12.
@@ -336,7 +336,7 @@ def attention(n: int) -> Function:
 
 def test_the_gradients_of_matrices_are_outer_products_though_they_form_one_group() -> None:
     """Four matrices, whose gradients all are sums of seven products over the batch, but from other places."""
-    program = passes.gradient_program(passes.record(attention(7), [(56,)]), batch=True)
+    program = pipeline.gradient_program(pipeline.record(attention(7), [(56,)]), batch=True)
     reduced = [i for i in program.instructions() if i.kind == "reduce" and i.members > 1]
     sides = [x for i in reduced for segment in i.segments for x in (segment.left, segment.right)]
     assert sum(i.members for i in reduced) == 4 * 64

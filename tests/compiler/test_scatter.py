@@ -15,9 +15,11 @@ from test_equality import check, check_single
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import differentiate, passes, tape
-from macrograd.compiler.program import Program
-from macrograd.compiler.scatters import first_equal
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.rewrite import differentiate
+from macrograd.compiler.roll.scatters import first_equal
+from macrograd.compiler.tape import tape
 
 Function = Callable[..., Any]
 
@@ -120,7 +122,7 @@ def test_gives_the_eager_gradient(make: Any, dtype: str, samples: int, backend: 
     found = f.backward(X)
     loose = 1e-10 if dtype == "float64" else 2e-3
     assert found == pytest.approx(loss, rel=loose, abs=loose)
-    program = passes.gradient_program(passes.record(fn, [(count,)]), batch=True)
+    program = pipeline.gradient_program(pipeline.record(fn, [(count,)]), batch=True)
     assert any(i.kind == "scatter" for i in program.instructions())
     np.testing.assert_allclose([p.grad for p in parameters], gradient, rtol=loose, atol=loose)
 
@@ -138,11 +140,11 @@ def test_without_a_batch(make: Any, backend: str) -> None:
 
 
 def scatter_program(fn: Function, count: int, **options: Any) -> Program:
-    return passes.gradient_program(passes.record(fn, [(count,)]), batch=True, **options)
+    return pipeline.gradient_program(pipeline.record(fn, [(count,)]), batch=True, **options)
 
 
 def test_a_longer_table_is_not_more_work() -> None:
-    from macrograd.compiler.explain import scalar_operations
+    from macrograd.compiler.explain.explain import scalar_operations
 
     short, long = (scatter_program(embedding(n), 4) for n in (30, 300))
     assert len(short.instructions()) == len(long.instructions())

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from interpret import interpret
 from random_programs import RandomProgram, programs
 
-from macrograd.compiler import simplify as rewritings
-from macrograd.compiler import tape as tapes
-from macrograd.compiler.tape import Tape
-from macrograd.compiler.trace import trace
+from macrograd.compiler.rewrite import simplify as rewritings
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape.tape import Tape
+from macrograd.compiler.trace.trace import trace
 from macrograd.value import Value
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, math.inf, -math.inf, math.nan, 5e-324, 1e308, -1e308]

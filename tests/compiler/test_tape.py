@@ -14,11 +14,11 @@ from random_programs import RandomProgram, programs
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import passes
-from macrograd.compiler import tape as tapes
-from macrograd.compiler.program import Program
-from macrograd.compiler.tape import Tape, TapeError
-from macrograd.compiler.trace import trace
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape.tape import Tape, TapeError
+from macrograd.compiler.trace.trace import trace
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -127,18 +127,18 @@ PROGRAMS: dict[Callable[[], Callable[..., Any]], list[tuple[int, ...]]] = {
 
 def stages(fn: Callable[..., Any], shapes: list[tuple[int, ...]]) -> list[tuple[str, Tape | Program]]:
     seen: list[tuple[str, Tape | Program]] = []
-    checks = passes.observer
+    checks = pipeline.observer
 
     def observe(stage: str, what: Tape | Program) -> None:
         if checks is not None:
             checks(stage, what)
         seen.append((stage, what))
 
-    passes.observer = observe
+    pipeline.observer = observe
     try:
-        passes.gradient_program(passes.record(fn, shapes), batch=True)
+        pipeline.gradient_program(pipeline.record(fn, shapes), batch=True)
     finally:
-        passes.observer = checks
+        pipeline.observer = checks
     return seen
 
 
@@ -176,7 +176,7 @@ def test_a_long_chain_needs_no_recursion() -> None:
             x = x * 0.999 + 0.001
         return x
 
-    source = passes.record(fn, [()])
+    source = pipeline.record(fn, [()])
     assert source.recorded == 40_000
-    program = passes.gradient_program(passes.record(lambda x: fn(x) * Value(1.0), [()]), batch=False)
+    program = pipeline.gradient_program(pipeline.record(lambda x: fn(x) * Value(1.0), [()]), batch=False)
     assert len(program.instructions()) < 100

@@ -16,9 +16,9 @@ from random_programs import RandomProgram, every_line, programs
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import native, tiers
-from macrograd.compiler.execute_llvm import LlvmState
-from macrograd.compiler.kernel import kernel
+from macrograd.compiler.jit import native, tiers
+from macrograd.compiler.targets.llvm.execute import LlvmState
+from macrograd.compiler.targets.llvm.kernel import kernel
 
 
 @pytest.fixture(autouse=True)

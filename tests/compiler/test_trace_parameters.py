@@ -6,7 +6,8 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, value
-from macrograd.compiler import listing, passes
+from macrograd.compiler import pipeline
+from macrograd.compiler.trace import listing
 
 
 def test_a_simulation_of_parameters_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +30,7 @@ def test_a_simulation_of_parameters_is_walked_once(monkeypatch: pytest.MonkeyPat
     def loss(observed):
         return mg.sum([(state - y) ** 2 for state, y in zip(states[1:], observed, strict=True)])
 
-    assert passes.record(loss, [(200,)]).recorded == 200 * 4 + 1
+    assert pipeline.record(loss, [(200,)]).recorded == 200 * 4 + 1
     assert 400 <= walked < 1000
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from macrograd.compiler import walks
+from macrograd.compiler.tape import walks
 
 Ints = walks.Ints
 

@@ -12,15 +12,16 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler import passes, worth
-from macrograd.compiler.program import Instruction, Loop, Program
-from macrograd.compiler.streams import Stream
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import Instruction, Loop, Program
+from macrograd.compiler.roll import budget as worth
+from macrograd.compiler.roll.streams import Stream
 
 
 def programs(fn: Callable[..., Any], shapes: list[tuple[int, ...]]) -> list[Program]:
-    source = passes.record(fn, shapes)
+    source = pipeline.record(fn, shapes)
     batch = bool(shapes)
-    return [passes.value_program(source, batch=batch), passes.gradient_program(source, batch=batch)]
+    return [pipeline.value_program(source, batch=batch), pipeline.gradient_program(source, batch=batch)]
 
 
 def loops(steps: Any) -> int:

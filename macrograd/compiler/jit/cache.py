@@ -1,0 +1,114 @@
+"""Compiled code on disk, in the user's cache directory.
+
+`MACROGRAD_CACHE` is a directory to use instead, or `off`. Files are readable by the owner alone, are written whole
+under a temporary name and renamed, and carry a checksum: one that does not match is removed and made again. The
+directory is kept under `LIMIT` bytes by removing what was used longest ago.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from macrograd import ops
+
+LIMIT = 256 * 1024 * 1024
+_MAGIC = b"macrograd object 1\n"
+_DIGEST = 32
+
+
+@cache
+def sources() -> bytes:
+    """A digest of the compiler's own text, on which all depends that it makes."""
+    digest = hashlib.sha256()
+    for path in [Path(ops.__file__), *sorted(Path(__file__).parents[1].rglob("*.py"))]:
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+def directory() -> Path | None:
+    """Where compiled code is kept; None if it is not."""
+    chosen = os.environ.get("MACROGRAD_CACHE", "")
+    if chosen.lower() == "off":
+        return None
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "macrograd" if base else None
+
+
+def load(key: str) -> bytes | None:
+    """What was stored under a key, or None; a damaged file is removed."""
+    folder = directory()
+    if folder is None:
+        return None
+    path = folder / f"{key}.o"
+    try:
+        if os.name == "posix" and path.stat().st_uid != os.getuid():
+            return None  # code that somebody else wrote is not run
+        content = path.read_bytes()
+    except OSError:
+        return None
+    head, image = content[: len(_MAGIC) + _DIGEST], content[len(_MAGIC) + _DIGEST :]
+    if head != _MAGIC + hashlib.sha256(key.encode() + image).digest():
+        with suppress(OSError):
+            path.unlink()
+        return None
+    with suppress(OSError):
+        os.utime(path)
+    return image
+
+
+def store(key: str, image: bytes) -> None:
+    """Keep an image under a key. A directory that cannot be written to is no error: the code is made anew then."""
+    folder = directory()
+    if folder is None:
+        return
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")  # readable by the owner alone
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(_MAGIC + hashlib.sha256(key.encode() + image).digest() + image)
+            os.replace(temporary, folder / f"{key}.o")
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _bound(folder)
+    except OSError:
+        return
+
+
+def remove(key: str) -> None:
+    """Keep nothing under a key any longer."""
+    folder = directory()
+    if folder is not None:
+        with suppress(OSError):
+            (folder / f"{key}.o").unlink()
+
+
+def _bound(folder: Path) -> None:
+    """Remove what was used longest ago until the directory is within its limit."""
+    found = []
+    for path in folder.glob("*.o"):
+        with suppress(OSError):
+            status = path.stat()
+            found.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= LIMIT:
+            break
+        with suppress(OSError):
+            path.unlink()
+            total -= size

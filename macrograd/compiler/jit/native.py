@@ -1,0 +1,181 @@
+"""From LLVM text to a function that can be called: the target machine, the object code, the cache, the linker."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.jit import cache as disk
+from macrograd.compiler.jit.tiers import BEST, HURRY, LONG, SCALARS_A_LINE, Watch, chosen, emit, entries
+
+Table = NDArray[np.int32]
+_HURRIED = "-hurried"  # behind the names of files that hold first code
+_count = count()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The processor that this process runs on."""
+
+    cpu: str
+    features: str
+    vector_bytes: int
+
+
+@cache
+def machine() -> Machine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    found = llvm.get_host_cpu_features()
+    size = 64 if found.get("avx512f") else 32 if found.get("avx2") else 16
+    return Machine(llvm.get_host_cpu_name(), found.flatten(), size)
+
+
+def _target_machine(level: int) -> Any:
+    host = machine()
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(
+        cpu=host.cpu, features=host.features, opt=level, reloc="pic", codemodel="jitdefault", jit=True
+    )
+
+
+@cache
+def _linker() -> Any:
+    return llvm.create_lljit_compiler(_target_machine(BEST))
+
+
+@cache
+def _makers() -> bytes:
+    """What the machine code depends on besides the program: the compiler's own text, and LLVM's and the CPU's names."""
+    host = machine()
+    return disk.sources() + "\0".join([host.cpu, host.features, llvmlite.__version__]).encode()
+
+
+class Native:
+    """The compiled functions of one module, and the index tables that they read; alive as long as the code is.
+
+    `key` says what the module is made from; `write` makes its text and tables, if no code is kept under the key; all
+    functions take `parameters`, which are the type and name of each. With `tiers`, a text of more than `LONG` lines and
+    of more than a line for every few `scalars` is first compiled in a hurry, and better in the background once it has
+    been run for a while (`tiers`); `functions` then lead to whichever is the better code at the time of the call.
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        names: tuple[str, ...],
+        write: Callable[[], tuple[str, Table]],
+        *,
+        tiers: bool = False,
+        scalars: int = 0,
+        parameters: str = "ptr %context",
+    ) -> None:
+        self._name = hashlib.sha256(_makers() + key).hexdigest()
+        self._names, self._parameters = names, parameters
+        self.tables: Table
+        self.functions: dict[str, Any]
+        self.improved = True  # whether what runs is the best code
+        self._code: list[Any] = []  # the trackers own the code; it must outlive every call
+        two = tiers and chosen() != "best"
+        if kept := disk.load(self._name):
+            table, image = _unpacked(kept)
+            self.tables = np.frombuffer(table, dtype=np.int32)
+            self.functions = self._link(image, names)
+        elif two and (kept := disk.load(self._name + _HURRIED)):
+            table, lines, image = _unpacked(kept)
+            self.tables = np.frombuffer(table, dtype=np.int32)
+            self._run_first(image, lines.decode(), 0.0)
+            self._watch.pays()  # an earlier process has used it, too
+        else:
+            text, self.tables = write()
+            if two and text.count("\n") > max(LONG, scalars // SCALARS_A_LINE):
+                self._hurry(text)
+            else:
+                image = _compile(text)
+                disk.store(self._name, _packed(self.tables.tobytes(), image))
+                self.functions = self._link(image, names)
+
+    def with_tables(self, tables: Table) -> Native:
+        """The same code, for other data."""
+        other = copy(self)
+        other.tables = tables
+        return other
+
+    def _link(self, image: bytes, names: Iterable[str]) -> dict[str, Any]:
+        """The functions of an object file, by their names."""
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+        return {name: kind(address) for name, address in self._addresses(image, names).items()}
+
+    def _addresses(self, image: bytes, names: Iterable[str]) -> dict[str, int]:
+        names = list(names)
+        builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
+        for name in names:
+            builder = builder.export_symbol(name)
+        tracker = builder.link(_linker(), f"macrograd-{self._name[:16]}-{next(_count)}")
+        self._code.append(tracker)
+        return {name: tracker[name] for name in names}
+
+    def _hurry(self, text: str) -> None:
+        begin = time.perf_counter()
+        image = _compile(text + entries(self._names, self._parameters), HURRY)
+        took = time.perf_counter() - begin
+        disk.store(self._name + _HURRIED, _packed(self.tables.tobytes(), text.encode(), image))
+        self._run_first(image, text, took)
+
+    def _run_first(self, image: bytes, text: str, took: float) -> None:
+        """Run code that was made in a hurry, until better code is there."""
+        doors = {name: f"enter.{name}" for name in self._names}
+        slots = {name: f"code.{name}" for name in self._names}
+        found = self._addresses(image, [*doors.values(), *slots.values(), "notify"])
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+        self.functions = {name: kind(found[door]) for name, door in doors.items()}
+        self.improved = False
+        me, name, tables = weakref.ref(self), self._name, self.tables.tobytes()
+
+        def improve() -> None:
+            image = _compile(text)
+            disk.store(name, _packed(tables, image))
+            disk.remove(name + _HURRIED)
+            native = me()
+            if native is not None:
+                for function, address in native._addresses(image, native._names).items():
+                    ctypes.c_void_p.from_address(found[slots[function]]).value = address
+                native.improved = True
+
+        self._watch = Watch(improve, took)
+        ctypes.c_void_p.from_address(found["notify"]).value = self._watch.address
+
+
+def _packed(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+
+
+def _unpacked(whole: bytes) -> list[bytes]:
+    parts, at = [], 0
+    while at < len(whole):
+        size = int.from_bytes(whole[at : at + 8], "little")
+        parts.append(whole[at + 8 : at + 8 + size])
+        at += 8 + size
+    return parts
+
+
+def _compile(text: str, level: int = BEST) -> bytes:
+    """The object file of a module. What it takes is its own, so that several threads may compile at once."""
+    module = llvm.parse_assembly(text, llvm.create_context())
+    module.triple = llvm.get_process_triple()
+    target = _target_machine(level)
+    module.data_layout = str(target.target_data)
+    return emit(target, module)

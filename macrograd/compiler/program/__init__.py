@@ -1,0 +1,1 @@
+"""The array intermediate representation, and how it is kept on disk."""

@@ -1,0 +1,391 @@
+"""The program: the array intermediate representation, where a group of like scalars is one instruction.
+
+Numbers live in two spaces. `u` holds what is the same for all samples: parameters, constants, what is computed from
+them, and what was summed over the batch. `v` holds what varies: each slot is one number per sample ("lane"). A program
+without a batch uses `u` only.
+
+    program     ::= "before:" step* "block:" step* "after:" step*
+    step        ::= instruction | "loop" rounds ":" (instruction | loop)*
+    instruction ::= result "=" what "for" dims
+    what        ::= opname operand*                       map: the operation on each member
+                  | "dot" term+                           sums of products
+                  | "reduce" term+                        sums of products, summed over the samples too
+                  | "take" index "from" operand           one of n, by an index
+                  | "scatter" n "×" "(" index operand ")" "from" k    n terms, each added to the member of its index
+    term        ::= "+" n "×" "(" operand operand ")"     n terms of the sum
+    operand     ::= space "[" index "]" | number
+    index       ::= base (stride counter)* ("+table")?
+
+`before` runs once, `block` for every block of lanes, `after` once when all blocks are done. An instruction has members
+(up to three nested counters i, j, k), and its sums have terms (counter t). Where a member's operand lives is an affine
+map of the counters, or a table where no such map fits. A loop runs its steps for rounds r = 0, 1, …, one after the
+other; every operand moves by a fixed number of slots from round to round. In a loop within a loop it moves with the
+rounds of both, those of the inner one being s = 0, 1, … (and those of one within that, q).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd.compiler.roll.streams import MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.tape.tape import Ints, distinct
+
+_COUNTERS, _ROUNDS = "ijk", "rsq"
+SUMS_OF_BATCH = ("reduce", "scatter")  # kinds of instructions that, in a block, sum over its lanes
+
+
+class ProgramError(ValueError):
+    """A program that breaks an invariant: always a fault of a pass, never of a user."""
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Slots of an operand: base + Σ member[d]·counter[d] + term·t, plus tables over members, terms or both.
+
+    The table over members has an axis for each counter, of length 1 where the counter makes no difference; that over
+    both is (members, terms).
+    `shifts` are how far it moves with each round of the loops around it, the outermost first.
+    """
+
+    space: str
+    base: int
+    member: tuple[int, ...]
+    term: int = 0
+    members: Ints | None = None
+    terms: Ints | None = None
+    full: Ints | None = None
+    shifts: tuple[int, ...] = ()
+
+    @property
+    def shift(self) -> int:
+        """How far it moves with each round of the innermost loop around it."""
+        return self.shifts[-1] if self.shifts else 0
+
+    def moved(self, rounds: tuple[int, ...]) -> int:
+        """How far it has moved in these rounds of the loops around it, the outermost first."""
+        return sum(shift * round_ for shift, round_ in zip(self.shifts, rounds, strict=False))
+
+    def slots(self, dims: tuple[int, ...], count: int = 1, rounds: tuple[int, ...] = ()) -> Ints:
+        """All slots in these rounds of the loops around it, as an array of shape (members, terms)."""
+        n = prod(dims)
+        if self.full is not None:
+            return self.full.reshape(n, count) + self.moved(rounds)
+        offsets = np.zeros(dims, dtype=np.int64)
+        for axis, stride in enumerate(self.member):
+            shape = [1] * len(dims)
+            shape[axis] = dims[axis]
+            offsets = offsets + (np.arange(dims[axis]) * stride).reshape(shape)
+        rows = self.base + self.moved(rounds) + offsets.reshape(n, 1)
+        if self.members is not None:
+            rows = rows + np.broadcast_to(self.members, dims).reshape(n, 1)
+        columns = np.arange(count) * self.term
+        if self.terms is not None:
+            columns = columns + self.terms
+        found: Ints = rows + columns
+        return found
+
+    @property
+    def affine(self) -> bool:
+        return self.members is None and self.terms is None and self.full is None
+
+    def __str__(self) -> str:
+        text = str(self.base)
+        counters = (*_COUNTERS[: len(self.member)], "t", *_ROUNDS[: len(self.shifts)])
+        for stride, counter in zip((*self.member, self.term, *self.shifts), counters, strict=True):
+            if stride:
+                text += (
+                    f"{'+' if stride > 0 else '-'}{abs(stride)}{counter}"
+                    if abs(stride) != 1
+                    else f"{'+' if stride > 0 else '-'}{counter}"
+                )
+        if not self.affine:
+            text += "+table"
+        return f"{self.space}[{text}]"
+
+
+Operand = Index | float
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """`count` terms of a sum, each a product left·right."""
+
+    count: int
+    left: Operand
+    right: Operand
+
+    def __str__(self) -> str:
+        return f"+ {self.count}×({self.left} {self.right})"
+
+
+@dataclass(frozen=True, eq=False)
+class Instruction:
+    """One group of members; `kind` is map, dot, reduce, take or scatter.
+
+    code      the operation's row, for a map
+    dims      how many members, per nested counter
+    out       where the results go
+    args      operands of a map; (index, values) of a take, whose values are counted by t; (index, term) of a scatter,
+              both counted by t, and neither by the last counter of the members
+    segments  the terms of a dot or reduce
+    count     how many t there are of a take or scatter
+    choice    the index that chooses a scatter's first member along the last counter
+    """
+
+    kind: str
+    code: int
+    dims: tuple[int, ...]
+    out: Index
+    args: tuple[Operand, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    count: int = 1
+    choice: int = 0
+
+    @property
+    def members(self) -> int:
+        return prod(self.dims)
+
+    @property
+    def terms(self) -> int:
+        return sum(segment.count for segment in self.segments)
+
+    def operands(self) -> Iterator[tuple[Operand, int]]:
+        """Every operand, with how many terms it is counted over."""
+        if self.kind in ("take", "scatter"):
+            yield self.args[0], 1 if self.kind == "take" else self.count
+            yield self.args[1], self.count
+            return
+        for arg in self.args:
+            yield arg, 1
+        for segment in self.segments:
+            yield segment.left, segment.count
+            yield segment.right, segment.count
+
+    def __str__(self) -> str:
+        dims = "×".join(map(str, self.dims))
+        if self.kind == "take":
+            what = f"take {self.args[0]} from {self.count}×({self.args[1]})"
+        elif self.kind == "scatter":
+            what = f"scatter {self.count}×({self.args[0]} {self.args[1]}) from {self.choice}"
+        elif self.kind == "map":
+            what = " ".join([ops.TABLE[self.code].name, *map(str, self.args)])
+        else:
+            what = " ".join([self.kind, *map(str, self.segments)])
+        return f"{self.out} = {what} for {dims}"
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """Steps that run `count` times, one round after the other."""
+
+    count: int
+    body: tuple[Instruction | Loop, ...]
+
+    def __str__(self) -> str:
+        lines = [line for step in self.body for line in str(step).split("\n")]
+        return "\n".join([f"loop {self.count}:", *(f"  {line}" for line in lines)])
+
+
+Step = Instruction | Loop | Stream
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Instructions by phase, and where the leaves and results live.
+
+    Space u holds `parameters` parameters, then the constants, then what is computed; space v holds `inputs` inputs,
+    then what is computed. Result k is at `results[k]`, a (space, slot); those that are computed stand side by side.
+    """
+
+    before: tuple[Step, ...]
+    block: tuple[Step, ...]
+    after: tuple[Step, ...]
+    parameters: int
+    inputs: int
+    constants: NDArray[np.float64]
+    uniform: int
+    varying: int
+    results: tuple[tuple[str, int], ...]
+    batch: bool
+    weight: int | None = None  # the slot of the samples' weights, the last input of a differentiated program
+    first_output: int = 0  # the slot of the first varying result
+    scalars: int = 0
+
+    @property
+    def input_space(self) -> str:
+        return "v" if self.batch else "u"
+
+    @property
+    def first_input(self) -> int:
+        """Slot of the first input: 0 in v; behind parameters and constants in u."""
+        return 0 if self.batch else self.parameters + len(self.constants)
+
+    def steps(self) -> tuple[Step, ...]:
+        return self.before + self.block + self.after
+
+    def instructions(self) -> tuple[Instruction, ...]:
+        """All instructions, those of a loop once."""
+        return tuple(instruction for step in self.steps() for instruction in body_of(step))
+
+    def takes(self) -> bool:
+        """Whether an index is looked at anywhere."""
+        streams = (step for step in self.steps() if isinstance(step, Stream))
+        return any(x.kind == "take" for x in self.instructions()) or any(
+            code == ops.take.code for stream in streams for code, _, _ in stream.records()
+        )
+
+    def fingerprint(self) -> bytes:
+        """A digest of everything that the program says."""
+        digest = hashlib.sha256()
+        sizes = (self.parameters, self.inputs, self.uniform, self.varying, self.batch, self.weight, self.first_output)
+        digest.update(repr((sizes, self.results)).encode())
+        digest.update(self.constants.tobytes())
+        for phase in (self.before, self.block, self.after):
+            digest.update(b"phase")
+            for step in phase:
+                _fingerprint(step, digest.update)
+        return digest.digest()
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.parameters} parameters, {self.inputs} inputs, {len(self.constants)} constants; "
+            f"{self.uniform} slots in u, {self.varying} in v"
+        ]
+        for name, instructions in (("before", self.before), ("block", self.block), ("after", self.after)):
+            if instructions:
+                lines.append(f"{name}:")
+                lines += [f"  {line}" for instruction in instructions for line in str(instruction).split("\n")]
+        lines.append("return " + " ".join(_runs(self.results)))
+        return "\n".join(lines)
+
+
+def _fingerprint(step: Step, update: Callable[[bytes], None]) -> None:
+    update(repr((type(step).__name__, getattr(step, "count", 1), len(getattr(step, "body", ())))).encode())
+    if isinstance(step, Stream):
+        update(step.words.tobytes())
+    elif isinstance(step, Loop):
+        for inner in step.body:
+            _fingerprint(inner, update)
+    else:
+        _fingerprint_instruction(step, update)
+
+
+def _fingerprint_instruction(instruction: Instruction, update: Callable[[bytes], None]) -> None:
+    update(repr((instruction.kind, instruction.code, instruction.dims, instruction.count, instruction.choice)).encode())
+    for operand in (instruction.out, *(x for x, _ in instruction.operands())):
+        if isinstance(operand, float):
+            update(operand.hex().encode())
+            continue
+        update(repr((operand.space, operand.base, operand.member, operand.term, operand.shifts)).encode())
+        for table in (operand.members, operand.terms, operand.full):
+            update(b"-" if table is None else table.tobytes())
+    update(repr([segment.count for segment in instruction.segments]).encode())
+
+
+def body_of(step: Step) -> tuple[Instruction, ...]:
+    """The array instructions of a step, those of its loops once; a stream has none."""
+    return tuple(instruction for instruction, _ in counted(step))
+
+
+def counted(step: Step, around: tuple[int, ...] = ()) -> Iterator[tuple[Instruction, tuple[int, ...]]]:
+    """The array instructions of a step, each with how often the loops around it run, the outermost first."""
+    if isinstance(step, Loop):
+        for inner in step.body:
+            yield from counted(inner, (*around, step.count))
+    elif isinstance(step, Instruction):
+        yield step, around
+
+
+def executed(step: Step, rounds: tuple[int, ...] = ()) -> Iterator[tuple[Instruction, tuple[int, ...]]]:
+    """The array instructions of a step as they run, each with the rounds of the loops around it."""
+    if isinstance(step, Loop):
+        for round_ in range(step.count):
+            for inner in step.body:
+                yield from executed(inner, (*rounds, round_))
+    elif isinstance(step, Instruction):
+        yield step, rounds
+
+
+def _runs(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
+    """Results in short: u[3..9] for neighbours."""
+    i = 0
+    while i < len(results):
+        j = i
+        while j + 1 < len(results) and results[j + 1] == (results[j][0], results[j][1] + 1):
+            j += 1
+        space, slot = results[i]
+        yield f"{space}[{slot}]" if i == j else f"{space}[{slot}..{results[j][1]}]"
+        i = j + 1
+
+
+def verify(program: Program) -> Program:
+    """The program itself, if it is sound: every slot is inside its space, is written once, and before it is read."""
+    sizes = {"u": program.uniform, "v": program.varying}
+    written = {space: np.zeros(size, dtype=bool) for space, size in sizes.items()}
+    written["u"][: program.parameters + len(program.constants)] = True
+    written[program.input_space][program.first_input : program.first_input + program.inputs] = True
+    phases = (("before", program.before), ("block", program.block), ("after", program.after))
+    for phase, steps in phases:
+        for step in steps:
+            if isinstance(step, Stream):
+                _verify_stream(step, phase, written)
+            for instruction, rounds in executed(step):
+                _verify_instruction(instruction, phase, rounds, written, sizes)
+    for space, slot in program.results:
+        if not 0 <= slot < sizes[space] or not written[space][slot]:
+            raise ProgramError(f"the result {space}[{slot}] is never computed")
+    return program
+
+
+def _verify_stream(stream: Stream, phase: str, written: dict[str, NDArray[np.bool_]]) -> None:
+    if stream.block != (phase == "block"):
+        raise ProgramError(f"a {stream} is in the phase {phase!r}")
+    here = written["v" if stream.block else "u"]
+    for code, out, operands in stream.records():
+        reads, writes = (
+            (written["u"], here) if code == SPREAD else (here, written["u"] if code in (TOTAL, MORE) else here)
+        )
+        for row in operands:
+            if row.min() < 0 or row.max() >= len(reads) or not (reads[row] | np.isin(row, out)).all():
+                raise ProgramError(f"an operand of a stream is outside its space, or not yet computed: {stream}")
+        if out.min() < 0 or out.max() >= len(writes):
+            raise ProgramError(f"a result of a stream is outside its space: {stream}")
+        writes[out] = True
+
+
+def _verify_instruction(
+    instruction: Instruction,
+    phase: str,
+    rounds: tuple[int, ...],
+    written: dict[str, NDArray[np.bool_]],
+    sizes: dict[str, int],
+) -> None:
+    for operand, _ in (*instruction.operands(), (instruction.out, 1)):
+        if isinstance(operand, Index) and len(operand.shifts) != len(rounds):
+            raise ProgramError(f"an operand moves with {len(operand.shifts)} loops, not {len(rounds)}: {instruction}")
+    for operand, count in instruction.operands():
+        if isinstance(operand, float):
+            continue
+        slots = operand.slots(instruction.dims, count, rounds)
+        if slots.min() < 0 or slots.max() >= sizes[operand.space]:
+            raise ProgramError(f"an operand is outside space {operand.space}: {instruction}")
+        if not written[operand.space][slots].all():
+            raise ProgramError(f"an operand is read before it is written: {instruction}")
+        if operand.space == "v" and phase != "block":
+            raise ProgramError(f"a varying operand is used outside of the block: {instruction}")
+    out = instruction.out.slots(instruction.dims, 1, rounds).ravel()
+    space = instruction.out.space
+    if (space == "v") != (phase == "block" and instruction.kind not in SUMS_OF_BATCH):
+        raise ProgramError(f"a result is in the wrong space: {instruction}")
+    if out.min() < 0 or out.max() >= sizes[space]:
+        raise ProgramError(f"a result is outside space {space}: {instruction}")
+    if len(distinct(out)) != len(out) or written[space][out].any():
+        raise ProgramError(f"a slot is written twice: {instruction}")
+    written[space][out] = True

@@ -1,0 +1,1 @@
+"""Passes from tape to tape: simplify and differentiate."""

@@ -1,0 +1,349 @@
+"""Differentiate: from a tape with one result, the tape of that result and its gradient.
+
+Reverse accumulation (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2), written as one rewriting of
+the whole tape instead of a walk over it: every entry `i` has an adjoint `ī`, and every operand position of every entry
+that has a derivative rule in the op table contributes to the adjoint of that operand,
+
+    ī  =  Σ  rule(j̄, j, operands of j)      over all uses of i as an operand of j,
+
+in the order in which the eager engine would add them: the last use first. The rules are traced from the op table once,
+as little tapes, and copied for all entries of an operation at a time.
+
+Where a value that varies over the batch uses one that does not (a weight, or something computed from weights alone),
+the contributions are first summed over the batch (`reduce`), so that nothing that is the same for all samples is
+computed for each.
+
+An index says which one of many values a `take` is, and so to which one its adjoint goes: to value k the sum of the
+adjoints of all takes whose index is k. Among a few values, or values of the sample's own, every one asks every index
+(`onehot`); a long table gets a `scatter`, whose cost is that of the takes, however long the table is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape import walks
+from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
+from macrograd.compiler.trace.trace import Traced, _record
+from macrograd.value import CONSTANT as NUMBER
+from macrograd.value import topological
+
+# Operands of a rule's little tape: the adjoint of the result, the result, the k-th operand, or an earlier line.
+_ADJOINT, _RESULT, _OPERAND, _LINE = 0, 1, 2, 3
+_FEW_CHOICES = 8  # values of a take that are rather asked one by one
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A derivative as lines (code, operand references, constant), and the reference to its value."""
+
+    lines: tuple[tuple[int, tuple[tuple[int, int], ...], float], ...]
+    value: tuple[int, int]
+
+
+@cache
+def rules(code: int) -> tuple[Rule | None, ...]:
+    """The derivative rules of an operation, one per operand position. (Of a variadic one: per position of one term.)"""
+    op = ops.TABLE[code]
+    arity = op.arity if op.arity is not None else 2 if op is ops.dot else 1
+    g, out, operands = _record(None, ()), _record(None, ()), [_record(None, ()) for _ in range(arity)]
+    known = {id(g): (_ADJOINT, 0), id(out): (_RESULT, 0)} | {id(x): (_OPERAND, k) for k, x in enumerate(operands)}
+    if op.arity is None:
+        gains = list(op.derivative(g, out, *operands))
+    else:
+        gains = [None if rule is None else rule(g, out, *operands) for rule in op.derivative]
+    return tuple(None if gain is None else _rule(gain, dict(known)) for gain in gains)
+
+
+def _rule(gain: Any, known: dict[int, tuple[int, int]]) -> Rule:
+    if not isinstance(gain, Traced):
+        raise tapes.TapeError(f"a derivative rule gave {gain!r}, which does not depend on the incoming derivative")
+    lines: list[tuple[int, tuple[tuple[int, int], ...], float]] = []
+    for node in topological(gain):
+        if id(node) in known:
+            continue
+        assert node.op is not None
+        if node.op is NUMBER:
+            lines.append((CONSTANT, (), node.data))
+        else:
+            lines.append((node.op.code, tuple(known[id(x)] for x in node.inputs), 0.0))
+        known[id(node)] = (_LINE, len(lines) - 1)
+    return Rule(tuple(lines), known[id(gain)])
+
+
+# An operand _ADJOINTS + i stands for the adjoint of entry i until it is known what that turns out to be.
+_ADJOINTS = 1 << 40
+
+
+class _Entries:
+    """New entries as blocks of arrays, each with its place in the finished tape.
+
+    The adjoint of entry i comes after the contributions of all entries behind i and before those of i itself.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.count = n
+        self.code: list[Ints] = []
+        self.arity: list[Ints] = []
+        self.operand: list[Ints] = []
+        self.leaf: list[NDArray[np.float64]] = []
+        self.place: list[Ints] = []
+
+    def before(self, entry: Ints) -> Ints:
+        """The place of what sums up the adjoint of an entry."""
+        return 2 * (2 * self.n - entry)
+
+    def after(self, entry: Ints) -> Ints:
+        """The place of what uses the adjoint of an entry."""
+        return 2 * (2 * self.n - entry) + 1
+
+    def add(self, code: int, operands: list[Ints], place: Ints, leaf: Any = 0.0) -> Ints:
+        """One entry per element of `place`, all with the same operation; returns their provisional ids."""
+        n = len(place)
+        operand = np.stack(operands, axis=1).ravel() if operands else np.empty(0, dtype=np.int64)
+        return self.add_variadic(code, np.full(n, len(operands)), operand, place, leaf)
+
+    def add_variadic(self, code: int, arity: Ints, operand: Ints, place: Ints, leaf: Any = 0.0) -> Ints:
+        n = len(place)
+        self.code.append(np.full(n, code))
+        self.arity.append(arity)
+        self.operand.append(operand)
+        self.leaf.append(np.broadcast_to(np.asarray(leaf, dtype=np.float64), (n,)))
+        self.place.append(place)
+        self.count += n
+        return np.arange(self.count - n, self.count)
+
+
+def differentiate(tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | None = None) -> Tape:
+    """The tape whose results are the (mean) value and its derivatives with respect to the leaves `wrt`.
+
+    `wrt` are entry ids, by default the parameters by number. With `batch`, one more input (the last) is the weight of
+    a sample: 1/n for a mean over n samples, and 0 for a lane that is only padding; the value is Σ weight · result.
+    With `strict`, the contributions to an entry are added in the order of the eager engine.
+    """
+    (result,) = tape.results.tolist()
+    if wrt is None:
+        leaves = np.flatnonzero(tape.code == PARAMETER)
+        wrt = leaves[np.argsort(tape.leaf[leaves], kind="stable")]
+    n = len(tape)
+    varies = tapes.kinds(tape, batch=batch)
+    entries = _Entries(n)
+    head = np.array([n])
+    zero = entries.add(CONSTANT, [], entries.before(head), 0.0)
+    if batch:
+        weight = entries.add(INPUT, [], entries.before(head), float(np.sum(tape.code == INPUT)))
+        seed = weight if varies[result] else entries.add(REDUCE, [weight], entries.before(head))
+        value = entries.add(ops.mul.code, [np.array([result]), seed], entries.before(head))
+        if varies[result]:
+            value = entries.add(REDUCE, [value], entries.before(head))
+    else:
+        value = np.array([result])
+        seed = entries.add(CONSTANT, [], entries.before(head), 1.0)
+    edges = _reached(tape, _edges(tape, wrt), result)
+    scattered = _scattered(tape, edges, varies, strict)
+    contributions = _contributions(tape, edges[~scattered], entries)
+    scatters = _scatters(tape, edges[scattered], varies, entries)
+    alias = _sum_up(n, contributions, scatters, varies, entries)
+    alias[result] = seed[0]
+    gradients = np.where(alias[wrt] >= 0, _ADJOINTS + wrt, zero)
+    return _assemble(tape, entries, alias, np.concatenate([value, gradients]))
+
+
+def _edges(tape: Tape, wrt: Ints) -> Ints:
+    """Operand positions through which a gradient can flow to a leaf in `wrt`."""
+    leaf_wanted = np.zeros(len(tape), dtype=bool)
+    leaf_wanted[wrt] = True
+    leads = (tape.arity > 0) | leaf_wanted
+    owner = tape.owner
+    position = np.arange(len(tape.operand)) - tape.start[owner]
+    flows = np.zeros(len(tape.operand), dtype=bool)
+    for code in tapes.distinct(tape.code).tolist():
+        if code < 0:
+            continue
+        here = tape.code[owner] == code
+        op = ops.TABLE[code]
+        for k, rule in enumerate(rules(code)):
+            if op is ops.take:
+                flows |= here & (position > 0)
+            elif rule is not None:
+                flows |= here if op.arity is None else here & (position == k)
+    return np.flatnonzero(flows & leads[tape.operand])
+
+
+def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
+    """The edges whose user gets a gradient itself."""
+    owner = tape.owner[edges]
+    first = np.searchsorted(owner, np.arange(len(tape) + 1))
+    found: Ints = edges[walks.reached(first, tape.operand[edges], np.array([result]))[owner]]
+    return found
+
+
+def _contributions(tape: Tape, edges: Ints, entries: _Entries) -> tuple[Ints, Ints, Ints]:
+    """Copy the rules for all edges; returns (using entry, used entry, id of the contribution)."""
+    owner = tape.owner[edges]
+    position = edges - tape.start[owner]
+    sources, targets, gains = [], [], []
+    for code in tapes.distinct(tape.code[owner]).tolist():
+        op = ops.TABLE[code]
+        for k, rule in enumerate(rules(code)):
+            if op is ops.take:
+                pick = (tape.code[owner] == code) & (position > 0)
+            elif op.arity is None:
+                pick = (tape.code[owner] == code) & (position % len(rules(code)) == k)
+            else:
+                pick = (tape.code[owner] == code) & (position == k)
+            if not pick.any():
+                continue
+            users, edge = owner[pick], edges[pick]
+            if op is ops.dot:  # most terms of sums are x · 1, through which the adjoint passes as it is
+                factor = tape.operand[edge + 1 - 2 * k]
+                plain = (tape.code[factor] == CONSTANT) & (tape.leaf[factor] == 1.0)
+                sources.append(users[plain])
+                targets.append(tape.operand[edge[plain]])
+                gains.append(_ADJOINTS + users[plain])
+                users, edge = users[~plain], edge[~plain]
+            if op is ops.take:
+                place = entries.after(users)
+                choice = entries.add(CONSTANT, [], place, position[pick] - 1.0)
+                index = tape.operand[tape.start[users]]
+                gain = entries.add(ops.onehot.code, [index, choice, _ADJOINTS + users], place)
+            else:
+                assert rule is not None
+                base = edge - k if op.arity is None else tape.start[users]
+                gain = _instantiate(rule, users, base, tape, entries)
+            sources.append(users)
+            targets.append(tape.operand[edge])
+            gains.append(gain)
+    if not sources:
+        empty = np.empty(0, dtype=np.int64)
+        return empty, empty, empty
+    return np.concatenate(sources), np.concatenate(targets), np.concatenate(gains)
+
+
+def _scattered(tape: Tape, edges: Ints, varies: NDArray[np.bool_], strict: bool) -> NDArray[np.bool_]:
+    """Which edges lead from a take into a long table that is the same for all samples."""
+    owner = tape.owner[edges]
+    found: NDArray[np.bool_] = (tape.code[owner] == ops.take.code) & (tape.arity[owner] - 1 > _FEW_CHOICES)
+    return found & ~varies[tape.operand[edges]] & (not strict)
+
+
+def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: _Entries) -> tuple[Ints, Ints]:
+    """What those edges contribute, summed: (used entry, id of the sum)."""
+    if not len(edges):
+        return edges, edges
+    users = tape.owner[edges]
+    choice, target = edges - tape.start[users] - 1, tape.operand[edges]
+    order = np.lexsort((-users, varies[users], choice, target))
+    users, choice, target = users[order], choice[order], target[order]
+    first = np.ones(len(users), dtype=bool)
+    first[1:] = False
+    for column in (target, choice, varies[users]):
+        first[1:] |= column[1:] != column[:-1]
+    begin = np.flatnonzero(first)
+    pairs = np.stack([tape.operand[tape.start[users]], _ADJOINTS + users], axis=1).ravel()
+    arity = 2 * np.diff(np.append(begin, len(users)))
+    found = target[begin]
+    return found, entries.add_variadic(SCATTER, arity, pairs, entries.before(found), choice[begin])
+
+
+def _instantiate(rule: Rule, users: Ints, base: Ints, tape: Tape, entries: _Entries) -> Ints:
+    """One copy of the rule for each user; `base` is where its operands (or those of its term) start."""
+    place = entries.after(users)
+    lines: list[Ints] = []
+
+    def resolve(reference: tuple[int, int]) -> Ints:
+        kind, k = reference
+        if kind == _ADJOINT:
+            return _ADJOINTS + users
+        if kind == _RESULT:
+            return users
+        return tape.operand[base + k] if kind == _OPERAND else lines[k]
+
+    for code, operands, leaf in rule.lines:
+        if code == CONSTANT:  # one for all users
+            lines.append(np.repeat(entries.add(code, [], entries.before(np.array([len(tape)])), leaf), len(users)))
+        else:
+            lines.append(entries.add(code, [resolve(x) for x in operands], place, leaf))
+    return resolve(rule.value)
+
+
+def _sum_up(
+    n: int,
+    contributions: tuple[Ints, Ints, Ints],
+    scatters: tuple[Ints, Ints],
+    varies: NDArray[np.bool_],
+    entries: _Entries,
+) -> Ints:
+    """Make one adjoint of all contributions to an entry; returns its id for each entry, -1 where there is none."""
+    source, target, gain = contributions
+    order = np.lexsort((-source, target))
+    source, target, gain = source[order], target[order], gain[order]
+    crossing = varies[source] & ~varies[target]
+    if crossing.any():
+        inner, summed = _combine(target[crossing], gain[crossing], entries)
+        reduced = entries.add(REDUCE, [summed], entries.before(inner))
+        target = np.concatenate([inner, target[~crossing]])
+        gain = np.concatenate([reduced, gain[~crossing]])
+    target, gain = np.concatenate([target, scatters[0]]), np.concatenate([gain, scatters[1]])
+    order = np.argsort(target, kind="stable")
+    target, gain = target[order], gain[order]
+    alias = np.full(n, -1)
+    found, ids = _combine(target, gain, entries)
+    alias[found] = ids
+    return alias
+
+
+def _combine(target: Ints, gain: Ints, entries: _Entries) -> tuple[Ints, Ints]:
+    """Sums of the gains of equal (adjacent) targets; a single gain stands for itself."""
+    if not len(target):
+        return target, gain
+    first = np.flatnonzero(np.diff(target, prepend=-1))
+    count = np.diff(np.append(first, len(target)))
+    found, ids = target[first], gain[first].copy()
+    many = count > 1
+    if many.any():
+        operand = gain[tapes.ranges(first[many], count[many])]
+        ids[many] = entries.add_variadic(ops.sum_.code, count[many], operand, entries.before(found[many]))
+    return found, ids
+
+
+def _assemble(tape: Tape, entries: _Entries, alias: Ints, results: Ints) -> Tape:
+    """Put the new entries in their places behind the old ones, and say which each adjoint is."""
+
+    def pending() -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = alias >= _ADJOINTS
+        return found
+
+    while (waiting := pending()).any():
+        alias[waiting] = alias[alias[waiting] - _ADJOINTS]
+
+    def resolve(ids: Ints) -> Ints:
+        unknown = ids >= _ADJOINTS
+        found = ids.copy()
+        found[unknown] = alias[ids[unknown] - _ADJOINTS]
+        return found
+
+    n = len(tape)
+    place = np.concatenate([2 * np.arange(n), *entries.place])
+    order = np.argsort(place, kind="stable")
+    number = np.empty(len(order), dtype=np.int64)
+    number[order] = np.arange(len(order))
+    arity = np.concatenate([tape.arity, *entries.arity])
+    operand = number[resolve(np.concatenate([tape.operand, *entries.operand]))]
+    start = np.concatenate([[0], np.cumsum(arity)])
+    moved = tapes.ranges(start[:-1][order], arity[order])
+    return tapes.make(
+        np.concatenate([tape.code, *entries.code])[order],
+        np.concatenate([[0], np.cumsum(arity[order])]),
+        operand[moved],
+        np.concatenate([tape.leaf, *entries.leaf])[order],
+        number[resolve(results)],
+    )

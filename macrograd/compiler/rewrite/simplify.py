@@ -1,0 +1,352 @@
+"""Simplify: rewritings of the tape that keep every value, NaN, infinity and signed zero.
+
+Each rewriting is a function from tape to tape with its equation and domain in its docstring; `simplify` runs them to a
+fixed point. None of them rounds differently than the program as written, except `chains` outside strict mode, which may
+regroup a sum (the `reassoc` and `contract` that `macrograd.compile` states).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape import walks
+from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape
+
+_ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
+    (ops.add, np.add),
+    (ops.sub, np.subtract),
+    (ops.mul, np.multiply),
+    (ops.neg, np.negative),
+)
+_MOST_ROUNDS = 8
+_FEW = 16  # entries that are sooner computed one by one than as arrays
+_VARIES = 1 << 40
+Bools = NDArray[np.bool_]
+
+
+def simplify(
+    tape: Tape, *, strict: bool = False, final: bool = True, check: Callable[[Tape], Tape] = lambda tape: tape
+) -> Tape:
+    """Fold, merge and drop until nothing changes, then chain sums of products.
+
+    `final` says that no differentiation follows, so that `detach` has done its work.
+    """
+    given = tape
+    cheap = [fold_constants, identities, without_detach] if final else [fold_constants, identities]
+    for _ in range(_MOST_ROUNDS):
+        start = tape
+        for _ in range(_MOST_ROUNDS):
+            before = tape
+            for rewrite in cheap:
+                tape = check(rewrite(tape))
+            if tape is before:
+                break
+        if tape is start and start is not given:
+            break  # merging is done with at once, and only these could have given it more to do
+        before, tape = tape, check(drop_dead(check(merge_equal(tape))))
+        if tape is before:
+            break
+    for rewrite in (lambda tape: chains(tape, strict=strict), drop_dead, merge_equal, drop_dead):
+        tape = check(rewrite(tape))
+    return tape
+
+
+def fold_constants(tape: Tape) -> Tape:
+    """op(c₁, c₂, …) = c for constants cᵢ, computed as the eager engine computes it; onehot(i, k, g) = 0 for constants
+    i ≠ k and any g. (`take` is left to `identities`.)"""
+    code, leaf, arity = tape.code.copy(), tape.leaf.copy(), tape.arity
+    folded = np.zeros(len(tape), dtype=bool)
+    for _ in range(_MOST_ROUNDS):  # of entries that are 0 whatever one operand is, and what that makes constant
+        varies = (code < 0) & (code != CONSTANT) | (code == ops.take.code)
+        depth = walks.longest(tape.start, tape.operand, np.where(varies, _VARIES, 0), (arity > 0).astype(np.int64))
+        known = depth < _VARIES
+        found = np.flatnonzero(known & (code != CONSTANT))
+        _compute(tape, found, depth[found], leaf)
+        hots = _entries(tape, ops.onehot)
+        x, k = _side(tape, hots, 0), _side(tape, hots, 1)
+        zeros = hots[~known[hots] & known[x] & known[k] & (leaf[x] != leaf[k])]
+        leaf[zeros] = 0.0
+        found = np.concatenate([found, zeros])
+        code[found], folded[found] = CONSTANT, True
+        if not len(zeros):
+            break
+    if not folded.any():
+        return tape
+    keep = ~np.repeat(folded, arity)
+    arity[folded] = 0
+    return tapes.make(code, np.concatenate([[0], np.cumsum(arity)]), tape.operand[keep], leaf, tape.results)
+
+
+def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64]) -> None:
+    """Put the values of these entries into `leaf`; all their operands are constants, or entries less deep."""
+    order = np.argsort(depth, kind="stable")
+    ids, begins = ids[order], np.flatnonzero(np.diff(depth[order], prepend=-1))
+    with np.errstate(all="ignore"):  # an overflow is infinite here, too
+        for some in np.split(ids, begins[1:]):
+            if len(some) < _FEW:
+                alone = some
+            else:
+                code = tape.code[some]
+                for op, compute in _ROUNDED_AS_FLOATS:
+                    same = some[code == op.code]
+                    leaf[same] = compute(*(leaf[_side(tape, same, k)] for k in range(op.arity or 0)))
+                alone = some[~np.isin(code, [op.code for op, _ in _ROUNDED_AS_FLOATS])]
+            for i in alone.tolist():
+                leaf[i] = ops.TABLE[tape.code[i]].forward(*leaf[tape.operands(i)].tolist())
+
+
+def identities(tape: Tape) -> Tape:
+    """Entries that are one of their own operands, or a cheaper operation on them, for every operand, bit for bit:
+
+    x · 1 = 1 · x = x        x ÷ 1 = x        x − 0 = x           −(−x) = x       sum(x) = x
+    x¹ = x                   x² = x · x       x⁻¹ = 1 ÷ x         onehot, take, where of constants, as below:
+    where(c, a, b) = a for a constant c ≠ 0 and b for c = 0;   where(c, a, a) = a
+    onehot(i, k, g) = g for equal constants i and k
+    take(k, v₀ …) = vₖ for a constant k among 0, 1, …
+    """
+    alias = np.arange(len(tape))
+    units = (ops.mul, 1, 1.0), (ops.mul, 0, 1.0), (ops.div, 1, 1.0), (ops.power, 1, 1.0), (ops.sub, 1, 0.0)
+    for op, side, unit in units:
+        ids = _entries(tape, op)
+        ids = ids[_is_number(tape, _side(tape, ids, side), unit)]
+        alias[ids] = _side(tape, ids, 1 - side)
+    ids = _entries(tape, ops.sum_)
+    ids = ids[tape.arity[ids] == 1]
+    alias[ids] = _side(tape, ids, 0)
+    ids = _entries(tape, ops.neg)
+    inner = _side(tape, ids, 0)
+    twice = tape.code[inner] == ops.neg.code
+    alias[ids[twice]] = _side(tape, inner[twice], 0)
+    _known_choices(tape, alias)
+    return _without_powers(_replace(tape, alias))
+
+
+def _known_choices(tape: Tape, alias: Ints) -> None:
+    """Note what `where`, `onehot` and `take` of constants are."""
+    for op in (ops.where, ops.onehot):
+        ids = _entries(tape, op)
+        x, a, b = (_side(tape, ids, k) for k in range(3))
+        known = tape.code[x] == CONSTANT
+        if op is ops.where:
+            alias[ids[a == b]] = a[a == b]
+            alias[ids[known]] = np.where(tape.leaf[x] != 0.0, a, b)[known]
+        else:
+            known &= (tape.code[a] == CONSTANT) & (tape.leaf[x] == tape.leaf[a])
+            alias[ids[known]] = b[known]
+    ids = _entries(tape, ops.take)
+    for i in ids[tape.code[_side(tape, ids, 0)] == CONSTANT].tolist():
+        values, index = tape.operands(i)[1:], tape.leaf[tape.operands(i)[0]]
+        if 0 <= index < len(values) and index == int(index):  # any other is found, and said, when the program runs
+            alias[i] = values[int(index)]
+
+
+def _without_powers(tape: Tape) -> Tape:
+    """x² = x · x and x⁻¹ = 1 ÷ x."""
+    ids = _entries(tape, ops.power)
+    exponent = _side(tape, ids, 1)
+    squared = ids[_is_number(tape, exponent, 2.0)]
+    inverse = ids[_is_number(tape, exponent, -1.0)]
+    if not len(squared) and not len(inverse):
+        return tape
+    operand, code = tape.operand.copy(), tape.code.copy()
+    code[squared] = ops.mul.code
+    operand[tape.start[squared] + 1] = _side(tape, squared, 0)
+    code[inverse] = ops.div.code
+    operand[tape.start[inverse]] = _side(tape, inverse, 1)  # the exponent −1, made 1 by a constant of its own below
+    operand[tape.start[inverse] + 1] = _side(tape, inverse, 0)
+    return _with_ones(tapes.make(code, tape.start, operand, tape.leaf, tape.results), inverse)
+
+
+def without_detach(tape: Tape) -> Tape:
+    """detach(x) = x, once the derivative has been taken."""
+    alias = np.arange(len(tape))
+    ids = _entries(tape, ops.detach)
+    alias[ids] = _side(tape, ids, 0)
+    return _replace(tape, alias)
+
+
+def own_results(tape: Tape) -> Tape:
+    """A result that is a leaf, or the same entry as an earlier result, becomes an entry of its own, detach(x) = x."""
+    _, first = np.unique(tape.results, return_index=True)
+    shared = np.ones(len(tape.results), dtype=bool)
+    shared[first] = False
+    shared |= tape.arity[tape.results] == 0
+    count = int(shared.sum())
+    if not count:
+        return tape
+    results = tape.results.copy()
+    results[shared] = len(tape) + np.arange(count)
+    return tapes.make(
+        np.concatenate([tape.code, np.full(count, ops.detach.code)]),
+        np.concatenate([tape.start, tape.start[-1] + 1 + np.arange(count)]),
+        np.concatenate([tape.operand, tape.results[shared]]),
+        np.concatenate([tape.leaf, np.zeros(count)]),
+        results,
+    )
+
+
+def _with_ones(tape: Tape, inverse: Ints) -> Tape:
+    """Give the divisions that stand for x⁻¹ the constant 1 as their first operand."""
+    if not len(inverse):
+        return tape
+    # The first constant that such a division uses precedes all of them: a 1 right there precedes them too.
+    positions = tape.start[inverse]
+    at = int(tape.operand[positions].min())
+    shift = np.arange(len(tape) + 1)
+    shift[at:] += 1
+    operand = shift[tape.operand]
+    operand[positions] = at
+    return tapes.make(
+        np.insert(tape.code, at, CONSTANT),
+        np.insert(tape.start, at, tape.start[at]),
+        operand,
+        np.insert(tape.leaf, at, 1.0),
+        shift[tape.results],
+    )
+
+
+def merge_equal(tape: Tape) -> Tape:
+    """f(x) and f(x) are one entry, and then f(g(x)) and f(g(x)); constants are compared by their bits."""
+    return _replace(tape, walks.first_equals(tape.code, tape.leaf.view(np.int64), tape.start, tape.operand))
+
+
+def drop_dead(tape: Tape) -> Tape:
+    """Entries that no result depends on go; parameters and inputs stay, for their numbers are the caller's."""
+    keep = tapes.reached(tape) | (tape.code == PARAMETER) | (tape.code == INPUT)
+    return tape if keep.all() else tapes.select(tape, keep)
+
+
+def chains(tape: Tape, *, strict: bool = False) -> Tape:
+    """Nested additions become one n-ary sum of products, `dot`:
+
+        a + b  →  a·1 + b·1      a − b  →  a·1 + b·(−1)      a + (−b)  →  a·1 + b·(−1)      a·b + c·d  →  dot
+
+    An operand that is itself such a sum and is used only here gives its terms in its place; so does a product used
+    only here. The products by ±1 are exact. In strict mode only the leftmost operand of an addition joins it, so that
+    the order of the roundings is the program's; otherwise one on the right may too, which regroups the sum.
+    """
+    n = len(tape)
+    linear = np.isin(tape.code, [ops.add.code, ops.sub.code, ops.sum_.code, ops.dot.code])
+    if not linear.any():
+        return tape
+    uses = np.bincount(tape.operand, minlength=n)
+    np.add.at(uses, tape.results, 1)
+    owner, operand = tape.owner, tape.operand
+    position = np.arange(len(operand)) - tape.start[owner]
+    in_dot = tape.code[owner] == ops.dot.code
+    negative = (tape.code[owner] == ops.sub.code) & (position == 1)
+    single = uses[operand] == 1
+    joins = linear[owner] & ~in_dot & linear[operand] & single & ~negative
+    if strict:
+        joins &= position == 0
+    root = np.arange(n)
+    inner = operand[joins]
+    root[inner] = owner[joins]
+    while not np.array_equal(further := root[root[inner]], root[inner]):
+        root[inner] = further
+
+    # One pair of operands for each term. The constants 1 and −1 will stand before everything, as entries 0 and 1.
+    at = np.flatnonzero(linear[owner] & ~joins & ~(in_dot & (position % 2 == 1)))
+    left, minus, pair = operand[at], negative[at], in_dot[at]
+    turned = ~pair & (tape.code[left] == ops.neg.code) & single[at]
+    left = np.where(turned, operand[tape.start[left] * turned], left)
+    minus = minus ^ turned
+    right = np.where(minus, 1, 0)
+    left = left + 2
+    right[pair] = operand[at[pair] + 1] + 2
+    product = ~pair & ~minus & ~turned & (tape.code[operand[at]] == ops.mul.code) & single[at]
+    inside = tape.start[operand[at[product]]]
+    left[product], right[product] = operand[inside] + 2, operand[inside + 1] + 2
+
+    of = root[owner[at]]
+    pairs = np.stack([left, right], axis=1)[np.argsort(of, kind="stable")].ravel()
+    is_sum = linear.copy()
+    is_sum[operand[joins]] = False
+    arity = np.where(is_sum, 2 * np.bincount(of, minlength=n), tape.arity)
+    start = np.concatenate([[0, 0, 0], np.cumsum(arity)])
+    new = np.empty(start[-1], dtype=np.int64)
+    in_sum = np.repeat(is_sum, arity)
+    new[in_sum] = pairs
+    new[~in_sum] = operand[~is_sum[owner]] + 2
+    result = tapes.make(
+        np.concatenate([[CONSTANT, CONSTANT], np.where(is_sum, ops.dot.code, tape.code)]),
+        start,
+        new,
+        np.concatenate([[1.0, -1.0], tape.leaf]),
+        tape.results + 2,
+    )
+    keep = np.ones(n + 2, dtype=bool)
+    for gone in (operand[joins], operand[at[product]], operand[at[turned]]):  # each was used here alone
+        keep[gone + 2] = False
+    return tapes.select(result, keep)
+
+
+def takes_of_one_kind(tape: Tape, varies: Bools) -> Tape:
+    """take(i, u, v) = take(i, where(v, u, u), v) for u that is the same for all samples and v that is not: the values
+    that a `take` chooses among then live side by side."""
+    takes = np.flatnonzero(tape.code == ops.take.code)
+    mixed = {i for i in takes.tolist() if len(set(varies[tape.operands(i)[1:]].tolist())) == 2}
+    if not mixed:
+        return tape
+    builder = tapes.TapeBuilder()
+    number: list[int] = []
+    for i, code in enumerate(tape.code.tolist()):
+        operands = [number[k] for k in tape.operands(i)]
+        if i in mixed:
+            values = tape.operands(i)[1:]
+            varying = number[values[varies[values]][0]]
+            same = dict.fromkeys(number[v] for v in values[~varies[values]])
+            lifted = {k: builder.add(ops.where.code, [varying, k, k]) for k in same}
+            operands[1:] = [lifted.get(k, k) for k in operands[1:]]
+        number.append(builder.add(code, operands, float(tape.leaf[i])))
+    return builder.build([number[r] for r in tape.results])
+
+
+def _replace(tape: Tape, alias: Ints) -> Tape:
+    """Use alias[i] wherever i was used."""
+    while not np.array_equal(further := alias[alias], alias):
+        alias = further
+    operand, results = alias[tape.operand], alias[tape.results]
+    if np.array_equal(operand, tape.operand) and np.array_equal(results, tape.results):
+        return tape
+    return tapes.make(tape.code, tape.start, operand, tape.leaf, results)
+
+
+def _entries(tape: Tape, op: ops.Op) -> Ints:
+    """The entries that are this operation."""
+    found: Ints = np.flatnonzero(tape.code == op.code)
+    return found
+
+
+def _side(tape: Tape, ids: Ints, k: int) -> Ints:
+    """The k-th operands of entries that have so many."""
+    found: Ints = tape.operand[tape.start[ids] + k]
+    return found
+
+
+def _is_number(tape: Tape, ids: Ints, number: float) -> Bools:
+    """Which entries are the constant `number`, with its sign if it is zero."""
+    leaf = tape.leaf[ids]
+    same: Bools = (tape.code[ids] == CONSTANT) & (leaf == number)
+    if number == 0.0:
+        same &= ~np.signbit(leaf)
+    return same
+
+
+def _mix(a: Ints, b: Ints) -> Ints:
+    """A 64-bit hash of pairs (the finaliser of splitmix64; Steele, Lea & Flood, OOPSLA 2014)."""
+    with np.errstate(over="ignore"):
+        x = a.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + b.astype(np.uint64)
+        x ^= x >> np.uint64(30)
+        x *= np.uint64(0xBF58476D1CE4E5B9)
+        x ^= x >> np.uint64(27)
+        x *= np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+    found: Ints = x.astype(np.int64)
+    return found

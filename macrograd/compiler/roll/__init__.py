@@ -1,0 +1,1 @@
+"""From tape to program: find the arrays among the scalars."""

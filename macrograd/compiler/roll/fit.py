@@ -1,0 +1,298 @@
+"""Patterns: from the slots of a group's operands to index maps.
+
+The operands of a group of n members are columns of n slots (n × T for a sum of T terms). A column is *affine* if it is
+base + i·s₁ (+ j·s₂ + k·s₃) over nested counters that all columns of the group share. What does not fit as a whole is
+cut into pieces that do; where the pieces would be too many, a column becomes a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from macrograd import ops
+from macrograd.compiler.program.program import Instruction, Operand, Segment
+from macrograd.compiler.roll.nests import LEAST_ROW, Nest, affine, in_rows, index_of, prefix, separable, tabled
+from macrograd.compiler.roll.scatters import scatters_of
+from macrograd.compiler.tape.tape import CONSTANT, REDUCE, SCATTER, Ints, Tape
+
+if TYPE_CHECKING:
+    from macrograd.compiler.roll.roll import Layout, Terms
+
+_FEW_MEMBERS = 8  # so few members are written out one by one, so that tables cost them nothing
+_FEW_TERMS = 8
+_LARGE_PIECE = 64  # pieces of so many members are always worth their instruction
+_LONG_RUN = 8  # terms
+_MOST_SEGMENTS = 32  # of the terms of one kind; more pieces than that become a table
+_MOST_PIECES = 8  # more pieces than this, and a table makes the smaller program, however wide it is
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members that share an operation and kinds of operands, as arrays of entries.
+
+    kind      map, dot, reduce, take or scatter
+    members   (n,)
+    operands  (n, columns): of a map its operands; of a take the index and the values; of a scatter its pairs; of sums
+              all left operands, then all right ones, -1 for a left one that is 1
+    kinds     of sums: the kind of each term (`Terms.kind`)
+    shifts    (n, columns, loops) how many slots each operand moves per round of the loops around it, outermost first
+    moves     (n, loops) the same for the results
+    fixed     whether the results must keep their slots
+    """
+
+    kind: str
+    code: int
+    members: Ints
+    operands: Ints
+    kinds: Ints
+    shifts: Ints
+    moves: Ints
+    fixed: bool = False
+
+    def part(self, which: Ints) -> Group:
+        return replace(
+            self,
+            members=self.members[which],
+            operands=self.operands[which],
+            shifts=self.shifts[which],
+            moves=self.moves[which],
+        )
+
+
+def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
+    """The group of these members, outside of any loop."""
+    code = int(tape.code[members[0]])
+    kinds = np.empty(0, dtype=np.int64)
+    if code == ops.dot.code or code == REDUCE:
+        kind = "reduce" if code == REDUCE else "dot"
+        count = int(terms.start[members[0] + 1] - terms.start[members[0]])
+        at = terms.start[members][:, None] + np.arange(count)
+        operands, kinds = np.concatenate([terms.left[at], terms.right[at]], axis=1), terms.kind[at[0]]
+    else:
+        kind = {ops.take.code: "take", SCATTER: "scatter"}.get(code, "map")
+        operands = tape.operand[tape.start[members][:, None] + np.arange(int(tape.arity[members[0]]))]
+    nothing = np.zeros((*operands.shape, 0), dtype=np.int64)
+    return Group(kind, code, members, operands, kinds, nothing, nothing[:, 0])
+
+
+class Column:
+    """The slots of one operand of a group: an (n, T) matrix in one space, or one number for all."""
+
+    def __init__(self, tape: Tape, layout: Layout, entries: Ints, shifts: Ints, number: float | None = None) -> None:
+        self.entries = entries if entries.ndim == 2 else entries[:, None]
+        self.number, self.shifts = number, tuple(shifts.tolist())
+        if number is None and not any(self.shifts):
+            first = int(self.entries.flat[0])
+            if tape.code[first] == CONSTANT and (self.entries == first).all():
+                self.number = float(tape.leaf[first])
+        self.layout = layout
+        self.space = "v" if self.number is None and layout.varies[self.entries.flat[0]] else "u"
+
+    @property
+    def slots(self) -> Ints:
+        found: Ints = self.layout.slot[self.entries]
+        return found
+
+    def cut(self, members: slice, terms: slice = slice(None)) -> Column:
+        part = object.__new__(Column)
+        part.entries, part.number, part.shifts = self.entries[members, terms], self.number, self.shifts
+        part.layout, part.space = self.layout, self.space
+        return part
+
+
+def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instruction]:
+    """The instructions that compute a group."""
+    moving = np.concatenate([group.shifts, group.moves[:, None]], axis=1)
+    if (moving != moving[0]).any():  # members that move differently are instructions of their own
+        _, which = np.unique(moving, axis=0, return_inverse=True)
+        seen = list(dict.fromkeys(which.ravel().tolist()))
+        for pattern in seen:
+            yield from instructions_of(tape, layout, group.part(np.flatnonzero(which.ravel() == pattern)))
+        return
+    if group.kind == "scatter":
+        yield from scatters_of(tape, layout, group)
+        return
+    if group.kind in ("dot", "reduce"):
+        parts = _alike(layout, group)
+        if len(parts) > 1:
+            for part in parts:
+                yield from instructions_of(tape, layout, group.part(part))
+            return
+        columns = _term_columns(tape, layout, group)
+    elif group.kind == "take":
+        shifts = group.shifts[0]
+        columns = [Column(tape, layout, group.operands[:, 0], shifts[0])]
+        columns.append(Column(tape, layout, group.operands[:, 1:], shifts[1]))
+    else:
+        columns = [
+            Column(tape, layout, group.operands[:, k], group.shifts[0, k]) for k in range(group.operands.shape[1])
+        ]
+    yield from _fit(group, columns, layout)
+
+
+def _alike(layout: Layout, group: Group) -> list[Ints]:
+    """The group in runs of members whose terms have the same distances in each member, such as the gradients of one
+    matrix among those of several; as a whole if all have, if cutting the terms will do, or if the runs would be short.
+    """
+    n, count = len(group.members), len(group.kinds)
+    whole = [np.arange(n)]
+    slots = np.where(group.operands < 0, 0, layout.slot[group.operands]).reshape(n, 2, count)
+    steps = slots[:, :, 1:] - slots[:, :, :-1]
+    uneven = (steps != steps[0]).any(axis=(0, 1))
+    if uneven.sum() <= max(1, count // _LONG_RUN):
+        return whole
+    begins = np.flatnonzero(np.append(True, (steps[1:] != steps[:-1]).any(axis=(1, 2))))
+    large = np.diff(np.append(begins, n)) >= _LARGE_PIECE
+    few = len(begins) <= _MOST_PIECES and len(begins) * LEAST_ROW <= n
+    if few or not large.any():
+        return np.split(whole[0], begins[1:]) if few else whole
+    # What follows no pattern stays together, between the pieces that do.
+    return np.split(whole[0], begins[1:][large[1:] | large[:-1]])
+
+
+def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
+    """Left and right operands of the terms, a pair of columns for each run of terms of one kind and pattern."""
+    count = len(group.kinds)
+    left, right, kind = group.operands[:, :count], group.operands[:, count:], group.kinds
+    left_shift, right_shift = group.shifts[0, :count], group.shifts[0, count:]
+    cuts = {0, count}
+    for changes in (kind[:, None], left_shift, right_shift):
+        cuts |= set((np.flatnonzero((changes[1:] != changes[:-1]).any(axis=1)) + 1).tolist())
+    for begin, end in _pairs(sorted(cuts)):
+        offsets = np.stack([layout.slot[side[0, begin:end]] for side in (left, right)])
+        most = max(3, min((end - begin) // LEAST_ROW, _MOST_SEGMENTS))
+        pieces = list(islice(_runs(offsets), most + 1)) if _bends(offsets) <= 2 * most else []
+        if len(pieces) <= most:
+            cuts |= {begin + p for p in pieces}
+    for begin, end in _pairs(sorted(cuts)):
+        if 1 < end - begin <= _FEW_TERMS and not all(separable(layout.slot[x[:, begin:end]]) for x in (left, right)):
+            cuts |= set(range(begin, end))  # each of them may be affine in the members in its own way
+    columns = []
+    for begin, end in _pairs(sorted(cuts)):
+        number = {0: 1.0, 1: -1.0}.get(int(kind[begin]) // 4)
+        columns.append(Column(tape, layout, left[:, begin:end], left_shift[begin], number))
+        columns.append(Column(tape, layout, right[:, begin:end], right_shift[begin]))
+    return columns
+
+
+def _bends(vectors: Ints) -> int:
+    """How often the differences change, which they do at most twice where a run ends."""
+    step = np.diff(vectors, axis=1)
+    return int((step[:, 1:] != step[:, :-1]).any(axis=0).sum())
+
+
+def _pairs(cuts: list[int]) -> Iterator[tuple[int, int]]:
+    return pairwise(cuts)
+
+
+def _runs(vectors: Ints) -> Iterator[int]:
+    """Where runs of constant differences begin, in all vectors at once: (k, n) → positions."""
+    n = vectors.shape[1]
+    begin = 0
+    while begin < n:
+        yield begin
+        begin += prefix(vectors[:, begin:], nested=False)
+
+
+def _fit(group: Group, columns: list[Column], layout: Layout) -> Iterator[Instruction]:
+    """Cut the group into pieces whose columns are all affine; or keep it whole, with tables."""
+    members = group.members
+    n = len(members)
+    vectors = _vectors(members, columns, layout)
+    nest = affine(vectors)
+    if nest is None and (reordered := _reorder(group, columns, layout, affine)) is not None:
+        members, columns, nest = reordered
+    if nest is None and (inner := affine(vectors[1:])) is not None:  # only the results lie elsewhere
+        nest = Nest(inner.dims, [None, *inner.strides], [None, *inner.rows])
+    if nest is not None or n <= _FEW_MEMBERS:
+        yield _instruction(group, members, columns, layout, nest or tabled(vectors))
+        return
+    begins = _begins(vectors)
+    if len(begins) > 2:
+        if (reordered := _reorder(group, columns, layout, in_rows)) is not None:
+            members, columns, nest = reordered
+        else:
+            nest = in_rows(vectors)
+    if nest is not None or len(begins) > _most_pieces(n):
+        yield _instruction(group, members, columns, layout, nest or tabled(vectors))
+        return
+    for begin, end in _pairs([*begins, n]):
+        part = slice(begin, end)
+        cut = [column.cut(part) for column in columns]
+        yield _instruction(group, members[part], cut, layout, affine(vectors[:, part]) or tabled(vectors[:, part]))
+
+
+def _begins(vectors: Ints) -> list[int]:
+    """Where pieces begin that follow a pattern; no more of them than one too many."""
+    begins: list[int] = []
+    begin, n = 0, vectors.shape[1]
+    while begin < n and len(begins) <= _most_pieces(n):
+        begins.append(begin)
+        begin += prefix(vectors[:, begin:], nested=True)
+    return begins
+
+
+def _most_pieces(n: int) -> int:
+    return max(2, min(n // LEAST_ROW, _MOST_PIECES))
+
+
+def _vectors(members: Ints, columns: list[Column], layout: Layout) -> Ints:
+    """The slots that vary with the members: of the results, and of each column's first term."""
+    parts = [layout.slot[members]]
+    parts += [column.slots[:, 0] for column in columns if column.number is None]
+    return np.stack(parts)
+
+
+def _reorder(
+    group: Group, columns: list[Column], layout: Layout, follow: Callable[[Ints], Nest | None]
+) -> tuple[Ints, list[Column], Nest] | None:
+    """The group in an order in which its operands follow a pattern, if sorting by one of them finds one.
+
+    Results that nobody outside refers to by position may stand in any order; the slots of the group are dealt anew.
+    """
+    members = group.members
+    slots = np.sort(layout.slot[members])
+    if group.fixed or (np.diff(slots) != 1).any() or layout.fixed(members):
+        return None
+    vectors = _vectors(members, columns, layout)[1:]
+    for rotation in range(len(vectors)):
+        order = np.lexsort(np.roll(vectors, rotation, axis=0))
+        nest = follow(np.vstack([slots, vectors[:, order]]))
+        if nest is not None:
+            layout.slot[members[order]] = slots
+            return members[order], [_sorted(column, order) for column in columns], nest
+    return None
+
+
+def _sorted(column: Column, order: Ints) -> Column:
+    part = column.cut(slice(None))
+    part.entries = column.entries[order]
+    return part
+
+
+def _instruction(group: Group, members: Ints, columns: list[Column], layout: Layout, nest: Nest) -> Instruction:
+    """One instruction for these members; what does not follow the counters gets tables."""
+    kind, code, move = group.kind, group.code, tuple(group.moves[0].tolist())
+    out_space = "u" if kind == "reduce" or not layout.varies[members[0]] else "v"
+    out = index_of(out_space, layout.slot[members][:, None], nest, 0, move)
+    operands: list[Operand] = []
+    position = 1
+    for column in columns:
+        if column.number is not None:
+            operands.append(column.number)
+            continue
+        operands.append(index_of(column.space, column.slots, nest, position, column.shifts))
+        position += 1
+    if kind == "map":
+        return Instruction(kind, code, nest.dims, out, args=tuple(operands))
+    if kind == "take":
+        return Instruction(kind, code, nest.dims, out, args=tuple(operands), count=columns[1].entries.shape[1])
+    segments = tuple(
+        Segment(columns[k].entries.shape[1], operands[k], operands[k + 1]) for k in range(0, len(columns), 2)
+    )
+    return Instruction(kind, code, nest.dims, out, segments=segments)

@@ -1,0 +1,126 @@
+"""Levels: which entries of a tape may run side by side.
+
+The level of an entry is above those of its operands, so entries of one level are independent of each other. The first
+level that is possible, the longest path from the leaves, is right for a net of layers. It tears apart what belongs
+together where some members are ready before others: in causal attention, position k takes the largest of k scores, and
+all that follows is one level later for every position. Entries have time, though, until somebody needs them.
+
+`gathered` therefore lets them wait: an entry runs when its last moment has come (the longest path to the end of the
+program), and all others like it that are ready run with it. What has more time still than others of its kind, because
+fewer entries stand between it and the end, comes too late for them by this rule: for such entries, the moment at which
+those others ran becomes the last one of a second try.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from macrograd.compiler.rewrite.simplify import _mix
+from macrograd.compiler.roll.budget import MOST_TINY, TINY
+from macrograd.compiler.roll.loops import candidates
+from macrograd.compiler.tape.tape import Ints, Tape, distinct, ranges
+from macrograd.compiler.tape.tape import levels as soonest
+
+_LEAST_WIDTH = 8  # entries per level, on average; narrower programs are recurrences, whose rounds are loops as they are
+_MANY = 64  # groups; with fewer there is little to gain
+_LEAST_MEMBERS = 8  # entries per group, on average; what is as scattered as that will be data in any case
+_GAIN = 0.8
+_MOST_TRIES = 4
+
+
+def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
+    """A level for every entry, 0 for leaves. `kind` is equal for entries that can be one group if they run in the same
+    phase; whichever of the two kinds of levels makes the shorter program is taken."""
+    first = soonest(tape)
+    if not len(first) or len(tape) < _LEAST_WIDTH * int(first.max()):
+        return first
+    alike = _mix(kind, phase)
+    if _irregular(alike[tape.arity > 0]):
+        return first
+    size = _size(tape, first, kind, phase)
+    if size < _MANY or len(tape) < _LEAST_MEMBERS * size:
+        return first
+    last = np.full(len(tape), int(first.max()))
+    best, least = first, int(_GAIN * size)
+    for _ in range(_MOST_TRIES):
+        waited = gathered(tape, latest(tape, last, first), alike)
+        size = _size(tape, waited, kind, phase)
+        if size >= least:
+            break
+        best, least = waited, size
+        last = earlier(waited, first, alike)
+        if (last == waited).all():
+            break
+    return best
+
+
+def _irregular(kind: Ints) -> bool:
+    """Whether so many kinds have so few members that the program will be read as data in whatever order it runs."""
+    _, members = np.unique(kind, return_counts=True)
+    return int((members < TINY).sum()) > MOST_TINY
+
+
+def earlier(level: Ints, soonest: Ints, kind: Ints) -> Ints:
+    """Levels at which a smaller group joins the larger one of its kind that runs one level before, where it can."""
+    order = np.lexsort((level, kind))
+    new_kind, new_level = (column[order][1:] != column[order][:-1] for column in (kind, level))
+    begin = np.flatnonzero(np.concatenate([[True], new_kind | new_level]))
+    size = np.diff(np.append(begin, len(order)))
+    at = level[order[begin]]
+    joins = np.append(False, ~new_kind[begin[1:] - 1] & (size[1:] < size[:-1]) & (np.diff(at) == 1))
+    found = np.empty_like(level)
+    found[order] = np.repeat(at - joins, size)
+    return np.where(found >= soonest, found, level)
+
+
+def latest(tape: Tape, last: Ints, soonest: Ints) -> Ints:
+    """The last level at which each entry may run if each is to have run at level `last`."""
+    level = last.copy()
+    order = np.argsort(soonest, kind="stable")
+    begin = np.searchsorted(soonest[order], np.arange(int(soonest.max()) + 2)).tolist()
+    for now in range(len(begin) - 2, 0, -1):  # users stand on higher levels than what they use
+        users = order[begin[now] : begin[now + 1]]
+        arity = tape.start[users + 1] - tape.start[users]
+        used = tape.operand[ranges(tape.start[users], arity)]
+        np.minimum.at(level, used, np.repeat(level[users] - 1, arity))
+    return level
+
+
+def gathered(tape: Tape, latest: Ints, kind: Ints) -> Ints:
+    """Levels by the rule of this module's beginning."""
+    n = len(tape)
+    level = np.zeros(n, dtype=np.int64)
+    computed = tape.arity > 0
+    inner = computed[tape.operand]
+    user, used = tape.owner[inner], tape.operand[inner]
+    by_operand = np.argsort(used, kind="stable")
+    user = user[by_operand]
+    begin = np.searchsorted(used[by_operand], np.arange(n + 1))
+    missing = np.bincount(user, minlength=n)  # operands that are not computed yet
+    _, kind = np.unique(kind, return_inverse=True)
+    due = np.zeros(int(kind.max()) + 1, dtype=bool)
+    waiting = np.flatnonzero(computed & (missing == 0))
+    for now in range(1, int(latest.max()) + 1):
+        due[:] = False
+        due[kind[waiting[latest[waiting] == now]]] = True
+        runs = due[kind[waiting]]
+        done, waiting = waiting[runs], waiting[~runs]
+        level[done] = now
+        freed = user[ranges(begin[done], begin[done + 1] - begin[done])]
+        np.subtract.at(missing, freed, 1)
+        ready = distinct(freed)
+        waiting = np.concatenate([waiting, ready[missing[ready] == 0]])
+    return level
+
+
+def _size(tape: Tape, level: Ints, kind: Ints, phase: Ints) -> int:
+    """How many groups have to be written down with these levels: those of a loop count for one round."""
+    computed = np.flatnonzero(tape.arity > 0)
+    order = computed[np.lexsort((kind[computed], level[computed], phase[computed]))]
+    edge = np.ones(len(order), dtype=bool)
+    edge[1:] = False
+    for column in (kind, level, phase):
+        edge[1:] |= column[order][1:] != column[order][:-1]
+    begin = np.flatnonzero(edge)
+    sequence = _mix(kind[order[begin]], np.diff(np.append(begin, len(order))))
+    return len(begin) - sum(loop.period * (loop.rounds - 1) for loop in candidates(sequence).values())

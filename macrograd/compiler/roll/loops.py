@@ -1,0 +1,390 @@
+"""Loops over time: find runs of groups that repeat, with every operand moved by a constant number of slots.
+
+A recurrence, a simulation, a stack of equal layers: after a few first rounds its groups come in the same sequence again
+and again, and since slots are dealt out in order, what one round reads and writes lies a fixed distance behind the
+round before. Candidates are found in the sequence of the groups' signatures; whether the slots agree is checked then.
+
+A run of candidates may repeat in its turn: a simulation with an observation every twentieth step, an iteration within
+each step of another. `candidates` are then found among candidates, and a loop has loops in its body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.roll.fit import Group, group_of
+from macrograd.compiler.tape.tape import Ints, Tape, distinct
+
+if TYPE_CHECKING:
+    from macrograd.compiler.roll.roll import Layout, Terms
+
+_LONGEST_PERIOD = 512  # groups
+_LEAST_ROUNDS = 4
+_LEAST_GROUPS = 8  # in all rounds: fewer are as well written out
+_LEAST_INSIDE = 48  # the same for a loop in the body of another, where writing out costs but once
+_MUCH_MORE = 1.5
+_DEEPEST = 3
+_SHORT = 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Groups first … first + period·rounds - 1, the same sequence of `period` signatures `rounds` times."""
+
+    first: int
+    period: int
+    rounds: int
+
+    @property
+    def groups(self) -> int:
+        return self.period * self.rounds
+
+    @property
+    def end(self) -> int:
+        return self.first + self.groups
+
+    def overlap(self, other: Candidate) -> int:
+        """How many groups both have."""
+        return max(0, min(self.end, other.end) - max(self.first, other.first))
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """A loop: `rounds` of the steps `body`, that stand for the groups from `first` to before `end`.
+
+    A group's `shifts` and `moves` say how it moves with the rounds of every loop around it.
+    """
+
+    first: int
+    end: int
+    rounds: int
+    body: tuple[Group | Rolled, ...]
+
+    def head(self) -> Group:
+        """Its first group."""
+        step = self.body[0]
+        return step.head() if isinstance(step, Rolled) else step
+
+
+def candidates(signatures: Ints) -> dict[int, Candidate]:
+    """Repeating runs in a sequence of signatures, by their first group; no two of them overlap.
+
+    Shorter periods come first, so that a run is not found again as one of a multiple of its period; a longer period
+    takes the place of shorter ones where it covers much more than they do.
+    """
+    accepted: dict[int, Candidate] = {}
+    owner = np.full(len(signatures), -1)  # the key of the candidate that a group is in
+    for period in range(1, min(_LONGEST_PERIOD, len(signatures) // _LEAST_ROUNDS) + 1):
+        runs = _runs(signatures, period)
+        for run in runs:
+            rivals = {key: accepted[key] for key in distinct(owner[run.first : run.end]).tolist() if key >= 0}
+            trimmed = _trimmed(run, rivals.values())
+            rivals = {key: rival for key, rival in rivals.items() if trimmed.overlap(rival)}
+            covered = sum(rival.groups for rival in rivals.values())
+            if trimmed.rounds >= _LEAST_ROUNDS and trimmed.groups > _MUCH_MORE * covered:
+                for key, rival in rivals.items():
+                    owner[rival.first : rival.end] = -1
+                    del accepted[key]
+                owner[trimmed.first : trimmed.end] = trimmed.first
+                accepted[trimmed.first] = trimmed
+        if runs and (owner >= 0).sum() >= 0.98 * len(signatures):
+            break
+    return dict(sorted(accepted.items()))
+
+
+def nested(signatures: Ints) -> list[dict[int, Candidate]]:
+    """Candidates among the groups; then, while there are any, candidates of which each round holds some of those
+    before, all by their first group."""
+    found = [candidates(signatures)]
+    inner, sequence, begin = found[0], signatures, np.arange(len(signatures) + 1)  # in items, of one group or more
+    while inner and len(found) < _DEEPEST:
+        kept = np.ones(len(sequence), dtype=bool)
+        sequence = sequence.copy()
+        for run in inner.values():
+            kept[run.first + 1 : run.end] = False
+            sequence[run.first] = hash((run.rounds, *sequence[run.first : run.first + run.period].tolist()))
+        loop = np.zeros(len(sequence) + 1, dtype=np.int64)
+        loop[[run.first + 1 for run in inner.values()]] = 1
+        loops_before = np.append(np.cumsum(loop[:-1])[kept], len(inner))
+        sequence, begin = sequence[kept], np.append(begin[:-1][kept], begin[-1])
+        runs = candidates(sequence).values()
+        inner = {run.first: run for run in runs if loops_before[run.first + run.period] > loops_before[run.first]}
+        if inner:
+            firsts = {run: begin[[run.first, run.first + run.period]].tolist() for run in inner.values()}
+            found.append({a: Candidate(a, b - a, run.rounds) for run, (a, b) in firsts.items()})
+    return found
+
+
+def _runs(signatures: Ints, period: int) -> list[Candidate]:
+    """The runs of one period."""
+    least = max(period * (_LEAST_ROUNDS - 1), _LEAST_GROUPS - period)
+    before, after = signatures[:-period], signatures[period:]
+    if not (before[::least] == after[::least]).any():  # a run of this length has one of these in it
+        return []
+    edges = np.flatnonzero(np.diff((before == after).view(np.int8), prepend=0, append=0))
+    begin, end = edges[::2], edges[1::2]
+    long = end - begin >= least
+    return [
+        Candidate(first, period, (last - first) // period + 1)
+        for first, last in zip(begin[long].tolist(), end[long].tolist(), strict=True)
+    ]
+
+
+def _trimmed(run: Candidate, others: Iterable[Candidate]) -> Candidate:
+    """The run without its ends that reach a little way into a neighbour."""
+    first, end = run.first, run.end
+    for other in others:
+        if 0 < run.overlap(other) <= min(run.groups, other.groups) // 4:
+            if other.first <= first:
+                first = max(first, other.end)
+            else:
+                end = min(end, other.first)
+    return Candidate(first, run.period, max(0, end - first) // run.period)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups order[bounds[k]] … order[bounds[k + 1] - 1] of a tape whose entries have places."""
+
+    tape: Tape
+    terms: Terms
+    layout: Layout
+    order: Ints
+    bounds: list[int]
+
+    def group(self, k: int) -> Group:
+        return group_of(self.tape, self.terms, self.order[self.bounds[k] : self.bounds[k + 1]])
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A candidate, of how many others may be in each other within it, and what became of it."""
+
+    candidate: Candidate
+    depth: int
+    loop: Rolled
+
+
+def rolled(groups: Groups, found: list[dict[int, Candidate]]) -> dict[int, Settled]:
+    """The candidates whose slots agree as loops, by their first group; of those in each other the outermost."""
+    taken = np.zeros(len(groups.bounds), dtype=bool)
+    loops: dict[int, Settled] = {}
+    for depth in range(len(found) - 1, -1, -1):
+        left = list(found[depth].values())
+        while left:
+            candidate = left.pop()
+            if taken[candidate.first : candidate.end].any():
+                left += _free(candidate, taken)
+                continue
+            loop = roll_up(groups, candidate, found[:depth])
+            if loop is not None:
+                loops[loop.first] = Settled(candidate, depth, loop)
+                taken[loop.first : loop.end] = True
+                if loop.end - loop.first >= _LEAST_INSIDE:  # what is left of the candidate has no longer ones
+                    left += _free(candidate, taken)
+    return loops
+
+
+def _free(candidate: Candidate, taken: NDArray[np.bool_]) -> Iterator[Candidate]:
+    """The rounds of a candidate before and behind those groups that are taken, if they are worth it."""
+    period = candidate.period
+    inside = np.flatnonzero(taken[candidate.first : candidate.end])
+    before, behind = int(inside[0]) // period, -(-(int(inside[-1]) + 1) // period)
+    for first, end in ((0, before), (behind, candidate.rounds)):
+        if end - first >= _LEAST_ROUNDS and (end - first) * period >= _LEAST_INSIDE:
+            yield Candidate(candidate.first + first * period, period, end - first)
+
+
+def settled_again(groups: Groups, found: list[dict[int, Candidate]], settled: Settled, first: int) -> Settled | None:
+    """What becomes of a loop that was to begin at the group `first` now that slots have been dealt anew."""
+    past = (first - settled.candidate.first) // settled.candidate.period
+    rest = replace(settled.candidate, first=first, rounds=settled.candidate.rounds - past)
+    loop = roll_up(groups, rest, found[: settled.depth])
+    return None if loop is None else replace(settled, loop=loop)
+
+
+def roll_up(groups: Groups, candidate: Candidate, inner: list[dict[int, Candidate]]) -> Rolled | None:
+    """A candidate as a loop, with those of the `inner` candidates in its body that are loops there."""
+    found = settle(candidate, groups)
+    if found is None:
+        return None
+    used, (skip, rounds, body) = found
+    first, end = (used.first + r * used.period for r in (skip, skip + rounds))
+    return Rolled(first, end, rounds, tuple(_with_loops(groups, first, body, _within(candidate, used, first, inner))))
+
+
+def _within(
+    candidate: Candidate, used: Candidate, first: int, inner: list[dict[int, Candidate]]
+) -> list[dict[int, Candidate]]:
+    """The candidates for loops in a body that begins with the group `first`."""
+    if used.period == candidate.period:
+        return inner
+    return [*inner, {first: Candidate(first, candidate.period, used.period // candidate.period)}]
+
+
+def _with_loops(
+    groups: Groups, first: int, body: list[Group], inner: list[dict[int, Candidate]]
+) -> Iterator[Group | Rolled]:
+    """The groups of a body, the first of which is number `first`, with loops among them."""
+    k = 0
+    while k < len(body):
+        for depth in range(len(inner) - 1, -1, -1):
+            candidate = inner[depth].get(first + k)
+            if candidate is None or candidate.groups < _LEAST_INSIDE or candidate.end > first + len(body):
+                continue
+            found = settle(candidate, groups)
+            if found is None:
+                continue
+            used, (skip, rounds, steps) = found
+            begin = used.first - first + skip * used.period
+            end = begin + rounds * used.period
+            if not _alike(body[begin:end], used.period):
+                continue
+            yield from body[k:begin]
+            steps = [_also(around, step) for around, step in zip(body[begin:], steps, strict=False)]
+            at = first + begin
+            deeper = _within(candidate, used, at, inner[:depth])
+            yield Rolled(at, first + end, rounds, tuple(_with_loops(groups, at, steps, deeper)))
+            k = end
+            break
+        else:
+            yield body[k]
+            k += 1
+
+
+def _alike(body: list[Group], period: int) -> bool:
+    """Whether the groups of all rounds of an inner loop move alike with the loops around it."""
+    return all(
+        np.array_equal(a.shifts, b.shifts) and np.array_equal(a.moves, b.moves)
+        for a, b in zip(body, body[period:], strict=False)
+    )
+
+
+def _also(around: Group, step: Group) -> Group:
+    """A group that moves with the loops around its own, too."""
+    shifts = np.concatenate([around.shifts, step.shifts], axis=2)
+    return replace(step, shifts=shifts, moves=np.concatenate([around.moves, step.moves], axis=1))
+
+
+Steady = tuple[int, int, list[Group]]  # rounds to skip, rounds, body
+
+
+def settle(candidate: Candidate, groups: Groups) -> tuple[Candidate, Steady] | None:
+    """Where in a candidate the operands really move by constants, or None. Where they do so only for some rounds at a
+    time, these rounds together may be the rounds of a loop; the candidate is then the one for that."""
+    found, beat = steadiest(candidate, groups)
+    if beat is not None:
+        offset, rounds = beat
+        longer = Candidate(
+            candidate.first + offset * candidate.period,
+            rounds * candidate.period,
+            (candidate.rounds - offset) // rounds,
+        )
+        if longer.rounds >= _LEAST_ROUNDS:
+            outer, _ = steadiest(longer, groups)
+            if outer is not None and (found is None or outer[1] * rounds > found[1]):
+                return longer, outer
+    return None if found is None else (candidate, found)
+
+
+def steadiest(candidate: Candidate, groups: Groups) -> tuple[Steady | None, tuple[int, int] | None]:
+    """The longest run of rounds in a candidate whose operands move by constants; and if that is less than half of
+    them, the first round and the length of what repeats instead, if something does."""
+    rows = _rows(candidate, groups)
+    if rows is None:
+        return None, None
+    begin, count = max(_steady(rows), key=lambda run: run[1], default=(0, 0))
+    beat = None if 2 * count > len(rows) else _beat(rows)
+    if count < _LEAST_ROUNDS:
+        return None, beat
+    moved = rows[begin + 1] - rows[begin]
+    body, column = [], 0
+    at = candidate.first + begin * candidate.period
+    for k in range(candidate.period):
+        group = groups.group(at + k)
+        n, width_k = group.operands.shape
+        shifts = moved[column : column + n * width_k].reshape(n, width_k, 1)
+        if group.kind == "take" and (shifts[:, 1:] != shifts[:, 1:2]).any():
+            return None, beat  # what a take chooses among moves as one
+        column += n * width_k
+        moves = moved[column : column + n, None]
+        column += n
+        body.append(replace(group, shifts=shifts, moves=moves, fixed=True))
+    return (begin, count, body), beat
+
+
+def _rows(candidate: Candidate, groups: Groups) -> Ints | None:
+    """The slots of all operands and results of every round, one row a round; None if too few rounds are of one size."""
+    bounds, order = groups.bounds, groups.order
+    first, period, rounds = candidate.first, candidate.period, candidate.rounds
+    width = bounds[first + period] - bounds[first]
+    if any(bounds[first + r * period] - bounds[first] != r * width for r in (1, rounds - 1)):
+        rounds = _equal_rounds(candidate, bounds, width)
+        if rounds < _LEAST_ROUNDS:
+            return None
+    entries = order[bounds[first] : bounds[first] + rounds * width].reshape(rounds, width)
+    return _slots(entries, [groups.group(k) for k in range(first, first + period)], groups, first)
+
+
+def _steady(rows: Ints) -> list[tuple[int, int]]:
+    """Runs of rounds that move by constants: where each begins, and of how many rounds it is."""
+    step = np.diff(rows, axis=0)
+    steady = (step[1:] == step[:-1]).all(axis=1)  # round r + 2 moves as round r + 1 did
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], steady, [False]]).astype(np.int8)))
+    begin, end = edges[::2], edges[1::2]
+    return list(zip(begin.tolist(), (end - begin + 2).tolist(), strict=True))
+
+
+def _beat(slots: Ints) -> tuple[int, int] | None:
+    """After how many rounds the slots have moved by constants, where they have not from one round to the next, and
+    where such a time begins: behind the longest time in which every round moves like the one before."""
+    # A linear hash: what holds of it for a round holds of all slots of that round.
+    place = slots @ (np.arange(1, slots.shape[1] + 1) * 0x1E3779B97F4A7C15 | 1)
+    changed = np.flatnonzero(place[2:] - 2 * place[1:-1] + place[:-2])
+    if not len(changed):
+        return None
+    middle = int(changed[len(changed) // 2])
+    longest = len(place) // _LEAST_ROUNDS
+    distances = changed[(changed > middle + _SHORT) & (changed <= middle + longest)][:_SHORT] - middle
+    for rounds in [*range(2, min(_SHORT, longest + 1)), *distances.tolist()]:
+        twice = place[2 * rounds :] - 2 * place[rounds:-rounds] + place[: -2 * rounds]
+        if 4 * np.count_nonzero(twice) <= len(changed):
+            around = changed[(changed >= middle) & (changed <= middle + rounds)]
+            widest = int(np.diff(around).argmax()) if len(around) > 1 else 0
+            return (int(around[widest]) + 1) % rounds, rounds
+    return None
+
+
+def _equal_rounds(candidate: Candidate, bounds: list[int], width: int) -> int:
+    """How many rounds from the first on have as many members in every group as the first round has."""
+    first, period = candidate.first, candidate.period
+    shape = [bounds[first + k] - bounds[first] for k in range(period + 1)]
+    for r in range(1, candidate.rounds):
+        at = first + r * period
+        if [bounds[at + k] - bounds[at] for k in range(period + 1)] != shape:
+            return r
+    return candidate.rounds
+
+
+def _slots(entries: Ints, body: list[Group], groups: Groups, first: int) -> Ints:
+    """The slots of all operands and results of every round, one row a round, in the order of the body."""
+    tape, terms, layout, bounds = groups.tape, groups.terms, groups.layout, groups.bounds
+    parts = []
+    for k, group in enumerate(body):
+        begin = bounds[first + k] - bounds[first]
+        members = entries[:, begin : begin + len(group.members)]
+        if len(group.kinds):
+            at = terms.start[members][:, :, None] + np.arange(len(group.kinds))
+            left, right = terms.left[at], terms.right[at]
+            operands = np.concatenate([np.where(left < 0, 0, layout.slot[left]), layout.slot[right]], axis=2)
+        else:
+            columns = np.arange(group.operands.shape[1])
+            operands = layout.slot[tape.operand[tape.start[members][:, :, None] + columns]]
+        parts.append(operands.reshape(len(entries), -1))
+        parts.append(layout.slot[members])
+    return np.concatenate(parts, axis=1)

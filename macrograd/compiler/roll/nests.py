@@ -1,0 +1,136 @@
+"""Nests: counters over which the slots of a group's columns follow strides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from macrograd.compiler.program.program import Index
+from macrograd.compiler.tape.tape import Ints
+
+MOST_DIMS = 3
+LEAST_ROW = 4  # members
+
+
+@dataclass(frozen=True)
+class Nest:
+    """Counters, the outermost first, and how vectors follow them: the strides of each, None for one that does not; and
+    where its rows begin, for one that has an own place for each value of the outermost counter."""
+
+    dims: tuple[int, ...]
+    strides: list[tuple[int, ...] | None]
+    rows: list[Ints | None]
+
+
+def nest_of(vectors: Ints, most: int) -> Nest:
+    """Up to so many counters over which all vectors are affine; or one, over which those that are not have tables."""
+    return affine(vectors, most) or tabled(vectors)
+
+
+def affine(vectors: Ints, most: int = MOST_DIMS) -> Nest | None:
+    """Counters over which all vectors are affine, if there are any."""
+    dims, strides, heads = _unnested(vectors, most)
+    if heads.shape[1] > 1:
+        return None
+    return Nest(dims, [tuple(s) for s in strides], [None] * len(vectors))
+
+
+def in_rows(vectors: Ints) -> Nest | None:
+    """Counters over which all vectors are affine but for the outermost, if these are rows long enough."""
+    dims, strides, heads = _unnested(vectors, MOST_DIMS - 1)
+    if not dims or dims[-1] < LEAST_ROW:
+        return None
+    found, rows = [], []
+    for head, inner in zip(heads, strides, strict=True):
+        step = np.diff(head)
+        even = bool((step == step[0]).all())
+        found.append((int(step[0]) if even else 0, *inner))
+        rows.append(None if even else head - head[0])
+    return Nest((heads.shape[1], *dims), list(found), list(rows))
+
+
+def _unnested(vectors: Ints, most: int) -> tuple[tuple[int, ...], list[list[int]], Ints]:
+    """Up to `most` counters inside, with the strides of each vector, and what remains: the vectors at their zeros."""
+    dims: list[int] = []
+    strides: list[Ints] = []
+    while len(dims) < most and (n := vectors.shape[1]) > 1:
+        step = vectors[:, 1:] - vectors[:, :-1]
+        uneven = (step != step[:, :1]).any(axis=0)
+        first = int(uneven.argmax())
+        inner = first + 1 if uneven[first] else n
+        if n % inner:
+            break
+        grid = vectors.reshape(len(vectors), n // inner, inner)
+        if inner < n and not (grid - grid[:, :, :1] == grid[:, :1] - grid[:, :1, :1]).all():
+            break
+        dims.append(inner)
+        strides.append(step[:, 0])
+        vectors = grid[:, :, 0]
+    if not dims and vectors.shape[1] == 1:
+        dims, strides = [1], [np.zeros(len(vectors), dtype=np.int64)]
+    return tuple(dims[::-1]), [[int(s[k]) for s in strides[::-1]] for k in range(len(vectors))], vectors
+
+
+def tabled(vectors: Ints) -> Nest:
+    """One counter; a vector that is not affine in it gets a table."""
+    strides: list[tuple[int, ...] | None] = []
+    for vector in vectors:
+        step = np.diff(vector)
+        strides.append((int(step[0]) if len(step) else 0,) if (step == step[:1]).all() else None)
+    return Nest((vectors.shape[1],), strides, [None] * len(vectors))
+
+
+def index_of(space: str, slots: Ints, nest: Nest, which: int, shifts: tuple[int, ...]) -> Index:
+    """The map that gives these (n, T) slots, the members following vector `which` of the nest, or else a table."""
+    base = int(slots[0, 0])
+    offsets = slots[0] - base
+    dims, strides, rows = nest.dims, nest.strides[which], nest.rows[which]
+    zeros = (0,) * len(dims)
+    if not separable(slots):
+        return Index(space, 0, zeros, full=slots.copy(), shifts=shifts)
+    step = int(offsets[1]) if len(offsets) > 1 else 0
+    regular = (offsets == step * np.arange(len(offsets))).all()
+    table = None
+    if strides is None:
+        table = (slots[:, 0] - base).reshape(dims)
+    elif rows is not None:
+        table = rows.reshape(-1, *(1,) * (len(dims) - 1))
+    return Index(
+        space,
+        base,
+        strides if strides is not None else zeros,
+        step if regular else 0,
+        members=table,
+        terms=None if regular else offsets,
+        shifts=shifts,
+    )
+
+
+def separable(slots: Ints) -> bool:
+    """Whether the terms of all members have the same distances."""
+    return len(slots) == 1 or bool((slots == slots[:, :1] + (slots[0] - slots[0, 0])).all())
+
+
+def prefix(vectors: Ints, *, nested: bool, ahead: bool = True) -> int:
+    """How many members from the first on follow one pattern: a run, or equal runs at a constant distance."""
+    n: int = vectors.shape[1]
+    if n <= 2:
+        return n
+    step = vectors[:, 1:] - vectors[:, :-1]
+    breaks = np.flatnonzero((step != step[:, :1]).any(axis=0))
+    if not len(breaks):
+        return n
+    inner = int(breaks[0]) + 1
+    if ahead and inner == 2 and prefix(vectors[:, 1:], nested=nested, ahead=False) > 2:
+        return 1  # two members are always a run; the second one belongs to a longer one
+    if not nested:
+        return inner
+    rows = n // inner
+    grid = vectors[:, : rows * inner].reshape(len(vectors), rows, inner)
+    alike = (grid - grid[:, :, :1] == grid[:, :1] - grid[:, :1, :1]).all(axis=(0, 2))
+    heads = grid[:, :, 0]
+    good = int(np.argmin(np.append(alike, False)))
+    if good < 2:
+        return inner
+    return inner * prefix(heads[:, :good], nested=False)

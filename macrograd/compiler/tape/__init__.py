@@ -1,0 +1,1 @@
+"""The scalar intermediate representation, and the walks over it."""

@@ -1,0 +1,244 @@
+"""The tape: the scalar intermediate representation that the passes hand to each other.
+
+A tape is in static single assignment form: entry `i` names an operation and its operands, which are entries before it.
+
+    tape      ::= entry* "return" operand*
+    entry     ::= "%"id "=" ( leaf | operation )
+    leaf      ::= "parameter" k | "input" k | "constant" number
+    operation ::= opname operand*          the names of macrograd.ops, or "reduce"
+                | "scatter" k (operand operand)+
+    operand   ::= "%"id
+
+`parameter k` is the k-th leaf Value that the traced function closed over, `input k` the k-th scalar of its arguments.
+`reduce` is the sum over the batch: the one operation that looks across samples, but for `scatter k i₀ g₀ i₁ g₁ …`, the
+sum of all g whose index i is the number k, over the batch too if one of them varies over it. `sum` and `dot` take any
+number of operands; the operands of `dot` are pairs (a₀ b₀ a₁ b₁ …), its value a₀·b₀ + a₁·b₁ + … from left to right.
+
+The tape is held as flat arrays, so that a pass is array work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd.compiler.tape import walks
+
+PARAMETER, INPUT, CONSTANT, REDUCE, SCATTER = -1, -2, -3, -4, -5
+_PSEUDO = {PARAMETER: "parameter", INPUT: "input", CONSTANT: "constant", REDUCE: "reduce", SCATTER: "scatter"}
+_BY_NAME = {name: code for code, name in _PSEUDO.items()} | {
+    op.name: op.code for op in ops.TABLE if op.name != "constant"
+}
+
+Ints = NDArray[np.int64]
+
+
+class TapeError(ValueError):
+    """A tape that breaks the grammar or an invariant: always a fault of a pass, never of a user."""
+
+
+@dataclass(frozen=True)
+class Tape:
+    """Entries as arrays.
+
+    code     (n,)   the operation of each entry: an `Op.code`, or one of the pseudo-codes above
+    start    (n+1,) operands of entry i are operand[start[i]:start[i+1]]
+    operand  (m,)   ids of operands
+    leaf     (n,)   number of a parameter or input, value of a constant, k of a scatter; 0 elsewhere
+    results  (r,)   ids of the results
+    """
+
+    code: Ints
+    start: Ints
+    operand: Ints
+    leaf: NDArray[np.float64]
+    results: Ints
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def operands(self, i: int) -> Ints:
+        return self.operand[self.start[i] : self.start[i + 1]]
+
+    @property
+    def arity(self) -> Ints:
+        return np.diff(self.start)
+
+    @property
+    def owner(self) -> Ints:
+        """For each operand, the entry whose operand it is."""
+        return np.repeat(np.arange(len(self)), self.arity)
+
+    def __str__(self) -> str:
+        return "\n".join([*self._lines(), " ".join(["return", *(f"%{r}" for r in self.results)])])
+
+    def _lines(self) -> Iterator[str]:
+        for i, code in enumerate(self.code.tolist()):
+            if code == CONSTANT:
+                rest = f"constant {float(self.leaf[i])!r}"
+            elif code in (PARAMETER, INPUT):
+                rest = f"{_PSEUDO[code]} {int(self.leaf[i])}"
+            else:
+                number = [str(int(self.leaf[i]))] if code == SCATTER else []
+                rest = " ".join([name_of(code), *number, *(f"%{x}" for x in self.operands(i))])
+            yield f"%{i} = {rest}"
+
+
+def name_of(code: int) -> str:
+    return _PSEUDO[code] if code < 0 else ops.TABLE[code].name
+
+
+class TapeBuilder:
+    """Collects entries one by one."""
+
+    def __init__(self) -> None:
+        self.code: list[int] = []
+        self.end: list[int] = [0]
+        self.operand: list[int] = []
+        self.leaf: list[float] = []
+
+    def add(self, code: int, operands: Sequence[int] = (), leaf: float = 0.0) -> int:
+        self.code.append(code)
+        self.operand.extend(operands)
+        self.end.append(len(self.operand))
+        self.leaf.append(leaf)
+        return len(self.code) - 1
+
+    def build(self, results: Sequence[int]) -> Tape:
+        return make(self.code, self.end, self.operand, self.leaf, results)
+
+
+def make(code: Any, start: Any, operand: Any, leaf: Any, results: Any) -> Tape:
+    integers = [np.asarray(x, dtype=np.int64) for x in (code, start, operand, results)]
+    return Tape(integers[0], integers[1], integers[2], np.asarray(leaf, dtype=np.float64), integers[3])
+
+
+def parse(text: str) -> Tape:
+    """The tape that prints as `text`. Raises TapeError naming the line that is not of the grammar."""
+    builder = TapeBuilder()
+    results: list[int] | None = None
+    for number, line in enumerate(text.strip().splitlines(), 1):
+        words = line.split()
+        try:
+            if words[0] == "return":
+                results = [_reference(word) for word in words[1:]]
+                continue
+            if _reference(words[0]) != len(builder.code) or words[1] != "=":
+                raise ValueError("entries are numbered from 0 and written %id = …")
+            code = _BY_NAME[words[2]]
+            if code in (PARAMETER, INPUT, CONSTANT):
+                builder.add(code, leaf=float(words[3]))
+            elif code == SCATTER:
+                builder.add(code, [_reference(word) for word in words[4:]], float(words[3]))
+            else:
+                builder.add(code, [_reference(word) for word in words[3:]])
+        except (KeyError, IndexError, ValueError) as error:
+            raise TapeError(f"line {number} is not of the tape's grammar: {line.strip()!r} ({error})") from error
+    if results is None:
+        raise TapeError("a tape ends with a line: return %id …")
+    return builder.build(results)
+
+
+def _reference(word: str) -> int:
+    if not word.startswith("%"):
+        raise ValueError(f"{word!r} is not an operand like %3")
+    return int(word[1:])
+
+
+def verify(tape: Tape) -> Tape:
+    """The tape itself, if it is sound: operands exist and precede, arities fit, leaves have none, results exist."""
+    n = len(tape)
+    if len(tape.start) != n + 1 or len(tape.leaf) != n or tape.start[0] != 0 or tape.start[-1] != len(tape.operand):
+        raise TapeError(f"the arrays do not fit together: {n} entries, {len(tape.operand)} operands")
+    arity = tape.arity
+    if n and arity.min() < 0:
+        raise TapeError(f"entry {int(arity.argmin())} has a negative number of operands")
+    wrong = np.flatnonzero((tape.operand < 0) | (tape.operand >= tape.owner))
+    if len(wrong):
+        entry = int(tape.owner[wrong[0]])
+        raise TapeError(f"entry %{entry} uses %{tape.operand[wrong[0]]}, which does not come before it")
+    for code in distinct(tape.code).tolist():
+        if not SCATTER <= code < len(ops.TABLE):
+            raise TapeError(f"code {code} is not an operation")
+        found = arity[tape.code == code]
+        pseudo = {REDUCE: 1, SCATTER: None}
+        expected = pseudo.get(code, 0) if code < 0 else ops.TABLE[code].arity
+        if expected is None:
+            least, step = (2, 2) if code in (ops.dot.code, SCATTER) else (1, 1)
+            fits = (found >= least) & (found % step == 0)
+        else:
+            fits = found == expected
+        if not fits.all():
+            entry = int(np.flatnonzero(tape.code == code)[~fits][0])
+            raise TapeError(f"entry %{entry} = {name_of(code)} has {arity[entry]} operands")
+    if len(tape.results) and not ((tape.results >= 0) & (tape.results < n)).all():
+        raise TapeError(f"a result is outside the tape's {n} entries: {tape.results.tolist()}")
+    return tape
+
+
+def ranges(starts: Ints, lengths: Ints) -> Ints:
+    """The concatenation of start, start + 1, …, start + length - 1 over all pairs."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    found: Ints = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    return found
+
+
+def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:
+    """The tape of the entries kept, renumbered. What is kept uses only what is kept."""
+    ids = np.flatnonzero(keep)
+    number = np.cumsum(keep) - 1
+    arity = tape.arity
+    operand = tape.operand[np.repeat(keep, arity)]
+    start = np.concatenate([[0], np.cumsum(arity[ids])])
+    return make(tape.code[ids], start, number[operand], tape.leaf[ids], number[tape.results])
+
+
+def reached(tape: Tape) -> NDArray[np.bool_]:
+    """Which entries the results depend on."""
+    return walks.reached(tape.start, tape.operand, tape.results)
+
+
+def distinct(x: Ints) -> Ints:
+    """The different numbers of x, in their order. (np.unique would import numpy.ma, which takes longer than most
+    programs take to compile.)"""
+    x = np.sort(x)
+    different = np.ones(len(x), dtype=bool)
+    different[1:] = x[1:] != x[:-1]
+    return x[different]
+
+
+def number_parameters(tape: Tape) -> tuple[Tape, Ints]:
+    """The tape with its parameters numbered in the order in which it first uses them, sums read from left to right;
+    and for each new number the old one. Parameters that it does not use are dropped."""
+    used = tape.operand if len(tape.results) == 0 else np.concatenate([tape.operand, tape.results])
+    used = used[tape.code[used] == PARAMETER]
+    ids, first = np.unique(used, return_index=True)
+    ids = ids[np.argsort(first)]
+    old = tape.leaf[ids].astype(np.int64)
+    keep = tape.code != PARAMETER
+    keep[ids] = True
+    leaf = tape.leaf.copy()
+    leaf[ids] = np.arange(len(ids))
+    return select(replace(tape, leaf=leaf), keep), old
+
+
+def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:
+    """Which entries vary over the batch: inputs do if there is a batch, and what is computed from what varies,
+    up to `reduce`."""
+    if not batch or not len(tape):
+        return np.zeros(len(tape), dtype=bool)
+    given = (tape.code == INPUT).astype(np.int64)
+    ends = -(tape.code < 0).astype(np.int64)  # of a sum over the batch −1: it does not vary whatever its operands do
+    return walks.longest(tape.start, tape.operand, given, ends) > 0
+
+
+def levels(tape: Tape) -> Ints:
+    """The longest path from the leaves to each entry: 0 for leaves."""
+    computed = (tape.arity > 0).astype(np.int64)
+    return walks.longest(tape.start, tape.operand, np.zeros_like(computed), computed)

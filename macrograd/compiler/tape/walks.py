@@ -1,0 +1,268 @@
+"""Walks over a tape that go entry by entry, because what they find for one depends on what they found for others.
+
+All else that passes do is array work. These two are loops of native code where LLVM is to be had and the tape is long
+enough to be worth it, and loops of Python otherwise. They take the operands of entry i as operand[start[i]:start[i+1]].
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from macrograd.compiler.jit.text import Code, Counter
+
+Ints = NDArray[np.int64]
+_SHORT = 1_000  # entries, which Python walks while LLVM would compile the loop
+_LEAST = -(1 << 62)
+_NAMES = ("longest", "reached", "first_equals")
+
+
+def longest(start: Ints, operand: Ints, own: Ints, step: Ints) -> Ints:
+    """For each entry the larger of its own number and of the largest of its operands' results, plus its step."""
+    found = np.empty(len(own), dtype=np.int64)
+    if (walks := _native(len(own))) is not None:
+        _call(walks["longest"], start, operand, own, step, found)
+        return found
+    most = own.tolist()
+    begin, used, steps = start.tolist(), operand.tolist(), step.tolist()
+    for i in np.flatnonzero(np.diff(start)).tolist():
+        deepest = max([most[k] for k in used[begin[i] : begin[i + 1]]]) + steps[i]
+        if deepest > most[i]:
+            most[i] = deepest
+    found[:] = most
+    return found
+
+
+def reached(start: Ints, operand: Ints, roots: Ints) -> NDArray[np.bool_]:
+    """Which entries the roots depend on, themselves included."""
+    needed = np.zeros(len(start) - 1, dtype=np.uint8)
+    needed[roots] = 1
+    if (walks := _native(len(needed))) is not None:
+        _call(walks["reached"], start, operand, needed)
+        return needed.astype(bool)
+    mark = bytearray(needed)
+    begin, used = start.tolist(), operand.tolist()
+    for i in range(len(mark) - 1, -1, -1):
+        if mark[i]:
+            for k in used[begin[i] : begin[i + 1]]:
+                mark[k] = 1
+    return np.frombuffer(mark, dtype=np.uint8).astype(bool)
+
+
+def first_equals(code: Ints, bits: Ints, start: Ints, operand: Ints) -> Ints:
+    """For each entry the first with its code, its bits and its operands, these taken for the first that equal them."""
+    n = len(code)
+    found = np.empty(n, dtype=np.int64)
+    if (walks := _native(n)) is not None:
+        table = np.full(1 << (2 * n).bit_length(), -1)
+        _call(walks["first_equals"], start, operand, code, bits, np.empty_like(operand), table, len(table) - 1, found)
+        return found
+    twin = list(range(n))
+    look = twin.__getitem__
+    used, known = operand.tolist(), dict[tuple[int, ...], int]()
+    columns = (x.tolist() for x in (code, bits, start[:-1], start[1:]))
+    for i, (kind, leaf, begin, end) in enumerate(zip(*columns, strict=True)):
+        twin[i] = known.setdefault((kind, leaf, *map(look, used[begin:end])), i)
+    found[:] = twin
+    return found
+
+
+def _native(entries: int) -> dict[str, Any] | None:
+    return _compiled() if entries >= _SHORT else None
+
+
+@cache
+def _compiled() -> dict[str, Any] | None:
+    """The native walks by name; None without LLVM."""
+    try:
+        from macrograd.compiler.jit.native import Native
+    except (ImportError, OSError):
+        return None
+    native = Native(b"walks", _NAMES, lambda: (_text(), np.zeros(1, dtype=np.int32)))
+    return {name: (native, function) for name, function in native.functions.items()}
+
+
+def _call(walk: Any, *given: Any) -> None:
+    """Call a walk with arrays and numbers, of which the first is `start`."""
+    held = [x if isinstance(x, int) else np.ascontiguousarray(x) for x in given]  # those to be written already are
+    words = np.array([x if isinstance(x, int) else x.ctypes.data for x in (*held, len(given[0]) - 1)])
+    walk[1](words.ctypes.data)  # which keeps nothing alive itself: other threads run meanwhile
+
+
+def _text() -> str:
+    from macrograd.compiler.jit.text import DOUBLE, Code
+
+    parts = []
+    for name, body in (("longest", _longest), ("reached", _reached), ("first_equals", _first_equals)):
+        code = Code(DOUBLE)
+        body(code)
+        parts += [f"define void @{name}(ptr noalias %context) {{", "entry:", *code.lines, "  ret void", "}"]
+    return "\n".join(parts)
+
+
+# A hash table of entries, looked through from the place of an entry's hash on until it or an equal one is met.
+_FIRST_EQUALS = """
+  br label %entries
+entries:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %set ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %describe, label %finished
+describe:
+  %begin.at = getelementptr i64, ptr %start, i64 %i
+  %begin = load i64, ptr %begin.at
+  %i.next = add i64 %i, 1
+  %end.at = getelementptr i64, ptr %start, i64 %i.next
+  %end = load i64, ptr %end.at
+  %kind.at = getelementptr i64, ptr %code, i64 %i
+  %kind = load i64, ptr %kind.at
+  %leaf.at = getelementptr i64, ptr %bits, i64 %i
+  %leaf = load i64, ptr %leaf.at
+  %spread = mul i64 %kind, -7046029254386353131
+  %seed = xor i64 %spread, %leaf
+  br label %hash
+hash:
+  %k = phi i64 [ %begin, %describe ], [ %k.next, %mix ]
+  %h = phi i64 [ %seed, %describe ], [ %h.next, %mix ]
+  %hashing = icmp slt i64 %k, %end
+  br i1 %hashing, label %mix, label %hashed
+mix:
+  %used.at = getelementptr i64, ptr %operand, i64 %k
+  %used = load i64, ptr %used.at
+  %first.at = getelementptr i64, ptr %found, i64 %used
+  %first = load i64, ptr %first.at
+  %mapped.k = getelementptr i64, ptr %mapped, i64 %k
+  store i64 %first, ptr %mapped.k
+  %h.high = lshr i64 %h, 29
+  %h.folded = xor i64 %h, %h.high
+  %h.with = add i64 %h.folded, %first
+  %h.next = mul i64 %h.with, -4658895280553007687
+  %k.next = add i64 %k, 1
+  br label %hash
+hashed:
+  %top = lshr i64 %h, 32
+  %place.first = xor i64 %h, %top
+  br label %probe
+probe:
+  %place = phi i64 [ %place.first, %hashed ], [ %place.next, %other ]
+  %slot = and i64 %place, %mask
+  %slot.at = getelementptr i64, ptr %table, i64 %slot
+  %j = load i64, ptr %slot.at
+  %free = icmp slt i64 %j, 0
+  br i1 %free, label %new, label %compare
+compare:
+  %kind.j.at = getelementptr i64, ptr %code, i64 %j
+  %kind.j = load i64, ptr %kind.j.at
+  %leaf.j.at = getelementptr i64, ptr %bits, i64 %j
+  %leaf.j = load i64, ptr %leaf.j.at
+  %begin.j.at = getelementptr i64, ptr %start, i64 %j
+  %begin.j = load i64, ptr %begin.j.at
+  %j.next = add i64 %j, 1
+  %end.j.at = getelementptr i64, ptr %start, i64 %j.next
+  %end.j = load i64, ptr %end.j.at
+  %size = sub i64 %end, %begin
+  %size.j = sub i64 %end.j, %begin.j
+  %same.kind = icmp eq i64 %kind, %kind.j
+  %same.leaf = icmp eq i64 %leaf, %leaf.j
+  %same.size = icmp eq i64 %size, %size.j
+  %same.both = and i1 %same.kind, %same.leaf
+  %same = and i1 %same.both, %same.size
+  br i1 %same, label %operands, label %other
+operands:
+  %c = phi i64 [ 0, %compare ], [ %c.next, %both ]
+  %comparing = icmp slt i64 %c, %size
+  br i1 %comparing, label %both, label %set
+both:
+  %mine = add i64 %begin, %c
+  %mine.at = getelementptr i64, ptr %mapped, i64 %mine
+  %a = load i64, ptr %mine.at
+  %its = add i64 %begin.j, %c
+  %its.at = getelementptr i64, ptr %mapped, i64 %its
+  %b = load i64, ptr %its.at
+  %c.next = add i64 %c, 1
+  %equal = icmp eq i64 %a, %b
+  br i1 %equal, label %operands, label %other
+other:
+  %place.next = add i64 %slot, 1
+  br label %probe
+new:
+  store i64 %i, ptr %slot.at
+  br label %set
+set:
+  %result = phi i64 [ %i, %new ], [ %j, %operands ]
+  %result.at = getelementptr i64, ptr %found, i64 %i
+  store i64 %result, ptr %result.at
+  br label %entries
+finished:"""
+
+
+def _fields(code: Code, names: str) -> list[str]:
+    """What the context holds, by these names: arrays, but for the two that are numbers."""
+    for k, name in enumerate(names.split()):
+        kind = "i64" if name in ("mask", "count") else "ptr"
+        code.put(f"%{name} = load {kind}, ptr {code.element('%context', str(k), 'i64')}")
+    return [f"%{name}" for name in names.split()]
+
+
+def _first_equals(code: Code) -> None:
+    _fields(code, "start operand code bits mapped table mask found count")
+    code.lines += _FIRST_EQUALS.splitlines()
+
+
+def _longest(code: Code) -> None:
+    start, operand, own, step, found, count = _fields(code, "start operand own step found count")
+
+    def entry(i: Counter, _: list[str]) -> list[str]:
+        def used(k: str, most: list[str]) -> list[str]:
+            return [_larger(code, _number(code, found, k), most[0])]
+
+        (most,) = _over_operands(code, start, operand, str(i), used, [("i64", str(_LEAST))])
+        deepest = code.let(f"add i64 {most}, {_number(code, step, str(i))}")
+        result = _larger(code, deepest, _number(code, own, str(i)))
+        code.put(f"store i64 {result}, ptr {code.element(found, str(i), 'i64')}")
+        return []
+
+    code.loop(count, entry)
+
+
+def _reached(code: Code) -> None:
+    start, operand, needed, count = _fields(code, "start operand needed count")
+    last = code.let(f"sub i64 {count}, 1")
+
+    def entry(i: Counter, _: list[str]) -> list[str]:
+        at = code.let(f"sub i64 {last}, {i}")
+        mine = code.let(f"load i8, ptr {code.element(needed, at, 'i8')}")
+
+        def used(k: str, _: list[str]) -> list[str]:
+            place = code.element(needed, k, "i8")
+            mark = code.let(f"or i8 {mine}, {code.let(f'load i8, ptr {place}')}")
+            code.put(f"store i8 {mark}, ptr {place}")
+            return []
+
+        _over_operands(code, start, operand, at, used, [])
+        return []
+
+    code.loop(count, entry)
+
+
+def _over_operands(code: Code, start: str, operand: str, entry: str, body: Any, carried: Any) -> list[str]:
+    begin = _number(code, start, entry)
+    end = _number(code, start, code.let(f"add i64 {entry}, 1"))
+    mine = code.element(operand, begin, "i64")
+
+    def one(k: Counter, values: list[str]) -> list[str]:
+        found: list[str] = body(_number(code, mine, str(k)), values)
+        return found
+
+    return code.loop(code.let(f"sub i64 {end}, {begin}"), one, carried)
+
+
+def _number(code: Code, array: str, at: str) -> str:
+    return code.let(f"load i64, ptr {code.element(array, at, 'i64')}")
+
+
+def _larger(code: Code, a: str, b: str) -> str:
+    return code.let(f"select i1 {code.let(f'icmp sgt i64 {a}, {b}')}, i64 {a}, i64 {b}")

@@ -1,0 +1,1 @@
+"""Programs as native code by way of LLVM."""

@@ -1,0 +1,258 @@
+"""Run a program through LLVM: code for each size of batch that is asked for, buffers for each call in flight.
+
+The number of lanes of a block is a function of the batch size alone, and so is how blocks are put together to chunks,
+whose sums are added in their order: a result depends on neither the threads nor what was called before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.jit import native
+from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
+from macrograd.compiler.roll.streams import TOTAL, Stream
+from macrograd.compiler.targets.llvm import threads as team
+from macrograd.compiler.targets.llvm.context import Context, Target, kind_of
+from macrograd.compiler.targets.llvm.kernel import kernel
+from macrograd.compiler.targets.llvm.lower import lower
+
+_MOST_VECTORS = 16  # of one slot in a block
+_BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
+_CHUNK = 8  # blocks whose sums are added up one after the other
+_FUNCTIONS = ("before", "after", "blocks", "run")
+_COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type and layout allow it
+
+
+class LlvmExecutable:
+    """A program as native code. `outputs` is the number of its varying results, `samples` the batch to expect."""
+
+    def __init__(
+        self,
+        program: Program,
+        sizes: Sequence[int],
+        outputs: int,
+        *,
+        dtype: Any,
+        strict: bool = False,
+        threads: int = 1,
+        samples: int = 1,
+    ) -> None:
+        self.program, self.sizes, self.outputs = program, tuple(sizes), outputs
+        self.dtype = np.dtype(dtype)
+        self.kind = kind_of(self.dtype)
+        self.strict, self.threads = strict, threads
+        self._variants: dict[tuple[int, bool], native.Native] = {}
+        self._lock = threading.Lock()
+        self.takes = program.takes()
+        reduced = [
+            i.out.slots(i.dims, 1, rounds).ravel()
+            for step in program.block
+            for i, rounds in executed(step)
+            if i.kind in SUMS_OF_BATCH
+        ]
+        reduced += [
+            out.astype(np.int64)
+            for step in program.block
+            if isinstance(step, Stream)
+            for code, out, _ in step.records()
+            if code == TOTAL
+        ]
+        self.reduced = np.concatenate(reduced).astype(np.int64) if reduced else np.empty(0, dtype=np.int64)
+        self.variant(samples)  # what LLVM cannot do is known at once
+
+    def lanes(self, samples: int) -> tuple[int, bool]:
+        """Lanes of a block for a number of samples, and whether one block is enough."""
+        width = native.machine().vector_bytes // self.dtype.itemsize
+        if not self.program.batch:
+            return width, True
+        fit = _BLOCK_BYTES // (self.program.varying * self.dtype.itemsize * width)
+        most = width * max(1, min(_MOST_VECTORS, fit))
+        blocks = -(-samples // most)
+        return width * -(-samples // (blocks * width)), blocks == 1
+
+    def variant(self, samples: int) -> tuple[native.Native, int, bool]:
+        """The code for a number of samples, its lanes, and whether one block is all."""
+        lanes, single = self.lanes(samples)
+        with self._lock:
+            if (lanes, single) not in self._variants:
+                target = self.target(lanes, single)
+                self._variants[lanes, single] = native_code(self.program, target, self.sizes, self.outputs)
+            return self._variants[lanes, single], lanes, single
+
+    def target(self, lanes: int, single: bool) -> Target:
+        return Target(self.kind, native.machine().vector_bytes, lanes, single, self.strict)
+
+    def state(self, samples: int) -> LlvmState:
+        return LlvmState(self, samples)
+
+
+def native_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
+    """The machine code of a program for a target: from the disk cache, or made now."""
+    if len(program.steps()) == 1 and len(program.before) == 1 and isinstance(program.before[0], Stream):
+        code = _all_data(target, tuple(sizes), outputs, program.first_input, program.inputs)
+        return code.with_tables(program.before[0].table())
+    return _own_code(program, target, sizes, outputs)
+
+
+def _own_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
+    key = repr((program.fingerprint(), target, tuple(sizes), outputs)).encode()
+    write = lambda: lower(program, target, sizes, outputs)  # noqa: E731 - only written if it is needed
+    return native.Native(key, _FUNCTIONS, write, tiers=True, scalars=program.scalars)
+
+
+@lru_cache(maxsize=16)
+def _all_data(target: Target, sizes: tuple[int, ...], outputs: int, first_input: int, inputs: int) -> native.Native:
+    """The code of all programs that are one stream and nothing else: it reads the arguments and calls the kernel,
+    whatever the records are."""
+    stream = Stream(np.empty(0, dtype=np.int32), 0, block=False)
+    program = Program((stream,), (), (), first_input, inputs, np.empty(0), first_input + inputs, 0, (), batch=False)
+    return _own_code(program, target, sizes, outputs)
+
+
+class LlvmState:
+    """The buffers of one call: uniform and varying slots, arguments, outputs."""
+
+    def __init__(self, executable: LlvmExecutable, samples: int) -> None:
+        self.executable, self.samples = executable, samples
+        program, dtype = executable.program, executable.dtype
+        self.native, self.lanes, self.single = executable.variant(samples)
+        self.u = aligned(program.uniform, dtype)
+        constants = slice(program.parameters, program.parameters + len(program.constants))
+        self.u[constants] = program.constants
+        self.v = aligned(program.varying * self.lanes, dtype)
+        self.out = aligned(samples * executable.outputs, dtype).reshape(samples, executable.outputs)
+        self.arguments: list[Any] = [None] * len(executable.sizes)
+        self._pointers = (ctypes.c_void_p * max(1, len(executable.sizes)))()
+        self.context = Context(
+            u=self.u.ctypes.data,
+            v=self.v.ctypes.data,
+            tables=self.native.tables.ctypes.data,
+            samples=samples,
+            arguments=ctypes.addressof(self._pointers),
+            scale=1.0 / samples,
+            out=self.out.ctypes.data,
+        )
+        self._connect_kernels()
+        self.address = ctypes.addressof(self.context)
+        self.blocks = -(-samples // self.lanes) if program.batch else 1
+        self.run = self.native.functions["run"] if self.blocks <= _CHUNK else self._run_chunks
+        self._workers: list[_Worker] = []
+
+    def _connect_kernels(self) -> None:
+        """Tell the context where the kernels for streams are, if the program has any."""
+        executable = self.executable
+        for stream in (step for step in executable.program.steps() if isinstance(step, Stream)):
+            code = kernel(executable.target(self.lanes, self.single), block=stream.block)
+            address = ctypes.cast(code.functions["stream"], ctypes.c_void_p).value
+            if stream.block:
+                self.context.stream_block = address
+            else:
+                self.context.stream_uniform = address
+
+    def buffer(self, k: int) -> NDArray[Any]:
+        """The argument k's own memory, to write into."""
+        if self.arguments[k] is None:
+            rows = self.samples if self.executable.program.batch else 1
+            self.point(k, aligned(rows * self.executable.sizes[k], self.executable.dtype))
+        found: NDArray[Any] = self.arguments[k]
+        return found
+
+    def point(self, k: int, array: NDArray[Any]) -> None:
+        """Read argument k from this array, which must be contiguous and of the right type."""
+        self.arguments[k] = array
+        self._pointers[k] = array.ctypes.data
+
+    def load(self, arrays: Sequence[NDArray[Any]]) -> None:
+        """Take the arguments' numbers; large ones are read in place."""
+        for k, array in enumerate(arrays):
+            if array.nbytes > _COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
+                self.point(k, array)
+                continue
+            if self.arguments[k] is not None and self.arguments[k].nbytes > _COPY_BYTES:
+                self.arguments[k] = None  # it may be a caller's array
+            np.copyto(self.buffer(k).reshape(array.shape), array, casting="unsafe")
+
+    def weigh(self, weights: NDArray[Any] | None, order: NDArray[np.int64] | None = None) -> None:
+        """Weights by row of the arguments, and which rows to use, in place of 1/n and all."""
+        self._held = (weights, order)
+        self.context.weights = None if weights is None else weights.ctypes.data
+        self.context.order = None if order is None else order.ctypes.data
+
+    def execute(self) -> None:
+        self.run(self.address)
+
+    def flagged(self) -> bool:
+        """Whether an index was out of range since the last time this was asked."""
+        raised = bool(self.context.flag)
+        self.context.flag = 0
+        return raised
+
+    def _run_chunks(self, address: int) -> None:
+        """Many blocks, chunk by chunk, on threads if there are any; the sums are added in the order of the chunks."""
+        executable = self.executable
+        count = -(-self.blocks // _CHUNK)
+        self.native.functions["before"](address)
+        workers = max(1, min(executable.threads, count))
+        while len(self._workers) < workers:
+            self._workers.append(_Worker(self, helper=bool(self._workers)))
+        sums = np.empty((count, len(executable.reduced)), dtype=executable.dtype)
+        for w in range(workers - 1, -1, -1):  # the last of them, w = 0, is this thread itself
+            self._workers[w].start(range(count * w // workers, count * (w + 1) // workers), sums)
+        for worker in self._workers[1:workers]:
+            worker.wait()
+        if any(worker.context.flag for worker in self._workers[:workers]):
+            self.context.flag = 1
+        total = sums[0]
+        for k in range(1, count):
+            total += sums[k]
+        self.u[executable.reduced] = total
+        self.native.functions["after"](address)
+
+
+class _Worker:
+    """Buffers of its own for a share of a state's chunks, and the thread that does it, if not the caller's."""
+
+    def __init__(self, whole: LlvmState, *, helper: bool) -> None:
+        executable = whole.executable
+        self.whole, self.chunks = whole, range(0)
+        self.u, self.v = aligned(len(whole.u), whole.u.dtype), aligned(len(whole.v), whole.v.dtype)
+        self.context = Context()
+        self.helper = team.Helper(executable.kind) if helper else None
+        self.share, self.run = team.new_share(executable.kind)
+        if self.helper is not None:
+            self.share = self.helper.share
+        share = self.share
+        share.context = ctypes.addressof(self.context)
+        share.blocks = ctypes.cast(whole.native.functions["blocks"], ctypes.c_void_p).value
+        share.whole, share.own, share.size = whole.u.ctypes.data, self.u.ctypes.data, len(self.u)
+        share.reduced, share.count = executable.reduced.ctypes.data, len(executable.reduced)
+        share.chunk, share.total = _CHUNK, whole.blocks
+
+    def start(self, chunks: range, sums: NDArray[Any]) -> None:
+        """Do these chunks, each into its row of `sums`; a helper begins and this returns at once."""
+        ctypes.memmove(ctypes.addressof(self.context), self.whole.address, ctypes.sizeof(Context))
+        self.context.u, self.context.v, self.context.flag = self.u.ctypes.data, self.v.ctypes.data, 0
+        self.share.sums, self.share.first, self.share.last = sums.ctypes.data, chunks.start, chunks.stop
+        if self.helper is None:
+            self.run(ctypes.addressof(self.share))
+        else:
+            self.helper.start()
+
+    def wait(self) -> None:
+        assert self.helper is not None
+        self.helper.wait()
+
+
+def aligned(count: int, dtype: Any) -> NDArray[Any]:
+    """Zeros that begin at a multiple of 64 bytes, with room for a vector behind them."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros((count + 16) * dtype.itemsize + 64, dtype=np.uint8)
+    begin = -raw.ctypes.data % 64
+    return raw[begin : begin + count * dtype.itemsize].view(dtype)

@@ -1,0 +1,201 @@
+"""The frame of update programs: every argument is an array of one number per parameter, and so is every result.
+
+A rule of a few operations runs vector by vector with all of its values in registers, from the arguments' arrays to the
+results': `in_registers`. One with loops, streams, tables or long sums works on blocks in memory as any other program
+does (`in_blocks`), and the numbers are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from macrograd.compiler.jit.text import Code, Counter
+from macrograd.compiler.program.program import Index, Instruction, Operand, Program
+from macrograd.compiler.targets.llvm.context import FIELDS, Target
+from macrograd.compiler.targets.llvm.frame import Frame, each_block, field, function, open_context
+from macrograd.compiler.targets.scalar.access import Member, Place, Tables, Vector
+from macrograd.compiler.targets.scalar.maps import Groups
+
+_FEW_TERMS = 4  # of a segment: so many are written out
+_FEW_VALUES = 96
+
+
+def fits(program: Program) -> bool:
+    """Whether the block is so short that all of its values may be in registers."""
+    instructions = program.block
+    return (
+        program.batch
+        and all(isinstance(i, Instruction) and i.kind in ("map", "dot") for i in instructions)
+        and all(s.count <= _FEW_TERMS for i in program.instructions() for s in i.segments)
+        and sum(i.members * max(1, i.terms) for i in program.instructions()) <= _FEW_VALUES
+    )
+
+
+def in_registers(program: Program, target: Target, arguments: int, declared: set[str]) -> str:
+    """@blocks of a program that `fits`: all samples, whatever blocks are asked for."""
+    code = Code(target.kind, fused=not target.strict)
+    open_context(code, FIELDS)
+    width = target.width
+    rule = _Rule(code, program, target, arguments)
+    samples = field(code, FIELDS["samples"], "i64")
+
+    def whole(i: Counter, _: list[str]) -> list[str]:
+        rule.run(code.linear(0, [(width, i)]), None)
+        return []
+
+    count = code.let(f"udiv i64 {samples}, {width}")
+    code.loop(count, whole)
+    if width > 1:
+        begin = code.let(f"mul i64 {count}, {width}")
+        rest = code.let(f"sub i64 {samples}, {begin}")
+        code.put(f"br i1 {code.let(f'icmp sgt i64 {rest}, 0')}, label %rest, label %end")
+        code.label("rest")
+        rule.run(begin, code.first_lanes(rest, width))
+        code.put("br label %end")
+        code.label("end")
+    text = function("blocks", code)
+    declared |= code.declared
+    return text
+
+
+class _Rule(Groups):
+    """The block's instructions for one vector of samples. Slots are names here; nothing is in memory but what is the
+    same for all samples, and that is read once."""
+
+    def __init__(self, code: Code, program: Program, target: Target, arguments: int) -> None:
+        super().__init__(code, target, Tables(), "block", np.zeros(0, dtype=np.int64))
+        self.program, self.axis = program, "lane"
+        self.sources = _pointers(code, "arguments", arguments)
+        self.targets = _pointers(code, "out", len(program.results))
+        self.values: dict[int, str] = {}
+        uniform = {slot for space, slot in program.results if space == "u"}
+        for instruction in program.block:
+            assert isinstance(instruction, Instruction)
+            for x, count in instruction.operands():
+                if isinstance(x, Index) and x.space == "u":
+                    uniform |= set(x.slots(instruction.dims, count).ravel().tolist())
+        self.uniform = {
+            slot: code.broadcast(code.load(code.element("%u", str(slot)), 1), target.width) for slot in sorted(uniform)
+        }
+
+    def run(self, position: str, mask: str | None) -> None:
+        """From the arguments at a position to the results, of the samples that the mask names or of all."""
+        code, width = self.code, self.target.width
+        self.values = {}
+        for slot, source in enumerate(self.sources):
+            address = code.element(source, position)
+            self.values[slot] = code.load(address, width) if mask is None else code.load_where(mask, address, width)
+        vector = Vector(Place(0, 0, 0), width, width)
+        for instruction in self.program.block:
+            assert isinstance(instruction, Instruction)
+            self.dims = instruction.dims
+            members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*instruction.dims)]
+            body = self._map if instruction.kind == "map" else self._dot
+            body(instruction, members, [vector])
+        for (space, slot), target in zip(self.program.results, self.targets, strict=True):
+            value = self.uniform[slot] if space == "u" else self.values[slot]
+            address = code.element(target, position)
+            if mask is None:
+                code.store(value, address, width)
+            else:
+                code.store_where(mask, value, address, width)
+
+    def _load(self, x: Operand, member: Member, term: Counter, count: int, vector: Vector) -> str:
+        if isinstance(x, float):
+            return self.code.splat(x, vector.width)
+        slot, moving = self._slot(x, member, term, count)
+        assert not moving
+        return self.uniform[slot] if x.space == "u" else self.values[slot]
+
+    def _result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
+        slot, _ = self._slot(instruction.out, member, 0, 1)
+        self.values[slot] = value
+
+
+def in_blocks(program: Program, target: Target, arguments: int, declared: set[str]) -> str:
+    """@blocks of any program: copy a block in, run it, copy it out."""
+    code = Code(target.kind)
+    open_context(code, FIELDS)
+    frame = _FlatFrame(code, program, target, FIELDS)
+
+    def one_block(lane: str) -> None:
+        frame.read_flat(lane, arguments)
+        code.put("call void @block(ptr %context)")
+        frame.write_flat(lane)
+
+    each_block(code, target, FIELDS, one_block)
+    text = function("blocks", code)
+    declared |= code.declared
+    return text
+
+
+def _pointers(code: Code, name: str, count: int) -> list[str]:
+    """The addresses that a field of the context leads to."""
+    head = field(code, FIELDS[name], "ptr")
+    return [code.let(f"load ptr, ptr {code.element(head, str(k), 'ptr')}, align 8") for k in range(count)]
+
+
+class _FlatFrame(Frame):
+    """What comes in and goes out of a block of parameters."""
+
+    def read_flat(self, first: str, arguments: int) -> None:
+        """One scalar of each argument per lane; lanes behind the last sample repeat it."""
+        code, lanes = self.code, self.target.lanes
+        sources = [self.argument(k) for k in range(arguments)]
+        width = self.target.width
+
+        def vectors(i: Counter, _: list[str]) -> list[str]:
+            offset = code.linear(0, [(width, i)])
+            position = code.let(f"add i64 {first}, {offset}")
+            for k, source in enumerate(sources):
+                value = code.load(code.element(source, position), width)
+                code.store(value, code.element("%v", code.linear(k * lanes, [(width, i)])), width)
+            return []
+
+        def one(lane: Counter, _: list[str]) -> list[str]:
+            position = code.let(f"add i64 {first}, {lane}")
+            short = code.let(f"icmp slt i64 {position}, {self.samples}")
+            position = code.let(f"select i1 {short}, i64 {position}, i64 {self.final}")
+            for k, source in enumerate(sources):
+                value = code.load(code.element(source, position), 1)
+                code.store(value, code.element("%v", code.linear(k * lanes, [(1, lane)])), 1)
+            return []
+
+        self._whole_or_part(first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(lanes, one))
+
+    def write_flat(self, first: str) -> None:
+        """Each result of the valid lanes to its own array; `out` points to their addresses."""
+        code, lanes, width = self.code, self.target.lanes, self.target.width
+        results = self.program.results
+        targets = [
+            code.let(f"load ptr, ptr {code.element(self.out, str(k), 'ptr')}, align 8") for k in range(len(results))
+        ]
+
+        def value(space: str, slot: int, lane: str, size: int) -> str:
+            if space == "u":
+                return code.broadcast(code.load(code.element("%u", str(slot)), 1), size)
+            return code.load(code.element("%v", code.let(f"add i64 {lane}, {slot * lanes}")), size)
+
+        def vectors(i: Counter, _: list[str]) -> list[str]:
+            lane = code.linear(0, [(width, i)])
+            position = code.let(f"add i64 {first}, {lane}")
+            for (space, slot), target in zip(results, targets, strict=True):
+                code.store(value(space, slot, lane, width), code.element(target, position), width)
+            return []
+
+        def one(i: Counter, _: list[str]) -> list[str]:
+            position = code.let(f"add i64 {first}, {i}")
+            for (space, slot), target in zip(results, targets, strict=True):
+                code.store(value(space, slot, str(i), 1), code.element(target, position), 1)
+            return []
+
+        self._whole_or_part(first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(valid, one))
+
+    def _whole_or_part(self, first: str, whole: Callable[[], object], part: Callable[[str], object]) -> None:
+        """Run `whole` if all lanes of the block have samples, else `part` with how many have."""
+        code, lanes = self.code, self.target.lanes
+        left = code.let(f"sub i64 {self.samples}, {first}")
+        full = code.let(f"icmp sge i64 {left}, {lanes}")
+        self.branch(full, whole, lambda: part(left))

@@ -1,0 +1,375 @@
+"""The frame around a program's instructions: the functions, and what comes in and goes out.
+
+Arguments and results are arrays with the samples first ([sample][scalar]); a block works on [slot][lane]. The drivers
+turn one into the other, block by block: rows are picked by `order` where there is one, the lanes behind the last sample
+repeat it with weight 0, and their results are not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from macrograd.compiler.jit.text import Code, Counter
+from macrograd.compiler.program.program import Program
+
+if TYPE_CHECKING:
+    from macrograd.compiler.targets.llvm.context import Target
+
+_SQUARE = 8  # rows and columns that are transposed in registers at once
+
+
+def open_context(code: Code, fields: dict[str, int]) -> None:
+    """Load the pointers that every function needs, under their own names."""
+    for name in ("u", "v", "tables"):
+        address = field_address(code, fields[name])
+        code.put(f"%{name} = load ptr, ptr {address}, align 8")
+    code.put(f"%flag = getelementptr i64, ptr %context, i64 {fields['flag']}")
+
+
+def field_address(code: Code, number: int) -> str:
+    return code.element("%context", str(number), "i64")
+
+
+def field(code: Code, number: int, kind: str) -> str:
+    return code.let(f"load {kind}, ptr {field_address(code, number)}, align 8")
+
+
+def function(name: str, code: Code, *, block: bool = False) -> str:
+    code.put("ret void")
+    linkage = "internal " if block else ""
+    scratch = [f"  {name_} = alloca [{count} x {code.kind.name}], align 64" for name_, count in code.scratches]
+    head = f"define {linkage}void @{name}(ptr noalias %context) #0 {{"
+    return "\n".join([head, "entry:", *scratch, *code.lines, "}", ""])
+
+
+def blocks(
+    program: Program, target: Target, shapes: Sequence[int], outputs: int, fields: dict[str, int], declared: set[str]
+) -> str:
+    """@blocks: what comes in, @block and what goes out, from the block `first` to before the block `last`."""
+    code = Code(target.kind)
+    open_context(code, fields)
+    if program.batch:
+        frame = Frame(code, program, target, fields)
+
+        def one_block(lane: str) -> None:
+            frame.rows(lane)
+            frame.read(shapes)
+            code.put(f"store i64 {frame.valid(lane)}, ptr {field_address(code, fields['valid'])}, align 8")
+            code.put("call void @block(ptr %context)")
+            if outputs:
+                frame.write(lane, outputs)
+
+        each_block(code, target, fields, one_block)
+    else:
+        _copy_in(code, program, shapes, fields)
+    text = function("blocks", code)
+    declared |= code.declared
+    return text
+
+
+def each_block(code: Code, target: Target, fields: dict[str, int], body: Callable[[str], None]) -> None:
+    """Call `body` with the first lane's sample, in a loop over the blocks."""
+    first, last = field(code, fields["first"], "i64"), field(code, fields["last"], "i64")
+
+    def one(i: Counter, _: list[str]) -> list[str]:
+        body(code.let(f"mul i64 {code.let(f'add i64 {first}, {i}')}, {target.lanes}"))
+        return []
+
+    code.loop(code.let(f"sub i64 {last}, {first}"), one)
+
+
+def run(program: Program, target: Target, fields: dict[str, int]) -> str:
+    """@run: all phases, with all blocks."""
+    code = Code(target.kind)
+    if program.batch:
+        samples = field(code, fields["samples"], "i64")
+        more = code.let(f"add i64 {samples}, {target.lanes - 1}")
+        code.put(f"store i64 0, ptr {field_address(code, fields['first'])}, align 8")
+        total = code.let(f"udiv i64 {more}, {target.lanes}")
+        code.put(f"store i64 {total}, ptr {field_address(code, fields['last'])}, align 8")
+        names: tuple[str, ...] = ("prepare", "before", "blocks", "after")
+    else:
+        names = ("blocks", "before", "after")
+    for name in names:
+        code.put(f"call void @{name}(ptr %context)")
+    return function("run", code)
+
+
+def prepare(program: Program, target: Target, fields: dict[str, int]) -> str:
+    """Set the sums over the batch to 0, where several blocks will add to them."""
+    code = Code(target.kind)
+    open_context(code, fields)
+    if program.batch and not target.single:
+        begin = program.parameters + len(program.constants)
+        zero = code.splat(0.0, 1)
+
+        def clear(i: Counter, _: list[str]) -> list[str]:
+            code.store(zero, code.element("%u", code.linear(begin, [(1, i)])), 1)
+            return []
+
+        if program.uniform > begin:
+            code.loop(program.uniform - begin, clear)
+    return function("prepare", code, block=True)
+
+
+def _copy_in(code: Code, program: Program, shapes: Sequence[int], fields: dict[str, int]) -> None:
+    """Without a batch: the arguments as they are, into their slots."""
+    arguments = field(code, fields["arguments"], "ptr")
+    slot = program.first_input
+    for k, size in enumerate(shapes):
+        source = code.let(f"load ptr, ptr {code.element(arguments, str(k), 'ptr')}, align 8")
+        wide, rest = size // _SQUARE, size % _SQUARE
+
+        def copy(i: Counter, _: list[str], source: str = source, slot: int = slot) -> list[str]:
+            value = code.load(code.element(source, code.linear(0, [(_SQUARE, i)])), _SQUARE)
+            code.store(value, code.element("%u", code.linear(slot, [(_SQUARE, i)])), _SQUARE)
+            return []
+
+        code.loop(wide, copy, unroll=2)
+        for j in range(wide * _SQUARE, wide * _SQUARE + rest):
+            code.store(code.load(code.element(source, str(j)), 1), code.element("%u", str(slot + j)), 1)
+        slot += size
+
+
+def clean(target: Target, fields: dict[str, int]) -> str:
+    """@clean(begin, end): set the lanes that stand for no sample to 0, in the slots from begin to before end.
+
+    They repeat the last sample with the weight 0, and 0·∞ must not get into the sums over the batch.
+    """
+    code = Code(target.kind)
+    open_context(code, fields)
+    valid = field(code, fields["valid"], "i64")
+    slots, lanes = code.let("sub i64 %end, %begin"), code.let(f"sub i64 {target.lanes}, {valid}")
+
+    def per_slot(i: Counter, _: list[str]) -> list[str]:
+        first = code.linear(0, [(1, valid), (target.lanes, code.let(f"add i64 %begin, {i}"))])
+
+        def per_lane(lane: Counter, _: list[str]) -> list[str]:
+            code.store(code.splat(0.0, 1), code.element("%v", code.linear(0, [(1, first), (1, lane)])), 1)
+            return []
+
+        code.loop(lanes, per_lane)
+        return []
+
+    code.loop(slots, per_slot)
+    code.put("ret void")
+    head = "define internal void @clean(ptr noalias %context, i64 %begin, i64 %end) #0 {"
+    return "\n".join([head, "entry:", *code.lines, "}", ""])
+
+
+class Frame:
+    """What comes in and goes out of a block."""
+
+    def __init__(self, code: Code, program: Program, target: Target, fields: dict[str, int]) -> None:
+        self.code, self.program, self.target = code, program, target
+        self.samples = field(code, fields["samples"], "i64")
+        self.final = code.let(f"sub i64 {self.samples}, 1")
+        self.arguments = field(code, fields["arguments"], "ptr")
+        self.order = field(code, fields["order"], "ptr")
+        self.weights = field(code, fields["weights"], "ptr")
+        scale = field(code, fields["scale"], "double")
+        self.scale = scale if target.kind.bits == 64 else code.let(f"fptrunc double {scale} to float")
+        self.out = field(code, fields["out"], "ptr")
+        self.row = code.let(f"alloca [{target.lanes} x i64], align 64")
+        self.ordered = code.let(f"icmp ne ptr {self.order}, null")
+        self.weighted = code.let(f"icmp ne ptr {self.weights}, null")
+        self.names = 0
+
+    def rows(self, first: str) -> None:
+        """Which row of the arguments each lane reads, and the weight of its sample."""
+        code = self.code
+        last = code.let(f"add i64 {first}, {self.target.lanes}")
+        full = code.let(f"icmp sle i64 {last}, {self.samples}")
+        self.branch(full, lambda: self._full_rows(first), lambda: self._some_rows(first))
+        if self.program.weight is not None:
+            plain = code.let(f"and i1 {full}, {code.let(f'icmp eq ptr {self.weights}, null')}")
+            self.branch(plain, self._equal_weights, lambda: self._weights(first))
+
+    def branch(self, condition: str, then: Callable[[], object], otherwise: Callable[[], object]) -> None:
+        code = self.code
+        self.names += 1
+        labels = [f"{name}{self.names}" for name in ("then", "else", "joined")]
+        code.put(f"br i1 {condition}, label %{labels[0]}, label %{labels[1]}")
+        for label, body in zip(labels, (then, otherwise), strict=False):
+            code.label(label)
+            body()
+            code.put(f"br label %{labels[2]}")
+        code.label(labels[2])
+
+    def _full_rows(self, first: str) -> None:
+        """A block whose lanes all have samples: the next rows of the order, or of the arguments."""
+        code, lanes = self.code, self.target.lanes
+        width = next(w for w in (8, 4, 2, 1) if lanes % w == 0)
+        kind = f"<{width} x i64>"
+        steps = "<" + ", ".join(f"i64 {k}" for k in range(width)) + ">"
+
+        def put(i: Counter, value: str) -> None:
+            target = code.element(self.row, code.linear(0, [(width, i)]), "i64")
+            code.put(f"store {kind} {value}, ptr {target}, align 8")
+
+        def ordered(i: Counter, _: list[str]) -> list[str]:
+            position = code.let(f"add i64 {first}, {code.linear(0, [(width, i)])}")
+            put(i, code.let(f"load {kind}, ptr {code.element(self.order, position, 'i64')}, align 8"))
+            return []
+
+        def counted(i: Counter, _: list[str]) -> list[str]:
+            position = code.let(f"add i64 {first}, {code.linear(0, [(width, i)])}")
+            head = code.let(f"insertelement {kind} poison, i64 {position}, i32 0")
+            wide = code.let(f"shufflevector {kind} {head}, {kind} poison, <{width} x i32> zeroinitializer")
+            put(i, code.let(f"add {kind} {wide}, {steps}"))
+            return []
+
+        count = lanes // width
+        self.branch(
+            self.ordered, lambda: code.loop(count, ordered, unroll=4), lambda: code.loop(count, counted, unroll=4)
+        )
+
+    def _some_rows(self, first: str) -> None:
+        """A block with fewer samples than lanes: the lanes behind the last sample repeat it."""
+        code = self.code
+
+        def one(lane: Counter, _: list[str]) -> list[str]:
+            position = code.let(f"add i64 {first}, {lane}")
+            short = code.let(f"icmp slt i64 {position}, {self.samples}")
+            position = code.let(f"select i1 {short}, i64 {position}, i64 {self.final}")
+            row = self._either(self.ordered, self.order, position, "i64", position)
+            code.put(f"store i64 {row}, ptr {code.element(self.row, str(lane), 'i64')}, align 8")
+            return []
+
+        code.loop(self.target.lanes, one)
+
+    def _equal_weights(self) -> None:
+        code, width = self.code, self.target.width
+        wide = code.broadcast(self.scale, width)
+        base = (self.program.weight or 0) * self.target.lanes
+
+        def some(i: Counter, _: list[str]) -> list[str]:
+            code.store(wide, code.element("%v", code.linear(base, [(width, i)])), width)
+            return []
+
+        code.loop(self.target.lanes // width, some, unroll=4)
+
+    def _weights(self, first: str) -> None:
+        """The weight of each lane's sample: 1/n, times its own if there are any; 0 behind the last sample."""
+        code, kind = self.code, self.target.kind
+        base = (self.program.weight or 0) * self.target.lanes
+
+        def one(lane: Counter, _: list[str]) -> list[str]:
+            position = code.let(f"add i64 {first}, {lane}")
+            short = code.let(f"icmp slt i64 {position}, {self.samples}")
+            row = code.let(f"load i64, ptr {code.element(self.row, str(lane), 'i64')}, align 8")
+            weight = self._either(self.weighted, self.weights, row, kind.name, code.splat(1.0, 1))
+            weight = code.binary("fmul", weight, self.scale, 1)
+            weight = code.select(short, weight, code.splat(0.0, 1), 1)
+            code.store(weight, code.element("%v", code.linear(base, [(1, lane)])), 1)
+            return []
+
+        code.loop(self.target.lanes, one)
+
+    def _either(self, condition: str, pointer: str, index: str, kind: str, otherwise: str) -> str:
+        """pointer[index] if the condition holds, else `otherwise`."""
+        code = self.code
+        self.names += 1
+        there, join = f"there{self.names}", f"join{self.names}"
+        before = code.block
+        code.put(f"br i1 {condition}, label %{there}, label %{join}")
+        code.label(there)
+        found = code.let(f"load {kind}, ptr {code.element(pointer, index, kind)}, align {code.kind.bytes}")
+        code.put(f"br label %{join}")
+        code.label(join)
+        return code.let(f"phi {kind} [ {otherwise}, %{before} ], [ {found}, %{there} ]")
+
+    def argument(self, k: int) -> str:
+        return self.code.let(f"load ptr, ptr {self.code.element(self.arguments, str(k), 'ptr')}, align 8")
+
+    def _start(self, source: str, lane: Counter | str, size: int) -> str:
+        """Where the row of a lane starts."""
+        code = self.code
+        row = code.let(f"load i64, ptr {code.element(self.row, str(lane), 'i64')}, align 8")
+        return code.element(source, code.linear(0, [(size, row)]))
+
+    def read(self, shapes: Sequence[int]) -> None:
+        """The arguments' rows as the lanes of the input slots."""
+        slot = 0
+        for k, size in enumerate(shapes):
+            source = self.argument(k)
+            squares = size // _SQUARE if self.target.lanes % _SQUARE == 0 else 0
+            if squares:
+                self._read_squares(source, size, slot, squares)
+            self._read_rest(source, size, slot, squares * _SQUARE)
+            slot += size
+
+    def _read_squares(self, source: str, size: int, slot: int, squares: int) -> None:
+        code, lanes = self.code, self.target.lanes
+
+        def per_lanes(i: Counter, _: list[str]) -> list[str]:
+            starts = [self._start(source, code.linear(k, [(_SQUARE, i)]), size) for k in range(_SQUARE)]
+
+            def per_square(j: Counter, _: list[str]) -> list[str]:
+                column = code.linear(0, [(_SQUARE, j)])
+                rows = [code.load(code.element(start, column), _SQUARE) for start in starts]
+                for k, vector in enumerate(transpose(code, rows)):
+                    position = code.linear((slot + k) * lanes, [(_SQUARE * lanes, j), (_SQUARE, i)])
+                    code.store(vector, code.element("%v", position), _SQUARE)
+                return []
+
+            code.loop(squares, per_square)
+            return []
+
+        code.loop(lanes // _SQUARE, per_lanes)
+
+    def _read_rest(self, source: str, size: int, slot: int, begin: int) -> None:
+        code, lanes = self.code, self.target.lanes
+        if begin == size:
+            return
+
+        def per_lane(lane: Counter, _: list[str]) -> list[str]:
+            start = self._start(source, lane, size)
+            for j in range(begin, size):
+                value = code.load(code.element(start, str(j)), 1)
+                code.store(value, code.element("%v", code.linear((slot + j) * lanes, [(1, lane)])), 1)
+            return []
+
+        code.loop(lanes, per_lane)
+
+    def valid(self, first: str) -> str:
+        """How many lanes of a block stand for a sample."""
+        left = self.code.let(f"sub i64 {self.samples}, {first}")
+        fewer = self.code.let(f"icmp slt i64 {left}, {self.target.lanes}")
+        return self.code.let(f"select i1 {fewer}, i64 {left}, i64 {self.target.lanes}")
+
+    def write(self, first: str, outputs: int) -> None:
+        """The varying results of the valid lanes, as rows of the output."""
+        code, lanes = self.code, self.target.lanes
+        valid = self.valid(first)
+
+        def per_lane(lane: Counter, _: list[str]) -> list[str]:
+            row = code.let(f"add i64 {first}, {lane}")
+            target = code.element(self.out, code.linear(0, [(outputs, row)]))
+
+            def per_output(k: Counter, _: list[str]) -> list[str]:
+                position = code.linear(self.program.first_output * lanes, [(lanes, k), (1, lane)])
+                code.store(code.load(code.element("%v", position), 1), code.element(target, str(k)), 1)
+                return []
+
+            code.loop(outputs, per_output, unroll=4)
+            return []
+
+        code.loop(valid, per_lane)
+
+
+def transpose(code: Code, rows: list[str]) -> list[str]:
+    """The columns of a square of vectors, by exchanging ever larger blocks across the diagonal."""
+    n = len(rows)
+    rows = list(rows)
+    size = 1
+    while size < n:
+        for i in range(n):
+            if i & size:
+                continue
+            a, b = rows[i], rows[i + size]
+            rows[i] = code.shuffle(a, b, [n + j - size if j & size else j for j in range(n)], n)
+            rows[i + size] = code.shuffle(a, b, [n + j if j & size else j + size for j in range(n)], n)
+        size *= 2
+    return rows

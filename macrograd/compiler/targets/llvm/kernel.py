@@ -1,0 +1,192 @@
+"""The kernel that runs streams: a loop over records, with one inner loop for every operation of the table.
+
+One kernel for numbers outside of blocks, and one for each number of lanes; compiled once, and kept in the disk cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from macrograd import ops
+from macrograd.compiler.jit import native
+from macrograd.compiler.jit.text import Code, Counter
+from macrograd.compiler.roll.streams import FUSED, MORE, SPREAD, TOTAL
+from macrograd.compiler.targets.llvm.context import Target
+from macrograd.compiler.targets.scalar.choice import chosen, raise_flag
+from macrograd.compiler.targets.scalar.routines import routine
+from macrograd.compiler.targets.scalar.sums import sum_elements
+
+_PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag"
+
+
+@cache
+def kernel(target: Target, *, block: bool) -> native.Native:
+    """@stream(u, v, words, count, flag of bad indices) for blocks of the target's lanes, or for single numbers."""
+    key = f"kernel {target} {block}".encode()
+    text = lambda: (_text(target, block), np.zeros(1, dtype=np.int32))  # noqa: E731 - only written if it is needed
+    return native.Native(key, ("stream",), text, tiers=True, parameters=_PARAMETERS)
+
+
+def _text(target: Target, block: bool) -> str:
+    code = Code(target.kind, fused=not target.strict)
+    rows = [row for row in ops.TABLE if row.arity in (1, 2, 3)]
+    codes = [row.code for row in rows] + [ops.take.code, FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
+    code.put("br label %head")
+    code.label("head")
+    at = code.let("phi ptr [ %words, %entry ], [ %following, %next ]")
+    end = code.element("%words", "%count", "i32")
+    more = code.let(f"icmp ult ptr {at}, {end}")
+    code.put(f"br i1 {more}, label %record, label %finished")
+    code.label("record")
+    op, n, arity = (code.let(f"load i32, ptr {code.element(at, str(k), 'i32')}, align 4") for k in range(3))
+    wide = code.let(f"zext i32 {n} to i64")
+    lists = [code.element(at, "3", "i32")]
+    for _ in range(3):
+        lists.append(code.element(lists[-1], wide, "i32"))
+    lists_ = code.let(f"add i64 {code.let(f'zext i32 {arity} to i64')}, 1")
+    size = code.let(f"mul i64 {wide}, {lists_}")
+    code.put(f"%following = getelementptr i32, ptr {lists[0]}, i64 {size}")
+    cases = " ".join(f"i32 {c}, label %op{c}" for c in codes)
+    code.put(f"switch i32 {op}, label %next [ {cases} ]")
+    for c in codes:
+        code.label(f"op{c}")
+        _Case(code, target, block, wide, lists, arity).write(c)
+        code.put("br label %next")
+    code.label("next")
+    code.put("br label %head")
+    code.label("finished")
+    code.put("ret void")
+    size_ = target.vector_bytes * 8
+    return "\n".join(
+        [
+            *sorted(code.declared),
+            f"define void @stream({_PARAMETERS.replace('ptr', 'ptr noalias')}) #0 {{",
+            "entry:",
+            *code.lines,
+            "}",
+            f'attributes #0 = {{ nounwind "min-legal-vector-width"="{size_}" }}',
+        ]
+    )
+
+
+class _Case:
+    """The inner loop of one operation."""
+
+    def __init__(self, code: Code, target: Target, block: bool, count: str, lists: list[str], arity: str) -> None:
+        self.code, self.target, self.block, self.count, self.lists, self.arity = (
+            code,
+            target,
+            block,
+            count,
+            lists,
+            arity,
+        )
+        self.lanes = target.lanes if block else 1
+        self.width = min(target.width, self.lanes)
+
+    def write(self, op: int) -> None:
+        special = {SPREAD: self._spread, TOTAL: self._total, MORE: self._more, ops.take.code: self._take}
+        body = special.get(op)
+        if body is None:
+            operands = 3 if op == FUSED else ops.TABLE[op].arity or 0
+            compute = (
+                (lambda a, b, c: self.code.multiply_add(a, b, c, self.width))
+                if op == FUSED
+                else lambda *xs: routine(ops.TABLE[op].llvm, strict=self.target.strict)(self.code, self.width, *xs)
+            )
+
+            def body(i: Counter) -> None:
+                self._map(i, operands, compute)
+
+        def member(i: Counter, _: list[str]) -> list[str]:
+            body(i)
+            return []
+
+        self.code.loop(self.count, member)
+
+    def _pointer(self, which: int, i: Counter, *, uniform: bool = False) -> str:
+        """Where a member's operand (0: its result) begins."""
+        code = self.code
+        index = code.let(f"load i32, ptr {code.element(self.lists[which], str(i), 'i32')}, align 4")
+        slot = code.let(f"sext i32 {index} to i64")
+        if uniform or not self.block:
+            return code.element("%u", slot)
+        return code.element("%v", code.let(f"mul i64 {slot}, {self.lanes}"))
+
+    def _vectors(self, body: Callable[[Counter, list[str]], list[str]]) -> None:
+        self.code.loop(self.lanes // self.width, body, unroll=2)
+
+    def _map(self, i: Counter, operands: int, compute: Callable[..., str]) -> None:
+        code, width = self.code, self.width
+        pointers = [self._pointer(k, i) for k in range(operands + 1)]
+
+        def vector(lane: Counter, _: list[str]) -> list[str]:
+            offset = code.linear(0, [(width, lane)])
+            xs = [code.load(code.element(p, offset), width) for p in pointers[1:]]
+            code.store(compute(*xs), code.element(pointers[0], offset), width)
+            return []
+
+        self._vectors(vector)
+
+    def _spread(self, i: Counter) -> None:
+        code, width = self.code, self.width
+        value = code.broadcast(code.load(self._pointer(1, i, uniform=True), 1), width)
+        out = self._pointer(0, i)
+
+        def vector(lane: Counter, _: list[str]) -> list[str]:
+            code.store(value, code.element(out, code.linear(0, [(width, lane)])), width)
+            return []
+
+        self._vectors(vector)
+
+    def _take(self, i: Counter) -> None:
+        """The value that each lane's index chooses, the lists of values standing one behind the other."""
+        code, kind = self.code, self.code.kind
+        count = code.let(f"sub i32 {self.arity}, 1")
+        values = code.let(f"sitofp i32 {count} to {kind.name}")
+        index, out = self._pointer(1, i), self._pointer(0, i)
+
+        def one(lane: Counter, _: list[str]) -> list[str]:
+            good, k = chosen(code, code.load(code.element(index, str(lane)), 1), code.splat(0.0, 1), values)
+            raise_flag(code, good)
+            list_ = code.let(f"mul i64 {k}, {self.count}")
+            at = code.element(code.element(self.lists[2], list_, "i32"), str(i), "i32")
+            slot = code.let(f"sext i32 {code.let(f'load i32, ptr {at}, align 4')} to i64")
+            place = code.linear(0, [(1, code.let(f"mul i64 {slot}, {self.lanes}")), (1, lane)])
+            value = code.load(code.element("%v" if self.block else "%u", place), 1)
+            code.store(value, code.element(out, str(lane)), 1)
+            return []
+
+        code.loop(self.lanes, one)
+
+    def _more(self, i: Counter) -> None:
+        self._total(i, begun=True)
+
+    def _total(self, i: Counter, begun: bool = False) -> None:
+        """The sum over the lanes of a (arity 1) or a·b (arity 2), added to what other terms or blocks began."""
+        code, width = self.code, self.width
+        kind = code.kind.vector(width)
+        a = self._pointer(1, i)
+        two = code.let(f"icmp eq i32 {self.arity}, 2")
+        # With one operand, the list behind it is the next record's: read the first operand again instead.
+        second = code.let(f"select i1 {two}, ptr {self.lists[2]}, ptr {self.lists[1]}")
+        index = code.let(f"load i32, ptr {code.element(second, str(i), 'i32')}, align 4")
+        b = code.element("%v", code.let(f"mul i64 {code.let(f'sext i32 {index} to i64')}, {self.lanes}"))
+        one = code.splat(1.0, width)
+        choose = f"select i1 {two}, {kind} "
+
+        def vector(lane: Counter, sums: list[str]) -> list[str]:
+            offset = code.linear(0, [(width, lane)])
+            x, y = code.load(code.element(a, offset), width), code.load(code.element(b, offset), width)
+            return [code.multiply_add(x, code.let(f"{choose}{y}, {kind} {one}"), sums[0], width)]
+
+        (total,) = code.loop(self.lanes // width, vector, [(kind, code.splat(0.0, width))])
+        if width > 1:
+            total = sum_elements(code, [total], width)
+        out = self._pointer(0, i, uniform=True)
+        if begun or not self.target.single:
+            total = code.binary("fadd", code.load(out, 1), total, 1)
+        code.store(total, out, 1)

@@ -1,0 +1,197 @@
+"""Where the time of a compiled program goes: every step alone, on the data of one call.
+
+Each step of the program, or group of instructions that run together (`fuse`), is compiled as a function of its
+own and timed by itself, many times, on the buffers that a whole run has filled. What passes between steps in registers
+passes in memory here, so the sum is an upper bound of the whole. Arithmetic is counted in floating-point operations (a
+multiply-add is two), against the rate that independent multiply-adds reach on this machine, measured once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from macrograd.compiler.jit import native
+from macrograd.compiler.jit.text import Code, Counter, Float
+from macrograd.compiler.program.program import Instruction, Program, Step, counted
+from macrograd.compiler.roll.streams import Stream
+from macrograd.compiler.targets.llvm import frame
+from macrograd.compiler.targets.llvm.context import FIELDS, Target
+from macrograd.compiler.targets.llvm.execute import LlvmExecutable
+from macrograd.compiler.targets.llvm.lower import Emitter
+from macrograd.compiler.targets.scalar.access import Tables
+from macrograd.compiler.targets.scalar.fuse import Group, grouped, readers
+
+_SECONDS = 0.005  # to spend on each step
+_CHAINS = 12  # independent multiply-adds in flight, enough to hide their latency
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step: what it is, how long it takes for the whole batch, and how many operations that is."""
+
+    step: str
+    phase: str
+    seconds: float
+    share: float
+    operations: int
+
+    @property
+    def rate(self) -> float:
+        """Floating-point operations a second."""
+        return self.operations / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The rows of a program, in the order in which they run; `whole` is the time of an undivided run, in seconds, and
+    `peak` the machine's floating-point operations a second in the program's number type."""
+
+    rows: list[Row]
+    whole: float
+    peak: float
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.whole * 1e6:.2f} µs a run; steps by themselves {sum(r.seconds for r in self.rows) * 1e6:.2f} µs; "
+            f"peak {self.peak / 1e9:.1f} GFLOP/s",
+            f"{'µs':>9} {'share':>6} {'GFLOP/s':>8} {'of peak':>8}  step",
+        ]
+        for row in self.rows:
+            lines.append(
+                f"{row.seconds * 1e6:9.3f} {row.share:6.1%} {row.rate / 1e9:8.2f} {row.rate / self.peak:8.1%}  "
+                f"{row.phase}: {row.step}"
+            )
+        return "\n".join(lines)
+
+
+def profile(executable: LlvmExecutable, state: Any) -> Profile:
+    """Time every step of an executable's program on a state whose arguments and parameters are set."""
+    program, target = executable.program, executable.target(state.lanes, state.single)
+    state.execute()
+    blocks = state.blocks
+    state.context.first, state.context.last, state.context.valid = 0, 1, min(state.lanes, state.samples)
+    pieces = _pieces(program, target)
+    phases = [(name, piece, blocks if name == "block" else 1) for name, piece in pieces]
+    code = _steps(program, target, pieces)
+    state.context.tables = code.tables.ctypes.data
+    empty = _time(code.functions["nothing"], state.address)
+    seconds = []
+    for k, (_, _, times) in enumerate(phases):
+        seconds.append(times * max(0.0, _time(code.functions[f"step{k}"], state.address) - empty))
+    state.context.tables = state.native.tables.ctypes.data
+    total = sum(seconds) or 1.0
+    rows = [
+        Row(_text(step), name, spent, spent / total, times * _operations(step, name, target))
+        for (name, step, times), spent in zip(phases, seconds, strict=True)
+    ]
+    return Profile(rows, _time(state.run, state.address), peak(target.kind))
+
+
+def _pieces(program: Program, target: Target) -> list[tuple[str, Step | Group]]:
+    """What is timed by itself, with its phase."""
+    block = grouped(program.block, readers(program), target)
+    phases = (("before", program.before), ("block", block), ("after", program.after))
+    return [(name, piece) for name, pieces in phases for piece in pieces]
+
+
+def _text(step: Step | Group) -> str:
+    lines = str(step).splitlines()
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {len(lines) - 1} instructions"
+
+
+def _time(run: Callable[[int], Any], address: int) -> float:
+    """Seconds of one call: the least of several means."""
+    run(address)
+    begin = time.perf_counter()
+    run(address)
+    once = max(time.perf_counter() - begin, 1e-7)
+    rounds = max(1, int(_SECONDS / 5 / once))
+    best = float("inf")
+    for _ in range(5):
+        begin = time.perf_counter()
+        for _ in range(rounds):
+            run(address)
+        best = min(best, (time.perf_counter() - begin) / rounds)
+    return best
+
+
+def _steps(program: Program, target: Target, pieces: list[tuple[str, Step | Group]]) -> native.Native:
+    """@step0, @step1, …: the pieces of the program one by one; and @nothing."""
+    names = tuple([f"step{k}" for k in range(len(pieces))] + ["nothing"])
+
+    def write() -> tuple[str, Any]:
+        tables, functions, declared = Tables(), [frame.clean(target, FIELDS)], set[str]()
+        read = readers(program)
+        for k, (phase, piece) in enumerate(pieces):
+            code = Code(target.kind, fused=not target.strict)
+            frame.open_context(code, FIELDS)
+            Emitter(code, target, tables, phase, read).step(piece)
+            functions.append(frame.function(f"step{k}", code))
+            declared |= code.declared
+        functions.append(frame.function("nothing", Code(target.kind)))
+        attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{target.vector_bytes * 8}" }}'
+        return "\n".join([*sorted(declared), *functions, attributes]), tables.array()
+
+    return native.Native(repr(("profile", program.fingerprint(), target)).encode(), names, write)
+
+
+def _operations(step: Step | Group, phase: str, target: Target) -> int:
+    """Floating-point operations of a step in one block: one for a map's member, two for a term of a sum."""
+    lanes = target.lanes if phase == "block" else 1
+    if isinstance(step, Stream):
+        return lanes * step.scalars
+    if isinstance(step, Group):
+        return lanes * sum(map(_of_instruction, step.instructions))
+    return lanes * sum(prod(counts) * _of_instruction(instruction) for instruction, counts in counted(step))
+
+
+def _of_instruction(instruction: Instruction) -> int:
+    if instruction.kind in ("dot", "reduce"):
+        return 2 * instruction.members * instruction.terms
+    if instruction.kind == "scatter":
+        return instruction.members // instruction.dims[-1] * instruction.count
+    return instruction.members
+
+
+@cache
+def peak(kind: Float) -> float:
+    """Floating-point operations a second of independent vector multiply-adds on one core."""
+    code = Code(kind, fused=True)
+    width = native.machine().vector_bytes // kind.bytes
+    vector = kind.vector(width)
+    rounds = 100_000
+    half, one = code.splat(0.5, width), code.splat(1.0, width)
+
+    def body(_: Counter, values: list[str]) -> list[str]:
+        return [code.intrinsic("fma", width, value, half, one) for value in values]
+
+    values = code.loop(rounds, body, [(vector, code.splat(float(k), width)) for k in range(_CHAINS)])
+    total = values[0]
+    for value in values[1:]:
+        total = code.binary("fadd", total, value, width)
+    code.store(total, "%context", width)
+    code.put("ret void")
+    size = width * kind.bytes * 8
+    text = "\n".join(
+        [
+            *sorted(code.declared),
+            "define void @peak(ptr %context) #0 {",
+            "entry:",
+            *code.lines,
+            "}",
+            f'attributes #0 = {{ nounwind "min-legal-vector-width"="{size}" }}',
+        ]
+    )
+    key = f"peak {kind.name} {width}".encode()
+    code_ = native.Native(key, ("peak",), lambda: (text, np.zeros(1, dtype=np.int32)))
+    room = (ctypes.c_double * 64)()
+    seconds = _time(code_.functions["peak"], ctypes.addressof(room))
+    return 2.0 * _CHAINS * width * rounds / seconds

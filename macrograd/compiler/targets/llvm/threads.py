@@ -1,0 +1,191 @@
+"""Threads that share the chunks of a large batch.
+
+A thread of Python needs tens of microseconds to wake up, which is as long as a thousand samples of a small net take.
+The helpers therefore stay in native code, without Python's global lock, and look for the next task for a short while
+after each one before they go to sleep.
+
+Every chunk adds up its own sums over the batch, in its row of `sums`; who does which chunk does not matter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from macrograd.compiler.jit import native
+from macrograd.compiler.jit.text import Code, Counter, Float
+from macrograd.compiler.targets.llvm.context import FIELDS
+from macrograd.compiler.targets.llvm.frame import field
+
+_SPINS = 200_000  # looks for a new task before sleeping: about a tenth of a millisecond
+
+
+class Share(ctypes.Structure):
+    """One thread's part of a batch: the chunks first … last - 1."""
+
+    _fields_ = (
+        ("context", ctypes.c_void_p),
+        ("blocks", ctypes.c_void_p),
+        ("whole", ctypes.c_void_p),
+        ("own", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("reduced", ctypes.c_void_p),
+        ("count", ctypes.c_int64),
+        ("sums", ctypes.c_void_p),
+        ("first", ctypes.c_int64),
+        ("last", ctypes.c_int64),
+        ("chunk", ctypes.c_int64),
+        ("total", ctypes.c_int64),
+        ("ticket", ctypes.c_int64),
+        ("done", ctypes.c_int64),
+        ("spins", ctypes.c_int64),
+    )
+
+
+_SHARE = {name: k for k, (name, *_) in enumerate(Share._fields_)}
+
+
+@cache
+def _code(kind: Float) -> native.Native:
+    """@share does a share; @serve does shares as their tickets come; @wait waits until one is done."""
+    functions = []
+    for name, body in (("share", _share), ("serve", _serve), ("wait", _wait)):
+        code = Code(kind)
+        body(code)
+        functions.append("\n".join([f"define void @{name}(ptr %context) {{", "entry:", *code.lines, "}"]))
+    text = "\n".join(functions)
+    key = f"team {kind.name}".encode()
+    return native.Native(key, ("share", "serve", "wait"), lambda: (text, np.zeros(1, dtype=np.int32)))
+
+
+def _share(code: Code) -> None:
+    at = {name: field(code, _SHARE[name], "ptr") for name in ("context", "blocks", "whole", "own", "reduced", "sums")}
+    number = {name: field(code, _SHARE[name], "i64") for name in ("size", "count", "first", "last", "chunk", "total")}
+
+    def copy(i: Counter, _: list[str]) -> list[str]:
+        code.store(code.load(code.element(at["whole"], str(i)), 1), code.element(at["own"], str(i)), 1)
+        return []
+
+    def put(name: str, value: str) -> None:
+        code.put(f"store i64 {value}, ptr {code.element(at['context'], str(FIELDS[name]), 'i64')}, align 8")
+
+    def slot(i: Counter) -> str:
+        index = code.let(f"load i64, ptr {code.element(at['reduced'], str(i), 'i64')}, align 8")
+        return code.element(at["own"], index)
+
+    def chunk(c: Counter, _: list[str]) -> list[str]:
+        k = code.let(f"add i64 {number['first']}, {c}")
+
+        def clear(i: Counter, _: list[str]) -> list[str]:
+            code.store(code.splat(0.0, 1), slot(i), 1)
+            return []
+
+        code.loop(number["count"], clear)
+        first = code.let(f"mul i64 {k}, {number['chunk']}")
+        last = code.let(f"add i64 {first}, {number['chunk']}")
+        last = code.let(
+            f"select i1 {code.let(f'icmp slt i64 {last}, ' + number['total'])}, i64 {last}, i64 {number['total']}"
+        )
+        put("first", first)
+        put("last", last)
+        code.put(f"call void {at['blocks']}(ptr {at['context']})")
+        row = code.element(at["sums"], code.let(f"mul i64 {k}, {number['count']}"))
+
+        def keep(i: Counter, _: list[str]) -> list[str]:
+            code.store(code.load(slot(i), 1), code.element(row, str(i)), 1)
+            return []
+
+        code.loop(number["count"], keep)
+        return []
+
+    code.loop(number["size"], copy)
+    chunks = code.let(f"sub i64 {number['last']}, {number['first']}")
+    code.loop(chunks, chunk)
+    code.put("ret void")
+
+
+def _atomic(code: Code, name: str) -> str:
+    address = code.element("%context", str(_SHARE[name]), "i64")
+    return code.let(f"load atomic i64, ptr {address} acquire, align 8")
+
+
+def _serve(code: Code) -> None:
+    spins = field(code, _SHARE["spins"], "i64")
+    code.put("br label %look")
+    code.label("look")
+    left = code.let(f"phi i64 [ {spins}, %entry ], [ %less, %idle ], [ {spins}, %work ]")
+    ticket, done = _atomic(code, "ticket"), _atomic(code, "done")
+    code.put(f"br i1 {code.let(f'icmp ne i64 {ticket}, {done}')}, label %work, label %idle")
+    code.label("work")
+    code.put("call void @share(ptr %context)")
+    address = code.element("%context", str(_SHARE["done"]), "i64")
+    code.put(f"store atomic i64 {ticket}, ptr {address} release, align 8")
+    code.put("br label %look")
+    _idle(code, left)
+
+
+def _idle(code: Code, left: str) -> None:
+    """The end of both loops: look again while there are looks left."""
+    code.label("idle")
+    code.put(f"%less = sub i64 {left}, 1")
+    code.put(f"br i1 {code.let('icmp sgt i64 %less, 0')}, label %look, label %end")
+    code.label("end")
+    code.put("ret void")
+
+
+def _wait(code: Code) -> None:
+    spins = field(code, _SHARE["spins"], "i64")
+    code.put("br label %look")
+    code.label("look")
+    left = code.let(f"phi i64 [ {spins}, %entry ], [ %less, %idle ]")
+    ticket, done = _atomic(code, "ticket"), _atomic(code, "done")
+    code.put(f"br i1 {code.let(f'icmp ne i64 {ticket}, {done}')}, label %idle, label %end")
+    _idle(code, left)
+
+
+class Helper:
+    """One thread, and the share that it works on."""
+
+    def __init__(self, kind: Float) -> None:
+        self.code = _code(kind)
+        self.share = Share(spins=_SPINS)
+        self.address = ctypes.addressof(self.share)
+        self._wake = threading.Event()
+        self._thread = threading.Thread(
+            target=_live, args=(weakref.ref(self), self.code, self.share, self._wake), daemon=True, name="macrograd"
+        )
+        self._thread.start()
+
+    def start(self) -> None:
+        """Begin the share as it is now."""
+        self.share.ticket += 1
+        self._wake.set()
+
+    def wait(self) -> None:
+        """Until the share is done."""
+        while self.share.done != self.share.ticket:
+            self.code.functions["wait"](self.address)
+
+    def __del__(self) -> None:
+        self._wake.set()
+
+
+def _live(me: weakref.ref[Helper], code: native.Native, share: Share, wake: threading.Event) -> None:
+    """What the thread does: serve, sleep, and end when its helper is gone."""
+    serve, address = code.functions["serve"], ctypes.addressof(share)
+    while True:
+        wake.wait()
+        if me() is None:
+            return
+        wake.clear()
+        serve(address)
+
+
+def new_share(kind: Float) -> tuple[Share, Any]:
+    """A share for the calling thread itself, and the function that does it."""
+    return Share(spins=_SPINS), _code(kind).functions["share"]

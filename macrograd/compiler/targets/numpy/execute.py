@@ -1,0 +1,250 @@
+"""Run a program on NumPy: the reference, and the fallback where llvmlite has no wheel.
+
+The lanes of a block are a function of the program and the batch size alone, and the sums of the blocks are added in
+their order: a result depends on neither the threads nor what was called before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
+from macrograd.compiler.roll.streams import TOTAL, Stream
+from macrograd.compiler.targets.numpy.lower import Lowering
+from macrograd.compiler.targets.numpy.plan import Plan
+
+Array = NDArray[Any]
+_BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
+_FEWEST_LANES = 8
+_COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type and layout allow it
+
+
+class NumpyExecutable:
+    """A program as calls of NumPy. `outputs` is the number of its varying results."""
+
+    def __init__(
+        self,
+        program: Program,
+        sizes: Sequence[int],
+        outputs: int,
+        *,
+        dtype: Any,
+        strict: bool = False,
+        threads: int = 1,
+    ) -> None:
+        self.program, self.sizes, self.outputs = program, tuple(sizes), outputs
+        self.dtype, self.strict, self.threads = np.dtype(dtype), strict, threads
+        self.plan = Plan(program, strict)
+        self.takes = program.takes()
+        self.reduced = _reduced(program)
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def lanes(self, samples: int) -> int:
+        """Lanes of a block for a number of samples."""
+        if not self.program.batch:
+            return 1
+        bytes_: int = max(1, self.program.varying + self.plan.widest) * self.dtype.itemsize
+        blocks = -(-samples // max(_FEWEST_LANES, _BLOCK_BYTES // bytes_))
+        return -(-samples // blocks)
+
+    def state(self, samples: int) -> NumpyState:
+        return NumpyState(self, samples)
+
+    def pool(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="macrograd")
+            return self._pool
+
+
+def _reduced(program: Program) -> NDArray[np.int64]:
+    """The slots of u that hold sums over the batch."""
+    found = [np.empty(0, dtype=np.int64)]
+    for step in program.block:
+        if isinstance(step, Stream):
+            found += [out.astype(np.int64) for code, out, _ in step.records() if code == TOTAL]
+        found += [i.out.slots(i.dims, 1, rounds).ravel() for i, rounds in executed(step) if i.kind in SUMS_OF_BATCH]
+    return np.concatenate(found)
+
+
+class NumpyState:
+    """The buffers of one call: uniform and varying slots, arguments, outputs."""
+
+    address = 0  # what `run` is called with, as native code is with its context
+
+    def __init__(self, executable: NumpyExecutable, samples: int) -> None:
+        self.executable, self.samples = executable, samples
+        program, dtype, plan = executable.program, executable.dtype, executable.plan
+        self.lanes = executable.lanes(samples)
+        self.flag = [False]
+        self._whole = np.zeros(program.uniform + len(plan.pool), dtype)
+        self._whole[program.parameters : program.parameters + len(program.constants)] = program.constants
+        self._whole[program.uniform :] = plan.numbers()
+        self.u = self._whole[: program.uniform]
+        self.out = np.zeros((samples, executable.outputs), dtype)
+        self.arguments: list[Any] = [None] * len(executable.sizes)
+        self._borrowed: set[int] = set()  # arguments that are read from a caller's array
+        self._order: NDArray[np.int64] | None = None
+        self._weights: Array | None = None
+        worker = _Worker(self, self._whole)
+        self._workers = [worker]
+        self._before = worker.lowering(1).lower(plan.before, block=False)
+        self._after = worker.lowering(1).lower(plan.after, block=False)
+
+    def buffer(self, k: int) -> Array:
+        """The argument k's own memory, to write into."""
+        if self.arguments[k] is None:
+            rows = self.samples if self.executable.program.batch else 1
+            self.point(k, np.zeros(rows * self.executable.sizes[k], self.executable.dtype))
+            self._borrowed.discard(k)
+        found: Array = self.arguments[k]
+        return found
+
+    def point(self, k: int, array: Array) -> None:
+        """Read argument k from this array, which must be contiguous and of the right type."""
+        self.arguments[k] = array
+        self._borrowed.add(k)
+        for worker in self._workers:
+            worker.forget()
+
+    def load(self, arrays: Sequence[Array]) -> None:
+        """Take the arguments' numbers; large ones are read in place."""
+        for k, array in enumerate(arrays):
+            if array.nbytes > _COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
+                self.point(k, array)
+                continue
+            if k in self._borrowed:
+                self.arguments[k] = None
+            np.copyto(self.buffer(k).reshape(array.shape), array, casting="unsafe")
+
+    def weigh(self, weights: Array | None, order: NDArray[np.int64] | None = None) -> None:
+        """Weights by row of the arguments, which multiply 1/n, and which rows to use."""
+        self._weights, self._order = weights, order
+        for worker in self._workers:
+            worker.forget()
+
+    def run(self, address: int = 0) -> None:
+        # NaN and infinities are results like others, here as in the eager engine.
+        with np.errstate(all="ignore"):
+            if not self.executable.program.batch:
+                self._copy_in()
+            for call in self._before:
+                call()
+            if self.executable.program.batch:
+                if self.lanes == self.samples:
+                    self._workers[0].run(0, self.samples)
+                else:
+                    self._run_blocks()
+            for call in self._after:
+                call()
+
+    def execute(self) -> None:
+        self.run()
+
+    def flagged(self) -> bool:
+        """Whether an index was out of range since the last time this was asked."""
+        raised, self.flag[0] = self.flag[0], False
+        return raised
+
+    @property
+    def chosen(self) -> bool:
+        """Whether rows are picked or weighted."""
+        return self._order is not None or self._weights is not None
+
+    def _copy_in(self) -> None:
+        slot = self.executable.program.first_input
+        for k, size in enumerate(self.executable.sizes):
+            self.u[slot : slot + size] = self.buffer(k).reshape(-1)
+            slot += size
+
+    def _run_blocks(self) -> None:
+        """Block by block, on threads if there are any; the sums are added in the order of the blocks."""
+        executable, reduced = self.executable, self.executable.reduced
+        starts = range(0, self.samples, self.lanes)
+        count = min(executable.threads, len(starts))
+        while len(self._workers) < count:
+            self._workers.append(_Worker(self, self._whole.copy()))
+        for worker in self._workers[1:]:
+            worker.u[: len(self.u)] = self.u
+        total = np.zeros(len(reduced), executable.dtype)
+        for first in range(0, len(starts), count):  # as many at a time as there are buffers
+            some = list(zip(self._workers, starts[first : first + count], strict=False))
+            others = [executable.pool().submit(worker.run_beside, start) for worker, start in some[1:]]
+            some[0][0].run(some[0][1], min(some[0][1] + self.lanes, self.samples))
+            for future in others:
+                future.result()
+            for worker, _ in some:
+                total += worker.u[reduced]
+        self.u[reduced] = total
+
+
+class _Worker:
+    """Varying slots for one block at a time, and the calls on them."""
+
+    def __init__(self, state: NumpyState, u: Array) -> None:
+        self.state, self.u = state, u
+        self.v = np.zeros(state.executable.program.varying * state.lanes, u.dtype)
+        self._calls: dict[int, list[Callable[[], Any]]] = {}
+        self._ends: dict[int, tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]]] = {}
+
+    def lowering(self, lanes: int) -> Lowering:
+        return Lowering(self.state.executable.plan, self.u, self.v, lanes, self.state.flag)
+
+    def forget(self) -> None:
+        """Other arguments, rows or weights are to be read."""
+        self._ends.clear()
+
+    def run_beside(self, first: int) -> None:
+        # On a thread of its own, which has its own error state; the reason is that of `NumpyState.run`.
+        with np.errstate(all="ignore"):
+            self.run(first, min(first + self.state.lanes, self.state.samples))
+
+    def run(self, first: int, last: int) -> None:
+        """The samples first … last - 1."""
+        state = self.state
+        lanes = last - first
+        if lanes not in self._calls:
+            self._calls[lanes] = self.lowering(lanes).lower(state.executable.plan.block, block=True)
+        if first not in self._ends:
+            self._ends.clear()  # of many blocks, the views are made anew in every run
+            self._ends[first] = self._inputs(first, last), self._outputs(first, last)
+        inputs, outputs = self._ends[first]
+        if state.chosen:
+            self._ends.clear()  # rows that were picked are copies
+        for target, source in inputs:
+            np.copyto(target, source)
+        for call in self._calls[lanes]:
+            call()
+        for target, source in outputs:
+            np.copyto(target, source)
+
+    def _slots(self, lanes: int) -> Array:
+        return self.v[: self.state.executable.program.varying * lanes].reshape(-1, lanes)
+
+    def _inputs(self, first: int, last: int) -> list[tuple[Array, Array]]:
+        """The rows of the arguments, and where they go."""
+        state, slots = self.state, self._slots(last - first)
+        program, sizes = state.executable.program, state.executable.sizes
+        order, weights = state._order, state._weights
+        rows: Any = slice(first, last) if order is None else order[first:last]
+        found, slot = [], 0
+        for k, size in enumerate(sizes):
+            found.append((slots[slot : slot + size], state.buffer(k).reshape(-1, size)[rows].T))
+            slot += size
+        if program.weight is not None:
+            scale = np.full(1, 1.0 / state.samples, self.v.dtype)
+            found.append((slots[program.weight], scale if weights is None else weights[rows] * scale))
+        return found
+
+    def _outputs(self, first: int, last: int) -> list[tuple[Array, Array]]:
+        state = self.state
+        # Inputs that are results, too, are counted among the outputs but do not stand there.
+        slots = self._slots(last - first)[state.executable.program.first_output :][: state.executable.outputs]
+        return [(state.out[first:last, : len(slots)], slots.T)] if len(slots) else []

@@ -1,0 +1,1 @@
+"""From program to loops of scalar or vector code, for every target that writes code."""

@@ -1,0 +1,218 @@
+"""Where operands are: addresses, loads and stores of the members and terms of an instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.jit.text import Code, Counter
+from macrograd.compiler.program.program import Index, Instruction, Operand
+from macrograd.compiler.targets.llvm.context import Target
+
+
+@dataclass(frozen=True)
+class Place:
+    """A counter's value: factor·counter + offset."""
+
+    factor: int
+    counter: Counter
+    offset: int
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A piece of the SIMD axis: where it starts, how wide it is, and how many of its elements count."""
+
+    start: Place
+    width: int
+    valid: int
+
+
+Member = tuple[Place, ...]
+Cache = dict[tuple[object, ...], str]  # what has been written already, and its name
+SCALAR = Vector(Place(0, 0, 0), 1, 1)
+
+
+# Where an operand's members lie: base, slots that it moves in a round, stride of each counter that counts.
+Key = tuple[int, tuple[int, ...], tuple[int, ...]]
+
+
+def key_of(x: Index, dims: tuple[int, ...]) -> Key:
+    return x.base, x.shifts, tuple(stride if dim > 1 else 0 for stride, dim in zip(x.member, dims, strict=True))
+
+
+class Tables:
+    """All index tables, one behind the other; equal ones once."""
+
+    def __init__(self) -> None:
+        self.parts: list[NDArray[np.int32]] = []
+        self.known: dict[bytes, int] = {}
+        self.size = 0
+
+    def add(self, table: NDArray[np.int64] | NDArray[np.int32]) -> int:
+        flat = np.ascontiguousarray(table.ravel(), dtype=np.int32)
+        key = flat.tobytes()
+        if key not in self.known:
+            self.known[key] = self.size
+            self.parts.append(flat)
+            self.size += len(flat)
+        return self.known[key]
+
+    def array(self) -> NDArray[np.int32]:
+        return np.concatenate([*self.parts, np.zeros(1, dtype=np.int32)])
+
+
+class Access:
+    """Operands as vectors of the SIMD axis. `axis` and `dims` are those of the instruction that is being written."""
+
+    def __init__(self, code: Code, target: Target, tables: Tables, phase: str) -> None:
+        self.code, self.target, self.tables, self.phase = code, target, tables, phase
+        self.cache: Cache = {}
+        # Scalars of u that are in registers: by slot and by how far the slot moves in each round of the loops.
+        self.registers: dict[tuple[int, tuple[int, ...]], str] = {}
+        self.rounds: tuple[Counter, ...] = ()  # of the loops around, the outermost first
+        self.axis = "none"
+        self.dims: tuple[int, ...] = ()
+        # What the group at work has made for this tile, and whether what it makes now goes to memory.
+        self.given: dict[tuple[Key, Member, Vector], str] = {}
+        self.grouped, self.stored = False, True
+
+    def _slot(self, x: Index, member: Member, term: Counter, count: int) -> tuple[int, list[tuple[int, Counter]]]:
+        """An operand's slot, apart from the rounds of a loop: a number, and factors of counters."""
+        constant = x.base
+        terms: list[tuple[int, Counter]] = []
+
+        def add(factor: int, place: Place) -> None:
+            nonlocal constant
+            constant += factor * place.offset
+            if isinstance(place.counter, int):
+                constant += factor * place.factor * place.counter
+            elif factor * place.factor:
+                terms.append((factor * place.factor, place.counter))
+
+        for stride, place in zip(x.member[: len(member)], member, strict=True):
+            add(stride, place)
+        add(x.term, Place(1, term, 0))
+        for offset in self._table_offsets(x, member, term, count):
+            if isinstance(offset, int):
+                constant += offset
+            else:
+                terms.append((1, offset))
+        return constant, terms
+
+    def _address(self, x: Index, member: Member, term: Counter, count: int, along: Place | None) -> str:
+        """A pointer to an operand: of a member, of a term, at a place of the SIMD axis."""
+        scale = self.target.lanes if x.space == "v" else 1
+        constant, factors = self._slot(x, member, term, count)
+        constant *= scale
+        terms = [(factor * scale, counter) for factor, counter in factors]
+        terms += [(shift * scale, round_) for shift, round_ in zip(x.shifts, self.rounds, strict=True) if shift]
+        if along is not None:
+            stride = 1 if x.space == "v" else x.member[-1] if self.axis == "member" else 0
+            constant += stride * along.offset
+            if isinstance(along.counter, int):
+                constant += stride * along.factor * along.counter
+            elif stride * along.factor:
+                terms.append((stride * along.factor, along.counter))
+        key = (x.space, *sorted(terms, key=str))
+        base = self.cache.get(key)
+        if base is None:
+            base = self.code.element(f"%{x.space}", self.code.linear(0, terms)) if terms else f"%{x.space}"
+            self.cache[key] = base
+        return self.code.element(base, str(constant)) if constant else base
+
+    def _table_offsets(self, x: Index, member: Member, term: Counter, count: int) -> Iterator[Counter]:
+        """What tables add to an operand's slot: numbers where the counters are known, loads where not."""
+        if x.affine:
+            return
+        tables = [
+            (x.members, self._flat(member, x.members.shape)) if x.members is not None else None,
+            (x.terms, [Place(1, term, 0)]) if x.terms is not None else None,
+            (x.full, [*self._flat(member, self.dims, count), Place(1, term, 0)]) if x.full is not None else None,
+        ]
+        for table, places in filter(None, tables):
+            parts = [(place.factor, place.counter) for place in places if place.factor]
+            start = sum(place.offset for place in places)
+            if all(isinstance(counter, int) for _, counter in parts):
+                yield int(table.ravel()[start + sum(factor * int(counter) for factor, counter in parts)])
+                continue
+            key = ("table", id(table), start, *parts)
+            if key not in self.cache:
+                position = self.code.linear(start + self.tables.add(table), parts)
+                pointer = self.code.element("%tables", position, "i32")
+                number = self.code.let(f"load i32, ptr {pointer}, align 4")
+                self.cache[key] = self.code.let(f"sext i32 {number} to i64", "i")
+            yield self.cache[key]
+
+    @staticmethod
+    def _flat(member: Member, shape: tuple[int, ...], size: int = 1) -> list[Place]:
+        """The position in an array of this shape, whose elements have this size, as a sum. Counters beyond those of
+        the member, as that of the SIMD axis, make no difference to the array."""
+        found = []
+        for place, length in reversed([*zip(member, shape, strict=False)]):
+            if length > 1:
+                found.append(Place(size * place.factor, place.counter, size * place.offset))
+            size *= length
+        return found
+
+    def _load(self, x: Operand, member: Member, term: Counter, count: int, vector: Vector) -> str:
+        """An operand as a vector of the SIMD axis."""
+        code, width = self.code, vector.width
+        if isinstance(x, float):
+            return code.splat(x, width)
+        if self.given and x.space == "v" and x.affine and count == 1:
+            given = self.given.get((key_of(x, self.dims), member, vector))
+            if given is not None:
+                return given
+        known = ("value", x.space, self._identity(x, member, term, vector), width)
+        if known in self.cache:
+            return self.cache[known]
+        if x.space == "u" and self.axis == "none":
+            slot, moving = self._slot(x, member, term, count)
+            held = None if moving else self.registers.get((slot, x.shifts))
+            if held is not None:
+                return held
+        side_by_side = x.space == "v" or (self.axis == "member" and x.member[-1] == 1)
+        address = self._address(x, member, term, count, vector.start if side_by_side else None)
+        if not side_by_side:
+            value = code.broadcast(code.load(address, 1), width)
+        elif vector.valid < width:
+            value = code.masked_load(address, width, vector.valid)
+        else:
+            value = code.load(address, width)
+        self.cache[known] = value
+        return value
+
+    def _identity(self, x: Index, member: Member, term: Counter, vector: Vector) -> tuple[object, ...]:
+        """What tells two loads of a tile apart: everything that the address depends on."""
+        if not x.affine:
+            return (id(x), member, term, vector.start)
+        parts: list[object] = [x.base, x.shifts]
+        for stride, place in zip(x.member[: len(member)], member, strict=True):
+            if stride:
+                parts.append((stride, place))
+        parts.append((x.term, term) if x.term else 0)
+        moves = x.space == "v" or (self.axis == "member" and x.member[-1] == 1)
+        parts.append(vector.start if moves else 0)
+        return tuple(parts)
+
+    def _result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
+        """A member's value: to memory, and to those instructions of the group that come after."""
+        if self.grouped:
+            self.given[key_of(instruction.out, self.dims), member, vector] = value
+        if self.stored:
+            self._store(value, instruction, member, vector)
+
+    def _store(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
+        address = self._address(instruction.out, member, 0, 1, vector.start)
+        if self.axis == "none" and instruction.out.space == "u":
+            slot, moving = self._slot(instruction.out, member, 0, 1)
+            if not moving:
+                self.registers[slot, instruction.out.shifts] = value
+        if vector.valid < vector.width:
+            self.code.masked_store(value, address, vector.width, vector.valid)
+        else:
+            self.code.store(value, address, vector.width)

@@ -1,0 +1,154 @@
+"""What an index chooses: one of many values to read (`take`), or one of many sums to add to (`scatter`).
+
+An index is a number of the program's own type. It is checked and made an integer once for all members that share it,
+and the members then run in the innermost loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from macrograd.compiler.jit.text import Code, Counter
+from macrograd.compiler.program.program import Index, Instruction, Operand
+from macrograd.compiler.targets.scalar.access import Member, Place, Vector
+from macrograd.compiler.targets.scalar.sums import Sums
+
+Body = Callable[[list[Place]], None]
+
+
+class Choices(Sums):
+    """Writes takes and scatters."""
+
+    def _take(self, instruction: Instruction) -> None:
+        """An index out of range raises the flag instead of reading."""
+        index, values = instruction.args
+        dims, count = instruction.dims, instruction.count
+        self.axis, self.dims = "lane" if self.phase == "block" else "none", dims
+        shared = _shared(index, dims)
+
+        def choose(member: Member, lane: Counter) -> None:
+            vector = Vector(Place(1, lane, 0), 1, 1)
+            good, t = self._chosen(self._load(index, member, 0, 1, vector), 0, count)
+            raise_flag(self.code, good)
+
+            def read(places: list[Place]) -> None:
+                whole = (*member[: len(dims) - shared], *places)
+                self._store(self._load(values, whole, t, count, vector), instruction, whole, vector)
+
+            self._each(dims[len(dims) - shared :], read)
+
+        def outer(places: list[Place]) -> None:
+            member = (*places, *[Place(0, 0, 0)] * shared)
+            self._lanes(lambda lane: choose(member, lane))
+
+        self._each(dims[: len(dims) - shared], outer)
+
+    def _scatter(self, instruction: Instruction) -> None:
+        """An index that is none of the members' adds nothing: whether it may be, the take has said."""
+        index, term = instruction.args
+        (*rows, size), count = instruction.dims, instruction.count
+        if self.phase != "block" or self.target.single:
+            self._zero(instruction)
+        self.axis, self.dims = "lane" if self.phase == "block" else "none", instruction.dims
+        shared = len(rows) if _shared(index, instruction.dims) == len(instruction.dims) else 0
+
+        def choose(member: Member, t: Counter, lane: Counter) -> None:
+            vector = Vector(Place(1, lane, 0), 1, 1)
+            good, k = self._chosen(self._load(index, member, t, count, vector), instruction.choice, size)
+
+            def add(places: list[Place]) -> None:
+                whole = (*member[: len(rows) - shared], *places, Place(1, k, 0))
+                more = self.code.select(good, self._load(term, whole, t, count, vector), self.code.splat(0.0, 1), 1)
+                address = self._address(instruction.out, whole, 0, 1, None)
+                self.code.store(self.code.binary("fadd", self.code.load(address, 1), more, 1), address, 1)
+
+            self._each(tuple(rows[len(rows) - shared :]), add)
+
+        def outer(places: list[Place]) -> None:
+            member = (*places, *[Place(0, 0, 0)] * (shared + 1))
+
+            def per_term(t: Counter, _: list[str]) -> list[str]:
+                self._lanes(lambda lane: choose(member, t, lane))
+                return []
+
+            self.code.loop(count, per_term)
+
+        self._each(tuple(rows[: len(rows) - shared]), outer)
+
+    def _zero(self, instruction: Instruction) -> None:
+        """Set the members to 0."""
+        code, out, (*rows, size) = self.code, instruction.out, instruction.dims
+        self.axis, self.dims = "none", instruction.dims
+        width = self.target.width if out.member[-1] == 1 and (out.members is None or out.members.shape[-1] == 1) else 1
+
+        def row(places: list[Place]) -> None:
+            def some(i: Counter, _: list[str]) -> list[str]:
+                self.cache = {}
+                address = self._address(out, (*places, Place(width, i, 0)), 0, 1, None)
+                code.store(code.splat(0.0, width), address, width)
+                return []
+
+            code.loop(size // width, some)
+            for k in range(size // width * width, size):
+                code.store(code.splat(0.0, 1), self._address(out, (*places, Place(0, 0, k)), 0, 1, None), 1)
+
+        self._each(tuple(rows), row)
+
+    def _chosen(self, index: str, first: int, count: int) -> tuple[str, str]:
+        """Whether an index is one of the numbers first … first + count - 1, and which (0 if it is none)."""
+        code = self.code
+        good, found = chosen(code, index, code.splat(float(first), 1), code.splat(float(first + count), 1))
+        return good, code.let(f"sub i64 {found}, {first}", "i") if first else found
+
+    def _lanes(self, body: Callable[[Counter], None]) -> None:
+        def lane(i: Counter, _: list[str]) -> list[str]:
+            self.cache = {}
+            body(i)
+            return []
+
+        self.code.loop(self.target.lanes if self.phase == "block" else 1, lane)
+
+    def _each(self, dims: tuple[int, ...], body: Body, places: tuple[Place, ...] = ()) -> None:
+        """Loops over these counters."""
+        if not dims:
+            self.cache = {}
+            body(list(places))
+            return
+
+        def step(i: Counter, _: list[str]) -> list[str]:
+            self._each(dims[1:], body, (*places, Place(1, i, 0)))
+            return []
+
+        self.code.loop(dims[0], step)
+
+
+def chosen(code: Code, index: str, first: str, end: str) -> tuple[str, str]:
+    """Whether an index is a whole number from `first` on and below `end`, and which (`first` if it is none)."""
+    inside = code.compare("olt", index, end, 1)
+    positive = code.compare("oge", index, first, 1)
+    whole = code.compare("oeq", index, code.intrinsic("trunc", 1, index), 1)
+    good = code.let(f"and i1 {inside}, {code.let(f'and i1 {positive}, {whole}')}")
+    safe = code.select(good, index, first, 1)
+    return good, code.let(f"fptosi {code.kind.name} {safe} to i64", "i")
+
+
+def raise_flag(code: Code, good: str) -> None:
+    """Note that an index was not good."""
+    bad = code.let(f"zext i1 {code.let(f'xor i1 {good}, true')} to i64")
+    old = code.let("load i64, ptr %flag, align 8")
+    code.put(f"store i64 {code.let(f'or i64 {old}, {bad}')}, ptr %flag, align 8")
+
+
+def _shared(x: Operand, dims: tuple[int, ...]) -> int:
+    """How many of the last counters make no difference to an operand."""
+    if not isinstance(x, Index):
+        return len(dims)
+    if x.full is not None:
+        return 0
+    lengths = (1,) * len(dims) if x.members is None else x.members.shape
+    found = 0
+    for k in range(len(dims) - 1, -1, -1):
+        if dims[k] > 1 and (lengths[k] > 1 or x.member[k]):
+            break
+        found += 1
+    return found

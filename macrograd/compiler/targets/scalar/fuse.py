@@ -1,0 +1,200 @@
+"""Which instructions of a block run together, tile by tile, so that values pass between them in registers.
+
+A member of one instruction often reads nothing but the same member of those before it: an activation after a sum of
+products, its derivative's mask after the transposed product, the sum over the batch of either. Where the members are
+counted alike and an operand lies where an earlier result of the group lies, all of them are done for one tile before
+the next tile begins. What only the group itself reads is never written to memory.
+
+A group begins with any map or sum of products. Maps, sums of single products and reductions join it from further down,
+if nothing that they read is made in between; that is safe because every slot is written once (`program.verify`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd.compiler.program.program import Index, Instruction, Program, Step, counted
+from macrograd.compiler.roll.streams import Stream
+from macrograd.compiler.targets.llvm.context import Target
+from macrograd.compiler.targets.scalar.access import key_of
+from macrograd.compiler.targets.scalar.outer import split
+from macrograd.compiler.targets.scalar.tiles import COSTLY, covers
+
+_WINDOW = 32  # so many instructions behind the first one may join a group
+
+# What slots it may touch: the first and last in the first rounds, how far they move in a round of each loop, and how
+# far down and up in all rounds.
+Span = tuple[int, int, tuple[int, ...], int, int]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Instructions that run together, the first of them leading; and of each whether its results go to memory."""
+
+    instructions: tuple[Instruction, ...]
+    stored: tuple[bool, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.instructions))
+
+
+def readers(program: Program) -> NDArray[np.int64]:
+    """For each slot of v how many operands of the block read it, equal ones of an instruction counted once; being a
+    result counts as one more."""
+    found = np.zeros(program.varying, dtype=np.int64)
+    for space, slot in program.results:
+        if space == "v":
+            found[slot] += 1
+    for step in program.block:
+        if isinstance(step, Stream):  # it may read anything
+            found += 1
+        for instruction, counts in counted(step):
+            met = set[tuple[object, ...]]()
+            for x, count in instruction.operands():
+                if isinstance(x, Index) and x.space == "v":
+                    same = (key_of(x, instruction.dims), x.term if count > 1 else 0, count) if x.affine else (id(x),)
+                    if same not in met:
+                        met.add(same)
+                        found[np.unique(_all_rounds(x, _slots(x, instruction.dims, count), counts))] += 1
+    return found
+
+
+def groups(
+    instructions: Sequence[Instruction], read: NDArray[np.int64], target: Target, counts: tuple[int, ...] = ()
+) -> list[Group]:
+    """The instructions in groups, in an order in which these may run. `read` is that of `readers`, `counts` how
+    often the loops run in whose body the instructions are, the outermost first."""
+    found: list[Group] = []
+    done: set[int] = set()
+    lines = [_Line(instruction, counts) for instruction in instructions]
+    for k, leader in enumerate(lines):
+        if k in done:
+            continue
+        group = _Growing(leader, target)
+        if leader.leads:
+            for j in range(k + 1, min(k + 1 + _WINDOW, len(lines))):
+                if j not in done and group.join(lines[j]):
+                    done.add(j)
+        members = tuple(group.members)
+        found.append(Group(tuple(m.instruction for m in members), tuple(_stored(m, members, read) for m in members)))
+    return found
+
+
+def grouped(
+    steps: Sequence[Step], read: NDArray[np.int64], target: Target, counts: tuple[int, ...] = ()
+) -> Iterator[Step | Group]:
+    """The steps of a block, or of a loop in it, with groups in place of the instructions that they are of."""
+    plain: list[Instruction] = []
+    for step in (*steps, None):
+        if isinstance(step, Instruction):
+            plain.append(step)
+            continue
+        for group in groups(plain, read, target, counts):
+            yield group if len(group.instructions) > 1 else group.instructions[0]
+        plain = []
+        if step is not None:
+            yield step
+
+
+class _Line:
+    """An instruction, and what has to be known about it to group it."""
+
+    def __init__(self, instruction: Instruction, counts: tuple[int, ...]) -> None:
+        self.instruction, self.counts = instruction, counts
+        dims = instruction.dims
+        self.varying = [(x, n) for x, n in instruction.operands() if isinstance(x, Index) and x.space == "v"]
+        self.leads = instruction.kind in ("map", "dot") and instruction.out.affine
+        self.out = key_of(instruction.out, dims) if instruction.out.space == "v" else None
+        self.made = _span(instruction.out, dims, 1, counts) if instruction.out.space == "v" else None
+        self.reads = {key_of(x, dims) for x, n in self.varying if x.affine and n == 1}
+        self.spans = [(_span(x, dims, n, counts), key_of(x, dims)) for x, n in self.varying]
+        self.single = all(segment.count == 1 for segment in instruction.segments)
+        self.costly = instruction.kind == "map" and ops.TABLE[instruction.code].name in COSTLY
+
+
+class _Growing:
+    """A group to be, and what the instructions make that stay behind."""
+
+    def __init__(self, leader: _Line, target: Target) -> None:
+        self.target, self.members, self.dims = target, [leader], leader.instruction.dims
+        self.known = set(leader.reads)
+        self.outs = {leader.out} if leader.out is not None else set()
+        self.made = [leader.made] if leader.made is not None else []
+        self.behind: list[Span] = []
+
+    def join(self, line: _Line) -> bool:
+        """Take an instruction into the group if that can be; remember what it makes if not."""
+        if not self._fits(line):
+            if line.made is not None:
+                self.behind.append(line.made)
+            return False
+        self.members.append(line)
+        self.known |= line.reads
+        if line.out is not None and line.made is not None:
+            self.outs.add(line.out)
+            self.made.append(line.made)
+        return True
+
+    def _fits(self, line: _Line) -> bool:
+        instruction = line.instruction
+        if instruction.dims != self.dims or not instruction.out.affine or not line.single:
+            return False
+        if instruction.kind in ("take", "scatter") or line.reads.isdisjoint(self.known | self.outs):
+            return False
+        if instruction.kind == "reduce" and (
+            not covers(self.target) or split(instruction, self.target) is not None or self.target.width < 2
+        ):
+            return False
+        if line.costly and self.members[0].instruction.kind == "dot":
+            return False  # its constants would drive the sums out of their registers
+        elsewhere = [span for span, key in line.spans if key not in self.outs]
+        return not any(_meet(span, other) for span in elsewhere for other in (*self.made, *self.behind))
+
+
+def _stored(line: _Line, members: Sequence[_Line], read: NDArray[np.int64]) -> bool:
+    """Whether anything outside of the group reads what this line makes."""
+    if line.out is None:
+        return True
+    inside = sum(line.out in other.reads for other in members)
+    slots = _all_rounds(line.instruction.out, _slots(line.instruction.out, line.instruction.dims, 1), line.counts)
+    return bool((read[slots] != inside).any())
+
+
+def _slots(x: Index, dims: tuple[int, ...], count: int) -> NDArray[np.int64]:
+    """The slots of an operand in the first rounds, each at least once; counters that do not move it are left out."""
+    if x.affine:
+        dims = tuple(dim if stride else 1 for dim, stride in zip(dims, x.member, strict=True))
+        count = count if x.term else 1
+    return x.slots(dims, count).ravel()
+
+
+def _all_rounds(x: Index, slots: NDArray[np.int64], counts: tuple[int, ...]) -> NDArray[np.int64]:
+    for shift, count in zip(x.shifts, counts, strict=True):
+        if shift:
+            slots = (slots[:, None] + np.arange(count) * shift).ravel()
+    return slots
+
+
+def _span(x: Index, dims: tuple[int, ...], count: int, counts: tuple[int, ...]) -> Span:
+    low, high = x.base, x.base
+    if x.affine:
+        sizes = zip((*x.member, x.term), (*dims, count), strict=True)
+        steps = [stride * (size - 1) for stride, size in sizes]
+        low, high = low + sum(min(0, s) for s in steps), high + sum(max(0, s) for s in steps)
+    else:
+        slots = x.slots(dims, count)
+        low, high = int(slots.min()), int(slots.max())
+    moves = [shift * (count - 1) for shift, count in zip(x.shifts, counts, strict=True)]
+    return low, high, x.shifts, sum(min(0, m) for m in moves), sum(max(0, m) for m in moves)
+
+
+def _meet(a: Span, b: Span) -> bool:
+    """Whether two operands may touch the same slot in the same round."""
+    if a[2] == b[2]:
+        return a[0] <= b[1] and b[0] <= a[1]
+    return a[0] + a[3] <= b[1] + b[4] and b[0] + b[3] <= a[1] + a[4]

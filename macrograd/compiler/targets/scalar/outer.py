@@ -1,0 +1,183 @@
+"""Sums of outer products over the lanes, out[i, j] = Σ_lane a[i, lane] · b[j, lane]: the gradient of a weight matrix.
+
+With the lanes as SIMD axis every one of these sums would end in a sum over a vector's elements. Here the SIMD axis is j
+instead: a panel of b is transposed once into [lane][j], which stays in the nearest cache while all rows i use it, and
+then each step is one broadcast of a and one multiply-add per vector of j.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from macrograd.compiler.jit.text import Code, Counter
+from macrograd.compiler.program.program import Index, Instruction, Segment
+from macrograd.compiler.targets.llvm.context import ACCUMULATORS, Target
+from macrograd.compiler.targets.llvm.frame import transpose
+
+_PANEL = 4  # vectors of j that are done at once
+
+
+def split(instruction: Instruction, target: Target) -> tuple[Instruction, Instruction | None] | None:
+    """The part of an instruction that this file can do, with the columns in [lane][j] order as its right operand, and
+    the rest if there is one; or None."""
+    if instruction.kind != "reduce" or len(instruction.dims) != 2 or len(instruction.segments) != 1:
+        return None
+    (segment,) = instruction.segments
+    rows, columns = instruction.dims
+    width = target.width
+    if columns < width or rows < 2 or target.lanes % width or width < 2:
+        return None
+    left, right = segment.left, segment.right
+    if isinstance(left, Index) and left.member[-1] == 1:
+        left, right = right, left
+    if not (isinstance(left, Index) and isinstance(right, Index) and left.affine and right.affine):
+        return None
+    if not instruction.out.affine or instruction.out.member[-1] != 1:
+        return None
+    if left.space != "v" or right.space != "v" or left.member[-1] != 0 or right.member != (0, 1):
+        return None
+    whole = columns // width * width
+    main = replace(instruction, dims=(rows, whole), segments=(Segment(segment.count, left, right),))
+    if whole == columns:
+        return main, None
+    rest = replace(
+        instruction,
+        dims=(rows, columns - whole),
+        out=replace(instruction.out, base=instruction.out.base + whole),
+        segments=(Segment(segment.count, left, replace(right, base=right.base + whole)),),
+    )
+    return main, rest
+
+
+class OuterProduct:
+    """Writes one such instruction. `rounds` are those of the loops around it."""
+
+    def __init__(self, code: Code, target: Target, instruction: Instruction, rounds: tuple[Counter, ...]) -> None:
+        self.code, self.target, self.instruction, self.rounds = code, target, instruction, rounds
+        (segment,) = instruction.segments
+        assert isinstance(segment.left, Index)
+        assert isinstance(segment.right, Index)
+        self.left, self.right, self.count = segment.left, segment.right, segment.count
+        self.add_up = not target.single or segment.count > 1
+
+    def emit(self) -> None:
+        code = self.code
+        if self.target.single and self.count > 1:
+            self._clear()
+
+        def per_term(t: Counter, _: list[str]) -> list[str]:
+            vectors = self.instruction.dims[1] // self.target.width
+            panel = min(_PANEL, vectors)
+
+            def per_panel(p: Counter, _: list[str]) -> list[str]:
+                self._panel(t, [(panel * self.target.width, p)], 0, panel)
+                return []
+
+            code.loop(vectors // panel, per_panel)
+            if vectors % panel:
+                self._panel(t, [], vectors // panel * panel * self.target.width, vectors % panel)
+            return []
+
+        code.loop(self.count, per_term)
+
+    def _address(self, x: Index, constant: int, terms: list[tuple[int, Counter]]) -> str:
+        scale = self.target.lanes if x.space == "v" else 1
+        factors = [(factor * scale, counter) for factor, counter in terms]
+        factors += [(shift * scale, round_) for shift, round_ in zip(x.shifts, self.rounds, strict=True)]
+        return self.code.element(f"%{x.space}", self.code.linear((x.base + constant) * scale, factors))
+
+    def _clear(self) -> None:
+        code, out, width = self.code, self.instruction.out, self.target.width
+        zero = code.splat(0.0, width)
+
+        def row(i: Counter, _: list[str]) -> list[str]:
+            def column(j: Counter, _: list[str]) -> list[str]:
+                code.store(zero, self._address(out, 0, [(out.member[0], i), (width, j)]), width)
+                return []
+
+            code.loop(self.instruction.dims[1] // width, column)
+            return []
+
+        code.loop(self.instruction.dims[0], row)
+
+    def _panel(self, t: Counter, at: list[tuple[int, Counter]], start: int, vectors: int) -> None:
+        """The columns start + at … of all rows, `vectors` vectors of them."""
+        code, width, lanes = self.code, self.target.width, self.target.lanes
+        scratch = code.scratch(lanes * vectors * width)
+
+        def turn(chunk: Counter, _: list[str]) -> list[str]:
+            for v in range(vectors):
+                rows = []
+                for k in range(width):
+                    row = self._address(self.right, start + v * width + k, [*at, (self.right.term, t)])
+                    rows.append(code.load(code.element(row, code.linear(0, [(width, chunk)])), width))
+                for k, column in enumerate(transpose(code, rows)):
+                    stride = vectors * width
+                    position = code.linear(k * stride + v * width, [(width * stride, chunk)])
+                    code.store(column, code.element(scratch, position), width)
+            return []
+
+        code.loop(lanes // width, turn)
+        rows = self.instruction.dims[0]
+        tile = _tile(rows, max(1, ACCUMULATORS[self.target.vector_bytes] // vectors))
+
+        def block(i: Counter, _: list[str]) -> list[str]:
+            self._rows(t, at, start, vectors, scratch, [(tile, i)], 0, tile)
+            return []
+
+        code.loop(rows // tile, block)
+        if rows % tile:
+            self._rows(t, at, start, vectors, scratch, [], rows // tile * tile, rows % tile)
+
+    def _rows(
+        self,
+        t: Counter,
+        at: list[tuple[int, Counter]],
+        start: int,
+        vectors: int,
+        scratch: str,
+        place: list[tuple[int, Counter]],
+        offset: int,
+        count: int,
+    ) -> None:
+        """`count` rows of a panel, its sums in registers."""
+        code, width, lanes = self.code, self.target.width, self.target.lanes
+        kind = code.kind.vector(width)
+        left, out = self.left, self.instruction.out
+        heads = [
+            self._address(
+                left, left.member[0] * (offset + k), [*((left.member[0] * f, c) for f, c in place), (left.term, t)]
+            )
+            for k in range(count)
+        ]
+
+        def lane(i: Counter, sums: list[str]) -> list[str]:
+            columns = [
+                code.load(code.element(scratch, code.linear(v * width, [(vectors * width, i)])), width)
+                for v in range(vectors)
+            ]
+            new = []
+            for k, head in enumerate(heads):
+                a = code.broadcast(code.load(code.element(head, str(i)), 1), width)
+                for v in range(vectors):
+                    new.append(code.multiply_add(a, columns[v], sums[k * vectors + v], width))
+            return new
+
+        zero = code.splat(0.0, width)
+        sums = code.loop(lanes, lane, [(kind, zero)] * (count * vectors))
+        for k in range(count):
+            for v in range(vectors):
+                row = [(out.member[0] * f, c) for f, c in place]
+                address = self._address(out, out.member[0] * (offset + k) + start + v * width, [*at, *row])
+                total = sums[k * vectors + v]
+                if self.add_up:
+                    total = code.binary("fadd", code.load(address, width), total, width)
+                code.store(total, address, width)
+
+
+def _tile(n: int, cap: int) -> int:
+    """How many of n rows to do at once: the largest divisor that is more than half of the cap, or the cap."""
+    for size in range(min(cap, n), cap // 2, -1):
+        if n % size == 0:
+            return size
+    return min(cap, n)

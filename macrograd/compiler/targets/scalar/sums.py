@@ -1,0 +1,311 @@
+"""Sums of products: in registers across their terms, and along the SIMD axis where that is what is summed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from macrograd.compiler.jit.text import Code, Counter
+from macrograd.compiler.program.program import Index, Instruction, Operand, Segment
+from macrograd.compiler.targets.scalar.access import Cache, Member, Place, Vector
+from macrograd.compiler.targets.scalar.tiles import Tiles
+
+FEW = 8  # so many terms or members are written out one by one
+
+
+class Sums(Tiles):
+    """What a dot and a reduce compute."""
+
+    def _dot(self, instruction: Instruction, members: list[Member], vectors: list[Vector]) -> None:
+        """Sums of products, one accumulator for each member and vector of the tile."""
+        code, width = self.code, vectors[0].width
+        kind = code.kind.vector(width)
+        tile = [(member, vector) for member in members for vector in vectors]
+        sums: list[str] = []
+        self.cache = {}
+        for segment in instruction.segments:
+            before = dict(self.cache)  # what is known in a loop over the terms, and behind it
+
+            def step(t: Counter, values: list[str], segment: Segment = segment, before: Cache = before) -> list[str]:
+                if not isinstance(t, int):
+                    self.cache = dict(before)
+                new = []
+                for k, (member, vector) in enumerate(tile):
+                    left, right = self._pair(segment, member, t, vector)
+                    new.append(self._accumulate(values[k] if values else None, left, right, width))
+                if isinstance(t, int):
+                    before.update(self.cache)
+                else:
+                    self.cache = dict(before)
+                return new
+
+            if not sums:
+                sums = step(0, [])
+                first = 1
+            else:
+                first = 0
+            count = segment.count - first
+            if width == 1 and count >= 2 * FEW and not self.target.strict and len(tile) <= 2:
+                sums = self._interleaved(segment, tile, sums, first)
+                self.cache = before
+            elif count > 0:
+                few = 4 if self._known(segment.left) and self._known(segment.right) else FEW
+                sums = code.loop(count, partial(self._shifted, step, first), [(kind, s) for s in sums], unroll=few)
+        self.cache = {}
+        for value, (member, vector) in zip(sums, tile, strict=True):
+            self._result(value, instruction, member, vector)
+
+    def _shifted(
+        self, step: Callable[[Counter, list[str]], list[str]], first: int, t: Counter, values: list[str]
+    ) -> list[str]:
+        return step(self._after(t, first), values)
+
+    def _interleaved(
+        self, segment: Segment, tile: list[tuple[Member, Vector]], sums: list[str], first: int
+    ) -> list[str]:
+        """The rest of a long sum of scalars in several sums side by side, so that they need not wait for each other."""
+        code = self.code
+        ways = FEW
+        rounds, rest = divmod(segment.count - first, ways)
+        zero = code.splat(0.0, 1)
+
+        def some(i: Counter, values: list[str]) -> list[str]:
+            self.cache = {}
+            new = []
+            for way in range(ways):
+                t = code.linear(first + way, [(ways, i)])
+                for k, (member, vector) in enumerate(tile):
+                    pair = self._pair(segment, member, int(t) if isinstance(i, int) else t, vector)
+                    new.append(self._accumulate(values[way * len(tile) + k], *pair, 1))
+            return new
+
+        parts = code.loop(rounds, some, [(code.kind.name, zero)] * (ways * len(tile)))
+        for t in range(first + ways * rounds, first + ways * rounds + rest):
+            self.cache = {}
+            pairs = [self._pair(segment, member, t, vector) for member, vector in tile]
+            sums = [self._accumulate(s, *pair, 1) for s, pair in zip(sums, pairs, strict=True)]
+        for k in range(len(tile)):
+            sums[k] = code.binary("fadd", sums[k], _added(code, parts[k :: len(tile)], 1), 1)
+        return sums
+
+    def _after(self, t: Counter, first: int) -> Counter:
+        if isinstance(t, int):
+            return t + first
+        return self.code.let(f"add i64 {t}, {first}", "i") if first else t
+
+    @staticmethod
+    def _known(x: Operand) -> bool:
+        return isinstance(x, float) or (x.terms is None and x.full is None)
+
+    def _pair(self, segment: Segment, member: Member, t: Counter, vector: Vector) -> tuple[str | float, str]:
+        left, right, count = segment.left, segment.right, segment.count
+        value = self._load(right, member, t, count, vector)
+        if isinstance(left, float) and left in (1.0, -1.0):
+            return left, value
+        return self._load(left, member, t, count, vector), value
+
+    def _accumulate(self, total: str | None, left: str | float, right: str, width: int) -> str:
+        code = self.code
+        if isinstance(left, float):
+            if total is None:
+                return right if left == 1.0 else code.let(f"fneg {code.kind.vector(width)} {right}")
+            return code.binary("fadd" if left == 1.0 else "fsub", total, right, width)
+        if total is None:
+            return code.binary("fmul", left, right, width)
+        return code.multiply_add(left, right, total, width)
+
+    def _single_products(self, instruction: Instruction, member: Member, vector: Vector) -> str:
+        """A sum of products each of which is a segment of its own."""
+        total: str | None = None
+        for segment in instruction.segments:
+            total = self._accumulate(total, *self._pair(segment, member, 0, vector), vector.width)
+        assert total is not None
+        return total
+
+    def _across(self, instruction: Instruction, members: list[Member], _: list[Vector]) -> None:
+        """Sums over lanes (and terms), or over terms that lie side by side; then over each vector's elements."""
+        code = self.code
+        length = self.target.lanes if self.axis == "lane" else max(s.count for s in instruction.segments)
+        width = min(self.target.width, _power_below(length))
+        kind = code.kind.vector(width)
+        sums = [code.splat(0.0, width)] * len(members)
+        for segment in instruction.segments:
+            if self.axis == "lane":
+                sums = self._across_lanes(segment, members, sums, width, kind)
+            else:
+                sums = self._across_terms(segment, members, sums, width, kind)
+        self._finish(instruction, members, sums, width)
+
+    def _across_lanes(
+        self, segment: Segment, members: list[Member], sums: list[str], width: int, kind: str
+    ) -> list[str]:
+        vectors = self.target.lanes // width
+
+        def per_term(t: Counter, values: list[str]) -> list[str]:
+            def per_vector(i: Counter, inner: list[str]) -> list[str]:
+                self.cache = {}
+                vector = Vector(Place(width, i, 0), width, width)
+                pairs = [self._pair(segment, member, t, vector) for member in members]
+                return [self._accumulate(s, *pair, width) for s, pair in zip(inner, pairs, strict=True)]
+
+            return self.code.loop(vectors, per_vector, [(kind, v) for v in values], unroll=4)
+
+        return self.code.loop(segment.count, per_term, [(kind, s) for s in sums])
+
+    def _across_terms(
+        self, segment: Segment, members: list[Member], sums: list[str], width: int, kind: str
+    ) -> list[str]:
+        count = segment.count
+        full, rest = count // width, count % width
+
+        def chunk(values: list[str], counter: Counter, k: int, ways: int, valid: int = width) -> list[str]:
+            self.cache = {}
+            new = []
+            place = Place(width * ways, counter, k * width)
+            for s, member in zip(values, members, strict=True):
+                parts = [self._term_vector(x, member, place, width, valid) for x in (segment.left, segment.right)]
+                new.append(self.code.multiply_add(parts[0], parts[1], s, width))
+            return new
+
+        # A few sums alone would wait for themselves: several of each run side by side.
+        ways = FEW if len(members) * FEW <= 16 and full >= 2 * FEW else 1
+        if ways > 1:
+            rounds = full // ways
+            zeros = [self.code.splat(0.0, width)] * ((ways - 1) * len(members))
+
+            def several(i: Counter, values: list[str]) -> list[str]:
+                size = len(members)
+                parts = [chunk(values[k * size : (k + 1) * size], i, k, ways) for k in range(ways)]
+                return [s for part in parts for s in part]
+
+            found = self.code.loop(rounds, several, [(kind, s) for s in [*sums, *zeros]])
+            sums = [_added(self.code, found[k :: len(members)], width) for k in range(len(members))]
+            for k in range(rounds * ways, full):
+                sums = chunk(sums, 0, k, 1)
+        elif full:
+            sums = self.code.loop(full, lambda i, values: chunk(values, i, 0, 1), [(kind, s) for s in sums], unroll=4)
+        return chunk(sums, 0, full, 1, rest) if rest else sums
+
+    def _term_vector(self, x: Operand, member: Member, start: Place, width: int, valid: int) -> str:
+        """An operand at `valid` terms side by side, 0 behind them."""
+        code = self.code
+        if isinstance(x, Index) and x.term == 1:
+            position = code.linear(start.offset, [(start.factor, start.counter)])
+            if valid == width:
+                key = ("term", x.base, x.member, member, start)
+                if key not in self.cache:
+                    counter = position if not position.lstrip("-").isdigit() else int(position)
+                    self.cache[key] = code.load(self._address(x, member, counter, 0, None), width)
+                return self.cache[key]
+            return code.masked_load(self._address(x, member, int(position), 0, None), width, valid)
+        scalar = code.splat(x, 1) if isinstance(x, float) else code.load(self._address(x, member, 0, 0, None), 1)
+        wide = code.broadcast(scalar, width)
+        if valid == width:
+            return wide
+        mask = ", ".join(f"i1 {'true' if k < valid else 'false'}" for k in range(width))
+        return code.select(f"<{mask}>", wide, code.splat(0.0, width), width) if width > 1 else wide
+
+    def _finish(self, instruction: Instruction, members: list[Member], sums: list[str], width: int) -> None:
+        """Sum each accumulator's elements and write the results, side by side ones together."""
+        code, out = self.code, instruction.out
+        add_up = instruction.kind == "reduce" and not self.target.single
+        begin = 0
+        self.cache = {}
+        while begin < len(members):
+            size = min(width, _power_below(self._neighbours(out, members, begin)))
+            total = sum_elements(code, sums[begin : begin + size], width)
+            address = self._address(out, members[begin], 0, 1, None)
+            if add_up:
+                total = code.binary("fadd", code.load(address, size), total, size)
+            code.store(total, address, size)
+            begin += size
+
+    def _neighbours(self, out: Index, members: list[Member], begin: int) -> int:
+        """How many members from `begin` on have their results side by side in memory."""
+        if not out.affine or not out.member or out.member[-1] != 1:
+            return 1
+        n = 1
+        while begin + n < len(members):
+            a, b = members[begin + n - 1], members[begin + n]
+            same_row = a[:-1] == b[:-1] and (a[-1].factor, a[-1].counter) == (b[-1].factor, b[-1].counter)
+            if not same_row or b[-1].offset != a[-1].offset + 1:
+                break
+            n += 1
+        return n
+
+
+def better_turned(instruction: Instruction) -> bool:
+    """Whether sums for a block should have their two counters in the other order: because what varies then stays the
+    same for a tile of them, whose members differ in numbers that are the same for all lanes and take less memory."""
+    operands = [x for x, _ in instruction.operands() if isinstance(x, Index)]
+    if len(instruction.dims) != 2 or any(x.full is not None for x in operands):
+        return False
+    varying = [_axes(x) for x in operands if x.space == "v"]
+    return any(inner for _, inner in varying) and not any(outer for outer, _ in varying)
+
+
+def turned(instruction: Instruction) -> Instruction:
+    """The same instruction with its counters in the other order."""
+
+    def turn(x: Operand) -> Operand:
+        return x if isinstance(x, float) else turn_index(x)
+
+    def turn_index(x: Index) -> Index:
+        return replace(x, member=x.member[::-1], members=None if x.members is None else x.members.T)
+
+    return replace(
+        instruction,
+        dims=instruction.dims[::-1],
+        out=turn_index(instruction.out),
+        args=tuple(map(turn, instruction.args)),
+        segments=tuple(Segment(s.count, turn(s.left), turn(s.right)) for s in instruction.segments),
+    )
+
+
+def _axes(x: Index) -> tuple[bool, ...]:
+    """On which counters an operand depends."""
+    lengths = (1,) * len(x.member) if x.members is None else x.members.shape
+    return tuple(bool(stride) or length > 1 for stride, length in zip(x.member, lengths, strict=True))
+
+
+def _added(code: Code, sums: list[str], width: int) -> str:
+    """The sum of 2ᵏ values, in pairs."""
+    while len(sums) > 1:
+        sums = [code.binary("fadd", a, b, width) for a, b in zip(sums[::2], sums[1::2], strict=True)]
+    return sums[0]
+
+
+def _power_below(n: int) -> int:
+    return 1 << (n.bit_length() - 1)
+
+
+def sum_elements(code: Code, vectors: list[str], width: int) -> str:
+    """The sums of the elements of 2ᵏ vectors, as one vector: pairs of vectors are folded into each other."""
+    size = len(vectors)
+    block = 1
+    while len(vectors) > 1:
+        # The sums of vector 2k and 2k+1 go to alternating blocks of one vector.
+        low = [m for start in range(0, width, 2 * block) for m in _both(start, block, width)]
+        high = [m for start in range(0, width, 2 * block) for m in _both(start + block, block, width)]
+        vectors = [
+            code.binary("fadd", code.shuffle(a, b, low, width), code.shuffle(a, b, high, width), width)
+            for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+        block *= 2
+    (total,) = vectors
+    while width > size:
+        half = width // 2
+        upper = code.shuffle(total, total, range(half, width), width)
+        lower = code.shuffle(total, total, range(half), width)
+        if half == 1:
+            upper = code.let(f"extractelement <1 x {code.kind.name}> {upper}, i32 0")
+            lower = code.let(f"extractelement <1 x {code.kind.name}> {lower}, i32 0")
+        total = code.binary("fadd", lower, upper, half)
+        width = half
+    return total
+
+
+def _both(start: int, block: int, width: int) -> list[int]:
+    """The elements start … start+block-1 of the first vector, then of the second."""
+    return [*range(start, start + block), *range(width + start, width + start + block)]

@@ -1,0 +1,137 @@
+"""Loops over tiles: members × vectors that are worked on at once, their values in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from macrograd import ops
+from macrograd.compiler.jit.text import Counter
+from macrograd.compiler.program.program import Instruction
+from macrograd.compiler.targets.llvm.context import ACCUMULATORS, Target
+from macrograd.compiler.targets.scalar.access import Access, Member, Place, Vector
+
+COSTLY = {"exp", "log", "log1p", "tanh", "sigmoid", "softplus", "sin", "cos", "pow", "div"}
+
+
+class Tiles(Access):
+    """The loop nest of an instruction."""
+
+    def _width(self, length: int) -> int:
+        return self.target.width if self.axis != "none" and length > 1 else 1
+
+    def _tiles(
+        self,
+        instruction: Instruction,
+        length: int,
+        body: Callable[[Instruction, list[Member], list[Vector]], None],
+        *,
+        scalar: bool = False,
+    ) -> None:
+        """Call `body` for tiles (members × vectors) that cover the instruction, in loops."""
+        width = 1 if scalar else self._width(length)
+        vectors = length // width
+        rest = length % width
+        budget = ACCUMULATORS[self.target.vector_bytes]
+        if instruction.kind == "map":
+            budget = 4 if ops.TABLE[instruction.code].name in COSTLY else 8
+        elif scalar:
+            budget = 16
+        together = lane_tile(vectors)
+        member_cap = max(1, budget // max(1, together))
+
+        def lanes(members: list[Member]) -> None:
+            full = vectors // together if together else 0
+
+            def tile(i: Counter, _: list[str]) -> list[str]:
+                starts = [Place(together * width, i, k * width) for k in range(together)]
+                body(instruction, members, [Vector(start, width, width) for start in starts])
+                return []
+
+            if full:
+                self.code.loop(full, tile)
+            begin = full * together
+            if begin < vectors:
+                places = [Place(0, 0, k * width) for k in range(begin, vectors)]
+                body(instruction, members, [Vector(place, width, width) for place in places])
+            if rest:
+                body(instruction, members, [Vector(Place(0, 0, vectors * width), width, rest)])
+
+        self._members(list(self.dims), [], member_cap, lanes, scalar)
+
+    def _members(
+        self,
+        dims: list[int],
+        outer: list[Place],
+        cap: int,
+        body: Callable[[list[Member]], None],
+        scalar: bool,
+    ) -> None:
+        """Loops over the member counters; the innermost in tiles of up to `cap` (two-dimensional for reductions)."""
+        if not dims:
+            body([tuple(outer)])
+            return
+        if len(dims) > 1 and not (scalar and len(dims) == 2):
+
+            def step(i: Counter, _: list[str]) -> list[str]:
+                self._members(dims[1:], [*outer, Place(1, i, 0)], cap, body, scalar)
+                return []
+
+            self.code.loop(dims[0], step)
+            return
+        if len(dims) == 2:
+            columns = tile_of(dims[1], 8)
+            rows = tile_of(dims[0], max(1, cap // columns))
+            for row_places in self._counted(dims[0], rows):
+                with_row = row_places
+
+                def inner(places: list[Place], with_row: list[Place] = with_row) -> None:
+                    for column_places in self._counted(dims[1], columns):
+                        self._open(column_places, lambda found: body([(*outer, r, c) for r in places for c in found]))
+
+                self._open(with_row, inner)
+            return
+        for places in self._counted(dims[0], tile_of(dims[0], cap)):
+            self._open(places, lambda found: body([(*outer, place) for place in found]))
+
+    def _counted(self, n: int, tile: int) -> Iterator[list[Place]]:
+        """Full tiles as places of a loop to come (counter ''), then the rest as known places."""
+        full = n // tile
+        if full:
+            yield [Place(tile, f"#{full}", k) for k in range(tile)]
+        if n % tile:
+            yield [Place(0, 0, k) for k in range(full * tile, n)]
+
+    def _open(self, places: list[Place], body: Callable[[list[Place]], None]) -> None:
+        """Run `body` in the loop that `places` ask for."""
+        counter = places[0].counter
+        if isinstance(counter, int):
+            body(places)
+            return
+
+        def step(i: Counter, _: list[str]) -> list[str]:
+            body([Place(place.factor, i, place.offset) for place in places])
+            return []
+
+        self.code.loop(int(counter[1:]), step)
+
+
+def lane_tile(vectors: int) -> int:
+    """How many vectors of lanes to do at once."""
+    if vectors < 4 or vectors % 4 == 0:
+        return min(vectors, 4)
+    return 3 if vectors % 3 == 0 else 4
+
+
+def covers(target: Target) -> bool:
+    """Whether a tile has all lanes of a block."""
+    return target.lanes % target.width == 0 and lane_tile(target.lanes // target.width) * target.width == target.lanes
+
+
+def tile_of(n: int, cap: int) -> int:
+    """How many of n to do at once: the largest divisor that is at least half of the cap, or an even share."""
+    if n <= cap:
+        return n
+    for size in range(cap, cap // 2, -1):
+        if n % size == 0:
+            return size
+    return -(-n // -(-n // cap))

@@ -1,0 +1,229 @@
+"""Listing: the tape of the Values that a trace recorded.
+
+A trace records hundreds of thousands of Values, so what is done for each of them is done by `map` and by arrays: who
+is whose operand is told by their addresses, and what has none of the nodes' is a leaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, compress, count, repeat
+from operator import attrgetter, not_
+from typing import Any
+
+import numpy as np
+
+from macrograd import ops
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape, ranges
+from macrograd.graph import topological
+from macrograd.value import Value
+
+_UNKNOWN = -1
+_APART = 16  # bytes: no two objects begin closer to each other
+_SPARSE = 64  # a table of addresses may have so many places for each that it holds
+
+
+@dataclass(frozen=True)
+class Links:
+    """Who uses whom. `use[start[i]:start[i+1]]` are the numbers of node i's operands, and behind those of all nodes
+    stand the results'. What is not among the nodes is `strangers[k]`, and its number is ~k; they are in the order of
+    their first use."""
+
+    start: Ints
+    use: Ints
+    strangers: list[Value]
+
+
+class Leaves:
+    """The leaves of a tape: their codes, their numbers or values, and the parameters among them."""
+
+    def __init__(self, inputs: int, known: Sequence[Value]) -> None:
+        self.code = [INPUT] * inputs + [PARAMETER] * len(known)
+        self.leaf = [*map(float, range(inputs)), *map(float, range(len(known)))]
+        self.parameters = list(known)
+        self.fixed = len(self.code)  # these stand at the tape's beginning, used or not
+
+    def add(self, found: list[Value], constants: set[int]) -> None:
+        """These come next; a leaf is a constant by its operation, or if its id is among `constants`."""
+        fixed = [x.op is not None or id(x) in constants for x in found]
+        data: Iterator[float] = map(attrgetter("data"), compress(found, fixed))
+        position = map(float, count(len(self.parameters)))
+        self.code += [CONSTANT if yes else PARAMETER for yes in fixed]
+        self.leaf += [next(data) if yes else next(position) for yes in fixed]
+        self.parameters += compress(found, map(not_, fixed))
+
+    def pooled(self) -> Ints:
+        """For each leaf the first that is the same: constants of equal bits are one."""
+        code, leaf = np.asarray(self.code), np.asarray(self.leaf)
+        found = np.arange(len(code))
+        constants = np.flatnonzero(code == CONSTANT)
+        if len(constants):
+            _, first, which = np.unique(leaf[constants].view(np.int64), return_index=True, return_inverse=True)
+            found[constants] = constants[first[which]]
+        return found
+
+
+def tape_of(
+    nodes: Sequence[Value],
+    results: Sequence[Value],
+    inputs: Sequence[Value],
+    constants: set[int],
+    known: Sequence[Value] = (),
+) -> tuple[Tape, list[Value]]:
+    """The tape of what `results` depend on among `nodes`, which come after their operands; and the leaves closed over,
+    in the order of their first use, which are its parameters.
+
+    A leaf stands right before what first uses it. `inputs` stand first, then `known`, parameters to number first.
+    `constants` are the ids of leaves that the traced function made itself.
+    """
+    computed, links = _links(nodes, results)
+    if any(x._a is not None for x in links.strangers):
+        computed, links = _links(_completed(computed, results), results)
+    n, use, strangers = len(computed), links.use, links.strangers
+    leaves = Leaves(len(inputs), known)
+    number = dict(zip(map(id, chain(inputs, known)), range(leaves.fixed), strict=True))
+    place = np.fromiter(map(number.get, map(id, strangers), repeat(_UNKNOWN)), np.int64, len(strangers))
+    new = np.flatnonzero(place == _UNKNOWN)
+    place[new] = leaves.fixed + np.arange(len(new))
+    leaves.add([strangers[k] for k in new.tolist()], constants)
+    strange = use < 0
+    use[strange] = n + leaves.pooled()[place[~use[strange]]]
+    code = _positions(_ids(ops.TABLE), _ids(map(attrgetter("op"), computed), n))
+    return _without_unused(_in_order(code, links.start, use, leaves, len(results)), leaves.parameters)
+
+
+def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[Value], Links]:
+    """Those of the nodes that were computed, and their links."""
+    left: list[Any] = list(map(attrgetter("_a"), nodes))
+    first = _ids(left)
+    if (leaf := first == id(None)).any():
+        inner = (~leaf).tolist()
+        nodes, left, first = list(compress(nodes, inner)), list(compress(left, inner)), first[~leaf]
+    n = len(nodes)
+    right: list[Any] = list(map(attrgetter("_b"), nodes))
+    second = _ids(right)
+    has = np.flatnonzero(second != id(None))
+    wide = [i for i in np.flatnonzero(second == id(None)).tolist() if left[i].__class__ is tuple]
+    many: list[Value] = list(chain.from_iterable(left[i] for i in wide))
+
+    arity = np.ones(n, dtype=np.int64)
+    arity[has] = 2
+    arity[wide] = [len(left[i]) for i in wide]
+    start = np.concatenate([[0], np.cumsum(arity)])
+    inside = ranges(start[wide], arity[wide])
+    ids = np.empty(start[-1] + len(results), dtype=np.int64)
+    ids[start[:-1]] = first
+    ids[start[has] + 1] = second[has]
+    ids[inside] = _ids(many)
+    ids[start[-1] :] = _ids(results)
+    use = _positions(_ids(nodes), ids)
+
+    strange = np.flatnonzero(use == _UNKNOWN)
+    _, met, which = np.unique(ids[strange], return_index=True, return_inverse=True)
+    order = np.argsort(met)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    use[strange] = ~rank[which]
+    return nodes, Links(start, use, _found_at(strange[met[order]], start, left, right, wide, results))
+
+
+def _found_at(
+    positions: Ints, start: Ints, left: list[Any], right: list[Any], wide: list[int], results: Sequence[Value]
+) -> list[Value]:
+    """The operands, and behind them the results, at positions among all of them."""
+    owner = np.searchsorted(start, positions, side="right") - 1
+    place = positions - start[np.minimum(owner, len(left))]
+    among = set(wide)
+    found: list[Value] = []
+    for i, k in zip(owner.tolist(), place.tolist(), strict=True):
+        if i == len(left):
+            found.append(results[k])
+        elif i in among:
+            found.append(left[i][k])
+        else:
+            found.append(right[i] if k else left[i])
+    return found
+
+
+class _Addresses:
+    """What an array of objects holds, as numbers."""
+
+    def __init__(self, objects: Any) -> None:
+        given = objects.__array_interface__
+        self.__array_interface__ = given | {"typestr": np.dtype(np.intp).str, "descr": [("", np.dtype(np.intp).str)]}
+
+
+def _ids(values: Iterable[Any], count: int = -1) -> Ints:
+    """`id` of each, which is its address: in an array of objects these stand ready."""
+    objects = np.fromiter(values, object, count)
+    return np.array(_Addresses(objects), dtype=np.int64)
+
+
+def _positions(ids: Ints, wanted: Ints) -> Ints:
+    """Where among `ids` each of the wanted stands, _UNKNOWN for those that do not."""
+    if not len(ids):
+        return np.full(len(wanted), _UNKNOWN)
+    # Objects made one after the other lie close together: a table by address is quicker than any search.
+    first = int(ids.min())
+    size = (int(ids.max()) - first) // _APART + 1
+    if size <= _SPARSE * len(ids):
+        table = np.full(size + 1, _UNKNOWN, dtype=np.int32)
+        table[(ids - first) // _APART] = np.arange(len(ids))
+        at = (wanted - first) // _APART
+        at[(at < 0) | (at > size)] = size
+        return table[at].astype(np.int64)
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    return np.where(ids[at] == wanted, order[at], _UNKNOWN)
+
+
+def _completed(nodes: Sequence[Value], results: Sequence[Value]) -> list[Value]:
+    """The nodes, and before the first use of each what was computed before the trace began, from parameters alone."""
+    seen = set(map(id, nodes))
+    found: list[Value] = []
+
+    def complete(operands: Sequence[Value]) -> None:
+        for x in operands:
+            if x._a is not None and id(x) not in seen:
+                found.extend(y for y in topological(x, seen=seen) if y._a is not None)
+
+    for node in nodes:
+        complete(node.inputs)
+        found.append(node)
+    complete(results)
+    return found
+
+
+def _in_order(code: Ints, start: Ints, use: Ints, leaves: Leaves, results: int) -> Tape:
+    """The tape of computed entries 0, 1, … and leaves numbered behind them, each leaf moved to before its first use."""
+    n, m = len(code), len(use) - results
+    first = np.full(len(leaves.code), 2 * len(use), dtype=np.int64)
+    used = np.flatnonzero(use >= n)[::-1]
+    first[use[used] - n] = 2 * used  # of several uses the first is written last
+    first[: leaves.fixed] = np.arange(-leaves.fixed, 0)
+    # Between the operands of the entries before an entry and itself there is room for its leaves.
+    order = np.argsort(np.concatenate([2 * start[1:] - 1, first]), kind="stable")
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    none = np.zeros(len(leaves.code), dtype=np.int64)
+    arity = np.concatenate([np.diff(start), none])[order]
+    return tapes.make(
+        np.concatenate([code, leaves.code])[order],
+        np.concatenate([[0], np.cumsum(arity)]),
+        rank[use[:m]],
+        np.concatenate([np.zeros(n), leaves.leaf])[order],
+        rank[use[m:]],
+    )
+
+
+def _without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Value]]:
+    """Drop what no result depends on, and the parameters that only this used."""
+    used = tapes.reached(tape)
+    kept = tape.leaf[(tape.code == PARAMETER) & used].astype(int).tolist()
+    tape = tapes.select(tape, used | (tape.code == INPUT))
+    mine = tape.code == PARAMETER
+    tape.leaf[mine] = np.arange(len(kept))
+    return tape, [parameters[k] for k in kept]

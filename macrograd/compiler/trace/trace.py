@@ -1,0 +1,287 @@
+"""Trace: run a function once on values without numbers, and list the operations that it did.
+
+A `Traced` is a Value that has an operation and operands but no number, so the program itself cannot look at one
+sample's numbers: a branch on one, `float()` of one or `math.exp` of one raises `TraceError` instead of being baked in.
+What the function closed over are ordinary Values: their leaves become the program's parameters.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice, repeat, tee
+from operator import length_hint
+from pathlib import Path
+from typing import Any, NoReturn
+
+from macrograd import ops, value
+from macrograd.compiler.tape.tape import Tape
+from macrograd.compiler.trace.listing import tape_of
+from macrograd.ops import Op
+from macrograd.value import Value, topological
+
+_PACKAGE = str(Path(__file__).resolve().parents[2])
+_WAY_OUT = (
+    "the compiled program must be the same for every sample. Choose between values with mg.where(condition, a, b), "
+    "mg.maximum and mg.minimum, by an index with mg.take, and use mg.exp, mg.tanh … instead of math's and NumPy's"
+)
+_lock = threading.RLock()
+
+
+class TraceError(TypeError):
+    """The traced function did something that depends on the numbers of one call."""
+
+
+def _user_line() -> str:
+    """File and line of the innermost frame outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(Path(frame.f_code.co_filename)).startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def _refuse(what: str) -> NoReturn:
+    raise TraceError(f"{what} while the function is traced, at {_user_line()}: {_WAY_OUT}")
+
+
+class Traced(Value):
+    """A Value without a number: what a traced function's arguments are, and all that is computed from them."""
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> float:  # type: ignore[override]  # a Value's slot becomes an error here
+        _refuse("the number of a traced value (.data) was asked for")
+
+    @property
+    def grad(self) -> float:
+        _refuse("the gradient of a traced value (.grad) was asked for")
+
+    @classmethod
+    def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Traced:
+        return _record(op, tuple([value._required(op, x) for x in operands]))
+
+    @classmethod
+    def _take(cls, values: Sequence[Any], index: Any) -> Any:
+        if not len(values):
+            raise IndexError("take() from an empty sequence: it needs at least one value to choose from")
+        return ops.take(index, *values)
+
+    def __neg__(self) -> Traced:
+        return _record(ops.neg, (self,))
+
+    def __abs__(self) -> Traced:
+        return _record(ops.absolute, (self,))
+
+    def __float__(self) -> float:
+        _refuse("float() of a traced value")
+
+    def __int__(self) -> int:
+        _refuse("int() of a traced value")
+
+    def __index__(self) -> int:
+        _refuse("a traced value as an index (take(values, index) chooses by one)")
+
+    def __bool__(self) -> bool:
+        _refuse("a branch on a traced value (if, while, and, or, not, max, min, sorted)")
+
+    def __format__(self, spec: str) -> str:
+        if spec:
+            _refuse(f"a traced value was formatted with {spec!r}")
+        return str(self)
+
+    def __round__(self, ndigits: int | None = None) -> int:
+        _refuse("round() of a traced value")
+
+    def __lt__(self, other: Any) -> Any:
+        return ops.less(self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return ops.less(other, self)
+
+    def __ge__(self, other: Any) -> Any:
+        return ops.less_equal(other, self)
+
+    def __eq__(self, other: object) -> bool:
+        if other is self or isinstance(other, Value) or value.constant(other) is None:
+            return other is self
+        _refuse("a traced value was compared with == or !=")
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        made = "input" if self.op is None else f"of {self.op.name}"
+        return f"Traced({made}{f', label={self.label!r}' if self.label else ''})"
+
+    __str__ = __repr__
+
+
+_numbers: dict[float, Value] = {}
+_new: Callable[[Any], Any] = object.__new__  # in a trace, what lists the values that are made
+
+
+def _record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
+    node: Traced = _new(Value)
+    node.__class__ = Traced
+    node.op = op
+    node.inputs = inputs
+    node.label = ""
+    return node
+
+
+def _record_two(op: Op, a: Any, b: Any) -> Traced:
+    """`_record` for two operands: most of a trace's time is spent here."""
+    node: Traced = _new(Value)
+    node.__class__ = Traced
+    node.op = op
+    node._a = a
+    node._b = b
+    node.label = ""
+    return node
+
+
+class _Recording:
+    """The values made while it runs, in their order: those that depend on an argument and those computed from
+    parameters alone. `new` makes one. It is C all through, because it is called for every operation."""
+
+    def __init__(self) -> None:
+        self._left = repeat(Value, sys.maxsize)
+        made, self._made = tee(map(object.__new__, self._left))
+        self.new: Callable[[Any], Any] = partial(next, made)
+
+    def values(self) -> list[Value]:
+        return list(islice(self._made, sys.maxsize - length_hint(self._left)))
+
+
+def _operand(x: Any) -> Any:
+    """`x` as a Value, or None; equal numbers of a trace are one constant."""
+    kind = x.__class__
+    if kind is float or kind is int:
+        key = x or math.copysign(1.0, x) * math.inf  # 0.0 and −0.0 are equal, but not the same
+        found = _numbers.get(key) if x - x == 0 else None
+        if found is None:
+            found = value.constant(x)
+            if x - x == 0:
+                _numbers[key] = found
+        return found
+    return value.constant(x)
+
+
+def _binary(op: Op) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    def forwards(self: Traced, other: Any) -> Any:
+        if other.__class__ is not Traced and other.__class__ is not Value:
+            given, other = other, _operand(other)
+            if other is None:
+                return value._no_number(given)
+        return _record_two(op, self, other)
+
+    def backwards(self: Traced, other: Any) -> Any:
+        if other.__class__ is not Traced and other.__class__ is not Value:
+            given, other = other, _operand(other)
+            if other is None:
+                return value._no_number(given)
+        return _record_two(op, other, self)
+
+    return forwards, backwards
+
+
+for _name, _op in (("add", ops.add), ("sub", ops.sub), ("mul", ops.mul), ("truediv", ops.div), ("pow", ops.power)):
+    _forwards, _backwards = _binary(_op)
+    setattr(Traced, f"__{_name}__", _forwards)
+    setattr(Traced, f"__r{_name}__", _backwards)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one run of a function recorded: the tape, the leaves that it closed over, and the shape of its result."""
+
+    tape: Tape
+    parameters: list[Value]
+    structure: Any  # the function's result with each scalar replaced by its position in tape.results
+
+
+def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager: bool = False) -> Trace:
+    """Run `fn` on nested lists of traced values, of the given shapes, and record what it does.
+
+    The tape has the operations in the order in which the function did them; with `as_eager` in the order in which the
+    eager engine's `backward` walks them, which is what the order of its roundings depends on. Raises TraceError where
+    the function looks at a number, and TypeError where its result holds something other than numbers and Values.
+    """
+    global _new, _numbers
+    with _lock:
+        around = value._leaves_being_made, value._new, _new, _numbers  # of a trace that calls this one
+        made = value._leaves_being_made = []
+        recording = _Recording()
+        value._new = _new = recording.new
+        _numbers = {}
+        collecting = gc.isenabled()
+        gc.disable()  # a trace makes nothing but live, acyclic objects: collections would only count them
+        try:
+            inputs: list[Traced] = []
+            arguments = [_argument(shape, inputs) for shape in shapes]
+            try:
+                result = fn(*arguments)
+            except TypeError as error:
+                if "__array_ufunc__" not in str(error):  # as NumPy calls what a Value does not have
+                    raise
+                what = "a NumPy function was called on a Value while the function is traced"
+                raise TraceError(f"{what}: {_WAY_OUT}") from error
+            structure, results = _flatten(result)
+            constants = {id(leaf) for leaf in made}
+            values = recording.values()
+            try:
+                tape, parameters = tape_of(values, results, inputs, constants)
+            except AttributeError:  # one that another thread is just making, and nothing of this trace's
+                values = [x for x in values if hasattr(x, "label")]
+                tape, parameters = tape_of(values, results, inputs, constants)
+            if as_eager:
+                tape, parameters = tape_of(topological(*results), results, inputs, constants, parameters)
+            if any(isinstance(p, Traced) for p in parameters):
+                raise TraceError("a traced value of another trace was used: keep none between calls")
+        finally:
+            value._leaves_being_made, value._new, _new, _numbers = around
+            if collecting:
+                gc.enable()
+    return Trace(tape, parameters, structure)
+
+
+def _argument(shape: tuple[int, ...], inputs: list[Traced]) -> Any:
+    """Nested lists of new traced values; numbered in row-major order."""
+    if not shape:
+        inputs.append(_record(None, ()))
+        return inputs[-1]
+    return [_argument(shape[1:], inputs) for _ in range(shape[0])]
+
+
+def _flatten(result: Any) -> tuple[Any, list[Value]]:
+    """The result's nesting with positions in place of scalars, and the scalars."""
+    scalars: list[Value] = []
+
+    def walk(x: Any) -> Any:
+        if isinstance(x, Value):
+            scalars.append(x)
+            return len(scalars) - 1
+        if isinstance(x, tuple):
+            return tuple(walk(item) for item in x)
+        if isinstance(x, dict):
+            return {key: walk(item) for key, item in x.items()}
+        if isinstance(x, list) or bool(getattr(x, "shape", None)):
+            return [walk(item) for item in x]
+        lifted = value.constant(x)
+        if lifted is None:
+            raise TypeError(
+                f"a compiled function returns Values, numbers, or lists, tuples and dicts of them; "
+                f"got {x!r} of type {type(x).__name__}"
+            )
+        scalars.append(lifted)
+        return len(scalars) - 1
+
+    return walk(result), scalars
