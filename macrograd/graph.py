@@ -7,15 +7,30 @@ the graph alone: not on addresses, not on hashes.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from macrograd.ops import CONSTANT, Op
 
-if TYPE_CHECKING:
-    from macrograd.value import Value
+
+class Node(Protocol):
+    """What the walks know of a `Value`: its number, its gradient, its operation and its operands (see there)."""
+
+    op: Op | None
+    _a: Any
+    _b: Any
+
+    @property
+    def data(self) -> float: ...
+    @property
+    def grad(self) -> Any: ...
+    @property
+    def inputs(self) -> tuple[Any, ...]: ...
 
 
-def topological(*roots: Value, stop: Iterable[Value] = (), seen: set[int] | None = None) -> list[Value]:
+N = TypeVar("N", bound=Node)
+
+
+def topological(*roots: N, stop: Iterable[N] = (), seen: set[int] | None = None) -> list[N]:
     """Every Value that the roots were computed from and the roots themselves, operands before results.
 
     The Values in `stop`, and what only they were computed from, are left out; so are those whose ids are in `seen`, to
@@ -23,7 +38,7 @@ def topological(*roots: Value, stop: Iterable[Value] = (), seen: set[int] | None
     depth-first walk that takes operands from left to right, so it depends on the graph alone and not on addresses.
     Iterative: a chain of a million operations is no deeper than a short one.
     """
-    order: list[Value] = []
+    order: list[N] = []
     seen = set() if seen is None else seen
     seen.update(map(id, stop))
     mark = seen.add
@@ -61,7 +76,7 @@ class _Mark(float):
     __slots__ = ()
 
 
-def interior(root: Value) -> list[Any]:
+def interior(root: Any) -> list[Any]:
     """`topological(root)` without the leaves, for `backward`: most of the time of a small step is spent here.
 
     Instead of a set of the Values seen it marks them in their `.grad`, which backward writes anew anyway: first as
@@ -69,7 +84,7 @@ def interior(root: Value) -> list[Any]:
     """
     if root._a is None:
         return []
-    order: list[Value] = []
+    order: list[Any] = []
     entered, listed = _Mark(), _Mark()
     stack: list[Any] = [root]
     pop, push, emit = stack.pop, stack.append, order.append
@@ -120,13 +135,13 @@ def contributions(op: Op, g: Any, out: Any, operands: list[Any]) -> list[Any]:
 
 
 def sweep(
-    order: Iterable[Value],
-    root: Value,
+    order: Iterable[N],
+    root: N,
     seed: Any = 1.0,
     *,
-    active: Container[Value] | None = None,
+    active: Container[N] | None = None,
     numbers: bool = False,
-) -> dict[Value, Any]:
+) -> dict[N, Any]:
     """Gradients of `root`, times the number or Value `seed`, by Value, for all of `order` that root depends on.
 
     The same walk as `Value.backward`, but on the graph itself instead of on its numbers, so that the result can be
@@ -136,7 +151,7 @@ def sweep(
     nodes: list[Any] = list(order)
     if active is None:
         active = {x for x in nodes if x.op is not CONSTANT}
-    gradients: dict[Value, Any] = {root: seed}
+    gradients: dict[N, Any] = {root: seed}
     get = gradients.get
     for node in reversed(nodes):
         g = get(node)
