@@ -31,7 +31,8 @@ class Neuron(Module):
     nonlin      False for a linear neuron, whatever `activation` says (micrograd's switch)
     activation  a name from `nn.activations` or a function of one scalar
     init        a name from `nn.init` or a function (rng, fan_in, fan_out) → float
-    seed        an integer for weights that can be had again, None for fresh ones, or a `random.Random` to draw from
+    seed        an integer, or a `random.Random` to draw from; None draws from Python's own generator as micrograd does,
+                so that `random.seed(1337)` gives micrograd's weights
     fan_out     how many neurons its layer has; only Glorot's initialisers look at it
 
     Called with `nin` numbers or Values (a list, a tuple, a NumPy row; one scalar will do where nin is 1) it gives one
@@ -57,6 +58,11 @@ class Neuron(Module):
         self._activate = activations.get(self.activation)
         self.w = [Value(draw(rng, nin, fan_out)) for _ in range(nin)]
         self.b = Value(0.0)
+
+    @property
+    def nonlin(self) -> bool:
+        """micrograd's switch: False for a linear neuron."""
+        return self.activation != "linear"
 
     def __call__(self, x: Any) -> Any:
         inputs = _inputs(self, x, len(self.w))
@@ -166,4 +172,7 @@ def _check_size(kind: str, what: str, size: Any) -> None:
 
 
 def _generator(seed: Seed) -> random.Random:
+    if seed is None:
+        shared: random.Random = random.uniform.__self__  # type: ignore[attr-defined]  # what `random.seed` seeds
+        return shared
     return seed if isinstance(seed, random.Random) else random.Random(seed)

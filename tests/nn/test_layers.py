@@ -69,13 +69,19 @@ def test_seeds() -> None:
     assert weights(None) != weights(None)
 
 
-def test_the_global_generator_is_never_touched() -> None:
+def test_a_seed_leaves_the_global_generator_alone() -> None:
     random.seed(1)
     before = random.getstate()
     for name in init.INITIALISERS:
-        MLP(2, [3, 1], init=name)
         MLP(2, [3, 1], init=name, seed=1)
     assert random.getstate() == before
+
+
+def test_without_a_seed_the_global_generator_decides_as_in_micrograd() -> None:
+    random.seed(1)
+    first = [p.data for p in MLP(2, [3, 1]).parameters()]
+    random.seed(1)
+    assert [p.data for p in MLP(2, [3, 1]).parameters()] == first
 
 
 @pytest.mark.parametrize(
