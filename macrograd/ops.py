@@ -84,11 +84,16 @@ class Op:
         return f"<op {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (BY_NAME.__getitem__, (self.name,))
+        return (by_name, (self.name,))
 
 
 TABLE: list[Op] = []
 BY_NAME: dict[str, Op] = {}
+
+
+def by_name(name: str) -> Op:
+    """The row of that name: as what an operation is pickled. Raises KeyError for none."""
+    return BY_NAME[name]
 
 
 def as_float(name: str, operand: Any) -> float:

@@ -317,6 +317,25 @@ class Value:
                     if gain is not None and operand.op is not CONSTANT:
                         operand.grad += gain
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from macrograd.copying import reduced
+
+        return reduced(self)
+
+    def __setstate__(self, items: list[Any]) -> None:
+        from macrograd.copying import fill
+
+        fill(items)
+
+    def __copy__(self) -> Value:
+        out: Value = object.__new__(self.__class__)
+        out.data, out.grad, out.op, out._a, out._b, out.label = (
+            self.data, self.grad, self.op, self._a, self._b, self.label,
+        )  # fmt: skip
+        if hasattr(self, "__dict__"):  # of a class of one's own
+            out.__dict__.update(self.__dict__)
+        return out
+
     @property
     def _prev(self) -> tuple[Value, ...]:
         """micrograd's name for `inputs`."""

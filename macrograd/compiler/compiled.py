@@ -4,11 +4,12 @@ native code."""
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.tape import indices
 from macrograd.compiler.targets.numpy.execute import NumpyExecutable
+from macrograd.copying import check_importable
 from macrograd.value import Value, parameter_writes
 
 if TYPE_CHECKING:
@@ -55,14 +57,32 @@ class Compiled:
         self.backend = backend
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
         self.__doc__ = getattr(fn, "__doc__", None)
+        self.__module__ = getattr(fn, "__module__", __name__)
         self._signature = _signature(fn)
         self._shapes: dict[tuple[tuple[int, ...], ...], Specialised] = {}
         self._latest: Specialised | None = None
+        self._remembered: tuple[tuple[int, ...], ...] | None = None  # of the latest call before it was pickled
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         seen = ", ".join(str(shapes) for shapes in self._shapes) or "not yet called"
         return f"<compiled {self.__name__}, {self.dtype.name}{', batch' if self.batch else ''}: {seen}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickled as the function and the settings, and compiled again where it is used; where the function was
+        decorated, as its name."""
+        name = getattr(self.fn, "__qualname__", "")
+        found: Any = sys.modules.get(self.__module__)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            return name
+        check_importable(f"the compiled {self.__name__}", "function", self.fn)
+        return again, (self.fn, self.batch, self.dtype.name, self.backend, self.threads, self.strict, self._known())
+
+    def _known(self) -> tuple[tuple[int, ...], ...] | None:
+        """The shapes of the latest call."""
+        return self._remembered if self._latest is None else self._latest.shapes
 
     # --- values -----------------------------------------------------------------------------------------------------
 
@@ -122,6 +142,8 @@ class Compiled:
     def _traced(self) -> Specialised:
         if self._latest is None and self._signature is not None and not self._signature.parameters:
             self._prepare((), {})  # without arguments there is only one shape that they can have
+        if self._latest is None and self._remembered is not None:
+            self._latest = self._specialise(self._remembered)
         if self._latest is None:
             raise RuntimeError(
                 f"{self.__name__} has not been traced yet, so its parameters are not known: "
@@ -258,6 +280,21 @@ class Compiled:
                 f"{self.argument(k)} of shape {shape}" for k, shape in enumerate(earlier)
             )
         return text
+
+
+def again(
+    fn: Callable[..., Any],
+    batch: bool,
+    dtype: str,
+    backend: str,
+    threads: int,
+    strict: bool,
+    shapes: tuple[tuple[int, ...], ...] | None,
+) -> Compiled:
+    """The compiled function that was pickled; it is traced when it is first asked."""
+    made = Compiled(fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict)
+    made._remembered = shapes
+    return made
 
 
 @dataclass
@@ -530,6 +567,12 @@ class Bound:
     @property
     def value(self) -> float:
         return float(self._value[0])
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a bound call of {self._special.owner.__name__} holds memory of this process and cannot be pickled or "
+            "copied: pickle the compiled function, and bind() it again there"
+        )
 
     def __call__(self) -> float:
         self._run(self._address)

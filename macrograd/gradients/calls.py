@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 from macrograd import ops
+from macrograd.copying import check_importable
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT
 from macrograd.value import Value, constant
@@ -187,8 +189,28 @@ def named(fn: Any) -> str:
     return str(getattr(fn, "__name__", "the function"))
 
 
-def dressed(function: Callable[..., Any], name: str, fn: Any) -> Callable[..., Any]:
-    """`function` with a name and, for `inspect` and `macrograd.compile`, the signature of fn."""
-    function.__name__ = f"{name}({named(fn)})"
-    function.__wrapped__ = fn  # type: ignore[attr-defined]  # where inspect looks
-    return function
+class Derived:
+    """A derivative of a function, as `grad` and the others return it: an object that pickle can write, where a function
+    in a function could not be.
+
+    run(fn, argnums, args, kwargs) computes it. `inspect` and `macrograd.compile` see the signature of fn.
+    """
+
+    def __init__(self, name: str, fn: Callable[..., Any], run: Callable[..., Any], argnums: Any) -> None:
+        self.__name__ = f"{name}({named(fn)})"
+        self.__wrapped__ = fn  # where inspect looks
+        self._run, self._argnums = run, argnums
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(self.__wrapped__, self._argnums, args, kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method of a class it gets the instance, as a function would."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __getstate__(self) -> dict[str, Any]:
+        check_importable(self.__name__, "function", self.__wrapped__)
+        return dict(vars(self))
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}>"

@@ -9,11 +9,11 @@ from typing import Any
 
 from macrograd.gradients.calls import (
     Call,
+    Derived,
     between,
     call,
     check_function,
     checked_results,
-    dressed,
     nested,
     one_scalar,
     positions,
@@ -43,17 +43,17 @@ def jacobian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callab
     Source: Curtis, Powell & Reid, 1974; Gebremedhin, Manne & Pothen, *What color is your Jacobian?*, SIAM Review, 2005.
     """
     check_function("jacobian", fn)
+    return Derived("jacobian", fn, _jacobian, argnums)
 
-    def matrix(*args: Any, **kwargs: Any) -> Any:
-        wanted = positions("jacobian", argnums, len(args), kwargs)
-        found = call(fn, args, kwargs, wanted)
-        checked_results("jacobian", fn, found)
-        entries = _first(found)
-        found.close()
-        each = tuple([_block(found, found.result, 0, k, entries) for k in range(len(wanted))])
-        return each[0] if isinstance(argnums, int) else each
 
-    return dressed(matrix, "jacobian", fn)
+def _jacobian(fn: Callable[..., Any], argnums: int | Sequence[int], args: Any, kwargs: dict[str, Any]) -> Any:
+    wanted = positions("jacobian", argnums, len(args), kwargs)
+    found = call(fn, args, kwargs, wanted)
+    checked_results("jacobian", fn, found)
+    entries = _first(found)
+    found.close()
+    each = tuple([_block(found, found.result, 0, k, entries) for k in range(len(wanted))])
+    return each[0] if isinstance(argnums, int) else each
 
 
 def hessian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -72,17 +72,17 @@ def hessian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
     Source: Coleman & Moré, *Estimation of sparse Hessian matrices and graph coloring problems*, 1984.
     """
     check_function("hessian", fn)
+    return Derived("hessian", fn, _hessian, argnums)
 
-    def matrix(*args: Any, **kwargs: Any) -> Any:
-        wanted = positions("hessian", argnums, len(args), kwargs)
-        found = call(fn, args, kwargs, wanted)
-        entries = _second(found, one_scalar("hessian", fn, found))
-        found.close()
-        parts, blocks = found.arguments, range(len(wanted))
-        each = tuple([tuple([_block(found, parts[k], found.first[k], m, entries) for m in blocks]) for k in blocks])
-        return each[0][0] if isinstance(argnums, int) else each
 
-    return dressed(matrix, "hessian", fn)
+def _hessian(fn: Callable[..., Any], argnums: int | Sequence[int], args: Any, kwargs: dict[str, Any]) -> Any:
+    wanted = positions("hessian", argnums, len(args), kwargs)
+    found = call(fn, args, kwargs, wanted)
+    entries = _second(found, one_scalar("hessian", fn, found))
+    found.close()
+    parts, blocks = found.arguments, range(len(wanted))
+    each = tuple([tuple([_block(found, parts[k], found.first[k], m, entries) for m in blocks]) for k in blocks])
+    return each[0][0] if isinstance(argnums, int) else each
 
 
 def _block(found: Call, rows: Any, first_row: int, k: int, entries: Entries) -> Any:

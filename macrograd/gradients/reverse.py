@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from macrograd.gradients.calls import call, check_function, dressed, nested, one_scalar, positions
+from macrograd.gradients.calls import Derived, call, check_function, nested, one_scalar, positions
 from macrograd.graph import sweep
 from macrograd.value import Value
 
@@ -22,35 +22,39 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
 
     Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
     """
-    return _value_and_grad("value_and_grad", fn, argnums)
+    check_function("value_and_grad", fn)
+    return Derived("value_and_grad", fn, _value_and_gradient, argnums)
 
 
 def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The function that returns fn's gradient with respect to the arguments at `argnums`; see `value_and_grad`."""
-    both = _value_and_grad("grad", fn, argnums)
-
-    def gradient(*args: Any, **kwargs: Any) -> Any:
-        return both(*args, **kwargs)[1]
-
-    return dressed(gradient, "grad", fn)
+    check_function("grad", fn)
+    return Derived("grad", fn, _gradient, argnums)
 
 
-def _value_and_grad(name: str, fn: Callable[..., Any], argnums: int | Sequence[int]) -> Callable[..., Any]:
-    check_function(name, fn)
+def _gradient(fn: Callable[..., Any], argnums: int | Sequence[int], args: tuple[Any, ...], kwargs: Any) -> Any:
+    return _both("grad", fn, argnums, args, kwargs)[1]
 
-    def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        wanted = positions(name, argnums, len(args), kwargs)
-        found = call(fn, args, kwargs, wanted)
-        result = one_scalar(name, fn, found)
-        gradients: dict[Value, Any] = {}
-        if isinstance(result, Value):
-            gradients = sweep(found.order, result, active=found.active, numbers=found.numbers)
-        found.close()
 
-        def derivative(x: Value) -> Any:
-            return found.out(gradients.get(x, 0.0))
+def _value_and_gradient(
+    fn: Callable[..., Any], argnums: int | Sequence[int], args: tuple[Any, ...], kwargs: Any
+) -> tuple[Any, Any]:
+    return _both("value_and_grad", fn, argnums, args, kwargs)
 
-        each = tuple([nested(x, derivative) for x in found.arguments])
-        return found.out(result), each[0] if isinstance(argnums, int) else each
 
-    return dressed(value_and_gradient, name, fn)
+def _both(
+    name: str, fn: Callable[..., Any], argnums: int | Sequence[int], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Any]:
+    wanted = positions(name, argnums, len(args), kwargs)
+    found = call(fn, args, kwargs, wanted)
+    result = one_scalar(name, fn, found)
+    gradients: dict[Value, Any] = {}
+    if isinstance(result, Value):
+        gradients = sweep(found.order, result, active=found.active, numbers=found.numbers)
+    found.close()
+
+    def derivative(x: Value) -> Any:
+        return found.out(gradients.get(x, 0.0))
+
+    each = tuple([nested(x, derivative) for x in found.arguments])
+    return found.out(result), each[0] if isinstance(argnums, int) else each

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from macrograd.copying import checked_state
 from macrograd.ops import CONSTANT
 from macrograd.value import Value, parameter_writes
 
@@ -93,6 +94,9 @@ class Module:
         """Set the gradient of every parameter to 0."""
         for parameter in self.parameters():
             parameter.grad = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return checked_state(self)
 
     def _leaves(self) -> list[Value]:
         """Parameters and frozen parameters in the order of `_walk`, without making their names: a net of 100,000 is

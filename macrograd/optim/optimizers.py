@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from macrograd import functions
+from macrograd.copying import checked_state
 from macrograd.optim.schedules import as_schedule
 from macrograd.value import Value, parameter_writes
 
@@ -89,6 +90,9 @@ class Optimizer:
                     "load it into an optimiser of the kind that saved it"
                 )
         self.state, self.steps, self._parameters = state, int(saved["steps"]), []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return checked_state(self)
 
     def _checked(self, parameters: Iterable[Value]) -> list[Value]:
         name = type(self).__name__

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from macrograd.copying import checked_state
 
 Floats = NDArray[np.float64]
 
@@ -60,15 +63,25 @@ class Schedule:
             found = np.broadcast_to(np.asarray(self._many(steps), dtype=np.float64), steps.shape)
         return found[first - begin : first - begin + count].copy()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return checked_state(self)
+
     def __repr__(self) -> str:
         return self._text
+
+
+# The formulas stand at the top level and get their settings by `partial`, so that pickle finds them.
 
 
 def constant(rate: float) -> Schedule:
     """The same rate at every step. Raises ValueError for a rate that is negative or not finite."""
     if not 0.0 <= rate < math.inf:
         raise ValueError(f"a learning rate must be 0 or more and finite, got {rate}")
-    return Schedule(lambda k: rate, f"{rate}", fixed=float(rate))
+    return Schedule(partial(_constant, float(rate)), f"{rate}", fixed=float(rate))
+
+
+def _constant(rate: float, k: int) -> float:
+    return rate
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
@@ -77,20 +90,30 @@ def linear(start: float, end: float, steps: int) -> Schedule:
     micrograd's demo, 1 − 0.9·k/100, is `linear(1.0, 0.1, 100)`.
     """
     _check_steps("linear", steps)
-    return _named(
-        lambda k: np.where(k < steps, start + (end - start) * k / steps, end), f"linear({start}, {end}, {steps})"
-    )
+    return _named(partial(_linear, start, end, steps), f"linear({start}, {end}, {steps})")
+
+
+def _linear(start: float, end: float, steps: int, k: Floats) -> Any:
+    return np.where(k < steps, start + (end - start) * k / steps, end)
 
 
 def step(start: float, factor: float, every: int) -> Schedule:
     """`start`, multiplied by `factor` once in `every` steps."""
     _check_steps("step", every)
-    return _named(lambda k: start * np.power(float(factor), k // every), f"step({start}, {factor}, {every})")
+    return _named(partial(_step, start, factor, every), f"step({start}, {factor}, {every})")
+
+
+def _step(start: float, factor: float, every: int, k: Floats) -> Any:
+    return start * np.power(float(factor), k // every)
 
 
 def exponential(start: float, factor: float) -> Schedule:
     """`start`, multiplied by `factor` at every step."""
-    return _named(lambda k: start * np.power(float(factor), k), f"exponential({start}, {factor})")
+    return _named(partial(_exponential, start, factor), f"exponential({start}, {factor})")
+
+
+def _exponential(start: float, factor: float, k: Floats) -> Any:
+    return start * np.power(float(factor), k)
 
 
 def cosine(start: float, end: float, steps: int) -> Schedule:
@@ -99,10 +122,11 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     Source: Loshchilov & Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, ICLR 2017, eq. 5, one cycle.
     """
     _check_steps("cosine", steps)
-    return _named(
-        lambda k: np.where(k < steps, end + 0.5 * (start - end) * (1.0 + np.cos(np.pi * k / steps)), end),
-        f"cosine({start}, {end}, {steps})",
-    )
+    return _named(partial(_cosine, start, end, steps), f"cosine({start}, {end}, {steps})")
+
+
+def _cosine(start: float, end: float, steps: int, k: Floats) -> Any:
+    return np.where(k < steps, end + 0.5 * (start - end) * (1.0 + np.cos(np.pi * k / steps)), end)
 
 
 def warm_up(then: float | Callable[[int], float], steps: int) -> Schedule:
@@ -114,19 +138,27 @@ def warm_up(then: float | Callable[[int], float], steps: int) -> Schedule:
     after = as_schedule(then)
     text = f"warm_up({after!r}, {steps})"
     if not (isinstance(after, Schedule) and (after._many is not None or after.fixed is not None)):
-        return Schedule(lambda k: after(0) * (k + 1) / steps if k < steps else after(k - steps), text)
+        return Schedule(partial(_rising_by_one, after, steps), text)
+    return _named(partial(_rising, after, steps), text)
 
-    def rising(k: Floats) -> Floats:
-        first = int(k[0])
-        later = after.rates(max(first - steps, 0), len(k))
-        before = min(max(steps - first, 0), len(k))
-        return np.concatenate([after(0) * (k[:before] + 1) / steps, later[: len(k) - before]])
 
-    return _named(rising, text)
+def _rising_by_one(after: Callable[[int], float], steps: int, k: int) -> float:
+    return after(0) * (k + 1) / steps if k < steps else after(k - steps)
+
+
+def _rising(after: Schedule, steps: int, k: Floats) -> Floats:
+    first = int(k[0])
+    later = after.rates(max(first - steps, 0), len(k))
+    before = min(max(steps - first, 0), len(k))
+    return np.concatenate([after(0) * (k[:before] + 1) / steps, later[: len(k) - before]])
 
 
 def _named(many: Callable[[Floats], Any], text: str) -> Schedule:
-    return Schedule(lambda k: float(many(np.array([float(k)]))[0]), text, many=many)
+    return Schedule(partial(_one, many), text, many=many)
+
+
+def _one(many: Callable[[Floats], Any], k: int) -> float:
+    return float(many(np.array([float(k)]))[0])
 
 
 def as_schedule(rate: float | Callable[[int], float]) -> Callable[[int], float]:

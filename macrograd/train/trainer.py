@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.copying import checked_state
 from macrograd.nn import Dropout, Module
 from macrograd.nn import losses as named_losses
 from macrograd.nn.dropout import Draws, drawing
@@ -263,6 +264,10 @@ class Trainer:
         return None if found is None else found.tolist()
 
     # --- parts ----------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what was compiled, which is compiled again where it is used."""
+        return checked_state(self, "predict_one") | {"_kept": {}, "_one_at": -1}
 
     def _fitted(self) -> kinds.Targets:
         if self._targets is None:

@@ -1,0 +1,136 @@
+"""How Values, and what holds functions, are pickled and copied.
+
+A graph may be a chain of a million operations, which pickle would follow operand by operand, a level of recursion each.
+A Value is therefore written as an empty object, and the first one of a graph brings a list: all others, empty too, and
+then what stands in each. Pickle knows every object by then, so nothing is followed, and cycles (a gradient that is a
+Value refers back to its own) do no harm. `copy.deepcopy` goes the same way.
+
+This package writes no pickle and reads none; `save` and `load` have a format that runs no code.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import sys
+import threading
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Any
+
+# Of this thread: the ids of the Values that a list under way brings.
+_here = threading.local()
+_FIELDS = 7  # of a Value in the list
+
+
+def reduced(value: Any) -> tuple[Any, ...]:
+    """What `Value.__reduce__` returns."""
+    cls, grad = value.__class__, value.grad
+    if id(value) in _brought():
+        return copyreg.__newobj__, (cls,)  # type: ignore[attr-defined]  # where object.__reduce_ex__ finds it, too
+    if value._a is None and not hasattr(grad, "_a") and not hasattr(value, "__dict__"):
+        return leaf, (cls, value.data, grad, value.op, value.label)
+    return copyreg.__newobj__, (cls,), _Graph(value)  # type: ignore[attr-defined]
+
+
+def leaf(cls: type[Any], data: float, grad: float, op: Any, label: str) -> Any:
+    """A Value without operands."""
+    made = object.__new__(cls)
+    made.data, made.grad, made.op, made.label = data, grad, op, label
+    made._a = made._b = None
+    return made
+
+
+def fill(items: list[Any]) -> None:
+    """What `Value.__setstate__` does with the list of a graph."""
+    count = items[0]
+    fields = iter(items[1 + count :])
+    for node, *more in zip(items[1 : 1 + count], *[fields] * _FIELDS, strict=True):
+        node.data, node.grad, node.op, node._a, node._b, node.label, others = more
+        if others:
+            node.__dict__.update(others)
+
+
+class _Graph:
+    """Stands for the list of a graph: pickle asks for its items one after the other while it writes them."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (), None, self._items()
+
+    def _items(self) -> Iterator[Any]:
+        nodes = _reachable(self.root)
+        brought = _brought()
+        mine = {id(node) for node in nodes} - brought
+        brought |= mine
+        try:
+            yield len(nodes)
+            yield from nodes
+            for x in nodes:
+                yield from (x.data, x.grad, x.op, x._a, x._b, x.label, getattr(x, "__dict__", None))
+        finally:  # also where pickling failed: the generator is closed then
+            brought -= mine
+
+
+def _brought() -> set[int]:
+    found: set[int] = _here.__dict__.setdefault("brought", set())
+    return found
+
+
+def _reachable(root: Any) -> list[Any]:
+    """The Values that the root, and the gradients on the way, were computed from."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        found.append(node)
+        stack.extend(node.inputs)
+        if hasattr(node.grad, "_a"):
+            stack.append(node.grad)
+    return found
+
+
+def checked_state(owner: Any, *left_out: str) -> dict[str, Any]:
+    """The attributes of `owner`, without some, for its `__getstate__`.
+
+    Raises TypeError where one is a function that pickle cannot find again, in words that say which and what to do.
+    """
+    state = {name: thing for name, thing in vars(owner).items() if name not in left_out}
+    for name, thing in state.items():
+        if isinstance(thing, FunctionType):
+            check_importable(f"this {type(owner).__name__}", name.lstrip("_"), thing)
+    return state
+
+
+def check_importable(owner: str, what: str, function: Any) -> None:
+    """Raise TypeError for a lambda and for a function in a function, which pickle cannot write: it stores a function as
+    the name that it has in its module. `copy`, and picklers that store functions whole, may have it."""
+    if not isinstance(function, FunctionType):
+        return
+    found: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    if found is function or _whole():
+        return
+    code = function.__code__
+    kind = "a lambda" if function.__name__ == "<lambda>" else f"the local function {function.__name__}"
+    raise TypeError(
+        f"{owner} cannot be pickled: its {what} is {kind} ({code.co_filename}:{code.co_firstlineno}), and pickle "
+        "stores a function as its name in a module. Define it with def at the top level of a module"
+    )
+
+
+def _whole() -> bool:
+    """Whether what asks stores functions whole: copy, cloudpickle (joblib and dask have their own) or dill."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name == "copy" or "cloudpickle" in name or name.partition(".")[0] == "dill":
+            return True
+        frame = frame.f_back
+    return False
