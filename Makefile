@@ -7,12 +7,13 @@ RUN    := $(VENV)/bin/python
 PIP    := -m pip install -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench references clean
+.PHONY: help demo test fuzz check format bench references clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo        train the two-moons net and save its picture as moons.png"
 	@echo "make test        run the tests"
+	@echo "make fuzz        random programs against the eager engine, for a minute (MINUTES=…, SEED=…)"
 	@echo "make check       ruff, ruff format, mypy --strict, the direction of the imports"
 	@echo "make format      let ruff format and mend the code"
 	@echo "make bench       install the peers, run the benchmarks, write docs/benchmarks.md (large downloads)"
@@ -24,6 +25,9 @@ demo: $(VENV)/.plot-installed
 
 test: $(VENV)/.dev-installed
 	$(RUN) -m pytest -n 2
+
+fuzz: $(VENV)/.dev-installed
+	$(RUN) -m tests.fuzz --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/.dev-installed
 	$(RUN) -m ruff check

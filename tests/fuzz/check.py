@@ -1,0 +1,139 @@
+"""One way of one program against the reference."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import reference, ways
+from .generate import Case
+from .reference import STRICT, Answer
+from .ways import Way
+
+Array = NDArray[Any]
+# Of 1 or the number itself, if that is larger: a range as wide as this decides nothing.
+WIDE = {"float64": 2.0**-12, "float32": 2.0**-6}
+
+
+@dataclass
+class Outcome:
+    """failure      what is wrong, "" if nothing is
+    compared     numbers
+    undecidable  of those, how many the noise moves so far that nothing can be said of them
+    exact        of those, how many were compared bit by bit"""
+
+    failure: str = ""
+    compared: int = 0
+    undecidable: int = 0
+    exact: int = 0
+
+
+def check(case: Case, way: Way) -> Outcome:
+    outcome = Outcome()
+    rows = list(way.rows)
+    if way.dtype == "float32":
+        case = Case(case.program, case.data.rounded())
+    try:
+        answers = _expected(case, way)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the eager engine should not raise it
+        outcome.failure = f"the reference raises {_said(error)}"
+        return outcome
+    try:
+        found = ways.run(case.program, case.data, way)
+    except Exception as error:  # noqa: BLE001 - a program that runs eagerly must run compiled
+        outcome.failure = f"raises {_said(error)}"
+        return outcome
+    bits = _same_bits(case, way)
+    for answer, numbers, what in zip(answers, found, ("value", "gradient"), strict=False):
+        expected = answer.rows(np.array(rows)) if way.what in ("values", "inputs") else answer
+        name = "gradient by x" if way.what == "inputs" else what
+        compare(expected, numbers, way, outcome, bits, name)
+    return outcome
+
+
+def _expected(case: Case, way: Way) -> tuple[Answer, ...]:
+    program, data = case.program, case.data
+    made: dict[str, Callable[[], Any]] = {
+        "values": lambda: (reference.values(program, data, way.dtype),),
+        "inputs": lambda: (reference.by_inputs(program, data, way.dtype),),
+        "second": lambda: reference.second(program, data, way.dtype, list(way.rows)),
+    }
+    found: tuple[Answer, ...] = made.get(
+        way.what, lambda: reference.gradient(program, data, way.dtype, list(way.rows))
+    )()
+    return found
+
+
+def _said(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})"
+
+
+def _same_bits(case: Case, way: Way) -> bool:
+    """Whether the contract promises the eager engine's bits."""
+    if not way.strict or way.dtype != "float64" or (way.what != "values" and (way.batch or way.what == "inputs")):
+        return False
+    allowed = STRICT | ({"take"} if way.what == "values" else set())
+    return reference.operations(case.program, case.data) <= allowed
+
+
+def compare(answer: Answer, found: Array, way: Way, outcome: Outcome, bits: bool, what: str) -> None:
+    eager = answer.eager
+    outcome.compared += found.size
+    if found.shape != eager.shape:
+        outcome.failure = f"{what}: shape {found.shape}, eager has {eager.shape}"
+        return
+    nan, eager_nan = np.isnan(found), np.isnan(eager)
+    if bits:
+        outcome.exact += found.size
+        same = (nan & eager_nan) | ((found == eager) & (np.signbit(found) == np.signbit(eager)))
+        _report(outcome, ~same, what + ", strict", found, eager, None)
+        return
+    low, high, undecidable = _range(answer, way)
+    outcome.undecidable += int(undecidable.sum())
+    if way.dtype == "float64":  # without noise the noisy run must be the eager engine's
+        _report(outcome, _differs(answer) & ~undecidable, f"{what}, reference", answer.replicas[0], eager, None)
+    with np.errstate(all="ignore"):
+        width = np.where(np.isfinite(low), high - low, 0.0) + answer.slack
+        inside = (found >= low - width) & (found <= high + width)
+    _report(outcome, ~(undecidable | inside | (nan & np.isnan(low))), what, found, eager, width)
+
+
+def _range(answer: Answer, way: Way) -> tuple[Array, Array, Array]:
+    """The lowest and the highest number under noise (both NaN where all are), and what is undecidable."""
+    replicas = answer.replicas
+    finite, nan = np.isfinite(replicas), np.isnan(replicas)
+    with np.errstate(all="ignore"):
+        low, high = replicas.min(axis=0), replicas.max(axis=0)
+        mixed = (finite.any(axis=0) & ~finite.all(axis=0)) | (nan.any(axis=0) & ~nan.all(axis=0))
+        mixed |= np.isinf(low) & (low != high)
+        wide = high - low > WIDE[way.dtype] * np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
+        if way.dtype == "float64":
+            both = np.isfinite(low) & np.isfinite(answer.eager)
+            low = np.where(both, np.minimum(low, answer.eager), low)
+            high = np.where(both, np.maximum(high, answer.eager), high)
+    return low, high, mixed | wide | (answer.extreme & (not way.strict))
+
+
+def _differs(answer: Answer) -> Array:
+    """Where the eager number is not that of the noisy run without noise."""
+    first, eager = answer.replicas[0], answer.eager
+    with np.errstate(all="ignore"):
+        far = np.abs(first - eager) > 2 * (answer.replicas.max(axis=0) - answer.replicas.min(axis=0)) + answer.slack
+    kind = (np.isnan(first) != np.isnan(eager)) | (np.isinf(first) & (first != eager))
+    found: Array = kind | (np.isfinite(eager) & ~np.isfinite(first)) | (np.isfinite(eager) & far)
+    return found
+
+
+def _report(outcome: Outcome, wrong: Array, what: str, found: Array, eager: Array, width: Array | None) -> None:
+    if outcome.failure or not wrong.any():
+        return
+    at = tuple(int(k[0]) for k in np.nonzero(wrong))
+    count = f"{int(wrong.sum())} of {wrong.size}"
+    allowed = "" if width is None else f" ± {width[at]:.2g}"
+    outcome.failure = f"{what} {list(at)}: {float(found[at])!r}, eager {float(eager[at])!r}{allowed}; {count}"

@@ -1,0 +1,49 @@
+"""The numbers that a program runs on: a few different samples, from which batches of any size are put together."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, math.nan, 5e-324, -1e-310, 1e-200, 1e200, -1e308]
+CHOICES = 3  # an index is below it
+
+
+@dataclass(frozen=True)
+class Data:
+    """parameters   the numbers of P
+    samples      the different rows of x
+    indices      the index of each"""
+
+    parameters: list[float]
+    samples: list[list[float]]
+    indices: list[int]
+
+    def only(self, row: int) -> Data:
+        return replace(self, samples=[self.samples[row]], indices=[self.indices[row]])
+
+    def rounded(self) -> Data:
+        """As float32 holds it."""
+        with np.errstate(over="ignore"):
+            near = [[float(np.float32(a)) for a in row] for row in [self.parameters, *self.samples]]
+        return Data(near[0], near[1:], self.indices)
+
+
+def draw(rng: random.Random, features: frozenset[str], rows: int, inputs: int, parameters: int) -> Data:
+    def one() -> float:
+        if "special" in features and rng.random() < 0.25:
+            return rng.choice(SPECIAL)
+        if "ties" in features and rng.random() < 0.6:
+            return rng.randint(-2, 2) / 2
+        if "fractions" in features:
+            return rng.gauss(0.0, 1.0)
+        return rng.randint(-32, 32) / 16
+
+    return Data(
+        [one() for _ in range(parameters)],
+        [[one() for _ in range(inputs)] for _ in range(rows)],
+        [rng.randrange(CHOICES) for _ in range(rows)],
+    )

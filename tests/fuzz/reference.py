@@ -1,0 +1,159 @@
+"""What a right answer is: the eager engine's numbers, and how far the same program moves under noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import macrograd as mg
+from macrograd import Value
+from macrograd.graph import topological
+
+from . import noise
+from .data import Data
+from .language import Program, flat, function, number
+
+Array = NDArray[Any]
+
+# Strict programs made of these alone give the eager engine's bits.
+STRICT = {
+    "add", "sub", "mul", "div", "neg", "abs", "sign", "relu", "maximum", "minimum", "less", "less_equal", "where",
+    "detach", "onehot", "sum", "dot",
+}  # fmt: skip
+
+
+@dataclass
+class Answer:
+    """What is expected of some numbers, in the shape of `eager`.
+
+    eager      the eager engine's
+    replicas   (replicas, …) the same under noise, the first without
+    extreme    where sums or products come near the ends of the numbers' range, so that their order matters
+    slack      what a sum over the batch may add
+    """
+
+    eager: Array
+    replicas: Array
+    extreme: Array
+    slack: Array
+
+    def rows(self, which: Array) -> Answer:
+        return Answer(self.eager[which], self.replicas[:, which], self.extreme[which], self.slack[which])
+
+
+def weights(count: int) -> Array:
+    """What the gradient by the inputs is multiplied with before it is differentiated again."""
+    return np.array([1.0, 0.5, -0.75, 2.0, 0.25, -1.5, 0.125, 3.0][:count])
+
+
+def _arguments(data: Data, row: int, program: Program, *, values: bool = False) -> list[Any]:
+    x = [Value(a) for a in data.samples[row]] if values else list(data.samples[row])
+    return [x, float(data.indices[row])][: len(program.arguments)]
+
+
+def _noisy_arguments(data: Data, program: Program) -> list[Any]:
+    columns = np.array(data.samples, dtype=np.float64).T
+    return [[noise.leaf(c) for c in columns], noise.leaf(np.array(data.indices, dtype=float))][: len(program.arguments)]
+
+
+def operations(program: Program, data: Data) -> set[str]:
+    """The names of the operations that the program and nothing but numbers makes of its inputs."""
+    made = function(program.text(), [Value(p) for p in data.parameters])(*_arguments(data, 0, program, values=True))
+    found = {node.op.name for node in topological(*[r for r in flat(made) if isinstance(r, Value)]) if node.op}
+    return found - {"constant"} | ({"take"} if "mg.take" in program.text() else set())
+
+
+def values(program: Program, data: Data, dtype: str) -> Answer:
+    """(rows, results)."""
+    f = function(program.text(), [Value(p) for p in data.parameters])
+    rows = range(len(data.samples))
+    eager = np.array([[number(r) for r in flat(f(*_arguments(data, k, program)))] for k in rows])
+    with noise.running(1, len(rows), dtype) as run:
+        f = function(program.text(), [noise.leaf(np.array(p)) for p in data.parameters])
+        found = np.stack([noise.array(r) for r in flat(f(*_noisy_arguments(data, program)))], axis=-1)
+    extreme = np.broadcast_to(run.extreme[:, None], eager.shape)
+    return Answer(eager, found.astype(np.float64), extreme, np.zeros_like(eager))
+
+
+def gradient(program: Program, data: Data, dtype: str, rows: list[int]) -> tuple[Answer, Answer]:
+    """The mean of the summed results over a batch of rows, and its derivatives by the parameters."""
+    text, scale = program.text(summed=True), 1.0 / len(rows)
+    eager = np.array([_eager_gradient(text, program, data, k) for k in range(len(data.samples))])
+    with noise.running(2, len(data.samples), dtype) as run:
+        P = [noise.leaf(np.array(p)) for p in data.parameters]
+        out = function(text, P)(*_noisy_arguments(data, program))
+        total = [noise.array(out) * scale, *(noise.array(g) for g in noise.derivatives(out, P, scale))]
+    found = _mean(eager, np.stack(total, axis=-1).astype(np.float64), run.extreme, rows, dtype)
+    return found.rows(np.array([0])), found.rows(np.arange(1, len(data.parameters) + 1))
+
+
+def _eager_gradient(text: str, program: Program, data: Data, row: int) -> list[float]:
+    P = [Value(p) for p in data.parameters]
+    out = function(text, P)(*_arguments(data, row, program))
+    if isinstance(out, Value):
+        out.backward()
+    return [number(out), *(p.grad for p in P)]
+
+
+def by_inputs(program: Program, data: Data, dtype: str) -> Answer:
+    """(rows, inputs): the derivatives of the summed results by x."""
+    text, rows = program.text(summed=True), range(len(data.samples))
+    eager = []
+    for k in rows:
+        arguments = _arguments(data, k, program, values=True)
+        out = function(text, [Value(p) for p in data.parameters])(*arguments)
+        if isinstance(out, Value):
+            out.backward()
+        eager.append([x.grad for x in arguments[0]])
+    with noise.running(3, len(rows), dtype) as run:
+        arguments = _noisy_arguments(data, program)
+        out = function(text, [noise.leaf(np.array(p)) for p in data.parameters])(*arguments)
+        found = np.stack([noise.array(g) for g in noise.derivatives(out, arguments[0])], axis=-1)
+    extreme = np.broadcast_to(run.extreme[:, None], np.shape(eager))
+    return Answer(np.array(eager), found.astype(np.float64), extreme, np.zeros(np.shape(eager)))
+
+
+def second(program: Program, data: Data, dtype: str, rows: list[int]) -> tuple[Answer, Answer]:
+    """The mean of weights · (derivatives by x) over a batch of rows, and its derivatives by the parameters."""
+    text, scale = program.text(summed=True), 1.0 / len(rows)
+    w = weights(len(data.samples[0]))
+    eager = np.array([_eager_second(text, program, data, k, w) for k in range(len(data.samples))])
+    with noise.running(4, len(data.samples), dtype) as run:
+        P = [noise.leaf(np.array(p)) for p in data.parameters]
+        arguments = _noisy_arguments(data, program)
+        out = function(text, P)(*arguments)
+        found = mg.dot(noise.derivatives(out, arguments[0]), w.tolist())
+        total = [noise.array(found) * scale, *(noise.array(g) for g in noise.derivatives(found, P, scale))]
+    answer = _mean(eager, np.stack(total, axis=-1).astype(np.float64), run.extreme, rows, dtype)
+    return answer.rows(np.array([0])), answer.rows(np.arange(1, len(data.parameters) + 1))
+
+
+def _eager_second(text: str, program: Program, data: Data, row: int, w: Array) -> list[float]:
+    P = [Value(p) for p in data.parameters]
+    found = mg.grad(function(text, P))(*_arguments(data, row, program))
+    out = mg.dot(found, w.tolist())
+    if isinstance(out, Value):
+        out.backward()
+    return [number(out), *(p.grad for p in P)]
+
+
+def _mean(eager: Array, replicas: Array, extreme: Array, rows: list[int], dtype: str) -> Answer:
+    """The means over a batch of (rows, numbers); the replicas are scaled already."""
+    n, epsilon = len(rows), float(np.finfo(dtype).eps)
+    with np.errstate(all="ignore"):
+        mean = [_sum(column) for column in (eager[rows] / n).T.tolist()]
+        noisy = replicas[:, rows].sum(axis=1)
+        slack = (n + 2) * epsilon * np.abs(eager[rows]).sum(axis=0) / n
+    finite = np.where(np.isfinite(slack), slack, 0.0)
+    return Answer(np.array(mean), noisy, np.full(len(mean), extreme[rows].any()), finite)
+
+
+def _sum(numbers: list[float]) -> float:
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):  # infinities of both signs
+        return sum(numbers)

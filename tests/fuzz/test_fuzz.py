@@ -1,0 +1,153 @@
+"""The fuzzer is tested: it takes every operation, repeats itself for a seed, finds what is broken, and shrinks."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from macrograd import ops
+
+from . import __main__ as command
+from . import generate, session, ways
+from .check import Outcome, check
+from .data import Data
+from .generate import Case
+from .language import Line, Program, Repeat, flat, function
+from .shrink import shrink
+from .ways import Way
+
+VALUES = Way("values", batch=True, rows=(0, 1, 0))
+
+
+def programs(count: int) -> list[Case]:
+    return [generate.case(f"7:{k}") for k in range(count)]
+
+
+def test_every_row_of_the_table_is_called() -> None:
+    text = "\n".join(case.program.text() for case in programs(150))
+    for op in ops.TABLE:
+        if op is not ops.CONSTANT:
+            calls = generate.VARIADIC[op.name] if op.arity is None else [generate.spelled(op)]
+            assert any(call.partition("(")[0] + "(" in text for call in calls), op.name
+
+
+def test_a_variadic_row_needs_a_spelling() -> None:
+    assert set(generate.VARIADIC) == {op.name for op in ops.TABLE if op.arity is None}
+
+
+def test_the_same_seed_is_the_same_program() -> None:
+    assert [case.program.text() for case in programs(20)] == [case.program.text() for case in programs(20)]
+    assert len({case.program.text() for case in programs(20)}) > 18
+
+
+def test_moderate_programs_stay_moderate() -> None:
+    for case in programs(60):
+        if "wild" not in case.program.features:
+            f = function(case.program.text(), case.data.parameters)
+            arguments = [case.data.samples[0], float(case.data.indices[0])][: len(case.program.arguments)]
+            assert np.isfinite(np.array(flat(f(*arguments)), dtype=float)).all()
+
+
+# --- the check can fail ---------------------------------------------------------------------------------------------
+
+
+def simple(call: str, samples: list[list[float]]) -> Case:
+    lines = [
+        Line("v0", "{0} + {1}", ["x[0]", "P[0]"]),
+        Line("v1", call, ["v0"]),
+        Line("v2", "{0} * {1}", ["v1", "P[0]"]),
+    ]
+    program = Program(list(lines), ["x"], "v2", ["v2"])
+    return Case(program, Data([1.5], samples, [0] * len(samples)))
+
+
+@pytest.mark.parametrize("what", ["values", "backward", "value_and_grad", "bind", "inputs", "second"])
+@pytest.mark.parametrize("backend", ["llvm", "numpy"])
+def test_right_programs_pass(what: str, backend: str) -> None:
+    case = simple("mg.tanh({0})", [[0.25], [-0.5]])
+    with session.compiling():
+        outcome = check(case, Way(what, batch=True, rows=(0, 1, 1), backend=backend))
+    assert outcome == Outcome("", outcome.compared, 0, 0)
+    assert outcome.compared
+
+
+@pytest.mark.parametrize("what", ["values", "backward", "inputs", "second"])
+@pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-13), ("float32", 1e-4)])
+def test_a_small_error_is_seen(what: str, dtype: str, error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ways.run
+    monkeypatch.setattr(ways, "run", lambda *given: [part * (1 + error) for part in run(*given)])
+    failure = check(simple("mg.tanh({0})", [[0.25], [-0.5]]), Way(what, batch=True, rows=(0, 1), dtype=dtype)).failure
+    assert "eager" in failure
+
+
+def test_strict_sees_the_sign_of_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = simple("{0} * 0.0", [[1.0]])
+    way = Way("values", batch=True, rows=(0,), backend="numpy", strict=True)
+    assert check(case, way) == Outcome("", 1, 0, 1)
+    monkeypatch.setattr(ways, "run", lambda *_: [np.array([[-0.0]])])
+    assert "strict" in check(case, way).failure
+
+
+def test_ties_of_rounded_numbers_are_undecidable_and_exact_ones_are_not() -> None:
+    program = Program([Line("v1", "ops.less({0} * {1}, {1} * {0})", ["x[0]", "P[0]"])], ["x"], "v1", ["v1"])
+    way = Way("values", batch=True, rows=(0,), backend="numpy")
+    assert check(Case(program, Data([0.1], [[0.3]], [0])), way).undecidable == 1
+    assert check(Case(program, Data([0.5], [[0.25]], [0])), way).undecidable == 0
+
+
+# --- what a failure is made of --------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_shrunk_to_the_line_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops.sin, "forward", lambda a: a)
+    body: list[Any] = [Line("v1", "mg.tanh({0})", ["x[0]"]), Line("v2", "{0} + {1}", ["v1", "P[0]"])]
+    body.append(Repeat("t", 6, [Line("v2", "{0} * 0.5 + {1}", ["v2", "x[t % 2]"]), Line("v3", "ops.sin({0})", ["v2"])]))
+    body.append(Line("v4", "{0} - {1}", ["v3", "v1"]))
+    case = Case(Program(body, ["x", "i"], "[v4, v2]", ["v4", "v2"]), Data([1.5], [[0.7, 1.1], [0.2, 0.3]], [0, 1]))
+    way = Way("values", batch=True, rows=(0, 1, 0, 1), backend="numpy", strict=True, moved=True)
+    assert check(case, way).failure
+    small, plain = shrink(case, way)
+    assert re.fullmatch(r"def f\(x\):\n    v3 = ops\.sin\((x\[0\]|P\[0\])\)\n    return v3", small.program.text())
+    assert plain == Way("values", batch=False, rows=(0,), backend="numpy")
+
+
+def test_a_failure_is_written_as_a_test_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ops.tanh, "forward", lambda a: math.tanh(a) * 1.001)
+    arguments = ["fuzz", "--seed", "3", "--programs", "200", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert command.main() == 1
+    said = capsys.readouterr().out
+    assert said.startswith("seed 3\n")
+    assert "--seed 3 --first " in said
+    (path,) = tmp_path.glob("test_found_3_*.py")
+    names: dict[str, Any] = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)  # noqa: S102 - the test that was just written
+    (test,) = (value for name, value in names.items() if name.startswith("test_"))
+    with pytest.raises(AssertionError):
+        test()
+    monkeypatch.undo()
+    test()
+
+
+def test_what_cannot_be_run_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["fuzz", "--programs", "0"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "--programs must be more than 0, got 0" in capsys.readouterr().err
+
+
+def test_settings_are_put_back() -> None:
+    from macrograd.compiler import pipeline
+    from macrograd.compiler.roll import budget
+
+    before = pipeline.observer, budget.FREE, budget.LEAST
+    session.run(random.Random(0).randrange(100), 2)
+    assert (pipeline.observer, budget.FREE, budget.LEAST) == before

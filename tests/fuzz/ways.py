@@ -1,0 +1,164 @@
+"""Every way to compile and call a program."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import macrograd as mg
+from macrograd import Value
+from macrograd.compiler.roll import budget
+
+from . import reference
+from .data import Data
+from .generate import Case
+from .language import Program, function
+
+Array = NDArray[Any]
+
+GRADIENTS = ("backward", "value_and_grad", "bind")
+WHATS = {"values": 5, "backward": 3, "value_and_grad": 2, "bind": 2, "inputs": 2, "second": 1}
+# Around the lanes of a vector and of a block: 2, 4, 8 and 16 numbers in a vector, up to 16 vectors in a block.
+BATCHES = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 70]
+MANY = [129, 300, 1100]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a program is compiled and called.
+
+    what      values, backward, value_and_grad, bind; inputs: the derivatives by x; second: those of the former
+    rows      the data's rows that the batch is put together from; one without a batch
+    moved     the first call is on other parameters: nothing of their numbers may stay in the program
+    budget    of groups that become code, and the size of a loop's body; None for the compiler's own
+    """
+
+    what: str
+    batch: bool
+    rows: tuple[int, ...]
+    dtype: str = "float64"
+    backend: str = "llvm"
+    strict: bool = False
+    threads: int = 1
+    moved: bool = False
+    budget: tuple[int, int] | None = None
+
+
+def draw(rng: random.Random, case: Case) -> Iterator[Way]:
+    """Some ways for one program. Compiling with LLVM is most of the time, so there is one of it at most."""
+    features, count = case.program.features, len(case.data.samples)
+    expensive = False
+    for _ in range(2 if rng.random() < 0.5 else 3):
+        batch = rng.random() < 0.75
+        size = rng.choice(MANY) if rng.random() < 0.04 else rng.choice(BATCHES)
+        rows = tuple(rng.choices(range(count), k=size)) if batch else (rng.randrange(count),)
+        limit = None
+        if "data" in features:
+            limit = (rng.randint(4, 40), rng.choice([2, 4, 16])) if "data and code" in features else (0, 1 << 30)
+        backend = "numpy" if rng.random() < 0.35 or (expensive and limit != (0, 1 << 30)) else "llvm"
+        expensive = expensive or backend == "llvm"
+        way = Way(
+            what=rng.choices(list(WHATS), list(WHATS.values()))[0],
+            batch=batch,
+            rows=rows,
+            dtype="float32" if rng.random() < 0.25 else "float64",
+            backend=backend,
+            strict=rng.random() < 0.3,
+            threads=2 if len(rows) > 100 and rng.random() < 0.7 else 1,
+            moved=rng.random() < 0.25,
+            budget=limit,
+        )
+        yield replace(way, what="values") if way.what == "second" and len(case.program.text()) > 2000 else way
+
+
+@contextmanager
+def limited(limit: tuple[int, int] | None) -> Iterator[None]:
+    """Small programs are code as a whole; with a small budget they run as data like long ones."""
+    names = {"FREE": 0, "SHARE": 1 << 30, "MOST_TINY": 0, "LEAST": 1, "TINY": 1}
+    if limit is not None:
+        names |= {"FREE": limit[0], "MOST_TINY": limit[0] // 2, "LEAST": limit[1], "TINY": min(limit[1], 16)}
+    before = {name: getattr(budget, name) for name in names}
+    try:
+        if limit is not None:
+            for name, value in names.items():
+                setattr(budget, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(budget, name, value)
+
+
+def settings(way: Way) -> dict[str, Any]:
+    return {
+        "batch": way.batch,
+        "dtype": way.dtype,
+        "backend": way.backend,
+        "strict": way.strict,
+        "threads": way.threads,
+    }
+
+
+def text(program: Program, way: Way, inputs: int) -> tuple[str, str]:
+    """The text of the function that is compiled, and its name."""
+    if way.what == "values":
+        return program.text(), "f"
+    summed = program.text(summed=True)
+    arguments = ", ".join(program.arguments)
+    if way.what == "inputs":
+        return f"{summed}\n\n\ndef g({arguments}):\n    return mg.grad(f)({arguments})", "g"
+    if way.what == "second":
+        w = reference.weights(inputs).tolist()
+        return f"{summed}\n\n\ndef g({arguments}):\n    return mg.dot(mg.grad(f)({arguments}), {w})", "g"
+    return summed, "f"
+
+
+def run(program: Program, data: Data, way: Way) -> list[Array]:
+    """What the compiled function answers: (rows, numbers), or the value and the gradient by the parameters."""
+    P = [Value(p * 0.5 + 0.25 if way.moved else p) for p in data.parameters]
+    source, name = text(program, way, len(data.samples[0]))
+    compiled = mg.compile(function(source, P, name), **settings(way))
+    X = np.array([data.samples[k] for k in way.rows])
+    index = np.array([data.indices[k] for k in way.rows])
+    arguments = ([X, index] if way.batch else [X[0], index[0]])[: len(program.arguments)]
+    with limited(way.budget):
+        if way.moved:
+            _answers(compiled, P, way, arguments)
+            for value, number_now in zip(P, data.parameters, strict=True):
+                value.data, value.grad = number_now, 0.0
+        return _answers(compiled, P, way, arguments)
+
+
+def _answers(compiled: Any, P: list[Value], way: Way, arguments: list[Any]) -> list[Array]:
+    if way.what in ("values", "inputs"):
+        found = [np.asarray(part, dtype=np.float64) for part in _arrays(compiled(*arguments))]
+        rows = len(way.rows)
+        return [np.concatenate([part.reshape(rows, -1) for part in found], axis=1)]
+    if way.what in ("backward", "second"):
+        value = compiled.backward(*arguments)
+        return [np.array([value]), np.array([p.grad for p in P])]
+    if way.what == "bind":
+        step = compiled.bind(*arguments)
+        value, gradient = step(), step.gradient
+    else:
+        compiled(*arguments)  # so that the parameters are known
+        value, gradient = compiled.value_and_grad(compiled.theta(), *arguments)
+    place = {id(p): k for k, p in enumerate(P)}
+    full = np.zeros(len(P))
+    for parameter, g in zip(compiled.parameters, gradient.tolist(), strict=True):
+        full[place[id(parameter)]] = g
+    return [np.array([value]), full]
+
+
+def _arrays(result: Any) -> list[Any]:
+    """The arrays of a compiled function's result, in the order of its scalars."""
+    if isinstance(result, dict):
+        result = list(result.values())
+    if isinstance(result, (list, tuple)):
+        return [part for item in result for part in _arrays(item)]
+    return [result]
