@@ -179,7 +179,7 @@ def macrograd(case: str) -> Prepared:
         return Prepared(lambda: training.epoch(1e-3), answer, units=sum(len(d) + 1 for d in chosen))
 
     from macrograd import optim
-    from macrograd.compiler.targets.llvm.driver import TrainingLoop
+    from macrograd.compiler.step import TrainingLoop
 
     adam = optim.Adam(betas=(0.9, 0.99))
     data = [np.array(x) for x in zip(*map(gpt.encoded, chosen), strict=True)]

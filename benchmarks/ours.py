@@ -70,7 +70,7 @@ def order(parameters: list[Any], wanted: list[Any]) -> np.ndarray:
 
 def sgd_loop(f: Any, arrays: tuple[np.ndarray, ...], batch: int) -> Any:
     """A TrainingLoop of plain gradient descent."""
-    from macrograd.compiler.targets.llvm.driver import TrainingLoop
+    from macrograd.compiler.step import TrainingLoop
 
     def rule(p: Any, g: Any, state: Any, rate: Any, step: Any) -> Any:
         return p - rate * g, ()
@@ -81,7 +81,7 @@ def sgd_loop(f: Any, arrays: tuple[np.ndarray, ...], batch: int) -> Any:
 def adam_loop(f: Any, arrays: tuple[np.ndarray, ...], batch: int) -> Any:
     """A TrainingLoop of Adam, with the library's own rule and defaults."""
     from macrograd import optim
-    from macrograd.compiler.targets.llvm.driver import TrainingLoop
+    from macrograd.compiler.step import TrainingLoop
 
     return TrainingLoop(f, arrays, optim.Adam().rule, (0.0, 0.0), batch_size=batch)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 import macrograd as mg
 from macrograd import Value, losses, optim
-from macrograd.compiler.targets.llvm.driver import TrainingLoop
+from macrograd.compiler.step import TrainingLoop
 
 WIDTH, HEADS, LONGEST = 16, 4, 16  # numbers per position, attention heads, positions
 BATCH, TURN = 16, 8  # documents a step; steps in a row on documents of like length

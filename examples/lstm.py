@@ -14,7 +14,7 @@ import numpy as np
 
 import macrograd as mg
 from macrograd import Value, optim
-from macrograd.compiler.targets.llvm.driver import TrainingLoop
+from macrograd.compiler.step import TrainingLoop
 
 LENGTH, CELLS, BATCH = 40, 8, 32
 

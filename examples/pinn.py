@@ -13,7 +13,7 @@ import numpy as np
 
 import macrograd as mg
 from macrograd import Value, nn, optim
-from macrograd.compiler.targets.llvm.driver import TrainingLoop
+from macrograd.compiler.step import TrainingLoop
 
 OMEGA, ZETA = 12.0, 0.15
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,104 @@ def test_the_arrow_check_sees_every_way_to_import() -> None:
     )
     assert parts_imported(source, "macrograd.compiler.roll") == {
         "nn", "optim", "ops", "train", "show", "cli", "compiler", "__init__",
+    }  # fmt: skip
+
+
+# Rooms of the compiler → the rooms of the compiler that each may import, from the ground up. `root` are the files that
+# stand in the folder itself.
+ROOMS: dict[str, set[str]] = {
+    "jit": set(),
+    "tape": {"jit"},
+    "trace": {"tape"},
+    "rewrite": {"tape", "trace"},
+    "program": {"tape", "jit"},
+    "roll": {"tape", "rewrite", "program"},
+    "targets/scalar": {"jit", "tape", "program"},
+    "targets/numpy": {"tape", "program"},
+    "targets/llvm": {"jit", "tape", "program", "targets/scalar"},
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its name; a package by the name of its folder."""
+    return {
+        ".".join(["macrograd", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__"): path
+        for path in files()
+    }
+
+
+def modules_imported(source: str, module: str, known: Container[str]) -> set[str]:
+    """The modules that a file imports anywhere, also for a type checker. A name taken out of a package is the module of
+    that name if there is one, and the package else."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".")[: -node.level]
+                base = ".".join([*package, *([base] if base else [])])
+            found.update(name if (name := f"{base}.{alias.name}") in known else base for alias in node.names)
+    return {name for name in found if name in known and name != module}
+
+
+def circle(arrows: Mapping[str, Iterable[str]]) -> list[str]:
+    """A circle among the arrows, as the names along it; [] if there is none."""
+    done: set[str] = set()
+    for start in arrows:
+        path: list[tuple[str, Iterator[str]]] = [(start, iter(sorted(arrows[start])))]
+        while path:
+            name, left = path[-1]
+            following = next((x for x in left if x not in done), None)
+            if following is None:
+                done.add(name)
+                path.pop()
+            elif following in (along := [name for name, _ in path]):
+                return [*along[along.index(following) :], following]
+            else:
+                path.append((following, iter(sorted(arrows.get(following, ())))))
+    return []
+
+
+def room_of(module: str) -> str:
+    """The folder that a module of the compiler is in; the name of a file that stands in the compiler's folder."""
+    parts = module.split(".")[2:]
+    return "/".join(parts[:-1] if len(parts) > 1 else parts)
+
+
+def arrows_of_files() -> dict[str, set[str]]:
+    known = modules()
+    return {name: modules_imported(path.read_text("utf-8"), name, known) for name, path in known.items()}
+
+
+def test_no_two_files_import_each_other() -> None:
+    arrows = arrows_of_files()
+    compiler = {a: {b for b in to if b.startswith("macrograd.compiler.")} for a, to in arrows.items()}
+    assert not circle({a: to for a, to in compiler.items() if a.startswith("macrograd.compiler.")})
+
+
+def test_the_rooms_of_the_compiler_have_an_order() -> None:
+    order = list(ROOMS)
+    for room, allowed in ROOMS.items():
+        assert all(order.index(other) < order.index(room) for other in allowed), room
+
+
+def test_rooms_of_the_compiler_see_only_what_stands_below_them() -> None:
+    compiler = {a: to for a, to in arrows_of_files().items() if a.startswith("macrograd.compiler.")}
+    for module, to in compiler.items():
+        room = room_of(module)
+        if room in ROOMS:
+            seen = {room_of(x) for x in to if x.startswith("macrograd.compiler.")} - {room, ""}
+            assert seen <= ROOMS[room], f"{module} must not import from {sorted(seen - ROOMS[room])}"
+
+
+def test_the_circle_check_finds_circles() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    source = "if TYPE_CHECKING:\n    from macrograd.a import x\nfrom macrograd import b\nfrom .c import y\n"
+    assert modules_imported(source, "macrograd.d", {"macrograd.a", "macrograd.b", "macrograd.c"}) == {
+        "macrograd.a", "macrograd.b", "macrograd.c",
     }  # fmt: skip
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.compiler.compiled import Bound, Compiled, CompileWarning
+from macrograd.compiler.bound import Bound
+from macrograd.compiler.compiled import Compiled
+from macrograd.compiler.settings import CompileWarning
 from macrograd.compiler.trace.trace import TraceError
 
 

@@ -98,7 +98,7 @@ def _loop(
 ) -> Engine:
     """The native loop; where LLVM does not load or fails, the one that calls."""
     try:
-        from macrograd.compiler.targets.llvm.driver import TrainingLoop
+        from macrograd.compiler.step import TrainingLoop
 
         return TrainingLoop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size)
     except (ImportError, RuntimeError):  # the compiled loss has said why, or says so when it is called

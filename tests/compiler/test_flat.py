@@ -11,8 +11,8 @@ import pytest
 import macrograd as mg
 from macrograd import optim
 from macrograd.compiler import pipeline
+from macrograd.compiler.step import TrainingLoop
 from macrograd.compiler.targets.llvm import flat
-from macrograd.compiler.targets.llvm.driver import TrainingLoop
 from macrograd.value import Value
 
 pytest.importorskip("llvmlite")

@@ -16,9 +16,10 @@ from macrograd import Value
 from macrograd.compiler import pipeline
 from macrograd.compiler.jit.text import DOUBLE
 from macrograd.compiler.program.program import Index, Instruction, Loop, Program, counted, verify
-from macrograd.compiler.targets.llvm.context import Target
+from macrograd.compiler.roll.groups import Group
 from macrograd.compiler.targets.scalar import fuse
-from macrograd.compiler.targets.scalar.fuse import Group, groups, readers
+from macrograd.compiler.targets.scalar.fuse import groups, readers
+from macrograd.compiler.targets.scalar.machine import Target
 
 pytest.importorskip("llvmlite")
 

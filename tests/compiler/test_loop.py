@@ -10,7 +10,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler.targets.llvm.driver import TrainingLoop
+from macrograd.compiler.step import TrainingLoop
 
 pytest.importorskip("llvmlite")
 

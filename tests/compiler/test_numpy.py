@@ -16,7 +16,7 @@ import macrograd as mg
 from macrograd import Value, ops
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Loop, body_of
-from macrograd.compiler.roll.streams import Stream
+from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.numpy import calls, execute
 from macrograd.compiler.targets.numpy.execute import NumpyExecutable
 
@@ -397,7 +397,7 @@ def test_several_python_threads_at_once() -> None:
 
 
 def test_a_failing_llvm_gives_way_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    from macrograd.compiler.compiled import CompileWarning
+    from macrograd.compiler.settings import CompileWarning
     from macrograd.compiler.targets.llvm import execute
 
     def fail(*_: Any, **__: Any) -> Iterator[None]:

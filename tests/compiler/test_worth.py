@@ -14,8 +14,8 @@ import macrograd as mg
 from macrograd import Value
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Instruction, Loop, Program
+from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.roll import budget as worth
-from macrograd.compiler.roll.streams import Stream
 
 
 def programs(fn: Callable[..., Any], shapes: list[tuple[int, ...]]) -> list[Program]:

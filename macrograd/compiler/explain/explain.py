@@ -6,11 +6,10 @@ Everything is read off the programs' instructions, their counters and index maps
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from macrograd.compiler.explain.words import (
     product,
     shaped,
 )
+from macrograd.compiler.pipeline import Source
 from macrograd.compiler.program.program import (
     Index,
     Instruction,
@@ -39,13 +39,11 @@ from macrograd.compiler.program.program import (
     body_of,
     counted,
 )
+from macrograd.compiler.program.stream import FUSED, MORE, NAMES, SPREAD, TOTAL, Stream
 from macrograd.compiler.roll.budget import rule
-from macrograd.compiler.roll.streams import FUSED, MORE, NAMES, SPREAD, TOTAL, Stream
+from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape.tape import Ints
-
-if TYPE_CHECKING:
-    from macrograd.compiler.compiled import Specialised
-    from macrograd.value import Value
+from macrograd.value import Value
 
 _MOST_LINES = 48  # of a section; the rest is counted
 _PHASES = {
@@ -56,26 +54,27 @@ _PHASES = {
 _SIGNS = {"add": "+", "sub": "−", "mul": "∘", "div": "÷", "less": "<", "less_equal": "≤", "pow": "^"}
 
 
-def explain(special: Specialised, names: dict[str, Value] | None = None) -> str:
+def explain(
+    source: Source, shapes: Sequence[tuple[int, ...]], settings: Settings, names: dict[str, Value] | None = None
+) -> str:
     """The programs of a compiled function in words.
 
     `names` are the parameters' names, as from `Module.named_parameters()`; labels stand in for them.
     """
-    owner, source = special.owner, special.source
     called = {id(value): name for name, value in (names or {}).items()}
     leaves = Leaves(
         [called.get(id(p)) or p.label or None for p in source.parameters],
-        [(_argument(owner.argument(k)), shape) for k, shape in enumerate(special.shapes)],
+        [(_argument(settings.argument(k)), shape) for k, shape in enumerate(shapes)],
     )
-    values = pipeline.value_program(source, batch=owner.batch, strict=owner.strict)
+    values = pipeline.value_program(source, batch=settings.batch, strict=settings.strict)
     gradient = None
     if isinstance(source.structure, int) and source.parameters:
-        gradient = pipeline.gradient_program(source, batch=owner.batch, strict=owner.strict)
-    teller = _Teller(leaves, owner.batch)
+        gradient = pipeline.gradient_program(source, batch=settings.batch, strict=settings.strict)
+    teller = _Teller(leaves, settings.batch)
     arguments = ", ".join(name + shaped(shape) for name, shape in leaves.arguments)
-    sample = " of one sample" if owner.batch else ""
+    sample = " of one sample" if settings.batch else ""
     parameters = plural(len(source.parameters), "parameter")
-    lines = [f"{owner.__name__}({arguments}){sample}: {parameters}, {owner.dtype.name}", ""]
+    lines = [f"{settings.name}({arguments}){sample}: {parameters}, {settings.dtype.name}", ""]
     lines += _counts(source.recorded, values, gradient)
     lines += ["", "(k) is the result of line k; brackets are shapes, rows × columns; a dot picks an element.", ""]
     lines += ["The values", *teller.tell(values, derived=False)]

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.roll.streams import MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.stream import MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.tape.tape import Ints, distinct
 
 _COUNTERS, _ROUNDS = "ijk", "rsq"

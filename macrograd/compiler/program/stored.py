@@ -17,7 +17,7 @@ import numpy as np
 
 from macrograd.compiler.jit import cache
 from macrograd.compiler.program.program import Index, Instruction, Loop, Program, Segment
-from macrograd.compiler.roll.streams import Stream
+from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.tape.tape import Tape
 
 _PARTS = {part.__name__: part for part in (Program, Instruction, Segment, Index, Loop, Stream)}

@@ -337,16 +337,3 @@ def _is_number(tape: Tape, ids: Ints, number: float) -> Bools:
     if number == 0.0:
         same &= ~np.signbit(leaf)
     return same
-
-
-def _mix(a: Ints, b: Ints) -> Ints:
-    """A 64-bit hash of pairs (the finaliser of splitmix64; Steele, Lea & Flood, OOPSLA 2014)."""
-    with np.errstate(over="ignore"):
-        x = a.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + b.astype(np.uint64)
-        x ^= x >> np.uint64(30)
-        x *= np.uint64(0xBF58476D1CE4E5B9)
-        x ^= x >> np.uint64(27)
-        x *= np.uint64(0x94D049BB133111EB)
-        x ^= x >> np.uint64(31)
-    found: Ints = x.astype(np.int64)
-    return found

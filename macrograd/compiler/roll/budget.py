@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.roll.loops import Candidate, Groups, Rolled, Settled
+from macrograd.compiler.roll.groups import Groups
+from macrograd.compiler.roll.loops import Rolled, Settled
+from macrograd.compiler.roll.repeats import Candidate
 from macrograd.compiler.tape.tape import SCATTER, Ints, distinct
 
 FREE = 192

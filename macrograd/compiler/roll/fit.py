@@ -8,20 +8,19 @@ cut into pieces that do; where the pieces would be too many, a column becomes a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from macrograd import ops
 from macrograd.compiler.program.program import Instruction, Operand, Segment
+from macrograd.compiler.roll.groups import Group
 from macrograd.compiler.roll.nests import LEAST_ROW, Nest, affine, in_rows, index_of, prefix, separable, tabled
 from macrograd.compiler.roll.scatters import scatters_of
-from macrograd.compiler.tape.tape import CONSTANT, REDUCE, SCATTER, Ints, Tape
+from macrograd.compiler.tape.tape import CONSTANT, Ints, Tape
 
 if TYPE_CHECKING:
-    from macrograd.compiler.roll.roll import Layout, Terms
+    from macrograd.compiler.roll.layout import Layout
 
 _FEW_MEMBERS = 8  # so few members are written out one by one, so that tables cost them nothing
 _FEW_TERMS = 8
@@ -29,55 +28,6 @@ _LARGE_PIECE = 64  # pieces of so many members are always worth their instructio
 _LONG_RUN = 8  # terms
 _MOST_SEGMENTS = 32  # of the terms of one kind; more pieces than that become a table
 _MOST_PIECES = 8  # more pieces than this, and a table makes the smaller program, however wide it is
-
-
-@dataclass(frozen=True)
-class Group:
-    """Members that share an operation and kinds of operands, as arrays of entries.
-
-    kind      map, dot, reduce, take or scatter
-    members   (n,)
-    operands  (n, columns): of a map its operands; of a take the index and the values; of a scatter its pairs; of sums
-              all left operands, then all right ones, -1 for a left one that is 1
-    kinds     of sums: the kind of each term (`Terms.kind`)
-    shifts    (n, columns, loops) how many slots each operand moves per round of the loops around it, outermost first
-    moves     (n, loops) the same for the results
-    fixed     whether the results must keep their slots
-    """
-
-    kind: str
-    code: int
-    members: Ints
-    operands: Ints
-    kinds: Ints
-    shifts: Ints
-    moves: Ints
-    fixed: bool = False
-
-    def part(self, which: Ints) -> Group:
-        return replace(
-            self,
-            members=self.members[which],
-            operands=self.operands[which],
-            shifts=self.shifts[which],
-            moves=self.moves[which],
-        )
-
-
-def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
-    """The group of these members, outside of any loop."""
-    code = int(tape.code[members[0]])
-    kinds = np.empty(0, dtype=np.int64)
-    if code == ops.dot.code or code == REDUCE:
-        kind = "reduce" if code == REDUCE else "dot"
-        count = int(terms.start[members[0] + 1] - terms.start[members[0]])
-        at = terms.start[members][:, None] + np.arange(count)
-        operands, kinds = np.concatenate([terms.left[at], terms.right[at]], axis=1), terms.kind[at[0]]
-    else:
-        kind = {ops.take.code: "take", SCATTER: "scatter"}.get(code, "map")
-        operands = tape.operand[tape.start[members][:, None] + np.arange(int(tape.arity[members[0]]))]
-    nothing = np.zeros((*operands.shape, 0), dtype=np.int64)
-    return Group(kind, code, members, operands, kinds, nothing, nothing[:, 0])
 
 
 class Column:

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from macrograd.compiler.rewrite.simplify import _mix
 from macrograd.compiler.roll.budget import MOST_TINY, TINY
-from macrograd.compiler.roll.loops import candidates
+from macrograd.compiler.roll.repeats import candidates
+from macrograd.compiler.tape.hashing import mix
 from macrograd.compiler.tape.tape import Ints, Tape, distinct, ranges
 from macrograd.compiler.tape.tape import levels as soonest
 
@@ -34,7 +34,7 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
     first = soonest(tape)
     if not len(first) or len(tape) < _LEAST_WIDTH * int(first.max()):
         return first
-    alike = _mix(kind, phase)
+    alike = mix(kind, phase)
     if _irregular(alike[tape.arity > 0]):
         return first
     size = _size(tape, first, kind, phase)
@@ -122,5 +122,5 @@ def _size(tape: Tape, level: Ints, kind: Ints, phase: Ints) -> int:
     for column in (kind, level, phase):
         edge[1:] |= column[order][1:] != column[order][:-1]
     begin = np.flatnonzero(edge)
-    sequence = _mix(kind[order[begin]], np.diff(np.append(begin, len(order))))
+    sequence = mix(kind[order[begin]], np.diff(np.append(begin, len(order))))
     return len(begin) - sum(loop.period * (loop.rounds - 1) for loop in candidates(sequence).values())

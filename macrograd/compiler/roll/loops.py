@@ -10,47 +10,22 @@ each step of another. `candidates` are then found among candidates, and a loop h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler.roll.fit import Group, group_of
-from macrograd.compiler.tape.tape import Ints, Tape, distinct
+from macrograd.compiler.roll.groups import Group, Groups
+from macrograd.compiler.roll.repeats import LEAST_ROUNDS, Candidate
+from macrograd.compiler.tape.tape import Ints
 
 if TYPE_CHECKING:
-    from macrograd.compiler.roll.roll import Layout, Terms
+    pass
 
-_LONGEST_PERIOD = 512  # groups
-_LEAST_ROUNDS = 4
-_LEAST_GROUPS = 8  # in all rounds: fewer are as well written out
 _LEAST_INSIDE = 48  # the same for a loop in the body of another, where writing out costs but once
-_MUCH_MORE = 1.5
-_DEEPEST = 3
 _SHORT = 64
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Groups first … first + period·rounds - 1, the same sequence of `period` signatures `rounds` times."""
-
-    first: int
-    period: int
-    rounds: int
-
-    @property
-    def groups(self) -> int:
-        return self.period * self.rounds
-
-    @property
-    def end(self) -> int:
-        return self.first + self.groups
-
-    def overlap(self, other: Candidate) -> int:
-        """How many groups both have."""
-        return max(0, min(self.end, other.end) - max(self.first, other.first))
 
 
 @dataclass(frozen=True)
@@ -69,96 +44,6 @@ class Rolled:
         """Its first group."""
         step = self.body[0]
         return step.head() if isinstance(step, Rolled) else step
-
-
-def candidates(signatures: Ints) -> dict[int, Candidate]:
-    """Repeating runs in a sequence of signatures, by their first group; no two of them overlap.
-
-    Shorter periods come first, so that a run is not found again as one of a multiple of its period; a longer period
-    takes the place of shorter ones where it covers much more than they do.
-    """
-    accepted: dict[int, Candidate] = {}
-    owner = np.full(len(signatures), -1)  # the key of the candidate that a group is in
-    for period in range(1, min(_LONGEST_PERIOD, len(signatures) // _LEAST_ROUNDS) + 1):
-        runs = _runs(signatures, period)
-        for run in runs:
-            rivals = {key: accepted[key] for key in distinct(owner[run.first : run.end]).tolist() if key >= 0}
-            trimmed = _trimmed(run, rivals.values())
-            rivals = {key: rival for key, rival in rivals.items() if trimmed.overlap(rival)}
-            covered = sum(rival.groups for rival in rivals.values())
-            if trimmed.rounds >= _LEAST_ROUNDS and trimmed.groups > _MUCH_MORE * covered:
-                for key, rival in rivals.items():
-                    owner[rival.first : rival.end] = -1
-                    del accepted[key]
-                owner[trimmed.first : trimmed.end] = trimmed.first
-                accepted[trimmed.first] = trimmed
-        if runs and (owner >= 0).sum() >= 0.98 * len(signatures):
-            break
-    return dict(sorted(accepted.items()))
-
-
-def nested(signatures: Ints) -> list[dict[int, Candidate]]:
-    """Candidates among the groups; then, while there are any, candidates of which each round holds some of those
-    before, all by their first group."""
-    found = [candidates(signatures)]
-    inner, sequence, begin = found[0], signatures, np.arange(len(signatures) + 1)  # in items, of one group or more
-    while inner and len(found) < _DEEPEST:
-        kept = np.ones(len(sequence), dtype=bool)
-        sequence = sequence.copy()
-        for run in inner.values():
-            kept[run.first + 1 : run.end] = False
-            sequence[run.first] = hash((run.rounds, *sequence[run.first : run.first + run.period].tolist()))
-        loop = np.zeros(len(sequence) + 1, dtype=np.int64)
-        loop[[run.first + 1 for run in inner.values()]] = 1
-        loops_before = np.append(np.cumsum(loop[:-1])[kept], len(inner))
-        sequence, begin = sequence[kept], np.append(begin[:-1][kept], begin[-1])
-        runs = candidates(sequence).values()
-        inner = {run.first: run for run in runs if loops_before[run.first + run.period] > loops_before[run.first]}
-        if inner:
-            firsts = {run: begin[[run.first, run.first + run.period]].tolist() for run in inner.values()}
-            found.append({a: Candidate(a, b - a, run.rounds) for run, (a, b) in firsts.items()})
-    return found
-
-
-def _runs(signatures: Ints, period: int) -> list[Candidate]:
-    """The runs of one period."""
-    least = max(period * (_LEAST_ROUNDS - 1), _LEAST_GROUPS - period)
-    before, after = signatures[:-period], signatures[period:]
-    if not (before[::least] == after[::least]).any():  # a run of this length has one of these in it
-        return []
-    edges = np.flatnonzero(np.diff((before == after).view(np.int8), prepend=0, append=0))
-    begin, end = edges[::2], edges[1::2]
-    long = end - begin >= least
-    return [
-        Candidate(first, period, (last - first) // period + 1)
-        for first, last in zip(begin[long].tolist(), end[long].tolist(), strict=True)
-    ]
-
-
-def _trimmed(run: Candidate, others: Iterable[Candidate]) -> Candidate:
-    """The run without its ends that reach a little way into a neighbour."""
-    first, end = run.first, run.end
-    for other in others:
-        if 0 < run.overlap(other) <= min(run.groups, other.groups) // 4:
-            if other.first <= first:
-                first = max(first, other.end)
-            else:
-                end = min(end, other.first)
-    return Candidate(first, run.period, max(0, end - first) // run.period)
-
-
-@dataclass(frozen=True)
-class Groups:
-    """The groups order[bounds[k]] … order[bounds[k + 1] - 1] of a tape whose entries have places."""
-
-    tape: Tape
-    terms: Terms
-    layout: Layout
-    order: Ints
-    bounds: list[int]
-
-    def group(self, k: int) -> Group:
-        return group_of(self.tape, self.terms, self.order[self.bounds[k] : self.bounds[k + 1]])
 
 
 @dataclass(frozen=True)
@@ -196,7 +81,7 @@ def _free(candidate: Candidate, taken: NDArray[np.bool_]) -> Iterator[Candidate]
     inside = np.flatnonzero(taken[candidate.first : candidate.end])
     before, behind = int(inside[0]) // period, -(-(int(inside[-1]) + 1) // period)
     for first, end in ((0, before), (behind, candidate.rounds)):
-        if end - first >= _LEAST_ROUNDS and (end - first) * period >= _LEAST_INSIDE:
+        if end - first >= LEAST_ROUNDS and (end - first) * period >= _LEAST_INSIDE:
             yield Candidate(candidate.first + first * period, period, end - first)
 
 
@@ -285,7 +170,7 @@ def settle(candidate: Candidate, groups: Groups) -> tuple[Candidate, Steady] | N
             rounds * candidate.period,
             (candidate.rounds - offset) // rounds,
         )
-        if longer.rounds >= _LEAST_ROUNDS:
+        if longer.rounds >= LEAST_ROUNDS:
             outer, _ = steadiest(longer, groups)
             if outer is not None and (found is None or outer[1] * rounds > found[1]):
                 return longer, outer
@@ -300,7 +185,7 @@ def steadiest(candidate: Candidate, groups: Groups) -> tuple[Steady | None, tupl
         return None, None
     begin, count = max(_steady(rows), key=lambda run: run[1], default=(0, 0))
     beat = None if 2 * count > len(rows) else _beat(rows)
-    if count < _LEAST_ROUNDS:
+    if count < LEAST_ROUNDS:
         return None, beat
     moved = rows[begin + 1] - rows[begin]
     body, column = [], 0
@@ -325,7 +210,7 @@ def _rows(candidate: Candidate, groups: Groups) -> Ints | None:
     width = bounds[first + period] - bounds[first]
     if any(bounds[first + r * period] - bounds[first] != r * width for r in (1, rounds - 1)):
         rounds = _equal_rounds(candidate, bounds, width)
-        if rounds < _LEAST_ROUNDS:
+        if rounds < LEAST_ROUNDS:
             return None
     entries = order[bounds[first] : bounds[first] + rounds * width].reshape(rounds, width)
     return _slots(entries, [groups.group(k) for k in range(first, first + period)], groups, first)
@@ -349,7 +234,7 @@ def _beat(slots: Ints) -> tuple[int, int] | None:
     if not len(changed):
         return None
     middle = int(changed[len(changed) // 2])
-    longest = len(place) // _LEAST_ROUNDS
+    longest = len(place) // LEAST_ROUNDS
     distances = changed[(changed > middle + _SHORT) & (changed <= middle + longest)][:_SHORT] - middle
     for rounds in [*range(2, min(_SHORT, longest + 1)), *distances.tolist()]:
         twice = place[2 * rounds :] - 2 * place[rounds:-rounds] + place[: -2 * rounds]

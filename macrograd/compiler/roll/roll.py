@@ -13,59 +13,37 @@ its adjoints are the transposed product and the outer product, and they come out
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.program.program import Instruction, Loop, Program, Step
-from macrograd.compiler.rewrite.simplify import _mix, takes_of_one_kind
+from macrograd.compiler.rewrite.simplify import takes_of_one_kind
 from macrograd.compiler.roll.budget import chosen, promising
-from macrograd.compiler.roll.fit import Group, instructions_of
+from macrograd.compiler.roll.fit import instructions_of
+from macrograd.compiler.roll.groups import Group, Groups
+from macrograd.compiler.roll.layout import (
+    AFTER,
+    BEFORE,
+    BLOCK,
+    SUM,
+    Layout,
+    Terms,
+    arranged,
+    layout_of,
+    sums_of,
+    terms_of,
+)
 from macrograd.compiler.roll.levels import levels
-from macrograd.compiler.roll.loops import Groups, Rolled, nested, rolled, settled_again
+from macrograd.compiler.roll.loops import Rolled, rolled, settled_again
+from macrograd.compiler.roll.repeats import nested
 from macrograd.compiler.roll.streams import stream_of
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
+from macrograd.compiler.tape.hashing import mix
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
-
-# When an entry runs: before the blocks, in each block, summed over the blocks, after them.
-BEFORE, BLOCK, SUM, AFTER = 0, 1, 2, 3
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where every entry lives: its space (True: varying) and slot, and the sizes of the spaces."""
-
-    varies: NDArray[np.bool_]
-    slot: Ints
-    constants: NDArray[np.float64]
-    uniform: int
-    varying: int
-    is_result: NDArray[np.bool_]
-    spare: list[int] = field(default_factory=lambda: [0])  # varying slots beside those of the entries
-
-    def more_varying(self, count: int) -> Ints:
-        """New slots of v, which belong to no entry."""
-        begin = self.varying + self.spare[0]
-        self.spare[0] += count
-        return np.arange(begin, begin + count)
-
-    def fixed(self, entries: Ints) -> bool:
-        """Whether these entries must stay in their order, because the caller reads them as results."""
-        return bool(self.is_result[entries].any())
-
-
-@dataclass(frozen=True)
-class Terms:
-    """All products in all sums: pair i is left[i]·right[i], of the entry owner[i]; sorted by owner."""
-
-    owner: Ints
-    left: Ints
-    right: Ints
-    kind: Ints
-    start: Ints
 
 
 def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = False) -> Program:
@@ -75,20 +53,20 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     if tape is not given:
         varies = tapes.kinds(tape, batch=batch)
     phase = _phases(tape, varies)
-    sums, used = _sums(tape)
-    terms = _terms(tape, sums, varies)
+    sums, used = sums_of(tape)
+    terms = terms_of(tape, sums, varies)
     placed = np.flatnonzero((tape.arity > 0) & used)
     signature = _signatures(tape, terms, varies, strict)
     is_result = np.zeros(len(tape), dtype=bool)
     is_result[tape.results] = True
     key, tie, role = _member_keys(tape, is_result)
-    level = levels(tape, _mix(signature, role), phase)
+    level = levels(tape, mix(signature, role), phase)
     order, bounds = _groups(placed, (phase, level), (signature, role), (key, tie))
-    layout = _layout(tape, order, varies & used, is_result, batch)
-    terms = _arrange(terms, layout, strict)
+    layout = layout_of(tape, order, varies & used, is_result, batch)
+    terms = arranged(terms, layout, strict)
     phases: dict[int, list[Step]] = {BEFORE: [], BLOCK: [], AFTER: []}
     heads = order[bounds[:-1]]
-    sequence = _mix(signature[heads], np.diff(bounds) * 32 + phase[heads] * 4 + role[heads])
+    sequence = mix(signature[heads], np.diff(bounds) * 32 + phase[heads] * 4 + role[heads])
     when = np.where(phase[heads] == SUM, BLOCK, phase[heads])
     for group, step in _steps(tape, terms, layout, order, bounds, sequence, when):
         where = int(phase[group.members[0]])
@@ -117,7 +95,7 @@ def _groups(
     one moment in that of their first members: what lies in several groups then moves evenly from one to the next."""
     columns = [column[entries] for column in (*moment, *kind, *keys)]
     when = columns[0] * (int(columns[1].max(initial=0)) + 1) + columns[1]
-    order = np.lexsort((columns[5], columns[4], _mix(columns[2], columns[3]), when))  # and entries as they stand
+    order = np.lexsort((columns[5], columns[4], mix(columns[2], columns[3]), when))  # and entries as they stand
     same = np.ones(len(order), dtype=bool)
     for column in columns[:4]:
         same[1:] &= column[order][1:] == column[order][:-1]
@@ -202,48 +180,6 @@ def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
     return phase
 
 
-def _sums(tape: Tape) -> tuple[Ints, NDArray[np.bool_]]:
-    """For each entry that is a sum of products, the entry whose operands are the products (else -1): itself for a dot;
-    for a reduce, its operand if that is a product or dot used only here. And which entries are still needed then."""
-    n = len(tape)
-    uses = np.bincount(tape.operand, minlength=n)
-    np.add.at(uses, tape.results, 1)
-    sums = np.where(tape.code == ops.dot.code, np.arange(n), -1)
-    used = np.ones(n, dtype=bool)
-    reduces = np.flatnonzero(tape.code == REDUCE)
-    inner = tape.operand[tape.start[reduces]]
-    fused = np.isin(tape.code[inner], [ops.dot.code, ops.mul.code]) & (uses[inner] == 1)
-    sums[reduces] = np.where(fused, inner, reduces)
-    used[inner[fused]] = False
-    sums[inner[fused]] = -1
-    return sums, used
-
-
-def _terms(tape: Tape, sums: Ints, varies: NDArray[np.bool_]) -> Terms:
-    """The products of all sums, each with its operands in a fixed order: constants, parameters, inputs, the rest."""
-    owner = np.flatnonzero(sums >= 0)
-    inner = sums[owner]
-    alone = tape.code[inner] == REDUCE  # one term, x·1
-    count = np.where(alone, 1, tape.arity[inner] // 2)
-    pair_owner = np.repeat(owner, count)
-    start = np.concatenate([[0], np.cumsum(count)])
-    at = np.repeat(tape.start[inner] - 2 * start[:-1], count) + 2 * np.arange(start[-1])
-    single = np.repeat(alone, count)
-    left = tape.operand[at]
-    right = np.where(single, -1, tape.operand[np.minimum(at + 1, len(tape.operand) - 1)])
-    rank = np.select([tape.code == CONSTANT, tape.code == PARAMETER, tape.code == INPUT], [0, 1, 2], 3) + 4 * varies
-    swap = (right >= 0) & ((rank[left] > rank[right]) | ((rank[left] == rank[right]) & (left > right)))
-    left, right = np.where(swap, right, left), np.where(swap, left, right)
-    left, right = np.where(single, -1, left), np.where(single, left, right)
-    one = (left >= 0) & (tape.code[left] == CONSTANT) & (tape.leaf[left] == 1.0)
-    minus = (left >= 0) & (tape.code[left] == CONSTANT) & (tape.leaf[left] == -1.0)
-    left_kind = np.select([single | one, minus, varies[left]], [0, 1, 3], 2)
-    kind = 4 * left_kind + np.where(varies[right], 3, 2)
-    starts = np.full(len(tape) + 1, 0)
-    starts[owner + 1] = count
-    return Terms(pair_owner, left, right, kind, np.cumsum(starts))
-
-
 def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: bool) -> Ints:
     """A number per entry that is equal for entries that may share an instruction."""
     position = np.arange(len(tape.operand)) - tape.start[tape.owner]
@@ -252,14 +188,14 @@ def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: boo
     kind = np.where(exponent, 2 + tape.operand, varies[tape.operand])
     plain = ~np.isin(tape.code[tape.owner], [ops.dot.code, REDUCE])
     with np.errstate(over="ignore"):  # hashing wraps around on purpose
-        parts = np.where(plain, _mix(kind, position), 0)
+        parts = np.where(plain, mix(kind, position), 0)
         total = np.concatenate([[0], np.cumsum(parts)])
-        signature = _mix(_mix(tape.code, tape.arity), total[tape.start[1:]] - total[tape.start[:-1]])
+        signature = mix(mix(tape.code, tape.arity), total[tape.start[1:]] - total[tape.start[:-1]])
         place = np.arange(len(terms.owner)) - terms.start[terms.owner] if strict else np.zeros(len(terms.owner), int)
-        term_total = np.concatenate([[0], np.cumsum(_mix(terms.kind + 17, place))])
+        term_total = np.concatenate([[0], np.cumsum(mix(terms.kind + 17, place))])
         sums = term_total[terms.start[1:]] - term_total[terms.start[:-1]]
     is_sum = np.diff(terms.start) > 0
-    return np.where(is_sum, _mix(_mix(tape.code, np.diff(terms.start)), sums), signature)
+    return np.where(is_sum, mix(mix(tape.code, np.diff(terms.start)), sums), signature)
 
 
 def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
@@ -285,53 +221,3 @@ def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints, 
     role = is_result.astype(np.int64)
     role[tape.operand[feeds]] = 2
     return key, tie, role
-
-
-def _layout(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDArray[np.bool_], batch: bool) -> Layout:
-    """Give every entry its slot: leaves first, then the results side by side, then the groups in order."""
-    n = len(tape)
-    slot = np.full(n, -1)
-    parameter, given = tape.code == PARAMETER, tape.code == INPUT
-    constant = np.flatnonzero(tape.code == CONSTANT)
-    slot[parameter] = tape.leaf[parameter].astype(np.int64)
-    uniform, varying = int(parameter.sum()), 0
-    slot[constant] = uniform + np.arange(len(constant))
-    uniform += len(constant)
-    slot[given] = tape.leaf[given].astype(np.int64) + (0 if batch else uniform)
-    if batch:
-        varying += int(given.sum())
-    else:
-        uniform += int(given.sum())
-    computed = np.zeros(n, dtype=bool)
-    computed[order] = True
-    for space, used in ((False, uniform), (True, varying)):
-        mine = computed & (varies == space)
-        results = tape.results[mine[tape.results]]
-        _, first = np.unique(results, return_index=True)
-        results = results[np.sort(first)]
-        slot[results] = used + np.arange(len(results))
-        used += len(results)
-        rest = order[(varies[order] == space) & ~is_result[order]]
-        slot[rest] = used + np.arange(len(rest))
-        used += len(rest)
-        if space:
-            varying = used
-        else:
-            uniform = used
-    return Layout(varies, slot, tape.leaf[constant], uniform, varying, is_result)
-
-
-def _arrange(terms: Terms, layout: Layout, strict: bool) -> Terms:
-    """Outside strict mode, the products of a sum by kind and slot: a dot product whatever order it was written in."""
-    if strict or not len(terms.owner):
-        return terms
-    left = np.where(terms.left >= 0, layout.slot[terms.left], -1)
-    right = layout.slot[terms.right]
-    key = (terms.kind * (layout.uniform + layout.varying + 1) + left + 1) * (layout.uniform + layout.varying) + right
-    same = terms.owner[1:] == terms.owner[:-1]
-    mixed = np.zeros(len(layout.slot), dtype=bool)  # the sums whose products do not stand as they should
-    mixed[terms.owner[1:][same & (key[1:] < key[:-1])]] = True
-    at = np.flatnonzero(mixed[terms.owner])
-    order = np.arange(len(key))
-    order[at] = at[np.lexsort((key[at], terms.owner[at]))]
-    return Terms(terms.owner[order], terms.left[order], terms.right[order], terms.kind[order], terms.start)

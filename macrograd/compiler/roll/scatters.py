@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from macrograd.compiler.program.program import Instruction
-from macrograd.compiler.rewrite.simplify import _mix
 from macrograd.compiler.roll.nests import Nest, index_of, nest_of, separable
+from macrograd.compiler.tape.hashing import mix
 from macrograd.compiler.tape.tape import Ints, Tape
 
 if TYPE_CHECKING:
-    from macrograd.compiler.roll.fit import Group
-    from macrograd.compiler.roll.roll import Layout
+    from macrograd.compiler.roll.groups import Group
+    from macrograd.compiler.roll.layout import Layout
 
 _MOST_DIMS = 2  # of the rows
 
@@ -30,7 +30,7 @@ def scatters_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instructio
     number = tape.leaf[group.members].astype(np.int64)
     twin = np.zeros(len(number), dtype=np.int64)
     for column in group.operands.T:
-        twin = _mix(twin, column)
+        twin = mix(twin, column)
     twin = first_equal(twin)
     order = np.lexsort((number, twin))
     breaks = (np.diff(twin[order]) != 0) | (np.diff(number[order]) != 1)
@@ -85,5 +85,5 @@ def first_equal(key: Ints) -> Ints:
         same = key[first] == key[rest]
         found[rest[same]] = first[same]
         rest = rest[~same]
-        hashed = _mix(key[rest], rest * 0 + len(rest))
+        hashed = mix(key[rest], rest * 0 + len(rest))
     return found

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
-from macrograd.compiler.roll.streams import TOTAL, Stream
+from macrograd.compiler.program.stream import TOTAL, Stream
 from macrograd.compiler.targets.llvm import threads as team
-from macrograd.compiler.targets.llvm.context import Context, Target, kind_of
 from macrograd.compiler.targets.llvm.kernel import kernel
 from macrograd.compiler.targets.llvm.lower import lower
+from macrograd.compiler.targets.scalar.context import Context
+from macrograd.compiler.targets.scalar.machine import Target, kind_of
 
 _MOST_VECTORS = 16  # of one slot in a block
 _BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache

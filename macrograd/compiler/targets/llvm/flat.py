@@ -13,10 +13,11 @@ import numpy as np
 
 from macrograd.compiler.jit.text import Code, Counter
 from macrograd.compiler.program.program import Index, Instruction, Operand, Program
-from macrograd.compiler.targets.llvm.context import FIELDS, Target
-from macrograd.compiler.targets.llvm.frame import Frame, each_block, field, function, open_context
+from macrograd.compiler.targets.llvm.frame import Frame, each_block, function, open_context
 from macrograd.compiler.targets.scalar.access import Member, Place, Tables, Vector
-from macrograd.compiler.targets.scalar.maps import Groups
+from macrograd.compiler.targets.scalar.context import FIELDS, field
+from macrograd.compiler.targets.scalar.machine import Target
+from macrograd.compiler.targets.scalar.maps import Maps
 
 _FEW_TERMS = 4  # of a segment: so many are written out
 _FEW_VALUES = 96
@@ -60,7 +61,7 @@ def in_registers(program: Program, target: Target, arguments: int, declared: set
     return text
 
 
-class _Rule(Groups):
+class _Rule(Maps):
     """The block's instructions for one vector of samples. Slots are names here; nothing is in memory but what is the
     same for all samples, and that is read once."""
 

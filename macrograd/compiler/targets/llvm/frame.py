@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from macrograd.compiler.jit.text import Code, Counter
 from macrograd.compiler.program.program import Program
+from macrograd.compiler.targets.scalar.context import field, field_address
+from macrograd.compiler.targets.scalar.transpose import transpose
 
 if TYPE_CHECKING:
-    from macrograd.compiler.targets.llvm.context import Target
+    from macrograd.compiler.targets.scalar.machine import Target
 
 _SQUARE = 8  # rows and columns that are transposed in registers at once
 
@@ -25,14 +27,6 @@ def open_context(code: Code, fields: dict[str, int]) -> None:
         address = field_address(code, fields[name])
         code.put(f"%{name} = load ptr, ptr {address}, align 8")
     code.put(f"%flag = getelementptr i64, ptr %context, i64 {fields['flag']}")
-
-
-def field_address(code: Code, number: int) -> str:
-    return code.element("%context", str(number), "i64")
-
-
-def field(code: Code, number: int, kind: str) -> str:
-    return code.let(f"load {kind}, ptr {field_address(code, number)}, align 8")
 
 
 def function(name: str, code: Code, *, block: bool = False) -> str:
@@ -357,19 +351,3 @@ class Frame:
             return []
 
         code.loop(valid, per_lane)
-
-
-def transpose(code: Code, rows: list[str]) -> list[str]:
-    """The columns of a square of vectors, by exchanging ever larger blocks across the diagonal."""
-    n = len(rows)
-    rows = list(rows)
-    size = 1
-    while size < n:
-        for i in range(n):
-            if i & size:
-                continue
-            a, b = rows[i], rows[i + size]
-            rows[i] = code.shuffle(a, b, [n + j - size if j & size else j for j in range(n)], n)
-            rows[i + size] = code.shuffle(a, b, [n + j if j & size else j + size for j in range(n)], n)
-        size *= 2
-    return rows

@@ -13,9 +13,9 @@ import numpy as np
 from macrograd import ops
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Code, Counter
-from macrograd.compiler.roll.streams import FUSED, MORE, SPREAD, TOTAL
-from macrograd.compiler.targets.llvm.context import Target
+from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
 from macrograd.compiler.targets.scalar.choice import chosen, raise_flag
+from macrograd.compiler.targets.scalar.machine import Target
 from macrograd.compiler.targets.scalar.routines import routine
 from macrograd.compiler.targets.scalar.sums import sum_elements
 

@@ -21,13 +21,14 @@ import numpy as np
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Code, Counter, Float
 from macrograd.compiler.program.program import Instruction, Program, Step, counted
-from macrograd.compiler.roll.streams import Stream
+from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.llvm import frame
-from macrograd.compiler.targets.llvm.context import FIELDS, Target
 from macrograd.compiler.targets.llvm.execute import LlvmExecutable
-from macrograd.compiler.targets.llvm.lower import Emitter
 from macrograd.compiler.targets.scalar.access import Tables
-from macrograd.compiler.targets.scalar.fuse import Group, grouped, readers
+from macrograd.compiler.targets.scalar.context import FIELDS
+from macrograd.compiler.targets.scalar.emit import Emitter
+from macrograd.compiler.targets.scalar.fuse import Fusion, grouped, readers
+from macrograd.compiler.targets.scalar.machine import Target
 
 _SECONDS = 0.005  # to spend on each step
 _CHAINS = 12  # independent multiply-adds in flight, enough to hide their latency
@@ -95,14 +96,14 @@ def profile(executable: LlvmExecutable, state: Any) -> Profile:
     return Profile(rows, _time(state.run, state.address), peak(target.kind))
 
 
-def _pieces(program: Program, target: Target) -> list[tuple[str, Step | Group]]:
+def _pieces(program: Program, target: Target) -> list[tuple[str, Step | Fusion]]:
     """What is timed by itself, with its phase."""
     block = grouped(program.block, readers(program), target)
     phases = (("before", program.before), ("block", block), ("after", program.after))
     return [(name, piece) for name, pieces in phases for piece in pieces]
 
 
-def _text(step: Step | Group) -> str:
+def _text(step: Step | Fusion) -> str:
     lines = str(step).splitlines()
     return lines[0] if len(lines) == 1 else f"{lines[0]} {len(lines) - 1} instructions"
 
@@ -123,7 +124,7 @@ def _time(run: Callable[[int], Any], address: int) -> float:
     return best
 
 
-def _steps(program: Program, target: Target, pieces: list[tuple[str, Step | Group]]) -> native.Native:
+def _steps(program: Program, target: Target, pieces: list[tuple[str, Step | Fusion]]) -> native.Native:
     """@step0, @step1, …: the pieces of the program one by one; and @nothing."""
     names = tuple([f"step{k}" for k in range(len(pieces))] + ["nothing"])
 
@@ -143,12 +144,12 @@ def _steps(program: Program, target: Target, pieces: list[tuple[str, Step | Grou
     return native.Native(repr(("profile", program.fingerprint(), target)).encode(), names, write)
 
 
-def _operations(step: Step | Group, phase: str, target: Target) -> int:
+def _operations(step: Step | Fusion, phase: str, target: Target) -> int:
     """Floating-point operations of a step in one block: one for a map's member, two for a term of a sum."""
     lanes = target.lanes if phase == "block" else 1
     if isinstance(step, Stream):
         return lanes * step.scalars
-    if isinstance(step, Group):
+    if isinstance(step, Fusion):
         return lanes * sum(map(_of_instruction, step.instructions))
     return lanes * sum(prod(counts) * _of_instruction(instruction) for instruction, counts in counted(step))
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
-from macrograd.compiler.roll.streams import TOTAL, Stream
+from macrograd.compiler.program.stream import TOTAL, Stream
 from macrograd.compiler.targets.numpy.lower import Lowering
 from macrograd.compiler.targets.numpy.plan import Plan
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Loop, Operand, Segment, Step
-from macrograd.compiler.roll.streams import FUSED, MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.targets.numpy import calls
 from macrograd.compiler.targets.numpy.plan import Plan
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from macrograd.compiler.program.program import Index, Instruction, Loop, Operand, Program, Segment, Step
-from macrograd.compiler.roll.streams import Stream
+from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.tape.tape import Ints
 
 _FEW = 3  # segments of a kind that stay what they are; more of them become one with a table

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.jit.text import Code, Counter
 from macrograd.compiler.program.program import Index, Instruction, Operand
-from macrograd.compiler.targets.llvm.context import Target
+from macrograd.compiler.targets.scalar.machine import Target
 
 
 @dataclass(frozen=True)

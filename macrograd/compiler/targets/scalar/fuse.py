@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Program, Step, counted
-from macrograd.compiler.roll.streams import Stream
-from macrograd.compiler.targets.llvm.context import Target
+from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.scalar.access import key_of
+from macrograd.compiler.targets.scalar.machine import Target
 from macrograd.compiler.targets.scalar.outer import split
 from macrograd.compiler.targets.scalar.tiles import COSTLY, covers
 
@@ -33,7 +33,7 @@ Span = tuple[int, int, tuple[int, ...], int, int]
 
 
 @dataclass(frozen=True)
-class Group:
+class Fusion:
     """Instructions that run together, the first of them leading; and of each whether its results go to memory."""
 
     instructions: tuple[Instruction, ...]
@@ -66,10 +66,10 @@ def readers(program: Program) -> NDArray[np.int64]:
 
 def groups(
     instructions: Sequence[Instruction], read: NDArray[np.int64], target: Target, counts: tuple[int, ...] = ()
-) -> list[Group]:
+) -> list[Fusion]:
     """The instructions in groups, in an order in which these may run. `read` is that of `readers`, `counts` how
     often the loops run in whose body the instructions are, the outermost first."""
-    found: list[Group] = []
+    found: list[Fusion] = []
     done: set[int] = set()
     lines = [_Line(instruction, counts) for instruction in instructions]
     for k, leader in enumerate(lines):
@@ -81,13 +81,13 @@ def groups(
                 if j not in done and group.join(lines[j]):
                     done.add(j)
         members = tuple(group.members)
-        found.append(Group(tuple(m.instruction for m in members), tuple(_stored(m, members, read) for m in members)))
+        found.append(Fusion(tuple(m.instruction for m in members), tuple(_stored(m, members, read) for m in members)))
     return found
 
 
 def grouped(
     steps: Sequence[Step], read: NDArray[np.int64], target: Target, counts: tuple[int, ...] = ()
-) -> Iterator[Step | Group]:
+) -> Iterator[Step | Fusion]:
     """The steps of a block, or of a loop in it, with groups in place of the instructions that they are of."""
     plain: list[Instruction] = []
     for step in (*steps, None):

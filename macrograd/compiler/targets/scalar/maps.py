@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.jit.text import Code
 from macrograd.compiler.program.program import Instruction
-from macrograd.compiler.targets.llvm import frame
-from macrograd.compiler.targets.llvm.context import FIELDS, Target
 from macrograd.compiler.targets.scalar.access import SCALAR, Member, Tables, Vector
-from macrograd.compiler.targets.scalar.fuse import Group
+from macrograd.compiler.targets.scalar.context import FIELDS, field
+from macrograd.compiler.targets.scalar.fuse import Fusion
+from macrograd.compiler.targets.scalar.machine import Target
 from macrograd.compiler.targets.scalar.routines import routine
 from macrograd.compiler.targets.scalar.sums import Sums, better_turned, turned
 
 
-class Groups(Sums):
+class Maps(Sums):
     """What maps compute, alone and in groups. `read` is that of `fuse.readers`."""
 
     def __init__(self, code: Code, target: Target, tables: Tables, phase: str, read: NDArray[np.int64]) -> None:
@@ -78,10 +78,10 @@ class Groups(Sums):
                 square = self.code.binary("fmul", square, square, width)
         return result
 
-    def group(self, group: Group) -> None:
+    def group(self, group: Fusion) -> None:
         """All instructions of a group, tile by tile."""
         if group.instructions[0].kind == "dot" and better_turned(group.instructions[0]):
-            group = Group(tuple(map(turned, group.instructions)), group.stored)
+            group = Fusion(tuple(map(turned, group.instructions)), group.stored)
         leader = group.instructions[0]
         self.axis, self.dims, self.grouped = "lane", leader.dims, True
         sums = [instruction for instruction in group.instructions if instruction.kind == "reduce"]
@@ -110,7 +110,7 @@ class Groups(Sums):
     def _masks(self) -> list[str]:
         """For each vector of lanes of a block which of them stand for a sample."""
         code, width = self.code, self.target.width
-        valid = frame.field(code, FIELDS["valid"], "i64")
+        valid = field(code, FIELDS["valid"], "i64")
         return [code.first_lanes(valid, width, start) for start in range(0, self.target.lanes, width)]
 
     def _total(self, instruction: Instruction, members: list[Member], vectors: list[Vector], masks: list[str]) -> None:

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from macrograd.compiler.jit.text import Code, Counter
 from macrograd.compiler.program.program import Index, Instruction, Segment
-from macrograd.compiler.targets.llvm.context import ACCUMULATORS, Target
-from macrograd.compiler.targets.llvm.frame import transpose
+from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Target
+from macrograd.compiler.targets.scalar.transpose import transpose
 
 _PANEL = 4  # vectors of j that are done at once
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from macrograd import ops
 from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Instruction
-from macrograd.compiler.targets.llvm.context import ACCUMULATORS, Target
 from macrograd.compiler.targets.scalar.access import Access, Member, Place, Vector
+from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Target
 
 COSTLY = {"exp", "log", "log1p", "tanh", "sigmoid", "softplus", "sin", "cos", "pow", "div"}
 

@@ -1,0 +1,55 @@
+"""A stream: scalars that do not roll, as data for a kernel that is compiled once.
+
+What has no pattern would be one array instruction for every few scalars, and machine code that grows with the program.
+A stream is a list of records instead, each one operation on n members anywhere:
+
+    stream ::= record*
+    record ::= op n arity out₁ … outₙ a₁ … aₙ (b₁ … bₙ (c₁ … cₙ …))
+
+all of them integers, slots of one space. `op` is an `Op.code`, or one of the codes below. A sum of T products is T
+records that add up in the results' slots. In a block all slots are varying; what is uniform is copied there first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+
+# Codes that the op table does not have: c + a·b, a copy from u to v, and the sum over the batch of a·b.
+# The last adds to a result that an earlier record began.
+FUSED, SPREAD, TOTAL, MORE = 1000, 1001, 1002, 1003
+NAMES = {FUSED: "multiply-add", SPREAD: "copy", TOTAL: "sum over the batch", MORE: "sum over the batch"}
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Records for the kernel. `scalars` is how many operations of the tape they do; `block` whether on lanes."""
+
+    words: NDArray[np.int32]
+    scalars: int
+    block: bool
+
+    def table(self) -> NDArray[np.int32]:
+        """The words as native code finds them, behind their number."""
+        return np.concatenate([np.array([len(self.words)], dtype=np.int32), self.words])
+
+    def records(self) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.int32]]]:
+        """(code, results, operands as rows) of every record."""
+        at = 0
+        while at < len(self.words):
+            code, n, arity = self.words[at : at + 3].tolist()
+            body = self.words[at + 3 : at + 3 + n * (1 + arity)].reshape(1 + arity, n)
+            yield code, body[0], body[1:]
+            at += 3 + n * (1 + arity)
+
+    def __str__(self) -> str:
+        counts: dict[str, int] = {}
+        for code, out, _ in self.records():
+            name = NAMES.get(code) or ops.TABLE[code].name
+            counts[name] = counts.get(name, 0) + len(out)
+        return f"stream of {self.scalars} scalars: " + ", ".join(f"{n} {name}" for name, n in counts.items())

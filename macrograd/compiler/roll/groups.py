@@ -1,0 +1,74 @@
+"""Groups: entries of one level that share an operation and kinds of operands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from macrograd import ops
+from macrograd.compiler.roll.layout import Layout, Terms
+from macrograd.compiler.tape.tape import REDUCE, SCATTER, Ints, Tape
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members that share an operation and kinds of operands, as arrays of entries.
+
+    kind      map, dot, reduce, take or scatter
+    members   (n,)
+    operands  (n, columns): of a map its operands; of a take the index and the values; of a scatter its pairs; of sums
+              all left operands, then all right ones, -1 for a left one that is 1
+    kinds     of sums: the kind of each term (`Terms.kind`)
+    shifts    (n, columns, loops) how many slots each operand moves per round of the loops around it, outermost first
+    moves     (n, loops) the same for the results
+    fixed     whether the results must keep their slots
+    """
+
+    kind: str
+    code: int
+    members: Ints
+    operands: Ints
+    kinds: Ints
+    shifts: Ints
+    moves: Ints
+    fixed: bool = False
+
+    def part(self, which: Ints) -> Group:
+        return replace(
+            self,
+            members=self.members[which],
+            operands=self.operands[which],
+            shifts=self.shifts[which],
+            moves=self.moves[which],
+        )
+
+
+def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
+    """The group of these members, outside of any loop."""
+    code = int(tape.code[members[0]])
+    kinds = np.empty(0, dtype=np.int64)
+    if code == ops.dot.code or code == REDUCE:
+        kind = "reduce" if code == REDUCE else "dot"
+        count = int(terms.start[members[0] + 1] - terms.start[members[0]])
+        at = terms.start[members][:, None] + np.arange(count)
+        operands, kinds = np.concatenate([terms.left[at], terms.right[at]], axis=1), terms.kind[at[0]]
+    else:
+        kind = {ops.take.code: "take", SCATTER: "scatter"}.get(code, "map")
+        operands = tape.operand[tape.start[members][:, None] + np.arange(int(tape.arity[members[0]]))]
+    nothing = np.zeros((*operands.shape, 0), dtype=np.int64)
+    return Group(kind, code, members, operands, kinds, nothing, nothing[:, 0])
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups order[bounds[k]] … order[bounds[k + 1] - 1] of a tape whose entries have places."""
+
+    tape: Tape
+    terms: Terms
+    layout: Layout
+    order: Ints
+    bounds: list[int]
+
+    def group(self, k: int) -> Group:
+        return group_of(self.tape, self.terms, self.order[self.bounds[k] : self.bounds[k + 1]])

@@ -1,0 +1,117 @@
+"""Repeats: runs of groups whose signatures come in the same sequence again and again, the candidates for loops.
+
+A run of candidates may repeat in its turn: a simulation with an observation every twentieth step, an iteration within
+each step of another. `candidates` are then found among candidates, and a loop has loops in its body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from macrograd.compiler.tape.tape import Ints, distinct
+
+LEAST_ROUNDS = 4
+_LONGEST_PERIOD = 512  # groups
+_LEAST_GROUPS = 8  # in all rounds: fewer are as well written out
+_MUCH_MORE = 1.5
+_DEEPEST = 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Groups first … first + period·rounds - 1, the same sequence of `period` signatures `rounds` times."""
+
+    first: int
+    period: int
+    rounds: int
+
+    @property
+    def groups(self) -> int:
+        return self.period * self.rounds
+
+    @property
+    def end(self) -> int:
+        return self.first + self.groups
+
+    def overlap(self, other: Candidate) -> int:
+        """How many groups both have."""
+        return max(0, min(self.end, other.end) - max(self.first, other.first))
+
+
+def candidates(signatures: Ints) -> dict[int, Candidate]:
+    """Repeating runs in a sequence of signatures, by their first group; no two of them overlap.
+
+    Shorter periods come first, so that a run is not found again as one of a multiple of its period; a longer period
+    takes the place of shorter ones where it covers much more than they do.
+    """
+    accepted: dict[int, Candidate] = {}
+    owner = np.full(len(signatures), -1)  # the key of the candidate that a group is in
+    for period in range(1, min(_LONGEST_PERIOD, len(signatures) // LEAST_ROUNDS) + 1):
+        runs = _runs(signatures, period)
+        for run in runs:
+            rivals = {key: accepted[key] for key in distinct(owner[run.first : run.end]).tolist() if key >= 0}
+            trimmed = _trimmed(run, rivals.values())
+            rivals = {key: rival for key, rival in rivals.items() if trimmed.overlap(rival)}
+            covered = sum(rival.groups for rival in rivals.values())
+            if trimmed.rounds >= LEAST_ROUNDS and trimmed.groups > _MUCH_MORE * covered:
+                for key, rival in rivals.items():
+                    owner[rival.first : rival.end] = -1
+                    del accepted[key]
+                owner[trimmed.first : trimmed.end] = trimmed.first
+                accepted[trimmed.first] = trimmed
+        if runs and (owner >= 0).sum() >= 0.98 * len(signatures):
+            break
+    return dict(sorted(accepted.items()))
+
+
+def nested(signatures: Ints) -> list[dict[int, Candidate]]:
+    """Candidates among the groups; then, while there are any, candidates of which each round holds some of those
+    before, all by their first group."""
+    found = [candidates(signatures)]
+    inner, sequence, begin = found[0], signatures, np.arange(len(signatures) + 1)  # in items, of one group or more
+    while inner and len(found) < _DEEPEST:
+        kept = np.ones(len(sequence), dtype=bool)
+        sequence = sequence.copy()
+        for run in inner.values():
+            kept[run.first + 1 : run.end] = False
+            sequence[run.first] = hash((run.rounds, *sequence[run.first : run.first + run.period].tolist()))
+        loop = np.zeros(len(sequence) + 1, dtype=np.int64)
+        loop[[run.first + 1 for run in inner.values()]] = 1
+        loops_before = np.append(np.cumsum(loop[:-1])[kept], len(inner))
+        sequence, begin = sequence[kept], np.append(begin[:-1][kept], begin[-1])
+        runs = candidates(sequence).values()
+        inner = {run.first: run for run in runs if loops_before[run.first + run.period] > loops_before[run.first]}
+        if inner:
+            firsts = {run: begin[[run.first, run.first + run.period]].tolist() for run in inner.values()}
+            found.append({a: Candidate(a, b - a, run.rounds) for run, (a, b) in firsts.items()})
+    return found
+
+
+def _runs(signatures: Ints, period: int) -> list[Candidate]:
+    """The runs of one period."""
+    least = max(period * (LEAST_ROUNDS - 1), _LEAST_GROUPS - period)
+    before, after = signatures[:-period], signatures[period:]
+    if not (before[::least] == after[::least]).any():  # a run of this length has one of these in it
+        return []
+    edges = np.flatnonzero(np.diff((before == after).view(np.int8), prepend=0, append=0))
+    begin, end = edges[::2], edges[1::2]
+    long = end - begin >= least
+    return [
+        Candidate(first, period, (last - first) // period + 1)
+        for first, last in zip(begin[long].tolist(), end[long].tolist(), strict=True)
+    ]
+
+
+def _trimmed(run: Candidate, others: Iterable[Candidate]) -> Candidate:
+    """The run without its ends that reach a little way into a neighbour."""
+    first, end = run.first, run.end
+    for other in others:
+        if 0 < run.overlap(other) <= min(run.groups, other.groups) // 4:
+            if other.first <= first:
+                first = max(first, other.end)
+            else:
+                end = min(end, other.first)
+    return Candidate(first, run.period, max(0, end - first) // run.period)

@@ -1,0 +1,87 @@
+"""Settings of a compiled function, checked, and what is said about them once."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_DTYPES = {"float64": np.float64, "float32": np.float32}
+_BACKENDS = ("auto", "llvm", "numpy")
+_said: set[str] = set()  # what has been said once
+
+
+class CompileWarning(UserWarning):
+    """Something was done another, slower way."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `compile` was given: the function and how it is to run. Made by `settings_of`, which checks them."""
+
+    fn: Callable[..., Any]
+    name: str
+    batch: bool
+    dtype: np.dtype[Any]
+    backend: str
+    threads: int
+    strict: bool
+    signature: inspect.Signature | None
+
+    def argument(self, k: int) -> str:
+        """How messages call argument k."""
+        names = list(self.signature.parameters) if self.signature is not None else []
+        return f"argument {names[k]!r}" if k < len(names) else f"argument {k + 1}"
+
+
+def settings_of(
+    fn: Callable[..., Any], *, batch: bool, dtype: Any, backend: str, threads: int, strict: bool
+) -> Settings:
+    """The settings, checked. Raises ValueError for one that is not offered and TypeError for what is not callable."""
+    name = dtype if isinstance(dtype, str) else _name(dtype)
+    if name not in _DTYPES:
+        raise ValueError(f"compile(dtype={dtype!r}): dtype is one of {', '.join(map(repr, _DTYPES))}")
+    if backend not in _BACKENDS:
+        raise ValueError(f"compile(backend={backend!r}): backend is one of {', '.join(map(repr, _BACKENDS))}")
+    for setting, given in (("batch", batch), ("strict", strict)):
+        if not isinstance(given, (bool, np.bool_)):
+            raise ValueError(f"compile({setting}={given!r}): {setting} is True or False")
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise ValueError(f"compile(threads={threads!r}): threads must be a positive integer")
+    if not callable(fn):
+        raise TypeError(f"compile() takes a function, got {fn!r} of type {type(fn).__name__}")
+    return Settings(
+        fn=fn,
+        name=getattr(fn, "__name__", type(fn).__name__),
+        batch=batch,
+        dtype=np.dtype(_DTYPES[name]),
+        backend=backend,
+        threads=threads,
+        strict=strict,
+        signature=_signature(fn),
+    )
+
+
+def say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        warnings.warn(text, CompileWarning, stacklevel=7)
+
+
+def _name(dtype: Any) -> str:
+    """The name of a NumPy type, '' for anything else."""
+    try:
+        return str(np.dtype(dtype).name) if dtype is not None else ""  # which NumPy takes for float64
+    except TypeError:
+        return ""
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None

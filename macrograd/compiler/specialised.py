@@ -1,0 +1,262 @@
+"""A compiled function for arguments of given shapes: its trace, its programs, and what runs them."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.settings import CompileWarning, Settings, say_once
+from macrograd.compiler.tape import indices
+from macrograd.compiler.targets.numpy.execute import NumpyExecutable
+
+
+@dataclass
+class _Plan:
+    """One program and how it is run: an executable, and buffers that wait for the next call by batch size."""
+
+    program: Program
+    executable: Any
+    waiting: dict[int, list[Any]]
+    instead: Callable[[RuntimeError], Any]
+
+    def __post_init__(self) -> None:
+        program = self.program
+        self.slots = np.array([slot for _, slot in program.results], dtype=np.int64)
+        self.varying = np.array([space == "v" for space, _ in program.results], dtype=bool)
+        self.uniform = not self.varying.any()
+        in_place = self.slots == program.first_output + np.arange(len(self.slots))
+        self.is_output = bool(len(self.slots)) and bool((self.varying & in_place).all())
+
+    def take(self, samples: int) -> Any:
+        waiting = self.waiting.get(samples)
+        if waiting:
+            try:
+                return waiting.pop()
+            except IndexError:  # another thread was faster
+                pass
+        return self.state(samples)
+
+    def state(self, samples: int) -> Any:
+        """New buffers. LLVM makes code for each size of a batch, so this is where it may fail later on."""
+        try:
+            return self.executable.state(samples)
+        except RuntimeError as error:
+            self.executable = self.instead(error)
+            self.waiting.clear()
+            return self.executable.state(samples)
+
+    def give(self, samples: int, state: Any) -> None:
+        if samples not in self.waiting and len(self.waiting) >= 8:
+            self.waiting.pop(next(iter(self.waiting)), None)
+        self.waiting.setdefault(samples, []).append(state)
+
+
+class Specialised:
+    """A compiled function for arguments of given shapes: its trace, and its programs as they are asked for."""
+
+    def __init__(self, settings: Settings, shapes: tuple[tuple[int, ...], ...]) -> None:
+        self.settings, self.shapes = settings, shapes
+        self.sizes = [int(np.prod(shape, dtype=int)) for shape in shapes]
+        self.source = pipeline.record(settings.fn, shapes, strict=settings.strict, name=settings.name)
+        self.parameters = self.source.parameters
+        self.nesting = _nesting(self.source.structure)
+        self._plans: dict[str, _Plan] = {}
+        self._lock = threading.RLock()
+
+    def plan(self, what: str, samples: int = 1) -> _Plan:
+        """`values`, `one` (the values of a single sample) or `gradient`; made for a first batch of `samples`."""
+        plan = self._plans.get(what)
+        if plan is None:
+            with self._lock:
+                if what not in self._plans:
+                    self._plans[what] = self._make(what, samples)
+                plan = self._plans[what]
+        return plan
+
+    def _make(self, what: str, samples: int) -> _Plan:
+        settings = self.settings
+        batch = settings.batch and what != "one"
+        if what == "gradient":
+            self._check_scalar()
+            program = pipeline.gradient_program(self.source, batch=batch, strict=settings.strict)
+            outputs = 0
+        else:
+            program = pipeline.value_program(self.source, batch=batch, strict=settings.strict)
+            # An input that is returned as it is, is none.
+            outputs = sum(space == "v" and slot >= program.first_output for space, slot in set(program.results))
+        return _Plan(
+            program,
+            self._executable(program, outputs, samples),
+            {},
+            lambda error: self._instead(error, program, outputs),
+        )
+
+    def _check_scalar(self) -> None:
+        if not isinstance(self.source.structure, int):
+            raise TypeError(
+                f"{self.settings.name} returns {_describe(self.source.structure)}, and only one scalar has a "
+                "gradient: return a single Value, for example the sum or mean of these"
+            )
+
+    def _executable(self, program: Program, outputs: int, samples: int) -> Any:
+        settings = self.settings
+        how: dict[str, Any] = {"dtype": settings.dtype, "strict": settings.strict, "threads": settings.threads}
+        if settings.backend != "numpy":
+            try:
+                from macrograd.compiler.targets.llvm.execute import LlvmExecutable
+
+                return LlvmExecutable(program, self.sizes, outputs, samples=samples, **how)
+            except ImportError as error:
+                if settings.backend == "llvm":
+                    raise ImportError(
+                        f"backend='llvm' needs llvmlite, which does not load here ({error}); "
+                        "install it, or use backend='numpy'"
+                    ) from error
+                say_once(f"llvmlite does not load here ({error}): programs run on NumPy, which is slower")
+            except RuntimeError as error:  # what LLVM raises when it cannot compile or link
+                return self._instead(error, program, outputs)
+        return NumpyExecutable(program, self.sizes, outputs, **how)
+
+    def _instead(self, error: RuntimeError, program: Program, outputs: int) -> Any:
+        """What runs a program on which LLVM failed."""
+        settings = self.settings
+        warnings.warn(
+            f"LLVM failed on {settings.name} ({error}); it runs on NumPy instead, which is slower",
+            CompileWarning,
+            stacklevel=7,
+        )
+        return NumpyExecutable(
+            program, self.sizes, outputs, dtype=settings.dtype, strict=settings.strict, threads=settings.threads
+        )
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def check_theta(self, theta: Any) -> NDArray[Any]:
+        try:
+            array = np.asarray(theta)
+            got = f"shape {array.shape}, dtype {array.dtype}"
+        except ValueError:
+            array, got = np.empty(0, dtype=object), "rows of different lengths"
+        if array.shape != (len(self.parameters),) or array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"theta is one array of {len(self.parameters)} numbers, one for each parameter of "
+                f"{self.settings.name}; got {got}"
+            )
+        return array
+
+    def fill(self, state: Any, theta: Any = None) -> None:
+        """Put the parameters' numbers into a state: theta's, or those that the Values hold now."""
+        n = len(self.parameters)
+        if theta is None:
+            state.u[:n] = [p.data for p in self.parameters]
+        elif theta.__class__ is np.ndarray and theta.shape == (n,) and theta.dtype.kind == "f":
+            state.u[:n] = theta
+        else:
+            state.u[:n] = self.check_theta(theta)
+
+    def value_and_grad(self, theta: Any, arrays: list[NDArray[Any]]) -> tuple[float, NDArray[Any]]:
+        samples = len(arrays[0]) if self.settings.batch else 1
+        plan = self.plan("gradient", samples)
+        state = plan.take(samples)
+        try:
+            self.fill(state, theta)
+            state.load(arrays)
+            state.execute()
+            self.check_indices(plan, state)
+            value, gradient = results(plan.program, state)
+            return float(value), gradient.copy()
+        finally:
+            plan.give(samples, state)
+
+    def values(self, arrays: list[NDArray[Any]]) -> Any:
+        samples = len(arrays[0]) if self.settings.batch else 1
+        plan = self.plan("one" if samples == 1 else "values", samples)
+        state = plan.take(samples)
+        try:
+            self.fill(state)
+            state.load(arrays)
+            state.execute()
+            self.check_indices(plan, state)
+            table = self._table(plan, state, samples)
+        finally:
+            plan.give(samples, state)
+        return self._build(self.nesting, table)
+
+    def _table(self, plan: _Plan, state: Any, samples: int) -> NDArray[Any]:
+        """All results as (samples, results)."""
+        slots, varying = plan.slots, plan.varying
+        if plan.uniform:
+            return np.broadcast_to(state.u[slots], (samples, len(slots)))
+        if plan.is_output:
+            return state.out.copy()  # type: ignore[no-any-return]  # the executables are not typed further
+        outputs = slots - plan.program.first_output
+        table = np.empty((samples, len(slots)), self.settings.dtype)
+        table[:, ~varying] = state.u[slots[~varying]]
+        computed = varying & (outputs >= 0)
+        table[:, computed] = state.out[:, outputs[computed]]
+        for k in np.flatnonzero(varying & (outputs < 0)).tolist():  # an input that is returned as it is
+            argument = int(np.searchsorted(np.cumsum(self.sizes), slots[k], side="right"))
+            begin = sum(self.sizes[:argument])
+            table[:, k] = state.arguments[argument].reshape(samples, -1)[:, slots[k] - begin]
+        return table
+
+    def check_indices(self, plan: _Plan, state: Any) -> None:
+        """Raise IndexError if a `take` had an index that is none, which a second look at the arguments finds."""
+        if not (plan.executable.takes and state.flagged()):
+            return
+        samples = state.samples
+        inputs = [array.reshape(samples, size) for array, size in zip(state.arguments, self.sizes, strict=True)]
+        found = indices.find(self.source.tape, state.u[: len(self.parameters)], np.hstack(inputs))
+        name = self.settings.name
+        if found is None:
+            raise IndexError(f"{name}: take() got an index outside of its values, or one that is not an integer")
+        sample, index, count = found
+        at = f", sample {sample}" if self.settings.batch else ""
+        if not index.is_integer():
+            raise IndexError(f"{name}{at}: take() needs an integer index, got {index!r}")
+        raise IndexError(f"{name}{at}: take() index {index:.15g} is outside 0 … {count - 1}")
+
+    def _build(self, x: Any, table: NDArray[Any]) -> Any:
+        """The results in the nesting of what the function returned."""
+        if isinstance(x, np.ndarray):
+            found = table[:, x.ravel()].reshape(len(table), *x.shape)
+            return found if self.settings.batch else found[0]
+        if isinstance(x, tuple):
+            return tuple(self._build(item, table) for item in x)
+        if isinstance(x, dict):
+            return {key: self._build(item, table) for key, item in x.items()}
+        return [self._build(item, table) for item in x]
+
+
+def _nesting(x: Any) -> Any:
+    """A result's nesting with every rectangular nest of lists as one array of result numbers."""
+    if isinstance(x, int):
+        return np.array(x)
+    if isinstance(x, tuple):
+        return tuple(_nesting(item) for item in x)
+    if isinstance(x, dict):
+        return {key: _nesting(item) for key, item in x.items()}
+    parts = [_nesting(item) for item in x]
+    if all(isinstance(part, np.ndarray) and part.shape == parts[0].shape for part in parts):
+        return np.stack(parts) if parts else np.empty(0, dtype=np.int64)
+    return parts
+
+
+def results(program: Program, state: Any) -> tuple[Any, NDArray[Any]]:
+    """The value and the gradient of a differentiated program, from a state that has run: they stand side by side."""
+    first = program.results[0][1]
+    return state.u[first], state.u[first + 1 : first + len(program.results)]
+
+
+def _describe(structure: Any) -> str:
+    if isinstance(structure, (list, tuple)):
+        return f"a {type(structure).__name__} of {len(structure)}"
+    return f"a {type(structure).__name__}"

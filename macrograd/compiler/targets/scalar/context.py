@@ -1,0 +1,40 @@
+"""What compiled code works on, and what it is made for."""
+
+from __future__ import annotations
+
+import ctypes
+
+from macrograd.compiler.jit.text import Code
+
+
+class Context(ctypes.Structure):
+    """What a compiled function works on. The order is that of `FIELDS`."""
+
+    _fields_ = (
+        ("u", ctypes.c_void_p),
+        ("v", ctypes.c_void_p),
+        ("tables", ctypes.c_void_p),
+        ("samples", ctypes.c_int64),
+        ("arguments", ctypes.c_void_p),
+        ("order", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("scale", ctypes.c_double),
+        ("flag", ctypes.c_int64),
+        ("out", ctypes.c_void_p),
+        ("first", ctypes.c_int64),
+        ("last", ctypes.c_int64),
+        ("stream_uniform", ctypes.c_void_p),
+        ("stream_block", ctypes.c_void_p),
+        ("valid", ctypes.c_int64),  # lanes of the block at work that stand for a sample
+    )
+
+
+FIELDS = {name: k for k, (name, *_) in enumerate(Context._fields_)}
+
+
+def field_address(code: Code, number: int) -> str:
+    return code.element("%context", str(number), "i64")
+
+
+def field(code: Code, number: int, kind: str) -> str:
+    return code.let(f"load {kind}, ptr {field_address(code, number)}, align 8")

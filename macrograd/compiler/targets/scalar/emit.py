@@ -1,0 +1,218 @@
+"""The emitter: one loop nest per instruction, with explicit vectors.
+
+A varying buffer is [slot][lane]; the SIMD axis of an instruction in a block is the lanes. Without lanes it is the
+innermost counter of the members, or for a sum the terms, whichever lies side by side in memory. Sums of products keep
+a tile of accumulators (members × vectors) in registers across their terms; what several members of a tile share is
+loaded once, and that alone turns a group of dot products into a matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+import numpy as np
+
+from macrograd import ops
+from macrograd.compiler.jit.text import Counter
+from macrograd.compiler.program.program import Index, Instruction, Loop, Step
+from macrograd.compiler.program.stream import Stream
+from macrograd.compiler.targets.scalar.access import SCALAR, Place, key_of
+from macrograd.compiler.targets.scalar.choice import Choices
+from macrograd.compiler.targets.scalar.context import FIELDS, field
+from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
+from macrograd.compiler.targets.scalar.maps import Maps
+from macrograd.compiler.targets.scalar.outer import OuterProduct, split
+from macrograd.compiler.targets.scalar.sums import FEW, better_turned, turned
+
+# Operations of so many instructions that gathering scalars into a vector for them pays.
+_LONG = (ops.exp, ops.log, ops.log1p, ops.tanh, ops.sigmoid, ops.softplus)
+
+
+def _long(instruction: Instruction) -> bool:
+    return instruction.kind == "map" and ops.TABLE[instruction.code] in _LONG
+
+
+class Emitter(Maps, Choices):
+    """Writes the steps of one phase. `following` is the step behind the one that is being written."""
+
+    following: Step | Fusion | None = None
+
+    def steps(self, steps: Sequence[Step], counts: tuple[int, ...] = ()) -> None:
+        """All steps of the phase, or of the body of a loop: instructions between loops and streams in groups where
+        there are lanes. `counts` are how often the loops around run."""
+        pieces = list(grouped(steps, self.read, self.target, counts) if self.phase == "block" else steps)
+        for piece, following in zip_longest(pieces, pieces[1:]):
+            self.following = following
+            self.step(piece, counts)
+
+    def step(self, step: Step | Fusion, counts: tuple[int, ...] = ()) -> None:
+        if isinstance(step, Stream):
+            self._stream(step)
+        elif isinstance(step, Loop):
+            self._loop(step, counts)
+        elif isinstance(step, Fusion):
+            self.group(step)
+        else:
+            self.emit(step)
+
+    def _stream(self, stream: Stream) -> None:
+        """Hand the records to the kernel, which the context knows. How many words they have stands before them."""
+        code = self.code
+        kernel = field(code, FIELDS["stream_block" if stream.block else "stream_uniform"], "ptr")
+        table = code.element("%tables", str(self.tables.add(stream.table())), "i32")
+        count = code.let(f"zext i32 {code.let(f'load i32, ptr {table}, align 4')} to i64")
+        code.put(f"call void {kernel}(ptr %u, ptr %v, ptr {code.element(table, '1', 'i32')}, i64 {count}, ptr %flag)")
+
+    def _loop(self, loop: Loop, counts: tuple[int, ...] = ()) -> None:
+        """Rounds in time. A scalar that one round leaves for the next passes in a register."""
+        code, kind = self.code, self.code.kind.name
+        around, outer, counts = self.rounds, self.registers, (*counts, loop.count)
+        instructions = [step for step in loop.body if isinstance(step, Instruction)]
+        made = {key for instruction in instructions for key in self._made(instruction)}
+        carried = sorted(
+            {
+                (slot, shifts)
+                for instruction in instructions
+                for slot, shifts in self._read(instruction)
+                if shifts[-1] and (slot + shifts[-1], shifts) in made and (slot, shifts) not in made
+            }
+        )
+        starts = []
+        for slot, shifts in carried:
+            place = code.linear(slot, list(zip(shifts, around, strict=False)))
+            starts.append(outer.get((slot, shifts[:-1])) or code.load(code.element("%u", place), 1))
+
+        def body(i: Counter, values: list[str]) -> list[str]:
+            self.rounds = (*around, i)
+            self.registers = {(slot, (*shifts, 0)): name for (slot, shifts), name in outer.items()}
+            self.registers |= dict(zip(carried, values, strict=True))
+            self.steps(loop.body, counts)
+            return [self.registers[slot + shifts[-1], shifts] for slot, shifts in carried]
+
+        code.loop(loop.count, body, [(kind, start) for start in starts])
+        self.rounds, self.registers = around, outer
+
+    def _single(self, instruction: Instruction) -> bool:
+        """Whether the instruction is a few scalars outside of a block, which are written out one by one."""
+        return (
+            self.phase != "block"
+            and instruction.kind in ("map", "dot")
+            and instruction.members <= FEW
+            and not (self._axis(instruction) == "term" and instruction.terms >= 2 * FEW * self.target.width)
+        )
+
+    def _feeds_long(self, instruction: Instruction) -> bool:
+        """Whether its results are the vector that the next instruction works on."""
+        following = self.following
+        if not isinstance(following, Instruction) or not _long(following) or not self._single(following):
+            return False
+        if instruction.kind != "dot" or any(segment.count > 1 for segment in instruction.segments):
+            return False
+        x, out, dims = following.args[0], instruction.out, instruction.dims
+        if not isinstance(x, Index) or not (x.affine and out.affine) or following.dims != dims:
+            return False
+        return (x.space, key_of(x, dims)) == (out.space, key_of(out, dims))
+
+    def _made(self, instruction: Instruction) -> list[tuple[int, tuple[int, ...]]]:
+        if not self._single(instruction):
+            return []
+        return [(int(slot), instruction.out.shifts) for slot in instruction.out.slots(instruction.dims).ravel()]
+
+    def _read(self, instruction: Instruction) -> list[tuple[int, tuple[int, ...]]]:
+        if not self._single(instruction):
+            return []
+        return [
+            (int(slot), x.shifts)
+            for x, count in instruction.operands()
+            if isinstance(x, Index) and count <= FEW
+            for slot in x.slots(instruction.dims, count).ravel()
+        ]
+
+    def emit(self, instruction: Instruction) -> None:
+        if instruction.kind == "take":
+            self._take(instruction)
+            return
+        if instruction.kind == "scatter":
+            if self.phase == "block":
+                self._clean(instruction)
+            self._scatter(instruction)
+            return
+        if self._single(instruction):
+            self.axis, self.dims = "none", instruction.dims
+            body = self._map if instruction.kind == "map" else self._dot
+            members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*self.dims)]
+            if len(members) > 1 and (_long(instruction) or self._feeds_long(instruction)):
+                self._packed(instruction, members)
+                return
+            body(instruction, members, [SCALAR])
+            return
+        if instruction.kind == "reduce":
+            self._clean(instruction)
+        outer = split(instruction, self.target) if self.phase == "block" else None
+        if outer is not None:
+            main, rest = outer
+            OuterProduct(self.code, self.target, main, self.rounds).emit()
+            if rest is None:
+                return
+            instruction = rest
+        if self.phase == "block" and instruction.kind == "dot" and better_turned(instruction):
+            instruction = turned(instruction)
+        self.axis = self._axis(instruction)
+        self.dims = instruction.dims[:-1] if self.axis == "member" else instruction.dims
+        if self.axis == "lane":
+            length = self.target.lanes
+        elif self.axis == "member":
+            length = instruction.dims[-1]
+        else:
+            length = 1
+        if instruction.kind == "map":
+            self._tiles(instruction, length, self._map)
+        elif instruction.kind == "reduce" or self.axis == "term":
+            self._tiles(instruction, 1, self._across, scalar=True)
+        else:
+            self._tiles(instruction, length, self._dot)
+
+    def _clean(self, instruction: Instruction) -> None:
+        """Before a sum over the lanes of a block that is not full: 0 in those without a sample."""
+        code = self.code
+        valid = field(code, FIELDS["valid"], "i64")
+        part, full = f"part{code.count}", f"full{code.count}"
+        code.put(f"br i1 {code.let(f'icmp slt i64 {valid}, {self.target.lanes}')}, label %{part}, label %{full}")
+        code.label(part)
+        for operand, count in instruction.operands():
+            if isinstance(operand, Index) and operand.space == "v":
+                slots = operand.slots(instruction.dims, count)
+                moves = list(zip(operand.shifts, self.rounds, strict=True))
+                bounds = [code.linear(int(at), moves) for at in (slots.min(), slots.max() + 1)]
+                code.put(f"call void @clean(ptr %context, i64 {bounds[0]}, i64 {bounds[1]})")
+        code.put(f"br label %{full}")
+        code.label(full)
+
+    def _axis(self, instruction: Instruction) -> str:
+        """lane, member, term, or none: what one vector runs along."""
+        if self.phase == "block":
+            return "lane"
+        operands = [x for x, _ in instruction.operands() if isinstance(x, Index)]
+        along = [instruction.out, *operands]
+        if (
+            instruction.dims[-1] > 1
+            and instruction.out.member[-1] == 1
+            and all(x.full is None and x.member[-1] in (0, 1) for x in along)
+            and all(x.members is None or x.members.shape[-1] == 1 for x in along)
+        ):
+            return "member"
+        if (
+            instruction.kind == "dot"
+            and not self.target.strict
+            and max(segment.count for segment in instruction.segments) >= FEW
+            and all(x.terms is None and x.full is None for x in operands)
+            and all(
+                segment.count == 1 or x.term in (0, 1)
+                for segment in instruction.segments
+                for x in (segment.left, segment.right)
+                if isinstance(x, Index)
+            )
+        ):
+            return "term"
+        return "none"
