@@ -163,7 +163,7 @@ class Compiled:
         samples = len(arrays[0]) if self.batch else 1
         scalar = isinstance(special.source.structure, int)
         plan = special.plan("gradient" if scalar else "one" if samples == 1 else "values", samples)
-        if not hasattr(plan.executable, "target"):
+        if not hasattr(plan.executable, "machine"):
             raise RuntimeError(f"{self.__name__} runs on NumPy, and profile() times native code: it needs LLVM")
         state = plan.state(samples)
         special.fill(state)

@@ -19,11 +19,11 @@ from macrograd.compiler.program.program import Index, Instruction, Loop, Program
 from macrograd.compiler.roll.groups import Group
 from macrograd.compiler.targets.scalar import fuse
 from macrograd.compiler.targets.scalar.fuse import groups, readers
-from macrograd.compiler.targets.scalar.machine import Target
+from macrograd.compiler.targets.scalar.machine import Machine
 
 pytest.importorskip("llvmlite")
 
-TARGET = Target(DOUBLE, vector_bytes=32, lanes=16, single=True, strict=False)
+TARGET = Machine(DOUBLE, vector_bytes=32, lanes=16, single=True, strict=False)
 
 
 def net(x: Any, t: Any) -> Any:
@@ -40,7 +40,7 @@ def gradient(function: Any, shapes: list[tuple[int, ...]]) -> Program:
 
 
 def of_steps(
-    program: Program, target: Target = TARGET
+    program: Program, target: Machine = TARGET
 ) -> Iterator[tuple[list[Instruction], list[Group], tuple[int, ...]]]:
     """Instructions of the block in a row, their groups, and how often the loops around them run."""
     read = readers(program)

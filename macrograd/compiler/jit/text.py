@@ -146,6 +146,13 @@ class Code:
         self.declared.add(f"declare {kind} {full}({', '.join([kind] * len(operands))})")
         return self.let(f"call {kind} {full}({', '.join(f'{kind} {x}' for x in operands)})")
 
+    def negate(self, a: str, width: int) -> str:
+        return self.let(f"fneg {self.kind.vector(width)} {a}")
+
+    def only(self, vector: str) -> str:
+        """The element of a vector of one."""
+        return self.let(f"extractelement <1 x {self.kind.name}> {vector}, i32 0")
+
     def multiply_add(self, a: str, b: str, c: str, width: int) -> str:
         """a·b + c; in one rounding where the program allows it and the machine can."""
         if self.fused:
@@ -164,10 +171,10 @@ class Code:
         self.put(f"store {self.kind.vector(width)} {value}, ptr {address}, align {self.kind.bytes}")
 
     def masked_load(self, address: str, width: int, valid: int) -> str:
-        return self.load_where(_mask(width, valid), address, width)
+        return self.load_where(self.mask(width, valid), address, width)
 
     def masked_store(self, value: str, address: str, width: int, valid: int) -> None:
-        self.store_where(_mask(width, valid), value, address, width)
+        self.store_where(self.mask(width, valid), value, address, width)
 
     def load_where(self, mask: str, address: str, width: int) -> str:
         """The elements that a mask of `first_lanes` names, 0 for the others."""
@@ -181,6 +188,10 @@ class Code:
         self.declared.add(f"declare void {full}({kind}, ptr, i32, <{width} x i1>)")
         self.put(f"call void {full}({kind} {value}, ptr {address}, i32 {self.kind.bytes}, <{width} x i1> {mask})")
 
+    def mask(self, width: int, valid: int) -> str:
+        """A mask of the first `valid` elements."""
+        return "<" + ", ".join(f"i1 {'true' if k < valid else 'false'}" for k in range(width)) + ">"
+
     def first_lanes(self, count: str, width: int, start: int = 0) -> str:
         """A mask: which of the elements start, start + 1, … are below the i64 `count`."""
         integer, kind = f"i{self.kind.bits}", self.kind.integers(width)
@@ -190,6 +201,10 @@ class Code:
         wide = self.let(f"shufflevector {kind} {head}, {kind} poison, <{width} x i32> zeroinitializer")
         numbers = "<" + ", ".join(f"{integer} {start + k}" for k in range(width)) + ">"
         return self.let(f"icmp slt {kind} {numbers}, {wide}")
+
+    def load_integer(self, address: str) -> str:
+        """An entry of an index table, as an i64."""
+        return self.let(f"sext i32 {self.let(f'load i32, ptr {address}, align 4')} to i64", "i")
 
     # --- integers -------------------------------------------------------------------------------------------------
 
@@ -206,7 +221,29 @@ class Code:
             return str(constant)
         return total if constant == 0 else self.let(f"add i64 {total}, {constant}", "i")
 
+    def integer(self, value: str) -> str:
+        """A whole number as an i64."""
+        return self.let(f"fptosi {self.kind.name} {value} to i64", "i")
+
+    def less(self, a: str, b: Counter) -> str:
+        """Whether an i64 is less than another."""
+        return self.let(f"icmp slt i64 {a}, {b}")
+
+    def both(self, a: str, b: str) -> str:
+        """Whether both conditions hold."""
+        return self.let(f"and i1 {a}, {b}")
+
     # --- control flow -----------------------------------------------------------------------------------------------
+
+    def when(self, condition: str, body: Callable[[], None]) -> None:
+        """Run the body if the condition holds."""
+        self.count += 1
+        then, after = f"then{self.count}", f"after{self.count}"
+        self.put(f"br i1 {condition}, label %{then}, label %{after}")
+        self.label(then)
+        body()
+        self.put(f"br label %{after}")
+        self.label(after)
 
     def loop(
         self,
@@ -252,8 +289,3 @@ class Code:
             self.let(f"phi {kind} [ {start}, %{before} ], [ {end}, %{latch} ]", "c")
             for (kind, start), end in zip(carried, values, strict=True)
         ]
-
-
-def _mask(width: int, valid: int) -> str:
-    """A mask of the first `valid` elements."""
-    return "<" + ", ".join(f"i1 {'true' if k < valid else 'false'}" for k in range(width)) + ">"

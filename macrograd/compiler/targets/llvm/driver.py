@@ -10,7 +10,7 @@ import numpy as np
 
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Code, Counter, Float
-from macrograd.compiler.targets.scalar.context import FIELDS, field, field_address
+from macrograd.compiler.targets.llvm.context import FIELDS, field, field_address
 
 
 class Steps(ctypes.Structure):

@@ -19,10 +19,10 @@ from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
 from macrograd.compiler.program.stream import TOTAL, Stream
 from macrograd.compiler.targets.llvm import threads as team
+from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.kernel import kernel
 from macrograd.compiler.targets.llvm.lower import lower
-from macrograd.compiler.targets.scalar.context import Context
-from macrograd.compiler.targets.scalar.machine import Target, kind_of
+from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 
 _MOST_VECTORS = 16  # of one slot in a block
 _BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
@@ -83,38 +83,38 @@ class LlvmExecutable:
         lanes, single = self.lanes(samples)
         with self._lock:
             if (lanes, single) not in self._variants:
-                target = self.target(lanes, single)
-                self._variants[lanes, single] = native_code(self.program, target, self.sizes, self.outputs)
+                machine = self.machine(lanes, single)
+                self._variants[lanes, single] = native_code(self.program, machine, self.sizes, self.outputs)
             return self._variants[lanes, single], lanes, single
 
-    def target(self, lanes: int, single: bool) -> Target:
-        return Target(self.kind, native.machine().vector_bytes, lanes, single, self.strict)
+    def machine(self, lanes: int, single: bool) -> Machine:
+        return Machine(self.kind, native.machine().vector_bytes, lanes, single, self.strict)
 
     def state(self, samples: int) -> LlvmState:
         return LlvmState(self, samples)
 
 
-def native_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
-    """The machine code of a program for a target: from the disk cache, or made now."""
+def native_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
+    """The machine code of a program for a machine: from the disk cache, or made now."""
     if len(program.steps()) == 1 and len(program.before) == 1 and isinstance(program.before[0], Stream):
-        code = _all_data(target, tuple(sizes), outputs, program.first_input, program.inputs)
+        code = _all_data(machine, tuple(sizes), outputs, program.first_input, program.inputs)
         return code.with_tables(program.before[0].table())
-    return _own_code(program, target, sizes, outputs)
+    return _own_code(program, machine, sizes, outputs)
 
 
-def _own_code(program: Program, target: Target, sizes: Sequence[int], outputs: int) -> native.Native:
-    key = repr((program.fingerprint(), target, tuple(sizes), outputs)).encode()
-    write = lambda: lower(program, target, sizes, outputs)  # noqa: E731 - only written if it is needed
+def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
+    key = repr((program.fingerprint(), machine, tuple(sizes), outputs)).encode()
+    write = lambda: lower(program, machine, sizes, outputs)  # noqa: E731 - only written if it is needed
     return native.Native(key, _FUNCTIONS, write, tiers=True, scalars=program.scalars)
 
 
 @lru_cache(maxsize=16)
-def _all_data(target: Target, sizes: tuple[int, ...], outputs: int, first_input: int, inputs: int) -> native.Native:
+def _all_data(machine: Machine, sizes: tuple[int, ...], outputs: int, first_input: int, inputs: int) -> native.Native:
     """The code of all programs that are one stream and nothing else: it reads the arguments and calls the kernel,
     whatever the records are."""
     stream = Stream(np.empty(0, dtype=np.int32), 0, block=False)
     program = Program((stream,), (), (), first_input, inputs, np.empty(0), first_input + inputs, 0, (), batch=False)
-    return _own_code(program, target, sizes, outputs)
+    return _own_code(program, machine, sizes, outputs)
 
 
 class LlvmState:
@@ -150,7 +150,7 @@ class LlvmState:
         """Tell the context where the kernels for streams are, if the program has any."""
         executable = self.executable
         for stream in (step for step in executable.program.steps() if isinstance(step, Stream)):
-            code = kernel(executable.target(self.lanes, self.single), block=stream.block)
+            code = kernel(executable.machine(self.lanes, self.single), block=stream.block)
             address = ctypes.cast(code.functions["stream"], ctypes.c_void_p).value
             if stream.block:
                 self.context.stream_block = address

@@ -7,16 +7,17 @@ does (`in_blocks`), and the numbers are the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from macrograd.compiler.jit.text import Code, Counter
+from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Index, Instruction, Operand, Program
+from macrograd.compiler.targets.llvm.code import Code, code_for
+from macrograd.compiler.targets.llvm.context import FIELDS, field
 from macrograd.compiler.targets.llvm.frame import Frame, each_block, function, open_context
-from macrograd.compiler.targets.scalar.access import Member, Place, Tables, Vector
-from macrograd.compiler.targets.scalar.context import FIELDS, field
-from macrograd.compiler.targets.scalar.machine import Target
+from macrograd.compiler.targets.scalar.access import Member, Operands, Place, Tables, Vector
+from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 
 _FEW_TERMS = 4  # of a segment: so many are written out
@@ -34,12 +35,12 @@ def fits(program: Program) -> bool:
     )
 
 
-def in_registers(program: Program, target: Target, arguments: int, declared: set[str]) -> str:
+def in_registers(program: Program, machine: Machine, arguments: int, declared: set[str]) -> str:
     """@blocks of a program that `fits`: all samples, whatever blocks are asked for."""
-    code = Code(target.kind, fused=not target.strict)
+    code = code_for(machine.kind, strict=machine.strict)
     open_context(code, FIELDS)
-    width = target.width
-    rule = _Rule(code, program, target, arguments)
+    width = machine.width
+    rule = _Rule(code, program, machine, arguments)
     samples = field(code, FIELDS["samples"], "i64")
 
     def whole(i: Counter, _: list[str]) -> list[str]:
@@ -61,72 +62,85 @@ def in_registers(program: Program, target: Target, arguments: int, declared: set
     return text
 
 
-class _Rule(Maps):
-    """The block's instructions for one vector of samples. Slots are names here; nothing is in memory but what is the
-    same for all samples, and that is read once."""
+class _Registers(Operands):
+    """Slots as names. Nothing is in memory but what is the same for all samples, and that is read once."""
 
-    def __init__(self, code: Code, program: Program, target: Target, arguments: int) -> None:
-        super().__init__(code, target, Tables(), "block", np.zeros(0, dtype=np.int64))
-        self.program, self.axis = program, "lane"
+    def __init__(self, code: Code, machine: Machine, uniform: Iterable[int]) -> None:
+        super().__init__(code, machine, Tables())
+        self.axis = "lane"
+        self.values: dict[int, str] = {}
+        self.uniform = {
+            slot: code.broadcast(code.load(code.element("%u", str(slot)), 1), machine.width) for slot in uniform
+        }
+
+    def load(self, x: Operand, member: Member, term: Counter, count: int, vector: Vector) -> str:
+        if isinstance(x, float):
+            return self.code.splat(x, vector.width)
+        slot, moving = self.slot(x, member, term, count)
+        assert not moving
+        return self.uniform[slot] if x.space == "u" else self.values[slot]
+
+    def result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
+        slot, _ = self.slot(instruction.out, member, 0, 1)
+        self.values[slot] = value
+
+
+class _Rule:
+    """The block's instructions for one vector of samples."""
+
+    def __init__(self, code: Code, program: Program, machine: Machine, arguments: int) -> None:
+        self.code, self.program, self.machine = code, program, machine
         self.sources = _pointers(code, "arguments", arguments)
         self.targets = _pointers(code, "out", len(program.results))
-        self.values: dict[int, str] = {}
-        uniform = {slot for space, slot in program.results if space == "u"}
-        for instruction in program.block:
-            assert isinstance(instruction, Instruction)
-            for x, count in instruction.operands():
-                if isinstance(x, Index) and x.space == "u":
-                    uniform |= set(x.slots(instruction.dims, count).ravel().tolist())
-        self.uniform = {
-            slot: code.broadcast(code.load(code.element("%u", str(slot)), 1), target.width) for slot in sorted(uniform)
-        }
+        self.at = _Registers(code, machine, _uniform(program))
+        self.maps = Maps(self.at, np.zeros(0, dtype=np.int64))
 
     def run(self, position: str, mask: str | None) -> None:
         """From the arguments at a position to the results, of the samples that the mask names or of all."""
-        code, width = self.code, self.target.width
-        self.values = {}
+        code, width, at = self.code, self.machine.width, self.at
+        at.values = {}
         for slot, source in enumerate(self.sources):
             address = code.element(source, position)
-            self.values[slot] = code.load(address, width) if mask is None else code.load_where(mask, address, width)
+            at.values[slot] = code.load(address, width) if mask is None else code.load_where(mask, address, width)
         vector = Vector(Place(0, 0, 0), width, width)
         for instruction in self.program.block:
             assert isinstance(instruction, Instruction)
-            self.dims = instruction.dims
+            at.dims = instruction.dims
             members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*instruction.dims)]
-            body = self._map if instruction.kind == "map" else self._dot
+            body = self.maps.map if instruction.kind == "map" else self.maps.sums.dot
             body(instruction, members, [vector])
-        for (space, slot), target in zip(self.program.results, self.targets, strict=True):
-            value = self.uniform[slot] if space == "u" else self.values[slot]
-            address = code.element(target, position)
+        for (space, slot), array in zip(self.program.results, self.targets, strict=True):
+            value = at.uniform[slot] if space == "u" else at.values[slot]
+            address = code.element(array, position)
             if mask is None:
                 code.store(value, address, width)
             else:
                 code.store_where(mask, value, address, width)
 
-    def _load(self, x: Operand, member: Member, term: Counter, count: int, vector: Vector) -> str:
-        if isinstance(x, float):
-            return self.code.splat(x, vector.width)
-        slot, moving = self._slot(x, member, term, count)
-        assert not moving
-        return self.uniform[slot] if x.space == "u" else self.values[slot]
 
-    def _result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
-        slot, _ = self._slot(instruction.out, member, 0, 1)
-        self.values[slot] = value
+def _uniform(program: Program) -> list[int]:
+    """The slots of u that the block reads or that are results."""
+    found = {slot for space, slot in program.results if space == "u"}
+    for instruction in program.block:
+        assert isinstance(instruction, Instruction)
+        for x, count in instruction.operands():
+            if isinstance(x, Index) and x.space == "u":
+                found |= set(x.slots(instruction.dims, count).ravel().tolist())
+    return sorted(found)
 
 
-def in_blocks(program: Program, target: Target, arguments: int, declared: set[str]) -> str:
+def in_blocks(program: Program, machine: Machine, arguments: int, declared: set[str]) -> str:
     """@blocks of any program: copy a block in, run it, copy it out."""
-    code = Code(target.kind)
+    code = code_for(machine.kind, strict=machine.strict)
     open_context(code, FIELDS)
-    frame = _FlatFrame(code, program, target, FIELDS)
+    frame = _FlatFrame(code, program, machine, FIELDS)
 
     def one_block(lane: str) -> None:
         frame.read_flat(lane, arguments)
         code.put("call void @block(ptr %context)")
         frame.write_flat(lane)
 
-    each_block(code, target, FIELDS, one_block)
+    each_block(code, machine, FIELDS, one_block)
     text = function("blocks", code)
     declared |= code.declared
     return text
@@ -143,9 +157,9 @@ class _FlatFrame(Frame):
 
     def read_flat(self, first: str, arguments: int) -> None:
         """One scalar of each argument per lane; lanes behind the last sample repeat it."""
-        code, lanes = self.code, self.target.lanes
+        code, lanes = self.code, self.machine.lanes
         sources = [self.argument(k) for k in range(arguments)]
-        width = self.target.width
+        width = self.machine.width
 
         def vectors(i: Counter, _: list[str]) -> list[str]:
             offset = code.linear(0, [(width, i)])
@@ -168,7 +182,7 @@ class _FlatFrame(Frame):
 
     def write_flat(self, first: str) -> None:
         """Each result of the valid lanes to its own array; `out` points to their addresses."""
-        code, lanes, width = self.code, self.target.lanes, self.target.width
+        code, lanes, width = self.code, self.machine.lanes, self.machine.width
         results = self.program.results
         targets = [
             code.let(f"load ptr, ptr {code.element(self.out, str(k), 'ptr')}, align 8") for k in range(len(results))
@@ -182,21 +196,21 @@ class _FlatFrame(Frame):
         def vectors(i: Counter, _: list[str]) -> list[str]:
             lane = code.linear(0, [(width, i)])
             position = code.let(f"add i64 {first}, {lane}")
-            for (space, slot), target in zip(results, targets, strict=True):
-                code.store(value(space, slot, lane, width), code.element(target, position), width)
+            for (space, slot), array in zip(results, targets, strict=True):
+                code.store(value(space, slot, lane, width), code.element(array, position), width)
             return []
 
         def one(i: Counter, _: list[str]) -> list[str]:
             position = code.let(f"add i64 {first}, {i}")
-            for (space, slot), target in zip(results, targets, strict=True):
-                code.store(value(space, slot, str(i), 1), code.element(target, position), 1)
+            for (space, slot), array in zip(results, targets, strict=True):
+                code.store(value(space, slot, str(i), 1), code.element(array, position), 1)
             return []
 
         self._whole_or_part(first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(valid, one))
 
     def _whole_or_part(self, first: str, whole: Callable[[], object], part: Callable[[str], object]) -> None:
         """Run `whole` if all lanes of the block have samples, else `part` with how many have."""
-        code, lanes = self.code, self.target.lanes
+        code, lanes = self.code, self.machine.lanes
         left = code.let(f"sub i64 {self.samples}, {first}")
         full = code.let(f"icmp sge i64 {left}, {lanes}")
         self.branch(full, whole, lambda: part(left))

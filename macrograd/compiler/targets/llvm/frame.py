@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from macrograd.compiler.jit.text import Code, Counter
+from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.targets.scalar.context import field, field_address
+from macrograd.compiler.targets.llvm.code import Code
+from macrograd.compiler.targets.llvm.context import field, field_address
 from macrograd.compiler.targets.scalar.transpose import transpose
 
 if TYPE_CHECKING:
-    from macrograd.compiler.targets.scalar.machine import Target
+    from macrograd.compiler.targets.scalar.machine import Machine
 
 _SQUARE = 8  # rows and columns that are transposed in registers at once
 
@@ -38,13 +39,13 @@ def function(name: str, code: Code, *, block: bool = False) -> str:
 
 
 def blocks(
-    program: Program, target: Target, shapes: Sequence[int], outputs: int, fields: dict[str, int], declared: set[str]
+    program: Program, machine: Machine, shapes: Sequence[int], outputs: int, fields: dict[str, int], declared: set[str]
 ) -> str:
     """@blocks: what comes in, @block and what goes out, from the block `first` to before the block `last`."""
-    code = Code(target.kind)
+    code = Code(machine.kind)
     open_context(code, fields)
     if program.batch:
-        frame = Frame(code, program, target, fields)
+        frame = Frame(code, program, machine, fields)
 
         def one_block(lane: str) -> None:
             frame.rows(lane)
@@ -54,7 +55,7 @@ def blocks(
             if outputs:
                 frame.write(lane, outputs)
 
-        each_block(code, target, fields, one_block)
+        each_block(code, machine, fields, one_block)
     else:
         _copy_in(code, program, shapes, fields)
     text = function("blocks", code)
@@ -62,25 +63,25 @@ def blocks(
     return text
 
 
-def each_block(code: Code, target: Target, fields: dict[str, int], body: Callable[[str], None]) -> None:
+def each_block(code: Code, machine: Machine, fields: dict[str, int], body: Callable[[str], None]) -> None:
     """Call `body` with the first lane's sample, in a loop over the blocks."""
     first, last = field(code, fields["first"], "i64"), field(code, fields["last"], "i64")
 
     def one(i: Counter, _: list[str]) -> list[str]:
-        body(code.let(f"mul i64 {code.let(f'add i64 {first}, {i}')}, {target.lanes}"))
+        body(code.let(f"mul i64 {code.let(f'add i64 {first}, {i}')}, {machine.lanes}"))
         return []
 
     code.loop(code.let(f"sub i64 {last}, {first}"), one)
 
 
-def run(program: Program, target: Target, fields: dict[str, int]) -> str:
+def run(program: Program, machine: Machine, fields: dict[str, int]) -> str:
     """@run: all phases, with all blocks."""
-    code = Code(target.kind)
+    code = Code(machine.kind)
     if program.batch:
         samples = field(code, fields["samples"], "i64")
-        more = code.let(f"add i64 {samples}, {target.lanes - 1}")
+        more = code.let(f"add i64 {samples}, {machine.lanes - 1}")
         code.put(f"store i64 0, ptr {field_address(code, fields['first'])}, align 8")
-        total = code.let(f"udiv i64 {more}, {target.lanes}")
+        total = code.let(f"udiv i64 {more}, {machine.lanes}")
         code.put(f"store i64 {total}, ptr {field_address(code, fields['last'])}, align 8")
         names: tuple[str, ...] = ("prepare", "before", "blocks", "after")
     else:
@@ -90,11 +91,11 @@ def run(program: Program, target: Target, fields: dict[str, int]) -> str:
     return function("run", code)
 
 
-def prepare(program: Program, target: Target, fields: dict[str, int]) -> str:
+def prepare(program: Program, machine: Machine, fields: dict[str, int]) -> str:
     """Set the sums over the batch to 0, where several blocks will add to them."""
-    code = Code(target.kind)
+    code = Code(machine.kind)
     open_context(code, fields)
-    if program.batch and not target.single:
+    if program.batch and not machine.single:
         begin = program.parameters + len(program.constants)
         zero = code.splat(0.0, 1)
 
@@ -126,18 +127,18 @@ def _copy_in(code: Code, program: Program, shapes: Sequence[int], fields: dict[s
         slot += size
 
 
-def clean(target: Target, fields: dict[str, int]) -> str:
+def clean(machine: Machine, fields: dict[str, int]) -> str:
     """@clean(begin, end): set the lanes that stand for no sample to 0, in the slots from begin to before end.
 
     They repeat the last sample with the weight 0, and 0·∞ must not get into the sums over the batch.
     """
-    code = Code(target.kind)
+    code = Code(machine.kind)
     open_context(code, fields)
     valid = field(code, fields["valid"], "i64")
-    slots, lanes = code.let("sub i64 %end, %begin"), code.let(f"sub i64 {target.lanes}, {valid}")
+    slots, lanes = code.let("sub i64 %end, %begin"), code.let(f"sub i64 {machine.lanes}, {valid}")
 
     def per_slot(i: Counter, _: list[str]) -> list[str]:
-        first = code.linear(0, [(1, valid), (target.lanes, code.let(f"add i64 %begin, {i}"))])
+        first = code.linear(0, [(1, valid), (machine.lanes, code.let(f"add i64 %begin, {i}"))])
 
         def per_lane(lane: Counter, _: list[str]) -> list[str]:
             code.store(code.splat(0.0, 1), code.element("%v", code.linear(0, [(1, first), (1, lane)])), 1)
@@ -155,17 +156,17 @@ def clean(target: Target, fields: dict[str, int]) -> str:
 class Frame:
     """What comes in and goes out of a block."""
 
-    def __init__(self, code: Code, program: Program, target: Target, fields: dict[str, int]) -> None:
-        self.code, self.program, self.target = code, program, target
+    def __init__(self, code: Code, program: Program, machine: Machine, fields: dict[str, int]) -> None:
+        self.code, self.program, self.machine = code, program, machine
         self.samples = field(code, fields["samples"], "i64")
         self.final = code.let(f"sub i64 {self.samples}, 1")
         self.arguments = field(code, fields["arguments"], "ptr")
         self.order = field(code, fields["order"], "ptr")
         self.weights = field(code, fields["weights"], "ptr")
         scale = field(code, fields["scale"], "double")
-        self.scale = scale if target.kind.bits == 64 else code.let(f"fptrunc double {scale} to float")
+        self.scale = scale if machine.kind.bits == 64 else code.let(f"fptrunc double {scale} to float")
         self.out = field(code, fields["out"], "ptr")
-        self.row = code.let(f"alloca [{target.lanes} x i64], align 64")
+        self.row = code.let(f"alloca [{machine.lanes} x i64], align 64")
         self.ordered = code.let(f"icmp ne ptr {self.order}, null")
         self.weighted = code.let(f"icmp ne ptr {self.weights}, null")
         self.names = 0
@@ -173,7 +174,7 @@ class Frame:
     def rows(self, first: str) -> None:
         """Which row of the arguments each lane reads, and the weight of its sample."""
         code = self.code
-        last = code.let(f"add i64 {first}, {self.target.lanes}")
+        last = code.let(f"add i64 {first}, {self.machine.lanes}")
         full = code.let(f"icmp sle i64 {last}, {self.samples}")
         self.branch(full, lambda: self._full_rows(first), lambda: self._some_rows(first))
         if self.program.weight is not None:
@@ -193,14 +194,14 @@ class Frame:
 
     def _full_rows(self, first: str) -> None:
         """A block whose lanes all have samples: the next rows of the order, or of the arguments."""
-        code, lanes = self.code, self.target.lanes
+        code, lanes = self.code, self.machine.lanes
         width = next(w for w in (8, 4, 2, 1) if lanes % w == 0)
         kind = f"<{width} x i64>"
         steps = "<" + ", ".join(f"i64 {k}" for k in range(width)) + ">"
 
         def put(i: Counter, value: str) -> None:
-            target = code.element(self.row, code.linear(0, [(width, i)]), "i64")
-            code.put(f"store {kind} {value}, ptr {target}, align 8")
+            place = code.element(self.row, code.linear(0, [(width, i)]), "i64")
+            code.put(f"store {kind} {value}, ptr {place}, align 8")
 
         def ordered(i: Counter, _: list[str]) -> list[str]:
             position = code.let(f"add i64 {first}, {code.linear(0, [(width, i)])}")
@@ -231,23 +232,23 @@ class Frame:
             code.put(f"store i64 {row}, ptr {code.element(self.row, str(lane), 'i64')}, align 8")
             return []
 
-        code.loop(self.target.lanes, one)
+        code.loop(self.machine.lanes, one)
 
     def _equal_weights(self) -> None:
-        code, width = self.code, self.target.width
+        code, width = self.code, self.machine.width
         wide = code.broadcast(self.scale, width)
-        base = (self.program.weight or 0) * self.target.lanes
+        base = (self.program.weight or 0) * self.machine.lanes
 
         def some(i: Counter, _: list[str]) -> list[str]:
             code.store(wide, code.element("%v", code.linear(base, [(width, i)])), width)
             return []
 
-        code.loop(self.target.lanes // width, some, unroll=4)
+        code.loop(self.machine.lanes // width, some, unroll=4)
 
     def _weights(self, first: str) -> None:
         """The weight of each lane's sample: 1/n, times its own if there are any; 0 behind the last sample."""
-        code, kind = self.code, self.target.kind
-        base = (self.program.weight or 0) * self.target.lanes
+        code, kind = self.code, self.machine.kind
+        base = (self.program.weight or 0) * self.machine.lanes
 
         def one(lane: Counter, _: list[str]) -> list[str]:
             position = code.let(f"add i64 {first}, {lane}")
@@ -259,7 +260,7 @@ class Frame:
             code.store(weight, code.element("%v", code.linear(base, [(1, lane)])), 1)
             return []
 
-        code.loop(self.target.lanes, one)
+        code.loop(self.machine.lanes, one)
 
     def _either(self, condition: str, pointer: str, index: str, kind: str, otherwise: str) -> str:
         """pointer[index] if the condition holds, else `otherwise`."""
@@ -288,14 +289,14 @@ class Frame:
         slot = 0
         for k, size in enumerate(shapes):
             source = self.argument(k)
-            squares = size // _SQUARE if self.target.lanes % _SQUARE == 0 else 0
+            squares = size // _SQUARE if self.machine.lanes % _SQUARE == 0 else 0
             if squares:
                 self._read_squares(source, size, slot, squares)
             self._read_rest(source, size, slot, squares * _SQUARE)
             slot += size
 
     def _read_squares(self, source: str, size: int, slot: int, squares: int) -> None:
-        code, lanes = self.code, self.target.lanes
+        code, lanes = self.code, self.machine.lanes
 
         def per_lanes(i: Counter, _: list[str]) -> list[str]:
             starts = [self._start(source, code.linear(k, [(_SQUARE, i)]), size) for k in range(_SQUARE)]
@@ -314,7 +315,7 @@ class Frame:
         code.loop(lanes // _SQUARE, per_lanes)
 
     def _read_rest(self, source: str, size: int, slot: int, begin: int) -> None:
-        code, lanes = self.code, self.target.lanes
+        code, lanes = self.code, self.machine.lanes
         if begin == size:
             return
 
@@ -330,21 +331,21 @@ class Frame:
     def valid(self, first: str) -> str:
         """How many lanes of a block stand for a sample."""
         left = self.code.let(f"sub i64 {self.samples}, {first}")
-        fewer = self.code.let(f"icmp slt i64 {left}, {self.target.lanes}")
-        return self.code.let(f"select i1 {fewer}, i64 {left}, i64 {self.target.lanes}")
+        fewer = self.code.let(f"icmp slt i64 {left}, {self.machine.lanes}")
+        return self.code.let(f"select i1 {fewer}, i64 {left}, i64 {self.machine.lanes}")
 
     def write(self, first: str, outputs: int) -> None:
         """The varying results of the valid lanes, as rows of the output."""
-        code, lanes = self.code, self.target.lanes
+        code, lanes = self.code, self.machine.lanes
         valid = self.valid(first)
 
         def per_lane(lane: Counter, _: list[str]) -> list[str]:
             row = code.let(f"add i64 {first}, {lane}")
-            target = code.element(self.out, code.linear(0, [(outputs, row)]))
+            place = code.element(self.out, code.linear(0, [(outputs, row)]))
 
             def per_output(k: Counter, _: list[str]) -> list[str]:
                 position = code.linear(self.program.first_output * lanes, [(lanes, k), (1, lane)])
-                code.store(code.load(code.element("%v", position), 1), code.element(target, str(k)), 1)
+                code.store(code.load(code.element("%v", position), 1), code.element(place, str(k)), 1)
                 return []
 
             code.loop(outputs, per_output, unroll=4)

@@ -12,26 +12,26 @@ import numpy as np
 
 from macrograd import ops
 from macrograd.compiler.jit import native
-from macrograd.compiler.jit.text import Code, Counter
+from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
-from macrograd.compiler.targets.scalar.choice import chosen, raise_flag
-from macrograd.compiler.targets.scalar.machine import Target
-from macrograd.compiler.targets.scalar.routines import routine
+from macrograd.compiler.targets.llvm.code import Code, code_for
+from macrograd.compiler.targets.scalar.choice import chosen
+from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.sums import sum_elements
 
 _PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag"
 
 
 @cache
-def kernel(target: Target, *, block: bool) -> native.Native:
-    """@stream(u, v, words, count, flag of bad indices) for blocks of the target's lanes, or for single numbers."""
-    key = f"kernel {target} {block}".encode()
-    text = lambda: (_text(target, block), np.zeros(1, dtype=np.int32))  # noqa: E731 - only written if it is needed
+def kernel(machine: Machine, *, block: bool) -> native.Native:
+    """@stream(u, v, words, count, flag of bad indices) for blocks of the machine's lanes, or for single numbers."""
+    key = f"kernel {machine} {block}".encode()
+    text = lambda: (_text(machine, block), np.zeros(1, dtype=np.int32))  # noqa: E731 - only written if it is needed
     return native.Native(key, ("stream",), text, tiers=True, parameters=_PARAMETERS)
 
 
-def _text(target: Target, block: bool) -> str:
-    code = Code(target.kind, fused=not target.strict)
+def _text(machine: Machine, block: bool) -> str:
+    code = code_for(machine.kind, strict=machine.strict)
     rows = [row for row in ops.TABLE if row.arity in (1, 2, 3)]
     codes = [row.code for row in rows] + [ops.take.code, FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
     code.put("br label %head")
@@ -53,13 +53,13 @@ def _text(target: Target, block: bool) -> str:
     code.put(f"switch i32 {op}, label %next [ {cases} ]")
     for c in codes:
         code.label(f"op{c}")
-        _Case(code, target, block, wide, lists, arity).write(c)
+        _Case(code, machine, block, wide, lists, arity).write(c)
         code.put("br label %next")
     code.label("next")
     code.put("br label %head")
     code.label("finished")
     code.put("ret void")
-    size_ = target.vector_bytes * 8
+    size_ = machine.vector_bytes * 8
     return "\n".join(
         [
             *sorted(code.declared),
@@ -75,17 +75,17 @@ def _text(target: Target, block: bool) -> str:
 class _Case:
     """The inner loop of one operation."""
 
-    def __init__(self, code: Code, target: Target, block: bool, count: str, lists: list[str], arity: str) -> None:
-        self.code, self.target, self.block, self.count, self.lists, self.arity = (
+    def __init__(self, code: Code, machine: Machine, block: bool, count: str, lists: list[str], arity: str) -> None:
+        self.code, self.machine, self.block, self.count, self.lists, self.arity = (
             code,
-            target,
+            machine,
             block,
             count,
             lists,
             arity,
         )
-        self.lanes = target.lanes if block else 1
-        self.width = min(target.width, self.lanes)
+        self.lanes = machine.lanes if block else 1
+        self.width = min(machine.width, self.lanes)
 
     def write(self, op: int) -> None:
         special = {SPREAD: self._spread, TOTAL: self._total, MORE: self._more, ops.take.code: self._take}
@@ -95,7 +95,7 @@ class _Case:
             compute = (
                 (lambda a, b, c: self.code.multiply_add(a, b, c, self.width))
                 if op == FUSED
-                else lambda *xs: routine(ops.TABLE[op].llvm, strict=self.target.strict)(self.code, self.width, *xs)
+                else lambda *xs: self.code.apply(ops.TABLE[op], xs, self.width)
             )
 
             def body(i: Counter) -> None:
@@ -151,7 +151,7 @@ class _Case:
 
         def one(lane: Counter, _: list[str]) -> list[str]:
             good, k = chosen(code, code.load(code.element(index, str(lane)), 1), code.splat(0.0, 1), values)
-            raise_flag(code, good)
+            code.raise_flag(good)
             list_ = code.let(f"mul i64 {k}, {self.count}")
             at = code.element(code.element(self.lists[2], list_, "i32"), str(i), "i32")
             slot = code.let(f"sext i32 {code.let(f'load i32, ptr {at}, align 4')} to i64")
@@ -187,6 +187,6 @@ class _Case:
         if width > 1:
             total = sum_elements(code, [total], width)
         out = self._pointer(0, i, uniform=True)
-        if begun or not self.target.single:
+        if begun or not self.machine.single:
             total = code.binary("fadd", code.load(out, 1), total, 1)
         code.store(total, out, 1)

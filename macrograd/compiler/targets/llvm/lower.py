@@ -16,17 +16,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler.jit.text import Code
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm import flat, frame
+from macrograd.compiler.targets.llvm.code import code_for
+from macrograd.compiler.targets.llvm.context import FIELDS
 from macrograd.compiler.targets.scalar.access import Tables
-from macrograd.compiler.targets.scalar.context import FIELDS
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import readers
-from macrograd.compiler.targets.scalar.machine import Target
+from macrograd.compiler.targets.scalar.machine import Machine
 
 
-def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int) -> tuple[str, NDArray[np.int32]]:
+def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: int) -> tuple[str, NDArray[np.int32]]:
     """The module's text, and the tables that it reads.
 
     `shapes` are the numbers of scalars of each argument; `outputs` the number of varying results to write out.
@@ -34,20 +34,20 @@ def lower(program: Program, target: Target, shapes: Sequence[int], outputs: int)
     tables, read = Tables(), readers(program)
     functions: list[str] = []
     declared: set[str] = set()
-    short = target.flat and flat.fits(program)
+    short = machine.flat and flat.fits(program)
     phases = {"before": program.before, "block": () if short else program.block, "after": program.after}
     for name, steps in phases.items():
-        code = Code(target.kind, fused=not target.strict)
+        code = code_for(machine.kind, strict=machine.strict)
         frame.open_context(code, FIELDS)
-        Emitter(code, target, tables, name, read).steps(steps)
+        Emitter(code, machine, tables, name, read).steps(steps)
         functions.append(frame.function(name, code, block=name == "block"))
         declared |= code.declared
-    functions.append(frame.clean(target, FIELDS))
-    if target.flat:
+    functions.append(frame.clean(machine, FIELDS))
+    if machine.flat:
         around = flat.in_registers if short else flat.in_blocks
-        functions.append(around(program, target, len(shapes), declared))
+        functions.append(around(program, machine, len(shapes), declared))
     else:
-        functions.append(frame.blocks(program, target, shapes, outputs, FIELDS, declared))
-    functions += [frame.prepare(program, target, FIELDS), frame.run(program, target, FIELDS)]
-    attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{target.vector_bytes * 8}" }}'
+        functions.append(frame.blocks(program, machine, shapes, outputs, FIELDS, declared))
+    functions += [frame.prepare(program, machine, FIELDS), frame.run(program, machine, FIELDS)]
+    attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{machine.vector_bytes * 8}" }}'
     return "\n".join([*sorted(declared), "", *functions, attributes]), tables.array()

@@ -23,12 +23,13 @@ from macrograd.compiler.jit.text import Code, Counter, Float
 from macrograd.compiler.program.program import Instruction, Program, Step, counted
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.llvm import frame
+from macrograd.compiler.targets.llvm.code import code_for
+from macrograd.compiler.targets.llvm.context import FIELDS
 from macrograd.compiler.targets.llvm.execute import LlvmExecutable
 from macrograd.compiler.targets.scalar.access import Tables
-from macrograd.compiler.targets.scalar.context import FIELDS
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped, readers
-from macrograd.compiler.targets.scalar.machine import Target
+from macrograd.compiler.targets.scalar.machine import Machine
 
 _SECONDS = 0.005  # to spend on each step
 _CHAINS = 12  # independent multiply-adds in flight, enough to hide their latency
@@ -75,13 +76,13 @@ class Profile:
 
 def profile(executable: LlvmExecutable, state: Any) -> Profile:
     """Time every step of an executable's program on a state whose arguments and parameters are set."""
-    program, target = executable.program, executable.target(state.lanes, state.single)
+    program, machine = executable.program, executable.machine(state.lanes, state.single)
     state.execute()
     blocks = state.blocks
     state.context.first, state.context.last, state.context.valid = 0, 1, min(state.lanes, state.samples)
-    pieces = _pieces(program, target)
+    pieces = _pieces(program, machine)
     phases = [(name, piece, blocks if name == "block" else 1) for name, piece in pieces]
-    code = _steps(program, target, pieces)
+    code = _steps(program, machine, pieces)
     state.context.tables = code.tables.ctypes.data
     empty = _time(code.functions["nothing"], state.address)
     seconds = []
@@ -90,15 +91,15 @@ def profile(executable: LlvmExecutable, state: Any) -> Profile:
     state.context.tables = state.native.tables.ctypes.data
     total = sum(seconds) or 1.0
     rows = [
-        Row(_text(step), name, spent, spent / total, times * _operations(step, name, target))
+        Row(_text(step), name, spent, spent / total, times * _operations(step, name, machine))
         for (name, step, times), spent in zip(phases, seconds, strict=True)
     ]
-    return Profile(rows, _time(state.run, state.address), peak(target.kind))
+    return Profile(rows, _time(state.run, state.address), peak(machine.kind))
 
 
-def _pieces(program: Program, target: Target) -> list[tuple[str, Step | Fusion]]:
+def _pieces(program: Program, machine: Machine) -> list[tuple[str, Step | Fusion]]:
     """What is timed by itself, with its phase."""
-    block = grouped(program.block, readers(program), target)
+    block = grouped(program.block, readers(program), machine)
     phases = (("before", program.before), ("block", block), ("after", program.after))
     return [(name, piece) for name, pieces in phases for piece in pieces]
 
@@ -124,29 +125,29 @@ def _time(run: Callable[[int], Any], address: int) -> float:
     return best
 
 
-def _steps(program: Program, target: Target, pieces: list[tuple[str, Step | Fusion]]) -> native.Native:
+def _steps(program: Program, machine: Machine, pieces: list[tuple[str, Step | Fusion]]) -> native.Native:
     """@step0, @step1, …: the pieces of the program one by one; and @nothing."""
     names = tuple([f"step{k}" for k in range(len(pieces))] + ["nothing"])
 
     def write() -> tuple[str, Any]:
-        tables, functions, declared = Tables(), [frame.clean(target, FIELDS)], set[str]()
+        tables, functions, declared = Tables(), [frame.clean(machine, FIELDS)], set[str]()
         read = readers(program)
         for k, (phase, piece) in enumerate(pieces):
-            code = Code(target.kind, fused=not target.strict)
+            code = code_for(machine.kind, strict=machine.strict)
             frame.open_context(code, FIELDS)
-            Emitter(code, target, tables, phase, read).step(piece)
+            Emitter(code, machine, tables, phase, read).step(piece)
             functions.append(frame.function(f"step{k}", code))
             declared |= code.declared
-        functions.append(frame.function("nothing", Code(target.kind)))
-        attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{target.vector_bytes * 8}" }}'
+        functions.append(frame.function("nothing", code_for(machine.kind, strict=True)))
+        attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{machine.vector_bytes * 8}" }}'
         return "\n".join([*sorted(declared), *functions, attributes]), tables.array()
 
-    return native.Native(repr(("profile", program.fingerprint(), target)).encode(), names, write)
+    return native.Native(repr(("profile", program.fingerprint(), machine)).encode(), names, write)
 
 
-def _operations(step: Step | Fusion, phase: str, target: Target) -> int:
+def _operations(step: Step | Fusion, phase: str, machine: Machine) -> int:
     """Floating-point operations of a step in one block: one for a map's member, two for a term of a sum."""
-    lanes = target.lanes if phase == "block" else 1
+    lanes = machine.lanes if phase == "block" else 1
     if isinstance(step, Stream):
         return lanes * step.scalars
     if isinstance(step, Fusion):

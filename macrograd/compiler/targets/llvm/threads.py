@@ -19,7 +19,7 @@ import numpy as np
 
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Code, Counter, Float
-from macrograd.compiler.targets.scalar.context import FIELDS, field
+from macrograd.compiler.targets.llvm.context import FIELDS, field
 
 _SPINS = 200_000  # looks for a new task before sleeping: about a tenth of a millisecond
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
+from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.execute import aligned, native_code
-from macrograd.compiler.targets.scalar.context import Context
-from macrograd.compiler.targets.scalar.machine import Target, kind_of
+from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 
 _VECTORS = 4  # of a block of parameters
 
@@ -34,8 +34,8 @@ class Update:
         kind = kind_of(dtype)
         size = native.machine().vector_bytes
         lanes = _VECTORS * size // kind.bytes
-        target = Target(kind, size, lanes, single=True, strict=strict, flat=True)
-        self.native = native_code(program, target, [1] * (2 + states), 1 + states)
+        machine = Machine(kind, size, lanes, single=True, strict=strict, flat=True)
+        self.native = native_code(program, machine, [1] * (2 + states), 1 + states)
         self._named, self._states, self.count = named, states, count
         self._u = aligned(program.uniform, dtype)
         constants = slice(program.parameters, program.parameters + len(program.constants))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler.jit.text import Code, Counter
 from macrograd.compiler.program.program import Index, Instruction, Operand
-from macrograd.compiler.targets.scalar.machine import Target
+from macrograd.compiler.targets.scalar.code import Code, Counter
+from macrograd.compiler.targets.scalar.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ class Tables:
         return np.concatenate([*self.parts, np.zeros(1, dtype=np.int32)])
 
 
-class Access:
+class Operands:
     """Operands as vectors of the SIMD axis. `axis` and `dims` are those of the instruction that is being written."""
 
-    def __init__(self, code: Code, target: Target, tables: Tables, phase: str) -> None:
-        self.code, self.target, self.tables, self.phase = code, target, tables, phase
+    def __init__(self, code: Code, machine: Machine, tables: Tables) -> None:
+        self.code, self.machine, self.tables = code, machine, tables
         self.cache: Cache = {}
         # Scalars of u that are in registers: by slot and by how far the slot moves in each round of the loops.
         self.registers: dict[tuple[int, tuple[int, ...]], str] = {}
@@ -80,7 +80,7 @@ class Access:
         self.given: dict[tuple[Key, Member, Vector], str] = {}
         self.grouped, self.stored = False, True
 
-    def _slot(self, x: Index, member: Member, term: Counter, count: int) -> tuple[int, list[tuple[int, Counter]]]:
+    def slot(self, x: Index, member: Member, term: Counter, count: int) -> tuple[int, list[tuple[int, Counter]]]:
         """An operand's slot, apart from the rounds of a loop: a number, and factors of counters."""
         constant = x.base
         terms: list[tuple[int, Counter]] = []
@@ -103,10 +103,10 @@ class Access:
                 terms.append((1, offset))
         return constant, terms
 
-    def _address(self, x: Index, member: Member, term: Counter, count: int, along: Place | None) -> str:
+    def address(self, x: Index, member: Member, term: Counter, count: int, along: Place | None) -> str:
         """A pointer to an operand: of a member, of a term, at a place of the SIMD axis."""
-        scale = self.target.lanes if x.space == "v" else 1
-        constant, factors = self._slot(x, member, term, count)
+        scale = self.machine.lanes if x.space == "v" else 1
+        constant, factors = self.slot(x, member, term, count)
         constant *= scale
         terms = [(factor * scale, counter) for factor, counter in factors]
         terms += [(shift * scale, round_) for shift, round_ in zip(x.shifts, self.rounds, strict=True) if shift]
@@ -143,8 +143,7 @@ class Access:
             if key not in self.cache:
                 position = self.code.linear(start + self.tables.add(table), parts)
                 pointer = self.code.element("%tables", position, "i32")
-                number = self.code.let(f"load i32, ptr {pointer}, align 4")
-                self.cache[key] = self.code.let(f"sext i32 {number} to i64", "i")
+                self.cache[key] = self.code.load_integer(pointer)
             yield self.cache[key]
 
     @staticmethod
@@ -158,7 +157,7 @@ class Access:
             size *= length
         return found
 
-    def _load(self, x: Operand, member: Member, term: Counter, count: int, vector: Vector) -> str:
+    def load(self, x: Operand, member: Member, term: Counter, count: int, vector: Vector) -> str:
         """An operand as a vector of the SIMD axis."""
         code, width = self.code, vector.width
         if isinstance(x, float):
@@ -171,12 +170,12 @@ class Access:
         if known in self.cache:
             return self.cache[known]
         if x.space == "u" and self.axis == "none":
-            slot, moving = self._slot(x, member, term, count)
+            slot, moving = self.slot(x, member, term, count)
             held = None if moving else self.registers.get((slot, x.shifts))
             if held is not None:
                 return held
         side_by_side = x.space == "v" or (self.axis == "member" and x.member[-1] == 1)
-        address = self._address(x, member, term, count, vector.start if side_by_side else None)
+        address = self.address(x, member, term, count, vector.start if side_by_side else None)
         if not side_by_side:
             value = code.broadcast(code.load(address, 1), width)
         elif vector.valid < width:
@@ -199,17 +198,17 @@ class Access:
         parts.append(vector.start if moves else 0)
         return tuple(parts)
 
-    def _result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
+    def result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
         """A member's value: to memory, and to those instructions of the group that come after."""
         if self.grouped:
             self.given[key_of(instruction.out, self.dims), member, vector] = value
         if self.stored:
-            self._store(value, instruction, member, vector)
+            self.store(value, instruction, member, vector)
 
-    def _store(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
-        address = self._address(instruction.out, member, 0, 1, vector.start)
+    def store(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
+        address = self.address(instruction.out, member, 0, 1, vector.start)
         if self.axis == "none" and instruction.out.space == "u":
-            slot, moving = self._slot(instruction.out, member, 0, 1)
+            slot, moving = self.slot(instruction.out, member, 0, 1)
             if not moving:
                 self.registers[slot, instruction.out.shifts] = value
         if vector.valid < vector.width:

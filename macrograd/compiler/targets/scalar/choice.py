@@ -8,32 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from macrograd.compiler.jit.text import Code, Counter
 from macrograd.compiler.program.program import Index, Instruction, Operand
-from macrograd.compiler.targets.scalar.access import Member, Place, Vector
-from macrograd.compiler.targets.scalar.sums import Sums
+from macrograd.compiler.targets.scalar.access import Member, Operands, Place, Vector
+from macrograd.compiler.targets.scalar.code import Code, Counter
 
 Body = Callable[[list[Place]], None]
 
 
-class Choices(Sums):
+class Choices:
     """Writes takes and scatters."""
 
-    def _take(self, instruction: Instruction) -> None:
+    def __init__(self, at: Operands, phase: str) -> None:
+        self.at, self.code, self.machine, self.phase = at, at.code, at.machine, phase
+
+    def take(self, instruction: Instruction) -> None:
         """An index out of range raises the flag instead of reading."""
         index, values = instruction.args
         dims, count = instruction.dims, instruction.count
-        self.axis, self.dims = "lane" if self.phase == "block" else "none", dims
+        self.at.axis, self.at.dims = "lane" if self.phase == "block" else "none", dims
         shared = _shared(index, dims)
 
         def choose(member: Member, lane: Counter) -> None:
             vector = Vector(Place(1, lane, 0), 1, 1)
-            good, t = self._chosen(self._load(index, member, 0, 1, vector), 0, count)
-            raise_flag(self.code, good)
+            good, t = self._chosen(self.at.load(index, member, 0, 1, vector), 0, count)
+            self.code.raise_flag(good)
 
             def read(places: list[Place]) -> None:
                 whole = (*member[: len(dims) - shared], *places)
-                self._store(self._load(values, whole, t, count, vector), instruction, whole, vector)
+                self.at.store(self.at.load(values, whole, t, count, vector), instruction, whole, vector)
 
             self._each(dims[len(dims) - shared :], read)
 
@@ -43,23 +45,23 @@ class Choices(Sums):
 
         self._each(dims[: len(dims) - shared], outer)
 
-    def _scatter(self, instruction: Instruction) -> None:
+    def scatter(self, instruction: Instruction) -> None:
         """An index that is none of the members' adds nothing: whether it may be, the take has said."""
         index, term = instruction.args
         (*rows, size), count = instruction.dims, instruction.count
-        if self.phase != "block" or self.target.single:
+        if self.phase != "block" or self.machine.single:
             self._zero(instruction)
-        self.axis, self.dims = "lane" if self.phase == "block" else "none", instruction.dims
+        self.at.axis, self.at.dims = "lane" if self.phase == "block" else "none", instruction.dims
         shared = len(rows) if _shared(index, instruction.dims) == len(instruction.dims) else 0
 
         def choose(member: Member, t: Counter, lane: Counter) -> None:
             vector = Vector(Place(1, lane, 0), 1, 1)
-            good, k = self._chosen(self._load(index, member, t, count, vector), instruction.choice, size)
+            good, k = self._chosen(self.at.load(index, member, t, count, vector), instruction.choice, size)
 
             def add(places: list[Place]) -> None:
                 whole = (*member[: len(rows) - shared], *places, Place(1, k, 0))
-                more = self.code.select(good, self._load(term, whole, t, count, vector), self.code.splat(0.0, 1), 1)
-                address = self._address(instruction.out, whole, 0, 1, None)
+                more = self.code.select(good, self.at.load(term, whole, t, count, vector), self.code.splat(0.0, 1), 1)
+                address = self.at.address(instruction.out, whole, 0, 1, None)
                 self.code.store(self.code.binary("fadd", self.code.load(address, 1), more, 1), address, 1)
 
             self._each(tuple(rows[len(rows) - shared :]), add)
@@ -78,19 +80,19 @@ class Choices(Sums):
     def _zero(self, instruction: Instruction) -> None:
         """Set the members to 0."""
         code, out, (*rows, size) = self.code, instruction.out, instruction.dims
-        self.axis, self.dims = "none", instruction.dims
-        width = self.target.width if out.member[-1] == 1 and (out.members is None or out.members.shape[-1] == 1) else 1
+        self.at.axis, self.at.dims = "none", instruction.dims
+        width = self.machine.width if out.member[-1] == 1 and (out.members is None or out.members.shape[-1] == 1) else 1
 
         def row(places: list[Place]) -> None:
             def some(i: Counter, _: list[str]) -> list[str]:
-                self.cache = {}
-                address = self._address(out, (*places, Place(width, i, 0)), 0, 1, None)
+                self.at.cache = {}
+                address = self.at.address(out, (*places, Place(width, i, 0)), 0, 1, None)
                 code.store(code.splat(0.0, width), address, width)
                 return []
 
             code.loop(size // width, some)
             for k in range(size // width * width, size):
-                code.store(code.splat(0.0, 1), self._address(out, (*places, Place(0, 0, k)), 0, 1, None), 1)
+                code.store(code.splat(0.0, 1), self.at.address(out, (*places, Place(0, 0, k)), 0, 1, None), 1)
 
         self._each(tuple(rows), row)
 
@@ -98,20 +100,20 @@ class Choices(Sums):
         """Whether an index is one of the numbers first … first + count - 1, and which (0 if it is none)."""
         code = self.code
         good, found = chosen(code, index, code.splat(float(first), 1), code.splat(float(first + count), 1))
-        return good, code.let(f"sub i64 {found}, {first}", "i") if first else found
+        return good, code.linear(-first, [(1, found)])
 
     def _lanes(self, body: Callable[[Counter], None]) -> None:
         def lane(i: Counter, _: list[str]) -> list[str]:
-            self.cache = {}
+            self.at.cache = {}
             body(i)
             return []
 
-        self.code.loop(self.target.lanes if self.phase == "block" else 1, lane)
+        self.code.loop(self.machine.lanes if self.phase == "block" else 1, lane)
 
     def _each(self, dims: tuple[int, ...], body: Body, places: tuple[Place, ...] = ()) -> None:
         """Loops over these counters."""
         if not dims:
-            self.cache = {}
+            self.at.cache = {}
             body(list(places))
             return
 
@@ -126,17 +128,9 @@ def chosen(code: Code, index: str, first: str, end: str) -> tuple[str, str]:
     """Whether an index is a whole number from `first` on and below `end`, and which (`first` if it is none)."""
     inside = code.compare("olt", index, end, 1)
     positive = code.compare("oge", index, first, 1)
-    whole = code.compare("oeq", index, code.intrinsic("trunc", 1, index), 1)
-    good = code.let(f"and i1 {inside}, {code.let(f'and i1 {positive}, {whole}')}")
-    safe = code.select(good, index, first, 1)
-    return good, code.let(f"fptosi {code.kind.name} {safe} to i64", "i")
-
-
-def raise_flag(code: Code, good: str) -> None:
-    """Note that an index was not good."""
-    bad = code.let(f"zext i1 {code.let(f'xor i1 {good}, true')} to i64")
-    old = code.let("load i64, ptr %flag, align 8")
-    code.put(f"store i64 {code.let(f'or i64 {old}, {bad}')}, ptr %flag, align 8")
+    whole = code.compare("oeq", index, code.truncated(index), 1)
+    good = code.both(inside, code.both(positive, whole))
+    return good, code.integer(code.select(good, index, first, 1))
 
 
 def _shared(x: Operand, dims: tuple[int, ...]) -> int:

@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 import numpy as np
+from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Index, Instruction, Loop, Step
 from macrograd.compiler.program.stream import Stream
-from macrograd.compiler.targets.scalar.access import SCALAR, Place, key_of
+from macrograd.compiler.targets.scalar.access import SCALAR, Operands, Place, Tables, key_of
 from macrograd.compiler.targets.scalar.choice import Choices
-from macrograd.compiler.targets.scalar.context import FIELDS, field
+from macrograd.compiler.targets.scalar.code import Code, Counter
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
+from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 from macrograd.compiler.targets.scalar.outer import OuterProduct, split
 from macrograd.compiler.targets.scalar.sums import FEW, better_turned, turned
@@ -33,15 +34,23 @@ def _long(instruction: Instruction) -> bool:
     return instruction.kind == "map" and ops.TABLE[instruction.code] in _LONG
 
 
-class Emitter(Maps, Choices):
-    """Writes the steps of one phase. `following` is the step behind the one that is being written."""
+class Emitter:
+    """Writes the steps of one phase: before the blocks, in a block, or after them.
 
-    following: Step | Fusion | None = None
+    `read` is that of `fuse.readers`. What the parts share, the operands and where they are held, is in `at`.
+    """
+
+    def __init__(self, code: Code, machine: Machine, tables: Tables, phase: str, read: NDArray[np.int64]) -> None:
+        self.code, self.machine, self.tables, self.phase, self.read = code, machine, tables, phase, read
+        self.at = Operands(code, machine, tables)
+        self.maps, self.choices = Maps(self.at, read), Choices(self.at, phase)
+        self.tiles, self.sums = self.maps.tiles, self.maps.sums
+        self.following: Step | Fusion | None = None  # the step behind the one that is being written
 
     def steps(self, steps: Sequence[Step], counts: tuple[int, ...] = ()) -> None:
         """All steps of the phase, or of the body of a loop: instructions between loops and streams in groups where
         there are lanes. `counts` are how often the loops around run."""
-        pieces = list(grouped(steps, self.read, self.target, counts) if self.phase == "block" else steps)
+        pieces = list(grouped(steps, self.read, self.machine, counts) if self.phase == "block" else steps)
         for piece, following in zip_longest(pieces, pieces[1:]):
             self.following = following
             self.step(piece, counts)
@@ -52,22 +61,18 @@ class Emitter(Maps, Choices):
         elif isinstance(step, Loop):
             self._loop(step, counts)
         elif isinstance(step, Fusion):
-            self.group(step)
+            self.maps.group(step)
         else:
             self.emit(step)
 
     def _stream(self, stream: Stream) -> None:
         """Hand the records to the kernel, which the context knows. How many words they have stands before them."""
-        code = self.code
-        kernel = field(code, FIELDS["stream_block" if stream.block else "stream_uniform"], "ptr")
-        table = code.element("%tables", str(self.tables.add(stream.table())), "i32")
-        count = code.let(f"zext i32 {code.let(f'load i32, ptr {table}, align 4')} to i64")
-        code.put(f"call void {kernel}(ptr %u, ptr %v, ptr {code.element(table, '1', 'i32')}, i64 {count}, ptr %flag)")
+        self.code.run_stream(self.tables.add(stream.table()), block=stream.block)
 
     def _loop(self, loop: Loop, counts: tuple[int, ...] = ()) -> None:
         """Rounds in time. A scalar that one round leaves for the next passes in a register."""
         code, kind = self.code, self.code.kind.name
-        around, outer, counts = self.rounds, self.registers, (*counts, loop.count)
+        around, outer, counts = self.at.rounds, self.at.registers, (*counts, loop.count)
         instructions = [step for step in loop.body if isinstance(step, Instruction)]
         made = {key for instruction in instructions for key in self._made(instruction)}
         carried = sorted(
@@ -84,14 +89,14 @@ class Emitter(Maps, Choices):
             starts.append(outer.get((slot, shifts[:-1])) or code.load(code.element("%u", place), 1))
 
         def body(i: Counter, values: list[str]) -> list[str]:
-            self.rounds = (*around, i)
-            self.registers = {(slot, (*shifts, 0)): name for (slot, shifts), name in outer.items()}
-            self.registers |= dict(zip(carried, values, strict=True))
+            self.at.rounds = (*around, i)
+            self.at.registers = {(slot, (*shifts, 0)): name for (slot, shifts), name in outer.items()}
+            self.at.registers |= dict(zip(carried, values, strict=True))
             self.steps(loop.body, counts)
-            return [self.registers[slot + shifts[-1], shifts] for slot, shifts in carried]
+            return [self.at.registers[slot + shifts[-1], shifts] for slot, shifts in carried]
 
         code.loop(loop.count, body, [(kind, start) for start in starts])
-        self.rounds, self.registers = around, outer
+        self.at.rounds, self.at.registers = around, outer
 
     def _single(self, instruction: Instruction) -> bool:
         """Whether the instruction is a few scalars outside of a block, which are written out one by one."""
@@ -99,7 +104,7 @@ class Emitter(Maps, Choices):
             self.phase != "block"
             and instruction.kind in ("map", "dot")
             and instruction.members <= FEW
-            and not (self._axis(instruction) == "term" and instruction.terms >= 2 * FEW * self.target.width)
+            and not (self._axis(instruction) == "term" and instruction.terms >= 2 * FEW * self.machine.width)
         )
 
     def _feeds_long(self, instruction: Instruction) -> bool:
@@ -131,63 +136,63 @@ class Emitter(Maps, Choices):
 
     def emit(self, instruction: Instruction) -> None:
         if instruction.kind == "take":
-            self._take(instruction)
+            self.choices.take(instruction)
             return
         if instruction.kind == "scatter":
             if self.phase == "block":
                 self._clean(instruction)
-            self._scatter(instruction)
+            self.choices.scatter(instruction)
             return
         if self._single(instruction):
-            self.axis, self.dims = "none", instruction.dims
-            body = self._map if instruction.kind == "map" else self._dot
-            members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*self.dims)]
+            self.at.axis, self.at.dims = "none", instruction.dims
+            body = self.maps.map if instruction.kind == "map" else self.sums.dot
+            members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*self.at.dims)]
             if len(members) > 1 and (_long(instruction) or self._feeds_long(instruction)):
-                self._packed(instruction, members)
+                self.maps.packed(instruction, members)
                 return
             body(instruction, members, [SCALAR])
             return
         if instruction.kind == "reduce":
             self._clean(instruction)
-        outer = split(instruction, self.target) if self.phase == "block" else None
+        outer = split(instruction, self.machine) if self.phase == "block" else None
         if outer is not None:
             main, rest = outer
-            OuterProduct(self.code, self.target, main, self.rounds).emit()
+            OuterProduct(self.code, self.machine, main, self.at.rounds).emit()
             if rest is None:
                 return
             instruction = rest
         if self.phase == "block" and instruction.kind == "dot" and better_turned(instruction):
             instruction = turned(instruction)
-        self.axis = self._axis(instruction)
-        self.dims = instruction.dims[:-1] if self.axis == "member" else instruction.dims
-        if self.axis == "lane":
-            length = self.target.lanes
-        elif self.axis == "member":
+        self.at.axis = self._axis(instruction)
+        self.at.dims = instruction.dims[:-1] if self.at.axis == "member" else instruction.dims
+        if self.at.axis == "lane":
+            length = self.machine.lanes
+        elif self.at.axis == "member":
             length = instruction.dims[-1]
         else:
             length = 1
         if instruction.kind == "map":
-            self._tiles(instruction, length, self._map)
-        elif instruction.kind == "reduce" or self.axis == "term":
-            self._tiles(instruction, 1, self._across, scalar=True)
+            self.tiles.run(instruction, length, self.maps.map)
+        elif instruction.kind == "reduce" or self.at.axis == "term":
+            self.tiles.run(instruction, 1, self.sums.across, scalar=True)
         else:
-            self._tiles(instruction, length, self._dot)
+            self.tiles.run(instruction, length, self.sums.dot)
 
     def _clean(self, instruction: Instruction) -> None:
         """Before a sum over the lanes of a block that is not full: 0 in those without a sample."""
         code = self.code
-        valid = field(code, FIELDS["valid"], "i64")
-        part, full = f"part{code.count}", f"full{code.count}"
-        code.put(f"br i1 {code.let(f'icmp slt i64 {valid}, {self.target.lanes}')}, label %{part}, label %{full}")
-        code.label(part)
-        for operand, count in instruction.operands():
-            if isinstance(operand, Index) and operand.space == "v":
-                slots = operand.slots(instruction.dims, count)
-                moves = list(zip(operand.shifts, self.rounds, strict=True))
-                bounds = [code.linear(int(at), moves) for at in (slots.min(), slots.max() + 1)]
-                code.put(f"call void @clean(ptr %context, i64 {bounds[0]}, i64 {bounds[1]})")
-        code.put(f"br label %{full}")
-        code.label(full)
+        slots = [
+            (operand, operand.slots(instruction.dims, count))
+            for operand, count in instruction.operands()
+            if isinstance(operand, Index) and operand.space == "v"
+        ]
+
+        def clean() -> None:
+            for operand, found in slots:
+                moves = list(zip(operand.shifts, self.at.rounds, strict=True))
+                code.clean(*(code.linear(int(at), moves) for at in (found.min(), found.max() + 1)))
+
+        code.when(code.less(code.valid(), self.machine.lanes), clean)
 
     def _axis(self, instruction: Instruction) -> str:
         """lane, member, term, or none: what one vector runs along."""
@@ -204,7 +209,7 @@ class Emitter(Maps, Choices):
             return "member"
         if (
             instruction.kind == "dot"
-            and not self.target.strict
+            and not self.machine.strict
             and max(segment.count for segment in instruction.segments) >= FEW
             and all(x.terms is None and x.full is None for x in operands)
             and all(

@@ -21,7 +21,7 @@ from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Program, Step, counted
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.scalar.access import key_of
-from macrograd.compiler.targets.scalar.machine import Target
+from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.outer import split
 from macrograd.compiler.targets.scalar.tiles import COSTLY, covers
 
@@ -65,7 +65,7 @@ def readers(program: Program) -> NDArray[np.int64]:
 
 
 def groups(
-    instructions: Sequence[Instruction], read: NDArray[np.int64], target: Target, counts: tuple[int, ...] = ()
+    instructions: Sequence[Instruction], read: NDArray[np.int64], machine: Machine, counts: tuple[int, ...] = ()
 ) -> list[Fusion]:
     """The instructions in groups, in an order in which these may run. `read` is that of `readers`, `counts` how
     often the loops run in whose body the instructions are, the outermost first."""
@@ -75,7 +75,7 @@ def groups(
     for k, leader in enumerate(lines):
         if k in done:
             continue
-        group = _Growing(leader, target)
+        group = _Growing(leader, machine)
         if leader.leads:
             for j in range(k + 1, min(k + 1 + _WINDOW, len(lines))):
                 if j not in done and group.join(lines[j]):
@@ -86,7 +86,7 @@ def groups(
 
 
 def grouped(
-    steps: Sequence[Step], read: NDArray[np.int64], target: Target, counts: tuple[int, ...] = ()
+    steps: Sequence[Step], read: NDArray[np.int64], machine: Machine, counts: tuple[int, ...] = ()
 ) -> Iterator[Step | Fusion]:
     """The steps of a block, or of a loop in it, with groups in place of the instructions that they are of."""
     plain: list[Instruction] = []
@@ -94,7 +94,7 @@ def grouped(
         if isinstance(step, Instruction):
             plain.append(step)
             continue
-        for group in groups(plain, read, target, counts):
+        for group in groups(plain, read, machine, counts):
             yield group if len(group.instructions) > 1 else group.instructions[0]
         plain = []
         if step is not None:
@@ -120,8 +120,8 @@ class _Line:
 class _Growing:
     """A group to be, and what the instructions make that stay behind."""
 
-    def __init__(self, leader: _Line, target: Target) -> None:
-        self.target, self.members, self.dims = target, [leader], leader.instruction.dims
+    def __init__(self, leader: _Line, machine: Machine) -> None:
+        self.machine, self.members, self.dims = machine, [leader], leader.instruction.dims
         self.known = set(leader.reads)
         self.outs = {leader.out} if leader.out is not None else set()
         self.made = [leader.made] if leader.made is not None else []
@@ -147,7 +147,7 @@ class _Growing:
         if instruction.kind in ("take", "scatter") or line.reads.isdisjoint(self.known | self.outs):
             return False
         if instruction.kind == "reduce" and (
-            not covers(self.target) or split(instruction, self.target) is not None or self.target.width < 2
+            not covers(self.machine) or split(instruction, self.machine) is not None or self.machine.width < 2
         ):
             return False
         if line.costly and self.members[0].instruction.kind == "dot":

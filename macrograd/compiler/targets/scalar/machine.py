@@ -14,7 +14,7 @@ ACCUMULATORS = {64: 24, 32: 12, 16: 12}
 
 
 @dataclass(frozen=True)
-class Target:
+class Machine:
     """What the code is made for: number type, bytes of a vector, lanes of a block, and whether one block is all.
 
     `flat` says that every argument is one scalar per sample and every result goes to an array of its own, without an

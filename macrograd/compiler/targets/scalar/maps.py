@@ -2,70 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.jit.text import Code
 from macrograd.compiler.program.program import Instruction
-from macrograd.compiler.targets.scalar.access import SCALAR, Member, Tables, Vector
-from macrograd.compiler.targets.scalar.context import FIELDS, field
+from macrograd.compiler.targets.scalar.access import SCALAR, Member, Operands, Vector
 from macrograd.compiler.targets.scalar.fuse import Fusion
-from macrograd.compiler.targets.scalar.machine import Target
-from macrograd.compiler.targets.scalar.routines import routine
 from macrograd.compiler.targets.scalar.sums import Sums, better_turned, turned
+from macrograd.compiler.targets.scalar.tiles import Tiles
 
 
-class Maps(Sums):
+class Maps:
     """What maps compute, alone and in groups. `read` is that of `fuse.readers`."""
 
-    def __init__(self, code: Code, target: Target, tables: Tables, phase: str, read: NDArray[np.int64]) -> None:
-        super().__init__(code, target, tables, phase)
-        self.read = read
+    def __init__(self, at: Operands, read: NDArray[np.int64]) -> None:
+        self.at, self.code, self.machine, self.read = at, at.code, at.machine, read
+        self.tiles, self.sums = Tiles(at), Sums(at)
 
-    def _map(self, instruction: Instruction, members: list[Member], vectors: list[Vector]) -> None:
-        self.cache = {}
+    def map(self, instruction: Instruction, members: list[Member], vectors: list[Vector]) -> None:
+        self.at.cache = {}
         tile = [(member, vector) for member in members for vector in vectors]
         values = [self._value(instruction, *place) for place in tile]
         for value, place in zip(values, tile, strict=True):
-            self._result(value, instruction, *place)
+            self.at.result(value, instruction, *place)
 
     def _value(self, instruction: Instruction, member: Member, vector: Vector) -> str:
         """A member's value, of a map or of a sum of single products."""
         if instruction.kind == "dot":
-            return self._single_products(instruction, member, vector)
-        return self._compute(instruction, [self._load(x, member, 0, 1, vector) for x in instruction.args], vector.width)
+            return self.sums.single_products(instruction, member, vector)
+        return self._compute(
+            instruction, [self.at.load(x, member, 0, 1, vector) for x in instruction.args], vector.width
+        )
 
-    def _packed(self, instruction: Instruction, members: list[Member]) -> None:
+    def packed(self, instruction: Instruction, members: list[Member]) -> None:
         """A few scalars anywhere as one vector; of a map, or of sums of single products."""
         code = self.code
-        width = min(self.target.width, 1 << (len(members) - 1).bit_length())
+        width = min(self.machine.width, 1 << (len(members) - 1).bit_length())
         for begin in range(0, len(members), width):
             some = members[begin : begin + width]
-            self.cache = {}
+            self.at.cache = {}
             if instruction.kind == "map":
-                operands = [[self._load(x, member, 0, 1, SCALAR) for member in some] for x in instruction.args]
+                operands = [[self.at.load(x, member, 0, 1, SCALAR) for member in some] for x in instruction.args]
                 found = self._compute(instruction, [code.gathered(x, width) for x in operands], width)
             else:
                 total: str | None = None
                 for segment in instruction.segments:
-                    left, right = zip(*(self._pair(segment, member, 0, SCALAR) for member in some), strict=True)
+                    left, right = zip(*(self.sums.pair(segment, member, 0, SCALAR) for member in some), strict=True)
                     factor = left[0] if isinstance(left[0], float) else code.gathered(left, width)
-                    total = self._accumulate(total, factor, code.gathered(right, width), width)
+                    total = self.sums.accumulate(total, factor, code.gathered(right, width), width)
                 assert total is not None
                 found = total
             for k, member in enumerate(some):
-                self._store(code.extract(found, k, width), instruction, member, SCALAR)
+                self.at.store(code.extract(found, k, width), instruction, member, SCALAR)
 
     def _compute(self, instruction: Instruction, operands: list[str], width: int) -> str:
         row = ops.TABLE[instruction.code]
         exponent = instruction.args[1] if row is ops.power else None
-        if isinstance(exponent, float) and not self.target.strict and exponent == int(exponent) and 2 < exponent <= 16:
+        if isinstance(exponent, float) and not self.machine.strict and exponent == int(exponent) and 2 < exponent <= 16:
             return self._whole_power(operands[0], int(exponent), width)
-        compute: Callable[..., str] = routine(row.llvm, strict=self.target.strict)
-        return compute(self.code, width, *operands)
+        return self.code.apply(row, operands, width)
 
     def _whole_power(self, base: str, exponent: int, width: int) -> str:
         """xⁿ by squaring."""
@@ -83,43 +79,43 @@ class Maps(Sums):
         if group.instructions[0].kind == "dot" and better_turned(group.instructions[0]):
             group = Fusion(tuple(map(turned, group.instructions)), group.stored)
         leader = group.instructions[0]
-        self.axis, self.dims, self.grouped = "lane", leader.dims, True
+        self.at.axis, self.at.dims, self.at.grouped = "lane", leader.dims, True
         sums = [instruction for instruction in group.instructions if instruction.kind == "reduce"]
         masks = self._masks() if sums else []
         chain = [pair for pair in zip(group.instructions, group.stored, strict=True) if pair[0] not in sums]
         rest = chain[1:] if leader.kind == "dot" else chain
 
         def tile(_: Instruction, members: list[Member], vectors: list[Vector]) -> None:
-            self.given, self.cache, self.stored = {}, {}, group.stored[0]
+            self.at.given, self.at.cache, self.at.stored = {}, {}, group.stored[0]
             if leader.kind == "dot":
-                self._dot(leader, members, vectors)
+                self.sums.dot(leader, members, vectors)
             for member in members:
                 for vector in vectors:
                     self._chain(rest, member, vector)
             for instruction in sums:
                 self._total(instruction, members, vectors, masks)
 
-        self._tiles(leader, self.target.lanes, tile)
-        self.given, self.grouped, self.stored = {}, False, True
+        self.tiles.run(leader, self.machine.lanes, tile)
+        self.at.given, self.at.grouped, self.at.stored = {}, False, True
 
     def _chain(self, rest: list[tuple[Instruction, bool]], member: Member, vector: Vector) -> None:
         for instruction, stored in rest:
-            self.stored = stored
-            self._result(self._value(instruction, member, vector), instruction, member, vector)
+            self.at.stored = stored
+            self.at.result(self._value(instruction, member, vector), instruction, member, vector)
 
     def _masks(self) -> list[str]:
         """For each vector of lanes of a block which of them stand for a sample."""
-        code, width = self.code, self.target.width
-        valid = field(code, FIELDS["valid"], "i64")
-        return [code.first_lanes(valid, width, start) for start in range(0, self.target.lanes, width)]
+        code, width = self.code, self.machine.width
+        valid = code.valid()
+        return [code.first_lanes(valid, width, start) for start in range(0, self.machine.lanes, width)]
 
     def _total(self, instruction: Instruction, members: list[Member], vectors: list[Vector], masks: list[str]) -> None:
         """Sums over the lanes of a tile that has all of them; those without a sample leave a sum as it is."""
-        code, width = self.code, self.target.width
+        code, width = self.code, self.machine.width
         sums = [code.splat(0.0, width)] * len(members)
         for segment in instruction.segments:
             for vector, mask in zip(vectors, masks, strict=True):
                 for k, member in enumerate(members):
-                    pair = self._pair(segment, member, 0, vector)
-                    sums[k] = code.select(mask, self._accumulate(sums[k], *pair, width), sums[k], width)
-        self._finish(instruction, members, sums, width)
+                    pair = self.sums.pair(segment, member, 0, vector)
+                    sums[k] = code.select(mask, self.sums.accumulate(sums[k], *pair, width), sums[k], width)
+        self.sums.finish(instruction, members, sums, width)

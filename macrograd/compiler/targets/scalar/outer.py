@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from macrograd.compiler.jit.text import Code, Counter
 from macrograd.compiler.program.program import Index, Instruction, Segment
-from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Target
+from macrograd.compiler.targets.scalar.code import Code, Counter
+from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 from macrograd.compiler.targets.scalar.transpose import transpose
 
 _PANEL = 4  # vectors of j that are done at once
 
 
-def split(instruction: Instruction, target: Target) -> tuple[Instruction, Instruction | None] | None:
+def split(instruction: Instruction, machine: Machine) -> tuple[Instruction, Instruction | None] | None:
     """The part of an instruction that this file can do, with the columns in [lane][j] order as its right operand, and
     the rest if there is one; or None."""
     if instruction.kind != "reduce" or len(instruction.dims) != 2 or len(instruction.segments) != 1:
         return None
     (segment,) = instruction.segments
     rows, columns = instruction.dims
-    width = target.width
-    if columns < width or rows < 2 or target.lanes % width or width < 2:
+    width = machine.width
+    if columns < width or rows < 2 or machine.lanes % width or width < 2:
         return None
     left, right = segment.left, segment.right
     if isinstance(left, Index) and left.member[-1] == 1:
@@ -52,42 +52,42 @@ def split(instruction: Instruction, target: Target) -> tuple[Instruction, Instru
 class OuterProduct:
     """Writes one such instruction. `rounds` are those of the loops around it."""
 
-    def __init__(self, code: Code, target: Target, instruction: Instruction, rounds: tuple[Counter, ...]) -> None:
-        self.code, self.target, self.instruction, self.rounds = code, target, instruction, rounds
+    def __init__(self, code: Code, machine: Machine, instruction: Instruction, rounds: tuple[Counter, ...]) -> None:
+        self.code, self.machine, self.instruction, self.rounds = code, machine, instruction, rounds
         (segment,) = instruction.segments
         assert isinstance(segment.left, Index)
         assert isinstance(segment.right, Index)
         self.left, self.right, self.count = segment.left, segment.right, segment.count
-        self.add_up = not target.single or segment.count > 1
+        self.add_up = not machine.single or segment.count > 1
 
     def emit(self) -> None:
         code = self.code
-        if self.target.single and self.count > 1:
+        if self.machine.single and self.count > 1:
             self._clear()
 
         def per_term(t: Counter, _: list[str]) -> list[str]:
-            vectors = self.instruction.dims[1] // self.target.width
+            vectors = self.instruction.dims[1] // self.machine.width
             panel = min(_PANEL, vectors)
 
             def per_panel(p: Counter, _: list[str]) -> list[str]:
-                self._panel(t, [(panel * self.target.width, p)], 0, panel)
+                self._panel(t, [(panel * self.machine.width, p)], 0, panel)
                 return []
 
             code.loop(vectors // panel, per_panel)
             if vectors % panel:
-                self._panel(t, [], vectors // panel * panel * self.target.width, vectors % panel)
+                self._panel(t, [], vectors // panel * panel * self.machine.width, vectors % panel)
             return []
 
         code.loop(self.count, per_term)
 
     def _address(self, x: Index, constant: int, terms: list[tuple[int, Counter]]) -> str:
-        scale = self.target.lanes if x.space == "v" else 1
+        scale = self.machine.lanes if x.space == "v" else 1
         factors = [(factor * scale, counter) for factor, counter in terms]
         factors += [(shift * scale, round_) for shift, round_ in zip(x.shifts, self.rounds, strict=True)]
         return self.code.element(f"%{x.space}", self.code.linear((x.base + constant) * scale, factors))
 
     def _clear(self) -> None:
-        code, out, width = self.code, self.instruction.out, self.target.width
+        code, out, width = self.code, self.instruction.out, self.machine.width
         zero = code.splat(0.0, width)
 
         def row(i: Counter, _: list[str]) -> list[str]:
@@ -102,7 +102,7 @@ class OuterProduct:
 
     def _panel(self, t: Counter, at: list[tuple[int, Counter]], start: int, vectors: int) -> None:
         """The columns start + at … of all rows, `vectors` vectors of them."""
-        code, width, lanes = self.code, self.target.width, self.target.lanes
+        code, width, lanes = self.code, self.machine.width, self.machine.lanes
         scratch = code.scratch(lanes * vectors * width)
 
         def turn(chunk: Counter, _: list[str]) -> list[str]:
@@ -119,7 +119,7 @@ class OuterProduct:
 
         code.loop(lanes // width, turn)
         rows = self.instruction.dims[0]
-        tile = _tile(rows, max(1, ACCUMULATORS[self.target.vector_bytes] // vectors))
+        tile = _tile(rows, max(1, ACCUMULATORS[self.machine.vector_bytes] // vectors))
 
         def block(i: Counter, _: list[str]) -> list[str]:
             self._rows(t, at, start, vectors, scratch, [(tile, i)], 0, tile)
@@ -141,7 +141,7 @@ class OuterProduct:
         count: int,
     ) -> None:
         """`count` rows of a panel, its sums in registers."""
-        code, width, lanes = self.code, self.target.width, self.target.lanes
+        code, width, lanes = self.code, self.machine.width, self.machine.lanes
         kind = code.kind.vector(width)
         left, out = self.left, self.instruction.out
         heads = [

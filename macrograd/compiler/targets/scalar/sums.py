@@ -6,38 +6,40 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from macrograd.compiler.jit.text import Code, Counter
 from macrograd.compiler.program.program import Index, Instruction, Operand, Segment
-from macrograd.compiler.targets.scalar.access import Cache, Member, Place, Vector
-from macrograd.compiler.targets.scalar.tiles import Tiles
+from macrograd.compiler.targets.scalar.access import Cache, Member, Operands, Place, Vector
+from macrograd.compiler.targets.scalar.code import Code, Counter
 
 FEW = 8  # so many terms or members are written out one by one
 
 
-class Sums(Tiles):
+class Sums:
     """What a dot and a reduce compute."""
 
-    def _dot(self, instruction: Instruction, members: list[Member], vectors: list[Vector]) -> None:
+    def __init__(self, at: Operands) -> None:
+        self.at, self.code, self.machine = at, at.code, at.machine
+
+    def dot(self, instruction: Instruction, members: list[Member], vectors: list[Vector]) -> None:
         """Sums of products, one accumulator for each member and vector of the tile."""
         code, width = self.code, vectors[0].width
         kind = code.kind.vector(width)
         tile = [(member, vector) for member in members for vector in vectors]
         sums: list[str] = []
-        self.cache = {}
+        self.at.cache = {}
         for segment in instruction.segments:
-            before = dict(self.cache)  # what is known in a loop over the terms, and behind it
+            before = dict(self.at.cache)  # what is known in a loop over the terms, and behind it
 
             def step(t: Counter, values: list[str], segment: Segment = segment, before: Cache = before) -> list[str]:
                 if not isinstance(t, int):
-                    self.cache = dict(before)
+                    self.at.cache = dict(before)
                 new = []
                 for k, (member, vector) in enumerate(tile):
-                    left, right = self._pair(segment, member, t, vector)
-                    new.append(self._accumulate(values[k] if values else None, left, right, width))
+                    left, right = self.pair(segment, member, t, vector)
+                    new.append(self.accumulate(values[k] if values else None, left, right, width))
                 if isinstance(t, int):
-                    before.update(self.cache)
+                    before.update(self.at.cache)
                 else:
-                    self.cache = dict(before)
+                    self.at.cache = dict(before)
                 return new
 
             if not sums:
@@ -46,15 +48,15 @@ class Sums(Tiles):
             else:
                 first = 0
             count = segment.count - first
-            if width == 1 and count >= 2 * FEW and not self.target.strict and len(tile) <= 2:
+            if width == 1 and count >= 2 * FEW and not self.machine.strict and len(tile) <= 2:
                 sums = self._interleaved(segment, tile, sums, first)
-                self.cache = before
+                self.at.cache = before
             elif count > 0:
                 few = 4 if self._known(segment.left) and self._known(segment.right) else FEW
                 sums = code.loop(count, partial(self._shifted, step, first), [(kind, s) for s in sums], unroll=few)
-        self.cache = {}
+        self.at.cache = {}
         for value, (member, vector) in zip(sums, tile, strict=True):
-            self._result(value, instruction, member, vector)
+            self.at.result(value, instruction, member, vector)
 
     def _shifted(
         self, step: Callable[[Counter, list[str]], list[str]], first: int, t: Counter, values: list[str]
@@ -71,20 +73,20 @@ class Sums(Tiles):
         zero = code.splat(0.0, 1)
 
         def some(i: Counter, values: list[str]) -> list[str]:
-            self.cache = {}
+            self.at.cache = {}
             new = []
             for way in range(ways):
                 t = code.linear(first + way, [(ways, i)])
                 for k, (member, vector) in enumerate(tile):
-                    pair = self._pair(segment, member, int(t) if isinstance(i, int) else t, vector)
-                    new.append(self._accumulate(values[way * len(tile) + k], *pair, 1))
+                    pair = self.pair(segment, member, int(t) if isinstance(i, int) else t, vector)
+                    new.append(self.accumulate(values[way * len(tile) + k], *pair, 1))
             return new
 
         parts = code.loop(rounds, some, [(code.kind.name, zero)] * (ways * len(tile)))
         for t in range(first + ways * rounds, first + ways * rounds + rest):
-            self.cache = {}
-            pairs = [self._pair(segment, member, t, vector) for member, vector in tile]
-            sums = [self._accumulate(s, *pair, 1) for s, pair in zip(sums, pairs, strict=True)]
+            self.at.cache = {}
+            pairs = [self.pair(segment, member, t, vector) for member, vector in tile]
+            sums = [self.accumulate(s, *pair, 1) for s, pair in zip(sums, pairs, strict=True)]
         for k in range(len(tile)):
             sums[k] = code.binary("fadd", sums[k], _added(code, parts[k :: len(tile)], 1), 1)
         return sums
@@ -92,62 +94,62 @@ class Sums(Tiles):
     def _after(self, t: Counter, first: int) -> Counter:
         if isinstance(t, int):
             return t + first
-        return self.code.let(f"add i64 {t}, {first}", "i") if first else t
+        return self.code.linear(first, [(1, t)]) if first else t
 
     @staticmethod
     def _known(x: Operand) -> bool:
         return isinstance(x, float) or (x.terms is None and x.full is None)
 
-    def _pair(self, segment: Segment, member: Member, t: Counter, vector: Vector) -> tuple[str | float, str]:
+    def pair(self, segment: Segment, member: Member, t: Counter, vector: Vector) -> tuple[str | float, str]:
         left, right, count = segment.left, segment.right, segment.count
-        value = self._load(right, member, t, count, vector)
+        value = self.at.load(right, member, t, count, vector)
         if isinstance(left, float) and left in (1.0, -1.0):
             return left, value
-        return self._load(left, member, t, count, vector), value
+        return self.at.load(left, member, t, count, vector), value
 
-    def _accumulate(self, total: str | None, left: str | float, right: str, width: int) -> str:
+    def accumulate(self, total: str | None, left: str | float, right: str, width: int) -> str:
         code = self.code
         if isinstance(left, float):
             if total is None:
-                return right if left == 1.0 else code.let(f"fneg {code.kind.vector(width)} {right}")
+                return right if left == 1.0 else code.negate(right, width)
             return code.binary("fadd" if left == 1.0 else "fsub", total, right, width)
         if total is None:
             return code.binary("fmul", left, right, width)
         return code.multiply_add(left, right, total, width)
 
-    def _single_products(self, instruction: Instruction, member: Member, vector: Vector) -> str:
+    def single_products(self, instruction: Instruction, member: Member, vector: Vector) -> str:
         """A sum of products each of which is a segment of its own."""
         total: str | None = None
         for segment in instruction.segments:
-            total = self._accumulate(total, *self._pair(segment, member, 0, vector), vector.width)
+            total = self.accumulate(total, *self.pair(segment, member, 0, vector), vector.width)
         assert total is not None
         return total
 
-    def _across(self, instruction: Instruction, members: list[Member], _: list[Vector]) -> None:
+    def across(self, instruction: Instruction, members: list[Member], _: list[Vector]) -> None:
         """Sums over lanes (and terms), or over terms that lie side by side; then over each vector's elements."""
         code = self.code
-        length = self.target.lanes if self.axis == "lane" else max(s.count for s in instruction.segments)
-        width = min(self.target.width, _power_below(length))
+        length = self.machine.lanes if self.at.axis == "lane" else max(s.count for s in instruction.segments)
+        width = min(self.machine.width, _power_below(length))
         kind = code.kind.vector(width)
         sums = [code.splat(0.0, width)] * len(members)
         for segment in instruction.segments:
-            if self.axis == "lane":
+            if self.at.axis == "lane":
                 sums = self._across_lanes(segment, members, sums, width, kind)
             else:
                 sums = self._across_terms(segment, members, sums, width, kind)
-        self._finish(instruction, members, sums, width)
+        self.finish(instruction, members, sums, width)
 
     def _across_lanes(
         self, segment: Segment, members: list[Member], sums: list[str], width: int, kind: str
     ) -> list[str]:
-        vectors = self.target.lanes // width
+        vectors = self.machine.lanes // width
 
         def per_term(t: Counter, values: list[str]) -> list[str]:
             def per_vector(i: Counter, inner: list[str]) -> list[str]:
-                self.cache = {}
+                self.at.cache = {}
                 vector = Vector(Place(width, i, 0), width, width)
-                pairs = [self._pair(segment, member, t, vector) for member in members]
-                return [self._accumulate(s, *pair, width) for s, pair in zip(inner, pairs, strict=True)]
+                pairs = [self.pair(segment, member, t, vector) for member in members]
+                return [self.accumulate(s, *pair, width) for s, pair in zip(inner, pairs, strict=True)]
 
             return self.code.loop(vectors, per_vector, [(kind, v) for v in values], unroll=4)
 
@@ -160,7 +162,7 @@ class Sums(Tiles):
         full, rest = count // width, count % width
 
         def chunk(values: list[str], counter: Counter, k: int, ways: int, valid: int = width) -> list[str]:
-            self.cache = {}
+            self.at.cache = {}
             new = []
             place = Place(width * ways, counter, k * width)
             for s, member in zip(values, members, strict=True):
@@ -194,28 +196,27 @@ class Sums(Tiles):
             position = code.linear(start.offset, [(start.factor, start.counter)])
             if valid == width:
                 key = ("term", x.base, x.member, member, start)
-                if key not in self.cache:
+                if key not in self.at.cache:
                     counter = position if not position.lstrip("-").isdigit() else int(position)
-                    self.cache[key] = code.load(self._address(x, member, counter, 0, None), width)
-                return self.cache[key]
-            return code.masked_load(self._address(x, member, int(position), 0, None), width, valid)
-        scalar = code.splat(x, 1) if isinstance(x, float) else code.load(self._address(x, member, 0, 0, None), 1)
+                    self.at.cache[key] = code.load(self.at.address(x, member, counter, 0, None), width)
+                return self.at.cache[key]
+            return code.masked_load(self.at.address(x, member, int(position), 0, None), width, valid)
+        scalar = code.splat(x, 1) if isinstance(x, float) else code.load(self.at.address(x, member, 0, 0, None), 1)
         wide = code.broadcast(scalar, width)
         if valid == width:
             return wide
-        mask = ", ".join(f"i1 {'true' if k < valid else 'false'}" for k in range(width))
-        return code.select(f"<{mask}>", wide, code.splat(0.0, width), width) if width > 1 else wide
+        return code.select(code.mask(width, valid), wide, code.splat(0.0, width), width) if width > 1 else wide
 
-    def _finish(self, instruction: Instruction, members: list[Member], sums: list[str], width: int) -> None:
+    def finish(self, instruction: Instruction, members: list[Member], sums: list[str], width: int) -> None:
         """Sum each accumulator's elements and write the results, side by side ones together."""
         code, out = self.code, instruction.out
-        add_up = instruction.kind == "reduce" and not self.target.single
+        add_up = instruction.kind == "reduce" and not self.machine.single
         begin = 0
-        self.cache = {}
+        self.at.cache = {}
         while begin < len(members):
             size = min(width, _power_below(self._neighbours(out, members, begin)))
             total = sum_elements(code, sums[begin : begin + size], width)
-            address = self._address(out, members[begin], 0, 1, None)
+            address = self.at.address(out, members[begin], 0, 1, None)
             if add_up:
                 total = code.binary("fadd", code.load(address, size), total, size)
             code.store(total, address, size)
@@ -299,8 +300,7 @@ def sum_elements(code: Code, vectors: list[str], width: int) -> str:
         upper = code.shuffle(total, total, range(half, width), width)
         lower = code.shuffle(total, total, range(half), width)
         if half == 1:
-            upper = code.let(f"extractelement <1 x {code.kind.name}> {upper}, i32 0")
-            lower = code.let(f"extractelement <1 x {code.kind.name}> {lower}, i32 0")
+            upper, lower = code.only(upper), code.only(lower)
         total = code.binary("fadd", lower, upper, half)
         width = half
     return total

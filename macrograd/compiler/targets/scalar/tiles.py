@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from macrograd import ops
-from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Instruction
-from macrograd.compiler.targets.scalar.access import Access, Member, Place, Vector
-from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Target
+from macrograd.compiler.targets.scalar.access import Member, Operands, Place, Vector
+from macrograd.compiler.targets.scalar.code import Counter
+from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 
 COSTLY = {"exp", "log", "log1p", "tanh", "sigmoid", "softplus", "sin", "cos", "pow", "div"}
 
 
-class Tiles(Access):
+class Tiles:
     """The loop nest of an instruction."""
 
-    def _width(self, length: int) -> int:
-        return self.target.width if self.axis != "none" and length > 1 else 1
+    def __init__(self, at: Operands) -> None:
+        self.at, self.code, self.machine = at, at.code, at.machine
 
-    def _tiles(
+    def _width(self, length: int) -> int:
+        return self.machine.width if self.at.axis != "none" and length > 1 else 1
+
+    def run(
         self,
         instruction: Instruction,
         length: int,
@@ -31,7 +34,7 @@ class Tiles(Access):
         width = 1 if scalar else self._width(length)
         vectors = length // width
         rest = length % width
-        budget = ACCUMULATORS[self.target.vector_bytes]
+        budget = ACCUMULATORS[self.machine.vector_bytes]
         if instruction.kind == "map":
             budget = 4 if ops.TABLE[instruction.code].name in COSTLY else 8
         elif scalar:
@@ -56,7 +59,7 @@ class Tiles(Access):
             if rest:
                 body(instruction, members, [Vector(Place(0, 0, vectors * width), width, rest)])
 
-        self._members(list(self.dims), [], member_cap, lanes, scalar)
+        self._members(list(self.at.dims), [], member_cap, lanes, scalar)
 
     def _members(
         self,
@@ -122,9 +125,12 @@ def lane_tile(vectors: int) -> int:
     return 3 if vectors % 3 == 0 else 4
 
 
-def covers(target: Target) -> bool:
+def covers(machine: Machine) -> bool:
     """Whether a tile has all lanes of a block."""
-    return target.lanes % target.width == 0 and lane_tile(target.lanes // target.width) * target.width == target.lanes
+    return (
+        machine.lanes % machine.width == 0
+        and lane_tile(machine.lanes // machine.width) * machine.width == machine.lanes
+    )
 
 
 def tile_of(n: int, cap: int) -> int:

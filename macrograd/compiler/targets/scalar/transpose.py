@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from macrograd.compiler.jit.text import Code
+from macrograd.compiler.targets.scalar.code import Code
 
 
 def transpose(code: Code, rows: list[str]) -> list[str]:

@@ -1,0 +1,47 @@
+"""The emitter's `Code` as LLVM's text: jit's, and what compiled code knows of its context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from macrograd.compiler.jit import text
+from macrograd.compiler.targets.llvm.context import FIELDS, field
+from macrograd.compiler.targets.scalar.routines import routine
+from macrograd.ops import Op
+
+
+@dataclass
+class Code(text.Code):
+    """The body of one function of a program, with `%context` or what was loaded from it at hand."""
+
+    strict: bool = False
+
+    def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
+        return routine(op.llvm, strict=self.strict)(self, width, *operands)
+
+    def truncated(self, value: str) -> str:
+        return self.intrinsic("trunc", 1, value)
+
+    def valid(self) -> str:
+        return field(self, FIELDS["valid"], "i64")
+
+    def clean(self, begin: str, end: str) -> None:
+        self.put(f"call void @clean(ptr %context, i64 {begin}, i64 {end})")
+
+    def raise_flag(self, good: str) -> None:
+        bad = self.let(f"zext i1 {self.let(f'xor i1 {good}, true')} to i64")
+        old = self.let("load i64, ptr %flag, align 8")
+        self.put(f"store i64 {self.let(f'or i64 {old}, {bad}')}, ptr %flag, align 8")
+
+    def run_stream(self, table: int, *, block: bool) -> None:
+        """The kernel is known to the context."""
+        kernel = field(self, FIELDS["stream_block" if block else "stream_uniform"], "ptr")
+        words = self.element("%tables", str(table), "i32")
+        count = self.let(f"zext i32 {self.let(f'load i32, ptr {words}, align 4')} to i64")
+        self.put(f"call void {kernel}(ptr %u, ptr %v, ptr {self.element(words, '1', 'i32')}, i64 {count}, ptr %flag)")
+
+
+def code_for(kind: text.Float, *, strict: bool) -> Code:
+    """A new function's body; a·b + c may be rounded once unless the program is strict."""
+    return Code(kind, fused=not strict, strict=strict)
