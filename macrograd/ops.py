@@ -156,6 +156,11 @@ def _array_maximum(np: Any, a: Any, b: Any) -> Any:
     return np.where(np.logical_and(a == 0.0, b == 0.0), a + b, np.maximum(a, b))
 
 
+def _array_power(np: Any, a: Any, b: Any) -> Any:
+    # Where one exponent stands for many, NumPy takes the square root for 0.5: NaN of -∞ and -0.0 of -0.0.
+    return np.where((b == 0.5) & ((a == 0.0) | (a == -INF)), np.abs(a), np.power(a, b))
+
+
 def _array_sigmoid(np: Any, a: Any) -> Any:
     e = np.exp(-np.abs(a))
     return np.where(a < 0, e, 1.0) / (1.0 + e)
@@ -303,7 +308,7 @@ power = Op(
     2,
     _floats.power,
     (_d_power_base, _d_power_exponent),
-    array=lambda np, a, b: np.power(a, b),
+    array=_array_power,
     llvm="pow",
     c="pow({0}, {1})",
 )

@@ -285,6 +285,29 @@ def test_no_warning_about_numbers_that_are_none() -> None:
 # --- take ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("exponent", [0.5, -0.5, 2.0, 3.0, 1.0, 0.0, -1.0, 1 / 3])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_powers_of_special_numbers_by_one_exponent(exponent: float, dtype: str) -> None:
+    """One exponent for many numbers, which NumPy may compute in another way than many exponents."""
+    x = np.array([a for a in SPECIAL if dtype == "float64" or abs(a) != 1e308], dtype)
+    power = mg.compile(lambda a: ops.power(a, exponent), batch=True, backend="numpy", dtype=dtype)
+    found = power(x)
+    expected = np.array([ops.power(float(a), exponent) for a in x]).astype(dtype)
+    np.testing.assert_allclose(found, expected, rtol=1e-6 if dtype == "float32" else 1e-15)
+    zero = expected == 0.0
+    np.testing.assert_array_equal(np.signbit(found[zero]), np.signbit(expected[zero]))
+    alone = mg.compile(lambda a: ops.power(a, exponent), backend="numpy", dtype=dtype)
+    np.testing.assert_array_equal([float(alone(a)) for a in x], found)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_several_takes_among_one_number_check_their_index(backend: str) -> None:
+    f = mg.compile(lambda x, i: [mg.take([2.0] * 3, i) * x, mg.take([2.0] * 3, i)], batch=True, backend=backend)
+    assert f(np.arange(3.0), np.array([0, 2, 1])).tolist() == [[0.0, 2.0], [2.0, 2.0], [4.0, 2.0]]
+    with pytest.raises(IndexError, match=r"sample 1: take\(\) index 3 is outside 0 … 2"):
+        f(np.arange(3.0), np.array([0, 3, 1]))
+
+
 @pytest.mark.parametrize("batch", [True, False])
 @pytest.mark.parametrize("index", [-1.0, 3.0, 0.5, np.nan, np.inf, -np.inf, 1e300])
 def test_an_index_that_is_none_is_an_error(batch: bool, index: float) -> None:

@@ -48,7 +48,6 @@ INTO: dict[str, Callable[..., Any]] = {
     "neg": np.negative,
     "abs": np.absolute,
     "sign": np.sign,
-    "pow": np.power,
     "exp": np.exp,
     "log": np.log,
     "log1p": np.log1p,
@@ -100,6 +99,12 @@ def take(slots: Array, flag: list[bool], index: Array, source: Array, out: Array
         np.copyto(out, source[chosen.reshape(position.shape)])
     else:
         np.copyto(out, source[np.take_along_axis(members, position, axis=-1), np.arange(source.shape[1])])
+
+
+def take_number(number: float, count: int, flag: list[bool], index: Array, out: Array) -> None:
+    """`take` where all values are one number."""
+    _checked(index, count, flag)
+    out[...] = number
 
 
 def _checked(index: Array, count: int, flag: list[bool]) -> Array:

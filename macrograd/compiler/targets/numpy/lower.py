@@ -199,8 +199,10 @@ class Lowering:
     def _take(self, instruction: Instruction, target: Place) -> None:
         dims, count = instruction.dims, instruction.count
         index, values = instruction.args
-        if isinstance(values, float):
-            raise TypeError(f"a take among numbers has no slots: {instruction}")
+        if isinstance(values, float):  # all values are this number: the index is checked, and chooses nothing
+            where = self._members(self._place(index, dims, 1, 1), dims)
+            self._call(partial(calls.take_number, values, count, self.flag), where, self._members(target, dims))
+            return
         slots = self.plan.slots(values, dims, count)
         slots = np.broadcast_to(slots, (*slots.shape[:-1], count))
         window = self._window(values, int(slots.min()), int(slots.max()))
