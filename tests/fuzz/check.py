@@ -51,7 +51,7 @@ def check(case: Case, way: Way) -> Outcome:
     bits = _same_bits(case, way)
     for answer, numbers, what in zip(answers, found, ("value", "gradient"), strict=False):
         expected = answer.rows(np.array(rows)) if way.what in ("values", "inputs") else answer
-        name = "gradient by x" if way.what == "inputs" else what
+        name = {"inputs": "gradient by x", "training": "parameters"}.get(way.what, what)
         compare(expected, numbers, way, outcome, bits, name)
     return outcome
 
@@ -61,6 +61,9 @@ def _expected(case: Case, way: Way) -> tuple[Answer, ...]:
     made: dict[str, Callable[[], Any]] = {
         "values": lambda: (reference.values(program, data, way.dtype),),
         "inputs": lambda: (reference.by_inputs(program, data, way.dtype),),
+        "training": lambda: (
+            reference.training(program, data, lambda moved: ways.trained(program, moved, way, "eager"), way.dtype),
+        ),
         "second": lambda: reference.second(program, data, way.dtype, list(way.rows)),
     }
     found: tuple[Answer, ...] = made.get(

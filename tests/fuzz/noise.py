@@ -178,7 +178,7 @@ def array(x: Any) -> Array:
     return np.broadcast_to(np.asarray(data, dtype=_run.dtype), (REPLICAS, len(_run.extreme)))
 
 
-def derivatives(out: Any, of: list[Noisy], seed: float = 1.0) -> list[Any]:
+def derivatives(out: Any, of: list[Noisy], seed: Any = 1.0) -> list[Any]:
     """The derivatives of a result, times `seed`, as Values that can be differentiated again; 0.0 where there is none.
 
     A leaf that is the same for all samples gets the derivative of each sample, as if it had been many."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,10 @@ def gradient(program: Program, data: Data, dtype: str, rows: list[int]) -> tuple
     with noise.running(2, len(data.samples), dtype) as run:
         P = [noise.leaf(np.array(p)) for p in data.parameters]
         out = function(text, P)(*_noisy_arguments(data, program))
-        total = [noise.array(out) * scale, *(noise.array(g) for g in noise.derivatives(out, P, scale))]
+        total = [
+            noise.array(out) * scale,
+            *(noise.array(g) for g in noise.derivatives(out, P, noise.leaf(np.array(scale)))),
+        ]
     found = _mean(eager, np.stack(total, axis=-1).astype(np.float64), run.extreme, rows, dtype)
     return found.rows(np.array([0])), found.rows(np.arange(1, len(data.parameters) + 1))
 
@@ -127,7 +131,10 @@ def second(program: Program, data: Data, dtype: str, rows: list[int]) -> tuple[A
         arguments = _noisy_arguments(data, program)
         out = function(text, P)(*arguments)
         found = mg.dot(noise.derivatives(out, arguments[0]), w.tolist())
-        total = [noise.array(found) * scale, *(noise.array(g) for g in noise.derivatives(found, P, scale))]
+        total = [
+            noise.array(found) * scale,
+            *(noise.array(g) for g in noise.derivatives(found, P, noise.leaf(np.array(scale)))),
+        ]
     answer = _mean(eager, np.stack(total, axis=-1).astype(np.float64), run.extreme, rows, dtype)
     return answer.rows(np.array([0])), answer.rows(np.arange(1, len(data.parameters) + 1))
 
@@ -139,6 +146,24 @@ def _eager_second(text: str, program: Program, data: Data, row: int, w: Array) -
     if isinstance(out, Value):
         out.backward()
     return [number(out), *(p.grad for p in P)]
+
+
+def training(program: Program, data: Data, train: Callable[[Data], Array], dtype: str) -> Answer:
+    """The parameters after some steps of the eager engine, from starts that are a little off, in opposite pairs.
+
+    Noise on the parameters alone, but 64 units in the last place of it: an operation's own is a fraction of that.
+    """
+    rng, epsilon = np.random.default_rng(5), 64.0 * float(np.finfo(dtype).eps)
+    start = np.array(data.parameters)
+    eager, found = train(data), []
+    with np.errstate(all="ignore"):
+        for _ in range(2):
+            noise = rng.choice([-1.0, 1.0], len(start)) * rng.uniform(0.5, 1.0, len(start)) * epsilon
+            for off in (noise, -noise):
+                found.append(train(replace(data, parameters=(start + off * np.maximum(np.abs(start), 2**-6)).tolist())))
+    replicas = np.array([eager, *found])
+    slack = epsilon * np.maximum(np.abs(eager), 1.0) * 0.5
+    return Answer(eager, replicas, np.zeros(len(eager), dtype=bool), slack)
 
 
 def _mean(eager: Array, replicas: Array, extreme: Array, rows: list[int], dtype: str) -> Answer:

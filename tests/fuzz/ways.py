@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import macrograd as mg
-from macrograd import Value
+from macrograd import Value, optim
 from macrograd.compiler.roll import budget
+from macrograd.nn import Module
+from macrograd.train.steps import DivergedError
 
 from . import reference
 from .data import Data
@@ -23,7 +25,7 @@ from .language import Program, function
 Array = NDArray[Any]
 
 GRADIENTS = ("backward", "value_and_grad", "bind")
-WHATS = {"values": 5, "backward": 3, "value_and_grad": 2, "bind": 2, "inputs": 2, "second": 1}
+WHATS = {"values": 5, "backward": 3, "value_and_grad": 2, "bind": 2, "inputs": 2, "second": 1, "training": 1}
 # Around the lanes of a vector and of a block: 2, 4, 8 and 16 numbers in a vector, up to 16 vectors in a block.
 BATCHES = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 70]
 MANY = [129, 300, 1100]
@@ -33,7 +35,8 @@ MANY = [129, 300, 1100]
 class Way:
     """How a program is compiled and called.
 
-    what      values, backward, value_and_grad, bind; inputs: the derivatives by x; second: those of the former
+    what      values, backward, value_and_grad, bind; inputs: the derivatives by x; second: those of the former;
+              training: the parameters after some steps of a Trainer
     rows      the data's rows that the batch is put together from; one without a batch
     moved     the first call is on other parameters: nothing of their numbers may stay in the program
     budget    of groups that become code, and the size of a loop's body; None for the compiler's own
@@ -74,7 +77,26 @@ def draw(rng: random.Random, case: Case) -> Iterator[Way]:
             moved=rng.random() < 0.25,
             budget=limit,
         )
-        yield replace(way, what="values") if way.what == "second" and len(case.program.text()) > 2000 else way
+        yield _possible(way, case)
+
+
+def _possible(way: Way, case: Case) -> Way:
+    """The way itself, or one that this program can go in a reasonable time."""
+    if way.what == "second" and len(case.program.text()) > 2000:
+        return replace(way, what="values")
+    if way.what == "training":
+        usual = {"batch": True, "backend": "llvm", "strict": False, "moved": False, "budget": None}
+        if "special" in case.program.features or "wild" in case.program.features or not _learns(case):
+            return replace(way, what="backward")
+        return replace(way, **usual, rows=way.rows[:12])  # type: ignore[arg-type]  # each is a field and its value
+    return way
+
+
+def _learns(case: Case) -> bool:
+    """Whether the loss is a Value: a Trainer refuses one without parameters."""
+    out = function(case.program.text(summed=True), [Value(p) for p in case.data.parameters])
+    result = out(*[case.data.samples[0], float(case.data.indices[0])][: len(case.program.arguments)])
+    return isinstance(result, Value)
 
 
 @contextmanager
@@ -118,8 +140,37 @@ def text(program: Program, way: Way, inputs: int) -> tuple[str, str]:
     return summed, "f"
 
 
+class Trained(Module):
+    """The parameters of a program, as a Trainer wants them."""
+
+    def __init__(self, numbers: Sequence[float]) -> None:
+        self.P = [Value(p) for p in numbers]
+
+
+def trained(program: Program, data: Data, way: Way, engine: str) -> Array:
+    """The parameters after two epochs of stochastic gradient descent on batches of five."""
+    model = Trained(data.parameters)
+    f = function(program.text(summed=True), model.P)
+    indexed = len(program.arguments) > 1
+    # A sample's last number is its index; targets are asked for, and this loss has no use for them.
+    X = np.array([[*data.samples[k], data.indices[k]] for k in way.rows])
+
+    def loss(model: Trained, x: Any, y: Any) -> Any:
+        return f(list(x)[:-1], x[-1]) if indexed else f(list(x)[:-1])
+
+    trainer = mg.Trainer(model, loss, optim.SGD(0.01), engine=engine, dtype=way.dtype, threads=way.threads)
+    try:
+        trainer.fit(X, np.linspace(0.0, 1.0, len(X)), epochs=2, batch_size=min(5, len(X)), progress=False)
+    except DivergedError:  # which both engines must find
+        return np.full(len(model.P), np.nan)
+    return np.array([p.data for p in model.P])
+
+
 def run(program: Program, data: Data, way: Way) -> list[Array]:
     """What the compiled function answers: (rows, numbers), or the value and the gradient by the parameters."""
+    if way.what == "training":
+        with limited(way.budget):
+            return [trained(program, data, way, "compiled")]
     P = [Value(p * 0.5 + 0.25 if way.moved else p) for p in data.parameters]
     source, name = text(program, way, len(data.samples[0]))
     compiled = mg.compile(function(source, P, name), **settings(way))
