@@ -42,6 +42,7 @@ __version__ = "0.1.0"
 # Public name → the module that has it; a module's own name stands for the module.
 _LAZY = {
     "CompileWarning": "macrograd.compiler",
+    "GradientWarning": "macrograd.slips",
     "TraceError": "macrograd.compiler",
     "Trainer": "macrograd.train",
     "compile": "macrograd.compiler",
@@ -82,6 +83,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "CompileWarning",
+    "GradientWarning",
     "TraceError",
     "Trainer",
     "Value",

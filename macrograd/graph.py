@@ -76,14 +76,16 @@ class _Mark(float):
     __slots__ = ()
 
 
-def interior(root: Any) -> list[Any]:
-    """`topological(root)` without the leaves, for `backward`: most of the time of a small step is spent here.
+def interior(root: Any, fresh: float) -> tuple[list[Any], bool]:
+    """`topological(root)` without the leaves, for `backward`: most of the time of a small step is spent here; and
+    whether some have been in a backward before, where their gradient is another object than `fresh`.
 
     Instead of a set of the Values seen it marks them in their `.grad`, which backward writes anew anyway: first as
     entered, with the operands still to come, then as listed.
     """
     if root._a is None:
-        return []
+        return [], False
+    again = False
     order: list[Any] = []
     entered, listed = _Mark(), _Mark()
     stack: list[Any] = [root]
@@ -99,8 +101,10 @@ def interior(root: Any) -> list[Any]:
             continue
         while True:  # go down the first operand at once, and leave the others on the stack
             a, b = node._a, node._b
+            if state is not fresh:
+                again = True
             if b is not None:
-                down = a._a is not None and a.grad is not listed
+                down = a._a is not None and (state := a.grad) is not listed
                 if b._a is not None and b.grad is not listed:
                     node.grad = entered
                     push(node)
@@ -121,10 +125,10 @@ def interior(root: Any) -> list[Any]:
             if a.__class__ is tuple:
                 stack.extend([x for x in a[::-1] if x._a is not None and x.grad is not listed])
                 break
-            if a._a is None or a.grad is listed:
+            if a._a is None or (state := a.grad) is listed:
                 break
             node = a
-    return order
+    return order, again
 
 
 def contributions(op: Op, g: Any, out: Any, operands: list[Any]) -> list[Any]:

@@ -221,6 +221,9 @@ class Value:
         return _compare(ops.less_equal, other, self)
 
     def __float__(self) -> float:
+        from macrograd.slips import number_taken
+
+        number_taken(self)
         return self.data
 
     def __int__(self) -> int:
@@ -281,18 +284,28 @@ class Value:
         differentiated again; they then refer to the Values that they belong to, and hold them until the gradients are
         set to 0.
 
+        A graph holds the numbers that it was built with. Raises RuntimeError when backward has met it before and its
+        leaves have changed since, TypeError where a leaf's data is no number.
+
         Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
         """
+        if self.data.__class__ is not float:
+            self._check_data()
         if create_graph:
+            self._check_unchanged()
             for node, gradient in sweep(topological(self), self).items():
                 new = gradient if isinstance(gradient, Value) else constant(gradient)
                 accumulates = node.op is None and (isinstance(node.grad, Value) or node.grad != 0.0)
                 node.grad = node.grad + new if accumulates else new
             return
-        order = interior(self)
+        order, again = interior(self, _FRESH)
         nothing = float("0")  # an object of its own: what still holds it in the end has received no gradient
         for node in order:
             node.grad = nothing
+        if again:
+            from macrograd.slips import check_unchanged
+
+            check_unchanged(order)
         self.grad += 1.0
         for node in reversed(order):
             op, g, a = node.op, node.grad, node._a
@@ -316,6 +329,18 @@ class Value:
                 for operand, gain in zip(inputs, gains, strict=True):
                     if gain is not None and operand.op is not CONSTANT:
                         operand.grad += gain
+
+    def _check_data(self) -> None:
+        from macrograd.slips import check_data
+
+        check_data(topological(self))
+
+    def _check_unchanged(self) -> None:
+        order = [x for x in topological(self) if x._a is not None]
+        if any(x.grad is not _FRESH for x in order):
+            from macrograd.slips import check_unchanged
+
+            check_unchanged(order)
 
     def __reduce__(self) -> tuple[Any, ...]:
         from macrograd.copying import reduced
@@ -421,5 +446,9 @@ def _is_scalar_array(x: Any) -> bool:
     """Whether x is a zero-dimensional array or array scalar of real numbers, without importing NumPy."""
     return getattr(x, "shape", None) == () and getattr(getattr(x, "dtype", None), "kind", "") in "biuf"
 
+
+# The gradient of a Value that no backward has met: the object that every constructor above gives it. Python makes one
+# object of the equal numbers in a file; where it did not, backward would only look at each graph twice.
+_FRESH: float = Value(0.0).grad
 
 __all__ = ["CONSTANT", "Value", "constant", "contributions", "sweep", "topological"]

@@ -16,13 +16,14 @@ PACKAGE = Path(mg.__file__).parent
 
 # Module (or folder) → the only parts of the package it may import. The arrows point one way, and the compiler sees
 # nothing but the operations and Value: it cannot know what a layer is.
-ENGINE = {"ops", "value", "graph", "copying"}
+ENGINE = {"ops", "value", "graph", "copying", "slips"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_floats": set(),
     "ops": {"_floats"},
     "graph": {"ops"},
     "copying": set(),
-    "value": {"ops", "graph", "copying"},
+    "slips": {"ops"},
+    "value": {"ops", "graph", "copying", "slips"},
     "engine": {"value"},
     "functions": ENGINE,
     "__init__": {"functions", "value"},

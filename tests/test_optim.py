@@ -104,7 +104,7 @@ def test_a_step_is_made_whole_or_not_at_all() -> None:
             raise ArithmeticError("two")
         return parameter + 1.0, state
 
-    p, q = Value(1.0), Value(2.0)
+    p, q = sloped(1.0, 2.0)
     optimizer = optim.Rule(fails_at_two)
     with pytest.raises(ArithmeticError, match="two"):
         optimizer.step([p, q])
@@ -244,15 +244,23 @@ def test_names_for_command_lines() -> None:
     assert wanted == optim.OPTIMIZERS
 
 
+def sloped(*numbers: float) -> list[Value]:
+    """Parameters with a gradient of 1."""
+    parameters = [Value(x) for x in numbers]
+    for p in parameters:
+        p.grad = 1.0
+    return parameters
+
+
 def given_other_parameters() -> None:
     optimizer = optim.SGD(0.1)
-    optimizer.step([Value(1.0)])
-    optimizer.step([Value(1.0)])
+    optimizer.step(sloped(1.0))
+    optimizer.step(sloped(1.0))
 
 
 def given_fewer_parameters() -> None:
     optimizer = optim.Adam()
-    parameters = [Value(1.0), Value(2.0)]
+    parameters = sloped(1.0, 2.0)
     optimizer.step(parameters)
     optimizer.step(parameters[:1])
 

@@ -12,12 +12,14 @@ compiled for all parameters at once. Defaults and formulas are PyTorch's; a test
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from macrograd import functions
 from macrograd.copying import checked_state
 from macrograd.optim.schedules import as_schedule
+from macrograd.slips import GradientWarning, check_data
 from macrograd.value import Value, parameter_writes
 
 State = tuple[Any, ...]
@@ -56,10 +58,12 @@ class Optimizer:
         A gradient of 0 is one like others: decay and momentum move all the same. (`Trainer` leaves out what
         the loss does not depend on.)
 
-        Raises TypeError for what is no Value, and ValueError when the parameters are not those of the steps before,
-        since their state would then belong to others.
+        Warns where every gradient of the first step is 0. Raises TypeError for what is no Value and for a Value whose
+        data is no number, and ValueError when the parameters are not those of the steps before, since their state
+        would then belong to others.
         """
         chosen = self._checked(parameters)
+        check_data(chosen)
         before = self.state or [self.initial_state] * len(chosen)
         rate, count = self.learning_rate, self.steps + 1
         data, after = [], []
@@ -71,6 +75,13 @@ class Optimizer:
             parameter.data = number
         parameter_writes[0] += 1
         self.state, self.steps, self._parameters = after, count, chosen
+        if count == 1 and not any(parameter.grad for parameter in chosen):
+            warnings.warn(
+                f"{type(self).__name__}.step(): every gradient is 0, and there is nothing to follow: call "
+                "loss.backward() before step(), and zero_grad() before backward() and not after it",
+                GradientWarning,
+                stacklevel=2,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs to go on from here, in plain numbers: `steps` and each parameter's `state`."""
