@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +130,17 @@ class Job:
         """All steps that are left."""
         # Without anything to show between the steps they run in native code, many in one call.
         watched = self.chosen.plot is not None or not self.chosen.quiet
-        return self.trainer.fit(
-            self.data.X,
-            self.targets,
-            steps=self.chosen.steps,
-            callbacks=[Lines(self, show)] if watched else [],
-            checkpoint=self.chosen.checkpoint,
-            resume=self.chosen.resume,
-            **self.fitting,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", training.TrainingWarning)  # `finish` prints it in its place
+            return self.trainer.fit(
+                self.data.X,
+                self.targets,
+                steps=self.chosen.steps,
+                callbacks=[Lines(self, show)] if watched else [],
+                checkpoint=self.chosen.checkpoint,
+                resume=self.chosen.resume,
+                **self.fitting,
+            )
 
     def judge(self, step: int) -> float:
         """The metric over the samples of a step, as the model is now."""
@@ -175,6 +179,8 @@ def finish(job: Job, history: training.History) -> None:
     result = written({task.metric: task.judge(predictions, range(len(predictions)))})
     everything = f"{result} on all {len(predictions)} samples"
     print(f"trained {len(history)} steps in {history.last_second:.2f} s: {everything}", flush=True)
+    if job.trainer.remark:
+        print(f"macrograd: note: {job.trainer.remark}", file=sys.stderr, flush=True)
     if chosen.plot is not None:
         drawn = picture.save(chosen.plot, job.model, data, task, history, predictions, result)
         print(f"saved the picture {places.shown(drawn)}")

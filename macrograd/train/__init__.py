@@ -9,6 +9,7 @@ from macrograd.train.saving import load, load_extra, save
 from macrograd.train.steps import DivergedError, plain
 from macrograd.train.task import Task
 from macrograd.train.trainer import Trainer
+from macrograd.train.verdict import TrainingWarning
 
 __all__ = [
     "ENGINES",
@@ -19,6 +20,7 @@ __all__ = [
     "Run",
     "Task",
     "Trainer",
+    "TrainingWarning",
     "load",
     "load_extra",
     "plain",

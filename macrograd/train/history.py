@@ -52,6 +52,26 @@ class Column:
         self._seen = len(self.pieces)
         return self._list
 
+    def first(self, count: int) -> Floats:
+        """The first numbers, without a list of all."""
+        return self._some(self.pieces, count)[:count]
+
+    def last_ones(self, count: int) -> Floats:
+        """The last numbers, in their order."""
+        found = self._some(self.pieces[::-1], count, backwards=True)
+        return found[len(found) - min(count, len(found)) :]
+
+    def _some(self, pieces: Sequence[Floats | tuple[int, float, float]], count: int, backwards: bool = False) -> Floats:
+        """Enough of the pieces, whole, in the order of time."""
+        found: Pieces = []
+        held = 0
+        for piece in pieces:
+            if held >= count:
+                break
+            found.append(_numbers(piece))
+            held += len(found[-1])
+        return np.concatenate([np.empty(0), *(found[::-1] if backwards else found)])
+
     def packed(self) -> tuple[Floats, Pieces]:
         """(a row for each piece: count, start, end, with NaN for an array's start; the arrays)."""
         rows = [piece if isinstance(piece, tuple) else (len(piece), np.nan, np.nan) for piece in self.pieces]
@@ -152,6 +172,19 @@ class History:
     def last_second(self) -> float:
         """When the last step ended, in seconds from the start; 0.0 if there is none."""
         return self._last_second
+
+    def first_losses(self, count: int) -> Floats:
+        """The losses of the first steps, `count` or fewer; costs nothing, however long the history is."""
+        return self._losses.first(count)
+
+    def last_losses(self, count: int) -> Floats:
+        """The losses of the last steps, `count` or fewer."""
+        return self._losses.last_ones(count)
+
+    @property
+    def first_rate(self) -> float:
+        """The learning rate of the first step; NaN if there is none."""
+        return float(self._rates.first(1)[0]) if self._length else math.nan
 
     def __len__(self) -> int:
         return self._length

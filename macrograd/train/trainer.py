@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Real
@@ -31,6 +32,7 @@ from macrograd.train.objective import Objective, takes_model
 from macrograd.train.order import Order
 from macrograd.train.predictor import Measure, Predictor
 from macrograd.train.split import Part, validation_of
+from macrograd.train.verdict import TrainingWarning, verdict
 from macrograd.value import Value, parameter_writes
 
 Array = NDArray[Any]
@@ -97,6 +99,7 @@ class Trainer:
         self.optimizer = Adam(1e-2) if optimizer is None else optimizer
         self.engine, self.dtype, self.threads = engine, dtype, threads
         self.history = History()
+        self.remark = ""
         self._targets: kinds.Targets | None = None
         self._shape: tuple[int, ...] = ()
         self._one_at = -1  # what `parameter_writes` said when `predict_one` was made
@@ -157,8 +160,9 @@ class Trainer:
         resume          go on from the checkpoint, if there is one, as if the run had never stopped
 
         Ctrl-C ends the run after a whole step and returns the history so far, `stopped` then being "interrupted".
-        Raises ValueError and TypeError for what does not fit, before any work is done; DivergedError for a loss or
-        gradient that is not finite, with the parameters as they were before that step.
+        Warns (TrainingWarning, whose text `remark` keeps) where the loss grew, or ended no better than that of a
+        constant answer. Raises ValueError and TypeError for what does not fit, before any work is done; DivergedError
+        for a loss or gradient that is not finite, with the parameters as they were before that step.
         """
         samples = Samples(X, name="X", dtype=self.dtype)
         parameters = self._trained()
@@ -207,6 +211,15 @@ class Trainer:
         finally:
             self.history = fitting.history
             self.__dict__.pop("predict_one", None)  # a callback may have asked for it
+        self.remark = verdict(
+            self.history,
+            targets,
+            part.targets if weights is None else None,
+            order.steps_per_epoch,
+            lambda: self._measure(part, ())["loss"],
+        )
+        if self.remark:
+            warnings.warn(self.remark, TrainingWarning, stacklevel=2)
         return self.history
 
     # --- using what was trained -----------------------------------------------------------------------------------
