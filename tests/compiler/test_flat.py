@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from random_programs import number
 
 import macrograd as mg
-from macrograd import optim
+from macrograd import ops, optim
 from macrograd.compiler import pipeline
+from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.step import TrainingLoop
 from macrograd.compiler.targets.llvm import flat
 from macrograd.value import Value
@@ -71,3 +74,43 @@ def test_which_programs_fit() -> None:
     assert fits(lambda p, g: p - 0.1 * g)
     assert not fits(loop)
     assert not fits(lambda p, g: mg.take([p, g], g))
+
+
+def tangled(x: Any, by: Any) -> Any:
+    """Operations without a pattern, too many for code: they run as data."""
+    draw = random.Random(1)
+    for _ in range(200):
+        f = draw.choice([mg.tanh, mg.sin, mg.cos, mg.sigmoid, lambda z: z * z * 0.25])
+        x = f(x) * draw.uniform(0.5, 1.0) + by * draw.uniform(-1.0, 1.0)
+    return x
+
+
+def chosen(x: Any, by: Any) -> Any:
+    for k in range(150):
+        x = mg.tanh(mg.take([x, by, x * by], (k % 3) * ops.less(by, x)) + 0.01 * k * by)
+    return x
+
+
+LONG = {
+    "uniform": lambda p, g, rate: tangled(Value(0.3), rate),
+    "varying": lambda p, g, rate: tangled(p, rate),
+    "both": lambda p, g, rate: tangled(p, tangled(Value(0.3), rate)),
+    "takes": lambda p, g, rate: chosen(p, g * rate),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("parameters", [1, 7, 8, 45])
+@pytest.mark.parametrize(("dtype", "strict"), [("float64", True), ("float64", False), ("float32", False)])
+def test_rules_that_run_as_data(name: str, parameters: int, dtype: str, strict: bool) -> None:
+    """Streams before the blocks and in them: their kernels are known to the rule's context, too."""
+    step = LONG[name]
+    program = pipeline.value_program(pipeline.record(step, [(), (), ()]), batch=True)
+    assert any(isinstance(s, Stream) for s in program.steps())
+    _, theta, _ = trained(lambda p, g, state, rate, _: (step(p, g, rate), ()), 0, parameters, dtype, strict)
+    expected = [0.1 * k - 1.0 for k in range(parameters)]
+    data = np.linspace(-1.0, 1.0, 8)
+    for part, rate in ((data[:4], 0.1), (data[4:], 0.05)):
+        slopes = [float(np.mean(2.0 * (p - part))) for p in expected]
+        expected = [number(step(Value(p), g, rate)) for p, g in zip(expected, slopes, strict=True)]
+    np.testing.assert_allclose(theta, expected, rtol=1e-9 if dtype == "float64" else 2e-3)

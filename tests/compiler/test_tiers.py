@@ -18,7 +18,7 @@ import macrograd as mg
 from macrograd import Value
 from macrograd.compiler.jit import native, tiers
 from macrograd.compiler.targets.llvm.execute import LlvmState
-from macrograd.compiler.targets.llvm.kernel import kernel
+from macrograd.compiler.targets.llvm.kernel import _kernel
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +86,7 @@ def test_streams_have_the_same_bits_in_both_tiers() -> None:
             nodes.append(mg.tanh(a) if op < 7 else a * b if op < 14 else a - b)
         return mg.sum(nodes[-30:])
 
-    kernel.cache_clear()
+    _kernel.cache_clear()
     bound = mg.compile(irregular, batch=True, backend="llvm").bind(np.linspace(-1, 1, 37))
     assert "stream" in str(bound._plan.program)
     first = answers(bound)

@@ -285,7 +285,7 @@ def _fingerprint_instruction(instruction: Instruction, update: Callable[[bytes],
             continue
         update(repr((operand.space, operand.base, operand.member, operand.term, operand.shifts)).encode())
         for table in (operand.members, operand.terms, operand.full):
-            update(b"-" if table is None else table.tobytes())
+            update(b"-" if table is None else repr((table.shape, table.dtype.str)).encode() + table.tobytes())
     update(repr([segment.count for segment in instruction.segments]).encode())
 
 

@@ -96,10 +96,29 @@ class LlvmExecutable:
 
 def native_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
     """The machine code of a program for a machine: from the disk cache, or made now."""
-    if len(program.steps()) == 1 and len(program.before) == 1 and isinstance(program.before[0], Stream):
-        code = _all_data(machine, tuple(sizes), outputs, program.first_input, program.inputs)
-        return code.with_tables(program.before[0].table())
-    return _own_code(program, machine, sizes, outputs)
+    stream = _only_stream(program)
+    if stream is None:
+        return _own_code(program, machine, sizes, outputs)
+    code = _all_data(machine, tuple(sizes), outputs, program.first_input, program.inputs)
+    return code.with_tables(stream.table())
+
+
+def kernels(program: Program, machine: Machine) -> dict[str, int | None]:
+    """The context's fields for the kernels of streams that the program has; every context of native code needs them."""
+    streams = (step for step in program.steps() if isinstance(step, Stream))
+    found = {"stream_block" if block else "stream_uniform": block for block in {stream.block for stream in streams}}
+    return {
+        field: ctypes.cast(kernel(machine, block=block).functions["stream"], ctypes.c_void_p).value
+        for field, block in found.items()
+    }
+
+
+def _only_stream(program: Program) -> Stream | None:
+    """The stream that is all of the program. With a batch there are blocks around it, whose frame is another."""
+    if program.batch or len(program.steps()) != 1:
+        return None
+    (step,) = program.steps()
+    return step if isinstance(step, Stream) else None
 
 
 def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
@@ -110,8 +129,8 @@ def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs:
 
 @lru_cache(maxsize=16)
 def _all_data(machine: Machine, sizes: tuple[int, ...], outputs: int, first_input: int, inputs: int) -> native.Native:
-    """The code of all programs that are one stream and nothing else: it reads the arguments and calls the kernel,
-    whatever the records are."""
+    """The code of all programs without a batch that are one stream and nothing else: it reads the arguments and calls
+    the kernel, whatever the records are."""
     stream = Stream(np.empty(0, dtype=np.int32), 0, block=False)
     program = Program((stream,), (), (), first_input, inputs, np.empty(0), first_input + inputs, 0, (), batch=False)
     return _own_code(program, machine, sizes, outputs)
@@ -139,23 +158,12 @@ class LlvmState:
             arguments=ctypes.addressof(self._pointers),
             scale=1.0 / samples,
             out=self.out.ctypes.data,
+            **kernels(program, executable.machine(self.lanes, self.single)),
         )
-        self._connect_kernels()
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
         self.run = self.native.functions["run"] if self.blocks <= _CHUNK else self._run_chunks
         self._workers: list[_Worker] = []
-
-    def _connect_kernels(self) -> None:
-        """Tell the context where the kernels for streams are, if the program has any."""
-        executable = self.executable
-        for stream in (step for step in executable.program.steps() if isinstance(step, Stream)):
-            code = kernel(executable.machine(self.lanes, self.single), block=stream.block)
-            address = ctypes.cast(code.functions["stream"], ctypes.c_void_p).value
-            if stream.block:
-                self.context.stream_block = address
-            else:
-                self.context.stream_uniform = address
 
     def buffer(self, k: int) -> NDArray[Any]:
         """The argument k's own memory, to write into."""

@@ -6,6 +6,7 @@ One kernel for numbers outside of blocks, and one for each number of lanes; comp
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -22,9 +23,19 @@ from macrograd.compiler.targets.scalar.sums import sum_elements
 _PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag"
 
 
-@cache
 def kernel(machine: Machine, *, block: bool) -> native.Native:
     """@stream(u, v, words, count, flag of bad indices) for blocks of the machine's lanes, or for single numbers."""
+    return _kernel(plain(machine, block=block), block)
+
+
+def plain(machine: Machine, *, block: bool) -> Machine:
+    """The machine without what makes no difference to a kernel: single numbers have no lanes and no sums over them."""
+    machine = replace(machine, flat=False)
+    return machine if block else replace(machine, lanes=1, single=True)
+
+
+@cache
+def _kernel(machine: Machine, block: bool) -> native.Native:
     key = f"kernel {machine} {block}".encode()
     text = lambda: (_text(machine, block), np.zeros(1, dtype=np.int32))  # noqa: E731 - only written if it is needed
     return native.Native(key, ("stream",), text, tiers=True, parameters=_PARAMETERS)

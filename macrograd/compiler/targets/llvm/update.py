@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.execute import aligned, native_code
+from macrograd.compiler.targets.llvm.execute import aligned, kernels, native_code
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 
 _VECTORS = 4  # of a block of parameters
@@ -53,6 +53,7 @@ class Update:
             arguments=ctypes.addressof(self._in),
             scale=1.0,
             out=ctypes.addressof(self._out),
+            **kernels(program, machine),
         )
         self.address = ctypes.addressof(self.context)
 
