@@ -80,3 +80,19 @@ def test_arrays_that_do_not_lie_in_one_piece(long: None) -> None:
     assert (walks.reached(start, apart, start[:0]) == walks.reached(start, operand, start[:0])).all()
     ones = np.ones(100, dtype=np.int64)[::2]
     assert walks.longest(start, apart, ones, ones).tolist() == walks.longest(start, operand, +ones, +ones).tolist()
+
+
+@pytest.mark.parametrize("n", [1, 2, 50, 3000])
+def test_in_rounds(long: None, n: int) -> None:
+    start, operand = tape(n, n)
+    random = np.random.default_rng(2)
+    step = (np.diff(start) > 0).astype(np.int64)
+    held, opens = (random.integers(0, 2, n) & step for _ in range(2))
+    expected: list[int] = []
+    floor = 0
+    for i in range(n):
+        if opens[i]:
+            floor = max(expected, default=0) + 1
+        through = max((expected[k] for k in operand[start[i] : start[i + 1]]), default=0) + int(step[i])
+        expected.append(max(through, floor if held[i] else 0))
+    assert walks.in_rounds(start, operand, step, held, opens).tolist() == expected

@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from macrograd.compiler.roll.budget import MOST_TINY, TINY
+from macrograd.compiler.roll.paces import paced
 from macrograd.compiler.roll.repeats import candidates
 from macrograd.compiler.tape.hashing import mix
 from macrograd.compiler.tape.tape import Ints, Tape, distinct, ranges
@@ -32,9 +33,11 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
     """A level for every entry, 0 for leaves. `kind` is equal for entries that can be one group if they run in the same
     phase; whichever of the two kinds of levels makes the shorter program is taken."""
     first = soonest(tape)
-    if not len(first) or len(tape) < _LEAST_WIDTH * int(first.max()):
+    if not len(first):
         return first
     alike = mix(kind, phase)
+    if len(tape) < _LEAST_WIDTH * int(first.max()):
+        return paced(tape, first, alike)
     if _irregular(alike[tape.arity > 0]):
         return first
     size = _size(tape, first, kind, phase)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 _SHORT = 1_000  # entries, which Python walks while LLVM would compile the loop
 _LEAST = -(1 << 62)
-_NAMES = ("longest", "reached", "first_equals")
+_NAMES = ("longest", "reached", "first_equals", "in_rounds")
 
 
 def longest(start: Ints, operand: Ints, own: Ints, step: Ints) -> Ints:
@@ -71,6 +71,25 @@ def first_equals(code: Ints, bits: Ints, start: Ints, operand: Ints) -> Ints:
     return found
 
 
+def in_rounds(start: Ints, operand: Ints, step: Ints, held: Ints, opens: Ints) -> Ints:
+    """For each entry the largest of its operands' results, plus its step; and where it is `held`, more than any result
+    had been when the latest round was opened: at the latest entry that `opens` one."""
+    found = np.zeros(len(step), dtype=np.int64)
+    if (walks := _native(len(step))) is not None:
+        _call(walks["in_rounds"], start, operand, step, held, opens, found)
+        return found
+    most, floor, result = 0, 0, found.tolist()
+    begin, used, computed = start.tolist(), operand.tolist(), np.flatnonzero(np.diff(start)).tolist()
+    for i in computed:
+        if opens[i]:
+            floor = most + 1
+        deepest = max([result[k] for k in used[begin[i] : begin[i + 1]]]) + int(step[i])
+        result[i] = max(deepest, floor) if held[i] else deepest
+        most = max(most, result[i])
+    found[:] = result
+    return found
+
+
 def _native(entries: int) -> dict[str, Any] | None:
     return _compiled() if entries >= _SHORT else None
 
@@ -97,7 +116,12 @@ def _text() -> str:
     from macrograd.compiler.jit.text import DOUBLE, Code
 
     parts = []
-    for name, body in (("longest", _longest), ("reached", _reached), ("first_equals", _first_equals)):
+    for name, body in (
+        ("longest", _longest),
+        ("reached", _reached),
+        ("first_equals", _first_equals),
+        ("in_rounds", _in_rounds),
+    ):
         code = Code(DOUBLE)
         body(code)
         parts += [f"define void @{name}(ptr noalias %context) {{", "entry:", *code.lines, "  ret void", "}"]
@@ -226,6 +250,27 @@ def _longest(code: Code) -> None:
         return []
 
     code.loop(count, entry)
+
+
+def _in_rounds(code: Code) -> None:
+    start, operand, step, held, opens, found, count = _fields(code, "start operand step held opens found count")
+
+    def entry(i: Counter, values: list[str]) -> list[str]:
+        most, floor = values
+        opening = code.let(f"icmp ne i64 {_number(code, opens, str(i))}, 0")
+        floor = code.let(f"select i1 {opening}, i64 {code.let(f'add i64 {most}, 1')}, i64 {floor}")
+
+        def used(k: str, deepest: list[str]) -> list[str]:
+            return [_larger(code, _number(code, found, k), deepest[0])]
+
+        (deepest,) = _over_operands(code, start, operand, str(i), used, [("i64", "0")])
+        result = code.let(f"add i64 {deepest}, {_number(code, step, str(i))}")
+        holding = code.let(f"icmp ne i64 {_number(code, held, str(i))}, 0")
+        result = code.let(f"select i1 {holding}, i64 {_larger(code, result, floor)}, i64 {result}")
+        code.put(f"store i64 {result}, ptr {code.element(found, str(i), 'i64')}")
+        return [_larger(code, most, result), floor]
+
+    code.loop(count, entry, [("i64", "0"), ("i64", "0")])
 
 
 def _reached(code: Code) -> None:
