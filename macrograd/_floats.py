@@ -95,6 +95,56 @@ def cos(a: float) -> float:
     return math.cos(a) if abs(a) != INF else NAN
 
 
+def expm1(a: float) -> float:
+    try:
+        return math.expm1(a)
+    except OverflowError:
+        return INF
+
+
+def sinh(a: float) -> float:
+    try:
+        return math.sinh(a)
+    except OverflowError:
+        return math.copysign(INF, a)
+
+
+def cosh(a: float) -> float:
+    try:
+        return math.cosh(a)
+    except OverflowError:
+        return INF
+
+
+def tan(a: float) -> float:
+    return math.tan(a) if abs(a) != INF else NAN
+
+
+def asin(a: float) -> float:
+    return math.asin(a) if abs(a) <= 1.0 else NAN
+
+
+def acos(a: float) -> float:
+    return math.acos(a) if abs(a) <= 1.0 else NAN
+
+
+def floor(a: float) -> float:
+    return math.copysign(math.floor(a), a) if abs(a) < _LARGEST_WHOLE else a  # the sign is that of −0 too
+
+
+def ceil(a: float) -> float:
+    return math.copysign(math.ceil(a), a) if abs(a) < _LARGEST_WHOLE else a
+
+
+def round_(a: float) -> float:
+    """To the nearest whole number, halves to even ones."""
+    return math.copysign(round(a), a) if abs(a) < _LARGEST_WHOLE else a
+
+
+def mod(a: float, b: float) -> float:
+    return a % b if b != 0.0 and abs(a) != INF else NAN
+
+
 def sign(a: float) -> float:
     return 1.0 if a > 0.0 else -1.0 if a < 0.0 else abs(a)  # 0.0 for both zeros, as NumPy and PyTorch; a NaN passes
 

@@ -10,13 +10,18 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from macrograd import ops
+from macrograd import ops, special
 from macrograd.value import Value
 
 exp, log, log1p, sqrt, sin, cos = ops.exp, ops.log, ops.log1p, ops.sqrt, ops.sin, ops.cos
 tanh, sigmoid, softplus, relu = ops.tanh, ops.sigmoid, ops.softplus, ops.relu
 maximum, minimum, where, sign = ops.maximum, ops.minimum, ops.where, ops.sign
 detach, leaky_relu = ops.detach, ops.leaky_relu
+erf, erfc, norm_cdf, expm1 = special.erf, special.erfc, special.norm_cdf, special.expm1
+sinh, cosh, tan, asin, acos = special.sinh, special.cosh, special.tan, special.asin, special.acos
+atan, atan2, hypot, cbrt = special.atan, special.atan2, special.hypot, special.cbrt
+floor, ceil, round, mod = special.floor, special.ceil, special.round_, special.mod  # noqa: A001 - the field's names
+lgamma, digamma, polygamma = special.lgamma, special.digamma, special.polygamma
 
 
 def sum(values: Iterable[Any], start: Any = None) -> Any:  # noqa: A001 - the field's name; users write mg.sum
@@ -141,26 +146,46 @@ def _is_table(values: Sequence[Any]) -> bool:
 
 __all__ = [
     "Value",
+    "acos",
+    "asin",
+    "atan",
+    "atan2",
+    "cbrt",
+    "ceil",
     "cos",
+    "cosh",
     "detach",
+    "digamma",
     "dot",
+    "erf",
+    "erfc",
     "exp",
+    "expm1",
+    "floor",
+    "hypot",
     "leaky_relu",
+    "lgamma",
     "log",
     "log1p",
     "logsumexp",
     "maximum",
     "mean",
     "minimum",
+    "mod",
+    "norm_cdf",
+    "polygamma",
     "relu",
+    "round",
     "sigmoid",
     "sign",
     "sin",
+    "sinh",
     "softmax",
     "softplus",
     "sqrt",
     "sum",
     "take",
+    "tan",
     "tanh",
     "where",
 ]

@@ -13,10 +13,11 @@ side half.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from macrograd import _floats
+from macrograd import _composed, _floats
 from macrograd._floats import INF, NAN
 
 # Of `random`, for the back ends that write it out.
@@ -33,36 +34,77 @@ class Op:
     derivative  one function (g, out, *operands) → contribution per operand, where g is the derivative of the result
                 and out the operation's own result; None for an operand that gets no gradient. A variadic operation
                 has one function that returns all contributions
-    array       (numpy, *arrays) → array, for the NumPy back end
+    formula     the operation in other operations, as `_composed` describes it. What is not said below is made of it
+    array       for the NumPy back end: (numpy, *arrays) → array, or the name of NumPy's own function of these numbers
     llvm        the name of the instruction, intrinsic or routine in the LLVM back end
-    c           the expression in C
+    c           the expression in C99, a text with {0}, {1} … for operands or a function of their names; and
+    c_function  the C function that it calls, if <math.h> has none for it
+    cost        about how many floating-point instructions it is, for what decides how many are done at once
+    remedy      what helps when its result is no longer finite, in a sentence
+
+    A row with a formula needs nothing else: every target composes the operation. Raises ValueError for a name that has
+    a row, and for a row without a formula that leaves out `forward`, `array`, `llvm` or `c`.
     """
 
-    __slots__ = ("arity", "array", "c", "code", "derivative", "forward", "llvm", "name", "symbol")
+    __slots__ = (
+        "arity",
+        "array",
+        "c",
+        "c_function",
+        "code",
+        "cost",
+        "derivative",
+        "formula",
+        "forward",
+        "llvm",
+        "module",
+        "name",
+        "remedy",
+        "symbol",
+        "ufunc",
+    )
 
     def __init__(
         self,
         name: str,
         symbol: str,
         arity: int | None,
-        forward: Callable[..., float],
+        forward: Callable[..., float] | None,
         derivative: Any,
         *,
-        array: Callable[..., Any],
-        llvm: str,
-        c: str,
+        formula: Callable[..., Any] | None = None,
+        array: Callable[..., Any] | str | None = None,
+        llvm: str | None = None,
+        c: Callable[..., str] | str | None = None,
+        c_function: str = "",
+        cost: int = 1,
+        remedy: str = "",
     ) -> None:
+        if name in BY_NAME:
+            raise ValueError(f"operation {name!r} has two rows in the table")
+        spelled = {"forward": forward, "array": array, "llvm": llvm, "c": c}
+        if not arity:  # the compiler knows these as structure
+            del spelled["llvm"]
+        missing = [column for column, form in spelled.items() if form is None]
+        if missing and formula is None:
+            raise ValueError(f"operation {name!r} has no {', '.join(missing)}, and no formula to compose them from")
+        if formula is not None and (arity is None or (derivative is not None and len(derivative) != arity)):
+            raise ValueError(f"operation {name!r} needs a fixed number of operands and a derivative for each")
         self.name = name
         self.symbol = symbol
         self.arity = arity
-        self.forward = forward
+        self.forward: Callable[..., float] = forward or _composed.on_floats(_needed(formula))
         self.derivative = derivative
-        self.array = array
+        self.formula = formula
+        self.ufunc = array if isinstance(array, str) else None
+        self.array: Callable[..., Any] = _numpy_form(array, formula)
         self.llvm = llvm
         self.c = c
+        self.c_function = c_function
+        self.cost = cost
+        self.remedy = remedy
+        self.module: str = sys._getframe(1).f_globals.get("__name__", "")
         self.code = len(TABLE)
-        if name in BY_NAME:
-            raise ValueError(f"operation {name!r} has two rows in the table")
         TABLE.append(self)
         BY_NAME[name] = self
 
@@ -87,8 +129,23 @@ class Op:
         return (by_name, (self.name,))
 
 
+def _needed(formula: Callable[..., Any] | None) -> Callable[..., Any]:
+    assert formula is not None
+    return formula
+
+
+def _numpy_form(array: Callable[..., Any] | str | None, formula: Callable[..., Any] | None) -> Callable[..., Any]:
+    if array is None:
+        return _composed.on_arrays(_needed(formula))
+    if isinstance(array, str):
+        name = array
+        return lambda np, *arrays: getattr(np, name)(*arrays)
+    return array
+
+
 TABLE: list[Op] = []
-BY_NAME: dict[str, Op] = {}
+BY_NAME: dict[str, Op] = _composed.BY_NAME
+COSTLY = 5  # an operation of so many instructions or more keeps the machine busy by itself
 
 
 def by_name(name: str) -> Op:
@@ -181,6 +238,18 @@ def _array_softplus(np: Any, a: Any) -> Any:
     return np.maximum(a, 0.0) + np.log1p(np.exp(-np.abs(a)))
 
 
+# --- C forms that need more than one line ----------------------------------------------------------------------------
+
+
+def _c_dot(*pairs: str) -> str:
+    return "(" + " + ".join(f"{a} * {b}" for a, b in zip(pairs[::2], pairs[1::2], strict=True)) + ")"
+
+
+def _c_take(index: str, *values: str) -> str:
+    *others, last = values
+    return "(" + "".join(f"{index} < {k + 1} ? {value} : " for k, value in enumerate(others)) + f"{last})"
+
+
 # --- derivatives that need more than one line ----------------------------------------------------------------------
 
 
@@ -238,7 +307,7 @@ add = Op(
     2,
     lambda a, b: a + b,
     (lambda g, out, a, b: g, lambda g, out, a, b: g),
-    array=lambda np, a, b: a + b,
+    array="add",
     llvm="fadd",
     c="({0} + {1})",
 )
@@ -248,7 +317,7 @@ sub = Op(
     2,
     lambda a, b: a - b,
     (lambda g, out, a, b: g, lambda g, out, a, b: -g),
-    array=lambda np, a, b: a - b,
+    array="subtract",
     llvm="fsub",
     c="({0} - {1})",
 )
@@ -258,7 +327,7 @@ mul = Op(
     2,
     lambda a, b: a * b,
     (lambda g, out, a, b: g * b, lambda g, out, a, b: g * a),
-    array=lambda np, a, b: a * b,
+    array="multiply",
     llvm="fmul",
     c="({0} * {1})",
 )
@@ -268,9 +337,11 @@ div: Op = Op(
     2,
     _floats.divide,
     (lambda g, out, a, b: div(g, b), lambda g, out, a, b: -div(g * out, b)),
-    array=lambda np, a, b: a / b,
+    array="true_divide",
     llvm="fdiv",
     c="({0} / {1})",
+    cost=5,
+    remedy="Something is divided by 0, or by nearly 0: add a small number below the line",
 )
 neg = Op(
     "neg",
@@ -278,7 +349,7 @@ neg = Op(
     1,
     lambda a: -a,
     (lambda g, out, a: -g,),
-    array=lambda np, a: -a,
+    array="negative",
     llvm="fneg",
     c="(-{0})",
 )
@@ -288,7 +359,7 @@ absolute = Op(
     1,
     abs,
     (lambda g, out, a: g * sign(a),),
-    array=lambda np, a: np.abs(a),
+    array="absolute",
     llvm="fabs",
     c="fabs({0})",
 )
@@ -298,7 +369,7 @@ sign: Op = Op(
     1,
     _floats.sign,
     (None,),
-    array=lambda np, a: np.sign(a),
+    array="sign",
     llvm="sign",
     c="({0} != {0} ? {0} : ({0} > 0) - ({0} < 0))",
 )
@@ -311,6 +382,8 @@ power = Op(
     array=_array_power,
     llvm="pow",
     c="pow({0}, {1})",
+    cost=100,
+    remedy="A power of 0 or of a negative number needs a fitting exponent: add a small number, or use abs",
 )
 exp = Op(
     "exp",
@@ -318,9 +391,12 @@ exp = Op(
     1,
     _floats.exp,
     (lambda g, out, a: g * out,),
-    array=lambda np, a: np.exp(a),
+    array="exp",
     llvm="exp",
     c="exp({0})",
+    cost=20,
+    remedy="exp overflows: subtract the largest first (mg.logsumexp and mg.softmax do), or make the learning rate "
+    "smaller",
 )
 log = Op(
     "log",
@@ -328,9 +404,12 @@ log = Op(
     1,
     _floats.log,
     (lambda g, out, a: div(g, a),),
-    array=lambda np, a: np.log(a),
+    array="log",
     llvm="log",
     c="log({0})",
+    cost=30,
+    remedy="The logarithm needs numbers above 0: add a small number, or use a loss that takes logits, such as "
+    "cross_entropy",
 )
 log1p = Op(
     "log1p",
@@ -338,9 +417,11 @@ log1p = Op(
     1,
     _floats.log1p,
     (lambda g, out, a: div(g, 1.0 + a),),
-    array=lambda np, a: np.log1p(a),
+    array="log1p",
     llvm="log1p",
     c="log1p({0})",
+    cost=35,
+    remedy="log1p needs numbers above −1",
 )
 sqrt = Op(
     "sqrt",
@@ -348,9 +429,10 @@ sqrt = Op(
     1,
     _floats.sqrt,
     (lambda g, out, a: div(g * 0.5, out),),
-    array=lambda np, a: np.sqrt(a),
+    array="sqrt",
     llvm="sqrt",
     c="sqrt({0})",
+    remedy="The root needs numbers above 0, and its slope at 0 is infinite: add a small number under it",
 )
 tanh = Op(
     "tanh",
@@ -358,9 +440,10 @@ tanh = Op(
     1,
     math.tanh,
     (lambda g, out, a: g * (1.0 - out * out),),
-    array=lambda np, a: np.tanh(a),
+    array="tanh",
     llvm="tanh",
     c="tanh({0})",
+    cost=35,
 )
 sigmoid = Op(
     "sigmoid",
@@ -370,7 +453,8 @@ sigmoid = Op(
     (lambda g, out, a: g * (out * (1.0 - out)),),
     array=_array_sigmoid,
     llvm="sigmoid",
-    c="(1 / (1 + exp(-{0})))",
+    c="({0} < 0 ? exp({0}) / (1 + exp({0})) : 1 / (1 + exp(-{0})))",
+    cost=25,
 )
 softplus = Op(
     "softplus",
@@ -381,6 +465,7 @@ softplus = Op(
     array=_array_softplus,
     llvm="softplus",
     c="(fmax({0}, 0) + log1p(exp(-fabs({0}))))",
+    cost=40,
 )
 relu = Op(
     "relu",
@@ -398,9 +483,10 @@ sin = Op(
     1,
     _floats.sin,
     (lambda g, out, a: g * cos(a),),
-    array=lambda np, a: np.sin(a),
+    array="sin",
     llvm="sin",
     c="sin({0})",
+    cost=50,
 )
 cos: Op = Op(
     "cos",
@@ -408,9 +494,10 @@ cos: Op = Op(
     1,
     _floats.cos,
     (lambda g, out, a: -(g * sin(a)),),
-    array=lambda np, a: np.cos(a),
+    array="cos",
     llvm="cos",
     c="cos({0})",
+    cost=50,
 )
 maximum = Op(
     "maximum",
@@ -482,9 +569,10 @@ onehot: Op = Op(
     llvm="onehot",
     c="({0} == {1} ? {2} : 0.0)",
 )
-sum_ = Op("sum", "Σ", None, _floats.sum_, _d_sum, array=_array_sum, llvm="sum", c="sum")
-dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, array=_array_dot, llvm="dot", c="dot")
-take = Op("take", "take", None, _floats.take, _d_take, array=_array_take, llvm="take", c="take")
+# To the compiler these three are structure (sums of products, choices), and no routine of a target.
+sum_ = Op("sum", "Σ", None, _floats.sum_, _d_sum, array=_array_sum, c=lambda *terms: f"({' + '.join(terms)})")
+dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, array=_array_dot, c=_c_dot)
+take = Op("take", "take", None, _floats.take, _d_take, array=_array_take, c=_c_take)
 
 random = Op(
     "random",
@@ -494,12 +582,8 @@ random = Op(
     (None, None, None),
     array=_array_random,
     llvm="random",
-    c="(fabs({0}) < 0x1p53 && fabs({1}) < 0x1p53 && fabs({2}) < 0x1p53 ? ({{ "
-    "unsigned long long z = (unsigned long long)(long long){0} * 0x9E3779B97F4A7C15ull + "
-    "(unsigned long long)(long long){1} * 0xC2B2AE3D27D4EB4Full + "
-    "(unsigned long long)(long long){2} * 0x165667B19E3779F9ull; "
-    "z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull; z = (z ^ (z >> 27)) * 0x94D049BB133111EBull; "
-    "(double)((z ^ (z >> 31)) >> 40) * 0x1p-24; }}) : NAN)",
+    c="mg_random({0}, {1}, {2})",
+    c_function=_composed.random_in_c(RANDOM_KEYS, RANDOM_MIX),
 )
 
 
@@ -511,8 +595,7 @@ CONSTANT = Op(
     lambda: NAN,
     (),
     array=lambda np: np.nan,
-    llvm="constant",
-    c="",
+    c="((double)NAN)",
 )
 
 

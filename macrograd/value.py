@@ -15,7 +15,7 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any, NoReturn
 
-from macrograd import ops
+from macrograd import ops, special
 from macrograd.graph import contributions, interior, sweep, topological
 from macrograd.ops import CONSTANT, Op
 
@@ -205,6 +205,54 @@ class Value:
 
     def cos(self) -> Value:
         return self._apply(ops.cos, (self,))
+
+    def expm1(self) -> Value:
+        return self._apply(special.expm1, (self,))
+
+    def tan(self) -> Value:
+        return self._apply(special.tan, (self,))
+
+    def asin(self) -> Value:
+        return self._apply(special.asin, (self,))
+
+    def acos(self) -> Value:
+        return self._apply(special.acos, (self,))
+
+    def atan(self) -> Value:
+        return self._apply(special.atan, (self,))
+
+    def sinh(self) -> Value:
+        return self._apply(special.sinh, (self,))
+
+    def cosh(self) -> Value:
+        return self._apply(special.cosh, (self,))
+
+    def erf(self) -> Value:
+        return self._apply(special.erf, (self,))
+
+    def erfc(self) -> Value:
+        return self._apply(special.erfc, (self,))
+
+    def norm_cdf(self) -> Value:
+        return self._apply(special.norm_cdf, (self,))
+
+    def lgamma(self) -> Value:
+        return self._apply(special.lgamma, (self,))
+
+    def digamma(self) -> Value:
+        return self._apply(special.digamma, (self,))
+
+    def cbrt(self) -> Value:
+        return self._apply(special.cbrt, (self,))
+
+    def floor(self) -> Value:
+        return self._apply(special.floor, (self,))
+
+    def ceil(self) -> Value:
+        return self._apply(special.ceil, (self,))
+
+    def round(self) -> Value:
+        return self._apply(special.round_, (self,))
 
     # --- comparisons: of the numbers, and plain bools -----------------------------------------------------------
 

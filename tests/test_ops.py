@@ -8,18 +8,32 @@ import math
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from ctypes import CDLL, c_double
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 
 from macrograd import Value, ops
+from macrograd._composed import c_expression, c_functions
+from macrograd.compiler.jit.text import DOUBLE, Code
+from macrograd.compiler.targets.scalar.routines import routine
 from macrograd.ops import BY_NAME, TABLE, Op
 
 INF, NAN = math.inf, math.nan
+
+
+def precisely(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of mpmath's as a complex form. Beside a real part of 1 an imaginary one of 1e-30 needs 50 digits."""
+
+    def form(*operands: complex) -> Any:
+        with mpmath.workdps(80):
+            return function(*map(mpmath.mpmathify, operands))
+
+    return form
+
 
 # An analytic operation's complex form, for the complex step: f'(x) = Im f(x + ih) / h without cancellation (Squire &
 # Trapp, SIAM Review 40, 1998), so that an error in the last digits of a derivative is seen.
@@ -39,12 +53,28 @@ COMPLEX: dict[str, Callable[..., complex]] = {
     "softplus": lambda a: cmath.log(1 + cmath.exp(a)),
     "sin": cmath.sin,
     "cos": cmath.cos,
+    "erf": precisely(mpmath.erf),
+    "erfc": precisely(mpmath.erfc),
+    "norm_cdf": precisely(lambda a: mpmath.erfc(-a / mpmath.sqrt(2)) / 2),
+    "expm1": precisely(mpmath.expm1),
+    "sinh": precisely(mpmath.sinh),
+    "cosh": precisely(mpmath.cosh),
+    "tan": precisely(mpmath.tan),
+    "atan": precisely(mpmath.atan),
+    "atan2": precisely(lambda a, b: mpmath.atan(a / b)),
+    "asin": precisely(mpmath.asin),
+    "acos": precisely(mpmath.acos),
+    "hypot": precisely(lambda a, b: mpmath.sqrt(a * a + b * b)),
+    "cbrt": precisely(mpmath.cbrt),
+    "lgamma": precisely(lambda a: mpmath.log(mpmath.gamma(a) ** 2) / 2),
+    "digamma": precisely(mpmath.digamma),
+    "polygamma": precisely(lambda n, a: mpmath.psi(int(n.real), a)),
     "sum": lambda *terms: sum(terms),
     "dot": lambda *pairs: sum(pairs[i] * pairs[i + 1] for i in range(0, len(pairs), 2)),
 }
 # The others have kinks or steps: central differences, away from them.
-KINKED = ["abs", "relu", "maximum", "minimum", "where", "onehot"]
-NO_GRADIENT = ["sign", "less", "less_equal", "detach", "random"]
+KINKED = ["abs", "relu", "maximum", "minimum", "where", "onehot", "mod"]
+NO_GRADIENT = ["sign", "less", "less_equal", "detach", "random", "floor", "ceil", "round"]
 
 ANYWHERE = [-2.5, -0.3, 0.7, 1.9]
 POSITIVE = [0.2, 0.9, 3.7]
@@ -53,6 +83,14 @@ POINTS: dict[str, list[tuple[float, ...]]] = {
     "log": [(x,) for x in POSITIVE],
     "log1p": [(x,) for x in (-0.9, *POSITIVE)],
     "sqrt": [(x,) for x in POSITIVE],
+    "mod": [(a, b) for a, b in product(ANYWHERE, [-1.3, 0.45, 2.0])],
+    "atan2": [(a, b) for a, b in product(ANYWHERE, ANYWHERE)],
+    "asin": [(x,) for x in (-0.9, -0.3, 0.2, 0.7)],
+    "acos": [(x,) for x in (-0.9, -0.3, 0.2, 0.7)],
+    "cbrt": [(x,) for x in POSITIVE],
+    "lgamma": [(x,) for x in (-2.6, -0.3, *POSITIVE, 12.5)],
+    "digamma": [(x,) for x in (-2.6, -0.3, *POSITIVE, 12.5)],
+    "polygamma": list(product([1.0, 2.0, 3.0], [*POSITIVE, 12.5])),
     "maximum": [(a, b) for a, b in product(ANYWHERE, ANYWHERE) if a != b],
     "minimum": [(a, b) for a, b in product(ANYWHERE, ANYWHERE) if a != b],
     "where": list(product([0.0, 1.0, -3.0], ANYWHERE, ANYWHERE)),
@@ -60,7 +98,7 @@ POINTS: dict[str, list[tuple[float, ...]]] = {
     "sum": [(0.5,), (1.5, -2.0), (1.0, 2.0, -4.0, 0.25)],
     "dot": [(0.5, 2.0), (1.5, -2.0, 0.3, 0.7, -1.1, 4.0)],
 }
-NEVER_DIFFERENTIATED = {"where": [0], "onehot": [0, 1]}
+NEVER_DIFFERENTIATED = {"where": [0], "onehot": [0, 1], "polygamma": [0]}
 
 
 def points(op: Op) -> list[tuple[float, ...]]:
@@ -70,7 +108,7 @@ def points(op: Op) -> list[tuple[float, ...]]:
 
 def complex_step(name: str, x: Sequence[float], k: int) -> float:
     h = 1e-30
-    return COMPLEX[name](*[complex(v, h) if i == k else complex(v) for i, v in enumerate(x)]).imag / h
+    return float(COMPLEX[name](*[complex(v, h) if i == k else complex(v) for i, v in enumerate(x)]).imag / h)
 
 
 def central_difference(op: Op, x: Sequence[float], k: int) -> float:
@@ -309,26 +347,73 @@ def test_numpy_form_of_take() -> None:
     assert ops.take.array(np, np.array([2.0, 0.0]), *rows).tolist() == [5.0, 2.0]
 
 
+C_FLAGS = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="the C forms can be tried only where there is a C compiler")
 def test_c_form_gives_the_same(tmp_path: Path) -> None:
+    """As strict C99 without a warning, and without undefined behaviour at any of the points."""
     rows = [op for op in TABLE if op.arity]
-    source = ["#include <math.h>"]
+    functions: dict[str, str] = {}
+    calls = []
     for op in rows:
-        names = [f"x{k}" for k in range(op.arity or 0)]
-        source.append(
-            f"double op_{op.name}({', '.join(f'double {n}' for n in names)}) {{ return {op.c.format(*names)}; }}"
-        )
+        functions |= c_functions(op)
+        names = [f"x[{k}]" for k in range(op.arity or 0)]
+        calls.append(f"        case {op.code}: y = {c_expression(op, *names)}; break;")
+    source = [
+        "#include <math.h>\n#include <stdint.h>\n#include <stdio.h>",
+        *functions.values(),
+        "int main(void) {\n    int code;\n    double x[3], y = 0;",
+        '    while (scanf("%d %la %la %la", &code, x, x + 1, x + 2) == 4) {\n        switch (code) {',
+        *calls,
+        '        }\n        printf("%a\\n", y);\n    }\n    return 0;\n}\n',
+    ]
     (tmp_path / "ops.c").write_text("\n".join(source))
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", "ops.so", "ops.c", "-lm"], cwd=tmp_path, check=True)
-    library = CDLL(str(tmp_path / "ops.so"))
-    for op in rows:
-        function = getattr(library, f"op_{op.name}")
-        function.restype, function.argtypes = c_double, [c_double] * (op.arity or 0)
-        for x in product(SPECIAL, repeat=op.arity or 0):
-            expected, y = op.forward(*x), function(*x)
-            assert y == pytest.approx(expected, rel=1e-14, abs=0, nan_ok=True), (op, x)
-            if expected == 0.0:
-                assert math.copysign(1.0, y) == math.copysign(1.0, expected), (op, x)
+    command = ["cc", *C_FLAGS, "-fsanitize=undefined", "-fno-sanitize-recover=all", "-o", "ops", "ops.c", "-lm"]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if "sanitize" in built.stderr or "ubsan" in built.stderr:  # a compiler without it
+        command = [part for part in command if "sanitize" not in part]
+        built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    points = [(op, x) for op in rows for x in product(SPECIAL, repeat=op.arity or 0)]
+    text = "".join(f"{op.code} {' '.join(v.hex() for v in (*x, 0.0, 0.0)[:3])}\n" for op, x in points)
+    ran = subprocess.run([tmp_path / "ops"], input=text, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    for (op, x), line in zip(points, ran.stdout.split(), strict=True):
+        expected, y = op.forward(*x), float.fromhex(line)
+        assert y == pytest.approx(expected, rel=1e-14, abs=0, nan_ok=True), (op, x)
+        if expected == 0.0:
+            assert math.copysign(1.0, y) == math.copysign(1.0, expected), (op, x)
+
+
+@pytest.mark.parametrize("op", [op for op in TABLE if op.name != "constant"], ids=lambda op: op.name)
+def test_every_target_has_the_operation_or_composes_it(op: Op) -> None:
+    operands = ["a", "b", "c", "d"][: op.arity]
+    assert c_expression(op, *operands)
+    assert callable(op.array)
+    if op.arity is None:  # structure to the compiler: sums of products, and choices by an index
+        assert op.name in ("sum", "dot", "take")
+        assert op.llvm is None
+        return
+    for strict in (False, True):
+        assert routine(op, strict=strict)(Code(DOUBLE), 4, *operands)
+
+
+def test_an_operation_without_a_spelling_is_a_named_error() -> None:
+    class Nothing:
+        name, llvm, formula, c = "nothing", None, None, None
+
+    with pytest.raises(LookupError, match="operation 'nothing' has neither an LLVM form nor a formula"):
+        routine(Nothing)  # type: ignore[arg-type]
+    with pytest.raises(LookupError, match="operation 'nothing' has neither a C form nor a formula"):
+        c_expression(Nothing, "a")
+
+
+def test_a_formula_may_not_branch() -> None:
+    from macrograd._composed import on_arrays
+
+    with pytest.raises(TypeError, match=r"may not branch: choose with where\(condition, a, b\)"):
+        on_arrays(lambda a: a if a else -a)(np, np.ones(2))
 
 
 # --- how an operation is called -------------------------------------------------------------------------------------
@@ -361,7 +446,12 @@ def test_a_name_has_one_row() -> None:
     before = len(TABLE)
     with pytest.raises(ValueError, match="operation 'tanh' has two rows in the table"):
         Op("tanh", "", 1, math.tanh, (None,), array=lambda np, a: a, llvm="", c="")
+    with pytest.raises(ValueError, match="operation 'new' has no array, llvm, c, and no formula to compose them from"):
+        Op("new", "", 1, math.tanh, (None,))
+    with pytest.raises(ValueError, match="operation 'new' needs a fixed number of operands and a derivative for each"):
+        Op("new", "", 1, None, (), formula=lambda a: a)
     assert len(TABLE) == before
+    assert "new" not in BY_NAME
 
 
 def test_an_operation_is_one_object() -> None:

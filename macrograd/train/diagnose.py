@@ -22,7 +22,13 @@ from macrograd.value import Value, contributions, topological
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 # Frames that every operation passes: they say nothing about where it was asked for.
 _HERE = str(Path(__file__).resolve())
-_MACHINERY = [*(str(Path(_PACKAGE, name)) for name in ("ops.py", "value.py", "functions.py", "_floats.py")), _HERE]
+_MACHINERY = [
+    *(
+        str(Path(_PACKAGE, name))
+        for name in ("ops.py", "special.py", "value.py", "functions.py", "_floats.py", "_composed.py", "_formulas.py")
+    ),
+    _HERE,
+]
 
 _places: dict[int, str] = {}  # by the id of a watched value: the line that made it
 
@@ -207,21 +213,10 @@ def _operands(node: Value) -> str:
 
 _GENERAL = "What usually helps: a smaller learning rate, clip_norm=1.0, or features of the size of 1"
 
-_REMEDIES: dict[str, str] = {
-    "log": "The logarithm needs numbers above 0: add a small number, or use a loss that takes logits, such as "
-    "cross_entropy",
-    "log1p": "log1p needs numbers above −1",
-    "sqrt": "The root needs numbers above 0, and its slope at 0 is infinite: add a small number under it",
-    "div": "Something is divided by 0, or by nearly 0: add a small number below the line",
-    "pow": "A power of 0 or of a negative number needs a fitting exponent: add a small number, or use abs",
-    "exp": "exp overflows: subtract the largest first (mg.logsumexp and mg.softmax do), or make the learning rate "
-    "smaller",
-}
-
 
 def _remedy(node: Value) -> str:
     assert node.op is not None
-    return _REMEDIES.get(node.op.name, _GENERAL)
+    return node.op.remedy or _GENERAL
 
 
 def _finite(x: float, largest: float) -> bool:

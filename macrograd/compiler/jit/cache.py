@@ -16,19 +16,31 @@ from functools import cache
 from pathlib import Path
 
 from macrograd import ops
+from macrograd._composed import described
 
 LIMIT = 256 * 1024 * 1024
 _MAGIC = b"macrograd object 1\n"
 _DIGEST = 32
 
 
-@cache
 def sources() -> bytes:
-    """A digest of the compiler's own text, on which all depends that it makes."""
+    """A digest of all that the compiler's work depends on: its own text, and operations that are defined elsewhere."""
+    rows = [row for row in ops.TABLE if not row.module.startswith("macrograd.")]
+    return hashlib.sha256(_own_sources() + b"".join(map(_described, rows))).digest() if rows else _own_sources()
+
+
+@cache
+def _own_sources() -> bytes:
     digest = hashlib.sha256()
-    for path in [Path(ops.__file__), *sorted(Path(__file__).parents[1].rglob("*.py"))]:
+    package = Path(ops.__file__).parent
+    for path in [*sorted(package.glob("*.py")), *sorted(Path(__file__).parents[1].rglob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.digest()
+
+
+@cache
+def _described(row: ops.Op) -> bytes:
+    return described(row).encode()
 
 
 def directory() -> Path | None:

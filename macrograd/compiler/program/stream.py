@@ -28,11 +28,13 @@ NAMES = {FUSED: "multiply-add", SPREAD: "copy", TOTAL: "sum over the batch", MOR
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Records for the kernel. `scalars` is how many operations of the tape they do; `block` whether on lanes."""
+    """Records for the kernel. `scalars` is how many operations of the tape they do; `block` whether on lanes;
+    `composed` the codes of those with a formula, in order."""
 
     words: NDArray[np.int32]
     scalars: int
     block: bool
+    composed: tuple[int, ...] = ()
 
     def table(self) -> NDArray[np.int32]:
         """The words as native code finds them, behind their number."""

@@ -49,7 +49,9 @@ def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: lis
         given = np.where(entry == _RESULT, slot[out[line]], slot[np.maximum(entry, 0)])
         used = entry != _NONE
         words[(base[line] + (1 + k) * n[line] + at[line])[used]] = given[used]
-    return Stream(np.concatenate([spread, words]).astype(np.int32), len(members), block)
+    present = np.bincount(tape.code[heads][count == 0], minlength=len(ops.TABLE))
+    composed = tuple(row.code for row in ops.TABLE if row.formula is not None and present[row.code])
+    return Stream(np.concatenate([spread, words]).astype(np.int32), len(members), block, composed)
 
 
 def _slots(tape: Tape, terms: Terms, layout: Layout, members: Ints, block: bool) -> tuple[Ints, NDArray[np.int32]]:

@@ -18,7 +18,7 @@ class Code(text.Code):
     strict: bool = False
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
-        return routine(op.llvm, strict=self.strict)(self, width, *operands)
+        return routine(op, strict=self.strict)(self, width, *operands)
 
     def truncated(self, value: str) -> str:
         return self.intrinsic("trunc", 1, value)

@@ -105,12 +105,14 @@ def native_code(program: Program, machine: Machine, sizes: Sequence[int], output
 
 def kernels(program: Program, machine: Machine) -> dict[str, int | None]:
     """The context's fields for the kernels of streams that the program has; every context of native code needs them."""
-    streams = (step for step in program.steps() if isinstance(step, Stream))
-    found = {"stream_block" if block else "stream_uniform": block for block in {stream.block for stream in streams}}
-    return {
-        field: ctypes.cast(kernel(machine, block=block).functions["stream"], ctypes.c_void_p).value
-        for field, block in found.items()
-    }
+    streams = [step for step in program.steps() if isinstance(step, Stream)]
+    found: dict[str, int | None] = {}
+    for block in {stream.block for stream in streams}:
+        composed = {code for stream in streams if stream.block == block for code in stream.composed}
+        code = kernel(machine, block=block, composed=tuple(sorted(composed)))
+        address = ctypes.cast(code.functions["stream"], ctypes.c_void_p).value
+        found["stream_block" if block else "stream_uniform"] = address
+    return found
 
 
 def _only_stream(program: Program) -> Stream | None:

@@ -1,6 +1,8 @@
 """The kernel that runs streams: a loop over records, with one inner loop for every operation of the table.
 
 One kernel for numbers outside of blocks, and one for each number of lanes; compiled once, and kept in the disk cache.
+Operations that are composed of others by a formula are long and rare: a program that has some in its streams gets a
+kernel with a case for those too.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from macrograd.compiler.targets.scalar.sums import sum_elements
 _PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag"
 
 
-def kernel(machine: Machine, *, block: bool) -> native.Native:
-    """@stream(u, v, words, count, flag of bad indices) for blocks of the machine's lanes, or for single numbers."""
-    return _kernel(plain(machine, block=block), block)
+def kernel(machine: Machine, *, block: bool, composed: tuple[int, ...] = ()) -> native.Native:
+    """@stream(u, v, words, count, flag of bad indices) for blocks of the machine's lanes, or for single numbers;
+    `composed` are the codes of the operations with a formula that it must know."""
+    return _kernel(plain(machine, block=block), block, composed)
 
 
 def plain(machine: Machine, *, block: bool) -> Machine:
@@ -35,16 +38,16 @@ def plain(machine: Machine, *, block: bool) -> Machine:
 
 
 @cache
-def _kernel(machine: Machine, block: bool) -> native.Native:
-    key = f"kernel {machine} {block}".encode()
-    text = lambda: (_text(machine, block), np.zeros(1, dtype=np.int32))  # noqa: E731 - only written if it is needed
+def _kernel(machine: Machine, block: bool, composed: tuple[int, ...]) -> native.Native:
+    key = f"kernel {machine} {block} {[ops.TABLE[code].name for code in composed]}".encode()
+    text = lambda: (_text(machine, block, composed), np.zeros(1, dtype=np.int32))  # noqa: E731 - if needed
     return native.Native(key, ("stream",), text, tiers=True, parameters=_PARAMETERS)
 
 
-def _text(machine: Machine, block: bool) -> str:
+def _text(machine: Machine, block: bool, composed: tuple[int, ...]) -> str:
     code = code_for(machine.kind, strict=machine.strict)
-    rows = [row for row in ops.TABLE if row.arity in (1, 2, 3)]
-    codes = [row.code for row in rows] + [ops.take.code, FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
+    codes = [row.code for row in ops.TABLE if row.arity in (1, 2, 3) and row.formula is None]
+    codes += [*composed, ops.take.code, FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
     code.put("br label %head")
     code.label("head")
     at = code.let("phi ptr [ %words, %entry ], [ %following, %next ]")

@@ -40,21 +40,8 @@ def _copy(a: Array, out: Array) -> None:
     np.copyto(out, a)
 
 
+# Where the table's form is no function of NumPy's own that can write into an array.
 INTO: dict[str, Callable[..., Any]] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.true_divide,
-    "neg": np.negative,
-    "abs": np.absolute,
-    "sign": np.sign,
-    "exp": np.exp,
-    "log": np.log,
-    "log1p": np.log1p,
-    "sqrt": np.sqrt,
-    "tanh": np.tanh,
-    "sin": np.sin,
-    "cos": np.cos,
     "less": np.less,
     "less_equal": np.less_equal,
     "detach": _copy,
@@ -71,6 +58,9 @@ def into(row: ops.Op, dtype: Any) -> Callable[..., Any]:
     """The operation as a function (*operands, out)."""
     if row.name in _WITH_ZERO:
         return partial(_WITH_ZERO[row.name], np.zeros(1, dtype))
+    if row.ufunc is not None:
+        found: Callable[..., Any] = getattr(np, row.ufunc)
+        return found
     return INTO.get(row.name) or partial(_by_column, row)
 
 

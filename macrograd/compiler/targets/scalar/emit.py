@@ -24,14 +24,15 @@ from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 from macrograd.compiler.targets.scalar.outer import OuterProduct, split
+from macrograd.compiler.targets.scalar.routines import is_vector
 from macrograd.compiler.targets.scalar.sums import FEW, better_turned, turned
 
-# Operations of so many instructions that gathering scalars into a vector for them pays.
-_LONG = (ops.exp, ops.log, ops.log1p, ops.tanh, ops.sigmoid, ops.softplus)
+_LONG = 20  # an operation of so many instructions or more is worth gathering scalars into a vector for
 
 
 def _long(instruction: Instruction) -> bool:
-    return instruction.kind == "map" and ops.TABLE[instruction.code] in _LONG
+    row = ops.TABLE[instruction.code]
+    return instruction.kind == "map" and row.cost >= _LONG and is_vector(row)
 
 
 class Emitter:

@@ -23,7 +23,7 @@ from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.scalar.access import key_of
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.outer import split
-from macrograd.compiler.targets.scalar.tiles import COSTLY, covers
+from macrograd.compiler.targets.scalar.tiles import covers
 
 _WINDOW = 32  # so many instructions behind the first one may join a group
 
@@ -114,7 +114,7 @@ class _Line:
         self.reads = {key_of(x, dims) for x, n in self.varying if x.affine and n == 1}
         self.spans = [(_span(x, dims, n, counts), key_of(x, dims)) for x, n in self.varying]
         self.single = all(segment.count == 1 for segment in instruction.segments)
-        self.costly = instruction.kind == "map" and ops.TABLE[instruction.code].name in COSTLY
+        self.costly = instruction.kind == "map" and ops.TABLE[instruction.code].cost >= ops.COSTLY
 
 
 class _Growing:

@@ -5,7 +5,8 @@ much; the rest calls LLVM's intrinsics, which for sin, cos and pow end in the sy
 
 Errors against the exact result, in units in the last place of float64 or float32, measured in the tests: exp and log
 below 1, tanh, sigmoid, softplus and log1p below 2. In strict mode all of them are the system's scalar functions, which
-are those that the eager engine calls.
+are those that the eager engine calls. An operation without an `llvm` column is composed of others by its formula, in
+strict mode too, where each step is rounded as on floats; its error is stated there (`macrograd._formulas`).
 """
 
 from __future__ import annotations
@@ -14,16 +15,29 @@ import math
 from collections.abc import Callable
 
 from macrograd.compiler.jit.text import SINGLE, Code
-from macrograd.ops import RANDOM_KEYS, RANDOM_MIX
+from macrograd.compiler.targets.scalar.composed import composed, library
+from macrograd.ops import RANDOM_KEYS, RANDOM_MIX, Op
 
 Routine = Callable[..., str]
 
 
-def routine(name: str, *, strict: bool = False) -> Routine:
-    """The routine (code, width, *operands) → result of a name in the table's `llvm` column."""
-    if strict and name in _STRICT:
-        return _STRICT[name]
-    return _ROUTINES[name]
+def routine(row: Op, *, strict: bool = False) -> Routine:
+    """The routine (code, width, *operands) → result of an operation: what its `llvm` column names, or one composed of
+    other operations by its formula. Raises LookupError for an operation with neither."""
+    if row.llvm is None:
+        if row.formula is None:
+            raise LookupError(f"operation {row.name!r} has neither an LLVM form nor a formula to compose one from")
+        return lambda code, width, *operands: composed(row, code, width, operands, strict=strict, spelled=routine)
+    if strict and row.llvm in _STRICT:
+        return _STRICT[row.llvm]
+    if row.llvm not in _ROUTINES:
+        raise LookupError(f"operation {row.name!r} names an LLVM form that there is not: {row.llvm!r}")
+    return _ROUTINES[row.llvm]
+
+
+def is_vector(row: Op) -> bool:
+    """Whether the operation is done for all elements of a vector at once, and not by a call for each."""
+    return row.llvm not in _SCALAR
 
 
 # --- exact operations ------------------------------------------------------------------------------------------------
@@ -299,34 +313,17 @@ def _softplus(code: Code, width: int, a: str, exp: Routine = _exp, log1p: Routin
     return _plain(code, "fadd", positive, log1p(code, width, e), width)
 
 
-# --- the system's scalar functions -----------------------------------------------------------------------------------
+# --- the table -------------------------------------------------------------------------------------------------------
 
-
-def _library(name: str) -> Routine:
-    """Call the C library's function for each element."""
-
-    def call(code: Code, width: int, *operands: str) -> str:
-        kind = code.kind
-        full = name + ("f" if kind is SINGLE else "")
-        code.declared.add(f"declare {kind.name} @{full}({', '.join([kind.name] * len(operands))})")
-        if width == 1:
-            return code.let(f"call {kind.name} @{full}({', '.join(f'{kind.name} {x}' for x in operands)})")
-        vector = "poison"
-        for lane in range(width):
-            parts = [code.let(f"extractelement {kind.vector(width)} {x}, i32 {lane}") for x in operands]
-            value = code.let(f"call {kind.name} @{full}({', '.join(f'{kind.name} {x}' for x in parts)})")
-            vector = code.let(f"insertelement {kind.vector(width)} {vector}, {kind.name} {value}, i32 {lane}")
-        return vector
-
-    return call
-
+_SCALAR = ("sin", "cos", "pow")
 
 _ROUTINES: dict[str, Routine] = {
     **{op: _binary(op) for op in ("fadd", "fsub", "fmul", "fdiv")},
     **{name: _intrinsic(name) for name in ("fabs", "sqrt")},
     "maximum": _largest,
     "minimum": _smallest,
-    **{name: _library(name) for name in ("sin", "cos", "pow")},
+    **{name: library(name) for name in _SCALAR},
+    **{name: _intrinsic(name) for name in ("floor", "ceil", "rint")},
     "fneg": _fneg,
     "copy": _copy,
     "relu": _relu,
@@ -345,7 +342,7 @@ _ROUTINES: dict[str, Routine] = {
 }
 
 _STRICT: dict[str, Routine] = {
-    **{name: _library(name) for name in ("exp", "log", "log1p", "tanh")},
-    "sigmoid": lambda code, width, a: _sigmoid(code, width, a, _library("exp")),
-    "softplus": lambda code, width, a: _softplus(code, width, a, _library("exp"), _library("log1p")),
+    **{name: library(name) for name in ("exp", "log", "log1p", "tanh")},
+    "sigmoid": lambda code, width, a: _sigmoid(code, width, a, library("exp")),
+    "softplus": lambda code, width, a: _softplus(code, width, a, library("exp"), library("log1p")),
 }

@@ -10,8 +10,6 @@ from macrograd.compiler.targets.scalar.access import Member, Operands, Place, Ve
 from macrograd.compiler.targets.scalar.code import Counter
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 
-COSTLY = {"exp", "log", "log1p", "tanh", "sigmoid", "softplus", "sin", "cos", "pow", "div"}
-
 
 class Tiles:
     """The loop nest of an instruction."""
@@ -36,7 +34,7 @@ class Tiles:
         rest = length % width
         budget = ACCUMULATORS[self.machine.vector_bytes]
         if instruction.kind == "map":
-            budget = 4 if ops.TABLE[instruction.code].name in COSTLY else 8
+            budget = 4 if ops.TABLE[instruction.code].cost >= ops.COSTLY else 8
         elif scalar:
             budget = 16
         together = lane_tile(vectors)

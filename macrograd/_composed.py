@@ -1,0 +1,409 @@
+"""How an operation is composed of others where a target has no spelling for it: one rule, for every target.
+
+A row may have a `formula`: a function that writes the operation in other operations. Run on floats it computes; run on
+`Term`s it writes. A target makes a Term of each operand, and each operation on Terms becomes whatever the target does
+for it: an array of NumPy, a line of C, an instruction of LLVM. So nothing is written twice, and where two targets
+round their operations alike, what is composed of them has the same bits.
+
+A formula may not branch (`where` chooses), and uses these beside the operations, which are exact:
+
+    product_rest(a, b)   a·b − fl(a·b), what rounding takes from a product
+    scaled(a, n)         a·2ⁿ for a whole number n
+    mantissa(a)          m of a = m·2ᵏ with √½ ≤ m < √2, for finite a > 0
+    exponent(a)          k of that
+    signed(a, b)         |a| with the sign bit of b
+    multiply_add(a, b, c)  a·b + c, rounded once or twice, as the target likes
+    elsewhere(c, a, name, *operands)   a, and where c holds the C function `name` of the operands: for such as are so
+                                       large that no short formula serves
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+BY_NAME: dict[str, Any] = {}  # the table of operations (`ops`)
+
+
+class Term:
+    """An operand of a formula while a target writes it. A target says what `number`, `apply` and `primitive` do."""
+
+    __slots__ = ()
+
+    def number(self, x: float) -> Any:
+        """A constant."""
+        raise NotImplementedError
+
+    def apply(self, op: Any, operands: list[Any]) -> Any:
+        """An operation on Terms."""
+        raise NotImplementedError
+
+    def primitive(self, name: str, operands: list[Any]) -> Any:
+        """One of the functions above."""
+        raise NotImplementedError
+
+    def elsewhere(self, condition: Any, value: Any, name: str, operands: list[Any]) -> Any:
+        """The last of the functions above."""
+        raise NotImplementedError
+
+    @classmethod
+    def _apply(cls, op: Any, operands: tuple[Any, ...]) -> Any:
+        me = next(x for x in operands if isinstance(x, Term))
+        return me.apply(op, me.all(operands))
+
+    def all(self, operands: Iterable[Any]) -> list[Any]:
+        """The operands as Terms."""
+        return [x if isinstance(x, Term) else self.number(float(x)) for x in operands]
+
+    def __bool__(self) -> bool:
+        raise TypeError("the formula of an operation may not branch: choose with where(condition, a, b)")
+
+    def __float__(self) -> float:
+        raise TypeError("the formula of an operation has no numbers to look at: it is written once for all of them")
+
+    def __add__(self, other: Any) -> Any:
+        return BY_NAME["add"](self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return BY_NAME["add"](other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return BY_NAME["sub"](self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return BY_NAME["sub"](other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return BY_NAME["mul"](self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return BY_NAME["mul"](other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return BY_NAME["div"](self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return BY_NAME["div"](other, self)
+
+    def __neg__(self) -> Any:
+        return BY_NAME["neg"](self)
+
+    def __abs__(self) -> Any:
+        return BY_NAME["abs"](self)
+
+
+def _primitive(name: str, *operands: Any) -> Any:
+    for x in operands:
+        if isinstance(x, Term):
+            return x.primitive(name, x.all(operands))
+    return FLOATS[name](*operands)
+
+
+def product_rest(a: Any, b: Any) -> Any:
+    return _primitive("product_rest", a, b)
+
+
+def scaled(a: Any, n: Any) -> Any:
+    return _primitive("scaled", a, n)
+
+
+def mantissa(a: Any) -> Any:
+    return _primitive("mantissa", a)
+
+
+def exponent(a: Any) -> Any:
+    return _primitive("exponent", a)
+
+
+def signed(a: Any, b: Any) -> Any:
+    return _primitive("signed", a, b)
+
+
+def multiply_add(a: Any, b: Any, c: Any) -> Any:
+    return _primitive("multiply_add", a, b, c)
+
+
+def elsewhere(condition: Any, value: Any, name: str, *operands: Any) -> Any:
+    for x in (condition, value, *operands):
+        if isinstance(x, Term):
+            condition, value, *others = x.all((condition, value, *operands))
+            return x.elsewhere(condition, value, name, others)
+    return _own_function(name, *operands) if condition else value
+
+
+# --- on floats --------------------------------------------------------------------------------------------------------
+
+_SPLIT = 134217729.0  # 2²⁷ + 1
+
+
+def _product_rest(a: float, b: float) -> float:
+    """Dekker's product (T. J. Dekker, *Numerische Mathematik* 18, 1971); without it where its parts would overflow."""
+    p = a * b
+    c, d = _SPLIT * a, _SPLIT * b
+    a_high, b_high = c - (c - a), d - (d - b)
+    a_low, b_low = a - a_high, b - b_high
+    rest = ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return rest if abs(rest) < math.inf else math.nan if p != p else 0.0
+
+
+def _scaled(a: float, n: float) -> float:
+    if n != n or abs(n) == math.inf:
+        return math.nan
+    try:
+        return math.ldexp(a, int(n))
+    except OverflowError:
+        return math.copysign(math.inf, a)
+
+
+def _split(a: float) -> tuple[float, float]:
+    m, k = math.frexp(a)
+    return (2.0 * m, k - 1.0) if m < 0.7071067811865476 else (m, float(k))
+
+
+FLOATS: dict[str, Callable[..., float]] = {
+    "product_rest": _product_rest,
+    "scaled": _scaled,
+    "mantissa": lambda a: _split(a)[0],
+    "exponent": lambda a: _split(a)[1],
+    "signed": math.copysign,
+    "multiply_add": lambda a, b, c: a * b + c,
+}
+
+
+def _own_function(name: str, *operands: float) -> float:
+    try:
+        found: float = getattr(math, name)(*operands)
+    except ValueError:  # of what it is not defined for
+        return math.nan
+    return found
+
+
+class _Float(Term):
+    """A float whose operators follow IEEE 754, as the operations do, where Python's would raise."""
+
+    __slots__ = ("x",)
+
+    def __init__(self, x: float) -> None:
+        self.x = x
+
+    def number(self, x: float) -> _Float:
+        return _Float(x)
+
+    def apply(self, op: Any, operands: list[_Float]) -> _Float:
+        return _Float(op.forward(*[operand.x for operand in operands]))
+
+    def primitive(self, name: str, operands: list[_Float]) -> _Float:
+        return _Float(FLOATS[name](*[operand.x for operand in operands]))
+
+    def elsewhere(self, condition: _Float, value: _Float, name: str, operands: list[_Float]) -> _Float:
+        return _Float(_own_function(name, *[x.x for x in operands])) if condition.x else value
+
+
+def on_floats(formula: Callable[..., Any]) -> Callable[..., float]:
+    """The formula as a function of floats."""
+
+    def forward(*operands: float) -> float:
+        try:
+            return float(formula(*operands))
+        except ZeroDivisionError:
+            return float(formula(*map(_Float, operands)).x)
+
+    return forward
+
+
+# --- on NumPy's arrays ------------------------------------------------------------------------------------------------
+
+
+class _Array(Term):
+    __slots__ = ("np", "x")
+
+    def __init__(self, np: Any, x: Any) -> None:
+        self.np, self.x = np, x
+
+    def number(self, x: float) -> _Array:
+        return _Array(self.np, self.np.float64(x))
+
+    def apply(self, op: Any, operands: list[_Array]) -> _Array:
+        return _Array(self.np, op.array(self.np, *[operand.x for operand in operands]))
+
+    def primitive(self, name: str, operands: list[_Array]) -> _Array:
+        return _Array(self.np, _ARRAYS[name](self.np, *[operand.x for operand in operands]))
+
+    def elsewhere(self, condition: _Array, value: _Array, name: str, operands: list[_Array]) -> _Array:
+        found = getattr(self.np, name)(*[operand.x for operand in operands])
+        return _Array(self.np, self.np.where(condition.x != 0.0, found, value.x))
+
+
+def _array_rest(np: Any, a: Any, b: Any) -> Any:
+    p = a * b
+    c, d = _SPLIT * a, _SPLIT * b
+    a_high, b_high = c - (c - a), d - (d - b)
+    a_low, b_low = a - a_high, b - b_high
+    rest = ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return np.where(np.isfinite(rest), rest, np.where(np.isnan(p), p, 0.0))
+
+
+def _array_split(np: Any, a: Any) -> tuple[Any, Any]:
+    m, k = np.frexp(a)
+    small = m < 0.7071067811865476
+    return np.where(small, 2.0 * m, m), np.where(small, k - 1.0, k.astype(np.float64))
+
+
+def _array_scaled(np: Any, a: Any, n: Any) -> Any:
+    good = np.isfinite(n)
+    return np.where(good, np.ldexp(a, np.clip(np.where(good, n, 0.0), -10000.0, 10000.0).astype(np.int32)), np.nan)
+
+
+_ARRAYS: dict[str, Callable[..., Any]] = {
+    "product_rest": _array_rest,
+    "scaled": _array_scaled,
+    "mantissa": lambda np, a: _array_split(np, a)[0],
+    "exponent": lambda np, a: _array_split(np, a)[1],
+    "signed": lambda np, a, b: np.copysign(a, b),
+    "multiply_add": lambda np, a, b, c: a * b + c,
+}
+
+
+def on_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """The formula as a function (numpy, *arrays) → array. It is computed in float64 whatever the arrays hold."""
+
+    def array(np: Any, *operands: Any) -> Any:
+        dtype = np.result_type(*operands)
+        with np.errstate(all="ignore"):  # a formula computes all sides of its choices
+            found = formula(*[_Array(np, np.asarray(x, dtype=np.float64)) for x in operands])
+        return found.x.astype(dtype) if dtype.kind == "f" else found.x
+
+    return array
+
+
+# --- in C -------------------------------------------------------------------------------------------------------------
+
+
+class _Written(Term):
+    """A variable of a C function; `lines` are the function's, `functions` what it calls."""
+
+    __slots__ = ("functions", "lines", "x")
+
+    def __init__(self, x: str, lines: list[str], functions: dict[str, str]) -> None:
+        self.x, self.lines, self.functions = x, lines, functions
+
+    def _line(self, expression: str) -> _Written:
+        name = f"t{len(self.lines)}"
+        self.lines.append(f"    const double {name} = {expression};")
+        return _Written(name, self.lines, self.functions)
+
+    def number(self, x: float) -> _Written:
+        return _Written(c_number(x), self.lines, self.functions)
+
+    def apply(self, op: Any, operands: list[_Written]) -> _Written:
+        self.functions.update(c_functions(op))
+        return self._line(c_expression(op, *[operand.x for operand in operands]))
+
+    def primitive(self, name: str, operands: list[_Written]) -> _Written:
+        if name == "multiply_add":
+            a, b, c = operands
+            return self._line(f"{a.x} * {b.x} + {c.x}")
+        if name == "signed":
+            return self._line(f"copysign({operands[0].x}, {operands[1].x})")
+        self.functions.update(_C_PRIMITIVES[name])
+        return self._line(f"mg_{name}({', '.join(operand.x for operand in operands)})")
+
+    def elsewhere(self, condition: _Written, value: _Written, name: str, operands: list[_Written]) -> _Written:
+        return self._line(f"{condition.x} != 0 ? {name}({', '.join(x.x for x in operands)}) : {value.x}")
+
+
+_C_SPLIT = {
+    "mantissa": "static double mg_mantissa(double a) {\n    int k;\n    const double m = frexp(a, &k);\n"
+    "    return m < 0.7071067811865476 ? 2.0 * m : m;\n}\n",
+    "exponent": "static double mg_exponent(double a) {\n    int k;\n    const double m = frexp(a, &k);\n"
+    "    return m < 0.7071067811865476 ? (double)k - 1.0 : (double)k;\n}\n",
+}
+_C_PRIMITIVES: dict[str, dict[str, str]] = {
+    "product_rest": {
+        "product_rest": "static double mg_product_rest(double a, double b) {\n"
+        "    const double rest = fma(a, b, -(a * b));\n"
+        "    return isfinite(rest) ? rest : isnan(a * b) ? a * b : 0.0;\n}\n"
+    },
+    "scaled": {
+        "scaled": "static double mg_scaled(double a, double n) {\n"
+        "    return isfinite(n) ? ldexp(a, (int)fmax(-10000.0, fmin(n, 10000.0))) : (double)NAN;\n}\n"
+    },
+    "mantissa": {"mantissa": _C_SPLIT["mantissa"]},
+    "exponent": {"exponent": _C_SPLIT["exponent"]},
+}
+
+
+def c_number(x: float) -> str:
+    """A literal, exact to the bit."""
+    if x != x:
+        return "(double)NAN"
+    if abs(x) == math.inf:
+        return "(double)INFINITY" if x > 0 else "(-(double)INFINITY)"
+    return x.hex() if math.copysign(1.0, x) > 0 else f"({x.hex()})"
+
+
+def c_expression(op: Any, *operands: str) -> str:
+    """The operation on operands that are names or literals, as an expression in C99."""
+    if op.c is None and op.formula is None:
+        raise LookupError(f"operation {op.name!r} has neither a C form nor a formula to compose one from")
+    if op.c is None:
+        return f"mg_{op.name}({', '.join(operands)})"
+    if callable(op.c):
+        return str(op.c(*operands))
+    return str(op.c.format(*operands))
+
+
+def c_functions(op: Any) -> dict[str, str]:
+    """The functions that `c_expression` of the operation calls beside those of <math.h>, by name, in order."""
+    if op.c is not None:
+        return {op.name: op.c_function} if op.c_function else {}
+    functions: dict[str, str] = {}
+    lines: list[str] = []
+    names = [f"x{k}" for k in range(op.arity)]
+    found = op.formula(*[_Written(name, lines, functions) for name in names])
+    result = found.x if isinstance(found, _Written) else c_number(float(found))
+    head = f"static double mg_{op.name}({', '.join(f'double {name}' for name in names)}) {{"
+    functions[op.name] = "\n".join([head, *_used(lines, result), f"    return {result};", "}", ""])
+    return functions
+
+
+def _used(lines: list[str], result: str) -> list[str]:
+    """The lines whose variables are used: a compiler warns of the others."""
+    wanted, kept = set(re.findall(r"\bt\d+\b", result)), []
+    for line in reversed(lines):
+        name, *others = re.findall(r"\bt\d+\b", line)
+        if name in wanted:
+            wanted.update(others)
+            kept.append(line)
+    return kept[::-1]
+
+
+def described(op: Any) -> str:
+    """Everything that the compiler makes of an operation, as text: it changes when the row does."""
+    parts = [f"{op.code} {op.name} {op.llvm}", *c_functions(op).values()]
+    rules = op.derivative if op.arity is not None else ()
+    for k, rule in enumerate(rules):
+        if rule is not None:
+            lines: list[str] = []
+            found = rule(*[_Written(f"x{i}", lines, {}) for i in range(op.arity + 2)])
+            parts += [f"{k}:", *lines, found.x if isinstance(found, _Written) else repr(found)]
+    return "\n".join(parts)
+
+
+def random_in_c(keys: tuple[int, ...], mix: tuple[int, ...]) -> str:
+    """`_floats.random` as a function in C."""
+    summed = " + ".join(f"(uint64_t)(int64_t){x} * UINT64_C({key:#X})" for x, key in zip("abc", keys, strict=True))
+    return (
+        "static double mg_random(double a, double b, double c) {\n"
+        "    if (!(fabs(a) < 0x1p53 && fabs(b) < 0x1p53 && fabs(c) < 0x1p53)) return (double)NAN;\n"
+        f"    uint64_t z = {summed};\n"
+        f"    z = (z ^ (z >> 30)) * UINT64_C({mix[0]:#X});\n"
+        f"    z = (z ^ (z >> 27)) * UINT64_C({mix[1]:#X});\n"
+        "    return (double)((z ^ (z >> 31)) >> 40) * 0x1p-24;\n}\n"
+    )
+
+
+__all__ = ["FLOATS", "Term", "c_expression", "c_functions", "elsewhere", "exponent", "mantissa", "multiply_add"]
+__all__ += ["on_arrays", "on_floats", "product_rest", "scaled", "signed"]

@@ -1,0 +1,167 @@
+"""Operations composed of others, in LLVM's terms: what a formula (`macrograd._composed`) writes here is a function.
+
+A function and not instructions in place: a formula is long, and a tile has several vectors. It works in double
+whatever the program's floats are, so that what is said of a formula's error holds for float32 all the more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from macrograd._composed import Term
+from macrograd.compiler.jit.text import DOUBLE, SINGLE, Code
+from macrograd.ops import Op
+
+Spelled = Callable[..., Callable[..., str]]
+
+
+def composed(row: Op, code: Code, width: int, operands: Sequence[str], *, strict: bool, spelled: Spelled) -> str:
+    """The operation by a call of a function that is written at its first use; `spelled` finds the others' routines."""
+    kind = code.kind.vector(width)
+    name = f"@composed.{row.name}.{width}.{code.kind.suffix}"
+    if not any(f" {name}(" in text for text in code.declared):
+        code.declared |= _function(row, name, code, width, strict, spelled)
+    return code.let(f"call {kind} {name}({', '.join(f'{kind} {x}' for x in operands)})")
+
+
+def _function(row: Op, name: str, around: Code, width: int, strict: bool, spelled: Spelled) -> set[str]:
+    """The function's text, and what it declares."""
+    code = Code(DOUBLE, fused=not strict)
+    kind, double = around.kind.vector(width), DOUBLE.vector(width)
+    assert row.formula is not None
+    names = [f"%x{k}" for k in range(row.arity or 0)]
+    wide = names if around.kind is DOUBLE else [code.let(f"fpext {kind} {x} to {double}") for x in names]
+    target = _Target(code, width, strict, spelled)
+    found = row.formula(*[_Emitted(target, x) for x in wide])
+    result = found.x if isinstance(found, _Emitted) else code.splat(float(found), width)
+    if around.kind is SINGLE:
+        result = code.let(f"fptrunc {double} {result} to {kind}")
+    head = f"define internal {kind} {name}({', '.join(f'{kind} {x}' for x in names)})"
+    attributes = f'nounwind "min-legal-vector-width"="{max(128, width * around.kind.bits)}"'
+    text = "\n".join([f"{head} {attributes} {{", "entry:", *code.lines, f"  ret {kind} {result}", "}"])
+    return {text, *code.declared}
+
+
+class _Target:
+    def __init__(self, code: Code, width: int, strict: bool, spelled: Spelled) -> None:
+        self.code, self.width, self.strict, self.spelled = code, width, strict, spelled
+
+    def routine(self, op: Op, operands: Sequence[str]) -> str:
+        return self.spelled(op, strict=self.strict)(self.code, self.width, *operands)
+
+
+class _Emitted(Term):
+    """A value of the function that is being written."""
+
+    __slots__ = ("target", "x")
+
+    def __init__(self, target: _Target, x: str) -> None:
+        self.target, self.x = target, x
+
+    def number(self, x: float) -> _Emitted:
+        return _Emitted(self.target, self.target.code.splat(x, self.target.width))
+
+    def apply(self, op: Any, operands: list[_Emitted]) -> _Emitted:
+        return _Emitted(self.target, self.target.routine(op, [operand.x for operand in operands]))
+
+    def primitive(self, name: str, operands: list[_Emitted]) -> _Emitted:
+        target = self.target
+        return _Emitted(target, _PRIMITIVES[name](target.code, target.width, *[operand.x for operand in operands]))
+
+    def elsewhere(self, condition: _Emitted, value: _Emitted, name: str, operands: list[_Emitted]) -> _Emitted:
+        """A loop that runs once if the condition holds for any element, and else not at all."""
+        code, width = self.target.code, self.target.width
+        holds = code.compare("une", condition.x, code.splat(0.0, width), width)
+        if width > 1:
+            bits = code.let(f"bitcast <{width} x i1> {holds} to i{width}")
+            holds = code.let(f"icmp ne i{width} {bits}, 0")
+        count = code.let(f"zext i1 {holds} to i64")
+
+        def body(_: Any, values: list[str]) -> list[str]:
+            found = library(name)(code, width, *[operand.x for operand in operands])
+            choice = code.compare("une", condition.x, code.splat(0.0, width), width)
+            return [code.select(choice, found, values[0], width)]
+
+        code.truths.clear()  # comparisons that are made inside are not known behind it
+        (found,) = code.loop(count, body, [(code.kind.vector(width), value.x)])
+        code.truths.clear()
+        return _Emitted(self.target, found)
+
+
+# --- what a formula uses beside the operations --------------------------------------------------------------------
+
+
+def _product_rest(code: Code, width: int, a: str, b: str) -> str:
+    p = code.binary("fmul", a, b, width)
+    negative = code.let(f"fneg {code.kind.vector(width)} {p}")
+    rest = code.intrinsic("fma", width, a, b, negative)
+    zero = code.splat(0.0, width)
+    finite = code.compare("olt", code.intrinsic("fabs", width, rest), code.splat(float("inf"), width), width)
+    other = code.select(code.compare("uno", p, p, width), p, zero, width)
+    return code.select(finite, rest, other, width)
+
+
+def _scaled(code: Code, width: int, a: str, n: str) -> str:
+    """In three parts, so that a result may be anywhere between subnormal and infinite whatever a is."""
+    kind, integers = code.kind.vector(width), code.kind.integers(width)
+    most, least = code.splat(3000.0, width), code.splat(-3000.0, width)
+    near = code.select(code.compare("olt", n, most, width), n, most, width)
+    near = code.select(code.compare("ogt", near, least, width), near, least, width)
+    whole = code.let(f"fptosi {kind} {near} to {integers}")
+    third = code.let(f"sdiv {integers} {whole}, {code.integer_splat(3, width)}")
+    twice = code.let(f"add {integers} {third}, {third}")
+    last = code.let(f"sub {integers} {whole}, {twice}")
+    for power in (last, third, third):
+        biased = code.let(f"add {integers} {power}, {code.integer_splat(1023, width)}")
+        shifted = code.let(f"shl {integers} {biased}, {code.integer_splat(52, width)}")
+        a = code.binary("fmul", a, code.let(f"bitcast {integers} {shifted} to {kind}"), width)
+    unknown = code.compare("uno", n, n, width)
+    return code.select(unknown, n, a, width)
+
+
+def _split(code: Code, width: int, a: str) -> tuple[str, str]:
+    kind, integers = code.kind.vector(width), code.kind.integers(width)
+    small = code.compare("olt", a, code.splat(2.0**-1022, width), width)  # subnormals are scaled up first
+    x = code.select(small, code.binary("fmul", a, code.splat(2.0**54, width), width), a, width)
+    bits = code.let(f"bitcast {kind} {x} to {integers}")
+    # Subtracting the bits of √½ splits the exponent so that the mantissa lands in [√½, √2).
+    moved = code.let(f"sub {integers} {bits}, {code.integer_splat(0x3FE6A09E667F3BCD, width)}")
+    exponent = code.let(f"ashr {integers} {moved}, {code.integer_splat(52, width)}")
+    back = code.let(f"shl {integers} {exponent}, {code.integer_splat(52, width)}")
+    mantissa = code.let(f"bitcast {integers} {code.let(f'sub {integers} {bits}, {back}')} to {kind}")
+    k = code.let(f"sitofp {integers} {exponent} to {kind}")
+    lower = code.binary("fsub", k, code.splat(54.0, width), width)
+    return mantissa, code.select(small, lower, k, width)
+
+
+_PRIMITIVES: dict[str, Callable[..., str]] = {
+    "product_rest": _product_rest,
+    "scaled": _scaled,
+    "mantissa": lambda code, width, a: _split(code, width, a)[0],
+    "exponent": lambda code, width, a: _split(code, width, a)[1],
+    "signed": lambda code, width, a, b: code.intrinsic("copysign", width, a, b),
+    "multiply_add": lambda code, width, a, b, c: code.multiply_add(a, b, c, width),
+}
+
+
+# --- the system's scalar functions -----------------------------------------------------------------------------------
+
+
+def library(name: str) -> Callable[..., str]:
+    """Call the C library's function for each element."""
+
+    def call(code: Code, width: int, *operands: str) -> str:
+        kind = code.kind
+        full = name + ("f" if kind is SINGLE else "")
+        code.declared.add(f"declare {kind.name} @{full}({', '.join([kind.name] * len(operands))})")
+        if width == 1:
+            return code.let(f"call {kind.name} @{full}({', '.join(f'{kind.name} {x}' for x in operands)})")
+        vector = "poison"
+        for lane in range(width):
+            parts = [code.let(f"extractelement {kind.vector(width)} {x}, i32 {lane}") for x in operands]
+            value = code.let(f"call {kind.name} @{full}({', '.join(f'{kind.name} {x}' for x in parts)})")
+            vector = code.let(f"insertelement {kind.vector(width)} {vector}, {kind.name} {value}, i32 {lane}")
+        return vector
+
+    return call

@@ -1,0 +1,244 @@
+"""More rows of the table: the error function and the gamma function's kin, angles, hyperbolic functions, rounding.
+
+They follow IEEE 754 and C's annex F at infinities, poles and signed zeros, as far as these say anything. Where a
+derivative is a matter of convention, what it is and what others have stands in `docs/operations.md`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from macrograd import _floats, _formulas
+from macrograd.ops import Op, div, exp, less, sin, sqrt, where
+
+_TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
+_ONE_OVER_ROOT_TWO_PI = 1 / math.sqrt(2 * math.pi)
+
+
+# --- derivatives that need more than one line ----------------------------------------------------------------------
+
+
+def _d_digamma(g: Any, out: Any, a: Any) -> Any:
+    # Below 0 by reflection, ψ'(a) = (π/sin πa)² − ψ'(1 − a). What is not chosen is kept away from poles.
+    negative = less(a, 0.0)
+    sine = sin(math.pi * where(negative, a - round_(a), 0.5))
+    positive = polygamma(1.0, where(negative, 1.0 - a, a))
+    return g * where(negative, div(math.pi * math.pi, sine * sine) - positive, positive)
+
+
+def _d_mod_divisor(g: Any, out: Any, a: Any, b: Any) -> Any:
+    return g * round_(div(out - a, b))  # −⌊a/b⌋, also where the quotient was rounded up to a whole number
+
+
+def _d_hypot(g: Any, out: Any, a: Any, b: Any) -> Any:
+    return g * div(a, where(out, out, 1.0))
+
+
+def _d_angle(g: Any, a: Any, b: Any) -> Any:
+    """g·b/(a² + b²), 0 where both are."""
+    size = hypot(a, b)
+    size = where(size, size, 1.0)
+    return g * div(div(b, size), size)
+
+
+_C_MOD = """static double mg_mod(double a, double b) {
+    const double r = fmod(a, b);
+    if (r == 0) return copysign(r, b);
+    return (r < 0) != (b < 0) ? r + b : r;
+}
+"""
+
+# --- the rows --------------------------------------------------------------------------------------------------------
+
+floor = Op("floor", "⌊x⌋", 1, _floats.floor, (None,), array="floor", llvm="floor", c="floor({0})")
+ceil = Op("ceil", "⌈x⌉", 1, _floats.ceil, (None,), array="ceil", llvm="ceil", c="ceil({0})")
+round_ = Op("round", "round", 1, _floats.round_, (None,), array="rint", llvm="rint", c="rint({0})")
+mod = Op(
+    "mod",
+    "mod",
+    2,
+    _floats.mod,
+    (lambda g, out, a, b: g, _d_mod_divisor),
+    formula=_formulas.mod,
+    array="mod",
+    c="mg_mod({0}, {1})",
+    c_function=_C_MOD,
+    cost=20,
+    remedy="mod by 0, or of an infinity, is not a number: keep the divisor away from 0",
+)
+erf: Op = Op(
+    "erf",
+    "erf",
+    1,
+    math.erf,
+    (lambda g, out, a: g * (_TWO_OVER_ROOT_PI * exp(-(a * a))),),
+    formula=_formulas.erf,
+    c="erf({0})",
+    cost=120,
+)
+erfc = Op(
+    "erfc",
+    "erfc",
+    1,
+    math.erfc,
+    (lambda g, out, a: -(g * (_TWO_OVER_ROOT_PI * exp(-(a * a)))),),
+    formula=_formulas.erfc,
+    c="erfc({0})",
+    cost=110,
+)
+norm_cdf = Op(
+    "norm_cdf",
+    "Φ",
+    1,
+    None,
+    (lambda g, out, a: g * (_ONE_OVER_ROOT_TWO_PI * exp(-0.5 * (a * a))),),
+    formula=_formulas.norm_cdf,
+    cost=120,
+)
+expm1 = Op(
+    "expm1",
+    "expm1",
+    1,
+    _floats.expm1,
+    (lambda g, out, a: g * (out + 1.0),),
+    formula=_formulas.expm1,
+    array="expm1",
+    c="expm1({0})",
+    cost=50,
+    remedy="expm1 overflows beyond 709: make the learning rate smaller",
+)
+sinh: Op = Op(
+    "sinh",
+    "sinh",
+    1,
+    _floats.sinh,
+    (lambda g, out, a: g * cosh(a),),
+    formula=_formulas.sinh,
+    array="sinh",
+    c="sinh({0})",
+    cost=70,
+    remedy="sinh overflows beyond ±710: make the learning rate smaller",
+)
+cosh: Op = Op(
+    "cosh",
+    "cosh",
+    1,
+    _floats.cosh,
+    (lambda g, out, a: g * sinh(a),),
+    formula=_formulas.cosh,
+    array="cosh",
+    c="cosh({0})",
+    cost=60,
+    remedy="cosh overflows beyond ±710: make the learning rate smaller",
+)
+tan = Op(
+    "tan",
+    "tan",
+    1,
+    _floats.tan,
+    (lambda g, out, a: g * (1.0 + out * out),),
+    formula=_formulas.tan,
+    array="tan",
+    c="tan({0})",
+    cost=70,
+)
+atan = Op(
+    "atan",
+    "atan",
+    1,
+    math.atan,
+    (lambda g, out, a: div(g, 1.0 + a * a),),
+    formula=_formulas.atan,
+    array="arctan",
+    c="atan({0})",
+    cost=60,
+)
+atan2 = Op(
+    "atan2",
+    "atan2",
+    2,
+    math.atan2,
+    (lambda g, out, a, b: _d_angle(g, a, b), lambda g, out, a, b: -_d_angle(g, b, a)),
+    formula=_formulas.atan2,
+    array="arctan2",
+    c="atan2({0}, {1})",
+    cost=80,
+)
+asin = Op(
+    "asin",
+    "asin",
+    1,
+    _floats.asin,
+    (lambda g, out, a: div(g, sqrt((1.0 - a) * (1.0 + a))),),
+    formula=_formulas.asin,
+    array="arcsin",
+    c="asin({0})",
+    cost=60,
+    remedy="asin needs numbers from −1 to 1, and its slope at ±1 is infinite: use mg.minimum and mg.maximum",
+)
+acos = Op(
+    "acos",
+    "acos",
+    1,
+    _floats.acos,
+    (lambda g, out, a: -div(g, sqrt((1.0 - a) * (1.0 + a))),),
+    formula=_formulas.acos,
+    array="arccos",
+    c="acos({0})",
+    cost=60,
+    remedy="acos needs numbers from −1 to 1, and its slope at ±1 is infinite: use mg.minimum and mg.maximum",
+)
+hypot: Op = Op(
+    "hypot",
+    "hypot",
+    2,
+    math.hypot,
+    (_d_hypot, lambda g, out, a, b: _d_hypot(g, out, b, a)),
+    formula=_formulas.hypot,
+    array="hypot",
+    c="hypot({0}, {1})",
+    cost=40,
+)
+cbrt = Op(
+    "cbrt",
+    "∛",
+    1,
+    math.cbrt,
+    (lambda g, out, a: div(g, 3.0 * (out * out)),),
+    formula=_formulas.cbrt,
+    array="cbrt",
+    c="cbrt({0})",
+    cost=60,
+    remedy="The cube root's slope at 0 is infinite: keep its operand away from 0",
+)
+lgamma = Op(
+    "lgamma",
+    "lnΓ",
+    1,
+    None,
+    (lambda g, out, a: g * digamma(a),),
+    formula=_formulas.lgamma,
+    cost=250,
+    remedy="lgamma is infinite at 0, −1, −2 …: keep its operand away from there",
+)
+digamma: Op = Op(
+    "digamma",
+    "ψ",
+    1,
+    None,
+    (_d_digamma,),
+    formula=_formulas.digamma,
+    cost=220,
+    remedy="digamma has poles at 0, −1, −2 …: keep its operand away from there",
+)
+polygamma: Op = Op(
+    "polygamma",
+    "ψ⁽ⁿ⁾",
+    2,
+    None,
+    (None, lambda g, out, n, a: g * polygamma(n + 1.0, a)),
+    formula=_formulas.polygamma,
+    cost=1000,
+    remedy="polygamma needs a whole number n ≥ 1 and an operand above 0",
+)
