@@ -49,8 +49,8 @@ CHOICE = [
 
 def spelled(op: ops.Op) -> str:
     """How a program calls a row of the table."""
-    name = next(name for name, found in vars(ops).items() if found is op)
-    return f"ops.{name}({', '.join(f'{{{k}}}' for k in range(op.arity or 0))})"
+    name = next((f"ops.{name}" for name, found in vars(ops).items() if found is op), f"mg.{op.name}")
+    return f"{name}({', '.join(f'{{{k}}}' for k in range(op.arity or 0))})"
 
 
 def calls(rng: random.Random, features: frozenset[str]) -> list[str]:
