@@ -62,7 +62,7 @@ def test_traces_print_and_parse(program: RandomProgram) -> None:
     [
         ("%0 = input 0", "a tape ends with a line: return %id …"),
         ("%1 = input 0\nreturn %1", "line 1 is not of the tape's grammar: '%1 = input 0' (entries are numbered from 0"),
-        ("%0 = input 0\n%1 = tan %0\nreturn %1", "line 2 is not of the tape's grammar: '%1 = tan %0' ('tan')"),
+        ("%0 = input 0\n%1 = cotan %0\nreturn %1", "line 2 is not of the tape's grammar: '%1 = cotan %0' ('cotan')"),
         ("%0 = input 0\n%1 = exp 0\nreturn %1", "'0' is not an operand like %3"),
         ("%0 = input\nreturn %0", "line 1 is not of the tape's grammar"),
     ],
