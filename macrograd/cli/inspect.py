@@ -50,27 +50,27 @@ def _model(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
 
 def _checkpoint(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
     """Where a run stands, and what another must be to go on from there."""
+    run, step, state = header["run"], header["step"], tensors["state"]
     try:
-        run, history = header["run"], History.from_tensors(tensors)
-        step, count, state = int(header["step"]), len(tensors["parameters"]), tensors["state"]
-        per_epoch = -(-int(run["samples"]) // int(run["batch_size"]))
-        epochs, rest = divmod(step, per_epoch)
-        shape = "×".join(str(int(n)) for n in run["shape_of_a_sample"]) or "1"
-        size = sum(tensor.nbytes for tensor in tensors.values())
-        stopped = f", {header['stopped']}" if header["stopped"] else ""
-        lines = [
-            ("checkpoint", f"after step {step:,}, {_steps(epochs, rest, per_epoch)}{stopped}"),
-            ("parameters", f"{count}, {run['dtype']}: {run['parameter_names']}"),
-            ("optimizer", f"{run['optimizer']}{_state(len(state))}"),
-            ("loss", f"{run['loss']}{_penalty(run['l2'])}"),
-            ("data", f"{int(run['samples']):,} samples of {shape} numbers, batches of {run['batch_size']}"),
-            ("order", f"seed {run['seed']}" if run["shuffle"] else "not shuffled"),
-            ("engine", f"{run['engine']}"),
-            ("history", f"{history!r}"),
-            ("size", f"{size:,} bytes"),
-        ]
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}") from None
+        history = History.from_tensors(tensors, header["metrics"])
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    per_epoch = -(-run["samples"] // run["batch_size"])
+    epochs, rest = divmod(step, per_epoch)
+    shape = "×".join(map(str, run["shape_of_a_sample"])) or "1"
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    stopped = f", {header['stopped']}" if header["stopped"] else ""
+    lines = [
+        ("checkpoint", f"after step {step:,}, {_steps(epochs, rest, per_epoch)}{stopped}"),
+        ("parameters", f"{len(tensors['parameters'])}, {run['dtype']}: {run['parameter_names']}"),
+        ("optimizer", f"{run['optimizer']}{_state(len(state))}"),
+        ("loss", f"{run['loss']}{_penalty(run['l2'])}"),
+        ("data", f"{run['samples']:,} samples of {shape} numbers, batches of {run['batch_size']}"),
+        ("order", f"seed {run['seed']}" if run["shuffle"] else "not shuffled"),
+        ("engine", f"{run['engine']}"),
+        ("history", f"{history!r}"),
+        ("size", f"{size:,} bytes"),
+    ]
     return [_line(*line) for line in lines]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,17 @@ from numpy.typing import NDArray
 from macrograd.nn import Module
 from macrograd.train.history import History
 
-if TYPE_CHECKING:
-    from macrograd.train.trainer import Trainer
+
+class Trains(Protocol):
+    """A `Trainer`, as far as the runs of it know it."""
+
+    history: History
+
+    def predict(self, X: Any) -> NDArray[Any]: ...
+    def outputs(self, X: Any) -> NDArray[Any]: ...
+    def probabilities(self, X: Any) -> NDArray[Any]: ...
+    def predict_one(self, x: Any) -> Any: ...
+    def evaluate(self, X: Any, y: Any) -> dict[str, float]: ...
 
 
 class Run:
@@ -26,15 +35,11 @@ class Run:
     gradient         of the latest step, an array in the order of `parameters` (whose numbers the model's Values hold)
     """
 
-    def __init__(self, trainer: Trainer, history: History, steps: int, engine: Any) -> None:
-        self.trainer, self.history, self.steps = trainer, history, steps
+    def __init__(self, trainer: Trains, model: Module, history: History, steps: int, engine: Any) -> None:
+        self.trainer, self.model, self.history, self.steps = trainer, model, history, steps
         self.step = self.epoch = 0
         self._engine = engine
         self.reason = ""
-
-    @property
-    def model(self) -> Module:
-        return self.trainer.model
 
     @property
     def loss(self) -> float:

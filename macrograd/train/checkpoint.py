@@ -7,12 +7,12 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.train import files
+from macrograd.train import files, fingerprint
 from macrograd.train.history import History
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Writer:
         self._finish()
         self.started(step)
         pieces = history.snapshot()
-        header = {**self._header, "step": step, **state}
+        header = {**self._header, "step": step, "metrics": list(pieces.metrics), **state}
 
         def write() -> None:
             begun = time.thread_time()
@@ -108,37 +108,74 @@ class Writer:
             self._finish()
         finally:
             self._pool.shutdown()
+            files.remove_remains(self.path)
 
 
-def prepare(path: str | os.PathLike[str], resume: bool) -> tuple[Path, tuple[Tensors, dict[str, Any]] | None]:
-    """The file's path, and what is in it if a run is to go on from it. Nothing is ever overwritten unasked.
+@dataclass(frozen=True)
+class Saved:
+    """What a checkpoint holds; its schema has been checked."""
+
+    path: Path
+    tensors: Tensors
+    header: dict[str, Any]
+
+    def check_run(self, now: dict[str, Any]) -> None:
+        """Raise ValueError if the run was another one than this; names what differs."""
+        saved = self.header["run"]
+        for name, value in now.items():
+            if saved.get(name) != value:
+                self._another(f"its {name.replace('_', ' ')} was {saved.get(name)!r}, now it is {value!r}")
+
+    def check_programs(self, now: dict[str, Any]) -> None:
+        """Raise ValueError if the run computed something else than this; says what differs."""
+        difference = fingerprint.difference(self.header["programs"], now)
+        if difference:
+            self._another(difference)
+
+    def _another(self, difference: str) -> NoReturn:
+        raise ValueError(
+            f"{self.path} is of another run: {difference}; go on with the same, or start again with another file"
+        )
+
+    def places(self, mine: NDArray[np.int64], states: int) -> NDArray[np.int64]:
+        """For each parameter the place in the file that holds its numbers: `mine` says where the parameters stand in
+        the model, `states` how many numbers of state each has. Raises ValueError for a file of other parameters."""
+        saved, count = self.tensors["order"], len(mine)
+        if saved.shape != mine.shape or not np.array_equal(np.sort(saved), np.sort(mine)):
+            raise ValueError(f"{self.path} is of another model: it trained other parameters")
+        shapes = {"parameters": (count,), "state": (states, count), "best": (count,)}
+        for name, shape in shapes.items():
+            if name in self.tensors and self.tensors[name].shape != shape:
+                self.damaged(f"the tensor {name!r} has shape {self.tensors[name].shape}, it must have {shape}")
+        if ("best" in self.tensors) != ({"best", "since"} <= self.header.keys()):
+            self.damaged("what it says of early stopping is incomplete")
+        place: NDArray[np.int64] = np.argsort(saved)[np.argsort(np.argsort(mine))]
+        return place
+
+    def history(self) -> History:
+        """Raises ValueError where it does not fit the step that the file says it reached."""
+        try:
+            found = History.from_tensors(self.tensors, self.header["metrics"])
+        except ValueError as error:
+            self.damaged(str(error))
+        if len(found) != self.header["step"]:
+            self.damaged(f"its history has {len(found)} of {self.header['step']} steps")
+        return found
+
+    def damaged(self, how: str) -> NoReturn:
+        raise ValueError(f"{self.path} is damaged: {how}")
+
+
+def prepare(path: str | os.PathLike[str], resume: bool) -> tuple[Path, Saved | None]:
+    """The file's path, and what is in it if a run is to go on from it. Nothing is ever overwritten unasked; what killed
+    writes of this file left behind is removed.
 
     Raises FileExistsError for a file that exists when not resuming, ValueError for one that is no checkpoint.
     """
     place = files.check_place(path)
-    if not place.exists():
-        return place, None
-    if not resume:
+    if place.exists() and not resume:
         raise FileExistsError(
-            f"the checkpoint {place} exists already: go on from it with resume=True, or remove it to start anew"
+            f"the checkpoint {place} exists already: go on from it with resume=True, or remove it to start again"
         )
-    return place, files.read(place, "checkpoint")
-
-
-def check_same(path: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise ValueError if a checkpoint's run was another one than this; names what differs."""
-    for name, value in now.items():
-        if saved.get(name) != value:
-            raise ValueError(
-                f"{path} is of another run: its {name.replace('_', ' ')} was {saved.get(name)!r}, now it is {value!r}; "
-                "go on with the same, or start anew with another file"
-            )
-
-
-def array_of(tensors: Tensors, name: str, shape: tuple[int, ...], path: Path) -> NDArray[Any]:
-    """A tensor of a checkpoint, which must have this shape."""
-    found = tensors.get(name)
-    if found is None or found.shape != shape or found.dtype.kind != "f" or not np.isfinite(found).all():
-        has = "is missing" if found is None else f"has shape {found.shape}, dtype {found.dtype}"
-        raise ValueError(f"{path} is damaged: {name} {has}, it must be finite numbers of shape {shape}")
-    return found
+    files.remove_remains(place)
+    return place, Saved(place, *files.read(place, "checkpoint")) if place.exists() else None

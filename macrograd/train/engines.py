@@ -65,21 +65,18 @@ class Engine(Protocol):
 def make(
     engine: str,
     objective: Objective,
+    sample: Compiled,
     arrays: Sequence[NDArray[Any]],
     optimizer: Optimizer,
     *,
     clip_norm: float | None,
     batch_size: int,
-    dtype: str,
-    threads: int,
 ) -> Engine:
-    """The engine of that name, one of `ENGINES`, ready to run; compiled if it is the one that compiles."""
+    """The engine of that name, one of `ENGINES`, ready to run; `sample` is the objective compiled, for the engine that
+    compiles."""
     rule, state = optimizer.rule, optimizer.initial_state
     if engine == "eager":
         return EagerLoop(objective, arrays, rule, state, clip_norm=clip_norm)
-    from macrograd.compiler import compile as compiled
-
-    sample = compiled(objective, batch=True, dtype=dtype, threads=threads)
     if not objective.draws:
         return _loop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size)
     state = (*state, 0.0)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = 1
+from macrograd.train import schema
+
+FORMAT = 2
+# Seconds after which a temporary file that nobody writes to is left from a write that was killed.
+OLD = 60.0
+QUOTES = "'\""
 # What a safetensors header calls NumPy's types.
 _TYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "uint8": "U8"}
 
@@ -83,33 +90,65 @@ def _content(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> list[An
 
 
 def read(path: str | os.PathLike[str], kind: str, *others: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """(tensors, header) of a file of one of these kinds that `write` made; the header's "kind" says which. Raises
-    FileNotFoundError, and ValueError for any other file and for one that is damaged; nothing in it is ever executed."""
-    from safetensors import SafetensorError, safe_open
-
+    """(tensors, header) of a file of one of these kinds that `write` made; the header's "kind" says which. All that
+    `schema` says of such files holds of what is returned. Raises FileNotFoundError, and ValueError for any other file
+    and for one that is damaged; nothing in it is ever executed."""
     source = Path(path)
     if source.is_dir():
         raise IsADirectoryError(f"cannot read {source}: it is a directory")
     if not source.exists():
         raise FileNotFoundError(f"there is no file {source}")
-    try:
-        with safe_open(source, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-    except (SafetensorError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{source} cannot be read as a {kind}: it is damaged, cut short, or no safetensors file ({error})"
-        ) from None
+    tensors, metadata = raw(source, kind)
     try:
         header = json.loads(metadata["macrograd"])
         found, version = str(header["kind"]), int(header["format"])
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise ValueError(f"{source} is a safetensors file, but not one of macrograd's") from None
     if found not in (kind, *others):
-        raise ValueError(f"{source} holds a {found}, not a {kind}")
+        raise ValueError(f"{source} holds a {schema.shown(found).strip(QUOTES)}, not a {kind}")
     if version > FORMAT:
         raise ValueError(f"{source} was written by a newer macrograd (format {version}): update macrograd to read it")
+    if version < FORMAT and found == "checkpoint":
+        raise ValueError(
+            f"{source} was written by an older macrograd (format {version}), and does not say what it computed: start "
+            "the run again"
+        )
+    fault = next(schema.SCHEMAS[found].faults(tensors, header), None)
+    if fault is not None:
+        raise ValueError(f"{source} is damaged: {fault}")
     return tensors, header
+
+
+def raw(source: Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """(tensors, metadata) of any safetensors file of the number types that `write` knows, without further checks."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(source, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            # Asked for first: NumPy has no type for some of those that a file can name.
+            for name in file.keys():  # noqa: SIM118 - it is no dict
+                given = file.get_slice(name).get_dtype()
+                if given not in _TYPES.values():
+                    raise ValueError(f"the tensor {name!r} has the type {given}, and not one of {', '.join(_TYPES)}")
+            return {name: np.asarray(file.get_tensor(name)) for name in file.keys()}, metadata  # noqa: SIM118
+    except (SafetensorError, TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{source} cannot be read as a {kind}: it is damaged, cut short, or no safetensors file ({error})"
+        ) from None
+
+
+def remove_remains(path: Path) -> None:
+    """Remove what writes of this file left behind that were killed: files with its temporary names that nobody has
+    written to for a while."""
+    pattern = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}")
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if pattern.fullmatch(entry.name) is None:
+                continue
+            with contextlib.suppress(OSError):
+                if entry.is_file(follow_symlinks=False) and time.time() - entry.stat().st_mtime > OLD:
+                    os.unlink(entry.path)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 
 from macrograd.optim import Schedule
 from macrograd.train import checkpoint as checkpoints
-from macrograd.train import diagnose
+from macrograd.train import diagnose, fingerprint
 from macrograd.train import progress as shown
-from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Watch
-from macrograd.train.engines import Engine, Outcome, make
+from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Trains, Watch
+from macrograd.train.engines import Engine, Outcome
 from macrograd.train.history import History
 from macrograd.train.identity import identity
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.objective import Objective
 from macrograd.train.order import Order
+from macrograd.train.setup import Judged, Setup
 from macrograd.train.split import Part
 from macrograd.train.steps import DivergedError
 from macrograd.value import parameter_writes
 
 if TYPE_CHECKING:
-    from macrograd.train.trainer import Trainer
+    from macrograd.compiler.compiled import Compiled
 
 Array = NDArray[Any]
-Judged = Sequence[tuple[str, Callable[..., float]]]
 
 # A run of steps takes about so many seconds: long enough that Python between the runs costs nothing, short enough for
 # Ctrl-C, progress and checkpoints.
@@ -44,14 +44,14 @@ class Fitting:
 
     def __init__(
         self,
-        trainer: Trainer,
+        setup: Setup,
         part: Part,
         held: Part | None,
         order: Order,
         total: int,
         *,
         objective: Objective,
-        measure: Callable[[Part, Judged], dict[str, float]],
+        trainer: Trains,
         metrics: Judged,
         early_stopping: EarlyStopping | None,
         clip_norm: float | None,
@@ -59,11 +59,11 @@ class Fitting:
         callbacks: Callbacks,
         progress: str,
     ) -> None:
-        self.trainer, self.part, self.held, self.order, self.total = trainer, part, held, order, total
-        self.objective, self.measure, self.metrics, self.clip_norm = objective, measure, metrics, clip_norm
+        self.setup, self.part, self.held, self.order, self.total = setup, part, held, order, total
+        self.objective, self.trainer, self.metrics, self.clip_norm = objective, trainer, metrics, clip_norm
         self.watch = None if early_stopping is None else Watch(early_stopping)
         self.callbacks, self.progress = callbacks, progress
-        self.optimizer = trainer.optimizer
+        self.optimizer = setup.optimizer
         self.first = self.optimizer.steps  # of the optimiser's own count
         # The optimiser's own schedule counts all steps that it ever made, one for this run those of the run.
         self._own = schedule is None
@@ -83,20 +83,24 @@ class Fitting:
     def run(self, checkpoint: str | os.PathLike[str] | None, every: float | str, resume: bool) -> History:
         distance = checkpoints.Every.of(every, self.order.steps_per_epoch)
         path, saved = (None, None) if checkpoint is None else checkpoints.prepare(checkpoint, resume)
+        now = {} if path is None else self._identity()
         if saved is not None:
-            assert path is not None
-            checkpoints.check_same(path, saved[1].get("run", {}), identity(self))
-        self.engine = self._engine()
+            saved.check_run(now)
+        # Of data in a file, as many rows as a step needs at most.
+        few = np.arange(min(self.part.samples.count, self.order.batch_size)) if self.part.samples.streamed else None
+        arrays = self._arrays(few)
+        sample, self.engine = self.setup.engine_for(self.objective, arrays, self.order, self.clip_norm)
         self._states_in()
-        if saved is not None:
-            assert path is not None
-            self._restore(path, *saved)
         writer = None
         if path is not None:
-            writer = checkpoints.Writer(path, distance, {"run": identity(self)})
+            programs = self._programs(sample, arrays, saved)
+            if saved is not None:
+                saved.check_programs(programs)
+                self._restore(saved)
+            writer = checkpoints.Writer(path, distance, {"run": now, "programs": programs})
             writer.started(self.step)
         show = shown.make(self.progress, self.total, self.order.steps_per_epoch, self.step)
-        state = Run(self.trainer, self.history, self.total, self.engine)
+        state = Run(self.trainer, self.setup.model, self.history, self.total, self.engine)
         state.step, state.epoch = self.step, self.step // self.order.steps_per_epoch
         with self.interrupts:
             try:
@@ -184,10 +188,10 @@ class Fitting:
         """The metrics of training and validation data."""
         taken = {}
         if self.metrics:
-            taken = self.measure(self.part, self.metrics)
+            taken = self.setup.measure(self.part, self.metrics)
             del taken["loss"]  # the history has it, step by step
         if self.held is not None:
-            found = self.measure(self.held, self.metrics)
+            found = self.setup.measure(self.held, self.metrics)
             taken |= {f"validation_{name}": value for name, value in found.items()}
         return taken
 
@@ -252,59 +256,13 @@ class Fitting:
 
     # --- the engine's state, and everybody else's -----------------------------------------------------------------
 
-    def _engine(self) -> Engine:
-        trainer, samples = self.trainer, self.part.samples
-        streamed = samples.streamed
-        arrays = self._arrays(np.arange(min(samples.count, self.order.batch_size)) if streamed else None)
-        parameters = self.objective.parameters
-        seed = self.order.seed if self.objective.draws else None
-        key = (
-            "engine", self.objective.loss, tuple(a.shape[1:] for a in arrays), self.clip_norm, self.order.batch_size,
-            self.optimizer, repr(self.optimizer), seed, tuple(parameters), trainer._frozen(), trainer.l2,
-            trainer.penalty,
-        )  # fmt: skip
-        kept = trainer._kept.get(key)
-        if kept is not None:
-            engine: Engine = kept
-            engine.load(arrays)
-            engine.theta[:] = [p.data for p in engine.parameters]
-            return engine
-        trainer._kept = {k: v for k, v in trainer._kept.items() if k[0] != "engine"}
-        engine = make(
-            trainer.engine, self.objective, arrays, self.optimizer, clip_norm=self.clip_norm,
-            batch_size=self.order.batch_size, dtype=trainer.dtype, threads=trainer.threads,
-        )  # fmt: skip
-        known = {id(p) for p in parameters}
-        for p in engine.parameters:
-            if id(p) not in known:
-                raise ValueError(
-                    f"the loss uses {p!r}, which is no part of the model: make it an attribute of the model if it "
-                    "is to be trained, or a plain number if not"
-                )
-        trainer._kept[key] = engine
-        return engine
-
     def _states_in(self) -> None:
         """Give the engine the optimiser's state of the steps before, parameter by parameter."""
-        engine, optimizer, trained = self.engine, self.optimizer, self.objective.parameters
+        engine = self.engine
         if hasattr(engine, "stop"):
             engine.stop = lambda: self.interrupts.pending
-        initial = tuple(optimizer.initial_state)
-        states: dict[Any, tuple[float, ...]] = {}
-        before, latest = self.trainer._latest
-        if latest and len(before) != len(trained):  # some were frozen or thawed in between
-            self.trainer._earlier |= dict(zip(before, latest, strict=True))
-        if optimizer.state:
-            known = self.trainer._earlier
-            if len(optimizer.state) == len(trained):
-                states = dict(zip(trained, optimizer.state, strict=True))
-            elif known and all(len(state) == len(initial) for state in known.values()):
-                states = known
-            else:
-                raise ValueError(
-                    f"the optimiser holds the state of {len(optimizer.state)} parameters, the model has "
-                    f"{len(trained)}: use an optimiser of its own for each model"
-                )
+        initial = tuple(self.optimizer.initial_state)
+        states = self.setup.states(self.objective.parameters)
         columns = [states.get(p, initial) for p in engine.parameters]
         engine.state[:] = np.array(columns, dtype=np.float64).reshape(len(columns), len(initial)).T
 
@@ -323,10 +281,29 @@ class Fitting:
         initial = tuple(self.optimizer.initial_state)
         found = dict(zip(self.engine.parameters, map(tuple, self.engine.state.T.tolist()), strict=True))
         states = [found.get(p, initial) for p in self.objective.parameters] if self.first + self.step else []
-        self.optimizer.load_state_dict({"steps": self.first + self.step, "state": states})
-        self.trainer._latest = (self.objective.parameters, states)
+        self.setup.keep_states(self.objective.parameters, states, self.first + self.step)
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
+
+    def _identity(self) -> dict[str, Any]:
+        rule = None if self.watch is None else self.watch.rule
+        names = [name for name, _ in self.metrics]
+        return identity(
+            self.setup, self.part, self.held, self.order, clip_norm=self.clip_norm, metrics=names, early_stopping=rule
+        )
+
+    def _programs(self, sample: Compiled, arrays: list[Array], saved: checkpoints.Saved | None) -> dict[str, Any]:
+        """What the run computes, with the rates of some of its steps, those of a saved run among them."""
+        noted = [] if saved is None else [int(k) for k, _ in saved.header["programs"]["rates"]]
+        first = self.first if saved is None else saved.header["first"]
+        # The first steps, and then further and further apart.
+        some = [k for k in [*range(4), *(1 << n for n in range(2, 40)), self.total - 1] if 0 <= k < self.total]
+        steps = sorted({*noted, *some})
+        return {
+            "model": fingerprint.described(self.setup.model),
+            **fingerprint.programs(sample, [array.shape[1:] for array in arrays], self.optimizer),
+            "rates": [[k, float(self._schedule(k + (first if self._own else 0)))] for k in steps],
+        }
 
     def _in_model_order(self) -> Array:
         """Where the engine's parameters stand among the trained ones."""
@@ -351,31 +328,19 @@ class Fitting:
         finally:
             writer.close()
 
-    def _restore(self, path: Any, tensors: dict[str, Array], header: dict[str, Any]) -> None:
-        engine = self.engine
-        count = len(engine.parameters)
-        array = checkpoints.array_of
-        saved, mine = tensors.get("order"), self._in_model_order()
-        if saved is None or saved.shape != mine.shape or not np.array_equal(np.sort(saved), np.sort(mine)):
-            raise ValueError(f"{path} is of another model: it trained other parameters")
+    def _restore(self, saved: checkpoints.Saved) -> None:
         # Of the saved order, the place of each of the engine's parameters.
-        place = np.argsort(saved)[np.argsort(np.argsort(mine))]
-        engine.theta[:] = array(tensors, "parameters", (count,), path)[place]
-        engine.state[:] = array(tensors, "state", (len(engine.state), count), path)[:, place]
-        try:
-            self.history = History.from_tensors(tensors)
-            self.step, self.first = int(header["step"]), int(header["first"])
-            self._judged = int(header["judged"])
-            stopped = str(header["stopped"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged: {error!r}") from None
-        if len(self.history) != self.step:
-            raise ValueError(f"{path} is damaged: its history has {len(self.history)} of {self.step} steps")
-        if self.watch is not None and "best" in tensors:
-            self.watch.theta = array(tensors, "best", (count,), path)[place]
-            self.watch.best, self.watch.since = float(header["best"]), int(header["since"])
+        place = saved.places(self._in_model_order(), len(self.engine.state))
+        self.engine.theta[:] = saved.tensors["parameters"][place]
+        self.engine.state[:] = saved.tensors["state"][:, place]
+        header = saved.header
+        self.history, self.step, self.first = saved.history(), header["step"], header["first"]
+        self._judged = header["judged"]
+        if self.watch is not None and "best" in saved.tensors:
+            self.watch.theta = saved.tensors["best"][place]
+            self.watch.best, self.watch.since = float(header["best"]), header["since"]
         # A run that ended by itself stays ended; one that was interrupted goes on.
-        self.history.stopped = stopped if stopped == "early stopping" else ""
+        self.history.stopped = "early stopping" if header["stopped"] == "early stopping" else ""
         self._seconds_before = self.history.last_second
 
     # --- what went wrong --------------------------------------------------------------------------------------------
@@ -391,7 +356,7 @@ class Fitting:
             raise diagnose.replay_error(self.objective, arrays, batch.tolist())
         loss = float(outcome.losses[outcome.done])
         what = "a gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
-        largest = diagnose.largest_of(self.trainer.dtype if self.trainer.engine == "compiled" else "float64")
+        largest = diagnose.largest_of(self.setup.dtype if self.setup.engine == "compiled" else "float64")
         raise DivergedError(
             f"{what} at step {self.step} (epoch {self.step // self.order.steps_per_epoch + 1}, learning rate "
             f"{rates[outcome.done]:.6g}). {diagnose.explain(self.objective, arrays, batch.tolist(), largest=largest)}. "

@@ -7,6 +7,7 @@ import io
 import math
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -285,21 +286,24 @@ class History:
         return found
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, NDArray[Any]]) -> History:
-        """The history of a file with `tensors`. Raises KeyError and ValueError where there is none."""
+    def from_tensors(cls, tensors: dict[str, NDArray[Any]], names: Sequence[str]) -> History:
+        """The history of a file with `tensors`, with the metrics of these names in their order. Raises ValueError where
+        the tensors contradict each other."""
         history = cls()
         history._losses, history._rates, history._seconds = (
             Column.unpacked(tensors[f"history.{name}.pieces"], tensors[f"history.{name}.numbers"])
             for name in ("losses", "rates", "seconds")
         )
-        history.metric_steps = tensors["history.metric_steps"].tolist()
-        prefix = "history.metrics."
-        history.metrics = {k.removeprefix(prefix): v.tolist() for k, v in tensors.items() if k.startswith(prefix)}
         history._length = len(history._losses)
         if {len(history._rates), len(history._seconds)} != {history._length}:
             raise ValueError("its history has columns of different lengths")
-        if any(len(values) != len(history.metric_steps) for values in history.metrics.values()):
+        steps, prefix = tensors["history.metric_steps"].tolist(), "history.metrics."
+        if any(a >= b for a, b in pairwise([-1, *steps, history._length + 1])):
             raise ValueError("its history has metrics that were taken at no step")
+        metrics = {k.removeprefix(prefix): v.tolist() for k, v in tensors.items() if k.startswith(prefix)}
+        if sorted(metrics) != sorted(names) or any(len(values) != len(steps) for values in metrics.values()):
+            raise ValueError("its history has other metrics than its header says")
+        history.metrics, history.metric_steps = {name: metrics[name] for name in names}, steps
         if history._length:
             history._last_loss, history._last_second = history._losses.last, history._seconds.last
         return history

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from macrograd.train.fitting import Fitting
+from macrograd.train.callbacks import EarlyStopping
+from macrograd.train.order import Order
+from macrograd.train.setup import Setup
+from macrograd.train.split import Part
 
 
-def identity(fitting: Fitting) -> dict[str, Any]:
-    """What must be the same for a run to go on. The number of steps may grow."""
-    part, trainer, order = fitting.part, fitting.trainer, fitting.order
-    names, loss = list(trainer.model.named_parameters()), trainer._fitted().loss
+def identity(
+    setup: Setup,
+    part: Part,
+    held: Part | None,
+    order: Order,
+    *,
+    clip_norm: float | None,
+    metrics: Sequence[str],
+    early_stopping: EarlyStopping | None,
+) -> dict[str, Any]:
+    """What must be the same for a run to go on, besides its programs. The number of steps may grow."""
+    names = list(setup.model.named_parameters())
     return {
         "number_of_parameters": len(names),
         "parameter_names": f"{names[0]} … {names[-1]}",
-        "loss": loss if isinstance(loss, str) else getattr(loss, "__qualname__", type(loss).__name__),
+        "loss": named(setup.fitted().loss),
+        "penalty": None if setup.penalty is None else named(setup.penalty),
         # Functions print with their address, which is another one in every process.
-        "optimizer": re.sub(" at 0x[0-9a-fA-F]+", "", repr(fitting.optimizer)),
-        "l2": trainer.l2,
-        "engine": trainer.engine,
-        "dtype": trainer.dtype,
-        "clip_norm": fitting.clip_norm,
+        "optimizer": re.sub(" at 0x[0-9a-fA-F]+", "", repr(setup.optimizer)),
+        "l2": setup.l2,
+        "engine": setup.engine,
+        "dtype": setup.dtype,
+        "clip_norm": clip_norm,
         "samples": part.samples.count,
         "shape_of_a_sample": list(part.samples.shape),
         "data": part.samples.checksum(),
@@ -36,10 +48,15 @@ def identity(fitting: Fitting) -> dict[str, Any]:
         "batch_size": order.batch_size,
         "shuffle": order.shuffle,
         "seed": order.seed,
-        "metrics": [name for name, _ in fitting.metrics],
-        "validation": None if fitting.held is None else fitting.held.samples.checksum(),
-        "early_stopping": None if fitting.watch is None else asdict(fitting.watch.rule),
+        "metrics": list(metrics),
+        "validation": None if held is None else held.samples.checksum(),
+        "early_stopping": None if early_stopping is None else asdict(early_stopping),
     }
+
+
+def named(function: Any) -> str:
+    """A function's name, as it is in every process."""
+    return function if isinstance(function, str) else getattr(function, "__qualname__", type(function).__name__)
 
 
 def _checksum(array: NDArray[Any]) -> int:

@@ -60,9 +60,6 @@ def load(path: str | os.PathLike[str], *, into: Module | None = None) -> Any:
     """
     tensors, header = files.read(path, "model")
     frozen, shared = tensors.pop("frozen", None), tensors.pop("shared", None)
-    for name, tensor in tensors.items():
-        if tensor.dtype not in (np.float64, np.float32) or not np.isfinite(tensor).all():
-            raise ValueError(f"{path}: {name} must hold finite float64 or float32 numbers, it has {tensor.dtype}")
     model = into
     if model is None:
         model = _build(header, Path(path), tensors, shared)

@@ -7,17 +7,14 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from numbers import Real
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.copying import checked_state
-from macrograd.nn import Dropout, Module
-from macrograd.nn import losses as named_losses
-from macrograd.nn.dropout import Draws, drawing
-from macrograd.optim import Adam, Optimizer
+from macrograd.nn import Module
+from macrograd.optim import Optimizer
 from macrograd.optim.schedules import as_schedule
 from macrograd.train import metrics as named_metrics
 from macrograd.train import progress as shown
@@ -25,21 +22,35 @@ from macrograd.train import targets as kinds
 from macrograd.train import weights as weighting
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
 from macrograd.train.data import Samples
-from macrograd.train.engines import ENGINES
 from macrograd.train.fitting import Fitting
 from macrograd.train.history import History
-from macrograd.train.objective import Objective, takes_model
 from macrograd.train.order import Order
-from macrograd.train.predictor import Measure, Predictor
+from macrograd.train.setup import Setup, is_number
 from macrograd.train.split import Part, validation_of
 from macrograd.train.verdict import TrainingWarning, verdict
-from macrograd.value import Value, parameter_writes
+from macrograd.value import parameter_writes
 
 Array = NDArray[Any]
 
 # Without `epochs` and `steps`: at least so many of each.
 _EPOCHS, _STEPS = 20, 1000
 _BATCH = 32
+
+T = TypeVar("T")
+
+
+class _Option(Generic[T]):
+    """An option of a Trainer, which its runs share: it stands in the Setup."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, trainer: Trainer, owner: type) -> T:
+        found: T = getattr(trainer._setup, self._name)
+        return found
+
+    def __set__(self, trainer: Trainer, given: T) -> None:
+        setattr(trainer._setup, self._name, given)
 
 
 class Trainer:
@@ -60,6 +71,15 @@ class Trainer:
     Raises TypeError and ValueError for anything else.
     """
 
+    model = _Option[Module]()
+    loss = _Option["str | Callable[..., Any] | None"]()
+    optimizer = _Option[Optimizer]()
+    l2 = _Option[float]()
+    penalty = _Option["Callable[[Module], Any] | None"]()
+    engine = _Option[str]()
+    dtype = _Option[str]()
+    threads = _Option[int]()
+
     def __init__(
         self,
         model: Module,
@@ -72,41 +92,10 @@ class Trainer:
         dtype: str = "float64",
         threads: int = 1,
     ) -> None:
-        if not isinstance(model, Module):
-            raise TypeError(f"Trainer() takes a Module, got a {type(model).__name__}")
-        if loss is not None:
-            named_losses.get(loss)
-        if callable(loss):
-            takes_model(loss)
-        if not callable(model) and not (callable(loss) and takes_model(loss)):
-            raise TypeError(
-                f"a {type(model).__name__} cannot be called with a sample: define __call__(self, x), or give a loss "
-                "(model, x, y)"
-            )
-        if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer must be one of optim, as in optim.Adam(1e-2), got {optimizer!r}")
-        if not (_is_number(l2) and 0 <= l2 < math.inf):
-            raise ValueError(f"l2 must be 0 or more and finite, got {l2!r}")
-        if penalty is not None and not callable(penalty):
-            raise TypeError(f"penalty is a function (model) → scalar, got {penalty!r}")
-        if engine not in ENGINES:
-            raise ValueError(f"engine {engine!r} is not known: use {' or '.join(ENGINES)}")
-        if dtype not in ("float64", "float32"):
-            raise ValueError(f"dtype is 'float64' or 'float32', got {dtype!r}")
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"threads is a whole number from 1 on, got {threads!r}")
-        self.model, self.loss, self.l2, self.penalty = model, loss, l2, penalty
-        self.optimizer = Adam(1e-2) if optimizer is None else optimizer
-        self.engine, self.dtype, self.threads = engine, dtype, threads
+        self._setup = Setup(model, loss, optimizer, l2=l2, penalty=penalty, engine=engine, dtype=dtype, threads=threads)
         self.history = History()
         self.remark = ""
-        self._targets: kinds.Targets | None = None
-        self._shape: tuple[int, ...] = ()
         self._one_at = -1  # what `parameter_writes` said when `predict_one` was made
-        self._kept: dict[Any, Any] = {}  # what was compiled, by what it depends on
-        # The optimiser's state by parameter: of the latest fit, and of earlier ones that trained other parameters.
-        self._latest: tuple[list[Value], list[tuple[float, ...]]] = ([], [])
-        self._earlier: dict[Value, tuple[float, ...]] = {}
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -164,10 +153,11 @@ class Trainer:
         constant answer. Raises ValueError and TypeError for what does not fit, before any work is done; DivergedError
         for a loss or gradient that is not finite, with the parameters as they were before that step.
         """
-        samples = Samples(X, name="X", dtype=self.dtype)
-        parameters = self._trained()
-        outputs, draws = self._outputs(samples)
-        targets = kinds.of(y, self.loss, outputs)
+        setup = self._setup
+        samples = Samples(X, name="X", dtype=setup.dtype)
+        parameters = setup.trained()
+        outputs, draws = setup.outputs(samples)
+        targets = kinds.of(y, setup.loss, outputs)
         encoded = targets.encode(y)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
@@ -180,25 +170,25 @@ class Trainer:
             size,
             shuffle=bool(shuffle),
             seed=_whole("seed", seed, 0),
-            native=self.engine == "compiled",
+            native=setup.engine == "compiled",
         )
         total = _total(epochs, steps, order.steps_per_epoch)
-        if clip_norm is not None and not (_is_number(clip_norm) and 0 < clip_norm < math.inf):
+        if clip_norm is not None and not (is_number(clip_norm) and 0 < clip_norm < math.inf):
             raise ValueError(f"clip_norm must be above 0 and finite, got {clip_norm!r}")
         judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
         stopping = stopping_of(early_stopping, [name for name, _ in judged], held is not None)
         if checkpoint is None and resume:
             raise ValueError("resume=True needs the checkpoint to go on from: give checkpoint=PATH")
-        self._targets, self._shape = targets, samples.shape
+        setup.targets, setup.shape = targets, samples.shape
         self.__dict__.pop("predict_one", None)
         fitting = Fitting(
-            self,
+            setup,
             part,
             held,
             order,
             total,
-            objective=self._objective(targets, parameters, weights is not None, order.seed if draws else None),
-            measure=self._measure,
+            objective=setup.objective(targets, parameters, weights is not None, order.seed if draws else None),
+            trainer=self,
             metrics=judged,
             early_stopping=stopping,
             clip_norm=clip_norm,
@@ -216,7 +206,7 @@ class Trainer:
             targets,
             part.targets if weights is None else None,
             order.steps_per_epoch,
-            lambda: self._measure(part, ())["loss"],
+            lambda: setup.measure(part, ())["loss"],
         )
         if self.remark:
             warnings.warn(self.remark, TrainingWarning, stacklevel=2)
@@ -227,17 +217,17 @@ class Trainer:
     def predict(self, X: Any) -> Array:
         """What the model answers for samples X (n, …): labels as y had them, (n, k) of 0 and 1 for yes-or-no labels,
         else its outputs (n,) or (n, k). Raises RuntimeError before the first fit, ValueError for another width."""
-        return self._fitted().decode(self.outputs(X))
+        return self._setup.fitted().decode(self.outputs(X))
 
     def outputs(self, X: Any) -> Array:
         """The model's outputs for samples X (n, …): (n,), or (n, k) where there are several."""
-        self._fitted()
-        return self._predictor()(self._samples(X))
+        self._setup.fitted()
+        return self._setup.predictor()(self._samples(X))
 
     def probabilities(self, X: Any) -> Array:
         """(n, k): how probable the model thinks each class, in the order of `classes`, or each label. Raises ValueError
         where the loss gives no probabilities."""
-        targets = self._fitted()
+        targets = self._setup.fitted()
         return targets.probabilities(self.outputs(X))
 
     def predict_one(self, x: Any) -> Any:
@@ -248,12 +238,12 @@ class Trainer:
         several threads at once. Raises RuntimeError before the first fit, ValueError and TypeError for a sample of
         another shape or of what are no real numbers.
         """
-        self._fitted()
+        self._setup.fitted()
         # From now on the function itself stands in this method's place, where a call costs half as much. One that is
         # old comes back here.
         found = self.__dict__.get("predict_one")
         if found is None or self._one_at != parameter_writes[0]:
-            found = self._predictor().one(self._shape, partial(Trainer.predict_one, self))
+            found = self._setup.predictor().one(self._setup.shape, partial(Trainer.predict_one, self))
             self.__dict__["predict_one"], self._one_at = found, parameter_writes[0]
         return found(x)
 
@@ -262,109 +252,33 @@ class Trainer:
     ) -> dict[str, float]:
         """The mean loss over samples and targets, without penalties, and metrics as in `fit`. Raises ValueError for
         labels that training did not see, and for shapes that do not fit."""
-        targets, samples = self._fitted(), self._samples(X)
+        targets, samples = self._setup.fitted(), self._samples(X)
         encoded = targets.encode(y)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
         weights = weighting.of(sample_weight, None, encoded, targets)
         judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
-        return self._measure(Part(samples, encoded, np.asarray(y), weights), judged)
+        return self._setup.measure(Part(samples, encoded, np.asarray(y), weights), judged)
 
     @property
     def classes(self) -> list[Any] | None:
         """The labels, in the order of the model's outputs; None where the targets are no classes."""
-        found = self._fitted().classes
+        found = self._setup.fitted().classes
         return None if found is None else found.tolist()
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but what was compiled, which is compiled again where it is used."""
-        return checked_state(self, "predict_one") | {"_kept": {}, "_one_at": -1}
-
-    def _fitted(self) -> kinds.Targets:
-        if self._targets is None:
-            raise RuntimeError("this Trainer does not know what outputs mean before it was fitted: call fit first")
-        return self._targets
+        return checked_state(self, "predict_one") | {"_one_at": -1}
 
     def _samples(self, X: Any) -> Samples:
-        samples = Samples(X, name="X", dtype=self.dtype)
-        if samples.shape != self._shape:
+        samples, shape = Samples(X, name="X", dtype=self.dtype), self._setup.shape
+        if samples.shape != shape:
             raise ValueError(
-                f"X has samples of shape {samples.shape}, the model was trained with {self._shape}: one sample is a "
+                f"X has samples of shape {samples.shape}, the model was trained with {shape}: one sample is a "
                 "row, also where there is only one"
             )
         return samples
-
-    def _trained(self) -> list[Value]:
-        parameters = self.model.parameters()
-        if not parameters:
-            raise ValueError(
-                f"this {type(self.model).__name__} has no parameters to train: frozen ones stay as they are"
-            )
-        wrong = next((p for p in parameters if not math.isfinite(p.data)), None)
-        if wrong is not None:
-            name = next(name for name, p in self.model.named_parameters().items() if p is wrong)
-            raise ValueError(f"the parameter {name} is {wrong.data} before training: parameters must be finite")
-        return parameters
-
-    def _outputs(self, samples: Samples) -> tuple[int, bool]:
-        """(how many outputs the model has, whether it draws at random), tried on the first sample. For losses that call
-        the model themselves: (0, whether it has a Dropout)."""
-        if callable(self.loss) and takes_model(self.loss):
-            return 0, any(isinstance(module, Dropout) for module in self.model.modules())
-        row = next(samples.blocks(1))[1][0].tolist()
-        try:
-            with drawing(Draws(0.0, 0.0)) as draws:
-                output = self.model(row)  # type: ignore[operator]  # checked in __init__
-        except ValueError as error:
-            raise ValueError(f"the model cannot take a sample of shape {samples.shape}: {error}") from error
-        return len(output) if hasattr(output, "__len__") else 1, draws.used
-
-    def _objective(
-        self, targets: kinds.Targets, parameters: list[Value], weighted: bool, seed: int | None = None
-    ) -> Objective:
-        return Objective(
-            self.model,
-            named_losses.get(targets.loss),
-            parameters,
-            l2=self.l2,
-            penalty=self.penalty,
-            weighted=weighted,
-            seed=seed,
-        )
-
-    def _predictor(self) -> Predictor:
-        key = ("predictor", self._frozen())
-        if key not in self._kept:
-            self._kept = {k: v for k, v in self._kept.items() if k[0] != "predictor"}
-            self._kept[key] = Predictor(self.model, self.engine, self.dtype, self.threads)
-        found: Predictor = self._kept[key]
-        return found
-
-    def _frozen(self) -> tuple[float, ...]:
-        """The numbers of the frozen parameters, which compiled code has in it."""
-        return tuple(p.data for p in self.model._leaves() if p.op is not None)
-
-    def _measure(self, part: Part, judged: Sequence[tuple[str, Callable[..., float]]]) -> dict[str, float]:
-        """The loss and metrics over a part of the data."""
-        targets = self._fitted()
-        key = ("measure", targets.loss, part.weights is not None, self._frozen())
-        if key not in self._kept:
-            objective = self._objective(targets, [], part.weights is not None)
-            self._kept[key] = Measure(objective, self.engine, self.dtype, self.threads)
-        found = {"loss": self._kept[key](part.samples, part.targets, part.weights)}
-        if judged:
-            predictions = targets.decode(self._predictor()(part.samples))
-            right = part.y.reshape(predictions.shape) if part.y.size == predictions.size else part.y
-            if targets.kind == "classes" and targets.shape:
-                right = part.targets.argmax(axis=1)
-            found |= {name: float(metric(predictions, right)) for name, metric in judged}
-        return found
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, Real) and not isinstance(x, bool)
 
 
 def _batch_size(given: int | str | None, samples: int) -> int:

@@ -257,8 +257,8 @@ def test_files_are_what_safetensors_reads(tmp_path: Path) -> None:
         "other order": np.arange(3).astype(">f8"),
     }
     path = files.write(tmp_path / "x.safetensors", "model", tensors, {"é": "ß"})
-    found, header = files.read(path, "model")
-    assert header["é"] == "ß"
+    found, metadata = files.raw(path, "model")
+    assert json.loads(metadata["macrograd"])["é"] == "ß"
     assert found.keys() == tensors.keys()
     for name, tensor in tensors.items():
         expected = np.concatenate([np.empty(0), *tensor]) if isinstance(tensor, list) else tensor
@@ -379,7 +379,7 @@ def test_a_damaged_or_foreign_file_is_refused_and_kept(tmp_path: Path, how: str)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 9}, "its batch size was 8, now it is 9; go on with the same, or start anew with another file"),
+        ({"batch_size": 9}, "its batch size was 8, now it is 9; go on with the same, or start again with another file"),
         ({"seed": 5}, "its seed was 0, now it is 5"),
         ({"X": X + 1}, "its data was"),
         ({"y": 1 - Y}, "its targets was"),

@@ -88,7 +88,7 @@ def test_metrics_that_are_taken_now_and_then() -> None:
     assert history.metrics == {"before": [0.5, nan, nan], "first": [nan, 1.5, nan], "second": [nan, 2.0, 4.0]}
     assert history.to_dict()["first"] == [None, 1.5, nan]
     again = History.from_tensors({name: np.concatenate([np.empty(0), *x]) if isinstance(x, list) else x
-                                  for name, x in history.tensors().items()})  # fmt: skip
+                                  for name, x in history.tensors().items()}, list(history.metrics))  # fmt: skip
     assert again.metric_steps == history.metric_steps
     assert again.losses == history.losses == [3.0, 2.0, 1.0]
     assert again.last_second == 2.0

@@ -123,18 +123,27 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 GOOD = {"kind": "MLP", "sizes": [2, 1], "activations": ["relu"]}
 TENSORS = {"layers.0.neurons.0.w": np.ones(2), "layers.0.neurons.0.b": np.ones(())}
 HOSTILE: list[tuple[Any, dict[str, Any], str]] = [
-    ({**GOOD, "kind": "os.system"}, TENSORS, "its header describes no net that can be built"),
+    ({**GOOD, "kind": "os.system"}, TENSORS, "its header.architecture.kind must be 'Neuron' or 'Layer' or 'MLP'"),
     ({**GOOD, "sizes": [2, 10**12]}, TENSORS, "its header describes 3000000000000 parameters, it holds 3"),
-    ({**GOOD, "sizes": [2, -1]}, TENSORS, "its header describes no net"),
-    ({**GOOD, "sizes": "21"}, TENSORS, "its header describes no net"),
+    (
+        {**GOOD, "sizes": [2, -1]},
+        TENSORS,
+        "its header.architecture.sizes[1] must be an integer of at least 1, it is -1",
+    ),
+    ({**GOOD, "sizes": "21"}, TENSORS, "its header.architecture.sizes must be a list of at least 2, it is '21'"),
     ({**GOOD, "activations": ["__import__"]}, TENSORS, "its header describes no net"),
-    ({**GOOD, "activations": [["relu"]]}, TENSORS, "its header describes no net"),
-    ("MLP", TENSORS, "its header describes no net"),
-    (GOOD, {**TENSORS, "layers.0.neurons.0.w": np.array([1.0, np.nan])}, "must hold finite float64 or float32 numbers"),
+    ({**GOOD, "activations": [["relu"]]}, TENSORS, "its header.architecture.activations[0] must be a string"),
+    ("MLP", TENSORS, "its header.architecture must be an object, it is 'MLP'"),
+    (
+        GOOD,
+        {**TENSORS, "layers.0.neurons.0.w": np.array([1.0, np.nan])},
+        "must hold finite numbers, it holds nan at [1]",
+    ),
+    (GOOD, {**TENSORS, "layers.0.neurons.0.b": np.array(-np.inf)}, "must hold finite numbers, it holds -inf"),
     (
         GOOD,
         {**TENSORS, "layers.0.neurons.0.w": np.ones(2, int)},
-        "must hold finite float64 or float32 numbers, it has int64",
+        "must hold float64 or float32 numbers, it holds int64",
     ),
     (GOOD, {"layers.0.neurons.0.w": np.ones(2), "layers.0.neurons.0.x": np.ones(())}, "does not fit this MLP"),
     (GOOD, {"layers.0.neurons.0.w": np.ones(3)}, "does not fit this MLP"),

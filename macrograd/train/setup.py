@@ -1,0 +1,237 @@
+"""What a `Trainer` and its runs share: the model, the options, what was compiled for them, and what training leaves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from macrograd.copying import checked_state
+from macrograd.nn import Dropout, Module
+from macrograd.nn import losses as named_losses
+from macrograd.nn.dropout import Draws, drawing
+from macrograd.optim import Adam, Optimizer
+from macrograd.train.data import Samples
+from macrograd.train.engines import ENGINES, Engine, make
+from macrograd.train.objective import Objective, takes_model
+from macrograd.train.order import Order
+from macrograd.train.predictor import Measure, Predictor
+from macrograd.train.split import Part
+from macrograd.train.targets import Targets
+from macrograd.value import Value
+
+if TYPE_CHECKING:
+    from macrograd.compiler.compiled import Compiled
+
+Array = NDArray[Any]
+Judged = Sequence[tuple[str, Callable[..., float]]]
+State = tuple[float, ...]
+
+
+class Setup:
+    """Everything that outlives a single run.
+
+    model, loss, optimizer, l2, penalty, engine, dtype, threads   the options of `Trainer`, which says what they mean
+    targets   what the outputs mean, and `shape` the shape of one sample; None and () before they are known
+    kept      what was compiled, by what it depends on
+    latest    the parameters of the latest run and the optimiser's state of each; `earlier` the state of parameters that
+              only runs before it trained
+
+    Raises TypeError and ValueError for options that do not fit.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: str | Callable[..., Any] | None,
+        optimizer: Optimizer | None,
+        *,
+        l2: float,
+        penalty: Callable[[Module], Any] | None,
+        engine: str,
+        dtype: str,
+        threads: int,
+    ) -> None:
+        _check_model(model, loss)
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be one of optim, as in optim.Adam(1e-2), got {optimizer!r}")
+        if not (is_number(l2) and 0 <= l2 < math.inf):
+            raise ValueError(f"l2 must be 0 or more and finite, got {l2!r}")
+        if penalty is not None and not callable(penalty):
+            raise TypeError(f"penalty is a function (model) → scalar, got {penalty!r}")
+        if engine not in ENGINES:
+            raise ValueError(f"engine {engine!r} is not known: use {' or '.join(ENGINES)}")
+        if dtype not in ("float64", "float32"):
+            raise ValueError(f"dtype is 'float64' or 'float32', got {dtype!r}")
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"threads is a whole number from 1 on, got {threads!r}")
+        self.model, self.loss, self.l2, self.penalty = model, loss, l2, penalty
+        self.optimizer = Adam(1e-2) if optimizer is None else optimizer
+        self.engine, self.dtype, self.threads = engine, dtype, threads
+        self.targets: Targets | None = None
+        self.shape: tuple[int, ...] = ()
+        self.kept: dict[Any, Any] = {}
+        self.latest: tuple[list[Value], list[State]] = ([], [])
+        self.earlier: dict[Value, State] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what was compiled, which is compiled again where it is used."""
+        return checked_state(self) | {"kept": {}}
+
+    def fitted(self) -> Targets:
+        """The targets; raises RuntimeError before they are known."""
+        if self.targets is None:
+            raise RuntimeError("this Trainer does not know what outputs mean before it was fitted: call fit first")
+        return self.targets
+
+    # --- the model ------------------------------------------------------------------------------------------------
+
+    def trained(self) -> list[Value]:
+        """The parameters to train. Raises ValueError if there are none, or one is not finite."""
+        parameters = self.model.parameters()
+        if not parameters:
+            raise ValueError(
+                f"this {type(self.model).__name__} has no parameters to train: frozen ones stay as they are"
+            )
+        wrong = next((p for p in parameters if not math.isfinite(p.data)), None)
+        if wrong is not None:
+            name = next(name for name, p in self.model.named_parameters().items() if p is wrong)
+            raise ValueError(f"the parameter {name} is {wrong.data} before training: parameters must be finite")
+        return parameters
+
+    def frozen(self) -> tuple[float, ...]:
+        """The numbers of the frozen parameters, which compiled code has in it."""
+        return tuple(p.data for p in self.model._leaves() if p.op is not None)
+
+    def outputs(self, samples: Samples) -> tuple[int, bool]:
+        """(how many outputs the model has, whether it draws at random), tried on the first sample. For losses that call
+        the model themselves: (0, whether it has a Dropout)."""
+        if callable(self.loss) and takes_model(self.loss):
+            return 0, any(isinstance(module, Dropout) for module in self.model.modules())
+        row = next(samples.blocks(1))[1][0].tolist()
+        try:
+            with drawing(Draws(0.0, 0.0)) as draws:
+                output = self.model(row)  # type: ignore[operator]  # checked when this was made
+        except ValueError as error:
+            raise ValueError(f"the model cannot take a sample of shape {samples.shape}: {error}") from error
+        return len(output) if hasattr(output, "__len__") else 1, draws.used
+
+    # --- what is computed -----------------------------------------------------------------------------------------
+
+    def objective(
+        self, targets: Targets, parameters: list[Value], weighted: bool, seed: int | None = None
+    ) -> Objective:
+        """What is made small, for these targets; `seed` of what the model draws, None if it draws nothing."""
+        return Objective(
+            self.model,
+            named_losses.get(targets.loss),
+            parameters,
+            l2=self.l2,
+            penalty=self.penalty,
+            weighted=weighted,
+            seed=seed,
+        )
+
+    def predictor(self) -> Predictor:
+        """The model as it is now, as a function of samples."""
+        key = ("predictor", self.frozen())
+        if key not in self.kept:
+            self.kept = {k: v for k, v in self.kept.items() if k[0] != "predictor"}
+            self.kept[key] = Predictor(self.model, self.engine, self.dtype, self.threads)
+        found: Predictor = self.kept[key]
+        return found
+
+    def measure(self, part: Part, judged: Judged) -> dict[str, float]:
+        """The loss and metrics over a part of the data."""
+        targets = self.fitted()
+        key = ("measure", targets.loss, part.weights is not None, self.frozen())
+        if key not in self.kept:
+            objective = self.objective(targets, [], part.weights is not None)
+            self.kept[key] = Measure(objective, self.engine, self.dtype, self.threads)
+        found = {"loss": self.kept[key](part.samples, part.targets, part.weights)}
+        if judged:
+            predictions = targets.decode(self.predictor()(part.samples))
+            right = part.y.reshape(predictions.shape) if part.y.size == predictions.size else part.y
+            if targets.kind == "classes" and targets.shape:
+                right = part.targets.argmax(axis=1)
+            found |= {name: float(metric(predictions, right)) for name, metric in judged}
+        return found
+
+    def engine_for(
+        self, objective: Objective, arrays: Sequence[Array], order: Order, clip_norm: float | None
+    ) -> tuple[Compiled, Engine]:
+        """(the objective of one sample as a compiled function, not yet traced for the eager engine; the engine, with
+        the model's parameters and these data). Raises ValueError if the loss uses a parameter that the model lacks."""
+        parameters = objective.parameters
+        key = (
+            "engine", objective.loss, tuple(a.shape[1:] for a in arrays), clip_norm, order.batch_size, self.optimizer,
+            repr(self.optimizer), order.seed if objective.draws else None, tuple(parameters), self.frozen(), self.l2,
+            self.penalty,
+        )  # fmt: skip
+        kept: tuple[Compiled, Engine] | None = self.kept.get(key)
+        if kept is not None:
+            engine = kept[1]
+            engine.load(arrays)
+            engine.theta[:] = [p.data for p in engine.parameters]
+            return kept
+        from macrograd.compiler import compile as compiled  # not before it is needed
+
+        self.kept = {k: v for k, v in self.kept.items() if k[0] != "engine"}
+        sample = compiled(objective, batch=True, dtype=self.dtype, threads=self.threads)
+        engine = make(
+            self.engine, objective, sample, arrays, self.optimizer, clip_norm=clip_norm, batch_size=order.batch_size
+        )
+        known = {id(p) for p in parameters}
+        for p in engine.parameters:
+            if id(p) not in known:
+                raise ValueError(
+                    f"the loss uses {p!r}, which is no part of the model: make it an attribute of the model if it "
+                    "is to be trained, or a plain number if not"
+                )
+        self.kept[key] = (sample, engine)
+        return sample, engine
+
+    # --- the optimiser's state --------------------------------------------------------------------------------------
+
+    def states(self, parameters: list[Value]) -> dict[Value, State]:
+        """The optimiser's state of these parameters, if any. Raises ValueError if it belongs to another model."""
+        before, states = self.latest
+        if states and len(before) != len(parameters):  # some were frozen or thawed in between
+            self.earlier |= dict(zip(before, states, strict=True))
+        optimizer, known = self.optimizer, self.earlier
+        if not optimizer.state:
+            return {}
+        if len(optimizer.state) == len(parameters):
+            return dict(zip(parameters, optimizer.state, strict=True))
+        if known and all(len(state) == len(optimizer.initial_state) for state in known.values()):
+            return known
+        raise ValueError(
+            f"the optimiser holds the state of {len(optimizer.state)} parameters, the model has {len(parameters)}: "
+            "use an optimiser of its own for each model"
+        )
+
+    def keep_states(self, parameters: list[Value], states: list[State], steps: int) -> None:
+        """What a run leaves, after `steps` steps of the optimiser's own count."""
+        self.optimizer.load_state_dict({"steps": steps, "state": states})
+        self.latest = (parameters, states)
+
+
+def _check_model(model: Module, loss: str | Callable[..., Any] | None) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"Trainer() takes a Module, got a {type(model).__name__}")
+    if loss is not None:
+        named_losses.get(loss)
+    if callable(loss):
+        takes_model(loss)
+    if not callable(model) and not (callable(loss) and takes_model(loss)):
+        raise TypeError(
+            f"a {type(model).__name__} cannot be called with a sample: define __call__(self, x), or give a loss "
+            "(model, x, y)"
+        )
+
+
+def is_number(x: Any) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool)
