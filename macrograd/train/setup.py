@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from macrograd.copying import checked_state
+from macrograd.copying import check_importable
 from macrograd.nn import Dropout, Module
 from macrograd.nn import losses as named_losses
 from macrograd.nn.dropout import Draws, drawing
@@ -79,7 +79,9 @@ class Setup:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what was compiled, which is compiled again where it is used."""
-        return checked_state(self) | {"kept": {}}
+        for name, thing in vars(self).items():
+            check_importable("this Trainer", name, thing)
+        return vars(self) | {"kept": {}}
 
     def fitted(self) -> Targets:
         """The targets; raises RuntimeError before they are known."""
