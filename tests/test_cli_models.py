@@ -378,8 +378,8 @@ def test_files_that_are_no_models(capsys: Capture) -> None:
     assert wrong(packed({"w": np.zeros(2)})) == "m is a safetensors file, but not one of macrograd's"
     mg.save(nn.MLP(2, [1], seed=0), "m")
     assert error(capsys, "predict", "m", "t.csv") == (
-        "m does not say what its inputs and outputs mean: `predict` takes models of `macrograd train --save`; use "
-        "mg.load in a program for others"
+        "m does not say what its inputs and outputs mean: mg.save writes that of a Trainer, or of a model that one has "
+        "trained"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.cli.data import Data, Scale
-from macrograd.nn import MLP
+from macrograd.nn import MLP, Scaled
 from macrograd.train import load, load_extra
 
 KEY = "train"
@@ -89,6 +89,7 @@ def read(path: str) -> Facts | None:
 def model_of(path: str, facts: Facts) -> MLP:
     """The net of a file, which must fit the facts in it."""
     model = load(path)
+    model = model.net if isinstance(model, Scaled) else model  # `predict` scales a whole table at once
     outputs = {1} if facts.classes is None else {len(facts.classes), *([1] if len(facts.classes) == 2 else [])}
     if (
         not isinstance(model, MLP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.cli import facts
@@ -40,11 +41,45 @@ def _model(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
         dtypes = ", ".join(sorted({str(tensor.dtype) for tensor in own.values()}))
         lines.append(_line("parameters", f"{sum(tensor.size for tensor in own.values())}, {dtypes}"))
         lines += [_line("", f"{name} {'×'.join(map(str, tensor.shape)) or '1'}") for name, tensor in own.items()]
+    signature = header.get("signature")
+    if known is None and signature is not None:
+        lines += _signature(signature)
+    lines += _scale(known, header.get("scale"))
     if known is not None:
         lines.append(_line("inputs", ", ".join(known.features)))
         answers = "a number" if known.classes is None else f"one of {', '.join(known.classes)}"
         lines.append(_line("answers", f"{known.target}: {answers}"))
         lines += [_line(name, text) for name, text in known.training.items()]
+    return lines
+
+
+def _signature(found: dict[str, Any]) -> list[str]:
+    """What the inputs and outputs of a model mean that a program trained."""
+    shape = "×".join(map(str, found["shape"])) or "1"
+    inputs = f"{shape} numbers" if found["columns"] is None else ", ".join(found["columns"])
+    answers = found["kind"] if found["classes"] is None else f"one of {', '.join(map(str, found['classes']))}"
+    name = "" if found["target"] is None else f"{found['target']}: "
+    return [_line("inputs", inputs), _line("answers", f"{name}{answers}"), _line("loss", found["loss"])]
+
+
+def _scale(known: facts.Facts | None, scale: dict[str, Any] | None) -> list[str]:
+    """The scales that a net's numbers are on, where they are not the raw ones."""
+    if known is not None:
+        pairs = [(s.middle, s.unit) for s in (known.feature_scale, known.target_scale)]
+        names: tuple[str, ...] = known.features
+    elif scale is not None:
+        pairs, names = [(scale[k]["middle"], scale[k]["unit"]) for k in ("inputs", "outputs")], ()
+    else:
+        return []
+    lines: list[str] = []
+    for what, (middle, unit) in zip(("inputs", "outputs"), pairs, strict=True):
+        middles, units = np.atleast_1d(middle).tolist(), np.atleast_1d(unit).tolist()
+        if set(middles) == {0.0} and set(units) == {1.0}:
+            continue
+        for k in range(max(len(middles), len(units))):
+            name = what if what == "outputs" else names[k] if k < len(names) and len(middles) > 1 else what
+            of_one = f"({name} − {middles[k % len(middles)]:.6g}) / {units[k % len(units)]:.6g}"
+            lines.append(_line("scaling" if not lines else "", of_one))
     return lines
 
 

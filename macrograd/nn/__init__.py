@@ -4,5 +4,6 @@ from macrograd.nn import activations, init, losses
 from macrograd.nn.dropout import Dropout
 from macrograd.nn.layers import MLP, Layer, Neuron
 from macrograd.nn.module import Module
+from macrograd.nn.scaled import Scaled
 
-__all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "activations", "init", "losses"]
+__all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "Scaled", "activations", "init", "losses"]

@@ -18,6 +18,9 @@ class Module:
     were computed (an output kept for later, say) are no parameters. A subclass needs no call of `super().__init__()`.
     """
 
+    # What inputs and outputs mean: a `train.signature.Signature`, which `Trainer.fit` and `load` leave here.
+    _signature: Any = None
+
     def parameters(self) -> list[Value]:
         """The parameters in the order of `named_parameters`; one that is shared stands there once."""
         return [parameter for parameter in self._leaves() if parameter.op is None]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from macrograd.train.callbacks import EarlyStopping
 from macrograd.train.order import Order
 from macrograd.train.setup import Setup
+from macrograd.train.signature import named
 from macrograd.train.split import Part
 
 
@@ -52,11 +53,6 @@ def identity(
         "validation": None if held is None else held.samples.checksum(),
         "early_stopping": None if early_stopping is None else asdict(early_stopping),
     }
-
-
-def named(function: Any) -> str:
-    """A function's name, as it is in every process."""
-    return function if isinstance(function, str) else getattr(function, "__qualname__", type(function).__name__)
 
 
 def _checksum(array: NDArray[Any]) -> int:

@@ -12,68 +12,145 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.nn import MLP, Layer, Module, Neuron, activations
+from macrograd.nn import MLP, Layer, Module, Neuron, Scaled, activations
 from macrograd.nn.module import _children
 from macrograd.ops import CONSTANT
 from macrograd.train import files
+from macrograd.train.signature import Signature, of_command
+from macrograd.train.trainer import Trainer
 from macrograd.value import Value
 
 Header = dict[str, Any]
 
 
-def save(model: Module, path: str | os.PathLike[str], *, dtype: str = "float64", extra: Header | None = None) -> Path:
-    """Write a model to a safetensors file, whole or not at all; the path.
+def save(
+    model: Module | Trainer, path: str | os.PathLike[str], *, dtype: str = "float64", extra: Header | None = None
+) -> Path:
+    """Write a model, or a Trainer's, to a safetensors file, whole or not at all; the path.
 
     Every list of parameters is a tensor with its path as name, as in "layers.0.neurons.3.w". Of `nn`'s own nets the
     header says how to build them, so `load(path)` does; a Module of one's own is built by its program and filled by
-    `load(path, into=model)`. `extra` is kept in the header: whatever JSON can hold.
+    `load(path, into=model)`. What training found out about its data (labels, columns, scales) is kept, too, and so is
+    `extra`: whatever JSON can hold.
 
     Raises TypeError for what is no Module, ValueError for another dtype and for parameters that are not finite or too
-    large for float32, OSError if the file cannot be written.
+    large for float32, RuntimeError for a Trainer that was not fitted, OSError if the file cannot be written.
     """
+    if isinstance(model, Trainer):
+        model._setup.fitted()
+        model = model.model
     if not isinstance(model, Module):
-        raise TypeError(f"save() takes a Module, got a {type(model).__name__}")
+        raise TypeError(f"save() takes a Module or a Trainer, got a {type(model).__name__}")
     if dtype not in ("float64", "float32"):
         raise ValueError(f"save() takes dtype 'float64' or 'float32', got {dtype!r}")
+    net = model.net if isinstance(model, Scaled) else model
     with np.errstate(over="ignore"):  # found below, as an infinity
-        tensors = {name: tensor.astype(dtype) for name, tensor in _tensors(model)}
+        tensors = {name: tensor.astype(dtype) for name, tensor in _tensors(net)}
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise ValueError(f"{name} holds numbers that are not finite in {dtype}: a saved model must be finite")
-    parameters = model.named_parameters(frozen=True).values()
+    parameters = net.named_parameters(frozen=True).values()
     frozen = np.array([p.op is CONSTANT for p in parameters], dtype=np.uint8)
     if frozen.any():
         tensors["frozen"] = frozen
-    architecture = _describe(model)
+    architecture = _describe(net)
     if architecture is not None:
-        shared = _shared(model)
+        shared = _shared(net)
         if shared is not None:
             tensors["shared"] = shared
-    header: Header = {"model": type(model).__name__, "architecture": architecture, "extra": extra or {}}
+    signature = model._signature
+    header: Header = {
+        "model": type(net).__name__,
+        "architecture": architecture,
+        "scale": _scales(model) if isinstance(model, Scaled) else None,
+        "signature": signature.to_json() if isinstance(signature, Signature) else None,
+        "extra": extra or {},
+    }
     return files.write(path, "model", tensors, header)
 
 
 def load(path: str | os.PathLike[str], *, into: Module | None = None) -> Any:
-    """The model that `save` wrote, built from the file; or `into`, a model of one's own, with the saved parameters.
+    """The model that `save` or `macrograd train` wrote, built from the file; or `into`, a model of one's own, with the
+    saved parameters.
+
+    It takes raw numbers: a net that was trained on scaled ones comes in an `nn.Scaled`. `Trainer(load(path))` predicts
+    as the one that was saved.
 
     Raises FileNotFoundError, and ValueError for a file that is none of these, that is damaged, or that does not fit.
     """
     tensors, header = files.read(path, "model")
     frozen, shared = tensors.pop("frozen", None), tensors.pop("shared", None)
-    model = into
-    if model is None:
-        model = _build(header, Path(path), tensors, shared)
+    scales, signature = _meaning(header, Path(path))
+    net: Any = into.net if isinstance(into, Scaled) else into
+    if into is not None and (scales is not None) != isinstance(into, Scaled):
+        wants = "scaled inputs: give into=nn.Scaled(net)" if scales is not None else "raw inputs: give the net alone"
+        raise ValueError(f"{path} holds a net that was trained on {wants}")
+    if net is None:
+        net = _build(header, Path(path), tensors, shared)
+        if signature is not None:
+            _check_fits(net, signature, Path(path))
     try:
-        model.load_parameters(tensors)
-        parameters = list(model.named_parameters(frozen=True).values())
+        net.load_parameters(tensors)
+        parameters = list(net.named_parameters(frozen=True).values())
         if frozen is not None and frozen.shape != (len(parameters),):
             raise ValueError("the list of frozen parameters does not fit")
     except ValueError as error:
-        raise ValueError(f"{path} does not fit this {type(model).__name__}: {error}") from None
+        raise ValueError(f"{path} does not fit this {type(net).__name__}: {error}") from None
     if frozen is not None:
         for parameter, constant in zip(parameters, frozen.tolist(), strict=True):
             parameter.op = CONSTANT if constant else None
+    model = net if into is None else into
+    if scales is not None:
+        scaled = Scaled(net, **scales)
+        if into is None:
+            model = scaled
+        else:
+            vars(into).update(vars(scaled))
+    model._signature = signature
     return model
+
+
+# --- what inputs and outputs mean -------------------------------------------------------------------------------------
+
+
+def _scales(model: Scaled) -> Header:
+    return {
+        "inputs": {"middle": list(model.middle), "unit": list(model.unit)},
+        "outputs": {"middle": list(model.output_middle), "unit": list(model.output_unit)},
+    }
+
+
+def _meaning(header: Header, path: Path) -> tuple[dict[str, Any] | None, Signature | None]:
+    """(the arguments of `Scaled` or None, the signature or None) of a file."""
+    extra, found = header.get("extra"), header.get("signature")
+    facts = extra.get("train") if isinstance(extra, dict) else None
+    try:
+        if facts is not None:  # of the command, which scales before it trains
+            return of_command(facts, (header["architecture"] or {"sizes": [0]})["sizes"][-1])
+        signature = None if found is None else Signature.from_json(found)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    scale = header.get("scale")
+    if scale is None:
+        return None, signature
+    inputs, outputs = scale["inputs"], scale["outputs"]
+    return {
+        "middle": inputs["middle"],
+        "unit": inputs["unit"],
+        "output_middle": outputs["middle"],
+        "output_unit": outputs["unit"],
+    }, signature
+
+
+def _check_fits(net: Module, signature: Signature, path: Path) -> None:
+    """Raise ValueError if one of nn's own nets has other widths than the signature says."""
+    layers: list[Any] = net.layers if isinstance(net, MLP) else [net]
+    first, last = layers[0], layers[-1]
+    nin = len(first.neurons[0].w if isinstance(first, Layer) else first.w)
+    nout = len(last.neurons) if isinstance(last, Layer) else 1
+    outputs = signature.targets.outputs
+    if signature.shape != (nin,) or outputs not in (0, nout):
+        raise ValueError(f"{path} is damaged: its net does not fit the columns and classes that it names")
 
 
 def load_extra(path: str | os.PathLike[str]) -> Header:

@@ -128,6 +128,17 @@ class Maybe:
 
 
 @dataclass(frozen=True)
+class Either:
+    """Of one of two kinds; what is wrong is said of the second where it is a list, else of the first."""
+
+    one: Kind
+    items: Kind
+
+    def faults(self, found: Any, place: str) -> Iterator[str]:
+        return (self.items if isinstance(found, list) else self.one).faults(found, place)
+
+
+@dataclass(frozen=True)
 class Anything:
     """Whatever JSON can hold."""
 
@@ -214,6 +225,23 @@ SIGNATURE = Fields(
         "target_shape": Items(_COUNT),
         "training": Named(Text()),
     }
+)
+
+_COMMAND_SCALE = Fields(
+    {"middle": Either(Number(), Items(Number(), 1)), "unit": Either(Number(above=0.0), Items(Number(above=0.0), 1))}
+)
+
+# What the command writes beside a net.
+COMMAND = Fields(
+    {
+        "features": Items(Text(), 1),
+        "target": Text(),
+        "classes": Maybe(Items(Text(), 2)),
+        "feature_scale": _COMMAND_SCALE,
+        "target_scale": _COMMAND_SCALE,
+        "training": Named(Text()),
+    },
+    {"loss": Text(), "plan": Anything()},
 )
 
 MODEL = Schema(

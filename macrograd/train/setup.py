@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from macrograd.train.engines import ENGINES, Engine, make
 from macrograd.train.objective import Objective, takes_model
 from macrograd.train.order import Order
 from macrograd.train.predictor import Measure, Predictor
+from macrograd.train.signature import Signature, named
 from macrograd.train.split import Part
 from macrograd.train.targets import Targets
 from macrograd.value import Value
@@ -35,7 +37,8 @@ class Setup:
     """Everything that outlives a single run.
 
     model, loss, optimizer, l2, penalty, engine, dtype, threads   the options of `Trainer`, which says what they mean
-    targets   what the outputs mean, and `shape` the shape of one sample; None and () before they are known
+    targets   what the outputs mean, `shape` the shape of one sample, and `columns` the names of its numbers, if any;
+              None and () before they are known. A model that was trained before, or loaded, brings them
     kept      what was compiled, by what it depends on
     latest    the parameters of the latest run and the optimiser's state of each; `earlier` the state of parameters that
               only runs before it trained
@@ -73,9 +76,13 @@ class Setup:
         self.engine, self.dtype, self.threads = engine, dtype, threads
         self.targets: Targets | None = None
         self.shape: tuple[int, ...] = ()
+        self.columns: tuple[str, ...] | None = None
         self.kept: dict[Any, Any] = {}
         self.latest: tuple[list[Value], list[State]] = ([], [])
         self.earlier: dict[Value, State] = {}
+        known = model._signature
+        if isinstance(known, Signature):
+            self.targets, self.shape, self.columns = known.targets_for(loss), known.shape, known.columns
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what was compiled, which is compiled again where it is used."""
@@ -88,6 +95,13 @@ class Setup:
         if self.targets is None:
             raise RuntimeError("this Trainer does not know what outputs mean before it was fitted: call fit first")
         return self.targets
+
+    def learn(self, targets: Targets, shape: tuple[int, ...], columns: tuple[str, ...] | None, y: Any) -> None:
+        """This is what inputs and outputs mean from now on; the model keeps it, too."""
+        self.targets, self.shape, self.columns = targets, shape, columns
+        name = getattr(y, "name", None)
+        plain = replace(targets, loss=named(targets.loss))  # without functions, which no file could hold
+        self.model._signature = Signature(plain, shape, columns, name if isinstance(name, str) else None)
 
     # --- the model ------------------------------------------------------------------------------------------------
 
@@ -126,7 +140,13 @@ class Setup:
     def objective(
         self, targets: Targets, parameters: list[Value], weighted: bool, seed: int | None = None
     ) -> Objective:
-        """What is made small, for these targets; `seed` of what the model draws, None if it draws nothing."""
+        """What is made small, for these targets; `seed` of what the model draws, None if it draws nothing. Raises
+        ValueError for a loss that a file knows the name of alone."""
+        if targets.kind == "own" and isinstance(targets.loss, str):
+            raise ValueError(
+                f"the model was trained with the loss {targets.loss!r}, a function of its program: give it to Trainer "
+                "once more, as in Trainer(model, loss)"
+            )
         return Objective(
             self.model,
             named_losses.get(targets.loss),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.train.columns import in_order
 from macrograd.train.data import Samples
 from macrograd.train.targets import Targets
 
@@ -31,10 +32,13 @@ class Part:
         return Part(samples, self.targets[rows], self.y[rows], weights)
 
 
-def validation_of(validation: Any, whole: Part, targets: Targets, seed: int) -> tuple[Part, Part | None]:
+def validation_of(
+    validation: Any, whole: Part, targets: Targets, seed: int, columns: tuple[str, ...] | None = None
+) -> tuple[Part, Part | None]:
     """(what to train on, what to validate on).
 
     validation  None, (Xv, yv), or a fraction between 0 and 1 of the samples, drawn at random with `seed`
+    columns     the names of the numbers of a sample, if they have any
 
     Raises ValueError for data of another width, labels that training does not have, and for a fraction that leaves a
     part without samples or without one of the classes.
@@ -47,7 +51,7 @@ def validation_of(validation: Any, whole: Part, targets: Targets, seed: int) -> 
         Xv, yv = validation
     except (TypeError, ValueError):
         raise ValueError(f"validation is (Xv, yv) or a fraction of the data, got {type(validation).__name__}") from None
-    samples = Samples(Xv, name="Xv", dtype=whole.samples.dtype.name)
+    samples = Samples(in_order(Xv, columns, "Xv"), name="Xv", dtype=whole.samples.dtype.name)
     if samples.shape != whole.samples.shape:
         raise ValueError(f"Xv has samples of shape {samples.shape}, X of shape {whole.samples.shape}: make them alike")
     encoded = targets.encode(yv, "yv")

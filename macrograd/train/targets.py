@@ -67,8 +67,11 @@ class Targets:
         assert self.classes is not None
         if array.dtype.kind in "US" and self.classes.dtype.kind not in "US":
             array = array.astype(object)
-        place = np.searchsorted(self.classes, array) if array.dtype.kind != "O" else np.zeros(len(array), int)
-        place = np.minimum(place, len(self.classes) - 1)
+        order = np.argsort(self.classes)  # the classes of a file may stand in another: "9" before "10"
+        there = np.zeros(len(array), int)
+        if array.dtype.kind != "O":
+            there = np.searchsorted(self.classes, array, sorter=order)
+        place = order[np.minimum(there, len(self.classes) - 1)]
         unseen = np.flatnonzero(self.classes[place] != array)
         if len(unseen):
             row = int(unseen[0])

@@ -21,6 +21,7 @@ from macrograd.train import progress as shown
 from macrograd.train import targets as kinds
 from macrograd.train import weights as weighting
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
+from macrograd.train.columns import in_order, names_of, one_in_order
 from macrograd.train.data import Samples
 from macrograd.train.fitting import Fitting
 from macrograd.train.history import History
@@ -124,7 +125,8 @@ class Trainer:
     ) -> History:
         """Train on samples X (n, …) and targets y (n,) or (n, k), and return what happened.
 
-        X, y            array-likes: NumPy, lists, pandas; memory-mapped and chunked files are read in blocks. Which
+        X, y            array-likes: NumPy, lists, data frames, whose columns are found by their names ever after;
+                        memory-mapped and chunked files are read in blocks. Which
                         targets are classes and which are numbers, `train.targets.of` says
         epochs, steps   one of them: how often to see all samples, or how many updates to make; without either, as many
                         epochs as make 1000 steps, 20 at least
@@ -154,7 +156,8 @@ class Trainer:
         for a loss or gradient that is not finite, with the parameters as they were before that step.
         """
         setup = self._setup
-        samples = Samples(X, name="X", dtype=setup.dtype)
+        columns = setup.columns or names_of(X)
+        samples = Samples(in_order(X, columns, "X"), name="X", dtype=setup.dtype)
         parameters = setup.trained()
         outputs, draws = setup.outputs(samples)
         targets = kinds.of(y, setup.loss, outputs)
@@ -163,7 +166,7 @@ class Trainer:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
         weights = weighting.of(sample_weight, class_weight, np.asarray(y).reshape(encoded.shape), targets)
         whole = Part(samples, encoded, np.asarray(y), weights)
-        part, held = validation_of(validation, whole, targets, seed)
+        part, held = validation_of(validation, whole, targets, seed, columns)
         size = _batch_size(batch_size, part.samples.count)
         order = Order(
             part.samples.count,
@@ -179,7 +182,7 @@ class Trainer:
         stopping = stopping_of(early_stopping, [name for name, _ in judged], held is not None)
         if checkpoint is None and resume:
             raise ValueError("resume=True needs the checkpoint to go on from: give checkpoint=PATH")
-        setup.targets, setup.shape = targets, samples.shape
+        setup.learn(targets, samples.shape, columns, y)
         self.__dict__.pop("predict_one", None)
         fitting = Fitting(
             setup,
@@ -244,6 +247,8 @@ class Trainer:
         found = self.__dict__.get("predict_one")
         if found is None or self._one_at != parameter_writes[0]:
             found = self._setup.predictor().one(self._setup.shape, partial(Trainer.predict_one, self))
+            if self._setup.columns is not None:
+                found = _by_name(found, self._setup.columns)
             self.__dict__["predict_one"], self._one_at = found, parameter_writes[0]
         return found(x)
 
@@ -272,6 +277,7 @@ class Trainer:
         return checked_state(self, "predict_one") | {"_one_at": -1}
 
     def _samples(self, X: Any) -> Samples:
+        X = in_order(X, self._setup.columns, "X")
         samples, shape = Samples(X, name="X", dtype=self.dtype), self._setup.shape
         if samples.shape != shape:
             raise ValueError(
@@ -279,6 +285,16 @@ class Trainer:
                 "row, also where there is only one"
             )
         return samples
+
+
+def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...]) -> Callable[[Any], Any]:
+    """A function of one sample that takes named numbers, too."""
+    plain = (list, tuple, np.ndarray)
+
+    def named(x: Any) -> Any:
+        return one(x if x.__class__ in plain else one_in_order(x, columns))
+
+    return named
 
 
 def _batch_size(given: int | str | None, samples: int) -> int:

@@ -1,0 +1,79 @@
+"""`Scaled`: a net together with the scales that it was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from macrograd.nn._scalars import as_list
+from macrograd.nn.module import Module
+
+Numbers = float | Sequence[float]
+
+
+class Scaled(Module):
+    """A net between raw numbers: it sees (x − middle) / unit, and answers output · output_unit + output_middle.
+
+    net           a Module of one sample
+    middle, unit  of each input, or one number for all
+    output_middle, output_unit  of each output, or one number for all
+
+    The scales are constants, and no parameters. Raises ValueError for scales that are not finite, units that are not
+    above 0, and where it is called for another number of inputs.
+    """
+
+    def __init__(
+        self,
+        net: Module,
+        middle: Numbers = 0.0,
+        unit: Numbers = 1.0,
+        *,
+        output_middle: Numbers = 0.0,
+        output_unit: Numbers = 1.0,
+    ) -> None:
+        if not isinstance(net, Module) or not callable(net):
+            raise TypeError(f"Scaled() takes a Module that can be called, got a {type(net).__name__}")
+        self.net = net
+        self.middle, self.unit = _scale("middle", middle), _scale("unit", unit)
+        self.output_middle, self.output_unit = (
+            _scale("output_middle", output_middle),
+            _scale("output_unit", output_unit),
+        )
+
+    def __call__(self, x: Any) -> Any:
+        inputs = as_list(x)
+        if any(len(scale) not in (1, len(inputs)) for scale in (self.middle, self.unit)):
+            width = max(len(self.middle), len(self.unit))
+            raise ValueError(f"Scaled has the scales of {width} inputs, got {len(inputs)}")
+        seen = [
+            v if m == 0.0 and u == 1.0 else (v - m) / u
+            for v, m, u in zip(inputs, _each(self.middle, inputs), _each(self.unit, inputs), strict=True)
+        ]
+        output = self.net(seen)
+        outputs = output if hasattr(output, "__len__") else [output]
+        found = [
+            v if m == 0.0 and u == 1.0 else v * u + m
+            for v, m, u in zip(
+                outputs, _each(self.output_middle, outputs), _each(self.output_unit, outputs), strict=True
+            )
+        ]
+        return found if hasattr(output, "__len__") else found[0]
+
+    def __repr__(self) -> str:
+        return f"Scaled({self.net!r})"
+
+
+def _scale(name: str, given: Numbers) -> tuple[float, ...]:
+    numbers = tuple(float(x) for x in (given if hasattr(given, "__len__") else [given]))  # type: ignore[union-attr]
+    for number in numbers:
+        if not math.isfinite(number) or ("unit" in name and number <= 0.0):
+            must = "finite and above 0" if "unit" in name else "finite"
+            raise ValueError(f"Scaled() takes a {name} that is {must}, got {number}")
+    if not numbers:
+        raise ValueError(f"Scaled() takes a {name} for each number, got none")
+    return numbers
+
+
+def _each(scale: tuple[float, ...], numbers: Sequence[Any]) -> Sequence[float]:
+    return scale if len(scale) == len(numbers) else scale * len(numbers)
