@@ -207,7 +207,7 @@ def test_a_table_with_classes(capsys: Capture, table: Table) -> None:
     assert main(["train", path, "--target", "answer", "--hidden", "8", "--steps", "30"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "table.csv: 20 samples, 3 features, 2 classes (features scaled to mean 0 and deviation 1)"
-    assert lines[1] == "3-8-1 net, relu, loss hinge"
+    assert lines[1] == "3-8-1 net, relu, loss binary_cross_entropy"
     assert float(lines[-1].split("accuracy ")[1].split("%")[0]) > 90
 
 

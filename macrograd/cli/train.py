@@ -15,6 +15,7 @@ from macrograd import train as training
 from macrograd.cli import picture, places
 from macrograd.cli.data import Data, load
 from macrograd.cli.facts import Facts
+from macrograd.cli.options import DATASETS
 from macrograd.cli.progress import Print, progress
 from macrograd.train.data import Samples
 from macrograd.train.order import Order
@@ -88,7 +89,10 @@ def check(chosen: argparse.Namespace) -> None:
 def made(chosen: argparse.Namespace) -> tuple[Data, training.Task, nn.MLP]:
     """The data, what is to be learned from them, and the net that the options name."""
     data = load(chosen)
-    task = training.Task.of(data.y, chosen.loss, unit=float(data.target_scale.unit))
+    loss = chosen.loss
+    if loss is None and chosen.data in DATASETS and data.classes is not None and len(data.classes) == 2:
+        loss = "hinge"  # micrograd's, for its demo
+    task = training.Task.of(data.y, loss, unit=float(data.target_scale.unit))
     init = chosen.init or ("he_normal" if chosen.target else "uniform")
     sizes = [*chosen.hidden, task.outputs]
     return data, task, nn.MLP(data.X.shape[1], sizes, activation=chosen.activation, init=init, seed=chosen.seed)

@@ -15,6 +15,9 @@ Array = NDArray[Any]
 
 NUMBERS = ("squared_error", "absolute_error", "huber")
 
+# The loss that a kind of target is learned by, unless another is named. (Two classes with two outputs: cross-entropy.)
+DEFAULT = {"two classes": "binary_cross_entropy", "classes": "cross_entropy", "numbers": NUMBERS[0]}
+
 # What a loss given by name can learn, in words, by kind of target.
 _KINDS = {
     "two classes": "two classes",
@@ -154,7 +157,7 @@ def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
     if loss in NUMBERS or (loss is None and not labels):
         if array.dtype.kind not in "biuf":
             raise ValueError(f"y holds texts such as {str(array[0])!r}, which {loss} cannot learn: use 'cross_entropy'")
-        return Targets("numbers", loss or NUMBERS[0], None, 1, ())
+        return Targets("numbers", loss or DEFAULT["numbers"], None, 1, ())
     if not labels and not np.array_equal(array, np.floor(array)):
         if loss != "binary_cross_entropy":
             raise ValueError(
@@ -175,7 +178,7 @@ def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
         if loss in ("hinge", "binary_cross_entropy"):
             raise ValueError(f"{loss} tells two classes apart, y has {k}: use 'cross_entropy' with {k} outputs")
         return Targets("classes", "cross_entropy", classes, k, ())
-    name = loss or ("cross_entropy" if outputs == 2 else "binary_cross_entropy")
+    name = loss or ("cross_entropy" if outputs == 2 else DEFAULT["two classes"])
     return Targets("two classes", name, classes, 2 if name == "cross_entropy" else 1, ())
 
 
@@ -188,7 +191,7 @@ def _several(array: Array, loss: str | None, outputs: int) -> Targets:
     if loss == "hinge":
         raise ValueError(f"hinge takes one label a row, y has {k} columns: use 'binary_cross_entropy' for labels")
     if loss in NUMBERS or (loss is None and not marks):
-        return Targets("numbers", loss or NUMBERS[0], None, k, (k,))
+        return Targets("numbers", loss or DEFAULT["numbers"], None, k, (k,))
     if loss == "cross_entropy" or (loss is None and single):
         found = Targets("classes", "cross_entropy", np.arange(k), k, (k,))
     else:

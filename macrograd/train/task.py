@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from macrograd.nn import losses
+from macrograd.train.targets import DEFAULT
 
-# The losses that fit each kind of target, the default first.
+# The losses that fit each kind of target; which of them is the default is the same as for a Trainer.
 FITTING = {
     "two classes": ("hinge", "binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber"),
     "classes": ("cross_entropy",),
@@ -41,8 +42,8 @@ class Task:
     def of(cls, y: ArrayLike, loss: str | None = None, *, unit: float = 1.0) -> Task:
         """The task of learning `y`, of shape (n,): integers are classes 0 … k − 1, other numbers are numbers.
 
-        Two classes are learned with one output and the hinge loss, more with one output each and cross-entropy, numbers
-        with one output and the squared error, unless `loss` names another that fits. Raises ValueError for a loss that
+        Two classes are learned with one output, more with one each, numbers with one, by the loss that a Trainer takes
+        for such targets, unless `loss` names another that fits. Raises ValueError for a loss that
         does not fit, and for targets of another shape, of a single class, or not finite.
         """
         array = np.asarray(y)
@@ -93,7 +94,7 @@ class Task:
 
 def _fitting(kind: str, loss: str | None) -> str:
     if loss is None:
-        return FITTING[kind][0]
+        return DEFAULT["numbers" if kind == "number" else kind]
     losses.get(loss)
     if loss not in FITTING[kind]:
         what = {"two classes": "two classes", "classes": "more than two classes", "number": "a number"}[kind]

@@ -9,13 +9,14 @@ import pytest
 
 from macrograd.nn import losses
 from macrograd.train import Task
+from macrograd.train.targets import of as targets_of
 from macrograd.train.task import FITTING
 
 
 @pytest.mark.parametrize(
     ("loss", "outputs", "targets"),
     [
-        (None, 1, [-1.0, 1.0, 1.0]),
+        (None, 1, [0.0, 1.0, 1.0]),
         ("hinge", 1, [-1.0, 1.0, 1.0]),
         ("squared_error", 1, [-1.0, 1.0, 1.0]),
         ("absolute_error", 1, [-1.0, 1.0, 1.0]),
@@ -26,7 +27,8 @@ from macrograd.train.task import FITTING
 )
 def test_two_classes(loss: str | None, outputs: int, targets: list[Any]) -> None:
     task = Task.of([0, 1, 1], loss)
-    assert (task.kind, task.loss, task.outputs, task.targets) == ("two classes", loss or "hinge", outputs, targets)
+    assert (task.kind, task.loss, task.outputs) == ("two classes", loss or "binary_cross_entropy", outputs)
+    assert task.targets == targets
     assert task.metric == "accuracy"
     # Every loss can be computed on its own targets, and is smaller on the right side.
     compute = losses.get(task.loss)
@@ -98,3 +100,8 @@ def test_what_does_not_fit(y: list[Any], loss: str | None, message: str) -> None
 def test_an_unknown_loss() -> None:
     with pytest.raises(ValueError, match=r"^loss 'hing' is not known: use one of hinge, "):
         Task.of([0, 1], "hing")
+
+
+@pytest.mark.parametrize("y", [[0, 1, 1], [0, 1, 2], [0.5, 1.0, 2.0]])
+def test_a_task_and_a_trainer_choose_the_same_loss(y: list[Any]) -> None:
+    assert Task.of(y).loss == targets_of(y, None, 0).loss
