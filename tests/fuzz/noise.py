@@ -61,7 +61,14 @@ _run: _Run | None = None
 class Noisy(Value):
     """A Value of (replicas, samples) numbers."""
 
-    __slots__ = ()
+    __slots__ = ("numbers",)
+    _traced = True  # there is more than one number: `take` by one must be an operation
+
+    numbers: Array
+
+    @property
+    def data(self) -> Any:  # type: ignore[override]  # an array in place of a number
+        return self.numbers
 
     @classmethod
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Noisy:
@@ -70,7 +77,7 @@ class Noisy(Value):
         numbers = [np.asarray(x.data, dtype=_run.dtype) for x in values]
         made = np.asarray(op.array(np, *numbers), dtype=_run.dtype)
         out: Noisy = object.__new__(cls)
-        out.data = made if op.name in _EXACT else _perturbed(_run, op, numbers, made)  # type: ignore[assignment]
+        out.numbers = made if op.name in _EXACT else _perturbed(_run, op, numbers, made)
         out.op, out.label, out.grad = op, "", 0.0
         out.inputs = values
         return out
@@ -169,7 +176,7 @@ def leaf(numbers: Array) -> Noisy:
     """A leaf of (samples,) or () numbers, the same in all replicas."""
     assert _run is not None
     out: Noisy = object.__new__(Noisy)
-    out.data = np.broadcast_to(np.asarray(numbers, dtype=_run.dtype), (REPLICAS, np.size(numbers)))  # type: ignore[assignment]
+    out.numbers = np.broadcast_to(np.asarray(numbers, dtype=_run.dtype), (REPLICAS, np.size(numbers)))
     out.op, out.label, out.grad, out.inputs = None, "", 0.0, ()
     return out
 
