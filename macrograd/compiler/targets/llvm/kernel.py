@@ -44,7 +44,7 @@ def _kernel(machine: Machine, block: bool, composed: tuple[int, ...]) -> native.
     return native.Native(key, ("stream",), text, tiers=True, parameters=_PARAMETERS)
 
 
-def _text(machine: Machine, block: bool, composed: tuple[int, ...]) -> str:
+def _text(machine: Machine, block: bool, composed: tuple[int, ...] = ()) -> str:
     code = code_for(machine.kind, strict=machine.strict)
     codes = [row.code for row in ops.TABLE if row.arity in (1, 2, 3) and row.formula is None]
     codes += [*composed, ops.take.code, FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
