@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+_ROOT = Path(__file__).resolve().parents[2]  # of the repository, where `tests.fuzz` is found
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -168,8 +170,8 @@ def search(name: str, seed: int, first: int, programs: int) -> int:
 
 
 def _in_a_process(name: str, seed: int, first: int, programs: int) -> int:
-    command = [sys.executable, "-m", __spec__.name, "--one", name, f"--seed={seed}", f"--first={first}"]
-    done = subprocess.run([*command, f"--programs={programs}"], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tests.fuzz.faults", "--one", name, f"--seed={seed}", f"--first={first}"]
+    done = subprocess.run([*command, f"--programs={programs}"], cwd=_ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the process with the fault {name!r} ended with {done.returncode}:\n{done.stderr}")
     return int(done.stdout.split()[-1])

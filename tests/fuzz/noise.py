@@ -123,6 +123,8 @@ def _on_grid(x: Array) -> Array:
 
 def _perturbed(run: _Run, op: Op, operands: list[Array], made: Array) -> Array:
     size = np.abs(made)
+    if op.name == "pow":
+        _note_extremes(run, op, operands, made, size)
     if op.name in _ARITHMETIC:
         exact = _on_grid(made)
         for x in operands:
@@ -146,17 +148,15 @@ def _perturbed(run: _Run, op: Op, operands: list[Array], made: Array) -> Array:
 
 
 def _note_extremes(run: _Run, op: Op, operands: list[Array], made: Array, size: Array) -> None:
+    """Note which samples overflow or underflow: in another order, or as 1/x in place of x**-1, they may not."""
     width = run.dtype.itemsize
-    near = np.isfinite(size) & (size > _HUGE[width])
-    finite = np.ones(made.shape, dtype=bool)
+    finite = nonzero = np.ones(made.shape, dtype=bool)
     for x in operands:
-        finite = finite & np.isfinite(x)
-    near = near | (finite & ~np.isfinite(made) & (op.name != "div"))
-    if op.name in ("mul", "div", "dot"):
-        nonzero = np.ones(made.shape, dtype=bool)
-        for x in operands:
-            nonzero = nonzero & (x != 0.0) & np.isfinite(x)
-        near = near | (nonzero & (np.abs(made) < _TINY[width]))
+        finite, nonzero = finite & np.isfinite(x), nonzero & (x != 0.0)
+    near = np.isfinite(size) & (size > _HUGE[width])
+    near = near | (finite & ~np.isfinite(made) & (nonzero | (op.name in _SUMS)))
+    if op.name in ("mul", "div", "dot", "pow"):
+        near = near | (finite & nonzero & (np.abs(made) < _TINY[width]))
     if near.any():
         run.extreme |= np.broadcast_to(near, (REPLICAS, len(run.extreme))).any(axis=0)
 

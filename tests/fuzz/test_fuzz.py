@@ -14,7 +14,7 @@ import pytest
 from macrograd import ops
 
 from . import __main__ as command
-from . import generate, session, ways
+from . import faults, generate, session, ways
 from .check import Outcome, check
 from .data import Data
 from .generate import Case
@@ -151,3 +151,35 @@ def test_settings_are_put_back() -> None:
     before = pipeline.observer, budget.FREE, budget.LEAST
     session.run(random.Random(0).randrange(100), 2)
     assert (pipeline.observer, budget.FREE, budget.LEAST) == before
+
+
+# --- the search itself ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_programs_of_fixed_seeds(seed: int) -> None:
+    """300 in all. A failure prints the program; `python -m tests.fuzz` shrinks it and makes a test of it."""
+    tally = session.run(seed, 75, most=3)
+    said = [f"{f.seed}, {f.way}: {f.outcome.failure}\n{f.case.program.text()}\n{f.case.data}" for f in tally.failures]
+    assert not said, "\n\n".join([f"python -m tests.fuzz --seed {seed} --programs 75", *said])
+    assert tally.programs == 75
+    assert tally.undecidable < 0.25 * tally.compared
+    assert tally.exact
+
+
+# --- faults put back ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", faults.FAULTS, ids=lambda fault: fault.name)
+def test_every_known_fault_can_be_put_back(fault: faults.Fault) -> None:
+    """Where the line that keeps it out has moved, tests/fuzz/faults.py must say where it is now."""
+    compile(faults.changed(fault, faults.source(fault)), fault.module, "exec")
+
+
+def test_a_fault_is_found_and_its_program_is_right_without_it() -> None:
+    assert faults.programs_until_found(faults.BY_NAME["shared code"], seed=0, most=200)
+
+
+def test_a_fault_whose_place_has_moved_is_named() -> None:
+    with pytest.raises(ValueError, match=r"does not have the text that keeps the fault 'first vector' out"):
+        faults.changed(faults.BY_NAME["first vector"], "pass\n")
