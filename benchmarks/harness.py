@@ -18,6 +18,7 @@ JOBS = (
     "fit",
     "rosenbrock",
     "lorenz",
+    "kalman",
     "west",
     "irregular",
     "gpt",

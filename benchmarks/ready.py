@@ -1,22 +1,26 @@
 """ready: from a Python function to its first gradient, against the number of recorded scalars; nothing is cached.
 
 `net-N` is a regular program, the hinge loss of a ReLU net 64-H-1 with N recorded scalars; `loop-N` a Rosenbrock loop;
-`random-N` a graph without any pattern (the one of the job `irregular`); `chain-2000` the tanh of a tanh … 2,000 times.
+`kalman-N` a recurrence over an array of N observations, whose derivative has chains of different speeds (that of the
+job `kalman`); `random-N` a graph without any pattern (the one of the job `irregular`); `chain-2000` the tanh of a tanh
+of a tanh, 2,000 times.
 A run traces, compiles and computes one gradient. Each run is a compilation, so a round is one run.
 """
 
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from benchmarks import irregular, peers, rosenbrock
+from benchmarks import irregular, kalman, peers, rosenbrock
 from benchmarks.harness import Job, Prepared
 
 NETS = {"net-1000": 1_000, "net-10000": 10_000, "net-100000": 100_000, "net-1000000": 1_000_000}
 LOOPS = {"loop-1000": 1_000, "loop-100000": 100_000}
+RECURRENCES = {"kalman-1000": 1_000, "kalman-50000": 50_000}
 RANDOM = {"random-1000": 1_000, "random-10000": 10_000, "random-100000": 100_000}
 CHAIN = 2_000
 INPUTS = 64
@@ -25,10 +29,10 @@ JOB = Job(
     "ready",
     what="trace, compile and the first gradient of a program of N scalar operations, cold",
     unit="recorded scalar",
-    cases=(*NETS, *LOOPS, *RANDOM, "chain-2000"),
+    cases=(*NETS, *LOOPS, *RECURRENCES, *RANDOM, "chain-2000"),
     tolerance=1e-9,
     baseline="macrograd",
-    quick=("net-1000", "loop-1000", "random-1000"),
+    quick=("net-1000", "loop-1000", "kalman-1000", "random-1000"),
 )
 
 
@@ -37,7 +41,7 @@ class Problem:
 
     def __init__(self, case: str) -> None:
         rng = np.random.default_rng(0)
-        self.tanh: Any = np.tanh
+        self.arguments: list[Any] = []
         if case in NETS:
             # A hidden unit is 64 products, 64 sums, a relu, a product and a sum.
             self.hidden = max(1, NETS[case] // (2 * INPUTS + 3))
@@ -47,6 +51,9 @@ class Problem:
         elif case in LOOPS:
             self.start = rng.uniform(-1.0, 1.0, LOOPS[case] // 8 + 1)
             self.scalars = 8 * (len(self.start) - 1)
+        elif case in RECURRENCES:
+            self.start, self.arguments = kalman.PARAMETERS, [kalman.observations(RECURRENCES[case])]
+            self.scalars = kalman.SCALARS * RECURRENCES[case]
         elif case in RANDOM:
             self.start = irregular.start()
             self.rows = irregular.graph(RANDOM[case]).tolist()
@@ -55,23 +62,25 @@ class Problem:
             self.start, self.scalars = np.array([0.5]), CHAIN
         self.case = case
 
-    def value(self, p: Any, tanh: Any, relu: Any) -> Any:
-        """On any numbers, with the tanh and relu that belong to them."""
+    def value(self, p: Any, library: Any, *arguments: Any) -> Any:
+        """On any numbers, with the library whose tanh, relu and log belong to them."""
+        if self.case in RECURRENCES:
+            return kalman.likelihood(*arguments, *p, library.log)
         if self.case in LOOPS:
             return rosenbrock.rosenbrock(p)
         if self.case in RANDOM:
-            return irregular.program(list(p), self.rows, tanh)
+            return irregular.program(list(p), self.rows, library.tanh)
         if self.case == "chain-2000":
             x = p[0]
             for _ in range(CHAIN):
-                x = tanh(x)
+                x = library.tanh(x)
             return x
         step, total = INPUTS + 2, 0.0
         for j in range(self.hidden):
             z = p[step * j]
             for i, x in enumerate(self.x.tolist(), 1):
                 z = z + p[step * j + i] * x
-            total = total + p[step * j + INPUTS + 1] * relu(z)
+            total = total + p[step * j + INPUTS + 1] * library.relu(z)
         return total
 
 
@@ -91,6 +100,8 @@ def reference(case: str) -> dict[str, Any]:
         slope[1:] += 200.0 * u
         slope[:-1] += -400.0 * p[:-1] * u - 2.0 * v
         return {"value": rosenbrock.in_vectors(p), "gradient": slope}
+    if case in RECURRENCES:
+        return kalman.reference(f"recorded-{RECURRENCES[case]}")
     if case in RANDOM:
         return irregular.reference(str(RANDOM[case]))
     x, slope = p[0], 1.0
@@ -113,7 +124,7 @@ def macrograd(case: str) -> Prepared:
     def compiled() -> dict[str, Any]:
         for v in variables:
             v.grad = 0.0
-        value = mg.compile(lambda: problem.value(variables, mg.tanh, mg.relu)).backward()
+        value = mg.compile(lambda *given: problem.value(variables, mg, *given)).backward(*problem.arguments)
         return {"value": value, "gradient": [v.grad for v in variables]}
 
     return Prepared(compiled, compiled, units=problem.scalars)
@@ -128,7 +139,8 @@ def casadi(case: str) -> Prepared:
     def compiled() -> dict[str, Any]:
         x = casadi.SX.sym("x", len(problem.start))
         nodes = [x[i] for i in range(len(problem.start))]
-        value = problem.value(nodes, casadi.tanh, lambda z: casadi.fmax(z, 0.0))
+        functions = SimpleNamespace(tanh=casadi.tanh, relu=lambda z: casadi.fmax(z, 0.0), log=casadi.log)
+        value = problem.value(nodes, functions, *(x.tolist() for x in problem.arguments))
         value, gradient = casadi.Function("f", [x], [value, casadi.gradient(value, x)])(problem.start)
         return {"value": float(value), "gradient": np.array(gradient).ravel()}
 
@@ -148,7 +160,7 @@ def jax_jit(case: str) -> Prepared:
         jax.clear_caches()
 
         def value(p: Any) -> Any:
-            return problem.value(jnp.unstack(p), jnp.tanh, jax.nn.relu)
+            return problem.value(jnp.unstack(p), SimpleNamespace(tanh=jnp.tanh, relu=jax.nn.relu, log=jnp.log))
 
         result = jax.block_until_ready(jax.jit(jax.value_and_grad(value))(problem.start))
         return dict(zip(("value", "gradient"), result, strict=True))

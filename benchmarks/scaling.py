@@ -60,7 +60,7 @@ def scalars(count: int) -> dict[str, float]:
     start = np.random.default_rng(0).uniform(-0.1, 0.1, problem.hidden * (INPUTS + 2))
     variables = [mg.Value(v) for v in start.tolist()]
     started = perf_counter()
-    f = mg.compile(lambda: problem.value(variables, mg.tanh, mg.relu))
+    f = mg.compile(lambda: problem.value(variables, mg))
     f()
     theta = np.asarray(f.theta())
     f.value_and_grad(theta)

@@ -128,6 +128,7 @@ TARGETS = (
     Target("ready/net-10000", "a recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
     Target("ready/net-1000000", "a recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
     Target("ready/loop-100000", "a recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
+    Target("ready/kalman-50000", "a recorded scalar of a recurrence", time(1e6), 4.0, least=False, unit="µs"),
     Target("ready/random-1000", "a recorded scalar, no pattern", time(1e6), 5.0, least=False, unit="µs"),
     Target("ready/random-100000", "a recorded scalar, no pattern", time(1e6), 5.0, least=False, unit="µs"),
     Target("eager/net", "faster than micrograd as users run it", faster_than("micrograd-as-is"), 6.0),
