@@ -96,3 +96,16 @@ def test_in_rounds(long: None, n: int) -> None:
         through = max((expected[k] for k in operand[start[i] : start[i + 1]]), default=0) + int(step[i])
         expected.append(max(through, floor if held[i] else 0))
     assert walks.in_rounds(start, operand, step, held, opens).tolist() == expected
+
+
+@pytest.mark.parametrize("n", [1, 2, 50, 3000])
+def test_picked(long: None, n: int) -> None:
+    start, operand = tape(n, n)
+    random = np.random.default_rng(3)
+    for which in (np.arange(n), random.permutation(n)[: n // 2], np.empty(0, dtype=np.int64)):
+        number = random.permutation(n)
+        starts, found = walks.picked(start[which], np.diff(start)[which], operand, number)
+        assert starts[0] == 0
+        for k, i in enumerate(which.tolist()):
+            assert found[starts[k] : starts[k + 1]].tolist() == number[operand[start[i] : start[i + 1]]].tolist()
+        assert starts[-1] == len(found)

@@ -325,25 +325,24 @@ def _assemble(tape: Tape, entries: _Entries, alias: Ints, results: Ints) -> Tape
     while (waiting := pending()).any():
         alias[waiting] = alias[alias[waiting] - _ADJOINTS]
 
-    def resolve(ids: Ints) -> Ints:
-        unknown = ids >= _ADJOINTS
-        found = ids.copy()
-        found[unknown] = alias[ids[unknown] - _ADJOINTS]
-        return found
-
     n = len(tape)
     place = np.concatenate([2 * np.arange(n), *entries.place])
     order = np.argsort(place, kind="stable")
     number = np.empty(len(order), dtype=np.int64)
     number[order] = np.arange(len(order))
+    # The numbers of the entries, and behind them those of the adjoints; an entry without an adjoint is never asked for.
+    number = np.concatenate([number, number[np.maximum(alias, 0)]])
+
+    def place_of(ids: Ints) -> Ints:
+        return np.where(ids >= _ADJOINTS, ids - (_ADJOINTS - len(order)), ids)
+
+    operand = np.concatenate([tape.operand, *map(place_of, entries.operand)])
     arity = np.concatenate([tape.arity, *entries.arity])
-    operand = number[resolve(np.concatenate([tape.operand, *entries.operand]))]
-    start = np.concatenate([[0], np.cumsum(arity)])
-    moved = tapes.ranges(start[:-1][order], arity[order])
+    start, operand = walks.picked((np.cumsum(arity) - arity)[order], arity[order], operand, number)
     return tapes.make(
         np.concatenate([tape.code, *entries.code])[order],
-        np.concatenate([[0], np.cumsum(arity[order])]),
-        operand[moved],
+        start,
+        operand,
         np.concatenate([tape.leaf, *entries.leaf])[order],
-        number[resolve(results)],
+        number[place_of(results)],
     )

@@ -266,25 +266,22 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
 
     of = root[owner[at]]
     pairs = np.stack([left, right], axis=1)[np.argsort(of, kind="stable")].ravel()
-    is_sum = linear.copy()
-    is_sum[operand[joins]] = False
-    arity = np.where(is_sum, 2 * np.bincount(of, minlength=n), tape.arity)
-    start = np.concatenate([[0, 0, 0], np.cumsum(arity)])
-    new = np.empty(start[-1], dtype=np.int64)
-    in_sum = np.repeat(is_sum, arity)
-    new[in_sum] = pairs
-    new[~in_sum] = operand[~is_sum[owner]] + 2
-    result = tapes.make(
-        np.concatenate([[CONSTANT, CONSTANT], np.where(is_sum, ops.dot.code, tape.code)]),
-        start,
-        new,
-        np.concatenate([[1.0, -1.0], tape.leaf]),
-        tape.results + 2,
-    )
-    keep = np.ones(n + 2, dtype=bool)
+    keep = np.ones(n, dtype=bool)
     for gone in (operand[joins], operand[at[product]], operand[at[turned]]):  # each was used here alone
-        keep[gone + 2] = False
-    return tapes.select(result, keep)
+        keep[gone] = False
+    kept = np.flatnonzero(keep)
+    is_sum, size = linear[kept], 2 * np.bincount(of, minlength=n)
+    begin = np.where(is_sum, len(operand) + (np.cumsum(size) - size)[kept], tape.start[kept])
+    arity = np.where(is_sum, size[kept], tape.arity[kept])
+    number = np.concatenate([[0, 1], np.cumsum(keep) + 1])
+    start, used = walks.picked(begin, arity, np.concatenate([operand + 2, pairs]), number)
+    return tapes.make(
+        np.concatenate([[CONSTANT, CONSTANT], np.where(is_sum, ops.dot.code, tape.code[kept])]),
+        np.concatenate([[0, 0], start]),
+        used,
+        np.concatenate([[1.0, -1.0], tape.leaf[kept]]),
+        number[tape.results + 2],
+    )
 
 
 def takes_of_one_kind(tape: Tape, varies: Bools) -> Tape:

@@ -192,11 +192,10 @@ def ranges(starts: Ints, lengths: Ints) -> Ints:
 def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:
     """The tape of the entries kept, renumbered. What is kept uses only what is kept."""
     ids = np.flatnonzero(keep)
-    number = np.cumsum(keep) - 1
-    arity = tape.arity
-    operand = tape.operand[np.repeat(keep, arity)]
-    start = np.concatenate([[0], np.cumsum(arity[ids])])
-    return make(tape.code[ids], start, number[operand], tape.leaf[ids], number[tape.results])
+    number: Ints = np.cumsum(keep, dtype=np.int64)
+    number -= 1
+    start, operand = walks.picked(tape.start[ids], tape.arity[ids], tape.operand, number)
+    return make(tape.code[ids], start, operand, tape.leaf[ids], number[tape.results])
 
 
 def reached(tape: Tape) -> NDArray[np.bool_]:
