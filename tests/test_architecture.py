@@ -37,9 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gradients": {*ENGINE, "functions"},
     "minimizers": {*ENGINE, "functions", "gradients", "compiler"},
     "datasets": set(),
+    "tables": set(),
     "show": {*ENGINE, "functions", "nn"},
-    "train": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "show"},
-    "cli": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "show", "train", "__init__"},
+    "train": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "tables", "show"},
+    "cli": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "tables", "show", "train", "__init__"},
     "__main__": {"cli"},
 }
 

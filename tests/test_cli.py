@@ -16,12 +16,12 @@ import pytest
 
 import macrograd
 from macrograd import cli
-from macrograd.cli import main, options
-from macrograd.cli import train as command
+from macrograd.cli import main, options, recipe
 from macrograd.cli.data import Scale
 from macrograd.nn.activations import ACTIVATIONS
 from macrograd.nn.init import INITIALISERS
 from macrograd.nn.losses import LOSSES
+from macrograd.tables import target, text
 from macrograd.train import ENGINES, Trainer
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ def test_macrograd_train_moons_is_the_published_run(tmp_path: Path, engine: str)
     assert lines[101].endswith("accuracy 100.0%")
     result, saved = lines[102:]
     assert result.startswith("trained 100 steps in ")
-    assert result.endswith(" s: accuracy 100.0% on all 100 samples")
+    assert result.endswith(" s: accuracy 100.0% on all 100 samples, accuracy 100.0% on 100 new ones")
     assert saved == f"saved the picture {tmp_path / 'moons.png'}"
     picture = (tmp_path / "moons.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
@@ -153,7 +153,7 @@ def test_explain_a_table(capsys: Capture, table: Table) -> None:
     assert "matrix product layers.0.neurons.w[4×3]·x[3]" in out
     assert err == ""
     assert main(["explain", path]) == 2
-    assert capsys.readouterr().err.endswith("name the column to learn, with --target COLUMN\n")
+    assert "table.csv: name the column to learn, with --target COLUMN; it has 'f0', " in capsys.readouterr().err
 
 
 # --- what can be trained -------------------------------------------------------------------------------------------
@@ -204,32 +204,43 @@ def test_every_loss_learns_the_moons_at_its_own_rate(capsys: Capture, loss: str)
 
 def test_a_table_with_classes(capsys: Capture, table: Table) -> None:
     path = table(rows(3, lambda _, f: "big" if f[0] > 100 else "small"))
-    assert main(["train", path, "--target", "answer", "--hidden", "8", "--steps", "30"]) == 0
+    assert main(["train", path, "--target", "answer", "--hidden", "8", "--steps", "200"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "table.csv: 20 samples, 3 features, 2 classes (features scaled to mean 0 and deviation 1)"
-    assert lines[1] == "3-8-1 net, relu, loss binary_cross_entropy"
-    assert float(lines[-1].split("accuracy ")[1].split("%")[0]) > 90
+    assert lines[0] == (
+        "table.csv: 20 samples, 4 of them held out, 3 features, 2 classes (features scaled to mean 0 and deviation 1)"
+    )
+    assert lines[1] == "'answer' is learned as 2 classes, since its cells are no numbers"
+    assert "3-8-1 net, relu, loss binary_cross_entropy" in lines
+    trained, held = (float(part.split("%")[0]) for part in lines[-1].split("accuracy ")[1:])
+    assert trained > 90
+    assert held >= 50
 
 
 def test_a_table_with_more_classes(capsys: Capture, table: Table) -> None:
-    path = table(rows(1, lambda _, f: int(f[0] > 80) + int(f[0] > 120)))
+    path = table(rows(1, lambda _, f: int(f[0] > 80) + int(f[0] > 120)))  # three codes
     assert main(["train", path, "--target", "answer", "--hidden", "8", "--steps", "30"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "table.csv: 20 samples, 1 feature, 3 classes (features scaled to mean 0 and deviation 1)"
-    assert lines[1] == "1-8-3 net, relu, loss cross_entropy"
+    assert lines[0].startswith("table.csv: 20 samples, 3 of them held out, 1 feature, 3 classes")
+    assert lines[1] == (
+        "'answer' is learned as 3 classes, since it has 3 different values: change that with --task regression"
+    )
+    assert "1-8-3 net, relu, loss cross_entropy" in lines
 
 
 def test_a_table_with_a_number_answers_in_its_own_units(capsys: Capture, table: Table) -> None:
     path = table(rows(2, lambda _, f: 1e6 + 10 * f[0] - 3 * f[1]))
-    assert main(["train", path, "--target", "answer", "--hidden", "--steps", "60"]) == 0
+    assert main(["train", path, "--target", "answer", "--hidden", "--lr", "0.1", "--steps", "200"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
-        "table.csv: 20 samples, 2 features, a number, answer (features and target scaled to mean 0 and deviation 1)"
+        "table.csv: 20 samples, 4 of them held out, 2 features, a number, answer "
+        "(features and target scaled to mean 0 and deviation 1)"
     )
-    assert lines[1] == "2-1 net, relu, loss squared_error"
-    errors = [float(line.split("mean absolute error ")[1].split(" ")[0]) for line in (lines[3], lines[-1])]
-    assert errors[0] > 100  # the target's deviation is about 500
-    assert errors[1] < 0.1 * errors[0]
+    assert lines[1].startswith("'answer' is learned as a number, since it holds fractions")
+    assert "2-1 net, relu, loss squared_error" in lines
+    errors = [float(part.split(" ")[0]) for part in lines[-1].split("mean absolute error ")[1:]]
+    assert len(errors) == 2
+    assert max(errors) < 10  # the target's deviation is about 500
+    assert lines[-1].count("(R² 1.000)") == 2
 
 
 def test_a_seed_decides_everything(capsys: Capture) -> None:
@@ -280,7 +291,7 @@ def test_on_a_terminal_a_bar_runs_below_the_lines(monkeypatch: pytest.MonkeyPatc
     assert "\x1b[?25h" in shown  # the cursor is back
     assert "step 0 loss " in shown
     assert "step 1 loss " in shown
-    assert shown.splitlines()[-1].endswith("on all 12 samples")
+    assert shown.splitlines()[-1].endswith("on 12 new ones")
 
 
 def test_in_a_pipe_there_is_no_bar(capsys: Capture) -> None:
@@ -304,7 +315,7 @@ def test_pictures_of_points_in_the_plane(capsys: Capture, tmp_path: Path, name: 
         (rows(2, lambda _, f: "big" if f[0] > 100 else "small"), ["f0", "f1", "answer big", "answer small", "score"]),
         (rows(3, lambda _, f: "big" if f[0] > 100 else "small"), ["predicted answer", "big", "small"]),
         (rows(3, lambda r, f: f"class {r.randint(9)}", n=60), ["predicted answer", "class 0", "class 8"]),
-        (rows(2, lambda _, f: 1.5 * f[0]), ["predicted answer", "mean absolute error"]),
+        (rows(2, lambda _, f: 1.5 * f[0]), ["predicted answer", "validation loss"]),
     ],
     ids=["plane", "more features", "many classes", "number"],
 )
@@ -354,7 +365,7 @@ WRONG = [
     ),
     (["train", "moons", "--engine", "steam"], f"argument --engine: 'steam' is not known: use compiled, eager{HELP}"),
     (["train", "moons", "--batch-size", "101"], "--batch-size 101 is more than the 100 samples of moons"),
-    (["train", "moons", "--target", "y"], "--target is for CSV files: moons has its classes already"),
+    (["train", "moons", "--target", "y"], "--target is for tables: moons is made, and has its classes already"),
     (["train", "moons", "--classes", "3"], "--classes is for blobs and spirals: moons has two classes"),
     (["train", "blobs", "--samples", "2"], "2 samples of blobs hold only 2 of 3 classes: raise --samples"),
     (
@@ -363,7 +374,7 @@ WRONG = [
     ),
     (
         ["train", "none.csv", "--target", "y"],
-        "'none.csv' is no data set (moons, circles, blobs, spirals, xor) and no file: give the path of a CSV file",
+        "'none.csv' is no data set (moons, circles, blobs, spirals, xor) and no file: give the path of a table",
     ),
     (
         ["train", "blobs", "--loss", "hinge"],
@@ -391,7 +402,7 @@ def test_bad_input_is_one_clear_line(
 
 
 def test_bad_tables(capsys: Capture, tmp_path: Path, table: Table) -> None:
-    path = table("a,b,y\n1,2,p\n3,red,q\n")
+    path = table("a,b,y\n1,2,p\n3,inf,q\n")
 
     def error(*arguments: str) -> str:
         assert main(["train", *arguments]) == 2
@@ -399,14 +410,15 @@ def test_bad_tables(capsys: Capture, tmp_path: Path, table: Table) -> None:
         assert out == ""
         return err.removeprefix("macrograd: error: ").removesuffix("\n")
 
-    assert error(path) == f"{path}: name the column to learn, with --target COLUMN"
+    assert error(path) == "table.csv: name the column to learn, with --target COLUMN; it has 'a', 'b', 'y'"
     assert error(path, "--target", "z") == "table.csv has no column 'z', it has 'a', 'b', 'y'"
     assert error(path, "--target", "y") == (
-        "table.csv, row 2 (line 3), column 'b': 'red' is not a number; take the column out or write its text as numbers"
+        "table.csv, row 2, column 'b': inf is not a finite number; take the row out, or leave the column out with "
+        "--drop"
     )
     for option in ("samples", "noise", "classes"):
         assert error(path, "--target", "y", f"--{option}", "3") == (
-            f"--{option} is for the data sets moons, circles, blobs, spirals, xor, not for the file {path}"
+            f"--{option} is for the data sets moons, circles, blobs, spirals, xor, not for {path}"
         )
     assert error(str(tmp_path), "--target", "y") == f"{tmp_path}: Is a directory"
     folder = tmp_path / "p.png"
@@ -533,7 +545,10 @@ def test_the_names_in_the_help_are_those_that_exist() -> None:
     assert tuple(INITIALISERS) == options.INITIALISERS
     assert tuple(LOSSES) == options.LOSSES
     assert tuple(ENGINES) == options.ENGINES
-    assert set(command.FIRST_RATE) == set(LOSSES)
+    assert set(recipe.FIRST_RATE) == set(LOSSES)
+    assert set(recipe.RATES) == set(options.OPTIMIZERS)
+    assert set(options.TASKS) == set(target.TASKS)
+    assert dict(zip(options.DELIMITERS, ",;\t| ", strict=True)) == text.DELIMITERS
 
 
 def test_the_script_of_the_package_is_this_main() -> None:

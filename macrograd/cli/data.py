@@ -1,4 +1,4 @@
-"""The data that a command line names: made ones by name, or a CSV file."""
+"""The data that a command line names: made ones by name, or a table."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd import datasets
+from macrograd import datasets, tables
 from macrograd.cli.options import DATASETS
+
+Array = NDArray[Any]
+
+# Of a table, the rows that are held out unless --validation says it; with fewer rows than this none are.
+HELD, LEAST_ROWS = 0.2, 10
+TABLE_OPTIONS = (
+    "target", "task", "features", "drop", "kind", "query", "delimiter", "no-header", "missing", "scale", "validation",
+)  # fmt: skip
+NUMBER_LOSSES = ("squared_error", "absolute_error", "huber")
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,17 @@ class Scale:
         deviation = (columns / size).std(axis=0)
         return cls((columns / size).mean(axis=0) * size, np.where(deviation > 0, deviation, 1.0) * size)
 
+    @classmethod
+    def robust(cls, columns: NDArray[np.float64]) -> Scale:
+        """The scale by the median and the middle half of each column, which a few wild values do not move; a column
+        whose middle half is one value is scaled as `of` does."""
+        low, middle, high = np.quantile(columns, (0.25, 0.5, 0.75), axis=0)
+        plain = cls.of(columns)
+        # Of a normal distribution the middle half is 1.349 deviations wide.
+        wide = (high - low) / 1.3489795003921634
+        good = wide > 0
+        return cls(np.where(good, middle, plain.middle), np.where(good, wide, plain.unit))
+
     def scaled(self, raw: Any) -> Any:
         return (raw - self.middle) / self.unit
 
@@ -45,82 +65,147 @@ _AS_IT_IS = Scale()
 class Data:
     """Samples ready for a net.
 
-    X, y           what the net sees: X of shape (n, features), y of shape (n,), class indices or scaled numbers
+    X, y           what the net learns from: X of shape (n, features), y of shape (n,), class indices or scaled numbers
+    held           the same of samples that it does not learn from; None where there are none
     classes        what to call the classes; None for a number target
     features       what to call the columns of X, and `target` what to call y
     feature_scale  the scale that X is on, and `target_scale` that of a number target
+    table          what X was made of, and `plan` how; None for made data
     """
 
     name: str
     X: NDArray[np.float64]
-    y: NDArray[Any]
+    y: Array
     classes: tuple[str, ...] | None
     features: tuple[str, ...]
     target: str = "class"
     feature_scale: Scale = _AS_IT_IS
     target_scale: Scale = _AS_IT_IS
+    held: tuple[NDArray[np.float64], Array] | None = None
+    table: tables.Table | None = None
+    plan: tables.Plan | None = None
+    learned: tables.Target | None = None
 
-    def scaled(self) -> Data:
-        """The same with features, and a target that is a number, of mean 0 and deviation 1."""
-        features = Scale.of(self.X)
-        data = replace(self, X=features.scaled(self.X), feature_scale=features)
-        if self.classes is not None:
-            return data
-        target = Scale.of(self.y)
-        return replace(data, y=target.scaled(self.y), target_scale=target)
+    def scaled(self, how: str = "standard") -> Data:
+        """The same with features, and a target that is a number, of mean 0 and deviation 1 ("standard"), or by their
+        middle halves ("robust"); "none" scales the target alone."""
+        features = {"standard": Scale.of, "robust": Scale.robust}[how](self.X) if how != "none" else _AS_IT_IS
+        number = self.classes is None
+        target = Scale.of(self.y) if number else _AS_IT_IS
+        y, held = target.scaled(self.y) if number else self.y, self.held
+        if held is not None:
+            held = features.scaled(held[0]), target.scaled(held[1]) if number else held[1]
+        return replace(self, X=features.scaled(self.X), y=y, held=held, feature_scale=features, target_scale=target)
 
     def __str__(self) -> str:
         samples, features = self.X.shape
+        held = 0 if self.held is None or self.table is None else len(self.held[0])
         target = f"{len(self.classes)} classes" if self.classes is not None else f"a number, {self.target}"
         scaled = ["features"] if self.feature_scale is not _AS_IT_IS else []
         if self.target_scale is not _AS_IT_IS:
             scaled.append("target")
         note = f" ({' and '.join(scaled)} scaled to mean 0 and deviation 1)" if scaled else ""
-        return f"{self.name}: {samples} samples, {features} feature{'s' if features > 1 else ''}, {target}{note}"
+        apart = f", {held} of them held out" if held else ""
+        many = "s" if features > 1 else ""
+        return f"{self.name}: {samples + held} samples{apart}, {features} feature{many}, {target}{note}"
 
 
 def load(chosen: argparse.Namespace) -> Data:
-    """The data of a command line. Raises ValueError for a name that is neither data set nor file, OSError for a file
-    that cannot be read, and what `datasets` raises."""
+    """The data of a command line. Raises ValueError for a name that is neither data set nor file and for options that
+    do not fit, OSError for a file that cannot be read, and what `tables` raises."""
     if chosen.data in DATASETS:
-        if chosen.target is not None:
-            raise ValueError(f"--target is for CSV files: {chosen.data} has its classes already")
+        for option in TABLE_OPTIONS:
+            if getattr(chosen, option.replace("-", "_"), None):
+                raise ValueError(f"--{option} is for tables: {chosen.data} is made, and has its classes already")
         return _made(chosen)
     for option in ("samples", "noise", "classes"):
         if getattr(chosen, option) is not None:
-            raise ValueError(f"--{option} is for the data sets {', '.join(DATASETS)}, not for the file {chosen.data}")
-    if not Path(chosen.data).exists():
+            raise ValueError(f"--{option} is for the data sets {', '.join(DATASETS)}, not for {chosen.data}")
+    if not tables.is_address(chosen.data) and not Path(chosen.data).exists():
         import difflib  # only a misspelling needs it, and it takes long to load
 
         close = difflib.get_close_matches(chosen.data, DATASETS, n=1)
-        hint = f"did you mean {close[0]}?" if close else "give the path of a CSV file"
+        hint = f"did you mean {close[0]}?" if close else "give the path of a table"
         raise ValueError(f"{chosen.data!r} is no data set ({', '.join(DATASETS)}) and no file: {hint}")
+    table = read(chosen.data, chosen)
     if chosen.target is None:
-        raise ValueError(f"{chosen.data}: name the column to learn, with --target COLUMN")
-    table = datasets.load_csv(chosen.data, chosen.target)
-    return Data(Path(chosen.data).name, table.X, table.y, table.classes, table.features, table.target).scaled()
+        raise ValueError(
+            f"{table.name}: name the column to learn, with --target COLUMN; it has {tables.listed(list(table))}"
+        )
+    return _of_table(table, chosen)
+
+
+def read(path: str, chosen: argparse.Namespace) -> tables.Table:
+    """The table of a command line."""
+    return tables.read(path, query=chosen.query, delimiter=chosen.delimiter, header=False if chosen.no_header else None)
+
+
+def _of_table(table: tables.Table, chosen: argparse.Namespace) -> Data:
+    task = chosen.task
+    if chosen.loss is not None:
+        says = "regression" if chosen.loss in NUMBER_LOSSES else "classification"
+        if task is not None and task != says:
+            raise ValueError(f"--loss {chosen.loss} is for {says}: it does not go with --task {task}")
+        task = says
+    target = tables.target_of(table, chosen.target, task=task, markers=chosen.missing)
+    fraction = HELD if getattr(chosen, "validation", None) is None else chosen.validation
+    trained, held = _split(target, fraction, chosen.seed)
+    plan = tables.plan_of(
+        table, target.name, rows=target.rows[trained], only=chosen.features, drop=chosen.drop,
+        kind=dict(chosen.kind), markers=chosen.missing,
+    )  # fmt: skip
+    X, _ = plan.numbers(table.rows(target.rows))
+    data = Data(
+        table.name, X[trained], target.y[trained], target.classes, plan.names, target.name,
+        held=(X[held], target.y[held]) if len(held) else None, table=table, plan=plan, learned=target,
+    )  # fmt: skip
+    return data.scaled(getattr(chosen, "scale", None) or "standard")
+
+
+def _split(target: tables.Target, fraction: float, seed: int) -> tuple[Array, Array]:
+    """(rows to learn from, rows held out), sorted; of each class the same share, and at least one row to learn from."""
+    n = len(target.y)
+    order = np.random.RandomState(seed).permutation(n)
+    if not fraction or n < LEAST_ROWS:
+        return np.arange(n), np.arange(0)
+    classes = range(0 if target.classes is None else len(target.classes))
+    groups = [order[target.y[order] == k] for k in classes] or [order]
+    held = [group[: min(len(group) - 1, round(fraction * len(group)))] for group in groups]
+    found = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(n), found), found
 
 
 def _made(chosen: argparse.Namespace) -> Data:
     n = 100 if chosen.samples is None else chosen.samples
     noise = 0.1 if chosen.noise is None else chosen.noise
-    seed = chosen.seed
     if chosen.classes is not None and chosen.data not in ("blobs", "spirals"):
         raise ValueError(f"--classes is for blobs and spirals: {chosen.data} has two classes")
-    make: dict[str, Callable[[], datasets.synthetic.Samples]] = {
-        "moons": lambda: datasets.make_moons(n, noise=noise, seed=seed),
-        "circles": lambda: datasets.make_circles(n, noise=noise, factor=0.5, seed=seed),
-        "blobs": lambda: datasets.make_blobs(
-            n, centers=chosen.classes or 3, cluster_std=1.0 if chosen.noise is None else noise, seed=seed
-        ),
-        "spirals": lambda: datasets.make_spirals(n, arms=chosen.classes or 2, noise=noise, seed=seed),
-        "xor": lambda: datasets.make_xor(n, noise=chosen.noise, seed=seed),
-    }
-    X, y = make[chosen.data]()
+    X, y, more = _samples(chosen, n, noise)
     found = len(np.unique(y))
     wanted = chosen.classes or (3 if chosen.data == "blobs" else 2)
     if found < wanted:
         raise ValueError(f"{n} samples of {chosen.data} hold only {found} of {wanted} classes: raise --samples")
-    data = Data(chosen.data, X, y, tuple(str(k) for k in range(found)), ("x1", "x2"))
+    data = Data(chosen.data, X, y, tuple(str(k) for k in range(found)), ("x1", "x2"), held=more)
     # Blobs lie anywhere in a square of side 20; the others have the size of 1, which nets like.
     return data.scaled() if chosen.data == "blobs" else data
+
+
+def _samples(chosen: argparse.Namespace, n: int, noise: float) -> tuple[Array, Array, tuple[Array, Array]]:
+    """(X, y, as many new samples of the same kind, to be judged by)."""
+    make: dict[str, Callable[[int, int], datasets.synthetic.Samples]] = {
+        "moons": lambda n, seed: datasets.make_moons(n, noise=noise, seed=seed),
+        "circles": lambda n, seed: datasets.make_circles(n, noise=noise, factor=0.5, seed=seed),
+        "spirals": lambda n, seed: datasets.make_spirals(n, arms=chosen.classes or 2, noise=noise, seed=seed),
+        "xor": lambda n, seed: datasets.make_xor(n, noise=chosen.noise, seed=seed),
+    }
+    if chosen.data != "blobs":
+        # The largest seed has no next one.
+        return *make[chosen.data](n, chosen.seed), make[chosen.data](n, (chosen.seed + 1) % 2**32)
+    # Where blobs lie is drawn with them: new samples are drawn around the middles of the ones there are.
+    k, deviation = chosen.classes or 3, 1.0 if chosen.noise is None else noise
+    X, y = datasets.make_blobs(n, centers=k, cluster_std=deviation, seed=chosen.seed)
+    middles = np.array([X[y == c].mean(axis=0) for c in np.unique(y)])
+    random = np.random.RandomState((chosen.seed + 1) % 2**32)
+    labels = np.unique(y)[random.randint(len(middles), size=n)]
+    index = np.searchsorted(np.unique(y), labels)
+    return X, y, (middles[index] + deviation * random.normal(size=(n, 2)), labels)

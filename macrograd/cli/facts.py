@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd import ops
 from macrograd.cli.data import Data, Scale
 from macrograd.nn import MLP, Scaled
+from macrograd.tables import Feature, Plan
 from macrograd.train import load, load_extra
 
 KEY = "train"
@@ -23,6 +25,9 @@ class Facts:
     """All that `predict` needs besides the net, and what `inspect` tells.
 
     features, target, classes, feature_scale, target_scale  as in `Data`
+    plan                                                     what becomes of a table's columns; for made data they are
+                                                             numbers, and that is all
+    loss                                                     that was learned by, "" if that is not known
     training                                                 what was done, for people: text by name
     """
 
@@ -31,11 +36,16 @@ class Facts:
     classes: tuple[str, ...] | None
     feature_scale: Scale
     target_scale: Scale
+    plan: Plan
+    loss: str
     training: dict[str, str]
 
     @classmethod
-    def of(cls, data: Data, training: dict[str, str]) -> Facts:
-        return cls(data.features, data.target, data.classes, data.feature_scale, data.target_scale, training)
+    def of(cls, data: Data, loss: str, training: dict[str, str]) -> Facts:
+        plan = data.plan if data.plan is not None else numbers_alone(data.features)
+        return cls(
+            data.features, data.target, data.classes, data.feature_scale, data.target_scale, plan, loss, training
+        )
 
     def extra(self) -> dict[str, Any]:
         """For `mg.save`: what JSON can hold."""
@@ -49,6 +59,8 @@ class Facts:
                     name: {"middle": np.asarray(s.middle).tolist(), "unit": np.asarray(s.unit).tolist()}
                     for name, s in scales.items()
                 },
+                "plan": self.plan.to_json(),
+                "loss": self.loss,
                 "training": self.training,
             }
         }
@@ -59,6 +71,21 @@ class Facts:
             return [repr(x) for x in self.target_scale.raw(outputs).tolist()]
         chosen = outputs.argmax(axis=1) if outputs.ndim == 2 else (outputs > 0).astype(int)
         return [self.classes[k] for k in chosen.tolist()]
+
+    def probabilities(self, outputs: NDArray[Any], path: str) -> NDArray[np.float64]:
+        """(n, classes). Raises ValueError for a model whose outputs say nothing of that."""
+        if self.classes is None:
+            raise ValueError(f"{path} answers a number, {self.target!r}: --probabilities is for classes")
+        if self.loss == "cross_entropy":
+            shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+            return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+        if self.loss == "binary_cross_entropy":
+            share = np.asarray(ops.sigmoid.array(np, outputs))
+            return np.stack([1.0 - share, share], axis=1)
+        raise ValueError(
+            f"{path} was trained with the loss {self.loss or 'hinge'!r}, whose outputs are no probabilities: train "
+            "with --loss binary_cross_entropy or cross_entropy"
+        )
 
 
 def read(path: str) -> Facts | None:
@@ -80,10 +107,17 @@ def read(path: str) -> Facts | None:
             None if classes is None else tuple(classes),
             _scale(found["feature_scale"], len(features)),
             _scale(found["target_scale"], 1),
+            Plan.from_json(found["plan"]) if "plan" in found else numbers_alone(tuple(features)),
+            str(found.get("loss", "")),
             {str(name): str(text) for name, text in training.items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: what it says of its training cannot be used ({error})") from None
+
+
+def numbers_alone(features: tuple[str, ...]) -> Plan:
+    """The plan for columns that are numbers, and nothing else is known of them."""
+    return Plan(tuple(Feature(name, "number") for name in features))
 
 
 def model_of(path: str, facts: Facts) -> MLP:
@@ -94,6 +128,7 @@ def model_of(path: str, facts: Facts) -> MLP:
     if (
         not isinstance(model, MLP)
         or len(model.layers[0].neurons[0].w) != len(facts.features)
+        or facts.plan.names != facts.features
         or len(model.layers[-1].neurons) not in outputs
     ):
         raise ValueError(f"{path} is damaged: its net does not fit the columns and classes that it names")

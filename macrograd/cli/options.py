@@ -11,6 +11,10 @@ from typing import Any
 DATASETS = ("moons", "circles", "blobs", "spirals", "xor")
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "sin", "silu", "gelu")
 INITIALISERS = ("uniform", "he_normal", "he_uniform", "glorot_normal", "glorot_uniform")
+OPTIMIZERS = ("sgd", "momentum", "rmsprop", "adam", "adamw")
+TASKS = ("classification", "regression")
+DELIMITERS = ("comma", "semicolon", "tab", "pipe", "space")
+SCALES = ("standard", "robust", "none")
 LOSSES = ("hinge", "squared_error", "absolute_error", "huber", "binary_cross_entropy", "cross_entropy")
 ENGINES = ("compiled", "eager")
 
@@ -21,11 +25,14 @@ examples:
   macrograd train blobs --classes 4             four classes, cross-entropy
   macrograd train flowers.csv --target species  a table of your own
   macrograd train flowers.csv --target species --save flowers.safetensors
+  macrograd train houses.xlsx --target price --task regression --drop id --kind zip=category
+  macrograd train lab.sqlite --query "SELECT a, b, y FROM runs" --target y
 """
 
 PREDICT_EPILOG = """\
 example:
   macrograd predict flowers.safetensors new.csv > answers.csv
+  macrograd predict flowers.safetensors new.parquet --probabilities
 """
 
 
@@ -40,8 +47,9 @@ def add_train(commands: Any) -> None:
     """The options of `macrograd train`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "train",
-        help="train a multi-layer perceptron on made data or a CSV file",
-        description="Train a multi-layer perceptron; print loss and accuracy of every step, before its update.",
+        help="train a multi-layer perceptron on made data or a table",
+        description="Train a multi-layer perceptron, print how it goes, and how good it is on samples that it was not "
+        "trained on.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,14 +57,29 @@ def add_train(commands: Any) -> None:
 
     group = parser.add_argument_group("training")
     add = group.add_argument
-    add("--steps", type=whole(1), default=100, metavar="N", help="number of steps (100)")
-    add("--batch-size", type=whole(1), metavar="N", help="random samples a step (all samples, in order)")
+    add("--steps", type=whole(1), metavar="N", help="number of steps (made data 100; tables until it gets no better)")
+    add("--epochs", type=whole(1), metavar="N", help="instead of --steps: how often to see all samples")
+    add(
+        "--batch-size", type=whole(1), metavar="N", help="random samples a step (made data all, in order; tables 32 up)"
+    )
+    add(
+        "--optimizer",
+        type=one_of(OPTIMIZERS),
+        metavar="NAME",
+        help=f"{', '.join(OPTIMIZERS)} (adam; sgd for made data with all samples a step, which is micrograd's demo)",
+    )
     add(
         "--lr",
         type=number(0, above=True),
         metavar="R",
-        help="learning rate at first; it falls in a straight line to a tenth "
-        "(hinge and cross-entropies 1, squared_error 0.05, others 0.3)",
+        help="learning rate at first; it falls in a straight line to a tenth (adam 0.01 and less for many columns; "
+        "sgd on made data 1 for hinge and cross-entropies, 0.05 for squared_error, 0.3 for others)",
+    )
+    add(
+        "--validation",
+        type=share,
+        metavar="F",
+        help="of a table: the share of rows held out, to be judged by and to say when to stop; 0 for none (0.2)",
     )
     add("--l2", type=number(0), default=1e-4, metavar="A", help="adds A times the sum of squared parameters (1e-4)")
     add("--engine", type=one_of(ENGINES), default="compiled", metavar="NAME", help=f"{', '.join(ENGINES)} (compiled)")
@@ -92,14 +115,18 @@ def add_predict(commands: Any) -> None:
     """The options of `macrograd predict`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "predict",
-        help="say what a saved net answers for the rows of a CSV file",
+        help="say what a saved net answers for the rows of a table",
         description="Print the table with one more column: what the net that `macrograd train --save` wrote answers "
         "for each row. The columns that it was trained with are found by their names; others may stand beside them.",
         epilog=PREDICT_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="a file of `macrograd train --save`")
-    parser.add_argument("table", metavar="TABLE", help="a CSV file with a header line")
+    parser.add_argument("table", metavar="TABLE", help="a table, as `macrograd train` takes them")
+    parser.add_argument(
+        "--probabilities", action="store_true", help="a column more for each class: how probable the model thinks it"
+    )
+    _add_reading(parser)
 
 
 def add_inspect(commands: Any) -> None:
@@ -115,11 +142,33 @@ def add_inspect(commands: Any) -> None:
 def _add_net(parser: argparse.ArgumentParser) -> None:
     """The options that say which data, which net and which loss."""
     add = parser.add_argument
-    add("data", metavar="DATA", help=f"{', '.join(DATASETS)}, or a CSV file with a header line")
+    add(
+        "data",
+        metavar="DATA",
+        help=f"{', '.join(DATASETS)}, or a table: text with delimiters (also .gz, .zip), Parquet, Arrow, JSON lines, "
+        "Excel, SQLite, postgresql://…",
+    )
 
-    group = parser.add_argument_group("data")
+    group = parser.add_argument_group("a table")
     add = group.add_argument
-    add("--target", metavar="COLUMN", help="the column of the CSV file to learn: classes, or a number")
+    add("--target", metavar="COLUMN", help="the column to learn: classes, or a number")
+    add("--task", type=one_of(TASKS), metavar="NAME", help=f"{' or '.join(TASKS)} (guessed, and said)")
+    add("--features", nargs="+", metavar="COLUMN", help="the columns to learn from (all that tell something)")
+    add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
+    add(
+        "--kind",
+        nargs="+",
+        type=column_kind,
+        default=[],
+        metavar="COLUMN=KIND",
+        help="number, category, yes-no, date (date:dmy and date:mdy for its order), or drop (guessed, and said)",
+    )
+    add("--scale", type=one_of(SCALES), metavar="NAME", help=f"of the columns: {', '.join(SCALES)} (standard)")
+    _add_reading(group)
+    add("--missing", nargs="+", default=[], metavar="TEXT", help="more marks for missing values (besides NA, ?, -, …)")
+
+    group = parser.add_argument_group("made data")
+    add = group.add_argument
     add("--samples", type=whole(1), metavar="N", help="how many samples to make (100)")
     add("--noise", type=number(0), metavar="S", help="standard deviation of the noise (blobs 1, xor 0, others 0.1)")
     add("--classes", type=whole(2), metavar="K", help="number of blobs (3) or of spiral arms (2)")
@@ -138,10 +187,47 @@ def _add_net(parser: argparse.ArgumentParser) -> None:
         "--init",
         type=one_of(INITIALISERS),
         metavar="NAME",
-        help=f"first weights: {', '.join(INITIALISERS)} (uniform; he_normal for a CSV file)",
+        help=f"first weights: {', '.join(INITIALISERS)} (uniform; he_normal for a table)",
     )
     add("--loss", type=one_of(LOSSES), metavar="NAME", help=f"{', '.join(LOSSES)} (the first that fits the data)")
     add("--seed", type=whole(0, 2**32 - 1), default=1337, metavar="N", help="of data, weights and batches (1337)")
+
+
+def _add_reading(parser: Any) -> None:
+    """The options that say how a table is read."""
+    add = parser.add_argument
+    add(
+        "--query",
+        metavar="SQL",
+        help="for SQLite and PostgreSQL a SELECT or the name of a table, for Excel the name of a sheet",
+    )
+    add("--delimiter", type=delimiter, metavar="NAME", help=f"{', '.join(DELIMITERS)}, or the character (found out)")
+    add("--no-header", action="store_true", help="the first line is a row: columns are called 'column 1' and so on")
+
+
+def delimiter(text: str) -> str:
+    """A parser of delimiters, by name or as they are."""
+    names = dict(zip(DELIMITERS, ",;\t| ", strict=True))
+    text = {"\\t": "\t"}.get(text, text)
+    if text not in names and len(text) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not known: use {', '.join(DELIMITERS)}, or one character")
+    return names.get(text, text)
+
+
+def column_kind(text: str) -> tuple[str, str]:
+    """A parser of COLUMN=KIND."""
+    column, equals, kind = text.rpartition("=")
+    if not equals or not column or not kind:
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=KIND, as in zip=category")
+    return column, kind
+
+
+def share(text: str) -> float:
+    """A parser of shares, from 0 to less than 1."""
+    value = number(0)(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"it must be below 1, got {text}")
+    return value
 
 
 def one_of(names: tuple[str, ...]) -> Callable[[str], str]:

@@ -30,19 +30,20 @@ def check(path: str) -> None:
 
 def save(path: str, model: MLP, data: Data, task: Task, history: History, predictions: list[Any], result: str) -> Path:
     """Draw and write the picture, whole or not at all; the path."""
-    # A run that began with --quiet has no metric for its first steps.
-    metrics = history.to_dict()[task.metric] if history.metrics else [None] * len(history)
+    # Of a table it is the held-out loss, epoch by epoch. A run that began with --quiet has nothing for its first steps.
+    name = task.metric if task.metric in history.metrics else "validation_loss"
+    metrics = history.to_dict()[name] if name in history.metrics else [None] * len(history)
     curves = SimpleNamespace(
-        losses=history.losses, metrics={task.metric: [math.nan if value is None else value for value in metrics]}
+        losses=history.losses, metrics={name: [math.nan if value is None else value for value in metrics]}
     )
     if data.classes is not None and data.X.shape[1] == 2 and len(data.classes) <= 8:
         figure = show.training_figure(
             lambda x: model(data.feature_scale.scaled(np.array(x))), data.feature_scale.raw(data.X), data.y, curves
         )
         axes = figure.axes[0]
-        axes.set(xlabel=data.features[0], ylabel=data.features[1])
-        for text, name in zip(axes.get_legend().get_texts(), data.classes, strict=True):
-            text.set_text(f"{data.target} {name}")
+        axes.set(xlabel=show.plain(data.features[0]), ylabel=show.plain(data.features[1]))
+        for text, label in zip(axes.get_legend().get_texts(), data.classes, strict=True):
+            text.set_text(show.plain(f"{data.target} {label}"))
     else:
         figure = show.new_figure(11.0, 4.4)
         grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
@@ -54,7 +55,9 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
             _predicted(left, data, np.array(predictions))
         else:
             _confusion(left, data, data.classes, [task.decide(p) for p in predictions])
-    figure.suptitle(f"{data.name}: {len(model.parameters())} parameters, {len(history)} steps, {result}", fontsize=12)
+    figure.suptitle(
+        f"{show.plain(data.name)}: {len(model.parameters())} parameters, {len(history)} steps, {result}", fontsize=12
+    )
     return show.save(figure, path)
 
 
@@ -64,7 +67,7 @@ def _predicted(axes: Any, data: Data, predictions: Any) -> None:
     ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
     axes.plot(ends, ends, color="#6b7884", linewidth=1.0)
     axes.scatter(true, predicted, s=24, color="#0072B2", edgecolor="white", linewidth=0.6, zorder=3)
-    axes.set(xlabel=data.target, ylabel=f"predicted {data.target}")
+    axes.set(xlabel=show.plain(data.target), ylabel=show.plain(f"predicted {data.target}"))
 
 
 def _confusion(axes: Any, data: Data, classes: tuple[str, ...], decided: list[int]) -> None:
@@ -73,9 +76,10 @@ def _confusion(axes: Any, data: Data, classes: tuple[str, ...], decided: list[in
     counts = np.zeros((k, k), dtype=int)
     np.add.at(counts, (data.y, np.array(decided)), 1)
     axes.imshow(counts, cmap="Blues")
-    axes.set_xticks(range(k), classes, rotation=90 if k > 6 else 0)
-    axes.set_yticks(range(k), classes)
-    axes.set(xlabel=f"predicted {data.target}", ylabel=data.target)
+    labels = [show.plain(label) for label in classes]
+    axes.set_xticks(range(k), labels, rotation=90 if k > 6 else 0)
+    axes.set_yticks(range(k), labels)
+    axes.set(xlabel=show.plain(f"predicted {data.target}"), ylabel=show.plain(data.target))
     if k <= 20:  # the numbers of more classes would be too small to read
         for i, j in np.ndindex(k, k):
             dark = counts[i, j] > counts.max() / 2

@@ -6,37 +6,36 @@ import argparse
 import csv
 import io
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from macrograd.cli import facts
-from macrograd.datasets.table import _listed, _number
+from macrograd import tables
+from macrograd.cli import data, facts
+from macrograd.tables.show import printable
 from macrograd.train import Trainer, load
 from macrograd.train.data import Samples
 from macrograd.train.predictor import Predictor
 
+# What a spreadsheet takes for the beginning of a formula, which it runs.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def predict(chosen: argparse.Namespace) -> int:
-    """Print the table with one more column, what the model answers for each row; 0. Nothing is printed before all is
-    known."""
+    """Print the table with what the model answers for each row beside it; 0. Nothing is printed before all is known."""
     known = facts.read(chosen.model)
     if known is None:
         return _of_program(chosen)
     model = facts.model_of(chosen.model, known)
-    column = f"predicted_{known.target}"
-    header, rows, X = read(chosen.table, known.features, chosen.model)
-    if column in header:
-        raise ValueError(f"{Path(chosen.table).name} has a column {column!r} already: rename it")
+    table = _read(chosen)
+    X, notes = _numbers(known.plan, table, chosen.model)
     outputs = Predictor(model, "compiled", "float64", 1)(Samples(known.feature_scale.scaled(X)))
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, column])
-    writer.writerows([*cells, answer] for cells, answer in zip(rows, known.answers(outputs), strict=True))
-    sys.stdout.write(text.getvalue())
-    return 0
+    columns = {f"predicted_{known.target}": _harmless(known.answers(outputs), notes)}
+    if chosen.probabilities:
+        shares = known.probabilities(outputs, chosen.model)
+        columns |= _shares(list(known.classes or ()), shares, notes)
+    return _print(table, columns, notes)
 
 
 def _of_program(chosen: argparse.Namespace) -> int:
@@ -50,77 +49,90 @@ def _of_program(chosen: argparse.Namespace) -> int:
         )
     if len(signature.shape) != 1:
         raise ValueError(f"{chosen.model} takes samples of shape {signature.shape}, and a table has rows of numbers")
-    columns = signature.columns or _all_columns(chosen.table, signature.shape[0], chosen.model)
-    header, rows, X = read(chosen.table, columns, chosen.model)
-    answers = Trainer(model).predict(X)
+    table, width = _read(chosen), signature.shape[0]
+    if signature.columns is None and len(table.columns) != width:
+        raise ValueError(
+            f"{chosen.model} does not name its inputs, and takes {width} numbers a row in the order of its training; "
+            f"{table.name} has {len(table.columns)} columns"
+        )
+    X, notes = _numbers(facts.numbers_alone(signature.columns or tuple(table)), table, chosen.model)
+    trainer = Trainer(model)
+    answers = trainer.predict(X)
     name = "predicted" if signature.target is None else f"predicted_{signature.target}"
     names = [name] if answers.ndim == 1 else [f"{name}_{k + 1}" for k in range(answers.shape[1])]
-    taken = next((column for column in names if column in header), None)
-    if taken is not None:
-        raise ValueError(f"{Path(chosen.table).name} has a column {taken!r} already: rename it")
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, *names])
-    found = answers.reshape(len(rows), -1).tolist()
-    writer.writerows([*cells, *map(_cell, row)] for cells, row in zip(rows, found, strict=True))
-    sys.stdout.write(text.getvalue())
+    listed = answers.reshape(len(table), -1).T.tolist()
+    columns = {name: [_cell(x) for x in column] for name, column in zip(names, listed, strict=True)}
+    columns = {name: _harmless(column, notes) for name, column in columns.items()}
+    if chosen.probabilities:
+        labels = [str(label) for label in trainer.classes or range(1, answers.reshape(len(table), -1).shape[1] + 1)]
+        columns |= _shares(labels, trainer.probabilities(X), notes)
+    return _print(table, columns, notes)
+
+
+def _read(chosen: argparse.Namespace) -> tables.Table:
+    table = data.read(chosen.table, chosen)
+    if not len(table):
+        raise ValueError(f"{table.name} has no rows below the header: there is nothing to predict")
+    return table
+
+
+def _numbers(plan: tables.Plan, table: tables.Table, model: str) -> tuple[Any, list[str]]:
+    absent = [name for name in plan.needed if name not in table.columns]
+    if absent:
+        raise ValueError(
+            f"{table.name} lacks {tables.listed(absent)}, from which {model} predicts; it has "
+            f"{tables.listed(list(table))}"
+        )
+    return plan.numbers(table)
+
+
+def _shares(labels: list[str], shares: Any, notes: list[str]) -> dict[str, list[str]]:
+    """The columns of probabilities."""
+    names = _harmless([f"probability_{label}" for label in labels], notes)
+    return {name: [repr(x) for x in share.tolist()] for name, share in zip(names, shares.T, strict=True)}
+
+
+def _print(table: tables.Table, columns: dict[str, list[str]], notes: list[str]) -> int:
+    for column in columns:
+        if column in table.columns:
+            raise ValueError(f"{table.name} has a column {column!r} already: rename it")
+    for note in (*table.notes, *notes):
+        print(f"macrograd: note: {printable(note)}", file=sys.stderr)
+    sys.stdout.write(_written(table, columns))
     return 0
 
 
-def _cell(answer: Any) -> str:
-    """Numbers read back bit for bit."""
-    return repr(answer) if isinstance(answer, float) else str(answer)
-
-
-def _all_columns(path: str, width: int, model: str) -> tuple[str, ...]:
-    """The names of a table's columns, of which there must be `width`."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        header = next((cells for cells in csv.reader(file) if any(cells)), [])
-    if len(header) != width:
-        raise ValueError(
-            f"{model} does not name its inputs, and takes {width} numbers a row in the order of its training; "
-            f"{Path(path).name} has {len(header)} columns"
+def _harmless(labels: list[str], notes: list[str]) -> list[str]:
+    """Labels that no spreadsheet takes for a formula: such a one has a ' in front. Numbers are as they are."""
+    found = [f"'{label}" if label.startswith(_FORMULA) and not _is_number(label) else label for label in labels]
+    changed = sorted({label for label, new in zip(labels, found, strict=True) if new != label})
+    if changed:
+        notes.append(
+            f"{tables.listed(changed, 3)}: a spreadsheet would run what begins like that, so it is written with a ' in "
+            "front"
         )
-    return tuple(cell.strip() for cell in header)
+    return found
 
 
-def read(path: str, features: tuple[str, ...], model: str) -> tuple[list[str], list[list[str]], NDArray[np.float64]]:
-    """(header, rows, the columns `features` as numbers) of a CSV file. Raises OSError, and ValueError that names the
-    place for whatever is wrong."""
-    name = Path(path).name
+def _is_number(label: str) -> bool:
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return _read(name, csv.reader(file, strict=True), features, model)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not a text file in UTF-8: {error}") from None
-    except csv.Error as error:
-        raise ValueError(f"{name} is not a CSV file: {error}") from None
+        return bool(np.isfinite(float(label)))
+    except ValueError:
+        return False
 
 
-def _read(
-    name: str, lines: Any, features: tuple[str, ...], model: str
-) -> tuple[list[str], list[list[str]], NDArray[np.float64]]:
-    header = next((cells for cells in lines if any(cells)), None)
-    if header is None:
-        raise ValueError(f"{name} is empty: it needs a header line with the names of the columns, and rows below it")
-    header = [cell.strip() for cell in header]
-    missing = [feature for feature in features if feature not in header]
-    if missing:
-        raise ValueError(f"{name} lacks {_listed(missing)}, from which {model} predicts; it has {_listed(header)}")
-    for feature in features:
-        if header.count(feature) > 1:
-            raise ValueError(f"{name} has two columns named {feature!r}: rename one")
-    places = [(feature, header.index(feature)) for feature in features]
-    rows: list[list[str]] = []
-    numbers: list[list[float]] = []
-    for cells in lines:
-        if not any(cells):
-            continue
-        place = f"{name}, row {len(rows) + 1} (line {lines.line_num})"
-        if len(cells) != len(header):
-            raise ValueError(f"{place} has {len(cells)} cell{'s'[: len(cells) - 1]}, the header has {len(header)}")
-        numbers.append([_number(place, feature, cells[k]) for feature, k in places])
-        rows.append(cells)
-    if not rows:
-        raise ValueError(f"{name} has no rows below the header: there is nothing to predict")
-    return header, rows, np.array(numbers, dtype=np.float64)
+def _written(table: tables.Table, more: dict[str, list[str]]) -> str:
+    """The table as CSV, the columns of `more` at its end."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*table, *more])
+    cells: Sequence[Any] = [[_cell(x) for x in column.tolist()] for column in table.columns.values()]
+    writer.writerows(zip(*cells, *more.values(), strict=True))
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    """A cell as text: nothing where nothing is, and numbers that read back bit for bit."""
+    if value is None or value != value:
+        return ""
+    return value if isinstance(value, str) else repr(value) if isinstance(value, float) else str(value)

@@ -11,12 +11,12 @@ Print = Callable[[str, str], None]
 
 @contextlib.contextmanager
 def progress(steps: int, done: int, quiet: bool) -> Iterator[Print]:
-    """A function to be called at every step that follows the `done` first ones, with its line and a short text for the
-    bar."""
+    """A function to be called at every step that follows the `done` first ones, with its line, which may be empty, and
+    a short text for the bar."""
     if quiet:
         yield lambda line, short: None
     elif not sys.stdout.isatty():
-        yield lambda line, short: print(line, flush=True)
+        yield lambda line, short: print(line, flush=True) if line else None
     else:
         with _bar(steps, done) as shown:
             yield shown
@@ -38,7 +38,8 @@ def _bar(steps: int, done: int) -> Iterator[Print]:
         task = bar.add_task("", total=steps, completed=done)
 
         def show(line: str, short: str) -> None:
-            console.print(line)
+            if line:
+                console.print(line)
             bar.update(task, advance=1, description=short)
 
         yield show

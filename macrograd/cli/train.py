@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import warnings
 from pathlib import Path
@@ -10,30 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from macrograd import __version__, nn, optim
+from macrograd import __version__, nn, tables
 from macrograd import train as training
 from macrograd.cli import picture, places
+from macrograd.cli import recipe as recipes
 from macrograd.cli.data import Data, load
 from macrograd.cli.facts import Facts
-from macrograd.cli.options import DATASETS
 from macrograd.cli.progress import Print, progress
+from macrograd.cli.recipe import FINAL_RATE, Recipe
+from macrograd.tables import show as show_table
 from macrograd.train.data import Samples
 from macrograd.train.order import Order
 from macrograd.train.predictor import Predictor
 
-# The rate falls in a straight line to this share of its first value, as in micrograd's demo.
-FINAL_RATE = 0.1
-
-
-# Losses whose slope is never above 1 take large steps; the square's grows with the error.
-FIRST_RATE = {
-    "hinge": 1.0,
-    "binary_cross_entropy": 1.0,
-    "cross_entropy": 1.0,
-    "squared_error": 0.05,
-    "absolute_error": 0.3,
-    "huber": 0.3,
-}
+# A net that gives every row the same answer is dead, and so many others are tried in its place.
+MOST_STARTS = 4
+# Lines that tell how the training on a table goes.
+MOST_LINES = 20
+# Every parameter is a Value of its own: so many take a minute to be made and compiled.
+MOST_PARAMETERS = 1_000_000
 
 
 def train(chosen: argparse.Namespace) -> int:
@@ -43,27 +39,60 @@ def train(chosen: argparse.Namespace) -> int:
     """
     check(chosen)
     data, task, model = made(chosen)
-    if chosen.batch_size is not None and chosen.batch_size > len(data.X):
-        raise ValueError(f"--batch-size {chosen.batch_size} is more than the {len(data.X)} samples of {data.name}")
     job = Job(chosen, data, task, model)
     history = training.History()
     try:
         history = job.prepare()
-        if not chosen.quiet:
-            print(data)
-            print(net_line(data, task, chosen))
-            print(f"number of parameters {len(model.parameters())}", flush=True)
-            if history:
-                print(f"going on after step {len(history) - 1}", flush=True)
-        with progress(chosen.steps, len(history), chosen.quiet) as show:
-            history = job.run(show)
+        introduce(job, history)
+        history = job.through(history)
+        while job.dead() and job.restarts():
+            job = job.again()
+            print(f"the net is dead, every row gets the same answer: starting again with seed {job.seed}", flush=True)
+            history = job.through(job.prepare())
     except KeyboardInterrupt:
         history.stopped = "interrupted"
     if history.stopped == "interrupted":
         kept = "; go on with --resume" if chosen.checkpoint is not None and Path(chosen.checkpoint).exists() else ""
-        raise KeyboardInterrupt(f"after {len(history)} of {chosen.steps} steps{kept}")
+        raise KeyboardInterrupt(f"after {len(history)} of {job.recipe.steps} steps{kept}")
     finish(job, history)
     return 0
+
+
+def introduce(job: Job, history: training.History) -> None:
+    """Say what is learned from what, by which net."""
+    chosen, data = job.chosen, job.data
+    if chosen.quiet:
+        return
+    print(data)
+    if data.table is not None and data.plan is not None:
+        print(guess_line(data))
+        show_table.understood(data.table, data.learned, data.plan)
+    print(net_line(data, job.task, chosen))
+    print(f"number of parameters {len(job.model.parameters())}", flush=True)
+    if data.table is not None:
+        print(recipe_line(job.recipe), flush=True)
+    if history:
+        print(f"going on after step {len(history) - 1}", flush=True)
+
+
+def guess_line(data: Data) -> str:
+    """Whether the target is classes or a number, and how to change that."""
+    target, other = data.learned, "regression" if data.classes is not None else "classification"
+    assert target is not None
+    what = f"{len(data.classes)} classes" if data.classes is not None else "a number"
+    if not target.guessed:
+        return f"{data.target!r} is learned as {what}, as asked"
+    hint = f": change that with --task {other}" if target.numeric else ""
+    return f"{data.target!r} is learned as {what}, since {target.guessed}{hint}"
+
+
+def recipe_line(recipe: Recipe) -> str:
+    """How the net is trained, in a line."""
+    batch = "all rows" if recipe.batch_size is None else f"batches of {recipe.batch_size}"
+    epochs = -(-recipe.steps // recipe.steps_per_epoch)
+    ends = f"at most {epochs} epochs" if recipe.patience else f"{epochs} epoch{'s' * (epochs != 1)}"
+    until = f", ends when the held-out loss is no better for {recipe.patience}" if recipe.patience else ""
+    return f"{recipe.optimizer}, rate {recipe.rate:.3g} to {FINAL_RATE * recipe.rate:.3g}, {batch}, {ends}{until}"
 
 
 def check(chosen: argparse.Namespace) -> None:
@@ -74,7 +103,12 @@ def check(chosen: argparse.Namespace) -> None:
         if getattr(chosen, option) is not None:
             places.check(f"--{option}", getattr(chosen, option))
     places.check_apart(
-        {"the data": chosen.data, "--plot": chosen.plot, "--save": chosen.save, "--checkpoint": chosen.checkpoint}
+        {
+            "the data": None if tables.is_address(chosen.data) else chosen.data,
+            "--plot": chosen.plot,
+            "--save": chosen.save,
+            "--checkpoint": chosen.checkpoint,
+        }
     )
     if chosen.resume and chosen.checkpoint is None:
         raise ValueError("--resume needs the checkpoint to go on from: give --checkpoint FILE")
@@ -90,12 +124,24 @@ def made(chosen: argparse.Namespace) -> tuple[Data, training.Task, nn.MLP]:
     """The data, what is to be learned from them, and the net that the options name."""
     data = load(chosen)
     loss = chosen.loss
-    if loss is None and chosen.data in DATASETS and data.classes is not None and len(data.classes) == 2:
+    if loss is None and data.table is None and data.classes is not None and len(data.classes) == 2:
         loss = "hinge"  # micrograd's, for its demo
     task = training.Task.of(data.y, loss, unit=float(data.target_scale.unit))
-    init = chosen.init or ("he_normal" if chosen.target else "uniform")
-    sizes = [*chosen.hidden, task.outputs]
-    return data, task, nn.MLP(data.X.shape[1], sizes, activation=chosen.activation, init=init, seed=chosen.seed)
+    return data, task, net(chosen, data, task, chosen.seed)
+
+
+def net(chosen: argparse.Namespace, data: Data, task: training.Task, seed: int) -> nn.MLP:
+    """The net that the options name."""
+    init = chosen.init or ("uniform" if data.table is None else "he_normal")
+    sizes, nin = [*chosen.hidden, task.outputs], data.X.shape[1]
+    parameters = sum((a + 1) * b for a, b in itertools.pairwise([nin, *sizes]))
+    if parameters > MOST_PARAMETERS:
+        raise ValueError(
+            f"a net of {nin:,} inputs and {chosen.hidden or 'no'} hidden neurons has {parameters:,} parameters, and "
+            f"{MOST_PARAMETERS:,} are the most that a net of single scalars can be made of here: choose columns with "
+            "--features or --drop, or fewer neurons with --hidden"
+        )
+    return nn.MLP(nin, sizes, activation=chosen.activation, init=init, seed=seed)
 
 
 def net_line(data: Data, task: training.Task, chosen: argparse.Namespace) -> str:
@@ -107,22 +153,28 @@ def net_line(data: Data, task: training.Task, chosen: argparse.Namespace) -> str
 class Job:
     """One training run of the command line."""
 
-    def __init__(self, chosen: argparse.Namespace, data: Data, task: training.Task, model: nn.MLP) -> None:
+    def __init__(
+        self, chosen: argparse.Namespace, data: Data, task: training.Task, model: nn.MLP, seed: int | None = None
+    ) -> None:
         self.chosen, self.data, self.task, self.model = chosen, data, task, model
-        self.rate = FIRST_RATE[task.loss] if chosen.lr is None else chosen.lr
-        optimizer = optim.SGD(optim.linear(self.rate, FINAL_RATE * self.rate, chosen.steps))
-        self.trainer = training.Trainer(model, task.loss, optimizer, l2=chosen.l2, engine=chosen.engine)
+        self.seed = chosen.seed if seed is None else seed
+        self.recipe = recipes.of(chosen, data, task.loss)
+        self.trainer = training.Trainer(model, task.loss, self.recipe.made(), l2=chosen.l2, engine=chosen.engine)
         self.targets = np.asarray(task.targets)
         self.outputs = Predictor(model, chosen.engine, "float64", 1)
         # All samples come in their own order, as in micrograd's demo.
         self.fitting: dict[str, Any] = {
-            "batch_size": chosen.batch_size,
-            "shuffle": chosen.batch_size is not None,
-            "seed": chosen.seed,
+            "batch_size": self.recipe.batch_size,
+            "shuffle": self.recipe.batch_size is not None,
+            "seed": self.seed,
             "progress": "none",
         }
-        size = chosen.batch_size or len(data.X)
-        self.order = Order(len(data.X), size, shuffle=self.fitting["shuffle"], seed=chosen.seed)
+        if data.table is not None and data.held is not None:
+            self.fitting["validation"] = (data.held[0], task.written(data.held[1]))
+            if self.recipe.patience:
+                self.fitting["early_stopping"] = self.recipe.patience
+        size = self.recipe.batch_size or len(data.X)
+        self.order = Order(len(data.X), size, shuffle=self.fitting["shuffle"], seed=self.seed)
 
     def prepare(self) -> training.History:
         """Compile, and read the checkpoint to go on from; what happened before it."""
@@ -130,21 +182,69 @@ class Job:
         again: dict[str, Any] = {"checkpoint": self.chosen.checkpoint, "resume": True} if resume else {}
         return self.trainer.fit(self.data.X, self.targets, steps=0, **self.fitting, **again)
 
+    def through(self, history: training.History) -> training.History:
+        """All steps that are left after those of `history`, with a bar on a terminal."""
+        # What is shown is steps of made data and epochs of tables.
+        each = 1 if self.data.table is None else self.recipe.steps_per_epoch
+        with progress(-(-self.recipe.steps // each), len(history) // each, self.chosen.quiet) as show:
+            return self.run(show)
+
     def run(self, show: Print) -> training.History:
         """All steps that are left."""
         # Without anything to show between the steps they run in native code, many in one call.
-        watched = self.chosen.plot is not None or not self.chosen.quiet
+        callbacks: list[training.Callback] = []
+        if self.data.table is None and (self.chosen.plot is not None or not self.chosen.quiet):
+            callbacks.append(Lines(self, show))
+        elif self.data.table is not None and not self.chosen.quiet:
+            callbacks.append(Epochs(self, show))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", training.TrainingWarning)  # `finish` prints it in its place
             return self.trainer.fit(
                 self.data.X,
                 self.targets,
-                steps=self.chosen.steps,
-                callbacks=[Lines(self, show)] if watched else [],
+                steps=self.recipe.steps,
+                callbacks=callbacks,
                 checkpoint=self.chosen.checkpoint,
                 resume=self.chosen.resume,
                 **self.fitting,
             )
+
+    def dead(self) -> bool:
+        """Whether every sample gets the same answer, to the last bit but a few."""
+        outputs = self.outputs(Samples(self.data.X))
+        spread = np.ptp(outputs, axis=0)
+        return bool(np.all(spread <= 1e-12 * np.abs(outputs).max()))
+
+    def restarts(self) -> bool:
+        """Whether another start is possible: of a table, without a checkpoint, which is of one start."""
+        starts = self.seed - self.chosen.seed + 1
+        return self.data.table is not None and self.chosen.checkpoint is None and starts < MOST_STARTS
+
+    def again(self) -> Job:
+        """The same run with the weights and the order of the next seed."""
+        model = net(self.chosen, self.data, self.task, self.seed + 1)
+        return Job(self.chosen, self.data, self.task, model, self.seed + 1)
+
+    def scores(self) -> str:
+        """How good the model is on what it was trained on, and on what it was not."""
+        data = self.data
+        trained = self.score(data.X, data.y)
+        if data.held is None:
+            return f"{trained} on all {len(data.X)} samples, none held out"
+        held = f"{self.score(*data.held)} on {len(data.held[0])}"
+        if data.table is None:
+            return f"{trained} on all {len(data.X)} samples, {held} new ones"
+        chose = ", which also said when to stop" if self.recipe.patience else ""
+        return f"{trained} on the {len(data.X)} rows it was trained on, {held} held out{chose}"
+
+    def score(self, X: Any, y: Any) -> str:
+        """The metric over these samples, in words; of numbers with the share of their variance that is explained."""
+        outputs, task = self.outputs(Samples(X)), self.task
+        judged = training.Task(task.kind, task.loss, task.outputs, task.written(y).tolist(), task.unit)
+        text = written({task.metric: judged.judge(outputs.tolist(), range(len(X)))})
+        if task.kind != "number" or len(np.unique(y)) < 2:
+            return text
+        return f"{text} (R² {1.0 - np.sum((outputs - y) ** 2) / np.sum((y - np.mean(y)) ** 2):.3f})"
 
     def judge(self, step: int) -> float:
         """The metric over the samples of a step, as the model is now."""
@@ -176,22 +276,40 @@ class Lines(training.Callback):
         self.show(f"step {step} loss {run.loss!r}, {text}", f"loss {run.loss:.4g}, {text}")
 
 
+class Epochs(training.Callback):
+    """Shows the losses at the end of some epochs."""
+
+    def __init__(self, job: Job, show: Print) -> None:
+        self.show = show
+        epochs = -(-job.recipe.steps // job.recipe.steps_per_epoch)
+        self.every = max(1, -(-epochs // MOST_LINES))
+
+    def on_epoch(self, run: training.Run) -> None:
+        held = run.history.metrics.get("validation_loss", [])
+        text = f"loss {run.loss:.4g}" + (f", held-out loss {held[-1]:.4g}" if held else "")
+        line = f"epoch {run.epoch} {text}" if run.epoch % self.every == 0 or run.epoch == 1 else ""
+        self.show(line, text)
+
+
 def finish(job: Job, history: training.History) -> None:
-    """Print the result over all samples, save the picture and the model, and print the profile."""
+    """Print the result, save the model and then the picture, and print the profile.
+
+    What cannot be made again comes first: a picture that fails must not cost the model.
+    """
     chosen, data, task = job.chosen, job.data, job.task
     predictions = job.outputs(Samples(data.X)).tolist()
     result = written({task.metric: task.judge(predictions, range(len(predictions)))})
-    everything = f"{result} on all {len(predictions)} samples"
+    everything = job.scores()
     print(f"trained {len(history)} steps in {history.last_second:.2f} s: {everything}", flush=True)
     if job.trainer.remark:
         print(f"macrograd: note: {job.trainer.remark}", file=sys.stderr, flush=True)
+    if chosen.save is not None:
+        facts = Facts.of(data, task.loss, told(job, history, everything))
+        saved = training.save(job.model, chosen.save, extra=facts.extra())
+        print(f"saved the model {places.shown(saved)}", flush=True)
     if chosen.plot is not None:
         drawn = picture.save(chosen.plot, job.model, data, task, history, predictions, result)
-        print(f"saved the picture {places.shown(drawn)}")
-    if chosen.save is not None:
-        facts = Facts.of(data, told(job, history, everything))
-        saved = training.save(job.model, chosen.save, extra=facts.extra())
-        print(f"saved the model {places.shown(saved)}")
+        print(f"saved the picture {places.shown(drawn)}", flush=True)
     if chosen.profile:
         print()
         print(profile(job))
@@ -200,15 +318,22 @@ def finish(job: Job, history: training.History) -> None:
 def told(job: Job, history: training.History, result: str) -> dict[str, str]:
     """How the net was trained, for people."""
     chosen = job.chosen
-    batch = "all samples" if chosen.batch_size is None else f"{chosen.batch_size} random samples"
+    recipe = job.recipe
+    batch = "all samples" if recipe.batch_size is None else f"{recipe.batch_size} random samples"
+    how = "" if recipe.optimizer == "sgd" and data_is_made(job) else f"{recipe.optimizer}, "
     return {
         "trained on": str(job.data),
         "loss": f"{job.task.loss}, plus {chosen.l2:g} times the sum of squared parameters",
-        "steps": f"{len(history)} of {batch}, rate {job.rate:g} to {FINAL_RATE * job.rate:g}, seed {chosen.seed}",
+        "steps": f"{len(history)} of {batch}, {how}rate {recipe.rate:g} to {FINAL_RATE * recipe.rate:g}, "
+        f"seed {job.seed}",
         "last loss": repr(history.last_loss),
         "result": result,
         "written by": f"macrograd {__version__}, engine {chosen.engine}",
     }
+
+
+def data_is_made(job: Job) -> bool:
+    return job.data.table is None
 
 
 def profile(job: Job) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.show._figure import new_figure, save
+from macrograd.show._figure import new_figure, plain, save
 from macrograd.show.boundary import boundary
 from macrograd.show.draw import Drawing, draw
 from macrograd.show.history import history, metric
@@ -42,4 +42,4 @@ def training_figure(
 
 _history = history  # the function, where an argument has its name
 
-__all__ = ["Drawing", "boundary", "draw", "history", "new_figure", "save", "training_figure"]
+__all__ = ["Drawing", "boundary", "draw", "history", "new_figure", "plain", "save", "training_figure"]

@@ -49,6 +49,11 @@ def checked_axes(ax: Any) -> Any:
     return ax
 
 
+def plain(text: str) -> str:
+    """Text as matplotlib draws it letter by letter: between two dollar signs it would see a formula."""
+    return text.replace("$", r"\$")
+
+
 def tidy(ax: Any) -> None:
     """Axes without clutter: no frame where there is no scale, thin ticks, quiet colours."""
     ax.spines["top"].set_visible(False)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.show._figure import COLOURS, INK, LARGEST, checked_axes, new_figure, tidy
+from macrograd.show._figure import COLOURS, INK, LARGEST, checked_axes, new_figure, plain, tidy
 
 Floats = NDArray[np.floating[Any]]
 
@@ -77,7 +77,7 @@ def _draw_metric(ax: Any, name: str, values: Floats, n_steps: int) -> None:
         values = 100.0 * values
         ax.set(ylabel="accuracy (%)", ylim=(min(50.0, float(np.nanmin(values))) - 2.0, 102.0))
     else:
-        ax.set(ylabel=name.replace("_", " "))
+        ax.set(ylabel=plain(name.replace("_", " ")))
     # One for each epoch, say, stands at the epoch's last step.
     places = np.arange(1.0, len(values) + 1.0) * (n_steps / len(values)) - 1.0
     ax.plot(places, values, color=COLOURS[1], **_line(values))

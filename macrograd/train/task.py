@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from macrograd.nn import losses
 from macrograd.train.targets import DEFAULT
@@ -62,10 +62,15 @@ class Task:
         if classes > 2:
             return cls("classes", _fitting("classes", loss), classes, array.tolist())
         name = _fitting("two classes", loss)
-        if name == "cross_entropy":
-            return cls("two classes", name, 2, array.tolist())
-        low = 0.0 if name == "binary_cross_entropy" else -1.0
-        return cls("two classes", name, 1, np.where(array > 0, 1.0, low).tolist())
+        task = cls("two classes", name, 2 if name == "cross_entropy" else 1, [])
+        return replace(task, targets=task.written(array).tolist())
+
+    def written(self, y: ArrayLike) -> NDArray[Any]:
+        """Class indices, or numbers, as the loss wants them."""
+        array = np.asarray(y)
+        if self.kind != "two classes" or self.outputs > 1:
+            return array
+        return np.where(array > 0, 1.0, 0.0 if self.loss == "binary_cross_entropy" else -1.0)
 
     @property
     def metric(self) -> str:

@@ -104,7 +104,24 @@ def test_a_file_of_the_command_gives_its_answers_in_python(tmp_path: Path, capsy
 
 def test_inspect_shows_the_scaling(tmp_path: Path, capsys: Capture) -> None:
     table, path = written(tmp_path / "t.csv", RAW, KINDS), tmp_path / "m.safetensors"
-    assert main(["train", str(table), "--target", "kind", "--steps", "5", "--quiet", "--save", str(path)]) == 0
+    assert (
+        main(
+            [
+                "train",
+                str(table),
+                "--target",
+                "kind",
+                "--steps",
+                "5",
+                "--quiet",
+                "--validation",
+                "0",
+                "--save",
+                str(path),
+            ]
+        )
+        == 0
+    )
     again = mg.save(mg.load(path), tmp_path / "again")
     for place in (path, again):
         capsys.readouterr()

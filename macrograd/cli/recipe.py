@@ -1,0 +1,99 @@
+"""How a command trains where nothing is said: micrograd's own way for made data, all samples a step, and Adam with what
+the data call for elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass
+
+from macrograd import optim
+from macrograd.cli.data import Data
+
+# The rate falls in a straight line to this share of its first value, as in micrograd's demo.
+FINAL_RATE = 0.1
+
+# Of plain gradient descent on made data. Losses whose slope is never above 1 take large steps; the square's grows with
+# the error.
+FIRST_RATE = {
+    "hinge": 1.0,
+    "binary_cross_entropy": 1.0,
+    "cross_entropy": 1.0,
+    "squared_error": 0.05,
+    "absolute_error": 0.3,
+    "huber": 0.3,
+}
+
+# Of the others. An Adam step moves every weight by the rate, and an output by the rate times the number of inputs: with
+# more inputs than this the rate falls as their root grows.
+RATES = {"sgd": 0.05, "momentum": 0.01, "rmsprop": 0.003, "adam": 0.01, "adamw": 0.01}
+_INPUTS = 64
+
+# A table is learned for so many steps at most, or so many epochs where it is large, and at least for so many.
+_STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 6000, 20, 400
+_BATCHES = (32, 256)
+# Early stopping waits for so large a share of all epochs, and for so many at least.
+_PATIENCE, _LEAST_PATIENCE = 0.15, 10
+
+MADE_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about a run that is not the net.
+
+    optimizer   a name, and `rate` its first rate
+    steps       of the whole run, and `epochs` what that is in rounds over all samples
+    batch_size  None for all samples in their order, as in micrograd's demo
+    patience    of early stopping, in epochs; None for a run of fixed length
+    """
+
+    optimizer: str
+    rate: float
+    steps: int
+    batch_size: int | None
+    patience: int | None
+    samples: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.samples // (self.batch_size or self.samples))
+
+    def made(self) -> optim.Optimizer:
+        """The optimiser, with its schedule over all steps."""
+        schedule = optim.linear(self.rate, FINAL_RATE * self.rate, self.steps)
+        if self.optimizer in ("sgd", "momentum"):
+            return optim.SGD(schedule, momentum=0.9 if self.optimizer == "momentum" else 0.0)
+        kinds: dict[str, type[optim.RMSProp | optim.Adam]] = {
+            "rmsprop": optim.RMSProp,
+            "adam": optim.Adam,
+            "adamw": optim.AdamW,
+        }
+        return kinds[self.optimizer](schedule)
+
+
+def of(chosen: argparse.Namespace, data: Data, loss: str) -> Recipe:
+    """The recipe for a command line. Raises ValueError for options that do not go together."""
+    n, features = data.X.shape
+    made = data.table is None
+    if chosen.batch_size is not None and chosen.batch_size > n:
+        raise ValueError(f"--batch-size {chosen.batch_size} is more than the {n} samples of {data.name}")
+    if chosen.steps is not None and chosen.epochs is not None:
+        raise ValueError("--steps and --epochs say the same thing: give one of them")
+    batch = chosen.batch_size
+    if batch is None and not made:
+        low, high = _BATCHES
+        batch = min(n, max(low, min(high, 1 << max(0, round(math.log2(n / 64))))))
+    per_epoch = -(-n // (batch or n))
+    steps = chosen.steps if chosen.steps is not None else chosen.epochs and chosen.epochs * per_epoch
+    fixed = steps is not None
+    if steps is None:
+        epochs = min(_MOST_EPOCHS, max(_LEAST_EPOCHS, _STEPS // per_epoch))
+        steps = MADE_STEPS if made else epochs * per_epoch
+    plain = made and batch is None and chosen.optimizer in (None, "sgd")
+    name = chosen.optimizer or ("sgd" if plain else "adam")
+    usual = FIRST_RATE[loss] if plain else RATES[name] * min(1.0, math.sqrt(_INPUTS / features))
+    patience = None
+    if not made and not fixed and data.held is not None:
+        patience = max(_LEAST_PATIENCE, round(_PATIENCE * steps / per_epoch))
+    return Recipe(name, usual if chosen.lr is None else chosen.lr, steps, batch, patience, n)

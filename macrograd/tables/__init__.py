@@ -1,0 +1,35 @@
+"""Tables as people have them: `read` takes files and databases, `Plan` says what becomes of each column, `Target` what
+is to be learned.
+
+    table = tables.read("flowers.csv")
+    target = tables.target_of(table, "species")
+    plan = tables.plan_of(table, "species", rows=target.rows)
+    X, notes = plan.numbers(table.rows(target.rows))
+
+Reading text needs DuckDB, and other formats their own libraries: `pip install "macrograd[tables]"`.
+"""
+
+from __future__ import annotations
+
+from macrograd.tables.plan import Feature, Plan
+from macrograd.tables.plan import of as plan_of
+from macrograd.tables.reading import is_address, read
+from macrograd.tables.table import Table, column_of, is_frame, listed
+from macrograd.tables.table import of as from_frame
+from macrograd.tables.target import Target
+from macrograd.tables.target import of as target_of
+
+__all__ = [
+    "Feature",
+    "Plan",
+    "Table",
+    "Target",
+    "column_of",
+    "from_frame",
+    "is_address",
+    "is_frame",
+    "listed",
+    "plan_of",
+    "read",
+    "target_of",
+]

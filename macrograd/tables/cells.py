@@ -1,0 +1,154 @@
+"""What the text in a cell means: nothing, a number, or yes or no. Written for columns: how one cell is read depends on
+the cells around it, since 1,234 is a thousand in one table and a little over one in another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# How tables write that there is no value, whatever the case.
+MISSING = frozenset(["", "na", "n/a", "#n/a", "#na", "<na>", "nan", "null", "none", "nil", "?", "-", "--", "—", "."])
+
+# Yes and no, in the order of 0 and 1.
+YES_NO = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
+
+_CURRENCY = "$€£¥₹₽₩₺฿₫₴₦₱₪"
+_CODES = "USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|BRL|RUB"
+_UNIT = re.compile(rf"^([+-]?)\s*(?:([{_CURRENCY}]|{_CODES})\s*)?(.*?)\s*([{_CURRENCY}%‰]|{_CODES})?$", re.DOTALL)
+# What stands between thousands besides the comma and the point: spaces of all widths, and Switzerland's apostrophe.
+_BETWEEN = re.compile("(?<=\\d)[ \u00a0\u2007\u2009\u202f'’](?=\\d{3}(?!\\d))")
+_MINUS = str.maketrans({"−": "-", "–": "-", "﹣": "-", "－": "-"})
+
+_POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eEdD][+-]?\d+)?")
+_POINT_GROUPS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?")
+_COMMA_GROUPS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_WORDS = re.compile(r"[+-]?(inf|infinity)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How numbers are written in a table: with a decimal point or comma. The other one may stand between thousands."""
+
+    decimal: str = "."
+
+
+def missing(texts: NDArray[Any], more: Collection[str] = ()) -> NDArray[np.bool_]:
+    """Where an object array of str and None says that there is no value. `more` are further markers, as they stand."""
+    own = {marker.strip() for marker in more}
+    found = np.fromiter(
+        (t is None or t.strip().lower() in MISSING or (bool(own) and t.strip() in own) for t in texts),
+        dtype=bool,
+        count=len(texts),
+    )
+    return found
+
+
+def style_of(columns: Iterable[Sequence[str]]) -> Style | None:
+    """The style that the cells of a whole table speak for; None where they say nothing.
+
+    1,5 and 1.234,5 speak for the comma; 1.5, 1,234.5 and 1,234,567 for the point; 1,234 alone for neither.
+    """
+    comma = point = 0
+    for cells in columns:
+        # A column of sentences has commas too: only one that is numbers through and through can speak.
+        bare = [_bare(cell)[0] for cell in cells]
+        if not bare or not all(_one_of(text, (_POINT, _COMMA, _POINT_GROUPS, _COMMA_GROUPS)) for text in bare):
+            continue
+        says_comma = sum(_speaks(text, ",", ".") for text in bare)
+        says_point = sum(_speaks(text, ".", ",") for text in bare)
+        # Both in one column: 1,234 beside 1.5.
+        comma += says_comma > 0 and says_point == 0
+        point += says_point > 0 and says_comma == 0
+    return None if comma == point == 0 else Style("," if comma > point else ".")
+
+
+def _speaks(text: str, decimal: str, other: str) -> bool:
+    """Whether a number's text can only be read with this decimal mark."""
+    if text.count(other) > 1 or (decimal in text and other in text and text.rindex(other) < text.rindex(decimal)):
+        return True
+    return (
+        text.count(decimal) == 1 and other not in text and not re.fullmatch(rf"[+-]?\d{{1,3}}\{decimal}\d{{3}}", text)
+    )
+
+
+def numbers(texts: Sequence[str], style: Style) -> NDArray[np.float64] | None:
+    """The numbers that texts without missing ones are; NaN for each that is none. None if they are of several units.
+
+    Understood beside Python's own: − and other minus signs, thousands in groups of three, a decimal comma by `style`,
+    exponents by D as Fortran writes them, currencies, and percent (12 % is 12).
+    """
+    try:
+        found = np.array(texts, dtype=object).astype(np.float64)
+    except (ValueError, TypeError):
+        found = None
+    # Python reads 1_000 and the digits of all scripts, which nobody who writes tables means.
+    if found is not None and style.decimal == "." and np.isfinite(found).all() and not any("_" in t for t in texts):
+        return found
+    units = set()
+    result = np.full(len(texts), np.nan)
+    for i, text in enumerate(texts):
+        number, unit = number_of(text, style)
+        if number is not None:
+            result[i] = number
+            units.add(unit)
+    return None if len(units - {""}) > 1 else result
+
+
+def number_of(text: str, style: Style) -> tuple[float | None, str]:
+    """(the number that a cell is, or None; its unit: a currency, "%", or "")."""
+    bare, unit = _bare(text)
+    groups, plain = (_COMMA_GROUPS, _POINT) if style.decimal == "." else (_POINT_GROUPS, _COMMA)
+    if plain.fullmatch(bare):
+        bare = bare.replace(style.decimal, ".")
+    elif groups.fullmatch(bare):
+        bare = bare.replace("," if style.decimal == "." else ".", "").replace(style.decimal, ".")
+    elif _WORDS.fullmatch(bare):
+        pass
+    else:
+        return None, ""
+    return float(bare.replace("D", "e").replace("d", "e")), unit
+
+
+def _bare(text: str) -> tuple[str, str]:
+    text = text.strip().translate(_MINUS)
+    if _POINT.fullmatch(text):
+        return text, ""
+    if len(text) > 60:  # no number is that long, and the expressions below are not for pages of text
+        return "", ""
+    sign = ""
+    if text.startswith("(") and text.endswith(")"):  # how accountants write what is owed
+        sign, text = "-", text[1:-1].strip()
+    match = _UNIT.match(text)
+    assert match is not None
+    unit = match[2] or match[4] or ""
+    body = match[3]
+    if sign and not (unit or "," in body or "." in body):
+        return "", ""  # (1) is a note and no debt
+    return (sign or match[1]) + _BETWEEN.sub("", body), unit
+
+
+def _one_of(text: str, patterns: Sequence[re.Pattern[str]]) -> bool:
+    return any(pattern.fullmatch(text) for pattern in patterns)
+
+
+def yes_no(texts: Collection[str]) -> dict[str, float] | None:
+    """What each text means if all of them are of one pair of yes and no; None otherwise."""
+    words = {text.strip().lower() for text in texts}
+    for pair in YES_NO:
+        if words and words <= set(pair):
+            return {text: float(pair.index(text.strip().lower())) for text in texts}
+    return None
+
+
+def several_spellings(labels: Iterable[str]) -> list[list[str]]:
+    """Labels that differ in their case and the spaces around them alone, such as Up, up and "up "."""
+    by_word: dict[str, list[str]] = {}
+    for label in labels:
+        by_word.setdefault(" ".join(label.split()).casefold(), []).append(label)
+    return [sorted(spellings) for spellings in by_word.values() if len(spellings) > 1]

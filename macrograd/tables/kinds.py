@@ -1,0 +1,211 @@
+"""What a column is: a number, a category, yes or no, a moment, or nothing to learn from. Guessed from its cells, unless
+a person says it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.tables import cells, dates
+from macrograd.tables.cells import Style
+
+Array = NDArray[Any]
+
+KINDS = ("number", "category", "yes/no", "date")
+
+# The share of cells that must be of a kind for the others to be mistakes; at most so many are.
+_MOST_SPOILT = 0.1
+_UNNAMED = re.compile(r"(unnamed:? ?\d*(_level_\d+)?|\.\.\.1|)", re.I)
+_COUNTER = re.compile(r"index|row[ _.]?(names?|num(ber)?|id)|id|no\.?|nr\.?|num|obs\.?|row|#|record|seq", re.I)
+_ID = re.compile(r".*([_ .-]id|[a-z]I[Dd])|id|uuid|guid", re.S)
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A column as what it is.
+
+    kind    one of KINDS, or "" for one that is left out
+    values  floats (NaN where missing), 0.0 and 1.0 for yes/no, objects (str and None), or datetime64[s]
+    reason  why it is left out
+    unit    of numbers: a currency or "%"
+    order   of dates: ymd, dmy, mdy or hms
+    spoilt  how many cells count as missing since they are not of this kind, and the first of them
+    """
+
+    kind: str
+    values: Array
+    reason: str = ""
+    unit: str = ""
+    order: str = ""
+    spoilt: int = 0
+    example: str = ""
+
+    @property
+    def gone(self) -> NDArray[np.bool_]:
+        """Where nothing is."""
+        if self.values.dtype.kind == "O":
+            return np.array([x is None for x in self.values], dtype=bool)
+        if self.values.dtype.kind == "M":
+            return np.asarray(np.isnat(self.values))
+        return np.asarray(np.isnan(self.values))
+
+
+def understand(
+    column: Array, *, style: Style, markers: Collection[str] = (), kind: str | None = None, order: str | None = None
+) -> Understood:
+    """A column as the kind that it is, or as `kind`. Index and identifiers are not told apart from others here.
+
+    style    how the table writes numbers
+    markers  what stands for a missing value besides those that all know
+    order    of a date's parts, where that is known
+
+    Raises ValueError where cells are not of the kind that was asked for.
+    """
+    if column.dtype.kind == "M":
+        return _moments(column, kind)
+    if column.dtype.kind != "O":
+        return _numbers(column, markers, kind)
+    gone = cells.missing(column, markers)
+    texts = [str(t) for t in column[~gone]]
+    distinct = list(dict.fromkeys(texts))
+    if not distinct:
+        return Understood(kind or "", np.full(len(column), np.nan), "every cell is empty")
+    if kind == "category":
+        return _category(column, gone)
+    share = _Share(column, gone, texts, distinct)
+    if kind in (None, "number"):
+        numbers = cells.numbers(distinct, style)
+        if numbers is not None and (kind or not _codes(distinct)):
+            found = share.of(numbers, np.isnan(numbers), kind, "number")
+            if found is not None:
+                return Understood("number", *found[:1], unit=cells.number_of(distinct[0], style)[1], **found[1])
+        if kind is not None:
+            raise ValueError("it holds several currencies or units")
+    if kind in (None, "yes/no"):
+        meaning = cells.yes_no(distinct)
+        if meaning is not None:
+            return Understood("yes/no", share.spread(np.array([meaning[t] for t in distinct])))
+        if kind is not None:
+            raise ValueError(f"{distinct[0]!r} is not yes or no, true or false")
+    moments = dates.moments(distinct, order)
+    if moments is not None:
+        found = share.of(moments[0], np.isnat(moments[0]), kind, "date")
+        if found is not None:
+            return Understood("date", *found[:1], order=moments[1], **found[1])
+    if kind is not None:
+        raise ValueError(f"{distinct[0]!r} is not a date")
+    return _category(column, gone)
+
+
+class _Share:
+    """Distinct texts of a column, and how to give each cell the value of its text."""
+
+    def __init__(self, column: Array, gone: Array, texts: list[str], distinct: list[str]) -> None:
+        self.column, self.there = column, np.flatnonzero(~gone)
+        self.distinct = distinct
+        place = {text: i for i, text in enumerate(distinct)}
+        self.index = np.fromiter((place[t] for t in texts), dtype=np.int64, count=len(texts))
+
+    def spread(self, values: Array) -> Array:
+        found = np.full(len(self.column), "NaT" if values.dtype.kind == "M" else np.nan, dtype=values.dtype)
+        found[self.there] = values[self.index]
+        return found
+
+    def of(self, values: Array, bad: Array, kind: str | None, what: str) -> tuple[Array, dict[str, Any]] | None:
+        """(the column, what to say of cells that are not of this kind); None if they are too many."""
+        wrong = bad[self.index]
+        if not wrong.any():
+            return self.spread(values), {}
+        row = int(self.there[int(np.argmax(wrong))])
+        example = f"{self.column[row].strip()[:40]!r} in row {row + 1}"
+        if kind is not None and wrong.all():
+            raise ValueError(f"{example} is not a {what}")
+        few = wrong.sum() <= _MOST_SPOILT * len(wrong) and len(wrong) - wrong.sum() >= 5
+        if kind is None and not few:
+            return None
+        return self.spread(values), {"spoilt": int(wrong.sum()), "example": example}
+
+
+def _codes(distinct: list[str]) -> bool:
+    """Postal codes and the like: digits of one length, some with a zero in front."""
+    return (
+        len({len(t.strip()) for t in distinct}) == 1
+        and all(t.strip().isdigit() for t in distinct)
+        and any(t.strip().startswith("0") and len(t.strip()) > 1 for t in distinct)
+    )
+
+
+def _category(column: Array, gone: Array) -> Understood:
+    found = np.empty(len(column), dtype=object)
+    found[:] = [None if g else t.strip() for t, g in zip(column, gone, strict=True)]
+    return Understood("category", found)
+
+
+def _numbers(column: Array, markers: Collection[str], kind: str | None) -> Understood:
+    numbers = column.astype(np.float64)
+    for marker in markers:
+        try:
+            numbers = np.where(numbers == float(marker), np.nan, numbers)
+        except ValueError:
+            continue
+    if kind == "category":
+        found = np.empty(len(column), dtype=object)
+        found[:] = [None if x != x else name_of(x) for x in numbers.tolist()]
+        return Understood("category", found)
+    if kind == "date":
+        raise ValueError(f"{numbers[0]:g} is a number and not a date")
+    if kind == "yes/no" and not np.isin(numbers[~np.isnan(numbers)], (0.0, 1.0)).all():
+        raise ValueError(f"{numbers[0]:g} is neither 0 nor 1")
+    if np.isnan(numbers).all():
+        return Understood("", numbers, "every cell is empty")
+    return Understood(kind or ("yes/no" if column.dtype.kind == "b" else "number"), numbers)
+
+
+def _moments(column: Array, kind: str | None) -> Understood:
+    if kind not in (None, "date"):
+        raise ValueError(f"it holds dates, which are no {kind}")
+    if np.isnat(column).all():
+        return Understood("", column, "every cell is empty")
+    return Understood("date", column.astype("datetime64[s]"), order="ymd")
+
+
+def name_of(number: float) -> str:
+    """A number as a label: 1 and 1.0 are one."""
+    return str(int(number)) if number == int(number) and abs(number) < 1e16 else repr(number)
+
+
+def nothing_to_learn(name: str, place: int, found: Understood) -> str:
+    """Why a column is not a feature: it counts the rows, names them, or never changes; "" if it is one.
+
+    name, place  of the column; a counter stands first, or has the name of one
+    """
+    values, gone = found.values, found.gone
+    there = values[~gone]
+    if not len(there):
+        return "every cell is empty"
+    different = len(np.unique(there.astype(str) if values.dtype.kind == "O" else there))
+    if different == 1 and not gone.any():
+        return f"it is {_shown(there[0])} in every row"
+    if found.kind == "number" and not gone.any():
+        whole = bool((there == np.floor(there)).all()) and bool(np.isfinite(there).all())
+        counts = whole and bool((np.diff(there) == 1).all())
+        unnamed = bool(_UNNAMED.fullmatch(name.strip()))
+        all_different = different == len(there) > 2
+        if unnamed and (counts or (place == 0 and all_different)):
+            return "it numbers the rows"
+        if counts and len(there) > 2 and _COUNTER.fullmatch(name.strip()):
+            return "it numbers the rows"
+        if whole and all_different and len(there) >= 10 and _ID.fullmatch(name.strip()):
+            return "it names the rows: every one has another number"
+    if found.kind == "category" and different == len(there) and len(there) > 2:
+        return "it names the rows: every one has another text"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,76 @@
+"""`read`: a table by its path or address. Which reader that is, the first bytes say, or the name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from macrograd.tables import sources, text
+from macrograd.tables.table import Table
+
+_READERS: dict[str, Callable[[Path], Table]] = {
+    ".parquet": sources.parquet,
+    ".pq": sources.parquet,
+    ".jsonl": sources.json_lines,
+    ".ndjson": sources.json_lines,
+    ".json": sources.json_lines,
+    ".arrow": sources.arrow,
+    ".feather": sources.arrow,
+    ".ipc": sources.arrow,
+    ".arrows": sources.arrow,
+}
+_WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+_DATABASES = (".sqlite", ".sqlite3", ".db", ".db3")
+_MAGIC = ((b"SQLite format 3\0", ".sqlite"), (b"PAR1", ".parquet"), (b"ARROW1", ".arrow"))
+
+
+def is_address(name: str) -> bool:
+    """Whether this names a PostgreSQL database and no file."""
+    return name.startswith(("postgresql://", "postgres://"))
+
+
+def read(
+    path: str | Path, *, query: str | None = None, delimiter: str | None = None, header: bool | None = None
+) -> Table:
+    """The table in a file or a database, every cell as it stands there.
+
+    path       of text with delimiters (also .gz and .zip), Parquet, Arrow, JSON lines, Excel or OpenDocument, SQLite;
+               or postgresql://user@host/database
+    query      for databases: a SELECT or the name of a table; for workbooks the name of a sheet
+    delimiter  for text: what stands between cells; None to find out
+    header     for text: whether the first line has the names; None to find out
+
+    Raises OSError for what cannot be opened, ImportError that names the extra to install, and ValueError, with place
+    and remedy, for what is no table.
+    """
+    name = str(path)
+    for given, what in ((delimiter, "delimiter"), (header, "header")):
+        if given is not None and (is_address(name) or _ending(Path(path)) != ""):
+            raise ValueError(f"a {what} is for tables in text, not for {sources.without_password(name)}")
+    if is_address(name):
+        return sources.postgres(name, query)
+    place = Path(path)
+    ending = _ending(place)
+    if query is not None and ending not in (*_DATABASES, *_WORKBOOKS):
+        raise ValueError(f"a query is for databases, and for workbooks the name of a sheet; {place.name} is neither")
+    if ending in _DATABASES:
+        return sources.sqlite(place, query)
+    if ending in _WORKBOOKS:
+        return sources.excel(place, query)
+    if ending:
+        return _READERS[ending](place)
+    return text.read(place, delimiter=delimiter, header=header)
+
+
+def _ending(path: Path) -> str:
+    """The ending that names the format; "" for text. Raises OSError for what cannot be opened."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    for magic, ending in _MAGIC:
+        if head.startswith(magic):
+            return ending
+    ending = path.suffix.lower()
+    if ending in (*_WORKBOOKS, *_READERS):
+        return ending
+    # .db is many things: without SQLite's mark it is tried as text. An empty SQLite file has no mark either.
+    return ending if ending in _DATABASES and not head else ""

@@ -1,0 +1,186 @@
+"""Tables that are no text: Parquet, JSON lines, Arrow, Excel, SQLite and PostgreSQL, each by its own library."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from macrograd.tables import table as tables
+from macrograd.tables import text
+from macrograd.tables.table import Table, listed
+
+
+def parquet(path: Path) -> Table:
+    """A Parquet file. Raises ValueError for one that is damaged."""
+    return _by_duckdb(path, "read_parquet")
+
+
+def json_lines(path: Path) -> Table:
+    """JSON, one object a line, or one list of objects. Raises ValueError for one that is damaged."""
+    return _by_duckdb(path, "read_json_auto")
+
+
+def _by_duckdb(path: Path, function: str) -> Table:
+    duckdb = text.library(path.name)
+    with text.connected(duckdb) as connection:
+        try:
+            # A name with a star in it would be taken for many files.
+            quoted = re.sub(r"([\[*?])", r"[\1]", str(path))
+            found = connection.execute(f"SELECT * FROM {function}(?)", [quoted])
+            names = [column[0] for column in found.description]
+            arrays = [tables.of_values(column) for column in found.fetchnumpy().values()]
+        except duckdb.Error as error:
+            raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
+    _check_size(path.name, names, arrays)
+    return Table(dict(zip(names, arrays, strict=True)), path.name)
+
+
+def arrow(path: Path) -> Table:
+    """An Arrow file or stream (also called Feather). Raises ImportError without pyarrow, and ValueError for one that is
+    damaged."""
+    try:
+        import pyarrow as pa
+        from pyarrow import ipc
+    except ImportError:
+        raise ImportError(f'reading {path.name} needs pyarrow: pip install "macrograd[arrow]"') from None
+    try:
+        with pa.memory_map(str(path)) as source:
+            if source.read(6) == b"ARROW1":
+                source.seek(0)
+                found = ipc.open_file(source).read_all()
+            else:
+                source.seek(0)
+                found = ipc.open_stream(source).read_all()
+            return tables.of(found, path.name)
+    except pa.ArrowException as error:
+        raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
+
+
+def excel(path: Path, sheet: str | None = None) -> Table:
+    """A sheet of an Excel or OpenDocument workbook, the first one if none is named; its first line has the names.
+
+    Raises ImportError without python-calamine, and ValueError for another sheet and a damaged file.
+    """
+    try:
+        import python_calamine as calamine
+    except ImportError:
+        raise ImportError(f'reading {path.name} needs python-calamine: pip install "macrograd[tables]"') from None
+    notes: list[str] = []
+    try:
+        with calamine.CalamineWorkbook.from_path(str(path)) as book:
+            if sheet is not None and sheet not in book.sheet_names:
+                raise ValueError(f"{path.name} has no sheet {sheet!r}, it has {listed(book.sheet_names)}")
+            chosen = sheet if sheet is not None else book.sheet_names[0]
+            if sheet is None and len(book.sheet_names) > 1:
+                notes.append(f"the sheet {chosen!r}, of {listed(book.sheet_names)}: --query 'NAME' takes another")
+            rows = book.get_sheet_by_name(chosen).to_python(skip_empty_area=True)
+    except (calamine.CalamineError, OSError) as error:
+        if isinstance(error, OSError) and not path.exists():
+            raise
+        raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
+    rows = [row for row in rows if any(cell != "" for cell in row)]
+    # A title above the table: lines with a single cell, where the table has more.
+    while (len(rows) > 2 and _filled(rows[0]) <= 1 < _filled(rows[1])) or (
+        len(rows) > 2 and _filled(rows[0]) <= 1 < _filled(rows[2])
+    ):
+        notes.append(f"the line {next(c for c in rows[0] if c != '')!s} above the table left out")
+        rows.pop(0)
+    if len(rows) < 2:
+        raise ValueError(f"{path.name} has no rows: it needs a line with the names of the columns, and rows below it")
+    names, renamed = text.unique([str(name).strip() for name in rows[0]])
+    columns = [[None if row[i] == "" else row[i] for row in rows[1:]] for i in range(len(names))]
+    kept = [i for i, name in enumerate(names) if name or any(x is not None for x in columns[i])]
+    found = {names[i]: tables.of_values(columns[i]) for i in kept}
+    return Table(found, path.name, (*notes, *renamed))
+
+
+def _filled(row: Sequence[Any]) -> int:
+    return sum(cell != "" for cell in row)
+
+
+def sqlite(path: Path, query: str | None) -> Table:
+    """What a query answers, or a table by its name; the only one if no query is given. The database is opened for
+    reading alone. Raises ValueError for what SQLite refuses."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            names = [
+                row[0]
+                for row in connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+                if not row[0].startswith("sqlite_")
+            ]
+            return _queried(connection, path.name, query, names)
+        except sqlite3.Error as error:
+            raise ValueError(f"{path.name}: {_short(error)}") from None
+
+
+def postgres(address: str, query: str | None) -> Table:
+    """What a query to a PostgreSQL database answers, or a table by its name. The session is read-only.
+
+    address  postgresql://user@host:port/database; without a password in it, libpq asks its own file
+
+    Raises ImportError without psycopg, and ValueError for what the server refuses.
+    """
+    name = without_password(address)
+    try:
+        import psycopg
+    except ImportError:
+        raise ImportError(f'reading {name} needs psycopg: pip install "macrograd[postgres]"') from None
+    try:
+        with psycopg.connect(address, connect_timeout=10, options="-c default_transaction_read_only=on") as connection:
+            tables_there = [
+                row[0]
+                for row in connection.execute(
+                    "SELECT table_name FROM information_schema.tables WHERE table_schema = ANY(current_schemas(false)) "
+                    "ORDER BY table_name"
+                )
+            ]
+            return _queried(connection, name, query, tables_there)
+    except psycopg.Error as error:
+        raise ValueError(f"{name}: {_short(error)}") from None
+
+
+def without_password(address: str) -> str:
+    """An address as it may be printed and kept in files."""
+    address = re.sub(r"(//[^/@]*):[^/@]*@", r"\1@", address)
+    return re.sub(r"([?&])password=[^&]*&?", r"\1", address).rstrip("?&")
+
+
+def _queried(connection: Any, name: str, query: str | None, names: list[str]) -> Table:
+    notes: list[str] = []
+    if query is None:
+        if len(names) != 1:
+            has = f"it has the tables {listed(names)}" if names else "it has no table"
+            raise ValueError(f"{name}: say what to read, with --query TABLE or --query 'SELECT …'; {has}")
+        query, notes = names[0], [f"the table {names[0]!r}"]
+    if query in names:
+        doubled = query.replace('"', '""')
+        query = f'SELECT * FROM "{doubled}"'
+    elif re.fullmatch(r"\s*[\w.$]+\s*", query):
+        raise ValueError(f"{name} has no table {query.strip()!r}, it has {listed(names)}")
+    found = connection.execute(query)
+    if found.description is None:
+        raise ValueError(f"{name}: the query answers no table: it must be a SELECT")
+    columns, renamed = text.unique([str(column[0]) for column in found.description])
+    rows = found.fetchall()
+    if not rows:
+        raise ValueError(f"{name}: the query answers no rows")
+    arrays = [tables.of_values(column) for column in zip(*rows, strict=True)]
+    return Table(dict(zip(columns, arrays, strict=True)), name, (*notes, *renamed))
+
+
+def _check_size(name: str, names: Sequence[str], arrays: Sequence[Any]) -> None:
+    if len(names) > text.MOST_COLUMNS:
+        raise ValueError(
+            f"{name} has {len(names):,} columns, and {text.MOST_COLUMNS:,} are the most that can be read: keep those "
+            "that matter in a table of their own"
+        )
+    if not arrays or not len(arrays[0]):
+        raise ValueError(f"{name} has no rows")
+
+
+def _short(error: Any) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,214 @@
+"""`Table`: named columns, wherever they came from. What their cells mean is another file's business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of one length, in order.
+
+    columns  by name: numbers or bools, NaN where nothing is; datetime64[s] with NaT; or objects, str and None
+    name     what people call it: a file's name, say
+    notes    what was done to it on the way here, for people
+    """
+
+    columns: Mapping[str, Array]
+    name: str = "the table"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len({len(column) for column in self.columns.values()}) > 1:
+            lengths = ", ".join(f"{name!r} {len(column)}" for name, column in list(self.columns.items())[:6])
+            raise ValueError(f"the columns of {self.name} have different lengths: {lengths}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def rows(self, chosen: Array) -> Table:
+        """The rows at these places, or where this mask is true."""
+        return Table({name: c[chosen] for name, c in self.columns.items()}, self.name, self.notes)
+
+
+def listed(names: Sequence[Any], most: int = 20) -> str:
+    """Names in quotes, the first ones if they are many."""
+    shown = ", ".join(repr(str(name)) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def is_frame(data: Any) -> bool:
+    """Whether data are a table of pandas, polars or Arrow, or a mapping of columns."""
+    return isinstance(data, (Table, Mapping)) or _library(data) != ""
+
+
+def _library(data: Any) -> str:
+    """The library that a table comes from, found by what it has: none of them is loaded for that."""
+    root = type(data).__module__.split(".")[0]
+    if root == "pandas" and hasattr(data, "iloc") and hasattr(data, "columns"):
+        return "pandas"
+    if root == "polars" and hasattr(type(data), "columns"):  # which a lazy frame would warn about, asked itself
+        return "polars"
+    if root == "pyarrow" and hasattr(data, "column_names"):
+        return "pyarrow"
+    return ""
+
+
+def of(data: Any, name: str = "the table") -> Table:
+    """A pandas, polars or Arrow table, or a mapping of columns, as a `Table`.
+
+    pandas' index is left out, as it is when a net is given the frame. Raises TypeError for anything else, and
+    ValueError for columns of different lengths and for names that stand twice.
+    """
+    if isinstance(data, Table):
+        return data
+    kind = _library(data)
+    if kind == "polars" and hasattr(data, "collect"):
+        data = data.collect()
+    if kind == "pandas":
+        names, columns = list(data.columns), [data.iloc[:, i] for i in range(data.shape[1])]
+        arrays = [of_pandas(column) for column in columns]
+    elif kind == "polars":
+        names, arrays = list(data.columns), [of_polars(column) for column in data.get_columns()]
+    elif kind == "pyarrow":
+        names, arrays = list(data.column_names), [of_arrow(column) for column in data.columns]
+    elif isinstance(data, Mapping):
+        names, arrays = list(data), [of_values(column) for column in data.values()]
+    else:
+        raise TypeError(f"a table is one of pandas, polars or Arrow, or a mapping of columns; got a {_type(data)}")
+    texts = [str(name) for name in names]
+    doubled = [t for i, t in enumerate(texts) if t in texts[:i]]
+    if doubled:
+        raise ValueError(f"{name} has two columns named {doubled[0]!r}: rename one")
+    return Table(dict(zip(texts, arrays, strict=True)), name)
+
+
+def column_of(data: Any) -> Array:
+    """A series of pandas or polars, an Arrow array, or anything else that is one column, as an array.
+
+    Numbers stay of their kind, so that whole numbers can be told from others.
+    """
+    root = type(data).__module__.split(".")[0]
+    if root == "pyarrow":
+        return of_arrow(data)
+    if root == "polars":
+        return of_polars(data)
+    if root == "pandas" and hasattr(data, "iloc") and getattr(data, "ndim", 1) == 1:
+        return of_pandas(data)
+    return of_values(data)
+
+
+def of_pandas(column: Any) -> Array:
+    """A pandas Series."""
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "iufb" and column.isna().any():  # a nullable type, or NaN
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    if kind in "iuf":
+        return np.asarray(column.to_numpy())
+    if kind == "b":
+        return np.asarray(column.to_numpy(dtype=bool))
+    if kind == "M":
+        if getattr(column.dtype, "tz", None) is not None:
+            column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+        return np.asarray(column.to_numpy()).astype("datetime64[s]")
+    return of_values(column.astype(object).where(column.notna(), None).tolist())
+
+
+def of_polars(column: Any) -> Array:
+    """A polars Series."""
+    if column.dtype.is_numeric() or str(column.dtype) == "Boolean":
+        if column.null_count():
+            return np.array([np.nan if x is None else float(x) for x in column.to_list()])
+        found = np.asarray(column.to_numpy())
+        return found if found.dtype.kind in "iufb" else np.array([float(x) for x in column.to_list()])
+    if str(column.dtype).startswith(("Datetime", "Date")):
+        return np.array(column.dt.epoch("s").fill_null(np.iinfo(np.int64).min).to_numpy()).astype("datetime64[s]")
+    return of_values(column.to_list())
+
+
+def of_arrow(column: Any) -> Array:
+    """An Arrow array or chunked array."""
+    kind = str(column.type)
+    if kind.startswith("dictionary"):
+        column = column.cast(column.type.value_type)
+        kind = str(column.type)
+    if kind.startswith(("int", "uint", "float", "double", "halffloat", "bool")) and not column.null_count:
+        return np.asarray(column.to_numpy(zero_copy_only=False) if _takes_copy(column) else column.to_numpy())
+    return of_values(column.to_pylist())
+
+
+def _takes_copy(column: Any) -> bool:
+    return not hasattr(column, "chunks")  # chunked arrays always copy
+
+
+def of_values(values: Any) -> Array:
+    """A list or an array, as the kind of array that its values are.
+
+    Numbers, bools and moments become arrays of these; None among numbers becomes NaN; all else is text.
+    """
+    array = values if isinstance(values, np.ndarray) else None
+    if isinstance(array, np.ma.MaskedArray):
+        return _of_masked(array)
+    if array is not None and array.dtype.kind in "biuf":
+        return array
+    if array is not None and array.dtype.kind == "M":
+        return array.astype("datetime64[s]")
+    items = list(values)
+    there = [x for x in items if x is not None and x == x]
+    if there and all(isinstance(x, (bool, np.bool_)) for x in there):
+        if len(there) == len(items):
+            return np.array(items, dtype=bool)
+        return np.array([np.nan if x is None or x != x else float(x) for x in items])
+    if not there or all(hasattr(x, "__float__") and not isinstance(x, (str, bytes)) for x in there):
+        if len(there) == len(items) and all(isinstance(x, (int, np.integer)) for x in there):
+            return _integers(items)
+        return np.array([np.nan if x is None or x != x else float(x) for x in items], dtype=np.float64)
+    if all(hasattr(x, "isoformat") and hasattr(x, "year") for x in there):
+        return np.array([_moment(x) for x in items], dtype="datetime64[s]")
+    found = np.empty(len(items), dtype=object)
+    found[:] = [None if x is None or x != x else x if isinstance(x, str) else _text(x) for x in items]
+    return found
+
+
+def _integers(items: list[Any]) -> Array:
+    try:
+        return np.array(items, dtype=np.int64)
+    except OverflowError:
+        return np.array([float(x) for x in items], dtype=np.float64)
+
+
+def _of_masked(array: Any) -> Array:
+    """As DuckDB gives columns that may have gaps."""
+    mask = np.ma.getmaskarray(array)
+    if array.dtype.kind in "biuf":
+        return np.asarray(array.data) if not mask.any() else np.where(mask, np.nan, array.data.astype(np.float64))
+    if array.dtype.kind == "M":
+        return np.where(mask, np.datetime64("NaT", "s"), array.data.astype("datetime64[s]"))
+    return of_values([None if gone else x for x, gone in zip(array.data.tolist(), mask.tolist(), strict=True)])
+
+
+def _moment(x: Any) -> Any:
+    if x is None or x != x:
+        return np.datetime64("NaT", "s")
+    if getattr(x, "tzinfo", None) is not None:
+        x = x.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(x, "s")
+
+
+def _text(x: Any) -> str:
+    return x.decode("utf-8", "replace") if isinstance(x, bytes) else str(x)
+
+
+def _type(x: Any) -> str:
+    return f"{type(x).__module__}.{type(x).__name__}".removeprefix("builtins.")

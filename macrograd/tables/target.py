@@ -1,0 +1,161 @@
+"""The column to learn: classes or a number, which is guessed unless it is said, and which rows have it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.tables import cells, kinds
+from macrograd.tables.cells import Style
+from macrograd.tables.plan import no_column, style_of
+from macrograd.tables.table import Table
+
+Array = NDArray[Any]
+
+TASKS = ("classification", "regression")
+# Whole numbers with no more different values than this are codes, which are classes.
+_MOST_CODES = 3
+# Where the column's name says so, with no more than this.
+_MOST_NAMED = 50
+_NAMES = re.compile(r".*(class|label|species|category|digit|type|group|outcome|diagnos|target_?class).*", re.I | re.S)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be learned.
+
+    y         of the rows that have it: int64 indices into `classes`, or float64
+    rows      their places in the table
+    classes   what the table calls each class, sorted (numbers by size, text by letters); None for a number
+    guessed   why it is taken for classes or for a number, for people; "" where that was said
+    numeric   whether its cells are numbers, so that both can be learned
+    notes     on rows left out, and on spellings
+    """
+
+    name: str
+    y: Array
+    rows: Array
+    classes: tuple[str, ...] | None
+    guessed: str = ""
+    numeric: bool = True
+    notes: tuple[str, ...] = ()
+
+
+def of(table: Table, name: str, *, task: str | None = None, markers: Collection[str] = ()) -> Target:
+    """The target `name` of a table. `task` is "classification" or "regression", or None to guess it.
+
+    Raises ValueError for a column that the table does not have, a target that is the same in all rows or empty, cells
+    that are no numbers where numbers are to be learned, and fewer than two rows.
+    """
+    if name not in table.columns:
+        raise ValueError(no_column(table, name))
+    if task is not None and task not in TASKS:
+        raise ValueError(f"the task {task!r} is not known: use {' or '.join(TASKS)}")
+    column, where = table.columns[name], f"{table.name}, column {name!r}"
+    found = kinds.understand(column, style=style_of(table, markers) or Style(), markers=markers)
+    if found.kind == "date" and task != "classification":
+        raise ValueError(
+            f"{where}: it holds dates, which are no target: learn a number (such as the days until then), or classes "
+            "with --task classification"
+        )
+    if found.spoilt and task != "classification":
+        raise ValueError(
+            f"{where}: it holds numbers, and {found.spoilt} cell{'s' * (found.spoilt > 1)} that are none, such as "
+            f"{found.example}: if that is a mark for missing values, say so with --missing; --task classification "
+            "makes every text a class"
+        )
+    as_numbers = found.kind == "number"
+    gone = found.gone
+    rows, notes = np.flatnonzero(~gone), []
+    if gone.any():
+        notes.append(_left_out(name, np.flatnonzero(gone)))
+    if len(rows) < 2:
+        how_many = "no rows" if not len(rows) else "only 1 row"
+        raise ValueError(f"{table.name} has {how_many} with a target in {name!r}: learning needs at least 2")
+    guessed = ""
+    if task is None:
+        task, guessed = _guess(name, found.values[rows] if as_numbers else None)
+    if task == "regression":
+        if not as_numbers and found.kind != "yes/no":
+            raise ValueError(
+                f"{where}: {_example(column, rows)} is not a number: --task classification learns texts as classes"
+            )
+        y = found.values[rows]
+        if not np.isfinite(y).all():
+            row = int(rows[int(np.argmax(~np.isfinite(y)))])
+            raise ValueError(f"{where}: {found.values[row]} in row {row + 1} is not a finite number: take the row out")
+        if (y == y[0]).all():
+            raise ValueError(_same(table, name, kinds.name_of(y[0]), len(y)))
+        return Target(name, y, rows, None, guessed, True, tuple(notes))
+    labels = _labels(column, found, rows)
+    classes = sorted(set(labels.tolist()))
+    shown = tuple(kinds.name_of(c) if isinstance(c, float) else c for c in classes)
+    if len(classes) == 1:
+        raise ValueError(_same(table, name, shown[0], len(rows)))
+    index = {label: k for k, label in enumerate(classes)}
+    y = np.fromiter((index[label] for label in labels.tolist()), np.int64, len(labels))
+    notes += [
+        f"the classes {', '.join(map(repr, group))} of {name!r} differ in capitals or spaces alone: make them one if "
+        "they are one"
+        for group in cells.several_spellings(shown)
+    ]
+    return Target(name, y, rows, shown, guessed, as_numbers, tuple(notes))
+
+
+def _labels(column: Array, found: kinds.Understood, rows: Array) -> Array:
+    """The label of each row: numbers by their value, so that 1 and 1.0 are one class, and texts as they stand."""
+    if found.kind == "number" or column.dtype.kind not in "O":
+        if column.dtype.kind == "b":
+            return np.array([str(bool(x)) for x in column[rows]], dtype=object)
+        if found.values.dtype.kind == "M":
+            return np.array([str(x) for x in found.values[rows]], dtype=object)
+        return np.array(found.values[rows].tolist(), dtype=object)
+    labels = np.empty(len(rows), dtype=object)
+    labels[:] = [str(t) for t in column[rows]]
+    # Spaces around a label are the file's and not the label's, unless they tell two labels apart.
+    stripped = np.empty(len(rows), dtype=object)
+    stripped[:] = [label.strip() for label in labels]
+    return stripped
+
+
+def _guess(name: str, numbers: Array | None) -> tuple[str, str]:
+    """(the task, why)."""
+    if numbers is None:
+        return "classification", "its cells are no numbers"
+    if not (np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()):
+        return "regression", "it holds fractions"
+    values, counts = np.unique(numbers, return_counts=True)
+    k, n = len(values), len(numbers)
+    if k == 2 or (k <= _MOST_CODES and n >= 4 * k):
+        return "classification", f"it has {k} different values"
+    if k <= _MOST_NAMED and _NAMES.fullmatch(name) and counts.min() >= 2:
+        return "classification", f"it has {k} different values and the name of a class"
+    # Codes from 0 on, each about as often: no count, price, year or rating is like that.
+    if k <= 20 and values[0] == 0 and values[-1] == k - 1 and counts.min() >= max(10.0, 0.5 * counts.mean()):
+        return "classification", f"it has the codes 0 to {k - 1}, all about as often"
+    return "regression", f"it has {k} different values"
+
+
+def _left_out(name: str, gone: Array) -> str:
+    count = len(gone)
+    shown = ", ".join(str(row + 1) for row in gone[:10].tolist()) + (", …" if count > 10 else "")
+    rows = f"row {shown} has" if count == 1 else f"{count} rows have"
+    where = "" if count == 1 else f" ({shown})"
+    return f"{rows} no {name!r} and {'is' if count == 1 else 'are'} left out{where}"
+
+
+def _example(column: Array, rows: Array) -> str:
+    row = int(rows[0])
+    return f"{str(column[row]).strip()!r} in row {row + 1}"
+
+
+def _same(table: Table, name: str, label: str, count: int) -> str:
+    return (
+        f"{table.name}: the target {name!r} is {label!r} in all {count} rows, so there is nothing to tell apart: "
+        "choose another target column, or add rows of another class"
+    )

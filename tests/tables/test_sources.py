@@ -1,0 +1,229 @@
+"""Parquet, Arrow, JSON lines, Excel, SQLite and PostgreSQL, each written and read by the real thing."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from macrograd import tables
+from macrograd.tables import sources
+
+DATA: dict[str, list[Any]] = {
+    "number": [1.5, None, 3.25, 8.0],
+    "whole": [1, 2, 3, 5],
+    "word": ["p", "q", None, "p"],
+    "yes": [True, False, True, True],
+    "day": [datetime.date(2024, 1, day) for day in (1, 2, 3, 5)],
+}
+EXPECTED = tables.plan_of(tables.from_frame(DATA))
+NUMBERS = EXPECTED.numbers(tables.from_frame(DATA))[0].tolist()
+
+
+def write(path: Path) -> Path:
+    import polars as pl
+
+    frame = pl.DataFrame(DATA)
+    if path.suffix == ".parquet":
+        frame.write_parquet(path)
+    elif path.suffix == ".arrow":
+        frame.write_ipc(path)
+    elif path.suffix == ".arrows":
+        frame.write_ipc_stream(path)
+    elif path.suffix in (".jsonl", ".json"):
+        frame.write_ndjson(path)
+    else:
+        import openpyxl
+
+        book = openpyxl.Workbook()
+        sheet = book.active
+        assert sheet is not None
+        for row in [list(DATA), *zip(*DATA.values(), strict=True)]:
+            sheet.append(row)
+        book.save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow", "t.arrows", "t.jsonl", "t.json", "t.xlsx", "t*.parquet"])
+def test_files(tmp_path: Path, name: str) -> None:
+    table = tables.read(write(tmp_path / name))
+    assert list(table) == list(DATA)
+    assert len(table) == 4
+    plan = tables.plan_of(table)
+    assert plan.names == EXPECTED.names
+    assert plan.numbers(table)[0].tolist() == NUMBERS
+    assert EXPECTED.numbers(table)[0].tolist() == NUMBERS  # and a plan of one kind of file is for all of them
+
+
+def test_the_first_bytes_count_more_than_the_name(tmp_path: Path) -> None:
+    write(tmp_path / "t.parquet").rename(tmp_path / "t.csv")
+    assert list(tables.read(tmp_path / "t.csv")) == list(DATA)
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow", "t.jsonl", "t.xlsx", "t.sqlite"])
+def test_damaged_files(tmp_path: Path, name: str) -> None:
+    magic = {".parquet": b"PAR1", ".arrow": b"ARROW1", ".sqlite": b"SQLite format 3\0"}
+    (tmp_path / name).write_bytes(magic.get(Path(name).suffix, b"{") + b"junk\xff" * 50)
+    with pytest.raises(ValueError, match=rf"^{name}"):
+        tables.read(tmp_path / name)
+
+
+def test_workbooks_with_sheets_and_a_title(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    first, second = book.active, book.create_sheet("Lab")
+    assert first is not None
+    for row in [["Report of 2024"], [], ["a", "b", "a", None], [1, "x", 3, None], [2, "y", 5, None]]:
+        first.append(row)
+    for row in [["c"], [7], [8]]:
+        second.append(row)
+    book.save(tmp_path / "t.xlsx")
+    table = tables.read(tmp_path / "t.xlsx")
+    assert {name: c.tolist() for name, c in table.columns.items()} == {"a": [1, 2], "b": ["x", "y"], "a.2": [3, 5]}
+    assert table.notes[0] == "the sheet 'Sheet', of 'Sheet', 'Lab': --query 'NAME' takes another"
+    assert table.notes[1] == "the line Report of 2024 above the table left out"
+    assert list(tables.read(tmp_path / "t.xlsx", query="Lab")) == ["c"]
+    with pytest.raises(ValueError, match=r"t.xlsx has no sheet 'lab', it has 'Sheet', 'Lab'"):
+        tables.read(tmp_path / "t.xlsx", query="lab")
+
+
+def test_sqlite(tmp_path: Path) -> None:
+    path = tmp_path / "t.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute('CREATE TABLE "my runs" (a REAL, b TEXT)')
+        connection.executemany('INSERT INTO "my runs" VALUES (?, ?)', [(1.5, "x"), (None, "y"), (4, None)])
+    connection.close()
+    table = tables.read(path)
+    assert table.notes == ("the table 'my runs'",)
+    assert table.columns["a"].tolist() == pytest.approx([1.5, float("nan"), 4.0], nan_ok=True)
+    assert table.columns["b"].tolist() == ["x", "y", None]
+    assert tables.read(path, query='SELECT a + 1 AS c, a AS c FROM "my runs" WHERE a > 1').columns["c.2"].tolist() == [
+        1.5,
+        4,
+    ]
+    assert len(tables.read(path, query="my runs")) == 3
+
+    def wrong(query: str | None) -> str:
+        with pytest.raises(ValueError, match=r"^t\.db") as raised:
+            tables.read(path, query=query)
+        return str(raised.value)
+
+    assert wrong("other") == "t.db has no table 'other', it has 'my runs'"
+    assert wrong("SELECT x FROM nowhere") == "t.db: no such table: nowhere"
+    assert wrong("SELECT a FROM 'my runs' WHERE a > 99") == "t.db: the query answers no rows"
+    assert wrong("DELETE FROM 'my runs'") == "t.db: attempt to write a readonly database"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE second (a REAL)")
+    connection.close()
+    assert wrong(None).endswith("with --query TABLE or --query 'SELECT …'; it has the tables 'my runs', 'second'")
+
+
+def test_options_where_they_do_not_belong(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"a query is for databases, and for workbooks the name of a sheet; t.csv is"):
+        tables.read(tmp_path / "t.csv", query="SELECT 1")
+    with pytest.raises(ValueError, match="a delimiter is for tables in text, not for"):
+        tables.read(write(tmp_path / "t.parquet"), delimiter=";")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "extra"),
+    [("pyarrow", "t.arrow", "arrow"), ("python_calamine", "t.xlsx", "tables"), ("duckdb", "t.parquet", "tables")],
+)
+def test_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str, extra: str) -> None:
+    path = write(tmp_path / name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf'reading {name} needs .*: pip install "macrograd\[{extra}\]"'):
+        tables.read(path)
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+def programs() -> Path | None:
+    """Where a PostgreSQL server is on this machine."""
+    found = shutil.which("initdb")
+    places = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return places[-1] if places else None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of its own, on a socket in a folder, which no network reaches."""
+    place = programs()
+    if place is None:
+        pytest.skip("there is no PostgreSQL server here: install postgresql to run this")
+    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/pgXXXXXX"], text=True).strip())
+    who: dict[str, Any] = {}
+    if os.geteuid() == 0:  # which a server refuses to run as
+        if shutil.which("runuser") is None:
+            pytest.skip("PostgreSQL does not run as root, and there is no runuser here")
+        import pwd
+
+        try:
+            other = pwd.getpwnam("postgres")
+        except KeyError:
+            other = pwd.getpwnam("nobody")
+        os.chown(folder, other.pw_uid, other.pw_gid)
+        who = {"user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}
+    run: dict[str, Any] = {"cwd": folder, "capture_output": True, "text": True, "timeout": 120, **who}
+    subprocess.run([place / "initdb", "-D", "data", "-A", "trust", "-U", "me", "--no-sync"], check=True, **run)
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+    start = [place / "pg_ctl", "-D", "data", "-w", "-o", options, "-l", "log", "start"]
+    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder, timeout=120, **who)
+    try:
+        yield f"postgresql://me@/postgres?host={folder}"
+    finally:
+        subprocess.run([place / "pg_ctl", "-D", "data", "-m", "immediate", "stop"], check=False, **run)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_postgresql(server: str) -> None:
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE runs (number double precision, whole int, word text, yes boolean, day date, cost numeric)"
+        )
+        with connection.cursor() as cursor:
+            rows = zip(*DATA.values(), strict=True)
+            cursor.executemany("INSERT INTO runs VALUES (%s, %s, %s, %s, %s, 1.25)", list(rows))
+    table = tables.read(server)
+    assert list(table) == [*DATA, "cost"]
+    assert table.columns["cost"].tolist() == [1.25] * 4
+    assert EXPECTED.numbers(table)[0].tolist() == NUMBERS
+    assert tables.read(server, query="SELECT whole FROM runs ORDER BY whole DESC LIMIT 2").columns[
+        "whole"
+    ].tolist() == [5, 3]
+    with pytest.raises(ValueError, match=r"cannot execute DELETE in a read-only transaction"):
+        tables.read(server, query="DELETE FROM runs")
+    with pytest.raises(ValueError, match=r'column "nothing" does not exist'):
+        tables.read(server, query="SELECT nothing FROM runs")
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^postgresql://me@/db: connection failed|^postgresql://me@/db") as raised:
+        tables.read(f"postgresql://me:secret@/db?host={tmp_path}")
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:secret@host:5432/db", "postgresql://me@host:5432/db"),
+        ("postgresql://host/db?user=me&password=secret", "postgresql://host/db?user=me"),
+        ("postgresql://host/db?password=secret&user=me", "postgresql://host/db?user=me"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+    ],
+)
+def test_passwords_are_not_shown(address: str, shown: str) -> None:
+    assert sources.without_password(address) == shown

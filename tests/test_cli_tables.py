@@ -1,0 +1,308 @@
+"""`macrograd train` and `macrograd predict` on tables as people have them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd.cli import main
+from macrograd.nn import init
+from macrograd.train import load_extra
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(name: str, rows: list[list[Any]]) -> str:
+    with open(name, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    return name
+
+
+def flowers(name: str = "t.csv", n: int = 90, labels: tuple[str, ...] = ("rose", "tulip", "daisy")) -> str:
+    """Three kinds of points that are far apart, with an index that says all."""
+    random = np.random.RandomState(0)
+    rows: list[list[Any]] = [["", "a", "b", "kind"]]
+    for i in range(n):
+        k = i * len(labels) // n  # sorted, as data sets often are: the index tells the class
+        rows.append([i + 1, *(random.normal(size=2) * 0.3 + [k, k * k]).round(3).tolist(), labels[k]])
+    return write(name, rows)
+
+
+def train(capsys: Capture, *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(["train", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def error(capsys: Capture, *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err.removeprefix("macrograd: error: ").removesuffix("\n")
+
+
+def scores(out: str) -> list[float]:
+    result = next(line for line in out.splitlines() if line.startswith("trained "))
+    return [float(part.split("%")[0]) for part in result.split("accuracy ")[1:]]
+
+
+# --- what was wrong, silently ----------------------------------------------------------------------------------------
+
+
+def test_an_index_is_left_out_and_a_held_out_score_stands_beside_the_other(capsys: Capture) -> None:
+    out = train(capsys, flowers(), "--target", "kind")
+    assert "left out: it numbers the rows" in out
+    assert "90 samples, 18 of them held out, 2 features, 3 classes" in out
+    trained, held = scores(out)
+    assert min(trained, held) > 90
+    assert out.splitlines()[-1].endswith("on 18 held out, which also said when to stop")
+
+
+@pytest.mark.parametrize("marker", ["NA", "?", "", "#N/A"])
+def test_a_target_with_gaps_is_a_number(capsys: Capture, marker: str) -> None:
+    random = np.random.RandomState(1)
+    rows = [[x, marker if i % 9 == 4 else round(30 + 5 * x)] for i, x in enumerate(random.normal(size=80).round(3))]
+    out = train(capsys, write("t.csv", [["x", "ozone"], *rows]), "--target", "ozone")
+    assert "9 rows have no 'ozone' and are left out (5, 14, 23," in out
+    assert "71 samples, 14 of them held out, 1 feature, a number, ozone" in out
+    assert "'ozone' is learned as a number, since it has" in out
+
+
+def test_whole_numbers_can_be_learned_as_both(capsys: Capture) -> None:
+    random = np.random.RandomState(2)
+    rows = [[x, int(np.clip(round(5 + 1.5 * x), 3, 8))] for x in random.normal(size=120).round(3).tolist()]
+    path = write("wine.csv", [["x", "quality"], *rows])
+    assert "a number, since it has 6 different values: change that with --task classification" in train(
+        capsys, path, "--target", "quality", "--steps", "5"
+    )
+    assert "6 classes, as asked" in train(
+        capsys, path, "--target", "quality", "--task", "classification", "--steps", "5"
+    )
+    assert "loss cross_entropy" in train(capsys, path, "--target", "quality", "--loss", "cross_entropy", "--steps", "5")
+    assert "loss huber" in train(capsys, path, "--target", "quality", "--loss", "huber", "--steps", "5")
+    wrong = ["train", path, "--target", "quality", "--loss", "huber", "--task", "classification"]
+    assert error(capsys, *wrong) == "--loss huber is for regression: it does not go with --task classification"
+
+
+@pytest.mark.parametrize("batch", ["1", "8", "32", "72"])
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", "sgd", "rmsprop"])
+def test_the_defaults_learn_with_every_batch_size(capsys: Capture, batch: str, optimizer: str) -> None:
+    if (batch, optimizer) == ("72", "sgd"):
+        pytest.skip("plain gradient descent on all rows is as slow as it always was")
+    arguments = ["--batch-size", batch, "--optimizer", optimizer, "--epochs", "60"]
+    assert min(scores(train(capsys, flowers(), "--target", "kind", "--quiet", *arguments))) > 85
+
+
+def test_a_wide_table_is_learned(capsys: Capture) -> None:
+    random = np.random.RandomState(3)
+    X, y = random.normal(size=(60, 800)), np.arange(60) % 2
+    X[:, :40] += 2.0 * y[:, None]
+    rows = [[f"c{j}" for j in range(800)] + ["y"], *[[*x.round(2), int(k)] for x, k in zip(X, y, strict=True)]]
+    trained, held = scores(train(capsys, write("t.csv", rows), "--target", "y", "--hidden", "8", "--quiet"))
+    assert trained == 100.0
+    assert held >= 80.0
+
+
+def test_a_dead_net_is_replaced(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def dead_at_first(rng: Any, fan_in: int, fan_out: int) -> float:
+        calls.append(fan_in)
+        return 0.0 if len(calls) <= 2 * 3 + 3 * 3 else rng.gauss(0.0, math.sqrt(2.0 / fan_in))
+
+    monkeypatch.setitem(init.INITIALISERS, "he_normal", dead_at_first)
+    out = train(capsys, flowers(), "--target", "kind", "--hidden", "3", "--steps", "600", "--lr", "0.02")
+    assert "the net is dead, every row gets the same answer: starting again with seed 1338" in out
+    assert min(scores(out)) > 80
+
+
+def test_dollar_signs_are_drawn_and_the_model_is_saved_before_the_picture(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = flowers(labels=("$0-$10K", "$10K-$50K", "$_^{"))
+    arguments = [path, "--target", "kind", "--steps", "20", "--save", "m", "--plot", "p.svg"]
+    *_, saved, drawn = train(capsys, *arguments).splitlines()
+    assert (saved, drawn) == ("saved the model m", "saved the picture p.svg")
+    Path("m").unlink()
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr("macrograd.cli.picture.save", fails)
+    with pytest.raises(RuntimeError, match="no picture"):
+        main(["train", *arguments])
+    assert Path("m").exists()
+
+
+def test_labels_in_several_spellings_are_said(capsys: Capture) -> None:
+    path = flowers(labels=("Up", "up", "Down"))
+    assert "note: the classes 'Up', 'up' of 'kind' differ in capitals or spaces alone" in train(
+        capsys, path, "--target", "kind", "--steps", "5"
+    )
+
+
+def test_the_options_of_columns(capsys: Capture) -> None:
+    out = train(capsys, flowers(), "--target", "kind", "--drop", "b", "--steps", "5")
+    assert "left out: as asked" in out
+    assert "1-16-16-3 net" in out
+    out = train(capsys, flowers(), "--target", "kind", "--features", "", "b", "--steps", "5")
+    assert "2-16-16-3 net" in out  # what is named is taken, an index too
+    out = train(capsys, flowers(), "--target", "kind", "--kind", "a=drop", "--steps", "5")
+    assert "1-16-16-3 net" in out
+    assert error(capsys, "train", "t.csv", "--target", "kind", "--drop", "c") == (
+        "t.csv has no column 'c', it has '', 'a', 'b', 'kind'"
+    )
+    assert "'b' is not COLUMN=KIND, as in zip=category" in error(capsys, "train", "t.csv", "--kind", "b")
+    assert "80 samples" in train(
+        capsys, flowers(n=80), "--target", "kind", "--validation", "0.5", "--scale", "robust", "--steps", "5"
+    )
+    assert (
+        train(capsys, "t.csv", "--target", "kind", "--validation", "0", "--steps", "5")
+        .splitlines()[-1]
+        .endswith("on all 80 samples, none held out")
+    )
+
+
+def test_semicolons_and_a_file_without_a_header(capsys: Capture) -> None:
+    text = Path(flowers()).read_text("utf-8").split("\n", 1)[1].replace(",", ";")
+    Path("t.csv").write_text(text, "utf-8")
+    assert "no header line" in train(capsys, "t.csv", "--target", "column 4", "--steps", "5")
+    assert "90 samples" in train(
+        capsys, "t.csv", "--target", "column 4", "--steps", "5", "--delimiter", "semicolon", "--no-header"
+    )
+    assert error(capsys, "train", "t.csv", "--target", "kind").startswith(
+        "t.csv has no column 'kind', it has 'column 1'"
+    )
+
+
+def test_a_table_that_is_too_wide_for_its_net_is_refused_before_any_work(capsys: Capture) -> None:
+    rows = [[f"c{j}" for j in range(9000)] + ["y"], *[[i * j % 7 for j in range(9000)] + [i % 2] for i in range(12)]]
+    path = write("t.csv", rows)
+    found = error(capsys, "train", path, "--target", "y", "--hidden", "200")
+    assert "parameters, and 1,000,000 are the most" in found
+    assert "choose columns with --features or --drop, or fewer neurons with --hidden" in found
+
+
+# --- predict ---------------------------------------------------------------------------------------------------------
+
+
+def answers(capsys: Capture, *arguments: str) -> tuple[list[dict[str, str]], str]:
+    capsys.readouterr()
+    assert main(["predict", *arguments]) == 0
+    out, err = capsys.readouterr()
+    return list(csv.DictReader(io.StringIO(out))), err
+
+
+def mixed(name: str, n: int = 60) -> str:
+    random = np.random.RandomState(5)
+    rows: list[list[Any]] = [["day", "colour", "price", "noise", "sold"]]
+    for i in range(n):
+        colour, price = random.choice(["red", "blue"]), round(float(random.gamma(3.0) * 1000), 2)
+        sold = "yes" if (colour == "red") != (price > 2500) else "no"
+        rows.append([f"{1 + i % 28:02d}.03.2024", colour, f"${price:,.2f}", "" if i % 7 else i, sold])
+    return write(name, rows)
+
+
+def test_all_that_was_learned_lives_in_the_file(capsys: Capture) -> None:
+    out = train(capsys, mixed("t.csv"), "--target", "sold", "--save", "m", "--epochs", "200")
+    trained, held = scores(out)
+    found, _ = answers(capsys, "m", "t.csv", "--probabilities")
+    right = np.mean([row["sold"] == row["predicted_sold"] for row in found])
+    assert 100 * right == pytest.approx((48 * trained + 12 * held) / 60, abs=0.1)
+    for row in found:
+        no, yes = float(row["probability_no"]), float(row["probability_yes"])
+        assert no + yes == pytest.approx(1.0)
+        assert (row["predicted_sold"] == "yes") == (yes > 0.5)
+    # Columns in another order, another among them, and none of the target.
+    shuffled = [[r["price"], r["more"], r["noise"], r["colour"], r["day"]] for r in ({"more": "x", **r} for r in found)]
+    path = write("u.csv", [["price", "more", "noise", "colour", "day"], *shuffled])
+    again, _ = answers(capsys, "m", path)
+    assert [row["predicted_sold"] for row in again] == [row["predicted_sold"] for row in found]
+    assert list(again[0]) == ["price", "more", "noise", "colour", "day", "predicted_sold"]
+    path = write("v.csv", [["price", "day"], ["$1", "01.03.2024"]])
+    assert error(capsys, "predict", "m", path) == (
+        "v.csv lacks 'colour', 'noise', from which m predicts; it has 'price', 'day'"
+    )
+    path = write("v.csv", [["price", "day", "colour", "noise"], ["$1", "01.03.2024", "green", 1], ["", "", "red", ""]])
+    found, notes = answers(capsys, "m", path)
+    assert len(found) == 2
+    assert "column 'colour': 'green' not seen in training" in notes
+    assert "column 'price': 1 missing, as none were in training: taken for the median" in notes
+
+
+def test_other_kinds_of_tables_go_in_and_out(capsys: Capture) -> None:
+    import polars as pl
+
+    path = mixed("t.csv")
+    frame = pl.read_csv(path)
+    frame.write_parquet("t.parquet")
+    assert scores(train(capsys, "t.parquet", "--target", "sold", "--save", "m", "--epochs", "30"))
+    first, _ = answers(capsys, "m", "t.csv")
+    second, _ = answers(capsys, "m", "t.parquet")
+    assert [row["predicted_sold"] for row in first] == [row["predicted_sold"] for row in second]
+
+
+def test_labels_that_a_spreadsheet_would_run_are_quoted_and_said(capsys: Capture) -> None:
+    path = flowers(labels=("=HYPERLINK(1)", "+1", "@x"))
+    train(capsys, path, "--target", "kind", "--save", "m")
+    found, notes = answers(capsys, "m", path, "--probabilities")
+    assert {row["predicted_kind"] for row in found} == {"'=HYPERLINK(1)", "+1", "'@x"}
+    assert "'=HYPERLINK(1)', '@x': a spreadsheet would run what begins like that" in notes.replace('"', "'")
+    train(
+        capsys, write("n.csv", [["x", "y"], *[[i, i % 2 * 2 - 1] for i in range(40)]]), "--target", "y", "--save", "n"
+    )
+    found, notes = answers(capsys, "n", "n.csv")
+    assert {row["predicted_y"] for row in found} <= {"-1", "1"}  # a negative number is no formula
+    assert notes == ""
+
+
+def test_probabilities_where_there_are_none(capsys: Capture) -> None:
+    train(capsys, flowers(labels=("p", "q")), "--target", "kind", "--loss", "hinge", "--save", "m", "--steps", "5")
+    assert "trained with the loss 'hinge', whose outputs are no probabilities" in error(
+        capsys, "predict", "m", "t.csv", "--probabilities"
+    )
+    path = write("t.csv", [["x", "y"], *[[i, i * 1.5] for i in range(30)]])
+    train(capsys, path, "--target", "y", "--save", "m", "--steps", "5")
+    assert (
+        error(capsys, "predict", "m", path, "--probabilities")
+        == "m answers a number, 'y': --probabilities is for classes"
+    )
+
+
+def test_a_plan_in_a_file_that_lies(capsys: Capture) -> None:
+    train(capsys, flowers(), "--target", "kind", "--save", "m", "--steps", "5")
+    extra = load_extra("m")
+    for change in ({"features": []}, {"features": [{"name": "a", "kind": "number"}]}, 3):
+        damaged = json.loads(json.dumps(extra))
+        damaged["train"]["plan"] = change if isinstance(change, int) else {"markers": [], **change}
+        mg.save(mg.load("m"), "d", extra=damaged)
+        assert error(capsys, "predict", "d", "t.csv").startswith("d is damaged: ")
+
+
+SILENT: dict[str, Callable[[], list[str]]] = {
+    "steps and epochs": lambda: ["train", flowers(), "--target", "kind", "--steps", "1", "--epochs", "1"],
+    "made data": lambda: ["train", "moons", "--drop", "x1"],
+    "validation of 1": lambda: ["train", flowers(), "--target", "kind", "--validation", "1"],
+}
+
+
+@pytest.mark.parametrize("how", SILENT)
+def test_options_that_do_not_go_together(capsys: Capture, how: str) -> None:
+    assert error(capsys, *SILENT[how]())
