@@ -17,12 +17,12 @@ import pytest
 import macrograd
 from macrograd import cli
 from macrograd.cli import main, options, recipe
-from macrograd.cli.data import Scale
 from macrograd.nn.activations import ACTIVATIONS
 from macrograd.nn.init import INITIALISERS
 from macrograd.nn.losses import LOSSES
 from macrograd.tables import target, text
 from macrograd.train import ENGINES, Trainer
+from macrograd.train.scaling import Scale
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = json.loads((ROOT / "references" / "demo.json").read_text("utf-8"))

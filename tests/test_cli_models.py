@@ -19,9 +19,10 @@ from safetensors.numpy import save as packed
 import macrograd as mg
 from macrograd import nn
 from macrograd.cli import main
-from macrograd.cli.data import Data, Scale
+from macrograd.cli.data import Data
 from macrograd.cli.facts import Facts
 from macrograd.train import files
+from macrograd.train.scaling import Scale
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--samples", "12", "--hidden", "3", "--steps", "4"]

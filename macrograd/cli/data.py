@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from macrograd import datasets, tables
 from macrograd.cli.options import DATASETS
+from macrograd.train.scaling import Scale
 
 Array = NDArray[Any]
 
@@ -22,40 +23,6 @@ TABLE_OPTIONS = (
     "target", "task", "features", "drop", "kind", "query", "delimiter", "no-header", "missing", "scale", "validation",
 )  # fmt: skip
 NUMBER_LOSSES = ("squared_error", "absolute_error", "huber")
-
-
-@dataclass(frozen=True)
-class Scale:
-    """One scale a column: what a net sees is (raw − middle) / unit."""
-
-    middle: Any = 0.0
-    unit: Any = 1.0
-
-    @classmethod
-    def of(cls, columns: NDArray[np.float64]) -> Scale:
-        """The scale that gives each column mean 0 and deviation 1; a column that is the same everywhere becomes 0."""
-        # By the largest first: the square of a number near the largest float is an infinity.
-        size = np.abs(columns).max(axis=0)
-        size = np.where(size > 0, size, 1.0)
-        deviation = (columns / size).std(axis=0)
-        return cls((columns / size).mean(axis=0) * size, np.where(deviation > 0, deviation, 1.0) * size)
-
-    @classmethod
-    def robust(cls, columns: NDArray[np.float64]) -> Scale:
-        """The scale by the median and the middle half of each column, which a few wild values do not move; a column
-        whose middle half is one value is scaled as `of` does."""
-        low, middle, high = np.quantile(columns, (0.25, 0.5, 0.75), axis=0)
-        plain = cls.of(columns)
-        # Of a normal distribution the middle half is 1.349 deviations wide.
-        wide = (high - low) / 1.3489795003921634
-        good = wide > 0
-        return cls(np.where(good, middle, plain.middle), np.where(good, wide, plain.unit))
-
-    def scaled(self, raw: Any) -> Any:
-        return (raw - self.middle) / self.unit
-
-    def raw(self, scaled: Any) -> Any:
-        return scaled * self.unit + self.middle
 
 
 _AS_IT_IS = Scale()

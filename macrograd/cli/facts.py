@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.cli.data import Data, Scale
+from macrograd.cli.data import Data
 from macrograd.nn import MLP, Scaled
 from macrograd.tables import Feature, Plan
 from macrograd.train import load, load_extra
+from macrograd.train.scaling import Scale
 
 KEY = "train"
 

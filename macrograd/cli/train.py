@@ -180,7 +180,9 @@ class Job:
         """Compile, and read the checkpoint to go on from; what happened before it."""
         resume = self.chosen.resume and Path(self.chosen.checkpoint).exists()
         again: dict[str, Any] = {"checkpoint": self.chosen.checkpoint, "resume": True} if resume else {}
-        return self.trainer.fit(self.data.X, self.targets, steps=0, **self.fitting, **again)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", training.TrainingWarning)
+            return self.trainer.fit(self.data.X, self.targets, steps=0, **self.fitting, **again)
 
     def through(self, history: training.History) -> training.History:
         """All steps that are left after those of `history`, with a bar on a terminal."""

@@ -127,13 +127,17 @@ class Setup:
         the model themselves: (0, whether it has a Dropout)."""
         if callable(self.loss) and takes_model(self.loss):
             return 0, any(isinstance(module, Dropout) for module in self.model.modules())
+        with drawing(Draws(0.0, 0.0)) as draws:
+            output = self.first_output(samples)
+        return len(output) if hasattr(output, "__len__") else 1, draws.used
+
+    def first_output(self, samples: Samples) -> Any:
+        """What the model makes of the first sample, as Values. Raises ValueError where it cannot take it."""
         row = next(samples.blocks(1))[1][0].tolist()
         try:
-            with drawing(Draws(0.0, 0.0)) as draws:
-                output = self.model(row)  # type: ignore[operator]  # checked when this was made
+            return self.model(row)  # type: ignore[operator]  # checked when this was made
         except ValueError as error:
             raise ValueError(f"the model cannot take a sample of shape {samples.shape}: {error}") from error
-        return len(output) if hasattr(output, "__len__") else 1, draws.used
 
     # --- what is computed -----------------------------------------------------------------------------------------
 

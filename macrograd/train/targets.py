@@ -153,7 +153,7 @@ def _own(array: Array, loss: Callable[..., Any]) -> Targets:
 
 
 def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
-    labels = array.dtype.kind in "biuUSO"
+    labels = array.dtype.kind in "biuUSO" or (loss is None and _codes(array, outputs))
     if loss in NUMBERS or (loss is None and not labels):
         if array.dtype.kind not in "biuf":
             raise ValueError(f"y holds texts such as {str(array[0])!r}, which {loss} cannot learn: use 'cross_entropy'")
@@ -182,12 +182,55 @@ def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
     return Targets("two classes", name, classes, 2 if name == "cross_entropy" else 1, ())
 
 
+def _codes(array: Array, outputs: int) -> bool:
+    """Whether floats are labels that a file or an encoder has made floats of: whole, and as many different ones as the
+    model has outputs, or two that stand for no and yes where it has one."""
+    if not outputs or not np.array_equal(array, np.floor(array)):
+        return False
+    values = np.unique(array[:4096])
+    if len(values) > max(2, outputs):
+        return False
+    values = np.unique(array)
+    if outputs == 1:
+        return values.tolist() in ([0.0, 1.0], [-1.0, 1.0], [1.0, 2.0])
+    return len(values) == outputs
+
+
+def again(known: Targets, y: Any, outputs: int) -> Targets | None:
+    """The targets of a model that was trained before, if `y` is of their kind: then outputs mean what they meant. None
+    if it is something else.
+
+    Raises ValueError for labels that the model does not know: they cannot be given outputs that mean others.
+    """
+    if known.kind not in ("two classes", "classes", "numbers") or known.shape:
+        return None
+    array = _checked(y, "y", outputs)
+    if array.ndim != 1:
+        return None
+    if known.kind == "numbers":
+        return known if array.dtype.kind in "biuf" else None
+    assert known.classes is not None
+    labels = np.unique(array)
+    if (labels.dtype.kind in "US") == (known.classes.dtype.kind in "US"):
+        new = labels[~np.isin(labels, known.classes)]
+    else:
+        new = labels
+    if len(new):
+        raise ValueError(
+            f"y has the label {new[0].item()!r}, and the classes of this model are {_few(known.classes)}: what an "
+            "output means cannot change; take a new model, or name all classes before the first fit, with classes=[…]"
+        )
+    return known
+
+
 def _several(array: Array, loss: str | None, outputs: int) -> Targets:
     k = array.shape[1]
     if array.dtype.kind not in "biuf":
         raise ValueError("y with several columns must hold numbers: 0 and 1 for labels, or numbers to predict")
-    marks = array.dtype.kind in "biu" and bool(np.isin(array, (0, 1)).all())
+    marks = bool(np.isin(array, (0, 1)).all())
     single = marks and k > 1 and bool((array.sum(axis=1) == 1).all())
+    if array.dtype.kind == "f":  # one 1 in each row is what encoders write; other floats may be numbers
+        marks = single
     if loss == "hinge":
         raise ValueError(f"hinge takes one label a row, y has {k} columns: use 'binary_cross_entropy' for labels")
     if loss in NUMBERS or (loss is None and not marks):

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.copying import checked_state
-from macrograd.nn import Module
+from macrograd.nn import Module, Scaled
 from macrograd.optim import Optimizer
 from macrograd.optim.schedules import as_schedule
 from macrograd.train import metrics as named_metrics
 from macrograd.train import progress as shown
+from macrograd.train import ranges, scaling
 from macrograd.train import targets as kinds
 from macrograd.train import weights as weighting
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
@@ -68,6 +69,11 @@ class Trainer:
     engine     "compiled", or "eager": plain Values, to look at and to compare with
     dtype      "float64" or "float32"; the eager engine computes in float64 on data of that type
     threads    of the compiled engine
+    scale      "standard" brings every feature to mean 0 and deviation 1, "robust" its median to 0 and its middle half
+               to that of deviation 1, as the first data to fit have them; the model is then an `nn.Scaled` that takes
+               raw numbers. None leaves features as they are, and warns where they differ in scale by more than 100
+    classes    the labels that there can be, where the first data to fit may lack some; they are the model's from the
+               first fit on, and later data may hold any of them
 
     Raises TypeError and ValueError for anything else.
     """
@@ -92,10 +98,15 @@ class Trainer:
         engine: str = "compiled",
         dtype: str = "float64",
         threads: int = 1,
+        scale: str | None = None,
+        classes: Sequence[Any] | None = None,
     ) -> None:
+        if scale is not None and scale not in scaling.SCALES:
+            raise ValueError(f"scale is {' or '.join(map(repr, scaling.SCALES))} or None, got {scale!r}")
         self._setup = Setup(model, loss, optimizer, l2=l2, penalty=penalty, engine=engine, dtype=dtype, threads=threads)
         self.history = History()
         self.remark = ""
+        self._scale, self._classes = scale, None if classes is None else list(classes)
         self._one_at = -1  # what `parameter_writes` said when `predict_one` was made
 
     # --- training -----------------------------------------------------------------------------------------------
@@ -158,9 +169,12 @@ class Trainer:
         setup = self._setup
         columns = setup.columns or names_of(X)
         samples = Samples(in_order(X, columns, "X"), name="X", dtype=setup.dtype)
+        self._bring_to_scale(samples)
         parameters = setup.trained()
         outputs, draws = setup.outputs(samples)
-        targets = kinds.of(y, setup.loss, outputs)
+        targets = self._meant(y, outputs)
+        if targets.kind in ("two classes", "labels"):
+            ranges.check(setup.first_output(samples), targets)
         encoded = targets.encode(y)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
@@ -275,6 +289,27 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         return checked_state(self, "predict_one") | {"_one_at": -1}
+
+    def _meant(self, y: Any, outputs: int) -> kinds.Targets:
+        """What `y` is: as the model learned it before, or as its own numbers say."""
+        setup, known = self._setup, self._setup.targets
+        if callable(setup.loss):
+            return kinds.of(y, setup.loss, outputs)
+        if known is None and self._classes is not None:
+            known = kinds.of(self._classes, setup.loss, outputs)
+        found = None if known is None else kinds.again(known, y, outputs)
+        return kinds.of(y, setup.loss, outputs) if found is None else found
+
+    def _bring_to_scale(self, samples: Samples) -> None:
+        """Put the scales around the model that it is trained for the first time, or say that it might need some."""
+        setup = self._setup
+        if setup.targets is not None or isinstance(setup.model, Scaled):
+            return
+        if self._scale is not None:
+            scale = scaling.found(self._scale, samples)
+            setup.model = Scaled(setup.model, scale.middle.tolist(), scale.unit.tolist())
+        elif message := scaling.warning(samples):
+            warnings.warn(message, TrainingWarning, stacklevel=3)
 
     def _samples(self, X: Any) -> Samples:
         X = in_order(X, self._setup.columns, "X")

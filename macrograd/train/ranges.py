@@ -1,0 +1,70 @@
+"""Outputs that can never be negative, found in the operations that make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from macrograd import ops
+from macrograd.train.targets import Targets
+from macrograd.value import Value
+
+# What these give is 0 or more, whatever goes in.
+_NEVER_NEGATIVE = (ops.sigmoid, ops.exp, ops.relu, ops.absolute, ops.sqrt, ops.softplus)
+# A net's output is a few operations behind its last sum; a longer chain is not looked through.
+_MOST_NODES = 64
+
+
+def never_negative(output: Any) -> bool:
+    """Whether an output cannot be below 0, by its last operations alone: sums, products and maxima are looked through.
+
+    False where that cannot be said.
+    """
+    known: dict[int, bool] = {}
+    stack = [output]
+    nodes = 0
+    while stack:
+        node = stack[-1]
+        if id(node) in known:
+            stack.pop()
+            continue
+        op = node.op if isinstance(node, Value) else None
+        if op in _NEVER_NEGATIVE or op not in (ops.add, ops.mul, ops.maximum, ops.log1p, ops.sum_):
+            number = node.data if isinstance(node, Value) else node
+            constant = not isinstance(node, Value) or op is ops.CONSTANT
+            known[id(node)] = op in _NEVER_NEGATIVE or (constant and number >= 0.0)
+            stack.pop()
+            continue
+        waiting = [x for x in node.inputs if id(x) not in known]
+        nodes += 1
+        if nodes > _MOST_NODES:
+            return False
+        if waiting:
+            stack.extend(waiting)
+            continue
+        signs = [known[id(x)] for x in node.inputs]
+        square = op is ops.mul and len(node.inputs) == 2 and node.inputs[0] is node.inputs[1]
+        known[id(node)] = any(signs) if op is ops.maximum else square or all(signs)
+        stack.pop()
+    return known[id(output)]
+
+
+def check(outputs: Any, targets: Targets) -> None:
+    """Raise ValueError where every answer would be the same: a loss that asks for the sign of an output, and an output
+    that has only one."""
+    if targets.loss not in ("binary_cross_entropy", "hinge") or targets.kind not in ("two classes", "labels"):
+        return
+    listed = outputs if hasattr(outputs, "__len__") else [outputs]
+    place = next((k for k, output in enumerate(listed) if never_negative(output)), None)
+    if place is None:
+        return
+    op = getattr(listed[place], "op", None)
+    by = f", since {op.name} makes it" if op in _NEVER_NEGATIVE else ""
+    raise ValueError(
+        f"the model's output is never below 0{by}, and with the loss {targets.loss!r} an answer is its sign: "
+        f"it would be {_yes(targets)} for every sample. Leave the output as it is (output_activation='linear'): "
+        "the loss takes it for a logit, and Trainer.probabilities gives the sigmoid of it"
+    )
+
+
+def _yes(targets: Targets) -> str:
+    return "1" if targets.classes is None else str(targets.classes[-1])

@@ -1,0 +1,82 @@
+"""The scales that bring columns to one size: how they are found, and a word where they are missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.train.data import Samples
+
+SCALES = ("standard", "robust")
+# Columns whose deviations differ by more than this are learned badly as they are: the large ones drown the others.
+_FAR_APART = 100.0
+_SAMPLE = 100_000  # rows of a file that are looked at
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One scale a column: what a net sees is (raw − middle) / unit."""
+
+    middle: Any = 0.0
+    unit: Any = 1.0
+
+    @classmethod
+    def of(cls, columns: NDArray[np.float64]) -> Scale:
+        """The scale that gives each column mean 0 and deviation 1; a column that is the same everywhere becomes 0."""
+        # By the largest first: the square of a number near the largest float is an infinity.
+        size = np.abs(columns).max(axis=0)
+        size = np.where(size > 0, size, 1.0)
+        deviation = (columns / size).std(axis=0)
+        return cls((columns / size).mean(axis=0) * size, np.where(deviation > 0, deviation, 1.0) * size)
+
+    @classmethod
+    def robust(cls, columns: NDArray[np.float64]) -> Scale:
+        """The scale by the median and the middle half of each column, which a few wild values do not move; a column
+        whose middle half is one value is scaled as `of` does."""
+        low, middle, high = np.quantile(columns, (0.25, 0.5, 0.75), axis=0)
+        plain = cls.of(columns)
+        # Of a normal distribution the middle half is 1.349 deviations wide.
+        wide = (high - low) / 1.3489795003921634
+        good = wide > 0
+        return cls(np.where(good, middle, plain.middle), np.where(good, wide, plain.unit))
+
+    def scaled(self, raw: Any) -> Any:
+        return (raw - self.middle) / self.unit
+
+    def raw(self, scaled: Any) -> Any:
+        return scaled * self.unit + self.middle
+
+
+def found(how: str, samples: Samples) -> Scale:
+    """The scale of samples that are rows of numbers, "standard" or "robust". Raises ValueError for other samples."""
+    if len(samples.shape) != 1:
+        raise ValueError(f"scale={how!r} is for samples that are rows of numbers, these have shape {samples.shape}")
+    rows = _some(samples)
+    return Scale.of(rows) if how == "standard" else Scale.robust(rows)
+
+
+def warning(samples: Samples) -> str:
+    """What to say where columns differ in scale by more than 100; "" where they do not."""
+    if len(samples.shape) != 1 or samples.shape[0] < 2 or samples.count < 2:
+        return ""
+    deviations = np.asarray(Scale.of(_some(samples)).unit)
+    varying = np.flatnonzero(np.ptp(_some(samples), axis=0) > 0)
+    if len(varying) < 2:
+        return ""
+    least, most = (int(varying[pick(deviations[varying])]) for pick in (np.argmin, np.argmax))
+    if deviations[most] <= _FAR_APART * deviations[least]:
+        return ""
+    return (
+        f"the features differ in scale: column {most} has the deviation {deviations[most]:.3g}, column {least} "
+        f"{deviations[least]:.3g}; nets learn better from columns of one size: give Trainer(..., scale='standard')"
+    )
+
+
+def _some(samples: Samples) -> NDArray[np.float64]:
+    if not samples.streamed:
+        return samples.array().astype(np.float64, copy=False)
+    step = max(1, samples.count // _SAMPLE)
+    return samples.rows(np.arange(0, samples.count, step)).astype(np.float64)
