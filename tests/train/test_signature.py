@@ -140,7 +140,7 @@ LABELS: dict[str, tuple[Any, int]] = {
     "two": (np.where(KINDS == "ant", "no", "yes"), 1),
     "truth": (KINDS == "ant", 1),
     "yes or no": (np.stack([KINDS == "ant", RAW[:, 1] > -40], axis=1).astype(int), 2),
-    "numbers": (RAW[:, 1] / 100, 1),
+    "numbers": (RAW[:, 1] + 40, 1),
 }
 
 
@@ -170,13 +170,13 @@ def test_a_loss_of_ones_own_is_there_by_name(tmp_path: Path) -> None:
     def far(prediction: Any, target: Any) -> Any:
         return (prediction - target) ** 4
 
-    trainer = trained(RAW[:, 1] / 100, 1, loss=far)
+    trainer = trained(RAW[:, 1] + 40, 1, loss=far)
     path = mg.save(trainer, tmp_path / "m")
     again = Trainer(mg.load(path))
     assert again.predict(RAW).tolist() == trainer.predict(RAW).tolist()
     with pytest.raises(ValueError, match=r"trained with the loss '.*far', a function of its program: give it to"):
-        again.evaluate(RAW, RAW[:, 1] / 100)
-    assert Trainer(mg.load(path), far).evaluate(RAW, RAW[:, 1] / 100) == trainer.evaluate(RAW, RAW[:, 1] / 100)
+        again.evaluate(RAW, RAW[:, 1] + 40)
+    assert Trainer(mg.load(path), far).evaluate(RAW, RAW[:, 1] + 40) == trainer.evaluate(RAW, RAW[:, 1] + 40)
     copy.deepcopy(trainer.model)
     pickle.dumps(trainer.model)
 
