@@ -67,6 +67,7 @@ _LAZY = {
     "Trainer": "macrograd.train",
     "compile": "macrograd.compiler",
     "compiler": "macrograd.compiler",
+    "export": "macrograd.exporting",
     "grad": "macrograd.gradients",
     "hessian": "macrograd.gradients",
     "hvp": "macrograd.gradients",

@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tables": set(),
     "show": {*ENGINE, "functions", "nn"},
     "train": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "tables", "show"},
+    "exporting": {*ENGINE, "_composed", "nn", "optim", "compiler", "show"},
     "cli": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "tables", "show", "train", "__init__"},
     "__main__": {"cli"},
 }
@@ -132,6 +133,7 @@ ROOMS: dict[str, set[str]] = {
     "roll": {"tape", "rewrite", "program"},
     "targets/scalar": {"jit", "tape", "program"},
     "targets/numpy": {"tape", "program"},
+    "targets/c": {"jit", "tape", "program", "targets/scalar"},
     "targets/llvm": {"jit", "tape", "program", "targets/scalar"},
 }
 

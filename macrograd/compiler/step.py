@@ -200,11 +200,22 @@ def _address(array: Any) -> int:
     return address
 
 
-def update_of(rule: Callable[..., tuple[Any, Any]], states: int, count: int, sample: Compiled) -> Update:
-    """The update rule over `count` parameters, with the number type and strictness of the loss.
+@dataclass(frozen=True)
+class RecordedUpdate:
+    """An update rule as a program over parameters, which are its samples.
 
-    Raises ValueError if the rule does not return as much state as it gets.
+    Its inputs are a parameter, its gradient and its state; its results the new parameter and state. `uniform` are the
+    numbers that the rule closed over, by their slots, and `slots` those of the learning rate and the step's number,
+    where the rule uses them.
     """
+
+    program: Program
+    uniform: list[float]
+    slots: dict[str, int]
+
+
+def recorded_update(rule: Callable[..., tuple[Any, Any]], states: int, *, strict: bool) -> RecordedUpdate:
+    """The update rule, recorded. Raises ValueError if it does not return as much state as it gets."""
     rate, step = Value(0.0, "learning rate"), Value(0.0, "step")
 
     def one(p: Any, g: Any, *state: Any) -> list[Any]:
@@ -216,9 +227,14 @@ def update_of(rule: Callable[..., tuple[Any, Any]], states: int, count: int, sam
             )
         return [new, *following]
 
-    source = pipeline.record(one, [()] * (2 + states), strict=sample.strict, name="the update rule")
-    program = pipeline.value_program(source, batch=True, strict=sample.strict)
-    uniform = [p.data for p in source.parameters]
+    source = pipeline.record(one, [()] * (2 + states), strict=strict, name="the update rule")
+    program = pipeline.value_program(source, batch=True, strict=strict)
     named = {"rate": rate, "step": step}
     slots = {name: k for k, p in enumerate(source.parameters) for name, value in named.items() if p is value}
-    return Update(program, uniform, slots, count, dtype=sample.dtype, strict=sample.strict)
+    return RecordedUpdate(program, [p.data for p in source.parameters], slots)
+
+
+def update_of(rule: Callable[..., tuple[Any, Any]], states: int, count: int, sample: Compiled) -> Update:
+    """The update rule over `count` parameters as native code, with the number type and strictness of the loss."""
+    found = recorded_update(rule, states, strict=sample.strict)
+    return Update(found.program, found.uniform, found.slots, count, dtype=sample.dtype, strict=sample.strict)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from macrograd.compiler.jit import text
+from macrograd.compiler.targets.llvm import elements
 from macrograd.compiler.targets.llvm.context import FIELDS, field
 from macrograd.compiler.targets.scalar.routines import routine
 from macrograd.ops import Op
@@ -19,6 +20,12 @@ class Code(text.Code):
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
         return routine(op, strict=self.strict)(self, width, *operands)
+
+    def sums_of_elements(self, vectors: list[str], width: int) -> str:
+        return elements.sum_elements(self, vectors, width)
+
+    def transposed(self, rows: list[str]) -> list[str]:
+        return elements.transpose(self, rows)
 
     def truncated(self, value: str) -> str:
         return self.intrinsic("trunc", 1, value)

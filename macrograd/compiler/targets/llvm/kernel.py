@@ -18,9 +18,9 @@ from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
 from macrograd.compiler.targets.llvm.code import Code, code_for
+from macrograd.compiler.targets.llvm.elements import sum_elements
 from macrograd.compiler.targets.scalar.choice import chosen
 from macrograd.compiler.targets.scalar.machine import Machine
-from macrograd.compiler.targets.scalar.sums import sum_elements
 
 _PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag"
 

@@ -37,11 +37,11 @@ class Code(Protocol):
     def extract(self, vector: str, k: int, width: int) -> str:
         """Element k."""
 
-    def only(self, vector: str) -> str:
-        """The element of a vector of one."""
+    def sums_of_elements(self, vectors: list[str], width: int) -> str:
+        """The sums of the elements of 2ᵏ vectors, as one vector."""
 
-    def shuffle(self, a: str, b: str, mask: Sequence[int], width: int) -> str:
-        """The elements `mask` of the two vectors one behind the other."""
+    def transposed(self, rows: list[str]) -> list[str]:
+        """As many vectors as they have elements: the columns of a square whose rows are these."""
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
         """A row of the op table on these operands."""

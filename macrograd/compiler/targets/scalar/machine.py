@@ -9,8 +9,8 @@ import numpy as np
 
 from macrograd.compiler.jit.text import DOUBLE, SINGLE, Float
 
-# Registers for the sums of a tile, by the bytes of a vector.
-ACCUMULATORS = {64: 24, 32: 12, 16: 12}
+# Registers for the sums of a tile, by the bytes of a vector; few where there are no vectors, so that the text is short.
+ACCUMULATORS = {64: 24, 32: 12, 16: 12, 8: 4, 4: 4}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from macrograd.compiler.program.program import Index, Instruction, Segment
 from macrograd.compiler.targets.scalar.code import Code, Counter
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
-from macrograd.compiler.targets.scalar.transpose import transpose
 
 _PANEL = 4  # vectors of j that are done at once
 
@@ -111,7 +110,7 @@ class OuterProduct:
                 for k in range(width):
                     row = self._address(self.right, start + v * width + k, [*at, (self.right.term, t)])
                     rows.append(code.load(code.element(row, code.linear(0, [(width, chunk)])), width))
-                for k, column in enumerate(transpose(code, rows)):
+                for k, column in enumerate(code.transposed(rows)):
                     stride = vectors * width
                     position = code.linear(k * stride + v * width, [(width * stride, chunk)])
                     code.store(column, code.element(scratch, position), width)

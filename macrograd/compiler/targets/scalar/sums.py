@@ -215,7 +215,7 @@ class Sums:
         self.at.cache = {}
         while begin < len(members):
             size = min(width, _power_below(self._neighbours(out, members, begin)))
-            total = sum_elements(code, sums[begin : begin + size], width)
+            total = code.sums_of_elements(sums[begin : begin + size], width)
             address = self.at.address(out, members[begin], 0, 1, None)
             if add_up:
                 total = code.binary("fadd", code.load(address, size), total, size)
@@ -279,33 +279,3 @@ def _added(code: Code, sums: list[str], width: int) -> str:
 
 def _power_below(n: int) -> int:
     return 1 << (n.bit_length() - 1)
-
-
-def sum_elements(code: Code, vectors: list[str], width: int) -> str:
-    """The sums of the elements of 2ᵏ vectors, as one vector: pairs of vectors are folded into each other."""
-    size = len(vectors)
-    block = 1
-    while len(vectors) > 1:
-        # The sums of vector 2k and 2k+1 go to alternating blocks of one vector.
-        low = [m for start in range(0, width, 2 * block) for m in _both(start, block, width)]
-        high = [m for start in range(0, width, 2 * block) for m in _both(start + block, block, width)]
-        vectors = [
-            code.binary("fadd", code.shuffle(a, b, low, width), code.shuffle(a, b, high, width), width)
-            for a, b in zip(vectors[::2], vectors[1::2], strict=True)
-        ]
-        block *= 2
-    (total,) = vectors
-    while width > size:
-        half = width // 2
-        upper = code.shuffle(total, total, range(half, width), width)
-        lower = code.shuffle(total, total, range(half), width)
-        if half == 1:
-            upper, lower = code.only(upper), code.only(lower)
-        total = code.binary("fadd", lower, upper, half)
-        width = half
-    return total
-
-
-def _both(start: int, block: int, width: int) -> list[int]:
-    """The elements start … start+block-1 of the first vector, then of the second."""
-    return [*range(start, start + block), *range(width + start, width + start + block)]

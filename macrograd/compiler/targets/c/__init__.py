@@ -1,0 +1,1 @@
+"""Programs as portable C99: text that needs no library but `math.h`."""

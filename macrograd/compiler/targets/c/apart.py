@@ -1,0 +1,86 @@
+"""Constants apart: a program whose parameters and constants are read from a space of their own, `w`.
+
+So they may stand in memory that is never written, such as the flash of a microcontroller, and take none of the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from macrograd.compiler.program.program import Index, Instruction, Loop, Operand, Program, Segment, Step
+from macrograd.compiler.program.stream import MORE, SPREAD, TOTAL, Stream
+
+
+def constants_apart(program: Program) -> Program | None:
+    """The program with its first slots of u in `w`, and all other slots of u that much lower.
+
+    None if an operand lies in both, so that no single array holds it.
+    """
+    held = program.parameters + len(program.constants)
+    try:
+        phases = [
+            tuple(_step(step, held, ()) for step in phase) for phase in (program.before, program.block, program.after)
+        ]
+    except _InBothError:
+        return None
+    results = tuple(
+        (space, slot) if space == "v" else ("w", slot) if slot < held else ("u", slot - held)
+        for space, slot in program.results
+    )
+    before, block, after = phases
+    return replace(program, before=before, block=block, after=after, results=results, uniform=program.uniform - held)
+
+
+class _InBothError(Exception):
+    """An operand has slots on both sides."""
+
+
+def _step(step: Step, held: int, counts: tuple[int, ...]) -> Step:
+    if isinstance(step, Stream):
+        return _stream(step, held)
+    if isinstance(step, Loop):
+        inner = tuple(_step(x, held, (*counts, step.count)) for x in step.body)
+        return Loop(step.count, inner)  # type: ignore[arg-type]  # a loop holds no streams
+    return _instruction(step, held, counts)
+
+
+def _instruction(x: Instruction, held: int, counts: tuple[int, ...]) -> Instruction:
+    def moved(operand: Operand, count: int) -> Operand:
+        return operand if isinstance(operand, float) else index(operand, count)
+
+    def index(operand: Index, count: int) -> Index:
+        if operand.space != "u":
+            return operand
+        slots = operand.slots(x.dims, count)
+        moves = [shift * (rounds - 1) for shift, rounds in zip(operand.shifts, counts, strict=True)]
+        low = int(slots.min()) + sum(move for move in moves if move < 0)
+        high = int(slots.max()) + sum(move for move in moves if move > 0)
+        if high < held:
+            return replace(operand, space="w")
+        if low < held:
+            raise _InBothError
+        if operand.full is not None:
+            return replace(operand, base=operand.base - held, full=operand.full - held)
+        return replace(operand, base=operand.base - held)
+
+    args = tuple(moved(operand, count) for operand, count in x.operands()) if x.args else ()
+    segments = tuple(Segment(s.count, moved(s.left, s.count), moved(s.right, s.count)) for s in x.segments)
+    return replace(x, out=index(x.out, 1), args=args, segments=segments)
+
+
+def _stream(stream: Stream, held: int) -> Stream:
+    """Slots of w are told from those of u by their sign: w[k] is ~k."""
+    words, at = stream.words.copy(), 0
+    while at < len(words):
+        code, n, arity = words[at : at + 3].tolist()
+        body = words[at + 3 : at + 3 + n * (1 + arity)]
+        if not stream.block:
+            body[:] = np.where(body < held, ~body, body - held)
+        elif code == SPREAD:
+            body[n:] = np.where(body[n:] < held, ~body[n:], body[n:] - held)
+        elif code in (TOTAL, MORE):
+            body[:n] -= held
+        at += 3 + n * (1 + arity)
+    return replace(stream, words=words)

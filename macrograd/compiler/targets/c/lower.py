@@ -1,0 +1,167 @@
+"""A program as C functions: one for each phase that has steps, the kernel for its streams, and its tables.
+
+The functions share a struct, `<prefix>_state`, that the caller gives: the slots of the program's two spaces, how many
+lanes of the block stand for a sample, and whether an index was out of range. What is not written while the program runs
+is in constant arrays: tables, and where `fixed` says so the parameters and constants, too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd._composed import c_functions
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.targets.c.code import Code
+from macrograd.compiler.targets.scalar.access import Tables
+from macrograd.compiler.targets.scalar.emit import Emitter
+from macrograd.compiler.targets.scalar.fuse import readers
+from macrograd.compiler.targets.scalar.machine import Machine
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What the text of a program is made of.
+
+    functions  definitions in the order in which they may stand
+    phases     the names of those to call for before, block and after; "" for a phase without steps
+    tables     the entries of the constant array of indices
+    """
+
+    functions: list[str]
+    phases: dict[str, str]
+    tables: NDArray[np.int32]
+
+    @property
+    def raises(self) -> bool:
+        """Whether an index is looked at."""
+        return any("s->flag" in text for text in self.functions)
+
+
+def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
+    """The program as C, with names that begin with `prefix`. What is in space w (`apart`) is read from `<prefix>_w`.
+
+    Raises LookupError for an operation that has no form in C and no formula to compose one from.
+    """
+    tables, read = Tables(), readers(program)
+    helpers: dict[str, str] = {}
+    bodies: list[str] = []
+    phases: dict[str, str] = {}
+    streams: list[tuple[bool, set[int]]] = []
+    for name, steps in (("before", program.before), ("block", program.block), ("after", program.after)):
+        phases[name] = f"{prefix}_{name}" if steps else ""
+        if not steps:
+            continue
+        code = Code(machine.kind, prefix)
+        emitter = Emitter(code, machine, tables, name, read)
+        emitter.steps(steps)
+        helpers.update(code.functions)
+        streams += [(s.block, {c for c, _, _ in s.records()}) for s in steps if isinstance(s, Stream)]
+        bodies.append(_function(f"static void {phases[name]}({prefix}_state *s)", code))
+    kernels = []
+    for block in sorted({block for block, _ in streams}):
+        used = set().union(*(codes for where, codes in streams if where == block))
+        text, needed = _kernel(machine, prefix, used, block=block)
+        helpers.update(needed)
+        kernels.append(text)
+    functions = [*helpers.values(), *kernels]
+    if any(f"{prefix}_clean(" in text for text in bodies):
+        functions.append(_clean(machine, prefix))
+    return Lowered([*functions, *bodies], phases, tables.array())
+
+
+def _function(head: str, code: Code) -> str:
+    """A function on the state, with names for those of its arrays that it uses."""
+    return "\n".join([f"{head} {{", *_arrays(code.text(), code.prefix, code.real), "}", ""])
+
+
+def _arrays(lines: list[str], prefix: str, real: str) -> list[str]:
+    """The lines, behind declarations of the arrays that they use."""
+    text = "\n".join(lines)
+    declared = [f"    {real} *restrict {name} = s->{name};" for name in ("u", "v") if re.search(rf"\b{name}\[", text)]
+    declared += [f"    const {real} *w = {prefix}_w;"] if re.search(r"\bw\[", text) else []
+    declared += [f"    const int32_t *tables = {prefix}_tables;"] if re.search(r"\btables\[", text) else []
+    return declared + lines
+
+
+def _clean(machine: Machine, prefix: str) -> str:
+    """0 in the lanes that stand for no sample: 0·∞ must not get into sums over the batch."""
+    return f"""static void {prefix}_clean({prefix}_state *s, int32_t begin, int32_t end) {{
+    for (int32_t slot = begin; slot < end; ++slot)
+        for (int32_t lane = s->valid; lane < {machine.lanes}; ++lane) s->v[slot * {machine.lanes} + lane] = 0;
+}}
+"""
+
+
+def _kernel(machine: Machine, prefix: str, used: set[int], *, block: bool) -> tuple[str, dict[str, str]]:
+    """The function that runs the records of a stream: a case for each operation that there is, and its helpers."""
+    writer = Code(machine.kind, prefix)
+    cases = []
+    for op in sorted(used):
+        body = _case(writer, op, machine, block=block)
+        cases.append(
+            f"        case {op}:\n" + "\n".join(f"            {line}" for line in body) + "\n            break;"
+        )
+    name = f"{prefix}_stream_{'v' if block else 'u'}"
+    real, lists = writer.real, "    const int32_t *o = at + 3, *a = o + n, *b = a + n, *c = b + n;"
+    lines = [
+        "    for (const int32_t *at = words + 1, *end = at + words[0]; at < end; at += 3 + at[1] * (1 + at[2])) {",
+        "        const int32_t n = at[1];",
+        "    " + lists,
+        "        (void)b; (void)c;",
+        "        switch (at[0]) {",
+        *cases,
+        "        default:",
+        "            break;",
+        "        }",
+        "    }",
+    ]
+    head = f"static void {name}({prefix}_state *s, const int32_t *words)"
+    return "\n".join([f"{head} {{", *_arrays(lines, prefix, real), "}", ""]), writer.functions
+
+
+def _case(writer: Code, op: int, machine: Machine, *, block: bool) -> list[str]:
+    """The lines that do one record: for every member, and in a block for every lane of it."""
+    lanes = machine.lanes if block else 1
+
+    def uniform(j: str) -> str:
+        return f"({j} < 0 ? w[-1 - {j}] : u[{j}])"
+
+    def at(j: str) -> str:
+        return f"v[{j} * {lanes} + k]" if block else uniform(j)
+
+    each = "for (int32_t i = 0; i < n; ++i)" + (f" for (int32_t k = 0; k < {lanes}; ++k)" if block else "")
+    out = f"v[o[i] * {lanes} + k]" if block else "u[o[i]]"
+    if op == SPREAD:
+        return [f"{each} {out} = {uniform('a[i]')};"]
+    if op in (TOTAL, MORE):
+        begun = "u[o[i]]" if op == MORE or not machine.single else "0"
+        factor = f"(at[2] == 2 ? v[b[i] * {lanes} + k] : 1)"
+        return [
+            "for (int32_t i = 0; i < n; ++i) {",
+            f"    {writer.real} sum = 0;",
+            f"    for (int32_t k = 0; k < s->valid; ++k) sum += v[a[i] * {lanes} + k] * {factor};",
+            f"    u[o[i]] = {begun} + sum;" if begun != "0" else "    u[o[i]] = sum;",
+            "}",
+        ]
+    if op == FUSED:
+        return [f"{each} {out} = {at('a[i]')} * {at('b[i]')} + {at('c[i]')};"]
+    if op == ops.take.code:
+        return [
+            f"{each} {{",
+            f"    const {writer.real} x = {at('a[i]')};",
+            "    const int good = x >= 0 && x < at[2] - 1 && x == (int32_t)x;",
+            "    const int32_t j = b[(good ? (int32_t)x : 0) * n + i];",
+            f"    {out} = {at('j')};",
+            "    if (!good) s->flag = 1;",
+            "}",
+        ]
+    row = ops.TABLE[op]
+    operands = [at(f"{name}[i]") for name in "abc"[: row.arity or 0]]
+    writer.functions.update(c_functions(row))
+    return [f"{each} {out} = {writer.expression(row, operands)};"]

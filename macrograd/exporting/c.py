@@ -1,0 +1,355 @@
+"""A C99 file: the program's functions, and what a caller needs around them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler import pipeline
+from macrograd.compiler.compiled import Compiled
+from macrograd.compiler.jit.text import DOUBLE, SINGLE
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.targets.c.apart import constants_apart
+from macrograd.compiler.targets.c.lower import Lowered, lower
+from macrograd.compiler.targets.scalar.machine import Machine
+
+_LINE = 116  # characters
+_CASES = 3  # of the self-test
+
+
+@dataclass(frozen=True)
+class Written:
+    """The texts of a file and of its header, and the bytes of constants and of the state."""
+
+    source: str
+    interface: str
+    constants: int
+    state: int
+
+
+@dataclass(frozen=True)
+class _File:
+    """What the parts of a file have in common. `sizes` are the numbers of scalars of each argument."""
+
+    prefix: str
+    real: str
+    program: Program
+    lowered: Lowered
+    sizes: tuple[int, ...]
+    names: tuple[str, ...]  # of the arguments, for comments
+    weights: NDArray[Any]  # the parameters, then the constants
+    apart: bool
+    kind: str
+
+
+def write(compiled: Compiled, kind: str, prefix: str, header: str | None) -> Written:
+    """The file of a function that has been traced. Raises TypeError if it has no gradient where one is wanted."""
+    file = _file(compiled, kind, prefix)
+    interface = _interface(file, compiled.__name__)
+    parts = [
+        interface if header is None else f'#include "{header}"\n',
+        includes(file.real),
+        _constants(file),
+        *file.lowered.functions,
+        _predict(file) if kind == "predict" else _gradient(file),
+        _selftest(file, compiled),
+    ]
+    size = 8 if file.real == "double" else 4
+    state = size * sum(_lengths(file)) + 8
+    constants = size * len(file.weights) + 4 * len(file.lowered.tables)
+    guard = f"{prefix.upper()}_H"
+    return Written(
+        "\n".join(part for part in parts if part), f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n",
+        constants, state,
+    )  # fmt: skip
+
+
+def _file(compiled: Compiled, kind: str, prefix: str) -> _File:
+    special = compiled._traced()
+    source = special.source
+    if kind == "gradient":
+        special._check_scalar()
+        if not source.parameters:
+            raise TypeError(f"{compiled.__name__} closes over no Values, so it has no gradient to export")
+        program = pipeline.gradient_program(source, batch=False)
+    else:
+        program = pipeline.value_program(source, batch=False)
+    weights = np.concatenate([[p.data for p in source.parameters], program.constants]).astype(compiled.dtype)
+    apart = constants_apart(program) if kind == "predict" else None
+    number = DOUBLE if compiled.dtype == np.float64 else SINGLE
+    machine = Machine(number, number.bytes, 1, single=True, strict=True)
+    lowered = lower(apart or program, machine, prefix)
+    names = tuple(compiled.argument(k) for k in range(len(special.sizes)))
+    return _File(
+        prefix, number.name, apart or program, lowered, tuple(special.sizes), names, weights, apart is not None, kind
+    )
+
+
+def _lengths(file: _File) -> tuple[int, int]:
+    return max(1, file.program.uniform), max(1, file.program.varying)
+
+
+# --- the interface ---------------------------------------------------------------------------------------------------
+
+
+def harmless(text: str) -> str:
+    """A name that came from elsewhere, as it may stand in a comment: no end of one, no trigraph, plain ASCII."""
+    return re.sub(r"[^A-Za-z0-9_ .,:;()\[\]+=<>'-]", ".", text)[:60]
+
+
+def _arguments(file: _File) -> str:
+    at, lines = 0, []
+    for name, size in zip(file.names, file.sizes, strict=True):
+        where = f"x[{at}]" if size == 1 else f"x[{at}] to x[{at + size - 1}]"
+        lines.append(f"     {harmless(name)}: {where}")
+        at += size
+    return "\n".join(lines) or "     none"
+
+
+def _interface(file: _File, name: str) -> str:
+    prefix, real, outputs = file.prefix, file.real, len(file.program.results)
+    u, v = _lengths(file)
+    upper = prefix.upper()
+    fails = "  Returns 0, or 1 if an index was out of range; y is then not to be used." if file.lowered.raises else ""
+    if file.kind == "predict":
+        what = f"{prefix}_predict computes y[0] to y[{outputs - 1}] from the inputs x.{fails}"
+    else:
+        what = (
+            f"{prefix}_gradient returns the value at the parameters theta (0: those of this file) and inputs x, and\n"
+            f"   writes its derivative by each of the {upper}_PARAMETERS parameters."
+        )
+    counts = [(f"{upper}_INPUTS", sum(file.sizes)), (f"{upper}_OUTPUTS", outputs)]
+    if file.kind == "gradient":
+        counts[1] = (f"{upper}_PARAMETERS", outputs - 1)
+    defined = "\n".join(f"#define {key} {value}" for key, value in counts)
+    return f"""/* {harmless(name)}, written by macrograd. C99; needs math.h at most.
+
+   {what}
+   The state is the caller's, needs no preparation, and nothing in it is kept from call to call.
+   The inputs:
+{_arguments(file)}
+*/
+#include <stdint.h>
+
+{defined}
+
+typedef struct {{
+    {real} u[{u}];
+    {real} v[{v}];
+    int32_t valid;
+    int32_t flag;
+}} {prefix}_state;
+
+{_head(file)};
+"""
+
+
+def _head(file: _File) -> str:
+    """The function that is called, without its body."""
+    prefix, real = file.prefix, file.real
+    if file.kind == "predict":
+        returns = "int" if file.lowered.raises else "void"
+        return f"{returns} {prefix}_predict({prefix}_state *s, const {real} *x, {real} *y)"
+    return f"{real} {prefix}_gradient({prefix}_state *s, const {real} *theta, const {real} *x, {real} *gradient)"
+
+
+def includes(real: str) -> str:
+    """What the file needs of its compiler."""
+    digits, macro = (53, "DBL") if real == "double" else (24, "FLT")
+    remedy = "export with dtype='float32'" if real == "double" else "no float of 32 bits here"
+    return f"""#include <float.h>
+#include <math.h>
+
+#if {macro}_MANT_DIG != {digits}
+#error "{real} has not {digits} binary digits: {remedy}"
+#endif
+"""
+
+
+def _constants(file: _File) -> str:
+    parts = []
+    if not file.apart or any(f"{file.prefix}_w;" in text for text in file.lowered.functions) or _copied(file):
+        parts.append(array(f"{file.real} {file.prefix}_w", [literal(x, file.real) for x in file.weights.tolist()]))
+    return "\n".join([*parts, index_tables(file.prefix, file.lowered)])
+
+
+def index_tables(prefix: str, lowered: Lowered) -> str:
+    """The tables of a program, if it reads any."""
+    if not any("tables[" in text or "_tables" in text for text in lowered.functions):
+        return ""
+    return array(f"int32_t {prefix}_tables", map(str, lowered.tables.tolist()))
+
+
+def _copied(file: _File) -> bool:
+    """Whether a result is one of the constants."""
+    return any(space == "w" for space, _ in file.program.results)
+
+
+def array(name: str, entries: Iterable[str]) -> str:
+    entries = list(entries) or ["0"]
+    lines, line = [], "   "
+    for entry in entries:
+        if len(line) + len(entry) + 2 > _LINE:
+            lines.append(line)
+            line = "   "
+        line += f" {entry},"
+    return "\n".join([f"static const {name}[{len(entries)}] = {{", *lines, line, "};", ""])
+
+
+def literal(x: float, real: str) -> str:
+    if x != x:
+        return f"({real})NAN"
+    if abs(x) == float("inf"):
+        return f"{'-' if x < 0 else ''}({real})INFINITY"
+    return x.hex() + ("f" if real == "float" else "")
+
+
+# --- the functions ---------------------------------------------------------------------------------------------------
+
+
+def _phases(file: _File) -> list[str]:
+    return [f"    {name}(s);" for name in file.lowered.phases.values() if name]
+
+
+def _copies(file: _File, target: str, first: int = 0) -> list[str]:
+    """Results from number `first` on into an array, those side by side in one loop."""
+    places = list(enumerate(file.program.results[first:]))
+    lines = []
+    for _, run in groupby(places, key=lambda at: (at[1][0], at[1][1] - at[0])):
+        begin, (space, slot) = (members := list(run))[0]
+        array = "s->u" if space == "u" else f"{file.prefix}_w" if space == "w" else "s->v"
+        if len(members) == 1:
+            lines.append(f"    {target}[{begin}] = {array}[{slot}];")
+        else:
+            lines.append(
+                f"    for (int32_t i = 0; i < {len(members)}; ++i) {target}[{begin} + i] = {array}[{slot} + i];"
+            )
+    return lines
+
+
+def _reads(file: _File) -> list[str]:
+    count = sum(file.sizes)
+    first = file.program.first_input if not file.apart else 0
+    return [f"    for (int32_t i = 0; i < {count}; ++i) s->u[{first} + i] = x[i];"] if count else ["    (void)x;"]
+
+
+def _predict(file: _File) -> str:
+    held = len(file.weights)
+    fails = file.lowered.raises
+    lines = [
+        _head(file) + " {",
+        *(["    s->flag = 0;"] if fails else []),
+        *([] if file.apart else [f"    for (int32_t i = 0; i < {held}; ++i) s->u[i] = {file.prefix}_w[i];"]),
+        *_reads(file),
+        *_phases(file),
+        *_copies(file, "y"),
+        *(["    return s->flag != 0;"] if fails else []),
+        "}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _gradient(file: _File) -> str:
+    p, held = file.program.parameters, len(file.weights)
+    lines = [
+        _head(file) + " {",
+        f"    for (int32_t i = 0; i < {held}; ++i) s->u[i] = {file.prefix}_w[i];",
+        f"    if (theta) for (int32_t i = 0; i < {p}; ++i) s->u[i] = theta[i];",
+        *_reads(file),
+        *_phases(file),
+        *_copies(file, "gradient", 1),
+    ]
+    space, slot = file.program.results[0]
+    assert space == "u"
+    return "\n".join([*lines, f"    return s->u[{slot}];", "}", ""])
+
+
+# --- the self-test ---------------------------------------------------------------------------------------------------
+
+
+def _selftest(file: _File, compiled: Compiled) -> str:
+    """A main() that compares answers with those that macrograd gave."""
+    special = compiled._traced()
+    generator = np.random.default_rng(0)
+    inputs, answers = [], []
+    for _ in range(_CASES):
+        arrays = [generator.normal(size=shape).astype(compiled.dtype) for shape in special.shapes]
+        try:
+            answer = _answer(file, compiled, arrays)
+        except IndexError:  # inputs that choose: 0 is an index of any list
+            arrays = [np.zeros_like(array) for array in arrays]
+            answer = _answer(file, compiled, arrays)
+        inputs.append(np.concatenate([array.ravel() for array in arrays] or [np.zeros(1)]))
+        answers.append(answer)
+    real, prefix = file.real, file.prefix
+    n, m = len(inputs[0]), len(answers[0])
+    call = (
+        f"{prefix}_predict(&state, x[c], y);"
+        if file.kind == "predict"
+        else f"y[0] = {prefix}_gradient(&state, 0, x[c], y + 1);"
+    )
+    tolerance = "1e-9" if real == "double" else "1e-3"
+
+    def flat(rows: list[NDArray[Any]]) -> list[str]:
+        return [literal(float(x), real) for row in rows for x in row]
+
+    return f"""#ifdef MACROGRAD_SELFTEST
+#include <stdio.h>
+
+{table(f"{real} x", n, flat(inputs))}
+{table(f"{real} right", m, flat(answers))}
+static {prefix}_state state;
+
+int main(void) {{
+    int wrong = 0;
+    for (int c = 0; c < {_CASES}; ++c) {{
+        static {real} y[{m}];
+        {call}
+        for (int i = 0; i < {m}; ++i) {{
+            const double a = (double)y[i], b = (double)right[c][i];
+            if (!(a == b || (a != a && b != b) || fabs(a - b) <= {tolerance} * (1.0 + fabs(b)))) {{
+                printf("case %d, result %d: %.17g, expected %.17g\\n", c, i, a, b);
+                wrong = 1;
+            }}
+        }}
+    }}
+    if (!wrong) printf("{prefix}: {_CASES} cases agree\\n");
+    return wrong;
+}}
+#endif
+"""
+
+
+def table(name: str, columns: int, entries: Sequence[str]) -> str:
+    rows = [entries[at : at + columns] for at in range(0, len(entries), columns)]
+    body = ",\n".join("    {" + ", ".join(row) + "}" for row in rows)
+    return f"static const {name}[{len(rows)}][{columns}] = {{\n{body}}};"
+
+
+def _answer(file: _File, compiled: Compiled, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    if file.kind == "gradient":
+        theta = file.weights[: file.program.parameters]
+        value, gradient = compiled.value_and_grad(theta, *arrays)
+        return np.concatenate([[value], gradient])
+    return np.concatenate([np.ravel(x) for x in _leaves(compiled(*arrays))])
+
+
+def _leaves(x: Any) -> Iterable[Any]:
+    """The arrays of a result, in the order of its scalars. Results are no deeper than a function writes them."""
+    if isinstance(x, dict):
+        x = list(x.values())
+    if isinstance(x, (list, tuple)):
+        for item in x:
+            yield from _leaves(item)
+    else:
+        yield np.asarray(x)
+
+
+__all__ = ["Written", "array", "harmless", "includes", "index_tables", "literal", "table", "write"]

@@ -1,0 +1,230 @@
+"""A C99 file that trains: the loss and its gradient over a batch, and the optimiser's update of every parameter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from macrograd.compiler import pipeline
+from macrograd.compiler.compiled import Compiled
+from macrograd.compiler.jit.text import DOUBLE, SINGLE
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.step import recorded_update
+from macrograd.compiler.targets.c.lower import Lowered, lower
+from macrograd.compiler.targets.scalar.machine import Machine
+from macrograd.exporting.c import Written, array, harmless, includes, index_tables, literal
+from macrograd.optim import Optimizer
+
+_VECTOR = 64  # bytes
+
+
+def write_training(compiled: Compiled, optimizer: Optimizer, prefix: str, lanes: int, header: str | None) -> Written:
+    """The file of a traced loss of one sample and the optimiser that is to lower it.
+
+    `lanes` samples are computed side by side, and as many parameters updated: the more, the faster and the larger.
+    """
+    special = compiled._traced()
+    special._check_scalar()
+    number = DOUBLE if compiled.dtype == np.float64 else SINGLE
+    width = next(w for w in (16, 8, 4, 2, 1) if w * number.bytes <= _VECTOR and lanes % w == 0)
+    machine = Machine(number, max(width * number.bytes, 4), lanes, single=False, strict=True)
+    program = pipeline.gradient_program(special.source, batch=True)
+    states = len(optimizer.initial_state)
+    update = recorded_update(optimizer.rule, states, strict=False)
+    file = _Training(
+        prefix, compiled, special.sizes, program, lower(program, machine, prefix),
+        update.program, lower(update.program, machine, f"{prefix}_update"), machine, states,
+    )  # fmt: skip
+    weights = np.concatenate([[p.data for p in special.parameters], program.constants]).astype(compiled.dtype)
+    rule = np.concatenate([update.uniform, update.program.constants]).astype(compiled.dtype)
+    interface = file.interface(compiled.__name__)
+    parts = [
+        interface if header is None else f'#include "{header}"\n',
+        includes(file.real),
+        array(f"{file.real} {prefix}_w", [literal(x, file.real) for x in weights.tolist()]),
+        array(f"{file.real} {prefix}_update_w", [literal(x, file.real) for x in rule.tolist()]),
+        index_tables(prefix, file.lowered),
+        index_tables(f"{prefix}_update", file.lowered_update),
+        *file.functions(),
+        file.init(len(weights), len(rule), optimizer),
+        file.update(update.slots),
+        file.step(),
+    ]
+    constants = number.bytes * (len(weights) + len(rule)) + 4 * (
+        len(file.lowered.tables) + len(file.lowered_update.tables)
+    )
+    guard = f"{prefix.upper()}_H"
+    outer = f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n"
+    return Written("\n".join(part for part in parts if part), outer, constants, file.state_bytes())
+
+
+class _Training:
+    """The parts of the file."""
+
+    def __init__(
+        self,
+        prefix: str,
+        compiled: Compiled,
+        sizes: list[int],
+        program: Program,
+        lowered: Lowered,
+        rule: Program,
+        lowered_update: Lowered,
+        machine: Machine,
+        states: int,
+    ) -> None:
+        self.prefix, self.compiled, self.sizes, self.machine, self.states = prefix, compiled, sizes, machine, states
+        self.program, self.lowered, self.rule, self.lowered_update = program, lowered, rule, lowered_update
+        self.real = machine.kind.name
+        self.count = program.parameters
+        self.value = program.results[0][1]
+
+    def _lengths(self) -> dict[str, int]:
+        lanes = self.machine.lanes
+        return {
+            "u": max(1, self.program.uniform),
+            "v": max(1, self.program.varying * lanes),
+            "update_u": max(1, self.rule.uniform),
+            "update_v": max(1, self.rule.varying * lanes),
+            "memory": max(1, self.states * self.count),
+        }
+
+    def state_bytes(self) -> int:
+        return self.machine.kind.bytes * sum(self._lengths().values()) + 24
+
+    def interface(self, name: str) -> str:
+        prefix, real, upper, size = self.prefix, self.real, self.prefix.upper(), self._lengths()
+        at, lines = 0, []
+        for k, n in enumerate(self.sizes):
+            where = f"[{at}]" if n == 1 else f"[{at}] to [{at + n - 1}]"
+            lines.append(f"     {harmless(self.compiled.argument(k))}: {where}")
+            at += n
+        inputs = "\n".join(lines)
+        return f"""/* Training of {harmless(name)}, written by macrograd. C99; needs math.h at most.
+
+   {prefix}_init puts the parameters and the optimiser where they were when this was written.
+   {prefix}_step does one step on a batch, {upper}_INPUTS numbers for each sample, one sample behind the other, and
+   returns the mean loss before it. Where the loss or its gradient is not finite, or an index out of range, nothing is
+   changed and NaN is returned.
+   The parameters are u[0] to u[{self.count - 1}] of the state, to be read and written at any time.
+   The numbers of a sample:
+{inputs}
+*/
+#include <stdint.h>
+
+#define {upper}_INPUTS {sum(self.sizes)}
+#define {upper}_PARAMETERS {self.count}
+
+typedef struct {{
+    {real} u[{size["update_u"]}];
+    {real} v[{size["update_v"]}];
+    int32_t valid;
+    int32_t flag;
+}} {prefix}_update_state;
+
+typedef struct {{
+    {real} u[{size["u"]}];
+    {real} v[{size["v"]}];
+    {real} memory[{size["memory"]}];
+    {prefix}_update_state update;
+    int32_t steps;
+    int32_t valid;
+    int32_t flag;
+}} {prefix}_state;
+
+void {prefix}_init({prefix}_state *s);
+{real} {prefix}_step({prefix}_state *s, const {real} *batch, int32_t samples, {real} rate);
+"""
+
+    def functions(self) -> list[str]:
+        """Those of both programs, what they share once."""
+        return list(dict.fromkeys([*self.lowered.functions, *self.lowered_update.functions]))
+
+    def init(self, weights: int, rule: int, optimizer: Optimizer) -> str:
+        prefix = self.prefix
+        memory = [
+            f"    for (int32_t i = 0; i < {self.count}; ++i) s->memory[{k * self.count} + i] = {literal(x, self.real)};"
+            for k, x in enumerate(optimizer.initial_state)
+        ]
+        return "\n".join([
+            f"void {prefix}_init({prefix}_state *s) {{",
+            f"    for (int32_t i = 0; i < {weights}; ++i) s->u[i] = {prefix}_w[i];",
+            f"    for (int32_t i = 0; i < {rule}; ++i) s->update.u[i] = {prefix}_update_w[i];" if rule else "",
+            *memory,
+            "    s->steps = 0;",
+            "    s->flag = 0;",
+            "    s->valid = 0;",
+            "}",
+            "",
+        ])  # fmt: skip
+
+    def update(self, slots: dict[str, int]) -> str:
+        """All parameters, a block of them at a time."""
+        prefix, lanes, first = self.prefix, self.machine.lanes, self.value + 1
+        gather = [f"v[{lanes} * 0 + k] = s->u[i + k];", f"v[{lanes} * 1 + k] = s->u[{first} + i + k];"]
+        gather += [f"v[{lanes * (2 + j)} + k] = s->memory[{j * self.count} + i + k];" for j in range(self.states)]
+        targets = ["s->u[i + k]", *(f"s->memory[{j * self.count} + i + k]" for j in range(self.states))]
+        scatter = [
+            f"{target} = {f'v[{slot * lanes} + k]' if space == 'v' else f's->update.u[{slot}]'};"
+            for target, (space, slot) in zip(targets, self.rule.results, strict=True)
+        ]
+        given = {"rate": "rate", "step": f"({self.real})s->steps"}
+        return "\n".join([
+            f"static void {prefix}_update({prefix}_state *s, {self.real} rate) {{",
+            f"    {self.real} *v = s->update.v;",
+            "    (void)rate;",
+            *(f"    s->update.u[{slot}] = {given[name]};" for name, slot in slots.items()),
+            *self._phase(self.lowered_update, "before", "&s->update"),
+            f"    for (int32_t i = 0; i < {self.count}; i += {lanes}) {{",
+            f"        const int32_t n = {self.count} - i < {lanes} ? {self.count} - i : {lanes};",
+            "        for (int32_t k = 0; k < n; ++k) {",
+            *(f"            {line}" for line in gather),
+            "        }",
+            *(f"    {line}" for line in self._phase(self.lowered_update, "block", "&s->update")),
+            "        for (int32_t k = 0; k < n; ++k) {",
+            *(f"            {line}" for line in scatter),
+            "        }",
+            "    }",
+            "}",
+            "",
+        ])  # fmt: skip
+
+    def step(self) -> str:
+        prefix, real, lanes, inputs = self.prefix, self.real, self.machine.lanes, sum(self.sizes)
+        held = self.program.parameters + len(self.program.constants)
+        weight = self.program.weight
+        share = (
+            f"            s->v[{(weight or 0) * lanes} + k] = k < s->valid ? scale : 0;" if weight is not None else ""
+        )
+        return "\n".join(filter(None, [
+            f"{real} {prefix}_step({prefix}_state *s, const {real} *batch, int32_t samples, {real} rate) {{",
+            f"    const {real} scale = 1 / ({real})samples;",
+            "    s->flag = 0;",
+            f"    for (int32_t i = {held}; i < {self._lengths()['u']}; ++i) s->u[i] = 0;",
+            *self._phase(self.lowered, "before", "s"),
+            f"    for (int32_t first = 0; first < samples; first += {lanes}) {{",
+            f"        s->valid = samples - first < {lanes} ? samples - first : {lanes};",
+            f"        for (int32_t k = 0; k < {lanes}; ++k) {{",
+            "            const int32_t row = first + (k < s->valid ? k : s->valid - 1);",
+            f"            for (int32_t i = 0; i < {inputs}; ++i) s->v[i * {lanes} + k] = batch[row * {inputs} + i];",
+            share,
+            "        }",
+            *(f"    {line}" for line in self._phase(self.lowered, "block", "s")),
+            "    }",
+            *self._phase(self.lowered, "after", "s"),
+            f"    const {real} loss = s->u[{self.value}];",
+            f"    {real} odd = s->flag ? ({real})NAN : loss * 0;",
+            f"    for (int32_t i = 1; i <= {self.count}; ++i) odd += s->u[{self.value} + i] * 0;",
+            f"    if (odd != 0) return ({real})NAN;",
+            "    ++s->steps;",
+            f"    {prefix}_update(s, rate);",
+            "    return loss;",
+            "}",
+            "",
+        ]))  # fmt: skip
+
+    @staticmethod
+    def _phase(lowered: Lowered, name: str, state: str) -> list[str]:
+        function: Any = lowered.phases[name]
+        return [f"    {function}({state});"] if function else []

@@ -1,0 +1,272 @@
+"""Functions as C files: they compile without a word, and compute what macrograd computes."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd import Value, datasets, losses, nn, optim
+from macrograd.compiler.step import TrainingLoop
+from macrograd.exporting.c import harmless
+
+FLAGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Werror"]
+CHECKED = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+needs_cc = pytest.mark.skipif(
+    shutil.which("cc") is None, reason="the files can be tried only where there is a C compiler"
+)
+
+
+def compiled(path: Path, *flags: str) -> Path:
+    out = path.with_suffix("")
+    command = ["cc", *FLAGS, *flags, "-o", str(out), str(path), "-lm"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    return out
+
+
+def selftest(path: Path) -> subprocess.CompletedProcess[str]:
+    program = compiled(path, *CHECKED, "-DMACROGRAD_SELFTEST")
+    return subprocess.run([str(program)], capture_output=True, text=True, check=False)
+
+
+def net(sizes: list[int], activation: str = "relu") -> nn.MLP:
+    return nn.MLP(sizes[0], sizes[1:], seed=1, activation=activation)
+
+
+def recurrence(rounds: int) -> Callable[[Any], Any]:
+    rate = Value(0.9)
+
+    def run(x: Any) -> Any:
+        h: Any = 0.0
+        for k in range(rounds):
+            h = mg.tanh(rate * h + x[k])
+        return h
+
+    return run
+
+
+def irregular() -> Callable[[Any], Any]:
+    """Without a pattern, so that it runs as data for the interpreter."""
+    draw, leaves = random.Random(2), [Value(0.1 * k - 1.0) for k in range(20)]
+    plan = [(draw.randrange(8), draw.random(), draw.random()) for _ in range(700)]
+
+    def run(x: Any) -> Any:
+        v = [leaf * xx for leaf, xx in zip(leaves, x, strict=True)]
+        for kind, p, q in plan:
+            a, b = v[int(p * len(v))], v[int(q * len(v))]
+            makes = (
+                lambda a, b: mg.tanh(a) * b, lambda a, b: mg.sin(a), lambda a, b: mg.sigmoid(a), lambda a, b: a + b,
+                lambda a, b: a - b, mg.maximum, lambda a, b: mg.where(a < b, a, b), lambda a, b: mg.softplus(a),
+            )  # fmt: skip
+            v.append(makes[kind](a, b))
+        return mg.mean(v)
+
+    return run
+
+
+def special(x: Any) -> list[Any]:
+    return [
+        mg.erf(x), mg.lgamma(x), mg.digamma(x), mg.atan2(x, 2.0), mg.round(x), mg.mod(x, 0.7), mg.cbrt(x),
+        mg.norm_cdf(x), mg.expm1(x), x**3, mg.sqrt(abs(x)), mg.relu(x),
+    ]  # fmt: skip
+
+
+TABLE = [Value(1.0), Value(-2.0), Value(3.0)]
+MOONS, DIGITS = net([2, 16, 16, 1]), net([20, 16, 5], "tanh")
+CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
+    "net": (MOONS, ([0.0, 0.0],), "predict"),
+    "net's gradient": (lambda x, t: losses.hinge(MOONS(x), t), ([0.0, 0.0], 1.0), "gradient"),
+    "classifier": (DIGITS, (np.zeros(20),), "predict"),
+    "classifier's gradient": (lambda x: losses.cross_entropy(DIGITS(x), 2), (np.zeros(20),), "gradient"),
+    "recurrence": (recurrence(50), (np.zeros(50),), "predict"),
+    "recurrence's gradient": (recurrence(50), (np.zeros(50),), "gradient"),
+    "data": (irregular(), (np.zeros(20),), "predict"),
+    "data's gradient": (irregular(), (np.zeros(20),), "gradient"),
+    "special": (special, (0.5,), "predict"),
+    "take": (lambda i, x: mg.take(TABLE, i) * x, (0, 1.0), "predict"),
+    "take's gradient": (lambda i, x: mg.take(TABLE, i) * x, (0, 1.0), "gradient"),
+    "a constant": (lambda x: 2.0, (0.5,), "predict"),
+    "an input": (lambda x: x, ([0.5, 2.0],), "predict"),
+}
+
+
+@needs_cc
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_file_agrees(tmp_path: Path, name: str, dtype: str) -> None:
+    function, args, kind = CASES[name]
+    mg.export(function, tmp_path / "case.c", *args, kind=kind, dtype=dtype)
+    result = selftest(tmp_path / "case.c")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout == "case: 3 cases agree\n"
+
+
+@needs_cc
+def test_the_self_test_finds_a_wrong_weight(tmp_path: Path) -> None:
+    path = tmp_path / "net.c"
+    mg.export(MOONS, path, [0.0, 0.0])
+    text = path.read_text()
+    weight = float(MOONS.parameters()[40].data).hex()
+    assert text.count(f" {weight},") == 1
+    path.write_text(text.replace(f" {weight},", f" {(float.fromhex(weight) + 0.25).hex()},"))
+    result = selftest(path)
+    assert result.returncode == 1
+    assert "expected" in result.stdout
+
+
+@needs_cc
+def test_the_header_stands_alone(tmp_path: Path) -> None:
+    exported = mg.export(MOONS, tmp_path / "net.c", [0.0, 0.0], header=True)
+    assert [path.name for path in exported.paths] == ["net.c", "net.h"]
+    assert selftest(tmp_path / "net.c").returncode == 0
+    (tmp_path / "user.c").write_text(
+        '#include "net.h"\n#include "net.h"\nint main(void) { return NET_INPUTS + (int)sizeof(net_state) == 0; }\n'
+    )
+    assert compiled(tmp_path / "user.c", "-c").exists()
+
+
+def test_sizes_are_those_of_the_file(tmp_path: Path) -> None:
+    exported = mg.export(MOONS, tmp_path / "net.c", [0.0, 0.0])
+    assert exported.constants >= 337 * 8
+    assert f"{exported.constants:,} bytes of constants, {exported.state:,} bytes of state" in str(exported)
+    assert exported.state < 1000  # the weights are not in it
+
+
+@pytest.mark.parametrize("kind", ["predict", "gradient"])
+def test_loops_stay_loops(tmp_path: Path, kind: str) -> None:
+    lines = []
+    for rounds in (100, 1000):
+        mg.export(recurrence(rounds), tmp_path / "case.c", np.zeros(rounds), kind=kind)
+        body = (tmp_path / "case.c").read_text().split("#ifdef MACROGRAD_SELFTEST")[0]
+        lines.append(len(body.splitlines()))
+    assert lines[0] == lines[1] < 200
+
+
+def train(path: Path, model: nn.MLP, optimizer: Any, lanes: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """The losses of 20 steps in C and natively, of uneven batches."""
+    X, y = datasets.make_moons(60, noise=0.1, seed=1)
+    y = 2.0 * y - 1.0
+
+    def loss(x: Any, t: Any) -> Any:
+        return losses.hinge(model(x), t)
+
+    mg.export(loss, path, X[0], 1.0, kind="train", optimizer=optimizer, lanes=lanes, dtype=dtype)
+    compiled(path, *CHECKED, "-c")
+    source = path.with_name("library.c")
+    source.write_text(
+        f'#include "{path.name}"\nsize_t room(void);\nsize_t room(void) {{ return sizeof({path.stem}_state); }}\n'
+    )
+    source.write_text("#include <stddef.h>\n" + source.read_text())
+    library = path.with_suffix(".so")
+    subprocess.run(["cc", *FLAGS, "-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-lm"], check=True)
+    lib = ctypes.CDLL(str(library))
+    lib.room.restype = ctypes.c_size_t
+    state = ctypes.create_string_buffer(lib.room())
+    number = ctypes.c_double if dtype == "float64" else ctypes.c_float
+    step = getattr(lib, f"{path.stem}_step")
+    step.restype, step.argtypes = number, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32, number]
+    getattr(lib, f"{path.stem}_init")(state)
+    rows, order = np.hstack([X, y[:, None]]).astype(dtype), np.random.default_rng(0).integers(0, 60, (20, 13))
+    batches = [np.ascontiguousarray(rows[picked]) for picked in order]
+    in_c = [step(state, batch.ctypes.data, len(batch), 0.05) for batch in batches]
+    loop = TrainingLoop(
+        mg.compile(loss, batch=True, dtype=dtype), [X, y], optimizer.rule, optimizer.initial_state, batch_size=13
+    )
+    native = loop.run(order.ravel().astype(np.int64), np.full(20, 13), np.full(20, 0.05)).losses
+    return np.array(in_c), native
+
+
+@needs_cc
+@pytest.mark.parametrize(("lanes", "dtype"), [(1, "float64"), (8, "float64"), (5, "float64"), (16, "float32")])
+@pytest.mark.parametrize("optimizer", [optim.SGD(0.05), optim.Adam(0.05)], ids=["sgd", "adam"])
+def test_training_in_c_takes_the_same_steps(tmp_path: Path, optimizer: Any, lanes: int, dtype: str) -> None:
+    in_c, native = train(tmp_path / "trainer.c", net([2, 8, 1], "tanh"), optimizer, lanes, dtype)
+    np.testing.assert_allclose(in_c, native, rtol=1e-12 if dtype == "float64" else 2e-5)
+    assert len(set(in_c.tolist())) == 20
+
+
+@needs_cc
+def test_a_step_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
+    w = Value(2.0)
+    mg.export(lambda x: mg.log(w * x), tmp_path / "t.c", 1.0, kind="train", optimizer=optim.SGD(0.1), lanes=1)
+    (tmp_path / "main.c").write_text(
+        '#include "t.c"\nstatic t_state s;\nint main(void) {\n    const double bad[2] = {1.0, -1.0}, good[1] = {1.0};\n'
+        "    double loss;\n    t_init(&s);\n    loss = t_step(&s, bad, 2, 0.1);\n"
+        "    if (loss == loss || s.u[0] != 2.0 || s.steps != 0) return 1;\n"
+        "    loss = t_step(&s, good, 1, 0.1);\n    return !(loss > 0.69 && loss < 0.70 && s.steps == 1);\n}\n"
+    )
+    program = compiled(tmp_path / "main.c", *CHECKED)
+    assert subprocess.run([str(program)], check=False).returncode == 0
+
+
+@needs_cc
+def test_a_bad_index_is_reported(tmp_path: Path) -> None:
+    mg.export(lambda i: mg.take(TABLE, i), tmp_path / "t.c", 0)
+    (tmp_path / "main.c").write_text(
+        '#include "t.c"\nstatic t_state s;\nint main(void) {\n    double y[1];\n'
+        "    const double good = 1.0, bad = 3.0;\n"
+        "    if (t_predict(&s, &good, y) != 0 || y[0] > -1.9) return 1;\n    return t_predict(&s, &bad, y) != 1;\n}\n"
+    )
+    program = compiled(tmp_path / "main.c", *CHECKED)
+    assert subprocess.run([str(program)], check=False).returncode == 0
+
+
+HOSTILE = ["*/ int main(void) { return 1; } /*", "??/", "x\n#error y", "\\", "é\x00"]
+
+
+@needs_cc
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_stay_within_comments(tmp_path: Path, name: str) -> None:
+    def function(x: Any) -> Any:
+        return 2.0 * x
+
+    function.__name__ = name
+    mg.export(function, tmp_path / "case.c", 1.0)
+    assert selftest(tmp_path / "case.c").returncode == 0
+    assert "*/" not in harmless(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"kind": "fit"}, ValueError, "export(kind='fit'): kind is one of 'predict', 'gradient', 'train'"),
+        ({"dtype": "int8"}, ValueError, "export(dtype='int8'): dtype is one of 'float64', 'float32'"),
+        ({"path": "net.so"}, ValueError, "export to 'net.so': the path must end in .c"),
+        ({"what": 3}, TypeError, "export() takes a compiled function, a function or a Module, got 3 of type int"),
+        ({"args": ()}, TypeError, "export() of a MLP needs an example of its input"),
+        ({"kind": "train"}, ValueError, "export(kind='train') needs an optimizer"),
+        ({"optimizer": optim.SGD(0.1)}, ValueError, "export(kind='train') needs an optimizer"),
+        ({"lanes": 0}, ValueError, "export(lanes=0): lanes must be an integer from 1 to 256"),
+        (
+            {"what": lambda x: x, "args": (1.0,), "kind": "gradient"},
+            TypeError,
+            "<lambda> closes over no Values, so it has no gradient",
+        ),
+        ({"what": lambda x: [x, x], "args": (1.0,), "kind": "gradient"}, TypeError, "only one scalar has a gradient"),
+    ],
+)
+def test_bad_input_writes_nothing(tmp_path: Path, change: dict[str, Any], error: type[Exception], said: str) -> None:
+    given: dict[str, Any] = {"what": MOONS, "path": "net.c", "args": ([0.0, 0.0],), **change}
+    what, path, args = given.pop("what"), tmp_path / given.pop("path"), given.pop("args")
+    with pytest.raises(error) as raised:
+        mg.export(what, path, *args, **given)
+    assert said in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_operation_without_a_form_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from macrograd import ops
+
+    monkeypatch.setattr(ops.tanh, "c", None)
+    with pytest.raises(LookupError, match="operation 'tanh' has neither a C form nor a formula to compose one from"):
+        mg.export(lambda x: mg.tanh(x), tmp_path / "net.c", 1.0)
+    assert not list(tmp_path.iterdir())
