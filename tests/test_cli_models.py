@@ -286,6 +286,18 @@ def test_a_finished_run_is_there_again_with_a_picture(capsys: Capture) -> None:
     assert picture == "saved the picture p.png"
 
 
+def test_a_finished_run_goes_on_for_more_steps(capsys: Capture) -> None:
+    arguments = ["train", "moons", "--samples", "20", "--hidden", "3", "--quiet", "--resume"]
+    for name, lengths in (("a", (10, 30)), ("b", (10, 20, 30))):
+        for steps in lengths:
+            more = ["--steps", str(steps), "--checkpoint", f"{name}.c", "--save", f"{name}.m"]
+            assert main([*arguments, *more]) == 0
+            assert capsys.readouterr().out.startswith(f"trained {steps} steps")
+    first, second = (mg.load(f"{name}.m").named_parameters() for name in "ab")
+    assert {k: p.data for k, p in first.items()} == {k: p.data for k, p in second.items()}
+    assert main(["train", "moons", *SMALL, "--quiet", "--resume", "--checkpoint", "a.c"]) == 2  # another net
+
+
 def test_profile_prints_a_table_of_a_step(capsys: Capture) -> None:
     assert main(["train", "moons", *SMALL, "--quiet", "--profile"]) == 0
     result, empty, whole, head, *steps = capsys.readouterr().out.splitlines()

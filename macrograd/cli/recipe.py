@@ -59,9 +59,10 @@ class Recipe:
     def steps_per_epoch(self) -> int:
         return -(-self.samples // (self.batch_size or self.samples))
 
-    def made(self) -> optim.Optimizer:
-        """The optimiser, with its schedule over all steps."""
-        schedule = optim.linear(self.rate, FINAL_RATE * self.rate, self.steps)
+    def made(self, planned: int | None = None) -> optim.Optimizer:
+        """The optimiser, with its schedule over all steps; or over `planned` ones, as a run that goes on had them, and
+        at the last rate from there."""
+        schedule = optim.linear(self.rate, FINAL_RATE * self.rate, planned or self.steps)
         if self.optimizer in ("sgd", "momentum"):
             return optim.SGD(schedule, momentum=0.9 if self.optimizer == "momentum" else 0.0)
         kinds: dict[str, type[optim.RMSProp | optim.Adam]] = {

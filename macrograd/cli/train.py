@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -20,6 +21,7 @@ from macrograd.cli.facts import Facts
 from macrograd.cli.progress import Print, progress
 from macrograd.cli.recipe import FINAL_RATE, Recipe
 from macrograd.tables import show as show_table
+from macrograd.train import files
 from macrograd.train.data import Samples
 from macrograd.train.order import Order
 from macrograd.train.predictor import Predictor
@@ -150,6 +152,15 @@ def net_line(data: Data, task: training.Task, chosen: argparse.Namespace) -> str
     return f"{'-'.join(map(str, sizes))} net, {chosen.activation}, loss {task.loss}"
 
 
+def planned(chosen: argparse.Namespace) -> int | None:
+    """How many steps the run was to have that goes on here: its rates were laid out over those. None for a new run."""
+    if not (chosen.resume and Path(chosen.checkpoint).exists()):
+        return None
+    _, header = files.read(chosen.checkpoint, "checkpoint")
+    schedule = re.search(r"linear\([^()]*, (\d+)\)", str(header["run"]["optimizer"]))
+    return None if schedule is None else int(schedule[1])
+
+
 class Job:
     """One training run of the command line."""
 
@@ -159,7 +170,8 @@ class Job:
         self.chosen, self.data, self.task, self.model = chosen, data, task, model
         self.seed = chosen.seed if seed is None else seed
         self.recipe = recipes.of(chosen, data, task.loss)
-        self.trainer = training.Trainer(model, task.loss, self.recipe.made(), l2=chosen.l2, engine=chosen.engine)
+        optimizer = self.recipe.made(planned(chosen))
+        self.trainer = training.Trainer(model, task.loss, optimizer, l2=chosen.l2, engine=chosen.engine)
         self.targets = np.asarray(task.targets)
         self.outputs = Predictor(model, chosen.engine, "float64", 1)
         # All samples come in their own order, as in micrograd's demo.
