@@ -31,7 +31,7 @@ def check_data(values: Iterable[Any]) -> None:
     """Raise TypeError for a Value whose data is no real number."""
     for x in values:
         data = x.data
-        if isinstance(data, Real):
+        if data.__class__ is float or isinstance(data, Real):
             continue
         name = f"the Value {x.label!r}" if x.label else "a Value"
         remedy = "give it one number, as in p.data = 0.5"

@@ -162,6 +162,25 @@ def test_data_that_is_no_number_is_named_by_an_optimiser(data: Any) -> None:
         optim.SGD(0.1).step([w])
 
 
+@pytest.mark.parametrize("data", ["x", [1.0], np.ones(2)], ids=str)
+def test_data_that_is_no_number_is_named_by_a_compiled_call(data: Any) -> None:
+    w = Value(1.0, "w")
+    f = mg.compile(lambda x: x * w)
+    assert f(2.0) == 2.0
+    w.data = data
+    with pytest.raises(TypeError, match=r"the Value 'w' has the data .* of type"):
+        f(2.0)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "eager"])
+@pytest.mark.parametrize("data", ["x", None, Value(1.0), np.ones(2)], ids=str)
+def test_data_that_is_no_number_is_named_by_a_trainer(data: Any, engine: str) -> None:
+    model = nn.Neuron(2, seed=1)
+    model.b.data = data
+    with pytest.raises(TypeError, match=r"a Value has the data .* of type"):
+        mg.Trainer(model, "squared_error", engine=engine).fit(np.ones((4, 2)), np.ones(4), steps=1, progress="none")
+
+
 @pytest.mark.parametrize("data", [2, True, np.float64(2.0), np.float32(2.0), np.int64(2)], ids=repr)
 def test_other_real_numbers_are_fine(data: Any) -> None:
     w = Value(1.0)
