@@ -8,6 +8,9 @@ The derivative is written **in the operations themselves**: the same line runs o
 Numbers follow IEEE 754 where Python would raise: 1/0 is an infinity, log(-1) is a NaN, exp(1000) overflows to an
 infinity. At kinks the derivatives are PyTorch's: relu'(0) = 0, abs'(0) = 0, and a tie in maximum or minimum gives each
 side half.
+
+**Strong zeros.** An operation that chooses (`chooses`) passes the derivative on to what it took, and nothing at all to
+the rest: not a zero, which an infinite slope further back would turn into a NaN. Its rules say so with `picked`.
 """
 
 from __future__ import annotations
@@ -41,6 +44,10 @@ class Op:
     c_function  the C function that it calls, if <math.h> has none for it
     cost        about how many floating-point instructions it is, for what decides how many are done at once
     remedy      what helps when its result is no longer finite, in a sentence
+    chooses     whether its rules may give an operand nothing because another was taken
+    tame        whether the value and all slopes are finite at finite operands, overflow of sums and products aside; or
+                a function (*bounds) → bool that says so for operands within bounds, each a pair (lowest, highest)
+    range       the lowest and the highest value, NaN aside
 
     A row with a formula needs nothing else: every target composes the operation. Raises ValueError for a name that has
     a row, and for a row without a formula that leaves out `forward`, `array`, `llvm` or `c`.
@@ -51,6 +58,7 @@ class Op:
         "array",
         "c",
         "c_function",
+        "chooses",
         "code",
         "cost",
         "derivative",
@@ -59,8 +67,10 @@ class Op:
         "llvm",
         "module",
         "name",
+        "range",
         "remedy",
         "symbol",
+        "tame",
         "ufunc",
     )
 
@@ -79,6 +89,9 @@ class Op:
         c_function: str = "",
         cost: int = 1,
         remedy: str = "",
+        chooses: bool = False,
+        tame: bool | Callable[..., bool] = False,
+        range: tuple[float, float] = (-INF, INF),  # noqa: A002 - what mathematicians call it
     ) -> None:
         if name in BY_NAME:
             raise ValueError(f"operation {name!r} has two rows in the table")
@@ -103,6 +116,9 @@ class Op:
         self.c_function = c_function
         self.cost = cost
         self.remedy = remedy
+        self.chooses = chooses
+        self.tame = tame
+        self.range = range
         self.module: str = sys._getframe(1).f_globals.get("__name__", "")
         self.code = len(TABLE)
         TABLE.append(self)
@@ -253,8 +269,25 @@ def _c_take(index: str, *values: str) -> str:
 # --- derivatives that need more than one line ----------------------------------------------------------------------
 
 
+def picked(condition: Any, a: Any, b: Any) -> Any:
+    """`where(condition, a, b)` in the rule of an operation that chooses; None stands for nothing.
+
+    Where the condition's number is known, this is a or b itself, so that what was not taken gets nothing. While a
+    function is traced it is not known; then 0.0 stands for nothing, and `gate` makes a strong zero of it.
+    """
+    number = known(condition)
+    if number is None:
+        return where(condition, 0.0 if a is None else a, 0.0 if b is None else b)
+    return a if number else b
+
+
+def known(x: Any) -> float | None:
+    """The number of a float or a Value, None while a trace must not look at it."""
+    return x if x.__class__ is float else x._known()
+
+
 def _d_maximum_left(g: Any, out: Any, a: Any, b: Any) -> Any:
-    return where(less(b, a), g, where(less(a, b), 0.0, g * 0.5))
+    return picked(less(b, a), g, picked(less(a, b), None, g * 0.5))
 
 
 def _d_maximum_right(g: Any, out: Any, a: Any, b: Any) -> Any:
@@ -262,7 +295,7 @@ def _d_maximum_right(g: Any, out: Any, a: Any, b: Any) -> Any:
 
 
 def _d_minimum_left(g: Any, out: Any, a: Any, b: Any) -> Any:
-    return where(less(a, b), g, where(less(b, a), 0.0, g * 0.5))
+    return picked(less(a, b), g, picked(less(b, a), None, g * 0.5))
 
 
 def _d_minimum_right(g: Any, out: Any, a: Any, b: Any) -> Any:
@@ -296,7 +329,27 @@ def _d_dot(g: Any, out: Any, *pairs: Any) -> Sequence[Any]:
 
 
 def _d_take(g: Any, out: Any, index: Any, *values: Any) -> Sequence[Any]:
-    return [None, *(onehot(index, float(k), g) for k in range(len(values)))]
+    return [None, *(_d_onehot(g, index, float(k)) for k in range(len(values)))]
+
+
+def _d_onehot(g: Any, index: Any, k: Any) -> Any:
+    i, j = known(index), known(k)
+    if i is None or j is None:
+        return onehot(index, k, g)
+    return g if i == j else None
+
+
+# --- operands at which value and slope are finite ------------------------------------------------------------------
+
+Bounds = tuple[float, float]
+_LARGE = 80.0  # exp of it is finite in float32, too
+
+
+def _tame_power(base: Bounds, exponent: Bounds) -> bool:
+    fixed = exponent[0] if exponent[0] == exponent[1] else NAN
+    if fixed >= 1.0 and (fixed == math.floor(fixed) or base[0] >= 0.0):
+        return True
+    return base[0] > 0.0
 
 
 # --- the rows --------------------------------------------------------------------------------------------------------
@@ -310,6 +363,7 @@ add = Op(
     array="add",
     llvm="fadd",
     c="({0} + {1})",
+    tame=True,
 )
 sub = Op(
     "sub",
@@ -320,6 +374,7 @@ sub = Op(
     array="subtract",
     llvm="fsub",
     c="({0} - {1})",
+    tame=True,
 )
 mul = Op(
     "mul",
@@ -330,6 +385,7 @@ mul = Op(
     array="multiply",
     llvm="fmul",
     c="({0} * {1})",
+    tame=True,
 )
 div: Op = Op(
     "div",
@@ -342,6 +398,7 @@ div: Op = Op(
     c="({0} / {1})",
     cost=5,
     remedy="Something is divided by 0, or by nearly 0: add a small number below the line",
+    tame=lambda a, b: b[0] > 0.0 or b[1] < 0.0,
 )
 neg = Op(
     "neg",
@@ -352,6 +409,7 @@ neg = Op(
     array="negative",
     llvm="fneg",
     c="(-{0})",
+    tame=True,
 )
 absolute = Op(
     "abs",
@@ -362,6 +420,8 @@ absolute = Op(
     array="absolute",
     llvm="fabs",
     c="fabs({0})",
+    tame=True,
+    range=(0.0, INF),
 )
 sign: Op = Op(
     "sign",
@@ -372,6 +432,8 @@ sign: Op = Op(
     array="sign",
     llvm="sign",
     c="({0} != {0} ? {0} : ({0} > 0) - ({0} < 0))",
+    tame=True,
+    range=(-1.0, 1.0),
 )
 power = Op(
     "pow",
@@ -384,6 +446,7 @@ power = Op(
     c="pow({0}, {1})",
     cost=100,
     remedy="A power of 0 or of a negative number needs a fitting exponent: add a small number, or use abs",
+    tame=_tame_power,
 )
 exp = Op(
     "exp",
@@ -397,6 +460,8 @@ exp = Op(
     cost=20,
     remedy="exp overflows: subtract the largest first (mg.logsumexp and mg.softmax do), or make the learning rate "
     "smaller",
+    tame=lambda a: a[1] <= _LARGE,
+    range=(0.0, INF),
 )
 log = Op(
     "log",
@@ -410,6 +475,7 @@ log = Op(
     cost=30,
     remedy="The logarithm needs numbers above 0: add a small number, or use a loss that takes logits, such as "
     "cross_entropy",
+    tame=lambda a: a[0] > 0.0,
 )
 log1p = Op(
     "log1p",
@@ -422,6 +488,7 @@ log1p = Op(
     c="log1p({0})",
     cost=35,
     remedy="log1p needs numbers above −1",
+    tame=lambda a: a[0] > -1.0,
 )
 sqrt = Op(
     "sqrt",
@@ -433,6 +500,8 @@ sqrt = Op(
     llvm="sqrt",
     c="sqrt({0})",
     remedy="The root needs numbers above 0, and its slope at 0 is infinite: add a small number under it",
+    tame=lambda a: a[0] > 0.0,
+    range=(0.0, INF),
 )
 tanh = Op(
     "tanh",
@@ -444,6 +513,8 @@ tanh = Op(
     llvm="tanh",
     c="tanh({0})",
     cost=35,
+    tame=True,
+    range=(-1.0, 1.0),
 )
 sigmoid = Op(
     "sigmoid",
@@ -455,6 +526,8 @@ sigmoid = Op(
     llvm="sigmoid",
     c="({0} < 0 ? exp({0}) / (1 + exp({0})) : 1 / (1 + exp(-{0})))",
     cost=25,
+    tame=True,
+    range=(0.0, 1.0),
 )
 softplus = Op(
     "softplus",
@@ -466,16 +539,21 @@ softplus = Op(
     llvm="softplus",
     c="(fmax({0}, 0) + log1p(exp(-fabs({0}))))",
     cost=40,
+    tame=True,
+    range=(0.0, INF),
 )
 relu = Op(
     "relu",
     "relu",
     1,
     lambda a: 0.0 if a <= 0.0 else a,
-    (lambda g, out, a: where(out, g, 0.0),),  # out is 0 exactly where the gradient stops
+    (lambda g, out, a: picked(out, g, None),),  # out is 0 exactly where the gradient stops
     array=lambda np, a: np.where(a <= 0.0, 0.0, a),
     llvm="relu",
     c="({0} <= 0 ? 0 : {0})",
+    chooses=True,
+    tame=True,
+    range=(0.0, INF),
 )
 sin = Op(
     "sin",
@@ -487,6 +565,7 @@ sin = Op(
     llvm="sin",
     c="sin({0})",
     cost=50,
+    tame=True,
 )
 cos: Op = Op(
     "cos",
@@ -498,6 +577,7 @@ cos: Op = Op(
     llvm="cos",
     c="cos({0})",
     cost=50,
+    tame=True,
 )
 maximum = Op(
     "maximum",
@@ -508,6 +588,8 @@ maximum = Op(
     array=_array_maximum,
     llvm="maximum",
     c="({0} > {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? {0} + {1} : {1})",  # fmax would drop a NaN
+    chooses=True,
+    tame=True,
 )
 minimum = Op(
     "minimum",
@@ -518,6 +600,8 @@ minimum = Op(
     array=lambda np, a, b: -_array_maximum(np, -a, -b),
     llvm="minimum",
     c="({0} < {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? -(-{0} - {1}) : {1})",
+    chooses=True,
+    tame=True,
 )
 less = Op(
     "less",
@@ -528,6 +612,8 @@ less = Op(
     array=lambda np, a, b: np.where(np.less(a, b), 1.0, 0.0),
     llvm="less",
     c="({0} < {1} ? 1.0 : 0.0)",
+    tame=True,
+    range=(0.0, 1.0),
 )
 less_equal = Op(
     "less_equal",
@@ -538,16 +624,20 @@ less_equal = Op(
     array=lambda np, a, b: np.where(np.less_equal(a, b), 1.0, 0.0),
     llvm="less_equal",
     c="({0} <= {1} ? 1.0 : 0.0)",
+    tame=True,
+    range=(0.0, 1.0),
 )
 where: Op = Op(
     "where",
     "where",
     3,
     lambda c, a, b: a if c else b,
-    (None, lambda g, out, c, a, b: where(c, g, 0.0), lambda g, out, c, a, b: where(c, 0.0, g)),
+    (None, lambda g, out, c, a, b: picked(c, g, None), lambda g, out, c, a, b: picked(c, None, g)),
     array=lambda np, c, a, b: np.where(np.not_equal(c, 0.0), a, b),
     llvm="where",
     c="({0} != 0 ? {1} : {2})",
+    chooses=True,
+    tame=True,
 )
 detach = Op(
     "detach",
@@ -558,21 +648,42 @@ detach = Op(
     array=lambda np, a: a,
     llvm="copy",
     c="({0})",
+    tame=True,
 )
 onehot: Op = Op(
     "onehot",
     "onehot",
     3,
     lambda index, k, a: a if index == k else 0.0,
-    (None, None, lambda g, out, index, k, a: onehot(index, k, g)),
+    (None, None, lambda g, out, index, k, a: _d_onehot(g, index, k)),
     array=lambda np, index, k, a: np.where(np.equal(index, k), a, 0.0),
     llvm="onehot",
     c="({0} == {1} ? {2} : 0.0)",
+    chooses=True,
+    tame=True,
 )
 # To the compiler these three are structure (sums of products, choices), and no routine of a target.
-sum_ = Op("sum", "Σ", None, _floats.sum_, _d_sum, array=_array_sum, c=lambda *terms: f"({' + '.join(terms)})")
-dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, array=_array_dot, c=_c_dot)
-take = Op("take", "take", None, _floats.take, _d_take, array=_array_take, c=_c_take)
+sum_ = Op(
+    "sum", "Σ", None, _floats.sum_, _d_sum, array=_array_sum, c=lambda *terms: f"({' + '.join(terms)})", tame=True
+)
+dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, array=_array_dot, c=_c_dot, tame=True)
+take = Op("take", "take", None, _floats.take, _d_take, array=_array_take, c=_c_take, chooses=True, tame=True)
+
+# A number from which a slope behind a choice is computed: itself where the choice took what it belongs to, and one at
+# which every slope of this table is finite where it did not. The derivative is 0 there, and 0 times that is 0.
+HARMLESS = 0.5
+gate: Op = Op(
+    "gate",
+    "gate",
+    2,
+    lambda taken, a: a if taken else HARMLESS,
+    (None, lambda g, out, taken, a: picked(taken, g, None)),
+    array=lambda np, taken, a: np.where(np.not_equal(taken, 0.0), a, HARMLESS),
+    llvm="gate",
+    c="({0} != 0 ? {1} : 0.5)",
+    chooses=True,
+    tame=True,
+)
 
 random = Op(
     "random",
@@ -584,6 +695,7 @@ random = Op(
     llvm="random",
     c="mg_random({0}, {1}, {2})",
     c_function=_composed.random_in_c(RANDOM_KEYS, RANDOM_MIX),
+    tame=True,
 )
 
 

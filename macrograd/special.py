@@ -51,9 +51,9 @@ _C_MOD = """static double mg_mod(double a, double b) {
 
 # --- the rows --------------------------------------------------------------------------------------------------------
 
-floor = Op("floor", "⌊x⌋", 1, _floats.floor, (None,), array="floor", llvm="floor", c="floor({0})")
-ceil = Op("ceil", "⌈x⌉", 1, _floats.ceil, (None,), array="ceil", llvm="ceil", c="ceil({0})")
-round_ = Op("round", "round", 1, _floats.round_, (None,), array="rint", llvm="rint", c="rint({0})")
+floor = Op("floor", "⌊x⌋", 1, _floats.floor, (None,), array="floor", llvm="floor", c="floor({0})", tame=True)
+ceil = Op("ceil", "⌈x⌉", 1, _floats.ceil, (None,), array="ceil", llvm="ceil", c="ceil({0})", tame=True)
+round_ = Op("round", "round", 1, _floats.round_, (None,), array="rint", llvm="rint", c="rint({0})", tame=True)
 mod = Op(
     "mod",
     "mod",
@@ -76,6 +76,8 @@ erf: Op = Op(
     formula=_formulas.erf,
     c="erf({0})",
     cost=120,
+    tame=True,
+    range=(-1.0, 1.0),
 )
 erfc = Op(
     "erfc",
@@ -86,6 +88,8 @@ erfc = Op(
     formula=_formulas.erfc,
     c="erfc({0})",
     cost=110,
+    tame=True,
+    range=(0.0, 2.0),
 )
 norm_cdf = Op(
     "norm_cdf",
@@ -95,6 +99,8 @@ norm_cdf = Op(
     (lambda g, out, a: g * (_ONE_OVER_ROOT_TWO_PI * exp(-0.5 * (a * a))),),
     formula=_formulas.norm_cdf,
     cost=120,
+    tame=True,
+    range=(0.0, 1.0),
 )
 expm1 = Op(
     "expm1",
@@ -153,6 +159,8 @@ atan = Op(
     array="arctan",
     c="atan({0})",
     cost=60,
+    tame=True,
+    range=(-2.0, 2.0),
 )
 atan2 = Op(
     "atan2",

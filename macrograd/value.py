@@ -280,6 +280,10 @@ class Value:
     def __bool__(self) -> bool:
         return self.data != 0.0
 
+    def _known(self) -> float | None:
+        """The number, for the rules of choices; None while a trace would keep it for ever (`macrograd.ops.known`)."""
+        return self.data if _leaves_being_made is None or self.op is CONSTANT else None
+
     # --- the graph ----------------------------------------------------------------------------------------------
 
     @property
@@ -341,10 +345,7 @@ class Value:
             self._check_data()
         if create_graph:
             self._check_unchanged()
-            for node, gradient in sweep(topological(self), self).items():
-                new = gradient if isinstance(gradient, Value) else constant(gradient)
-                accumulates = node.op is None and (isinstance(node.grad, Value) or node.grad != 0.0)
-                node.grad = node.grad + new if accumulates else new
+            self._backward_graph()
             return
         order, again = interior(self, _FRESH)
         nothing = float("0")  # an object of its own: what still holds it in the end has received no gradient
@@ -357,20 +358,20 @@ class Value:
         self.grad += 1.0
         for node in reversed(order):
             op, g, a = node.op, node.grad, node._a
-            if g is nothing:  # only a comparison or the like used it: 0 times an infinite slope would be NaN
+            if g is nothing:  # no choice took it, or only a comparison used it: 0 times an infinite slope would be NaN
                 continue
             if op.arity == 2:
                 left, right = op.derivative
                 b = node._b
                 x, y, out = a.data, b.data, node.data
-                if a.op is not CONSTANT and left is not None:
-                    a.grad += left(g, out, x, y)
-                if b.op is not CONSTANT and right is not None:
-                    b.grad += right(g, out, x, y)
+                if a.op is not CONSTANT and left is not None and (gain := left(g, out, x, y)) is not None:
+                    a.grad += gain
+                if b.op is not CONSTANT and right is not None and (gain := right(g, out, x, y)) is not None:
+                    b.grad += gain
             elif op.arity == 1:
                 (rule,) = op.derivative
-                if rule is not None:
-                    a.grad += rule(g, node.data, a.data)
+                if rule is not None and (gain := rule(g, node.data, a.data)) is not None:
+                    a.grad += gain
             else:
                 inputs = node.inputs
                 gains = contributions(op, g, node.data, [x.data for x in inputs])
@@ -389,6 +390,16 @@ class Value:
             from macrograd.slips import check_unchanged
 
             check_unchanged(order)
+
+    def _backward_graph(self) -> None:
+        """`backward` with gradients that are Values; of what a choice did not take they are 0."""
+        order = [node for node in topological(self) if node.op is not CONSTANT]
+        gradients = sweep(order, self)
+        for node in order:
+            gradient = gradients.get(node, 0.0)
+            new = gradient if isinstance(gradient, Value) else constant(gradient)
+            accumulates = node.op is None and (isinstance(node.grad, Value) or node.grad != 0.0)
+            node.grad = node.grad + new if accumulates else new
 
     def __reduce__(self) -> tuple[Any, ...]:
         from macrograd.copying import reduced

@@ -73,7 +73,7 @@ COMPLEX: dict[str, Callable[..., complex]] = {
     "dot": lambda *pairs: sum(pairs[i] * pairs[i + 1] for i in range(0, len(pairs), 2)),
 }
 # The others have kinks or steps: central differences, away from them.
-KINKED = ["abs", "relu", "maximum", "minimum", "where", "onehot", "mod"]
+KINKED = ["abs", "relu", "maximum", "minimum", "where", "onehot", "mod", "gate"]
 NO_GRADIENT = ["sign", "less", "less_equal", "detach", "random", "floor", "ceil", "round"]
 
 ANYWHERE = [-2.5, -0.3, 0.7, 1.9]
@@ -95,10 +95,11 @@ POINTS: dict[str, list[tuple[float, ...]]] = {
     "minimum": [(a, b) for a, b in product(ANYWHERE, ANYWHERE) if a != b],
     "where": list(product([0.0, 1.0, -3.0], ANYWHERE, ANYWHERE)),
     "onehot": list(product([2.0], [2.0, 1.0], ANYWHERE)),
+    "gate": list(product([0.0, 1.0, -3.0], ANYWHERE)),
     "sum": [(0.5,), (1.5, -2.0), (1.0, 2.0, -4.0, 0.25)],
     "dot": [(0.5, 2.0), (1.5, -2.0, 0.3, 0.7, -1.1, 4.0)],
 }
-NEVER_DIFFERENTIATED = {"where": [0], "onehot": [0, 1], "polygamma": [0]}
+NEVER_DIFFERENTIATED = {"where": [0], "gate": [0], "onehot": [0, 1], "polygamma": [0]}
 
 
 def points(op: Op) -> list[tuple[float, ...]]:

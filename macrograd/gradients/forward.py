@@ -55,15 +55,16 @@ def ahead(order: Iterable[Value], tangents: dict[Value, Any], numbers: bool) -> 
 def _of_many(op: ops.Op, ts: list[Any], out: Any, operands: Any) -> Any:
     """The tangent of an operation that does not have two operands."""
     if op.arity is not None:
-        gains = [
-            rule(t, out, *operands)
-            for t, rule in zip(ts, op.derivative, strict=True)
-            if t is not None and rule is not None
-        ]
+        rules = zip(ts, op.derivative, strict=True)
+        flows = [rule(t, out, *operands) for t, rule in rules if t is not None and rule is not None]
+        gains = [gain for gain in flows if gain is not None]
         return ops.sum_(*gains) if len(gains) > 1 else gains[0] if gains else None
     # Its one rule gives all contributions at once. To call it for every tangent would take quadratic time, so it is
     # called once, for the factors.
     factors = op.derivative(1.0, out, *operands)
+    if op.chooses and not all(factor is None or factor.__class__ is float for factor in factors):
+        # In a trace it is open which it takes: it takes among the tangents. Times 0, one not taken might be a NaN.
+        return op(operands[0], *[0.0 if t is None else t for t in ts[1:]])
     pairs = [(t, factor) for t, factor in zip(ts, factors, strict=True) if t is not None and factor is not None]
     if all(factor.__class__ is float and factor == 1.0 for _, factor in pairs):
         return ops.sum_(*[t for t, _ in pairs]) if pairs else None

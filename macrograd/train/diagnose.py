@@ -178,11 +178,14 @@ def _of_value(node: Value) -> Findings:
 
 def _of_gradient(order: list[Value], result: Value, parameters: Sequence[Value], largest: float) -> Findings:
     """The first operation, going backwards, whose derivative is not finite."""
+    nothing = float("0")  # an object of its own: what still holds it was not taken by any choice
     for node in (*order, *parameters):
-        node.grad = 0.0
+        node.grad = nothing
     result.grad = 1.0
     for node in reversed(order):
         assert node.op is not None
+        if node.grad is nothing:
+            continue
         operands = [x.data for x in node.inputs]
         for operand, gain in zip(node.inputs, contributions(node.op, node.grad, node.data, operands), strict=True):
             if gain is None or operand.op is CONSTANT:

@@ -73,6 +73,11 @@ LINES: dict[str, Callable[[Entry, Entry, Entry, Any, Any], Entry]] = {
     "less_equal": lambda a, b, c, x, y: (ops.less_equal(x, y), 1),
     "where": lambda a, b, c, x, y: (mg.where(ops.less(x, y), a[0], b[0]), max(a[1], b[1])),
     "where a leaf": lambda a, b, c, x, y: (mg.where(x, a[0], b[0]), max(a[1], b[1])),
+    # What is not taken is multiplied by 0, as the contract of a gate is.
+    "gate": lambda a, b, c, x, y: (
+        ops.gate(ops.less(x, y), a[0]) * mg.where(ops.less(x, y), b[0], 0.0),
+        a[1] + b[1] + 1,
+    ),
     "detach": lambda a, b, c, x, y: (a[0] * mg.detach(a[0]), 2 * a[1]),
     "onehot": lambda a, b, c, x, y: (ops.onehot(x, 0.5, a[0]), a[1]),
     "sum": lambda a, b, c, x, y: (mg.sum([a[0], b[0], a[0], c[0]]), max(a[1], b[1], c[1]) + 2),

@@ -25,6 +25,9 @@ class Data:
     def only(self, row: int) -> Data:
         return replace(self, samples=[self.samples[row]], indices=[self.indices[row]])
 
+    def finite(self) -> bool:
+        return all(math.isfinite(a) for row in [self.parameters, *self.samples] for a in row)
+
     def rounded(self) -> Data:
         """As float32 holds it."""
         with np.errstate(over="ignore"):

@@ -55,7 +55,7 @@ def spelled(op: ops.Op) -> str:
 
 def calls(rng: random.Random, features: frozenset[str]) -> list[str]:
     """The operations of one program, each as it is spelled: a random half of the table."""
-    rows = [op for op in ops.TABLE if op is not ops.CONSTANT]
+    rows = [op for op in ops.TABLE if op not in (ops.CONSTANT, ops.gate)]  # derivatives alone make gates
     found: list[str] = []
     for op in [row for row in rows if rng.random() < 0.5] or rows:
         if op.arity is None:

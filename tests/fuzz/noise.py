@@ -30,7 +30,7 @@ REPLICAS = 1 + 2 * PAIRS
 
 # What rounds nothing, and sums, which may be added in another order and fused with products.
 _EXACT = {"neg", "abs", "sign", "relu", "maximum", "minimum", "less", "less_equal", "where", "detach", "onehot", "take"}
-_EXACT |= {"floor", "ceil", "round"}
+_EXACT |= {"floor", "ceil", "round", "gate"}
 _SUMS = {"add", "sub", "sum", "dot"}
 _ARITHMETIC = _SUMS | {"mul", "div", "sqrt"}
 # Bits behind the point and before it of exact numbers: two have an exact product, 2**5 products an exact sum.
@@ -85,6 +85,9 @@ class Noisy(Value):
     @classmethod
     def _take(cls, values: Any, index: Any) -> Any:
         return ops.take(index, *values)
+
+    def _known(self) -> None:
+        """Replicas and samples take different sides of a choice: its rules record all of them, as in a trace."""
 
     def __abs__(self) -> Any:
         return ops.absolute(self)

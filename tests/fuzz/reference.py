@@ -178,6 +178,8 @@ def _mean(eager: Array, replicas: Array, extreme: Array, rows: list[int], dtype:
 
 
 def _sum(numbers: list[float]) -> float:
+    if len(numbers) == 1:  # of -0.0 fsum makes 0.0
+        return numbers[0]
     try:
         return math.fsum(numbers)
     except (OverflowError, ValueError):  # infinities of both signs

@@ -378,6 +378,8 @@ class _Words:
             return f"{args[0]} {sign} {args[1]}"
         if name == "where":
             return f"{args[1]} where {args[0]} is not 0, else {args[2]}"
+        if name == "gate":
+            return f"{args[1]} where {args[0]} says that it was taken"
         if name == "onehot":
             return f"{args[2]} where {args[0]} is {args[1]}, else 0"
         return f"{name} of {', '.join(args)}"

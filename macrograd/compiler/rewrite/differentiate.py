@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd.compiler.rewrite.choices import ALWAYS, Choices
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
@@ -127,7 +128,7 @@ def differentiate(tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | 
 
     `wrt` are entry ids, by default the parameters by number. With `batch`, one more input (the last) is the weight of
     a sample: 1/n for a mean over n samples, and 0 for a lane that is only padding; the value is Σ weight · result.
-    With `strict`, the contributions to an entry are added in the order of the eager engine.
+    With `strict`, the contributions to an entry are added in the order of the eager engine, from 0.0 on.
     """
     (result,) = tape.results.tolist()
     if wrt is None:
@@ -149,11 +150,17 @@ def differentiate(tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | 
         seed = entries.add(CONSTANT, [], entries.before(head), 1.0)
     edges = _reached(tape, _edges(tape, wrt), result)
     scattered = _scattered(tape, edges, varies, strict)
-    contributions = _contributions(tape, edges[~scattered], entries)
+    taken = _taken(tape, Choices(tape, edges, result, varies), entries)
+    contributions = _contributions(tape, edges[~scattered], entries, taken)
     scatters = _scatters(tape, edges[scattered], varies, entries)
     alias = _sum_up(n, contributions, scatters, varies, entries)
     alias[result] = seed[0]
     gradients = np.where(alias[wrt] >= 0, _ADJOINTS + wrt, zero)
+    if strict:  # the eager engine adds to a gradient that is 0.0, so that none is ever -0.0
+        some = alias[wrt] >= 0
+        gradients[some] = entries.add(
+            ops.add.code, [gradients[some], np.repeat(zero, some.sum())], entries.after(wrt[some])
+        )
     return _assemble(tape, entries, alias, np.concatenate([value, gradients]))
 
 
@@ -186,7 +193,54 @@ def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
     return found
 
 
-def _contributions(tape: Tape, edges: Ints, entries: _Entries) -> tuple[Ints, Ints, Ints]:
+def _taken(tape: Tape, choices: Choices, entries: _Entries) -> Ints:
+    """By operand position: what says that the user was taken, where the rule is gated; -1 elsewhere."""
+    found = np.full(len(tape.operand), -1)
+    gated = choices.gated
+    if not gated.any():
+        return found
+    needed = choices.masks.with_parts(choices.taken[choices.owner[gated]].tolist())
+    head = np.array([len(tape)])
+    one, zero = (int(entries.add(CONSTANT, [], entries.before(head), x)[0]) for x in (1.0, 0.0))
+    ids = {ALWAYS: one}
+
+    def add(code: int, operands: list[int], place: Ints) -> int:
+        return int(entries.add(code, [np.array([x]) for x in operands], place)[0])
+
+    def any_of(parts: list[int], place: Ints) -> int:
+        total = parts[0]
+        for x in parts[1:]:
+            total = add(ops.maximum.code, [total, x], place)
+        return total
+
+    for mask in needed:
+        kind, what, *rest = choices.masks.rows[mask]
+        if kind == "reduce":
+            ids[mask] = add(REDUCE, [ids[what]], entries.before(np.array(rest)))
+        elif kind == "any":
+            ids[mask] = any_of([ids[x] for x in what], entries.before(np.array(rest)))
+        else:
+            place = entries.after(np.array([what]))
+            shares = [_share(tape, entries, what, side, one) for side in rest[0]]
+            total = any_of(shares, place)
+            ids[mask] = total if rest[1] == ALWAYS else add(ops.where.code, [total, ids[rest[1]], zero], place)
+    found[choices.edges[gated]] = [ids[mask] for mask in choices.taken[choices.owner[gated]].tolist()]
+    return found
+
+
+def _share(tape: Tape, entries: _Entries, choice: int, side: int, one: int) -> int:
+    """What a choice passes on of 1 to the operand at one of its sides."""
+    user = np.array([choice])
+    if tape.code[choice] == ops.take.code:
+        k = entries.add(CONSTANT, [], entries.after(user), side - 1.0)
+        index = tape.operand[tape.start[user]]
+        return int(entries.add(ops.onehot.code, [index, k, np.array([one])], entries.after(user))[0])
+    rule = rules(int(tape.code[choice]))[side]
+    assert rule is not None
+    return int(_instantiate(rule, user, tape.start[user], tape, entries, np.array([one]))[0])
+
+
+def _contributions(tape: Tape, edges: Ints, entries: _Entries, taken: Ints) -> tuple[Ints, Ints, Ints]:
     """Copy the rules for all edges; returns (using entry, used entry, id of the contribution)."""
     owner = tape.owner[edges]
     position = edges - tape.start[owner]
@@ -218,7 +272,7 @@ def _contributions(tape: Tape, edges: Ints, entries: _Entries) -> tuple[Ints, In
             else:
                 assert rule is not None
                 base = edge - k if op.arity is None else tape.start[users]
-                gain = _instantiate(rule, users, base, tape, entries)
+                gain = _instantiate(rule, users, base, tape, entries, _ADJOINTS + users, taken[edge])
             sources.append(users)
             targets.append(tape.operand[edge])
             gains.append(gain)
@@ -254,18 +308,31 @@ def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: _Entr
     return found, entries.add_variadic(SCATTER, arity, pairs, entries.before(found), choice[begin])
 
 
-def _instantiate(rule: Rule, users: Ints, base: Ints, tape: Tape, entries: _Entries) -> Ints:
-    """One copy of the rule for each user; `base` is where its operands (or those of its term) start."""
+def _instantiate(
+    rule: Rule, users: Ints, base: Ints, tape: Tape, entries: _Entries, adjoint: Ints, taken: Ints | None = None
+) -> Ints:
+    """One copy of the rule for each user; `base` is where its operands (or those of its term) start. What it computes
+    slopes from goes through gates where `taken` has what says whether the user was taken."""
     place = entries.after(users)
     lines: list[Ints] = []
+    gated = taken >= 0 if taken is not None else np.zeros(len(users), dtype=bool)
+    through: dict[tuple[int, int], Ints] = {}
 
     def resolve(reference: tuple[int, int]) -> Ints:
         kind, k = reference
         if kind == _ADJOINT:
-            return _ADJOINTS + users
-        if kind == _RESULT:
-            return users
-        return tape.operand[base + k] if kind == _OPERAND else lines[k]
+            return adjoint
+        if kind == _LINE:
+            return lines[k]
+        found = users if kind == _RESULT else tape.operand[base + k]
+        if taken is not None and gated.any():
+            if reference not in through:
+                finite = (tape.code[found] == CONSTANT) & np.isfinite(tape.leaf[found])
+                some = np.flatnonzero(gated & ~finite)
+                through[reference] = found = found.copy()
+                found[some] = entries.add(ops.gate.code, [taken[some], found[some]], place[some])
+            found = through[reference]
+        return found
 
     for code, operands, leaf in rule.lines:
         if code == CONSTANT:  # one for all users

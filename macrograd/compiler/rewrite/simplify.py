@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd.compiler.rewrite.choices import without_gates
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape
@@ -38,7 +39,8 @@ def simplify(
     `final` says that no differentiation follows, so that `detach` has done its work.
     """
     given = tape
-    cheap = [fold_constants, identities, without_detach] if final else [fold_constants, identities]
+    # Gates before the derivative are those of `macrograd.grad` in the function; those of `differentiate` are needed.
+    cheap = [fold_constants, identities, without_detach if final else without_gates]
     for _ in range(_MOST_ROUNDS):
         start = tape
         for _ in range(_MOST_ROUNDS):
@@ -107,6 +109,7 @@ def identities(tape: Tape) -> Tape:
     x · 1 = 1 · x = x        x ÷ 1 = x        x − 0 = x           −(−x) = x       sum(x) = x
     x¹ = x                   x² = x · x       x⁻¹ = 1 ÷ x         onehot, take, where of constants, as below:
     where(c, a, b) = a for a constant c ≠ 0 and b for c = 0;   where(c, a, a) = a
+    maximum(where(c, 1, 0), where(c, 0, 1)) = 1
     onehot(i, k, g) = g for equal constants i and k
     take(k, v₀ …) = vₖ for a constant k among 0, 1, …
     """
@@ -124,6 +127,7 @@ def identities(tape: Tape) -> Tape:
     twice = tape.code[inner] == ops.neg.code
     alias[ids[twice]] = _side(tape, inner[twice], 0)
     _known_choices(tape, alias)
+    _both_sides(tape, alias)
     return _without_powers(_replace(tape, alias))
 
 
@@ -144,6 +148,20 @@ def _known_choices(tape: Tape, alias: Ints) -> None:
         values, index = tape.operands(i)[1:], tape.leaf[tape.operands(i)[0]]
         if 0 <= index < len(values) and index == int(index):  # any other is found, and said, when the program runs
             alias[i] = values[int(index)]
+
+
+def _both_sides(tape: Tape, alias: Ints) -> None:
+    """Note that one of the sides of a choice was taken."""
+    ids = _entries(tape, ops.maximum)
+    sides = [_side(tape, ids, k) for k in range(2)]
+    choices = (tape.code[sides[0]] == ops.where.code) & (tape.code[sides[1]] == ops.where.code)
+    ids, left, right = ids[choices], sides[0][choices], sides[1][choices]
+    same = _side(tape, left, 0) == _side(tape, right, 0)
+    for first, second in ((left, right), (right, left)):
+        one, zero = _side(tape, first, 1), _side(tape, first, 2)
+        both = same & _is_number(tape, one, 1.0) & _is_number(tape, zero, 0.0)
+        both &= _is_number(tape, _side(tape, second, 1), 0.0) & _is_number(tape, _side(tape, second, 2), 1.0)
+        alias[ids[both]] = one[both]
 
 
 def _without_powers(tape: Tape) -> Tape:

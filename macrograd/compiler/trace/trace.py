@@ -72,6 +72,9 @@ class Traced(Value):
             raise IndexError("take() from an empty sequence: it needs at least one value to choose from")
         return ops.take(index, *values)
 
+    def _known(self) -> None:
+        return None
+
     def __neg__(self) -> Traced:
         return _record(ops.neg, (self,))
 

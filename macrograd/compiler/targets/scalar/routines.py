@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from macrograd.compiler.jit.text import SINGLE, Code
 from macrograd.compiler.targets.scalar.composed import composed, library
-from macrograd.ops import RANDOM_KEYS, RANDOM_MIX, Op
+from macrograd.ops import HARMLESS, RANDOM_KEYS, RANDOM_MIX, Op
 
 Routine = Callable[..., str]
 
@@ -94,6 +94,10 @@ def _where(code: Code, width: int, condition: str, a: str, b: str) -> str:
         # one is another.
         return code.select(code.compare(_OPPOSITE[compared[0]], *compared[1:], width), b, a, width)
     return code.select(code.compare(*compared, width), a, b, width)
+
+
+def _gate(code: Code, width: int, taken: str, a: str) -> str:
+    return _where(code, width, taken, a, code.splat(HARMLESS, width))
 
 
 def _onehot(code: Code, width: int, index: str, k: str, a: str) -> str:
@@ -332,6 +336,7 @@ _ROUTINES: dict[str, Routine] = {
     "less": _comparison("olt"),
     "less_equal": _comparison("ole"),
     "sign": _sign,
+    "gate": _gate,
     "random": _random,
     "exp": _exp,
     "log": _log,

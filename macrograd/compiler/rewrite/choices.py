@@ -1,0 +1,342 @@
+"""Choices: where the derivative of something must be guarded against a choice that did not take it.
+
+What `where`, `take`, `relu`, `maximum` or `minimum` did not take gets no derivative. On the tape its adjoint is 0, and
+0 times an infinite slope would be a NaN. There, and only there, the numbers that the slope is computed from go through
+`gate(taken, x)`: x where the entry was taken, a harmless number where it was not.
+
+**Where it is needed.** An entry is *hidden* if every way from it to the result leads through a choice. The rule of a
+hidden entry is gated if one of its slopes may be infinite or a NaN, that is if
+
+- its operation has such slopes (`Op.tame`: ÷, log, √, powers, exp) at operands within the bounds that can be told from
+  the tape, such as 1 + x·x > 0; or
+- the rule uses a *wild* number: one that such an operation made while hidden, or that was computed from one.
+
+What is not hidden counts as finite: if it were not, the result would not be. So do sums and products of finite numbers,
+and so do parameters and inputs behind a *clamp* (relu, maximum, minimum, and `where` whose condition compares what it
+chooses, as a relu written by hand does, or a random number, as dropout does), or else every net would pay. Behind any
+other choice (`where` and `take`, as for missing values) a hidden parameter or input is wild.
+
+**What was taken** is a number on the tape that is not 0 where there is a way to the result along which each choice took
+its operand: for `where(c, a, b)` and a, `where(c, 1, 0)`. Two sides of one choice that both lead to an entry always
+take it, and cost nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape import walks
+from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape
+
+Bools = NDArray[np.bool_]
+_CHOICES = [op.code for op in ops.TABLE if op.chooses]
+_CLAMPS = [op.code for op in (ops.relu, ops.maximum, ops.minimum)]
+_FINITE = [op.code for op in (ops.less, ops.less_equal)]  # whatever their operands are
+_DEEP = 12  # operations that are looked through to find an entry's bounds
+_WIDE = 64  # terms of a sum beyond which its bounds are not looked for
+_ANY = (-math.inf, math.inf)
+
+ALWAYS = 0  # the mask that is true of everything
+
+
+class Masks:
+    """What can be said of whether something was taken, each once, by number; parts have smaller numbers.
+
+    ("took", choice, sides, mask)   the choice took the operand at one of its sides, and was itself taken by the mask
+    ("reduce", mask, entry)         in some sample; for the entry, which is the same for all
+    ("any", masks, entry)           by one of these; for the entry
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Any, ...]] = [("always",)]
+        self._numbers: dict[tuple[Any, ...], int] = {}
+
+    def number(self, kind: str, what: Any, *rest: Any) -> int:
+        key = (kind, what, *rest) if kind == "took" else (kind, what)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.rows)
+            self.rows.append((kind, what, *rest))
+        return self._numbers[key]
+
+    def with_parts(self, masks: Iterable[int]) -> list[int]:
+        """The masks and all that they are made of but `ALWAYS`, parts first."""
+        found, waiting = set[int](), list(masks)
+        while waiting:
+            if (mask := waiting.pop()) == ALWAYS or mask in found:
+                continue
+            found.add(mask)
+            kind, what, *rest = self.rows[mask]
+            waiting.extend(what if kind == "any" else [what] if kind == "reduce" else [rest[1]])
+        return sorted(found)
+
+
+class Choices:
+    """What the choices of a tape hide from its result.
+
+    edges    operand positions through which the result's derivative flows
+    gated    by edge: whether its rule is to be gated
+    taken    by entry that uses a gated edge: the mask that says whether it was taken
+    """
+
+    def __init__(self, tape: Tape, edges: Ints, result: int, varies: Bools) -> None:
+        self.tape, self.edges, self.varies = tape, edges, varies
+        self.owner = tape.owner[edges]
+        self.gated = np.zeros(len(edges), dtype=bool)
+        self.masks = Masks()
+        self.taken = np.zeros(len(tape), dtype=np.int64)
+        chooses = np.isin(tape.code[self.owner], _CHOICES)
+        if not chooses.any():
+            return
+        hidden = ~self._reached(~chooses, result)
+        candidates = hidden[self.owner] & ~chooses
+        if not candidates.any():
+            return
+        guarded = ~self._reached(~chooses | self._clamps(), result)
+        bounds = Bounds(tape)
+        slopes = _untamed(tape, np.flatnonzero(hidden), bounds)
+        wild = _wild(tape, slopes)
+        leaf = guarded & ((tape.code == PARAMETER) | (tape.code == INPUT))
+        loose = _wild(tape, slopes | leaf) if leaf.any() else wild
+        self.gated = candidates & (slopes[self.owner] | self._uses(guarded[self.owner], wild, loose))
+        if self.gated.any():
+            self._find_masks(hidden, result)
+
+    def _reached(self, through: Bools, result: int) -> Bools:
+        first = np.searchsorted(self.owner[through], np.arange(len(self.tape) + 1))
+        return walks.reached(first, self.tape.operand[self.edges[through]], np.array([result]))
+
+    def _clamps(self) -> Bools:
+        """Edges of clamps: of choices by the number itself, or by chance."""
+        tape, owner = self.tape, self.owner
+        found: Bools = np.isin(tape.code[owner], _CLAMPS)
+        where = np.flatnonzero(tape.code[owner] == ops.where.code)
+        condition = tape.operand[tape.start[owner[where]]]
+        found[where] = tape.code[condition] == ops.relu.code  # the derivative of one
+        compares = np.isin(tape.code[condition], _FINITE)
+        where, condition = where[compares], condition[compares]
+        chosen, begin = tape.operand[self.edges[where]], tape.start[condition]
+        left, right = tape.operand[begin], tape.operand[begin + 1]
+        found[where] = (left == chosen) | (right == chosen) | (tape.code[left] == ops.random.code)
+        return found
+
+    def _uses(self, guarded: Bools, wild: Bools, loose: Bools) -> Bools:
+        """Whether the rule of an edge uses a number that may be infinite or a NaN: an operand or the result."""
+        tape = self.tape
+        found = np.zeros(len(self.edges), dtype=bool)
+        linear = np.isin(tape.code[self.owner], [op.code for op in (ops.add, ops.sub, ops.neg, ops.sum_)])
+        for numbers, here in ((wild, ~guarded & ~linear), (loose, guarded & ~linear)):
+            is_dot = tape.code[self.owner] == ops.dot.code
+            any_operand = np.zeros(len(tape), dtype=bool)
+            np.logical_or.at(any_operand, tape.owner, numbers[tape.operand])
+            found |= here & ~is_dot & (numbers | any_operand)[self.owner]
+            pairs = np.flatnonzero(here & is_dot)
+            found[pairs] = numbers[self._factor(pairs)]
+        return found
+
+    def _factor(self, edges: Ints) -> Ints:
+        """What the operands at these edges of dots are multiplied with."""
+        at = self.edges[edges]
+        odd = (at - self.tape.start[self.owner[edges]]) % 2
+        factor: Ints = self.tape.operand[at + 1 - 2 * odd]
+        return factor
+
+    # --- what was taken -------------------------------------------------------------------------------------------
+
+    def _find_masks(self, hidden: Bools, result: int) -> None:
+        """The masks of the entries whose rules are gated, from the result on."""
+        tape, owner = self.tape, self.owner
+        used = tape.operand[self.edges]
+        needed = np.zeros(len(tape), dtype=bool)
+        needed[owner[self.gated]] = True
+        inside = np.flatnonzero(hidden[used])
+        for e in inside[np.argsort(used[inside], kind="stable")].tolist():  # and of what uses those
+            if needed[used[e]]:
+                needed[owner[e]] = True
+        ways: dict[int, list[int]] = {}
+        for e in inside[needed[used[inside]]].tolist():
+            ways.setdefault(int(used[e]), []).append(e)
+        masks, taken = self.masks, self.taken
+        for i in sorted(ways, reverse=True):
+            inner: list[int] = []  # of users that vary over the batch, which the entry does not
+            outer: list[int] = []
+            for e in ways[i]:
+                j = int(owner[e])
+                mask = int(taken[j])
+                if tape.code[j] in _CHOICES:
+                    mask = masks.number("took", j, (int(self.edges[e] - tape.start[j]),), mask)
+                (inner if self.varies[j] and not self.varies[i] else outer).append(mask)
+            if inner:
+                mask = self._any(inner, i)
+                outer.append(mask if mask == ALWAYS else masks.number("reduce", mask, i))
+            taken[i] = self._any(outer, i)
+        self.gated &= taken[owner] != ALWAYS
+
+    def _any(self, masks: list[int], i: int) -> int:
+        """That one of the masks is true, for entry i; of a choice all of whose sides are among them, its own."""
+        waiting, sides, others = list(masks), dict[int, tuple[int, ...]](), set[int]()
+        while waiting:
+            mask = waiting.pop()
+            if mask == ALWAYS:
+                return ALWAYS
+            kind, what, *rest = self.masks.rows[mask]
+            if kind == "any":
+                waiting.extend(what)
+            elif kind == "took":
+                sides[what] = tuple(sorted({*sides.get(what, ()), *rest[0]}))
+                if len(sides[what]) == self._sides(what):
+                    waiting.append(rest[1])
+            else:
+                others.add(mask)
+        for j, some in sides.items():
+            if len(some) != self._sides(j):
+                others.add(self.masks.number("took", j, some, int(self.taken[j])))
+        several = tuple(sorted(others))
+        return several[0] if len(several) == 1 else self.masks.number("any", several, i)
+
+    def _sides(self, j: int) -> int:
+        """How many sides a choice has of which it takes one; 0 if it may take none."""
+        code = self.tape.code[j]
+        if code == ops.take.code:
+            return int(self.tape.arity[j]) - 1
+        return 2 if code in (ops.where.code, ops.maximum.code, ops.minimum.code) else 0
+
+
+class Bounds:
+    """The lowest and the highest number that entries can be, as far as a few operations back tell."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self._known: dict[int, tuple[float, float]] = {}
+
+    def __call__(self, i: int, depth: int = _DEEP) -> tuple[float, float]:
+        code = int(self.tape.code[i])
+        if code == CONSTANT:
+            number = float(self.tape.leaf[i])
+            return (number, number) if number == number else _ANY
+        if code < 0 or not depth:
+            return _ANY
+        if i not in self._known:
+            self._known[i] = self._computed(ops.TABLE[code], self.tape.operands(i).tolist(), depth - 1)
+        return self._known[i]
+
+    def _computed(self, op: ops.Op, operands: list[int], depth: int) -> tuple[float, float]:
+        if len(operands) > 2 * _WIDE:
+            return op.range
+        if op is ops.mul or op is ops.dot:
+            terms = [self._product(a, b, depth) for a, b in zip(operands[::2], operands[1::2], strict=True)]
+            return _total(terms)
+        if op is ops.power and self(operands[1], depth) == (2.0, 2.0):
+            return self._product(operands[0], operands[0], depth)
+        rule = _BOUNDS.get(op.code)
+        return op.range if rule is None else rule(*[self(x, depth) for x in operands])
+
+    def _product(self, a: int, b: int, depth: int) -> tuple[float, float]:
+        low, high = _times(self(a, depth), self(b, depth))
+        return (max(low, 0.0), high) if a == b else (low, high)
+
+
+def _total(terms: Any) -> tuple[float, float]:
+    low, high = math.fsum(a for a, _ in terms) if all(a > -math.inf for a, _ in terms) else -math.inf, 0.0
+    high = math.fsum(b for _, b in terms) if all(b < math.inf for _, b in terms) else math.inf
+    return low, high
+
+
+def _times(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    corners = [x * y if x and y else 0.0 for x in a for y in b]
+    return min(corners), max(corners)
+
+
+def _turned(a: tuple[float, float]) -> tuple[float, float]:
+    return -a[1], -a[0]
+
+
+def _quotient(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return _times(a, (1.0 / b[1], 1.0 / b[0])) if b[0] > 0.0 else _ANY
+
+
+_BOUNDS: dict[int, Callable[..., tuple[float, float]]] = {
+    ops.add.code: lambda a, b: _total([a, b]),
+    ops.sub.code: lambda a, b: _total([a, _turned(b)]),
+    ops.sum_.code: lambda *terms: _total(terms),
+    ops.neg.code: _turned,
+    ops.div.code: _quotient,
+    ops.maximum.code: lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
+    ops.minimum.code: lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
+    ops.where.code: lambda c, a, b: (min(a[0], b[0]), max(a[1], b[1])),
+    ops.gate.code: lambda taken, a: (min(a[0], ops.HARMLESS), max(a[1], ops.HARMLESS)),
+    ops.relu.code: lambda a: (max(a[0], 0.0), max(a[1], 0.0)),
+    ops.detach.code: lambda a: a,
+}
+
+
+def _untamed(tape: Tape, among: Ints, bounds: Bounds) -> Bools:
+    """Which of the entries may have an infinite value or slope, or a NaN, though their operands are finite."""
+    found = np.zeros(len(tape), dtype=bool)
+    numbers = among[(tape.code[among] == CONSTANT)]
+    found[numbers] = ~np.isfinite(tape.leaf[numbers])
+    for code in tapes.distinct(tape.code[among]).tolist():
+        tame = code < 0 or ops.TABLE[code].tame
+        if tame is True:
+            continue
+        for i in among[tape.code[among] == code].tolist():
+            found[i] = not (tame and tame(*[bounds(x) for x in tape.operands(i).tolist()]))
+    return found
+
+
+def _wild(tape: Tape, made: Bools) -> Bools:
+    """The entries that are, or are computed from, one of those made."""
+    ends = -np.isin(tape.code, _FINITE).astype(np.int64)
+    found: Bools = walks.longest(tape.start, tape.operand, made.astype(np.int64), ends) > 0
+    return found
+
+
+def without_gates(tape: Tape) -> Tape:
+    """gate(t, x) = x where neither x nor a slope that is computed from it can be infinite or a NaN: of the gates that
+    `macrograd.grad` in a compiled function records behind every choice, those that are not needed. What counts as
+    finite is told above, but for what is not hidden, which such a tape does not say."""
+    gates = np.flatnonzero(tape.code == ops.gate.code)
+    if not len(gates):
+        return tape
+    taken, x = tape.operand[tape.start[gates]], tape.operand[tape.start[gates] + 1]
+    slopes = _untamed(tape, np.flatnonzero(tapes.reached(tape)), Bounds(tape))
+    used = walks.reached(tape.start, tape.operand, tape.operand[slopes[tape.owner]])
+    leaf = (tape.code == PARAMETER) | (tape.code == INPUT)
+    loose, wild = _wild(tape, slopes | leaf), _wild(tape, slopes)
+    needless = ~np.where(_of_clamps(tape, taken)[taken], wild[x], loose[x]) & ~used[gates]
+    needless |= (tape.code[taken] == CONSTANT) & (tape.leaf[taken] != 0.0)
+    alias = np.arange(len(tape))
+    alias[gates[needless]] = x[needless]
+    if not needless.any():
+        return tape
+    while not np.array_equal(further := alias[alias], alias):
+        alias = further
+    return tapes.make(tape.code, tape.start, alias[tape.operand], tape.leaf, alias[tape.results])
+
+
+def _of_clamps(tape: Tape, taken: Ints) -> Bools:
+    """Which entries say that something was taken by clamps alone; of the choices by a comparison only `maximum`,
+    `minimum` and dropout can be told from others here."""
+    found = np.zeros(len(tape), dtype=bool)
+    code, leaf = tape.code.tolist(), tape.leaf.tolist()
+    masks = walks.reached(tape.start, tape.operand, taken) & np.isin(tape.code, [ops.where.code, ops.maximum.code])
+    for i in np.flatnonzero(masks).tolist():
+        operands = tape.operands(i).tolist()
+        if code[i] == ops.maximum.code:
+            found[i] = found[operands].any()
+            continue
+        condition, a, b = operands
+        if code[a] != CONSTANT:  # where(mask, the mask behind it, 0)
+            found[i] = found[condition] and found[a]
+            continue
+        inner = tape.operands(b).tolist() if code[b] == ops.where.code else []
+        halves = any(code[k] == CONSTANT and leaf[k] == 0.5 for k in inner)
+        drawn = code[condition] in _FINITE and code[tape.operands(condition)[0]] == ops.random.code
+        found[i] = code[condition] == ops.relu.code or drawn or halves
+    return found
