@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import macrograd as mg
-from macrograd import Value, copying, datasets, nn, ops, optim
+from macrograd import Value, copying, datasets, nn, ops, optim, tables
 from macrograd.train import EarlyStopping, History
 
 PROTOCOLS = [2, 3, 4, 5]
@@ -260,13 +260,14 @@ def test_parts(thing: Any, way: Callable[[Any], Any]) -> None:
         assert found == thing
 
 
-def test_a_table(tmp_path: Any, way: Callable[[Any], Any]) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("a,b\n1,x\n2,y\n3,x\n")
-    table = datasets.load_csv(path, "b")
-    found = way(table)
-    assert (found.features, found.classes) == (table.features, table.classes)
-    assert np.array_equal(found.X, table.X)
+def test_a_table_its_plan_and_its_target(way: Callable[[Any], Any]) -> None:
+    columns = {"size": np.array([1.0, 2.0, 3.0, 5.0]), "kind": np.array(["x", "y", "x", "y"], dtype=object)}
+    table = tables.Table(columns, "the table")
+    plan, target = tables.plan_of(table, "kind"), tables.target_of(table, "kind")
+    found, its_plan, its_target = way((table, plan, target))
+    assert list(found) == list(table)
+    assert np.array_equal(its_plan.numbers(found)[0], plan.numbers(table)[0])
+    assert np.array_equal(its_target.y, target.y)
 
 
 def test_errors_come_back_from_a_process(way: Callable[[Any], Any]) -> None:
