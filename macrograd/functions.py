@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from macrograd import ops, special
-from macrograd.value import Value
+from macrograd.value import Value, is_open
 
 exp, log, log1p, sqrt, sin, cos = ops.exp, ops.log, ops.log1p, ops.sqrt, ops.sin, ops.cos
 tanh, sigmoid, softplus, relu = ops.tanh, ops.sigmoid, ops.softplus, ops.relu
@@ -107,28 +107,48 @@ def _listed(name: str, values: Iterable[Any]) -> list[Any]:
 def take(values: Any, index: Any) -> Any:
     """The element of `values` at an integer `index`, which may be an input; gradients go back to what was chosen.
 
-    `values` are numbers or Values, or a table (equally long rows), of which a row is taken as a list. Raises IndexError
-    for an index outside 0 … len(values) - 1, TypeError for one that is not an integer and for values that are no
-    numbers, ValueError for a ragged table.
+    `values` are numbers or Values, or a table (equally long rows), of which a row is taken as a list. Raises
+    IndexError for an index outside 0 … len(values) - 1, TypeError for one that is not an integer and for values that
+    are no numbers, ValueError for a ragged table.
     """
     if not isinstance(values, (list, tuple)) and not getattr(values, "shape", None):
         values = _listed("take", values)
     is_table = _is_table(values)
-    traced = getattr(index.__class__, "_take", None)
-    if traced is not None:
-        if is_table:
-            return [traced(list(column), index) for column in zip(*values, strict=True)]
-        return traced(list(values), index)
-    number = ops.as_float("take", index.data if isinstance(index, Value) else index)
-    if not number.is_integer():
-        raise TypeError(f"take() needs an integer index, got {index!r}")
     if not len(values):
         raise IndexError("take() from an empty sequence: it needs at least one value to choose from")
-    if not 0 <= number < len(values):
-        raise IndexError(f"take() index {number:.15g} is outside 0 … {len(values) - 1}")
-    chosen = values[int(number)]
+    number = None if isinstance(index, Value) and index._traced else _index(index, len(values))
+    if number is None or is_open(index):
+        if is_table:
+            return [ops.take(index, *column) for column in zip(*values, strict=True)]
+        return ops.take(index, *values)
+    chosen = values[number]
     ops.check_operands("take", chosen if is_table else (chosen,))
     return list(chosen) if is_table else chosen
+
+
+def _index(index: Any, count: int) -> int:
+    """The number of an index, checked."""
+    number = ops.as_float("take", index._data if isinstance(index, Value) else index)
+    if not number.is_integer():
+        raise TypeError(f"take() needs an integer index, got {index!r}")
+    if not 0 <= number < count:
+        raise IndexError(f"take() index {number:.15g} is outside 0 … {count - 1}")
+    return int(number)
+
+
+def static(x: Any) -> Any:
+    """The number of a Value as it is now: in a compiled function a constant, which stays what it was when the function
+    was recorded, whatever becomes of the Value.
+
+    For what shapes the program: a count (`range(int(mg.static(steps)))`), a branch (`if mg.static(rate) > 0`). No
+    gradient goes through it. A number is returned as a float.
+
+    Raises TraceError for what depends on an argument of a compiled function, which has no number there, and TypeError
+    for what is no number.
+    """
+    if not isinstance(x, Value):
+        return ops.as_float("static", x)
+    return x.data if x._traced else x._data
 
 
 def _is_table(values: Sequence[Any]) -> bool:
@@ -183,6 +203,7 @@ __all__ = [
     "softmax",
     "softplus",
     "sqrt",
+    "static",
     "sum",
     "take",
     "tan",

@@ -174,11 +174,11 @@ def sweep(
             left, right = op.derivative
             x, y = a, b
             if numbers:
-                out, x, y = node.data, a.data, b.data
+                out, x, y = node._data, a._data, b._data
             elif a.op is CONSTANT:  # as a number it costs the rule no operations of its own
-                x = a.data
+                x = a._data
             elif b.op is CONSTANT:
-                y = b.data
+                y = b._data
             if left is not None and a in active and (gain := left(g, out, x, y)) is not None:
                 old = get(a)
                 gradients[a] = gain if old is None else old + gain
@@ -190,7 +190,7 @@ def sweep(
             continue
         inputs = operands = node.inputs
         if numbers:
-            out, operands = node.data, [x.data for x in inputs]
+            out, operands = node._data, [x._data for x in inputs]
         for x, gain in zip(inputs, contributions(op, g, out, operands), strict=True):
             if gain is not None and x in active:
                 old = get(x)
@@ -203,7 +203,7 @@ def _guarded(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any
     """The step of `sweep` for an operation that chooses, and for what lies behind one in a trace."""
     op, mask, out = node.op, taken.get(node), node
     inputs = node.inputs
-    operands = [x.data if x.op is CONSTANT else x for x in inputs]
+    operands = [x._data if x.op is CONSTANT else x for x in inputs]
     shares: list[Any] = [1.0] * len(inputs)
     if op.chooses:
         shares = contributions(op, 1.0, node, operands)

@@ -13,7 +13,6 @@ import sys
 import warnings
 from collections.abc import Iterable
 from itertools import islice
-from numbers import Real
 from types import CodeType, FrameType
 from typing import Any
 
@@ -27,19 +26,15 @@ class GradientWarning(UserWarning):
 # --- data that is no number -------------------------------------------------------------------------------------------
 
 
-def check_data(values: Iterable[Any]) -> None:
-    """Raise TypeError for a Value whose data is no real number."""
-    for x in values:
-        data = x.data
-        if data.__class__ is float or isinstance(data, Real):
-            continue
-        name = f"the Value {x.label!r}" if x.label else "a Value"
-        remedy = "give it one number, as in p.data = 0.5"
-        if hasattr(data, "_a"):
-            remedy = "give it the other's number, as in p.data = other.data"
-        elif hasattr(data, "__len__") and not isinstance(data, (str, bytes)):
-            remedy = "a Value is one number: make one for each element"
-        raise TypeError(f"{name} has the data {data!r} of type {type(data).__name__}: {remedy}")
+def refused_data(value: Any, data: Any) -> TypeError:
+    """The error for data that is no real number."""
+    name = f"the Value {value.label!r}" if value.label else "a Value"
+    remedy = "give it one number, as in p.data = 0.5"
+    if hasattr(data, "_a"):
+        remedy = "give it the other's number, as in p.data = other.data"
+    elif hasattr(data, "__len__") and not isinstance(data, (str, bytes)):
+        remedy = "a Value is one number: make one for each element"
+    return TypeError(f"{name} was given the data {data!r} of type {type(data).__name__}: {remedy}")
 
 
 # --- a graph whose leaves have changed --------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ same reason, speed: each is `_node` in place.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Real
+from operator import attrgetter
 from typing import Any, NoReturn
 
 from macrograd import ops, special
@@ -24,7 +26,11 @@ _ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attrib
 
 # While a function is traced (macrograd.compiler), the leaves it creates are constants and not parameters: they are
 # noted here. None while nothing is traced.
-_leaves_being_made: list[Value] | None = None
+_leaves_being_made: set[Value] | None = None
+
+# Who is asked before a Value becomes a Python number or truth value: while a function is traced its parameters have no
+# number, since the program must follow those of each call. None while nothing is traced.
+_watch: Any = None
 
 # How often parameters were written, all at once, by what moves them (an optimiser, a training run, `load_parameters`).
 # What keeps copies of their numbers sees here that they are old: to compare all numbers would cost more than their use.
@@ -44,12 +50,15 @@ class Value:
     """
 
     # _a and _b: the operands of an operation on one or two; a tuple of all and None for more; None for none.
-    __slots__ = ("_a", "_b", "data", "grad", "label", "op")
+    # `data` is read through a property, which a trace can forbid; what computes here reads the slot itself.
+    __slots__ = ("_a", "_b", "_data", "grad", "label", "op")
 
     # NumPy must not take `array * value` apart; it leaves the operation to the Value.
     __array_ufunc__ = None
 
-    data: float
+    _traced = False  # whether it has no number at all (macrograd.compiler.trace)
+
+    _data: float
     grad: Any
     op: Op | None
     label: str
@@ -57,20 +66,31 @@ class Value:
     _b: Value | None
 
     def __init__(self, data: float, label: str = "") -> None:
-        if data.__class__ is not float:
-            if isinstance(data, Value) or not (isinstance(data, Real) or _is_scalar_array(data)):
-                raise TypeError(f"Value(data) takes one real number, got {data!r} of type {type(data).__name__}")
-            try:
-                data = float(data)
-            except OverflowError:
-                raise ops.too_large("Value(data)", data) from None
-        self.data = data
+        self._data = data if data.__class__ is float else _real("Value(data)", data)
         self.grad = 0.0
         self.op = None
         self._a = self._b = None
         self.label = label
         if _leaves_being_made is not None:
-            _leaves_being_made.append(self)
+            _leaves_being_made.add(self)
+
+    @property
+    def data(self) -> float:
+        if _watch is not None:
+            _watch.look(self, "the number of {} (.data) was asked for")
+        return self._data
+
+    @data.setter
+    def data(self, number: float) -> None:
+        if number.__class__ is not float:
+            if isinstance(number, Value) or not (isinstance(number, Real) or _is_scalar_array(number)):
+                from macrograd.slips import refused_data
+
+                raise refused_data(self, number)
+            number = _real("value.data = …", number)
+        if _watch is not None:
+            _watch.write(self)
+        self._data = number
 
     # --- arithmetic ---------------------------------------------------------------------------------------------
 
@@ -80,7 +100,7 @@ class Value:
                 return _no_number(other)
             other = number
         out: Value = _new(Value)
-        out.data = self.data + other.data
+        out._data = self._data + other._data
         out.grad = 0.0
         out.op = _ADD
         out._a = self
@@ -91,19 +111,19 @@ class Value:
     def __radd__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
             return _no_number(other)
-        return _node(number.data + self.data, ops.add, number, self)
+        return _node(number._data + self._data, ops.add, number, self)
 
     def __sub__(self, other: Any) -> Value:
         if other.__class__ is not Value:
             if (number := constant(other)) is None:
                 return _no_number(other)
             other = number
-        return _node(self.data - other.data, ops.sub, self, other)
+        return _node(self._data - other._data, ops.sub, self, other)
 
     def __rsub__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
             return _no_number(other)
-        return _node(number.data - self.data, ops.sub, number, self)
+        return _node(number._data - self._data, ops.sub, number, self)
 
     def __mul__(self, other: Any) -> Value:
         if other.__class__ is not Value:
@@ -111,7 +131,7 @@ class Value:
                 return _no_number(other)
             other = number
         out: Value = _new(Value)
-        out.data = self.data * other.data
+        out._data = self._data * other._data
         out.grad = 0.0
         out.op = _MUL
         out._a = self
@@ -122,44 +142,59 @@ class Value:
     def __rmul__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
             return _no_number(other)
-        return _node(number.data * self.data, ops.mul, number, self)
+        return _node(number._data * self._data, ops.mul, number, self)
 
     def __truediv__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
             return _no_number(other)
-        return _node(ops.div.forward(self.data, number.data), ops.div, self, number)
+        return _node(ops.div.forward(self._data, number._data), ops.div, self, number)
 
     def __rtruediv__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
             return _no_number(other)
-        return _node(ops.div.forward(number.data, self.data), ops.div, number, self)
+        return _node(ops.div.forward(number._data, self._data), ops.div, number, self)
 
     def __pow__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
             return _no_number(other)
-        return _node(ops.power.forward(self.data, number.data), ops.power, self, number)
+        return _node(ops.power.forward(self._data, number._data), ops.power, self, number)
 
     def __rpow__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
             return _no_number(other)
-        return _node(ops.power.forward(number.data, self.data), ops.power, number, self)
+        return _node(ops.power.forward(number._data, self._data), ops.power, number, self)
 
     def __neg__(self) -> Value:
-        return _node(-self.data, ops.neg, self)
+        return _node(-self._data, ops.neg, self)
 
     def __pos__(self) -> Value:
         return self
 
     def __abs__(self) -> Value:
-        return _node(abs(self.data), ops.absolute, self)
+        return _node(abs(self._data), ops.absolute, self)
 
     def __floordiv__(self, other: Any) -> Value:
-        _refuse_step("//")
+        _refuse_step("//", "value.data // 2")
 
     def __mod__(self, other: Any) -> Value:
-        _refuse_step("%")
+        _refuse_step("%", "value.data % 2")
 
-    __rfloordiv__, __rmod__ = __floordiv__, __mod__
+    def __divmod__(self, other: Any) -> tuple[Value, Value]:
+        _refuse_step("divmod()", "divmod(value.data, 2)")
+
+    __rfloordiv__, __rmod__, __rdivmod__ = __floordiv__, __mod__, __divmod__
+
+    def __round__(self, ndigits: int | None = None) -> int:
+        if _watch is not None:
+            _watch.look(self, "round() of {}")
+        _refuse_step("round()", "round(value.data)")
+
+    def __index__(self) -> int:
+        if _watch is not None:
+            _watch.look(self, "{} as an index or a count (take(values, index) chooses by one)")
+        raise TypeError(
+            "a Value is no index and no count: use int(value.data), or mg.take(values, value) to choose by one"
+        )
 
     def __getitem__(self, key: Any) -> Value:
         raise TypeError(
@@ -254,7 +289,7 @@ class Value:
     def round(self) -> Value:
         return self._apply(special.round_, (self,))
 
-    # --- comparisons: of the numbers, and plain bools -----------------------------------------------------------
+    # --- comparisons: of the numbers, and plain bools; in a trace operations, where a number is not known yet ---------
 
     def __lt__(self, other: Any) -> Any:
         return _compare(ops.less, self, other)
@@ -269,20 +304,26 @@ class Value:
         return _compare(ops.less_equal, other, self)
 
     def __float__(self) -> float:
+        if _watch is not None:
+            _watch.look(self, "float() of {}, which math's functions take too,")
         from macrograd.slips import number_taken
 
         number_taken(self)
-        return self.data
+        return self._data
 
     def __int__(self) -> int:
-        return int(self.data)
+        if _watch is not None:
+            _watch.look(self, "int() of {}")
+        return int(self._data)
 
     def __bool__(self) -> bool:
-        return self.data != 0.0
+        if _watch is not None:
+            _watch.look(self, "a branch on {} (if, while, and, or, not, max, min, sorted)")
+        return self._data != 0.0
 
     def _known(self) -> float | None:
         """The number, for the rules of choices; None while a trace would keep it for ever (`macrograd.ops.known`)."""
-        return self.data if _leaves_being_made is None or self.op is CONSTANT else None
+        return self._data if _leaves_being_made is None or self.op is CONSTANT else None
 
     # --- the graph ----------------------------------------------------------------------------------------------
 
@@ -308,19 +349,19 @@ class Value:
         b = None
         if len(operands) == 1:
             (a,) = operands
-            data = op.forward(a.data)
+            data = op.forward(a._data)
         elif len(operands) == 2:
             a, b = operands
             if a.__class__ is not Value:
                 a = _required(op, a)
             if b.__class__ is not Value:
                 b = _required(op, b)
-            data = op.forward(a.data, b.data)
+            data = op.forward(a._data, b._data)
         else:
             a = tuple([x if x.__class__ is Value else _required(op, x) for x in operands])
-            data = op.forward(*[x.data for x in a])
+            data = op.forward(*[x._data for x in a])
         out: Value = _new(Value)
-        out.data = data
+        out._data = data
         out.grad = 0.0
         out.op = op
         out._a = a
@@ -337,12 +378,12 @@ class Value:
         set to 0.
 
         A graph holds the numbers that it was built with. Raises RuntimeError when backward has met it before and its
-        leaves have changed since, TypeError where a leaf's data is no number.
+        leaves have changed since.
 
         Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
         """
-        if self.data.__class__ is not float:
-            self._check_data()
+        if _watch is not None:
+            _watch.look(self, "backward() of {}, in place of mg.grad or mg.value_and_grad,")
         if create_graph:
             self._check_unchanged()
             self._backward_graph()
@@ -363,26 +404,21 @@ class Value:
             if op.arity == 2:
                 left, right = op.derivative
                 b = node._b
-                x, y, out = a.data, b.data, node.data
+                x, y, out = a._data, b._data, node._data
                 if a.op is not CONSTANT and left is not None and (gain := left(g, out, x, y)) is not None:
                     a.grad += gain
                 if b.op is not CONSTANT and right is not None and (gain := right(g, out, x, y)) is not None:
                     b.grad += gain
             elif op.arity == 1:
                 (rule,) = op.derivative
-                if rule is not None and (gain := rule(g, node.data, a.data)) is not None:
+                if rule is not None and (gain := rule(g, node._data, a._data)) is not None:
                     a.grad += gain
             else:
                 inputs = node.inputs
-                gains = contributions(op, g, node.data, [x.data for x in inputs])
+                gains = contributions(op, g, node._data, [x._data for x in inputs])
                 for operand, gain in zip(inputs, gains, strict=True):
                     if gain is not None and operand.op is not CONSTANT:
                         operand.grad += gain
-
-    def _check_data(self) -> None:
-        from macrograd.slips import check_data
-
-        check_data(topological(self))
 
     def _check_unchanged(self) -> None:
         order = [x for x in topological(self) if x._a is not None]
@@ -432,11 +468,13 @@ class Value:
 
     def __format__(self, spec: str) -> str:
         """`f"{x:.3f}"` formats the number; without a format it is what `str` gives."""
-        return format(self.data, spec) if spec else str(self)
+        if _watch is not None and spec:
+            _watch.look(self, f"the format {spec!r} of {{}}")
+        return format(self._data, spec) if spec else str(self)
 
     def __repr__(self) -> str:
         name = f", label={self.label!r}" if self.label else ""
-        return f"Value(data={self.data}, grad={self.grad}{name})"
+        return f"Value(data={self._data}, grad={self.grad}{name})"
 
 
 def constant(x: Any) -> Any:
@@ -463,7 +501,7 @@ def _required(op: Op, x: Any) -> Value:
 
 def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -> Value:
     out: Value = _new(Value)
-    out.data = data
+    out._data = data
     out.grad = 0.0
     out.op = op
     out._a = a
@@ -487,9 +525,35 @@ def _no_number(x: Any) -> Value:
     return NotImplemented  # type: ignore[no-any-return]  # what an operator returns for "not mine"
 
 
-def _refuse_step(symbol: str) -> NoReturn:
+def _real(where: str, number: Any) -> float:
+    """A real number as a float; TypeError for anything else, in the name of what was given it."""
+    if isinstance(number, Value) or not (isinstance(number, Real) or _is_scalar_array(number)):
+        raise TypeError(f"{where} takes one real number, got {number!r} of type {type(number).__name__}")
+    try:
+        return float(number)
+    except OverflowError:
+        raise ops.too_large(where, number) from None
+
+
+def is_open(x: Any) -> bool:
+    """Whether x is a Value whose number is not known yet: while a function is traced, what depends on its arguments or
+    on parameters."""
+    return isinstance(x, Value) and (x._traced or (_watch is not None and _watch.depends(x)))
+
+
+def numbers_of(values: Iterable[Value]) -> list[float]:
+    """The `.data` of many Values, at once."""
+    if _watch is not None:
+        return [x.data for x in values]
+    return list(map(_number_of, values))
+
+
+_number_of = attrgetter("_data")
+
+
+def _refuse_step(name: str, example: str) -> NoReturn:
     raise TypeError(
-        f"a Value has no {symbol}, which jumps: apply it to plain numbers, as in value.data {symbol} 2, or write the "
+        f"a Value has no {name}, which jumps: apply it to plain numbers, as in {example}, or write the "
         "pieces with mg.where(condition, a, b)"
     )
 
@@ -498,7 +562,9 @@ def _compare(op: Op, left: Any, right: Any) -> Any:
     left, right = constant(left), constant(right)
     if left is None or right is None:
         return NotImplemented
-    return bool(op.forward(left.data, right.data))
+    if _watch is not None and (_watch.depends(left) or _watch.depends(right)):
+        return op(left, right)
+    return bool(op.forward(left._data, right._data))
 
 
 def _is_scalar_array(x: Any) -> bool:
@@ -510,4 +576,4 @@ def _is_scalar_array(x: Any) -> bool:
 # object of the equal numbers in a file; where it did not, backward would only look at each graph twice.
 _FRESH: float = Value(0.0).grad
 
-__all__ = ["CONSTANT", "Value", "constant", "contributions", "sweep", "topological"]
+__all__ = ["CONSTANT", "Value", "constant", "contributions", "is_open", "numbers_of", "sweep", "topological"]

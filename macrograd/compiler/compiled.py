@@ -15,7 +15,7 @@ from macrograd.compiler.bound import Bound
 from macrograd.compiler.settings import settings_of
 from macrograd.compiler.specialised import Specialised
 from macrograd.copying import check_importable
-from macrograd.value import Value, parameter_writes
+from macrograd.value import Value, numbers_of, parameter_writes
 
 if TYPE_CHECKING:
     from macrograd.compiler.targets.llvm.profile import Profile
@@ -107,7 +107,7 @@ class Compiled:
 
     def theta(self) -> NDArray[np.float64]:
         """The parameters' numbers as one array."""
-        return np.array([p.data for p in self._traced().parameters])
+        return np.array(numbers_of(self._traced().parameters))
 
     def assign(self, theta: Any) -> None:
         """Write one array back into the parameters. Raises ValueError for a wrong size, and then writes nothing."""

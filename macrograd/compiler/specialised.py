@@ -16,7 +16,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.settings import CompileWarning, Settings, say_once
 from macrograd.compiler.tape import indices
 from macrograd.compiler.targets.numpy.execute import NumpyExecutable
-from macrograd.slips import check_data
+from macrograd.value import numbers_of
 
 
 @dataclass
@@ -157,11 +157,7 @@ class Specialised:
         """Put the parameters' numbers into a state: theta's, or those that the Values hold now."""
         n = len(self.parameters)
         if theta is None:
-            try:
-                state.u[:n] = [p.data for p in self.parameters]
-            except (TypeError, ValueError):
-                check_data(self.parameters)
-                raise
+            state.u[:n] = numbers_of(self.parameters)
         elif theta.__class__ is np.ndarray and theta.shape == (n,) and theta.dtype.kind == "f":
             state.u[:n] = theta
         else:

@@ -22,7 +22,7 @@ from macrograd.compiler.specialised import results
 from macrograd.compiler.targets.llvm.driver import Steps, driver
 from macrograd.compiler.targets.llvm.execute import LlvmExecutable, LlvmState, aligned
 from macrograd.compiler.targets.llvm.update import Update, entry
-from macrograd.value import Value
+from macrograd.value import Value, numbers_of
 
 _REASONS = ("", "non-finite", "index")
 
@@ -77,7 +77,7 @@ class TrainingLoop:
         self._data: list[NDArray[Any]] = []
         self.load(held)
         self.theta = aligned(len(self.parameters), sample.dtype)
-        self.theta[:] = [p.data for p in self.parameters]
+        self.theta[:] = numbers_of(self.parameters)
         self.state = (
             np.stack([aligned(len(self.parameters), sample.dtype) + sample.dtype.type(s) for s in initial_state])
             if len(initial_state)
@@ -231,7 +231,7 @@ def recorded_update(rule: Callable[..., tuple[Any, Any]], states: int, *, strict
     program = pipeline.value_program(source, batch=True, strict=strict)
     named = {"rate": rate, "step": step}
     slots = {name: k for k, p in enumerate(source.parameters) for name, value in named.items() if p is value}
-    return RecordedUpdate(program, [p.data for p in source.parameters], slots)
+    return RecordedUpdate(program, numbers_of(source.parameters), slots)
 
 
 def update_of(rule: Callable[..., tuple[Any, Any]], states: int, count: int, sample: Compiled) -> Update:

@@ -53,7 +53,7 @@ class Call:
     def out(self, x: Any) -> Any:
         """A derivative as the caller gets it: a float or a Value."""
         if self.numbers:
-            return x.data if isinstance(x, Value) else float(x)
+            return x._data if isinstance(x, Value) else float(x)
         return constant(x)
 
 

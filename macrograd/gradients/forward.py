@@ -30,11 +30,11 @@ def ahead(order: Iterable[Value], tangents: dict[Value, Any], numbers: bool) -> 
             left, right = op.derivative
             x, y = a, b
             if numbers:
-                out, x, y = node.data, a.data, b.data
+                out, x, y = node._data, a._data, b._data
             elif a.op is ops.CONSTANT:  # as a number it costs the rule no operations of its own
-                x = a.data
+                x = a._data
             elif b.op is ops.CONSTANT:
-                y = b.data
+                y = b._data
             first = None if t is None or left is None else left(t, out, x, y)
             second = None if u is None or right is None else right(u, out, x, y)
             found = second if first is None else first if second is None else first + second
@@ -45,7 +45,7 @@ def ahead(order: Iterable[Value], tangents: dict[Value, Any], numbers: bool) -> 
                 continue
             operands = inputs
             if numbers:
-                out, operands = node.data, [x.data for x in inputs]
+                out, operands = node._data, [x._data for x in inputs]
             found = _of_many(op, ts, out, operands)
         if found is not None:
             tangents[node] = found

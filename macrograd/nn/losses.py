@@ -10,7 +10,7 @@ from typing import Any
 
 from macrograd import functions
 from macrograd.nn._scalars import as_list
-from macrograd.value import Value
+from macrograd.value import Value, is_open
 
 Loss = Callable[[Any, Any], Any]
 
@@ -45,7 +45,7 @@ def huber(p: Any, t: Any, delta: float = 1.0) -> Any:
     Raises ValueError for lists of different lengths and for a delta that is not above 0. Source: Huber, *Robust
     Estimation of a Location Parameter*, Annals of Mathematical Statistics 35, 1964.
     """
-    if not delta > 0.0:
+    if not (is_open(delta) or delta > 0.0):
         raise ValueError(f"huber() takes a delta above 0, got {delta}")
     distances = [abs(d) for d in _differences("huber", p, t)]
     near = [functions.minimum(distance, delta) for distance in distances]

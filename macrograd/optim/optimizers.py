@@ -19,7 +19,7 @@ from typing import Any
 from macrograd import functions
 from macrograd.copying import checked_state
 from macrograd.optim.schedules import as_schedule
-from macrograd.slips import GradientWarning, check_data
+from macrograd.slips import GradientWarning
 from macrograd.value import Value, parameter_writes
 
 State = tuple[Any, ...]
@@ -58,12 +58,10 @@ class Optimizer:
         A gradient of 0 is one like others: decay and momentum move all the same. (`Trainer` leaves out what
         the loss does not depend on.)
 
-        Warns where every gradient of the first step is 0. Raises TypeError for what is no Value and for a Value whose
-        data is no number, and ValueError when the parameters are not those of the steps before, since their state
-        would then belong to others.
+        Warns where every gradient of the first step is 0. Raises TypeError for what is no Value, and ValueError when
+        the parameters are not those of the steps before, since their state would then belong to others.
         """
         chosen = self._checked(parameters)
-        check_data(chosen)
         before = self.state or [self.initial_state] * len(chosen)
         rate, count = self.learning_rate, self.steps + 1
         data, after = [], []

@@ -15,7 +15,6 @@ from macrograd.nn import Dropout, Module
 from macrograd.nn import losses as named_losses
 from macrograd.nn.dropout import Draws, drawing
 from macrograd.optim import Adam, Optimizer
-from macrograd.slips import check_data
 from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES, Engine, make
 from macrograd.train.objective import Objective, takes_model
@@ -113,7 +112,6 @@ class Setup:
             raise ValueError(
                 f"this {type(self.model).__name__} has no parameters to train: frozen ones stay as they are"
             )
-        check_data(parameters)
         wrong = next((p for p in parameters if not math.isfinite(p.data)), None)
         if wrong is not None:
             name = next(name for name, p in self.model.named_parameters().items() if p is wrong)

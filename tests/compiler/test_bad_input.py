@@ -177,11 +177,6 @@ def test_the_line_is_the_callers_also_through_this_package() -> None:
         mg.compile(fn)(1.0)
 
 
-def test_a_branch_on_what_was_closed_over_is_allowed() -> None:
-    """It does not depend on an input; the branch of the moment is recorded."""
-    assert mg.compile(lambda x: x * 2 if W > 0 else x)(3.0) == 6.0
-
-
 def test_traced_values_print_and_compare_by_identity() -> None:
     seen: list[str] = []
 

@@ -19,16 +19,14 @@ class Numberless(Value):
 
     __slots__ = ("made_by", "of")
 
+    _traced = True
+
     def __init__(self, op: Op | None = None, operands: tuple[Any, ...] = ()) -> None:
         self.made_by, self.of = op, operands
 
     @classmethod
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Numberless:
         return cls(op, operands)
-
-    @classmethod
-    def _take(cls, values: Any, index: Any) -> Any:
-        return ops.take(index, *values)
 
     def _refuse(self, *_: Any) -> NoReturn:
         raise AssertionError("the number of a value that has none was asked for")

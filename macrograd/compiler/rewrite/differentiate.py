@@ -72,7 +72,7 @@ def _rule(gain: Any, known: dict[int, tuple[int, int]]) -> Rule:
             continue
         assert node.op is not None
         if node.op is NUMBER:
-            lines.append((CONSTANT, (), node.data))
+            lines.append((CONSTANT, (), node._data))
         else:
             lines.append((node.op.code, tuple(known[id(x)] for x in node.inputs), 0.0))
         known[id(node)] = (_LINE, len(lines) - 1)

@@ -48,7 +48,7 @@ class Leaves:
     def add(self, found: list[Value], constants: set[int]) -> None:
         """These come next; a leaf is a constant by its operation, or if its id is among `constants`."""
         fixed = [x.op is not None or id(x) in constants for x in found]
-        data: Iterator[float] = map(attrgetter("data"), compress(found, fixed))
+        data: Iterator[float] = map(attrgetter("_data"), compress(found, fixed))
         position = map(float, count(len(self.parameters)))
         self.code += [CONSTANT if yes else PARAMETER for yes in fixed]
         self.leaf += [next(data) if yes else next(position) for yes in fixed]

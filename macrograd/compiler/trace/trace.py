@@ -2,7 +2,9 @@
 
 A `Traced` is a Value that has an operation and operands but no number, so the program itself cannot look at one
 sample's numbers: a branch on one, `float()` of one or `math.exp` of one raises `TraceError` instead of being baked in.
-What the function closed over are ordinary Values: their leaves become the program's parameters.
+What the function closed over are ordinary Values: their leaves become the program's parameters. They have numbers, but
+today's: as each call reads those of its own time, a `_Watch` stands before them while the trace runs, in the thread
+that traces. Constants, and what was computed from constants alone, stay free to look at.
 """
 
 from __future__ import annotations
@@ -30,6 +32,12 @@ _WAY_OUT = (
     "the compiled program must be the same for every sample. Choose between values with mg.where(condition, a, b), "
     "mg.maximum and mg.minimum, by an index with mg.take, and use mg.exp, mg.tanh … instead of math's and NumPy's"
 )
+_WAY_OUT_OF_PARAMETERS = (
+    "the program reads parameters at every call, and what is done with today's number would stay as it is for ever. "
+    "Choose between values with mg.where(condition, a, b), mg.maximum and mg.minimum, by an index with mg.take, "
+    "use mg.exp, mg.tanh … instead of math's and NumPy's, and mg.detach(p) for its number without a gradient; what "
+    "shapes the program is an argument of the function that makes it, or, if it shall never change, mg.static(p)"
+)
 _lock = threading.RLock()
 
 
@@ -45,8 +53,52 @@ def _user_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
-def _refuse(what: str) -> NoReturn:
-    raise TraceError(f"{what} while the function is traced, at {_user_line()}: {_WAY_OUT}")
+def _refuse(what: str, way_out: str = _WAY_OUT) -> NoReturn:
+    raise TraceError(f"{what} while the function is traced, at {_user_line()}: {way_out}")
+
+
+class _Watch:
+    """Stands before the numbers of what the traced function closed over, in the thread that traces it.
+
+    made  the leaves that the function has made itself: these are constants
+    """
+
+    def __init__(self, made: set[Value]) -> None:
+        self._thread = threading.get_ident()
+        self._made = made
+        # What has been asked for: a chain whose every state is looked at must not be walked anew each time.
+        self._open: set[Value] = set()
+        self._constant: set[Value] = set()
+
+    def depends(self, x: Value) -> bool:
+        """Whether the number of x depends on a parameter or an argument; for other threads nothing does."""
+        if threading.get_ident() != self._thread:
+            return False
+        stack, seen = [x], set()
+        while stack:
+            node = stack.pop()
+            if node in seen or node in self._constant:
+                continue
+            is_parameter = node._a is None and node.op is None and node not in self._made
+            if is_parameter or node._traced or node in self._open:
+                self._open.add(x)
+                return True
+            seen.add(node)
+            stack.extend(node.inputs)
+        self._constant |= seen
+        return False
+
+    def look(self, x: Value, what: str) -> None:
+        """Raise TraceError if x has no number yet; `what` says what asked for it, with {} for the Value."""
+        if self.depends(x):
+            named = f" {x.label!r}" if x.label else ""
+            found = f"parameter{named}" if x._a is None else f"value{named} computed from parameters"
+            _refuse(what.format(f"a {found}"), _WAY_OUT_OF_PARAMETERS)
+
+    def write(self, x: Value) -> None:
+        if threading.get_ident() == self._thread:
+            what = "the number of a Value (value.data = …) was set"
+            _refuse(what, "it would happen once, and not at every call. Set it outside, or compute a new Value")
 
 
 class Traced(Value):
@@ -54,9 +106,15 @@ class Traced(Value):
 
     __slots__ = ()
 
+    _traced = True
+
     @property
-    def data(self) -> float:  # type: ignore[override]  # a Value's slot becomes an error here
+    def data(self) -> float:
         _refuse("the number of a traced value (.data) was asked for")
+
+    @data.setter
+    def data(self, number: float) -> None:
+        _refuse("the number of a traced value (.data) was set")
 
     @property
     def grad(self) -> float:
@@ -66,11 +124,8 @@ class Traced(Value):
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Traced:
         return _record(op, tuple([value._required(op, x) for x in operands]))
 
-    @classmethod
-    def _take(cls, values: Sequence[Any], index: Any) -> Any:
-        if not len(values):
-            raise IndexError("take() from an empty sequence: it needs at least one value to choose from")
-        return ops.take(index, *values)
+    def backward(self, create_graph: bool = False) -> None:
+        _refuse("backward() of a traced value, in place of mg.grad or mg.value_and_grad,")
 
     def _known(self) -> None:
         return None
@@ -220,8 +275,9 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
     """
     global _new, _numbers
     with _lock:
-        around = value._leaves_being_made, value._new, _new, _numbers  # of a trace that calls this one
-        made = value._leaves_being_made = []
+        around = value._leaves_being_made, value._watch, value._new, _new, _numbers  # of a trace that calls this one
+        made = value._leaves_being_made = set()
+        value._watch = _Watch(made)
         recording = _Recording()
         value._new = _new = recording.new
         _numbers = {}
@@ -232,13 +288,15 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
             arguments = [_argument(shape, inputs) for shape in shapes]
             try:
                 result = fn(*arguments)
-            except TypeError as error:
+            except (TypeError, ValueError) as error:
+                if isinstance(error.__cause__, TraceError):  # as NumPy says what it could not make an array of
+                    raise error.__cause__ from None
                 if "__array_ufunc__" not in str(error):  # as NumPy calls what a Value does not have
                     raise
                 what = "a NumPy function was called on a Value while the function is traced"
                 raise TraceError(f"{what}: {_WAY_OUT}") from error
             structure, results = _flatten(result)
-            constants = {id(leaf) for leaf in made}
+            constants = set(map(id, made))
             values = recording.values()
             try:
                 tape, parameters = tape_of(values, results, inputs, constants)
@@ -250,7 +308,7 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
             if any(isinstance(p, Traced) for p in parameters):
                 raise TraceError("a traced value of another trace was used: keep none between calls")
         finally:
-            value._leaves_being_made, value._new, _new, _numbers = around
+            value._leaves_being_made, value._watch, value._new, _new, _numbers = around
             if collecting:
                 gc.enable()
     return Trace(tape, parameters, structure)
