@@ -18,6 +18,7 @@ from macrograd.functions import (
     atan2,
     cbrt,
     ceil,
+    concat,
     cos,
     cosh,
     detach,
@@ -57,6 +58,7 @@ from macrograd.functions import (
     where,
 )
 from macrograd.value import Value
+from macrograd.vector import Vector
 
 __version__ = "0.1.0"
 
@@ -109,6 +111,7 @@ __all__ = [
     "TraceError",
     "Trainer",
     "Value",
+    "Vector",
     "acos",
     "asin",
     "atan",
@@ -116,6 +119,7 @@ __all__ = [
     "cbrt",
     "ceil",
     "compile",
+    "concat",
     "cos",
     "cosh",
     "datasets",

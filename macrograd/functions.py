@@ -12,6 +12,7 @@ from typing import Any
 
 from macrograd import ops, special
 from macrograd.value import Value, is_open
+from macrograd.vector import Vector, concat, vector
 
 exp, log, log1p, sqrt, sin, cos = ops.exp, ops.log, ops.log1p, ops.sqrt, ops.sin, ops.cos
 tanh, sigmoid, softplus, relu = ops.tanh, ops.sigmoid, ops.softplus, ops.relu
@@ -65,12 +66,12 @@ def logsumexp(values: Iterable[Any]) -> Any:
     return shift + ops.log(sum(ops.exp(x - shift) for x in terms))
 
 
-def softmax(values: Iterable[Any]) -> list[Any]:
+def softmax(values: Iterable[Any]) -> Vector:
     """exp(xᵢ) / Σ exp(xⱼ) for each i, shifted by the largest value. Raises ValueError for no values."""
     terms, shift = _shifted("softmax", values)
     exponentials = [ops.exp(x - shift) for x in terms]
     total = sum(exponentials)
-    return [ops.div(e, total) for e in exponentials]
+    return vector([ops.div(e, total) for e in exponentials])
 
 
 def _shifted(name: str, values: Iterable[Any]) -> tuple[list[Any], Any]:
@@ -107,7 +108,7 @@ def _listed(name: str, values: Iterable[Any]) -> list[Any]:
 def take(values: Any, index: Any) -> Any:
     """The element of `values` at an integer `index`, which may be an input; gradients go back to what was chosen.
 
-    `values` are numbers or Values, or a table (equally long rows), of which a row is taken as a list. Raises
+    `values` are numbers or Values, or a table (equally long rows), of which a row is taken as a `Vector`. Raises
     IndexError for an index outside 0 … len(values) - 1, TypeError for one that is not an integer and for values that
     are no numbers, ValueError for a ragged table.
     """
@@ -119,11 +120,11 @@ def take(values: Any, index: Any) -> Any:
     number = None if isinstance(index, Value) and index._traced else _index(index, len(values))
     if number is None or is_open(index):
         if is_table:
-            return [ops.take(index, *column) for column in zip(*values, strict=True)]
+            return vector([ops.take(index, *column) for column in zip(*values, strict=True)])
         return ops.take(index, *values)
     chosen = values[number]
     ops.check_operands("take", chosen if is_table else (chosen,))
-    return list(chosen) if is_table else chosen
+    return Vector(chosen) if is_table else chosen
 
 
 def _index(index: Any, count: int) -> int:
@@ -141,11 +142,13 @@ def static(x: Any) -> Any:
     was recorded, whatever becomes of the Value.
 
     For what shapes the program: a count (`range(int(mg.static(steps)))`), a branch (`if mg.static(rate) > 0`). No
-    gradient goes through it. A number is returned as a float.
+    gradient goes through it. A number is returned as a float, and a `Vector` of Values as a Vector of numbers.
 
     Raises TraceError for what depends on an argument of a compiled function, which has no number there, and TypeError
     for what is no number.
     """
+    if isinstance(x, Vector):
+        return vector([static(item) for item in x])
     if not isinstance(x, Value):
         return ops.as_float("static", x)
     return x.data if x._traced else x._data
@@ -166,12 +169,14 @@ def _is_table(values: Sequence[Any]) -> bool:
 
 __all__ = [
     "Value",
+    "Vector",
     "acos",
     "asin",
     "atan",
     "atan2",
     "cbrt",
     "ceil",
+    "concat",
     "cos",
     "cosh",
     "detach",

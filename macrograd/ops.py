@@ -132,7 +132,8 @@ class Op:
             for operand in operands:
                 other = operand.__class__
                 if other is not kind and hasattr(other, "_apply"):
-                    kind = other if not hasattr(kind, "_apply") or issubclass(other, kind) else kind
+                    above = not hasattr(kind, "_apply") or issubclass(other, kind) or hasattr(other, "_spreads")
+                    kind = other if above else kind
         if (apply := getattr(kind, "_apply", None)) is not None:
             return apply(self, operands)
         name = self.name

@@ -187,7 +187,7 @@ class Value:
     def __round__(self, ndigits: int | None = None) -> int:
         if _watch is not None:
             _watch.look(self, "round() of {}")
-        _refuse_step("round()", "round(value.data)")
+        raise TypeError("a Value has no round(), which makes an int: write mg.round(value), or round(value.data)")
 
     def __index__(self) -> int:
         if _watch is not None:

@@ -16,7 +16,7 @@ PACKAGE = Path(mg.__file__).parent
 
 # Module (or folder) → the only parts of the package it may import. The arrows point one way, and the compiler sees
 # nothing but the operations and Value: it cannot know what a layer is.
-ENGINE = {"ops", "value", "graph", "copying", "slips"}
+ENGINE = {"ops", "value", "graph", "copying", "slips", "vector"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_floats": set(),
     "_composed": set(),
@@ -29,8 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "slips": {"ops"},
     "value": {"ops", "graph", "copying", "slips", "special"},
     "engine": {"value"},
+    "vector": {"ops", "value"},
     "functions": {*ENGINE, "special"},
-    "__init__": {"functions", "value"},
+    "__init__": {"functions", "value", "vector"},
     "nn": {*ENGINE, "functions"},
     "optim": {*ENGINE, "functions"},
     "compiler": {*ENGINE, "_composed"},

@@ -26,8 +26,10 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
     """The function `fn` of numbers and Values, recorded once and run as native code.
 
     fn        any Python function that computes with its arguments by the operations of this package. It is run once
-              for each new shape of its arguments, on nested lists of values without numbers. The leaf Values that it
-              closes over become parameters, whose `.data` is read at every call
+              for each new shape of its arguments, on values without numbers; in place of an array stand (nested)
+              Vectors of them. The leaf Values that it closes over become parameters, whose `.data` is read at every
+              call, and by the compiled code alone: what makes a number or a branch of one while fn is recorded is an
+              error, and `mg.static(p)` is for what shall stay as it is
     batch     fn describes one sample: every argument gains a leading axis, and so does every result
     dtype     "float64" or "float32"
     backend   "llvm", "numpy", or "auto": LLVM where llvmlite loads, else NumPy

@@ -20,7 +20,7 @@ from macrograd.value import Value, numbers_of, parameter_writes
 if TYPE_CHECKING:
     from macrograd.compiler.targets.llvm.profile import Profile
 
-_ARGUMENTS = "an argument of shape () is one value, and one of another shape nested lists of values"
+_ARGUMENTS = "an argument of shape () is one value, and one of another shape (nested) Vectors of values"
 
 
 class Compiled:

@@ -18,6 +18,7 @@ from macrograd.copying import check_importable
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT
 from macrograd.value import Value, constant
+from macrograd.vector import Vector, vector
 
 
 @dataclass
@@ -81,12 +82,15 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
     for k in wanted:
         first.append(len(leaves))
         given[k] = nested(args[k], leaf)
+    arguments = tuple([given[k] for k in wanted])
+    for k in wanted:
+        given[k] = _spread(given[k])
     result = fn(*given, **kwargs)
     results: list[Any] = []
     nested(result, results.append)
     order, foreign = between(results, leaves)
     return Call(
-        arguments=tuple([given[k] for k in wanted]),
+        arguments=arguments,
         leaves=leaves,
         first=first,
         result=result,
@@ -121,14 +125,26 @@ def between(results: Iterable[Any], leaves: Sequence[Value]) -> tuple[list[Value
 
 
 def nested(x: Any, function: Callable[[Any], Any]) -> Any:
-    """The nesting of x with every scalar replaced, in order; arrays become lists."""
+    """The nesting of x with every scalar replaced, in order; lists and arrays become Vectors."""
     if isinstance(x, tuple):
         return tuple([nested(item, function) for item in x])
     if isinstance(x, dict):
         return {key: nested(item, function) for key, item in x.items()}
-    if isinstance(x, list) or getattr(x, "shape", None):
-        return [nested(item, function) for item in x]
+    if isinstance(x, (list, Vector)) or getattr(x, "shape", None):
+        return vector([nested(item, function) for item in x])
     return function(x)
+
+
+def _spread(x: Any) -> Any:
+    """What the function gets: Vectors also for tuples, which would repeat and join as lists do."""
+    if isinstance(x, dict):
+        return {key: _spread(item) for key, item in x.items()}
+    if isinstance(x, Vector) and _NESTS.isdisjoint(map(type, x._items)):
+        return x
+    return vector([_spread(item) for item in x]) if isinstance(x, (tuple, Vector)) else x
+
+
+_NESTS = {tuple, dict, Vector}
 
 
 def positions(name: str, argnums: int | Sequence[int], count: int, named: Iterable[str] = ()) -> tuple[int, ...]:
@@ -165,7 +181,7 @@ def check_function(name: str, fn: Any) -> None:
 def one_scalar(name: str, fn: Any, found: Call) -> Any:
     """The scalar that fn returned; raises TypeError if it returned something else."""
     result = found.result
-    if not isinstance(result, Value) and (isinstance(result, (list, tuple, dict)) or constant(result) is None):
+    if not isinstance(result, Value) and (isinstance(result, (list, tuple, dict, Vector)) or constant(result) is None):
         kind = type(result).__name__
         remedy = "return one number, for example the sum of these, or use mg.jacobian"
         raise TypeError(

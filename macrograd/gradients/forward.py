@@ -14,6 +14,7 @@ from macrograd import ops
 from macrograd.gradients.calls import between, call, check_function, checked_results, nested, one_scalar
 from macrograd.graph import sweep
 from macrograd.value import Value, constant
+from macrograd.vector import Vector
 
 
 def ahead(order: Iterable[Value], tangents: dict[Value, Any], numbers: bool) -> dict[Value, Any]:
@@ -160,7 +161,7 @@ def _pair(name: str, primals: Any, tangents: Any) -> tuple[tuple[Any, ...], list
 def _apart(a: Any, b: Any) -> tuple[str, Any, Any]:
     """The first place, as text, at which two nestings differ, and what stands there in each."""
     place = ""
-    while isinstance(a, (list, tuple)) and type(a) is type(b) and len(a) == len(b):
+    while isinstance(a, (list, tuple, Vector)) and type(a) is type(b) and len(a) == len(b):
         shapes = ([nested(item, lambda x: None) for item in side] for side in (a, b))
         k = next((k for k, (x, y) in enumerate(zip(*shapes, strict=True)) if x != y), None)
         if k is None:
@@ -173,6 +174,6 @@ def _described(x: Any) -> str:
     """The nesting of an argument in a few words."""
     if getattr(x, "shape", ()):
         return f"an array of shape {tuple(x.shape)}"
-    if isinstance(x, (list, tuple, dict)):
+    if isinstance(x, (list, tuple, dict, Vector)):
         return f"a {type(x).__name__} of {len(x)}"
     return "one number"

@@ -10,6 +10,7 @@ from typing import Any
 from macrograd import ops
 from macrograd.nn._scalars import as_list
 from macrograd.nn.module import Module
+from macrograd.vector import vector
 
 _UNITS = 1 << 24  # whole numbers up to here are exact in float32
 
@@ -60,9 +61,9 @@ class Dropout(Module):
     """Sets each number to 0 with probability `rate` while a `Trainer` trains, and divides the others by 1 − rate; lets
     everything through otherwise.
 
-    Called with numbers or Values it gives a list of as many, or the one Value itself. Raises ValueError for a rate that
-    is not from 0 to below 1. Source: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, *Dropout*, JMLR 15,
-    2014, in the form that scales while training.
+    Called with numbers or Values it gives a `Vector` of as many, or the one Value itself. Raises ValueError for a rate
+    that is not from 0 to below 1. Source: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, *Dropout*, JMLR
+    15, 2014, in the form that scales while training.
     """
 
     def __init__(self, rate: float = 0.5) -> None:
@@ -76,7 +77,7 @@ class Dropout(Module):
             return x
         scale = 1.0 / (1.0 - self.rate)
         out = [ops.where(ops.less(draws.next(), self.rate), 0.0, value * scale) for value in as_list(x)]
-        return out if hasattr(x, "__len__") else out[0]
+        return vector(out) if hasattr(x, "__len__") else out[0]
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"

@@ -17,6 +17,7 @@ from macrograd.nn.init import Initialiser
 from macrograd.nn.init import get as _initialiser  # `init` is the keyword that users write
 from macrograd.nn.module import Module
 from macrograd.value import Value, constant
+from macrograd.vector import vector
 
 Seed = int | random.Random | None
 
@@ -75,8 +76,8 @@ class Neuron(Module):
 class Layer(Module):
     """`nout` neurons that see the same `nin` inputs; the other arguments are the neurons' (see `Neuron`).
 
-    Called with `nin` numbers or Values it gives a list of `nout` Values, or the Value itself where nout is 1. Raises
-    ValueError for another number of inputs.
+    Called with `nin` numbers or Values it gives a `Vector` of `nout` Values, or the Value itself where nout is 1.
+    Raises ValueError for another number of inputs.
     """
 
     neurons: list[Neuron]
@@ -103,7 +104,7 @@ class Layer(Module):
         # A number becomes a node here and not in every neuron.
         nodes = [value if (node := constant(value)) is None else node for value in inputs]
         out = [neuron(nodes) for neuron in self.neurons]
-        return out[0] if len(out) == 1 else out
+        return out[0] if len(out) == 1 else vector(out)
 
     def __repr__(self) -> str:
         return f"Layer of {len(self.neurons)} × {self.neurons[0]!r}"
@@ -118,7 +119,7 @@ class MLP(Module):
     output_activation  of the output layer
     init, seed         as for `Neuron`; the weights are drawn layer by layer and neuron by neuron, in micrograd's order
 
-    Called with `nin` numbers or Values it gives a list of outputs, or the Value itself where there is one output.
+    Called with `nin` numbers or Values it gives a `Vector` of outputs, or the Value itself where there is one output.
     Raises ValueError for another number of inputs, and for sizes or names that make no net.
     """
 

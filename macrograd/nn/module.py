@@ -9,6 +9,7 @@ from typing import Any
 from macrograd.copying import checked_state
 from macrograd.ops import CONSTANT
 from macrograd.value import Value, parameter_writes
+from macrograd.vector import Vector
 
 
 class Module:
@@ -118,7 +119,7 @@ class Module:
                     children: Iterable[Any] = vars(thing).values()
                 elif isinstance(thing, dict):
                     children = thing.values()
-                elif isinstance(thing, (list, tuple)):
+                elif isinstance(thing, (list, tuple, Vector)):
                     children = thing
                 else:
                     continue
@@ -155,7 +156,7 @@ def _children(thing: Any) -> list[tuple[Any, Any]] | None:
         return list(vars(thing).items())
     if isinstance(thing, dict):
         return list(thing.items())
-    if isinstance(thing, (list, tuple)):
+    if isinstance(thing, (list, tuple, Vector)):
         return list(enumerate(thing))
     return None
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from macrograd.graph import topological
 from macrograd.show._figure import COLOURS, FAINT, INK, LARGEST, MARKERS, checked_axes, new_figure, tidy
 from macrograd.value import Value
+from macrograd.vector import Vector, as_argument
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +56,7 @@ def boundary(
     across, up = np.linspace(low[0], high[0], side), np.linspace(low[1], high[1], side)
     points = np.stack([axis.ravel() for axis in np.meshgrid(across, up)], axis=1)
     scores = _scores(
-        predict(points) if predict is not None else [model(point) for point in points.tolist()], len(points)
+        predict(points) if predict is not None else [model(point) for point in as_argument(points)], len(points)
     )
 
     ax = checked_axes(ax) if ax is not None else new_figure(6.0, 4.6).add_subplot()
@@ -122,8 +123,8 @@ def _samples(X: Any, y: Any) -> tuple[Floats, Floats, NDArray[np.int64]]:
 
 def _side(model: Callable[[Any], Any], point: Floats) -> int:
     """How many points a side of the grid gets, from how many scalars the model computes for one point."""
-    found = model(point.tolist())
-    roots = found if isinstance(found, (list, tuple)) else [found]
+    found = model(as_argument(point))
+    roots = found if isinstance(found, (list, tuple, Vector)) else [found]
     nodes = topological(*[root for root in roots if isinstance(root, Value)])
     # A dot product of a thousand terms is one node, but not the work of one.
     scalars = sum(1 + len(node.inputs) for node in nodes)
@@ -133,7 +134,7 @@ def _side(model: Callable[[Any], Any], point: Floats) -> int:
 def _scores(found: Any, n: int) -> Floats:
     """What the model said as an array (n, k). Raises ValueError for another shape, TypeError for what is no number."""
     if not isinstance(found, np.ndarray):
-        rows = [list(row) if isinstance(row, (list, tuple)) else [row] for row in found]
+        rows = [list(row) if isinstance(row, (list, tuple, Vector)) else [row] for row in found]
         if len({len(row) for row in rows}) > 1:
             raise ValueError("boundary() takes a model with the same number of scores everywhere; this one's varies")
         try:

@@ -21,6 +21,7 @@ from macrograd.ops import CONSTANT, Op
 from macrograd.show import _graphviz
 from macrograd.show._files import ending, write_whole
 from macrograd.value import Value
+from macrograd.vector import Vector
 
 # A picture with more boxes than this is one that nobody reads, and whose layout takes minutes instead of a second.
 LIMIT = 150
@@ -92,7 +93,7 @@ def draw(value: Value | Sequence[Value], direction: str = "LR", limit: int = LIM
     another direction or a limit below 1.
     """
     roots = [value] if isinstance(value, Value) else value
-    if not isinstance(roots, (list, tuple)) or not all(isinstance(root, Value) for root in roots):
+    if not isinstance(roots, (list, tuple, Vector)) or not all(isinstance(root, Value) for root in roots):
         raise TypeError(
             f"draw() takes a Value or a sequence of Values, got {reprlib.repr(value)} of type {type(value).__name__}"
         )

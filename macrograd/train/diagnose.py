@@ -18,6 +18,7 @@ from macrograd import ops, value
 from macrograd.ops import CONSTANT, Op
 from macrograd.train.objective import Objective
 from macrograd.value import Value, contributions, topological
+from macrograd.vector import Vector, as_argument, vector
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 # Frames that every operation passes: they say nothing about where it was asked for.
@@ -74,9 +75,9 @@ for _name, _op in (("add", ops.add), ("sub", ops.sub), ("mul", ops.mul), ("trued
 
 
 def _watched(x: Any) -> Any:
-    """Numbers and nested lists of them as watched constants: what is computed from data alone is watched too."""
-    if isinstance(x, list):
-        return [_watched(item) for item in x]
+    """Numbers and Vectors of them as watched constants: what is computed from data alone is watched too."""
+    if isinstance(x, Vector):
+        return vector([_watched(item) for item in x])
     leaf: Watched = object.__new__(Watched)
     leaf.data, leaf.grad, leaf.op, leaf.label = float(x), 0.0, CONSTANT, ""
     leaf.inputs = ()
@@ -114,7 +115,7 @@ def explain(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence
     largest  the engine's largest number; beyond it is an infinity
     """
     for k, row in enumerate(rows):
-        arguments = [array[k].tolist() for array in arrays]
+        arguments = [as_argument(array[k]) for array in arrays]
         try:
             found = _replay(partial(objective.sample, *map(_watched, arguments)), objective.parameters, largest)
         except (TypeError, ValueError):  # a loss that needs plain numbers, as an index say, which the eager engine has
@@ -135,7 +136,7 @@ def replay_error(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Seq
     """The IndexError that a sample of the batch raises, which names the sample."""
     for k, row in enumerate(rows):
         try:
-            objective.sample(*[array[k].tolist() for array in arrays])
+            objective.sample(*[as_argument(array[k]) for array in arrays])
         except (IndexError, TypeError) as error:  # eagerly, an index that is no integer is of a wrong type
             return IndexError(f"sample {row}: {error}")
     return IndexError("take() got an index outside of its values, or one that is not an integer")

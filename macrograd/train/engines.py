@@ -17,6 +17,7 @@ from macrograd.optim import Optimizer
 from macrograd.train.objective import Objective
 from macrograd.train.steps import no_collection
 from macrograd.value import Value
+from macrograd.vector import as_argument
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Compiled
@@ -225,7 +226,7 @@ class EagerLoop:
         for i in rows:
             if self.stop():
                 return None
-            loss = self._objective.sample(*[array[i].tolist() for array in self._arrays])
+            loss = self._objective.sample(*[as_argument(array[i]) for array in self._arrays])
             losses.append(float(loss))
             self._back(loss * share)
         penalty = self._objective.penalty()

@@ -12,6 +12,7 @@ from macrograd.nn import Module
 from macrograd.train.data import Samples
 from macrograd.train.objective import Objective
 from macrograd.train.steps import no_collection, plain
+from macrograd.vector import as_argument
 
 Array = NDArray[Any]
 _BLOCK = 1024  # rows
@@ -44,7 +45,7 @@ class Predictor:
         if self._compiled is not None:
             return np.asarray(self._compiled(rows))
         with no_collection():
-            return np.array([plain(self._model(row)) for row in rows.tolist()])  # type: ignore[operator]
+            return np.array([plain(self._model(row)) for row in as_argument(rows)])  # type: ignore[operator]
 
     def one(self, shape: tuple[int, ...], anew: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """A function from one sample of this shape to the output, a float or a list of floats, with the parameters as
@@ -55,7 +56,7 @@ class Predictor:
             return single.bound(self._compiled, shape, anew)
 
         def one(x: Any) -> Any:
-            row = single.sample(x, shape, self._dtype).tolist()
+            row = as_argument(single.sample(x, shape, self._dtype))
             with no_collection():
                 return plain(self._model(row))  # type: ignore[operator]  # the trainer made sure of it
 
@@ -85,5 +86,5 @@ class Measure:
         if self._compiled is not None:
             return self._compiled(*arguments)
         with no_collection():
-            rows = zip(*[argument.tolist() for argument in arguments], strict=True)
+            rows = zip(*[as_argument(argument) for argument in arguments], strict=True)
             return [float(self._objective.sample(*row)) for row in rows]

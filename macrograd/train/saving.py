@@ -19,6 +19,7 @@ from macrograd.train import files
 from macrograd.train.signature import Signature, of_command
 from macrograd.train.trainer import Trainer
 from macrograd.value import Value
+from macrograd.vector import Vector
 
 Header = dict[str, Any]
 
@@ -177,7 +178,7 @@ def _tensors(model: Module) -> Iterator[tuple[str, NDArray[np.float64]]]:
         if children is None:
             continue
         seen.add(id(thing))
-        block = _block(thing, path, own) if isinstance(thing, (list, tuple)) else None
+        block = _block(thing, path, own) if isinstance(thing, (list, tuple, Vector)) else None
         if block is not None:
             yield path, block
             continue
@@ -193,7 +194,7 @@ def _block(thing: Any, path: str, own: dict[int, str]) -> NDArray[np.float64] | 
         if isinstance(x, Value):
             leaves.append(x.data)
             return () if own.get(id(x)) == path else None
-        if not isinstance(x, (list, tuple)) or not len(x):
+        if not isinstance(x, (list, tuple, Vector)) or not len(x):
             return None
         shapes = {shape_of(item, f"{path}.{k}") for k, item in enumerate(x)}
         first = shapes.pop()

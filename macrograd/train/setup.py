@@ -24,6 +24,7 @@ from macrograd.train.signature import Signature, named
 from macrograd.train.split import Part
 from macrograd.train.targets import Targets
 from macrograd.value import Value
+from macrograd.vector import as_argument
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Compiled
@@ -133,7 +134,7 @@ class Setup:
 
     def first_output(self, samples: Samples) -> Any:
         """What the model makes of the first sample, as Values. Raises ValueError where it cannot take it."""
-        row = next(samples.blocks(1))[1][0].tolist()
+        row = as_argument(next(samples.blocks(1))[1][0])
         try:
             return self.model(row)  # type: ignore[operator]  # checked when this was made
         except ValueError as error:

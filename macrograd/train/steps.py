@@ -7,6 +7,8 @@ import gc
 from collections.abc import Iterator
 from typing import Any
 
+from macrograd.vector import Vector
+
 
 class DivergedError(ArithmeticError):
     """A loss or a gradient was not finite; the parameters are those before the step."""
@@ -29,4 +31,4 @@ def no_collection() -> Iterator[None]:
 
 def plain(output: Any) -> Any:
     """A net's output as a float, or a list of floats."""
-    return [float(x) for x in output] if isinstance(output, list) else float(output)
+    return [float(x) for x in output] if isinstance(output, (list, Vector)) else float(output)

@@ -148,15 +148,13 @@ def test_numpys_functions_are_refused() -> None:
     ("fn", "x", "said"),
     [
         (lambda x: x[0], 1.0, "a Value is one number and has no element [0]: give a list or an array to a function"),
-        (lambda x: x * W, [[1.0, 2.0]], "a Value is one number and has no arithmetic with a list of 1: go through the"),
         (
-            lambda x: x[0] * x,
+            lambda x: x[0] * [1.0],
             [1.0, 2.0],
-            "a Value is one number and has no arithmetic with a list of 2: go through the",
+            "a Value is one number and has no arithmetic with a list of 1: go through",
         ),
-        (lambda x: -x, [1.0, 2.0], "bad operand type for unary -: 'list'"),
-        (lambda x: x.shape, [1.0, 2.0], "'list' object has no attribute 'shape'"),
-        (lambda x: x[5], [1.0, 2.0], "list index out of range"),
+        (lambda x: x.shape, [1.0, 2.0], "'Vector' object has no attribute 'shape'"),
+        (lambda x: x[5], [1.0, 2.0], "index 5 is outside a Vector of 2"),
         (lambda x: x // 2, 1.0, "a Value has no //, which jumps: apply it to plain numbers"),
     ],
 )
@@ -166,7 +164,7 @@ def test_arguments_of_another_shape_than_the_function_thinks(fn: Callable[..., A
     assert str(error.value).startswith(said)
     history, arguments = error.value.__notes__
     assert history == f"while <lambda> was traced with argument 'x' of shape {np.shape(x)}"
-    assert arguments == "an argument of shape () is one value, and one of another shape nested lists of values"
+    assert arguments == "an argument of shape () is one value, and one of another shape (nested) Vectors of values"
 
 
 def test_the_line_is_the_callers_also_through_this_package() -> None:

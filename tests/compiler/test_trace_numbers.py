@@ -127,7 +127,7 @@ def test_static_is_a_constant_of_the_program() -> None:
     assert compiled(2.0) == 6.0  # recorded once
     assert not compiled.parameters
     assert compiled([2.0, 3.0][1]) == 9.0
-    assert (mg.static(Value(2.5)), mg.static(3)) == (2.5, 3.0)
+    assert (mg.static(Value(2.5)), mg.static(3), mg.static(mg.Vector([Value(1.0), 2]))) == (2.5, 3.0, [1.0, 2.0])
     assert type(mg.static(3)) is float
     with pytest.raises(TraceError, match="traced value"):
         mg.compile(lambda x: x * mg.static(x))(1.0)

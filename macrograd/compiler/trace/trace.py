@@ -26,6 +26,7 @@ from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.listing import tape_of
 from macrograd.ops import Op
 from macrograd.value import Value, topological
+from macrograd.vector import Vector, vector
 
 _PACKAGE = str(Path(__file__).resolve().parents[2])
 _WAY_OUT = (
@@ -267,7 +268,7 @@ class Trace:
 
 
 def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager: bool = False) -> Trace:
-    """Run `fn` on nested lists of traced values, of the given shapes, and record what it does.
+    """Run `fn` on (nested) Vectors of traced values, of the given shapes, and record what it does.
 
     The tape has the operations in the order in which the function did them; with `as_eager` in the order in which the
     eager engine's `backward` walks them, which is what the order of its roundings depends on. Raises TraceError where
@@ -315,11 +316,11 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
 
 
 def _argument(shape: tuple[int, ...], inputs: list[Traced]) -> Any:
-    """Nested lists of new traced values; numbered in row-major order."""
+    """New traced values as (nested) Vectors, numbered in row-major order."""
     if not shape:
         inputs.append(_record(None, ()))
         return inputs[-1]
-    return [_argument(shape[1:], inputs) for _ in range(shape[0])]
+    return vector([_argument(shape[1:], inputs) for _ in range(shape[0])])
 
 
 def _flatten(result: Any) -> tuple[Any, list[Value]]:
@@ -334,7 +335,7 @@ def _flatten(result: Any) -> tuple[Any, list[Value]]:
             return tuple(walk(item) for item in x)
         if isinstance(x, dict):
             return {key: walk(item) for key, item in x.items()}
-        if isinstance(x, list) or bool(getattr(x, "shape", None)):
+        if isinstance(x, (list, Vector)) or bool(getattr(x, "shape", None)):
             return [walk(item) for item in x]
         lifted = value.constant(x)
         if lifted is None:
