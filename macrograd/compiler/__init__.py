@@ -6,23 +6,44 @@ Read it in the order in which it runs: `pipeline.py` lists the stages, and a fol
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, overload
 
-from macrograd.compiler.bound import Bound
+from macrograd.compiler.bound import Bound, BoundResults
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.settings import CompileWarning
 from macrograd.compiler.trace.trace import TraceError
 
+_NOTHING: Any = object()  # where `compile` is a decorator with settings, and waits for its function
+
+
+@overload
+def compile(  # noqa: A001
+    fn: Callable[..., Any],
+    *,
+    batch: bool = ...,
+    dtype: str = ...,
+    backend: str = ...,
+    threads: int = ...,
+    strict: bool = ...,
+) -> Compiled: ...
+
+
+@overload
+def compile(  # noqa: A001
+    *, batch: bool = ..., dtype: str = ..., backend: str = ..., threads: int = ..., strict: bool = ...
+) -> Callable[[Callable[..., Any]], Compiled]: ...
+
 
 def compile(  # noqa: A001 - the contract's name; users write mg.compile
-    fn: Callable[..., Any],
+    fn: Callable[..., Any] = _NOTHING,
     *,
     batch: bool = False,
     dtype: str = "float64",
     backend: str = "auto",
     threads: int = 1,
     strict: bool = False,
-) -> Compiled:
+) -> Compiled | Callable[[Callable[..., Any]], Compiled]:
     """The function `fn` of numbers and Values, recorded once and run as native code.
 
     fn        any Python function that computes with its arguments by the operations of this package. It is run once
@@ -39,8 +60,12 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
 
     Raises TraceError where fn branches on a value or asks for its number, ValueError and TypeError for arguments that
     do not fit, IndexError for a `take` outside of its values.
+
+    Without fn it is a decorator with these settings: `@mg.compile(batch=True)`.
     """
+    if fn is _NOTHING:
+        return partial(compile, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict)
     return Compiled(fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict)
 
 
-__all__ = ["Bound", "CompileWarning", "Compiled", "TraceError", "compile"]
+__all__ = ["Bound", "BoundResults", "CompileWarning", "Compiled", "TraceError", "compile"]

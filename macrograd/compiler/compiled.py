@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler.bound import Bound
+from macrograd.compiler import parameters
+from macrograd.compiler.bound import Bound, BoundResults
 from macrograd.compiler.settings import settings_of
 from macrograd.compiler.specialised import Specialised
 from macrograd.copying import check_importable
@@ -90,20 +91,42 @@ class Compiled:
         arrays, special = self._prepare(args, kwargs)
         return special.value_and_grad(theta, arrays)
 
-    def bind(self, *args: Any, **kwargs: Any) -> Bound:
-        """Buffers for these arguments, checked once: the cheapest call there is. See `Bound`."""
+    def bind(self, *args: Any, **kwargs: Any) -> Bound | BoundResults:
+        """Buffers for these arguments, checked once: the cheapest call there is.
+
+        For a function of one scalar a `Bound`, which computes the value and its gradient by the parameters; for one of
+        several results, such as `mg.compile(mg.grad(f))`, a `BoundResults`, which computes these.
+        """
         arrays, special = self._prepare(args, kwargs)
-        return Bound(special, arrays)
+        return Bound(special, arrays) if special.is_scalar else BoundResults(special, arrays)
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
     @property
     def parameters(self) -> list[Value]:
-        """The leaf Values that the function closed over, in the order in which its sums of products first use them.
+        """The leaf Values that the function closed over, in the order in which its sums of products first use them: the
+        order of `theta`, of `value_and_grad`'s gradient and of what is bound.
+
+        It is the order in which the function computes, and not that of `model.parameters()`: a `Neuron`, which adds its
+        weights' products to its bias, has the bias first, and what the function does not use is not there. `names` and
+        `places` tell which is which.
 
         Known once the function has been traced: raises RuntimeError before its first call.
         """
         return list(self._traced().parameters)
+
+    def names(self, named: dict[str, Value] | None = None) -> list[str]:
+        """What each of `parameters` is called: its name in `named` (as from `model.named_parameters()`), else its
+        label, else its place, as in "theta[3]"."""
+        return parameters.names(self._traced().parameters, named)
+
+    def places(self, values: Iterable[Value]) -> NDArray[np.int64]:
+        """Where each of these Values stands among `parameters`: with `at = f.places(model.parameters())`, `theta[at]`
+        is in the model's order, and `theta[at] = numbers` writes it.
+
+        Raises ValueError for a Value that the function does not use.
+        """
+        return parameters.places(self._traced().parameters, values, self.__name__)
 
     def theta(self) -> NDArray[np.float64]:
         """The parameters' numbers as one array."""
@@ -139,12 +162,8 @@ class Compiled:
         """
         from macrograd.compiler.explain.explain import explain
 
-        if names is not None and not (
-            isinstance(names, dict) and all(isinstance(value, Value) for value in names.values())
-        ):
-            raise TypeError(
-                f"explain(names={names!r}): names is a dict of names and their Values, as from model.named_parameters()"
-            )
+        if names is not None:
+            parameters.check_names(f"explain(names={names!r})", names)
         if args or kwargs:
             _, special = self._prepare(args, kwargs)
         else:
@@ -161,7 +180,7 @@ class Compiled:
 
         arrays, special = self._prepare(args, kwargs)
         samples = len(arrays[0]) if self.batch else 1
-        scalar = isinstance(special.source.structure, int)
+        scalar = special.is_scalar
         plan = special.plan("gradient" if scalar else "one" if samples == 1 else "values", samples)
         if not hasattr(plan.executable, "machine"):
             raise RuntimeError(f"{self.__name__} runs on NumPy, and profile() times native code: it needs LLVM")

@@ -54,14 +54,16 @@ def record(
     return Source(tape, [traced.parameters[k] for k in old], traced.structure, recorded)
 
 
-def value_program(source: Source, *, batch: bool, strict: bool = False) -> Program:
-    """The program of the function's values."""
-    how = "values", batch, strict
-    return _kept(source, how, lambda: _value_program(source, batch=batch, strict=strict))
+def value_program(source: Source, *, batch: bool, strict: bool = False, own: bool = False) -> Program:
+    """The program of the function's values; with `own` each result is an entry that it has to itself."""
+    how = "own values" if own else "values", batch, strict
+    return _kept(source, how, lambda: _value_program(source, batch=batch, strict=strict, own=own))
 
 
-def _value_program(source: Source, *, batch: bool, strict: bool) -> Program:
+def _value_program(source: Source, *, batch: bool, strict: bool, own: bool) -> Program:
     tape = simplify(source.tape, strict=strict)
+    if own:
+        tape = own_results(tape)
     _seen("simplify", tape)
     program = roll(tape, batch=batch, strict=strict)
     _seen("roll", program)

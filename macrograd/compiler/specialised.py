@@ -73,7 +73,8 @@ class Specialised:
         self._lock = threading.RLock()
 
     def plan(self, what: str, samples: int = 1) -> _Plan:
-        """`values`, `one` (the values of a single sample) or `gradient`; made for a first batch of `samples`."""
+        """`values`, `one` (the values of a single sample), `bound` (the values, each in a place that it has to itself)
+        or `gradient`; made for a first batch of `samples`."""
         plan = self._plans.get(what)
         if plan is None:
             with self._lock:
@@ -90,7 +91,7 @@ class Specialised:
             program = pipeline.gradient_program(self.source, batch=batch, strict=settings.strict)
             outputs = 0
         else:
-            program = pipeline.value_program(self.source, batch=batch, strict=settings.strict)
+            program = pipeline.value_program(self.source, batch=batch, strict=settings.strict, own=what == "bound")
             # An input that is returned as it is, is none.
             outputs = sum(space == "v" and slot >= program.first_output for space, slot in set(program.results))
         return _Plan(
@@ -100,8 +101,12 @@ class Specialised:
             lambda error: self._instead(error, program, outputs),
         )
 
+    @property
+    def is_scalar(self) -> bool:
+        return isinstance(self.source.structure, int)
+
     def _check_scalar(self) -> None:
-        if not isinstance(self.source.structure, int):
+        if not self.is_scalar:
             raise TypeError(
                 f"{self.settings.name} returns {_describe(self.source.structure)}, and only one scalar has a "
                 "gradient: return a single Value, for example the sum or mean of these"
@@ -186,14 +191,14 @@ class Specialised:
             state.load(arrays)
             state.execute()
             self.check_indices(plan, state)
-            table = self._table(plan, state, samples)
+            table = self.table(plan, state)
         finally:
             plan.give(samples, state)
-        return self._build(self.nesting, table)
+        return self.map_results(lambda which: self._picked(which, table))
 
-    def _table(self, plan: _Plan, state: Any, samples: int) -> NDArray[Any]:
+    def table(self, plan: _Plan, state: Any) -> NDArray[Any]:
         """All results as (samples, results)."""
-        slots, varying = plan.slots, plan.varying
+        slots, varying, samples = plan.slots, plan.varying, state.samples
         if plan.uniform:
             return np.broadcast_to(state.u[slots], (samples, len(slots)))
         if plan.is_output:
@@ -225,16 +230,23 @@ class Specialised:
             raise IndexError(f"{name}{at}: take() needs an integer index, got {index!r}")
         raise IndexError(f"{name}{at}: take() index {index:.15g} is outside 0 … {count - 1}")
 
-    def _build(self, x: Any, table: NDArray[Any]) -> Any:
-        """The results in the nesting of what the function returned."""
-        if isinstance(x, np.ndarray):
-            found = table[:, x.ravel()].reshape(len(table), *x.shape)
-            return found if self.settings.batch else found[0]
-        if isinstance(x, tuple):
-            return tuple(self._build(item, table) for item in x)
-        if isinstance(x, dict):
-            return {key: self._build(item, table) for key, item in x.items()}
-        return [self._build(item, table) for item in x]
+    def _picked(self, which: NDArray[np.int64], table: NDArray[Any]) -> Any:
+        found = table[:, which.ravel()].reshape(len(table), *which.shape)
+        return found if self.settings.batch else found[0]
+
+    def map_results(self, array: Callable[[NDArray[np.int64]], Any]) -> Any:
+        """The nesting of what the function returned, with `array` of the results' numbers in place of each array."""
+
+        def walk(x: Any) -> Any:
+            if isinstance(x, np.ndarray):
+                return array(x)
+            if isinstance(x, tuple):
+                return tuple([walk(item) for item in x])
+            if isinstance(x, dict):
+                return {key: walk(item) for key, item in x.items()}
+            return [walk(item) for item in x]
+
+        return walk(self.nesting)
 
 
 def _nesting(x: Any) -> Any:
