@@ -30,7 +30,11 @@ class Scaled(nn.Module):
 
 class Dropped(nn.Module):
     def __init__(self, rate: float) -> None:
-        self.first, self.drop, self.last = nn.Layer(2, 4, seed=1), nn.Dropout(rate), nn.Layer(4, 1, seed=2)
+        self.first, self.drop, self.last = (
+            nn.Layer(2, 4, seed=1),
+            nn.Dropout(rate),
+            nn.Layer(4, 1, nonlin=False, seed=2),
+        )
 
     def __call__(self, x: Any) -> Any:
         return self.last(self.drop(self.first(x)))
