@@ -28,6 +28,7 @@ from random_programs import (
 import macrograd as mg
 from macrograd import Value, ops
 from macrograd.compiler import pipeline
+from macrograd.compiler.roll import budget
 from macrograd.compiler.tape.tape import Tape, name_of
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
@@ -251,3 +252,36 @@ def test_an_infinite_sample_gives_an_infinite_mean(backend: str, samples: int) -
     f = mg.compile(lambda x: mg.log(x) * w, batch=True, backend=backend)
     assert f.backward(X) == -np.inf
     assert w.grad == -np.inf
+
+
+@pytest.mark.parametrize("samples", [1, 3, 9, 130, 1030])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_infinite_sample_gives_an_infinite_mean_of_data(
+    samples: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, in the kernel of what runs as data: of long programs, which the budget makes of these."""
+    for name in ("FREE", "MOST_TINY"):
+        monkeypatch.setattr(budget, name, 0)
+    monkeypatch.setattr(budget, "LEAST", 1 << 30)
+    w = Value(1.0)
+    X = np.ones(samples)
+    X[-1] = 0.0
+    f = mg.compile(lambda x: mg.log(x) * w, batch=True, dtype=dtype, backend="llvm")
+    assert "data" in f.explain(X)
+    assert f.backward(X) == -np.inf
+    assert w.grad == -np.inf
+
+
+@pytest.mark.parametrize("exponent", [np.inf, -np.inf, np.nan, 1e300, 3.0, 16.0, 17.0, 2.5])
+def test_powers_by_any_constant(backend: str, exponent: float) -> None:
+    x = np.array([0.0, -0.0, 0.5, 1.0, -1.0, 1.5, -2.0, np.inf, -np.inf, np.nan])
+    found = mg.compile(lambda a: ops.power(a, exponent), batch=True, backend=backend)(x)
+    np.testing.assert_allclose(found, [ops.power(a, exponent) for a in x.tolist()], rtol=1e-14)
+
+
+def test_constants_beyond_float32_are_infinite_there(backend: str) -> None:
+    constants = [1e200, -1e200, 3.41e38, 3.4028235e38, 1e-60]
+    f = mg.compile(lambda x: [x * c for c in constants], batch=True, dtype="float32", backend=backend)
+    with np.errstate(over="ignore"):  # NumPy says so where it converts them
+        found = f(np.full(9, 0.5))
+    np.testing.assert_array_equal(found, [[np.inf, -np.inf, np.inf, np.float32(3.4028235e38) / 2, 0.0]] * 9)

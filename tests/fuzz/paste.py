@@ -33,8 +33,8 @@ def test_of(case: Case, way: Way, outcome: Outcome, seed: str) -> str:
     if way.moved:
         body += [f"{indent}for p in P:", f"{indent}    p.data = p.data * 0.5 + 0.25",
                  f"{indent}compiled{'' if way.what in ('values', 'inputs') else '.backward'}({given})",
-                 f"{indent}for p, number in zip(P, {_numbers(data.parameters)}):",
-                 f"{indent}    p.data, p.grad = number, 0.0"]  # fmt: skip
+                 f"{indent}for p, now in zip(P, {_numbers(data.parameters)}):",
+                 f"{indent}    p.data, p.grad = now, 0.0"]  # fmt: skip
     return "\n".join([*_head(way), *body, *_comparison(way, name, given, indent)]) + "\n"
 
 

@@ -7,6 +7,7 @@ leave its rounding to the optimiser, so that the text alone says what the number
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ DOUBLE, SINGLE = Float("double", 64, "f64"), Float("float", 32, "f32")
 def number(kind: Float, value: float) -> str:
     """A literal, exact to the bit. LLVM writes float literals as the double that they equal."""
     if kind is SINGLE:
-        value = struct.unpack("<f", struct.pack("<f", value))[0] if abs(value) < 3.5e38 else value
+        value = ctypes.c_float(value).value  # beyond what it holds an infinity, as when an array is converted
     return "0x" + struct.pack(">d", value).hex().upper()
 
 

@@ -46,7 +46,8 @@ class Code(text.Code):
         kernel = field(self, FIELDS["stream_block" if block else "stream_uniform"], "ptr")
         words = self.element("%tables", str(table), "i32")
         count = self.let(f"zext i32 {self.let(f'load i32, ptr {words}, align 4')} to i64")
-        self.put(f"call void {kernel}(ptr %u, ptr %v, ptr {self.element(words, '1', 'i32')}, i64 {count}, ptr %flag)")
+        records, valid = self.element(words, "1", "i32"), self.valid() if block else "0"
+        self.put(f"call void {kernel}(ptr %u, ptr %v, ptr {records}, i64 {count}, ptr %flag, i64 {valid})")
 
 
 def code_for(kind: text.Float, *, strict: bool) -> Code:

@@ -22,11 +22,11 @@ from macrograd.compiler.targets.llvm.elements import sum_elements
 from macrograd.compiler.targets.scalar.choice import chosen
 from macrograd.compiler.targets.scalar.machine import Machine
 
-_PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag"
+_PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag, i64 %valid"
 
 
 def kernel(machine: Machine, *, block: bool, composed: tuple[int, ...] = ()) -> native.Native:
-    """@stream(u, v, words, count, flag of bad indices) for blocks of the machine's lanes, or for single numbers;
+    """@stream(u, v, words, count, flag of bad indices, lanes with a sample) for blocks of lanes, or for single numbers;
     `composed` are the codes of the operations with a formula that it must know."""
     return _kernel(plain(machine, block=block), block, composed)
 
@@ -180,7 +180,10 @@ class _Case:
         self._total(i, begun=True)
 
     def _total(self, i: Counter, begun: bool = False) -> None:
-        """The sum over the lanes of a (arity 1) or a·b (arity 2), added to what other terms or blocks began."""
+        """The sum over the lanes of a (arity 1) or a·b (arity 2), added to what other terms or blocks began.
+
+        Lanes without a sample repeat the last one with the weight 0, and stay out: 0·∞ is NaN.
+        """
         code, width = self.code, self.width
         kind = code.kind.vector(width)
         a = self._pointer(1, i)
@@ -195,7 +198,10 @@ class _Case:
         def vector(lane: Counter, sums: list[str]) -> list[str]:
             offset = code.linear(0, [(width, lane)])
             x, y = code.load(code.element(a, offset), width), code.load(code.element(b, offset), width)
-            return [code.multiply_add(x, code.let(f"{choose}{y}, {kind} {one}"), sums[0], width)]
+            more = code.multiply_add(x, code.let(f"{choose}{y}, {kind} {one}"), sums[0], width)
+            left = code.let(f"sub i64 %valid, {code.linear(0, [(width, lane)])}")
+            mask = code.first_lanes(left, width) if width > 1 else code.let(f"icmp sgt i64 {left}, 0")
+            return [code.select(mask, more, sums[0], width)]
 
         (total,) = code.loop(self.lanes // width, vector, [(kind, code.splat(0.0, width))])
         if width > 1:

@@ -59,7 +59,7 @@ class Maps:
     def _compute(self, instruction: Instruction, operands: list[str], width: int) -> str:
         row = ops.TABLE[instruction.code]
         exponent = instruction.args[1] if row is ops.power else None
-        if isinstance(exponent, float) and not self.machine.strict and exponent == int(exponent) and 2 < exponent <= 16:
+        if isinstance(exponent, float) and not self.machine.strict and exponent in range(3, 17):
             return self._whole_power(operands[0], int(exponent), width)
         return self.code.apply(row, operands, width)
 
