@@ -62,10 +62,13 @@ def _noisy_arguments(data: Data, program: Program) -> list[Any]:
 
 
 def operations(program: Program, data: Data) -> set[str]:
-    """The names of the operations that the program and nothing but numbers makes of its inputs."""
-    made = function(program.text(), [Value(p) for p in data.parameters])(*_arguments(data, 0, program, values=True))
-    found = {node.op.name for node in topological(*[r for r in flat(made) if isinstance(r, Value)]) if node.op}
-    return found - {"constant"} | ({"take"} if "mg.take" in program.text() else set())
+    """The names of the operations that the program does on some row, if its inputs are Values."""
+    found: set[str] = {"take"} if "mg.take" in program.text() else set()
+    for row in range(len(data.samples)):  # what a take chooses among is an operation in the row that chooses it
+        f = function(program.text(), [Value(p) for p in data.parameters])
+        results = [r for r in flat(f(*_arguments(data, row, program, values=True))) if isinstance(r, Value)]
+        found |= {node.op.name for node in topological(*results) if node.op}
+    return found - {"constant"}
 
 
 def values(program: Program, data: Data, dtype: str) -> Answer:
