@@ -108,6 +108,10 @@ def compare(answer: Answer, found: Array, way: Way, outcome: Outcome, bits: bool
         width = np.where(np.isfinite(low), high - low, 0.0) + answer.slack
         inside = (found >= low - width) & (found <= high + width)
     _report(outcome, ~(undecidable | inside | (nan & np.isnan(low))), what, found, eager, width)
+    if way.what == "values":
+        zero = (answer.replicas == 0.0).all(axis=0) & (eager == 0.0) & (found == 0.0) & ~undecidable
+        sign = (np.signbit(answer.replicas) == np.signbit(eager)).all(axis=0)
+        _report(outcome, zero & sign & (np.signbit(found) != np.signbit(eager)), f"{what}, zero", found, eager, None)
 
 
 def _range(answer: Answer, way: Way) -> tuple[Array, Array, Array]:
@@ -119,7 +123,9 @@ def _range(answer: Answer, way: Way) -> tuple[Array, Array, Array]:
         mixed = (finite.any(axis=0) & ~finite.all(axis=0)) | (nan.any(axis=0) & ~nan.all(axis=0))
         mixed |= np.isinf(low) & (low != high)
         wide = high - low > WIDE[way.dtype] * np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
-        if way.dtype == "float64":
+        if way.dtype == "float32":  # constants are folded in float64, where fewer numbers are 0 or infinite
+            mixed |= (np.isnan(answer.eager) != np.isnan(low)) | (np.isinf(answer.eager) != np.isinf(low))
+        else:
             both = np.isfinite(low) & np.isfinite(answer.eager)
             low = np.where(both, np.minimum(low, answer.eager), low)
             high = np.where(both, np.maximum(high, answer.eager), high)
