@@ -132,10 +132,11 @@ ROOMS: dict[str, set[str]] = {
     "rewrite": {"tape", "trace"},
     "program": {"tape", "jit"},
     "roll": {"tape", "rewrite", "program"},
+    "targets": {"tape", "program"},
     "targets/scalar": {"jit", "tape", "program"},
-    "targets/numpy": {"tape", "program"},
+    "targets/numpy": {"tape", "program", "targets"},
     "targets/c": {"jit", "tape", "program", "targets/scalar"},
-    "targets/llvm": {"jit", "tape", "program", "targets/scalar"},
+    "targets/llvm": {"jit", "tape", "program", "targets", "targets/scalar"},
 }
 
 

@@ -36,7 +36,7 @@ class Held:
             np.copyto(buffer, array, casting="unsafe")
             self.arguments.append(buffer)
         self._special, self._plan, self._state = special, plan, state
-        self._run, self._address = state.run, state.address
+        self._run = state.run
         self._takes = plan.executable.takes
         self.parameters = list(special.parameters)
         self.theta = state.u[: len(special.parameters)]
@@ -68,7 +68,7 @@ class Bound(Held):
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]]) -> None:
         super().__init__(special, arrays, "gradient")
         first = self._plan.program.results[0][1]
-        self._value = memoryview(self._state.u)[first : first + 1]
+        self._value = self._state.u.data[first : first + 1]
         self.gradient = results(self._plan.program, self._state)[1]
 
     @property
@@ -76,7 +76,7 @@ class Bound(Held):
         return float(self._value[0])
 
     def __call__(self) -> float:
-        self._run(self._address)
+        self._run()
         if self._takes:
             self._special.check_indices(self._plan, self._state)
         found: float = self._value[0]
@@ -121,7 +121,7 @@ class BoundResults(Held):
         return copy
 
     def __call__(self) -> Any:
-        self._run(self._address)
+        self._run()
         if self._takes:
             self._special.check_indices(self._plan, self._state)
         if self._copied:

@@ -19,7 +19,7 @@ from macrograd.copying import check_importable
 from macrograd.value import Value, numbers_of, parameter_writes
 
 if TYPE_CHECKING:
-    from macrograd.compiler.targets.llvm.profile import Profile
+    from macrograd.compiler.targets.profile import Profile
 
 _ARGUMENTS = "an argument of shape () is one value, and one of another shape (nested) Vectors of values"
 
@@ -176,18 +176,16 @@ class Compiled:
 
         Raises RuntimeError if the program does not run on LLVM.
         """
-        from macrograd.compiler.targets.llvm.profile import profile
-
         arrays, special = self._prepare(args, kwargs)
         samples = len(arrays[0]) if self.batch else 1
         scalar = special.is_scalar
         plan = special.plan("gradient" if scalar else "one" if samples == 1 else "values", samples)
-        if not hasattr(plan.executable, "machine"):
+        if not plan.executable.profiles:
             raise RuntimeError(f"{self.__name__} runs on NumPy, and profile() times native code: it needs LLVM")
         state = plan.state(samples)
         special.fill(state)
         state.load(arrays)
-        return profile(plan.executable, state)
+        return plan.executable.profile(state)
 
     # --- arguments --------------------------------------------------------------------------------------------------
 

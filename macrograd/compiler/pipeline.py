@@ -1,6 +1,6 @@
-"""The passes, in the order in which they run: the one place that says what happens to a program.
+"""The passes, in the order in which they run: the one place that says what happens to a program, and where it runs.
 
-    trace → simplify → number → (differentiate → simplify) → roll → lower
+    trace → simplify → number → (differentiate → simplify) → roll → prepare for a target
 
 `MACROGRAD_DEBUG=passes` prints what every stage makes, and verifies it.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,17 @@ from macrograd.compiler.program.stored import kept
 from macrograd.compiler.rewrite.differentiate import differentiate
 from macrograd.compiler.rewrite.simplify import own_results, simplify
 from macrograd.compiler.roll.roll import roll
+from macrograd.compiler.settings import CompileWarning, Settings, say_once
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
+from macrograd.compiler.targets.llvm.target import Llvm
+from macrograd.compiler.targets.numpy.target import Numpy
+from macrograd.compiler.targets.target import Executable, Target
 from macrograd.compiler.trace.trace import trace
 from macrograd.value import Value
+
+_FALLBACK: Target = Numpy()  # is there on every machine
+_TARGETS: tuple[Target, ...] = (Llvm(), _FALLBACK)  # the fastest first
 
 # Called with (stage, tape or program) after every stage; the tests put a verifier here.
 observer: Callable[[str, Tape | Program], None] | None = None
@@ -84,6 +92,64 @@ def _gradient_program(source: Source, *, batch: bool, strict: bool) -> Program:
     program = roll(tape, batch=batch, strict=strict, weighted=batch)
     _seen("roll", program)
     return program
+
+
+def prepare(program: Program, sizes: Sequence[int], outputs: int, settings: Settings, samples: int) -> Executable:
+    """The program, ready to run on the target that the settings name; "auto" is the first that can run it.
+
+    `sizes`, `outputs` and `samples` are as `Target.prepare` says. Raises ImportError for a named target that is not
+    there, and LookupError for one that lacks an operation of the program.
+    """
+    target = _target(program, settings)
+    try:
+        return _on(target, program, sizes, outputs, settings, samples)
+    except RuntimeError as error:  # what LLVM raises when it cannot compile or link
+        if target is _FALLBACK:
+            raise
+        return instead(error, program, sizes, outputs, settings)
+
+
+def instead(
+    error: RuntimeError, program: Program, sizes: Sequence[int], outputs: int, settings: Settings
+) -> Executable:
+    """What runs a program on which LLVM failed."""
+    warnings.warn(
+        f"LLVM failed on {settings.name} ({error}); it runs on NumPy instead, which is slower",
+        CompileWarning,
+        stacklevel=7,
+    )
+    return _on(_FALLBACK, program, sizes, outputs, settings)
+
+
+def _on(
+    target: Target, program: Program, sizes: Sequence[int], outputs: int, settings: Settings, samples: int = 1
+) -> Executable:
+    dtype, strict, threads = settings.dtype, settings.strict, settings.threads
+    return target.prepare(program, sizes, outputs, dtype=dtype, strict=strict, threads=threads, samples=samples)
+
+
+def _target(program: Program, settings: Settings) -> Target:
+    """Where a program runs. A target that does not load is passed over with a warning, said once."""
+    for target in _TARGETS:
+        named = settings.backend == target.name
+        if not named and settings.backend != "auto":
+            continue
+        if (error := target.missing()) is not None:
+            if named:
+                raise ImportError(
+                    f"backend={target.name!r} needs {target.needs}, which does not load here ({error}); "
+                    "install it, or use backend='numpy'"
+                ) from error
+            say_once(f"{target.needs} does not load here ({error}): programs run on NumPy, which is slower", 8)
+        elif lacks := target.lacks(program):
+            if named:
+                raise LookupError(
+                    f"backend={target.name!r} has neither a form of {', '.join(lacks)} nor a formula to compose one "
+                    "from: use another backend"
+                )
+        else:
+            return target
+    raise LookupError(f"no target has all operations of {settings.name}")
 
 
 def _kept(source: Source, how: tuple[str, bool, bool], make: Callable[[], Program]) -> Program:

@@ -66,10 +66,10 @@ def settings_of(
     )
 
 
-def say_once(text: str) -> None:
+def say_once(text: str, stacklevel: int = 7) -> None:
     if text not in _said:
         _said.add(text)
-        warnings.warn(text, CompileWarning, stacklevel=7)
+        warnings.warn(text, CompileWarning, stacklevel=stacklevel)
 
 
 def _name(dtype: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.settings import CompileWarning, Settings, say_once
+from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape import indices
-from macrograd.compiler.targets.numpy.execute import NumpyExecutable
+from macrograd.compiler.targets.target import Executable, State
 from macrograd.value import numbers_of
 
 
@@ -24,9 +23,9 @@ class _Plan:
     """One program and how it is run: an executable, and buffers that wait for the next call by batch size."""
 
     program: Program
-    executable: Any
-    waiting: dict[int, list[Any]]
-    instead: Callable[[RuntimeError], Any]
+    executable: Executable
+    waiting: dict[int, list[State]]
+    instead: Callable[[RuntimeError], Executable]
 
     def __post_init__(self) -> None:
         program = self.program
@@ -36,7 +35,7 @@ class _Plan:
         in_place = self.slots == program.first_output + np.arange(len(self.slots))
         self.is_output = bool(len(self.slots)) and bool((self.varying & in_place).all())
 
-    def take(self, samples: int) -> Any:
+    def take(self, samples: int) -> State:
         waiting = self.waiting.get(samples)
         if waiting:
             try:
@@ -45,7 +44,7 @@ class _Plan:
                 pass
         return self.state(samples)
 
-    def state(self, samples: int) -> Any:
+    def state(self, samples: int) -> State:
         """New buffers. LLVM makes code for each size of a batch, so this is where it may fail later on."""
         try:
             return self.executable.state(samples)
@@ -54,7 +53,7 @@ class _Plan:
             self.waiting.clear()
             return self.executable.state(samples)
 
-    def give(self, samples: int, state: Any) -> None:
+    def give(self, samples: int, state: State) -> None:
         if samples not in self.waiting and len(self.waiting) >= 8:
             self.waiting.pop(next(iter(self.waiting)), None)
         self.waiting.setdefault(samples, []).append(state)
@@ -96,9 +95,9 @@ class Specialised:
             outputs = sum(space == "v" and slot >= program.first_output for space, slot in set(program.results))
         return _Plan(
             program,
-            self._executable(program, outputs, samples),
+            pipeline.prepare(program, self.sizes, outputs, settings, samples),
             {},
-            lambda error: self._instead(error, program, outputs),
+            lambda error: pipeline.instead(error, program, self.sizes, outputs, settings),
         )
 
     @property
@@ -111,37 +110,6 @@ class Specialised:
                 f"{self.settings.name} returns {_describe(self.source.structure)}, and only one scalar has a "
                 "gradient: return a single Value, for example the sum or mean of these"
             )
-
-    def _executable(self, program: Program, outputs: int, samples: int) -> Any:
-        settings = self.settings
-        how: dict[str, Any] = {"dtype": settings.dtype, "strict": settings.strict, "threads": settings.threads}
-        if settings.backend != "numpy":
-            try:
-                from macrograd.compiler.targets.llvm.execute import LlvmExecutable
-
-                return LlvmExecutable(program, self.sizes, outputs, samples=samples, **how)
-            except ImportError as error:
-                if settings.backend == "llvm":
-                    raise ImportError(
-                        f"backend='llvm' needs llvmlite, which does not load here ({error}); "
-                        "install it, or use backend='numpy'"
-                    ) from error
-                say_once(f"llvmlite does not load here ({error}): programs run on NumPy, which is slower")
-            except RuntimeError as error:  # what LLVM raises when it cannot compile or link
-                return self._instead(error, program, outputs)
-        return NumpyExecutable(program, self.sizes, outputs, **how)
-
-    def _instead(self, error: RuntimeError, program: Program, outputs: int) -> Any:
-        """What runs a program on which LLVM failed."""
-        settings = self.settings
-        warnings.warn(
-            f"LLVM failed on {settings.name} ({error}); it runs on NumPy instead, which is slower",
-            CompileWarning,
-            stacklevel=7,
-        )
-        return NumpyExecutable(
-            program, self.sizes, outputs, dtype=settings.dtype, strict=settings.strict, threads=settings.threads
-        )
 
     # --- running ----------------------------------------------------------------------------------------------------
 
@@ -158,7 +126,7 @@ class Specialised:
             )
         return array
 
-    def fill(self, state: Any, theta: Any = None) -> None:
+    def fill(self, state: State, theta: Any = None) -> None:
         """Put the parameters' numbers into a state: theta's, or those that the Values hold now."""
         n = len(self.parameters)
         if theta is None:
@@ -175,7 +143,7 @@ class Specialised:
         try:
             self.fill(state, theta)
             state.load(arrays)
-            state.execute()
+            state.run()
             self.check_indices(plan, state)
             value, gradient = results(plan.program, state)
             return float(value), gradient.copy()
@@ -189,20 +157,20 @@ class Specialised:
         try:
             self.fill(state)
             state.load(arrays)
-            state.execute()
+            state.run()
             self.check_indices(plan, state)
             table = self.table(plan, state)
         finally:
             plan.give(samples, state)
         return self.map_results(lambda which: self._picked(which, table))
 
-    def table(self, plan: _Plan, state: Any) -> NDArray[Any]:
+    def table(self, plan: _Plan, state: State) -> NDArray[Any]:
         """All results as (samples, results)."""
         slots, varying, samples = plan.slots, plan.varying, state.samples
         if plan.uniform:
             return np.broadcast_to(state.u[slots], (samples, len(slots)))
         if plan.is_output:
-            return state.out.copy()  # type: ignore[no-any-return]  # the executables are not typed further
+            return state.out.copy()
         outputs = slots - plan.program.first_output
         table = np.empty((samples, len(slots)), self.settings.dtype)
         table[:, ~varying] = state.u[slots[~varying]]
@@ -214,7 +182,7 @@ class Specialised:
             table[:, k] = state.arguments[argument].reshape(samples, -1)[:, slots[k] - begin]
         return table
 
-    def check_indices(self, plan: _Plan, state: Any) -> None:
+    def check_indices(self, plan: _Plan, state: State) -> None:
         """Raise IndexError if a `take` had an index that is none, which a second look at the arguments finds."""
         if not (plan.executable.takes and state.flagged()):
             return
@@ -263,7 +231,7 @@ def _nesting(x: Any) -> Any:
     return parts
 
 
-def results(program: Program, state: Any) -> tuple[Any, NDArray[Any]]:
+def results(program: Program, state: State) -> tuple[Any, NDArray[Any]]:
     """The value and the gradient of a differentiated program, from a state that has run: they stand side by side."""
     first = program.results[0][1]
     return state.u[first], state.u[first + 1 : first + len(program.results)]

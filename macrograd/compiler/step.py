@@ -20,8 +20,9 @@ from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.specialised import results
 from macrograd.compiler.targets.llvm.driver import Steps, driver
-from macrograd.compiler.targets.llvm.execute import LlvmExecutable, LlvmState, aligned
+from macrograd.compiler.targets.llvm.execute import LlvmExecutable, LlvmState
 from macrograd.compiler.targets.llvm.update import Update, entry
+from macrograd.compiler.targets.target import aligned
 from macrograd.value import Value, numbers_of
 
 _REASONS = ("", "non-finite", "index")
@@ -69,7 +70,7 @@ class TrainingLoop:
         plan = self._special.plan("gradient", batch_size)
         if not isinstance(plan.executable, LlvmExecutable):
             raise RuntimeError("the native training loop needs the LLVM back end")
-        self._sample, self._plan = sample, plan
+        self._sample, self._program, self._executable = sample, plan.program, plan.executable
         self.parameters = self._special.parameters
         self._clip = np.inf if clip_norm is None else float(clip_norm)
         self._batch_size = batch_size
@@ -90,7 +91,7 @@ class TrainingLoop:
     @property
     def gradient(self) -> NDArray[Any]:
         """Of the latest step, as the update saw it."""
-        return results(self._plan.program, self._latest.buffers)[1]
+        return results(self._program, self._latest.buffers)[1]
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Other data, of the same widths. Arrays of the right type and layout are read where they are."""
@@ -135,9 +136,9 @@ class TrainingLoop:
         """The buffers for steps of up to so many samples. Those of a whole batch serve all that are no longer: sums are
         rounded the same way however steps are grouped."""
         samples = max(longest, self._batch_size)
-        key = self._plan.executable.lanes(samples)
+        key = self._executable.lanes(samples)
         if key not in self._held:
-            self._held[key] = _Held(self._plan.executable.state(samples), self._plan.program, self._update, self._clip)
+            self._held[key] = _Held(self._executable.state(samples), self._program, self._update, self._clip)
         return self._held[key]
 
     def _point(self, held: _Held) -> None:

@@ -31,18 +31,18 @@ def bound(compiled: Compiled, shape: tuple[int, ...], anew: Callable[[Any], Any]
     special.fill(state)
     buffer = state.buffer(0)
     fill = _filler(buffer, shape)
-    held: Any = memoryview(buffer)
+    held: Any = buffer.data
     pack, bytes_, array = _packer(buffer), held.cast("B"), np.ndarray
     slots = [slot for _, slot in plan.program.results]
     first, last = slots[0], slots[-1]
-    numbers: Any = memoryview(state.u)
+    numbers: Any = state.u.data
     row = numbers[first : last + 1] if slots == list(range(first, last + 1)) else None
-    run, address, takes = state.run, state.address, plan.executable.takes
+    run, takes = state.run, plan.executable.takes
     writes, seen = parameter_writes, parameter_writes[0]
     single = isinstance(special.source.structure, int)
 
     def after() -> Any:
-        run(address)
+        run()
         if takes:
             special.check_indices(plan, state)
         if single:

@@ -274,7 +274,7 @@ def test_it_compiles_no_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("explain() made native code")
 
-    monkeypatch.setattr("macrograd.compiler.compiled.Specialised._executable", refuse)
+    monkeypatch.setattr("macrograd.compiler.pipeline.prepare", refuse)
     assert "8 array instructions" in net(2, 16, 16, 1)[1].explain(np.zeros((1, 2)), np.ones(1))
 
 

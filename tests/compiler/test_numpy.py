@@ -336,7 +336,7 @@ def executable(fn: Any, *shapes: tuple[int, ...], **settings: Any) -> NumpyExecu
 
 def run(state: Any) -> Any:
     state.u[: len(state.executable.start)] = state.executable.start
-    state.execute()
+    state.run()
     first = state.executable.program.results[0][1]
     return state.u[first : first + len(state.executable.program.results)].copy()
 

@@ -234,12 +234,24 @@ class Program:
         """All instructions, those of a loop once."""
         return tuple(instruction for step in self.steps() for instruction in body_of(step))
 
+    def phases(self) -> tuple[tuple[str, tuple[Step, ...]], ...]:
+        """The steps by the name of their phase, in the order in which they run."""
+        return ("before", self.before), ("block", self.block), ("after", self.after)
+
+    def streams(self) -> tuple[Stream, ...]:
+        return tuple(step for step in self.steps() if isinstance(step, Stream))
+
+    def operations(self) -> frozenset[int]:
+        """The codes of the operations that are called anywhere; sums are no calls."""
+        found = {x.code for x in self.instructions() if x.kind == "map"}
+        found.update(ops.take.code for x in self.instructions() if x.kind == "take")
+        for stream in self.streams():
+            found.update(code for code, _, _ in stream.records() if code < len(ops.TABLE))
+        return frozenset(found)
+
     def takes(self) -> bool:
         """Whether an index is looked at anywhere."""
-        streams = (step for step in self.steps() if isinstance(step, Stream))
-        return any(x.kind == "take" for x in self.instructions()) or any(
-            code == ops.take.code for stream in streams for code, _, _ in stream.records()
-        )
+        return ops.take.code in self.operations()
 
     def fingerprint(self) -> bytes:
         """A digest of everything that the program says."""
@@ -247,9 +259,9 @@ class Program:
         sizes = (self.parameters, self.inputs, self.uniform, self.varying, self.batch, self.weight, self.first_output)
         digest.update(repr((sizes, self.results)).encode())
         digest.update(self.constants.tobytes())
-        for phase in (self.before, self.block, self.after):
+        for _, steps in self.phases():
             digest.update(b"phase")
-            for step in phase:
+            for step in steps:
                 _fingerprint(step, digest.update)
         return digest.digest()
 
@@ -258,7 +270,7 @@ class Program:
             f"{self.parameters} parameters, {self.inputs} inputs, {len(self.constants)} constants; "
             f"{self.uniform} slots in u, {self.varying} in v"
         ]
-        for name, instructions in (("before", self.before), ("block", self.block), ("after", self.after)):
+        for name, instructions in self.phases():
             if instructions:
                 lines.append(f"{name}:")
                 lines += [f"  {line}" for instruction in instructions for line in str(instruction).split("\n")]
@@ -331,8 +343,7 @@ def verify(program: Program) -> Program:
     written = {space: np.zeros(size, dtype=bool) for space, size in sizes.items()}
     written["u"][: program.parameters + len(program.constants)] = True
     written[program.input_space][program.first_input : program.first_input + program.inputs] = True
-    phases = (("before", program.before), ("block", program.block), ("after", program.after))
-    for phase, steps in phases:
+    for phase, steps in program.phases():
         for step in steps:
             if isinstance(step, Stream):
                 _verify_stream(step, phase, written)

@@ -53,7 +53,7 @@ def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
     bodies: list[str] = []
     phases: dict[str, str] = {}
     streams: list[tuple[bool, set[int]]] = []
-    for name, steps in (("before", program.before), ("block", program.block), ("after", program.after)):
+    for name, steps in program.phases():
         phases[name] = f"{prefix}_{name}" if steps else ""
         if not steps:
             continue

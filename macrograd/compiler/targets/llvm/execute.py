@@ -7,32 +7,34 @@ whose sums are added in their order: a result depends on neither the threads nor
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from macrograd.compiler.jit import native
-from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
-from macrograd.compiler.program.stream import TOTAL, Stream
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.llvm import threads as team
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.kernel import kernel
 from macrograd.compiler.targets.llvm.lower import lower
+from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
+from macrograd.compiler.targets.target import Executable, State, aligned
 
 _MOST_VECTORS = 16  # of one slot in a block
 _BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
 _CHUNK = 8  # blocks whose sums are added up one after the other
 _FUNCTIONS = ("before", "after", "blocks", "run")
-_COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type and layout allow it
 
 
-class LlvmExecutable:
-    """A program as native code. `outputs` is the number of its varying results, `samples` the batch to expect."""
+class LlvmExecutable(Executable):
+    """A program as native code; `samples` is the batch to expect."""
+
+    profiles = True
 
     def __init__(
         self,
@@ -40,32 +42,14 @@ class LlvmExecutable:
         sizes: Sequence[int],
         outputs: int,
         *,
-        dtype: Any,
+        dtype: DTypeLike,
         strict: bool = False,
         threads: int = 1,
         samples: int = 1,
     ) -> None:
-        self.program, self.sizes, self.outputs = program, tuple(sizes), outputs
-        self.dtype = np.dtype(dtype)
+        super().__init__(program, sizes, outputs, dtype=dtype, strict=strict, threads=threads)
         self.kind = kind_of(self.dtype)
-        self.strict, self.threads = strict, threads
         self._variants: dict[tuple[int, bool], native.Native] = {}
-        self._lock = threading.Lock()
-        self.takes = program.takes()
-        reduced = [
-            i.out.slots(i.dims, 1, rounds).ravel()
-            for step in program.block
-            for i, rounds in executed(step)
-            if i.kind in SUMS_OF_BATCH
-        ]
-        reduced += [
-            out.astype(np.int64)
-            for step in program.block
-            if isinstance(step, Stream)
-            for code, out, _ in step.records()
-            if code == TOTAL
-        ]
-        self.reduced = np.concatenate(reduced).astype(np.int64) if reduced else np.empty(0, dtype=np.int64)
         self.variant(samples)  # what LLVM cannot do is known at once
 
     def lanes(self, samples: int) -> tuple[int, bool]:
@@ -93,6 +77,12 @@ class LlvmExecutable:
     def state(self, samples: int) -> LlvmState:
         return LlvmState(self, samples)
 
+    def profile(self, state: State) -> Profile:
+        from macrograd.compiler.targets.llvm.profile import profile
+
+        assert isinstance(state, LlvmState)
+        return profile(self.program, self.machine(state.lanes, state.single), state)
+
 
 def native_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
     """The machine code of a program for a machine: from the disk cache, or made now."""
@@ -105,7 +95,7 @@ def native_code(program: Program, machine: Machine, sizes: Sequence[int], output
 
 def kernels(program: Program, machine: Machine) -> dict[str, int | None]:
     """The context's fields for the kernels of streams that the program has; every context of native code needs them."""
-    streams = [step for step in program.steps() if isinstance(step, Stream)]
+    streams = program.streams()
     found: dict[str, int | None] = {}
     for block in {stream.block for stream in streams}:
         composed = {code for stream in streams if stream.block == block for code in stream.composed}
@@ -138,19 +128,19 @@ def _all_data(machine: Machine, sizes: tuple[int, ...], outputs: int, first_inpu
     return _own_code(program, machine, sizes, outputs)
 
 
-class LlvmState:
-    """The buffers of one call: uniform and varying slots, arguments, outputs."""
+class LlvmState(State):
+    """The buffers of one call, and the context in which native code finds them."""
+
+    executable: LlvmExecutable
 
     def __init__(self, executable: LlvmExecutable, samples: int) -> None:
-        self.executable, self.samples = executable, samples
+        super().__init__(executable, samples)
         program, dtype = executable.program, executable.dtype
         self.native, self.lanes, self.single = executable.variant(samples)
         self.u = aligned(program.uniform, dtype)
         constants = slice(program.parameters, program.parameters + len(program.constants))
         self.u[constants] = program.constants
         self.v = aligned(program.varying * self.lanes, dtype)
-        self.out = aligned(samples * executable.outputs, dtype).reshape(samples, executable.outputs)
-        self.arguments: list[Any] = [None] * len(executable.sizes)
         self._pointers = (ctypes.c_void_p * max(1, len(executable.sizes)))()
         self.context = Context(
             u=self.u.ctypes.data,
@@ -164,43 +154,20 @@ class LlvmState:
         )
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
-        self.run = self.native.functions["run"] if self.blocks <= _CHUNK else self._run_chunks
+        whole = self.native.functions["run"] if self.blocks <= _CHUNK else self._run_chunks
+        self.run = partial(whole, self.address)
         self._workers: list[_Worker] = []
 
-    def buffer(self, k: int) -> NDArray[Any]:
-        """The argument k's own memory, to write into."""
-        if self.arguments[k] is None:
-            rows = self.samples if self.executable.program.batch else 1
-            self.point(k, aligned(rows * self.executable.sizes[k], self.executable.dtype))
-        found: NDArray[Any] = self.arguments[k]
-        return found
-
     def point(self, k: int, array: NDArray[Any]) -> None:
-        """Read argument k from this array, which must be contiguous and of the right type."""
-        self.arguments[k] = array
+        super().point(k, array)
         self._pointers[k] = array.ctypes.data
 
-    def load(self, arrays: Sequence[NDArray[Any]]) -> None:
-        """Take the arguments' numbers; large ones are read in place."""
-        for k, array in enumerate(arrays):
-            if array.nbytes > _COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
-                self.point(k, array)
-                continue
-            if self.arguments[k] is not None and self.arguments[k].nbytes > _COPY_BYTES:
-                self.arguments[k] = None  # it may be a caller's array
-            np.copyto(self.buffer(k).reshape(array.shape), array, casting="unsafe")
-
     def weigh(self, weights: NDArray[Any] | None, order: NDArray[np.int64] | None = None) -> None:
-        """Weights by row of the arguments, and which rows to use, in place of 1/n and all."""
-        self._held = (weights, order)
+        super().weigh(weights, order)
         self.context.weights = None if weights is None else weights.ctypes.data
         self.context.order = None if order is None else order.ctypes.data
 
-    def execute(self) -> None:
-        self.run(self.address)
-
     def flagged(self) -> bool:
-        """Whether an index was out of range since the last time this was asked."""
         raised = bool(self.context.flag)
         self.context.flag = 0
         return raised
@@ -259,11 +226,3 @@ class _Worker:
     def wait(self) -> None:
         assert self.helper is not None
         self.helper.wait()
-
-
-def aligned(count: int, dtype: Any) -> NDArray[Any]:
-    """Zeros that begin at a multiple of 64 bytes, with room for a vector behind them."""
-    dtype = np.dtype(dtype)
-    raw = np.zeros((count + 16) * dtype.itemsize + 64, dtype=np.uint8)
-    begin = -raw.ctypes.data % 64
-    return raw[begin : begin + count * dtype.itemsize].view(dtype)

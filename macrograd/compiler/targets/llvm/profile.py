@@ -11,10 +11,9 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,8 +23,8 @@ from macrograd.compiler.program.program import Instruction, Program, Step, count
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.llvm import frame
 from macrograd.compiler.targets.llvm.code import code_for
-from macrograd.compiler.targets.llvm.context import FIELDS
-from macrograd.compiler.targets.llvm.execute import LlvmExecutable
+from macrograd.compiler.targets.llvm.context import FIELDS, Context
+from macrograd.compiler.targets.profile import Profile, Row
 from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped, readers
@@ -35,66 +34,38 @@ _SECONDS = 0.005  # to spend on each step
 _CHAINS = 12  # independent multiply-adds in flight, enough to hide their latency
 
 
-@dataclass(frozen=True)
-class Row:
-    """One step: what it is, how long it takes for the whole batch, and how many operations that is."""
+class _Buffers(Protocol):
+    """What is needed of the state of a call."""
 
-    step: str
-    phase: str
-    seconds: float
-    share: float
-    operations: int
-
-    @property
-    def rate(self) -> float:
-        """Floating-point operations a second."""
-        return self.operations / self.seconds if self.seconds else 0.0
+    context: Context
+    native: native.Native
+    run: Callable[[], object]
+    samples: int
+    lanes: int
+    blocks: int
+    address: int
 
 
-@dataclass(frozen=True)
-class Profile:
-    """The rows of a program, in the order in which they run; `whole` is the time of an undivided run, in seconds, and
-    `peak` the machine's floating-point operations a second in the program's number type."""
-
-    rows: list[Row]
-    whole: float
-    peak: float
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.whole * 1e6:.2f} µs a run; steps by themselves {sum(r.seconds for r in self.rows) * 1e6:.2f} µs; "
-            f"peak {self.peak / 1e9:.1f} GFLOP/s",
-            f"{'µs':>9} {'share':>6} {'GFLOP/s':>8} {'of peak':>8}  step",
-        ]
-        for row in self.rows:
-            lines.append(
-                f"{row.seconds * 1e6:9.3f} {row.share:6.1%} {row.rate / 1e9:8.2f} {row.rate / self.peak:8.1%}  "
-                f"{row.phase}: {row.step}"
-            )
-        return "\n".join(lines)
-
-
-def profile(executable: LlvmExecutable, state: Any) -> Profile:
-    """Time every step of an executable's program on a state whose arguments and parameters are set."""
-    program, machine = executable.program, executable.machine(state.lanes, state.single)
-    state.execute()
+def profile(program: Program, machine: Machine, state: _Buffers) -> Profile:
+    """Time every step of a program on a state whose arguments and parameters are set."""
+    state.run()
     blocks = state.blocks
     state.context.first, state.context.last, state.context.valid = 0, 1, min(state.lanes, state.samples)
     pieces = _pieces(program, machine)
     phases = [(name, piece, blocks if name == "block" else 1) for name, piece in pieces]
     code = _steps(program, machine, pieces)
     state.context.tables = code.tables.ctypes.data
-    empty = _time(code.functions["nothing"], state.address)
+    empty = _time(partial(code.functions["nothing"], state.address))
     seconds = []
     for k, (_, _, times) in enumerate(phases):
-        seconds.append(times * max(0.0, _time(code.functions[f"step{k}"], state.address) - empty))
+        seconds.append(times * max(0.0, _time(partial(code.functions[f"step{k}"], state.address)) - empty))
     state.context.tables = state.native.tables.ctypes.data
     total = sum(seconds) or 1.0
     rows = [
         Row(_text(step), name, spent, spent / total, times * _operations(step, name, machine))
         for (name, step, times), spent in zip(phases, seconds, strict=True)
     ]
-    return Profile(rows, _time(state.run, state.address), peak(machine.kind))
+    return Profile(rows, _time(state.run), peak(machine.kind))
 
 
 def _pieces(program: Program, machine: Machine) -> list[tuple[str, Step | Fusion]]:
@@ -109,18 +80,18 @@ def _text(step: Step | Fusion) -> str:
     return lines[0] if len(lines) == 1 else f"{lines[0]} {len(lines) - 1} instructions"
 
 
-def _time(run: Callable[[int], Any], address: int) -> float:
+def _time(run: Callable[[], object]) -> float:
     """Seconds of one call: the least of several means."""
-    run(address)
+    run()
     begin = time.perf_counter()
-    run(address)
+    run()
     once = max(time.perf_counter() - begin, 1e-7)
     rounds = max(1, int(_SECONDS / 5 / once))
     best = float("inf")
     for _ in range(5):
         begin = time.perf_counter()
         for _ in range(rounds):
-            run(address)
+            run()
         best = min(best, (time.perf_counter() - begin) / rounds)
     return best
 
@@ -195,5 +166,5 @@ def peak(kind: Float) -> float:
     key = f"peak {kind.name} {width}".encode()
     code_ = native.Native(key, ("peak",), lambda: (text, np.zeros(1, dtype=np.int32)))
     room = (ctypes.c_double * 64)()
-    seconds = _time(code_.functions["peak"], ctypes.addressof(room))
+    seconds = _time(partial(code_.functions["peak"], ctypes.addressof(room)))
     return 2.0 * _CHAINS * width * rounds / seconds

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.execute import aligned, kernels, native_code
+from macrograd.compiler.targets.llvm.execute import kernels, native_code
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
+from macrograd.compiler.targets.target import aligned
 
 _VECTORS = 4  # of a block of parameters
 

@@ -6,27 +6,24 @@ their order: a result depends on neither the threads nor what was called before.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
-from macrograd.compiler.program.stream import TOTAL, Stream
+from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.numpy.lower import Lowering
 from macrograd.compiler.targets.numpy.plan import Plan
+from macrograd.compiler.targets.target import Array, Executable, State
 
-Array = NDArray[Any]
 _BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
 _FEWEST_LANES = 8
-_COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type and layout allow it
 
 
-class NumpyExecutable:
-    """A program as calls of NumPy. `outputs` is the number of its varying results."""
+class NumpyExecutable(Executable):
+    """A program as calls of NumPy."""
 
     def __init__(
         self,
@@ -34,17 +31,13 @@ class NumpyExecutable:
         sizes: Sequence[int],
         outputs: int,
         *,
-        dtype: Any,
+        dtype: DTypeLike,
         strict: bool = False,
         threads: int = 1,
     ) -> None:
-        self.program, self.sizes, self.outputs = program, tuple(sizes), outputs
-        self.dtype, self.strict, self.threads = np.dtype(dtype), strict, threads
+        super().__init__(program, sizes, outputs, dtype=dtype, strict=strict, threads=threads)
         self.plan = Plan(program, strict)
-        self.takes = program.takes()
-        self.reduced = _reduced(program)
         self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
 
     def lanes(self, samples: int) -> int:
         """Lanes of a block for a number of samples."""
@@ -64,23 +57,13 @@ class NumpyExecutable:
             return self._pool
 
 
-def _reduced(program: Program) -> NDArray[np.int64]:
-    """The slots of u that hold sums over the batch."""
-    found = [np.empty(0, dtype=np.int64)]
-    for step in program.block:
-        if isinstance(step, Stream):
-            found += [out.astype(np.int64) for code, out, _ in step.records() if code == TOTAL]
-        found += [i.out.slots(i.dims, 1, rounds).ravel() for i, rounds in executed(step) if i.kind in SUMS_OF_BATCH]
-    return np.concatenate(found)
+class NumpyState(State):
+    """The buffers of one call, and of each thread's block."""
 
-
-class NumpyState:
-    """The buffers of one call: uniform and varying slots, arguments, outputs."""
-
-    address = 0  # what `run` is called with, as native code is with its context
+    executable: NumpyExecutable
 
     def __init__(self, executable: NumpyExecutable, samples: int) -> None:
-        self.executable, self.samples = executable, samples
+        super().__init__(executable, samples)
         program, dtype, plan = executable.program, executable.dtype, executable.plan
         self.lanes = executable.lanes(samples)
         self.flag = [False]
@@ -88,49 +71,24 @@ class NumpyState:
         self._whole[program.parameters : program.parameters + len(program.constants)] = program.constants
         self._whole[program.uniform :] = plan.numbers()
         self.u = self._whole[: program.uniform]
-        self.out = np.zeros((samples, executable.outputs), dtype)
-        self.arguments: list[Any] = [None] * len(executable.sizes)
-        self._borrowed: set[int] = set()  # arguments that are read from a caller's array
-        self._order: NDArray[np.int64] | None = None
-        self._weights: Array | None = None
         worker = _Worker(self, self._whole)
         self._workers = [worker]
         self._before = worker.lowering(1).lower(plan.before, block=False)
         self._after = worker.lowering(1).lower(plan.after, block=False)
 
-    def buffer(self, k: int) -> Array:
-        """The argument k's own memory, to write into."""
-        if self.arguments[k] is None:
-            rows = self.samples if self.executable.program.batch else 1
-            self.point(k, np.zeros(rows * self.executable.sizes[k], self.executable.dtype))
-            self._borrowed.discard(k)
-        found: Array = self.arguments[k]
-        return found
-
     def point(self, k: int, array: Array) -> None:
-        """Read argument k from this array, which must be contiguous and of the right type."""
-        self.arguments[k] = array
-        self._borrowed.add(k)
-        for worker in self._workers:
-            worker.forget()
-
-    def load(self, arrays: Sequence[Array]) -> None:
-        """Take the arguments' numbers; large ones are read in place."""
-        for k, array in enumerate(arrays):
-            if array.nbytes > _COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
-                self.point(k, array)
-                continue
-            if k in self._borrowed:
-                self.arguments[k] = None
-            np.copyto(self.buffer(k).reshape(array.shape), array, casting="unsafe")
+        super().point(k, array)
+        self._forget()
 
     def weigh(self, weights: Array | None, order: NDArray[np.int64] | None = None) -> None:
-        """Weights by row of the arguments, which multiply 1/n, and which rows to use."""
-        self._weights, self._order = weights, order
+        super().weigh(weights, order)
+        self._forget()
+
+    def _forget(self) -> None:
         for worker in self._workers:
             worker.forget()
 
-    def run(self, address: int = 0) -> None:
+    def run(self) -> None:
         # NaN and infinities are results like others, here as in the eager engine.
         with np.errstate(all="ignore"):
             if not self.executable.program.batch:
@@ -145,11 +103,7 @@ class NumpyState:
             for call in self._after:
                 call()
 
-    def execute(self) -> None:
-        self.run()
-
     def flagged(self) -> bool:
-        """Whether an index was out of range since the last time this was asked."""
         raised, self.flag[0] = self.flag[0], False
         return raised
 

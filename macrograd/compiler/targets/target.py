@@ -1,0 +1,173 @@
+"""What a target is: something that runs programs, and what all of them have in common.
+
+    Target      knows whether it is there, which operations it has, and prepares programs
+    Executable  a program that is ready to run, for batches of any size
+    State       the buffers of one call, and the call itself
+
+Which target runs a program is decided in `pipeline.prepare`; nothing else of the compiler names one.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from macrograd import ops
+from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
+from macrograd.compiler.program.stream import TOTAL, Stream
+from macrograd.compiler.targets.profile import Profile
+from macrograd.ops import Op
+
+Array = NDArray[Any]
+_COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type and layout allow it
+
+
+class Target(ABC):
+    """A way to run programs. `name` is what `compile(backend=...)` calls it, `needs` the package it is made with."""
+
+    name: str
+    needs: str
+
+    def missing(self) -> ImportError | None:
+        """Why the target cannot be used on this machine; None if it can."""
+        return None
+
+    @abstractmethod
+    def has(self, row: Op) -> bool:
+        """Whether the target has a form of the operation; one with a formula is composed of others if it has none."""
+
+    def lacks(self, program: Program) -> list[str]:
+        """The operations of a program that the target neither has nor can compose, by name."""
+        rows = (ops.TABLE[code] for code in sorted(program.operations()))
+        return [row.name for row in rows if row.formula is None and not self.has(row)]
+
+    def supports(self, program: Program) -> bool:
+        return not self.lacks(program)
+
+    @abstractmethod
+    def prepare(
+        self,
+        program: Program,
+        sizes: Sequence[int],
+        outputs: int,
+        *,
+        dtype: DTypeLike,
+        strict: bool = False,
+        threads: int = 1,
+        samples: int = 1,
+    ) -> Executable:
+        """The program, ready to run.
+
+        sizes    the numbers of scalars of each argument, for one sample
+        outputs  how many of the results vary from sample to sample
+        samples  the batch to expect
+
+        Raises RuntimeError if the target's own tools fail on the program.
+        """
+
+
+class Executable(ABC):
+    """A program that is ready to run. `profiles` says whether its steps can be timed by themselves."""
+
+    profiles = False
+
+    def __init__(
+        self,
+        program: Program,
+        sizes: Sequence[int],
+        outputs: int,
+        *,
+        dtype: DTypeLike,
+        strict: bool = False,
+        threads: int = 1,
+    ) -> None:
+        self.program, self.sizes, self.outputs = program, tuple(sizes), outputs
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.strict, self.threads = strict, threads
+        self.takes = program.takes()
+        self.reduced = _reduced(program)
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def state(self, samples: int) -> State:
+        """New buffers for a batch of that size. Raises RuntimeError as `Target.prepare` does."""
+
+    def profile(self, state: State) -> Profile:
+        """The time of every step, on a state whose parameters and arguments are set. Only where `profiles` is true."""
+        raise NotImplementedError(f"{type(self).__name__} does not time steps by themselves")
+
+
+class State(ABC):
+    """The buffers of one call: uniform slots, arguments, outputs.
+
+    u          the uniform slots: parameters, constants, and what is computed of them
+    out        the results that vary, (samples, outputs)
+    arguments  the arguments' numbers, None until there are some
+    run        computes everything from what the buffers hold; the call that costs least
+    """
+
+    run: Callable[[], object]
+    u: Array
+
+    def __init__(self, executable: Executable, samples: int) -> None:
+        self.executable, self.samples = executable, samples
+        self.out = aligned(samples * executable.outputs, executable.dtype).reshape(samples, executable.outputs)
+        self.arguments: list[Any] = [None] * len(executable.sizes)
+        self._borrowed: set[int] = set()  # arguments that are read from a caller's array
+        self._weights: Array | None = None
+        self._order: NDArray[np.int64] | None = None
+
+    def buffer(self, k: int) -> Array:
+        """The argument k's own memory, to write into."""
+        if self.arguments[k] is None:
+            rows = self.samples if self.executable.program.batch else 1
+            self.point(k, aligned(rows * self.executable.sizes[k], self.executable.dtype))
+            self._borrowed.discard(k)
+        found: Array = self.arguments[k]
+        return found
+
+    def point(self, k: int, array: Array) -> None:
+        """Read argument k from this array, which must be contiguous and of the right type."""
+        self.arguments[k] = array
+        self._borrowed.add(k)
+
+    def load(self, arrays: Sequence[Array]) -> None:
+        """Take the arguments' numbers; large ones are read in place."""
+        for k, array in enumerate(arrays):
+            if array.nbytes > _COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
+                self.point(k, array)
+                continue
+            if k in self._borrowed:
+                self.arguments[k] = None
+            np.copyto(self.buffer(k).reshape(array.shape), array, casting="unsafe")
+
+    def weigh(self, weights: Array | None, order: NDArray[np.int64] | None = None) -> None:
+        """Weights by row of the arguments, which multiply 1/n, and which rows to use, in place of all."""
+        self._weights, self._order = weights, order
+
+    @abstractmethod
+    def flagged(self) -> bool:
+        """Whether an index was out of range since the last time this was asked."""
+
+
+def _reduced(program: Program) -> NDArray[np.int64]:
+    """The slots of u that hold sums over the batch."""
+    found = [np.empty(0, dtype=np.int64)]
+    for step in program.block:
+        if isinstance(step, Stream):
+            found += [out.astype(np.int64) for code, out, _ in step.records() if code == TOTAL]
+        found += [i.out.slots(i.dims, 1, rounds).ravel() for i, rounds in executed(step) if i.kind in SUMS_OF_BATCH]
+    return np.concatenate(found)
+
+
+def aligned(count: int, dtype: DTypeLike) -> Array:
+    """Zeros that begin at a multiple of 64 bytes, with room for a vector behind them."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros((count + 16) * dtype.itemsize + 64, dtype=np.uint8)
+    begin = -raw.ctypes.data % 64
+    return raw[begin : begin + count * dtype.itemsize].view(dtype)
