@@ -1,6 +1,6 @@
 """The passes, in the order in which they run: the one place that says what happens to a program, and where it runs.
 
-    trace → simplify → number → (differentiate → simplify) → roll → prepare for a target
+    trace → simplify → number → (differentiate → simplify) → roll → prepare → lower
 
 `MACROGRAD_DEBUG=passes` prints what every stage makes, and verifies it.
 """

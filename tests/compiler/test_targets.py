@@ -1,0 +1,170 @@
+"""Targets behind one interface: which one runs a program, and what all of them promise of their buffers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd import Value, ops
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.stream import FUSED, Stream
+from macrograd.compiler.targets.llvm.target import Llvm
+from macrograd.compiler.targets.numpy.target import Numpy
+from macrograd.compiler.targets.target import State, Target
+from macrograd.ops import Op
+
+TARGETS = [Llvm(), Numpy()]
+W = Value(2.0, label="w")
+
+
+@pytest.fixture(params=TARGETS, ids=lambda target: target.name)
+def target(request: pytest.FixtureRequest) -> Target:
+    found: Target = request.param
+    if found.missing() is not None:
+        pytest.skip(f"{found.needs} does not load here")
+    return found
+
+
+def state_of(target: Target, samples: int, *, dtype: Any = np.float64) -> State:
+    """The buffers of the mean of (w·x)², differentiated."""
+    source = pipeline.record(lambda x: (W * x) * (W * x), [()])
+    program = pipeline.gradient_program(source, batch=True)
+    state = target.prepare(program, [1], 0, dtype=dtype, samples=samples).state(samples)
+    state.u[0] = 3.0
+    return state
+
+
+def value(state: State) -> float:
+    state.run()
+    return float(state.u[state.executable.program.results[0][1]])
+
+
+def test_every_target_has_or_composes_every_operation(target: Target) -> None:
+    rows = [row for row in ops.TABLE if row.arity]
+    assert all(target.has(row) or row.formula is not None for row in rows)
+
+
+def test_a_program_knows_its_operations_in_instructions_loops_and_streams() -> None:
+    def names(fn: Any, *shapes: tuple[int, ...]) -> set[str]:
+        program = pipeline.value_program(pipeline.record(fn, shapes), batch=False)
+        return {ops.TABLE[code].name for code in program.operations()}
+
+    assert names(lambda x: mg.exp(x) + mg.take([W, 1.0], x), ()) == {"exp", "take"}
+    words = np.array([ops.BY_NAME["sin"].code, 1, 1, 1, 0, FUSED, 1, 3, 2, 1, 1, 0], dtype=np.int32)
+    stream = Stream(words, 2, block=False)
+    program = Program((stream,), (), (), 0, 1, np.empty(0), 3, 0, (("u", 2),), batch=False)
+    assert program.streams() == (stream,)
+    assert program.operations() == {ops.BY_NAME["sin"].code}  # a multiply-add is the kernel's own
+
+    def repeated(x: Any) -> Any:
+        h = 0.0
+        for k in range(200):
+            h = mg.tanh(W * h + x[k])
+        return h
+
+    assert names(repeated, (200,)) == {"tanh"}
+    assert names(lambda x: x * x + 1.0, ()) <= {"add", "mul"}
+
+
+class Poor(Numpy):
+    """A target without exponentials."""
+
+    name, needs = "llvm", "nothing"
+
+    def has(self, row: Op) -> bool:
+        return row.name != "exp"
+
+
+class Broken(Numpy):
+    name, needs = "llvm", "a compiler"
+
+    def missing(self) -> ImportError:
+        return ImportError("no compiler")
+
+
+def test_a_target_that_lacks_an_operation_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    poor, ran = Poor(), []
+    for made in (poor, pipeline._FALLBACK):
+        prepare = made.prepare
+        monkeypatch.setattr(
+            made, "prepare", lambda *a, made=made, prepare=prepare, **k: (ran.append(made), prepare(*a, **k))[1]
+        )
+    monkeypatch.setattr(pipeline, "_TARGETS", (poor, pipeline._FALLBACK))
+    assert mg.compile(lambda x: mg.tanh(x) + W)(0.0) == 2.0
+    assert mg.compile(lambda x: mg.exp(x) + W)(0.0) == 3.0
+    assert ran == [poor, pipeline._FALLBACK]
+    with pytest.raises(LookupError, match=r"backend='llvm' has neither a form of exp nor a formula .* another backend"):
+        mg.compile(lambda x: mg.exp(x) * W, backend="llvm")(0.0)
+
+
+def test_a_named_target_that_is_not_there_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_TARGETS", (Broken(), pipeline._FALLBACK))
+    with pytest.raises(ImportError, match=r"backend='llvm' needs a compiler, .* \(no compiler\); install it, or use"):
+        mg.compile(lambda x: x * W, backend="llvm")(1.0)
+
+
+def test_a_failure_of_the_last_target_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of threads")
+
+    monkeypatch.setattr(pipeline._FALLBACK, "prepare", fail)
+    with pytest.raises(RuntimeError, match="out of threads"):
+        mg.compile(lambda x: x * W, backend="numpy")(1.0)
+
+
+def test_a_large_argument_is_read_where_it_is_and_never_written(target: Target) -> None:
+    samples = 200_000
+    state = state_of(target, samples)
+    big = np.linspace(-1.0, 1.0, samples)
+    kept = big.copy()
+    state.load([big])
+    assert np.shares_memory(state.arguments[0], big)
+    first = value(state)
+    assert first == pytest.approx(9.0 * np.mean(big * big), rel=1e-12)
+    state.load([np.zeros(samples, dtype=np.float32)])  # has to be converted, and not into the caller's array
+    assert value(state) == 0.0
+    assert not np.shares_memory(state.arguments[0], big)
+    np.testing.assert_array_equal(big, kept)
+    own = state.arguments[0]
+    state.load([big.astype(np.float32)])
+    assert state.arguments[0] is own  # memory of the state is used again
+    state.load([big])
+    assert value(state) == first
+
+
+def test_pointed_arrays_are_the_callers_too(target: Target) -> None:
+    state = state_of(target, 3)
+    given = np.array([1.0, 2.0, 3.0])
+    state.point(0, given)
+    assert value(state) == pytest.approx(42.0)
+    state.load([np.zeros(3)])
+    assert value(state) == 0.0
+    np.testing.assert_array_equal(given, [1.0, 2.0, 3.0])
+
+
+def test_weights_and_rows_are_those_of_the_next_run(target: Target) -> None:
+    state = state_of(target, 2)
+    rows, weights = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 0.5])
+    state.point(0, rows)
+    state.weigh(weights, np.array([2, 1]))
+    assert value(state) == pytest.approx(9.0 * (0.5 * 9.0 + 2.0 * 4.0) / 2.0)
+    state.weigh(None)
+    assert value(state) == pytest.approx(9.0 * (1.0 + 4.0) / 2.0)
+
+
+def test_only_machine_code_is_profiled(target: Target) -> None:
+    f = mg.compile(lambda x: mg.tanh(x * W), batch=True, backend=target.name)
+    state = state_of(target, 4)
+    state.load([np.ones(4)])
+    if state.executable.profiles:
+        assert len(f.profile(np.ones(4)).rows) >= 1
+        assert state.executable.profile(state).whole > 0.0
+    else:
+        with pytest.raises(RuntimeError, match=r"runs on NumPy, and profile\(\) times native code: it needs LLVM"):
+            f.profile(np.ones(4))
+        with pytest.raises(NotImplementedError, match="NumpyExecutable does not time steps"):
+            state.executable.profile(state)
