@@ -148,8 +148,9 @@ def _replay(make: Callable[[], Any], parameters: Sequence[Value], largest: float
         if not isinstance(result, Value):
             return Findings() if _finite(float(result), largest) else Findings(f"the loss is {float(result)}", _GENERAL)
         order = [node for node in topological(result) if node.op is not None and node.op is not CONSTANT]
+        taken = _taken(order, result)
         for node in order:
-            if not _finite(node.data, largest):
+            if id(node) in taken and not _finite(node.data, largest):
                 return _of_value(node)
         return _of_gradient(order, result, parameters, largest)
 
@@ -170,6 +171,22 @@ def _watching(parameters: Sequence[Value]) -> Iterator[None]:
         for p, g in zip(parameters, gradients, strict=True):
             p.grad = g
         _places.clear()
+
+
+def _taken(order: list[Value], result: Value) -> set[int]:
+    """The ids of what the result was computed from, without what choices did not take."""
+    found = {id(result)}
+    for node in reversed(order):
+        op = node.op
+        if op is None or id(node) not in found:
+            continue
+        inputs = node.inputs
+        gains = contributions(op, 1.0, node.data, [x.data for x in inputs]) if op.chooses else [1.0] * len(inputs)
+        for k, (operand, gain) in enumerate(zip(inputs, gains, strict=True)):
+            decides = k == 0 if op.arity is None else op.derivative[k] is None
+            if gain is not None or decides:
+                found.add(id(operand))
+    return found
 
 
 def _of_value(node: Value) -> Findings:

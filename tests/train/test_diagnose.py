@@ -24,6 +24,10 @@ def steep(p: Any, t: Any) -> Any:
     return mg.sqrt((t - 2.0) * (p - p)) + p  # the line of "sqrt"
 
 
+def hidden(p: Any, t: Any) -> Any:
+    return mg.where(t < 9.0, p, mg.log(t - t)) + steep(p, t)
+
+
 def divided(p: Any, t: Any) -> Any:
     return p / t
 
@@ -57,6 +61,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
             "in steep, at ", "its slope at 0 is infinite: add a small number under it",
         ],
     ),
+    "what a choice did not take is no cause": (hidden, {}, ["sample 0: its loss is finite", "of sqrt is ", "in steep"]),
     "division": (divided, {}, ["sample 2: div gave ", "in divided, from operands ", "divided by 0"]),
     "power": (powered, {}, ["sample 2: pow gave inf", "in powered, from operands 0, -0.5"]),
     "log1p": (minus, {}, ["sample 0: log1p gave -inf", "in minus, from -1. log1p needs numbers above −1"]),

@@ -99,8 +99,14 @@ class Choices:
         if not candidates.any():
             return
         guarded = ~self._reached(~chooses | self._clamps(), result)
-        bounds = Bounds(tape)
-        slopes = _untamed(tape, np.flatnonzero(hidden), bounds)
+        users = np.zeros(len(tape), dtype=bool)
+        users[self.owner[candidates]] = True
+        numbers = np.flatnonzero(tape.code == CONSTANT)
+        numbers = numbers[~np.isfinite(tape.leaf[numbers])]
+        numbers = numbers[np.isin(numbers, tape.operand[users[tape.owner]])]
+        slopes = _untamed(tape, np.concatenate([np.flatnonzero(users), numbers]), Bounds(tape))
+        if not slopes.any() and not (guarded[self.owner] & candidates).any():
+            return  # a net
         wild = _wild(tape, slopes)
         leaf = guarded & ((tape.code == PARAMETER) | (tape.code == INPUT))
         loose = _wild(tape, slopes | leaf) if leaf.any() else wild
@@ -133,8 +139,7 @@ class Choices:
         linear = np.isin(tape.code[self.owner], [op.code for op in (ops.add, ops.sub, ops.neg, ops.sum_)])
         for numbers, here in ((wild, ~guarded & ~linear), (loose, guarded & ~linear)):
             is_dot = tape.code[self.owner] == ops.dot.code
-            any_operand = np.zeros(len(tape), dtype=bool)
-            np.logical_or.at(any_operand, tape.owner, numbers[tape.operand])
+            any_operand = np.bincount(tape.owner[numbers[tape.operand]], minlength=len(tape)) > 0
             found |= here & ~is_dot & (numbers | any_operand)[self.owner]
             pairs = np.flatnonzero(here & is_dot)
             found[pairs] = numbers[self._factor(pairs)]
