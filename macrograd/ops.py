@@ -129,10 +129,11 @@ class Op:
             raise TypeError(f"{self.name}() takes {self.arity} operand{'s' * (self.arity != 1)}, got {len(operands)}")
         kind: Any = operands[0].__class__ if operands else None
         if len(operands) > 1:  # of kinds of values, the most particular one says what happens
-            for operand in operands:
-                other = operand.__class__
+            other: Any
+            # A dot has hundreds of terms, and of these each kind is asked once.
+            for other in map(type, operands) if len(operands) < 9 else dict.fromkeys(map(type, operands)):
                 if other is not kind and hasattr(other, "_apply"):
-                    above = not hasattr(kind, "_apply") or issubclass(other, kind) or hasattr(other, "_spreads")
+                    above = not hasattr(kind, "_apply") or issubclass(other, kind) or other._spreads
                     kind = other if above else kind
         if (apply := getattr(kind, "_apply", None)) is not None:
             return apply(self, operands)

@@ -56,6 +56,7 @@ class Value:
     # NumPy must not take `array * value` apart; it leaves the operation to the Value.
     __array_ufunc__ = None
 
+    _spreads = False  # whether it stands for many, element by element (macrograd.vector)
     _traced = False  # whether it has no number at all (macrograd.compiler.trace)
 
     _data: float

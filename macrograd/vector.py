@@ -58,18 +58,26 @@ class Vector:
         return iter(self._items)
 
     def __getitem__(self, key: Any) -> Any:
-        if key.__class__ is tuple and key:
-            first, *rest = key
-            found = self[first]
-            if not rest:
-                return found
-            inner = tuple(rest)
-            return vector([row[inner] for row in found]) if isinstance(first, slice) else found[inner]
         try:
             found = self._items[key]
-        except IndexError:
-            raise IndexError(f"index {key} is outside a Vector of {len(self._items)}") from None
-        return vector(found) if isinstance(key, slice) else found
+        except (IndexError, TypeError):
+            return self._elsewhere(key)
+        return found if found.__class__ is not list else vector(found)  # a slice: no element is a list
+
+    def _elsewhere(self, key: Any) -> Any:
+        """The element of several axes, or the error for what is no index."""
+        items: Any = self._items
+        if not isinstance(key, tuple) or not key:
+            try:
+                return items[key]
+            except IndexError:
+                raise IndexError(f"index {key} is outside a Vector of {len(self._items)}") from None
+        first, *rest = key
+        found = self[first]
+        if not rest:
+            return found
+        inner = tuple(rest)
+        return vector([row[inner] for row in found]) if isinstance(first, slice) else found[inner]
 
     def __setitem__(self, key: Any, new: Any) -> None:
         if not isinstance(key, slice):
