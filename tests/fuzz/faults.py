@@ -109,6 +109,27 @@ FAULTS = [
         '    positive = code.intrinsic("fabs", width, found)\n'
         '    return code.select(negative, code.intrinsic("copysign", width, found, a), positive, width)',
     ),
+    Fault(
+        "branch of parameters",
+        "a comparison of two parameters kept the answer of the first call",
+        "macrograd.value",
+        "    if _watch is not None and (_watch.depends(left) or _watch.depends(right)):\n        return op(left, right)\n",
+        "",
+    ),
+    Fault(
+        "branch not taken",
+        "the infinite slope of what a choice did not take made the compiled gradient NaN",
+        "macrograd.compiler.rewrite.choices",
+        "        self.gated = candidates & (slopes",
+        "        self.gated = (candidates & False) & (slopes",
+    ),
+    Fault(
+        "strict zeros",
+        "strict gradients were -0.0 where the eager engine's are 0.0",
+        "macrograd.compiler.rewrite.differentiate",
+        "    if strict:  # the eager engine adds to a gradient that is 0.0",
+        "    if False:  # the eager engine adds to a gradient that is 0.0",
+    ),
 ]  # fmt: skip
 BY_NAME = {fault.name: fault for fault in FAULTS}
 
