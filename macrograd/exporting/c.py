@@ -17,6 +17,7 @@ from macrograd.compiler.jit.text import DOUBLE, SINGLE
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.c.apart import constants_apart
 from macrograd.compiler.targets.c.lower import Lowered, lower
+from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import Machine
 
 _LINE = 116  # characters
@@ -56,7 +57,7 @@ def write(compiled: Compiled, kind: str, prefix: str, header: str | None) -> Wri
         interface if header is None else f'#include "{header}"\n',
         includes(file.real),
         _constants(file),
-        *file.lowered.functions,
+        *with_vectors(prefix, file.real, file.lowered.functions),
         _predict(file) if kind == "predict" else _gradient(file),
         _selftest(file, compiled),
     ]

@@ -12,6 +12,7 @@ from macrograd.compiler.jit.text import DOUBLE, SINGLE
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.step import recorded_update
 from macrograd.compiler.targets.c.lower import Lowered, lower
+from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.exporting.c import Written, array, harmless, includes, index_tables, literal
 from macrograd.optim import Optimizer
@@ -46,10 +47,16 @@ def write_training(compiled: Compiled, optimizer: Optimizer, prefix: str, lanes:
         array(f"{file.real} {prefix}_update_w", [literal(x, file.real) for x in rule.tolist()]),
         index_tables(prefix, file.lowered),
         index_tables(f"{prefix}_update", file.lowered_update),
-        *file.functions(),
-        file.init(len(weights), len(rule), optimizer),
-        file.update(update.slots),
-        file.step(),
+        *with_vectors(
+            prefix,
+            file.real,
+            [
+                *file.functions(),
+                file.init(len(weights), len(rule), optimizer),
+                file.update(update.slots),
+                file.step(),
+            ],
+        ),
     ]
     constants = number.bytes * (len(weights) + len(rule)) + 4 * (
         len(file.lowered.tables) + len(file.lowered_update.tables)
@@ -162,12 +169,15 @@ void {prefix}_init({prefix}_state *s);
     def update(self, slots: dict[str, int]) -> str:
         """All parameters, a block of them at a time."""
         prefix, lanes, first = self.prefix, self.machine.lanes, self.value + 1
-        gather = [f"v[{lanes} * 0 + k] = s->u[i + k];", f"v[{lanes} * 1 + k] = s->u[{first} + i + k];"]
-        gather += [f"v[{lanes * (2 + j)} + k] = s->memory[{j * self.count} + i + k];" for j in range(self.states)]
-        targets = ["s->u[i + k]", *(f"s->memory[{j * self.count} + i + k]" for j in range(self.states))]
+        sources = [
+            "s->u + i",
+            f"s->u + {first} + i",
+            *(f"s->memory + {j * self.count} + i" for j in range(self.states)),
+        ]
+        gather = [(f"v + {lanes * j}", source) for j, source in enumerate(sources)]
         scatter = [
-            f"{target} = {f'v[{slot * lanes} + k]' if space == 'v' else f's->update.u[{slot}]'};"
-            for target, (space, slot) in zip(targets, self.rule.results, strict=True)
+            (target, f"v + {slot * lanes}" if space == "v" else f"s->update.u[{slot}]")
+            for target, (space, slot) in zip([sources[0], *sources[2:]], self.rule.results, strict=True)
         ]
         given = {"rate": "rate", "step": f"({self.real})s->steps"}
         return "\n".join([
@@ -178,17 +188,32 @@ void {prefix}_init({prefix}_state *s);
             *self._phase(self.lowered_update, "before", "&s->update"),
             f"    for (int32_t i = 0; i < {self.count}; i += {lanes}) {{",
             f"        const int32_t n = {self.count} - i < {lanes} ? {self.count} - i : {lanes};",
-            "        for (int32_t k = 0; k < n; ++k) {",
-            *(f"            {line}" for line in gather),
-            "        }",
+            *self._copies(gather),
             *(f"    {line}" for line in self._phase(self.lowered_update, "block", "&s->update")),
-            "        for (int32_t k = 0; k < n; ++k) {",
-            *(f"            {line}" for line in scatter),
-            "        }",
+            *self._copies(scatter),
             "    }",
             "}",
             "",
         ])  # fmt: skip
+
+    def _copies(self, pairs: list[tuple[str, str]]) -> list[str]:
+        """Copies of n lanes, or of one number to them, as (target, source). Nearly always n is all lanes."""
+        lanes, width = self.machine.lanes, self.machine.width
+        full, rest = [], []
+        for target, source in pairs:
+            many = "[" not in source
+            rest.append(f"for (int32_t k = 0; k < n; ++k) ({target})[k] = {f'({source})[k]' if many else source};")
+            wide = f"LOAD({width}, {source} + j)" if many else f"ALL({width}, {source})"
+            full.append(f"for (int32_t j = 0; j < {lanes}; j += {width}) STORE({width}, {target} + j, {wide});")
+        if width == 1:
+            return [f"        {line}" for line in rest]
+        return [
+            f"        if (n == {lanes}) {{",
+            *(f"            {line}" for line in full),
+            "        } else {",
+            *(f"            {line}" for line in rest),
+            "        }",
+        ]
 
     def step(self) -> str:
         prefix, real, lanes, inputs = self.prefix, self.real, self.machine.lanes, sum(self.sizes)
@@ -197,6 +222,7 @@ void {prefix}_init({prefix}_state *s);
         share = (
             f"            s->v[{(weight or 0) * lanes} + k] = k < s->valid ? scale : 0;" if weight is not None else ""
         )
+        first, full = self.value + 1, self.count - self.count % 16  # the gradient, and how much of it is in 16s
         return "\n".join(filter(None, [
             f"{real} {prefix}_step({prefix}_state *s, const {real} *batch, int32_t samples, {real} rate) {{",
             f"    const {real} scale = 1 / ({real})samples;",
@@ -214,9 +240,11 @@ void {prefix}_init({prefix}_state *s);
             "    }",
             *self._phase(self.lowered, "after", "s"),
             f"    const {real} loss = s->u[{self.value}];",
-            f"    {real} odd = s->flag ? ({real})NAN : loss * 0;",
-            f"    for (int32_t i = 1; i <= {self.count}; ++i) odd += s->u[{self.value} + i] * 0;",
-            f"    if (odd != 0) return ({real})NAN;",
+            f"    {real} odd[16] = {{s->flag ? ({real})NAN : loss * 0}};",  # several sums, as one waits for itself
+            f"    for (int32_t i = 0; i < {full}; i += 16)",
+            f"        for (int k = 0; k < 16; ++k) odd[k] += s->u[{first} + i + k] * 0;",
+            f"    for (int k = 0; k < {self.count % 16}; ++k) odd[k] += s->u[{first + full} + k] * 0;",
+            f"    for (int k = 0; k < 16; ++k) if (odd[k] != 0) return ({real})NAN;",
             "    ++s->steps;",
             f"    {prefix}_update(s, rate);",
             "    return loss;",

@@ -151,7 +151,9 @@ def test_loops_stay_loops(tmp_path: Path, kind: str) -> None:
     assert lines[0] == lines[1] < 200
 
 
-def train(path: Path, model: nn.MLP, optimizer: Any, lanes: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+def train(
+    path: Path, model: nn.MLP, optimizer: Any, lanes: int, dtype: str, *flags: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The losses of 20 steps in C and natively, of uneven batches."""
     X, y = datasets.make_moons(60, noise=0.1, seed=1)
     y = 2.0 * y - 1.0
@@ -160,14 +162,16 @@ def train(path: Path, model: nn.MLP, optimizer: Any, lanes: int, dtype: str) -> 
         return losses.hinge(model(x), t)
 
     mg.export(loss, path, X[0], 1.0, kind="train", optimizer=optimizer, lanes=lanes, dtype=dtype)
-    compiled(path, *CHECKED, "-c")
+    compiled(path, *CHECKED, *flags, "-c")
     source = path.with_name("library.c")
     source.write_text(
         f'#include "{path.name}"\nsize_t room(void);\nsize_t room(void) {{ return sizeof({path.stem}_state); }}\n'
     )
     source.write_text("#include <stddef.h>\n" + source.read_text())
     library = path.with_suffix(".so")
-    subprocess.run(["cc", *FLAGS, "-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-lm"], check=True)
+    subprocess.run(
+        ["cc", *FLAGS, *flags, "-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-lm"], check=True
+    )
     lib = ctypes.CDLL(str(library))
     lib.room.restype = ctypes.c_size_t
     state = ctypes.create_string_buffer(lib.room())
@@ -188,10 +192,34 @@ def train(path: Path, model: nn.MLP, optimizer: Any, lanes: int, dtype: str) -> 
 @needs_cc
 @pytest.mark.parametrize(("lanes", "dtype"), [(1, "float64"), (8, "float64"), (5, "float64"), (16, "float32")])
 @pytest.mark.parametrize("optimizer", [optim.SGD(0.05), optim.Adam(0.05)], ids=["sgd", "adam"])
-def test_training_in_c_takes_the_same_steps(tmp_path: Path, optimizer: Any, lanes: int, dtype: str) -> None:
-    in_c, native = train(tmp_path / "trainer.c", net([2, 8, 1], "tanh"), optimizer, lanes, dtype)
+@pytest.mark.parametrize("flag", ["-DMACROGRAD_VECTORS", "-DMACROGRAD_PLAIN"])  # the first means nothing
+def test_training_in_c_takes_the_same_steps(tmp_path: Path, optimizer: Any, lanes: int, dtype: str, flag: str) -> None:
+    in_c, native = train(tmp_path / "trainer.c", net([2, 8, 1], "tanh"), optimizer, lanes, dtype, flag)
     np.testing.assert_allclose(in_c, native, rtol=1e-12 if dtype == "float64" else 2e-5)
     assert len(set(in_c.tolist())) == 20
+
+
+@needs_cc
+@pytest.mark.parametrize("flags", [(), ("-DMACROGRAD_PLAIN",)], ids=["vectors", "plain"])
+def test_choices_in_vectors_are_those_of_numbers(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Of NaN and zeros of both signs, in the forms that the vectors have of their own."""
+    w = Value(1.0)
+
+    def loss(x: Any, y: Any) -> Any:
+        made = [mg.maximum(x, y), mg.minimum(x, y), mg.where(x < y, x, -y), mg.relu(x), mg.sqrt(abs(x)), mg.floor(y)]
+        return w * sum((k + 1.0) * m for k, m in enumerate(made))
+
+    mg.export(loss, tmp_path / "t.c", 1.0, 1.0, kind="train", optimizer=optim.SGD(0.0), lanes=8)
+    points = [[a, b] for a in (-2.5, -0.0, 0.0, 1.5, 4.0) for b in (-3.25, 0.0, 1.5)][:13]
+    expected = float(np.mean([loss(a, b).data for a, b in points]))
+    rows = ", ".join(f"{x!r}" for point in points for x in point)
+    (tmp_path / "main.c").write_text(
+        f'#include "t.c"\nstatic t_state s;\nint main(void) {{\n    const double batch[26] = {{{rows}}};\n'
+        "    t_init(&s);\n"
+        f"    return !(fabs(t_step(&s, batch, 13, 0.0) - ({expected!r})) < 1e-12 && s.steps == 1);\n}}\n"
+    )
+    program = compiled(tmp_path / "main.c", *CHECKED, *flags)
+    assert subprocess.run([str(program)], check=False).returncode == 0
 
 
 @needs_cc

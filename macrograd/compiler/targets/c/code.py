@@ -1,8 +1,8 @@
 """The emitter's `Code` as C99.
 
-A vector is an array of `width` numbers, and an operation on vectors a loop over its elements, which is what compilers
-turn into vector instructions; a constant, or a number that is the same in every element, stays a single number. An
-address is written `base|offset` until it is used. Integers have 32 bits, whatever `int` has.
+Vectors are written in the macros of `vectors.py`; an operation that calls the mathematical library is a loop over the
+elements. A constant, or a number that is the same in every element, stays a single number. An address is written
+`base|offset` until it is used. Integers have 32 bits, whatever `int` has.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from macrograd._composed import c_expression, c_functions
 from macrograd.compiler.jit.text import Counter, Float
+from macrograd.compiler.targets.scalar import elements
 from macrograd.ops import Op
 
 _SIGNS = {"fadd": "+", "fsub": "-", "fmul": "*", "fdiv": "/"}
@@ -20,7 +21,10 @@ _ORDERED = {"olt": "<", "ole": "<=", "ogt": ">", "oge": ">=", "oeq": "==", "une"
 _OPPOSITE = {"ult": "oge", "ule": "ogt", "ugt": "ole", "uge": "olt"}
 _MATH = re.compile(r"\b(?!mg_)([a-z][a-z0-9_]*)\(")  # functions of math.h, whose names for floats end in f
 _LITERAL = re.compile(r"(?<![\w.])(\d+\.\d+|0x[0-9a-f.]+p[+-]?\d+)(?![\w.])", re.IGNORECASE)
-_DECLARED = re.compile(r"^ *(?:const )?(?:double|float|int|int32_t) (\w+)(?:\[\d+\])? ?[=;]")
+_DECLARED = re.compile(
+    r"^ *(?:(?:const )?(?:double|float|int|int32_t) |(?:VECTOR|TRUTH|DECLARE)\(\d+, |ROOT\d+\()(\w+) ?[=;,)]"
+)
+_COMPARED = re.compile(r"(.+) ([<>]=?|[!=]=) (.+)")
 
 
 class Code:
@@ -56,23 +60,33 @@ class Code:
         self._count += 1
         return f"{hint}{self._count}"
 
-    def _at(self, x: str) -> str:
-        """Element k of a value."""
-        return x[1:] if x.startswith("@") else f"{x}[k]" if x in self._widths else x
+    def _each(self, x: str, width: int) -> str:
+        """A value in an expression about all elements of vectors."""
+        return f"AT({x})" if x in self._widths else f"ALL({width}, {x})"
 
     def _let(self, write: Callable[..., str], operands: Sequence[str], kind: str | None = None) -> str:
-        """A new value, element by element; one number if all operands are."""
-        wide = [self._widths[x] for x in operands if x in self._widths]
-        expression = write(*map(self._at, operands))
-        return self._value(expression, max(wide, default=1), kind)
-
-    def _value(self, expression: str, width: int, kind: str | None = None) -> str:
-        name, kind = self._fresh("t"), kind or self.real
+        """A new value, for all elements at once; one number if all operands are."""
+        width = max((self._widths[x] for x in operands if x in self._widths), default=1)
         if width == 1:
-            self._put(f"const {kind} {name} = {expression};")
-        else:
-            self._widths[name] = width
-            self._put(f"{kind} {name}[{width}]; for (int k = 0; k < {width}; ++k) {name}[k] = {expression};")
+            return self._number(write(*operands), kind)
+        return self._vector(write(*[self._each(x, width) for x in operands]), width)
+
+    def _number(self, expression: str, kind: str | None = None) -> str:
+        name = self._fresh("t")
+        self._put(f"const {kind or self.real} {name} = {expression};")
+        return name
+
+    def _vector(self, expression: str, width: int, macro: str = "VECTOR") -> str:
+        name = self._fresh("c" if macro == "TRUTH" else "t")
+        self._widths[name] = width
+        self._put(f"{macro}({width}, {name}, {expression});")
+        return name
+
+    def _elements(self, start: str, width: int) -> str:
+        """A vector whose elements are given one by one."""
+        name = self._fresh("t")
+        self._widths[name] = width
+        self._put(f"DECLARE({width}, {name}) = {{{start}}};")
         return name
 
     # --- values ---------------------------------------------------------------------------------------------------
@@ -95,19 +109,62 @@ class Code:
     def gathered(self, scalars: Sequence[str], width: int) -> str:
         if width == 1 or len(set(scalars)) == 1:
             return scalars[0]
-        filled = [scalars[min(k, len(scalars) - 1)] for k in range(width)]
-        name = self._fresh("t")
-        self._widths[name] = width
-        self._put(f"const {self.real} {name}[{width}] = {{{', '.join(filled)}}};")
-        return name
+        return self._elements(", ".join(scalars[min(k, len(scalars) - 1)] for k in range(width)), width)
 
     def extract(self, vector: str, k: int, width: int) -> str:
         return f"{vector}[{k}]" if vector in self._widths else vector
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
-        name = self._let(lambda *xs: self.expression(op, xs), operands)
+        wide = max((self._widths[x] for x in operands if x in self._widths), default=1)
+        if wide == 1:
+            name = self._number(self.expression(op, operands))
+            self.functions.update(c_functions(op))
+            return name
+        form = self._vector_form(op.c, wide) if isinstance(op.c, str) else None
+        if form is not None:
+            return self._vector(form.format(*[self._each(x, wide) for x in operands]), wide)
+        if op.c == "sqrt({0})":
+            name = self._fresh("t")
+            self._widths[name] = wide
+            self._put(f"ROOT{wide}({name}, {operands[0]});")
+            return name
+        arrays = {x: self._array(x, wide) for x in dict.fromkeys(operands) if x in self._widths}
+        out = next(iter(arrays.values()))
+        expression = self.expression(op, [f"{arrays[x]}[k]" if x in arrays else x for x in operands])
         self.functions.update(c_functions(op))
+        self._put(f"for (int k = 0; k < {wide}; ++k) {out}[k] = {expression};")
+        return self._vector(f"LOAD({wide}, {out})", wide)
+
+    def _array(self, vector: str, width: int) -> str:
+        """The elements of a vector in memory, for loops over what has no form for vectors."""
+        name = self._fresh("a")
+        self._put(f"{self.real} {name}[{width}];")
+        self._put(f"STORE({width}, {name}, AT({vector}));")
         return name
+
+    def _vector_form(self, form: str, width: int) -> str | None:
+        """A form of arithmetic and choices, for all elements at once; None if there is anything else in it."""
+        if _MATH.search(form) or "mg_" in form or "NAN" in form:
+            return None
+        if form.startswith("(") and form.endswith(")"):
+            form = form[1:-1]
+        if " ? " not in form:
+            if re.search(r"[<>=]", form):
+                return None
+            return f"ALL({width}, {self.number(float(form))})" if re.fullmatch(r"[\d.]+", form) else f"({form})"
+        condition, rest = form.split(" ? ", 1)
+        parts = [self._vector_form(part, width) for part in rest.split(" : ", 1)]
+        ways = [[self._comparison(x, width) for x in way.split(" && ")] for way in condition.split(" || ")]
+        if None in parts or any(None in way for way in ways):
+            return None
+        joined = [" & ".join(map(str, way)) for way in ways]
+        test = joined[0] if len(ways) == 1 else " | ".join(f"({way})" for way in joined)
+        return f"SELECT({width}, {test}, {parts[0]}, {parts[1]})"
+
+    def _comparison(self, text: str, width: int) -> str | None:
+        found = _COMPARED.fullmatch(text)
+        sides = [self._vector_form(side, width) for side in (found[1], found[3])] if found else [None]
+        return None if None in sides or found is None else f"({sides[0]} {found[2]} {sides[1]})"
 
     def expression(self, op: Op, operands: Sequence[str]) -> str:
         """A row of the table on operands that are names or places."""
@@ -141,39 +198,58 @@ class Code:
         return self._let(write, (a, b), "int")
 
     def select(self, condition: str, a: str, b: str, width: int) -> str:
-        if condition.startswith("@"):
-            return self._value(f"{condition[1:]} ? {self._at(a)} : {self._at(b)}", width)
-        return self._let(lambda c, x, y: f"{c} ? {x} : {y}", (condition, a, b))
+        if condition not in self._widths:
+            return self._let(lambda x, y: f"{condition} ? {x} : {y}", (a, b))
+        return self._vector(f"SELECT({width}, AT({condition}), {self._each(a, width)}, {self._each(b, width)})", width)
 
     def mask(self, width: int, valid: int) -> str:
-        return f"@(k < {valid})"
+        return self.first_lanes(str(valid), width)
 
     def first_lanes(self, count: str, width: int, start: int = 0) -> str:
-        return f"@({start} + k < {count})"
+        if width == 1:
+            return self._number(f"{start} < {count}", "int")
+        return self._vector(f"FIRST({width}, {start}, {count})", width, "TRUTH")
 
     def both(self, a: str, b: str) -> str:
         return self._let(lambda x, y: f"{x} && {y}", (a, b), "int")
 
-    def sums_of_elements(self, vectors: Sequence[str], width: int) -> str:
-        sums = [self._sum_of(vector, width) for vector in vectors]
-        return sums[0] if len(sums) == 1 else self.gathered(sums, len(sums))
-
-    def _sum_of(self, vector: str, width: int) -> str:
-        if vector not in self._widths:
-            return self._value(f"{self.number(float(width))} * {vector}", 1) if width > 1 else vector
-        name = self._fresh("t")
-        self._put(f"{self.real} {name} = {vector}[0]; for (int k = 1; k < {width}; ++k) {name} += {vector}[k];")
+    def sums_of_elements(self, vectors: list[str], width: int) -> str:
+        if not any(x in self._widths for x in vectors):
+            return elements.sum_elements(self, vectors, width)
+        self.lines.append("#ifdef SHUFFLE")
+        name = elements.sum_elements(self, vectors, width)
+        self.lines.append("#else")
+        sums = [name] if len(vectors) == 1 else [f"{name}[{j}]" for j in range(len(vectors))]
+        self._put(f"{self.real} {name} = 0;" if len(vectors) == 1 else f"DECLARE({len(vectors)}, {name}) = {{0}};")
+        parts = [f"{x}[k]" if x in self._widths else x for x in vectors]
+        adds = [f"{total} += {x};" for total, x in zip(sums, parts, strict=True)]
+        self._put(f"for (int k = 0; k < {width}; ++k) {{ {' '.join(adds)} }}")
+        self.lines.append("#endif")
         return name
 
-    def transposed(self, rows: Sequence[str]) -> list[str]:
+    def transposed(self, rows: list[str]) -> list[str]:
         width = len(rows)
-        name = self._fresh("t")
-        self._put(f"{self.real} {name}[{width}][{width}];")
-        for k, row in enumerate(rows):
-            self._put(f"for (int k = 0; k < {width}; ++k) {name}[k][{k}] = {self._at(row)};")
-        columns = [f"{name}[{k}]" for k in range(width)]
-        self._widths.update(dict.fromkeys(columns, width))
+        self.lines.append("#ifdef SHUFFLE")
+        columns = elements.transpose(self, rows)
+        self.lines.append("#else")
+        for j, column in enumerate(columns):
+            elements_of = ", ".join(f"{row}[{j}]" if row in self._widths else row for row in rows)
+            self._put(f"DECLARE({width}, {column}) = {{{elements_of}}};")
+        self.lines.append("#endif")
         return columns
+
+    def shuffle(self, a: str, b: str, mask: Sequence[int], width: int) -> str:
+        """The elements that the mask names, of a and b one behind the other; one element is a number."""
+        if a == b and a not in self._widths:
+            return a
+        a, b = (x if x in self._widths else self._vector(f"ALL({width}, {x})", width) for x in (a, b))
+        if len(mask) == width:
+            return self._vector(f"SHUFFLE({width}, {a}, {b}, {', '.join(map(str, mask))})", width)
+        picked = [f"{a}[{m}]" if m < width else f"{b}[{m - width}]" for m in mask]
+        return picked[0] if len(picked) == 1 else self._elements(", ".join(picked), len(picked))
+
+    def only(self, vector: str) -> str:
+        return vector
 
     # --- memory ---------------------------------------------------------------------------------------------------
 
@@ -187,28 +263,33 @@ class Code:
             return f"{base}|{int(before) + int(offset)}"
         return f"{base}|{before} + {offset}"
 
-    def _place(self, address: str, width: int) -> str:
+    def _place(self, address: str) -> str:
         base, _, offset = address.lstrip("%").partition("|")
-        offset = offset or "0"
-        if width == 1:
-            return f"{base}[{offset}]"
-        return f"{base}[k]" if offset == "0" else f"{base}[{offset} + k]"
+        return f"{base}[{offset or '0'}]"
+
+    def _pointer(self, address: str) -> str:
+        base, _, offset = address.lstrip("%").partition("|")
+        return base if offset in ("", "0") else f"{base} + {offset}"
 
     def load(self, address: str, width: int) -> str:
-        return self._value(self._place(address, width), width)
+        if width == 1:
+            return self._number(self._place(address))
+        return self._vector(f"LOAD({width}, {self._pointer(address)})", width)
 
     def store(self, value: str, address: str, width: int) -> None:
-        place = self._place(address, width)
         if width == 1:
-            self._put(f"{place} = {value};")
+            self._put(f"{self._place(address)} = {value};")
         else:
-            self._put(f"for (int k = 0; k < {width}; ++k) {place} = {self._at(value)};")
+            self._put(f"STORE({width}, {self._pointer(address)}, {self._each(value, width)});")
 
     def masked_load(self, address: str, width: int, valid: int) -> str:
-        return self._value(f"k < {valid} ? {self._place(address, width)} : {self.number(0.0)}", width)
+        name = self._elements("0", width)
+        self._put(f"for (int k = 0; k < {valid}; ++k) {name}[k] = ({self._pointer(address)})[k];")
+        return name
 
     def masked_store(self, value: str, address: str, width: int, valid: int) -> None:
-        self._put(f"for (int k = 0; k < {valid}; ++k) {self._place(address, width)} = {self._at(value)};")
+        element = f"{value}[k]" if value in self._widths else value
+        self._put(f"for (int k = 0; k < {valid}; ++k) ({self._pointer(address)})[k] = {element};")
 
     def load_integer(self, address: str) -> str:
         base, _, offset = address.lstrip("%").partition("|")
@@ -237,10 +318,10 @@ class Code:
         return text if re.fullmatch(r"\w+", text) else f"({text})"
 
     def integer(self, value: str) -> str:
-        return self._value(f"(int32_t){value}", 1, "int32_t")
+        return self._number(f"(int32_t){value}", "int32_t")
 
     def truncated(self, value: str) -> str:
-        return self._value(f"trunc{'' if self.kind.bits == 64 else 'f'}({value})", 1)
+        return self._number(f"trunc{'' if self.kind.bits == 64 else 'f'}({value})")
 
     def less(self, a: str, b: Counter) -> str:
         return f"{a} < {b}"
@@ -290,17 +371,13 @@ class Code:
         if wide is None:
             self._put(f"{self.real} {name} = {start};")
         else:
-            self._widths[name] = int(wide[1])
-            self._put(
-                f"{self.real} {name}[{wide[1]}]; for (int k = 0; k < {wide[1]}; ++k) {name}[k] = {self._at(start)};"
-            )
+            width = self._widths[name] = int(wide[1])
+            self._put(f"VECTOR({width}, {name}, {self._each(start, width)});")
         return name
 
     def _assign(self, name: str, value: str) -> None:
-        if name in self._widths:
-            self._put(f"for (int k = 0; k < {self._widths[name]}; ++k) {name}[k] = {self._at(value)};")
-        else:
-            self._put(f"{name} = {value};")
+        width = self._widths.get(name, 1)
+        self._put(f"{name} = {value};" if width == 1 else f"SET({width}, {name}, {self._each(value, width)});")
 
     # --- the program's surroundings ---------------------------------------------------------------------------------
 

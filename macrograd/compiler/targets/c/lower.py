@@ -83,9 +83,9 @@ def _function(head: str, code: Code) -> str:
 def _arrays(lines: list[str], prefix: str, real: str) -> list[str]:
     """The lines, behind declarations of the arrays that they use."""
     text = "\n".join(lines)
-    declared = [f"    {real} *restrict {name} = s->{name};" for name in ("u", "v") if re.search(rf"\b{name}\[", text)]
-    declared += [f"    const {real} *w = {prefix}_w;"] if re.search(r"\bw\[", text) else []
-    declared += [f"    const int32_t *tables = {prefix}_tables;"] if re.search(r"\btables\[", text) else []
+    declared = [f"    {real} *restrict {name} = s->{name};" for name in ("u", "v") if re.search(rf"\b{name}\b", text)]
+    declared += [f"    const {real} *w = {prefix}_w;"] if re.search(r"\bw\b", text) else []
+    declared += [f"    const int32_t *tables = {prefix}_tables;"] if re.search(r"\btables\b", text) else []
     return declared + lines
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from macrograd.compiler.jit import text
-from macrograd.compiler.targets.llvm import elements
 from macrograd.compiler.targets.llvm.context import FIELDS, field
+from macrograd.compiler.targets.scalar import elements
 from macrograd.compiler.targets.scalar.routines import routine
 from macrograd.ops import Op
 

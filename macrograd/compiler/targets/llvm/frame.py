@@ -14,7 +14,7 @@ from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.code import Code
 from macrograd.compiler.targets.llvm.context import field, field_address
-from macrograd.compiler.targets.llvm.elements import transpose
+from macrograd.compiler.targets.scalar.elements import transpose
 
 if TYPE_CHECKING:
     from macrograd.compiler.targets.scalar.machine import Machine

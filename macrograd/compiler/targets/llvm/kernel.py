@@ -18,8 +18,8 @@ from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
 from macrograd.compiler.targets.llvm.code import Code, code_for
-from macrograd.compiler.targets.llvm.elements import sum_elements
 from macrograd.compiler.targets.scalar.choice import chosen
+from macrograd.compiler.targets.scalar.elements import sum_elements
 from macrograd.compiler.targets.scalar.machine import Machine
 
 _PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag, i64 %valid"

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from macrograd.compiler.jit.text import Code
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Code(Protocol):
+    """What the two functions need of the language."""
+
+    def binary(self, op: str, a: str, b: str, width: int) -> str:
+        """fadd."""
+
+    def shuffle(self, a: str, b: str, mask: Sequence[int], width: int) -> str:
+        """The elements that the mask names, of a and b one behind the other."""
+
+    def only(self, vector: str) -> str:
+        """The element of a vector of one."""
 
 
 def sum_elements(code: Code, vectors: list[str], width: int) -> str:
