@@ -117,7 +117,7 @@ def _counts(recorded: int, values: Program, gradient: Program | None) -> list[st
 
 
 def _steps_of(program: Program) -> str:
-    streams = sum(isinstance(step, Stream) for step in program.steps())
+    streams = len(program.streams())
     also = f" and {plural(streams, 'stream')} of scalars" if streams else ""
     return plural(len(program.instructions()), "array instruction") + also
 
@@ -143,11 +143,10 @@ class _Teller:
         places = Places(program, self.leaves)
         if not program.steps():
             return ["  Nothing is computed: what is returned are arguments, parameters and constants as they are."]
-        if any(isinstance(step, Stream) for step in program.steps()):
+        if program.streams():
             self.rule = rule(program.scalars)
         lines: list[str] = []
-        for phase in ("before", "block", "after"):
-            steps: tuple[Step, ...] = getattr(program, phase)
+        for phase, steps in program.phases():
             told = list(self._steps(_Words(program, places, derived, phase == "block"), steps))
             if told and program.batch:
                 lines.append(f"  {_PHASES[phase]}")
