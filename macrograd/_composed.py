@@ -335,13 +335,14 @@ _C_PRIMITIVES: dict[str, dict[str, str]] = {
 }
 
 
-def c_number(x: float) -> str:
-    """A literal, exact to the bit."""
+def c_number(x: float, real: str = "double") -> str:
+    """A literal of the type `real`, double or float, exact to the bit."""
     if x != x:
-        return "(double)NAN"
+        return f"({real})NAN"
     if abs(x) == math.inf:
-        return "(double)INFINITY" if x > 0 else "(-(double)INFINITY)"
-    return x.hex() if math.copysign(1.0, x) > 0 else f"({x.hex()})"
+        return f"({real})INFINITY" if x > 0 else f"(-({real})INFINITY)"
+    text = x.hex() + ("f" if real == "float" else "")
+    return text if math.copysign(1.0, x) > 0 else f"({text})"
 
 
 def c_expression(op: Any, *operands: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from macrograd._composed import c_expression, c_functions
+from macrograd._composed import c_expression, c_functions, c_number
 from macrograd.compiler.jit.text import Counter, Float
 from macrograd.compiler.targets.scalar import elements
 from macrograd.ops import Op
@@ -93,12 +93,7 @@ class Code:
 
     def number(self, value: float) -> str:
         """A literal, exact to the bit."""
-        if value != value:
-            return f"({self.real})NAN"
-        if value in (float("inf"), -float("inf")):
-            return f"({self.real})INFINITY" if value > 0 else f"(-({self.real})INFINITY)"
-        text = value.hex() if self.kind.bits == 64 else f"{value.hex()}f"
-        return f"({text})" if text.startswith("-") else text
+        return str(c_number(value, self.real))
 
     def splat(self, value: float, width: int) -> str:
         return self.number(value)
