@@ -135,7 +135,7 @@ ROOMS: dict[str, set[str]] = {
     "targets": {"tape", "program"},
     "targets/scalar": {"jit", "tape", "program"},
     "targets/numpy": {"tape", "program", "targets"},
-    "targets/c": {"jit", "tape", "program", "targets/scalar"},
+    "targets/c": {"jit", "tape", "program", "targets", "targets/scalar"},
     "targets/llvm": {"jit", "tape", "program", "targets", "targets/scalar"},
 }
 

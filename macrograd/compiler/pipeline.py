@@ -25,12 +25,12 @@ from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.targets.llvm.target import Llvm
 from macrograd.compiler.targets.numpy.target import Numpy
-from macrograd.compiler.targets.target import Executable, Target
+from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.trace.trace import trace
 from macrograd.value import Value
 
-_FALLBACK: Target = Numpy()  # is there on every machine
-_TARGETS: tuple[Target, ...] = (Llvm(), _FALLBACK)  # the fastest first
+_FALLBACK: Runner = Numpy()  # is there on every machine
+_TARGETS: tuple[Runner, ...] = (Llvm(), _FALLBACK)  # the fastest first
 
 # Called with (stage, tape or program) after every stage; the tests put a verifier here.
 observer: Callable[[str, Tape | Program], None] | None = None
@@ -94,41 +94,32 @@ def _gradient_program(source: Source, *, batch: bool, strict: bool) -> Program:
     return program
 
 
-def prepare(program: Program, sizes: Sequence[int], outputs: int, settings: Settings, samples: int) -> Executable:
+def prepare(request: Request, settings: Settings) -> Executable:
     """The program, ready to run on the target that the settings name; "auto" is the first that can run it.
 
-    `sizes`, `outputs` and `samples` are as `Target.prepare` says. Raises ImportError for a named target that is not
-    there, and LookupError for one that lacks an operation of the program.
+    Raises ImportError for a named target that is not there, and LookupError for one that lacks an operation of the
+    program.
     """
-    target = _target(program, settings)
+    target = _target(request.program, settings)
     try:
-        return _on(target, program, sizes, outputs, settings, samples)
+        return target.prepare(request)
     except RuntimeError as error:  # what LLVM raises when it cannot compile or link
         if target is _FALLBACK:
             raise
-        return instead(error, program, sizes, outputs, settings)
+        return instead(error, request, settings)
 
 
-def instead(
-    error: RuntimeError, program: Program, sizes: Sequence[int], outputs: int, settings: Settings
-) -> Executable:
+def instead(error: RuntimeError, request: Request, settings: Settings) -> Executable:
     """What runs a program on which LLVM failed."""
     warnings.warn(
         f"LLVM failed on {settings.name} ({error}); it runs on NumPy instead, which is slower",
         CompileWarning,
         stacklevel=7,
     )
-    return _on(_FALLBACK, program, sizes, outputs, settings)
+    return _FALLBACK.prepare(request)
 
 
-def _on(
-    target: Target, program: Program, sizes: Sequence[int], outputs: int, settings: Settings, samples: int = 1
-) -> Executable:
-    dtype, strict, threads = settings.dtype, settings.strict, settings.threads
-    return target.prepare(program, sizes, outputs, dtype=dtype, strict=strict, threads=threads, samples=samples)
-
-
-def _target(program: Program, settings: Settings) -> Target:
+def _target(program: Program, settings: Settings) -> Runner:
     """Where a program runs. A target that does not load is passed over with a warning, said once."""
     for target in _TARGETS:
         named = settings.backend == target.name

@@ -14,7 +14,7 @@ from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape import indices
-from macrograd.compiler.targets.target import Executable, State
+from macrograd.compiler.targets.target import Executable, Request, State
 from macrograd.value import numbers_of
 
 
@@ -93,11 +93,14 @@ class Specialised:
             program = pipeline.value_program(self.source, batch=batch, strict=settings.strict, own=what == "bound")
             # An input that is returned as it is, is none.
             outputs = sum(space == "v" and slot >= program.first_output for space, slot in set(program.results))
+        request = Request(
+            program, tuple(self.sizes), outputs, settings.dtype, settings.strict, settings.threads, samples
+        )  # fmt: skip
         return _Plan(
             program,
-            pipeline.prepare(program, self.sizes, outputs, settings, samples),
+            pipeline.prepare(request, settings),
             {},
-            lambda error: pipeline.instead(error, program, self.sizes, outputs, settings),
+            lambda error: pipeline.instead(error, request, settings),
         )
 
     @property

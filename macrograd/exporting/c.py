@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
-from macrograd.compiler.jit.text import DOUBLE, SINGLE
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.c.apart import constants_apart
-from macrograd.compiler.targets.c.lower import Lowered, lower
+from macrograd.compiler.targets.c.lower import Lowered
+from macrograd.compiler.targets.c.target import C
 from macrograd.compiler.targets.c.vectors import with_vectors
-from macrograd.compiler.targets.scalar.machine import Machine
+from macrograd.compiler.targets.scalar.machine import kind_of
+from macrograd.compiler.targets.target import Request
 
 _LINE = 116  # characters
 _CASES = 3  # of the self-test
@@ -83,9 +84,8 @@ def _file(compiled: Compiled, kind: str, prefix: str) -> _File:
         program = pipeline.value_program(source, batch=False)
     weights = np.concatenate([[p.data for p in source.parameters], program.constants]).astype(compiled.dtype)
     apart = constants_apart(program) if kind == "predict" else None
-    number = DOUBLE if compiled.dtype == np.float64 else SINGLE
-    machine = Machine(number, number.bytes, 1, single=True, strict=True)
-    lowered = lower(apart or program, machine, prefix)
+    number = kind_of(compiled.dtype)
+    lowered = C().write(Request(apart or program, tuple(special.sizes), 0, compiled.dtype), prefix)
     names = tuple(compiled.argument(k) for k in range(len(special.sizes)))
     return _File(
         prefix, number.name, apart or program, lowered, tuple(special.sizes), names, weights, apart is not None, kind

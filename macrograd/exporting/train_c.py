@@ -8,16 +8,15 @@ import numpy as np
 
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
-from macrograd.compiler.jit.text import DOUBLE, SINGLE
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.step import recorded_update
-from macrograd.compiler.targets.c.lower import Lowered, lower
+from macrograd.compiler.targets.c.lower import Lowered
+from macrograd.compiler.targets.c.target import C, machine_for
 from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import Machine
+from macrograd.compiler.targets.target import Request
 from macrograd.exporting.c import Written, array, harmless, includes, index_tables, literal
 from macrograd.optim import Optimizer
-
-_VECTOR = 64  # bytes
 
 
 def write_training(compiled: Compiled, optimizer: Optimizer, prefix: str, lanes: int, header: str | None) -> Written:
@@ -27,15 +26,16 @@ def write_training(compiled: Compiled, optimizer: Optimizer, prefix: str, lanes:
     """
     special = compiled._traced()
     special._check_scalar()
-    number = DOUBLE if compiled.dtype == np.float64 else SINGLE
-    width = next(w for w in (16, 8, 4, 2, 1) if w * number.bytes <= _VECTOR and lanes % w == 0)
-    machine = Machine(number, max(width * number.bytes, 4), lanes, single=False, strict=True)
+    machine = machine_for(compiled.dtype, lanes, batch=True)
+    number = machine.kind
     program = pipeline.gradient_program(special.source, batch=True)
     states = len(optimizer.initial_state)
     update = recorded_update(optimizer.rule, states, strict=False)
+    wanted = Request(program, tuple(special.sizes), 0, compiled.dtype)
+    rule_wanted = Request(update.program, (1,) * (2 + states), 1 + states, compiled.dtype)
     file = _Training(
-        prefix, compiled, special.sizes, program, lower(program, machine, prefix),
-        update.program, lower(update.program, machine, f"{prefix}_update"), machine, states,
+        prefix, compiled, special.sizes, program, C().write(wanted, prefix, lanes=lanes),
+        update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes), machine, states,
     )  # fmt: skip
     weights = np.concatenate([[p.data for p in special.parameters], program.constants]).astype(compiled.dtype)
     rule = np.concatenate([update.uniform, update.program.constants]).astype(compiled.dtype)

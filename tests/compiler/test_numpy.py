@@ -19,6 +19,7 @@ from macrograd.compiler.program.program import Loop, body_of
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.numpy import calls, execute
 from macrograd.compiler.targets.numpy.execute import NumpyExecutable
+from macrograd.compiler.targets.target import Request
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, np.inf, -np.inf, np.nan, 5e-324, 1e308, -1e308]
 
@@ -329,7 +330,7 @@ def executable(fn: Any, *shapes: tuple[int, ...], **settings: Any) -> NumpyExecu
     source = pipeline.record(fn, shapes)
     program = pipeline.gradient_program(source, batch=True)
     sizes = [int(np.prod(shape, dtype=int)) for shape in shapes]
-    found = NumpyExecutable(program, sizes, 0, dtype=np.float64, **settings)
+    found = NumpyExecutable(Request(program, tuple(sizes), 0, np.dtype(np.float64), **settings))
     found.start = [p.data for p in source.parameters]  # type: ignore[attr-defined]
     return found
 

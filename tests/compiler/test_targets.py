@@ -12,28 +12,30 @@ from macrograd import Value, ops
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import FUSED, Stream
+from macrograd.compiler.targets.c.target import C
 from macrograd.compiler.targets.llvm.target import Llvm
 from macrograd.compiler.targets.numpy.target import Numpy
-from macrograd.compiler.targets.target import State, Target
+from macrograd.compiler.targets.target import Request, Runner, State, Target
 from macrograd.ops import Op
 
 TARGETS = [Llvm(), Numpy()]
+WRITERS = [C()]
 W = Value(2.0, label="w")
 
 
 @pytest.fixture(params=TARGETS, ids=lambda target: target.name)
-def target(request: pytest.FixtureRequest) -> Target:
-    found: Target = request.param
+def target(request: pytest.FixtureRequest) -> Runner:
+    found: Runner = request.param
     if found.missing() is not None:
         pytest.skip(f"{found.needs} does not load here")
     return found
 
 
-def state_of(target: Target, samples: int, *, dtype: Any = np.float64) -> State:
+def state_of(target: Runner, samples: int, *, dtype: Any = np.float64) -> State:
     """The buffers of the mean of (w·x)², differentiated."""
     source = pipeline.record(lambda x: (W * x) * (W * x), [()])
     program = pipeline.gradient_program(source, batch=True)
-    state = target.prepare(program, [1], 0, dtype=dtype, samples=samples).state(samples)
+    state = target.prepare(Request(program, (1,), 0, np.dtype(dtype), samples=samples)).state(samples)
     state.u[0] = 3.0
     return state
 
@@ -43,6 +45,7 @@ def value(state: State) -> float:
     return float(state.u[state.executable.program.results[0][1]])
 
 
+@pytest.mark.parametrize("target", [*TARGETS, *WRITERS], ids=lambda target: target.name)
 def test_every_target_has_or_composes_every_operation(target: Target) -> None:
     rows = [row for row in ops.TABLE if row.arity]
     assert all(target.has(row) or row.formula is not None for row in rows)
@@ -116,7 +119,7 @@ def test_a_failure_of_the_last_target_is_not_hidden(monkeypatch: pytest.MonkeyPa
         mg.compile(lambda x: x * W, backend="numpy")(1.0)
 
 
-def test_a_large_argument_is_read_where_it_is_and_never_written(target: Target) -> None:
+def test_a_large_argument_is_read_where_it_is_and_never_written(target: Runner) -> None:
     samples = 200_000
     state = state_of(target, samples)
     big = np.linspace(-1.0, 1.0, samples)
@@ -136,7 +139,7 @@ def test_a_large_argument_is_read_where_it_is_and_never_written(target: Target) 
     assert value(state) == first
 
 
-def test_pointed_arrays_are_the_callers_too(target: Target) -> None:
+def test_pointed_arrays_are_the_callers_too(target: Runner) -> None:
     state = state_of(target, 3)
     given = np.array([1.0, 2.0, 3.0])
     state.point(0, given)
@@ -146,7 +149,7 @@ def test_pointed_arrays_are_the_callers_too(target: Target) -> None:
     np.testing.assert_array_equal(given, [1.0, 2.0, 3.0])
 
 
-def test_weights_and_rows_are_those_of_the_next_run(target: Target) -> None:
+def test_weights_and_rows_are_those_of_the_next_run(target: Runner) -> None:
     state = state_of(target, 2)
     rows, weights = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 0.5])
     state.point(0, rows)
@@ -156,7 +159,7 @@ def test_weights_and_rows_are_those_of_the_next_run(target: Target) -> None:
     assert value(state) == pytest.approx(9.0 * (1.0 + 4.0) / 2.0)
 
 
-def test_only_machine_code_is_profiled(target: Target) -> None:
+def test_only_machine_code_is_profiled(target: Runner) -> None:
     f = mg.compile(lambda x: mg.tanh(x * W), batch=True, backend=target.name)
     state = state_of(target, 4)
     state.load([np.ones(4)])

@@ -1,6 +1,9 @@
-"""What a target is: something that runs programs, and what all of them have in common.
+"""What a target is: something that programs are made into, and what all of them have in common.
 
-    Target      knows whether it is there, which operations it has, and prepares programs
+    Target      knows whether it is there and which operations it has
+    Runner      a target that prepares programs to run in this process
+    Writer      a target that writes programs as the text of files
+    Request     the program, and what it is wanted for
     Executable  a program that is ready to run, for batches of any size
     State       the buffers of one call, and the call itself
 
@@ -12,7 +15,8 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -24,11 +28,33 @@ from macrograd.compiler.targets.profile import Profile
 from macrograd.ops import Op
 
 Array = NDArray[Any]
+Text = TypeVar("Text", covariant=True)
 _COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type and layout allow it
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a target.
+
+    sizes    the numbers of scalars of each argument, for one sample
+    outputs  how many of the results vary from sample to sample
+    dtype    of all numbers, and of the arithmetic
+    strict   round as the eager engine does
+    threads  that may share a large batch
+    samples  the batch to expect
+    """
+
+    program: Program
+    sizes: tuple[int, ...]
+    outputs: int
+    dtype: np.dtype[Any]
+    strict: bool = False
+    threads: int = 1
+    samples: int = 1
+
+
 class Target(ABC):
-    """A way to run programs. `name` is what `compile(backend=...)` calls it, `needs` the package it is made with."""
+    """What a program can be made into. `name` is what `compile(backend=...)` calls it, `needs` what it is made with."""
 
     name: str
     needs: str
@@ -49,25 +75,23 @@ class Target(ABC):
     def supports(self, program: Program) -> bool:
         return not self.lacks(program)
 
+
+class Runner(Target):
+    """A target that runs programs in this process."""
+
     @abstractmethod
-    def prepare(
-        self,
-        program: Program,
-        sizes: Sequence[int],
-        outputs: int,
-        *,
-        dtype: DTypeLike,
-        strict: bool = False,
-        threads: int = 1,
-        samples: int = 1,
-    ) -> Executable:
-        """The program, ready to run.
+    def prepare(self, request: Request) -> Executable:
+        """The program, ready to run. Raises RuntimeError if the target's own tools fail on it."""
 
-        sizes    the numbers of scalars of each argument, for one sample
-        outputs  how many of the results vary from sample to sample
-        samples  the batch to expect
 
-        Raises RuntimeError if the target's own tools fail on the program.
+class Writer(Target, Generic[Text]):
+    """A target that writes programs as the text of files, in whatever parts its language has."""
+
+    @abstractmethod
+    def write(self, request: Request, prefix: str, *, lanes: int = 1) -> Text:
+        """The program as text, in which all names begin with `prefix`; a batch is computed `lanes` samples at a time.
+
+        Raises LookupError for an operation that the target neither has nor can compose.
         """
 
 
@@ -76,26 +100,16 @@ class Executable(ABC):
 
     profiles = False
 
-    def __init__(
-        self,
-        program: Program,
-        sizes: Sequence[int],
-        outputs: int,
-        *,
-        dtype: DTypeLike,
-        strict: bool = False,
-        threads: int = 1,
-    ) -> None:
-        self.program, self.sizes, self.outputs = program, tuple(sizes), outputs
-        self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self.strict, self.threads = strict, threads
-        self.takes = program.takes()
-        self.reduced = _reduced(program)
+    def __init__(self, request: Request) -> None:
+        self.program, self.sizes, self.outputs = request.program, request.sizes, request.outputs
+        self.dtype, self.strict, self.threads = request.dtype, request.strict, request.threads
+        self.takes = self.program.takes()
+        self.reduced = _reduced(self.program)
         self._lock = threading.Lock()
 
     @abstractmethod
     def state(self, samples: int) -> State:
-        """New buffers for a batch of that size. Raises RuntimeError as `Target.prepare` does."""
+        """New buffers for a batch of that size. Raises RuntimeError as `Runner.prepare` does."""
 
     def profile(self, state: State) -> Profile:
         """The time of every step, on a state whose parameters and arguments are set. Only where `profiles` is true."""

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
@@ -23,7 +23,7 @@ from macrograd.compiler.targets.llvm.kernel import kernel
 from macrograd.compiler.targets.llvm.lower import lower
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
-from macrograd.compiler.targets.target import Executable, State, aligned
+from macrograd.compiler.targets.target import Executable, Request, State, aligned
 
 _MOST_VECTORS = 16  # of one slot in a block
 _BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
@@ -32,25 +32,15 @@ _FUNCTIONS = ("before", "after", "blocks", "run")
 
 
 class LlvmExecutable(Executable):
-    """A program as native code; `samples` is the batch to expect."""
+    """A program as native code."""
 
     profiles = True
 
-    def __init__(
-        self,
-        program: Program,
-        sizes: Sequence[int],
-        outputs: int,
-        *,
-        dtype: DTypeLike,
-        strict: bool = False,
-        threads: int = 1,
-        samples: int = 1,
-    ) -> None:
-        super().__init__(program, sizes, outputs, dtype=dtype, strict=strict, threads=threads)
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
         self.kind = kind_of(self.dtype)
         self._variants: dict[tuple[int, bool], native.Native] = {}
-        self.variant(samples)  # what LLVM cannot do is known at once
+        self.variant(request.samples)  # what LLVM cannot do is known at once
 
     def lanes(self, samples: int) -> tuple[int, bool]:
         """Lanes of a block for a number of samples, and whether one block is enough."""

@@ -6,17 +6,16 @@ their order: a result depends on neither the threads nor what was called before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.numpy.lower import Lowering
 from macrograd.compiler.targets.numpy.plan import Plan
-from macrograd.compiler.targets.target import Array, Executable, State
+from macrograd.compiler.targets.target import Array, Executable, Request, State
 
 _BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
 _FEWEST_LANES = 8
@@ -25,18 +24,9 @@ _FEWEST_LANES = 8
 class NumpyExecutable(Executable):
     """A program as calls of NumPy."""
 
-    def __init__(
-        self,
-        program: Program,
-        sizes: Sequence[int],
-        outputs: int,
-        *,
-        dtype: DTypeLike,
-        strict: bool = False,
-        threads: int = 1,
-    ) -> None:
-        super().__init__(program, sizes, outputs, dtype=dtype, strict=strict, threads=threads)
-        self.plan = Plan(program, strict)
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.plan = Plan(request.program, request.strict)
         self._pool: ThreadPoolExecutor | None = None
 
     def lanes(self, samples: int) -> int:
