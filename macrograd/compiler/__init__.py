@@ -5,7 +5,7 @@ Read it in the order in which it runs: `pipeline.py` lists the stages, and a fol
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, overload
 
@@ -26,12 +26,19 @@ def compile(  # noqa: A001
     backend: str = ...,
     threads: int = ...,
     strict: bool = ...,
+    uniform: str | int | Iterable[str | int] = ...,
 ) -> Compiled: ...
 
 
 @overload
 def compile(  # noqa: A001
-    *, batch: bool = ..., dtype: str = ..., backend: str = ..., threads: int = ..., strict: bool = ...
+    *,
+    batch: bool = ...,
+    dtype: str = ...,
+    backend: str = ...,
+    threads: int = ...,
+    strict: bool = ...,
+    uniform: str | int | Iterable[str | int] = ...,
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
@@ -43,6 +50,7 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
     backend: str = "auto",
     threads: int = 1,
     strict: bool = False,
+    uniform: str | int | Iterable[str | int] = (),
 ) -> Compiled | Callable[[Callable[..., Any]], Compiled]:
     """The function `fn` of numbers and Values, recorded once and run as native code.
 
@@ -57,6 +65,9 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
     threads   how many threads share the blocks of a large batch; the result does not depend on it
     strict    round exactly as the eager engine does for + − × ÷, negation, abs, relu, maximum, minimum and where;
               otherwise sums may be regrouped and multiplications fused into additions
+    uniform   with batch, the arguments that are the same for all samples, such as a temperature: their names or
+              positions, one or several. They have no batch axis, and what is computed from them and from parameters
+              alone is computed once for the batch
 
     Raises TraceError where fn branches on a value or asks for its number, ValueError and TypeError for arguments that
     do not fit, IndexError for a `take` outside of its values.
@@ -64,8 +75,12 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
     Without fn it is a decorator with these settings: `@mg.compile(batch=True)`.
     """
     if fn is _NOTHING:
-        return partial(compile, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict)
-    return Compiled(fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict)
+        return partial(
+            compile, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform
+        )
+    return Compiled(
+        fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform
+    )  # fmt: skip
 
 
 __all__ = ["Bound", "BoundResults", "CompileWarning", "Compiled", "TraceError", "compile"]

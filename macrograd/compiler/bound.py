@@ -26,15 +26,15 @@ class Held:
     """
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]], what: str) -> None:
-        samples = len(arrays[0]) if special.settings.batch else 1
+        samples = special.samples(arrays)
         plan = special.plan(what, samples)
         state = plan.state(samples)
         special.fill(state)
-        self.arguments = []
-        for k, array in enumerate(arrays):
-            buffer = state.buffer(k).reshape(array.shape)
+        buffers = special.uniform_buffers(state)
+        buffers |= {k: state.buffer(i).reshape(arrays[k].shape) for i, k in enumerate(special.varying)}
+        self.arguments = [buffers[k] for k in range(len(arrays))]
+        for buffer, array in zip(self.arguments, arrays, strict=True):
             np.copyto(buffer, array, casting="unsafe")
-            self.arguments.append(buffer)
         self._special, self._plan, self._state = special, plan, state
         self._run = state.run
         self._takes = plan.executable.takes

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,9 +29,19 @@ class Compiled:
     """A compiled function; see `macrograd.compile`."""
 
     def __init__(
-        self, fn: Callable[..., Any], *, batch: bool, dtype: str, backend: str, threads: int, strict: bool
+        self,
+        fn: Callable[..., Any],
+        *,
+        batch: bool,
+        dtype: str,
+        backend: str,
+        threads: int,
+        strict: bool,
+        uniform: str | int | Iterable[str | int] = (),
     ) -> None:
-        settings = settings_of(fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict)
+        settings = settings_of(
+            fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform
+        )
         self.settings, self.fn, self.batch, self.strict, self.threads = settings, fn, batch, strict, threads
         self.dtype, self.backend = settings.dtype, settings.backend
         self.__name__ = settings.name
@@ -57,7 +68,10 @@ class Compiled:
         if found is self:
             return name
         check_importable(f"the compiled {self.__name__}", "function", self.fn)
-        return again, (self.fn, self.batch, self.dtype.name, self.backend, self.threads, self.strict, self._known())
+        uniform = tuple(sorted(self.settings.uniform))
+        return again, (
+            self.fn, self.batch, self.dtype.name, self.backend, self.threads, self.strict, self._known(), uniform,
+        )  # fmt: skip
 
     def _known(self) -> tuple[tuple[int, ...], ...] | None:
         """The shapes of the latest call."""
@@ -177,14 +191,14 @@ class Compiled:
         Raises RuntimeError if the program does not run on LLVM.
         """
         arrays, special = self._prepare(args, kwargs)
-        samples = len(arrays[0]) if self.batch else 1
+        samples = special.samples(arrays)
         scalar = special.is_scalar
         plan = special.plan("gradient" if scalar else "one" if samples == 1 else "values", samples)
         if not plan.executable.profiles:
             raise RuntimeError(f"{self.__name__} runs on NumPy, and profile() times native code: it needs LLVM")
         state = plan.state(samples)
         special.fill(state)
-        state.load(arrays)
+        special.load(state, arrays)
         return plan.executable.profile(state)
 
     # --- arguments --------------------------------------------------------------------------------------------------
@@ -196,8 +210,13 @@ class Compiled:
             x if x.__class__ is np.ndarray and x.dtype == self.dtype else self._array(k, x) for k, x in enumerate(args)
         ]
         if self.batch:
-            self._check_batch(arrays)
-            shapes = tuple([x.shape[1:] for x in arrays])
+            uniform = self.settings.uniform
+            if not uniform:
+                self._check_batch(arrays)
+                shapes = tuple([x.shape[1:] for x in arrays])
+            else:
+                self._check_batch([x for k, x in enumerate(arrays) if k not in uniform])
+                shapes = tuple([x.shape if k in uniform else x.shape[1:] for k, x in enumerate(arrays)])
         else:
             shapes = tuple([x.shape for x in arrays])
         special = self._shapes.get(shapes)
@@ -233,21 +252,28 @@ class Compiled:
         return array
 
     def _check_batch(self, arrays: list[NDArray[Any]]) -> None:
+        """Raise ValueError if these, the arguments that vary, are not a batch."""
+        if not arrays:
+            raise ValueError(f"{self.__name__}: compiled with batch=True it needs at least one argument to batch over")
+        leading = arrays[0]
         for k, array in enumerate(arrays):
             if not array.ndim:
                 raise ValueError(
-                    f"{self.__name__}: {self.argument(k)} is a single number, but compiled with batch=True every "
+                    f"{self.__name__}: {self._varying(k)} is a single number, but compiled with batch=True every "
                     "argument has the batch as its first axis"
                 )
-            if len(array) != len(arrays[0]):
+            if len(array) != len(leading):
                 raise ValueError(
-                    f"{self.__name__}: {self.argument(0)} has {len(arrays[0])} samples (shape {arrays[0].shape}), "
-                    f"{self.argument(k)} has {len(array)} (shape {array.shape}); they must be as many"
+                    f"{self.__name__}: {self._varying(0)} has {len(leading)} samples (shape {leading.shape}), "
+                    f"{self._varying(k)} has {len(array)} (shape {array.shape}); they must be as many"
                 )
-        if not arrays:
-            raise ValueError(f"{self.__name__}: compiled with batch=True it needs at least one argument to batch over")
-        if not len(arrays[0]):
-            raise ValueError(f"{self.__name__}: the batch is empty (shape {arrays[0].shape}): give at least one sample")
+        if not len(leading):
+            raise ValueError(f"{self.__name__}: the batch is empty (shape {leading.shape}): give at least one sample")
+
+    def _varying(self, number: int) -> str:
+        """How messages call the argument of that number among those that vary."""
+        uniform = self.settings.uniform
+        return self.argument(next(islice((k for k in count() if k not in uniform), number, None)))
 
     def _specialise(self, shapes: tuple[tuple[int, ...], ...]) -> Specialised:
         with self._lock:
@@ -280,8 +306,11 @@ def again(
     threads: int,
     strict: bool,
     shapes: tuple[tuple[int, ...], ...] | None,
+    uniform: tuple[int, ...] = (),
 ) -> Compiled:
     """The compiled function that was pickled; it is traced when it is first asked."""
-    made = Compiled(fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict)
+    made = Compiled(
+        fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform
+    )  # fmt: skip
     made._remembered = shapes
     return made

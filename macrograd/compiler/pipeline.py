@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +47,16 @@ class Source:
 
 
 def record(
-    fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, strict: bool = False, name: str = "the function"
+    fn: Callable[..., Any],
+    shapes: Sequence[tuple[int, ...]],
+    *,
+    strict: bool = False,
+    name: str = "the function",
+    uniform: Container[int] = (),
 ) -> Source:
-    """Trace and simplify. Raises ValueError if the result holds no number at all."""
-    traced = trace(fn, shapes, as_eager=strict)
+    """Trace and simplify; `uniform` are the positions of arguments that are the same for all samples. Raises ValueError
+    if the result holds no number at all."""
+    traced = trace(fn, shapes, as_eager=strict, uniform=uniform)
     _seen("trace", traced.tape)
     recorded = int((traced.tape.arity > 0).sum())
     if not len(traced.tape.results):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ class Settings:
     threads: int
     strict: bool
     signature: inspect.Signature | None
+    uniform: frozenset[int] = frozenset()  # positions of the arguments that are the same for all samples
 
     def argument(self, k: int) -> str:
         """How messages call argument k."""
@@ -39,7 +40,7 @@ class Settings:
 
 
 def settings_of(
-    fn: Callable[..., Any], *, batch: bool, dtype: Any, backend: str, threads: int, strict: bool
+    fn: Callable[..., Any], *, batch: bool, dtype: Any, backend: str, threads: int, strict: bool, uniform: Any = ()
 ) -> Settings:
     """The settings, checked. Raises ValueError for one that is not offered and TypeError for what is not callable."""
     name = dtype if isinstance(dtype, str) else _name(dtype)
@@ -54,6 +55,7 @@ def settings_of(
         raise ValueError(f"compile(threads={threads!r}): threads must be a positive integer")
     if not callable(fn):
         raise TypeError(f"compile() takes a function, got {fn!r} of type {type(fn).__name__}")
+    signature = _signature(fn)
     return Settings(
         fn=fn,
         name=getattr(fn, "__name__", type(fn).__name__),
@@ -62,8 +64,31 @@ def settings_of(
         backend=backend,
         threads=threads,
         strict=strict,
-        signature=_signature(fn),
+        signature=signature,
+        uniform=_uniform(uniform, signature, batch=bool(batch)),
     )
+
+
+def _uniform(given: Any, signature: inspect.Signature | None, *, batch: bool) -> frozenset[int]:
+    """The positions of the arguments that `compile(uniform=...)` names."""
+    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    names = list(signature.parameters) if signature is not None else []
+    many = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()) if signature is not None else True
+    found = set()
+    for one in listed:
+        if isinstance(one, str) and one in names:
+            found.add(names.index(one))
+        elif isinstance(one, int) and not isinstance(one, bool) and one >= 0 and (many or one < len(names)):
+            found.add(one)
+        else:
+            known = f"; its arguments are {', '.join(names)}" if names else ""
+            raise ValueError(f"compile(uniform={given!r}): {one!r} is not the name or position of an argument{known}")
+    if found and not batch:
+        raise ValueError(
+            f"compile(uniform={given!r}) needs batch=True: without a batch there is one sample, and nothing to be the "
+            "same for all"
+        )
+    return frozenset(found)
 
 
 def say_once(text: str, stacklevel: int = 7) -> None:

@@ -64,8 +64,17 @@ class Specialised:
 
     def __init__(self, settings: Settings, shapes: tuple[tuple[int, ...], ...]) -> None:
         self.settings, self.shapes = settings, shapes
-        self.sizes = [int(np.prod(shape, dtype=int)) for shape in shapes]
-        self.source = pipeline.record(settings.fn, shapes, strict=settings.strict, name=settings.name)
+        uniform = settings.uniform
+        sizes = [int(np.prod(shape, dtype=int)) for shape in shapes]
+        self.varying = [k for k in range(len(shapes)) if k not in uniform]
+        self.sizes = [sizes[k] for k in self.varying]  # of the arguments that vary
+        self.same: list[tuple[int, int, int]] = []  # (position, begin, end) of each that does not, among such scalars
+        for k in sorted(uniform & set(range(len(shapes)))):
+            begin = self.same[-1][2] if self.same else 0
+            self.same.append((k, begin, begin + sizes[k]))
+        self.source = pipeline.record(
+            settings.fn, shapes, strict=settings.strict, name=settings.name, uniform=uniform
+        )  # fmt: skip
         self.parameters = self.source.parameters
         self.nesting = _nesting(self.source.structure)
         self._plans: dict[str, _Plan] = {}
@@ -139,13 +148,31 @@ class Specialised:
         else:
             state.u[:n] = self.check_theta(theta)
 
+    def samples(self, arrays: list[NDArray[Any]]) -> int:
+        """How many samples these arguments hold."""
+        return len(arrays[self.varying[0]]) if self.settings.batch else 1
+
+    def load(self, state: State, arrays: list[NDArray[Any]]) -> None:
+        """Put the arguments' numbers into a state."""
+        if not self.same:
+            state.load(arrays)
+            return
+        state.load([arrays[k] for k in self.varying])
+        for k, buffer in self.uniform_buffers(state).items():
+            np.copyto(buffer, arrays[k], casting="unsafe")
+
+    def uniform_buffers(self, state: State) -> dict[int, NDArray[Any]]:
+        """By position, the memory of the arguments that are the same for all samples, in their shapes."""
+        first = state.executable.program.first_uniform_input
+        return {k: state.u[first + begin : first + end].reshape(self.shapes[k]) for k, begin, end in self.same}
+
     def value_and_grad(self, theta: Any, arrays: list[NDArray[Any]]) -> tuple[float, NDArray[Any]]:
-        samples = len(arrays[0]) if self.settings.batch else 1
+        samples = self.samples(arrays)
         plan = self.plan("gradient", samples)
         state = plan.take(samples)
         try:
             self.fill(state, theta)
-            state.load(arrays)
+            self.load(state, arrays)
             state.run()
             self.check_indices(plan, state)
             value, gradient = results(plan.program, state)
@@ -154,12 +181,12 @@ class Specialised:
             plan.give(samples, state)
 
     def values(self, arrays: list[NDArray[Any]]) -> Any:
-        samples = len(arrays[0]) if self.settings.batch else 1
+        samples = self.samples(arrays)
         plan = self.plan("one" if samples == 1 else "values", samples)
         state = plan.take(samples)
         try:
             self.fill(state)
-            state.load(arrays)
+            self.load(state, arrays)
             state.run()
             self.check_indices(plan, state)
             table = self.table(plan, state)
@@ -191,7 +218,9 @@ class Specialised:
             return
         samples = state.samples
         inputs = [array.reshape(samples, size) for array, size in zip(state.arguments, self.sizes, strict=True)]
-        found = indices.find(self.source.tape, state.u[: len(self.parameters)], np.hstack(inputs))
+        program = plan.program
+        same = state.u[program.first_uniform_input : program.held]
+        found = indices.find(self.source.tape, state.u[: len(self.parameters)], np.hstack(inputs), same)
         name = self.settings.name
         if found is None:
             raise IndexError(f"{name}: take() got an index outside of its values, or one that is not an integer")

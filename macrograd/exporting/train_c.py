@@ -217,7 +217,7 @@ void {prefix}_init({prefix}_state *s);
 
     def step(self) -> str:
         prefix, real, lanes, inputs = self.prefix, self.real, self.machine.lanes, sum(self.sizes)
-        held = self.program.parameters + len(self.program.constants)
+        held = self.program.held
         weight = self.program.weight
         share = (
             f"            s->v[{(weight or 0) * lanes} + k] = k < s->valid ? scale : 0;" if weight is not None else ""

@@ -40,18 +40,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def _numpy_is_there() -> bool:
-    from macrograd.compiler.compiled import Compiled
-
-    f = Compiled(lambda x: x + x, batch=False, dtype="float64", backend="numpy", threads=1, strict=False)
-    try:
-        return bool(f(1.0))
-    except RuntimeError:
-        return False
-
-
-@pytest.fixture(params=["llvm", "numpy"] if _numpy_is_there() else ["llvm"], scope="session")
+@pytest.fixture(params=["llvm", "numpy"], scope="session")
 def backend(request: pytest.FixtureRequest) -> str:
-    """Every back end that there is."""
+    """Every back end."""
     name: str = request.param
     return name

@@ -38,6 +38,7 @@ def interpret(
     parameters: Sequence[Any],
     inputs: Sequence[Any],
     functions: dict[str, Callable[..., Any]] | None = None,
+    uniform: Sequence[Any] = (),
 ) -> list[Any]:
     """The results of a tape for one sample, by the op table's functions on floats, or by `functions`."""
     numbers: list[Any] = []
@@ -47,6 +48,8 @@ def interpret(
             numbers.append(parameters[int(tape.leaf[i])])
         elif code == tapes.INPUT:
             numbers.append(inputs[int(tape.leaf[i])])
+        elif code == tapes.UNIFORM:
+            numbers.append(uniform[int(tape.leaf[i])])
         elif code == tapes.CONSTANT:
             numbers.append(float(tape.leaf[i]))
         elif code == tapes.REDUCE:

@@ -65,13 +65,17 @@ def explain(
     leaves = Leaves(
         [called.get(id(p)) or p.label or None for p in source.parameters],
         [(_argument(settings.argument(k)), shape) for k, shape in enumerate(shapes)],
+        settings.uniform,
     )
     values = pipeline.value_program(source, batch=settings.batch, strict=settings.strict)
     gradient = None
     if isinstance(source.structure, int) and source.parameters:
         gradient = pipeline.gradient_program(source, batch=settings.batch, strict=settings.strict)
     teller = _Teller(leaves, settings.batch)
-    arguments = ", ".join(name + shaped(shape) for name, shape in leaves.arguments)
+    arguments = ", ".join(
+        name + shaped(shape) + (" (the same for all samples)" if k in leaves.uniform else "")
+        for k, (name, shape) in enumerate(leaves.arguments)
+    )
     sample = " of one sample" if settings.batch else ""
     parameters = plural(len(source.parameters), "parameter")
     lines = [f"{settings.name}({arguments}){sample}: {parameters}, {settings.dtype.name}", ""]

@@ -26,11 +26,12 @@ class Leaves:
     """What the leaves are called.
 
     parameters  a name or None for each
-    arguments   name and shape of each
+    arguments   name and shape of each; `uniform` are the positions of those that are the same for all samples
     """
 
     parameters: Sequence[str | None]
     arguments: Sequence[tuple[str, tuple[int, ...]]]
+    uniform: frozenset[int] = frozenset()
     _groups: dict[bytes, tuple[str, set[int]]] = field(default_factory=dict)
     _count: dict[str, int] = field(default_factory=dict)
 
@@ -165,10 +166,12 @@ class Places:
         self._put("u", first + np.arange(len(program.constants)), _CONSTANT)
         # Two programs of one function may number their constants differently: here a constant is its bits.
         self.position["u"][first : first + len(program.constants)] = program.constants.view(np.int64)
-        slot = program.first_input
+        slots = {True: program.first_uniform_input, False: program.first_input}  # the next of each kind
         for k, (_, shape) in enumerate(leaves.arguments):
-            self._put(program.input_space, slot + np.arange(prod(shape)), _FIRST_ARGUMENT - k)
-            slot += prod(shape)
+            same = k in leaves.uniform
+            space = "u" if same else program.input_space
+            self._put(space, slots[same] + np.arange(prod(shape)), _FIRST_ARGUMENT - k)
+            slots[same] += prod(shape)
         if program.weight is not None:
             self._put(program.input_space, np.array([program.first_input + program.weight]), _WEIGHT)
 

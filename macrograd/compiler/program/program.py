@@ -1,8 +1,8 @@
 """The program: the array intermediate representation, where a group of like scalars is one instruction.
 
-Numbers live in two spaces. `u` holds what is the same for all samples: parameters, constants, what is computed from
-them, and what was summed over the batch. `v` holds what varies: each slot is one number per sample ("lane"). A program
-without a batch uses `u` only.
+Numbers live in two spaces. `u` holds what is the same for all samples: parameters, constants, uniform arguments, what
+is computed from them, and what was summed over the batch. `v` holds what varies: each slot is one number per sample
+("lane"). A program without a batch uses `u` only.
 
     program     ::= "before:" step* "block:" step* "after:" step*
     step        ::= instruction | "loop" rounds ":" (instruction | loop)*
@@ -217,15 +217,25 @@ class Program:
     weight: int | None = None  # the slot of the samples' weights, the last input of a differentiated program
     first_output: int = 0  # the slot of the first varying result
     scalars: int = 0
+    uniform_inputs: int = 0  # scalars of the arguments that are the same for all samples; they follow the constants
 
     @property
     def input_space(self) -> str:
         return "v" if self.batch else "u"
 
     @property
+    def first_uniform_input(self) -> int:
+        return self.parameters + len(self.constants)
+
+    @property
+    def held(self) -> int:
+        """How many slots of u stay as the caller left them: parameters, constants and uniform inputs."""
+        return self.first_uniform_input + self.uniform_inputs
+
+    @property
     def first_input(self) -> int:
-        """Slot of the first input: 0 in v; behind parameters and constants in u."""
-        return 0 if self.batch else self.parameters + len(self.constants)
+        """Slot of the first input: 0 in v; in u behind what is held there."""
+        return 0 if self.batch else self.held
 
     def steps(self) -> tuple[Step, ...]:
         return self.before + self.block + self.after
@@ -257,7 +267,7 @@ class Program:
         """A digest of everything that the program says."""
         digest = hashlib.sha256()
         sizes = (self.parameters, self.inputs, self.uniform, self.varying, self.batch, self.weight, self.first_output)
-        digest.update(repr((sizes, self.results)).encode())
+        digest.update(repr((sizes, self.uniform_inputs, self.results)).encode())
         digest.update(self.constants.tobytes())
         for _, steps in self.phases():
             digest.update(b"phase")
@@ -266,8 +276,9 @@ class Program:
         return digest.digest()
 
     def __str__(self) -> str:
+        same = f"{self.uniform_inputs} uniform inputs, " if self.uniform_inputs else ""
         lines = [
-            f"{self.parameters} parameters, {self.inputs} inputs, {len(self.constants)} constants; "
+            f"{self.parameters} parameters, {self.inputs} inputs, {same}{len(self.constants)} constants; "
             f"{self.uniform} slots in u, {self.varying} in v"
         ]
         for name, instructions in self.phases():
@@ -341,7 +352,7 @@ def verify(program: Program) -> Program:
     """The program itself, if it is sound: every slot is inside its space, is written once, and before it is read."""
     sizes = {"u": program.uniform, "v": program.varying}
     written = {space: np.zeros(size, dtype=bool) for space, size in sizes.items()}
-    written["u"][: program.parameters + len(program.constants)] = True
+    written["u"][: program.held] = True
     written[program.input_space][program.first_input : program.first_input + program.inputs] = True
     for phase, steps in program.phases():
         for step in steps:

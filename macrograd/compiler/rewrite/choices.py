@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
-from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape
+from macrograd.compiler.tape.tape import CONSTANT, Ints, Tape
 
 Bools = NDArray[np.bool_]
 _CHOICES = [op.code for op in ops.TABLE if op.chooses]
@@ -108,7 +108,7 @@ class Choices:
         if not slopes.any() and not (guarded[self.owner] & candidates).any():
             return  # a net
         wild = _wild(tape, slopes)
-        leaf = guarded & ((tape.code == PARAMETER) | (tape.code == INPUT))
+        leaf = guarded & tapes.given(tape)
         loose = _wild(tape, slopes | leaf) if leaf.any() else wild
         self.gated = candidates & (slopes[self.owner] | self._uses(guarded[self.owner], wild, loose))
         if self.gated.any():
@@ -312,7 +312,7 @@ def without_gates(tape: Tape) -> Tape:
     taken, x = tape.operand[tape.start[gates]], tape.operand[tape.start[gates] + 1]
     slopes = _untamed(tape, np.flatnonzero(tapes.reached(tape)), Bounds(tape))
     used = walks.reached(tape.start, tape.operand, tape.operand[slopes[tape.owner]])
-    leaf = (tape.code == PARAMETER) | (tape.code == INPUT)
+    leaf = tapes.given(tape)
     loose, wild = _wild(tape, slopes | leaf), _wild(tape, slopes)
     needless = ~np.where(_of_clamps(tape, taken)[taken], wild[x], loose[x]) & ~used[gates]
     needless |= (tape.code[taken] == CONSTANT) & (tape.leaf[taken] != 0.0)

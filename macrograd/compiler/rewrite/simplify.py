@@ -17,7 +17,7 @@ from macrograd import ops
 from macrograd.compiler.rewrite.choices import without_gates
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
-from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape
+from macrograd.compiler.tape.tape import CONSTANT, Ints, Tape
 
 _ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
     (ops.add, np.add),
@@ -236,7 +236,7 @@ def merge_equal(tape: Tape) -> Tape:
 
 def drop_dead(tape: Tape) -> Tape:
     """Entries that no result depends on go; parameters and inputs stay, for their numbers are the caller's."""
-    keep = tapes.reached(tape) | (tape.code == PARAMETER) | (tape.code == INPUT)
+    keep = tapes.reached(tape) | tapes.given(tape)
     return tape if keep.all() else tapes.select(tape, keep)
 
 

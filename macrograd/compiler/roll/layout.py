@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, Ints, Tape
+from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, UNIFORM, Ints, Tape
 
 # When an entry runs: before the blocks, in each block, summed over the blocks, after them.
 BEFORE, BLOCK, SUM, AFTER = 0, 1, 2, 3
@@ -81,7 +81,8 @@ def terms_of(tape: Tape, sums: Ints, varies: NDArray[np.bool_]) -> Terms:
     single = np.repeat(alone, count)
     left = tape.operand[at]
     right = np.where(single, -1, tape.operand[np.minimum(at + 1, len(tape.operand) - 1)])
-    rank = np.select([tape.code == CONSTANT, tape.code == PARAMETER, tape.code == INPUT], [0, 1, 2], 3) + 4 * varies
+    leaves = ((CONSTANT, 0), (PARAMETER, 1), (UNIFORM, 1), (INPUT, 2))
+    rank = np.select([tape.code == code for code, _ in leaves], [at for _, at in leaves], 3) + 4 * varies
     swap = (right >= 0) & ((rank[left] > rank[right]) | ((rank[left] == rank[right]) & (left > right)))
     left, right = np.where(swap, right, left), np.where(swap, left, right)
     left, right = np.where(single, -1, left), np.where(single, left, right)
@@ -98,12 +99,14 @@ def layout_of(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDA
     """Give every entry its slot: leaves first, then the results side by side, then the groups in order."""
     n = len(tape)
     slot = np.full(n, -1)
-    parameter, given = tape.code == PARAMETER, tape.code == INPUT
+    parameter, same, given = tape.code == PARAMETER, tape.code == UNIFORM, tape.code == INPUT
     constant = np.flatnonzero(tape.code == CONSTANT)
     slot[parameter] = tape.leaf[parameter].astype(np.int64)
     uniform, varying = int(parameter.sum()), 0
     slot[constant] = uniform + np.arange(len(constant))
     uniform += len(constant)
+    slot[same] = uniform + tape.leaf[same].astype(np.int64)
+    uniform += int(same.sum())
     slot[given] = tape.leaf[given].astype(np.int64) + (0 if batch else uniform)
     if batch:
         varying += int(given.sum())

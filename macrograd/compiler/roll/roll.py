@@ -43,7 +43,7 @@ from macrograd.compiler.roll.streams import stream_of
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.hashing import mix
-from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
+from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
 
 
 def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = False) -> Program:
@@ -85,6 +85,7 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
         weight=int(np.sum(tape.code == INPUT)) - 1 if weighted else None,
         first_output=int(np.sum(tape.code == INPUT)) if batch else 0,
         scalars=int(np.sum(tape.arity > 0)),
+        uniform_inputs=int(np.sum(tape.code == UNIFORM)),
     )
 
 

@@ -16,22 +16,25 @@ Array = NDArray[Any]
 _ROWS = 256  # samples looked at together, so that a long tape and a large batch need little memory
 
 
-def find(tape: Tape, parameters: Array, inputs: Array) -> tuple[int, float, int] | None:
+def find(tape: Tape, parameters: Array, inputs: Array, uniform: Array) -> tuple[int, float, int] | None:
     """The first sample with an index that is none, that index, and how many values there are to choose from.
 
-    `parameters` are the parameters' numbers and `inputs` those of the arguments, (samples, scalars). None if all
-    indices are good, as may be where rounding decides about one that is computed.
+    `parameters` are the parameters' numbers, `inputs` those of the arguments, (samples, scalars), and `uniform` those
+    of the arguments that are the same for all samples. None if all indices are good, as may be where rounding decides
+    about one that is computed.
     """
     takes = np.flatnonzero(tape.code == ops.take.code)
     for first in range(0, len(inputs), _ROWS):
-        found = _find(tape, takes, parameters, inputs[first : first + _ROWS])
+        found = _find(tape, takes, parameters, inputs[first : first + _ROWS], uniform)
         if found is not None:
             sample, index, count = found
             return first + sample, index, count
     return None
 
 
-def _find(tape: Tape, takes: tapes.Ints, parameters: Array, inputs: Array) -> tuple[int, float, int] | None:
+def _find(
+    tape: Tape, takes: tapes.Ints, parameters: Array, inputs: Array, uniform: Array
+) -> tuple[int, float, int] | None:
     shape = inputs.shape[:1]
     needed = tapes.reached(replace(tape, results=tape.operand[tape.start[takes]]))
     numbers: dict[int, Array] = {}
@@ -52,6 +55,8 @@ def _find(tape: Tape, takes: tapes.Ints, parameters: Array, inputs: Array) -> tu
                 numbers[i] = np.full(shape, parameters[int(leaf)])
             elif code == tapes.INPUT:
                 numbers[i] = inputs[:, int(leaf)]
+            elif code == tapes.UNIFORM:
+                numbers[i] = np.full(shape, uniform[int(leaf)])
             elif code == tapes.CONSTANT:
                 numbers[i] = np.full(shape, leaf, inputs.dtype)
             else:

@@ -4,12 +4,13 @@ A tape is in static single assignment form: entry `i` names an operation and its
 
     tape      ::= entry* "return" operand*
     entry     ::= "%"id "=" ( leaf | operation )
-    leaf      ::= "parameter" k | "input" k | "constant" number
+    leaf      ::= "parameter" k | "input" k | "uniform" k | "constant" number
     operation ::= opname operand*          the names of macrograd.ops, or "reduce"
                 | "scatter" k (operand operand)+
     operand   ::= "%"id
 
-`parameter k` is the k-th leaf Value that the traced function closed over, `input k` the k-th scalar of its arguments.
+`parameter k` is the k-th leaf Value that the traced function closed over, `input k` the k-th scalar of its arguments,
+`uniform k` the k-th scalar of those arguments that are the same for all samples.
 `reduce` is the sum over the batch: the one operation that looks across samples, but for `scatter k i₀ g₀ i₁ g₁ …`, the
 sum of all g whose index i is the number k, over the batch too if one of them varies over it. `sum` and `dot` take any
 number of operands; the operands of `dot` are pairs (a₀ b₀ a₁ b₁ …), its value a₀·b₀ + a₁·b₁ + … from left to right.
@@ -29,8 +30,16 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.tape import walks
 
-PARAMETER, INPUT, CONSTANT, REDUCE, SCATTER = -1, -2, -3, -4, -5
-_PSEUDO = {PARAMETER: "parameter", INPUT: "input", CONSTANT: "constant", REDUCE: "reduce", SCATTER: "scatter"}
+PARAMETER, INPUT, CONSTANT, REDUCE, SCATTER, UNIFORM = -1, -2, -3, -4, -5, -6
+_PSEUDO = {
+    PARAMETER: "parameter",
+    INPUT: "input",
+    CONSTANT: "constant",
+    REDUCE: "reduce",
+    SCATTER: "scatter",
+    UNIFORM: "uniform",
+}
+_NUMBERED = (PARAMETER, INPUT, UNIFORM)
 _BY_NAME = {name: code for code, name in _PSEUDO.items()} | {
     op.name: op.code for op in ops.TABLE if op.name != "constant"
 }
@@ -49,7 +58,7 @@ class Tape:
     code     (n,)   the operation of each entry: an `Op.code`, or one of the pseudo-codes above
     start    (n+1,) operands of entry i are operand[start[i]:start[i+1]]
     operand  (m,)   ids of operands
-    leaf     (n,)   number of a parameter or input, value of a constant, k of a scatter; 0 elsewhere
+    leaf     (n,)   number of a parameter, input or uniform input, value of a constant, k of a scatter; 0 elsewhere
     results  (r,)   ids of the results
     """
 
@@ -81,7 +90,7 @@ class Tape:
         for i, code in enumerate(self.code.tolist()):
             if code == CONSTANT:
                 rest = f"constant {float(self.leaf[i])!r}"
-            elif code in (PARAMETER, INPUT):
+            elif code in _NUMBERED:
                 rest = f"{_PSEUDO[code]} {int(self.leaf[i])}"
             else:
                 number = [str(int(self.leaf[i]))] if code == SCATTER else []
@@ -131,7 +140,7 @@ def parse(text: str) -> Tape:
             if _reference(words[0]) != len(builder.code) or words[1] != "=":
                 raise ValueError("entries are numbered from 0 and written %id = …")
             code = _BY_NAME[words[2]]
-            if code in (PARAMETER, INPUT, CONSTANT):
+            if code in (*_NUMBERED, CONSTANT):
                 builder.add(code, leaf=float(words[3]))
             elif code == SCATTER:
                 builder.add(code, [_reference(word) for word in words[4:]], float(words[3]))
@@ -163,7 +172,7 @@ def verify(tape: Tape) -> Tape:
         entry = int(tape.owner[wrong[0]])
         raise TapeError(f"entry %{entry} uses %{tape.operand[wrong[0]]}, which does not come before it")
     for code in distinct(tape.code).tolist():
-        if not SCATTER <= code < len(ops.TABLE):
+        if code not in _PSEUDO and not 0 <= code < len(ops.TABLE):
             raise TapeError(f"code {code} is not an operation")
         found = arity[tape.code == code]
         pseudo = {REDUCE: 1, SCATTER: None}
@@ -227,14 +236,20 @@ def number_parameters(tape: Tape) -> tuple[Tape, Ints]:
     return select(replace(tape, leaf=leaf), keep), old
 
 
+def given(tape: Tape) -> NDArray[np.bool_]:
+    """Which entries are numbers of the caller's, which a call may give any value."""
+    found: NDArray[np.bool_] = np.isin(tape.code, _NUMBERED)
+    return found
+
+
 def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:
     """Which entries vary over the batch: inputs do if there is a batch, and what is computed from what varies,
     up to `reduce`."""
     if not batch or not len(tape):
         return np.zeros(len(tape), dtype=bool)
-    given = (tape.code == INPUT).astype(np.int64)
+    varying = (tape.code == INPUT).astype(np.int64)
     ends = -(tape.code < 0).astype(np.int64)  # of a sum over the batch −1: it does not vary whatever its operands do
-    return walks.longest(tape.start, tape.operand, given, ends) > 0
+    return walks.longest(tape.start, tape.operand, varying, ends) > 0
 
 
 def levels(tape: Tape) -> Ints:

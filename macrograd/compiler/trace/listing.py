@@ -16,7 +16,7 @@ import numpy as np
 
 from macrograd import ops
 from macrograd.compiler.tape import tape as tapes
-from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, Ints, Tape, ranges
+from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, UNIFORM, Ints, Tape, ranges
 from macrograd.graph import topological
 from macrograd.value import Value
 
@@ -39,9 +39,10 @@ class Links:
 class Leaves:
     """The leaves of a tape: their codes, their numbers or values, and the parameters among them."""
 
-    def __init__(self, inputs: int, known: Sequence[Value]) -> None:
-        self.code = [INPUT] * inputs + [PARAMETER] * len(known)
-        self.leaf = [*map(float, range(inputs)), *map(float, range(len(known)))]
+    def __init__(self, uniform: Sequence[bool], known: Sequence[Value]) -> None:
+        self.code = [UNIFORM if yes else INPUT for yes in uniform] + [PARAMETER] * len(known)
+        number = {INPUT: count(), UNIFORM: count()}
+        self.leaf = [*(float(next(number[code])) for code in self.code[: len(uniform)]), *map(float, range(len(known)))]
         self.parameters = list(known)
         self.fixed = len(self.code)  # these stand at the tape's beginning, used or not
 
@@ -71,18 +72,20 @@ def tape_of(
     inputs: Sequence[Value],
     constants: set[int],
     known: Sequence[Value] = (),
+    uniform: Sequence[bool] = (),
 ) -> tuple[Tape, list[Value]]:
     """The tape of what `results` depend on among `nodes`, which come after their operands; and the leaves closed over,
     in the order of their first use, which are its parameters.
 
     A leaf stands right before what first uses it. `inputs` stand first, then `known`, parameters to number first.
-    `constants` are the ids of leaves that the traced function made itself.
+    `constants` are the ids of leaves that the traced function made itself; `uniform` says which of the inputs are the
+    same for all samples, none if it is empty.
     """
     computed, links = _links(nodes, results)
     if any(x._a is not None for x in links.strangers):
         computed, links = _links(_completed(computed, results), results)
     n, use, strangers = len(computed), links.use, links.strangers
-    leaves = Leaves(len(inputs), known)
+    leaves = Leaves(uniform or [False] * len(inputs), known)
     number = dict(zip(map(id, chain(inputs, known)), range(leaves.fixed), strict=True))
     place = np.fromiter(map(number.get, map(id, strangers), repeat(_UNKNOWN)), np.int64, len(strangers))
     new = np.flatnonzero(place == _UNKNOWN)
@@ -223,7 +226,7 @@ def _without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Val
     """Drop what no result depends on, and the parameters that only this used."""
     used = tapes.reached(tape)
     kept = tape.leaf[(tape.code == PARAMETER) & used].astype(int).tolist()
-    tape = tapes.select(tape, used | (tape.code == INPUT))
+    tape = tapes.select(tape, used | np.isin(tape.code, (INPUT, UNIFORM)))
     mine = tape.code == PARAMETER
     tape.leaf[mine] = np.arange(len(kept))
     return tape, [parameters[k] for k in kept]

@@ -13,7 +13,7 @@ import gc
 import math
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, repeat, tee
@@ -267,8 +267,15 @@ class Trace:
     structure: Any  # the function's result with each scalar replaced by its position in tape.results
 
 
-def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager: bool = False) -> Trace:
-    """Run `fn` on (nested) Vectors of traced values, of the given shapes, and record what it does.
+def trace(
+    fn: Callable[..., Any],
+    shapes: Sequence[tuple[int, ...]],
+    *,
+    as_eager: bool = False,
+    uniform: Container[int] = (),
+) -> Trace:
+    """Run `fn` on (nested) Vectors of traced values, of the given shapes, and record what it does. The arguments at the
+    positions `uniform` are the same for all samples.
 
     The tape has the operations in the order in which the function did them; with `as_eager` in the order in which the
     eager engine's `backward` walks them, which is what the order of its roundings depends on. Raises TraceError where
@@ -286,7 +293,11 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
         gc.disable()  # a trace makes nothing but live, acyclic objects: collections would only count them
         try:
             inputs: list[Traced] = []
-            arguments = [_argument(shape, inputs) for shape in shapes]
+            arguments: list[Any] = []
+            same: list[bool] = []
+            for k, shape in enumerate(shapes):
+                arguments.append(_argument(shape, inputs))
+                same += [k in uniform] * (len(inputs) - len(same))
             try:
                 result = fn(*arguments)
             except (TypeError, ValueError) as error:
@@ -300,12 +311,12 @@ def trace(fn: Callable[..., Any], shapes: Sequence[tuple[int, ...]], *, as_eager
             constants = set(map(id, made))
             values = recording.values()
             try:
-                tape, parameters = tape_of(values, results, inputs, constants)
+                tape, parameters = tape_of(values, results, inputs, constants, (), same)
             except AttributeError:  # one that another thread is just making, and nothing of this trace's
                 values = [x for x in values if hasattr(x, "label")]
-                tape, parameters = tape_of(values, results, inputs, constants)
+                tape, parameters = tape_of(values, results, inputs, constants, (), same)
             if as_eager:
-                tape, parameters = tape_of(topological(*results), results, inputs, constants, parameters)
+                tape, parameters = tape_of(topological(*results), results, inputs, constants, parameters, same)
             if any(isinstance(p, Traced) for p in parameters):
                 raise TraceError("a traced value of another trace was used: keep none between calls")
         finally:

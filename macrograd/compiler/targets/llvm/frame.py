@@ -96,7 +96,7 @@ def prepare(program: Program, machine: Machine, fields: dict[str, int]) -> str:
     code = Code(machine.kind)
     open_context(code, fields)
     if program.batch and not machine.single:
-        begin = program.parameters + len(program.constants)
+        begin = program.held
         zero = code.splat(0.0, 1)
 
         def clear(i: Counter, _: list[str]) -> list[str]:
