@@ -1,4 +1,4 @@
-"""Walks over the graph that Values make: in which order to visit it, and the reverse sweep on the graph itself.
+"""Walks over the graph that Values make: in which order to visit it.
 
 Every walk is iterative, takes operands from left to right and knows a Value by its identity, so its order depends on
 the graph alone: not on addresses, not on hashes.
@@ -6,10 +6,10 @@ the graph alone: not on addresses, not on hashes.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
-from macrograd.ops import CONSTANT, Op, gate, maximum, where
+from macrograd.ops import Op
 
 
 class Node(Protocol):
@@ -129,101 +129,3 @@ def interior(root: Any, fresh: float) -> tuple[list[Any], bool]:
                 break
             node = a
     return order, again
-
-
-def contributions(op: Op, g: Any, out: Any, operands: list[Any]) -> list[Any]:
-    """What each operand's gradient gains; None where nothing flows: there is no rule, or a choice did not take it."""
-    if op.arity is None:
-        return list(op.derivative(g, out, *operands))
-    return [None if rule is None else rule(g, out, *operands) for rule in op.derivative]
-
-
-def sweep(
-    order: Iterable[N],
-    root: N,
-    seed: Any = 1.0,
-    *,
-    active: Container[N] | None = None,
-    numbers: bool = False,
-) -> dict[N, Any]:
-    """Gradients of `root`, times the number or Value `seed`, by Value, for all of `order` that root depends on.
-
-    The same walk as `Value.backward`, but on the graph itself instead of on its numbers, so that the result can be
-    differentiated again; with `numbers` on the numbers, into floats. Only Values in `active` get gradients, by default
-    all of `order` that are not constants.
-
-    What a choice did not take gets nothing. While a function is traced nobody knows what that is: there `taken` holds,
-    for what lies behind choices, a Value that is not 0 where it was taken, and its slopes are computed from what passes
-    through `gate`.
-    """
-    nodes: list[Any] = list(order)
-    if active is None:
-        active = {x for x in nodes if x.op is not CONSTANT}
-    gradients: dict[N, Any] = {root: seed}
-    taken: dict[N, Any] = {}
-    get = gradients.get
-    for node in reversed(nodes):
-        g = get(node)
-        op, a, b, out = node.op, node._a, node._b, node
-        if g is None or a is None:
-            continue
-        if not numbers and (op.chooses or node in taken):
-            _guarded(node, g, active, gradients, taken)
-            continue
-        if op.arity == 2:
-            left, right = op.derivative
-            x, y = a, b
-            if numbers:
-                out, x, y = node._data, a._data, b._data
-            elif a.op is CONSTANT:  # as a number it costs the rule no operations of its own
-                x = a._data
-            elif b.op is CONSTANT:
-                y = b._data
-            if left is not None and a in active and (gain := left(g, out, x, y)) is not None:
-                old = get(a)
-                gradients[a] = gain if old is None else old + gain
-                taken.pop(a, None)
-            if right is not None and b in active and (gain := right(g, out, x, y)) is not None:
-                old = get(b)
-                gradients[b] = gain if old is None else old + gain
-                taken.pop(b, None)
-            continue
-        inputs = operands = node.inputs
-        if numbers:
-            out, operands = node._data, [x._data for x in inputs]
-        for x, gain in zip(inputs, contributions(op, g, out, operands), strict=True):
-            if gain is not None and x in active:
-                old = get(x)
-                gradients[x] = gain if old is None else old + gain
-                taken.pop(x, None)
-    return gradients
-
-
-def _guarded(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]) -> None:
-    """The step of `sweep` for an operation that chooses, and for what lies behind one in a trace."""
-    op, mask, out = node.op, taken.get(node), node
-    inputs = node.inputs
-    operands = [x._data if x.op is CONSTANT else x for x in inputs]
-    shares: list[Any] = [1.0] * len(inputs)
-    if op.chooses:
-        shares = contributions(op, 1.0, node, operands)
-    elif mask is not None:
-        out = gate(mask, node)
-        operands = [x if x.__class__ is float else gate(mask, x) for x in operands]
-    gains = contributions(op, g, out, operands)
-    for x, gain, share in zip(inputs, gains, shares, strict=True):
-        if gain is None or x not in active:
-            continue
-        way = mask
-        if share.__class__ is not float:  # in a trace it is open whether it was taken here
-            way = share if mask is None else where(share, mask, 0.0)
-        old = gradients.get(x)
-        gradients[x] = gain if old is None else old + gain
-        if old is None:
-            if way is not None:
-                taken[x] = way
-        elif x in taken:
-            if way is None:
-                del taken[x]
-            elif way is not taken[x]:
-                taken[x] = maximum(taken[x], way)

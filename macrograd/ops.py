@@ -32,7 +32,7 @@ class Op:
 
     name        what it is called everywhere: in prints, in errors, in `macrograd.<name>`
     symbol      what a drawing shows in the circle
-    arity       number of operands; None for any number
+    arity       number of operands; None for any number: some that come `first`, and terms of as many as `term` says
     forward     floats → float
     derivative  one function (g, out, *operands) → contribution per operand, where g is the derivative of the result
                 and out the operation's own result; None for an operand that gets no gradient. A variadic operation
@@ -62,6 +62,7 @@ class Op:
         "code",
         "cost",
         "derivative",
+        "first",
         "formula",
         "forward",
         "llvm",
@@ -71,6 +72,7 @@ class Op:
         "remedy",
         "symbol",
         "tame",
+        "term",
         "ufunc",
     )
 
@@ -82,6 +84,8 @@ class Op:
         forward: Callable[..., float] | None,
         derivative: Any,
         *,
+        first: int = 0,
+        term: int = 1,
         formula: Callable[..., Any] | None = None,
         array: Callable[..., Any] | str | None = None,
         llvm: str | None = None,
@@ -108,6 +112,7 @@ class Op:
         self.arity = arity
         self.forward: Callable[..., float] = forward or _composed.on_floats(_needed(formula))
         self.derivative = derivative
+        self.first, self.term = (first, term) if arity is None else (arity, 0)
         self.formula = formula
         self.ufunc = array if isinstance(array, str) else None
         self.array: Callable[..., Any] = _numpy_form(array, formula)
@@ -125,26 +130,50 @@ class Op:
         BY_NAME[name] = self
 
     def __call__(self, *operands: Any) -> Any:
-        if len(operands) != self.arity and self.arity is not None:
-            raise TypeError(f"{self.name}() takes {self.arity} operand{'s' * (self.arity != 1)}, got {len(operands)}")
+        count = len(operands)
+        if count != self.arity and self.arity is not None:
+            raise TypeError(f"{self.name}() takes {self.arity} operand{'s' * (self.arity != 1)}, got {count}")
         kind: Any = operands[0].__class__ if operands else None
-        if len(operands) > 1:  # of kinds of values, the most particular one says what happens
-            other: Any
-            # A dot has hundreds of terms, and of these each kind is asked once.
-            for other in map(type, operands) if len(operands) < 9 else dict.fromkeys(map(type, operands)):
-                if other is not kind and hasattr(other, "_apply"):
-                    above = not hasattr(kind, "_apply") or issubclass(other, kind) or other._spreads
-                    kind = other if above else kind
+        # Of kinds of values, the most particular one says what happens.
+        if count == 2:
+            other: Any = operands[1].__class__
+            if other is not kind and other is not float:
+                kind = other if kind is float else _above(kind, other)
+        elif count > 2:
+            below: Any = float  # the last kind that has no say: a dot has hundreds of operands of two kinds
+            for operand in operands:
+                other = operand.__class__
+                if other is not kind and other is not below and other is not float:
+                    found = _above(kind, other)
+                    below, kind = other if found is kind else kind, found
         if (apply := getattr(kind, "_apply", None)) is not None:
             return apply(self, operands)
         name = self.name
         return self.forward(*[as_float(name, operand) for operand in operands])
+
+    @property
+    def slots(self) -> int:
+        """How many operands differ in their rule: all of a fixed number, else the first ones and those of one term."""
+        return self.first + self.term
+
+    def slot(self, position: Any) -> Any:
+        """Which of these the operand at a position is. (Also of arrays of positions.)"""
+        if not self.term:
+            return position
+        return position - (position >= self.first) * ((position - self.first) // self.term * self.term)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (by_name, (self.name,))
+
+
+def _above(kind: Any, other: Any) -> Any:
+    """Which of two kinds of operands says what an operation does."""
+    if not hasattr(other, "_apply"):
+        return kind
+    return other if not hasattr(kind, "_apply") or issubclass(other, kind) or other._spreads else kind
 
 
 def _needed(formula: Callable[..., Any] | None) -> Callable[..., Any]:
@@ -668,8 +697,8 @@ onehot: Op = Op(
 sum_ = Op(
     "sum", "Σ", None, _floats.sum_, _d_sum, array=_array_sum, c=lambda *terms: f"({' + '.join(terms)})", tame=True
 )
-dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, array=_array_dot, c=_c_dot, tame=True)
-take = Op("take", "take", None, _floats.take, _d_take, array=_array_take, c=_c_take, chooses=True, tame=True)
+dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, term=2, array=_array_dot, c=_c_dot, tame=True)
+take = Op("take", "take", None, _floats.take, _d_take, first=1, array=_array_take, c=_c_take, chooses=True, tame=True)
 
 # A number from which a slope behind a choice is computed: itself where the choice took what it belongs to, and one at
 # which every slope of this table is finite where it did not. The derivative is 0 there, and 0 times that is 0.

@@ -18,8 +18,9 @@ from operator import attrgetter
 from typing import Any, NoReturn
 
 from macrograd import ops, special
-from macrograd.graph import contributions, interior, sweep, topological
+from macrograd.graph import interior, topological
 from macrograd.ops import CONSTANT, Op
+from macrograd.rules import accumulate, sweep
 
 _new: Any = object.__new__  # replaced while a function is traced (macrograd.compiler.trace.trace)
 _ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attribute
@@ -398,28 +399,7 @@ class Value:
 
             check_unchanged(order)
         self.grad += 1.0
-        for node in reversed(order):
-            op, g, a = node.op, node.grad, node._a
-            if g is nothing:  # no choice took it, or only a comparison used it: 0 times an infinite slope would be NaN
-                continue
-            if op.arity == 2:
-                left, right = op.derivative
-                b = node._b
-                x, y, out = a._data, b._data, node._data
-                if a.op is not CONSTANT and left is not None and (gain := left(g, out, x, y)) is not None:
-                    a.grad += gain
-                if b.op is not CONSTANT and right is not None and (gain := right(g, out, x, y)) is not None:
-                    b.grad += gain
-            elif op.arity == 1:
-                (rule,) = op.derivative
-                if rule is not None and (gain := rule(g, node._data, a._data)) is not None:
-                    a.grad += gain
-            else:
-                inputs = node.inputs
-                gains = contributions(op, g, node._data, [x._data for x in inputs])
-                for operand, gain in zip(inputs, gains, strict=True):
-                    if gain is not None and operand.op is not CONSTANT:
-                        operand.grad += gain
+        accumulate(order, nothing)
 
     def _check_unchanged(self) -> None:
         order = [x for x in topological(self) if x._a is not None]
@@ -577,4 +557,4 @@ def _is_scalar_array(x: Any) -> bool:
 # object of the equal numbers in a file; where it did not, backward would only look at each graph twice.
 _FRESH: float = Value(0.0).grad
 
-__all__ = ["CONSTANT", "Value", "constant", "contributions", "is_open", "numbers_of", "sweep", "topological"]
+__all__ = ["CONSTANT", "Value", "constant", "is_open", "numbers_of", "topological"]

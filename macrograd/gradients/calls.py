@@ -17,6 +17,7 @@ from macrograd import ops
 from macrograd.copying import check_importable
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT
+from macrograd.rules import of_numbers, sweep
 from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
 
@@ -31,7 +32,7 @@ class Call:
     result     what the function returned
     results    its scalars, in order
     order      what the results depend on and depends on the leaves, operands before results
-    active     the leaves, and all of `order`
+    beside     other operations that the results depend on
     numbers    nothing but numbers went in, so that numbers come out
     """
 
@@ -41,7 +42,7 @@ class Call:
     result: Any
     results: list[Any]
     order: list[Value]
-    active: set[Value]
+    beside: list[Value]
     numbers: bool
 
     def close(self) -> None:
@@ -50,6 +51,21 @@ class Call:
         for leaf in self.leaves:
             if leaf.op is None:
                 leaf.op = CONSTANT
+
+    def gradients(self, result: Any, *, more: Sequence[Value] = ()) -> dict[Value, Any]:
+        """The gradient of a scalar by the leaves that it depends on: numbers if nothing but numbers went in, else
+        Values. It is one of the results, or made of them by the operations `more`."""
+        if not isinstance(result, Value):
+            return {}
+        order = [*self.order, *more]
+        if self.numbers:
+            return of_numbers(order, result, self.leaves, self.beside)
+        return sweep(order, result, active={*self.leaves, *order})
+
+    def slopes(self, result: Any) -> list[Any]:
+        """The gradient of a scalar by each leaf, as what can be differentiated again."""
+        found = sweep(self.order, result, active={*self.leaves, *self.order}) if isinstance(result, Value) else {}
+        return [found.get(x, 0.0) for x in self.leaves]
 
     def out(self, x: Any) -> Any:
         """A derivative as the caller gets it: a float or a Value."""
@@ -88,7 +104,7 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
     result = fn(*given, **kwargs)
     results: list[Any] = []
     nested(result, results.append)
-    order, foreign = between(results, leaves)
+    order, beside, foreign = between(results, leaves)
     return Call(
         arguments=arguments,
         leaves=leaves,
@@ -96,16 +112,18 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
         result=result,
         results=results,
         order=order,
-        active={*leaves, *order},
+        beside=beside,
         numbers=numbers and not foreign,
     )
 
 
-def between(results: Iterable[Any], leaves: Sequence[Value]) -> tuple[list[Value], bool]:
-    """What `results` depend on and depends on `leaves`, operands first; and whether they depend on other leaves too."""
+def between(results: Iterable[Any], leaves: Sequence[Value]) -> tuple[list[Value], list[Value], bool]:
+    """What `results` depend on and depends on `leaves`, operands first; the other operations that they depend on; and
+    whether they depend on other leaves too."""
     roots = [x for x in results if isinstance(x, Value)]
     active = set(map(id, leaves))
     order: list[Value] = []
+    beside: list[Value] = []
     foreign = False
     for node in topological(*roots, stop=leaves):
         a, b = node._a, node._b
@@ -121,7 +139,9 @@ def between(results: Iterable[Any], leaves: Sequence[Value]) -> tuple[list[Value
         if depends:
             active.add(id(node))
             order.append(node)
-    return order, foreign
+        else:
+            beside.append(node)
+    return order, beside, foreign
 
 
 def nested(x: Any, function: Callable[[Any], Any]) -> Any:

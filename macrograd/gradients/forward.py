@@ -1,75 +1,14 @@
-"""`jvp` and `hvp`: one sweep ahead through the graph gives the derivatives of all results in one direction.
-
-The op table has rules for the sweep back: what operand k's gradient gains is c_k(g, out, operands), linear in the
-result's gradient g, so that its factor is ∂out/∂x_k. The same rules therefore serve the sweep ahead,
-d(out) = Σ_k c_k(d(x_k), out, operands), and no formula is written twice.
-"""
+"""`jvp` and `hvp`: one sweep ahead through the graph gives the derivatives of all results in one direction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from macrograd import ops
 from macrograd.gradients.calls import between, call, check_function, checked_results, nested, one_scalar
-from macrograd.graph import sweep
+from macrograd.rules import ahead
 from macrograd.value import Value, constant
 from macrograd.vector import Vector
-
-
-def ahead(order: Iterable[Value], tangents: dict[Value, Any], numbers: bool) -> dict[Value, Any]:
-    """Add the tangents of all of `order` to those of the leaves; none for what does not change along them."""
-    get = tangents.get
-    node: Any
-    for node in order:
-        op, a, out = node.op, node._a, node
-        b: Any = node._b
-        if op.arity == 2:
-            t, u = get(a), get(b)
-            if t is None and u is None:
-                continue
-            left, right = op.derivative
-            x, y = a, b
-            if numbers:
-                out, x, y = node._data, a._data, b._data
-            elif a.op is ops.CONSTANT:  # as a number it costs the rule no operations of its own
-                x = a._data
-            elif b.op is ops.CONSTANT:
-                y = b._data
-            first = None if t is None or left is None else left(t, out, x, y)
-            second = None if u is None or right is None else right(u, out, x, y)
-            found = second if first is None else first if second is None else first + second
-        else:
-            inputs: Any = node.inputs
-            ts = [get(x) for x in inputs]
-            if not any(t is not None for t in ts):
-                continue
-            operands = inputs
-            if numbers:
-                out, operands = node._data, [x._data for x in inputs]
-            found = _of_many(op, ts, out, operands)
-        if found is not None:
-            tangents[node] = found
-    return tangents
-
-
-def _of_many(op: ops.Op, ts: list[Any], out: Any, operands: Any) -> Any:
-    """The tangent of an operation that does not have two operands."""
-    if op.arity is not None:
-        rules = zip(ts, op.derivative, strict=True)
-        flows = [rule(t, out, *operands) for t, rule in rules if t is not None and rule is not None]
-        gains = [gain for gain in flows if gain is not None]
-        return ops.sum_(*gains) if len(gains) > 1 else gains[0] if gains else None
-    # Its one rule gives all contributions at once. To call it for every tangent would take quadratic time, so it is
-    # called once, for the factors.
-    factors = op.derivative(1.0, out, *operands)
-    if op.chooses and not all(factor is None or factor.__class__ is float for factor in factors):
-        # In a trace it is open which it takes: it takes among the tangents. Times 0, one not taken might be a NaN.
-        return op(operands[0], *[0.0 if t is None else t for t in ts[1:]])
-    pairs = [(t, factor) for t, factor in zip(ts, factors, strict=True) if t is not None and factor is not None]
-    if all(factor.__class__ is float and factor == 1.0 for _, factor in pairs):
-        return ops.sum_(*[t for t, _ in pairs]) if pairs else None
-    return ops.dot(*[x for pair in pairs for x in pair])
 
 
 def jvp(fn: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
@@ -119,9 +58,8 @@ def hvp(fn: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     found = call(fn, args, {}, range(len(args)))
     result = one_scalar("hvp", fn, found)
     found.numbers = found.numbers and not any(isinstance(t, Value) for t in directions)
-    gradient = sweep(found.order, result, active=found.active) if isinstance(result, Value) else {}
-    slopes = [gradient.get(x, 0.0) for x in found.leaves]
-    order, _ = between(slopes, found.leaves)
+    slopes = found.slopes(result)
+    order, _, _ = between(slopes, found.leaves)
     known = ahead(order, dict(zip(found.leaves, directions, strict=True)), found.numbers)
     found.close()
     products = {

@@ -18,10 +18,9 @@ from macrograd.gradients.calls import (
     one_scalar,
     positions,
 )
-from macrograd.gradients.forward import ahead
 from macrograd.gradients.sparsity import colours, members, pattern, star_colours, transposed
-from macrograd.graph import sweep
 from macrograd.ops import sum_
+from macrograd.rules import ahead
 from macrograd.value import Value
 
 Entries = dict[tuple[int, int], Any]
@@ -110,8 +109,7 @@ def _first(found: Call) -> Entries:
         mine = [results[i] for i in members(group)]
         # Results that share no leaf: the gradient of their sum by a leaf is that of the one which depends on it.
         root = mine[0] if len(mine) == 1 else sum_(*mine)
-        order = found.order if len(mine) == 1 else [*found.order, root]
-        gradients = sweep(order, root, active=found.active, numbers=found.numbers)
+        gradients = found.gradients(root, more=[root] if len(mine) > 1 else [])
         for i in members(group):
             for j in members(rows[i]):
                 entries[i, j] = found.out(gradients.get(leaves[j], 0.0))
@@ -121,9 +119,8 @@ def _first(found: Call) -> Entries:
 def _second(found: Call, result: Any) -> Entries:
     """The entries of the Hessian that are not zero whatever the numbers."""
     leaves = found.leaves
-    gradient = sweep(found.order, result, active=found.active) if isinstance(result, Value) else {}
-    slopes = [gradient.get(x, 0.0) for x in leaves]
-    order, _ = between(slopes, leaves)
+    slopes = found.slopes(result)
+    order, _, _ = between(slopes, leaves)
     rows = pattern(order, leaves, slopes)
     # The Hessian is symmetric; its pattern as found need not be (x·detach(y) has no mixed derivative, but one slope).
     symmetric = rows == transposed(rows, len(leaves))

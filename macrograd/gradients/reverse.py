@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from macrograd.gradients.calls import Derived, call, check_function, nested, one_scalar, positions
-from macrograd.graph import sweep
 from macrograd.value import Value
 
 
@@ -48,9 +47,7 @@ def _both(
     wanted = positions(name, argnums, len(args), kwargs)
     found = call(fn, args, kwargs, wanted)
     result = one_scalar(name, fn, found)
-    gradients: dict[Value, Any] = {}
-    if isinstance(result, Value):
-        gradients = sweep(found.order, result, active=found.active, numbers=found.numbers)
+    gradients = found.gradients(result)
     found.close()
 
     def derivative(x: Value) -> Any:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from macrograd.ops import Op
+from macrograd.rules import reaches
 from macrograd.value import Value
 
 
@@ -21,17 +23,17 @@ def pattern(order: Iterable[Value], leaves: Sequence[Value], results: Sequence[A
     """For each result the leaves that it may change with, as bits: bit j for leaf j."""
     known = {x: 1 << j for j, x in enumerate(leaves)}
     get = known.get
+    reached_by: dict[Op, tuple[bool, ...]] = {}
     for node in order:
         op = node.op
         assert op is not None
+        if op not in reached_by:
+            reached_by[op] = reaches(op)
+        reached = reached_by[op]
         bits = 0
-        if op.arity is None:
-            for x in node.inputs:
+        for k, x in enumerate(node.inputs):
+            if reached[op.slot(k)]:
                 bits |= get(x, 0)
-        else:
-            for x, rule in zip(node.inputs, op.derivative, strict=True):
-                if rule is not None:
-                    bits |= get(x, 0)
         known[node] = bits
     return [get(x, 0) if isinstance(x, Value) else 0 for x in results]
 

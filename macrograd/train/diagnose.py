@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from macrograd import ops, value
 from macrograd.ops import CONSTANT, Op
+from macrograd.rules import accumulate, contributions, reaches
 from macrograd.train.objective import Objective
-from macrograd.value import Value, contributions, topological
+from macrograd.value import Value, topological
 from macrograd.vector import Vector, as_argument, vector
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
@@ -182,9 +183,9 @@ def _taken(order: list[Value], result: Value) -> set[int]:
             continue
         inputs = node.inputs
         gains = contributions(op, 1.0, node.data, [x.data for x in inputs]) if op.chooses else [1.0] * len(inputs)
+        reached = reaches(op)
         for k, (operand, gain) in enumerate(zip(inputs, gains, strict=True)):
-            decides = k == 0 if op.arity is None else op.derivative[k] is None
-            if gain is not None or decides:
+            if gain is not None or not reached[op.slot(k)]:  # of one that has no rule the choice depends
                 found.add(id(operand))
     return found
 
@@ -202,13 +203,8 @@ def _of_gradient(order: list[Value], result: Value, parameters: Sequence[Value],
     result.grad = 1.0
     for node in reversed(order):
         assert node.op is not None
-        if node.grad is nothing:
-            continue
-        operands = [x.data for x in node.inputs]
-        for operand, gain in zip(node.inputs, contributions(node.op, node.grad, node.data, operands), strict=True):
-            if gain is None or operand.op is CONSTANT:
-                continue
-            operand.grad += gain
+        accumulate([node], nothing)
+        for operand in node.inputs:
             if not _finite(operand.grad, largest):
                 text = (
                     f"its loss is finite, but the derivative of {node.op.name} is {operand.grad}{_place(node)}, "

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.graph import sweep, topological
+from macrograd.graph import topological
 from macrograd.ops import Op
+from macrograd.rules import sweep
 from macrograd.value import Value, constant
 
 Array = NDArray[Any]

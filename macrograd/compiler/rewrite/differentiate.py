@@ -33,6 +33,7 @@ from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
 from macrograd.compiler.trace.trace import Traced, _record
+from macrograd.rules import contributions
 from macrograd.value import CONSTANT as NUMBER
 from macrograd.value import topological
 
@@ -51,15 +52,11 @@ class Rule:
 
 @cache
 def rules(code: int) -> tuple[Rule | None, ...]:
-    """The derivative rules of an operation, one per operand position. (Of a variadic one: per position of one term.)"""
+    """The derivative rules of an operation, one per slot of its operands (see `Op.slot`)."""
     op = ops.TABLE[code]
-    arity = op.arity if op.arity is not None else 2 if op is ops.dot else 1
-    g, out, operands = _record(None, ()), _record(None, ()), [_record(None, ()) for _ in range(arity)]
+    g, out, operands = _record(None, ()), _record(None, ()), [_record(None, ()) for _ in range(op.slots)]
     known = {id(g): (_ADJOINT, 0), id(out): (_RESULT, 0)} | {id(x): (_OPERAND, k) for k, x in enumerate(operands)}
-    if op.arity is None:
-        gains = list(op.derivative(g, out, *operands))
-    else:
-        gains = [None if rule is None else rule(g, out, *operands) for rule in op.derivative]
+    gains = contributions(op, g, out, operands)
     return tuple(None if gain is None else _rule(gain, dict(known)) for gain in gains)
 
 
@@ -151,9 +148,9 @@ def differentiate(tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | 
     edges = _reached(tape, _edges(tape, wrt), result)
     scattered = _scattered(tape, edges, varies, strict)
     taken = _taken(tape, Choices(tape, edges, result, varies), entries)
-    contributions = _contributions(tape, edges[~scattered], entries, taken)
+    gains = _contributions(tape, edges[~scattered], entries, taken)
     scatters = _scatters(tape, edges[scattered], varies, entries)
-    alias = _sum_up(n, contributions, scatters, varies, entries)
+    alias = _sum_up(n, gains, scatters, varies, entries)
     alias[result] = seed[0]
     gradients = np.where(alias[wrt] >= 0, _ADJOINTS + wrt, zero)
     if strict:  # the eager engine adds to a gradient that is 0.0, so that none is ever -0.0
@@ -177,11 +174,10 @@ def _edges(tape: Tape, wrt: Ints) -> Ints:
             continue
         here = tape.code[owner] == code
         op = ops.TABLE[code]
+        slot = op.slot(position)
         for k, rule in enumerate(rules(code)):
-            if op is ops.take:
-                flows |= here & (position > 0)
-            elif rule is not None:
-                flows |= here if op.arity is None else here & (position == k)
+            if rule is not None:
+                flows |= here & (slot == k)
     return np.flatnonzero(flows & leads[tape.operand])
 
 
@@ -247,14 +243,10 @@ def _contributions(tape: Tape, edges: Ints, entries: _Entries, taken: Ints) -> t
     sources, targets, gains = [], [], []
     for code in tapes.distinct(tape.code[owner]).tolist():
         op = ops.TABLE[code]
+        here, slot = tape.code[owner] == code, op.slot(position)
         for k, rule in enumerate(rules(code)):
-            if op is ops.take:
-                pick = (tape.code[owner] == code) & (position > 0)
-            elif op.arity is None:
-                pick = (tape.code[owner] == code) & (position % len(rules(code)) == k)
-            else:
-                pick = (tape.code[owner] == code) & (position == k)
-            if not pick.any():
+            pick = here & (slot == k)
+            if rule is None or not pick.any():
                 continue
             users, edge = owner[pick], edges[pick]
             if op is ops.dot:  # most terms of sums are x · 1, through which the adjoint passes as it is
@@ -264,13 +256,12 @@ def _contributions(tape: Tape, edges: Ints, entries: _Entries, taken: Ints) -> t
                 targets.append(tape.operand[edge[plain]])
                 gains.append(_ADJOINTS + users[plain])
                 users, edge = users[~plain], edge[~plain]
-            if op is ops.take:
+            if op is ops.take:  # its rule depends on the number of the term
                 place = entries.after(users)
-                choice = entries.add(CONSTANT, [], place, position[pick] - 1.0)
+                choice = entries.add(CONSTANT, [], place, position[pick] - float(op.first))
                 index = tape.operand[tape.start[users]]
                 gain = entries.add(ops.onehot.code, [index, choice, _ADJOINTS + users], place)
             else:
-                assert rule is not None
                 base = edge - k if op.arity is None else tape.start[users]
                 gain = _instantiate(rule, users, base, tape, entries, _ADJOINTS + users, taken[edge])
             sources.append(users)
@@ -344,13 +335,13 @@ def _instantiate(
 
 def _sum_up(
     n: int,
-    contributions: tuple[Ints, Ints, Ints],
+    gains: tuple[Ints, Ints, Ints],
     scatters: tuple[Ints, Ints],
     varies: NDArray[np.bool_],
     entries: _Entries,
 ) -> Ints:
     """Make one adjoint of all contributions to an entry; returns its id for each entry, -1 where there is none."""
-    source, target, gain = contributions
+    source, target, gain = gains
     order = np.lexsort((-source, target))
     source, target, gain = source[order], target[order], gain[order]
     crossing = varies[source] & ~varies[target]
