@@ -12,6 +12,7 @@ same reason, speed: each is `_node` in place.
 
 from __future__ import annotations
 
+from _thread import RLock  # `threading` would be a heavy import
 from collections.abc import Iterable
 from numbers import Real
 from operator import attrgetter
@@ -19,19 +20,36 @@ from typing import Any, NoReturn
 
 from macrograd import ops, special
 from macrograd.graph import interior, topological
+from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT, Op
 from macrograd.rules import accumulate, sweep
 
-_new: Any = object.__new__  # replaced while a function is traced (macrograd.compiler.trace.trace)
 _ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attribute
 
-# While a function is traced (macrograd.compiler), the leaves it creates are constants and not parameters: they are
-# noted here. None while nothing is traced.
-_leaves_being_made: set[Value] | None = None
+# Who is told of what happens to Values beside themselves (`macrograd.interpreter`); None: nobody is. And what makes an
+# empty Value, which is the interpreter's.
+_interpreter: Interpreter | None = None
+_new: Any = object.__new__
+_in_charge = RLock()
 
-# Who is asked before a Value becomes a Python number or truth value: while a function is traced its parameters have no
-# number, since the program must follow those of each call. None while nothing is traced.
-_watch: Any = None
+
+class interpreted:  # noqa: N801 - used as a function, in a with statement
+    """`with interpreted(by):` the interpreter is in charge, then the one before; those of other threads wait."""
+
+    def __init__(self, by: Interpreter) -> None:
+        self._by = by
+
+    def __enter__(self) -> None:
+        global _interpreter, _new
+        _in_charge.acquire()
+        self._around = _interpreter, _new
+        _interpreter, _new = self._by, self._by.new
+
+    def __exit__(self, *error: object) -> None:
+        global _interpreter, _new
+        _interpreter, _new = self._around
+        _in_charge.release()
+
 
 # How often parameters were written, all at once, by what moves them (an optimiser, a training run, `load_parameters`).
 # What keeps copies of their numbers sees here that they are old: to compare all numbers would cost more than their use.
@@ -73,13 +91,13 @@ class Value:
         self.op = None
         self._a = self._b = None
         self.label = label
-        if _leaves_being_made is not None:
-            _leaves_being_made.add(self)
+        if _interpreter is not None:
+            _interpreter.leaf(self)
 
     @property
     def data(self) -> float:
-        if _watch is not None:
-            _watch.look(self, "the number of {} (.data) was asked for")
+        if _interpreter is not None:
+            _interpreter.look(self, "the number of {} (.data) was asked for")
         return self._data
 
     @data.setter
@@ -90,8 +108,8 @@ class Value:
 
                 raise refused_data(self, number)
             number = _real("value.data = …", number)
-        if _watch is not None:
-            _watch.write(self)
+        if _interpreter is not None:
+            _interpreter.write(self)
         self._data = number
 
     # --- arithmetic ---------------------------------------------------------------------------------------------
@@ -99,7 +117,7 @@ class Value:
     def __add__(self, other: Any) -> Value:
         if other.__class__ is not Value:
             if (number := constant(other)) is None:
-                return _no_number(other)
+                return no_number(other)
             other = number
         out: Value = _new(Value)
         out._data = self._data + other._data
@@ -112,25 +130,25 @@ class Value:
 
     def __radd__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return _no_number(other)
+            return no_number(other)
         return _node(number._data + self._data, ops.add, number, self)
 
     def __sub__(self, other: Any) -> Value:
         if other.__class__ is not Value:
             if (number := constant(other)) is None:
-                return _no_number(other)
+                return no_number(other)
             other = number
         return _node(self._data - other._data, ops.sub, self, other)
 
     def __rsub__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return _no_number(other)
+            return no_number(other)
         return _node(number._data - self._data, ops.sub, number, self)
 
     def __mul__(self, other: Any) -> Value:
         if other.__class__ is not Value:
             if (number := constant(other)) is None:
-                return _no_number(other)
+                return no_number(other)
             other = number
         out: Value = _new(Value)
         out._data = self._data * other._data
@@ -143,27 +161,27 @@ class Value:
 
     def __rmul__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return _no_number(other)
+            return no_number(other)
         return _node(number._data * self._data, ops.mul, number, self)
 
     def __truediv__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return _no_number(other)
+            return no_number(other)
         return _node(ops.div.forward(self._data, number._data), ops.div, self, number)
 
     def __rtruediv__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return _no_number(other)
+            return no_number(other)
         return _node(ops.div.forward(number._data, self._data), ops.div, number, self)
 
     def __pow__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return _no_number(other)
+            return no_number(other)
         return _node(ops.power.forward(self._data, number._data), ops.power, self, number)
 
     def __rpow__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return _no_number(other)
+            return no_number(other)
         return _node(ops.power.forward(number._data, self._data), ops.power, number, self)
 
     def __neg__(self) -> Value:
@@ -187,13 +205,13 @@ class Value:
     __rfloordiv__, __rmod__, __rdivmod__ = __floordiv__, __mod__, __divmod__
 
     def __round__(self, ndigits: int | None = None) -> int:
-        if _watch is not None:
-            _watch.look(self, "round() of {}")
+        if _interpreter is not None:
+            _interpreter.look(self, "round() of {}")
         raise TypeError("a Value has no round(), which makes an int: write mg.round(value), or round(value.data)")
 
     def __index__(self) -> int:
-        if _watch is not None:
-            _watch.look(self, "{} as an index or a count (take(values, index) chooses by one)")
+        if _interpreter is not None:
+            _interpreter.look(self, "{} as an index or a count (take(values, index) chooses by one)")
         raise TypeError(
             "a Value is no index and no count: use int(value.data), or mg.take(values, value) to choose by one"
         )
@@ -306,26 +324,26 @@ class Value:
         return _compare(ops.less_equal, other, self)
 
     def __float__(self) -> float:
-        if _watch is not None:
-            _watch.look(self, "float() of {}, which math's functions take too,")
+        if _interpreter is not None:
+            _interpreter.look(self, "float() of {}, which math's functions take too,")
         from macrograd.slips import number_taken
 
         number_taken(self)
         return self._data
 
     def __int__(self) -> int:
-        if _watch is not None:
-            _watch.look(self, "int() of {}")
+        if _interpreter is not None:
+            _interpreter.look(self, "int() of {}")
         return int(self._data)
 
     def __bool__(self) -> bool:
-        if _watch is not None:
-            _watch.look(self, "a branch on {} (if, while, and, or, not, max, min, sorted)")
+        if _interpreter is not None:
+            _interpreter.look(self, "a branch on {} (if, while, and, or, not, max, min, sorted)")
         return self._data != 0.0
 
     def _known(self) -> float | None:
         """The number, for the rules of choices; None while a trace would keep it for ever (`macrograd.ops.known`)."""
-        return self._data if _leaves_being_made is None or self.op is CONSTANT else None
+        return self._data if _interpreter is None else _interpreter.known(self)
 
     # --- the graph ----------------------------------------------------------------------------------------------
 
@@ -355,12 +373,12 @@ class Value:
         elif len(operands) == 2:
             a, b = operands
             if a.__class__ is not Value:
-                a = _required(op, a)
+                a = required(op, a)
             if b.__class__ is not Value:
-                b = _required(op, b)
+                b = required(op, b)
             data = op.forward(a._data, b._data)
         else:
-            a = tuple([x if x.__class__ is Value else _required(op, x) for x in operands])
+            a = tuple([x if x.__class__ is Value else required(op, x) for x in operands])
             data = op.forward(*[x._data for x in a])
         out: Value = _new(Value)
         out._data = data
@@ -384,8 +402,8 @@ class Value:
 
         Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
         """
-        if _watch is not None:
-            _watch.look(self, "backward() of {}, in place of mg.grad or mg.value_and_grad,")
+        if _interpreter is not None:
+            _interpreter.look(self, "backward() of {}, in place of mg.grad or mg.value_and_grad,")
         if create_graph:
             self._check_unchanged()
             self._backward_graph()
@@ -449,8 +467,8 @@ class Value:
 
     def __format__(self, spec: str) -> str:
         """`f"{x:.3f}"` formats the number; without a format it is what `str` gives."""
-        if _watch is not None and spec:
-            _watch.look(self, f"the format {spec!r} of {{}}")
+        if _interpreter is not None and spec:
+            _interpreter.look(self, f"the format {spec!r} of {{}}")
         return format(self._data, spec) if spec else str(self)
 
     def __repr__(self) -> str:
@@ -472,7 +490,7 @@ def constant(x: Any) -> Any:
         raise ops.too_large("a Value", x) from None
 
 
-def _required(op: Op, x: Any) -> Value:
+def required(op: Op, x: Any) -> Value:
     """`x` as a Value, or a TypeError that names the operation."""
     value: Value | None = constant(x)
     if value is None:
@@ -491,7 +509,7 @@ def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -
     return out
 
 
-def _no_number(x: Any) -> Value:
+def no_number(x: Any) -> Value:
     """NotImplemented, so that Python names both types; a TypeError with the way out for an array or a list."""
     if getattr(x, "shape", ()):
         raise TypeError(
@@ -519,12 +537,12 @@ def _real(where: str, number: Any) -> float:
 def is_open(x: Any) -> bool:
     """Whether x is a Value whose number is not known yet: while a function is traced, what depends on its arguments or
     on parameters."""
-    return isinstance(x, Value) and (x._traced or (_watch is not None and _watch.depends(x)))
+    return isinstance(x, Value) and (x._traced or (_interpreter is not None and _interpreter.depends(x)))
 
 
 def numbers_of(values: Iterable[Value]) -> list[float]:
     """The `.data` of many Values, at once."""
-    if _watch is not None:
+    if _interpreter is not None:
         return [x.data for x in values]
     return list(map(_number_of, values))
 
@@ -543,7 +561,7 @@ def _compare(op: Op, left: Any, right: Any) -> Any:
     left, right = constant(left), constant(right)
     if left is None or right is None:
         return NotImplemented
-    if _watch is not None and (_watch.depends(left) or _watch.depends(right)):
+    if _interpreter is not None and (_interpreter.depends(left) or _interpreter.depends(right)):
         return op(left, right)
     return bool(op.forward(left._data, right._data))
 
@@ -557,4 +575,4 @@ def _is_scalar_array(x: Any) -> bool:
 # object of the equal numbers in a file; where it did not, backward would only look at each graph twice.
 _FRESH: float = Value(0.0).grad
 
-__all__ = ["CONSTANT", "Value", "constant", "is_open", "numbers_of", "topological"]
+__all__ = ["CONSTANT", "Value", "constant", "interpreted", "is_open", "numbers_of", "topological"]

@@ -1,12 +1,11 @@
-"""Where it went wrong: the sample of a step that failed is computed again in eager Values that watch their numbers, to
-find the first operation whose result is not finite, and the line that asked for it."""
+"""Where it went wrong: the sample of a step that failed is computed again by the eager engine, to find the first
+operation whose result is not finite, and the line that asked for it."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,75 +13,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd import ops, value
-from macrograd.ops import CONSTANT, Op
+from macrograd.interpreter import Interpreter
+from macrograd.ops import CONSTANT
 from macrograd.rules import accumulate, contributions, reaches
 from macrograd.train.objective import Objective
-from macrograd.value import Value, topological
+from macrograd.value import Value, constant, interpreted, topological
 from macrograd.vector import Vector, as_argument, vector
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
-# Frames that every operation passes: they say nothing about where it was asked for.
 _HERE = str(Path(__file__).resolve())
-_MACHINERY = [
-    *(
-        str(Path(_PACKAGE, name))
-        for name in ("ops.py", "special.py", "value.py", "functions.py", "_floats.py", "_composed.py", "_formulas.py")
-    ),
-    _HERE,
+# Files that every operation passes: they say nothing about where it was asked for.
+_MACHINERY = [_HERE]
+_MACHINERY += [
+    str(Path(_PACKAGE, f"{name}.py"))
+    for name in ("ops", "special", "value", "rules", "functions", "_floats", "_composed", "_formulas")
 ]
 
-_places: dict[int, str] = {}  # by the id of a watched value: the line that made it
 
+class Replay(Interpreter):
+    """The interpreter of a replay: it notes the line that asked for each operation."""
 
-class Watched(Value):
-    """A Value whose results remember the line that asked for them."""
+    def __init__(self) -> None:
+        self._places: dict[int, str] = {}  # by the id of a Value, which the graph keeps alive
 
-    __slots__ = ()
-
-    @classmethod
-    def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Watched:
-        inputs = tuple([value._required(op, x) for x in operands])
-        node: Watched = object.__new__(cls)
-        node.data = op.forward(*[x.data for x in inputs])
-        node.grad = 0.0
-        node.op = op
-        node.inputs = inputs
-        node.label = ""
-        _places[id(node)] = _line()
+    def new(self, kind: Any) -> Any:
+        node = object.__new__(kind)
+        self._places[id(node)] = _line()
         return node
 
-    def __neg__(self) -> Watched:
-        return self._apply(ops.neg, (self,))
-
-    def __abs__(self) -> Watched:
-        return self._apply(ops.absolute, (self,))
+    def place(self, node: Value) -> str:
+        place = self._places.get(id(node), "")
+        return f" at {place}" if place else ""
 
 
-def _binary(op: Op) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
-    def forwards(self: Watched, other: Any) -> Any:
-        return NotImplemented if value.constant(other) is None else self._apply(op, (self, other))
-
-    def backwards(self: Watched, other: Any) -> Any:
-        return NotImplemented if value.constant(other) is None else self._apply(op, (other, self))
-
-    return forwards, backwards
-
-
-for _name, _op in (("add", ops.add), ("sub", ops.sub), ("mul", ops.mul), ("truediv", ops.div), ("pow", ops.power)):
-    _forwards, _backwards = _binary(_op)
-    setattr(Watched, f"__{_name}__", _forwards)
-    setattr(Watched, f"__r{_name}__", _backwards)
-
-
-def _watched(x: Any) -> Any:
-    """Numbers and Vectors of them as watched constants: what is computed from data alone is watched too."""
-    if isinstance(x, Vector):
-        return vector([_watched(item) for item in x])
-    leaf: Watched = object.__new__(Watched)
-    leaf.data, leaf.grad, leaf.op, leaf.label = float(x), 0.0, CONSTANT, ""
-    leaf.inputs = ()
-    return leaf
+def _as_values(x: Any) -> Any:
+    """Numbers and Vectors of them as Values, so that what is computed from data alone is an operation, too."""
+    return vector([_as_values(item) for item in x]) if isinstance(x, Vector) else constant(float(x))
 
 
 def _line() -> str:
@@ -118,7 +84,7 @@ def explain(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence
     for k, row in enumerate(rows):
         arguments = [as_argument(array[k]) for array in arrays]
         try:
-            found = _replay(partial(objective.sample, *map(_watched, arguments)), objective.parameters, largest)
+            found = _replay(partial(objective.sample, *map(_as_values, arguments)), objective.parameters, largest)
         except (TypeError, ValueError):  # a loss that needs plain numbers, as an index say, which the eager engine has
             found = _replay(partial(objective.sample, *arguments), objective.parameters, largest)
         if found.text:
@@ -144,34 +110,22 @@ def replay_error(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Seq
 
 
 def _replay(make: Callable[[], Any], parameters: Sequence[Value], largest: float) -> Findings:
-    with _watching(parameters):
-        result = make()
+    replay = Replay()
+    gradients = [p.grad for p in parameters]
+    try:
+        with interpreted(replay):
+            result = make()
         if not isinstance(result, Value):
             return Findings() if _finite(float(result), largest) else Findings(f"the loss is {float(result)}", _GENERAL)
         order = [node for node in topological(result) if node.op is not None and node.op is not CONSTANT]
         taken = _taken(order, result)
         for node in order:
             if id(node) in taken and not _finite(node.data, largest):
-                return _of_value(node)
-        return _of_gradient(order, result, parameters, largest)
-
-
-@contextlib.contextmanager
-def _watching(parameters: Sequence[Value]) -> Iterator[None]:
-    """The parameters are watched values for a while: whatever is computed from them is one too."""
-    plain = [p for p in parameters if p.__class__ is Value]
-    gradients = [p.grad for p in parameters]
-    _places.clear()
-    try:
-        for p in plain:
-            p.__class__ = Watched
-        yield
+                return _of_value(node, replay)
+        return _of_gradient(order, result, parameters, replay, largest)
     finally:
-        for p in plain:
-            p.__class__ = Value
         for p, g in zip(parameters, gradients, strict=True):
             p.grad = g
-        _places.clear()
 
 
 def _taken(order: list[Value], result: Value) -> set[int]:
@@ -190,12 +144,14 @@ def _taken(order: list[Value], result: Value) -> set[int]:
     return found
 
 
-def _of_value(node: Value) -> Findings:
+def _of_value(node: Value, replay: Replay) -> Findings:
     assert node.op is not None
-    return Findings(f"{node.op.name} gave {node.data}{_place(node)}, from {_operands(node)}", _remedy(node))
+    return Findings(f"{node.op.name} gave {node.data}{replay.place(node)}, from {_operands(node)}", _remedy(node))
 
 
-def _of_gradient(order: list[Value], result: Value, parameters: Sequence[Value], largest: float) -> Findings:
+def _of_gradient(
+    order: list[Value], result: Value, parameters: Sequence[Value], replay: Replay, largest: float
+) -> Findings:
     """The first operation, going backwards, whose derivative is not finite."""
     nothing = float("0")  # an object of its own: what still holds it was not taken by any choice
     for node in (*order, *parameters):
@@ -207,16 +163,11 @@ def _of_gradient(order: list[Value], result: Value, parameters: Sequence[Value],
         for operand in node.inputs:
             if not _finite(operand.grad, largest):
                 text = (
-                    f"its loss is finite, but the derivative of {node.op.name} is {operand.grad}{_place(node)}, "
+                    f"its loss is finite, but the derivative of {node.op.name} is {operand.grad}{replay.place(node)}, "
                     f"at {_operands(node)}"
                 )
                 return Findings(text, _remedy(node))
     return Findings()
-
-
-def _place(node: Value) -> str:
-    place = _places.get(id(node), "")
-    return f" at {place}" if place else ""
 
 
 def _operands(node: Value) -> str:

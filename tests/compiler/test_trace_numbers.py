@@ -65,7 +65,7 @@ def test_no_number_of_a_parameter_is_baked_in(name: str) -> None:
     said = str(error.value)
     assert "test_trace_numbers.py:" in said
     assert all(way in said for way in ("mg.where", "mg.maximum", "argument") if "backward of an input" not in name)
-    assert value._watch is None
+    assert value._interpreter is None
     assert float(a) == 1.0
     assert a < b
     assert max(a, b) is b
@@ -222,7 +222,7 @@ def test_a_trace_in_a_trace_watches_for_itself() -> None:
     assert compiled(1.0) == 3.0
     a.data = 4.0
     assert compiled(1.0) == 5.0
-    assert value._watch is None
+    assert value._interpreter is None
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -267,7 +267,7 @@ def test_a_chain_that_is_looked_at_again_and_again_is_walked_once() -> None:
             return super().__contains__(x)
 
     def f(x: Any) -> Any:
-        value._watch._constant = Counted()
+        value._interpreter._constant = Counted()
         t = Value(1.0)
         for _ in range(300):
             t = t * 0.999

@@ -113,7 +113,7 @@ FAULTS = [
         "branch of parameters",
         "a comparison of two parameters kept the answer of the first call",
         "macrograd.value",
-        "    if _watch is not None and (_watch.depends(left) or _watch.depends(right)):",
+        "    if _interpreter is not None and (_interpreter.depends(left) or _interpreter.depends(right)):",
         "    if False:",
     ),
     Fault(

@@ -32,7 +32,7 @@ from macrograd.compiler.rewrite.choices import ALWAYS, Choices
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
-from macrograd.compiler.trace.trace import Traced, _record
+from macrograd.compiler.trace.trace import Traced, record
 from macrograd.rules import contributions
 from macrograd.value import CONSTANT as NUMBER
 from macrograd.value import topological
@@ -54,7 +54,7 @@ class Rule:
 def rules(code: int) -> tuple[Rule | None, ...]:
     """The derivative rules of an operation, one per slot of its operands (see `Op.slot`)."""
     op = ops.TABLE[code]
-    g, out, operands = _record(None, ()), _record(None, ()), [_record(None, ()) for _ in range(op.slots)]
+    g, out, operands = record(None, ()), record(None, ()), [record(None, ()) for _ in range(op.slots)]
     known = {id(g): (_ADJOINT, 0), id(out): (_RESULT, 0)} | {id(x): (_OPERAND, k) for k, x in enumerate(operands)}
     gains = contributions(op, g, out, operands)
     return tuple(None if gain is None else _rule(gain, dict(known)) for gain in gains)

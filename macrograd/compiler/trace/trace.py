@@ -3,8 +3,8 @@
 A `Traced` is a Value that has an operation and operands but no number, so the program itself cannot look at one
 sample's numbers: a branch on one, `float()` of one or `math.exp` of one raises `TraceError` instead of being baked in.
 What the function closed over are ordinary Values: their leaves become the program's parameters. They have numbers, but
-today's: as each call reads those of its own time, a `_Watch` stands before them while the trace runs, in the thread
-that traces. Constants, and what was computed from constants alone, stay free to look at.
+today's: as each call reads those of its own time, a `Recording` stands before them while the trace runs, in the
+thread that traces. Constants, and what was computed from constants alone, stay free to look at.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import Any, NoReturn
 from macrograd import ops, value
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.listing import tape_of
-from macrograd.ops import Op
+from macrograd.interpreter import Interpreter
+from macrograd.ops import CONSTANT, Op
 from macrograd.value import Value, topological
 from macrograd.vector import Vector, vector
 
@@ -39,7 +40,6 @@ _WAY_OUT_OF_PARAMETERS = (
     "use mg.exp, mg.tanh … instead of math's and NumPy's, and mg.detach(p) for its number without a gradient; what "
     "shapes the program is an argument of the function that makes it, or, if it shall never change, mg.static(p)"
 )
-_lock = threading.RLock()
 
 
 class TraceError(TypeError):
@@ -58,45 +58,61 @@ def _refuse(what: str, way_out: str = _WAY_OUT) -> NoReturn:
     raise TraceError(f"{what} while the function is traced, at {_user_line()}: {way_out}")
 
 
-class _Watch:
-    """Stands before the numbers of what the traced function closed over, in the thread that traces it.
+class Recording(Interpreter):
+    """The interpreter of a trace: it lists the Values that are made, and stands before the numbers of what the traced
+    function closed over, in the thread that traces it.
 
+    new   makes a Value that is listed. It is C all through, because it is called for every operation
     made  the leaves that the function has made itself: these are constants
     """
 
-    def __init__(self, made: set[Value]) -> None:
+    def __init__(self) -> None:
         self._thread = threading.get_ident()
-        self._made = made
+        self.made: set[Value] = set()
         # What has been asked for: a chain whose every state is looked at must not be walked anew each time.
         self._open: set[Value] = set()
         self._constant: set[Value] = set()
+        self._left = repeat(Value, sys.maxsize)
+        listed, self._listed = tee(map(object.__new__, self._left))
+        self.new = partial(next, listed)
 
-    def depends(self, x: Value) -> bool:
-        """Whether the number of x depends on a parameter or an argument; for other threads nothing does."""
+    def values(self) -> list[Value]:
+        """The Values made so far, in their order: those that depend on an argument and those computed from parameters
+        alone."""
+        return list(islice(self._listed, sys.maxsize - length_hint(self._left)))
+
+    def leaf(self, value: Value) -> None:
+        self.made.add(value)
+
+    def known(self, value: Value) -> float | None:
+        return value._data if value.op is CONSTANT else None
+
+    def depends(self, value: Value) -> bool:
+        """Whether the number depends on a parameter or an argument; for other threads nothing does."""
         if threading.get_ident() != self._thread:
             return False
-        stack, seen = [x], set()
+        stack, seen = [value], set()
         while stack:
             node = stack.pop()
             if node in seen or node in self._constant:
                 continue
-            is_parameter = node._a is None and node.op is None and node not in self._made
+            is_parameter = node._a is None and node.op is None and node not in self.made
             if is_parameter or node._traced or node in self._open:
-                self._open.add(x)
+                self._open.add(value)
                 return True
             seen.add(node)
             stack.extend(node.inputs)
         self._constant |= seen
         return False
 
-    def look(self, x: Value, what: str) -> None:
-        """Raise TraceError if x has no number yet; `what` says what asked for it, with {} for the Value."""
-        if self.depends(x):
-            named = f" {x.label!r}" if x.label else ""
-            found = f"parameter{named}" if x._a is None else f"value{named} computed from parameters"
+    def look(self, value: Value, what: str) -> None:
+        """Raise TraceError if the Value has no number yet."""
+        if self.depends(value):
+            named = f" {value.label!r}" if value.label else ""
+            found = f"parameter{named}" if value._a is None else f"value{named} computed from parameters"
             _refuse(what.format(f"a {found}"), _WAY_OUT_OF_PARAMETERS)
 
-    def write(self, x: Value) -> None:
+    def write(self, value: Value) -> None:
         if threading.get_ident() == self._thread:
             what = "the number of a Value (value.data = …) was set"
             _refuse(what, "it would happen once, and not at every call. Set it outside, or compute a new Value")
@@ -123,7 +139,7 @@ class Traced(Value):
 
     @classmethod
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Traced:
-        return _record(op, tuple([value._required(op, x) for x in operands]))
+        return record(op, tuple([value.required(op, x) for x in operands]))
 
     def backward(self, create_graph: bool = False) -> None:
         _refuse("backward() of a traced value, in place of mg.grad or mg.value_and_grad,")
@@ -132,10 +148,10 @@ class Traced(Value):
         return None
 
     def __neg__(self) -> Traced:
-        return _record(ops.neg, (self,))
+        return record(ops.neg, (self,))
 
     def __abs__(self) -> Traced:
-        return _record(ops.absolute, (self,))
+        return record(ops.absolute, (self,))
 
     def __float__(self) -> float:
         _refuse("float() of a traced value")
@@ -187,7 +203,7 @@ _numbers: dict[float, Value] = {}
 _new: Callable[[Any], Any] = object.__new__  # in a trace, what lists the values that are made
 
 
-def _record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
+def record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
     node: Traced = _new(Value)
     node.__class__ = Traced
     node.op = op
@@ -197,7 +213,7 @@ def _record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
 
 
 def _record_two(op: Op, a: Any, b: Any) -> Traced:
-    """`_record` for two operands: most of a trace's time is spent here."""
+    """`record` for two operands: most of a trace's time is spent here."""
     node: Traced = _new(Value)
     node.__class__ = Traced
     node.op = op
@@ -205,19 +221,6 @@ def _record_two(op: Op, a: Any, b: Any) -> Traced:
     node._b = b
     node.label = ""
     return node
-
-
-class _Recording:
-    """The values made while it runs, in their order: those that depend on an argument and those computed from
-    parameters alone. `new` makes one. It is C all through, because it is called for every operation."""
-
-    def __init__(self) -> None:
-        self._left = repeat(Value, sys.maxsize)
-        made, self._made = tee(map(object.__new__, self._left))
-        self.new: Callable[[Any], Any] = partial(next, made)
-
-    def values(self) -> list[Value]:
-        return list(islice(self._made, sys.maxsize - length_hint(self._left)))
 
 
 def _operand(x: Any) -> Any:
@@ -239,14 +242,14 @@ def _binary(op: Op) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any
         if other.__class__ is not Traced and other.__class__ is not Value:
             given, other = other, _operand(other)
             if other is None:
-                return value._no_number(given)
+                return value.no_number(given)
         return _record_two(op, self, other)
 
     def backwards(self: Traced, other: Any) -> Any:
         if other.__class__ is not Traced and other.__class__ is not Value:
             given, other = other, _operand(other)
             if other is None:
-                return value._no_number(given)
+                return value.no_number(given)
         return _record_two(op, other, self)
 
     return forwards, backwards
@@ -282,13 +285,10 @@ def trace(
     the function looks at a number, and TypeError where its result holds something other than numbers and Values.
     """
     global _new, _numbers
-    with _lock:
-        around = value._leaves_being_made, value._watch, value._new, _new, _numbers  # of a trace that calls this one
-        made = value._leaves_being_made = set()
-        value._watch = _Watch(made)
-        recording = _Recording()
-        value._new = _new = recording.new
-        _numbers = {}
+    recording = Recording()
+    with value.interpreted(recording):
+        around = _new, _numbers  # of a trace that calls this one
+        _new, _numbers = recording.new, {}
         collecting = gc.isenabled()
         gc.disable()  # a trace makes nothing but live, acyclic objects: collections would only count them
         try:
@@ -308,7 +308,7 @@ def trace(
                 what = "a NumPy function was called on a Value while the function is traced"
                 raise TraceError(f"{what}: {_WAY_OUT}") from error
             structure, results = _flatten(result)
-            constants = set(map(id, made))
+            constants = set(map(id, recording.made))
             values = recording.values()
             try:
                 tape, parameters = tape_of(values, results, inputs, constants, (), same)
@@ -320,7 +320,7 @@ def trace(
             if any(isinstance(p, Traced) for p in parameters):
                 raise TraceError("a traced value of another trace was used: keep none between calls")
         finally:
-            value._leaves_being_made, value._watch, value._new, _new, _numbers = around
+            _new, _numbers = around
             if collecting:
                 gc.enable()
     return Trace(tape, parameters, structure)
@@ -329,7 +329,7 @@ def trace(
 def _argument(shape: tuple[int, ...], inputs: list[Traced]) -> Any:
     """New traced values as (nested) Vectors, numbered in row-major order."""
     if not shape:
-        inputs.append(_record(None, ()))
+        inputs.append(record(None, ()))
         return inputs[-1]
     return vector([_argument(shape[1:], inputs) for _ in range(shape[0])])
 

@@ -1,0 +1,145 @@
+"""Who is in charge of Values: what an interpreter is told, that there is one at a time, and that the eager engine is
+the one behind all of them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+import macrograd as mg
+from macrograd import Value, value
+from macrograd.compiler.trace.trace import Recording, Traced
+from macrograd.interpreter import Interpreter
+from macrograd.train.diagnose import Replay
+from macrograd.value import interpreted
+
+
+class Told(Interpreter):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+        self.said: list[str] = []
+
+    def new(self, kind: Any) -> Any:
+        self.made.append(object.__new__(kind))
+        return self.made[-1]
+
+    def leaf(self, value: Any) -> None:
+        self.said.append("leaf")
+
+    def look(self, value: Any, what: str) -> None:
+        self.said.append(what.format("x"))
+
+    def write(self, value: Any) -> None:
+        self.said.append("write")
+
+
+def program(x: Any, y: Any) -> Any:
+    """Every operator, a function of one, two and many operands, numbers on either side."""
+    z = [
+        x + y,
+        x - y,
+        x * y,
+        x / y,
+        x**y,
+        2 + x,
+        2 - x,
+        2 * x,
+        2 / x,
+        2**x,
+        x + 2,
+        x - 2,
+        x * 2,
+        x / 2,
+        x**2,
+        -x,
+        abs(x),
+    ]
+    return [*z, x.exp(), mg.maximum(x, y), mg.where(x, y, 1.0), mg.sum(z), mg.dot([x, y], [y, 2.0]), mg.softmax(z)[0]]
+
+
+@pytest.mark.parametrize("by", [Interpreter, Told, Replay, Recording], ids=lambda kind: kind.__name__)
+def test_the_numbers_are_the_eager_ones_whoever_is_in_charge(by: type[Interpreter]) -> None:
+    wanted = program(Value(0.7), Value(1.9))
+    x, y = Value(0.7), Value(1.9)
+    with interpreted(by()):
+        found = program(x, y)
+    assert [v.data for v in found] == [v.data for v in wanted]
+    assert all(v.__class__ is Value for v in found)
+    for v in (found, wanted):
+        mg.sum(v).backward()
+    assert (x.grad, y.grad) == tuple(leaf.grad for leaf in wanted[0].inputs)
+
+
+def test_an_interpreter_is_told_of_everything() -> None:
+    told = Told()
+    x = Value(3.0)
+    with interpreted(told):
+        y = x * x
+        z = Value(1.0)
+        number = x.data + float(z)
+        x.data = number
+        assert bool(y)
+        assert int(y) == 9
+    assert told.said == [
+        "leaf",
+        "the number of x (.data) was asked for",
+        "float() of x, which math's functions take too,",
+        "write",
+        "a branch on x (if, while, and, or, not, max, min, sorted)",
+        "int() of x",
+    ]
+    assert told.made == [y]
+    assert x.data == 4.0  # and nothing of this
+    assert len(told.said) == 6
+
+
+def test_all_operations_of_a_program_reach_it() -> None:
+    told, x, y = Told(), Value(0.7), Value(1.9)
+    with interpreted(told):
+        results = program(x, y)
+    nodes = [node for node in value.topological(*results) if node not in (x, y)]
+    assert {id(node) for node in nodes} <= {id(node) for node in told.made}
+
+
+def test_the_one_before_is_in_charge_again_also_after_an_error() -> None:
+    outer, inner = Told(), Told()
+    with interpreted(outer):
+        with pytest.raises(ValueError, match="mine"), interpreted(inner):  # noqa: PT012 - both are left by the error
+            Value(1.0)
+            raise ValueError("mine")
+        Value(2.0)
+    Value(3.0)
+    assert (outer.said, inner.said) == (["leaf"], ["leaf"])
+
+
+def test_one_of_another_thread_waits() -> None:
+    order: list[str] = []
+
+    def other() -> None:
+        with interpreted(Interpreter()):
+            order.append("other")
+
+    with interpreted(Interpreter()):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.05)
+        order.append("mine")
+    thread.join()
+    assert order == ["mine", "other"]
+
+
+def test_a_trace_lists_the_program_that_the_eager_engine_computes() -> None:
+    seen: list[Any] = []
+
+    def f(x: Any, y: Any) -> Any:
+        seen.extend([x, y])
+        return program(x, y)
+
+    compiled = mg.compile(f, backend="numpy")
+    found = compiled(0.7, 1.9)
+    assert all(x.__class__ is Traced for x in seen)
+    assert [float(v) for v in found] == pytest.approx([v.data for v in program(Value(0.7), Value(1.9))], rel=1e-15)
