@@ -52,9 +52,13 @@ class Terms:
     start: Ints
 
 
-def sums_of(tape: Tape) -> tuple[Ints, NDArray[np.bool_]]:
+def sums_of(tape: Tape, varies: NDArray[np.bool_]) -> tuple[Ints, NDArray[np.bool_]]:
     """For each entry that is a sum of products, the entry whose operands are the products (else -1): itself for a dot;
-    for a reduce, its operand if that is a product or dot used only here. And which entries are still needed then."""
+    for a reduce, its operand if that is a product or dot used only here. And which entries are still needed then.
+
+    A block's lanes without a sample hold 0 in what a reduce reads, so no factor that is the same for all samples may be
+    infinite or a NaN: 0·∞ would get into the sum. A product with such a factor is made before those lanes are cleared.
+    """
     n = len(tape)
     uses = np.bincount(tape.operand, minlength=n)
     np.add.at(uses, tape.results, 1)
@@ -62,7 +66,9 @@ def sums_of(tape: Tape) -> tuple[Ints, NDArray[np.bool_]]:
     used = np.ones(n, dtype=bool)
     reduces = np.flatnonzero(tape.code == REDUCE)
     inner = tape.operand[tape.start[reduces]]
-    fused = np.isin(tape.code[inner], [ops.dot.code, ops.mul.code]) & (uses[inner] == 1)
+    harmless = varies | ((tape.code == CONSTANT) & np.isfinite(tape.leaf))
+    harmful = np.bincount(tape.owner[~harmless[tape.operand]], minlength=n) > 0
+    fused = np.isin(tape.code[inner], [ops.dot.code, ops.mul.code]) & (uses[inner] == 1) & ~harmful[inner]
     sums[reduces] = np.where(fused, inner, reduces)
     used[inner[fused]] = False
     sums[inner[fused]] = -1
