@@ -7,6 +7,7 @@ import itertools
 import re
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,7 @@ class Job:
     def score(self, X: Any, y: Any) -> str:
         """The metric over these samples, in words; of numbers with the share of their variance that is explained."""
         outputs, task = self.outputs(Samples(X)), self.task
-        judged = training.Task(task.kind, task.loss, task.outputs, task.written(y).tolist(), task.unit)
+        judged = replace(task, targets=task.written(y).tolist())
         text = written({task.metric: judged.judge(outputs.tolist(), range(len(X)))})
         if task.kind != "number" or len(np.unique(y)) < 2:
             return text

@@ -1,19 +1,30 @@
-"""What is to be learned: which loss fits the targets, how they are written for it, and how a prediction is judged."""
+"""What the command learns: the targets of a Trainer, and how a prediction is judged.
+
+Which loss learns which targets, and how they are written for it, is decided in `targets`, for the command as for a
+Trainer. Where a person says more to one of them than to the other, they differ, and in nothing else:
+
+- A column of a table is made classes or a number by `--task`, or by a guess from its name and its cells
+  (`tables.target`); so integers that reach a task are classes, and other numbers are numbers. A Trainer, which has only
+  the array and the model, takes floats such as 0.0 and 1.0 for classes if the model's outputs fit them.
+- With a loss for numbers, such as `squared_error`, a Trainer learns integers as the numbers that they are. The command
+  still learns two classes, if its column holds classes: as −1 and +1, like hinge, so that 0 is between them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from macrograd.nn import losses
-from macrograd.train.targets import DEFAULT
+from macrograd.train.targets import NUMBERS, Targets
+from macrograd.train.targets import of as targets_of
 
-# The losses that fit each kind of target; which of them is the default is the same as for a Trainer.
+# The losses that can be named for each kind of target.
 FITTING = {
     "two classes": ("hinge", "binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber"),
     "classes": ("cross_entropy",),
@@ -29,6 +40,7 @@ class Task:
     loss     the name of the loss, from `nn.losses`
     outputs  how many outputs the net needs
     targets  one a sample: −1.0 or +1.0, 0.0 or 1.0, a class index, or a number
+    meaning  how they are written
     unit     what 1 of a number target stands for, in which the metric is given
     """
 
@@ -36,6 +48,7 @@ class Task:
     loss: str
     outputs: int
     targets: list[Any]
+    meaning: Targets
     unit: float = 1.0
 
     @classmethod
@@ -53,24 +66,26 @@ class Task:
             if not np.isfinite(array).all():
                 row = int(np.flatnonzero(~np.isfinite(array))[0])
                 raise ValueError(f"the target of sample {row} is {array[row]}: targets must be finite")
-            return cls("number", _fitting("number", loss), 1, array.astype(float).tolist(), unit)
-        classes, found = int(array.max()) + 1, len(np.unique(array))
-        if array.min() < 0 or found < classes:
-            raise ValueError(f"classes must be numbered 0 … k − 1 with none left out, got {np.unique(array).tolist()}")
-        if found < 2:
-            raise ValueError("all targets are of one class: there is nothing to tell apart")
-        if classes > 2:
-            return cls("classes", _fitting("classes", loss), classes, array.tolist())
-        name = _fitting("two classes", loss)
-        task = cls("two classes", name, 2 if name == "cross_entropy" else 1, [])
-        return replace(task, targets=task.written(array).tolist())
+            kind = "number"
+        else:
+            classes, found = int(array.max()) + 1, len(np.unique(array))
+            if array.min() < 0 or found < classes:
+                raise ValueError(
+                    f"classes must be numbered 0 … k − 1 with none left out, got {np.unique(array).tolist()}"
+                )
+            if found < 2:
+                raise ValueError("all targets are of one class: there is nothing to tell apart")
+            kind, unit = "two classes" if classes == 2 else "classes", 1.0
+        if loss is not None:
+            _check_fits(kind, loss)
+        named = "hinge" if kind == "two classes" and loss in NUMBERS else loss
+        meaning = targets_of(array, named, 0)
+        name = str(meaning.loss) if loss is None else loss
+        return cls(kind, name, meaning.outputs, meaning.encode(array).tolist(), meaning, unit)
 
     def written(self, y: ArrayLike) -> NDArray[Any]:
         """Class indices, or numbers, as the loss wants them."""
-        array = np.asarray(y)
-        if self.kind != "two classes" or self.outputs > 1:
-            return array
-        return np.where(array > 0, 1.0, 0.0 if self.loss == "binary_cross_entropy" else -1.0)
+        return self.meaning.encode(y)
 
     @property
     def metric(self) -> str:
@@ -97,11 +112,8 @@ class Task:
         return int(prediction.index(max(prediction)) if self.outputs > 1 else prediction > 0)
 
 
-def _fitting(kind: str, loss: str | None) -> str:
-    if loss is None:
-        return DEFAULT["numbers" if kind == "number" else kind]
+def _check_fits(kind: str, loss: str) -> None:
     losses.get(loss)
     if loss not in FITTING[kind]:
         what = {"two classes": "two classes", "classes": "more than two classes", "number": "a number"}[kind]
         raise ValueError(f"the loss {loss!r} does not fit a target of {what}: use {' or '.join(FITTING[kind])}")
-    return loss

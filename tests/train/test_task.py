@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from macrograd import nn, optim, tables
 from macrograd.nn import losses
-from macrograd.train import Task
+from macrograd.train import Task, Trainer
 from macrograd.train.targets import of as targets_of
 from macrograd.train.task import FITTING
 
@@ -102,6 +104,47 @@ def test_an_unknown_loss() -> None:
         Task.of([0, 1], "hing")
 
 
-@pytest.mark.parametrize("y", [[0, 1, 1], [0, 1, 2], [0.5, 1.0, 2.0]])
-def test_a_task_and_a_trainer_choose_the_same_loss(y: list[Any]) -> None:
-    assert Task.of(y).loss == targets_of(y, None, 0).loss
+@pytest.mark.parametrize(
+    ("y", "loss"),
+    [
+        *[([0, 1, 1], loss) for loss in (None, "hinge", "binary_cross_entropy", "cross_entropy")],
+        *[([0, 1, 2], loss) for loss in (None, "cross_entropy")],
+        *[([0.5, 1.0, 2.0], loss) for loss in (None, "squared_error", "absolute_error", "huber")],
+    ],
+)
+def test_the_command_and_a_trainer_learn_the_same(y: list[Any], loss: str | None) -> None:
+    """The loss, how many outputs it takes, and the numbers that it is given."""
+    task, X = Task.of(y, loss), [[0.1], [0.2], [0.3]]
+    model = nn.MLP(1, [task.outputs], seed=1)
+    history = Trainer(model, loss, optim.SGD(0.1), engine="eager").fit(
+        [[0.1], [0.2], [0.3]], y, steps=1, progress="none"
+    )
+    again = nn.MLP(1, [task.outputs], seed=1)
+    twice = Trainer(again, task.loss, optim.SGD(0.1), engine="eager").fit(
+        X, np.asarray(task.targets), steps=1, progress="none"
+    )
+    assert targets_of(y, loss, task.outputs).loss == task.loss
+    assert targets_of(y, loss, task.outputs).encode(y).tolist() == task.targets
+    assert history.losses == twice.losses
+    assert [p.data for p in model.parameters()] == [p.data for p in again.parameters()]
+
+
+def test_where_the_command_is_told_more_than_a_trainer() -> None:
+    """Both differences that the module's docstring gives reasons for."""
+    assert (Task.of([0, 1], "squared_error").targets, targets_of([0, 1], "squared_error", 1).kind) == (
+        [-1.0, 1.0],
+        "numbers",
+    )
+    assert (Task.of([0.0, 1.0]).loss, targets_of([0.0, 1.0], None, 1).loss) == ("squared_error", "binary_cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("cells", "loss"),
+    [("no yes no yes", "binary_cross_entropy"), ("a b c a", "cross_entropy"), ("0.5 1.5 2.25 3", "squared_error")],
+)
+def test_a_table_gets_the_loss_that_its_columns_get_from_a_trainer(cells: str, loss: str, tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("x,goal\n" + "".join(f"{k},{cell}\n" for k, cell in enumerate(cells.split())), "utf-8")
+    target = tables.target_of(tables.read(file), "goal")
+    task = Task.of(target.y)
+    assert (task.loss, targets_of(target.y, None, task.outputs).loss) == (loss, loss)
