@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from macrograd.compiler.program import program as programs
+from macrograd.compiler.program.cache import cached
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.program.stored import kept
 from macrograd.compiler.rewrite.differentiate import differentiate
 from macrograd.compiler.rewrite.simplify import own_results, simplify
 from macrograd.compiler.roll.roll import roll
@@ -152,7 +152,7 @@ def _target(program: Program, settings: Settings) -> Runner:
 def _kept(source: Source, how: tuple[str, bool, bool], make: Callable[[], Program]) -> Program:
     """The program from disk if an earlier run made it; but who looks at the passes sees them work."""
     watched = observer is not None or "passes" in os.environ.get("MACROGRAD_DEBUG", "")
-    return make() if watched else kept(source.tape, how, make)
+    return make() if watched else cached(source.tape, how, make)
 
 
 def _seen(stage: str, what: Tape | Program) -> None:

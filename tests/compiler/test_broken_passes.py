@@ -147,8 +147,8 @@ def broken_programs(program: Program) -> dict[str, Program]:
 
 
 def test_the_programs_verifier_sees_what_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("macrograd.compiler.roll.budget.MOST_TINY", 10**9)  # instructions, not a stream of them
-    monkeypatch.setattr("macrograd.compiler.roll.budget.FREE", 10**9)
+    monkeypatch.setattr("macrograd.compiler.roll.cost_model.MOST_TINY", 10**9)  # instructions, not a stream of them
+    monkeypatch.setattr("macrograd.compiler.roll.cost_model.FREE", 10**9)
     program = pipeline.gradient_program(pipeline.record(PROGRAM.loss, [(3,), ()]), batch=True)
     programs.verify(program)
     for name, broken in broken_programs(program).items():

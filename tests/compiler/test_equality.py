@@ -28,7 +28,7 @@ from random_programs import (
 import macrograd as mg
 from macrograd import Value, ops
 from macrograd.compiler import pipeline
-from macrograd.compiler.roll import budget
+from macrograd.compiler.roll import cost_model
 from macrograd.compiler.tape.tape import Tape, name_of
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
@@ -261,8 +261,8 @@ def test_an_infinite_sample_gives_an_infinite_mean_of_data(
 ) -> None:
     """As above, in the kernel of what runs as data: of long programs, which the budget makes of these."""
     for name in ("FREE", "MOST_TINY"):
-        monkeypatch.setattr(budget, name, 0)
-    monkeypatch.setattr(budget, "LEAST", 1 << 30)
+        monkeypatch.setattr(cost_model, name, 0)
+    monkeypatch.setattr(cost_model, "LEAST", 1 << 30)
     w = Value(1.0)
     X = np.ones(samples)
     X[-1] = 0.0

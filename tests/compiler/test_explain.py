@@ -214,8 +214,8 @@ def test_what_did_not_roll_is_said_with_the_reason() -> None:
 
 
 def test_long_programs_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("macrograd.compiler.roll.budget.MOST_TINY", 10**9)  # instructions, not a stream of them
-    monkeypatch.setattr("macrograd.compiler.roll.budget.FREE", 10**9)
+    monkeypatch.setattr("macrograd.compiler.roll.cost_model.MOST_TINY", 10**9)  # instructions, not a stream of them
+    monkeypatch.setattr("macrograd.compiler.roll.cost_model.FREE", 10**9)
     draw = random.Random(1)
 
     def tangle(x: Any) -> Any:

@@ -7,13 +7,13 @@ import pytest
 import macrograd as mg
 from macrograd import Value, value
 from macrograd.compiler import pipeline
-from macrograd.compiler.trace import listing
+from macrograd.compiler.trace import linearise
 
 
 def test_a_simulation_of_parameters_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every observation asks for a later state of it; the walk to the first one must not be made again."""
     walked = 0
-    walk = listing.topological
+    walk = linearise.topological
 
     def counted(*roots, **options):
         nonlocal walked
@@ -21,7 +21,7 @@ def test_a_simulation_of_parameters_is_walked_once(monkeypatch: pytest.MonkeyPat
         walked += len(found)
         return found
 
-    monkeypatch.setattr(listing, "topological", counted)
+    monkeypatch.setattr(linearise, "topological", counted)
     rate = Value(0.5)
     states = [rate]
     for _ in range(200):

@@ -15,10 +15,10 @@ from random_programs import RandomProgram, eager_gradient, eager_values, every_l
 import macrograd as mg
 from macrograd import Value, ops
 from macrograd.compiler import pipeline
+from macrograd.compiler.program.cache import packed, unpacked
 from macrograd.compiler.program.program import verify
-from macrograd.compiler.program.stored import packed, unpacked
 from macrograd.compiler.program.stream import Stream
-from macrograd.compiler.roll import budget
+from macrograd.compiler.roll import cost_model
 from macrograd.compiler.tape import tape as tapes
 
 W = [Value(0.5, "a"), Value(-1.25, "b")]
@@ -124,8 +124,8 @@ def check(program: RandomProgram, same: list[float], samples: int, backend: str,
 
 
 def test_in_streams(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "promising", lambda *_: True)
-    monkeypatch.setattr(budget, "chosen", lambda tape, terms, groups, loops: np.zeros(len(groups), dtype=bool))
+    monkeypatch.setattr(cost_model, "promising", lambda *_: True)
+    monkeypatch.setattr(cost_model, "chosen", lambda tape, terms, groups, loops: np.zeros(len(groups), dtype=bool))
     f = compiled(backend)
     expected = [loss(a, b, 0.7, SHIFT).data for a, b in zip(X.tolist(), T.tolist(), strict=True)]
     assert f(X, T, 0.7, SHIFT) == pytest.approx(expected, abs=1e-14)

@@ -146,11 +146,11 @@ def test_what_cannot_be_run_is_said(capsys: pytest.CaptureFixture[str], monkeypa
 
 def test_settings_are_put_back() -> None:
     from macrograd.compiler import pipeline
-    from macrograd.compiler.roll import budget
+    from macrograd.compiler.roll import cost_model
 
-    before = pipeline.observer, budget.FREE, budget.LEAST
+    before = pipeline.observer, cost_model.FREE, cost_model.LEAST
     session.run(random.Random(0).randrange(100), 2)
-    assert (pipeline.observer, budget.FREE, budget.LEAST) == before
+    assert (pipeline.observer, cost_model.FREE, cost_model.LEAST) == before
 
 
 # --- the search itself ----------------------------------------------------------------------------------------------

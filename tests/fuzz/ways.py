@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import macrograd as mg
 from macrograd import Value, optim
-from macrograd.compiler.roll import budget
+from macrograd.compiler.roll import cost_model
 from macrograd.nn import Module
 from macrograd.train import TrainingWarning
 from macrograd.train.steps import DivergedError
@@ -108,15 +108,15 @@ def limited(limit: tuple[int, int] | None) -> Iterator[None]:
     names = {"FREE": 0, "SHARE": 1 << 30, "MOST_TINY": 0, "LEAST": 1, "TINY": 1}
     if limit is not None:
         names |= {"FREE": limit[0], "MOST_TINY": limit[0] // 2, "LEAST": limit[1], "TINY": min(limit[1], 16)}
-    before = {name: getattr(budget, name) for name in names}
+    before = {name: getattr(cost_model, name) for name in names}
     try:
         if limit is not None:
             for name, value in names.items():
-                setattr(budget, name, value)
+                setattr(cost_model, name, value)
         yield
     finally:
         for name, value in before.items():
-            setattr(budget, name, value)
+            setattr(cost_model, name, value)
 
 
 def settings(way: Way) -> dict[str, Any]:

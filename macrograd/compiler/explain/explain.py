@@ -16,9 +16,9 @@ import numpy as np
 from macrograd import ops
 from macrograd.compiler import pipeline
 from macrograd.compiler.explain.words import (
-    Leaves,
+    LeafNames,
     Now,
-    Places,
+    SlotNames,
     depends,
     in_rounds,
     line_ranges,
@@ -40,7 +40,7 @@ from macrograd.compiler.program.program import (
     counted,
 )
 from macrograd.compiler.program.stream import FUSED, MORE, NAMES, SPREAD, TOTAL, Stream
-from macrograd.compiler.roll.budget import rule
+from macrograd.compiler.roll.cost_model import rule
 from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape.tape import Ints
 from macrograd.value import Value
@@ -62,7 +62,7 @@ def explain(
     `names` are the parameters' names, as from `Module.named_parameters()`; labels stand in for them.
     """
     called = {id(value): name for name, value in (names or {}).items()}
-    leaves = Leaves(
+    leaves = LeafNames(
         [called.get(id(p)) or p.label or None for p in source.parameters],
         [(_argument(settings.argument(k)), shape) for k, shape in enumerate(shapes)],
         settings.uniform,
@@ -134,7 +134,7 @@ def _argument(text: str) -> str:
 class _Teller:
     """Numbers the lines over several programs of one function; what both compute is told once."""
 
-    def __init__(self, leaves: Leaves, batch: bool) -> None:
+    def __init__(self, leaves: LeafNames, batch: bool) -> None:
         self.leaves, self.batch = leaves, batch
         self.told: dict[tuple[object, ...], int] = {}
         self.last = 0
@@ -144,7 +144,7 @@ class _Teller:
         self.rule: list[str] = []  # by which they are streams
 
     def tell(self, program: Program, *, derived: bool) -> list[str]:
-        places = Places(program, self.leaves)
+        places = SlotNames(program, self.leaves)
         if not program.steps():
             return ["  Nothing is computed: what is returned are arguments, parameters and constants as they are."]
         if program.streams():
@@ -289,7 +289,7 @@ def _kind(x: Instruction) -> str:
 class _Words:
     """The instructions of one phase of a program in words."""
 
-    def __init__(self, program: Program, places: Places, derived: bool, block: bool) -> None:
+    def __init__(self, program: Program, places: SlotNames, derived: bool, block: bool) -> None:
         self.places, self.derived = places, derived
         self.samples = "n samples × " if program.batch and block else ""
         self.now = Now()  # instructions in loops are told as they are in the last round, with the others behind them

@@ -22,7 +22,7 @@ _NOTHING, _PARAMETER, _CONSTANT, _WEIGHT, _FIRST_ARGUMENT = 0, -1, -2, -3, -4
 
 
 @dataclass
-class Leaves:
+class LeafNames:
     """What the leaves are called.
 
     parameters  a name or None for each
@@ -151,10 +151,10 @@ def in_rounds(loop: Loop, start: int, around: tuple[int, ...]) -> Iterator[tuple
         line += len(body_of(step))
 
 
-class Places:
+class SlotNames:
     """What every slot of one program holds."""
 
-    def __init__(self, program: Program, leaves: Leaves) -> None:
+    def __init__(self, program: Program, leaves: LeafNames) -> None:
         self.program, self.leaves = program, leaves
         sizes = {"u": program.uniform, "v": program.varying}
         self.source = {space: np.full(size, _NOTHING) for space, size in sizes.items()}

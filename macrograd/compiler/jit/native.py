@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit import cache as disk
-from macrograd.compiler.jit.tiers import BEST, HURRY, LONG, SCALARS_A_LINE, Watch, chosen, emit, entries
+from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, TierUp, chosen, emit, entries
 
 Table = NDArray[np.int32]
-_HURRIED = "-hurried"  # behind the names of files that hold first code
+_BASELINE = "-baseline"  # behind the names of files that hold first code
 _count = count()
 
 
 @dataclass(frozen=True)
-class Machine:
+class Processor:
     """The processor that this process runs on."""
 
     cpu: str
@@ -36,12 +36,12 @@ class Machine:
 
 
 @cache
-def machine() -> Machine:
+def machine() -> Processor:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     found = llvm.get_host_cpu_features()
     size = 64 if found.get("avx512f") else 32 if found.get("avx2") else 16
-    return Machine(llvm.get_host_cpu_name(), found.flatten(), size)
+    return Processor(llvm.get_host_cpu_name(), found.flatten(), size)
 
 
 def _target_machine(level: int) -> Any:
@@ -69,8 +69,8 @@ class Native:
 
     `key` says what the module is made from; `write` makes its text and tables, if no code is kept under the key; all
     functions take `parameters`, which are the type and name of each. With `tiers`, a text of more than `LONG` lines and
-    of more than a line for every few `scalars` is first compiled in a hurry, and better in the background once it has
-    been run for a while (`tiers`); `functions` then lead to whichever is the better code at the time of the call.
+    of more than a line for every few `scalars` first gets the baseline tier, and better code in the background once it
+    has been run for a while (`tiers`); `functions` then lead to whichever is the better code at the time of the call.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Native:
             table, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
             self.functions = self._link(image, names)
-        elif two and (kept := disk.load(self._name + _HURRIED)):
+        elif two and (kept := disk.load(self._name + _BASELINE)):
             table, lines, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
             self._run_first(image, lines.decode(), 0.0)
@@ -102,7 +102,7 @@ class Native:
         else:
             text, self.tables = write()
             if two and text.count("\n") > max(LONG, scalars // SCALARS_A_LINE):
-                self._hurry(text)
+                self._compile_baseline(text)
             else:
                 image = _compile(text)
                 disk.store(self._name, _packed(self.tables.tobytes(), image))
@@ -128,34 +128,34 @@ class Native:
         self._code.append(tracker)
         return {name: tracker[name] for name in names}
 
-    def _hurry(self, text: str) -> None:
+    def _compile_baseline(self, text: str) -> None:
         begin = time.perf_counter()
-        image = _compile(text + entries(self._names, self._parameters), HURRY)
+        image = _compile(text + entries(self._names, self._parameters), BASELINE)
         took = time.perf_counter() - begin
-        disk.store(self._name + _HURRIED, _packed(self.tables.tobytes(), text.encode(), image))
+        disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), text.encode(), image))
         self._run_first(image, text, took)
 
     def _run_first(self, image: bytes, text: str, took: float) -> None:
-        """Run code that was made in a hurry, until better code is there."""
-        doors = {name: f"enter.{name}" for name in self._names}
+        """Run the baseline code until better code is there."""
+        trampolines = {name: f"enter.{name}" for name in self._names}
         slots = {name: f"code.{name}" for name in self._names}
-        found = self._addresses(image, [*doors.values(), *slots.values(), "notify"])
+        found = self._addresses(image, [*trampolines.values(), *slots.values(), "notify"])
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        self.functions = {name: kind(found[door]) for name, door in doors.items()}
+        self.functions = {name: kind(found[entry]) for name, entry in trampolines.items()}
         self.improved = False
         me, name, tables = weakref.ref(self), self._name, self.tables.tobytes()
 
         def improve() -> None:
             image = _compile(text)
             disk.store(name, _packed(tables, image))
-            disk.remove(name + _HURRIED)
+            disk.remove(name + _BASELINE)
             native = me()
             if native is not None:
                 for function, address in native._addresses(image, native._names).items():
                     ctypes.c_void_p.from_address(found[slots[function]]).value = address
                 native.improved = True
 
-        self._watch = Watch(improve, took)
+        self._watch = TierUp(improve, took)
         ctypes.c_void_p.from_address(found["notify"]).value = self._watch.address
 
 

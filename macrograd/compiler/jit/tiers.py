@@ -1,11 +1,12 @@
 """Two tiers: code that is there at once, and better code when it pays.
 
-LLVM takes three times as long to make good code as to make some code, so a long module is first compiled in a hurry.
-The hurried module has a door for every function, which jumps to wherever the function's code is at the moment, and its
-own code counts its calls. At its second, third, fifth, ninth … call it asks whether the better code pays: that is so
-once it has been in use for as long as the better code will take to make, or if it comes from an earlier process. The
-better code is then made in the background, from the same text, and kept on disk; when it is linked, the doors lead to
-it from the next call on. Neither tier may round differently than the text says, so the results are the same to the bit.
+LLVM takes three times as long to make optimised code as to make any code, so a long module starts in a baseline tier.
+The baseline module has a trampoline for every function, which jumps to wherever the function's code is at the moment,
+and its own code counts its calls. At its second, third, fifth, ninth … call it asks whether the better code pays: it
+does once the module has been in use for as long as the better code will take to make, or if it comes from an earlier
+process. The better code is then made in the background, from the same text, and kept on disk; once it is linked, the
+trampolines lead to it from the next call on.
+Neither tier may round differently than the text says, so the results are the same to the bit.
 
 `MACROGRAD_TIERS` is `first` or `best` to have only one of them.
 """
@@ -26,7 +27,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-HURRY, BEST = 0, 2  # of LLVM's levels of code generation
+BASELINE, BEST = 0, 2  # of LLVM's levels of code generation
 LONG = 150  # lines of a module; shorter ones are made well in the time that two tiers would take
 SCALARS_A_LINE = 40  # of a program with so many, the better code is a small part of what it takes to get ready
 _DEARER = 3.0  # how much longer the better code takes to make
@@ -39,7 +40,7 @@ def chosen() -> str:
 
 
 def entries(names: Iterable[str], parameters: str = "ptr %context") -> str:
-    """The text of the doors to a module's functions, all of which take the same parameters."""
+    """The text of the trampolines to a module's functions, all of which take the same parameters."""
     lines = [
         "",
         "@notify = global ptr null",
@@ -71,11 +72,11 @@ def entries(names: Iterable[str], parameters: str = "ptr %context") -> str:
     return "\n".join(lines)
 
 
-class Watch:
+class TierUp:
     """Decides when a module's better code is to be made. `address` is the C function to call at some calls of it.
 
     build  makes the better code and puts it in place
-    took   the seconds that the hurried code took to make
+    took   the seconds that the baseline code took to make
     """
 
     def __init__(self, build: Callable[[], None], took: float) -> None:
@@ -142,8 +143,8 @@ _builder = _Builder()
 if hasattr(os, "register_at_fork"):  # a child has no thread of its parent's, and may find its lock taken
     os.register_at_fork(after_in_child=_builder.__init__)  # type: ignore[misc]  # made anew in place
 
-_watches: weakref.WeakSet[Watch] = weakref.WeakSet()
-_asking: SimpleQueue[Callable[[], Watch | None]] = SimpleQueue()
+_watches: weakref.WeakSet[TierUp] = weakref.WeakSet()
+_asking: SimpleQueue[Callable[[], TierUp | None]] = SimpleQueue()
 _listener: threading.Thread | None = None
 
 

@@ -285,7 +285,7 @@ class Program:
             if instructions:
                 lines.append(f"{name}:")
                 lines += [f"  {line}" for instruction in instructions for line in str(instruction).split("\n")]
-        lines.append("return " + " ".join(_runs(self.results)))
+        lines.append("return " + " ".join(_ranges(self.results)))
         return "\n".join(lines)
 
 
@@ -336,7 +336,7 @@ def executed(step: Step, rounds: tuple[int, ...] = ()) -> Iterator[tuple[Instruc
         yield step, rounds
 
 
-def _runs(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
+def _ranges(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
     """Results in short: u[3..9] for neighbours."""
     i = 0
     while i < len(results):

@@ -116,7 +116,7 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
     for begin, end in _pairs(sorted(cuts)):
         offsets = np.stack([layout.slot[side[0, begin:end]] for side in (left, right)])
         most = max(3, min((end - begin) // LEAST_ROW, _MOST_SEGMENTS))
-        pieces = list(islice(_runs(offsets), most + 1)) if _bends(offsets) <= 2 * most else []
+        pieces = list(islice(_straight(offsets), most + 1)) if _bends(offsets) <= 2 * most else []
         if len(pieces) <= most:
             cuts |= {begin + p for p in pieces}
     for begin, end in _pairs(sorted(cuts)):
@@ -140,7 +140,7 @@ def _pairs(cuts: list[int]) -> Iterator[tuple[int, int]]:
     return pairwise(cuts)
 
 
-def _runs(vectors: Ints) -> Iterator[int]:
+def _straight(vectors: Ints) -> Iterator[int]:
     """Where runs of constant differences begin, in all vectors at once: (k, n) → positions."""
     n = vectors.shape[1]
     begin = 0

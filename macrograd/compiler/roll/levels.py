@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from macrograd.compiler.roll.budget import MOST_TINY, TINY
+from macrograd.compiler.roll.cost_model import MOST_TINY, TINY
 from macrograd.compiler.roll.paces import paced
 from macrograd.compiler.roll.repeats import candidates
 from macrograd.compiler.tape.hashing import mix

@@ -213,7 +213,7 @@ def _rows(candidate: Candidate, groups: Groups) -> Ints | None:
         if rounds < LEAST_ROUNDS:
             return None
     entries = order[bounds[first] : bounds[first] + rounds * width].reshape(rounds, width)
-    return _slots(entries, [groups.group(k) for k in range(first, first + period)], groups, first)
+    return _result_slots(entries, [groups.group(k) for k in range(first, first + period)], groups, first)
 
 
 def _steady(rows: Ints) -> list[tuple[int, int]]:
@@ -256,7 +256,7 @@ def _equal_rounds(candidate: Candidate, bounds: list[int], width: int) -> int:
     return candidate.rounds
 
 
-def _slots(entries: Ints, body: list[Group], groups: Groups, first: int) -> Ints:
+def _result_slots(entries: Ints, body: list[Group], groups: Groups, first: int) -> Ints:
     """The slots of all operands and results of every round, one row a round, in the order of the body."""
     tape, terms, layout, bounds = groups.tape, groups.terms, groups.layout, groups.bounds
     parts = []

@@ -50,7 +50,7 @@ def candidates(signatures: Ints) -> dict[int, Candidate]:
     accepted: dict[int, Candidate] = {}
     owner = np.full(len(signatures), -1)  # the key of the candidate that a group is in
     for period in range(1, min(_LONGEST_PERIOD, len(signatures) // LEAST_ROUNDS) + 1):
-        runs = _runs(signatures, period)
+        runs = _candidates(signatures, period)
         for run in runs:
             rivals = {key: accepted[key] for key in distinct(owner[run.first : run.end]).tolist() if key >= 0}
             trimmed = _trimmed(run, rivals.values())
@@ -90,7 +90,7 @@ def nested(signatures: Ints) -> list[dict[int, Candidate]]:
     return found
 
 
-def _runs(signatures: Ints, period: int) -> list[Candidate]:
+def _candidates(signatures: Ints, period: int) -> list[Candidate]:
     """The runs of one period."""
     least = max(period * (LEAST_ROUNDS - 1), _LEAST_GROUPS - period)
     before, after = signatures[:-period], signatures[period:]

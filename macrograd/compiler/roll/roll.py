@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.program.program import Instruction, Loop, Program, Step
 from macrograd.compiler.rewrite.simplify import takes_of_one_kind
-from macrograd.compiler.roll.budget import chosen, promising
+from macrograd.compiler.roll.cost_model import chosen, promising
 from macrograd.compiler.roll.fit import instructions_of
 from macrograd.compiler.roll.groups import Group, Groups
 from macrograd.compiler.roll.layout import (

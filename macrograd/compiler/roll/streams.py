@@ -1,4 +1,4 @@
-"""Streams: groups that do not roll become records of a `Stream`. What becomes one is decided in `budget.py`."""
+"""Streams: groups that do not roll become records of a `Stream`. What becomes one is decided in `cost_model.py`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: lis
     edges = np.asarray(bounds)
     members = order[edges[0] : edges[-1]]
     heads, size = order[edges[:-1]], np.diff(edges)
-    slot, spread = _slots(tape, terms, layout, members, block)
+    slot, spread = _operand_slots(tape, terms, layout, members, block)
     count = np.diff(terms.start)[heads]  # terms of a sum, 0 of anything else
     passes = np.maximum(count, 1)
     of, pass_ = np.repeat(np.arange(len(heads)), passes), ranges(np.zeros_like(passes), passes)
@@ -54,7 +54,9 @@ def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: lis
     return Stream(np.concatenate([spread, words]).astype(np.int32), len(members), block, composed)
 
 
-def _slots(tape: Tape, terms: Terms, layout: Layout, members: Ints, block: bool) -> tuple[Ints, NDArray[np.int32]]:
+def _operand_slots(
+    tape: Tape, terms: Terms, layout: Layout, members: Ints, block: bool
+) -> tuple[Ints, NDArray[np.int32]]:
     """Slots by entry, uniform operands of a block in new varying slots; and the records that copy them there."""
     if not block:
         return layout.slot, np.empty(0, dtype=np.int32)

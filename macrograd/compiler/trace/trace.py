@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from macrograd import ops, value
 from macrograd.compiler.tape.tape import Tape
-from macrograd.compiler.trace.listing import tape_of
+from macrograd.compiler.trace.linearise import tape_of
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT, Op
 from macrograd.value import Value, topological

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import Stream
-from macrograd.compiler.targets.llvm import threads as team
+from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.kernel import kernel
 from macrograd.compiler.targets.llvm.lower import lower
@@ -192,8 +192,8 @@ class _Worker:
         self.whole, self.chunks = whole, range(0)
         self.u, self.v = aligned(len(whole.u), whole.u.dtype), aligned(len(whole.v), whole.v.dtype)
         self.context = Context()
-        self.helper = team.Helper(executable.kind) if helper else None
-        self.share, self.run = team.new_share(executable.kind)
+        self.helper = threads.Helper(executable.kind) if helper else None
+        self.share, self.run = threads.new_share(executable.kind)
         if self.helper is not None:
             self.share = self.helper.share
         share = self.share

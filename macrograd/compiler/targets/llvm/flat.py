@@ -16,7 +16,7 @@ from macrograd.compiler.program.program import Index, Instruction, Operand, Prog
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS, field
 from macrograd.compiler.targets.llvm.frame import Frame, each_block, function, open_context
-from macrograd.compiler.targets.scalar.access import Member, Operands, Place, Tables, Vector
+from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, Tables, Vector
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 
@@ -102,11 +102,11 @@ class _Rule:
         for slot, source in enumerate(self.sources):
             address = code.element(source, position)
             at.values[slot] = code.load(address, width) if mask is None else code.load_where(mask, address, width)
-        vector = Vector(Place(0, 0, 0), width, width)
+        vector = Vector(AffineCounter(0, 0, 0), width, width)
         for instruction in self.program.block:
             assert isinstance(instruction, Instruction)
             at.dims = instruction.dims
-            members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*instruction.dims)]
+            members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*instruction.dims)]
             body = self.maps.map if instruction.kind == "map" else self.maps.sums.dot
             body(instruction, members, [vector])
         for (space, slot), array in zip(self.program.results, self.targets, strict=True):

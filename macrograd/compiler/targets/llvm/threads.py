@@ -58,7 +58,7 @@ def _code(kind: Float) -> native.Native:
         body(code)
         functions.append("\n".join([f"define void @{name}(ptr %context) {{", "entry:", *code.lines, "}"]))
     text = "\n".join(functions)
-    key = f"team {kind.name}".encode()
+    key = f"thread pool {kind.name}".encode()
     return native.Native(key, ("share", "serve", "wait"), lambda: (text, np.zeros(1, dtype=np.int32)))
 
 

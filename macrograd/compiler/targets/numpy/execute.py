@@ -169,12 +169,12 @@ class _Worker:
         for target, source in outputs:
             np.copyto(target, source)
 
-    def _slots(self, lanes: int) -> Array:
+    def _buffer(self, lanes: int) -> Array:
         return self.v[: self.state.executable.program.varying * lanes].reshape(-1, lanes)
 
     def _inputs(self, first: int, last: int) -> list[tuple[Array, Array]]:
         """The rows of the arguments, and where they go."""
-        state, slots = self.state, self._slots(last - first)
+        state, slots = self.state, self._buffer(last - first)
         program, sizes = state.executable.program, state.executable.sizes
         order, weights = state._order, state._weights
         rows: Any = slice(first, last) if order is None else order[first:last]
@@ -190,5 +190,5 @@ class _Worker:
     def _outputs(self, first: int, last: int) -> list[tuple[Array, Array]]:
         state = self.state
         # Inputs that are results, too, are counted among the outputs but do not stand there.
-        slots = self._slots(last - first)[state.executable.program.first_output :][: state.executable.outputs]
+        slots = self._buffer(last - first)[state.executable.program.first_output :][: state.executable.outputs]
         return [(state.out[first:last, : len(slots)], slots.T)] if len(slots) else []

@@ -1,7 +1,7 @@
 """Lower a program to NumPy: a list of calls on views that are made once, so that a run is nothing but these calls.
 
-A varying buffer is [slot][lane]. Where an operand lies is a `Place`: where it begins in a buffer, and how far it moves
-along each axis: the counters of the members, the terms, the lanes, the rounds of a loop. What follows a pattern is a
+A varying buffer is [slot][lane]. An operand is a `Strided`: where it begins in a buffer, and how far it moves along
+each axis: the counters of the members, the terms, the lanes, the rounds of a loop. What follows a pattern is a
 view; what has a table is gathered into scratch memory first. A sum of products is the matrix product whose rows are the
 axis along which only the left operand moves, whose columns are the one along which only the right one does, and which
 is repeated along the others; it starts from 0.0, so that a sum of nothing but -0.0 is 0.0. In strict mode a sum starts
@@ -35,7 +35,7 @@ _PART = 1 << 16  # products that are held at once when they are added up in orde
 
 
 @dataclass(frozen=True)
-class Place:
+class Strided:
     """Numbers in a flat buffer: the first one, and strides along the members' counters, terms, lanes and rounds."""
 
     buffer: Array
@@ -45,8 +45,8 @@ class Place:
     lane: int = 0
     rounds: tuple[int, ...] = ()
 
-    def at(self, term: int) -> Place:
-        return Place(self.buffer, self.first + term * self.term, self.member, 0, self.lane, self.rounds)
+    def at(self, term: int) -> Strided:
+        return Strided(self.buffer, self.first + term * self.term, self.member, 0, self.lane, self.rounds)
 
 
 Axis = tuple[int, int, int, int]  # length; strides of the left operand, of the right one, and of the result
@@ -109,7 +109,7 @@ class Lowering:
             self._scratches[number] = np.empty(2 * size, self.u.dtype)
         return self._scratches[number]
 
-    def _place(self, x: Operand, dims: tuple[int, ...], count: int, number: int) -> Place:
+    def _place(self, x: Operand, dims: tuple[int, ...], count: int, number: int) -> Strided:
         """Where an operand lies; scratch memory `number` is for what must be gathered."""
         x = self.plan.index(x)
         varying = x.space == "v"
@@ -118,7 +118,7 @@ class Lowering:
             member = tuple(stride * pitch for stride in x.member) or (0,) * len(dims)
             buffer = self.v if varying else self.u
             moved = tuple(shift * pitch for shift in x.shifts)
-            return Place(buffer, x.base * pitch, member, x.term * pitch, int(varying), moved)
+            return Strided(buffer, x.base * pitch, member, x.term * pitch, int(varying), moved)
         slots = self.plan.slots(x, dims, count)
         scratch = self._scratch(number, slots.size * pitch)
         lanes = [(pitch, 1)] if varying else []
@@ -128,7 +128,7 @@ class Lowering:
             self._view(scratch, 0, [*_packed(slots.shape, pitch), *lanes]),
         )
         strides = [0 if n == 1 else stride for n, stride in _packed(slots.shape, pitch)]
-        return Place(scratch, 0, tuple(strides[:-1]), strides[-1], int(varying))
+        return Strided(scratch, 0, tuple(strides[:-1]), strides[-1], int(varying))
 
     def _window(self, x: Index, least: int, most: int) -> Array:
         """The slots that an operand is among, in its space: they move with the rounds."""
@@ -147,7 +147,7 @@ class Lowering:
         else:
             pitch = self.lanes if varying else 1
             packed = tuple(stride for _, stride in _packed(dims, pitch))
-            target = Place(self._scratch(0, prod(dims) * pitch), 0, packed, 0, int(varying))
+            target = Strided(self._scratch(0, prod(dims) * pitch), 0, packed, 0, int(varying))
         if instruction.kind == "map":
             self._map(instruction, target)
         elif instruction.kind == "take":
@@ -165,14 +165,16 @@ class Lowering:
             results = self._members(target, dims, over_lanes=instruction.kind == "reduce")
             self._call(partial(calls.scatter, slots - slots.min()), results, window)
 
-    def _members(self, place: Place, dims: tuple[int, ...], *axes: tuple[int, int], over_lanes: bool = False) -> Array:
+    def _members(
+        self, place: Strided, dims: tuple[int, ...], *axes: tuple[int, int], over_lanes: bool = False
+    ) -> Array:
         """A view [counters..., lanes], more axes in front; without lanes outside of blocks and in sums over them."""
         lanes = [(self.lanes, place.lane)] if self._block and not over_lanes else []
         return self._view(
             place.buffer, place.first, [*axes, *zip(dims, place.member, strict=True), *lanes], place.rounds
         )
 
-    def _map(self, instruction: Instruction, target: Place) -> None:
+    def _map(self, instruction: Instruction, target: Strided) -> None:
         dims = instruction.dims
         operands = [self._place(x, dims, 1, 1 + k) for k, x in enumerate(instruction.args)]
         self._each(
@@ -182,12 +184,12 @@ class Lowering:
             target,
         )
 
-    def _axes(self, dims: tuple[int, ...], *places: Place) -> list[tuple[int, ...]]:
+    def _axes(self, dims: tuple[int, ...], *places: Strided) -> list[tuple[int, ...]]:
         """(length, stride in every place) of each counter, and of the lanes in a block."""
         axes = list(zip(dims, *(place.member for place in places), strict=True))
         return [*axes, (self.lanes, *(place.lane for place in places))] if self._block else axes
 
-    def _each(self, function: Function, axes: Sequence[tuple[int, ...]], *places: Place) -> None:
+    def _each(self, function: Function, axes: Sequence[tuple[int, ...]], *places: Strided) -> None:
         """A function of single elements, called on views with as few axes as possible: each costs time."""
         axes = _collapsed([axis for axis in axes if axis[0] > 1]) or [(1, *[0] * len(places))]
         views = [
@@ -196,7 +198,7 @@ class Lowering:
         ]
         self._call(function, *views)
 
-    def _take(self, instruction: Instruction, target: Place) -> None:
+    def _take(self, instruction: Instruction, target: Strided) -> None:
         dims, count = instruction.dims, instruction.count
         index, values = instruction.args
         if isinstance(values, float):  # all values are this number: the index is checked, and chooses nothing
@@ -219,10 +221,10 @@ class Lowering:
 
     # --- sums of products --------------------------------------------------------------------------------------------
 
-    def _sum(self, instruction: Instruction, target: Place) -> None:
+    def _sum(self, instruction: Instruction, target: Strided) -> None:
         """Products first, then what is only added or subtracted."""
         dims, over_lanes = instruction.dims, instruction.kind == "reduce"
-        units: list[tuple[float, Place]] = []
+        units: list[tuple[float, Strided]] = []
         begun = False
         for k, segment in enumerate(instruction.segments):
             left, count = segment.left, segment.count
@@ -247,7 +249,7 @@ class Lowering:
             self._each(function, self._axes(dims, target, place, target), target, place, target)
 
     def _products(
-        self, segment: Segment, dims: tuple[int, ...], target: Place, *, over_lanes: bool, begun: bool
+        self, segment: Segment, dims: tuple[int, ...], target: Strided, *, over_lanes: bool, begun: bool
     ) -> None:
         """A segment's sum into the target, or added to it."""
         left, right = (self._place(x, dims, segment.count, 2 + k) for k, x in enumerate((segment.left, segment.right)))
@@ -263,14 +265,14 @@ class Lowering:
             self._contract(left, right, target, axes, over)
             return
         packed = [stride for _, stride in _packed([n for n, *_ in axes], 1)]
-        spare = Place(self._scratch(4, prod(n for n, *_ in axes)), 0, ())
+        spare = Strided(self._scratch(4, prod(n for n, *_ in axes)), 0, ())
         apart = [(n, a, b, stride) for (n, a, b, _), stride in zip(axes, packed, strict=True)]
         self._contract(left, right, spare, apart, over)
         together = [(n, c, stride, c) for (n, _, _, c), stride in zip(axes, packed, strict=True)]
         self._each(np.add, together, target, spare, target)
 
     def _contract(
-        self, left: Place, right: Place, out: Place, axes: list[Axis], over: list[tuple[int, int, int]]
+        self, left: Strided, right: Strided, out: Strided, axes: list[Axis], over: list[tuple[int, int, int]]
     ) -> None:
         """out[axes] = Σ left·right over the axes `over`, of which there are at most two."""
         *outer, (n, a, b) = over or [(1, 0, 0)]
@@ -314,7 +316,7 @@ class Lowering:
     def _matrix(
         self,
         large: bool,
-        place: Place,
+        place: Strided,
         ahead: list[tuple[int, int]],
         batch: list[tuple[int, int]],
         matrix: list[tuple[int, int]],
@@ -341,7 +343,7 @@ class Lowering:
         ]
         return self._view(scratch, 0, kept)
 
-    def _sum_in_order(self, instruction: Instruction, target: Place) -> None:
+    def _sum_in_order(self, instruction: Instruction, target: Strided) -> None:
         """Every product added to the sum of those before it, as eager programs do; a sum over lanes likewise."""
         dims = instruction.dims
         over_lanes = instruction.kind == "reduce"

@@ -14,7 +14,7 @@ from macrograd.compiler.targets.scalar.machine import Machine
 
 
 @dataclass(frozen=True)
-class Place:
+class AffineCounter:
     """A counter's value: factor·counter + offset."""
 
     factor: int
@@ -26,14 +26,14 @@ class Place:
 class Vector:
     """A piece of the SIMD axis: where it starts, how wide it is, and how many of its elements count."""
 
-    start: Place
+    start: AffineCounter
     width: int
     valid: int
 
 
-Member = tuple[Place, ...]
+Member = tuple[AffineCounter, ...]
 Cache = dict[tuple[object, ...], str]  # what has been written already, and its name
-SCALAR = Vector(Place(0, 0, 0), 1, 1)
+SCALAR = Vector(AffineCounter(0, 0, 0), 1, 1)
 
 
 # Where an operand's members lie: base, slots that it moves in a round, stride of each counter that counts.
@@ -85,7 +85,7 @@ class Operands:
         constant = x.base
         terms: list[tuple[int, Counter]] = []
 
-        def add(factor: int, place: Place) -> None:
+        def add(factor: int, place: AffineCounter) -> None:
             nonlocal constant
             constant += factor * place.offset
             if isinstance(place.counter, int):
@@ -95,7 +95,7 @@ class Operands:
 
         for stride, place in zip(x.member[: len(member)], member, strict=True):
             add(stride, place)
-        add(x.term, Place(1, term, 0))
+        add(x.term, AffineCounter(1, term, 0))
         for offset in self._table_offsets(x, member, term, count):
             if isinstance(offset, int):
                 constant += offset
@@ -103,7 +103,7 @@ class Operands:
                 terms.append((1, offset))
         return constant, terms
 
-    def address(self, x: Index, member: Member, term: Counter, count: int, along: Place | None) -> str:
+    def address(self, x: Index, member: Member, term: Counter, count: int, along: AffineCounter | None) -> str:
         """A pointer to an operand: of a member, of a term, at a place of the SIMD axis."""
         scale = self.machine.lanes if x.space == "v" else 1
         constant, factors = self.slot(x, member, term, count)
@@ -130,8 +130,10 @@ class Operands:
             return
         tables = [
             (x.members, self._flat(member, x.members.shape)) if x.members is not None else None,
-            (x.terms, [Place(1, term, 0)]) if x.terms is not None else None,
-            (x.full, [*self._flat(member, self.dims, count), Place(1, term, 0)]) if x.full is not None else None,
+            (x.terms, [AffineCounter(1, term, 0)]) if x.terms is not None else None,
+            (x.full, [*self._flat(member, self.dims, count), AffineCounter(1, term, 0)])
+            if x.full is not None
+            else None,
         ]
         for table, places in filter(None, tables):
             parts = [(place.factor, place.counter) for place in places if place.factor]
@@ -147,13 +149,13 @@ class Operands:
             yield self.cache[key]
 
     @staticmethod
-    def _flat(member: Member, shape: tuple[int, ...], size: int = 1) -> list[Place]:
+    def _flat(member: Member, shape: tuple[int, ...], size: int = 1) -> list[AffineCounter]:
         """The position in an array of this shape, whose elements have this size, as a sum. Counters beyond those of
         the member, as that of the SIMD axis, make no difference to the array."""
         found = []
         for place, length in reversed([*zip(member, shape, strict=False)]):
             if length > 1:
-                found.append(Place(size * place.factor, place.counter, size * place.offset))
+                found.append(AffineCounter(size * place.factor, place.counter, size * place.offset))
             size *= length
         return found
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from macrograd.compiler.program.program import Index, Instruction, Operand
-from macrograd.compiler.targets.scalar.access import Member, Operands, Place, Vector
+from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, Vector
 from macrograd.compiler.targets.scalar.code import Code, Counter
 
-Body = Callable[[list[Place]], None]
+Body = Callable[[list[AffineCounter]], None]
 
 
-class Choices:
+class Takes:
     """Writes takes and scatters."""
 
     def __init__(self, at: Operands, phase: str) -> None:
@@ -29,18 +29,18 @@ class Choices:
         shared = _shared(index, dims)
 
         def choose(member: Member, lane: Counter) -> None:
-            vector = Vector(Place(1, lane, 0), 1, 1)
+            vector = Vector(AffineCounter(1, lane, 0), 1, 1)
             good, t = self._chosen(self.at.load(index, member, 0, 1, vector), 0, count)
             self.code.raise_flag(good)
 
-            def read(places: list[Place]) -> None:
+            def read(places: list[AffineCounter]) -> None:
                 whole = (*member[: len(dims) - shared], *places)
                 self.at.store(self.at.load(values, whole, t, count, vector), instruction, whole, vector)
 
             self._each(dims[len(dims) - shared :], read)
 
-        def outer(places: list[Place]) -> None:
-            member = (*places, *[Place(0, 0, 0)] * shared)
+        def outer(places: list[AffineCounter]) -> None:
+            member = (*places, *[AffineCounter(0, 0, 0)] * shared)
             self._lanes(lambda lane: choose(member, lane))
 
         self._each(dims[: len(dims) - shared], outer)
@@ -55,19 +55,19 @@ class Choices:
         shared = len(rows) if _shared(index, instruction.dims) == len(instruction.dims) else 0
 
         def choose(member: Member, t: Counter, lane: Counter) -> None:
-            vector = Vector(Place(1, lane, 0), 1, 1)
+            vector = Vector(AffineCounter(1, lane, 0), 1, 1)
             good, k = self._chosen(self.at.load(index, member, t, count, vector), instruction.choice, size)
 
-            def add(places: list[Place]) -> None:
-                whole = (*member[: len(rows) - shared], *places, Place(1, k, 0))
+            def add(places: list[AffineCounter]) -> None:
+                whole = (*member[: len(rows) - shared], *places, AffineCounter(1, k, 0))
                 more = self.code.select(good, self.at.load(term, whole, t, count, vector), self.code.splat(0.0, 1), 1)
                 address = self.at.address(instruction.out, whole, 0, 1, None)
                 self.code.store(self.code.binary("fadd", self.code.load(address, 1), more, 1), address, 1)
 
             self._each(tuple(rows[len(rows) - shared :]), add)
 
-        def outer(places: list[Place]) -> None:
-            member = (*places, *[Place(0, 0, 0)] * (shared + 1))
+        def outer(places: list[AffineCounter]) -> None:
+            member = (*places, *[AffineCounter(0, 0, 0)] * (shared + 1))
 
             def per_term(t: Counter, _: list[str]) -> list[str]:
                 self._lanes(lambda lane: choose(member, t, lane))
@@ -83,16 +83,16 @@ class Choices:
         self.at.axis, self.at.dims = "none", instruction.dims
         width = self.machine.width if out.member[-1] == 1 and (out.members is None or out.members.shape[-1] == 1) else 1
 
-        def row(places: list[Place]) -> None:
+        def row(places: list[AffineCounter]) -> None:
             def some(i: Counter, _: list[str]) -> list[str]:
                 self.at.cache = {}
-                address = self.at.address(out, (*places, Place(width, i, 0)), 0, 1, None)
+                address = self.at.address(out, (*places, AffineCounter(width, i, 0)), 0, 1, None)
                 code.store(code.splat(0.0, width), address, width)
                 return []
 
             code.loop(size // width, some)
             for k in range(size // width * width, size):
-                code.store(code.splat(0.0, 1), self.at.address(out, (*places, Place(0, 0, k)), 0, 1, None), 1)
+                code.store(code.splat(0.0, 1), self.at.address(out, (*places, AffineCounter(0, 0, k)), 0, 1, None), 1)
 
         self._each(tuple(rows), row)
 
@@ -110,7 +110,7 @@ class Choices:
 
         self.code.loop(self.machine.lanes if self.phase == "block" else 1, lane)
 
-    def _each(self, dims: tuple[int, ...], body: Body, places: tuple[Place, ...] = ()) -> None:
+    def _each(self, dims: tuple[int, ...], body: Body, places: tuple[AffineCounter, ...] = ()) -> None:
         """Loops over these counters."""
         if not dims:
             self.at.cache = {}
@@ -118,7 +118,7 @@ class Choices:
             return
 
         def step(i: Counter, _: list[str]) -> list[str]:
-            self._each(dims[1:], body, (*places, Place(1, i, 0)))
+            self._each(dims[1:], body, (*places, AffineCounter(1, i, 0)))
             return []
 
         self.code.loop(dims[0], step)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Loop, Step
 from macrograd.compiler.program.stream import Stream
-from macrograd.compiler.targets.scalar.access import SCALAR, Operands, Place, Tables, key_of
-from macrograd.compiler.targets.scalar.choice import Choices
+from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Operands, Tables, key_of
+from macrograd.compiler.targets.scalar.choice import Takes
 from macrograd.compiler.targets.scalar.code import Code, Counter
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
 from macrograd.compiler.targets.scalar.machine import Machine
@@ -44,7 +44,7 @@ class Emitter:
     def __init__(self, code: Code, machine: Machine, tables: Tables, phase: str, read: NDArray[np.int64]) -> None:
         self.code, self.machine, self.tables, self.phase, self.read = code, machine, tables, phase, read
         self.at = Operands(code, machine, tables)
-        self.maps, self.choices = Maps(self.at, read), Choices(self.at, phase)
+        self.maps, self.takes = Maps(self.at, read), Takes(self.at, phase)
         self.tiles, self.sums = self.maps.tiles, self.maps.sums
         self.following: Step | Fusion | None = None  # the step behind the one that is being written
 
@@ -137,17 +137,17 @@ class Emitter:
 
     def emit(self, instruction: Instruction) -> None:
         if instruction.kind == "take":
-            self.choices.take(instruction)
+            self.takes.take(instruction)
             return
         if instruction.kind == "scatter":
             if self.phase == "block":
                 self._clean(instruction)
-            self.choices.scatter(instruction)
+            self.takes.scatter(instruction)
             return
         if self._single(instruction):
             self.at.axis, self.at.dims = "none", instruction.dims
             body = self.maps.map if instruction.kind == "map" else self.sums.dot
-            members = [tuple(Place(0, 0, c) for c in counters) for counters in np.ndindex(*self.at.dims)]
+            members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*self.at.dims)]
             if len(members) > 1 and (_long(instruction) or self._feeds_long(instruction)):
                 self.maps.packed(instruction, members)
                 return

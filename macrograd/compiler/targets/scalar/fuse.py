@@ -60,7 +60,7 @@ def readers(program: Program) -> NDArray[np.int64]:
                     same = (key_of(x, instruction.dims), x.term if count > 1 else 0, count) if x.affine else (id(x),)
                     if same not in met:
                         met.add(same)
-                        found[np.unique(_all_rounds(x, _slots(x, instruction.dims, count), counts))] += 1
+                        found[np.unique(_all_rounds(x, _slots_of(x, instruction.dims, count), counts))] += 1
     return found
 
 
@@ -161,11 +161,11 @@ def _stored(line: _Line, members: Sequence[_Line], read: NDArray[np.int64]) -> b
     if line.out is None:
         return True
     inside = sum(line.out in other.reads for other in members)
-    slots = _all_rounds(line.instruction.out, _slots(line.instruction.out, line.instruction.dims, 1), line.counts)
+    slots = _all_rounds(line.instruction.out, _slots_of(line.instruction.out, line.instruction.dims, 1), line.counts)
     return bool((read[slots] != inside).any())
 
 
-def _slots(x: Index, dims: tuple[int, ...], count: int) -> NDArray[np.int64]:
+def _slots_of(x: Index, dims: tuple[int, ...], count: int) -> NDArray[np.int64]:
     """The slots of an operand in the first rounds, each at least once; counters that do not move it are left out."""
     if x.affine:
         dims = tuple(dim if stride else 1 for dim, stride in zip(dims, x.member, strict=True))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from macrograd.compiler.program.program import Index, Instruction, Operand, Segment
-from macrograd.compiler.targets.scalar.access import Cache, Member, Operands, Place, Vector
+from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Member, Operands, Vector
 from macrograd.compiler.targets.scalar.code import Code, Counter
 
 FEW = 8  # so many terms or members are written out one by one
@@ -147,7 +147,7 @@ class Sums:
         def per_term(t: Counter, values: list[str]) -> list[str]:
             def per_vector(i: Counter, inner: list[str]) -> list[str]:
                 self.at.cache = {}
-                vector = Vector(Place(width, i, 0), width, width)
+                vector = Vector(AffineCounter(width, i, 0), width, width)
                 pairs = [self.pair(segment, member, t, vector) for member in members]
                 return [self.accumulate(s, *pair, width) for s, pair in zip(inner, pairs, strict=True)]
 
@@ -164,7 +164,7 @@ class Sums:
         def chunk(values: list[str], counter: Counter, k: int, ways: int, valid: int = width) -> list[str]:
             self.at.cache = {}
             new = []
-            place = Place(width * ways, counter, k * width)
+            place = AffineCounter(width * ways, counter, k * width)
             for s, member in zip(values, members, strict=True):
                 parts = [self._term_vector(x, member, place, width, valid) for x in (segment.left, segment.right)]
                 new.append(self.code.multiply_add(parts[0], parts[1], s, width))
@@ -189,7 +189,7 @@ class Sums:
             sums = self.code.loop(full, lambda i, values: chunk(values, i, 0, 1), [(kind, s) for s in sums], unroll=4)
         return chunk(sums, 0, full, 1, rest) if rest else sums
 
-    def _term_vector(self, x: Operand, member: Member, start: Place, width: int, valid: int) -> str:
+    def _term_vector(self, x: Operand, member: Member, start: AffineCounter, width: int, valid: int) -> str:
         """An operand at `valid` terms side by side, 0 behind them."""
         code = self.code
         if isinstance(x, Index) and x.term == 1:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from macrograd import ops
 from macrograd.compiler.program.program import Instruction
-from macrograd.compiler.targets.scalar.access import Member, Operands, Place, Vector
+from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, Vector
 from macrograd.compiler.targets.scalar.code import Counter
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 
@@ -44,7 +44,7 @@ class Tiles:
             full = vectors // together if together else 0
 
             def tile(i: Counter, _: list[str]) -> list[str]:
-                starts = [Place(together * width, i, k * width) for k in range(together)]
+                starts = [AffineCounter(together * width, i, k * width) for k in range(together)]
                 body(instruction, members, [Vector(start, width, width) for start in starts])
                 return []
 
@@ -52,17 +52,17 @@ class Tiles:
                 self.code.loop(full, tile)
             begin = full * together
             if begin < vectors:
-                places = [Place(0, 0, k * width) for k in range(begin, vectors)]
+                places = [AffineCounter(0, 0, k * width) for k in range(begin, vectors)]
                 body(instruction, members, [Vector(place, width, width) for place in places])
             if rest:
-                body(instruction, members, [Vector(Place(0, 0, vectors * width), width, rest)])
+                body(instruction, members, [Vector(AffineCounter(0, 0, vectors * width), width, rest)])
 
         self._members(list(self.at.dims), [], member_cap, lanes, scalar)
 
     def _members(
         self,
         dims: list[int],
-        outer: list[Place],
+        outer: list[AffineCounter],
         cap: int,
         body: Callable[[list[Member]], None],
         scalar: bool,
@@ -74,7 +74,7 @@ class Tiles:
         if len(dims) > 1 and not (scalar and len(dims) == 2):
 
             def step(i: Counter, _: list[str]) -> list[str]:
-                self._members(dims[1:], [*outer, Place(1, i, 0)], cap, body, scalar)
+                self._members(dims[1:], [*outer, AffineCounter(1, i, 0)], cap, body, scalar)
                 return []
 
             self.code.loop(dims[0], step)
@@ -85,7 +85,7 @@ class Tiles:
             for row_places in self._counted(dims[0], rows):
                 with_row = row_places
 
-                def inner(places: list[Place], with_row: list[Place] = with_row) -> None:
+                def inner(places: list[AffineCounter], with_row: list[AffineCounter] = with_row) -> None:
                     for column_places in self._counted(dims[1], columns):
                         self._open(column_places, lambda found: body([(*outer, r, c) for r in places for c in found]))
 
@@ -94,15 +94,15 @@ class Tiles:
         for places in self._counted(dims[0], tile_of(dims[0], cap)):
             self._open(places, lambda found: body([(*outer, place) for place in found]))
 
-    def _counted(self, n: int, tile: int) -> Iterator[list[Place]]:
+    def _counted(self, n: int, tile: int) -> Iterator[list[AffineCounter]]:
         """Full tiles as places of a loop to come (counter ''), then the rest as known places."""
         full = n // tile
         if full:
-            yield [Place(tile, f"#{full}", k) for k in range(tile)]
+            yield [AffineCounter(tile, f"#{full}", k) for k in range(tile)]
         if n % tile:
-            yield [Place(0, 0, k) for k in range(full * tile, n)]
+            yield [AffineCounter(0, 0, k) for k in range(full * tile, n)]
 
-    def _open(self, places: list[Place], body: Callable[[list[Place]], None]) -> None:
+    def _open(self, places: list[AffineCounter], body: Callable[[list[AffineCounter]], None]) -> None:
         """Run `body` in the loop that `places` ask for."""
         counter = places[0].counter
         if isinstance(counter, int):
@@ -110,7 +110,7 @@ class Tiles:
             return
 
         def step(i: Counter, _: list[str]) -> list[str]:
-            body([Place(place.factor, i, place.offset) for place in places])
+            body([AffineCounter(place.factor, i, place.offset) for place in places])
             return []
 
         self.code.loop(int(counter[1:]), step)

@@ -9,27 +9,27 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler.trace import listing
+from macrograd.compiler.trace import linearise
 from macrograd.compiler.trace.trace import trace
 
 
 def test_addresses_are_ids() -> None:
     values = [Value(1.0), Value(2.0), None, (1, 2)]
-    assert listing._ids(values).tolist() == [id(x) for x in values]
-    assert listing._ids(iter(values), 2).tolist() == [id(x) for x in values[:2]]
-    assert listing._ids([]).tolist() == []
+    assert linearise._ids(values).tolist() == [id(x) for x in values]
+    assert linearise._ids(iter(values), 2).tolist() == [id(x) for x in values[:2]]
+    assert linearise._ids([]).tolist() == []
 
 
 @pytest.mark.parametrize("sparse", [0, 64, 1 << 40])
 def test_positions(sparse: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "_SPARSE", sparse)
+    monkeypatch.setattr(linearise, "_SPARSE", sparse)
     random = np.random.default_rng(0)
     ids = 16 * random.permutation(5_000)[:1_000] + 1_000_000
     strangers = np.setdiff1d(16 * np.arange(-10, 6_000) + 1_000_000, ids)
     wanted = np.concatenate([ids[::-1], strangers, ids[:3]])
     expected = [*range(999, -1, -1), *[-1] * len(strangers), 0, 1, 2]
-    assert listing._positions(ids, wanted).tolist() == expected
-    assert listing._positions(ids[:0], wanted[:2]).tolist() == [-1, -1]
+    assert linearise._positions(ids, wanted).tolist() == expected
+    assert linearise._positions(ids[:0], wanted[:2]).tolist() == [-1, -1]
 
 
 def test_what_another_thread_makes_is_not_of_the_trace() -> None:

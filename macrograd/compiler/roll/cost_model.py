@@ -1,4 +1,4 @@
-"""Worth: which groups and loops become code, and which become data for the kernel of streams.
+"""The cost model: which groups and loops become code, and which become data for the kernel of streams.
 
 An array instruction costs half a millisecond to compile, whatever it does. A record of a stream costs nothing to
 compile, and its scalars run at half the speed or less. So a program may have so many instructions as stay small beside

@@ -12,12 +12,12 @@ from random_programs import RandomProgram, Recurrence, programs, recurrences
 import macrograd as mg
 from macrograd import Value
 from macrograd.compiler import pipeline
-from macrograd.compiler.program import stored as kept
+from macrograd.compiler.program import cache as program_cache
 from macrograd.compiler.program.program import Program, verify
 
 
 def same(program: Program) -> None:
-    found = kept.unpacked(kept.packed(program))
+    found = program_cache.unpacked(program_cache.packed(program))
     assert str(verify(found)) == str(program)
     assert found.fingerprint() == program.fingerprint()
     assert found.scalars == program.scalars

@@ -15,7 +15,7 @@ from macrograd import Value
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Instruction, Loop, Program
 from macrograd.compiler.program.stream import Stream
-from macrograd.compiler.roll import budget as worth
+from macrograd.compiler.roll import cost_model
 
 
 def programs(fn: Callable[..., Any], shapes: list[tuple[int, ...]]) -> list[Program]:
@@ -125,8 +125,8 @@ def test_long_programs_are_eager(made: tuple[Callable[..., Any], list[tuple[int,
 
 
 def test_the_rule_names_the_numbers() -> None:
-    assert worth.budget(2560) == worth.FREE + 10
-    assert "a program of 2,560 scalars may have 202 groups" in worth.rule(2560)[0]
+    assert cost_model.budget(2560) == cost_model.FREE + 10
+    assert "a program of 2,560 scalars may have 202 groups" in cost_model.rule(2560)[0]
 
 
 def choosing(steps: int) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Listing: the tape of the Values that a trace recorded.
+"""Linearisation: the tape of the Values that a trace recorded.
 
 A trace records hundreds of thousands of Values, so what is done for each of them is done by `map` and by arrays: who
 is whose operand is told by their addresses, and what has none of the nodes' is a leaf.

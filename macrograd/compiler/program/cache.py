@@ -25,7 +25,7 @@ _FIELDS = {name: [field.name for field in fields(part)] for name, part in _PARTS
 _KINDS = {"int64": np.int64, "int32": np.int32, "float64": np.float64, "bool": np.bool_}
 
 
-def kept(tape: Tape, how: tuple[Any, ...], make: Callable[[], Program]) -> Program:
+def cached(tape: Tape, how: tuple[Any, ...], make: Callable[[], Program]) -> Program:
     """`make()`, the program of this tape made in this way; or what an earlier call of the same kind kept."""
     if cache.directory() is None:
         return make()
