@@ -191,7 +191,7 @@ def test_calls_go_on_while_the_code_is_replaced() -> None:
 
 def test_code_that_is_gone_is_kept_for_the_next_process(folder: Path) -> None:
     bound = chain(Value(0.5)).bind(np.ones(3))
-    assert [path.stem[64:] for path in folder.glob("*.o")] == ["-hurried"]
+    assert [path.stem[64:] for path in folder.glob("*.o")] == ["-baseline"]
     build = state_of(bound).native._watch._build
     assert build is not None
     del bound
