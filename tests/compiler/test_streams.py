@@ -1,0 +1,83 @@
+"""Streams: a program that runs as records computes what its tape says, and its records are what the module states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from literal import Literal
+
+import macrograd as mg
+from macrograd import Value, ops
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.stream import FUSED, MORE, NAMES, SPREAD, TOTAL, Stream
+from macrograd.compiler.roll import cost_model
+
+W = [Value(v) for v in (0.5, -1.25, 2.0, 0.75)]
+
+
+def mixed(x: Any) -> Any:
+    """Sums with terms of every kind: alone, negative, products; a choice; operations of one, two and three operands."""
+    a = mg.tanh(x[0] * W[0] - x[1] + W[1] * W[2])
+    b = mg.where(x[1] > a, mg.maximum(a, x[2]), a / (1.5 + x[2] * x[2]))
+    c = mg.dot([W[0], W[1], a], [x[0], x[1], b]) - W[3]
+    return mg.take([a, b, c, W[2]], 2.0) * b - mg.exp(-c * c)
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is code: neither loops nor large groups."""
+    monkeypatch.setattr(cost_model, "FREE", 0)
+    monkeypatch.setattr(cost_model, "MOST_TINY", 0)
+    monkeypatch.setattr(cost_model, "MOST_LARGE", 0)
+
+
+def programs(batch: bool) -> dict[str, tuple[Program, Any]]:
+    source = pipeline.record(mixed, [(3,)])
+    return {
+        "value": (pipeline.value_program(source, batch=batch), None),
+        "gradient": (pipeline.gradient_program(source, batch=batch), source),
+    }
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("batch", [False, True])
+def test_records_compute_what_eager_code_does(batch: bool) -> None:
+    X = np.random.default_rng(0).normal(size=(5, 3))
+    for name, (program, _) in programs(batch).items():
+        assert program.streams(), name
+        inputs = X if batch else X[0]
+        found = Literal(program, [w.data for w in W], inputs).results()
+        for w in W:
+            w.grad = 0.0
+        outputs = [mixed(row) for row in (X.tolist() if batch else X[:1].tolist())]
+        mean = mg.mean(outputs)
+        mean.backward()
+        if name == "value":
+            np.testing.assert_allclose(np.ravel(found[0]), [out.data for out in outputs], rtol=1e-13)
+        else:
+            np.testing.assert_allclose(found[0], mean.data, rtol=1e-13)
+            order = pipeline.record(mixed, [(3,)]).parameters
+            np.testing.assert_allclose(found[1:], [p.grad for p in order], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.usefixtures("data")
+def test_a_block_copies_what_is_uniform_and_sums_over_the_batch() -> None:
+    program, _ = programs(batch=True)["gradient"]
+    codes = {code for stream in program.streams() for code, _, _ in stream.records()}
+    assert {SPREAD, TOTAL, FUSED} <= codes
+    for stream in program.streams():
+        written = [slot for code, out, _ in stream.records() if code in (SPREAD, TOTAL) for slot in out.tolist()]
+        assert len(set(written)) == len(written)
+
+
+def test_the_words_of_a_stream_are_its_records() -> None:
+    mul = ops.mul.code
+    words = np.array([SPREAD, 2, 1, 4, 5, 0, 1, mul, 2, 2, 6, 7, 4, 5, 0, 0, MORE, 1, 1, 9, 6], dtype=np.int32)
+    stream = Stream(words, 3, block=True)
+    records = [(code, out.tolist(), operands.tolist()) for code, out, operands in stream.records()]
+    assert records == [(SPREAD, [4, 5], [[0, 1]]), (mul, [6, 7], [[4, 5], [0, 0]]), (MORE, [9], [[6]])]
+    assert str(stream) == f"stream of 3 scalars: 2 {NAMES[SPREAD]}, 2 mul, 1 {NAMES[MORE]}"
+    assert stream.table().tolist() == [len(words), *words.tolist()]
