@@ -71,7 +71,7 @@ def record(
 def value_program(source: Source, *, batch: bool, strict: bool = False, own: bool = False) -> Program:
     """The program of the function's values; with `own` each result is an entry that it has to itself."""
     how = "own values" if own else "values", batch, strict
-    return _kept(source, how, lambda: _value_program(source, batch=batch, strict=strict, own=own))
+    return _kept(source.tape, how, lambda: _value_program(source, batch=batch, strict=strict, own=own))
 
 
 def _value_program(source: Source, *, batch: bool, strict: bool, own: bool) -> Program:
@@ -84,10 +84,21 @@ def _value_program(source: Source, *, batch: bool, strict: bool, own: bool) -> P
     return program
 
 
+def batch_program(tape: Tape, *, strict: bool = False) -> Program:
+    """The program of a tape over a batch that was not recorded but written."""
+
+    def make() -> Program:
+        program = roll(simplify(tape, strict=strict), batch=True, strict=strict)
+        _seen("roll", program)
+        return program
+
+    return _kept(tape, ("tape", True, strict), make)
+
+
 def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Program:
     """The program of the function's (mean) value and its derivatives with respect to all parameters."""
     how = "gradient", batch, strict
-    return _kept(source, how, lambda: _gradient_program(source, batch=batch, strict=strict))
+    return _kept(source.tape, how, lambda: _gradient_program(source, batch=batch, strict=strict))
 
 
 def _gradient_program(source: Source, *, batch: bool, strict: bool) -> Program:
@@ -149,10 +160,10 @@ def _target(program: Program, settings: Settings) -> Runner:
     raise LookupError(f"no target has all operations of {settings.name}")
 
 
-def _kept(source: Source, how: tuple[str, bool, bool], make: Callable[[], Program]) -> Program:
+def _kept(tape: Tape, how: tuple[str, bool, bool], make: Callable[[], Program]) -> Program:
     """The program from disk if an earlier run made it; but who looks at the passes sees them work."""
     watched = observer is not None or "passes" in os.environ.get("MACROGRAD_DEBUG", "")
-    return make() if watched else cached(source.tape, how, make)
+    return make() if watched else cached(tape, how, make)
 
 
 def _seen(stage: str, what: Tape | Program) -> None:

@@ -15,6 +15,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape import indices
 from macrograd.compiler.targets.target import Executable, Request, State
+from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.value import numbers_of
 
 
@@ -52,6 +53,15 @@ class _Plan:
             self.executable = self.instead(error)
             self.waiting.clear()
             return self.executable.state(samples)
+
+    def steps(self, parts: Parts, samples: int) -> Steps:
+        """Training steps of this program; as with buffers, native code may fail here."""
+        try:
+            return self.executable.steps(parts, samples)
+        except RuntimeError as error:
+            self.executable = self.instead(error)
+            self.waiting.clear()
+            return self.executable.steps(parts, samples)
 
     def give(self, samples: int, state: State) -> None:
         if samples not in self.waiting and len(self.waiting) >= 8:
@@ -100,8 +110,7 @@ class Specialised:
             outputs = 0
         else:
             program = pipeline.value_program(self.source, batch=batch, strict=settings.strict, own=what == "bound")
-            # An input that is returned as it is, is none.
-            outputs = sum(space == "v" and slot >= program.first_output for space, slot in set(program.results))
+            outputs = program.outputs
         request = Request(
             program, tuple(self.sizes), outputs, settings.dtype, settings.strict, settings.threads, samples
         )  # fmt: skip

@@ -1,15 +1,17 @@
-"""The training loop: many steps of a compiled loss and a compiled update rule in one native call.
+"""The training loop: many steps of a compiled loss and a compiled update rule, on whatever target runs the loss.
 
-A step gathers its rows, computes the mean loss and its gradient, clips it, makes sure that both are finite, and lets
-the update rule move every parameter. The rule is a function of scalars for one parameter; over all parameters it runs
-as a batch does over samples: the lanes are the parameters.
+A step gathers its rows, computes the mean loss and its gradient, measures both, and lets the update rule move every
+parameter. Each of the three is a program: `measure` tells whether all is finite and by how much to scale the gradient
+to the largest norm, and the rule is a function of scalars for one parameter. Over all parameters these two run as a
+batch does over samples. How the target runs the three is its own matter (`targets/steps.py`).
 """
 
 from __future__ import annotations
 
-import ctypes
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,11 @@ from numpy.typing import NDArray
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.specialised import results
-from macrograd.compiler.targets.llvm.driver import Steps, driver
-from macrograd.compiler.targets.llvm.execute import LlvmExecutable, LlvmState
-from macrograd.compiler.targets.llvm.update import Update, entry
-from macrograd.compiler.targets.target import aligned
-from macrograd.value import Value, numbers_of
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.targets.training import REASONS, Parts
+from macrograd.value import numbers_of
 
-_REASONS = ("", "non-finite", "index")
+_NO_PERIOD = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -44,16 +43,18 @@ class Outcome:
 
 
 class TrainingLoop:
-    """Training steps in native code, on buffers of its own.
+    """Training steps on buffers that stay.
 
-    sample         a compiled function of one sample's loss (`compile(fn, batch=True)`)
-    arrays         the data, one array per argument of it, rows first
+    sample         a compiled function of one sample's loss (`compile(fn, batch=True)`). It may have one uniform
+                   argument, a scalar: the number of the step
+    arrays         the data, one array per argument of it that varies, rows first
     rule           (parameter, gradient, state, learning rate, step) → (new parameter, new state), of scalars
     initial_state  what each parameter's state starts from, a tuple of numbers
     clip_norm      the largest norm of the gradient, beyond which it is scaled down to it; None for no limit
+    period         a power of two: the sample counts steps modulo this number, the rule counts them all; None for all
 
-    parameters, theta, gradient, state are in the compiled order; theta and state may be written between runs. Needs
-    LLVM: raises ImportError or RuntimeError where there is none.
+    parameters, theta, gradient, state are in the compiled order. theta and gradient are the memory that the program
+    works on; theta and state may be written between runs. Raises ValueError if these do not fit together.
     """
 
     def __init__(
@@ -65,40 +66,61 @@ class TrainingLoop:
         *,
         clip_norm: float | None = None,
         batch_size: int = 32,
+        period: int | None = None,
     ) -> None:
-        held, self._special = sample._prepare(tuple(arrays), {})
-        plan = self._special.plan("gradient", batch_size)
-        if not isinstance(plan.executable, LlvmExecutable):
-            raise RuntimeError("the native training loop needs the LLVM back end")
-        self._sample, self._program, self._executable = sample, plan.program, plan.executable
+        self._sample, self._uniform = sample, sorted(sample.settings.uniform)
+        held, self._special = sample._prepare(tuple(self._with_number(list(arrays))), {})
+        if sum(end - begin for _, begin, end in self._special.same) > 1:
+            raise ValueError(
+                f"{sample.__name__} has more than one uniform scalar, and a training loop gives it one: the number of "
+                "the step"
+            )
+        clip = math.inf if clip_norm is None else float(clip_norm)
+        update = recorded_update(rule, len(initial_state), strict=sample.strict, clips=clip != math.inf)
+        parts = Parts(
+            measure_program(strict=sample.strict), update.program, update.numbers, tuple(initial_state), clip,
+            period or _NO_PERIOD,
+        )  # fmt: skip
+        self._plan = self._special.plan("gradient", batch_size)
+        self._steps = self._plan.steps(parts, batch_size)
         self.parameters = self._special.parameters
-        self._clip = np.inf if clip_norm is None else float(clip_norm)
-        self._batch_size = batch_size
-        self._held: dict[tuple[int, bool], _Held] = {}
-        self._data: list[NDArray[Any]] = []
-        self.load(held)
-        self.theta = aligned(len(self.parameters), sample.dtype)
-        self.theta[:] = numbers_of(self.parameters)
-        self.state = (
-            np.stack([aligned(len(self.parameters), sample.dtype) + sample.dtype.type(s) for s in initial_state])
-            if len(initial_state)
-            else np.zeros((0, len(self.parameters)), sample.dtype)
-        )
-        self._update = update_of(rule, len(initial_state), len(self.parameters), sample)
-        self._latest = self._buffers(batch_size)
-        self._pointed: tuple[Any, ...] = ()
+        self._steps.theta[:] = numbers_of(self.parameters)
+        self.load([held[k] for k in self._special.varying])
+
+    @property
+    def theta(self) -> NDArray[Any]:
+        """The parameters' numbers, (P,)."""
+        return self._steps.theta
+
+    @property
+    def state(self) -> NDArray[Any]:
+        """The update rule's, (S, P)."""
+        return self._steps.state
 
     @property
     def gradient(self) -> NDArray[Any]:
-        """Of the latest step, as the update saw it."""
-        return results(self._program, self._latest.buffers)[1]
+        """Of the latest step, (P,), as the update saw it."""
+        return self._steps.gradient
+
+    @property
+    def native(self) -> bool:
+        """Whether many steps are one call of native code."""
+        return self._plan.executable.profiles
+
+    def _with_number(self, arrays: list[Any]) -> list[Any]:
+        """The arguments of a sample: what varies, and in its place the number of a step."""
+        for k in self._uniform:
+            arrays.insert(k, 0.0)
+        return arrays
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Other data, of the same widths. Arrays of the right type and layout are read where they are."""
-        self._data = [np.ascontiguousarray(x, dtype=self._sample.dtype) for x in arrays]
-        widths = tuple(x.shape[1:] for x in self._data)
-        if widths != self._special.shapes:
-            raise ValueError(f"the data has samples of shapes {widths}, the loop was made for {self._special.shapes}")
+        data = [np.ascontiguousarray(x, dtype=self._sample.dtype) for x in arrays]
+        widths = tuple(x.shape[1:] for x in data)
+        wanted = tuple(self._special.shapes[k] for k in self._special.varying)
+        if widths != wanted:
+            raise ValueError(f"the data has samples of shapes {widths}, the loop was made for {wanted}")
+        self._steps.data = data
 
     def run(
         self,
@@ -118,41 +140,14 @@ class TrainingLoop:
         self._check(order, lengths, rates, weights)
         if not len(lengths):
             return Outcome(np.empty(0), 0, "")
-        held = self._latest = self._buffers(int(np.maximum.reduce(lengths)))
-        self._point(held)
-        buffers, loop = held.buffers, held.loop
-        buffers.weigh(None if weights is None else np.ascontiguousarray(weights, self._sample.dtype))
-        held.theta[:] = self.theta
+        if weights is not None:
+            weights = np.ascontiguousarray(weights, self._sample.dtype)
         losses = np.zeros(len(lengths))
-        loop.order, loop.lengths = _address(order), _address(lengths)
-        loop.rates, loop.losses = _address(rates), _address(losses)
-        loop.step, loop.steps = step, len(lengths)
-        held.run(held.address)
-        buffers.context.flag = 0
-        self.theta[:] = held.theta
-        return Outcome(losses[: loop.done + (loop.reason != 0)], loop.done, _REASONS[loop.reason])
-
-    def _buffers(self, longest: int) -> _Held:
-        """The buffers for steps of up to so many samples. Those of a whole batch serve all that are no longer: sums are
-        rounded the same way however steps are grouped."""
-        samples = max(longest, self._batch_size)
-        key = self._executable.lanes(samples)
-        if key not in self._held:
-            self._held[key] = _Held(self._executable.state(samples), self._program, self._update, self._clip)
-        return self._held[key]
-
-    def _point(self, held: _Held) -> None:
-        """Let the buffers read the data and the update rule work on the parameters, where they did not yet."""
-        wanted = (held, self._data, self.state)
-        if len(self._pointed) == len(wanted) and all(a is b for a, b in zip(self._pointed, wanted, strict=True)):
-            return
-        for k, array in enumerate(self._data):
-            held.buffers.point(k, array)
-        self._update.point(held.theta, held.gradient, self.state)
-        self._pointed = wanted
+        done, reason = self._steps.run(order, lengths, rates, losses, step, weights)
+        return Outcome(losses[: done + (reason != 0)], done, REASONS[reason])
 
     def _check(self, order: Any, lengths: Any, rates: Any, weights: Any) -> None:
-        rows = len(self._data[0])
+        rows = len(self._steps.data[0])
         if len(lengths) != len(rates) or (
             len(lengths) and (np.minimum.reduce(lengths) < 1 or np.add.reduce(lengths) != len(order))
         ):
@@ -167,75 +162,65 @@ class TrainingLoop:
             raise ValueError(f"weights has shape {np.shape(weights)}; it needs one number for each of {rows} rows")
 
 
-class _Held:
-    """The buffers of a step, and what @train works on with them, but for what each run brings along."""
-
-    def __init__(self, buffers: LlvmState, program: Program, update: Update, clip: float) -> None:
-        value = program.results[0][1]
-        gradient = value + 1
-        count = update.count
-        self.buffers = buffers
-        self.theta, self.gradient = buffers.u[:count], buffers.u[gradient : gradient + count]
-        size = buffers.u.itemsize
-        self.loop = Steps(
-            gradient_run=entry(buffers.native),
-            gradient_context=buffers.address,
-            update_run=entry(update.native),
-            update_context=update.address,
-            value=buffers.u.ctypes.data + value * size,
-            gradient=buffers.u.ctypes.data + gradient * size,
-            parameters=count,
-            rate_slot=update.slot("rate"),
-            step_slot=update.slot("step"),
-            clip=clip,
-        )
-        self.run = driver(buffers.executable.kind).functions["train"]
-        self.address = ctypes.addressof(self.loop)
+# x·0 is 0 for every finite x and NaN for the others, so one sum tells about all. Uniform are the loss and the norm.
+_MEASURE = """
+%0 = input 0
+%1 = uniform 0
+%2 = uniform 1
+%3 = constant 0.0
+%4 = constant 1.0
+%5 = mul %0 %3
+%6 = reduce %5
+%7 = mul %1 %3
+%8 = add %7 %6
+%9 = mul %0 %0
+%10 = reduce %9
+%11 = sqrt %10
+%12 = less %2 %11
+%13 = div %2 %11
+%14 = where %12 %13 %4
+return %8 %14
+"""
 
 
-def _address(array: Any) -> int:
-    """Where an array's numbers are. `array.ctypes` takes five times as long; it is left for what may not be written."""
-    if array.flags.writeable and array.size:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
-    address: int = array.ctypes.data
-    return address
+@cache
+def measure_program(*, strict: bool) -> Program:
+    """Whether a loss and a gradient are finite, and how to clip the gradient; see `Parts`."""
+    return pipeline.batch_program(tapes.parse(_MEASURE), strict=strict)
 
 
 @dataclass(frozen=True)
 class RecordedUpdate:
     """An update rule as a program over parameters, which are its samples.
 
-    Its inputs are a parameter, its gradient and its state; its results the new parameter and state. `uniform` are the
-    numbers that the rule closed over, by their slots, and `slots` those of the learning rate and the step's number,
-    where the rule uses them.
+    Its inputs are a parameter, its gradient and its state, and uniform the learning rate, the step's number and, where
+    gradients are clipped, the factor that scales them; its results the new parameter and state, and the scaled
+    gradient. `numbers` are those that the rule closed over.
     """
 
     program: Program
-    uniform: list[float]
-    slots: dict[str, int]
+    numbers: list[float]
 
 
-def recorded_update(rule: Callable[..., tuple[Any, Any]], states: int, *, strict: bool) -> RecordedUpdate:
+def recorded_update(
+    rule: Callable[..., tuple[Any, Any]], states: int, *, strict: bool, clips: bool = False
+) -> RecordedUpdate:
     """The update rule, recorded. Raises ValueError if it does not return as much state as it gets."""
-    rate, step = Value(0.0, "learning rate"), Value(0.0, "step")
 
-    def one(p: Any, g: Any, *state: Any) -> list[Any]:
+    def one(p: Any, g: Any, *more: Any) -> list[Any]:
+        state, rate, step = more[:states], more[states], more[states + 1]
+        if clips:
+            g = g * more[-1]
         new, following = rule(p, g, tuple(state), rate, step)
         if len(following) != states:
             raise ValueError(
                 f"the update rule got {states} numbers of state and returned {len(following)}: "
                 "return as many, in the same order"
             )
-        return [new, *following]
+        return [new, *following, g] if clips else [new, *following]
 
-    source = pipeline.record(one, [()] * (2 + states), strict=strict, name="the update rule")
+    count = 2 + states
+    uniform = range(count, count + 2 + clips)
+    source = pipeline.record(one, [()] * uniform.stop, strict=strict, name="the update rule", uniform=uniform)
     program = pipeline.value_program(source, batch=True, strict=strict)
-    named = {"rate": rate, "step": step}
-    slots = {name: k for k, p in enumerate(source.parameters) for name, value in named.items() if p is value}
-    return RecordedUpdate(program, numbers_of(source.parameters), slots)
-
-
-def update_of(rule: Callable[..., tuple[Any, Any]], states: int, count: int, sample: Compiled) -> Update:
-    """The update rule over `count` parameters as native code, with the number type and strictness of the loss."""
-    found = recorded_update(rule, states, strict=sample.strict)
-    return Update(found.program, found.uniform, found.slots, count, dtype=sample.dtype, strict=sample.strict)
+    return RecordedUpdate(program, numbers_of(source.parameters))

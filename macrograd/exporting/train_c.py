@@ -38,7 +38,7 @@ def write_training(compiled: Compiled, optimizer: Optimizer, prefix: str, lanes:
         update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes), machine, states,
     )  # fmt: skip
     weights = np.concatenate([[p.data for p in special.parameters], program.constants]).astype(compiled.dtype)
-    rule = np.concatenate([update.uniform, update.program.constants]).astype(compiled.dtype)
+    rule = np.concatenate([update.numbers, update.program.constants]).astype(compiled.dtype)
     interface = file.interface(compiled.__name__)
     parts = [
         interface if header is None else f'#include "{header}"\n',
@@ -53,7 +53,7 @@ def write_training(compiled: Compiled, optimizer: Optimizer, prefix: str, lanes:
             [
                 *file.functions(),
                 file.init(len(weights), len(rule), optimizer),
-                file.update(update.slots),
+                file.update(update.program.first_uniform_input),
                 file.step(),
             ],
         ),
@@ -166,7 +166,7 @@ void {prefix}_init({prefix}_state *s);
             "",
         ])  # fmt: skip
 
-    def update(self, slots: dict[str, int]) -> str:
+    def update(self, first_uniform: int) -> str:
         """All parameters, a block of them at a time."""
         prefix, lanes, first = self.prefix, self.machine.lanes, self.value + 1
         sources = [
@@ -179,12 +179,11 @@ void {prefix}_init({prefix}_state *s);
             (target, f"v + {slot * lanes}" if space == "v" else f"s->update.u[{slot}]")
             for target, (space, slot) in zip([sources[0], *sources[2:]], self.rule.results, strict=True)
         ]
-        given = {"rate": "rate", "step": f"({self.real})s->steps"}
         return "\n".join([
             f"static void {prefix}_update({prefix}_state *s, {self.real} rate) {{",
             f"    {self.real} *v = s->update.v;",
-            "    (void)rate;",
-            *(f"    s->update.u[{slot}] = {given[name]};" for name, slot in slots.items()),
+            f"    s->update.u[{first_uniform}] = rate;",
+            f"    s->update.u[{first_uniform + 1}] = ({self.real})s->steps;",
             *self._phase(self.lowered_update, "before", "&s->update"),
             f"    for (int32_t i = 0; i < {self.count}; i += {lanes}) {{",
             f"        const int32_t n = {self.count} - i < {lanes} ? {self.count} - i : {lanes};",

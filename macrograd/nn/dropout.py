@@ -12,7 +12,8 @@ from macrograd.nn._scalars import as_list
 from macrograd.nn.module import Module
 from macrograd.vector import vector
 
-_UNITS = 1 << 24  # whole numbers up to here are exact in float32
+_UNITS = 1 << 24  # integers up to here are exact in float32
+PERIOD = _UNITS  # of a run's steps, which `Draws` counts modulo this number
 
 
 class Draws:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd import functions, ops
 from macrograd.graph import topological
+from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
 from macrograd.train.objective import Objective
 from macrograd.train.steps import no_collection
@@ -50,8 +50,10 @@ class Engine(Protocol):
     @property
     def gradient(self) -> NDArray[Any]: ...
 
-    theta: NDArray[Any]
-    state: NDArray[Any]
+    @property
+    def theta(self) -> NDArray[Any]: ...
+    @property
+    def state(self) -> NDArray[Any]: ...
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Other data of the same widths."""
@@ -78,81 +80,9 @@ def make(
     rule, state = optimizer.rule, optimizer.initial_state
     if engine == "eager":
         return EagerLoop(objective, arrays, rule, state, clip_norm=clip_norm)
-    if not objective.draws:
-        return _loop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size)
-    state = (*state, 0.0)
-    loop = _loop(sample, arrays, _counting(rule), state, clip_norm=clip_norm, batch_size=batch_size)
-    return CountingLoop(loop, objective.step)
+    from macrograd.compiler.step import TrainingLoop  # not before it is needed
 
-
-def _loop(
-    sample: Compiled,
-    arrays: Sequence[NDArray[Any]],
-    rule: Callable[..., tuple[Any, Any]],
-    state: Sequence[float],
-    *,
-    clip_norm: float | None,
-    batch_size: int,
-) -> Engine:
-    """The native loop; where LLVM does not load or fails, the one that calls."""
-    try:
-        from macrograd.compiler.step import TrainingLoop
-
-        return TrainingLoop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size)
-    except (ImportError, RuntimeError):  # the compiled loss has said why, or says so when it is called
-        from macrograd.train.fallback import CallLoop
-
-        return CallLoop(sample, arrays, rule, state, clip_norm=clip_norm)
-
-
-# Step numbers begin anew here, where float32 stops counting.
-_PERIOD = 1 << 24
-
-
-def _counting(rule: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
-    """The rule, but for a parameter whose last state is 1: that one counts the steps."""
-
-    def counting(p: Any, g: Any, state: tuple[Any, ...], rate: Any, step: Any) -> tuple[Any, tuple[Any, ...]]:
-        *own, counts = state
-        new, after = rule(p, g, tuple(own), rate, step)
-        following = p + 1.0
-        following = functions.where(ops.less(following, float(_PERIOD)), following, 0.0)
-        return functions.where(counts, following, new), (*after, counts)
-
-    return counting
-
-
-class CountingLoop:
-    """A native loop whose program has the step's number in it: as a parameter, which this class hides, and which the
-    update rule counts up."""
-
-    def __init__(self, loop: Any, counter: Value) -> None:
-        self._loop = loop
-        self._place = next(k for k, p in enumerate(loop.parameters) if p is counter)
-        self._others = np.array([k for k in range(len(loop.parameters)) if k != self._place], dtype=np.int64)
-        self.parameters = [loop.parameters[k] for k in self._others.tolist()]
-        self.theta = np.array(loop.theta[self._others])
-        self.state = np.array(loop.state[:-1, self._others])
-
-    @property
-    def gradient(self) -> NDArray[Any]:
-        found: NDArray[Any] = self._loop.gradient[self._others]
-        return found
-
-    def load(self, arrays: Sequence[NDArray[Any]]) -> None:
-        self._loop.load(arrays)
-
-    def run(
-        self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1
-    ) -> Outcome:
-        loop = self._loop
-        loop.theta[self._others], loop.theta[self._place] = self.theta, step % _PERIOD
-        loop.state[:-1, self._others] = self.state
-        loop.state[-1] = 0.0
-        loop.state[-1, self._place] = 1.0
-        outcome: Outcome = loop.run(order, lengths, rates, step)
-        self.theta[:], self.state[:] = loop.theta[self._others], loop.state[:-1, self._others]
-        return outcome
+    return TrainingLoop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size, period=PERIOD)
 
 
 @dataclass(frozen=True)
@@ -202,10 +132,9 @@ class EagerLoop:
         losses: list[float] = []
         at = 0
         for k, (length, rate) in enumerate(zip(lengths.tolist(), rates.tolist(), strict=True)):
-            self._objective.step.data = float((step + k) % _PERIOD)
             try:
                 with no_collection():
-                    loss = self._gradient(order[at : at + length].tolist())
+                    loss = self._gradient(order[at : at + length].tolist(), float((step + k) % PERIOD))
             except IndexError:
                 return EagerOutcome(np.array([*losses, math.nan]), k, "index")
             if loss is None:
@@ -217,16 +146,17 @@ class EagerLoop:
             at += length
         return EagerOutcome(np.array(losses), len(losses), "")
 
-    def _gradient(self, rows: list[int]) -> float | None:
+    def _gradient(self, rows: list[int], number: float) -> float | None:
         """The batch's loss, its clipped gradient left in `gradient`; None if it was told to stop."""
         share, losses = 1.0 / len(rows), []
+        step = [number] if self._objective.draws else []
         self._unused = set(map(id, self.parameters))
         for p in self.parameters:
             p.grad = 0.0
         for i in rows:
             if self.stop():
                 return None
-            loss = self._objective.sample(*[as_argument(array[i]) for array in self._arrays])
+            loss = self._objective.sample(*[as_argument(array[i]) for array in self._arrays], *step)
             losses.append(float(loss))
             self._back(loss * share)
         penalty = self._objective.penalty()

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Schedule
 from macrograd.train import checkpoint as checkpoints
 from macrograd.train import diagnose, fingerprint
 from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Trains, Watch
-from macrograd.train.engines import Engine, Outcome
+from macrograd.train.engines import EagerLoop, Engine, Outcome
 from macrograd.train.history import History
 from macrograd.train.identity import identity
 from macrograd.train.interrupt import Interrupts
@@ -259,7 +260,7 @@ class Fitting:
     def _states_in(self) -> None:
         """Give the engine the optimiser's state of the steps before, parameter by parameter."""
         engine = self.engine
-        if hasattr(engine, "stop"):
+        if isinstance(engine, EagerLoop):
             engine.stop = lambda: self.interrupts.pending
         initial = tuple(self.optimizer.initial_state)
         states = self.setup.states(self.objective.parameters)
@@ -301,7 +302,9 @@ class Fitting:
         steps = sorted({*noted, *some})
         return {
             "model": fingerprint.described(self.setup.model),
-            **fingerprint.programs(sample, [array.shape[1:] for array in arrays], self.optimizer),
+            **fingerprint.programs(
+                sample, [*(a.shape[1:] for a in arrays), *[()] * self.objective.draws], self.optimizer
+            ),
             "rates": [[k, float(self._schedule(k + (first if self._own else 0)))] for k in steps],
         }
 
@@ -351,7 +354,8 @@ class Fitting:
         begin = int(lengths[: outcome.done].sum())
         batch = rows[begin : begin + int(lengths[outcome.done])]
         arrays = self._arrays(batch)
-        self.objective.step.data = float(self.first + self.step + 1)
+        if self.objective.draws:
+            arrays.append(np.full(len(batch), (self.first + self.step + 1) % PERIOD, dtype=np.float64))
         if outcome.why == "index":
             raise diagnose.replay_error(self.objective, arrays, batch.tolist())
         loss = float(outcome.losses[outcome.done])

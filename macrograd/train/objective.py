@@ -45,7 +45,7 @@ class Objective:
     penalty     (model) → scalar, added as it is; None for none
     weighted    whether samples come with a weight each, as a third argument
     seed        of what the model draws at random (`nn.Dropout`), or None if it draws nothing: then samples come with
-                their numbers, as a last argument, and `step` is the number of the step
+                their numbers and that of the step, as last arguments
     """
 
     def __init__(
@@ -62,12 +62,17 @@ class Objective:
         self.model, self.loss, self.parameters = model, loss, list(parameters)
         self.l2, self._penalty, self.weighted = l2, penalty, weighted
         self._whole = takes_model(loss)
-        self._seed, self.step = seed, Value(0.0, "step")
+        self._seed = seed
 
     @property
     def draws(self) -> bool:
         """Whether samples come with their numbers, for what is drawn at random."""
         return self._seed is not None
+
+    @property
+    def uniform(self) -> tuple[int, ...]:
+        """Which arguments are the same for all samples of a step."""
+        return (3 + self.weighted,) if self.draws else ()
 
     @property
     def has_penalty(self) -> bool:
@@ -78,7 +83,7 @@ class Objective:
         if self._seed is None:
             loss = self._loss(x, y)
         else:
-            with drawing(Draws(self.step, more[-1], self._seed)):
+            with drawing(Draws(more[-1], more[-2], self._seed)):
                 loss = self._loss(x, y)
         if not isinstance(loss, Value) and not isinstance(loss, (int, float)):
             raise TypeError(

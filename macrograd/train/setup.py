@@ -207,7 +207,7 @@ class Setup:
         from macrograd.compiler import compile as compiled  # not before it is needed
 
         self.kept = {k: v for k, v in self.kept.items() if k[0] != "engine"}
-        sample = compiled(objective, batch=True, dtype=self.dtype, threads=self.threads)
+        sample = compiled(objective, batch=True, dtype=self.dtype, threads=self.threads, uniform=objective.uniform)
         engine = make(
             self.engine, objective, sample, arrays, self.optimizer, clip_norm=clip_norm, batch_size=order.batch_size
         )

@@ -237,6 +237,11 @@ class Program:
         """Slot of the first input: 0 in v; in u behind what is held there."""
         return 0 if self.batch else self.held
 
+    @property
+    def outputs(self) -> int:
+        """How many results vary; an input that is returned as it is does not count."""
+        return sum(space == "v" and slot >= self.first_output for space, slot in set(self.results))
+
     def steps(self) -> tuple[Step, ...]:
         return self.before + self.block + self.after
 

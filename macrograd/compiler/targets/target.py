@@ -25,6 +25,7 @@ from macrograd import ops
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
 from macrograd.compiler.program.stream import TOTAL, Stream
 from macrograd.compiler.targets.profile import Profile
+from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ops import Op
 
 Array = NDArray[Any]
@@ -108,8 +109,14 @@ class Executable(ABC):
         self._lock = threading.Lock()
 
     @abstractmethod
-    def state(self, samples: int) -> State:
-        """New buffers for a batch of that size. Raises RuntimeError as `Runner.prepare` does."""
+    def state(self, samples: int, like: State | None = None) -> State:
+        """New buffers for a batch of that size, with the uniform slots of another state if one is given. Raises
+        RuntimeError as `Runner.prepare` does."""
+
+    @abstractmethod
+    def steps(self, parts: Parts, samples: int) -> Steps:
+        """Training steps of this program, which is one of a value and its gradient; `samples` is the batch to expect.
+        Raises RuntimeError as `Runner.prepare` does."""
 
     def profile(self, state: State) -> Profile:
         """The time of every step, on a state whose parameters and arguments are set. Only where `profiles` is true."""
@@ -135,6 +142,10 @@ class State(ABC):
         self._borrowed: set[int] = set()  # arguments that are read from a caller's array
         self._weights: Array | None = None
         self._order: NDArray[np.int64] | None = None
+
+    @property
+    def weighted(self) -> bool:
+        return self._weights is not None
 
     def buffer(self, k: int) -> Array:
         """The argument k's own memory, to write into."""

@@ -7,28 +7,25 @@ whose sums are added in their order: a result depends on neither the threads nor
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit import native
-from macrograd.compiler.program.program import Program
-from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.kernel import kernel
-from macrograd.compiler.targets.llvm.lower import lower
+from macrograd.compiler.targets.llvm.made import kernels, native_code
+from macrograd.compiler.targets.llvm.steps import NativeSteps
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.target import Executable, Request, State, aligned
+from macrograd.compiler.targets.training import Parts, Steps
 
 _MOST_VECTORS = 16  # of one slot in a block
 _BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
 _CHUNK = 8  # blocks whose sums are added up one after the other
-_FUNCTIONS = ("before", "after", "blocks", "run")
 
 
 class LlvmExecutable(Executable):
@@ -64,8 +61,11 @@ class LlvmExecutable(Executable):
     def machine(self, lanes: int, single: bool) -> Machine:
         return Machine(self.kind, native.machine().vector_bytes, lanes, single, self.strict)
 
-    def state(self, samples: int) -> LlvmState:
-        return LlvmState(self, samples)
+    def state(self, samples: int, like: State | None = None) -> LlvmState:
+        return LlvmState(self, samples, like)
+
+    def steps(self, parts: Parts, samples: int) -> Steps:
+        return NativeSteps(self, self.lanes, parts, samples)
 
     def profile(self, state: State) -> Profile:
         from macrograd.compiler.targets.llvm.profile import profile
@@ -74,62 +74,20 @@ class LlvmExecutable(Executable):
         return profile(self.program, self.machine(state.lanes, state.single), state)
 
 
-def native_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
-    """The machine code of a program for a machine: from the disk cache, or made now."""
-    stream = _only_stream(program)
-    if stream is None:
-        return _own_code(program, machine, sizes, outputs)
-    code = _all_data(machine, tuple(sizes), outputs, program.first_input, program.inputs)
-    return code.with_tables(stream.table())
-
-
-def kernels(program: Program, machine: Machine) -> dict[str, int | None]:
-    """The context's fields for the kernels of streams that the program has; every context of native code needs them."""
-    streams = program.streams()
-    found: dict[str, int | None] = {}
-    for block in {stream.block for stream in streams}:
-        composed = {code for stream in streams if stream.block == block for code in stream.composed}
-        code = kernel(machine, block=block, composed=tuple(sorted(composed)))
-        address = ctypes.cast(code.functions["stream"], ctypes.c_void_p).value
-        found["stream_block" if block else "stream_uniform"] = address
-    return found
-
-
-def _only_stream(program: Program) -> Stream | None:
-    """The stream that is all of the program. With a batch there are blocks around it, whose frame is another."""
-    if program.batch or len(program.steps()) != 1:
-        return None
-    (step,) = program.steps()
-    return step if isinstance(step, Stream) else None
-
-
-def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
-    key = repr((program.fingerprint(), machine, tuple(sizes), outputs)).encode()
-    write = lambda: lower(program, machine, sizes, outputs)  # noqa: E731 - only written if it is needed
-    return native.Native(key, _FUNCTIONS, write, tiers=True, scalars=program.scalars)
-
-
-@lru_cache(maxsize=16)
-def _all_data(machine: Machine, sizes: tuple[int, ...], outputs: int, first_input: int, inputs: int) -> native.Native:
-    """The code of all programs without a batch that are one stream and nothing else: it reads the arguments and calls
-    the kernel, whatever the records are."""
-    stream = Stream(np.empty(0, dtype=np.int32), 0, block=False)
-    program = Program((stream,), (), (), first_input, inputs, np.empty(0), first_input + inputs, 0, (), batch=False)
-    return _own_code(program, machine, sizes, outputs)
-
-
 class LlvmState(State):
     """The buffers of one call, and the context in which native code finds them."""
 
     executable: LlvmExecutable
 
-    def __init__(self, executable: LlvmExecutable, samples: int) -> None:
+    def __init__(self, executable: LlvmExecutable, samples: int, like: State | None = None) -> None:
         super().__init__(executable, samples)
         program, dtype = executable.program, executable.dtype
         self.native, self.lanes, self.single = executable.variant(samples)
-        self.u = aligned(program.uniform, dtype)
-        constants = slice(program.parameters, program.parameters + len(program.constants))
-        self.u[constants] = program.constants
+        if like is None:
+            self.u = aligned(program.uniform, dtype)
+            self.u[program.parameters : program.first_uniform_input] = program.constants
+        else:
+            self.u = like.u
         self.v = aligned(program.varying * self.lanes, dtype)
         self._pointers = (ctypes.c_void_p * max(1, len(executable.sizes)))()
         self.context = Context(

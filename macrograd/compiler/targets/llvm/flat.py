@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from macrograd.compiler.jit.text import Counter
-from macrograd.compiler.program.program import Index, Instruction, Operand, Program
+from macrograd.compiler.program.program import SUMS_OF_BATCH, Index, Instruction, Operand, Program, body_of
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS, field
 from macrograd.compiler.targets.llvm.frame import Frame, each_block, function, open_context
@@ -29,10 +29,27 @@ def fits(program: Program) -> bool:
     instructions = program.block
     return (
         program.batch
-        and all(isinstance(i, Instruction) and i.kind in ("map", "dot") for i in instructions)
+        and all(isinstance(i, Instruction) and i.kind in ("map", "dot", "reduce") for i in instructions)
         and all(s.count <= _FEW_TERMS for i in program.instructions() for s in i.segments)
         and sum(i.members * max(1, i.terms) for i in program.instructions()) <= _FEW_VALUES
     )
+
+
+def adds_up(program: Program) -> bool:
+    """Whether there are sums over all samples. These are only kept in registers."""
+    return any(i.kind in SUMS_OF_BATCH for step in program.block for i in body_of(step))
+
+
+def _written(program: Program) -> list[tuple[str, int]]:
+    """The results that go to arrays: all but those that are computed from sums over the samples."""
+    summed = {
+        slot
+        for step in (*program.block, *program.after)
+        for i in body_of(step)
+        if i.out.space == "u"
+        for slot in i.out.slots(i.dims).ravel().tolist()
+    }
+    return [(space, slot) for space, slot in program.results if space == "v" or slot not in summed]
 
 
 def in_registers(program: Program, machine: Machine, arguments: int, declared: set[str]) -> str:
@@ -43,20 +60,25 @@ def in_registers(program: Program, machine: Machine, arguments: int, declared: s
     rule = _Rule(code, program, machine, arguments)
     samples = field(code, FIELDS["samples"], "i64")
 
-    def whole(i: Counter, _: list[str]) -> list[str]:
-        rule.run(code.linear(0, [(width, i)]), None)
-        return []
+    def whole(i: Counter, sums: list[str]) -> list[str]:
+        return rule.run(code.linear(0, [(width, i)]), None, sums)
 
     count = code.let(f"udiv i64 {samples}, {width}")
-    code.loop(count, whole)
+    kind = code.kind.vector(width)
+    sums = code.loop(count, whole, [(kind, code.splat(0.0, width))] * len(rule.summed))
     if width > 1:
         begin = code.let(f"mul i64 {count}, {width}")
         rest = code.let(f"sub i64 {samples}, {begin}")
-        code.put(f"br i1 {code.let(f'icmp sgt i64 {rest}, 0')}, label %rest, label %end")
+        some, before = code.let(f"icmp sgt i64 {rest}, 0"), code.block
+        code.put(f"br i1 {some}, label %rest, label %end")
         code.label("rest")
-        rule.run(begin, code.first_lanes(rest, width))
+        more = rule.run(begin, code.first_lanes(rest, width), sums)
+        last = code.block
         code.put("br label %end")
         code.label("end")
+        sums = [code.let(f"phi {kind} [ {a}, %{before} ], [ {b}, %{last} ]") for a, b in zip(sums, more, strict=True)]
+    for slot, value in zip(rule.summed, sums, strict=True):
+        code.store(code.sums_of_elements([value], width), code.element("%u", str(slot)), 1)
     text = function("blocks", code)
     declared |= code.declared
     return text
@@ -69,6 +91,7 @@ class _Registers(Operands):
         super().__init__(code, machine, Tables())
         self.axis = "lane"
         self.values: dict[int, str] = {}
+        self.sums: dict[int, str] = {}  # of this vector's samples, element by element
         self.uniform = {
             slot: code.broadcast(code.load(code.element("%u", str(slot)), 1), machine.width) for slot in uniform
         }
@@ -82,7 +105,7 @@ class _Registers(Operands):
 
     def result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
         slot, _ = self.slot(instruction.out, member, 0, 1)
-        self.values[slot] = value
+        (self.sums if instruction.kind in SUMS_OF_BATCH else self.values)[slot] = value
 
 
 class _Rule:
@@ -91,12 +114,20 @@ class _Rule:
     def __init__(self, code: Code, program: Program, machine: Machine, arguments: int) -> None:
         self.code, self.program, self.machine = code, program, machine
         self.sources = _pointers(code, "arguments", arguments)
-        self.targets = _pointers(code, "out", len(program.results))
+        self.written = _written(program)
+        self.targets = _pointers(code, "out", len(self.written))
+        self.summed = [
+            slot
+            for i in program.instructions()
+            if i.kind in SUMS_OF_BATCH
+            for slot in i.out.slots(i.dims).ravel().tolist()
+        ]
         self.at = _Registers(code, machine, _uniform(program))
         self.maps = Maps(self.at, np.zeros(0, dtype=np.int64))
 
-    def run(self, position: str, mask: str | None) -> None:
-        """From the arguments at a position to the results, of the samples that the mask names or of all."""
+    def run(self, position: str, mask: str | None, sums: list[str]) -> list[str]:
+        """From the arguments at a position to the results, of the samples that the mask names or of all; returns the
+        sums, with what these samples add."""
         code, width, at = self.code, self.machine.width, self.at
         at.values = {}
         for slot, source in enumerate(self.sources):
@@ -109,18 +140,25 @@ class _Rule:
             members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*instruction.dims)]
             body = self.maps.map if instruction.kind == "map" else self.maps.sums.dot
             body(instruction, members, [vector])
-        for (space, slot), array in zip(self.program.results, self.targets, strict=True):
+        for (space, slot), array in zip(self.written, self.targets, strict=True):
             value = at.uniform[slot] if space == "u" else at.values[slot]
             address = code.element(array, position)
             if mask is None:
                 code.store(value, address, width)
             else:
                 code.store_where(mask, value, address, width)
+        added = []
+        for slot, total in zip(self.summed, sums, strict=True):
+            value = at.sums[slot]
+            if mask is not None and width > 1:
+                value = code.select(mask, value, code.splat(0.0, width), width)
+            added.append(code.binary("fadd", total, value, width))
+        return added
 
 
 def _uniform(program: Program) -> list[int]:
     """The slots of u that the block reads or that are results."""
-    found = {slot for space, slot in program.results if space == "u"}
+    found = {slot for space, slot in _written(program) if space == "u"}
     for instruction in program.block:
         assert isinstance(instruction, Instruction)
         for x, count in instruction.operands():

@@ -34,7 +34,7 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     tables, read = Tables(), readers(program)
     functions: list[str] = []
     declared: set[str] = set()
-    short = machine.flat and flat.fits(program)
+    short = machine.flat and (flat.adds_up(program) or flat.fits(program))
     phases = {"before": program.before, "block": () if short else program.block, "after": program.after}
     for name, steps in phases.items():
         code = code_for(machine.kind, strict=machine.strict)

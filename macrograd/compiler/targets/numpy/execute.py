@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.targets.numpy.lower import Lowering
 from macrograd.compiler.targets.numpy.plan import Plan
+from macrograd.compiler.targets.steps import StepByStep
 from macrograd.compiler.targets.target import Array, Executable, Request, State
+from macrograd.compiler.targets.training import Parts, Steps
 
 _BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
 _FEWEST_LANES = 8
@@ -37,8 +39,12 @@ class NumpyExecutable(Executable):
         blocks = -(-samples // max(_FEWEST_LANES, _BLOCK_BYTES // bytes_))
         return -(-samples // blocks)
 
-    def state(self, samples: int) -> NumpyState:
-        return NumpyState(self, samples)
+    def state(self, samples: int, like: State | None = None) -> NumpyState:
+        assert like is None or isinstance(like, NumpyState)
+        return NumpyState(self, samples, like)
+
+    def steps(self, parts: Parts, samples: int) -> Steps:
+        return StepByStep(self, parts, samples)
 
     def pool(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -52,14 +58,17 @@ class NumpyState(State):
 
     executable: NumpyExecutable
 
-    def __init__(self, executable: NumpyExecutable, samples: int) -> None:
+    def __init__(self, executable: NumpyExecutable, samples: int, like: NumpyState | None = None) -> None:
         super().__init__(executable, samples)
         program, dtype, plan = executable.program, executable.dtype, executable.plan
         self.lanes = executable.lanes(samples)
         self.flag = [False]
-        self._whole = np.zeros(program.uniform + len(plan.pool), dtype)
-        self._whole[program.parameters : program.parameters + len(program.constants)] = program.constants
-        self._whole[program.uniform :] = plan.numbers()
+        if like is None:
+            self._whole = np.zeros(program.uniform + len(plan.pool), dtype)
+            self._whole[program.parameters : program.first_uniform_input] = program.constants
+            self._whole[program.uniform :] = plan.numbers()
+        else:
+            self._whole = like._whole
         self.u = self._whole[: program.uniform]
         worker = _Worker(self, self._whole)
         self._workers = [worker]

@@ -1,0 +1,62 @@
+"""The machine code of a program for a machine: from the disk cache, or made now."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from macrograd.compiler.jit import native
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.stream import Stream
+from macrograd.compiler.targets.llvm.kernel import kernel
+from macrograd.compiler.targets.llvm.lower import lower
+from macrograd.compiler.targets.scalar.machine import Machine
+
+_FUNCTIONS = ("before", "after", "blocks", "run")
+
+
+def native_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
+    """The machine code of a program for a machine: from the disk cache, or made now."""
+    stream = _only_stream(program)
+    if stream is None:
+        return _own_code(program, machine, sizes, outputs)
+    code = _all_data(machine, tuple(sizes), outputs, program.first_input, program.inputs)
+    return code.with_tables(stream.table())
+
+
+def kernels(program: Program, machine: Machine) -> dict[str, int | None]:
+    """The context's fields for the kernels of streams that the program has; every context of native code needs them."""
+    streams = program.streams()
+    found: dict[str, int | None] = {}
+    for block in {stream.block for stream in streams}:
+        composed = {code for stream in streams if stream.block == block for code in stream.composed}
+        code = kernel(machine, block=block, composed=tuple(sorted(composed)))
+        address = ctypes.cast(code.functions["stream"], ctypes.c_void_p).value
+        found["stream_block" if block else "stream_uniform"] = address
+    return found
+
+
+def _only_stream(program: Program) -> Stream | None:
+    """The stream that is all of the program. With a batch there are blocks around it, whose frame is another."""
+    if program.batch or len(program.steps()) != 1:
+        return None
+    (step,) = program.steps()
+    return step if isinstance(step, Stream) else None
+
+
+def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
+    key = repr((program.fingerprint(), machine, tuple(sizes), outputs)).encode()
+    write = lambda: lower(program, machine, sizes, outputs)  # noqa: E731 - only written if it is needed
+    return native.Native(key, _FUNCTIONS, write, tiers=True, scalars=program.scalars)
+
+
+@lru_cache(maxsize=16)
+def _all_data(machine: Machine, sizes: tuple[int, ...], outputs: int, first_input: int, inputs: int) -> native.Native:
+    """The code of all programs without a batch that are one stream and nothing else: it reads the arguments and calls
+    the kernel, whatever the records are."""
+    stream = Stream(np.empty(0, dtype=np.int32), 0, block=False)
+    program = Program((stream,), (), (), first_input, inputs, np.empty(0), first_input + inputs, 0, (), batch=False)
+    return _own_code(program, machine, sizes, outputs)

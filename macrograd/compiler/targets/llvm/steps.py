@@ -1,0 +1,187 @@
+"""Training steps in native code: many of them in one call of @train (`driver`).
+
+The programs that run along the parameters are `flat`: the lanes are the parameters.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.jit import native
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.targets.llvm.context import Context
+from macrograd.compiler.targets.llvm.driver import Loop, driver
+from macrograd.compiler.targets.llvm.made import kernels, native_code
+from macrograd.compiler.targets.scalar.machine import Machine, kind_of
+from macrograd.compiler.targets.steps import OnBuffers
+from macrograd.compiler.targets.target import Array, Executable, aligned
+from macrograd.compiler.targets.training import Parts
+
+_VECTORS = 4  # of a block of parameters
+
+
+class _Buffers(Protocol):
+    """What is needed of the state of a call."""
+
+    context: Context
+    native: native.Native
+    address: int
+    u: Array
+
+    def point(self, k: int, array: Array) -> None: ...
+    def weigh(self, weights: Array | None) -> None: ...
+
+
+class NativeSteps(OnBuffers):
+    """Steps in one call, on buffers for each size of batch that share the uniform slots.
+
+    lanes  what tells apart the code for a number of samples
+    """
+
+    def __init__(
+        self, executable: Executable, lanes: Callable[[int], tuple[int, bool]], parts: Parts, samples: int
+    ) -> None:
+        super().__init__(executable, parts, samples)
+        self._lanes = lanes
+        self._held: dict[tuple[int, bool], _Held] = {}
+        self._measure = Along(parts.measure, self.count, executable.dtype, strict=executable.strict)
+        self._update = Along(parts.update, self.count, executable.dtype, strict=executable.strict)
+        self._measure.point([self.gradient])
+        self._update.point([self.theta, self.gradient, *self.state])
+        self._measure.given[1] = parts.clip_norm
+        self._update.u[: len(parts.numbers)] = parts.numbers
+        self._buffers(samples)
+
+    def run(
+        self,
+        order: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        rates: NDArray[np.float64],
+        losses: NDArray[np.float64],
+        first: int,
+        weights: Array | None,
+    ) -> tuple[int, int]:
+        held = self._buffers(int(np.maximum.reduce(lengths)))
+        if held.data is not self.data:
+            held.data = self.data
+            for k, array in enumerate(self.data):
+                held.buffers.point(k, array)
+        held.buffers.weigh(weights)
+        loop = held.loop
+        loop.order, loop.lengths, loop.rates, loop.losses = map(_address, (order, lengths, rates, losses))
+        loop.step, loop.steps = first, len(lengths)
+        held.run(held.address)
+        held.buffers.context.flag = 0
+        return loop.done, loop.reason
+
+    def _buffers(self, longest: int) -> _Held:
+        """The buffers for steps of up to so many samples. Those of a whole batch serve all that are no longer: sums are
+        rounded the same way however steps are grouped."""
+        samples = max(longest, self.whole.samples)
+        key = self._lanes(samples)
+        if key not in self._held:
+            first = not self._held
+            buffers = self.whole if first else self.executable.state(samples, like=self.whole)
+            self._held[key] = _Held(cast("_Buffers", buffers), self)
+        return self._held[key]
+
+    def loop(self, buffers: _Buffers) -> Loop:
+        """What @train works on with these buffers, but for what each run brings along."""
+        measure, update, size = self._measure, self._update, buffers.u.itemsize
+        spare, clips = self._measure.spare, self.parts.clips
+        (_, odd), (_, factor) = measure.program.results
+        return Loop(
+            gradient_run=entry(buffers.native),
+            gradient_context=buffers.address,
+            measure_run=entry(measure.native),
+            measure_context=measure.address,
+            update_run=entry(update.native),
+            update_context=update.address,
+            value=buffers.u.ctypes.data + self.value * size,
+            number=self.number.ctypes.data if len(self.number) else spare,
+            loss_in=measure.given.ctypes.data,
+            odd=measure.u.ctypes.data + odd * size,
+            factor=measure.u.ctypes.data + factor * size,
+            rate_in=update.given.ctypes.data,
+            step_in=update.given.ctypes.data + size,
+            factor_in=update.given.ctypes.data + 2 * size if clips else spare,
+            mask=self.parts.period - 1,
+        )
+
+
+class _Held:
+    """The buffers of a step, and what @train works on with them."""
+
+    def __init__(self, buffers: _Buffers, steps: NativeSteps) -> None:
+        self.buffers, self.data = buffers, list[Array]()
+        self.loop = steps.loop(buffers)
+        self.run = driver(kind_of(steps.executable.dtype)).functions["train"]
+        self.address = ctypes.addressof(self.loop)
+
+
+class Along:
+    """A program as native code over arrays of one number for each parameter, which it reads and writes where they are.
+
+    u      its uniform slots, and `given` the uniform inputs among them
+    spare  the address of a number that nobody reads
+    """
+
+    def __init__(self, program: Program, count: int, dtype: np.dtype[Any], *, strict: bool) -> None:
+        kind, size = kind_of(dtype), native.machine().vector_bytes
+        lanes = _VECTORS * size // kind.bytes
+        machine = Machine(kind, size, lanes, single=True, strict=strict, flat=True)
+        self.program = program
+        self.native = _code(program, machine)
+        self.u = aligned(program.uniform, dtype)
+        self.u[program.parameters : program.first_uniform_input] = program.constants
+        self.given = self.u[program.first_uniform_input : program.held]
+        self._v, self._spare = aligned(program.varying * lanes, dtype), aligned(1, dtype)
+        self.spare = self._spare.ctypes.data
+        self._in = (ctypes.c_void_p * program.inputs)()
+        self._out = (ctypes.c_void_p * len(program.results))()
+        self.context = Context(
+            u=self.u.ctypes.data,
+            v=self._v.ctypes.data,
+            tables=self.native.tables.ctypes.data,
+            samples=count,
+            arguments=ctypes.addressof(self._in),
+            scale=1.0,
+            out=ctypes.addressof(self._out),
+            **kernels(program, machine),
+        )
+        self.address = ctypes.addressof(self.context)
+
+    def point(self, arrays: Sequence[Array]) -> None:
+        """Read these arrays, and write the results: the first to the first, the following to those behind the second,
+        and one more to the second."""
+        for k, array in enumerate(arrays):
+            self._in[k] = array.ctypes.data
+        targets = [arrays[0], *arrays[2:], *arrays[1:2]]
+        for k, (_, array) in enumerate(zip(self._out, targets, strict=False)):
+            self._out[k] = array.ctypes.data
+
+
+@lru_cache(maxsize=16)  # the measure of all steps of a number type is one program
+def _code(program: Program, machine: Machine) -> native.Native:
+    return native_code(program, machine, [1] * program.inputs, program.outputs)
+
+
+def entry(code: native.Native) -> int:
+    """The address of @run."""
+    found = ctypes.cast(code.functions["run"], ctypes.c_void_p).value
+    assert found is not None
+    return found
+
+
+def _address(array: Any) -> int:
+    """Where an array's numbers are. `array.ctypes` takes five times as long; it is left for what may not be written."""
+    if array.flags.writeable and array.size:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    address: int = array.ctypes.data
+    return address
