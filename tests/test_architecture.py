@@ -237,6 +237,20 @@ def test_import_is_light(module: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_a_small_program_imports_nothing_slow_to_compile() -> None:
+    """numpy.ma alone, which np.unique and np.isin import, takes longer than most programs take to compile."""
+    program = (
+        "import sys, macrograd as mg\n"
+        "from macrograd import losses, nn\n"
+        "net = nn.MLP(2, [16, 16, 1], seed=1)\n"
+        "f = mg.compile(lambda x, t: losses.hinge(net(x), t) + sum(p * p for p in net.parameters()), batch=True)\n"
+        "f.backward([[0.1, 0.2], [0.3, 0.4]], [1.0, -1.0])\n"
+        "print([m for m in ('numpy.ma', 'concurrent.futures', 'logging') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 def test_no_pickle_and_no_network() -> None:
     banned = {"pickle", "cPickle", "dill", "marshal", "shelve", "socket", "urllib", "http", "requests", "ssl", "ftplib"}
     for path in files():

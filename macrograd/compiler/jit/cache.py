@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -83,6 +82,8 @@ def load(key: str) -> bytes | None:
 
 def store(key: str, image: bytes) -> None:
     """Keep an image under a key. A directory that cannot be written to is no error: the code is made anew then."""
+    import tempfile  # takes longer than to load an image that is there
+
     folder = directory()
     if folder is None:
         return

@@ -91,7 +91,7 @@ class Choices:
         self.gated = np.zeros(len(edges), dtype=bool)
         self.masks = Masks()
         self.taken = np.zeros(len(tape), dtype=np.int64)
-        chooses = np.isin(tape.code[self.owner], _CHOICES)
+        chooses = tapes.among(tape.code[self.owner], _CHOICES)
         if not chooses.any():
             return
         hidden = ~self._reached(~chooses, result)
@@ -103,7 +103,9 @@ class Choices:
         users[self.owner[candidates]] = True
         numbers = np.flatnonzero(tape.code == CONSTANT)
         numbers = numbers[~np.isfinite(tape.leaf[numbers])]
-        numbers = numbers[np.isin(numbers, tape.operand[users[tape.owner]])]
+        used = np.zeros(len(tape), dtype=bool)
+        used[tape.operand[users[tape.owner]]] = True
+        numbers = numbers[used[numbers]]
         slopes = _untamed(tape, np.concatenate([np.flatnonzero(users), numbers]), Bounds(tape))
         if not slopes.any() and not (guarded[self.owner] & candidates).any():
             return  # a net
@@ -121,11 +123,11 @@ class Choices:
     def _clamps(self) -> Bools:
         """Edges of clamps: of choices by the number itself, or by chance."""
         tape, owner = self.tape, self.owner
-        found: Bools = np.isin(tape.code[owner], _CLAMPS)
+        found: Bools = tapes.among(tape.code[owner], _CLAMPS)
         where = np.flatnonzero(tape.code[owner] == ops.where.code)
         condition = tape.operand[tape.start[owner[where]]]
         found[where] = tape.code[condition] == ops.relu.code  # the derivative of one
-        compares = np.isin(tape.code[condition], _FINITE)
+        compares = tapes.among(tape.code[condition], _FINITE)
         where, condition = where[compares], condition[compares]
         chosen, begin = tape.operand[self.edges[where]], tape.start[condition]
         left, right = tape.operand[begin], tape.operand[begin + 1]
@@ -136,7 +138,7 @@ class Choices:
         """Whether the rule of an edge uses a number that may be infinite or a NaN: an operand or the result."""
         tape = self.tape
         found = np.zeros(len(self.edges), dtype=bool)
-        linear = np.isin(tape.code[self.owner], [op.code for op in (ops.add, ops.sub, ops.neg, ops.sum_)])
+        linear = tapes.among(tape.code[self.owner], [op.code for op in (ops.add, ops.sub, ops.neg, ops.sum_)])
         for numbers, here in ((wild, ~guarded & ~linear), (loose, guarded & ~linear)):
             is_dot = tape.code[self.owner] == ops.dot.code
             any_operand = np.bincount(tape.owner[numbers[tape.operand]], minlength=len(tape)) > 0
@@ -297,7 +299,7 @@ def _untamed(tape: Tape, among: Ints, bounds: Bounds) -> Bools:
 
 def _wild(tape: Tape, made: Bools) -> Bools:
     """The entries that are, or are computed from, one of those made."""
-    ends = -np.isin(tape.code, _FINITE).astype(np.int64)
+    ends = -tapes.among(tape.code, _FINITE).astype(np.int64)
     found: Bools = walks.longest(tape.start, tape.operand, made.astype(np.int64), ends) > 0
     return found
 
@@ -330,7 +332,7 @@ def _of_clamps(tape: Tape, taken: Ints) -> Bools:
     `minimum` and dropout can be told from others here."""
     found = np.zeros(len(tape), dtype=bool)
     code, leaf = tape.code.tolist(), tape.leaf.tolist()
-    masks = walks.reached(tape.start, tape.operand, taken) & np.isin(tape.code, [ops.where.code, ops.maximum.code])
+    masks = walks.reached(tape.start, tape.operand, taken) & tapes.among(tape.code, [ops.where.code, ops.maximum.code])
     for i in np.flatnonzero(masks).tolist():
         operands = tape.operands(i).tolist()
         if code[i] == ops.maximum.code:

@@ -98,7 +98,7 @@ def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64]) -> N
                 for op, compute in _ROUNDED_AS_FLOATS:
                     same = some[code == op.code]
                     leaf[same] = compute(*(leaf[_side(tape, same, k)] for k in range(op.arity or 0)))
-                alone = some[~np.isin(code, [op.code for op, _ in _ROUNDED_AS_FLOATS])]
+                alone = some[~tapes.among(code, [op.code for op, _ in _ROUNDED_AS_FLOATS])]
             for i in alone.tolist():
                 leaf[i] = ops.TABLE[tape.code[i]].forward(*leaf[tape.operands(i)].tolist())
 
@@ -250,7 +250,7 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
     the order of the roundings is the program's; otherwise one on the right may too, which regroups the sum.
     """
     n = len(tape)
-    linear = np.isin(tape.code, [ops.add.code, ops.sub.code, ops.sum_.code, ops.dot.code])
+    linear = tapes.among(tape.code, [ops.add.code, ops.sub.code, ops.sum_.code, ops.dot.code])
     if not linear.any():
         return tape
     uses = np.bincount(tape.operand, minlength=n)

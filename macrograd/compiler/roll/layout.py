@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, UNIFORM, Ints, Tape
 
 # When an entry runs: before the blocks, in each block, summed over the blocks, after them.
@@ -68,7 +69,7 @@ def sums_of(tape: Tape, varies: NDArray[np.bool_]) -> tuple[Ints, NDArray[np.boo
     inner = tape.operand[tape.start[reduces]]
     harmless = varies | ((tape.code == CONSTANT) & np.isfinite(tape.leaf))
     harmful = np.bincount(tape.owner[~harmless[tape.operand]], minlength=n) > 0
-    fused = np.isin(tape.code[inner], [ops.dot.code, ops.mul.code]) & (uses[inner] == 1) & ~harmful[inner]
+    fused = tapes.among(tape.code[inner], [ops.dot.code, ops.mul.code]) & (uses[inner] == 1) & ~harmful[inner]
     sums[reduces] = np.where(fused, inner, reduces)
     used[inner[fused]] = False
     sums[inner[fused]] = -1

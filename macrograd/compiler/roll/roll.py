@@ -187,7 +187,7 @@ def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: boo
     # An exponent that is a constant is part of the operation: x³ and x⁵ are computed differently.
     exponent = (tape.code[tape.owner] == ops.power.code) & (position == 1) & (tape.code[tape.operand] == CONSTANT)
     kind = np.where(exponent, 2 + tape.operand, varies[tape.operand])
-    plain = ~np.isin(tape.code[tape.owner], [ops.dot.code, REDUCE])
+    plain = ~tapes.among(tape.code[tape.owner], [ops.dot.code, REDUCE])
     with np.errstate(over="ignore"):  # hashing wraps around on purpose
         parts = np.where(plain, mix(kind, position), 0)
         total = np.concatenate([[0], np.cumsum(parts)])

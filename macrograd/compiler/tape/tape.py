@@ -20,7 +20,7 @@ The tape is held as flat arrays, so that a pass is array work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -221,6 +221,14 @@ def distinct(x: Ints) -> Ints:
     return x[different]
 
 
+def among(x: Ints, few: Iterable[int]) -> NDArray[np.bool_]:
+    """Which of the numbers x are one of a few. (np.isin would import numpy.ma, too.)"""
+    found = np.zeros(np.shape(x), dtype=bool)
+    for number in few:
+        found |= x == number
+    return found
+
+
 def number_parameters(tape: Tape) -> tuple[Tape, Ints]:
     """The tape with its parameters numbered in the order in which it first uses them, sums read from left to right;
     and for each new number the old one. Parameters that it does not use are dropped."""
@@ -238,8 +246,7 @@ def number_parameters(tape: Tape) -> tuple[Tape, Ints]:
 
 def given(tape: Tape) -> NDArray[np.bool_]:
     """Which entries are numbers of the caller's, which a call may give any value."""
-    found: NDArray[np.bool_] = np.isin(tape.code, _NUMBERED)
-    return found
+    return among(tape.code, _NUMBERED)
 
 
 def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:

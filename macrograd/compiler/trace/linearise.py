@@ -226,7 +226,7 @@ def _without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Val
     """Drop what no result depends on, and the parameters that only this used."""
     used = tapes.reached(tape)
     kept = tape.leaf[(tape.code == PARAMETER) & used].astype(int).tolist()
-    tape = tapes.select(tape, used | np.isin(tape.code, (INPUT, UNIFORM)))
+    tape = tapes.select(tape, used | tapes.among(tape.code, (INPUT, UNIFORM)))
     mine = tape.code == PARAMETER
     tape.leaf[mine] = np.arange(len(kept))
     return tape, [parameters[k] for k in kept]

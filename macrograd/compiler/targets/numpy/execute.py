@@ -7,7 +7,6 @@ their order: a result depends on neither the threads nor what was called before.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ class NumpyExecutable(Executable):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self.plan = Plan(request.program, request.strict)
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Any = None  # a ThreadPoolExecutor, imported when threads are used
 
     def lanes(self, samples: int) -> int:
         """Lanes of a block for a number of samples."""
@@ -46,7 +45,9 @@ class NumpyExecutable(Executable):
     def steps(self, parts: Parts, samples: int) -> Steps:
         return StepByStep(self, parts, samples)
 
-    def pool(self) -> ThreadPoolExecutor:
+    def pool(self) -> Any:
+        from concurrent.futures import ThreadPoolExecutor
+
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="macrograd")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Program, Step, counted
 from macrograd.compiler.program.stream import Stream
+from macrograd.compiler.tape.tape import distinct
 from macrograd.compiler.targets.scalar.access import key_of
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.outer import split
@@ -60,7 +61,7 @@ def readers(program: Program) -> NDArray[np.int64]:
                     same = (key_of(x, instruction.dims), x.term if count > 1 else 0, count) if x.affine else (id(x),)
                     if same not in met:
                         met.add(same)
-                        found[np.unique(_all_rounds(x, _slots_of(x, instruction.dims, count), counts))] += 1
+                        found[distinct(_all_rounds(x, _slots_of(x, instruction.dims, count), counts).ravel())] += 1
     return found
 
 
