@@ -151,8 +151,8 @@ def test_they_are_eager(name: str, n: int, strict: bool, backend: str) -> None:
 def test_runs_are_found_where_they_are() -> None:
     head, body = np.arange(100, 140), np.tile([7, 8, 9, 7, 5], 300)
     kind = np.concatenate([head, body, head + 100, np.tile([1, 2], 500)])
-    first, second = paces._runs(kind)
+    first, second = paces.repetitions(kind)
     assert (first.first, first.period, first.rounds) == (40, 5, 300)
     assert (second.period, second.end) == (2, len(kind))
-    assert list(paces._runs(np.random.default_rng(0).integers(0, 6, 20000))) == []
-    assert list(paces._runs(np.zeros(0, dtype=np.int64))) == []
+    assert list(paces.repetitions(np.random.default_rng(0).integers(0, 6, 20000))) == []
+    assert list(paces.repetitions(np.zeros(0, dtype=np.int64))) == []

@@ -46,7 +46,7 @@ class Run:
 def paced(tape: Tape, level: Ints, kind: Ints) -> Ints:
     """The first levels that are possible, `level`, or later ones where recurrences would get out of step."""
     entries = np.flatnonzero(tape.arity > 0)
-    runs = [_cut(tape, entries, run) for run in _repeating(kind[entries])]
+    runs = [_cut(tape, entries, run) for run in repetitions(kind[entries])]
     held, opens = np.zeros(len(tape), dtype=np.int64), np.zeros(len(tape), dtype=np.int64)
     step = (tape.arity > 0).astype(np.int64)
     slow: set[Run] = set()
@@ -90,7 +90,7 @@ def _growth(grid: Ints) -> Ints:
     return found
 
 
-def _repeating(kind: Ints) -> Iterator[Run]:
+def repetitions(kind: Ints) -> Iterator[Run]:
     """Runs in a sequence of kinds, from the first to the last; no two of them overlap."""
     found: list[Run] = []
     for probe in np.linspace(0, len(kind), _PROBES + 1, dtype=int)[:-1].tolist():
