@@ -1,6 +1,6 @@
 """Second derivatives by PyTorch, float64: `hessians.json`.
 
-Each case: a function's name (tests/test_gradients.py has the same functions), a point, the value, the gradient, the
+Each case: a function's name (tests/gradients/known.py has the same functions), a point, the value, the gradient, the
 Hessian, its product with a vector, and what a net's weights gain from a penalty on the gradient by its input.
 """
 

@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-import cmath
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from macrograd import ops
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
-
-# The analytic operations on complex numbers, for the complex step: f'(x) = Im f(x + ih) / h without cancellation
-# (Squire & Trapp, SIAM Review 40, 1998).
-COMPLEX: dict[str, Callable[..., complex]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "neg": lambda a: -a,
-    "pow": lambda a, b: cmath.exp(b * cmath.log(a)),
-    "exp": cmath.exp,
-    "log": cmath.log,
-    "log1p": lambda a: cmath.log(1 + a),
-    "sqrt": cmath.sqrt,
-    "tanh": cmath.tanh,
-    "sigmoid": lambda a: 1 / (1 + cmath.exp(-a)),
-    "softplus": lambda a: cmath.log(1 + cmath.exp(a)),
-    "sin": cmath.sin,
-    "cos": cmath.cos,
-    "sum": lambda *terms: sum(terms),
-    "dot": lambda *pairs: sum(pairs[i] * pairs[i + 1] for i in range(0, len(pairs), 2)),
-}
 
 
 def interpret(

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from analytic import COMPLEX
 from hypothesis import Phase, given, settings
-from interpret import COMPLEX, interpret
+from interpret import interpret
 from random_programs import RandomProgram, number, programs
 
 import macrograd as mg

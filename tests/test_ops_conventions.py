@@ -1,6 +1,6 @@
 """Where derivatives are a matter of convention: the table in docs/operations.md is true of macrograd and of the others.
 
-`python tests/test_conventions.py` prints the table, for a person to read through and paste.
+`python tests/test_ops_conventions.py` prints the table, for a person to read through and paste.
 """
 
 from __future__ import annotations
