@@ -78,6 +78,7 @@ _LAZY = {
     "jvp": "macrograd.gradients",
     "minimize": "macrograd.minimizers",
     "value_and_grad": "macrograd.gradients",
+    "why": "macrograd.reasons",
     "datasets": "macrograd.datasets",
     "draw": "macrograd.show",
     "engine": "macrograd.engine",
@@ -174,4 +175,5 @@ __all__ = [
     "train",
     "value_and_grad",
     "where",
+    "why",
 ]

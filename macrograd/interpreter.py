@@ -7,7 +7,7 @@ made and of every number that is taken out of one or written to one:
     a trace     lists the operations for the compiler, and forbids to look at numbers that each call has its own of
                 (`macrograd.compiler.trace`)
     a replay    notes the line that asked for each operation, to name the one that gave the first NaN
-                (`macrograd.train.diagnose`)
+                (`macrograd.replay`; `macrograd.train.diagnose`, `macrograd.reasons`)
 
 No interpreter writes Python's operators again. What has no number at all, as the arguments of a trace, is a class of
 Values that says what an operation on it makes: `_apply`.

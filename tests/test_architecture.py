@@ -16,7 +16,7 @@ PACKAGE = Path(mg.__file__).parent
 
 # Module (or folder) → the only parts of the package it may import. The arrows point one way, and the compiler sees
 # nothing but the operations and Value: it cannot know what a layer is.
-ENGINE = {"ops", "value", "graph", "rules", "interpreter", "copying", "slips", "vector"}
+ENGINE = {"ops", "value", "graph", "rules", "interpreter", "copying", "slips", "vector", "replay"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_floats": set(),
     "_composed": set(),
@@ -32,7 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "value": {"ops", "graph", "rules", "interpreter", "copying", "slips", "special"},
     "engine": {"value"},
     "vector": {"ops", "value"},
+    "replay": {"value", "interpreter"},
     "functions": {*ENGINE, "special"},
+    "reasons": {*ENGINE},
     "__init__": {"functions", "value", "vector"},
     "nn": {*ENGINE, "functions"},
     "optim": {*ENGINE, "functions"},

@@ -12,7 +12,7 @@ import macrograd as mg
 from macrograd import Value, value
 from macrograd.compiler.trace.trace import Recording, Traced
 from macrograd.interpreter import Interpreter
-from macrograd.train.diagnose import Replay
+from macrograd.replay import Replay
 from macrograd.value import interpreted
 
 

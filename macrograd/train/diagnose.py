@@ -4,68 +4,24 @@ operation whose result is not finite, and the line that asked for it."""
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT
+from macrograd.replay import Replay
 from macrograd.rules import accumulate, contributions, reaches
 from macrograd.train.objective import Objective
-from macrograd.value import Value, constant, interpreted, topological
+from macrograd.value import Value, constant, topological
 from macrograd.vector import Vector, as_argument, vector
-
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
-_HERE = str(Path(__file__).resolve())
-# Files that every operation passes: they say nothing about where it was asked for.
-_MACHINERY = [_HERE]
-_MACHINERY += [
-    str(Path(_PACKAGE, f"{name}.py"))
-    for name in ("ops", "special", "value", "rules", "functions", "_floats", "_composed", "_formulas")
-]
-
-
-class Replay(Interpreter):
-    """The interpreter of a replay: it notes the line that asked for each operation."""
-
-    def __init__(self) -> None:
-        self._places: dict[int, str] = {}  # by the id of a Value, which the graph keeps alive
-
-    def new(self, kind: Any) -> Any:
-        node = object.__new__(kind)
-        self._places[id(node)] = _line()
-        return node
-
-    def place(self, node: Value) -> str:
-        place = self._places.get(id(node), "")
-        return f" at {place}" if place else ""
 
 
 def _as_values(x: Any) -> Any:
     """Numbers and Vectors of them as Values, so that what is computed from data alone is an operation, too."""
     return vector([_as_values(item) for item in x]) if isinstance(x, Vector) else constant(float(x))
-
-
-def _line() -> str:
-    """File, line and function of the innermost frame outside this package; where there is none before the replay, of
-    the innermost frame that is no machinery: a layer's or a loss's."""
-    frame, within = sys._getframe(2), ""
-    while frame is not None:
-        name = frame.f_code.co_filename
-        place = f"{name}:{frame.f_lineno}, in {frame.f_code.co_qualname}"
-        if name == _HERE and frame.f_code.co_name == "_replay":
-            return within
-        if not name.startswith(_PACKAGE):
-            return place
-        if not within and name not in _MACHINERY:
-            within = f"macrograd{place.removeprefix(_PACKAGE)}"
-        frame = frame.f_back  # type: ignore[assignment]  # None ends the walk
-    return within
 
 
 class Findings:
@@ -113,8 +69,7 @@ def _replay(make: Callable[[], Any], parameters: Sequence[Value], largest: float
     replay = Replay()
     gradients = [p.grad for p in parameters]
     try:
-        with interpreted(replay):
-            result = make()
+        result = replay.run(make)
         if not isinstance(result, Value):
             return Findings() if _finite(float(result), largest) else Findings(f"the loss is {float(result)}", _GENERAL)
         order = [node for node in topological(result) if node.op is not None and node.op is not CONSTANT]

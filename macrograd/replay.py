@@ -1,0 +1,68 @@
+"""Replays: a computation of Values is done again, and the line that asked for each operation is noted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from macrograd.interpreter import Interpreter
+from macrograd.value import Value, interpreted
+
+_PACKAGE = str(Path(__file__).resolve().parent)
+# Files that every operation passes: they say nothing about where it was asked for.
+_MACHINERY = [
+    str(Path(_PACKAGE, f"{name}.py"))
+    for name in (
+        "ops",
+        "special",
+        "value",
+        "rules",
+        "functions",
+        "vector",
+        "replay",
+        "_floats",
+        "_composed",
+        "_formulas",
+    )
+]
+
+
+class Replay(Interpreter):
+    """The interpreter of a replay: it notes the line that asked for each operation."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, str] = {}  # by the id of a Value, which the graph keeps alive
+
+    def run(self, make: Callable[[], Any]) -> Any:
+        """What `make()` returns; the graph that it builds must live as long as its places are asked for."""
+        with interpreted(self):
+            return make()
+
+    def new(self, kind: Any) -> Any:
+        node = object.__new__(kind)
+        self._places[id(node)] = _line()
+        return node
+
+    def place(self, node: Value) -> str:
+        """ " at file:line, in function" of what asked for a Value; "" for one that the replay did not make."""
+        place = self._places.get(id(node), "")
+        return f" at {place}" if place else ""
+
+
+def _line() -> str:
+    """File, line and function of the innermost frame outside this package; where there is none within the replay, of
+    the innermost frame that is no machinery: a layer's or a loss's."""
+    frame, within = sys._getframe(2), ""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        place = f"{name}:{frame.f_lineno}, in {frame.f_code.co_qualname}"
+        if frame.f_code is Replay.run.__code__:
+            return within
+        if not name.startswith(_PACKAGE):
+            return place
+        if not within and name not in _MACHINERY:
+            within = f"macrograd{place.removeprefix(_PACKAGE)}"
+        frame = frame.f_back  # type: ignore[assignment]  # None ends the walk
+    return within
