@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "replay": {"value", "interpreter"},
     "functions": {*ENGINE, "special"},
     "reasons": {*ENGINE},
+    "roundings": {*ENGINE},
     "__init__": {"functions", "value", "vector"},
     "nn": {*ENGINE, "functions"},
     "optim": {*ENGINE, "functions"},
