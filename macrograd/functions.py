@@ -1,7 +1,7 @@
 """Functions of scalars, on floats and Values alike.
 
-The elementary ones are the rows of the op table itself; the others are written here in terms of them, so that their
-derivatives need no rule of their own.
+The elementary functions are rows of the op table; the others are written in terms of them, so they need no derivative
+rules.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ lgamma, digamma, polygamma = special.lgamma, special.digamma, special.polygamma
 
 
 def sum(values: Iterable[Any], start: Any = None) -> Any:  # noqa: A001 - the field's name; users write mg.sum
-    """The sum of numbers and Values, added from left to right, as one operation; `start` first if given.
+    """The sum of numbers and Values, added from left to right, as one operation; it begins with `start` if given.
 
     An empty sum is 0.0.
     """
@@ -39,7 +39,7 @@ def sum(values: Iterable[Any], start: Any = None) -> Any:  # noqa: A001 - the fi
 
 
 def dot(a: Iterable[Any], b: Iterable[Any]) -> Any:
-    """Σ aᵢ·bᵢ from left to right, as one operation. Raises ValueError if the lengths differ; 0.0 for empty ones."""
+    """Σ aᵢ·bᵢ, added from left to right, as one operation; 0.0 if empty. Raises ValueError if the lengths differ."""
     left, right = _listed("dot", a), _listed("dot", b)
     if len(left) != len(right):
         raise ValueError(f"dot() takes two sequences of the same length, got {len(left)} and {len(right)} numbers")
@@ -49,10 +49,10 @@ def dot(a: Iterable[Any], b: Iterable[Any]) -> Any:
 
 
 def mean(values: Iterable[Any]) -> Any:
-    """The arithmetic mean. Raises ValueError for no values."""
+    """The arithmetic mean. Raises ValueError if there are no values."""
     terms = _listed("mean", values)
     if not terms:
-        raise ValueError("mean() of no values is not defined: give at least one")
+        raise ValueError("mean() needs at least one value, got none")
     try:
         return sum(terms) / float(len(terms))
     except (TypeError, OverflowError):
@@ -61,13 +61,13 @@ def mean(values: Iterable[Any]) -> Any:
 
 
 def logsumexp(values: Iterable[Any]) -> Any:
-    """log Σ exp(xᵢ), exact in its limits: shifted by the largest value. Raises ValueError for no values."""
+    """log Σ exp(xᵢ), shifted by the largest value to avoid overflow. Raises ValueError if there are no values."""
     terms, shift = _shifted("logsumexp", values)
     return shift + ops.log(sum(ops.exp(x - shift) for x in terms))
 
 
 def softmax(values: Iterable[Any]) -> Vector:
-    """exp(xᵢ) / Σ exp(xⱼ) for each i, shifted by the largest value. Raises ValueError for no values."""
+    """exp(xᵢ) / Σ exp(xⱼ) for each i, shifted by the largest value. Raises ValueError if there are no values."""
     terms, shift = _shifted("softmax", values)
     exponentials = [ops.exp(x - shift) for x in terms]
     total = sum(exponentials)
@@ -75,10 +75,10 @@ def softmax(values: Iterable[Any]) -> Vector:
 
 
 def _shifted(name: str, values: Iterable[Any]) -> tuple[list[Any], Any]:
-    """The values and their largest, which the result does not depend on: it gets no gradient, and is finite."""
+    """The values and the shift, the largest of them made finite. The result does not depend on it: no gradient."""
     terms = _listed(name, values)
     if not terms:
-        raise ValueError(f"{name}() of no values is not defined: give at least one")
+        raise ValueError(f"{name}() needs at least one value, got none")
     try:
         largest = _largest(terms)
         return terms, ops.detach(ops.where(ops.less(abs(largest), math.inf), largest, 0.0))
@@ -88,7 +88,7 @@ def _shifted(name: str, values: Iterable[Any]) -> tuple[list[Any], Any]:
 
 
 def _largest(rest: list[Any]) -> Any:
-    """The largest of some values, found in pairs, which need not wait for each other."""
+    """The largest value, found in a tree of pairs, which do not depend on each other."""
     while len(rest) > 1:
         odd = len(rest) % 2
         rest = [ops.maximum(a, b) for a, b in zip(rest[:-1:2], rest[1::2], strict=True)] + rest[len(rest) - odd :]
@@ -96,27 +96,27 @@ def _largest(rest: list[Any]) -> Any:
 
 
 def _listed(name: str, values: Iterable[Any]) -> list[Any]:
-    """The values as a list; TypeError, in the name of the function that was called, for what has none."""
+    """The values as a list; TypeError, naming the function that was called, if they are not a sequence."""
     try:
         return list(values)
     except TypeError:
-        if getattr(values, "__iter__", None) is not None:  # it failed while it made them
+        if getattr(values, "__iter__", None) is not None:  # it failed while iterating
             raise
     raise TypeError(f"{name}() takes a sequence of numbers and Values, got {values!r} of type {type(values).__name__}")
 
 
 def take(values: Any, index: Any) -> Any:
-    """The element of `values` at an integer `index`, which may be an input; gradients go back to what was chosen.
+    """The element of `values` at an integer `index`, which may be an input; gradients flow to the selected element.
 
-    `values` are numbers or Values, or a table (equally long rows), of which a row is taken as a `Vector`. Raises
-    IndexError for an index outside 0 … len(values) - 1, TypeError for one that is not an integer and for values that
-    are no numbers, ValueError for a ragged table.
+    `values` are numbers or Values, or a table (rows of equal length), from which a row is taken as a `Vector`. Raises
+    IndexError if the index is outside 0 … len(values) - 1, TypeError if it is not an integer or the values are not
+    numeric, ValueError for a ragged table.
     """
     if not isinstance(values, (list, tuple)) and not getattr(values, "shape", None):
         values = _listed("take", values)
     is_table = _is_table(values)
     if not len(values):
-        raise IndexError("take() from an empty sequence: it needs at least one value to choose from")
+        raise IndexError("take() needs at least one value to choose from, got an empty sequence")
     number = None if isinstance(index, Value) and index._traced else _index(index, len(values))
     if number is None or is_open(index):
         if is_table:
@@ -128,7 +128,7 @@ def take(values: Any, index: Any) -> Any:
 
 
 def _index(index: Any, count: int) -> int:
-    """The number of an index, checked."""
+    """The checked index as an int."""
     number = ops.as_float("take", index._data if isinstance(index, Value) else index)
     if not number.is_integer():
         raise TypeError(f"take() needs an integer index, got {index!r}")
@@ -138,14 +138,15 @@ def _index(index: Any, count: int) -> int:
 
 
 def static(x: Any) -> Any:
-    """The number of a Value as it is now: in a compiled function a constant, which stays what it was when the function
-    was recorded, whatever becomes of the Value.
+    """The current number of a Value. In a compiled function it is a constant, fixed when the function is traced, even
+    if the Value changes later.
 
-    For what shapes the program: a count (`range(int(mg.static(steps)))`), a branch (`if mg.static(rate) > 0`). No
-    gradient goes through it. A number is returned as a float, and a `Vector` of Values as a Vector of numbers.
+    Use it for numbers that shape the program: a count (`range(int(mg.static(steps)))`), a branch
+    (`if mg.static(rate) > 0`). No gradient flows through it. A number is returned as a float, and a `Vector` of Values
+    as a Vector of numbers.
 
-    Raises TraceError for what depends on an argument of a compiled function, which has no number there, and TypeError
-    for what is no number.
+    Raises TraceError for a value that depends on an argument of a compiled function, since it has no number while
+    tracing, and TypeError for anything that is not numeric.
     """
     if isinstance(x, Vector):
         return vector([static(item) for item in x])
@@ -155,15 +156,15 @@ def static(x: Any) -> Any:
 
 
 def _is_table(values: Sequence[Any]) -> bool:
-    """Whether the values are rows, which must then be equally long; told by the first."""
+    """Whether the values are rows, judged by the first; all must then have the same length."""
     if not len(values) or not hasattr(values[0], "__len__"):
         return False
     try:
         lengths = set(map(len, values))
     except TypeError:
-        raise TypeError("take() chooses from numbers or from rows of them, and was given both") from None
+        raise TypeError("take() chooses from numbers or from rows of numbers, got both") from None
     if len(lengths) > 1:
-        raise ValueError(f"take() needs rows of one length, got rows of {min(lengths)} to {max(lengths)} numbers")
+        raise ValueError(f"take() needs rows of equal length, got rows of {min(lengths)} to {max(lengths)} numbers")
     return True
 
 

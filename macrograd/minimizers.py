@@ -15,7 +15,7 @@ from macrograd.compiler import compile as compiled
 from macrograd.compiler.compiled import Compiled
 from macrograd.gradients import hessian, hvp, value_and_grad
 
-# What each of SciPy's methods can use. None for a method that asks for values alone.
+# The derivatives that each of SciPy's methods uses; None for a method that uses only values.
 _METHODS: dict[str, str | None] = {
     "Nelder-Mead": None,
     "Powell": None,
@@ -33,47 +33,46 @@ _METHODS: dict[str, str | None] = {
     "dogleg": "hessian",
     "trust-exact": "hessian",
 }
-# Arguments of scipy.optimize.minimize; every other option is the method's own.
+# Arguments of scipy.optimize.minimize; all other options belong to the method.
 _OF_SCIPY = ("bounds", "constraints", "tol", "callback")
-_DERIVED = ("fun", "jac", "hess", "hessp")  # arguments that are made of fn
-# The methods that heed these; SciPy's others warn, and go on without them.
-_HEEDED = {
+_DERIVED = ("fun", "jac", "hess", "hessp")  # arguments that are derived from fn
+# The methods that support these; SciPy's others warn and ignore them.
+_SUPPORTED = {
     "bounds": ("Nelder-Mead", "Powell", "COBYLA", "COBYQA", "L-BFGS-B", "TNC", "SLSQP", "trust-constr"),
     "constraints": ("COBYLA", "COBYQA", "SLSQP", "trust-constr"),
 }
 
 
 def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **options: Any) -> Any:
-    """Find the x where the scalar `fn(x)` is smallest, from `x0` on, by SciPy's optimiser `method`.
+    """Minimise the scalar `fn(x)`, starting from `x0`, with SciPy's optimiser `method`.
 
-    fn      takes x nested as x0 (lists of traced values) and returns one scalar. It is compiled, with its gradient and,
-            for the methods that use them, the products of its Hessian with vectors or the Hessian
-    x0      one number, or an array or nested list of them, where the search begins
-    method  "Nelder-Mead", "Powell", "COBYLA", "COBYQA" use the values; "CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP" the
-            gradient too; "Newton-CG", "trust-ncg", "trust-krylov", "trust-constr" Hessian products; "dogleg" and
-            "trust-exact" the Hessian
-    options `bounds`, `constraints`, `tol` and `callback` as `scipy.optimize.minimize` takes them, on x as a flat array;
-            all others are the method's own, such as maxiter=100
+    fn      takes x with the nesting of x0 (lists of traced values) and returns one scalar. It is compiled together with
+            its gradient and, for methods that use them, its Hessian-vector products or its Hessian
+    x0      the starting point: a number, or an array or nested list of numbers
+    method  "Nelder-Mead", "Powell", "COBYLA", "COBYQA" use only values; "CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP" also
+            the gradient; "Newton-CG", "trust-ncg", "trust-krylov", "trust-constr" also Hessian-vector products;
+            "dogleg" and "trust-exact" also the Hessian
+    options `bounds`, `constraints`, `tol` and `callback` as for `scipy.optimize.minimize`, on x as a flat array; all
+            others are passed to the method, such as maxiter=100
 
-    Returns SciPy's `OptimizeResult`: `x` in the shape of x0, `fun`, `success`, `message`, the counts of calls and more.
-    Values that fn closes over stay as they are.
+    Returns SciPy's `OptimizeResult`: `x` in the shape of x0, `fun`, `success`, `message`, call counts and more.
+    Values that fn closes over are not changed.
 
-    Raises ImportError without SciPy (an extra: pip install "macrograd[minimize]"), ValueError for an unknown method,
-    for options out of their range or that the method does not heed, and for an x0 that is empty, ragged or not finite
-    or where fn is NaN, TypeError for an x0 without numbers and for options of a wrong type or that the method does not
-    have, and what `macrograd.compile` raises if fn cannot be traced.
+    Raises ImportError without SciPy (an extra: pip install "macrograd[minimize]"); ValueError for an unknown method,
+    for options that are out of range or not supported by the method, for an x0 that is empty, ragged or not finite, and
+    if fn is NaN at x0; TypeError for an x0 that is not numeric and for options that are unknown or of the wrong type;
+    and the errors of `macrograd.compile` if fn cannot be traced.
     """
     try:
         import scipy.optimize
     except ImportError as error:
         raise ImportError(
-            f"mg.minimize uses SciPy's optimisers, and SciPy does not load here ({error}): "
-            'pip install "macrograd[minimize]"'
+            f'mg.minimize needs SciPy, which could not be imported ({error}): pip install "macrograd[minimize]"'
         ) from error
     if not callable(fn):
         raise TypeError(f"minimize() takes a function, got {fn!r} of type {type(fn).__name__}")
     if isinstance(fn, Compiled):
-        raise TypeError("minimize() compiles the function itself: give it fn and not mg.compile(fn)")
+        raise TypeError("minimize() compiles the function itself: pass fn, not mg.compile(fn)")
     name = _method(method)
     start = _start(x0)
     shape = start.shape
@@ -89,7 +88,7 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
         def function(x: NDArray[Any]) -> float:
             value = values(x.reshape(shape))
             if np.shape(value):
-                raise TypeError(f"minimize() takes a function that returns one number, got shape {np.shape(value)}")
+                raise TypeError(f"minimize() needs a function that returns one number, got shape {np.shape(value)}")
             return float(value)
 
     else:
@@ -110,8 +109,8 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
     first = function(start.ravel())
     if any(np.isnan(number).any() for number in (first if isinstance(first, tuple) else (first,))):
         raise ValueError(
-            f"minimize(): fn or its gradient is NaN at x0 = {start.tolist()}, and no method knows where to go from "
-            "there: begin where fn is defined"
+            f"minimize(): fn or its gradient is NaN at x0 = {start.tolist()}, so no method can start there: "
+            "choose an x0 where fn is defined"
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Unknown solver options", scipy.optimize.OptimizeWarning)
@@ -119,60 +118,62 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
             found = scipy.optimize.minimize(function, start.ravel(), method=name, options=options, **further)
         except scipy.optimize.OptimizeWarning as error:
             unknown = str(error).rpartition(": ")[2]
-            remedy = f"scipy.optimize.show_options('minimize', {name!r}) tells its options"
+            remedy = f"scipy.optimize.show_options('minimize', {name!r}) lists its options"
             raise TypeError(f"minimize(): {name} has no option {unknown}; {remedy}") from None
     found.x = np.reshape(found.x, shape)
     return found
 
 
 def _method(method: Any) -> str:
-    """SciPy's spelling of a method; ValueError with the nearest names for an unknown one."""
+    """The method as SciPy spells it; ValueError with the closest match for an unknown one."""
     known = {name.lower(): name for name in _METHODS}
     if isinstance(method, str) and method.lower() in known:
         return known[method.lower()]
     letters = {name.replace("-", ""): spelt for name, spelt in known.items()}
     near = difflib.get_close_matches(str(method).lower().replace("-", "").replace("_", ""), letters, n=1)
     hint = f"; did you mean {letters[near[0]]!r}?" if near else ""
-    raise ValueError(f"minimize(method={method!r}): method is one of {', '.join(map(repr, _METHODS))}{hint}")
+    raise ValueError(f"minimize(method={method!r}): method must be one of {', '.join(map(repr, _METHODS))}{hint}")
 
 
 def _flat(options: dict[str, Any]) -> dict[str, Any]:
-    """The options, with those that were given as SciPy's own `options` among them."""
+    """The options, merged with those given in SciPy's `options` dict."""
     own = options.pop("options", {})
     if not isinstance(own, dict):
-        raise TypeError(f"minimize(options={own!r}): options is a dict, such as {{'maxiter': 100}}")
+        raise TypeError(f"minimize(options={own!r}): options must be a dict, such as {{'maxiter': 100}}")
     return {**own, **options}
 
 
 def _check_options(method: str, options: dict[str, Any], size: int) -> None:
-    """Raise for what SciPy would ignore, or fail on without a word about where it came from."""
+    """Raise for options that SciPy would ignore, or fail on with an unhelpful message."""
     for key in _DERIVED:
         if key in options:
-            raise TypeError(f"minimize() takes no {key}: it is made of fn, which is compiled and differentiated")
+            raise TypeError(
+                f"minimize() does not accept {key}: it is derived from fn, which is compiled and differentiated"
+            )
     if "args" in options:
-        raise TypeError("minimize() takes no args: fn is a function of x alone, as in lambda x: fn(x, 2.0)")
+        raise TypeError("minimize() does not accept args: fn must be a function of x alone, as in lambda x: fn(x, 2.0)")
     for key in ("tol", "maxiter", "maxfev", "maxfun"):
         number = options.get(key)
         if number is not None and not (isinstance(number, Real) and float(number) >= 0):
-            raise ValueError(f"minimize({key}={number!r}): {key} is a number of 0 or more")
+            raise ValueError(f"minimize({key}={number!r}): {key} must be a non-negative number")
     if not (options.get("callback") is None or callable(options["callback"])):
-        raise TypeError(f"minimize(callback={options['callback']!r}): callback is a function")
-    for key, methods in _HEEDED.items():
+        raise TypeError(f"minimize(callback={options['callback']!r}): callback must be a function")
+    for key, methods in _SUPPORTED.items():
         given = options.get(key)
         none = given is None or (isinstance(given, (list, tuple)) and not given)
         if not none and method not in methods:
-            raise ValueError(f"minimize(): {method} does not heed {key}; {', '.join(methods)} do")
+            raise ValueError(f"minimize(): {method} does not support {key}; {', '.join(methods)} do")
     constraints = options.get("constraints", ())
     if not isinstance(constraints, (dict, list, tuple)) and not hasattr(constraints, "lb"):
-        what = "a dict or a constraint object of SciPy's, or a list of them"
-        raise TypeError(f"minimize(constraints={constraints!r}): constraints is {what}")
+        what = "a dict or a SciPy constraint object, or a list of them"
+        raise TypeError(f"minimize(constraints={constraints!r}): constraints must be {what}")
     if options.get("bounds") is not None:
         _check_bounds(options["bounds"], size)
 
 
 def _check_bounds(bounds: Any, size: int) -> None:
-    """Raise TypeError for bounds that are no pairs of numbers, ValueError if they are too few, too many, or empty."""
-    if hasattr(bounds, "lb"):  # SciPy's own kind, in which one number may stand for all
+    """Raise TypeError if bounds are not pairs of numbers, ValueError for the wrong number of pairs or low > high."""
+    if hasattr(bounds, "lb"):  # scipy.optimize.Bounds, where one number may stand for all
         ends = np.broadcast_arrays(bounds.lb, bounds.ub, np.empty(size))[:2]
         bounds = np.stack(ends, axis=1)
     try:
@@ -181,18 +182,18 @@ def _check_bounds(bounds: Any, size: int) -> None:
         ]
     except (TypeError, ValueError):
         what = "a pair (low, high) for each number of x, with None where there is no limit"
-        raise TypeError(f"minimize(bounds={bounds!r}): bounds is {what}") from None
+        raise TypeError(f"minimize(bounds={bounds!r}): bounds must be {what}") from None
     if len(pairs) != size:
         raise ValueError(
-            f"minimize(): bounds has length {len(pairs)} and x has length {size}: give a pair for each number"
+            f"minimize(): bounds has length {len(pairs)} but x has length {size}: give a pair for each number"
         )
     for k, (low, high) in enumerate(pairs):
         if not low <= high:
-            raise ValueError(f"minimize(): bounds[{k}] is ({low}, {high}): the first must not be above the second")
+            raise ValueError(f"minimize(): bounds[{k}] is ({low}, {high}): the lower bound must not exceed the upper")
 
 
 def _start(x0: Any) -> NDArray[np.float64]:
-    """x0 as an array of its own, checked."""
+    """A checked copy of x0 as a float64 array."""
     try:
         array = np.asarray(x0)
     except ValueError:
@@ -204,5 +205,5 @@ def _start(x0: Any) -> NDArray[np.float64]:
     if not np.isfinite(array).all():
         at = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
         where = f" at {at[0] if len(at) == 1 else at}" if at else ""
-        raise ValueError(f"minimize(): x0 holds {array[at]}{where}: the search must start at finite numbers")
+        raise ValueError(f"minimize(): x0 holds {array[at]}{where}: all its numbers must be finite")
     return array.astype(np.float64)

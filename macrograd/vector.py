@@ -1,8 +1,8 @@
-"""`Vector`: a sequence of numbers or Values whose arithmetic goes element by element.
+"""`Vector`: a sequence of numbers or Values with elementwise arithmetic.
 
-It is what an array argument is inside a function that is compiled or differentiated, and what a net, a gradient or
-`softmax` returns. A list would do something else without a word: repeat where a product was meant, and join where a sum
-was. Two axes are a Vector of Vectors.
+Array arguments are Vectors inside a function that is compiled or differentiated; nets, gradients and `softmax` return
+them. A list would silently do something else: `*` would repeat it and `+` would concatenate. An array with two axes is
+a Vector of Vectors.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _JOIN = "to join them write mg.concat(a, b)"
 
 
 class Vector:
-    """The elements of `items`, in order: numbers, Values, or further sequences, which become Vectors.
+    """The elements of `items`, in order: numbers, Values, or nested sequences, which become Vectors.
 
-    It indexes (`x[0]`, `x[1:]`, `x[2, 0]` for two axes), iterates, unpacks and has a length, as a list does; an element
-    can be set. `+ - * / **`, `%`, `//` and the comparisons `< <= > >=` go element by element, with one number or Value
-    for all or with a sequence nested alike; so do `-x`, `abs(x)` and the functions and methods of one operand, such as
-    `mg.tanh(x)` and `x.tanh()`. `mg.concat` joins.
+    A Vector supports indexing (`x[0]`, `x[1:]`, `x[2, 0]` for two axes), iteration, unpacking, `len` and assignment to
+    elements, as a list does. `+ - * / **`, `%`, `//` and the comparisons `< <= > >=` are elementwise; the other operand
+    is one number or Value for all elements, or a sequence with the same nesting. So are `-x`, `abs(x)` and the
+    functions and methods of one operand, such as `mg.tanh(x)` and `x.tanh()`. `mg.concat` concatenates.
 
-    `==` asks, as for lists, whether two sequences hold the same numbers.
+    `==` compares whole sequences, as for lists: it is true if both hold the same numbers.
 
-    Raises ValueError for sequences of different lengths, and TypeError for what is nested differently or is no number.
+    Raises ValueError for sequences of different lengths, and TypeError for a different nesting or non-numeric elements.
     """
 
     __slots__ = ("_items",)
@@ -65,13 +65,13 @@ class Vector:
         return found if found.__class__ is not list else vector(found)  # a slice: no element is a list
 
     def _elsewhere(self, key: Any) -> Any:
-        """The element of several axes, or the error for what is no index."""
+        """The element at an index with several axes, or the error for an invalid index."""
         items: Any = self._items
         if not isinstance(key, tuple) or not key:
             try:
                 return items[key]
             except IndexError:
-                raise IndexError(f"index {key} is outside a Vector of {len(self._items)}") from None
+                raise IndexError(f"index {key} is out of range for a Vector of length {len(self._items)}") from None
         first, *rest = key
         found = self[first]
         if not rest:
@@ -85,7 +85,9 @@ class Vector:
             return
         found = Vector(new)._items
         if len(found) != len(self._items[key]):
-            raise ValueError(f"a Vector keeps its length: {len(self._items[key])} elements cannot become {len(found)}")
+            raise ValueError(
+                f"a Vector cannot change its length: the slice has {len(self._items[key])} elements, got {len(found)}"
+            )
         self._items[key] = found
 
     def __repr__(self) -> str:
@@ -103,7 +105,7 @@ class Vector:
             return False
         pairs = [(a, b) for a, b in zip(self._items, others, strict=True) if a is not b]
         if any(isinstance(x, Value) for pair in pairs for x in pair):
-            _refuse_equality("sequences of Values were compared by ==, which asks whether they are the same objects")
+            _refuse_equality("sequences of Values were compared by ==, which tests whether they are the same objects")
         return all(a == b for a, b in pairs)
 
     def index(self, element: Any, *bounds: int) -> int:
@@ -116,7 +118,7 @@ class Vector:
         """The elements as (nested) lists."""
         return [x.tolist() if isinstance(x, Vector) else x for x in self._items]
 
-    # --- element by element -----------------------------------------------------------------------------------------
+    # --- elementwise arithmetic -------------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Any:
         return _paired("+", self, other, operator.add)
@@ -182,48 +184,46 @@ class Vector:
         return _compared(self, other, operator.ge)
 
     def __matmul__(self, other: Any) -> NoReturn:
-        raise TypeError("a Vector has no @: write mg.dot(a, b), or [mg.dot(row, x) for row in matrix]")
+        raise TypeError("@ is not supported on Vector: write mg.dot(a, b), or [mg.dot(row, x) for row in matrix]")
 
     __rmatmul__ = __matmul__
 
     @classmethod
     def _apply(cls, op: ops.Op, operands: tuple[Any, ...]) -> Vector:
-        """The operation on each element; a number or Value stands for all of them."""
+        """The operation on each element; a number or Value is broadcast."""
         if op.arity is None:
-            raise TypeError(
-                f"{op.name}() takes numbers and Values, and was given a sequence among them: give the elements of one"
-            )
+            raise TypeError(f"{op.name}() takes numbers and Values, got a sequence among them: pass its elements")
         columns = _alike(op.name, operands)
         return vector([op(*row) for row in zip(*columns, strict=True)])
 
 
 class _Conditions(Vector):
-    """What a comparison gives: a truth value for each element, and none for all."""
+    """The result of a comparison: a truth value for each element, and none for the whole."""
 
     __slots__ = ()
 
     def __bool__(self) -> bool:
         raise TypeError(
-            "a comparison of sequences has an answer for each element: choose element by element with "
-            "mg.where(condition, a, b), or ask all(condition) or any(condition)"
+            "a comparison of sequences has one result per element, not one truth value: choose elementwise with "
+            "mg.where(condition, a, b), or use all(condition) or any(condition)"
         )
 
 
 def vector(items: list[Any]) -> Vector:
-    """A Vector of this very list, whose elements are numbers, Values and Vectors already."""
+    """A Vector that wraps this list without copying; its elements must be numbers, Values and Vectors."""
     made: Vector = object.__new__(Vector)
     made._items = items
     return made
 
 
 def as_argument(x: Any) -> Any:
-    """An array as a (nested) Vector of Python's numbers, a scalar as it is: what a net or a loss is called with."""
+    """An array as a (nested) Vector of Python numbers, a scalar unchanged: the argument of a net or a loss."""
     found = x.tolist() if hasattr(x, "tolist") else x
     return Vector(found) if isinstance(found, list) else found
 
 
 def concat(*sequences: Any) -> Vector:
-    """The elements of all sequences, one sequence after the other. Raises TypeError for what is no sequence."""
+    """Concatenate sequences into one Vector. Raises TypeError if an argument is not a sequence."""
     joined: list[Any] = []
     for given in sequences:
         found = _elements(given)
@@ -247,13 +247,13 @@ def _elements(x: Any) -> list[Any] | None:
 
 
 def _alike(name: str, operands: Sequence[Any]) -> list[list[Any]]:
-    """The elements of each operand, a scalar as often as there are elements. Raises ValueError for different lengths,
-    and TypeError where one sequence holds rows and another scalars."""
+    """The elements of each operand, with scalars repeated. Raises ValueError for different lengths, and TypeError if
+    one sequence holds rows and another scalars."""
     found = [_elements(x) for x in operands]
     lengths = {len(x) for x in found if x is not None}
     if len(lengths) > 1:
         raise ValueError(
-            f"{name} goes element by element and takes sequences of one length, got {min(lengths)} and {max(lengths)} "
+            f"{name} is elementwise and needs sequences of equal length, got {min(lengths)} and {max(lengths)} "
             f"elements; {_JOIN}"
         )
     (length,) = lengths
@@ -263,14 +263,14 @@ def _alike(name: str, operands: Sequence[Any]) -> list[list[Any]]:
             nested = [_elements(x) is not None for x in row]
             if any(nested) and not all(nested):
                 raise TypeError(
-                    f"{name} goes element by element, and of these sequences one holds rows and another numbers: "
-                    "go through the rows, as in [row * x for row in rows]"
+                    f"{name} is elementwise, but one of these sequences holds rows and another numbers: "
+                    "loop over the rows, as in [row * x for row in rows]"
                 )
     return [[operand] * length if x is None else x for operand, x in zip(operands, found, strict=True)]
 
 
 def _paired(name: str, left: Any, right: Any, function: Callable[[Any, Any], Any]) -> Any:
-    """The function on each pair of elements; NotImplemented if one side is neither a sequence nor a number."""
+    """The function of each pair of elements; NotImplemented if one side is neither a sequence nor a number."""
     for x in (left, right):
         if _elements(x) is None and constant(x) is None:
             return NotImplemented
@@ -293,7 +293,7 @@ def _refuse_equality(what: str) -> NoReturn:
 
 
 def _divided(a: Any, b: Any) -> Any:
-    """a / b, which is an infinity for 1/0 as it is for Values."""
+    """a / b; as for Values, 1/0 is an infinity."""
     return ops.div(a, b) if _is_number(a) and _is_number(b) else a / b
 
 
@@ -317,4 +317,4 @@ for _op in ops.TABLE:  # all that Value has as a method
     if _op.arity == 1 and hasattr(Value, _op.name):
         setattr(Vector, _op.name, _method(_op))
 
-Sequence.register(Vector)  # and not its base: that would cost every `isinstance` of a Vector a walk through Python
+Sequence.register(Vector)  # not a base class: that would make every `isinstance` of a Vector a slow Python call

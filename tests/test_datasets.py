@@ -89,55 +89,55 @@ def test_xor_is_the_exclusive_or_of_the_signs() -> None:
 
 
 WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
-    (lambda: datasets.make_moons(0), ValueError, "make_moons() needs n_samples of at least 1, got 0"),
+    (lambda: datasets.make_moons(0), ValueError, "make_moons() n_samples must be at least 1, got 0"),
     (
         lambda: datasets.make_moons(2.5),  # type: ignore[arg-type]  # what is tested
         TypeError,
-        "make_moons() needs n_samples as a whole number or a sequence of them, got 2.5",
+        "make_moons() n_samples must be an integer or a sequence of integers, got 2.5",
     ),
     (
         lambda: datasets.make_moons((1, 2, 3)),  # type: ignore[arg-type]  # what is tested
         ValueError,
-        "make_moons() makes two classes: n_samples is one number or two, got 3 numbers",
+        "make_moons() makes two classes: n_samples must be one number or two, got 3 numbers",
     ),
     (
         lambda: datasets.make_moons((1, 2.5)),  # type: ignore[arg-type]  # what is tested
         TypeError,
-        "make_moons() needs n_samples as a whole number, got 2.5",
+        "make_moons() n_samples must be an integer, got 2.5",
     ),
     (
         lambda: datasets.make_moons(noise=-0.1),
         ValueError,
-        "make_moons() needs a noise of 0 or more (a standard deviation), got -0.1",
+        "make_moons() noise (a standard deviation) must be finite and not negative, got -0.1",
     ),
     (
         lambda: datasets.make_xor(noise=float("nan")),
         ValueError,
-        "make_xor() needs a noise of 0 or more (a standard deviation), got nan",
+        "make_xor() noise (a standard deviation) must be finite and not negative, got nan",
     ),
-    (lambda: datasets.make_moons(seed=-1), ValueError, "make_moons() needs seed of at least 0, got -1"),
+    (lambda: datasets.make_moons(seed=-1), ValueError, "make_moons() seed must be at least 0, got -1"),
     (
         lambda: datasets.make_xor(seed=2**32),
         ValueError,
-        "make_xor() needs a seed below 2**32 (the legacy generator takes no more), got 4294967296",
+        "make_xor() seed must be less than 2**32 (the limit of NumPy's legacy generator), got 4294967296",
     ),
     (
         lambda: datasets.make_moons(seed=None),  # type: ignore[arg-type]  # what is tested
         TypeError,
-        "make_moons() needs seed as a whole number, got None",
+        "make_moons() seed must be an integer, got None",
     ),
     (
         lambda: datasets.make_circles(factor=1.0),
         ValueError,
-        "make_circles() needs a factor from 0 up to, but not including, 1; got 1.0",
+        "make_circles() factor must be at least 0 and less than 1, got 1.0",
     ),
-    (lambda: datasets.make_spirals(arms=0), ValueError, "make_spirals() needs arms of at least 1, got 0"),
-    (lambda: datasets.make_blobs(centers=0), ValueError, "make_blobs() needs centers of at least 1, got 0"),
-    (lambda: datasets.make_blobs(10, 0), ValueError, "make_blobs() needs n_features of at least 1, got 0"),
+    (lambda: datasets.make_spirals(arms=0), ValueError, "make_spirals() arms must be at least 1, got 0"),
+    (lambda: datasets.make_blobs(centers=0), ValueError, "make_blobs() centers must be at least 1, got 0"),
+    (lambda: datasets.make_blobs(10, 0), ValueError, "make_blobs() n_features must be at least 1, got 0"),
     (
         lambda: datasets.make_blobs(centers=[1.0, 2.0]),
         ValueError,
-        "make_blobs() needs centers as a number or of shape (k, features), got (2,)",
+        "make_blobs() centers must be a number or an array of shape (k, features), got shape (2,)",
     ),
     (
         lambda: datasets.make_blobs([5, 5], centers=3),
@@ -152,12 +152,12 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: datasets.make_blobs(cluster_std=-1.0),
         ValueError,
-        "make_blobs() needs cluster_std of 0 or more, got -1.0",
+        "make_blobs() cluster_std must not be negative, got -1.0",
     ),
     (
         lambda: datasets.make_blobs(None),  # type: ignore[arg-type]  # what is tested
         TypeError,
-        "make_blobs() needs n_samples as a whole number or a sequence of them, got None",
+        "make_blobs() n_samples must be an integer or a sequence of integers, got None",
     ),
 ]
 

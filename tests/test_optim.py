@@ -278,22 +278,30 @@ def grows_its_state() -> None:
         (lambda: optim.SGD(0.1, momentum=-1), ValueError, "SGD takes momentum of 0 or more, got -1"),
         (lambda: optim.SGD(0.1, weight_decay=-1), ValueError, "SGD takes weight_decay of 0 or more, got -1"),
         (lambda: optim.SGD(0.1, nesterov=True), ValueError, "SGD with nesterov=True needs a momentum above 0, as in "),
-        (lambda: optim.RMSProp(alpha=1.0), ValueError, "RMSProp takes alpha from 0 to below 1, got 1.0"),
-        (lambda: optim.RMSProp(eps=0.0), ValueError, "RMSProp takes eps above 0, got 0.0"),
-        (lambda: optim.AdamW(betas=(0.9, 1.0)), ValueError, "AdamW takes betas[1] from 0 to below 1, got 1.0"),
-        (lambda: optim.linear(1.0, 0.1, 0), ValueError, "linear() takes 1 step or more, got 0"),
-        (lambda: optim.step(1.0, 0.1, 0), ValueError, "step() takes 1 step or more, got 0"),
-        (lambda: optim.cosine(1.0, 0.1, -1), ValueError, "cosine() takes 1 step or more, got -1"),
-        (lambda: optim.warm_up(1.0, 0), ValueError, "warm_up() takes 1 step or more, got 0"),
+        (lambda: optim.RMSProp(alpha=1.0), ValueError, "RMSProp alpha must be at least 0 and less than 1, got 1.0"),
+        (lambda: optim.RMSProp(eps=0.0), ValueError, "RMSProp eps must be finite and positive, got 0.0"),
+        (
+            lambda: optim.AdamW(betas=(0.9, 1.0)),
+            ValueError,
+            "AdamW betas[1] must be at least 0 and less than 1, got 1.0",
+        ),
+        (lambda: optim.linear(1.0, 0.1, 0), ValueError, "linear() needs at least 1 step, got 0"),
+        (lambda: optim.step(1.0, 0.1, 0), ValueError, "step() needs at least 1 step, got 0"),
+        (lambda: optim.cosine(1.0, 0.1, -1), ValueError, "cosine() needs at least 1 step, got -1"),
+        (lambda: optim.warm_up(1.0, 0), ValueError, "warm_up() needs at least 1 step, got 0"),
         (
             lambda: optim.SGD().step(3),
             TypeError,
             "SGD.step() takes the parameters, as in step(model.parameters()), got 3",
         ),
         (lambda: optim.SGD().step([1.0]), TypeError, "SGD.step() takes Values, got 1.0 of type float"),
-        (given_other_parameters, ValueError, "SGD holds the state of other parameters than step() was given: use one"),
-        (given_fewer_parameters, ValueError, "Adam holds the state of 2 parameters, step() was given 1: use one optim"),
-        (grows_its_state, ValueError, "the update rule returned a state of 1 numbers, it began with 0"),
+        (given_other_parameters, ValueError, "SGD holds the state of different parameters: use one"),
+        (
+            given_fewer_parameters,
+            ValueError,
+            "Adam holds the state of 2 parameters, but step() received 1: use one optim",
+        ),
+        (grows_its_state, ValueError, "the update rule returned a state of 1 numbers, but began with 0"),
         (
             lambda: optim.Rule(0.1),
             TypeError,
@@ -302,8 +310,8 @@ def grows_its_state() -> None:
         (
             lambda: optim.Adam().load_state_dict({"steps": 1, "state": [[1.0]]}),
             ValueError,
-            "Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08) keeps 2 numbers for each parameter, the saved state has 1: "
-            "load it into an optimiser of the kind that saved it",
+            "Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08) keeps 2 numbers for each parameter, "
+            "but the saved state has 1: load it into the kind of optimiser that saved it",
         ),
         (
             lambda: optim.Optimizer(0.1).step([Value(1.0)]),

@@ -1,7 +1,8 @@
-"""Data to learn from: five small made ones. Everything comes as NumPy arrays.
+"""Five small synthetic data sets, returned as NumPy arrays.
 
-`make_moons`, `make_circles` and `make_blobs` give the same bits as scikit-learn's functions of these names do for the
-same arguments and seed; `make_spirals` and `make_xor` are macrograd's own. Tables from files are `macrograd.tables`.
+`make_moons`, `make_circles` and `make_blobs` return the same bits as scikit-learn's functions of the same names for
+the same arguments and seed; `make_spirals` and `make_xor` exist only here. For tables from files see
+`macrograd.tables`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Made data: moons, circles, blobs, spirals, xor.
+"""Synthetic data: moons, circles, blobs, spirals, xor.
 
-All draw from NumPy's legacy generator, whose streams are frozen, so that a seed means the same samples for ever. Moons,
-circles and blobs take their numbers in the order in which scikit-learn's functions do: first the centres (blobs),
-then the shuffle, then the noise (which in blobs comes before the shuffle). That order is what makes the bits equal.
+All use NumPy's legacy generator, whose streams are frozen, so that a seed always gives the same samples. Moons,
+circles and blobs draw in the same order as scikit-learn's functions: first the centres (blobs), then the shuffle, then
+the noise (before the shuffle in blobs). The bits are equal because the order is.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def make_moons(
 ) -> Samples:
     """Two interleaved half circles: X of shape (n, 2) in float64, y of shape (n,) in {0, 1}.
 
-    `n_samples` is the total (the second moon gets the odd one) or the number in each moon; `noise` is the standard
-    deviation of the normal noise on every coordinate; `seed` fixes shuffle and noise. Raises ValueError and TypeError
-    for arguments out of range.
+    `n_samples` is the total (if odd, the second moon gets one more) or a pair, the number in each moon; `noise` is the
+    standard deviation of the normal noise added to every coordinate; `seed` determines shuffle and noise. Raises
+    ValueError for arguments out of range and TypeError for arguments of the wrong type.
     """
     first, second = _halves("make_moons", n_samples)
     upper, lower = np.linspace(0, np.pi, first), np.linspace(0, np.pi, second)
@@ -48,7 +48,7 @@ def make_circles(
     """
     outside, inside = _halves("make_circles", n_samples)
     if not 0 <= factor < 1:
-        raise ValueError(f"make_circles() needs a factor from 0 up to, but not including, 1; got {factor!r}")
+        raise ValueError(f"make_circles() factor must be at least 0 and less than 1, got {factor!r}")
     outer, inner = (np.linspace(0, 2 * np.pi, n, endpoint=False) for n in (outside, inside))
     points = np.concatenate(
         [_columns(np.cos(outer), np.sin(outer)), _columns(np.cos(inner) * factor, np.sin(inner) * factor)]
@@ -66,12 +66,12 @@ def make_blobs(
     seed: int = 0,
     shuffle: bool = True,
 ) -> Samples:
-    """Normal clouds: X of shape (n, n_features) in float64, y of shape (n,) in {0 … number of centres − 1}.
+    """Gaussian blobs: X of shape (n, n_features) in float64, y of shape (n,) in {0 … number of centres − 1}.
 
-    `n_samples` is the total, shared out evenly (the first clouds get what is left over), or the number in each cloud.
-    `centers` is the number of clouds (3 if not given), drawn uniformly from `center_box` in each coordinate, or their
-    coordinates, of shape (k, n_features). `cluster_std` is the standard deviation, one for all or one per cloud.
-    Raises ValueError and TypeError for arguments out of range or of lengths that do not fit.
+    `n_samples` is the total, divided evenly (the first blobs get the remainder), or the number in each blob.
+    `centers` is the number of blobs (default 3), with centres drawn uniformly from `center_box` in each coordinate, or
+    an array of centres of shape (k, n_features). `cluster_std` is the standard deviation, one for all or one per blob.
+    Raises ValueError for arguments out of range or of inconsistent lengths, TypeError for the wrong type.
     """
     name = "make_blobs"
     sizes = None if _is_integer(n_samples) else [_count(name, "n_samples", n) for n in _sequence(name, n_samples)]
@@ -84,7 +84,9 @@ def make_blobs(
     else:
         places = np.asarray(centers, dtype=np.float64)
         if places.ndim != 2:
-            raise ValueError(f"make_blobs() needs centers as a number or of shape (k, features), got {places.shape}")
+            raise ValueError(
+                f"make_blobs() centers must be a number or an array of shape (k, features), got shape {places.shape}"
+            )
     k = len(places)
     if sizes is None:
         whole, rest = divmod(_count(name, "n_samples", n_samples), k)
@@ -95,7 +97,7 @@ def make_blobs(
         if got != k:
             raise ValueError(f"make_blobs() has {k} centers but {got} numbers in {what}: give one per center")
     if min(deviations) < 0:
-        raise ValueError(f"make_blobs() needs cluster_std of 0 or more, got {min(deviations)!r}")
+        raise ValueError(f"make_blobs() cluster_std must not be negative, got {min(deviations)!r}")
     clouds = [
         random.normal(loc=place, scale=deviation, size=(n, places.shape[1]))
         for place, deviation, n in zip(places, deviations, sizes, strict=True)
@@ -114,9 +116,9 @@ def make_spirals(
 ) -> Samples:
     """Arms that wind `turns` times around the origin: X of shape (n, 2) in float64, y of shape (n,) in {0 … arms − 1}.
 
-    Archimedean spirals from radius 0.1 to 1, one a class, evenly turned against each other. The samples are shared out
-    evenly over the arms (the first get what is left over) and evenly along each. `noise`, `seed`, `shuffle` and the
-    errors are those of `make_moons`.
+    Archimedean spirals from radius 0.1 to 1, one per class, at equal angles. The samples are divided evenly among the
+    arms (the first get the remainder) and spaced evenly along each. `noise`, `seed`, `shuffle` and the errors are those
+    of `make_moons`.
     """
     count, k = _count("make_spirals", "n_samples", n_samples), _count("make_spirals", "arms", arms)
     whole, rest = divmod(count, k)
@@ -133,7 +135,7 @@ def make_xor(n_samples: int = 100, *, noise: float | None = None, seed: int = 0)
     """Points uniform in the square [−1, 1]²: X of shape (n, 2) in float64, y of shape (n,) in {0, 1}.
 
     y is 1 where exactly one of the two coordinates is positive. `noise`, `seed` and the errors are those of
-    `make_moons`; the noise comes after the class is known, so that it blurs the borders.
+    `make_moons`; noise is added after the classes are assigned, so it blurs the boundaries.
     """
     random = _generator("make_xor", seed)
     X = random.uniform(-1.0, 1.0, size=(_count("make_xor", "n_samples", n_samples), 2))
@@ -141,7 +143,7 @@ def make_xor(n_samples: int = 100, *, noise: float | None = None, seed: int = 0)
     return X + _noise("make_xor", noise, random, X.shape), y
 
 
-# --- what they share -------------------------------------------------------------------------------------------------
+# --- shared helpers --------------------------------------------------------------------------------------------------
 
 
 def _finish(
@@ -165,7 +167,7 @@ def _noise(name: str, noise: float | None, random: np.random.RandomState, shape:
     if noise is None:
         return 0.0
     if not 0 <= noise < float("inf"):
-        raise ValueError(f"{name}() needs a noise of 0 or more (a standard deviation), got {noise!r}")
+        raise ValueError(f"{name}() noise (a standard deviation) must be finite and not negative, got {noise!r}")
     return random.normal(scale=noise, size=shape)
 
 
@@ -179,7 +181,7 @@ def _halves(name: str, n_samples: int | tuple[int, int]) -> tuple[int, int]:
         return count // 2, count - count // 2
     pair = _sequence(name, n_samples)
     if len(pair) != 2:
-        raise ValueError(f"{name}() makes two classes: n_samples is one number or two, got {len(pair)} numbers")
+        raise ValueError(f"{name}() makes two classes: n_samples must be one number or two, got {len(pair)} numbers")
     return _count(name, "n_samples", pair[0], least=0), _count(name, "n_samples", pair[1], least=0)
 
 
@@ -187,7 +189,7 @@ def _sequence(name: str, numbers: Any) -> list[Any]:
     try:
         return list(numbers)
     except TypeError:
-        message = f"{name}() needs n_samples as a whole number or a sequence of them, got {numbers!r}"
+        message = f"{name}() n_samples must be an integer or a sequence of integers, got {numbers!r}"
         raise TypeError(message) from None
 
 
@@ -199,14 +201,14 @@ def _count(name: str, what: str, number: Any, least: int = 1) -> int:
     try:
         count = operator.index(number)
     except TypeError:
-        raise TypeError(f"{name}() needs {what} as a whole number, got {number!r}") from None
+        raise TypeError(f"{name}() {what} must be an integer, got {number!r}") from None
     if count < least:
-        raise ValueError(f"{name}() needs {what} of at least {least}, got {count}")
+        raise ValueError(f"{name}() {what} must be at least {least}, got {count}")
     return count
 
 
 def _generator(name: str, seed: int) -> np.random.RandomState:
     number = _count(name, "seed", seed, least=0)
     if number >= 2**32:
-        raise ValueError(f"{name}() needs a seed below 2**32 (the legacy generator takes no more), got {number}")
+        raise ValueError(f"{name}() seed must be less than 2**32 (the limit of NumPy's legacy generator), got {number}")
     return np.random.RandomState(number)

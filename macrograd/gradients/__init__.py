@@ -1,17 +1,17 @@
 """From a function of scalars to the functions of its derivatives.
 
-    reverse.py    value_and_grad, grad: all derivatives of one result, in one sweep back
-    forward.py    jvp, hvp: the derivatives of all results in one direction, in one sweep ahead
-    matrices.py   jacobian, hessian: as few sweeps as the pattern of zeros allows
-    sparsity.py   that pattern, and the colourings
-    calls.py      what all share: running a function on leaves of its own
+    reverse.py    value_and_grad, grad: all derivatives of one result, in one reverse sweep
+    forward.py    jvp, hvp: the derivatives of all results in one direction, in one forward sweep
+    matrices.py   jacobian, hessian: as few sweeps as the sparsity pattern allows
+    sparsity.py   the sparsity pattern and its colourings
+    calls.py      shared by all: running a function on new leaves
 
 They work eagerly on floats and (nested) lists, inside `macrograd.compile`, and on each other to any order: derivatives
-are made by the op table's rules on the graph itself, so they are graphs that can be differentiated again.
+are built by the op table's rules on the graph itself, so they are graphs that can be differentiated again.
 
-Numbers come out where nothing but numbers went in. Where Values did, as arguments or closed over, Values come out, so
-that a loss made of derivatives (a gradient penalty, a differential equation) can be differentiated by those Values;
-`float(v)` is their number.
+The results are plain numbers if only numbers went in. If any Value went in, as an argument or closed over, the results
+are Values, so that a loss built from derivatives (a gradient penalty, a differential equation) can be differentiated
+with respect to those Values; `float(v)` is the number of one.
 """
 
 from macrograd.gradients.forward import hvp, jvp

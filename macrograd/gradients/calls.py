@@ -1,9 +1,8 @@
-"""What all derivatives share: a function is run once, on leaves of its own, and the part of its graph that depends on
-them is listed.
+"""Shared by all derivatives: run a function once, on new leaves, and list the part of its graph that depends on them.
 
-The leaves are new even for arguments that are Values already. Were they the arguments themselves, the inner derivative
-of x·d/dy(x·y) at y = x would take the outer x for its y ("perturbation confusion"; Siskind & Pearlmutter, *Nesting
-forward-mode AD in a functional framework*, 2008).
+The leaves are new even for arguments that are already Values. If the arguments themselves were used, the inner
+derivative of x·d/dy(x·y) at y = x would confuse the outer x with its y ("perturbation confusion"; Siskind &
+Pearlmutter, *Nesting forward-mode AD in a functional framework*, 2008).
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ class Call:
 
     arguments  the arguments that are differentiated, with a leaf in place of every scalar
     leaves     these leaves, in order
-    first      where in `leaves` those of each argument begin
-    result     what the function returned
+    first      the index in `leaves` of the first leaf of each argument
+    result     the function's result
     results    its scalars, in order
-    order      what the results depend on and depends on the leaves, operands before results
-    beside     other operations that the results depend on
-    numbers    nothing but numbers went in, so that numbers come out
+    order      the operations on paths from the leaves to the results, operands before results
+    beside     the other operations that the results depend on
+    numbers    whether only numbers went in, so that numbers come out
     """
 
     arguments: tuple[Any, ...]
@@ -46,15 +45,16 @@ class Call:
     numbers: bool
 
     def close(self) -> None:
-        """Make constants of the leaves that stand for numbers: an outer derivative must not take them for Values of the
-        caller's, which it would do while they are leaves; and an inner one had to, while this call was running."""
+        """Turn the leaves that stand for numbers into constants. An outer derivative must not mistake them for the
+        caller's Values, as it would while they are leaves; an inner one, during this call, had to see them as Values.
+        """
         for leaf in self.leaves:
             if leaf.op is None:
                 leaf.op = CONSTANT
 
     def gradients(self, result: Any, *, more: Sequence[Value] = ()) -> dict[Value, Any]:
-        """The gradient of a scalar by the leaves that it depends on: numbers if nothing but numbers went in, else
-        Values. It is one of the results, or made of them by the operations `more`."""
+        """The gradient of a scalar with respect to the leaves that it depends on: numbers if only numbers went in, else
+        Values. The scalar is one of the results, or computed from them by the operations `more`."""
         if not isinstance(result, Value):
             return {}
         order = [*self.order, *more]
@@ -63,19 +63,19 @@ class Call:
         return sweep(order, result, active={*self.leaves, *order})
 
     def slopes(self, result: Any) -> list[Any]:
-        """The gradient of a scalar by each leaf, as what can be differentiated again."""
+        """The gradient of a scalar with respect to each leaf, in a form that can be differentiated again."""
         found = sweep(self.order, result, active={*self.leaves, *self.order}) if isinstance(result, Value) else {}
         return [found.get(x, 0.0) for x in self.leaves]
 
     def out(self, x: Any) -> Any:
-        """A derivative as the caller gets it: a float or a Value."""
+        """A derivative as returned to the caller: a float or a Value."""
         if self.numbers:
             return x._data if isinstance(x, Value) else float(x)
         return constant(x)
 
 
 def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wanted: Sequence[int]) -> Call:
-    """Run `fn` with leaves of its own in place of the scalars of the arguments at `wanted`."""
+    """Run `fn` with new leaves in place of the scalars of the arguments at `wanted`."""
     leaves: list[Value] = []
     numbers = True
 
@@ -118,8 +118,8 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
 
 
 def between(results: Iterable[Any], leaves: Sequence[Value]) -> tuple[list[Value], list[Value], bool]:
-    """What `results` depend on and depends on `leaves`, operands first; the other operations that they depend on; and
-    whether they depend on other leaves too."""
+    """The operations on paths from `leaves` to `results`, operands first; the other operations that the results depend
+    on; and whether they also depend on other leaves."""
     roots = [x for x in results if isinstance(x, Value)]
     active = set(map(id, leaves))
     order: list[Value] = []
@@ -145,7 +145,7 @@ def between(results: Iterable[Any], leaves: Sequence[Value]) -> tuple[list[Value
 
 
 def nested(x: Any, function: Callable[[Any], Any]) -> Any:
-    """The nesting of x with every scalar replaced, in order; lists and arrays become Vectors."""
+    """x with every scalar replaced, in order; lists and arrays become Vectors."""
     if isinstance(x, tuple):
         return tuple([nested(item, function) for item in x])
     if isinstance(x, dict):
@@ -156,7 +156,7 @@ def nested(x: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def _spread(x: Any) -> Any:
-    """What the function gets: Vectors also for tuples, which would repeat and join as lists do."""
+    """The argument passed to the function: tuples become Vectors too, since they would repeat and concatenate."""
     if isinstance(x, dict):
         return {key: _spread(item) for key, item in x.items()}
     if isinstance(x, Vector) and _NESTS.isdisjoint(map(type, x._items)):
@@ -168,14 +168,14 @@ _NESTS = {tuple, dict, Vector}
 
 
 def positions(name: str, argnums: int | Sequence[int], count: int, named: Iterable[str] = ()) -> tuple[int, ...]:
-    """`argnums` as positions from 0 on, of `count` arguments beside those that were passed by name. Raises TypeError,
-    IndexError and ValueError with `name` in the message."""
+    """`argnums` as 0-based positions among `count` positional arguments. Raises TypeError, IndexError and ValueError
+    with `name` in the message."""
     wanted: list[int] = []
     if isinstance(argnums, (tuple, list)) and not argnums:
         raise ValueError(f"{name}(argnums={argnums!r}): give at least one position")
     for k in argnums if isinstance(argnums, (tuple, list)) else (argnums,):
         if not isinstance(k, int) or isinstance(k, bool):
-            raise TypeError(f"{name}(argnums={argnums!r}): argnums is a position from 0 on, or a tuple of them")
+            raise TypeError(f"{name}(argnums={argnums!r}): argnums must be a non-negative integer, or a tuple of them")
         if not -count <= k < count:
             got = str(count)
             if named:
@@ -188,18 +188,18 @@ def positions(name: str, argnums: int | Sequence[int], count: int, named: Iterab
 
 
 def check_function(name: str, fn: Any) -> None:
-    """Raise TypeError for what cannot be differentiated: no function, or one that is compiled already."""
+    """Raise TypeError for anything but a function, and for one that is already compiled."""
     if not callable(fn):
         raise TypeError(f"{name}() takes a function, got {fn!r} of type {type(fn).__name__}")
     if type(fn).__module__.startswith("macrograd.compiler"):
         raise TypeError(
-            f"{name}() takes the function itself and not the compiled one: "
-            f"write mg.compile(mg.{name}(fn)) in place of mg.{name}(mg.compile(fn))"
+            f"{name}() takes the function itself, not the compiled one: "
+            f"write mg.compile(mg.{name}(fn)) instead of mg.{name}(mg.compile(fn))"
         )
 
 
 def one_scalar(name: str, fn: Any, found: Call) -> Any:
-    """The scalar that fn returned; raises TypeError if it returned something else."""
+    """The scalar that fn returned. Raises TypeError if it returned anything else."""
     result = found.result
     if not isinstance(result, Value) and (isinstance(result, (list, tuple, dict, Vector)) or constant(result) is None):
         kind = type(result).__name__
@@ -211,7 +211,7 @@ def one_scalar(name: str, fn: Any, found: Call) -> Any:
 
 
 def checked_results(name: str, fn: Any, found: Call) -> None:
-    """Raise TypeError if a scalar of the result is neither a number nor a Value."""
+    """Raise TypeError if a leaf of the result is neither a number nor a Value."""
     for x in found.results:
         if constant(x) is None:
             raise TypeError(
@@ -221,13 +221,13 @@ def checked_results(name: str, fn: Any, found: Call) -> None:
 
 
 def named(fn: Any) -> str:
-    """What messages call a function."""
+    """The name of a function for messages."""
     return str(getattr(fn, "__name__", "the function"))
 
 
 class Derived:
-    """A derivative of a function, as `grad` and the others return it: an object that pickle can write, where a function
-    in a function could not be.
+    """A derivative of a function, as returned by `grad` and the others: a picklable object, which a nested function
+    would not be.
 
     run(fn, argnums, args, kwargs) computes it. `inspect` and `macrograd.compile` see the signature of fn.
     """
@@ -241,7 +241,7 @@ class Derived:
         return self._run(self.__wrapped__, self._argnums, args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """As a method of a class it gets the instance, as a function would."""
+        """Bind as a method, as a function would."""
         return self if instance is None else MethodType(self, instance)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`jvp` and `hvp`: one sweep ahead through the graph gives the derivatives of all results in one direction."""
+"""`jvp` and `hvp`: one forward sweep through the graph gives the derivatives of all results in one direction."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from macrograd.vector import Vector
 
 
 def jvp(fn: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """fn's value at the arguments `primals`, and its derivative in the direction `tangents`: the product of the
-    Jacobian and a vector, in one sweep.
+    """fn's value at the arguments `primals` and its derivative in the direction `tangents`, the Jacobian-vector
+    product, in one sweep.
 
-    `primals` is a tuple of fn's arguments and `tangents` a tuple with the same nesting; anything but a tuple stands for
-    the one argument that fn takes. fn may return numbers and Values in any nesting; both results have that nesting.
-    Numbers come out if nothing but numbers went in.
+    `primals` is a tuple of fn's arguments and `tangents` a tuple with the same nesting; anything but a tuple is taken
+    as the only argument. fn may return numbers and Values in any nesting; both results have that nesting. They are
+    plain numbers if only numbers went in.
 
-    Raises TypeError if fn is no function or the results or arguments hold something else, and ValueError if primals and
-    tangents differ in their nesting.
+    Raises TypeError if fn is not a function or its arguments or results are not numeric, and ValueError if primals and
+    tangents differ in nesting.
 
     Source: forward accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.1.
     """
@@ -39,17 +39,18 @@ def jvp(fn: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def hvp(fn: Callable[..., Any], primals: Any, tangents: Any) -> Any:
-    """The product of fn's Hessian at the arguments `primals` and the vector `tangents`, nested as the arguments.
+    """The product of fn's Hessian at the arguments `primals` and the vector `tangents`, with the arguments' nesting.
 
     fn must return one scalar. `primals` is a tuple of fn's arguments and `tangents` a tuple with the same nesting;
-    anything but a tuple stands for the one argument that fn takes. For one argument the result is its product, for
-    several a tuple, of the Hessian by all arguments together. Numbers come out if nothing but numbers went in.
+    anything but a tuple is taken as the only argument. For one argument the result is its product; for several it is a
+    tuple, the product of the Hessian with respect to all arguments together. The results are plain numbers if only
+    numbers went in.
 
-    The sweep ahead runs over the sweep back. It applies each rule as often as a second sweep back would, but adds up
-    nothing for what is used twice, and its memory does not grow; a sweep back over the sweep back is never cheaper.
+    This is forward over reverse mode. It applies each rule as often as reverse over reverse would, but accumulates
+    nothing for values that are used twice, and its memory does not grow; reverse over reverse is never cheaper.
 
-    Raises TypeError if fn is no function or does not return one scalar, and ValueError if primals and tangents differ
-    in their nesting.
+    Raises TypeError if fn is not a function or does not return one scalar, and ValueError if primals and tangents
+    differ in nesting.
 
     Source: Pearlmutter, *Fast exact multiplication by the Hessian*, Neural Computation 6, 1994.
     """
@@ -71,14 +72,14 @@ def hvp(fn: Callable[..., Any], primals: Any, tangents: Any) -> Any:
 
 
 def _pair(name: str, primals: Any, tangents: Any) -> tuple[tuple[Any, ...], list[Any]]:
-    """The arguments, and the scalars of their tangents. Raises ValueError if they are not nested alike."""
+    """The arguments, and the scalars of their tangents. Raises ValueError if their nesting differs."""
     args = primals if isinstance(primals, tuple) else (primals,)
     along = tangents if isinstance(tangents, tuple) else (tangents,)
     directions: list[Any] = []
 
     def scalar(x: Any) -> Any:
         if constant(x) is None:
-            raise TypeError(f"{name}: a tangent is a number or a Value, got {x!r} of type {type(x).__name__}")
+            raise TypeError(f"{name}: a tangent must be a number or a Value, got {x!r} of type {type(x).__name__}")
         directions.append(x if isinstance(x, Value) else float(x))
         return None
 
@@ -86,18 +87,20 @@ def _pair(name: str, primals: Any, tangents: Any) -> tuple[tuple[Any, ...], list
     wanted = nested(args, lambda x: None)
     if shape != wanted:
         if len(args) != len(along):
-            raise ValueError(f"{name}: {len(args)} arguments in primals, but {len(along)} in tangents: one for each")
+            raise ValueError(
+                f"{name}: {len(args)} arguments in primals but {len(along)} in tangents: give one for each argument"
+            )
         k = next(k for k in range(len(args)) if shape[k] != wanted[k])
         place, a, b = _apart(args[k], along[k])
         raise ValueError(
-            f"{name}: the tangent of argument {k} must be nested as the argument is: "
+            f"{name}: the tangent of argument {k} must have the same nesting as the argument: "
             f"{_described(a)}{place}, got {_described(b)}"
         )
     return args, directions
 
 
 def _apart(a: Any, b: Any) -> tuple[str, Any, Any]:
-    """The first place, as text, at which two nestings differ, and what stands there in each."""
+    """The first place, as text, at which two nestings differ, and the item there in each."""
     place = ""
     while isinstance(a, (list, tuple, Vector)) and type(a) is type(b) and len(a) == len(b):
         shapes = ([nested(item, lambda x: None) for item in side] for side in (a, b))

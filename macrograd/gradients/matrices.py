@@ -1,5 +1,5 @@
 """`jacobian` and `hessian`: all first derivatives of all results, and all second derivatives of one, in as few sweeps
-as the pattern of zeros allows."""
+as the sparsity pattern allows."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ Entries = dict[tuple[int, int], Any]
 
 
 def jacobian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
-    """The function that returns the derivative of every scalar of fn's result by every scalar of an argument.
+    """A function that returns the derivative of every scalar of fn's result with respect to every scalar of an
+    argument.
 
-    The result is nested as fn's result, with the nesting of the argument in place of each scalar (arrays become lists):
-    for a list of m numbers from a list of n numbers, m lists of n. With `argnums` a sequence it is a tuple of such,
-    one for each argument. Numbers come out if fn used nothing but numbers.
+    It has the nesting of fn's result, with the nesting of the argument in place of each scalar (arrays become lists):
+    for m numbers computed from a list of n numbers, m lists of n. If `argnums` is a sequence, it is a tuple with one
+    such result per argument. The derivatives are plain numbers if fn used only numbers.
 
-    Rows or columns that have no entry in common are found in one sweep: a Jacobian with a band of three takes three,
-    whatever its size. Sweeps go ahead or back, whichever are fewer.
+    Rows or columns that have no entry in common share a sweep: a tridiagonal Jacobian of any size takes three. Sweeps
+    run forward or in reverse, whichever needs fewer.
 
-    Raises TypeError if fn is no function or its result holds something other than numbers and Values, IndexError if
-    there is no such argument, and ValueError if one is named twice or none is.
+    Raises TypeError if fn is not a function or its result is not numeric, IndexError if there is no such argument, and
+    ValueError if `argnums` is empty or names an argument twice.
 
     Source: Curtis, Powell & Reid, 1974; Gebremedhin, Manne & Pothen, *What color is your Jacobian?*, SIAM Review, 2005.
     """
@@ -56,17 +57,17 @@ def _jacobian(fn: Callable[..., Any], argnums: int | Sequence[int], args: Any, k
 
 
 def hessian(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
-    """The function that returns fn's second derivatives with respect to the arguments at `argnums`.
+    """A function that returns fn's second derivatives with respect to the arguments at `argnums`.
 
-    fn must return one scalar. The result is nested as the argument, with the nesting of the argument in place of each
-    scalar (arrays become lists): for a list of n numbers, n lists of n. With `argnums` a sequence it is a tuple of
-    tuples, one block for each pair of arguments. Numbers come out if fn used nothing but numbers.
+    fn must return one scalar. The result has the nesting of the argument, with the same nesting again in place of each
+    scalar (arrays become lists): for a list of n numbers, n lists of n. If `argnums` is a sequence, it is a tuple of
+    tuples, one block for each pair of arguments. The derivatives are plain numbers if fn used only numbers.
 
-    Each sweep ahead over the gradient finds all columns that can be told apart, also by symmetry: a band of three takes
-    three sweeps and an arrow two, whatever the size.
+    Each forward sweep over the gradient finds all columns that can be told apart, if necessary by symmetry: a
+    tridiagonal Hessian of any size takes three sweeps, an arrowhead two.
 
-    Raises TypeError if fn is no function or does not return one scalar, IndexError if there is no such argument, and
-    ValueError if one is named twice or none is.
+    Raises TypeError if fn is not a function or does not return one scalar, IndexError if there is no such argument, and
+    ValueError if `argnums` is empty or names an argument twice.
 
     Source: Coleman & Moré, *Estimation of sparse Hessian matrices and graph coloring problems*, 1984.
     """
@@ -85,7 +86,7 @@ def _hessian(fn: Callable[..., Any], argnums: int | Sequence[int], args: Any, kw
 
 
 def _block(found: Call, rows: Any, first_row: int, k: int, entries: Entries) -> Any:
-    """The nesting of `rows`, whose scalars are numbered from first_row on, with that of argument k in each scalar."""
+    """The nesting of `rows`, whose scalars are numbered from first_row, with that of argument k in each scalar."""
     row = count(first_row)
     zero = entries[-1, -1]
 
@@ -97,7 +98,7 @@ def _block(found: Call, rows: Any, first_row: int, k: int, entries: Entries) -> 
 
 
 def _first(found: Call) -> Entries:
-    """The entries of the Jacobian that are not zero whatever the numbers."""
+    """The structurally nonzero entries of the Jacobian."""
     leaves, results = found.leaves, found.results
     rows = pattern(found.order, leaves, results)
     by_column, columns = colours(rows, len(leaves)), transposed(rows, len(leaves))
@@ -107,7 +108,7 @@ def _first(found: Call) -> Entries:
     entries: Entries = {(-1, -1): found.out(0.0)}
     for group in by_row:
         mine = [results[i] for i in members(group)]
-        # Results that share no leaf: the gradient of their sum by a leaf is that of the one which depends on it.
+        # Results that share no leaf: the gradient of their sum is that of the only one that depends on the leaf.
         root = mine[0] if len(mine) == 1 else sum_(*mine)
         gradients = found.gradients(root, more=[root] if len(mine) > 1 else [])
         for i in members(group):
@@ -117,12 +118,12 @@ def _first(found: Call) -> Entries:
 
 
 def _second(found: Call, result: Any) -> Entries:
-    """The entries of the Hessian that are not zero whatever the numbers."""
+    """The structurally nonzero entries of the Hessian."""
     leaves = found.leaves
     slopes = found.slopes(result)
     order, _, _ = between(slopes, leaves)
     rows = pattern(order, leaves, slopes)
-    # The Hessian is symmetric; its pattern as found need not be (x·detach(y) has no mixed derivative, but one slope).
+    # The Hessian is symmetric; the pattern found need not be: of x·detach(y), only the slope by x depends on y.
     symmetric = rows == transposed(rows, len(leaves))
     groups = colours(rows, len(leaves))
     if symmetric:
@@ -130,13 +131,13 @@ def _second(found: Call, result: Any) -> Entries:
     entries = _ahead(found, order, slopes, rows, groups)
     for i, bits in enumerate(rows):
         for j in members(bits):
-            if (i, j) not in entries:  # another column of its colour has this row; the mirrored entry stands alone
+            if (i, j) not in entries:  # another column of its colour has this row; read the mirrored entry
                 entries[i, j] = entries[j, i]
     return entries
 
 
 def _ahead(found: Call, order: list[Value], results: list[Any], rows: list[int], groups: list[int]) -> Entries:
-    """The entries that stand alone in a row among the columns of their group, by one sweep ahead for each group."""
+    """The entries that are alone in their row among the columns of their group, by one forward sweep per group."""
     entries: Entries = {(-1, -1): found.out(0.0)}
     for group in groups:
         tangents: dict[Value, Any] = {found.leaves[j]: 1.0 for j in members(group)}

@@ -1,4 +1,4 @@
-"""`grad` and `value_and_grad`: one sweep back through the graph gives the derivatives by all arguments."""
+"""`grad` and `value_and_grad`: one reverse sweep gives the derivatives with respect to all arguments."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from macrograd.value import Value
 
 
 def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., tuple[Any, Any]]:
-    """The function that returns fn's value and its gradient with respect to the arguments at `argnums`.
+    """A function that returns fn's value and its gradient with respect to the arguments at `argnums`.
 
     fn must return one scalar. An argument is a number, a Value, or a nested list, tuple, dict or array of them; its
-    gradient has the same nesting (arrays become lists). With `argnums` a sequence, the gradients are a tuple. Numbers
-    come out if fn used nothing but numbers, Values (or traced values) if it used any: they can be differentiated again.
+    gradient has the same nesting (arrays become lists). If `argnums` is a sequence, the gradients are a tuple. The
+    results are plain numbers if fn used only numbers, else Values (or traced values), which can be differentiated
+    again.
 
-    Raises TypeError if fn is no function or does not return one scalar, IndexError if there is no such argument, and
-    ValueError if one is named twice or none is.
+    Raises TypeError if fn is not a function or does not return one scalar, IndexError if there is no such argument, and
+    ValueError if `argnums` is empty or names an argument twice.
 
     Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
     """
@@ -26,7 +27,7 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
 
 
 def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
-    """The function that returns fn's gradient with respect to the arguments at `argnums`; see `value_and_grad`."""
+    """A function that returns fn's gradient with respect to the arguments at `argnums`; see `value_and_grad`."""
     check_function("grad", fn)
     return Derived("grad", fn, _gradient, argnums)
 

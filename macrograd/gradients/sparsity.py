@@ -1,8 +1,8 @@
-"""Which derivatives are zero whatever the numbers, and how few sweeps find the others.
+"""Which derivatives are structurally zero, and how few sweeps find the others.
 
-Columns of a Jacobian that share no row can be found in one sweep, along the sum of their directions: every entry of its
-result belongs to one of them. To choose such sets is to colour the columns so that any two that share a row differ; a
-greedy colouring takes the first colour that is free.
+Columns of a Jacobian that share no row can be found in one sweep, along the sum of their directions: each entry of the
+result belongs to exactly one of them. Such sets are the colours of a colouring in which columns that share a row
+differ; a greedy colouring takes the first free colour.
 
 Sources: Curtis, Powell & Reid, *On the estimation of sparse Jacobian matrices*, 1974; Coleman & Moré, *Estimation of
 sparse Hessian matrices and graph coloring problems*, 1984; Gebremedhin, Manne & Pothen, *What color is your Jacobian?*,
@@ -20,7 +20,7 @@ from macrograd.value import Value
 
 
 def pattern(order: Iterable[Value], leaves: Sequence[Value], results: Sequence[Any]) -> list[int]:
-    """For each result the leaves that it may change with, as bits: bit j for leaf j."""
+    """For each result, the leaves on which it may depend, as a bit set: bit j for leaf j."""
     known = {x: 1 << j for j, x in enumerate(leaves)}
     get = known.get
     reached_by: dict[Op, tuple[bool, ...]] = {}
@@ -48,8 +48,8 @@ def transposed(rows: Sequence[int], columns: int) -> list[int]:
 
 
 def colours(rows: Sequence[int], columns: int) -> list[int]:
-    """The columns as sets without a common row, each as bits; empty columns are in none."""
-    if any(bits == (1 << columns) - 1 for bits in rows):  # a full row: no two columns can be together
+    """The columns grouped into sets without a common row, each as a bit set; empty columns are left out."""
+    if any(bits == (1 << columns) - 1 for bits in rows):  # a full row: no two columns can share a colour
         return [1 << j for j in range(columns)]
     at_row = [0] * len(rows)  # the colours that a row has already, as bits
     found: list[int] = []
@@ -65,10 +65,10 @@ def colours(rows: Sequence[int], columns: int) -> list[int]:
 
 
 def star_colours(rows: Sequence[int]) -> list[int]:
-    """The columns of a symmetric pattern as sets from which each entry can be read, or the one that mirrors it.
+    """The columns of a symmetric pattern, grouped so that each entry or its mirror image can be read off.
 
     Two neighbours differ, and so do the ends of a path of three whose middle comes later or has the larger colour.
-    Columns with many entries come first: they then get colours of their own, and the others can share.
+    Columns with many entries come first: they get separate colours, and the others can share.
     """
     n = len(rows)
     off_diagonal = [bits & ~(1 << j) for j, bits in enumerate(rows)]
@@ -90,7 +90,7 @@ def star_colours(rows: Sequence[int]) -> list[int]:
 
 
 def _put(groups: list[int], taken: int, j: int) -> int:
-    """Give column j the first colour that is not taken; that colour as one bit."""
+    """Give column j the first colour that is not taken, and return it as a single bit."""
     colour = ~taken & (taken + 1)
     k = colour.bit_length() - 1
     if k == len(groups):

@@ -40,18 +40,18 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def get(activation: str | Activation) -> Activation:
-    """The function of that name; a function is returned as it is. Raises ValueError for a name that is not known."""
+    """Look up an activation by name; a function is returned unchanged. Raises ValueError for an unknown name."""
     if callable(activation):
         return activation
     if activation not in ACTIVATIONS:
         raise ValueError(
-            f"activation {activation!r} is not known: use one of {', '.join(ACTIVATIONS)}, or a function of one scalar"
+            f"unknown activation {activation!r}: use one of {', '.join(ACTIVATIONS)}, or a function of one scalar"
         )
     return ACTIVATIONS[activation]
 
 
 def name_of(activation: str | Activation) -> str:
-    """What to call it in prints."""
+    """The name to show in a repr."""
     if isinstance(activation, str):
         return activation
     for attribute in ("__name__", "name"):  # of functions; of operations

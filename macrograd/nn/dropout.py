@@ -1,4 +1,4 @@
-"""`Dropout`, and the draws that it makes: the same in every engine, fresh for every sample and step."""
+"""`Dropout` and its random numbers: the same in every engine, different for every sample and step."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ PERIOD = _UNITS  # of a run's steps, which `Draws` counts modulo this number
 class Draws:
     """Random numbers for one sample at one step of a training run.
 
-    step, sample  their numbers, which may be traced values or Values
-    seed          of the run
-    used          whether any was drawn
+    step, sample  indices of the step and the sample; may be traced values or Values
+    seed          the seed of the run
+    used          whether any number was drawn
 
-    The k-th number of a sample is `ops.random(step, sample, k')`, where k' is k, shuffled by the seed: a counter-based
+    The k-th number of a sample is `ops.random(step, sample, k')`, where k' is k permuted by the seed: a counter-based
     generator (Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*, SC 2011), which has no state that engines
     could disagree about.
     """
 
     def __init__(self, step: Any, sample: Any, seed: int = 0) -> None:
         self._step, self._sample, self._count = step, sample, 0
-        # An odd factor shuffles the numbers below 2²⁴: no two units of a run share theirs.
+        # An odd factor permutes the integers below 2²⁴: no two units of a run share a number.
         self._offset, self._factor = (seed * 0x9E3779B1) % _UNITS, (2 * seed + 0x5BD1E995) % _UNITS | 1
 
     @property
@@ -38,7 +38,7 @@ class Draws:
         return self._count > 0
 
     def next(self) -> Any:
-        """A number from 0 to below 1."""
+        """A random number in [0, 1)."""
         key = float((self._offset + self._count * self._factor) % _UNITS)
         self._count += 1
         return ops.random(self._step, self._sample, key)
@@ -49,7 +49,7 @@ _current: Draws | None = None
 
 @contextlib.contextmanager
 def drawing(draws: Draws) -> Iterator[Draws]:
-    """While it is entered, every `Dropout` draws from here; otherwise it lets everything through."""
+    """A context in which every `Dropout` draws from `draws`; outside it, Dropout passes everything through."""
     global _current
     before, _current = _current, draws
     try:
@@ -59,17 +59,17 @@ def drawing(draws: Draws) -> Iterator[Draws]:
 
 
 class Dropout(Module):
-    """Sets each number to 0 with probability `rate` while a `Trainer` trains, and divides the others by 1 − rate; lets
-    everything through otherwise.
+    """While a `Trainer` trains, set each number to 0 with probability `rate` and divide the others by 1 − rate;
+    otherwise pass everything through unchanged.
 
-    Called with numbers or Values it gives a `Vector` of as many, or the one Value itself. Raises ValueError for a rate
-    that is not from 0 to below 1. Source: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, *Dropout*, JMLR
-    15, 2014, in the form that scales while training.
+    Called with a sequence of numbers or Values, it returns a `Vector` of the same length; called with one, it returns
+    one. Raises ValueError if `rate` is not in [0, 1). Source: Srivastava, Hinton, Krizhevsky, Sutskever &
+    Salakhutdinov, *Dropout*, JMLR 15, 2014, in the "inverted" form that scales during training.
     """
 
     def __init__(self, rate: float = 0.5) -> None:
         if not 0.0 <= rate < 1.0 or not math.isfinite(rate):
-            raise ValueError(f"Dropout takes a rate from 0 to below 1, got {rate}")
+            raise ValueError(f"Dropout rate must be at least 0 and less than 1, got {rate}")
         self.rate = rate
 
     def __call__(self, x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Initialisers: how the first weights are drawn.
+"""Initialisers: the distributions from which initial weights are drawn.
 
 An initialiser is a function `(rng, fan_in, fan_out) → float` that draws one weight from a `random.Random`, for a neuron
 with `fan_in` inputs in a layer of `fan_out` neurons. Biases start at 0.
@@ -14,7 +14,7 @@ Initialiser = Callable[[random.Random, int, int], float]
 
 
 def uniform(rng: random.Random, fan_in: int, fan_out: int) -> float:
-    """Uniform in [−1, 1], whatever the shape: micrograd's."""
+    """Uniform in [−1, 1] for every shape, as in micrograd."""
     return rng.uniform(-1.0, 1.0)
 
 
@@ -57,12 +57,11 @@ INITIALISERS: dict[str, Initialiser] = {
 
 
 def get(init: str | Initialiser) -> Initialiser:
-    """The initialiser of that name; a function is returned as it is. Raises ValueError for a name that is not known."""
+    """Look up an initialiser by name; a function is returned unchanged. Raises ValueError for an unknown name."""
     if callable(init):
         return init
     if init not in INITIALISERS:
         raise ValueError(
-            f"init {init!r} is not known: use one of {', '.join(INITIALISERS)}, "
-            "or a function (rng, fan_in, fan_out) → float"
+            f"unknown init {init!r}: use one of {', '.join(INITIALISERS)}, or a function (rng, fan_in, fan_out) → float"
         )
     return INITIALISERS[init]

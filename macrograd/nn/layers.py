@@ -1,4 +1,4 @@
-"""`Neuron`, `Layer` and `MLP`: a neuron as one would explain it at a whiteboard, and rows of them.
+"""`Neuron`, `Layer` and `MLP`: a neuron as explained at a whiteboard, layers of neurons, and stacks of layers.
 
 Everything here is arithmetic on scalars, so it runs on Values and on traced values alike.
 """
@@ -21,7 +21,7 @@ from macrograd.vector import vector
 
 Seed = int | random.Random | None
 
-# The bias takes part in a neuron's dot product as b·1; the 1 is the same node for all of them.
+# The bias enters a neuron's dot product as b·1; all neurons share this node for the 1.
 _ONE = constant(1.0)
 
 
@@ -29,15 +29,15 @@ class Neuron(Module):
     """activation(b + w₀·x₀ + w₁·x₁ + …), added from left to right.
 
     nin         number of inputs
-    nonlin      False for a linear neuron, whatever `activation` says (micrograd's switch)
+    nonlin      False for a linear neuron, regardless of `activation` (micrograd's switch)
     activation  a name from `nn.activations` or a function of one scalar
     init        a name from `nn.init` or a function (rng, fan_in, fan_out) → float
-    seed        an integer, or a `random.Random` to draw from; None draws from Python's own generator as micrograd does,
-                so that `random.seed(1337)` gives micrograd's weights
-    fan_out     how many neurons its layer has; only Glorot's initialisers look at it
+    seed        an integer, or a `random.Random` to draw from; None draws from Python's global generator as micrograd
+                does, so that `random.seed(1337)` gives micrograd's weights
+    fan_out     number of neurons in the layer; only the Glorot initialisers use it
 
-    Called with `nin` numbers or Values (a list, a tuple, a NumPy row; one scalar will do where nin is 1) it gives one
-    Value. Raises ValueError for another number of inputs.
+    Called with `nin` numbers or Values (a list, a tuple or a NumPy row; a plain scalar if nin is 1), it returns one
+    Value. Raises ValueError for any other number of inputs.
     """
 
     w: list[Value]
@@ -74,10 +74,10 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """`nout` neurons that see the same `nin` inputs; the other arguments are the neurons' (see `Neuron`).
+    """`nout` neurons with the same `nin` inputs; the other arguments are passed to each `Neuron`.
 
-    Called with `nin` numbers or Values it gives a `Vector` of `nout` Values, or the Value itself where nout is 1.
-    Raises ValueError for another number of inputs.
+    Called with `nin` numbers or Values, it returns a `Vector` of `nout` Values, or a single Value if nout is 1.
+    Raises ValueError for any other number of inputs.
     """
 
     neurons: list[Neuron]
@@ -101,7 +101,7 @@ class Layer(Module):
 
     def __call__(self, x: Any) -> Any:
         inputs = _inputs(self, x, len(self.neurons[0].w))
-        # A number becomes a node here and not in every neuron.
+        # Numbers become nodes here, once, and not in every neuron.
         nodes = [value if (node := constant(value)) is None else node for value in inputs]
         out = [neuron(nodes) for neuron in self.neurons]
         return out[0] if len(out) == 1 else vector(out)
@@ -111,16 +111,16 @@ class Layer(Module):
 
 
 class MLP(Module):
-    """A multi-layer perceptron: layers in a row, each feeding the next.
+    """A multi-layer perceptron: a stack of layers, each feeding the next.
 
     nin                number of inputs
-    nouts              number of neurons of each layer; the last is the output layer
-    activation         of the hidden layers: a name or a function for all, or a list with one for each
+    nouts              number of neurons in each layer; the last is the output layer
+    activation         of the hidden layers: one name or function for all, or a list with one for each
     output_activation  of the output layer
     init, seed         as for `Neuron`; the weights are drawn layer by layer and neuron by neuron, in micrograd's order
 
-    Called with `nin` numbers or Values it gives a `Vector` of outputs, or the Value itself where there is one output.
-    Raises ValueError for another number of inputs, and for sizes or names that make no net.
+    Called with `nin` numbers or Values, it returns a `Vector` of outputs, or a single Value if there is one output.
+    Raises ValueError for any other number of inputs, and for invalid sizes or names.
     """
 
     layers: list[Layer]
@@ -169,11 +169,11 @@ def _inputs(module: Module, x: Any, nin: int) -> list[Any]:
 
 def _check_size(kind: str, what: str, size: Any) -> None:
     if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-        raise ValueError(f"{kind} needs a whole number of {what}, 1 or more, got {size!r}")
+        raise ValueError(f"{kind} needs a positive integer number of {what}, got {size!r}")
 
 
 def _generator(seed: Seed) -> random.Random:
     if seed is None:
-        shared: random.Random = random.uniform.__self__  # type: ignore[attr-defined]  # what `random.seed` seeds
+        shared: random.Random = random.uniform.__self__  # type: ignore[attr-defined]  # seeded by `random.seed`
         return shared
     return seed if isinstance(seed, random.Random) else random.Random(seed)

@@ -1,4 +1,4 @@
-"""`Module`: anything that holds parameters."""
+"""`Module`: the base class of everything that has parameters."""
 
 from __future__ import annotations
 
@@ -13,46 +13,45 @@ from macrograd.vector import Vector
 
 
 class Module:
-    """A thing with parameters: every leaf `Value` in its attributes, at any depth.
+    """The base class of models. Its parameters are the leaf `Value`s in its attributes, at any depth.
 
-    Attributes are searched in the order in which they were set, through Modules, lists, tuples and dicts. Values that
-    were computed (an output kept for later, say) are no parameters. A subclass needs no call of `super().__init__()`.
+    Attributes are searched in the order in which they were set, through Modules, lists, tuples and dicts. Computed
+    Values (such as a stored output) are not parameters. A subclass need not call `super().__init__()`.
     """
 
-    # What inputs and outputs mean: a `train.signature.Signature`, which `Trainer.fit` and `load` leave here.
+    # The meaning of inputs and outputs: a `train.signature.Signature`, set by `Trainer.fit` and `load`.
     _signature: Any = None
 
     def parameters(self) -> list[Value]:
-        """The parameters in the order of `named_parameters`; one that is shared stands there once."""
+        """The parameters in the order of `named_parameters`; a shared parameter is listed once."""
         return [parameter for parameter in self._leaves() if parameter.op is None]
 
     def named_parameters(self, *, frozen: bool = False) -> dict[str, Value]:
-        """The parameters by the path that leads to them, as in `layers.0.neurons.3.w.1`; with `frozen` also those that
-        are frozen.
+        """The parameters by path, as in `layers.0.neurons.3.w.1`; with `frozen`, frozen parameters are included.
 
-        A parameter that several paths lead to has the first path's name.
+        A parameter with several paths is listed under the first.
         """
         return {name: parameter for name, parameter in self._walk() if frozen or parameter.op is None}
 
     def freeze(self) -> None:
-        """Make every parameter in here a constant: it gets no gradient, and is none of `parameters()`, until
-        `unfreeze()`. A program that was compiled before keeps what it was."""
+        """Make every parameter of this module a constant: until `unfreeze()` it gets no gradient and is not listed by
+        `parameters()`. Programs compiled earlier are not affected."""
         for parameter in self.parameters():
             parameter.op = CONSTANT
             parameter.grad = 0.0
 
     def unfreeze(self) -> None:
-        """Make everything that `freeze()` made a constant a parameter again."""
+        """Undo `freeze()`: make frozen parameters trainable again."""
         for parameter in self._leaves():
             parameter.op = None
 
     def load_parameters(self, numbers: Mapping[str, Any]) -> None:
-        """Set every parameter, frozen or not, from numbers by name: all of them or, if anything is wrong, none.
+        """Set every parameter, frozen or not, from numbers by name: all of them, or none if anything is wrong.
 
-        A name is one of `named_parameters(frozen=True)` with a number, or the beginning of several (a path up to a
-        dot), with a nested list or array of the numbers of all that lie below it, as `named_parameters` has them.
+        A name is one of `named_parameters(frozen=True)`, with a number, or a prefix of several (a path up to a dot),
+        with a nested list or array of the numbers of all parameters below it, in the order of `named_parameters`.
 
-        Raises ValueError for names that are missing or unknown, and for numbers of another shape or not finite.
+        Raises ValueError for missing or unknown names, the wrong number of numbers, and numbers that are not finite.
         """
         groups = _groups(self.named_parameters(frozen=True))
         new: dict[str, float] = {}
@@ -79,7 +78,7 @@ class Module:
         parameter_writes[0] += 1
 
     def modules(self) -> list[Module]:
-        """This Module and all that it holds, at any depth, each once."""
+        """This Module and every Module in it, at any depth, each once."""
         found: list[Module] = []
         seen: set[int] = set()
         stack: list[Any] = [self]
@@ -103,8 +102,8 @@ class Module:
         return checked_state(self)
 
     def _leaves(self) -> list[Value]:
-        """Parameters and frozen parameters in the order of `_walk`, without making their names: a net of 100,000 is
-        asked for them often."""
+        """Parameters and frozen parameters in the order of `_walk`, but without building their names: with 100,000
+        parameters that would be slow, and this is called often."""
         found: list[Value] = []
         seen: set[int] = set()
         stack: list[Iterator[Any]] = [iter((self,))]
@@ -133,7 +132,7 @@ class Module:
 
     def _walk(self) -> Iterator[tuple[str, Value]]:
         """Parameters and frozen parameters, which are constants, with their paths."""
-        # Iterative, and each object once: modules may be nested deeply and may know one another.
+        # Iterative, and each object once: modules may be nested deeply and may refer to each other.
         seen: set[int] = set()
         stack: list[tuple[str, Any]] = [("", self)]
         while stack:
@@ -151,7 +150,7 @@ class Module:
 
 
 def _children(thing: Any) -> list[tuple[Any, Any]] | None:
-    """What a container holds, each with its name in it; None for what is no container."""
+    """The items of a container with their names; None for anything that is not a container."""
     if isinstance(thing, Module):
         return list(vars(thing).items())
     if isinstance(thing, dict):
@@ -162,7 +161,7 @@ def _children(thing: Any) -> list[tuple[Any, Any]] | None:
 
 
 def _groups(names: Iterable[str]) -> dict[str, list[str]]:
-    """The names below every path, by the path; a name is below itself."""
+    """The parameter names below each path; a name counts as below itself."""
     groups: dict[str, list[str]] = {}
     for name in names:
         parts = name.split(".")

@@ -1,4 +1,4 @@
-"""`Scaled`: a net together with the scales that it was trained on."""
+"""`Scaled`: a net together with the scaling of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Numbers = float | Sequence[float]
 
 
 class Scaled(Module):
-    """A net between raw numbers: it sees (x − middle) / unit, and answers output · output_unit + output_middle.
+    """A net that takes and returns raw numbers: it computes net((x − middle) / unit) · output_unit + output_middle.
 
-    net           a Module of one sample
-    middle, unit  of each input, or one number for all
-    output_middle, output_unit  of each output, or one number for all
+    net           a Module that takes one sample
+    middle, unit  one number per input, or one for all
+    output_middle, output_unit  one number per output, or one for all
 
-    The scales are constants, and no parameters. Raises ValueError for scales that are not finite, units that are not
-    above 0, and where it is called for another number of inputs.
+    The scales are constants, not parameters. Raises ValueError for scales that are not finite, units that are not
+    positive, and, when called, for the wrong number of inputs.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Scaled(Module):
         inputs = as_list(x)
         if any(len(scale) not in (1, len(inputs)) for scale in (self.middle, self.unit)):
             width = max(len(self.middle), len(self.unit))
-            raise ValueError(f"Scaled has the scales of {width} inputs, got {len(inputs)}")
+            raise ValueError(f"this Scaled takes {width} inputs, got {len(inputs)}")
         seen = [
             v if m == 0.0 and u == 1.0 else (v - m) / u
             for v, m, u in zip(inputs, _each(self.middle, inputs), _each(self.unit, inputs), strict=True)
@@ -68,10 +68,10 @@ def _scale(name: str, given: Numbers) -> tuple[float, ...]:
     numbers = tuple(float(x) for x in (given if hasattr(given, "__len__") else [given]))  # type: ignore[union-attr]
     for number in numbers:
         if not math.isfinite(number) or ("unit" in name and number <= 0.0):
-            must = "finite and above 0" if "unit" in name else "finite"
-            raise ValueError(f"Scaled() takes a {name} that is {must}, got {number}")
+            must = "finite and positive" if "unit" in name else "finite"
+            raise ValueError(f"Scaled() needs every {name} to be {must}, got {number}")
     if not numbers:
-        raise ValueError(f"Scaled() takes a {name} for each number, got none")
+        raise ValueError(f"Scaled() needs at least one number in {name}, got none")
     return numbers
 
 

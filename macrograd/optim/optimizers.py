@@ -1,12 +1,12 @@
-"""Optimisers: an update rule each, and the state of the parameters that it moves.
+"""Optimisers: each has an update rule and keeps the state of the parameters that it updates.
 
 The **update rule** is a scalar function of one parameter:
 
     rule(parameter, gradient, state, learning_rate, step) → (new parameter, new state)
 
-`state` is a tuple of scalars, `step` counts from 1. A rule is written with arithmetic and `macrograd.functions` alone
-and never branches on a value (on hyper-parameters it may), so the same rule runs on floats here and can be traced and
-compiled for all parameters at once. Defaults and formulas are PyTorch's; a test holds them against it.
+`state` is a tuple of scalars; `step` counts from 1. A rule uses only arithmetic and `macrograd.functions` and never
+branches on a value (it may branch on hyper-parameters), so the same rule runs on floats here and can be traced and
+compiled for all parameters at once. Defaults and formulas are PyTorch's; a test compares them with PyTorch.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ UpdateRule = Callable[[Any, Any, State, Any, Any], tuple[Any, State]]
 
 
 class Optimizer:
-    """What all optimisers share: a learning rate, the state of each parameter, and the step that applies the rule.
+    """The base class: a learning rate, the state of each parameter, and the step that applies the rule.
 
-    schedule       from the step, counted from 0, to the learning rate; made of `lr`, a schedule or a number
-    steps          how many steps have been made
+    schedule       maps the step, counted from 0, to the learning rate; made from `lr`, a schedule or a number
+    steps          the number of steps made so far
     initial_state  the state of a parameter before its first step, a tuple of floats
-    state          the state of every parameter, in the order in which `step` is given them
+    state          the state of every parameter, in the order in which `step` receives them
     """
 
     initial_state: tuple[float, ...] = ()
@@ -44,22 +44,22 @@ class Optimizer:
         self._parameters: list[Value] = []
 
     def rule(self, parameter: Any, gradient: Any, state: State, learning_rate: Any, step: Any) -> tuple[Any, State]:
-        """One parameter's update; see this module's beginning."""
+        """The update of one parameter; see the module docstring."""
         raise NotImplementedError(f"{type(self).__name__} has no update rule: define rule()")
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the step that comes next."""
+        """The learning rate of the next step."""
         return self.schedule(self.steps)
 
     def step(self, parameters: Iterable[Value]) -> None:
-        """Move every parameter by its `.grad`: all of them, or none if anything fails.
+        """Update every parameter from its `.grad`: all of them, or none if anything fails.
 
-        A gradient of 0 is one like others: decay and momentum move all the same. (`Trainer` leaves out what
-        the loss does not depend on.)
+        A gradient of 0 is not special: weight decay and momentum still move the parameter. (`Trainer` leaves out
+        parameters that the loss does not depend on.)
 
-        Warns where every gradient of the first step is 0. Raises TypeError for what is no Value, and ValueError when
-        the parameters are not those of the steps before, since their state would then belong to others.
+        Warns if every gradient of the first step is 0. Raises TypeError for anything but Values, and ValueError if the
+        parameters are not those of earlier steps, since the state would then belong to other parameters.
         """
         chosen = self._checked(parameters)
         before = self.state or [self.initial_state] * len(chosen)
@@ -75,28 +75,28 @@ class Optimizer:
         self.state, self.steps, self._parameters = after, count, chosen
         if count == 1 and not any(parameter.grad for parameter in chosen):
             warnings.warn(
-                f"{type(self).__name__}.step(): every gradient is 0, and there is nothing to follow: call "
-                "loss.backward() before step(), and zero_grad() before backward() and not after it",
+                f"{type(self).__name__}.step(): every gradient is 0, so no step can be made: call "
+                "loss.backward() before step(), and zero_grad() before backward(), not after it",
                 GradientWarning,
                 stacklevel=2,
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on from here, in plain numbers: `steps` and each parameter's `state`."""
+        """The state that a checkpoint needs to resume, as plain numbers: `steps` and each parameter's `state`."""
         return {"steps": self.steps, "state": list(self.state)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from a `state_dict()`; the next `step` must be given the same parameters in the same order.
+        """Resume from a `state_dict()`; the next `step` must receive the same parameters in the same order.
 
-        Raises ValueError for the state of another kind of optimiser.
+        Raises ValueError for the state of a different kind of optimiser.
         """
         state = [tuple(map(float, entry)) for entry in saved["state"]]
         wanted = len(self.initial_state)
         for entry in state:
             if len(entry) != wanted:
                 raise ValueError(
-                    f"{self!r} keeps {wanted} numbers for each parameter, the saved state has {len(entry)}: "
-                    "load it into an optimiser of the kind that saved it"
+                    f"{self!r} keeps {wanted} numbers for each parameter, but the saved state has {len(entry)}: "
+                    "load it into the kind of optimiser that saved it"
                 )
         self.state, self.steps, self._parameters = state, int(saved["steps"]), []
 
@@ -115,13 +115,13 @@ class Optimizer:
             return chosen
         if len(chosen) != len(self.state):
             raise ValueError(
-                f"{name} holds the state of {len(self.state)} parameters, step() was given {len(chosen)}: "
+                f"{name} holds the state of {len(self.state)} parameters, but step() received {len(chosen)}: "
                 "use one optimiser for each set of parameters"
             )
         if self._parameters and any(a is not b for a, b in zip(chosen, self._parameters, strict=True)):
             raise ValueError(
-                f"{name} holds the state of other parameters than step() was given: use one optimiser for each set "
-                "of parameters, always in the same order"
+                f"{name} holds the state of different parameters: use one optimiser for each set of parameters, "
+                "always in the same order"
             )
         return chosen
 
@@ -134,11 +134,11 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum and Nesterov's variant of it.
+    """Stochastic gradient descent, with optional momentum or Nesterov momentum.
 
-    momentum      share of the last direction that is kept; 0 for none
-    nesterov      look ahead by one momentum step; needs a momentum
-    weight_decay  adds weight_decay·parameter to the gradient (an L2 penalty of half of that)
+    momentum      fraction of the previous direction that is kept; 0 for none
+    nesterov      use Nesterov momentum; requires momentum > 0
+    weight_decay  adds weight_decay·parameter to the gradient (an L2 penalty of half that strength)
 
     Source: Sutskever, Martens, Dahl & Hinton, *On the importance of initialization and momentum in deep learning*, ICML
     2013, in PyTorch's form, where the learning rate multiplies the velocity.
@@ -176,13 +176,13 @@ class SGD(Optimizer):
 
 
 class RMSProp(Optimizer):
-    """The gradient divided by the root of its mean square.
+    """The gradient divided by the root of its running mean square.
 
-    alpha         share of the old mean square that is kept at a step
+    alpha         smoothing constant: the fraction of the old mean square kept at each step
     eps           added to the root
     weight_decay  adds weight_decay·parameter to the gradient
-    momentum      share of the last direction that is kept
-    centered      use the variance in place of the mean square
+    momentum      fraction of the previous direction that is kept
+    centered      use the variance instead of the mean square
 
     Sources: Tieleman & Hinton, Coursera lecture 6.5, 2012; centered: Graves, arXiv:1308.0850, eq. 38–45.
     """
@@ -213,7 +213,7 @@ class RMSProp(Optimizer):
         spread = square
         if self.centered:
             mean = self.alpha * rest.pop(0) + (1.0 - self.alpha) * gradient
-            # Rounding can leave a hair below zero where the gradient hardly changes.
+            # Rounding can make the variance slightly negative where the gradient hardly changes.
             spread = functions.maximum(square - mean * mean, 0.0)
             new.append(mean)
         direction = gradient / (functions.sqrt(spread) + self.eps)
@@ -233,9 +233,9 @@ class RMSProp(Optimizer):
 
 
 class Adam(Optimizer):
-    """Running means of the gradient and of its square, both corrected for their start at 0.
+    """Running means of the gradient and of its square, both with bias correction.
 
-    betas         shares of the two old means that are kept at a step
+    betas         fractions of the two old means that are kept at each step
     eps           added to the root of the mean square
     weight_decay  adds weight_decay·parameter to the gradient
 
@@ -276,7 +276,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam whose weight decay shrinks the parameter itself and stays out of the two means.
+    """Adam with decoupled weight decay: it shrinks the parameter itself and does not enter the two means.
 
     Source: Loshchilov & Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019, algorithm 2, in PyTorch's form,
     where the learning rate multiplies the decay.
@@ -297,12 +297,12 @@ class AdamW(Adam):
 
 
 class Rule(Optimizer):
-    """An optimiser of one's own: any function with a rule's arguments and results.
+    """A custom optimiser: any function with the arguments and results of an update rule.
 
     rule   (parameter, gradient, state, learning_rate, step) → (new parameter, new state)
     state  the state before the first step, a tuple of numbers
 
-    Raises TypeError for a rule that is no function.
+    Raises TypeError if `rule` is not callable.
     """
 
     def __init__(
@@ -321,24 +321,25 @@ class Rule(Optimizer):
         new, new_state = self._rule(parameter, gradient, state, learning_rate, step)
         if len(new_state) != len(self.initial_state):
             raise ValueError(
-                f"the update rule returned a state of {len(new_state)} numbers, it began with {len(self.initial_state)}"
+                f"the update rule returned a state of {len(new_state)} numbers, but began with "
+                f"{len(self.initial_state)}"
             )
         return new, tuple(new_state)
 
 
 def _at_least_zero(optimiser: str, name: str, number: float) -> float:
     if not 0.0 <= number < math.inf:
-        raise ValueError(f"{optimiser} takes {name} of 0 or more, got {number}")
+        raise ValueError(f"{optimiser} {name} must be finite and not negative, got {number}")
     return number
 
 
 def _above_zero(optimiser: str, name: str, number: float) -> float:
     if not 0.0 < number < math.inf:
-        raise ValueError(f"{optimiser} takes {name} above 0, got {number}")
+        raise ValueError(f"{optimiser} {name} must be finite and positive, got {number}")
     return number
 
 
 def _share(optimiser: str, name: str, number: float) -> float:
     if not 0.0 <= number < 1.0:
-        raise ValueError(f"{optimiser} takes {name} from 0 to below 1, got {number}")
+        raise ValueError(f"{optimiser} {name} must be at least 0 and less than 1, got {number}")
     return number

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: functions from the step, which counts from 0, to a rate.
+"""Learning-rate schedules: functions that map the step, counted from 0, to a learning rate.
 
-Only the rate goes into an update rule. The schedules that have a name here are computed for many steps at once, since a
-native step takes little longer than a call of Python does; functions of one's own are called once a step.
+An update rule sees only the rate. The schedules defined here are computed for many steps at once, since a native step
+takes little longer than a Python call; custom functions are called once per step.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from macrograd.copying import checked_state
 
 Floats = NDArray[np.float64]
 
-# Rates are computed in blocks of so many steps that begin at multiples of it, so that a step's rate is the same number
-# whoever asks for it: NumPy's cosines and powers may depend on where in an array they stand.
+# Rates are computed in blocks of this many steps, aligned to multiples of it, so that a step's rate has the same bits
+# whoever asks for it: NumPy's cosines and powers may depend on the position in the array.
 _BLOCK = 512
 
 
 class Schedule:
-    """A learning rate that depends on the step, which counts from 0: `schedule(step)` → float.
+    """A learning rate that depends on the step, counted from 0: `schedule(step)` → float.
 
-    function  what to compute, from an integer
-    text      what it prints as
-    many      the same from an array of steps, of whole numbers in float64, to an array of rates, if there is one; then
-              that is what is used
+    function  maps an integer step to the rate
+    text      the schedule's repr
+    many      the vectorised form, if any: maps an array of steps (integers in float64) to an array of rates; used
+              instead of `function` where it is given
     fixed     the rate, if it is the same at every step
     """
 
@@ -53,12 +53,12 @@ class Schedule:
         return self._held[place]
 
     def rates(self, first: int, count: int) -> Floats:
-        """The rates of `count` steps from the step `first` on."""
+        """The rates of `count` steps, starting at step `first`."""
         if self._many is None:
             return np.array([float(self._function(k)) for k in range(first, first + count)], dtype=np.float64)
         begin, end = first // _BLOCK * _BLOCK, -(-(first + count) // _BLOCK) * _BLOCK
         steps = np.arange(begin, end, dtype=np.float64)
-        # Far from the steps that are asked for there may be numbers beyond the range.
+        # The block also holds steps that were not asked for, whose rates may overflow.
         with np.errstate(all="ignore"):
             found = np.broadcast_to(np.asarray(self._many(steps), dtype=np.float64), steps.shape)
         return found[first - begin : first - begin + count].copy()
@@ -70,11 +70,11 @@ class Schedule:
         return self._text
 
 
-# The formulas stand at the top level and get their settings by `partial`, so that pickle finds them.
+# The formulas are module-level functions that get their settings by `partial`, so that pickle finds them.
 
 
 def constant(rate: float) -> Schedule:
-    """The same rate at every step. Raises ValueError for a rate that is negative or not finite."""
+    """The same rate at every step. Raises ValueError if the rate is negative or not finite."""
     if not 0.0 <= rate < math.inf:
         raise ValueError(f"a learning rate must be 0 or more and finite, got {rate}")
     return Schedule(partial(_constant, float(rate)), f"{rate}", fixed=float(rate))
@@ -85,7 +85,7 @@ def _constant(rate: float, k: int) -> float:
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
-    """From `start` at step 0 in a straight line to `end` at step `steps`, and `end` from there on.
+    """Linear from `start` at step 0 to `end` at step `steps`, then constant at `end`.
 
     micrograd's demo, 1 − 0.9·k/100, is `linear(1.0, 0.1, 100)`.
     """
@@ -98,7 +98,7 @@ def _linear(start: float, end: float, steps: int, k: Floats) -> Any:
 
 
 def step(start: float, factor: float, every: int) -> Schedule:
-    """`start`, multiplied by `factor` once in `every` steps."""
+    """`start`, multiplied by `factor` after every `every` steps."""
     _check_steps("step", every)
     return _named(partial(_step, start, factor, every), f"step({start}, {factor}, {every})")
 
@@ -117,7 +117,7 @@ def _exponential(start: float, factor: float, k: Floats) -> Any:
 
 
 def cosine(start: float, end: float, steps: int) -> Schedule:
-    """From `start` at step 0 along half a cosine wave to `end` at step `steps`, and `end` from there on.
+    """Half a cosine wave from `start` at step 0 to `end` at step `steps`, then constant at `end`.
 
     Source: Loshchilov & Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, ICLR 2017, eq. 5, one cycle.
     """
@@ -130,9 +130,9 @@ def _cosine(start: float, end: float, steps: int, k: Floats) -> Any:
 
 
 def warm_up(then: float | Callable[[int], float], steps: int) -> Schedule:
-    """`steps` steps that rise in a straight line to the first rate of `then`, which follows from its own step 0.
+    """A linear warm-up over `steps` steps to the first rate of `then`, followed by `then` from its step 0.
 
-    Step 0 already moves, by 1/steps of that rate.
+    Step 0 has 1/steps of that rate, not 0.
     """
     _check_steps("warm_up", steps)
     after = as_schedule(then)
@@ -162,14 +162,16 @@ def _one(many: Callable[[Floats], Any], k: int) -> float:
 
 
 def as_schedule(rate: float | Callable[[int], float]) -> Callable[[int], float]:
-    """A schedule as it is, a number as a constant one. Raises TypeError for what is neither."""
+    """Return a schedule unchanged and a number as a constant schedule. Raises TypeError for anything else."""
     if callable(rate):
         return rate
     if isinstance(rate, bool) or not hasattr(rate, "__float__"):
-        raise TypeError(f"a learning rate is a number or a schedule, as in optim.cosine(0.1, 0.0, 1000), got {rate!r}")
+        raise TypeError(
+            f"a learning rate must be a number or a schedule, as in optim.cosine(0.1, 0.0, 1000), got {rate!r}"
+        )
     return constant(rate)
 
 
 def _check_steps(name: str, steps: int) -> None:
     if steps < 1:
-        raise ValueError(f"{name}() takes 1 step or more, got {steps}")
+        raise ValueError(f"{name}() needs at least 1 step, got {steps}")

@@ -1,6 +1,6 @@
-"""Looking at things: a computation graph as a drawing, what a net learned and how, as matplotlib pictures.
+"""Pictures: computation graphs as drawings, decision boundaries and training curves as matplotlib figures.
 
-`draw` needs the extra "draw", the pictures need the extra "plot"; both are asked for when first used.
+`draw` needs the extra "draw", the figures need the extra "plot"; each is imported when first used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def training_figure(
     predict: Callable[[Any], Any] | None = None,
     level: float = 0.0,
 ) -> Any:
-    """What a net learned and how, side by side, as a matplotlib figure: `boundary` and `history`.
+    """A matplotlib figure with `boundary` and `history` side by side.
 
     `save(figure, path)` or `figure.savefig(path)` writes it. Arguments and errors are those of the two functions.
     """
@@ -40,6 +40,6 @@ def training_figure(
     return figure
 
 
-_history = history  # the function, where an argument has its name
+_history = history  # the function, where an argument shadows it
 
 __all__ = ["Drawing", "boundary", "draw", "history", "new_figure", "plain", "save", "training_figure"]

@@ -1,4 +1,4 @@
-"""What the matplotlib pictures share: the figure, the style, the colours."""
+"""Shared by the matplotlib pictures: the figure, the style, the colours."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 from macrograd.show._files import ending, write_whole
 
-# The colours of Okabe & Ito, which people with any colour vision can tell apart; the first two are a class each in a
+# The colours of Okabe & Ito, which people with any colour vision can tell apart; the first two are the classes of a
 # two-class picture. Source: Okabe & Ito, "Color Universal Design", 2008, https://jfly.uni-koeln.de/color/.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK = "#1b242d"
 FAINT = "#6b7884"
 
-# A run that diverged has numbers up to the largest float; matplotlib overflows when it looks for ticks around those.
+# A diverged run has numbers up to the largest float, around which matplotlib's tick locator overflows.
 LARGEST = 1e200
 
 ENDINGS = (".png", ".svg", ".pdf")
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty matplotlib figure of that size in inches, which a notebook shows by itself.
+    """An empty matplotlib figure of the given size in inches, which a notebook displays on its own.
 
-    It is none of pyplot's figures, so it opens no window, and nothing keeps it alive.
+    It is not managed by pyplot, so it opens no window and is freed like any other object.
     Raises ImportError without matplotlib.
     """
     try:
@@ -43,19 +43,19 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def checked_axes(ax: Any) -> Any:
-    """`ax` itself. Raises TypeError if it is no matplotlib axes."""
+    """`ax` unchanged. Raises TypeError if it is not matplotlib axes."""
     if not (callable(getattr(ax, "plot", None)) and callable(getattr(ax, "contourf", None))):
         raise TypeError(f"ax must be matplotlib axes (or None for new ones), got {ax!r} of type {type(ax).__name__}")
     return ax
 
 
 def plain(text: str) -> str:
-    """Text as matplotlib draws it letter by letter: between two dollar signs it would see a formula."""
+    """Text escaped so that matplotlib draws it literally, not as a formula between dollar signs."""
     return text.replace("$", r"\$")
 
 
 def tidy(ax: Any) -> None:
-    """Axes without clutter: no frame where there is no scale, thin ticks, quiet colours."""
+    """Remove clutter from the axes: no frame where there is no scale, thin ticks, muted colours."""
     ax.spines["top"].set_visible(False)
     ax.spines["right"].set_visible(ax.yaxis.get_label_position() == "right")
     ax.spines[["left", "bottom", "right"]].set_color(FAINT)
@@ -65,9 +65,9 @@ def tidy(ax: Any) -> None:
 
 
 def picture(figure: Any, kind: str) -> bytes:
-    """The figure as the content of a file with the ending `kind`; a figure made anew gives the same bytes."""
+    """The figure as the content of a file with the ending `kind`; equal figures give the same bytes."""
     buffer = io.BytesIO()
-    # Without the date and the random names of an SVG's parts, a picture made anew is the same file.
+    # Without the date and the random ids in an SVG, equal figures give the same file.
     metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[kind]
     import matplotlib
 
@@ -77,10 +77,10 @@ def picture(figure: Any, kind: str) -> bytes:
 
 
 def save(figure: Any, path: str | os.PathLike[str]) -> Path:
-    """Write a matplotlib figure (or the figure of axes) to `path`, whole or not at all; the path.
+    """Write a matplotlib figure (or the figure of axes) to `path`, whole or not at all, and return the path.
 
-    The ending is .png, .svg or .pdf. Raises ValueError for another, TypeError if `figure` is neither, OSError if the
-    file cannot be written.
+    The ending must be .png, .svg or .pdf. Raises ValueError for any other, TypeError if `figure` is neither a figure
+    nor axes, OSError if the file cannot be written.
     """
     kind = ending(path, ENDINGS)
     figure = getattr(figure, "figure", figure)

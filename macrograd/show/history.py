@@ -1,4 +1,4 @@
-"""How training went: the loss and a metric, step by step."""
+"""Training curves: the loss and a metric, step by step."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from macrograd.show._figure import COLOURS, INK, LARGEST, checked_axes, new_figu
 
 Floats = NDArray[np.floating[Any]]
 
-# From here on a linear scale shows the first steps and a flat line.
+# If the loss spans more than this factor, a linear scale shows only the first steps and a flat line.
 _LOG_FROM = 30.0
 
 
 def history(history: Any, ax: Any = None) -> Any:
-    """Draw the loss of every step and, where there is one, the metric beside it; the axes of the loss.
+    """Draw the loss of every step and the metric, if there is one; return the axes of the loss.
 
-    `history` is a `train.History`, or anything with a list `losses` and perhaps `metrics`: a dict with a list of
-    numbers by name, of which "accuracy" (0 to 1) or else the first is drawn, or a list of accuracies. The loss is on a
-    logarithmic scale where it spans more than a factor of 30. `ax` are matplotlib axes for both curves, the metric
-    with a scale of its own, or a pair of axes, for the metric and for the loss; None for those of a new figure.
+    `history` is a `train.History`, or any object with a list `losses` and optionally `metrics`: a dict of lists by
+    name, of which "accuracy" (0 to 1) or else the first is drawn, or a list of accuracies. The loss is drawn on a
+    logarithmic scale if it spans more than a factor of 30. `ax` is one matplotlib axes for both curves, the metric with
+    a separate scale, or a pair of axes, the first for the metric and the second for the loss; None for a new figure.
 
     Raises TypeError for something without `losses`, ValueError for an empty history, ImportError without matplotlib.
     """
@@ -48,7 +48,7 @@ def history(history: Any, ax: Any = None) -> Any:
 
 
 def metric(history: Any) -> tuple[str, Floats] | None:
-    """The name and the values of the metric that a picture shows; None if there is none."""
+    """The name and values of the metric to draw; None if there is none."""
     found = getattr(history, "metrics", None)
     if isinstance(found, dict):
         name = "accuracy" if "accuracy" in found else next(iter(found), "")
@@ -78,7 +78,7 @@ def _draw_metric(ax: Any, name: str, values: Floats, n_steps: int) -> None:
         ax.set(ylabel="accuracy (%)", ylim=(min(50.0, float(np.nanmin(values))) - 2.0, 102.0))
     else:
         ax.set(ylabel=plain(name.replace("_", " ")))
-    # One for each epoch, say, stands at the epoch's last step.
+    # A value per epoch, for example, is drawn at the epoch's last step.
     places = np.arange(1.0, len(values) + 1.0) * (n_steps / len(values)) - 1.0
     ax.plot(places, values, color=COLOURS[1], **_line(values))
     tidy(ax)
@@ -86,18 +86,18 @@ def _draw_metric(ax: Any, name: str, values: Floats, n_steps: int) -> None:
 
 
 def _line(values: Floats) -> dict[str, Any]:
-    # A single step is a point, and a line through one point is nothing.
+    # A single step is drawn as a point: a line through one point is invisible.
     return {"linewidth": 2.0, "marker": "o" if len(values) == 1 else ""}
 
 
 def _beside(ax: Any) -> Any:
-    """Axes on top of `ax` with the same steps and a scale of their own on the right."""
+    """Axes on top of `ax` with the same steps and a separate scale on the right."""
     twin = ax.twinx()
     twin.spines[["left", "bottom"]].set_visible(False)
     return twin
 
 
 def _numbers(values: Any) -> Floats:
-    """A list of numbers as an array, with NaN for None and for what no scale has a place for."""
+    """A list of numbers as an array, with NaN for None and for numbers too large for any scale."""
     numbers = np.array([np.nan if x is None else float(x) for x in values])
     return np.where(np.abs(numbers) < LARGEST, numbers, np.nan)

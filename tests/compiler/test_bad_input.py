@@ -460,8 +460,8 @@ def test_a_failed_backward_leaves_the_gradients_alone() -> None:
 @pytest.mark.parametrize(
     ("values", "error", "said"),
     [
-        ([[1.0, 2.0], [3.0]], ValueError, "take() needs rows of one length, got rows of 1 to 2 numbers"),
-        ([[2.0, 3.0], 1.0], TypeError, "take() chooses from numbers or from rows of them, and was given both"),
+        ([[1.0, 2.0], [3.0]], ValueError, "take() needs rows of equal length, got rows of 1 to 2 numbers"),
+        ([[2.0, 3.0], 1.0], TypeError, "take() chooses from numbers or from rows of numbers, got both"),
         ("abc", TypeError, "take() takes numbers and Values, got 'a' of type str"),
         (None, TypeError, "take() takes a sequence of numbers and Values, got None of type NoneType"),
     ],

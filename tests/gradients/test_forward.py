@@ -77,20 +77,20 @@ def test_what_products_refuse(name: str) -> None:
     product = getattr(mg, name)
     with pytest.raises(TypeError, match=rf"{name}\(\) takes a function, got 'f' of type str"):
         product("f", 1.0, 1.0)
-    with pytest.raises(TypeError, match=r"in place of mg"):
+    with pytest.raises(TypeError, match=r"instead of mg"):
         product(mg.compile(mg.sin), 1.0, 1.0)
-    with pytest.raises(ValueError, match=f"{name}: 2 arguments in primals, but 1 in tangents: one for each"):
+    with pytest.raises(ValueError, match=f"{name}: 2 arguments in primals but 1 in tangents: give one for each"):
         product(lambda a, b: a * b, (1.0, 2.0), (1.0,))
     with pytest.raises(
         ValueError,
-        match=r"the tangent of argument 1 must be nested as the argument is: a list of 2, got an array of sha",
+        match=r"the tangent of argument 1 must have the same nesting as the argument: a list of 2, got an",
     ):
         product(lambda a, b: a * b[0], (1.0, [2.0, 3.0]), (1.0, np.ones(3)))
-    with pytest.raises(ValueError, match="the argument is: one number, got a list of 1"):
+    with pytest.raises(ValueError, match="as the argument: one number, got a list of 1"):
         product(mg.sin, 1.0, [1.0])
-    with pytest.raises(ValueError, match=r"as the argument is: a list of 2 at \[1\], got a list of 1"):
+    with pytest.raises(ValueError, match=r"as the argument: a list of 2 at \[1\], got a list of 1"):
         product(lambda a: a[0] * a[1][0], ([1.0, [2.0, 3.0]],), ([1.0, [2.0]],))
-    with pytest.raises(TypeError, match=f"{name}: a tangent is a number or a Value, got 'a' of type str"):
+    with pytest.raises(TypeError, match=f"{name}: a tangent must be a number or a Value, got 'a' of type str"):
         product(mg.sin, 1.0, "a")
     with pytest.raises(TypeError, match="with respect to numbers and Values, got 'a' of type str"):
         product(mg.sin, "a", 1.0)

@@ -185,9 +185,9 @@ def test_prints() -> None:
             "dot() takes numbers and Values, got [0.0, 0.0] of type li",
         ),
         (lambda: Neuron(2)(["a", "b"]), TypeError, "dot() takes numbers and Values, got 'a' of type str"),
-        (lambda: Neuron(0), ValueError, "Neuron needs a whole number of inputs, 1 or more, got 0"),
-        (lambda: Layer(2.0, 1), ValueError, "Layer needs a whole number of inputs, 1 or more, got 2.0"),
-        (lambda: MLP(2, [3, 0]), ValueError, "Layer needs a whole number of neurons, 1 or more, got 0"),
+        (lambda: Neuron(0), ValueError, "Neuron needs a positive integer number of inputs, got 0"),
+        (lambda: Layer(2.0, 1), ValueError, "Layer needs a positive integer number of inputs, got 2.0"),
+        (lambda: MLP(2, [3, 0]), ValueError, "Layer needs a positive integer number of neurons, got 0"),
         (
             lambda: MLP(2, []),
             ValueError,
@@ -206,13 +206,13 @@ def test_prints() -> None:
         (
             lambda: MLP(2, [3, 1], activation="rleu"),
             ValueError,
-            "activation 'rleu' is not known: use one of linear, relu, leaky_relu, tanh, sigmoid, softplus, sin, silu, "
+            "unknown activation 'rleu': use one of linear, relu, leaky_relu, tanh, sigmoid, softplus, sin, silu, "
             "gelu, or a function of one scalar",
         ),
         (
             lambda: MLP(2, [3, 1], init="xavier"),
             ValueError,
-            "init 'xavier' is not known: use one of uniform, he_normal, he_uniform, glorot_normal, glorot_uniform, or "
+            "unknown init 'xavier': use one of uniform, he_normal, he_uniform, glorot_normal, glorot_uniform, or "
             "a function (rng, fan_in, fan_out) → float",
         ),
         (

@@ -109,29 +109,31 @@ def test_by_name() -> None:
         (
             lambda: losses.binary_cross_entropy(0.5, -1),
             ValueError,
-            "binary_cross_entropy() takes a target from 0 to 1, got -1: turn labels −1 and +1 into (y + 1)/2",
+            "binary_cross_entropy() target must be from 0 to 1, got -1: turn labels −1 and +1 into (y + 1)/2",
         ),
         (
             lambda: losses.binary_cross_entropy([1.0, 2.0], 1),
             ValueError,
-            "binary_cross_entropy() takes as many targets as logits, one or more, got 2 logits and 1 targets",
+            "binary_cross_entropy() needs the same number of logits and targets, at least one, "
+            "got 2 logits and 1 targets",
         ),
         (
             lambda: losses.squared_error([1.0, 2.0], 1.0),
             ValueError,
-            "squared_error() takes as many targets as predictions, one or more, got 2 predictions and 1 targets",
+            "squared_error() needs the same number of predictions and targets, at least one, "
+            "got 2 predictions and 1 targets",
         ),
         (lambda: losses.absolute_error([], []), ValueError, "got 0 predictions and 0 targets"),
-        (lambda: losses.huber(1.0, 2.0, delta=0.0), ValueError, "huber() takes a delta above 0, got 0.0"),
+        (lambda: losses.huber(1.0, 2.0, delta=0.0), ValueError, "huber() needs delta > 0, got 0.0"),
         (
             lambda: losses.cross_entropy(0.3, 0),
             ValueError,
-            "cross_entropy() takes two or more logits, got 1: binary_cross_entropy() is for one",
+            "cross_entropy() needs at least two logits, got 1: use binary_cross_entropy() for one",
         ),
         (
             lambda: losses.cross_entropy([0.1, 0.2], 2),
             IndexError,
-            "cross_entropy() target class 2 is not there: 2 logits have classes 0 to 1",
+            "cross_entropy() target class 2 is out of range: 2 logits have classes 0 to 1",
         ),
         (
             lambda: losses.cross_entropy([0.1, 0.2], 0.5),
@@ -141,12 +143,12 @@ def test_by_name() -> None:
         (
             lambda: losses.cross_entropy([0.1, 0.2], [1.0, 0.0, 0.0]),
             ValueError,
-            "cross_entropy() takes one probability per class, got 3 for 2 logits",
+            "cross_entropy() needs one probability per class, got 3 for 2 logits",
         ),
         (
             lambda: losses.get("l2"),
             ValueError,
-            "loss 'l2' is not known: use one of hinge, squared_error, absolute_error, huber, binary_cross_entropy, "
+            "unknown loss 'l2': use one of hinge, squared_error, absolute_error, huber, binary_cross_entropy, "
             "cross_entropy, or a function (prediction, target) → scalar",
         ),
     ],

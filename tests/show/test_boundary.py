@@ -155,10 +155,10 @@ def test_it_changes_nothing_of_the_net() -> None:
         (np.zeros((0, 2)), [], r"X must have shape \(n, 2\), got \(0, 2\)"),
         (X, y[:3], r"one class for each of the 4 samples, got y of shape \(3,\)"),
         (X, y[:, None], r"one class for each of the 4 samples, got y of shape \(4, 1\)"),
-        (X * np.nan, y, "finite numbers, but X or y holds a NaN or an infinity"),
-        (X, [0, 1, math.inf, 0], "finite numbers, but X or y holds a NaN or an infinity"),
-        (X, [0.5, 1.5, 2.5, 3.5], "at most 8 classes .* holds 4 different values such as 0.5 and 3.5"),
-        (np.zeros((9, 2)), range(9), "at most 8 classes .* holds 9 different values such as 0 and 8"),
+        (X * np.nan, y, "finite numbers, but X or y contains a NaN or an infinity"),
+        (X, [0, 1, math.inf, 0], "finite numbers, but X or y contains a NaN or an infinity"),
+        (X, [0.5, 1.5, 2.5, 3.5], "at most 8 classes .* has 4 different values such as 0.5 and 3.5"),
+        (np.zeros((9, 2)), range(9), "at most 8 classes .* has 9 different values such as 0 and 8"),
     ],
 )
 def test_samples_that_cannot_be_drawn(bad_X: Any, bad_y: Any, message: str) -> None:
@@ -167,17 +167,17 @@ def test_samples_that_cannot_be_drawn(bad_X: Any, bad_y: Any, message: str) -> N
 
 
 def test_a_model_that_cannot_be_called() -> None:
-    with pytest.raises(TypeError, match="takes a model that can be called with a point, got one of type int"):
+    with pytest.raises(TypeError, match="needs a model that can be called with a point, got one of type int"):
         show.boundary(3, X, y)  # type: ignore[arg-type]  # that is the test
 
 
 def test_a_model_that_gives_no_number() -> None:
-    with pytest.raises(TypeError, match="a model that gives a score or a list of scores, got 'red' for a point"):
+    with pytest.raises(TypeError, match="a model that returns a score or a list of scores, got 'red' for a point"):
         show.boundary(lambda p: "red", X, y)
 
 
 def test_a_model_whose_number_of_scores_varies() -> None:
-    with pytest.raises(ValueError, match="the same number of scores everywhere"):
+    with pytest.raises(ValueError, match="the same number of scores for every point"):
         show.boundary(lambda p: [1.0] * (1 + (p[0] > 1)), X, y)
 
 
@@ -222,7 +222,7 @@ def test_without_a_metric_the_loss_has_the_column_to_itself() -> None:
 
 
 def test_save_refuses_other_things(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'\.gif' is none of \.png, \.svg, \.pdf"):
+    with pytest.raises(ValueError, match=r"must be one of \.png, \.svg, \.pdf, got '\.gif'"):
         show.save(Figure(), tmp_path / "x.gif")
     with pytest.raises(TypeError, match=r"save\(\) takes a matplotlib figure or axes, got 3 of type int"):
         show.save(3, tmp_path / "x.png")

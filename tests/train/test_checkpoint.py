@@ -404,7 +404,7 @@ def test_places_that_cannot_be_written_are_found_before_training(tmp_path: Path)
     def never(run: Run) -> None:
         raise AssertionError("trained")
 
-    with pytest.raises(IsADirectoryError, match="it is a directory; give a file name in it"):
+    with pytest.raises(IsADirectoryError, match="it is a directory; give the name of a file in it"):
         fit(tmp_path, callbacks=never)
     with pytest.raises(FileNotFoundError, match=r"there is no directory .*nowhere; create it first"):
         fit(tmp_path / "nowhere" / "c.safetensors", callbacks=never)

@@ -215,7 +215,7 @@ def test_what_scaled_refuses() -> None:
         nn.Scaled(nn.MLP(1, [1]), 0.0, 0.0)
     with pytest.raises(ValueError, match="takes a middle that is finite, got nan"):
         nn.Scaled(nn.MLP(1, [1]), float("nan"))
-    with pytest.raises(ValueError, match="Scaled has the scales of 2 inputs, got 3"):
+    with pytest.raises(ValueError, match="this Scaled takes 2 inputs, got 3"):
         nn.Scaled(nn.MLP(3, [1]), [0.0, 1.0])([1.0, 2.0, 3.0])
 
 

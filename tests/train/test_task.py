@@ -100,7 +100,7 @@ def test_what_does_not_fit(y: list[Any], loss: str | None, message: str) -> None
 
 
 def test_an_unknown_loss() -> None:
-    with pytest.raises(ValueError, match=r"^loss 'hing' is not known: use one of hinge, "):
+    with pytest.raises(ValueError, match=r"^unknown loss 'hing': use one of hinge, "):
         Task.of([0, 1], "hing")
 
 

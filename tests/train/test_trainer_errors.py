@@ -31,7 +31,7 @@ MAKING: list[tuple[dict[str, Any], type[Exception], str]] = [
         TypeError,
         "a Mute cannot be called with a sample: define __call__(self, x), or give a loss (model, x, y)",
     ),
-    ({"loss": "hing"}, ValueError, "loss 'hing' is not known"),
+    ({"loss": "hing"}, ValueError, "unknown loss 'hing'"),
     (
         {"loss": lambda model: 0.0, "model": Mute()},
         TypeError,
@@ -220,7 +220,7 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"schedule": "cosine"},
         TypeError,
-        "a learning rate is a number or a schedule, as in optim.cosine(0.1, 0.0, 1000), ",
+        "a learning rate must be a number or a schedule, as in optim.cosine(0.1, 0.0, 1000), ",
     ),
     ({"callbacks": Callback}, TypeError, "callbacks are objects, and this is a class: give Callback()"),
     ({"y": [0, "a", 1, "b"]}, ValueError, "y mixes texts and numbers: make all labels texts, or all numbers"),
