@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 from math import prod
 
 import numpy as np
@@ -40,6 +39,7 @@ from macrograd.compiler.program.program import (
     counted,
 )
 from macrograd.compiler.program.stream import FUSED, MORE, NAMES, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.walk import Kinds, in_rows, loops_of, streams_of
 from macrograd.compiler.roll.cost_model import rule
 from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape.tape import Ints
@@ -92,9 +92,9 @@ def explain(
 def scalar_operations(program: Program) -> int:
     """How many additions, multiplications and other operations on two numbers a program stands for, per sample."""
     total = 0
+    for stream in program.streams():
+        total += sum(len(out) * (1 + (code == FUSED)) for code, out, _ in stream.records() if code != SPREAD)
     for step in program.steps():
-        if isinstance(step, Stream):
-            total += sum(len(out) * (1 + (code == FUSED)) for code, out, _ in step.records() if code != SPREAD)
         for x, counts in counted(step):
             each = 1
             if x.segments:
@@ -162,16 +162,15 @@ class _Teller:
         return lines
 
     def _steps(self, words: _Words, steps: tuple[Step, ...]) -> Iterator[str]:
-        for kind, group in groupby(steps, type):
-            if kind is Instruction:
-                yield from self._lines(words, self._new(words, (x for step in group for x in body_of(step))))
-                continue
-            for step in group:
-                yield from self._loop(words, step) if isinstance(step, Loop) else [self._stream(words, step)]
+        for row, step in in_rows(steps):
+            yield from self._lines(words, self._new(words, row))
+            for loop in loops_of(step):
+                yield from self._loop(words, loop)
+            if step is not None:
+                yield from (self._stream(words, stream) for stream in streams_of([step]))
 
-    def _stream(self, words: _Words, stream: Step) -> str:
+    def _stream(self, words: _Words, stream: Stream) -> str:
         """What runs as data: how much of what, and no line for each."""
-        assert isinstance(stream, Stream)
         self.last += 1
         counts: Counter[str] = Counter()
         for code, out, _ in stream.records():
@@ -220,17 +219,13 @@ class _Teller:
         """The lines of a loop whose first line is number `start`; `around` are the rounds of the loops around it."""
         yield f"    {loop.count} rounds, one after the other, the first from what the lines above made:"
         counts, line = (*around, loop.count), start
-        for kind, steps in groupby(loop.body, type):
-            if kind is Instruction:
-                words.now = Now(counts, (start, len(counts)))
-                some = [x for step in steps for x in body_of(step)]
-                yield from (f"  {text}" for text in self._lines(words, enumerate(some, line)))
-                line += len(some)
-                continue
-            for step in steps:
-                assert isinstance(step, Loop)
-                yield from (f"  {text}" for text in self._rounds(words, step, line, counts))
-                line += len(body_of(step))
+        for row, step in in_rows(loop.body):
+            words.now = Now(counts, (start, len(counts)))
+            yield from (f"  {text}" for text in self._lines(words, enumerate(row, line)))
+            line += len(row)
+            for inner in loops_of(step):
+                yield from (f"  {text}" for text in self._rounds(words, inner, line, counts))
+                line += len(body_of(inner))
 
     def _lines(self, words: _Words, instructions: Iterable[tuple[int, Instruction]]) -> Iterator[str]:
         """Lines for instructions in a row; an operation on the line before it is told there, behind "then"."""
@@ -286,7 +281,7 @@ def _kind(x: Instruction) -> str:
     return ops.TABLE[x.code].name if x.kind == "map" else {"dot": "sums", "reduce": "batch sums"}.get(x.kind, x.kind)
 
 
-class _Words:
+class _Words(Kinds[str]):
     """The instructions of one phase of a program in words."""
 
     def __init__(self, program: Program, places: SlotNames, derived: bool, block: bool) -> None:
@@ -329,16 +324,24 @@ class _Words:
         head = self._gradient(x)
         if same is not None:
             return f"{head}({same})"
-        if x.kind == "map":
-            return head + self._map(x, [self.say(arg, x, 1) for arg in x.args])
-        if x.kind == "take":
-            chosen, values = self.say(x.args[0], x, 1), self.say(x.args[1], x, x.count)
-            return f"{head}one of the {x.count} numbers {values}, chosen by {chosen}"
-        if x.kind == "scatter":
-            chosen, terms = self.say(x.args[0], x, x.count), self.say(x.args[1], x, x.count)
-            over = ", over the batch" if self.samples else ""
-            return f"{head}for each of {x.dims[-1]} numbers, the sum of {terms} where {chosen} is the number{over}"
-        return head + self._sums(x)
+        return head + self.kind(x)
+
+    def map(self, x: Instruction) -> str:
+        return self._map(x, [self.say(arg, x, 1) for arg in x.args])
+
+    def take(self, x: Instruction) -> str:
+        chosen, values = self.say(x.args[0], x, 1), self.say(x.args[1], x, x.count)
+        return f"one of the {x.count} numbers {values}, chosen by {chosen}"
+
+    def scatter(self, x: Instruction) -> str:
+        chosen, terms = self.say(x.args[0], x, x.count), self.say(x.args[1], x, x.count)
+        over = ", over the batch" if self.samples else ""
+        return f"for each of {x.dims[-1]} numbers, the sum of {terms} where {chosen} is the number{over}"
+
+    def dot(self, x: Instruction) -> str:
+        return self._sums(x)
+
+    reduce = dot
 
     def is_result(self, x: Instruction) -> bool:
         return self.derived and bool(len(self._numbers(x)))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.program.program import Index, Instruction, Loop, Operand, Program, Segment, body_of
+from macrograd.compiler.program.walk import in_rows, loops_of
 from macrograd.compiler.tape.tape import Ints
 
 _FEW = 5  # fewer things than this are listed
@@ -143,12 +144,12 @@ class Now:
 def in_rounds(loop: Loop, start: int, around: tuple[int, ...]) -> Iterator[tuple[Instruction, Now]]:
     """The instructions of a loop, the first of which is line `start`, each with its last round."""
     counts, line = (*around, loop.count), start
-    for step in loop.body:
-        if isinstance(step, Loop):
-            yield from in_rounds(step, line, counts)
-        else:
-            yield step, Now(counts, (start, len(counts)))
-        line += len(body_of(step))
+    for row, inner in in_rows(loop.body):
+        yield from ((x, Now(counts, (start, len(counts)))) for x in row)
+        line += len(row)
+        for nested in loops_of(inner):
+            yield from in_rounds(nested, line, counts)
+            line += len(body_of(nested))
 
 
 class SlotNames:

@@ -28,172 +28,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd.compiler.program.instruction import (
+    KINDS,
+    SUMS_OF_BATCH,
+    Index,
+    Instruction,
+    Loop,
+    Operand,
+    ProgramError,
+    Segment,
+    Step,
+)
 from macrograd.compiler.program.stream import MORE, SPREAD, TOTAL, Stream
-from macrograd.compiler.tape.tape import Ints, distinct
+from macrograd.compiler.program.walk import Walker, body_of, counted, executed, streams_of
+from macrograd.compiler.tape.tape import distinct
 
-_COUNTERS, _ROUNDS = "ijk", "rsq"
-SUMS_OF_BATCH = ("reduce", "scatter")  # kinds of instructions that, in a block, sum over its lanes
-
-
-class ProgramError(ValueError):
-    """A program that breaks an invariant: always a fault of a pass, never of a user."""
-
-
-@dataclass(frozen=True, eq=False)
-class Index:
-    """Slots of an operand: base + Σ member[d]·counter[d] + term·t, plus tables over members, terms or both.
-
-    The table over members has an axis for each counter, of length 1 where the counter makes no difference; that over
-    both is (members, terms).
-    `shifts` are how far it moves with each round of the loops around it, the outermost first.
-    """
-
-    space: str
-    base: int
-    member: tuple[int, ...]
-    term: int = 0
-    members: Ints | None = None
-    terms: Ints | None = None
-    full: Ints | None = None
-    shifts: tuple[int, ...] = ()
-
-    @property
-    def shift(self) -> int:
-        """How far it moves with each round of the innermost loop around it."""
-        return self.shifts[-1] if self.shifts else 0
-
-    def moved(self, rounds: tuple[int, ...]) -> int:
-        """How far it has moved in these rounds of the loops around it, the outermost first."""
-        return sum(shift * round_ for shift, round_ in zip(self.shifts, rounds, strict=False))
-
-    def slots(self, dims: tuple[int, ...], count: int = 1, rounds: tuple[int, ...] = ()) -> Ints:
-        """All slots in these rounds of the loops around it, as an array of shape (members, terms)."""
-        n = prod(dims)
-        if self.full is not None:
-            return self.full.reshape(n, count) + self.moved(rounds)
-        offsets = np.zeros(dims, dtype=np.int64)
-        for axis, stride in enumerate(self.member):
-            shape = [1] * len(dims)
-            shape[axis] = dims[axis]
-            offsets = offsets + (np.arange(dims[axis]) * stride).reshape(shape)
-        rows = self.base + self.moved(rounds) + offsets.reshape(n, 1)
-        if self.members is not None:
-            rows = rows + np.broadcast_to(self.members, dims).reshape(n, 1)
-        columns = np.arange(count) * self.term
-        if self.terms is not None:
-            columns = columns + self.terms
-        found: Ints = rows + columns
-        return found
-
-    @property
-    def affine(self) -> bool:
-        return self.members is None and self.terms is None and self.full is None
-
-    def __str__(self) -> str:
-        text = str(self.base)
-        counters = (*_COUNTERS[: len(self.member)], "t", *_ROUNDS[: len(self.shifts)])
-        for stride, counter in zip((*self.member, self.term, *self.shifts), counters, strict=True):
-            if stride:
-                text += (
-                    f"{'+' if stride > 0 else '-'}{abs(stride)}{counter}"
-                    if abs(stride) != 1
-                    else f"{'+' if stride > 0 else '-'}{counter}"
-                )
-        if not self.affine:
-            text += "+table"
-        return f"{self.space}[{text}]"
-
-
-Operand = Index | float
-
-
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """`count` terms of a sum, each a product left·right."""
-
-    count: int
-    left: Operand
-    right: Operand
-
-    def __str__(self) -> str:
-        return f"+ {self.count}×({self.left} {self.right})"
-
-
-@dataclass(frozen=True, eq=False)
-class Instruction:
-    """One group of members; `kind` is map, dot, reduce, take or scatter.
-
-    code      the operation's row, for a map
-    dims      how many members, per nested counter
-    out       where the results go
-    args      operands of a map; (index, values) of a take, whose values are counted by t; (index, term) of a scatter,
-              both counted by t, and neither by the last counter of the members
-    segments  the terms of a dot or reduce
-    count     how many t there are of a take or scatter
-    choice    the index that chooses a scatter's first member along the last counter
-    """
-
-    kind: str
-    code: int
-    dims: tuple[int, ...]
-    out: Index
-    args: tuple[Operand, ...] = ()
-    segments: tuple[Segment, ...] = ()
-    count: int = 1
-    choice: int = 0
-
-    @property
-    def members(self) -> int:
-        return prod(self.dims)
-
-    @property
-    def terms(self) -> int:
-        return sum(segment.count for segment in self.segments)
-
-    def operands(self) -> Iterator[tuple[Operand, int]]:
-        """Every operand, with how many terms it is counted over."""
-        if self.kind in ("take", "scatter"):
-            yield self.args[0], 1 if self.kind == "take" else self.count
-            yield self.args[1], self.count
-            return
-        for arg in self.args:
-            yield arg, 1
-        for segment in self.segments:
-            yield segment.left, segment.count
-            yield segment.right, segment.count
-
-    def __str__(self) -> str:
-        dims = "×".join(map(str, self.dims))
-        if self.kind == "take":
-            what = f"take {self.args[0]} from {self.count}×({self.args[1]})"
-        elif self.kind == "scatter":
-            what = f"scatter {self.count}×({self.args[0]} {self.args[1]}) from {self.choice}"
-        elif self.kind == "map":
-            what = " ".join([ops.TABLE[self.code].name, *map(str, self.args)])
-        else:
-            what = " ".join([self.kind, *map(str, self.segments)])
-        return f"{self.out} = {what} for {dims}"
-
-
-@dataclass(frozen=True, eq=False)
-class Loop:
-    """Steps that run `count` times, one round after the other."""
-
-    count: int
-    body: tuple[Instruction | Loop, ...]
-
-    def __str__(self) -> str:
-        lines = [line for step in self.body for line in str(step).split("\n")]
-        return "\n".join([f"loop {self.count}:", *(f"  {line}" for line in lines)])
-
-
-Step = Instruction | Loop | Stream
+__all__ = [
+    "SUMS_OF_BATCH", "Index", "Instruction", "Loop", "Operand", "Program", "ProgramError", "Segment", "Step", "body_of",
+    "counted", "executed", "verify",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +112,7 @@ class Program:
         return ("before", self.before), ("block", self.block), ("after", self.after)
 
     def streams(self) -> tuple[Stream, ...]:
-        return tuple(step for step in self.steps() if isinstance(step, Stream))
+        return streams_of(self.steps())
 
     def operations(self) -> frozenset[int]:
         """The codes of the operations that are called anywhere; sums are no calls."""
@@ -277,7 +135,7 @@ class Program:
         for _, steps in self.phases():
             digest.update(b"phase")
             for step in steps:
-                _fingerprint(step, digest.update)
+                _Fingerprint(digest.update).step(step)
         return digest.digest()
 
     def __str__(self) -> str:
@@ -294,18 +152,27 @@ class Program:
         return "\n".join(lines)
 
 
-def _fingerprint(step: Step, update: Callable[[bytes], None]) -> None:
-    update(repr((type(step).__name__, getattr(step, "count", 1), len(getattr(step, "body", ())))).encode())
-    if isinstance(step, Stream):
-        update(step.words.tobytes())
-    elif isinstance(step, Loop):
-        for inner in step.body:
-            _fingerprint(inner, update)
-    else:
-        _fingerprint_instruction(step, update)
+class _Fingerprint(Walker[None]):
+    """Updates a digest with everything that a step says."""
+
+    def __init__(self, update: Callable[[bytes], None]) -> None:
+        self.update = update
+
+    def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> None:
+        self.update(b"instruction")
+        _fingerprint(instruction, self.update)
+
+    def loop(self, loop: Loop, around: tuple[int, ...]) -> None:
+        self.update(repr(("loop", loop.count, len(loop.body))).encode())
+        for inner in loop.body:
+            self.step(inner)
+
+    def stream(self, stream: Stream, around: tuple[int, ...]) -> None:
+        self.update(repr(("stream", len(stream.words))).encode())
+        self.update(stream.words.tobytes())
 
 
-def _fingerprint_instruction(instruction: Instruction, update: Callable[[bytes], None]) -> None:
+def _fingerprint(instruction: Instruction, update: Callable[[bytes], None]) -> None:
     update(repr((instruction.kind, instruction.code, instruction.dims, instruction.count, instruction.choice)).encode())
     for operand in (instruction.out, *(x for x, _ in instruction.operands())):
         if isinstance(operand, float):
@@ -315,30 +182,6 @@ def _fingerprint_instruction(instruction: Instruction, update: Callable[[bytes],
         for table in (operand.members, operand.terms, operand.full):
             update(b"-" if table is None else repr((table.shape, table.dtype.str)).encode() + table.tobytes())
     update(repr([segment.count for segment in instruction.segments]).encode())
-
-
-def body_of(step: Step) -> tuple[Instruction, ...]:
-    """The array instructions of a step, those of its loops once; a stream has none."""
-    return tuple(instruction for instruction, _ in counted(step))
-
-
-def counted(step: Step, around: tuple[int, ...] = ()) -> Iterator[tuple[Instruction, tuple[int, ...]]]:
-    """The array instructions of a step, each with how often the loops around it run, the outermost first."""
-    if isinstance(step, Loop):
-        for inner in step.body:
-            yield from counted(inner, (*around, step.count))
-    elif isinstance(step, Instruction):
-        yield step, around
-
-
-def executed(step: Step, rounds: tuple[int, ...] = ()) -> Iterator[tuple[Instruction, tuple[int, ...]]]:
-    """The array instructions of a step as they run, each with the rounds of the loops around it."""
-    if isinstance(step, Loop):
-        for round_ in range(step.count):
-            for inner in step.body:
-                yield from executed(inner, (*rounds, round_))
-    elif isinstance(step, Instruction):
-        yield step, rounds
 
 
 def _ranges(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
@@ -361,8 +204,8 @@ def verify(program: Program) -> Program:
     written[program.input_space][program.first_input : program.first_input + program.inputs] = True
     for phase, steps in program.phases():
         for step in steps:
-            if isinstance(step, Stream):
-                _verify_stream(step, phase, written)
+            for stream in streams_of([step]):
+                _verify_stream(stream, phase, written)
             for instruction, rounds in executed(step):
                 _verify_instruction(instruction, phase, rounds, written, sizes)
     for space, slot in program.results:
@@ -394,6 +237,8 @@ def _verify_instruction(
     written: dict[str, NDArray[np.bool_]],
     sizes: dict[str, int],
 ) -> None:
+    if instruction.kind not in KINDS:
+        raise ProgramError(f"{instruction.kind!r} is not a kind of instruction: {instruction}")
     for operand, _ in (*instruction.operands(), (instruction.out, 1)):
         if isinstance(operand, Index) and len(operand.shifts) != len(rounds):
             raise ProgramError(f"an operand moves with {len(operand.shifts)} loops, not {len(rounds)}: {instruction}")

@@ -23,7 +23,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from macrograd import ops
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
-from macrograd.compiler.program.stream import TOTAL, Stream
+from macrograd.compiler.program.stream import TOTAL
+from macrograd.compiler.program.walk import streams_of
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ops import Op
@@ -183,9 +184,9 @@ class State(ABC):
 def _reduced(program: Program) -> NDArray[np.int64]:
     """The slots of u that hold sums over the batch."""
     found = [np.empty(0, dtype=np.int64)]
+    for stream in streams_of(program.block):
+        found += [out.astype(np.int64) for code, out, _ in stream.records() if code == TOTAL]
     for step in program.block:
-        if isinstance(step, Stream):
-            found += [out.astype(np.int64) for code, out, _ in step.records() if code == TOTAL]
         found += [i.out.slots(i.dims, 1, rounds).ravel() for i, rounds in executed(step) if i.kind in SUMS_OF_BATCH]
     return np.concatenate(found)
 

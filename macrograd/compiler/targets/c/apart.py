@@ -11,6 +11,7 @@ import numpy as np
 
 from macrograd.compiler.program.program import Index, Instruction, Loop, Operand, Program, Segment, Step
 from macrograd.compiler.program.stream import MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.walk import Walker, loop_of
 
 
 def constants_apart(program: Program) -> Program | None:
@@ -20,9 +21,7 @@ def constants_apart(program: Program) -> Program | None:
     """
     held = program.parameters + len(program.constants)
     try:
-        phases = [
-            tuple(_step(step, held, ()) for step in phase) for phase in (program.before, program.block, program.after)
-        ]
+        phases = [tuple(map(_Apart(held).step, phase)) for phase in (program.before, program.block, program.after)]
     except _InBothError:
         return None
     results = tuple(
@@ -37,13 +36,20 @@ class _InBothError(Exception):
     """An operand has slots on both sides."""
 
 
-def _step(step: Step, held: int, counts: tuple[int, ...]) -> Step:
-    if isinstance(step, Stream):
-        return _stream(step, held)
-    if isinstance(step, Loop):
-        inner = tuple(_step(x, held, (*counts, step.count)) for x in step.body)
-        return Loop(step.count, inner)  # type: ignore[arg-type]  # a loop holds no streams
-    return _instruction(step, held, counts)
+class _Apart(Walker[Step]):
+    """The steps with their slots moved; `around` is how often the loops around run."""
+
+    def __init__(self, held: int) -> None:
+        self.held = held
+
+    def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> Instruction:
+        return _instruction(instruction, self.held, around)
+
+    def loop(self, loop: Loop, around: tuple[int, ...]) -> Loop:
+        return loop_of(loop.count, [self.step(x, (*around, loop.count)) for x in loop.body])
+
+    def stream(self, stream: Stream, around: tuple[int, ...]) -> Stream:
+        return _stream(stream, self.held)
 
 
 def _instruction(x: Instruction, held: int, counts: tuple[int, ...]) -> Instruction:

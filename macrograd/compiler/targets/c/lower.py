@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd._composed import c_functions
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
+from macrograd.compiler.program.walk import streams_of
 from macrograd.compiler.targets.c.code import Code
 from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.emit import Emitter
@@ -61,7 +62,7 @@ def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
         emitter = Emitter(code, machine, tables, name, read)
         emitter.steps(steps)
         helpers.update(code.functions)
-        streams += [(s.block, {c for c, _, _ in s.records()}) for s in steps if isinstance(s, Stream)]
+        streams += [(s.block, {c for c, _, _ in s.records()}) for s in streams_of(steps)]
         bodies.append(_function(f"static void {phases[name]}({prefix}_state *s)", code))
     kernels = []
     for block in sorted({block for block, _ in streams}):

@@ -13,6 +13,7 @@ import numpy as np
 
 from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Index, Instruction, Operand, Program, body_of
+from macrograd.compiler.program.walk import in_rows
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS, field
 from macrograd.compiler.targets.llvm.frame import Frame, each_block, function, open_context
@@ -26,13 +27,18 @@ _FEW_VALUES = 96
 
 def fits(program: Program) -> bool:
     """Whether the block is so short that all of its values may be in registers."""
-    instructions = program.block
     return (
         program.batch
-        and all(isinstance(i, Instruction) and i.kind in ("map", "dot", "reduce") for i in instructions)
+        and len(_plain(program)) == len(program.block)
+        and all(i.kind in ("map", "dot", "reduce") for i in _plain(program))
         and all(s.count <= _FEW_TERMS for i in program.instructions() for s in i.segments)
         and sum(i.members * max(1, i.terms) for i in program.instructions()) <= _FEW_VALUES
     )
+
+
+def _plain(program: Program) -> tuple[Instruction, ...]:
+    """The instructions of the block before its first loop or stream."""
+    return next((row for row, _ in in_rows(program.block)), ())
 
 
 def adds_up(program: Program) -> bool:
@@ -134,8 +140,7 @@ class _Rule:
             address = code.element(source, position)
             at.values[slot] = code.load(address, width) if mask is None else code.load_where(mask, address, width)
         vector = Vector(AffineCounter(0, 0, 0), width, width)
-        for instruction in self.program.block:
-            assert isinstance(instruction, Instruction)
+        for instruction in _plain(self.program):
             at.dims = instruction.dims
             members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*instruction.dims)]
             body = self.maps.map if instruction.kind == "map" else self.maps.sums.dot
@@ -159,8 +164,7 @@ class _Rule:
 def _uniform(program: Program) -> list[int]:
     """The slots of u that the block reads or that are results."""
     found = {slot for space, slot in _written(program) if space == "u"}
-    for instruction in program.block:
-        assert isinstance(instruction, Instruction)
+    for instruction in _plain(program):
         for x, count in instruction.operands():
             if isinstance(x, Index) and x.space == "u":
                 found |= set(x.slots(instruction.dims, count).ravel().tolist())

@@ -43,8 +43,7 @@ def _only_stream(program: Program) -> Stream | None:
     """The stream that is all of the program. With a batch there are blocks around it, whose frame is another."""
     if program.batch or len(program.steps()) != 1:
         return None
-    (step,) = program.steps()
-    return step if isinstance(step, Stream) else None
+    return next(iter(program.streams()), None)
 
 
 def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:

@@ -12,15 +12,15 @@ import ctypes
 import time
 from collections.abc import Callable
 from functools import cache, partial
-from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Code, Counter, Float
-from macrograd.compiler.program.program import Instruction, Program, Step, counted
+from macrograd.compiler.program.program import Instruction, Loop, Program, Step
 from macrograd.compiler.program.stream import Stream
+from macrograd.compiler.program.walk import Kinds, Walker
 from macrograd.compiler.targets.llvm import frame
 from macrograd.compiler.targets.llvm.code import code_for
 from macrograd.compiler.targets.llvm.context import FIELDS, Context
@@ -106,7 +106,7 @@ def _steps(program: Program, machine: Machine, pieces: list[tuple[str, Step | Fu
         for k, (phase, piece) in enumerate(pieces):
             code = code_for(machine.kind, strict=machine.strict)
             frame.open_context(code, FIELDS)
-            Emitter(code, machine, tables, phase, read).step(piece)
+            Emitter(code, machine, tables, phase, read).piece(piece)
             functions.append(frame.function(f"step{k}", code))
             declared |= code.declared
         functions.append(frame.function("nothing", code_for(machine.kind, strict=True)))
@@ -119,19 +119,34 @@ def _steps(program: Program, machine: Machine, pieces: list[tuple[str, Step | Fu
 def _operations(step: Step | Fusion, phase: str, machine: Machine) -> int:
     """Floating-point operations of a step in one block: one for a map's member, two for a term of a sum."""
     lanes = machine.lanes if phase == "block" else 1
-    if isinstance(step, Stream):
-        return lanes * step.scalars
     if isinstance(step, Fusion):
-        return lanes * sum(map(_of_instruction, step.instructions))
-    return lanes * sum(prod(counts) * _of_instruction(instruction) for instruction, counts in counted(step))
+        return lanes * sum(map(_Operations().kind, step.instructions))
+    return lanes * _Operations().step(step)
 
 
-def _of_instruction(instruction: Instruction) -> int:
-    if instruction.kind in ("dot", "reduce"):
+class _Operations(Walker[int], Kinds[int]):
+    def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> int:
+        return self.kind(instruction)
+
+    def loop(self, loop: Loop, around: tuple[int, ...]) -> int:
+        return loop.count * sum(map(self.step, loop.body))
+
+    def stream(self, stream: Stream, around: tuple[int, ...]) -> int:
+        return stream.scalars
+
+    def map(self, instruction: Instruction) -> int:
+        return instruction.members
+
+    def take(self, instruction: Instruction) -> int:
+        return instruction.members
+
+    def dot(self, instruction: Instruction) -> int:
         return 2 * instruction.members * instruction.terms
-    if instruction.kind == "scatter":
+
+    reduce = dot
+
+    def scatter(self, instruction: Instruction) -> int:
         return instruction.members // instruction.dims[-1] * instruction.count
-    return instruction.members
 
 
 @cache

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Loop, Operand, Segment, Step
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.walk import Kinds, Walker
 from macrograd.compiler.targets.numpy import calls
 from macrograd.compiler.targets.numpy.plan import Plan
 
@@ -52,7 +53,7 @@ class Strided:
 Axis = tuple[int, int, int, int]  # length; strides of the left operand, of the right one, and of the result
 
 
-class Lowering:
+class Lowering(Walker[None], Kinds[None]):
     """Calls on the buffers `u` (with the pool behind it) and `v` of blocks of `lanes` lanes."""
 
     def __init__(self, plan: Plan, u: Array, v: Array, lanes: int, flag: list[bool]) -> None:
@@ -65,22 +66,13 @@ class Lowering:
         """The calls that run these steps."""
         self._found, self._block = [], block
         for step in steps:
-            if isinstance(step, Stream):
-                self._stream(step)
-            elif isinstance(step, Loop):
-                self._loop(step)
-            else:
-                self._instruction(step)
+            self.step(step)
         return [partial(function, *arrays) for function, arrays in self._found]
 
-    def _loop(self, loop: Loop) -> None:
-        outside, around = self._found, self._rounds
-        self._found, self._rounds = [], (*around, loop.count)
+    def loop(self, loop: Loop, around: tuple[int, ...]) -> None:
+        outside, self._found, self._rounds = self._found, [], (*around, loop.count)
         for step in loop.body:
-            if isinstance(step, Loop):
-                self._loop(step)
-            else:
-                self._instruction(step)
+            self.step(step, self._rounds)
         body, self._found, self._rounds = self._found, outside, around
         ends = np.cumsum([len(arrays) for _, arrays in body]).tolist()
         parts = [slice(end - len(arrays), end) for end, (_, arrays) in zip(ends, body, strict=True)]
@@ -139,7 +131,22 @@ class Lowering:
 
     # --- instructions ------------------------------------------------------------------------------------------------
 
-    def _instruction(self, instruction: Instruction) -> None:
+    def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> None:
+        self.kind(instruction)
+
+    def map(self, instruction: Instruction) -> None:
+        self._write(instruction, self._map)
+
+    def take(self, instruction: Instruction) -> None:
+        self._write(instruction, self._take)
+
+    def dot(self, instruction: Instruction) -> None:
+        self._write(instruction, self._sum_in_order if self.plan.strict else self._sum)
+
+    reduce = dot
+
+    def _write(self, instruction: Instruction, compute: Callable[[Instruction, Strided], None]) -> None:
+        """Compute the results where they belong, or where they do not follow the counters, elsewhere, and copy them."""
         out, dims = instruction.out, instruction.dims
         varying = out.space == "v"
         if out.affine:
@@ -148,17 +155,7 @@ class Lowering:
             pitch = self.lanes if varying else 1
             packed = tuple(stride for _, stride in _packed(dims, pitch))
             target = Strided(self._scratch(0, prod(dims) * pitch), 0, packed, 0, int(varying))
-        if instruction.kind == "map":
-            self._map(instruction, target)
-        elif instruction.kind == "take":
-            self._take(instruction, target)
-        elif instruction.kind == "scatter":
-            self._scatter(instruction)
-            return
-        elif self.plan.strict:
-            self._sum_in_order(instruction, target)
-        else:
-            self._sum(instruction, target)
+        compute(instruction, target)
         if not out.affine:
             slots = out.slots(dims).reshape(dims)
             window = self._window(out, int(slots.min()), int(slots.max()))
@@ -211,7 +208,7 @@ class Lowering:
         where = self._members(self._place(index, dims, 1, 1), dims)
         self._call(partial(calls.take, slots - slots.min(), self.flag), where, window, self._members(target, dims))
 
-    def _scatter(self, instruction: Instruction) -> None:
+    def scatter(self, instruction: Instruction) -> None:
         dims, count = instruction.dims, instruction.count
         slots = instruction.out.slots(dims).reshape(dims)
         window = self._window(instruction.out, int(slots.min()), int(slots.max()))
@@ -364,7 +361,7 @@ class Lowering:
 
     # --- streams -----------------------------------------------------------------------------------------------------
 
-    def _stream(self, stream: Stream) -> None:
+    def stream(self, stream: Stream, around: tuple[int, ...]) -> None:
         here = self.u
         if stream.block:
             here = self.v[: self.plan.program.varying * self.lanes].reshape(-1, self.lanes)

@@ -9,13 +9,14 @@ import numpy as np
 
 from macrograd.compiler.program.program import Index, Instruction, Loop, Operand, Program, Segment, Step
 from macrograd.compiler.program.stream import Stream
+from macrograd.compiler.program.walk import Walker, loop_of
 from macrograd.compiler.tape.tape import Ints
 
 _FEW = 3  # segments of a kind that stay what they are; more of them become one with a table
 
 
 @dataclass
-class Plan:
+class Plan(Walker[Step]):
     """A program's steps, with sums of many pieces put together where their order is free.
 
     pool    the numbers among the operands, each with a slot of its own behind those of `u`
@@ -31,7 +32,7 @@ class Plan:
     def __post_init__(self) -> None:
         program = self.program
         self.before, self.block, self.after = (
-            tuple(map(self._step, steps)) for steps in (program.before, program.block, program.after)
+            tuple(map(self.step, steps)) for steps in (program.before, program.block, program.after)
         )
 
     def numbers(self) -> list[float]:
@@ -58,24 +59,17 @@ class Plan:
             self._slots[key] = x, np.ascontiguousarray(slots)  # x is held, so that no other index gets its id
         return self._slots[key][1]
 
-    def _step(self, step: Step) -> Step:
-        if isinstance(step, Stream):
-            if step.block:
-                self.widest = max(
-                    [self.widest, *(out.size + rows.size for code, out, rows in step.records() if out.size)]
-                )
-            return step
-        if isinstance(step, Loop):
-            return self._loop(step)
-        return self._instruction(step)
+    def stream(self, stream: Stream, around: tuple[int, ...]) -> Stream:
+        if stream.block:
+            self.widest = max(
+                [self.widest, *(out.size + rows.size for code, out, rows in stream.records() if out.size)]
+            )
+        return stream
 
-    def _loop(self, loop: Loop) -> Loop:
-        return Loop(
-            loop.count,
-            tuple(self._loop(step) if isinstance(step, Loop) else self._instruction(step) for step in loop.body),
-        )
+    def loop(self, loop: Loop, around: tuple[int, ...]) -> Loop:
+        return loop_of(loop.count, [self.step(step) for step in loop.body])
 
-    def _instruction(self, instruction: Instruction) -> Instruction:
+    def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> Instruction:
         for x, _ in instruction.operands():
             self.index(x)
         if not self.strict:

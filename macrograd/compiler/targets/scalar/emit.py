@@ -8,7 +8,7 @@ loaded once, and that alone turns a group of dot products into a matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Loop, Step
 from macrograd.compiler.program.stream import Stream
-from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Operands, Tables, key_of
+from macrograd.compiler.program.walk import Kinds, Walker, in_rows
+from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, Tables, Vector, key_of
 from macrograd.compiler.targets.scalar.choice import Takes
 from macrograd.compiler.targets.scalar.code import Code, Counter
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
@@ -35,7 +36,7 @@ def _long(instruction: Instruction) -> bool:
     return instruction.kind == "map" and row.cost >= _LONG and is_vector(row)
 
 
-class Emitter:
+class Emitter(Walker[None], Kinds[None]):
     """Writes the steps of one phase: before the blocks, in a block, or after them.
 
     `read` is that of `fuse.readers`. What the parts share, the operands and where they are held, is in `at`.
@@ -54,27 +55,23 @@ class Emitter:
         pieces = list(grouped(steps, self.read, self.machine, counts) if self.phase == "block" else steps)
         for piece, following in zip_longest(pieces, pieces[1:]):
             self.following = following
+            self.piece(piece, counts)
+
+    def piece(self, piece: Step | Fusion, counts: tuple[int, ...] = ()) -> None:
+        if isinstance(piece, Fusion):
+            self.maps.group(piece)
+        else:
             self.step(piece, counts)
 
-    def step(self, step: Step | Fusion, counts: tuple[int, ...] = ()) -> None:
-        if isinstance(step, Stream):
-            self._stream(step)
-        elif isinstance(step, Loop):
-            self._loop(step, counts)
-        elif isinstance(step, Fusion):
-            self.maps.group(step)
-        else:
-            self.emit(step)
-
-    def _stream(self, stream: Stream) -> None:
+    def stream(self, stream: Stream, around: tuple[int, ...]) -> None:
         """Hand the records to the kernel, which the context knows. How many words they have stands before them."""
         self.code.run_stream(self.tables.add(stream.table()), block=stream.block)
 
-    def _loop(self, loop: Loop, counts: tuple[int, ...] = ()) -> None:
+    def loop(self, loop: Loop, around: tuple[int, ...]) -> None:
         """Rounds in time. A scalar that one round leaves for the next passes in a register."""
         code, kind = self.code, self.code.kind.name
-        around, outer, counts = self.at.rounds, self.at.registers, (*counts, loop.count)
-        instructions = [step for step in loop.body if isinstance(step, Instruction)]
+        rounds, outer, counts = self.at.rounds, self.at.registers, (*around, loop.count)
+        instructions = [instruction for row, _ in in_rows(loop.body) for instruction in row]
         made = {key for instruction in instructions for key in self._made(instruction)}
         carried = sorted(
             {
@@ -86,18 +83,18 @@ class Emitter:
         )
         starts = []
         for slot, shifts in carried:
-            place = code.linear(slot, list(zip(shifts, around, strict=False)))
+            place = code.linear(slot, list(zip(shifts, rounds, strict=False)))
             starts.append(outer.get((slot, shifts[:-1])) or code.load(code.element("%u", place), 1))
 
         def body(i: Counter, values: list[str]) -> list[str]:
-            self.at.rounds = (*around, i)
+            self.at.rounds = (*rounds, i)
             self.at.registers = {(slot, (*shifts, 0)): name for (slot, shifts), name in outer.items()}
             self.at.registers |= dict(zip(carried, values, strict=True))
             self.steps(loop.body, counts)
             return [self.at.registers[slot + shifts[-1], shifts] for slot, shifts in carried]
 
         code.loop(loop.count, body, [(kind, start) for start in starts])
-        self.at.rounds, self.at.registers = around, outer
+        self.at.rounds, self.at.registers = rounds, outer
 
     def _single(self, instruction: Instruction) -> bool:
         """Whether the instruction is a few scalars outside of a block, which are written out one by one."""
@@ -135,26 +132,39 @@ class Emitter:
             for slot in x.slots(instruction.dims, count).ravel()
         ]
 
-    def emit(self, instruction: Instruction) -> None:
-        if instruction.kind == "take":
-            self.takes.take(instruction)
-            return
-        if instruction.kind == "scatter":
-            if self.phase == "block":
-                self._clean(instruction)
-            self.takes.scatter(instruction)
-            return
-        if self._single(instruction):
-            self.at.axis, self.at.dims = "none", instruction.dims
-            body = self.maps.map if instruction.kind == "map" else self.sums.dot
-            members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*self.at.dims)]
-            if len(members) > 1 and (_long(instruction) or self._feeds_long(instruction)):
-                self.maps.packed(instruction, members)
-                return
-            body(instruction, members, [SCALAR])
-            return
-        if instruction.kind == "reduce":
+    # --- each kind of instruction -----------------------------------------------------------------------------------
+
+    def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> None:
+        self.kind(instruction)
+
+    def take(self, instruction: Instruction) -> None:
+        self.takes.take(instruction)
+
+    def scatter(self, instruction: Instruction) -> None:
+        if self.phase == "block":
             self._clean(instruction)
+        self.takes.scatter(instruction)
+
+    def map(self, instruction: Instruction) -> None:
+        if self._single(instruction):
+            self._one_by_one(instruction, self.maps.map)
+        else:
+            self.tiles.run(instruction, self._along_axis(instruction), self.maps.map)
+
+    def dot(self, instruction: Instruction) -> None:
+        if self._single(instruction):
+            self._one_by_one(instruction, self.sums.dot)
+            return
+        if self.phase == "block" and better_turned(instruction):
+            instruction = turned(instruction)
+        length = self._along_axis(instruction)
+        if self.at.axis == "term":
+            self.tiles.run(instruction, 1, self.sums.across, scalar=True)
+        else:
+            self.tiles.run(instruction, length, self.sums.dot)
+
+    def reduce(self, instruction: Instruction) -> None:
+        self._clean(instruction)
         outer = split(instruction, self.machine) if self.phase == "block" else None
         if outer is not None:
             main, rest = outer
@@ -162,22 +172,27 @@ class Emitter:
             if rest is None:
                 return
             instruction = rest
-        if self.phase == "block" and instruction.kind == "dot" and better_turned(instruction):
-            instruction = turned(instruction)
+        self._along_axis(instruction)
+        self.tiles.run(instruction, 1, self.sums.across, scalar=True)
+
+    def _one_by_one(
+        self, instruction: Instruction, body: Callable[[Instruction, list[Member], list[Vector]], None]
+    ) -> None:
+        """A few scalars: written out, or gathered into a vector where the operation is worth it."""
+        self.at.axis, self.at.dims = "none", instruction.dims
+        members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*self.at.dims)]
+        if len(members) > 1 and (_long(instruction) or self._feeds_long(instruction)):
+            self.maps.packed(instruction, members)
+        else:
+            body(instruction, members, [SCALAR])
+
+    def _along_axis(self, instruction: Instruction) -> int:
+        """Choose the SIMD axis; returns its length."""
         self.at.axis = self._axis(instruction)
         self.at.dims = instruction.dims[:-1] if self.at.axis == "member" else instruction.dims
         if self.at.axis == "lane":
-            length = self.machine.lanes
-        elif self.at.axis == "member":
-            length = instruction.dims[-1]
-        else:
-            length = 1
-        if instruction.kind == "map":
-            self.tiles.run(instruction, length, self.maps.map)
-        elif instruction.kind == "reduce" or self.at.axis == "term":
-            self.tiles.run(instruction, 1, self.sums.across, scalar=True)
-        else:
-            self.tiles.run(instruction, length, self.sums.dot)
+            return self.machine.lanes
+        return instruction.dims[-1] if self.at.axis == "member" else 1
 
     def _clean(self, instruction: Instruction) -> None:
         """Before a sum over the lanes of a block that is not full: 0 in those without a sample."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Program, Step, counted
-from macrograd.compiler.program.stream import Stream
+from macrograd.compiler.program.walk import in_rows, streams_of
 from macrograd.compiler.tape.tape import distinct
 from macrograd.compiler.targets.scalar.access import key_of
 from macrograd.compiler.targets.scalar.machine import Machine
@@ -51,9 +51,8 @@ def readers(program: Program) -> NDArray[np.int64]:
     for space, slot in program.results:
         if space == "v":
             found[slot] += 1
+    found += len(streams_of(program.block))  # which may read anything
     for step in program.block:
-        if isinstance(step, Stream):  # it may read anything
-            found += 1
         for instruction, counts in counted(step):
             met = set[tuple[object, ...]]()
             for x, count in instruction.operands():
@@ -90,14 +89,9 @@ def grouped(
     steps: Sequence[Step], read: NDArray[np.int64], machine: Machine, counts: tuple[int, ...] = ()
 ) -> Iterator[Step | Fusion]:
     """The steps of a block, or of a loop in it, with groups in place of the instructions that they are of."""
-    plain: list[Instruction] = []
-    for step in (*steps, None):
-        if isinstance(step, Instruction):
-            plain.append(step)
-            continue
-        for group in groups(plain, read, machine, counts):
+    for row, step in in_rows(steps):
+        for group in groups(row, read, machine, counts):
             yield group if len(group.instructions) > 1 else group.instructions[0]
-        plain = []
         if step is not None:
             yield step
 
@@ -145,7 +139,7 @@ class _Growing:
         instruction = line.instruction
         if instruction.dims != self.dims or not instruction.out.affine or not line.single:
             return False
-        if instruction.kind in ("take", "scatter") or line.reads.isdisjoint(self.known | self.outs):
+        if instruction.kind not in ("map", "dot", "reduce") or line.reads.isdisjoint(self.known | self.outs):
             return False
         if instruction.kind == "reduce" and (
             not covers(self.machine) or split(instruction, self.machine) is not None or self.machine.width < 2
