@@ -154,7 +154,7 @@ def test_numpys_functions_are_refused() -> None:
             "a Value is one number and has no arithmetic with a list of 1: go through",
         ),
         (lambda x: x.shape, [1.0, 2.0], "'Vector' object has no attribute 'shape'"),
-        (lambda x: x[5], [1.0, 2.0], "index 5 is outside a Vector of 2"),
+        (lambda x: x[5], [1.0, 2.0], "index 5 is out of range for a Vector of length 2"),
         (lambda x: x // 2, 1.0, "a Value has no //, which jumps: apply it to plain numbers"),
     ],
 )
