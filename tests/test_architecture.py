@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "show": {*ENGINE, "functions", "nn"},
     "train": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "tables", "show"},
     "exporting": {*ENGINE, "_composed", "nn", "optim", "compiler", "show"},
+    "sklearn": {*ENGINE, "functions", "nn", "optim", "tables", "train", "__init__"},
     "cli": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "tables", "show", "train", "__init__"},
     "__main__": {"cli"},
 }

@@ -5,5 +5,6 @@ from macrograd.nn.dropout import Dropout
 from macrograd.nn.layers import MLP, Layer, Neuron
 from macrograd.nn.module import Module
 from macrograd.nn.scaled import Scaled
+from macrograd.nn.tabular import Tabular
 
-__all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "Scaled", "activations", "init", "losses"]
+__all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "Scaled", "Tabular", "activations", "init", "losses"]

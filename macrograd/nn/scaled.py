@@ -42,15 +42,26 @@ class Scaled(Module):
         )
 
     def __call__(self, x: Any) -> Any:
+        return self._answer(self.net(self._seen(x)))
+
+    def _seen(self, x: Any) -> list[Any]:
         inputs = as_list(x)
         if any(len(scale) not in (1, len(inputs)) for scale in (self.middle, self.unit)):
             width = max(len(self.middle), len(self.unit))
             raise ValueError(f"this Scaled takes {width} inputs, got {len(inputs)}")
-        seen = [
+        return [
             v if m == 0.0 and u == 1.0 else (v - m) / u
             for v, m, u in zip(inputs, _each(self.middle, inputs), _each(self.unit, inputs), strict=True)
         ]
-        output = self.net(seen)
+
+    def each(self, x: Any) -> list[Any]:
+        """The answers of the net's members, where it has some (see `Tabular`), else its own alone."""
+        members = getattr(self.net, "each", None)
+        if members is None:
+            return [self(x)]
+        return [self._answer(output) for output in members(self._seen(x))]
+
+    def _answer(self, output: Any) -> Any:
         outputs = output if hasattr(output, "__len__") else [output]
         found = [
             v if m == 0.0 and u == 1.0 else v * u + m
@@ -59,6 +70,10 @@ class Scaled(Module):
             )
         ]
         return found if hasattr(output, "__len__") else found[0]
+
+    def with_outputs(self, output_middle: Numbers = 0.0, output_unit: Numbers = 1.0) -> Scaled:
+        """The same net, and the same scales of inputs, with other scales of outputs."""
+        return Scaled(self.net, self.middle, self.unit, output_middle=output_middle, output_unit=output_unit)
 
     def __repr__(self) -> str:
         return f"Scaled({self.net!r})"

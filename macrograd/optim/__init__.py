@@ -1,7 +1,7 @@
 """Optimisers (scalar update rules) and learning-rate schedules."""
 
 from macrograd.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSProp, Rule
-from macrograd.optim.schedules import Schedule, constant, cosine, exponential, linear, step, warm_up
+from macrograd.optim.schedules import Schedule, constant, cosine, coslog, exponential, linear, step, warm_up
 
 # By the names that command lines and configurations use.
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSProp, "adam": Adam, "adamw": AdamW}
@@ -17,6 +17,7 @@ __all__ = [
     "Schedule",
     "constant",
     "cosine",
+    "coslog",
     "exponential",
     "linear",
     "step",

@@ -129,6 +129,22 @@ def _cosine(start: float, end: float, steps: int, k: Floats) -> Any:
     return np.where(k < steps, end + 0.5 * (start - end) * (1.0 + np.cos(np.pi * k / steps)), end)
 
 
+def coslog(peak: float, cycles: int, steps: int) -> Schedule:
+    """peak·½(1 − cos(2π·log₂(1 + (2^cycles − 1)·t))), with t from 0 to 1 over so many steps: `cycles` waves, each twice
+    as long as the one before, from 0 to `peak` and back. Source: Holzmüller, Grinsztajn & Steinwart, arXiv:2407.04491,
+    section 3, where cycles is 4. Raises ValueError for fewer than one step or cycle."""
+    _check_steps("coslog", steps)
+    _check_steps("coslog", cycles)
+    many = partial(_coslog, float(peak), cycles, steps)
+    return _named(many, f"coslog({peak:g}, {cycles}, {steps})")
+
+
+def _coslog(peak: float, cycles: int, steps: int, k: Floats) -> Any:
+    # Between the ends: a step at a rate of 0 would be one in vain.
+    t = np.minimum((k + 0.5) / steps, 1.0)
+    return peak * 0.5 * (1.0 - np.cos(2.0 * math.pi * np.log2(1.0 + (2.0**cycles - 1.0) * t)))
+
+
 def warm_up(then: float | Callable[[int], float], steps: int) -> Schedule:
     """A linear warm-up over `steps` steps to the first rate of `then`, followed by `then` from its step 0.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from macrograd.tables.plan import Feature, Plan
 from macrograd.tables.plan import of as plan_of
 from macrograd.tables.reading import is_address, read
-from macrograd.tables.table import Table, column_of, is_frame, listed
+from macrograd.tables.table import Table, column_of, is_frame, listed, needs_plan
 from macrograd.tables.table import of as from_frame
 from macrograd.tables.target import Target
 from macrograd.tables.target import of as target_of
@@ -29,6 +29,7 @@ __all__ = [
     "is_address",
     "is_frame",
     "listed",
+    "needs_plan",
     "plan_of",
     "read",
     "target_of",

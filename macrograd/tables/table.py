@@ -212,3 +212,11 @@ def _text(x: Any) -> str:
 
 def _type(x: Any) -> str:
     return f"{type(x).__module__}.{type(x).__name__}".removeprefix("builtins.")
+
+
+def needs_plan(data: Any) -> bool:
+    """Whether a frame holds anything but finite numbers, so that a net needs a `Plan` for it."""
+    for column in of(data).columns.values():
+        if column.dtype.kind not in "biuf" or (column.dtype.kind == "f" and np.isnan(column).any()):
+            return True
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from macrograd.train.callbacks import Callback, EarlyStopping, Run
+from macrograd.train.distinct import distinct
 from macrograd.train.engines import ENGINES
 from macrograd.train.history import History
 from macrograd.train.saving import load, load_extra, save
@@ -21,6 +22,7 @@ __all__ = [
     "Task",
     "Trainer",
     "TrainingWarning",
+    "distinct",
     "load",
     "load_extra",
     "plain",

@@ -101,17 +101,19 @@ class EarlyStopping:
     patience  how many epochs without improvement are endured
     monitor   the metric: "validation_loss", or another of the history's
     least     what counts as an improvement
-    restore   whether to go back to the best parameters
+    restore   whether to go back to the best parameters; "always" does so, too, where the run ends by its length
     """
 
     patience: int = 10
     monitor: str = "validation_loss"
     least: float = 0.0
-    restore: bool = True
+    restore: bool | str = True
 
     def __post_init__(self) -> None:
         if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 1:
             raise ValueError(f"EarlyStopping takes a patience of 1 epoch or more, got {self.patience!r}")
+        if self.restore not in (True, False, "always"):
+            raise ValueError(f"restore is True, False or 'always', got {self.restore!r}")
 
 
 def stopping_of(given: Any, judged: list[str], held: bool) -> EarlyStopping | None:

@@ -75,6 +75,7 @@ class Fitting:
         self.step = 0
         self._judged = 0  # the step of the latest epoch's end that is done with
         self.interrupts = Interrupts()
+        self._frozen = setup.frozen()  # a walk over the model, which an epoch is too short for
         self.engine: Engine
         self._per_run = 1
         self._seconds_before = 0.0  # of the run that this one continues
@@ -189,10 +190,10 @@ class Fitting:
         """The metrics of training and validation data."""
         taken = {}
         if self.metrics:
-            taken = self.setup.measure(self.part, self.metrics)
+            taken = self.setup.measure(self.part, self.metrics, self._frozen)
             del taken["loss"]  # the history has it, step by step
         if self.held is not None:
-            found = self.setup.measure(self.held, self.metrics)
+            found = self.setup.measure(self.held, self.metrics, self._frozen)
             taken |= {f"validation_{name}": value for name, value in found.items()}
         return taken
 
@@ -275,9 +276,11 @@ class Fitting:
     def _states_out(self) -> None:
         """Give the model its parameters and the optimiser its state."""
         watch = self.watch
-        ended = self.history.stopped == "early stopping"
-        if ended and watch is not None and watch.rule.restore and watch.theta is not None:
-            self.engine.theta[:] = watch.theta
+        if watch is not None and watch.theta is not None:
+            ended = self.history.stopped == "early stopping"
+            over = watch.rule.restore == "always" and self.step == self.total
+            if (ended and watch.rule.restore) or over:
+                self.engine.theta[:] = watch.theta
         self._parameters_out()
         initial = tuple(self.optimizer.initial_state)
         found = dict(zip(self.engine.parameters, map(tuple, self.engine.state.T.tolist()), strict=True))

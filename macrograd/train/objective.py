@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from macrograd import functions
-from macrograd.nn import Module
+from macrograd.nn import Module, losses
 from macrograd.nn.dropout import Draws, drawing
 from macrograd.value import Value
 
@@ -35,6 +35,23 @@ def takes_model(loss: Callable[..., Any]) -> bool:
     return len(needed) == 3
 
 
+class Smoothed:
+    """A loss of classes with smoothed labels: its mean over a label that is right with the probability 1 − ε, and else
+    any of the classes."""
+
+    def __init__(self, loss: Callable[..., Scalar], smoothing: float) -> None:
+        self._loss, self._smoothing = loss, smoothing
+        self.__name__ = f"{_name(loss)} with label smoothing {smoothing:g}"
+
+    def __call__(self, prediction: Any, target: Any) -> Scalar:
+        share = self._smoothing
+        if self._loss is losses.cross_entropy:
+            uniform = losses.cross_entropy(prediction, [1.0 / len(prediction)] * len(prediction))
+            return (1.0 - share) * losses.cross_entropy(prediction, target) + share * uniform
+        other = 1.0 - target if self._loss is losses.binary_cross_entropy else -target
+        return (1.0 - 0.5 * share) * self._loss(prediction, target) + 0.5 * share * self._loss(prediction, other)
+
+
 class Objective:
     """The mean over a batch of `sample(x, y)`, times the sample's weight where there are weights, plus `penalty()`.
 
@@ -60,6 +77,8 @@ class Objective:
         seed: int | None = None,
     ) -> None:
         self.model, self.loss, self.parameters = model, loss, list(parameters)
+        # A model of several members is trained by the mean of their losses, each of its own outputs.
+        self._each = getattr(model, "each", None)
         self.l2, self._penalty, self.weighted = l2, penalty, weighted
         self._whole = takes_model(loss)
         self._seed = seed
@@ -94,7 +113,12 @@ class Objective:
         return more[0] * loss if self.weighted else loss
 
     def _loss(self, x: Any, y: Any) -> Scalar:
-        return self.loss(self.model, x, y) if self._whole else self.loss(self.model(x), y)  # type: ignore[operator]
+        if self._whole:
+            return self.loss(self.model, x, y)
+        if self._each is None:
+            return self.loss(self.model(x), y)  # type: ignore[operator]  # the trainer made sure of it
+        found = [self.loss(outputs, y) for outputs in self._each(x)]
+        return found[0] if len(found) == 1 else functions.mean(found)
 
     def penalty(self) -> Scalar:
         """What is added once for a batch; 0.0 without penalties."""

@@ -24,20 +24,31 @@ class Scale:
     unit: Any = 1.0
 
     @classmethod
-    def of(cls, columns: NDArray[np.float64]) -> Scale:
-        """The scale that gives each column mean 0 and deviation 1; a column that is the same everywhere becomes 0."""
+    def of(cls, columns: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> Scale:
+        """The scale that gives each column mean 0 and deviation 1; a column that is the same everywhere becomes 0.
+
+        weights  of the rows, if they do not count the same
+        """
         # By the largest first: the square of a number near the largest float is an infinity.
         size = np.abs(columns).max(axis=0)
         size = np.where(size > 0, size, 1.0)
-        deviation = (columns / size).std(axis=0)
-        return cls((columns / size).mean(axis=0) * size, np.where(deviation > 0, deviation, 1.0) * size)
+        if weights is None:
+            middle, deviation = (columns / size).mean(axis=0), (columns / size).std(axis=0)
+        else:
+            middle = np.average(columns / size, axis=0, weights=weights)
+            deviation = np.sqrt(np.average((columns / size - middle) ** 2, axis=0, weights=weights))
+        return cls(middle * size, np.where(deviation > 0, deviation, 1.0) * size)
 
     @classmethod
-    def robust(cls, columns: NDArray[np.float64]) -> Scale:
+    def robust(cls, columns: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> Scale:
         """The scale by the median and the middle half of each column, which a few wild values do not move; a column
         whose middle half is one value is scaled as `of` does."""
-        low, middle, high = np.quantile(columns, (0.25, 0.5, 0.75), axis=0)
-        plain = cls.of(columns)
+        parts = (0.25, 0.5, 0.75)
+        if weights is None:
+            low, middle, high = np.quantile(columns, parts, axis=0)
+        else:
+            low, middle, high = np.quantile(columns, parts, axis=0, weights=weights, method="inverted_cdf")
+        plain = cls.of(columns, weights)
         # Of a normal distribution the middle half is 1.349 deviations wide.
         wide = (high - low) / 1.3489795003921634
         good = wide > 0
@@ -50,12 +61,14 @@ class Scale:
         return scaled * self.unit + self.middle
 
 
-def found(how: str, samples: Samples) -> Scale:
+def found(how: str, samples: Samples, weights: NDArray[np.float64] | None = None) -> Scale:
     """The scale of samples that are rows of numbers, "standard" or "robust". Raises ValueError for other samples."""
     if len(samples.shape) != 1:
         raise ValueError(f"scale={how!r} is for samples that are rows of numbers, these have shape {samples.shape}")
     rows = _some(samples)
-    return Scale.of(rows) if how == "standard" else Scale.robust(rows)
+    if samples.streamed:
+        weights = None  # some rows of a file stand for all
+    return Scale.of(rows, weights) if how == "standard" else Scale.robust(rows, weights)
 
 
 def warning(samples: Samples) -> str:

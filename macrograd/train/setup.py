@@ -8,16 +8,17 @@ from dataclasses import replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.copying import check_importable
-from macrograd.nn import Dropout, Module
+from macrograd.nn import Dropout, Module, Scaled
 from macrograd.nn import losses as named_losses
 from macrograd.nn.dropout import Draws, drawing
 from macrograd.optim import Adam, Optimizer
 from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES, Engine, make
-from macrograd.train.objective import Objective, takes_model
+from macrograd.train.objective import Objective, Smoothed, takes_model
 from macrograd.train.order import Order
 from macrograd.train.predictor import Measure, Predictor
 from macrograd.train.signature import Signature, named
@@ -38,6 +39,7 @@ class Setup:
     """Everything that outlives a single run.
 
     model, loss, optimizer, l2, penalty, engine, dtype, threads   the options of `Trainer`, which says what they mean
+    smoothing, scale_target   more of them
     targets   what the outputs mean, `shape` the shape of one sample, and `columns` the names of its numbers, if any;
               None and () before they are known. A model that was trained before, or loaded, brings them
     kept      what was compiled, by what it depends on
@@ -75,6 +77,7 @@ class Setup:
         self.model, self.loss, self.l2, self.penalty = model, loss, l2, penalty
         self.optimizer = Adam(1e-2) if optimizer is None else optimizer
         self.engine, self.dtype, self.threads = engine, dtype, threads
+        self.smoothing, self.scale_target = 0.0, False
         self.targets: Targets | None = None
         self.shape: tuple[int, ...] = ()
         self.columns: tuple[str, ...] | None = None
@@ -152,9 +155,14 @@ class Setup:
                 f"the model was trained with the loss {targets.loss!r}, a function of its program: give it to Trainer "
                 "once more, as in Trainer(model, loss)"
             )
+        model, loss = self.model, named_losses.get(targets.loss)
+        if self.scale_target and targets.kind == "numbers" and isinstance(model, Scaled):
+            model = model.with_outputs()  # the targets are in the units of the net
+        if self.smoothing and parameters and targets.kind in ("two classes", "classes"):
+            loss = Smoothed(loss, self.smoothing)
         return Objective(
-            self.model,
-            named_losses.get(targets.loss),
+            model,
+            loss,
             parameters,
             l2=self.l2,
             penalty=self.penalty,
@@ -162,25 +170,33 @@ class Setup:
             seed=seed,
         )
 
-    def predictor(self) -> Predictor:
-        """The model as it is now, as a function of samples."""
-        key = ("predictor", self.frozen())
+    def in_units(self, encoded: Array, targets: Targets) -> Array:
+        """Targets in the units in which they are learned."""
+        if not (self.scale_target and targets.kind == "numbers" and isinstance(self.model, Scaled)):
+            return encoded
+        scaled = (encoded.reshape(len(encoded), -1) - self.model.output_middle) / self.model.output_unit
+        return np.asarray(scaled.reshape(encoded.shape))
+
+    def predictor(self, frozen: tuple[float, ...] | None = None) -> Predictor:
+        """The model as it is now, as a function of samples; `frozen` is what `frozen()` says, where that is known."""
+        key = ("predictor", self.frozen() if frozen is None else frozen)
         if key not in self.kept:
             self.kept = {k: v for k, v in self.kept.items() if k[0] != "predictor"}
             self.kept[key] = Predictor(self.model, self.engine, self.dtype, self.threads)
         found: Predictor = self.kept[key]
         return found
 
-    def measure(self, part: Part, judged: Judged) -> dict[str, float]:
-        """The loss and metrics over a part of the data."""
+    def measure(self, part: Part, judged: Judged, frozen: tuple[float, ...] | None = None) -> dict[str, float]:
+        """The loss and metrics over a part of the data; `frozen` as for `predictor`."""
         targets = self.fitted()
-        key = ("measure", targets.loss, part.weights is not None, self.frozen())
+        frozen = self.frozen() if frozen is None else frozen
+        key = ("measure", targets.loss, part.weights is not None, frozen)
         if key not in self.kept:
             objective = self.objective(targets, [], part.weights is not None)
             self.kept[key] = Measure(objective, self.engine, self.dtype, self.threads)
         found = {"loss": self.kept[key](part.samples, part.targets, part.weights)}
         if judged:
-            predictions = targets.decode(self.predictor()(part.samples))
+            predictions = targets.decode(self.predictor(frozen)(part.samples))
             right = part.y.reshape(predictions.shape) if part.y.size == predictions.size else part.y
             if targets.kind == "classes" and targets.shape:
                 right = part.targets.argmax(axis=1)
@@ -195,8 +211,8 @@ class Setup:
         parameters = objective.parameters
         key = (
             "engine", objective.loss, tuple(a.shape[1:] for a in arrays), clip_norm, order.batch_size, self.optimizer,
-            repr(self.optimizer), order.seed if objective.draws else None, tuple(parameters), self.frozen(), self.l2,
-            self.penalty,
+            repr(self.optimizer), self.smoothing, order.seed if objective.draws else None, tuple(parameters),
+            self.frozen(), self.l2, self.penalty,
         )  # fmt: skip
         kept: tuple[Compiled, Engine] | None = self.kept.get(key)
         if kept is not None:

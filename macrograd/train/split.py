@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.train import weights as weighting
 from macrograd.train.columns import in_order
 from macrograd.train.data import Samples
 from macrograd.train.targets import Targets
@@ -33,12 +35,19 @@ class Part:
 
 
 def validation_of(
-    validation: Any, whole: Part, targets: Targets, seed: int, columns: tuple[str, ...] | None = None
+    validation: Any,
+    whole: Part,
+    targets: Targets,
+    seed: int,
+    columns: tuple[str, ...] | None = None,
+    encode: Callable[[Any, str], Array] | None = None,
 ) -> tuple[Part, Part | None]:
     """(what to train on, what to validate on).
 
-    validation  None, (Xv, yv), or a fraction between 0 and 1 of the samples, drawn at random with `seed`
+    validation  None, (Xv, yv), (Xv, yv, weights), or a fraction between 0 and 1 of the samples, drawn at random with
+                `seed`
     columns     the names of the numbers of a sample, if they have any
+    encode      (targets, what to call them) → as the loss wants them; None for `targets.encode`
 
     Raises ValueError for data of another width, labels that training does not have, and for a fraction that leaves a
     part without samples or without one of the classes.
@@ -48,16 +57,22 @@ def validation_of(
     if isinstance(validation, (int, float)):
         return _split(float(validation), whole, targets, seed)
     try:
-        Xv, yv = validation
+        Xv, yv, *more = validation
+        (given,) = more or [None]
     except (TypeError, ValueError):
-        raise ValueError(f"validation is (Xv, yv) or a fraction of the data, got {type(validation).__name__}") from None
+        raise ValueError(
+            f"validation is (Xv, yv), (Xv, yv, weights) or a fraction of the data, got {type(validation).__name__}"
+        ) from None
     samples = Samples(in_order(Xv, columns, "Xv"), name="Xv", dtype=whole.samples.dtype.name)
     if samples.shape != whole.samples.shape:
         raise ValueError(f"Xv has samples of shape {samples.shape}, X of shape {whole.samples.shape}: make them alike")
-    encoded = targets.encode(yv, "yv")
+    encoded = (encode or targets.encode)(yv, "yv")
     if len(encoded) != samples.count:
         raise ValueError(f"Xv has {samples.count} samples and yv {len(encoded)} targets: there must be one for each")
-    return whole, Part(samples, encoded, np.asarray(yv), None)
+    weights = weighting.of(given, None, np.asarray(yv).reshape(encoded.shape), targets)
+    if weights is not None:
+        weights = weights / weights.mean()
+    return whole, Part(samples, encoded, np.asarray(yv), weights)
 
 
 def _split(fraction: float, whole: Part, targets: Targets, seed: int) -> tuple[Part, Part]:

@@ -75,7 +75,13 @@ class Trainer:
     classes    the labels that there can be, where the first data to fit may lack some; they are the model's from the
                first fit on, and later data may hold any of them
 
-    Raises TypeError and ValueError for anything else.
+    scale_target  whether to bring targets that are numbers to mean 0 and deviation 1 before the loss sees them, as the
+               first data to fit have them; predictions stay in their own units, losses are in those of the scaled ones
+    label_smoothing  ε, from 0 up to 1: classes are learned as if a label were right with the probability 1 − ε, and any
+               of the classes else. While training alone: validation losses, and those of `evaluate`, are without
+
+    Source of label smoothing: Szegedy et al., *Rethinking the Inception Architecture*, arXiv:1512.00567, §7. Raises
+    TypeError and ValueError for anything else.
     """
 
     model = _Option[Module]()
@@ -100,10 +106,15 @@ class Trainer:
         threads: int = 1,
         scale: str | None = None,
         classes: Sequence[Any] | None = None,
+        scale_target: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
         if scale is not None and scale not in scaling.SCALES:
             raise ValueError(f"scale is {' or '.join(map(repr, scaling.SCALES))} or None, got {scale!r}")
+        if not (is_number(label_smoothing) and 0.0 <= label_smoothing < 1.0):
+            raise ValueError(f"label_smoothing must be from 0 up to 1, got {label_smoothing!r}")
         self._setup = Setup(model, loss, optimizer, l2=l2, penalty=penalty, engine=engine, dtype=dtype, threads=threads)
+        self._setup.smoothing, self._setup.scale_target = float(label_smoothing), bool(scale_target)
         self.history = History()
         self.remark = ""
         self._scale, self._classes = scale, None if classes is None else list(classes)
@@ -147,8 +158,8 @@ class Trainer:
         sample_weight   (n,) numbers of 0 or more that multiply the samples' losses (the mean still divides by the
                         batch's size)
         class_weight    by label, or "balanced"
-        validation      (Xv, yv), or a fraction of the data to keep for it: its loss, without penalties, and its metrics
-                        are taken after every epoch
+        validation      (Xv, yv), (Xv, yv, weights), or a fraction of the data to keep for it: its loss,
+                        without penalties, and its metrics are taken after every epoch
         metrics         taken after every epoch, of training and validation data: names ("accuracy",
                         "mean_absolute_error", "mean_squared_error", "r2") or functions (predictions, targets) → number
         early_stopping  a patience in epochs, or an `EarlyStopping`
@@ -169,7 +180,6 @@ class Trainer:
         setup = self._setup
         columns = setup.columns or names_of(X)
         samples = Samples(in_order(X, columns, "X"), name="X", dtype=setup.dtype)
-        self._bring_to_scale(samples)
         parameters = setup.trained()
         outputs, draws = setup.outputs(samples)
         targets = self._meant(y, outputs)
@@ -178,9 +188,14 @@ class Trainer:
         encoded = targets.encode(y)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
-        weights = weighting.of(sample_weight, class_weight, np.asarray(y).reshape(encoded.shape), targets)
+        own = weighting.of(sample_weight, None, encoded, targets)
+        weights = weighting.of(own, class_weight, np.asarray(y).reshape(encoded.shape), targets)
+        self._bring_to_scale(samples, targets, encoded, own)
+        encoded = setup.in_units(encoded, targets)
         whole = Part(samples, encoded, np.asarray(y), weights)
-        part, held = validation_of(validation, whole, targets, seed, columns)
+        part, held = validation_of(
+            validation, whole, targets, seed, columns, lambda y, name: setup.in_units(targets.encode(y, name), targets)
+        )
         size = _batch_size(batch_size, part.samples.count)
         order = Order(
             part.samples.count,
@@ -272,7 +287,7 @@ class Trainer:
         """The mean loss over samples and targets, without penalties, and metrics as in `fit`. Raises ValueError for
         labels that training did not see, and for shapes that do not fit."""
         targets, samples = self._setup.fitted(), self._samples(X)
-        encoded = targets.encode(y)
+        encoded = self._setup.in_units(targets.encode(y), targets)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
         weights = weighting.of(sample_weight, None, encoded, targets)
@@ -300,16 +315,20 @@ class Trainer:
         found = None if known is None else kinds.again(known, y, outputs)
         return kinds.of(y, setup.loss, outputs) if found is None else found
 
-    def _bring_to_scale(self, samples: Samples) -> None:
+    def _bring_to_scale(self, samples: Samples, targets: kinds.Targets, encoded: Array, weights: Array | None) -> None:
         """Put the scales around the model that it is trained for the first time, or say that it might need some."""
         setup = self._setup
         if setup.targets is not None or isinstance(setup.model, Scaled):
             return
         if self._scale is not None:
-            scale = scaling.found(self._scale, samples)
+            scale = scaling.found(self._scale, samples, weights)
             setup.model = Scaled(setup.model, scale.middle.tolist(), scale.unit.tolist())
         elif message := scaling.warning(samples):
             warnings.warn(message, TrainingWarning, stacklevel=3)
+        if setup.scale_target and targets.kind == "numbers":
+            scale = scaling.Scale.of(encoded.reshape(len(encoded), -1).astype(np.float64), weights)
+            model = setup.model if isinstance(setup.model, Scaled) else Scaled(setup.model)
+            setup.model = model.with_outputs(scale.middle.tolist(), scale.unit.tolist())
 
     def _samples(self, X: Any) -> Samples:
         X = in_order(X, self._setup.columns, "X")

@@ -16,7 +16,8 @@ def of(sample_weight: Any, class_weight: Any, y: Array, targets: Targets) -> Arr
     """One weight a sample, the product of its own and of its class's; None if all count the same.
 
     sample_weight  (n,) numbers of 0 or more
-    class_weight   by label, or "balanced": n / (k·count) for each of k classes. Classes not named count 1
+    class_weight   by label, or "balanced": n / (k·count) for each of k classes, where a sample counts as
+                   much as its own weight. Classes not named count 1
 
     Source of "balanced": King & Zeng, *Logistic Regression in Rare Events Data*, Political Analysis 9, 2001. Raises
     ValueError for weights that are negative, not finite, all 0, or of another number.
@@ -35,11 +36,11 @@ def of(sample_weight: Any, class_weight: Any, y: Array, targets: Targets) -> Arr
             raise ValueError("sample_weight is 0 for every sample: there is nothing to learn from")
     if class_weight is None:
         return weights
-    each = _of_classes(class_weight, y, targets)
+    each = _of_classes(class_weight, y, targets, weights)
     return each if weights is None else weights * each
 
 
-def _of_classes(class_weight: Any, y: Array, targets: Targets) -> Array:
+def _of_classes(class_weight: Any, y: Array, targets: Targets, weights: Array | None) -> Array:
     classes = targets.counted
     if classes is None:
         raise ValueError(f"class_weight is for targets that are classes, y holds {targets.kind}")
@@ -47,7 +48,9 @@ def _of_classes(class_weight: Any, y: Array, targets: Targets) -> Array:
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise ValueError(f"class_weight is 'balanced' or one weight by label, got {class_weight!r}")
-        by_class = len(y) / (len(classes) * np.bincount(index, minlength=len(classes)))
+        counts = np.bincount(index, weights, minlength=len(classes))
+        with np.errstate(divide="ignore"):  # of a class that has no rows here
+            by_class = counts.sum() / (len(classes) * counts)
         return np.asarray(by_class[index])
     known = {label: k for k, label in enumerate(classes.tolist())}
     by_class = np.ones(len(classes))

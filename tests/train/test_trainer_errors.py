@@ -246,7 +246,11 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
         "class_weight is for targets that are classes, y holds numbers",
     ),
     # validation
-    ({"validation": (X,)}, ValueError, "validation is (Xv, yv) or a fraction of the data, got tuple"),
+    (
+        {"validation": (X,)},
+        ValueError,
+        "validation is (Xv, yv), (Xv, yv, weights) or a fraction of the data, got tuple",
+    ),
     (
         {"validation": (np.ones((2, 3)), [0, 1])},
         ValueError,

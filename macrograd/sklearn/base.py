@@ -1,0 +1,225 @@
+"""What `NetClassifier` and `NetRegressor` share: from tables to a run of `Trainer`, and from nets to answers."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+import macrograd as mg
+from macrograd import nn, tables
+from macrograd.sklearn import recipe
+from macrograd.train import EarlyStopping, History, Trainer, TrainingWarning, distinct
+
+Array = NDArray[Any]
+
+
+class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without types
+    """The estimators' common part; see `NetClassifier`."""
+
+    # --- training -----------------------------------------------------------------------------------------------
+
+    def _fit(self, X: Array, y: Array, sample_weight: Any, class_weight: Any, *, again: bool) -> Any:
+        """Train on checked numbers, from the start or (`again`) from what was learned before."""
+        rng = check_random_state(self.random_state)
+        X, y, weights = self._merged(X, y, sample_weight)
+        training, held, apart = self._parts(y, rng)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        model = self._raw() if again else self._made(X.shape[1], seed)
+        size = recipe.batch_size(self.batch_size, len(training))
+        epochs = recipe.epochs(self.epochs, len(training), size)
+        steps = epochs * -(-len(training) // size)
+        optimizer = recipe.optimizer(self.optimizer, self.learning_rate, steps, own_net=self.make_net is not None)
+        trainer = self._trainer(model, optimizer)
+        stopping = None
+        if len(held):
+            patience = max(epochs, 1) if self.early_stopping is True else int(self.early_stopping)
+            stopping = EarlyStopping(patience, restore="always")
+        history = self._run(
+            trainer, X[training], y[training], weights[training], class_weight, seed=seed, epochs=epochs,
+            batch_size=size, early_stopping=stopping,
+            validation=(X[held], y[held], weights[held]) if len(held) else None,
+        )  # fmt: skip
+        self._trainer_, self._seed = trainer, seed
+        self.n_iter_ = -(-len(history) // -(-len(training) // size))
+        apart = apart if len(apart) else held
+        self._finish(X[apart], y[apart], weights[apart])
+        return self
+
+    def _partial_fit(self, X: Array, y: Array, sample_weight: Any, class_weight: Any) -> Any:
+        """One epoch on these rows, going on from what was learned before."""
+        rng = check_random_state(self.random_state)
+        X, y, weights = self._merged(X, y, sample_weight)
+        size = recipe.batch_size(self.batch_size, len(X))
+        if not hasattr(self, "_trainer_"):
+            self._seed = int(rng.randint(np.iinfo(np.int32).max))
+            own = self.make_net is not None
+            optimizer = recipe.optimizer(self.optimizer, self.learning_rate, 1, own_net=own, steady=True)
+            self._trainer_ = self._trainer(self._made(X.shape[1], self._seed), optimizer)
+            self.n_iter_ = 0
+        else:
+            self._trainer_.model = self._raw()
+        self._run(
+            self._trainer_, X, y, weights, class_weight, seed=self._seed + self.n_iter_, epochs=1, batch_size=size
+        )
+        self.n_iter_ += 1
+        self._finish(X[:0], y[:0], weights[:0])
+        return self
+
+    def _run(self, trainer: Trainer, X: Array, y: Array, weights: Array, class_weight: Any, **options: Any) -> History:
+        # Of mean 1: weights that are all the same are none, whatever they are.
+        mean = weights.mean()
+        relative = None if (weights == mean).all() else weights / mean
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", TrainingWarning)
+            history = trainer.fit(
+                X, y, sample_weight=relative, class_weight=class_weight, callbacks=list(self.callbacks or ()),
+                progress=False, **options,
+            )  # fmt: skip
+        for warning in said:
+            if not issubclass(warning.category, TrainingWarning):
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+            elif trainer.remark:
+                warnings.warn(trainer.remark, ConvergenceWarning, stacklevel=4)
+        self.history_ = history
+        return history
+
+    def _merged(self, X: Array, y: Array, sample_weight: Any) -> tuple[Array, Array, Array]:
+        return distinct(X, y, self._checked_weights(sample_weight, X))
+
+    def _checked_weights(self, sample_weight: Any, X: Array) -> Array | None:
+        if sample_weight is None:
+            return None
+        found: Array = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if not found.any():
+            raise ValueError("sample_weight is zero for every sample: there is nothing to learn from")
+        return found
+
+    def _parts(self, y: Array, rng: np.random.RandomState) -> tuple[Array, Array, Array]:
+        """(places to train on, to stop by, to calibrate on) of different rows."""
+        by_class, nobody = hasattr(self, "classes_"), np.empty(0, dtype=np.int64)
+        training, held, apart = np.arange(len(y)), nobody, nobody
+        share = recipe.fraction("calibration_fraction", self.calibration_fraction, zero=True)
+        if share:
+            training, apart = recipe.held_out(y, share, rng, by_class=by_class)
+        if self.early_stopping is not False:
+            first, second = recipe.held_out(y[training], self.validation_fraction, rng, by_class=by_class)
+            training, held = training[first], training[second]
+        return training, held, apart
+
+    def _made(self, inputs: int, seed: int) -> nn.Module:
+        outputs = self._outputs()
+        if self.make_net is not None:
+            net = self.make_net(inputs, outputs, seed)
+            if not isinstance(net, nn.Module):
+                raise TypeError(f"make_net must give a macrograd.nn.Module, it gave {net!r}")
+            return net
+        return nn.Tabular(
+            inputs, list(self.hidden), outputs, activation=self.activation, members=self.members, seed=seed
+        )
+
+    def _raw(self) -> nn.Module:
+        """The net as training left it, without what calibration did to its outputs."""
+        return self._trainer_.model
+
+    def _trainer(self, model: nn.Module, optimizer: Any) -> Trainer:
+        return Trainer(
+            model, self._loss(), optimizer, l2=self.l2, scale=self.scale, dtype=self.dtype, threads=1, **self._options()
+        )
+
+    def _finish(self, X: Array, y: Array, weights: Array) -> None:
+        """Make what answers, calibrated on rows that were held out (none, perhaps)."""
+        self._answering = self._calibrated(self._trainer_.model, X, y, weights)
+        # In float64, so that an answer does not depend on what else is asked with it. A pickle has nothing compiled.
+        self._answers = Trainer(self._answering, self._loss())
+
+    # --- tables -------------------------------------------------------------------------------------------------
+
+    def _numbers(self, X: Any, *, fitting: bool) -> Array:
+        """The rows as numbers: what scikit-learn checks, after a table's plan where it has one."""
+        if fitting:
+            self._plan = None
+            if tables.is_frame(X) and not isinstance(X, dict) and tables.needs_plan(X):
+                self._plan = tables.plan_of(tables.from_frame(X, "X"))
+                self.feature_names_in_ = np.array(list(tables.from_frame(X).columns), dtype=object)
+                self.n_features_in_ = len(self.feature_names_in_)
+                return self._plan.numbers(tables.from_frame(X, "X"))[0]
+            return np.array(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
+        if self._plan is not None:
+            if not tables.is_frame(X):
+                raise ValueError(
+                    f"{type(self).__name__} was fitted on a table with named columns that are not all numbers: give a "
+                    f"table with {tables.listed(self._plan.needed)}"
+                )
+            return self._plan.numbers(tables.from_frame(X, "X"))[0]
+        return np.array(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def _inputs(self, X: Any) -> Array:
+        check_is_fitted(self)
+        return self._numbers(X, fitting=False)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """The names of the columns that the net sees: those of the table, and "city=Rome" or "day weekday" where one
+        column became several."""
+        check_is_fitted(self)
+        if self._plan is not None:
+            return np.array(self._plan.names, dtype=object)
+        names = getattr(self, "feature_names_in_", input_features)
+        return np.array([f"x{i}" for i in range(self.n_features_in_)] if names is None else names, dtype=object)
+
+    # --- answers ------------------------------------------------------------------------------------------------
+
+    def _raw_outputs(self, X: Any) -> Array:
+        numbers = self._inputs(X)
+        return self._answers.outputs(numbers)
+
+    def export(
+        self, path: str | os.PathLike[str], *, kind: str = "predict", dtype: str = "float64", **options: Any
+    ) -> Any:
+        """Write the fitted net as a C99 file, with `mg.export`, whose options these are.
+
+        kind  "predict": the net's outputs (logits or numbers); or what the estimator's own methods answer:
+              "probabilities" of a classifier, "interval" of a regressor (low, answer, high)
+
+        The file takes raw numbers, one sample's, in the order of `get_feature_names_out`. Raises NotFittedError before
+        `fit`, ValueError for another kind.
+        """
+        check_is_fitted(self)
+        functions = self._exports()
+        if kind not in functions:
+            raise ValueError(f"kind {kind!r} is not known: use one of {', '.join(functions)}")
+        width = self._answers_width()
+        return mg.export(functions[kind], path, np.zeros(width), dtype=dtype, **options)
+
+    def _answers_width(self) -> int:
+        return self.n_features_in_ if self._plan is None else len(self._plan.names)
+
+    def _exports(self) -> dict[str, Callable[[Any], Any]]:
+        return {"predict": partial(_called, self._answering)}
+
+    # What the classes below say.
+
+    def _outputs(self) -> int:
+        raise NotImplementedError
+
+    def _loss(self) -> Any:
+        raise NotImplementedError
+
+    def _options(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _calibrated(self, model: nn.Module, X: Array, y: Array, weights: Array) -> nn.Module:
+        raise NotImplementedError
+
+
+def _called(model: Any, x: Any) -> Any:
+    return model(x)

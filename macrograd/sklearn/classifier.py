@@ -1,0 +1,269 @@
+"""`NetClassifier`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from macrograd import functions, nn, tables
+from macrograd.nn import losses
+from macrograd.sklearn import recipe
+from macrograd.sklearn.base import Net
+from macrograd.train import Trainer
+
+Array = NDArray[Any]
+
+_FITTING = ("cross_entropy", "binary_cross_entropy", "hinge")
+_LIKELIHOODS = ("auto", "cross_entropy", "binary_cross_entropy", losses.cross_entropy, losses.binary_cross_entropy)
+
+
+def _has_probabilities(estimator: Any) -> bool:
+    return estimator.loss in _LIKELIHOODS
+
+
+class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn comes without types
+    """A net that tells classes apart.
+
+    hidden               sizes of the hidden layers
+    activation           of these: a name of `nn.activations` or a function of one scalar
+    loss                 "auto" (cross-entropy), a name of `nn.losses`, or a function (outputs, class index) → scalar
+    optimizer            "adam", "adamw", "sgd", "momentum", "rmsprop", or an optimiser of `optim`, which is copied
+    learning_rate        "auto", a rate, or a schedule: a function from the step to the rate
+    epochs, batch_size   "auto" or integers: how often the rows are seen, and how many at once
+    early_stopping       True: the parameters of the epoch that is best on held-out rows; an integer also ends the run
+                         when that was so many epochs ago; False holds no rows out
+    validation_fraction  how many rows are held out for that
+    calibration_fraction how many are held out for the temperature of `predict_proba` alone; with 0 the validation rows
+                         serve for that, too
+    class_weight         by label, or "balanced"
+    members              how many nets, whose mean answer counts
+    label_smoothing, l2, scale, dtype  as `mg.Trainer` has them; `scale` also "robust" or None
+    random_state         of the start, the split and the order of rows
+    warm_start           whether `fit` goes on from what was learned before
+    callbacks            as `mg.Trainer.fit` takes them
+    make_net             (inputs, outputs, seed) → `nn.Module`: a net of your own in place of `nn.Tabular`. Two classes
+                         have one output
+
+    A fit depends on the different rows and the sums of their weights alone: a weight of 3 is three repetitions and the
+    order of the rows does not matter, to the last bit (`train.distinct`). Tables with texts, dates or missing values
+    are understood as docs/tables.md says; other data must be finite numbers.
+
+    classes_  the labels; history_  the `History` of the latest run; n_iter_  its epochs; temperature_  what the logits
+    were divided by (Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, §4.2)
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (64, 64),
+        *,
+        activation: str | Callable[[Any], Any] = "relu",
+        loss: str | Callable[..., Any] = "auto",
+        optimizer: Any = "adam",
+        learning_rate: Any = "auto",
+        epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        early_stopping: bool | int = True,
+        validation_fraction: float = 0.15,
+        calibration_fraction: float = 0.0,
+        class_weight: Any = None,
+        members: int = 1,
+        label_smoothing: float = 0.1,
+        l2: float = 0.0,
+        scale: str | None = "robust",
+        dtype: str = "float32",
+        random_state: Any = None,
+        warm_start: bool = False,
+        callbacks: Any = None,
+        make_net: Any = None,
+    ) -> None:
+        self.hidden = hidden
+        self.activation = activation
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.calibration_fraction = calibration_fraction
+        self.class_weight = class_weight
+        self.members = members
+        self.label_smoothing = label_smoothing
+        self.l2 = l2
+        self.scale = scale
+        self.dtype = dtype
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.make_net = make_net
+
+    classes_: Array
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetClassifier:
+        """Train on samples X (n, d), an array or a table, and labels y (n,); `sample_weight` (n,) says how much each
+        sample counts. Raises ValueError for what does not fit."""
+        recipe.check(self, _FITTING)
+        again = self.warm_start and hasattr(self, "_trainer_")
+        numbers, labels = self._checked(X, y, fitting=not again)
+        weights = self._checked_weights(sample_weight, numbers)
+        if weights is not None:  # a label of weight zero is none
+            numbers, labels, weights = numbers[weights > 0], labels[weights > 0], weights[weights > 0]
+        found = np.unique(labels)
+        if len(found) < 2:
+            raise ValueError(f"{type(self).__name__} tells classes apart, and y has one class, {found[0]!r}")
+        if again and not np.isin(found, self.classes_).all():
+            raise ValueError(f"warm_start goes on with the classes {self.classes_}, and y has {found}")
+        if not again:
+            self.classes_ = found
+        codes = self._codes(labels)
+        fitted: NetClassifier = self._fit(numbers, codes, weights, self._class_weights(), again=again)
+        return fitted
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> NetClassifier:
+        """One epoch on some more samples. The first call needs `classes`, all labels that there will ever be; it also
+        finds the scales of the features. Raises ValueError for labels that are none of them."""
+        recipe.check(self, _FITTING)
+        first = not hasattr(self, "_trainer_")
+        if first and classes is None:
+            raise ValueError("the first call of partial_fit needs classes, all labels that there will ever be")
+        numbers, labels = self._checked(X, y, fitting=first)
+        if first:
+            self.classes_ = np.unique(classes)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"classes is {classes!r}, and was {self.classes_} before")
+        found: NetClassifier = self._partial_fit(numbers, self._codes(labels), sample_weight, self._class_weights())
+        return found
+
+    def _checked(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Array]:
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
+        numbers = self._numbers(X, fitting=fitting)
+        labels = column_or_1d(tables.column_of(y) if type(y).__module__.startswith("pyarrow") else y, warn=True)
+        if len(labels) != len(numbers):
+            raise ValueError(f"X has {len(numbers)} samples and y {len(labels)} labels: there must be one for each")
+        check_classification_targets(labels)
+        return numbers, labels
+
+    def _codes(self, labels: Array) -> Array:
+        unknown = ~np.isin(labels, self.classes_)
+        if unknown.any():
+            raise ValueError(f"y has the label {labels[unknown][0]!r}, which is not in classes: {self.classes_}")
+        return np.searchsorted(self.classes_, labels).astype(np.int64)
+
+    def _class_weights(self) -> Any:
+        """class_weight, by class index."""
+        if not isinstance(self.class_weight, dict):
+            if self.class_weight not in (None, "balanced"):
+                raise ValueError(f"class_weight must be 'balanced', a dict or None, got {self.class_weight!r}")
+            return self.class_weight
+        index = {label: k for k, label in enumerate(self.classes_.tolist())}
+        unknown = [label for label in self.class_weight if label not in index]
+        if unknown:
+            raise ValueError(f"class_weight names {unknown[0]!r}, and the classes are {self.classes_}")
+        return {index[label]: weight for label, weight in self.class_weight.items()}
+
+    # --- what the common part asks ---------------------------------------------------------------------------------
+
+    def _outputs(self) -> int:
+        two = len(self.classes_) == 2 and self.loss not in ("cross_entropy", losses.cross_entropy)
+        return 1 if two else len(self.classes_)
+
+    def _loss(self) -> Any:
+        if self.loss != "auto":
+            return self.loss
+        return "binary_cross_entropy" if self._outputs() == 1 else "cross_entropy"
+
+    def _options(self) -> dict[str, Any]:
+        plain = not callable(self._loss())
+        return {
+            "label_smoothing": self.label_smoothing if plain else 0.0,
+            "classes": range(len(self.classes_)) if plain else None,
+        }
+
+    def _calibrated(self, model: nn.Module, X: Array, y: Array, weights: Array) -> nn.Module:
+        self.temperature_ = 1.0
+        if not len(y) or not _has_probabilities(self):
+            return model
+        outputs = Trainer(model, self._loss()).outputs(X)
+        self.temperature_ = temperature(outputs, y, weights)
+        scaled = model if isinstance(model, nn.Scaled) else nn.Scaled(model)
+        calibrated = scaled.with_outputs(output_unit=1.0 / self.temperature_)
+        calibrated._signature = model._signature
+        return calibrated
+
+    def _exports(self) -> dict[str, Callable[[Any], Any]]:
+        found = super()._exports()
+        if _has_probabilities(self):
+            found["probabilities"] = partial(_probabilities, self._answering)
+        return found
+
+    # --- answers ---------------------------------------------------------------------------------------------------
+
+    def decision_function(self, X: Any) -> Array:
+        """The net's outputs: (n,) for two classes, the second one above 0; (n, k) for k."""
+        found = self._raw_outputs(X)
+        return found[:, 1] - found[:, 0] if len(self.classes_) == 2 and found.ndim == 2 else found
+
+    def predict(self, X: Any) -> Array:
+        """The label of each sample."""
+        found = self.decision_function(X)
+        chosen = (found > 0).astype(int) if found.ndim == 1 else found.argmax(axis=1)
+        return np.asarray(self.classes_[chosen])
+
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn comes without types
+    def predict_proba(self, X: Any) -> Array:
+        """How probable each class is, (n, k), in the order of `classes_`."""
+        return shares(self._raw_outputs(X))
+
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn comes without types
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithm of `predict_proba`."""
+        check_is_fitted(self)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.predict_proba(X)))
+
+
+def shares(outputs: Array) -> Array:
+    """The softmax of logits (n, k), or of (0, logit) where there is one a sample (n,)."""
+    logits = np.stack([np.zeros(len(outputs)), outputs], axis=1) if outputs.ndim == 1 else outputs
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def temperature(outputs: Array, y: Array, weights: Array) -> float:
+    """The number that logits are to be divided by for the largest likelihood of these classes, from 1/20 to 20.
+
+    Source: Guo, Pleiss, Sun & Weinberger, *On Calibration of Modern Neural Networks*, ICML 2017, §4.2. A
+    normal prior of log T, of deviation 1, keeps the temperature of a few samples that are all right finite.
+    """
+    logits = np.stack([np.zeros(len(outputs)), outputs], axis=1) if outputs.ndim == 1 else outputs
+    logits = logits - logits.max(axis=1, keepdims=True)
+
+    def loss(log_t: float) -> float:
+        scaled = logits * math.exp(-log_t)
+        per_row = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(y)), y]
+        return float(weights @ per_row) + 0.5 * log_t * log_t
+
+    low, high = -math.log(20.0), math.log(20.0)
+    golden = (math.sqrt(5.0) - 1.0) / 2.0
+    for _ in range(60):
+        a, b = high - golden * (high - low), low + golden * (high - low)
+        if loss(a) <= loss(b):
+            high = b
+        else:
+            low = a
+    return math.exp(0.5 * (low + high))
+
+
+def _probabilities(model: Any, x: Any) -> Any:
+    outputs = model(x)
+    return functions.softmax(outputs if hasattr(outputs, "__len__") else [0.0, outputs])

@@ -1,0 +1,113 @@
+"""How a table is learned where the parameters of an estimator leave it open, and the checks of those that are given."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import optim
+from macrograd.nn import losses
+
+Array = NDArray[Any]
+
+OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
+    "adam": lambda rate: optim.Adam(rate, betas=(0.9, 0.95)),
+    "adamw": lambda rate: optim.AdamW(rate),
+    "sgd": lambda rate: optim.SGD(rate),
+    "momentum": lambda rate: optim.SGD(rate, momentum=0.9),
+    "rmsprop": lambda rate: optim.RMSProp(rate),
+}
+# The peak of the rates for nets in the parametrisation of `nn.Tabular` (arXiv:2407.04491, table A.1, for Adam); nets of
+# one's own take a part of it.
+_RATES = {"adam": 0.04, "adamw": 0.04, "sgd": 0.5, "momentum": 0.1, "rmsprop": 0.01}
+_OWN_NET = 0.25
+CYCLES = 4
+# Batches of a 32nd of the rows, within bounds; and so many steps, within bounds of epochs.
+_BATCHES, _STEPS, _EPOCHS = (16, 256), 3000, (15, 200)
+
+
+def batch_size(given: Any, rows: int) -> int:
+    """Of a step; "auto" by the number of rows. Raises ValueError for what is no size."""
+    if isinstance(given, str) and given == "auto":
+        low, high = _BATCHES
+        return min(rows, max(low, min(high, 1 << max(0, round(math.log2(rows / 32))))))
+    return min(rows, whole("batch_size", given, 1, "'auto' or "))
+
+
+def epochs(given: Any, rows: int, size: int) -> int:
+    """Of a fit; "auto" by the number of steps in one. Raises ValueError for what is no number of epochs."""
+    if isinstance(given, str) and given == "auto":
+        low, high = _EPOCHS
+        return min(high, max(low, round(_STEPS / -(-rows // size))))
+    return whole("epochs", given, 1, "'auto' or ")
+
+
+def optimizer(given: Any, rate: Any, steps: int, *, own_net: bool, steady: bool = False) -> optim.Optimizer:
+    """The optimiser of a run: one by name with its rates, or a copy of the one given. `steady` is for single steps of
+    which nobody knows how many will follow. Raises ValueError and TypeError for anything else."""
+    if isinstance(given, optim.Optimizer):
+        if not (isinstance(rate, str) and rate == "auto"):
+            raise ValueError("optimizer has a rate of its own: leave learning_rate='auto', or name the optimizer")
+        found = copy.deepcopy(given)
+        found.load_state_dict({"steps": 0, "state": []})
+        return found
+    if given not in OPTIMIZERS:
+        raise ValueError(
+            f"optimizer {given!r} is not known: use one of {', '.join(OPTIMIZERS)}, or one of macrograd.optim"
+        )
+    if isinstance(rate, str):
+        if rate != "auto":
+            raise ValueError(f"learning_rate must be 'auto', a number above 0 or a schedule, got {rate!r}")
+        peak = _RATES[given] * (_OWN_NET if own_net else 1.0)
+        rate = peak / CYCLES if steady else optim.coslog(peak, CYCLES, steps)
+    elif isinstance(rate, Real) and not 0.0 < float(rate) < math.inf:
+        raise ValueError(f"learning_rate must be 'auto', a number above 0 or a schedule, got {rate!r}")
+    return OPTIMIZERS[given](rate)
+
+
+def held_out(y: Array, fraction: float, rng: np.random.RandomState, *, by_class: bool) -> tuple[Array, Array]:
+    """(the places to train on, the places to hold out), in order; of each class the same share, and a class always has
+    one row to train on."""
+    held = np.zeros(len(y), dtype=bool)
+    for label in np.unique(y) if by_class else [None]:
+        places = np.arange(len(y)) if label is None else np.flatnonzero(y == label)
+        held[rng.permutation(places)[: min(len(places) - 1, round(fraction * len(places)))]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def whole(name: str, given: Any, least: int, also: str = "") -> int:
+    if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < least:
+        raise ValueError(f"{name} must be {also}an integer of {least} or more, got {given!r}")
+    return int(given)
+
+
+def fraction(name: str, given: Any, *, zero: bool = False) -> float:
+    number = float(given) if isinstance(given, Real) and not isinstance(given, bool) else -1.0
+    if not (0.0 < number < 1.0 or (zero and number == 0.0)):
+        raise ValueError(f"{name} must be {'0 or ' * zero}between 0 and 1, got {given!r}")
+    return number
+
+
+def check(estimator: Any, fitting: Sequence[str]) -> None:
+    """Raise ValueError or TypeError for parameters that no fit can use, whatever the data are. `fitting` are the names
+    of the losses that the estimator takes."""
+    for size in estimator.hidden:
+        whole("a size in hidden", size, 1)
+    whole("members", estimator.members, 1)
+    loss = estimator.loss
+    loss = next((name for name, function in losses.LOSSES.items() if function is loss), loss)
+    if not callable(loss) and loss not in ("auto", *fitting):
+        raise ValueError(f"loss {loss!r} does not fit: use 'auto', one of {', '.join(fitting)}, or a function")
+    fraction("validation_fraction", estimator.validation_fraction)
+    if estimator.early_stopping is not False and estimator.early_stopping is not True:
+        whole("early_stopping", estimator.early_stopping, 1, "True, False or ")
+    if estimator.scale not in ("robust", "standard", None):
+        raise ValueError(f"scale must be 'robust', 'standard' or None, got {estimator.scale!r}")
+    if estimator.make_net is not None and not callable(estimator.make_net):
+        raise TypeError(f"make_net must be a function (inputs, outputs, seed) → Module, got {estimator.make_net!r}")
