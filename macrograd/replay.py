@@ -23,6 +23,7 @@ _MACHINERY = [
         "vector",
         "replay",
         "_floats",
+        "_table",
         "_composed",
         "_formulas",
     )

@@ -28,12 +28,10 @@ from macrograd.compiler.targets.scalar.outer import OuterProduct, split
 from macrograd.compiler.targets.scalar.routines import is_vector
 from macrograd.compiler.targets.scalar.sums import FEW, better_turned, turned
 
-_LONG = 20  # an operation of so many instructions or more is worth gathering scalars into a vector for
-
 
 def _long(instruction: Instruction) -> bool:
     row = ops.TABLE[instruction.code]
-    return instruction.kind == "map" and row.cost >= _LONG and is_vector(row)
+    return instruction.kind == "map" and row.long and is_vector(row)
 
 
 class Emitter(Walker[None], Kinds[None]):

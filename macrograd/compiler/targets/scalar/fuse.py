@@ -109,7 +109,7 @@ class _Line:
         self.reads = {key_of(x, dims) for x, n in self.varying if x.affine and n == 1}
         self.spans = [(_span(x, dims, n, counts), key_of(x, dims)) for x, n in self.varying]
         self.single = all(segment.count == 1 for segment in instruction.segments)
-        self.costly = instruction.kind == "map" and ops.TABLE[instruction.code].cost >= ops.COSTLY
+        self.costly = instruction.kind == "map" and ops.TABLE[instruction.code].costly
 
 
 class _Growing:

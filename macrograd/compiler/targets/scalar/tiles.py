@@ -34,7 +34,7 @@ class Tiles:
         rest = length % width
         budget = ACCUMULATORS[self.machine.vector_bytes]
         if instruction.kind == "map":
-            budget = 4 if ops.TABLE[instruction.code].cost >= ops.COSTLY else 8
+            budget = 4 if ops.TABLE[instruction.code].costly else 8
         elif scalar:
             budget = 16
         together = lane_tile(vectors)
