@@ -15,6 +15,7 @@ FEATURES = {
     "nests": 0.4,  # loops in loops
     "periods": 0.5,  # what a round does depends on its number
     "lists": 0.35,  # wide lines, sums, products and choices of lists
+    "layers": 0.25,  # wide sums of products, what an activation makes of them, and both read again
     "index": 0.3,  # takes by an integer input
     "choices": 0.4,  # comparisons and where
     "ties": 0.3,  # coarse numbers, which meet

@@ -46,6 +46,9 @@ CHOICE = [
     "ops.maximum({0}, ops.sqrt({1}))", "ops.minimum({0}, ops.div({1}, {2}))", "mg.leaky_relu({0})",
 ]  # fmt: skip
 
+_LAYERS = ["{0} * {1} + {2}", "mg.dot([{0}, {1}], [{2}, {3}]) + {4}", "{0} * {1} + {2} * {3} + {4}", "{0} * {1}"]
+_ACTIVATIONS = ["mg.relu({0})", "ops.tanh({0})", "ops.maximum({0}, 0.0)", "mg.sigmoid({0})", "ops.sin({0})", "{0} * {0}"]
+
 
 def spelled(op: ops.Op) -> str:
     """How a program calls a row of the table."""
@@ -57,7 +60,8 @@ def calls(rng: random.Random, features: frozenset[str]) -> list[str]:
     """The operations of one program, each as it is spelled: a random half of the table."""
     rows = [op for op in ops.TABLE if op not in (ops.CONSTANT, ops.gate)]  # derivatives alone make gates
     found: list[str] = []
-    for op in [row for row in rows if rng.random() < 0.5] or rows:
+    # What is composed of others is hundreds of operations for the reference: as likely, but not as often together.
+    for op in [row for row in rows if rng.random() < (0.2 if row.formula else 0.5)] or rows:
         if op.arity is None:
             found += [call for call in VARIADIC[op.name] if rng.random() < 0.6]
             continue
@@ -208,6 +212,25 @@ class _Writer:
         if self.add(body, self.line(name, over), over):
             self.lists[name] = over
 
+    def layer(self, body: list[Statement]) -> None:
+        """Sums of products side by side, an activation of each, and something that reads both."""
+        over = self.rng.choice([3, 4, 5, 8, 9, 17])
+        before, call = self.name("h"), self.rng.choice(_LAYERS)
+        leaves = [self.leaf(True) for _ in range(5)]
+        if not self.add(body, Line(before, call, leaves, over), over):
+            return
+        self.lists[before] = over
+        activated = self.name("h")
+        if self.add(body, Line(activated, self.rng.choice(_ACTIVATIONS), [f"{before}[k]"], over), over):
+            self.lists[activated] = over
+            again = self.name("h")
+            operands = [f"{activated}[k]", self.rng.choice([f"{before}[k]", self.operand(True)])]
+            if self.add(body, Line(again, self.rng.choice(["{0} * {1}", "{0} - {1}"]), operands, over), over):
+                self.lists[again] = over
+        total = self.name()
+        if self.add(body, Line(total, "mg.sum({0})", [list(self.lists)[-1]]), 1):
+            self.scalars.append(total)
+
     def loop(self, body: list[Statement]) -> None:
         if not self.scalars:
             self.straight(body)
@@ -254,6 +277,8 @@ class _Writer:
                 self.loop(body)
             elif "lists" in self.on and kind < 0.5:
                 self.wide(body)
+            elif "layers" in self.on and kind < 0.65:
+                self.layer(body)
             else:
                 self.straight(body)
         if self.lists and self.rng.random() < 0.5:

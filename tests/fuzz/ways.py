@@ -29,7 +29,7 @@ Array = NDArray[Any]
 GRADIENTS = ("backward", "value_and_grad", "bind")
 WHATS = {"values": 5, "backward": 3, "value_and_grad": 2, "bind": 2, "inputs": 2, "second": 1, "training": 1}
 # Around the lanes of a vector and of a block: 2, 4, 8 and 16 numbers in a vector, up to 16 vectors in a block.
-BATCHES = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 70]
+BATCHES = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 16, 17, 20, 24, 24, 31, 32, 32, 33, 48, 63, 64, 65, 70]
 MANY = [129, 300, 1100]
 
 
