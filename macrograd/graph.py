@@ -78,7 +78,8 @@ class _Mark(float):
 
 def interior(root: Any, fresh: float) -> tuple[list[Any], bool]:
     """`topological(root)` without the leaves, for `backward`: most of the time of a small step is spent here; and
-    whether some have been in a backward before, where their gradient is another object than `fresh`.
+    whether some may be out of date: met by a backward, or built before a number changed, where their gradient is
+    another object than `fresh`.
 
     Instead of a set of the Values seen it marks them in their `.grad`, which backward writes anew anyway: first as
     entered, with the operands still to come, then as listed.

@@ -50,7 +50,7 @@ def check_unchanged(order: Iterable[Any]) -> None:
         names = [f"{x.label}={x.data:.6g}" if x.label else f"{x.data:.6g}" for x in inputs[:4]]
         operands = ", ".join([*names, *["…"] * (len(inputs) > 4)])
         raise RuntimeError(
-            f"backward() again on a graph whose leaves have changed since it was built: {node.op.name}({operands}) was "
+            f"backward() on a graph whose leaves have changed since it was built: {node.op.name}({operands}) was "
             f"{node.data:.6g} then and is {now:.6g} now. Build the graph again after every change: call the model and "
             "the loss inside the loop"
         )

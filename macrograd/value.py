@@ -30,6 +30,10 @@ _ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attrib
 # empty Value, which is the interpreter's.
 _interpreter: Interpreter | None = None
 _new: Any = object.__new__
+# The gradient 0.0 of a result that no backward has met, built since a number was last written to any Value: another
+# object after each `value.data = …`. Where backward finds an older one, it looks at whether the graph still holds.
+_ZERO = 0.0
+_fresh: float = 0.0
 _in_charge = RLock()
 
 
@@ -110,7 +114,9 @@ class Value:
             number = _real("value.data = …", number)
         if _interpreter is not None:
             _interpreter.write(self)
+        global _fresh
         self._data = number
+        _fresh = _ZERO + 0.0
 
     # --- arithmetic ---------------------------------------------------------------------------------------------
 
@@ -121,7 +127,7 @@ class Value:
             other = number
         out: Value = _new(Value)
         out._data = self._data + other._data
-        out.grad = 0.0
+        out.grad = _fresh
         out.op = _ADD
         out._a = self
         out._b = other
@@ -152,7 +158,7 @@ class Value:
             other = number
         out: Value = _new(Value)
         out._data = self._data * other._data
-        out.grad = 0.0
+        out.grad = _fresh
         out.op = _MUL
         out._a = self
         out._b = other
@@ -382,7 +388,7 @@ class Value:
             data = op.forward(*[x._data for x in a])
         out: Value = _new(Value)
         out._data = data
-        out.grad = 0.0
+        out.grad = _fresh
         out.op = op
         out._a = a
         out._b = b
@@ -397,8 +403,7 @@ class Value:
         differentiated again; they then refer to the Values that they belong to, and hold them until the gradients are
         set to 0.
 
-        A graph holds the numbers that it was built with. Raises RuntimeError when backward has met it before and its
-        leaves have changed since.
+        A graph holds the numbers that it was built with. Raises RuntimeError when its leaves have changed since.
 
         Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
         """
@@ -408,7 +413,7 @@ class Value:
             self._check_unchanged()
             self._backward_graph()
             return
-        order, again = interior(self, _FRESH)
+        order, again = interior(self, _fresh)
         nothing = float("0")  # an object of its own: what still holds it in the end has received no gradient
         for node in order:
             node.grad = nothing
@@ -421,7 +426,7 @@ class Value:
 
     def _check_unchanged(self) -> None:
         order = [x for x in topological(self) if x._a is not None]
-        if any(x.grad is not _FRESH for x in order):
+        if any(x.grad is not _fresh for x in order):
             from macrograd.slips import check_unchanged
 
             check_unchanged(order)
@@ -501,7 +506,7 @@ def required(op: Op, x: Any) -> Value:
 def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -> Value:
     out: Value = _new(Value)
     out._data = data
-    out.grad = 0.0
+    out.grad = _fresh
     out.op = op
     out._a = a
     out._b = b
@@ -570,9 +575,5 @@ def _is_scalar_array(x: Any) -> bool:
     """Whether x is a zero-dimensional array or array scalar of real numbers, without importing NumPy."""
     return getattr(x, "shape", None) == () and getattr(getattr(x, "dtype", None), "kind", "") in "biuf"
 
-
-# The gradient of a Value that no backward has met: the object that every constructor above gives it. Python makes one
-# object of the equal numbers in a file; where it did not, backward would only look at each graph twice.
-_FRESH: float = Value(0.0).grad
 
 __all__ = ["CONSTANT", "Value", "constant", "interpreted", "is_open", "numbers_of", "topological"]

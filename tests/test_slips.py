@@ -45,6 +45,35 @@ def test_backward_again_after_a_change_is_an_error(name: str, create_graph: bool
     assert p.grad == expected.grad
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("name", BUILT)
+def test_a_first_backward_after_a_change_is_an_error(name: str, create_graph: bool) -> None:
+    """The numbers inside the graph are those of the old leaf, and the slopes would be of a mixture."""
+    p, x = Value(2.0, "p"), Value(0.5)
+    loss = BUILT[name](p, x)
+    p.data -= 0.1
+    with pytest.raises(RuntimeError, match=r"leaves have changed since it was built: .* inside the loop"):
+        loss.backward(create_graph)
+    BUILT[name](p, x).backward(create_graph)  # built again it is right
+
+
+def test_a_derivative_differentiated_after_a_change_is_an_error() -> None:
+    p, x = Value(3.0, "p"), Value(2.0)
+    slope = mg.grad(lambda x: x * p * x)(x)
+    p.data = 10.0
+    with pytest.raises(RuntimeError, match="leaves have changed"):
+        slope.backward()
+
+
+def test_changes_elsewhere_do_not_matter() -> None:
+    p, other = Value(3.0), Value(1.0)
+    loss = p * p
+    other.data = 5.0
+    p.data = 3.0
+    loss.backward()
+    assert p.grad == 6.0
+
+
 def test_a_part_that_was_not_built_again_is_found() -> None:
     """The penalty stands before the loop: only the first step would see the weight as it is."""
     p = Value(2.0, "p")

@@ -47,7 +47,7 @@ CHOICE = [
 ]  # fmt: skip
 
 _LAYERS = ["{0} * {1} + {2}", "mg.dot([{0}, {1}], [{2}, {3}]) + {4}", "{0} * {1} + {2} * {3} + {4}", "{0} * {1}"]
-_ACTIVATIONS = ["mg.relu({0})", "ops.tanh({0})", "ops.maximum({0}, 0.0)", "mg.sigmoid({0})", "ops.sin({0})", "{0} * {0}"]
+_ACTIVATIONS = ["mg.relu({0})", "ops.tanh({0})", "ops.maximum({0}, 0.0)", "mg.sigmoid({0})", "ops.sin({0})"]
 
 
 def spelled(op: ops.Op) -> str:
