@@ -176,6 +176,9 @@ Bounds = tuple[float, float]
 _LARGE = 80.0  # exp of it is finite in float32, too
 
 
+_SMALL = 1e-18  # 1/x² of it is finite in float32
+
+
 def _tame_power(base: Bounds, exponent: Bounds) -> bool:
     fixed = exponent[0] if exponent[0] == exponent[1] else NAN
     if fixed >= 1.0 and (fixed == math.floor(fixed) or base[0] >= 0.0):
@@ -229,7 +232,7 @@ div: Op = Op(
     c="({0} / {1})",
     cost=5,
     remedy="Something is divided by 0, or by nearly 0: add a small number below the line",
-    tame=lambda a, b: b[0] > 0.0 or b[1] < 0.0,
+    tame=lambda a, b: b[0] >= _SMALL or b[1] <= -_SMALL,
 )
 neg = Op(
     "neg",

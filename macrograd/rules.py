@@ -153,7 +153,7 @@ def _step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], 
         shares = contributions(op, 1.0, node, operands)
     elif mask is not None:
         out = gate(mask, node)
-        operands = [x if x.__class__ is float else gate(mask, x) for x in operands]
+        operands = [x if x.__class__ is float and 1e-18 <= abs(x) <= 1e18 else gate(mask, x) for x in operands]
     gains = contributions(op, g, out, operands)
     for x, gain, share in zip(inputs, gains, shares, strict=True):
         if gain is None or x not in active:

@@ -38,7 +38,7 @@ FAULTS = [
     Fault(
         "shared code",
         "a batch whose result does not depend on the sample ran in the frame of programs without a batch",
-        "macrograd.compiler.targets.llvm.execute",
+        "macrograd.compiler.targets.llvm.made",
         "    if program.batch or len(program.steps()) != 1:",
         "    if len(program.steps()) != 1 or not program.before:",
     ),
@@ -75,8 +75,8 @@ FAULTS = [
     Fault(
         "returned inputs",
         "an input that is returned as it is was counted among the computed results",
-        "macrograd.compiler.specialised",
-        'space == "v" and slot >= program.first_output',
+        "macrograd.compiler.program.program",
+        'space == "v" and slot >= self.first_output',
         'space == "v"',
     ),
     Fault(

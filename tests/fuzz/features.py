@@ -18,6 +18,7 @@ FEATURES = {
     "layers": 0.25,  # wide sums of products, what an activation makes of them, and both read again
     "index": 0.3,  # takes by an integer input
     "choices": 0.4,  # comparisons and where
+    "arithmetic": 0.12,  # of what strict programs do to the eager engine's bits alone
     "ties": 0.3,  # coarse numbers, which meet
     "fractions": 0.5,  # numbers with all their digits; otherwise sixteenths, which are exact
     "special": 0.12,  # 0, -0.0, infinities, NaN, subnormal and huge numbers

@@ -20,6 +20,11 @@ from . import features as swarm
 from .data import CHOICES, Data
 from .language import Choose, Line, Program, Repeat, Statement, flat, rendered, statements
 
+# Strict programs made of these alone give the eager engine's bits.
+EXACT = {
+    "add", "sub", "mul", "div", "neg", "abs", "sign", "relu", "maximum", "minimum", "less", "less_equal", "where",
+    "detach", "onehot", "sum", "dot",
+}  # fmt: skip
 LARGE = 100.0  # what a moderate number stays below
 _MOST_WORK = 400  # operations of a program, its loops written out
 _PERIODS = (2, 3, 4, 5, 7)
@@ -59,6 +64,8 @@ def spelled(op: ops.Op) -> str:
 def calls(rng: random.Random, features: frozenset[str]) -> list[str]:
     """The operations of one program, each as it is spelled: a random half of the table."""
     rows = [op for op in ops.TABLE if op not in (ops.CONSTANT, ops.gate)]  # derivatives alone make gates
+    if "arithmetic" in features:
+        rows = [op for op in rows if op.name in EXACT]
     found: list[str] = []
     # What is composed of others is hundreds of operations for the reference: as likely, but not as often together.
     for op in [row for row in rows if rng.random() < (0.2 if row.formula else 0.5)] or rows:
@@ -68,8 +75,9 @@ def calls(rng: random.Random, features: frozenset[str]) -> list[str]:
         found.append(spelled(op))
         if op.name in SPELLINGS:
             found.append(SPELLINGS[op.name])
-        found += [call for call in COMPOSED.get(op.name, ()) if rng.random() < 0.4]
-    if "choices" in features:
+        if "arithmetic" not in features:
+            found += [call for call in COMPOSED.get(op.name, ()) if rng.random() < 0.4]
+    if "choices" in features and "arithmetic" not in features:
         found += [call for call in CHOICE if rng.random() < 0.5]
     if "index" not in features:
         found = [call for call in found if "{I}" not in call]
@@ -277,7 +285,7 @@ class _Writer:
                 self.loop(body)
             elif "lists" in self.on and kind < 0.5:
                 self.wide(body)
-            elif "layers" in self.on and kind < 0.65:
+            elif "layers" in self.on and "arithmetic" not in self.on and kind < 0.65:
                 self.layer(body)
             else:
                 self.straight(body)

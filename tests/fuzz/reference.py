@@ -20,12 +20,6 @@ from .language import Program, flat, function, number
 
 Array = NDArray[Any]
 
-# Strict programs made of these alone give the eager engine's bits.
-STRICT = {
-    "add", "sub", "mul", "div", "neg", "abs", "sign", "relu", "maximum", "minimum", "less", "less_equal", "where",
-    "detach", "onehot", "sum", "dot",
-}  # fmt: skip
-
 
 @dataclass
 class Answer:

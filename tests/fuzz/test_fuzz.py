@@ -106,15 +106,16 @@ def test_ties_of_rounded_numbers_are_undecidable_and_exact_ones_are_not() -> Non
 
 def test_a_failure_is_shrunk_to_the_line_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops.sin, "forward", lambda a: a)
+    monkeypatch.setattr(ops.sin, "array", lambda np, a: a)
     body: list[Any] = [Line("v1", "mg.tanh({0})", ["x[0]"]), Line("v2", "{0} + {1}", ["v1", "P[0]"])]
     body.append(Repeat("t", 6, [Line("v2", "{0} * 0.5 + {1}", ["v2", "x[t % 2]"]), Line("v3", "ops.sin({0})", ["v2"])]))
     body.append(Line("v4", "{0} - {1}", ["v3", "v1"]))
     case = Case(Program(body, ["x", "i"], "[v4, v2]", ["v4", "v2"]), Data([1.5], [[0.7, 1.1], [0.2, 0.3]], [0, 1]))
-    way = Way("values", batch=True, rows=(0, 1, 0, 1), backend="numpy", strict=True, moved=True)
+    way = Way("values", batch=True, rows=(0, 1, 0, 1), backend="llvm", strict=True, moved=True)
     assert check(case, way).failure
     small, plain = shrink(case, way)
     assert re.fullmatch(r"def f\(x\):\n    v3 = ops\.sin\((x\[0\]|P\[0\])\)\n    return v3", small.program.text())
-    assert plain == Way("values", batch=False, rows=(0,), backend="numpy")
+    assert plain == Way("values", batch=False, rows=(0,), backend="llvm")
 
 
 def test_a_failure_is_written_as_a_test_that_fails(
@@ -165,6 +166,7 @@ def test_random_programs_of_fixed_seeds(seed: int) -> None:
     assert tally.programs == 75
     assert tally.undecidable < 0.25 * tally.compared
     assert tally.exact
+    assert tally.unlike < 0.005 * tally.compared  # noise without noise is the eager engine, or the reference is wrong
 
 
 # --- faults put back ------------------------------------------------------------------------------------------------

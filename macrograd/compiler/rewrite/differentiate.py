@@ -318,8 +318,9 @@ def _instantiate(
         found = users if kind == _RESULT else tape.operand[base + k]
         if taken is not None and gated.any():
             if reference not in through:
-                finite = (tape.code[found] == CONSTANT) & np.isfinite(tape.leaf[found])
-                some = np.flatnonzero(gated & ~finite)
+                size = np.abs(tape.leaf[found])  # 1/0 is infinite, and in float32 so is 1/x² of more than the smallest
+                moderate = (tape.code[found] == CONSTANT) & (size >= 1e-18) & (size <= 1e18)
+                some = np.flatnonzero(gated & ~moderate)
                 through[reference] = found = found.copy()
                 found[some] = entries.add(ops.gate.code, [taken[some], found[some]], place[some])
             found = through[reference]
