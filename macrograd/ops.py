@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from macrograd import _composed, _floats
+from macrograd import _floats, _in_c
 from macrograd._floats import INF, NAN
 from macrograd._table import BY_NAME as BY_NAME
 from macrograd._table import TABLE as TABLE
@@ -528,7 +528,7 @@ random = Op(
     array=_array_random,
     llvm="random",
     c="mg_random({0}, {1}, {2})",
-    c_function=_composed.random_in_c(RANDOM_KEYS, RANDOM_MIX),
+    c_function=_in_c.random_in_c(RANDOM_KEYS, RANDOM_MIX),
     tame=True,
 )
 

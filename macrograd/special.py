@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from macrograd import _floats, _formulas
+from macrograd import _floats, _formulas, _gamma
 from macrograd.ops import Op, div, exp, less, sin, sqrt, where
 
 _TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
@@ -226,7 +226,7 @@ lgamma = Op(
     1,
     None,
     (lambda g, out, a: g * digamma(a),),
-    formula=_formulas.lgamma,
+    formula=_gamma.lgamma,
     cost=250,
     remedy="lgamma is infinite at 0, −1, −2 …: keep its operand away from there",
 )
@@ -236,7 +236,7 @@ digamma: Op = Op(
     1,
     None,
     (_d_digamma,),
-    formula=_formulas.digamma,
+    formula=_gamma.digamma,
     cost=220,
     remedy="digamma has poles at 0, −1, −2 …: keep its operand away from there",
 )
@@ -246,7 +246,7 @@ polygamma: Op = Op(
     2,
     None,
     (None, lambda g, out, n, a: g * polygamma(n + 1.0, a)),
-    formula=_formulas.polygamma,
+    formula=_gamma.polygamma,
     cost=1000,
     remedy="polygamma needs a whole number n ≥ 1 and an operand above 0",
 )

@@ -18,7 +18,8 @@ from numbers import Real
 from operator import attrgetter
 from typing import Any, NoReturn
 
-from macrograd import ops, special
+from macrograd import ops
+from macrograd._methods import Methods
 from macrograd.graph import interior, topological
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT, Op
@@ -60,7 +61,7 @@ class interpreted:  # noqa: N801 - used as a function, in a with statement
 parameter_writes = [0]
 
 
-class Value:
+class Value(Methods):
     """A scalar and the operation that made it.
 
     data    the number, a float
@@ -228,92 +229,6 @@ class Value:
         )
 
     __iter__ = None  # or else Python would take what has __getitem__ for a sequence
-
-    # --- functions as methods -----------------------------------------------------------------------------------
-
-    def abs(self) -> Value:
-        return abs(self)
-
-    def exp(self) -> Value:
-        return self._apply(ops.exp, (self,))
-
-    def log(self) -> Value:
-        return self._apply(ops.log, (self,))
-
-    def log1p(self) -> Value:
-        return self._apply(ops.log1p, (self,))
-
-    def sqrt(self) -> Value:
-        return self._apply(ops.sqrt, (self,))
-
-    def tanh(self) -> Value:
-        return self._apply(ops.tanh, (self,))
-
-    def sigmoid(self) -> Value:
-        return self._apply(ops.sigmoid, (self,))
-
-    def softplus(self) -> Value:
-        return self._apply(ops.softplus, (self,))
-
-    def relu(self) -> Value:
-        return self._apply(ops.relu, (self,))
-
-    def leaky_relu(self, slope: float = 0.01) -> Value:
-        return ops.leaky_relu(self, slope)  # type: ignore[no-any-return]  # ops are generic
-
-    def sin(self) -> Value:
-        return self._apply(ops.sin, (self,))
-
-    def cos(self) -> Value:
-        return self._apply(ops.cos, (self,))
-
-    def expm1(self) -> Value:
-        return self._apply(special.expm1, (self,))
-
-    def tan(self) -> Value:
-        return self._apply(special.tan, (self,))
-
-    def asin(self) -> Value:
-        return self._apply(special.asin, (self,))
-
-    def acos(self) -> Value:
-        return self._apply(special.acos, (self,))
-
-    def atan(self) -> Value:
-        return self._apply(special.atan, (self,))
-
-    def sinh(self) -> Value:
-        return self._apply(special.sinh, (self,))
-
-    def cosh(self) -> Value:
-        return self._apply(special.cosh, (self,))
-
-    def erf(self) -> Value:
-        return self._apply(special.erf, (self,))
-
-    def erfc(self) -> Value:
-        return self._apply(special.erfc, (self,))
-
-    def norm_cdf(self) -> Value:
-        return self._apply(special.norm_cdf, (self,))
-
-    def lgamma(self) -> Value:
-        return self._apply(special.lgamma, (self,))
-
-    def digamma(self) -> Value:
-        return self._apply(special.digamma, (self,))
-
-    def cbrt(self) -> Value:
-        return self._apply(special.cbrt, (self,))
-
-    def floor(self) -> Value:
-        return self._apply(special.floor, (self,))
-
-    def ceil(self) -> Value:
-        return self._apply(special.ceil, (self,))
-
-    def round(self) -> Value:
-        return self._apply(special.round_, (self,))
 
     # --- comparisons: of the numbers, and plain bools; in a trace operations, where a number is not known yet ---------
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from macrograd import ops
+from macrograd._methods import Methods
 from macrograd.value import Value, constant
 
 _JOIN = "to join them write mg.concat(a, b)"
 
 
-class Vector:
+class Vector(Methods):
     """The elements of `items`, in order: numbers, Values, or nested sequences, which become Vectors.
 
     A Vector supports indexing (`x[0]`, `x[1:]`, `x[2, 0]` for two axes), iteration, unpacking, `len` and assignment to
@@ -305,16 +306,4 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, (int, float))
 
 
-def _method(op: ops.Op) -> Callable[[Vector], Vector]:
-    def method(self: Vector) -> Vector:
-        return self._apply(op, (self,))
-
-    method.__doc__ = f"`mg.{op.name}` of each element."
-    return method
-
-
-for _op in ops.TABLE:  # all that Value has as a method
-    if _op.arity == 1 and hasattr(Value, _op.name):
-        setattr(Vector, _op.name, _method(_op))
-
-Sequence.register(Vector)  # not a base class: that would make every `isinstance` of a Vector a slow Python call
+Sequence.register(Vector)  # and not its base: that would cost every `isinstance` of a Vector a walk through Python

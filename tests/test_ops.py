@@ -16,7 +16,7 @@ import pytest
 from analytic import COMPLEX
 
 from macrograd import Value, ops
-from macrograd._composed import c_expression, c_functions
+from macrograd._in_c import c_expression, c_functions
 from macrograd.compiler.jit.text import DOUBLE, Code
 from macrograd.compiler.targets.scalar.routines import routine
 from macrograd.ops import BY_NAME, TABLE, Op

@@ -14,6 +14,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import TraceError, Value, Vector, losses, nn, ops
+from macrograd._methods import Methods
 
 X, Y = [0.5, -1.25, 2.0], [1.5, 0.25, -3.0]
 ONE = [1.0]
@@ -335,3 +336,13 @@ def test_a_loss_of_the_trainers_sees_them_in_both_engines() -> None:
         mg.Trainer(model, loss, optimizer=mg.optim.SGD(0.1), engine=engine).fit(data, data, epochs=3)
         after.append([p.data for p in model.parameters()])
     assert after[0] == pytest.approx(after[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Methods) if not name.startswith("_")])
+def test_values_and_vectors_have_the_same_functions_as_methods(name: str) -> None:
+    x = [Value(0.25), Value(0.5)]
+    found = getattr(Vector(x), name)()
+    assert isinstance(found, Vector)
+    assert (
+        [v.data for v in found] == [getattr(v, name)().data for v in x] == [getattr(mg, name, abs)(v.data) for v in x]
+    )

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from macrograd import ops
-from macrograd._composed import described
+from macrograd._in_c import described
 
 LIMIT = 256 * 1024 * 1024
 _MAGIC = b"macrograd object 1\n"

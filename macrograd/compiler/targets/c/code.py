@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from macrograd._composed import c_expression, c_functions, c_number
+from macrograd._in_c import c_expression, c_functions, c_number
 from macrograd.compiler.jit.text import Counter, Float
 from macrograd.compiler.targets.scalar import elements
 from macrograd.ops import Op

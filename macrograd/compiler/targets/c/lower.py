@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd._composed import c_functions
+from macrograd._in_c import c_functions
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
 from macrograd.compiler.program.walk import streams_of
