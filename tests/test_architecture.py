@@ -51,9 +51,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tables": set(),
     "show": {*ENGINE, "functions", "nn"},
     "train": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "tables", "show"},
-    "exporting": {*ENGINE, "_composed", "_in_c", "nn", "optim", "compiler", "show"},
+    "exporting": {*ENGINE, "_composed", "_in_c", "functions", "nn", "optim", "compiler", "show", "tables", "train"},
     "sklearn": {*ENGINE, "functions", "nn", "optim", "tables", "train", "__init__"},
-    "cli": {*ENGINE, "functions", "nn", "optim", "compiler", "datasets", "tables", "show", "train", "__init__"},
+    "cli": {
+        *ENGINE,
+        "functions",
+        "nn",
+        "optim",
+        "compiler",
+        "datasets",
+        "tables",
+        "show",
+        "train",
+        "exporting",
+        "__init__",
+    },
     "__main__": {"cli"},
 }
 

@@ -62,6 +62,7 @@ def _run(argv: Sequence[str]) -> int:
     options.add_predict(commands)
     options.add_inspect(commands)
     options.add_explain(commands)
+    options.add_export(commands)
     try:
         chosen = parser.parse_args(argv)
     except SystemExit:  # --help has printed the help

@@ -17,6 +17,8 @@ DELIMITERS = ("comma", "semicolon", "tab", "pipe", "space")
 SCALES = ("standard", "robust", "none")
 LOSSES = ("hinge", "squared_error", "absolute_error", "huber", "binary_cross_entropy", "cross_entropy")
 ENGINES = ("compiled", "eager")
+EXPORT_KINDS = ("predict", "gradient", "train")
+DTYPES = ("float64", "float32")
 
 EPILOG = """\
 examples:
@@ -35,6 +37,12 @@ example:
   macrograd predict flowers.safetensors new.parquet --probabilities
 """
 
+
+EXPORT_EPILOG = """\
+examples:
+  macrograd export flowers.safetensors flowers.c
+  macrograd export flowers.safetensors flowers.c --kind train --dtype float32 --lanes 1 --header
+"""
 
 EXPLAIN_EPILOG = """\
 examples:
@@ -137,6 +145,32 @@ def add_inspect(commands: Any) -> None:
         description="Say what is in a file that `macrograd train --save` or mg.save wrote, or in a checkpoint.",
     )
     parser.add_argument("model", metavar="MODEL", help="a safetensors file")
+
+
+def add_export(commands: Any) -> None:
+    """The options of `macrograd export`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "export",
+        help="write a saved net as a C file that needs no library",
+        description="Write a net that `macrograd train --save` or mg.save wrote as one C99 file: it takes the numbers "
+        "and texts of a table's row, and answers classes by name, or numbers.",
+        epilog=EXPORT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a file of `macrograd train --save`")
+    add("out", metavar="FILE", help="the file to write, ending in .c; the names in it begin with its stem")
+    add(
+        "--kind",
+        type=one_of(EXPORT_KINDS),
+        default="predict",
+        metavar="NAME",
+        help=f"{', '.join(EXPORT_KINDS)} (predict)",
+    )
+    add("--dtype", type=one_of(DTYPES), default="float64", metavar="NAME", help=f"{', '.join(DTYPES)} (float64)")
+    add("--header", action="store_true", help="write the interface to a .h file beside it, too")
+    add("--lanes", type=whole(1, 256), default=8, metavar="N", help="of --kind train: samples side by side (8)")
+    add("--lr", type=number(0, above=True), metavar="R", help="of --kind train: Adam's learning rate (0.01)")
 
 
 def _add_net(parser: argparse.ArgumentParser) -> None:

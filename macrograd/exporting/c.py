@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,6 +19,8 @@ from macrograd.compiler.targets.c.target import C
 from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import kind_of
 from macrograd.compiler.targets.target import Request
+from macrograd.exporting.names_c import NamesInC, harmless
+from macrograd.exporting.subject import Examples
 
 _LINE = 116  # characters
 _CASES = 3  # of the self-test
@@ -45,26 +46,30 @@ class _File:
     lowered: Lowered
     sizes: tuple[int, ...]
     names: tuple[str, ...]  # of the arguments, for comments
+    called: NamesInC  # of a trained model
     weights: NDArray[Any]  # the parameters, then the constants
     apart: bool
     kind: str
 
 
-def write(compiled: Compiled, kind: str, prefix: str, header: str | None) -> Written:
+def write(
+    compiled: Compiled, kind: str, prefix: str, header: str | None, name: str, called: NamesInC, examples: Examples
+) -> Written:
     """The file of a function that has been traced. Raises TypeError if it has no gradient where one is wanted."""
-    file = _file(compiled, kind, prefix)
-    interface = _interface(file, compiled.__name__)
+    file = _file(compiled, kind, prefix, called)
+    interface = _interface(file, name)
     parts = [
         interface if header is None else f'#include "{header}"\n',
         includes(file.real),
         _constants(file),
         *with_vectors(prefix, file.real, file.lowered.functions),
         _predict(file) if kind == "predict" else _gradient(file),
-        _selftest(file, compiled),
+        called.functions(),
+        _selftest(file, compiled, examples),
     ]
     size = 8 if file.real == "double" else 4
     state = size * sum(_lengths(file)) + 8
-    constants = size * len(file.weights) + 4 * len(file.lowered.tables)
+    constants = size * len(file.weights) + 4 * len(file.lowered.tables) + called.constants()
     guard = f"{prefix.upper()}_H"
     return Written(
         "\n".join(part for part in parts if part), f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n",
@@ -72,7 +77,7 @@ def write(compiled: Compiled, kind: str, prefix: str, header: str | None) -> Wri
     )  # fmt: skip
 
 
-def _file(compiled: Compiled, kind: str, prefix: str) -> _File:
+def _file(compiled: Compiled, kind: str, prefix: str, called: NamesInC) -> _File:
     special = compiled._traced()
     source = special.source
     if kind == "gradient":
@@ -88,8 +93,9 @@ def _file(compiled: Compiled, kind: str, prefix: str) -> _File:
     lowered = C().write(Request(apart or program, tuple(special.sizes), 0, compiled.dtype), prefix)
     names = tuple(compiled.argument(k) for k in range(len(special.sizes)))
     return _File(
-        prefix, number.name, apart or program, lowered, tuple(special.sizes), names, weights, apart is not None, kind
-    )
+        prefix, number.name, apart or program, lowered, tuple(special.sizes), names, called, weights, apart is not None,
+        kind,
+    )  # fmt: skip
 
 
 def _lengths(file: _File) -> tuple[int, int]:
@@ -99,12 +105,9 @@ def _lengths(file: _File) -> tuple[int, int]:
 # --- the interface ---------------------------------------------------------------------------------------------------
 
 
-def harmless(text: str) -> str:
-    """A name that came from elsewhere, as it may stand in a comment: no end of one, no trigraph, plain ASCII."""
-    return re.sub(r"[^A-Za-z0-9_ .,:;()\[\]+=<>'-]", ".", text)[:60]
-
-
 def _arguments(file: _File) -> str:
+    if file.called.known:
+        return file.called.inputs("x", target=len(file.sizes) > 1)
     at, lines = 0, []
     for name, size in zip(file.names, file.sizes, strict=True):
         where = f"x[{at}]" if size == 1 else f"x[{at}] to x[{at + size - 1}]"
@@ -133,7 +136,7 @@ def _interface(file: _File, name: str) -> str:
 
    {what}
    The state is the caller's, needs no preparation, and nothing in it is kept from call to call.
-   The inputs:
+{file.called.described()}   The inputs:
 {_arguments(file)}
 */
 #include <stdint.h>
@@ -148,7 +151,7 @@ typedef struct {{
 }} {prefix}_state;
 
 {_head(file)};
-"""
+{file.called.heads()}"""
 
 
 def _head(file: _File) -> str:
@@ -275,13 +278,12 @@ def _gradient(file: _File) -> str:
 # --- the self-test ---------------------------------------------------------------------------------------------------
 
 
-def _selftest(file: _File, compiled: Compiled) -> str:
+def _selftest(file: _File, compiled: Compiled, examples: Examples) -> str:
     """A main() that compares answers with those that macrograd gave."""
-    special = compiled._traced()
     generator = np.random.default_rng(0)
     inputs, answers = [], []
     for _ in range(_CASES):
-        arrays = [generator.normal(size=shape).astype(compiled.dtype) for shape in special.shapes]
+        arrays = [array.astype(compiled.dtype) for array in examples(generator)]
         try:
             answer = _answer(file, compiled, arrays)
         except IndexError:  # inputs that choose: 0 is an index of any list
@@ -353,4 +355,4 @@ def _leaves(x: Any) -> Iterable[Any]:
         yield np.asarray(x)
 
 
-__all__ = ["Written", "array", "harmless", "includes", "index_tables", "literal", "table", "write"]
+__all__ = ["Written", "array", "includes", "index_tables", "literal", "table", "write"]

@@ -12,8 +12,9 @@ import numpy as np
 
 from macrograd.compiler.compiled import Compiled
 from macrograd.exporting import c
+from macrograd.exporting.names_c import NamesInC
+from macrograd.exporting.subject import Examples, Subject, subject_of
 from macrograd.exporting.train_c import write_training
-from macrograd.nn.module import Module
 from macrograd.optim import Optimizer
 from macrograd.show._files import write_whole
 
@@ -39,73 +40,74 @@ def export(
     path: str | os.PathLike[str],
     *args: Any,
     kind: str = "predict",
-    dtype: str = "float64",
+    dtype: str | None = None,
     header: bool = False,
     optimizer: Optimizer | None = None,
     lanes: int = 8,
 ) -> Exported:
-    """Write a function as one C99 file that needs nothing but `math.h`.
+    """Write a function or a trained model as one C99 file that needs nothing but `math.h`.
 
-    what    a compiled function, a function of numbers, or a Module
+    what    a Trainer that was fitted; a model that `load` has read, or the path of its file; a Module, a function of
+            numbers, or a compiled function. Of what was trained the file takes raw numbers and names its answers
     path    the file, ending in .c; the names in it begin with its stem
-    args    example arguments of one sample, for their shapes; a compiled function that has been called needs none
+    args    example arguments of one sample, for their shapes, where `what` does not know them
     kind    "predict": the function's values; "gradient": its one value and the gradient by all parameters; "train": one
-            step of the optimiser on a batch, the function being the loss of one sample
-    dtype   "float64" or "float32"
+            step of the optimiser on a batch. For these two a function is the loss of one sample; a model that was
+            trained brings its loss
+    dtype   "float64" or "float32"; None for the Trainer's, or "float64"
     header  write the interface to a .h file beside it, too
-    optimizer, lanes  of a file that trains: the optimiser, as it starts; and how many samples it computes side by side:
-            1 for the smallest state, 8 or 16 for speed
+    optimizer  of a file that trains a function or a loaded model; a Trainer's goes along, with its state
+    lanes   of a file that trains: samples computed side by side: 1 for the smallest state, 8 or 16 for speed
 
     The file has one struct of fixed size for all that is written, no allocation, no recursion and no variable that
     changes; weights are constant arrays, and loops that the compiler found stay loops. A comment at its top says how to
     call it. `-DMACROGRAD_SELFTEST` adds a main() that compares its answers with macrograd's.
 
-    Raises ValueError for a kind, dtype or path that is not offered, TypeError for what cannot be exported or has no
-    known shapes, and LookupError for an operation without a C form; nothing is written then.
+    Raises ValueError for a kind, dtype or path that is not offered and for names that no C string can hold, TypeError
+    for what cannot be exported or has no known shapes, RuntimeError for a Trainer that was not fitted, LookupError for
+    an operation without a C form, and what `load` raises; nothing is written then.
     """
     path = Path(path)
     if kind not in _KINDS:
         raise ValueError(f"export(kind={kind!r}): kind is one of {', '.join(map(repr, _KINDS))}")
-    if dtype not in _DTYPES:
+    if dtype is not None and dtype not in _DTYPES:
         raise ValueError(f"export(dtype={dtype!r}): dtype is one of {', '.join(map(repr, _DTYPES))}")
     if path.suffix != ".c":
         raise ValueError(f"export to {path.name!r}: the path must end in .c")
-    if (kind == "train") != (optimizer is not None):
-        raise ValueError("export(kind='train') needs an optimizer, as in optimizer=optim.Adam(1e-3), and no other does")
+    if kind != "train" and optimizer is not None:
+        raise ValueError(f"export(kind={kind!r}) takes no optimizer: only kind='train' does")
     if not isinstance(lanes, int) or isinstance(lanes, bool) or not 1 <= lanes <= 256:
         raise ValueError(f"export(lanes={lanes!r}): lanes must be an integer from 1 to 256")
-    subject = _traced(what, args, dtype)
-    beside = path.with_suffix(".h").name if header else None
-    if optimizer is None:
-        written = c.write(subject, kind, _prefix(path), beside)
+    subject = subject_of(what, args, kind, optimizer)
+    if kind == "train" and subject.optimizer is None:
+        raise ValueError("export(kind='train') of a function needs an optimizer, as in optimizer=optim.Adam(1e-3)")
+    compiled = _traced(subject, dtype or subject.dtype or "float64")
+    beside, prefix = path.with_suffix(".h").name if header else None, _prefix(path)
+    called = NamesInC(subject.names, prefix, "double" if compiled.dtype == np.float64 else "float")
+    examples = subject.examples or _any_numbers(compiled)
+    if kind == "train":
+        assert subject.optimizer is not None
+        written = write_training(
+            compiled, subject.optimizer, subject.states, prefix, lanes, beside, subject.name, called, examples
+        )
     else:
-        written = write_training(subject, optimizer, _prefix(path), lanes, beside)
+        written = c.write(compiled, kind, prefix, beside, subject.name, called, examples)
     paths = [write_whole(path, written.source.encode("ascii"))]
     if header:
         paths.append(write_whole(path.with_suffix(".h"), written.interface.encode("ascii")))
     return Exported(tuple(paths), written.constants, written.state)
 
 
-def _traced(what: Any, args: tuple[Any, ...], dtype: str) -> Compiled:
+def _traced(subject: Subject, dtype: str) -> Compiled:
     """What is to be exported, for one sample, compiled and traced."""
-    if isinstance(what, Compiled):
-        function = what.fn
-        if not args:
-            args = tuple(np.zeros(shape) for shape in what._traced().shapes)
-    elif callable(what):
-        function = what
-    else:
-        raise TypeError(
-            f"export() takes a compiled function, a function or a Module, got {what!r} of type {type(what).__name__}"
-        )
-    if isinstance(what, Module) and not args:
-        raise TypeError(
-            f"export() of a {type(what).__name__} needs an example of its input, for the shape: "
-            "export(model, 'net.c', [0.0, 0.0])"
-        )
-    compiled = Compiled(function, batch=False, dtype=dtype, backend="auto", threads=1, strict=False)
-    compiled(*args)
+    compiled = Compiled(subject.function, batch=False, dtype=dtype, backend="auto", threads=1, strict=False)
+    compiled(*(subject.args or ()))
     return compiled
+
+
+def _any_numbers(compiled: Compiled) -> Examples:
+    shapes = compiled._traced().shapes
+    return lambda generator: [np.asarray(generator.normal(size=shape)) for shape in shapes]
 
 
 def _prefix(path: Path) -> str:

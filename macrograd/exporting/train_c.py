@@ -15,14 +15,23 @@ from macrograd.compiler.targets.c.target import C, machine_for
 from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.target import Request
-from macrograd.exporting.c import Written, array, harmless, includes, index_tables, literal
+from macrograd.exporting.c import Written, array, includes, index_tables, literal
+from macrograd.exporting.names_c import NamesInC, harmless
+from macrograd.exporting.subject import Examples
+from macrograd.exporting.train_selftest_c import training_selftest
 from macrograd.optim import Optimizer
+from macrograd.value import Value
 
 
-def write_training(compiled: Compiled, optimizer: Optimizer, prefix: str, lanes: int, header: str | None) -> Written:
+def write_training(
+    compiled: Compiled, optimizer: Optimizer, states_of: dict[Value, tuple[float, ...]], prefix: str, lanes: int,
+    header: str | None, name: str, called: NamesInC, examples: Examples,
+) -> Written:  # fmt: skip
     """The file of a traced loss of one sample and the optimiser that is to lower it.
 
-    `lanes` samples are computed side by side, and as many parameters updated: the more, the faster and the larger.
+    `states_of` is what the optimiser keeps of parameters that it has moved already, `called` the names of a trained
+    model's numbers. `lanes` samples are computed side by side, and as many parameters updated: the more, the faster
+    and the larger.
     """
     special = compiled._traced()
     special._check_scalar()
@@ -35,16 +44,18 @@ def write_training(compiled: Compiled, optimizer: Optimizer, prefix: str, lanes:
     rule_wanted = Request(update.program, (1,) * (2 + states), 1 + states, compiled.dtype)
     file = _Training(
         prefix, compiled, special.sizes, program, C().write(wanted, prefix, lanes=lanes),
-        update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes), machine, states,
+        update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes), machine, states, called,
     )  # fmt: skip
+    memory = _memory(optimizer, states_of, special.parameters)
     weights = np.concatenate([[p.data for p in special.parameters], program.constants]).astype(compiled.dtype)
     rule = np.concatenate([update.numbers, update.program.constants]).astype(compiled.dtype)
-    interface = file.interface(compiled.__name__)
+    interface = file.interface(name)
     parts = [
         interface if header is None else f'#include "{header}"\n',
         includes(file.real),
         array(f"{file.real} {prefix}_w", [literal(x, file.real) for x in weights.tolist()]),
         array(f"{file.real} {prefix}_update_w", [literal(x, file.real) for x in rule.tolist()]),
+        "" if memory is None else array(f"{file.real} {prefix}_memory", [literal(x, file.real) for x in memory]),
         index_tables(prefix, file.lowered),
         index_tables(f"{prefix}_update", file.lowered_update),
         *with_vectors(
@@ -52,18 +63,32 @@ def write_training(compiled: Compiled, optimizer: Optimizer, prefix: str, lanes:
             file.real,
             [
                 *file.functions(),
-                file.init(len(weights), len(rule), optimizer),
+                file.init(len(weights), len(rule), optimizer, kept=memory is not None),
                 file.update(update.program.first_uniform_input),
                 file.step(),
             ],
         ),
+        called.functions(),
+        training_selftest(compiled, optimizer, memory, prefix, file.real, examples),
     ]
-    constants = number.bytes * (len(weights) + len(rule)) + 4 * (
-        len(file.lowered.tables) + len(file.lowered_update.tables)
+    constants = (
+        number.bytes * (len(weights) + len(rule) + len(memory or ()))
+        + 4 * (len(file.lowered.tables) + len(file.lowered_update.tables))
+        + called.constants()
     )
     guard = f"{prefix.upper()}_H"
     outer = f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n"
     return Written("\n".join(part for part in parts if part), outer, constants, file.state_bytes())
+
+
+def _memory(
+    optimizer: Optimizer, states_of: dict[Value, tuple[float, ...]], parameters: list[Value]
+) -> list[float] | None:
+    """What the optimiser keeps of the parameters, kind by kind; None where each is as at the start."""
+    rows = [states_of.get(p, optimizer.initial_state) for p in parameters]
+    if all(row == optimizer.initial_state for row in rows):
+        return None
+    return [row[k] for k in range(len(optimizer.initial_state)) for row in rows]
 
 
 class _Training:
@@ -80,7 +105,9 @@ class _Training:
         lowered_update: Lowered,
         machine: Machine,
         states: int,
+        called: NamesInC,
     ) -> None:
+        self.called = called
         self.prefix, self.compiled, self.sizes, self.machine, self.states = prefix, compiled, sizes, machine, states
         self.program, self.lowered, self.rule, self.lowered_update = program, lowered, rule, lowered_update
         self.real = machine.kind.name
@@ -102,20 +129,16 @@ class _Training:
 
     def interface(self, name: str) -> str:
         prefix, real, upper, size = self.prefix, self.real, self.prefix.upper(), self._lengths()
-        at, lines = 0, []
-        for k, n in enumerate(self.sizes):
-            where = f"[{at}]" if n == 1 else f"[{at}] to [{at + n - 1}]"
-            lines.append(f"     {harmless(self.compiled.argument(k))}: {where}")
-            at += n
-        inputs = "\n".join(lines)
+        inputs = self.called.inputs("", target=True) if self.called.known else self._arguments()
         return f"""/* Training of {harmless(name)}, written by macrograd. C99; needs math.h at most.
 
    {prefix}_init puts the parameters and the optimiser where they were when this was written.
+   -DMACROGRAD_SELFTEST adds a main that trains and says whether the losses are macrograd's.
    {prefix}_step does one step on a batch, {upper}_INPUTS numbers for each sample, one sample behind the other, and
    returns the mean loss before it. Where the loss or its gradient is not finite, or an index out of range, nothing is
    changed and NaN is returned.
    The parameters are u[0] to u[{self.count - 1}] of the state, to be read and written at any time.
-   The numbers of a sample:
+{self.called.described()}   The numbers of a sample:
 {inputs}
 */
 #include <stdint.h>
@@ -142,24 +165,36 @@ typedef struct {{
 
 void {prefix}_init({prefix}_state *s);
 {real} {prefix}_step({prefix}_state *s, const {real} *batch, int32_t samples, {real} rate);
-"""
+{self.called.heads()}"""
+
+    def _arguments(self) -> str:
+        at, lines = 0, []
+        for k, n in enumerate(self.sizes):
+            where = f"[{at}]" if n == 1 else f"[{at}] to [{at + n - 1}]"
+            lines.append(f"     {harmless(self.compiled.argument(k))}: {where}")
+            at += n
+        return "\n".join(lines)
 
     def functions(self) -> list[str]:
         """Those of both programs, what they share once."""
         return list(dict.fromkeys([*self.lowered.functions, *self.lowered_update.functions]))
 
-    def init(self, weights: int, rule: int, optimizer: Optimizer) -> str:
+    def init(self, weights: int, rule: int, optimizer: Optimizer, *, kept: bool) -> str:
         prefix = self.prefix
         memory = [
             f"    for (int32_t i = 0; i < {self.count}; ++i) s->memory[{k * self.count} + i] = {literal(x, self.real)};"
             for k, x in enumerate(optimizer.initial_state)
         ]
+        if kept:
+            memory = [
+                f"    for (int32_t i = 0; i < {self._lengths()['memory']}; ++i) s->memory[i] = {prefix}_memory[i];"
+            ]
         return "\n".join([
             f"void {prefix}_init({prefix}_state *s) {{",
             f"    for (int32_t i = 0; i < {weights}; ++i) s->u[i] = {prefix}_w[i];",
             f"    for (int32_t i = 0; i < {rule}; ++i) s->update.u[i] = {prefix}_update_w[i];" if rule else "",
             *memory,
-            "    s->steps = 0;",
+            f"    s->steps = {optimizer.steps if kept else 0};",
             "    s->flag = 0;",
             "    s->valid = 0;",
             "}",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.nn import losses
+from macrograd.tables import Plan
 from macrograd.train import schema
 from macrograd.train.targets import NUMBERS, Targets
 
@@ -28,6 +29,7 @@ class Signature:
     columns   the names of the inputs, where the data had any
     target    the name of what is learned, where it had one
     training  what was done, for people: text by name
+    plan      what becomes of a table's columns before the model sees them, where `macrograd train` read one
     """
 
     targets: Targets
@@ -35,6 +37,7 @@ class Signature:
     columns: tuple[str, ...] | None = None
     target: str | None = None
     training: Mapping[str, str] = field(default_factory=dict)
+    plan: Plan | None = None
 
     def targets_for(self, loss: Any) -> Targets | None:
         """The targets for a Trainer with this loss; None if the outputs mean something else for it."""
@@ -113,7 +116,10 @@ def of_command(found: Any, outputs: int) -> tuple[dict[str, Any], Signature]:
         "output_middle": scales["target_scale"]["middle"],
         "output_unit": scales["target_scale"]["unit"],
     }
-    return arguments, Signature(targets, (len(columns),), columns, found["target"], found["training"])
+    plan = Plan.from_json(found["plan"]) if "plan" in found else None
+    if plan is not None and plan.names != columns:
+        raise ValueError("what becomes of its columns does not fit their names")
+    return arguments, Signature(targets, (len(columns),), columns, found["target"], found["training"], plan)
 
 
 def _numbers(found: Any) -> list[float]:

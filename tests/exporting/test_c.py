@@ -16,7 +16,7 @@ import pytest
 import macrograd as mg
 from macrograd import Value, datasets, losses, nn, optim
 from macrograd.compiler.step import TrainingLoop
-from macrograd.exporting.c import harmless
+from macrograd.exporting.names_c import harmless
 
 FLAGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Werror"]
 CHECKED = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -272,10 +272,11 @@ def test_names_stay_within_comments(tmp_path: Path, name: str) -> None:
         ({"kind": "fit"}, ValueError, "export(kind='fit'): kind is one of 'predict', 'gradient', 'train'"),
         ({"dtype": "int8"}, ValueError, "export(dtype='int8'): dtype is one of 'float64', 'float32'"),
         ({"path": "net.so"}, ValueError, "export to 'net.so': the path must end in .c"),
-        ({"what": 3}, TypeError, "export() takes a compiled function, a function or a Module, got 3 of type int"),
+        ({"what": 3}, TypeError, "the path of a saved model, got 3 of type int"),
         ({"args": ()}, TypeError, "export() of a MLP needs an example of its input"),
-        ({"kind": "train"}, ValueError, "export(kind='train') needs an optimizer"),
-        ({"optimizer": optim.SGD(0.1)}, ValueError, "export(kind='train') needs an optimizer"),
+        ({"kind": "train"}, TypeError, "export(kind='train') of a MLP needs its loss"),
+        ({"kind": "train", "what": lambda x: MOONS(x)}, ValueError, "of a function needs an optimizer"),
+        ({"optimizer": optim.SGD(0.1)}, ValueError, "export(kind='predict') takes no optimizer"),
         ({"lanes": 0}, ValueError, "export(lanes=0): lanes must be an integer from 1 to 256"),
         (
             {"what": lambda x: x, "args": (1.0,), "kind": "gradient"},

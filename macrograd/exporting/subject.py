@@ -1,0 +1,255 @@
+"""What is exported: a function of one sample's numbers, and what people call them.
+
+A trained model is more than its net: columns become numbers, numbers are scaled, outputs mean classes. All of it that
+is arithmetic is part of the function here, so that it is compiled, differentiated and trained with the rest; names and
+dates are tables and a few lines of C (`names_c`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import functions, ops
+from macrograd.compiler.compiled import Compiled
+from macrograd.nn import Dropout, Module, Scaled
+from macrograd.optim import Optimizer
+from macrograd.tables import Feature, Plan
+from macrograd.train import Trainer, load
+from macrograd.train.setup import Setup
+from macrograd.train.signature import Signature
+from macrograd.train.targets import Targets
+from macrograd.value import Value
+
+Generator = np.random.Generator
+Examples = Callable[[Generator], "list[NDArray[np.float64]]"]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the numbers of a trained model are called.
+
+    inputs      (what it is, how many numbers) of the numbers of a sample, in order
+    categories  (column, its categories, where it stands among the numbers) of columns that hold texts
+    dates       (column, its parts, what "elapsed" counts from, where the parts stand)
+    targets     what the outputs mean
+    """
+
+    inputs: tuple[tuple[str, int], ...]
+    targets: Targets
+    categories: tuple[tuple[str, tuple[str, ...], int], ...] = ()
+    dates: tuple[tuple[str, tuple[str, ...], str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A function and all that the file says of it.
+
+    function   of one sample; for training its loss
+    name       for comments
+    args       examples of its arguments, for the shapes; None where nobody gave any
+    dtype      None where nothing says
+    names      of a trained model
+    examples   arguments as they may come, for the self-test; None for whatever numbers
+    optimizer  that trains it, and `states`, what it keeps of each parameter that it has moved
+    """
+
+    function: Callable[..., Any]
+    name: str
+    args: tuple[Any, ...] | None
+    dtype: str | None = None
+    names: Names | None = None
+    examples: Examples | None = None
+    optimizer: Optimizer | None = None
+    states: dict[Value, tuple[float, ...]] = field(default_factory=dict)
+
+
+def subject_of(what: Any, args: tuple[Any, ...], kind: str, optimizer: Optimizer | None) -> Subject:
+    """What is to be exported. Raises TypeError for what cannot be, ValueError and OSError for a file that cannot be
+    read, RuntimeError for a Trainer that was never fitted."""
+    if isinstance(what, (str, os.PathLike)):
+        found = load(what)
+        if found._signature is None and not args:
+            raise ValueError(
+                f"{Path(what)} does not say what its inputs are: mg.save writes that of a model that was trained; give "
+                "an example of its input, as in export(path, 'net.c', [0.0, 0.0])"
+            )
+        what = found
+    if isinstance(what, Trainer):
+        if args:
+            raise TypeError("export() of a Trainer takes no example of its input: it knows the shape")
+        if optimizer is not None:
+            raise ValueError("export() of a Trainer takes no optimizer: the Trainer has one, and its state goes along")
+        return _trained(what._setup, kind)
+    if isinstance(what, Module) and isinstance(what._signature, Signature) and not args:
+        return _trained(Trainer(what, optimizer=optimizer)._setup, kind)
+    return Subject(*_plain(what, args, kind), optimizer=optimizer)
+
+
+def _plain(what: Any, args: tuple[Any, ...], kind: str) -> tuple[Callable[..., Any], str, tuple[Any, ...] | None]:
+    if isinstance(what, Compiled):
+        return what.fn, what.__name__, args or tuple(np.zeros(shape) for shape in what._traced().shapes)
+    if not callable(what):
+        raise TypeError(
+            "export() takes a compiled function, a function, a Module, a Trainer or the path of a saved model, got "
+            f"{what!r} of type {type(what).__name__}"
+        )
+    if isinstance(what, Module):
+        if kind == "train":
+            raise TypeError(
+                f"export(kind='train') of a {type(what).__name__} needs its loss: give the Trainer that trains it, "
+                "or a function that returns one sample's loss"
+            )
+        if not args:
+            raise TypeError(
+                f"export() of a {type(what).__name__} needs an example of its input, for the shape: "
+                "export(model, 'net.c', [0.0, 0.0])"
+            )
+    return what, getattr(what, "__name__", type(what).__name__), args
+
+
+# --- trained models ---------------------------------------------------------------------------------------------------
+
+
+def _trained(setup: Setup, kind: str) -> Subject:
+    """A model that knows what its inputs and outputs mean: its outputs, or its training loss."""
+    targets, model = setup.fitted(), setup.model
+    signature = model._signature
+    plan = signature.plan if isinstance(signature, Signature) else None
+    inputs = _Inputs(plan, setup.columns, setup.shape, model)
+    name = f"a {type(model.net if isinstance(model, Scaled) else model).__name__}"
+    names = Names(inputs.told(), targets, inputs.categories(), inputs.dates())
+    if kind == "predict":
+
+        def outputs(x: Any) -> Any:
+            return model(inputs.encoded(x))  # type: ignore[operator]  # the Trainer made sure of it
+
+        return Subject(outputs, name, (np.zeros(inputs.shape),), setup.dtype, names, lambda g: [inputs.example(g)])
+    parameters = setup.trained()
+    if any(isinstance(module, Dropout) and module.rate for module in model.modules()):
+        raise ValueError(
+            f"export(kind={kind!r}) of a model with Dropout: what it draws depends on the number of the sample in its "
+            "data, and a file has none; export kind='predict', or train without Dropout"
+        )
+    objective = setup.objective(targets, parameters, weighted=False)
+    written = partial(_written, targets)
+    shape = targets.shape
+
+    def loss(x: Any, y: Any) -> Any:
+        return objective(inputs.encoded(x), written(y))
+
+    def examples(generator: Generator) -> list[NDArray[np.float64]]:
+        return [inputs.example(generator), _example(targets, generator)]
+
+    return Subject(
+        loss, f"{name}, with {_loss_name(targets)}", (np.zeros(inputs.shape), np.zeros(shape)), setup.dtype, names,
+        examples, setup.optimizer, setup.states(parameters),
+    )  # fmt: skip
+
+
+def _loss_name(targets: Targets) -> str:
+    return targets.loss if isinstance(targets.loss, str) else getattr(targets.loss, "__name__", "a loss of one's own")
+
+
+def _written(targets: Targets, y: Any) -> Any:
+    """A target as the loss wants it: of classes the number of the class becomes that."""
+    return 2.0 * y - 1.0 if targets.kind == "two classes" and targets.loss == "hinge" else y
+
+
+def _example(targets: Targets, generator: Generator) -> NDArray[np.float64]:
+    """A target as it may come."""
+    if targets.kind in ("two classes", "classes") and not targets.shape:
+        return np.array(float(generator.integers(0, len(targets.classes) if targets.classes is not None else 1)))
+    if targets.kind == "classes":  # shares of the sum 1
+        return np.asarray(np.eye(targets.shape[0])[generator.integers(0, targets.shape[0])])
+    if targets.kind in ("labels", "probabilities"):
+        return np.asarray(generator.integers(0, 2, targets.shape).astype(np.float64))
+    if targets.classes is not None:
+        return np.asarray(generator.choice(targets.classes.astype(np.float64), targets.shape))
+    return np.asarray(generator.normal(size=targets.shape))
+
+
+class _Inputs:
+    """The numbers of a sample as they come, and how the model's inputs are computed from them."""
+
+    def __init__(self, plan: Plan | None, columns: Sequence[str] | None, shape: tuple[int, ...], model: Module) -> None:
+        self._features = None if plan is None else [f for f in plan.features if f.kind]
+        self._columns = columns
+        self.shape = shape if self._features is None else (sum(_width(f) for f in self._features),)
+        self._middle, self._unit = np.zeros(shape), np.ones(shape)
+        if isinstance(model, Scaled) and len(shape) == 1:
+            self._middle, self._unit = self._middle + model.middle, self._unit * model.unit
+
+    def encoded(self, x: Any) -> Any:
+        """The model's inputs."""
+        if self._features is None:
+            return x
+        at, found = 0, []
+        for feature in self._features:
+            width = _width(feature)
+            found += list(_columns(feature, [x[k] for k in range(at, at + width)]))
+            at += width
+        return found
+
+    def _places(self) -> Iterator[tuple[Feature, int]]:
+        at = 0
+        for feature in self._features or ():
+            yield feature, at
+            at += _width(feature)
+
+    def told(self) -> tuple[tuple[str, int], ...]:
+        if self._features is None:
+            return tuple((name, 1) for name in self._columns) if self._columns else (("x", int(np.prod(self.shape))),)
+        return tuple((feature.name, _width(feature)) for feature in self._features)
+
+    def categories(self) -> tuple[tuple[str, tuple[str, ...], int], ...]:
+        return tuple((f.name, f.categories, at) for f, at in self._places() if f.kind == "category")
+
+    def dates(self) -> tuple[tuple[str, tuple[str, ...], str, int], ...]:
+        return tuple((f.name, f.parts, f.since, at) for f, at in self._places() if f.kind == "date")
+
+    def example(self, generator: Generator) -> NDArray[np.float64]:
+        """A sample as it may come: of the size of those that were scaled, any category, sometimes nothing."""
+        usual: NDArray[np.float64] = self._middle + self._unit * generator.normal(size=self._middle.shape)
+        if self._features is None:
+            return usual
+        found: list[float] = []
+        at = 0
+        for feature in self._features:
+            if feature.kind == "category":
+                found.append(float(generator.integers(-1, len(feature.categories) + 1)))
+            else:
+                gone = feature.indicator and generator.random() < 0.25
+                found += [np.nan if gone else float(x) for x in usual[at : at + _width(feature)]]
+            at += len(feature.names)
+        return np.array(found)
+
+
+def _width(feature: Feature) -> int:
+    """How many numbers stand for a cell: the parts of a date, else one."""
+    return len(feature.parts) if feature.kind == "date" else 1
+
+
+def _columns(feature: Feature, cell: list[Any]) -> Iterator[Any]:
+    """`Feature.columns` for one cell: a number, NaN where it is missing; of a category its number, −1 where it is
+    missing and their count where it is none of them."""
+    x = cell[0]
+    if feature.kind == "category":
+        for k in range(len(feature.categories) + feature.other):
+            yield ops.onehot(x, float(k), 1.0)
+        if feature.indicator:
+            yield ops.onehot(x, -1.0, 1.0)
+        return
+    there = ops.less_equal(x, x)
+    instead = 0.0 if feature.kind == "date" else feature.median
+    for number in cell:
+        yield functions.where(there, number, instead)
+    if feature.indicator:
+        yield 1.0 - there

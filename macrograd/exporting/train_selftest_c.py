@@ -1,0 +1,84 @@
+"""The self-test of a file that trains: 100 steps on a few samples, and what macrograd's own training made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.compiled import Compiled
+from macrograd.compiler.step import TrainingLoop
+from macrograd.exporting.c import array, literal
+from macrograd.exporting.subject import Examples
+from macrograd.optim import Optimizer
+
+_SAMPLES, _STEPS = 8, 100
+# Relative, of the first and of the last loss: rounding errors grow from step to step.
+_TOLERANCES = {"double": ("1e-9", "1e-6"), "float": ("1e-3", "5e-2")}
+
+
+def training_selftest(
+    compiled: Compiled, optimizer: Optimizer, memory: Sequence[float] | None, prefix: str, real: str, examples: Examples
+) -> str:
+    """A main() that trains, and compares the first and the last loss with macrograd's."""
+    generator = np.random.default_rng(0)
+    rows = [examples(generator) for _ in range(_SAMPLES)]
+    losses = _losses(compiled, optimizer, memory, rows)
+    if losses is None:  # an index out of range: 0 is one of any list
+        rows = [[np.zeros_like(x) for x in row] for row in rows]
+        losses = _losses(compiled, optimizer, memory, rows)
+    first, last = (literal(x, real) for x in ((losses[0], losses[-1]) if losses is not None else (np.nan, np.nan)))
+    flat = np.concatenate([np.ravel(x) for row in rows for x in row]).astype(compiled.dtype)
+    near, far = _TOLERANCES[real]
+    return f"""#ifdef MACROGRAD_SELFTEST
+#include <stdio.h>
+
+{array(f"{real} {prefix}_batch", [literal(float(x), real) for x in flat])}
+static {prefix}_state {prefix}_tried;
+
+static int {prefix}_near(const char *when, double a, double b, double most) {{
+    if (a == b || (a != a && b != b) || fabs(a - b) <= most * (1.0 + fabs(b))) return 1;
+    printf("loss %s: %.17g, expected %.17g\\n", when, a, b);
+    return 0;
+}}
+
+int main(void) {{
+    const double rate = {literal(optimizer.learning_rate, "double")};
+    {real} loss = 0;
+    int good = 1;
+    {prefix}_init(&{prefix}_tried);
+    for (int step = 0; step < {_STEPS}; ++step) {{
+        loss = {prefix}_step(&{prefix}_tried, {prefix}_batch, {_SAMPLES}, ({real})rate);
+        if (step == 0) good = {prefix}_near("of the first step", (double)loss, (double){first}, {near});
+    }}
+    good &= {prefix}_near("of step {_STEPS}", (double)loss, (double){last}, {far});
+    if (good) printf("{prefix}: {_STEPS} steps agree\\n");
+    return !good;
+}}
+#endif
+"""
+
+
+def _losses(
+    compiled: Compiled, optimizer: Optimizer, memory: Sequence[float] | None, rows: list[list[NDArray[np.float64]]]
+) -> NDArray[Any] | None:
+    """Of all steps, NaN for those that are not done; None where an index is out of range."""
+    sample = Compiled(
+        compiled.fn, batch=True, dtype=compiled.dtype.name, backend="auto", threads=1, strict=compiled.strict
+    )
+    arrays = [np.stack(column) for column in zip(*rows, strict=True)]
+    loop = TrainingLoop(sample, arrays, optimizer.rule, optimizer.initial_state, batch_size=_SAMPLES)
+    if memory is not None:
+        loop.state[:] = np.reshape(memory, loop.state.shape)
+    steps = optimizer.steps if memory is not None else 0
+    outcome = loop.run(
+        np.tile(np.arange(_SAMPLES), _STEPS), np.full(_STEPS, _SAMPLES), np.full(_STEPS, optimizer.learning_rate),
+        steps + 1,
+    )  # fmt: skip
+    if outcome.why == "index":
+        return None
+    losses = np.full(_STEPS, np.nan)
+    losses[: outcome.done] = outcome.losses[: outcome.done]
+    return losses
