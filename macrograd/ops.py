@@ -181,7 +181,7 @@ _SMALL = 1e-18  # 1/x² of it is finite in float32
 
 def _tame_power(base: Bounds, exponent: Bounds) -> bool:
     fixed = exponent[0] if exponent[0] == exponent[1] else NAN
-    if fixed >= 1.0 and (fixed == math.floor(fixed) or base[0] >= 0.0):
+    if INF > fixed >= 1.0 and (fixed == math.floor(fixed) or base[0] >= 0.0):
         return True
     return base[0] > 0.0
 

@@ -25,6 +25,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], float, float, float]] = {
     "a division by zero": (lambda x: mg.where(abs(x) <= 0, x, 1 / x), 0.0, 1.0, 0.0),
     "a division by the constant zero": (lambda x: mg.where(x > 0, x * x, ops.div(x, 0.0)), 1.0, 2.0, 2.0),
     "a division by a subnormal constant": (lambda x: mg.minimum(x * x, x / 1e-310), 1.0, 2.0, 2.0),
+    "an infinite exponent": (lambda x: mg.where(x > 0, x * x, mg.maximum(x, 0.5) ** INF), 1.0, 2.0, 2.0),
     "a product with an infinite constant": (lambda x: mg.where(x > 0, x * x, x * INF), 1.0, 2.0, 2.0),
     "a relu of a division by zero": (lambda x: mg.relu(-ops.div(x, 0.0)) + x * x, 1.0, 2.0, 2.0),
     "a division of a product": (lambda x: mg.where(x > 0, (x * x) / (x - x), x), -1.0, 1.0, 0.0),

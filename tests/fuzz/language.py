@@ -103,7 +103,7 @@ def flat(result: Any) -> list[Any]:
     """The scalars of a result, in the order in which a compiled function's arrays hold them."""
     if isinstance(result, dict):
         result = list(result.values())
-    if isinstance(result, (list, tuple)):
+    if isinstance(result, (list, tuple, mg.Vector)):
         return [scalar for item in result for scalar in flat(item)]
     return [result]
 
