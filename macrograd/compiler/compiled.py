@@ -100,9 +100,14 @@ class Compiled:
     def value_and_grad(self, theta: Any, *args: Any, **kwargs: Any) -> tuple[float, NDArray[Any]]:
         """The (mean) value and its gradient at parameters `theta`, an array in the order of `parameters`.
 
-        No Value is read or written. Raises ValueError for a theta of the wrong size.
+        No Value is read or written. Raises ValueError for a theta of the wrong size, and TypeError where theta or an
+        argument is missing.
         """
-        arrays, special = self._prepare(args, kwargs)
+        try:
+            arrays, special = self._prepare(args, kwargs)
+        except TypeError:
+            self._check_arguments(args, kwargs)
+            raise
         return special.value_and_grad(theta, arrays)
 
     def bind(self, *args: Any, **kwargs: Any) -> Bound | BoundResults:
@@ -224,6 +229,18 @@ class Compiled:
             special = self._specialise(shapes)
         self._latest = special
         return arrays, special
+
+    def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError if they are not the function's, as where theta was left out."""
+        if self._signature is None:
+            return
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(
+                f"{self.__name__}.value_and_grad(theta, …) takes theta, the parameters' numbers, before the function's "
+                f"own arguments ({error}): write value_and_grad(f.theta(), …)"
+            ) from None
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         if self._signature is None:

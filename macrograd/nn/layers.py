@@ -163,8 +163,21 @@ class MLP(Module):
 def _inputs(module: Module, x: Any, nin: int) -> list[Any]:
     inputs = as_list(x)
     if len(inputs) != nin:
-        raise ValueError(f"this {type(module).__name__} takes {nin} inputs, got {len(inputs)}")
+        raise ValueError(f"this {type(module).__name__} takes {nin} inputs, got {_described(inputs, nin)}")
     return inputs
+
+
+def _described(inputs: list[Any], nin: int) -> str:
+    """How many inputs there are, and what to do about a batch of samples."""
+    if not inputs or not hasattr(inputs[0], "__len__"):
+        return str(len(inputs))
+    several = f"{len(inputs)} rows of {len(inputs[0])} numbers"
+    if len(inputs[0]) != nin:
+        return f"{several}: give it one sample of {nin} numbers"
+    return (
+        f"{several}: it takes one sample at a time, as in [model(row) for row in X]; "
+        "mg.compile(model, batch=True)(X) and mg.Trainer(model).predict(X) take them all"
+    )
 
 
 def _check_size(kind: str, what: str, size: Any) -> None:

@@ -531,3 +531,15 @@ def test_numpy_alone_does_not_load_llvmlite() -> None:
         "assert 'llvmlite' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+def test_a_theta_that_was_left_out_is_asked_for() -> None:
+    a = Value(1.0)
+    f = mg.compile(lambda x, y: a * x + y)
+    assert f(20.0, 0.7) == 20.7
+    for _ in range(2):
+        with pytest.raises(
+            TypeError, match=r"takes theta, .* before the function's own .* 'y'\): write value_and_grad\(f"
+        ):
+            f.value_and_grad(20.0, 0.7)
+        assert f.value_and_grad(f.theta(), 20.0, 0.7)[0] == 20.7

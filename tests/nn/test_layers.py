@@ -178,7 +178,12 @@ def test_prints() -> None:
         (lambda: Neuron(2)([1.0]), ValueError, "this Neuron takes 2 inputs, got 1"),
         (lambda: Layer(2, 3)([1.0, 2.0, 3.0]), ValueError, "this Layer takes 2 inputs, got 3"),
         (lambda: MLP(2, [3, 1])(np.zeros(5)), ValueError, "this MLP takes 2 inputs, got 5"),
-        (lambda: MLP(2, [3, 1])(np.zeros((7, 2))), ValueError, "this MLP takes 2 inputs, got 7"),
+        (
+            lambda: MLP(2, [3, 1])(np.zeros((7, 2))),
+            ValueError,
+            "got 7 rows of 2 numbers: it takes one sample at a time",
+        ),
+        (lambda: MLP(2, [3, 1])(np.zeros((7, 4))), ValueError, "got 7 rows of 4 numbers: give it one sample of 2"),
         (
             lambda: MLP(2, [3, 1])(np.zeros((2, 2))),
             TypeError,
