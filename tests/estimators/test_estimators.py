@@ -173,7 +173,8 @@ def test_every_parameter_learns(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("loss", ["absolute_error", "huber", own_loss])
 def test_losses_of_numbers(loss: Any) -> None:
-    assert regressor(epochs=60, loss=loss).fit(X, Z).score(X, Z) > 0.8
+    # A loss of one's own sees targets as they are, around 3, and the net starts at 0.
+    assert regressor(epochs=120, loss=loss).fit(X, Z).score(X, Z) > 0.8
 
 
 @pytest.mark.parametrize("loss", ["hinge", "cross_entropy", "binary_cross_entropy"])
