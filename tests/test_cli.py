@@ -347,9 +347,9 @@ WRONG = [
     (["--versoin"], "unrecognized arguments: --versoin (see `macrograd --help`)"),
     (["train"], "the following arguments are required: DATA" + HELP),
     (["train", "moons", "--steps", "0"], "argument --steps: it must be 1 or more, got 0" + HELP),
-    (["train", "moons", "--steps", "many"], "argument --steps: 'many' is not a whole number" + HELP),
+    (["train", "moons", "--steps", "many"], "argument --steps: 'many' is not an integer" + HELP),
     (["train", "moons", "--hidden", "16", "0"], "argument --hidden: it must be 1 or more, got 0" + HELP),
-    (["train", "--hidden", "16", "moons"], "argument --hidden: 'moons' is not a whole number" + HELP),
+    (["train", "--hidden", "16", "moons"], "argument --hidden: 'moons' is not an integer" + HELP),
     (["train", "moons", "--lr", "0"], "argument --lr: it must be above 0, got 0" + HELP),
     (["train", "moons", "--lr", "fast"], "argument --lr: 'fast' is not a number" + HELP),
     (["train", "moons", "--l2", "-1"], "argument --l2: it must be 0 or more, got -1" + HELP),
@@ -360,10 +360,10 @@ WRONG = [
     ),
     (
         ["train", "moons", "--activation", "tahn"],
-        "argument --activation: 'tahn' is not known: use linear, relu, leaky_relu, tanh, sigmoid, softplus, sin, silu, "
-        "gelu; did you mean tanh?" + HELP,
+        "argument --activation: unknown value 'tahn': use linear, relu, leaky_relu, tanh, sigmoid, softplus, sin, "
+        "silu, gelu; did you mean tanh?" + HELP,
     ),
-    (["train", "moons", "--engine", "steam"], f"argument --engine: 'steam' is not known: use compiled, eager{HELP}"),
+    (["train", "moons", "--engine", "steam"], f"argument --engine: unknown value 'steam': use compiled, eager{HELP}"),
     (["train", "moons", "--batch-size", "101"], "--batch-size 101 is more than the 100 samples of moons"),
     (["train", "moons", "--target", "y"], "--target is for tables: moons is made, and has its classes already"),
     (["train", "moons", "--classes", "3"], "--classes is for blobs and spirals: moons has two classes"),

@@ -324,7 +324,7 @@ def test_options_that_do_not_go_together(capsys: Capture, here: Path) -> None:
     def wrong(*arguments: str) -> str:
         return error(capsys, "train", "moons", *SMALL, *arguments)
 
-    assert wrong("--resume") == "--resume needs the checkpoint to go on from: give --checkpoint FILE"
+    assert wrong("--resume") == "--resume needs a checkpoint to resume from: give --checkpoint FILE"
     assert wrong("--profile", "--engine", "eager") == "--profile times native code: it does not go with --engine eager"
     assert wrong("--save", "no/m.safetensors") == "--save no/m.safetensors: there is no directory no"
     assert wrong("--checkpoint", str(here)) == f"--checkpoint {here}: it is a directory"
@@ -345,9 +345,11 @@ def test_checkpoints_that_cannot_be_gone_on_from(capsys: Capture) -> None:
     capsys.readouterr()
     content = Path("c.safetensors").read_bytes()
     assert error(capsys, *arguments) == (
-        "the checkpoint c.safetensors exists already: go on from it with --resume, or remove it"
+        "the checkpoint c.safetensors already exists: resume from it with --resume, or remove it"
     )
-    assert error(capsys, *arguments, "--resume", "--seed", "1").startswith("c.safetensors is of another run: its ")
+    assert error(capsys, *arguments, "--resume", "--seed", "1").startswith(
+        "c.safetensors is from a different run: its "
+    )
     assert error(capsys, "predict", "c.safetensors", "t") == "c.safetensors holds a checkpoint, not a model"
     assert Path("c.safetensors").read_bytes() == content
     Path("c.safetensors").write_bytes(content[:-9])

@@ -55,7 +55,7 @@ def add_train(commands: Any) -> None:
     """The options of `macrograd train`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "train",
-        help="train a multi-layer perceptron on made data or a table",
+        help="train a multi-layer perceptron on synthetic data or a table",
         description="Train a multi-layer perceptron, print how it goes, and how good it is on samples that it was not "
         "trained on.",
         epilog=EPILOG,
@@ -96,8 +96,8 @@ def add_train(commands: Any) -> None:
     add = group.add_argument
     add("--plot", metavar="FILE", help="save a picture of what was learned: .png, .svg or .pdf")
     add("--save", metavar="FILE", help="save the trained net, for `macrograd predict` and mg.load (safetensors)")
-    add("--checkpoint", metavar="FILE", help="keep all that going on needs, every 10 s, at the end and at Ctrl-C")
-    add("--resume", action="store_true", help="go on from the checkpoint, if there is one, as if never stopped")
+    add("--checkpoint", metavar="FILE", help="save all that is needed to resume, every 10 s, at the end and at Ctrl-C")
+    add("--resume", action="store_true", help="resume from the checkpoint, if there is one, as if never stopped")
     add("--profile", action="store_true", help="print the time of each array instruction of a step, after the training")
     add(
         "--quiet",
@@ -110,7 +110,7 @@ def add_explain(commands: Any) -> None:
     """The options of `macrograd explain`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "explain",
-        help="say in words what the compiler finds in such a net",
+        help="explain what the compiler finds in such a net",
         description="Compile the loss of one sample as `macrograd train` does, and say which matrix products and other "
         "array operations were found in its scalars.",
         epilog=EXPLAIN_EPILOG,
@@ -123,7 +123,7 @@ def add_predict(commands: Any) -> None:
     """The options of `macrograd predict`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "predict",
-        help="say what a saved net answers for the rows of a table",
+        help="predict the rows of a table with a saved net",
         description="Print the table with one more column: what the net that `macrograd train --save` wrote answers "
         "for each row. The columns that it was trained with are found by their names; others may stand beside them.",
         epilog=PREDICT_EPILOG,
@@ -141,7 +141,7 @@ def add_inspect(commands: Any) -> None:
     """The options of `macrograd inspect`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "inspect",
-        help="say what a saved net is and how it was trained, or where a checkpoint stands",
+        help="describe a saved net and how it was trained, or the state of a checkpoint",
         description="Say what is in a file that `macrograd train --save` or mg.save wrote, or in a checkpoint.",
     )
     parser.add_argument("model", metavar="MODEL", help="a safetensors file")
@@ -273,20 +273,20 @@ def one_of(names: tuple[str, ...]) -> Callable[[str], str]:
 
             close = difflib.get_close_matches(text, names, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise argparse.ArgumentTypeError(f"{text!r} is not known: use {', '.join(names)}{hint}")
+            raise argparse.ArgumentTypeError(f"unknown value {text!r}: use {', '.join(names)}{hint}")
         return text
 
     return parse
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A parser of whole numbers from `least` to `most`."""
+    """A parser of integers from `least` to `most`."""
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
         if value < least or (most is not None and value > most):
             bounds = f"{least} or more" if most is None else f"from {least} to {most}"
             raise argparse.ArgumentTypeError(f"it must be {bounds}, got {value}")

@@ -114,10 +114,10 @@ def check(chosen: argparse.Namespace) -> None:
         }
     )
     if chosen.resume and chosen.checkpoint is None:
-        raise ValueError("--resume needs the checkpoint to go on from: give --checkpoint FILE")
+        raise ValueError("--resume needs a checkpoint to resume from: give --checkpoint FILE")
     if chosen.checkpoint is not None and not chosen.resume and Path(chosen.checkpoint).exists():
         raise ValueError(
-            f"the checkpoint {chosen.checkpoint} exists already: go on from it with --resume, or remove it"
+            f"the checkpoint {chosen.checkpoint} already exists: resume from it with --resume, or remove it"
         )
     if chosen.profile and chosen.engine != "compiled":
         raise ValueError(f"--profile times native code: it does not go with --engine {chosen.engine}")

@@ -1,4 +1,4 @@
-"""What a training run calls as it goes, and `EarlyStopping`."""
+"""Callbacks that a training run calls, and `EarlyStopping`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Trains(Protocol):
 
 
 class Run:
-    """A training run as callbacks see it: to look at, and to stop.
+    """The training run passed to callbacks, which may inspect it and stop it.
 
     trainer, model, history
-    step             how many steps have been made, of `steps`
-    epoch            how many epochs are complete
+    step             the number of steps made so far, of `steps`
+    epoch            the number of complete epochs
     gradient         of the latest step, an array in the order of `parameters` (whose numbers the model's Values hold)
     """
 
@@ -60,16 +60,17 @@ class Run:
 
 
 class Callback:
-    """Override what is of interest. A plain function (run) is called at the end of every epoch."""
+    """The base class of callbacks: override what you need. A plain function (run) is called after every epoch."""
 
     def on_step(self, run: Run) -> None:
-        """After every step. Steps then run one by one, which costs most of the compiled engine's speed."""
+        """Called after every step. If overridden, steps run one by one, which costs most of the compiled engine's
+        speed."""
 
     def on_epoch(self, run: Run) -> None:
-        """After every epoch, when its metrics have been taken."""
+        """Called after every epoch, once its metrics have been computed."""
 
     def on_end(self, run: Run) -> None:
-        """After the last step, also of a run that was interrupted; not of one that failed."""
+        """Called after the last step, also if the run was interrupted, but not if it failed."""
 
 
 class Callbacks:
@@ -83,10 +84,10 @@ class Callbacks:
         for callback in [given] if one else given:  # type: ignore[union-attr]  # one or a sequence of them
             if Callback in getattr(callback, "__mro__", ()):
                 name = getattr(callback, "__name__", "Callback")
-                raise TypeError(f"callbacks are objects, and this is a class: give {name}()")
+                raise TypeError(f"a callback must be an object, not the class itself: pass {name}()")
             if not isinstance(callback, Callback):
                 if not callable(callback):
-                    raise TypeError(f"a callback is a Callback or a function (run), got {callback!r}")
+                    raise TypeError(f"a callback must be a Callback or a function (run), got {callback!r}")
                 self.epoch.append(callback)
                 continue
             for name, found in (("step", self.step), ("epoch", self.epoch), ("end", self.end)):
@@ -96,41 +97,41 @@ class Callbacks:
 
 @dataclass
 class EarlyStopping:
-    """End a run when a metric has not improved for some epochs, and go back to the parameters that were best.
+    """Stop a run when a metric has not improved for some epochs, and restore the best parameters.
 
-    patience  how many epochs without improvement are endured
-    monitor   the metric: "validation_loss", or another of the history's
-    least     what counts as an improvement
-    restore   whether to go back to the best parameters; "always" does so, too, where the run ends by its length
+    patience   epochs without improvement before stopping
+    monitor    the metric to watch: "validation_loss", or any other in the history
+    min_delta  the smallest change that counts as an improvement
+    restore    whether to restore the best parameters; "always" also does so if the run reaches its full length
     """
 
     patience: int = 10
     monitor: str = "validation_loss"
-    least: float = 0.0
+    min_delta: float = 0.0
     restore: bool | str = True
 
     def __post_init__(self) -> None:
         if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 1:
-            raise ValueError(f"EarlyStopping takes a patience of 1 epoch or more, got {self.patience!r}")
+            raise ValueError(f"EarlyStopping patience must be a positive integer, got {self.patience!r}")
         if self.restore not in (True, False, "always"):
-            raise ValueError(f"restore is True, False or 'always', got {self.restore!r}")
+            raise ValueError(f"restore must be True, False or 'always', got {self.restore!r}")
 
 
 def stopping_of(given: Any, judged: list[str], held: bool) -> EarlyStopping | None:
-    """The rule that `early_stopping` means, which must watch something that will be taken: metrics `judged`, of
-    validation data too if some are `held` back. Raises ValueError for others."""
+    """The rule given by `early_stopping`. It must watch a metric that will be computed: one of `judged`, or, if
+    validation data are `held` out, one of theirs. Raises ValueError for any other."""
     if given is None:
         return None
     rule = given if isinstance(given, EarlyStopping) else EarlyStopping(given)
     there = [*judged, *(f"validation_{name}" for name in (["loss", *judged] if held else []))]
     if rule.monitor.startswith("validation_") and not held:
         raise ValueError(
-            f"early stopping watches {rule.monitor!r}, and there is no validation data: give validation=, or another "
+            f"early stopping watches {rule.monitor!r}, but there is no validation data: give validation=, or another "
             "monitor"
         )
     if rule.monitor not in there:
         raise ValueError(
-            f"early stopping watches {rule.monitor!r}, which is not taken: there are "
+            f"early stopping watches {rule.monitor!r}, which is not computed: there are "
             f"{', '.join(there) or 'no metrics'}; give validation data or another monitor"
         )
     return rule
@@ -147,10 +148,10 @@ class Watch:
     def sees(self, metrics: dict[str, float], theta: NDArray[Any]) -> bool:
         """Whether to stop, after an epoch with these metrics and parameters."""
         value = metrics[self.rule.monitor]
-        # Of losses and errors less is better, of the others more.
+        # For losses and errors lower is better, for the others higher.
         name = self.rule.monitor.removeprefix("validation_")
         sign = -1.0 if name in ("accuracy", "r2") else 1.0
-        if math.isnan(self.best) or sign * value < sign * self.best - self.rule.least:
+        if math.isnan(self.best) or sign * value < sign * self.best - self.rule.min_delta:
             self.best, self.since, self.theta = value, 0, np.array(theta)
         else:
             self.since += 1

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on bit for bit, in one file that is whole at every moment."""
+"""Checkpoints: everything a run needs to resume bit for bit, in one file that is complete at every moment."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ if TYPE_CHECKING:
 Tensors = dict[str, NDArray[Any]]
 
 
-# Where a checkpoint takes long, as with the history of many million steps, those by seconds come less often: writing
-# them is to cost about so large a share of the time.
+# If checkpoints take long to write, as with a history of millions of steps, timed checkpoints become less frequent, so
+# that writing takes about this share of the time.
 _SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class Every:
-    """How often a checkpoint is written: after so many seconds or steps."""
+    """The interval between checkpoints, in seconds or steps."""
 
     seconds: float = float("inf")
     steps: float = float("inf")
 
     @classmethod
     def of(cls, every: float | str, steps_per_epoch: int) -> Every:
-        """A number of seconds, or a text: "30 seconds", "500 steps", "2 epochs". Raises ValueError for others."""
+        """From a number of seconds, or a string: "30 seconds", "500 steps", "2 epochs". Raises ValueError otherwise."""
         if isinstance(every, (int, float)) and not isinstance(every, bool):
             amount, unit = float(every), "second"
         else:
             found = re.fullmatch(r"\s*([0-9.]+)\s*(second|step|epoch)s?\s*", every) if isinstance(every, str) else None
             if found is None or found[1].count(".") > 1 or found[1] == ".":
                 raise ValueError(
-                    f"every={every!r} is no distance between checkpoints: give seconds, or a text such as "
+                    f"every={every!r} is not a checkpoint interval: give seconds, or a string such as "
                     "'30 seconds', '500 steps' or '2 epochs'"
                 )
             amount, unit = float(found[1]), found[2]
         if not amount > 0:
-            raise ValueError(f"every={every!r}: the distance between checkpoints must be above 0")
+            raise ValueError(f"every={every!r}: the checkpoint interval must be positive")
         if unit == "second":
             return cls(seconds=amount)
         return cls(steps=max(1, round(amount * (steps_per_epoch if unit == "epoch" else 1))))
 
 
 class Writer:
-    """Writes checkpoints of a run to one file, on a thread of its own: training goes on meanwhile.
+    """Writes checkpoints of a run to one file, in a separate thread while training continues.
 
-    The file on disk is always a whole one. Raises OSError, from a later call, where one could not be written.
+    The file on disk is always complete. Raises OSError, from a later call, if one could not be written.
     """
 
     def __init__(self, path: Path, every: Every, header: dict[str, Any]) -> None:
@@ -69,7 +69,7 @@ class Writer:
         self._cost = 0.0  # of the latest, in seconds of a processor
 
     def started(self, step: int) -> None:
-        """Distances count from here."""
+        """Intervals are counted from now."""
         self._time, self._step = time.perf_counter(), step
 
     def next_step(self) -> float:
@@ -77,14 +77,14 @@ class Writer:
         return self._step + self._every.steps
 
     def due(self, step: int) -> bool:
-        """Whether to write now. A checkpoint by seconds waits for the one before it, and longer where that was dear."""
+        """Whether to write now. A timed checkpoint waits for the previous one, longer if that one was slow."""
         if step - self._step >= self._every.steps:
             return True
         late = time.perf_counter() - self._time >= max(self._every.seconds, self._cost / _SHARE)
         return late and step > self._step and (self._running is None or self._running.done())
 
     def write(self, step: int, tensors: Tensors, history: History, state: dict[str, Any]) -> None:
-        """Begin to write: `tensors` must not change afterwards; what the history holds by now is written."""
+        """Start writing: `tensors` must not change afterwards; the history is written as it is now."""
         self._finish()
         self.started(step)
         pieces = history.snapshot()
@@ -103,7 +103,7 @@ class Writer:
             running.result()
 
     def close(self) -> None:
-        """Wait for the file."""
+        """Wait until the file is written."""
         try:
             self._finish()
         finally:
@@ -113,28 +113,29 @@ class Writer:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds; its schema has been checked."""
+    """The contents of a checkpoint, checked against its schema."""
 
     path: Path
     tensors: Tensors
     header: dict[str, Any]
 
     def check_run(self, now: dict[str, Any]) -> None:
-        """Raise ValueError if the run was another one than this; names what differs."""
+        """Raise ValueError, naming the difference, if this is not the run that wrote the checkpoint."""
         saved = self.header["run"]
         for name, value in now.items():
             if saved.get(name) != value:
                 self._another(f"its {name.replace('_', ' ')} was {saved.get(name)!r}, now it is {value!r}")
 
     def check_programs(self, now: dict[str, Any]) -> None:
-        """Raise ValueError if the run computed something else than this; says what differs."""
+        """Raise ValueError, naming the difference, if the run that wrote the checkpoint computed something else."""
         difference = fingerprint.difference(self.header["programs"], now)
         if difference:
             self._another(difference)
 
     def _another(self, difference: str) -> NoReturn:
         raise ValueError(
-            f"{self.path} is of another run: {difference}; go on with the same, or start again with another file"
+            f"{self.path} is from a different run: {difference}; resume with the same settings, or start again with "
+            "another file"
         )
 
     def places(self, mine: NDArray[np.int64], states: int) -> NDArray[np.int64]:
@@ -142,18 +143,18 @@ class Saved:
         the model, `states` how many numbers of state each has. Raises ValueError for a file of other parameters."""
         saved, count = self.tensors["order"], len(mine)
         if saved.shape != mine.shape or not np.array_equal(np.sort(saved), np.sort(mine)):
-            raise ValueError(f"{self.path} is of another model: it trained other parameters")
+            raise ValueError(f"{self.path} is from a different model: it trained other parameters")
         shapes = {"parameters": (count,), "state": (states, count), "best": (count,)}
         for name, shape in shapes.items():
             if name in self.tensors and self.tensors[name].shape != shape:
                 self.damaged(f"the tensor {name!r} has shape {self.tensors[name].shape}, it must have {shape}")
         if ("best" in self.tensors) != ({"best", "since"} <= self.header.keys()):
-            self.damaged("what it says of early stopping is incomplete")
+            self.damaged("its early-stopping state is incomplete")
         place: NDArray[np.int64] = np.argsort(saved)[np.argsort(np.argsort(mine))]
         return place
 
     def history(self) -> History:
-        """Raises ValueError where it does not fit the step that the file says it reached."""
+        """Raises ValueError if it does not match the step that the file says it reached."""
         try:
             found = History.from_tensors(self.tensors, self.header["metrics"])
         except ValueError as error:
@@ -167,15 +168,15 @@ class Saved:
 
 
 def prepare(path: str | os.PathLike[str], resume: bool) -> tuple[Path, Saved | None]:
-    """The file's path, and what is in it if a run is to go on from it. Nothing is ever overwritten unasked; what killed
-    writes of this file left behind is removed.
+    """The file's path, and its contents if a run is to resume from it. Nothing is overwritten unasked; temporary files
+    left behind by killed writes are removed.
 
-    Raises FileExistsError for a file that exists when not resuming, ValueError for one that is no checkpoint.
+    Raises FileExistsError if the file exists and the run does not resume, ValueError if it is not a checkpoint.
     """
     place = files.check_place(path)
     if place.exists() and not resume:
         raise FileExistsError(
-            f"the checkpoint {place} exists already: go on from it with resume=True, or remove it to start again"
+            f"the checkpoint {place} already exists: resume from it with resume=True, or remove it to start again"
         )
     files.remove_remains(place)
     return place, Saved(place, *files.read(place, "checkpoint")) if place.exists() else None

@@ -1,4 +1,4 @@
-"""The columns of data frames, by their names: a frame whose columns stand in another order means the same."""
+"""The columns of data frames, by name: their order in a frame does not matter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def names_of(data: Any) -> tuple[str, ...] | None:
-    """The names of the columns of a pandas, polars or Arrow table; None for data that have none, or only numbers."""
+    """The column names of a pandas, polars or Arrow table; None for data without names or with numbers as names."""
     if isinstance(data, np.ndarray) or not (hasattr(data, "columns") or hasattr(data, "column_names")):
         return None
     names = tuple(data.column_names if hasattr(data, "column_names") else data.columns)
@@ -16,16 +16,16 @@ def names_of(data: Any) -> tuple[str, ...] | None:
 
 
 def in_order(data: Any, columns: tuple[str, ...] | None, name: str) -> Any:
-    """Data with the columns that a model was trained with, in their order; data without names stay as they are, and so
-    do all where `columns` is None. Raises ValueError for columns that are missing or there twice."""
+    """Data reduced to the columns that a model was trained with, in that order. Data without names are returned
+    unchanged, as are all if `columns` is None. Raises ValueError for missing or duplicate columns."""
     names = names_of(data)
     if names is None or columns is None:
         return np.column_stack([np.asarray(data[n]) for n in names]) if _arrow(data) and names else data
     missing = [column for column in columns if column not in names]
     if missing:
         raise ValueError(
-            f"{name} lacks {_listed(missing)}, with which the model was trained; it has {_listed(list(names))}: "
-            "columns are found by their names"
+            f"{name} lacks {_listed(missing)}, which the model was trained with; it has {_listed(list(names))}: "
+            "columns are matched by name"
         )
     for column in columns:
         if names.count(column) > 1:
@@ -46,7 +46,7 @@ def one_in_order(x: Any, columns: tuple[str, ...]) -> Any:
         return x
     missing = [column for column in columns if column not in names]
     if missing:
-        raise ValueError(f"the sample lacks {_listed(missing)}, with which the model was trained")
+        raise ValueError(f"the sample lacks {_listed(missing)}, which the model was trained with")
     return [x[column] for column in columns]
 
 

@@ -1,5 +1,4 @@
-"""Samples from whatever array-like a caller has, checked before any work is done, and read block by block where they
-are larger than memory."""
+"""Samples from any array-like, checked before work begins, and read block by block if they are larger than memory."""
 
 from __future__ import annotations
 
@@ -14,11 +13,11 @@ _BLOCK_BYTES = 1 << 24
 
 
 class Samples:
-    """Rows of finite numbers, all of one shape.
+    """Rows of finite numbers, all of the same shape.
 
-    count     how many rows
-    shape     of one row
-    streamed  whether the rows stay where they are (a memory-mapped or chunked file) and are read when needed
+    count     the number of rows
+    shape     the shape of one row
+    streamed  whether the rows stay on disk (in a memory-mapped or chunked file) and are read when needed
     """
 
     def __init__(self, data: Any, *, name: str = "X", dtype: str = "float64") -> None:
@@ -30,7 +29,7 @@ class Samples:
         if kind not in "biuf":
             raise TypeError(f"{name} must hold real numbers, got dtype {self._data.dtype}")
         if not self._data.ndim if hasattr(self._data, "ndim") else not self._data.shape:
-            raise ValueError(f"{name} is a single number: it must hold samples, one in each row")
+            raise ValueError(f"{name} is a single number: it must hold samples, one per row")
         self.count, self.shape = int(self._data.shape[0]), tuple(int(n) for n in self._data.shape[1:])
         if not self.count:
             raise ValueError(f"{name} is empty (shape {tuple(self._data.shape)}): give at least one sample")
@@ -96,12 +95,11 @@ class Samples:
                 row += f", at {tuple(place[1:].tolist())}"
             if np.isfinite(value):
                 raise ValueError(
-                    f"{self.name}[{where}] is {value}, in {row}: that is too large for {self.dtype.name}; scale the "
+                    f"{self.name}[{where}] is {value}, in {row}: too large for {self.dtype.name}; scale the "
                     "data, or use dtype='float64'"
                 )
             raise ValueError(
-                f"{self.name}[{where}] is {value}, in {row}: samples must be finite numbers; remove the row or fill "
-                "in a number"
+                f"{self.name}[{where}] is {value}, in {row}: samples must be finite; remove the row or fill in a number"
             )
 
 
@@ -140,14 +138,15 @@ def _explain(rows: Any, columns: Any, name: str) -> None:
     for i, length in enumerate(lengths):
         if length != lengths[0]:
             raise ValueError(
-                f"row {i} of {name} has {_numbers(length)}, row 0 has {_numbers(lengths[0])}: all rows need as many"
+                f"row {i} of {name} has {_numbers(length)}, row 0 has {_numbers(lengths[0])}: "
+                "all rows must have the same length"
             )
     for i, row in enumerate(rows):
         for j, value in enumerate(row if _is_row(row) else [row]):
             if not hasattr(value, "__float__") and not _is_row(value):
                 where = f" ({str(columns[j])!r})" if columns is not None else ""
                 raise TypeError(
-                    f"{name} holds {value!r} in row {i}, column {j}{where}: samples must be numbers; encode texts as "
+                    f"{name} holds {value!r} in row {i}, column {j}{where}: samples must be numbers; encode strings as "
                     "numbers, one column for each category, say"
                 )
 

@@ -1,5 +1,5 @@
-"""Where it went wrong: the sample of a step that failed is computed again by the eager engine, to find the first
-operation whose result is not finite, and the line that asked for it."""
+"""Diagnosis of a failed step: the eager engine recomputes its samples to find the first operation whose result is not
+finite, and the source line that called it."""
 
 from __future__ import annotations
 

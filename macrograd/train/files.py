@@ -29,7 +29,7 @@ def check_place(path: str | os.PathLike[str]) -> Path:
     """Raise now what `write` would raise later: IsADirectoryError, FileNotFoundError."""
     target = Path(path)
     if target.is_dir():
-        raise IsADirectoryError(f"cannot write {target}: it is a directory; give a file name in it")
+        raise IsADirectoryError(f"cannot write {target}: it is a directory; give the name of a file in it")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {target}: there is no directory {target.parent}; create it first")
     return target

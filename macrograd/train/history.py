@@ -1,4 +1,4 @@
-"""What happened in a training run, step by step."""
+"""The record of a training run, step by step."""
 
 from __future__ import annotations
 
@@ -135,12 +135,11 @@ class History:
 
     losses          the loss of the step's batch, penalties included, before the step's update
     metrics         by name: one number for each entry of `metric_steps`; accuracies are from 0 to 1
-    metric_steps    how many steps had been made when the metrics were taken
-    learning_rates  the rate of the step's update
-    seconds         from the start of the run to the end of the step; steps that were made in one native call share
-                    its time evenly
-    stopped         why the run ended before its last step: "interrupted", "early stopping", or what a callback said;
-                    "" if it did not
+    metric_steps    the number of steps made when the metrics were computed
+    learning_rates  the learning rate of the step's update
+    seconds         from the start of the run to the end of the step; steps of one native call share its time evenly
+    stopped         why the run ended early: "interrupted", "early stopping", or the reason given by a callback; "" if
+                    it did not
     """
 
     def __init__(self) -> None:
@@ -166,20 +165,20 @@ class History:
 
     @property
     def last_loss(self) -> float:
-        """The loss of the last step; NaN if there is none. Costs nothing, however long the history is."""
+        """The loss of the last step; NaN if there is none. Takes constant time."""
         return self._last_loss
 
     @property
     def last_second(self) -> float:
-        """When the last step ended, in seconds from the start; 0.0 if there is none."""
+        """The end of the last step, in seconds from the start; 0.0 if there is none."""
         return self._last_second
 
     def first_losses(self, count: int) -> Floats:
-        """The losses of the first steps, `count` or fewer; costs nothing, however long the history is."""
+        """The losses of the first steps, at most `count`. Fast, however long the history is."""
         return self._losses.first(count)
 
     def last_losses(self, count: int) -> Floats:
-        """The losses of the last steps, `count` or fewer."""
+        """The losses of the last steps, at most `count`."""
         return self._losses.last_ones(count)
 
     @property
@@ -191,13 +190,13 @@ class History:
         return self._length
 
     def record(self, loss: float, metrics: dict[str, float], learning_rate: float, seconds: float) -> None:
-        """Add one step. Raises ValueError if its metrics are not those of the steps before."""
+        """Add one step. Raises ValueError if its metrics differ from those of earlier steps."""
         if not self._length and not self.metrics:
             self.metrics = {name: [] for name in metrics}
         if metrics.keys() != self.metrics.keys():
             raise ValueError(
-                f"step {len(self)} has the metrics {sorted(metrics)}, the steps before have {sorted(self.metrics)}: "
-                "every step needs the same ones"
+                f"step {len(self)} has the metrics {sorted(metrics)}, but earlier steps have {sorted(self.metrics)}: "
+                "every step must have the same metrics"
             )
         self.extend(np.array([loss]), learning_rate, seconds)
         if metrics:
@@ -232,9 +231,9 @@ class History:
             values[-1] = float(value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, by column: step, loss, each metric, learning_rate, seconds. JSON can hold them.
+        """Plain lists by column: step, loss, each metric, learning_rate, seconds. They can be written as JSON.
 
-        A metric that was not taken at a step is None there.
+        A metric that was not computed at a step is None there.
         """
         return {
             "step": list(range(len(self))),
@@ -252,7 +251,7 @@ class History:
         return column
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write the columns of `to_dict` with a header, the file whole or not at all; the path.
+        """Write the columns of `to_dict` as CSV with a header, the file whole or not at all, and return the path.
 
         Numbers are written so that they read back bit for bit. Raises OSError if the file cannot be written.
         """

@@ -1,4 +1,4 @@
-"""Numbers that people judge predictions by, from all predictions and targets at once."""
+"""Metrics, computed from all predictions and targets at once."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Metric = Callable[[Any, Any], float]
 
 
 def accuracy(predictions: Array, targets: Array) -> float:
-    """The share of predictions, or of yes-or-no labels, that are right: from 0 to 1."""
+    """The fraction of correct predictions, or of correct yes-or-no labels: from 0 to 1."""
     return float(np.mean(predictions == targets))
 
 
 def mean_absolute_error(predictions: Array, targets: Array) -> float:
-    """The mean distance."""
+    """The mean absolute error."""
     return float(np.mean(np.abs(predictions - targets)))
 
 
 def mean_squared_error(predictions: Array, targets: Array) -> float:
-    """The mean square of the distance."""
+    """The mean squared error."""
     return float(np.mean((predictions - targets) ** 2))
 
 
 def r2(predictions: Array, targets: Array) -> float:
-    """The share of the targets' variance that is explained: 1 for perfect predictions, 0 for their mean."""
+    """The explained fraction of the targets' variance: 1 for perfect predictions, 0 for predicting the mean."""
     rest = np.sum((predictions - targets) ** 2)
     return float(1.0 - rest / np.sum((targets - np.mean(targets, axis=0)) ** 2))
 
@@ -46,22 +46,21 @@ METRICS: dict[str, Metric] = {
 def get(metric: str | Metric, targets: Targets) -> tuple[str, Metric]:
     """(name, function) of a metric given by name or as a function (predictions, targets) → number.
 
-    Raises ValueError for a name that is not known or does not fit the targets.
+    Raises ValueError for a name that is unknown or does not fit the targets.
     """
     if callable(metric):
         return getattr(metric, "__name__", type(metric).__name__), metric
     if metric not in METRICS:
         raise ValueError(
-            f"metric {metric!r} is not known: use one of {', '.join(METRICS)}, or a function (predictions, targets) → "
-            "number"
+            f"unknown metric {metric!r}: use one of {', '.join(METRICS)}, or a function (predictions, targets) → number"
         )
     if targets.kind == "own":
         raise ValueError(
-            f"metric {metric!r} does not know what outputs mean that were trained with a loss of one's own: give a "
+            f"metric {metric!r} cannot interpret the outputs of a custom loss: give a "
             "function (outputs, targets) → number"
         )
     counts = targets.classes is not None or targets.kind == "labels"
     if (metric == "accuracy") != counts:
         fits = "accuracy" if counts else ", ".join(name for name in METRICS if name != "accuracy")
-        raise ValueError(f"metric {metric!r} does not fit targets that are {targets.kind}: use {fits}")
+        raise ValueError(f"metric {metric!r} does not apply to targets that are {targets.kind}: use {fits}")
     return metric, METRICS[metric]

@@ -1,4 +1,4 @@
-"""What is made small: one sample's loss, and penalties that depend on the parameters alone."""
+"""The training objective: the loss of one sample, and penalties that depend only on the parameters."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Scalar = Any
 
 
 def takes_model(loss: Callable[..., Any]) -> bool:
-    """Whether a loss function is one of (model, x, y), and not one of (prediction, target).
+    """Whether a loss function takes (model, x, y) rather than (prediction, target).
 
-    Raises TypeError for another number of arguments.
+    Raises TypeError for any other number of arguments.
     """
     try:
         arguments = inspect.signature(loss).parameters.values()
@@ -29,7 +29,7 @@ def takes_model(loss: Callable[..., Any]) -> bool:
         return False
     if len(needed) not in (2, 3) and not len(needed) < 2 <= len(positional):
         raise TypeError(
-            f"a loss is a function of (prediction, target) or of (model, x, y), got {_name(loss)} "
+            f"a loss must be a function of (prediction, target) or of (model, x, y), got {_name(loss)} "
             f"with {len(needed)} arguments"
         )
     return len(needed) == 3
@@ -106,7 +106,7 @@ class Objective:
                 loss = self._loss(x, y)
         if not isinstance(loss, Value) and not isinstance(loss, (int, float)):
             raise TypeError(
-                f"the loss {_name(self.loss)} must return one scalar for one sample, it returned a "
+                f"the loss {_name(self.loss)} must return one scalar for one sample, but returned a "
                 f"{type(loss).__name__}{f' of {len(loss)}' if hasattr(loss, '__len__') else ''}: "
                 "return its sum or mean"
             )

@@ -1,4 +1,4 @@
-"""One prediction as cheaply as a call from Python can be."""
+"""A single prediction with as little overhead as a call from Python allows."""
 
 from __future__ import annotations
 
@@ -85,17 +85,17 @@ def sample(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     try:
         given = np.asarray(x)
     except ValueError:
-        raise ValueError(f"a sample has shape {shape}, got rows of different lengths") from None
+        raise ValueError(f"a sample must have shape {shape}, got rows of different lengths") from None
     if given.dtype == object:  # numbers of other kinds, such as Decimal
         given = np.array([float(item) for item in given.flat]).reshape(given.shape)
     if given.dtype.kind not in "biuf":
         raise TypeError(f"a sample must hold real numbers, got dtype {given.dtype}")
     if given.shape != shape:
-        raise ValueError(f"a sample has shape {shape}, got {given.shape}")
+        raise ValueError(f"a sample must have shape {shape}, got {given.shape}")
     with np.errstate(over="ignore"):
         numbers = given.astype(dtype)
     if (np.isinf(numbers) & np.isfinite(given)).any():
-        raise ValueError(f"a sample holds a number that is too large for {np.dtype(dtype).name}: scale the data")
+        raise ValueError(f"a sample contains a number too large for {np.dtype(dtype).name}: scale the data")
     return numbers
 
 

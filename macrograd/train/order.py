@@ -1,4 +1,4 @@
-"""Which samples each step sees, known for any step without the ones before it: a run that is resumed needs no state."""
+"""The samples of each step, computed for any step independently of earlier ones: a resumed run needs no state."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Rows = NDArray[np.int64]
 
 
 class Order:
-    """The rows of every step: an epoch deals out every sample once, in batches of which the last may be smaller.
+    """The rows of every step: each epoch uses every sample once, in batches, the last of which may be smaller.
 
-    samples     how many there are
-    batch_size  of all batches but perhaps an epoch's last
-    shuffle     a new random order in every epoch; else the samples' own order
-    seed        of the orders, a whole number from 0
+    samples     the number of samples
+    batch_size  the size of all batches except perhaps the last of an epoch
+    shuffle     whether to use a new random order in every epoch
+    seed        of the orders, a non-negative integer
     native      whether to shuffle in native code; the order is the same
     """
 

@@ -1,4 +1,4 @@
-"""What is shown while a run lasts: a bar on a terminal, plain lines in a pipe, nothing on request."""
+"""Progress of a run: a bar on a terminal, plain lines in a pipe, nothing on request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check(mode: str | bool) -> str:
     if mode is True or mode is False:
         return "auto" if mode else "none"
     if mode not in MODES:
-        raise ValueError(f"progress is one of {', '.join(map(repr, MODES))}, got {mode!r}")
+        raise ValueError(f"progress must be one of {', '.join(map(repr, MODES))}, got {mode!r}")
     return mode
 
 

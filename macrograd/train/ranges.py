@@ -60,9 +60,9 @@ def check(outputs: Any, targets: Targets) -> None:
     op = getattr(listed[place], "op", None)
     by = f", since {op.name} makes it" if op in _NEVER_NEGATIVE else ""
     raise ValueError(
-        f"the model's output is never below 0{by}, and with the loss {targets.loss!r} an answer is its sign: "
-        f"it would be {_yes(targets)} for every sample. Leave the output as it is (output_activation='linear'): "
-        "the loss takes it for a logit, and Trainer.probabilities gives the sigmoid of it"
+        f"the model's output is never negative{by}, but with the loss {targets.loss!r} the prediction is its sign: "
+        f"it would be {_yes(targets)} for every sample. Use a linear output (output_activation='linear'): "
+        "the loss treats it as a logit, and Trainer.probabilities returns its sigmoid"
     )
 
 

@@ -1,4 +1,4 @@
-"""`save` and `load`: models as safetensors files, with what they are in the header; no file is ever executed."""
+"""`save` and `load`: models as safetensors files, described in the header; no file is ever executed."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Header = dict[str, Any]
 def save(
     model: Module | Trainer, path: str | os.PathLike[str], *, dtype: str = "float64", extra: Header | None = None
 ) -> Path:
-    """Write a model, or a Trainer's, to a safetensors file, whole or not at all; the path.
+    """Write a model, or a Trainer's model, to a safetensors file, whole or not at all, and return the path.
 
-    Every list of parameters is a tensor with its path as name, as in "layers.0.neurons.3.w". Of `nn`'s own nets the
-    header says how to build them, so `load(path)` does; a Module of one's own is built by its program and filled by
-    `load(path, into=model)`. What training found out about its data (labels, columns, scales) is kept, too, and so is
-    `extra`: whatever JSON can hold.
+    Every list of parameters becomes a tensor named by its path, as in "layers.0.neurons.3.w". For the nets of `nn` the
+    header describes how to build them, and `load(path)` does so; a custom Module is built by your program and filled by
+    `load(path, into=model)`. What training learned about the data (labels, columns, scales) is saved too, and so is
+    `extra`: anything that JSON can represent.
 
-    Raises TypeError for what is no Module, ValueError for another dtype and for parameters that are not finite or too
-    large for float32, RuntimeError for a Trainer that was not fitted, OSError if the file cannot be written.
+    Raises TypeError if `model` is not a Module, ValueError for any other dtype and for parameters that are not finite
+    or too large for float32, RuntimeError for a Trainer that was not fitted, OSError if the file cannot be written.
     """
     if isinstance(model, Trainer):
         model._setup.fitted()
@@ -43,13 +43,13 @@ def save(
     if not isinstance(model, Module):
         raise TypeError(f"save() takes a Module or a Trainer, got a {type(model).__name__}")
     if dtype not in ("float64", "float32"):
-        raise ValueError(f"save() takes dtype 'float64' or 'float32', got {dtype!r}")
+        raise ValueError(f"save() dtype must be 'float64' or 'float32', got {dtype!r}")
     net = model.net if isinstance(model, Scaled) else model
     with np.errstate(over="ignore"):  # found below, as an infinity
         tensors = {name: tensor.astype(dtype) for name, tensor in _tensors(net)}
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
-            raise ValueError(f"{name} holds numbers that are not finite in {dtype}: a saved model must be finite")
+            raise ValueError(f"{name} contains numbers that are not finite in {dtype}: a saved model must be finite")
     parameters = net.named_parameters(frozen=True).values()
     frozen = np.array([p.op is CONSTANT for p in parameters], dtype=np.uint8)
     if frozen.any():
@@ -71,13 +71,12 @@ def save(
 
 
 def load(path: str | os.PathLike[str], *, into: Module | None = None) -> Any:
-    """The model that `save` or `macrograd train` wrote, built from the file; or `into`, a model of one's own, with the
-    saved parameters.
+    """Build the model that `save` or `macrograd train` wrote, or fill `into`, a model of yours, with its parameters.
 
-    It takes raw numbers: a net that was trained on scaled ones comes in an `nn.Scaled`. `Trainer(load(path))` predicts
-    as the one that was saved.
+    The model takes raw numbers: a net that was trained on scaled ones is wrapped in an `nn.Scaled`.
+    `Trainer(load(path))` predicts like the Trainer that was saved.
 
-    Raises FileNotFoundError, and ValueError for a file that is none of these, that is damaged, or that does not fit.
+    Raises FileNotFoundError, and ValueError for a file that is not such a model, is damaged, or does not fit.
     """
     tensors, header = files.read(path, "model")
     frozen, shared = tensors.pop("frozen", None), tensors.pop("shared", None)

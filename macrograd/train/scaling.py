@@ -64,7 +64,7 @@ class Scale:
 def found(how: str, samples: Samples, weights: NDArray[np.float64] | None = None) -> Scale:
     """The scale of samples that are rows of numbers, "standard" or "robust". Raises ValueError for other samples."""
     if len(samples.shape) != 1:
-        raise ValueError(f"scale={how!r} is for samples that are rows of numbers, these have shape {samples.shape}")
+        raise ValueError(f"scale={how!r} needs samples that are rows of numbers, but these have shape {samples.shape}")
     rows = _some(samples)
     if samples.streamed:
         weights = None  # some rows of a file stand for all
@@ -84,7 +84,7 @@ def warning(samples: Samples) -> str:
         return ""
     return (
         f"the features differ in scale: column {most} has the deviation {deviations[most]:.3g}, column {least} "
-        f"{deviations[least]:.3g}; nets learn better from columns of one size: give Trainer(..., scale='standard')"
+        f"{deviations[least]:.3g}; nets learn better from columns of similar scale: use Trainer(..., scale='standard')"
     )
 
 

@@ -65,15 +65,15 @@ class Setup:
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer must be one of optim, as in optim.Adam(1e-2), got {optimizer!r}")
         if not (is_number(l2) and 0 <= l2 < math.inf):
-            raise ValueError(f"l2 must be 0 or more and finite, got {l2!r}")
+            raise ValueError(f"l2 must be finite and not negative, got {l2!r}")
         if penalty is not None and not callable(penalty):
-            raise TypeError(f"penalty is a function (model) → scalar, got {penalty!r}")
+            raise TypeError(f"penalty must be a function (model) → scalar, got {penalty!r}")
         if engine not in ENGINES:
-            raise ValueError(f"engine {engine!r} is not known: use {' or '.join(ENGINES)}")
+            raise ValueError(f"unknown engine {engine!r}: use {' or '.join(ENGINES)}")
         if dtype not in ("float64", "float32"):
-            raise ValueError(f"dtype is 'float64' or 'float32', got {dtype!r}")
+            raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"threads is a whole number from 1 on, got {threads!r}")
+            raise ValueError(f"threads must be a positive integer, got {threads!r}")
         self.model, self.loss, self.l2, self.penalty = model, loss, l2, penalty
         self.optimizer = Adam(1e-2) if optimizer is None else optimizer
         self.engine, self.dtype, self.threads = engine, dtype, threads
@@ -97,7 +97,7 @@ class Setup:
     def fitted(self) -> Targets:
         """The targets; raises RuntimeError before they are known."""
         if self.targets is None:
-            raise RuntimeError("this Trainer does not know what outputs mean before it was fitted: call fit first")
+            raise RuntimeError("this Trainer cannot interpret outputs before it is fitted: call fit first")
         return self.targets
 
     def learn(self, targets: Targets, shape: tuple[int, ...], columns: tuple[str, ...] | None, y: Any) -> None:
@@ -114,7 +114,7 @@ class Setup:
         parameters = self.model.parameters()
         if not parameters:
             raise ValueError(
-                f"this {type(self.model).__name__} has no parameters to train: frozen ones stay as they are"
+                f"this {type(self.model).__name__} has no parameters to train: frozen parameters are not trained"
             )
         wrong = next((p for p in parameters if not math.isfinite(p.data)), None)
         if wrong is not None:
@@ -252,8 +252,8 @@ class Setup:
         if known and all(len(state) == len(optimizer.initial_state) for state in known.values()):
             return known
         raise ValueError(
-            f"the optimiser holds the state of {len(optimizer.state)} parameters, the model has {len(parameters)}: "
-            "use an optimiser of its own for each model"
+            f"the optimiser holds the state of {len(optimizer.state)} parameters, but the model has {len(parameters)}: "
+            "use a separate optimiser for each model"
         )
 
     def keep_states(self, parameters: list[Value], states: list[State], steps: int) -> None:

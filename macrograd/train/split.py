@@ -1,4 +1,4 @@
-"""Validation data: given, or a fraction of the training data that is kept for it."""
+"""Validation data: given, or a fraction held out of the training data."""
 
 from __future__ import annotations
 
@@ -61,11 +61,13 @@ def validation_of(
         (given,) = more or [None]
     except (TypeError, ValueError):
         raise ValueError(
-            f"validation is (Xv, yv), (Xv, yv, weights) or a fraction of the data, got {type(validation).__name__}"
+            f"validation must be (Xv, yv), (Xv, yv, weights) or a fraction of the data, got {type(validation).__name__}"
         ) from None
     samples = Samples(in_order(Xv, columns, "Xv"), name="Xv", dtype=whole.samples.dtype.name)
     if samples.shape != whole.samples.shape:
-        raise ValueError(f"Xv has samples of shape {samples.shape}, X of shape {whole.samples.shape}: make them alike")
+        raise ValueError(
+            f"Xv has samples of shape {samples.shape}, but X of shape {whole.samples.shape}: they must match"
+        )
     encoded = (encode or targets.encode)(yv, "yv")
     if len(encoded) != samples.count:
         raise ValueError(f"Xv has {samples.count} samples and yv {len(encoded)} targets: there must be one for each")
@@ -78,9 +80,11 @@ def validation_of(
 def _split(fraction: float, whole: Part, targets: Targets, seed: int) -> tuple[Part, Part]:
     n = whole.samples.count
     if not 0 < fraction < 1:
-        raise ValueError(f"the fraction for validation must be between 0 and 1, got {fraction}")
+        raise ValueError(f"the validation fraction must be between 0 and 1, got {fraction}")
     if whole.samples.streamed:
-        raise ValueError("a fraction for validation is copied out of the data, and X stays in its file: give (Xv, yv)")
+        raise ValueError(
+            "a validation fraction would be copied out of the data, but X stays in its file: give (Xv, yv)"
+        )
     held = round(n * fraction)
     if not 0 < held < n:
         raise ValueError(

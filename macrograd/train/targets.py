@@ -1,4 +1,4 @@
-"""What is to be learned: which kind of target `y` is, the loss that fits it, and what a prediction means."""
+"""Targets: the kind of target that `y` is, the loss that fits it, and the meaning of a prediction."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Targets:
-    """How targets are written for the loss, and predictions for people.
+    """The encoding of targets for the loss, and the decoding of predictions.
 
-    kind     "two classes", "classes", "labels" (several yes-or-no answers), "probabilities", "numbers", or "own" for
-             a loss function of one's own, which gets y as it is
+    kind     "two classes", "classes", "labels" (several yes-or-no labels), "probabilities", "numbers", or "own" for a
+             custom loss, which gets y unchanged
     loss     the loss, a name of `nn.losses` or a function
-    classes  the labels in order, as y has them; None where there are none
-    outputs  how many outputs the model needs; 0 if any number will do
-    shape    of one target
+    classes  the sorted labels, as in y; None if the targets are not classes
+    outputs  the number of outputs that the model needs; 0 if any number will do
+    shape    the shape of one target
     """
 
     kind: str
@@ -55,7 +55,8 @@ class Targets:
         array = _checked(y, name, self.outputs)
         if array.shape[1:] != self.shape:
             raise ValueError(
-                f"{name} has targets of shape {array.shape[1:]}, the model was trained with {self.shape or 'one a row'}"
+                f"{name} has targets of shape {array.shape[1:]}, but the model was trained with "
+                f"{self.shape or 'one per row'}"
             )
         if self.kind in ("two classes", "classes") and not self.shape:
             index = self._index(array, name)
@@ -109,7 +110,7 @@ class Targets:
             share = np.asarray(ops.sigmoid.array(np, outputs))
             return np.stack([1.0 - share, share], axis=1) if self.kind == "two classes" else share
         raise ValueError(
-            f"the outputs of a model trained with {_name(self.loss)} are no probabilities: train with "
+            f"the outputs of a model trained with {_name(self.loss)} are not probabilities: train with "
             "'cross_entropy' or 'binary_cross_entropy'"
         )
 
@@ -145,7 +146,7 @@ def of(y: Any, loss: str | Callable[..., Any] | None, outputs: int) -> Targets:
 def _own(array: Array, loss: Callable[..., Any]) -> Targets:
     if array.dtype.kind not in "biuf":
         raise ValueError(
-            f"y holds {array.dtype} and the loss is a function of one's own, which gets numbers: encode the labels, or "
+            f"y holds {array.dtype} and the loss is a custom function, which needs numbers: encode the labels, or "
             "name a loss, as in loss='cross_entropy'"
         )
     classes = np.unique(array) if array.dtype.kind in "biu" and array.ndim == 1 else None
@@ -156,12 +157,14 @@ def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
     labels = array.dtype.kind in "biuUSO" or (loss is None and _codes(array, outputs))
     if loss in NUMBERS or (loss is None and not labels):
         if array.dtype.kind not in "biuf":
-            raise ValueError(f"y holds texts such as {str(array[0])!r}, which {loss} cannot learn: use 'cross_entropy'")
+            raise ValueError(
+                f"y holds strings such as {str(array[0])!r}, which {loss} cannot learn: use 'cross_entropy'"
+            )
         return Targets("numbers", loss or DEFAULT["numbers"], None, 1, ())
     if not labels and not np.array_equal(array, np.floor(array)):
         if loss != "binary_cross_entropy":
             raise ValueError(
-                f"y holds numbers such as {array[array != np.floor(array)][0]}, and {loss} tells classes apart: use "
+                f"y holds numbers such as {array[array != np.floor(array)][0]}, but {loss} is a loss for classes: use "
                 f"one of {', '.join(NUMBERS)} for numbers"
             )
         shares = Targets("probabilities", loss, None, 1, ())
@@ -176,7 +179,7 @@ def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
         )
     if k > 2:
         if loss in ("hinge", "binary_cross_entropy"):
-            raise ValueError(f"{loss} tells two classes apart, y has {k}: use 'cross_entropy' with {k} outputs")
+            raise ValueError(f"{loss} is for two classes, but y has {k}: use 'cross_entropy' with {k} outputs")
         return Targets("classes", "cross_entropy", classes, k, ())
     name = loss or ("cross_entropy" if outputs == 2 else DEFAULT["two classes"])
     return Targets("two classes", name, classes, 2 if name == "cross_entropy" else 1, ())
@@ -268,7 +271,7 @@ def _checked(y: Any, name: str, outputs: int) -> Array:
     try:
         array = np.asarray(y)
     except ValueError:
-        raise ValueError(f"{name} is ragged: every row needs as many targets") from None
+        raise ValueError(f"{name} is ragged: every row must have the same number of targets") from None
     if array.dtype.kind == "U" and not isinstance(y, np.ndarray):
         array = np.asarray(y, dtype=object)  # NumPy makes texts of the numbers that stand beside a text
     if array.dtype.kind == "O":
@@ -297,7 +300,7 @@ def _of_objects(array: Array, name: str) -> Array:
             )
     texts = [isinstance(x, str) for x in array.reshape(-1).tolist()]
     if any(texts) and not all(texts):
-        raise ValueError(f"{name} mixes texts and numbers: make all labels texts, or all numbers")
+        raise ValueError(f"{name} mixes strings and numbers: make all labels strings, or all numbers")
     return array.astype(str) if any(texts) else np.array(array.tolist())
 
 

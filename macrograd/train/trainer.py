@@ -1,4 +1,4 @@
-"""`Trainer`: the loop that one would otherwise write, with everything around it."""
+"""`Trainer`: the training loop and everything around it."""
 
 from __future__ import annotations
 
@@ -56,24 +56,24 @@ class _Option(Generic[T]):
 
 
 class Trainer:
-    """Trains a model, and predicts and judges with it.
+    """Trains a model, predicts with it and evaluates it.
 
     model      a Module that can be called with one sample
-    loss       a name of `nn.losses`, a function (prediction, target) → scalar, or a function (model, x, y) → scalar, of
-               one sample each; None for the one that fits the targets: cross-entropy for classes, binary cross-entropy
+    loss       a name of `nn.losses`, or a function of one sample, (prediction, target) → scalar or
+               (model, x, y) → scalar; None to choose by the targets: cross-entropy for classes, binary cross-entropy
                for two classes with one output and for yes-or-no labels, the squared error for numbers
-    optimizer  what moves the parameters; None for Adam(0.01). One that the loss does not depend on stays as it is,
-               whatever decay or momentum the optimiser has
+    optimizer  the optimiser; None for Adam(0.01). Parameters that the loss does not depend on are not changed,
+               regardless of weight decay or momentum
     l2         adds l2·Σ parameter² to the loss
     penalty    (model) → scalar, added to the loss
-    engine     "compiled", or "eager": plain Values, to look at and to compare with
+    engine     "compiled", or "eager": plain Values, for inspection and comparison
     dtype      "float64" or "float32"; the eager engine computes in float64 on data of that type
-    threads    of the compiled engine
-    scale      "standard" brings every feature to mean 0 and deviation 1, "robust" its median to 0 and its middle half
-               to that of deviation 1, as the first data to fit have them; the model is then an `nn.Scaled` that takes
-               raw numbers. None leaves features as they are, and warns where they differ in scale by more than 100
-    classes    the labels that there can be, where the first data to fit may lack some; they are the model's from the
-               first fit on, and later data may hold any of them
+    threads    the number of threads of the compiled engine
+    scale      "standard" scales every feature to mean 0 and standard deviation 1, "robust" its median to 0 and its
+               interquartile range to that of standard deviation 1, both measured on the first data to fit; the model is
+               then an `nn.Scaled` that takes raw numbers. None does not scale, and warns if the scales of features
+               differ by a factor of more than 100
+    classes    all possible labels, if the first data to fit may lack some; later data may contain any of them
 
     scale_target  whether to bring targets that are numbers to mean 0 and deviation 1 before the loss sees them, as the
                first data to fit have them; predictions stay in their own units, losses are in those of the scaled ones
@@ -110,7 +110,7 @@ class Trainer:
         label_smoothing: float = 0.0,
     ) -> None:
         if scale is not None and scale not in scaling.SCALES:
-            raise ValueError(f"scale is {' or '.join(map(repr, scaling.SCALES))} or None, got {scale!r}")
+            raise ValueError(f"scale must be {' or '.join(map(repr, scaling.SCALES))} or None, got {scale!r}")
         if not (is_number(label_smoothing) and 0.0 <= label_smoothing < 1.0):
             raise ValueError(f"label_smoothing must be from 0 up to 1, got {label_smoothing!r}")
         self._setup = Setup(model, loss, optimizer, l2=l2, penalty=penalty, engine=engine, dtype=dtype, threads=threads)
@@ -145,37 +145,37 @@ class Trainer:
         every: float | str = 10.0,
         resume: bool = False,
     ) -> History:
-        """Train on samples X (n, …) and targets y (n,) or (n, k), and return what happened.
+        """Train on samples X (n, …) and targets y (n,) or (n, k), and return the history.
 
-        X, y            array-likes: NumPy, lists, data frames, whose columns are found by their names ever after;
-                        memory-mapped and chunked files are read in blocks. Which
-                        targets are classes and which are numbers, `train.targets.of` says
-        epochs, steps   one of them: how often to see all samples, or how many updates to make; without either, as many
-                        epochs as make 1000 steps, 20 at least
-        batch_size      of a step; the last of an epoch may be smaller. "auto" is 32, or all samples if they are fewer;
-                        None is all samples
-        shuffle, seed   a new random order in every epoch, the same for the same seed
-        sample_weight   (n,) numbers of 0 or more that multiply the samples' losses (the mean still divides by the
-                        batch's size)
+        X, y            array-likes: NumPy, lists, data frames, whose columns are matched by name from then on;
+                        memory-mapped and chunked files are read in blocks. `train.targets.of` decides which targets
+                        are classes and which are numbers
+        epochs, steps   one of them: the number of passes over the samples, or the number of updates; by default the
+                        number of epochs that make 1000 steps, but at least 20
+        batch_size      samples per step; the last batch of an epoch may be smaller. "auto" is 32, or all samples if
+                        there are fewer; None is all samples
+        shuffle, seed   a new random order in every epoch, reproducible by the seed
+        sample_weight   (n,) non-negative numbers that multiply the samples' losses (the mean still divides by the
+                        batch size)
         class_weight    by label, or "balanced"
-        validation      (Xv, yv), (Xv, yv, weights), or a fraction of the data to keep for it: its loss,
-                        without penalties, and its metrics are taken after every epoch
-        metrics         taken after every epoch, of training and validation data: names ("accuracy",
+        validation      (Xv, yv), (Xv, yv, weights), or the fraction of the data to hold out: its loss, without
+                        penalties, and its metrics are computed after every epoch
+        metrics         computed after every epoch, on training and validation data: names ("accuracy",
                         "mean_absolute_error", "mean_squared_error", "r2") or functions (predictions, targets) → number
         early_stopping  a patience in epochs, or an `EarlyStopping`
-        clip_norm       the largest norm of the gradient, to which larger ones are scaled down
-        schedule        from the step, counted from 0 at the beginning of this fit, to the learning rate, or one rate;
-                        None for the optimiser's own, which counts all steps it ever made
-        callbacks       `Callback`s, and functions (run) to be called after every epoch
+        clip_norm       the largest norm of the gradient; larger gradients are scaled down to it
+        schedule        maps the step, counted from 0 at the start of this fit, to the learning rate, or one rate; None
+                        for the optimiser's schedule, which counts all steps it has ever made
+        callbacks       `Callback`s, and functions (run) that are called after every epoch
         progress        "bar", "plain" lines, "none", or "auto": a bar on a terminal, lines elsewhere, on standard error
-        checkpoint      a file to keep everything in that going on needs; written every `every` seconds, or "500 steps"
-                        or "2 epochs", and at the end
-        resume          go on from the checkpoint, if there is one, as if the run had never stopped
+        checkpoint      a file that holds everything needed to resume; written every `every` seconds, or "500 steps" or
+                        "2 epochs", and at the end
+        resume          resume from the checkpoint, if there is one, as if the run had never stopped
 
-        Ctrl-C ends the run after a whole step and returns the history so far, `stopped` then being "interrupted".
-        Warns (TrainingWarning, whose text `remark` keeps) where the loss grew, or ended no better than that of a
-        constant answer. Raises ValueError and TypeError for what does not fit, before any work is done; DivergedError
-        for a loss or gradient that is not finite, with the parameters as they were before that step.
+        Ctrl-C ends the run after a complete step and returns the history so far, with `stopped` "interrupted".
+        Warns (TrainingWarning, whose text `remark` keeps) if the loss grew, or ended no better than that of a constant
+        prediction. Raises ValueError and TypeError for invalid input, before any work is done; DivergedError if a loss
+        or gradient is not finite, with the parameters as they were before that step.
         """
         setup = self._setup
         columns = setup.columns or names_of(X)
@@ -206,11 +206,11 @@ class Trainer:
         )
         total = _total(epochs, steps, order.steps_per_epoch)
         if clip_norm is not None and not (is_number(clip_norm) and 0 < clip_norm < math.inf):
-            raise ValueError(f"clip_norm must be above 0 and finite, got {clip_norm!r}")
+            raise ValueError(f"clip_norm must be finite and positive, got {clip_norm!r}")
         judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
         stopping = stopping_of(early_stopping, [name for name, _ in judged], held is not None)
         if checkpoint is None and resume:
-            raise ValueError("resume=True needs the checkpoint to go on from: give checkpoint=PATH")
+            raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=PATH")
         setup.learn(targets, samples.shape, columns, y)
         self.__dict__.pop("predict_one", None)
         fitting = Fitting(
@@ -247,28 +247,28 @@ class Trainer:
     # --- using what was trained -----------------------------------------------------------------------------------
 
     def predict(self, X: Any) -> Array:
-        """What the model answers for samples X (n, …): labels as y had them, (n, k) of 0 and 1 for yes-or-no labels,
-        else its outputs (n,) or (n, k). Raises RuntimeError before the first fit, ValueError for another width."""
+        """The model's predictions for samples X (n, …): labels as in y, (n, k) of 0 and 1 for yes-or-no labels, else
+        its outputs (n,) or (n, k). Raises RuntimeError before the first fit, ValueError for the wrong width."""
         return self._setup.fitted().decode(self.outputs(X))
 
     def outputs(self, X: Any) -> Array:
-        """The model's outputs for samples X (n, …): (n,), or (n, k) where there are several."""
+        """The model's outputs for samples X (n, …): (n,), or (n, k) if there are several."""
         self._setup.fitted()
         return self._setup.predictor()(self._samples(X))
 
     def probabilities(self, X: Any) -> Array:
-        """(n, k): how probable the model thinks each class, in the order of `classes`, or each label. Raises ValueError
-        where the loss gives no probabilities."""
+        """(n, k): the predicted probability of each class, in the order of `classes`, or of each label. Raises
+        ValueError if the loss does not give probabilities."""
         targets = self._setup.fitted()
         return targets.probabilities(self.outputs(X))
 
     def predict_one(self, x: Any) -> Any:
-        """The model's output for one sample, a float or a list of floats: as fast as a call from Python can be.
+        """The model's output for one sample, a float or a list of floats, with minimal call overhead.
 
-        NaN and infinities in a sample give what they give in Values. It sees what `fit`, an optimiser's `step` and
-        `load_parameters` write; numbers that you write into parameters yourself, from the next of those on. Not for
-        several threads at once. Raises RuntimeError before the first fit, ValueError and TypeError for a sample of
-        another shape or of what are no real numbers.
+        NaN and infinities in a sample behave as in Values. The parameters are those written by `fit`, an optimiser's
+        `step` or `load_parameters`; numbers that you assign to parameters directly are seen only after the next of
+        these. Not thread-safe. Raises RuntimeError before the first fit, ValueError and TypeError for a sample of the
+        wrong shape or type.
         """
         self._setup.fitted()
         # From now on the function itself stands in this method's place, where a call costs half as much. One that is
@@ -296,7 +296,7 @@ class Trainer:
 
     @property
     def classes(self) -> list[Any] | None:
-        """The labels, in the order of the model's outputs; None where the targets are no classes."""
+        """The labels, in the order of the model's outputs; None if the targets are not classes."""
         found = self._setup.fitted().classes
         return None if found is None else found.tolist()
 
@@ -376,5 +376,5 @@ def _total(epochs: int | None, steps: int | None, per_epoch: int) -> int:
 
 def _whole(name: str, given: Any, least: int) -> int:
     if isinstance(given, bool) or not hasattr(given, "__index__") or given.__index__() < least:
-        raise ValueError(f"{name} must be a whole number of {least} or more, got {given!r}")
+        raise ValueError(f"{name} must be an integer of at least {least}, got {given!r}")
     return int(given.__index__())

@@ -1,4 +1,4 @@
-"""A word at the end of a run that learned nothing: a loss that grew, or outputs no better than a constant."""
+"""A warning after a run that learned nothing: its loss grew, or its outputs are no better than a constant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST = 1000  # steps that are averaged at either end
 
 
 class TrainingWarning(UserWarning):
-    """A run ended as it should, and its net learned nothing."""
+    """A run completed, but its net learned nothing."""
 
 
 def verdict(history: History, targets: Targets, encoded: Array | None, window: int, loss: Callable[[], float]) -> str:

@@ -1,4 +1,4 @@
-"""How much each sample counts."""
+"""Sample weights."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ Array = NDArray[Any]
 
 
 def of(sample_weight: Any, class_weight: Any, y: Array, targets: Targets) -> Array | None:
-    """One weight a sample, the product of its own and of its class's; None if all count the same.
+    """One weight per sample, the product of its sample weight and its class weight; None if there are no weights.
 
-    sample_weight  (n,) numbers of 0 or more
-    class_weight   by label, or "balanced": n / (k·count) for each of k classes, where a sample counts as
-                   much as its own weight. Classes not named count 1
+    sample_weight  (n,) non-negative numbers
+    class_weight   by label, or "balanced": n / (k·count) for each of k classes, where a sample counts
+                   as much as its weight. Classes not named have weight 1
 
     Source of "balanced": King & Zeng, *Logistic Regression in Rare Events Data*, Political Analysis 9, 2001. Raises
-    ValueError for weights that are negative, not finite, all 0, or of another number.
+    ValueError for weights that are negative, not finite, all 0, or not one per sample.
     """
     weights = None
     if sample_weight is not None:
         weights = np.array(sample_weight, dtype=np.float64)
         if weights.shape != (len(y),):
-            raise ValueError(f"sample_weight has shape {weights.shape}, there are {len(y)} samples: give one for each")
+            raise ValueError(
+                f"sample_weight has shape {weights.shape}, but there are {len(y)} samples: give one for each"
+            )
         wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
         if len(wrong):
             raise ValueError(
-                f"sample_weight is {weights[wrong[0]]} in row {wrong[0]}: weights must be finite and 0 or more"
+                f"sample_weight is {weights[wrong[0]]} in row {wrong[0]}: weights must be finite and not negative"
             )
         if not weights.any():
             raise ValueError("sample_weight is 0 for every sample: there is nothing to learn from")
@@ -43,11 +45,11 @@ def of(sample_weight: Any, class_weight: Any, y: Array, targets: Targets) -> Arr
 def _of_classes(class_weight: Any, y: Array, targets: Targets, weights: Array | None) -> Array:
     classes = targets.counted
     if classes is None:
-        raise ValueError(f"class_weight is for targets that are classes, y holds {targets.kind}")
+        raise ValueError(f"class_weight is for targets that are classes, but y holds {targets.kind}")
     index = np.searchsorted(classes, y)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
-            raise ValueError(f"class_weight is 'balanced' or one weight by label, got {class_weight!r}")
+            raise ValueError(f"class_weight must be 'balanced' or a dict of weights by label, got {class_weight!r}")
         counts = np.bincount(index, weights, minlength=len(classes))
         with np.errstate(divide="ignore"):  # of a class that has no rows here
             by_class = counts.sum() / (len(classes) * counts)
@@ -60,6 +62,6 @@ def _of_classes(class_weight: Any, y: Array, targets: Targets, weights: Array | 
                 f"class_weight names the label {label!r}, which y does not have: it has {', '.join(map(str, known))}"
             )
         if not 0 <= weight < float("inf"):
-            raise ValueError(f"class_weight of {label!r} is {weight}: weights must be finite and 0 or more")
+            raise ValueError(f"class_weight of {label!r} is {weight}: weights must be finite and not negative")
         by_class[known[label]] = weight
     return np.asarray(by_class[index])

@@ -317,7 +317,7 @@ def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     fit(path, steps=3)
     before = path.read_bytes()
-    with pytest.raises(FileExistsError, match="exists already: go on from it with resume=True, or remove it"):
+    with pytest.raises(FileExistsError, match="already exists: resume from it with resume=True, or remove it"):
         fit(path, steps=3)
     assert path.read_bytes() == before
 
@@ -356,7 +356,7 @@ def damaged(path: Path, how: str) -> str:
         tensors["order"] += 1
     header.pop("kind")
     files.write(path, "checkpoint", tensors, header)
-    return "is of another model" if how == "other parameters" else "is damaged"
+    return "is from a different model" if how == "other parameters" else "is damaged"
 
 
 WAYS = ["cut short", "empty", "text", "foreign", "a model", "newer", "not finite", "wrong shape", "no history",
@@ -379,7 +379,10 @@ def test_a_damaged_or_foreign_file_is_refused_and_kept(tmp_path: Path, how: str)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 9}, "its batch size was 8, now it is 9; go on with the same, or start again with another file"),
+        (
+            {"batch_size": 9},
+            "its batch size was 8, now it is 9; resume with the same settings, or start again with another file",
+        ),
         ({"seed": 5}, "its seed was 0, now it is 5"),
         ({"X": X + 1}, "its data was"),
         ({"y": 1 - Y}, "its targets was"),
@@ -393,7 +396,7 @@ def test_another_run_is_refused(tmp_path: Path, options: dict[str, Any], message
     fit(path, steps=3)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared below
         fit(path, resume=True, **options)
-    assert str(caught.value).startswith(f"{path} is of another run: {message}")
+    assert str(caught.value).startswith(f"{path} is from a different run: {message}")
 
 
 def test_without_a_file_a_resumed_run_begins(tmp_path: Path) -> None:
@@ -441,11 +444,11 @@ def test_distances(every: Any, expected: Every) -> None:
 
 @pytest.mark.parametrize("every", ["often", "3", None, "1..2 steps", "5 minutes"])
 def test_wrong_distances(every: Any) -> None:
-    with pytest.raises(ValueError, match="is no distance between checkpoints: give seconds, or a text such as"):
+    with pytest.raises(ValueError, match="is not a checkpoint interval: give seconds, or a string such as"):
         Every.of(every, 7)
 
 
 @pytest.mark.parametrize("every", [0, -1.0, "0 steps"])
 def test_distances_of_nothing(every: Any) -> None:
-    with pytest.raises(ValueError, match="the distance between checkpoints must be above 0"):
+    with pytest.raises(ValueError, match="the checkpoint interval must be positive"):
         Every.of(every, 7)

@@ -124,7 +124,7 @@ def test_columns_are_named() -> None:
 
 
 def test_numbers_too_large_for_float32() -> None:
-    with pytest.raises(ValueError, match=r"X\[0, 1\] is 1e\+200, in row 0, column 1: that is too large for float32"):
+    with pytest.raises(ValueError, match=r"X\[0, 1\] is 1e\+200, in row 0, column 1: too large for float32"):
         Samples([[1.0, 1e200]], dtype="float32")
 
 

@@ -70,7 +70,7 @@ def test_every_step_has_the_same_metrics(history: History) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared below
         history.record(1.0, {"error": 1.0}, 1.0, 1.0)
     assert str(caught.value) == (
-        "step 2 has the metrics ['error'], the steps before have ['accuracy']: every step needs the same ones"
+        "step 2 has the metrics ['error'], but earlier steps have ['accuracy']: every step must have the same metrics"
     )
     assert history.to_dict() == before
 

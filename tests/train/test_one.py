@@ -53,7 +53,7 @@ def test_what_is_no_sample_is_refused_and_the_next_one_is_right(engine: str, dty
     expected = trainer.predict_one(X[0])
     shapes: list[Any] = [[1.0], [1.0, 2.0, 3.0], 1.0, X, X[:1], np.ones((2, 1)), [], [[1.0, 2.0]], np.ones(3)]
     for sample in shapes:
-        with pytest.raises(ValueError, match=r"a sample has shape \(2,\), got"):
+        with pytest.raises(ValueError, match=r"a sample must have shape \(2,\), got"):
             trainer.predict_one(sample)
     kinds: list[Any] = ["ab", ["1.0", "2.0"], X[0] + 1j, np.array(["1.0", "2.0"]), [None, 1.0], None, [1.0, "x"]]
     for sample in kinds:
@@ -77,7 +77,7 @@ def test_samples_of_several_axes() -> None:
     for sample in (data[1], data[1].tolist(), data[1].T.copy().T, data[1].astype(int)):
         assert trainer.predict_one(sample) == pytest.approx(expected)
     for wrong in (data[1].reshape(-1), data[1].reshape(-1).tolist(), data[1:2]):
-        with pytest.raises(ValueError, match=r"a sample has shape \(2, 2\), got"):
+        with pytest.raises(ValueError, match=r"a sample must have shape \(2, 2\), got"):
             trainer.predict_one(wrong)
 
 
@@ -89,7 +89,7 @@ def test_nan_and_infinity_give_what_they_give_in_values(engine: str) -> None:
     assert not math.isfinite(trainer.predict_one([math.inf, 1.0]))
     single = trained(engine, "float32")
     for sample in ([1e300, 1.0], np.array([1e300, 1.0])):
-        with pytest.raises(ValueError, match="a sample holds a number that is too large for float32: scale the data"):
+        with pytest.raises(ValueError, match="a sample contains a number too large for float32: scale the data"):
             single.predict_one(sample)
 
 

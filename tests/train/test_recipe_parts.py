@@ -92,7 +92,7 @@ def test_the_best_parameters_come_back_at_the_end_of_a_run_if_asked_for(restore:
 def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mg.Trainer(nn.MLP(2, [1]), **options)
-    with pytest.raises(ValueError, match="restore is True, False or 'always'"):
+    with pytest.raises(ValueError, match="restore must be True, False or 'always'"):
         EarlyStopping(3, restore="never")
 
 

@@ -133,7 +133,7 @@ def test_a_run_that_computes_something_else_is_refused(tmp_path: Path, what: str
     path.write_bytes(content)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
         Trainer(other, engine=engine, **more).fit(X, Y, **(given | again))
-    assert str(caught.value).startswith(f"{path} is of another run: {message}")
+    assert str(caught.value).startswith(f"{path} is from a different run: {message}")
     assert path.read_bytes() == content
     assert [p.data for p in other.parameters()] == start
 

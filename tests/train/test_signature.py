@@ -211,9 +211,9 @@ def test_a_module_of_ones_own_is_filled_with_its_scale(tmp_path: Path) -> None:
 def test_what_scaled_refuses() -> None:
     with pytest.raises(TypeError, match=r"Scaled\(\) takes a Module that can be called, got a int"):
         nn.Scaled(3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"takes a unit that is finite and above 0, got 0\.0"):
+    with pytest.raises(ValueError, match=r"needs every unit to be finite and positive, got 0\.0"):
         nn.Scaled(nn.MLP(1, [1]), 0.0, 0.0)
-    with pytest.raises(ValueError, match="takes a middle that is finite, got nan"):
+    with pytest.raises(ValueError, match="needs every middle to be finite, got nan"):
         nn.Scaled(nn.MLP(1, [1]), float("nan"))
     with pytest.raises(ValueError, match="this Scaled takes 2 inputs, got 3"):
         nn.Scaled(nn.MLP(3, [1]), [0.0, 1.0])([1.0, 2.0, 3.0])
@@ -241,9 +241,9 @@ def test_columns_are_found_by_their_names(tmp_path: Path, capsys: Capture) -> No
             assert model.evaluate(given, KINDS) == model.evaluate(RAW, KINDS)
         one = dict(zip(reversed(NAMES), RAW[0, ::-1].tolist(), strict=True))
         assert model.predict_one(one) == model.predict_one(RAW[0]) == model.predict_one(RAW[0].tolist())
-        with pytest.raises(ValueError, match="X lacks 'cold', with which the model was trained; it has 'thin', 'warm'"):
+        with pytest.raises(ValueError, match="X lacks 'cold', which the model was trained with; it has 'thin', 'warm'"):
             model.predict(frame_of(RAW, ("thin", "warm", "large")))
-        with pytest.raises(ValueError, match="the sample lacks 'large', with which the model was trained"):
+        with pytest.raises(ValueError, match="the sample lacks 'large', which the model was trained with"):
             model.predict_one({"thin": 1.0, "cold": 2.0})
     table = written(tmp_path / "t.csv", RAW[:, ::-1], KINDS, NAMES[::-1])
     assert predicted(capsys, tmp_path / "m", table, "predicted") == expected

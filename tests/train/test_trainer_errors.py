@@ -35,20 +35,20 @@ MAKING: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"loss": lambda model: 0.0, "model": Mute()},
         TypeError,
-        "a loss is a function of (prediction, target) or of (model, x, y), got <lambda> with 1 arguments",
+        "a loss must be a function of (prediction, target) or of (model, x, y), got <lambda> with 1 arguments",
     ),
     ({"optimizer": 0.1}, TypeError, "optimizer must be one of optim, as in optim.Adam(1e-2), got 0.1"),
-    ({"l2": -1.0}, ValueError, "l2 must be 0 or more and finite, got -1.0"),
-    ({"l2": "1"}, ValueError, "l2 must be 0 or more and finite, got '1'"),
+    ({"l2": -1.0}, ValueError, "l2 must be finite and not negative, got -1.0"),
+    ({"l2": "1"}, ValueError, "l2 must be finite and not negative, got '1'"),
     (
         {"loss": lambda p: p},
         TypeError,
-        "a loss is a function of (prediction, target) or of (model, x, y), got <lambda>",
+        "a loss must be a function of (prediction, target) or of (model, x, y), got <lambda>",
     ),
-    ({"penalty": 3.0}, TypeError, "penalty is a function (model) → scalar, got 3.0"),
-    ({"engine": "steam"}, ValueError, "engine 'steam' is not known: use compiled or eager"),
-    ({"dtype": "float16"}, ValueError, "dtype is 'float64' or 'float32', got 'float16'"),
-    ({"threads": 0}, ValueError, "threads is a whole number from 1 on, got 0"),
+    ({"penalty": 3.0}, TypeError, "penalty must be a function (model) → scalar, got 3.0"),
+    ({"engine": "steam"}, ValueError, "unknown engine 'steam': use compiled or eager"),
+    ({"dtype": "float16"}, ValueError, "dtype must be 'float64' or 'float32', got 'float16'"),
+    ({"threads": 0}, ValueError, "threads must be a positive integer, got 0"),
 ]
 
 
@@ -65,22 +65,22 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
     # X
     ({"X": X[:3]}, ValueError, "X has 3 samples and y 4 targets: there must be one for each"),
     ({"X": [], "y": []}, ValueError, "X is empty (shape (0,)): give at least one sample"),
-    ({"X": 3.0}, ValueError, "X is a single number: it must hold samples, one in each row"),
+    ({"X": 3.0}, ValueError, "X is a single number: it must hold samples, one per row"),
     (
         {"X": [[0, 1], [1, NAN], [2, 3], [4, INF]]},
         ValueError,
-        "X[1, 1] is nan, in row 1, column 1: samples must be finite numbers; remove the row or fill in a number",
+        "X[1, 1] is nan, in row 1, column 1: samples must be finite; remove the row or fill in a number",
     ),
     ({"X": [[0, 1], [1, 2], [2, 3], [4, -INF]]}, ValueError, "X[3, 1] is -inf, in row 3, column 1"),
     (
         {"X": [[0, 1], [1], [2, 3], [4, 5]]},
         ValueError,
-        "row 1 of X has 1 number, row 0 has 2 numbers: all rows need as many",
+        "row 1 of X has 1 number, row 0 has 2 numbers: all rows must have the same length",
     ),
     (
         {"X": [[0, "a"], [1, 2], [2, 3], [4, 5]]},
         TypeError,
-        "X holds 'a' in row 0, column 1: samples must be numbers; encode texts as numbers",
+        "X holds 'a' in row 0, column 1: samples must be numbers; encode strings as numbers",
     ),
     ({"X": X * 1j}, TypeError, "X must hold real numbers, got dtype complex128"),
     (
@@ -98,12 +98,12 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     ({"y": [0.5, NAN, 1.0, 2.0]}, ValueError, "y is nan in row 1: targets must be finite"),
     ({"y": [[0.5, 1], [1, 2], [1, INF], [2, 2]]}, ValueError, "y is inf in row 2, column 1: targets must be finite"),
-    ({"y": [[0, 1], [1], [1, 1], [2, 2]]}, ValueError, "y is ragged: every row needs as many targets"),
+    ({"y": [[0, 1], [1], [1, 1], [2, 2]]}, ValueError, "y is ragged: every row must have the same number of targets"),
     ({"y": ["a", None, "b", "a"]}, ValueError, "y has no target in row 1: None"),
     (
         {"y": np.array(["a", 3, "b", "a"], dtype=object)},
         ValueError,
-        "y mixes texts and numbers: make all labels texts, or all numbers",
+        "y mixes strings and numbers: make all labels strings, or all numbers",
     ),
     ({"y": np.zeros((4, 1, 1))}, ValueError, "y must be of shape (n,) or (n, outputs), got (4, 1, 1)"),
     ({"y": X * 1j}, TypeError, "y must hold numbers or labels, got dtype complex128"),
@@ -125,12 +125,12 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"loss": "hinge", "y": [0, 1, 2, 1]},
         ValueError,
-        "hinge tells two classes apart, y has 3: use 'cross_entropy' with 3 outputs",
+        "hinge is for two classes, but y has 3: use 'cross_entropy' with 3 outputs",
     ),
     (
         {"loss": "hinge", "y": [0.5, 1, 2, 1]},
         ValueError,
-        "y holds numbers such as 0.5, and hinge tells classes apart: use one of squared_error,",
+        "y holds numbers such as 0.5, but hinge is a loss for classes: use one of squared_error,",
     ),
     (
         {"loss": "hinge", "y": [[1, 0]] * 4},
@@ -140,7 +140,7 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"loss": "squared_error", "y": ["a", "b", "a", "b"]},
         ValueError,
-        "y holds texts such as 'a', which squared_error cannot learn: use 'cross_entropy'",
+        "y holds strings such as 'a', which squared_error cannot learn: use 'cross_entropy'",
     ),
     (
         {"loss": "binary_cross_entropy", "y": [0.5, 1.5, 1, 0]},
@@ -160,101 +160,109 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"loss": lambda p, t: p, "y": ["a", "b", "a", "b"]},
         ValueError,
-        "y holds <U1 and the loss is a function of one's own, which gets numbers: encode the labels, or name a loss",
+        "y holds <U1 and the loss is a custom function, which needs numbers: encode the labels, or name a loss",
     ),
     (
         {"loss": lambda p, t: [p, p]},
         TypeError,
-        "the loss <lambda> must return one scalar for one sample, it returned a list of 2: return its sum or mean",
+        "the loss <lambda> must return one scalar for one sample, but returned a list of 2: return its sum or mean",
     ),
     # how
     ({"batch_size": 5}, ValueError, "batch_size 5 is larger than the 4 samples: give 4 or less, or None for all"),
-    ({"batch_size": 0}, ValueError, "batch_size must be a whole number of 1 or more, got 0"),
+    ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1, got 0"),
     ({"epochs": 1, "steps": 1}, ValueError, "give epochs or steps, not both (got epochs=1, steps=1)"),
-    ({"epochs": -1}, ValueError, "epochs must be a whole number of 0 or more, got -1"),
-    ({"steps": 1.5}, ValueError, "steps must be a whole number of 0 or more, got 1.5"),
-    ({"seed": -1}, ValueError, "seed must be a whole number of 0 or more, got -1"),
-    ({"clip_norm": 0.0}, ValueError, "clip_norm must be above 0 and finite, got 0.0"),
+    ({"epochs": -1}, ValueError, "epochs must be an integer of at least 0, got -1"),
+    ({"steps": 1.5}, ValueError, "steps must be an integer of at least 0, got 1.5"),
+    ({"seed": -1}, ValueError, "seed must be an integer of at least 0, got -1"),
+    ({"clip_norm": 0.0}, ValueError, "clip_norm must be finite and positive, got 0.0"),
     ({"schedule": -0.1}, ValueError, "a learning rate must be 0 or more and finite, got -0.1"),
     ({"schedule": lambda step: NAN}, ValueError, "the schedule gives the rate nan at step 0: rates must be finite"),
-    ({"callbacks": [3]}, TypeError, "a callback is a Callback or a function (run), got 3"),
-    ({"progress": "loud"}, ValueError, "progress is one of 'auto', 'bar', 'plain', 'none', got 'loud'"),
-    ({"metrics": ["auc"]}, ValueError, "metric 'auc' is not known: use one of accuracy, mean_absolute_error"),
-    ({"metrics": ["r2"]}, ValueError, "metric 'r2' does not fit targets that are two classes: use accuracy"),
+    ({"callbacks": [3]}, TypeError, "a callback must be a Callback or a function (run), got 3"),
+    ({"progress": "loud"}, ValueError, "progress must be one of 'auto', 'bar', 'plain', 'none', got 'loud'"),
+    ({"metrics": ["auc"]}, ValueError, "unknown metric 'auc': use one of accuracy, mean_absolute_error"),
+    ({"metrics": ["r2"]}, ValueError, "metric 'r2' does not apply to targets that are two classes: use accuracy"),
     (
         {"metrics": ["accuracy"], "y": [0.1, 0.2, 0.3, 0.4]},
         ValueError,
-        "metric 'accuracy' does not fit targets that are numbers: use mean_absolute_error",
+        "metric 'accuracy' does not apply to targets that are numbers: use mean_absolute_error",
     ),
     (
         {"metrics": ["accuracy"], "loss": lambda p, t: p},
         ValueError,
-        "metric 'accuracy' does not know what outputs mean that were trained with a loss of one's own",
+        "metric 'accuracy' cannot interpret the outputs of a custom loss",
     ),
     (
         {"early_stopping": 3},
         ValueError,
-        "early stopping watches 'validation_loss', and there is no validation data: give validation=, or",
+        "early stopping watches 'validation_loss', but there is no validation data: give validation=, or",
     ),
     (
         {"early_stopping": EarlyStopping(3, monitor="accuracy")},
         ValueError,
-        "early stopping watches 'accuracy', which is not taken",
+        "early stopping watches 'accuracy', which is not computed",
     ),
     (
         {"early_stopping": EarlyStopping(3, monitor="validation_accuracy"), "validation": (X, Y)},
         ValueError,
-        "early stopping watches 'validation_accuracy', which is not taken: there are validation_loss; give",
+        "early stopping watches 'validation_accuracy', which is not computed: there are validation_loss; give",
     ),
     (
         {"early_stopping": True, "validation": (X, Y)},
         ValueError,
-        "EarlyStopping takes a patience of 1 epoch or more, got",
+        "EarlyStopping patience must be a positive integer, got",
     ),
     (
         {"early_stopping": 2.5, "validation": (X, Y)},
         ValueError,
-        "EarlyStopping takes a patience of 1 epoch or more, got",
+        "EarlyStopping patience must be a positive integer, got",
     ),
-    ({"clip_norm": "1"}, ValueError, "clip_norm must be above 0 and finite, got '1'"),
+    ({"clip_norm": "1"}, ValueError, "clip_norm must be finite and positive, got '1'"),
     (
         {"schedule": "cosine"},
         TypeError,
         "a learning rate must be a number or a schedule, as in optim.cosine(0.1, 0.0, 1000), ",
     ),
-    ({"callbacks": Callback}, TypeError, "callbacks are objects, and this is a class: give Callback()"),
-    ({"y": [0, "a", 1, "b"]}, ValueError, "y mixes texts and numbers: make all labels texts, or all numbers"),
-    ({"resume": True}, ValueError, "resume=True needs the checkpoint to go on from: give checkpoint=PATH"),
+    ({"callbacks": Callback}, TypeError, "a callback must be an object, not the class itself: pass Callback()"),
+    ({"y": [0, "a", 1, "b"]}, ValueError, "y mixes strings and numbers: make all labels strings, or all numbers"),
+    ({"resume": True}, ValueError, "resume=True needs a checkpoint to resume from: give checkpoint=PATH"),
     # weights
-    ({"sample_weight": [1, 2, 3]}, ValueError, "sample_weight has shape (3,), there are 4 samples: give one for each"),
+    (
+        {"sample_weight": [1, 2, 3]},
+        ValueError,
+        "sample_weight has shape (3,), but there are 4 samples: give one for each",
+    ),
     (
         {"sample_weight": [1, 2, -3, 1]},
         ValueError,
-        "sample_weight is -3.0 in row 2: weights must be finite and 0 or more",
+        "sample_weight is -3.0 in row 2: weights must be finite and not negative",
     ),
     (
         {"sample_weight": [0, 0, 0, 0]},
         ValueError,
         "sample_weight is 0 for every sample: there is nothing to learn from",
     ),
-    ({"class_weight": "heavy"}, ValueError, "class_weight is 'balanced' or one weight by label, got 'heavy'"),
+    (
+        {"class_weight": "heavy"},
+        ValueError,
+        "class_weight must be 'balanced' or a dict of weights by label, got 'heavy'",
+    ),
     ({"class_weight": {2: 1.0}}, ValueError, "class_weight names the label 2, which y does not have: it has 0, 1"),
-    ({"class_weight": {1: -1.0}}, ValueError, "class_weight of 1 is -1.0: weights must be finite and 0 or more"),
+    ({"class_weight": {1: -1.0}}, ValueError, "class_weight of 1 is -1.0: weights must be finite and not negative"),
     (
         {"class_weight": {1: 2.0}, "y": [0.1, 0.2, 0.3, 0.4]},
         ValueError,
-        "class_weight is for targets that are classes, y holds numbers",
+        "class_weight is for targets that are classes, but y holds numbers",
     ),
     # validation
     (
         {"validation": (X,)},
         ValueError,
-        "validation is (Xv, yv), (Xv, yv, weights) or a fraction of the data, got tuple",
+        "validation must be (Xv, yv), (Xv, yv, weights) or a fraction of the data, got tuple",
     ),
     (
         {"validation": (np.ones((2, 3)), [0, 1])},
         ValueError,
-        "Xv has samples of shape (3,), X of shape (2,): make them alike",
+        "Xv has samples of shape (3,), but X of shape (2,): they must match",
     ),
     ({"validation": (X, [0, 1])}, ValueError, "Xv has 4 samples and yv 2 targets: there must be one for each"),
     (
@@ -263,7 +271,7 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
         "yv has the label 2 in row 2, which training did not see: known are 0, 1",
     ),
     ({"validation": ([[NAN, 0]], [0])}, ValueError, "Xv[0, 0] is nan, in row 0, column 0"),
-    ({"validation": 1.5}, ValueError, "the fraction for validation must be between 0 and 1, got 1.5"),
+    ({"validation": 1.5}, ValueError, "the validation fraction must be between 0 and 1, got 1.5"),
     (
         {"validation": 0.01},
         ValueError,
@@ -287,7 +295,7 @@ def test_fitting(options: dict[str, Any], kind: type[Exception], message: str, e
 
 
 def test_models_that_cannot_be_trained() -> None:
-    with pytest.raises(ValueError, match="this Nothing has no parameters to train: frozen ones stay as they are"):
+    with pytest.raises(ValueError, match="this Nothing has no parameters to train: frozen parameters are not trained"):
         Trainer(Nothing()).fit(X, Y)
     model = nn.MLP(2, [1], seed=0)
     model.layers[0].neurons[0].b.data = NAN
@@ -305,14 +313,16 @@ def test_a_value_that_is_no_part_of_the_model() -> None:
 def test_an_optimiser_of_another_model() -> None:
     optimizer = optim.Adam(0.1)
     Trainer(nn.MLP(2, [1], seed=0), optimizer=optimizer).fit(X, Y, steps=1, progress=False)
-    with pytest.raises(ValueError, match="holds the state of 3 parameters, the model has 9: use an optimiser of"):
+    with pytest.raises(
+        ValueError, match="holds the state of 3 parameters, but the model has 9: use a separate optimiser"
+    ):
         Trainer(nn.MLP(2, [2, 1], seed=0), optimizer=optimizer).fit(X, Y, steps=1, progress=False)
 
 
 def test_using_what_was_not_trained_or_does_not_fit() -> None:
     trainer = Trainer(nn.MLP(2, [1], seed=0))
     for call in (trainer.predict, trainer.outputs, trainer.probabilities, trainer.predict_one):
-        with pytest.raises(RuntimeError, match="does not know what outputs mean before it was fitted: call fit first"):
+        with pytest.raises(RuntimeError, match="cannot interpret outputs before it is fitted: call fit first"):
             call(X)
     with pytest.raises(RuntimeError, match="call fit first"):
         trainer.evaluate(X, Y)
@@ -329,17 +339,28 @@ def test_using_what_was_not_trained_or_does_not_fit() -> None:
         other = Trainer(nn.MLP(2, [1], seed=0), "hinge", engine=engine)
         other.fit(X, Y, steps=1, progress=False)
         for sample in ([1.0], [1.0, 2.0, 3.0], 1.0):
-            with pytest.raises(ValueError, match=r"a sample has shape \(2,\), got"):
+            with pytest.raises(ValueError, match=r"a sample must have shape \(2,\), got"):
                 other.predict_one(sample)
-        with pytest.raises(ValueError, match="the outputs of a model trained with hinge are no probabilities"):
+        with pytest.raises(ValueError, match="the outputs of a model trained with hinge are not probabilities"):
             other.probabilities(X)
 
 
 def test_early_stopping_takes_a_patience() -> None:
-    with pytest.raises(ValueError, match="EarlyStopping takes a patience of 1 epoch or more, got 0"):
+    with pytest.raises(ValueError, match="EarlyStopping patience must be a positive integer, got 0"):
         EarlyStopping(0)
 
 
 def test_a_callback_does_nothing_by_itself() -> None:
     history = Trainer(nn.MLP(2, [1], seed=0)).fit(X, Y, steps=3, callbacks=Callback(), progress=False)
     assert len(history) == 3
+
+
+def test_early_stopping_counts_changes_above_min_delta() -> None:
+    def epochs(rule: EarlyStopping) -> int:
+        trainer = Trainer(nn.MLP(2, [1], seed=1), "hinge", engine="eager")
+        return len(trainer.fit(X, Y, epochs=6, validation=(X, Y), early_stopping=rule, progress=False))
+
+    assert epochs(EarlyStopping(2)) == 6
+    assert epochs(EarlyStopping(2, min_delta=1e9)) == 3  # the first epoch sets the mark, and two miss it
+    with pytest.raises(TypeError, match="'least'"):
+        EarlyStopping(2, least=0.1)  # type: ignore[call-arg]
