@@ -64,7 +64,7 @@ def add(x, y):
 
 
 class GPT:
-    """One transformer block. Tokens are whole numbers; 0 begins and ends a document."""
+    """One transformer block. Tokens are integers; 0 begins and ends a document."""
 
     def __init__(self, characters, seed=0):
         self.characters, draw = characters, random.Random(seed)
@@ -133,7 +133,7 @@ class Training:
                 data = map(np.array, zip(*(model.encoded(d, positions) for d in chosen), strict=True))
                 loop = TrainingLoop(self.loss, list(data), adam.rule, adam.initial_state, batch_size=BATCH)
                 self.groups.append((loop, len(chosen)))
-        # A shorter length meets the same parameters in the same order, but for the positions that it has not.
+        # A shorter length meets the same parameters in the same order, except those of positions it does not have.
         self.parameters = self.groups[-1][0].parameters
         self.theta = np.array([p.data for p in self.parameters], np.float32)
         self.state = np.zeros((2, len(self.parameters)), np.float32)
@@ -177,7 +177,7 @@ def main():
     options.add_argument("--epochs", type=int, default=50)
     chosen = options.parse_args()
     if chosen.epochs < 1:
-        options.error(f"--epochs is a whole number from 1 on, got {chosen.epochs}")
+        options.error(f"--epochs must be a positive integer, got {chosen.epochs}")
     try:
         documents = library_names() if chosen.file is None else file_lines(chosen.file)
     except (OSError, ValueError) as error:  # a binary file is a ValueError

@@ -129,7 +129,9 @@ def asked_picture():
     picture = options.parse_args().picture
     path = Path(picture)
     if path.suffix.lower() not in (".png", ".svg", ".pdf") or path.is_dir() or not path.parent.is_dir():
-        options.error(f"{picture!r} is no place for a picture: name a .png, .svg or .pdf file in a directory there is")
+        options.error(
+            f"{picture!r} is not a valid picture path: name a .png, .svg or .pdf file in an existing directory"
+        )
     return picture
 
 

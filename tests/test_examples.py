@@ -108,7 +108,7 @@ def test_help_is_all_that_help_gives(name: str) -> None:
 def test_a_place_for_the_picture_that_is_none_is_told_before_the_run(name: str, picture: str) -> None:
     done = command(name, picture)
     assert done.returncode == 2
-    assert f"{name}.py: error: {picture!r} is no place for a picture: name a .png, .svg or .pdf file" in done.stderr
+    assert f"{name}.py: error: {picture!r} is not a valid picture path: name a .png, .svg or .pdf file" in done.stderr
     assert not done.stdout
     assert "unrecognized arguments: b.png" in command(name, "a.png", "b.png").stderr
 

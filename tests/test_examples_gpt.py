@@ -143,8 +143,8 @@ def test_a_file_that_holds_no_lines_is_told(content: bytes | None, said: str, tm
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--epochs", -3), "--epochs is a whole number from 1 on, got -3"),
-        (("--epochs", 0), "--epochs is a whole number from 1 on, got 0"),
+        (("--epochs", -3), "--epochs must be a positive integer, got -3"),
+        (("--epochs", 0), "--epochs must be a positive integer, got 0"),
         (("",), "cannot learn from '': "),
         ((".",), "cannot learn from '.': [Errno 21] Is a directory"),
     ],
