@@ -52,25 +52,25 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
     strict: bool = False,
     uniform: str | int | Iterable[str | int] = (),
 ) -> Compiled | Callable[[Callable[..., Any]], Compiled]:
-    """The function `fn` of numbers and Values, recorded once and run as native code.
+    """Trace the function `fn` of numbers and Values once and run it as native code.
 
-    fn        any Python function that computes with its arguments by the operations of this package. It is run once
-              for each new shape of its arguments, on values without numbers; in place of an array stand (nested)
-              Vectors of them. The leaf Values that it closes over become parameters, whose `.data` is read at every
-              call, and by the compiled code alone: what makes a number or a branch of one while fn is recorded is an
-              error, and `mg.static(p)` is for what shall stay as it is
+    fn        any Python function that computes with its arguments by the operations of this package. It is called once
+              for each new shape of its arguments, with values that have no numbers; arrays are (nested) Vectors of
+              them. The leaf Values that it closes over become parameters, whose `.data` is read at every call, and only
+              by the compiled code: turning one into a number or branching on it while fn is traced is an error; use
+              `mg.static(p)` for a number that never changes
     batch     fn describes one sample: every argument gains a leading axis, and so does every result
     dtype     "float64" or "float32"
-    backend   "llvm", "numpy", or "auto": LLVM where llvmlite loads, else NumPy
-    threads   how many threads share the blocks of a large batch; the result does not depend on it
+    backend   "llvm", "numpy", or "auto": LLVM if llvmlite can be imported, else NumPy
+    threads   the number of threads that share the blocks of a large batch; the result does not depend on it
     strict    round exactly as the eager engine does for + − × ÷, negation, abs, relu, maximum, minimum and where;
-              otherwise sums may be regrouped and multiplications fused into additions
-    uniform   with batch, the arguments that are the same for all samples, such as a temperature: their names or
-              positions, one or several. They have no batch axis, and what is computed from them and from parameters
-              alone is computed once for the batch
+              otherwise sums may be regrouped and multiplications fused with additions
+    uniform   with batch, the arguments that are the same for all samples, such as a temperature: one or several names
+              or positions. They have no batch axis, and anything computed only from them and from parameters is
+              computed once per batch
 
-    Raises TraceError where fn branches on a value or asks for its number, ValueError and TypeError for arguments that
-    do not fit, IndexError for a `take` outside of its values.
+    Raises TraceError if fn branches on a value or asks for its number, ValueError and TypeError for invalid arguments,
+    IndexError if the index of a `take` is out of range.
 
     Without fn it is a decorator with these settings: `@mg.compile(batch=True)`.
     """

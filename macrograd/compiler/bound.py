@@ -1,4 +1,4 @@
-"""The cheapest call: a compiled function on buffers that stay."""
+"""Calls with the least overhead: a compiled function bound to fixed buffers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from macrograd.value import Value
 
 
 class Held:
-    """A compiled function on buffers that stay: `step()` computes its result from whatever they hold.
+    """A compiled function bound to fixed buffers: `step()` computes its result from their current contents.
 
-    theta       the parameters, to read and to write; as the Values held them when this was bound. They are in the order
-                of `parameters`, which is that in which the function first uses them (see `Compiled.parameters`) and not
-                that of `model.parameters()`: `names` says what each is, `places` where each of the model's stands
+    theta       the parameters, readable and writable; initially the Values' numbers at the time of binding. The order
+                is that of `parameters`, in which the function first uses them (see `Compiled.parameters`), not that of
+                `model.parameters()`: `names` gives the name of each, `places` the index of each of the model's
     parameters  the Values themselves, in that order
-    arguments   the arguments' own buffers, in order, to write new samples into
+    arguments   the arguments' buffers, in order, to write new samples into
 
-    Not for several threads at once. Raises IndexError as the function does.
+    Not thread-safe. Raises IndexError as the function does.
     """
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]], what: str) -> None:
@@ -42,11 +42,11 @@ class Held:
         self.theta = state.u[: len(special.parameters)]
 
     def names(self, named: dict[str, Value] | None = None) -> list[str]:
-        """What each number of `theta` is called; see `Compiled.names`."""
+        """The name of each number of `theta`; see `Compiled.names`."""
         return parameters.names(self.parameters, named)
 
     def places(self, values: Iterable[Value]) -> NDArray[np.int64]:
-        """Where in `theta` each of these Values stands; see `Compiled.places`."""
+        """The index in `theta` of each of these Values; see `Compiled.places`."""
         return parameters.places(self.parameters, values, self._special.settings.name)
 
     def __reduce__(self) -> NoReturn:
@@ -57,10 +57,11 @@ class Held:
 
 
 class Bound(Held):
-    """What `bind` gives for a function of one scalar: `step()` computes the value and its gradient by the parameters.
+    """The result of `bind` for a function that returns one scalar: `step()` computes the value and its gradient with
+    respect to the parameters.
 
     gradient   of the latest step, in the order of `theta`
-    value      of the latest step, with a batch the mean; also what `step()` returns
+    value      of the latest step, with a batch the mean; `step()` also returns it
 
     For the rest see `Held`.
     """
@@ -84,10 +85,10 @@ class Bound(Held):
 
 
 class BoundResults(Held):
-    """What `bind` gives for a function of several results, such as `mg.grad(f)`: `step()` computes them.
+    """The result of `bind` for a function with several results, such as `mg.grad(f)`: `step()` computes them.
 
-    results    of the latest step, nested as the function's, with the batch in front: arrays that stay, and that the
-               next step writes again (copy what is to be kept). Also what `step()` returns
+    results    of the latest step, nested as the function's, with a leading batch axis: fixed arrays that the next step
+               overwrites (copy what you want to keep). `step()` also returns them
 
     For the rest see `Held`.
     """
@@ -100,7 +101,9 @@ class BoundResults(Held):
     def __getattr__(self, name: str) -> NoReturn:
         remedy = ""
         if name in ("value", "gradient"):
-            remedy = ": it returns several results, and they are in step.results; one scalar alone has a gradient here"
+            remedy = (
+                ": the function returns several results, which are in step.results; only one scalar has a gradient here"
+            )
         raise AttributeError(f"a bound call of {self.__dict__['_special'].settings.name} has no {name!r}{remedy}")
 
     def _array(self, which: NDArray[np.int64]) -> NDArray[Any]:

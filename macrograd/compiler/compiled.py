@@ -1,4 +1,4 @@
-"""What `compile` returns: a function that traces itself when it first sees arguments of some shape, and then runs as
+"""The result of `compile`: a function that is traced when it first sees arguments of a given shape, and then runs as
 native code."""
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Compiled:
         return f"<compiled {self.__name__}, {self.dtype.name}{', batch' if self.batch else ''}: {seen}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Pickled as the function and the settings, and compiled again where it is used; where the function was
-        decorated, as its name."""
+        """Pickled as the function and its settings, and recompiled where it is used; if the function was decorated,
+        pickled as its name."""
         name = getattr(self.fn, "__qualname__", "")
         found: Any = sys.modules.get(self.__module__)
         for part in name.split("."):
@@ -80,7 +80,7 @@ class Compiled:
     # --- values -----------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The function's value, with the batch axis in front of every result."""
+        """The function's value; with a batch, every result has a leading batch axis."""
         arrays, special = self._prepare(args, kwargs)
         return special.values(arrays)
 
@@ -111,10 +111,10 @@ class Compiled:
         return special.value_and_grad(theta, arrays)
 
     def bind(self, *args: Any, **kwargs: Any) -> Bound | BoundResults:
-        """Buffers for these arguments, checked once: the cheapest call there is.
+        """Fixed buffers for these arguments, checked once, for calls with the least overhead.
 
-        For a function of one scalar a `Bound`, which computes the value and its gradient by the parameters; for one of
-        several results, such as `mg.compile(mg.grad(f))`, a `BoundResults`, which computes these.
+        For a function that returns one scalar, a `Bound`, which computes the value and its gradient with respect to the
+        parameters; for several results, such as `mg.compile(mg.grad(f))`, a `BoundResults`, which computes these.
         """
         arrays, special = self._prepare(args, kwargs)
         return Bound(special, arrays) if special.is_scalar else BoundResults(special, arrays)
@@ -135,13 +135,13 @@ class Compiled:
         return list(self._traced().parameters)
 
     def names(self, named: dict[str, Value] | None = None) -> list[str]:
-        """What each of `parameters` is called: its name in `named` (as from `model.named_parameters()`), else its
-        label, else its place, as in "theta[3]"."""
+        """The name of each of `parameters`: its name in `named` (as from `model.named_parameters()`), else its label,
+        else its position, as in "theta[3]"."""
         return parameters.names(self._traced().parameters, named)
 
     def places(self, values: Iterable[Value]) -> NDArray[np.int64]:
-        """Where each of these Values stands among `parameters`: with `at = f.places(model.parameters())`, `theta[at]`
-        is in the model's order, and `theta[at] = numbers` writes it.
+        """The index of each of these Values in `parameters`: with `at = f.places(model.parameters())`, `theta[at]` is
+        in the model's order, and `theta[at] = numbers` writes it.
 
         Raises ValueError for a Value that the function does not use.
         """
@@ -152,7 +152,7 @@ class Compiled:
         return np.array(numbers_of(self._traced().parameters))
 
     def assign(self, theta: Any) -> None:
-        """Write one array back into the parameters. Raises ValueError for a wrong size, and then writes nothing."""
+        """Write one array back into the parameters. Raises ValueError, and writes nothing, if the size is wrong."""
         special = self._traced()
         numbers = special.check_theta(theta).tolist()
         for parameter, number in zip(special.parameters, numbers, strict=True):
@@ -174,10 +174,10 @@ class Compiled:
     # --- inspection -------------------------------------------------------------------------------------------------
 
     def explain(self, *args: Any, names: dict[str, Value] | None = None, **kwargs: Any) -> str:
-        """What the compiler found, in words: array instructions with shapes, and what did not roll.
+        """Describe in words what the compiler found: array instructions with shapes, and scalars that did not roll.
 
-        With arguments, for their shapes; else for the latest call. `names` (as from `named_parameters()`) are used for
-        the parameters where given, else their labels.
+        With arguments, for their shapes; otherwise for the latest call. `names` (as from `named_parameters()`) name the
+        parameters; without them their labels do.
         """
         from macrograd.compiler.explain.explain import explain
 
@@ -200,7 +200,7 @@ class Compiled:
         scalar = special.is_scalar
         plan = special.plan("gradient" if scalar else "one" if samples == 1 else "values", samples)
         if not plan.executable.profiles:
-            raise RuntimeError(f"{self.__name__} runs on NumPy, and profile() times native code: it needs LLVM")
+            raise RuntimeError(f"{self.__name__} runs on NumPy, but profile() times native code: it needs LLVM")
         state = plan.state(samples)
         special.fill(state)
         special.load(state, arrays)
@@ -264,7 +264,7 @@ class Compiled:
             held = "Values" if isinstance(array.flat[0] if array.size else None, Value) else f"dtype {array.dtype}"
             raise TypeError(
                 f"{self.__name__}: {self.argument(k)} must hold real numbers, got {held}; "
-                "Values that a function should learn are closed over, not passed"
+                "Values to be learned must be closed over, not passed"
             )
         return array
 
@@ -282,7 +282,7 @@ class Compiled:
             if len(array) != len(leading):
                 raise ValueError(
                     f"{self.__name__}: {self._varying(0)} has {len(leading)} samples (shape {leading.shape}), "
-                    f"{self._varying(k)} has {len(array)} (shape {array.shape}); they must be as many"
+                    f"{self._varying(k)} has {len(array)} (shape {array.shape}); they must be equal"
                 )
         if not len(leading):
             raise ValueError(f"{self.__name__}: the batch is empty (shape {leading.shape}): give at least one sample")

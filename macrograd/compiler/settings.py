@@ -1,4 +1,4 @@
-"""Settings of a compiled function, checked, and what is said about them once."""
+"""The checked settings of a compiled function, and warnings about them that are shown once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _said: set[str] = set()  # what has been said once
 
 
 class CompileWarning(UserWarning):
-    """Something was done another, slower way."""
+    """Something was done in a different, slower way."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `compile` was given: the function and how it is to run. Made by `settings_of`, which checks them."""
+    """The arguments of `compile`: the function and how to run it. Made by `settings_of`, which checks them."""
 
     fn: Callable[..., Any]
     name: str
@@ -42,15 +42,15 @@ class Settings:
 def settings_of(
     fn: Callable[..., Any], *, batch: bool, dtype: Any, backend: str, threads: int, strict: bool, uniform: Any = ()
 ) -> Settings:
-    """The settings, checked. Raises ValueError for one that is not offered and TypeError for what is not callable."""
+    """The checked settings. Raises ValueError for an unsupported setting and TypeError if fn is not callable."""
     name = dtype if isinstance(dtype, str) else _name(dtype)
     if name not in _DTYPES:
-        raise ValueError(f"compile(dtype={dtype!r}): dtype is one of {', '.join(map(repr, _DTYPES))}")
+        raise ValueError(f"compile(dtype={dtype!r}): dtype must be one of {', '.join(map(repr, _DTYPES))}")
     if backend not in _BACKENDS:
-        raise ValueError(f"compile(backend={backend!r}): backend is one of {', '.join(map(repr, _BACKENDS))}")
+        raise ValueError(f"compile(backend={backend!r}): backend must be one of {', '.join(map(repr, _BACKENDS))}")
     for setting, given in (("batch", batch), ("strict", strict)):
         if not isinstance(given, (bool, np.bool_)):
-            raise ValueError(f"compile({setting}={given!r}): {setting} is True or False")
+            raise ValueError(f"compile({setting}={given!r}): {setting} must be True or False")
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise ValueError(f"compile(threads={threads!r}): threads must be a positive integer")
     if not callable(fn):
@@ -85,8 +85,8 @@ def _uniform(given: Any, signature: inspect.Signature | None, *, batch: bool) ->
             raise ValueError(f"compile(uniform={given!r}): {one!r} is not the name or position of an argument{known}")
     if found and not batch:
         raise ValueError(
-            f"compile(uniform={given!r}) needs batch=True: without a batch there is one sample, and nothing to be the "
-            "same for all"
+            f"compile(uniform={given!r}) needs batch=True: without a batch there is only one sample, and nothing "
+            "to be the same for all"
         )
     return frozenset(found)
 

@@ -29,12 +29,12 @@ _NO_PERIOD = 1 << 62
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of steps came to.
+    """The outcome of a run of steps.
 
     losses  the loss of each step begun, before its update
-    done    how many steps were done whole
-    why     "" if all were; "non-finite" if a loss or gradient was, "index" if a `take` was out of range: then the step
-            behind the last one done was not applied
+    done    the number of steps completed
+    why     "" if all were; "non-finite" if a loss or gradient was not finite, "index" if a `take` was out of range: the
+            step after the last completed one was then not applied
     """
 
     losses: NDArray[Any]
@@ -43,7 +43,7 @@ class Outcome:
 
 
 class TrainingLoop:
-    """Training steps on buffers that stay.
+    """Training steps on fixed buffers.
 
     sample         a compiled function of one sample's loss (`compile(fn, batch=True)`). It may have one uniform
                    argument, a scalar: the number of the step
@@ -114,7 +114,7 @@ class TrainingLoop:
         return arrays
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
-        """Other data, of the same widths. Arrays of the right type and layout are read where they are."""
+        """Use other data of the same widths. Arrays of the right type and layout are used without copying."""
         data = [np.ascontiguousarray(x, dtype=self._sample.dtype) for x in arrays]
         widths = tuple(x.shape[1:] for x in data)
         wanted = tuple(self._special.shapes[k] for k in self._special.varying)

@@ -231,7 +231,7 @@ def test_ragged_arguments() -> None:
         (["a", "b"], "argument 'y' must hold real numbers, got dtype <U1"),
         ([1j, 2j], "argument 'y' must hold real numbers, got dtype complex128"),
         ([None, None], "argument 'y' must hold real numbers, got dtype object"),
-        ([W, W], "argument 'y' must hold real numbers, got Values; Values that a function should learn are closed"),
+        ([W, W], "argument 'y' must hold real numbers, got Values; Values to be learned must be closed"),
     ],
 )
 def test_arguments_that_are_no_numbers(bad: Any, said: str) -> None:
@@ -317,15 +317,15 @@ def test_backward_of_what_is_no_scalar(fn: Callable[..., Any], said: str) -> Non
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"dtype": "float16"}, "compile(dtype='float16'): dtype is one of 'float64', 'float32'"),
-        ({"dtype": int}, "dtype is one of 'float64', 'float32'"),
-        ({"dtype": "U3"}, "dtype is one of 'float64', 'float32'"),
-        ({"dtype": None}, "compile(dtype=None): dtype is one of 'float64', 'float32'"),
-        ({"batch": "yes"}, "compile(batch='yes'): batch is True or False"),
-        ({"batch": 1}, "compile(batch=1): batch is True or False"),
-        ({"strict": None}, "compile(strict=None): strict is True or False"),
-        ({"dtype": object()}, "dtype is one of 'float64', 'float32'"),
-        ({"backend": "cuda"}, "compile(backend='cuda'): backend is one of 'auto', 'llvm', 'numpy'"),
+        ({"dtype": "float16"}, "compile(dtype='float16'): dtype must be one of 'float64', 'float32'"),
+        ({"dtype": int}, "dtype must be one of 'float64', 'float32'"),
+        ({"dtype": "U3"}, "dtype must be one of 'float64', 'float32'"),
+        ({"dtype": None}, "compile(dtype=None): dtype must be one of 'float64', 'float32'"),
+        ({"batch": "yes"}, "compile(batch='yes'): batch must be True or False"),
+        ({"batch": 1}, "compile(batch=1): batch must be True or False"),
+        ({"strict": None}, "compile(strict=None): strict must be True or False"),
+        ({"dtype": object()}, "dtype must be one of 'float64', 'float32'"),
+        ({"backend": "cuda"}, "compile(backend='cuda'): backend must be one of 'auto', 'llvm', 'numpy'"),
         ({"threads": 0}, "compile(threads=0): threads must be a positive integer"),
         ({"threads": True}, "compile(threads=True): threads must be a positive integer"),
         ({"threads": 1.5}, "compile(threads=1.5): threads must be a positive integer"),

@@ -100,7 +100,7 @@ def test_one_scalar_is_bound_as_before() -> None:
 
 def test_what_several_results_do_not_have_is_said() -> None:
     step = mg.compile(mg.grad(rosenbrock)).bind([1.0, 2.0])
-    with pytest.raises(AttributeError, match=r"has no 'gradient': it returns several results.*step\.results"):
+    with pytest.raises(AttributeError, match=r"has no 'gradient': the function returns several results.*step\.results"):
         step.gradient  # noqa: B018 - the access is what is tested
     with pytest.raises(AttributeError, match=r"has no 'thet'$"):
         step.thet  # noqa: B018

@@ -167,7 +167,7 @@ def test_only_machine_code_is_profiled(target: Runner) -> None:
         assert len(f.profile(np.ones(4)).rows) >= 1
         assert state.executable.profile(state).whole > 0.0
     else:
-        with pytest.raises(RuntimeError, match=r"runs on NumPy, and profile\(\) times native code: it needs LLVM"):
+        with pytest.raises(RuntimeError, match=r"runs on NumPy, but profile\(\) times native code: it needs LLVM"):
             f.profile(np.ones(4))
         with pytest.raises(NotImplementedError, match="NumpyExecutable does not time steps"):
             state.executable.profile(state)

@@ -1,4 +1,4 @@
-"""Trace: run a function once on values without numbers, and list the operations that it did.
+"""Trace: run a function once on values without numbers, and record its operations.
 
 A `Traced` is a Value that has an operation and operands but no number, so the program itself cannot look at one
 sample's numbers: a branch on one, `float()` of one or `math.exp` of one raises `TraceError` instead of being baked in.
@@ -35,10 +35,11 @@ _WAY_OUT = (
     "mg.maximum and mg.minimum, by an index with mg.take, and use mg.exp, mg.tanh … instead of math's and NumPy's"
 )
 _WAY_OUT_OF_PARAMETERS = (
-    "the program reads parameters at every call, and what is done with today's number would stay as it is for ever. "
+    "the program reads parameters at every call, and anything computed from today's number would never change. "
     "Choose between values with mg.where(condition, a, b), mg.maximum and mg.minimum, by an index with mg.take, "
-    "use mg.exp, mg.tanh … instead of math's and NumPy's, and mg.detach(p) for its number without a gradient; what "
-    "shapes the program is an argument of the function that makes it, or, if it shall never change, mg.static(p)"
+    "use mg.exp, mg.tanh … instead of math's and NumPy's, and mg.detach(p) for its number without a gradient; "
+    "a number that shapes the program must be an argument of the function that makes it, or, if it never changes, "
+    "mg.static(p)"
 )
 
 
@@ -69,7 +70,7 @@ class Recording(Interpreter):
     def __init__(self) -> None:
         self._thread = threading.get_ident()
         self.made: set[Value] = set()
-        # What has been asked for: a chain whose every state is looked at must not be walked anew each time.
+        # What has been asked for: a chain whose every state is inspected must not be walked again each time.
         self._open: set[Value] = set()
         self._constant: set[Value] = set()
         self._left = repeat(Value, sys.maxsize)
@@ -115,7 +116,7 @@ class Recording(Interpreter):
     def write(self, value: Value) -> None:
         if threading.get_ident() == self._thread:
             what = "the number of a Value (value.data = …) was set"
-            _refuse(what, "it would happen once, and not at every call. Set it outside, or compute a new Value")
+            _refuse(what, "it would happen only once, not at every call. Set it outside, or compute a new Value")
 
 
 class Traced(Value):
