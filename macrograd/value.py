@@ -214,13 +214,15 @@ class Value(Methods):
     def __round__(self, ndigits: int | None = None) -> int:
         if _interpreter is not None:
             _interpreter.look(self, "round() of {}")
-        raise TypeError("a Value has no round(), which makes an int: write mg.round(value), or round(value.data)")
+        raise TypeError(
+            "round() is not supported on Value: it returns an int; write mg.round(value), or round(value.data)"
+        )
 
     def __index__(self) -> int:
         if _interpreter is not None:
             _interpreter.look(self, "{} as an index or a count (take(values, index) chooses by one)")
         raise TypeError(
-            "a Value is no index and no count: use int(value.data), or mg.take(values, value) to choose by one"
+            "a Value cannot be an index or a count: use int(value.data), or mg.take(values, value) to choose by one"
         )
 
     def __getitem__(self, key: Any) -> Value:
@@ -270,7 +272,7 @@ class Value(Methods):
 
     @property
     def inputs(self) -> tuple[Value, ...]:
-        """The operands, in order; the same operand twice stands there twice; () for a leaf."""
+        """The operands, in order; an operand used twice is listed twice; () for a leaf."""
         a, b = self._a, self._b
         if b is not None:
             return (a, b)
@@ -371,7 +373,7 @@ class Value(Methods):
         out.data, out.grad, out.op, out._a, out._b, out.label = (
             self.data, self.grad, self.op, self._a, self._b, self.label,
         )  # fmt: skip
-        if hasattr(self, "__dict__"):  # of a class of one's own
+        if hasattr(self, "__dict__"):  # of a custom subclass
             out.__dict__.update(self.__dict__)
         return out
 
@@ -434,12 +436,12 @@ def no_number(x: Any) -> Value:
     if getattr(x, "shape", ()):
         raise TypeError(
             f"a Value is one number and has no arithmetic with an array of shape {tuple(x.shape)}: "
-            "go through the elements, as in [value * x for x in array.tolist()]"
+            "loop over the elements, as in [value * x for x in array.tolist()]"
         )
     if x.__class__ is list or x.__class__ is tuple:  # a class made of them may know what to do
         raise TypeError(
             f"a Value is one number and has no arithmetic with a {type(x).__name__} of {len(x)}: "
-            "go through the elements, as in [value * x for x in xs]"
+            "loop over the elements, as in [value * x for x in xs]"
         )
     return NotImplemented  # type: ignore[no-any-return]  # what an operator returns for "not mine"
 
@@ -472,8 +474,8 @@ _number_of = attrgetter("_data")
 
 def _refuse_step(name: str, example: str) -> NoReturn:
     raise TypeError(
-        f"a Value has no {name}, which jumps: apply it to plain numbers, as in {example}, or write the "
-        "pieces with mg.where(condition, a, b)"
+        f"{name} is not supported on Value: it is not differentiable; apply it to plain numbers, as in {example}, or "
+        "write the pieces with mg.where(condition, a, b)"
     )
 
 

@@ -154,7 +154,7 @@ def test_inspect_models_of_programs(capsys: Capture) -> None:
     mg.save(Own(), "own.safetensors")
     assert main(["inspect", "own.safetensors"]) == 0
     _, net, parameters, *tensors = capsys.readouterr().out.splitlines()
-    assert net == "  net          Own, a Module of one's own: fill it with mg.load(path, into=…)"
+    assert net == "  net          Own, a custom Module: fill it with mg.load(path, into=…)"
     assert parameters == "  parameters   5, float64"
     assert {line.strip() for line in tensors} == {"rows 2×2", "alone 1"}
 
@@ -402,8 +402,8 @@ def test_files_that_are_no_models(capsys: Capture) -> None:
     assert wrong(packed({"w": np.zeros(2)})) == "m is a safetensors file, but not one of macrograd's"
     mg.save(nn.MLP(2, [1], seed=0), "m")
     assert error(capsys, "predict", "m", "t.csv") == (
-        "m does not say what its inputs and outputs mean: mg.save writes that of a Trainer, or of a model that one has "
-        "trained"
+        "m does not describe its inputs and outputs: mg.save writes this for a Trainer, or for a model that a Trainer "
+        "has trained"
     )
 
 

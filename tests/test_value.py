@@ -260,14 +260,14 @@ def test_operators_refuse_what_is_no_number(apply: Any) -> None:
 @pytest.mark.parametrize("apply", OPERATORS)
 def test_operators_tell_what_to_do_with_an_array(apply: Any) -> None:
     for pair in ((Value(1.0), np.zeros((2, 3))), (np.zeros((2, 3)), Value(1.0))):
-        with pytest.raises(TypeError, match=r"no arithmetic with an array of shape \(2, 3\): go through the elements"):
+        with pytest.raises(TypeError, match=r"no arithmetic with an array of shape \(2, 3\): loop over the elements"):
             apply(*pair)
 
 
 @pytest.mark.parametrize("apply", OPERATORS)
 def test_operators_tell_what_to_do_with_a_list(apply: Any) -> None:
     for pair in ((Value(1.0), [1.0, 2.0]), ([1.0, 2.0], Value(1.0))):
-        with pytest.raises(TypeError, match="no arithmetic with a list of 2: go through the elements"):
+        with pytest.raises(TypeError, match="no arithmetic with a list of 2: loop over the elements"):
             apply(*pair)
 
 
@@ -284,7 +284,8 @@ def test_a_list_of_ones_own_may_know_what_to_do() -> None:
 )
 def test_what_jumps_is_refused(apply: Any) -> None:
     with pytest.raises(
-        TypeError, match=r"a Value has no (//|%), which jumps: apply it to plain numbers, as in value.d"
+        TypeError,
+        match=r"(//|%) is not supported on Value: it is not differentiable; apply it to plain numbers, as in value.d",
     ):
         apply(Value(1.0))
 

@@ -60,7 +60,7 @@ def test_powers_signs_and_division_by_zero_are_those_of_values() -> None:
     assert numbers(Vector([Value(1.0)]) / 0) == [math.inf]
     assert Vector([5, 7]) // 2 == [2, 3]
     assert Vector([5, 7]) % 2 == [1, 1]
-    with pytest.raises(TypeError, match="a Value has no %"):
+    with pytest.raises(TypeError, match="% is not supported on Value"):
         Vector([Value(1.0)]) % 2
 
 
@@ -165,7 +165,7 @@ def test_it_is_a_sequence() -> None:
         x[1:] = [1.0]
     with pytest.raises(IndexError, match="index 3 is out of range for a Vector of length 3"):
         x[3]
-    with pytest.raises(TypeError, match=r"a Value is no index.*mg\.take"):
+    with pytest.raises(TypeError, match=r"a Value cannot be an index.*mg\.take"):
         x[Value(1.0)]
     assert repr(Vector([1.0, [2]])) == "Vector([1.0, Vector([2])])"
     assert pickle.loads(pickle.dumps(m)) == copy.deepcopy(m) == copy.copy(m) == M  # noqa: S301 - made here

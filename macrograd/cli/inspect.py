@@ -37,7 +37,7 @@ def _model(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
         lines.append(_line("parameters", f"{count}, {dtype}{f', {frozen} frozen' if frozen else ''}"))
     else:
         own = {name: tensor for name, tensor in tensors.items() if name not in ("frozen", "shared")}
-        lines.append(_line("net", f"{header.get('model')}, a Module of one's own: fill it with mg.load(path, into=…)"))
+        lines.append(_line("net", f"{header.get('model')}, a custom Module: fill it with mg.load(path, into=…)"))
         dtypes = ", ".join(sorted({str(tensor.dtype) for tensor in own.values()}))
         lines.append(_line("parameters", f"{sum(tensor.size for tensor in own.values())}, {dtypes}"))
         lines += [_line("", f"{name} {'×'.join(map(str, tensor.shape)) or '1'}") for name, tensor in own.items()]

@@ -44,8 +44,8 @@ def _of_program(chosen: argparse.Namespace) -> int:
     signature = model._signature
     if signature is None:
         raise ValueError(
-            f"{chosen.model} does not say what its inputs and outputs mean: mg.save writes that of a Trainer, or of a "
-            "model that one has trained"
+            f"{chosen.model} does not describe its inputs and outputs: mg.save writes this for a Trainer, or for a "
+            "model that a Trainer has trained"
         )
     if len(signature.shape) != 1:
         raise ValueError(f"{chosen.model} takes samples of shape {signature.shape}, and a table has rows of numbers")

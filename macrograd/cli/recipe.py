@@ -29,10 +29,10 @@ FIRST_RATE = {
 RATES = {"sgd": 0.05, "momentum": 0.01, "rmsprop": 0.003, "adam": 0.01, "adamw": 0.01}
 _INPUTS = 64
 
-# A table is learned for so many steps at most, or so many epochs where it is large, and at least for so many.
+# A table is trained for at most this many steps, or this many epochs if it is large, and for at least this many.
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 6000, 20, 400
 _BATCHES = (32, 256)
-# Early stopping waits for so large a share of all epochs, and for so many at least.
+# The patience of early stopping: this share of all epochs, but at least this many.
 _PATIENCE, _LEAST_PATIENCE = 0.15, 10
 
 MADE_STEPS = 100

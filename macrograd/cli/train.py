@@ -27,11 +27,11 @@ from macrograd.train.data import Samples
 from macrograd.train.order import Order
 from macrograd.train.predictor import Predictor
 
-# A net that gives every row the same answer is dead, and so many others are tried in its place.
+# A net that predicts the same for every row is dead; this many others are tried in its place.
 MOST_STARTS = 4
 # Lines that tell how the training on a table goes.
 MOST_LINES = 20
-# Every parameter is a Value of its own: so many take a minute to be made and compiled.
+# Every parameter is a separate Value: this many take a minute to create and compile.
 MOST_PARAMETERS = 1_000_000
 
 

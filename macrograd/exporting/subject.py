@@ -155,7 +155,7 @@ def _trained(setup: Setup, kind: str) -> Subject:
 
 
 def _loss_name(targets: Targets) -> str:
-    return targets.loss if isinstance(targets.loss, str) else getattr(targets.loss, "__name__", "a loss of one's own")
+    return targets.loss if isinstance(targets.loss, str) else getattr(targets.loss, "__name__", "a custom loss")
 
 
 def _written(targets: Targets, y: Any) -> Any:

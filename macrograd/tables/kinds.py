@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 KINDS = ("number", "category", "yes/no", "date")
 
-# The share of cells that must be of a kind for the others to be mistakes; at most so many are.
+# The largest share of cells that may not be of the column's kind: these then count as mistakes.
 _MOST_SPOILT = 0.1
 _UNNAMED = re.compile(r"(unnamed:? ?\d*(_level_\d+)?|\.\.\.1|)", re.I)
 _COUNTER = re.compile(r"index|row[ _.]?(names?|num(ber)?|id)|id|no\.?|nr\.?|num|obs\.?|row|#|record|seq", re.I)

@@ -19,7 +19,7 @@ from macrograd.tables.table import Table, listed
 
 Array = NDArray[Any]
 
-# A category needs so many rows for a column of its own, or so large a share of them; at most so many have one.
+# A category gets a separate column if it has this many rows, or this share of them; at most this many do.
 _LEAST_ROWS, _LEAST_SHARE, _MOST_CATEGORIES = 2, 0.005, 50
 MISSING, OTHER = "missing", "other"
 

@@ -40,8 +40,8 @@ def read(
     delimiter  for text: what stands between cells; None to find out
     header     for text: whether the first line has the names; None to find out
 
-    Raises OSError for what cannot be opened, ImportError that names the extra to install, and ValueError, with place
-    and remedy, for what is no table.
+    Raises OSError if it cannot be opened, ImportError naming the extra to install, and ValueError, with place and
+    remedy, if it is not a table.
     """
     name = str(path)
     for given, what in ((delimiter, "delimiter"), (header, "header")):

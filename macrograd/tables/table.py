@@ -97,7 +97,7 @@ def of(data: Any, name: str = "the table") -> Table:
 def column_of(data: Any) -> Array:
     """A series of pandas or polars, an Arrow array, or anything else that is one column, as an array.
 
-    Numbers stay of their kind, so that whole numbers can be told from others.
+    Numbers keep their dtype, so that integers can be told from floats.
     """
     root = type(data).__module__.split(".")[0]
     if root == "pyarrow":

@@ -135,7 +135,7 @@ def _guess(name: str, numbers: Array | None) -> tuple[str, str]:
         return "classification", f"it has {k} different values"
     if k <= _MOST_NAMED and _NAMES.fullmatch(name) and counts.min() >= 2:
         return "classification", f"it has {k} different values and the name of a class"
-    # Codes from 0 on, each about as often: no count, price, year or rating is like that.
+    # Codes 0, 1, 2, … of roughly equal frequency: counts, prices, years and ratings are not like that.
     if k <= 20 and values[0] == 0 and values[-1] == k - 1 and counts.min() >= max(10.0, 0.5 * counts.mean()):
         return "classification", f"it has the codes 0 to {k - 1}, all about as often"
     return "regression", f"it has {k} different values"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# A run of steps takes about so many seconds: long enough that Python between the runs costs nothing, short enough for
+# A run of steps takes about this many seconds: long enough that Python between the runs costs nothing, short enough for
 # Ctrl-C, progress and checkpoints.
 _RUN_SECONDS = 0.05
 _MOST_STEPS = 1 << 18
@@ -237,7 +237,7 @@ class Fitting:
         if self._fixed is not None:
             return np.full(count, self._fixed)
         first = self.step + (self.first if self._own else 0)
-        if type(self._schedule) is Schedule:  # a class of one's own may have its own way to be called
+        if type(self._schedule) is Schedule:  # a subclass may override __call__
             rates = self._schedule.rates(first, count)
         else:
             rates = np.array([self._schedule(k) for k in range(first, first + count)], dtype=np.float64)

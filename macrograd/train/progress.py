@@ -28,7 +28,7 @@ def check(mode: str | bool) -> str:
 
 
 def make(mode: str, steps: int, steps_per_epoch: int, done: int = 0) -> Shown:
-    """What shows a run of so many steps, of which `done` were made before."""
+    """The display of a run of the given number of steps, `done` of which were made earlier."""
     if mode == "auto":
         mode = "bar" if sys.stderr.isatty() else "plain"
     kinds: dict[str, Callable[[int, int, int], Shown]] = {"bar": _Bar, "plain": _Plain, "none": _Nothing}

@@ -235,7 +235,7 @@ def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared:
     described = header.get("architecture")
     if described is None:
         raise ValueError(
-            f"{path} holds a {header.get('model')!r}, a Module of one's own: build it in your program, and fill "
+            f"{path} holds a {header.get('model')!r}, a custom Module: build it in your program, and fill "
             "it with load(path, into=model)"
         )
     try:

@@ -148,7 +148,7 @@ class Anything:
 
 @dataclass(frozen=True)
 class Array:
-    """A tensor of one of the types, with so many axes (any number if that is None), finite if it must be."""
+    """A tensor of one of the types, with this number of axes (None for any), finite if it must be."""
 
     types: tuple[str, ...] = ("float64", "float32")
     axes: int | None = None

@@ -24,7 +24,7 @@ _TYPES: dict[str, tuple[str, Any]] = {
 class Signature:
     """What `Trainer.fit` found out about its data.
 
-    targets   what the outputs mean; a loss of one's own is there by its name alone
+    targets   what the outputs mean; a custom loss is recorded only by its name
     shape     of one sample
     columns   the names of the inputs, where the data had any
     target    the name of what is learned, where it had one

@@ -25,7 +25,7 @@ _KINDS = {
     "labels": "several yes-or-no labels",
     "probabilities": "probabilities",
     "numbers": "numbers",
-    "own": "what a loss of one's own makes of it",
+    "own": "values for a custom loss",
 }
 
 
@@ -131,7 +131,7 @@ def of(y: Any, loss: str | Callable[..., Any] | None, outputs: int) -> Targets:
     Raises ValueError where y, loss and outputs do not fit together.
     """
     array = _checked(y, "y", outputs)
-    # A function of nn.losses is as good as its name, and says more than a function of one's own.
+    # A function of nn.losses is treated as its name, which says more than a custom function.
     loss = next((name for name, function in losses.LOSSES.items() if function is loss), loss)
     if callable(loss):
         return _own(array, loss)
@@ -329,4 +329,4 @@ def _few(classes: Array) -> str:
 
 
 def _name(loss: Any) -> str:
-    return loss if isinstance(loss, str) else getattr(loss, "__name__", "a loss of one's own")
+    return loss if isinstance(loss, str) else getattr(loss, "__name__", "a custom loss")

@@ -34,7 +34,7 @@ from macrograd.value import parameter_writes
 
 Array = NDArray[Any]
 
-# Without `epochs` and `steps`: at least so many of each.
+# The minimum of each if neither `epochs` nor `steps` is given.
 _EPOCHS, _STEPS = 20, 1000
 _BATCH = 32
 

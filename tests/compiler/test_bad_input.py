@@ -151,11 +151,11 @@ def test_numpys_functions_are_refused() -> None:
         (
             lambda x: x[0] * [1.0],
             [1.0, 2.0],
-            "a Value is one number and has no arithmetic with a list of 1: go through",
+            "a Value is one number and has no arithmetic with a list of 1: loop over",
         ),
         (lambda x: x.shape, [1.0, 2.0], "'Vector' object has no attribute 'shape'"),
         (lambda x: x[5], [1.0, 2.0], "index 5 is out of range for a Vector of length 2"),
-        (lambda x: x // 2, 1.0, "a Value has no //, which jumps: apply it to plain numbers"),
+        (lambda x: x // 2, 1.0, "// is not supported on Value: it is not differentiable; apply it to plain numbers"),
     ],
 )
 def test_arguments_of_another_shape_than_the_function_thinks(fn: Callable[..., Any], x: Any, said: str) -> None:

@@ -68,9 +68,7 @@ def test_the_file_can_be_read_by_others(tmp_path: Path) -> None:
 def test_a_model_of_ones_own_is_built_by_its_program(tmp_path: Path) -> None:
     model = Own(seed=1)
     path = mg.save(model, tmp_path / "m.safetensors")
-    with pytest.raises(
-        ValueError, match=r"holds a 'Own', a Module of one's own: build it in your program, and fill it"
-    ):
+    with pytest.raises(ValueError, match=r"holds a 'Own', a custom Module: build it in your program, and fill it"):
         mg.load(path)
     other = Own(seed=2)
     assert mg.load(path, into=other) is other

@@ -81,7 +81,7 @@ def load(key: str) -> bytes | None:
 
 
 def store(key: str, image: bytes) -> None:
-    """Keep an image under a key. A directory that cannot be written to is no error: the code is made anew then."""
+    """Store an image under a key. A directory that is not writable is not an error: the code is then compiled again."""
     import tempfile  # takes longer than to load an image that is there
 
     folder = directory()

@@ -29,7 +29,7 @@ import llvmlite.binding as llvm
 
 BASELINE, BEST = 0, 2  # of LLVM's levels of code generation
 LONG = 150  # lines of a module; shorter ones are made well in the time that two tiers would take
-SCALARS_A_LINE = 40  # of a program with so many, the better code is a small part of what it takes to get ready
+SCALARS_A_LINE = 40  # in a program with this many, the better code is a small part of the time to get ready
 _DEARER = 3.0  # how much longer the better code takes to make
 
 

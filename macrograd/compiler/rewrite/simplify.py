@@ -340,7 +340,7 @@ def _entries(tape: Tape, op: ops.Op) -> Ints:
 
 
 def _side(tape: Tape, ids: Ints, k: int) -> Ints:
-    """The k-th operands of entries that have so many."""
+    """The k-th operands of the entries that have at least k + 1."""
     found: Ints = tape.operand[tape.start[ids] + k]
     return found
 

@@ -36,12 +36,12 @@ LARGE_TAKE = 1024
 
 
 def budget(scalars: int) -> int:
-    """How many instructions a program of so many scalars may have."""
+    """The largest number of instructions for a program of this many scalars."""
     return FREE + scalars // SHARE
 
 
 def rule(scalars: int) -> list[str]:
-    """The rule in words, for a program of so many scalars."""
+    """The rule in words, for a program of this many scalars."""
     return [
         f"a program of {scalars:,} scalars may have {budget(scalars):,} groups of like operations ({FREE}, and one for",
         f"each {SHARE} scalars), {MOST_TINY} of them with fewer than {TINY} scalars; this one has more. Code are then",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FEW_MEMBERS = 8  # so few members are written out one by one, so that tables cost them nothing
 _FEW_TERMS = 8
-_LARGE_PIECE = 64  # pieces of so many members are always worth their instruction
+_LARGE_PIECE = 64  # pieces of this many members are always worth an instruction
 _LONG_RUN = 8  # terms
 _MOST_SEGMENTS = 32  # of the terms of one kind; more pieces than that become a table
 _MOST_PIECES = 8  # more pieces than this, and a table makes the smaller program, however wide it is

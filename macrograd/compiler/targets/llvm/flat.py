@@ -21,7 +21,7 @@ from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Oper
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 
-_FEW_TERMS = 4  # of a segment: so many are written out
+_FEW_TERMS = 4  # of a segment: up to this many are written out
 _FEW_VALUES = 96
 
 

@@ -26,7 +26,7 @@ from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.outer import split
 from macrograd.compiler.targets.scalar.tiles import covers
 
-_WINDOW = 32  # so many instructions behind the first one may join a group
+_WINDOW = 32  # this many instructions after the first one may join a group
 
 # What slots it may touch: the first and last in the first rounds, how far they move in a round of each loop, and how
 # far down and up in all rounds.

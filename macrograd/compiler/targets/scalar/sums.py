@@ -10,7 +10,7 @@ from macrograd.compiler.program.program import Index, Instruction, Operand, Segm
 from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Member, Operands, Vector
 from macrograd.compiler.targets.scalar.code import Code, Counter
 
-FEW = 8  # so many terms or members are written out one by one
+FEW = 8  # up to this many terms or members are written out one by one
 
 
 class Sums:
