@@ -1,4 +1,4 @@
-"""The command `macrograd`. Nothing here needs NumPy until a command runs, so that `macrograd --help` is quick."""
+"""The command `macrograd`. NumPy is not imported until a command runs, so that `macrograd --help` is fast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 class UsageError(Exception):
-    """A command line that cannot be followed; the text says what to do."""
+    """An invalid command line; the message gives the remedy."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -13,7 +13,7 @@ from macrograd.nn import losses
 
 
 def explain(chosen: argparse.Namespace) -> int:
-    """Print what the compiler finds in the loss of one sample of the net that the options name; 0."""
+    """Print what the compiler finds in the loss of one sample of the net given by the options; return 0."""
     data, task, model = made(chosen)
     measure = losses.get(task.loss)
 

@@ -23,7 +23,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def predict(chosen: argparse.Namespace) -> int:
-    """Print the table with what the model answers for each row beside it; 0. Nothing is printed before all is known."""
+    """Print the table with the model's prediction for each row, and return 0. Output starts only once all are known."""
     known = facts.read(chosen.model)
     if known is None:
         return _of_program(chosen)

@@ -36,9 +36,9 @@ MOST_PARAMETERS = 1_000_000
 
 
 def train(chosen: argparse.Namespace) -> int:
-    """Train as the options say, print what happens, save what is to be saved; 0.
+    """Train as the options say, print the progress, write the requested files, and return 0.
 
-    Everything that can be wrong with the options, the data and the files is found before the first step.
+    All errors in the options, the data and the files are found before the first step.
     """
     check(chosen)
     data, task, model = made(chosen)

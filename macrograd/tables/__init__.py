@@ -1,5 +1,4 @@
-"""Tables as people have them: `read` takes files and databases, `Plan` says what becomes of each column, `Target` what
-is to be learned.
+"""Tables: `read` loads files and databases, `Plan` decides the encoding of each column, `Target` the column to learn.
 
     table = tables.read("flowers.csv")
     target = tables.target_of(table, "species")

@@ -1,5 +1,5 @@
-"""What the text in a cell means: nothing, a number, or yes or no. Written for columns: how one cell is read depends on
-the cells around it, since 1,234 is a thousand in one table and a little over one in another."""
+"""The meaning of the text in cells: missing, a number, or yes or no. Works on columns: the reading of one cell depends
+on the others, since 1,234 is a thousand in one table and a little over one in another."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a column is: a number, a category, yes or no, a moment, or nothing to learn from. Guessed from its cells, unless
-a person says it."""
+"""The kind of a column: a number, a category, yes or no, a date, or nothing to learn from. Inferred from its cells,
+unless it is given."""
 
 from __future__ import annotations
 

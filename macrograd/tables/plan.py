@@ -1,5 +1,5 @@
-"""`Plan`: what becomes of each column of a table on its way into a net. Learned from one table, kept in the model's
-file, and applied to all others."""
+"""`Plan`: how each column of a table is encoded for a net. It is learned from one table, stored in the model's file,
+and applied to all others."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def learn(name: str, found: Understood, rows: Array, style: Style) -> Feature:
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of all columns but the target: `of` learns it, `numbers` does it."""
+    """The encoding of all columns except the target: `of` learns it, `numbers` applies it."""
 
     features: tuple[Feature, ...]
     markers: tuple[str, ...] = ()
@@ -148,10 +148,10 @@ class Plan:
         return [f.name for f in self.features if f.kind]
 
     def numbers(self, table: Table) -> tuple[Array, list[str]]:
-        """(the features of a table, (rows, len(names)), float64; notes on cells that training had not seen).
+        """(the features of a table, (rows, len(names)), float64; notes on cells that were not seen in training).
 
-        Columns are found by name, in any order, and others may stand beside them. Raises ValueError that names the
-        columns that are missing, and cells that are not of the kind that they were.
+        Columns are matched by name, in any order, and extra columns are ignored. Raises ValueError that names missing
+        columns and cells of the wrong kind.
         """
         absent = [name for name in self.needed if name not in table.columns]
         if absent:
@@ -265,17 +265,16 @@ def of(
     kind: Mapping[str, str] | None = None,
     markers: Collection[str] = (),
 ) -> Plan:
-    """The plan for a table: what kind each column is is seen in all rows, what is learned (medians, categories) in
-    `rows` alone.
+    """The plan for a table: column kinds are inferred from all rows, medians and categories learned only from `rows`.
 
-    target  the column to leave for learning
-    only    the columns to use, whatever they look like; None for all that can be learned from
+    target  the column to learn, which is not a feature
+    only    the columns to use, regardless of their contents; None for all that are useful
     drop    columns to leave out
     kind    of columns, by name: one of kinds.KINDS, "date:dmy" or "date:mdy" for the order, or "drop"
-    markers what stands for a missing value besides those that all know
+    markers strings that mark a missing value, in addition to the common ones
 
-    Raises ValueError for names that the table does not have, kinds that are not known or do not fit, and a table
-    without features.
+    Raises ValueError for names that the table does not have, kinds that are unknown or do not fit, and a table without
+    features.
     """
     kind = dict(kind or {})
     for name in [*(only or ()), *drop, *kind]:

@@ -32,13 +32,13 @@ def is_address(name: str) -> bool:
 def read(
     path: str | Path, *, query: str | None = None, delimiter: str | None = None, header: bool | None = None
 ) -> Table:
-    """The table in a file or a database, every cell as it stands there.
+    """Read a table from a file or a database, with all cells unchanged.
 
     path       of text with delimiters (also .gz and .zip), Parquet, Arrow, JSON lines, Excel or OpenDocument, SQLite;
                or postgresql://user@host/database
     query      for databases: a SELECT or the name of a table; for workbooks the name of a sheet
-    delimiter  for text: what stands between cells; None to find out
-    header     for text: whether the first line has the names; None to find out
+    delimiter  for text: the string between cells; None to detect it
+    header     for text: whether the first line has the names; None to detect it
 
     Raises OSError if it cannot be opened, ImportError naming the extra to install, and ValueError, with place and
     remedy, if it is not a table.

@@ -1,4 +1,4 @@
-"""`Table`: named columns, wherever they came from. What their cells mean is another file's business."""
+"""`Table`: named columns from any source. Other files interpret their cells."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Array = NDArray[Any]
 class Table:
     """Columns of one length, in order.
 
-    columns  by name: numbers or bools, NaN where nothing is; datetime64[s] with NaT; or objects, str and None
-    name     what people call it: a file's name, say
-    notes    what was done to it on the way here, for people
+    columns  by name: numbers or bools, NaN where missing; datetime64[s] with NaT; or objects, str and None
+    name     the table's name in messages, such as a file name
+    notes    in words, what was done to it while reading
     """
 
     columns: Mapping[str, Array]

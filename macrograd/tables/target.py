@@ -1,4 +1,4 @@
-"""The column to learn: classes or a number, which is guessed unless it is said, and which rows have it."""
+"""The column to learn: classes or a number, which is inferred unless given, and the rows that have it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _NAMES = re.compile(r".*(class|label|species|category|digit|type|group|outcome|d
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be learned.
+    """The target of learning.
 
-    y         of the rows that have it: int64 indices into `classes`, or float64
-    rows      their places in the table
-    classes   what the table calls each class, sorted (numbers by size, text by letters); None for a number
-    guessed   why it is taken for classes or for a number, for people; "" where that was said
+    y         for the rows that have one: int64 indices into `classes`, or float64
+    rows      the indices of these rows in the table
+    classes   the table's names of the classes, sorted (numbers by size, text alphabetically); None for a number
+    guessed   the reason for choosing classes or a number, in words; "" if the task was given
     numeric   whether its cells are numbers, so that both can be learned
     notes     on rows left out, and on spellings
     """
@@ -49,8 +49,8 @@ class Target:
 def of(table: Table, name: str, *, task: str | None = None, markers: Collection[str] = ()) -> Target:
     """The target `name` of a table. `task` is "classification" or "regression", or None to guess it.
 
-    Raises ValueError for a column that the table does not have, a target that is the same in all rows or empty, cells
-    that are no numbers where numbers are to be learned, and fewer than two rows.
+    Raises ValueError for a column that the table does not have, a target that is empty or the same in all rows, cells
+    that are not numbers in a numeric target, and fewer than two rows.
     """
     if name not in table.columns:
         raise ValueError(no_column(table, name))

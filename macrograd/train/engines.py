@@ -1,4 +1,4 @@
-"""The engines: what makes training steps. `EagerLoop` and the compiler's `TrainingLoop` look the same from outside, and
+"""The engines that make training steps. `EagerLoop` and the compiler's `TrainingLoop` have the same interface, and
 nothing else in this package knows which of them runs."""
 
 from __future__ import annotations

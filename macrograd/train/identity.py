@@ -1,4 +1,4 @@
-"""What makes two training runs the same, so that one can go on where the other stopped."""
+"""The identity of a training run, which decides whether another run may resume it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C at a place where it does no harm."""
+"""Ctrl-C, deferred to a place where it does no harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trained model as a function of samples: in blocks for many, and as cheaply as can be for one."""
+"""The trained model as a function of samples: in blocks for many, with minimal overhead for one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a `Trainer` and its runs share: the model, the options, what was compiled for them, and what training leaves."""
+"""Shared by a `Trainer` and its runs: the model, the options, the compiled programs, and the results of training."""
 
 from __future__ import annotations
 

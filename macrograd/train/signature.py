@@ -1,4 +1,4 @@
-"""What a trained model's inputs and outputs mean: it stands with the model, in memory and in its file."""
+"""The meaning of a trained model's inputs and outputs, stored with the model in memory and in its file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both engines' steps need: the error of a step that came to no number, and graphs without the collector."""
+"""Shared by the steps of both engines: the error for a step that is not finite, and graphs without the collector."""
 
 from __future__ import annotations
 
