@@ -174,6 +174,7 @@ def test_a_write_that_is_broken_off_leaves_nothing(folder: Path, monkeypatch: py
 def test_the_size_is_bounded_and_the_oldest_go_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 1000
     monkeypatch.setattr(cache, "LIMIT", 5 * (size + cache_head()))
+    monkeypatch.setattr(cache, "CHECK_EVERY", 1)
     keys = [f"{k:064x}" for k in range(8)]
     for age, key in enumerate(keys[:5]):
         cache.store(key, bytes(size))
@@ -183,6 +184,21 @@ def test_the_size_is_bounded_and_the_oldest_go_first(folder: Path, monkeypatch: 
         cache.store(key, bytes(size))
     kept = {path.stem for path in folder.iterdir()}
     assert kept == {keys[k] for k in (0, 3, 4, 5, 6)}
+
+
+def test_many_small_files_make_room_now_and_then(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    bound = cache._bound
+    monkeypatch.setattr(cache, "LIMIT", 40_000)
+    monkeypatch.setattr(cache, "_bound", lambda folder: (looked.append(1), bound(folder)))
+    for k in range(1000):
+        cache.store(f"{k:064x}", b"a")
+    assert 10 < len(looked) < 100
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1.5 * cache.LIMIT
+    before = len(looked)
+    cache.store("f" * 64, bytes(cache.LIMIT))  # larger than all that there may be
+    assert len(looked) == before + 1
+    assert list(folder.iterdir()) == []
 
 
 def test_threads_that_write_the_same_key(folder: Path) -> None:

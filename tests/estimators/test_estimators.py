@@ -191,7 +191,7 @@ def test_going_on() -> None:
     with pytest.raises(ValueError, match="warm_start goes on with the classes"):
         fitted.fit(X, Y + 5)
     bit = classifier()
-    for k in range(60):
+    for k in range(150):
         rows = slice(40 * (k % 3), 40 * (k % 3) + 40)
         bit.partial_fit(X[rows], Y[rows], classes=[0, 1, 2])
     assert list(bit.classes_) == [0, 1, 2]
