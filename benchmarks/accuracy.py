@@ -97,7 +97,7 @@ def macrograd(case: str) -> Prepared:
         trainer.optimizer.load_state_dict({"steps": 0, "state": []})
         with (
             warnings.catch_warnings()
-        ):  # pixels at the border hardly vary, and all contenders learn from them as they are
+        ):  # all contenders learn from the pixels as they are
             warnings.filterwarnings("ignore", "the features differ in scale")
             trainer.fit(X, y, epochs=EPOCHS, batch_size=BATCH, seed=seed, progress=False)
         return ours.pairs(model)
