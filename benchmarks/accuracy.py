@@ -95,9 +95,7 @@ def macrograd(case: str) -> Prepared:
         X, y, _, _ = split(seed)
         ours.fill(model, start(case, seed))
         trainer.optimizer.load_state_dict({"steps": 0, "state": []})
-        with (
-            warnings.catch_warnings()
-        ):  # all contenders learn from the pixels as they are
+        with warnings.catch_warnings():  # all contenders learn from the pixels as they are
             warnings.filterwarnings("ignore", "the features differ in scale")
             trainer.fit(X, y, epochs=EPOCHS, batch_size=BATCH, seed=seed, progress=False)
         return ours.pairs(model)
