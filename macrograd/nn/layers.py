@@ -66,7 +66,7 @@ class Neuron(Module):
         return self.activation != "linear"
 
     def __call__(self, x: Any) -> Any:
-        inputs = _inputs(self, x, len(self.w))
+        inputs = inputs_of(self, x, len(self.w))
         return self._activate(functions.dot([self.b, *self.w], [_ONE, *inputs]))
 
     def __repr__(self) -> str:
@@ -100,7 +100,7 @@ class Layer(Module):
         ]
 
     def __call__(self, x: Any) -> Any:
-        inputs = _inputs(self, x, len(self.neurons[0].w))
+        inputs = inputs_of(self, x, len(self.neurons[0].w))
         # Numbers become nodes here, once, and not in every neuron.
         nodes = [value if (node := constant(value)) is None else node for value in inputs]
         out = [neuron(nodes) for neuron in self.neurons]
@@ -150,7 +150,7 @@ class MLP(Module):
         ]
 
     def __call__(self, x: Any) -> Any:
-        x = _inputs(self, x, len(self.layers[0].neurons[0].w))
+        x = inputs_of(self, x, len(self.layers[0].neurons[0].w))
         for layer in self.layers:
             x = layer(x)
         return x
@@ -160,7 +160,8 @@ class MLP(Module):
         return f"MLP of [{layers}]: {len(self.parameters())} parameters"
 
 
-def _inputs(module: Module, x: Any, nin: int) -> list[Any]:
+def inputs_of(module: Module, x: Any, nin: int) -> list[Any]:
+    """The inputs of one sample. Raises ValueError for another number than `nin`."""
     inputs = as_list(x)
     if len(inputs) != nin:
         raise ValueError(f"this {type(module).__name__} takes {nin} inputs, got {_described(inputs, nin)}")

@@ -14,9 +14,8 @@ from typing import Any
 
 from macrograd import functions
 from macrograd.nn import activations
-from macrograd.nn._scalars import as_list
 from macrograd.nn.activations import Activation
-from macrograd.nn.layers import Seed, _check_size, _generator
+from macrograd.nn.layers import Seed, _check_size, _generator, inputs_of
 from macrograd.nn.module import Module
 from macrograd.value import Value
 from macrograd.vector import vector
@@ -93,9 +92,7 @@ class Tabular(Module):
 
     def each(self, x: Any) -> list[Any]:
         """The output of every member."""
-        inputs = as_list(x)
-        if len(inputs) != self.sizes[0]:
-            raise ValueError(f"this Tabular takes {self.sizes[0]} inputs, got {len(inputs)}")
+        inputs = inputs_of(self, x, self.sizes[0])
         clipped = [v / functions.sqrt(1.0 + v * v * (1.0 / _CLIP**2)) for v in inputs]
         found = [member(clipped) for member in self.members]
         return [outputs[0] if len(outputs) == 1 else vector(outputs) for outputs in found]
