@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from macrograd.ops import CONSTANT, Op
-from macrograd.replay import Replay
+from macrograd.replay import Replay, at, operations
 from macrograd.rules import contributions
-from macrograd.value import Value, topological
+from macrograd.value import Value
 
 TINY, HUGE = 1e-8, 1e6  # beyond these a gradient is remarkable
 _STEEP = 1e3  # a slope that alone explains a huge gradient, and one over it a tiny one
@@ -146,15 +147,15 @@ class _Graph:
 
     def __init__(self, result: Value, target: Value, replay: Replay) -> None:
         self.result, self.target, self.replay = result, target, replay
-        nodes = topological(result)
-        self.order = [node for node in nodes if node.op is not None and node.op is not CONSTANT]
-        self.known = {id(node) for node in nodes} | {id(x) for node in self.order for x in node.inputs}
+        self.order = operations(result)
+        self.known = {id(result)} | {id(x) for node in self.order for x in node.inputs}
         self.adjoint: dict[int, float] = {id(result): 1.0}
         self.leading = {id(target)}  # what the target has a part in
         for node in self.order:
             if any(id(x) in self.leading for x in node.inputs):
                 self.leading.add(id(node))
-        self.uses: dict[int, list[_Edge]] = {}  # of what leads to the target, by operand
+        self.edges: dict[int, list[_Edge]] = {}  # by operation
+        self.uses: dict[int, list[_Edge]] = {}  # by operand, of those that the target has a part in
         self._sweep()
 
     def _sweep(self) -> None:
@@ -164,11 +165,13 @@ class _Graph:
             numbers = [x.data for x in node.inputs]
             slopes = contributions(op, 1.0, node.data, numbers)
             gains = [None] * len(numbers) if g is None else contributions(op, g, node.data, numbers)
-            for operand, slope, gain in zip(node.inputs, slopes, gains, strict=True):
-                if gain is not None:
-                    self.adjoint[id(operand)] = self.adjoint.get(id(operand), 0.0) + gain
-                if id(operand) in self.leading:
-                    self.uses.setdefault(id(operand), []).append(_Edge(node, operand, slope, gain))
+            self.edges[id(node)] = edges = [_Edge(node, *edge) for edge in zip(node.inputs, slopes, gains, strict=True)]
+            for edge in edges:
+                operand = id(edge.operand)
+                if edge.gain is not None:
+                    self.adjoint[operand] = self.adjoint.get(operand, 0.0) + edge.gain
+                if operand in self.leading:
+                    self.uses.setdefault(operand, []).append(edge)
 
     # --- what is wrong ----------------------------------------------------------------------------------------
 
@@ -184,7 +187,7 @@ class _Graph:
             return self._not_finite(gradient)
         if gradient == 0.0 and (found := self._cut()) is not None:
             return found
-        if (found := self._cancelled(gradient)) is not None:
+        if abs(gradient) < TINY and (found := self._cancelled(gradient)) is not None:
             return found
         if abs(gradient) < TINY:
             return self._extreme("vanishing", gradient, min)
@@ -198,7 +201,7 @@ class _Graph:
         cuts = [edge for edge in edges if self.adjoint.get(id(edge.node)) and not edge.gain]
         if not cuts:
             return None
-        distance = self._distances()
+        distance = self._distances
         common = Counter(map(self._key, cuts))
         cuts.sort(key=lambda edge: (-common[self._key(edge)], distance[id(edge.operand)]))
         origins = list(map(self._origin, cuts))
@@ -206,13 +209,13 @@ class _Graph:
         others = {self._key(edge): self._step(edge) for edge in origins if self._key(edge) != self._key(first)}
         step = self._step(first)
         reason = self._reason(first)
-        text = f"the gradient of {self._name()} is 0: {step.op}{self._at(step)} passes none on. {reason}"
+        text = f"the gradient of {self._name()} is 0: {step.op}{at(step.place)} passes none on. {reason}"
         return Why("cut", 0.0, step, (*self._path_to(first), step), tuple(others.values()), text)
 
     def _origin(self, cut: _Edge) -> _Edge:
         """A slope of 0 may be so because of a cut before it, as that of x² where x = relu(-1): then that cut."""
         while cut.slope is not None and not cut.slope:
-            before = list(self._leading_edges(cut.operand))
+            before = self._leading_edges(cut.operand)
             if not before or any(edge.slope for edge in before):
                 break
             cut = before[0]
@@ -221,13 +224,12 @@ class _Graph:
     def _reason(self, edge: _Edge) -> str:
         op = edge.node.op
         assert op is not None
-        operands = ", ".join(f"{x.data:.6g}" for x in edge.node.inputs[:4])
-        operands += ", …" if len(edge.node.inputs) > 4 else ""
+        call = _call(edge.node)
         if edge.slope:
             small = f"slope {edge.slope:.3g} times gradient {self.adjoint[id(edge.node)]:.3g} underflows to 0"
-            return f"Its {small}, at {op.name}({operands})"
+            return f"Its {small}, at {call}"
         general = "it has no derivative there" if edge.slope is None else "its slope is 0 there"
-        return f"At {op.name}({operands}), {_ZERO.get(op.name, general)}"
+        return f"At {call}, {_ZERO.get(op.name, general)}"
 
     def _cancelled(self, gradient: float) -> Why | None:
         """A sum of gains, on the way to the target, that is next to nothing beside its terms."""
@@ -236,7 +238,7 @@ class _Graph:
                 continue
             gains = [edge.gain for edge in self.uses.get(id(node), []) if edge.gain]
             total, terms = self.adjoint.get(id(node), 0.0), sum(map(abs, gains))
-            if len(gains) < 2 or not terms > abs(total) * _CANCELLED or abs(gradient) >= TINY:
+            if len(gains) < 2 or not terms > abs(total) * _CANCELLED:
                 continue
             edge = max((e for e in self.uses[id(node)] if e.gain), key=lambda e: abs(e.gain or 0.0))
             step = self._step(edge)
@@ -244,7 +246,7 @@ class _Graph:
             shown = " + ".join(f"({gain:.6g})" for gain in gains[:4]) + (" + …" if len(gains) > 4 else "")
             text = (
                 f"the gradient of {self._name()} is {gradient:.3g}: the contributions to {what} cancel, "
-                f"{shown} = {total:.3g}. The largest comes from {step.op}{self._at(step)}"
+                f"{shown} = {total:.3g}. The largest comes from {step.op}{at(step.place)}"
             )
             return Why("cancelled", gradient, step, (*self._path_to(edge), step), (), text)
         return None
@@ -256,11 +258,11 @@ class _Graph:
         step, slope = self._step(edge), abs(edge.slope or 0.0)
         alone = slope > _STEEP if kind == "exploding" else slope < 1 / _STEEP
         if alone:
-            reason = f"{step.op}{self._at(step)} has the slope {edge.slope:.3g} at {step.operand:.6g}"
+            reason = f"{step.op}{at(step.place)} has the slope {edge.slope:.3g} at {step.operand:.6g}"
         else:
             mean = abs(gradient) ** (1 / len(path))
             reason = (
-                f"{len(path)} slopes of {mean:.3g} in the mean multiply, {step.op}{self._at(step)} the most extreme"
+                f"{len(path)} slopes of {mean:.3g} in the mean multiply, {step.op}{at(step.place)} the most extreme"
             )
         word = "tiny" if kind == "vanishing" else "huge"
         text = f"the gradient of {self._name()} is {word}, {gradient:.3g}: {reason}"
@@ -278,7 +280,7 @@ class _Graph:
                     step = self._step(edge)
                     text = (
                         f"the gradient of {self._name()} is {gradient}: all values are finite, but the slope of "
-                        f"{step.op}{self._at(step)} is {step.slope} at {step.operand:.6g}{_remedy(edge.node.op)}"
+                        f"{step.op}{at(step.place)} is {step.slope} at {step.operand:.6g}{_remedy(edge.node.op)}"
                     )
                     return Why(kind, gradient, step, (*self._path_to(edge), step), (), text)
         edge = max(self._main_path(), key=lambda e: abs(e.slope or 0.0))
@@ -287,33 +289,30 @@ class _Graph:
 
     def _of_value(self, kind: str, gradient: float, node: Value) -> Why:
         """The first value that is not finite; an operand of it may be a leaf that was not, either."""
-        worst = next((x for x in node.inputs if not math.isfinite(x.data)), node.inputs[0])
-        slopes = contributions(node.op, 1.0, node.data, [x.data for x in node.inputs]) if node.op else [None]
-        slope = slopes[next(k for k, x in enumerate(node.inputs) if x is worst)]
-        step = self._step(_Edge(node, worst, slope, None))
-        operands = ", ".join(f"{x.data:.6g}" for x in node.inputs[:4]) + (", …" if len(node.inputs) > 4 else "")
+        edges = self.edges[id(node)]
+        edge = next((edge for edge in edges if not math.isfinite(edge.operand.data)), edges[0])
+        step, worst = self._step(edge), edge.operand
         given = "" if math.isfinite(worst.data) else f"; {_called(worst)} was {worst.data} to begin with"
         text = (
             f"the gradient of {self._name()} is {gradient:.6g}, and the loss {self.result.data:.6g}: "
-            f"{step.op}({operands}) is {node.data}{self._at(step)}"
-            f"{given}{_remedy(node.op)}"
+            f"{_call(node)} is {node.data}{at(step.place)}{given}{_remedy(node.op)}"
         )
         return Why(kind, gradient, step, (step,), (), text)
 
     # --- paths ------------------------------------------------------------------------------------------------
 
-    def _leading_edges(self, node: Value) -> Iterable[_Edge]:
-        for x in dict.fromkeys(node.inputs):
-            yield from (edge for edge in self.uses.get(id(x), []) if edge.node is node)
+    def _leading_edges(self, node: Value) -> list[_Edge]:
+        return [edge for edge in self.edges.get(id(node), []) if id(edge.operand) in self.leading]
 
     def _main_path(self) -> list[_Edge]:
         """From the target to the loss, each time along the use that contributes most."""
-        path, at = [], self.target
-        while at is not self.result:
-            path.append(max(self.uses[id(at)], key=lambda edge: abs(edge.gain or 0.0)))
-            at = path[-1].node
+        path, node = [], self.target
+        while node is not self.result:
+            path.append(max(self.uses[id(node)], key=lambda edge: abs(edge.gain or 0.0)))
+            node = path[-1].node
         return path
 
+    @cached_property
     def _distances(self) -> dict[int, int]:
         """How many operations lie between the target and what it has a part in, at least."""
         found = {id(self.target): 0}
@@ -324,13 +323,13 @@ class _Graph:
 
     def _path_to(self, end: _Edge) -> list[Step]:
         """The shortest path from the target to the operand of an edge."""
-        distance = self._distances()
-        steps, at = [], end.operand
-        while at is not self.target:
-            before = min((x for x in at.inputs if id(x) in distance), key=lambda x: distance[id(x)])
-            edge = next(edge for edge in self.uses[id(before)] if edge.node is at)
+        distance = self._distances
+        steps, last = [], end.operand
+        while last is not self.target:
+            before = min((x for x in last.inputs if id(x) in distance), key=lambda x: distance[id(x)])
+            edge = next(edge for edge in self.edges[id(last)] if edge.operand is before)
             steps.append(self._step(edge))
-            at = before
+            last = before
         return steps[::-1]
 
     # --- words ------------------------------------------------------------------------------------------------
@@ -341,15 +340,13 @@ class _Graph:
     def _step(self, edge: _Edge) -> Step:
         node = edge.node
         assert node.op is not None
-        place = self.replay.place(node).removeprefix(" at ")
-        return Step(node.op.name, place, node.data, edge.operand.data, edge.slope, self.adjoint.get(id(node)))
+        return Step(
+            node.op.name, self.replay.place(node), node.data, edge.operand.data, edge.slope, self.adjoint.get(id(node))
+        )
 
     def _key(self, edge: _Edge) -> tuple[str, str]:
         assert edge.node.op is not None
         return edge.node.op.name, self.replay.place(edge.node)
-
-    def _at(self, step: Step) -> str:
-        return f" at {step.place}" if step.place else ""
 
 
 def _called(node: Value) -> str:
@@ -358,6 +355,13 @@ def _called(node: Value) -> str:
     if node.op is None or node.op is CONSTANT:
         return f"the Value {node.data:.6g}"
     return f"the result {node.data:.6g} of {node.op.name}"
+
+
+def _call(node: Value) -> str:
+    """The operation with its operands' numbers."""
+    assert node.op is not None
+    operands = [f"{x.data:.6g}" for x in node.inputs[:4]] + ["…"] * (len(node.inputs) > 4)
+    return f"{node.op.name}({', '.join(operands)})"
 
 
 def _remedy(op: Op | None) -> str:

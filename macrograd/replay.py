@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from macrograd.interpreter import Interpreter
-from macrograd.value import Value, interpreted
+from macrograd.ops import CONSTANT
+from macrograd.value import Value, interpreted, topological
 
 _PACKAGE = str(Path(__file__).resolve().parent)
 # Files that every operation passes: they say nothing about where it was asked for.
@@ -47,9 +48,21 @@ class Replay(Interpreter):
         return node
 
     def place(self, node: Value) -> str:
-        """ " at file:line, in function" of what asked for a Value; "" for one that the replay did not make."""
-        place = self._places.get(id(node), "")
-        return f" at {place}" if place else ""
+        """File, line and function of what asked for a Value; "" for one that the replay did not make."""
+        return self._places.get(id(node), "")
+
+    def at(self, node: Value) -> str:
+        """The same for the middle of a sentence: " at …", or nothing."""
+        return at(self.place(node))
+
+
+def at(place: str) -> str:
+    return f" at {place}" if place else ""
+
+
+def operations(result: Value) -> list[Value]:
+    """The operations that made a Value, operands before results."""
+    return [node for node in topological(result) if node.op is not None and node.op is not CONSTANT]
 
 
 def _line() -> str:

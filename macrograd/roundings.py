@@ -14,14 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
-from macrograd.ops import CONSTANT
-from macrograd.replay import Replay
+from macrograd.replay import Replay, operations
 from macrograd.rules import contributions
-from macrograd.value import Value, topological
+from macrograd.value import Value
 
-_DIGITS = Context(prec=50, Emin=-999_999, Emax=999_999)
 _ONE = Decimal(1)
 _SPREAD = 12**-0.5  # standard deviation of a rounding in units of the last place, if all are equally likely
 _SHOWN = 5
@@ -97,10 +96,10 @@ def rounding(fn: Callable[..., Any], *args: float) -> Rounding:
     result = replay.run(lambda: fn(*arguments))
     if not isinstance(result, Value):
         raise TypeError(f"mg.rounding(fn, …) takes a function that returns one Value; got {type(result).__name__}")
-    order = [node for node in topological(result) if node.op is not None and node.op is not CONSTANT]
+    order = operations(result)
     bad = next((node for node in order if not math.isfinite(node.data)), None)
     if bad is not None and bad.op is not None:
-        raise ValueError(f"mg.rounding(): {bad.op.name} gave {bad.data}{replay.place(bad)}; all numbers must be finite")
+        raise ValueError(f"mg.rounding(): {bad.op.name} gave {bad.data}{replay.at(bad)}; all numbers must be finite")
     adjoint: dict[int, float] = {id(result): 1.0}
     shares: dict[str, tuple[dict[str, None], float]] = {}
     error, variance = 0.0, 0.0
@@ -117,7 +116,7 @@ def rounding(fn: Callable[..., Any], *args: float) -> Rounding:
             variance += (g * _SPREAD * math.ulp(node.data)) ** 2
             continue
         error += g * delta
-        place = replay.place(node).removeprefix(" at ")
+        place = replay.place(node)
         names, before = shares.get(place, ({}, 0.0))
         shares[place] = ({**names, node.op.name: None}, before + g * delta)
     lines = [Share(place, tuple(names), part) for place, (names, part) in shares.items() if part]
@@ -139,7 +138,7 @@ def _delta(name: str, out: float, numbers: Sequence[float]) -> float | None:
     if name in _RATIONAL:
         return float(Fraction(out) - _RATIONAL[name](*map(Fraction, numbers)))
     if name in _DECIMAL:
-        with localcontext(_DIGITS):
+        with localcontext(_context(50)):
             return float(Decimal(out) - _DECIMAL[name](*map(Decimal, numbers)))
     return None
 
@@ -166,6 +165,10 @@ _RATIONAL: dict[str, Callable[..., Fraction]] = {
 }
 
 
+def _context(digits: int) -> Context:
+    return Context(prec=digits, Emin=-999_999, Emax=999_999)
+
+
 def _log1p(x: Decimal) -> Decimal:
     if abs(x) < Decimal("1e-12"):  # 1 + x would lose digits
         return x - x * x / 2 + x**3 / 3 - x**4 / 4
@@ -190,8 +193,8 @@ def _power(a: Decimal, b: Decimal) -> Decimal:
 
 def _sin(x: Decimal) -> Decimal:
     """By its series, of x less whole turns; π by Machin's formula, to 70 digits behind the point of x."""
-    with localcontext(Context(prec=70 + max(0, x.adjusted()), Emin=-999_999, Emax=999_999)):
-        turn = 2 * _pi()
+    with localcontext(_context(70 + max(0, x.adjusted()))) as wide:
+        turn = 2 * _pi(wide.prec)
         x = x - turn * (x / turn).to_integral_value()
         term = total = x
         k = 1
@@ -203,11 +206,12 @@ def _sin(x: Decimal) -> Decimal:
 
 
 def _cos(x: Decimal) -> Decimal:
-    with localcontext(Context(prec=70 + max(0, x.adjusted()), Emin=-999_999, Emax=999_999)):
-        return _sin(x + _pi() / 2)
+    with localcontext(_context(70 + max(0, x.adjusted()))) as wide:
+        return _sin(x + _pi(wide.prec) / 2)
 
 
-def _pi() -> Decimal:
+@cache
+def _pi(digits: int) -> Decimal:
     def arctan_inverse(n: int) -> Decimal:
         term = total = _ONE / n
         k = 1
@@ -217,7 +221,8 @@ def _pi() -> Decimal:
             k += 1
         return total
 
-    return 4 * (4 * arctan_inverse(5) - arctan_inverse(239))
+    with localcontext(_context(digits)):
+        return 4 * (4 * arctan_inverse(5) - arctan_inverse(239))
 
 
 _DECIMAL: dict[str, Callable[..., Decimal]] = {

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "value": {"ops", "graph", "rules", "interpreter", "copying", "slips", "_methods"},
     "engine": {"value"},
     "vector": {"ops", "value", "_methods"},
-    "replay": {"value", "interpreter"},
+    "replay": {"ops", "value", "interpreter"},
     "functions": {*ENGINE, "special"},
     "reasons": {*ENGINE},
     "roundings": {*ENGINE},

@@ -230,6 +230,15 @@ def test_arguments_are_passed_on_and_long_graphs_walk() -> None:
     assert len(found.path) == 20_003
 
 
+def test_a_parameter_of_many_uses_is_walked_once() -> None:
+    w = Value(0.5)
+    total = mg.sqrt(w * 0.0)
+    for _ in range(20_000):
+        total = total + w * 1e-6
+    found = mg.why(w, total)
+    assert (found.kind, found.cause.op if found.cause else "") == ("nan", "sqrt")
+
+
 @pytest.mark.parametrize(
     ("target", "loss", "message"),
     [

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.ops import CONSTANT
-from macrograd.replay import Replay
+from macrograd.replay import Replay, operations
 from macrograd.rules import accumulate, contributions, reaches
 from macrograd.train.objective import Objective
-from macrograd.value import Value, constant, topological
+from macrograd.value import Value, constant
 from macrograd.vector import Vector, as_argument, vector
 
 
@@ -72,7 +71,7 @@ def _replay(make: Callable[[], Any], parameters: Sequence[Value], largest: float
         result = replay.run(make)
         if not isinstance(result, Value):
             return Findings() if _finite(float(result), largest) else Findings(f"the loss is {float(result)}", _GENERAL)
-        order = [node for node in topological(result) if node.op is not None and node.op is not CONSTANT]
+        order = operations(result)
         taken = _taken(order, result)
         for node in order:
             if id(node) in taken and not _finite(node.data, largest):
@@ -101,7 +100,7 @@ def _taken(order: list[Value], result: Value) -> set[int]:
 
 def _of_value(node: Value, replay: Replay) -> Findings:
     assert node.op is not None
-    return Findings(f"{node.op.name} gave {node.data}{replay.place(node)}, from {_operands(node)}", _remedy(node))
+    return Findings(f"{node.op.name} gave {node.data}{replay.at(node)}, from {_operands(node)}", _remedy(node))
 
 
 def _of_gradient(
@@ -118,7 +117,7 @@ def _of_gradient(
         for operand in node.inputs:
             if not _finite(operand.grad, largest):
                 text = (
-                    f"its loss is finite, but the derivative of {node.op.name} is {operand.grad}{replay.place(node)}, "
+                    f"its loss is finite, but the derivative of {node.op.name} is {operand.grad}{replay.at(node)}, "
                     f"at {_operands(node)}"
                 )
                 return Findings(text, _remedy(node))
