@@ -5,8 +5,9 @@ This runs them from Python, and every target can.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,26 @@ from macrograd.compiler.targets.target import Array, Executable, Request, State,
 from macrograd.compiler.targets.training import Parts, Steps
 
 
-class OnBuffers(Steps):
-    """What all steps have: the buffers of the first program, whose uniform slots all others share."""
+class Along(Protocol):
+    """A program that runs along the parameters, each of which is a sample: its uniform slots `u`, and `given`, the
+    uniform inputs among them."""
+
+    u: Array
+    given: Array
+
+    def point(self, arrays: Sequence[Array]) -> None:
+        """Work on these arrays, one for each parameter."""
+
+
+Run = TypeVar("Run", bound=Along)
+
+
+class OnBuffers(Steps, Generic[Run]):
+    """What all steps have: the buffers of the first program, whose uniform slots all others share, and the two programs
+    that run along the parameters on them, made by `_along`."""
+
+    _measure: Run
+    _update: Run
 
     def __init__(self, executable: Executable, parts: Parts, samples: int) -> None:
         self.executable, self.parts = executable, parts
@@ -31,20 +50,26 @@ class OnBuffers(Steps):
         if parts.start:
             self.state = np.stack([aligned(self.count, dtype) + dtype.type(s) for s in parts.start])
         self.data: list[Array] = []
+        self._measure, self._update = self._along(parts.measure), self._along(parts.update)
+        self._measure.point([self.gradient])
+        self._update.point([self.theta, self.gradient, *self.state])
+        self._measure.given[1] = parts.clip_norm
+        self._update.u[: len(parts.numbers)] = parts.numbers
+
+    @abstractmethod
+    def _along(self, program: Program) -> Run:
+        """The program, ready to run along the parameters."""
 
 
-class StepByStep(OnBuffers):
+class StepByStep(OnBuffers["_Along"]):
     """Steps that are called from Python, program by program."""
 
     def __init__(self, executable: Executable, parts: Parts, samples: int) -> None:
         super().__init__(executable, parts, samples)
         self.made: dict[int, State] = {}
-        self._measure = _Along(self.executable, self.parts.measure, self.count)
-        self._update = _Along(self.executable, self.parts.update, self.count)
-        self._measure.point([self.gradient])
-        self._update.point([self.theta, self.gradient, *self.state])
-        self._measure.given[1] = self.parts.clip_norm
-        self._update.state.u[: len(self.parts.numbers)] = self.parts.numbers
+
+    def _along(self, program: Program) -> _Along:
+        return _Along(self.executable, program, self.count)
 
     def run(
         self,
@@ -101,13 +126,14 @@ class StepByStep(OnBuffers):
 
 
 class _Along:
-    """A program that runs along the parameters: each is a sample."""
+    """A program that runs along the parameters by a state of its target."""
 
     def __init__(self, like: Executable, program: Program, count: int) -> None:
         request = Request(program, (1,) * program.inputs, program.outputs, like.dtype, like.strict)
         self.program = program
         self.state = type(like)(request).state(count)
-        self.given = self.state.u[program.first_uniform_input : program.held]
+        self.u = self.state.u
+        self.given = self.u[program.first_uniform_input : program.held]
 
     def point(self, arrays: Sequence[Array]) -> None:
         for k, array in enumerate(arrays):

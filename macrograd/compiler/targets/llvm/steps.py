@@ -38,7 +38,7 @@ class _Buffers(Protocol):
     def weigh(self, weights: Array | None) -> None: ...
 
 
-class NativeSteps(OnBuffers):
+class NativeSteps(OnBuffers["AlongParameters"]):
     """Steps in one call, on buffers for each size of batch that share the uniform slots.
 
     lanes  what tells apart the code for a number of samples
@@ -50,13 +50,10 @@ class NativeSteps(OnBuffers):
         super().__init__(executable, parts, samples)
         self._lanes = lanes
         self._held: dict[tuple[int, bool], _Held] = {}
-        self._measure = Along(parts.measure, self.count, executable.dtype, strict=executable.strict)
-        self._update = Along(parts.update, self.count, executable.dtype, strict=executable.strict)
-        self._measure.point([self.gradient])
-        self._update.point([self.theta, self.gradient, *self.state])
-        self._measure.given[1] = parts.clip_norm
-        self._update.u[: len(parts.numbers)] = parts.numbers
         self._buffers(samples)
+
+    def _along(self, program: Program) -> AlongParameters:
+        return AlongParameters(program, self.count, self.executable.dtype, strict=self.executable.strict)
 
     def run(
         self,
@@ -125,7 +122,7 @@ class _Held:
         self.address = ctypes.addressof(self.loop)
 
 
-class Along:
+class AlongParameters:
     """A program as native code over arrays of one number for each parameter, which it reads and writes where they are.
 
     u      its uniform slots, and `given` the uniform inputs among them
