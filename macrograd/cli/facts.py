@@ -16,6 +16,7 @@ from macrograd.cli.data import Data
 from macrograd.nn import MLP, Scaled
 from macrograd.tables import Feature, Plan
 from macrograd.train import load, load_extra
+from macrograd.train.outputs import chosen, softmax
 from macrograd.train.scaling import Scale
 
 KEY = "train"
@@ -70,16 +71,14 @@ class Facts:
         """What the net's outputs (n,) or (n, k) mean: names of classes, or numbers that read back bit for bit."""
         if self.classes is None:
             return [repr(x) for x in self.target_scale.raw(outputs).tolist()]
-        chosen = outputs.argmax(axis=1) if outputs.ndim == 2 else (outputs > 0).astype(int)
-        return [self.classes[k] for k in chosen.tolist()]
+        return [self.classes[k] for k in chosen(outputs).tolist()]
 
     def probabilities(self, outputs: NDArray[Any], path: str) -> NDArray[np.float64]:
         """(n, classes). Raises ValueError for a model whose outputs say nothing of that."""
         if self.classes is None:
             raise ValueError(f"{path} answers a number, {self.target!r}: --probabilities is for classes")
         if self.loss == "cross_entropy":
-            shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-            return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+            return softmax(outputs)
         if self.loss == "binary_cross_entropy":
             share = np.asarray(ops.sigmoid.array(np, outputs))
             return np.stack([1.0 - share, share], axis=1)

@@ -163,6 +163,13 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
             return self._plan.numbers(tables.from_frame(X, "X"))[0]
         return np.array(validate_data(self, X, dtype=np.float64, reset=False))
 
+    def _samples(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Any]:
+        """The rows as numbers, and y as scikit-learn can check it."""
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
+        numbers = self._numbers(X, fitting=fitting)
+        return numbers, tables.column_of(y) if type(y).__module__.startswith("pyarrow") else y
+
     def _inputs(self, X: Any) -> Array:
         check_is_fitted(self)
         return self._numbers(X, fitting=False)

@@ -14,11 +14,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from macrograd import functions, nn, tables
+from macrograd import functions, nn
 from macrograd.nn import losses
 from macrograd.sklearn import recipe
 from macrograd.sklearn.base import Net
 from macrograd.train import Trainer
+from macrograd.train.outputs import chosen, softmax
 
 Array = NDArray[Any]
 
@@ -144,10 +145,8 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         return found
 
     def _checked(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Array]:
-        if y is None:
-            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
-        numbers = self._numbers(X, fitting=fitting)
-        labels = column_or_1d(tables.column_of(y) if type(y).__module__.startswith("pyarrow") else y, warn=True)
+        numbers, y = self._samples(X, y, fitting=fitting)
+        labels = column_or_1d(y, warn=True)
         if len(labels) != len(numbers):
             raise ValueError(f"X has {len(numbers)} samples and y {len(labels)} labels: there must be one for each")
         check_classification_targets(labels)
@@ -216,8 +215,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
     def predict(self, X: Any) -> Array:
         """The label of each sample."""
         found = self.decision_function(X)
-        chosen = (found > 0).astype(int) if found.ndim == 1 else found.argmax(axis=1)
-        return np.asarray(self.classes_[chosen])
+        return np.asarray(self.classes_[chosen(found)])
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn comes without types
     def predict_proba(self, X: Any) -> Array:
@@ -234,9 +232,11 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
 def shares(outputs: Array) -> Array:
     """The softmax of logits (n, k), or of (0, logit) where there is one a sample (n,)."""
-    logits = np.stack([np.zeros(len(outputs)), outputs], axis=1) if outputs.ndim == 1 else outputs
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    return softmax(_logits(outputs))
+
+
+def _logits(outputs: Array) -> Array:
+    return np.stack([np.zeros(len(outputs)), outputs], axis=1) if outputs.ndim == 1 else outputs
 
 
 def temperature(outputs: Array, y: Array, weights: Array) -> float:
@@ -245,7 +245,7 @@ def temperature(outputs: Array, y: Array, weights: Array) -> float:
     Source: Guo, Pleiss, Sun & Weinberger, *On Calibration of Modern Neural Networks*, ICML 2017, §4.2. A
     normal prior of log T, of deviation 1, keeps the temperature of a few samples that are all right finite.
     """
-    logits = np.stack([np.zeros(len(outputs)), outputs], axis=1) if outputs.ndim == 1 else outputs
+    logits = _logits(outputs)
     logits = logits - logits.max(axis=1, keepdims=True)
 
     def loss(log_t: float) -> float:

@@ -13,7 +13,7 @@ from sklearn.base import RegressorMixin
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from macrograd import nn, tables
+from macrograd import nn
 from macrograd.sklearn import recipe
 from macrograd.sklearn.base import Net
 from macrograd.train import Trainer
@@ -93,10 +93,7 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
         return found
 
     def _checked(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Array]:
-        if y is None:
-            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
-        numbers = self._numbers(X, fitting=fitting)
-        y = tables.column_of(y) if type(y).__module__.startswith("pyarrow") else y
+        numbers, y = self._samples(X, y, fitting=fitting)
         targets = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         if targets.ndim == 2 and targets.shape[1] == 1:
             _say_column()

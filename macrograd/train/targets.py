@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.nn import losses
+from macrograd.train.outputs import chosen, softmax
 
 Array = NDArray[Any]
 
@@ -94,16 +95,13 @@ class Targets:
             return (outputs > 0).astype(np.int64)
         if self.classes is None or self.kind == "own":
             return outputs
-        # With one output 0 is the middle for every loss: of the targets −1 and +1, and the logit of one half.
-        chosen = outputs.argmax(axis=1) if outputs.ndim == 2 else (outputs > 0).astype(np.int64)
-        found: Array = self.classes[chosen]
+        found: Array = self.classes[chosen(outputs)]
         return found
 
     def probabilities(self, outputs: Array) -> Array:
         """(n, k): of each class, or of each label. Raises ValueError for losses whose outputs say nothing of that."""
         if self.loss == "cross_entropy":
-            shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-            return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+            return softmax(outputs)
         if self.loss == "binary_cross_entropy":
             from macrograd import ops
 

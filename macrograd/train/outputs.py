@@ -1,0 +1,22 @@
+"""What the outputs of a net that tells classes apart mean: the class that it chooses, and shares of all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def chosen(outputs: Array) -> NDArray[np.int64]:
+    """(n,) the index of each sample's class: the largest of its outputs (n, k); of one output (n,), whether it is above
+    0, which is the middle for every loss: of the targets −1 and +1, and the logit of one half."""
+    return outputs.argmax(axis=1) if outputs.ndim == 2 else (outputs > 0).astype(np.int64)
+
+
+def softmax(logits: Array) -> Array:
+    """exp(logit) / Σ exp(logit) in each row, (n, k)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
