@@ -381,7 +381,7 @@ WRONG = [
         "the loss 'hinge' does not fit a target of more than two classes: use cross_entropy",
     ),
     (["train", "moons", "--plot", "p.jpg"], "--plot p.jpg: the name must end in .png, .svg, .pdf"),
-    (["train", "moons", "--plot", "no/p.png"], "--plot no/p.png: there is no directory no"),
+    (["train", "moons", "--plot", "no/p.png"], "--plot no/p.png: the directory no does not exist"),
 ]
 
 

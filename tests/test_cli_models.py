@@ -326,7 +326,7 @@ def test_options_that_do_not_go_together(capsys: Capture, here: Path) -> None:
 
     assert wrong("--resume") == "--resume needs a checkpoint to resume from: give --checkpoint FILE"
     assert wrong("--profile", "--engine", "eager") == "--profile times native code: it does not go with --engine eager"
-    assert wrong("--save", "no/m.safetensors") == "--save no/m.safetensors: there is no directory no"
+    assert wrong("--save", "no/m.safetensors") == "--save no/m.safetensors: the directory no does not exist"
     assert wrong("--checkpoint", str(here)) == f"--checkpoint {here}: it is a directory"
     assert wrong("--save", "x", "--checkpoint", "./x") == (
         "--save and --checkpoint are the same file, ./x: give each its own"

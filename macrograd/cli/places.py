@@ -9,7 +9,7 @@ def check(option: str, path: str) -> None:
     """Raise now, as a ValueError, what writing there would raise after the training."""
     file = Path(path)
     if file.is_dir() or not file.parent.is_dir():
-        problem = "it is a directory" if file.is_dir() else f"there is no directory {file.parent}"
+        problem = "it is a directory" if file.is_dir() else f"the directory {file.parent} does not exist"
         raise ValueError(f"{option} {path}: {problem}")
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from macrograd._files import write_whole
 from macrograd.compiler.compiled import Compiled
 from macrograd.exporting import c
 from macrograd.exporting.names_c import NamesInC
 from macrograd.exporting.subject import Examples, Subject, subject_of
 from macrograd.exporting.train_c import write_training
 from macrograd.optim import Optimizer
-from macrograd.show._files import write_whole
 
 _KINDS = ("predict", "gradient", "train")
 _DTYPES = ("float64", "float32")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from macrograd.show._files import ending, write_whole
+from macrograd._files import ending, write_whole
 
 # The colours of Okabe & Ito, which people with any colour vision can tell apart; the first two are the classes of a
 # two-class picture. Source: Okabe & Ito, "Color Universal Design", 2008, https://jfly.uni-koeln.de/color/.

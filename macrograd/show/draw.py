@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from macrograd._files import ending, write_whole
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT, Op
 from macrograd.show import _graphviz
-from macrograd.show._files import ending, write_whole
 from macrograd.value import Value
 from macrograd.vector import Vector
 

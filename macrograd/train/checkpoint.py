@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._files import check_place, remove_remains
 from macrograd.train import files, fingerprint
 from macrograd.train.history import History
 
@@ -108,7 +109,7 @@ class Writer:
             self._finish()
         finally:
             self._pool.shutdown()
-            files.remove_remains(self.path)
+            remove_remains(self.path)
 
 
 @dataclass(frozen=True)
@@ -173,10 +174,10 @@ def prepare(path: str | os.PathLike[str], resume: bool) -> tuple[Path, Saved | N
 
     Raises FileExistsError if the file exists and the run does not resume, ValueError if it is not a checkpoint.
     """
-    place = files.check_place(path)
+    place = check_place(path)
     if place.exists() and not resume:
         raise FileExistsError(
             f"the checkpoint {place} already exists: resume from it with resume=True, or remove it to start again"
         )
-    files.remove_remains(place)
+    remove_remains(place)
     return place, Saved(place, *files.read(place, "checkpoint")) if place.exists() else None

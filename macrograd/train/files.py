@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,25 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._files import write_whole
 from macrograd.train import schema
 
 FORMAT = 2
-# Seconds after which a temporary file that nobody writes to is left from a write that was killed.
-OLD = 60.0
 QUOTES = "'\""
 # What a safetensors header calls NumPy's types.
 _TYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "uint8": "U8"}
-
-
-def check_place(path: str | os.PathLike[str]) -> Path:
-    """Raise now what `write` would raise later: IsADirectoryError, FileNotFoundError."""
-    target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot write {target}: it is a directory; give the name of a file in it")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {target}: there is no directory {target.parent}; create it first")
-    return target
-
 
 Tensor = NDArray[Any] | Sequence[NDArray[Any]]
 
@@ -44,25 +28,8 @@ def write(path: str | os.PathLike[str], kind: str, tensors: Mapping[str, Tensor]
     A list of arrays (n,) stands for one array, end to end. `kind` is what the file is ("model", "checkpoint"). After a
     power cut there is the old file or the new one.
     """
-    target = check_place(path)
     content = _content(tensors, {"macrograd": json.dumps({"format": FORMAT, "kind": kind, **header})})
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for part in content:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files for the owner alone
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    _sync_directory(target.parent)
-    return target
+    return write_whole(path, content, sync=True)
 
 
 def _content(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> list[Any]:
@@ -136,26 +103,3 @@ def raw(source: Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, str
         raise ValueError(
             f"{source} cannot be read as a {kind}: it is damaged, cut short, or no safetensors file ({error})"
         ) from None
-
-
-def remove_remains(path: Path) -> None:
-    """Remove what writes of this file left behind that were killed: files with its temporary names that nobody has
-    written to for a while."""
-    pattern = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}")
-    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
-        for entry in entries:
-            if pattern.fullmatch(entry.name) is None:
-                continue
-            with contextlib.suppress(OSError):
-                if entry.is_file(follow_symlinks=False) and time.time() - entry.stat().st_mtime > OLD:
-                    os.unlink(entry.path)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename last through a power cut, where directories can be synced."""
-    with contextlib.suppress(OSError):
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.show._files import write_whole
+from macrograd._files import write_whole
 
 Floats = NDArray[np.float64]
 Pieces = list[Floats]

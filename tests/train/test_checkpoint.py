@@ -409,7 +409,7 @@ def test_places_that_cannot_be_written_are_found_before_training(tmp_path: Path)
 
     with pytest.raises(IsADirectoryError, match="it is a directory; give the name of a file in it"):
         fit(tmp_path, callbacks=never)
-    with pytest.raises(FileNotFoundError, match=r"there is no directory .*nowhere; create it first"):
+    with pytest.raises(FileNotFoundError, match=r"the directory .*nowhere does not exist; create it first"):
         fit(tmp_path / "nowhere" / "c.safetensors", callbacks=never)
 
 

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from macrograd import ops
+from macrograd._files import write_whole
 from macrograd._in_c import described
 
 LIMIT = 256 * 1024 * 1024
@@ -86,22 +87,13 @@ def load(key: str) -> bytes | None:
 
 def store(key: str, image: bytes) -> None:
     """Store an image under a key. A directory that is not writable is not an error: the code is then compiled again."""
-    import tempfile  # takes longer than to load an image that is there
-
     folder = directory()
     if folder is None:
         return
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")  # readable by the owner alone
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(key.encode() + image).digest() + image)
-            os.replace(temporary, folder / f"{key}.o")
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
+        content = _MAGIC + hashlib.sha256(key.encode() + image).digest() + image
+        write_whole(folder / f"{key}.o", content, private=True)
         if len(image) > LIMIT >> 10 or zlib.crc32(key.encode()) % CHECK_EVERY == 0:
             _bound(folder)
     except OSError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from macrograd.show._files import ending, write_whole
+from macrograd._files import ending, write_whole
 
 
 def test_it_writes_and_replaces(tmp_path: Path) -> None:

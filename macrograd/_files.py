@@ -1,0 +1,100 @@
+"""Files that are written whole or not at all, and the ending that selects their format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+OLD = 60.0  # seconds after which a temporary file that nobody writes to was left behind by a killed write
+
+
+def check_place(path: str | os.PathLike[str]) -> Path:
+    """The path of a file to be written.
+
+    Raises FileNotFoundError if the directory does not exist, and IsADirectoryError if `path` is a directory.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {target}: it is a directory; give the name of a file in it")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: the directory {target.parent} does not exist; create it first")
+    return target
+
+
+def write_whole(
+    path: str | os.PathLike[str], content: bytes | Iterable[Any], *, sync: bool = False, private: bool = False
+) -> Path:
+    """Write `content`, bytes or pieces of them, to a temporary file, rename it to `path`, so that no half-written file
+    is ever visible, and return the path.
+
+    With `sync` a power cut leaves the old file or the new one; `private` files are readable by their owner alone.
+    Raises as `check_place` does.
+    """
+    import tempfile  # importing it takes longer than loading a compiled program
+
+    target = check_place(path)
+    pieces: Iterable[Any] = [content] if isinstance(content, bytes) else content
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(pieces)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        if not private:  # mkstemp makes private files
+            os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    if sync:
+        _sync_directory(target.parent)
+    return target
+
+
+def remove_remains(path: Path) -> None:
+    """Remove the temporary files that killed writes of this file left behind: those that nobody has written to for a
+    while."""
+    import re
+    import time
+
+    pattern = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}")
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if pattern.fullmatch(entry.name) is None:
+                continue
+            with suppress(OSError):
+                if entry.is_file(follow_symlinks=False) and time.time() - entry.stat().st_mtime > OLD:
+                    os.unlink(entry.path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename last through a power cut, where directories can be synced."""
+    with suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def ending(path: str | os.PathLike[str], known: tuple[str, ...]) -> str:
+    """The file name's ending in lower case, with its dot. Raises ValueError if it is not one of `known`."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in known:
+        given = f"{suffix!r}" if suffix else "no ending"
+        raise ValueError(
+            f"cannot save {os.fspath(path)!r}: the ending selects the format and must be one of {', '.join(known)}, "
+            f"got {given}"
+        )
+    return suffix
