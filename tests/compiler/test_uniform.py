@@ -124,9 +124,10 @@ def check(program: RandomProgram, same: list[float], samples: int, backend: str,
 
 
 def test_in_streams(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost_model, "promising", lambda *_: True)
-    monkeypatch.setattr(cost_model, "chosen", lambda tape, terms, groups, loops: np.zeros(len(groups), dtype=bool))
+    for name in ("FREE", "MOST_TINY", "MOST_LARGE"):
+        monkeypatch.setattr(cost_model, name, 0)
     f = compiled(backend)
+    assert "data" in f.explain(X, T, 0.7, SHIFT)
     expected = [loss(a, b, 0.7, SHIFT).data for a, b in zip(X.tolist(), T.tolist(), strict=True)]
     assert f(X, T, 0.7, SHIFT) == pytest.approx(expected, abs=1e-14)
 

@@ -73,7 +73,7 @@ def _body(candidate: Candidate, sequence: Ints) -> int:
     return len(distinct(sequence[candidate.first : candidate.first + candidate.period]))
 
 
-def chosen(
+def select(
     groups: Groups, loops: dict[int, Settled], work: Ints, scalars: int
 ) -> tuple[dict[int, Settled], NDArray[np.bool_]]:
     """The loops that become code, and which of the groups outside of them do."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,6 @@ from numpy.typing import NDArray
 from macrograd.compiler.roll.groups import Group, Groups
 from macrograd.compiler.roll.repeats import LEAST_ROUNDS, Candidate
 from macrograd.compiler.tape.tape import Ints
-
-if TYPE_CHECKING:
-    pass
 
 _LEAST_INSIDE = 48  # the same for a loop in the body of another, where writing out costs but once
 _SHORT = 64

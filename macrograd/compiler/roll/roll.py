@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.program.program import Instruction, Loop, Program, Step
 from macrograd.compiler.rewrite.simplify import takes_of_one_kind
-from macrograd.compiler.roll.cost_model import chosen, promising
+from macrograd.compiler.roll.cost_model import promising, select
 from macrograd.compiler.roll.fit import instructions_of
 from macrograd.compiler.roll.groups import Group, Groups
 from macrograd.compiler.roll.layout import (
@@ -117,7 +117,7 @@ def _steps(
     work = np.diff(bounds) * np.maximum(np.diff(terms.start)[order[bounds[:-1]]], 1)
     scalars = int(np.sum(tape.arity > 0))
     found = promising(nested(sequence), sequence, work, scalars)
-    loops, code = chosen(groups, rolled(groups, found), work, scalars)
+    loops, code = select(groups, rolled(groups, found), work, scalars)
     dealt = layout.slot.copy()  # the slots for which the loops are what they are
     fixed = np.zeros(len(work), dtype=bool)  # groups that a loop's first rounds refer to keep their slots
     for settled in loops.values():
