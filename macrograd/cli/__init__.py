@@ -64,19 +64,19 @@ def _run(argv: Sequence[str]) -> int:
     options.add_explain(commands)
     options.add_export(commands)
     try:
-        chosen = parser.parse_args(argv)
+        arguments = parser.parse_args(argv)
     except SystemExit:  # --help has printed the help
         return 0
-    if chosen.version:
+    if arguments.version:
         from macrograd import __version__
 
         print(f"macrograd {__version__}")
         return 0
-    if chosen.command is None:
+    if arguments.command is None:
         parser.print_help()
         return 0
     # A command is the function of its name in the module of its name, loaded when it is called.
     command: Callable[[argparse.Namespace], int] = getattr(
-        importlib.import_module(f"macrograd.cli.{chosen.command}"), chosen.command
+        importlib.import_module(f"macrograd.cli.{arguments.command}"), arguments.command
     )
-    return command(chosen)
+    return command(arguments)

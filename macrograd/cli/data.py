@@ -77,56 +77,58 @@ class Data:
         return f"{self.name}: {samples + held} samples{apart}, {features} feature{many}, {target}{note}"
 
 
-def load(chosen: argparse.Namespace) -> Data:
+def load(arguments: argparse.Namespace) -> Data:
     """The data of a command line. Raises ValueError for a name that is neither data set nor file and for options that
     do not fit, OSError for a file that cannot be read, and what `tables` raises."""
-    if chosen.data in DATASETS:
+    if arguments.data in DATASETS:
         for option in TABLE_OPTIONS:
-            if getattr(chosen, option.replace("-", "_"), None):
-                raise ValueError(f"--{option} is for tables: {chosen.data} is made, and has its classes already")
-        return _made(chosen)
+            if getattr(arguments, option.replace("-", "_"), None):
+                raise ValueError(f"--{option} is for tables: {arguments.data} is made, and has its classes already")
+        return _made(arguments)
     for option in ("samples", "noise", "classes"):
-        if getattr(chosen, option) is not None:
-            raise ValueError(f"--{option} is for the data sets {', '.join(DATASETS)}, not for {chosen.data}")
-    if not tables.is_address(chosen.data) and not Path(chosen.data).exists():
+        if getattr(arguments, option) is not None:
+            raise ValueError(f"--{option} is for the data sets {', '.join(DATASETS)}, not for {arguments.data}")
+    if not tables.is_address(arguments.data) and not Path(arguments.data).exists():
         import difflib  # only a misspelling needs it, and it takes long to load
 
-        close = difflib.get_close_matches(chosen.data, DATASETS, n=1)
+        close = difflib.get_close_matches(arguments.data, DATASETS, n=1)
         hint = f"did you mean {close[0]}?" if close else "give the path of a table"
-        raise ValueError(f"{chosen.data!r} is no data set ({', '.join(DATASETS)}) and no file: {hint}")
-    table = read(chosen.data, chosen)
-    if chosen.target is None:
+        raise ValueError(f"{arguments.data!r} is no data set ({', '.join(DATASETS)}) and no file: {hint}")
+    table = read(arguments.data, arguments)
+    if arguments.target is None:
         raise ValueError(
             f"{table.name}: name the column to learn, with --target COLUMN; it has {tables.listed(list(table))}"
         )
-    return _of_table(table, chosen)
+    return _of_table(table, arguments)
 
 
-def read(path: str, chosen: argparse.Namespace) -> tables.Table:
+def read(path: str, arguments: argparse.Namespace) -> tables.Table:
     """The table of a command line."""
-    return tables.read(path, query=chosen.query, delimiter=chosen.delimiter, header=False if chosen.no_header else None)
+    return tables.read(
+        path, query=arguments.query, delimiter=arguments.delimiter, header=False if arguments.no_header else None
+    )
 
 
-def _of_table(table: tables.Table, chosen: argparse.Namespace) -> Data:
-    task = chosen.task
-    if chosen.loss is not None:
-        says = "regression" if chosen.loss in NUMBER_LOSSES else "classification"
+def _of_table(table: tables.Table, arguments: argparse.Namespace) -> Data:
+    task = arguments.task
+    if arguments.loss is not None:
+        says = "regression" if arguments.loss in NUMBER_LOSSES else "classification"
         if task is not None and task != says:
-            raise ValueError(f"--loss {chosen.loss} is for {says}: it does not go with --task {task}")
+            raise ValueError(f"--loss {arguments.loss} is for {says}: it does not go with --task {task}")
         task = says
-    target = tables.target_of(table, chosen.target, task=task, markers=chosen.missing)
-    fraction = HELD if getattr(chosen, "validation", None) is None else chosen.validation
-    trained, held = _split(target, fraction, chosen.seed)
+    target = tables.target_of(table, arguments.target, task=task, markers=arguments.missing)
+    fraction = HELD if getattr(arguments, "validation", None) is None else arguments.validation
+    trained, held = _split(target, fraction, arguments.seed)
     plan = tables.plan_of(
-        table, target.name, rows=target.rows[trained], only=chosen.features, drop=chosen.drop,
-        kind=dict(chosen.kind), markers=chosen.missing,
+        table, target.name, rows=target.rows[trained], only=arguments.features, drop=arguments.drop,
+        kind=dict(arguments.kind), markers=arguments.missing,
     )  # fmt: skip
     X, _ = plan.numbers(table.rows(target.rows))
     data = Data(
         table.name, X[trained], target.y[trained], target.classes, plan.names, target.name,
         held=(X[held], target.y[held]) if len(held) else None, table=table, plan=plan, learned=target,
     )  # fmt: skip
-    return data.scaled(getattr(chosen, "scale", None) or "standard")
+    return data.scaled(getattr(arguments, "scale", None) or "standard")
 
 
 def _split(target: tables.Target, fraction: float, seed: int) -> tuple[Array, Array]:
@@ -142,37 +144,37 @@ def _split(target: tables.Target, fraction: float, seed: int) -> tuple[Array, Ar
     return np.setdiff1d(np.arange(n), found), found
 
 
-def _made(chosen: argparse.Namespace) -> Data:
-    n = 100 if chosen.samples is None else chosen.samples
-    noise = 0.1 if chosen.noise is None else chosen.noise
-    if chosen.classes is not None and chosen.data not in ("blobs", "spirals"):
-        raise ValueError(f"--classes is for blobs and spirals: {chosen.data} has two classes")
-    X, y, more = _samples(chosen, n, noise)
+def _made(arguments: argparse.Namespace) -> Data:
+    n = 100 if arguments.samples is None else arguments.samples
+    noise = 0.1 if arguments.noise is None else arguments.noise
+    if arguments.classes is not None and arguments.data not in ("blobs", "spirals"):
+        raise ValueError(f"--classes is for blobs and spirals: {arguments.data} has two classes")
+    X, y, more = _samples(arguments, n, noise)
     found = len(np.unique(y))
-    wanted = chosen.classes or (3 if chosen.data == "blobs" else 2)
+    wanted = arguments.classes or (3 if arguments.data == "blobs" else 2)
     if found < wanted:
-        raise ValueError(f"{n} samples of {chosen.data} hold only {found} of {wanted} classes: raise --samples")
-    data = Data(chosen.data, X, y, tuple(str(k) for k in range(found)), ("x1", "x2"), held=more)
+        raise ValueError(f"{n} samples of {arguments.data} hold only {found} of {wanted} classes: raise --samples")
+    data = Data(arguments.data, X, y, tuple(str(k) for k in range(found)), ("x1", "x2"), held=more)
     # Blobs lie anywhere in a square of side 20; the others have the size of 1, which nets like.
-    return data.scaled() if chosen.data == "blobs" else data
+    return data.scaled() if arguments.data == "blobs" else data
 
 
-def _samples(chosen: argparse.Namespace, n: int, noise: float) -> tuple[Array, Array, tuple[Array, Array]]:
+def _samples(arguments: argparse.Namespace, n: int, noise: float) -> tuple[Array, Array, tuple[Array, Array]]:
     """(X, y, as many new samples of the same kind, to be judged by)."""
     make: dict[str, Callable[[int, int], datasets.synthetic.Samples]] = {
         "moons": lambda n, seed: datasets.make_moons(n, noise=noise, seed=seed),
         "circles": lambda n, seed: datasets.make_circles(n, noise=noise, factor=0.5, seed=seed),
-        "spirals": lambda n, seed: datasets.make_spirals(n, arms=chosen.classes or 2, noise=noise, seed=seed),
-        "xor": lambda n, seed: datasets.make_xor(n, noise=chosen.noise, seed=seed),
+        "spirals": lambda n, seed: datasets.make_spirals(n, arms=arguments.classes or 2, noise=noise, seed=seed),
+        "xor": lambda n, seed: datasets.make_xor(n, noise=arguments.noise, seed=seed),
     }
-    if chosen.data != "blobs":
+    if arguments.data != "blobs":
         # The largest seed has no next one.
-        return *make[chosen.data](n, chosen.seed), make[chosen.data](n, (chosen.seed + 1) % 2**32)
+        return *make[arguments.data](n, arguments.seed), make[arguments.data](n, (arguments.seed + 1) % 2**32)
     # Where blobs lie is drawn with them: new samples are drawn around the middles of the ones there are.
-    k, deviation = chosen.classes or 3, 1.0 if chosen.noise is None else noise
-    X, y = datasets.make_blobs(n, centers=k, cluster_std=deviation, seed=chosen.seed)
+    k, deviation = arguments.classes or 3, 1.0 if arguments.noise is None else noise
+    X, y = datasets.make_blobs(n, centers=k, cluster_std=deviation, seed=arguments.seed)
     middles = np.array([X[y == c].mean(axis=0) for c in np.unique(y)])
-    random = np.random.RandomState((chosen.seed + 1) % 2**32)
+    random = np.random.RandomState((arguments.seed + 1) % 2**32)
     labels = np.unique(y)[random.randint(len(middles), size=n)]
     index = np.searchsorted(np.unique(y), labels)
     return X, y, (middles[index] + deviation * random.normal(size=(n, 2)), labels)

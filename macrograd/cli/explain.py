@@ -12,16 +12,16 @@ from macrograd.compiler import compile as compile_
 from macrograd.nn import losses
 
 
-def explain(chosen: argparse.Namespace) -> int:
+def explain(arguments: argparse.Namespace) -> int:
     """Print what the compiler finds in the loss of one sample of the net given by the options; return 0."""
-    data, task, model = made(chosen)
+    data, task, model = made(arguments)
     measure = losses.get(task.loss)
 
     def loss(x: Any, target: Any) -> Any:
         return measure(model(x), target)
 
     print(data)
-    print(net_line(data, task, chosen))
+    print(net_line(data, task, arguments))
     print()
     compiled = compile_(loss, batch=True)
     targets = np.asarray(task.targets, dtype=float)

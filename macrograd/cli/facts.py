@@ -16,7 +16,7 @@ from macrograd.cli.data import Data
 from macrograd.nn import MLP, Scaled
 from macrograd.tables import Feature, Plan
 from macrograd.train import load, load_extra
-from macrograd.train.outputs import chosen, softmax
+from macrograd.train.outputs import predicted, softmax
 from macrograd.train.scaling import Scale
 
 KEY = "train"
@@ -71,7 +71,7 @@ class Facts:
         """What the net's outputs (n,) or (n, k) mean: names of classes, or numbers that read back bit for bit."""
         if self.classes is None:
             return [repr(x) for x in self.target_scale.raw(outputs).tolist()]
-        return [self.classes[k] for k in chosen(outputs).tolist()]
+        return [self.classes[k] for k in predicted(outputs).tolist()]
 
     def probabilities(self, outputs: NDArray[Any], path: str) -> NDArray[np.float64]:
         """(n, classes). Raises ValueError for a model whose outputs say nothing of that."""

@@ -14,10 +14,10 @@ from macrograd.train import History, files, load
 Tensors = dict[str, NDArray[Any]]
 
 
-def inspect(chosen: argparse.Namespace) -> int:
+def inspect(arguments: argparse.Namespace) -> int:
     """Print what a file holds: of a model the net, its parameters, and what `train` wrote beside it; of a checkpoint
     where the run stands; 0."""
-    path = chosen.model
+    path = arguments.model
     tensors, header = files.read(path, "model", "checkpoint")
     lines = [path, *(_checkpoint if header["kind"] == "checkpoint" else _model)(path, tensors, header)]
     print("\n".join(lines))

@@ -22,40 +22,40 @@ from macrograd.train.predictor import Predictor
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def predict(chosen: argparse.Namespace) -> int:
+def predict(arguments: argparse.Namespace) -> int:
     """Print the table with the model's prediction for each row, and return 0. Output starts only once all are known."""
-    known = facts.read(chosen.model)
+    known = facts.read(arguments.model)
     if known is None:
-        return _of_program(chosen)
-    model = facts.model_of(chosen.model, known)
-    table = _read(chosen)
-    X, notes = _numbers(known.plan, table, chosen.model)
+        return _of_program(arguments)
+    model = facts.model_of(arguments.model, known)
+    table = _read(arguments)
+    X, notes = _numbers(known.plan, table, arguments.model)
     outputs = Predictor(model, "compiled", "float64", 1)(Samples(known.feature_scale.scaled(X)))
     columns = {f"predicted_{known.target}": _harmless(known.answers(outputs), notes)}
-    if chosen.probabilities:
-        shares = known.probabilities(outputs, chosen.model)
+    if arguments.probabilities:
+        shares = known.probabilities(outputs, arguments.model)
         columns |= _shares(list(known.classes or ()), shares, notes)
     return _print(table, columns, notes)
 
 
-def _of_program(chosen: argparse.Namespace) -> int:
+def _of_program(arguments: argparse.Namespace) -> int:
     """The same for what mg.save wrote of a trained model: its columns by name, or by position where it has no names."""
-    model = load(chosen.model)
+    model = load(arguments.model)
     signature = model._signature
     if signature is None:
         raise ValueError(
-            f"{chosen.model} does not describe its inputs and outputs: mg.save writes this for a Trainer, or for a "
+            f"{arguments.model} does not describe its inputs and outputs: mg.save writes this for a Trainer, or for a "
             "model that a Trainer has trained"
         )
     if len(signature.shape) != 1:
-        raise ValueError(f"{chosen.model} takes samples of shape {signature.shape}, and a table has rows of numbers")
-    table, width = _read(chosen), signature.shape[0]
+        raise ValueError(f"{arguments.model} takes samples of shape {signature.shape}, and a table has rows of numbers")
+    table, width = _read(arguments), signature.shape[0]
     if signature.columns is None and len(table.columns) != width:
         raise ValueError(
-            f"{chosen.model} does not name its inputs, and takes {width} numbers a row in the order of its training; "
+            f"{arguments.model} does not name its inputs, and takes {width} numbers a row, ordered as in training; "
             f"{table.name} has {len(table.columns)} columns"
         )
-    X, notes = _numbers(facts.numbers_alone(signature.columns or tuple(table)), table, chosen.model)
+    X, notes = _numbers(facts.numbers_alone(signature.columns or tuple(table)), table, arguments.model)
     trainer = Trainer(model)
     answers = trainer.predict(X)
     name = "predicted" if signature.target is None else f"predicted_{signature.target}"
@@ -63,14 +63,14 @@ def _of_program(chosen: argparse.Namespace) -> int:
     listed = answers.reshape(len(table), -1).T.tolist()
     columns = {name: [_cell(x) for x in column] for name, column in zip(names, listed, strict=True)}
     columns = {name: _harmless(column, notes) for name, column in columns.items()}
-    if chosen.probabilities:
+    if arguments.probabilities:
         labels = [str(label) for label in trainer.classes or range(1, answers.reshape(len(table), -1).shape[1] + 1)]
         columns |= _shares(labels, trainer.probabilities(X), notes)
     return _print(table, columns, notes)
 
 
-def _read(chosen: argparse.Namespace) -> tables.Table:
-    table = data.read(chosen.table, chosen)
+def _read(arguments: argparse.Namespace) -> tables.Table:
+    table = data.read(arguments.table, arguments)
     if not len(table):
         raise ValueError(f"{table.name} has no rows below the header: there is nothing to predict")
     return table

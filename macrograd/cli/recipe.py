@@ -73,28 +73,28 @@ class Recipe:
         return kinds[self.optimizer](schedule)
 
 
-def of(chosen: argparse.Namespace, data: Data, loss: str) -> Recipe:
+def of(arguments: argparse.Namespace, data: Data, loss: str) -> Recipe:
     """The recipe for a command line. Raises ValueError for options that do not go together."""
     n, features = data.X.shape
     made = data.table is None
-    if chosen.batch_size is not None and chosen.batch_size > n:
-        raise ValueError(f"--batch-size {chosen.batch_size} is more than the {n} samples of {data.name}")
-    if chosen.steps is not None and chosen.epochs is not None:
+    if arguments.batch_size is not None and arguments.batch_size > n:
+        raise ValueError(f"--batch-size {arguments.batch_size} is more than the {n} samples of {data.name}")
+    if arguments.steps is not None and arguments.epochs is not None:
         raise ValueError("--steps and --epochs say the same thing: give one of them")
-    batch = chosen.batch_size
+    batch = arguments.batch_size
     if batch is None and not made:
         low, high = _BATCHES
         batch = min(n, max(low, min(high, 1 << max(0, round(math.log2(n / 64))))))
     per_epoch = -(-n // (batch or n))
-    steps = chosen.steps if chosen.steps is not None else chosen.epochs and chosen.epochs * per_epoch
+    steps = arguments.steps if arguments.steps is not None else arguments.epochs and arguments.epochs * per_epoch
     fixed = steps is not None
     if steps is None:
         epochs = min(_MOST_EPOCHS, max(_LEAST_EPOCHS, _STEPS // per_epoch))
         steps = MADE_STEPS if made else epochs * per_epoch
-    plain = made and batch is None and chosen.optimizer in (None, "sgd")
-    name = chosen.optimizer or ("sgd" if plain else "adam")
+    plain = made and batch is None and arguments.optimizer in (None, "sgd")
+    name = arguments.optimizer or ("sgd" if plain else "adam")
     usual = FIRST_RATE[loss] if plain else RATES[name] * min(1.0, math.sqrt(_INPUTS / features))
     patience = None
     if not made and not fixed and data.held is not None:
         patience = max(_LEAST_PATIENCE, round(_PATIENCE * steps / per_epoch))
-    return Recipe(name, usual if chosen.lr is None else chosen.lr, steps, batch, patience, n)
+    return Recipe(name, usual if arguments.lr is None else arguments.lr, steps, batch, patience, n)

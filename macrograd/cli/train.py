@@ -35,14 +35,14 @@ MOST_LINES = 20
 MOST_PARAMETERS = 1_000_000
 
 
-def train(chosen: argparse.Namespace) -> int:
+def train(arguments: argparse.Namespace) -> int:
     """Train as the options say, print the progress, write the requested files, and return 0.
 
     All errors in the options, the data and the files are found before the first step.
     """
-    check(chosen)
-    data, task, model = made(chosen)
-    job = Job(chosen, data, task, model)
+    check(arguments)
+    data, task, model = made(arguments)
+    job = Job(arguments, data, task, model)
     history = training.History()
     try:
         history = job.prepare()
@@ -55,7 +55,9 @@ def train(chosen: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         history.stopped = "interrupted"
     if history.stopped == "interrupted":
-        kept = "; go on with --resume" if chosen.checkpoint is not None and Path(chosen.checkpoint).exists() else ""
+        kept = (
+            "; go on with --resume" if arguments.checkpoint is not None and Path(arguments.checkpoint).exists() else ""
+        )
         raise KeyboardInterrupt(f"after {len(history)} of {job.recipe.steps} steps{kept}")
     finish(job, history)
     return 0
@@ -63,14 +65,14 @@ def train(chosen: argparse.Namespace) -> int:
 
 def introduce(job: Job, history: training.History) -> None:
     """Say what is learned from what, by which net."""
-    chosen, data = job.chosen, job.data
-    if chosen.quiet:
+    arguments, data = job.arguments, job.data
+    if arguments.quiet:
         return
     print(data)
     if data.table is not None and data.plan is not None:
         print(guess_line(data))
         show_table.understood(data.table, data.learned, data.plan)
-    print(net_line(data, job.task, chosen))
+    print(net_line(data, job.task, arguments))
     print(f"number of parameters {len(job.model.parameters())}", flush=True)
     if data.table is not None:
         print(recipe_line(job.recipe), flush=True)
@@ -98,66 +100,66 @@ def recipe_line(recipe: Recipe) -> str:
     return f"{recipe.optimizer}, rate {recipe.rate:.3g} to {FINAL_RATE * recipe.rate:.3g}, {batch}, {ends}{until}"
 
 
-def check(chosen: argparse.Namespace) -> None:
+def check(arguments: argparse.Namespace) -> None:
     """Raise ValueError or ImportError for options that contradict each other, and for files that cannot be written."""
-    if chosen.plot is not None:
-        picture.check(chosen.plot)
+    if arguments.plot is not None:
+        picture.check(arguments.plot)
     for option in ("save", "checkpoint"):
-        if getattr(chosen, option) is not None:
-            places.check(f"--{option}", getattr(chosen, option))
+        if getattr(arguments, option) is not None:
+            places.check(f"--{option}", getattr(arguments, option))
     places.check_apart(
         {
-            "the data": None if tables.is_address(chosen.data) else chosen.data,
-            "--plot": chosen.plot,
-            "--save": chosen.save,
-            "--checkpoint": chosen.checkpoint,
+            "the data": None if tables.is_address(arguments.data) else arguments.data,
+            "--plot": arguments.plot,
+            "--save": arguments.save,
+            "--checkpoint": arguments.checkpoint,
         }
     )
-    if chosen.resume and chosen.checkpoint is None:
+    if arguments.resume and arguments.checkpoint is None:
         raise ValueError("--resume needs a checkpoint to resume from: give --checkpoint FILE")
-    if chosen.checkpoint is not None and not chosen.resume and Path(chosen.checkpoint).exists():
+    if arguments.checkpoint is not None and not arguments.resume and Path(arguments.checkpoint).exists():
         raise ValueError(
-            f"the checkpoint {chosen.checkpoint} already exists: resume from it with --resume, or remove it"
+            f"the checkpoint {arguments.checkpoint} already exists: resume from it with --resume, or remove it"
         )
-    if chosen.profile and chosen.engine != "compiled":
-        raise ValueError(f"--profile times native code: it does not go with --engine {chosen.engine}")
+    if arguments.profile and arguments.engine != "compiled":
+        raise ValueError(f"--profile times native code: it does not go with --engine {arguments.engine}")
 
 
-def made(chosen: argparse.Namespace) -> tuple[Data, training.Task, nn.MLP]:
+def made(arguments: argparse.Namespace) -> tuple[Data, training.Task, nn.MLP]:
     """The data, what is to be learned from them, and the net that the options name."""
-    data = load(chosen)
-    loss = chosen.loss
+    data = load(arguments)
+    loss = arguments.loss
     if loss is None and data.table is None and data.classes is not None and len(data.classes) == 2:
         loss = "hinge"  # micrograd's, for its demo
     task = training.Task.of(data.y, loss, unit=float(data.target_scale.unit))
-    return data, task, net(chosen, data, task, chosen.seed)
+    return data, task, net(arguments, data, task, arguments.seed)
 
 
-def net(chosen: argparse.Namespace, data: Data, task: training.Task, seed: int) -> nn.MLP:
+def net(arguments: argparse.Namespace, data: Data, task: training.Task, seed: int) -> nn.MLP:
     """The net that the options name."""
-    init = chosen.init or ("uniform" if data.table is None else "he_normal")
-    sizes, nin = [*chosen.hidden, task.outputs], data.X.shape[1]
+    init = arguments.init or ("uniform" if data.table is None else "he_normal")
+    sizes, nin = [*arguments.hidden, task.outputs], data.X.shape[1]
     parameters = sum((a + 1) * b for a, b in itertools.pairwise([nin, *sizes]))
     if parameters > MOST_PARAMETERS:
         raise ValueError(
-            f"a net of {nin:,} inputs and {chosen.hidden or 'no'} hidden neurons has {parameters:,} parameters, and "
+            f"a net of {nin:,} inputs and {arguments.hidden or 'no'} hidden neurons has {parameters:,} parameters, and "
             f"{MOST_PARAMETERS:,} are the most that a net of single scalars can be made of here: choose columns with "
             "--features or --drop, or fewer neurons with --hidden"
         )
-    return nn.MLP(nin, sizes, activation=chosen.activation, init=init, seed=seed)
+    return nn.MLP(nin, sizes, activation=arguments.activation, init=init, seed=seed)
 
 
-def net_line(data: Data, task: training.Task, chosen: argparse.Namespace) -> str:
+def net_line(data: Data, task: training.Task, arguments: argparse.Namespace) -> str:
     """The net in a line."""
-    sizes = [data.X.shape[1], *chosen.hidden, task.outputs]
-    return f"{'-'.join(map(str, sizes))} net, {chosen.activation}, loss {task.loss}"
+    sizes = [data.X.shape[1], *arguments.hidden, task.outputs]
+    return f"{'-'.join(map(str, sizes))} net, {arguments.activation}, loss {task.loss}"
 
 
-def planned(chosen: argparse.Namespace) -> int | None:
+def planned(arguments: argparse.Namespace) -> int | None:
     """How many steps the run was to have that goes on here: its rates were laid out over those. None for a new run."""
-    if not (chosen.resume and Path(chosen.checkpoint).exists()):
+    if not (arguments.resume and Path(arguments.checkpoint).exists()):
         return None
-    _, header = files.read(chosen.checkpoint, "checkpoint")
+    _, header = files.read(arguments.checkpoint, "checkpoint")
     schedule = re.search(r"linear\([^()]*, (\d+)\)", str(header["run"]["optimizer"]))
     return None if schedule is None else int(schedule[1])
 
@@ -166,15 +168,15 @@ class Job:
     """One training run of the command line."""
 
     def __init__(
-        self, chosen: argparse.Namespace, data: Data, task: training.Task, model: nn.MLP, seed: int | None = None
+        self, arguments: argparse.Namespace, data: Data, task: training.Task, model: nn.MLP, seed: int | None = None
     ) -> None:
-        self.chosen, self.data, self.task, self.model = chosen, data, task, model
-        self.seed = chosen.seed if seed is None else seed
-        self.recipe = recipes.of(chosen, data, task.loss)
-        optimizer = self.recipe.made(planned(chosen))
-        self.trainer = training.Trainer(model, task.loss, optimizer, l2=chosen.l2, engine=chosen.engine)
+        self.arguments, self.data, self.task, self.model = arguments, data, task, model
+        self.seed = arguments.seed if seed is None else seed
+        self.recipe = recipes.of(arguments, data, task.loss)
+        optimizer = self.recipe.made(planned(arguments))
+        self.trainer = training.Trainer(model, task.loss, optimizer, l2=arguments.l2, engine=arguments.engine)
         self.targets = np.asarray(task.targets)
-        self.outputs = Predictor(model, chosen.engine, "float64", 1)
+        self.outputs = Predictor(model, arguments.engine, "float64", 1)
         # All samples come in their own order, as in micrograd's demo.
         self.fitting: dict[str, Any] = {
             "batch_size": self.recipe.batch_size,
@@ -191,8 +193,8 @@ class Job:
 
     def prepare(self) -> training.History:
         """Compile, and read the checkpoint to go on from; what happened before it."""
-        resume = self.chosen.resume and Path(self.chosen.checkpoint).exists()
-        again: dict[str, Any] = {"checkpoint": self.chosen.checkpoint, "resume": True} if resume else {}
+        resume = self.arguments.resume and Path(self.arguments.checkpoint).exists()
+        again: dict[str, Any] = {"checkpoint": self.arguments.checkpoint, "resume": True} if resume else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", training.TrainingWarning)
             return self.trainer.fit(self.data.X, self.targets, steps=0, **self.fitting, **again)
@@ -201,16 +203,16 @@ class Job:
         """All steps that are left after those of `history`, with a bar on a terminal."""
         # What is shown is steps of made data and epochs of tables.
         each = 1 if self.data.table is None else self.recipe.steps_per_epoch
-        with progress(-(-self.recipe.steps // each), len(history) // each, self.chosen.quiet) as show:
+        with progress(-(-self.recipe.steps // each), len(history) // each, self.arguments.quiet) as show:
             return self.run(show)
 
     def run(self, show: Print) -> training.History:
         """All steps that are left."""
         # Without anything to show between the steps they run in native code, many in one call.
         callbacks: list[training.Callback] = []
-        if self.data.table is None and (self.chosen.plot is not None or not self.chosen.quiet):
+        if self.data.table is None and (self.arguments.plot is not None or not self.arguments.quiet):
             callbacks.append(Lines(self, show))
-        elif self.data.table is not None and not self.chosen.quiet:
+        elif self.data.table is not None and not self.arguments.quiet:
             callbacks.append(Epochs(self, show))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", training.TrainingWarning)  # `finish` prints it in its place
@@ -219,8 +221,8 @@ class Job:
                 self.targets,
                 steps=self.recipe.steps,
                 callbacks=callbacks,
-                checkpoint=self.chosen.checkpoint,
-                resume=self.chosen.resume,
+                checkpoint=self.arguments.checkpoint,
+                resume=self.arguments.resume,
                 **self.fitting,
             )
 
@@ -232,13 +234,13 @@ class Job:
 
     def restarts(self) -> bool:
         """Whether another start is possible: of a table, without a checkpoint, which is of one start."""
-        starts = self.seed - self.chosen.seed + 1
-        return self.data.table is not None and self.chosen.checkpoint is None and starts < MOST_STARTS
+        starts = self.seed - self.arguments.seed + 1
+        return self.data.table is not None and self.arguments.checkpoint is None and starts < MOST_STARTS
 
     def again(self) -> Job:
         """The same run with the weights and the order of the next seed."""
-        model = net(self.chosen, self.data, self.task, self.seed + 1)
-        return Job(self.chosen, self.data, self.task, model, self.seed + 1)
+        model = net(self.arguments, self.data, self.task, self.seed + 1)
+        return Job(self.arguments, self.data, self.task, model, self.seed + 1)
 
     def scores(self) -> str:
         """How good the model is on what it was trained on, and on what it was not."""
@@ -311,39 +313,39 @@ def finish(job: Job, history: training.History) -> None:
 
     What cannot be made again comes first: a picture that fails must not cost the model.
     """
-    chosen, data, task = job.chosen, job.data, job.task
+    arguments, data, task = job.arguments, job.data, job.task
     predictions = job.outputs(Samples(data.X)).tolist()
     result = written({task.metric: task.judge(predictions, range(len(predictions)))})
     everything = job.scores()
     print(f"trained {len(history)} steps in {history.last_second:.2f} s: {everything}", flush=True)
     if job.trainer.remark:
         print(f"macrograd: note: {job.trainer.remark}", file=sys.stderr, flush=True)
-    if chosen.save is not None:
+    if arguments.save is not None:
         facts = Facts.of(data, task.loss, told(job, history, everything))
-        saved = training.save(job.model, chosen.save, extra=facts.extra())
+        saved = training.save(job.model, arguments.save, extra=facts.extra())
         print(f"saved the model {places.shown(saved)}", flush=True)
-    if chosen.plot is not None:
-        drawn = picture.save(chosen.plot, job.model, data, task, history, predictions, result)
+    if arguments.plot is not None:
+        drawn = picture.save(arguments.plot, job.model, data, task, history, predictions, result)
         print(f"saved the picture {places.shown(drawn)}", flush=True)
-    if chosen.profile:
+    if arguments.profile:
         print()
         print(profile(job))
 
 
 def told(job: Job, history: training.History, result: str) -> dict[str, str]:
     """How the net was trained, for people."""
-    chosen = job.chosen
+    arguments = job.arguments
     recipe = job.recipe
     batch = "all samples" if recipe.batch_size is None else f"{recipe.batch_size} random samples"
     how = "" if recipe.optimizer == "sgd" and data_is_made(job) else f"{recipe.optimizer}, "
     return {
         "trained on": str(job.data),
-        "loss": f"{job.task.loss}, plus {chosen.l2:g} times the sum of squared parameters",
+        "loss": f"{job.task.loss}, plus {arguments.l2:g} times the sum of squared parameters",
         "steps": f"{len(history)} of {batch}, {how}rate {recipe.rate:g} to {FINAL_RATE * recipe.rate:g}, "
         f"seed {job.seed}",
         "last loss": repr(history.last_loss),
         "result": result,
-        "written by": f"macrograd {__version__}, engine {chosen.engine}",
+        "written by": f"macrograd {__version__}, engine {arguments.engine}",
     }
 
 
@@ -357,7 +359,7 @@ def profile(job: Job) -> str:
     from macrograd.nn import losses
     from macrograd.train.objective import Objective
 
-    objective = Objective(job.model, losses.get(job.task.loss), job.model.parameters(), l2=job.chosen.l2)
+    objective = Objective(job.model, losses.get(job.task.loss), job.model.parameters(), l2=job.arguments.l2)
     rows, _ = job.order.steps(0, 1)
     try:
         return str(compiled(objective, batch=True).profile(job.data.X[rows], job.targets[rows]))

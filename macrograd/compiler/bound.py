@@ -13,7 +13,7 @@ from macrograd.compiler.specialised import Specialised, results
 from macrograd.value import Value
 
 
-class Held:
+class BoundCall:
     """A compiled function bound to fixed buffers: `step()` computes its result from their current contents.
 
     theta       the parameters, readable and writable; initially the Values' numbers at the time of binding. The order
@@ -56,14 +56,14 @@ class Held:
         )
 
 
-class Bound(Held):
+class Bound(BoundCall):
     """The result of `bind` for a function that returns one scalar: `step()` computes the value and its gradient with
     respect to the parameters.
 
     gradient   of the latest step, in the order of `theta`
     value      of the latest step, with a batch the mean; `step()` also returns it
 
-    For the rest see `Held`.
+    For the rest see `BoundCall`.
     """
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]]) -> None:
@@ -84,13 +84,13 @@ class Bound(Held):
         return found
 
 
-class BoundResults(Held):
+class BoundResults(BoundCall):
     """The result of `bind` for a function with several results, such as `mg.grad(f)`: `step()` computes them.
 
     results    of the latest step, nested as the function's, with a leading batch axis: fixed arrays that the next step
                overwrites (copy what you want to keep). `step()` also returns them
 
-    For the rest see `Held`.
+    For the rest see `BoundCall`.
     """
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]]) -> None:

@@ -21,25 +21,10 @@ from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.tape import tape as tapes
-from macrograd.compiler.targets.training import REASONS, Parts
+from macrograd.compiler.targets.training import REASONS, Outcome, Parts
 from macrograd.value import numbers_of
 
 _NO_PERIOD = 1 << 62
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a run of steps.
-
-    losses  the loss of each step begun, before its update
-    done    the number of steps completed
-    why     "" if all were; "non-finite" if a loss or gradient was not finite, "index" if a `take` was out of range: the
-            step after the last completed one was then not applied
-    """
-
-    losses: NDArray[Any]
-    done: int
-    why: str
 
 
 class TrainingLoop:
@@ -105,7 +90,7 @@ class TrainingLoop:
     @property
     def native(self) -> bool:
         """Whether many steps are one call of native code."""
-        return self._plan.executable.profiles
+        return self._steps.native
 
     def _with_number(self, arrays: list[Any]) -> list[Any]:
         """The arguments of a sample: what varies, and in its place the number of a step."""

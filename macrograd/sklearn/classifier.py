@@ -19,7 +19,7 @@ from macrograd.nn import losses
 from macrograd.sklearn import recipe
 from macrograd.sklearn.base import Net
 from macrograd.train import Trainer
-from macrograd.train.outputs import chosen, softmax
+from macrograd.train.outputs import predicted, softmax
 
 Array = NDArray[Any]
 
@@ -215,7 +215,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
     def predict(self, X: Any) -> Array:
         """The label of each sample."""
         found = self.decision_function(X)
-        return np.asarray(self.classes_[chosen(found)])
+        return np.asarray(self.classes_[predicted(found)])
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn comes without types
     def predict_proba(self, X: Any) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from macrograd import optim
 from macrograd.nn import losses
+from macrograd.train.checks import integer
 
 Array = NDArray[Any]
 
@@ -38,7 +39,7 @@ def batch_size(given: Any, rows: int) -> int:
     if isinstance(given, str) and given == "auto":
         low, high = _BATCHES
         return min(rows, max(low, min(high, 1 << max(0, round(math.log2(rows / 32))))))
-    return min(rows, whole("batch_size", given, 1, "'auto' or "))
+    return min(rows, integer("batch_size", given, 1, "'auto' or "))
 
 
 def epochs(given: Any, rows: int, size: int) -> int:
@@ -46,7 +47,7 @@ def epochs(given: Any, rows: int, size: int) -> int:
     if isinstance(given, str) and given == "auto":
         low, high = _EPOCHS
         return min(high, max(low, round(_STEPS / -(-rows // size))))
-    return whole("epochs", given, 1, "'auto' or ")
+    return integer("epochs", given, 1, "'auto' or ")
 
 
 def optimizer(given: Any, rate: Any, steps: int, *, own_net: bool, steady: bool = False) -> optim.Optimizer:
@@ -82,12 +83,6 @@ def held_out(y: Array, fraction: float, rng: np.random.RandomState, *, by_class:
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def whole(name: str, given: Any, least: int, also: str = "") -> int:
-    if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < least:
-        raise ValueError(f"{name} must be {also}an integer of {least} or more, got {given!r}")
-    return int(given)
-
-
 def fraction(name: str, given: Any, *, zero: bool = False) -> float:
     number = float(given) if isinstance(given, Real) and not isinstance(given, bool) else -1.0
     if not (0.0 < number < 1.0 or (zero and number == 0.0)):
@@ -99,15 +94,15 @@ def check(estimator: Any, fitting: Sequence[str]) -> None:
     """Raise ValueError or TypeError for parameters that no fit can use, whatever the data are. `fitting` are the names
     of the losses that the estimator takes."""
     for size in estimator.hidden:
-        whole("a size in hidden", size, 1)
-    whole("members", estimator.members, 1)
+        integer("a size in hidden", size, 1)
+    integer("members", estimator.members, 1)
     loss = estimator.loss
     loss = next((name for name, function in losses.LOSSES.items() if function is loss), loss)
     if not callable(loss) and loss not in ("auto", *fitting):
         raise ValueError(f"loss {loss!r} does not fit: use 'auto', one of {', '.join(fitting)}, or a function")
     fraction("validation_fraction", estimator.validation_fraction)
     if estimator.early_stopping is not False and estimator.early_stopping is not True:
-        whole("early_stopping", estimator.early_stopping, 1, "True, False or ")
+        integer("early_stopping", estimator.early_stopping, 1, "True, False or ")
     if estimator.scale not in ("robust", "standard", None):
         raise ValueError(f"scale must be 'robust', 'standard' or None, got {estimator.scale!r}")
     if estimator.make_net is not None and not callable(estimator.make_net):

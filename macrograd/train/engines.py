@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.compiler.targets.training import Outcome
 from macrograd.graph import topological
 from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
@@ -23,18 +23,6 @@ if TYPE_CHECKING:
     from macrograd.compiler.compiled import Compiled
 
 ENGINES = ("compiled", "eager")
-
-
-class Outcome(Protocol):
-    """What a run of steps came to: the loss of each step begun, before its update; how many were done whole; and why
-    not all were: "non-finite", "index" (a `take` out of range), "interrupted", or ""."""
-
-    @property
-    def losses(self) -> NDArray[Any]: ...
-    @property
-    def done(self) -> int: ...
-    @property
-    def why(self) -> str: ...
 
 
 class Engine(Protocol):
@@ -85,13 +73,6 @@ def make(
     return TrainingLoop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size, period=PERIOD)
 
 
-@dataclass(frozen=True)
-class EagerOutcome:
-    losses: NDArray[np.float64]
-    done: int
-    why: str
-
-
 class EagerLoop:
     """Training steps in plain Values, one graph a sample: what the compiled loop has to agree with.
 
@@ -126,7 +107,7 @@ class EagerLoop:
 
     def run(
         self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1
-    ) -> EagerOutcome:
+    ) -> Outcome:
         for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
             p.data = number
         losses: list[float] = []
@@ -136,15 +117,15 @@ class EagerLoop:
                 with no_collection():
                     loss = self._gradient(order[at : at + length].tolist(), float((step + k) % PERIOD))
             except IndexError:
-                return EagerOutcome(np.array([*losses, math.nan]), k, "index")
+                return Outcome(np.array([*losses, math.nan]), k, "index")
             if loss is None:
-                return EagerOutcome(np.array(losses), k, "interrupted")
+                return Outcome(np.array(losses), k, "interrupted")
             losses.append(loss)
             if not (math.isfinite(loss) and np.isfinite(self.gradient).all()):
-                return EagerOutcome(np.array(losses), k, "non-finite")
+                return Outcome(np.array(losses), k, "non-finite")
             self._update(rate, step + k)
             at += length
-        return EagerOutcome(np.array(losses), len(losses), "")
+        return Outcome(np.array(losses), len(losses), "")
 
     def _gradient(self, rows: list[int], number: float) -> float | None:
         """The batch's loss, its clipped gradient left in `gradient`; None if it was told to stop."""

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.compiler.targets.training import Outcome
 from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Schedule
 from macrograd.train import checkpoint as checkpoints
 from macrograd.train import diagnose, fingerprint
 from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Trains, Watch
-from macrograd.train.engines import EagerLoop, Engine, Outcome
+from macrograd.train.engines import EagerLoop, Engine
 from macrograd.train.history import History
 from macrograd.train.identity import identity
 from macrograd.train.interrupt import Interrupts

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def chosen(outputs: Array) -> NDArray[np.int64]:
+def predicted(outputs: Array) -> NDArray[np.int64]:
     """(n,) the index of each sample's class: the largest of its outputs (n, k); of one output (n,), whether it is above
     0, which is the middle for every loss: of the targets −1 and +1, and the logit of one half."""
     return outputs.argmax(axis=1) if outputs.ndim == 2 else (outputs > 0).astype(np.int64)

@@ -26,7 +26,7 @@ class Part:
     y: Array
     weights: Array | None
 
-    def chosen(self, rows: Array) -> Part:
+    def subset(self, rows: Array) -> Part:
         """Some of the rows, copied."""
         samples = object.__new__(Samples)
         samples.__dict__.update(self.samples.__dict__, count=len(rows), streamed=False, _data=self.samples.rows(rows))
@@ -92,7 +92,7 @@ def _split(fraction: float, whole: Part, targets: Targets, seed: int) -> tuple[P
             "need at least one"
         )
     order = np.random.RandomState(seed).permutation(n)
-    training, validation = whole.chosen(np.sort(order[held:])), whole.chosen(np.sort(order[:held]))
+    training, validation = whole.subset(np.sort(order[held:])), whole.subset(np.sort(order[:held]))
     if targets.kind in ("two classes", "classes") and targets.classes is not None and not targets.shape:
         for part, what in ((training, "training"), (validation, "validation")):
             missing = sorted(set(whole.targets.tolist()) - set(part.targets.tolist()))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.nn import losses
-from macrograd.train.outputs import chosen, softmax
+from macrograd.train.outputs import predicted, softmax
 
 Array = NDArray[Any]
 
@@ -95,7 +95,7 @@ class Targets:
             return (outputs > 0).astype(np.int64)
         if self.classes is None or self.kind == "own":
             return outputs
-        found: Array = self.classes[chosen(outputs)]
+        found: Array = self.classes[predicted(outputs)]
         return found
 
     def probabilities(self, outputs: Array) -> Array:

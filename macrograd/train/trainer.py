@@ -22,6 +22,7 @@ from macrograd.train import ranges, scaling
 from macrograd.train import targets as kinds
 from macrograd.train import weights as weighting
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
+from macrograd.train.checks import integer
 from macrograd.train.columns import in_order, names_of, one_in_order
 from macrograd.train.data import Samples
 from macrograd.train.fitting import Fitting
@@ -201,7 +202,7 @@ class Trainer:
             part.samples.count,
             size,
             shuffle=bool(shuffle),
-            seed=_whole("seed", seed, 0),
+            seed=integer("seed", seed, 0),
             native=setup.engine == "compiled",
         )
         total = _total(epochs, steps, order.steps_per_epoch)
@@ -356,7 +357,7 @@ def _batch_size(given: int | str | None, samples: int) -> int:
         return min(_BATCH, samples)
     if given is None:
         return samples
-    size = _whole("batch_size", given, 1)
+    size = integer("batch_size", given, 1)
     if size > samples:
         raise ValueError(
             f"batch_size {size} is larger than the {samples} samples: give {samples} or less, or None for all"
@@ -368,13 +369,7 @@ def _total(epochs: int | None, steps: int | None, per_epoch: int) -> int:
     if epochs is not None and steps is not None:
         raise ValueError(f"give epochs or steps, not both (got epochs={epochs}, steps={steps})")
     if steps is not None:
-        return _whole("steps", steps, 0)
+        return integer("steps", steps, 0)
     if epochs is not None:
-        return _whole("epochs", epochs, 0) * per_epoch
+        return integer("epochs", epochs, 0) * per_epoch
     return max(_EPOCHS, -(-_STEPS // per_epoch)) * per_epoch
-
-
-def _whole(name: str, given: Any, least: int) -> int:
-    if isinstance(given, bool) or not hasattr(given, "__index__") or given.__index__() < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {given!r}")
-    return int(given.__index__())

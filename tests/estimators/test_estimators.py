@@ -210,8 +210,8 @@ def test_callbacks_are_called() -> None:
     ("options", "message"),
     [
         ({"loss": "absolute"}, "loss 'absolute' does not fit: use 'auto'"),
-        ({"hidden": (0,)}, "a size in hidden must be an integer of 1 or more"),
-        ({"batch_size": 0}, "batch_size must be 'auto' or an integer of 1 or more, got 0"),
+        ({"hidden": (0,)}, "a size in hidden must be an integer of at least 1"),
+        ({"batch_size": 0}, "batch_size must be 'auto' or an integer of at least 1, got 0"),
         ({"epochs": "many"}, "epochs must be 'auto' or an integer"),
         ({"optimizer": "lbfgs"}, "optimizer 'lbfgs' is not known"),
         ({"learning_rate": -1.0}, "learning_rate must be 'auto', a number above 0"),

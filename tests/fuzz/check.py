@@ -21,7 +21,7 @@ WIDE = {"float64": 2.0**-12, "float32": 2.0**-6}
 
 
 @dataclass
-class Outcome:
+class Verdict:
     """failure      what is wrong, "" if nothing is
     compared     numbers
     undecidable  of those, how many the noise moves so far that nothing can be said of them
@@ -37,8 +37,8 @@ class Outcome:
     unlike: int = 0
 
 
-def check(case: Case, way: Way) -> Outcome:
-    outcome = Outcome()
+def check(case: Case, way: Way) -> Verdict:
+    outcome = Verdict()
     rows = list(way.rows)
     if way.dtype == "float32":
         case = Case(case.program, case.data.rounded())
@@ -96,7 +96,7 @@ def _same_bits(case: Case, way: Way) -> bool:
     return reference.operations(case.program, case.data) <= allowed
 
 
-def compare(answer: Answer, found: Array, way: Way, outcome: Outcome, bits: bool, what: str) -> None:
+def compare(answer: Answer, found: Array, way: Way, outcome: Verdict, bits: bool, what: str) -> None:
     eager = answer.eager
     outcome.compared += found.size
     if found.shape != eager.shape:
@@ -160,7 +160,7 @@ def _differs(answer: Answer) -> Array:
     return found
 
 
-def _report(outcome: Outcome, wrong: Array, what: str, found: Array, eager: Array, width: Array | None) -> None:
+def _report(outcome: Verdict, wrong: Array, what: str, found: Array, eager: Array, width: Array | None) -> None:
     if outcome.failure or not wrong.any():
         return
     at = tuple(int(k[0]) for k in np.nonzero(wrong))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from . import ways
-from .check import Outcome
+from .check import Verdict
 from .generate import Case
 from .ways import Way
 
 _PLAIN = {("batch", False), ("strict", False), ("threads", 1), ("dtype", "float64")}
 
 
-def test_of(case: Case, way: Way, outcome: Outcome, seed: str) -> str:
+def test_of(case: Case, way: Way, outcome: Verdict, seed: str) -> str:
     """The text of a test that fails as long as the fault is there, and needs nothing of this package but `check`."""
     program, data = case.program, case.data
     source, name = ways.text(program, way, len(data.samples[0]))

@@ -18,7 +18,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.tape import tape as tapes
 
 from . import ways
-from .check import Outcome, check
+from .check import Verdict, check
 from .generate import Case, case
 from .ways import Way
 
@@ -28,7 +28,7 @@ class Failure:
     seed: str  # of the program
     case: Case
     way: Way
-    outcome: Outcome
+    outcome: Verdict
 
 
 @dataclass

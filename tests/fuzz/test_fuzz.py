@@ -15,7 +15,7 @@ from macrograd import ops
 
 from . import __main__ as command
 from . import faults, generate, session, ways
-from .check import Outcome, check
+from .check import Verdict, check
 from .data import Data
 from .generate import Case
 from .language import Line, Program, Repeat, flat, function
@@ -73,7 +73,7 @@ def test_right_programs_pass(what: str, backend: str) -> None:
     case = simple("mg.tanh({0})", [[0.25], [-0.5]])
     with session.compiling():
         outcome = check(case, Way(what, batch=True, rows=(0, 1, 1), backend=backend))
-    assert outcome == Outcome("", outcome.compared, 0, 0)
+    assert outcome == Verdict("", outcome.compared, 0, 0)
     assert outcome.compared
 
 
@@ -89,7 +89,7 @@ def test_a_small_error_is_seen(what: str, dtype: str, error: float, monkeypatch:
 def test_strict_sees_the_sign_of_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     case = simple("{0} * 0.0", [[1.0]])
     way = Way("values", batch=True, rows=(0,), backend="numpy", strict=True)
-    assert check(case, way) == Outcome("", 1, 0, 1)
+    assert check(case, way) == Verdict("", 1, 0, 1)
     monkeypatch.setattr(ways, "run", lambda *_: [np.array([[-0.0]])])
     assert "strict" in check(case, way).failure
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit import cache as disk
-from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, TierUp, chosen, emit, entries
+from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, TierUp, emit, entries, setting
 
 Table = NDArray[np.int32]
 _BASELINE = "-baseline"  # behind the names of files that hold first code
@@ -89,7 +89,7 @@ class Native:
         self.functions: dict[str, Any]
         self.improved = True  # whether what runs is the best code
         self._code: list[Any] = []  # the trackers own the code; it must outlive every call
-        two = tiers and chosen() != "best"
+        two = tiers and setting() != "best"
         if kept := disk.load(self._name):
             table, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)

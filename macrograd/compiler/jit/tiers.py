@@ -33,7 +33,7 @@ SCALARS_A_LINE = 40  # in a program with this many, the better code is a small p
 _DEARER = 3.0  # how much longer the better code takes to make
 
 
-def chosen() -> str:
+def setting() -> str:
     """What `MACROGRAD_TIERS` says: "first", "best" or "both"."""
     found = os.environ.get("MACROGRAD_TIERS", "").lower()
     return found if found in ("first", "best") else "both"
@@ -86,7 +86,7 @@ class TierUp:
         # code. `put` of this queue is C, and so is `partial`.
         self._callback = ctypes.CFUNCTYPE(None)(partial(_asking.put, weakref.ref(self)))
         self.address = ctypes.cast(self._callback, ctypes.c_void_p).value
-        if chosen() == "first":
+        if setting() == "first":
             self._build = None
         _watches.add(self)
         _listen()

@@ -43,13 +43,32 @@ class Parts:
         return self.clip_norm != np.inf
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run of steps, on any engine.
+
+    losses  the loss of each step begun, before its update
+    done    the number of steps completed
+    why     "" if all were; "non-finite" if a loss or gradient was not finite, "index" if a `take` was out of range,
+            "interrupted" if the run was told to stop: the step after the last completed one was then not applied
+    """
+
+    losses: Array
+    done: int
+    why: str
+
+
 class Steps(ABC):
     """Steps on buffers that stay.
+
+    native    whether many steps are one call of native code
 
     theta     the parameters, (P,), and `gradient`, (P,): where the program of value and gradient has them
     state     of the update rule, (S, P)
     data      what the samples are read from, one array for each argument, rows first
     """
+
+    native = False
 
     theta: Array
     gradient: Array

@@ -18,7 +18,7 @@ from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
 from macrograd.compiler.targets.llvm.code import Code, code_for
-from macrograd.compiler.targets.scalar.choice import chosen
+from macrograd.compiler.targets.scalar.choice import checked_index
 from macrograd.compiler.targets.scalar.elements import sum_elements
 from macrograd.compiler.targets.scalar.machine import Machine
 
@@ -164,7 +164,7 @@ class _Case:
         index, out = self._pointer(1, i), self._pointer(0, i)
 
         def one(lane: Counter, _: list[str]) -> list[str]:
-            good, k = chosen(code, code.load(code.element(index, str(lane)), 1), code.splat(0.0, 1), values)
+            good, k = checked_index(code, code.load(code.element(index, str(lane)), 1), code.splat(0.0, 1), values)
             code.raise_flag(good)
             list_ = code.let(f"mul i64 {k}, {self.count}")
             at = code.element(code.element(self.lists[2], list_, "i32"), str(i), "i32")

@@ -44,12 +44,14 @@ class NativeSteps(OnBuffers["AlongParameters"]):
     lanes  what tells apart the code for a number of samples
     """
 
+    native = True
+
     def __init__(
         self, executable: Executable, lanes: Callable[[int], tuple[int, bool]], parts: Parts, samples: int
     ) -> None:
         super().__init__(executable, parts, samples)
         self._lanes = lanes
-        self._held: dict[tuple[int, bool], _Held] = {}
+        self._by_lanes: dict[tuple[int, bool], _StepBuffers] = {}
         self._buffers(samples)
 
     def _along(self, program: Program) -> AlongParameters:
@@ -77,16 +79,16 @@ class NativeSteps(OnBuffers["AlongParameters"]):
         held.buffers.context.flag = 0
         return loop.done, loop.reason
 
-    def _buffers(self, longest: int) -> _Held:
+    def _buffers(self, longest: int) -> _StepBuffers:
         """The buffers for steps of up to so many samples. Those of a whole batch serve all that are no longer: sums are
         rounded the same way however steps are grouped."""
         samples = max(longest, self.whole.samples)
         key = self._lanes(samples)
-        if key not in self._held:
-            first = not self._held
+        if key not in self._by_lanes:
+            first = not self._by_lanes
             buffers = self.whole if first else self.executable.state(samples, like=self.whole)
-            self._held[key] = _Held(cast("_Buffers", buffers), self)
-        return self._held[key]
+            self._by_lanes[key] = _StepBuffers(cast("_Buffers", buffers), self)
+        return self._by_lanes[key]
 
     def loop(self, buffers: _Buffers) -> Loop:
         """What @train works on with these buffers, but for what each run brings along."""
@@ -112,7 +114,7 @@ class NativeSteps(OnBuffers["AlongParameters"]):
         )
 
 
-class _Held:
+class _StepBuffers:
     """The buffers of a step, and what @train works on with them."""
 
     def __init__(self, buffers: _Buffers, steps: NativeSteps) -> None:

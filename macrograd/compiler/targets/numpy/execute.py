@@ -108,7 +108,7 @@ class NumpyState(State):
         return raised
 
     @property
-    def chosen(self) -> bool:
+    def selects(self) -> bool:
         """Whether rows are picked or weighted."""
         return self._order is not None or self._weights is not None
 
@@ -170,7 +170,7 @@ class _Worker:
             self._ends.clear()  # of many blocks, the views are made anew in every run
             self._ends[first] = self._inputs(first, last), self._outputs(first, last)
         inputs, outputs = self._ends[first]
-        if state.chosen:
+        if state.selects:
             self._ends.clear()  # rows that were picked are copies
         for target, source in inputs:
             np.copyto(target, source)

@@ -99,7 +99,7 @@ class Takes:
     def _chosen(self, index: str, first: int, count: int) -> tuple[str, str]:
         """Whether an index is one of the numbers first … first + count - 1, and which (0 if it is none)."""
         code = self.code
-        good, found = chosen(code, index, code.splat(float(first), 1), code.splat(float(first + count), 1))
+        good, found = checked_index(code, index, code.splat(float(first), 1), code.splat(float(first + count), 1))
         return good, code.linear(-first, [(1, found)])
 
     def _lanes(self, body: Callable[[Counter], None]) -> None:
@@ -124,7 +124,7 @@ class Takes:
         self.code.loop(dims[0], step)
 
 
-def chosen(code: Code, index: str, first: str, end: str) -> tuple[str, str]:
+def checked_index(code: Code, index: str, first: str, end: str) -> tuple[str, str]:
     """Whether an index is a whole number from `first` on and below `end`, and which (`first` if it is none)."""
     inside = code.compare("olt", index, end, 1)
     positive = code.compare("oge", index, first, 1)
