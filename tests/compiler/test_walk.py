@@ -12,7 +12,7 @@ import pytest
 import macrograd as mg
 from macrograd import Value
 from macrograd.compiler import pipeline
-from macrograd.compiler.explain.explain import _Teller
+from macrograd.compiler.explain.lines import Lines
 from macrograd.compiler.explain.words import LeafNames
 from macrograd.compiler.program.instruction import KINDS, Index, Instruction, Loop, ProgramError
 from macrograd.compiler.program.program import Program, verify
@@ -63,7 +63,7 @@ def in_c(request: Request) -> Any:
 
 
 def words(request: Request) -> Any:
-    return _Teller(LeafNames(["w"], [("x", ())]), True).tell(request.program, derived=False)
+    return Lines(LeafNames(["w"], [("x", ())]), True).tell(request.program, derived=False)
 
 
 USES = {"llvm": llvm, "numpy": numpy, "c": in_c, "words": words}
