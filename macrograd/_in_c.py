@@ -122,6 +122,15 @@ def described(op: Any) -> str:
     return "\n".join(parts)
 
 
+def dot(*pairs: str) -> str:
+    return "(" + " + ".join(f"{a} * {b}" for a, b in zip(pairs[::2], pairs[1::2], strict=True)) + ")"
+
+
+def take(index: str, *values: str) -> str:
+    *others, last = values
+    return "(" + "".join(f"{index} < {k + 1} ? {value} : " for k, value in enumerate(others)) + f"{last})"
+
+
 def random_in_c(keys: tuple[int, ...], mix: tuple[int, ...]) -> str:
     """`_floats.random` as a function in C."""
     summed = " + ".join(f"(uint64_t)(int64_t){x} * UINT64_C({key:#X})" for x, key in zip("abc", keys, strict=True))

@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from macrograd import _floats, _in_c
+from macrograd import _arrays, _floats, _in_c
 from macrograd._floats import INF, NAN
 from macrograd._table import BY_NAME as BY_NAME
 from macrograd._table import TABLE as TABLE
@@ -32,69 +32,6 @@ from macrograd._table import too_large as too_large
 
 # Of `random`, for the back ends that write it out.
 RANDOM_KEYS, RANDOM_MIX = _floats.RANDOM_KEYS, _floats.RANDOM_MIX
-
-
-# --- NumPy forms that need more than one line -----------------------------------------------------------------------
-
-
-def _array_dot(np: Any, *pairs: Any) -> Any:
-    total = pairs[0] * pairs[1]
-    for i in range(2, len(pairs), 2):
-        total = total + pairs[i] * pairs[i + 1]
-    return total
-
-
-def _array_sum(np: Any, *terms: Any) -> Any:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
-
-
-def _array_take(np: Any, index: Any, *values: Any) -> Any:
-    return np.choose(index.astype(int), values)
-
-
-def _array_maximum(np: Any, a: Any, b: Any) -> Any:
-    # np.maximum gives the second of two zeros; +0.0 is larger than -0.0.
-    return np.where(np.logical_and(a == 0.0, b == 0.0), a + b, np.maximum(a, b))
-
-
-def _array_power(np: Any, a: Any, b: Any) -> Any:
-    # Where one exponent stands for many, NumPy takes the square root for 0.5: NaN of -∞ and -0.0 of -0.0.
-    return np.where((b == 0.5) & ((a == 0.0) | (a == -INF)), np.abs(a), np.power(a, b))
-
-
-def _array_sigmoid(np: Any, a: Any) -> Any:
-    e = np.exp(-np.abs(a))
-    return np.where(a < 0, e, 1.0) / (1.0 + e)
-
-
-def _array_random(np: Any, a: Any, b: Any, c: Any) -> Any:
-    a, b, c = np.broadcast_arrays(*(np.atleast_1d(x) for x in (a, b, c)))
-    good = (np.abs(a) < 2.0**53) & (np.abs(b) < 2.0**53) & (np.abs(c) < 2.0**53)
-    z = np.zeros(a.shape, dtype=np.uint64)
-    for x, key in zip((a, b, c), RANDOM_KEYS, strict=True):
-        z = z + np.where(good, x, 0.0).astype(np.int64).astype(np.uint64) * np.uint64(key)
-    for shift, factor in zip((30, 27), RANDOM_MIX, strict=True):
-        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
-    return np.where(good, ((z ^ (z >> np.uint64(31))) >> np.uint64(40)) * 2.0**-24, np.nan).astype(a.dtype)
-
-
-def _array_softplus(np: Any, a: Any) -> Any:
-    return np.maximum(a, 0.0) + np.log1p(np.exp(-np.abs(a)))
-
-
-# --- C forms that need more than one line ----------------------------------------------------------------------------
-
-
-def _c_dot(*pairs: str) -> str:
-    return "(" + " + ".join(f"{a} * {b}" for a, b in zip(pairs[::2], pairs[1::2], strict=True)) + ")"
-
-
-def _c_take(index: str, *values: str) -> str:
-    *others, last = values
-    return "(" + "".join(f"{index} < {k + 1} ? {value} : " for k, value in enumerate(others)) + f"{last})"
 
 
 # --- derivatives that need more than one line ----------------------------------------------------------------------
@@ -234,17 +171,7 @@ div: Op = Op(
     remedy="Something is divided by 0, or by nearly 0: add a small number below the line",
     tame=lambda a, b: b[0] >= _SMALL or b[1] <= -_SMALL,
 )
-neg = Op(
-    "neg",
-    "−",
-    1,
-    lambda a: -a,
-    (lambda g, out, a: -g,),
-    array="negative",
-    llvm="fneg",
-    c="(-{0})",
-    tame=True,
-)
+neg = Op("neg", "−", 1, lambda a: -a, (lambda g, out, a: -g,), array="negative", llvm="fneg", c="(-{0})", tame=True)
 absolute = Op(
     "abs",
     "|x|",
@@ -275,7 +202,7 @@ power = Op(
     2,
     _floats.power,
     (_d_power_base, _d_power_exponent),
-    array=_array_power,
+    array=_arrays.power,
     llvm="pow",
     c="pow({0}, {1})",
     cost=100,
@@ -356,7 +283,7 @@ sigmoid = Op(
     1,
     _floats.sigmoid,
     (lambda g, out, a: g * (out * (1.0 - out)),),
-    array=_array_sigmoid,
+    array=_arrays.sigmoid,
     llvm="sigmoid",
     c="({0} < 0 ? exp({0}) / (1 + exp({0})) : 1 / (1 + exp(-{0})))",
     cost=25,
@@ -369,7 +296,7 @@ softplus = Op(
     1,
     _floats.softplus,
     (lambda g, out, a: g * sigmoid(a),),
-    array=_array_softplus,
+    array=_arrays.softplus,
     llvm="softplus",
     c="(fmax({0}, 0) + log1p(exp(-fabs({0}))))",
     cost=40,
@@ -419,7 +346,7 @@ maximum = Op(
     2,
     _floats.maximum,
     (_d_maximum_left, _d_maximum_right),
-    array=_array_maximum,
+    array=_arrays.maximum,
     llvm="maximum",
     c="({0} > {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? {0} + {1} : {1})",  # fmax would drop a NaN
     chooses=True,
@@ -431,7 +358,7 @@ minimum = Op(
     2,
     _floats.minimum,
     (_d_minimum_left, _d_minimum_right),
-    array=lambda np, a, b: -_array_maximum(np, -a, -b),
+    array=lambda np, a, b: -_arrays.maximum(np, -a, -b),
     llvm="minimum",
     c="({0} < {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? -(-{0} - {1}) : {1})",
     chooses=True,
@@ -473,17 +400,7 @@ where: Op = Op(
     chooses=True,
     tame=True,
 )
-detach = Op(
-    "detach",
-    "detach",
-    1,
-    lambda a: a,
-    (None,),
-    array=lambda np, a: a,
-    llvm="copy",
-    c="({0})",
-    tame=True,
-)
+detach = Op("detach", "detach", 1, lambda a: a, (None,), array=lambda np, a: a, llvm="copy", c="({0})", tame=True)
 onehot: Op = Op(
     "onehot",
     "onehot",
@@ -498,10 +415,12 @@ onehot: Op = Op(
 )
 # To the compiler these three are structure (sums of products, choices), and no routine of a target.
 sum_ = Op(
-    "sum", "Σ", None, _floats.sum_, _d_sum, array=_array_sum, c=lambda *terms: f"({' + '.join(terms)})", tame=True
+    "sum", "Σ", None, _floats.sum_, _d_sum, array=_arrays.sum_, c=lambda *terms: f"({' + '.join(terms)})", tame=True
 )
-dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, term=2, array=_array_dot, c=_c_dot, tame=True)
-take = Op("take", "take", None, _floats.take, _d_take, first=1, array=_array_take, c=_c_take, chooses=True, tame=True)
+dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, term=2, array=_arrays.dot, c=_in_c.dot, tame=True)
+take = Op(
+    "take", "take", None, _floats.take, _d_take, first=1, array=_arrays.take, c=_in_c.take, chooses=True, tame=True
+)
 
 # A number from which a slope behind a choice is computed: itself where the choice took what it belongs to, and one at
 # which every slope of this table is finite where it did not. The derivative is 0 there, and 0 times that is 0.
@@ -525,7 +444,7 @@ random = Op(
     3,
     _floats.random,
     (None, None, None),
-    array=_array_random,
+    array=_arrays.random,
     llvm="random",
     c="mg_random({0}, {1}, {2})",
     c_function=_in_c.random_in_c(RANDOM_KEYS, RANDOM_MIX),
@@ -534,15 +453,7 @@ random = Op(
 
 
 # A number that took part in an operation becomes a leaf of this operation: it gets no gradient and is no parameter.
-CONSTANT = Op(
-    "constant",
-    "",
-    0,
-    lambda: NAN,
-    (),
-    array=lambda np: np.nan,
-    c="((double)NAN)",
-)
+CONSTANT = Op("constant", "", 0, lambda: NAN, (), array=lambda np: np.nan, c="((double)NAN)")
 
 
 # --- derived from the rows -------------------------------------------------------------------------------------------

@@ -13,18 +13,19 @@ same reason, speed: each is `_node` in place.
 from __future__ import annotations
 
 from _thread import RLock  # `threading` would be a heavy import
-from collections.abc import Iterable
-from numbers import Real
+from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any
 
-from macrograd import ops
+from macrograd import _numbers, ops
 from macrograd._methods import Methods
+from macrograd._numbers import is_number, real, refuse_step
 from macrograd.graph import interior, topological
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT, Op
 from macrograd.rules import accumulate, sweep
 
+not_mine: Callable[[Any], Value] = _numbers.not_mine  # typed as operators are, whose NotImplemented is understood
 _ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attribute
 
 # Who is told of what happens to Values beside themselves (`macrograd.interpreter`); None: nobody is. And what makes an
@@ -91,7 +92,7 @@ class Value(Methods):
     _b: Value | None
 
     def __init__(self, data: float, label: str = "") -> None:
-        self._data = data if data.__class__ is float else _real("Value(data)", data)
+        self._data = data if data.__class__ is float else real("Value(data)", data)
         self.grad = 0.0
         self.op = None
         self._a = self._b = None
@@ -108,11 +109,11 @@ class Value(Methods):
     @data.setter
     def data(self, number: float) -> None:
         if number.__class__ is not float:
-            if isinstance(number, Value) or not (isinstance(number, Real) or _is_scalar_array(number)):
+            if not is_number(number):
                 from macrograd.slips import refused_data
 
                 raise refused_data(self, number)
-            number = _real("value.data = …", number)
+            number = real("value.data = …", number)
         if _interpreter is not None:
             _interpreter.write(self)
         global _fresh
@@ -124,7 +125,7 @@ class Value(Methods):
     def __add__(self, other: Any) -> Value:
         if other.__class__ is not Value:
             if (number := constant(other)) is None:
-                return no_number(other)
+                return not_mine(other)
             other = number
         out: Value = _new(Value)
         out._data = self._data + other._data
@@ -137,25 +138,25 @@ class Value(Methods):
 
     def __radd__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return no_number(other)
+            return not_mine(other)
         return _node(number._data + self._data, ops.add, number, self)
 
     def __sub__(self, other: Any) -> Value:
         if other.__class__ is not Value:
             if (number := constant(other)) is None:
-                return no_number(other)
+                return not_mine(other)
             other = number
         return _node(self._data - other._data, ops.sub, self, other)
 
     def __rsub__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return no_number(other)
+            return not_mine(other)
         return _node(number._data - self._data, ops.sub, number, self)
 
     def __mul__(self, other: Any) -> Value:
         if other.__class__ is not Value:
             if (number := constant(other)) is None:
-                return no_number(other)
+                return not_mine(other)
             other = number
         out: Value = _new(Value)
         out._data = self._data * other._data
@@ -168,27 +169,27 @@ class Value(Methods):
 
     def __rmul__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return no_number(other)
+            return not_mine(other)
         return _node(number._data * self._data, ops.mul, number, self)
 
     def __truediv__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return no_number(other)
+            return not_mine(other)
         return _node(ops.div.forward(self._data, number._data), ops.div, self, number)
 
     def __rtruediv__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return no_number(other)
+            return not_mine(other)
         return _node(ops.div.forward(number._data, self._data), ops.div, number, self)
 
     def __pow__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return no_number(other)
+            return not_mine(other)
         return _node(ops.power.forward(self._data, number._data), ops.power, self, number)
 
     def __rpow__(self, other: Any) -> Value:
         if (number := constant(other)) is None:
-            return no_number(other)
+            return not_mine(other)
         return _node(ops.power.forward(number._data, self._data), ops.power, number, self)
 
     def __neg__(self) -> Value:
@@ -201,13 +202,13 @@ class Value(Methods):
         return _node(abs(self._data), ops.absolute, self)
 
     def __floordiv__(self, other: Any) -> Value:
-        _refuse_step("//", "value.data // 2")
+        refuse_step("//", "value.data // 2")
 
     def __mod__(self, other: Any) -> Value:
-        _refuse_step("%", "value.data % 2")
+        refuse_step("%", "value.data % 2")
 
     def __divmod__(self, other: Any) -> tuple[Value, Value]:
-        _refuse_step("divmod()", "divmod(value.data, 2)")
+        refuse_step("divmod()", "divmod(value.data, 2)")
 
     __rfloordiv__, __rmod__, __rdivmod__ = __floordiv__, __mod__, __divmod__
 
@@ -404,7 +405,7 @@ def constant(x: Any) -> Any:
     if kind is not float and kind is not int:
         if isinstance(x, Value):
             return x
-        if not isinstance(x, Real) and not _is_scalar_array(x):
+        if not is_number(x):
             return None
     try:
         return _node(float(x), CONSTANT)
@@ -431,31 +432,6 @@ def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -
     return out
 
 
-def no_number(x: Any) -> Value:
-    """NotImplemented, so that Python names both types; a TypeError with the way out for an array or a list."""
-    if getattr(x, "shape", ()):
-        raise TypeError(
-            f"a Value is one number and has no arithmetic with an array of shape {tuple(x.shape)}: "
-            "loop over the elements, as in [value * x for x in array.tolist()]"
-        )
-    if x.__class__ is list or x.__class__ is tuple:  # a class made of them may know what to do
-        raise TypeError(
-            f"a Value is one number and has no arithmetic with a {type(x).__name__} of {len(x)}: "
-            "loop over the elements, as in [value * x for x in xs]"
-        )
-    return NotImplemented  # type: ignore[no-any-return]  # what an operator returns for "not mine"
-
-
-def _real(where: str, number: Any) -> float:
-    """A real number as a float; TypeError for anything else, in the name of what was given it."""
-    if isinstance(number, Value) or not (isinstance(number, Real) or _is_scalar_array(number)):
-        raise TypeError(f"{where} takes one real number, got {number!r} of type {type(number).__name__}")
-    try:
-        return float(number)
-    except OverflowError:
-        raise ops.too_large(where, number) from None
-
-
 def is_open(x: Any) -> bool:
     """Whether x is a Value whose number is not known yet: while a function is traced, what depends on its arguments or
     on parameters."""
@@ -472,13 +448,6 @@ def numbers_of(values: Iterable[Value]) -> list[float]:
 _number_of = attrgetter("_data")
 
 
-def _refuse_step(name: str, example: str) -> NoReturn:
-    raise TypeError(
-        f"{name} is not supported on Value: it is not differentiable; apply it to plain numbers, as in {example}, or "
-        "write the pieces with mg.where(condition, a, b)"
-    )
-
-
 def _compare(op: Op, left: Any, right: Any) -> Any:
     left, right = constant(left), constant(right)
     if left is None or right is None:
@@ -486,11 +455,6 @@ def _compare(op: Op, left: Any, right: Any) -> Any:
     if _interpreter is not None and (_interpreter.depends(left) or _interpreter.depends(right)):
         return op(left, right)
     return bool(op.forward(left._data, right._data))
-
-
-def _is_scalar_array(x: Any) -> bool:
-    """Whether x is a zero-dimensional array or array scalar of real numbers, without importing NumPy."""
-    return getattr(x, "shape", None) == () and getattr(getattr(x, "dtype", None), "kind", "") in "biuf"
 
 
 __all__ = ["CONSTANT", "Value", "constant", "interpreted", "is_open", "numbers_of", "topological"]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from macrograd import ops, value
+from macrograd._numbers import not_mine
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.linearise import tape_of
 from macrograd.interpreter import Interpreter
@@ -243,14 +244,14 @@ def _binary(op: Op) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any
         if other.__class__ is not Traced and other.__class__ is not Value:
             given, other = other, _operand(other)
             if other is None:
-                return value.no_number(given)
+                return not_mine(given)
         return _record_two(op, self, other)
 
     def backwards(self: Traced, other: Any) -> Any:
         if other.__class__ is not Traced and other.__class__ is not Value:
             given, other = other, _operand(other)
             if other is None:
-                return value.no_number(given)
+                return not_mine(given)
         return _record_two(op, other, self)
 
     return forwards, backwards

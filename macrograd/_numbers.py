@@ -1,0 +1,51 @@
+"""What counts as one real number, and what a Value says to anything else."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, NoReturn
+
+from macrograd._table import too_large
+
+
+def is_number(x: Any) -> bool:
+    """Whether x is a real number: of Python, or a scalar of NumPy, which is not imported for this."""
+    return isinstance(x, Real) or _is_scalar_array(x)
+
+
+def _is_scalar_array(x: Any) -> bool:
+    return getattr(x, "shape", None) == () and getattr(getattr(x, "dtype", None), "kind", "") in "biuf"
+
+
+def real(where: str, number: Any) -> float:
+    """A real number as a float. Raises TypeError for anything else and OverflowError for an integer beyond the floats,
+    naming `where` it was given."""
+    if not is_number(number):
+        raise TypeError(f"{where} takes one real number, got {number!r} of type {type(number).__name__}")
+    try:
+        return float(number)
+    except OverflowError:
+        raise too_large(where, number) from None
+
+
+def not_mine(x: Any) -> Any:
+    """NotImplemented, so that Python names both types; a TypeError with the remedy for an array or a list."""
+    if getattr(x, "shape", ()):
+        raise TypeError(
+            f"a Value is one number and has no arithmetic with an array of shape {tuple(x.shape)}: "
+            "loop over the elements, as in [value * x for x in array.tolist()]"
+        )
+    if x.__class__ is list or x.__class__ is tuple:  # a class derived from them may know what to do
+        raise TypeError(
+            f"a Value is one number and has no arithmetic with a {type(x).__name__} of {len(x)}: "
+            "loop over the elements, as in [value * x for x in xs]"
+        )
+    return NotImplemented
+
+
+def refuse_step(name: str, example: str) -> NoReturn:
+    """Raise TypeError for an operator that jumps, such as //."""
+    raise TypeError(
+        f"{name} is not supported on Value: it is not differentiable; apply it to plain numbers, as in {example}, or "
+        "write the pieces with mg.where(condition, a, b)"
+    )
