@@ -211,7 +211,7 @@ class Job:
         # Without anything to show between the steps they run in native code, many in one call.
         callbacks: list[training.Callback] = []
         if self.data.table is None and (self.arguments.plot is not None or not self.arguments.quiet):
-            callbacks.append(Lines(self, show))
+            callbacks.append(ProgressLines(self, show))
         elif self.data.table is not None and not self.arguments.quiet:
             callbacks.append(Epochs(self, show))
         with warnings.catch_warnings():
@@ -269,7 +269,7 @@ class Job:
         return self.task.judge(self.outputs(Samples(self.data.X[rows])).tolist(), rows.tolist())
 
 
-class Lines(training.Callback):
+class ProgressLines(training.Callback):
     """Shows every step with its loss and its metric, both from before the update, and keeps the metric."""
 
     def __init__(self, job: Job, show: Print) -> None:

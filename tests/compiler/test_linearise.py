@@ -15,9 +15,9 @@ from macrograd.compiler.trace.trace import trace
 
 def test_addresses_are_ids() -> None:
     values = [Value(1.0), Value(2.0), None, (1, 2)]
-    assert linearise._ids(values).tolist() == [id(x) for x in values]
-    assert linearise._ids(iter(values), 2).tolist() == [id(x) for x in values[:2]]
-    assert linearise._ids([]).tolist() == []
+    assert linearise.ids_of(values).tolist() == [id(x) for x in values]
+    assert linearise.ids_of(iter(values), 2).tolist() == [id(x) for x in values[:2]]
+    assert linearise.ids_of([]).tolist() == []
 
 
 @pytest.mark.parametrize("sparse", [0, 64, 1 << 40])
@@ -28,8 +28,8 @@ def test_positions(sparse: int, monkeypatch: pytest.MonkeyPatch) -> None:
     strangers = np.setdiff1d(16 * np.arange(-10, 6_000) + 1_000_000, ids)
     wanted = np.concatenate([ids[::-1], strangers, ids[:3]])
     expected = [*range(999, -1, -1), *[-1] * len(strangers), 0, 1, 2]
-    assert linearise._positions(ids, wanted).tolist() == expected
-    assert linearise._positions(ids[:0], wanted[:2]).tolist() == [-1, -1]
+    assert linearise.positions_of(ids, wanted).tolist() == expected
+    assert linearise.positions_of(ids[:0], wanted[:2]).tolist() == [-1, -1]
 
 
 def test_what_another_thread_makes_is_not_of_the_trace() -> None:

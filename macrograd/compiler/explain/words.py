@@ -108,7 +108,7 @@ def _numbers(values: NDArray[np.float64]) -> str:
 
 
 @dataclass(frozen=True)
-class Written:
+class LineResult:
     """What a line has written: an array of these dims, in each round of the loop `loop` if that is not (), every round
     `shift` slots behind the one before."""
 
@@ -161,7 +161,7 @@ class SlotNames:
         self.source = {space: np.full(size, _NOTHING) for space, size in sizes.items()}
         self.position = {space: np.zeros(size, dtype=np.int64) for space, size in sizes.items()}
         self.round = {space: np.zeros(size, dtype=np.int64) for space, size in sizes.items()}
-        self.lines: dict[int, Written] = {}
+        self.lines: dict[int, LineResult] = {}
         first = program.parameters
         self._put("u", np.arange(first), _PARAMETER)
         self._put("u", first + np.arange(len(program.constants)), _CONSTANT)
@@ -183,13 +183,13 @@ class SlotNames:
 
     def write(self, line: int, out: Index, dims: tuple[int, ...], now: Now) -> None:
         """The slots `out` hold what line `line` of the text computes, in all rounds up to now."""
-        self.lines[line] = Written(dims, now.last + 1, now.loop, out.shift)
+        self.lines[line] = LineResult(dims, now.last + 1, now.loop, out.shift)
         for r, rounds in enumerate(np.ndindex(*now.counts)):
             self._put(out.space, out.slots(dims, 1, rounds).ravel(), line, r)
 
     def write_all(self, line: int, space: str, slots: Ints) -> None:
         """These slots hold what line `line` computes, in no particular shape."""
-        self.lines.setdefault(line, Written((len(slots),), 1, (), 0))
+        self.lines.setdefault(line, LineResult((len(slots),), 1, (), 0))
         self._put(space, slots, line)
 
     def key(self, operand: Operand, dims: tuple[int, ...], count: int, now: Now, start: int) -> bytes:
@@ -283,7 +283,7 @@ class SlotNames:
         return name + _element(position, dims), moving
 
 
-def _when(x: Index, made: Written, rounds: Ints, now: Now) -> str:
+def _when(x: Index, made: LineResult, rounds: Ints, now: Now) -> str:
     """In which rounds of a loop that was made which an operand reads now, in some round of some loop."""
     if not made.loop:
         return ""

@@ -27,7 +27,7 @@ _STEADY = 4  # rounds of which one level more or less is no other speed
 
 
 @dataclass(frozen=True)
-class Run:
+class Repetition:
     """The operations first … first + period·rounds - 1, the same sequence `rounds` times."""
 
     first: int
@@ -49,7 +49,7 @@ def paced(tape: Tape, level: Ints, kind: Ints) -> Ints:
     runs = [_cut(tape, entries, run) for run in repetitions(kind[entries])]
     held, opens = np.zeros(len(tape), dtype=np.int64), np.zeros(len(tape), dtype=np.int64)
     step = (tape.arity > 0).astype(np.int64)
-    slow: set[Run] = set()
+    slow: set[Repetition] = set()
     while more := _out_of_step([(run, run.grid(level[entries])) for run in runs]) - slow:
         for run in more:
             places = run.grid(entries)
@@ -60,10 +60,10 @@ def paced(tape: Tape, level: Ints, kind: Ints) -> Ints:
     return level
 
 
-def _out_of_step(runs: list[tuple[Run, Ints]]) -> set[Run]:
+def _out_of_step(runs: list[tuple[Repetition, Ints]]) -> set[Repetition]:
     """The runs whose operations advance at different speeds, and those that advance at another speed than an earlier
     one which would run at the same time. Of each, the levels of its operations are given, a row for each round."""
-    found: set[Run] = set()
+    found: set[Repetition] = set()
     before: list[tuple[int, int, float]] = []  # of the runs so far: first and last level, levels a round
     for run, grid in runs:
         grown = _growth(grid)
@@ -90,9 +90,9 @@ def _growth(grid: Ints) -> Ints:
     return found
 
 
-def repetitions(kind: Ints) -> Iterator[Run]:
+def repetitions(kind: Ints) -> Iterator[Repetition]:
     """Runs in a sequence of kinds, from the first to the last; no two of them overlap."""
-    found: list[Run] = []
+    found: list[Repetition] = []
     for probe in np.linspace(0, len(kind), _PROBES + 1, dtype=int)[:-1].tolist():
         if found and probe < found[-1].end:
             continue
@@ -114,16 +114,16 @@ def _period(kind: Ints, at: int) -> int:
     return 0
 
 
-def _around(kind: Ints, at: int, period: int, least: int) -> Run:
+def _around(kind: Ints, at: int, period: int, least: int) -> Repetition:
     """The longest run of a period around a place, from `least` on."""
     other = np.flatnonzero(kind[:-period] != kind[period:])
     k = int(np.searchsorted(other, at))
     first = max(least, int(other[k - 1]) + 1 if k else 0)
     end = (int(other[k]) if k < len(other) else len(kind) - period) + period
-    return Run(first, period, (end - first) // period)
+    return Repetition(first, period, (end - first) // period)
 
 
-def _cut(tape: Tape, entries: Ints, run: Run) -> Run:
+def _cut(tape: Tape, entries: Ints, run: Repetition) -> Repetition:
     """The run with its rounds cut where the fewest operands lead from one round to the next."""
     begin = run.first + run.rounds // 2 * run.period
     some = entries[begin : begin + run.period]
@@ -136,4 +136,4 @@ def _cut(tape: Tape, entries: Ints, run: Run) -> Run:
     for place, distance in zip(owner[near].tolist(), far[near].tolist(), strict=True):
         np.add.at(crossed, (place - np.arange(distance)) % run.period, 1)
     shift = int(np.argmin(crossed))
-    return Run(run.first + shift, run.period, run.rounds - (shift > 0))
+    return Repetition(run.first + shift, run.period, run.rounds - (shift > 0))

@@ -93,20 +93,20 @@ def tape_of(
     leaves.add([strangers[k] for k in new.tolist()], constants)
     strange = use < 0
     use[strange] = n + leaves.pooled()[place[~use[strange]]]
-    code = _positions(_ids(ops.TABLE), _ids(map(attrgetter("op"), computed), n))
+    code = positions_of(ids_of(ops.TABLE), ids_of(map(attrgetter("op"), computed), n))
     return _without_unused(_in_order(code, links.start, use, leaves, len(results)), leaves.parameters)
 
 
 def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[Value], Links]:
     """Those of the nodes that were computed, and their links."""
     left: list[Any] = list(map(attrgetter("_a"), nodes))
-    first = _ids(left)
+    first = ids_of(left)
     if (leaf := first == id(None)).any():
         inner = (~leaf).tolist()
         nodes, left, first = list(compress(nodes, inner)), list(compress(left, inner)), first[~leaf]
     n = len(nodes)
     right: list[Any] = list(map(attrgetter("_b"), nodes))
-    second = _ids(right)
+    second = ids_of(right)
     has = np.flatnonzero(second != id(None))
     wide = [i for i in np.flatnonzero(second == id(None)).tolist() if left[i].__class__ is tuple]
     many: list[Value] = list(chain.from_iterable(left[i] for i in wide))
@@ -119,9 +119,9 @@ def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[V
     ids = np.empty(start[-1] + len(results), dtype=np.int64)
     ids[start[:-1]] = first
     ids[start[has] + 1] = second[has]
-    ids[inside] = _ids(many)
-    ids[start[-1] :] = _ids(results)
-    use = _positions(_ids(nodes), ids)
+    ids[inside] = ids_of(many)
+    ids[start[-1] :] = ids_of(results)
+    use = positions_of(ids_of(nodes), ids)
 
     strange = np.flatnonzero(use == _UNKNOWN)
     _, met, which = np.unique(ids[strange], return_index=True, return_inverse=True)
@@ -158,13 +158,13 @@ class _Addresses:
         self.__array_interface__ = given | {"typestr": np.dtype(np.intp).str, "descr": [("", np.dtype(np.intp).str)]}
 
 
-def _ids(values: Iterable[Any], count: int = -1) -> Ints:
+def ids_of(values: Iterable[Any], count: int = -1) -> Ints:
     """`id` of each, which is its address: in an array of objects these stand ready."""
     objects = np.fromiter(values, object, count)
     return np.array(_Addresses(objects), dtype=np.int64)
 
 
-def _positions(ids: Ints, wanted: Ints) -> Ints:
+def positions_of(ids: Ints, wanted: Ints) -> Ints:
     """Where among `ids` each of the wanted stands, _UNKNOWN for those that do not."""
     if not len(ids):
         return np.full(len(wanted), _UNKNOWN)

@@ -18,7 +18,7 @@ _POINTERS = (
 _INTEGERS = ("mask", "step", "steps", "done", "reason")
 
 
-class Loop(ctypes.Structure):
+class TrainContext(ctypes.Structure):
     """What @train works on. Pointers that end in `_in` lead to uniform inputs of the programs that follow, `value`,
     `odd` and `factor` to results, and `number` to where a sample reads the number of the step, less all bits that are
     not in `mask`."""
@@ -26,15 +26,15 @@ class Loop(ctypes.Structure):
     _fields_ = (*((name, ctypes.c_void_p) for name in _POINTERS), *((name, ctypes.c_int64) for name in _INTEGERS))
 
 
-_PLACE = {name: k for k, (name, *_) in enumerate(Loop._fields_)}
+_FIELD = {name: k for k, (name, *_) in enumerate(TrainContext._fields_)}
 
 
 @cache
 def driver(kind: Float) -> native.Native:
     """The loop itself: the same code for all programs."""
     code = Code(kind)
-    at = {key: field(code, _PLACE[key], "ptr") for key in _POINTERS}
-    mask, first, steps = (field(code, _PLACE[key], "i64") for key in ("mask", "step", "steps"))
+    at = {key: field(code, _FIELD[key], "ptr") for key in _POINTERS}
+    mask, first, steps = (field(code, _FIELD[key], "i64") for key in ("mask", "step", "steps"))
 
     def context(key: str, name: str, kind_: str, value: str) -> None:
         code.put(f"store {kind_} {value}, ptr {code.element(at[key], str(FIELDS[name]), 'i64')}, align 8")
@@ -84,8 +84,8 @@ def driver(kind: Float) -> native.Native:
     code.put("br label %head")
     for label, reason in (("all", 0), ("bad", 1), ("index", 2)):
         code.label(label)
-        code.put(f"store i64 {k}, ptr {field_address(code, _PLACE['done'])}, align 8")
-        code.put(f"store i64 {reason}, ptr {field_address(code, _PLACE['reason'])}, align 8")
+        code.put(f"store i64 {k}, ptr {field_address(code, _FIELD['done'])}, align 8")
+        code.put(f"store i64 {reason}, ptr {field_address(code, _FIELD['reason'])}, align 8")
         code.put("ret void")
     text = "\n".join([*sorted(code.declared), "define void @train(ptr %context) {", "entry:", *code.lines, "}"])
     return native.Native(f"train {kind.name}".encode(), ("train",), lambda: (text, np.zeros(1, dtype=np.int32)))

@@ -63,7 +63,7 @@ def in_registers(program: Program, machine: Machine, arguments: int, declared: s
     code = code_for(machine.kind, strict=machine.strict)
     open_context(code, FIELDS)
     width = machine.width
-    rule = _Rule(code, program, machine, arguments)
+    rule = _Block(code, program, machine, arguments)
     samples = field(code, FIELDS["samples"], "i64")
 
     def whole(i: Counter, sums: list[str]) -> list[str]:
@@ -114,7 +114,7 @@ class _Registers(Operands):
         (self.sums if instruction.kind in SUMS_OF_BATCH else self.values)[slot] = value
 
 
-class _Rule:
+class _Block:
     """The block's instructions for one vector of samples."""
 
     def __init__(self, code: Code, program: Program, machine: Machine, arguments: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.driver import Loop, driver
+from macrograd.compiler.targets.llvm.driver import TrainContext, driver
 from macrograd.compiler.targets.llvm.made import kernels, native_code
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import OnBuffers
@@ -72,12 +72,12 @@ class NativeSteps(OnBuffers["AlongParameters"]):
             for k, array in enumerate(self.data):
                 held.buffers.point(k, array)
         held.buffers.weigh(weights)
-        loop = held.loop
-        loop.order, loop.lengths, loop.rates, loop.losses = map(_address, (order, lengths, rates, losses))
-        loop.step, loop.steps = first, len(lengths)
+        context = held.train
+        context.order, context.lengths, context.rates, context.losses = map(_address, (order, lengths, rates, losses))
+        context.step, context.steps = first, len(lengths)
         held.run(held.address)
         held.buffers.context.flag = 0
-        return loop.done, loop.reason
+        return context.done, context.reason
 
     def _buffers(self, longest: int) -> _StepBuffers:
         """The buffers for steps of up to so many samples. Those of a whole batch serve all that are no longer: sums are
@@ -90,12 +90,12 @@ class NativeSteps(OnBuffers["AlongParameters"]):
             self._by_lanes[key] = _StepBuffers(cast("_Buffers", buffers), self)
         return self._by_lanes[key]
 
-    def loop(self, buffers: _Buffers) -> Loop:
+    def context(self, buffers: _Buffers) -> TrainContext:
         """What @train works on with these buffers, but for what each run brings along."""
         measure, update, size = self._measure, self._update, buffers.u.itemsize
         spare, clips = self._measure.spare, self.parts.clips
         (_, odd), (_, factor) = measure.program.results
-        return Loop(
+        return TrainContext(
             gradient_run=entry(buffers.native),
             gradient_context=buffers.address,
             measure_run=entry(measure.native),
@@ -119,9 +119,9 @@ class _StepBuffers:
 
     def __init__(self, buffers: _Buffers, steps: NativeSteps) -> None:
         self.buffers, self.data = buffers, list[Array]()
-        self.loop = steps.loop(buffers)
+        self.train = steps.context(buffers)
         self.run = driver(kind_of(steps.executable.dtype)).functions["train"]
-        self.address = ctypes.addressof(self.loop)
+        self.address = ctypes.addressof(self.train)
 
 
 class AlongParameters:

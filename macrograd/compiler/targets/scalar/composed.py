@@ -32,8 +32,8 @@ def _function(row: Op, name: str, around: Code, width: int, strict: bool, spelle
     assert row.formula is not None
     names = [f"%x{k}" for k in range(row.arity or 0)]
     wide = names if around.kind is DOUBLE else [code.let(f"fpext {kind} {x} to {double}") for x in names]
-    target = _Target(code, width, strict, spelled)
-    found = row.formula(*[_Emitted(target, x) for x in wide])
+    function = _Function(code, width, strict, spelled)
+    found = row.formula(*[_Emitted(function, x) for x in wide])
     result = found.x if isinstance(found, _Emitted) else code.splat(float(found), width)
     if around.kind is SINGLE:
         result = code.let(f"fptrunc {double} {result} to {kind}")
@@ -43,7 +43,9 @@ def _function(row: Op, name: str, around: Code, width: int, strict: bool, spelle
     return {text, *code.declared}
 
 
-class _Target:
+class _Function:
+    """The function that is being written: at what width, and how it spells operations."""
+
     def __init__(self, code: Code, width: int, strict: bool, spelled: Spelled) -> None:
         self.code, self.width, self.strict, self.spelled = code, width, strict, spelled
 
@@ -54,24 +56,26 @@ class _Target:
 class _Emitted(Term):
     """A value of the function that is being written."""
 
-    __slots__ = ("target", "x")
+    __slots__ = ("function", "x")
 
-    def __init__(self, target: _Target, x: str) -> None:
-        self.target, self.x = target, x
+    def __init__(self, function: _Function, x: str) -> None:
+        self.function, self.x = function, x
 
     def number(self, x: float) -> _Emitted:
-        return _Emitted(self.target, self.target.code.splat(x, self.target.width))
+        return _Emitted(self.function, self.function.code.splat(x, self.function.width))
 
     def apply(self, op: Any, operands: list[_Emitted]) -> _Emitted:
-        return _Emitted(self.target, self.target.routine(op, [operand.x for operand in operands]))
+        return _Emitted(self.function, self.function.routine(op, [operand.x for operand in operands]))
 
     def primitive(self, name: str, operands: list[_Emitted]) -> _Emitted:
-        target = self.target
-        return _Emitted(target, _PRIMITIVES[name](target.code, target.width, *[operand.x for operand in operands]))
+        function = self.function
+        return _Emitted(
+            function, _PRIMITIVES[name](function.code, function.width, *[operand.x for operand in operands])
+        )
 
     def elsewhere(self, condition: _Emitted, value: _Emitted, name: str, operands: list[_Emitted]) -> _Emitted:
         """A loop that runs once if the condition holds for any element, and else not at all."""
-        code, width = self.target.code, self.target.width
+        code, width = self.function.code, self.function.width
         holds = code.compare("une", condition.x, code.splat(0.0, width), width)
         if width > 1:
             bits = code.let(f"bitcast <{width} x i1> {holds} to i{width}")
@@ -86,7 +90,7 @@ class _Emitted(Term):
         code.truths.clear()  # comparisons that are made inside are not known behind it
         (found,) = code.loop(count, body, [(code.kind.vector(width), value.x)])
         code.truths.clear()
-        return _Emitted(self.target, found)
+        return _Emitted(self.function, found)
 
 
 # --- what a formula uses beside the operations --------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 
-class Code(Protocol):
+class Shuffles(Protocol):
     """What the two functions need of the language."""
 
     def binary(self, op: str, a: str, b: str, width: int) -> str:
@@ -19,7 +19,7 @@ class Code(Protocol):
         """The element of a vector of one."""
 
 
-def sum_elements(code: Code, vectors: list[str], width: int) -> str:
+def sum_elements(code: Shuffles, vectors: list[str], width: int) -> str:
     """The sums of the elements of 2ᵏ vectors, as one vector: pairs of vectors are folded into each other."""
     size = len(vectors)
     block = 1
@@ -49,7 +49,7 @@ def _both(start: int, block: int, width: int) -> list[int]:
     return [*range(start, start + block), *range(width + start, width + start + block)]
 
 
-def transpose(code: Code, rows: list[str]) -> list[str]:
+def transpose(code: Shuffles, rows: list[str]) -> list[str]:
     """The columns of a square of vectors, by exchanging ever larger blocks across the diagonal."""
     n = len(rows)
     rows = list(rows)
