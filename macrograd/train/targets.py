@@ -53,7 +53,7 @@ class Targets:
     def encode(self, y: Any, name: str = "y") -> Array:
         """The targets as the loss wants them, one a row. Raises ValueError for labels that training had not seen and
         for another shape."""
-        array = _checked(y, name, self.outputs)
+        array = _checked(y, name)
         if array.shape[1:] != self.shape:
             raise ValueError(
                 f"{name} has targets of shape {array.shape[1:]}, but the model was trained with "
@@ -128,7 +128,7 @@ def of(y: Any, loss: str | Callable[..., Any] | None, outputs: int) -> Targets:
 
     Raises ValueError where y, loss and outputs do not fit together.
     """
-    array = _checked(y, "y", outputs)
+    array = _checked(y, "y")
     # A function of nn.losses is treated as its name, which says more than a custom function.
     loss = next((name for name, function in losses.LOSSES.items() if function is loss), loss)
     if callable(loss):
@@ -137,7 +137,7 @@ def of(y: Any, loss: str | Callable[..., Any] | None, outputs: int) -> Targets:
         losses.get(loss)
     found = (_one_a_row if array.ndim == 1 else _several)(array, loss, outputs)
     if outputs and found.outputs and found.outputs != outputs:
-        raise ValueError(_misfit(found, outputs))
+        raise ValueError(_misfit(found, outputs, loss is None and _whole(array)))
     return found
 
 
@@ -183,10 +183,14 @@ def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
     return Targets("two classes", name, classes, 2 if name == "cross_entropy" else 1, ())
 
 
+def _whole(array: Array) -> bool:
+    return array.dtype.kind == "f" and np.array_equal(array, np.floor(array))
+
+
 def _codes(array: Array, outputs: int) -> bool:
     """Whether floats are labels that a file or an encoder has made floats of: whole, and as many different ones as the
     model has outputs, or two that stand for no and yes where it has one."""
-    if not outputs or not np.array_equal(array, np.floor(array)):
+    if not outputs or not _whole(array):
         return False
     values = np.unique(array[:4096])
     if len(values) > max(2, outputs):
@@ -205,7 +209,7 @@ def again(known: Targets, y: Any, outputs: int) -> Targets | None:
     """
     if known.kind not in ("two classes", "classes", "numbers") or known.shape:
         return None
-    array = _checked(y, "y", outputs)
+    array = _checked(y, "y")
     if array.ndim != 1:
         return None
     if known.kind == "numbers":
@@ -227,7 +231,10 @@ def again(known: Targets, y: Any, outputs: int) -> Targets | None:
 def _several(array: Array, loss: str | None, outputs: int) -> Targets:
     k = array.shape[1]
     if array.dtype.kind not in "biuf":
-        raise ValueError("y with several columns must hold numbers: 0 and 1 for labels, or numbers to predict")
+        raise ValueError(
+            f"y has {k} columns of strings: give one column of labels, such as y[:, 0], to learn its classes; several "
+            "columns must hold numbers: 0 and 1 for yes-or-no labels, or numbers to predict"
+        )
     marks = bool(np.isin(array, (0, 1)).all())
     single = marks and k > 1 and bool((array.sum(axis=1) == 1).all())
     if array.dtype.kind == "f":  # one 1 in each row is what encoders write; other floats may be numbers
@@ -264,7 +271,7 @@ def _check_shares(array: Array, targets: Targets, name: str) -> None:
             )
 
 
-def _checked(y: Any, name: str, outputs: int) -> Array:
+def _checked(y: Any, name: str) -> Array:
     """y as an array of shape (n,) or (n, k), of finite numbers or of labels."""
     try:
         array = np.asarray(y)
@@ -276,7 +283,7 @@ def _checked(y: Any, name: str, outputs: int) -> Array:
         array = _of_objects(array, name)
     if array.dtype.kind not in "biufUSO":
         raise TypeError(f"{name} must hold numbers or labels, got dtype {array.dtype}")
-    if array.ndim == 2 and array.shape[1] == 1 and outputs <= 1:
+    if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]  # a column of a table
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} must be of shape (n,) or (n, outputs), got {array.shape}")
@@ -302,8 +309,11 @@ def _of_objects(array: Array, name: str) -> Array:
     return array.astype(str) if any(texts) else np.array(array.tolist())
 
 
-def _misfit(targets: Targets, outputs: int) -> str:
-    """The message for a model with the wrong number of outputs."""
+def _misfit(targets: Targets, outputs: int, perhaps_labels: bool) -> str:
+    """The message for a model with the wrong number of outputs.
+
+    `perhaps_labels` says that numbers to predict may be labels that a file or an encoder made floats of.
+    """
     have = f"the model has {outputs} output{'s' * (outputs != 1)}"
     width = f"make its last layer {targets.outputs} wide"
     if targets.kind == "classes" and not targets.shape:
@@ -318,6 +328,11 @@ def _misfit(targets: Targets, outputs: int) -> str:
     single = targets.kind == "numbers" and not targets.shape
     kind = _KINDS[targets.kind].removeprefix("several ")
     what = "a number" if single else f"{targets.outputs} {kind}"
+    if single and perhaps_labels:
+        return (
+            f"y has floats, which are numbers to predict, and {have}: if they are class labels, give "
+            f"loss='cross_entropy'; else {width}"
+        )
     return f"y has {what} a row and {have}: {width}"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, nn, optim
-from macrograd.train import ranges
+from macrograd.train import ranges, targets
 
 X = np.concatenate([np.random.RandomState(0).normal(size=(40, 2)) * 0.3 + m for m in ((0, 0), (3, 0), (0, 3))])
 Y = np.repeat(np.arange(3), 40)
@@ -53,6 +53,30 @@ def test_floats_stay_numbers_where_they_are_or_the_loss_says_so() -> None:
     assert trained(Y[:80] * 5.0, 1).classes is None  # 0 and 5
     assert trained(Y * 0.5, 1).classes is None
     assert trained(np.stack([Y[:80], 1.5 * Y[:80]], axis=1), 2).classes is None
+
+
+@pytest.mark.parametrize("loss", ["squared_error", None])
+def test_whole_floats_may_be_meant_as_labels(loss: str | None) -> None:
+    labels = np.array([0.0, 1.0, 2.0, 1.0])
+    with pytest.raises(ValueError, match="make its last layer 1 wide") as caught:
+        targets.of(labels, loss, 5)
+    # Somebody who names a loss for numbers, or has fractions, has no labels.
+    assert ("if they are class labels, give loss='cross_entropy'" in str(caught.value)) == (loss is None)
+    with pytest.raises(ValueError, match="y has a number a row"):
+        targets.of(labels + 0.5, None, 5)
+    with pytest.raises(ValueError, match=r"y has 3 classes \(0.0, 1.0, 2.0\) and the model has 5 outputs"):
+        targets.of(labels, "cross_entropy", 5)
+
+
+@pytest.mark.parametrize("y", [["a", "b", "c", "b"], [0, 1, 2, 1], [0.0, 1.0, 2.0, 1.0]])
+def test_a_column_of_a_table_is_one_target_a_row(y: list[Any]) -> None:
+    column = np.array(y)[:, None]
+    for loss, outputs in ((None, 3), (lambda outputs, target: target, 3), ("cross_entropy", 3), (None, 0)):
+        if callable(loss) and isinstance(y[0], str):
+            continue
+        found = targets.of(column, loss, outputs)
+        assert found.kind == targets.of(y, loss, outputs).kind
+        assert np.array_equal(found.encode(column), found.encode(y))
 
 
 # --- outputs of one sign ---------------------------------------------------------------------------------------------

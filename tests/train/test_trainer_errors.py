@@ -155,7 +155,7 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"y": [["a", "b"]] * 4},
         ValueError,
-        "y with several columns must hold numbers: 0 and 1 for labels, or numbers to predict",
+        "y has 2 columns of strings: give one column of labels, such as y[:, 0], to learn its classes; several columns",
     ),
     (
         {"loss": lambda p, t: p, "y": ["a", "b", "a", "b"]},
