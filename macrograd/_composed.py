@@ -1,20 +1,20 @@
-"""How an operation is composed of others where a target has no spelling for it: one rule, for every target.
+"""How an operation is composed of others where a target has no spelling for it: one rule for every target.
 
 A row may have a `formula`: a function that writes the operation in other operations. Run on floats it computes; run on
-`Term`s it writes. A target makes a Term of each operand, and each operation on Terms becomes whatever the target does
-for it: an array of NumPy, a line of C, an instruction of LLVM. So nothing is written twice, and where two targets
-round their operations alike, what is composed of them has the same bits.
+`Term`s it writes code. A target wraps each operand in a Term, and each operation on Terms becomes whatever the target
+makes of it: a NumPy array, a line of C, an LLVM instruction. So nothing is written twice, and where two targets round
+their operations alike, the composed operation has the same bits.
 
-A formula may not branch (`where` chooses), and uses these beside the operations, which are exact:
+A formula may not branch (`where` chooses), and may use these exact primitives besides the operations:
 
-    product_rest(a, b)   a·b − fl(a·b), what rounding takes from a product
-    scaled(a, n)         a·2ⁿ for a whole number n
-    mantissa(a)          m of a = m·2ᵏ with √½ ≤ m < √2, for finite a > 0
-    exponent(a)          k of that
+    product_rest(a, b)   a·b − fl(a·b), the rounding error of a product
+    scaled(a, n)         a·2ⁿ for an integer n
+    mantissa(a)          the m in a = m·2ᵏ with √½ ≤ m < √2, for finite a > 0
+    exponent(a)          the k in that
     signed(a, b)         |a| with the sign bit of b
-    multiply_add(a, b, c)  a·b + c, rounded once or twice, as the target likes
-    elsewhere(c, a, name, *operands)   a, and where c holds the C function `name` of the operands: for such as are so
-                                       large that no short formula serves
+    multiply_add(a, b, c)  a·b + c, rounded once or twice, whichever the target prefers
+    elsewhere(c, a, name, *operands)   a, but where c holds the C function `name` of the operands: for arguments too
+                                       large for a short formula
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BY_NAME: dict[str, Any] = {}  # the table of operations (`ops`)
 
 
 class Term:
-    """An operand of a formula while a target writes it. A target says what `number`, `apply` and `primitive` do."""
+    """An operand of a formula while a target writes it. Each target implements `number`, `apply` and `primitive`."""
 
     __slots__ = ()
 
@@ -138,7 +138,7 @@ _SPLIT = 134217729.0  # 2²⁷ + 1
 
 
 def _product_rest(a: float, b: float) -> float:
-    """Dekker's product (T. J. Dekker, *Numerische Mathematik* 18, 1971); without it where its parts would overflow."""
+    """Dekker's product (T. J. Dekker, *Numerische Mathematik* 18, 1971); 0 where its parts would overflow."""
     p = a * b
     c, d = _SPLIT * a, _SPLIT * b
     a_high, b_high = c - (c - a), d - (d - b)
@@ -174,7 +174,7 @@ FLOATS: dict[str, Callable[..., float]] = {
 def _own_function(name: str, *operands: float) -> float:
     try:
         found: float = getattr(math, name)(*operands)
-    except ValueError:  # of what it is not defined for
+    except ValueError:  # outside its domain
         return math.nan
     return found
 

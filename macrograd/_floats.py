@@ -1,4 +1,4 @@
-"""The operations on Python floats, by IEEE 754 where Python's own would raise.
+"""The operations on Python floats, following IEEE 754 where Python would raise.
 
 1/0 is an infinity, log(-1) a NaN, exp(1000) overflows to an infinity; signed zeros are told apart.
 """
@@ -11,18 +11,18 @@ INF = math.inf
 NAN = math.nan
 
 
-# Of `random`: odd multipliers for the three operands, and the two of the mixing; see there.
+# For `random`: odd multipliers of the three operands, and the two of the mixing step.
 RANDOM_KEYS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
 RANDOM_MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _LARGEST_WHOLE = 2.0**53
 
 
 def random(a: float, b: float, c: float) -> float:
-    """24 random bits as a number from 0 to below 1, always the same for the same whole numbers a, b and c.
+    """24 random bits as a number in [0, 1), always the same for the same integers a, b and c.
 
-    What is behind their points is dropped; NaN where one is beyond ±2⁵³, where floats are no longer whole. The three
-    make one 64-bit number, which is mixed by the finaliser of SplitMix64 (Steele, Lea & Flood, *Fast Splittable
-    Pseudorandom Number Generators*, OOPSLA 2014), and its upper 24 bits are exact in float32 too.
+    Fractions are dropped; NaN if one is beyond ±2⁵³, where floats no longer represent every integer. The three are
+    combined into one 64-bit number, which is mixed by the finaliser of SplitMix64 (Steele, Lea & Flood, *Fast
+    Splittable Pseudorandom Number Generators*, OOPSLA 2014), and its upper 24 bits are exact in float32 too.
     """
     if not (abs(a) < _LARGEST_WHOLE and abs(b) < _LARGEST_WHOLE and abs(c) < _LARGEST_WHOLE):
         return NAN
@@ -137,7 +137,7 @@ def ceil(a: float) -> float:
 
 
 def round_(a: float) -> float:
-    """To the nearest whole number, halves to even ones."""
+    """To the nearest integer, halves to even."""
     return math.copysign(round(a), a) if abs(a) < _LARGEST_WHOLE else a
 
 
@@ -146,7 +146,7 @@ def mod(a: float, b: float) -> float:
 
 
 def sign(a: float) -> float:
-    return 1.0 if a > 0.0 else -1.0 if a < 0.0 else abs(a)  # 0.0 for both zeros, as NumPy and PyTorch; a NaN passes
+    return 1.0 if a > 0.0 else -1.0 if a < 0.0 else abs(a)  # 0.0 for both zeros, as in NumPy and PyTorch; a NaN passes
 
 
 def maximum(a: float, b: float) -> float:

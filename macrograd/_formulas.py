@@ -1,9 +1,8 @@
-"""Special functions written in the operations, accurate to a bound that each states in units in the last place (ulp)
-of float64, against the exact value, and that `tests/test_special.py` measures.
+"""Special functions written in the operations. Each states its error bound in units in the last place (ulp) of float64
+against the exact value; `tests/test_special.py` measures it.
 
-The means are few: numbers that may be two, "high" and "low" (`_pairs`); polynomials, fitted in
-`references/polynomials_reference.py`; and no branches (`_composed`). What an argument outside of a part's range makes
-there is never chosen.
+They use few means: numbers that may be pairs, "high" and "low" (`_pairs`), polynomials, fitted in
+`references/polynomials_reference.py`, and no branches (`_composed`). A part's result outside its range is never chosen.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from macrograd.ops import absolute, div, less, sqrt, where
 
 
 def _erfcx(y: Any, y_low: Any = 0.0) -> Pair:
-    """exp(y²)·erfc(y) for y from 0 to 50: (1 + 2y) times it is smooth in (y − 4)/(y + 4).
+    """exp(y²)·erfc(y) for y from 0 to 50: times (1 + 2y) it is smooth in (y − 4)/(y + 4).
 
     Source: Shepherd & Laframboise, *Chebyshev approximation of (1+2x)exp(x²)erfc x in 0≤x<∞*, Math. Comp. 36, 1981.
     """
@@ -91,11 +90,11 @@ def expm1(x: Any) -> Any:
     """exp(x) − 1, ≤ 1 ulp."""
     y = at_most(-at_most(-x, 40.0), 710.0)
     n, (s, s_low) = scaled_exp(y)
-    p = scaled(1.0, n - 1.0)  # half of 2ⁿ, which may be beyond the largest number
+    p = scaled(1.0, n - 1.0)  # half of 2ⁿ, which itself may overflow
     base, base_rest = exact_sum(p, -0.5)
     high, rest = exact_sum(base, p * s)
     found = 2.0 * (high + (rest + (base_rest + p * s_low)))
-    return where(less(absolute(x), 1e-290), x, found)  # half of a subnormal number may be none
+    return where(less(absolute(x), 1e-290), x, found)  # half of a subnormal number may not be representable
 
 
 def _quarter_exp(x: Any) -> tuple[Any, Any, Any]:
@@ -128,7 +127,7 @@ def cosh(x: Any) -> Any:
 
 
 def tan(x: Any) -> Any:
-    """≤ 1 ulp: x less a multiple of π/2, of which 140 bits are known; beyond 2²⁰ the target's own function."""
+    """≤ 1 ulp: x minus a multiple of π/2, known to 140 bits; beyond 2²⁰ the target's own function."""
     n = nearest(x * 0.6366197723675814)
     a, b, c, d = poly.HALF_PI_PARTS
     r, rest = exact_sum(x - n * a, -(n * b))
@@ -153,7 +152,7 @@ def _arctangent(q: Any, q_low: Any, base: Pair, sign: Any) -> Any:
 
 
 def atan(x: Any) -> Any:
-    """≤ 2 ulp: of 1/x beyond 1."""
+    """≤ 2 ulp; by the arctangent of 1/x beyond 1."""
     a = at_most(absolute(x), 1e300)
     beyond = less(1.0, a)
     q, q_low = quotient(1.0, a)
@@ -167,7 +166,7 @@ def atan2(y: Any, x: Any) -> Any:
     a, b = absolute(x), absolute(y)
     steep = less(a, b)
     top, bottom = where(steep, a, b), where(steep, b, a)
-    # Of numbers that are very small or very large the remainder of the division would not be a number.
+    # For very small or very large numbers the remainder of the division would be NaN.
     up = less(top, 2.0**-800) * less(bottom, 2.0**800)
     factor = where(up, 2.0**200, where(less(2.0**900, bottom), 2.0**-200, 1.0))
     q, q_low = quotient(top * factor, bottom * factor)
@@ -214,7 +213,7 @@ def acos(x: Any) -> Any:
 
 
 def hypot(a: Any, b: Any) -> Any:
-    """√(a² + b²), ≤ 1 ulp, without overflow in between; infinite if either is, even beside a NaN."""
+    """√(a² + b²), ≤ 1 ulp, without intermediate overflow; infinite if either operand is, even beside a NaN."""
     a, b = absolute(a), absolute(b)
     swap = less(a, b)
     large, small = where(swap, b, a), where(swap, a, b)
@@ -232,7 +231,7 @@ def hypot(a: Any, b: Any) -> Any:
 
 
 def cbrt(x: Any) -> Any:
-    """The cube root, also of negative numbers, ≤ 1 ulp: a polynomial of the mantissa and two of Halley's steps."""
+    """The cube root, also of negative numbers, ≤ 1 ulp: a polynomial of the mantissa and two Halley steps."""
     a = absolute(x)
     k, m = exponent(a), mantissa(a)
     third = floor(k * (1 / 3) + 0.1)
@@ -250,7 +249,7 @@ def cbrt(x: Any) -> Any:
 
 
 def mod(a: Any, b: Any) -> Any:
-    """a − b·⌊a/b⌋ as Python's %, exact but for one rounding where the signs differ; beyond 2⁵² multiples of b the
+    """a − b·⌊a/b⌋ as Python's %, exact except for one rounding where the signs differ; beyond 2⁵² multiples of b the
     target's own fmod."""
     x, y = absolute(a), absolute(b)
     q = div(x, y)

@@ -1,4 +1,4 @@
-"""The logarithm of the gamma function and its derivatives, as the other special functions in `_formulas`."""
+"""The logarithm of the gamma function and its derivatives; see `_formulas` for the method."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _by_size(a: Any, one: Any, two: Any, four: Any) -> Any:
 
 
 def _piecewise(a: Any, u: Any, name: str) -> Pair:
-    """The polynomials that serve below 2 (of u from 0 to 1), 4 and 8, in one evaluation."""
+    """The polynomials for arguments below 2 (of u from 0 to 1), 4 and 8, in one evaluation."""
     heads = [getattr(poly, f"{name}_{k}_HEAD") for k in (1, 2, 4)]
     tails = [getattr(poly, f"{name}_{k}") for k in (1, 2, 4)]
     degree = max(map(len, tails))
@@ -44,10 +44,10 @@ def _piecewise(a: Any, u: Any, name: str) -> Pair:
 
 def lgamma(x: Any) -> Any:
     """log |Γ(x)|, ≤ 2 ulp for x > 0. For x < 0 the error is at most 3 ulp of the largest of 1, |lgamma x| and
-    lgamma |x|, for it has a zero in every interval. Infinite at 0, −1, −2 … and at ±∞.
+    lgamma |x|, since it has a zero in every interval. Infinite at 0, −1, −2 … and at ±∞.
 
-    Up to 8 by polynomials, near its zeros 1 and 2 by (x − 1)·(x − 2) times one; then Stirling's series; and below 0
-    by Γ(−a)·Γ(a) = −π/(a·sin πa).
+    Up to 8 by polynomials, near its zeros 1 and 2 by one times (x − 1)·(x − 2); then by Stirling's series; below 0 by
+    Γ(−a)·Γ(a) = −π/(a·sin πa).
     """
     a = absolute(x)
     below = less(a, 1.0)
@@ -83,10 +83,10 @@ def lgamma(x: Any) -> Any:
 
 def digamma(x: Any) -> Any:
     """ψ(x) = Γ'(x)/Γ(x), ≤ 2 ulp for x > 0. For x < 0 the error is at most 4 ulp of the largest of 1,
-    |ψ(x)|, π·|cot πx| and |ψ(1 − x)|. ψ(±0) = ∓∞ and NaN at −1, −2 … and −∞, as PyTorch and SciPy have it.
+    |ψ(x)|, π·|cot πx| and |ψ(1 − x)|. ψ(±0) = ∓∞ and NaN at −1, −2 … and −∞, as in PyTorch and SciPy.
 
-    Up to 8 by polynomials, near its zero by x − 1.4616… times one; then its asymptotic series; and below 0 by
-    ψ(x) = ψ(1 − x) − π·cot πx.
+    Up to 8 by polynomials, near its zero by one times x − 1.4616…; then by its asymptotic series; below 0 by ψ(x) = ψ(1
+    − x) − π·cot πx.
     """
     negative = less(x, 0.0)
     y = where(negative, 1.0 - x, x)
@@ -124,10 +124,10 @@ _SHIFT = 12
 
 
 def polygamma(n: Any, x: Any) -> Any:
-    """The n-th derivative of ψ, (−1)ⁿ⁺¹·n!·Σₖ (x + k)⁻ⁿ⁻¹, for whole n ≥ 1 and x > 0; NaN for x < 0. For n up to 5
-    ≤ 8 ulp.
+    """The n-th derivative of ψ, (−1)ⁿ⁺¹·n!·Σₖ (x + k)⁻ⁿ⁻¹, for integers n ≥ 1 and x > 0; NaN for x < 0. ≤ 8 ulp for n
+    up to 5.
 
-    The first twelve terms, and for the rest of them Euler and Maclaurin's formula.
+    The first twelve terms, and the Euler–Maclaurin formula for the rest.
     """
     y, s = x + float(_SHIFT), -(n + 1.0)
     first = power(y, s)

@@ -1,5 +1,5 @@
-"""An operation as text in C99: its expression, the functions that it calls, and where the row has no C form, a function
-composed by its formula."""
+"""An operation as text in C99: its expression, the functions that it calls, and, where the row has no C form, a
+function composed by its formula."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from macrograd._composed import Term
 
 
 class _Written(Term):
-    """A variable of a C function; `lines` are the function's, `functions` what it calls."""
+    """A variable of a C function; `lines` are the function's, `functions` those that it calls."""
 
     __slots__ = ("functions", "lines", "x")
 
@@ -86,7 +86,7 @@ def c_expression(op: Any, *operands: str) -> str:
 
 
 def c_functions(op: Any) -> dict[str, str]:
-    """The functions that `c_expression` of the operation calls beside those of <math.h>, by name, in order."""
+    """The functions, besides those of <math.h>, that the operation's `c_expression` calls: name → text, in order."""
     if op.c is not None:
         return {op.name: op.c_function} if op.c_function else {}
     functions: dict[str, str] = {}
@@ -100,7 +100,7 @@ def c_functions(op: Any) -> dict[str, str]:
 
 
 def _used(lines: list[str], result: str) -> list[str]:
-    """The lines whose variables are used: a compiler warns of the others."""
+    """The lines that define used variables; compilers warn about unused ones."""
     wanted, kept = set(re.findall(r"\bt\d+\b", result)), []
     for line in reversed(lines):
         name, *others = re.findall(r"\bt\d+\b", line)
@@ -111,7 +111,7 @@ def _used(lines: list[str], result: str) -> list[str]:
 
 
 def described(op: Any) -> str:
-    """Everything that the compiler makes of an operation, as text: it changes when the row does."""
+    """Everything that the compiler makes of an operation, as text, which changes whenever the row does."""
     parts = [f"{op.code} {op.name} {op.llvm}", *c_functions(op).values()]
     rules = op.derivative if op.arity is not None else ()
     for k, rule in enumerate(rules):

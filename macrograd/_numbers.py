@@ -1,4 +1,4 @@
-"""What counts as one real number, and what a Value says to anything else."""
+"""What counts as a real number, and the errors for anything else."""
 
 from __future__ import annotations
 

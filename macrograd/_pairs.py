@@ -1,7 +1,7 @@
-"""Numbers of twice the digits: a float, "high", and what rounding took away from it, "low".
+"""Numbers of twice the precision: a float, "high", and its rounding error, "low".
 
-Sums and products with their rest (Møller, Knuth, Dekker), and polynomials, exponentials and logarithms made of them,
-for formulas that must be right to the last digit. Written in operations and without branches, as `_composed` has it.
+Sums and products with their errors (Møller, Knuth, Dekker), and polynomials, exponentials and logarithms built on them,
+for formulas that must be right to the last digit. Written in operations and without branches, as `_composed` requires.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def floor(a: Any) -> Any:
 
 
 def exact_sum(a: Any, b: Any) -> Pair:
-    """a + b and what its rounding takes away (D. Knuth, *The Art of Computer Programming* 2, §4.2.2)."""
+    """a + b and its rounding error (D. Knuth, *The Art of Computer Programming* 2, §4.2.2)."""
     s = a + b
     v = s - a
     return s, (a - (s - v)) + (b - v)
@@ -58,7 +58,7 @@ def times(a: Pair, b: Pair) -> Pair:
 
 
 def polynomial(x: Any, coefficients: Sequence[Any]) -> Any:
-    """c₀ + c₁·x + c₂·x² + … by Estrin's scheme: in pairs, then pairs of pairs, which do not wait for each other."""
+    """c₀ + c₁·x + c₂·x² + … by Estrin's scheme: in pairs, then pairs of pairs, which can be computed independently."""
     parts = list(coefficients)
     while len(parts) > 1:
         pairs = [multiply_add(b, x, a) for a, b in zip(parts[::2], parts[1::2], strict=False)]

@@ -1,6 +1,6 @@
 """Polynomials, the constant coefficient first: made by `references/polynomials_reference.py`.
 
-Two numbers that belong together, "high" and "low", are one number to twice the digits."""
+A pair of "high" and "low" is one number to twice the precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a row of the table of operations is, how it is called, and what it says of operands that it cannot take.
+"""A row of the table of operations: what it holds, how it is called, and its errors for operands that it cannot take.
 
 The rows themselves are in `ops.py` and `special.py`.
 """
@@ -17,27 +17,28 @@ from macrograd._floats import INF
 class Op:
     """One operation; calling it applies it to numbers, Values or traced values alike.
 
-    name        what it is called everywhere: in prints, in errors, in `macrograd.<name>`
+    name        its name everywhere: in prints, in errors, in `macrograd.<name>`
     symbol      what a drawing shows in the circle
-    arity       number of operands; None for any number: some that come `first`, and terms of as many as `term` says
+    arity       number of operands; None for any number: `first` operands, then terms of `term` operands each
     forward     floats → float
     derivative  one function (g, out, *operands) → contribution per operand, where g is the derivative of the result
                 and out the operation's own result; None for an operand that gets no gradient. A variadic operation
                 has one function that returns all contributions
-    formula     the operation in other operations, as `_composed` describes it. What is not said below is made of it
-    array       for the NumPy back end: (numpy, *arrays) → array, or the name of NumPy's own function of these numbers
-    llvm        the name of the instruction, intrinsic or routine in the LLVM back end
-    c           the expression in C99, a text with {0}, {1} … for operands or a function of their names; and
+    formula     the operation in other operations, as `_composed` describes it. Every column left out below is derived
+                from it
+    array       for the NumPy target: (numpy, *arrays) → array, or the name of NumPy's own function
+    llvm        the name of the instruction, intrinsic or routine in the LLVM target
+    c           the expression in C99, a string with {0}, {1} … for operands or a function of their names; and
     c_function  the C function that it calls, if <math.h> has none for it
-    cost        about how many floating-point instructions it is, for what decides how many are done at once
-    remedy      what helps when its result is no longer finite, in a sentence
-    chooses     whether its rules may give an operand nothing because another was taken
+    cost        roughly how many floating-point instructions it takes; decides how many are done at once
+    remedy      what to do when its result is no longer finite, in a sentence
+    chooses     whether it picks one of its operands, so that its rules may give the others nothing
     tame        whether the value and all slopes are finite at finite operands, overflow of sums and products aside; or
-                a function (*bounds) → bool that says so for operands within bounds, each a pair (lowest, highest)
+                a function (*bounds) → bool that tells for operands within bounds, each a pair (lowest, highest)
     range       the lowest and the highest value, NaN aside
 
-    A row with a formula needs nothing else: every target composes the operation. Raises ValueError for a name that has
-    a row, and for a row without a formula that leaves out `forward`, `array`, `llvm` or `c`.
+    A row with a formula needs nothing else: every target composes the operation. Raises ValueError for a name that
+    already has a row, and for a row without a formula that lacks `forward`, `array`, `llvm` or `c`.
     """
 
     __slots__ = (
@@ -87,7 +88,7 @@ class Op:
         if name in BY_NAME:
             raise ValueError(f"operation {name!r} has two rows in the table")
         spelled = {"forward": forward, "array": array, "llvm": llvm, "c": c}
-        if not arity:  # the compiler knows these as structure
+        if not arity:  # the compiler treats these as structure
             del spelled["llvm"]
         missing = [column for column, form in spelled.items() if form is None]
         if missing and formula is None:
@@ -121,13 +122,13 @@ class Op:
         if count != self.arity and self.arity is not None:
             raise TypeError(f"{self.name}() takes {self.arity} operand{'s' * (self.arity != 1)}, got {count}")
         kind: Any = operands[0].__class__ if operands else None
-        # Of kinds of values, the most particular one says what happens.
+        # Of several kinds of values, the most specific one decides.
         if count == 2:
             other: Any = operands[1].__class__
             if other is not kind and other is not float:
                 kind = other if kind is float else _above(kind, other)
         elif count > 2:
-            below: Any = float  # the last kind that has no say: a dot has hundreds of operands of two kinds
+            below: Any = float  # the last kind that does not decide: a dot has hundreds of operands of two kinds
             for operand in operands:
                 other = operand.__class__
                 if other is not kind and other is not below and other is not float:
@@ -140,23 +141,24 @@ class Op:
 
     @property
     def slots(self) -> int:
-        """How many operands differ in their rule: all of a fixed number, else the first ones and those of one term."""
+        """The number of operands with different rules: all of them if the arity is fixed, else the first ones and those
+        of one term."""
         return self.first + self.term
 
     def slot(self, position: Any) -> Any:
-        """Which of these the operand at a position is. (Also of arrays of positions.)"""
+        """Which of these slots the operand at a position belongs to. Positions may be an array."""
         if not self.term:
             return position
         return position - (position >= self.first) * ((position - self.first) // self.term * self.term)
 
     @property
     def costly(self) -> bool:
-        """Whether it keeps the machine busy by itself, however many are done at once."""
+        """Whether it keeps the machine busy on its own, however many are done at once."""
         return self.cost >= _COSTLY
 
     @property
     def long(self) -> bool:
-        """Whether it is worth gathering scalars into a vector for."""
+        """Whether scalars are worth gathering into a vector for it."""
         return self.cost >= _LONG
 
     def __repr__(self) -> str:
@@ -167,7 +169,7 @@ class Op:
 
 
 def _above(kind: Any, other: Any) -> Any:
-    """Which of two kinds of operands says what an operation does."""
+    """Which of two kinds of operands decides what an operation does."""
     if not hasattr(other, "_apply"):
         return kind
     return other if not hasattr(kind, "_apply") or issubclass(other, kind) or other._spreads else kind
@@ -189,12 +191,12 @@ def _numpy_form(array: Callable[..., Any] | str | None, formula: Callable[..., A
 
 TABLE: list[Op] = []
 BY_NAME: dict[str, Op] = _composed.BY_NAME
-_COSTLY = 5  # instructions, from which an operation keeps the machine busy by itself
-_LONG = 20  # instructions, from which it is worth gathering scalars into a vector for
+_COSTLY = 5  # instructions; from here on an operation keeps the machine busy on its own
+_LONG = 20  # instructions; from here on scalars are worth gathering into a vector
 
 
 def by_name(name: str) -> Op:
-    """The row of that name: as what an operation is pickled. Raises KeyError for none."""
+    """The row of that name; operations are pickled by name. Raises KeyError if there is none."""
     return BY_NAME[name]
 
 
@@ -213,9 +215,9 @@ def as_float(name: str, operand: Any) -> float:
 
 
 def check_operands(name: str, operands: Iterable[Any]) -> None:
-    """Raise what `as_float` raises, in the name of the function that was called, for operands that are no Values.
+    """Raise what `as_float` raises for operands that are not Values, naming the function that was called.
 
-    Functions made of several operations ask this once one of those has failed: what is right costs nothing more.
+    Functions made of several operations call this only after one of them has failed, so correct calls pay nothing.
     """
     for operand in operands:
         if not hasattr(operand.__class__, "_apply"):
@@ -227,6 +229,6 @@ def no_number(name: str, operand: Any) -> TypeError:
 
 
 def too_large(what: str, number: Any) -> OverflowError:
-    """For Python's integers, which have no end; their digits may be more than Python prints."""
+    """For Python's integers, which are unbounded and may have more digits than Python prints."""
     digits = f"an integer of {int(number.bit_length() * math.log10(2)) + 1} digits" if isinstance(number, int) else ""
     return OverflowError(f"{what} takes numbers up to 1.8e308, got {digits or f'a larger {type(number).__name__}'}")

@@ -1,11 +1,11 @@
-"""How Values, and what holds functions, are pickled and copied.
+"""Pickling and copying of Values and of objects that hold functions.
 
-A graph may be a chain of a million operations, which pickle would follow operand by operand, a level of recursion each.
-A Value is therefore written as an empty object, and the first one of a graph brings a list: all others, empty too, and
-then what stands in each. Pickle knows every object by then, so nothing is followed, and cycles (a gradient that is a
-Value refers back to its own) do no harm. `copy.deepcopy` goes the same way.
+A graph may be a chain of a million operations, which pickle would follow operand by operand, one level of recursion
+each. A Value is therefore written as an empty object, and the first one of a graph brings a list: all the others, also
+empty, and then the contents of each. By then pickle knows every object, so it recurses no further, and cycles (a
+gradient that is a Value refers back to its own) do no harm. `copy.deepcopy` works the same way.
 
-This package writes no pickle and reads none; `save` and `load` have a format that runs no code.
+This package neither writes nor reads pickles; `save` and `load` have a format that runs no code.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 
-# Of this thread: the ids of the Values that a list under way brings.
+# Per thread: the ids of the Values in the list being written.
 _here = threading.local()
-_FIELDS = 7  # of a Value in the list
+_FIELDS = 7  # per Value in the list
 
 
 def reduced(value: Any) -> tuple[Any, ...]:
@@ -51,7 +51,7 @@ def fill(items: list[Any]) -> None:
 
 
 class _Graph:
-    """Stands for the list of a graph: pickle asks for its items one after the other while it writes them."""
+    """Stands for the list of a graph: pickle asks for its items one by one while it writes them."""
 
     def __init__(self, root: Any) -> None:
         self.root = root
@@ -69,7 +69,7 @@ class _Graph:
             yield from nodes
             for x in nodes:
                 yield from (x.data, x.grad, x.op, x._a, x._b, x.label, getattr(x, "__dict__", None))
-        finally:  # also where pickling failed: the generator is closed then
+        finally:  # also if pickling fails: the generator is closed then
             brought -= mine
 
 
@@ -79,7 +79,7 @@ def _brought() -> set[int]:
 
 
 def _reachable(root: Any) -> list[Any]:
-    """The Values that the root, and the gradients on the way, were computed from."""
+    """The Values that the root and the gradients along the way were computed from."""
     found: list[Any] = []
     seen: set[int] = set()
     stack = [root]
@@ -96,9 +96,9 @@ def _reachable(root: Any) -> list[Any]:
 
 
 def checked_state(owner: Any, *left_out: str) -> dict[str, Any]:
-    """The attributes of `owner`, without some, for its `__getstate__`.
+    """The attributes of `owner` except those `left_out`, for its `__getstate__`.
 
-    Raises TypeError where one is a function that pickle cannot find again, in words that say which and what to do.
+    Raises TypeError if one is a function that pickle cannot find again, and says which and what to do.
     """
     state = {name: thing for name, thing in vars(owner).items() if name not in left_out}
     for name, thing in state.items():
@@ -108,8 +108,8 @@ def checked_state(owner: Any, *left_out: str) -> dict[str, Any]:
 
 
 def check_importable(owner: str, what: str, function: Any) -> None:
-    """Raise TypeError for a lambda and for a function in a function, which pickle cannot write: it stores a function as
-    the name that it has in its module. `copy`, and picklers that store functions whole, may have it."""
+    """Raise TypeError for a lambda or a local function, which pickle cannot write: it stores a function as its name in
+    its module. `copy`, and picklers that store the code of functions, may have them."""
     if not isinstance(function, FunctionType):
         return
     found: Any = sys.modules.get(function.__module__)
@@ -126,7 +126,7 @@ def check_importable(owner: str, what: str, function: Any) -> None:
 
 
 def _whole() -> bool:
-    """Whether what asks stores functions whole: copy, cloudpickle (joblib and dask have their own) or dill."""
+    """Whether the caller stores the code of functions: copy, cloudpickle (joblib and dask bundle it) or dill."""
     frame: Any = sys._getframe(1)
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))

@@ -1,7 +1,7 @@
-"""Walks over the graph that Values make: in which order to visit it.
+"""Walks over a graph of Values, which decide the order of visits.
 
-Every walk is iterative, takes operands from left to right and knows a Value by its identity, so its order depends on
-the graph alone: not on addresses, not on hashes.
+Every walk is iterative, takes operands from left to right and compares Values by identity, so its order depends on the
+graph alone, not on addresses or hashes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from macrograd.ops import Op
 
 
 class Node(Protocol):
-    """What the walks know of a `Value`: its number, its gradient, its operation and its operands (see there)."""
+    """What the walks know of a `Value`: its number, gradient, operation and operands."""
 
     op: Op | None
     _a: Any
@@ -31,18 +31,18 @@ N = TypeVar("N", bound=Node)
 
 
 def topological(*roots: N, stop: Iterable[N] = (), seen: set[int] | None = None) -> list[N]:
-    """Every Value that the roots were computed from and the roots themselves, operands before results.
+    """The roots and every Value that they were computed from, operands before results.
 
-    The Values in `stop`, and what only they were computed from, are left out; so are those whose ids are in `seen`, to
-    which this walk adds its own: several walks with the same set list every Value once. The order is that of a
-    depth-first walk that takes operands from left to right, so it depends on the graph alone and not on addresses.
+    Leaves out the Values in `stop` with everything that only they were computed from, and those whose ids are in
+    `seen`, to which this walk adds its own: several walks with the same set list every Value once. The order is that of
+    a depth-first walk that takes operands from left to right, so it depends on the graph alone and not on addresses.
     Iterative: a chain of a million operations is no deeper than a short one.
     """
     order: list[N] = []
     seen = set() if seen is None else seen
     seen.update(map(id, stop))
     mark = seen.add
-    # None on the stack means that the Value below it has had all its operands listed.
+    # None on the stack means that all operands of the Value below it have been listed.
     stack: list[Any] = list(reversed(roots))
     pop, push, extend, emit = stack.pop, stack.append, stack.extend, order.append
     while stack:
@@ -71,18 +71,17 @@ def topological(*roots: N, stop: Iterable[N] = (), seen: set[int] | None = None)
 
 
 class _Mark(float):
-    """What `interior` leaves in `.grad`: known by its identity, and a number even when the walk is broken off."""
+    """What `interior` leaves in `.grad`: recognised by identity, and still a number if the walk is interrupted."""
 
     __slots__ = ()
 
 
 def interior(root: Any, fresh: float) -> tuple[list[Any], bool]:
-    """`topological(root)` without the leaves, for `backward`: most of the time of a small step is spent here; and
-    whether some may be out of date: met by a backward, or built before a number changed, where their gradient is
-    another object than `fresh`.
+    """`topological(root)` without the leaves, for `backward`, which spends most of a small step here; and whether some
+    may be out of date, met by a backward or built before a number changed: their gradient is not the object `fresh`.
 
-    Instead of a set of the Values seen it marks them in their `.grad`, which backward writes anew anyway: first as
-    entered, with the operands still to come, then as listed.
+    Instead of keeping a set it marks the Values seen in their `.grad`, which backward overwrites anyway: first as
+    entered, with operands still to come, then as listed.
     """
     if root._a is None:
         return [], False

@@ -1,16 +1,17 @@
-"""The table of operations: one row per operation, and nothing about it anywhere else.
+"""The table of operations: one row per operation, and the only place that describes it.
 
-A row says how to compute the operation on Python floats, what its derivative is, and how each back end spells it.
-The derivative is written **in the operations themselves**: the same line runs on floats (the eager engine), on
-`Value`s (derivatives of derivatives) and on traced values (the compiler). An `Op` is therefore a function:
-`exp(0.5)` is a float, `exp(Value(0.5))` is a Value that remembers where it came from.
+A row says how to compute the operation on Python floats, what its derivative is, and how each target spells it. The
+derivative is written **in the operations themselves**: the same line runs on floats (the eager engine), on `Value`s
+(derivatives of derivatives) and on traced values (the compiler). An `Op` is therefore a function: `exp(0.5)` is a
+float, `exp(Value(0.5))` is a Value that remembers where it came from.
 
 Numbers follow IEEE 754 where Python would raise: 1/0 is an infinity, log(-1) is a NaN, exp(1000) overflows to an
 infinity. At kinks the derivatives are PyTorch's: relu'(0) = 0, abs'(0) = 0, and a tie in maximum or minimum gives each
 side half.
 
-**Strong zeros.** An operation that chooses (`chooses`) passes the derivative on to what it took, and nothing at all to
-the rest: not a zero, which an infinite slope further back would turn into a NaN. Its rules say so with `picked`.
+**Strong zeros.** An operation that chooses (`chooses`) passes the derivative on to the operand that it took and nothing
+at all to the others: not a zero, which an infinite slope further back would turn into a NaN. Its rules express this
+with `picked`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from macrograd._table import check_operands as check_operands
 from macrograd._table import no_number as no_number
 from macrograd._table import too_large as too_large
 
-# Of `random`, for the back ends that write it out.
+# Of `random`, for the targets that write it out.
 RANDOM_KEYS, RANDOM_MIX = _floats.RANDOM_KEYS, _floats.RANDOM_MIX
 
 
@@ -38,10 +39,9 @@ RANDOM_KEYS, RANDOM_MIX = _floats.RANDOM_KEYS, _floats.RANDOM_MIX
 
 
 def picked(condition: Any, a: Any, b: Any) -> Any:
-    """`where(condition, a, b)` in the rule of an operation that chooses; None stands for nothing.
-
-    Where the condition's number is known, this is a or b itself, so that what was not taken gets nothing. While a
-    function is traced it is not known; then 0.0 stands for nothing, and `gate` makes a strong zero of it.
+    """`where(condition, a, b)` in the rule of an operation that chooses; None means no derivative. Where the
+    condition's number is known, this is a or b itself, so that the operand that was not taken gets nothing. During a
+    trace it is not known: then 0.0 stands for nothing, and `gate` turns it into a strong zero.
     """
     number = known(condition)
     if number is None:
@@ -50,7 +50,7 @@ def picked(condition: Any, a: Any, b: Any) -> Any:
 
 
 def known(x: Any) -> float | None:
-    """The number of a float or a Value, None while a trace must not look at it."""
+    """The number of a float or a Value, None if a trace must not look at it."""
     return x if x.__class__ is float else x._known()
 
 
@@ -168,7 +168,7 @@ div: Op = Op(
     llvm="fdiv",
     c="({0} / {1})",
     cost=5,
-    remedy="Something is divided by 0, or by nearly 0: add a small number below the line",
+    remedy="The denominator is 0 or nearly 0: add a small number to it",
     tame=lambda a, b: b[0] >= _SMALL or b[1] <= -_SMALL,
 )
 neg = Op("neg", "−", 1, lambda a: -a, (lambda g, out, a: -g,), array="negative", llvm="fneg", c="(-{0})", tame=True)
@@ -206,7 +206,7 @@ power = Op(
     llvm="pow",
     c="pow({0}, {1})",
     cost=100,
-    remedy="A power of 0 or of a negative number needs a fitting exponent: add a small number, or use abs",
+    remedy="A power of 0 or of a negative number is not finite for this exponent: add a small number, or use abs",
     tame=_tame_power,
 )
 exp = Op(
@@ -219,8 +219,7 @@ exp = Op(
     llvm="exp",
     c="exp({0})",
     cost=20,
-    remedy="exp overflows: subtract the largest first (mg.logsumexp and mg.softmax do), or make the learning rate "
-    "smaller",
+    remedy="exp overflows: subtract the maximum first (mg.logsumexp and mg.softmax do), or lower the learning rate",
     tame=lambda a: a[1] <= _LARGE,
     range=(0.0, INF),
 )
@@ -234,8 +233,7 @@ log = Op(
     llvm="log",
     c="log({0})",
     cost=30,
-    remedy="The logarithm needs numbers above 0: add a small number, or use a loss that takes logits, such as "
-    "cross_entropy",
+    remedy="log needs a number above 0: add a small number, or use a loss that takes logits, such as cross_entropy",
     tame=lambda a: a[0] > 0.0,
 )
 log1p = Op(
@@ -248,7 +246,7 @@ log1p = Op(
     llvm="log1p",
     c="log1p({0})",
     cost=35,
-    remedy="log1p needs numbers above −1",
+    remedy="log1p needs a number above −1",
     tame=lambda a: a[0] > -1.0,
 )
 sqrt = Op(
@@ -260,7 +258,7 @@ sqrt = Op(
     array="sqrt",
     llvm="sqrt",
     c="sqrt({0})",
-    remedy="The root needs numbers above 0, and its slope at 0 is infinite: add a small number under it",
+    remedy="sqrt needs a number of at least 0, and its slope at 0 is infinite: add a small number under the root",
     tame=lambda a: a[0] > 0.0,
     range=(0.0, INF),
 )
@@ -413,7 +411,7 @@ onehot: Op = Op(
     chooses=True,
     tame=True,
 )
-# To the compiler these three are structure (sums of products, choices), and no routine of a target.
+# To the compiler these three are structure (sums of products, choices), not routines of a target.
 sum_ = Op(
     "sum", "Σ", None, _floats.sum_, _d_sum, array=_arrays.sum_, c=lambda *terms: f"({' + '.join(terms)})", tame=True
 )
@@ -422,8 +420,9 @@ take = Op(
     "take", "take", None, _floats.take, _d_take, first=1, array=_arrays.take, c=_in_c.take, chooses=True, tame=True
 )
 
-# A number from which a slope behind a choice is computed: itself where the choice took what it belongs to, and one at
-# which every slope of this table is finite where it did not. The derivative is 0 there, and 0 times that is 0.
+# `gate` passes on the number from which a slope behind a choice is computed: the number itself if the choice took it,
+# and otherwise one at which every slope in this table is finite. The derivative is 0 there, and 0 times a finite slope
+# is 0.
 HARMLESS = 0.5
 gate: Op = Op(
     "gate",
@@ -452,7 +451,7 @@ random = Op(
 )
 
 
-# A number that took part in an operation becomes a leaf of this operation: it gets no gradient and is no parameter.
+# A plain number used in an operation becomes a leaf of this operation: it gets no gradient and is not a parameter.
 CONSTANT = Op("constant", "", 0, lambda: NAN, (), array=lambda np: np.nan, c="((double)NAN)")
 
 

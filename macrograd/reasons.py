@@ -1,8 +1,8 @@
-"""Why a gradient is zero, huge, tiny or not a number: the operation that made it so, and the path to it.
+"""Why a gradient is zero, huge, tiny or NaN: the operation that made it so, and the path to it.
 
 Everything is read off one graph and its adjoints. An *edge* leads from an operation to one of its operands; its *slope*
 is ∂result/∂operand, and its *gain* is slope times the gradient of the result. The gradient of a Value is the sum of the
-gains of its uses, so whatever is wrong with it is wrong with one of these numbers.
+gains of its uses, so any problem with it is a problem with one of these numbers.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from macrograd.replay import Replay, at, operations
 from macrograd.rules import contributions
 from macrograd.value import Value
 
-TINY, HUGE = 1e-8, 1e6  # beyond these a gradient is remarkable
+TINY, HUGE = 1e-8, 1e6  # beyond these a gradient is worth reporting
 _STEEP = 1e3  # a slope that alone explains a huge gradient, and one over it a tiny one
-_CANCELLED = 1e8  # how much larger than their sum contributions are that cancel
+_CANCELLED = 1e8  # contributions cancel if they are this much larger than their sum
 _SHOWN = 12  # steps of a path that are printed
 
 _ZERO = {
@@ -51,11 +51,11 @@ class Step:
     """One operation on the way from a Value to the loss.
 
     op        the operation's name
-    place     file, line and function that asked for it; "" where the graph was built before
+    place     file, line and function that asked for it; "" if the graph was built before
     value     its result
     operand   the operand through which the path runs
-    slope     ∂value/∂operand; None where nothing flows: the operation has no derivative, or a choice did not take it
-    gradient  ∂loss/∂value; None where nothing flows
+    slope     ∂value/∂operand; None if nothing flows: the operation has no derivative, or a choice did not take it
+    gradient  ∂loss/∂value; None if nothing flows
     """
 
     op: str
@@ -74,11 +74,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Why:
-    """What `why` found; `print` shows it in words.
+    """The finding of `why`; `print` shows it in words.
 
     kind      "healthy", "unused", "cut", "cancelled", "vanishing", "exploding", "infinite" or "nan"
     gradient  ∂loss/∂target; 0.0 if nothing flows
-    cause     the step that made it so; None for a gradient that is healthy or that nothing leads to
+    cause     the step that made it so; None for a gradient that is healthy or unused
     path      the steps from the target to the cause, the target's own use first
     others    further steps that cut the gradient, one for each operation and line
     text      the finding in a sentence
@@ -111,13 +111,14 @@ def why(target: Value, loss: Value | Callable[..., Any], *args: Any) -> Why:
     """Why the gradient of `loss` with respect to a Value is what it is: zero, huge, tiny or not a number.
 
     target  a parameter, or any Value that the loss was computed from
-    loss    the loss as a Value; or a function that computes it, which is called with `args`: then lines are known, too
+    loss    the loss as a Value, or a function of `args` that computes it: then source lines are known, too
 
-    No gradient of the program is touched. `print(mg.why(w, loss))` says what cut the gradient (a dead relu, a saturated
-    tanh, detach, a branch that was not taken, a factor of 0), blew it up, cancelled it or made it a NaN, where, and the
-    numbers on the way there. A gradient counts as tiny below 1e-8 and as huge above 1e6 in magnitude.
+    No `.grad` of the program is touched. `print(mg.why(w, loss))` says what cut the gradient (a dead relu, a saturated
+    tanh, detach, a branch that was not taken, a factor of 0), blew it up, cancelled it or made it NaN, where, and with
+    which numbers. A gradient counts as tiny below 1e-8 and as huge above 1e6 in magnitude.
 
-    Raises TypeError for a target that is no Value, and for a loss that is neither a Value nor a function of one.
+    Raises TypeError for a target that is not a Value, and for a loss that is neither a Value nor a function that
+    returns one.
 
         w = Value(-2.0, label="w")
         print(mg.why(w, lambda: mg.relu(w * 3.0) ** 2))
@@ -150,12 +151,12 @@ class _Graph:
         self.order = operations(result)
         self.known = {id(result)} | {id(x) for node in self.order for x in node.inputs}
         self.adjoint: dict[int, float] = {id(result): 1.0}
-        self.leading = {id(target)}  # what the target has a part in
+        self.leading = {id(target)}  # Values that depend on the target
         for node in self.order:
             if any(id(x) in self.leading for x in node.inputs):
                 self.leading.add(id(node))
         self.edges: dict[int, list[_Edge]] = {}  # by operation
-        self.uses: dict[int, list[_Edge]] = {}  # by operand, of those that the target has a part in
+        self.uses: dict[int, list[_Edge]] = {}  # by operand, of those that depend on the target
         self._sweep()
 
     def _sweep(self) -> None:
@@ -196,7 +197,7 @@ class _Graph:
         return Why("healthy", gradient, None, (), (), f"the gradient of {self._name()} is {gradient:.6g}: all is well")
 
     def _cut(self) -> Why | None:
-        """Where a gradient that is not 0 meets a slope that is, or none."""
+        """Find where a nonzero gradient meets a slope that is 0 or missing."""
         edges = [edge for uses in self.uses.values() for edge in uses]
         cuts = [edge for edge in edges if self.adjoint.get(id(edge.node)) and not edge.gain]
         if not cuts:
@@ -209,11 +210,11 @@ class _Graph:
         others = {self._key(edge): self._step(edge) for edge in origins if self._key(edge) != self._key(first)}
         step = self._step(first)
         reason = self._reason(first)
-        text = f"the gradient of {self._name()} is 0: {step.op}{at(step.place)} passes none on. {reason}"
+        text = f"the gradient of {self._name()} is 0: {step.op}{at(step.place)} passes nothing on. {reason}"
         return Why("cut", 0.0, step, (*self._path_to(first), step), tuple(others.values()), text)
 
     def _origin(self, cut: _Edge) -> _Edge:
-        """A slope of 0 may be so because of a cut before it, as that of x² where x = relu(-1): then that cut."""
+        """A slope may be 0 because of an earlier cut, as that of x² where x = relu(-1): then return that cut."""
         while cut.slope is not None and not cut.slope:
             before = self._leading_edges(cut.operand)
             if not before or any(edge.slope for edge in before):
@@ -232,7 +233,7 @@ class _Graph:
         return f"At {call}, {_ZERO.get(op.name, general)}"
 
     def _cancelled(self, gradient: float) -> Why | None:
-        """A sum of gains, on the way to the target, that is next to nothing beside its terms."""
+        """A sum of gains on the way to the target that nearly vanishes beside its terms."""
         for node in [self.target, *self.order]:
             if id(node) not in self.leading:
                 continue
@@ -252,7 +253,7 @@ class _Graph:
         return None
 
     def _extreme(self, kind: str, gradient: float, choose: Callable[..., _Edge]) -> Why:
-        """The steepest or flattest slope on the path along which most of the gradient comes."""
+        """The steepest or flattest slope on the path that carries most of the gradient."""
         path = self._main_path()
         edge = choose(path, key=lambda e: abs(e.slope or 0.0))
         step, slope = self._step(edge), abs(edge.slope or 0.0)
@@ -262,7 +263,7 @@ class _Graph:
         else:
             mean = abs(gradient) ** (1 / len(path))
             reason = (
-                f"{len(path)} slopes of {mean:.3g} in the mean multiply, {step.op}{at(step.place)} the most extreme"
+                f"{len(path)} slopes of {mean:.3g} on average multiply up, {step.op}{at(step.place)} the most extreme"
             )
         word = "tiny" if kind == "vanishing" else "huge"
         text = f"the gradient of {self._name()} is {word}, {gradient:.3g}: {reason}"
@@ -270,7 +271,7 @@ class _Graph:
 
     def _not_finite(self, gradient: float) -> Why:
         kind = "nan" if math.isnan(gradient) or math.isnan(self.result.data) else "infinite"
-        for node in self.order:  # a value first: everything behind it is a consequence
+        for node in self.order:  # a value first: everything after it follows from it
             flows = id(node) in self.adjoint or node is self.result
             if flows and not math.isfinite(node.data):
                 return self._of_value(kind, gradient, node)
@@ -288,7 +289,7 @@ class _Graph:
         return Why(kind, gradient, self._step(edge), (), (), text)
 
     def _of_value(self, kind: str, gradient: float, node: Value) -> Why:
-        """The first value that is not finite; an operand of it may be a leaf that was not, either."""
+        """The first non-finite value; one of its operands may be a leaf that was not finite either."""
         edges = self.edges[id(node)]
         edge = next((edge for edge in edges if not math.isfinite(edge.operand.data)), edges[0])
         step, worst = self._step(edge), edge.operand
@@ -305,7 +306,7 @@ class _Graph:
         return [edge for edge in self.edges.get(id(node), []) if id(edge.operand) in self.leading]
 
     def _main_path(self) -> list[_Edge]:
-        """From the target to the loss, each time along the use that contributes most."""
+        """The path from the target to the loss that always follows the use that contributes most."""
         path, node = [], self.target
         while node is not self.result:
             path.append(max(self.uses[id(node)], key=lambda edge: abs(edge.gain or 0.0)))
@@ -314,7 +315,7 @@ class _Graph:
 
     @cached_property
     def _distances(self) -> dict[int, int]:
-        """How many operations lie between the target and what it has a part in, at least."""
+        """The smallest number of operations between the target and each Value that depends on it."""
         found = {id(self.target): 0}
         for node in self.order:
             if id(node) in self.leading and node is not self.target:

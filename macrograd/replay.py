@@ -1,4 +1,4 @@
-"""Replays: a computation of Values is done again, and the line that asked for each operation is noted."""
+"""Replays a computation of Values and notes the source line of each operation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from macrograd.ops import CONSTANT
 from macrograd.value import Value, interpreted, topological
 
 _PACKAGE = str(Path(__file__).resolve().parent)
-# Files that every operation passes: they say nothing about where it was asked for.
+# Files that every operation passes through: they do not tell where it came from.
 _MACHINERY = [
     str(Path(_PACKAGE, f"{name}.py"))
     for name in (
@@ -32,13 +32,14 @@ _MACHINERY = [
 
 
 class Replay(Interpreter):
-    """The interpreter of a replay: it notes the line that asked for each operation."""
+    """The interpreter of a replay: it notes the source line of each operation."""
 
     def __init__(self) -> None:
         self._places: dict[int, str] = {}  # by the id of a Value, which the graph keeps alive
 
     def run(self, make: Callable[[], Any]) -> Any:
-        """What `make()` returns; the graph that it builds must live as long as its places are asked for."""
+        """Call `make()` and return its result; keep the graph that it builds alive as long as its places are asked
+        for."""
         with interpreted(self):
             return make()
 
@@ -48,11 +49,11 @@ class Replay(Interpreter):
         return node
 
     def place(self, node: Value) -> str:
-        """File, line and function of what asked for a Value; "" for one that the replay did not make."""
+        """File, line and function that made a Value; "" if the replay did not make it."""
         return self._places.get(id(node), "")
 
     def at(self, node: Value) -> str:
-        """The same for the middle of a sentence: " at …", or nothing."""
+        """The same as part of a sentence: " at …", or nothing."""
         return at(self.place(node))
 
 
@@ -66,8 +67,8 @@ def operations(result: Value) -> list[Value]:
 
 
 def _line() -> str:
-    """File, line and function of the innermost frame outside this package; where there is none within the replay, of
-    the innermost frame that is no machinery: a layer's or a loss's."""
+    """File, line and function of the innermost frame outside this package; if the replay has none, of the innermost
+    frame that is not machinery: a layer's or a loss's."""
     frame, within = sys._getframe(2), ""
     while frame is not None:
         name = frame.f_code.co_filename

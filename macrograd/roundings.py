@@ -1,8 +1,8 @@
-"""How much a result owes to rounding, and which line makes most of it.
+"""How much of a result is rounding error, and which line causes most of it.
 
-Every operation rounds: its result is off by some δ from what its operands, as they are, would give exactly. To first
-order the error of the whole is Σ adjoint·δ, since the adjoint of a value says how the result moves with it. Here δ is
-not bounded but computed: by rational numbers where the exact result is rational, to 50 digits otherwise.
+Every operation rounds: its result is off by some δ from the exact result on the same operands. To first order the total
+error is Σ adjoint·δ, since the adjoint of a value is the derivative of the result by it. Here δ is not bounded but
+computed: with rational numbers where the exact result is rational, to 50 digits otherwise.
 
 Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.4 (error analysis by adjoints).
 """
@@ -22,17 +22,17 @@ from macrograd.rules import contributions
 from macrograd.value import Value
 
 _ONE = Decimal(1)
-_SPREAD = 12**-0.5  # standard deviation of a rounding in units of the last place, if all are equally likely
+_SPREAD = 12**-0.5  # standard deviation of a rounding error in units in the last place, if uniformly distributed
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Share:
-    """The part of one line in a rounding error.
+    """The share of one line in a rounding error.
 
     place  file, line and function
     ops    the names of the operations there
-    error  their part of the error, with its sign
+    error  their share of the error, with its sign
     """
 
     place: str
@@ -42,12 +42,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Rounding:
-    """What `rounding` found; `print` shows it in words.
+    """The finding of `rounding`; `print` shows it in words.
 
     value        the result
     error        the estimate of result − exact result, with its sign
-    uncertainty  standard deviation of the part of the error that is not known: of operations without exact reference
-    lines        the lines that make it, the largest part first
+    uncertainty  standard deviation of the unknown part of the error, from operations without an exact reference
+    lines        the lines that cause it, the largest share first
     """
 
     value: float
@@ -57,19 +57,19 @@ class Rounding:
 
     @property
     def relative(self) -> float:
-        """The error's size beside the result's."""
+        """The error relative to the result."""
         size = abs(self.error) + self.uncertainty
         return size / abs(self.value) if self.value else (math.inf if size else 0.0)
 
     @property
     def digits(self) -> float:
-        """How many decimal digits of the result are right."""
+        """The number of correct decimal digits of the result."""
         return min(17.0, -math.log10(self.relative)) if self.relative else 17.0
 
     def __str__(self) -> str:
         known = f" ± {self.uncertainty:.2g}" if self.uncertainty else ""
         lines = [
-            f"{self.value!r} is off by about {self.error:.2g}{known}: {max(self.digits, 0.0):.1f} digits are right"
+            f"{self.value!r} is off by about {self.error:.2g}{known}: {max(self.digits, 0.0):.1f} digits are correct"
         ]
         for share in self.lines[:_SHOWN]:
             lines.append(f"  {share.error:+.2g} by {', '.join(share.ops)} at {share.place or 'an unknown line'}")
@@ -79,15 +79,15 @@ class Rounding:
 
 
 def rounding(fn: Callable[..., Any], *args: float) -> Rounding:
-    """How far `fn(*args)` in float64 is from its exact result, and which lines make the error.
+    """How far `fn(*args)` in float64 is from its exact result, and which lines cause the error.
 
-    fn    a function of Values (or of anything that it turns into Values) that returns one Value
-    args  numbers, taken to be exact, or lists of them
+    fn    a function that returns one Value, of Values or of arguments that it turns into Values
+    args  numbers, assumed exact, or lists of them
 
-    The estimate is of first order: good while errors are small beside the numbers that they belong to. Whether a branch
-    would have gone the other way on exact numbers is not looked at. `print(mg.rounding(f, x))` shows the lines.
+    The estimate is first order: good as long as errors are small relative to their numbers. It does not check whether
+    exact numbers would have taken another branch. `print(mg.rounding(f, x))` shows the lines.
 
-    Raises TypeError if `fn` does not return one Value, and ValueError if a number on the way is not finite.
+    Raises TypeError if `fn` does not return one Value, and ValueError if an intermediate number is not finite.
 
         print(mg.rounding(lambda x: (mg.exp(x) - 1.0) / x, 1e-9))
     """
@@ -132,7 +132,7 @@ def _leaves(x: Any) -> Any:
 
 
 def _delta(name: str, out: float, numbers: Sequence[float]) -> float | None:
-    """result − exact result of one operation on these numbers; None if there is no reference for it."""
+    """result − exact result of one operation on these numbers; None if there is no exact reference."""
     if name in _EXACT:
         return 0.0
     if name in _RATIONAL:
@@ -192,7 +192,7 @@ def _power(a: Decimal, b: Decimal) -> Decimal:
 
 
 def _sin(x: Decimal) -> Decimal:
-    """By its series, of x less whole turns; π by Machin's formula, to 70 digits behind the point of x."""
+    """By its series, of x reduced by full turns; π by Machin's formula, to 70 digits after the point of x."""
     with localcontext(_context(70 + max(0, x.adjusted()))) as wide:
         turn = 2 * _pi(wide.prec)
         x = x - turn * (x / turn).to_integral_value()

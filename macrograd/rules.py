@@ -1,22 +1,23 @@
-"""How the derivative rules of the op table are applied: by sweeps back and ahead, on numbers and on graphs.
+"""Applies the derivative rules of the op table: in reverse and forward sweeps, on numbers and on graphs.
 
-A row has one rule per operand: c_k(g, out, *operands) is what the gradient of operand k gains where g is the gradient
-of the result. A rule is linear in g, so that its factor is ∂out/∂x_k. All derivatives are made of these rules, here:
+A row has one rule per operand: c_k(g, out, *operands) is the contribution to the gradient of operand k if g is the
+gradient of the result. A rule is linear in g, and its factor is ∂out/∂x_k. All derivatives are made of these rules,
+here:
 
     contributions   all rules of one operation
-    reaches         the operands that have a rule: through the others no derivative flows
-    accumulate      back, on the numbers of a graph: `Value.backward`, `macrograd.grad` of numbers
-    sweep           back, on the graph itself: derivatives that can be differentiated again
-    ahead           ahead, on numbers or on the graph: d(out) = Σ_k c_k(d(x_k), out, *operands)
+    reaches         which operands have a rule: no derivative flows through the others
+    accumulate      reverse, on the numbers of a graph: `Value.backward`, `macrograd.grad` of numbers
+    sweep           reverse, on the graph itself: derivatives that can be differentiated again
+    ahead           forward, on numbers or on the graph: d(out) = Σ_k c_k(d(x_k), out, *operands)
 
 The compiler differentiates whole tapes at a time (`compiler.rewrite.differentiate`): it asks `contributions` once per
-operation, of values without numbers, and copies what comes out.
+operation, for values without numbers, and copies the result.
 
-**Order.** Going back, the last use of a value contributes first, and among the operands of one use the left one. The
-sum that they make is added up in that order, by everything that must give the same bits.
+**Order.** In reverse, the last use of a value contributes first, and the left operand of a use before the right.
+Everything that must give the same bits adds the contributions up in that order.
 
-**Strong zeros.** None is a contribution, too: nothing flows to what a choice did not take, not even the NaN that zero
-times an infinite slope would be.
+**Strong zeros.** A contribution may be None: nothing flows to an operand that a choice did not take, not even the NaN
+of zero times an infinite slope.
 
 Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.1 and §3.2.
 """
@@ -36,7 +37,7 @@ N = TypeVar("N", bound=Node)
 
 
 def contributions(op: Op, g: Any, out: Any, operands: Sequence[Any]) -> list[Any]:
-    """What each operand's gradient gains; None where nothing flows: there is no rule, or a choice did not take it."""
+    """The contribution to each operand's gradient; None if there is no rule or a choice did not take the operand."""
     if op.arity is None:
         return list(op.derivative(g, out, *operands))
     return [None if rule is None else rule(g, out, *operands) for rule in op.derivative]
@@ -49,15 +50,15 @@ def reaches(op: Op) -> tuple[bool, ...]:
     return tuple([rule is not None for rule in op.derivative])
 
 
-# --- back -------------------------------------------------------------------------------------------------------------
+# --- reverse --------------------------------------------------------------------------------------------------------
 
 
 def accumulate(order: Sequence[Any], nothing: float) -> None:
-    """Add to the `.grad` of all operands what the operations in `order` contribute, the last operation first.
+    """Add the contributions of the operations in `order` to the `.grad` of their operands, the last operation first.
 
-    `order` has operands before results. All of it but the results to begin with, and the operands that no operation of
-    `order` made, hold the object `nothing` as their gradient, or what they had; what still holds it at its turn has
-    received no gradient, and passes none on.
+    `order` lists operands before results. At the start every Value in it, except the roots, holds the object `nothing`
+    as its gradient; operands from outside keep what they had. A Value that still holds it at its turn has received no
+    gradient and passes none on.
     """
     for node in reversed(order):
         g = node.grad
@@ -84,13 +85,13 @@ def accumulate(order: Sequence[Any], nothing: float) -> None:
 
 
 def of_numbers(order: Sequence[N], root: N, leaves: Sequence[N], beside: Iterable[N] = ()) -> dict[N, float]:
-    """The gradient of `root` by the leaves, as numbers; of a leaf that it does not depend on there is none.
+    """The gradient of `root` by the leaves, as numbers; leaves that it does not depend on are left out.
 
-    `order` are the operations between them, operands before results. It works in their `.grad`. Those of `beside`,
-    operands which depend on no leaf, are what they were afterwards.
+    `order` are the operations between them, operands before results, whose `.grad` is overwritten. The operands in
+    `beside`, which depend on no leaf, get theirs back.
     """
     kept = [(x, x.grad) for x in beside]
-    nothing = float("-0")  # an object of its own; added to −0.0, a number keeps its sign
+    nothing = float("-0")  # a distinct object; added to −0.0, a number keeps its sign
     node: Any
     for node in (*leaves, *order):
         node.grad = nothing
@@ -103,14 +104,13 @@ def of_numbers(order: Sequence[N], root: N, leaves: Sequence[N], beside: Iterabl
 
 
 def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] | None = None) -> dict[N, Any]:
-    """Gradients of `root`, times the number or Value `seed`, by Value, for all of `order` that root depends on.
+    """Gradients of `root`, times the number or Value `seed`, for every Value in `order` that root depends on.
 
-    They are Values (numbers, where they are the same for all operands), made by operations on the graph itself, so that
-    the result can be differentiated again. Only Values in `active` get gradients, by default all of `order` that are
-    not constants.
+    They are Values made by operations on the graph itself (numbers where they do not depend on it), so the result can
+    be differentiated again. Only Values in `active` get gradients, by default all of `order` that are not constants.
 
-    While a function is traced nobody knows what a choice takes: there `taken` holds, for what lies behind choices, a
-    Value that is not 0 where it was taken, and its slopes are computed from what passes through `gate`.
+    During a trace it is not known what a choice takes: there `taken` holds, for every Value behind a choice, a Value
+    that is not 0 where it was taken, and its slopes are computed from operands that pass through `gate`.
     """
     nodes: list[Any] = list(order)
     if active is None:
@@ -128,7 +128,7 @@ def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] 
             continue
         left, right = op.derivative
         x, y = a, b
-        if a.op is CONSTANT:  # as a number it costs the rule no operations of its own
+        if a.op is CONSTANT:  # as a number it adds no operations to the rule
             x = a._data
         elif b.op is CONSTANT:
             y = b._data
@@ -144,7 +144,7 @@ def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] 
 
 
 def _step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]) -> None:
-    """The step of `sweep` for any operation, also one that chooses or lies behind a choice in a trace."""
+    """The step of `sweep` for any operation, including one that chooses or lies behind a choice in a trace."""
     op, mask, out = node.op, taken.get(node), node
     inputs = node.inputs
     operands = [x._data if x.op is CONSTANT else x for x in inputs]
@@ -159,7 +159,7 @@ def _step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], 
         if gain is None or x not in active:
             continue
         way = mask
-        if share.__class__ is not float:  # in a trace it is open whether it was taken here
+        if share.__class__ is not float:  # during a trace it is not known whether it was taken here
             way = share if mask is None else where(share, mask, 0.0)
         old = gradients.get(x)
         gradients[x] = gain if old is None else old + gain
@@ -173,13 +173,14 @@ def _step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], 
                 taken[x] = maximum(taken[x], way)
 
 
-# --- ahead ------------------------------------------------------------------------------------------------------------
+# --- forward --------------------------------------------------------------------------------------------------------
 
 
 def ahead(order: Iterable[N], tangents: dict[N, Any], numbers: bool) -> dict[N, Any]:
-    """Add the tangents of all of `order` to those of the leaves; none for what does not change along them.
+    """Add the tangents of all of `order` to those of the leaves; a Value that does not change along them gets none.
 
-    `order` has operands before results. With `numbers` the tangents are floats, else Values that can be differentiated.
+    `order` lists operands before results. With `numbers` the tangents are floats, otherwise Values that can be
+    differentiated.
     """
     get = tangents.get
     node: Any
@@ -193,7 +194,7 @@ def ahead(order: Iterable[N], tangents: dict[N, Any], numbers: bool) -> dict[N, 
             x, y = a, b
             if numbers:
                 out, x, y = node._data, a._data, b._data
-            elif a.op is CONSTANT:  # as a number it costs the rule no operations of its own
+            elif a.op is CONSTANT:  # as a number it adds no operations to the rule
                 x = a._data
             elif b.op is CONSTANT:
                 y = b._data
@@ -215,17 +216,18 @@ def ahead(order: Iterable[N], tangents: dict[N, Any], numbers: bool) -> dict[N, 
 
 
 def _tangent(op: Op, ts: list[Any], out: Any, operands: Any) -> Any:
-    """The tangent of an operation that does not have two operands."""
+    """The tangent of an operation that does not have exactly two operands."""
     if op.arity is not None:
         rules = zip(ts, op.derivative, strict=True)
         flows = [rule(t, out, *operands) for t, rule in rules if t is not None and rule is not None]
         gains = [gain for gain in flows if gain is not None]
         return sum_(*gains) if len(gains) > 1 else gains[0] if gains else None
-    # Its one rule gives all contributions at once. To call it for every tangent would take quadratic time, so it is
+    # Its one rule gives all contributions at once. Calling it for every tangent would take quadratic time, so it is
     # called once, for the factors.
     factors = contributions(op, 1.0, out, operands)
     if op.chooses and not all(factor is None or factor.__class__ is float for factor in factors):
-        # In a trace it is open which it takes: it takes among the tangents. Times 0, one not taken might be a NaN.
+        # During a trace it is not known which it takes, so it takes among the tangents; multiplied by 0, one not taken
+        # might be NaN.
         return op(operands[0], *[0.0 if t is None else t for t in ts[1:]])
     pairs = [(t, factor) for t, factor in zip(ts, factors, strict=True) if t is not None and factor is not None]
     if all(factor.__class__ is float and factor == 1.0 for _, factor in pairs):

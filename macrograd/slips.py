@@ -1,7 +1,7 @@
 """Beginners' slips that would otherwise stay silent: a graph used again after its leaves changed, a number taken out of
-a graph by `math.tanh` or `float`, data that is no number.
+a graph by `math.tanh` or `float`, data that is not a number.
 
-Everything here is called where something looks wrong already, so that what is right pays nothing.
+Everything here is called only where something already looks wrong, so correct programs pay nothing.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from macrograd.ops import CONSTANT
 
 
 class GradientWarning(UserWarning):
-    """Something legal that most often is a slip: gradients will be missing or 0."""
+    """Something legal that is usually a mistake: gradients will be missing or 0."""
 
 
 # --- data that is no number -------------------------------------------------------------------------------------------
 
 
 def refused_data(value: Any, data: Any) -> TypeError:
-    """The error for data that is no real number."""
+    """The error for data that is not a real number."""
     name = f"the Value {value.label!r}" if value.label else "a Value"
     remedy = "give it one number, as in p.data = 0.5"
     if hasattr(data, "_a"):
@@ -58,17 +58,18 @@ def check_unchanged(order: Iterable[Any]) -> None:
 
 # --- numbers taken out of a graph -------------------------------------------------------------------------------------
 
-# What only looks at a number.
+# Functions that only inspect a number.
 _LOOKS = {"isnan", "isfinite", "isinf", "isclose"}
 _INSTEAD = {"fabs": "abs(x)", "pow": "x ** y", "fsum": "mg.sum", "prod": "a product of Values", "sumprod": "mg.dot"}
 _OURS = ("exp", "log", "log1p", "sqrt", "sin", "cos", "tanh")
-_told: set[tuple[CodeType, int]] = set()  # the places that were looked at
+_told: set[tuple[CodeType, int]] = set()  # the places already checked
 
 
 def number_taken(value: Any) -> None:
-    """Warn, once a place, where `float()` or a function of `math` takes the number of a Value and loses its graph.
+    """Warn, once per place, where `float()` or a function of `math` takes the number out of a Value and loses its
+    graph.
 
-    Formatting, and questions such as math.isnan, lose nothing. A leaf has no graph to lose: `float(leaf)` is fine,
+    Formatting and tests such as math.isnan lose nothing. A leaf has no graph to lose: `float(leaf)` is fine,
     math.tanh(leaf) is not.
     """
     frame = sys._getframe(2)
@@ -90,7 +91,7 @@ def number_taken(value: Any) -> None:
             f"{name or 'float'}() takes the number out of a computed Value, and gradients stop there: use mg.exp, "
             "mg.tanh … for functions"
         )
-    warnings.warn(f"{text}, or value.data where the number alone is meant", GradientWarning, stacklevel=3)
+    warnings.warn(f"{text}, or value.data if you want the number alone", GradientWarning, stacklevel=3)
 
 
 def _called(frame: FrameType) -> str:

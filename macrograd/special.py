@@ -1,7 +1,7 @@
-"""More rows of the table: the error function and the gamma function's kin, angles, hyperbolic functions, rounding.
+"""More rows of the table: error and gamma functions, inverse trigonometric and hyperbolic functions, rounding.
 
-They follow IEEE 754 and C's annex F at infinities, poles and signed zeros, as far as these say anything. Where a
-derivative is a matter of convention, what it is and what others have stands in `docs/operations.md`.
+They follow IEEE 754 and C's annex F at infinities, poles and signed zeros, where these say anything. Where a derivative
+is a matter of convention, `docs/operations.md` gives ours beside those of other libraries.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ONE_OVER_ROOT_TWO_PI = 1 / math.sqrt(2 * math.pi)
 
 
 def _d_digamma(g: Any, out: Any, a: Any) -> Any:
-    # Below 0 by reflection, ψ'(a) = (π/sin πa)² − ψ'(1 − a). What is not chosen is kept away from poles.
+    # Below 0 by reflection, ψ'(a) = (π/sin πa)² − ψ'(1 − a). The side that is not chosen is kept away from poles.
     negative = less(a, 0.0)
     sine = sin(math.pi * where(negative, a - round_(a), 0.5))
     positive = polygamma(1.0, where(negative, 1.0 - a, a))
@@ -28,7 +28,7 @@ def _d_digamma(g: Any, out: Any, a: Any) -> Any:
 
 
 def _d_mod_divisor(g: Any, out: Any, a: Any, b: Any) -> Any:
-    return g * round_(div(out - a, b))  # −⌊a/b⌋, also where the quotient was rounded up to a whole number
+    return g * round_(div(out - a, b))  # −⌊a/b⌋, also where the quotient was rounded up to an integer
 
 
 def _d_hypot(g: Any, out: Any, a: Any, b: Any) -> Any:
@@ -36,7 +36,7 @@ def _d_hypot(g: Any, out: Any, a: Any, b: Any) -> Any:
 
 
 def _d_angle(g: Any, a: Any, b: Any) -> Any:
-    """g·b/(a² + b²), 0 where both are."""
+    """g·b/(a² + b²), 0 where both are 0."""
     size = hypot(a, b)
     size = where(size, size, 1.0)
     return g * div(div(b, size), size)
@@ -65,7 +65,7 @@ mod = Op(
     c="mg_mod({0}, {1})",
     c_function=_C_MOD,
     cost=20,
-    remedy="mod by 0, or of an infinity, is not a number: keep the divisor away from 0",
+    remedy="mod by 0 and mod of an infinity are NaN: keep the divisor away from 0",
 )
 erf: Op = Op(
     "erf",
@@ -112,7 +112,7 @@ expm1 = Op(
     array="expm1",
     c="expm1({0})",
     cost=50,
-    remedy="expm1 overflows beyond 709: make the learning rate smaller",
+    remedy="expm1 overflows beyond 709: lower the learning rate",
 )
 sinh: Op = Op(
     "sinh",
@@ -124,7 +124,7 @@ sinh: Op = Op(
     array="sinh",
     c="sinh({0})",
     cost=70,
-    remedy="sinh overflows beyond ±710: make the learning rate smaller",
+    remedy="sinh overflows beyond ±710: lower the learning rate",
 )
 cosh: Op = Op(
     "cosh",
@@ -136,7 +136,7 @@ cosh: Op = Op(
     array="cosh",
     c="cosh({0})",
     cost=60,
-    remedy="cosh overflows beyond ±710: make the learning rate smaller",
+    remedy="cosh overflows beyond ±710: lower the learning rate",
 )
 tan = Op(
     "tan",
@@ -183,7 +183,7 @@ asin = Op(
     array="arcsin",
     c="asin({0})",
     cost=60,
-    remedy="asin needs numbers from −1 to 1, and its slope at ±1 is infinite: use mg.minimum and mg.maximum",
+    remedy="asin needs a number from −1 to 1, and its slope at ±1 is infinite: clip it with mg.minimum and mg.maximum",
 )
 acos = Op(
     "acos",
@@ -195,7 +195,7 @@ acos = Op(
     array="arccos",
     c="acos({0})",
     cost=60,
-    remedy="acos needs numbers from −1 to 1, and its slope at ±1 is infinite: use mg.minimum and mg.maximum",
+    remedy="acos needs a number from −1 to 1, and its slope at ±1 is infinite: clip it with mg.minimum and mg.maximum",
 )
 hypot: Op = Op(
     "hypot",
@@ -248,5 +248,5 @@ polygamma: Op = Op(
     (None, lambda g, out, n, a: g * polygamma(n + 1.0, a)),
     formula=_gamma.polygamma,
     cost=1000,
-    remedy="polygamma needs a whole number n ≥ 1 and an operand above 0",
+    remedy="polygamma needs an integer n ≥ 1 and an operand above 0",
 )

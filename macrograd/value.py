@@ -1,13 +1,13 @@
 """`Value`: a number that remembers how it was computed, and can therefore say how it would change.
 
-This is the eager engine, and the meaning of every program: what the compiler makes of a program must give the numbers
-that this file gives. A Value holds its number, its operation and its operands; nothing else. There are no closures and
-no back references, so a graph has no cycles and is freed the moment it is dropped.
+This is the eager engine, and it defines the meaning of every program: compiled code must give the numbers that this
+file gives. A Value holds its number, its operation and its operands, and nothing else. There are no closures and no
+back references, so a graph has no cycles and is freed the moment it is dropped.
 
-Python's cyclic garbage collector looks at every container again and again while a graph grows, and can find nothing.
-A Value is therefore the only container that an operation on one or two operands makes: the operands stand in two slots
-of it (`_a`, `_b`), and the tuple `inputs` is made when someone asks. The hot operators below are written out for the
-same reason, speed: each is `_node` in place.
+Python's cyclic garbage collector looks at every container again and again while a graph grows, and never finds anything
+to free. A Value is therefore the only container that an operation on one or two operands makes: the operands are in two
+of its slots (`_a`, `_b`), and the tuple `inputs` is made on request. The hot operators below are written out for the
+same reason, speed: each is `_node` inlined.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT, Op
 from macrograd.rules import accumulate, sweep
 
-not_mine: Callable[[Any], Value] = _numbers.not_mine  # typed as operators are, whose NotImplemented is understood
+not_mine: Callable[[Any], Value] = _numbers.not_mine  # typed as an operator, whose NotImplemented mypy understands
 _ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attribute
 
-# Who is told of what happens to Values beside themselves (`macrograd.interpreter`); None: nobody is. And what makes an
-# empty Value, which is the interpreter's.
+# The interpreter in charge (`macrograd.interpreter`), or None; and the function that makes an empty Value, which is the
+# interpreter's if there is one.
 _interpreter: Interpreter | None = None
 _new: Any = object.__new__
-# The gradient 0.0 of a result that no backward has met, built since a number was last written to any Value: another
-# object after each `value.data = …`. Where backward finds an older one, it looks at whether the graph still holds.
+# The gradient 0.0 of a new result: another object after each `value.data = …`. A gradient that is this object belongs
+# to a result that is newer than every such write and that no backward has met; where backward finds any other object,
+# it checks whether the graph is still up to date.
 _ZERO = 0.0
 _fresh: float = 0.0
 _in_charge = RLock()
 
 
 class interpreted:  # noqa: N801 - used as a function, in a with statement
-    """`with interpreted(by):` the interpreter is in charge, then the one before; those of other threads wait."""
+    """`with interpreted(by):` puts the interpreter in charge, and then the previous one again; other threads wait."""
 
     def __init__(self, by: Interpreter) -> None:
         self._by = by
@@ -57,8 +58,8 @@ class interpreted:  # noqa: N801 - used as a function, in a with statement
         _in_charge.release()
 
 
-# How often parameters were written, all at once, by what moves them (an optimiser, a training run, `load_parameters`).
-# What keeps copies of their numbers sees here that they are old: to compare all numbers would cost more than their use.
+# Counts the bulk writes of parameters (by an optimiser, a training run, `load_parameters`). A cached copy of their
+# numbers is stale once the count has changed: comparing all the numbers would cost more than using them.
 parameter_writes = [0]
 
 
@@ -68,20 +69,21 @@ class Value(Methods):
     data    the number, a float
     grad    the derivative of the last `backward()`'s result with respect to this number, 0.0 before
     op      the operation that made it, None for a leaf
-    inputs  its operands, in order; the same operand twice stands there twice
+    inputs  its operands, in order; an operand used twice is listed twice
     label   a name for drawings and error messages
 
     Arithmetic with numbers and other Values gives Values. Raises TypeError for data that is not a real number.
     """
 
-    # _a and _b: the operands of an operation on one or two; a tuple of all and None for more; None for none.
-    # `data` is read through a property, which a trace can forbid; what computes here reads the slot itself.
+    # _a and _b are the operands of an operation on one or two; with more, _a is the tuple of all. None where there is
+    # no operand. `data` is read through a property, which a trace can forbid; the arithmetic here reads the slot
+    # itself.
     __slots__ = ("_a", "_b", "_data", "grad", "label", "op")
 
-    # NumPy must not take `array * value` apart; it leaves the operation to the Value.
+    # NumPy must not apply `array * value` element by element; it leaves the operation to the Value.
     __array_ufunc__ = None
 
-    _spreads = False  # whether it stands for many, element by element (macrograd.vector)
+    _spreads = False  # whether operations apply element by element (macrograd.vector)
     _traced = False  # whether it has no number at all (macrograd.compiler.trace)
 
     _data: float
@@ -231,9 +233,9 @@ class Value(Methods):
             f"a Value is one number and has no element [{key!r}]: give a list or an array to a function that indexes it"
         )
 
-    __iter__ = None  # or else Python would take what has __getitem__ for a sequence
+    __iter__ = None  # or Python would take an object with __getitem__ for a sequence
 
-    # --- comparisons: of the numbers, and plain bools; in a trace operations, where a number is not known yet ---------
+    # --- comparisons: plain bools; in a trace, operations where a number is not known yet -----------------------------
 
     def __lt__(self, other: Any) -> Any:
         return _compare(ops.less, self, other)
@@ -266,7 +268,7 @@ class Value(Methods):
         return self._data != 0.0
 
     def _known(self) -> float | None:
-        """The number, for the rules of choices; None while a trace would keep it for ever (`macrograd.ops.known`)."""
+        """The number, for the rules of choices; None if a trace would bake it in (`macrograd.ops.known`)."""
         return self._data if _interpreter is None else _interpreter.known(self)
 
     # --- the graph ----------------------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ class Value(Methods):
 
     @classmethod
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Value:
-        """The Value of `op` on operands that are Values or numbers. (Traced values have their own.)"""
+        """Apply `op` to Values and numbers. (Traced values override this.)"""
         b = None
         if len(operands) == 1:
             (a,) = operands
@@ -318,10 +320,10 @@ class Value(Methods):
 
         Gradients of leaves accumulate over calls (set them to 0 in between, as `Module.zero_grad` does); those of
         interior Values are fresh in each call. With `create_graph` the gradients are Values themselves and can be
-        differentiated again; they then refer to the Values that they belong to, and hold them until the gradients are
-        set to 0.
+        differentiated again; they then refer to the Values that they belong to and keep them alive until the gradients
+        are set to 0.
 
-        A graph holds the numbers that it was built with. Raises RuntimeError when its leaves have changed since.
+        A graph keeps the numbers that it was built with. Raises RuntimeError if its leaves have changed since.
 
         Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
         """
@@ -332,7 +334,7 @@ class Value(Methods):
             self._backward_graph()
             return
         order, again = interior(self, _fresh)
-        nothing = float("0")  # an object of its own: what still holds it in the end has received no gradient
+        nothing = float("0")  # a distinct object: a node that still holds it in the end has received no gradient
         for node in order:
             node.grad = nothing
         if again:
@@ -350,7 +352,7 @@ class Value(Methods):
             check_unchanged(order)
 
     def _backward_graph(self) -> None:
-        """`backward` with gradients that are Values; of what a choice did not take they are 0."""
+        """`backward` with gradients that are Values, 0 for what a choice did not take."""
         order = [node for node in topological(self) if node.op is not CONSTANT]
         gradients = sweep(order, self)
         for node in order:
@@ -374,7 +376,7 @@ class Value(Methods):
         out.data, out.grad, out.op, out._a, out._b, out.label = (
             self.data, self.grad, self.op, self._a, self._b, self.label,
         )  # fmt: skip
-        if hasattr(self, "__dict__"):  # of a custom subclass
+        if hasattr(self, "__dict__"):  # a custom subclass
             out.__dict__.update(self.__dict__)
         return out
 
@@ -389,7 +391,7 @@ class Value(Methods):
         return "" if self.op is None or self.op is CONSTANT else self.op.symbol
 
     def __format__(self, spec: str) -> str:
-        """`f"{x:.3f}"` formats the number; without a format it is what `str` gives."""
+        """`f"{x:.3f}"` formats the number; without a format spec it is `str(x)`."""
         if _interpreter is not None and spec:
             _interpreter.look(self, f"the format {spec!r} of {{}}")
         return format(self._data, spec) if spec else str(self)
@@ -433,13 +435,13 @@ def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -
 
 
 def is_open(x: Any) -> bool:
-    """Whether x is a Value whose number is not known yet: while a function is traced, what depends on its arguments or
-    on parameters."""
+    """Whether x is a Value whose number is not known yet: during a trace, one that depends on an argument or a
+    parameter."""
     return isinstance(x, Value) and (x._traced or (_interpreter is not None and _interpreter.depends(x)))
 
 
 def numbers_of(values: Iterable[Value]) -> list[float]:
-    """The `.data` of many Values, at once."""
+    """The `.data` of many Values."""
     if _interpreter is not None:
         return [x.data for x in values]
     return list(map(_number_of, values))

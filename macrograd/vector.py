@@ -1,8 +1,8 @@
 """`Vector`: a sequence of numbers or Values with elementwise arithmetic.
 
 Array arguments are Vectors inside a function that is compiled or differentiated; nets, gradients and `softmax` return
-them. A list would silently do something else: `*` would repeat it and `+` would concatenate. An array with two axes is
-a Vector of Vectors.
+them. A list would silently do something else: `*` repeats it and `+` concatenates. An array with two axes is a Vector
+of Vectors.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Vector(Methods):
     """
 
     __slots__ = ("_items",)
-    _spreads = True  # an operation of a Vector and a Value is the Vector's (macrograd.ops.Op)
+    _spreads = True  # an operation on a Vector and a Value is done by the Vector (macrograd.ops.Op)
     __array_priority__ = 1000.0  # NumPy leaves `array * vector` to the Vector
-    __hash__ = None  # type: ignore[assignment]  # as a list: its elements can be set
+    __hash__ = None  # type: ignore[assignment]  # like a list, it is mutable
 
     _items: list[Any]
 
@@ -199,7 +199,7 @@ class Vector(Methods):
 
 
 class _Conditions(Vector):
-    """The result of a comparison: a truth value for each element, and none for the whole."""
+    """The result of a comparison: a truth value for each element, and none for the sequence."""
 
     __slots__ = ()
 
@@ -306,4 +306,6 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, (int, float))
 
 
-Sequence.register(Vector)  # and not its base: that would cost every `isinstance` of a Vector a walk through Python
+Sequence.register(
+    Vector
+)  # a base class would make every `isinstance` of a Vector run Python code

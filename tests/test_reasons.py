@@ -187,7 +187,7 @@ def test_many_slopes_that_multiply_are_said_to() -> None:
         x = x * 0.5
     found = mg.why(start, x)
     assert found.kind == "vanishing"
-    assert "100 slopes of 0.5 in the mean multiply" in found.text
+    assert "100 slopes of 0.5 on average multiply up" in found.text
     assert "… 88 more" in str(found)
 
 

@@ -85,7 +85,7 @@ def test_the_line_that_cancels_is_not_blamed_but_the_one_that_rounded() -> None:
     assert found.lines[0].ops == ("exp",)
     assert ", in test_the_line" in found.lines[0].place
     assert found.digits < 8
-    assert "digits are right" in str(found)
+    assert "digits are correct" in str(found)
     assert "by exp at" in str(found)
 
 

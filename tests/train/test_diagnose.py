@@ -50,7 +50,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
         {},
         [
             "the loss is ", "at step 0 (epoch 1, learning rate 0.5). sample 3: log gave -inf at ",
-            "in log_loss, from 0. The logarithm needs numbers above 0: add a small number",
+            "in log_loss, from 0. log needs a number above 0: add a small number",
         ],
     ),
     "gradient": (
@@ -58,13 +58,13 @@ CASES: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
         {},
         [
             "a gradient is not finite at step 0", "sample 0: its loss is finite, but the derivative of sqrt is ",
-            "in steep, at ", "its slope at 0 is infinite: add a small number under it",
+            "in steep, at ", "its slope at 0 is infinite: add a small number under the root",
         ],
     ),
     "what a choice did not take is no cause": (hidden, {}, ["sample 0: its loss is finite", "of sqrt is ", "in steep"]),
-    "division": (divided, {}, ["sample 2: div gave ", "in divided, from operands ", "divided by 0"]),
+    "division": (divided, {}, ["sample 2: div gave ", "in divided, from operands ", "The denominator is 0"]),
     "power": (powered, {}, ["sample 2: pow gave inf", "in powered, from operands 0, -0.5"]),
-    "log1p": (minus, {}, ["sample 0: log1p gave -inf", "in minus, from -1. log1p needs numbers above −1"]),
+    "log1p": (minus, {}, ["sample 0: log1p gave -inf", "in minus, from -1. log1p needs a number above −1"]),
     "penalty": (
         "squared_error",
         {"penalty": explosive},
