@@ -306,6 +306,4 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, (int, float))
 
 
-Sequence.register(
-    Vector
-)  # a base class would make every `isinstance` of a Vector run Python code
+Sequence.register(Vector)  # a base class would make every `isinstance` of a Vector run Python code
