@@ -1,6 +1,6 @@
-"""The compiler: a plain Python function of Values in, array programs in native code out.
+"""The compiler: from a plain Python function of Values to array programs in native code.
 
-Read it in the order in which it runs: `pipeline.py` lists the stages, and a folder is a stage.
+Read it in execution order: `pipeline.py` lists the stages, and each stage is a folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.settings import CompileWarning
 from macrograd.compiler.trace.trace import TraceError
 
-_NOTHING: Any = object()  # where `compile` is a decorator with settings, and waits for its function
+_NOTHING: Any = object()  # used as a decorator with settings: waits for the function
 
 
 @overload
@@ -54,14 +54,14 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
 ) -> Compiled | Callable[[Callable[..., Any]], Compiled]:
     """Trace the function `fn` of numbers and Values once and run it as native code.
 
-    fn        any Python function that computes with its arguments by the operations of this package. It is called once
-              for each new shape of its arguments, with values that have no numbers; arrays are (nested) Vectors of
-              them. The leaf Values that it closes over become parameters, whose `.data` is read at every call, and only
-              by the compiled code: turning one into a number or branching on it while fn is traced is an error; use
-              `mg.static(p)` for a number that never changes
+    fn        any Python function that computes with the operations of this package. It is called once for each new
+              shape of its arguments, with values that have no numbers; arrays are (nested) Vectors of them. The leaf
+              Values that it closes over become parameters, whose `.data` the compiled code reads at every call: turning
+              one into a number or branching on it while fn is traced is an error; use `mg.static(p)` for a number that
+              never changes
     batch     fn describes one sample: every argument gains a leading axis, and so does every result
     dtype     "float64" or "float32"
-    backend   "llvm", "numpy", or "auto": LLVM if llvmlite can be imported, else NumPy
+    backend   "llvm", "numpy" or "auto": LLVM if llvmlite can be imported, otherwise NumPy
     threads   the number of threads that share the blocks of a large batch; the result does not depend on it
     strict    round exactly as the eager engine does for + − × ÷, negation, abs, relu, maximum, minimum and where;
               otherwise sums may be regrouped and multiplications fused with additions

@@ -17,7 +17,7 @@ class BoundCall:
     """A compiled function bound to fixed buffers: `step()` computes its result from their current contents.
 
     theta       the parameters, readable and writable; initially the Values' numbers at the time of binding. The order
-                is that of `parameters`, in which the function first uses them (see `Compiled.parameters`), not that of
+                is that of `parameters`, the order of first use (see `Compiled.parameters`), not that of
                 `model.parameters()`: `names` gives the name of each, `places` the index of each of the model's
     parameters  the Values themselves, in that order
     arguments   the arguments' buffers, in order, to write new samples into
@@ -95,7 +95,7 @@ class BoundResults(BoundCall):
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]]) -> None:
         super().__init__(special, arrays, "bound")
-        self._copied: list[tuple[NDArray[Any], NDArray[np.int64]]] = []  # what does not stand in the buffers as it is
+        self._copied: list[tuple[NDArray[Any], NDArray[np.int64]]] = []  # results outside the buffers
         self.results = special.map_results(self._array)
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -107,7 +107,7 @@ class BoundResults(BoundCall):
         raise AttributeError(f"a bound call of {self.__dict__['_special'].settings.name} has no {name!r}{remedy}")
 
     def _array(self, which: NDArray[np.int64]) -> NDArray[Any]:
-        """Where the results of these numbers will be found: a view of a buffer, if they stand side by side in one."""
+        """The array that will hold these results: a view of a buffer if they are contiguous in one."""
         samples = self._state.samples
         batch = (samples,) if self._special.settings.batch else ()
         slots, varying = self._plan.slots[which].ravel(), self._plan.varying[which].ravel()

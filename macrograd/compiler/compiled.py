@@ -51,7 +51,7 @@ class Compiled:
         self.argument = settings.argument
         self._shapes: dict[tuple[tuple[int, ...], ...], Specialised] = {}
         self._latest: Specialised | None = None
-        self._remembered: tuple[tuple[int, ...], ...] | None = None  # of the latest call before it was pickled
+        self._remembered: tuple[tuple[int, ...], ...] | None = None  # of the latest call before pickling
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -100,7 +100,7 @@ class Compiled:
     def value_and_grad(self, theta: Any, *args: Any, **kwargs: Any) -> tuple[float, NDArray[Any]]:
         """The (mean) value and its gradient at parameters `theta`, an array in the order of `parameters`.
 
-        No Value is read or written. Raises ValueError for a theta of the wrong size, and TypeError where theta or an
+        Reads and writes no Values. Raises ValueError for a theta of the wrong size, and TypeError if theta or an
         argument is missing.
         """
         try:
@@ -124,11 +124,10 @@ class Compiled:
     @property
     def parameters(self) -> list[Value]:
         """The leaf Values that the function closed over, in the order in which its sums of products first use them: the
-        order of `theta`, of `value_and_grad`'s gradient and of what is bound.
+        order of `theta`, of `value_and_grad`'s gradient and of bound calls.
 
-        It is the order in which the function computes, and not that of `model.parameters()`: a `Neuron`, which adds its
-        weights' products to its bias, has the bias first, and what the function does not use is not there. `names` and
-        `places` tell which is which.
+        This is not the order of `model.parameters()`: a `Neuron`, which adds its weights' products to its bias, has the
+        bias first, and unused parameters are missing. `names` and `places` tell which is which.
 
         Known once the function has been traced: raises RuntimeError before its first call.
         """
@@ -161,7 +160,7 @@ class Compiled:
 
     def _traced(self) -> Specialised:
         if self._latest is None and self._signature is not None and not self._signature.parameters:
-            self._prepare((), {})  # without arguments there is only one shape that they can have
+            self._prepare((), {})  # without arguments there is only one set of shapes
         if self._latest is None and self._remembered is not None:
             self._latest = self._specialise(self._remembered)
         if self._latest is None:
@@ -177,7 +176,7 @@ class Compiled:
         """Describe in words what the compiler found: array instructions with shapes, and scalars that did not roll.
 
         With arguments, for their shapes; otherwise for the latest call. `names` (as from `named_parameters()`) name the
-        parameters; without them their labels do.
+        parameters; otherwise their labels do.
         """
         from macrograd.compiler.explain.explain import explain
 
@@ -231,7 +230,7 @@ class Compiled:
         return arrays, special
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise TypeError if they are not the function's, as where theta was left out."""
+        """Raise TypeError if they do not fit the function, for example because theta was left out."""
         if self._signature is None:
             return
         try:
@@ -269,7 +268,7 @@ class Compiled:
         return array
 
     def _check_batch(self, arrays: list[NDArray[Any]]) -> None:
-        """Raise ValueError if these, the arguments that vary, are not a batch."""
+        """Raise ValueError if these arguments, all those that vary, are not a batch."""
         if not arrays:
             raise ValueError(f"{self.__name__}: compiled with batch=True it needs at least one argument to batch over")
         leading = arrays[0]
@@ -288,7 +287,7 @@ class Compiled:
             raise ValueError(f"{self.__name__}: the batch is empty (shape {leading.shape}): give at least one sample")
 
     def _varying(self, number: int) -> str:
-        """How messages call the argument of that number among those that vary."""
+        """The name in messages of the k-th argument that varies."""
         uniform = self.settings.uniform
         return self.argument(next(islice((k for k in count() if k not in uniform), number, None)))
 
@@ -325,7 +324,7 @@ def again(
     shapes: tuple[tuple[int, ...], ...] | None,
     uniform: tuple[int, ...] = (),
 ) -> Compiled:
-    """The compiled function that was pickled; it is traced when it is first asked."""
+    """The compiled function that was pickled; it is traced at its first call."""
     made = Compiled(
         fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform
     )  # fmt: skip

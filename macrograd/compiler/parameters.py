@@ -1,4 +1,4 @@
-"""Names and places of the parameters of a compiled function, whose order is its own."""
+"""Names and positions of the parameters of a compiled function, which have an order different from the model's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from macrograd.value import Value
 
 
 def check_names(where: str, named: Any) -> None:
-    """Raise TypeError for what is no dict of names and Values."""
+    """Raise TypeError for anything but a dict of names and Values."""
     if not (isinstance(named, dict) and all(isinstance(value, Value) for value in named.values())):
         raise TypeError(f"{where}: names is a dict of names and their Values, as from model.named_parameters()")
 
@@ -26,7 +26,7 @@ def names(parameters: Sequence[Value], named: dict[str, Value] | None = None) ->
 
 
 def places(parameters: Sequence[Value], values: Iterable[Value], owner: str) -> NDArray[np.int64]:
-    """The position of each of `values` among the parameters. Raises ValueError for one that is none of them."""
+    """The position of each of `values` among the parameters. Raises ValueError for one that is not among them."""
     at = {id(p): k for k, p in enumerate(parameters)}
     found = []
     for value in values:

@@ -1,8 +1,8 @@
-"""The passes, in the order in which they run: the one place that says what happens to a program, and where it runs.
+"""The passes in execution order: the only place that decides what happens to a program and where it runs.
 
     trace → simplify → number → (differentiate → simplify) → roll → prepare → lower
 
-`MACROGRAD_DEBUG=passes` prints what every stage makes, and verifies it.
+`MACROGRAD_DEBUG=passes` prints the result of every stage, and verifies it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.trace.trace import trace
 from macrograd.value import Value
 
-_FALLBACK: Runner = Numpy()  # is there on every machine
-_TARGETS: tuple[Runner, ...] = (Llvm(), _FALLBACK)  # the fastest first
+_FALLBACK: Runner = Numpy()  # available on every machine
+_TARGETS: tuple[Runner, ...] = (Llvm(), _FALLBACK)  # fastest first
 
 # Called with (stage, tape or program) after every stage; the tests put a verifier here.
 observer: Callable[[str, Tape | Program], None] | None = None
@@ -55,13 +55,14 @@ def record(
     uniform: Container[int] = (),
 ) -> Source:
     """Trace and simplify; `uniform` are the positions of arguments that are the same for all samples. Raises ValueError
-    if the result holds no number at all."""
+    if the result holds no numbers."""
     traced = trace(fn, shapes, as_eager=strict, uniform=uniform)
     _seen("trace", traced.tape)
     recorded = int((traced.tape.arity > 0).sum())
     if not len(traced.tape.results):
         raise ValueError(f"the result of {name} holds no numbers: return at least one number or Value")
-    # In strict mode sums are chained only after the derivative, whose roundings follow the program as it was written.
+    # In strict mode sums are chained only after differentiation, since the derivative's roundings follow the program as
+    # written.
     tape = traced.tape if strict else simplify(traced.tape, final=False)
     tape, old = tapes.number_parameters(tape)
     _seen("simplify", tape)
@@ -69,7 +70,7 @@ def record(
 
 
 def value_program(source: Source, *, batch: bool, strict: bool = False, own: bool = False) -> Program:
-    """The program of the function's values; with `own` each result is an entry that it has to itself."""
+    """The program of the function's values; with `own` each result has an entry to itself."""
     how = "own values" if own else "values", batch, strict
     return _kept(source.tape, how, lambda: _value_program(source, batch=batch, strict=strict, own=own))
 
@@ -85,7 +86,7 @@ def _value_program(source: Source, *, batch: bool, strict: bool, own: bool) -> P
 
 
 def batch_program(tape: Tape, *, strict: bool = False) -> Program:
-    """The program of a tape over a batch that was not recorded but written."""
+    """The program of a tape over a batch that was written by hand, not recorded."""
 
     def make() -> Program:
         program = roll(simplify(tape, strict=strict), batch=True, strict=strict)
@@ -112,22 +113,21 @@ def _gradient_program(source: Source, *, batch: bool, strict: bool) -> Program:
 
 
 def prepare(request: Request, settings: Settings) -> Executable:
-    """The program, ready to run on the target that the settings name; "auto" is the first that can run it.
+    """Prepare the program for the target that the settings name; "auto" is the first that can run it.
 
-    Raises ImportError for a named target that is not there, and LookupError for one that lacks an operation of the
-    program.
+    Raises ImportError if a named target is not installed, and LookupError if it lacks an operation of the program.
     """
     target = _target(request.program, settings)
     try:
         return target.prepare(request)
-    except RuntimeError as error:  # what LLVM raises when it cannot compile or link
+    except RuntimeError as error:  # raised by LLVM when it cannot compile or link
         if target is _FALLBACK:
             raise
         return instead(error, request, settings)
 
 
 def instead(error: RuntimeError, request: Request, settings: Settings) -> Executable:
-    """What runs a program on which LLVM failed."""
+    """The executable for a program that LLVM failed to compile."""
     warnings.warn(
         f"LLVM failed on {settings.name} ({error}); it runs on NumPy instead, which is slower",
         CompileWarning,
@@ -137,7 +137,7 @@ def instead(error: RuntimeError, request: Request, settings: Settings) -> Execut
 
 
 def _target(program: Program, settings: Settings) -> Runner:
-    """Where a program runs. A target that does not load is passed over with a warning, said once."""
+    """The target for a program. One that does not load is skipped, with a warning shown once."""
     for target in _TARGETS:
         named = settings.backend == target.name
         if not named and settings.backend != "auto":
@@ -161,7 +161,7 @@ def _target(program: Program, settings: Settings) -> Runner:
 
 
 def _kept(tape: Tape, how: tuple[str, bool, bool], make: Callable[[], Program]) -> Program:
-    """The program from disk if an earlier run made it; but who looks at the passes sees them work."""
+    """The program from disk if an earlier run made it, unless an observer wants to see the passes work."""
     watched = observer is not None or "passes" in os.environ.get("MACROGRAD_DEBUG", "")
     return make() if watched else cached(tape, how, make)
 

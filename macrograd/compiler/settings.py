@@ -12,11 +12,11 @@ import numpy as np
 
 _DTYPES = {"float64": np.float64, "float32": np.float32}
 _BACKENDS = ("auto", "llvm", "numpy")
-_said: set[str] = set()  # what has been said once
+_said: set[str] = set()  # warnings already shown
 
 
 class CompileWarning(UserWarning):
-    """Something was done in a different, slower way."""
+    """Something was done in a slower way."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Settings:
     uniform: frozenset[int] = frozenset()  # positions of the arguments that are the same for all samples
 
     def argument(self, k: int) -> str:
-        """How messages call argument k."""
+        """The name of argument k in messages."""
         names = list(self.signature.parameters) if self.signature is not None else []
         return f"argument {names[k]!r}" if k < len(names) else f"argument {k + 1}"
 
@@ -84,10 +84,7 @@ def _uniform(given: Any, signature: inspect.Signature | None, *, batch: bool) ->
             known = f"; its arguments are {', '.join(names)}" if names else ""
             raise ValueError(f"compile(uniform={given!r}): {one!r} is not the name or position of an argument{known}")
     if found and not batch:
-        raise ValueError(
-            f"compile(uniform={given!r}) needs batch=True: without a batch there is only one sample, and nothing "
-            "to be the same for all"
-        )
+        raise ValueError(f"compile(uniform={given!r}) needs batch=True: without a batch there is only one sample")
     return frozenset(found)
 
 
@@ -100,7 +97,7 @@ def say_once(text: str, stacklevel: int = 7) -> None:
 def _name(dtype: Any) -> str:
     """The name of a NumPy type, '' for anything else."""
     try:
-        return str(np.dtype(dtype).name) if dtype is not None else ""  # which NumPy takes for float64
+        return str(np.dtype(dtype).name) if dtype is not None else ""  # which NumPy takes to mean float64
     except TypeError:
         return ""
 

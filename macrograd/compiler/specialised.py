@@ -1,4 +1,4 @@
-"""A compiled function for arguments of given shapes: its trace, its programs, and what runs them."""
+"""A compiled function for arguments of given shapes: its trace, its programs, and their executables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from macrograd.value import numbers_of
 
 @dataclass
 class _Plan:
-    """One program and how it is run: an executable, and buffers that wait for the next call by batch size."""
+    """One program, its executable, and buffers by batch size that wait for the next call."""
 
     program: Program
     executable: Executable
@@ -46,7 +46,7 @@ class _Plan:
         return self.state(samples)
 
     def state(self, samples: int) -> State:
-        """New buffers. LLVM makes code for each size of a batch, so this is where it may fail later on."""
+        """New buffers. LLVM compiles code for each batch size, so it may still fail here."""
         try:
             return self.executable.state(samples)
         except RuntimeError as error:
@@ -55,7 +55,7 @@ class _Plan:
             return self.executable.state(samples)
 
     def steps(self, parts: Parts, samples: int) -> Steps:
-        """Training steps of this program; as with buffers, native code may fail here."""
+        """Training steps of this program; like `state`, this is where native code may fail."""
         try:
             return self.executable.steps(parts, samples)
         except RuntimeError as error:
@@ -70,7 +70,7 @@ class _Plan:
 
 
 class Specialised:
-    """A compiled function for arguments of given shapes: its trace, and its programs as they are asked for."""
+    """A compiled function for arguments of given shapes: its trace, and its programs, made on demand."""
 
     def __init__(self, settings: Settings, shapes: tuple[tuple[int, ...], ...]) -> None:
         self.settings, self.shapes = settings, shapes
@@ -78,7 +78,7 @@ class Specialised:
         sizes = [int(np.prod(shape, dtype=int)) for shape in shapes]
         self.varying = [k for k in range(len(shapes)) if k not in uniform]
         self.sizes = [sizes[k] for k in self.varying]  # of the arguments that vary
-        self.same: list[tuple[int, int, int]] = []  # (position, begin, end) of each that does not, among such scalars
+        self.same: list[tuple[int, int, int]] = []  # (position, begin, end) of each uniform argument
         for k in sorted(uniform & set(range(len(shapes)))):
             begin = self.same[-1][2] if self.same else 0
             self.same.append((k, begin, begin + sizes[k]))
@@ -91,8 +91,8 @@ class Specialised:
         self._lock = threading.RLock()
 
     def plan(self, what: str, samples: int = 1) -> _Plan:
-        """`values`, `one` (the values of a single sample), `bound` (the values, each in a place that it has to itself)
-        or `gradient`; made for a first batch of `samples`."""
+        """`values`, `one` (the values of a single sample), `bound` (the values, each in its own place) or `gradient`;
+        made for a first batch of `samples`."""
         plan = self._plans.get(what)
         if plan is None:
             with self._lock:
@@ -148,7 +148,7 @@ class Specialised:
         return array
 
     def fill(self, state: State, theta: Any = None) -> None:
-        """Put the parameters' numbers into a state: theta's, or those that the Values hold now."""
+        """Write the parameters' numbers into a state: theta, or the Values' current numbers."""
         n = len(self.parameters)
         if theta is None:
             state.u[:n] = numbers_of(self.parameters)
@@ -158,11 +158,11 @@ class Specialised:
             state.u[:n] = self.check_theta(theta)
 
     def samples(self, arrays: list[NDArray[Any]]) -> int:
-        """How many samples these arguments hold."""
+        """The number of samples in these arguments."""
         return len(arrays[self.varying[0]]) if self.settings.batch else 1
 
     def load(self, state: State, arrays: list[NDArray[Any]]) -> None:
-        """Put the arguments' numbers into a state."""
+        """Write the arguments' numbers into a state."""
         if not self.same:
             state.load(arrays)
             return
@@ -171,7 +171,7 @@ class Specialised:
             np.copyto(buffer, arrays[k], casting="unsafe")
 
     def uniform_buffers(self, state: State) -> dict[int, NDArray[Any]]:
-        """By position, the memory of the arguments that are the same for all samples, in their shapes."""
+        """The memory of the uniform arguments by position, in their shapes."""
         first = state.executable.program.first_uniform_input
         return {k: state.u[first + begin : first + end].reshape(self.shapes[k]) for k, begin, end in self.same}
 
@@ -215,14 +215,14 @@ class Specialised:
         table[:, ~varying] = state.u[slots[~varying]]
         computed = varying & (outputs >= 0)
         table[:, computed] = state.out[:, outputs[computed]]
-        for k in np.flatnonzero(varying & (outputs < 0)).tolist():  # an input that is returned as it is
+        for k in np.flatnonzero(varying & (outputs < 0)).tolist():  # an input returned unchanged
             argument = int(np.searchsorted(np.cumsum(self.sizes), slots[k], side="right"))
             begin = sum(self.sizes[:argument])
             table[:, k] = state.arguments[argument].reshape(samples, -1)[:, slots[k] - begin]
         return table
 
     def check_indices(self, plan: _Plan, state: State) -> None:
-        """Raise IndexError if a `take` had an index that is none, which a second look at the arguments finds."""
+        """Raise IndexError if a `take` had an invalid index; a second pass over the arguments finds which."""
         if not (plan.executable.takes and state.flagged()):
             return
         samples = state.samples
@@ -244,7 +244,8 @@ class Specialised:
         return found if self.settings.batch else found[0]
 
     def map_results(self, array: Callable[[NDArray[np.int64]], Any]) -> Any:
-        """The nesting of what the function returned, with `array` of the results' numbers in place of each array."""
+        """The function's nested result with `array(numbers)` in place of each array, where `numbers` index the
+        results."""
 
         def walk(x: Any) -> Any:
             if isinstance(x, np.ndarray):
@@ -259,7 +260,7 @@ class Specialised:
 
 
 def _nesting(x: Any) -> Any:
-    """A result's nesting with every rectangular nest of lists as one array of result numbers."""
+    """A nested result with every rectangular nest of lists replaced by one array of result indices."""
     if isinstance(x, int):
         return np.array(x)
     if isinstance(x, tuple):
@@ -273,7 +274,7 @@ def _nesting(x: Any) -> Any:
 
 
 def results(program: Program, state: State) -> tuple[Any, NDArray[Any]]:
-    """The value and the gradient of a differentiated program, from a state that has run: they stand side by side."""
+    """The value and the gradient of a differentiated program, from a state that has run; they are contiguous."""
     first = program.results[0][1]
     return state.u[first], state.u[first + 1 : first + len(program.results)]
 

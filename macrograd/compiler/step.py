@@ -1,9 +1,9 @@
 """The training loop: many steps of a compiled loss and a compiled update rule, on whatever target runs the loss.
 
 A step gathers its rows, computes the mean loss and its gradient, measures both, and lets the update rule move every
-parameter. Each of the three is a program: `measure` tells whether all is finite and by how much to scale the gradient
-to the largest norm, and the rule is a function of scalars for one parameter. Over all parameters these two run as a
-batch does over samples. How the target runs the three is its own matter (`targets/steps.py`).
+parameter. Each of the three is a program: `measure` tells whether everything is finite and how to scale the gradient to
+the largest norm, and the rule is a function of scalars for one parameter. These two run over all parameters as a batch
+runs over samples. Each target decides how to run the three (`targets/steps.py`).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class TrainingLoop:
     """Training steps on fixed buffers.
 
     sample         a compiled function of one sample's loss (`compile(fn, batch=True)`). It may have one uniform
-                   argument, a scalar: the number of the step
+                   argument, a scalar: the step number
     arrays         the data, one array per argument of it that varies, rows first
     rule           (parameter, gradient, state, learning rate, step) → (new parameter, new state), of scalars
-    initial_state  what each parameter's state starts from, a tuple of numbers
+    initial_state  the initial state of each parameter, a tuple of numbers
     clip_norm      the largest norm of the gradient, beyond which it is scaled down to it; None for no limit
     period         a power of two: the sample counts steps modulo this number, the rule counts them all; None for all
 
@@ -57,8 +57,8 @@ class TrainingLoop:
         held, self._special = sample._prepare(tuple(self._with_number(list(arrays))), {})
         if sum(end - begin for _, begin, end in self._special.same) > 1:
             raise ValueError(
-                f"{sample.__name__} has more than one uniform scalar, and a training loop gives it one: the number of "
-                "the step"
+                f"{sample.__name__} has more than one uniform scalar, but a training loop passes only one: the step "
+                "number"
             )
         clip = math.inf if clip_norm is None else float(clip_norm)
         update = recorded_update(rule, len(initial_state), strict=sample.strict, clips=clip != math.inf)
@@ -79,12 +79,12 @@ class TrainingLoop:
 
     @property
     def state(self) -> NDArray[Any]:
-        """The update rule's, (S, P)."""
+        """The update rule's state, (S, P)."""
         return self._steps.state
 
     @property
     def gradient(self) -> NDArray[Any]:
-        """Of the latest step, (P,), as the update saw it."""
+        """The gradient of the latest step, (P,), as the update saw it."""
         return self._steps.gradient
 
     @property
@@ -93,7 +93,7 @@ class TrainingLoop:
         return self._steps.native
 
     def _with_number(self, arrays: list[Any]) -> list[Any]:
-        """The arguments of a sample: what varies, and in its place the number of a step."""
+        """The arguments of a sample: those that vary, with the step number inserted in its place."""
         for k in self._uniform:
             arrays.insert(k, 0.0)
         return arrays
@@ -115,10 +115,10 @@ class TrainingLoop:
         step: int = 1,
         weights: NDArray[Any] | None = None,
     ) -> Outcome:
-        """Steps on the rows `order`, `lengths[k]` of them in step k, which has the learning rate `rates[k]`.
+        """Run steps on the rows `order`: `lengths[k]` of them in step k, with the learning rate `rates[k]`.
 
-        `step` is the number of the first step, from 1. `weights`, one for each row of the data, multiply the 1/n of
-        the mean. Raises ValueError if these do not fit together or a row does not exist.
+        `step` is the number of the first step, counted from 1. `weights`, one for each row of the data, multiply the
+        1/n of the mean. Raises ValueError if the arguments do not match or a row does not exist.
         """
         order, lengths = np.ascontiguousarray(order, np.int64), np.ascontiguousarray(lengths, np.int64)
         rates = np.ascontiguousarray(rates, np.float64)
@@ -138,16 +138,16 @@ class TrainingLoop:
         ):
             raise ValueError(
                 f"{len(order)} rows, {len(lengths)} lengths with the sum {lengths.sum()} and {len(rates)} learning "
-                "rates do not fit together: every step needs one length of at least 1 and one rate"
+                "rates do not match: every step needs one length of at least 1 and one rate"
             )
-        # Seen as unsigned, a negative number is a very large one.
+        # As unsigned integers, negative numbers are very large.
         if len(order) and np.maximum.reduce(order.view(np.uint64)) >= rows:
-            raise ValueError(f"a row of the order is outside of the data's {rows} rows")
+            raise ValueError(f"a row of the order is outside the data's {rows} rows")
         if weights is not None and np.shape(weights) != (rows,):
             raise ValueError(f"weights has shape {np.shape(weights)}; it needs one number for each of {rows} rows")
 
 
-# x·0 is 0 for every finite x and NaN for the others, so one sum tells about all. Uniform are the loss and the norm.
+# x·0 is 0 for every finite x and NaN otherwise, so one sum covers all. The uniform arguments are the loss and the norm.
 _MEASURE = """
 %0 = input 0
 %1 = uniform 0
@@ -170,17 +170,17 @@ return %8 %14
 
 @cache
 def measure_program(*, strict: bool) -> Program:
-    """Whether a loss and a gradient are finite, and how to clip the gradient; see `Parts`."""
+    """Tells whether a loss and a gradient are finite, and how to clip the gradient; see `Parts`."""
     return pipeline.batch_program(tapes.parse(_MEASURE), strict=strict)
 
 
 @dataclass(frozen=True)
 class RecordedUpdate:
-    """An update rule as a program over parameters, which are its samples.
+    """An update rule as a program over the parameters, which are its samples.
 
-    Its inputs are a parameter, its gradient and its state, and uniform the learning rate, the step's number and, where
-    gradients are clipped, the factor that scales them; its results the new parameter and state, and the scaled
-    gradient. `numbers` are those that the rule closed over.
+    Its inputs are a parameter, its gradient and its state; its uniform inputs the learning rate, the step number and,
+    with clipping, the factor that scales gradients; its results the new parameter and state and, with clipping, the
+    scaled gradient. `numbers` are those of the Values that the rule closed over.
     """
 
     program: Program
@@ -190,7 +190,7 @@ class RecordedUpdate:
 def recorded_update(
     rule: Callable[..., tuple[Any, Any]], states: int, *, strict: bool, clips: bool = False
 ) -> RecordedUpdate:
-    """The update rule, recorded. Raises ValueError if it does not return as much state as it gets."""
+    """The update rule, recorded. Raises ValueError if it does not return as much state as it receives."""
 
     def one(p: Any, g: Any, *more: Any) -> list[Any]:
         state, rate, step = more[:states], more[states], more[states + 1]

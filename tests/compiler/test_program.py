@@ -89,7 +89,7 @@ UNSOUND = {
         "written twice",
     ),
     "a round that leaves its space": (program(block=(LOOP,), results=(("v", 3),)), "outside space v"),
-    "a stream of a block elsewhere": (program(before=(STREAM,), block=()), "in the phase 'before'"),
+    "a stream of a block elsewhere": (program(before=(STREAM,), block=()), "in phase 'before'"),
     "a record that reads what is not yet there": (
         program(block=(Stream(np.array([FUSED, 1, 3, 3, 4, 0, 1], dtype=np.int32), 1, block=True),)),
         "not yet computed",

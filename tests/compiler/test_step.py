@@ -65,8 +65,8 @@ def test_a_read_only_order_and_one_of_another_type(backend: str) -> None:
         ([0, 1], [3], [0.1], "2 rows, 1 lengths with the sum 3"),
         ([0, 1], [2, 0], [0.1, 0.1], "2 rows, 2 lengths"),
         ([0, 1], [2], [], "0 learning rates"),
-        ([0, 90], [2], [0.1], "outside of the data's 90 rows"),
-        ([0, -1], [2], [0.1], "outside of the data's 90 rows"),
+        ([0, 90], [2], [0.1], "outside the data's 90 rows"),
+        ([0, -1], [2], [0.1], "outside the data's 90 rows"),
     ],
 )
 def test_what_does_not_fit_together(

@@ -61,10 +61,13 @@ def test_traces_print_and_parse(program: RandomProgram) -> None:
     ("text", "said"),
     [
         ("%0 = input 0", "a tape ends with a line: return %id …"),
-        ("%1 = input 0\nreturn %1", "line 1 is not of the tape's grammar: '%1 = input 0' (entries are numbered from 0"),
-        ("%0 = input 0\n%1 = cotan %0\nreturn %1", "line 2 is not of the tape's grammar: '%1 = cotan %0' ('cotan')"),
+        (
+            "%1 = input 0\nreturn %1",
+            "line 1 does not fit the tape's grammar: '%1 = input 0' (entries are numbered from 0",
+        ),
+        ("%0 = input 0\n%1 = cotan %0\nreturn %1", "line 2 does not fit the tape's grammar: '%1 = cotan %0' ('cotan')"),
         ("%0 = input 0\n%1 = exp 0\nreturn %1", "'0' is not an operand like %3"),
-        ("%0 = input\nreturn %0", "line 1 is not of the tape's grammar"),
+        ("%0 = input\nreturn %0", "line 1 does not fit the tape's grammar"),
     ],
 )
 def test_what_does_not_parse(text: str, said: str) -> None:
@@ -92,7 +95,7 @@ def test_what_the_verifier_refuses(text: str, said: str) -> None:
 
 def test_the_verifier_refuses_arrays_that_do_not_fit() -> None:
     tape = tapes.parse(NEURON)
-    with pytest.raises(TapeError, match="the arrays do not fit together: 6 entries, 5 operands"):
+    with pytest.raises(TapeError, match="the arrays do not match: 6 entries, 5 operands"):
         tapes.verify(tapes.make(tape.code, tape.start[:-1], tape.operand, tape.leaf, tape.results))
     with pytest.raises(TapeError, match="code 99 is not an operation"):
         tapes.verify(tapes.make(np.where(tape.code >= 0, 99, tape.code), tape.start, tape.operand, tape.leaf, [5]))

@@ -1,1 +1,1 @@
-"""The array intermediate representation, and how it is kept on disk."""
+"""The array intermediate representation, and its cache on disk."""

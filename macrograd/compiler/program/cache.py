@@ -1,8 +1,7 @@
-"""Programs on disk, under a digest of the tape that they were made from: what was differentiated and rolled once need
-not be again.
+"""The program cache on disk, keyed by a digest of the tape: a tape is differentiated and rolled only once.
 
-A program is a tree of a few dataclasses, tuples, numbers, strings and arrays; it is written as JSON, with the arrays
-behind it as bytes. Reading makes those dataclasses and nothing else.
+A program is a tree of a few dataclasses, tuples, numbers, strings and arrays; it is written as JSON, followed by the
+bytes of the arrays. Reading builds those dataclasses and nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _KINDS = {"int64": np.int64, "int32": np.int32, "float64": np.float64, "bool": n
 
 
 def cached(tape: Tape, how: tuple[Any, ...], make: Callable[[], Program]) -> Program:
-    """`make()`, the program of this tape made in this way; or what an earlier call of the same kind kept."""
+    """The program of this tape made in this way: from the cache, or `make()`, which is then stored."""
     if cache.directory() is None:
         return make()
     digest = hashlib.sha256(cache.sources() + repr(how).encode())

@@ -1,4 +1,4 @@
-"""What programs are made of: operands, instructions, loops. Their grammar is in `program.py`."""
+"""The parts of programs: operands, instructions, loops. Their grammar is in `program.py`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from macrograd.compiler.tape.tape import Ints
 
 _COUNTERS, _ROUNDS = "ijk", "rsq"
 KINDS = ("map", "dot", "reduce", "take", "scatter")
-SUMS_OF_BATCH = ("reduce", "scatter")  # kinds of instructions that, in a block, sum over its lanes
+SUMS_OF_BATCH = ("reduce", "scatter")  # kinds of instructions that sum over the lanes of a block
 
 
 class ProgramError(ValueError):
-    """A program that breaks an invariant: always a fault of a pass, never of a user."""
+    """A program that breaks an invariant: always a bug in a pass, never the user's fault."""
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
     """Slots of an operand: base + Σ member[d]·counter[d] + term·t, plus tables over members, terms or both.
 
-    The table over members has an axis for each counter, of length 1 where the counter makes no difference; that over
-    both is (members, terms).
-    `shifts` are how far it moves with each round of the loops around it, the outermost first.
+    The table over members has an axis for each counter, of length 1 if the counter makes no difference; the table over
+    both is (members, terms). `shifts` are the slots that it moves per round of each loop around it, outermost first.
     """
 
     space: str
@@ -41,11 +40,11 @@ class Index:
 
     @property
     def shift(self) -> int:
-        """How far it moves with each round of the innermost loop around it."""
+        """The slots that it moves per round of the innermost loop around it."""
         return self.shifts[-1] if self.shifts else 0
 
     def moved(self, rounds: tuple[int, ...]) -> int:
-        """How far it has moved in these rounds of the loops around it, the outermost first."""
+        """The slots that it has moved by these rounds of the loops around it, outermost first."""
         return sum(shift * round_ for shift, round_ in zip(self.shifts, rounds, strict=False))
 
     def slots(self, dims: tuple[int, ...], count: int = 1, rounds: tuple[int, ...] = ()) -> Ints:
@@ -106,12 +105,12 @@ class Instruction:
     """One group of members; `kind` is map, dot, reduce, take or scatter.
 
     code      the operation's row, for a map
-    dims      how many members, per nested counter
-    out       where the results go
+    dims      the number of members, per nested counter
+    out       the slots of the results
     args      operands of a map; (index, values) of a take, whose values are counted by t; (index, term) of a scatter,
               both counted by t, and neither by the last counter of the members
     segments  the terms of a dot or reduce
-    count     how many t there are of a take or scatter
+    count     the number of values of t, for a take or scatter
     choice    the index that chooses a scatter's first member along the last counter
     """
 
@@ -133,7 +132,7 @@ class Instruction:
         return sum(segment.count for segment in self.segments)
 
     def operands(self) -> Iterator[tuple[Operand, int]]:
-        """Every operand, with how many terms it is counted over."""
+        """Every operand, each with its number of terms."""
         if self.kind in ("take", "scatter"):
             yield self.args[0], 1 if self.kind == "take" else self.count
             yield self.args[1], self.count

@@ -1,8 +1,8 @@
-"""The program: the array intermediate representation, where a group of like scalars is one instruction.
+"""The program: the array intermediate representation, where scalars with the same operation are one instruction.
 
-Numbers live in two spaces. `u` holds what is the same for all samples: parameters, constants, uniform arguments, what
-is computed from them, and what was summed over the batch. `v` holds what varies: each slot is one number per sample
-("lane"). A program without a batch uses `u` only.
+Numbers live in two spaces. `u` holds numbers that are the same for all samples: parameters, constants, uniform
+arguments, anything computed from them, and sums over the batch. `v` holds those that vary: each slot is one number per
+sample ("lane"). A program without a batch uses `u` only.
 
     program     ::= "before:" step* "block:" step* "after:" step*
     step        ::= instruction | "loop" rounds ":" (instruction | loop)*
@@ -16,11 +16,11 @@ is computed from them, and what was summed over the batch. `v` holds what varies
     operand     ::= space "[" index "]" | number
     index       ::= base (stride counter)* ("+table")?
 
-`before` runs once, `block` for every block of lanes, `after` once when all blocks are done. An instruction has members
-(up to three nested counters i, j, k), and its sums have terms (counter t). Where a member's operand lives is an affine
-map of the counters, or a table where no such map fits. A loop runs its steps for rounds r = 0, 1, …, one after the
-other; every operand moves by a fixed number of slots from round to round. In a loop within a loop it moves with the
-rounds of both, those of the inner one being s = 0, 1, … (and those of one within that, q).
+`before` runs once, `block` once per block of lanes, `after` once when all blocks are done. An instruction has members
+(up to three nested counters i, j, k), and its sums have terms (counter t). The slot of a member's operand is an affine
+map of the counters, or a table if no such map fits. A loop runs its steps for rounds r = 0, 1, …, one after the other;
+every operand moves by a fixed number of slots from round to round. In a nested loop it moves with the rounds of both,
+where the inner loop counts s = 0, 1, … (and a third one q).
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Instructions by phase, and where the leaves and results live.
+    """Instructions by phase, and the slots of leaves and results.
 
-    Space u holds `parameters` parameters, then the constants, then what is computed; space v holds `inputs` inputs,
-    then what is computed. Result k is at `results[k]`, a (space, slot); those that are computed stand side by side.
+    Space u holds `parameters` parameters, then the constants, then computed numbers; space v holds `inputs` inputs,
+    then computed numbers. Result k is at `results[k]`, a (space, slot); computed results are contiguous.
     """
 
     before: tuple[Step, ...]
@@ -75,7 +75,7 @@ class Program:
     weight: int | None = None  # the slot of the samples' weights, the last input of a differentiated program
     first_output: int = 0  # the slot of the first varying result
     scalars: int = 0
-    uniform_inputs: int = 0  # scalars of the arguments that are the same for all samples; they follow the constants
+    uniform_inputs: int = 0  # scalars of the uniform arguments; they follow the constants
 
     @property
     def input_space(self) -> str:
@@ -87,35 +87,35 @@ class Program:
 
     @property
     def held(self) -> int:
-        """How many slots of u stay as the caller left them: parameters, constants and uniform inputs."""
+        """The number of slots of u that a run does not write: parameters, constants and uniform inputs."""
         return self.first_uniform_input + self.uniform_inputs
 
     @property
     def first_input(self) -> int:
-        """Slot of the first input: 0 in v; in u behind what is held there."""
+        """The slot of the first input: 0 in v, and `held` in u."""
         return 0 if self.batch else self.held
 
     @property
     def outputs(self) -> int:
-        """How many results vary; an input that is returned as it is does not count."""
+        """The number of results that vary, without inputs that are returned unchanged."""
         return sum(space == "v" and slot >= self.first_output for space, slot in set(self.results))
 
     def steps(self) -> tuple[Step, ...]:
         return self.before + self.block + self.after
 
     def instructions(self) -> tuple[Instruction, ...]:
-        """All instructions, those of a loop once."""
+        """All instructions; those of a loop are listed once."""
         return tuple(instruction for step in self.steps() for instruction in body_of(step))
 
     def phases(self) -> tuple[tuple[str, tuple[Step, ...]], ...]:
-        """The steps by the name of their phase, in the order in which they run."""
+        """The steps of each phase by its name, in execution order."""
         return ("before", self.before), ("block", self.block), ("after", self.after)
 
     def streams(self) -> tuple[Stream, ...]:
         return streams_of(self.steps())
 
     def operations(self) -> frozenset[int]:
-        """The codes of the operations that are called anywhere; sums are no calls."""
+        """The codes of all operations that are called; sums are not calls."""
         found = {x.code for x in self.instructions() if x.kind == "map"}
         found.update(ops.take.code for x in self.instructions() if x.kind == "take")
         for stream in self.streams():
@@ -123,11 +123,11 @@ class Program:
         return frozenset(found)
 
     def takes(self) -> bool:
-        """Whether an index is looked at anywhere."""
+        """Whether any step uses an index."""
         return ops.take.code in self.operations()
 
     def fingerprint(self) -> bytes:
-        """A digest of everything that the program says."""
+        """A digest of the whole program."""
         digest = hashlib.sha256()
         sizes = (self.parameters, self.inputs, self.uniform, self.varying, self.batch, self.weight, self.first_output)
         digest.update(repr((sizes, self.uniform_inputs, self.results)).encode())
@@ -153,7 +153,7 @@ class Program:
 
 
 class _Fingerprint(Walker[None]):
-    """Updates a digest with everything that a step says."""
+    """Updates a digest with a whole step."""
 
     def __init__(self, update: Callable[[bytes], None]) -> None:
         self.update = update
@@ -185,7 +185,7 @@ def _fingerprint(instruction: Instruction, update: Callable[[bytes], None]) -> N
 
 
 def _ranges(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
-    """Results in short: u[3..9] for neighbours."""
+    """Results in short: u[3..9] for a contiguous range."""
     i = 0
     while i < len(results):
         j = i
@@ -197,7 +197,7 @@ def _ranges(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
 
 
 def verify(program: Program) -> Program:
-    """The program itself, if it is sound: every slot is inside its space, is written once, and before it is read."""
+    """Return the program if it is valid: every slot is inside its space, and is written once, before it is read."""
     sizes = {"u": program.uniform, "v": program.varying}
     written = {space: np.zeros(size, dtype=bool) for space, size in sizes.items()}
     written["u"][: program.held] = True
@@ -216,7 +216,7 @@ def verify(program: Program) -> Program:
 
 def _verify_stream(stream: Stream, phase: str, written: dict[str, NDArray[np.bool_]]) -> None:
     if stream.block != (phase == "block"):
-        raise ProgramError(f"a {stream} is in the phase {phase!r}")
+        raise ProgramError(f"a {stream} is in phase {phase!r}")
     here = written["v" if stream.block else "u"]
     for code, out, operands in stream.records():
         reads, writes = (

@@ -1,13 +1,13 @@
 """A stream: scalars that do not roll, as data for a kernel that is compiled once.
 
-What has no pattern would be one array instruction for every few scalars, and machine code that grows with the program.
-A stream is a list of records instead, each one operation on n members anywhere:
+Scalars without a pattern would take one array instruction for every few of them, and machine code that grows with the
+program. Instead, a stream is a list of records, each one operation on n members anywhere:
 
     stream ::= record*
     record ::= op n arity out₁ … outₙ a₁ … aₙ (b₁ … bₙ (c₁ … cₙ …))
 
 all of them integers, slots of one space. `op` is an `Op.code`, or one of the codes below. A sum of T products is T
-records that add up in the results' slots. In a block all slots are varying; what is uniform is copied there first.
+records that add up in the results' slots. In a block all slots vary; uniform operands are copied there first.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 
-# Codes that the op table does not have: c + a·b, a copy from u to v, and the sum over the batch of a·b.
-# The last adds to a result that an earlier record began.
+# Codes beyond the op table: c + a·b, a copy from u to v, and the sum over the batch of a·b, where the last one adds to
+# a result that an earlier record began.
 FUSED, SPREAD, TOTAL, MORE = 1000, 1001, 1002, 1003
 NAMES = {FUSED: "multiply-add", SPREAD: "copy", TOTAL: "sum over the batch", MORE: "sum over the batch"}
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Records for the kernel. `scalars` is how many operations of the tape they do; `block` whether on lanes;
-    `composed` the codes of those with a formula, in order."""
+    """Records for the kernel. `scalars` is the number of operations of the tape that they do; `block` tells whether on
+    lanes; `composed` are the codes of operations with a formula, in order."""
 
     words: NDArray[np.int32]
     scalars: int
@@ -37,7 +37,7 @@ class Stream:
     composed: tuple[int, ...] = ()
 
     def table(self) -> NDArray[np.int32]:
-        """The words as native code finds them, behind their number."""
+        """The words as native code reads them, preceded by their number."""
         return np.concatenate([np.array([len(self.words)], dtype=np.int32), self.words])
 
     def records(self) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.int32]]]:

@@ -1,8 +1,8 @@
-"""Going over a program: the one place that tells what a step is, and what an instruction is.
+"""Visitors over a program: the only place that tells steps and kinds of instructions apart.
 
-A `Walker` has a method for each class of step, `Kinds` one for each kind of instruction. Whoever makes something of
-programs is one of these: a class that lacks a method cannot be made, and what no method is for is a ProgramError. So a
-new kind of instruction or step fails in every target until each has it.
+A `Walker` has a method for each class of step, `Kinds` one for each kind of instruction. Every pass and target that
+reads programs subclasses one of these: a class that lacks a method cannot be instantiated, and a step or kind without a
+method is a ProgramError. So a new kind fails in every target until each implements it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 
 class Walker(ABC, Generic[T]):
-    """What becomes of a step. `around` are the loops around it, in whatever form the walker passes them on: how often
-    each runs, or the round it is in; the outermost first."""
+    """Visits steps. `around` describes the loops around a step, outermost first, in the form that the walker passes on:
+    the count of each, or its current round."""
 
     def step(self, step: Step, around: tuple[int, ...] = ()) -> T:
         if isinstance(step, Instruction):
@@ -41,7 +41,7 @@ class Walker(ABC, Generic[T]):
 
 
 class Kinds(ABC, Generic[T]):
-    """What becomes of an instruction of each of the `KINDS`."""
+    """Visits instructions, by `KINDS`."""
 
     def kind(self, instruction: Instruction) -> T:
         if instruction.kind not in KINDS:
@@ -99,7 +99,7 @@ class _Streams(Walker[tuple[Stream, ...]]):
 
 
 def counted(step: Step, around: tuple[int, ...] = ()) -> Placed:
-    """The array instructions of a step, each with how often the loops around it run, the outermost first."""
+    """The array instructions of a step, each with the counts of the loops around it, outermost first."""
     return _Counted().step(step, around)
 
 
@@ -109,7 +109,7 @@ def executed(step: Step, rounds: tuple[int, ...] = ()) -> Placed:
 
 
 def body_of(step: Step) -> tuple[Instruction, ...]:
-    """The array instructions of a step, those of its loops once; a stream has none."""
+    """The array instructions of a step; those of a loop are listed once, and a stream has none."""
     return tuple(instruction for instruction, _ in counted(step))
 
 
@@ -123,7 +123,7 @@ def streams_of(steps: Iterable[Step]) -> tuple[Stream, ...]:
 
 
 def loop_of(count: int, steps: Iterable[Step]) -> Loop:
-    """A loop of these steps, which must be such as a loop may have. Raises ProgramError for a stream."""
+    """A loop of these steps. Raises ProgramError for a stream, which a loop cannot contain."""
     body: list[Instruction | Loop] = []
     for step in steps:
         if isinstance(step, Stream):
@@ -133,7 +133,7 @@ def loop_of(count: int, steps: Iterable[Step]) -> Loop:
 
 
 def in_rows(steps: Iterable[Step]) -> Iterator[tuple[tuple[Instruction, ...], Step | None]]:
-    """Instructions that stand in a row, and the loop or stream that ends the row; None at the end."""
+    """Consecutive instructions, and the loop or stream that ends each such row; None at the end."""
     row: list[Instruction] = []
     for step in steps:
         if isinstance(step, Instruction):

@@ -1,4 +1,4 @@
-"""Hashing of arrays of integers, which stages use to tell entries that are alike."""
+"""Hashing of arrays of integers, by which several stages recognise equal entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which index a `take` could not use: native code raises a flag and goes on, and here is the second look."""
+"""Finds the index that a `take` could not use: native code only raises a flag and goes on."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 
 Array = NDArray[Any]
-_ROWS = 256  # samples looked at together, so that a long tape and a large batch need little memory
+_ROWS = 256  # samples examined together, so that a long tape and a large batch need little memory
 
 
 def find(tape: Tape, parameters: Array, inputs: Array, uniform: Array) -> tuple[int, float, int] | None:
-    """The first sample with an index that is none, that index, and how many values there are to choose from.
+    """The first sample with an invalid index, that index, and the number of values to choose from.
 
     `parameters` are the parameters' numbers, `inputs` those of the arguments, (samples, scalars), and `uniform` those
-    of the arguments that are the same for all samples. None if all indices are good, as may be where rounding decides
-    about one that is computed.
+    of the arguments that are the same for all samples. None if all indices are valid, which can happen if a computed
+    one depends on rounding.
     """
     takes = np.flatnonzero(tape.code == ops.take.code)
     for first in range(0, len(inputs), _ROWS):
@@ -48,7 +48,7 @@ def _find(
                 wrong = ~((position >= 0) & (position < len(values)) & (position == np.floor(position)))
                 for sample in np.flatnonzero(wrong)[:1].tolist():
                     bad.append((sample, float(position[sample]), len(values)))
-                if needed[i]:  # by the index of another
+                if needed[i]:  # by the index of another take
                     row = np.where(wrong, 0, position).astype(np.int64)
                     numbers[i] = np.stack([numbers[x] for x in values])[row, np.arange(len(row))]
             elif code == tapes.PARAMETER:
@@ -61,4 +61,4 @@ def _find(
                 numbers[i] = np.full(shape, leaf, inputs.dtype)
             else:
                 numbers[i] = ops.TABLE[code].array(np, *[numbers[x] for x in operands])
-    return min(bad, key=lambda found: found[0], default=None)  # of one sample, the take that comes first
+    return min(bad, key=lambda found: found[0], default=None)  # in one sample, the first take

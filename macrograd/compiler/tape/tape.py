@@ -1,4 +1,4 @@
-"""The tape: the scalar intermediate representation that the passes hand to each other.
+"""The tape: the scalar intermediate representation that the passes hand on.
 
 A tape is in static single assignment form: entry `i` names an operation and its operands, which are entries before it.
 
@@ -11,11 +11,11 @@ A tape is in static single assignment form: entry `i` names an operation and its
 
 `parameter k` is the k-th leaf Value that the traced function closed over, `input k` the k-th scalar of its arguments,
 `uniform k` the k-th scalar of those arguments that are the same for all samples.
-`reduce` is the sum over the batch: the one operation that looks across samples, but for `scatter k i₀ g₀ i₁ g₁ …`, the
-sum of all g whose index i is the number k, over the batch too if one of them varies over it. `sum` and `dot` take any
-number of operands; the operands of `dot` are pairs (a₀ b₀ a₁ b₁ …), its value a₀·b₀ + a₁·b₁ + … from left to right.
+`reduce` is the sum over the batch: the only operation that combines samples, except for `scatter k i₀ g₀ i₁ g₁ …`, the
+sum of all g whose index i equals k, also over the batch if one of them varies over it. `sum` and `dot` take any number
+of operands; the operands of `dot` are pairs (a₀ b₀ a₁ b₁ …), its value a₀·b₀ + a₁·b₁ + … from left to right.
 
-The tape is held as flat arrays, so that a pass is array work.
+The tape is stored as flat arrays, so that passes are array operations.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ Ints = NDArray[np.int64]
 
 
 class TapeError(ValueError):
-    """A tape that breaks the grammar or an invariant: always a fault of a pass, never of a user."""
+    """A tape that breaks the grammar or an invariant: always a bug in a pass, never the user's fault."""
 
 
 @dataclass(frozen=True)
 class Tape:
     """Entries as arrays.
 
-    code     (n,)   the operation of each entry: an `Op.code`, or one of the pseudo-codes above
+    code     (n,)   the operation of each entry: an `Op.code` or one of the pseudo-codes above
     start    (n+1,) operands of entry i are operand[start[i]:start[i+1]]
     operand  (m,)   ids of operands
     leaf     (n,)   number of a parameter, input or uniform input, value of a constant, k of a scatter; 0 elsewhere
@@ -80,7 +80,7 @@ class Tape:
 
     @property
     def owner(self) -> Ints:
-        """For each operand, the entry whose operand it is."""
+        """For each operand, the entry that uses it."""
         return np.repeat(np.arange(len(self)), self.arity)
 
     def __str__(self) -> str:
@@ -128,7 +128,7 @@ def make(code: Any, start: Any, operand: Any, leaf: Any, results: Any) -> Tape:
 
 
 def parse(text: str) -> Tape:
-    """The tape that prints as `text`. Raises TapeError naming the line that is not of the grammar."""
+    """The tape that prints as `text`. Raises TapeError, naming the line that does not fit the grammar."""
     builder = TapeBuilder()
     results: list[int] | None = None
     for number, line in enumerate(text.strip().splitlines(), 1):
@@ -147,7 +147,7 @@ def parse(text: str) -> Tape:
             else:
                 builder.add(code, [_reference(word) for word in words[3:]])
         except (KeyError, IndexError, ValueError) as error:
-            raise TapeError(f"line {number} is not of the tape's grammar: {line.strip()!r} ({error})") from error
+            raise TapeError(f"line {number} does not fit the tape's grammar: {line.strip()!r} ({error})") from error
     if results is None:
         raise TapeError("a tape ends with a line: return %id …")
     return builder.build(results)
@@ -160,10 +160,11 @@ def _reference(word: str) -> int:
 
 
 def verify(tape: Tape) -> Tape:
-    """The tape itself, if it is sound: operands exist and precede, arities fit, leaves have none, results exist."""
+    """Return the tape if it is valid: operands exist and precede their uses, arities fit, leaves have no operands,
+    results exist."""
     n = len(tape)
     if len(tape.start) != n + 1 or len(tape.leaf) != n or tape.start[0] != 0 or tape.start[-1] != len(tape.operand):
-        raise TapeError(f"the arrays do not fit together: {n} entries, {len(tape.operand)} operands")
+        raise TapeError(f"the arrays do not match: {n} entries, {len(tape.operand)} operands")
     arity = tape.arity
     if n and arity.min() < 0:
         raise TapeError(f"entry {int(arity.argmin())} has a negative number of operands")
@@ -199,7 +200,7 @@ def ranges(starts: Ints, lengths: Ints) -> Ints:
 
 
 def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:
-    """The tape of the entries kept, renumbered. What is kept uses only what is kept."""
+    """The tape of the entries kept, renumbered. These must use only entries that are kept."""
     ids = np.flatnonzero(keep)
     number: Ints = np.cumsum(keep, dtype=np.int64)
     number -= 1
@@ -213,8 +214,8 @@ def reached(tape: Tape) -> NDArray[np.bool_]:
 
 
 def distinct(x: Ints) -> Ints:
-    """The different numbers of x, in their order. (np.unique would import numpy.ma, which takes longer than most
-    programs take to compile.)"""
+    """The distinct numbers of x, sorted. (np.unique would import numpy.ma, which takes longer than compiling most
+    programs.)"""
     x = np.sort(x)
     different = np.ones(len(x), dtype=bool)
     different[1:] = x[1:] != x[:-1]
@@ -222,7 +223,7 @@ def distinct(x: Ints) -> Ints:
 
 
 def among(x: Ints, few: Iterable[int]) -> NDArray[np.bool_]:
-    """Which of the numbers x are one of a few. (np.isin would import numpy.ma, too.)"""
+    """Which of the numbers x are among a few. (np.isin would import numpy.ma too.)"""
     found = np.zeros(np.shape(x), dtype=bool)
     for number in few:
         found |= x == number
@@ -230,8 +231,8 @@ def among(x: Ints, few: Iterable[int]) -> NDArray[np.bool_]:
 
 
 def number_parameters(tape: Tape) -> tuple[Tape, Ints]:
-    """The tape with its parameters numbered in the order in which it first uses them, sums read from left to right;
-    and for each new number the old one. Parameters that it does not use are dropped."""
+    """The tape with its parameters numbered in order of first use, sums read from left to right, and the old number for
+    each new one. Unused parameters are dropped."""
     used = tape.operand if len(tape.results) == 0 else np.concatenate([tape.operand, tape.results])
     used = used[tape.code[used] == PARAMETER]
     ids, first = np.unique(used, return_index=True)
@@ -245,21 +246,20 @@ def number_parameters(tape: Tape) -> tuple[Tape, Ints]:
 
 
 def given(tape: Tape) -> NDArray[np.bool_]:
-    """Which entries are numbers of the caller's, which a call may give any value."""
+    """Which entries are set by the caller and may have any value."""
     return among(tape.code, _NUMBERED)
 
 
 def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:
-    """Which entries vary over the batch: inputs do if there is a batch, and what is computed from what varies,
-    up to `reduce`."""
+    """Which entries vary over the batch: with a batch, the inputs and everything computed from them, up to `reduce`."""
     if not batch or not len(tape):
         return np.zeros(len(tape), dtype=bool)
     varying = (tape.code == INPUT).astype(np.int64)
-    ends = -(tape.code < 0).astype(np.int64)  # of a sum over the batch −1: it does not vary whatever its operands do
+    ends = -(tape.code < 0).astype(np.int64)  # −1 for a sum over the batch: it never varies
     return walks.longest(tape.start, tape.operand, varying, ends) > 0
 
 
 def levels(tape: Tape) -> Ints:
-    """The longest path from the leaves to each entry: 0 for leaves."""
+    """The length of the longest path from the leaves to each entry; 0 for leaves."""
     computed = (tape.arity > 0).astype(np.int64)
     return walks.longest(tape.start, tape.operand, np.zeros_like(computed), computed)

@@ -1,9 +1,9 @@
-"""Walks over a tape that go entry by entry, because what they find for one depends on what they found for others.
+"""Walks that go entry by entry, because the result for one entry depends on the results for others.
 
-All else that passes do is array work. These are loops of native code where LLVM is to be had and the tape is long
-enough to be worth it, and loops of Python otherwise. They take the operands of entry i as operand[start[i]:start[i+1]].
-One of them, `picked`, could be array work, and is where there is no LLVM: entries of any number of operands take a
-dozen passes over arrays as long as all operands, which was a quarter of the time of simplifying a long tape.
+Everything else in the passes is array operations. These are loops in native code if LLVM is available and the tape is
+long enough to be worth it, and Python loops otherwise. The operands of entry i are operand[start[i]:start[i+1]]. One of
+them, `picked`, could be array operations, and is without LLVM: with any number of operands per entry they take a dozen
+passes over arrays as long as all operands, a quarter of the time of simplifying a long tape.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from macrograd.compiler.jit.text import Code, Counter
 
 Ints = NDArray[np.int64]
-_SHORT = 1_000  # entries, which Python walks while LLVM would compile the loop
+_SHORT = 1_000  # entries that Python can walk in the time that LLVM takes to compile the loop
 _LEAST = -(1 << 62)
 _NAMES = ("longest", "reached", "first_equals", "in_rounds", "picked")
 
 
 def longest(start: Ints, operand: Ints, own: Ints, step: Ints) -> Ints:
-    """For each entry the larger of its own number and of the largest of its operands' results, plus its step."""
+    """For each entry, the maximum of its own number and its operands' results, plus its step."""
     found = np.empty(len(own), dtype=np.int64)
     if (walks := _native(len(own))) is not None:
         _call(walks["longest"], start, operand, own, step, found)
@@ -56,7 +56,8 @@ def reached(start: Ints, operand: Ints, roots: Ints) -> NDArray[np.bool_]:
 
 
 def first_equals(code: Ints, bits: Ints, start: Ints, operand: Ints) -> Ints:
-    """For each entry the first with its code, its bits and its operands, these taken for the first that equal them."""
+    """For each entry, the first one with the same code, bits and operands, where each operand counts as the first one
+    equal to it."""
     n = len(code)
     found = np.empty(n, dtype=np.int64)
     if (walks := _native(n)) is not None:
@@ -74,8 +75,8 @@ def first_equals(code: Ints, bits: Ints, start: Ints, operand: Ints) -> Ints:
 
 
 def in_rounds(start: Ints, operand: Ints, step: Ints, held: Ints, opens: Ints) -> Ints:
-    """For each entry the largest of its operands' results, plus its step; and where it is `held`, more than any result
-    had been when the latest round was opened: at the latest entry that `opens` one."""
+    """For each entry, the maximum of its operands' results, plus its step; if it is `held`, also more than any result
+    at the time when the latest round was opened, by the latest entry that `opens` one."""
     found = np.zeros(len(step), dtype=np.int64)
     if (walks := _native(len(step))) is not None:
         _call(walks["in_rounds"], start, operand, step, held, opens, found)
@@ -111,7 +112,7 @@ def _native(entries: int) -> dict[str, Any] | None:
 
 @cache
 def _compiled() -> dict[str, Any] | None:
-    """The native walks by name; None without LLVM."""
+    """The native walks by name, or None without LLVM."""
     try:
         from macrograd.compiler.jit.native import Native
     except (ImportError, OSError):
@@ -121,10 +122,10 @@ def _compiled() -> dict[str, Any] | None:
 
 
 def _call(walk: Any, *given: Any) -> None:
-    """Call a walk with arrays and numbers, of which the first is `start`."""
-    held = [x if isinstance(x, int) else np.ascontiguousarray(x) for x in given]  # those to be written already are
+    """Call a walk with arrays and numbers, the first of which is `start`."""
+    held = [x if isinstance(x, int) else np.ascontiguousarray(x) for x in given]  # output arrays already are
     words = np.array([x if isinstance(x, int) else x.ctypes.data for x in (*held, len(given[0]) - 1)])
-    walk[1](words.ctypes.data)  # which keeps nothing alive itself: other threads run meanwhile
+    walk[1](words.ctypes.data)  # keeps the arrays alive during the call, when other threads run
 
 
 def _text() -> str:
@@ -144,7 +145,8 @@ def _text() -> str:
     return "\n".join(parts)
 
 
-# A hash table of entries, looked through from the place of an entry's hash on until it or an equal one is met.
+# A hash table of entries with linear probing: it is searched from an entry's hash until that entry, an equal one or a
+# free place is found.
 _FIRST_EQUALS = """
   br label %entries
 entries:
@@ -240,7 +242,7 @@ finished:"""
 
 
 def _fields(code: Code, names: str) -> list[str]:
-    """What the context holds, by these names: arrays, but for the two that are numbers."""
+    """The fields of the context by name: arrays, except for two that are numbers."""
     for k, name in enumerate(names.split()):
         kind = "i64" if name in ("mask", "count") else "ptr"
         code.put(f"%{name} = load {kind}, ptr {code.element('%context', str(k), 'i64')}")

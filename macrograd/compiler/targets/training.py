@@ -1,4 +1,4 @@
-"""What training steps are made of, and what a target makes of them."""
+"""The parts of a training step, and the interface of a target that runs them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ REASONS = ("", "non-finite", "index")  # why a run of steps ended
 
 @dataclass(frozen=True)
 class Parts:
-    """What a training step is made of, besides the program of value and gradient. The samples of these programs are the
+    """The parts of a training step besides the program of value and gradient. The samples of these programs are the
     parameters.
 
-    measure    of an element of the gradient; uniform: the loss and the largest norm. Two results: 0, or NaN if the loss
-               or an element is not finite; and the factor that scales the gradient to that norm
-    update     of a parameter, its gradient and its state; uniform: the learning rate, the number of the step, and with
-               clipping the factor. The new parameter and state, and with clipping the scaled gradient
-    numbers    of the Values that the update rule closed over
-    start      what each parameter's state starts from
+    measure    takes an element of the gradient; uniform: the loss and the largest norm. Two results: 0, or NaN if the
+               loss or an element is not finite; and the factor that scales the gradient to that norm
+    update     takes a parameter, its gradient and its state; uniform: the learning rate, the step number and, with
+               clipping, the factor. Results: the new parameter and state and, with clipping, the scaled gradient
+    numbers    the numbers of the Values that the update rule closed over
+    start      the initial state of each parameter
     clip_norm  the largest norm of the gradient; infinite for no clipping
-    period     a power of two: the sample's own argument for the step's number is counted modulo it
+    period     a power of two: the sample's argument for the step number is taken modulo it
     """
 
     measure: Program
@@ -45,7 +45,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run of steps, on any engine.
+    """The result of a run of steps, on any engine.
 
     losses  the loss of each step begun, before its update
     done    the number of steps completed
@@ -59,13 +59,13 @@ class Outcome:
 
 
 class Steps(ABC):
-    """Steps on buffers that stay.
+    """Steps on fixed buffers.
 
     native    whether many steps are one call of native code
 
-    theta     the parameters, (P,), and `gradient`, (P,): where the program of value and gradient has them
+    theta     the parameters, (P,), and `gradient`, (P,): views of the buffers of the program of value and gradient
     state     of the update rule, (S, P)
-    data      what the samples are read from, one array for each argument, rows first
+    data      the samples, one array for each argument, rows first
     """
 
     native = False
@@ -85,5 +85,6 @@ class Steps(ABC):
         first: int,
         weights: Array | None,
     ) -> tuple[int, int]:
-        """Steps on rows of the data, `lengths[k]` of them in step k, whose loss is written to `losses[k]`; `first`
-        numbers the first. How many were done whole, and which of `REASONS` ended them."""
+        """Run steps on rows of the data: `lengths[k]` of them in step k, whose loss is written to `losses[k]`; `first`
+        is the number of the first step. Returns the number of steps completed and the index in `REASONS` of what ended
+        them."""

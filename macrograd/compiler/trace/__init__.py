@@ -1,1 +1,1 @@
-"""From a Python function to the tape of what it did."""
+"""From a Python function to the tape of its operations."""

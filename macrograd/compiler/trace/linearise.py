@@ -1,7 +1,7 @@
 """Linearisation: the tape of the Values that a trace recorded.
 
-A trace records hundreds of thousands of Values, so what is done for each of them is done by `map` and by arrays: who
-is whose operand is told by their addresses, and what has none of the nodes' is a leaf.
+A trace records hundreds of thousands of Values, so all work per Value is done by `map` and array operations: operands
+are matched to nodes by their addresses, and an address that is not a node's is a leaf.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from macrograd.graph import topological
 from macrograd.value import Value
 
 _UNKNOWN = -1
-_APART = 16  # bytes: no two objects begin closer to each other
-_SPARSE = 64  # a table of addresses may have so many places for each that it holds
+_APART = 16  # bytes: no two objects are closer to each other
+_SPARSE = 64  # places that a table of addresses may have for each address that it holds
 
 
 @dataclass(frozen=True)
 class Links:
-    """Who uses whom. `use[start[i]:start[i+1]]` are the numbers of node i's operands, and behind those of all nodes
-    stand the results'. What is not among the nodes is `strangers[k]`, and its number is ~k; they are in the order of
-    their first use."""
+    """Who uses whom. `use[start[i]:start[i+1]]` are the numbers of node i's operands, followed after the last node by
+    those of the results. Anything that is not among the nodes is `strangers[k]`, numbered ~k, in order of first use."""
 
     start: Ints
     use: Ints
@@ -44,10 +43,10 @@ class Leaves:
         number = {INPUT: count(), UNIFORM: count()}
         self.leaf = [*(float(next(number[code])) for code in self.code[: len(uniform)]), *map(float, range(len(known)))]
         self.parameters = list(known)
-        self.fixed = len(self.code)  # these stand at the tape's beginning, used or not
+        self.fixed = len(self.code)  # these come first on the tape, used or not
 
     def add(self, found: list[Value], constants: set[int]) -> None:
-        """These come next; a leaf is a constant by its operation, or if its id is among `constants`."""
+        """Append leaves; a leaf is a constant by its operation or if its id is among `constants`."""
         fixed = [x.op is not None or id(x) in constants for x in found]
         data: Iterator[float] = map(attrgetter("_data"), compress(found, fixed))
         position = map(float, count(len(self.parameters)))
@@ -56,7 +55,7 @@ class Leaves:
         self.parameters += compress(found, map(not_, fixed))
 
     def pooled(self) -> Ints:
-        """For each leaf the first that is the same: constants of equal bits are one."""
+        """For each leaf, the first that is the same: constants with equal bits are one."""
         code, leaf = np.asarray(self.code), np.asarray(self.leaf)
         found = np.arange(len(code))
         constants = np.flatnonzero(code == CONSTANT)
@@ -74,12 +73,12 @@ def tape_of(
     known: Sequence[Value] = (),
     uniform: Sequence[bool] = (),
 ) -> tuple[Tape, list[Value]]:
-    """The tape of what `results` depend on among `nodes`, which come after their operands; and the leaves closed over,
-    in the order of their first use, which are its parameters.
+    """The tape of the `nodes` that `results` depend on, operands before their users, and its parameters: the leaves
+    closed over, in order of first use.
 
-    A leaf stands right before what first uses it. `inputs` stand first, then `known`, parameters to number first.
-    `constants` are the ids of leaves that the traced function made itself; `uniform` says which of the inputs are the
-    same for all samples, none if it is empty.
+    `inputs` come first, then `known`, the parameters to number first; every other leaf comes right before its first
+    use. `constants` are the ids of leaves that the traced function made itself; `uniform` tells which of the inputs are
+    the same for all samples, none if it is empty.
     """
     computed, links = _links(nodes, results)
     if any(x._a is not None for x in links.strangers):
@@ -98,7 +97,7 @@ def tape_of(
 
 
 def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[Value], Links]:
-    """Those of the nodes that were computed, and their links."""
+    """The nodes that were computed, and their links."""
     left: list[Any] = list(map(attrgetter("_a"), nodes))
     first = ids_of(left)
     if (leaf := first == id(None)).any():
@@ -135,7 +134,7 @@ def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[V
 def _found_at(
     positions: Ints, start: Ints, left: list[Any], right: list[Any], wide: list[int], results: Sequence[Value]
 ) -> list[Value]:
-    """The operands, and behind them the results, at positions among all of them."""
+    """The objects at these positions in the list of all operands, followed by the results."""
     owner = np.searchsorted(start, positions, side="right") - 1
     place = positions - start[np.minimum(owner, len(left))]
     among = set(wide)
@@ -151,7 +150,7 @@ def _found_at(
 
 
 class _Addresses:
-    """What an array of objects holds, as numbers."""
+    """An array of objects seen as the numbers that it stores."""
 
     def __init__(self, objects: Any) -> None:
         given = objects.__array_interface__
@@ -159,16 +158,16 @@ class _Addresses:
 
 
 def ids_of(values: Iterable[Any], count: int = -1) -> Ints:
-    """`id` of each, which is its address: in an array of objects these stand ready."""
+    """The `id` of each, which is its address: an array of objects stores just these."""
     objects = np.fromiter(values, object, count)
     return np.array(_Addresses(objects), dtype=np.int64)
 
 
 def positions_of(ids: Ints, wanted: Ints) -> Ints:
-    """Where among `ids` each of the wanted stands, _UNKNOWN for those that do not."""
+    """The position of each wanted id among `ids`, _UNKNOWN if it is not there."""
     if not len(ids):
         return np.full(len(wanted), _UNKNOWN)
-    # Objects made one after the other lie close together: a table by address is quicker than any search.
+    # Objects made one after the other are close together in memory: a table by address is faster than any search.
     first = int(ids.min())
     size = (int(ids.max()) - first) // _APART + 1
     if size <= _SPARSE * len(ids):
@@ -184,7 +183,7 @@ def positions_of(ids: Ints, wanted: Ints) -> Ints:
 
 
 def _completed(nodes: Sequence[Value], results: Sequence[Value]) -> list[Value]:
-    """The nodes, and before the first use of each what was computed before the trace began, from parameters alone."""
+    """The nodes, with Values that were computed from parameters before the trace inserted before their first use."""
     seen = set(map(id, nodes))
     found: list[Value] = []
 
@@ -201,13 +200,14 @@ def _completed(nodes: Sequence[Value], results: Sequence[Value]) -> list[Value]:
 
 
 def _in_order(code: Ints, start: Ints, use: Ints, leaves: Leaves, results: int) -> Tape:
-    """The tape of computed entries 0, 1, … and leaves numbered behind them, each leaf moved to before its first use."""
+    """The tape of computed entries 0, 1, … and leaves numbered after them, each leaf moved to just before its first
+    use."""
     n, m = len(code), len(use) - results
     first = np.full(len(leaves.code), 2 * len(use), dtype=np.int64)
     used = np.flatnonzero(use >= n)[::-1]
-    first[use[used] - n] = 2 * used  # of several uses the first is written last
+    first[use[used] - n] = 2 * used  # of several uses the first is written last and stays
     first[: leaves.fixed] = np.arange(-leaves.fixed, 0)
-    # Between the operands of the entries before an entry and itself there is room for its leaves.
+    # The leaves of an entry fit between it and the entry before.
     order = np.argsort(np.concatenate([2 * start[1:] - 1, first]), kind="stable")
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
@@ -223,7 +223,7 @@ def _in_order(code: Ints, start: Ints, use: Ints, leaves: Leaves, results: int) 
 
 
 def _without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Value]]:
-    """Drop what no result depends on, and the parameters that only this used."""
+    """Drop entries that no result depends on, and parameters used only by these."""
     used = tapes.reached(tape)
     kept = tape.leaf[(tape.code == PARAMETER) & used].astype(int).tolist()
     tape = tapes.select(tape, used | tapes.among(tape.code, (INPUT, UNIFORM)))

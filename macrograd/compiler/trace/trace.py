@@ -1,10 +1,10 @@
 """Trace: run a function once on values without numbers, and record its operations.
 
-A `Traced` is a Value that has an operation and operands but no number, so the program itself cannot look at one
-sample's numbers: a branch on one, `float()` of one or `math.exp` of one raises `TraceError` instead of being baked in.
-What the function closed over are ordinary Values: their leaves become the program's parameters. They have numbers, but
-today's: as each call reads those of its own time, a `Recording` stands before them while the trace runs, in the
-thread that traces. Constants, and what was computed from constants alone, stay free to look at.
+A `Traced` is a Value that has an operation and operands but no number, so the function cannot read the number of one
+sample: branching on it, or calling `float()` or `math.exp`, raises `TraceError` instead of baking it in. The Values
+that the function closes over are ordinary ones: their leaves become the program's parameters. They have numbers, but
+only of this moment, and each call reads them again; so a `Recording` guards them during the trace, in the thread that
+traces. Constants, and anything computed from constants alone, may be read.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ def _refuse(what: str, way_out: str = _WAY_OUT) -> NoReturn:
 
 
 class Recording(Interpreter):
-    """The interpreter of a trace: it lists the Values that are made, and stands before the numbers of what the traced
-    function closed over, in the thread that traces it.
+    """The interpreter of a trace: it lists the Values that are made, and guards the numbers of those that the traced
+    function closed over, in the thread that traces.
 
-    new   makes a Value that is listed. It is C all through, because it is called for every operation
-    made  the leaves that the function has made itself: these are constants
+    new   makes a Value and lists it; pure C, because it is called for every operation
+    made  the leaves that the function made itself: these are constants
     """
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
         self.made: set[Value] = set()
-        # What has been asked for: a chain whose every state is inspected must not be walked again each time.
+        # Answers so far: a chain whose every state is inspected must not be walked again each time.
         self._open: set[Value] = set()
         self._constant: set[Value] = set()
         self._left = repeat(Value, sys.maxsize)
@@ -79,7 +79,7 @@ class Recording(Interpreter):
         self.new = partial(next, listed)
 
     def values(self) -> list[Value]:
-        """The Values made so far, in their order: those that depend on an argument and those computed from parameters
+        """The Values made so far, in order: those that depend on an argument and those computed from parameters
         alone."""
         return list(islice(self._listed, sys.maxsize - length_hint(self._left)))
 
@@ -90,7 +90,7 @@ class Recording(Interpreter):
         return value._data if value.op is CONSTANT else None
 
     def depends(self, value: Value) -> bool:
-        """Whether the number depends on a parameter or an argument; for other threads nothing does."""
+        """Whether the number depends on a parameter or an argument; always False in other threads."""
         if threading.get_ident() != self._thread:
             return False
         stack, seen = [value], set()
@@ -121,7 +121,7 @@ class Recording(Interpreter):
 
 
 class Traced(Value):
-    """A Value without a number: what a traced function's arguments are, and all that is computed from them."""
+    """A Value without a number: an argument of the traced function, or computed from one."""
 
     __slots__ = ()
 
@@ -202,7 +202,7 @@ class Traced(Value):
 
 
 _numbers: dict[float, Value] = {}
-_new: Callable[[Any], Any] = object.__new__  # in a trace, what lists the values that are made
+_new: Callable[[Any], Any] = object.__new__  # in a trace, makes and lists Values
 
 
 def record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
@@ -215,7 +215,7 @@ def record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
 
 
 def _record_two(op: Op, a: Any, b: Any) -> Traced:
-    """`record` for two operands: most of a trace's time is spent here."""
+    """`record` for two operands, where a trace spends most of its time."""
     node: Traced = _new(Value)
     node.__class__ = Traced
     node.op = op
@@ -229,7 +229,7 @@ def _operand(x: Any) -> Any:
     """`x` as a Value, or None; equal numbers of a trace are one constant."""
     kind = x.__class__
     if kind is float or kind is int:
-        key = x or math.copysign(1.0, x) * math.inf  # 0.0 and −0.0 are equal, but not the same
+        key = x or math.copysign(1.0, x) * math.inf  # 0.0 and −0.0 are equal, but not the same number
         found = _numbers.get(key) if x - x == 0 else None
         if found is None:
             found = value.constant(x)
@@ -265,7 +265,7 @@ for _name, _op in (("add", ops.add), ("sub", ops.sub), ("mul", ops.mul), ("trued
 
 @dataclass(frozen=True)
 class Trace:
-    """What one run of a function recorded: the tape, the leaves that it closed over, and the shape of its result."""
+    """The record of one run: the tape, the leaves that the function closed over, and the nesting of its result."""
 
     tape: Tape
     parameters: list[Value]
@@ -279,20 +279,20 @@ def trace(
     as_eager: bool = False,
     uniform: Container[int] = (),
 ) -> Trace:
-    """Run `fn` on (nested) Vectors of traced values, of the given shapes, and record what it does. The arguments at the
-    positions `uniform` are the same for all samples.
+    """Run `fn` on (nested) Vectors of traced values, of the given shapes, and record its operations. The arguments at
+    the positions `uniform` are the same for all samples.
 
-    The tape has the operations in the order in which the function did them; with `as_eager` in the order in which the
-    eager engine's `backward` walks them, which is what the order of its roundings depends on. Raises TraceError where
-    the function looks at a number, and TypeError where its result holds something other than numbers and Values.
+    The tape lists the operations in the order of execution; with `as_eager` in the order in which the eager engine's
+    `backward` walks them, on which its roundings depend. Raises TraceError if the function reads a number, and
+    TypeError if its result holds anything but numbers and Values.
     """
     global _new, _numbers
     recording = Recording()
     with value.interpreted(recording):
-        around = _new, _numbers  # of a trace that calls this one
+        around = _new, _numbers  # of an enclosing trace
         _new, _numbers = recording.new, {}
         collecting = gc.isenabled()
-        gc.disable()  # a trace makes nothing but live, acyclic objects: collections would only count them
+        gc.disable()  # a trace makes only live, acyclic objects, which collections would merely count
         try:
             inputs: list[Traced] = []
             arguments: list[Any] = []
@@ -303,9 +303,9 @@ def trace(
             try:
                 result = fn(*arguments)
             except (TypeError, ValueError) as error:
-                if isinstance(error.__cause__, TraceError):  # as NumPy says what it could not make an array of
+                if isinstance(error.__cause__, TraceError):  # NumPy wraps it where it fails to make an array
                     raise error.__cause__ from None
-                if "__array_ufunc__" not in str(error):  # as NumPy calls what a Value does not have
+                if "__array_ufunc__" not in str(error):  # NumPy's name for the protocol that a Value refuses
                     raise
                 what = "a NumPy function was called on a Value while the function is traced"
                 raise TraceError(f"{what}: {_WAY_OUT}") from error
@@ -314,7 +314,7 @@ def trace(
             values = recording.values()
             try:
                 tape, parameters = tape_of(values, results, inputs, constants, (), same)
-            except AttributeError:  # one that another thread is just making, and nothing of this trace's
+            except AttributeError:  # one that another thread is just making, not part of this trace
                 values = [x for x in values if hasattr(x, "label")]
                 tape, parameters = tape_of(values, results, inputs, constants, (), same)
             if as_eager:
