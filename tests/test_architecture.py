@@ -162,6 +162,7 @@ ROOMS: dict[str, set[str]] = {
     "targets/numpy": {"tape", "program", "targets"},
     "targets/c": {"jit", "tape", "program", "targets", "targets/scalar"},
     "targets/llvm": {"jit", "tape", "program", "targets", "targets/scalar"},
+    "targets/wasm": {"jit", "program", "targets/scalar", "targets/llvm"},
 }
 
 

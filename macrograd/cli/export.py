@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write a saved net as a C file, and say how large things are; 0."""
+    """Write a saved net as a C file or a WebAssembly module, and say how large things are; 0."""
     from macrograd.exporting import export as write  # loads the compiler
     from macrograd.optim import Adam
 
@@ -21,8 +21,11 @@ def export(arguments: argparse.Namespace) -> int:
             lanes=arguments.lanes,
             optimizer=None if arguments.lr is None else Adam(arguments.lr),
         )
-    except (TypeError, LookupError) as error:  # of operations that have no form in C, and models that say no shapes
+    except (TypeError, LookupError) as error:  # of operations without a form there, and models that say no shapes
         raise ValueError(str(error)) from error
     print(exported)
+    if Path(arguments.out).suffix == ".wasm":
+        print(f"use it in a page's module script: import {{ load }} from './{exported.paths[1].name}'")
+        return 0
     print(f"check it with: cc -std=c99 -DMACROGRAD_SELFTEST {Path(arguments.out)} -lm && ./a.out")
     return 0

@@ -20,6 +20,7 @@ from macrograd.optim import Optimizer
 
 _KINDS = ("predict", "gradient", "train")
 _DTYPES = ("float64", "float32")
+_SUFFIXES = (".c", ".wasm")
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ def export(
     header: bool = False,
     optimizer: Optimizer | None = None,
     lanes: int = 8,
+    strict: bool = False,
 ) -> Exported:
-    """Write a function or a trained model as one C99 file that needs nothing but `math.h`.
+    """Write a function or a trained model as one C99 file that needs nothing but `math.h`, or as a WebAssembly module.
 
     what    a Trainer that was fitted; a model that `load` has read, or the path of its file; a Module, a function of
             numbers, or a compiled function. Of what was trained the file takes raw numbers and names its answers
-    path    the file, ending in .c; the names in it begin with its stem
+    path    the file, ending in .c or .wasm; the names in a C file begin with its stem. Beside a module a .js file is
+            written, which loads and calls it
     args    example arguments of one sample, for their shapes, where `what` does not know them
     kind    "predict": the function's values; "gradient": its one value and the gradient by all parameters; "train": one
             step of the optimiser on a batch. For these two a function is the loss of one sample; a model that was
@@ -57,23 +60,30 @@ def export(
     dtype   "float64" or "float32"; None for the Trainer's, or "float64"
     header  write the interface to a .h file beside it, too
     optimizer  of a file that trains a function or a loaded model; a Trainer's goes along, with its state
-    lanes   of a file that trains: samples computed side by side: 1 for the smallest state, 8 or 16 for speed
+    lanes   of a C file that trains and of a module: samples computed side by side: 1 for the smallest state, 8 or 16
+            for speed
+    strict  of a module: round as compiled functions with strict=True do, to the same bits
 
-    The file has one struct of fixed size for all that is written, no allocation, no recursion and no variable that
+    The C file has one struct of fixed size for all that is written, no allocation, no recursion and no variable that
     changes; weights are constant arrays, and loops that the compiler found stay loops. A comment at its top says how to
     call it. `-DMACROGRAD_SELFTEST` adds a main() that compares its answers with macrograd's.
 
     Raises ValueError for a kind, dtype or path that is not offered and for names that no C string can hold, TypeError
     for what cannot be exported or has no known shapes, RuntimeError for a Trainer that was not fitted, LookupError for
-    an operation without a C form, and what `load` raises; nothing is written then.
+    an operation without a form there, FileExistsError for a .js file of somebody else's where the wrapper would be
+    written, and what `load` raises; nothing is written then.
     """
     path = Path(path)
     if kind not in _KINDS:
         raise ValueError(f"export(kind={kind!r}): kind is one of {', '.join(map(repr, _KINDS))}")
     if dtype is not None and dtype not in _DTYPES:
         raise ValueError(f"export(dtype={dtype!r}): dtype is one of {', '.join(map(repr, _DTYPES))}")
-    if path.suffix != ".c":
-        raise ValueError(f"export to {path.name!r}: the path must end in .c")
+    if path.suffix not in _SUFFIXES:
+        raise ValueError(f"export to {path.name!r}: the path must end in {' or '.join(_SUFFIXES)}")
+    if path.suffix != ".c" and header:
+        raise ValueError(f"export(header=True) to {path.name!r}: only C files have a header")
+    if path.suffix == ".c" and strict:
+        raise ValueError(f"export(strict=True) to {path.name!r}: only .wasm files can be strict")
     if kind != "train" and optimizer is not None:
         raise ValueError(f"export(kind={kind!r}) takes no optimizer: only kind='train' does")
     if not isinstance(lanes, int) or isinstance(lanes, bool) or not 1 <= lanes <= 256:
@@ -81,7 +91,9 @@ def export(
     subject = subject_of(what, args, kind, optimizer)
     if kind == "train" and subject.optimizer is None:
         raise ValueError("export(kind='train') of a function needs an optimizer, as in optimizer=optim.Adam(1e-3)")
-    compiled = _traced(subject, dtype or subject.dtype or "float64")
+    compiled = _traced(subject, dtype or subject.dtype or "float64", strict=strict)
+    if path.suffix == ".wasm":
+        return _export_wasm(compiled, subject, kind, path, lanes)
     beside, prefix = path.with_suffix(".h").name if header else None, _prefix(path)
     called = NamesInC(subject.names, prefix, "double" if compiled.dtype == np.float64 else "float")
     examples = subject.examples or _any_numbers(compiled)
@@ -98,9 +110,23 @@ def export(
     return Exported(tuple(paths), written.constants, written.state)
 
 
-def _traced(subject: Subject, dtype: str) -> Compiled:
+def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, lanes: int) -> Exported:
+    from macrograd.exporting.wasm_file import write_wasm  # loads LLVM
+
+    beside = path.with_suffix(".js")
+    if beside.exists() and (beside.is_dir() or b"written by macrograd" not in beside.read_bytes()[:1000]):
+        raise FileExistsError(
+            f"export to {path} writes {beside.name} beside it, and there is one that macrograd did not write: move it, "
+            "or give another path"
+        )
+    written = write_wasm(compiled, subject, kind, path.stem, lanes)
+    paths = write_whole(path, written.module), write_whole(beside, written.wrapper.encode("ascii"))
+    return Exported(paths, len(written.module), written.memory)
+
+
+def _traced(subject: Subject, dtype: str, *, strict: bool) -> Compiled:
     """What is to be exported, for one sample, compiled and traced."""
-    compiled = Compiled(subject.function, batch=False, dtype=dtype, backend="auto", threads=1, strict=False)
+    compiled = Compiled(subject.function, batch=False, dtype=dtype, backend="auto", threads=1, strict=strict)
     compiled(*(subject.args or ()))
     return compiled
 

@@ -37,17 +37,8 @@ class NamesInC:
 
     def __init__(self, names: Names | None, prefix: str, real: str) -> None:
         self._names, self._prefix, self._real = names, prefix, real
-        found = None if names is None else names.targets.classes
-        targets = None if names is None else names.targets
-        self._classes: list[str] = []
-        self._how = ""  # how outputs become an answer
-        if targets is None:
-            return
-        if targets.kind == "labels":
-            self._how = "labels"
-        elif found is not None and targets.kind in ("two classes", "classes"):
-            self._classes = [str(x) for x in found.tolist()]
-            self._how = "sign" if targets.outputs == 1 else "largest"
+        self._classes = [] if names is None else names.classes
+        self._how = "" if names is None else names.answers
 
     @property
     def known(self) -> bool:

@@ -47,6 +47,21 @@ class Names:
     categories: tuple[tuple[str, tuple[str, ...], int], ...] = ()
     dates: tuple[tuple[str, tuple[str, ...], str, int], ...] = ()
 
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes of which an answer is one."""
+        found = self.targets.classes
+        chosen = found is not None and self.targets.kind in ("two classes", "classes")
+        return [str(x) for x in found.tolist()] if chosen and found is not None else []
+
+    @property
+    def answers(self) -> str:
+        """How outputs become an answer: "labels", yes or no for each; the "sign" of one; the "largest"; "" for numbers
+        that are the answer."""
+        if self.targets.kind == "labels":
+            return "labels"
+        return ("sign" if self.targets.outputs == 1 else "largest") if self.classes else ""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -59,6 +74,7 @@ class Subject:
     names      of a trained model
     examples   arguments as they may come, for the self-test; None for whatever numbers
     optimizer  that trains it, and `states`, what it keeps of each parameter that it has moved
+    outputs    of a trained model that is to be trained on, what it predicts from the first of the arguments
     """
 
     function: Callable[..., Any]
@@ -69,6 +85,7 @@ class Subject:
     examples: Examples | None = None
     optimizer: Optimizer | None = None
     states: dict[Value, tuple[float, ...]] = field(default_factory=dict)
+    outputs: Callable[..., Any] | None = None
 
 
 def subject_of(what: Any, args: tuple[Any, ...], kind: str, optimizer: Optimizer | None) -> Subject:
@@ -126,11 +143,11 @@ def _trained(setup: Setup, kind: str) -> Subject:
     inputs = _Inputs(plan, setup.columns, setup.shape, model)
     name = f"a {type(model.net if isinstance(model, Scaled) else model).__name__}"
     names = Names(inputs.told(), targets, inputs.categories(), inputs.dates())
+
+    def outputs(x: Any) -> Any:
+        return model(inputs.encoded(x))  # type: ignore[operator]  # the Trainer made sure of it
+
     if kind == "predict":
-
-        def outputs(x: Any) -> Any:
-            return model(inputs.encoded(x))  # type: ignore[operator]  # the Trainer made sure of it
-
         return Subject(outputs, name, (np.zeros(inputs.shape),), setup.dtype, names, lambda g: [inputs.example(g)])
     parameters = setup.trained()
     if any(isinstance(module, Dropout) and module.rate for module in model.modules()):
@@ -150,7 +167,7 @@ def _trained(setup: Setup, kind: str) -> Subject:
 
     return Subject(
         loss, f"{name}, with {_loss_name(targets)}", (np.zeros(inputs.shape), np.zeros(shape)), setup.dtype, names,
-        examples, setup.optimizer, setup.states(parameters),
+        examples, setup.optimizer, setup.states(parameters), outputs,
     )  # fmt: skip
 
 

@@ -258,9 +258,9 @@ def test_kernels_differ_where_their_code_does() -> None:
     from macrograd.compiler.jit.text import DOUBLE
 
     target = llvm.Machine(DOUBLE, 32, 8, single=True, strict=False)
-    block = {kernel._text(kernel.plain(t, block=True), True) for t in variants(target)}
+    block = {kernel.kernel_text(kernel.plain(t, block=True), True) for t in variants(target)}
     assert len(block) == len({kernel.plain(t, block=True) for t in variants(target)})
-    alone = {kernel._text(kernel.plain(t, block=False), False) for t in variants(target)}
+    alone = {kernel.kernel_text(kernel.plain(t, block=False), False) for t in variants(target)}
     assert len(alone) == len({kernel.plain(t, block=False) for t in variants(target)}) == 2  # strict or not
 
 

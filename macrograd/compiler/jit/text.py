@@ -59,6 +59,7 @@ class Code:
 
     kind: Float
     fused: bool = False  # whether a·b + c may be rounded once
+    portable: bool = False  # whether there is neither an instruction for that nor a mathematical library
     lines: list[str] = field(default_factory=list)
     block: str = "entry"
     count: int = 0
@@ -142,6 +143,9 @@ class Code:
         return self.let(f"select {boolean} {condition}, {kind} {a}, {kind} {b}")
 
     def intrinsic(self, name: str, width: int, *operands: str) -> str:
+        if name == "fma" and self.portable:
+            a, b, c = operands
+            return self.binary("fadd", self.binary("fmul", a, b, width), c, width)
         kind = self.kind.vector(width)
         full = f"@llvm.{name}.{self.kind.intrinsic(width)}"
         self.declared.add(f"declare {kind} {full}({', '.join([kind] * len(operands))})")
@@ -156,7 +160,7 @@ class Code:
 
     def multiply_add(self, a: str, b: str, c: str, width: int) -> str:
         """a·b + c; in one rounding where the program allows it and the machine can."""
-        if self.fused:
+        if self.fused and not self.portable:
             return self.intrinsic("fmuladd", width, a, b, c)
         return self.binary("fadd", c, self.binary("fmul", a, b, width), width)
 

@@ -19,7 +19,7 @@ class Code(text.Code):
     strict: bool = False
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
-        return routine(op, strict=self.strict)(self, width, *operands)
+        return routine(op, strict=self.strict and not self.portable)(self, width, *operands)
 
     def sums_of_elements(self, vectors: list[str], width: int) -> str:
         return elements.sum_elements(self, vectors, width)
@@ -50,6 +50,6 @@ class Code(text.Code):
         self.put(f"call void {kernel}(ptr %u, ptr %v, ptr {records}, i64 {count}, ptr %flag, i64 {valid})")
 
 
-def code_for(kind: text.Float, *, strict: bool) -> Code:
+def code_for(kind: text.Float, *, strict: bool, portable: bool = False) -> Code:
     """A new function's body; a·b + c may be rounded once unless the program is strict."""
-    return Code(kind, fused=not strict, strict=strict)
+    return Code(kind, fused=not strict, portable=portable, strict=strict)

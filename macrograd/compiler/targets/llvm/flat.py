@@ -60,7 +60,7 @@ def _written(program: Program) -> list[tuple[str, int]]:
 
 def in_registers(program: Program, machine: Machine, arguments: int, declared: set[str]) -> str:
     """@blocks of a program that `fits`: all samples, whatever blocks are asked for."""
-    code = code_for(machine.kind, strict=machine.strict)
+    code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
     open_context(code, FIELDS)
     width = machine.width
     rule = _Block(code, program, machine, arguments)
@@ -173,7 +173,7 @@ def _uniform(program: Program) -> list[int]:
 
 def in_blocks(program: Program, machine: Machine, arguments: int, declared: set[str]) -> str:
     """@blocks of any program: copy a block in, run it, copy it out."""
-    code = code_for(machine.kind, strict=machine.strict)
+    code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
     open_context(code, FIELDS)
     frame = _FlatFrame(code, program, machine, FIELDS)
 

@@ -40,12 +40,12 @@ def plain(machine: Machine, *, block: bool) -> Machine:
 @cache
 def _kernel(machine: Machine, block: bool, composed: tuple[int, ...]) -> native.Native:
     key = f"kernel {machine} {block} {[ops.TABLE[code].name for code in composed]}".encode()
-    text = lambda: (_text(machine, block, composed), np.zeros(1, dtype=np.int32))  # noqa: E731 - if needed
+    text = lambda: (kernel_text(machine, block, composed), np.zeros(1, dtype=np.int32))  # noqa: E731 - if needed
     return native.Native(key, ("stream",), text, tiers=True, parameters=_PARAMETERS)
 
 
-def _text(machine: Machine, block: bool, composed: tuple[int, ...] = ()) -> str:
-    code = code_for(machine.kind, strict=machine.strict)
+def kernel_text(machine: Machine, block: bool, composed: tuple[int, ...] = ()) -> str:
+    code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
     codes = [row.code for row in ops.TABLE if row.arity in (1, 2, 3) and row.formula is None]
     codes += [*composed, ops.take.code, FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
     code.put("br label %head")

@@ -37,7 +37,7 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     short = machine.flat and (flat.adds_up(program) or flat.fits(program))
     phases = {"before": program.before, "block": () if short else program.block, "after": program.after}
     for name, steps in phases.items():
-        code = code_for(machine.kind, strict=machine.strict)
+        code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
         frame.open_context(code, FIELDS)
         Emitter(code, machine, tables, name, read).steps(steps)
         functions.append(frame.function(name, code, block=name == "block"))

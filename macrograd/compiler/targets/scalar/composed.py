@@ -27,7 +27,7 @@ def composed(row: Op, code: Code, width: int, operands: Sequence[str], *, strict
 
 def _function(row: Op, name: str, around: Code, width: int, strict: bool, spelled: Spelled) -> set[str]:
     """The function's text, and what it declares."""
-    code = Code(DOUBLE, fused=not strict)
+    code = Code(DOUBLE, fused=not strict, portable=around.portable)
     kind, double = around.kind.vector(width), DOUBLE.vector(width)
     assert row.formula is not None
     names = [f"%x{k}" for k in range(row.arity or 0)]
@@ -50,7 +50,7 @@ class _Function:
         self.code, self.width, self.strict, self.spelled = code, width, strict, spelled
 
     def routine(self, op: Op, operands: Sequence[str]) -> str:
-        return self.spelled(op, strict=self.strict)(self.code, self.width, *operands)
+        return self.spelled(op, strict=self.strict and not self.code.portable)(self.code, self.width, *operands)
 
 
 class _Emitted(Term):
@@ -98,12 +98,29 @@ class _Emitted(Term):
 
 def _product_rest(code: Code, width: int, a: str, b: str) -> str:
     p = code.binary("fmul", a, b, width)
-    negative = code.let(f"fneg {code.kind.vector(width)} {p}")
-    rest = code.intrinsic("fma", width, a, b, negative)
+    if code.portable:
+        rest = _dekkers_rest(code, width, a, b, p)
+    else:
+        rest = code.intrinsic("fma", width, a, b, code.negate(p, width))
     zero = code.splat(0.0, width)
     finite = code.compare("olt", code.intrinsic("fabs", width, rest), code.splat(float("inf"), width), width)
     other = code.select(code.compare("uno", p, p, width), p, zero, width)
     return code.select(finite, rest, other, width)
+
+
+def _dekkers_rest(code: Code, width: int, a: str, b: str, p: str) -> str:
+    """a·b − p without an instruction for it, as on floats (`_composed`)."""
+
+    def halves(x: str) -> tuple[str, str]:
+        c = code.binary("fmul", code.splat(134217729.0, width), x, width)
+        high = code.binary("fsub", c, code.binary("fsub", c, x, width), width)
+        return high, code.binary("fsub", x, high, width)
+
+    (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
+    rest = code.binary("fsub", code.binary("fmul", a_high, b_high, width), p, width)
+    for x, y in ((a_high, b_low), (a_low, b_high), (a_low, b_low)):
+        rest = code.binary("fadd", rest, code.binary("fmul", x, y, width), width)
+    return rest
 
 
 def _scaled(code: Code, width: int, a: str, n: str) -> str:

@@ -18,7 +18,8 @@ class Machine:
     """What the code is made for: number type, bytes of a vector, lanes of a block, and whether one block is all.
 
     `flat` says that every argument is one scalar per sample and every result goes to an array of its own, without an
-    order or weights: so an update rule runs over parameters.
+    order or weights: so an update rule runs over parameters. `portable` machines have arithmetic and
+    integers alone: no instruction that rounds a·b + c once, and no mathematical library.
     """
 
     kind: Float
@@ -27,6 +28,7 @@ class Machine:
     single: bool
     strict: bool
     flat: bool = False
+    portable: bool = False
 
     @property
     def width(self) -> int:

@@ -1,0 +1,1 @@
+"""Programs as WebAssembly, by way of LLVM."""

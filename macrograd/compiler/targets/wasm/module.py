@@ -1,0 +1,249 @@
+"""A WebAssembly module from an object file of LLVM's: what a linker does, of which there is little to do here.
+
+An object file is a module already: types, functions and code stand in it as they will in the module, and the numbers
+that its instructions hold are those of its own lists. It imports its memory, its stack pointer and its table of
+functions; here these become the module's own, so that it imports nothing. What lies in memory is not LLVM's matter: the
+object has no data, and addresses are constants of its code.
+
+https://webassembly.github.io/spec/core/binary/modules.html and the tool conventions' Linking.md are the formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _START, _ELEMENT, _CODE, _DATA, _DATA_COUNT = (
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+)  # fmt: skip
+_SYMBOLS = 8  # the part of the section "linking" that lists them
+_UNDEFINED = 0x10
+_I32 = 0x7F
+# Numbers of functions, types, globals and tables, which stay what they are. Addresses are not among them.
+_KEPT_NUMBERS = {0: "function", 6: "type", 7: "global", 20: "table"}
+_PAGE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the memory holds at the start: its size in bytes, the address from which the stack grows down, and data by
+    address; the rest is 0."""
+
+    size: int
+    stack: int
+    data: Mapping[int, bytes]
+
+
+@dataclass
+class _Object:
+    """The parts of an object file."""
+
+    sections: dict[int, bytes] = field(default_factory=dict)
+    functions: dict[str, int] = field(default_factory=dict)
+    imports: list[tuple[str, int]] = field(default_factory=list)  # (name, kind)
+
+
+def module(
+    image: bytes, exports: Mapping[str, str], table: Sequence[str], memory: Memory, numbers: Mapping[str, int]
+) -> bytes:
+    """The module.
+
+    image    the object file, which must define all functions that it calls
+    exports  the functions that are visible outside, by the names that they have there
+    table    the functions that are called by their number, which is their place here, counted from 1
+    numbers  what is told beside the functions: immutable 32-bit globals by name
+
+    A function `init` puts the memory back to where it is when the module is instantiated. Raises RuntimeError where
+    the object has what is not expected.
+    """
+    object_ = _parsed(image)
+    _check(object_)
+    types, type_count = _vector(object_.sections[_TYPE])
+    functions, function_count = _vector(object_.sections[_FUNCTION])
+    code, _ = _vector(object_.sections[_CODE])
+    init = function_count  # behind the object's own
+    pieces = sorted(memory.data.items())
+    pages = -(-memory.size // _PAGE)
+    globals_ = [b"\x7f\x01\x41" + _signed(memory.stack) + b"\x0b"]
+    globals_ += [b"\x7f\x00\x41" + _signed(value) + b"\x0b" for value in numbers.values()]
+    visible = [
+        _name("memory") + b"\x02\x00",
+        _name("init") + b"\x00" + _unsigned(init),
+        *(_name(name) + b"\x00" + _unsigned(object_.functions[own]) for name, own in exports.items()),
+        *(_name(name) + b"\x03" + _unsigned(1 + k) for k, name in enumerate(numbers)),
+    ]
+    entries = b"".join(_unsigned(object_.functions[name]) for name in table)
+    body = _init(pieces, memory.size)
+    parts = [
+        (_TYPE, _unsigned(type_count + 1) + types + b"\x60\x00\x00"),
+        (_FUNCTION, _unsigned(function_count + 1) + functions + _unsigned(type_count)),
+        (_TABLE, b"\x01\x70\x00" + _unsigned(1 + len(table))),
+        (_MEMORY, b"\x01\x00" + _unsigned(pages)),
+        (_GLOBAL, _list(globals_)),
+        (_EXPORT, _list(visible)),
+        (_START, _unsigned(init)),
+        (_ELEMENT, b"\x01\x00\x41\x01\x0b" + _unsigned(len(table)) + entries if table else b"\x00"),
+        (_DATA_COUNT, _unsigned(len(pieces))),
+        (_CODE, _unsigned(function_count + 1) + code + _unsigned(len(body)) + body),
+        (_DATA, _list([b"\x01" + _unsigned(len(data)) + data for _, data in pieces])),
+    ]
+    return b"\0asm\x01\0\0\0" + b"".join(bytes([number]) + _unsigned(len(text)) + text for number, text in parts)
+
+
+def _init(pieces: Sequence[tuple[int, bytes]], size: int) -> bytes:
+    """The function that fills the memory: zeros, and then each piece of data at its address."""
+    text = b"\x00\x41\x00\x41\x00\x41" + _signed(size) + b"\xfc\x0b\x00"  # memory.fill
+    for k, (address, data) in enumerate(pieces):
+        text += b"\x41" + _signed(address) + b"\x41\x00\x41" + _signed(len(data))
+        text += b"\xfc\x08" + _unsigned(k) + b"\x00"  # memory.init
+    return text + b"\x0b"
+
+
+def _check(object_: _Object) -> None:
+    """That the object is what it is taken for."""
+    if _DATA in object_.sections:
+        raise RuntimeError("LLVM put constants of its own into the object file, for which there is no place")
+    functions = [name for name, kind in object_.imports if kind == 0]
+    if functions:
+        raise RuntimeError(f"the object file calls functions that it does not have: {', '.join(functions)}")
+    globals_ = [name for name, kind in object_.imports if kind == 3]
+    if globals_ not in ([], ["__stack_pointer"]):
+        raise RuntimeError(f"the object file imports other globals than the stack pointer: {', '.join(globals_)}")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Bytes, from one place to the next."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text, self.at = text, 0
+
+    def __bool__(self) -> bool:
+        return self.at < len(self.text)
+
+    def number(self) -> int:
+        """An unsigned LEB128."""
+        total = shift = 0
+        while True:
+            byte = self.text[self.at]
+            self.at += 1
+            total |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return total
+
+    def take(self, count: int) -> bytes:
+        self.at += count
+        return self.text[self.at - count : self.at]
+
+    def name(self) -> str:
+        return self.take(self.number()).decode()
+
+    def rest(self) -> bytes:
+        return self.text[self.at :]
+
+
+def _parsed(image: bytes) -> _Object:
+    object_, reader = _Object(), _Reader(image)
+    if reader.take(8) != b"\0asm\x01\0\0\0":
+        raise RuntimeError("LLVM wrote an object file that is not WebAssembly of version 1")
+    while reader:
+        (number,) = reader.take(1)
+        section = _Reader(reader.take(reader.number()))
+        if number:
+            object_.sections[number] = section.text
+            if number == _IMPORT:
+                _read_imports(section, object_)
+            continue
+        name = section.name()
+        if name == "linking":
+            _read_symbols(section, object_)
+        elif name == "reloc.CODE":
+            _check_relocations(section)
+    return object_
+
+
+def _read_imports(section: _Reader, object_: _Object) -> None:
+    for _ in range(section.number()):
+        section.name()
+        name, (kind,) = section.name(), section.take(1)
+        object_.imports.append((name, kind))
+        if kind in (1, 2):  # a table has the type of its entries before its limits
+            if kind == 1:
+                section.take(1)
+            if section.number() & 1:
+                section.number()
+            section.number()
+        elif kind == 3:
+            section.take(2)
+        else:
+            section.number()
+
+
+def _read_symbols(section: _Reader, object_: _Object) -> None:
+    """The functions' names."""
+    section.number()  # the version of the format
+    while section:
+        (kind,) = section.take(1)
+        part = _Reader(section.take(section.number()))
+        if kind != _SYMBOLS:
+            continue
+        for _ in range(part.number()):
+            (what,) = part.take(1)
+            flags = part.number()
+            if what == 3:  # a section
+                part.number()
+                continue
+            if what == 1:
+                raise RuntimeError("LLVM put data into the object file, for which there is no place")
+            index = part.number()
+            if not flags & _UNDEFINED or flags & 0x40:  # it has a name of its own
+                name = part.name()
+                if what == 0:
+                    object_.functions[name] = index
+
+
+def _check_relocations(section: _Reader) -> None:
+    section.number()
+    for _ in range(section.number()):
+        kind = section.number()
+        if kind not in _KEPT_NUMBERS:
+            raise RuntimeError(f"the object file has a relocation of kind {kind}, which is none of a mere number")
+        section.number()
+        section.number()
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _vector(section: bytes) -> tuple[bytes, int]:
+    """A list's entries, and how many there are."""
+    reader = _Reader(section)
+    count = reader.number()
+    return reader.rest(), count
+
+
+def _list(entries: Sequence[bytes]) -> bytes:
+    return _unsigned(len(entries)) + b"".join(entries)
+
+
+def _name(text: str) -> bytes:
+    return _unsigned(len(text.encode())) + text.encode()
+
+
+def _unsigned(value: int) -> bytes:
+    found = bytearray()
+    while value >= 0x80:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def _signed(value: int) -> bytes:
+    found = bytearray()
+    while not -0x40 <= value < 0x40:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value & 0x7F])

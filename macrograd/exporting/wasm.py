@@ -1,0 +1,311 @@
+"""A WebAssembly file: the program's functions, and the numbers with which they are called.
+
+Everything is an address in the module's own memory, which it exports. A caller puts what it has from `heap` on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from macrograd.compiler import pipeline
+from macrograd.compiler.compiled import Compiled
+from macrograd.compiler.jit.text import Counter
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.specialised import Specialised
+from macrograd.compiler.step import measure_program, recorded_update
+from macrograd.compiler.targets.llvm.code import Code
+from macrograd.compiler.targets.wasm.assembly import Assembly, Placed, lacks, pointer
+from macrograd.optim import Optimizer
+from macrograd.value import Value
+
+_ALONG_LANES = 8  # parameters that are updated at once
+
+
+@dataclass
+class Part:
+    """What a module has to offer: functions to export, and numbers beside them."""
+
+    functions: list[str]
+    numbers: dict[str, int]
+    trained: dict[Value, int] = field(default_factory=dict)  # where each parameter is that is trained
+
+
+def predicting(
+    assembly: Assembly,
+    compiled: Compiled,
+    lanes: int,
+    trained: Mapping[Value, int] | None = None,
+    name: str = "predict",
+) -> Part:
+    """`predict(x, y, rows)`: the results of samples, one behind the other; 1 if an index was out of range, else 0.
+
+    The parameters are the function's own, or those at the addresses `trained`.
+    """
+    special = compiled._traced()
+    size, batch = sum(special.sizes), False
+    if lanes > 1 and size:
+        program = pipeline.value_program(special.source, batch=True, strict=compiled.strict, own=True)
+        places = [("v", program.first_output + k) for k in range(len(program.results))]
+        batch = list(program.results) == places  # else some are the same for all samples, or an input
+    if not batch:
+        program = pipeline.value_program(special.source, batch=False, strict=compiled.strict)
+    _check(program, compiled)
+    outputs = len(program.results)
+    weights = [p.data for p in special.parameters]
+    placed = assembly.place(
+        name, program, [size] if size else [], lanes=lanes, parameters=weights, outputs=outputs if batch else 0
+    )
+
+    def write(code: Code) -> None:
+        if trained:
+            _fetch(code, assembly, placed, [trained.get(p, 0) for p in special.parameters])
+        (_rows if batch else _one_by_one)(code, assembly, placed, size)
+
+    assembly.function(name, "i32 (ptr %x, ptr %y, i32 %rows)", write)
+    return Part([name], {"inputs": size, "outputs": outputs, "parameters": placed.u, "parameter_count": len(weights)})
+
+
+def _fetch(code: Code, assembly: Assembly, placed: Placed, sources: list[int]) -> None:
+    """Copy the parameters from these addresses; 0 is for those that stay as they are."""
+    addresses = np.array([source or placed.slot(k) for k, source in enumerate(sources)])
+    if not len(addresses) or (addresses == placed.u + placed.size * np.arange(len(addresses))).all():
+        return
+    if (np.diff(addresses) == placed.size).all():
+        _copy(code, pointer(int(addresses[0])), pointer(placed.u), len(addresses))
+        return
+    table = pointer(assembly.layout.put(_addresses(addresses.tolist())))
+
+    def one(k: Counter, _: list[str]) -> list[str]:
+        source = code.let(f"load ptr, ptr {code.element(table, str(k), 'i32')}, align 4")
+        code.store(code.load(source, 1), code.element(pointer(placed.u), str(k)), 1)
+        return []
+
+    code.loop(len(addresses), one)
+
+
+def _begin(code: Code, placed: Placed) -> None:
+    code.put(f"store i64 0, ptr {pointer(placed.field('flag'))}, align 8")
+
+
+def _argument(code: Code, placed: Placed, address: str) -> None:
+    code.put(f"store ptr {address}, ptr {pointer(placed.arguments)}, align 4")
+
+
+def _run(code: Code, placed: Placed) -> None:
+    code.put(f"call void @{placed.run}(ptr {pointer(placed.context)})")
+
+
+def _flagged(code: Code, placed: Placed) -> str:
+    return code.let(f"load i64, ptr {pointer(placed.field('flag'))}, align 8")
+
+
+def _rows(code: Code, assembly: Assembly, placed: Placed, size: int) -> None:
+    """All samples by one call: the program's own blocks."""
+    _begin(code, placed)
+    _argument(code, placed, "%x")
+    code.put(f"store ptr %y, ptr {pointer(placed.field('out'))}, align 8")
+    code.put(f"store i64 {code.let('zext i32 %rows to i64')}, ptr {pointer(placed.field('samples'))}, align 8")
+    _run(code, placed)
+    code.put(f"ret i32 {code.let(f'trunc i64 {_flagged(code, placed)} to i32')}")
+
+
+def _one_by_one(code: Code, assembly: Assembly, placed: Placed, size: int) -> None:
+    """Sample by sample, each of whose results stands anywhere among the uniform slots."""
+    slots = np.array([slot for _, slot in placed.program.results])
+    side_by_side = bool((np.diff(slots) == 1).all())
+    table = 0 if side_by_side else assembly.layout.put(slots.astype("<i4").tobytes())
+    _begin(code, placed)
+    rows = code.let("zext i32 %rows to i64")
+
+    def sample(i: Counter, _: list[str]) -> list[str]:
+        if size:
+            _argument(code, placed, code.element("%x", code.linear(0, [(size, i)])))
+        _run(code, placed)
+        target = code.element("%y", code.linear(0, [(len(slots), i)]))
+        if side_by_side:
+            _copy(code, pointer(placed.slot(int(slots[0]))), target, len(slots))
+            return []
+
+        def result(k: Counter, _: list[str]) -> list[str]:
+            slot = code.load_integer(code.element(pointer(table), str(k), "i32"))
+            value = code.load(code.element(pointer(placed.u), slot), 1)
+            code.store(value, code.element(target, str(k)), 1)
+            return []
+
+        code.loop(len(slots), result)
+        return []
+
+    code.loop(rows, sample)
+    code.put(f"ret i32 {code.let(f'trunc i64 {_flagged(code, placed)} to i32')}")
+
+
+def _copy(code: Code, source: str, target: str, count: int) -> None:
+    def one(k: Counter, _: list[str]) -> list[str]:
+        code.store(code.load(code.element(source, str(k)), 1), code.element(target, str(k)), 1)
+        return []
+
+    code.loop(count, one)
+
+
+def differentiating(assembly: Assembly, compiled: Compiled) -> Part:
+    """`gradient(theta, x, gradient)`: returns the value of one sample and writes its derivatives by the parameters,
+    at theta or, if that is 0, at the module's own; NaN if an index was out of range."""
+    special = compiled._traced()
+    special._check_scalar()
+    if not special.parameters:
+        raise TypeError(f"{compiled.__name__} closes over no Values, so it has no gradient to export")
+    program = pipeline.gradient_program(special.source, batch=False, strict=compiled.strict)
+    _check(program, compiled)
+    size, count = sum(special.sizes), len(special.parameters)
+    weights = [p.data for p in special.parameters]
+    placed = assembly.place("gradient", program, [size] if size else [], lanes=1, parameters=weights)
+    own = assembly.numbers(weights)
+
+    def write(code: Code) -> None:
+        _begin(code, placed)
+        given = code.let("icmp ne ptr %theta, null")
+        theta = code.let(f"select i1 {given}, ptr %theta, ptr {pointer(own)}")
+        _copy(code, theta, pointer(placed.u), count)
+        if size:
+            _argument(code, placed, "%x")
+        _run(code, placed)
+        value = placed.program.results[0][1]
+        _copy(code, pointer(placed.slot(value + 1)), "%gradient", count)
+        good = code.let(f"icmp eq i64 {_flagged(code, placed)}, 0")
+        code.put(f"ret double {_or_nan(code, good, _double(code, code.load(pointer(placed.slot(value)), 1)))}")
+
+    assembly.function("gradient", "double (ptr %theta, ptr %x, ptr %gradient)", write)
+    return Part(["gradient"], {"inputs": size, "parameters": own, "parameter_count": count})
+
+
+def _double(code: Code, value: str) -> str:
+    return value if code.kind.bits == 64 else code.let(f"fpext float {value} to double")
+
+
+def _single(code: Code, value: str) -> str:
+    """A double as a number of the program's type."""
+    return value if code.kind.bits == 64 else code.let(f"fptrunc double {value} to float")
+
+
+def _or_nan(code: Code, good: str, value: str) -> str:
+    return code.let(f"select i1 {good}, double {value}, double 0x7FF8000000000000")
+
+
+def training(
+    assembly: Assembly, compiled: Compiled, optimizer: Optimizer, states_of: dict[Value, tuple[float, ...]], lanes: int
+) -> Part:
+    """`step(batch, rows, rate)`: one step of the optimiser; returns the mean loss before it, NaN where nothing is done.
+
+    The numbers of a sample stand one behind the other, and so do the samples.
+    """
+    special: Specialised = compiled._traced()
+    special._check_scalar()
+    if not special.parameters:
+        raise TypeError(f"{compiled.__name__} closes over no Values, so there is nothing to train")
+    program = pipeline.gradient_program(special.source, batch=True, strict=compiled.strict)
+    _check(program, compiled)
+    size, count = sum(special.sizes), len(special.parameters)
+    weights = [p.data for p in special.parameters]
+    whole = assembly.place("whole", program, [size], lanes=lanes, parameters=weights)
+    update = recorded_update(optimizer.rule, len(optimizer.initial_state), strict=compiled.strict)
+    _check(update.program, compiled)
+    rows = np.array([states_of.get(p, optimizer.initial_state) for p in special.parameters])
+    states = [assembly.numbers(column) for column in rows.T]
+    steps = assembly.layout.put(int(optimizer.steps if states_of else 0).to_bytes(4, "little"))
+    value = program.results[0][1]
+    gradient = whole.slot(value + 1)
+    measure = _along(assembly, "measure", measure_program(strict=compiled.strict), [gradient], [], count)
+    rule = _along(assembly, "update", update.program, [whole.u, gradient, *states], update.numbers, count)
+    step = _Step(assembly, whole, measure, rule, value, steps)
+    assembly.function("step", "double (ptr %batch, i32 %rows, double %rate)", step.write)
+    return Part(
+        ["step"],
+        {
+            "inputs": size, "parameters": whole.u, "parameter_count": count, "gradient_of_step": gradient,
+            "memory_count": count * len(states), "steps": steps,
+            **{f"memory{k}": address for k, address in enumerate(states)},
+        },
+        {p: whole.slot(k) for k, p in enumerate(special.parameters)},
+    )  # fmt: skip
+
+
+def _along(
+    assembly: Assembly, name: str, program: Program, arrays: Sequence[int], numbers: Sequence[float], count: int
+) -> Placed:
+    """A program along the parameters, on arrays of one number for each: `AlongParameters` says which."""
+    placed = assembly.place(
+        name, program, [1] * program.inputs, lanes=_ALONG_LANES, parameters=numbers, flat=True
+    )  # fmt: skip
+    data = assembly.layout.data
+    targets = [arrays[0], *arrays[2:], *arrays[1:2]][: len(program.results)]
+    data[placed.arguments] = _addresses(arrays[: program.inputs])
+    data[placed.out] = _addresses(targets)
+    context = bytearray(data[placed.context])
+    at = placed.field("samples") - placed.context
+    context[at : at + 8] = count.to_bytes(8, "little")
+    data[placed.context] = bytes(context)
+    return placed
+
+
+def _addresses(found: Sequence[int]) -> bytes:
+    return np.array(found, "<u4").tobytes()
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The function `step`."""
+
+    assembly: Assembly
+    whole: Placed
+    measure: Placed
+    rule: Placed
+    value: int
+    steps: int
+
+    def write(self, code: Code) -> None:
+        whole = self.whole
+        nan = "0x7FF8000000000000"
+        code.put(f"br i1 {code.let('icmp sgt i32 %rows, 0')}, label %some, label %nothing")
+        code.label("some")
+        _begin(code, whole)
+        _argument(code, whole, "%batch")
+        rows = code.let("zext i32 %rows to i64")
+        code.put(f"store i64 {rows}, ptr {pointer(whole.field('samples'))}, align 8")
+        share = code.let(f"fdiv double 1.0, {code.let('sitofp i32 %rows to double')}")
+        code.put(f"store double {share}, ptr {pointer(whole.field('scale'))}, align 8")
+        _run(code, whole)
+        good = code.let(f"icmp eq i64 {_flagged(code, whole)}, 0")
+        code.put(f"br i1 {good}, label %measure, label %nothing")
+        code.label("measure")
+        loss = code.load(pointer(whole.slot(self.value)), 1)
+        self._give(code, self.measure, 0, loss)
+        self._give(code, self.measure, 1, code.splat(float("inf"), 1))
+        _run(code, self.measure)
+        odd = code.load(pointer(self.measure.slot(self.measure.program.results[0][1])), 1)
+        finite = code.let(f"fcmp oeq {code.kind.name} {odd}, {code.splat(0.0, 1)}")
+        code.put(f"br i1 {finite}, label %update, label %nothing")
+        code.label("update")
+        steps = code.let(f"add i32 {code.let(f'load i32, ptr {pointer(self.steps)}, align 4')}, 1")
+        code.put(f"store i32 {steps}, ptr {pointer(self.steps)}, align 4")
+        self._give(code, self.rule, 0, _single(code, "%rate"))
+        self._give(code, self.rule, 1, code.let(f"sitofp i32 {steps} to {code.kind.name}"))
+        _run(code, self.rule)
+        code.put(f"ret double {_double(code, loss)}")
+        code.label("nothing")
+        code.put(f"ret double {nan}")
+
+    @staticmethod
+    def _give(code: Code, placed: Placed, k: int, value: str) -> None:
+        """A uniform input of a program."""
+        code.store(value, pointer(placed.slot(placed.program.first_uniform_input + k)), 1)
+
+
+def _check(program: Program, compiled: Compiled) -> None:
+    if missing := lacks(program):
+        raise LookupError(
+            f"{compiled.__name__} uses {', '.join(missing)}, which WebAssembly has not and macrograd computes by the "
+            "system's mathematical library: compose it of other functions, or export to C"
+        )

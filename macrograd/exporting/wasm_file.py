@@ -1,0 +1,133 @@
+"""A WebAssembly file and the JavaScript file beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from macrograd.compiler.compiled import Compiled
+from macrograd.compiler.targets.wasm.assembly import Assembly
+from macrograd.exporting.names_c import harmless
+from macrograd.exporting.subject import Names, Subject
+from macrograd.exporting.wasm import Part, differentiating, predicting, training
+
+_USES = {
+    "predict": "   net.predict([[1, 2], [3, 4]]);     // the outputs of two samples, one behind the other",
+    "gradient": "   net.gradient([1, 2]);              // { value, gradient }, of one sample",
+    "train": "   net.step(batch, rate);             // a step of the optimiser; the mean loss before it",
+}
+
+
+@dataclass(frozen=True)
+class WasmFile:
+    """The bytes of the module, the text of its wrapper, and how much memory it has in bytes."""
+
+    module: bytes
+    wrapper: str
+    memory: int
+
+
+def write_wasm(compiled: Compiled, subject: Subject, kind: str, stem: str, lanes: int) -> WasmFile:
+    """The files of a function that has been traced. Raises TypeError if it has no gradient where one is wanted, and
+    LookupError for an operation without a form in WebAssembly."""
+    assembly = Assembly(np.dtype(compiled.dtype), strict=compiled.strict)
+    about = described(compiled, subject, kind, stem)
+    if kind == "predict":
+        part = predicting(assembly, compiled, lanes)
+    elif kind == "gradient":
+        part = differentiating(assembly, compiled)
+    else:
+        assert subject.optimizer is not None
+        part = training(assembly, compiled, subject.optimizer, subject.states, lanes)
+        about |= {"memory": len(subject.optimizer.initial_state), "rate": subject.optimizer.learning_rate}
+        if subject.outputs is not None:
+            assert subject.args is not None
+            part = _both(part, predicting(assembly, _compiled_like(compiled, subject), lanes, part.trained))
+    numbers = part.numbers
+    about |= {"parameters_count": numbers["parameter_count"]}
+    about |= {"outputs": numbers["outputs"]} if "outputs" in numbers else {}
+    module = assembly.module(part.functions, numbers)
+    text = wrapper(about, f"{subject.name}, to {kind}", stem, kind)
+    return WasmFile(module, text, assembly.layout.end)
+
+
+def _compiled_like(compiled: Compiled, subject: Subject) -> Compiled:
+    """What a model that is trained on predicts."""
+    assert subject.outputs is not None
+    assert subject.args is not None
+    made = Compiled(
+        subject.outputs, batch=False, dtype=compiled.dtype.name, backend="auto", threads=1, strict=compiled.strict
+    )
+    made(subject.args[0])
+    return made
+
+
+def _both(train: Part, predict: Part) -> Part:
+    """Training and prediction by the parameters that are trained."""
+    numbers = {**predict.numbers, **train.numbers}
+    return Part(train.functions + predict.functions, numbers)
+
+
+def described(compiled: Compiled, subject: Subject, kind: str, stem: str) -> dict[str, Any]:
+    """What the wrapper knows of the net."""
+    special, names = compiled._traced(), subject.names
+    sizes = [int(size) for size in special.sizes]
+    inputs = [[compiled.argument(k), size] for k, size in enumerate(sizes)]
+    target = sizes[-1] if names is not None and kind == "train" else 0
+    return {
+        "kind": kind,
+        "name": subject.name,
+        "url": f"./{_in_url(stem)}.wasm",
+        "real": compiled.dtype.name,
+        "strict": compiled.strict,
+        "inputs": [list(x) for x in names.inputs] if names is not None else inputs,
+        "inputs_count": sum(sizes) - target,
+        "sample_count": sum(sizes),
+        "memory": 0,
+        "answers": names.answers if names is not None else "",
+        "classes": names.classes if names is not None else [],
+        "categories": _categories(names),
+        "dates": _dates(names),
+    }
+
+
+def _in_url(text: str) -> str:
+    """The text with all but letters, digits and three signs escaped."""
+    plain = b"-_.0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return "".join(chr(b) if b in plain else f"%{b:02X}" for b in text.encode("utf-8", "surrogateescape"))
+
+
+def _categories(names: Names | None) -> list[dict[str, Any]]:
+    return [{"at": at, "texts": list(texts)} for _, texts, at in names.categories] if names is not None else []
+
+
+def _dates(names: Names | None) -> list[dict[str, Any]]:
+    found = []
+    for _, parts, since, at in names.dates if names is not None else ():
+        moment = np.datetime64(since or 0, "s")
+        day = moment.astype("datetime64[D]")
+        hour = float((moment - day).astype(np.int64)) / 3600.0
+        found.append({"at": at, "parts": list(parts), "day": int(day.astype(np.int64)), "hour": hour})
+    return found
+
+
+def wrapper(about: dict[str, Any], title: str, stem: str, kind: str) -> str:
+    """The JavaScript file. Names that came with data are in it as strings alone, which end no comment, string or
+    script."""
+    text = files("macrograd.exporting").joinpath("wrapper.js").read_text("utf-8")
+    use = _USES[kind] + (f"\n{_USES['predict']}" if kind == "train" and "outputs" in about else "")
+    for mark, content in (
+        ("@TITLE@", harmless(title)), ("@FILE@", harmless(stem)), ("@USE@", use), ("@ABOUT@", script_json(about)),
+    ):  # fmt: skip
+        text = text.replace(mark, content)
+    return text
+
+
+def script_json(content: Any) -> str:
+    """JSON in ASCII that can stand in a script, and that in a page, without ending either."""
+    text = json.dumps(content, ensure_ascii=True, indent=2, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
