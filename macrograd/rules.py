@@ -124,7 +124,7 @@ def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] 
         if g is None or a is None:
             continue
         if op.arity != 2 or op.chooses or node in taken:
-            _step(node, g, active, gradients, taken)
+            step(node, g, active, gradients, taken)
             continue
         left, right = op.derivative
         x, y = a, b
@@ -143,7 +143,7 @@ def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] 
     return gradients
 
 
-def _step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]) -> None:
+def step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]) -> None:
     """The step of `sweep` for any operation, including one that chooses or lies behind a choice in a trace."""
     op, mask, out = node.op, taken.get(node), node
     inputs = node.inputs

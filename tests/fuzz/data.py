@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,8 +23,8 @@ class Data:
     samples: list[list[float]]
     indices: list[int]
 
-    def only(self, row: int) -> Data:
-        return replace(self, samples=[self.samples[row]], indices=[self.indices[row]])
+    def some(self, rows: Sequence[int]) -> Data:
+        return replace(self, samples=[self.samples[k] for k in rows], indices=[self.indices[k] for k in rows])
 
     def finite(self) -> bool:
         return all(math.isfinite(a) for row in [self.parameters, *self.samples] for a in row)

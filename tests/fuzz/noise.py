@@ -1,10 +1,17 @@
 """A program with every operation perturbed: how far from the eager engine's answer a right answer may be.
 
 `Noisy` is a Value whose number is an array (replicas, samples), so the eager engine's own rules and sweep run on it.
-Replica 0 has no noise. The others come in pairs of opposite noise, of 8 to 16 units in the last place per operation:
-a compiled program may be off by one or two in each, all in the same direction at worst, which pairs of large noise
-cover with room. Where a comparison is so close that rounding could decide it, some replicas decide it the other way:
-what depends on it has a wide range, and is counted as undecidable instead of being called right or wrong.
+Replica 0 has no noise: in float64 it does what the eager engine does, operation by operation, with the very functions
+of the table where NumPy's round otherwise. The others come in pairs of opposite noise, of 8 to 16 units in the last
+place per operation: a compiled program may be off by one or two in each, all in the same direction at worst, which
+pairs of large noise cover with room. Where a comparison is so close that rounding could decide it, some replicas decide
+it the other way: what depends on it has a wide range, and is counted as undecidable instead of being called right or
+wrong.
+
+**The batch.** What is the same for all samples is computed once, as a compiled program does it: the numbers of such a
+Noisy are (replicas, 1). Where it meets what varies, it is spread, and the derivative is summed over the samples there,
+before it is multiplied any further. That is another number than the mean of the samples' derivatives only where a
+slope is infinite: (1 + 0)·∞ is infinite, and 1·∞ + 0·∞ is a NaN.
 
 Exact numbers get no noise: sums and products of multiples of a sixteenth, say, are the same in any order of
 evaluation, so ties among them stay ties.
@@ -12,18 +19,17 @@ evaluation, so ties among them stay ties.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd import ops
+from macrograd import ops, rules
 from macrograd.graph import topological
 from macrograd.ops import Op
-from macrograd.rules import sweep
-from macrograd.value import Value, constant
+from macrograd.value import CONSTANT, Value, constant
 
 Array = NDArray[Any]
 PAIRS = 4
@@ -34,17 +40,38 @@ _EXACT = {"neg", "abs", "sign", "relu", "maximum", "minimum", "less", "less_equa
 _EXACT |= {"floor", "ceil", "round", "gate"}
 _SUMS = {"add", "sub", "sum", "dot"}
 _ARITHMETIC = _SUMS | {"mul", "div", "sqrt"}
+# What NumPy does to arrays to the same bits as the table to floats.
+_ALIKE = (_EXACT | _ARITHMETIC | {"random"}) - {"round"}
 # Bits behind the point and before it of exact numbers: two have an exact product, 2**5 products an exact sum.
 _GRID = {8: (12, 12), 4: (5, 4)}
 # Beyond these a sum or product in another order may overflow or underflow.
 _HUGE, _TINY = {8: 1e300, 4: 1e36}, {8: 1e-300, 4: 1e-36}
 
 
-class _Run:
-    """The noise of one run, and which samples it saw come near the ends of the numbers' range."""
+class _Spread:
+    """The operation that gives every sample a number that is the same for all. It is in no table: programs have none.
 
-    def __init__(self, seed: int, samples: int, dtype: Any) -> None:
+    It passes on that something was taken as it is told it, like what chooses."""
+
+    name, arity, chooses = "spread", 1, True
+
+    @property
+    def derivative(self) -> tuple[Callable[..., Any]]:
+        return (lambda g, out, x: _summed(g) if isinstance(g, Value) else g,)
+
+
+SPREAD: Any = _Spread()
+
+
+class _Run:
+    """The noise of one run, and which samples it saw come near the ends of the numbers' range.
+
+    times   how often each sample is in the batch
+    """
+
+    def __init__(self, seed: int, samples: int, dtype: Any, times: Sequence[int] | None = None) -> None:
         self.rng = np.random.default_rng(seed)
+        self.times = np.ones(samples, dtype=int) if times is None else np.array(times)
         self.dtype = np.dtype(dtype)
         self.extreme = np.zeros(samples, dtype=bool)
         information = np.finfo(self.dtype)
@@ -57,15 +84,17 @@ class _Run:
 
 
 _run: _Run | None = None
+_signs = True  # whether sums keep the sign of zero
 
 
 class Noisy(Value):
-    """A Value of (replicas, samples) numbers."""
+    """A Value of (replicas, samples) numbers, or of (replicas, 1) that are the same for all samples."""
 
-    __slots__ = ("numbers",)
+    __slots__ = ("numbers", "spread")
     _traced = True  # there is more than one number: `take` by one must be an operation
 
     numbers: Array
+    spread: Noisy | None  # what gives it to each sample, once it has met what varies
 
     @property
     def data(self) -> Any:  # type: ignore[override]  # an array in place of a number
@@ -75,13 +104,13 @@ class Noisy(Value):
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Noisy:
         assert _run is not None
         values = tuple([x if isinstance(x, Value) else _constant(x) for x in operands])
+        if len(_run.times) > 1 and any(_varies(x) for x in values):
+            values = tuple([x if _varies(x) or x.op is CONSTANT else _spread(x) for x in values])
         numbers = [np.asarray(x.data, dtype=_run.dtype) for x in values]
         made = np.asarray(op.array(np, *numbers), dtype=_run.dtype)
-        out: Noisy = object.__new__(cls)
-        out.numbers = made if op.name in _EXACT else _perturbed(_run, op, numbers, made)
-        out.op, out.label, out.grad = op, "", 0.0
-        out.inputs = values
-        return out
+        if _run.dtype == np.float64 and op.name not in _ALIKE:
+            made = _as_floats(op, numbers, made)
+        return _made(made if op.name in _EXACT else _perturbed(_run, op, numbers, made), op, values)
 
     @classmethod
     def _take(cls, values: Any, index: Any) -> Any:
@@ -98,6 +127,34 @@ class Noisy(Value):
 
     def __hash__(self) -> int:
         return id(self)
+
+
+def _made(numbers: Array, op: Any = None, operands: tuple[Any, ...] = ()) -> Noisy:
+    out: Noisy = object.__new__(Noisy)
+    out.numbers, out.spread = numbers, None
+    out.op, out.label, out.grad = op, "", 0.0
+    out.inputs = operands
+    return out
+
+
+def _varies(x: Any) -> bool:
+    return isinstance(x, Noisy) and x.numbers.ndim == 2 and x.numbers.shape[1] > 1
+
+
+def _spread(x: Any) -> Noisy:
+    assert _run is not None
+    if x.spread is None:
+        x.spread = _made(np.broadcast_to(x.numbers, (REPLICAS, len(_run.times))), SPREAD, (x,))
+    found: Noisy = x.spread
+    return found
+
+
+def _as_floats(op: Op, operands: list[Array], made: Array) -> Array:
+    """The results with those of replica 0 as the eager engine computes them."""
+    found = made.copy()
+    first = np.broadcast_arrays(*[x[0] if x.ndim else x for x in operands])
+    found[0] = [op.forward(*numbers) for numbers in zip(*[x.ravel().tolist() for x in first], strict=True)]
+    return found
 
 
 def _constant(x: Any) -> Value:
@@ -127,6 +184,10 @@ def _on_grid(x: Array) -> Array:
 
 def _perturbed(run: _Run, op: Op, operands: list[Array], made: Array) -> Array:
     size = np.abs(made)
+    if op.name in _SUMS and not _signs:  # some replicas have the one zero, some the other
+        made = np.broadcast_to(made, (REPLICAS, made.shape[-1] if made.ndim else 1)).copy()
+        odd = made[1::2]
+        odd[odd == 0.0] = 0.0
     if op.name == "pow":
         _note_extremes(run, op, operands, made, size)
     if op.name in _ARITHMETIC:
@@ -148,7 +209,8 @@ def _perturbed(run: _Run, op: Op, operands: list[Array], made: Array) -> Array:
         size = np.where(operands[0] < 0.0, np.maximum(size, 1.0), size)
     scale = np.maximum(size * run.epsilon, run.smallest)
     noise = run.factors() * np.where((size > 0.0) & np.isfinite(size), scale, 0.0)
-    return np.asarray(made + noise, dtype=run.dtype)
+    # Not made + 0.0, which is 0.0 for −0.0.
+    return np.asarray(np.where(noise == 0.0, made, made + noise), dtype=run.dtype)
 
 
 def _note_extremes(run: _Run, op: Op, operands: list[Array], made: Array, size: Array) -> None:
@@ -166,9 +228,21 @@ def _note_extremes(run: _Run, op: Op, operands: list[Array], made: Array, size: 
 
 
 @contextmanager
-def running(seed: int, samples: int, dtype: Any) -> Iterator[_Run]:
+def summing(*, signs: bool) -> Iterator[None]:
+    """Noise for programs whose sums keep the sign of zero, or make 0.0 of −0.0: matrix products of NumPy begin so."""
+    global _signs
+    before, _signs = _signs, signs
+    try:
+        yield
+    finally:
+        _signs = before
+
+
+@contextmanager
+def running(seed: int, samples: int, dtype: Any, times: Sequence[int] | None = None) -> Iterator[_Run]:
+    """Noise for programs on so many samples; with `times`, in a batch that has each so often."""
     global _run
-    before, _run = _run, _Run(seed, samples, dtype)
+    before, _run = _run, _Run(seed, samples, dtype, times)
     try:
         with np.errstate(all="ignore"):  # NaN and infinities are numbers of these programs
             yield _run
@@ -179,27 +253,80 @@ def running(seed: int, samples: int, dtype: Any) -> Iterator[_Run]:
 def leaf(numbers: Array) -> Noisy:
     """A leaf of (samples,) or () numbers, the same in all replicas."""
     assert _run is not None
-    out: Noisy = object.__new__(Noisy)
-    out.numbers = np.broadcast_to(np.asarray(numbers, dtype=_run.dtype), (REPLICAS, np.size(numbers)))
-    out.op, out.label, out.grad, out.inputs = None, "", 0.0, ()
-    return out
+    return _made(np.broadcast_to(np.asarray(numbers, dtype=_run.dtype), (REPLICAS, np.size(numbers))))
 
 
 def array(x: Any) -> Array:
     """A result as (replicas, samples)."""
     assert _run is not None
     data = x.data if isinstance(x, Value) else x
-    return np.broadcast_to(np.asarray(data, dtype=_run.dtype), (REPLICAS, len(_run.extreme)))
+    return np.broadcast_to(np.asarray(data, dtype=_run.dtype), (REPLICAS, len(_run.times)))
 
 
-def derivatives(out: Any, of: list[Noisy], seed: Any = 1.0) -> list[Any]:
+def one(x: Any) -> Array:
+    """A result that is the same for all samples as (replicas,)."""
+    assert _run is not None
+    assert not _varies(x)
+    data = x.data if isinstance(x, Value) else x
+    return np.broadcast_to(np.asarray(data, dtype=_run.dtype), (REPLICAS, 1))[:, 0]
+
+
+def mean(x: Any) -> tuple[Any, Any]:
+    """The mean over the batch, and the derivative of it by the number of each sample."""
+    assert _run is not None
+    if not _varies(x):
+        return x, 1.0
+    share = leaf(np.full(len(_run.times), 1.0 / _run.times.sum()))
+    return _summed(x * share), share
+
+
+def _summed(x: Any) -> Noisy:
+    """The sum over the batch."""
+    assert _run is not None
+    return _made(np.repeat(array(x), _run.times, axis=1).sum(axis=1, keepdims=True))
+
+
+def clamped(out: Any) -> bool:
+    """Whether a clamp has a part in a result: relu, maximum, minimum, and `where` that compares what it chooses, or a
+    random number (docs/compiler.md)."""
+    for node in topological(out) if isinstance(out, Value) else ():
+        if node.op in (ops.relu, ops.maximum, ops.minimum):
+            return True
+        if node.op is ops.where:
+            condition, *sides = [_same(x) for x in node.inputs]
+            compared = [_same(x) for x in condition.inputs] if condition.op in (ops.less, ops.less_equal) else []
+            if condition.op is ops.relu or any(x is y for x in compared for y in sides):
+                return True
+            if compared and compared[0].op is ops.random:
+                return True
+    return False
+
+
+def _same(x: Any) -> Any:
+    return x.inputs[0] if x.op is SPREAD else x
+
+
+def derivatives(out: Any, of: Sequence[Noisy], seed: Any = 1.0) -> list[Any]:
     """The derivatives of a result, times `seed`, as Values that can be differentiated again; 0.0 where there is none.
 
-    A leaf that is the same for all samples gets the derivative of each sample, as if it had been many."""
+    This is `macrograd.rules.sweep`, and what was taken of a number that is the same for all in some sample."""
     if not isinstance(out, Value):
         return [0.0] * len(of)
-    found = sweep(topological(out), out, seed)
+    order: list[Any] = topological(out)
+    active: set[Any] = set(of)
+    for node in order:
+        if any(x in active for x in node.inputs):
+            active.add(node)
+    found: dict[Any, Any] = {out: seed}
+    taken: dict[Any, Any] = {}
+    for node in reversed(order):
+        if (g := found.get(node)) is None or not node.inputs:
+            continue
+        if node.op is SPREAD and node in taken:  # taken in some sample
+            some = np.not_equal(array(taken[node]), 0.0).any(axis=1, keepdims=True)
+            taken[node] = _made(np.where(some, 1.0, 0.0))
+        rules.step(node, g, active, found, taken)
     return [found.get(x, 0.0) for x in of]
 
 
-__all__ = ["PAIRS", "REPLICAS", "Noisy", "array", "derivatives", "leaf", "running"]
+__all__ = ["PAIRS", "REPLICAS", "Noisy", "array", "clamped", "derivatives", "leaf", "mean", "one", "running", "summing"]

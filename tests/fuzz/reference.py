@@ -29,15 +29,17 @@ class Answer:
     replicas   (replicas, …) the same under noise, the first without
     extreme    where sums or products come near the ends of the numbers' range, so that their order matters
     slack      what a sum over the batch may add
+    clamped    whether it is a derivative of what a clamp hides, behind which the compiler takes numbers to be finite
     """
 
     eager: Array
     replicas: Array
     extreme: Array
     slack: Array
+    clamped: bool = False
 
     def rows(self, which: Array) -> Answer:
-        return Answer(self.eager[which], self.replicas[:, which], self.extreme[which], self.slack[which])
+        return Answer(self.eager[which], self.replicas[:, which], self.extreme[which], self.slack[which], self.clamped)
 
 
 def weights(count: int) -> Array:
@@ -79,17 +81,13 @@ def values(program: Program, data: Data, dtype: str) -> Answer:
 
 def gradient(program: Program, data: Data, dtype: str, rows: list[int]) -> tuple[Answer, Answer]:
     """The mean of the summed results over a batch of rows, and its derivatives by the parameters."""
-    text, scale = program.text(summed=True), 1.0 / len(rows)
-    eager = np.array([_eager_gradient(text, program, data, k) for k in range(len(data.samples))])
-    with noise.running(2, len(data.samples), dtype) as run:
+    text, (which, times) = program.text(summed=True), np.unique(rows, return_counts=True)
+    data = data.some(which.tolist())
+    eager = np.array([_eager_gradient(text, program, data, k) for k in range(len(which))])
+    with noise.running(2, len(which), dtype, times.tolist()) as run:
         P = [noise.leaf(np.array(p)) for p in data.parameters]
         out = function(text, P)(*_noisy_arguments(data, program))
-        total = [
-            noise.array(out) * scale,
-            *(noise.array(g) for g in noise.derivatives(out, P, noise.leaf(np.array(scale)))),
-        ]
-    found = _mean(eager, np.stack(total, axis=-1).astype(np.float64), run.extreme, rows, dtype)
-    return found.rows(np.array([0])), found.rows(np.arange(1, len(data.parameters) + 1))
+        return _mean(eager, out, P, run, dtype)
 
 
 def _eager_gradient(text: str, program: Program, data: Data, row: int) -> list[float]:
@@ -115,31 +113,25 @@ def by_inputs(program: Program, data: Data, dtype: str) -> Answer:
         out = function(text, [noise.leaf(np.array(p)) for p in data.parameters])(*arguments)
         found = np.stack([noise.array(g) for g in noise.derivatives(out, arguments[0])], axis=-1)
     extreme = np.broadcast_to(run.extreme[:, None], np.shape(eager))
-    return Answer(np.array(eager), found.astype(np.float64), extreme, np.zeros(np.shape(eager)))
+    return Answer(np.array(eager), found.astype(np.float64), extreme, np.zeros(np.shape(eager)), noise.clamped(out))
 
 
 def second(program: Program, data: Data, dtype: str, rows: list[int]) -> tuple[Answer, Answer]:
     """The mean of weights · (derivatives by x) over a batch of rows, and its derivatives by the parameters."""
-    text, scale = program.text(summed=True), 1.0 / len(rows)
-    w = weights(len(data.samples[0]))
-    eager = np.array([_eager_second(text, program, data, k, w) for k in range(len(data.samples))])
-    with noise.running(4, len(data.samples), dtype) as run:
+    text, (which, times) = program.text(summed=True), np.unique(rows, return_counts=True)
+    w, data = weights(len(data.samples[0])).tolist(), data.some(which.tolist())
+    eager = np.array([_eager_second(text, program, data, k, w) for k in range(len(which))])
+    with noise.running(4, len(which), dtype, times.tolist()) as run:
         P = [noise.leaf(np.array(p)) for p in data.parameters]
         arguments = _noisy_arguments(data, program)
         out = function(text, P)(*arguments)
-        found = mg.dot(noise.derivatives(out, arguments[0]), w.tolist())
-        total = [
-            noise.array(found) * scale,
-            *(noise.array(g) for g in noise.derivatives(found, P, noise.leaf(np.array(scale)))),
-        ]
-    answer = _mean(eager, np.stack(total, axis=-1).astype(np.float64), run.extreme, rows, dtype)
-    return answer.rows(np.array([0])), answer.rows(np.arange(1, len(data.parameters) + 1))
+        return _mean(eager, mg.dot(noise.derivatives(out, arguments[0]), w), P, run, dtype)
 
 
-def _eager_second(text: str, program: Program, data: Data, row: int, w: Array) -> list[float]:
+def _eager_second(text: str, program: Program, data: Data, row: int, w: list[float]) -> list[float]:
     P = [Value(p) for p in data.parameters]
     found = mg.grad(function(text, P))(*_arguments(data, row, program))
-    out = mg.dot(found, w.tolist())
+    out = mg.dot(found, w)
     if isinstance(out, Value):
         out.backward()
     return [number(out), *(p.grad for p in P)]
@@ -163,15 +155,19 @@ def training(program: Program, data: Data, train: Callable[[Data], Array], dtype
     return Answer(eager, replicas, np.zeros(len(eager), dtype=bool), slack)
 
 
-def _mean(eager: Array, replicas: Array, extreme: Array, rows: list[int], dtype: str) -> Answer:
-    """The means over a batch of (rows, numbers); the replicas are scaled already."""
-    n, epsilon = len(rows), float(np.finfo(dtype).eps)
+def _mean(eager: Array, out: Any, P: list[Any], run: Any, dtype: str) -> tuple[Answer, Answer]:
+    """The mean of a result over the batch and its derivatives, of which `eager` has those of each sample."""
+    value, share = noise.mean(out)
+    replicas = np.stack([noise.one(x) for x in (value, *noise.derivatives(out, P, share))], axis=-1).astype(np.float64)
+    n, epsilon = int(run.times.sum()), float(np.finfo(dtype).eps)
     with np.errstate(all="ignore"):
-        mean = [_sum(column) for column in (eager[rows] / n).T.tolist()]
-        noisy = replicas[:, rows].sum(axis=1)
-        slack = (n + 2) * epsilon * np.abs(eager[rows]).sum(axis=0) / n
+        mean = np.array([_sum(column) for column in np.repeat(eager / n, run.times, axis=0).T.tolist()])
+        slack = (n + 2) * epsilon * (np.abs(eager) * run.times[:, None]).sum(axis=0) / n
+    # A sum over the samples that is multiplied by an infinite slope, where eagerly each sample is.
+    mean = np.where(np.isnan(mean) & np.isinf(replicas[0]), replicas[0], mean)
     finite = np.where(np.isfinite(slack), slack, 0.0)
-    return Answer(np.array(mean), noisy, np.full(len(mean), extreme[rows].any()), finite)
+    answer = Answer(mean, replicas, np.full(len(mean), run.extreme.any()), finite, noise.clamped(out))
+    return answer.rows(np.array([0])), answer.rows(np.arange(1, len(P) + 1))
 
 
 def _sum(numbers: list[float]) -> float:

@@ -39,7 +39,6 @@ class Tally:
     compared: int = 0
     undecidable: int = 0
     exact: int = 0
-    unlike: int = 0
     seconds: float = 0.0
     ways: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
@@ -49,8 +48,7 @@ class Tally:
         return (
             f"{self.programs:,} programs in {self.seconds:.0f} s ({rate:.1f} a second), {self.ways.total():,} ways, "
             f"{self.compared:,} numbers compared, {self.exact:,} of them bit by bit, {self.undecidable:,} undecidable "
-            f"({100 * self.undecidable / max(1, self.compared):.1f} %), "
-            f"{self.unlike:,} without a reference; {len(self.failures)} failures"
+            f"({100 * self.undecidable / max(1, self.compared):.1f} %); {len(self.failures)} failures"
         )
 
 
@@ -114,7 +112,6 @@ def _one(seed: str, tally: Tally, told: Callable[[Failure], None]) -> None:
         tally.compared += outcome.compared
         tally.undecidable += outcome.undecidable
         tally.exact += outcome.exact
-        tally.unlike += outcome.unlike
         if outcome.failure:
             tally.failures.append(Failure(seed, made, way, outcome))
             told(tally.failures[-1])

@@ -78,7 +78,7 @@ def _ways(found: Found) -> Iterator[Found]:
                     {"dtype": "float64"}, {"budget": None}, {"batch": False, "rows": way.rows[:1]}):  # fmt: skip
         yield case, replace(way, **plainer)  # type: ignore[arg-type]  # each is a field and its value
     if len(case.data.samples) > 1 and len(set(way.rows)) == 1:
-        yield Case(case.program, case.data.only(way.rows[0])), replace(way, rows=(0,) * len(way.rows))
+        yield Case(case.program, case.data.some([way.rows[0]])), replace(way, rows=(0,) * len(way.rows))
 
 
 def _chunks(found: Found) -> Iterator[Found]:
