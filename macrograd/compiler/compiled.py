@@ -84,6 +84,16 @@ class Compiled:
         arrays, special = self._prepare(args, kwargs)
         return special.values(arrays)
 
+    def value(self, theta: Any, *args: Any, **kwargs: Any) -> Any:
+        """The function's value at parameters `theta`, an array in the order of `parameters`, as `value_and_grad` takes
+        it: no Value is read or written."""
+        try:
+            arrays, special = self._prepare(args, kwargs)
+        except TypeError:
+            self._check_arguments("value", args, kwargs)
+            raise
+        return special.values(arrays, theta)
+
     # --- gradients --------------------------------------------------------------------------------------------------
 
     def backward(self, *args: Any, **kwargs: Any) -> float:
@@ -106,7 +116,7 @@ class Compiled:
         try:
             arrays, special = self._prepare(args, kwargs)
         except TypeError:
-            self._check_arguments(args, kwargs)
+            self._check_arguments("value_and_grad", args, kwargs)
             raise
         return special.value_and_grad(theta, arrays)
 
@@ -229,7 +239,7 @@ class Compiled:
         self._latest = special
         return arrays, special
 
-    def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _check_arguments(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError if they do not fit the function, for example because theta was left out."""
         if self._signature is None:
             return
@@ -237,8 +247,8 @@ class Compiled:
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(
-                f"{self.__name__}.value_and_grad(theta, …) takes theta, the parameters' numbers, before the function's "
-                f"own arguments ({error}): write value_and_grad(f.theta(), …)"
+                f"{self.__name__}.{method}(theta, …) takes theta, the parameters' numbers, before the function's own "
+                f"arguments ({error}): write {method}(f.theta(), …)"
             ) from None
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:

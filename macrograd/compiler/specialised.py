@@ -189,12 +189,12 @@ class Specialised:
         finally:
             plan.give(samples, state)
 
-    def values(self, arrays: list[NDArray[Any]]) -> Any:
+    def values(self, arrays: list[NDArray[Any]], theta: Any = None) -> Any:
         samples = self.samples(arrays)
         plan = self.plan("one" if samples == 1 else "values", samples)
         state = plan.take(samples)
         try:
-            self.fill(state)
+            self.fill(state, theta)
             self.load(state, arrays)
             state.run()
             self.check_indices(plan, state)

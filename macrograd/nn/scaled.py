@@ -71,6 +71,11 @@ class Scaled(Module):
         ]
         return found if hasattr(output, "__len__") else found[0]
 
+    @property
+    def answers_as_they_are(self) -> bool:
+        """Whether the outputs are those of the net."""
+        return self.output_middle == (0.0,) and self.output_unit == (1.0,)
+
     def with_outputs(self, output_middle: Numbers = 0.0, output_unit: Numbers = 1.0) -> Scaled:
         """The same net, and the same scales of inputs, with other scales of outputs."""
         return Scaled(self.net, self.middle, self.unit, output_middle=output_middle, output_unit=output_unit)

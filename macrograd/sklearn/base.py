@@ -138,9 +138,9 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
 
     def _finish(self, X: Array, y: Array, weights: Array) -> None:
         """Make what answers, calibrated on rows that were held out (none, perhaps)."""
-        self._answering = self._calibrated(self._trainer_.model, X, y, weights)
         # In float64, so that an answer does not depend on what else is asked with it. A pickle has nothing compiled.
-        self._answers = Trainer(self._answering, self._loss())
+        self._answers = Trainer(self._trainer_.model, self._loss())
+        self._answering = self._calibrated(self._answers, X, y, weights)
 
     # --- tables -------------------------------------------------------------------------------------------------
 
@@ -224,7 +224,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
     def _options(self) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _calibrated(self, model: nn.Module, X: Array, y: Array, weights: Array) -> nn.Module:
+    def _calibrated(self, answers: Trainer, X: Array, y: Array, weights: Array) -> nn.Module:
         raise NotImplementedError
 
 

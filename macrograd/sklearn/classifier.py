@@ -188,12 +188,11 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
             "classes": range(len(self.classes_)) if plain else None,
         }
 
-    def _calibrated(self, model: nn.Module, X: Array, y: Array, weights: Array) -> nn.Module:
-        self.temperature_ = 1.0
+    def _calibrated(self, answers: Trainer, X: Array, y: Array, weights: Array) -> nn.Module:
+        self.temperature_, model = 1.0, answers.model
         if not len(y) or not _has_probabilities(self):
             return model
-        outputs = Trainer(model, self._loss()).outputs(X)
-        self.temperature_ = temperature(outputs, y, weights)
+        self.temperature_ = temperature(answers.outputs(X), y, weights)
         scaled = model if isinstance(model, nn.Scaled) else nn.Scaled(model)
         calibrated = scaled.with_outputs(output_unit=1.0 / self.temperature_)
         calibrated._signature = model._signature
@@ -206,6 +205,9 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         return found
 
     # --- answers ---------------------------------------------------------------------------------------------------
+
+    def _raw_outputs(self, X: Any) -> Array:
+        return super()._raw_outputs(X) * (1.0 / self.temperature_)
 
     def decision_function(self, X: Any) -> Array:
         """The net's outputs: (n,) for two classes, the second one above 0; (n, k) for k."""

@@ -118,14 +118,14 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
     def _options(self) -> dict[str, Any]:
         return {"scale_target": True}
 
-    def _calibrated(self, model: nn.Module, X: Array, y: Array, weights: Array) -> nn.Module:
+    def _calibrated(self, answers: Trainer, X: Array, y: Array, weights: Array) -> nn.Module:
         self.scores_, self._score_weights = np.empty((0, *y.shape[1:])), np.empty(0)
         if len(y):
-            distances = np.abs(Trainer(model, self._loss()).outputs(X) - y)
+            distances = np.abs(answers.outputs(X) - y)
             order = np.argsort(distances, axis=0, kind="stable")
             self.scores_ = np.take_along_axis(distances, order, axis=0)
             self._score_weights = weights[order]
-        return model
+        return answers.model
 
     def _exports(self) -> dict[str, Callable[[Any], Any]]:
         found = super()._exports()

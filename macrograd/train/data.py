@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ class Samples:
 
     def __init__(self, data: Any, *, name: str = "X", dtype: str = "float64") -> None:
         self.name, self.dtype = name, np.dtype(dtype)
+        self._scale: tuple[NDArray[Any], NDArray[Any]] | None = None  # of data in a file
         self._columns = [str(c) for c in data.columns] if hasattr(data, "columns") else None
         self._data: Any = data if _stays(data) else _array(data, name)
         self.streamed = self._data is data and _stays(data)
@@ -36,6 +37,17 @@ class Samples:
         self._check_finite()
         if not self.streamed:
             self._data = np.ascontiguousarray(self._data, dtype=self.dtype)
+
+    def scaled(self, middle: Sequence[float], unit: Sequence[float]) -> Samples:
+        """The same rows as (x − middle) / unit, one number for each column or one for all; those of a file are scaled
+        as they are read."""
+        found = object.__new__(Samples)
+        found.__dict__.update(self.__dict__)
+        if self.streamed:
+            found._scale = np.array(middle), np.array(unit)
+        else:
+            found._data = _apart(self._data, np.array(middle), np.array(unit))
+        return found
 
     def __len__(self) -> int:
         return self.count
@@ -58,13 +70,18 @@ class Samples:
             return found
         # In the file's own order, each row once: that is how files are read fast, and the only way that HDF5 allows.
         places, back = np.unique(order, return_inverse=True)
-        return np.asarray(self._data[places], dtype=self.dtype)[back.reshape(-1)]
+        return self._read(places)[back.reshape(-1)]
 
     def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
         """(first row, rows) of all blocks, in order."""
         size = size or self.block
         for first in range(0, self.count, size):
-            yield first, np.asarray(self._data[first : first + size], dtype=self.dtype)
+            yield first, self._read(slice(first, first + size))
+
+    def _read(self, where: Any) -> NDArray[Any]:
+        if self._scale is None:
+            return np.asarray(self._data[where], dtype=self.dtype)
+        return _apart(np.asarray(self._data[where], dtype=self.dtype), *self._scale)
 
     def checksum(self) -> int:
         """Of all numbers; other data have another one, but for one chance in four thousand million."""
@@ -101,6 +118,12 @@ class Samples:
             raise ValueError(
                 f"{self.name}[{where}] is {value}, in {row}: samples must be finite; remove the row or fill in a number"
             )
+
+
+def _apart(rows: NDArray[Any], middle: NDArray[Any], unit: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # an infinity, which is looked for where it makes a loss of its like
+        found: NDArray[Any] = ((rows - middle) / unit).astype(rows.dtype)
+    return found
 
 
 def _stays(data: Any) -> bool:

@@ -26,7 +26,7 @@ from macrograd.train.objective import Objective
 from macrograd.train.order import Order
 from macrograd.train.setup import Judged, Setup
 from macrograd.train.split import Part
-from macrograd.train.steps import DivergedError
+from macrograd.train.steps import DivergedError, no_collection
 from macrograd.value import parameter_writes
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ class Fitting:
         self._schedule = self.optimizer.schedule if schedule is None else schedule
         self._fixed = self._schedule.fixed if isinstance(self._schedule, Schedule) else None
         self._each_epoch = bool(metrics or held or self.watch or callbacks.epoch)
+        # Without them nobody looks at the model between the steps, and validation takes its numbers from the engine:
+        # to write thousands of Values after every epoch would cost more than the epoch.
+        self._looked_at = bool(metrics or callbacks.epoch or callbacks.step) or setup.engine == "eager"
         self.history = History()
         self.step = 0
         self._judged = 0  # the step of the latest epoch's end that is done with
@@ -163,7 +166,7 @@ class Fitting:
         """What callbacks, metrics and early stopping want after a run of steps."""
         state.step, state.epoch = self.step, self.step // self.order.steps_per_epoch
         ends = self._at_epochs_end()
-        if self.callbacks.step or ends:
+        if self._looked_at and (self.callbacks.step or ends):
             self._parameters_out()
         for callback in self.callbacks.step:
             callback(state)
@@ -194,7 +197,8 @@ class Fitting:
             taken = self.setup.measure(self.part, self.metrics, self._frozen)
             del taken["loss"]  # the history has it, step by step
         if self.held is not None:
-            found = self.setup.measure(self.held, self.metrics, self._frozen)
+            numbers = None if self._looked_at else (self.engine.parameters, self.engine.theta)
+            found = self.setup.measure(self.held, self.metrics, self._frozen, numbers)
             taken |= {f"validation_{name}": value for name, value in found.items()}
         return taken
 
@@ -284,8 +288,9 @@ class Fitting:
                 self.engine.theta[:] = watch.theta
         self._parameters_out()
         initial = tuple(self.optimizer.initial_state)
-        found = dict(zip(self.engine.parameters, map(tuple, self.engine.state.T.tolist()), strict=True))
-        states = [found.get(p, initial) for p in self.objective.parameters] if self.first + self.step else []
+        with no_collection():  # of one tuple for each parameter
+            found = dict(zip(self.engine.parameters, map(tuple, self.engine.state.T.tolist()), strict=True))
+            states = [found.get(p, initial) for p in self.objective.parameters] if self.first + self.step else []
         self.setup.keep_states(self.objective.parameters, states, self.first + self.step)
 
     # --- checkpoints ------------------------------------------------------------------------------------------------

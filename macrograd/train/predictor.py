@@ -8,29 +8,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.nn import Module
+from macrograd.nn import Module, Scaled
 from macrograd.train.data import Samples
 from macrograd.train.objective import Objective
 from macrograd.train.steps import no_collection, plain
+from macrograd.value import Value
 from macrograd.vector import as_argument
 
 Array = NDArray[Any]
+Numbers = tuple[list[Value], Array]  # parameters, and one number for each
 _BLOCK = 1024  # rows
 
 
 class Predictor:
-    """The model's outputs, by one of the engines."""
+    """The model's outputs, by one of the engines.
 
-    def __init__(self, model: Module, engine: str, dtype: str, threads: int) -> None:
-        self._model, self._engine, self._dtype = model, engine, dtype
-        self._compiled: Any = None
-        if engine == "compiled":
-            from macrograd.compiler import compile as compiled
+    apart  whether the model is an `nn.Scaled` and samples are scaled already: then what runs is the net in it
+    """
 
-            def outputs(x: Any) -> Any:
-                return model(x)  # type: ignore[operator]  # the trainer made sure of it
+    def __init__(self, model: Module, engine: str, dtype: str, threads: int, *, apart: bool = False) -> None:
+        self._model, self._engine, self._dtype, self._threads = model, engine, dtype, threads
+        self._scaled = model if apart and isinstance(model, Scaled) else None
+        self._net: Any = self._scaled.net if self._scaled is not None else model
+        self._compiled = self._compile(self._net)
 
-            self._compiled = compiled(outputs, batch=True, dtype=dtype, threads=threads)
+    def _compile(self, net: Any) -> Any:
+        if self._engine != "compiled":
+            return None
+        from macrograd.compiler import compile as compiled
+
+        def outputs(x: Any) -> Any:
+            return net(x)
+
+        return compiled(outputs, batch=True, dtype=self._dtype, threads=self._threads)
 
     def blocks(self, samples: Samples) -> Iterator[tuple[int, Array]]:
         """(first row, outputs (rows,) or (rows, k)) of all blocks."""
@@ -43,9 +53,14 @@ class Predictor:
 
     def _rows(self, rows: Array) -> Array:
         if self._compiled is not None:
-            return np.asarray(self._compiled(rows))
-        with no_collection():
-            return np.array([plain(self._model(row)) for row in as_argument(rows)])  # type: ignore[operator]
+            found = np.asarray(self._compiled(rows))
+        else:
+            with no_collection():
+                found = np.array([plain(self._net(row)) for row in as_argument(rows)])
+        if self._scaled is None or self._scaled.answers_as_they_are:
+            return found
+        scaled = found * np.array(self._scaled.output_unit) + np.array(self._scaled.output_middle)
+        return np.asarray(scaled.astype(found.dtype))
 
     def one(self, shape: tuple[int, ...], anew: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """A function from one sample of this shape to the output, a float or a list of floats, with the parameters as
@@ -53,7 +68,8 @@ class Predictor:
         from macrograd.train import one as single
 
         if self._compiled is not None:
-            return single.bound(self._compiled, shape, anew)
+            whole = self._compiled if self._scaled is None else self._compile(self._model)
+            return single.bound(whole, shape, anew)
 
         def one(x: Any) -> Any:
             row = as_argument(single.sample(x, shape, self._dtype))
@@ -68,23 +84,37 @@ class Measure:
 
     def __init__(self, objective: Objective, engine: str, dtype: str, threads: int) -> None:
         self._objective, self._compiled = objective, None
+        self._places: tuple[Any, Array] | None = None  # of the compiled parameters among those whose numbers are given
         if engine == "compiled":
             from macrograd.compiler import compile as compiled
 
             self._compiled = compiled(objective.sample, batch=True, dtype=dtype, threads=threads)
 
-    def __call__(self, samples: Samples, targets: Array, weights: Array | None = None) -> float:
+    def __call__(
+        self, samples: Samples, targets: Array, weights: Array | None = None, numbers: Numbers | None = None
+    ) -> float:
+        """`numbers` are those of the parameters, where the Values do not hold them (yet)."""
         total = 0.0
         for first, rows in samples.blocks(min(_BLOCK, samples.block)):
             arguments = [rows, targets[first : first + len(rows)]]
             if weights is not None:
                 arguments.append(weights[first : first + len(rows)])
-            total += float(np.sum(self._losses(arguments), dtype=np.float64))
+            total += float(np.sum(self._losses(arguments, numbers), dtype=np.float64))
         return total / samples.count
 
-    def _losses(self, arguments: list[Array]) -> Any:
+    def _losses(self, arguments: list[Array], numbers: Numbers | None) -> Any:
         if self._compiled is not None:
-            return self._compiled(*arguments)
+            if numbers is None:
+                return self._compiled(*arguments)
+            if self._places is None or self._places[0] is not numbers[0]:
+                for parameter, number in zip(numbers[0], numbers[1].tolist(), strict=True):
+                    parameter.data = number
+                found = self._compiled(*arguments)
+                at = {id(p): k for k, p in enumerate(numbers[0])}
+                places = np.array([at[id(p)] for p in self._compiled.parameters], dtype=np.int64)
+                self._places = numbers[0], places
+                return found
+            return self._compiled.value(numbers[1][self._places[1]], *arguments)
         with no_collection():
             rows = zip(*[as_argument(argument) for argument in arguments], strict=True)
             return [float(self._objective.sample(*row)) for row in rows]

@@ -20,7 +20,7 @@ from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES, Engine, make
 from macrograd.train.objective import Objective, Smoothed, takes_model
 from macrograd.train.order import Order
-from macrograd.train.predictor import Measure, Predictor
+from macrograd.train.predictor import Measure, Numbers, Predictor
 from macrograd.train.signature import Signature, named
 from macrograd.train.split import Part
 from macrograd.train.targets import Targets
@@ -156,8 +156,12 @@ class Setup:
                 "once more, as in Trainer(model, loss)"
             )
         model, loss = self.model, named_losses.get(targets.loss)
-        if self.scale_target and targets.kind == "numbers" and isinstance(model, Scaled):
-            model = model.with_outputs()  # the targets are in the units of the net
+        if self._apart:
+            assert isinstance(model, Scaled)
+            # Where the targets are in the units of the net, so are its outputs.
+            scaled = not (self.scale_target and targets.kind == "numbers") and not model.answers_as_they_are
+            outputs = {"output_middle": model.output_middle, "output_unit": model.output_unit}
+            model = Scaled(model.net, **outputs) if scaled else model.net
         if self.smoothing and parameters and targets.kind in ("two classes", "classes"):
             loss = Smoothed(loss, self.smoothing)
         return Objective(
@@ -169,6 +173,21 @@ class Setup:
             weighted=weighted,
             seed=seed,
         )
+
+    @property
+    def _apart(self) -> bool:
+        """Whether whole tables are scaled before the net sees them. A program with a table's own scales in it would be
+        compiled for this table alone. Losses that call the model themselves do so with raw numbers."""
+        whole = callable(self.loss) and takes_model(self.loss)
+        return type(self.model) is Scaled and not whole
+
+    def seen(self, samples: Samples) -> Samples:
+        """Samples as the compiled programs take them: scaled, if the model is a net with scales."""
+        if not self._apart:
+            return samples
+        assert isinstance(self.model, Scaled)
+        plain = self.model.middle == (0.0,) and self.model.unit == (1.0,)
+        return samples if plain else samples.scaled(self.model.middle, self.model.unit)
 
     def in_units(self, encoded: Array, targets: Targets) -> Array:
         """Targets in the units in which they are learned."""
@@ -182,19 +201,22 @@ class Setup:
         key = ("predictor", self.frozen() if frozen is None else frozen)
         if key not in self.kept:
             self.kept = {k: v for k, v in self.kept.items() if k[0] != "predictor"}
-            self.kept[key] = Predictor(self.model, self.engine, self.dtype, self.threads)
+            self.kept[key] = Predictor(self.model, self.engine, self.dtype, self.threads, apart=self._apart)
         found: Predictor = self.kept[key]
         return found
 
-    def measure(self, part: Part, judged: Judged, frozen: tuple[float, ...] | None = None) -> dict[str, float]:
-        """The loss and metrics over a part of the data; `frozen` as for `predictor`."""
+    def measure(
+        self, part: Part, judged: Judged, frozen: tuple[float, ...] | None = None, numbers: Numbers | None = None
+    ) -> dict[str, float]:
+        """The loss and metrics over a part of the data; `frozen` as for `predictor`. Without metrics `numbers` may tell
+        those of the parameters where the Values do not hold them."""
         targets = self.fitted()
         frozen = self.frozen() if frozen is None else frozen
         key = ("measure", targets.loss, part.weights is not None, frozen)
         if key not in self.kept:
             objective = self.objective(targets, [], part.weights is not None)
             self.kept[key] = Measure(objective, self.engine, self.dtype, self.threads)
-        found = {"loss": self.kept[key](part.samples, part.targets, part.weights)}
+        found = {"loss": self.kept[key](part.samples, part.targets, part.weights, numbers)}
         if judged:
             predictions = targets.decode(self.predictor(frozen)(part.samples))
             right = part.y.reshape(predictions.shape) if part.y.size == predictions.size else part.y

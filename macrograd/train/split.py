@@ -41,6 +41,7 @@ def validation_of(
     seed: int,
     columns: tuple[str, ...] | None = None,
     encode: Callable[[Any, str], Array] | None = None,
+    seen: Callable[[Samples], Samples] = lambda samples: samples,
 ) -> tuple[Part, Part | None]:
     """(what to train on, what to validate on).
 
@@ -48,6 +49,7 @@ def validation_of(
                 `seed`
     columns     the names of the numbers of a sample, if they have any
     encode      (targets, what to call them) → as the loss wants them; None for `targets.encode`
+    seen        samples as they were given → as the model sees them
 
     Raises ValueError for data of another width, labels that training does not have, and for a fraction that leaves a
     part without samples or without one of the classes.
@@ -74,7 +76,7 @@ def validation_of(
     weights = weighting.of(given, None, np.asarray(yv).reshape(encoded.shape), targets)
     if weights is not None:
         weights = weights / weights.mean()
-    return whole, Part(samples, encoded, np.asarray(yv), weights)
+    return whole, Part(seen(samples), encoded, np.asarray(yv), weights)
 
 
 def _split(fraction: float, whole: Part, targets: Targets, seed: int) -> tuple[Part, Part]:

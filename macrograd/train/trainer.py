@@ -53,6 +53,8 @@ class _Option(Generic[T]):
         return found
 
     def __set__(self, trainer: Trainer, given: T) -> None:
+        if given is not getattr(trainer._setup, self._name):
+            trainer._setup.kept = {}  # what was compiled for another
         setattr(trainer._setup, self._name, given)
 
 
@@ -192,11 +194,12 @@ class Trainer:
         own = weighting.of(sample_weight, None, encoded, targets)
         weights = weighting.of(own, class_weight, np.asarray(y).reshape(encoded.shape), targets)
         self._bring_to_scale(samples, targets, encoded, own)
-        encoded = setup.in_units(encoded, targets)
+        encoded, samples = setup.in_units(encoded, targets), setup.seen(samples)
         whole = Part(samples, encoded, np.asarray(y), weights)
         part, held = validation_of(
-            validation, whole, targets, seed, columns, lambda y, name: setup.in_units(targets.encode(y, name), targets)
-        )
+            validation, whole, targets, seed, columns,
+            lambda y, name: setup.in_units(targets.encode(y, name), targets), setup.seen,
+        )  # fmt: skip
         size = _batch_size(batch_size, part.samples.count)
         order = Order(
             part.samples.count,
@@ -339,7 +342,7 @@ class Trainer:
                 f"X has samples of shape {samples.shape}, the model was trained with {shape}: one sample is a "
                 "row, also where there is only one"
             )
-        return samples
+        return self._setup.seen(samples)
 
 
 def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...]) -> Callable[[Any], Any]:

@@ -81,6 +81,11 @@ def test_theta_and_assign_and_value_and_grad(backend: str) -> None:
     assert [p.data for p in parameters] == [0.5, -1.5, 0.25], "no Value is touched"
     assert [p.grad for p in parameters] == [0.0, 0.0, 0.0]
     np.testing.assert_allclose(f.value_and_grad([1, 2, 3], X, y)[1], want[1], rtol=1e-13)
+    assert np.mean(f.value(theta, X, y)) == pytest.approx(want[0], rel=1e-13)
+    with pytest.raises(ValueError, match="theta is one array of 3 numbers"):
+        f.value(theta[:2], X, y)
+    with pytest.raises(TypeError, match=r"write value\(f\.theta"):
+        f.value(X, y)
     kept = gradient.copy()
     f.value_and_grad(-theta, X, y)
     np.testing.assert_array_equal(gradient, kept)

@@ -151,3 +151,44 @@ def test_tabular_refuses_what_makes_no_net(wrong: dict[str, Any]) -> None:
         nn.Tabular(**{"nin": 2, "hidden": [3], "nout": 1, **wrong})
     with pytest.raises(ValueError, match="takes 2 inputs, got 3"):
         nn.Tabular(2, [3], 1)([1.0, 2.0, 3.0])
+
+
+def test_tables_of_other_scales_are_learned_by_the_same_compiled_code() -> None:
+    """Scales are data: in a program they would make one for each table. Powers of two do not round."""
+    first, second = (mg.Trainer(nn.MLP(2, [4, 1], seed=1), scale="standard") for _ in range(2))
+    first.fit(X, Z, steps=8, progress=False)
+    second.fit(8.0 * X, Z, steps=8, progress=False)
+    assert [p.data for p in first.model.parameters()] == [p.data for p in second.model.parameters()]
+    (a,), (b,) = ([e for k, e in trainer._setup.kept.items() if k[0] == "engine"] for trainer in (first, second))
+    assert str(a[0]._traced().source.tape) == str(b[0]._traced().source.tape)
+    assert first.predict_one(X[0].tolist()) == pytest.approx(first.outputs(X)[0], rel=1e-12)
+
+
+def test_scaled_rows_of_a_file_are_those_of_memory(tmp_path: Any) -> None:
+    np.save(tmp_path / "X.npy", 100.0 + 5.0 * X)
+    there = np.load(tmp_path / "X.npy", mmap_mode="r")
+    streamed, held = (mg.Trainer(nn.MLP(2, [4, 1], seed=1), scale="standard") for _ in range(2))
+    streamed.fit(there, Z, steps=5, progress=False)
+    held.fit(np.array(there), Z, steps=5, progress=False)
+    assert np.array_equal(streamed.outputs(there), held.outputs(np.array(there)))
+
+
+def test_validation_takes_the_numbers_of_the_engine_where_nobody_looks_at_the_model() -> None:
+    seen, quiet = (mg.Trainer(nn.MLP(2, [4, 3], seed=1)) for _ in range(2))
+    options: dict[str, Any] = {"epochs": 4, "validation": (X[:20], C[:20]), "progress": False}
+    losses_seen = []
+    seen.fit(X, C, callbacks=lambda run: losses_seen.append(run.trainer.evaluate(X[:20], C[:20])["loss"]), **options)
+    quiet.fit(X, C, **options)
+    assert quiet.history.metrics == seen.history.metrics
+    assert quiet.history.metrics["validation_loss"] == losses_seen
+    quiet.fit(X, C, **options)  # compiled already, and other numbers
+    seen.fit(X, C, **options)
+    assert quiet.history.metrics == seen.history.metrics
+
+
+def test_another_model_of_a_trainer_is_the_one_that_answers() -> None:
+    trainer, other = fitted(), nn.MLP(2, [4, 1], activation="tanh", seed=5)
+    before = trainer.outputs(X)
+    trainer.model = other
+    assert np.allclose(trainer.outputs(X), [other(x).data for x in X])
+    assert not np.allclose(trainer.outputs(X), before)
