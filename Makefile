@@ -7,7 +7,7 @@ RUN    := $(VENV)/bin/python
 PIP    := -m pip install -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check format bench references clean
+.PHONY: help demo test fuzz check docs format bench references clean
 .DELETE_ON_ERROR:
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test        run the tests"
 	@echo "make fuzz        random programs against the eager engine, for a minute (MINUTES=…, SEED=…)"
 	@echo "make check       ruff, ruff format, mypy --strict, the direction of the imports"
+	@echo "make docs        run the examples of the site and write it into out/site"
 	@echo "make format      let ruff format and mend the code"
 	@echo "make bench       install the peers, run the benchmarks, write docs/benchmarks.md (large downloads)"
 	@echo "make references  make the reference files of the tests anew, with PyTorch and scikit-learn (large downloads)"
@@ -35,6 +36,11 @@ check: $(VENV)/.dev-installed
 	$(RUN) -m mypy
 	$(RUN) -m pytest tests/test_architecture.py
 
+docs: $(VENV)/.docs-installed
+	rm -rf out/site
+	$(RUN) -m sphinx -qW -b html docs out/site
+	@echo "The site is out/site/index.html"
+
 format: $(VENV)/.dev-installed
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
@@ -46,7 +52,7 @@ references: $(VENV)-references/.installed
 	$(VENV)-references/bin/python references/make.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-references build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-references build dist out docs/notebooks .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp file says that a step was finished, so that one that was broken off is done again.

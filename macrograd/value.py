@@ -104,6 +104,7 @@ class Value(Methods):
 
     @property
     def data(self) -> float:
+        """The number. Raises TypeError when set to anything that is not a real number."""
         if _interpreter is not None:
             _interpreter.look(self, "the number of {} (.data) was asked for")
         return self._data

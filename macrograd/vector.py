@@ -110,9 +110,11 @@ class Vector(Methods):
         return all(a == b for a, b in pairs)
 
     def index(self, element: Any, *bounds: int) -> int:
+        """The position of the first such element, as for lists. Raises ValueError if there is none."""
         return self._items.index(element, *bounds)
 
     def count(self, element: Any) -> int:
+        """How many elements are equal to `element`."""
         return self._items.count(element)
 
     def tolist(self) -> list[Any]:

@@ -74,6 +74,7 @@ class Bound(BoundCall):
 
     @property
     def value(self) -> float:
+        """The value of the latest step; with a batch, the mean."""
         return float(self._value[0])
 
     def __call__(self) -> float:

@@ -48,10 +48,12 @@ class Run:
 
     @property
     def parameters(self) -> Sequence[Any]:
+        """The Values that are trained."""
         return list(self._engine.parameters)
 
     @property
     def gradient(self) -> NDArray[Any]:
+        """A copy of the latest step's gradient, one number for each of `parameters`."""
         return np.array(self._engine.gradient)
 
     def stop(self, reason: str = "callback") -> None:

@@ -153,14 +153,17 @@ class History:
 
     @property
     def losses(self) -> list[float]:
+        """The loss of every step."""
         return self._losses.list()
 
     @property
     def learning_rates(self) -> list[float]:
+        """The learning rate of every step."""
         return self._rates.list()
 
     @property
     def seconds(self) -> list[float]:
+        """The end of every step, in seconds from the start of the run."""
         return self._seconds.list()
 
     @property

@@ -1,0 +1,137 @@
+"""The site has every public name and every message it quotes; `make docs` builds it and runs the cells of its pages."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+PUBLIC = (
+    "",
+    ".compiler",
+    ".datasets",
+    ".engine",
+    ".exporting",
+    ".nn",
+    ".optim",
+    ".show",
+    ".sklearn",
+    ".tables",
+    ".train",
+)
+DIRECTIVE = re.compile(
+    r"^\.\. (?:auto(?:function|class|exception|module)|py:data|currentmodule):: ([\w.]+)", re.MULTILINE
+)
+
+
+def documented() -> dict[str, Any]:
+    """What the reference documents, by full name."""
+    found: dict[str, Any] = {}
+    for page in sorted((DOCS / "api").glob("*.md")):
+        module = ""
+        for line in DIRECTIVE.finditer(page.read_text("utf-8")):
+            name = line[1]
+            if "currentmodule" in line[0]:
+                module = name
+            elif "automodule" in line[0]:
+                members = importlib.import_module(name)
+                own = [n for n, x in vars(members).items() if getattr(x, "__module__", "") == name and n[0] != "_"]
+                found |= {f"{name}.{n}": getattr(members, n) for n in own}
+            else:
+                full = name if name.startswith("macrograd.") else f"{module}.{name}"
+                home, _, last = full.rpartition(".")
+                found[full] = getattr(importlib.import_module(home), last)
+    return found
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_reference_has_every_public_name(module: str) -> None:
+    pages = documented()
+    home = importlib.import_module(f"macrograd{module}")
+    for name in home.__all__:
+        found = getattr(home, name)
+        if isinstance(found, types.ModuleType) or f"{home.__name__}.{name}" == "macrograd.optim.OPTIMIZERS":
+            continue
+        assert any(found is other for other in pages.values()), name
+
+
+def test_what_the_reference_shows_has_a_docstring() -> None:
+    for name, found in documented().items():
+        if callable(found):
+            assert inspect.getdoc(found), name
+        if inspect.isclass(found):
+            for member, function in vars(found).items():
+                kind = (types.FunctionType, property, classmethod, staticmethod)
+                if isinstance(function, kind) and not member.startswith("_"):
+                    assert inspect.getdoc(getattr(found, member)), f"{name}.{member}"
+
+
+def test_a_docstring_becomes_restructuredtext() -> None:
+    spec = importlib.util.spec_from_file_location("docstrings", DOCS / "docstrings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    docstrings = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(docstrings)
+    lines = [
+        "Σ a_i·b_i of *two* lists, `a`s.",
+        "",
+        "a, b   lists of `float`, which go on",
+        "       in the next line",
+        "start  the first",
+        "",
+        "    dot([1], [2])",
+        "",
+        "Some words  with two spaces",
+        "and more.",
+    ]
+    docstrings.as_rst(None, "function", "f", None, None, lines)
+    assert "\n".join(lines) == (
+        "Σ a\\_i·b\\_i of *two* lists, ``a``\\ s.\n\n"
+        "`a`, `b`\n   lists of ``float``, which go on in the next line\n"
+        "`start`\n   the first\n\n"
+        ".. code-block:: python\n\n   dot([1], [2])\n\n"
+        "Some words  with two spaces\nand more.\n"
+    )
+
+
+# --- docs/errors.md --------------------------------------------------------------------------------------------------
+
+ERRORS = (DOCS / "errors.md").read_text("utf-8")
+START, *CASES = re.findall(r"```py\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", ERRORS, re.DOTALL)
+TITLES = re.findall(r"^### (.*)\n\n```py", ERRORS, re.MULTILINE)
+
+
+def message(program: str, names: dict[str, Any]) -> str:
+    """What a program raises, or warns of, as the last line of a traceback has it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            exec(compile(program, "page", "exec"), names)  # noqa: S102 - the project's own text
+        except Exception as error:  # noqa: BLE001 - whichever the page says
+            return f"{type(error).__name__}: {error}"
+    return "nothing is raised"
+
+
+def test_the_page_of_errors_quotes_what_is_raised() -> None:
+    names: dict[str, Any] = {}
+    assert message(START[0], names) == "nothing is raised"
+    assert len(TITLES) == len(CASES) > 20
+    for title, (program, quoted) in zip(TITLES, CASES, strict=True):
+        raised = message(program, dict(names))
+        pattern = r"\S+( in [\w.<>]+|, in [\w.<>]+)?".join(map(re.escape, " ".join(quoted.split()).split("at …")))
+        pattern = pattern.replace(r"\S+", r"at \S+")
+        assert re.fullmatch(pattern, " ".join(raised.split())), (title, raised)
+        assert title in raised, title
+
+
+def test_a_message_that_is_not_raised_is_caught() -> None:
+    assert message("1 + 1", {}) == "nothing is raised"
+    assert message("1 / 0", {}) == "ZeroDivisionError: division by zero"
