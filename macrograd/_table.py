@@ -30,6 +30,7 @@ class Op:
     llvm        the name of the instruction, intrinsic or routine in the LLVM target
     c           the expression in C99, a string with {0}, {1} … for operands or a function of their names; and
     c_function  the C function that it calls, if <math.h> has none for it
+    onnx        the name of the ONNX operator, or a function (o, *operands) in which `o.Exp(a)` is an operator
     cost        roughly how many floating-point instructions it takes; decides how many are done at once
     remedy      what to do when its result is no longer finite, in a sentence
     chooses     whether it picks one of its operands, so that its rules may give the others nothing
@@ -56,6 +57,7 @@ class Op:
         "llvm",
         "module",
         "name",
+        "onnx",
         "range",
         "remedy",
         "symbol",
@@ -79,6 +81,7 @@ class Op:
         llvm: str | None = None,
         c: Callable[..., str] | str | None = None,
         c_function: str = "",
+        onnx: Callable[..., Any] | str | None = None,
         cost: int = 1,
         remedy: str = "",
         chooses: bool = False,
@@ -107,6 +110,7 @@ class Op:
         self.llvm = llvm
         self.c = c
         self.c_function = c_function
+        self.onnx = onnx
         self.cost = cost
         self.remedy = remedy
         self.chooses = chooses

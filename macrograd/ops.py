@@ -20,7 +20,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from macrograd import _arrays, _floats, _in_c
+from macrograd import _arrays, _floats, _in_c, _in_onnx
 from macrograd._floats import INF, NAN
 from macrograd._table import BY_NAME as BY_NAME
 from macrograd._table import TABLE as TABLE
@@ -134,6 +134,7 @@ add = Op(
     array="add",
     llvm="fadd",
     c="({0} + {1})",
+    onnx="Add",
     tame=True,
 )
 sub = Op(
@@ -145,6 +146,7 @@ sub = Op(
     array="subtract",
     llvm="fsub",
     c="({0} - {1})",
+    onnx="Sub",
     tame=True,
 )
 mul = Op(
@@ -156,6 +158,7 @@ mul = Op(
     array="multiply",
     llvm="fmul",
     c="({0} * {1})",
+    onnx="Mul",
     tame=True,
 )
 div: Op = Op(
@@ -167,11 +170,23 @@ div: Op = Op(
     array="true_divide",
     llvm="fdiv",
     c="({0} / {1})",
+    onnx="Div",
     cost=5,
     remedy="The denominator is 0 or nearly 0: add a small number to it",
     tame=lambda a, b: b[0] >= _SMALL or b[1] <= -_SMALL,
 )
-neg = Op("neg", "−", 1, lambda a: -a, (lambda g, out, a: -g,), array="negative", llvm="fneg", c="(-{0})", tame=True)
+neg = Op(
+    "neg",
+    "−",
+    1,
+    lambda a: -a,
+    (lambda g, out, a: -g,),
+    array="negative",
+    llvm="fneg",
+    c="(-{0})",
+    onnx="Neg",
+    tame=True,
+)
 absolute = Op(
     "abs",
     "|x|",
@@ -181,6 +196,7 @@ absolute = Op(
     array="absolute",
     llvm="fabs",
     c="fabs({0})",
+    onnx="Abs",
     tame=True,
     range=(0.0, INF),
 )
@@ -193,6 +209,7 @@ sign: Op = Op(
     array="sign",
     llvm="sign",
     c="({0} != {0} ? {0} : ({0} > 0) - ({0} < 0))",
+    onnx="Sign",
     tame=True,
     range=(-1.0, 1.0),
 )
@@ -205,6 +222,7 @@ power = Op(
     array=_arrays.power,
     llvm="pow",
     c="pow({0}, {1})",
+    onnx="Pow",
     cost=100,
     remedy="A power of 0 or of a negative number is not finite for this exponent: add a small number, or use abs",
     tame=_tame_power,
@@ -218,6 +236,7 @@ exp = Op(
     array="exp",
     llvm="exp",
     c="exp({0})",
+    onnx="Exp",
     cost=20,
     remedy="exp overflows: subtract the maximum first (mg.logsumexp and mg.softmax do), or lower the learning rate",
     tame=lambda a: a[1] <= _LARGE,
@@ -232,6 +251,7 @@ log = Op(
     array="log",
     llvm="log",
     c="log({0})",
+    onnx="Log",
     cost=30,
     remedy="log needs a number above 0: add a small number, or use a loss that takes logits, such as cross_entropy",
     tame=lambda a: a[0] > 0.0,
@@ -245,6 +265,7 @@ log1p = Op(
     array="log1p",
     llvm="log1p",
     c="log1p({0})",
+    onnx=_in_onnx.log1p,
     cost=35,
     remedy="log1p needs a number above −1",
     tame=lambda a: a[0] > -1.0,
@@ -258,6 +279,7 @@ sqrt = Op(
     array="sqrt",
     llvm="sqrt",
     c="sqrt({0})",
+    onnx="Sqrt",
     remedy="sqrt needs a number of at least 0, and its slope at 0 is infinite: add a small number under the root",
     tame=lambda a: a[0] > 0.0,
     range=(0.0, INF),
@@ -271,6 +293,7 @@ tanh = Op(
     array="tanh",
     llvm="tanh",
     c="tanh({0})",
+    onnx=_in_onnx.tanh,
     cost=35,
     tame=True,
     range=(-1.0, 1.0),
@@ -284,6 +307,7 @@ sigmoid = Op(
     array=_arrays.sigmoid,
     llvm="sigmoid",
     c="({0} < 0 ? exp({0}) / (1 + exp({0})) : 1 / (1 + exp(-{0})))",
+    onnx=_in_onnx.sigmoid,
     cost=25,
     tame=True,
     range=(0.0, 1.0),
@@ -297,6 +321,7 @@ softplus = Op(
     array=_arrays.softplus,
     llvm="softplus",
     c="(fmax({0}, 0) + log1p(exp(-fabs({0}))))",
+    onnx=_in_onnx.softplus,
     cost=40,
     tame=True,
     range=(0.0, INF),
@@ -310,6 +335,7 @@ relu = Op(
     array=lambda np, a: np.where(a <= 0.0, 0.0, a),
     llvm="relu",
     c="({0} <= 0 ? 0 : {0})",
+    onnx="Relu",
     chooses=True,
     tame=True,
     range=(0.0, INF),
@@ -323,6 +349,7 @@ sin = Op(
     array="sin",
     llvm="sin",
     c="sin({0})",
+    onnx="Sin",
     cost=50,
     tame=True,
 )
@@ -335,6 +362,7 @@ cos: Op = Op(
     array="cos",
     llvm="cos",
     c="cos({0})",
+    onnx="Cos",
     cost=50,
     tame=True,
 )
@@ -347,6 +375,7 @@ maximum = Op(
     array=_arrays.maximum,
     llvm="maximum",
     c="({0} > {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? {0} + {1} : {1})",  # fmax would drop a NaN
+    onnx="Max",
     chooses=True,
     tame=True,
 )
@@ -359,6 +388,7 @@ minimum = Op(
     array=lambda np, a, b: -_arrays.maximum(np, -a, -b),
     llvm="minimum",
     c="({0} < {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? -(-{0} - {1}) : {1})",
+    onnx="Min",
     chooses=True,
     tame=True,
 )
@@ -371,6 +401,7 @@ less = Op(
     array=lambda np, a, b: np.where(np.less(a, b), 1.0, 0.0),
     llvm="less",
     c="({0} < {1} ? 1.0 : 0.0)",
+    onnx=lambda o, a, b: o.real(o.Less(a, b)),
     tame=True,
     range=(0.0, 1.0),
 )
@@ -383,6 +414,7 @@ less_equal = Op(
     array=lambda np, a, b: np.where(np.less_equal(a, b), 1.0, 0.0),
     llvm="less_equal",
     c="({0} <= {1} ? 1.0 : 0.0)",
+    onnx=lambda o, a, b: o.real(o.LessOrEqual(a, b)),
     tame=True,
     range=(0.0, 1.0),
 )
@@ -395,10 +427,22 @@ where: Op = Op(
     array=lambda np, c, a, b: np.where(np.not_equal(c, 0.0), a, b),
     llvm="where",
     c="({0} != 0 ? {1} : {2})",
+    onnx=lambda o, c, a, b: o.Where(o.Equal(c, 0.0), b, a),
     chooses=True,
     tame=True,
 )
-detach = Op("detach", "detach", 1, lambda a: a, (None,), array=lambda np, a: a, llvm="copy", c="({0})", tame=True)
+detach = Op(
+    "detach",
+    "detach",
+    1,
+    lambda a: a,
+    (None,),
+    array=lambda np, a: a,
+    llvm="copy",
+    c="({0})",
+    onnx="Identity",
+    tame=True,
+)
 onehot: Op = Op(
     "onehot",
     "onehot",
@@ -408,6 +452,7 @@ onehot: Op = Op(
     array=lambda np, index, k, a: np.where(np.equal(index, k), a, 0.0),
     llvm="onehot",
     c="({0} == {1} ? {2} : 0.0)",
+    onnx=lambda o, index, k, a: o.Where(o.Equal(index, k), a, 0.0),
     chooses=True,
     tame=True,
 )
@@ -433,6 +478,7 @@ gate: Op = Op(
     array=lambda np, taken, a: np.where(np.not_equal(taken, 0.0), a, HARMLESS),
     llvm="gate",
     c="({0} != 0 ? {1} : 0.5)",
+    onnx=lambda o, taken, a: o.Where(o.Equal(taken, 0.0), HARMLESS, a),
     chooses=True,
     tame=True,
 )
@@ -446,6 +492,7 @@ random = Op(
     array=_arrays.random,
     llvm="random",
     c="mg_random({0}, {1}, {2})",
+    onnx=_in_onnx.random,
     c_function=_in_c.random_in_c(RANDOM_KEYS, RANDOM_MIX),
     tame=True,
 )

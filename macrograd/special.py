@@ -51,9 +51,13 @@ _C_MOD = """static double mg_mod(double a, double b) {
 
 # --- the rows --------------------------------------------------------------------------------------------------------
 
-floor = Op("floor", "⌊x⌋", 1, _floats.floor, (None,), array="floor", llvm="floor", c="floor({0})", tame=True)
-ceil = Op("ceil", "⌈x⌉", 1, _floats.ceil, (None,), array="ceil", llvm="ceil", c="ceil({0})", tame=True)
-round_ = Op("round", "round", 1, _floats.round_, (None,), array="rint", llvm="rint", c="rint({0})", tame=True)
+floor = Op(
+    "floor", "⌊x⌋", 1, _floats.floor, (None,), array="floor", llvm="floor", c="floor({0})", onnx="Floor", tame=True
+)
+ceil = Op("ceil", "⌈x⌉", 1, _floats.ceil, (None,), array="ceil", llvm="ceil", c="ceil({0})", onnx="Ceil", tame=True)
+round_ = Op(
+    "round", "round", 1, _floats.round_, (None,), array="rint", llvm="rint", c="rint({0})", onnx="Round", tame=True
+)
 mod = Op(
     "mod",
     "mod",

@@ -1,0 +1,48 @@
+"""Operations as ONNX operators, where that takes more than one line: functions (o, *operands) in which `o.Exp(a)` is an
+operator. They use what ONNX Runtime has in double precision, too."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from macrograd._floats import RANDOM_KEYS, RANDOM_MIX
+
+
+def log1p(o: Any, a: Any) -> Any:
+    # The error of 1 + a leaves the logarithm again with the quotient (W. Kahan's way).
+    u = o.Add(1.0, a)
+    found = o.Div(o.Mul(o.Log(u), a), o.Sub(u, 1.0))
+    return o.Where(o.Less(a, math.inf), o.Where(o.Equal(u, 1.0), a, found), a)
+
+
+def tanh(o: Any, a: Any) -> Any:
+    # In single precision ONNX Runtime's own leaves [-1, 1].
+    return o.Max(o.Min(o.Tanh(a), 1.0), -1.0) if o.single else o.Tanh(a)
+
+
+def sigmoid(o: Any, a: Any) -> Any:
+    # ONNX Runtime's own is 0 below -18 in single precision.
+    e = o.Exp(o.Neg(o.Abs(a)))
+    return o.Div(o.Where(o.Less(a, 0.0), e, 1.0), o.Add(1.0, e))
+
+
+def softplus(o: Any, a: Any) -> Any:
+    return o.Add(o.Max(a, 0.0), log1p(o, o.Exp(o.Neg(o.Abs(a)))))
+
+
+def random(o: Any, *operands: Any) -> Any:
+    good, z = None, None
+    for x, key in zip(operands, RANDOM_KEYS, strict=True):
+        small = o.Less(o.Abs(x), 2.0**53)
+        good = small if good is None else o.And(good, small)
+        part = o.Mul(o.whole(o.Where(small, x, 0.0)), _signed(key))
+        z = part if z is None else o.Add(z, part)
+    for shift, factor in zip((30, 27), RANDOM_MIX, strict=True):
+        z = o.Mul(o.mixed(z, shift), _signed(factor))
+    return o.Where(good, o.Mul(o.real(o.shifted(o.mixed(z, 31), 40)), 2.0**-24), math.nan)
+
+
+def _signed(x: int) -> int:
+    """64 bits as an integer with a sign."""
+    return x - 2**64 if x >= 2**63 else x

@@ -1,0 +1,1 @@
+"""ONNX as a target: programs as graphs of tensor operations."""

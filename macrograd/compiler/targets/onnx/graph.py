@@ -1,0 +1,185 @@
+"""A graph in the making: nodes in the order in which they run, constants, and the bodies of loops.
+
+It holds plain data, so that the `onnx` package is needed only where a model is made of it (`model.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+OWN = "macrograd"  # the domain of functions that belong to the model
+
+
+@dataclass
+class Node:
+    """One call of an operator. `body` is that of a Scan or Loop, `states` how many values it carries."""
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    domain: str = ""
+    body: Graph | None = None
+    states: int = 0
+
+    @property
+    def ahead(self) -> tuple[int, int]:
+        """How many inputs of the node and of the body stand before the carried values: a Loop has its trip count and
+        condition there."""
+        return (2, 2) if self.op == "Loop" else (0, 0)
+
+    def used(self) -> Iterator[str]:
+        """The names that it reads, its body's included."""
+        yield from self.inputs
+        if self.body is not None:
+            yield from self.body.outputs
+            for node in self.body.nodes:
+                yield from node.used()
+
+
+class Graph:
+    """Nodes, and the names of what they compute. Equal nodes are made once."""
+
+    def __init__(self, dtype: np.dtype[Any], prefix: str = "", around: Graph | None = None) -> None:
+        self.dtype, self.prefix, self.around = dtype, prefix, around
+        self.nodes: list[Node] = []
+        self.inputs: list[tuple[str, np.dtype[Any]]] = []  # of the body of a loop
+        self.outputs: list[str] = []
+        self._made: dict[Any, str] = {}
+        self._names: set[str] = set()  # of what changes from round to round, where this is the body of a loop
+        self.root: Graph = self if around is None else around.root
+        # Those of the root are everybody's.
+        self.constants: dict[str, Array] = {}
+        self.functions: dict[str, Function] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._known: dict[Any, str] = {}
+        self._before: dict[str, str] = {}  # what was reshaped
+        self._count = 0
+
+    def name(self, what: str) -> str:
+        """A new name."""
+        root = self.root
+        root._count += 1
+        name = f"{root.prefix}{what}_{root._count}"
+        self._names.add(name)
+        return name
+
+    def renamed(self, name: str) -> str:
+        """The value as one of its own, as the results of a body must be."""
+        out = self.name("out")
+        self.nodes.append(Node("Identity", [name], [out]))
+        self.root.shapes[out] = self.root.shapes[name]
+        return out
+
+    def constant(self, x: Any, dtype: Any = None) -> str:
+        """An array or a number that does not change; equal ones are kept once."""
+        array = np.ascontiguousarray(np.asarray(x, dtype=dtype or self.dtype)).reshape(np.shape(x))
+        key = array.dtype.str, array.shape, array.tobytes()
+        root = self.root
+        if key not in root._known:
+            root._known[key] = self.name("c")
+            root.constants[root._known[key]] = array
+        return root._known[key]
+
+    def integers(self, *numbers: int) -> str:
+        return self.constant(np.array(numbers, dtype=np.int64), np.int64)
+
+    def call(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """The result of an operator; that of an equal call where there is one. What is the same in all rounds of a loop
+        is computed around it."""
+        if self.around is not None and self._names.isdisjoint(inputs):
+            return self.around.call(op, *inputs, domain=domain, **attributes)
+        key = op, domain, inputs, tuple(sorted(attributes.items()))
+        if key in self._made:
+            return self._made[key]
+        out = self.name(op.lower())
+        self.nodes.append(Node(op, list(inputs), [out], attributes, domain))
+        self._made[key] = out
+        return out
+
+    def shaped(self, name: str, shape: tuple[int, ...]) -> str:
+        """The value, of which this shape is known; -1 stands for the number of samples."""
+        self.root.shapes[name] = shape
+        return name
+
+    def reshape(self, name: str, *shape: int) -> str:
+        """The same elements in another shape, in which one axis may be -1: the number of samples."""
+        root = self.root
+        name = root._before.get(name, name)
+        if name in root.constants:
+            return self.constant(root.constants[name].reshape(shape), root.constants[name].dtype)
+        if root.shapes.get(name) == shape:
+            return name
+        out = self.shaped(self.call("Reshape", name, self.integers(*shape)), shape)
+        root._before[out] = name
+        return out
+
+    def transpose(self, name: str, order: tuple[int, ...]) -> str:
+        """The same elements with their axes in another order."""
+        root = self.root
+        if name in root.constants:
+            return self.constant(root.constants[name].transpose(order), root.constants[name].dtype)
+        shape = root.shapes.get(name)
+        out = self.call("Transpose", name, perm=order)
+        return out if shape is None else self.shaped(out, tuple(shape[k] for k in order))
+
+    def prune(self) -> None:
+        """Leave out what no output needs, and constants that nothing reads."""
+        self._prune(set(self.outputs))
+        if self.around is None:
+            used = {name for node in self.nodes for name in node.used()} | set(self.outputs)
+            self.constants = {name: array for name, array in self.constants.items() if name in used}
+
+    def _prune(self, needed: set[str]) -> None:
+        kept = []
+        for node in reversed(self.nodes):
+            if needed.isdisjoint(node.outputs):
+                continue
+            if node.body is not None:
+                _prune_loop(node, node.body, needed)
+            needed.update(node.used())
+            kept.append(node)
+        self.nodes = kept[::-1]
+
+
+def _prune_loop(node: Node, body: Graph, needed: set[str]) -> None:
+    """Leave out stacked results that nothing reads, and then inputs that the body does not need."""
+    own = 1 if node.op == "Loop" else 0  # the condition among the body's outputs
+    stacked = [
+        (outer, inner)
+        for outer, inner in zip(node.outputs[node.states :], body.outputs[own + node.states :], strict=True)
+        if outer in needed
+    ]
+    node.outputs = node.outputs[: node.states] + [outer for outer, _ in stacked]
+    body.outputs = body.outputs[: own + node.states] + [inner for _, inner in stacked]
+    body._prune(set(body.outputs))
+    used = {name for inner in body.nodes for name in inner.used()} | set(body.outputs)
+    if node.op == "Scan":
+        fixed = node.states
+        pairs = list(zip(node.inputs[fixed:], body.inputs[fixed:], strict=True))
+        kept = [pair for pair in pairs if pair[1][0] in used] or pairs[:1]
+        node.inputs[fixed:] = [outer for outer, _ in kept]
+        body.inputs[fixed:] = [inner for _, inner in kept]
+
+
+@dataclass
+class Function:
+    """An operation that the model brings along: its nodes, of which the first ones are constants."""
+
+    name: str
+    inputs: list[str]
+    output: str
+    nodes: list[Node]
+
+
+def ordered(functions: Iterable[Function]) -> list[Function]:
+    return sorted(functions, key=lambda function: function.name)
+
+
+__all__ = ["OWN", "Array", "Function", "Graph", "Node", "ordered"]
