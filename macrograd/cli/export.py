@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write a saved net as a C file or a WebAssembly module, and say how large things are; 0."""
+    """Write a saved net as a C file, a WebAssembly module or an ONNX model, and say how large things are; 0."""
     from macrograd.exporting import export as write  # loads the compiler
     from macrograd.optim import Adam
 
@@ -26,6 +26,9 @@ def export(arguments: argparse.Namespace) -> int:
     print(exported)
     if Path(arguments.out).suffix == ".wasm":
         print(f"use it in a page's module script: import {{ load }} from './{exported.paths[1].name}'")
+        return 0
+    if Path(arguments.out).suffix == ".onnx":
+        print(f"use it with: onnxruntime.InferenceSession({arguments.out!r})")
         return 0
     print(f"check it with: cc -std=c99 -DMACROGRAD_SELFTEST {Path(arguments.out)} -lm && ./a.out")
     return 0

@@ -43,6 +43,7 @@ examples:
   macrograd export flowers.safetensors flowers.c
   macrograd export flowers.safetensors flowers.c --kind train --dtype float32 --lanes 1 --header
   macrograd export flowers.safetensors flowers.wasm      a module for browsers, and flowers.js, which calls it
+  macrograd export flowers.safetensors flowers.onnx
 """
 
 EXPLAIN_EPILOG = """\
@@ -152,15 +153,15 @@ def add_export(commands: Any) -> None:
     """The options of `macrograd export`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "export",
-        help="write a saved net as a C file that needs no library, or as a WebAssembly module",
-        description="Write a net that `macrograd train --save` or mg.save wrote as one C99 file or one WebAssembly "
-        "module: it takes the numbers and texts of a table's row, and answers classes by name, or numbers.",
+        help="write a saved net as a C file that needs no library, a WebAssembly module or an ONNX model",
+        description="Write a net that `macrograd train --save` or mg.save wrote as one C99 file, a WebAssembly module "
+        "or an ONNX model: it takes the numbers and texts of a table's row, and answers classes by name, or numbers.",
         epilog=EXPORT_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="a file of `macrograd train --save`")
-    add("out", metavar="FILE", help="the file to write, ending in .c or .wasm")
+    add("out", metavar="FILE", help="the file to write, ending in .c, .wasm or .onnx")
     add(
         "--kind",
         type=one_of(EXPORT_KINDS),
@@ -169,13 +170,13 @@ def add_export(commands: Any) -> None:
         help=f"{', '.join(EXPORT_KINDS)} (predict)",
     )
     add("--dtype", type=one_of(DTYPES), default="float64", metavar="NAME", help=f"{', '.join(DTYPES)} (float64)")
-    add("--header", action="store_true", help="write the interface to a .h file beside it, too")
+    add("--header", action="store_true", help="of a C file: write the interface to a .h file, too")
     add(
         "--lanes",
         type=whole(1, 256),
         default=8,
         metavar="N",
-        help="of --kind train and of modules: samples side by side (8)",
+        help="of --kind train in C and of modules: samples side by side (8)",
     )
     add("--lr", type=number(0, above=True), metavar="R", help="of --kind train: Adam's learning rate (0.01)")
 

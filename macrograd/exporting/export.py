@@ -12,7 +12,7 @@ import numpy as np
 
 from macrograd._files import write_whole
 from macrograd.compiler.compiled import Compiled
-from macrograd.exporting import c
+from macrograd.exporting import c, onnx
 from macrograd.exporting.names_c import NamesInC
 from macrograd.exporting.subject import Examples, Subject, subject_of
 from macrograd.exporting.train_c import write_training
@@ -20,7 +20,7 @@ from macrograd.optim import Optimizer
 
 _KINDS = ("predict", "gradient", "train")
 _DTYPES = ("float64", "float32")
-_SUFFIXES = (".c", ".wasm")
+_SUFFIXES = (".c", ".wasm", ".onnx")
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,18 @@ def export(
     lanes: int = 8,
     strict: bool = False,
 ) -> Exported:
-    """Write a function or a trained model as one C99 file that needs nothing but `math.h`, or as a WebAssembly module.
+    """Write a function or a trained model as a file: C99, a WebAssembly module or an ONNX model.
 
     what    a Trainer that was fitted; a model that `load` has read, or the path of its file; a Module, a function of
             numbers, or a compiled function. Of what was trained the file takes raw numbers and names its answers
-    path    the file, ending in .c or .wasm; the names in a C file begin with its stem. Beside a module a .js file is
-            written, which loads and calls it
+    path    the file, ending in .c, .wasm or .onnx; the names in a C file begin with its stem. Beside a module a .js
+            file is written, which loads and calls it
     args    example arguments of one sample, for their shapes, where `what` does not know them
     kind    "predict": the function's values; "gradient": its one value and the gradient by all parameters; "train": one
             step of the optimiser on a batch. For these two a function is the loss of one sample; a model that was
             trained brings its loss
     dtype   "float64" or "float32"; None for the Trainer's, or "float64"
-    header  write the interface to a .h file beside it, too
+    header  of a C file: write the interface to a .h file beside it, too
     optimizer  of a file that trains a function or a loaded model; a Trainer's goes along, with its state
     lanes   of a C file that trains and of a module: samples computed side by side: 1 for the smallest state, 8 or 16
             for speed
@@ -68,10 +68,13 @@ def export(
     changes; weights are constant arrays, and loops that the compiler found stay loops. A comment at its top says how to
     call it. `-DMACROGRAD_SELFTEST` adds a main() that compares its answers with macrograd's.
 
-    Raises ValueError for a kind, dtype or path that is not offered and for names that no C string can hold, TypeError
+    The ONNX model takes any number of samples at once, and its value, gradient or loss is the mean over them. What a
+    step of training changes are inputs and outputs of it, which begin as they are in the file.
+
+    Raises ValueError for a kind, dtype or path that is not offered and for names that the file cannot hold, TypeError
     for what cannot be exported or has no known shapes, RuntimeError for a Trainer that was not fitted, LookupError for
     an operation without a form there, FileExistsError for a .js file of somebody else's where the wrapper would be
-    written, and what `load` raises; nothing is written then.
+    written, ImportError for an ONNX model without the onnx package, and what `load` raises; nothing is written then.
     """
     path = Path(path)
     if kind not in _KINDS:
@@ -82,7 +85,7 @@ def export(
         raise ValueError(f"export to {path.name!r}: the path must end in {' or '.join(_SUFFIXES)}")
     if path.suffix != ".c" and header:
         raise ValueError(f"export(header=True) to {path.name!r}: only C files have a header")
-    if path.suffix == ".c" and strict:
+    if path.suffix != ".wasm" and strict:
         raise ValueError(f"export(strict=True) to {path.name!r}: only .wasm files can be strict")
     if kind != "train" and optimizer is not None:
         raise ValueError(f"export(kind={kind!r}) takes no optimizer: only kind='train' does")
@@ -94,6 +97,9 @@ def export(
     compiled = _traced(subject, dtype or subject.dtype or "float64", strict=strict)
     if path.suffix == ".wasm":
         return _export_wasm(compiled, subject, kind, path, lanes)
+    if path.suffix == ".onnx":
+        found = onnx.write(compiled, subject, kind)
+        return Exported((write_whole(path, found.data),), found.constants, found.state)
     beside, prefix = path.with_suffix(".h").name if header else None, _prefix(path)
     called = NamesInC(subject.names, prefix, "double" if compiled.dtype == np.float64 else "float")
     examples = subject.examples or _any_numbers(compiled)
@@ -125,9 +131,9 @@ def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, la
 
 
 def _traced(subject: Subject, dtype: str, *, strict: bool) -> Compiled:
-    """What is to be exported, for one sample, compiled and traced."""
+    """What is to be exported, for one sample, traced."""
     compiled = Compiled(subject.function, batch=False, dtype=dtype, backend="auto", threads=1, strict=strict)
-    compiled(*(subject.args or ()))
+    compiled._prepare(tuple(subject.args or ()), {})
     return compiled
 
 

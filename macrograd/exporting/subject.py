@@ -75,6 +75,7 @@ class Subject:
     examples   arguments as they may come, for the self-test; None for whatever numbers
     optimizer  that trains it, and `states`, what it keeps of each parameter that it has moved
     outputs    of a trained model that is to be trained on, what it predicts from the first of the arguments
+    uniform    positions of arguments that are the same for all samples
     """
 
     function: Callable[..., Any]
@@ -86,6 +87,17 @@ class Subject:
     optimizer: Optimizer | None = None
     states: dict[Value, tuple[float, ...]] = field(default_factory=dict)
     outputs: Callable[..., Any] | None = None
+    uniform: frozenset[int] = frozenset()
+
+
+def kept_states(
+    optimizer: Optimizer, states: dict[Value, tuple[float, ...]], parameters: list[Value]
+) -> list[float] | None:
+    """What the optimiser keeps of the parameters, kind by kind; None where each is as at the start."""
+    rows = [states.get(p, optimizer.initial_state) for p in parameters]
+    if all(row == optimizer.initial_state for row in rows):
+        return None
+    return [row[k] for k in range(len(optimizer.initial_state)) for row in rows]
 
 
 def subject_of(what: Any, args: tuple[Any, ...], kind: str, optimizer: Optimizer | None) -> Subject:
@@ -107,7 +119,8 @@ def subject_of(what: Any, args: tuple[Any, ...], kind: str, optimizer: Optimizer
         return _trained(what._setup, kind)
     if isinstance(what, Module) and isinstance(what._signature, Signature) and not args:
         return _trained(Trainer(what, optimizer=optimizer)._setup, kind)
-    return Subject(*_plain(what, args, kind), optimizer=optimizer)
+    uniform = what.settings.uniform if isinstance(what, Compiled) else frozenset()
+    return Subject(*_plain(what, args, kind), optimizer=optimizer, uniform=uniform)
 
 
 def _plain(what: Any, args: tuple[Any, ...], kind: str) -> tuple[Callable[..., Any], str, tuple[Any, ...] | None]:

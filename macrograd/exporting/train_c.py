@@ -17,7 +17,7 @@ from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.c import Written, array, includes, index_tables, literal
 from macrograd.exporting.names_c import NamesInC, harmless
-from macrograd.exporting.subject import Examples
+from macrograd.exporting.subject import Examples, kept_states
 from macrograd.exporting.train_selftest_c import training_selftest
 from macrograd.optim import Optimizer
 from macrograd.value import Value
@@ -46,7 +46,7 @@ def write_training(
         prefix, compiled, special.sizes, program, C().write(wanted, prefix, lanes=lanes),
         update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes), machine, states, called,
     )  # fmt: skip
-    memory = _memory(optimizer, states_of, special.parameters)
+    memory = kept_states(optimizer, states_of, special.parameters)
     weights = np.concatenate([[p.data for p in special.parameters], program.constants]).astype(compiled.dtype)
     rule = np.concatenate([update.numbers, update.program.constants]).astype(compiled.dtype)
     interface = file.interface(name)
@@ -79,16 +79,6 @@ def write_training(
     guard = f"{prefix.upper()}_H"
     outer = f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n"
     return Written("\n".join(part for part in parts if part), outer, constants, file.state_bytes())
-
-
-def _memory(
-    optimizer: Optimizer, states_of: dict[Value, tuple[float, ...]], parameters: list[Value]
-) -> list[float] | None:
-    """What the optimiser keeps of the parameters, kind by kind; None where each is as at the start."""
-    rows = [states_of.get(p, optimizer.initial_state) for p in parameters]
-    if all(row == optimizer.initial_state for row in rows):
-        return None
-    return [row[k] for k in range(len(optimizer.initial_state)) for row in rows]
 
 
 class _Training:

@@ -1,0 +1,403 @@
+"""ONNX models: ONNX Runtime computes with them what macrograd computes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import macrograd as mg
+from macrograd import Value, datasets, losses, nn, ops, optim
+from macrograd.cli import main
+from macrograd.compiler.step import TrainingLoop
+from macrograd.compiler.targets.onnx.target import Onnx
+from macrograd.exporting.onnx_file import SAMPLES, File
+from macrograd.exporting.onnx_names import NamesInOnnx
+from macrograd.exporting.subject import Names
+from macrograd.tables.dates import parts
+from macrograd.train.targets import Targets
+from tests.compiler.random_programs import LINES, RandomProgram
+from tests.exporting.test_c import recurrence
+from tests.exporting.test_trained import as_csv, table
+
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+
+
+class Model:
+    """A file that is run by ONNX Runtime, which must take it as it is."""
+
+    def __init__(self, path: Path) -> None:
+        self.proto = onnx.load(path)
+        onnx.checker.check_model(self.proto, full_check=True)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3  # below errors it tells that inputs with a default are no constants
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.inputs = [x.name for x in self.session.get_inputs()]
+        self.outputs = [x.name for x in self.session.get_outputs()]
+
+    def __call__(self, *arrays: Any, **more: Any) -> dict[str, Any]:
+        feed = {**dict(zip(self.inputs, arrays, strict=True)), **more}
+        return dict(zip(self.outputs, self.session.run(None, feed), strict=True))
+
+    def nodes(self, graph: Any = None) -> Iterator[str]:
+        """The operators, those of the bodies of loops included."""
+        for node in (graph or self.proto.graph).node:
+            yield node.op_type
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    yield from self.nodes(attribute.g)
+
+
+def near(found: Any, right: Any, tolerance: float) -> None:
+    """To the tolerance, relative to the largest."""
+    found, right = np.asarray(found), np.asarray(right)
+    assert found.shape == right.shape
+    assert np.abs(found - right).max(initial=0.0) <= tolerance * max(1e-3, np.abs(right).max(initial=0.0))
+
+
+def same_values(path: Path, f: Callable[..., Any], *arrays: Any, dtype: str = "float64") -> Model:
+    """The values of a function of one sample, for a batch: the model's, which is returned, and macrograd's."""
+    mg.export(f, path, *[array[0] for array in arrays], dtype=dtype)
+    model = Model(path)
+    found = model(*[np.asarray(array, dtype) for array in arrays])
+    near(found["y"], mg.compile(f, batch=True)(*arrays), TOLERANCE[dtype])
+    return model
+
+
+def same_gradient(path: Path, f: Callable[..., Any], *arrays: Any, dtype: str = "float64") -> Model:
+    mg.export(f, path, *[array[0] for array in arrays], kind="gradient", dtype=dtype)
+    model, compiled = Model(path), mg.compile(f, batch=True)
+    compiled(*arrays)
+    value, gradient = compiled.value_and_grad(compiled.theta(), *arrays)
+    found = model(*[np.asarray(array, dtype) for array in arrays])
+    near(found["value"], value, TOLERANCE[dtype])
+    near(found["gradient"], gradient, TOLERANCE[dtype])
+    return model
+
+
+# --- operations -------------------------------------------------------------------------------------------------------
+
+POINTS = [-30, -7.3, -2.5, -1, -0.75, -1e-3, -1e-9, -0.0, 0, 1e-9, 1e-3, 0.3, 0.5, 1, 1.5, 2, 9, 19, 100, 700, 5e5]
+POINTS += [np.inf, -np.inf, np.nan, 1e-310]
+ROWS = [row for row in ops.TABLE if row.arity]
+
+
+def test_every_operation_has_a_form() -> None:
+    assert [row.name for row in ROWS if not Onnx().has(row) and row.formula is None] == []
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_operations_compute_what_they_are(tmp_path: Path, dtype: str) -> None:
+    def all_(a: Any, b: Any, c: Any) -> list[Any]:
+        return [row(*(a, b, c)[: row.arity]) for row in ROWS]
+
+    mg.export(all_, tmp_path / "all.onnx", 0.0, 0.0, 0.0, dtype=dtype)
+    draw = np.random.default_rng(0)
+    columns = [*np.meshgrid(POINTS, POINTS)]
+    grid = np.array([*columns, draw.choice(POINTS, columns[0].shape)]).reshape(3, -1).astype(dtype)
+    found = Model(tmp_path / "all.onnx")(*grid)["y"]
+    tiny = 4 * np.finfo(dtype).tiny  # a subnormal number may be rounded to none
+    for row, got in zip(ROWS, found.T, strict=True):
+        operands = grid[: row.arity]
+        with np.errstate(all="ignore"):  # infinities, and numbers that are too large for single precision
+            right = np.array([row.forward(*x) for x in operands.T.astype(float).tolist()]).astype(dtype)
+            good = (got == right) | (np.isnan(got) & np.isnan(right))
+            good |= np.abs(got - right) <= TOLERANCE[dtype] * np.abs(right) + tiny
+        wrong = np.flatnonzero(~good)
+        assert not len(wrong), (row.name, operands[:, wrong[:5]], got[wrong[:5]], right[wrong[:5]])
+
+
+# --- programs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_net_is_matrix_products(tmp_path: Path, dtype: str) -> None:
+    X = np.random.default_rng(0).normal(size=(7, 2))
+    model = same_values(tmp_path / "net.onnx", nn.MLP(2, [16, 16, 1], seed=1), X, dtype=dtype)
+    assert list(model.nodes()) == ["MatMul", "Add", "Relu"] * 2 + ["MatMul", "Add", "Reshape", "Identity"]
+    shape = model.session.get_inputs()[0].shape
+    assert shape == ["samples", 2]
+
+
+def test_a_written_sum_is_a_matrix_product_too(tmp_path: Path) -> None:
+    W = [[Value(0.1 * i - 0.07 * j) for j in range(5)] for i in range(4)]
+
+    def product(x: Any) -> list[Any]:
+        return [sum((w * xi for w, xi in zip(row, x, strict=True)), Value(0.0)) for row in W]
+
+    model = same_values(tmp_path / "w.onnx", product, np.random.default_rng(0).normal(size=(3, 5)))
+    assert list(model.nodes()).count("MatMul") == 1
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_loops_stay_loops(tmp_path: Path, gradient: bool) -> None:
+    sizes = []
+    for rounds in (100, 1000):
+        X = np.random.default_rng(0).normal(size=(3, rounds))
+        model = (same_gradient if gradient else same_values)(tmp_path / "r.onnx", recurrence(rounds), X)
+        nodes = list(model.nodes())
+        assert nodes.count("Scan") == 1 + gradient
+        sizes.append((nodes, len((tmp_path / "r.onnx").read_bytes())))
+    assert sizes[0][0] == sizes[1][0]
+    assert abs(sizes[0][1] - sizes[1][1]) < 100
+
+
+def test_a_loop_that_gets_nothing_is_a_loop_of_rounds(tmp_path: Path) -> None:
+    rate = Value(0.9)
+
+    def iterated(x: Any) -> Any:
+        for _ in range(100):
+            x = mg.tanh(rate * x) + 0.1
+        return x
+
+    nodes = list(same_values(tmp_path / "i.onnx", iterated, np.array([0.3, -2.0])).nodes())
+    assert nodes.count("Loop") == 1
+    assert nodes.count("Scan") == 0
+
+
+def test_loops_look_back_and_stand_in_loops(tmp_path: Path) -> None:
+    rate = Value(0.9)
+
+    def delayed(x: Any) -> Any:
+        h = [0.1, x[0], x[1]]
+        for k in range(80):
+            h.append(mg.tanh(rate * h[-1] - 0.3 * h[-3] + x[k]))
+        return h[-1] * h[-2] * h[-1]
+
+    def nested(x: Any) -> Any:
+        h: Any = 0.0
+        for k in range(50):
+            for _ in range(20):
+                h = mg.tanh(rate * h + 0.01)
+            h = h + x[k]
+        return h * h
+
+    draw = np.random.default_rng(0)
+    for f, width in ((delayed, 80), (nested, 50)):
+        same_values(tmp_path / "v.onnx", f, draw.normal(size=(3, width)))
+        same_gradient(tmp_path / "g.onnx", f, draw.normal(size=(3, width)))
+
+
+def test_tables_are_looked_up(tmp_path: Path) -> None:
+    table = [[Value(0.3 * i - 0.1 * j * j) for j in range(3)] for i in range(9)]
+    draw = np.random.default_rng(0)
+
+    def score(i: Any, j: Any, t: Any) -> Any:
+        a, b = mg.take(table, i), mg.take([table[0][0], t, t * t], j)
+        return (a[0] * a[1] - b) ** 2
+
+    arrays = draw.integers(0, 9, 6).astype(float), draw.integers(0, 3, 6).astype(float), draw.normal(size=6)
+    same_values(tmp_path / "v.onnx", score, *arrays)
+    model = same_gradient(tmp_path / "g.onnx", score, *arrays)
+    for odd in (9.0, -1.0, 0.5, np.nan):  # an index that is none: the runtime stops
+        with pytest.raises(Exception, match=r"(?i)out of (bounds|range)"):
+            model(np.full(6, odd), *arrays[1:])
+
+
+def fixed_programs() -> list[tuple[RandomProgram, np.ndarray, np.ndarray]]:
+    """Programs of many operations, with shared entries and dead code."""
+    found = []
+    for seed in range(4):
+        draw = random.Random(seed)
+        names = [*LINES, "take"]
+        lines = [(draw.choice(names), *(draw.randrange(60) for _ in range(3))) for _ in range(40)]
+        parameters = [Value(draw.randrange(-32, 33) / 16) for _ in range(4)]
+        program = RandomProgram(lines, 3, parameters, [draw.randrange(60) for _ in range(3)])
+        X = np.array([[draw.randrange(-32, 33) / 16 for _ in range(3)] for _ in range(5)])
+        found.append((program, X, np.array([float(draw.randrange(2)) for _ in range(5)])))
+    return found
+
+
+@pytest.mark.parametrize(("program", "X", "index"), fixed_programs())
+def test_random_programs_agree(tmp_path: Path, program: RandomProgram, X: Any, index: Any) -> None:
+    same_values(tmp_path / "p.onnx", program, X, index)
+    same_gradient(tmp_path / "g.onnx", lambda x, i: mg.sum(program(x, i)), X, index)
+
+
+def test_results_and_arguments_have_their_names(tmp_path: Path) -> None:
+    a = Value(2.0)
+
+    def f(point: Any, _relu_1: Any) -> dict[str, Any]:
+        return {"sums": [a * point[0] + _relu_1, point[1]], "both": {"a": a * 3.0, "x": point[1]}}
+
+    mg.export(f, tmp_path / "f.onnx", [0.0, 0.0], 1.0)
+    model = Model(tmp_path / "f.onnx")
+    assert model.inputs == ["point", "_relu_1"]
+    found = model(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([5.0, 6.0]))
+    assert {key: x.tolist() for key, x in found.items()} == {
+        "sums": [[7.0, 2.0], [12.0, 4.0]], "both_a": [6.0, 6.0], "both_x": [2.0, 4.0],
+    }  # fmt: skip
+
+
+def test_uniform_arguments_have_no_row_for_each_sample(tmp_path: Path) -> None:
+    warm = mg.compile(lambda x, t, s: mg.exp(-x / t) * s, batch=True, uniform=("t", "s"))
+    warm([0.0], 0.5, 1.0)
+    mg.export(warm, tmp_path / "w.onnx")
+    found = Model(tmp_path / "w.onnx")(np.array([0.0, 1.0, 2.0]), np.array(0.5), np.array(3.0))["y"]
+    near(found, 3.0 * np.exp([0.0, -2.0, -4.0]), 1e-12)
+
+
+def test_a_function_of_nothing(tmp_path: Path) -> None:
+    a = Value(0.5)
+    mg.export(lambda: [a * 2.0, mg.sin(a)], tmp_path / "c.onnx")
+    near(Model(tmp_path / "c.onnx")()["y"], [1.0, np.sin(0.5)], 1e-12)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("optimizer", [optim.SGD(1e-1), optim.Adam(1e-2)], ids=["SGD", "Adam"])
+def test_steps_are_those_of_training(tmp_path: Path, optimizer: Any, dtype: str) -> None:
+    net = nn.MLP(2, [4, 1], seed=1)
+
+    def loss(x: Any, t: Any) -> Any:
+        return losses.hinge(net(x), t)
+
+    mg.export(loss, tmp_path / "t.onnx", [0.0, 0.0], 1.0, kind="train", optimizer=optimizer, dtype=dtype)
+    model, draw = Model(tmp_path / "t.onnx"), np.random.default_rng(0)
+    X, y = draw.normal(size=(8, 2)).astype(dtype), draw.choice([-1.0, 1.0], 8).astype(dtype)
+    loop = TrainingLoop(mg.compile(loss, batch=True, dtype=dtype), [X, y], optimizer.rule, optimizer.initial_state)
+    right = loop.run(
+        np.tile(np.arange(8), 10), np.full(10, 8), np.full(10, optimizer.learning_rate)
+    )  # fmt: skip
+    carried: dict[str, Any] = {}
+    found = []
+    for _ in range(10):
+        answer = model(X, y, **carried)
+        found.append(answer.pop("loss"))
+        carried = {key.removeprefix("new_"): x for key, x in answer.items()}
+    near(found, right.losses, 100 * TOLERANCE[dtype])
+    near(carried["parameters"], loop.theta, 100 * TOLERANCE[dtype])
+    assert carried["steps"] == 10
+    before = {key: x.copy() for key, x in carried.items()}
+    answer = model(np.where(X[0] == X, np.nan, X), y, **carried)
+    assert np.isnan(answer["loss"])
+    assert all((answer[f"new_{key}"] == x).all() for key, x in before.items())
+    near(model(X, y, rate=np.array(0.0, dtype))["new_parameters"], loop_start(loss, dtype).astype(dtype), 0.0)
+
+
+def loop_start(loss: Any, dtype: str) -> Any:
+    compiled = mg.compile(loss, batch=True, dtype=dtype)
+    compiled([[0.0, 0.0]], [1.0])
+    return compiled.theta()
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_input_makes_the_same_bytes(tmp_path: Path) -> None:
+    paths = [mg.export(recurrence(60), tmp_path / f"{k}.onnx", np.zeros(60), kind="gradient").paths[0] for k in "ab"]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_what_cannot_be_exported_says_so_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, net = tmp_path / "net.onnx", nn.MLP(2, [2], seed=1)
+    with pytest.raises(ValueError, match="only C files have a header"):
+        mg.export(net, path, [0.0, 0.0], header=True)
+    with pytest.raises(ValueError, match=r"must end in \.c or .*\.onnx"):
+        mg.export(net, tmp_path / "net.onxx", [0.0, 0.0])
+    with pytest.raises(TypeError, match="only one scalar has a gradient"):
+        mg.export(net, path, [0.0, 0.0], kind="gradient")
+    with pytest.raises(TypeError, match="closes over no Values"):
+        mg.export(lambda x: x * x, path, 0.0, kind="gradient")
+    monkeypatch.setattr(ops.exp, "onnx", None)
+    with pytest.raises(LookupError, match="operation 'exp' has neither an ONNX form nor a formula"):
+        mg.export(lambda x: mg.exp(x), path, 0.0)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r'pip install "macrograd\[onnx\]"'):
+        mg.export(net, path, [0.0, 0.0])
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- trained models ---------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_table_model_answers_as_the_command_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = table()
+    data, saved = as_csv(listed, tmp_path / "t.csv"), tmp_path / "t.safetensors"
+    assert main(["train", str(data), "--target", "kind", "--steps", "60", "--quiet", "--save", str(saved)]) == 0
+    capsys.readouterr()
+    assert main(["export", str(saved), str(tmp_path / "net.onnx")]) == 0
+    assert "bytes of constants" in capsys.readouterr().out
+    header, *rows = [row[:-1] for row in listed]
+    rows[3][1] = "never seen"
+    asked = as_csv([header, *rows], tmp_path / "asked.csv")
+    assert main(["predict", str(saved), str(asked)]) == 0
+    right = [row["predicted_kind"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
+
+    model = Model(tmp_path / "net.onnx")
+    assert model.inputs == header
+    sizes, colours, dates, answers = zip(*rows, strict=True)
+    columns = [
+        np.array([float(x or "nan") for x in sizes]), np.array(colours, dtype=object),
+        np.array(dates, "datetime64[s]").astype(np.int64), np.array([float(x == "y") for x in answers]),
+    ]  # fmt: skip
+    found = model(*[column[:, None] for column in columns])
+    assert found["label"].tolist() == right
+    assert len(set(right)) > 1
+    near(found["probabilities"].sum(axis=1), np.ones(len(rows)), 1e-12)
+    notes = {note.key: json.loads(note.value) for note in model.proto.metadata_props}
+    assert notes == {"columns": header, "classes": sorted({row[-1] for row in listed[1:]})}
+
+
+def test_parts_of_dates_are_those_of_tables(tmp_path: Path) -> None:
+    moments = np.array(["1899-12-31T23:59:59", "1970-01-01", "2000-02-29T12:30", "2023-12-31", "2024-03-01T06", "NaT"])
+    moments = moments.astype("datetime64[s]")
+    names = ("year", "month", "weekday", "hour", "elapsed")
+    since = "2001-05-06T07:08:09"
+    targets = Targets("numbers", "squared_error", None, 1, ())
+    file = File(np.dtype(np.float64), ["when"])
+    named = NamesInOnnx(Names((("when", 5),), targets, dates=(("when", names, since, 0),)))
+    file.output("y", (SAMPLES, 5), "", named.inputs(file, (5,)))
+    (tmp_path / "d.onnx").write_bytes(file.data("dates"))
+    found = Model(tmp_path / "d.onnx")(moments.astype(np.int64)[:, None])["y"]
+    right = np.stack(parts(moments, names, np.datetime64(since)), axis=1)
+    np.testing.assert_allclose(found, right, rtol=1e-15)
+
+
+LABELS = {"texts": ['in "side"', "*/"], "numbers": [3, 7], "truths": [False, True]}
+
+
+@pytest.mark.parametrize(("labels", "loss"), [("texts", "hinge"), ("numbers", None), ("truths", "cross_entropy")])
+def test_trainers_answer_and_go_on(tmp_path: Path, labels: str, loss: str | None) -> None:
+    X, y = datasets.make_moons(60, noise=0.1, seed=1)
+    y = np.array(LABELS[labels])[y.astype(int)]
+    trainer = mg.Trainer(nn.MLP(2, [4, 2 if loss == "cross_entropy" else 1], seed=1), loss, scale="standard")
+    trainer.fit(X, y, epochs=5, batch_size=60, progress="none")
+    mg.export(trainer, tmp_path / "net.onnx")
+    mg.export(trainer, tmp_path / "more.onnx", kind="train")
+    found = Model(tmp_path / "net.onnx")(X)
+    assert found["label"].tolist() == trainer.predict(X).tolist()
+    near(np.squeeze(found["outputs"]), np.squeeze(trainer.outputs(X)), 1e-12)
+    assert ("probabilities" in found) == (loss != "hinge")
+    if loss != "hinge":
+        near(found["probabilities"], trainer.probabilities(X), 1e-12)
+
+    step, given = Model(tmp_path / "more.onnx"), y.astype(object) if labels == "texts" else y
+    first = step(X, given)
+    second = step(X, given, **{f"{key}": first[f"new_{key}"] for key in ("parameters", "state", "steps")})
+    trainer.fit(X, y, epochs=2, batch_size=60, progress="none")
+    near([first["loss"], second["loss"]], trainer.history.losses[-2:], 1e-12)
+    if labels == "texts":
+        assert np.isnan(step(X, np.full(60, "unknown", dtype=object))["loss"])
+
+
+def test_names_that_no_model_can_hold_are_refused(tmp_path: Path) -> None:
+    X, y = datasets.make_moons(20, noise=0.1, seed=1)
+    trainer = mg.Trainer(nn.MLP(2, [1], seed=1))
+    trainer.fit(X, np.array(["a", "half \ud800"])[y.astype(int)], epochs=1, progress="none")
+    with pytest.raises(ValueError, match="half a character, which UTF-8 cannot hold: rename it"):
+        mg.export(trainer, tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
