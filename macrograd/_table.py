@@ -37,12 +37,14 @@ class Op:
     tame        whether the value and all slopes are finite at finite operands, overflow of sums and products aside; or
                 a function (*bounds) → bool that tells for operands within bounds, each a pair (lowest, highest)
     range       the lowest and the highest value, NaN aside
+    about       the docstring of the operation: its formula, its domain, its slope at kinks
 
     A row with a formula needs nothing else: every target composes the operation. Raises ValueError for a name that
     already has a row, and for a row without a formula that lacks `forward`, `array`, `llvm` or `c`.
     """
 
     __slots__ = (
+        "__dict__",  # for the operation's docstring: a class with one can have no slot of that name
         "arity",
         "array",
         "c",
@@ -87,6 +89,7 @@ class Op:
         chooses: bool = False,
         tame: bool | Callable[..., bool] = False,
         range: tuple[float, float] = (-INF, INF),  # noqa: A002 - what mathematicians call it
+        about: str = "",
     ) -> None:
         if name in BY_NAME:
             raise ValueError(f"operation {name!r} has two rows in the table")
@@ -116,6 +119,8 @@ class Op:
         self.chooses = chooses
         self.tame = tame
         self.range = range
+        if about:
+            self.__doc__ = about
         self.module: str = sys._getframe(1).f_globals.get("__name__", "")
         self.code = len(TABLE)
         TABLE.append(self)

@@ -199,6 +199,7 @@ absolute = Op(
     onnx="Abs",
     tame=True,
     range=(0.0, INF),
+    about="|x|. The slope at 0 is 0.",
 )
 sign: Op = Op(
     "sign",
@@ -212,6 +213,7 @@ sign: Op = Op(
     onnx="Sign",
     tame=True,
     range=(-1.0, 1.0),
+    about="−1, 0 or 1 by the sign of x, NaN for a NaN. The slope is 0 everywhere.",
 )
 power = Op(
     "pow",
@@ -226,6 +228,7 @@ power = Op(
     cost=100,
     remedy="A power of 0 or of a negative number is not finite for this exponent: add a small number, or use abs",
     tame=_tame_power,
+    about="xⁿ, with C's conventions: x⁰ is 1, and a negative x has a power for integers n only, else NaN.",
 )
 exp = Op(
     "exp",
@@ -241,6 +244,7 @@ exp = Op(
     remedy="exp overflows: subtract the maximum first (mg.logsumexp and mg.softmax do), or lower the learning rate",
     tame=lambda a: a[1] <= _LARGE,
     range=(0.0, INF),
+    about="eˣ. Infinite above 709.78.",
 )
 log = Op(
     "log",
@@ -255,6 +259,7 @@ log = Op(
     cost=30,
     remedy="log needs a number above 0: add a small number, or use a loss that takes logits, such as cross_entropy",
     tame=lambda a: a[0] > 0.0,
+    about="The natural logarithm. −∞ at 0, NaN below.",
 )
 log1p = Op(
     "log1p",
@@ -269,6 +274,7 @@ log1p = Op(
     cost=35,
     remedy="log1p needs a number above −1",
     tame=lambda a: a[0] > -1.0,
+    about="log(1 + x), exact for small x. −∞ at −1, NaN below.",
 )
 sqrt = Op(
     "sqrt",
@@ -283,6 +289,7 @@ sqrt = Op(
     remedy="sqrt needs a number of at least 0, and its slope at 0 is infinite: add a small number under the root",
     tame=lambda a: a[0] > 0.0,
     range=(0.0, INF),
+    about="The square root. The slope at 0 is infinite; NaN below.",
 )
 tanh = Op(
     "tanh",
@@ -297,6 +304,7 @@ tanh = Op(
     cost=35,
     tame=True,
     range=(-1.0, 1.0),
+    about="The hyperbolic tangent, from −1 to 1.",
 )
 sigmoid = Op(
     "sigmoid",
@@ -311,6 +319,7 @@ sigmoid = Op(
     cost=25,
     tame=True,
     range=(0.0, 1.0),
+    about="1 / (1 + e⁻ˣ), from 0 to 1, without overflow: the logistic function.",
 )
 softplus = Op(
     "softplus",
@@ -325,6 +334,7 @@ softplus = Op(
     cost=40,
     tame=True,
     range=(0.0, INF),
+    about="log(1 + eˣ), without overflow: a smooth relu.",
 )
 relu = Op(
     "relu",
@@ -339,6 +349,7 @@ relu = Op(
     chooses=True,
     tame=True,
     range=(0.0, INF),
+    about="max(0, x). The slope at 0 is 0, and nothing is passed back where x ≤ 0, be it infinite.",
 )
 sin = Op(
     "sin",
@@ -352,6 +363,7 @@ sin = Op(
     onnx="Sin",
     cost=50,
     tame=True,
+    about="The sine of x in radians. NaN at ±∞.",
 )
 cos: Op = Op(
     "cos",
@@ -365,6 +377,7 @@ cos: Op = Op(
     onnx="Cos",
     cost=50,
     tame=True,
+    about="The cosine of x in radians. NaN at ±∞.",
 )
 maximum = Op(
     "maximum",
@@ -378,6 +391,7 @@ maximum = Op(
     onnx="Max",
     chooses=True,
     tame=True,
+    about="The larger of two numbers; NaN if one is a NaN. In a tie each gets half of the gradient.",
 )
 minimum = Op(
     "minimum",
@@ -391,6 +405,7 @@ minimum = Op(
     onnx="Min",
     chooses=True,
     tame=True,
+    about="The smaller of two numbers; NaN if one is a NaN. In a tie each gets half of the gradient.",
 )
 less = Op(
     "less",
@@ -430,6 +445,7 @@ where: Op = Op(
     onnx=lambda o, c, a, b: o.Where(o.Equal(c, 0.0), b, a),
     chooses=True,
     tame=True,
+    about="x where the condition is true (not 0), else y. The other gets no gradient, be it infinite or NaN.",
 )
 detach = Op(
     "detach",
@@ -442,6 +458,7 @@ detach = Op(
     c="({0})",
     onnx="Identity",
     tame=True,
+    about="x, without passing a gradient on. In a compiled function it is the number of each call.",
 )
 onehot: Op = Op(
     "onehot",

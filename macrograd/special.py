@@ -52,11 +52,43 @@ _C_MOD = """static double mg_mod(double a, double b) {
 # --- the rows --------------------------------------------------------------------------------------------------------
 
 floor = Op(
-    "floor", "⌊x⌋", 1, _floats.floor, (None,), array="floor", llvm="floor", c="floor({0})", onnx="Floor", tame=True
+    "floor",
+    "⌊x⌋",
+    1,
+    _floats.floor,
+    (None,),
+    array="floor",
+    llvm="floor",
+    c="floor({0})",
+    onnx="Floor",
+    tame=True,
+    about="The largest integer not above x. The slope is 0 everywhere.",
 )
-ceil = Op("ceil", "⌈x⌉", 1, _floats.ceil, (None,), array="ceil", llvm="ceil", c="ceil({0})", onnx="Ceil", tame=True)
+ceil = Op(
+    "ceil",
+    "⌈x⌉",
+    1,
+    _floats.ceil,
+    (None,),
+    array="ceil",
+    llvm="ceil",
+    c="ceil({0})",
+    onnx="Ceil",
+    tame=True,
+    about="The smallest integer not below x. The slope is 0 everywhere.",
+)
 round_ = Op(
-    "round", "round", 1, _floats.round_, (None,), array="rint", llvm="rint", c="rint({0})", onnx="Round", tame=True
+    "round",
+    "round",
+    1,
+    _floats.round_,
+    (None,),
+    array="rint",
+    llvm="rint",
+    c="rint({0})",
+    onnx="Round",
+    tame=True,
+    about="The nearest integer, the even one for halves. The slope is 0 everywhere.",
 )
 mod = Op(
     "mod",
@@ -70,6 +102,7 @@ mod = Op(
     c_function=_C_MOD,
     cost=20,
     remedy="mod by 0 and mod of an infinity are NaN: keep the divisor away from 0",
+    about="The remainder of x by y with the sign of y, as Python's %. NaN for y = 0.",
 )
 erf: Op = Op(
     "erf",
@@ -82,6 +115,7 @@ erf: Op = Op(
     cost=120,
     tame=True,
     range=(-1.0, 1.0),
+    about="The error function, 2/√π ∫₀ˣ e^(−t²) dt.",
 )
 erfc = Op(
     "erfc",
@@ -94,6 +128,7 @@ erfc = Op(
     cost=110,
     tame=True,
     range=(0.0, 2.0),
+    about="1 − erf(x), exact for large x.",
 )
 norm_cdf = Op(
     "norm_cdf",
@@ -105,6 +140,7 @@ norm_cdf = Op(
     cost=120,
     tame=True,
     range=(0.0, 1.0),
+    about="The standard normal distribution function Φ(x), exact in both tails.",
 )
 expm1 = Op(
     "expm1",
@@ -117,6 +153,7 @@ expm1 = Op(
     c="expm1({0})",
     cost=50,
     remedy="expm1 overflows beyond 709: lower the learning rate",
+    about="eˣ − 1, exact for small x.",
 )
 sinh: Op = Op(
     "sinh",
@@ -129,6 +166,7 @@ sinh: Op = Op(
     c="sinh({0})",
     cost=70,
     remedy="sinh overflows beyond ±710: lower the learning rate",
+    about="The hyperbolic sine. Infinite beyond ±710.",
 )
 cosh: Op = Op(
     "cosh",
@@ -141,6 +179,7 @@ cosh: Op = Op(
     c="cosh({0})",
     cost=60,
     remedy="cosh overflows beyond ±710: lower the learning rate",
+    about="The hyperbolic cosine. Infinite beyond ±710.",
 )
 tan = Op(
     "tan",
@@ -152,6 +191,7 @@ tan = Op(
     array="tan",
     c="tan({0})",
     cost=70,
+    about="The tangent of x in radians.",
 )
 atan = Op(
     "atan",
@@ -165,6 +205,7 @@ atan = Op(
     cost=60,
     tame=True,
     range=(-2.0, 2.0),
+    about="The inverse tangent in radians, from −π/2 to π/2.",
 )
 atan2 = Op(
     "atan2",
@@ -176,6 +217,7 @@ atan2 = Op(
     array="arctan2",
     c="atan2({0}, {1})",
     cost=80,
+    about="The angle of the point (x, y) in radians, from −π to π: atan2(y, x). Both slopes are 0 at (0, 0).",
 )
 asin = Op(
     "asin",
@@ -188,6 +230,7 @@ asin = Op(
     c="asin({0})",
     cost=60,
     remedy="asin needs a number from −1 to 1, and its slope at ±1 is infinite: clip it with mg.minimum and mg.maximum",
+    about="The inverse sine in radians, from −π/2 to π/2. NaN beyond ±1, where the slope is infinite.",
 )
 acos = Op(
     "acos",
@@ -200,6 +243,7 @@ acos = Op(
     c="acos({0})",
     cost=60,
     remedy="acos needs a number from −1 to 1, and its slope at ±1 is infinite: clip it with mg.minimum and mg.maximum",
+    about="The inverse cosine in radians, from 0 to π. NaN beyond ±1, where the slope is infinite.",
 )
 hypot: Op = Op(
     "hypot",
@@ -211,6 +255,7 @@ hypot: Op = Op(
     array="hypot",
     c="hypot({0}, {1})",
     cost=40,
+    about="√(x² + y²), without overflow on the way. Both slopes are 0 at (0, 0).",
 )
 cbrt = Op(
     "cbrt",
@@ -223,6 +268,7 @@ cbrt = Op(
     c="cbrt({0})",
     cost=60,
     remedy="The cube root's slope at 0 is infinite: keep its operand away from 0",
+    about="The cube root, of negative numbers too. The slope at 0 is infinite.",
 )
 lgamma = Op(
     "lgamma",
@@ -233,6 +279,7 @@ lgamma = Op(
     formula=_gamma.lgamma,
     cost=250,
     remedy="lgamma is infinite at 0, −1, −2 …: keep its operand away from there",
+    about="log |Γ(x)|. Infinite at 0, −1, −2, …",
 )
 digamma: Op = Op(
     "digamma",
@@ -243,6 +290,7 @@ digamma: Op = Op(
     formula=_gamma.digamma,
     cost=220,
     remedy="digamma has poles at 0, −1, −2 …: keep its operand away from there",
+    about="ψ(x), the derivative of log Γ(x). Poles at 0, −1, −2, …",
 )
 polygamma: Op = Op(
     "polygamma",
@@ -253,4 +301,5 @@ polygamma: Op = Op(
     formula=_gamma.polygamma,
     cost=1000,
     remedy="polygamma needs an integer n ≥ 1 and an operand above 0",
+    about="ψ⁽ⁿ⁾(x), the n-th derivative of ψ, for integers n ≥ 1 and x > 0; NaN elsewhere.",
 )

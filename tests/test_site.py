@@ -67,6 +67,7 @@ def test_what_the_reference_shows_has_a_docstring() -> None:
     for name, found in documented().items():
         if callable(found):
             assert inspect.getdoc(found), name
+            assert inspect.isclass(found) or found.__doc__ != type(found).__doc__, f"{name} has that of its class"
         if inspect.isclass(found):
             for member, function in vars(found).items():
                 kind = (types.FunctionType, property, classmethod, staticmethod)
