@@ -1,24 +1,24 @@
-"""Choices: where the derivative of something must be guarded against a choice that did not take it.
+"""Choices: which derivatives must be guarded because a choice may not have taken their operand.
 
-What `where`, `take`, `relu`, `maximum` or `minimum` did not take gets no derivative. On the tape its adjoint is 0, and
-0 times an infinite slope would be a NaN. There, and only there, the numbers that the slope is computed from go through
-`gate(taken, x)`: x where the entry was taken, a harmless number where it was not.
+An operand that `where`, `take`, `relu`, `maximum` or `minimum` did not take gets no derivative. On the tape its adjoint
+is 0, and 0 times an infinite slope would be NaN. There, and only there, the numbers from which the slope is computed go
+through `gate(taken, x)`: x where the entry was taken, a harmless number where it was not.
 
-**Where it is needed.** An entry is *hidden* if every way from it to the result leads through a choice. The rule of a
-hidden entry is gated if one of its slopes may be infinite or a NaN, that is if
+**Where it is needed.** An entry is *hidden* if every path from it to the result leads through a choice. The rule of a
+hidden entry is gated if one of its slopes may be infinite or NaN, that is, if
 
-- its operation has such slopes (`Op.tame`: ÷, log, √, powers, exp) at operands within the bounds that can be told from
-  the tape, such as 1 + x·x > 0; or
-- the rule uses a *wild* number: one that such an operation made while hidden, or that was computed from one.
+- its operation has such slopes (`Op.tame`: ÷, log, √, powers, exp) at operands within the bounds known from the tape,
+such as 1 + x·x > 0; or
+- the rule uses a *wild* number: one made by such an operation while hidden, or computed from one.
 
-What is not hidden counts as finite: if it were not, the result would not be. So do sums and products of finite numbers,
-and so do parameters and inputs behind a *clamp* (relu, maximum, minimum, and `where` whose condition compares what it
-chooses, as a relu written by hand does, or a random number, as dropout does), or else every net would pay. Behind any
-other choice (`where` and `take`, as for missing values) a hidden parameter or input is wild.
+An entry that is not hidden counts as finite: otherwise the result would not be finite. So do sums and products of
+finite numbers, and parameters and inputs behind a *clamp* (relu, maximum, minimum, and a `where` whose condition
+compares its own operand, as in a hand-written relu, or a random number, as in dropout); otherwise every net would pay.
+Behind any other choice (`where` and `take`, as for missing values) a hidden parameter or input is wild.
 
-**What was taken** is a number on the tape that is not 0 where there is a way to the result along which each choice took
-its operand: for `where(c, a, b)` and a, `where(c, 1, 0)`. Two sides of one choice that both lead to an entry always
-take it, and cost nothing.
+**Masks.** A mask on the tape is not 0 where a path to the result exists along which every choice took its operand: for
+a in `where(c, a, b)`, it is `where(c, 1, 0)`. If both sides of a choice lead to an entry, it is always taken and costs
+nothing.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from macrograd.compiler.tape.tape import CONSTANT, Ints, Tape
 Bools = NDArray[np.bool_]
 _CHOICES = [op.code for op in ops.TABLE if op.chooses]
 _CLAMPS = [op.code for op in (ops.relu, ops.maximum, ops.minimum)]
-_FINITE = [op.code for op in (ops.less, ops.less_equal)]  # whatever their operands are
-_DEEP = 12  # operations that are looked through to find an entry's bounds
-_WIDE = 64  # terms of a sum beyond which its bounds are not looked for
+_FINITE = [op.code for op in (ops.less, ops.less_equal)]  # for any operands
+_DEEP = 12  # depth, in operations, of the search for an entry's bounds
+_WIDE = 64  # sums of more terms have no known bounds
 _ANY = (-math.inf, math.inf)
 
-ALWAYS = 0  # the mask that is true of everything
+ALWAYS = 0  # the mask that is always true
 
 
 class Masks:
-    """What can be said of whether something was taken, each once, by number; parts have smaller numbers.
+    """The masks, each once, by number; the parts of a mask have smaller numbers.
 
-    ("took", choice, sides, mask)   the choice took the operand at one of its sides, and was itself taken by the mask
-    ("reduce", mask, entry)         in some sample; for the entry, which is the same for all
-    ("any", masks, entry)           by one of these; for the entry
+    ("took", choice, sides, mask)   the choice took the operand at one of its sides and was itself taken by the mask
+    ("reduce", mask, entry)         true in some sample; for an entry that is the same for all samples
+    ("any", masks, entry)           true if one of these is; for the entry
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Masks:
         return self._numbers[key]
 
     def with_parts(self, masks: Iterable[int]) -> list[int]:
-        """The masks and all that they are made of but `ALWAYS`, parts first."""
+        """The masks and all their parts except `ALWAYS`, parts first."""
         found, waiting = set[int](), list(masks)
         while waiting:
             if (mask := waiting.pop()) == ALWAYS or mask in found:
@@ -78,11 +78,11 @@ class Masks:
 
 
 class Choices:
-    """What the choices of a tape hide from its result.
+    """The edges of a tape that its choices hide from the result.
 
     edges    operand positions through which the result's derivative flows
-    gated    by edge: whether its rule is to be gated
-    taken    by entry that uses a gated edge: the mask that says whether it was taken
+    gated    by edge: whether its rule must be gated
+    taken    by entry that uses a gated edge: the mask that tells whether it was taken
     """
 
     def __init__(self, tape: Tape, edges: Ints, result: int, varies: Bools) -> None:
@@ -121,12 +121,12 @@ class Choices:
         return walks.reached(first, self.tape.operand[self.edges[through]], np.array([result]))
 
     def _clamps(self) -> Bools:
-        """Edges of clamps: of choices by the number itself, or by chance."""
+        """Edges of clamps: choices by the operand itself, or by a random number."""
         tape, owner = self.tape, self.owner
         found: Bools = tapes.among(tape.code[owner], _CLAMPS)
         where = np.flatnonzero(tape.code[owner] == ops.where.code)
         condition = tape.operand[tape.start[owner[where]]]
-        found[where] = tape.code[condition] == ops.relu.code  # the derivative of one
+        found[where] = tape.code[condition] == ops.relu.code  # the derivative of a clamp
         compares = tapes.among(tape.code[condition], _FINITE)
         where, condition = where[compares], condition[compares]
         chosen, begin = tape.operand[self.edges[where]], tape.start[condition]
@@ -135,7 +135,7 @@ class Choices:
         return found
 
     def _uses(self, guarded: Bools, wild: Bools, loose: Bools) -> Bools:
-        """Whether the rule of an edge uses a number that may be infinite or a NaN: an operand or the result."""
+        """Whether the rule of an edge uses a number that may be infinite or NaN: an operand or the result."""
         tape = self.tape
         found = np.zeros(len(self.edges), dtype=bool)
         linear = tapes.among(tape.code[self.owner], [op.code for op in (ops.add, ops.sub, ops.neg, ops.sum_)])
@@ -148,7 +148,7 @@ class Choices:
         return found
 
     def _factor(self, edges: Ints) -> Ints:
-        """What the operands at these edges of dots are multiplied with."""
+        """The factors of the operands at these edges of dots."""
         at = self.edges[edges]
         odd = (at - self.tape.start[self.owner[edges]]) % 2
         factor: Ints = self.tape.operand[at + 1 - 2 * odd]
@@ -157,13 +157,13 @@ class Choices:
     # --- what was taken -------------------------------------------------------------------------------------------
 
     def _find_masks(self, hidden: Bools, result: int) -> None:
-        """The masks of the entries whose rules are gated, from the result on."""
+        """The masks of the entries whose rules are gated, starting from the result."""
         tape, owner = self.tape, self.owner
         used = tape.operand[self.edges]
         needed = np.zeros(len(tape), dtype=bool)
         needed[owner[self.gated]] = True
         inside = np.flatnonzero(hidden[used])
-        for e in inside[np.argsort(used[inside], kind="stable")].tolist():  # and of what uses those
+        for e in inside[np.argsort(used[inside], kind="stable")].tolist():  # and of the users of those
             if needed[used[e]]:
                 needed[owner[e]] = True
         ways: dict[int, list[int]] = {}
@@ -171,7 +171,7 @@ class Choices:
             ways.setdefault(int(used[e]), []).append(e)
         masks, taken = self.masks, self.taken
         for i in sorted(ways, reverse=True):
-            inner: list[int] = []  # of users that vary over the batch, which the entry does not
+            inner: list[int] = []  # users that vary over the batch, while the entry does not
             outer: list[int] = []
             for e in ways[i]:
                 j = int(owner[e])
@@ -186,7 +186,8 @@ class Choices:
         self.gated &= taken[owner] != ALWAYS
 
     def _any(self, masks: list[int], i: int) -> int:
-        """That one of the masks is true, for entry i; of a choice all of whose sides are among them, its own."""
+        """The mask for entry i that is true if one of these is; for a choice all of whose sides are among them, its own
+        mask."""
         waiting, sides, others = list(masks), dict[int, tuple[int, ...]](), set[int]()
         while waiting:
             mask = waiting.pop()
@@ -208,7 +209,7 @@ class Choices:
         return several[0] if len(several) == 1 else self.masks.number("any", several, i)
 
     def _sides(self, j: int) -> int:
-        """How many sides a choice has of which it takes one; 0 if it may take none."""
+        """The number of sides of which a choice takes exactly one; 0 if it may take none."""
         code = self.tape.code[j]
         if code == ops.take.code:
             return int(self.tape.arity[j]) - 1
@@ -216,7 +217,7 @@ class Choices:
 
 
 class Bounds:
-    """The lowest and the highest number that entries can be, as far as a few operations back tell."""
+    """The lowest and highest values of entries, as far as the few operations before them tell."""
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
@@ -284,7 +285,7 @@ _BOUNDS: dict[int, Callable[..., tuple[float, float]]] = {
 
 
 def _untamed(tape: Tape, among: Ints, bounds: Bounds) -> Bools:
-    """Which of the entries may have an infinite value or slope, or a NaN, though their operands are finite."""
+    """Which of the entries may have an infinite or NaN value or slope although their operands are finite."""
     found = np.zeros(len(tape), dtype=bool)
     numbers = among[(tape.code[among] == CONSTANT)]
     found[numbers] = ~np.isfinite(tape.leaf[numbers])
@@ -298,16 +299,16 @@ def _untamed(tape: Tape, among: Ints, bounds: Bounds) -> Bools:
 
 
 def _wild(tape: Tape, made: Bools) -> Bools:
-    """The entries that are, or are computed from, one of those made."""
+    """The entries that are among those `made` or computed from them."""
     ends = -tapes.among(tape.code, _FINITE).astype(np.int64)
     found: Bools = walks.longest(tape.start, tape.operand, made.astype(np.int64), ends) > 0
     return found
 
 
 def without_gates(tape: Tape) -> Tape:
-    """gate(t, x) = x where neither x nor a slope that is computed from it can be infinite or a NaN: of the gates that
-    `macrograd.grad` in a compiled function records behind every choice, those that are not needed. What counts as
-    finite is told above, but for what is not hidden, which such a tape does not say."""
+    """gate(t, x) = x if neither x nor a slope computed from it can be infinite or NaN. `macrograd.grad` in a compiled
+    function records a gate behind every choice; this removes those that are not needed. The module docstring tells what
+    counts as finite, except that such a tape does not show which entries are hidden."""
     gates = np.flatnonzero(tape.code == ops.gate.code)
     if not len(gates):
         return tape
@@ -328,8 +329,8 @@ def without_gates(tape: Tape) -> Tape:
 
 
 def _of_clamps(tape: Tape, taken: Ints) -> Bools:
-    """Which entries say that something was taken by clamps alone; of the choices by a comparison only `maximum`,
-    `minimum` and dropout can be told from others here."""
+    """Which masks depend on clamps alone; of the choices by a comparison, only those of `maximum`, `minimum` and
+    dropout can be recognised here."""
     found = np.zeros(len(tape), dtype=bool)
     code, leaf = tape.code.tolist(), tape.leaf.tolist()
     masks = walks.reached(tape.start, tape.operand, taken) & tapes.among(tape.code, [ops.where.code, ops.maximum.code])

@@ -2,19 +2,18 @@
 
 Reverse accumulation (Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2), written as one rewriting of
 the whole tape instead of a walk over it: every entry `i` has an adjoint `ī`, and every operand position of every entry
-that has a derivative rule in the op table contributes to the adjoint of that operand,
+that has a derivative rule in the op table contributes to the adjoint of that operand:
 
     ī  =  Σ  rule(j̄, j, operands of j)      over all uses of i as an operand of j,
 
 in the order in which the eager engine would add them: the last use first. The rules are traced from the op table once,
-as little tapes, and copied for all entries of an operation at a time.
+as small tapes, and copied for all entries of an operation at once.
 
-Where a value that varies over the batch uses one that does not (a weight, or something computed from weights alone),
-the contributions are first summed over the batch (`reduce`), so that nothing that is the same for all samples is
-computed for each.
+If an entry that varies over the batch uses one that does not (a weight, or a number computed from weights alone), the
+contributions are first summed over the batch (`reduce`), so that numbers shared by all samples are computed once.
 
-An index says which one of many values a `take` is, and so to which one its adjoint goes: to value k the sum of the
-adjoints of all takes whose index is k. Among a few values, or values of the sample's own, every one asks every index
+The index of a `take` selects one of many values, which receives its adjoint: value k gets the sum of the adjoints of
+all takes whose index is k. For a few values, or values that vary over the batch, each value compares every index
 (`onehot`); a long table gets a `scatter`, whose cost is that of the takes, however long the table is.
 """
 
@@ -37,9 +36,9 @@ from macrograd.rules import contributions
 from macrograd.value import CONSTANT as NUMBER
 from macrograd.value import topological
 
-# Operands of a rule's little tape: the adjoint of the result, the result, the k-th operand, or an earlier line.
+# Operands of a rule's small tape: the adjoint of the result, the result, the k-th operand, or an earlier line.
 _ADJOINT, _RESULT, _OPERAND, _LINE = 0, 1, 2, 3
-_FEW_CHOICES = 8  # values of a take that are rather asked one by one
+_FEW_CHOICES = 8  # up to this many values of a take are compared one by one
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,14 @@ def _rule(gain: Any, known: dict[int, tuple[int, int]]) -> Rule:
     return Rule(tuple(lines), known[id(gain)])
 
 
-# An operand _ADJOINTS + i stands for the adjoint of entry i until it is known what that turns out to be.
+# The operand _ADJOINTS + i stands for the adjoint of entry i until that is known.
 _ADJOINTS = 1 << 40
 
 
 class _Entries:
     """New entries as blocks of arrays, each with its place in the finished tape.
 
-    The adjoint of entry i comes after the contributions of all entries behind i and before those of i itself.
+    The adjoint of entry i comes after the contributions of all entries after i and before those of i itself.
     """
 
     def __init__(self, n: int) -> None:
@@ -96,11 +95,11 @@ class _Entries:
         self.place: list[Ints] = []
 
     def before(self, entry: Ints) -> Ints:
-        """The place of what sums up the adjoint of an entry."""
+        """The place of the entries that sum up the adjoint of an entry."""
         return 2 * (2 * self.n - entry)
 
     def after(self, entry: Ints) -> Ints:
-        """The place of what uses the adjoint of an entry."""
+        """The place of the entries that use the adjoint of an entry."""
         return 2 * (2 * self.n - entry) + 1
 
     def add(self, code: int, operands: list[Ints], place: Ints, leaf: Any = 0.0) -> Ints:
@@ -124,8 +123,8 @@ def differentiate(tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | 
     """The tape whose results are the (mean) value and its derivatives with respect to the leaves `wrt`.
 
     `wrt` are entry ids, by default the parameters by number. With `batch`, one more input (the last) is the weight of
-    a sample: 1/n for a mean over n samples, and 0 for a lane that is only padding; the value is Σ weight · result.
-    With `strict`, the contributions to an entry are added in the order of the eager engine, from 0.0 on.
+    a sample: 1/n for a mean over n samples, and 0 for a padding lane; the value is Σ weight · result. With `strict`,
+    the contributions to an entry are added in the order of the eager engine, starting from 0.0.
     """
     (result,) = tape.results.tolist()
     if wrt is None:
@@ -153,7 +152,7 @@ def differentiate(tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | 
     alias = _sum_up(n, gains, scatters, varies, entries)
     alias[result] = seed[0]
     gradients = np.where(alias[wrt] >= 0, _ADJOINTS + wrt, zero)
-    if strict:  # the eager engine adds to a gradient that is 0.0, so that none is ever -0.0
+    if strict:  # the eager engine starts gradients at 0.0, so that none is ever -0.0
         some = alias[wrt] >= 0
         gradients[some] = entries.add(
             ops.add.code, [gradients[some], np.repeat(zero, some.sum())], entries.after(wrt[some])
@@ -182,7 +181,7 @@ def _edges(tape: Tape, wrt: Ints) -> Ints:
 
 
 def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
-    """The edges whose user gets a gradient itself."""
+    """The edges whose user itself gets a gradient."""
     owner = tape.owner[edges]
     first = np.searchsorted(owner, np.arange(len(tape) + 1))
     found: Ints = edges[walks.reached(first, tape.operand[edges], np.array([result]))[owner]]
@@ -190,7 +189,7 @@ def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
 
 
 def _taken(tape: Tape, choices: Choices, entries: _Entries) -> Ints:
-    """By operand position: what says that the user was taken, where the rule is gated; -1 elsewhere."""
+    """By operand position: the mask of the user if the rule is gated, otherwise -1."""
     found = np.full(len(tape.operand), -1)
     gated = choices.gated
     if not gated.any():
@@ -225,7 +224,7 @@ def _taken(tape: Tape, choices: Choices, entries: _Entries) -> Ints:
 
 
 def _share(tape: Tape, entries: _Entries, choice: int, side: int, one: int) -> int:
-    """What a choice passes on of 1 to the operand at one of its sides."""
+    """The share of an adjoint of 1 that a choice passes on to the operand at one of its sides."""
     user = np.array([choice])
     if tape.code[choice] == ops.take.code:
         k = entries.add(CONSTANT, [], entries.after(user), side - 1.0)
@@ -249,7 +248,7 @@ def _contributions(tape: Tape, edges: Ints, entries: _Entries, taken: Ints) -> t
             if rule is None or not pick.any():
                 continue
             users, edge = owner[pick], edges[pick]
-            if op is ops.dot:  # most terms of sums are x · 1, through which the adjoint passes as it is
+            if op is ops.dot:  # most terms of sums are x · 1, which passes the adjoint on unchanged
                 factor = tape.operand[edge + 1 - 2 * k]
                 plain = (tape.code[factor] == CONSTANT) & (tape.leaf[factor] == 1.0)
                 sources.append(users[plain])
@@ -281,7 +280,7 @@ def _scattered(tape: Tape, edges: Ints, varies: NDArray[np.bool_], strict: bool)
 
 
 def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: _Entries) -> tuple[Ints, Ints]:
-    """What those edges contribute, summed: (used entry, id of the sum)."""
+    """The summed contributions of those edges: (used entry, id of the sum)."""
     if not len(edges):
         return edges, edges
     users = tape.owner[edges]
@@ -302,8 +301,8 @@ def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: _Entr
 def _instantiate(
     rule: Rule, users: Ints, base: Ints, tape: Tape, entries: _Entries, adjoint: Ints, taken: Ints | None = None
 ) -> Ints:
-    """One copy of the rule for each user; `base` is where its operands (or those of its term) start. What it computes
-    slopes from goes through gates where `taken` has what says whether the user was taken."""
+    """One copy of the rule for each user; `base` is where its operands (or those of its term) start. Where `taken` has
+    a mask, the numbers from which it computes slopes go through gates."""
     place = entries.after(users)
     lines: list[Ints] = []
     gated = taken >= 0 if taken is not None else np.zeros(len(users), dtype=bool)
@@ -318,7 +317,7 @@ def _instantiate(
         found = users if kind == _RESULT else tape.operand[base + k]
         if taken is not None and gated.any():
             if reference not in through:
-                size = np.abs(tape.leaf[found])  # 1/0 is infinite, and in float32 so is 1/x² of more than the smallest
+                size = np.abs(tape.leaf[found])  # 1/0 is infinite, and in float32 so is 1/x² for small x other than 0
                 moderate = (tape.code[found] == CONSTANT) & (size >= 1e-18) & (size <= 1e18)
                 some = np.flatnonzero(gated & ~moderate)
                 through[reference] = found = found.copy()
@@ -341,7 +340,7 @@ def _sum_up(
     varies: NDArray[np.bool_],
     entries: _Entries,
 ) -> Ints:
-    """Make one adjoint of all contributions to an entry; returns its id for each entry, -1 where there is none."""
+    """Make one adjoint from all contributions to an entry; returns its id for each entry, -1 if there is none."""
     source, target, gain = gains
     order = np.lexsort((-source, target))
     source, target, gain = source[order], target[order], gain[order]
@@ -375,7 +374,7 @@ def _combine(target: Ints, gain: Ints, entries: _Entries) -> tuple[Ints, Ints]:
 
 
 def _assemble(tape: Tape, entries: _Entries, alias: Ints, results: Ints) -> Tape:
-    """Put the new entries in their places behind the old ones, and say which each adjoint is."""
+    """Put the new entries in their places among the old ones and resolve the adjoints."""
 
     def pending() -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = alias >= _ADJOINTS
@@ -389,7 +388,7 @@ def _assemble(tape: Tape, entries: _Entries, alias: Ints, results: Ints) -> Tape
     order = np.argsort(place, kind="stable")
     number = np.empty(len(order), dtype=np.int64)
     number[order] = np.arange(len(order))
-    # The numbers of the entries, and behind them those of the adjoints; an entry without an adjoint is never asked for.
+    # The ids of the entries, followed by those of the adjoints; an entry without an adjoint is never looked up.
     number = np.concatenate([number, number[np.maximum(alias, 0)]])
 
     def place_of(ids: Ints) -> Ints:

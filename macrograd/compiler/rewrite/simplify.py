@@ -1,8 +1,8 @@
 """Simplify: rewritings of the tape that keep every value, NaN, infinity and signed zero.
 
 Each rewriting is a function from tape to tape with its equation and domain in its docstring; `simplify` runs them to a
-fixed point. None of them rounds differently than the program as written, except `chains` outside strict mode, which may
-regroup a sum (the `reassoc` and `contract` that `macrograd.compile` states).
+fixed point. None of them changes the rounding of the program, except `chains` outside strict mode, which may regroup a
+sum (the `reassoc` and `contract` documented in `macrograd.compile`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
     (ops.neg, np.negative),
 )
 _MOST_ROUNDS = 8
-_FEW = 16  # entries that are sooner computed one by one than as arrays
+_FEW = 16  # entries that are computed faster one by one than as arrays
 _VARIES = 1 << 40
 Bools = NDArray[np.bool_]
 
@@ -36,10 +36,10 @@ def simplify(
 ) -> Tape:
     """Fold, merge and drop until nothing changes, then chain sums of products.
 
-    `final` says that no differentiation follows, so that `detach` has done its work.
+    `final` means that no differentiation follows, so that `detach` is no longer needed.
     """
     given = tape
-    # Gates before the derivative are those of `macrograd.grad` in the function; those of `differentiate` are needed.
+    # Gates before differentiation come from `macrograd.grad` in the function; those of `differentiate` are needed.
     cheap = [fold_constants, identities, without_detach if final else without_gates]
     for _ in range(_MOST_ROUNDS):
         start = tape
@@ -50,7 +50,7 @@ def simplify(
             if tape is before:
                 break
         if tape is start and start is not given:
-            break  # merging is done with at once, and only these could have given it more to do
+            break  # merging finishes in one go, and only these could create more work for it
         before, tape = tape, check(drop_dead(check(merge_equal(tape))))
         if tape is before:
             break
@@ -64,7 +64,7 @@ def fold_constants(tape: Tape) -> Tape:
     i ≠ k and any g. (`take` is left to `identities`.)"""
     code, leaf, arity = tape.code.copy(), tape.leaf.copy(), tape.arity
     folded = np.zeros(len(tape), dtype=bool)
-    for _ in range(_MOST_ROUNDS):  # of entries that are 0 whatever one operand is, and what that makes constant
+    for _ in range(_MOST_ROUNDS):  # chains of zeros, and of what they make constant
         varies = (code < 0) & (code != CONSTANT) | (code == ops.take.code)
         depth = walks.longest(tape.start, tape.operand, np.where(varies, _VARIES, 0), (arity > 0).astype(np.int64))
         known = depth < _VARIES
@@ -86,10 +86,10 @@ def fold_constants(tape: Tape) -> Tape:
 
 
 def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64]) -> None:
-    """Put the values of these entries into `leaf`; all their operands are constants, or entries less deep."""
+    """Write the values of these entries to `leaf`; all their operands are constants, or entries on lower levels."""
     order = np.argsort(depth, kind="stable")
     ids, begins = ids[order], np.flatnonzero(np.diff(depth[order], prepend=-1))
-    with np.errstate(all="ignore"):  # an overflow is infinite here, too
+    with np.errstate(all="ignore"):  # an overflow is infinite here too
         for some in np.split(ids, begins[1:]):
             if len(some) < _FEW:
                 alone = some
@@ -104,7 +104,7 @@ def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64]) -> N
 
 
 def identities(tape: Tape) -> Tape:
-    """Entries that are one of their own operands, or a cheaper operation on them, for every operand, bit for bit:
+    """Entries that equal one of their operands, or a cheaper operation on them, bit for bit for all operands:
 
     x · 1 = 1 · x = x        x ÷ 1 = x        x − 0 = x           −(−x) = x       sum(x) = x
     x¹ = x                   x² = x · x       x⁻¹ = 1 ÷ x         onehot, take, where of constants, as below:
@@ -132,7 +132,7 @@ def identities(tape: Tape) -> Tape:
 
 
 def _known_choices(tape: Tape, alias: Ints) -> None:
-    """Note what `where`, `onehot` and `take` of constants are."""
+    """Note the results of `where`, `onehot` and `take` of constants."""
     for op in (ops.where, ops.onehot):
         ids = _entries(tape, op)
         x, a, b = (_side(tape, ids, k) for k in range(3))
@@ -146,12 +146,12 @@ def _known_choices(tape: Tape, alias: Ints) -> None:
     ids = _entries(tape, ops.take)
     for i in ids[tape.code[_side(tape, ids, 0)] == CONSTANT].tolist():
         values, index = tape.operands(i)[1:], tape.leaf[tape.operands(i)[0]]
-        if 0 <= index < len(values) and index == int(index):  # any other is found, and said, when the program runs
+        if 0 <= index < len(values) and index == int(index):  # any other is reported when the program runs
             alias[i] = values[int(index)]
 
 
 def _both_sides(tape: Tape, alias: Ints) -> None:
-    """Note that one of the sides of a choice was taken."""
+    """Note that one side of a choice was taken."""
     ids = _entries(tape, ops.maximum)
     sides = [_side(tape, ids, k) for k in range(2)]
     choices = (tape.code[sides[0]] == ops.where.code) & (tape.code[sides[1]] == ops.where.code)
@@ -176,13 +176,13 @@ def _without_powers(tape: Tape) -> Tape:
     code[squared] = ops.mul.code
     operand[tape.start[squared] + 1] = _side(tape, squared, 0)
     code[inverse] = ops.div.code
-    operand[tape.start[inverse]] = _side(tape, inverse, 1)  # the exponent −1, made 1 by a constant of its own below
+    operand[tape.start[inverse]] = _side(tape, inverse, 1)  # the exponent −1, replaced by the constant 1 below
     operand[tape.start[inverse] + 1] = _side(tape, inverse, 0)
     return _with_ones(tapes.make(code, tape.start, operand, tape.leaf, tape.results), inverse)
 
 
 def without_detach(tape: Tape) -> Tape:
-    """detach(x) = x, once the derivative has been taken."""
+    """detach(x) = x, after differentiation."""
     alias = np.arange(len(tape))
     ids = _entries(tape, ops.detach)
     alias[ids] = _side(tape, ids, 0)
@@ -190,7 +190,7 @@ def without_detach(tape: Tape) -> Tape:
 
 
 def own_results(tape: Tape) -> Tape:
-    """A result that is a leaf, or the same entry as an earlier result, becomes an entry of its own, detach(x) = x."""
+    """A result that is a leaf, or the same entry as an earlier result, becomes a separate entry, detach(x) = x."""
     _, first = np.unique(tape.results, return_index=True)
     shared = np.ones(len(tape.results), dtype=bool)
     shared[first] = False
@@ -210,10 +210,10 @@ def own_results(tape: Tape) -> Tape:
 
 
 def _with_ones(tape: Tape, inverse: Ints) -> Tape:
-    """Give the divisions that stand for x⁻¹ the constant 1 as their first operand."""
+    """Give the divisions that replace x⁻¹ the constant 1 as their first operand."""
     if not len(inverse):
         return tape
-    # The first constant that such a division uses precedes all of them: a 1 right there precedes them too.
+    # The first constant that such a division uses precedes all of them, so a 1 in its place does too.
     positions = tape.start[inverse]
     at = int(tape.operand[positions].min())
     shift = np.arange(len(tape) + 1)
@@ -235,7 +235,7 @@ def merge_equal(tape: Tape) -> Tape:
 
 
 def drop_dead(tape: Tape) -> Tape:
-    """Entries that no result depends on go; parameters and inputs stay, for their numbers are the caller's."""
+    """Remove entries that no result depends on; parameters and inputs stay, because the caller numbers them."""
     keep = tapes.reached(tape) | tapes.given(tape)
     return tape if keep.all() else tapes.select(tape, keep)
 
@@ -245,9 +245,9 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
 
         a + b  →  a·1 + b·1      a − b  →  a·1 + b·(−1)      a + (−b)  →  a·1 + b·(−1)      a·b + c·d  →  dot
 
-    An operand that is itself such a sum and is used only here gives its terms in its place; so does a product used
-    only here. The products by ±1 are exact. In strict mode only the leftmost operand of an addition joins it, so that
-    the order of the roundings is the program's; otherwise one on the right may too, which regroups the sum.
+    An operand that is itself such a sum and is used only here is replaced by its terms; so is a product used only here.
+    Products by ±1 are exact. In strict mode only the leftmost operand of an addition is merged, so that the order of
+    the roundings is the program's; otherwise one on the right may be too, which regroups the sum.
     """
     n = len(tape)
     linear = tapes.among(tape.code, [ops.add.code, ops.sub.code, ops.sum_.code, ops.dot.code])
@@ -269,7 +269,7 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
     while not np.array_equal(further := root[root[inner]], root[inner]):
         root[inner] = further
 
-    # One pair of operands for each term. The constants 1 and −1 will stand before everything, as entries 0 and 1.
+    # One pair of operands for each term. The constants 1 and −1 come before everything else, as entries 0 and 1.
     at = np.flatnonzero(linear[owner] & ~joins & ~(in_dot & (position % 2 == 1)))
     left, minus, pair = operand[at], negative[at], in_dot[at]
     turned = ~pair & (tape.code[left] == ops.neg.code) & single[at]
@@ -285,7 +285,7 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
     of = root[owner[at]]
     pairs = np.stack([left, right], axis=1)[np.argsort(of, kind="stable")].ravel()
     keep = np.ones(n, dtype=bool)
-    for gone in (operand[joins], operand[at[product]], operand[at[turned]]):  # each was used here alone
+    for gone in (operand[joins], operand[at[product]], operand[at[turned]]):  # each was used only here
         keep[gone] = False
     kept = np.flatnonzero(keep)
     is_sum, size = linear[kept], 2 * np.bincount(of, minlength=n)
@@ -303,8 +303,8 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
 
 
 def takes_of_one_kind(tape: Tape, varies: Bools) -> Tape:
-    """take(i, u, v) = take(i, where(v, u, u), v) for u that is the same for all samples and v that is not: the values
-    that a `take` chooses among then live side by side."""
+    """take(i, u, v) = take(i, where(v, u, u), v) for u that is the same for all samples and v that is not: then all
+    values of a `take` are in one space."""
     takes = np.flatnonzero(tape.code == ops.take.code)
     mixed = {i for i in takes.tolist() if len(set(varies[tape.operands(i)[1:]].tolist())) == 2}
     if not mixed:
@@ -324,7 +324,7 @@ def takes_of_one_kind(tape: Tape, varies: Bools) -> Tape:
 
 
 def _replace(tape: Tape, alias: Ints) -> Tape:
-    """Use alias[i] wherever i was used."""
+    """Replace every use of i by alias[i]."""
     while not np.array_equal(further := alias[alias], alias):
         alias = further
     operand, results = alias[tape.operand], alias[tape.results]
@@ -334,7 +334,7 @@ def _replace(tape: Tape, alias: Ints) -> Tape:
 
 
 def _entries(tape: Tape, op: ops.Op) -> Ints:
-    """The entries that are this operation."""
+    """The entries with this operation."""
     found: Ints = np.flatnonzero(tape.code == op.code)
     return found
 
@@ -346,7 +346,7 @@ def _side(tape: Tape, ids: Ints, k: int) -> Ints:
 
 
 def _is_number(tape: Tape, ids: Ints, number: float) -> Bools:
-    """Which entries are the constant `number`, with its sign if it is zero."""
+    """Which entries are the constant `number`; zeros of different signs are different."""
     leaf = tape.leaf[ids]
     same: Bools = (tape.code[ids] == CONSTANT) & (leaf == number)
     if number == 0.0:

@@ -1,15 +1,14 @@
-"""The cost model: which groups and loops become code, and which become data for the kernel of streams.
+"""The cost model: which groups and loops become code, and which become data for the stream kernel.
 
-An array instruction costs half a millisecond to compile, whatever it does. A record of a stream costs nothing to
-compile, and its scalars run at half the speed or less. So a program may have so many instructions as stay small beside
-the rest of its way to code: `FREE`, and one more for every `SHARE` scalars. Instructions are counted as they are
-written down, those of a loop once; a group whose members lie in no pattern, and which therefore reads tables, counts
-for `TABLED` of them.
+An array instruction takes half a millisecond to compile, whatever it does. A stream record takes no compilation, but
+its scalars run at half the speed or less. So a program may have as many instructions as keep their compilation short
+beside its other stages: `FREE`, plus one for every `SHARE` scalars. Instructions of a loop are counted once; a group
+whose members follow no pattern, and which therefore reads tables, counts as `TABLED`.
 
-The rule: a program with more groups than that, or with more than `MOST_TINY` of fewer than `TINY` scalars, is long.
-Of a long program code are loops with `TINY` scalars or more for each instruction, as far as the number allows it; up to
-`MOST_LARGE` groups of `LEAST` members or more in a pattern, the largest first; scatters, and takes with `LARGE_TAKE`
-operands or more. The rest is data.
+The rule: a program with more groups than that, or with more than `MOST_TINY` groups of fewer than `TINY` scalars, is
+long. In a long program these become code: loops with at least `TINY` scalars per instruction, as far as the budget
+allows; up to `MOST_LARGE` groups of at least `LEAST` members in a pattern, largest first; scatters; and takes with at
+least `LARGE_TAKE` operands. The rest becomes data.
 """
 
 from __future__ import annotations
@@ -43,19 +42,19 @@ def budget(scalars: int) -> int:
 def rule(scalars: int) -> list[str]:
     """The rule in words, for a program of this many scalars."""
     return [
-        f"a program of {scalars:,} scalars may have {budget(scalars):,} groups of like operations ({FREE}, and one for",
-        f"each {SHARE} scalars), {MOST_TINY} of them with fewer than {TINY} scalars; this one has more. Code are then",
-        f"large takes, loops with {TINY} scalars or more for each instruction, and the {MOST_LARGE} largest groups of",
-        f"{LEAST} members or more in a pattern; the rest is data: nothing to compile, at half the speed",
+        f"a program of {scalars:,} scalars may have {budget(scalars):,} groups of equal operations ({FREE}, plus one",
+        f"for each {SHARE} scalars), {MOST_TINY} of them with fewer than {TINY} scalars; this one has more. Code is made",
+        f"for large takes, loops with at least {TINY} scalars per instruction, and the {MOST_LARGE} largest groups of at",
+        f"least {LEAST} members in a pattern; the rest is data: nothing to compile, at half the speed",
     ]
 
 
 def promising(
     found: list[dict[int, Candidate]], sequence: Ints, work: Ints, scalars: int
 ) -> list[dict[int, Candidate]]:
-    """The candidates for loops, without those that are sure to be data: looking into each takes its time."""
+    """The candidates for loops, without those that are certain to become data: examining each takes time."""
     covered, total = np.zeros(len(work), dtype=bool), 0
-    for candidate in (c for level in reversed(found) for c in level.values()):  # the outermost first
+    for candidate in (c for level in reversed(found) for c in level.values()):  # outermost first
         if not covered[candidate.first]:
             covered[candidate.first : candidate.end] = True
             total += _body(candidate, sequence)
@@ -69,7 +68,7 @@ def promising(
 
 
 def _body(candidate: Candidate, sequence: Ints) -> int:
-    """About how many instructions the loop would be: in loops of its own, groups that are alike are written once."""
+    """The approximate number of instructions of the loop: in its inner loops, equal groups are written once."""
     return len(distinct(sequence[candidate.first : candidate.first + candidate.period]))
 
 
@@ -99,16 +98,16 @@ def select(
 
 
 def _instructions(groups: Groups, alone: NDArray[np.bool_], scalars: int) -> int:
-    """How many instructions these groups count for."""
+    """The number of instructions that these groups count as."""
     count = int(alone.sum())
-    if count * TABLED > budget(scalars) >= count:  # otherwise it makes no difference where the members lie
+    if count * TABLED > budget(scalars) >= count:  # otherwise the pattern of the members makes no difference
         many = np.flatnonzero(alone & (np.diff(groups.bounds) >= TINY))
         count += (TABLED - 1) * int((~_in_patterns(groups, many)).sum())
     return count
 
 
 def _written(loop: Rolled) -> int:
-    """How many groups a loop's body writes down."""
+    """The number of groups in a loop's body."""
 
     def bodies(loop: Rolled) -> Iterator[int]:
         for step in loop.body:
@@ -118,7 +117,7 @@ def _written(loop: Rolled) -> int:
 
 
 def _outside(loops: dict[int, Settled], n: int) -> NDArray[np.bool_]:
-    """Which of n groups are in none of the loops."""
+    """Which of n groups are outside all loops."""
     found = np.ones(n, dtype=bool)
     for settled in loops.values():
         found[settled.loop.first : settled.loop.end] = False
@@ -126,7 +125,7 @@ def _outside(loops: dict[int, Settled], n: int) -> NDArray[np.bool_]:
 
 
 def _in_patterns(groups: Groups, which: Ints) -> NDArray[np.bool_]:
-    """Of which groups the first and the last operands move by one or two distances from member to member."""
+    """In which groups the first and last operands move by only one or two distances from member to member."""
     tape, slot, bounds = groups.tape, groups.layout.slot, groups.bounds
 
     def even(at: Ints) -> bool:

@@ -1,8 +1,8 @@
 """Patterns: from the slots of a group's operands to index maps.
 
 The operands of a group of n members are columns of n slots (n × T for a sum of T terms). A column is *affine* if it is
-base + i·s₁ (+ j·s₂ + k·s₃) over nested counters that all columns of the group share. What does not fit as a whole is
-cut into pieces that do; where the pieces would be too many, a column becomes a table.
+base + i·s₁ (+ j·s₂ + k·s₃) over nested counters that all columns of the group share. A group that does not fit as a
+whole is cut into pieces that do; if there would be too many pieces, a column becomes a table.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from macrograd.compiler.tape.tape import CONSTANT, Ints, Tape
 if TYPE_CHECKING:
     from macrograd.compiler.roll.layout import Layout
 
-_FEW_MEMBERS = 8  # so few members are written out one by one, so that tables cost them nothing
+_FEW_MEMBERS = 8  # so few members are written out one by one, where tables cost nothing
 _FEW_TERMS = 8
 _LARGE_PIECE = 64  # pieces of this many members are always worth an instruction
 _LONG_RUN = 8  # terms
-_MOST_SEGMENTS = 32  # of the terms of one kind; more pieces than that become a table
-_MOST_PIECES = 8  # more pieces than this, and a table makes the smaller program, however wide it is
+_MOST_SEGMENTS = 32  # of the terms of one kind; more pieces become a table
+_MOST_PIECES = 8  # with more pieces a table makes the smaller program, however wide it is
 
 
 class Column:
-    """The slots of one operand of a group: an (n, T) matrix in one space, or one number for all."""
+    """The slots of one operand of a group: an (n, T) matrix in one space, or one number for all members."""
 
     def __init__(self, tape: Tape, layout: Layout, entries: Ints, shifts: Ints, number: float | None = None) -> None:
         self.entries = entries if entries.ndim == 2 else entries[:, None]
@@ -58,7 +58,7 @@ class Column:
 def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instruction]:
     """The instructions that compute a group."""
     moving = np.concatenate([group.shifts, group.moves[:, None]], axis=1)
-    if (moving != moving[0]).any():  # members that move differently are instructions of their own
+    if (moving != moving[0]).any():  # members that move differently become separate instructions
         _, which = np.unique(moving, axis=0, return_inverse=True)
         seen = list(dict.fromkeys(which.ravel().tolist()))
         for pattern in seen:
@@ -86,8 +86,9 @@ def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instru
 
 
 def _alike(layout: Layout, group: Group) -> list[Ints]:
-    """The group in runs of members whose terms have the same distances in each member, such as the gradients of one
-    matrix among those of several; as a whole if all have, if cutting the terms will do, or if the runs would be short.
+    """The group as runs of members whose terms are equally spaced in each member, such as the gradients of one matrix
+    among those of several; whole if all members are alike, if cutting the terms is enough, or if the runs would be
+    short.
     """
     n, count = len(group.members), len(group.kinds)
     whole = [np.arange(n)]
@@ -101,7 +102,7 @@ def _alike(layout: Layout, group: Group) -> list[Ints]:
     few = len(begins) <= _MOST_PIECES and len(begins) * LEAST_ROW <= n
     if few or not large.any():
         return np.split(whole[0], begins[1:]) if few else whole
-    # What follows no pattern stays together, between the pieces that do.
+    # Members without a pattern stay together, between the pieces that have one.
     return np.split(whole[0], begins[1:][large[1:] | large[:-1]])
 
 
@@ -121,7 +122,7 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
             cuts |= {begin + p for p in pieces}
     for begin, end in _pairs(sorted(cuts)):
         if 1 < end - begin <= _FEW_TERMS and not all(separable(layout.slot[x[:, begin:end]]) for x in (left, right)):
-            cuts |= set(range(begin, end))  # each of them may be affine in the members in its own way
+            cuts |= set(range(begin, end))  # each may be affine in the members in its own way
     columns = []
     for begin, end in _pairs(sorted(cuts)):
         number = {0: 1.0, 1: -1.0}.get(int(kind[begin]) // 4)
@@ -131,7 +132,7 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
 
 
 def _bends(vectors: Ints) -> int:
-    """How often the differences change, which they do at most twice where a run ends."""
+    """The number of changes of the differences, at most two at each end of a run."""
     step = np.diff(vectors, axis=1)
     return int((step[:, 1:] != step[:, :-1]).any(axis=0).sum())
 
@@ -141,7 +142,7 @@ def _pairs(cuts: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _straight(vectors: Ints) -> Iterator[int]:
-    """Where runs of constant differences begin, in all vectors at once: (k, n) → positions."""
+    """The positions where runs of constant differences begin in all k vectors at once, from (k, n)."""
     n = vectors.shape[1]
     begin = 0
     while begin < n:
@@ -150,14 +151,14 @@ def _straight(vectors: Ints) -> Iterator[int]:
 
 
 def _fit(group: Group, columns: list[Column], layout: Layout) -> Iterator[Instruction]:
-    """Cut the group into pieces whose columns are all affine; or keep it whole, with tables."""
+    """Cut the group into pieces whose columns are all affine, or keep it whole, with tables."""
     members = group.members
     n = len(members)
     vectors = _vectors(members, columns, layout)
     nest = affine(vectors)
     if nest is None and (reordered := _reorder(group, columns, layout, affine)) is not None:
         members, columns, nest = reordered
-    if nest is None and (inner := affine(vectors[1:])) is not None:  # only the results lie elsewhere
+    if nest is None and (inner := affine(vectors[1:])) is not None:  # only the results are elsewhere
         nest = Nest(inner.dims, [None, *inner.strides], [None, *inner.rows])
     if nest is not None or n <= _FEW_MEMBERS:
         yield _instruction(group, members, columns, layout, nest or tabled(vectors))
@@ -178,7 +179,7 @@ def _fit(group: Group, columns: list[Column], layout: Layout) -> Iterator[Instru
 
 
 def _begins(vectors: Ints) -> list[int]:
-    """Where pieces begin that follow a pattern; no more of them than one too many."""
+    """Where pieces that follow a pattern begin; stops at one too many."""
     begins: list[int] = []
     begin, n = 0, vectors.shape[1]
     while begin < n and len(begins) <= _most_pieces(n):
@@ -203,7 +204,7 @@ def _reorder(
 ) -> tuple[Ints, list[Column], Nest] | None:
     """The group in an order in which its operands follow a pattern, if sorting by one of them finds one.
 
-    Results that nobody outside refers to by position may stand in any order; the slots of the group are dealt anew.
+    Results that nothing outside refers to by position may be in any order; the slots of the group are reassigned.
     """
     members = group.members
     slots = np.sort(layout.slot[members])
@@ -226,7 +227,7 @@ def _sorted(column: Column, order: Ints) -> Column:
 
 
 def _instruction(group: Group, members: Ints, columns: list[Column], layout: Layout, nest: Nest) -> Instruction:
-    """One instruction for these members; what does not follow the counters gets tables."""
+    """One instruction for these members, with tables for columns that do not follow the counters."""
     kind, code, move = group.kind, group.code, tuple(group.moves[0].tolist())
     out_space = "u" if kind == "reduce" or not layout.varies[members[0]] else "v"
     out = index_of(out_space, layout.slot[members][:, None], nest, 0, move)

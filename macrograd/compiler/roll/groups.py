@@ -17,10 +17,10 @@ class Group:
 
     kind      map, dot, reduce, take or scatter
     members   (n,)
-    operands  (n, columns): of a map its operands; of a take the index and the values; of a scatter its pairs; of sums
-              all left operands, then all right ones, -1 for a left one that is 1
-    kinds     of sums: the kind of each term (`Terms.kind`)
-    shifts    (n, columns, loops) how many slots each operand moves per round of the loops around it, outermost first
+    operands  (n, columns): for a map its operands; for a take the index and the values; for a scatter its pairs; for
+              sums all left operands, then all right ones, -1 for a left one that is 1
+    kinds     for sums: the kind of each term (`Terms.kind`)
+    shifts    (n, columns, loops) the slots that each operand moves per round of each loop around it, outermost first
     moves     (n, loops) the same for the results
     fixed     whether the results must keep their slots
     """
@@ -62,7 +62,7 @@ def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups order[bounds[k]] … order[bounds[k + 1] - 1] of a tape whose entries have places."""
+    """The groups order[bounds[k]] … order[bounds[k + 1] - 1] of a tape whose entries have slots."""
 
     tape: Tape
     terms: Terms

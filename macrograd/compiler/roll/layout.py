@@ -1,7 +1,7 @@
-"""Layout: where every entry lives, and the products of all sums.
+"""Layout: the slot of every entry, and the products of all sums.
 
-Each group's results get consecutive slots of one space, `u` for what is the same for all samples and `v` for what
-varies with them, so that the operands of the next group become patterns.
+Each group's results get consecutive slots of one space, `u` for numbers that are the same for all samples and `v` for
+those that vary, so that the operands of the next group follow patterns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BEFORE, BLOCK, SUM, AFTER = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Layout:
-    """Where every entry lives: its space (True: varying) and slot, and the sizes of the spaces."""
+    """Every entry's space (True: varying) and slot, and the sizes of the spaces."""
 
     varies: NDArray[np.bool_]
     slot: Ints
@@ -29,16 +29,16 @@ class Layout:
     uniform: int
     varying: int
     is_result: NDArray[np.bool_]
-    spare: list[int] = field(default_factory=lambda: [0])  # varying slots beside those of the entries
+    spare: list[int] = field(default_factory=lambda: [0])  # varying slots besides those of the entries
 
     def more_varying(self, count: int) -> Ints:
-        """New slots of v, which belong to no entry."""
+        """New slots in v that belong to no entry."""
         begin = self.varying + self.spare[0]
         self.spare[0] += count
         return np.arange(begin, begin + count)
 
     def fixed(self, entries: Ints) -> bool:
-        """Whether these entries must stay in their order, because the caller reads them as results."""
+        """Whether these entries must keep their order because the caller reads them as results."""
         return bool(self.is_result[entries].any())
 
 
@@ -55,10 +55,10 @@ class Terms:
 
 def sums_of(tape: Tape, varies: NDArray[np.bool_]) -> tuple[Ints, NDArray[np.bool_]]:
     """For each entry that is a sum of products, the entry whose operands are the products (else -1): itself for a dot;
-    for a reduce, its operand if that is a product or dot used only here. And which entries are still needed then.
+    for a reduce, its operand if that is a product or dot used only here. And which entries are then still needed.
 
-    A block's lanes without a sample hold 0 in what a reduce reads, so no factor that is the same for all samples may be
-    infinite or a NaN: 0·∞ would get into the sum. A product with such a factor is made before those lanes are cleared.
+    Lanes of a block without a sample hold 0 where a reduce reads them, so no factor shared by all samples may be
+    infinite or NaN: 0·∞ would enter the sum. A product with such a factor is computed before those lanes are cleared.
     """
     n = len(tape)
     uses = np.bincount(tape.operand, minlength=n)
@@ -77,7 +77,7 @@ def sums_of(tape: Tape, varies: NDArray[np.bool_]) -> tuple[Ints, NDArray[np.boo
 
 
 def terms_of(tape: Tape, sums: Ints, varies: NDArray[np.bool_]) -> Terms:
-    """The products of all sums, each with its operands in a fixed order: constants, parameters, inputs, the rest."""
+    """The products of all sums, each with its operands in a fixed order: constants, parameters, inputs, others."""
     owner = np.flatnonzero(sums >= 0)
     inner = sums[owner]
     alone = tape.code[inner] == REDUCE  # one term, x·1
@@ -103,7 +103,7 @@ def terms_of(tape: Tape, sums: Ints, varies: NDArray[np.bool_]) -> Terms:
 
 
 def layout_of(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDArray[np.bool_], batch: bool) -> Layout:
-    """Give every entry its slot: leaves first, then the results side by side, then the groups in order."""
+    """Assign every entry its slot: leaves first, then the results contiguously, then the groups in order."""
     n = len(tape)
     slot = np.full(n, -1)
     parameter, same, given = tape.code == PARAMETER, tape.code == UNIFORM, tape.code == INPUT
@@ -139,14 +139,15 @@ def layout_of(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDA
 
 
 def arranged(terms: Terms, layout: Layout, strict: bool) -> Terms:
-    """Outside strict mode, the products of a sum by kind and slot: a dot product whatever order it was written in."""
+    """Outside strict mode, sort the products of a sum by kind and slot, so that a dot product is recognised in any
+    order."""
     if strict or not len(terms.owner):
         return terms
     left = np.where(terms.left >= 0, layout.slot[terms.left], -1)
     right = layout.slot[terms.right]
     key = (terms.kind * (layout.uniform + layout.varying + 1) + left + 1) * (layout.uniform + layout.varying) + right
     same = terms.owner[1:] == terms.owner[:-1]
-    mixed = np.zeros(len(layout.slot), dtype=bool)  # the sums whose products do not stand as they should
+    mixed = np.zeros(len(layout.slot), dtype=bool)  # the sums whose products are not sorted
     mixed[terms.owner[1:][same & (key[1:] < key[:-1])]] = True
     at = np.flatnonzero(mixed[terms.owner])
     order = np.arange(len(key))

@@ -1,14 +1,14 @@
 """Levels: which entries of a tape may run side by side.
 
-The level of an entry is above those of its operands, so entries of one level are independent of each other. The first
-level that is possible, the longest path from the leaves, is right for a net of layers. It tears apart what belongs
-together where some members are ready before others: in causal attention, position k takes the largest of k scores, and
-all that follows is one level later for every position. Entries have time, though, until somebody needs them.
+The level of an entry is above those of its operands, so entries of one level are independent of each other. The
+earliest possible level, the longest path from the leaves, is right for a net of layers. It splits groups if some
+members are ready before others: in causal attention, position k takes the largest of k scores, and everything after it
+is one level later with every position. Entries can wait, though, until they are needed.
 
-`gathered` therefore lets them wait: an entry runs when its last moment has come (the longest path to the end of the
-program), and all others like it that are ready run with it. What has more time still than others of its kind, because
-fewer entries stand between it and the end, comes too late for them by this rule: for such entries, the moment at which
-those others ran becomes the last one of a second try.
+`gathered` therefore lets them wait: an entry runs at its latest possible level (by the longest path to the end of the
+program), together with all entries of its kind that are ready. Entries with more slack than others of their kind,
+because fewer entries follow them, would run too late to join them: a second pass takes the level at which those others
+ran as their latest.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from macrograd.compiler.tape.hashing import mix
 from macrograd.compiler.tape.tape import Ints, Tape, distinct, ranges
 from macrograd.compiler.tape.tape import levels as soonest
 
-_LEAST_WIDTH = 8  # entries per level, on average; narrower programs are recurrences, whose rounds are loops as they are
-_MANY = 64  # groups; with fewer there is little to gain
-_LEAST_MEMBERS = 8  # entries per group, on average; what is as scattered as that will be data in any case
+_LEAST_WIDTH = 8  # entries per level, on average; narrower programs are recurrences, whose rounds already form loops
+_MANY = 64  # groups; fewer leave little to gain
+_LEAST_MEMBERS = 8  # entries per group, on average; programs this scattered become data in any case
 _GAIN = 0.8
 _MOST_TRIES = 4
 
 
 def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
-    """A level for every entry, 0 for leaves. `kind` is equal for entries that can be one group if they run in the same
-    phase; whichever of the two kinds of levels makes the shorter program is taken."""
+    """A level for every entry, 0 for leaves. `kind` is equal for entries that can form one group if they run in the
+    same phase. Of the two kinds of levels, the one with the shorter program is taken."""
     first = soonest(tape)
     if not len(first):
         return first
@@ -58,13 +58,13 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
 
 
 def _irregular(kind: Ints) -> bool:
-    """Whether so many kinds have so few members that the program will be read as data in whatever order it runs."""
+    """Whether most kinds have so few members that the program becomes data in any order."""
     _, members = np.unique(kind, return_counts=True)
     return int((members < TINY).sum()) > MOST_TINY
 
 
 def earlier(level: Ints, soonest: Ints, kind: Ints) -> Ints:
-    """Levels at which a smaller group joins the larger one of its kind that runs one level before, where it can."""
+    """Levels at which a smaller group joins a larger one of its kind that runs one level earlier, if it can."""
     order = np.lexsort((level, kind))
     new_kind, new_level = (column[order][1:] != column[order][:-1] for column in (kind, level))
     begin = np.flatnonzero(np.concatenate([[True], new_kind | new_level]))
@@ -77,11 +77,11 @@ def earlier(level: Ints, soonest: Ints, kind: Ints) -> Ints:
 
 
 def latest(tape: Tape, last: Ints, soonest: Ints) -> Ints:
-    """The last level at which each entry may run if each is to have run at level `last`."""
+    """The latest level at which each entry may run so that all have run by level `last`."""
     level = last.copy()
     order = np.argsort(soonest, kind="stable")
     begin = np.searchsorted(soonest[order], np.arange(int(soonest.max()) + 2)).tolist()
-    for now in range(len(begin) - 2, 0, -1):  # users stand on higher levels than what they use
+    for now in range(len(begin) - 2, 0, -1):  # users are on higher levels than their operands
         users = order[begin[now] : begin[now + 1]]
         arity = tape.start[users + 1] - tape.start[users]
         used = tape.operand[ranges(tape.start[users], arity)]
@@ -90,7 +90,7 @@ def latest(tape: Tape, last: Ints, soonest: Ints) -> Ints:
 
 
 def gathered(tape: Tape, latest: Ints, kind: Ints) -> Ints:
-    """Levels by the rule of this module's beginning."""
+    """Levels by the rule in the module docstring."""
     n = len(tape)
     level = np.zeros(n, dtype=np.int64)
     computed = tape.arity > 0
@@ -117,7 +117,7 @@ def gathered(tape: Tape, latest: Ints, kind: Ints) -> Ints:
 
 
 def _size(tape: Tape, level: Ints, kind: Ints, phase: Ints) -> int:
-    """How many groups have to be written down with these levels: those of a loop count for one round."""
+    """The number of groups with these levels, where a loop counts as one round."""
     computed = np.flatnonzero(tape.arity > 0)
     order = computed[np.lexsort((kind[computed], level[computed], phase[computed]))]
     edge = np.ones(len(order), dtype=bool)

@@ -1,11 +1,14 @@
 """Loops over time: find runs of groups that repeat, with every operand moved by a constant number of slots.
 
-A recurrence, a simulation, a stack of equal layers: after a few first rounds its groups come in the same sequence again
-and again, and since slots are dealt out in order, what one round reads and writes lies a fixed distance behind the
-round before. Candidates are found in the sequence of the groups' signatures; whether the slots agree is checked then.
+A recurrence, a simulation, a stack of equal layers: after a few first rounds its groups repeat in the same sequence,
+and since slots are assigned in order, the slots that one round reads and writes are a fixed distance after those of the
+round before. Candidates are found in the sequence of the groups' signatures; then their slots are checked.
 
-A run of candidates may repeat in its turn: a simulation with an observation every twentieth step, an iteration within
-each step of another. `candidates` are then found among candidates, and a loop has loops in its body.
+A run of candidates may itself repeat: a simulation with an observation every twentieth step, an iteration within each
+step of another. `candidates` are then found among candidates, and a loop has loops in its body.
+
+A `Rolled` and its `Group`s are not yet steps of a program, so `program.walk` does not apply to them; the three places
+that tell them apart do so themselves, which is shorter than a second walker.
 """
 
 from __future__ import annotations
@@ -20,15 +23,15 @@ from macrograd.compiler.roll.groups import Group, Groups
 from macrograd.compiler.roll.repeats import LEAST_ROUNDS, Candidate
 from macrograd.compiler.tape.tape import Ints
 
-_LEAST_INSIDE = 48  # the same for a loop in the body of another, where writing out costs but once
+_LEAST_INSIDE = 48  # groups in all rounds of a loop within another; fewer are just as well unrolled
 _SHORT = 64
 
 
 @dataclass(frozen=True)
 class Rolled:
-    """A loop: `rounds` of the steps `body`, that stand for the groups from `first` to before `end`.
+    """A loop: `rounds` of the steps `body`, which replace the groups first … end - 1.
 
-    A group's `shifts` and `moves` say how it moves with the rounds of every loop around it.
+    A group's `shifts` and `moves` tell how it moves with the rounds of every loop around it.
     """
 
     first: int
@@ -44,7 +47,7 @@ class Rolled:
 
 @dataclass(frozen=True)
 class Settled:
-    """A candidate, of how many others may be in each other within it, and what became of it."""
+    """A candidate, the depth of the candidates nested in it, and the loop that it became."""
 
     candidate: Candidate
     depth: int
@@ -52,7 +55,7 @@ class Settled:
 
 
 def rolled(groups: Groups, found: list[dict[int, Candidate]]) -> dict[int, Settled]:
-    """The candidates whose slots agree as loops, by their first group; of those in each other the outermost."""
+    """Loops from the candidates whose slots agree, by their first group; of nested ones the outermost."""
     taken = np.zeros(len(groups.bounds), dtype=bool)
     loops: dict[int, Settled] = {}
     for depth in range(len(found) - 1, -1, -1):
@@ -66,13 +69,13 @@ def rolled(groups: Groups, found: list[dict[int, Candidate]]) -> dict[int, Settl
             if loop is not None:
                 loops[loop.first] = Settled(candidate, depth, loop)
                 taken[loop.first : loop.end] = True
-                if loop.end - loop.first >= _LEAST_INSIDE:  # what is left of the candidate has no longer ones
+                if loop.end - loop.first >= _LEAST_INSIDE:  # the rest of the candidate has no longer runs
                     left += _free(candidate, taken)
     return loops
 
 
 def _free(candidate: Candidate, taken: NDArray[np.bool_]) -> Iterator[Candidate]:
-    """The rounds of a candidate before and behind those groups that are taken, if they are worth it."""
+    """The rounds of a candidate before and after the groups that are taken, if there are enough."""
     period = candidate.period
     inside = np.flatnonzero(taken[candidate.first : candidate.end])
     before, behind = int(inside[0]) // period, -(-(int(inside[-1]) + 1) // period)
@@ -82,7 +85,8 @@ def _free(candidate: Candidate, taken: NDArray[np.bool_]) -> Iterator[Candidate]
 
 
 def settled_again(groups: Groups, found: list[dict[int, Candidate]], settled: Settled, first: int) -> Settled | None:
-    """What becomes of a loop that was to begin at the group `first` now that slots have been dealt anew."""
+    """The loop that was to begin at group `first`, recomputed after slots were reassigned; None if there is none
+    now."""
     past = (first - settled.candidate.first) // settled.candidate.period
     rest = replace(settled.candidate, first=first, rounds=settled.candidate.rounds - past)
     loop = roll_up(groups, rest, found[: settled.depth])
@@ -102,7 +106,7 @@ def roll_up(groups: Groups, candidate: Candidate, inner: list[dict[int, Candidat
 def _within(
     candidate: Candidate, used: Candidate, first: int, inner: list[dict[int, Candidate]]
 ) -> list[dict[int, Candidate]]:
-    """The candidates for loops in a body that begins with the group `first`."""
+    """The candidates for loops in a body that starts at group `first`."""
     if used.period == candidate.period:
         return inner
     return [*inner, {first: Candidate(first, candidate.period, used.period // candidate.period)}]
@@ -111,7 +115,7 @@ def _within(
 def _with_loops(
     groups: Groups, first: int, body: list[Group], inner: list[dict[int, Candidate]]
 ) -> Iterator[Group | Rolled]:
-    """The groups of a body, the first of which is number `first`, with loops among them."""
+    """The groups of a body that starts at group `first`, with loops in place of those that repeat."""
     k = 0
     while k < len(body):
         for depth in range(len(inner) - 1, -1, -1):
@@ -139,7 +143,7 @@ def _with_loops(
 
 
 def _alike(body: list[Group], period: int) -> bool:
-    """Whether the groups of all rounds of an inner loop move alike with the loops around it."""
+    """Whether the groups of all rounds of an inner loop move equally with the loops around it."""
     return all(
         np.array_equal(a.shifts, b.shifts) and np.array_equal(a.moves, b.moves)
         for a, b in zip(body, body[period:], strict=False)
@@ -147,7 +151,7 @@ def _alike(body: list[Group], period: int) -> bool:
 
 
 def _also(around: Group, step: Group) -> Group:
-    """A group that moves with the loops around its own, too."""
+    """The group, also moving with the loops around its own."""
     shifts = np.concatenate([around.shifts, step.shifts], axis=2)
     return replace(step, shifts=shifts, moves=np.concatenate([around.moves, step.moves], axis=1))
 
@@ -156,8 +160,9 @@ Steady = tuple[int, int, list[Group]]  # rounds to skip, rounds, body
 
 
 def settle(candidate: Candidate, groups: Groups) -> tuple[Candidate, Steady] | None:
-    """Where in a candidate the operands really move by constants, or None. Where they do so only for some rounds at a
-    time, these rounds together may be the rounds of a loop; the candidate is then the one for that."""
+    """The part of a candidate in which all operands move by constants, or None. If they do so only over several rounds
+    at a time, these together may be one round of a loop; then the candidate returned is the one with that longer
+    period."""
     found, beat = steadiest(candidate, groups)
     if beat is not None:
         offset, rounds = beat
@@ -174,8 +179,8 @@ def settle(candidate: Candidate, groups: Groups) -> tuple[Candidate, Steady] | N
 
 
 def steadiest(candidate: Candidate, groups: Groups) -> tuple[Steady | None, tuple[int, int] | None]:
-    """The longest run of rounds in a candidate whose operands move by constants; and if that is less than half of
-    them, the first round and the length of what repeats instead, if something does."""
+    """The longest run of rounds in a candidate whose operands move by constants; and, if that is less than half of
+    them, the first round and the length of a longer period that repeats instead, if there is one."""
     rows = _rows(candidate, groups)
     if rows is None:
         return None, None
@@ -191,7 +196,7 @@ def steadiest(candidate: Candidate, groups: Groups) -> tuple[Steady | None, tupl
         n, width_k = group.operands.shape
         shifts = moved[column : column + n * width_k].reshape(n, width_k, 1)
         if group.kind == "take" and (shifts[:, 1:] != shifts[:, 1:2]).any():
-            return None, beat  # what a take chooses among moves as one
+            return None, beat  # the values of a take move as one
         column += n * width_k
         moves = moved[column : column + n, None]
         column += n
@@ -200,7 +205,7 @@ def steadiest(candidate: Candidate, groups: Groups) -> tuple[Steady | None, tupl
 
 
 def _rows(candidate: Candidate, groups: Groups) -> Ints | None:
-    """The slots of all operands and results of every round, one row a round; None if too few rounds are of one size."""
+    """The slots of all operands and results, one row per round; None if too few rounds have the same size."""
     bounds, order = groups.bounds, groups.order
     first, period, rounds = candidate.first, candidate.period, candidate.rounds
     width = bounds[first + period] - bounds[first]
@@ -213,7 +218,7 @@ def _rows(candidate: Candidate, groups: Groups) -> Ints | None:
 
 
 def _steady(rows: Ints) -> list[tuple[int, int]]:
-    """Runs of rounds that move by constants: where each begins, and of how many rounds it is."""
+    """Runs of rounds that move by constants: the start and length of each."""
     step = np.diff(rows, axis=0)
     steady = (step[1:] == step[:-1]).all(axis=1)  # round r + 2 moves as round r + 1 did
     edges = np.flatnonzero(np.diff(np.concatenate([[False], steady, [False]]).astype(np.int8)))
@@ -222,9 +227,10 @@ def _steady(rows: Ints) -> list[tuple[int, int]]:
 
 
 def _beat(slots: Ints) -> tuple[int, int] | None:
-    """After how many rounds the slots have moved by constants, where they have not from one round to the next, and
-    where such a time begins: behind the longest time in which every round moves like the one before."""
-    # A linear hash: what holds of it for a round holds of all slots of that round.
+    """The number of rounds after which the slots have moved by constants, if they do not from each round to the next,
+    and the round at which such a period starts: after the longest stretch in which every round moves like the one
+    before."""
+    # A linear hash: a relation between the hashes of rounds holds between all their slots.
     place = slots @ (np.arange(1, slots.shape[1] + 1) * 0x1E3779B97F4A7C15 | 1)
     changed = np.flatnonzero(place[2:] - 2 * place[1:-1] + place[:-2])
     if not len(changed):
@@ -242,7 +248,7 @@ def _beat(slots: Ints) -> tuple[int, int] | None:
 
 
 def _equal_rounds(candidate: Candidate, bounds: list[int], width: int) -> int:
-    """How many rounds from the first on have as many members in every group as the first round has."""
+    """The number of leading rounds whose groups all have as many members as in the first round."""
     first, period = candidate.first, candidate.period
     shape = [bounds[first + k] - bounds[first] for k in range(period + 1)]
     for r in range(1, candidate.rounds):
@@ -253,7 +259,7 @@ def _equal_rounds(candidate: Candidate, bounds: list[int], width: int) -> int:
 
 
 def _result_slots(entries: Ints, body: list[Group], groups: Groups, first: int) -> Ints:
-    """The slots of all operands and results of every round, one row a round, in the order of the body."""
+    """The slots of all operands and results, one row per round, in the order of the body."""
     tape, terms, layout, bounds = groups.tape, groups.terms, groups.layout, groups.bounds
     parts = []
     for k, group in enumerate(body):

@@ -15,8 +15,8 @@ LEAST_ROW = 4  # members
 
 @dataclass(frozen=True)
 class Nest:
-    """Counters, the outermost first, and how vectors follow them: the strides of each, None for one that does not; and
-    where its rows begin, for one that has an own place for each value of the outermost counter."""
+    """Counters, outermost first, and how vectors follow them: the strides of each, None for one that does not; and, for
+    a vector with a separate start for each value of the outermost counter, these starts."""
 
     dims: tuple[int, ...]
     strides: list[tuple[int, ...] | None]
@@ -24,7 +24,8 @@ class Nest:
 
 
 def nest_of(vectors: Ints, most: int) -> Nest:
-    """Up to so many counters over which all vectors are affine; or one, over which those that are not have tables."""
+    """Counters, at most `most`, over which all vectors are affine; or one counter, with tables for the vectors that are
+    not."""
     return affine(vectors, most) or tabled(vectors)
 
 
@@ -37,7 +38,7 @@ def affine(vectors: Ints, most: int = MOST_DIMS) -> Nest | None:
 
 
 def in_rows(vectors: Ints) -> Nest | None:
-    """Counters over which all vectors are affine but for the outermost, if these are rows long enough."""
+    """Counters over which all vectors are affine except the outermost, if the rows are long enough."""
     dims, strides, heads = _unnested(vectors, MOST_DIMS - 1)
     if not dims or dims[-1] < LEAST_ROW:
         return None
@@ -51,7 +52,7 @@ def in_rows(vectors: Ints) -> Nest | None:
 
 
 def _unnested(vectors: Ints, most: int) -> tuple[tuple[int, ...], list[list[int]], Ints]:
-    """Up to `most` counters inside, with the strides of each vector, and what remains: the vectors at their zeros."""
+    """Up to `most` inner counters, with the strides of each vector, and the vectors that remain at their zeros."""
     dims: list[int] = []
     strides: list[Ints] = []
     while len(dims) < most and (n := vectors.shape[1]) > 1:
@@ -82,7 +83,7 @@ def tabled(vectors: Ints) -> Nest:
 
 
 def index_of(space: str, slots: Ints, nest: Nest, which: int, shifts: tuple[int, ...]) -> Index:
-    """The map that gives these (n, T) slots, the members following vector `which` of the nest, or else a table."""
+    """The map with these (n, T) slots, where the members follow vector `which` of the nest, or else a table."""
     base = int(slots[0, 0])
     offsets = slots[0] - base
     dims, strides, rows = nest.dims, nest.strides[which], nest.rows[which]
@@ -108,12 +109,12 @@ def index_of(space: str, slots: Ints, nest: Nest, which: int, shifts: tuple[int,
 
 
 def separable(slots: Ints) -> bool:
-    """Whether the terms of all members have the same distances."""
+    """Whether the terms of all members are equally spaced."""
     return len(slots) == 1 or bool((slots == slots[:, :1] + (slots[0] - slots[0, 0])).all())
 
 
 def prefix(vectors: Ints, *, nested: bool, ahead: bool = True) -> int:
-    """How many members from the first on follow one pattern: a run, or equal runs at a constant distance."""
+    """The number of leading members that follow one pattern: a run, or equal runs at a constant distance."""
     n: int = vectors.shape[1]
     if n <= 2:
         return n
@@ -123,7 +124,7 @@ def prefix(vectors: Ints, *, nested: bool, ahead: bool = True) -> int:
         return n
     inner = int(breaks[0]) + 1
     if ahead and inner == 2 and prefix(vectors[:, 1:], nested=nested, ahead=False) > 2:
-        return 1  # two members are always a run; the second one belongs to a longer one
+        return 1  # two members are always a run; the second may belong to a longer one
     if not nested:
         return inner
     rows = n // inner

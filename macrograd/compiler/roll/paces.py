@@ -1,13 +1,13 @@
-"""Paces: recurrences whose chains of operations advance at different speeds are held together, round by round.
+"""Paces: keeps recurrences together, round by round, whose chains of operations advance at different speeds.
 
-The first level that is possible lets every chain run as fast as it can. In the derivative of a Kalman filter the mean's
-adjoint needs two levels a round and the variance's nine: the one would be through when the other has done two rounds of
-nine. What stands on one level then is another mixture in each round, and nothing repeats but for the least common
-multiple of the two. `paced` finds the rounds where they are plain to see, in the order in which the operations were
-recorded, and lets no round begin before the one before it is done.
+The earliest possible level lets every chain run as fast as it can. In the derivative of a Kalman filter, the mean's
+adjoint takes two levels per round and the variance's nine: the first would be finished when the second has done two
+rounds of nine. The mixture of operations on a level then differs from round to round, and repeats only with the least
+common multiple of the two. `paced` finds the rounds where they are obvious, in the order of recording, and starts no
+round before the previous one is done.
 
-What does not depend on the round before, such as a product with each observation, stays where it is: on one level for
-all rounds, as one array.
+Operations that do not depend on the previous round, such as a product with each observation, stay where they are: on
+one level for all rounds, as one array.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import Ints, Tape
 
-_LONGEST = 512  # operations of a round
+_LONGEST = 512  # operations in a round
 _LEAST_ROUNDS = 8
-_PROBES = 16  # places in the tape at which rounds are looked for
-_STEADY = 4  # rounds of which one level more or less is no other speed
+_PROBES = 16  # places in the tape where rounds are searched for
+_STEADY = 4  # rounds over which a difference of one level does not count as another speed
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Repetition:
         return self.first + self.period * self.rounds
 
     def grid(self, column: Ints) -> Ints:
-        """The numbers of its operations, a row for each round."""
+        """The indices of its operations, one row per round."""
         return column[self.first : self.end].reshape(self.rounds, self.period)
 
 
 def paced(tape: Tape, level: Ints, kind: Ints) -> Ints:
-    """The first levels that are possible, `level`, or later ones where recurrences would get out of step."""
+    """The earliest levels, `level`, or later ones where recurrences would get out of step."""
     entries = np.flatnonzero(tape.arity > 0)
     runs = [_cut(tape, entries, run) for run in repetitions(kind[entries])]
     held, opens = np.zeros(len(tape), dtype=np.int64), np.zeros(len(tape), dtype=np.int64)
@@ -61,10 +61,10 @@ def paced(tape: Tape, level: Ints, kind: Ints) -> Ints:
 
 
 def _out_of_step(runs: list[tuple[Repetition, Ints]]) -> set[Repetition]:
-    """The runs whose operations advance at different speeds, and those that advance at another speed than an earlier
-    one which would run at the same time. Of each, the levels of its operations are given, a row for each round."""
+    """The runs whose operations advance at different speeds, and those whose speed differs from an earlier run on the
+    same levels. Each comes with the levels of its operations, one row per round."""
     found: set[Repetition] = set()
-    before: list[tuple[int, int, float]] = []  # of the runs so far: first and last level, levels a round
+    before: list[tuple[int, int, float]] = []  # of the runs so far: first and last level, levels per round
     for run, grid in runs:
         grown = _growth(grid)
         moving = grown > 0
@@ -83,15 +83,15 @@ def _out_of_step(runs: list[tuple[Repetition, Ints]]) -> set[Repetition]:
 
 
 def _growth(grid: Ints) -> Ints:
-    """How many levels each operation has advanced in the middle half of the rounds. What is as soon in each round as in
-    all others, or follows the rounds of another run from its last to its first, advances by none or less."""
+    """The levels by which each operation advances over the middle half of the rounds. An operation that is equally
+    early in all rounds, or follows the rounds of another run backwards, advances by 0 or less."""
     skipped = len(grid) // 4
     found: Ints = grid[-1 - skipped] - grid[skipped]
     return found
 
 
 def repetitions(kind: Ints) -> Iterator[Repetition]:
-    """Runs in a sequence of kinds, from the first to the last; no two of them overlap."""
+    """Non-overlapping runs in a sequence of kinds, in order."""
     found: list[Repetition] = []
     for probe in np.linspace(0, len(kind), _PROBES + 1, dtype=int)[:-1].tolist():
         if found and probe < found[-1].end:
@@ -105,7 +105,7 @@ def repetitions(kind: Ints) -> Iterator[Repetition]:
 
 
 def _period(kind: Ints, at: int) -> int:
-    """After how many operations what stands there comes again, several times over; 0 if it does not."""
+    """The number of operations after which the sequence at this place repeats several times; 0 if it does not."""
     ahead = kind[at : at + _LEAST_ROUNDS * _LONGEST]
     for period in (np.flatnonzero(ahead[1 : _LONGEST + 1] == ahead[:1]) + 1).tolist():
         length = (_LEAST_ROUNDS // 2) * period
@@ -115,7 +115,7 @@ def _period(kind: Ints, at: int) -> int:
 
 
 def _around(kind: Ints, at: int, period: int, least: int) -> Repetition:
-    """The longest run of a period around a place, from `least` on."""
+    """The longest run of a period around a place, starting at `least` or later."""
     other = np.flatnonzero(kind[:-period] != kind[period:])
     k = int(np.searchsorted(other, at))
     first = max(least, int(other[k - 1]) + 1 if k else 0)
@@ -124,7 +124,7 @@ def _around(kind: Ints, at: int, period: int, least: int) -> Repetition:
 
 
 def _cut(tape: Tape, entries: Ints, run: Repetition) -> Repetition:
-    """The run with its rounds cut where the fewest operands lead from one round to the next."""
+    """The run with its rounds cut where the fewest operands cross from one round to the next."""
     begin = run.first + run.rounds // 2 * run.period
     some = entries[begin : begin + run.period]
     number = np.cumsum(tape.arity > 0) - 1

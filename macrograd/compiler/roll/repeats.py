@@ -1,7 +1,7 @@
-"""Repeats: runs of groups whose signatures come in the same sequence again and again, the candidates for loops.
+"""Repeats: runs of groups whose signatures repeat in the same sequence, the candidates for loops.
 
-A run of candidates may repeat in its turn: a simulation with an observation every twentieth step, an iteration within
-each step of another. `candidates` are then found among candidates, and a loop has loops in its body.
+A run of candidates may itself repeat: a simulation with an observation every twentieth step, an iteration within each
+step of another. `nested` therefore looks for candidates among candidates.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from macrograd.compiler.tape.tape import Ints, distinct
 
 LEAST_ROUNDS = 4
 _LONGEST_PERIOD = 512  # groups
-_LEAST_GROUPS = 8  # in all rounds: fewer are as well written out
+_LEAST_GROUPS = 8  # in all rounds: fewer are just as well unrolled
 _MUCH_MORE = 1.5
 _DEEPEST = 3
 
@@ -37,18 +37,18 @@ class Candidate:
         return self.first + self.groups
 
     def overlap(self, other: Candidate) -> int:
-        """How many groups both have."""
+        """The number of groups that both contain."""
         return max(0, min(self.end, other.end) - max(self.first, other.first))
 
 
 def candidates(signatures: Ints) -> dict[int, Candidate]:
-    """Repeating runs in a sequence of signatures, by their first group; no two of them overlap.
+    """Non-overlapping repeating runs in a sequence of signatures, by their first group.
 
-    Shorter periods come first, so that a run is not found again as one of a multiple of its period; a longer period
-    takes the place of shorter ones where it covers much more than they do.
+    Shorter periods come first, so that a run is not found again with a multiple of its period; a longer period replaces
+    shorter ones if it covers much more than they do.
     """
     accepted: dict[int, Candidate] = {}
-    owner = np.full(len(signatures), -1)  # the key of the candidate that a group is in
+    owner = np.full(len(signatures), -1)  # the key of the candidate that contains a group
     for period in range(1, min(_LONGEST_PERIOD, len(signatures) // LEAST_ROUNDS) + 1):
         runs = _candidates(signatures, period)
         for run in runs:
@@ -68,10 +68,10 @@ def candidates(signatures: Ints) -> dict[int, Candidate]:
 
 
 def nested(signatures: Ints) -> list[dict[int, Candidate]]:
-    """Candidates among the groups; then, while there are any, candidates of which each round holds some of those
-    before, all by their first group."""
+    """Candidates among the groups, then candidates whose rounds contain those of the level before, as long as there are
+    any; all by their first group."""
     found = [candidates(signatures)]
-    inner, sequence, begin = found[0], signatures, np.arange(len(signatures) + 1)  # in items, of one group or more
+    inner, sequence, begin = found[0], signatures, np.arange(len(signatures) + 1)  # in items of one or more groups
     while inner and len(found) < _DEEPEST:
         kept = np.ones(len(sequence), dtype=bool)
         sequence = sequence.copy()
@@ -94,7 +94,7 @@ def _candidates(signatures: Ints, period: int) -> list[Candidate]:
     """The runs of one period."""
     least = max(period * (LEAST_ROUNDS - 1), _LEAST_GROUPS - period)
     before, after = signatures[:-period], signatures[period:]
-    if not (before[::least] == after[::least]).any():  # a run of this length has one of these in it
+    if not (before[::least] == after[::least]).any():  # a run of this length contains one of these
         return []
     edges = np.flatnonzero(np.diff((before == after).view(np.int8), prepend=0, append=0))
     begin, end = edges[::2], edges[1::2]
@@ -106,7 +106,7 @@ def _candidates(signatures: Ints, period: int) -> list[Candidate]:
 
 
 def _trimmed(run: Candidate, others: Iterable[Candidate]) -> Candidate:
-    """The run without its ends that reach a little way into a neighbour."""
+    """The run without ends that overlap a neighbour a little."""
     first, end = run.first, run.end
     for other in others:
         if 0 < run.overlap(other) <= min(run.groups, other.groups) // 4:

@@ -2,12 +2,12 @@
 
 1. Entries on the same level (`levels.py`) with the same operation and the same kinds of operands form
    a group. Levels make the members of a group independent of each other.
-2. Each group's results get consecutive slots, so that the operands of the next group become patterns.
-3. The patterns are fitted (`fit.py`): affine maps of nested counters, in as few pieces as will do, and tables
-   where nothing fits.
+2. Each group's results get consecutive slots, so that the operands of the next group follow patterns.
+3. The patterns are fitted (`fit.py`): affine maps of nested counters, in as few pieces as possible, and tables where
+nothing fits.
 
 Nothing here knows what a layer is. A group of n-term sums of products that share their operands *is* a matrix product,
-its adjoints are the transposed product and the outer product, and they come out of the same rules.
+its adjoints are the transposed product and the outer product, and the same rules find them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCA
 
 
 def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = False) -> Program:
-    """The array program of a tape. `weighted` says that the last input is the weight of a sample."""
+    """The array program of a tape. `weighted` means that the last input is the weight of a sample."""
     varies = tapes.kinds(tape, batch=batch)
     given, tape = tape, takes_of_one_kind(tape, varies)
     if tape is not given:
@@ -92,11 +92,11 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
 def _groups(
     entries: Ints, moment: tuple[Ints, Ints], kind: tuple[Ints, Ints], keys: tuple[Ints, Ints]
 ) -> tuple[Ints, list[int]]:
-    """The entries group by group, and where each group begins. Members stand in the order of their keys, and groups of
-    one moment in that of their first members: what lies in several groups then moves evenly from one to the next."""
+    """The entries group by group, and where each group begins. Members are sorted by their keys, and groups of one
+    moment by their first members, so that operands move evenly from group to group."""
     columns = [column[entries] for column in (*moment, *kind, *keys)]
     when = columns[0] * (int(columns[1].max(initial=0)) + 1) + columns[1]
-    order = np.lexsort((columns[5], columns[4], mix(columns[2], columns[3]), when))  # and entries as they stand
+    order = np.lexsort((columns[5], columns[4], mix(columns[2], columns[3]), when))  # and then in tape order
     same = np.ones(len(order), dtype=bool)
     for column in columns[:4]:
         same[1:] &= column[order][1:] == column[order][:-1]
@@ -112,19 +112,19 @@ def _groups(
 def _steps(
     tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: list[int], sequence: Ints, phases: Ints
 ) -> Iterator[tuple[Group, Step]]:
-    """The groups in order as instructions, and as loops where they repeat."""
+    """The groups in order, as instructions, loops and streams."""
     groups = Groups(tape, terms, layout, order, bounds)
     work = np.diff(bounds) * np.maximum(np.diff(terms.start)[order[bounds[:-1]]], 1)
     scalars = int(np.sum(tape.arity > 0))
     found = promising(nested(sequence), sequence, work, scalars)
     loops, code = select(groups, rolled(groups, found), work, scalars)
-    dealt = layout.slot.copy()  # the slots for which the loops are what they are
-    fixed = np.zeros(len(work), dtype=bool)  # groups that a loop's first rounds refer to keep their slots
+    dealt = layout.slot.copy()  # the slots for which the loops were found
+    fixed = np.zeros(len(work), dtype=bool)  # groups that the first rounds of a loop refer to keep their slots
     for settled in loops.values():
         fixed[settled.candidate.first : settled.loop.first] = True
     k = 0
     while k < len(work):
-        if k in loops and not np.array_equal(dealt, layout.slot):  # a group before it has dealt its slots anew
+        if k in loops and not np.array_equal(dealt, layout.slot):  # an earlier group has reassigned its slots
             again = settled_again(groups, found, loops.pop(k), k)
             if again is not None:
                 loops[again.loop.first] = again
@@ -158,7 +158,7 @@ def _loop(tape: Tape, layout: Layout, loop: Rolled) -> Loop:
 
 
 def _data_until(code: NDArray[np.bool_], k: int, loops: Container[int], phases: Ints) -> int:
-    """Where the run of groups from k on ends that are data."""
+    """The end of the run of groups that starts at k and becomes data."""
     begin = k
     while k < len(code) and k not in loops and phases[k] == phases[begin] and not code[k]:
         k += 1
@@ -166,14 +166,14 @@ def _data_until(code: NDArray[np.bool_], k: int, loops: Container[int], phases: 
 
 
 def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
-    """When each entry runs. What depends on a sum over the batch runs after the blocks."""
+    """The phase of each entry. Entries that depend on a sum over the batch run after the blocks."""
     phase = np.where(varies, BLOCK, BEFORE)
     scatters = np.flatnonzero(tape.code == SCATTER)
     over_batch = np.maximum.reduceat(varies[tape.operand], tape.start[scatters]) if len(scatters) else scatters == 0
     reduces = np.sort(np.concatenate([np.flatnonzero(tape.code == REDUCE), scatters[over_batch]]))
     phase[reduces] = SUM
     if len(reduces):
-        # Within a block nothing waits for a sum over the batch.
+        # Nothing within a block depends on a sum over the batch.
         after = walks.longest(
             tape.start, tape.operand, (phase == SUM).astype(np.int64), -(phase == BLOCK).astype(np.int64)
         )
@@ -182,9 +182,9 @@ def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
 
 
 def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: bool) -> Ints:
-    """A number per entry that is equal for entries that may share an instruction."""
+    """A hash per entry, equal for entries that may share an instruction."""
     position = np.arange(len(tape.operand)) - tape.start[tape.owner]
-    # An exponent that is a constant is part of the operation: x³ and x⁵ are computed differently.
+    # A constant exponent is part of the operation: x³ and x⁵ are computed differently.
     exponent = (tape.code[tape.owner] == ops.power.code) & (position == 1) & (tape.code[tape.operand] == CONSTANT)
     kind = np.where(exponent, 2 + tape.operand, varies[tape.operand])
     plain = ~tapes.among(tape.code[tape.owner], [ops.dot.code, REDUCE])
@@ -200,9 +200,9 @@ def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: boo
 
 
 def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
-    """Where an entry stands among its like: by its number among the results or that of the result that alone uses it,
-    or else by the first entry it is made from, and then by where the last of these stands. And which of the three it
-    is, for they do not mix."""
+    """The sort keys of an entry within its group: its index among the results, or that of the only result that uses it,
+    or else its first operand, and then the key of its last operand. And which of the three it is, since they must not
+    be mixed."""
     n = len(tape)
     key = tie = np.arange(n)
     inside = np.flatnonzero(tape.arity > 0)

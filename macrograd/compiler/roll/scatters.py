@@ -1,8 +1,8 @@
-"""Scatters: sums whose terms go where data says, as instructions.
+"""Scatters: sums whose terms go to data-dependent places, as instructions.
 
 A group of scatters has one member for every entry of a table: the sum of the terms whose index is this member's number
-k. Members that share their indices and terms and have consecutive numbers are a row. All of a row is one walk over the
-terms, which adds each to the place of its index; rows of equal length stand side by side in one instruction.
+k. Members that share indices and terms and have consecutive numbers form a row. A row is computed by one walk over the
+terms, which adds each to the place of its index; rows of equal length share one instruction.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ def _instruction(layout: Layout, part: Group, grid: Ints, sides: list[Ints], wha
 
 
 def first_equal(key: Ints) -> Ints:
-    """For each key the position of the first that equals it: a hash table, filled and read by all keys at once. Where
-    different keys meet in one place, those that lose try again with other bits."""
+    """For each key, the position of the first equal one: a hash table, filled and read by all keys at once. Where
+    different keys collide, the losers try again with other bits."""
     found = np.arange(len(key))
     rest, hashed = found, key
     while len(rest):
         place = hashed & ((1 << (2 * len(rest)).bit_length()) - 1)
         table = np.empty(int(place.max()) + 1, dtype=np.int64)
-        table[place[::-1]] = rest[::-1]  # what comes first is written last
+        table[place[::-1]] = rest[::-1]  # the first is written last and stays
         first = table[place]
         same = key[first] == key[rest]
         found[rest[same]] = first[same]

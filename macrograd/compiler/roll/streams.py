@@ -1,4 +1,4 @@
-"""Streams: groups that do not roll become records of a `Stream`. What becomes one is decided in `cost_model.py`."""
+"""Streams: groups that do not roll become records of a `Stream`. `cost_model.py` decides which."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: lis
     start = np.concatenate([[0], np.cumsum(length)])
     words = np.zeros(start[-1], dtype=np.int32)
     words[start[:-1]], words[start[:-1] + 1], words[start[:-1] + 2] = code, size[of], arity
-    # One line for each member in each record.
+    # One row for each member of each record.
     record = np.repeat(np.arange(len(of)), size[of])
     at = ranges(np.zeros_like(of), size[of])
     out = members[(edges[:-1] - edges[0])[of[record]] + at]
@@ -57,7 +57,8 @@ def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: lis
 def _operand_slots(
     tape: Tape, terms: Terms, layout: Layout, members: Ints, block: bool
 ) -> tuple[Ints, NDArray[np.int32]]:
-    """Slots by entry, uniform operands of a block in new varying slots; and the records that copy them there."""
+    """The slot of each entry, with uniform operands of a block in new varying slots, and the records that copy them
+    there."""
     if not block:
         return layout.slot, np.empty(0, dtype=np.int32)
     plain = members[np.diff(terms.start)[members] == 0]
@@ -94,7 +95,7 @@ def _products(tape: Tape, terms: Terms, sums: Ints, pass_: Ints, kind: Ints) -> 
     a, b, left = terms.left[at], terms.right[at], kind // 4
     total, later = tape.code[sums] == REDUCE, pass_ > 0
     product = left >= 2
-    # ±b: alone in the first pass, added to the result so far in the others; a·b: the result comes last.
+    # ±b: alone in the first pass, added to the result so far in the others; for a·b the result comes last.
     first = np.where(product, a, np.where(later, _RESULT, b))
     second = np.where(product | later, b, _NONE)
     third = np.where(product & later, _RESULT, _NONE)
