@@ -1,6 +1,7 @@
 """`explain`: what the compiler found, in words and shapes.
 
-Everything is read off the programs' instructions, their counters and index maps; nothing here knows what made them.
+Everything is read from the programs' instructions, their counters and index maps; nothing here knows the traced
+function.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def explain(
 
 
 def scalar_operations(program: Program) -> int:
-    """How many additions, multiplications and other operations on two numbers a program stands for, per sample."""
+    """The number of additions, multiplications and other operations on two numbers that a program stands for, per
+    sample."""
     total = 0
     for stream in program.streams():
         total += sum(len(out) * (1 + (code == FUSED)) for code, out, _ in stream.records() if code != SPREAD)
@@ -98,5 +100,5 @@ def _steps_of(program: Program) -> str:
 
 
 def _argument(text: str) -> str:
-    """x for "argument 'x'", argument 2 where a function's signature is not known."""
+    """x for "argument 'x'"; argument 2 if the function's signature is not known."""
     return text.split("'")[1] if "'" in text else text

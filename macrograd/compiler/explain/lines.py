@@ -1,4 +1,5 @@
-"""The lines of an explanation: one for each array instruction, loops and streams as a whole, and what did not roll."""
+"""The lines of an explanation: one per array instruction, loops and streams as a whole, and then the scalars that did
+not roll."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ _PHASES = {
 
 
 class Lines:
-    """Numbers the lines over several programs of one function; what both compute is told once."""
+    """Numbers the lines over several programs of one function; shared computations are listed once."""
 
     def __init__(self, leaves: LeafNames, batch: bool) -> None:
         self.leaves, self.batch = leaves, batch
@@ -46,12 +47,12 @@ class Lines:
         self.tables: list[tuple[int, str]] = []
         self.single: list[int] = []
         self.streams: list[int] = []
-        self.rule: list[str] = []  # by which they are streams
+        self.rule: list[str] = []  # why they are streams
 
     def tell(self, program: Program, *, derived: bool) -> list[str]:
         places = SlotNames(program, self.leaves)
         if not program.steps():
-            return ["  Nothing is computed: what is returned are arguments, parameters and constants as they are."]
+            return ["  Nothing is computed: the results are arguments, parameters and constants."]
         if program.streams():
             self.rule = rule(program.scalars)
         lines: list[str] = []
@@ -75,7 +76,7 @@ class Lines:
                 yield from (self._stream(words, stream) for stream in streams_of([step]))
 
     def _stream(self, words: Sentences, stream: Stream) -> str:
-        """What runs as data: how much of what, and no line for each."""
+        """Scalars that run as data: counted by operation, without a line for each."""
         self.last += 1
         counts: Counter[str] = Counter()
         for code, out, _ in stream.records():
@@ -86,7 +87,7 @@ class Lines:
         return f"    ({self.last}) {plural(stream.scalars, 'scalar')} one by one: {rest}"
 
     def _new(self, words: Sentences, instructions: Iterable[Instruction]) -> Iterator[tuple[int, Instruction]]:
-        """Instructions with their lines' numbers, without those that were told before."""
+        """Instructions with their line numbers, without those listed before."""
         for x in instructions:
             key = (x.kind, x.code, x.dims, *words.keys(x))
             known = self.told.get(key)
@@ -100,7 +101,7 @@ class Lines:
                 words.places.write(known, x.out, x.dims, Now())
 
     def _loop(self, words: Sentences, loop: Loop) -> Iterator[str]:
-        """A loop is told as a whole: its instructions read what later ones made in the round before."""
+        """A loop is described as a whole: its instructions read results of later ones from the previous round."""
         start = self.last + 1
         told = list(in_rounds(loop, start, ()))
         for line, (x, now) in enumerate(told, start):
@@ -122,7 +123,7 @@ class Lines:
 
     def _rounds(self, words: Sentences, loop: Loop, start: int, around: tuple[int, ...]) -> Iterator[str]:
         """The lines of a loop whose first line is number `start`; `around` are the rounds of the loops around it."""
-        yield f"    {loop.count} rounds, one after the other, the first from what the lines above made:"
+        yield f"    {loop.count} rounds, one after the other, the first from the results of the lines above:"
         counts, line = (*around, loop.count), start
         for row, step in in_rows(loop.body):
             words.now = Now(counts, (start, len(counts)))
@@ -133,7 +134,7 @@ class Lines:
                 line += len(body_of(inner))
 
     def _lines(self, words: Sentences, instructions: Iterable[tuple[int, Instruction]]) -> Iterator[str]:
-        """Lines for instructions in a row; an operation on the line before it is told there, behind "then"."""
+        """Lines for consecutive instructions; an operation on the line before is appended to it with "then"."""
         line, previous = "", 0
         for number_, x in instructions:
             then = words.then(x, previous) if line else None
@@ -163,7 +164,7 @@ class Lines:
             self.single.append(line)
 
     def left_over(self) -> list[str]:
-        """What did not become an array with a pattern, and why."""
+        """The scalars that did not become an array with a pattern, and why."""
         if not self.tables and not self.single and not self.streams:
             return ["Everything rolled: every line is an array whose places follow its counters."] if self.last else []
         lines = ["What did not roll"]

@@ -1,4 +1,4 @@
-"""An instruction in words: what it computes of what, and which gradient or result that is."""
+"""An instruction in words: what it computes from what, and which gradient or result that is."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Sentences(Kinds[str]):
     def __init__(self, program: Program, places: SlotNames, derived: bool, block: bool) -> None:
         self.places, self.derived = places, derived
         self.samples = "n samples × " if program.batch and block else ""
-        self.now = Now()  # instructions in loops are told as they are in the last round, with the others behind them
+        self.now = Now()  # instructions in loops are described as in the last round, after all the others
         self.same: dict[int, int | None] = {}
         self.results = {"u": np.full(program.uniform, -1), "v": np.full(program.varying, -1)}
         for k, (space, slot) in reversed(list(enumerate(program.results))):
@@ -58,7 +58,7 @@ class Sentences(Kinds[str]):
         return self.places.say(operand, x.dims, count, now=self.now, letter=letter, second=second)
 
     def then(self, x: Instruction, previous: int) -> str | None:
-        """An operation on all of the line before; None if it is none."""
+        """The operation, if it is one on the whole previous line; otherwise None."""
         if x.kind != "map" or self._gradient(x):
             return None
         it = [self.places.is_line(operand, x.dims, previous, self.now) for operand in x.args]
@@ -69,7 +69,7 @@ class Sentences(Kinds[str]):
         return self._map(x, ["it" if mine else self.say(arg, x, 1) for arg, mine in zip(x.args, it, strict=True)])
 
     def instruction(self, x: Instruction, same: int | None = None) -> str:
-        """What an instruction computes, which line `same` has computed before."""
+        """The text for an instruction; line `same`, if given, has computed it already."""
         head = self._gradient(x)
         if same is not None:
             return f"{head}({same})"
@@ -96,7 +96,7 @@ class Sentences(Kinds[str]):
         return self.derived and bool(len(self._numbers(x)))
 
     def outcome(self, x: Instruction) -> str:
-        """What a line says behind itself if it computes results of the function."""
+        """The end of a line that computes results of the function."""
         found = self._numbers(x)
         if self.derived or not len(found):
             return ""
@@ -110,7 +110,7 @@ class Sentences(Kinds[str]):
         return results
 
     def _gradient(self, x: Instruction) -> str:
-        """Of which parameters this is the gradient; result 0 is the value, result k + 1 belongs to parameter k."""
+        """The parameters whose gradient this is; result 0 is the value, result k + 1 belongs to parameter k."""
         found = self._numbers(x)
         if not self.derived or not len(found):
             return ""
@@ -140,7 +140,7 @@ class Sentences(Kinds[str]):
         return f"{name} of {', '.join(args)}"
 
     def _sums(self, x: Instruction) -> str:
-        """Sums of products: the products first, then what is added to them."""
+        """Sums of products: the products first, then the added terms."""
         formula, added, kinds, products = "", "", [], 0
         for segment in x.segments:
             if isinstance(segment.left, float):
@@ -182,7 +182,7 @@ class Sentences(Kinds[str]):
         return found.kind, f"{first}{found.sign}{second}"
 
     def _neurons(self, x: Instruction) -> bool:
-        """Whether the sums are weighted by parameters of their own and all see the same inputs: what a neuron is."""
+        """Whether each sum has its own parameters as weights and all have the same inputs, as neurons do."""
         for segment in x.segments:
             left, right = segment.left, segment.right
             if isinstance(left, Index) and isinstance(right, Index):

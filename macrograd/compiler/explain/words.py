@@ -1,4 +1,4 @@
-"""Operands in words: where the numbers come from that an instruction reads, with names and shapes.
+"""Operands in words: where the numbers that an instruction reads come from, with names and shapes.
 
 `(3)` is the result of line 3 of the text; brackets give shapes, rows × columns; a dot picks an element.
 """
@@ -17,17 +17,17 @@ from macrograd.compiler.program.program import Index, Instruction, Loop, Operand
 from macrograd.compiler.program.walk import in_rows, loops_of
 from macrograd.compiler.tape.tape import Ints
 
-_FEW = 5  # fewer things than this are listed
-# What a slot holds: a leaf of one of these kinds, the argument FIRST_ARGUMENT - k, or the result of line n > 0.
+_FEW = 5  # up to this many items are listed
+# The source of a slot: a leaf of one of these kinds, the argument FIRST_ARGUMENT - k, or the result of line n > 0.
 _NOTHING, _PARAMETER, _CONSTANT, _WEIGHT, _FIRST_ARGUMENT = 0, -1, -2, -3, -4
 
 
 @dataclass
 class LeafNames:
-    """What the leaves are called.
+    """The names of the leaves.
 
     parameters  a name or None for each
-    arguments   name and shape of each; `uniform` are the positions of those that are the same for all samples
+    arguments   name and shape of each; `uniform` are the positions of those shared by all samples
     """
 
     parameters: Sequence[str | None]
@@ -37,7 +37,7 @@ class LeafNames:
     _count: dict[str, int] = field(default_factory=dict)
 
     def group(self, slots: Ints, letter: str) -> str:
-        """The name of a set of parameters; without names of their own they are W1, b1 … in the order of the text."""
+        """The name of a set of parameters; unnamed ones are W1, b1 … in the order of the text."""
         slots = np.unique(slots)
         names = [name for s in slots.tolist() if (name := self.parameters[s])]
         found = common(names) if len(names) == len(slots) else None
@@ -59,8 +59,8 @@ class LeafNames:
 
 
 def common(names: Sequence[str]) -> str | None:
-    """One name for several that differ in their numbers: layers.0.neurons.w for layers.0.neurons.3.w.1 and its like.
-    A few that differ otherwise are listed; None for many."""
+    """One name for several that differ in their numbers: layers.0.neurons.w for layers.0.neurons.3.w.1 and the like. A
+    few that differ otherwise are listed; None for many."""
     if len(names) == 1:
         return names[0]
     parts = [re.split(r"(\d+)", name) for name in names]
@@ -109,8 +109,8 @@ def _numbers(values: NDArray[np.float64]) -> str:
 
 @dataclass(frozen=True)
 class LineResult:
-    """What a line has written: an array of these dims, in each round of the loop `loop` if that is not (), every round
-    `shift` slots behind the one before."""
+    """The array that a line has written, of these dims; once in each round of the loop `loop` if that is not (), each
+    round `shift` slots after the previous one."""
 
     dims: tuple[int, ...]
     rounds: int
@@ -120,8 +120,8 @@ class LineResult:
 
 @dataclass(frozen=True)
 class Now:
-    """Where something is read: in the loop `loop` (its first line and depth; () outside of loops), when the loops
-    around have run `counts` rounds less one."""
+    """The place where an operand is read: in the last of `counts` rounds of the loops around it; `loop` is the first
+    line and depth of the innermost one, () outside loops."""
 
     counts: tuple[int, ...] = ()
     loop: tuple[int, ...] = ()
@@ -132,11 +132,11 @@ class Now:
 
     @property
     def last(self) -> int:
-        """The number of this round, those of the loops around counted through."""
+        """The number of this round, counted through all loops around it."""
         return prod(self.counts) - 1
 
     def moves(self, x: Index) -> Ints:
-        """How far the operand was from where it is now, in all rounds."""
+        """The distances of the operand from its current slots, in all rounds."""
         moved = [x.moved(rounds) for rounds in np.ndindex(*self.counts)]
         return np.array(moved) - x.moved(self.rounds)
 
@@ -153,7 +153,7 @@ def in_rounds(loop: Loop, start: int, around: tuple[int, ...]) -> Iterator[tuple
 
 
 class SlotNames:
-    """What every slot of one program holds."""
+    """The source of every slot of one program."""
 
     def __init__(self, program: Program, leaves: LeafNames) -> None:
         self.program, self.leaves = program, leaves
@@ -165,7 +165,7 @@ class SlotNames:
         first = program.parameters
         self._put("u", np.arange(first), _PARAMETER)
         self._put("u", first + np.arange(len(program.constants)), _CONSTANT)
-        # Two programs of one function may number their constants differently: here a constant is its bits.
+        # Two programs of one function may number their constants differently, so a constant is identified by its bits.
         self.position["u"][first : first + len(program.constants)] = program.constants.view(np.int64)
         slots = {True: program.first_uniform_input, False: program.first_input}  # the next of each kind
         for k, (_, shape) in enumerate(leaves.arguments):
@@ -182,13 +182,13 @@ class SlotNames:
         self.round[space][slots] = round_
 
     def write(self, line: int, out: Index, dims: tuple[int, ...], now: Now) -> None:
-        """The slots `out` hold what line `line` of the text computes, in all rounds up to now."""
+        """Note that line `line` has written the slots `out`, in all rounds so far."""
         self.lines[line] = LineResult(dims, now.last + 1, now.loop, out.shift)
         for r, rounds in enumerate(np.ndindex(*now.counts)):
             self._put(out.space, out.slots(dims, 1, rounds).ravel(), line, r)
 
     def write_all(self, line: int, space: str, slots: Ints) -> None:
-        """These slots hold what line `line` computes, in no particular shape."""
+        """Note that line `line` has written these slots, in no particular shape."""
         self.lines.setdefault(line, LineResult((len(slots),), 1, (), 0))
         self._put(space, slots, line)
 
@@ -202,7 +202,7 @@ class SlotNames:
         return b"".join(table.tobytes() for table in (source, position, rounds))
 
     def is_line(self, operand: Operand, dims: tuple[int, ...], line: int, now: Now) -> bool:
-        """Whether an operand is all that a line has made (in this round), member by member."""
+        """Whether an operand is the whole result of a line (in this round), member by member."""
         if isinstance(operand, float) or line not in self.lines or prod(self.lines[line].dims) != prod(dims):
             return False
         at, space = operand.slots(dims, 1, now.rounds).ravel(), operand.space
@@ -224,10 +224,10 @@ class SlotNames:
         letter: str = "",
         second: bool = False,
     ) -> str:
-        """An operand with its shape, as in W[16×2]; a matrix that is read along its columns is W[16×2]ᵀ.
+        """An operand with its shape, as in W[16×2]; a matrix read by columns is W[16×2]ᵀ.
 
-        `now` says where it is read; `letter` is what parameters without a name are called; `second` says
-        that it stands on the right of a matrix product, so that its rows are the terms.
+        `now` is the place where it is read, `letter` the name of unnamed parameters, and `second` tells that it is the
+        right operand of a matrix product, whose rows are the terms.
         """
         if isinstance(x, float):
             return number(x)
@@ -241,17 +241,15 @@ class SlotNames:
         text, when = self._where(x, at.ravel(), now, letter)
         if len(shape) > 1 and x.affine and len(np.unique(at)) < prod(shape):
             return f"windows{shaped(shape)} of {text}{when}"
-        if len(shape) == 1 and re.search(r"\.\d+–\d+$", text):  # that says the shape already
+        if len(shape) == 1 and re.search(r"\.\d+–\d+$", text):  # that already tells the shape
             return text + when
         if len(members) == 1 and terms and x.affine:
-            across = abs(x.term) > max(
-                abs(x.member[axis]) for axis in axes
-            )  # the terms are the rows of what was stored
+            across = abs(x.term) > max(abs(x.member[axis]) for axis in axes)  # the terms are the rows as stored
             return text + shaped(shape[::-1] if across else shape) + ("ᵀ" if across != second else "") + when
         return text + shaped(shape) + when
 
     def _where(self, x: Index, slots: Ints, now: Now, letter: str) -> tuple[str, str]:
-        """What slots hold, and in which round that was made."""
+        """The source of slots, and the round in which it was made."""
         sources = self.source[x.space][slots]
         found = list(dict.fromkeys(sources.tolist()))
         parts = [self._part(x, source, slots[sources == source], now, letter) for source in found]
@@ -261,7 +259,7 @@ class SlotNames:
         return "{" + (", ".join(texts) if len(texts) < _FEW else f"{texts[0]}, …, {texts[-1]}") + "}", ""
 
     def _part(self, x: Index, source: int, slots: Ints, now: Now, letter: str) -> tuple[str, str]:
-        """A source, with the part of it that is meant: (3), (3).0–4, x.1; and in which round it was made."""
+        """A source and the part of it that is read: (3), (3).0–4, x.1; and the round in which it was made."""
         moving = " (the next in each round)" if x.shift and source <= 0 else ""
         if source == _PARAMETER:
             return self.leaves.group((slots[:, None] + now.moves(x)[::-1]).ravel(), letter), moving
@@ -269,7 +267,7 @@ class SlotNames:
             return "constants", moving
         if source == _WEIGHT:
             return "weight", ""
-        if x.shift and (source <= 0 or not self.lines[source].loop):  # all that it reads in all rounds
+        if x.shift and (source <= 0 or not self.lines[source].loop):  # everything that it reads in all rounds
             moved = (slots[:, None] + now.moves(x)[::-1]).ravel()
             slots = moved[self.source[x.space][moved] == source]
         position = np.unique(self.position[x.space][slots])
@@ -284,7 +282,7 @@ class SlotNames:
 
 
 def _when(x: Index, made: LineResult, rounds: Ints, now: Now) -> str:
-    """In which rounds of a loop that was made which an operand reads now, in some round of some loop."""
+    """The rounds of a loop whose results an operand reads now."""
     if not made.loop:
         return ""
     found = np.unique(rounds)
@@ -299,7 +297,7 @@ def _when(x: Index, made: LineResult, rounds: Ints, now: Now) -> str:
 
 
 def _element(position: Ints, dims: tuple[int, ...]) -> str:
-    """Which elements of an array of shape dims, in short: nothing for all of them."""
+    """The elements of an array of shape dims, abbreviated; nothing for all of them."""
     total = prod(dims)
     if len(position) == total:
         return ""
@@ -324,7 +322,8 @@ def depends(x: Operand, dims: tuple[int, ...], count: int) -> tuple[frozenset[in
 
 @dataclass(frozen=True)
 class Product:
-    """The products of a segment in the language of matrices: first, sign, second. `matrices`: both sides are."""
+    """The products of a segment in terms of matrices: first, sign, second. `matrices` tells whether both sides are
+    matrices."""
 
     kind: str
     first: Operand
@@ -334,10 +333,10 @@ class Product:
 
 
 def product(segment: Segment, dims: tuple[int, ...]) -> Product:
-    """What the products of a segment are; only strides are looked at.
+    """Classify the products of a segment by their strides alone.
 
-    Where one side depends on members and terms and the other on terms alone, the sums are a matrix times a vector; on
-    different members, matrix times matrix, or without terms an outer product.
+    If one side depends on members and terms and the other on terms alone, the sums are a matrix times a vector; if on
+    different members, a matrix times a matrix, or, without terms, an outer product.
     """
     left, right = segment.left, segment.right
     (a, a_terms), (b, b_terms) = (depends(x, dims, segment.count) for x in (left, right))

@@ -1,1 +1,1 @@
-"""From LLVM text to functions that can be called: it knows no programs."""
+"""From LLVM text to callable functions; knows nothing about programs."""

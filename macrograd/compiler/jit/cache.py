@@ -1,8 +1,8 @@
 """Compiled code on disk, in the user's cache directory.
 
-`MACROGRAD_CACHE` is a directory to use instead, or `off`. Files are readable by the owner alone, are written whole
-under a temporary name and renamed, and carry a checksum: one that does not match is removed and made again. The
-directory is kept to about `LIMIT` bytes by removing what was used longest ago.
+`MACROGRAD_CACHE` is a directory to use instead, or `off`. Files are readable by their owner alone, written under a
+temporary name and renamed, and carry a checksum: a file that does not match is removed and made again. The directory is
+limited to about `LIMIT` bytes by removing the least recently used files.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from macrograd._files import write_whole
 from macrograd._in_c import described
 
 LIMIT = 256 * 1024 * 1024
-# To look at thousands of files takes longer than to compile a small program, so that only this share of those stored
-# makes room, by a digest of its key: processes that store a file each must count, too. Large ones always do.
+# Listing thousands of files takes longer than compiling a small program, so only one in this many stores makes room,
+# chosen by a digest of the key so that processes that store a single file count too. Large files always do.
 CHECK_EVERY = 32
 _MAGIC = b"macrograd object 1\n"
 _DIGEST = 32
 
 
 def sources() -> bytes:
-    """A digest of all that the compiler's work depends on: its own text, and operations that are defined elsewhere."""
+    """A digest of everything that the compiler depends on: its own source, and operations defined elsewhere."""
     rows = [row for row in ops.TABLE if not row.module.startswith("macrograd.")]
     return hashlib.sha256(_own_sources() + b"".join(map(_described, rows))).digest() if rows else _own_sources()
 
@@ -48,7 +48,7 @@ def _described(row: ops.Op) -> bytes:
 
 
 def directory() -> Path | None:
-    """Where compiled code is kept; None if it is not."""
+    """The directory of compiled code; None if there is none."""
     chosen = os.environ.get("MACROGRAD_CACHE", "")
     if chosen.lower() == "off":
         return None
@@ -64,14 +64,14 @@ def directory() -> Path | None:
 
 
 def load(key: str) -> bytes | None:
-    """What was stored under a key, or None; a damaged file is removed."""
+    """The image stored under a key, or None; a damaged file is removed."""
     folder = directory()
     if folder is None:
         return None
     path = folder / f"{key}.o"
     try:
         if os.name == "posix" and path.stat().st_uid != os.getuid():
-            return None  # code that somebody else wrote is not run
+            return None  # never run code written by another user
         content = path.read_bytes()
     except OSError:
         return None
@@ -86,7 +86,8 @@ def load(key: str) -> bytes | None:
 
 
 def store(key: str, image: bytes) -> None:
-    """Store an image under a key. A directory that is not writable is not an error: the code is then compiled again."""
+    """Store an image under a key. A directory that is not writable is not an error: the code is compiled again next
+    time."""
     folder = directory()
     if folder is None:
         return
@@ -101,7 +102,7 @@ def store(key: str, image: bytes) -> None:
 
 
 def remove(key: str) -> None:
-    """Keep nothing under a key any longer."""
+    """Remove what is stored under a key."""
     folder = directory()
     if folder is not None:
         with suppress(OSError):
@@ -109,7 +110,7 @@ def remove(key: str) -> None:
 
 
 def _bound(folder: Path) -> None:
-    """Remove what was used longest ago until the directory is within its limit."""
+    """Remove the least recently used files until the directory is within its limit."""
     found = []
     for path in folder.glob("*.o"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""From LLVM text to a function that can be called: the target machine, the object code, the cache, the linker."""
+"""From LLVM text to a callable function: target machine, object code, cache, linker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from macrograd.compiler.jit import cache as disk
 from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, TierUp, emit, entries, setting
 
 Table = NDArray[np.int32]
-_BASELINE = "-baseline"  # behind the names of files that hold first code
+_BASELINE = "-baseline"  # suffix of the names of files with baseline code
 _count = count()
 
 
@@ -59,7 +59,8 @@ def _linker() -> Any:
 
 @cache
 def _makers() -> bytes:
-    """What the machine code depends on besides the program: the compiler's own text, and LLVM's and the CPU's names."""
+    """What the machine code depends on besides the program: the compiler's source, and the versions of LLVM and the
+    CPU."""
     host = machine()
     return disk.sources() + "\0".join([host.cpu, host.features, llvmlite.__version__]).encode()
 
@@ -67,10 +68,10 @@ def _makers() -> bytes:
 class Native:
     """The compiled functions of one module, and the index tables that they read; alive as long as the code is.
 
-    `key` says what the module is made from; `write` makes its text and tables, if no code is kept under the key; all
-    functions take `parameters`, which are the type and name of each. With `tiers`, a text of more than `LONG` lines and
-    of more than a line for every few `scalars` first gets the baseline tier, and better code in the background once it
-    has been run for a while (`tiers`); `functions` then lead to whichever is the better code at the time of the call.
+    `key` identifies what the module is made from; `write` makes its text and tables if no code is stored under the key;
+    all functions take `parameters`, given as type and name. With `tiers`, a text of more than `LONG` lines, and of more
+    than a line for every few `scalars`, first gets the baseline tier, and better code in the background once it has run
+    for a while (`tiers`); `functions` then call the better code as soon as it is there.
     """
 
     def __init__(
@@ -87,8 +88,8 @@ class Native:
         self._names, self._parameters = names, parameters
         self.tables: Table
         self.functions: dict[str, Any]
-        self.improved = True  # whether what runs is the best code
-        self._code: list[Any] = []  # the trackers own the code; it must outlive every call
+        self.improved = True  # whether the best code is running
+        self._code: list[Any] = []  # the trackers own the code, which must outlive every call
         two = tiers and setting() != "best"
         if kept := disk.load(self._name):
             table, image = _unpacked(kept)
@@ -98,7 +99,7 @@ class Native:
             table, lines, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
             self._run_first(image, lines.decode(), 0.0)
-            self._watch.pays()  # an earlier process has used it, too
+            self._watch.pays()  # an earlier process has used it too
         else:
             text, self.tables = write()
             if two and text.count("\n") > max(LONG, scalars // SCALARS_A_LINE):
@@ -109,13 +110,13 @@ class Native:
                 self.functions = self._link(image, names)
 
     def with_tables(self, tables: Table) -> Native:
-        """The same code, for other data."""
+        """The same code with other tables."""
         other = copy(self)
         other.tables = tables
         return other
 
     def _link(self, image: bytes, names: Iterable[str]) -> dict[str, Any]:
-        """The functions of an object file, by their names."""
+        """The functions of an object file by name."""
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
         return {name: kind(address) for name, address in self._addresses(image, names).items()}
 
@@ -136,7 +137,7 @@ class Native:
         self._run_first(image, text, took)
 
     def _run_first(self, image: bytes, text: str, took: float) -> None:
-        """Run the baseline code until better code is there."""
+        """Run the baseline code until better code is ready."""
         trampolines = {name: f"enter.{name}" for name in self._names}
         slots = {name: f"code.{name}" for name in self._names}
         found = self._addresses(image, [*trampolines.values(), *slots.values(), "notify"])
@@ -173,7 +174,7 @@ def _unpacked(whole: bytes) -> list[bytes]:
 
 
 def _compile(text: str, level: int = BEST) -> bytes:
-    """The object file of a module. What it takes is its own, so that several threads may compile at once."""
+    """The object file of a module. It shares nothing, so several threads may compile at once."""
     module = llvm.parse_assembly(text, llvm.create_context())
     module.triple = llvm.get_process_triple()
     target = _target_machine(level)

@@ -1,8 +1,8 @@
 """Text of LLVM's intermediate representation: names, constants, loops, vectors.
 
-Small on purpose: it knows types and control flow, not what is computed. Everything is written with explicit vector
-types, so that nothing depends on an optimiser seeing a loop's parallelism; and no operation carries a flag that would
-leave its rounding to the optimiser, so that the text alone says what the numbers are.
+Small on purpose: it knows types and control flow, not the computation. Everything is written with explicit vector
+types, so that nothing depends on an optimiser finding a loop's parallelism; and no operation has a flag that would
+leave its rounding to the optimiser, so that the text alone determines the numbers.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ DOUBLE, SINGLE = Float("double", 64, "f64"), Float("float", 32, "f32")
 
 
 def number(kind: Float, value: float) -> str:
-    """A literal, exact to the bit. LLVM writes float literals as the double that they equal."""
+    """A literal, exact to the bit. LLVM writes float literals as doubles of the same value."""
     if kind is SINGLE:
-        value = ctypes.c_float(value).value  # beyond what it holds an infinity, as when an array is converted
+        value = ctypes.c_float(value).value  # an infinity if beyond its range, as in array conversions
     return "0x" + struct.pack(">d", value).hex().upper()
 
 
-Counter = int | str  # an index known now, or the name of an i64
+Counter = int | str  # a known index, or the name of an i64
 
 
 @dataclass
@@ -59,16 +59,16 @@ class Code:
 
     kind: Float
     fused: bool = False  # whether a·b + c may be rounded once
-    portable: bool = False  # whether there is neither an instruction for that nor a mathematical library
+    portable: bool = False  # whether there is neither an instruction for that nor a math library
     lines: list[str] = field(default_factory=list)
     block: str = "entry"
     count: int = 0
     declared: set[str] = field(default_factory=set)
-    truths: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # of a 0 or 1 the comparison that gave it
+    truths: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # the comparison that gave a 0 or 1
     scratches: list[tuple[str, int]] = field(default_factory=list)
 
     def scratch(self, count: int) -> str:
-        """Memory of the function's own for `count` numbers, shared by all that ask one after the other."""
+        """Local memory for `count` numbers, shared by users one after the other."""
         if not self.scratches:
             self.scratches.append(("%scratch", count))
         self.scratches[0] = ("%scratch", max(count, self.scratches[0][1]))
@@ -113,7 +113,7 @@ class Code:
         )
 
     def gathered(self, scalars: Sequence[str], width: int) -> str:
-        """A vector of these scalars, the last of which fills the rest of it."""
+        """A vector of these scalars; the last one fills the rest of it."""
         if width == 1 or len(set(scalars)) == 1:
             return self.broadcast(scalars[0], width)
         kind, vector = self.kind, "poison"
@@ -155,11 +155,11 @@ class Code:
         return self.let(f"fneg {self.kind.vector(width)} {a}")
 
     def only(self, vector: str) -> str:
-        """The element of a vector of one."""
+        """The element of a vector of width 1."""
         return self.let(f"extractelement <1 x {self.kind.name}> {vector}, i32 0")
 
     def multiply_add(self, a: str, b: str, c: str, width: int) -> str:
-        """a·b + c; in one rounding where the program allows it and the machine can."""
+        """a·b + c; rounded once if the program allows it and the machine can."""
         if self.fused and not self.portable:
             return self.intrinsic("fmuladd", width, a, b, c)
         return self.binary("fadd", c, self.binary("fmul", a, b, width), width)
@@ -182,7 +182,7 @@ class Code:
         self.store_where(self.mask(width, valid), value, address, width)
 
     def load_where(self, mask: str, address: str, width: int) -> str:
-        """The elements that a mask of `first_lanes` names, 0 for the others."""
+        """The elements selected by a mask of `first_lanes`, 0 for the others."""
         kind, full = self.kind.vector(width), f"@llvm.masked.load.{self.kind.intrinsic(width)}.p0"
         self.declared.add(f"declare {kind} {full}(ptr, i32, <{width} x i1>, {kind})")
         which = f"<{width} x i1> {mask}"
@@ -198,7 +198,7 @@ class Code:
         return "<" + ", ".join(f"i1 {'true' if k < valid else 'false'}" for k in range(width)) + ">"
 
     def first_lanes(self, count: str, width: int, start: int = 0) -> str:
-        """A mask: which of the elements start, start + 1, … are below the i64 `count`."""
+        """A mask of the elements start, start + 1, … that are below the i64 `count`."""
         integer, kind = f"i{self.kind.bits}", self.kind.integers(width)
         if self.kind.bits == 32:
             count = self.let(f"trunc i64 {count} to i32")
@@ -214,7 +214,7 @@ class Code:
     # --- integers -------------------------------------------------------------------------------------------------
 
     def linear(self, constant: int, terms: Sequence[tuple[int, Counter]]) -> str:
-        """constant + Σ factor·counter, as an i64; folded as far as it is known."""
+        """constant + Σ factor·counter, as an i64; folded as far as its parts are known."""
         total: str | None = None
         for factor, counter in terms:
             if isinstance(counter, int):
@@ -227,7 +227,7 @@ class Code:
         return total if constant == 0 else self.let(f"add i64 {total}, {constant}", "i")
 
     def integer(self, value: str) -> str:
-        """A whole number as an i64."""
+        """An integral float as an i64."""
         return self.let(f"fptosi {self.kind.name} {value} to i64", "i")
 
     def less(self, a: str, b: Counter) -> str:
@@ -258,9 +258,9 @@ class Code:
         *,
         unroll: int = 1,
     ) -> list[str]:
-        """Run body(i, values) for i = 0 … count - 1, `carried` values (type, name) passing from round to round.
+        """Run body(i, values) for i = 0 … count - 1, with `carried` values (type, name) passing from round to round.
 
-        No more than `unroll` rounds are written out one after the other instead.
+        Loops of up to `unroll` rounds are unrolled.
         """
         values = [value for _, value in carried]
         if isinstance(count, int) and count <= unroll:

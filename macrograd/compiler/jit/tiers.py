@@ -1,14 +1,13 @@
-"""Two tiers: code that is there at once, and better code when it pays.
+"""Two tiers: baseline code at once, and better code when it pays.
 
-LLVM takes three times as long to make optimised code as to make any code, so a long module starts in a baseline tier.
-The baseline module has a trampoline for every function, which jumps to wherever the function's code is at the moment,
-and its own code counts its calls. At its second, third, fifth, ninth … call it asks whether the better code pays: it
-does once the module has been in use for as long as the better code will take to make, or if it comes from an earlier
-process. The better code is then made in the background, from the same text, and kept on disk; once it is linked, the
-trampolines lead to it from the next call on.
-Neither tier may round differently than the text says, so the results are the same to the bit.
+LLVM takes three times as long for optimised code as for any code, so a long module starts in a baseline tier. The
+baseline module has a trampoline for every function, which jumps to the function's current code, and counts its calls.
+At the second, third, fifth, ninth … call it asks whether better code pays: it does once the module has been in use for
+as long as the better code will take to compile, or if it comes from an earlier process. The better code is then
+compiled in the background from the same text, and stored on disk; once it is linked, the trampolines jump to it. Both
+tiers round exactly as the text prescribes, so the results are the same to the bit.
 
-`MACROGRAD_TIERS` is `first` or `best` to have only one of them.
+`MACROGRAD_TIERS` selects only one of them: `first` or `best`.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-BASELINE, BEST = 0, 2  # of LLVM's levels of code generation
-LONG = 150  # lines of a module; shorter ones are made well in the time that two tiers would take
-SCALARS_A_LINE = 40  # in a program with this many, the better code is a small part of the time to get ready
-_DEARER = 3.0  # how much longer the better code takes to make
+BASELINE, BEST = 0, 2  # LLVM's optimisation levels of code generation
+LONG = 150  # lines of a module; shorter ones are optimised in the time that two tiers would take
+SCALARS_A_LINE = 40  # in a program with this many, optimising is a small part of the preparation
+_DEARER = 3.0  # how much longer the better code takes to compile
 
 
 def setting() -> str:
-    """What `MACROGRAD_TIERS` says: "first", "best" or "both"."""
+    """The value of `MACROGRAD_TIERS`: "first", "best" or "both"."""
     found = os.environ.get("MACROGRAD_TIERS", "").lower()
     return found if found in ("first", "best") else "both"
 
@@ -73,17 +72,18 @@ def entries(names: Iterable[str], parameters: str = "ptr %context") -> str:
 
 
 class TierUp:
-    """Decides when a module's better code is to be made. `address` is the C function to call at some calls of it.
+    """Decides when to make a module's better code. `address` is the C function that the module calls at some of its
+    calls.
 
-    build  makes the better code and puts it in place
-    took   the seconds that the baseline code took to make
+    build  makes the better code and installs it
+    took   the seconds that the baseline code took to compile
     """
 
     def __init__(self, build: Callable[[], None], took: float) -> None:
         self._build: Callable[[], None] | None = build
         self._worth, self._first_used = took * _DEARER, 0.0
-        # Native code calls no Python: a signal would be handled in it, and what its handler raises be lost in native
-        # code. `put` of this queue is C, and so is `partial`.
+        # Native code must not call Python: a signal would be handled there, and an exception from its handler lost.
+        # This queue's `put` is C, and so is `partial`.
         self._callback = ctypes.CFUNCTYPE(None)(partial(_asking.put, weakref.ref(self)))
         self.address = ctypes.cast(self._callback, ctypes.c_void_p).value
         if setting() == "first":
@@ -92,7 +92,7 @@ class TierUp:
         _listen()
 
     def asked(self) -> None:
-        """The module's code has been called again."""
+        """The module was called again."""
         now = time.monotonic()
         if not self._first_used:
             self._first_used = now
@@ -100,14 +100,14 @@ class TierUp:
             self.pays()
 
     def pays(self) -> None:
-        """Have the better code made, if that has not been asked for yet."""
+        """Request the better code, unless it has been requested before."""
         build, self._build = self._build, None
         if build is not None:
             _builder.submit(build)
 
 
 class _Builder:
-    """One thread in the background that makes one module after the other, and ends when there is nothing to do."""
+    """A background thread that compiles one module after the other, and ends when there is nothing to do."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
@@ -118,12 +118,12 @@ class _Builder:
         with self._lock:
             self._waiting.append(build)
             if self._thread is None and threading.main_thread().is_alive():
-                # Not a daemon: the process must not end within LLVM. It waits for one module at most.
+                # Not a daemon: the process must not end inside LLVM. It waits for one module at most.
                 self._thread = threading.Thread(target=self._work, name="macrograd-tier")
                 self._thread.start()
 
     def wait(self) -> None:
-        """Until all that was submitted is there."""
+        """Wait until everything submitted is done."""
         thread = self._thread
         if thread is not None:
             thread.join()
@@ -135,12 +135,12 @@ class _Builder:
                     self._thread = None
                     return
                 build = self._waiting.popleft()
-            with suppress(RuntimeError):  # what LLVM cannot make better runs on as it is, with the same results
+            with suppress(RuntimeError):  # if LLVM fails, the baseline code runs on, with the same results
                 build()
 
 
 _builder = _Builder()
-if hasattr(os, "register_at_fork"):  # a child has no thread of its parent's, and may find its lock taken
+if hasattr(os, "register_at_fork"):  # a forked child lacks its parent's threads, and may find the lock held
     os.register_at_fork(after_in_child=_builder.__init__)  # type: ignore[misc]  # made anew in place
 
 _watches: weakref.WeakSet[TierUp] = weakref.WeakSet()
@@ -149,7 +149,7 @@ _listener: threading.Thread | None = None
 
 
 def _listen() -> None:
-    """Have a thread that hears what native code asks."""
+    """Make sure that a thread is listening to requests from native code."""
     global _listener
     if _listener is None or not _listener.is_alive():  # none yet, or this is a forked child
         _listener = threading.Thread(target=_hear, name="macrograd-listener", daemon=True)
@@ -159,13 +159,13 @@ def _listen() -> None:
 def _hear() -> None:
     while True:
         if (watch := _asking.get()()) is not None:
-            with suppress(RuntimeError):  # no thread can be started when the process is about to end
+            with suppress(RuntimeError):  # no thread can be started during shutdown
                 watch.asked()
             del watch
 
 
 def wait() -> None:
-    """Until all that was asked for is there."""
+    """Wait until everything requested is done."""
     if _listener is not None and _listener.is_alive():
         heard = threading.Event()
         _asking.put(heard.set)
@@ -174,7 +174,7 @@ def wait() -> None:
 
 
 def finish() -> None:
-    """Have the better code made of all that has two tiers, and wait for it."""
+    """Make the better code of every module with two tiers, and wait for it."""
     for watch in list(_watches):
         watch.pays()
     wait()
@@ -182,7 +182,7 @@ def finish() -> None:
 
 @cache
 def _unlocked() -> Any:
-    """llvmlite's library without its lock, which would hold up whoever compiles meanwhile."""
+    """llvmlite's library without its lock, which would block other threads that compile."""
     library = ctypes.CDLL(llvm.ffi.lib._name)
     library.LLVMPY_TargetMachineEmitToMemory.restype = ctypes.c_void_p
     library.LLVMPY_TargetMachineEmitToMemory.argtypes = (
@@ -200,9 +200,9 @@ def _unlocked() -> Any:
 
 
 def emit(target: Any, module: Any) -> bytes:
-    """`target.emit_object(module)`, for a target and a module that no other thread uses, while others compile.
+    """`target.emit_object(module)`, for a target and a module that no other thread uses; others may compile meanwhile.
 
-    Raises RuntimeError if LLVM cannot.
+    Raises RuntimeError if LLVM fails.
     """
     library = _unlocked()
     error = ctypes.c_char_p()

@@ -42,10 +42,10 @@ def budget(scalars: int) -> int:
 def rule(scalars: int) -> list[str]:
     """The rule in words, for a program of this many scalars."""
     return [
-        f"a program of {scalars:,} scalars may have {budget(scalars):,} groups of equal operations ({FREE}, plus one",
-        f"for each {SHARE} scalars), {MOST_TINY} of them with fewer than {TINY} scalars; this one has more. Code is made",
-        f"for large takes, loops with at least {TINY} scalars per instruction, and the {MOST_LARGE} largest groups of at",
-        f"least {LEAST} members in a pattern; the rest is data: nothing to compile, at half the speed",
+        f"a program of {scalars:,} scalars may have {budget(scalars):,} groups of equal operations ({FREE}, one more",
+        f"for each {SHARE} scalars), {MOST_TINY} of them of fewer than {TINY} scalars; this one has more. Code is for",
+        f"large takes, loops with at least {TINY} scalars per instruction, and the {MOST_LARGE} largest groups of",
+        f"{LEAST} members or more in a pattern; the rest is data: nothing to compile, at half the speed",
     ]
 
 

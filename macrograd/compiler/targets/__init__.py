@@ -1,1 +1,2 @@
-"""What a program is lowered to. A folder is a target; `scalar` is the emitter that targets with code share."""
+"""The targets that a program is lowered to, one folder each; `scalar` is the emitter shared by those that write
+code."""

@@ -1,4 +1,4 @@
-"""What a profile says: the time of every step of a program, its share, and its arithmetic rate."""
+"""A profile: the time of every step of a program, its share, and its arithmetic rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One step: what it is, how long it takes for the whole batch, and how many operations that is."""
+    """One step: its description, its time for the whole batch, and its number of operations."""
 
     step: str
     phase: str
@@ -17,14 +17,14 @@ class Row:
 
     @property
     def rate(self) -> float:
-        """Floating-point operations a second."""
+        """Floating-point operations per second."""
         return self.operations / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The rows of a program, in the order in which they run; `whole` is the time of an undivided run, in seconds, and
-    `peak` the machine's floating-point operations a second in the program's number type."""
+    """The rows of a program in execution order; `whole` is the time of an undivided run in seconds, and `peak` the
+    machine's floating-point operations per second for the program's number type."""
 
     rows: list[Row]
     whole: float

@@ -1,6 +1,6 @@
 """Training steps: value and gradient, their measure, and the update, one program after the other.
 
-This runs them from Python, and every target can.
+This runs them from Python, on any target.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from macrograd.compiler.targets.training import Parts, Steps
 
 
 class Along(Protocol):
-    """A program that runs along the parameters, each of which is a sample: its uniform slots `u`, and `given`, the
-    uniform inputs among them."""
+    """A program that runs over the parameters as its samples: its uniform slots `u`, and `given`, the uniform inputs
+    among them."""
 
     u: Array
     given: Array
@@ -32,8 +32,8 @@ Run = TypeVar("Run", bound=Along)
 
 
 class OnBuffers(Steps, Generic[Run]):
-    """What all steps have: the buffers of the first program, whose uniform slots all others share, and the two programs
-    that run along the parameters on them, made by `_along`."""
+    """Common to all targets: the buffers of the first program, whose uniform slots the others share, and the two
+    programs that run over the parameters, made by `_along`."""
 
     _measure: Run
     _update: Run
@@ -45,7 +45,7 @@ class OnBuffers(Steps, Generic[Run]):
         self.count, self.value = program.parameters, program.results[0][1]
         u = self.whole.u
         self.theta, self.gradient = u[: self.count], u[self.value + 1 : self.value + 1 + self.count]
-        self.number = u[program.first_uniform_input : program.held]  # of the step, if the sample wants it
+        self.number = u[program.first_uniform_input : program.held]  # the step number, if the sample wants it
         self.state = np.empty((0, self.count), dtype)
         if parts.start:
             self.state = np.stack([aligned(self.count, dtype) + dtype.type(s) for s in parts.start])
@@ -58,7 +58,7 @@ class OnBuffers(Steps, Generic[Run]):
 
     @abstractmethod
     def _along(self, program: Program) -> Run:
-        """The program, ready to run along the parameters."""
+        """The program, ready to run over the parameters."""
 
 
 class StepByStep(OnBuffers["_Along"]):
@@ -116,7 +116,7 @@ class StepByStep(OnBuffers["_Along"]):
     def _write(self) -> None:
         new, *rest = self._update.columns
         state = rest[: len(self.state)]
-        # Only then written: a result may be one of the arguments as it was.
+        # Written only now, because a result may be one of the arguments unchanged.
         kept = [np.array(column) for column in state]
         self.theta[:] = new
         for row, column in zip(self.state, kept, strict=True):
@@ -126,7 +126,7 @@ class StepByStep(OnBuffers["_Along"]):
 
 
 class _Along:
-    """A program that runs along the parameters by a state of its target."""
+    """A program that runs over the parameters in a state of its target."""
 
     def __init__(self, like: Executable, program: Program, count: int) -> None:
         request = Request(program, (1,) * program.inputs, program.outputs, like.dtype, like.strict)
@@ -144,7 +144,7 @@ class _Along:
 
     @property
     def columns(self) -> list[Any]:
-        """The results: a number where they are the same for all parameters, else one for each."""
+        """The results: a number if it is the same for all parameters, otherwise one for each."""
         program, state = self.program, self.state
         found: list[Any] = []
         for space, slot in program.results:

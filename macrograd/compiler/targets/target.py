@@ -1,13 +1,13 @@
-"""What a target is: something that programs are made into, and what all of them have in common.
+"""The interface of a target, which programs are lowered to, and the parts common to all of them.
 
-    Target      knows whether it is there and which operations it has
+    Target      knows whether it is available and which operations it has
     Runner      a target that prepares programs to run in this process
-    Writer      a target that writes programs as the text of files
-    Request     the program, and what it is wanted for
+    Writer      a target that writes programs as source text
+    Request     the program and how it will be used
     Executable  a program that is ready to run, for batches of any size
     State       the buffers of one call, and the call itself
 
-Which target runs a program is decided in `pipeline.prepare`; nothing else of the compiler names one.
+`pipeline.prepare` decides which target runs a program; nothing else in the compiler names one.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from macrograd.ops import Op
 
 Array = NDArray[Any]
 Text = TypeVar("Text", covariant=True)
-_COPY_BYTES = 1 << 20  # larger arguments are read where they are, if their type and layout allow it
+_COPY_BYTES = 1 << 20  # larger arguments are read in place if their type and layout allow it
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a target.
+    """A request to a target.
 
     sizes    the numbers of scalars of each argument, for one sample
-    outputs  how many of the results vary from sample to sample
+    outputs  the number of results that vary from sample to sample
     dtype    of all numbers, and of the arithmetic
     strict   round as the eager engine does
-    threads  that may share a large batch
+    threads  the number that may share a large batch
     samples  the batch to expect
     """
 
@@ -56,7 +56,8 @@ class Request:
 
 
 class Target(ABC):
-    """What a program can be made into. `name` is what `compile(backend=...)` calls it, `needs` what it is made with."""
+    """A form that programs can be lowered to. `name` is its name in `compile(backend=...)`, `needs` the package that it
+    requires."""
 
     name: str
     needs: str
@@ -67,7 +68,8 @@ class Target(ABC):
 
     @abstractmethod
     def has(self, row: Op) -> bool:
-        """Whether the target has a form of the operation; one with a formula is composed of others if it has none."""
+        """Whether the target has a form of the operation. One without a form is composed by its formula, if it has
+        one."""
 
     def lacks(self, program: Program) -> list[str]:
         """The operations of a program that the target neither has nor can compose, by name."""
@@ -83,22 +85,22 @@ class Runner(Target):
 
     @abstractmethod
     def prepare(self, request: Request) -> Executable:
-        """The program, ready to run. Raises RuntimeError if the target's own tools fail on it."""
+        """Prepare the program to run. Raises RuntimeError if the target's own tools fail on it."""
 
 
 class Writer(Target, Generic[Text]):
-    """A target that writes programs as the text of files, in whatever parts its language has."""
+    """A target that writes programs as source text, in whatever parts its language has."""
 
     @abstractmethod
     def write(self, request: Request, prefix: str, *, lanes: int = 1) -> Text:
-        """The program as text, in which all names begin with `prefix`; a batch is computed `lanes` samples at a time.
+        """The program as text in which all names start with `prefix`; a batch is computed `lanes` samples at a time.
 
         Raises LookupError for an operation that the target neither has nor can compose.
         """
 
 
 class Executable(ABC):
-    """A program that is ready to run. `profiles` says whether its steps can be timed by themselves."""
+    """A program that is ready to run. `profiles` tells whether its steps can be timed separately."""
 
     profiles = False
 
@@ -120,17 +122,17 @@ class Executable(ABC):
         Raises RuntimeError as `Runner.prepare` does."""
 
     def profile(self, state: State) -> Profile:
-        """The time of every step, on a state whose parameters and arguments are set. Only where `profiles` is true."""
-        raise NotImplementedError(f"{type(self).__name__} does not time steps by themselves")
+        """The time of every step, on a state with parameters and arguments set. Only if `profiles` is true."""
+        raise NotImplementedError(f"{type(self).__name__} does not time steps separately")
 
 
 class State(ABC):
     """The buffers of one call: uniform slots, arguments, outputs.
 
-    u          the uniform slots: parameters, constants, and what is computed of them
+    u          the uniform slots: parameters, constants, and numbers computed from them
     out        the results that vary, (samples, outputs)
-    arguments  the arguments' numbers, None until there are some
-    run        computes everything from what the buffers hold; the call that costs least
+    arguments  the arguments' numbers, None until loaded
+    run        computes everything from the current contents of the buffers, with the least overhead
     """
 
     run: Callable[[], object]
@@ -149,7 +151,7 @@ class State(ABC):
         return self._weights is not None
 
     def buffer(self, k: int) -> Array:
-        """The argument k's own memory, to write into."""
+        """Argument k's own memory, to write into."""
         if self.arguments[k] is None:
             rows = self.samples if self.executable.program.batch else 1
             self.point(k, aligned(rows * self.executable.sizes[k], self.executable.dtype))
@@ -163,7 +165,7 @@ class State(ABC):
         self._borrowed.add(k)
 
     def load(self, arrays: Sequence[Array]) -> None:
-        """Take the arguments' numbers; large ones are read in place."""
+        """Load the arguments; large ones are read in place."""
         for k, array in enumerate(arrays):
             if array.nbytes > _COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
                 self.point(k, array)
@@ -173,12 +175,12 @@ class State(ABC):
             np.copyto(self.buffer(k).reshape(array.shape), array, casting="unsafe")
 
     def weigh(self, weights: Array | None, order: NDArray[np.int64] | None = None) -> None:
-        """Weights by row of the arguments, which multiply 1/n, and which rows to use, in place of all."""
+        """Set weights by row of the arguments, which multiply 1/n, and the rows to use instead of all."""
         self._weights, self._order = weights, order
 
     @abstractmethod
     def flagged(self) -> bool:
-        """Whether an index was out of range since the last time this was asked."""
+        """Whether an index was out of range since the last call."""
 
 
 def _reduced(program: Program) -> NDArray[np.int64]:
@@ -192,7 +194,7 @@ def _reduced(program: Program) -> NDArray[np.int64]:
 
 
 def aligned(count: int, dtype: DTypeLike) -> Array:
-    """Zeros that begin at a multiple of 64 bytes, with room for a vector behind them."""
+    """Zeros aligned to 64 bytes, with room for a vector after them."""
     dtype = np.dtype(dtype)
     raw = np.zeros((count + 16) * dtype.itemsize + 64, dtype=np.uint8)
     begin = -raw.ctypes.data % 64

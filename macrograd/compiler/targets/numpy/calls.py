@@ -1,7 +1,7 @@
-"""The functions that a lowered program calls on its views: each writes into its last array, or into the one it names.
+"""The functions that a lowered program calls on its views; each writes into its last array or the one it names.
 
-What the operations are is said by the op table's `array` column. `INTO` has forms of the same numbers, NaN and signed
-zeros included, that need no array in between.
+The op table's `array` column defines the operations. `INTO` has forms with the same results, including NaN and signed
+zeros, that need no temporary array.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from macrograd import ops
 Array = NDArray[Any]
 
 
-# The first operand of these is a zero of the right type: a Python float would be made into an array in every call.
+# The first operand is a zero of the right type: a Python float would be converted to an array in every call.
 
 
 def _relu(zero: Array, a: Array, out: Array) -> None:
     np.maximum(a, zero, out=out)
-    np.add(out, zero, out)  # -0.0 + 0.0 is 0.0; everything else stays, NaN too
+    np.add(out, zero, out)  # -0.0 + 0.0 is 0.0; everything else is unchanged, NaN too
 
 
 def _where(zero: Array, c: Array, a: Array, b: Array, out: Array) -> None:
@@ -40,7 +40,7 @@ def _copy(a: Array, out: Array) -> None:
     np.copyto(out, a)
 
 
-# Where the table's form is no function of NumPy's own that can write into an array.
+# For table forms that are not NumPy functions with an `out` argument.
 INTO: dict[str, Callable[..., Any]] = {
     "less": np.less,
     "less_equal": np.less_equal,
@@ -68,7 +68,7 @@ def into(row: ops.Op, dtype: Any) -> Callable[..., Any]:
 
 
 def gather(slots: Array, source: Array, out: Array) -> None:
-    # Slots are inside (every program is verified); with mode="raise" NumPy would copy the result once more.
+    # Slots are in range (every program is verified); with mode="raise" NumPy would copy the result once more.
     np.take(source, slots, axis=0, out=out, mode="clip")
 
 
@@ -79,7 +79,7 @@ def scatter(slots: Array, source: Array, target: Array) -> None:
 def take(slots: Array, flag: list[bool], index: Array, source: Array, out: Array) -> None:
     """out[..., lane] = source[slots[..., index]]; `slots` has the values as its last axis.
 
-    An index that is no integer or out of range raises the flag and reads value 0 in its place.
+    An index that is not an integer or out of range raises the flag, and value 0 is read instead.
     """
     count = slots.shape[-1]
     position = _checked(index, count, flag)
@@ -92,13 +92,13 @@ def take(slots: Array, flag: list[bool], index: Array, source: Array, out: Array
 
 
 def take_number(number: float, count: int, flag: list[bool], index: Array, out: Array) -> None:
-    """`take` where all values are one number."""
+    """`take` if all values are the same number."""
     _checked(index, count, flag)
     out[...] = number
 
 
 def _checked(index: Array, count: int, flag: list[bool]) -> Array:
-    """Indices as integers, 0 for those that are none of 0 … count - 1, which raise the flag."""
+    """Indices as integers; those outside 0 … count - 1 become 0 and raise the flag."""
     good = (index >= 0) & (index < count) & (index == np.trunc(index))
     if not good.all():
         flag[0] = True
@@ -108,7 +108,7 @@ def _checked(index: Array, count: int, flag: list[bool]) -> Array:
 
 def add_at(slots: Array, first: int, index: Array, terms: Array, target: Array) -> None:
     """target[slots[..., k]] = the sum of the terms whose index is first + k; index and terms have axes [t, ..., lane],
-    the last of them in blocks only."""
+    the last one only in blocks."""
     count, rows = slots.shape[-1], slots.reshape(-1, slots.shape[-1])
     position = index.reshape(len(index), len(rows), -1) - first
     good = (position >= 0) & (position < count) & (position == np.trunc(position))
@@ -136,7 +136,7 @@ def matmul_terms(left: Array, right: Array, spare: Array, out: Array) -> None:
 def in_order(left: Array, right: Array, spare: Array, out: Array, *, begun: bool) -> None:
     """The sum of left·right over the first two axes, one product after the other from left to right.
 
-    With `begun`, it is added to what `out` holds. `spare` has room for a few products and, before them, the sum so far.
+    With `begun`, it is added to `out`. `spare` has room for the sum so far, followed by a few products.
     """
     for a, b in zip(left, right, strict=True):
         for first in range(0, len(a), len(spare) - 1):
@@ -147,7 +147,7 @@ def in_order(left: Array, right: Array, spare: Array, out: Array, *, begun: bool
                 np.copyto(part[0], out)
             else:
                 part = part[1:]
-            # Unlike np.add.reduce, which may add in pairs, this is one addition after the other by its definition.
+            # Unlike np.add.reduce, which may add in pairs, this adds one by one by definition.
             np.add.accumulate(part, axis=0, out=part)
             np.copyto(out, part[-1])
             begun = True
@@ -157,7 +157,7 @@ def in_order(left: Array, right: Array, spare: Array, out: Array, *, begun: bool
 
 
 def rounds(count: int, calls: list[tuple[Callable[..., Any], slice]], *arrays: Array) -> None:
-    """The calls for every round of a loop, each with its part of the arrays, whose first axis is the rounds."""
+    """Make the calls of every round of a loop, each on its part of the arrays, whose first axis is the rounds."""
     for k in range(count):
         now = [array[k] for array in arrays]
         for function, mine in calls:
@@ -174,7 +174,7 @@ def more(function: Callable[..., Array], out: Any, rows: tuple[Any, ...], target
 
 
 def choose(flag: list[bool], index: Array, *values: Array) -> Array:
-    """For each index the value that it says; like `take`, but the values are rows of their own."""
+    """For each index, the value that it selects; like `take`, but the values are separate rows."""
     position = _checked(index, len(values), flag)
     found: Array = np.take_along_axis(np.stack(values), position[None], axis=0)[0]
     return found

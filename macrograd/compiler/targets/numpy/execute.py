@@ -1,7 +1,7 @@
 """Run a program on NumPy: the reference, and the fallback where llvmlite has no wheel.
 
-The lanes of a block are a function of the program and the batch size alone, and the sums of the blocks are added in
-their order: a result depends on neither the threads nor what was called before.
+The number of lanes in a block depends only on the program and the batch size, and the sums of the blocks are added in
+order: a result depends neither on the threads nor on earlier calls.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from macrograd.compiler.targets.steps import StepByStep
 from macrograd.compiler.targets.target import Array, Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
 
-_BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
+_BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
 _FEWEST_LANES = 8
 
 
@@ -28,10 +28,10 @@ class NumpyExecutable(Executable):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self.plan = Plan(request.program, request.strict)
-        self._pool: Any = None  # a ThreadPoolExecutor, imported when threads are used
+        self._pool: Any = None  # a ThreadPoolExecutor, imported if threads are used
 
     def lanes(self, samples: int) -> int:
-        """Lanes of a block for a number of samples."""
+        """The number of lanes in a block for this many samples."""
         if not self.program.batch:
             return 1
         bytes_: int = max(1, self.program.varying + self.plan.widest) * self.dtype.itemsize
@@ -89,7 +89,7 @@ class NumpyState(State):
             worker.forget()
 
     def run(self) -> None:
-        # NaN and infinities are results like others, here as in the eager engine.
+        # NaN and infinities are ordinary results, here as in the eager engine.
         with np.errstate(all="ignore"):
             if not self.executable.program.batch:
                 self._copy_in()
@@ -109,7 +109,7 @@ class NumpyState(State):
 
     @property
     def selects(self) -> bool:
-        """Whether rows are picked or weighted."""
+        """Whether rows are selected or weighted."""
         return self._order is not None or self._weights is not None
 
     def _copy_in(self) -> None:
@@ -119,7 +119,7 @@ class NumpyState(State):
             slot += size
 
     def _run_blocks(self) -> None:
-        """Block by block, on threads if there are any; the sums are added in the order of the blocks."""
+        """Run block by block, on threads if there are any; the sums are added in the order of the blocks."""
         executable, reduced = self.executable, self.executable.reduced
         starts = range(0, self.samples, self.lanes)
         count = min(executable.threads, len(starts))
@@ -128,7 +128,7 @@ class NumpyState(State):
         for worker in self._workers[1:]:
             worker.u[: len(self.u)] = self.u
         total = np.zeros(len(reduced), executable.dtype)
-        for first in range(0, len(starts), count):  # as many at a time as there are buffers
+        for first in range(0, len(starts), count):  # at most as many at a time as there are buffers
             some = list(zip(self._workers, starts[first : first + count], strict=False))
             others = [executable.pool().submit(worker.run_beside, start) for worker, start in some[1:]]
             some[0][0].run(some[0][1], min(some[0][1] + self.lanes, self.samples))
@@ -152,26 +152,26 @@ class _Worker:
         return Lowering(self.state.executable.plan, self.u, self.v, lanes, self.state.flag)
 
     def forget(self) -> None:
-        """Other arguments, rows or weights are to be read."""
+        """Drop views: other arguments, rows or weights will be read."""
         self._ends.clear()
 
     def run_beside(self, first: int) -> None:
-        # On a thread of its own, which has its own error state; the reason is that of `NumpyState.run`.
+        # On another thread, which has its own error state; for the reason see `NumpyState.run`.
         with np.errstate(all="ignore"):
             self.run(first, min(first + self.state.lanes, self.state.samples))
 
     def run(self, first: int, last: int) -> None:
-        """The samples first … last - 1."""
+        """Run the samples first … last - 1."""
         state = self.state
         lanes = last - first
         if lanes not in self._calls:
             self._calls[lanes] = self.lowering(lanes).lower(state.executable.plan.block, block=True)
         if first not in self._ends:
-            self._ends.clear()  # of many blocks, the views are made anew in every run
+            self._ends.clear()  # with many blocks, the views are made again in every run
             self._ends[first] = self._inputs(first, last), self._outputs(first, last)
         inputs, outputs = self._ends[first]
         if state.selects:
-            self._ends.clear()  # rows that were picked are copies
+            self._ends.clear()  # selected rows are copies
         for target, source in inputs:
             np.copyto(target, source)
         for call in self._calls[lanes]:
@@ -183,7 +183,7 @@ class _Worker:
         return self.v[: self.state.executable.program.varying * lanes].reshape(-1, lanes)
 
     def _inputs(self, first: int, last: int) -> list[tuple[Array, Array]]:
-        """The rows of the arguments, and where they go."""
+        """The rows of the arguments, and their destinations."""
         state, slots = self.state, self._buffer(last - first)
         program, sizes = state.executable.program, state.executable.sizes
         order, weights = state._order, state._weights
@@ -199,6 +199,6 @@ class _Worker:
 
     def _outputs(self, first: int, last: int) -> list[tuple[Array, Array]]:
         state = self.state
-        # Inputs that are results, too, are counted among the outputs but do not stand there.
+        # Inputs that are also results count as outputs but are not stored there.
         slots = self._buffer(last - first)[state.executable.program.first_output :][: state.executable.outputs]
         return [(state.out[first:last, : len(slots)], slots.T)] if len(slots) else []

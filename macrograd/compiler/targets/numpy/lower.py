@@ -1,13 +1,13 @@
-"""Lower a program to NumPy: a list of calls on views that are made once, so that a run is nothing but these calls.
+"""Lower a program to NumPy: a list of calls on views that are made once, so that a run consists of these calls alone.
 
-A varying buffer is [slot][lane]. An operand is a `Strided`: where it begins in a buffer, and how far it moves along
-each axis: the counters of the members, the terms, the lanes, the rounds of a loop. What follows a pattern is a
-view; what has a table is gathered into scratch memory first. A sum of products is the matrix product whose rows are the
-axis along which only the left operand moves, whose columns are the one along which only the right one does, and which
-is repeated along the others; it starts from 0.0, so that a sum of nothing but -0.0 is 0.0. In strict mode a sum starts
-from its first product and is added up term by term instead.
+A varying buffer is [slot][lane]. An operand is a `Strided`: its start in a buffer, and its stride along each axis: the
+counters of the members, the terms, the lanes, the rounds of a loop. Operands with a pattern are views; those with a
+table are gathered into scratch memory first. A sum of products is a matrix product: its rows are the axis along which
+only the left operand moves, its columns the one along which only the right operand does, and it is repeated along the
+others. It starts from 0.0, so that a sum of only -0.0 is 0.0. In strict mode a sum starts from its first product and is
+added up term by term instead.
 
-Every array of a call in a loop has the rounds as its first axis, and the loop hands over one round of each.
+Every array of a call in a loop has the rounds as its first axis, and the loop passes on one round of each.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from macrograd.compiler.targets.numpy.plan import Plan
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
-_FEW = 4  # terms ±x that are added one by one
-_SMALL = 256  # products of a matrix product that is not worth copying its operands for BLAS
-_PART = 1 << 16  # products that are held at once when they are added up in order
+_FEW = 4  # up to this many terms ±x are added one by one
+_SMALL = 256  # up to this many products, a matrix product is not worth copying operands for BLAS
+_PART = 1 << 16  # products held at once when adding up in order
 
 
 @dataclass(frozen=True)
 class Strided:
-    """Numbers in a flat buffer: the first one, and strides along the members' counters, terms, lanes and rounds."""
+    """Numbers in a flat buffer: the start, and the strides along the members' counters, terms, lanes and rounds."""
 
     buffer: Array
     first: int
@@ -54,12 +54,12 @@ Axis = tuple[int, int, int, int]  # length; strides of the left operand, of the 
 
 
 class Lowering(Walker[None], Kinds[None]):
-    """Calls on the buffers `u` (with the pool behind it) and `v` of blocks of `lanes` lanes."""
+    """Calls on the buffers `u` (followed by the pool) and `v` of blocks of `lanes` lanes."""
 
     def __init__(self, plan: Plan, u: Array, v: Array, lanes: int, flag: list[bool]) -> None:
         self.plan, self.u, self.v, self.lanes, self.flag = plan, u, v, lanes, flag
         self._scratches: dict[int, Array] = {}
-        self._rounds: tuple[int, ...] = ()  # of the loops at work, the outermost first
+        self._rounds: tuple[int, ...] = ()  # of the current loops, outermost first
         self._found: list[tuple[Function, tuple[Any, ...]]] = []
 
     def lower(self, steps: Sequence[Step], *, block: bool) -> list[Callable[[], Any]]:
@@ -88,21 +88,22 @@ class Lowering(Walker[None], Kinds[None]):
     # --- where numbers lie -------------------------------------------------------------------------------------------
 
     def _view(self, buffer: Array, first: int, axes: Sequence[tuple[int, int]], rounds: tuple[int, ...] = ()) -> Array:
-        """An array of (length, stride) axes; with the rounds in front in loops. NumPy checks that it is inside."""
+        """A view with these (length, stride) axes, preceded by the rounds in loops. NumPy checks that it is in
+        bounds."""
         axes = [*zip(self._rounds, rounds or (0,) * len(self._rounds), strict=True), *axes]
         size = buffer.itemsize
         shape, strides = [n for n, _ in axes], [stride * size for _, stride in axes]
         return np.ndarray(shape, buffer.dtype, buffer, first * size, strides)
 
     def _scratch(self, number: int, size: int) -> Array:
-        """Memory for the time of one instruction."""
+        """Scratch memory for the duration of one instruction."""
         if number not in self._scratches or len(self._scratches[number]) < size:
-            # Views of smaller ones stay in use, so that sizes must grow fast.
+            # Views of smaller ones stay in use, so sizes must grow fast.
             self._scratches[number] = np.empty(2 * size, self.u.dtype)
         return self._scratches[number]
 
     def _place(self, x: Operand, dims: tuple[int, ...], count: int, number: int) -> Strided:
-        """Where an operand lies; scratch memory `number` is for what must be gathered."""
+        """The place of an operand; one that must be gathered uses scratch memory `number`."""
         x = self.plan.index(x)
         varying = x.space == "v"
         pitch = self.lanes if varying else 1
@@ -123,7 +124,7 @@ class Lowering(Walker[None], Kinds[None]):
         return Strided(scratch, 0, tuple(strides[:-1]), strides[-1], int(varying))
 
     def _window(self, x: Index, least: int, most: int) -> Array:
-        """The slots that an operand is among, in its space: they move with the rounds."""
+        """The range of slots that contains an operand; it moves with the rounds."""
         if x.space == "v":
             axes = [(most - least + 1, self.lanes), (self.lanes, 1)]
             return self._view(self.v, least * self.lanes, axes, tuple(shift * self.lanes for shift in x.shifts))
@@ -146,7 +147,7 @@ class Lowering(Walker[None], Kinds[None]):
     reduce = dot
 
     def _write(self, instruction: Instruction, compute: Callable[[Instruction, Strided], None]) -> None:
-        """Compute the results where they belong, or where they do not follow the counters, elsewhere, and copy them."""
+        """Compute the results in place or, if they do not follow the counters, elsewhere, and copy them."""
         out, dims = instruction.out, instruction.dims
         varying = out.space == "v"
         if out.affine:
@@ -165,7 +166,7 @@ class Lowering(Walker[None], Kinds[None]):
     def _members(
         self, place: Strided, dims: tuple[int, ...], *axes: tuple[int, int], over_lanes: bool = False
     ) -> Array:
-        """A view [counters..., lanes], more axes in front; without lanes outside of blocks and in sums over them."""
+        """A view [counters..., lanes], with more axes in front; without lanes outside blocks and in sums over them."""
         lanes = [(self.lanes, place.lane)] if self._block and not over_lanes else []
         return self._view(
             place.buffer, place.first, [*axes, *zip(dims, place.member, strict=True), *lanes], place.rounds
@@ -182,12 +183,12 @@ class Lowering(Walker[None], Kinds[None]):
         )
 
     def _axes(self, dims: tuple[int, ...], *places: Strided) -> list[tuple[int, ...]]:
-        """(length, stride in every place) of each counter, and of the lanes in a block."""
+        """(length, stride in every place) of each counter and, in a block, of the lanes."""
         axes = list(zip(dims, *(place.member for place in places), strict=True))
         return [*axes, (self.lanes, *(place.lane for place in places))] if self._block else axes
 
     def _each(self, function: Function, axes: Sequence[tuple[int, ...]], *places: Strided) -> None:
-        """A function of single elements, called on views with as few axes as possible: each costs time."""
+        """Call an elementwise function on views with as few axes as possible: each axis costs time."""
         axes = _collapsed([axis for axis in axes if axis[0] > 1]) or [(1, *[0] * len(places))]
         views = [
             self._view(place.buffer, place.first, [(axis[0], axis[1 + k]) for axis in axes], place.rounds)
@@ -198,7 +199,7 @@ class Lowering(Walker[None], Kinds[None]):
     def _take(self, instruction: Instruction, target: Strided) -> None:
         dims, count = instruction.dims, instruction.count
         index, values = instruction.args
-        if isinstance(values, float):  # all values are this number: the index is checked, and chooses nothing
+        if isinstance(values, float):  # all values are this number: the index is only checked
             where = self._members(self._place(index, dims, 1, 1), dims)
             self._call(partial(calls.take_number, values, count, self.flag), where, self._members(target, dims))
             return
@@ -219,7 +220,7 @@ class Lowering(Walker[None], Kinds[None]):
     # --- sums of products --------------------------------------------------------------------------------------------
 
     def _sum(self, instruction: Instruction, target: Strided) -> None:
-        """Products first, then what is only added or subtracted."""
+        """Products first, then terms that are only added or subtracted."""
         dims, over_lanes = instruction.dims, instruction.kind == "reduce"
         units: list[tuple[float, Strided]] = []
         begun = False
@@ -231,7 +232,7 @@ class Lowering(Walker[None], Kinds[None]):
                 continue
             self._products(segment, dims, target, over_lanes=over_lanes, begun=begun)
             begun = True
-        units.sort(key=lambda unit: -unit[0])  # what is added comes first
+        units.sort(key=lambda unit: -unit[0])  # added terms come first
         if not begun and units:
             (sign, first), *units = units
             if sign == 1.0 and units:
@@ -248,7 +249,7 @@ class Lowering(Walker[None], Kinds[None]):
     def _products(
         self, segment: Segment, dims: tuple[int, ...], target: Strided, *, over_lanes: bool, begun: bool
     ) -> None:
-        """A segment's sum into the target, or added to it."""
+        """Write a segment's sum into the target, or add it."""
         left, right = (self._place(x, dims, segment.count, 2 + k) for k, x in enumerate((segment.left, segment.right)))
         axes = [*zip(dims, left.member, right.member, target.member, strict=True)]
         over = [(segment.count, left.term, right.term)]
@@ -325,7 +326,7 @@ class Lowering(Walker[None], Kinds[None]):
         (m, s), (n, t) = matrix
         if not large or (t == 1 and s >= n) or (s == 1 and t >= m):
             return view
-        # Along the axes where it stays, one copy is enough.
+        # Along axes without movement, one copy is enough.
         moving = [1 if not stride else length for length, stride in [*ahead, *batch]] + [m, n]
         packed = _packed(moving, 1)
         scratch = self._scratch(number, prod(moving))
@@ -341,7 +342,7 @@ class Lowering(Walker[None], Kinds[None]):
         return self._view(scratch, 0, kept)
 
     def _sum_in_order(self, instruction: Instruction, target: Strided) -> None:
-        """Every product added to the sum of those before it, as eager programs do; a sum over lanes likewise."""
+        """Add each product to the sum of those before it, as eager programs do; a sum over lanes likewise."""
         dims = instruction.dims
         over_lanes = instruction.kind == "reduce"
         out = self._members(target, dims, over_lanes=over_lanes)
@@ -383,7 +384,7 @@ class Lowering(Walker[None], Kinds[None]):
 
 
 def _packed(shape: Sequence[int], pitch: int) -> list[tuple[int, int]]:
-    """Axes of these lengths, one behind the other in memory; `pitch` is the size of one element."""
+    """Contiguous axes of these lengths; `pitch` is the size of one element."""
     axes = []
     for length in reversed(shape):
         axes.append((length, pitch))
@@ -392,7 +393,7 @@ def _packed(shape: Sequence[int], pitch: int) -> list[tuple[int, int]]:
 
 
 def _collapsed(axes: list[Any]) -> list[Any]:
-    """Axes (length, *strides) as one wherever they lie one behind the other for every stride."""
+    """Axes (length, *strides), merged wherever they are contiguous for every stride."""
     found: list[Any] = []
     for n, *strides in axes:
         if found and all(outer == n * stride for outer, stride in zip(found[-1][1:], strides, strict=True)):
@@ -402,6 +403,6 @@ def _collapsed(axes: list[Any]) -> list[Any]:
 
 
 def _rows(slots: NDArray[np.int32]) -> Any:
-    """Slots as a slice where they stand side by side."""
+    """Slots, as a slice if they are contiguous."""
     first, n = int(slots[0]), len(slots)
     return slice(first, first + n) if (slots == np.arange(first, first + n)).all() else slots.astype(np.intp)

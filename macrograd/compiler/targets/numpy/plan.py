@@ -1,4 +1,4 @@
-"""A program prepared for the NumPy back end: what all its buffers share."""
+"""A program prepared for the NumPy target: the part that all its buffers share."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import Walker, loop_of
 from macrograd.compiler.tape.tape import Ints
 
-_FEW = 3  # segments of a kind that stay what they are; more of them become one with a table
+_FEW = 3  # up to this many segments of a kind are kept; more become one with a table
 
 
 @dataclass
 class Plan(Walker[Step]):
-    """A program's steps, with sums of many pieces put together where their order is free.
+    """A program's steps, with the pieces of long sums merged if their order is free.
 
-    pool    the numbers among the operands, each with a slot of its own behind those of `u`
+    pool    the numbers among the operands, each with a slot after those of `u`
     widest  the most slots that an instruction in a block gathers
     """
 
@@ -40,14 +40,14 @@ class Plan(Walker[Step]):
         return [float.fromhex(text) for text in self.pool]
 
     def index(self, x: Operand) -> Index:
-        """An operand as slots, also if it is a number."""
+        """An operand as slots, even if it is a number."""
         if isinstance(x, Index):
             return x
-        # By its digits, which tell 0.0 and -0.0 apart and call every NaN the same.
+        # By its digits, which distinguish 0.0 from -0.0 and treat every NaN as equal.
         return Index("u", self.pool.setdefault(float(x).hex(), self.program.uniform + len(self.pool)), ())
 
     def slots(self, x: Index, dims: tuple[int, ...], count: int) -> Ints:
-        """An operand's slots as an array [counters..., terms], of length 1 along the axes where it stays."""
+        """An operand's slots as an array [counters..., terms], of length 1 along axes without movement."""
         key = (id(x), dims, count)
         if key not in self._slots:
             slots = x.slots(dims, count)
@@ -56,7 +56,7 @@ class Plan(Walker[Step]):
                 first = slots.take([0], axis)
                 if (slots == first).all():
                     slots = first
-            self._slots[key] = x, np.ascontiguousarray(slots)  # x is held, so that no other index gets its id
+            self._slots[key] = x, np.ascontiguousarray(slots)  # x is kept alive, so that no other index gets its id
         return self._slots[key][1]
 
     def stream(self, stream: Stream, around: tuple[int, ...]) -> Stream:
@@ -80,7 +80,7 @@ class Plan(Walker[Step]):
         return instruction
 
     def _merged(self, instruction: Instruction) -> Iterator[Segment]:
-        """The segments; those of a kind as one, by a table, if they are many."""
+        """The segments, with many of one kind merged into one by a table."""
         kinds: dict[tuple[object, ...], list[tuple[int, Index, Index, Segment]]] = {}
         for segment in instruction.segments:
             left, right = self.index(segment.left), self.index(segment.right)

@@ -1,4 +1,4 @@
-"""NumPy as a target: always there, and the reference for what a program means."""
+"""NumPy as a target: always available, and the reference for the meaning of a program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Numpy(Runner):
     name, needs = "numpy", "NumPy"
 
     def has(self, row: Op) -> bool:
-        return True  # a row without a form for arrays gets one from its formula
+        return True  # a row without an array form gets one from its formula
 
     def prepare(self, request: Request) -> Executable:
         return NumpyExecutable(request)

@@ -1,4 +1,4 @@
-"""Where operands are: addresses, loads and stores of the members and terms of an instruction."""
+"""Access to operands: addresses, loads and stores of the members and terms of an instruction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AffineCounter:
 
 @dataclass(frozen=True)
 class Vector:
-    """A piece of the SIMD axis: where it starts, how wide it is, and how many of its elements count."""
+    """A piece of the SIMD axis: its start, its width, and its number of valid elements."""
 
     start: AffineCounter
     width: int
@@ -32,11 +32,12 @@ class Vector:
 
 
 Member = tuple[AffineCounter, ...]
-Cache = dict[tuple[object, ...], str]  # what has been written already, and its name
+Cache = dict[tuple[object, ...], str]  # expressions already written, and their names
 SCALAR = Vector(AffineCounter(0, 0, 0), 1, 1)
 
 
-# Where an operand's members lie: base, slots that it moves in a round, stride of each counter that counts.
+# The places of an operand's members: base, slots that it moves per round, stride of each counter of more than one
+# value.
 Key = tuple[int, tuple[int, ...], tuple[int, ...]]
 
 
@@ -45,7 +46,7 @@ def key_of(x: Index, dims: tuple[int, ...]) -> Key:
 
 
 class Tables:
-    """All index tables, one behind the other; equal ones once."""
+    """All index tables, one after the other; equal ones are stored once."""
 
     def __init__(self) -> None:
         self.parts: list[NDArray[np.int32]] = []
@@ -66,22 +67,22 @@ class Tables:
 
 
 class Operands:
-    """Operands as vectors of the SIMD axis. `axis` and `dims` are those of the instruction that is being written."""
+    """Operands as vectors of the SIMD axis. `axis` and `dims` belong to the current instruction."""
 
     def __init__(self, code: Code, machine: Machine, tables: Tables) -> None:
         self.code, self.machine, self.tables = code, machine, tables
         self.cache: Cache = {}
-        # Scalars of u that are in registers: by slot and by how far the slot moves in each round of the loops.
+        # Scalars of u in registers, by slot and by the slots that it moves per round of the loops.
         self.registers: dict[tuple[int, tuple[int, ...]], str] = {}
-        self.rounds: tuple[Counter, ...] = ()  # of the loops around, the outermost first
+        self.rounds: tuple[Counter, ...] = ()  # of the loops around, outermost first
         self.axis = "none"
         self.dims: tuple[int, ...] = ()
-        # What the group at work has made for this tile, and whether what it makes now goes to memory.
+        # Results of the current group for this tile, and whether the next ones also go to memory.
         self.given: dict[tuple[Key, Member, Vector], str] = {}
         self.grouped, self.stored = False, True
 
     def slot(self, x: Index, member: Member, term: Counter, count: int) -> tuple[int, list[tuple[int, Counter]]]:
-        """An operand's slot, apart from the rounds of a loop: a number, and factors of counters."""
+        """An operand's slot, without the rounds of loops: a number, and factors of counters."""
         constant = x.base
         terms: list[tuple[int, Counter]] = []
 
@@ -104,7 +105,7 @@ class Operands:
         return constant, terms
 
     def address(self, x: Index, member: Member, term: Counter, count: int, along: AffineCounter | None) -> str:
-        """A pointer to an operand: of a member, of a term, at a place of the SIMD axis."""
+        """A pointer to an operand of a member and term, at a place of the SIMD axis."""
         scale = self.machine.lanes if x.space == "v" else 1
         constant, factors = self.slot(x, member, term, count)
         constant *= scale
@@ -125,7 +126,7 @@ class Operands:
         return self.code.element(base, str(constant)) if constant else base
 
     def _table_offsets(self, x: Index, member: Member, term: Counter, count: int) -> Iterator[Counter]:
-        """What tables add to an operand's slot: numbers where the counters are known, loads where not."""
+        """The offsets that tables add to an operand's slot: numbers if the counters are known, otherwise loads."""
         if x.affine:
             return
         tables = [
@@ -150,8 +151,8 @@ class Operands:
 
     @staticmethod
     def _flat(member: Member, shape: tuple[int, ...], size: int = 1) -> list[AffineCounter]:
-        """The position in an array of this shape, whose elements have this size, as a sum. Counters beyond those of
-        the member, as that of the SIMD axis, make no difference to the array."""
+        """The position in an array of this shape and element size, as a sum. Counters beyond the member's, such as that
+        of the SIMD axis, do not matter."""
         found = []
         for place, length in reversed([*zip(member, shape, strict=False)]):
             if length > 1:
@@ -188,7 +189,7 @@ class Operands:
         return value
 
     def _identity(self, x: Index, member: Member, term: Counter, vector: Vector) -> tuple[object, ...]:
-        """What tells two loads of a tile apart: everything that the address depends on."""
+        """The key of a load within a tile: everything that the address depends on."""
         if not x.affine:
             return (id(x), member, term, vector.start)
         parts: list[object] = [x.base, x.shifts]
@@ -201,7 +202,7 @@ class Operands:
         return tuple(parts)
 
     def result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
-        """A member's value: to memory, and to those instructions of the group that come after."""
+        """Deliver a member's value: to memory, and to later instructions of the group."""
         if self.grouped:
             self.given[key_of(instruction.out, self.dims), member, vector] = value
         if self.stored:

@@ -1,7 +1,7 @@
-"""What an index chooses: one of many values to read (`take`), or one of many sums to add to (`scatter`).
+"""Choices by an index: one of many values to read (`take`), or one of many sums to add to (`scatter`).
 
-An index is a number of the program's own type. It is checked and made an integer once for all members that share it,
-and the members then run in the innermost loop.
+An index is a number of the program's own type. It is checked and converted to an integer once for all members that
+share it; these then run in the innermost loop.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Takes:
         self._each(dims[: len(dims) - shared], outer)
 
     def scatter(self, instruction: Instruction) -> None:
-        """An index that is none of the members' adds nothing: whether it may be, the take has said."""
+        """An index outside the members adds nothing; the take has checked whether it is valid."""
         index, term = instruction.args
         (*rows, size), count = instruction.dims, instruction.count
         if self.phase != "block" or self.machine.single:
@@ -97,7 +97,7 @@ class Takes:
         self._each(tuple(rows), row)
 
     def _chosen(self, index: str, first: int, count: int) -> tuple[str, str]:
-        """Whether an index is one of the numbers first … first + count - 1, and which (0 if it is none)."""
+        """Whether an index is one of the integers first … first + count - 1, and which one (0 if not)."""
         code = self.code
         good, found = checked_index(code, index, code.splat(float(first), 1), code.splat(float(first + count), 1))
         return good, code.linear(-first, [(1, found)])
@@ -125,7 +125,7 @@ class Takes:
 
 
 def checked_index(code: Code, index: str, first: str, end: str) -> tuple[str, str]:
-    """Whether an index is a whole number from `first` on and below `end`, and which (`first` if it is none)."""
+    """Whether an index is an integer in [first, end), and which one (`first` if not)."""
     inside = code.compare("olt", index, end, 1)
     positive = code.compare("oge", index, first, 1)
     whole = code.compare("oeq", index, code.truncated(index), 1)
@@ -134,7 +134,7 @@ def checked_index(code: Code, index: str, first: str, end: str) -> tuple[str, st
 
 
 def _shared(x: Operand, dims: tuple[int, ...]) -> int:
-    """How many of the last counters make no difference to an operand."""
+    """The number of trailing counters that do not matter to an operand."""
     if not isinstance(x, Index):
         return len(dims)
     if x.full is not None:

@@ -1,8 +1,8 @@
-"""Code: what the emitter writes with, whatever the language.
+"""Code: the interface through which the emitter writes any language.
 
-A value is the name of a vector of `width` numbers of the type `kind`, or of one number where the width is 1; an integer
-is the name of a 64-bit integer, or a Python int where it is known. Names are the language's own: the emitter only hands
-them on. `targets/llvm/code.py` writes LLVM's text.
+A value is the name of a vector of `width` numbers of the type `kind`, or of one number if the width is 1; an integer is
+the name of a 64-bit integer, or a Python int if it is known. Names belong to the language; the emitter only passes them
+on. `targets/llvm/code.py` writes LLVM text.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Code(Protocol):
         """A number, in every element."""
 
     def gathered(self, scalars: Sequence[str], width: int) -> str:
-        """A vector of these scalars, the last of which fills the rest of it."""
+        """A vector of these scalars; the last one fills the rest of it."""
 
     def extract(self, vector: str, k: int, width: int) -> str:
         """Element k."""
@@ -41,7 +41,7 @@ class Code(Protocol):
         """The sums of the elements of 2ᵏ vectors, as one vector."""
 
     def transposed(self, rows: list[str]) -> list[str]:
-        """As many vectors as they have elements: the columns of a square whose rows are these."""
+        """The columns, as vectors, of the square whose rows are these."""
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
         """A row of the op table on these operands."""
@@ -53,7 +53,7 @@ class Code(Protocol):
         """−a."""
 
     def multiply_add(self, a: str, b: str, c: str, width: int) -> str:
-        """a·b + c; in one rounding where the program allows it and the machine can."""
+        """a·b + c; rounded once if the program allows it and the machine can."""
 
     def compare(self, predicate: str, a: str, b: str, width: int) -> str:
         """Conditions, by LLVM's names of comparisons: olt, ole, ogt, oge, oeq, une, uno, …"""
@@ -65,7 +65,7 @@ class Code(Protocol):
         """Conditions that hold for the first `valid` elements."""
 
     def first_lanes(self, count: str, width: int, start: int = 0) -> str:
-        """Conditions that hold for those of the elements start, start + 1, … that are below the integer `count`."""
+        """Conditions that hold for the elements start, start + 1, … that are below the integer `count`."""
 
     def both(self, a: str, b: str) -> str:
         """Whether both conditions hold."""
@@ -80,7 +80,7 @@ class Code(Protocol):
     def store(self, value: str, address: str, width: int) -> None: ...
 
     def masked_load(self, address: str, width: int, valid: int) -> str:
-        """The first `valid` elements, and 0 behind them; nothing behind them is read."""
+        """The first `valid` elements, followed by 0; nothing after them is read."""
 
     def masked_store(self, value: str, address: str, width: int, valid: int) -> None:
         """The first `valid` elements."""
@@ -89,18 +89,18 @@ class Code(Protocol):
         """An entry of an index table."""
 
     def scratch(self, count: int) -> str:
-        """The function's own memory for `count` numbers, shared by all that ask one after the other."""
+        """Local memory for `count` numbers, shared by users one after the other."""
 
     # --- integers -------------------------------------------------------------------------------------------------
 
     def linear(self, constant: int, terms: Sequence[tuple[int, Counter]]) -> str:
-        """constant + Σ factor·counter, folded as far as it is known."""
+        """constant + Σ factor·counter, folded as far as its parts are known."""
 
     def integer(self, value: str) -> str:
-        """A whole number as an integer."""
+        """An integral float as an integer."""
 
     def truncated(self, value: str) -> str:
-        """A number without its fraction."""
+        """A number truncated to its integer part."""
 
     def less(self, a: str, b: Counter) -> str:
         """Whether an integer is less than another."""
@@ -118,21 +118,21 @@ class Code(Protocol):
         *,
         unroll: int = 1,
     ) -> list[str]:
-        """Run body(i, values) for i = 0 … count - 1, `carried` values (type, name) passing from round to round.
+        """Run body(i, values) for i = 0 … count - 1, with `carried` values (type, name) passing from round to round.
 
-        No more than `unroll` rounds are written out one after the other instead.
+        Loops of up to `unroll` rounds are unrolled.
         """
 
     # --- the program's surroundings ---------------------------------------------------------------------------------
 
     def valid(self) -> str:
-        """How many lanes of the block stand for a sample."""
+        """The number of lanes of the block that stand for a sample."""
 
     def clean(self, begin: str, end: str) -> None:
-        """Set the lanes that stand for no sample to 0, in the varying slots from begin to before end."""
+        """Set the lanes without a sample to 0, in the varying slots begin … end - 1."""
 
     def raise_flag(self, good: str) -> None:
-        """Note that an index was out of range unless the condition holds."""
+        """Raise the flag for an index out of range unless the condition holds."""
 
     def run_stream(self, table: int, *, block: bool) -> None:
-        """Run the records that stand in the tables at `table`, behind their number."""
+        """Run the records in the tables at `table`, which are preceded by their number."""

@@ -1,7 +1,7 @@
-"""Operations composed of others, in LLVM's terms: what a formula (`macrograd._composed`) writes here is a function.
+"""Operations composed of others, in LLVM: a formula (`macrograd._composed`) becomes a function.
 
-A function and not instructions in place: a formula is long, and a tile has several vectors. It works in double
-whatever the program's floats are, so that what is said of a formula's error holds for float32 all the more.
+A function rather than inline instructions, because a formula is long and a tile has several vectors. It computes in
+double whatever the program's floats are, so that the stated error of a formula holds for float32 too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ Spelled = Callable[..., Callable[..., str]]
 
 
 def composed(row: Op, code: Code, width: int, operands: Sequence[str], *, strict: bool, spelled: Spelled) -> str:
-    """The operation by a call of a function that is written at its first use; `spelled` finds the others' routines."""
+    """The operation as a call of a function that is written at its first use; `spelled` finds the routines of other
+    operations."""
     kind = code.kind.vector(width)
     name = f"@composed.{row.name}.{width}.{code.kind.suffix}"
     if not any(f" {name}(" in text for text in code.declared):
@@ -26,7 +27,7 @@ def composed(row: Op, code: Code, width: int, operands: Sequence[str], *, strict
 
 
 def _function(row: Op, name: str, around: Code, width: int, strict: bool, spelled: Spelled) -> set[str]:
-    """The function's text, and what it declares."""
+    """The function's text and its declarations."""
     code = Code(DOUBLE, fused=not strict, portable=around.portable)
     kind, double = around.kind.vector(width), DOUBLE.vector(width)
     assert row.formula is not None
@@ -44,7 +45,7 @@ def _function(row: Op, name: str, around: Code, width: int, strict: bool, spelle
 
 
 class _Function:
-    """The function that is being written: at what width, and how it spells operations."""
+    """The function being written: its width, and the spelling of operations in it."""
 
     def __init__(self, code: Code, width: int, strict: bool, spelled: Spelled) -> None:
         self.code, self.width, self.strict, self.spelled = code, width, strict, spelled
@@ -54,7 +55,7 @@ class _Function:
 
 
 class _Emitted(Term):
-    """A value of the function that is being written."""
+    """A value of the function being written."""
 
     __slots__ = ("function", "x")
 
@@ -74,7 +75,7 @@ class _Emitted(Term):
         )
 
     def elsewhere(self, condition: _Emitted, value: _Emitted, name: str, operands: list[_Emitted]) -> _Emitted:
-        """A loop that runs once if the condition holds for any element, and else not at all."""
+        """Written as a loop that runs once if the condition holds for any element, and otherwise not at all."""
         code, width = self.function.code, self.function.width
         holds = code.compare("une", condition.x, code.splat(0.0, width), width)
         if width > 1:
@@ -87,13 +88,13 @@ class _Emitted(Term):
             choice = code.compare("une", condition.x, code.splat(0.0, width), width)
             return [code.select(choice, found, values[0], width)]
 
-        code.truths.clear()  # comparisons that are made inside are not known behind it
+        code.truths.clear()  # comparisons made inside are not known after it
         (found,) = code.loop(count, body, [(code.kind.vector(width), value.x)])
         code.truths.clear()
         return _Emitted(self.function, found)
 
 
-# --- what a formula uses beside the operations --------------------------------------------------------------------
+# --- the primitives of a formula ----------------------------------------------------------------------------------
 
 
 def _product_rest(code: Code, width: int, a: str, b: str) -> str:
@@ -109,7 +110,7 @@ def _product_rest(code: Code, width: int, a: str, b: str) -> str:
 
 
 def _dekkers_rest(code: Code, width: int, a: str, b: str, p: str) -> str:
-    """a·b − p without an instruction for it, as on floats (`_composed`)."""
+    """a·b − p without an instruction for it, as for floats (`_composed`)."""
 
     def halves(x: str) -> tuple[str, str]:
         c = code.binary("fmul", code.splat(134217729.0, width), x, width)
@@ -124,7 +125,7 @@ def _dekkers_rest(code: Code, width: int, a: str, b: str, p: str) -> str:
 
 
 def _scaled(code: Code, width: int, a: str, n: str) -> str:
-    """In three parts, so that a result may be anywhere between subnormal and infinite whatever a is."""
+    """In three steps, so that the result may be anything from subnormal to infinite for any a."""
     kind, integers = code.kind.vector(width), code.kind.integers(width)
     most, least = code.splat(3000.0, width), code.splat(-3000.0, width)
     near = code.select(code.compare("olt", n, most, width), n, most, width)

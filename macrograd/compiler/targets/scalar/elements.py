@@ -1,4 +1,4 @@
-"""What is done with the elements of vectors: sums and transposes, by shuffles."""
+"""Sums and transposes of the elements of vectors, by shuffles."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Protocol
 
 
 class Shuffles(Protocol):
-    """What the two functions need of the language."""
+    """The part of a language that the two functions need."""
 
     def binary(self, op: str, a: str, b: str, width: int) -> str:
         """fadd."""
 
     def shuffle(self, a: str, b: str, mask: Sequence[int], width: int) -> str:
-        """The elements that the mask names, of a and b one behind the other."""
+        """The elements of a followed by b that the mask selects."""
 
     def only(self, vector: str) -> str:
-        """The element of a vector of one."""
+        """The element of a vector of width 1."""
 
 
 def sum_elements(code: Shuffles, vectors: list[str], width: int) -> str:
@@ -45,7 +45,7 @@ def sum_elements(code: Shuffles, vectors: list[str], width: int) -> str:
 
 
 def _both(start: int, block: int, width: int) -> list[int]:
-    """The elements start … start+block-1 of the first vector, then of the second."""
+    """The elements start … start+block-1 of the first vector, then those of the second."""
     return [*range(start, start + block), *range(width + start, width + start + block)]
 
 

@@ -1,9 +1,9 @@
 """The emitter: one loop nest per instruction, with explicit vectors.
 
 A varying buffer is [slot][lane]; the SIMD axis of an instruction in a block is the lanes. Without lanes it is the
-innermost counter of the members, or for a sum the terms, whichever lies side by side in memory. Sums of products keep
-a tile of accumulators (members × vectors) in registers across their terms; what several members of a tile share is
-loaded once, and that alone turns a group of dot products into a matrix product.
+innermost counter of the members or, for a sum, the terms, whichever is contiguous in memory. Sums of products keep a
+tile of accumulators (members × vectors) in registers across their terms; operands shared by several members of a tile
+are loaded once, and that alone turns a group of dot products into a matrix product.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _long(instruction: Instruction) -> bool:
 class Emitter(Walker[None], Kinds[None]):
     """Writes the steps of one phase: before the blocks, in a block, or after them.
 
-    `read` is that of `fuse.readers`. What the parts share, the operands and where they are held, is in `at`.
+    `read` comes from `fuse.readers`. The parts share `at`, which knows the operands and where they are held.
     """
 
     def __init__(self, code: Code, machine: Machine, tables: Tables, phase: str, read: NDArray[np.int64]) -> None:
@@ -45,11 +45,11 @@ class Emitter(Walker[None], Kinds[None]):
         self.at = Operands(code, machine, tables)
         self.maps, self.takes = Maps(self.at, read), Takes(self.at, phase)
         self.tiles, self.sums = self.maps.tiles, self.maps.sums
-        self.following: Step | Fusion | None = None  # the step behind the one that is being written
+        self.following: Step | Fusion | None = None  # the step after the current one
 
     def steps(self, steps: Sequence[Step], counts: tuple[int, ...] = ()) -> None:
-        """All steps of the phase, or of the body of a loop: instructions between loops and streams in groups where
-        there are lanes. `counts` are how often the loops around run."""
+        """Write all steps of the phase or of a loop's body; with lanes, instructions between loops and streams are
+        grouped. `counts` are those of the loops around."""
         pieces = list(grouped(steps, self.read, self.machine, counts) if self.phase == "block" else steps)
         for piece, following in zip_longest(pieces, pieces[1:]):
             self.following = following
@@ -62,11 +62,11 @@ class Emitter(Walker[None], Kinds[None]):
             self.step(piece, counts)
 
     def stream(self, stream: Stream, around: tuple[int, ...]) -> None:
-        """Hand the records to the kernel, which the context knows. How many words they have stands before them."""
+        """Pass the records to the kernel in the context. They are preceded by their number of words."""
         self.code.run_stream(self.tables.add(stream.table()), block=stream.block)
 
     def loop(self, loop: Loop, around: tuple[int, ...]) -> None:
-        """Rounds in time. A scalar that one round leaves for the next passes in a register."""
+        """Write a loop over rounds. A scalar that one round leaves for the next stays in a register."""
         code, kind = self.code, self.code.kind.name
         rounds, outer, counts = self.at.rounds, self.at.registers, (*around, loop.count)
         instructions = [instruction for row, _ in in_rows(loop.body) for instruction in row]
@@ -95,7 +95,7 @@ class Emitter(Walker[None], Kinds[None]):
         self.at.rounds, self.at.registers = rounds, outer
 
     def _single(self, instruction: Instruction) -> bool:
-        """Whether the instruction is a few scalars outside of a block, which are written out one by one."""
+        """Whether the instruction is a few scalars outside a block, which are written out one by one."""
         return (
             self.phase != "block"
             and instruction.kind in ("map", "dot")
@@ -104,7 +104,7 @@ class Emitter(Walker[None], Kinds[None]):
         )
 
     def _feeds_long(self, instruction: Instruction) -> bool:
-        """Whether its results are the vector that the next instruction works on."""
+        """Whether its results are the vector operand of the next instruction."""
         following = self.following
         if not isinstance(following, Instruction) or not _long(following) or not self._single(following):
             return False
@@ -176,7 +176,7 @@ class Emitter(Walker[None], Kinds[None]):
     def _one_by_one(
         self, instruction: Instruction, body: Callable[[Instruction, list[Member], list[Vector]], None]
     ) -> None:
-        """A few scalars: written out, or gathered into a vector where the operation is worth it."""
+        """A few scalars: written out, or gathered into a vector if the operation is worth it."""
         self.at.axis, self.at.dims = "none", instruction.dims
         members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*self.at.dims)]
         if len(members) > 1 and (_long(instruction) or self._feeds_long(instruction)):
@@ -193,7 +193,7 @@ class Emitter(Walker[None], Kinds[None]):
         return instruction.dims[-1] if self.at.axis == "member" else 1
 
     def _clean(self, instruction: Instruction) -> None:
-        """Before a sum over the lanes of a block that is not full: 0 in those without a sample."""
+        """Before a sum over the lanes of a partly filled block: set those without a sample to 0."""
         code = self.code
         slots = [
             (operand, operand.slots(instruction.dims, count))
@@ -209,7 +209,7 @@ class Emitter(Walker[None], Kinds[None]):
         code.when(code.less(code.valid(), self.machine.lanes), clean)
 
     def _axis(self, instruction: Instruction) -> str:
-        """lane, member, term, or none: what one vector runs along."""
+        """The axis of a vector: lane, member, term, or none."""
         if self.phase == "block":
             return "lane"
         operands = [x for x, _ in instruction.operands() if isinstance(x, Index)]

@@ -1,12 +1,12 @@
-"""Which instructions of a block run together, tile by tile, so that values pass between them in registers.
+"""Fusion: instructions of a block that run together, tile by tile, so that values pass between them in registers.
 
-A member of one instruction often reads nothing but the same member of those before it: an activation after a sum of
-products, its derivative's mask after the transposed product, the sum over the batch of either. Where the members are
-counted alike and an operand lies where an earlier result of the group lies, all of them are done for one tile before
-the next tile begins. What only the group itself reads is never written to memory.
+A member of one instruction often reads only the same member of those before it: an activation after a sum of products,
+its derivative's mask after the transposed product, the sum over the batch of either. If the members have the same
+counters and an operand is an earlier result of the group, all of them are computed for one tile before the next tile
+starts. Results that only the group itself reads are never written to memory.
 
-A group begins with any map or sum of products. Maps, sums of single products and reductions join it from further down,
-if nothing that they read is made in between; that is safe because every slot is written once (`program.verify`).
+A group starts with any map or sum of products. Later maps, sums of single products and reductions join it if nothing
+that they read is computed in between; that is safe because every slot is written once (`program.verify`).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.outer import split
 from macrograd.compiler.targets.scalar.tiles import covers
 
-_WINDOW = 32  # this many instructions after the first one may join a group
+_WINDOW = 32  # up to this many instructions may join the first one of a group
 
-# What slots it may touch: the first and last in the first rounds, how far they move in a round of each loop, and how
-# far down and up in all rounds.
+# The slots that it may touch: the first and last in the first rounds, their movement per round of each loop, and the
+# most that they move down and up over all rounds.
 Span = tuple[int, int, tuple[int, ...], int, int]
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """Instructions that run together, the first of them leading; and of each whether its results go to memory."""
+    """Instructions that run together, led by the first, and for each whether its results go to memory."""
 
     instructions: tuple[Instruction, ...]
     stored: tuple[bool, ...]
@@ -45,13 +45,13 @@ class Fusion:
 
 
 def readers(program: Program) -> NDArray[np.int64]:
-    """For each slot of v how many operands of the block read it, equal ones of an instruction counted once; being a
-    result counts as one more."""
+    """The number of operands of the block that read each slot of v, counting equal ones of an instruction once, and a
+    result as one more."""
     found = np.zeros(program.varying, dtype=np.int64)
     for space, slot in program.results:
         if space == "v":
             found[slot] += 1
-    found += len(streams_of(program.block))  # which may read anything
+    found += len(streams_of(program.block))  # a loop or stream, which may read anything
     for step in program.block:
         for instruction, counts in counted(step):
             met = set[tuple[object, ...]]()
@@ -67,8 +67,8 @@ def readers(program: Program) -> NDArray[np.int64]:
 def groups(
     instructions: Sequence[Instruction], read: NDArray[np.int64], machine: Machine, counts: tuple[int, ...] = ()
 ) -> list[Fusion]:
-    """The instructions in groups, in an order in which these may run. `read` is that of `readers`, `counts` how
-    often the loops run in whose body the instructions are, the outermost first."""
+    """The instructions in groups, in a valid order of execution. `read` comes from `readers`; `counts` are those of the
+    loops around the instructions, outermost first."""
     found: list[Fusion] = []
     done: set[int] = set()
     lines = [_Line(instruction, counts) for instruction in instructions]
@@ -88,7 +88,7 @@ def groups(
 def grouped(
     steps: Sequence[Step], read: NDArray[np.int64], machine: Machine, counts: tuple[int, ...] = ()
 ) -> Iterator[Step | Fusion]:
-    """The steps of a block, or of a loop in it, with groups in place of the instructions that they are of."""
+    """The steps of a block, or of a loop in it, with groups in place of their instructions."""
     for row, step in in_rows(steps):
         for group in groups(row, read, machine, counts):
             yield group if len(group.instructions) > 1 else group.instructions[0]
@@ -97,7 +97,7 @@ def grouped(
 
 
 class _Line:
-    """An instruction, and what has to be known about it to group it."""
+    """An instruction and the facts needed to group it."""
 
     def __init__(self, instruction: Instruction, counts: tuple[int, ...]) -> None:
         self.instruction, self.counts = instruction, counts
@@ -113,7 +113,7 @@ class _Line:
 
 
 class _Growing:
-    """A group to be, and what the instructions make that stay behind."""
+    """A group in the making, and the results of the instructions that did not join it."""
 
     def __init__(self, leader: _Line, machine: Machine) -> None:
         self.machine, self.members, self.dims = machine, [leader], leader.instruction.dims
@@ -123,7 +123,7 @@ class _Growing:
         self.behind: list[Span] = []
 
     def join(self, line: _Line) -> bool:
-        """Take an instruction into the group if that can be; remember what it makes if not."""
+        """Add an instruction to the group if possible; otherwise remember its results."""
         if not self._fits(line):
             if line.made is not None:
                 self.behind.append(line.made)
@@ -146,13 +146,13 @@ class _Growing:
         ):
             return False
         if line.costly and self.members[0].instruction.kind == "dot":
-            return False  # its constants would drive the sums out of their registers
+            return False  # its constants would push the sums out of registers
         elsewhere = [span for span, key in line.spans if key not in self.outs]
         return not any(_meet(span, other) for span in elsewhere for other in (*self.made, *self.behind))
 
 
 def _stored(line: _Line, members: Sequence[_Line], read: NDArray[np.int64]) -> bool:
-    """Whether anything outside of the group reads what this line makes."""
+    """Whether anything outside the group reads this line's results."""
     if line.out is None:
         return True
     inside = sum(line.out in other.reads for other in members)
@@ -161,7 +161,7 @@ def _stored(line: _Line, members: Sequence[_Line], read: NDArray[np.int64]) -> b
 
 
 def _slots_of(x: Index, dims: tuple[int, ...], count: int) -> NDArray[np.int64]:
-    """The slots of an operand in the first rounds, each at least once; counters that do not move it are left out."""
+    """The slots of an operand in the first rounds, each at least once, without counters that do not move it."""
     if x.affine:
         dims = tuple(dim if stride else 1 for dim, stride in zip(dims, x.member, strict=True))
         count = count if x.term else 1

@@ -1,4 +1,4 @@
-"""What code is made for: number type, vectors, registers."""
+"""The machine that code is generated for: number type, vectors, registers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 
 from macrograd.compiler.jit.text import DOUBLE, SINGLE, Float
 
-# Registers for the sums of a tile, by the bytes of a vector; few where there are no vectors, so that the text is short.
+# Registers for the sums of a tile, by the bytes of a vector; few without vectors, to keep the text short.
 ACCUMULATORS = {64: 24, 32: 12, 16: 12, 8: 4, 4: 4}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the code is made for: number type, bytes of a vector, lanes of a block, and whether one block is all.
+    """The machine: number type, bytes of a vector, lanes of a block, and whether there is only one block.
 
-    `flat` says that every argument is one scalar per sample and every result goes to an array of its own, without an
-    order or weights: so an update rule runs over parameters. `portable` machines have arithmetic and
-    integers alone: no instruction that rounds a·b + c once, and no mathematical library.
+    `flat` means that every argument is one scalar per sample and every result has its own array, without an order or
+    weights: this is how an update rule runs over parameters. `portable` machines have only arithmetic and integers: no
+    instruction that rounds a·b + c once, and no math library.
     """
 
     kind: Float

@@ -14,7 +14,7 @@ from macrograd.compiler.targets.scalar.tiles import Tiles
 
 
 class Maps:
-    """What maps compute, alone and in groups. `read` is that of `fuse.readers`."""
+    """Writes maps, alone and in groups. `read` comes from `fuse.readers`."""
 
     def __init__(self, at: Operands, read: NDArray[np.int64]) -> None:
         self.at, self.code, self.machine, self.read = at, at.code, at.machine, read
@@ -28,7 +28,7 @@ class Maps:
             self.at.result(value, instruction, *place)
 
     def _value(self, instruction: Instruction, member: Member, vector: Vector) -> str:
-        """A member's value, of a map or of a sum of single products."""
+        """A member's value of a map or of a sum of single products."""
         if instruction.kind == "dot":
             return self.sums.single_products(instruction, member, vector)
         return self._compute(
@@ -36,7 +36,7 @@ class Maps:
         )
 
     def packed(self, instruction: Instruction, members: list[Member]) -> None:
-        """A few scalars anywhere as one vector; of a map, or of sums of single products."""
+        """A few scalars anywhere as one vector, of a map or of sums of single products."""
         code = self.code
         width = min(self.machine.width, 1 << (len(members) - 1).bit_length())
         for begin in range(0, len(members), width):
@@ -104,13 +104,13 @@ class Maps:
             self.at.result(self._value(instruction, member, vector), instruction, member, vector)
 
     def _masks(self) -> list[str]:
-        """For each vector of lanes of a block which of them stand for a sample."""
+        """For each vector of lanes of a block, the mask of those that stand for a sample."""
         code, width = self.code, self.machine.width
         valid = code.valid()
         return [code.first_lanes(valid, width, start) for start in range(0, self.machine.lanes, width)]
 
     def _total(self, instruction: Instruction, members: list[Member], vectors: list[Vector], masks: list[str]) -> None:
-        """Sums over the lanes of a tile that has all of them; those without a sample leave a sum as it is."""
+        """Sums over the lanes of a tile that has all of them; lanes without a sample leave a sum unchanged."""
         code, width = self.code, self.machine.width
         sums = [code.splat(0.0, width)] * len(members)
         for segment in instruction.segments:

@@ -1,7 +1,7 @@
 """Sums of outer products over the lanes, out[i, j] = Σ_lane a[i, lane] · b[j, lane]: the gradient of a weight matrix.
 
-With the lanes as SIMD axis every one of these sums would end in a sum over a vector's elements. Here the SIMD axis is j
-instead: a panel of b is transposed once into [lane][j], which stays in the nearest cache while all rows i use it, and
+With the lanes as SIMD axis, each of these sums would end in a sum over a vector's elements. Here the SIMD axis is j
+instead: a panel of b is transposed once into [lane][j], which stays in the first-level cache while all rows i use it;
 then each step is one broadcast of a and one multiply-add per vector of j.
 """
 
@@ -13,12 +13,12 @@ from macrograd.compiler.program.program import Index, Instruction, Segment
 from macrograd.compiler.targets.scalar.code import Code, Counter
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 
-_PANEL = 4  # vectors of j that are done at once
+_PANEL = 4  # vectors of j processed at once
 
 
 def split(instruction: Instruction, machine: Machine) -> tuple[Instruction, Instruction | None] | None:
-    """The part of an instruction that this file can do, with the columns in [lane][j] order as its right operand, and
-    the rest if there is one; or None."""
+    """The part of an instruction that this file handles, with the columns in [lane][j] order as its right operand, and
+    the rest if there is any; or None."""
     if instruction.kind != "reduce" or len(instruction.dims) != 2 or len(instruction.segments) != 1:
         return None
     (segment,) = instruction.segments
@@ -100,7 +100,7 @@ class OuterProduct:
         code.loop(self.instruction.dims[0], row)
 
     def _panel(self, t: Counter, at: list[tuple[int, Counter]], start: int, vectors: int) -> None:
-        """The columns start + at … of all rows, `vectors` vectors of them."""
+        """The columns from start + at of all rows, `vectors` vectors of them."""
         code, width, lanes = self.code, self.machine.width, self.machine.lanes
         scratch = code.scratch(lanes * vectors * width)
 
@@ -139,7 +139,7 @@ class OuterProduct:
         offset: int,
         count: int,
     ) -> None:
-        """`count` rows of a panel, its sums in registers."""
+        """`count` rows of a panel, with the sums in registers."""
         code, width, lanes = self.code, self.machine.width, self.machine.lanes
         kind = code.kind.vector(width)
         left, out = self.left, self.instruction.out
@@ -175,7 +175,7 @@ class OuterProduct:
 
 
 def _tile(n: int, cap: int) -> int:
-    """How many of n rows to do at once: the largest divisor that is more than half of the cap, or the cap."""
+    """The number of n rows to process at once: the largest divisor that is more than half of the cap, or the cap."""
     for size in range(min(cap, n), cap // 2, -1):
         if n % size == 0:
             return size

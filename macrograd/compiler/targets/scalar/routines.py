@@ -1,12 +1,12 @@
 """The op table's functions in LLVM's terms: a map from the `llvm` column to code for vectors of any width.
 
-exp, log and tanh are written out with explicit vectors, because the system's scalar functions cost several times as
-much; the rest calls LLVM's intrinsics, which for sin, cos and pow end in the system's mathematical library.
+exp, log and tanh are written out with explicit vectors, because the system's scalar functions are several times slower;
+the rest calls LLVM's intrinsics, which for sin, cos and pow end in the system's math library.
 
 Errors against the exact result, in units in the last place of float64 or float32, measured in the tests: exp and log
-below 1, tanh, sigmoid, softplus and log1p below 2. In strict mode all of them are the system's scalar functions, which
-are those that the eager engine calls. An operation without an `llvm` column is composed of others by its formula, in
-strict mode too, where each step is rounded as on floats; its error is stated there (`macrograd._formulas`).
+below 1, tanh, sigmoid, softplus and log1p below 2. In strict mode all of them are the system's scalar functions, the
+ones that the eager engine calls. An operation without an `llvm` column is composed of others by its formula, in strict
+mode too, where each step is rounded as for floats; `macrograd._formulas` states its error.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Routine = Callable[..., str]
 
 
 def routine(row: Op, *, strict: bool = False) -> Routine:
-    """The routine (code, width, *operands) → result of an operation: what its `llvm` column names, or one composed of
-    other operations by its formula. Raises LookupError for an operation with neither."""
+    """The routine (code, width, *operands) → result of an operation: the one that its `llvm` column names, or one
+    composed of other operations by its formula. Raises LookupError for an operation with neither."""
     if row.llvm is None:
         if row.formula is None:
             raise LookupError(f"operation {row.name!r} has neither an LLVM form nor a formula to compose one from")
@@ -31,12 +31,12 @@ def routine(row: Op, *, strict: bool = False) -> Routine:
     if strict and row.llvm in _STRICT:
         return _STRICT[row.llvm]
     if row.llvm not in _ROUTINES:
-        raise LookupError(f"operation {row.name!r} names an LLVM form that there is not: {row.llvm!r}")
+        raise LookupError(f"operation {row.name!r} names an LLVM form that does not exist: {row.llvm!r}")
     return _ROUTINES[row.llvm]
 
 
 def is_vector(row: Op) -> bool:
-    """Whether the operation is done for all elements of a vector at once, and not by a call for each."""
+    """Whether the operation works on all elements of a vector at once, and not by a call for each."""
     return row.llvm not in _SCALAR
 
 
@@ -65,20 +65,21 @@ def _relu(code: Code, width: int, a: str) -> str:
 
 
 def _largest(code: Code, width: int, a: str, b: str) -> str:
-    """IEEE 754-2019's maximum: of a NaN a NaN, and −0 is less than +0."""
+    """IEEE 754-2019's maximum: NaN for a NaN, and −0 is less than +0."""
     both = _both_ways(code, width, "ogt", "and", a, b)
     return code.select(code.compare("uno", a, b, width), _plain(code, "fadd", a, b, width), both, width)
 
 
 def _smallest(code: Code, width: int, a: str, b: str) -> str:
-    """IEEE 754-2019's minimum; the bits of a NaN or anything else are those of a NaN."""
+    """IEEE 754-2019's minimum; the bits of a NaN or'ed with anything are those of a NaN."""
     return _both_ways(code, width, "olt", "or", a, b)
 
 
 def _both_ways(code: Code, width: int, predicate: str, combine: str, a: str, b: str) -> str:
-    """One of a and b by a comparison, whose way round matters only for zeros and with a NaN."""
-    # LLVM's own intrinsic is a chain of ten instructions. A select on > is one, which of equals or with a NaN gives the
-    # second operand: both ways round, the two differ only there, and the bits of both zeros together are the right one.
+    """One of a and b by a comparison, whose direction matters only for zeros and NaNs."""
+    # LLVM's own intrinsic is a chain of ten instructions. A select on > is one instruction, which gives the second
+    # operand for equal operands and NaNs. Done in both directions, the results differ only there, and combining their
+    # bits gives the right one.
     kind, integers = code.kind.vector(width), code.kind.integers(width)
     ways = [code.select(code.compare(predicate, x, y, width), x, y, width) for x, y in ((a, b), (b, a))]
     bits = [code.let(f"bitcast {kind} {x} to {integers}") for x in ways]
@@ -90,8 +91,8 @@ def _where(code: Code, width: int, condition: str, a: str, b: str) -> str:
     if compared is None:
         compared = "une", condition, code.splat(0.0, width)
     elif width == 1:
-        # Of a scalar's comparison LLVM keeps one copy for all that select by it, and that as an integer. The opposite
-        # one is another.
+        # For scalars, LLVM keeps one copy of a comparison for all selects, as an integer. The opposite comparison is a
+        # different one.
         return code.select(code.compare(_OPPOSITE[compared[0]], *compared[1:], width), b, a, width)
     return code.select(code.compare(*compared, width), a, b, width)
 
@@ -111,7 +112,7 @@ def _comparison(predicate: str) -> Routine:
     def compare(code: Code, width: int, a: str, b: str) -> str:
         compared = predicate, a, b
         if predicate == "olt" and b == code.splat(math.inf, width):
-            # The same, in a form that LLVM does not make a chain of integer instructions of.
+            # The same in a form that LLVM does not turn into a chain of integer instructions.
             compared = "ole", a, code.splat(code.kind.largest, width)
         result = code.select(code.compare(*compared, width), code.splat(1.0, width), code.splat(0.0, width), width)
         code.truths[result] = compared
@@ -122,7 +123,7 @@ def _comparison(predicate: str) -> Routine:
 
 def _sign(code: Code, width: int, a: str) -> str:
     zero = code.splat(0.0, width)
-    other = code.intrinsic("fabs", width, a)  # of both zeros 0, of a NaN a NaN
+    other = code.intrinsic("fabs", width, a)  # 0 for both zeros, NaN for a NaN
     negative = code.select(code.compare("olt", a, zero, width), code.splat(-1.0, width), other, width)
     return code.select(code.compare("ogt", a, zero, width), code.splat(1.0, width), negative, width)
 
@@ -142,7 +143,7 @@ def _random(code: Code, width: int, a: str, b: str, c: str) -> str:
     safe, nothing = [], zero
     for x in (a, b, c):
         small = code.compare("olt", code.intrinsic("fabs", width, x), code.splat(2.0**53, width), width)
-        safe.append(code.select(small, x, zero, width))  # the conversion of what is too large would be undefined
+        safe.append(code.select(small, x, zero, width))  # converting a number that is too large would be undefined
         nothing = code.select(small, nothing, code.splat(math.nan, width), width)
     z = splat(0)
     for x, key in zip(safe, RANDOM_KEYS, strict=True):
@@ -161,15 +162,15 @@ def _random(code: Code, width: int, a: str, b: str, c: str) -> str:
 def _exp(code: Code, width: int, a: str) -> str:
     """exp(a) = 2ⁿ·exp(r) with n = round(a/ln 2) and |r| ≤ ln 2 / 2, exp(r) by its Taylor polynomial.
 
-    2ⁿ is applied in two halves, so that results down to the smallest subnormal and up to infinity come out right.
+    2ⁿ is applied in two halves, so that results from the smallest subnormal to infinity are right.
     """
     kind = code.kind
     single = kind is SINGLE
-    # Added to a number of this size, a/ln 2 is rounded to a whole one, which is then in the last bits of the sum.
+    # Adding a number of this size rounds a/ln 2 to an integer, which is then in the last bits of the sum.
     big = 1.5 * 2.0 ** (23 if single else 52)
     shifted = code.intrinsic("fma", width, a, code.splat(1 / math.log(2), width), code.splat(big, width))
     n = _plain(code, "fsub", shifted, code.splat(big, width), width)
-    # ln 2 in two parts, the first of which has so few digits that n·part is exact.
+    # ln 2 in two parts; the first has few enough digits to make n·part exact.
     part = 0.693359375 if single else float.fromhex("0x1.62e42fefap-1")
     rest = -2.12194440054690583e-4 if single else float.fromhex("0x1.cf79abc9e3b39p-40")
     r = code.intrinsic("fma", width, n, code.splat(-part, width), a)
@@ -185,7 +186,7 @@ def _exp(code: Code, width: int, a: str) -> str:
     second = _power_of_two(code, width, code.let(f"sub {integers} {power}, {half}"))
     total = code.intrinsic("fma", width, slope, _plain(code, "fmul", first, r, width), first)
     total = _plain(code, "fmul", total, second, width)
-    # Far beyond all results, where the integers above would be meaningless; of a NaN `total` is one.
+    # Far outside the range, where the integers above would be meaningless; for NaN, `total` is NaN.
     near = code.compare("ult", code.intrinsic("fabs", width, a), code.splat(150.0 if single else 1000.0, width), width)
     above = code.compare("ogt", a, code.splat(0.0, width), width)
     limit = code.select(above, code.splat(math.inf, width), code.splat(0.0, width), width)
@@ -193,7 +194,7 @@ def _exp(code: Code, width: int, a: str) -> str:
 
 
 def _polynomial(code: Code, width: int, x: str, coefficients: list[float]) -> str:
-    """c₀ + c₁·x + c₂·x² + … by Estrin's scheme: in pairs, then pairs of pairs, which do not wait for each other."""
+    """c₀ + c₁·x + c₂·x² + … by Estrin's scheme: in pairs, then pairs of pairs, which are independent."""
     parts = [code.splat(c, width) for c in coefficients]
     while len(parts) > 1:
         pairs = [code.intrinsic("fma", width, b, x, a) for a, b in zip(parts[::2], parts[1::2], strict=False)]
@@ -264,7 +265,7 @@ def _log1p(code: Code, width: int, a: str) -> str:
     u = _plain(code, "fadd", a, one, width)
     d = _plain(code, "fsub", u, one, width)
     log = _log(code, width, u)
-    exact = code.compare("oeq", d, a, width)  # also where both are infinite
+    exact = code.compare("oeq", d, a, width)  # also if both are infinite
     corrected = _plain(code, "fmul", log, _plain(code, "fdiv", a, d, width), width)
     total = code.select(exact, log, corrected, width)
     return code.select(code.compare("oeq", u, one, width), a, total, width)
@@ -302,7 +303,7 @@ def _sigmoid(code: Code, width: int, a: str, exp: Routine = _exp) -> str:
 
 
 def _log1p_of_part(code: Code, width: int, a: str) -> str:
-    """log(1 + a) for a in [0, 1]: as `_log`, of which only the series remains, for s up to a third."""
+    """log(1 + a) for a in [0, 1]: as `_log`, reduced to its series, for s up to a third."""
     s = _plain(code, "fdiv", a, _plain(code, "fadd", a, code.splat(2.0, width), width), width)
     z = _plain(code, "fmul", s, s, width)
     series = _polynomial(code, width, z, [2 / (2 * j + 1) for j in range(1, 8 if code.kind is SINGLE else 17)])

@@ -1,4 +1,4 @@
-"""Sums of products: in registers across their terms, and along the SIMD axis where that is what is summed."""
+"""Sums of products: in registers across their terms, or along the SIMD axis if that is the axis summed over."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from macrograd.compiler.program.program import Index, Instruction, Operand, Segm
 from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Member, Operands, Vector
 from macrograd.compiler.targets.scalar.code import Code, Counter
 
-FEW = 8  # up to this many terms or members are written out one by one
+FEW = 8  # up to this many terms or members are unrolled
 
 
 class Sums:
-    """What a dot and a reduce compute."""
+    """Writes dot and reduce."""
 
     def __init__(self, at: Operands) -> None:
         self.at, self.code, self.machine = at, at.code, at.machine
@@ -27,7 +27,7 @@ class Sums:
         sums: list[str] = []
         self.at.cache = {}
         for segment in instruction.segments:
-            before = dict(self.at.cache)  # what is known in a loop over the terms, and behind it
+            before = dict(self.at.cache)  # expressions known in a loop over the terms, and after it
 
             def step(t: Counter, values: list[str], segment: Segment = segment, before: Cache = before) -> list[str]:
                 if not isinstance(t, int):
@@ -66,7 +66,7 @@ class Sums:
     def _interleaved(
         self, segment: Segment, tile: list[tuple[Member, Vector]], sums: list[str], first: int
     ) -> list[str]:
-        """The rest of a long sum of scalars in several sums side by side, so that they need not wait for each other."""
+        """The rest of a long sum of scalars as several independent sums, to hide latency."""
         code = self.code
         ways = FEW
         rounds, rest = divmod(segment.count - first, ways)
@@ -118,7 +118,7 @@ class Sums:
         return code.multiply_add(left, right, total, width)
 
     def single_products(self, instruction: Instruction, member: Member, vector: Vector) -> str:
-        """A sum of products each of which is a segment of its own."""
+        """A sum of products in which each is a separate segment."""
         total: str | None = None
         for segment in instruction.segments:
             total = self.accumulate(total, *self.pair(segment, member, 0, vector), vector.width)
@@ -126,7 +126,7 @@ class Sums:
         return total
 
     def across(self, instruction: Instruction, members: list[Member], _: list[Vector]) -> None:
-        """Sums over lanes (and terms), or over terms that lie side by side; then over each vector's elements."""
+        """Sums over lanes (and terms), or over contiguous terms; then over each vector's elements."""
         code = self.code
         length = self.machine.lanes if self.at.axis == "lane" else max(s.count for s in instruction.segments)
         width = min(self.machine.width, _power_below(length))
@@ -170,7 +170,7 @@ class Sums:
                 new.append(self.code.multiply_add(parts[0], parts[1], s, width))
             return new
 
-        # A few sums alone would wait for themselves: several of each run side by side.
+        # A few sums alone would be bound by latency: several partial sums of each run side by side.
         ways = FEW if len(members) * FEW <= 16 and full >= 2 * FEW else 1
         if ways > 1:
             rounds = full // ways
@@ -190,7 +190,7 @@ class Sums:
         return chunk(sums, 0, full, 1, rest) if rest else sums
 
     def _term_vector(self, x: Operand, member: Member, start: AffineCounter, width: int, valid: int) -> str:
-        """An operand at `valid` terms side by side, 0 behind them."""
+        """An operand at `valid` contiguous terms, followed by 0."""
         code = self.code
         if isinstance(x, Index) and x.term == 1:
             position = code.linear(start.offset, [(start.factor, start.counter)])
@@ -208,7 +208,7 @@ class Sums:
         return code.select(code.mask(width, valid), wide, code.splat(0.0, width), width) if width > 1 else wide
 
     def finish(self, instruction: Instruction, members: list[Member], sums: list[str], width: int) -> None:
-        """Sum each accumulator's elements and write the results, side by side ones together."""
+        """Sum each accumulator's elements and write the results, contiguous ones together."""
         code, out = self.code, instruction.out
         add_up = instruction.kind == "reduce" and not self.machine.single
         begin = 0
@@ -223,7 +223,7 @@ class Sums:
             begin += size
 
     def _neighbours(self, out: Index, members: list[Member], begin: int) -> int:
-        """How many members from `begin` on have their results side by side in memory."""
+        """The number of members from `begin` on whose results are contiguous in memory."""
         if not out.affine or not out.member or out.member[-1] != 1:
             return 1
         n = 1
@@ -237,8 +237,8 @@ class Sums:
 
 
 def better_turned(instruction: Instruction) -> bool:
-    """Whether sums for a block should have their two counters in the other order: because what varies then stays the
-    same for a tile of them, whose members differ in numbers that are the same for all lanes and take less memory."""
+    """Whether the two counters of a block's sums should be swapped: then the varying operand is the same for a whole
+    tile, whose members differ only in uniform numbers, which take less memory."""
     operands = [x for x, _ in instruction.operands() if isinstance(x, Index)]
     if len(instruction.dims) != 2 or any(x.full is not None for x in operands):
         return False
@@ -247,7 +247,7 @@ def better_turned(instruction: Instruction) -> bool:
 
 
 def turned(instruction: Instruction) -> Instruction:
-    """The same instruction with its counters in the other order."""
+    """The same instruction with its counters swapped."""
 
     def turn(x: Operand) -> Operand:
         return x if isinstance(x, float) else turn_index(x)
@@ -265,7 +265,7 @@ def turned(instruction: Instruction) -> Instruction:
 
 
 def _axes(x: Index) -> tuple[bool, ...]:
-    """On which counters an operand depends."""
+    """The counters on which an operand depends."""
     lengths = (1,) * len(x.member) if x.members is None else x.members.shape
     return tuple(bool(stride) or length > 1 for stride, length in zip(x.member, lengths, strict=True))
 

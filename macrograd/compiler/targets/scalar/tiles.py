@@ -1,4 +1,4 @@
-"""Loops over tiles: members × vectors that are worked on at once, their values in registers."""
+"""Loops over tiles: members × vectors processed at once, with their values in registers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Tiles:
             self._open(places, lambda found: body([(*outer, place) for place in found]))
 
     def _counted(self, n: int, tile: int) -> Iterator[list[AffineCounter]]:
-        """Full tiles as places of a loop to come (counter ''), then the rest as known places."""
+        """Full tiles as places of a loop yet to be opened (counter ''), then the rest as known places."""
         full = n // tile
         if full:
             yield [AffineCounter(tile, f"#{full}", k) for k in range(tile)]
@@ -103,7 +103,7 @@ class Tiles:
             yield [AffineCounter(0, 0, k) for k in range(full * tile, n)]
 
     def _open(self, places: list[AffineCounter], body: Callable[[list[AffineCounter]], None]) -> None:
-        """Run `body` in the loop that `places` ask for."""
+        """Run `body` in the loop that `places` require."""
         counter = places[0].counter
         if isinstance(counter, int):
             body(places)
@@ -117,14 +117,14 @@ class Tiles:
 
 
 def lane_tile(vectors: int) -> int:
-    """How many vectors of lanes to do at once."""
+    """The number of vectors of lanes to process at once."""
     if vectors < 4 or vectors % 4 == 0:
         return min(vectors, 4)
     return 3 if vectors % 3 == 0 else 4
 
 
 def covers(machine: Machine) -> bool:
-    """Whether a tile has all lanes of a block."""
+    """Whether a tile covers all lanes of a block."""
     return (
         machine.lanes % machine.width == 0
         and lane_tile(machine.lanes // machine.width) * machine.width == machine.lanes
@@ -132,7 +132,8 @@ def covers(machine: Machine) -> bool:
 
 
 def tile_of(n: int, cap: int) -> int:
-    """How many of n to do at once: the largest divisor that is at least half of the cap, or an even share."""
+    """The number of n items to process at once: the largest divisor that is at least half of the cap, or an even
+    share."""
     if n <= cap:
         return n
     for size in range(cap, cap // 2, -1):
