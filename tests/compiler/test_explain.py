@@ -189,7 +189,7 @@ def test_a_recurrence_is_told_in_rounds() -> None:
 
     lines = explained(run, (40,), batch=True)
     text = "\n".join(lines)
-    assert "rounds, one after the other, the first from what the lines above made:" in text
+    assert "rounds, one after the other, the first from the results of the lines above:" in text
     assert "tanh of (3) of the round before" in only(lines, "(2)")
     assert only(lines, "(3)") == "(3) rate · (2) + x.1–38 (the next in each round)"
     assert "round by round from the last" in text
@@ -320,5 +320,5 @@ def test_every_stage_can_be_printed(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 @pytest.mark.parametrize("function", [lambda x: x, lambda x: [x, 2.0], lambda x: 3.0])
 def test_where_nothing_is_computed(function: Any) -> None:
     lines = explained(function, ())
-    assert "  Nothing is computed: what is returned are arguments, parameters and constants as they are." in lines
+    assert "  Nothing is computed: the results are arguments, parameters and constants." in lines
     assert not any("rolled" in line for line in lines)
