@@ -29,6 +29,13 @@ class Data:
     def finite(self) -> bool:
         return all(math.isfinite(a) for row in [self.parameters, *self.samples] for a in row)
 
+    def with_odd_one(self, rng: random.Random) -> Data:
+        """With a special number in place of one of them."""
+        parameters, samples = list(self.parameters), [list(row) for row in self.samples]
+        row = rng.choice([parameters, *samples])
+        row[rng.randrange(len(row))] = rng.choice(SPECIAL)
+        return replace(self, parameters=parameters, samples=samples)
+
     def rounded(self) -> Data:
         """As float32 holds it."""
         with np.errstate(over="ignore"):
@@ -41,7 +48,7 @@ def draw(rng: random.Random, features: frozenset[str], rows: int, inputs: int, p
         if "special" in features and rng.random() < 0.25:
             return rng.choice(SPECIAL)
         if "ties" in features and rng.random() < 0.6:
-            return rng.randint(-2, 2) / 2
+            return rng.choice([-1.0, -0.5, -0.0, 0.0, 0.5, 1.0])
         if "fractions" in features:
             return rng.gauss(0.0, 1.0)
         return rng.randint(-32, 32) / 16

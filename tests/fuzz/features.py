@@ -22,8 +22,10 @@ FEATURES = {
     "ties": 0.3,  # coarse numbers, which meet
     "fractions": 0.5,  # numbers with all their digits; otherwise sixteenths, which are exact
     "special": 0.12,  # 0, -0.0, infinities, NaN, subnormal and huge numbers
+    "odd one": 0.12,  # one of those among numbers that are moderate
     "wild": 0.25,  # nothing keeps numbers moderate
     "results": 0.4,  # several results
+    "everything": 0.25,  # all scalars are results
     "nested": 0.4,  # in tuples, lists and dicts
     "uniform": 0.12,  # nothing depends on the sample
     "unused": 0.25,  # inputs and parameters that nothing reads

@@ -27,6 +27,7 @@ EXACT = {
 }  # fmt: skip
 LARGE = 100.0  # what a moderate number stays below
 _MOST_WORK = 400  # operations of a program, its loops written out
+_MOST_RESULTS = 24
 _PERIODS = (2, 3, 4, 5, 7)
 
 # Another way to write a row; and what is made of several.
@@ -81,6 +82,8 @@ def calls(rng: random.Random, features: frozenset[str]) -> list[str]:
         found += [call for call in CHOICE if rng.random() < 0.5]
     if "index" not in features:
         found = [call for call in found if "{I}" not in call]
+    elif "arithmetic" not in features:
+        found += VARIADIC["take"]  # or else half of the indices would be read by nothing
     if "lists" not in features:
         found = [call for call in found if "{L0}" not in call]
     return found or ["{0} + {1}", "{0} * {1}"]
@@ -301,6 +304,9 @@ class _Writer:
         if "results" not in self.on or not self.scalars:
             one = self.scalars[-1] if self.scalars else "P[0] * 0.5"
             return one, [one]
+        if "everything" in self.on:
+            some = list(dict.fromkeys(self.scalars))[-_MOST_RESULTS:]
+            return f"[{', '.join(some)}]", some
         some = [self.scalars[-1], *(self.rng.choice(self.scalars) for _ in range(self.rng.randint(1, 4)))]
         some += [self.rng.choice(["x[0]", "P[0]", "2.0"]) for _ in range(self.rng.choice([0, 0, 1]))]
         if self.lists and self.rng.random() < 0.5:
@@ -327,6 +333,7 @@ def case(seed: str) -> Case:
     )
     while True:
         try:
-            return Case(_Writer(rng, features, data).write(), data)
+            program = _Writer(rng, features, data).write()
         except (OverflowError, ZeroDivisionError):  # Python's own arithmetic on plain numbers
             continue
+        return Case(program, data.with_odd_one(rng) if "odd one" in features else data)

@@ -49,7 +49,7 @@ def test_the_same_seed_is_the_same_program() -> None:
 
 def test_moderate_programs_stay_moderate() -> None:
     for case in programs(60):
-        if "wild" not in case.program.features:
+        if not {"wild", "odd one"} & case.program.features:
             f = function(case.program.text(), case.data.parameters)
             arguments = [case.data.samples[0], float(case.data.indices[0])][: len(case.program.arguments)]
             assert np.isfinite(np.array(flat(f(*arguments)), dtype=float)).all()

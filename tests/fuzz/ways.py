@@ -88,7 +88,7 @@ def _possible(way: Way, case: Case) -> Way:
         return replace(way, what="values")
     if way.what == "training":
         usual = {"batch": True, "backend": "llvm", "strict": False, "moved": False, "budget": None}
-        odd = {"special", "wild"} & set(case.program.features)
+        odd = {"special", "odd one", "wild"} & set(case.program.features)
         if odd or not case.data.rounded().finite() or not _learns(case):
             return replace(way, what="backward")
         return replace(way, **usual, rows=way.rows[:12])  # type: ignore[arg-type]  # each is a field and its value
