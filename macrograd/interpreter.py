@@ -38,6 +38,10 @@ class Interpreter:
         number: float = value._data
         return number
 
+    def signed_zero(self, value: Any) -> bool:
+        """Whether the Value may be −0.0 where the program must tell it from 0.0."""
+        return bool(value._data == 0.0)
+
     def look(self, value: Any, what: str) -> None:
         """Its number is about to become a Python number; `what` says how, with {} for the Value. May raise."""
 

@@ -441,6 +441,12 @@ def is_open(x: Any) -> bool:
     return isinstance(x, Value) and (x._traced or (_interpreter is not None and _interpreter.depends(x)))
 
 
+def positive_zero(x: Value) -> Value:
+    """x, and 0.0 for −0.0: of a gradient, which begins with 0.0 and is added to, as `.grad` is."""
+    signed = x._data == 0.0 if _interpreter is None else _interpreter.signed_zero(x)
+    return x + 0.0 if signed else x
+
+
 def numbers_of(values: Iterable[Value]) -> list[float]:
     """The `.data` of many Values."""
     if _interpreter is not None:
@@ -460,4 +466,4 @@ def _compare(op: Op, left: Any, right: Any) -> Any:
     return bool(op.forward(left._data, right._data))
 
 
-__all__ = ["CONSTANT", "Value", "constant", "interpreted", "is_open", "numbers_of", "topological"]
+__all__ = ["CONSTANT", "Value", "constant", "interpreted", "is_open", "numbers_of", "positive_zero", "topological"]

@@ -17,7 +17,7 @@ from macrograd.copying import check_importable
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT
 from macrograd.rules import of_numbers, sweep
-from macrograd.value import Value, constant
+from macrograd.value import Value, constant, positive_zero
 from macrograd.vector import Vector, vector
 
 
@@ -68,10 +68,11 @@ class Call:
         return [found.get(x, 0.0) for x in self.leaves]
 
     def out(self, x: Any) -> Any:
-        """A derivative as returned to the caller: a float or a Value."""
+        """A derivative as returned to the caller: a float or a Value. It is never −0.0, like the gradient that
+        `backward` adds to: the sign would tell what a choice did not take from what was taken and is 0."""
         if self.numbers:
-            return x._data if isinstance(x, Value) else float(x)
-        return constant(x)
+            return (x._data if isinstance(x, Value) else float(x)) + 0.0
+        return positive_zero(x) if isinstance(x, Value) else constant(x + 0.0)
 
 
 def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wanted: Sequence[int]) -> Call:

@@ -107,3 +107,35 @@ def test_a_contribution_of_minus_zero(backend: str) -> None:
         f = mg.compile(fn, strict=True, backend=backend)
         f()
         assert not np.signbit(f.value_and_grad(f.theta())[1]).any()
+
+
+# Where a choice did not take x, eagerly nothing is added to the other derivatives, and compiled a zero of some sign.
+CHOICES: list[Callable[[Any], Any]] = [
+    lambda x: mg.relu(x) + x * -0.0,
+    lambda x: x * -0.0 + mg.relu(x),
+    lambda x: mg.where(x > 0, x * 2, 3.0) + x * -0.0,
+    lambda x: mg.where(x > 0, x * -2, 3.0) + mg.relu(x) * -1.0,
+    lambda x: mg.where(x > 0, mg.relu(x * 2) * -3, x * -0.0),
+    lambda x: mg.where(x > 0, 1.0 / x, 2.0) - x * 0.0,
+    lambda x: ops.maximum(x, 2.0) + x * -0.0,
+    lambda x: ops.onehot(1.0, 2.0, x) - x * 0.0,
+    lambda x: mg.take([x * -1.0, 2.0], 1.0) - x * 0.0,
+]
+
+
+def second(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return mg.grad(lambda x: x * mg.grad(f)(x))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_derivatives_of_what_was_not_taken(backend: str) -> None:
+    def every(x: Any) -> list[Any]:
+        forward = [mg.jvp(f, x, 1.0)[1] for f in CHOICES]
+        return [*[d(f)(x) for d in (mg.grad, mg.jacobian, mg.hessian, second) for f in CHOICES], *forward]
+
+    compiled = mg.compile(every, strict=True, backend=backend)
+    for at in (-1.0, -0.0, 0.0, 1.0):
+        found, eager = np.array(compiled(at)), np.array(every(at))
+        values = np.array([v.data if isinstance(v, Value) else v for v in every(Value(at))])  # of a graph that can be differentiated again
+        assert found.tobytes() == eager.tobytes() == values.tobytes(), at
+        assert not np.signbit(eager[eager == 0.0]).any()

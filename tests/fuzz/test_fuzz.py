@@ -152,8 +152,9 @@ def test_derivatives_of_infinite_data_are_judged_but_behind_clamps(strict: bool)
 
     assert "nan" in poisoned("ops.tanh(x[1]) + x[0]").failure
     assert "nan" in poisoned("mg.where(ops.less(x[1], 3.0), x[0], 1.0)").failure
-    assert poisoned("mg.relu(x[0])") == Verdict("", 2, 2)
-    assert poisoned("mg.where(ops.less(x[0], 3.0), x[0], 1.0)") == Verdict("", 2, 2)
+    for clamp in ("mg.relu(x[0])", "mg.where(ops.less(x[0], 3.0), x[0], 1.0)"):
+        verdict = poisoned(clamp)
+        assert (verdict.failure, verdict.undecidable) == ("", 2), clamp
 
 
 def test_signs_of_zero_are_judged_where_nothing_is_summed() -> None:

@@ -66,9 +66,12 @@ class Recording(Interpreter):
 
     new   makes a Value and lists it; pure C, because it is called for every operation
     made  the leaves that the function made itself: these are constants
+
+    With `as_eager` the sign of zero is that of the eager engine.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, as_eager: bool) -> None:
+        self._as_eager = as_eager
         self._thread = threading.get_ident()
         self.made: set[Value] = set()
         # Answers so far: a chain whose every state is inspected must not be walked again each time.
@@ -88,6 +91,9 @@ class Recording(Interpreter):
 
     def known(self, value: Value) -> float | None:
         return value._data if value.op is CONSTANT else None
+
+    def signed_zero(self, value: Value) -> bool:
+        return self._as_eager and (value.op is not CONSTANT or value._data == 0.0)
 
     def depends(self, value: Value) -> bool:
         """Whether the number depends on a parameter or an argument; always False in other threads."""
@@ -287,7 +293,7 @@ def trace(
     TypeError if its result holds anything but numbers and Values.
     """
     global _new, _numbers
-    recording = Recording()
+    recording = Recording(as_eager=as_eager)
     with value.interpreted(recording):
         around = _new, _numbers  # of an enclosing trace
         _new, _numbers = recording.new, {}
