@@ -42,6 +42,9 @@ class Interpreter:
         """Whether the Value may be −0.0 where the program must tell it from 0.0."""
         return bool(value._data == 0.0)
 
+    def compared(self, value: Any) -> None:
+        """The Value is what one of Python's comparison operators gave: eagerly a bool, of which no graph knows."""
+
     def look(self, value: Any, what: str) -> None:
         """Its number is about to become a Python number; `what` says how, with {} for the Value. May raise."""
 

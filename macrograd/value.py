@@ -457,13 +457,31 @@ def numbers_of(values: Iterable[Value]) -> list[float]:
 _number_of = attrgetter("_data")
 
 
+def compared(op: Op, left: Any, right: Any) -> Any:
+    """The recorded comparison that Python's operator is while a function is traced."""
+    made = op(left, right)
+    if _interpreter is not None:
+        _interpreter.compared(made)
+    return made
+
+
 def _compare(op: Op, left: Any, right: Any) -> Any:
     left, right = constant(left), constant(right)
     if left is None or right is None:
         return NotImplemented
     if _interpreter is not None and (_interpreter.depends(left) or _interpreter.depends(right)):
-        return op(left, right)
+        return compared(op, left, right)
     return bool(op.forward(left._data, right._data))
 
 
-__all__ = ["CONSTANT", "Value", "constant", "interpreted", "is_open", "numbers_of", "positive_zero", "topological"]
+__all__ = [
+    "CONSTANT",
+    "Value",
+    "compared",
+    "constant",
+    "interpreted",
+    "is_open",
+    "numbers_of",
+    "positive_zero",
+    "topological",
+]

@@ -136,6 +136,33 @@ def test_derivatives_of_what_was_not_taken(backend: str) -> None:
     compiled = mg.compile(every, strict=True, backend=backend)
     for at in (-1.0, -0.0, 0.0, 1.0):
         found, eager = np.array(compiled(at)), np.array(every(at))
-        values = np.array([v.data if isinstance(v, Value) else v for v in every(Value(at))])  # of a graph that can be differentiated again
+        values = np.array(
+            [v.data if isinstance(v, Value) else v for v in every(Value(at))]
+        )  # of a graph that can be differentiated again
         assert found.tobytes() == eager.tobytes() == values.tobytes(), at
         assert not np.signbit(eager[eager == 0.0]).any()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_sums_of_gradients_follow_graphs_that_know_no_comparisons(backend: str) -> None:
+    """Eagerly `a < b` is a bool, and what it reads is visited by the way of its other uses alone."""
+    rng = random.Random(3)
+
+    def f(x: Any, P: Any) -> Any:
+        kinks = [mg.leaky_relu(p) for p in P]
+        chosen = [mg.where(x < k * 1.1, P[0] * 0.3, k) for k in reversed(kinks)]
+        both = mg.where(kinks[0] * P[1] > P[2] * P[0], P[1] / 3.0, P[0] * P[2])
+        return mg.sum(chosen) + (mg.where(both >= kinks[2], both, P[1]) + P[2] * P[0] * 0.7)
+
+    P = [Value(0.0) for _ in range(3)]
+    compiled = mg.compile(lambda x: f(x, P), strict=True, backend=backend)
+    for _ in range(40):
+        for p in P:
+            p.data, p.grad = rng.gauss(0.0, 1.0), 0.0
+        x = rng.gauss(0.0, 1.0)
+        compiled.backward(x)
+        found = [p.grad for p in P]
+        for p in P:
+            p.grad = 0.0
+        f(x, P).backward()
+        assert found == [p.grad for p in P]

@@ -114,7 +114,7 @@ def compare(answer: Answer, found: Array, way: Way, outcome: Verdict, bits: bool
     outcome.undecidable += int(undecidable.sum())
     with np.errstate(all="ignore"):
         width = np.where(np.isfinite(low), high - low, 0.0) + answer.slack
-        inside = (found >= low - width) & (found <= high + width)
+        inside = (found == eager) | ((found >= low - width) & (found <= high + width))
     _report(outcome, ~(undecidable | inside | (nan & np.isnan(low))), what, found, eager, width)
     if way.what == "values":
         zero = (answer.replicas == 0.0).all(axis=0) & (eager == 0.0) & (found == 0.0) & ~undecidable
@@ -139,7 +139,9 @@ def _range(answer: Answer, way: Way) -> tuple[Array, Array, Array]:
             both = np.isfinite(low) & np.isfinite(answer.eager)
             low = np.where(both, np.minimum(low, answer.eager), low)
             high = np.where(both, np.maximum(high, answer.eager), high)
-    return low, high, mixed | wide | (answer.extreme & (not way.strict))
+    # Strict programs keep every order but that of means: eagerly the samples' derivatives are scaled in the end.
+    ordered = way.strict and not (way.batch and way.what not in ("values", "inputs"))
+    return low, high, mixed | wide | (answer.extreme & (not ordered))
 
 
 def _differs(answer: Answer) -> Array:

@@ -157,6 +157,15 @@ def test_derivatives_of_infinite_data_are_judged_but_behind_clamps(strict: bool)
         assert (verdict.failure, verdict.undecidable) == ("", 2), clamp
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_means_that_overflow_in_one_order_alone_are_undecidable(strict: bool) -> None:
+    """−1e308 · 2 · 1 is infinite, and −1e308 · 2 · (1/2) is not."""
+    case = lines("P[0] * P[0]", "v0 + v0", parameters=[-1e308], samples=[[0.0], [1.0]])
+    verdict = judged(case, Way("backward", batch=True, rows=(0, 1), backend="numpy", strict=strict))
+    assert not verdict.failure
+    assert verdict.undecidable
+
+
 def test_signs_of_zero_are_judged_where_nothing_is_summed() -> None:
     way = Way("values", batch=True, rows=(0,), backend="numpy")
     product = lines("P[0] * x[0]", "ops.tanh(v0)", parameters=[-1.0], samples=[[0.0]])

@@ -24,10 +24,11 @@ from typing import Any, NoReturn
 from macrograd import ops, value
 from macrograd._numbers import not_mine
 from macrograd.compiler.tape.tape import Tape
+from macrograd.compiler.trace.eager_order import as_eager_walks
 from macrograd.compiler.trace.linearise import tape_of
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT, Op
-from macrograd.value import Value, topological
+from macrograd.value import Value
 from macrograd.vector import Vector, vector
 
 _PACKAGE = str(Path(__file__).resolve().parents[2])
@@ -72,6 +73,7 @@ class Recording(Interpreter):
 
     def __init__(self, *, as_eager: bool) -> None:
         self._as_eager = as_eager
+        self.comparisons: list[Value] = []
         self._thread = threading.get_ident()
         self.made: set[Value] = set()
         # Answers so far: a chain whose every state is inspected must not be walked again each time.
@@ -91,6 +93,10 @@ class Recording(Interpreter):
 
     def known(self, value: Value) -> float | None:
         return value._data if value.op is CONSTANT else None
+
+    def compared(self, value: Value) -> None:
+        if self._as_eager:
+            self.comparisons.append(value)
 
     def signed_zero(self, value: Value) -> bool:
         return self._as_eager and (value.op is not CONSTANT or value._data == 0.0)
@@ -182,16 +188,16 @@ class Traced(Value):
         _refuse("round() of a traced value")
 
     def __lt__(self, other: Any) -> Any:
-        return ops.less(self, other)
+        return value.compared(ops.less, self, other)
 
     def __le__(self, other: Any) -> Any:
-        return ops.less_equal(self, other)
+        return value.compared(ops.less_equal, self, other)
 
     def __gt__(self, other: Any) -> Any:
-        return ops.less(other, self)
+        return value.compared(ops.less, other, self)
 
     def __ge__(self, other: Any) -> Any:
-        return ops.less_equal(other, self)
+        return value.compared(ops.less_equal, other, self)
 
     def __eq__(self, other: object) -> bool:
         if other is self or isinstance(other, Value) or value.constant(other) is None:
@@ -324,7 +330,8 @@ def trace(
                 values = [x for x in values if hasattr(x, "label")]
                 tape, parameters = tape_of(values, results, inputs, constants, (), same)
             if as_eager:
-                tape, parameters = tape_of(topological(*results), results, inputs, constants, parameters, same)
+                order = as_eager_walks(results, recording.comparisons)
+                tape, parameters = tape_of(order, results, inputs, constants, parameters, same)
             if any(isinstance(p, Traced) for p in parameters):
                 raise TraceError("a traced value of another trace was used: keep none between calls")
         finally:
