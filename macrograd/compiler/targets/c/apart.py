@@ -1,6 +1,6 @@
-"""Constants apart: a program whose parameters and constants are read from a space of their own, `w`.
+"""Constants apart: a program whose parameters and constants are read from a separate space, `w`.
 
-So they may stand in memory that is never written, such as the flash of a microcontroller, and take none of the state.
+They can then be in read-only memory, such as the flash of a microcontroller, and take up no space in the state.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from macrograd.compiler.program.walk import Walker, loop_of
 
 
 def constants_apart(program: Program) -> Program | None:
-    """The program with its first slots of u in `w`, and all other slots of u that much lower.
+    """The program with its first slots of u in `w`, and the other slots of u moved down.
 
-    None if an operand lies in both, so that no single array holds it.
+    None if an operand spans both.
     """
     held = program.parameters + len(program.constants)
     try:
@@ -37,7 +37,7 @@ class _InBothError(Exception):
 
 
 class _Apart(Walker[Step]):
-    """The steps with their slots moved; `around` is how often the loops around run."""
+    """The steps with their slots moved; `around` are the counts of the loops around."""
 
     def __init__(self, held: int) -> None:
         self.held = held
@@ -77,7 +77,7 @@ def _instruction(x: Instruction, held: int, counts: tuple[int, ...]) -> Instruct
 
 
 def _stream(stream: Stream, held: int) -> Stream:
-    """Slots of w are told from those of u by their sign: w[k] is ~k."""
+    """Slots of w are distinguished from those of u by their sign: w[k] is ~k."""
     words, at = stream.words.copy(), 0
     while at < len(words):
         code, n, arity = words[at : at + 3].tolist()

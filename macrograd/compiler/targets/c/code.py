@@ -1,8 +1,8 @@
 """The emitter's `Code` as C99.
 
-Vectors are written in the macros of `vectors.py`; an operation that calls the mathematical library is a loop over the
-elements. A constant, or a number that is the same in every element, stays a single number. An address is written
-`base|offset` until it is used. Integers have 32 bits, whatever `int` has.
+Vectors are written in the macros of `vectors.py`; an operation that calls the math library is a loop over the elements.
+A constant, or a number that is the same in every element, stays a single number. An address is written `base|offset`
+until it is used. Integers have 32 bits, whatever the size of `int`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from macrograd.compiler.targets.scalar import elements
 from macrograd.ops import Op
 
 _SIGNS = {"fadd": "+", "fsub": "-", "fmul": "*", "fdiv": "/"}
-# A comparison that begins with o is false for NaN, one that begins with u true.
+# Comparisons that start with o are false for NaN, those that start with u true.
 _ORDERED = {"olt": "<", "ole": "<=", "ogt": ">", "oge": ">=", "oeq": "==", "une": "!="}
 _OPPOSITE = {"ult": "oge", "ule": "ogt", "ugt": "ole", "uge": "olt"}
 _MATH = re.compile(r"\b(?!mg_)([a-z][a-z0-9_]*)\(")  # functions of math.h, whose names for floats end in f
@@ -40,7 +40,7 @@ class Code:
         self._depth, self._count, self._scratch = 1, 0, 0
 
     def text(self) -> list[str]:
-        """The lines, without declarations of what is not used."""
+        """The lines, without unused declarations."""
         used: set[str] = set()
         kept: list[str] = []
         for line in reversed(self.lines):
@@ -61,7 +61,7 @@ class Code:
         return f"{hint}{self._count}"
 
     def _each(self, x: str, width: int) -> str:
-        """A value in an expression about all elements of vectors."""
+        """A value in an expression over all elements of vectors."""
         return f"AT({x})" if x in self._widths else f"ALL({width}, {x})"
 
     def _let(self, write: Callable[..., str], operands: Sequence[str], kind: str | None = None) -> str:
@@ -131,14 +131,14 @@ class Code:
         return self._vector(f"LOAD({wide}, {out})", wide)
 
     def _array(self, vector: str, width: int) -> str:
-        """The elements of a vector in memory, for loops over what has no form for vectors."""
+        """The elements of a vector in memory, for loops over operations without a vector form."""
         name = self._fresh("a")
         self._put(f"{self.real} {name}[{width}];")
         self._put(f"STORE({width}, {name}, AT({vector}));")
         return name
 
     def _vector_form(self, form: str, width: int) -> str | None:
-        """A form of arithmetic and choices, for all elements at once; None if there is anything else in it."""
+        """The C form of an operation for all elements at once; None if it has more than arithmetic and choices."""
         if _MATH.search(form) or "mg_" in form or "NAN" in form:
             return None
         if form.startswith("(") and form.endswith(")"):
@@ -162,7 +162,7 @@ class Code:
         return None if None in sides or found is None else f"({sides[0]} {found[2]} {sides[1]})"
 
     def expression(self, op: Op, operands: Sequence[str]) -> str:
-        """A row of the table on operands that are names or places."""
+        """A row of the op table on operands that are names or places."""
         if self.kind.bits == 64:
             return str(c_expression(op, *operands))
         if c_functions(op):  # written for doubles
@@ -234,7 +234,7 @@ class Code:
         return columns
 
     def shuffle(self, a: str, b: str, mask: Sequence[int], width: int) -> str:
-        """The elements that the mask names, of a and b one behind the other; one element is a number."""
+        """The elements of a followed by b that the mask selects; a single element is a number."""
         if a == b and a not in self._widths:
             return a
         a, b = (x if x in self._widths else self._vector(f"ALL({width}, {x})", width) for x in (a, b))
@@ -348,7 +348,7 @@ class Code:
         self._put(f"for (int32_t {index} = 0; {index} < {count}; ++{index}) {{")
         self._depth += 1
         after = body(index, list(names))
-        after = [  # one that another takes over must not be written before
+        after = [  # a value that another one takes over must not be overwritten before
             self._let(lambda x: x, (value,)) if value in names and value != name else value
             for name, value in zip(names, after, strict=True)
         ]
@@ -360,7 +360,7 @@ class Code:
         return names
 
     def _variable(self, kind: str, start: str) -> str:
-        """A value that changes from round to round. `kind` is a number or a vector of them, in LLVM's words."""
+        """A value that changes from round to round. `kind` is a number or vector type, as LLVM writes it."""
         name = self._fresh("c")
         wide = re.match(r"<(\d+) x", kind)
         if wide is None:

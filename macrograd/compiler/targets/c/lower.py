@@ -1,8 +1,8 @@
 """A program as C functions: one for each phase that has steps, the kernel for its streams, and its tables.
 
-The functions share a struct, `<prefix>_state`, that the caller gives: the slots of the program's two spaces, how many
-lanes of the block stand for a sample, and whether an index was out of range. What is not written while the program runs
-is in constant arrays: tables, and where `fixed` says so the parameters and constants, too.
+The functions share a struct, `<prefix>_state`, passed by the caller: the slots of the program's two spaces, the number
+of lanes that stand for a sample, and whether an index was out of range. Read-only numbers are in constant arrays:
+tables, and with `fixed` the parameters and constants too.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from macrograd.compiler.targets.scalar.machine import Machine
 
 @dataclass(frozen=True)
 class Lowered:
-    """What the text of a program is made of.
+    """The parts of a program's text.
 
-    functions  definitions in the order in which they may stand
-    phases     the names of those to call for before, block and after; "" for a phase without steps
+    functions  definitions in a valid order
+    phases     the names of the functions for before, block and after; "" for a phase without steps
     tables     the entries of the constant array of indices
     """
 
@@ -40,12 +40,12 @@ class Lowered:
 
     @property
     def raises(self) -> bool:
-        """Whether an index is looked at."""
+        """Whether an index is checked."""
         return any("s->flag" in text for text in self.functions)
 
 
 def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
-    """The program as C, with names that begin with `prefix`. What is in space w (`apart`) is read from `<prefix>_w`.
+    """The program as C, with names that start with `prefix`. Space w (`apart`) is read from `<prefix>_w`.
 
     Raises LookupError for an operation that has no form in C and no formula to compose one from.
     """
@@ -82,7 +82,7 @@ def _function(head: str, code: Code) -> str:
 
 
 def _arrays(lines: list[str], prefix: str, real: str) -> list[str]:
-    """The lines, behind declarations of the arrays that they use."""
+    """The lines, preceded by declarations of the arrays that they use."""
     text = "\n".join(lines)
     declared = [f"    {real} *restrict {name} = s->{name};" for name in ("u", "v") if re.search(rf"\b{name}\b", text)]
     declared += [f"    const {real} *w = {prefix}_w;"] if re.search(r"\bw\b", text) else []
@@ -91,7 +91,7 @@ def _arrays(lines: list[str], prefix: str, real: str) -> list[str]:
 
 
 def _clean(machine: Machine, prefix: str) -> str:
-    """0 in the lanes that stand for no sample: 0·∞ must not get into sums over the batch."""
+    """Set lanes without a sample to 0: 0·∞ must not enter sums over the batch."""
     return f"""static void {prefix}_clean({prefix}_state *s, int32_t begin, int32_t end) {{
     for (int32_t slot = begin; slot < end; ++slot)
         for (int32_t lane = s->valid; lane < {machine.lanes}; ++lane) s->v[slot * {machine.lanes} + lane] = 0;
@@ -100,7 +100,7 @@ def _clean(machine: Machine, prefix: str) -> str:
 
 
 def _kernel(machine: Machine, prefix: str, used: set[int], *, block: bool) -> tuple[str, dict[str, str]]:
-    """The function that runs the records of a stream: a case for each operation that there is, and its helpers."""
+    """The function that runs the records of a stream, with a case for each operation in it, and its helpers."""
     writer = Code(machine.kind, prefix)
     cases = []
     for op in sorted(used):
@@ -127,7 +127,7 @@ def _kernel(machine: Machine, prefix: str, used: set[int], *, block: bool) -> tu
 
 
 def _case(writer: Code, op: int, machine: Machine, *, block: bool) -> list[str]:
-    """The lines that do one record: for every member, and in a block for every lane of it."""
+    """The lines that run one record: for every member and, in a block, for every lane."""
     lanes = machine.lanes if block else 1
 
     def uniform(j: str) -> str:

@@ -1,4 +1,4 @@
-"""C99 as a target: a program as functions that any compiler of the last twenty-five years takes."""
+"""C99 as a target: a program as functions that any compiler of the last twenty-five years accepts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class C(Writer[Lowered]):
     name, needs = "c", "a C99 compiler"
 
     def has(self, row: Op) -> bool:
-        return not row.arity or row.c is not None  # what takes any number of operands is an instruction
+        return not row.arity or row.c is not None  # operations with any number of operands are instructions
 
     def write(self, request: Request, prefix: str, *, lanes: int = 1) -> Lowered:
         return lower(request.program, machine_for(request.dtype, lanes, batch=request.program.batch), prefix)
 
 
 def machine_for(dtype: np.dtype[Any], lanes: int, *, batch: bool) -> Machine:
-    """What the text is made for: the widest vectors of which the lanes are a multiple."""
+    """The machine for the text: with the widest vectors that divide the lanes."""
     kind = kind_of(dtype)
     width = next(w for w in (16, 8, 4, 2, 1) if w * kind.bytes <= _VECTOR and lanes % w == 0)
     return Machine(kind, width * kind.bytes, lanes, single=not batch, strict=True)

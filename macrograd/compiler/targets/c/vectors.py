@@ -1,8 +1,8 @@
-"""The macros in which vector code is written: the compiler's own vectors where it has them, arrays elsewhere.
+"""The macros of vector code: the compiler's vector types if it has them, arrays otherwise.
 
-GCC and Clang do not keep an array in registers once a function has dozens of them; a variable of a vector type they do.
-An expression inside VECTOR, SET, STORE or SELECT is about every element of its operands, which AT names: the vector
-itself, or element k of the array. Everything is a macro, because vectors as arguments depend on the ABI.
+GCC and Clang do not keep arrays in registers once a function has dozens of them; variables of a vector type they do. An
+expression inside VECTOR, SET, STORE or SELECT applies to every element of its operands, which AT refers to: the vector
+itself, or element k of the array. Everything is a macro, because passing vectors as arguments depends on the ABI.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def with_vectors(prefix: str, real: str, functions: Iterable[str]) -> list[str]:
     roots = sorted({int(width) for text in functions for width in _ROOTS.findall(text)})
     intrinsics = "#ifdef __SSE2__\n#include <immintrin.h>\n#endif" if roots else ""
     looped = "\n".join(line for width in roots for line in _root(prefix, real, size, width))
-    # Vectors larger than those of the processor would live in memory, and be slower than loops.
+    # Vectors larger than the processor's would be in memory, and slower than loops.
     largest = size * widths[-1]
     needed = "" if largest <= 16 else " && defined(__AVX__)" if largest == 32 else " && defined(__AVX512F__)"
     vectors = _VECTORS + needed
@@ -79,7 +79,7 @@ def with_vectors(prefix: str, real: str, functions: Iterable[str]) -> list[str]:
 
 
 def _types(prefix: str, real: str, size: int, width: int) -> list[str]:
-    """Vectors of a width: of numbers, of numbers anywhere in memory, of integers, and 0, 1, 2, …"""
+    """The types of a width: vectors of numbers, of unaligned numbers and of integers, and the vector 0, 1, 2, …"""
     bytes_, whole = width * size, f"int{8 * size}_t"
     return [
         f"typedef {real} {prefix}_v{width} __attribute__((vector_size({bytes_})));",
@@ -90,7 +90,8 @@ def _types(prefix: str, real: str, size: int, width: int) -> list[str]:
 
 
 def _root(prefix: str, real: str, size: int, width: int) -> list[str]:
-    """Square roots of a vector: the processor's instruction, which a loop is not made into where errno must be set."""
+    """Square roots of a vector by the processor's instruction, which compilers do not use for a loop if errno must be
+    set."""
     needed = {64: ("__AVX512F__", "_mm512"), 32: ("__AVX__", "_mm256"), 16: ("__SSE2__", "_mm")}.get(width * size)
     suffix, function = ("d", "sqrt") if real == "double" else ("s", "sqrtf")
     each = f"for (int k = 0; k < {width}; ++k) name[k] = {function}(x[k])"

@@ -1,1 +1,1 @@
-"""Programs as native code by way of LLVM."""
+"""Programs as native code, through LLVM."""

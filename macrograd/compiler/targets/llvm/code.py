@@ -1,4 +1,4 @@
-"""The emitter's `Code` as LLVM's text: jit's, and what compiled code knows of its context."""
+"""The emitter's `Code` in LLVM text: that of `jit`, plus access to the context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from macrograd.ops import Op
 
 @dataclass
 class Code(text.Code):
-    """The body of one function of a program, with `%context` or what was loaded from it at hand."""
+    """The body of one function of a program, which has `%context` or values loaded from it."""
 
     strict: bool = False
 
@@ -42,7 +42,7 @@ class Code(text.Code):
         self.put(f"store i64 {self.let(f'or i64 {old}, {bad}')}, ptr %flag, align 8")
 
     def run_stream(self, table: int, *, block: bool) -> None:
-        """The kernel is known to the context."""
+        """The kernel's address is in the context."""
         kernel = field(self, FIELDS["stream_block" if block else "stream_uniform"], "ptr")
         words = self.element("%tables", str(table), "i32")
         count = self.let(f"zext i32 {self.let(f'load i32, ptr {words}, align 4')} to i64")

@@ -1,4 +1,4 @@
-"""What compiled code works on, and what it is made for."""
+"""The struct that compiled code works on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from macrograd.compiler.jit.text import Code
 
 
 class Context(ctypes.Structure):
-    """What a compiled function works on. The order is that of `FIELDS`."""
+    """The argument of a compiled function, in the order of `FIELDS`."""
 
     _fields_ = (
         ("u", ctypes.c_void_p),
@@ -25,7 +25,7 @@ class Context(ctypes.Structure):
         ("last", ctypes.c_int64),
         ("stream_uniform", ctypes.c_void_p),
         ("stream_block", ctypes.c_void_p),
-        ("valid", ctypes.c_int64),  # lanes of the block at work that stand for a sample
+        ("valid", ctypes.c_int64),  # lanes of the current block that stand for a sample
     )
 
 

@@ -1,4 +1,4 @@
-"""The native loop over training steps: gradient, measure, update, each a program that it calls by its address."""
+"""The native loop over training steps: it calls three programs, gradient, measure and update, by their addresses."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ _INTEGERS = ("mask", "step", "steps", "done", "reason")
 
 
 class TrainContext(ctypes.Structure):
-    """What @train works on. Pointers that end in `_in` lead to uniform inputs of the programs that follow, `value`,
-    `odd` and `factor` to results, and `number` to where a sample reads the number of the step, less all bits that are
-    not in `mask`."""
+    """The argument of @train. Pointers that end in `_in` lead to uniform inputs of the programs; `value`, `odd` and
+    `factor` to results; and `number` to where a sample reads the step number, masked by `mask`."""
 
     _fields_ = (*((name, ctypes.c_void_p) for name in _POINTERS), *((name, ctypes.c_int64) for name in _INTEGERS))
 
@@ -31,7 +30,7 @@ _FIELD = {name: k for k, (name, *_) in enumerate(TrainContext._fields_)}
 
 @cache
 def driver(kind: Float) -> native.Native:
-    """The loop itself: the same code for all programs."""
+    """The loop itself, with the same code for all programs."""
     code = Code(kind)
     at = {key: field(code, _FIELD[key], "ptr") for key in _POINTERS}
     mask, first, steps = (field(code, _FIELD[key], "i64") for key in ("mask", "step", "steps"))
@@ -40,7 +39,7 @@ def driver(kind: Float) -> native.Native:
         code.put(f"store {kind_} {value}, ptr {code.element(at[key], str(FIELDS[name]), 'i64')}, align 8")
 
     def give(key: str, number: str) -> None:
-        """A double, where a program reads it."""
+        """Store a double where a program reads it."""
         code.store(number if kind.bits == 64 else code.let(f"fptrunc double {number} to float"), at[key], 1)
 
     def call(name: str) -> None:

@@ -1,7 +1,7 @@
-"""Run a program through LLVM: code for each size of batch that is asked for, buffers for each call in flight.
+"""Run a program through LLVM: code for each batch size, buffers for each call in flight.
 
-The number of lanes of a block is a function of the batch size alone, and so is how blocks are put together to chunks,
-whose sums are added in their order: a result depends on neither the threads nor what was called before.
+The number of lanes in a block depends only on the batch size, and so does the grouping of blocks into chunks, whose
+sums are added in order: a result depends neither on the threads nor on earlier calls.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from macrograd.compiler.targets.target import Executable, Request, State, aligne
 from macrograd.compiler.targets.training import Parts, Steps
 
 _MOST_VECTORS = 16  # of one slot in a block
-_BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's own cache
-_CHUNK = 8  # blocks whose sums are added up one after the other
+_BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
+_CHUNK = 8  # blocks in a chunk, whose sums are added one after the other
 
 
 class LlvmExecutable(Executable):
@@ -37,10 +37,10 @@ class LlvmExecutable(Executable):
         super().__init__(request)
         self.kind = kind_of(self.dtype)
         self._variants: dict[tuple[int, bool], native.Native] = {}
-        self.variant(request.samples)  # what LLVM cannot do is known at once
+        self.variant(request.samples)  # so that LLVM's failures show at once
 
     def lanes(self, samples: int) -> tuple[int, bool]:
-        """Lanes of a block for a number of samples, and whether one block is enough."""
+        """The number of lanes in a block for this many samples, and whether one block is enough."""
         width = native.machine().vector_bytes // self.dtype.itemsize
         if not self.program.batch:
             return width, True
@@ -50,7 +50,7 @@ class LlvmExecutable(Executable):
         return width * -(-samples // (blocks * width)), blocks == 1
 
     def variant(self, samples: int) -> tuple[native.Native, int, bool]:
-        """The code for a number of samples, its lanes, and whether one block is all."""
+        """The code for this many samples, its lanes, and whether it has only one block."""
         lanes, single = self.lanes(samples)
         with self._lock:
             if (lanes, single) not in self._variants:
@@ -75,7 +75,7 @@ class LlvmExecutable(Executable):
 
 
 class LlvmState(State):
-    """The buffers of one call, and the context in which native code finds them."""
+    """The buffers of one call, and the context that leads native code to them."""
 
     executable: LlvmExecutable
 
@@ -121,7 +121,8 @@ class LlvmState(State):
         return raised
 
     def _run_chunks(self, address: int) -> None:
-        """Many blocks, chunk by chunk, on threads if there are any; the sums are added in the order of the chunks."""
+        """Run many blocks, chunk by chunk, on threads if there are any; the sums are added in the order of the
+        chunks."""
         executable = self.executable
         count = -(-self.blocks // _CHUNK)
         self.native.functions["before"](address)
@@ -129,7 +130,7 @@ class LlvmState(State):
         while len(self._workers) < workers:
             self._workers.append(_Worker(self, helper=bool(self._workers)))
         sums = np.empty((count, len(executable.reduced)), dtype=executable.dtype)
-        for w in range(workers - 1, -1, -1):  # the last of them, w = 0, is this thread itself
+        for w in range(workers - 1, -1, -1):  # the last one, w = 0, is this thread itself
             self._workers[w].start(range(count * w // workers, count * (w + 1) // workers), sums)
         for worker in self._workers[1:workers]:
             worker.wait()
@@ -143,7 +144,7 @@ class LlvmState(State):
 
 
 class _Worker:
-    """Buffers of its own for a share of a state's chunks, and the thread that does it, if not the caller's."""
+    """Separate buffers for a share of a state's chunks, and the thread that runs it, unless it is the caller's."""
 
     def __init__(self, whole: LlvmState, *, helper: bool) -> None:
         executable = whole.executable
@@ -162,7 +163,7 @@ class _Worker:
         share.chunk, share.total = _CHUNK, whole.blocks
 
     def start(self, chunks: range, sums: NDArray[Any]) -> None:
-        """Do these chunks, each into its row of `sums`; a helper begins and this returns at once."""
+        """Run these chunks, each into its row of `sums`; with a helper thread this returns at once."""
         ctypes.memmove(ctypes.addressof(self.context), self.whole.address, ctypes.sizeof(Context))
         self.context.u, self.context.v, self.context.flag = self.u.ctypes.data, self.v.ctypes.data, 0
         self.share.sums, self.share.first, self.share.last = sums.ctypes.data, chunks.start, chunks.stop

@@ -1,8 +1,8 @@
 """The frame of update programs: every argument is an array of one number per parameter, and so is every result.
 
-A rule of a few operations runs vector by vector with all of its values in registers, from the arguments' arrays to the
-results': `in_registers`. One with loops, streams, tables or long sums works on blocks in memory as any other program
-does (`in_blocks`), and the numbers are the same.
+A rule of a few operations runs vector by vector with all its values in registers, from the arguments' arrays to the
+results' (`in_registers`). One with loops, streams, tables or long sums works on blocks in memory like any other program
+(`in_blocks`), with the same numbers.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Oper
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 
-_FEW_TERMS = 4  # of a segment: up to this many are written out
+_FEW_TERMS = 4  # of a segment: up to this many are unrolled
 _FEW_VALUES = 96
 
 
 def fits(program: Program) -> bool:
-    """Whether the block is so short that all of its values may be in registers."""
+    """Whether the block is short enough to keep all its values in registers."""
     return (
         program.batch
         and len(_plain(program)) == len(program.block)
@@ -42,12 +42,12 @@ def _plain(program: Program) -> tuple[Instruction, ...]:
 
 
 def adds_up(program: Program) -> bool:
-    """Whether there are sums over all samples. These are only kept in registers."""
+    """Whether there are sums over all samples. These are only supported in registers."""
     return any(i.kind in SUMS_OF_BATCH for step in program.block for i in body_of(step))
 
 
 def _written(program: Program) -> list[tuple[str, int]]:
-    """The results that go to arrays: all but those that are computed from sums over the samples."""
+    """The results that go to arrays: all except those computed from sums over the samples."""
     summed = {
         slot
         for step in (*program.block, *program.after)
@@ -59,7 +59,7 @@ def _written(program: Program) -> list[tuple[str, int]]:
 
 
 def in_registers(program: Program, machine: Machine, arguments: int, declared: set[str]) -> str:
-    """@blocks of a program that `fits`: all samples, whatever blocks are asked for."""
+    """@blocks of a program that `fits`: all samples, for any range of blocks."""
     code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
     open_context(code, FIELDS)
     width = machine.width
@@ -91,7 +91,7 @@ def in_registers(program: Program, machine: Machine, arguments: int, declared: s
 
 
 class _Registers(Operands):
-    """Slots as names. Nothing is in memory but what is the same for all samples, and that is read once."""
+    """Slots as names. Only uniform numbers are in memory, and these are read once."""
 
     def __init__(self, code: Code, machine: Machine, uniform: Iterable[int]) -> None:
         super().__init__(code, machine, Tables())
@@ -132,8 +132,8 @@ class _Block:
         self.maps = Maps(self.at, np.zeros(0, dtype=np.int64))
 
     def run(self, position: str, mask: str | None, sums: list[str]) -> list[str]:
-        """From the arguments at a position to the results, of the samples that the mask names or of all; returns the
-        sums, with what these samples add."""
+        """Compute the results from the arguments at a position, for the masked samples or all; returns the sums
+        including these samples."""
         code, width, at = self.code, self.machine.width, self.at
         at.values = {}
         for slot, source in enumerate(self.sources):
@@ -189,16 +189,16 @@ def in_blocks(program: Program, machine: Machine, arguments: int, declared: set[
 
 
 def _pointers(code: Code, name: str, count: int) -> list[str]:
-    """The addresses that a field of the context leads to."""
+    """The addresses in the array that a field of the context points to."""
     head = field(code, FIELDS[name], "ptr")
     return [code.let(f"load ptr, ptr {code.element(head, str(k), 'ptr')}, align 8") for k in range(count)]
 
 
 class _FlatFrame(Frame):
-    """What comes in and goes out of a block of parameters."""
+    """Copies a block of parameters in and out."""
 
     def read_flat(self, first: str, arguments: int) -> None:
-        """One scalar of each argument per lane; lanes behind the last sample repeat it."""
+        """Read one scalar of each argument per lane; lanes after the last sample repeat it."""
         code, lanes = self.code, self.machine.lanes
         sources = [self.argument(k) for k in range(arguments)]
         width = self.machine.width
@@ -223,7 +223,7 @@ class _FlatFrame(Frame):
         self._whole_or_part(first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(lanes, one))
 
     def write_flat(self, first: str) -> None:
-        """Each result of the valid lanes to its own array; `out` points to their addresses."""
+        """Write each result of the valid lanes to its own array; `out` points to their addresses."""
         code, lanes, width = self.code, self.machine.lanes, self.machine.width
         results = self.program.results
         targets = [
@@ -251,7 +251,7 @@ class _FlatFrame(Frame):
         self._whole_or_part(first, lambda: code.loop(lanes // width, vectors), lambda valid: code.loop(valid, one))
 
     def _whole_or_part(self, first: str, whole: Callable[[], object], part: Callable[[str], object]) -> None:
-        """Run `whole` if all lanes of the block have samples, else `part` with how many have."""
+        """Run `whole` if all lanes of the block have samples, otherwise `part` with their number."""
         code, lanes = self.code, self.machine.lanes
         left = code.let(f"sub i64 {self.samples}, {first}")
         full = code.let(f"icmp sge i64 {left}, {lanes}")

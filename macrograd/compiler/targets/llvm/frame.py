@@ -1,7 +1,7 @@
-"""The frame around a program's instructions: the functions, and what comes in and goes out.
+"""The frame around a program's instructions: the functions, and the copying of arguments and results.
 
 Arguments and results are arrays with the samples first ([sample][scalar]); a block works on [slot][lane]. The drivers
-turn one into the other, block by block: rows are picked by `order` where there is one, the lanes behind the last sample
+convert one into the other, block by block: rows are selected by `order` if there is one; lanes after the last sample
 repeat it with weight 0, and their results are not written.
 """
 
@@ -19,11 +19,11 @@ from macrograd.compiler.targets.scalar.elements import transpose
 if TYPE_CHECKING:
     from macrograd.compiler.targets.scalar.machine import Machine
 
-_SQUARE = 8  # rows and columns that are transposed in registers at once
+_SQUARE = 8  # rows and columns transposed in registers at once
 
 
 def open_context(code: Code, fields: dict[str, int]) -> None:
-    """Load the pointers that every function needs, under their own names."""
+    """Load the pointers that every function needs, named after their fields."""
     for name in ("u", "v", "tables"):
         address = field_address(code, fields[name])
         code.put(f"%{name} = load ptr, ptr {address}, align 8")
@@ -41,7 +41,7 @@ def function(name: str, code: Code, *, block: bool = False) -> str:
 def blocks(
     program: Program, machine: Machine, shapes: Sequence[int], outputs: int, fields: dict[str, int], declared: set[str]
 ) -> str:
-    """@blocks: what comes in, @block and what goes out, from the block `first` to before the block `last`."""
+    """@blocks: copy in, run @block and copy out, for the blocks first … last - 1."""
     code = Code(machine.kind)
     open_context(code, fields)
     if program.batch:
@@ -92,7 +92,7 @@ def run(program: Program, machine: Machine, fields: dict[str, int]) -> str:
 
 
 def prepare(program: Program, machine: Machine, fields: dict[str, int]) -> str:
-    """Set the sums over the batch to 0, where several blocks will add to them."""
+    """Set the sums over the batch to 0 if several blocks will add to them."""
     code = Code(machine.kind)
     open_context(code, fields)
     if program.batch and not machine.single:
@@ -109,7 +109,7 @@ def prepare(program: Program, machine: Machine, fields: dict[str, int]) -> str:
 
 
 def _copy_in(code: Code, program: Program, shapes: Sequence[int], fields: dict[str, int]) -> None:
-    """Without a batch: the arguments as they are, into their slots."""
+    """Without a batch: copy the arguments into their slots."""
     arguments = field(code, fields["arguments"], "ptr")
     slot = program.first_input
     for k, size in enumerate(shapes):
@@ -128,9 +128,9 @@ def _copy_in(code: Code, program: Program, shapes: Sequence[int], fields: dict[s
 
 
 def clean(machine: Machine, fields: dict[str, int]) -> str:
-    """@clean(begin, end): set the lanes that stand for no sample to 0, in the slots from begin to before end.
+    """@clean(begin, end): set the lanes without a sample to 0, in the slots begin … end - 1.
 
-    They repeat the last sample with the weight 0, and 0·∞ must not get into the sums over the batch.
+    They repeat the last sample with weight 0, and 0·∞ must not enter the sums over the batch.
     """
     code = Code(machine.kind)
     open_context(code, fields)
@@ -154,7 +154,7 @@ def clean(machine: Machine, fields: dict[str, int]) -> str:
 
 
 class Frame:
-    """What comes in and goes out of a block."""
+    """Copies a block in and out."""
 
     def __init__(self, code: Code, program: Program, machine: Machine, fields: dict[str, int]) -> None:
         self.code, self.program, self.machine = code, program, machine
@@ -172,7 +172,7 @@ class Frame:
         self.names = 0
 
     def rows(self, first: str) -> None:
-        """Which row of the arguments each lane reads, and the weight of its sample."""
+        """The row of the arguments that each lane reads, and the weight of its sample."""
         code = self.code
         last = code.let(f"add i64 {first}, {self.machine.lanes}")
         full = code.let(f"icmp sle i64 {last}, {self.samples}")
@@ -193,7 +193,7 @@ class Frame:
         code.label(labels[2])
 
     def _full_rows(self, first: str) -> None:
-        """A block whose lanes all have samples: the next rows of the order, or of the arguments."""
+        """A full block: the next rows of the order, or of the arguments."""
         code, lanes = self.code, self.machine.lanes
         width = next(w for w in (8, 4, 2, 1) if lanes % w == 0)
         kind = f"<{width} x i64>"
@@ -221,7 +221,7 @@ class Frame:
         )
 
     def _some_rows(self, first: str) -> None:
-        """A block with fewer samples than lanes: the lanes behind the last sample repeat it."""
+        """A block with fewer samples than lanes: lanes after the last sample repeat it."""
         code = self.code
 
         def one(lane: Counter, _: list[str]) -> list[str]:
@@ -246,7 +246,8 @@ class Frame:
         code.loop(self.machine.lanes // width, some, unroll=4)
 
     def _weights(self, first: str) -> None:
-        """The weight of each lane's sample: 1/n, times its own if there are any; 0 behind the last sample."""
+        """The weight of each lane's sample: 1/n, times the sample's weight if there are any; 0 after the last
+        sample."""
         code, kind = self.code, self.machine.kind
         base = (self.program.weight or 0) * self.machine.lanes
 
@@ -279,13 +280,13 @@ class Frame:
         return self.code.let(f"load ptr, ptr {self.code.element(self.arguments, str(k), 'ptr')}, align 8")
 
     def _start(self, source: str, lane: Counter | str, size: int) -> str:
-        """Where the row of a lane starts."""
+        """The start of a lane's row."""
         code = self.code
         row = code.let(f"load i64, ptr {code.element(self.row, str(lane), 'i64')}, align 8")
         return code.element(source, code.linear(0, [(size, row)]))
 
     def read(self, shapes: Sequence[int]) -> None:
-        """The arguments' rows as the lanes of the input slots."""
+        """Read the arguments' rows into the lanes of the input slots."""
         slot = 0
         for k, size in enumerate(shapes):
             source = self.argument(k)
@@ -329,13 +330,13 @@ class Frame:
         code.loop(lanes, per_lane)
 
     def valid(self, first: str) -> str:
-        """How many lanes of a block stand for a sample."""
+        """The number of lanes of a block that stand for a sample."""
         left = self.code.let(f"sub i64 {self.samples}, {first}")
         fewer = self.code.let(f"icmp slt i64 {left}, {self.machine.lanes}")
         return self.code.let(f"select i1 {fewer}, i64 {left}, i64 {self.machine.lanes}")
 
     def write(self, first: str, outputs: int) -> None:
-        """The varying results of the valid lanes, as rows of the output."""
+        """Write the varying results of the valid lanes as rows of the output."""
         code, lanes = self.code, self.machine.lanes
         valid = self.valid(first)
 

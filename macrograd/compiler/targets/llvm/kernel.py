@@ -1,8 +1,8 @@
 """The kernel that runs streams: a loop over records, with one inner loop for every operation of the table.
 
-One kernel for numbers outside of blocks, and one for each number of lanes; compiled once, and kept in the disk cache.
-Operations that are composed of others by a formula are long and rare: a program that has some in its streams gets a
-kernel with a case for those too.
+There is one kernel for numbers outside blocks, and one for each number of lanes, compiled once and stored in the disk
+cache. Operations composed by a formula are long and rare: a program with such operations in its streams gets a kernel
+with a case for these too.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag, i64 %valid"
 
 def kernel(machine: Machine, *, block: bool, composed: tuple[int, ...] = ()) -> native.Native:
     """@stream(u, v, words, count, flag of bad indices, lanes with a sample) for blocks of lanes, or for single numbers;
-    `composed` are the codes of the operations with a formula that it must know."""
+    `composed` are the codes of the operations with a formula that it must include."""
     return _kernel(plain(machine, block=block), block, composed)
 
 
 def plain(machine: Machine, *, block: bool) -> Machine:
-    """The machine without what makes no difference to a kernel: single numbers have no lanes and no sums over them."""
+    """The machine without attributes irrelevant to a kernel: single numbers have no lanes and no sums over them."""
     machine = replace(machine, flat=False)
     return machine if block else replace(machine, lanes=1, single=True)
 
@@ -122,7 +122,7 @@ class _Case:
         self.code.loop(self.count, member)
 
     def _pointer(self, which: int, i: Counter, *, uniform: bool = False) -> str:
-        """Where a member's operand (0: its result) begins."""
+        """The address of a member's operand (0: its result)."""
         code = self.code
         index = code.let(f"load i32, ptr {code.element(self.lists[which], str(i), 'i32')}, align 4")
         slot = code.let(f"sext i32 {index} to i64")
@@ -157,7 +157,7 @@ class _Case:
         self._vectors(vector)
 
     def _take(self, i: Counter) -> None:
-        """The value that each lane's index chooses, the lists of values standing one behind the other."""
+        """The value that each lane's index chooses from lists of values stored one after the other."""
         code, kind = self.code, self.code.kind
         count = code.let(f"sub i32 {self.arity}, 1")
         values = code.let(f"sitofp i32 {count} to {kind.name}")
@@ -180,15 +180,15 @@ class _Case:
         self._total(i, begun=True)
 
     def _total(self, i: Counter, begun: bool = False) -> None:
-        """The sum over the lanes of a (arity 1) or a·b (arity 2), added to what other terms or blocks began.
+        """The sum over the lanes of a (arity 1) or a·b (arity 2), added to that of earlier terms or blocks.
 
-        Lanes without a sample repeat the last one with the weight 0, and stay out: 0·∞ is NaN.
+        Lanes without a sample repeat the last one with weight 0, and are left out: 0·∞ is NaN.
         """
         code, width = self.code, self.width
         kind = code.kind.vector(width)
         a = self._pointer(1, i)
         two = code.let(f"icmp eq i32 {self.arity}, 2")
-        # With one operand, the list behind it is the next record's: read the first operand again instead.
+        # With one operand, the following list belongs to the next record: read the first operand again instead.
         second = code.let(f"select i1 {two}, ptr {self.lists[2]}, ptr {self.lists[1]}")
         index = code.let(f"load i32, ptr {code.element(second, str(i), 'i32')}, align 4")
         b = code.element("%v", code.let(f"mul i64 {code.let(f'sext i32 {index} to i64')}, {self.lanes}"))

@@ -1,11 +1,11 @@
 """Lower a program to LLVM: one loop nest per instruction, with explicit vectors.
 
 A varying buffer is [slot][lane]; the SIMD axis of an instruction in a block is the lanes. Without lanes it is the
-innermost counter of the members, or for a sum the terms, whichever lies side by side in memory. Sums of products keep
-a tile of accumulators (members × vectors) in registers across their terms; what several members of a tile share is
-loaded once, and that alone turns a group of dot products into a matrix product.
+innermost counter of the members, or for a sum the terms, whichever is contiguous in memory. Sums of products keep a
+tile of accumulators (members × vectors) in registers across their terms; operands shared by several members of a tile
+are loaded once, and that alone turns a group of dot products into a matrix product.
 
-    context   what the functions get, a struct of pointers and integers (`Context`)
+    context   the argument of the functions, a struct of pointers and integers (`Context`)
     @before   runs once; @blocks(first, last) runs blocks of lanes; @after runs once; @run is all of them
 """
 

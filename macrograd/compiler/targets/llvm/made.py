@@ -28,7 +28,7 @@ def native_code(program: Program, machine: Machine, sizes: Sequence[int], output
 
 
 def kernels(program: Program, machine: Machine) -> dict[str, int | None]:
-    """The context's fields for the kernels of streams that the program has; every context of native code needs them."""
+    """The context's fields for the stream kernels that the program needs."""
     streams = program.streams()
     found: dict[str, int | None] = {}
     for block in {stream.block for stream in streams}:
@@ -40,7 +40,7 @@ def kernels(program: Program, machine: Machine) -> dict[str, int | None]:
 
 
 def _only_stream(program: Program) -> Stream | None:
-    """The stream that is all of the program. With a batch there are blocks around it, whose frame is another."""
+    """The stream, if the program is nothing else. With a batch there are blocks around it, with a different frame."""
     if program.batch or len(program.steps()) != 1:
         return None
     return next(iter(program.streams()), None)
@@ -48,14 +48,14 @@ def _only_stream(program: Program) -> Stream | None:
 
 def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
     key = repr((program.fingerprint(), machine, tuple(sizes), outputs)).encode()
-    write = lambda: lower(program, machine, sizes, outputs)  # noqa: E731 - only written if it is needed
+    write = lambda: lower(program, machine, sizes, outputs)  # noqa: E731 - only called if needed
     return native.Native(key, _FUNCTIONS, write, tiers=True, scalars=program.scalars)
 
 
 @lru_cache(maxsize=16)
 def _all_data(machine: Machine, sizes: tuple[int, ...], outputs: int, first_input: int, inputs: int) -> native.Native:
-    """The code of all programs without a batch that are one stream and nothing else: it reads the arguments and calls
-    the kernel, whatever the records are."""
+    """The code shared by all programs without a batch that are a single stream: it reads the arguments and calls the
+    kernel."""
     stream = Stream(np.empty(0, dtype=np.int32), 0, block=False)
     program = Program((stream,), (), (), first_input, inputs, np.empty(0), first_input + inputs, 0, (), batch=False)
     return _own_code(program, machine, sizes, outputs)

@@ -1,8 +1,8 @@
-"""Where the time of a compiled program goes: every step alone, on the data of one call.
+"""Profiles a compiled program: the time of every step alone, on the data of one call.
 
-Each step of the program, or group of instructions that run together (`fuse`), is compiled as a function of its
-own and timed by itself, many times, on the buffers that a whole run has filled. What passes between steps in registers
-passes in memory here, so the sum is an upper bound of the whole. Arithmetic is counted in floating-point operations (a
+Each step of the program, or group of instructions that run together (`fuse`), is compiled as a separate function and
+timed many times on the buffers that a whole run has filled. Values that pass between steps in registers pass through
+memory here, so the sum is an upper bound of the whole. Arithmetic is counted in floating-point operations (a
 multiply-add is two), against the rate that independent multiply-adds reach on this machine, measured once.
 """
 
@@ -35,7 +35,7 @@ _CHAINS = 12  # independent multiply-adds in flight, enough to hide their latenc
 
 
 class _Buffers(Protocol):
-    """What is needed of the state of a call."""
+    """The part of a call's state that is needed here."""
 
     context: Context
     native: native.Native
@@ -69,7 +69,7 @@ def profile(program: Program, machine: Machine, state: _Buffers) -> Profile:
 
 
 def _pieces(program: Program, machine: Machine) -> list[tuple[str, Step | Fusion]]:
-    """What is timed by itself, with its phase."""
+    """The pieces that are timed separately, each with its phase."""
     block = grouped(program.block, readers(program), machine)
     phases = (("before", program.before), ("block", block), ("after", program.after))
     return [(name, piece) for name, pieces in phases for piece in pieces]
@@ -81,7 +81,7 @@ def _text(step: Step | Fusion) -> str:
 
 
 def _time(run: Callable[[], object]) -> float:
-    """Seconds of one call: the least of several means."""
+    """Seconds per call: the least of several means."""
     run()
     begin = time.perf_counter()
     run()
@@ -151,7 +151,7 @@ class _Operations(Walker[int], Kinds[int]):
 
 @cache
 def peak(kind: Float) -> float:
-    """Floating-point operations a second of independent vector multiply-adds on one core."""
+    """Floating-point operations per second of independent vector multiply-adds on one core."""
     code = Code(kind, fused=True)
     width = native.machine().vector_bytes // kind.bytes
     vector = kind.vector(width)

@@ -1,6 +1,6 @@
 """Training steps in native code: many of them in one call of @train (`driver`).
 
-The programs that run along the parameters are `flat`: the lanes are the parameters.
+The programs that run over the parameters are `flat`: their lanes are the parameters.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from macrograd.compiler.targets.steps import OnBuffers
 from macrograd.compiler.targets.target import Array, Executable, aligned
 from macrograd.compiler.targets.training import Parts
 
-_VECTORS = 4  # of a block of parameters
+_VECTORS = 4  # in a block of parameters
 
 
 class _Buffers(Protocol):
-    """What is needed of the state of a call."""
+    """The part of a call's state that is needed here."""
 
     context: Context
     native: native.Native
@@ -41,7 +41,7 @@ class _Buffers(Protocol):
 class NativeSteps(OnBuffers["AlongParameters"]):
     """Steps in one call, on buffers for each size of batch that share the uniform slots.
 
-    lanes  what tells apart the code for a number of samples
+    lanes  the key of the code for a number of samples
     """
 
     native = True
@@ -80,8 +80,8 @@ class NativeSteps(OnBuffers["AlongParameters"]):
         return context.done, context.reason
 
     def _buffers(self, longest: int) -> _StepBuffers:
-        """The buffers for steps of up to so many samples. Those of a whole batch serve all that are no longer: sums are
-        rounded the same way however steps are grouped."""
+        """The buffers for steps of up to this many samples. Those of a whole batch serve all shorter steps too, so that
+        sums are rounded the same way however steps are grouped."""
         samples = max(longest, self.whole.samples)
         key = self._lanes(samples)
         if key not in self._by_lanes:
@@ -91,7 +91,7 @@ class NativeSteps(OnBuffers["AlongParameters"]):
         return self._by_lanes[key]
 
     def context(self, buffers: _Buffers) -> TrainContext:
-        """What @train works on with these buffers, but for what each run brings along."""
+        """The argument of @train for these buffers, without the fields that each run sets."""
         measure, update, size = self._measure, self._update, buffers.u.itemsize
         spare, clips = self._measure.spare, self.parts.clips
         (_, odd), (_, factor) = measure.program.results
@@ -115,7 +115,7 @@ class NativeSteps(OnBuffers["AlongParameters"]):
 
 
 class _StepBuffers:
-    """The buffers of a step, and what @train works on with them."""
+    """The buffers of a step, and the argument of @train for them."""
 
     def __init__(self, buffers: _Buffers, steps: NativeSteps) -> None:
         self.buffers, self.data = buffers, list[Array]()
@@ -125,10 +125,10 @@ class _StepBuffers:
 
 
 class AlongParameters:
-    """A program as native code over arrays of one number for each parameter, which it reads and writes where they are.
+    """A program as native code over arrays with one number per parameter, which it reads and writes in place.
 
-    u      its uniform slots, and `given` the uniform inputs among them
-    spare  the address of a number that nobody reads
+    u      its uniform slots, and `given`, the uniform inputs among them
+    spare  the address of an unused number
     """
 
     def __init__(self, program: Program, count: int, dtype: np.dtype[Any], *, strict: bool) -> None:
@@ -157,8 +157,8 @@ class AlongParameters:
         self.address = ctypes.addressof(self.context)
 
     def point(self, arrays: Sequence[Array]) -> None:
-        """Read these arrays, and write the results: the first to the first, the following to those behind the second,
-        and one more to the second."""
+        """Read these arrays and write the results: the first to the first array, the following ones to the third and
+        later, and one more to the second."""
         for k, array in enumerate(arrays):
             self._in[k] = array.ctypes.data
         targets = [arrays[0], *arrays[2:], *arrays[1:2]]
@@ -166,7 +166,7 @@ class AlongParameters:
             self._out[k] = array.ctypes.data
 
 
-@lru_cache(maxsize=16)  # the measure of all steps of a number type is one program
+@lru_cache(maxsize=16)  # all steps of a number type share one measure program
 def _code(program: Program, machine: Machine) -> native.Native:
     return native_code(program, machine, [1] * program.inputs, program.outputs)
 
@@ -179,7 +179,8 @@ def entry(code: native.Native) -> int:
 
 
 def _address(array: Any) -> int:
-    """Where an array's numbers are. `array.ctypes` takes five times as long; it is left for what may not be written."""
+    """The address of an array's numbers. `array.ctypes` takes five times as long, and is used only for read-only
+    arrays."""
     if array.flags.writeable and array.size:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))
     address: int = array.ctypes.data

@@ -1,4 +1,4 @@
-"""LLVM as a target: there where llvmlite loads, which is when a program is first prepared."""
+"""LLVM as a target: available if llvmlite loads, which is tried when a program is first prepared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Llvm(Runner):
         return None
 
     def has(self, row: Op) -> bool:
-        return not row.arity or row.llvm is not None  # what takes any number of operands is an instruction
+        return not row.arity or row.llvm is not None  # operations with any number of operands are instructions
 
     def prepare(self, request: Request) -> Executable:
         from macrograd.compiler.targets.llvm.execute import LlvmExecutable

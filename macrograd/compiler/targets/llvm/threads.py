@@ -1,8 +1,8 @@
 """Threads that share the chunks of a large batch.
 
-A thread of Python needs tens of microseconds to wake up, which is as long as a thousand samples of a small net take.
-The helpers therefore stay in native code, without Python's global lock, and look for the next task for a short while
-after each one before they go to sleep.
+A Python thread takes tens of microseconds to wake up, as long as a thousand samples of a small net. The helpers
+therefore stay in native code, without Python's global lock, and look for the next task for a short while after each one
+before they go to sleep.
 
 Every chunk adds up its own sums over the batch, in its row of `sums`; who does which chunk does not matter.
 """
@@ -129,7 +129,7 @@ def _serve(code: Code) -> None:
 
 
 def _idle(code: Code, left: str) -> None:
-    """The end of both loops: look again while there are looks left."""
+    """The end of both loops: look again while spins are left."""
     code.label("idle")
     code.put(f"%less = sub i64 {left}, 1")
     code.put(f"br i1 {code.let('icmp sgt i64 %less, 0')}, label %look, label %end")
@@ -148,7 +148,7 @@ def _wait(code: Code) -> None:
 
 
 class Helper:
-    """One thread, and the share that it works on."""
+    """One thread and its share of the work."""
 
     def __init__(self, kind: Float) -> None:
         self.code = _code(kind)
@@ -161,12 +161,12 @@ class Helper:
         self._thread.start()
 
     def start(self) -> None:
-        """Begin the share as it is now."""
+        """Start on the current share."""
         self.share.ticket += 1
         self._wake.set()
 
     def wait(self) -> None:
-        """Until the share is done."""
+        """Wait until the share is done."""
         while self.share.done != self.share.ticket:
             self.code.functions["wait"](self.address)
 
@@ -175,7 +175,7 @@ class Helper:
 
 
 def _live(me: weakref.ref[Helper], code: native.Native, share: Share, wake: threading.Event) -> None:
-    """What the thread does: serve, sleep, and end when its helper is gone."""
+    """The thread's loop: serve, sleep, and end when its helper is gone."""
     serve, address = code.functions["serve"], ctypes.addressof(share)
     while True:
         wake.wait()
@@ -186,5 +186,5 @@ def _live(me: weakref.ref[Helper], code: native.Native, share: Share, wake: thre
 
 
 def new_share(kind: Float) -> tuple[Share, Any]:
-    """A share for the calling thread itself, and the function that does it."""
+    """A share for the calling thread itself, and the function that runs it."""
     return Share(spins=_SPINS), _code(kind).functions["share"]
