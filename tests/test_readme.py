@@ -18,6 +18,14 @@ def test_program(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == promised
 
 
+def test_the_ratios_are_those_of_the_page_of_benchmarks() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    for figure in ("34,802", "6.46", "334", "2.78", "1.22"):
+        assert figure in readme, figure
+        assert f"{figure} ×" in page, figure
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_links_and_pictures_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text("utf-8")):
