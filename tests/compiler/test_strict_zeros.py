@@ -149,17 +149,17 @@ def test_sums_of_gradients_follow_graphs_that_know_no_comparisons(backend: str) 
     rng = random.Random(3)
 
     def f(x: Any, P: Any) -> Any:
-        kinks = [mg.leaky_relu(p) for p in P]
-        chosen = [mg.where(x < k * 1.1, P[0] * 0.3, k) for k in reversed(kinks)]
+        kinks = [mg.leaky_relu(P[0]) for _ in range(7)]
+        chosen = [mg.where(x[(k + 2) % 3] < kinks[(2 * k + 2) % 7] * 1.1, P[0] * 0.3, kinks[k]) for k in range(7)]
         both = mg.where(kinks[0] * P[1] > P[2] * P[0], P[1] / 3.0, P[0] * P[2])
-        return mg.sum(chosen) + (mg.where(both >= kinks[2], both, P[1]) + P[2] * P[0] * 0.7)
+        return mg.sum(chosen) + (both + P[2] * P[0] * 0.7)
 
     P = [Value(0.0) for _ in range(3)]
     compiled = mg.compile(lambda x: f(x, P), strict=True, backend=backend)
     for _ in range(40):
         for p in P:
             p.data, p.grad = rng.gauss(0.0, 1.0), 0.0
-        x = rng.gauss(0.0, 1.0)
+        x = [rng.gauss(0.0, 1.0) for _ in range(3)]
         compiled.backward(x)
         found = [p.grad for p in P]
         for p in P:
