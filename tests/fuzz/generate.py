@@ -38,6 +38,7 @@ VARIADIC = {
     "take": ["mg.take([{0}, {1}, {2}], {I})", "mg.take({L0}, {I})"],
 }
 COMPOSED = {
+    "div": ["ops.div(1.0, {0})"],
     "pow": ["ops.power({0}, 2.0)", "ops.power({0}, 3.0)", "ops.power({0}, 0.5)", "ops.power({0}, -1.0)",
             "ops.power({0}, 0.0)", "ops.power({0}, 1.0)", "ops.power(1.5, {0})"],
     "detach": ["{0} * mg.detach({1})"],
@@ -138,7 +139,7 @@ class _Writer:
             return f"float({self.counters[-1]} % {self.rng.choice(_PERIODS)})"
         if "special" in self.on and self.rng.random() < 0.3:
             return self.rng.choice(["0.0", "-0.0", 'float("inf")', 'float("nan")', "1e-310", "1e200"])
-        return repr(self.rng.choice([0.5, 1.0, 2.0, -1.0, 0.1, 0.0, -0.75, 3.0]))
+        return repr(self.rng.choice([0.5, 1.0, 2.0, -1.0, 0.1, 0.0, -0.0, -0.75, 3.0]))
 
     def operand(self, over: bool = False) -> str:
         if over and self.lists and self.rng.random() < 0.7:
@@ -301,12 +302,12 @@ class _Writer:
 
     def result(self) -> tuple[str, list[str]]:
         """The text of what is returned, and the scalars and lists in it."""
+        if "everything" in self.on and self.scalars:
+            every = self.scalars[-_MOST_RESULTS:]
+            return f"[{', '.join(every)}]", every
         if "results" not in self.on or not self.scalars:
             one = self.scalars[-1] if self.scalars else "P[0] * 0.5"
             return one, [one]
-        if "everything" in self.on:
-            some = list(dict.fromkeys(self.scalars))[-_MOST_RESULTS:]
-            return f"[{', '.join(some)}]", some
         some = [self.scalars[-1], *(self.rng.choice(self.scalars) for _ in range(self.rng.randint(1, 4)))]
         some += [self.rng.choice(["x[0]", "P[0]", "2.0"]) for _ in range(self.rng.choice([0, 0, 1]))]
         if self.lists and self.rng.random() < 0.5:
