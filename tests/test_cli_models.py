@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import signal
 import subprocess
 import sys
@@ -18,9 +17,8 @@ from safetensors.numpy import save as packed
 
 import macrograd as mg
 from macrograd import nn
-from macrograd.cli import main
+from macrograd.cli import facts, main
 from macrograd.cli.data import Data
-from macrograd.cli.facts import Facts
 from macrograd.train import files
 from macrograd.train.scaling import Scale
 
@@ -233,8 +231,14 @@ def test_inspect_lets_no_file_write_to_the_terminal(capsys: Capture) -> None:
 def test_scales_survive_the_file_bit_for_bit() -> None:
     scale = Scale(np.array([0.1, -1e300]), np.array([1 / 3, 5e-324]))
     data = Data("d", np.zeros((2, 2)), np.array([0, 1]), ("a", "b"), ("p", "q"), "t", scale)
-    again = json.loads(json.dumps(Facts.of(data, "hinge", {}).extra()))["train"]["feature_scale"]
-    assert again == {"middle": scale.middle.tolist(), "unit": scale.unit.tolist()}
+    net = nn.MLP(2, [1], seed=0)
+    mg.Trainer(net, "hinge").fit(data.X, data.y, steps=1, progress=False)
+    mg.save(facts.model_for(net, data, "hinge", {"told": "so"}), "m")
+    again = facts.read("m")
+    assert again is not None
+    assert again.feature_scale.middle.tolist() == scale.middle.tolist()
+    assert again.feature_scale.unit.tolist() == scale.unit.tolist()
+    assert (again.features, again.target, again.classes) == (("p", "q"), "t", ("a", "b"))
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

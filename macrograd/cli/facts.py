@@ -1,31 +1,32 @@
-"""What `train --save` writes into a model's header beside the net: what its inputs and outputs mean, and how it was
-trained."""
+"""What `train --save` writes beside a net: what its inputs and outputs mean, and how it was trained.
+
+It is the signature that every trained model has, with the plan of the table and what was done, for people.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd import ops
+from macrograd import nn, ops
 from macrograd.cli.data import Data
-from macrograd.nn import MLP, Scaled
 from macrograd.tables import Feature, Plan
-from macrograd.train import load, load_extra
+from macrograd.train import files, load
 from macrograd.train.outputs import predicted, softmax
 from macrograd.train.scaling import Scale
+from macrograd.train.signature import Signature
 
-KEY = "train"
+KEY = "train"  # of `extra`, where files had it before models had signatures
 
 
 @dataclass(frozen=True)
 class Facts:
     """All that `predict` needs besides the net, and what `inspect` tells.
 
+    net                                                      what was trained, on scaled numbers
     features, target, classes, feature_scale, target_scale  as in `Data`
     plan                                                     what becomes of a table's columns; for made data they are
                                                              numbers, and that is all
@@ -33,6 +34,7 @@ class Facts:
     training                                                 what was done, for people: text by name
     """
 
+    net: nn.Module
     features: tuple[str, ...]
     target: str
     classes: tuple[str, ...] | None
@@ -41,31 +43,6 @@ class Facts:
     plan: Plan
     loss: str
     training: dict[str, str]
-
-    @classmethod
-    def of(cls, data: Data, loss: str, training: dict[str, str]) -> Facts:
-        plan = data.plan if data.plan is not None else numbers_alone(data.features)
-        return cls(
-            data.features, data.target, data.classes, data.feature_scale, data.target_scale, plan, loss, training
-        )
-
-    def extra(self) -> dict[str, Any]:
-        """For `mg.save`: what JSON can hold."""
-        scales = {"feature_scale": self.feature_scale, "target_scale": self.target_scale}
-        return {
-            KEY: {
-                "features": list(self.features),
-                "target": self.target,
-                "classes": None if self.classes is None else list(self.classes),
-                **{
-                    name: {"middle": np.asarray(s.middle).tolist(), "unit": np.asarray(s.unit).tolist()}
-                    for name, s in scales.items()
-                },
-                "plan": self.plan.to_json(),
-                "loss": self.loss,
-                "training": self.training,
-            }
-        }
 
     def answers(self, outputs: NDArray[Any]) -> list[str]:
         """What the net's outputs (n,) or (n, k) mean: names of classes, or numbers that read back bit for bit."""
@@ -88,66 +65,47 @@ class Facts:
         )
 
 
+def model_for(net: nn.Module, data: Data, loss: str, training: dict[str, str]) -> nn.Scaled:
+    """A trained net with all that is known of its inputs and outputs, for `mg.save`: it takes raw numbers."""
+    plan = data.plan if data.plan is not None else numbers_alone(data.features)
+    scale, answer = data.feature_scale, data.target_scale
+    model = nn.Scaled(
+        net, _listed(scale.middle), _listed(scale.unit),
+        output_middle=_listed(answer.middle), output_unit=_listed(answer.unit),
+    )  # fmt: skip
+    known = net._signature
+    assert isinstance(known, Signature)  # of its run
+    classes = known.targets.classes if data.classes is None else np.array(data.classes)
+    targets = replace(known.targets, loss=loss, classes=classes)
+    model._signature = Signature(targets, known.shape, data.features, data.target, training, plan)
+    return model
+
+
 def read(path: str) -> Facts | None:
     """The facts in a model's file; None if it was not written by `macrograd train`. Raises ValueError if it is damaged,
     and what `load` raises."""
-    extra = load_extra(path)
-    found = extra.get(KEY) if isinstance(extra, dict) else None
-    if found is None:
+    _, header = files.read(path, "model")
+    if header.get("architecture") is None:
         return None
-    try:
-        features, classes, training = found["features"], found["classes"], found["training"]
-        if not _texts(features) or not (classes is None or (_texts(classes) and len(classes) > 1)):
-            raise ValueError("features and classes must be lists of texts")
-        if not isinstance(found["target"], str) or not isinstance(training, dict):
-            raise ValueError("the target must be a text, training an object")
-        return Facts(
-            tuple(features),
-            found["target"],
-            None if classes is None else tuple(classes),
-            _scale(found["feature_scale"], len(features)),
-            _scale(found["target_scale"], 1),
-            Plan.from_json(found["plan"]) if "plan" in found else numbers_alone(tuple(features)),
-            str(found.get("loss", "")),
-            {str(name): str(text) for name, text in training.items()},
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: what it says of its training cannot be used ({error})") from None
+    model = load(path)
+    signature = model._signature
+    if signature is None or signature.target is None or not (signature.training or KEY in header.get("extra", {})):
+        return None
+    features, classes = signature.columns, signature.targets.classes
+    plan = signature.plan if signature.plan is not None else numbers_alone(features)
+    return Facts(
+        model.net, features, signature.target, None if classes is None else tuple(map(str, classes.tolist())),
+        Scale(np.array(model.middle), np.array(model.unit)),
+        Scale(np.array(model.output_middle), np.array(model.output_unit)),
+        plan, signature.targets.loss, dict(signature.training),
+    )  # fmt: skip
+
+
+def _listed(scale: Any) -> list[float]:
+    found: list[float] = np.atleast_1d(scale).tolist()
+    return found
 
 
 def numbers_alone(features: tuple[str, ...]) -> Plan:
     """The plan for columns that are numbers, and nothing else is known of them."""
     return Plan(tuple(Feature(name, "number") for name in features))
-
-
-def model_of(path: str, facts: Facts) -> MLP:
-    """The net of a file, which must fit the facts in it."""
-    model = load(path)
-    model = model.net if isinstance(model, Scaled) else model  # `predict` scales a whole table at once
-    outputs = {1} if facts.classes is None else {len(facts.classes), *([1] if len(facts.classes) == 2 else [])}
-    if (
-        not isinstance(model, MLP)
-        or len(model.layers[0].neurons[0].w) != len(facts.features)
-        or facts.plan.names != facts.features
-        or len(model.layers[-1].neurons) not in outputs
-    ):
-        raise ValueError(f"{path} is damaged: its net does not fit the columns and classes that it names")
-    return model
-
-
-def _texts(x: Any) -> bool:
-    return isinstance(x, list) and bool(x) and all(isinstance(item, str) for item in x)
-
-
-def _scale(found: Any, width: int) -> Scale:
-    middle, unit = _numbers(found["middle"], width), _numbers(found["unit"], width)
-    if not np.all(unit > 0):
-        raise ValueError("units must be above 0")
-    return Scale(middle, unit)
-
-
-def _numbers(x: Any, width: int) -> NDArray[np.float64]:
-    listed: Sequence[Any] = x if isinstance(x, list) else [x]
-    if len(listed) not in (1, width) or not all(type(item) in (int, float) and math.isfinite(item) for item in listed):
-        raise ValueError("scales must be finite numbers, one or as many as columns")
-    return np.array(x, dtype=np.float64)

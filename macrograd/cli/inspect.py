@@ -29,7 +29,7 @@ def _model(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
     described = header.get("architecture")
     if described is not None:
         # Built, and so checked: nothing is said of a file that cannot be loaded.
-        model = load(path) if known is None else facts.model_of(path, known)
+        model = load(path) if known is None else known.net
         parameters = list(model.named_parameters(frozen=True).values())
         lines.append(_line("net", net(described)))
         count, frozen = len(parameters), len(parameters) - len(model.parameters())
@@ -127,7 +127,8 @@ def net(described: dict[str, Any]) -> str:
     *inner, last = described["activations"]
     names = ", ".join(dict.fromkeys(inner)) or last
     after = "" if last == "linear" or not inner else f", then {last}"
-    return f"{'-'.join(map(str, described['sizes']))} {described['kind']}, {names}{after}"
+    many = f", {described['members']} members" if described["kind"] == "Tabular" else ""
+    return f"{'-'.join(map(str, described['sizes']))} {described['kind']}, {names}{after}{many}"
 
 
 def _line(name: str, text: str) -> str:

@@ -27,10 +27,9 @@ def predict(arguments: argparse.Namespace) -> int:
     known = facts.read(arguments.model)
     if known is None:
         return _of_program(arguments)
-    model = facts.model_of(arguments.model, known)
     table = _read(arguments)
     X, notes = _numbers(known.plan, table, arguments.model)
-    outputs = Predictor(model, "compiled", "float64", 1)(Samples(known.feature_scale.scaled(X)))
+    outputs = Predictor(known.net, "compiled", "float64", 1)(Samples(known.feature_scale.scaled(X)))
     columns = {f"predicted_{known.target}": _harmless(known.answers(outputs), notes)}
     if arguments.probabilities:
         shares = known.probabilities(outputs, arguments.model)
@@ -50,12 +49,13 @@ def _of_program(arguments: argparse.Namespace) -> int:
     if len(signature.shape) != 1:
         raise ValueError(f"{arguments.model} takes samples of shape {signature.shape}, and a table has rows of numbers")
     table, width = _read(arguments), signature.shape[0]
+    plan = signature.plan or facts.numbers_alone(signature.columns or tuple(table))
     if signature.columns is None and len(table.columns) != width:
         raise ValueError(
             f"{arguments.model} does not name its inputs, and takes {width} numbers a row, ordered as in training; "
             f"{table.name} has {len(table.columns)} columns"
         )
-    X, notes = _numbers(facts.numbers_alone(signature.columns or tuple(table)), table, arguments.model)
+    X, notes = _numbers(plan, table, arguments.model)
     trainer = Trainer(model)
     answers = trainer.predict(X)
     name = "predicted" if signature.target is None else f"predicted_{signature.target}"

@@ -15,10 +15,9 @@ import numpy as np
 
 from macrograd import __version__, nn, tables
 from macrograd import train as training
-from macrograd.cli import picture, places
+from macrograd.cli import facts, picture, places
 from macrograd.cli import recipe as recipes
 from macrograd.cli.data import Data, load
-from macrograd.cli.facts import Facts
 from macrograd.cli.progress import Print, progress
 from macrograd.cli.recipe import FINAL_RATE, Recipe
 from macrograd.tables import show as show_table
@@ -321,8 +320,8 @@ def finish(job: Job, history: training.History) -> None:
     if job.trainer.remark:
         print(f"macrograd: note: {job.trainer.remark}", file=sys.stderr, flush=True)
     if arguments.save is not None:
-        facts = Facts.of(data, task.loss, told(job, history, everything))
-        saved = training.save(job.model, arguments.save, extra=facts.extra())
+        model = facts.model_for(job.model, data, task.loss, told(job, history, everything))
+        saved = training.save(model, arguments.save)
         print(f"saved the model {places.shown(saved)}", flush=True)
     if arguments.plot is not None:
         drawn = picture.save(arguments.plot, job.model, data, task, history, predictions, result)

@@ -168,7 +168,7 @@ def _trained(setup: Setup, kind: str) -> Subject:
             f"export(kind={kind!r}) of a model with Dropout: what it draws depends on the number of the sample in its "
             "data, and a file has none; export kind='predict', or train without Dropout"
         )
-    objective = setup.objective(targets, parameters, weighted=False)
+    objective = setup.objective(targets, parameters, weighted=False, raw=True)
     written = partial(_written, targets)
     shape = targets.shape
 

@@ -90,6 +90,11 @@ class Tabular(Module):
         rng = _generator(seed)
         self.members = [Member(self.sizes, activation, rng) for _ in range(members)]
 
+    @staticmethod
+    def count(sizes: Sequence[int], members: int) -> int:
+        """How many parameters members of these sizes have."""
+        return members * (sizes[0] + sum((nin + 1) * nout for nin, nout in itertools.pairwise(sizes)))
+
     def each(self, x: Any) -> list[Any]:
         """The output of every member."""
         inputs = inputs_of(self, x, self.sizes[0])

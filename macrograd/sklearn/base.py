@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ import macrograd as mg
 from macrograd import nn, tables
 from macrograd.sklearn import recipe
 from macrograd.train import EarlyStopping, History, Trainer, TrainingWarning, distinct
+from macrograd.train.targets import Targets
 
 Array = NDArray[Any]
 
@@ -189,6 +191,17 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
         numbers = self._inputs(X)
         return self._answers.outputs(numbers)
 
+    @property
+    def model_(self) -> nn.Module:
+        """The fitted net, with everything that was learned from the table: for `mg.save`, `macrograd predict` and
+        `mg.Trainer`. It takes raw numbers, and its outputs are calibrated. Raises NotFittedError before `fit`."""
+        check_is_fitted(self)
+        model, known = self._answering, self._trainer_.model._signature
+        plan, named = self._plan, getattr(self, "feature_names_in_", None)
+        columns = plan.names if plan is not None else None if named is None else tuple(map(str, named))
+        model._signature = replace(known, targets=self._meaning(known.targets), columns=columns, plan=plan)
+        return model
+
     def export(
         self, path: str | os.PathLike[str], *, kind: str = "predict", dtype: str = "float64", **options: Any
     ) -> Any:
@@ -223,6 +236,10 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
 
     def _options(self) -> dict[str, Any]:
         raise NotImplementedError
+
+    def _meaning(self, targets: Targets) -> Targets:
+        """What the outputs mean, with the labels that were given."""
+        return targets
 
     def _calibrated(self, answers: Trainer, X: Array, y: Array, weights: Array) -> nn.Module:
         raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from macrograd.sklearn import recipe
 from macrograd.sklearn.base import Net
 from macrograd.train import Trainer
 from macrograd.train.outputs import predicted, softmax
+from macrograd.train.targets import Targets
 
 Array = NDArray[Any]
 
@@ -64,7 +66,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
     def __init__(
         self,
-        hidden: Sequence[int] = (64, 64),
+        hidden: Sequence[int] = (32, 32),
         *,
         activation: str | Callable[[Any], Any] = "relu",
         loss: str | Callable[..., Any] = "auto",
@@ -76,7 +78,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         validation_fraction: float = 0.15,
         calibration_fraction: float = 0.0,
         class_weight: Any = None,
-        members: int = 1,
+        members: int = 4,
         label_smoothing: float = 0.1,
         l2: float = 0.0,
         scale: str | None = "robust",
@@ -197,6 +199,10 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         calibrated = scaled.with_outputs(output_unit=1.0 / self.temperature_)
         calibrated._signature = model._signature
         return calibrated
+
+    def _meaning(self, targets: Targets) -> Targets:
+        labels = self.classes_
+        return replace(targets, classes=labels.astype(str) if labels.dtype.kind == "O" else labels)
 
     def _exports(self) -> dict[str, Callable[[Any], Any]]:
         found = super()._exports()

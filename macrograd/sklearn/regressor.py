@@ -37,7 +37,7 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
 
     def __init__(
         self,
-        hidden: Sequence[int] = (64, 64),
+        hidden: Sequence[int] = (32, 32),
         *,
         activation: str | Callable[[Any], Any] = "silu",
         loss: str | Callable[..., Any] = "auto",
@@ -48,7 +48,7 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
         early_stopping: bool | int = True,
         validation_fraction: float = 0.15,
         calibration_fraction: float = 0.0,
-        members: int = 1,
+        members: int = 4,
         l2: float = 0.0,
         scale: str | None = "robust",
         dtype: str = "float32",

@@ -1,10 +1,17 @@
-"""The columns of data frames, by name: their order in a frame does not matter."""
+"""The columns of data frames, by name: their order in a frame does not matter.
+
+A frame of finite numbers is those numbers. One with texts, dates, bools or gaps has a `Plan`, which is learned once.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from macrograd import tables
 
 
 def names_of(data: Any) -> tuple[str, ...] | None:
@@ -15,9 +22,38 @@ def names_of(data: Any) -> tuple[str, ...] | None:
     return names if names and all(isinstance(name, str) for name in names) else None
 
 
-def in_order(data: Any, columns: tuple[str, ...] | None, name: str) -> Any:
-    """Data reduced to the columns that a model was trained with, in that order. Data without names are returned
-    unchanged, as are all if `columns` is None. Raises ValueError for missing or duplicate columns."""
+def plan_of(data: Any, name: str) -> tables.Plan | None:
+    """What becomes of the columns of a frame that is more than finite numbers; None for any other data."""
+    if not tables.is_frame(data) or (names_of(data) is None and not isinstance(data, Mapping)):
+        return None
+    table = tables.from_frame(data, name)
+    return tables.plan_of(table) if isinstance(data, (Mapping, tables.Table)) or tables.needs_plan(table) else None
+
+
+def planned(data: Any, plan: tables.Plan, name: str) -> Any:
+    """The numbers that a plan makes of a frame; rows of numbers that it has made already are returned unchanged.
+
+    Warns of cells as training had none. Raises ValueError for missing columns, and for data without columns."""
+    if tables.is_frame(data):
+        found, notes = plan.numbers(tables.from_frame(data, name))
+        for note in notes:
+            warnings.warn(f"{name}: {note}", UserWarning, stacklevel=4)
+        return found
+    width = np.shape(data)[1:2]
+    if width != (len(plan.names),):
+        raise ValueError(
+            f"{name} has no named columns, and the model was trained with a table: give a table with "
+            f"{tables.listed(plan.needed)}"
+        )
+    return data
+
+
+def in_order(data: Any, columns: tuple[str, ...] | None, name: str, plan: tables.Plan | None = None) -> Any:
+    """Data reduced to the columns that a model was trained with, in that order, as numbers by the plan if there is one.
+    Data without names are returned unchanged, as are all if `columns` is None. Raises ValueError for missing or
+    duplicate columns."""
+    if plan is not None:
+        return planned(data, plan, name)
     names = names_of(data)
     if names is None or columns is None:
         return np.column_stack([np.asarray(data[n]) for n in names]) if _arrow(data) and names else data
@@ -35,13 +71,15 @@ def in_order(data: Any, columns: tuple[str, ...] | None, name: str) -> Any:
     return data if names == columns else data[list(columns)]
 
 
-def one_in_order(x: Any, columns: tuple[str, ...]) -> Any:
+def one_in_order(x: Any, columns: tuple[str, ...], plan: tables.Plan | None = None) -> Any:
     """One sample, a mapping or a pandas Series with the columns' names, as a list of numbers in their order; others as
     they are. Raises ValueError for names that are missing."""
     keys = getattr(x, "keys", None)
     if keys is None:
         return x
     names = list(keys())
+    if plan is not None:
+        return planned({name: [x[name]] for name in names}, plan, "the sample")[0].tolist()
     if not any(isinstance(name, str) for name in names):
         return x
     missing = [column for column in columns if column not in names]

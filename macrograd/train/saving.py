@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.nn import MLP, Layer, Module, Neuron, Scaled, activations
+from macrograd.nn import MLP, Layer, Module, Neuron, Scaled, Tabular, activations
 from macrograd.nn.module import _children
 from macrograd.ops import CONSTANT
 from macrograd.train import files
@@ -144,10 +144,13 @@ def _meaning(header: Header, path: Path) -> tuple[dict[str, Any] | None, Signatu
 
 def _check_fits(net: Module, signature: Signature, path: Path) -> None:
     """Raise ValueError if one of nn's own nets has other widths than the signature says."""
-    layers: list[Any] = net.layers if isinstance(net, MLP) else [net]
-    first, last = layers[0], layers[-1]
-    nin = len(first.neurons[0].w if isinstance(first, Layer) else first.w)
-    nout = len(last.neurons) if isinstance(last, Layer) else 1
+    if isinstance(net, Tabular):
+        nin, nout = net.sizes[0], net.sizes[-1]
+    else:
+        layers: list[Any] = net.layers if isinstance(net, MLP) else [net]
+        first, last = layers[0], layers[-1]
+        nin = len(first.neurons[0].w if isinstance(first, Layer) else first.w)
+        nout = len(last.neurons) if isinstance(last, Layer) else 1
     outputs = signature.targets.outputs
     if signature.shape != (nin,) or outputs not in (0, nout):
         raise ValueError(f"{path} is damaged: its net does not fit the columns and classes that it names")
@@ -208,6 +211,8 @@ def _block(thing: Any, path: str, own: dict[int, str]) -> NDArray[np.float64] | 
 
 def _describe(model: Module) -> Header | None:
     """How to build it: of `nn`'s own nets as their constructors make them; None for others."""
+    if type(model) is Tabular:
+        return _describe_tabular(model)
     if type(model) is Neuron:
         layers = [[model]]
     elif type(model) is Layer:
@@ -221,14 +226,28 @@ def _describe(model: Module) -> Header | None:
         names = {neuron.activation for neuron in neurons}
         if len(names) != 1 or {len(neuron.w) for neuron in neurons} != {sizes[-1]}:
             return None
-        name = names.pop()
-        if not isinstance(name, str):
-            name = next((known for known, function in activations.ACTIVATIONS.items() if function is name), "")
+        name = _known(names.pop())
         if not name:
             return None
         chosen.append(name)
         sizes.append(len(neurons))
     return {"kind": type(model).__name__, "sizes": sizes, "activations": chosen}
+
+
+def _describe_tabular(model: Tabular) -> Header | None:
+    name, count = _known(model.activation), len(model.members)
+    whole = Tabular.count(model.sizes, count)
+    if not name or len({id(p) for p in model.named_parameters(frozen=True).values()}) != whole:
+        return None
+    chosen = [name] * (len(model.sizes) - 2) + ["linear"]
+    return {"kind": "Tabular", "sizes": list(model.sizes), "activations": chosen, "members": count}
+
+
+def _known(activation: Any) -> str:
+    """The name of an activation; "" for a function of the program's own."""
+    if isinstance(activation, str):
+        return activation
+    return next((name for name, function in activations.ACTIVATIONS.items() if function is activation), "")
 
 
 def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared: NDArray[Any] | None) -> Module:
@@ -241,11 +260,12 @@ def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared:
     try:
         kind, sizes, names = described["kind"], described["sizes"], described["activations"]
         fits = (
-            kind in ("Neuron", "Layer", "MLP")
+            kind in ("Neuron", "Layer", "MLP", "Tabular")
             and len(sizes) == len(names) + 1 >= 2
             and all(type(size) is int and size >= 1 for size in sizes)
             and all(type(name) is str and name in activations.ACTIVATIONS for name in names)
-            and (kind == "MLP" or len(sizes) == 2)
+            and (kind in ("MLP", "Tabular") or len(sizes) == 2)
+            and (kind != "Tabular" or (len({*names[:-1]}) <= 1 and names[-1] == "linear"))
             and (kind != "Neuron" or sizes[1] == 1)
         )
     except (KeyError, TypeError):
@@ -253,11 +273,16 @@ def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared:
     if not fits:
         raise ValueError(f"{path} is damaged: its header describes no net that can be built")
     # Counted before anything is built: a header that claims a giant must not cost a giant's memory.
+    members = described.get("members", 1)
     wanted = sum((nin + 1) * nout for nin, nout in pairwise(sizes))
+    if kind == "Tabular":
+        wanted = Tabular.count(sizes, members)
     there = sum(math.prod(tensor.shape) for tensor in tensors.values()) if shared is None else len(shared)
     if wanted != there:
         raise ValueError(f"{path} is damaged: its header describes {wanted} parameters, it holds {there}")
     model: Module
+    if kind == "Tabular":
+        return Tabular(sizes[0], sizes[1:-1], sizes[-1], activation=names[0], members=members)
     if kind == "Neuron":
         model = Neuron(sizes[0], activation=names[0])
     elif kind == "Layer":
@@ -281,6 +306,8 @@ def _places(model: Module) -> Iterator[tuple[Any, Any]]:
 
 def _shared(model: Module) -> NDArray[np.int64] | None:
     """For each place of a net the first place that has the same Value; None if none is shared."""
+    if isinstance(model, Tabular):  # described only if it shares nothing
+        return None
     first: dict[int, int] = {}
     index = []
     for k, (holder, key) in enumerate(_places(model)):

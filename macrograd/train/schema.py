@@ -224,14 +224,15 @@ SIGNATURE = Fields(
         "outputs": _COUNT,
         "target_shape": Items(_COUNT),
         "training": Named(Text()),
-    }
+    },
+    {"plan": Anything()},
 )
 
 _COMMAND_SCALE = Fields(
     {"middle": Either(Number(), Items(Number(), 1)), "unit": Either(Number(above=0.0), Items(Number(above=0.0), 1))}
 )
 
-# What the command writes beside a net.
+# What the command wrote beside a net before models had signatures.
 COMMAND = Fields(
     {
         "features": Items(Text(), 1),
@@ -251,10 +252,11 @@ MODEL = Schema(
             "architecture": Maybe(
                 Fields(
                     {
-                        "kind": Text(("Neuron", "Layer", "MLP")),
+                        "kind": Text(("Neuron", "Layer", "MLP", "Tabular")),
                         "sizes": Items(Whole(1), 2),
                         "activations": Items(Text(), 1),
-                    }
+                    },
+                    {"members": Whole(1)},
                 )
             ),
         },

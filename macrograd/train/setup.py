@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from macrograd.nn import Dropout, Module, Scaled
 from macrograd.nn import losses as named_losses
 from macrograd.nn.dropout import Draws, drawing
 from macrograd.optim import Adam, Optimizer
+from macrograd.tables import Plan, listed
 from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES, Engine, make
 from macrograd.train.objective import Objective, Smoothed, takes_model
@@ -40,8 +42,9 @@ class Setup:
 
     model, loss, optimizer, l2, penalty, engine, dtype, threads   the options of `Trainer`, which says what they mean
     smoothing, scale_target   more of them
-    targets   what the outputs mean, `shape` the shape of one sample, and `columns` the names of its numbers, if any;
-              None and () before they are known. A model that was trained before, or loaded, brings them
+    targets   what the outputs mean, `shape` the shape of one sample, `columns` the names of its numbers, if any, and
+              `plan` how a table's columns become these; None and () before they are known. A model that was trained
+              before, or loaded, brings them
     kept      what was compiled, by what it depends on
     latest    the parameters of the latest run and the optimiser's state of each; `earlier` the state of parameters that
               only runs before it trained
@@ -81,12 +84,14 @@ class Setup:
         self.targets: Targets | None = None
         self.shape: tuple[int, ...] = ()
         self.columns: tuple[str, ...] | None = None
+        self.plan: Plan | None = None
         self.kept: dict[Any, Any] = {}
         self.latest: tuple[list[Value], list[State]] = ([], [])
         self.earlier: dict[Value, State] = {}
         known = model._signature
         if isinstance(known, Signature):
-            self.targets, self.shape, self.columns = known.targets_for(loss), known.shape, known.columns
+            self.targets, self.shape = known.targets_for(loss), known.shape
+            self.columns, self.plan = known.columns, known.plan
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what was compiled, which is compiled again where it is used."""
@@ -100,12 +105,14 @@ class Setup:
             raise RuntimeError("this Trainer cannot interpret outputs before it is fitted: call fit first")
         return self.targets
 
-    def learn(self, targets: Targets, shape: tuple[int, ...], columns: tuple[str, ...] | None, y: Any) -> None:
+    def learn(
+        self, targets: Targets, shape: tuple[int, ...], columns: tuple[str, ...] | None, plan: Plan | None, y: Any
+    ) -> None:
         """This is what inputs and outputs mean from now on; the model keeps it, too."""
-        self.targets, self.shape, self.columns = targets, shape, columns
+        self.targets, self.shape, self.columns, self.plan = targets, shape, columns, plan
         name = getattr(y, "name", None)
         plain = replace(targets, loss=named(targets.loss))  # without functions, which no file could hold
-        self.model._signature = Signature(plain, shape, columns, name if isinstance(name, str) else None)
+        self.model._signature = Signature(plain, shape, columns, name if isinstance(name, str) else None, plan=plan)
 
     # --- the model ------------------------------------------------------------------------------------------------
 
@@ -126,42 +133,44 @@ class Setup:
         """The numbers of the frozen parameters, which compiled code has in it."""
         return tuple(p.data for p in self.model._leaves() if p.op is not None)
 
-    def outputs(self, samples: Samples) -> tuple[int, bool]:
+    def outputs(self, samples: Samples, names: Sequence[str] | None = None) -> tuple[int, bool]:
         """(how many outputs the model has, whether it draws at random), tried on the first sample. For losses that call
         the model themselves: (0, whether it has a Dropout)."""
         if callable(self.loss) and takes_model(self.loss):
             return 0, any(isinstance(module, Dropout) for module in self.model.modules())
         with drawing(Draws(0.0, 0.0)) as draws:
-            output = self.first_output(samples)
+            output = self.first_output(samples, names)
         return len(output) if hasattr(output, "__len__") else 1, draws.used
 
-    def first_output(self, samples: Samples) -> Any:
-        """What the model makes of the first sample, as Values. Raises ValueError where it cannot take it."""
+    def first_output(self, samples: Samples, names: Sequence[str] | None = None) -> Any:
+        """What the model makes of the first sample, as Values. Raises ValueError where it cannot take it; `names` are
+        those of the numbers that a table's columns became."""
         row = as_argument(next(samples.blocks(1))[1][0])
         try:
             return self.model(row)  # type: ignore[operator]  # checked when this was made
         except ValueError as error:
-            raise ValueError(f"the model cannot take a sample of shape {samples.shape}: {error}") from error
+            told = "" if names is None else f" ({len(names)} numbers: {listed(names, 12)})"
+            raise ValueError(f"the model cannot take a sample of shape {samples.shape}{told}: {error}") from error
 
     # --- what is computed -----------------------------------------------------------------------------------------
 
     def objective(
-        self, targets: Targets, parameters: list[Value], weighted: bool, seed: int | None = None
+        self, targets: Targets, parameters: list[Value], weighted: bool, seed: int | None = None, *, raw: bool = False
     ) -> Objective:
-        """What is made small, for these targets; `seed` of what the model draws, None if it draws nothing. Raises
-        ValueError for a loss that a file knows the name of alone."""
+        """What is made small, for these targets, of samples as `seen` gives them, or of `raw` ones; `seed` of what the
+        model draws, None if it draws nothing. Raises ValueError for a loss that a file knows the name of alone."""
         if targets.kind == "own" and isinstance(targets.loss, str):
             raise ValueError(
                 f"the model was trained with the loss {targets.loss!r}, a function of its program: give it to Trainer "
                 "once more, as in Trainer(model, loss)"
             )
         model, loss = self.model, named_losses.get(targets.loss)
-        if self._apart:
+        if self.scale_target and targets.kind == "numbers" and isinstance(model, Scaled):
+            model = model.with_outputs()  # the targets are in the units of the net
+        if self._apart and not raw:
             assert isinstance(model, Scaled)
-            # Where the targets are in the units of the net, so are its outputs.
-            scaled = not (self.scale_target and targets.kind == "numbers") and not model.answers_as_they_are
             outputs = {"output_middle": model.output_middle, "output_unit": model.output_unit}
-            model = Scaled(model.net, **outputs) if scaled else model.net
+            model = model.net if model.answers_as_they_are else Scaled(model.net, **outputs)
         if self.smoothing and parameters and targets.kind in ("two classes", "classes"):
             loss = Smoothed(loss, self.smoothing)
         return Objective(
@@ -169,7 +178,7 @@ class Setup:
             loss,
             parameters,
             l2=self.l2,
-            penalty=self.penalty,
+            penalty=None if self.penalty is None else partial(_of, self.penalty, self.model),
             weighted=weighted,
             seed=seed,
         )
@@ -282,6 +291,11 @@ class Setup:
         """What a run leaves, after `steps` steps of the optimiser's own count."""
         self.optimizer.load_state_dict({"steps": steps, "state": states})
         self.latest = (parameters, states)
+
+
+def _of(penalty: Callable[[Module], Any], model: Module, net: Module) -> Any:
+    """The penalty of the whole model, also where the loss is of the net in it."""
+    return penalty(model)
 
 
 def _check_model(model: Module, loss: str | Callable[..., Any] | None) -> None:

@@ -29,7 +29,7 @@ class Signature:
     columns   the names of the inputs, where the data had any
     target    the name of what is learned, where it had one
     training  what was done, for people: text by name
-    plan      what becomes of a table's columns before the model sees them, where `macrograd train` read one
+    plan      what becomes of a table's columns before the model sees them, where not all of them were numbers
     """
 
     targets: Targets
@@ -69,6 +69,7 @@ class Signature:
             "outputs": targets.outputs,
             "target_shape": list(targets.shape),
             "training": dict(self.training),
+            **({} if self.plan is None else {"plan": self.plan.to_json()}),
         }
 
     @classmethod
@@ -85,15 +86,21 @@ class Signature:
         wanted = {"two classes": (1, 2), "classes": (count,)}.get(kind)
         if wanted is not None and (found["outputs"] not in wanted or (kind == "two classes" and count != 2)):
             raise ValueError(f"{found['outputs']} outputs do not fit its classes")
-        if columns is not None and (shape != (len(columns),) or len(set(columns)) < len(columns)):
+        doubled = columns is not None and "plan" not in found and len(set(columns)) < len(columns)
+        if doubled or (columns is not None and shape != (len(columns),)):
             raise ValueError("its columns do not fit the shape of a sample")
         targets = Targets(kind, loss, classes, found["outputs"], tuple(found["target_shape"]))
-        return cls(targets, shape, None if columns is None else tuple(columns), found["target"], found["training"])
+        plan = Plan.from_json(found["plan"]) if "plan" in found else None
+        if plan is not None and list(plan.names) != columns:
+            raise ValueError("what becomes of its columns does not fit their names")
+        return cls(
+            targets, shape, None if columns is None else tuple(columns), found["target"], found["training"], plan
+        )
 
 
 def of_command(found: Any, outputs: int) -> tuple[dict[str, Any], Signature]:
-    """(the arguments of `nn.Scaled`, the signature) of what `macrograd train` writes beside a net with so many outputs.
-    Raises ValueError for what it never writes."""
+    """(the arguments of `nn.Scaled`, the signature) of what `macrograd train` once wrote beside a net with so many
+    outputs. Raises ValueError for what it never writes."""
     fault = next(schema.COMMAND.faults(found, "what it says of its training"), None)
     if fault is not None:
         raise ValueError(fault)

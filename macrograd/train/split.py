@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.train import weights as weighting
-from macrograd.train.columns import in_order
 from macrograd.train.data import Samples
 from macrograd.train.targets import Targets
 
@@ -39,7 +38,7 @@ def validation_of(
     whole: Part,
     targets: Targets,
     seed: int,
-    columns: tuple[str, ...] | None = None,
+    ordered: Callable[..., Any] | None = None,
     encode: Callable[[Any, str], Array] | None = None,
     seen: Callable[[Samples], Samples] = lambda samples: samples,
 ) -> tuple[Part, Part | None]:
@@ -47,7 +46,7 @@ def validation_of(
 
     validation  None, (Xv, yv), (Xv, yv, weights), or a fraction between 0 and 1 of the samples, drawn at random with
                 `seed`
-    columns     the names of the numbers of a sample, if they have any
+    ordered     (data, name=) → the columns that the model takes, in its order; None where they have no names
     encode      (targets, what to call them) → as the loss wants them; None for `targets.encode`
     seen        samples as they were given → as the model sees them
 
@@ -65,7 +64,7 @@ def validation_of(
         raise ValueError(
             f"validation must be (Xv, yv), (Xv, yv, weights) or a fraction of the data, got {type(validation).__name__}"
         ) from None
-    samples = Samples(in_order(Xv, columns, "Xv"), name="Xv", dtype=whole.samples.dtype.name)
+    samples = Samples(Xv if ordered is None else ordered(Xv, name="Xv"), name="Xv", dtype=whole.samples.dtype.name)
     if samples.shape != whole.samples.shape:
         raise ValueError(
             f"Xv has samples of shape {samples.shape}, but X of shape {whole.samples.shape}: they must match"

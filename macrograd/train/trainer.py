@@ -16,6 +16,7 @@ from macrograd.copying import checked_state
 from macrograd.nn import Module, Scaled
 from macrograd.optim import Optimizer
 from macrograd.optim.schedules import as_schedule
+from macrograd.tables import Plan
 from macrograd.train import metrics as named_metrics
 from macrograd.train import progress as shown
 from macrograd.train import ranges, scaling
@@ -23,7 +24,7 @@ from macrograd.train import targets as kinds
 from macrograd.train import weights as weighting
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
 from macrograd.train.checks import integer
-from macrograd.train.columns import in_order, names_of, one_in_order
+from macrograd.train.columns import in_order, names_of, one_in_order, plan_of
 from macrograd.train.data import Samples
 from macrograd.train.fitting import Fitting
 from macrograd.train.history import History
@@ -181,10 +182,11 @@ class Trainer:
         or gradient is not finite, with the parameters as they were before that step.
         """
         setup = self._setup
-        columns = setup.columns or names_of(X)
-        samples = Samples(in_order(X, columns, "X"), name="X", dtype=setup.dtype)
+        plan = setup.plan if setup.columns is not None else plan_of(X, "X")
+        columns = setup.columns or (names_of(X) if plan is None else plan.names)
+        samples = Samples(in_order(X, columns, "X", plan), name="X", dtype=setup.dtype)
         parameters = setup.trained()
-        outputs, draws = setup.outputs(samples)
+        outputs, draws = setup.outputs(samples, None if plan is None else plan.names)
         targets = self._meant(y, outputs)
         if targets.kind in ("two classes", "labels"):
             ranges.check(setup.first_output(samples), targets)
@@ -197,7 +199,7 @@ class Trainer:
         encoded, samples = setup.in_units(encoded, targets), setup.seen(samples)
         whole = Part(samples, encoded, np.asarray(y), weights)
         part, held = validation_of(
-            validation, whole, targets, seed, columns,
+            validation, whole, targets, seed, partial(in_order, columns=columns, plan=plan),
             lambda y, name: setup.in_units(targets.encode(y, name), targets), setup.seen,
         )  # fmt: skip
         size = _batch_size(batch_size, part.samples.count)
@@ -215,7 +217,7 @@ class Trainer:
         stopping = stopping_of(early_stopping, [name for name, _ in judged], held is not None)
         if checkpoint is None and resume:
             raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=PATH")
-        setup.learn(targets, samples.shape, columns, y)
+        setup.learn(targets, samples.shape, columns, plan, y)
         self.__dict__.pop("predict_one", None)
         fitting = Fitting(
             setup,
@@ -281,7 +283,7 @@ class Trainer:
         if found is None or self._one_at != parameter_writes[0]:
             found = self._setup.predictor().one(self._setup.shape, partial(Trainer.predict_one, self))
             if self._setup.columns is not None:
-                found = _by_name(found, self._setup.columns)
+                found = _by_name(found, self._setup.columns, self._setup.plan)
             self.__dict__["predict_one"], self._one_at = found, parameter_writes[0]
         return found(x)
 
@@ -335,7 +337,7 @@ class Trainer:
             setup.model = model.with_outputs(scale.middle.tolist(), scale.unit.tolist())
 
     def _samples(self, X: Any) -> Samples:
-        X = in_order(X, self._setup.columns, "X")
+        X = in_order(X, self._setup.columns, "X", self._setup.plan)
         samples, shape = Samples(X, name="X", dtype=self.dtype), self._setup.shape
         if samples.shape != shape:
             raise ValueError(
@@ -345,12 +347,12 @@ class Trainer:
         return self._setup.seen(samples)
 
 
-def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...]) -> Callable[[Any], Any]:
+def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...], plan: Plan | None) -> Callable[[Any], Any]:
     """A function of one sample that takes named numbers, too."""
     plain = (list, tuple, np.ndarray)
 
     def named(x: Any) -> Any:
-        return one(x if x.__class__ in plain else one_in_order(x, columns))
+        return one(x if x.__class__ in plain else one_in_order(x, columns, plan))
 
     return named
 

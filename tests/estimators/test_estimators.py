@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
+import macrograd as mg
 from macrograd import nn, optim
 from macrograd import train as training
 from macrograd.sklearn import NetClassifier, NetRegressor
@@ -328,3 +329,19 @@ def test_a_column_that_is_missing_is_named() -> None:
     fitted = classifier().fit(people(), Y)
     with pytest.raises(ValueError, match="lacks 'city'"):
         fitted.predict(people()[["size", "day"]])
+
+
+def test_the_model_of_an_estimator_is_saved_whole(tmp_path: Any, capsys: Any) -> None:
+    """Labels, categories and scales live in the file that the command reads."""
+    from macrograd.cli import main
+
+    X = pd.DataFrame({"city": ["Rome", "Oslo", "Oslo"] * 10, "size": [float(k % 7) for k in range(30)]})
+    y = np.array(["no", "yes", "yes"] * 10)
+    net = NetClassifier(hidden=(4,), epochs=20, random_state=0).fit(X, y)
+    path = mg.save(net.model_, tmp_path / "m.safetensors")
+    again = mg.Trainer(mg.load(path))
+    assert again.predict(X[["size", "city"]]).tolist() == net.predict(X).tolist()
+    assert np.allclose(again.probabilities(X), net.predict_proba(X), rtol=1e-12)
+    X.to_csv(tmp_path / "t.csv", index=False)
+    assert main(["predict", str(path), str(tmp_path / "t.csv")]) == 0
+    assert [line.rsplit(",", 1)[1] for line in capsys.readouterr().out.splitlines()[1:]] == net.predict(X).tolist()
