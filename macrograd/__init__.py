@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from macrograd.control import loop
 from macrograd.functions import (
     acos,
     asin,
@@ -147,6 +148,7 @@ __all__ = [
     "log",
     "log1p",
     "logsumexp",
+    "loop",
     "losses",
     "maximum",
     "mean",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from macrograd import ops, special
-from macrograd.value import Value, is_open
+from macrograd.value import Value, is_open, recording
 from macrograd.vector import Vector, concat, vector
 
 exp, log, log1p, sqrt, sin, cos = ops.exp, ops.log, ops.log1p, ops.sqrt, ops.sin, ops.cos
@@ -112,6 +112,10 @@ def take(values: Any, index: Any) -> Any:
     IndexError if the index is outside 0 … len(values) - 1, TypeError if it is not an integer or the values are not
     numeric, ValueError for a ragged table.
     """
+    if isinstance(index, Value) and index._traced and (program := recording()) is not None:
+        found = program.take(values, index)
+        if found is not None:
+            return found
     if not isinstance(values, (list, tuple)) and not getattr(values, "shape", None):
         values = _listed("take", values)
     is_table = _is_table(values)

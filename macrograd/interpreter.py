@@ -17,7 +17,7 @@ alone: going through `_apply` nearly doubles the time of a trace.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 
 class Interpreter:
@@ -50,3 +50,23 @@ class Interpreter:
 
     def write(self, value: Any) -> None:
         """Its number is about to be set. May raise."""
+
+    def records(self) -> bool:
+        """Whether this thread's program is being recorded: it then asks for loops and elements by `loop` and `take`."""
+        return False
+
+    def loop(self, count: int, body: Callable[[Any, Any], Any], state: Any, collect: bool) -> Any:
+        """`macrograd.loop` of a program that is being recorded."""
+        raise NotImplementedError
+
+    def one(self) -> Any:
+        """The 1 with which a derivative begins."""
+        return 1.0
+
+    def refuse(self, what: str, way_out: str) -> NoReturn:
+        """Raise the error of a program that cannot be recorded."""
+        raise NotImplementedError
+
+    def take(self, values: Any, index: Any) -> Any:
+        """`macrograd.take` by the number of a round; None if the index is no such number."""
+        return None

@@ -447,6 +447,11 @@ def positive_zero(x: Value) -> Value:
     return x + 0.0 if signed else x
 
 
+def recording() -> Interpreter | None:
+    """The interpreter that records this thread's program, if one does."""
+    return _interpreter if _interpreter is not None and _interpreter.records() else None
+
+
 def numbers_of(values: Iterable[Value]) -> list[float]:
     """The `.data` of many Values."""
     if _interpreter is not None:
@@ -483,5 +488,6 @@ __all__ = [
     "is_open",
     "numbers_of",
     "positive_zero",
+    "recording",
     "topological",
 ]

@@ -16,7 +16,7 @@ PACKAGE = Path(mg.__file__).parent
 
 # Module (or folder) → the only parts of the package it may import. The arrows point one way, and the compiler sees
 # nothing but the operations and Value: it cannot know what a layer is.
-ENGINE = {"ops", "value", "graph", "rules", "interpreter", "copying", "slips", "vector", "replay"}
+ENGINE = {"ops", "value", "graph", "rules", "interpreter", "copying", "slips", "vector", "replay", "nesting", "control"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_files": set(),
     "_floats": set(),
@@ -42,10 +42,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"value"},
     "vector": {"ops", "value", "_methods"},
     "replay": {"ops", "value", "interpreter"},
+    "nesting": {"value", "vector"},
+    "control": {"ops", "value", "vector", "nesting"},
     "functions": {*ENGINE, "special"},
     "reasons": {*ENGINE},
     "roundings": {*ENGINE},
-    "__init__": {"functions", "value", "vector"},
+    "__init__": {"control", "functions", "value", "vector"},
     "nn": {*ENGINE, "functions"},
     "optim": {*ENGINE, "functions"},
     "compiler": {*ENGINE, "_files", "_numbers", "_composed", "_in_c"},

@@ -21,12 +21,12 @@ from macrograd.compiler.rewrite.differentiate import differentiate
 from macrograd.compiler.rewrite.simplify import own_results, simplify
 from macrograd.compiler.roll.roll import roll
 from macrograd.compiler.settings import CompileWarning, Settings, say_once
+from macrograd.compiler.stretched import Recorder, Stretched
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.targets.llvm.target import Llvm
 from macrograd.compiler.targets.numpy.target import Numpy
 from macrograd.compiler.targets.target import Executable, Request, Runner
-from macrograd.compiler.trace.trace import trace
 from macrograd.value import Value
 
 _FALLBACK: Runner = Numpy()  # available on every machine
@@ -38,12 +38,16 @@ observer: Callable[[str, Tape | Program], None] | None = None
 
 @dataclass(frozen=True)
 class Source:
-    """A recorded function: its tape, simplified, the leaves that it closed over, and its result's nesting."""
+    """A recorded function: its tape, simplified, the leaves that it closed over, and its result's nesting.
+
+    loops  what its programs are told from, if loops in it have more rounds than the tape
+    """
 
     tape: Tape
     parameters: list[Value]
     structure: Any
     recorded: int
+    loops: Stretched | None = None
 
 
 def record(
@@ -56,33 +60,28 @@ def record(
 ) -> Source:
     """Trace and simplify; `uniform` are the positions of arguments that are the same for all samples. Raises ValueError
     if the result holds no numbers."""
-    traced = trace(fn, shapes, as_eager=strict, uniform=uniform)
-    _seen("trace", traced.tape)
-    recorded = int((traced.tape.arity > 0).sum())
-    if not len(traced.tape.results):
-        raise ValueError(f"the result of {name} holds no numbers: return at least one number or Value")
-    # In strict mode sums are chained only after differentiation, since the derivative's roundings follow the program as
-    # written.
-    tape = traced.tape if strict else simplify(traced.tape, final=False)
-    tape, old = tapes.number_parameters(tape)
-    _seen("simplify", tape)
-    return Source(tape, [traced.parameters[k] for k in old], traced.structure, recorded)
+    recorder = Recorder(fn, shapes, strict, name, uniform, _seen)
+    found, rounds = recorder.record()
+    if not rounds.counts:
+        return Source(found.tape, found.parameters, found.structure, found.recorded)
+    loops = Stretched(recorder, rounds, found)
+    return Source(found.tape, *loops.whole(), loops)
 
 
 def value_program(source: Source, *, batch: bool, strict: bool = False, own: bool = False) -> Program:
     """The program of the function's values; with `own` each result has an entry to itself."""
     how = "own values" if own else "values", batch, strict
-    return _kept(source.tape, how, lambda: _value_program(source, batch=batch, strict=strict, own=own))
 
+    def make(tape: Tape, one: int | None = None) -> Program:
+        tape = simplify(tape, strict=strict)
+        if own:
+            tape = own_results(tape)
+        _seen("simplify", tape)
+        program = roll(tape, batch=batch, strict=strict, whole=one is not None)
+        _seen("roll", program)
+        return program
 
-def _value_program(source: Source, *, batch: bool, strict: bool, own: bool) -> Program:
-    tape = simplify(source.tape, strict=strict)
-    if own:
-        tape = own_results(tape)
-    _seen("simplify", tape)
-    program = roll(tape, batch=batch, strict=strict)
-    _seen("roll", program)
-    return program
+    return _made(source, how, make)
 
 
 def batch_program(tape: Tape, *, strict: bool = False) -> Program:
@@ -98,18 +97,31 @@ def batch_program(tape: Tape, *, strict: bool = False) -> Program:
 
 def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Program:
     """The program of the function's (mean) value and its derivatives with respect to all parameters."""
-    how = "gradient", batch, strict
-    return _kept(source.tape, how, lambda: _gradient_program(source, batch=batch, strict=strict))
+
+    def make(tape: Tape, one: int | None = None) -> Program:
+        tape = differentiate(tape, batch=batch, strict=strict, one=one)
+        _seen("differentiate", tape)
+        tape = own_results(simplify(tape, strict=strict))  # so that the gradient is one array
+        _seen("simplify", tape)
+        program = roll(tape, batch=batch, strict=strict, weighted=batch, whole=one is not None)
+        _seen("roll", program)
+        return program
+
+    return _made(source, ("gradient", batch, strict), make)
 
 
-def _gradient_program(source: Source, *, batch: bool, strict: bool) -> Program:
-    tape = differentiate(source.tape, batch=batch, strict=strict)
-    _seen("differentiate", tape)
-    tape = own_results(simplify(tape, strict=strict))  # so that the gradient is one array
-    _seen("simplify", tape)
-    program = roll(tape, batch=batch, strict=strict, weighted=batch)
-    _seen("roll", program)
-    return program
+def _made(source: Source, how: tuple[str, bool, bool], make: Callable[..., Program]) -> Program:
+    """The program of a recorded function, in one piece or told from those of a few rounds of its loops."""
+    if source.loops is None:
+        return _kept(source.tape, how, lambda: make(source.tape))
+    loops = source.loops
+
+    def told() -> Program:
+        program = loops.program(make)
+        _seen("stretch", program)
+        return program
+
+    return _kept(source.tape, (*how, loops.digest()), told)
 
 
 def prepare(request: Request, settings: Settings) -> Executable:
@@ -160,7 +172,7 @@ def _target(program: Program, settings: Settings) -> Runner:
     raise LookupError(f"no target has all operations of {settings.name}")
 
 
-def _kept(tape: Tape, how: tuple[str, bool, bool], make: Callable[[], Program]) -> Program:
+def _kept(tape: Tape, how: tuple[Any, ...], make: Callable[[], Program]) -> Program:
     """The program from disk if an earlier run made it, unless an observer wants to see the passes work."""
     watched = observer is not None or "passes" in os.environ.get("MACROGRAD_DEBUG", "")
     return make() if watched else cached(tape, how, make)

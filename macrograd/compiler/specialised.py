@@ -229,7 +229,12 @@ class Specialised:
         inputs = [array.reshape(samples, size) for array, size in zip(state.arguments, self.sizes, strict=True)]
         program = plan.program
         same = state.u[program.first_uniform_input : program.held]
-        found = indices.find(self.source.tape, state.u[: len(self.parameters)], np.hstack(inputs), same)
+        # Of a loop not all rounds are on the tape: which of them had the index cannot be told.
+        found = (
+            None
+            if self.source.loops
+            else indices.find(self.source.tape, state.u[: len(self.parameters)], np.hstack(inputs), same)
+        )
         name = self.settings.name
         if found is None:
             raise IndexError(f"{name}: take() got an index outside of its values, or one that is not an integer")

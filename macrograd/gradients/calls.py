@@ -17,7 +17,7 @@ from macrograd.copying import check_importable
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT
 from macrograd.rules import of_numbers, sweep
-from macrograd.value import Value, constant, positive_zero
+from macrograd.value import Value, constant, positive_zero, recording
 from macrograd.vector import Vector, vector
 
 
@@ -60,11 +60,13 @@ class Call:
         order = [*self.order, *more]
         if self.numbers:
             return of_numbers(order, result, self.leaves, self.beside)
-        return sweep(order, result, active={*self.leaves, *order})
+        return sweep(order, result, _one(), active={*self.leaves, *order})
 
     def slopes(self, result: Any) -> list[Any]:
         """The gradient of a scalar with respect to each leaf, in a form that can be differentiated again."""
-        found = sweep(self.order, result, active={*self.leaves, *self.order}) if isinstance(result, Value) else {}
+        found = (
+            sweep(self.order, result, _one(), active={*self.leaves, *self.order}) if isinstance(result, Value) else {}
+        )
         return [found.get(x, 0.0) for x in self.leaves]
 
     def out(self, x: Any) -> Any:
@@ -73,6 +75,12 @@ class Call:
         if self.numbers:
             return (x._data if isinstance(x, Value) else float(x)) + 0.0
         return positive_zero(x) if isinstance(x, Value) else constant(x + 0.0)
+
+
+def _one() -> Any:
+    """The derivative of a result by itself."""
+    program = recording()
+    return 1.0 if program is None else program.one()
 
 
 def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wanted: Sequence[int]) -> Call:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from macrograd.compiler.tape.tape import Tape
 
 Program = dict[str, Any]
+T = TypeVar("T")
 
 _MOST_CONSTANTS = 64  # that are noted; the digest knows all
 _MOST_ATTRIBUTES = 256
@@ -37,9 +38,13 @@ def programs(sample: Compiled, shapes: Sequence[tuple[int, ...]], optimizer: Opt
     """
     from macrograd.compiler.rewrite.differentiate import differentiate
 
-    value = _recorded(lambda: sample._specialise(tuple(shapes)).source.tape)
-    gradient = None if value is None else differentiate(value, batch=True, strict=sample.strict)
-    return {"value": _noted(value), "gradient": _noted(gradient), "update": _noted(_recorded(lambda: _rule(optimizer)))}
+    source = _recorded(lambda: sample._specialise(tuple(shapes)).source)
+    value = gradient = None
+    if source is not None:
+        rounds = "" if source.loops is None else source.loops.digest()
+        value = _noted(source.tape, rounds)
+        gradient = _noted(differentiate(source.tape, batch=True, strict=sample.strict), rounds)
+    return {"value": value, "gradient": gradient, "update": _noted(_recorded(lambda: _rule(optimizer)))}
 
 
 def _rule(optimizer: Optimizer) -> Tape:
@@ -54,7 +59,7 @@ def _rule(optimizer: Optimizer) -> Tape:
     return record(one, [()] * (2 + states), name="the update rule").tape
 
 
-def _recorded(tape: Callable[[], Tape]) -> Tape | None:
+def _recorded(tape: Callable[[], T]) -> T | None:
     from macrograd.compiler import TraceError
 
     try:
@@ -63,7 +68,8 @@ def _recorded(tape: Callable[[], Tape]) -> Tape | None:
         return None
 
 
-def _noted(tape: Tape | None) -> Program | None:
+def _noted(tape: Tape | None, rounds: str = "") -> Program | None:
+    """The digest, the operations and the constants of a tape; `rounds` says how many its loops have."""
     if tape is None:
         return None
     from macrograd.compiler.tape.tape import CONSTANT, distinct, name_of
@@ -72,7 +78,7 @@ def _noted(tape: Tape | None) -> Program | None:
     codes = distinct(tape.code)
     names = [name_of(code) for code in codes.tolist()]
     place = np.searchsorted(codes, tape.code)
-    digest = hashlib.sha256(" ".join(names).encode())
+    digest = hashlib.sha256(" ".join(names).encode() + rounds.encode())
     for array in (place, tape.start, tape.operand, tape.leaf, tape.results):
         digest.update(len(array).to_bytes(8, "little") + np.ascontiguousarray(array).tobytes())
     constants = distinct(tape.leaf[tape.code == CONSTANT])

@@ -52,6 +52,9 @@ def explain(
     parameters = plural(len(source.parameters), "parameter")
     lines = [f"{settings.name}({arguments}){sample}: {parameters}, {settings.dtype.name}", ""]
     lines += _counts(source.recorded, values, gradient)
+    if source.loops is not None:
+        counts = ", ".join(f"{count:,}" for count in sorted(source.loops.rounds.counts))
+        lines += [f"traced once, whatever the count: the bodies of loops of {counts} rounds"]
     lines += ["", "(k) is the result of line k; brackets are shapes, rows × columns; a dot picks an element.", ""]
     lines += ["The values", *told.tell(values, derived=False)]
     if gradient is not None:

@@ -30,7 +30,7 @@ from macrograd import ops
 from macrograd.compiler.rewrite.choices import ALWAYS, Choices
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
-from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, Ints, Tape
+from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
 from macrograd.compiler.trace.trace import Traced, record
 from macrograd.rules import contributions
 from macrograd.value import CONSTANT as NUMBER
@@ -119,12 +119,15 @@ class _Entries:
         return np.arange(self.count - n, self.count)
 
 
-def differentiate(tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | None = None) -> Tape:
+def differentiate(
+    tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | None = None, one: int | None = None
+) -> Tape:
     """The tape whose results are the (mean) value and its derivatives with respect to the leaves `wrt`.
 
     `wrt` are entry ids, by default the parameters by number. With `batch`, one more input (the last) is the weight of
-    a sample: 1/n for a mean over n samples, and 0 for a padding lane; the value is Σ weight · result. With `strict`,
-    the contributions to an entry are added in the order of the eager engine, starting from 0.0.
+    a sample: 1/n for a mean over n samples, and 0 for a padding lane; the value is Σ weight · result. Without a batch
+    the derivative of the result by itself is the constant 1, or the uniform input number `one`. With `strict`, the
+    contributions to an entry are added in the order of the eager engine, starting from 0.0.
     """
     (result,) = tape.results.tolist()
     if wrt is None:
@@ -136,14 +139,17 @@ def differentiate(tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | 
     head = np.array([n])
     zero = entries.add(CONSTANT, [], entries.before(head), 0.0)
     if batch:
-        weight = entries.add(INPUT, [], entries.before(head), float(np.sum(tape.code == INPUT)))
+        weight = entries.add(INPUT, [], entries.before(head), float(tapes.count_given(tape, INPUT)))
         seed = weight if varies[result] else entries.add(REDUCE, [weight], entries.before(head))
         value = entries.add(ops.mul.code, [np.array([result]), seed], entries.before(head))
         if varies[result]:
             value = entries.add(REDUCE, [value], entries.before(head))
     else:
         value = np.array([result])
-        seed = entries.add(CONSTANT, [], entries.before(head), 1.0)
+        if one is None:
+            seed = entries.add(CONSTANT, [], entries.before(head), 1.0)
+        else:
+            seed = np.flatnonzero((tape.code == UNIFORM) & (tape.leaf == one))
     edges = _reached(tape, _edges(tape, wrt), result)
     scattered = _scattered(tape, edges, varies, strict)
     taken = _taken(tape, Choices(tape, edges, result, varies), entries)

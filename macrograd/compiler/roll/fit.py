@@ -26,7 +26,6 @@ _FEW_MEMBERS = 8  # so few members are written out one by one, where tables cost
 _FEW_TERMS = 8
 _LARGE_PIECE = 64  # pieces of this many members are always worth an instruction
 _LONG_RUN = 8  # terms
-_MOST_SEGMENTS = 32  # of the terms of one kind; more pieces become a table
 _MOST_PIECES = 8  # with more pieces a table makes the smaller program, however wide it is
 
 
@@ -116,7 +115,7 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
         cuts |= set((np.flatnonzero((changes[1:] != changes[:-1]).any(axis=1)) + 1).tolist())
     for begin, end in _pairs(sorted(cuts)):
         offsets = np.stack([layout.slot[side[0, begin:end]] for side in (left, right)])
-        most = max(3, min((end - begin) // LEAST_ROW, _MOST_SEGMENTS))
+        most = max(3, min((end - begin) // LEAST_ROW, layout.most_segments))
         pieces = list(islice(_straight(offsets), most + 1)) if _bends(offsets) <= 2 * most else []
         if len(pieces) <= most:
             cuts |= {begin + p for p in pieces}

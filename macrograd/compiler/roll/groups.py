@@ -62,13 +62,17 @@ def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups order[bounds[k]] … order[bounds[k + 1] - 1] of a tape whose entries have slots."""
+    """The groups order[bounds[k]] … order[bounds[k + 1] - 1] of a tape whose entries have slots.
+
+    least_inside  groups in all rounds of a loop within another; fewer are just as well unrolled
+    """
 
     tape: Tape
     terms: Terms
     layout: Layout
     order: Ints
     bounds: list[int]
+    least_inside: int = 48
 
     def group(self, k: int) -> Group:
         return group_of(self.tape, self.terms, self.order[self.bounds[k] : self.bounds[k + 1]])

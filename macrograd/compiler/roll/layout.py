@@ -21,7 +21,10 @@ BEFORE, BLOCK, SUM, AFTER = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Layout:
-    """Every entry's space (True: varying) and slot, and the sizes of the spaces."""
+    """Every entry's space (True: varying) and slot, and the sizes of the spaces.
+
+    most_segments  how many pieces the terms of one kind may have; more than that become a table
+    """
 
     varies: NDArray[np.bool_]
     slot: Ints
@@ -30,6 +33,7 @@ class Layout:
     varying: int
     is_result: NDArray[np.bool_]
     spare: list[int] = field(default_factory=lambda: [0])  # varying slots besides those of the entries
+    most_segments: int = 32
 
     def more_varying(self, count: int) -> Ints:
         """New slots in v that belong to no entry."""
@@ -113,12 +117,12 @@ def layout_of(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDA
     slot[constant] = uniform + np.arange(len(constant))
     uniform += len(constant)
     slot[same] = uniform + tape.leaf[same].astype(np.int64)
-    uniform += int(same.sum())
+    uniform += tapes.count_given(tape, UNIFORM)
     slot[given] = tape.leaf[given].astype(np.int64) + (0 if batch else uniform)
     if batch:
-        varying += int(given.sum())
+        varying += tapes.count_given(tape, INPUT)
     else:
-        uniform += int(given.sum())
+        uniform += tapes.count_given(tape, INPUT)
     computed = np.zeros(n, dtype=bool)
     computed[order] = True
     for space, used in ((False, uniform), (True, varying)):

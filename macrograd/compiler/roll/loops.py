@@ -23,7 +23,6 @@ from macrograd.compiler.roll.groups import Group, Groups
 from macrograd.compiler.roll.repeats import LEAST_ROUNDS, Candidate
 from macrograd.compiler.tape.tape import Ints
 
-_LEAST_INSIDE = 48  # groups in all rounds of a loop within another; fewer are just as well unrolled
 _SHORT = 64
 
 
@@ -63,24 +62,24 @@ def rolled(groups: Groups, found: list[dict[int, Candidate]]) -> dict[int, Settl
         while left:
             candidate = left.pop()
             if taken[candidate.first : candidate.end].any():
-                left += _free(candidate, taken)
+                left += _free(candidate, taken, groups.least_inside)
                 continue
             loop = roll_up(groups, candidate, found[:depth])
             if loop is not None:
                 loops[loop.first] = Settled(candidate, depth, loop)
                 taken[loop.first : loop.end] = True
-                if loop.end - loop.first >= _LEAST_INSIDE:  # the rest of the candidate has no longer runs
-                    left += _free(candidate, taken)
+                if loop.end - loop.first >= groups.least_inside:  # the rest of the candidate has no longer runs
+                    left += _free(candidate, taken, groups.least_inside)
     return loops
 
 
-def _free(candidate: Candidate, taken: NDArray[np.bool_]) -> Iterator[Candidate]:
+def _free(candidate: Candidate, taken: NDArray[np.bool_], least: int) -> Iterator[Candidate]:
     """The rounds of a candidate before and after the groups that are taken, if there are enough."""
     period = candidate.period
     inside = np.flatnonzero(taken[candidate.first : candidate.end])
     before, behind = int(inside[0]) // period, -(-(int(inside[-1]) + 1) // period)
     for first, end in ((0, before), (behind, candidate.rounds)):
-        if end - first >= LEAST_ROUNDS and (end - first) * period >= _LEAST_INSIDE:
+        if end - first >= LEAST_ROUNDS and (end - first) * period >= least:
             yield Candidate(candidate.first + first * period, period, end - first)
 
 
@@ -120,7 +119,7 @@ def _with_loops(
     while k < len(body):
         for depth in range(len(inner) - 1, -1, -1):
             candidate = inner[depth].get(first + k)
-            if candidate is None or candidate.groups < _LEAST_INSIDE or candidate.end > first + len(body):
+            if candidate is None or candidate.groups < groups.least_inside or candidate.end > first + len(body):
                 continue
             found = settle(candidate, groups)
             if found is None:

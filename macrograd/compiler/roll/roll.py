@@ -46,8 +46,9 @@ from macrograd.compiler.tape.hashing import mix
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
 
 
-def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = False) -> Program:
-    """The array program of a tape. `weighted` means that the last input is the weight of a sample."""
+def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = False, whole: bool = False) -> Program:
+    """The array program of a tape. `weighted` means that the last input is the weight of a sample, `whole` that
+    all of it becomes code, whatever that costs."""
     varies = tapes.kinds(tape, batch=batch)
     given, tape = tape, takes_of_one_kind(tape, varies)
     if tape is not given:
@@ -63,29 +64,34 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     level = levels(tape, mix(signature, role), phase)
     order, bounds = _groups(placed, (phase, level), (signature, role), (key, tie))
     layout = layout_of(tape, order, varies & used, is_result, batch)
+    if whole:  # a piece for each round of a loop is another program for another number of rounds
+        layout = replace(layout, most_segments=3)
     terms = arranged(terms, layout, strict)
     phases: dict[int, list[Step]] = {BEFORE: [], BLOCK: [], AFTER: []}
     heads = order[bounds[:-1]]
     sequence = mix(signature[heads], np.diff(bounds) * 32 + phase[heads] * 4 + role[heads])
+    if whole:
+        sequence = mix(sequence, _surroundings(tape)[heads])
     when = np.where(phase[heads] == SUM, BLOCK, phase[heads])
-    for group, step in _steps(tape, terms, layout, order, bounds, sequence, when):
+    for group, step in _steps(tape, terms, layout, order, bounds, sequence, when, whole):
         where = int(phase[group.members[0]])
         phases[BLOCK if where == SUM else where].append(step)
+    inputs = tapes.count_given(tape, INPUT)
     return Program(
         before=tuple(phases[BEFORE]),
         block=tuple(phases[BLOCK]),
         after=tuple(phases[AFTER]),
         parameters=int(np.sum(tape.code == PARAMETER)),
-        inputs=int(np.sum(tape.code == INPUT)),
+        inputs=inputs,
         constants=layout.constants,
         uniform=layout.uniform,
         varying=layout.varying + layout.spare[0],
         results=tuple(("v" if layout.varies[r] else "u", int(layout.slot[r])) for r in tape.results.tolist()),
         batch=batch,
-        weight=int(np.sum(tape.code == INPUT)) - 1 if weighted else None,
-        first_output=int(np.sum(tape.code == INPUT)) if batch else 0,
+        weight=inputs - 1 if weighted else None,
+        first_output=inputs if batch else 0,
         scalars=int(np.sum(tape.arity > 0)),
-        uniform_inputs=int(np.sum(tape.code == UNIFORM)),
+        uniform_inputs=tapes.count_given(tape, UNIFORM),
     )
 
 
@@ -110,14 +116,26 @@ def _groups(
 
 
 def _steps(
-    tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: list[int], sequence: Ints, phases: Ints
+    tape: Tape,
+    terms: Terms,
+    layout: Layout,
+    order: Ints,
+    bounds: list[int],
+    sequence: Ints,
+    phases: Ints,
+    whole: bool,
 ) -> Iterator[tuple[Group, Step]]:
     """The groups in order, as instructions, loops and streams."""
-    groups = Groups(tape, terms, layout, order, bounds)
+    # Of a program told from a few rounds every loop that is written must be one, however few of its rounds are here.
+    groups = Groups(tape, terms, layout, order, bounds, **({"least_inside": 8} if whole else {}))
     work = np.diff(bounds) * np.maximum(np.diff(terms.start)[order[bounds[:-1]]], 1)
     scalars = int(np.sum(tape.arity > 0))
-    found = promising(nested(sequence), sequence, work, scalars)
-    loops, code = select(groups, rolled(groups, found), work, scalars)
+    if whole:
+        found = nested(sequence)
+        loops, code = rolled(groups, found), np.ones(len(work), dtype=bool)
+    else:
+        found = promising(nested(sequence), sequence, work, scalars)
+        loops, code = select(groups, rolled(groups, found), work, scalars)
     dealt = layout.slot.copy()  # the slots for which the loops were found
     fixed = np.zeros(len(work), dtype=bool)  # groups that the first rounds of a loop refer to keep their slots
     for settled in loops.values():
@@ -197,6 +215,17 @@ def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: boo
         sums = term_total[terms.start[1:]] - term_total[terms.start[:-1]]
     is_sum = np.diff(terms.start) > 0
     return np.where(is_sum, mix(mix(tape.code, np.diff(terms.start)), sums), signature)
+
+
+def _surroundings(tape: Tape) -> Ints:
+    """A number per entry for what its operands are: which operations, which parameters and which constants. Of groups
+    that look alike it tells which of a round's they are."""
+    own = np.where(tapes.among(tape.code, (PARAMETER, CONSTANT)), mix(tape.leaf.view(np.int64), tape.code), tape.code)
+    position = np.arange(len(tape.operand)) - tape.start[tape.owner]
+    with np.errstate(over="ignore"):  # hashing wraps around on purpose
+        total = np.concatenate([[0], np.cumsum(mix(own[tape.operand], position))])
+        found: Ints = total[tape.start[1:]] - total[tape.start[:-1]]
+    return found
 
 
 def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:

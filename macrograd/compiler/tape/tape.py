@@ -250,6 +250,13 @@ def given(tape: Tape) -> NDArray[np.bool_]:
     return among(tape.code, _NUMBERED)
 
 
+def count_given(tape: Tape, code: int) -> int:
+    """How many scalars of this kind of leaf a call gives. The last of them is on the tape, and of the others those that
+    it uses: of an array that a loop reads, not all may be there."""
+    mine = tape.leaf[tape.code == code]
+    return int(mine.max()) + 1 if len(mine) else 0
+
+
 def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:
     """Which entries vary over the batch: with a batch, the inputs and everything computed from them, up to `reduce`."""
     if not batch or not len(tape):

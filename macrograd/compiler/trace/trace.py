@@ -13,7 +13,8 @@ import gc
 import math
 import sys
 import threading
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, repeat, tee
@@ -21,11 +22,15 @@ from operator import length_hint
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
 from macrograd import ops, value
 from macrograd._numbers import not_mine
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.eager_order import as_eager_walks
 from macrograd.compiler.trace.linearise import tape_of
+from macrograd.compiler.trace.loops import Kept, Loops, Rounds
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT, Op
 from macrograd.value import Value
@@ -57,7 +62,8 @@ def _user_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
-def _refuse(what: str, way_out: str = _WAY_OUT) -> NoReturn:
+def refuse(what: str, way_out: str = _WAY_OUT) -> NoReturn:
+    """Raise TraceError, with the line of the user's program."""
     raise TraceError(f"{what} while the function is traced, at {_user_line()}: {way_out}")
 
 
@@ -71,11 +77,14 @@ class Recording(Interpreter):
     With `as_eager` the sign of zero is that of the eager engine.
     """
 
-    def __init__(self, *, as_eager: bool) -> None:
+    def __init__(self, rounds: Rounds | None = None, *, as_eager: bool = False) -> None:
         self._as_eager = as_eager
         self.comparisons: list[Value] = []
+        self._compared: set[int] = set()
         self._thread = threading.get_ident()
+        self.loops = Loops(rounds or Rounds(), _leaf, record, self)
         self.made: set[Value] = set()
+        self.begin = 0  # how many Values are arguments
         # Answers so far: a chain whose every state is inspected must not be walked again each time.
         self._open: set[Value] = set()
         self._constant: set[Value] = set()
@@ -86,7 +95,32 @@ class Recording(Interpreter):
     def values(self) -> list[Value]:
         """The Values made so far, in order: those that depend on an argument and those computed from parameters
         alone."""
-        return list(islice(self._listed, sys.maxsize - length_hint(self._left)))
+        found = self.since(self.begin)
+        bodies = self.loops.bodies
+        return [x for x in found if id(x) not in bodies] if bodies else found
+
+    def count(self) -> int:
+        """How many Values have been made."""
+        return sys.maxsize - length_hint(self._left)
+
+    def since(self, mark: int) -> list[Value]:
+        """The Values made since there were so many."""
+        return list(islice(copy(self._listed), mark, self.count()))
+
+    def records(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def loop(self, count: int, body: Callable[[Any, Any], Any], state: Any, collect: bool) -> Any:
+        return self.loops.loop(count, body, state, collect)
+
+    def take(self, values: Any, index: Any) -> Any:
+        return self.loops.take(values, index)
+
+    def one(self) -> Any:
+        return self.loops.one()
+
+    def refuse(self, what: str, way_out: str) -> NoReturn:
+        refuse(what, way_out)
 
     def leaf(self, value: Value) -> None:
         self.made.add(value)
@@ -97,6 +131,12 @@ class Recording(Interpreter):
     def compared(self, value: Value) -> None:
         if self._as_eager:
             self.comparisons.append(value)
+            self._compared.add(id(value))
+
+    def copied(self, original: Value, made: Value) -> None:
+        """A round of a loop has a copy of what its body made."""
+        if id(original) in self._compared:
+            self.compared(made)
 
     def signed_zero(self, value: Value) -> bool:
         return self._as_eager and (value.op is not CONSTANT or value._data == 0.0)
@@ -124,12 +164,12 @@ class Recording(Interpreter):
         if self.depends(value):
             named = f" {value.label!r}" if value.label else ""
             found = f"parameter{named}" if value._a is None else f"value{named} computed from parameters"
-            _refuse(what.format(f"a {found}"), _WAY_OUT_OF_PARAMETERS)
+            refuse(what.format(f"a {found}"), _WAY_OUT_OF_PARAMETERS)
 
     def write(self, value: Value) -> None:
         if threading.get_ident() == self._thread:
             what = "the number of a Value (value.data = …) was set"
-            _refuse(what, "it would happen only once, not at every call. Set it outside, or compute a new Value")
+            refuse(what, "it would happen only once, not at every call. Set it outside, or compute a new Value")
 
 
 class Traced(Value):
@@ -141,22 +181,22 @@ class Traced(Value):
 
     @property
     def data(self) -> float:
-        _refuse("the number of a traced value (.data) was asked for")
+        refuse("the number of a traced value (.data) was asked for")
 
     @data.setter
     def data(self, number: float) -> None:
-        _refuse("the number of a traced value (.data) was set")
+        refuse("the number of a traced value (.data) was set")
 
     @property
     def grad(self) -> float:
-        _refuse("the gradient of a traced value (.grad) was asked for")
+        refuse("the gradient of a traced value (.grad) was asked for")
 
     @classmethod
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Traced:
         return record(op, tuple([value.required(op, x) for x in operands]))
 
     def backward(self, create_graph: bool = False) -> None:
-        _refuse("backward() of a traced value, in place of mg.grad or mg.value_and_grad,")
+        refuse("backward() of a traced value, in place of mg.grad or mg.value_and_grad,")
 
     def _known(self) -> None:
         return None
@@ -168,24 +208,24 @@ class Traced(Value):
         return record(ops.absolute, (self,))
 
     def __float__(self) -> float:
-        _refuse("float() of a traced value")
+        refuse("float() of a traced value")
 
     def __int__(self) -> int:
-        _refuse("int() of a traced value")
+        refuse("int() of a traced value")
 
     def __index__(self) -> int:
-        _refuse("a traced value as an index (take(values, index) chooses by one)")
+        refuse("a traced value as an index (take(values, index) chooses by one)")
 
     def __bool__(self) -> bool:
-        _refuse("a branch on a traced value (if, while, and, or, not, max, min, sorted)")
+        refuse("a branch on a traced value (if, while, and, or, not, max, min, sorted)")
 
     def __format__(self, spec: str) -> str:
         if spec:
-            _refuse(f"a traced value was formatted with {spec!r}")
+            refuse(f"a traced value was formatted with {spec!r}")
         return str(self)
 
     def __round__(self, ndigits: int | None = None) -> int:
-        _refuse("round() of a traced value")
+        refuse("round() of a traced value")
 
     def __lt__(self, other: Any) -> Any:
         return value.compared(ops.less, self, other)
@@ -202,7 +242,7 @@ class Traced(Value):
     def __eq__(self, other: object) -> bool:
         if other is self or isinstance(other, Value) or value.constant(other) is None:
             return other is self
-        _refuse("a traced value was compared with == or !=")
+        refuse("a traced value was compared with == or !=")
 
     __hash__ = object.__hash__
 
@@ -222,6 +262,15 @@ def record(op: Op | None, inputs: tuple[Value, ...]) -> Traced:
     node.__class__ = Traced
     node.op = op
     node.inputs = inputs
+    node.label = ""
+    return node
+
+
+def _leaf() -> Traced:
+    """`record` for what has no operands."""
+    node: Traced = _new(Value)
+    node.__class__ = Traced
+    node.op = node._a = node._b = None
     node.label = ""
     return node
 
@@ -277,11 +326,49 @@ for _name, _op in (("add", ops.add), ("sub", ops.sub), ("mul", ops.mul), ("trued
 
 @dataclass(frozen=True)
 class Trace:
-    """The record of one run: the tape, the leaves that the function closed over, and the nesting of its result."""
+    """The record of one run: the tape, the leaves that the function closed over, and the nesting of its result.
+
+    held       the numbers of the first uniform inputs, which the program holds, for all rounds of its loops
+    arguments  what the function was called with, for another trace
+    one        the uniform input with which a derivative begins, if not with a constant
+    """
 
     tape: Tape
     parameters: list[Value]
     structure: Any  # the function's result with each scalar replaced by its position in tape.results
+    held: NDArray[np.float64]
+    arguments: Arguments
+    one: int | None
+
+
+class Arguments:
+    """The arguments of a trace: new traced values of these shapes, which several traces may share.
+
+    inputs  the scalars; `same` says which of them are the same for all samples
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]], uniform: Container[int] = ()) -> None:
+        self.inputs: list[Traced] = []
+        self.arguments: list[Any] = []
+        self.same: list[bool] = []
+        self._number: dict[int, int] = {}
+        for k, shape in enumerate(shapes):
+            self.arguments.append(_argument(shape, self.inputs))
+            self.same += [k in uniform] * (len(self.inputs) - len(self.same))
+
+    def number(self) -> dict[int, int]:
+        """The places of the scalars among `inputs`, by their ids."""
+        if not self._number:
+            self._number = dict(zip(map(id, self.inputs), range(len(self.inputs)), strict=True))
+        return self._number
+
+
+class Span(list[int]):
+    """The positions of what a loop of so many rounds kept, as far as its rounds are written."""
+
+    def __init__(self, positions: Iterable[int], rounds: int) -> None:
+        super().__init__(positions)
+        self.rounds = rounds
 
 
 def trace(
@@ -290,30 +377,30 @@ def trace(
     *,
     as_eager: bool = False,
     uniform: Container[int] = (),
+    rounds: Rounds | None = None,
+    given: Arguments | None = None,
 ) -> Trace:
     """Run `fn` on (nested) Vectors of traced values, of the given shapes, and record its operations. The arguments at
-    the positions `uniform` are the same for all samples.
+    the positions `uniform` are the same for all samples. `rounds` says how many rounds of its loops are written;
+    `given` is what an earlier trace made of the arguments.
 
     The tape lists the operations in the order of execution; with `as_eager` in the order in which the eager engine's
-    `backward` walks them, on which its roundings depend. Raises TraceError if the function reads a number, and
-    TypeError if its result holds anything but numbers and Values.
+    `backward` walks them, on which its roundings depend. Raises TraceError if the function reads a number, TypeError if
+    its result holds anything but numbers and Values, and Unrolled for a loop that must be written out.
     """
     global _new, _numbers
-    recording = Recording(as_eager=as_eager)
+    recording = Recording(rounds, as_eager=as_eager)
     with value.interpreted(recording):
         around = _new, _numbers  # of an enclosing trace
         _new, _numbers = recording.new, {}
         collecting = gc.isenabled()
         gc.disable()  # a trace makes only live, acyclic objects, which collections would merely count
         try:
-            inputs: list[Traced] = []
-            arguments: list[Any] = []
-            same: list[bool] = []
-            for k, shape in enumerate(shapes):
-                arguments.append(_argument(shape, inputs))
-                same += [k in uniform] * (len(inputs) - len(same))
+            given = given or Arguments(shapes, uniform)
+            recording.begin = recording.count()
+            recording.loops.arguments.update(map(id, given.arguments))
             try:
-                result = fn(*arguments)
+                result = fn(*given.arguments)
             except (TypeError, ValueError) as error:
                 if isinstance(error.__cause__, TraceError):  # NumPy wraps it where it fails to make an array
                     raise error.__cause__ from None
@@ -324,6 +411,8 @@ def trace(
             structure, results = _flatten(result)
             constants = set(map(id, recording.made))
             values = recording.values()
+            leaves = recording.loops.leaves(values, results, given)
+            inputs, same = leaves.nodes, leaves.same
             try:
                 tape, parameters = tape_of(values, results, inputs, constants, (), same)
             except AttributeError:  # one that another thread is just making, not part of this trace
@@ -332,19 +421,29 @@ def trace(
             if as_eager:
                 order = as_eager_walks(results, recording.comparisons)
                 tape, parameters = tape_of(order, results, inputs, constants, parameters, same)
-            if any(isinstance(p, Traced) for p in parameters):
+            if foreign := [p for p in parameters if isinstance(p, Traced)]:
+                if id(foreign[0]) in recording.loops.bodies:
+                    raise TraceError(
+                        "a value that the body of a loop made was used outside of the loop: return it as part of the "
+                        "state, or as what is kept of the round (collect=True)"
+                    )
                 raise TraceError("a traced value of another trace was used: keep none between calls")
+            tape, numbers = leaves.numbered(tape), leaves.held
         finally:
             _new, _numbers = around
             if collecting:
                 gc.enable()
-    return Trace(tape, parameters, structure)
+    return Trace(tape, parameters, structure, numbers, given, leaves.one)
 
 
 def _argument(shape: tuple[int, ...], inputs: list[Traced]) -> Any:
     """New traced values as (nested) Vectors, numbered in row-major order."""
+    if len(shape) == 1:
+        row = [_leaf() for _ in range(shape[0])]
+        inputs += row
+        return vector([*row])
     if not shape:
-        inputs.append(record(None, ()))
+        inputs.append(_leaf())
         return inputs[-1]
     return vector([_argument(shape[1:], inputs) for _ in range(shape[0])])
 
@@ -357,6 +456,8 @@ def _flatten(result: Any) -> tuple[Any, list[Value]]:
         if isinstance(x, Value):
             scalars.append(x)
             return len(scalars) - 1
+        if isinstance(x, Kept):
+            return Span([walk(item) for item in x.elements], len(x))
         if isinstance(x, tuple):
             return tuple(walk(item) for item in x)
         if isinstance(x, dict):

@@ -1,0 +1,258 @@
+"""Stretch: the program of long loops, told from the programs of a few rounds.
+
+Every round of a loop is a copy of one little graph, so a tape with n rounds is the same tape for every n but for how
+often the graph is there. If the program that is made of it is the same, too, its numbers alone (how often a loop runs,
+how many members an instruction has, in which slot an operand begins) are linear in n: a loop of the program runs n - 2
+times, what comes after it begins at slot 40 + 3n. Two programs tell these lines; a third one must lie on them, and what
+is right for three values of n on lines is right for all. Loops of different counts n, m make 1, n, m and n·m of it.
+
+Whatever differs in anything else (another instruction, another constant, a table of another size) is `Uneven`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.program.instruction import Index, Instruction, Loop
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.stream import Stream
+from macrograd.compiler.program.walk import counted
+from macrograd.compiler.tape.tape import Ints
+
+Point = tuple[int, ...]
+_LONG = 12  # elements of a table whose length may depend on a loop's
+_LONGEST_PERIOD = 512
+_LEAST_ROUNDS = 4
+
+
+class Uneven(Exception):  # noqa: N818 - an answer, not an error
+    """Programs that are not the same but for numbers on lines."""
+
+
+def points(families: int) -> list[Point]:
+    """Where programs are needed, in steps of each count: the corners of the unit cube, and two steps away from them for
+    a look at whether the lines are lines."""
+    corners = list(product((0, 1), repeat=families))
+    along = [tuple(2 * (f == g) for g in range(families)) for f in range(families)]
+    return list(dict.fromkeys([*corners, *along, (2,) * families]))
+
+
+def on_lines(numbers: Ints, at: Sequence[Point], wanted: Point) -> Ints:
+    """Numbers (a row for each of the `points`) at another point, each a product of lines. Raises Uneven."""
+    families = len(wanted)
+    corner = {point: row for point, row in zip(at, numbers, strict=True) if max(point) <= 1}
+    terms: dict[Point, Ints] = {}
+    for point in corner:  # Σ over subsets: the coefficient of each product of counts
+        inside = [p for p in corner if all(a <= b for a, b in zip(p, point, strict=True))]
+        terms[point] = np.sum([(-1) ** (sum(point) - sum(p)) * corner[p] for p in inside], axis=0)
+
+    def value(point: Point) -> Ints:
+        factors = {t: int(np.prod([point[f] if t[f] else 1 for f in range(families)], dtype=object)) for t in terms}
+        found: Ints = np.sum([factors[t] * terms[t] for t in terms], axis=0)
+        return found
+
+    for point, row in zip(at, numbers, strict=True):
+        if not np.array_equal(value(point), row):
+            raise Uneven("numbers do not lie on lines")
+    return value(wanted)
+
+
+def stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point) -> Program:
+    """The program at another point than those `at` which these programs are. Raises Uneven if they do not tell it."""
+    words: list[list[Any]] = []
+    numbers: list[list[int]] = []
+    for program in programs:
+        word: list[Any] = []
+        number: list[int] = []
+        _take_apart(replace(program, results=_runs(program.results)), word, number)
+        words.append(word)
+        numbers.append(number)
+    if any(word != words[0] for word in words[1:]):
+        raise Uneven("the programs differ in more than numbers")
+    found = iter(on_lines(np.array(numbers, dtype=np.int64), at, wanted).tolist())
+    made: Program = _put_together(replace(programs[0], results=_runs(programs[0].results)), found)
+    made = replace(
+        made,
+        results=_results(made.results),
+        before=_without_none(made.before),
+        block=_without_none(made.block),
+        after=_without_none(made.after),
+    )
+    _check_bounds(made)
+    return made
+
+
+def _take_apart(x: Any, words: list[Any], numbers: list[int]) -> None:
+    """The integers of a program, and everything else."""
+    if isinstance(x, Stream):
+        raise Uneven("there is a stream")
+    if isinstance(x, tuple):
+        words.append(len(x))
+        for item in x:
+            _take_apart(item, words, numbers)
+    elif isinstance(x, np.ndarray):
+        _take_apart(_table(x), words, numbers)
+    elif is_dataclass(x):
+        words.append(type(x).__name__)
+        for part in fields(x):
+            _take_apart(getattr(x, part.name), words, numbers)
+    elif isinstance(x, (int, np.integer)) and not isinstance(x, bool):
+        words.append(int)
+        numbers.append(int(x))
+    else:
+        words.append(x.hex() if isinstance(x, float) else x)
+
+
+def _put_together(x: Any, numbers: Iterator[int]) -> Any:
+    """The same with other integers."""
+    if isinstance(x, tuple):
+        return tuple([_put_together(item, numbers) for item in x])
+    if isinstance(x, np.ndarray):
+        return _array(_put_together(_table(x), numbers), x)
+    if is_dataclass(x):
+        made: Any = type(x)
+        return made(*[_put_together(getattr(x, part.name), numbers) for part in fields(x)])
+    if isinstance(x, (int, np.integer)) and not isinstance(x, bool):
+        return next(numbers)
+    return x
+
+
+def _without_none(steps: Sequence[Any]) -> tuple[Any, ...]:
+    """The steps without those that have no members or rounds, and sums without terms that are none. Raises Uneven where
+    there would be fewer than none."""
+    found: list[Any] = []
+    for step in steps:
+        if isinstance(step, Loop):
+            _check(step.count)
+            if step.count:
+                found.append(replace(step, body=_without_none(step.body)))
+            continue
+        assert isinstance(step, Instruction)
+        _check(step.count, *step.dims, *(segment.count for segment in step.segments))
+        if 0 in step.dims:
+            continue
+        segments = tuple([segment for segment in step.segments if segment.count])
+        if step.count == 0 or (step.segments and not segments):
+            raise Uneven("a sum would have no terms")
+        found.append(replace(step, segments=segments))
+    return tuple(found)
+
+
+def _check(*counts: int) -> None:
+    if min(counts) < 0:
+        raise Uneven("there would be fewer than none of something")
+
+
+def _check_bounds(program: Program) -> None:
+    """Raise Uneven if an operand or a result were outside its space."""
+    sizes = {"u": program.uniform, "v": program.varying}
+    for step in program.steps():
+        for instruction, rounds in counted(step):
+            for operand, terms in (*instruction.operands(), (instruction.out, 1)):
+                if not isinstance(operand, Index):
+                    continue
+                low = high = operand.base
+                for stride, many in zip(
+                    (*operand.member, operand.term, *operand.shifts), (*instruction.dims, terms, *rounds), strict=True
+                ):
+                    most = stride * (many - 1)
+                    low, high = low + min(0, most), high + max(0, most)
+                for table in (operand.members, operand.terms, operand.full):
+                    if table is not None and table.size:
+                        low, high = low + int(table.min()), high + int(table.max())
+                if low < 0 or high >= sizes[operand.space]:
+                    raise Uneven(f"an operand would be outside its space: {instruction}")
+
+
+def _table(x: NDArray[Any]) -> Any:
+    """An array as a tuple: a long row as what comes first, what is repeated with a step, how often, and what is left,
+    each of them again such a tuple. Another array as it is."""
+    if x.dtype.kind != "i":
+        return ("bytes", x.shape, x.dtype.str, x.tobytes())
+    whole = ("whole", *x.ravel().tolist(), x.shape)
+    if x.size < _LONG:
+        return whole
+    axis = int(np.argmax(x.shape))
+    if x.ndim > 1:
+        rows = np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
+        return ("rows", axis, tuple([_table(row) for row in rows]), x.shape[:axis] + x.shape[axis + 1 :])
+    best = (0, 0, 0)  # elements that a period covers, the period, where it begins
+    for period in range(1, min(_LONGEST_PERIOD, len(x) // _LEAST_ROUNDS) + 1):
+        step = x[period:] - x[:-period]
+        edges = np.flatnonzero(np.diff(step, prepend=step[0] - 1, append=step[-1] - 1))
+        longest = int(np.argmax(np.diff(edges)))
+        begin = int(edges[longest])
+        covers = (int(edges[longest + 1]) + period - begin) // period * period
+        if covers >= max(_LONG, _LEAST_ROUNDS * period) and covers > best[0] + period:
+            best = covers, period, begin
+        if 2 * best[0] > len(x):
+            break
+    covers, period, begin = best
+    if not covers:
+        return whole
+    parts = x[:begin], x[begin : begin + period], x[begin + covers :]
+    return ("row", *(_table(part) for part in parts), int(x[begin + period] - x[begin]), covers // period)
+
+
+def _array(table: Any, like: NDArray[Any]) -> NDArray[Any]:
+    """The array of a table, of the kind of another one."""
+    if table[0] == "bytes":
+        return like
+    if table[0] == "whole":
+        return np.array(table[1:-1], dtype=like.dtype).reshape(table[-1])
+    if table[0] == "rows":
+        _, axis, parts, rest = table
+        rows = [_array(part, like) for part in parts]
+        if len({len(row) for row in rows}) > 1:
+            raise Uneven("the rows of a table would not have one length")
+        return np.moveaxis(np.array(rows).reshape(*rest, -1), -1, axis)
+    first, pattern, last = (_array(part, like) for part in table[1:4])
+    step, rounds = table[4:]
+    _check(rounds)
+    middle = pattern + step * np.arange(rounds, dtype=like.dtype)[:, None]
+    return np.concatenate([first, middle.ravel(), last])
+
+
+Results = tuple[tuple[str, int], ...]
+
+
+def _runs(results: Results) -> Any:
+    """Results as runs: (space, first slot, step, length)."""
+    slot = np.array([k for _, k in results], dtype=np.int64)
+    varies = np.array([space == "v" for space, _ in results], dtype=bool)
+    step = np.diff(slot)
+    alone = varies[1:] != varies[:-1]
+    bends = np.flatnonzero((step[1:] != step[:-1]) | alone[1:] | alone[:-1]) + 1 if len(step) > 1 else np.empty(0, int)
+    found, i, n = [], 0, len(slot)
+    while i < n:
+        if i == n - 1 or alone[i]:
+            end, pace = i + 1, 0
+        else:
+            at = int(np.searchsorted(bends, i + 1))
+            end, pace = (int(bends[at]) if at < len(bends) else n - 1) + 1, int(step[i])
+        found.append((results[i][0], int(slot[i]), pace, end - i))
+        i = end
+    return tuple(found)
+
+
+def _results(runs: Any) -> Results:
+    found: list[tuple[str, int]] = []
+    for space, first, step, length in runs:
+        _check(length)
+        found += [(space, first + step * k) for k in range(length)]
+    return tuple(found)
+
+
+def with_held(program: Program, held: NDArray[np.float64]) -> Program:
+    """The program with the first of its uniform inputs as constants, which stand in front of them."""
+    return replace(
+        program,
+        constants=np.concatenate([program.constants, held]),
+        uniform_inputs=program.uniform_inputs - len(held),
+    )

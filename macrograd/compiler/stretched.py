@@ -1,0 +1,195 @@
+"""Functions with long loops: their programs are told from those of a few rounds (`program/stretch.py`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, stretched, with_held
+from macrograd.compiler.rewrite.simplify import simplify
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape.tape import Tape
+from macrograd.compiler.trace.loops import Rounds, Unrolled, families
+from macrograd.compiler.trace.trace import Arguments, Span, TraceError, trace
+from macrograd.value import Value
+
+# The rounds that are written first, and in what steps more of them: where two or three rounds in turn repeat and not
+# one, or where a loop within a loop is too short for one, a later attempt sees it.
+_ATTEMPTS = ((16, 1), (24, 2), (66, 12))
+_MOST_FAMILIES = 3
+_LEAST = 4  # times the rounds written, for a loop that is not written out
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One trace of the function, simplified and numbered."""
+
+    tape: Tape
+    parameters: list[Value]
+    structure: Any
+    recorded: int
+    held: NDArray[np.float64]
+    one: int | None
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """How a function is recorded."""
+
+    fn: Callable[..., Any]
+    shapes: Sequence[tuple[int, ...]]
+    strict: bool
+    name: str
+    uniform: Container[int]
+    seen: Callable[[str, Any], None]
+    given: list[Arguments] = field(default_factory=list)  # what the traces share, if there are several
+
+    def record(self, out: frozenset[int] = frozenset()) -> tuple[Recorded, Rounds]:
+        """The function with some rounds of its long loops, but with all rounds of those that must be written out."""
+        why: dict[int, str] = {}
+        while True:
+            rounds = Rounds(_ATTEMPTS[0][0], out)
+            try:
+                return self.at(rounds), rounds
+            except Unrolled as error:
+                if error.count in out:
+                    raise self.refused(error.count, why.get(error.count, error.why)) from None
+                out, why[error.count] = out | {error.count}, error.why
+
+    def at(self, rounds: Rounds) -> Recorded:
+        """One trace. Raises Unrolled."""
+        given = self.given[0] if self.given else None
+        traced = trace(self.fn, self.shapes, as_eager=self.strict, uniform=self.uniform, rounds=rounds, given=given)
+        self.given[:] = [traced.arguments]
+        self.seen("trace", traced.tape)
+        recorded = int((traced.tape.arity > 0).sum())
+        if not len(traced.tape.results):
+            raise ValueError(f"the result of {self.name} holds no numbers: return at least one number or Value")
+        # In strict mode sums are chained only after the derivative, whose roundings follow the program as it was
+        # written.
+        tape = traced.tape if self.strict else simplify(traced.tape, final=False)
+        tape, old = tapes.number_parameters(tape)
+        self.seen("simplify", tape)
+        return Recorded(tape, [traced.parameters[k] for k in old], traced.structure, recorded, traced.held, traced.one)
+
+    def refused(self, count: int, why: str) -> TraceError:
+        return TraceError(
+            f"a loop of {count} rounds in {self.name} cannot be one loop of the program, and is too long to be written "
+            f"out: {why}"
+        )
+
+
+class Stretched:
+    """The programs of a function some of whose loops have more rounds than its tapes."""
+
+    def __init__(self, recorder: Recorder, rounds: Rounds, first: Recorded) -> None:
+        self.recorder, self.rounds, self._first = recorder, rounds, first
+        self._families = families(rounds.counts)
+        self._probes: dict[int, list[Recorded]] = {}
+
+    def whole(self) -> tuple[list[Value], Any, int]:
+        """The parameters, the structure of the result, and how many operations there are, with all rounds."""
+        try:
+            probes = self._at(0)
+            recorded = self._on_lines([np.array([x.recorded]) for x in probes], 0)[0]
+            parameters = probes[0].parameters
+            if any(list(map(id, x.parameters)) != list(map(id, parameters)) for x in probes):
+                raise Uneven("parameters are read by the number of a round")
+        except Uneven:
+            found = self._written_out()
+            return found.parameters, found.structure, found.recorded
+        return parameters, _whole_structure(probes[0].structure), int(recorded)
+
+    def digest(self) -> str:
+        """Of all that the program depends on beside the first tape."""
+        found = hashlib.sha256(repr(self._families).encode())
+        try:
+            probes = self._at(0)
+        except Uneven:
+            probes = []
+        for probe in probes:
+            for array in (probe.tape.code, probe.tape.operand, probe.tape.leaf, probe.tape.results, probe.held):
+                found.update(array.tobytes())
+        return found.hexdigest()
+
+    def program(self, make: Callable[..., Program]) -> Program:
+        """The program that `make` makes of a tape, for all rounds."""
+        for attempt in range(len(_ATTEMPTS)):
+            try:
+                probes = self._at(attempt)
+                programs = [make(probe.tape, one=probe.one) for probe in probes]
+                program = stretched(programs, points(len(self._families)), self._wanted(attempt))
+                return with_held(program, probes[0].held)
+            except Uneven:
+                continue
+        return make(self._written_out().tape)
+
+    def _at(self, attempt: int) -> list[Recorded]:
+        """The traces of one attempt. Raises Uneven if the loops are too short or too many for it."""
+        if attempt not in self._probes:
+            least, step = _ATTEMPTS[attempt]
+            most = least + 3 * step
+            if len(self._families) > _MOST_FAMILIES or self._families[0][0] < _LEAST * most:
+                raise Uneven("loops of too many counts, or too few rounds")
+            found = []
+            for point in points(len(self._families)):
+                plan = {
+                    count: self._begin(family, attempt) + at * step + count - family[0]
+                    for family, at in zip(self._families, point, strict=True)
+                    for count in family
+                }
+                if attempt == 0 and set(plan.values()) == {least}:
+                    found.append(self._first)
+                    continue
+                try:
+                    found.append(self.recorder.at(Rounds(least, self.rounds.out, plan)))
+                except Unrolled as error:
+                    raise Uneven(error.why) from None
+            self._probes[attempt] = found
+        return self._probes[attempt]
+
+    def _begin(self, family: list[int], attempt: int) -> int:
+        """The rounds of the first loop of a family that are written first."""
+        least, step = _ATTEMPTS[attempt]
+        return least + (family[0] - least) % step
+
+    def _wanted(self, attempt: int) -> Point:
+        _, step = _ATTEMPTS[attempt]
+        return tuple([(family[0] - self._begin(family, attempt)) // step for family in self._families])
+
+    def _on_lines(self, numbers: list[tapes.Ints], attempt: int) -> tapes.Ints:
+        return on_lines(np.array(numbers), points(len(self._families)), self._wanted(attempt))
+
+    def _written_out(self) -> Recorded:
+        """The function with all rounds of all loops."""
+        try:
+            return self.recorder.at(Rounds(out=self.rounds.out | self.rounds.counts))
+        except Unrolled as error:
+            raise self.recorder.refused(error.count, error.why) from None
+
+
+def _whole_structure(structure: Any) -> Any:
+    """The structure of a result with all rounds of what loops kept."""
+    position = 0
+
+    def walk(x: Any) -> Any:
+        nonlocal position
+        if isinstance(x, Span):
+            position += x.rounds
+            return list(range(position - x.rounds, position))
+        if isinstance(x, tuple):
+            return tuple([walk(item) for item in x])
+        if isinstance(x, dict):
+            return {key: walk(item) for key, item in x.items()}
+        if isinstance(x, list):
+            return [walk(item) for item in x]
+        position += 1
+        return position - 1
+
+    return walk(structure)

@@ -1,0 +1,496 @@
+"""Loops of a trace: `macrograd.loop` in a function that is compiled.
+
+The body is run once, on placeholders: one for the number of the round and one for every scalar of the state. What it
+records is a little graph, and a round of the loop is a copy of it: the placeholders replaced by what the round before
+made. So every round is the same program, and the function cannot tell one from another.
+
+A loop of a few rounds is written out in full. Of a longer one only a few rounds are written, how many a `Rounds` says.
+The program is made of two or three such traces, of a few rounds more each, and told from these for as many rounds as it
+really has (`macrograd.compiler.program.stretch`). For this, nothing in the trace may depend on how many rounds are
+written:
+
+- The number of a round, and the numbers of a closed-over array that is read by it, are *held*: leaves like uniform
+  arguments, whose numbers a call does not give but the program holds. As constants they would be folded.
+- So are the constants that a state begins with, or a sum that starts at 0 would be folded in the first round only.
+- What is kept of every round (`Kept`) can be returned, or read by the number of a round. It has elements for the
+  rounds that are written and no others: anything else that is done with it raises `Unrolled`, and the loop is written
+  out in full in another trace.
+
+`take(ys, i)` by the number of a round (`i`, `i + 1`, `n - 1 - i`, `4 * i + j`: sums and multiples) is not an operation:
+the copy for round k has element k of ys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops
+from macrograd.compiler.tape.tape import INPUT, UNIFORM, Ints, Tape
+from macrograd.control import first_state, pair, place_of, same_nesting
+from macrograd.nesting import nest_of
+from macrograd.value import Value, constant
+from macrograd.vector import Vector, vector
+
+WRITTEN_OUT = 96  # rounds: a loop of no more is written out
+MOST_OPERATIONS = 300_000  # of a loop that must be written out
+_NEAR = 8  # counts that differ by no more are of loops over the same array, and change together
+_DEEP = 64  # operations that are looked through for the number of a round
+
+_ONE = ("one", 0)
+
+Form = tuple[int, tuple[tuple[int, int], ...]]  # a number, and multiples of counters: (counter, factor)
+
+
+class Unrolled(Exception):  # noqa: N818 - a request, not an error
+    """A loop of this many rounds has to be written out, because of what is done in it or with what it kept."""
+
+    def __init__(self, count: int, why: str) -> None:
+        super().__init__(why)
+        self.count, self.why = count, why
+
+
+class Rounds:
+    """How many rounds of a loop are written.
+
+    out     the counts of loops that are written out in full
+    plan    the rounds written of a loop of each other count
+    counts  of the loops that were met and of which some rounds are written
+    """
+
+    def __init__(self, least: int = 16, out: frozenset[int] = frozenset(), plan: dict[int, int] | None = None) -> None:
+        self.least, self.out, self.plan = least, out, plan or {}
+        self.counts: set[int] = set()
+
+    def of(self, count: int) -> int:
+        if count <= WRITTEN_OUT or count in self.out:
+            return count
+        self.counts.add(count)
+        return self.plan.get(count, self.least)
+
+
+def families(counts: Iterable[int]) -> list[list[int]]:
+    """Counts that change together."""
+    found: list[list[int]] = []
+    for count in sorted(counts):
+        if found and count - found[-1][-1] <= _NEAR:
+            found[-1].append(count)
+        else:
+            found.append([count])
+    return found
+
+
+@dataclass
+class _Counter:
+    """The number of the round of a loop, within its body."""
+
+    node: Value
+    count: int
+    long: bool  # whether only some rounds are written
+
+
+@dataclass
+class _Read:
+    """An element of `values`, by the number of a round; `long` if a loop whose rounds are not all written was among
+    those of the numbers."""
+
+    node: Value
+    values: Sequence[Any]
+    form: Form
+    long: bool
+
+
+@dataclass
+class Held:
+    """Leaves whose numbers the program holds: element k of `numbers` is leaf k, for as many as `size` says."""
+
+    numbers: Any
+    size: int
+    source: Any  # kept alive, for its id is the key
+    leaves: dict[int, Value] = field(default_factory=dict)
+
+
+@dataclass
+class Leaves:
+    """The given leaves of a tape.
+
+    one     the number of the leaf with which a derivative begins, if not with a constant
+    nodes   the leaves; `same` says which are the same for all samples
+    places  their numbers among those of their kind, if they are not all
+    held    the numbers that are held by the program, for all rounds
+    """
+
+    one: int | None
+    nodes: Sequence[Any]
+    same: Sequence[bool]
+    places: Ints
+    held: NDArray[np.float64]
+
+    def numbered(self, tape: Tape) -> Tape:
+        """The tape with these numbers of its leaves."""
+        if not len(self.places):
+            return tape
+        leaf = tape.leaf.copy()
+        for code, kind in ((UNIFORM, True), (INPUT, False)):
+            mine = np.flatnonzero(tape.code == code)
+            leaf[mine] = self.places[np.array(self.same, dtype=bool) == kind][leaf[mine].astype(np.int64)]
+        return replace(tape, leaf=leaf)
+
+
+class Kept:
+    """What a loop of many rounds kept of each: `count` elements, of which the first and the last are at hand."""
+
+    def __init__(self, count: int, elements: list[Value]) -> None:
+        self._count, self._elements = count, elements
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Value:
+        try:
+            k = index.__index__()
+        except AttributeError:
+            self._refuse()
+        if not -self._count <= k < self._count:
+            raise IndexError(f"index {k} is out of range for what a loop of {self._count} rounds kept")
+        return self.element(k % self._count)
+
+    def element(self, k: int) -> Value:
+        written = len(self._elements)
+        if k < written // 2:
+            return self._elements[k]
+        if self._count - k <= written // 2:
+            return self._elements[written - (self._count - k)]
+        raise Unrolled(self._count, f"element {k} of what it kept was asked for")
+
+    def read(self, k: int) -> Value:
+        """The element of round k, by the number of a round: k is less than the rounds written, or as near the end."""
+        written = len(self._elements)
+        if k < written:
+            return self._elements[k]
+        if self._count - k <= written:
+            return self._elements[written - (self._count - k)]
+        raise Unrolled(self._count, f"element {k} of what it kept was asked for")
+
+    @property
+    def elements(self) -> list[Value]:
+        return self._elements
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        self._refuse()
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise Unrolled(
+            self._count,
+            "what a loop kept of every round can be returned, or read by the number of the round in another loop "
+            "(mg.take(kept, i)); for a sum over all rounds, add it up in the state of the loop",
+        )
+
+    __iter__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __pow__ = __rpow__ = __neg__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _refuse
+
+
+class Given(Protocol):
+    """The arguments' scalars."""
+
+    inputs: Any
+    same: list[bool]
+
+    def number(self) -> dict[int, int]: ...
+
+
+class Listing(Protocol):
+    """Lists the Values of a trace, and knows which are constants."""
+
+    def depends(self, value: Value) -> bool: ...
+    def copied(self, original: Value, made: Value) -> None: ...
+    def count(self) -> int: ...
+    def since(self, mark: int) -> list[Any]: ...
+
+
+class Loops:
+    """The loops of one trace.
+
+    new     makes a placeholder or another leaf
+    apply   records an operation
+    trace   lists the Values that were made
+    """
+
+    def __init__(
+        self,
+        rounds: Rounds,
+        new: Callable[[], Any],
+        apply: Callable[[Any, tuple[Any, ...]], Any],
+        trace: Listing,
+    ) -> None:
+        self.rounds, self._new, self._apply, self._trace = rounds, new, apply, trace
+        self._counters: dict[int, _Counter] = {}
+        self._reads: dict[int, _Read] = {}
+        self._same_reads: dict[tuple[int, Form, bool], _Read] = {}
+        self._forms: dict[int, tuple[Value, Form | None]] = {}
+        self._ids: dict[int, tuple[Any, dict[int, Any]]] = {}
+        self._columns: dict[int, tuple[Any, list[Any]]] = {}
+        self.held: dict[tuple[str, int], Held] = {}
+        self.arguments: set[int] = set()  # the ids of the function's arguments, whose elements no body has made
+        self.bodies: set[int] = set()  # the ids of what belongs to bodies, and to no round
+
+    # --- a loop ---------------------------------------------------------------------------------------------------
+
+    def loop(self, count: int, body: Callable[[Any, Any], Any], state: Any, collect: bool) -> Any:
+        nest, first = first_state(body, state)
+        if not count:
+            return (nest.built(first), Vector([])) if collect else nest.built(first)
+        written = self.rounds.of(count)
+        whole = written == count
+        current = [constant(x) if whole else self._start(x) for x in first]
+        mark = self._trace.count()
+        counter = self._new()
+        self._counters[id(counter)] = _Counter(counter, count, not whole)
+        slots = [self._new() for _ in current]
+        found = body(counter, nest.built(slots))
+        kept_nest, kept = None, list[Any]()
+        if collect:
+            found, extra = pair(body, found)
+            try:
+                kept_nest, kept = nest_of(extra)
+            except TypeError as error:
+                raise TypeError(f"what {place_of(body)} keeps of a round: {error}") from None
+        outs = [constant(x) for x in same_nesting(body, "the state", nest, found)]
+        kept = [constant(x) for x in kept]
+        order = self._of_a_round([*outs, *kept], set(map(id, self._trace.since(mark))), counter)
+        if whole and count > WRITTEN_OUT and count * len(order) > MOST_OPERATIONS:
+            raise Unrolled(
+                count,
+                f"{count} rounds of {len(order)} operations, {place_of(body)}. Its rounds are not all alike once the "
+                "program is made of them: give the state fewer numbers, or write what differs with mg.where",
+            )
+        self.bodies.update(map(id, order), map(id, (counter, *slots)))
+        columns: list[list[Any]] = [[] for _ in kept]
+        for k in range(written):
+            at = constant(float(k)) if whole else self._number(count, k, written)
+            new = {id(slot): x for slot, x in zip(slots, current, strict=True)} | {id(counter): at}
+            self._copy(order, new, (id(counter), k))
+            current = [new.get(id(x), x) for x in outs]
+            for column, x in zip(columns, kept, strict=True):
+                column.append(new.get(id(x), x))
+        last = nest.built(current)
+        if kept_nest is None:
+            return last
+        return last, kept_nest.built([vector(column) if whole else Kept(count, column) for column in columns])
+
+    def _start(self, x: Any) -> Any:
+        """The scalar that a state begins with."""
+        if isinstance(x, Value) and x.op is not ops.CONSTANT and self._trace.depends(x):
+            return x
+        number = x._data if isinstance(x, Value) else ops.as_float("loop", x)
+        key = ("start", np.float64(number).view(np.int64).item())
+        return self._leaf(key, 0, lambda: Held([number], 1, None))
+
+    def one(self) -> Any:
+        """The 1 with which a derivative begins: held, or the constants that it goes through would be folded."""
+        return self._leaf(_ONE, 0, lambda: Held([1.0], 1, None)) if self.rounds.counts else 1.0
+
+    def _number(self, count: int, k: int, written: int) -> Value:
+        return self._leaf(("counter", count), k, lambda: Held(np.arange(count, dtype=np.float64), written, None))
+
+    def _leaf(self, key: tuple[str, int], k: int, make: Callable[[], Held]) -> Value:
+        held = self.held.get(key) or self.held.setdefault(key, make())
+        if k not in held.leaves:
+            held.leaves[k] = self._new()
+        return held.leaves[k]
+
+    def _of_a_round(self, roots: list[Any], made: set[int], counter: Value) -> list[Any]:
+        """What the roots are computed from in a round, operands first: all operations of the body, the same in every
+        round or not, for eager every round does them; and reads that depend on its counter, or on these."""
+        order: list[Any] = []
+        seen: set[int] = set()
+        stack: list[tuple[Any, bool]] = [(x, False) for x in reversed(roots)]
+        while stack:
+            x, ready = stack.pop()
+            if ready:
+                order.append(x)
+                continue
+            read = self._reads.get(id(x))
+            if id(x) in seen or (read is None and (id(x) not in made or x._a is None)):
+                continue
+            seen.add(id(x))
+            inner = x.inputs if read is None else self._inside(read, made)
+            if read is not None and not inner and all(c != id(counter) for c, _ in read.form[1]):
+                continue
+            stack.append((x, True))
+            stack.extend((y, False) for y in reversed(inner) if id(y) not in seen)
+        return order
+
+    def _inside(self, read: _Read, made: set[int]) -> list[Any]:
+        """The values among which a read chooses that were made in the body."""
+        values = read.values.elements if isinstance(read.values, Kept) else read.values
+        if id(values) in self.arguments:
+            return []
+        known = self._by_id(values)
+        return [known[x] for x in sorted(made) if x in known]
+
+    def _by_id(self, values: Sequence[Any]) -> dict[int, Any]:
+        if id(values) not in self._ids:
+            self._ids[id(values)] = values, dict(zip(map(id, values), values, strict=True))
+        return self._ids[id(values)][1]
+
+    def _copy(self, order: list[Any], new: dict[int, Any], known: tuple[int, int]) -> None:
+        for x in order:
+            read = self._reads.get(id(x))
+            if read is None:
+                new[id(x)] = made = self._apply(x.op, tuple([new.get(id(y), y) for y in x.inputs]))
+                self._trace.copied(x, made)
+            else:
+                new[id(x)] = self._moved(read, new, known)
+
+    # --- what the program holds -------------------------------------------------------------------------------------
+
+    def leaves(self, values: Sequence[Any], results: Sequence[Any], given: Given) -> Leaves:
+        """The leaves of the trace's tape: all scalars of the arguments, or where some rounds of a loop are not written
+        those that are used, and the last one of each kind, which says how many there are."""
+        if not self.rounds.counts:
+            return Leaves(None, given.inputs, given.same, np.arange(0), np.empty(0))
+        used = {id(y) for x in values for y in x.inputs}
+        used.update(map(id, results))
+        self.one()
+        last = self.held[_ONE]
+        held = [h for h in self.held.values() if h is not last and any(id(x) in used for x in h.leaves.values())]
+        held.append(last)
+        begin = np.cumsum([0, *(h.size for h in held)]).tolist()
+        nodes = [h.leaves[k] for h in held for k in sorted(h.leaves)]
+        numbers = [first + k for first, h in zip(begin, held, strict=False) for k in sorted(h.leaves)]
+        kind = np.array(given.same, dtype=bool)
+        place = np.where(kind, begin[-1] + np.cumsum(kind) - 1, np.cumsum(~kind) - 1)
+        keep = {int(where[-1]) for where in (np.flatnonzero(kind), np.flatnonzero(~kind)) if len(where)}
+        number = given.number()
+        keep.update(number[x] for x in used if x in number)
+        some = sorted(keep)
+        parts = [np.asarray(h.numbers, dtype=np.float64) for h in held]
+        return Leaves(
+            begin[-1] - 1,
+            [*nodes, *(given.inputs[k] for k in some)],
+            [True] * len(nodes) + [given.same[k] for k in some],
+            np.concatenate([np.array(numbers, dtype=np.int64), place[some]]),
+            np.concatenate([np.empty(0), *parts]),
+        )
+
+    # --- arrays read by the number of a round -----------------------------------------------------------------------
+
+    def take(self, values: Any, index: Any) -> Any:
+        """The element at the number of a round; None if the index is something else."""
+        if not self._counters:
+            return None
+        form = self._form(index)
+        if form is None or not form[1]:
+            if isinstance(values, Kept):
+                values.shape  # noqa: B018 - refuses
+            return None
+        if not isinstance(values, (Kept, list, tuple, Vector)):
+            shape = getattr(values, "shape", None)
+            if not shape:
+                return None
+            columns, values = self._once(values, lambda: [values.tolist()])[0], values
+            values = columns
+        low, high = self._range(form)
+        if low < 0 or high >= len(values):
+            wrong = low if low < 0 else high
+            raise IndexError(
+                f"take() index {wrong} is outside 0 … {len(values) - 1}, by the number of a round of a loop"
+            )
+        if not isinstance(values, Kept) and hasattr(values[0], "__len__"):
+            lengths = {len(row) if hasattr(row, "__len__") else 0 for row in values}
+            if len(lengths) > 1:
+                raise ValueError(
+                    f"take() needs rows of equal length, got rows of {min(lengths)} to {max(lengths)} numbers"
+                )
+            table = values
+            columns = self._once(table, lambda: [list(column) for column in zip(*table, strict=True)])
+            return vector([self._read(column, form).node for column in columns])
+        return self._read(values, form).node
+
+    def _once(self, x: Any, make: Callable[[], list[Any]]) -> list[Any]:
+        """What was made of an object, each once."""
+        if id(x) not in self._columns:
+            self._columns[id(x)] = x, make()
+        return self._columns[id(x)][1]
+
+    def _read(self, values: Sequence[Any], form: Form, long: bool = False) -> _Read:
+        key = id(values), form, long or any(self._counters[c].long for c, _ in form[1])
+        if key not in self._same_reads:
+            read = _Read(self._new(), values, form, key[2])
+            self._same_reads[key] = self._reads[id(read.node)] = read
+        return self._same_reads[key]
+
+    def _moved(self, read: _Read, new: dict[int, Any], known: tuple[int, int]) -> Any:
+        """What a read is in a round: `known` is its counter and its number."""
+        counter, k = known
+        at = read.form[0] + sum(factor * k for c, factor in read.form[1] if c == counter)
+        rest = tuple([(c, factor) for c, factor in read.form[1] if c != counter])
+        values = read.values
+        if not rest:
+            found = values.read(at) if isinstance(values, Kept) else values[at]
+            if not isinstance(found, Value):
+                return self._element(values, at) if read.long else constant(found)
+            return new.get(id(found), found)
+        if isinstance(values, Kept):
+            if any(id(x) in new for x in values.elements):
+                values = Kept(len(values), [new.get(id(x), x) for x in values.elements])
+        elif any(id(x) in new for x in values):
+            values = [new.get(id(x), x) for x in values]
+        return self._read(values, (at, rest), read.long).node
+
+    def _element(self, values: Sequence[Any], k: int) -> Value:
+        """An element of an array of numbers."""
+        if (held := self.held.get(("array", id(values)))) is None:
+            if any(isinstance(x, Value) for x in values):
+                found = constant(values[k])
+                assert isinstance(found, Value)
+                return found
+            held = Held(np.array([ops.as_float("take", x) for x in values]), len(values), values)
+        return self._leaf(("array", id(values)), k, lambda: held)
+
+    def _range(self, form: Form) -> tuple[int, int]:
+        low = high = form[0]
+        for c, factor in form[1]:
+            most = factor * (self._counters[c].count - 1)
+            low, high = low + min(0, most), high + max(0, most)
+        return low, high
+
+    def _form(self, x: Any, deep: int = _DEEP) -> Form | None:
+        """A number as a sum of multiples of the numbers of rounds, if it is one."""
+        if not isinstance(x, Value) or x.op is ops.CONSTANT:
+            number = x._data if isinstance(x, Value) else x
+            return (int(number), ()) if float(number).is_integer() else None
+        if id(x) in self._counters:
+            return 0, ((id(x), 1),)
+        if not deep or x.op not in (ops.add, ops.sub, ops.mul, ops.neg):
+            return None
+        if id(x) not in self._forms:
+            parts = [self._form(y, deep - 1) for y in x.inputs]
+            self._forms[id(x)] = x, None if None in parts else _combined(x.op, [p for p in parts if p is not None])
+        return self._forms[id(x)][1]
+
+
+def _combined(op: Any, parts: list[Form]) -> Form | None:
+    if op is ops.neg:
+        return _multiple(parts[0], -1)
+    a, b = parts
+    if op is ops.mul:
+        if a[1] and b[1]:
+            return None
+        return _multiple(a, b[0]) if a[1] else _multiple(b, a[0])
+    if op is ops.sub:
+        b = _multiple(b, -1)
+    factors = dict(a[1])
+    for c, factor in b[1]:
+        factors[c] = factors.get(c, 0) + factor
+    return a[0] + b[0], tuple([(c, factor) for c, factor in factors.items() if factor])
+
+
+def _multiple(form: Form, by: int) -> Form:
+    return form[0] * by, tuple([(c, factor * by) for c, factor in form[1] if by])

@@ -1,0 +1,292 @@
+"""Programs with `mg.loop`, against the eager engine: values, gradients, and that they are told from a few rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.instruction import Loop
+from macrograd.compiler.stretched import Stretched
+
+N = 130
+RNG = np.random.default_rng(3)
+Y, Z, TABLE = RNG.normal(size=N), RNG.normal(size=N), RNG.normal(size=(N, 3))
+CLOSED = RNG.normal(size=N).tolist()
+A, B = mg.Value(0.3, "a"), mg.Value(-0.2, "b")
+MANY = [mg.Value(float(x)) for x in RNG.normal(size=N)]
+
+
+def decay(i: Any, s: Any) -> Any:
+    return s * 0.99
+
+
+def kalman(y):
+    def body(i, s):
+        m, p, total = s
+        p = p + A * A
+        e, S = mg.take(y, i) - m, p + B * B
+        k = p / S
+        return m + k * e, (1.0 - k) * p, total + mg.log(S) + e * e / S
+
+    return mg.loop(len(y), body, (0.0, 1.0, 0.0))[2]
+
+
+def both_ends(y, z):
+    def body(i, s):
+        return {"h": mg.tanh(A * s["h"] + B * s["g"] + mg.take(y, i)), "g": s["h"] * mg.take(z, N - 1 - i)}
+
+    s = mg.loop(N, body, {"h": 0.0, "g": 1.0})
+    return s["h"] + s["g"]
+
+
+def table(t):
+    def body(i, s):
+        row = mg.take(t, i)
+        return [mg.tanh(s[0] * A + row[0] * row[1]), s[1] * 0.9 + row[2] * B]
+
+    return mg.sum(mg.loop(N, body, [0.0, 0.5]))
+
+
+def counted(x):
+    return mg.loop(N, lambda i, s: s * 0.99 + mg.cos(i * 0.1) * x * A, 0.0)
+
+
+def closed_over(x):
+    return mg.loop(N, lambda i, s: mg.tanh(s * B + mg.take(CLOSED, i) * x * A), x)
+
+
+def chosen(y):
+    def body(i, s):
+        x = mg.take(y, i)
+        return mg.where(x > s, mg.exp(-s * A), s * 0.5 + x * mg.take([1.0, A, B], mg.mod(i, 3)))
+
+    return mg.loop(N, body, 0.1)
+
+
+def vectors(y):
+    return mg.sum(
+        mg.loop(
+            N, lambda i, s: mg.tanh(s * A + mg.take(y, i) * mg.Vector([s[2], s[0], s[1]])), mg.Vector([0.1, 0.2, 0.3])
+        )
+    )
+
+
+def smoothed(y):
+    def forward(i, s):
+        new = mg.tanh(A * s + mg.take(y, i))
+        return new, new
+
+    h, kept = mg.loop(N, forward, 0.0, collect=True)
+    return mg.loop(N, lambda i, s: s * B + mg.take(kept, N - 1 - i) ** 2, h) + kept[0] * kept[-1]
+
+
+def nested(y):
+    def body(i, s):
+        return mg.loop(200, lambda j, u: mg.sin(u * A + mg.take(y, i) * 0.1 + mg.take(CLOSED, i) * 0.01), s)
+
+    return mg.loop(N, body, 0.0)
+
+
+def small_inside(y):
+    return mg.loop(N // 2 - 1, lambda i, s: mg.loop(2, lambda j, u: mg.sin(u * A) + mg.take(y, 2 * i + j), s), 0.0)
+
+
+def slope_inside(y):
+    return mg.loop(N, lambda i, s: s - 0.1 * mg.grad(lambda u: mg.sin(u * A) * mg.take(y, i) + u * u)(s), 0.2)
+
+
+def used_elsewhere(y):
+    logs = [mg.exp(x * 0.1) for x in y]
+    return mg.loop(N - 2, lambda i, s: mg.tanh(s * A + mg.take(logs, i + 2)), 0.0) * mg.sum([x * x for x in y])
+
+
+TOLD: dict[str, tuple[Callable[..., Any], list[Any]]] = {
+    "kalman": (kalman, [Y]),
+    "both_ends": (both_ends, [Y, Z]),
+    "table": (table, [TABLE]),
+    "counted": (counted, [0.7]),
+    "closed_over": (closed_over, [0.7]),
+    "chosen": (chosen, [Y]),
+    "vectors": (vectors, [Y]),
+    "smoothed": (smoothed, [Y]),
+    "nested": (nested, [Y]),
+    "small_inside": (small_inside, [Y]),
+    "slope_inside": (slope_inside, [Y]),
+    "used_elsewhere": (used_elsewhere, [Y]),
+}
+
+
+@pytest.fixture
+def written_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows where a program could not be told from a few rounds."""
+    found: list[int] = []
+    original = Stretched._written_out
+
+    def noted(self: Stretched) -> Any:
+        found.append(1)
+        return original(self)
+
+    monkeypatch.setattr(Stretched, "_written_out", noted)
+    return found
+
+
+def eager(fn: Callable[..., Any], args: list[Any]) -> list[float]:
+    for p in (A, B):
+        p.grad = 0.0
+    value = fn(*[x.tolist() if isinstance(x, np.ndarray) else x for x in args])
+    value.backward()
+    return [value.data, A.grad, B.grad]
+
+
+def compiled(fn: Callable[..., Any], args: list[Any], **how: Any) -> list[float]:
+    f = mg.compile(fn, **how)
+    for p in (A, B):
+        p.grad = 0.0
+    batch = how.get("batch", False)
+    given = [np.array([x, x, x]) if batch else x for x in args]
+    mean = f.backward(*given)
+    value = f(*given)
+    assert np.allclose(value, mean, rtol=1e-12)
+    return [float(value[1]) if batch else float(value), A.grad, B.grad]
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_values_and_gradients_are_those_of_the_eager_engine(name: str, written_out: list[int]) -> None:
+    fn, args = TOLD[name]
+    expected = eager(fn, args)
+    assert np.allclose(compiled(fn, args, backend="numpy"), expected, rtol=1e-9, atol=1e-12)
+    assert np.allclose(compiled(fn, args, batch=True), expected, rtol=1e-9, atol=1e-12)
+    assert not written_out
+
+
+@pytest.mark.parametrize("name", ["kalman", "smoothed", "small_inside"])
+def test_strict_has_the_bits_of_the_eager_engine(name: str, written_out: list[int]) -> None:
+    fn, args = TOLD[name]
+    assert compiled(fn, args, strict=True) == eager(fn, args)
+    assert not written_out
+
+
+def loops(count: int) -> tuple[int, list[int]]:
+    """How many instructions the gradient of a loop of so many rounds has, and how often its loops run."""
+    source = pipeline.record(kalman, [(count,)])
+    program = pipeline.gradient_program(source, batch=False)
+    return len(program.instructions()), [step.count for step in program.steps() if isinstance(step, Loop)]
+
+
+def test_the_program_is_the_same_whatever_the_count() -> None:
+    small, large = loops(N), loops(2_000)
+    assert small[0] == large[0]
+    assert [a - b for a, b in zip(large[1], small[1], strict=True)] == [2_000 - N] * 2
+
+
+def test_a_written_loop_ends_as_the_same_loop_as_a_recorded_one() -> None:
+    def recorded(y):
+        h = 0.0
+        for x in y:
+            h = mg.tanh(A * h + x)
+        return h
+
+    def written(y):
+        return mg.loop(len(y), lambda i, h: mg.tanh(A * h + mg.take(y, i)), 0.0)
+
+    def loop_of(fn):
+        program = pipeline.value_program(pipeline.record(fn, [(N,)]), batch=True)
+        (found,) = (step for step in program.block if isinstance(step, Loop))
+        return found.count, [(x.kind, x.code, x.terms, x.out.shift) for x in found.body]
+
+    (count, body), (other, same) = loop_of(recorded), loop_of(written)
+    assert body == same
+    assert abs(count - other) <= 1
+
+
+def test_derivatives_of_every_kind(written_out: list[int]) -> None:
+    def second(p):
+        return mg.loop(N, lambda i, s: mg.sin(s * p[0] + p[1] * mg.take(CLOSED, i)), 0.0)
+
+    point = [0.3, 0.4]
+    for derive in (mg.grad, mg.hessian, mg.jacobian):
+        found = mg.compile(derive(second), backend="numpy")(point)
+        assert np.allclose(found, np.array(derive(second)(point)), rtol=1e-8)
+    along = mg.compile(lambda p, v: mg.jvp(second, (p,), (v,)), backend="numpy")(point, [1.0, 2.0])
+    assert np.allclose(along, np.array(mg.jvp(second, (point,), ([1.0, 2.0],))))
+
+    by_all = mg.compile(mg.grad(kalman), backend="numpy")(Y)  # by every element of what the loop reads
+    assert np.allclose(by_all, [x.data for x in mg.grad(kalman)(Y.tolist())])
+    assert not written_out
+
+
+def test_what_is_kept_is_returned_whole(written_out: list[int]) -> None:
+    def path(y):
+        def body(i, s):
+            new = mg.tanh(A * s + mg.take(y, i))
+            return new, {"state": new, "both": (s, [new * new])}
+
+        return mg.loop(N, body, 0.0, collect=True)
+
+    last, kept = path(Y.tolist())
+    got, found = mg.compile(path)(Y)
+    assert got == pytest.approx(last.data, rel=1e-12)
+    assert found["state"].shape == (N,)
+    for a, b in (
+        (found["state"], kept["state"]),
+        (found["both"][0][1:], kept["both"][0][1:]),
+        (found["both"][1][0], kept["both"][1][0]),
+    ):
+        assert np.allclose(a, [x.data for x in b])
+    step = mg.compile(path, batch=True).bind(np.array([Y, Z]))
+    assert np.allclose(step()[1]["state"][0], found["state"])
+    assert not written_out
+
+
+def test_a_loop_that_must_be_written_out_is(written_out: list[int]) -> None:
+    def summed(y):
+        _, kept = mg.loop(N, lambda i, s: ((n := mg.tanh(A * s + mg.take(y, i))), n), 0.0, collect=True)
+        return mg.sum(kept) * mg.mean(x * B for x in kept[2:9])
+
+    def parameters(x):
+        return mg.loop(N, lambda i, s: mg.tanh(s * mg.take(MANY, i)) + A * B, x)
+
+    for fn, args in ((summed, [Y]), (parameters, [0.5])):
+        assert np.allclose(compiled(fn, args, backend="numpy"), eager(fn, args), rtol=1e-9)
+
+
+def test_a_loop_too_long_to_be_written_out_is_refused_by_its_name() -> None:
+    def summed(y):
+        _, kept = mg.loop(200_000, lambda i, s: ((n := mg.tanh(A * s + y)), n), 0.0, collect=True)
+        return mg.sum(kept)
+
+    with pytest.raises(mg.TraceError, match=r"a loop of 200000 rounds in summed .* add it up in the state"):
+        mg.compile(summed)(1.0)
+
+
+def test_threads_training_and_the_program_on_disk() -> None:
+    rows, targets = RNG.normal(size=(40, N)), RNG.normal(size=40)
+    w = mg.Value(0.1)
+
+    def predict(y):
+        return mg.loop(len(y), lambda i, h: mg.tanh(w * h + mg.take(y, i)), 0.0)
+
+    one, two = (mg.compile(predict, batch=True, threads=k)(rows) for k in (1, 2))
+    assert np.array_equal(one, two)
+
+    class Net(mg.nn.Module):
+        def __init__(self) -> None:
+            self.w = w
+
+        def __call__(self, y: Any) -> Any:
+            return predict(y)
+
+    trainer = mg.Trainer(Net(), "squared_error", optimizer=mg.optim.SGD(0.01), scale="standard")
+    history = trainer.fit(rows, targets, epochs=3, batch_size=20)
+    assert history.losses[-1] < history.losses[0]
+
+
+def test_explain_tells_the_rounds() -> None:
+    text = mg.compile(kalman).explain(Y)
+    assert "traced once, whatever the count: the bodies of loops of 130 rounds" in text
+    assert "rounds, one after the other" in text

@@ -1,0 +1,95 @@
+"""`mg.loop` in the eager engine, and what it says to bad input (compiled: tests/compiler/test_written_loops.py)."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import pytest
+
+import macrograd as mg
+
+
+def test_a_loop_is_a_plain_loop() -> None:
+    a = mg.Value(0.5)
+
+    def step(i, s):
+        assert type(i) is int
+        return a * s + i
+
+    found = mg.loop(4, step, 1.0)
+    by_hand = 1.0
+    for i in range(4):
+        by_hand = a * by_hand + i
+    assert found.data == by_hand.data
+    found.backward()
+    mine, a.grad = a.grad, 0.0
+    by_hand.backward()
+    assert mine == a.grad
+    assert mg.loop(0, step, 1.0) == 1.0
+    assert mg.loop(mg.Value(2.0), step, 1.0).data == 1.25
+
+
+def test_a_state_keeps_its_form() -> None:
+    Point = namedtuple("Point", "x y")
+    first = {"point": Point(1.0, 2.0), "row": mg.Vector([1.0, 2.0]), "list": [3.0], "none": ()}
+
+    def body(i, s):
+        assert isinstance(s["point"], Point)
+        assert isinstance(s["row"], mg.Vector)
+        return {"none": [], "list": (s["list"][0] + 1,), "row": [2 * x for x in s["row"]], "point": [s["point"].y, i]}
+
+    last = mg.loop(3, body, first)
+    assert last == {"point": Point(1, 2), "row": mg.Vector([8.0, 16.0]), "list": [6.0], "none": ()}
+    assert list(last) == list(first)
+
+
+def test_what_is_kept_has_an_element_for_each_round() -> None:
+    last, kept = mg.loop(3, lambda i, s: (s + i, {"state": s, "pair": (i, [s * s])}), 1.0, collect=True)
+    assert last == 4.0
+    assert kept["state"] == mg.Vector([1.0, 1.0, 2.0])
+    assert kept["pair"] == (mg.Vector([0, 1, 2]), [mg.Vector([1.0, 1.0, 4.0])])
+    assert mg.loop(0, lambda i, s: (s, s), 1.0, collect=True) == (1.0, mg.Vector([]))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_bad_input_is_named(compiled: bool) -> None:
+    def refused(count, body, state, kind, match, **more):
+        def run(x):
+            return mg.loop(count, body, state(x), **more)
+
+        with pytest.raises(kind, match=match):
+            mg.compile(run)(1.0) if compiled else run(1.0)
+
+    def same(i, s):
+        return s
+
+    one, two = (lambda x: x), (lambda x: [x, x])
+    refused(-1, same, one, ValueError, "count of 0 or more, got -1")
+    refused(2.5, same, one, TypeError, "integer count, got 2.5")
+    refused(True, same, one, TypeError, "integer count, got True")
+    refused("3", same, one, TypeError, "'3'")
+    refused(3, 3.0, one, TypeError, r"body\(i, state\), got 3.0")
+    refused(3, same, lambda x: {"a": "text"}, TypeError, r"same\(\) at .*test_control.py:\d+: .*got 'text'")
+    refused(
+        3, lambda i, s: s[0], two, ValueError, r"it was a list of 2, and <lambda>\(\) at .*test_control.py:\d+ returned"
+    )
+    refused(3, lambda i, s: [*s, s[0]], two, ValueError, "list of 2, .* returned a list of 3")
+    refused(3, lambda i, s: None, one, ValueError, "it was a number, .* returned None")
+    refused(3, same, one, TypeError, r"not a pair: return \(state, what to keep", collect=True)
+    refused(3, lambda i, s: (s, None), one, TypeError, "got None", collect=True)
+    refused(200, lambda i, s: s + mg.take([1.0, 2.0], i), one, IndexError, r"take\(\) index \d+ is outside 0 … 1")
+
+
+def test_a_count_or_a_branch_on_an_argument_is_refused_when_it_is_traced() -> None:
+    with pytest.raises(mg.TraceError, match="the count of a loop depends on an argument"):
+        mg.compile(lambda x, n: mg.loop(n, lambda i, s: s * x, 1.0))(2.0, 3)
+    with pytest.raises(mg.TraceError, match="as an index"):
+        mg.compile(lambda x: mg.loop(3, lambda i, s: s + x[i], 1.0))([1.0, 2.0, 3.0])
+
+    def leaks(x):
+        made = []
+        mg.loop(3, lambda i, s: made.append(s * x) or s * x, 1.0)
+        return made[0]
+
+    with pytest.raises(mg.TraceError, match="the body of a loop made was used outside"):
+        mg.compile(leaks)(2.0)
