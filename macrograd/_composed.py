@@ -12,9 +12,11 @@ A formula may not branch (`where` chooses), and may use these exact primitives b
     mantissa(a)          the m in a = m·2ᵏ with √½ ≤ m < √2, for finite a > 0
     exponent(a)          the k in that
     signed(a, b)         |a| with the sign bit of b
-    multiply_add(a, b, c)  a·b + c, rounded once or twice, whichever the target prefers
-    elsewhere(c, a, name, *operands)   a, but where c holds the C function `name` of the operands: for arguments too
-                                       large for a short formula
+    multiply_add(a, b, c)  a·b + c, rounded once or twice, as the target likes
+    two_over_pi(k)       bits 24k to 24k + 23 of 2/π behind the point, as a whole number, for k from 0 to 49
+    elsewhere(c, a, what, *operands)   a, and where c holds `what` of the operands, the name of a C function that is
+                                       exact or another formula: for such as are so rare or so large that they should
+                                       cost nothing elsewhere
 """
 
 from __future__ import annotations
@@ -24,6 +26,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 BY_NAME: dict[str, Any] = {}  # the table of operations (`ops`)
+Elsewhere = str | Callable[..., Any]
+_TWO_OVER_PI = (
+    "A2F9836E4E441529FC2757D1F534DDC0DB6295993C439041FE5163ABDEBBC561B7246E3A424DD2E006492EEA09D1921CFE1D"
+    "EB1CB129A73EE88235F52EBB4484E99C7026B45F7E413991D639835339F49C845F8BBDF9283B1FF897FFDE05980FEF2F118B"
+    "5A0A6D1F6D367ECF27CB09B74F463F669E5FEA2D7527BAC7EBE5F17B3D0739F78A5292EA6BFB5FB11F8D5D0856033046FC7B"
+)  # fmt: skip
+TWO_OVER_PI = tuple(int(_TWO_OVER_PI[k : k + 6], 16) for k in range(0, 300, 6))
 
 
 class Term:
@@ -43,7 +52,7 @@ class Term:
         """One of the functions above."""
         raise NotImplementedError
 
-    def elsewhere(self, condition: Any, value: Any, name: str, operands: list[Any]) -> Any:
+    def elsewhere(self, condition: Any, value: Any, what: Elsewhere, operands: list[Any]) -> Any:
         """The last of the functions above."""
         raise NotImplementedError
 
@@ -124,12 +133,18 @@ def multiply_add(a: Any, b: Any, c: Any) -> Any:
     return _primitive("multiply_add", a, b, c)
 
 
-def elsewhere(condition: Any, value: Any, name: str, *operands: Any) -> Any:
+def two_over_pi(k: Any) -> Any:
+    return _primitive("two_over_pi", k)
+
+
+def elsewhere(condition: Any, value: Any, what: Elsewhere, *operands: Any) -> Any:
     for x in (condition, value, *operands):
         if isinstance(x, Term):
             condition, value, *others = x.all((condition, value, *operands))
-            return x.elsewhere(condition, value, name, others)
-    return _own_function(name, *operands) if condition else value
+            return x.elsewhere(condition, value, what, others)
+    if not condition:
+        return value
+    return _own_function(what, *operands) if isinstance(what, str) else what(*operands)
 
 
 # --- on floats --------------------------------------------------------------------------------------------------------
@@ -168,6 +183,7 @@ FLOATS: dict[str, Callable[..., float]] = {
     "exponent": lambda a: _split(a)[1],
     "signed": math.copysign,
     "multiply_add": lambda a, b, c: a * b + c,
+    "two_over_pi": lambda k: float(TWO_OVER_PI[int(k)]),
 }
 
 
@@ -196,8 +212,13 @@ class _Float(Term):
     def primitive(self, name: str, operands: list[_Float]) -> _Float:
         return _Float(FLOATS[name](*[operand.x for operand in operands]))
 
-    def elsewhere(self, condition: _Float, value: _Float, name: str, operands: list[_Float]) -> _Float:
-        return _Float(_own_function(name, *[x.x for x in operands])) if condition.x else value
+    def elsewhere(self, condition: _Float, value: _Float, what: Elsewhere, operands: list[_Float]) -> _Float:
+        if not condition.x:
+            return value
+        if isinstance(what, str):
+            return _Float(_own_function(what, *[x.x for x in operands]))
+        found: _Float = what(*operands)
+        return found
 
 
 def on_floats(formula: Callable[..., Any]) -> Callable[..., float]:
@@ -230,9 +251,15 @@ class _Array(Term):
     def primitive(self, name: str, operands: list[_Array]) -> _Array:
         return _Array(self.np, _ARRAYS[name](self.np, *[operand.x for operand in operands]))
 
-    def elsewhere(self, condition: _Array, value: _Array, name: str, operands: list[_Array]) -> _Array:
-        found = getattr(self.np, name)(*[operand.x for operand in operands])
-        return _Array(self.np, self.np.where(condition.x != 0.0, found, value.x))
+    def elsewhere(self, condition: _Array, value: _Array, what: Elsewhere, operands: list[_Array]) -> _Array:
+        here = condition.x != 0.0
+        if not here.any():
+            return value
+        if isinstance(what, str):
+            found = getattr(self.np, what)(*[operand.x for operand in operands])
+        else:
+            found = what(*operands).x
+        return _Array(self.np, self.np.where(here, found, value.x))
 
 
 def _array_rest(np: Any, a: Any, b: Any) -> Any:
@@ -262,6 +289,7 @@ _ARRAYS: dict[str, Callable[..., Any]] = {
     "exponent": lambda np, a: _array_split(np, a)[1],
     "signed": lambda np, a, b: np.copysign(a, b),
     "multiply_add": lambda np, a, b, c: a * b + c,
+    "two_over_pi": lambda np, k: np.asarray(TWO_OVER_PI, dtype=np.float64)[k.astype(np.int64)],
 }
 
 
@@ -278,4 +306,4 @@ def on_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
 
 
 __all__ = ["FLOATS", "Term", "elsewhere", "exponent", "mantissa", "multiply_add", "on_arrays", "on_floats"]
-__all__ += ["product_rest", "scaled", "signed"]
+__all__ += ["product_rest", "scaled", "signed", "two_over_pi"]

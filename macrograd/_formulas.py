@@ -21,7 +21,6 @@ from macrograd._pairs import (
     exact_sum,
     exp_pair,
     floor,
-    nearest,
     polynomial,
     precise_polynomial,
     quotient,
@@ -124,23 +123,6 @@ def cosh(x: Any) -> Any:
 
 
 # --- angles ----------------------------------------------------------------------------------------------------------
-
-
-def tan(x: Any) -> Any:
-    """≤ 1 ulp: x minus a multiple of π/2, known to 140 bits; beyond 2²⁰ the target's own function."""
-    n = nearest(x * 0.6366197723675814)
-    a, b, c, d = poly.HALF_PI_PARTS
-    r, rest = exact_sum(x - n * a, -(n * b))
-    r, more = exact_sum(r, -(n * c))
-    r, low = sorted_sum(r, (rest + more) - n * d)
-    z = r * r
-    u = r * z * polynomial(z, poly.TAN)
-    t = r + u
-    high, t_low = sorted_sum(r, u + low * (1.0 + t * t))
-    q, q_low = quotient(-1.0, high, 0.0, t_low)
-    odd = n - 2.0 * floor(0.5 * n)
-    found = where(x, where(odd, q + q_low, high + t_low), x)
-    return elsewhere(less(1048576.0, absolute(x)), found, "tan", x)
 
 
 def _arctangent(q: Any, q_low: Any, base: Pair, sign: Any) -> Any:

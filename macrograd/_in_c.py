@@ -1,46 +1,74 @@
-"""An operation as text in C99: its expression, the functions that it calls, and, where the row has no C form, a
-function composed by its formula."""
+"""An operation as text in C99: its expression, the functions that it calls, and where the row has no C form, a function
+composed by its formula.
+
+In a strict program every function of <math.h> has a stand-in of the same bits on every machine (`_strict_c`), what
+libraries compute differently is composed by a formula, and a product is written `MUL(a, b)`, which no compiler fuses
+with the sum around it.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from macrograd._composed import Term
+from macrograd._composed import Elsewhere, Term
+from macrograd._strict_c import STAND_INS, needed
+
+
+class _Function:
+    """A C function as it is written, and those that it calls."""
+
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
+        self.lines: list[str] = []
+        self.functions: dict[str, str] = {}
 
 
 class _Written(Term):
-    """A variable of a C function; `lines` are the function's, `functions` those that it calls."""
+    """A variable of a C function."""
 
-    __slots__ = ("functions", "lines", "x")
+    __slots__ = ("function", "x")
 
-    def __init__(self, x: str, lines: list[str], functions: dict[str, str]) -> None:
-        self.x, self.lines, self.functions = x, lines, functions
+    def __init__(self, x: str, function: _Function) -> None:
+        self.x, self.function = x, function
 
     def _line(self, expression: str) -> _Written:
-        name = f"t{len(self.lines)}"
-        self.lines.append(f"    const double {name} = {expression};")
-        return _Written(name, self.lines, self.functions)
+        lines = self.function.lines
+        name = f"t{len(lines)}"
+        lines.append(f"    const double {name} = {expression};")
+        return _Written(name, self.function)
+
+    def _call(self, name: str, functions: dict[str, str], operands: Sequence[_Written]) -> str:
+        self.function.functions.update(functions)
+        return f"{name}({', '.join(operand.x for operand in operands)})"
 
     def number(self, x: float) -> _Written:
-        return _Written(c_number(x), self.lines, self.functions)
+        return _Written(c_number(x, strict=self.function.strict), self.function)
 
     def apply(self, op: Any, operands: list[_Written]) -> _Written:
-        self.functions.update(c_functions(op))
-        return self._line(c_expression(op, *[operand.x for operand in operands]))
+        strict = self.function.strict
+        self.function.functions.update(c_functions(op, strict=strict))
+        return self._line(c_expression(op, *[operand.x for operand in operands], strict=strict))
 
     def primitive(self, name: str, operands: list[_Written]) -> _Written:
+        strict = self.function.strict
         if name == "multiply_add":
             a, b, c = operands
-            return self._line(f"{a.x} * {b.x} + {c.x}")
+            return self._line(f"MUL({a.x}, {b.x}) + {c.x}" if strict else f"{a.x} * {b.x} + {c.x}")
+        if strict:
+            return self._line(self._call(f"mg_{name}", needed(name), operands))
         if name == "signed":
-            return self._line(f"copysign({operands[0].x}, {operands[1].x})")
-        self.functions.update(_C_PRIMITIVES[name])
-        return self._line(f"mg_{name}({', '.join(operand.x for operand in operands)})")
+            return self._line(self._call("copysign", {}, operands))
+        return self._line(self._call(f"mg_{name}", _C_PRIMITIVES[name], operands))
 
-    def elsewhere(self, condition: _Written, value: _Written, name: str, operands: list[_Written]) -> _Written:
-        return self._line(f"{condition.x} != 0 ? {name}({', '.join(x.x for x in operands)}) : {value.x}")
+    def elsewhere(self, condition: _Written, value: _Written, what: Elsewhere, operands: list[_Written]) -> _Written:
+        if not isinstance(what, str):
+            name, functions = c_function(what, len(operands), strict=self.function.strict)
+        else:
+            name, functions = (f"mg_{what}", needed(what)) if self.function.strict else (what, {})
+        return self._line(f"{condition.x} != 0 ? {self._call(name, functions, operands)} : {value.x}")
 
 
 _C_SPLIT = {
@@ -61,42 +89,71 @@ _C_PRIMITIVES: dict[str, dict[str, str]] = {
     },
     "mantissa": {"mantissa": _C_SPLIT["mantissa"]},
     "exponent": {"exponent": _C_SPLIT["exponent"]},
+    "two_over_pi": needed("two_over_pi"),
 }
 
 
-def c_number(x: float, real: str = "double") -> str:
+def c_number(x: float, real: str = "double", *, strict: bool = False) -> str:
     """A literal of the type `real`, double or float, exact to the bit."""
+    nan, infinity = ("(0.0 / 0.0)", "(1.0 / 0.0)") if strict else ("NAN", "INFINITY")
     if x != x:
-        return f"({real})NAN"
+        return f"({real}){nan}"
     if abs(x) == math.inf:
-        return f"({real})INFINITY" if x > 0 else f"(-({real})INFINITY)"
+        return f"({real}){infinity}" if x > 0 else f"(-({real}){infinity})"
     text = x.hex() + ("f" if real == "float" else "")
     return text if math.copysign(1.0, x) > 0 else f"({text})"
 
 
-def c_expression(op: Any, *operands: str) -> str:
+def _formula(op: Any, strict: bool) -> Any:
+    """What the operation is composed by, None for its C form."""
+    return op.portable or op.formula if strict else op.formula if op.c is None else None
+
+
+def c_expression(op: Any, *operands: str, strict: bool = False) -> str:
     """The operation on operands that are names or literals, as an expression in C99."""
-    if op.c is None and op.formula is None:
-        raise LookupError(f"operation {op.name!r} has neither a C form nor a formula to compose one from")
-    if op.c is None:
+    if _formula(op, strict) is not None:
         return f"mg_{op.name}({', '.join(operands)})"
-    if callable(op.c):
-        return str(op.c(*operands))
-    return str(op.c.format(*operands))
+    if op.c is None:
+        raise LookupError(f"operation {op.name!r} has neither a C form nor a formula to compose one from")
+    if strict and op.name == "mul":
+        return f"MUL({', '.join(operands)})"
+    return str(op.c(*operands) if callable(op.c) else (_strict(op.c) if strict else op.c).format(*operands))
 
 
-def c_functions(op: Any) -> dict[str, str]:
-    """The functions, besides those of <math.h>, that the operation's `c_expression` calls: name → text, in order."""
-    if op.c is not None:
-        return {op.name: op.c_function} if op.c_function else {}
+def _strict(text: str) -> str:
+    """C without <math.h>."""
+    text = re.sub(r"\b([a-z]+)\(", lambda call: f"{STAND_INS.get(call[1], call[1])}(", text)
+    return text.replace("(double)NAN", c_number(math.nan, strict=True))
+
+
+def c_functions(op: Any, *, strict: bool = False) -> dict[str, str]:
+    """The functions that `c_expression` of the operation calls beside those of <math.h>, by name, in order."""
+    formula = _formula(op, strict)
+    if formula is not None:
+        return c_function(formula, op.arity, op.name, strict=strict)[1]
     functions: dict[str, str] = {}
-    lines: list[str] = []
-    names = [f"x{k}" for k in range(op.arity)]
-    found = op.formula(*[_Written(name, lines, functions) for name in names])
-    result = found.x if isinstance(found, _Written) else c_number(float(found))
-    head = f"static double mg_{op.name}({', '.join(f'double {name}' for name in names)}) {{"
-    functions[op.name] = "\n".join([head, *_used(lines, result), f"    return {result};", "}", ""])
-    return functions
+    text = op.c_function
+    if strict:
+        text = _strict(text)
+        called = re.findall(r"\bmg_(\w+)\(", text + (_strict(op.c) if isinstance(op.c, str) else ""))
+        for name in called:
+            if f" mg_{name}(double" not in text:
+                functions.update(needed(name))
+    return {**functions, **({op.name: text} if text else {})}
+
+
+def c_function(
+    formula: Callable[..., Any], arity: int, name: str | None = None, *, strict: bool
+) -> tuple[str, dict[str, str]]:
+    """A formula as a C function: what it is called, and with those that it calls, by name, in order."""
+    name = name or formula.__name__.strip("_")
+    function = _Function(strict)
+    names = [f"x{k}" for k in range(arity)]
+    found = formula(*[_Written(x, function) for x in names])
+    result = found.x if isinstance(found, _Written) else c_number(float(found), strict=strict)
+    head = f"static double mg_{name}({', '.join(f'double {x}' for x in names)}) {{"
+    text = "\n".join([head, *_used(function.lines, result), f"    return {result};", "}", ""])
+    return f"mg_{name}", {**function.functions, name: text}
 
 
 def _used(lines: list[str], result: str) -> list[str]:
@@ -113,12 +170,14 @@ def _used(lines: list[str], result: str) -> list[str]:
 def described(op: Any) -> str:
     """Everything that the compiler makes of an operation, as text, which changes whenever the row does."""
     parts = [f"{op.code} {op.name} {op.llvm}", *c_functions(op).values()]
+    if op.portable is not None:
+        parts += c_functions(op, strict=True).values()
     rules = op.derivative if op.arity is not None else ()
     for k, rule in enumerate(rules):
         if rule is not None:
-            lines: list[str] = []
-            found = rule(*[_Written(f"x{i}", lines, {}) for i in range(op.arity + 2)])
-            parts += [f"{k}:", *lines, found.x if isinstance(found, _Written) else repr(found)]
+            function = _Function(strict=False)
+            found = rule(*[_Written(f"x{i}", function) for i in range(op.arity + 2)])
+            parts += [f"{k}:", *function.lines, found.x if isinstance(found, _Written) else repr(found)]
     return "\n".join(parts)
 
 

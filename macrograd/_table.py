@@ -26,6 +26,8 @@ class Op:
                 has one function that returns all contributions
     formula     the operation in other operations, as `_composed` describes it. Every column left out below is derived
                 from it
+    portable    such a formula for strict programs, which may not call a math library; None if the formula or the
+                columns below serve them too
     array       for the NumPy target: (numpy, *arrays) → array, or the name of NumPy's own function
     llvm        the name of the instruction, intrinsic or routine in the LLVM target
     c           the expression in C99, a string with {0}, {1} … for operands or a function of their names; and
@@ -60,6 +62,7 @@ class Op:
         "module",
         "name",
         "onnx",
+        "portable",
         "range",
         "remedy",
         "symbol",
@@ -67,6 +70,8 @@ class Op:
         "term",
         "ufunc",
     )
+
+    portable: Callable[..., Any] | None
 
     def __init__(
         self,
@@ -108,6 +113,7 @@ class Op:
         self.derivative = derivative
         self.first, self.term = (first, term) if arity is None else (arity, 0)
         self.formula = formula
+        self.portable = None
         self.ufunc = array if isinstance(array, str) else None
         self.array: Callable[..., Any] = _numpy_form(array, formula)
         self.llvm = llvm

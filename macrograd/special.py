@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from macrograd import _floats, _formulas, _gamma
-from macrograd.ops import Op, div, exp, less, sin, sqrt, where
+from macrograd import _floats, _formulas, _gamma, _portable
+from macrograd.ops import Op, cos, div, exp, less, log, log1p, power, sigmoid, sin, softplus, sqrt, tanh, where
 
 _TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 _ONE_OVER_ROOT_TWO_PI = 1 / math.sqrt(2 * math.pi)
@@ -187,7 +187,7 @@ tan = Op(
     1,
     _floats.tan,
     (lambda g, out, a: g * (1.0 + out * out),),
-    formula=_formulas.tan,
+    formula=_portable.tan,
     array="tan",
     c="tan({0})",
     cost=70,
@@ -303,3 +303,8 @@ polygamma: Op = Op(
     remedy="polygamma needs an integer n ≥ 1 and an operand above 0",
     about="ψ⁽ⁿ⁾(x), the n-th derivative of ψ, for integers n ≥ 1 and x > 0; NaN elsewhere.",
 )
+
+# In strict programs, where the libraries of two machines would differ by a bit now and then.
+exp.portable, log.portable, log1p.portable = _portable.exp, _portable.log, _portable.log1p
+tanh.portable, sigmoid.portable, softplus.portable = _portable.tanh, _portable.sigmoid, _portable.softplus
+sin.portable, cos.portable, power.portable = _portable.sin, _portable.cos, _portable.power

@@ -63,8 +63,10 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
     dtype     "float64" or "float32"
     backend   "llvm", "numpy" or "auto": LLVM if llvmlite can be imported, otherwise NumPy
     threads   the number of threads that share the blocks of a large batch; the result does not depend on it
-    strict    round exactly as the eager engine does for + − × ÷, negation, abs, relu, maximum, minimum and where;
-              otherwise sums may be regrouped and multiplications fused with additions
+    strict    the same bits on every machine: + − × ÷, √, negation, abs, relu, maximum, minimum and where round as in
+              the eager engine, exp, tanh and their like are formulas of these (within 2 ulp of its), and
+              a batch is added up sample by sample; otherwise sums may be regrouped, multiplications fused with
+              additions, and both depend on the processor
     uniform   with batch, the arguments that are the same for all samples, such as a temperature: one or several names
               or positions. They have no batch axis, and anything computed only from them and from parameters is
               computed once per batch

@@ -26,10 +26,12 @@ from random_programs import (
 )
 
 import macrograd as mg
-from macrograd import Value, ops
+from macrograd import Value, nn, ops
+from macrograd._composed import on_floats
 from macrograd.compiler import pipeline
 from macrograd.compiler.roll import cost_model
 from macrograd.compiler.tape.tape import Tape, name_of
+from macrograd.compiler.targets.llvm.execute import LlvmExecutable
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 # One sample, part of a vector, several blocks, several chunks of blocks (with two threads).
@@ -171,15 +173,41 @@ def test_strict_values_of_every_sample_of_a_batch(backend: str, program: RandomP
     assert bits(values(X, index)) == bits(eager_values(program, X, index))
 
 
-def test_strict_functions_are_those_of_the_eager_engine(backend: str) -> None:
-    """In strict mode exp, log, log1p, tanh, sigmoid, softplus, sqrt, sin and cos are the system's functions, too."""
-    functions = [mg.exp, mg.log, mg.log1p, mg.tanh, mg.sigmoid, mg.softplus, mg.sqrt, mg.sin, mg.cos]
-    x = np.random.default_rng(0).uniform(0.01, 5.0, 200)
-    found = mg.compile(lambda a: [f(a) for f in functions], batch=True, strict=True, backend=backend)(x)
-    if backend == "numpy":  # NumPy has functions of its own
-        np.testing.assert_allclose(found, [[f(a) for f in functions] for a in x.tolist()], rtol=1e-15)
-    else:
-        assert bits(found) == bits([[f(a) for f in functions] for a in x.tolist()])
+PORTABLE = [row for row in ops.TABLE if row.portable is not None and row.arity == 1]
+
+
+def test_strict_functions_are_the_same_on_every_machine(backend: str) -> None:
+    """They are formulas of + − × ÷, run here on floats, and ask no mathematical library."""
+    random = np.random.default_rng(0)
+    x = np.concatenate([random.uniform(-9, 9, 150), np.exp(random.uniform(-700, 700, 50)) * random.choice([-1, 1], 50)])
+    found = mg.compile(lambda a: [op(a) for op in PORTABLE], batch=True, strict=True, backend=backend)(x)
+    for op, column in zip(PORTABLE, np.array(found).T, strict=True):
+        expected = [on_floats(op.portable)(a) for a in x.tolist()]
+        assert bits(column) == bits(expected), op.name
+    powers = mg.compile(lambda a, b: a**b, batch=True, strict=True, backend=backend)(np.abs(x), x[::-1])
+    assert bits(powers) == bits([on_floats(ops.power.portable)(a, b) for a, b in zip(np.abs(x), x[::-1], strict=True)])
+
+
+def test_strict_gradients_do_not_depend_on_the_blocks_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums over the batch are added up sample by sample, whatever vectors a machine has."""
+    net, few = nn.MLP(3, [20, 12, 1], seed=1, activation="tanh"), [Value(0.1 * k) for k in range(9)]
+
+    def irregular(x: Any) -> Any:
+        a: Any = x[0]
+        for k in range(60):
+            a = (mg.sin, mg.tanh, mg.sigmoid)[k * k % 3](a * few[k * 7 % 9] + x[k % 3])
+        return a
+
+    X = np.random.default_rng(0).normal(size=(37, 3))
+    for function in (lambda x: net(x) ** 2, irregular):
+        answers = []
+        for lanes in (8, 24, 40):
+            monkeypatch.setattr(LlvmExecutable, "lanes", lambda _, samples, lanes=lanes: (lanes, lanes >= samples))
+            compiled = mg.compile(function, batch=True, strict=True, backend="llvm")
+            answers.append(bits([compiled.backward(X), *(p.grad for p in compiled.parameters)]))
+            for p in compiled.parameters:
+                p.grad = 0.0
+        assert answers[0] == answers[1] == answers[2]
 
 
 # --- numbers that are none ----------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ NAMES = {FUSED: "multiply-add", SPREAD: "copy", TOTAL: "sum over the batch", MOR
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Records for the kernel. `scalars` is the number of operations of the tape that they do; `block` tells whether on
-    lanes; `composed` are the codes of operations with a formula, in order."""
+    """Records for the kernel. `scalars` is how many operations of the tape they do; `block` whether on lanes;
+    `composed` the codes of those that have a formula, if only for strict programs, in order."""
 
     words: NDArray[np.int32]
     scalars: int

@@ -57,9 +57,10 @@ class Terms:
     start: Ints
 
 
-def sums_of(tape: Tape, varies: NDArray[np.bool_]) -> tuple[Ints, NDArray[np.bool_]]:
+def sums_of(tape: Tape, varies: NDArray[np.bool_], strict: bool) -> tuple[Ints, NDArray[np.bool_]]:
     """For each entry that is a sum of products, the entry whose operands are the products (else -1): itself for a dot;
-    for a reduce, its operand if that is a product or dot used only here. And which entries are then still needed.
+    for a reduce, its operand if that is a product or dot used only here (in strict mode of one product: a sample's sum
+    is rounded before the samples are added up). And which entries are still needed then.
 
     Lanes of a block without a sample hold 0 where a reduce reads them, so no factor shared by all samples may be
     infinite or NaN: 0·∞ would enter the sum. A product with such a factor is computed before those lanes are cleared.
@@ -74,6 +75,8 @@ def sums_of(tape: Tape, varies: NDArray[np.bool_]) -> tuple[Ints, NDArray[np.boo
     harmless = varies | ((tape.code == CONSTANT) & np.isfinite(tape.leaf))
     harmful = np.bincount(tape.owner[~harmless[tape.operand]], minlength=n) > 0
     fused = tapes.among(tape.code[inner], [ops.dot.code, ops.mul.code]) & (uses[inner] == 1) & ~harmful[inner]
+    if strict:
+        fused &= tape.arity[inner] == 2
     sums[reduces] = np.where(fused, inner, reduces)
     used[inner[fused]] = False
     sums[inner[fused]] = -1

@@ -54,7 +54,7 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     if tape is not given:
         varies = tapes.kinds(tape, batch=batch)
     phase = _phases(tape, varies)
-    sums, used = sums_of(tape, varies)
+    sums, used = sums_of(tape, varies, strict)
     terms = terms_of(tape, sums, varies)
     placed = np.flatnonzero((tape.arity > 0) & used)
     signature = _signatures(tape, terms, varies, strict)

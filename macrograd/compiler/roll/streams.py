@@ -50,7 +50,7 @@ def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: lis
         used = entry != _NONE
         words[(base[line] + (1 + k) * n[line] + at[line])[used]] = given[used]
     present = np.bincount(tape.code[heads][count == 0], minlength=len(ops.TABLE))
-    composed = tuple(row.code for row in ops.TABLE if row.formula is not None and present[row.code])
+    composed = tuple(row.code for row in ops.TABLE if (row.formula or row.portable) and present[row.code])
     return Stream(np.concatenate([spread, words]).astype(np.int32), len(members), block, composed)
 
 

@@ -59,7 +59,8 @@ class LlvmExecutable(Executable):
             return self._variants[lanes, single], lanes, single
 
     def machine(self, lanes: int, single: bool) -> Machine:
-        return Machine(self.kind, native.machine().vector_bytes, lanes, single, self.strict)
+        vector_bytes = native.machine().vector_bytes
+        return Machine(self.kind, vector_bytes, lanes, single, self.strict, in_order=self.strict)
 
     def state(self, samples: int, like: State | None = None) -> LlvmState:
         return LlvmState(self, samples, like)
@@ -102,7 +103,8 @@ class LlvmState(State):
         )
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
-        whole = self.native.functions["run"] if self.blocks <= _CHUNK else self._run_chunks
+        one = self.blocks <= _CHUNK or (executable.strict and len(executable.reduced))  # sums sample by sample
+        whole = self.native.functions["run"] if one else self._run_chunks
         self.run = partial(whole, self.address)
         self._workers: list[_Worker] = []
 

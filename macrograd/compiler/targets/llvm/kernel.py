@@ -31,6 +31,12 @@ def kernel(machine: Machine, *, block: bool, composed: tuple[int, ...] = ()) -> 
     return _kernel(plain(machine, block=block), block, composed)
 
 
+def rare(machine: Machine, code: int) -> bool:
+    """Whether an operation is composed of others on this machine, so that only programs that need it get its case."""
+    row = ops.TABLE[code]
+    return row.formula is not None or (machine.strict and row.portable is not None)
+
+
 def plain(machine: Machine, *, block: bool) -> Machine:
     """The machine without attributes irrelevant to a kernel: single numbers have no lanes and no sums over them."""
     machine = replace(machine, flat=False)
@@ -46,7 +52,7 @@ def _kernel(machine: Machine, block: bool, composed: tuple[int, ...]) -> native.
 
 def kernel_text(machine: Machine, block: bool, composed: tuple[int, ...] = ()) -> str:
     code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
-    codes = [row.code for row in ops.TABLE if row.arity in (1, 2, 3) and row.formula is None]
+    codes = [row.code for row in ops.TABLE if row.arity in (1, 2, 3) and not rare(machine, row.code)]
     codes += [*composed, ops.take.code, FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
     code.put("br label %head")
     code.label("head")
@@ -193,6 +199,11 @@ class _Case:
         index = code.let(f"load i32, ptr {code.element(second, str(i), 'i32')}, align 4")
         b = code.element("%v", code.let(f"mul i64 {code.let(f'sext i32 {index} to i64')}, {self.lanes}"))
         one = code.splat(1.0, width)
+        out = self._pointer(0, i, uniform=True)
+        begun = begun or not self.machine.single
+        in_order = self.machine.in_order
+        if in_order:
+            width, kind, one = 1, code.kind.name, code.splat(1.0, 1)
         choose = f"select i1 {two}, {kind} "
 
         def vector(lane: Counter, sums: list[str]) -> list[str]:
@@ -203,10 +214,10 @@ class _Case:
             mask = code.first_lanes(left, width) if width > 1 else code.let(f"icmp sgt i64 {left}, 0")
             return [code.select(mask, more, sums[0], width)]
 
-        (total,) = code.loop(self.lanes // width, vector, [(kind, code.splat(0.0, width))])
+        start = code.load(out, 1) if in_order and begun else code.splat(0.0, width)
+        (total,) = code.loop(self.lanes // width, vector, [(kind, start)])
         if width > 1:
             total = sum_elements(code, [total], width)
-        out = self._pointer(0, i, uniform=True)
-        if begun or not self.machine.single:
+        if begun and not in_order:
             total = code.binary("fadd", code.load(out, 1), total, 1)
         code.store(total, out, 1)

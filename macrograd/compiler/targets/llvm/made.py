@@ -11,7 +11,7 @@ import numpy as np
 from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import Stream
-from macrograd.compiler.targets.llvm.kernel import kernel
+from macrograd.compiler.targets.llvm.kernel import kernel, rare
 from macrograd.compiler.targets.llvm.lower import lower
 from macrograd.compiler.targets.scalar.machine import Machine
 
@@ -32,7 +32,9 @@ def kernels(program: Program, machine: Machine) -> dict[str, int | None]:
     streams = program.streams()
     found: dict[str, int | None] = {}
     for block in {stream.block for stream in streams}:
-        composed = {code for stream in streams if stream.block == block for code in stream.composed}
+        composed = {
+            code for stream in streams if stream.block == block for code in stream.composed if rare(machine, code)
+        }
         code = kernel(machine, block=block, composed=tuple(sorted(composed)))
         address = ctypes.cast(code.functions["stream"], ctypes.c_void_p).value
         found["stream_block" if block else "stream_uniform"] = address

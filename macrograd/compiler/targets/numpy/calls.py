@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._composed import on_arrays
 
 Array = NDArray[Any]
 
@@ -50,18 +51,21 @@ INTO: dict[str, Callable[..., Any]] = {
 _WITH_ZERO: dict[str, Callable[..., Any]] = {"relu": _relu, "where": _where}
 
 
-def _by_column(row: ops.Op, *arrays: Array) -> None:
-    arrays[-1][...] = row.array(np, *arrays[:-1])
+def _by_column(form: Callable[..., Any], *arrays: Array) -> None:
+    arrays[-1][...] = form(np, *arrays[:-1])
 
 
-def into(row: ops.Op, dtype: Any) -> Callable[..., Any]:
+def into(row: ops.Op, dtype: Any, *, strict: bool = False) -> Callable[..., Any]:
     """The operation as a function (*operands, out)."""
+    formula = row.portable or row.formula
+    if strict and formula is not None:
+        return partial(_by_column, on_arrays(formula))
     if row.name in _WITH_ZERO:
         return partial(_WITH_ZERO[row.name], np.zeros(1, dtype))
     if row.ufunc is not None:
         found: Callable[..., Any] = getattr(np, row.ufunc)
         return found
-    return INTO.get(row.name) or partial(_by_column, row)
+    return INTO.get(row.name) or partial(_by_column, row.array)
 
 
 # --- moving -----------------------------------------------------------------------------------------------------------

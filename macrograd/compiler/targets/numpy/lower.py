@@ -176,7 +176,7 @@ class Lowering(Walker[None], Kinds[None]):
         dims = instruction.dims
         operands = [self._place(x, dims, 1, 1 + k) for k, x in enumerate(instruction.args)]
         self._each(
-            calls.into(ops.TABLE[instruction.code], self.u.dtype),
+            calls.into(ops.TABLE[instruction.code], self.u.dtype, strict=self.plan.strict),
             self._axes(dims, *operands, target),
             *operands,
             target,

@@ -9,32 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from macrograd._composed import Term
+from macrograd._composed import TWO_OVER_PI, Elsewhere, Term
 from macrograd.compiler.jit.text import DOUBLE, SINGLE, Code
 from macrograd.ops import Op
 
 Spelled = Callable[..., Callable[..., str]]
+Formula = Callable[..., Any]
 
 
-def composed(row: Op, code: Code, width: int, operands: Sequence[str], *, strict: bool, spelled: Spelled) -> str:
-    """The operation as a call of a function that is written at its first use; `spelled` finds the routines of other
-    operations."""
+def composed(
+    name: str, formula: Formula, code: Code, width: int, operands: Sequence[str], *, strict: bool, spelled: Spelled
+) -> str:
+    """A formula by a call of a function that is written at its first use; `spelled` finds the operations' routines."""
     kind = code.kind.vector(width)
-    name = f"@composed.{row.name}.{width}.{code.kind.suffix}"
-    if not any(f" {name}(" in text for text in code.declared):
-        code.declared |= _function(row, name, code, width, strict, spelled)
-    return code.let(f"call {kind} {name}({', '.join(f'{kind} {x}' for x in operands)})")
+    full = f"@composed.{name}.{width}.{code.kind.suffix}"
+    if not any(f" {full}(" in text for text in code.declared):
+        code.declared |= _function(formula, full, code, width, len(operands), strict, spelled)
+    return code.let(f"call {kind} {full}({', '.join(f'{kind} {x}' for x in operands)})")
 
 
-def _function(row: Op, name: str, around: Code, width: int, strict: bool, spelled: Spelled) -> set[str]:
+def _function(
+    formula: Formula, name: str, around: Code, width: int, arity: int, strict: bool, spelled: Spelled
+) -> set[str]:
     """The function's text and its declarations."""
     code = Code(DOUBLE, fused=not strict, portable=around.portable)
     kind, double = around.kind.vector(width), DOUBLE.vector(width)
-    assert row.formula is not None
-    names = [f"%x{k}" for k in range(row.arity or 0)]
+    names = [f"%x{k}" for k in range(arity)]
     wide = names if around.kind is DOUBLE else [code.let(f"fpext {kind} {x} to {double}") for x in names]
     function = _Function(code, width, strict, spelled)
-    found = row.formula(*[_Emitted(function, x) for x in wide])
+    found = formula(*[_Emitted(function, x) for x in wide])
     result = found.x if isinstance(found, _Emitted) else code.splat(float(found), width)
     if around.kind is SINGLE:
         result = code.let(f"fptrunc {double} {result} to {kind}")
@@ -49,6 +52,12 @@ class _Function:
 
     def __init__(self, code: Code, width: int, strict: bool, spelled: Spelled) -> None:
         self.code, self.width, self.strict, self.spelled = code, width, strict, spelled
+
+    def call(self, what: Elsewhere, operands: Sequence[str]) -> str:
+        if isinstance(what, str):
+            return library(what)(self.code, self.width, *operands)
+        name, spelled = what.__name__, self.spelled
+        return composed(name, what, self.code, self.width, operands, strict=self.strict, spelled=spelled)
 
     def routine(self, op: Op, operands: Sequence[str]) -> str:
         return self.spelled(op, strict=self.strict and not self.code.portable)(self.code, self.width, *operands)
@@ -74,7 +83,7 @@ class _Emitted(Term):
             function, _PRIMITIVES[name](function.code, function.width, *[operand.x for operand in operands])
         )
 
-    def elsewhere(self, condition: _Emitted, value: _Emitted, name: str, operands: list[_Emitted]) -> _Emitted:
+    def elsewhere(self, condition: _Emitted, value: _Emitted, what: Elsewhere, operands: list[_Emitted]) -> _Emitted:
         """Written as a loop that runs once if the condition holds for any element, and otherwise not at all."""
         code, width = self.function.code, self.function.width
         holds = code.compare("une", condition.x, code.splat(0.0, width), width)
@@ -84,7 +93,7 @@ class _Emitted(Term):
         count = code.let(f"zext i1 {holds} to i64")
 
         def body(_: Any, values: list[str]) -> list[str]:
-            found = library(name)(code, width, *[operand.x for operand in operands])
+            found = self.function.call(what, [operand.x for operand in operands])
             choice = code.compare("une", condition.x, code.splat(0.0, width), width)
             return [code.select(choice, found, values[0], width)]
 
@@ -157,6 +166,16 @@ def _split(code: Code, width: int, a: str) -> tuple[str, str]:
     return mantissa, code.select(small, lower, k, width)
 
 
+def _two_over_pi(code: Code, width: int, k: str) -> str:
+    """By comparisons, and not in memory: it is rare, and a table would need a place."""
+    found = code.splat(TWO_OVER_PI[0], width)
+    for i, digits in enumerate(TWO_OVER_PI[1:], 1):
+        found = code.select(
+            code.compare("oge", k, code.splat(i, width), width), code.splat(digits, width), found, width
+        )
+    return found
+
+
 _PRIMITIVES: dict[str, Callable[..., str]] = {
     "product_rest": _product_rest,
     "scaled": _scaled,
@@ -164,6 +183,7 @@ _PRIMITIVES: dict[str, Callable[..., str]] = {
     "exponent": lambda code, width, a: _split(code, width, a)[1],
     "signed": lambda code, width, a, b: code.intrinsic("copysign", width, a, b),
     "multiply_add": lambda code, width, a, b, c: code.multiply_add(a, b, c, width),
+    "two_over_pi": _two_over_pi,
 }
 
 

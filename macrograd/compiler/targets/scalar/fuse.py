@@ -142,7 +142,10 @@ class _Growing:
         if instruction.kind not in ("map", "dot", "reduce") or line.reads.isdisjoint(self.known | self.outs):
             return False
         if instruction.kind == "reduce" and (
-            not covers(self.machine) or split(instruction, self.machine) is not None or self.machine.width < 2
+            self.machine.in_order
+            or not covers(self.machine)
+            or split(instruction, self.machine) is not None
+            or self.machine.width < 2
         ):
             return False
         if line.costly and self.members[0].instruction.kind == "dot":

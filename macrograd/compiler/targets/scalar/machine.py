@@ -19,7 +19,8 @@ class Machine:
 
     `flat` means that every argument is one scalar per sample and every result has its own array, without an order or
     weights: this is how an update rule runs over parameters. `portable` machines have only arithmetic and integers: no
-    instruction that rounds a·b + c once, and no math library.
+    instruction that rounds a·b + c once, and no math library. `in_order` means that a sum over the batch adds sample by
+    sample, so that it does not depend on the machine's vectors and blocks.
     """
 
     kind: Float
@@ -29,6 +30,7 @@ class Machine:
     strict: bool
     flat: bool = False
     portable: bool = False
+    in_order: bool = False
 
     @property
     def width(self) -> int:

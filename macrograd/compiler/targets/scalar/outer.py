@@ -26,6 +26,8 @@ def split(instruction: Instruction, machine: Machine) -> tuple[Instruction, Inst
     width = machine.width
     if columns < width or rows < 2 or machine.lanes % width or width < 2:
         return None
+    if machine.in_order and segment.count > 1:  # the terms of a sample would not stand together
+        return None
     left, right = segment.left, segment.right
     if isinstance(left, Index) and left.member[-1] == 1:
         left, right = right, left
@@ -162,16 +164,19 @@ class OuterProduct:
                     new.append(code.multiply_add(a, columns[v], sums[k * vectors + v], width))
             return new
 
+        row = [(out.member[0] * f, c) for f, c in place]
+        addresses = [
+            self._address(out, out.member[0] * (offset + k) + start + v * width, [*at, *row])
+            for k in range(count)
+            for v in range(vectors)
+        ]
+        begun = self.add_up and self.machine.in_order
         zero = code.splat(0.0, width)
-        sums = code.loop(lanes, lane, [(kind, zero)] * (count * vectors))
-        for k in range(count):
-            for v in range(vectors):
-                row = [(out.member[0] * f, c) for f, c in place]
-                address = self._address(out, out.member[0] * (offset + k) + start + v * width, [*at, *row])
-                total = sums[k * vectors + v]
-                if self.add_up:
-                    total = code.binary("fadd", code.load(address, width), total, width)
-                code.store(total, address, width)
+        starts = [code.load(address, width) if begun else zero for address in addresses]
+        sums = code.loop(lanes, lane, [(kind, start) for start in starts])
+        for address, total in zip(addresses, sums, strict=True):
+            more = self.add_up and not begun
+            code.store(code.binary("fadd", code.load(address, width), total, width) if more else total, address, width)
 
 
 def _tile(n: int, cap: int) -> int:

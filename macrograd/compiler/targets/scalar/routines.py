@@ -4,9 +4,10 @@ exp, log and tanh are written out with explicit vectors, because the system's sc
 the rest calls LLVM's intrinsics, which for sin, cos and pow end in the system's math library.
 
 Errors against the exact result, in units in the last place of float64 or float32, measured in the tests: exp and log
-below 1, tanh, sigmoid, softplus and log1p below 2. In strict mode all of them are the system's scalar functions, the
-ones that the eager engine calls. An operation without an `llvm` column is composed of others by its formula, in strict
-mode too, where each step is rounded as for floats; `macrograd._formulas` states its error.
+below 1, tanh, sigmoid, softplus and log1p below 2. An operation without an `llvm` column is composed of others by its
+formula, whose error is stated there (`macrograd._formulas`). So is in strict mode all that mathematical libraries
+compute differently (`macrograd._portable`); each step is rounded as on floats, and the bits are the same on every
+machine.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ Routine = Callable[..., str]
 
 
 def routine(row: Op, *, strict: bool = False) -> Routine:
-    """The routine (code, width, *operands) → result of an operation: the one that its `llvm` column names, or one
-    composed of other operations by its formula. Raises LookupError for an operation with neither."""
+    """The routine (code, width, *operands) → result of an operation: what its `llvm` column names, or one composed of
+    other operations by its formula. Raises LookupError for an operation with neither."""
+    formula = row.portable if strict and row.portable is not None else row.formula if row.llvm is None else None
+    if formula is not None:
+        return lambda code, width, *operands: composed(
+            row.name, formula, code, width, operands, strict=strict, spelled=routine
+        )
     if row.llvm is None:
-        if row.formula is None:
-            raise LookupError(f"operation {row.name!r} has neither an LLVM form nor a formula to compose one from")
-        return lambda code, width, *operands: composed(row, code, width, operands, strict=strict, spelled=routine)
-    if strict and row.llvm in _STRICT:
-        return _STRICT[row.llvm]
+        raise LookupError(f"operation {row.name!r} has neither an LLVM form nor a formula to compose one from")
     if row.llvm not in _ROUTINES:
         raise LookupError(f"operation {row.name!r} names an LLVM form that does not exist: {row.llvm!r}")
     return _ROUTINES[row.llvm]
@@ -294,9 +296,9 @@ def _tanh(code: Code, width: int, a: str) -> str:
     return code.intrinsic("copysign", width, found, a)
 
 
-def _sigmoid(code: Code, width: int, a: str, exp: Routine = _exp) -> str:
+def _sigmoid(code: Code, width: int, a: str) -> str:
     """1/(1 + e) for a ≥ 0 and e/(1 + e) below, with e = exp(-|a|)."""
-    e = exp(code, width, _fneg(code, width, code.intrinsic("fabs", width, a)))
+    e = _exp(code, width, _fneg(code, width, code.intrinsic("fabs", width, a)))
     one = code.splat(1.0, width)
     top = code.select(code.compare("olt", a, code.splat(0.0, width), width), e, one, width)
     return _plain(code, "fdiv", top, _plain(code, "fadd", one, e, width), width)
@@ -311,11 +313,11 @@ def _log1p_of_part(code: Code, width: int, a: str) -> str:
     return code.intrinsic("fma", width, _fneg(code, width, s), tail, a)
 
 
-def _softplus(code: Code, width: int, a: str, exp: Routine = _exp, log1p: Routine = _log1p_of_part) -> str:
+def _softplus(code: Code, width: int, a: str) -> str:
     """max(a, 0) + log(1 + exp(-|a|))."""
-    e = exp(code, width, _fneg(code, width, code.intrinsic("fabs", width, a)))
+    e = _exp(code, width, _fneg(code, width, code.intrinsic("fabs", width, a)))
     positive = code.select(code.compare("ole", a, code.splat(0.0, width), width), code.splat(0.0, width), a, width)
-    return _plain(code, "fadd", positive, log1p(code, width, e), width)
+    return _plain(code, "fadd", positive, _log1p_of_part(code, width, e), width)
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -345,10 +347,4 @@ _ROUTINES: dict[str, Routine] = {
     "tanh": _tanh,
     "sigmoid": _sigmoid,
     "softplus": _softplus,
-}
-
-_STRICT: dict[str, Routine] = {
-    **{name: library(name) for name in ("exp", "log", "log1p", "tanh")},
-    "sigmoid": lambda code, width, a: _sigmoid(code, width, a, library("exp")),
-    "softplus": lambda code, width, a: _softplus(code, width, a, library("exp"), library("log1p")),
 }

@@ -128,6 +128,9 @@ class Sums:
     def across(self, instruction: Instruction, members: list[Member], _: list[Vector]) -> None:
         """Sums over lanes (and terms), or over contiguous terms; then over each vector's elements."""
         code = self.code
+        if self.at.axis == "lane" and self.machine.in_order:
+            self._in_order(instruction, members)
+            return
         length = self.machine.lanes if self.at.axis == "lane" else max(s.count for s in instruction.segments)
         width = min(self.machine.width, _power_below(length))
         kind = code.kind.vector(width)
@@ -138,6 +141,30 @@ class Sums:
             else:
                 sums = self._across_terms(segment, members, sums, width, kind)
         self.finish(instruction, members, sums, width)
+
+    def _in_order(self, instruction: Instruction, members: list[Member]) -> None:
+        """Sums over the lanes, lane by lane and of each all terms, on from what the blocks before have left."""
+        code, kind = self.code, self.code.kind.name
+        addresses = [self.at.address(instruction.out, member, 0, 1, None) for member in members]
+        starts = [code.splat(0.0, 1) if self.machine.single else code.load(address, 1) for address in addresses]
+
+        def per_lane(lane: Counter, values: list[str]) -> list[str]:
+            vector = Vector(AffineCounter(1, lane, 0), 1, 1)
+            for segment in instruction.segments:
+
+                def per_term(t: Counter, inner: list[str], segment: Segment = segment) -> list[str]:
+                    self.at.cache = {}
+                    pairs = [self.pair(segment, member, t, vector) for member in members]
+                    return [self.accumulate(s, *pair, 1) for s, pair in zip(inner, pairs, strict=True)]
+
+                values = code.loop(segment.count, per_term, [(kind, v) for v in values])
+            return values
+
+        self.at.cache = {}
+        sums = code.loop(self.machine.lanes, per_lane, [(kind, start) for start in starts])
+        self.at.cache = {}
+        for total, member in zip(sums, members, strict=True):
+            code.store(total, self.at.address(instruction.out, member, 0, 1, None), 1)
 
     def _across_lanes(
         self, segment: Segment, members: list[Member], sums: list[str], width: int, kind: str
