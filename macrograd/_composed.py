@@ -237,19 +237,25 @@ def on_floats(formula: Callable[..., Any]) -> Callable[..., float]:
 
 
 class _Array(Term):
-    __slots__ = ("np", "x")
+    __slots__ = ("np", "strict", "x")
 
-    def __init__(self, np: Any, x: Any) -> None:
-        self.np, self.x = np, x
+    def __init__(self, np: Any, x: Any, strict: bool) -> None:
+        self.np, self.x, self.strict = np, x, strict
+
+    def _made(self, x: Any) -> _Array:
+        return _Array(self.np, x, self.strict)
 
     def number(self, x: float) -> _Array:
-        return _Array(self.np, self.np.float64(x))
+        return self._made(self.np.float64(x))
 
     def apply(self, op: Any, operands: list[_Array]) -> _Array:
-        return _Array(self.np, op.array(self.np, *[operand.x for operand in operands]))
+        if self.strict and op.portable is not None:
+            found: _Array = op.portable(*operands)
+            return found
+        return self._made(op.array(self.np, *[operand.x for operand in operands]))
 
     def primitive(self, name: str, operands: list[_Array]) -> _Array:
-        return _Array(self.np, _ARRAYS[name](self.np, *[operand.x for operand in operands]))
+        return self._made(_ARRAYS[name](self.np, *[operand.x for operand in operands]))
 
     def elsewhere(self, condition: _Array, value: _Array, what: Elsewhere, operands: list[_Array]) -> _Array:
         here = condition.x != 0.0
@@ -259,7 +265,7 @@ class _Array(Term):
             found = getattr(self.np, what)(*[operand.x for operand in operands])
         else:
             found = what(*operands).x
-        return _Array(self.np, self.np.where(here, found, value.x))
+        return self._made(self.np.where(here, found, value.x))
 
 
 def _array_rest(np: Any, a: Any, b: Any) -> Any:
@@ -293,13 +299,14 @@ _ARRAYS: dict[str, Callable[..., Any]] = {
 }
 
 
-def on_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
-    """The formula as a function (numpy, *arrays) → array. It is computed in float64 whatever the arrays hold."""
+def on_arrays(formula: Callable[..., Any], *, strict: bool = False) -> Callable[..., Any]:
+    """The formula as a function (numpy, *arrays) → array. It is computed in float64 whatever the arrays hold; if
+    `strict`, without NumPy's exp and its like."""
 
     def array(np: Any, *operands: Any) -> Any:
         dtype = np.result_type(*operands)
         with np.errstate(all="ignore"):  # a formula computes all sides of its choices
-            found = formula(*[_Array(np, np.asarray(x, dtype=np.float64)) for x in operands])
+            found = formula(*[_Array(np, np.asarray(x, dtype=np.float64), strict) for x in operands])
         return found.x.astype(dtype) if dtype.kind == "f" else found.x
 
     return array

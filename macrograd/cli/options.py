@@ -178,6 +178,7 @@ def add_export(commands: Any) -> None:
         metavar="N",
         help="of --kind train in C and of modules: samples side by side (8)",
     )
+    add("--strict", action="store_true", help="the same bits from every compiler on every machine; needs no math.h")
     add("--lr", type=number(0, above=True), metavar="R", help="of --kind train: Adam's learning rate (0.01)")
 
 

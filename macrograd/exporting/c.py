@@ -50,6 +50,7 @@ class _File:
     weights: NDArray[Any]  # the parameters, then the constants
     apart: bool
     kind: str
+    strict: bool
 
 
 def write(
@@ -60,9 +61,9 @@ def write(
     interface = _interface(file, name)
     parts = [
         interface if header is None else f'#include "{header}"\n',
-        includes(file.real),
+        includes(file.real, file.lowered.functions, strict=compiled.strict),
         _constants(file),
-        *with_vectors(prefix, file.real, file.lowered.functions),
+        *with_vectors(prefix, file.real, file.lowered.functions, strict=compiled.strict),
         _predict(file) if kind == "predict" else _gradient(file),
         called.functions(),
         _selftest(file, compiled, examples),
@@ -84,17 +85,18 @@ def _file(compiled: Compiled, kind: str, prefix: str, called: NamesInC) -> _File
         special._check_scalar()
         if not source.parameters:
             raise TypeError(f"{compiled.__name__} closes over no Values, so it has no gradient to export")
-        program = pipeline.gradient_program(source, batch=False)
+        program = pipeline.gradient_program(source, batch=False, strict=compiled.strict)
     else:
-        program = pipeline.value_program(source, batch=False)
+        program = pipeline.value_program(source, batch=False, strict=compiled.strict)
     weights = np.concatenate([[p.data for p in source.parameters], program.constants]).astype(compiled.dtype)
     apart = constants_apart(program) if kind == "predict" else None
     number = kind_of(compiled.dtype)
-    lowered = C().write(Request(apart or program, tuple(special.sizes), 0, compiled.dtype), prefix)
+    request = Request(apart or program, tuple(special.sizes), 0, compiled.dtype, compiled.strict)
+    lowered = C().write(request, prefix)
     names = tuple(compiled.argument(k) for k in range(len(special.sizes)))
     return _File(
         prefix, number.name, apart or program, lowered, tuple(special.sizes), names, called, weights, apart is not None,
-        kind,
+        kind, compiled.strict,
     )  # fmt: skip
 
 
@@ -132,7 +134,7 @@ def _interface(file: _File, name: str) -> str:
     if file.kind == "gradient":
         counts[1] = (f"{upper}_PARAMETERS", outputs - 1)
     defined = "\n".join(f"#define {key} {value}" for key, value in counts)
-    return f"""/* {harmless(name)}, written by macrograd. C99; needs math.h at most.
+    return f"""/* {harmless(name)}, written by macrograd. C99; {needs(strict=file.strict)}.
 
    {what}
    The state is the caller's, needs no preparation, and nothing in it is kept from call to call.
@@ -163,15 +165,36 @@ def _head(file: _File) -> str:
     return f"{real} {prefix}_gradient({prefix}_state *s, const {real} *theta, const {real} *x, {real} *gradient)"
 
 
-def includes(real: str) -> str:
-    """What the file needs of its compiler."""
-    digits, macro = (53, "DBL") if real == "double" else (24, "FLT")
-    remedy = "export with dtype='float32'" if real == "double" else "no float of 32 bits here"
-    return f"""#include <float.h>
-#include <math.h>
+def needs(*, strict: bool) -> str:
+    """What is said of it at the top of a file."""
+    return "needs no library, and has the same bits everywhere" if strict else "needs math.h at most"
 
-#if {macro}_MANT_DIG != {digits}
-#error "{real} has not {digits} binary digits: {remedy}"
+
+def includes(real: str, functions: Iterable[str] = (), *, strict: bool = False) -> str:
+    """What the file, in which these functions are, needs of its compiler."""
+    remedies = {
+        "double": "export with dtype='float32'" + (" and strict=False" if strict else ""),
+        "float": "no float of 32 bits here",
+    }
+    kinds = [real]
+    if strict and real == "float" and any("double" in text for text in functions):
+        kinds.append("double")
+        remedies["double"] = "its exp and their like are computed in double, export with strict=False"
+    checks = "".join(
+        f'#if {macro}_MANT_DIG != {digits}\n#error "{kind} has not {digits} binary digits: {remedies[kind]}"\n#endif\n'
+        for kind, macro, digits in (("double", "DBL", 53), ("float", "FLT", 24))
+        if kind in kinds
+    )
+    return "#include <float.h>\n" + (_STRICT if strict else "#include <math.h>\n") + "\n" + checks
+
+
+_STRICT = """
+/* The same bits from every compiler, on every machine, whatever the flags for fused multiplications. */
+#if FLT_EVAL_METHOD != 0
+#error "numbers are computed with more digits than they have: compile with -msse2 -mfpmath=sse"
+#endif
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
+#error "-ffast-math and -Ofast change what a sum is: compile without them, or export with strict=False"
 #endif
 """
 
@@ -207,10 +230,11 @@ def array(name: str, entries: Iterable[str]) -> str:
 
 
 def literal(x: float, real: str) -> str:
+    """A number, in an array or behind a sign. Without math.h's names of what is none, which strict files have not."""
     if x != x:
-        return f"({real})NAN"
+        return f"({real})(0.0 / 0.0)"
     if abs(x) == float("inf"):
-        return f"{'-' if x < 0 else ''}({real})INFINITY"
+        return f"{'-' if x < 0 else ''}({real})(1.0 / 0.0)"
     return x.hex() + ("f" if real == "float" else "")
 
 
@@ -299,6 +323,7 @@ def _selftest(file: _File, compiled: Compiled, examples: Examples) -> str:
         else f"y[0] = {prefix}_gradient(&state, 0, x[c], y + 1);"
     )
     tolerance = "1e-9" if real == "double" else "1e-3"
+    near = "" if file.strict else f" || fabs(a - b) <= {tolerance} * (1.0 + fabs(b))"
 
     def flat(rows: list[NDArray[Any]]) -> list[str]:
         return [literal(float(x), real) for row in rows for x in row]
@@ -317,7 +342,7 @@ int main(void) {{
         {call}
         for (int i = 0; i < {m}; ++i) {{
             const double a = (double)y[i], b = (double)right[c][i];
-            if (!(a == b || (a != a && b != b) || fabs(a - b) <= {tolerance} * (1.0 + fabs(b)))) {{
+            if (!(a == b || (a != a && b != b){near})) {{
                 printf("case %d, result %d: %.17g, expected %.17g\\n", c, i, a, b);
                 wrong = 1;
             }}
@@ -355,4 +380,4 @@ def _leaves(x: Any) -> Iterable[Any]:
         yield np.asarray(x)
 
 
-__all__ = ["Written", "array", "includes", "index_tables", "literal", "table", "write"]
+__all__ = ["Written", "array", "includes", "index_tables", "literal", "needs", "table", "write"]

@@ -62,7 +62,8 @@ def export(
     optimizer  of a file that trains a function or a loaded model; a Trainer's goes along, with its state
     lanes   of a C file that trains and of a module: samples computed side by side: 1 for the smallest state, 8 or 16
             for speed
-    strict  of a module: round as compiled functions with strict=True do, to the same bits
+    strict  of a C file and a module: the bits of compiled functions with strict=True, from every compiler on every
+            machine; a C file then needs no `math.h`
 
     The C file has one struct of fixed size for all that is written, no allocation, no recursion and no variable that
     changes; weights are constant arrays, and loops that the compiler found stay loops. A comment at its top says how to
@@ -85,12 +86,14 @@ def export(
         raise ValueError(f"export to {path.name!r}: the path must end in {' or '.join(_SUFFIXES)}")
     if path.suffix != ".c" and header:
         raise ValueError(f"export(header=True) to {path.name!r}: only C files have a header")
-    if path.suffix != ".wasm" and strict:
-        raise ValueError(f"export(strict=True) to {path.name!r}: only .wasm files can be strict")
+    if path.suffix == ".onnx" and strict:
+        raise ValueError(f"export(strict=True) to {path.name!r}: only .c and .wasm files can be strict")
     if kind != "train" and optimizer is not None:
         raise ValueError(f"export(kind={kind!r}) takes no optimizer: only kind='train' does")
     if not isinstance(lanes, int) or isinstance(lanes, bool) or not 1 <= lanes <= 256:
         raise ValueError(f"export(lanes={lanes!r}): lanes must be an integer from 1 to 256")
+    if not isinstance(strict, bool):
+        raise TypeError(f"export(strict={strict!r}): strict must be True or False")
     subject = subject_of(what, args, kind, optimizer)
     if kind == "train" and subject.optimizer is None:
         raise ValueError("export(kind='train') of a function needs an optimizer, as in optimizer=optim.Adam(1e-3)")

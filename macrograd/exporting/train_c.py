@@ -15,7 +15,7 @@ from macrograd.compiler.targets.c.target import C, machine_for
 from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.target import Request
-from macrograd.exporting.c import Written, array, includes, index_tables, literal
+from macrograd.exporting.c import Written, array, includes, index_tables, literal, needs
 from macrograd.exporting.names_c import NamesInC, harmless
 from macrograd.exporting.subject import Examples, kept_states
 from macrograd.exporting.train_selftest_c import training_selftest
@@ -35,13 +35,14 @@ def write_training(
     """
     special = compiled._traced()
     special._check_scalar()
-    machine = machine_for(compiled.dtype, lanes, batch=True)
+    strict = compiled.strict
+    machine = machine_for(compiled.dtype, lanes, batch=True, strict=strict)
     number = machine.kind
-    program = pipeline.gradient_program(special.source, batch=True)
+    program = pipeline.gradient_program(special.source, batch=True, strict=strict)
     states = len(optimizer.initial_state)
-    update = recorded_update(optimizer.rule, states, strict=False)
-    wanted = Request(program, tuple(special.sizes), 0, compiled.dtype)
-    rule_wanted = Request(update.program, (1,) * (2 + states), 1 + states, compiled.dtype)
+    update = recorded_update(optimizer.rule, states, strict=strict)
+    wanted = Request(program, tuple(special.sizes), 0, compiled.dtype, strict)
+    rule_wanted = Request(update.program, (1,) * (2 + states), 1 + states, compiled.dtype, strict)
     file = _Training(
         prefix, compiled, special.sizes, program, C().write(wanted, prefix, lanes=lanes),
         update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes), machine, states, called,
@@ -52,7 +53,7 @@ def write_training(
     interface = file.interface(name)
     parts = [
         interface if header is None else f'#include "{header}"\n',
-        includes(file.real),
+        includes(file.real, file.functions(), strict=strict),
         array(f"{file.real} {prefix}_w", [literal(x, file.real) for x in weights.tolist()]),
         array(f"{file.real} {prefix}_update_w", [literal(x, file.real) for x in rule.tolist()]),
         "" if memory is None else array(f"{file.real} {prefix}_memory", [literal(x, file.real) for x in memory]),
@@ -67,6 +68,7 @@ def write_training(
                 file.update(update.program.first_uniform_input),
                 file.step(),
             ],
+            strict=strict,
         ),
         called.functions(),
         training_selftest(compiled, optimizer, memory, prefix, file.real, examples),
@@ -120,7 +122,7 @@ class _Training:
     def interface(self, name: str) -> str:
         prefix, real, upper, size = self.prefix, self.real, self.prefix.upper(), self._lengths()
         inputs = self.called.inputs("", target=True) if self.called.known else self._arguments()
-        return f"""/* Training of {harmless(name)}, written by macrograd. C99; needs math.h at most.
+        return f"""/* Training of {harmless(name)}, written by macrograd. C99; {needs(strict=self.compiled.strict)}.
 
    {prefix}_init puts the parameters and the optimiser where they were when this was written.
    -DMACROGRAD_SELFTEST adds a main that trains and says whether the losses are macrograd's.
@@ -241,6 +243,9 @@ void {prefix}_init({prefix}_state *s);
 
     def step(self) -> str:
         prefix, real, lanes, inputs = self.prefix, self.real, self.machine.lanes, sum(self.sizes)
+        share_of = f"1 / ({real})samples"
+        if real == "float" and self.compiled.strict:
+            share_of = "(float)(1.0 / (double)samples)"  # as compiled code has it
         held = self.program.held
         weight = self.program.weight
         share = (
@@ -249,7 +254,7 @@ void {prefix}_init({prefix}_state *s);
         first, full = self.value + 1, self.count - self.count % 16  # the gradient, and how much of it is in 16s
         return "\n".join(filter(None, [
             f"{real} {prefix}_step({prefix}_state *s, const {real} *batch, int32_t samples, {real} rate) {{",
-            f"    const {real} scale = 1 / ({real})samples;",
+            f"    const {real} scale = {share_of};",
             "    s->flag = 0;",
             f"    for (int32_t i = {held}; i < {self._lengths()['u']}; ++i) s->u[i] = 0;",
             *self._phase(self.lowered, "before", "s"),
@@ -264,11 +269,12 @@ void {prefix}_init({prefix}_state *s);
             "    }",
             *self._phase(self.lowered, "after", "s"),
             f"    const {real} loss = s->u[{self.value}];",
-            f"    {real} odd[16] = {{s->flag ? ({real})NAN : loss * 0}};",  # several sums, as one waits for itself
+            # Several sums, as one waits for itself.
+            f"    {real} odd[16] = {{s->flag ? ({real})(0.0 / 0.0) : loss * 0}};",
             f"    for (int32_t i = 0; i < {full}; i += 16)",
             f"        for (int k = 0; k < 16; ++k) odd[k] += s->u[{first} + i + k] * 0;",
             f"    for (int k = 0; k < {self.count % 16}; ++k) odd[k] += s->u[{first + full} + k] * 0;",
-            f"    for (int k = 0; k < 16; ++k) if (odd[k] != 0) return ({real})NAN;",
+            f"    for (int k = 0; k < 16; ++k) if (odd[k] != 0) return ({real})(0.0 / 0.0);",
             "    ++s->steps;",
             f"    {prefix}_update(s, rate);",
             "    return loss;",

@@ -2,7 +2,8 @@
 
 Vectors are written in the macros of `vectors.py`; an operation that calls the math library is a loop over the elements.
 A constant, or a number that is the same in every element, stays a single number. An address is written `base|offset`
-until it is used. Integers have 32 bits, whatever the size of `int`.
+until it is used. Integers have 32 bits, whatever the size of `int`. In strict programs a product is `MUL(a, b)`, of
+vectors `PRODUCT`, which no compiler fuses with the sum around it (`vectors.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from macrograd._in_c import c_expression, c_functions, c_number
+from macrograd._strict_c import needed
 from macrograd.compiler.jit.text import Counter, Float
 from macrograd.compiler.targets.scalar import elements
 from macrograd.ops import Op
@@ -22,7 +24,7 @@ _OPPOSITE = {"ult": "oge", "ule": "ogt", "ugt": "ole", "uge": "olt"}
 _MATH = re.compile(r"\b(?!mg_)([a-z][a-z0-9_]*)\(")  # functions of math.h, whose names for floats end in f
 _LITERAL = re.compile(r"(?<![\w.])(\d+\.\d+|0x[0-9a-f.]+p[+-]?\d+)(?![\w.])", re.IGNORECASE)
 _DECLARED = re.compile(
-    r"^ *(?:(?:const )?(?:double|float|int|int32_t) |(?:VECTOR|TRUTH|DECLARE)\(\d+, |ROOT\d+\()(\w+) ?[=;,)]"
+    r"^ *(?:(?:const )?(?:double|float|int|int32_t) |(?:VECTOR|TRUTH|DECLARE|PRODUCT)\(\d+, |ROOT\d+\()(\w+) ?[=;,)]"
 )
 _COMPARED = re.compile(r"(.+) ([<>]=?|[!=]=) (.+)")
 
@@ -30,8 +32,8 @@ _COMPARED = re.compile(r"(.+) ([<>]=?|[!=]=) (.+)")
 class Code:
     """The body of one function, as it is written. `functions` are the helpers that it calls, by name."""
 
-    def __init__(self, kind: Float, prefix: str) -> None:
-        self.kind, self.prefix = kind, prefix
+    def __init__(self, kind: Float, prefix: str, *, strict: bool = False) -> None:
+        self.kind, self.prefix, self.strict = kind, prefix, strict
         self.real = kind.name
         self.lines: list[str] = []
         self.functions: dict[str, str] = {}
@@ -93,7 +95,7 @@ class Code:
 
     def number(self, value: float) -> str:
         """A literal, exact to the bit."""
-        return str(c_number(value, self.real))
+        return c_number(value, self.real, strict=self.strict)
 
     def splat(self, value: float, width: int) -> str:
         return self.number(value)
@@ -111,22 +113,26 @@ class Code:
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
         wide = max((self._widths[x] for x in operands if x in self._widths), default=1)
+        if self.strict and op.name == "mul":
+            return self.binary("fmul", operands[0], operands[1], width)
         if wide == 1:
             name = self._number(self.expression(op, operands))
-            self.functions.update(c_functions(op))
+            self.functions.update(c_functions(op, strict=self.strict))
             return name
-        form = self._vector_form(op.c, wide) if isinstance(op.c, str) else None
+        composed = self.strict and (op.portable or op.formula)
+        form = self._vector_form(op.c, wide) if isinstance(op.c, str) and not composed else None
         if form is not None:
             return self._vector(form.format(*[self._each(x, wide) for x in operands]), wide)
         if op.c == "sqrt({0})":
             name = self._fresh("t")
             self._widths[name] = wide
             self._put(f"ROOT{wide}({name}, {operands[0]});")
+            self.functions.update(c_functions(op, strict=self.strict))
             return name
         arrays = {x: self._array(x, wide) for x in dict.fromkeys(operands) if x in self._widths}
         out = next(iter(arrays.values()))
         expression = self.expression(op, [f"{arrays[x]}[k]" if x in arrays else x for x in operands])
-        self.functions.update(c_functions(op))
+        self.functions.update(c_functions(op, strict=self.strict))
         self._put(f"for (int k = 0; k < {wide}; ++k) {out}[k] = {expression};")
         return self._vector(f"LOAD({wide}, {out})", wide)
 
@@ -164,22 +170,38 @@ class Code:
     def expression(self, op: Op, operands: Sequence[str]) -> str:
         """A row of the op table on operands that are names or places."""
         if self.kind.bits == 64:
-            return str(c_expression(op, *operands))
-        if c_functions(op):  # written for doubles
-            return f"(float){c_expression(op, *[f'(double){x}' for x in operands])}"
+            return c_expression(op, *operands, strict=self.strict)
+        if c_functions(op, strict=self.strict):  # written for doubles
+            return f"(float){c_expression(op, *[f'(double){x}' for x in operands], strict=self.strict)}"
         names = [f"OPERAND{k}" for k in range(len(operands))]
-        form = _LITERAL.sub(r"\1f", _MATH.sub(r"\1f(", c_expression(op, *names).replace("(double)", "(float)")))
+        written = c_expression(op, *names, strict=self.strict).replace("(double)", "(float)").replace("MUL(", "MULF(")
+        form = _LITERAL.sub(r"\1f", _MATH.sub(r"\1f(", written))
         for k in range(len(operands) - 1, -1, -1):
             form = form.replace(f"OPERAND{k}", operands[k])
         return form
 
+    def product(self, a: str, b: str) -> str:
+        """a·b as an expression about numbers."""
+        return f"{'MUL' if self.kind.bits == 64 else 'MULF'}({a}, {b})" if self.strict else f"{a} * {b}"
+
     def binary(self, op: str, a: str, b: str, width: int) -> str:
+        if op == "fmul":
+            wide = max((self._widths[x] for x in (a, b) if x in self._widths), default=1)
+            if wide == 1:
+                return self._number(self.product(a, b))
+            if self.strict:
+                name = self._fresh("t")
+                self._widths[name] = wide
+                self._put(f"PRODUCT({wide}, {name}, {self._each(a, wide)}, {self._each(b, wide)});")
+                return name
         return self._let(lambda x, y: f"{x} {_SIGNS[op]} {y}", (a, b))
 
     def negate(self, a: str, width: int) -> str:
         return self._let(lambda x: f"-{x}", (a,))
 
     def multiply_add(self, a: str, b: str, c: str, width: int) -> str:
+        if self.strict:
+            return self.binary("fadd", c, self.binary("fmul", a, b, width), width)
         return self._let(lambda x, y, z: f"{x} * {y} + {z}", (a, b, c))
 
     def compare(self, predicate: str, a: str, b: str, width: int) -> str:
@@ -316,6 +338,10 @@ class Code:
         return self._number(f"(int32_t){value}", "int32_t")
 
     def truncated(self, value: str) -> str:
+        if self.strict:
+            self.functions.update(needed("trunc"))
+            number = f"mg_trunc({value})"
+            return self._number(number if self.kind.bits == 64 else f"(float)mg_trunc((double){value})")
         return self._number(f"trunc{'' if self.kind.bits == 64 else 'f'}({value})")
 
     def less(self, a: str, b: Counter) -> str:

@@ -58,7 +58,7 @@ def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
         phases[name] = f"{prefix}_{name}" if steps else ""
         if not steps:
             continue
-        code = Code(machine.kind, prefix)
+        code = Code(machine.kind, prefix, strict=machine.in_order)
         emitter = Emitter(code, machine, tables, name, read)
         emitter.steps(steps)
         helpers.update(code.functions)
@@ -101,7 +101,7 @@ def _clean(machine: Machine, prefix: str) -> str:
 
 def _kernel(machine: Machine, prefix: str, used: set[int], *, block: bool) -> tuple[str, dict[str, str]]:
     """The function that runs the records of a stream, with a case for each operation in it, and its helpers."""
-    writer = Code(machine.kind, prefix)
+    writer = Code(machine.kind, prefix, strict=machine.in_order)
     cases = []
     for op in sorted(used):
         body = _case(writer, op, machine, block=block)
@@ -142,16 +142,17 @@ def _case(writer: Code, op: int, machine: Machine, *, block: bool) -> list[str]:
         return [f"{each} {out} = {uniform('a[i]')};"]
     if op in (TOTAL, MORE):
         begun = "u[o[i]]" if op == MORE or not machine.single else "0"
-        factor = f"(at[2] == 2 ? v[b[i] * {lanes} + k] : 1)"
+        more = writer.product(f"v[a[i] * {lanes} + k]", f"(at[2] == 2 ? v[b[i] * {lanes} + k] : 1)")
+        apart = begun != "0" and not machine.in_order
         return [
             "for (int32_t i = 0; i < n; ++i) {",
-            f"    {writer.real} sum = 0;",
-            f"    for (int32_t k = 0; k < s->valid; ++k) sum += v[a[i] * {lanes} + k] * {factor};",
-            f"    u[o[i]] = {begun} + sum;" if begun != "0" else "    u[o[i]] = sum;",
+            f"    {writer.real} sum = {'0' if apart else begun};",
+            f"    for (int32_t k = 0; k < s->valid; ++k) sum += {more};",
+            f"    u[o[i]] = {begun} + sum;" if apart else "    u[o[i]] = sum;",
             "}",
         ]
     if op == FUSED:
-        return [f"{each} {out} = {at('a[i]')} * {at('b[i]')} + {at('c[i]')};"]
+        return [f"{each} {out} = {writer.product(at('a[i]'), at('b[i]'))} + {at('c[i]')};"]
     if op == ops.take.code:
         return [
             f"{each} {{",
@@ -164,5 +165,5 @@ def _case(writer: Code, op: int, machine: Machine, *, block: bool) -> list[str]:
         ]
     row = ops.TABLE[op]
     operands = [at(f"{name}[i]") for name in "abc"[: row.arity or 0]]
-    writer.functions.update(c_functions(row))
+    writer.functions.update(c_functions(row, strict=writer.strict))
     return [f"{each} {out} = {writer.expression(row, operands)};"]

@@ -21,11 +21,13 @@ class C(Writer[Lowered]):
         return not row.arity or row.c is not None  # operations with any number of operands are instructions
 
     def write(self, request: Request, prefix: str, *, lanes: int = 1) -> Lowered:
-        return lower(request.program, machine_for(request.dtype, lanes, batch=request.program.batch), prefix)
+        machine = machine_for(request.dtype, lanes, batch=request.program.batch, strict=request.strict)
+        return lower(request.program, machine, prefix)
 
 
-def machine_for(dtype: np.dtype[Any], lanes: int, *, batch: bool) -> Machine:
+def machine_for(dtype: np.dtype[Any], lanes: int, *, batch: bool, strict: bool) -> Machine:
     """The machine for the text: with the widest vectors that divide the lanes."""
     kind = kind_of(dtype)
-    width = next(w for w in (16, 8, 4, 2, 1) if w * kind.bytes <= _VECTOR and lanes % w == 0)
-    return Machine(kind, width * kind.bytes, lanes, single=not batch, strict=True)
+    least = 16 if strict else 0  # bytes: of smaller vectors registers are not known to every compiler
+    width = next(w for w in (16, 8, 4, 2, 1) if (least <= w * kind.bytes <= _VECTOR or w == 1) and lanes % w == 0)
+    return Machine(kind, width * kind.bytes, lanes, single=not batch, strict=True, in_order=strict)

@@ -19,7 +19,7 @@ class Code(text.Code):
     strict: bool = False
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
-        return routine(op, strict=self.strict and not self.portable)(self, width, *operands)
+        return routine(op, strict=self.strict)(self, width, *operands)
 
     def sums_of_elements(self, vectors: list[str], width: int) -> str:
         return elements.sum_elements(self, vectors, width)

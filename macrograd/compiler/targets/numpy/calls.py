@@ -59,7 +59,7 @@ def into(row: ops.Op, dtype: Any, *, strict: bool = False) -> Callable[..., Any]
     """The operation as a function (*operands, out)."""
     formula = row.portable or row.formula
     if strict and formula is not None:
-        return partial(_by_column, on_arrays(formula))
+        return partial(_by_column, on_arrays(formula, strict=True))
     if row.name in _WITH_ZERO:
         return partial(_WITH_ZERO[row.name], np.zeros(1, dtype))
     if row.ufunc is not None:

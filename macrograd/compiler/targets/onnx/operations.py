@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from macrograd._composed import Term
+from macrograd._composed import TWO_OVER_PI, Elsewhere, Term
 from macrograd.compiler.targets.onnx.graph import OWN, Function, Graph, Node
 from macrograd.ops import Op
 
@@ -118,10 +118,10 @@ class _Written(Term):
     def primitive(self, name: str, operands: list[_Written]) -> _Written:
         return _Written(self.graph, _PRIMITIVES[name](Writing(self.graph), *[operand.x for operand in operands]))
 
-    def elsewhere(self, condition: _Written, value: _Written, name: str, operands: list[_Written]) -> _Written:
+    def elsewhere(self, condition: _Written, value: _Written, what: Elsewhere, operands: list[_Written]) -> _Written:
         o = Writing(self.graph)
         there = o.Not(o.Equal(condition.x, 0.0))
-        found = _LIBRARY[name](o, *[operand.x for operand in operands])
+        found = _LIBRARY[what](o, *[x.x for x in operands]) if isinstance(what, str) else what(*operands).x
         return _Written(self.graph, o.Where(there, found, value.x))
 
 
@@ -175,9 +175,9 @@ _PRIMITIVES: dict[str, Callable[..., str]] = {
     "exponent": lambda o, a: _split(o, a)[1],
     "signed": lambda o, a, b: o.Where(_negative(o, b), o.Neg(o.Abs(a)), o.Abs(a)),
     "multiply_add": lambda o, a, b, c: o.Add(o.Mul(a, b), c),
+    "two_over_pi": lambda o, k: o.Gather(o.number(np.array(TWO_OVER_PI, np.float64)), o.Cast(k, to=_INT64)),
 }
 # C functions by what has a kernel for float64.
 _LIBRARY: dict[str, Callable[..., str]] = {
-    "tan": lambda o, a: o.Div(o.Sin(a), o.Cos(a)),
     "fmod": lambda o, a, b: o.Mod(a, b, fmod=1),
 }

@@ -60,7 +60,7 @@ class _Function:
         return composed(name, what, self.code, self.width, operands, strict=self.strict, spelled=spelled)
 
     def routine(self, op: Op, operands: Sequence[str]) -> str:
-        return self.spelled(op, strict=self.strict and not self.code.portable)(self.code, self.width, *operands)
+        return self.spelled(op, strict=self.strict)(self.code, self.width, *operands)
 
 
 class _Emitted(Term):
