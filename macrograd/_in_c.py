@@ -93,6 +93,11 @@ _C_PRIMITIVES: dict[str, dict[str, str]] = {
 }
 
 
+def stand_in(name: str) -> dict[str, str]:
+    """The functions, by name, that a strict program has in place of one of <math.h>."""
+    return needed(name)
+
+
 def c_number(x: float, real: str = "double", *, strict: bool = False) -> str:
     """A literal of the type `real`, double or float, exact to the bit."""
     nan, infinity = ("(0.0 / 0.0)", "(1.0 / 0.0)") if strict else ("NAN", "INFINITY")

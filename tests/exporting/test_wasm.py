@@ -288,7 +288,7 @@ def test_a_function_of_the_library_is_named(tmp_path: Path) -> None:
     [
         ({"path": "net.so"}, ValueError, r"must end in \.c or \.wasm"),
         ({"header": True}, ValueError, "only C files have a header"),
-        ({"path": "net.c", "strict": True}, ValueError, "strict"),
+        ({"path": "net.onnx", "strict": True}, ValueError, "strict"),
         ({"kind": "train"}, TypeError, "needs its loss"),
         ({"path": "there/net.wasm"}, FileNotFoundError, "does not exist"),
     ],

@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from macrograd._in_c import c_expression, c_functions, c_number
-from macrograd._strict_c import needed
+from macrograd._in_c import c_expression, c_functions, c_number, stand_in
 from macrograd.compiler.jit.text import Counter, Float
 from macrograd.compiler.targets.scalar import elements
 from macrograd.ops import Op
@@ -339,7 +338,7 @@ class Code:
 
     def truncated(self, value: str) -> str:
         if self.strict:
-            self.functions.update(needed("trunc"))
+            self.functions.update(stand_in("trunc"))
             number = f"mg_trunc({value})"
             return self._number(number if self.kind.bits == 64 else f"(float)mg_trunc((double){value})")
         return self._number(f"trunc{'' if self.kind.bits == 64 else 'f'}({value})")
