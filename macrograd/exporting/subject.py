@@ -169,7 +169,7 @@ def _trained(setup: Setup, kind: str) -> Subject:
             "data, and a file has none; export kind='predict', or train without Dropout"
         )
     objective = setup.objective(targets, parameters, weighted=False, raw=True)
-    written = partial(_written, targets)
+    written = partial(_written, targets, setup.units(targets))
     shape = targets.shape
 
     def loss(x: Any, y: Any) -> Any:
@@ -188,8 +188,15 @@ def _loss_name(targets: Targets) -> str:
     return targets.loss if isinstance(targets.loss, str) else getattr(targets.loss, "__name__", "a custom loss")
 
 
-def _written(targets: Targets, y: Any) -> Any:
-    """A target as the loss wants it: of classes the number of the class becomes that."""
+def _written(targets: Targets, units: tuple[tuple[float, ...], tuple[float, ...]] | None, y: Any) -> Any:
+    """A target as the loss wants it: of classes the number of the class becomes that, numbers may have units."""
+    if units is not None:
+        middle, unit = units
+        return (
+            [(v - m) / u for v, m, u in zip(y, middle, unit, strict=True)]
+            if targets.shape
+            else (y - middle[0]) / unit[0]
+        )
     return 2.0 * y - 1.0 if targets.kind == "two classes" and targets.loss == "hinge" else y
 
 

@@ -198,11 +198,17 @@ class Setup:
         plain = self.model.middle == (0.0,) and self.model.unit == (1.0,)
         return samples if plain else samples.scaled(self.model.middle, self.model.unit)
 
+    def units(self, targets: Targets) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """The middle and the unit of each target where these are learned in units of their own."""
+        if not (self.scale_target and targets.kind == "numbers" and isinstance(self.model, Scaled)):
+            return None
+        return self.model.output_middle, self.model.output_unit
+
     def in_units(self, encoded: Array, targets: Targets) -> Array:
         """Targets in the units in which they are learned."""
-        if not (self.scale_target and targets.kind == "numbers" and isinstance(self.model, Scaled)):
+        if (units := self.units(targets)) is None:
             return encoded
-        scaled = (encoded.reshape(len(encoded), -1) - self.model.output_middle) / self.model.output_unit
+        scaled = (encoded.reshape(len(encoded), -1) - units[0]) / units[1]
         return np.asarray(scaled.reshape(encoded.shape))
 
     def predictor(self, frozen: tuple[float, ...] | None = None) -> Predictor:
