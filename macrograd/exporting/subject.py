@@ -191,12 +191,8 @@ def _loss_name(targets: Targets) -> str:
 def _written(targets: Targets, units: tuple[tuple[float, ...], tuple[float, ...]] | None, y: Any) -> Any:
     """A target as the loss wants it: of classes the number of the class becomes that, numbers may have units."""
     if units is not None:
-        middle, unit = units
-        return (
-            [(v - m) / u for v, m, u in zip(y, middle, unit, strict=True)]
-            if targets.shape
-            else (y - middle[0]) / unit[0]
-        )
+        numbers = [(v - m) / u for v, m, u in zip(y if targets.shape else [y], *units, strict=True)]
+        return numbers if targets.shape else numbers[0]
     return 2.0 * y - 1.0 if targets.kind == "two classes" and targets.loss == "hinge" else y
 
 

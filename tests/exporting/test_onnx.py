@@ -19,6 +19,7 @@ import pytest
 import macrograd as mg
 from macrograd import Value, datasets, losses, nn, ops, optim
 from macrograd.cli import main
+from macrograd.compiler import pipeline
 from macrograd.compiler.step import TrainingLoop
 from macrograd.compiler.targets.onnx.target import Onnx
 from macrograd.exporting.onnx_file import SAMPLES, File
@@ -203,6 +204,38 @@ def test_tables_are_looked_up(tmp_path: Path) -> None:
     for odd in (9.0, -1.0, 0.5, np.nan):  # an index that is none: the runtime stops
         with pytest.raises(Exception, match=r"(?i)out of (bounds|range)"):
             model(np.full(6, odd), *arrays[1:])
+
+
+def irregular(lines: int) -> Callable[..., Any]:
+    """A program without a pattern, which runs as data."""
+    leaves = [Value(0.3 * k - 1.0) for k in range(5)]
+
+    def run(x: Any, i: Any) -> Any:
+        draw, v = random.Random(1), [*x, *leaves]
+        for _ in range(lines):
+            a, b, c = (draw.choice(v[-100:]) for _ in range(3))
+            makes = (
+                lambda a, b, c: mg.tanh(a + b), lambda a, b, c: mg.sin(a) - b, lambda a, b, c: 0.5 * a * b,
+                lambda a, b, c: mg.maximum(a, b), lambda a, b, c: mg.take([a, b, c], i), lambda a, b, c: mg.erf(a),
+            )  # fmt: skip
+            v.append(draw.choice(makes)(a, b, c))
+        return mg.mean(v[-50:])
+
+    return run
+
+
+def test_streams_are_data(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    arrays = draw.normal(size=(4, 10)), draw.integers(0, 3, 4).astype(float)
+    sizes = []
+    for lines in (500, 700):
+        assert pipeline.value_program(pipeline.record(irregular(lines), [(10,), ()]), batch=True).streams()
+        model = same_gradient(tmp_path / "s.onnx", irregular(lines), *arrays)
+        sizes.append(len(list(model.nodes())))
+        with pytest.raises(Exception, match="Out of range"):
+            model(arrays[0], np.full(4, 3.0))
+    assert sizes[0] == sizes[1] < 300
+    same_values(tmp_path / "v.onnx", irregular(500), *arrays, dtype="float32")
 
 
 def fixed_programs() -> list[tuple[RandomProgram, np.ndarray, np.ndarray]]:
@@ -392,6 +425,22 @@ def test_trainers_answer_and_go_on(tmp_path: Path, labels: str, loss: str | None
     near([first["loss"], second["loss"]], trainer.history.losses[-2:], 1e-12)
     if labels == "texts":
         assert np.isnan(step(X, np.full(60, "unknown", dtype=object))["loss"])
+
+
+@pytest.mark.parametrize(("width", "units"), [(1, False), (1, True), (2, True)])
+def test_trainers_of_numbers_go_on_in_their_units(tmp_path: Path, width: int, units: bool) -> None:
+    draw = np.random.default_rng(0)
+    X = 5.0 + 3.0 * draw.normal(size=(30, 3))
+    y = 100.0 + 7.0 * X[:, :width] + draw.normal(size=(30, width))
+    y = y[:, 0] if width == 1 else y
+    trainer = mg.Trainer(nn.MLP(3, [width], seed=1), scale="standard", scale_target=units)
+    trainer.fit(X, y, epochs=5, batch_size=30, progress="none")
+    mg.export(trainer, tmp_path / "net.onnx")
+    near(np.squeeze(Model(tmp_path / "net.onnx")(X)["outputs"]), trainer.predict(X), 1e-12)
+    mg.export(trainer, tmp_path / "more.onnx", kind="train")
+    loss = Model(tmp_path / "more.onnx")(X, y)["loss"]
+    trainer.fit(X, y, epochs=1, batch_size=30, progress="none")
+    near(loss, trainer.history.losses[-1], 1e-12)
 
 
 def test_names_that_no_model_can_hold_are_refused(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class Body(Scope):
         graph.inputs = [(name, graph.dtype) for name in states + given]
         # The results of a body are values of its own, and each is one value.
         graph.outputs = [graph.renamed(name) for name in graph.outputs]
-        node = Node("Scan", inputs, ends + stacks, body=graph, states=len(states))
+        node = Node("Scan", inputs, ends + stacks, bodies={"body": graph}, states=len(states))
         if not given:
             node.op = "Loop"
             node.inputs = [graph.constant(self.count, np.int64), graph.constant(True, np.bool_), *inputs]

@@ -18,36 +18,32 @@ OWN = "macrograd"  # the domain of functions that belong to the model
 
 @dataclass
 class Node:
-    """One call of an operator. `body` is that of a Scan or Loop, `states` how many values it carries."""
+    """One call of an operator. `bodies` are that of a Scan or Loop, or the branches of an If, `states` how many values
+    a loop carries."""
 
     op: str
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, Any] = field(default_factory=dict)
     domain: str = ""
-    body: Graph | None = None
+    bodies: dict[str, Graph] = field(default_factory=dict)
     states: int = 0
 
-    @property
-    def ahead(self) -> tuple[int, int]:
-        """How many inputs of the node and of the body stand before the carried values: a Loop has its trip count and
-        condition there."""
-        return (2, 2) if self.op == "Loop" else (0, 0)
-
     def used(self) -> Iterator[str]:
-        """The names that it reads, its body's included."""
+        """The names that it reads, those of its bodies included."""
         yield from self.inputs
-        if self.body is not None:
-            yield from self.body.outputs
-            for node in self.body.nodes:
-                yield from node.used()
+        for body in self.bodies.values():
+            yield from body.used()
 
 
 class Graph:
-    """Nodes, and the names of what they compute. Equal nodes are made once."""
+    """Nodes, and the names of what they compute. Equal nodes are made once. What is in a `lazy` graph is computed there
+    and not around it, even if it could be."""
 
-    def __init__(self, dtype: np.dtype[Any], prefix: str = "", around: Graph | None = None) -> None:
-        self.dtype, self.prefix, self.around = dtype, prefix, around
+    def __init__(
+        self, dtype: np.dtype[Any], prefix: str = "", around: Graph | None = None, *, lazy: bool = False
+    ) -> None:
+        self.dtype, self.prefix, self.around, self.lazy = dtype, prefix, around, lazy
         self.nodes: list[Node] = []
         self.inputs: list[tuple[str, np.dtype[Any]]] = []  # of the body of a loop
         self.outputs: list[str] = []
@@ -93,7 +89,7 @@ class Graph:
     def call(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """The result of an operator; that of an equal call where there is one. What is the same in all rounds of a loop
         is computed around it."""
-        if self.around is not None and self._names.isdisjoint(inputs):
+        if self.around is not None and not self.lazy and self._names.isdisjoint(inputs):
             return self.around.call(op, *inputs, domain=domain, **attributes)
         key = op, domain, inputs, tuple(sorted(attributes.items()))
         if key in self._made:
@@ -129,11 +125,17 @@ class Graph:
         out = self.call("Transpose", name, perm=order)
         return out if shape is None else self.shaped(out, tuple(shape[k] for k in order))
 
+    def used(self) -> Iterator[str]:
+        """The names that its nodes read, and its outputs."""
+        yield from self.outputs
+        for node in self.nodes:
+            yield from node.used()
+
     def prune(self) -> None:
         """Leave out what no output needs, and constants that nothing reads."""
         self._prune(set(self.outputs))
         if self.around is None:
-            used = {name for node in self.nodes for name in node.used()} | set(self.outputs)
+            used = set(self.used())
             self.constants = {name: array for name, array in self.constants.items() if name in used}
 
     def _prune(self, needed: set[str]) -> None:
@@ -141,8 +143,11 @@ class Graph:
         for node in reversed(self.nodes):
             if needed.isdisjoint(node.outputs):
                 continue
-            if node.body is not None:
-                _prune_loop(node, node.body, needed)
+            if node.op == "If":
+                for branch in node.bodies.values():
+                    branch._prune(set(branch.outputs))
+            elif node.bodies:
+                _prune_loop(node, node.bodies["body"], needed)
             needed.update(node.used())
             kept.append(node)
         self.nodes = kept[::-1]
@@ -159,7 +164,7 @@ def _prune_loop(node: Node, body: Graph, needed: set[str]) -> None:
     node.outputs = node.outputs[: node.states] + [outer for outer, _ in stacked]
     body.outputs = body.outputs[: own + node.states] + [inner for _, inner in stacked]
     body._prune(set(body.outputs))
-    used = {name for inner in body.nodes for name in inner.used()} | set(body.outputs)
+    used = set(body.used())
     if node.op == "Scan":
         fixed = node.states
         pairs = list(zip(node.inputs[fixed:], body.inputs[fixed:], strict=True))

@@ -18,12 +18,13 @@ import numpy as np
 from macrograd import ops
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Segment, Step
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import Kinds, Walker, counted
 from macrograd.compiler.targets.onnx.body import Access, Body
 from macrograd.compiler.targets.onnx.graph import Array, Graph
 from macrograd.compiler.targets.onnx.operations import Writing, spell
 from macrograd.compiler.targets.onnx.scope import Scope, Slots
+from macrograd.compiler.targets.onnx.streams import lower_stream
 from macrograd.compiler.targets.onnx.sums import Part, Sums, together
 from macrograd.compiler.targets.target import Request
 
@@ -139,30 +140,7 @@ class Lowering(Walker[None], Kinds[None]):
         body.end()
 
     def stream(self, stream: Stream, around: tuple[int, ...]) -> None:
-        here = "v" if stream.block else "u"
-        for code, out, rows in stream.records():
-            space = "u" if code in (TOTAL, MORE) else here
-            source = "u" if code == SPREAD else here
-            name = self._record(code, [self.scope.read(source, row.astype(np.int64)) for row in rows], len(out))
-            if code == MORE:
-                name = self.o.Add(self.scope.read("u", out.astype(np.int64)), name)
-            self.scope.define(space, out.astype(np.int64), name)
-
-    def _record(self, code: int, operands: list[str], count: int) -> str:
-        o = self.o
-        if code == SPREAD:
-            return str(o.Expand(operands[0], self._lengths(count)))
-        if code in (TOTAL, MORE):
-            product = operands[0] if len(operands) == 1 else o.Mul(*operands)
-            return str(o.ReduceSum(product, np.array([0]), keepdims=0))
-        if code == FUSED:
-            return str(o.Add(o.Mul(operands[0], operands[1]), operands[2]))
-        if code == ops.take.code:
-            axis = 2 if self.block else 1
-            values = o.Concat(*[o.Unsqueeze(x, np.array([axis])) for x in operands[1:]], axis=axis)
-            index = o.Unsqueeze(self._checked(operands[0], len(operands) - 1), np.array([axis]))
-            return str(o.Squeeze(o.GatherElements(values, index, axis=axis), np.array([axis])))
-        return spell(self.scope.graph, ops.TABLE[code], operands)
+        lower_stream(stream, self.scope)
 
     # --- instructions -------------------------------------------------------------------------------------------------
 

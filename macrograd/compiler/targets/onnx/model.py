@@ -85,15 +85,15 @@ def _node(node: Node) -> Any:
     attributes = dict(node.attributes)
     if node.op == "Constant":
         attributes = {"value": _tensor(node.outputs[0], attributes["value"])}
-    if node.body is not None:
-        attributes["body"] = _body(node.body, 1 if node.op == "Loop" else 0)
-        if node.op == "Scan":
-            attributes["num_scan_inputs"] = len(node.inputs) - node.states
+    for name, body in node.bodies.items():
+        attributes[name] = _body(body, 1 if node.op == "Loop" else 0)
+    if node.op == "Scan":
+        attributes["num_scan_inputs"] = len(node.inputs) - node.states
     return helper.make_node(node.op, node.inputs, node.outputs, domain=node.domain or None, **attributes)
 
 
 def _body(body: Graph, conditions: int) -> Any:
-    """The body of a loop, of whose results the first are conditions."""
+    """A graph in a node, of whose results the first are conditions."""
     from onnx import helper
 
     def value(name: str, dtype: np.dtype[Any]) -> Any:
