@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from IPython import get_ipython
+
 
 def enter() -> None:
-    """Make a folder, go there, and find the command of this environment."""
+    """Make a folder, go there, find the command of this environment, and let `%%sh` print a cell's output whole.
+
+    (IPython's own sends it in pieces, between which the page has line breaks.)
+    """
     os.chdir(tempfile.mkdtemp(prefix="macrograd-docs-"))
     Path("examples").symlink_to(Path(__file__).parent.parent / "examples")
     os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # a kernel sets them, and the site shows no escape codes
         os.environ.pop(name, None)
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "88"
+    get_ipython().register_magic_function(_sh, "cell", "sh")
+
+
+def _sh(line: str, cell: str) -> None:
+    ran = subprocess.run(["sh", "-e"], input=cell, capture_output=True, text=True, check=False)
+    print(ran.stdout + ran.stderr, end="")
+    if ran.returncode:
+        raise RuntimeError(f"the shell ended with status {ran.returncode}")
