@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.graph import topological
-from macrograd.show._figure import COLOURS, FAINT, INK, LARGEST, MARKERS, checked_axes, new_figure, tidy
+from macrograd.show._figure import COLOURS, FAINT, INK, LARGEST, MARKERS, Panel, checked_axes, new_figure, plain, tidy
 from macrograd.value import Value
 from macrograd.vector import Vector, as_argument
 
@@ -34,9 +34,11 @@ def boundary(
 ) -> Any:
     """Draw the samples, the scores of `model` between them and its decision boundary; return the axes.
 
-    model    called with a point [x₁, x₂]: returns one score (a Value or number; above `level` is the second class), or
-             a list of k scores, the largest of which is the predicted class
-    X, y     samples, shape (n, 2), and their classes, shape (n,), with any labels: 0 and 1, −1 and +1, 0 … k−1
+    A notebook displays the axes of a new figure as the picture.
+
+    model    a fitted Trainer; or called with a point [x₁, x₂]: returns one score (a Value or number; above `level` is
+             the second class), or a list of k scores, the largest of which is the predicted class
+    X, y     samples, shape (n, 2), and their classes, shape (n,): strings or integers, such as 0 and 1, −1 and +1
     ax       matplotlib axes; None for a new figure
     predict  like `model`, but for all points at once: array (n, 2) → array (n,) or (n, k); used instead if given
     level    the score at the boundary; 0.5 for a model that ends in a sigmoid
@@ -44,7 +46,9 @@ def boundary(
     Raises ValueError for other shapes, for numbers that are not finite, and if y does not hold classes; TypeError if
     the model cannot be called; ImportError without matplotlib.
     """
-    X, classes, labels = _samples(X, y)
+    X, classes, labels = _samples(X, y, getattr(model, "classes", None))
+    if predict is None and not callable(model):
+        predict = getattr(model, "outputs", None)  # a Trainer's
     if predict is None and not callable(model):
         raise TypeError(
             f"boundary() needs a model that can be called with a point, got one of type {type(model).__name__}"
@@ -60,6 +64,7 @@ def boundary(
     )
 
     ax = checked_axes(ax) if ax is not None else new_figure(6.0, 4.6).add_subplot()
+    panel, bars = Panel(ax), []
     columns = [column.reshape(side, side) for column in scores.T]
     if not (np.abs(scores) < LARGEST).all():  # also false for a NaN
         ax.text(
@@ -72,7 +77,7 @@ def boundary(
             color=INK,
         )
     elif len(columns) == 1:
-        _draw_score(ax, across, up, columns[0] - level, level)
+        bars.append(_draw_score(ax, across, up, columns[0] - level, level))
     else:
         _draw_regions(ax, across, up, columns)
     for index, label in enumerate(classes):
@@ -85,40 +90,48 @@ def boundary(
             marker=MARKERS[index % len(MARKERS)],
             edgecolor="white",
             linewidth=0.8,
-            label=f"class {label:g}",
+            label=plain(label) if isinstance(label, str) else f"class {label:g}",
             zorder=3,
         )
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_1$", ylabel="$x_2$")
     tidy(ax)
     # Above the axes: inside them it would cover samples.
-    ax.legend(
-        loc="lower right",
-        bbox_to_anchor=(1.0, 0.99),
-        ncols=4,
-        frameon=False,
-        fontsize=10,
-        handletextpad=0.1,
-        columnspacing=1.2,
-    )
+    place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.99), "frameon": False, "fontsize": 10}
+    for columns_of_names in (4, 3, 2, 1):
+        legend = ax.legend(**place, ncols=columns_of_names, handletextpad=0.1, columnspacing=1.2)
+        if legend.get_window_extent().width <= ax.bbox.width:
+            break
+    panel.keep(ax, *bars)
     return ax
 
 
-def _samples(X: Any, y: Any) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """X as an array, the sorted classes in y, and the class index of each sample. Raises ValueError for bad input."""
-    X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
+def _samples(X: Any, y: Any, known: list[Any] | None) -> tuple[Floats, list[Any], NDArray[np.int64]]:
+    """X as an array, the classes, and the class index of each sample. Raises ValueError for bad input.
+
+    The classes are the sorted ones in y, or those that the model knows, in the order of its outputs.
+    """
+    X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
+    texts = y.dtype.kind in "US" or (y.dtype.kind == "O" and all(isinstance(label, str) for label in y.flat))
+    y = y.astype(str if texts else np.float64)
     if X.ndim != 2 or X.shape[1] != 2 or not len(X):
         raise ValueError(f"boundary() draws points in the plane: X must have shape (n, 2), got {X.shape}")
     if y.shape != (len(X),):
         raise ValueError(f"boundary() needs one class for each of the {len(X)} samples, got y of shape {y.shape}")
-    if not (np.isfinite(X).all() and np.isfinite(y).all()):
+    if not (np.isfinite(X).all() and (texts or np.isfinite(y).all())):
         raise ValueError("boundary() needs finite numbers, but X or y contains a NaN or an infinity")
     classes, labels = np.unique(y, return_inverse=True)
-    if (classes != np.round(classes)).any() or len(classes) > max(len(COLOURS), 2):
+    if texts and len(classes) > len(COLOURS):
+        raise ValueError(f"boundary() draws at most {len(COLOURS)} classes, but y has {len(classes)} different labels")
+    if not texts and ((classes != np.round(classes)).any() or len(classes) > len(COLOURS)):
         raise ValueError(
             f"boundary() draws at most {len(COLOURS)} classes with integer labels, "
             f"but y has {len(classes)} different values such as {classes[0]:g} and {classes[-1]:g}"
         )
-    return X, classes, labels
+    found = classes.tolist()
+    if known and set(found) <= set(known):  # y may lack some
+        places = np.array([known.index(label) for label in found])
+        return X, known, places[labels]
+    return X, found, labels
 
 
 def _side(model: Callable[[Any], Any], point: Floats) -> int:
@@ -156,8 +169,8 @@ def _scores(found: Any, n: int) -> Floats:
     return scores
 
 
-def _draw_score(ax: Any, across: Floats, up: Floats, score: Floats, level: float) -> None:
-    """The score as a field from blue to orange, white at the boundary, which is drawn as a line."""
+def _draw_score(ax: Any, across: Floats, up: Floats, score: Floats, level: float) -> Any:
+    """The score as a field from blue to orange, white at the boundary, which is a line; returns the axes of its bar."""
     from matplotlib.colors import LinearSegmentedColormap
 
     # A few extreme corners must not wash out everything else.
@@ -173,6 +186,7 @@ def _draw_score(ax: Any, across: Floats, up: Floats, score: Floats, level: float
     bar.outline.set_visible(False)
     if score.min() < 0.0 < score.max():
         ax.contour(across, up, score, levels=[0.0], colors=[INK], linewidths=1.6)
+    return bar.ax
 
 
 def _draw_regions(ax: Any, across: Floats, up: Floats, columns: list[Floats]) -> None:

@@ -197,6 +197,48 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         show.boundary(plane, X, y)
 
 
+# --- Trainers, labels, panels ---------------------------------------------------------------------------------------
+
+
+def test_a_trainer_is_asked_for_its_outputs_and_its_classes() -> None:
+    trainer = SimpleNamespace(classes=["a", "b", "c"], outputs=lambda points: np.stack([-points[:, 0]] * 3, axis=1))
+    ax = show.boundary(trainer, X, ["a", "c", "c", "a"])  # type: ignore[arg-type]
+    assert legend(ax) == ["a", "b", "c"]  # in the order of the outputs, and of their colours
+    assert [len(c.get_offsets()) for c in ax.collections if c.get_label() in "abc"] == [2, 0, 2]
+
+
+def test_a_fitted_trainer_with_strings_for_classes() -> None:
+    names = ["left $", "left $", "right", "right"]
+    trainer = mg.Trainer(nn.MLP(2, [1], seed=0), engine="eager")
+    trainer.fit(X, names, steps=1, progress="none")
+    ax = show.boundary(trainer, X, names)
+    assert legend(ax) == [r"left \$", "right"]
+    assert ax._repr_png_().startswith(b"\x89PNG")
+
+
+def test_too_many_labels() -> None:
+    with pytest.raises(ValueError, match="draws at most 8 classes, but y has 9 different labels"):
+        show.boundary(plane, np.arange(18.0).reshape(9, 2), list("abcdefghi"))
+
+
+def test_bar_and_legend_stay_in_their_panel() -> None:
+    figure = Figure(figsize=(9, 5))
+    panels = figure.subplots(2, 3)
+    ax = show.boundary(plane, X, ["a long name of a class"] * 2 + ["another long name"] * 2, panels[1, 1])
+    drawn = [other.get_tightbbox() for other in figure.axes if other is ax or other not in panels.ravel().tolist()]
+    assert len(drawn) == 2
+    assert max(box.x1 for box in drawn) < panels[1, 2].get_tightbbox().x0
+    assert max(box.y1 for box in drawn) < panels[0, 1].get_tightbbox().y0 + 1.0
+
+
+def test_a_figure_with_a_layout_engine_is_left_to_it() -> None:
+    figure = Figure(layout="constrained")
+    left, _ = figure.subplots(1, 2)
+    before = left.get_position().bounds
+    show.boundary(plane, X, y, left)
+    assert left.get_position().x0 == before[0]
+
+
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 

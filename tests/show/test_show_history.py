@@ -6,10 +6,12 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from macrograd import show
+import macrograd as mg
+from macrograd import nn, show
 from macrograd.train import History
 
 
@@ -100,3 +102,63 @@ def test_an_empty_history() -> None:
 def test_axes_that_are_none(ax: Any) -> None:
     with pytest.raises(TypeError, match="ax must be matplotlib axes"):
         show.history(run([1.0], [1.0]), ax)
+
+
+# --- validation data, Trainers, notebooks ----------------------------------------------------------------------------
+
+
+def held_out() -> History:
+    history = History()
+    history.extend(np.array([4.0, 3.0, 2.0, 1.0]), 0.1, 1.0)
+    history.measured({"validation_loss": 1.5, "accuracy": 0.5, "validation_accuracy": 0.25})
+    history.extend(np.array([0.5, 0.25]), 0.1, 2.0)
+    history.measured({"validation_loss": 0.75, "accuracy": 1.0, "validation_accuracy": 0.75})
+    return history
+
+
+def test_validation_curves_stand_beside_those_of_the_training() -> None:
+    below = show.history(held_out())
+    above = below.figure.axes[0]
+    assert [list(line.get_xdata()) for line in below.lines] == [[0, 1, 2, 3, 4, 5], [3, 5]]
+    assert [list(line.get_ydata()) for line in above.lines] == [[50.0, 100.0], [25.0, 75.0]]
+    assert list(below.lines[1].get_ydata()) == [1.5, 0.75]
+    assert [text.get_text() for text in below.get_legend().get_texts()] == ["training", "validation"]
+    assert above.get_ylim()[0] < 25.0
+
+
+def test_a_validation_loss_alone_is_no_metric() -> None:
+    ax = show.history(run([2.0, 1.0], {"validation_loss": [1.5, 1.25]}))
+    assert ax.figure.axes == [ax]
+    assert [list(line.get_ydata()) for line in ax.lines] == [[2.0, 1.0], [1.5, 1.25]]
+
+
+def test_a_trainer_shows_its_latest_fit() -> None:
+    trainer = mg.Trainer(nn.MLP(2, [1], seed=0), engine="eager")
+    trainer.fit([[0.0, 1.0], [1.0, 0.0]], [0, 1], steps=2, progress="none")
+    assert curve(show.history(trainer))[1] == trainer.history.losses
+
+
+def test_a_notebook_shows_the_picture_of_the_axes() -> None:
+    ax = show.history(run([2.0, 1.0], [0.5, 1.0]))
+    assert ax._repr_png_() == ax.figure._repr_png_()
+    assert ax.figure.axes[0]._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_logarithmic_scale_has_plain_numbers() -> None:
+    ax = show.history(run([4.0, 0.1]))
+    shown = [label.get_text() for label in (*ax.get_yticklabels(), *ax.get_yticklabels(minor=True))]
+    assert "0.1" in shown
+    assert not any("times" in text for text in shown)
+
+
+@pytest.mark.parametrize("panel", [(0, 0), (0, 1), (1, 1)])
+def test_nothing_reaches_into_a_neighbouring_panel(panel: tuple[int, int]) -> None:
+    figure = Figure(figsize=(9, 5))
+    panels = figure.subplots(2, 3)
+    below = show.history(held_out(), panels[panel])
+    tight = [ax.get_tightbbox() for ax in figure.axes if ax is below or ax not in panels.ravel().tolist()]
+    assert len(tight) == 2  # the loss, and the accuracy on its right
+    right = panels[panel[0], panel[1] + 1].get_tightbbox()
+    assert max(box.x1 for box in tight) < right.x0
+    if panel[1]:
+        assert min(box.x0 for box in tight) > panels[panel[0], panel[1] - 1].get_window_extent().x1
