@@ -358,7 +358,7 @@ def test_checkpoints_that_cannot_be_gone_on_from(capsys: Capture) -> None:
     assert Path("c.safetensors").read_bytes() == content
     Path("c.safetensors").write_bytes(content[:-9])
     assert error(capsys, *arguments, "--resume").startswith(
-        "c.safetensors cannot be read as a checkpoint: it is damaged, cut short, or no safetensors file"
+        "c.safetensors cannot be read as a checkpoint: it is damaged, truncated, or not a safetensors file"
     )
     assert Path("c.safetensors").read_bytes() == content[:-9]
 
@@ -401,8 +401,10 @@ def test_files_that_are_no_models(capsys: Capture) -> None:
         assert error(capsys, "inspect", "m") == found
         return found
 
-    assert wrong(None) == "there is no file m"
-    assert wrong(b"x1,x2\n1,2\n").startswith("m cannot be read as a model: it is damaged, cut short, or no safetensors")
+    assert wrong(None) == "the file m does not exist"
+    assert wrong(b"x1,x2\n1,2\n").startswith(
+        "m cannot be read as a model: it is damaged, truncated, or not a safetensors"
+    )
     assert wrong(packed({"w": np.zeros(2)})) == "m is a safetensors file, but not one of macrograd's"
     mg.save(nn.MLP(2, [1], seed=0), "m")
     assert error(capsys, "predict", "m", "t.csv") == (

@@ -1,4 +1,4 @@
-"""Training: the `Trainer`, what came of a run (`History`), and models as files (`save`, `load`)."""
+"""Training: the `Trainer`, the record of a run (`History`), and models as files (`save`, `load`)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from macrograd.train.history import History
 
 
 class Trains(Protocol):
-    """A `Trainer`, as far as the runs of it know it."""
+    """The part of a `Trainer` that its runs know."""
 
     history: History
 
@@ -32,7 +32,8 @@ class Run:
     trainer, model, history
     step             the number of steps made so far, of `steps`
     epoch            the number of complete epochs
-    gradient         of the latest step, an array in the order of `parameters` (whose numbers the model's Values hold)
+    gradient         the gradient of the latest step, an array in the order of `parameters` (whose current numbers are
+                     in the model's Values)
     """
 
     def __init__(self, trainer: Trains, model: Module, history: History, steps: int, engine: Any) -> None:
@@ -43,7 +44,7 @@ class Run:
 
     @property
     def loss(self) -> float:
-        """Of the latest step."""
+        """The loss of the latest step."""
         return self.history.last_loss
 
     @property
@@ -76,7 +77,7 @@ class Callback:
 
 
 class Callbacks:
-    """All callbacks of a run, sorted by what they want to see."""
+    """All callbacks of a run, sorted by the events that they handle."""
 
     def __init__(self, given: Callback | Callable[[Run], None] | Sequence[Callback | Callable[[Run], None]]) -> None:
         one = isinstance(given, Callback) or callable(given)
@@ -140,7 +141,7 @@ def stopping_of(given: Any, judged: list[str], held: bool) -> EarlyStopping | No
 
 
 class Watch:
-    """What early stopping knows in the middle of a run."""
+    """The state of early stopping during a run."""
 
     def __init__(self, rule: EarlyStopping) -> None:
         self.rule = rule

@@ -61,16 +61,18 @@ class Writer:
     """
 
     def __init__(self, path: Path, every: Every, header: dict[str, Any]) -> None:
-        from concurrent.futures import ThreadPoolExecutor  # costs some ms that a run without checkpoints does not need
+        from concurrent.futures import (
+            ThreadPoolExecutor,
+        )  # takes milliseconds to import
 
         self.path, self._every, self._header = path, every, header
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="macrograd-checkpoint")
         self._running: Future[Any] | None = None
         self._time, self._step = time.perf_counter(), 0
-        self._cost = 0.0  # of the latest, in seconds of a processor
+        self._cost = 0.0  # of the latest checkpoint, in CPU seconds
 
     def started(self, step: int) -> None:
-        """Intervals are counted from now."""
+        """Start counting intervals now."""
         self._time, self._step = time.perf_counter(), step
 
     def next_step(self) -> float:
@@ -140,8 +142,8 @@ class Saved:
         )
 
     def places(self, mine: NDArray[np.int64], states: int) -> NDArray[np.int64]:
-        """For each parameter the place in the file that holds its numbers: `mine` says where the parameters stand in
-        the model, `states` how many numbers of state each has. Raises ValueError for a file of other parameters."""
+        """For each parameter, its index in the file: `mine` are the parameters' places in the model, `states` the
+        number of state numbers of each. Raises ValueError for a file with other parameters."""
         saved, count = self.tensors["order"], len(mine)
         if saved.shape != mine.shape or not np.array_equal(np.sort(saved), np.sort(mine)):
             raise ValueError(f"{self.path} is from a different model: it trained other parameters")
@@ -155,7 +157,7 @@ class Saved:
         return place
 
     def history(self) -> History:
-        """Raises ValueError if it does not match the step that the file says it reached."""
+        """The saved history. Raises ValueError if it does not match the step in the file's header."""
         try:
             found = History.from_tensors(self.tensors, self.header["metrics"])
         except ValueError as error:

@@ -22,7 +22,7 @@ class Samples:
 
     def __init__(self, data: Any, *, name: str = "X", dtype: str = "float64") -> None:
         self.name, self.dtype = name, np.dtype(dtype)
-        self._scale: tuple[NDArray[Any], NDArray[Any]] | None = None  # of data in a file
+        self._scale: tuple[NDArray[Any], NDArray[Any]] | None = None  # for data in a file
         self._columns = [str(c) for c in data.columns] if hasattr(data, "columns") else None
         self._data: Any = data if _stays(data) else _array(data, name)
         self.streamed = self._data is data and _stays(data)
@@ -54,7 +54,7 @@ class Samples:
 
     @property
     def block(self) -> int:
-        """How many rows make a block of a convenient size."""
+        """The number of rows in a block of a convenient size."""
         return max(1, min(self.count, _BLOCK_BYTES // (self.dtype.itemsize * max(1, int(np.prod(self.shape))))))
 
     def array(self) -> NDArray[Any]:
@@ -84,7 +84,7 @@ class Samples:
         return _apart(np.asarray(self._data[where], dtype=self.dtype), *self._scale)
 
     def checksum(self) -> int:
-        """Of all numbers; other data have another one, but for one chance in four thousand million."""
+        """A checksum of all numbers (CRC-32)."""
         found = 0
         for _, block in self.blocks():
             found = zlib.crc32(np.ascontiguousarray(block).view(np.uint8).data, found)
@@ -96,7 +96,7 @@ class Samples:
         block = max(1, _BLOCK_BYTES // (8 * max(1, int(np.prod(self.shape)))))
         for first in range(0, self.count, block):
             raw = np.asarray(self._data[first : first + block])
-            with np.errstate(over="ignore"):  # what is too large for float32 is an infinity, and reported as that
+            with np.errstate(over="ignore"):  # too large for float32: reported as an infinity
                 good = np.isfinite(raw.astype(self.dtype, copy=False))
             if good.all():
                 continue
@@ -121,13 +121,13 @@ class Samples:
 
 
 def _apart(rows: NDArray[Any], middle: NDArray[Any], unit: NDArray[Any]) -> NDArray[Any]:
-    with np.errstate(over="ignore"):  # an infinity, which is looked for where it makes a loss of its like
+    with np.errstate(over="ignore"):  # an infinity, which is searched for if it makes the loss infinite
         found: NDArray[Any] = ((rows - middle) / unit).astype(rows.dtype)
     return found
 
 
 def _stays(data: Any) -> bool:
-    """Whether the data stay in their file: memory-mapped arrays, and chunked ones as HDF5 and Zarr have them."""
+    """Whether the data stay in their file: memory-mapped arrays, and chunked ones such as HDF5's and Zarr's."""
     base = data
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):
@@ -147,14 +147,14 @@ def _array(data: Any, name: str) -> NDArray[Any]:
         array = np.empty(len(data), dtype=object)
         array[:] = list(data)
     if array.dtype.kind in "OUS":
-        # NumPy makes texts of all that stands beside a text: the caller's own list says which it was.
+        # NumPy turns everything next to a string into strings: the caller's own list tells which it was.
         _explain(data if isinstance(data, (list, tuple)) else array.tolist(), getattr(data, "columns", None), name)
         array = np.asarray(array, dtype=np.float64)
     return array
 
 
 def _explain(rows: Any, columns: Any, name: str) -> None:
-    """Raise what is wrong with data that NumPy finds no numbers in; return if they are numbers all the same."""
+    """Raise the error for data in which NumPy finds no numbers; return if they are numbers after all."""
     if not isinstance(rows, (list, tuple)):
         raise TypeError(f"{name} must hold numbers, got {rows!r}")
     lengths = [len(row) if _is_row(row) else None for row in rows]
@@ -170,7 +170,7 @@ def _explain(rows: Any, columns: Any, name: str) -> None:
                 where = f" ({str(columns[j])!r})" if columns is not None else ""
                 raise TypeError(
                     f"{name} holds {value!r} in row {i}, column {j}{where}: samples must be numbers; encode strings as "
-                    "numbers, one column for each category, say"
+                    "numbers, for example one column per category"
                 )
 
 

@@ -19,28 +19,31 @@ from macrograd.vector import Vector, as_argument, vector
 
 
 def _as_values(x: Any) -> Any:
-    """Numbers and Vectors of them as Values, so that what is computed from data alone is an operation, too."""
+    """Numbers and Vectors of them as Values, so that computations on data alone are operations too."""
     return vector([_as_values(item) for item in x]) if isinstance(x, Vector) else constant(float(x))
 
 
 class Findings:
-    """What a replay found: the message's middle part, or "" if all was finite."""
+    """The findings of a replay: the middle part of the message, or "" if everything was finite."""
 
     def __init__(self, text: str = "", remedy: str = "") -> None:
         self.text, self.remedy = text, remedy
 
 
 def explain(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence[int], *, largest: float) -> str:
-    """What made a batch's loss or gradient not finite, in words.
+    """Why a batch's loss or gradient is not finite, in words.
 
-    arrays   the engine's arguments for the batch, a row for each of `rows`, which are the samples' places in the data
-    largest  the engine's largest number; beyond it is an infinity
+    arrays   the engine's arguments for the batch, one row for each of `rows`, the samples' indices in the data
+    largest  the engine's largest finite number
     """
     for k, row in enumerate(rows):
         arguments = [as_argument(array[k]) for array in arrays]
         try:
             found = _replay(partial(objective.sample, *map(_as_values, arguments)), objective.parameters, largest)
-        except (TypeError, ValueError):  # a loss that needs plain numbers, as an index say, which the eager engine has
+        except (
+            TypeError,
+            ValueError,
+        ):  # the loss needs plain numbers, for example as an index
             found = _replay(partial(objective.sample, *arguments), objective.parameters, largest)
         if found.text:
             return f"sample {row}: {found.text}. {found.remedy}"
@@ -49,7 +52,7 @@ def explain(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence
         if found.text:
             return f"the penalty, which depends on the parameters alone: {found.text}. {found.remedy}"
     return (
-        "each sample and the penalty alone are finite, but their sum is not: the numbers are at the end of their "
+        "each sample and the penalty alone are finite, but their sum is not: the numbers are near the end of their "
         f"range. {_GENERAL}"
     )
 
@@ -59,7 +62,7 @@ def replay_error(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Seq
     for k, row in enumerate(rows):
         try:
             objective.sample(*[as_argument(array[k]) for array in arrays])
-        except (IndexError, TypeError) as error:  # eagerly, an index that is no integer is of a wrong type
+        except (IndexError, TypeError) as error:  # eagerly, an index that is not an integer has a wrong type
             return IndexError(f"sample {row}: {error}")
     return IndexError("take() got an index outside of its values, or one that is not an integer")
 
@@ -83,7 +86,7 @@ def _replay(make: Callable[[], Any], parameters: Sequence[Value], largest: float
 
 
 def _taken(order: list[Value], result: Value) -> set[int]:
-    """The ids of what the result was computed from, without what choices did not take."""
+    """The ids of the Values that the result was computed from, without operands that choices did not take."""
     found = {id(result)}
     for node in reversed(order):
         op = node.op
@@ -93,7 +96,7 @@ def _taken(order: list[Value], result: Value) -> set[int]:
         gains = contributions(op, 1.0, node.data, [x.data for x in inputs]) if op.chooses else [1.0] * len(inputs)
         reached = reaches(op)
         for k, (operand, gain) in enumerate(zip(inputs, gains, strict=True)):
-            if gain is not None or not reached[op.slot(k)]:  # of one that has no rule the choice depends
+            if gain is not None or not reached[op.slot(k)]:  # an operand without a rule decides the choice
                 found.add(id(operand))
     return found
 
@@ -107,7 +110,7 @@ def _of_gradient(
     order: list[Value], result: Value, parameters: Sequence[Value], replay: Replay, largest: float
 ) -> Findings:
     """The first operation, going backwards, whose derivative is not finite."""
-    nothing = float("0")  # an object of its own: what still holds it was not taken by any choice
+    nothing = float("0")  # a distinct object: a Value that still holds it was not taken by any choice
     for node in (*order, *parameters):
         node.grad = nothing
     result.grad = 1.0
@@ -125,7 +128,7 @@ def _of_gradient(
 
 
 def _operands(node: Value) -> str:
-    """The operands' numbers, the most telling ones of many."""
+    """The operands' numbers; of many, the most telling."""
     numbers = [x.data for x in node.inputs]
     if len(numbers) <= 4:
         return "operands " + ", ".join(f"{x:.6g}" for x in numbers) if len(numbers) > 1 else f"{numbers[0]:.6g}"
@@ -133,7 +136,7 @@ def _operands(node: Value) -> str:
     return f"{len(numbers)} operands, the largest of them " + ", ".join(f"{x:.6g}" for x in odd[:4])
 
 
-_GENERAL = "What usually helps: a smaller learning rate, clip_norm=1.0, or features of the size of 1"
+_GENERAL = "A smaller learning rate, clip_norm=1.0, or features of magnitude 1 usually help"
 
 
 def _remedy(node: Value) -> str:

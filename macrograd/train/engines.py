@@ -26,11 +26,11 @@ ENGINES = ("compiled", "eager")
 
 
 class Engine(Protocol):
-    """Training steps on data that was given before.
+    """Training steps on data loaded before.
 
     parameters  the Values that are trained, in the engine's order
     theta       their numbers, (P,), and `state` the optimiser's, (S, P); both may be written between runs
-    gradient    of the latest step, (P,), as the update saw it
+    gradient    the gradient the gradient of the latest step, (P,), as the update saw it
     """
 
     @property
@@ -44,13 +44,13 @@ class Engine(Protocol):
     def state(self) -> NDArray[Any]: ...
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
-        """Other data of the same widths."""
+        """Use other data of the same widths."""
 
     def run(
         self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1
     ) -> Outcome:
-        """Steps on the rows `order`, `lengths[k]` of them in step k, at the rate `rates[k]`; `step` numbers the first,
-        from 1. A step whose loss or gradient is not finite is not applied and is the last."""
+        """Run steps on the rows `order`: `lengths[k]` of them in step k, at the rate `rates[k]`; `step` is the number
+        of the first, counted from 1. A step whose loss or gradient is not finite is not applied, and is the last."""
 
 
 def make(
@@ -63,8 +63,8 @@ def make(
     clip_norm: float | None,
     batch_size: int,
 ) -> Engine:
-    """The engine of that name, one of `ENGINES`, ready to run; `sample` is the objective compiled, for the engine that
-    compiles."""
+    """The engine of that name, one of `ENGINES`, ready to run; `sample` is the compiled objective, for the compiled
+    engine."""
     rule, state = optimizer.rule, optimizer.initial_state
     if engine == "eager":
         return EagerLoop(objective, arrays, rule, state, clip_norm=clip_norm)
@@ -74,12 +74,12 @@ def make(
 
 
 class EagerLoop:
-    """Training steps in plain Values, one graph a sample: what the compiled loop has to agree with.
+    """Training steps in plain Values, one graph per sample: the reference for the compiled loop.
 
-    A parameter that none of a step's losses was computed from stays as it is, whatever the rule does to the others (a
-    decay, a momentum): as in PyTorch, and as in compiled code, where it does not exist.
+    A parameter that no loss of a step depends on is not changed, whatever the rule does to the others (weight decay,
+    momentum): as in PyTorch, and as in compiled code, where it does not exist.
 
-    stop  asked between samples; when it says so the step that has begun is dropped
+    stop  asked between samples; if it returns True, the current step is dropped
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class EagerLoop:
         self.theta = np.array([p.data for p in self.parameters])
         self.state = np.repeat(np.array([initial_state], dtype=np.float64).T, len(self.parameters), axis=1)
         self.gradient = np.zeros(len(self.parameters))
-        self._unused: set[int] = set()  # the ids of the parameters that the step has not met
+        self._unused: set[int] = set()  # the ids of the parameters that the step has not used
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         self._arrays = list(arrays)
@@ -128,7 +128,7 @@ class EagerLoop:
         return Outcome(np.array(losses), len(losses), "")
 
     def _gradient(self, rows: list[int], number: float) -> float | None:
-        """The batch's loss, its clipped gradient left in `gradient`; None if it was told to stop."""
+        """The batch's loss, with its clipped gradient in `gradient`; None if told to stop."""
         share, losses = 1.0 / len(rows), []
         step = [number] if self._objective.draws else []
         self._unused = set(map(id, self.parameters))
@@ -156,7 +156,7 @@ class EagerLoop:
         if not isinstance(loss, Value):
             return
         loss.backward()
-        if self._unused:  # of samples alike only the first needs to be looked at
+        if self._unused:  # once all parameters have been used, there is nothing left to note
             self._unused.difference_update(map(id, topological(loss)))
 
     def _update(self, rate: float, step: int) -> None:

@@ -16,25 +16,25 @@ from macrograd.train import schema
 
 FORMAT = 2
 QUOTES = "'\""
-# What a safetensors header calls NumPy's types.
+# The names of NumPy's types in a safetensors header.
 _TYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "uint8": "U8"}
 
 Tensor = NDArray[Any] | Sequence[NDArray[Any]]
 
 
 def write(path: str | os.PathLike[str], kind: str, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> Path:
-    """Write tensors and a JSON header, under a temporary name that is synced and renamed; the path.
+    """Write tensors and a JSON header to a temporary file that is synced and renamed; returns the path.
 
-    A list of arrays (n,) stands for one array, end to end. `kind` is what the file is ("model", "checkpoint"). After a
-    power cut there is the old file or the new one.
+    A list of arrays (n,) stands for their concatenation. `kind` is the kind of file ("model", "checkpoint"). After a
+    power cut there is either the old file or the new one.
     """
     content = _content(tensors, {"macrograd": json.dumps({"format": FORMAT, "kind": kind, **header})})
     return write_whole(path, content, sync=True)
 
 
 def _content(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> list[Any]:
-    """The pieces of a safetensors file. Numbers are written from where they are: safetensors' own `save` copies all of
-    them three times, and the history of a long run has millions.
+    """The pieces of a safetensors file. Numbers are written without copying: safetensors' own `save` copies them three
+    times, and the history of a long run has millions.
 
     Source of the layout: https://huggingface.co/docs/safetensors
     """
@@ -42,7 +42,7 @@ def _content(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> list[An
     parts: list[Any] = []
     at = 0
     pieces = {name: [t] if isinstance(t, np.ndarray) else list(t) or [np.empty(0)] for name, t in tensors.items()}
-    # The largest numbers first, so that all stand at multiples of their size.
+    # Largest item sizes first, so that all tensors are aligned.
     for name, arrays in sorted(pieces.items(), key=lambda item: -item[1][0].itemsize):
         dtype = arrays[0].dtype
         whole = [np.asarray(array, dtype=dtype.newbyteorder("<"), order="C") for array in arrays]
@@ -57,14 +57,14 @@ def _content(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> list[An
 
 
 def read(path: str | os.PathLike[str], kind: str, *others: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """(tensors, header) of a file of one of these kinds that `write` made; the header's "kind" says which. All that
-    `schema` says of such files holds of what is returned. Raises FileNotFoundError, and ValueError for any other file
-    and for one that is damaged; nothing in it is ever executed."""
+    """(tensors, header) of a file of one of these kinds that `write` made; the header's "kind" says which. The result
+    satisfies `schema`. Raises FileNotFoundError, and ValueError for any other or a damaged file; nothing in it is ever
+    executed."""
     source = Path(path)
     if source.is_dir():
         raise IsADirectoryError(f"cannot read {source}: it is a directory")
     if not source.exists():
-        raise FileNotFoundError(f"there is no file {source}")
+        raise FileNotFoundError(f"the file {source} does not exist")
     tensors, metadata = raw(source, kind)
     try:
         header = json.loads(metadata["macrograd"])
@@ -77,8 +77,8 @@ def read(path: str | os.PathLike[str], kind: str, *others: str) -> tuple[dict[st
         raise ValueError(f"{source} was written by a newer macrograd (format {version}): update macrograd to read it")
     if version < FORMAT and found == "checkpoint":
         raise ValueError(
-            f"{source} was written by an older macrograd (format {version}), and does not say what it computed: start "
-            "the run again"
+            f"{source} was written by an older macrograd (format {version}), and does not record what it computed: "
+            "start the run again"
         )
     fault = next(schema.SCHEMAS[found].faults(tensors, header), None)
     if fault is not None:
@@ -93,13 +93,13 @@ def raw(source: Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, str
     try:
         with safe_open(source, framework="numpy") as file:
             metadata = file.metadata() or {}
-            # Asked for first: NumPy has no type for some of those that a file can name.
-            for name in file.keys():  # noqa: SIM118 - it is no dict
+            # Checked first: NumPy lacks some of the types that a file can name.
+            for name in file.keys():  # noqa: SIM118 - it is not a dict
                 given = file.get_slice(name).get_dtype()
                 if given not in _TYPES.values():
                     raise ValueError(f"the tensor {name!r} has the type {given}, and not one of {', '.join(_TYPES)}")
             return {name: np.asarray(file.get_tensor(name)) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"{source} cannot be read as a {kind}: it is damaged, cut short, or no safetensors file ({error})"
+            f"{source} cannot be read as a {kind}: it is damaged, truncated, or not a safetensors file ({error})"
         ) from None

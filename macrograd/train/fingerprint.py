@@ -1,8 +1,8 @@
-"""What a run computes, in short: digests of its recorded programs, which two runs must share for one to go on where the
-other stopped, and words for what differs where they do not.
+"""Fingerprints of runs: digests of the recorded programs, which must be equal for one run to resume another, and words
+for any difference.
 
-The digests decide. What is written beside them, the model's attributes, the counts of operations and the constants, is
-there for the message alone.
+The digests decide. The model's attributes, the counts of operations and the constants beside them serve only the
+message.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Program = dict[str, Any]
 T = TypeVar("T")
 
-_MOST_CONSTANTS = 64  # that are noted; the digest knows all
+_MOST_CONSTANTS = 64  # that are recorded; the digest covers all
 _MOST_ATTRIBUTES = 256
 
 
@@ -34,7 +34,7 @@ def programs(sample: Compiled, shapes: Sequence[tuple[int, ...]], optimizer: Opt
 
     sample  the objective, to be compiled with batch=True; `shapes` are those of its arguments for one sample
 
-    A program that cannot be recorded, since it branches on numbers (the eager engine runs such), is None.
+    A program that cannot be recorded because it branches on numbers (which the eager engine allows) is None.
     """
     from macrograd.compiler.rewrite.differentiate import differentiate
 
@@ -74,7 +74,7 @@ def _noted(tape: Tape | None, rounds: str = "") -> Program | None:
         return None
     from macrograd.compiler.tape.tape import CONSTANT, distinct, name_of
 
-    # By their names: the numbers of operations change as the table grows.
+    # By name: the codes of operations change as the table grows.
     codes = distinct(tape.code)
     names = [name_of(code) for code in codes.tolist()]
     place = np.searchsorted(codes, tape.code)
@@ -90,8 +90,8 @@ def _noted(tape: Tape | None, rounds: str = "") -> Program | None:
 
 
 def described(model: Module) -> dict[str, str]:
-    """A model's classes and plain attributes, by path: what a person would change in it. Equal neighbours in a list
-    are described once."""
+    """A model's classes and plain attributes, by path: what a user would change in it. Equal neighbours in a list are
+    described once."""
     found: dict[str, str] = {}
     stack: list[tuple[str, Any]] = [("", model)]
     seen: set[int] = set()
@@ -121,7 +121,7 @@ def _plain(thing: Any) -> str | None:
 
 
 def _shape(thing: Any) -> tuple[Any, ...]:
-    """What makes neighbours equal: their class, their plain attributes and the lengths of their lists."""
+    """The key by which neighbours are equal: their class, plain attributes and the lengths of their lists."""
     if not isinstance(thing, Module):
         return (type(thing).__name__, _plain(thing), len(thing) if isinstance(thing, (list, tuple)) else None)
     attributes = [
@@ -134,7 +134,7 @@ def _shape(thing: Any) -> tuple[Any, ...]:
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What differs between what two runs compute, in words; "" if it is the same."""
+    """The difference between the computations of two runs, in words; "" if there is none."""
     rates = dict(now["rates"])
     for step, was in before["rates"]:
         is_now = rates[step]
@@ -152,7 +152,7 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _attribute(old: dict[str, str], new: dict[str, str]) -> str:
-    """The first attribute of the model that is another one."""
+    """The first attribute of the model that differs."""
     for path in [*old, *(path for path in new if path not in old)]:
         if old.get(path) != new.get(path):
             what = f"the model's {path}" if path else "the model"
@@ -161,7 +161,7 @@ def _attribute(old: dict[str, str], new: dict[str, str]) -> str:
 
 
 def _operations(old: Program, new: Program) -> str:
-    """Which constants and operations only one of two programs has."""
+    """The constants and operations that only one of two programs has."""
     gone = [x for x in old["constants"] if x not in new["constants"]]
     come = [x for x in new["constants"] if x not in old["constants"]]
     if gone or come:

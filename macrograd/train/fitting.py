@@ -1,4 +1,4 @@
-"""One training run: the loop around the engine's runs of steps, and everything that happens between them."""
+"""One training run: the loop around the engine's runs of steps, and everything between them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ Array = NDArray[Any]
 # Ctrl-C, progress and checkpoints.
 _RUN_SECONDS = 0.05
 _MOST_STEPS = 1 << 18
-_MOST_BYTES = 1 << 25  # of rows copied out of a file for one run
+_MOST_BYTES = 1 << 25  # of rows copied from a file for one run
 
 
 class Fitting:
-    """Everything that one call of `Trainer.fit` knows; `run` does it."""
+    """The state of one call of `Trainer.fit`; `run` runs it."""
 
     def __init__(
         self,
@@ -66,23 +66,24 @@ class Fitting:
         self.watch = None if early_stopping is None else Watch(early_stopping)
         self.callbacks, self.progress = callbacks, progress
         self.optimizer = setup.optimizer
-        self.first = self.optimizer.steps  # of the optimiser's own count
-        # The optimiser's own schedule counts all steps that it ever made, one for this run those of the run.
+        self.first = self.optimizer.steps  # by the optimiser's own count
+        # The optimiser's own schedule counts all steps that it has ever made; a schedule for this run counts those of
+        # the run.
         self._own = schedule is None
         self._schedule = self.optimizer.schedule if schedule is None else schedule
         self._fixed = self._schedule.fixed if isinstance(self._schedule, Schedule) else None
         self._each_epoch = bool(metrics or held or self.watch or callbacks.epoch)
-        # Without them nobody looks at the model between the steps, and validation takes its numbers from the engine:
-        # to write thousands of Values after every epoch would cost more than the epoch.
+        # Without callbacks nothing reads the model between steps, and validation takes its numbers from the engine:
+        # writing thousands of Values after every epoch would cost more than the epoch.
         self._looked_at = bool(metrics or callbacks.epoch or callbacks.step) or setup.engine == "eager"
         self.history = History()
         self.step = 0
-        self._judged = 0  # the step of the latest epoch's end that is done with
+        self._judged = 0  # the step of the latest epoch end that has been processed
         self.interrupts = Interrupts()
-        self._frozen = setup.frozen()  # a walk over the model, which an epoch is too short for
+        self._frozen = setup.frozen()  # walks the model, which would take longer than a short epoch
         self.engine: Engine
         self._per_run = 1
-        self._seconds_before = 0.0  # of the run that this one continues
+        self._seconds_before = 0.0  # of the run that this one resumes
 
     # --- the run ------------------------------------------------------------------------------------------------
 
@@ -92,7 +93,7 @@ class Fitting:
         now = {} if path is None else self._identity()
         if saved is not None:
             saved.check_run(now)
-        # Of data in a file, as many rows as a step needs at most.
+        # For data in a file, the largest number of rows that a step needs.
         few = np.arange(min(self.part.samples.count, self.order.batch_size)) if self.part.samples.streamed else None
         arrays = self._arrays(few)
         sample, self.engine = self.setup.engine_for(self.objective, arrays, self.order, self.clip_norm)
@@ -121,7 +122,7 @@ class Fitting:
         return self.history
 
     def _finish(self, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
-        """Whatever happened, and whatever of this goes wrong: the model at a whole step, and the file."""
+        """Whatever happened, and whatever fails here: leave the model at a complete step, and write the file."""
         try:
             self._states_out()
         finally:
@@ -133,7 +134,7 @@ class Fitting:
 
     def _loop(self, state: Run, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
         start = time.perf_counter() - self._seconds_before
-        if self._judged < self.step and self._at_epochs_end():  # it was broken off there
+        if self._judged < self.step and self._at_epochs_end():  # it was interrupted there
             self._parameters_out()
             self._end_of_epoch(state)
         while self.step < self.total and not state.reason and self.history.stopped != "early stopping":
@@ -163,7 +164,7 @@ class Fitting:
         self.step += done
 
     def _between(self, state: Run) -> None:
-        """What callbacks, metrics and early stopping want after a run of steps."""
+        """Serve callbacks, metrics and early stopping after a run of steps."""
         state.step, state.epoch = self.step, self.step // self.order.steps_per_epoch
         ends = self._at_epochs_end()
         if self._looked_at and (self.callbacks.step or ends):
@@ -174,11 +175,11 @@ class Fitting:
             self._end_of_epoch(state)
 
     def _at_epochs_end(self) -> bool:
-        """Whether an epoch ends here that someone wants to look at."""
+        """Whether an epoch ends here and something depends on it."""
         return self._each_epoch and self.step % self.order.steps_per_epoch == 0
 
     def _end_of_epoch(self, state: Run) -> None:
-        """Metrics, callbacks, early stopping. Where this is broken off, the run that goes on does it once more."""
+        """Metrics, callbacks, early stopping. If interrupted here, a resumed run repeats it."""
         taken = self._take()
         if taken:
             with self.interrupts.held():
@@ -191,11 +192,11 @@ class Fitting:
             self._judged = self.step
 
     def _take(self) -> dict[str, float]:
-        """The metrics of training and validation data."""
+        """Compute the metrics of training and validation data."""
         taken = {}
         if self.metrics:
             taken = self.setup.measure(self.part, self.metrics, self._frozen)
-            del taken["loss"]  # the history has it, step by step
+            del taken["loss"]  # the history has it for every step
         if self.held is not None:
             numbers = None if self._looked_at else (self.engine.parameters, self.engine.theta)
             found = self.setup.measure(self.held, self.metrics, self._frozen, numbers)
@@ -208,12 +209,12 @@ class Fitting:
     # --- how many steps, and which --------------------------------------------------------------------------------
 
     def _count(self, writer: checkpoints.Writer | None) -> int:
-        """How many steps to run before something else has to happen."""
+        """The number of steps to run before something else must happen."""
         if self.callbacks.step:
             return 1
         most = min(self._per_run, self.total - self.step)
         left = self.order.steps_per_epoch - self.step % self.order.steps_per_epoch
-        # A run across the end of a long epoch would have its rows copied together.
+        # A run across the end of a long epoch would have to concatenate its rows.
         if self._each_epoch or self.order.steps_per_epoch > most:
             most = min(most, left)
         if writer is not None:
@@ -221,7 +222,8 @@ class Fitting:
         return most
 
     def _adapt(self, count: int, seconds: float) -> None:
-        """So many steps that a run of them takes the time it should; never many more at once than are known to fit."""
+        """Adapt the number of steps so that a run takes the intended time; never many more at once than are known to
+        fit."""
         wanted = count * _RUN_SECONDS / max(seconds, 1e-7)
         most = _MOST_STEPS
         if self.part.samples.streamed:
@@ -230,8 +232,8 @@ class Fitting:
         self._per_run = int(max(1, min(wanted, 8 * self._per_run, most)))
 
     def _rows(self, count: int) -> tuple[Array, Array, Array]:
-        """(the samples of the next steps, how many a step, where the engine finds them): data in a file are read here,
-        and only what the steps need."""
+        """(the samples of the next steps, the number per step, their rows in the engine's data): data in a file are
+        read here, and only the rows needed."""
         rows, lengths = self.order.steps(self.step, count)
         if not self.part.samples.streamed:
             return rows, lengths, rows
@@ -252,7 +254,7 @@ class Fitting:
         return rates
 
     def _arrays(self, rows: Array | None) -> list[Array]:
-        """The engine's data: all of it, or copies of some rows."""
+        """The engine's data: all rows, or copies of some."""
         part = self.part
         others = [part.targets] if part.weights is None else [part.targets, part.weights]
         if self.objective.draws:
@@ -264,7 +266,7 @@ class Fitting:
     # --- the engine's state, and everybody else's -----------------------------------------------------------------
 
     def _states_in(self) -> None:
-        """Give the engine the optimiser's state of the steps before, parameter by parameter."""
+        """Load the optimiser's earlier state into the engine, parameter by parameter."""
         engine = self.engine
         if isinstance(engine, EagerLoop):
             engine.stop = lambda: self.interrupts.pending
@@ -279,7 +281,7 @@ class Fitting:
         parameter_writes[0] += 1
 
     def _states_out(self) -> None:
-        """Give the model its parameters and the optimiser its state."""
+        """Write the parameters back to the model and the state to the optimiser."""
         watch = self.watch
         if watch is not None and watch.theta is not None:
             ended = self.history.stopped == "early stopping"
@@ -288,7 +290,7 @@ class Fitting:
                 self.engine.theta[:] = watch.theta
         self._parameters_out()
         initial = tuple(self.optimizer.initial_state)
-        with no_collection():  # of one tuple for each parameter
+        with no_collection():  # one tuple per parameter
             found = dict(zip(self.engine.parameters, map(tuple, self.engine.state.T.tolist()), strict=True))
             states = [found.get(p, initial) for p in self.objective.parameters] if self.first + self.step else []
         self.setup.keep_states(self.objective.parameters, states, self.first + self.step)
@@ -303,10 +305,10 @@ class Fitting:
         )
 
     def _programs(self, sample: Compiled, arrays: list[Array], saved: checkpoints.Saved | None) -> dict[str, Any]:
-        """What the run computes, with the rates of some of its steps, those of a saved run among them."""
+        """The run's fingerprint, with the learning rates of some steps, including those of a saved run."""
         noted = [] if saved is None else [int(k) for k, _ in saved.header["programs"]["rates"]]
         first = self.first if saved is None else saved.header["first"]
-        # The first steps, and then further and further apart.
+        # The first steps, and then ever fewer.
         some = [k for k in [*range(4), *(1 << n for n in range(2, 40)), self.total - 1] if 0 <= k < self.total]
         steps = sorted({*noted, *some})
         return {
@@ -318,7 +320,7 @@ class Fitting:
         }
 
     def _in_model_order(self) -> Array:
-        """Where the engine's parameters stand among the trained ones."""
+        """The positions of the engine's parameters among the trained ones."""
         place = {id(p): k for k, p in enumerate(self.objective.parameters)}
         return np.array([place[id(p)] for p in self.engine.parameters], dtype=np.int64)
 
@@ -341,7 +343,7 @@ class Fitting:
             writer.close()
 
     def _restore(self, saved: checkpoints.Saved) -> None:
-        # Of the saved order, the place of each of the engine's parameters.
+        # The place of each of the engine's parameters in the saved order.
         place = saved.places(self._in_model_order(), len(self.engine.state))
         self.engine.theta[:] = saved.tensors["parameters"][place]
         self.engine.state[:] = saved.tensors["state"][:, place]
@@ -351,14 +353,14 @@ class Fitting:
         if self.watch is not None and "best" in saved.tensors:
             self.watch.theta = saved.tensors["best"][place]
             self.watch.best, self.watch.since = float(header["best"]), header["since"]
-        # A run that ended by itself stays ended; one that was interrupted goes on.
+        # A run that ended normally stays ended; one that was interrupted goes on.
         self.history.stopped = "early stopping" if header["stopped"] == "early stopping" else ""
         self._seconds_before = self.history.last_second
 
     # --- what went wrong --------------------------------------------------------------------------------------------
 
     def _fail(self, outcome: Outcome, rows: Array, lengths: Array, rates: Array) -> None:
-        """Raise what stopped the engine, with the sample, the operation and the line."""
+        """Raise the error that stopped the engine, with the sample, the operation and the line."""
         self._parameters_out()
         begin = int(lengths[: outcome.done].sum())
         batch = rows[begin : begin + int(lengths[outcome.done])]

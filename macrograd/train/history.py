@@ -22,16 +22,16 @@ Tensors = dict[str, NDArray[Any] | Sequence[NDArray[Any]]]
 
 
 class Column:
-    """Numbers that come many at a time, and become a list only when someone looks.
+    """Numbers that arrive in bulk and become a list only on demand.
 
-    A piece is an array, or a line (count, start, end), which stands for `count` numbers at equal distances, the last
-    of them `end`: a native run makes a million steps a second, and most of what is known of them is such a line.
+    A piece is an array, or a line (count, start, end), which stands for `count` evenly spaced numbers ending at `end`:
+    a native run makes a million steps per second, and most of its record is such lines.
     """
 
     def __init__(self) -> None:
         self.pieces: list[Floats | tuple[int, float, float]] = []
         self._list: list[float] = []
-        self._seen = 0  # how many pieces the list holds
+        self._seen = 0  # the number of pieces already in the list
 
     def add(self, numbers: Floats) -> None:
         self.pieces.append(numbers)
@@ -47,7 +47,7 @@ class Column:
         return len(self._list) + sum(_count(piece) for piece in self.pieces[self._seen :])
 
     def list(self) -> list[float]:
-        """All numbers; the same list every time, to look at and not to change."""
+        """All numbers; the same list every time, read-only."""
         for piece in self.pieces[self._seen :]:
             self._list.extend(_numbers(piece).tolist())
         self._seen = len(self.pieces)
@@ -58,12 +58,12 @@ class Column:
         return self._some(self.pieces, count)[:count]
 
     def last_ones(self, count: int) -> Floats:
-        """The last numbers, in their order."""
+        """The last numbers, in order."""
         found = self._some(self.pieces[::-1], count, backwards=True)
         return found[len(found) - min(count, len(found)) :]
 
     def _some(self, pieces: Sequence[Floats | tuple[int, float, float]], count: int, backwards: bool = False) -> Floats:
-        """Enough of the pieces, whole, in the order of time."""
+        """Enough whole pieces, in chronological order."""
         found: Pieces = []
         held = 0
         for piece in pieces:
@@ -74,20 +74,20 @@ class Column:
         return np.concatenate([np.empty(0), *(found[::-1] if backwards else found)])
 
     def packed(self) -> tuple[Floats, Pieces]:
-        """(a row for each piece: count, start, end, with NaN for an array's start; the arrays)."""
+        """(one row per piece: count, start, end, with NaN as an array's start; the arrays)."""
         rows = [piece if isinstance(piece, tuple) else (len(piece), np.nan, np.nan) for piece in self.pieces]
         table = np.array(rows, dtype=np.float64).reshape(len(rows), 3)
         return table, [piece for piece in self.pieces if not isinstance(piece, tuple)]
 
     def snapshot(self) -> Column:
-        """The same numbers, whatever is added to this one later."""
+        """A copy that does not change when numbers are added to this one."""
         copy = Column()
         copy.pieces = list(self.pieces)
         return copy
 
     @classmethod
     def unpacked(cls, table: Floats, numbers: Floats) -> Column:
-        """The column of `packed`, whose arrays stand end to end. Raises ValueError for tables that none has."""
+        """The column that `packed` describes, with its arrays concatenated. Raises ValueError for an invalid table."""
         if (
             table.ndim != 2
             or table.shape[1] != 3
@@ -98,7 +98,7 @@ class Column:
         counts, arrays = table[:, 0], np.isnan(table[:, 1])
         # A float64 counts up to 2⁵³.
         if not ((counts >= 1) & (counts < 2.0**53) & (counts == np.floor(counts))).all():
-            raise ValueError("a column of the history counts what cannot be counted")
+            raise ValueError("a column of the history has an invalid count")
         if counts[arrays].sum() != len(numbers):
             raise ValueError("a column of the history lacks numbers")
         column, at = cls(), 0
@@ -220,9 +220,9 @@ class History:
         self._length += count
 
     def measured(self, metrics: dict[str, float]) -> None:
-        """Add metrics that were taken after the last step; once more at the same step, to those that are there.
+        """Add metrics computed after the last step; a second call at the same step adds to the first.
 
-        One that was not taken where others were is NaN there.
+        A metric that was not computed where others were is NaN there.
         """
         if not self.metric_steps or self.metric_steps[-1] != self._length:
             self.metric_steps.append(self._length)
@@ -266,7 +266,7 @@ class History:
         return write_whole(path, text.getvalue().encode("utf-8"))
 
     def snapshot(self) -> History:
-        """A copy that shares the numbers there are by now."""
+        """A copy that shares the numbers recorded so far."""
         copy = History()
         copy._losses, copy._rates, copy._seconds = (
             column.snapshot() for column in (self._losses, self._rates, self._seconds)
@@ -277,7 +277,7 @@ class History:
         return copy
 
     def tensors(self) -> Tensors:
-        """Everything but `stopped` as arrays, for a file; a list of arrays is to be put end to end."""
+        """Everything except `stopped` as arrays, for a file; a list of arrays stands for their concatenation."""
         found: dict[str, NDArray[Any] | Sequence[NDArray[Any]]] = {
             "history.metric_steps": np.array(self.metric_steps, dtype=np.int64)
         }
@@ -289,8 +289,8 @@ class History:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, NDArray[Any]], names: Sequence[str]) -> History:
-        """The history of a file with `tensors`, with the metrics of these names in their order. Raises ValueError where
-        the tensors contradict each other."""
+        """The history in a file's `tensors`, with the metrics of these names in order. Raises ValueError if the tensors
+        contradict each other."""
         history = cls()
         history._losses, history._rates, history._seconds = (
             Column.unpacked(tensors[f"history.{name}.pieces"], tensors[f"history.{name}.numbers"])

@@ -28,14 +28,14 @@ def identity(
     metrics: Sequence[str],
     early_stopping: EarlyStopping | None,
 ) -> dict[str, Any]:
-    """What must be the same for a run to go on, besides its programs. The number of steps may grow."""
+    """The settings, besides its programs, that must be the same to resume a run. The number of steps may grow."""
     names = list(setup.model.named_parameters())
     return {
         "number_of_parameters": len(names),
         "parameter_names": f"{names[0]} … {names[-1]}",
         "loss": named(setup.fitted().loss),
         "penalty": None if setup.penalty is None else named(setup.penalty),
-        # Functions print with their address, which is another one in every process.
+        # Functions print with their address, which differs in every process.
         "optimizer": re.sub(" at 0x[0-9a-fA-F]+", "", repr(setup.optimizer)),
         "l2": setup.l2,
         "engine": setup.engine,

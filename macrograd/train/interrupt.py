@@ -11,17 +11,17 @@ from typing import Any
 
 
 class Interrupts:
-    """While it is entered, Ctrl-C raises KeyboardInterrupt at once, but not inside `held()` and `finishing()`: there it
-    is kept, and `pending` says so. Outside of the main thread, where Python delivers no signals, it does nothing."""
+    """While it is entered, Ctrl-C raises KeyboardInterrupt at once, except inside `held()` and `finishing()`, where it
+    is deferred and `pending` set. Outside the main thread, where Python delivers no signals, it does nothing."""
 
     def __init__(self) -> None:
         self.pending = False
         self._holding = self._insisting = False
-        self._raised = False  # and is on its way to what ends the run: an impatient second one must not disturb that
+        self._raised = False  # it is on its way to the code that ends the run: a second one must not disturb it
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
-        # A program that has its own way with Ctrl-C keeps it.
+        # A program's own handler for Ctrl-C is kept.
         if (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -45,7 +45,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep Ctrl-C until the end of the block, and raise KeyboardInterrupt there."""
+        """Defer Ctrl-C to the end of the block, and raise KeyboardInterrupt there."""
         self._holding, self._raised = True, False
         try:
             yield
@@ -57,7 +57,8 @@ class Interrupts:
 
     @contextlib.contextmanager
     def finishing(self) -> Iterator[None]:
-        """What ends a run anyway: one Ctrl-C in the block has nothing left to end and is dropped, a second is not."""
+        """For the code that ends a run: one Ctrl-C in the block is dropped, since the run is ending anyway; a second is
+        not."""
         self._holding, self._insisting, self.pending = True, True, False
         try:
             yield

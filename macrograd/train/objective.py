@@ -36,7 +36,7 @@ def takes_model(loss: Callable[..., Any]) -> bool:
 
 
 class Smoothed:
-    """A loss of classes with smoothed labels: its mean over a label that is right with the probability 1 − ε, and else
+    """A loss for classes with smoothed labels: its mean over a label that is right with probability 1 − ε and otherwise
     any of the classes."""
 
     def __init__(self, loss: Callable[..., Scalar], smoothing: float) -> None:
@@ -55,14 +55,14 @@ class Smoothed:
 class Objective:
     """The mean over a batch of `sample(x, y)`, times the sample's weight where there are weights, plus `penalty()`.
 
-    model       what is trained
+    model       the model to train
     loss        (prediction, target) → scalar, or (model, x, y) → scalar
-    parameters  what is trained, for l2
+    parameters  the trained parameters, for l2
     l2          adds l2·Σ parameter²
-    penalty     (model) → scalar, added as it is; None for none
-    weighted    whether samples come with a weight each, as a third argument
-    seed        of what the model draws at random (`nn.Dropout`), or None if it draws nothing: then samples come with
-                their numbers and that of the step, as last arguments
+    penalty     (model) → scalar, added unchanged; None for none
+    weighted    whether each sample comes with a weight, as a third argument
+    seed        of the model's random numbers (`nn.Dropout`), or None if it draws none; if it does, each sample comes
+                with its number and that of the step, as last arguments
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Objective:
         seed: int | None = None,
     ) -> None:
         self.model, self.loss, self.parameters = model, loss, list(parameters)
-        # A model of several members is trained by the mean of their losses, each of its own outputs.
+        # A model of several members is trained by the mean of their losses, each on its own outputs.
         self._each = getattr(model, "each", None)
         self.l2, self._penalty, self.weighted = l2, penalty, weighted
         self._whole = takes_model(loss)
@@ -85,12 +85,12 @@ class Objective:
 
     @property
     def draws(self) -> bool:
-        """Whether samples come with their numbers, for what is drawn at random."""
+        """Whether samples come with their numbers, from which random numbers are drawn."""
         return self._seed is not None
 
     @property
     def uniform(self) -> tuple[int, ...]:
-        """Which arguments are the same for all samples of a step."""
+        """The positions of the arguments that are the same for all samples of a step."""
         return (3 + self.weighted,) if self.draws else ()
 
     @property
@@ -116,17 +116,17 @@ class Objective:
         if self._whole:
             return self.loss(self.model, x, y)
         if self._each is None:
-            return self.loss(self.model(x), y)  # type: ignore[operator]  # the trainer made sure of it
+            return self.loss(self.model(x), y)  # type: ignore[operator]  # checked by the Trainer
         found = [self.loss(outputs, y) for outputs in self._each(x)]
         return found[0] if len(found) == 1 else functions.mean(found)
 
     def penalty(self) -> Scalar:
-        """What is added once for a batch; 0.0 without penalties."""
+        """The penalty, added once per batch; 0.0 without one."""
         total: Scalar = self.l2 * functions.dot(self.parameters, self.parameters) if self.l2 else 0.0
         return total + self._penalty(self.model) if self._penalty is not None else total
 
     def __call__(self, x: Any, y: Any, *more: Any) -> Scalar:
-        """One sample's share of the objective; what the compiler is given."""
+        """One sample's share of the objective; this is the function that is compiled."""
         loss = self.sample(x, y, *more)
         return loss + self.penalty() if self.has_penalty else loss
 

@@ -13,15 +13,14 @@ from macrograd.value import parameter_writes
 
 
 def bound(compiled: Compiled, shape: tuple[int, ...], anew: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function from one sample's numbers to the model's output, with buffers of its own and the parameters as they
-    are now.
+    """A function from one sample's numbers to the model's output, with its own buffers and the current parameters.
 
     compiled  the model as a compiled function of one argument, with batch=True
     shape     of a sample
-    anew      is asked instead, once the parameters have been written
+    anew      called instead once the parameters have been written
 
-    A sample is a list, a tuple or an array of `shape`; one number where the shape is (). Not for several threads at
-    once. Raises ValueError and TypeError for a sample of another shape, or of what are no real numbers.
+    A sample is a list, a tuple or an array of `shape`, or one number if the shape is (). Not thread-safe. Raises
+    ValueError and TypeError for a sample of another shape or not of real numbers.
     """
     special = compiled._specialise((shape,))
     plan = special.plan("one")
@@ -49,8 +48,8 @@ def bound(compiled: Compiled, shape: tuple[int, ...], anew: Callable[[Any], Any]
             return numbers[first]
         return list(row) if row is not None else [numbers[slot] for slot in slots]
 
-    # Everything is checked by what it costs nothing to check: a view takes an array of its own length and type alone,
-    # and `pack` as many numbers as it was made for.
+    # The checks cost nothing: a view only accepts an array of its length and type, and `pack` only as many numbers as
+    # it was made for.
 
     def flat(x: Any) -> Any:
         if writes[0] != seen:
@@ -74,19 +73,19 @@ def bound(compiled: Compiled, shape: tuple[int, ...], anew: Callable[[Any], Any]
 
 
 def _packer(buffer: Any) -> Callable[..., None]:
-    """pack(bytes, 0, *numbers) → into memory of the buffer's size and type."""
-    # Of the two kinds of format, "=" is the one that refuses what is too large for a float32.
+    """pack(bytes, 0, *numbers) writes into memory of the buffer's size and type."""
+    # Of the two kinds of format, only "=" refuses numbers too large for float32.
     return struct.Struct(f"={len(buffer)}{'d' if buffer.itemsize == 8 else 'f'}").pack_into
 
 
 def sample(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """One sample as an array of that type. Raises ValueError for another shape and for what the type cannot hold,
-    TypeError for what are no real numbers."""
+    """One sample as an array of that type. Raises ValueError for another shape and for numbers out of range, TypeError
+    if they are not real numbers."""
     try:
         given = np.asarray(x)
     except ValueError:
         raise ValueError(f"a sample must have shape {shape}, got rows of different lengths") from None
-    if given.dtype == object:  # numbers of other kinds, such as Decimal
+    if given.dtype == object:  # other kinds of numbers, such as Decimal
         given = np.array([float(item) for item in given.flat]).reshape(given.shape)
     if given.dtype.kind not in "biuf":
         raise TypeError(f"a sample must hold real numbers, got dtype {given.dtype}")
@@ -100,7 +99,7 @@ def sample(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def _filler(buffer: Any, shape: tuple[int, ...]) -> Callable[[Any], None]:
-    """The way for nested samples, single numbers, other types, and mistakes."""
+    """The slow path for nested samples, single numbers, other types, and errors."""
 
     def fill(x: Any) -> None:
         buffer[:] = sample(x, shape, buffer.dtype).reshape(-1)

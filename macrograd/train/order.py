@@ -16,7 +16,7 @@ class Order:
     samples     the number of samples
     batch_size  the size of all batches except perhaps the last of an epoch
     shuffle     whether to use a new random order in every epoch
-    seed        of the orders, a non-negative integer
+    seed        of the shuffles, a non-negative integer
     native      whether to shuffle in native code; the order is the same
     """
 
@@ -31,9 +31,9 @@ class Order:
         self._lengths = lengths
 
     def steps(self, first: int, count: int) -> tuple[Rows, Rows]:
-        """(rows, lengths) of `count` steps from step `first` on, counted from 0: the rows one step after the other.
+        """(rows, lengths) of `count` steps from step `first`, counted from 0: the rows of one step after the other.
 
-        They are good until the next call, which may use their memory again.
+        They are valid until the next call, which may reuse their memory.
         """
         begin, skipped = divmod(first, self.steps_per_epoch)
         end = -(-(first + count) // self.steps_per_epoch)
@@ -41,14 +41,14 @@ class Order:
         if end - begin <= 1:
             lengths = self._lengths[skipped : skipped + count]
             stop = min(start + count * self.batch_size, self.samples)
-            if not self.shuffle:  # not all of an epoch that may be long
+            if not self.shuffle:  # not the whole of an epoch, which may be long
                 return np.arange(start, stop, dtype=np.int64), lengths
             return self._epochs(begin, end)[start:stop], lengths
         lengths = np.tile(self._lengths, end - begin)[skipped : skipped + count]
         return self._epochs(begin, end)[start : start + int(lengths.sum())], lengths
 
     def _epochs(self, begin: int, end: int) -> Rows:
-        """The rows of the epochs from `begin` up to `end`, one after the other."""
+        """The rows of the epochs begin … end - 1, one after the other."""
         if not self.shuffle:
             return np.tile(np.arange(self.samples, dtype=np.int64), end - begin)
         if end - begin == 1:

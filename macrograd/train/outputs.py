@@ -1,4 +1,4 @@
-"""What the outputs of a net that tells classes apart mean: the class that it chooses, and shares of all."""
+"""The meaning of a classifier's outputs: the predicted class, and the probabilities of all."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Array = NDArray[Any]
 
 
 def predicted(outputs: Array) -> NDArray[np.int64]:
-    """(n,) the index of each sample's class: the largest of its outputs (n, k); of one output (n,), whether it is above
-    0, which is the middle for every loss: of the targets −1 and +1, and the logit of one half."""
+    """(n,) the index of each sample's class: that of the largest of its outputs (n, k); for one output (n,), whether it
+    is above 0, the midpoint for every loss: between the targets −1 and +1, and the logit of ½."""
     return outputs.argmax(axis=1) if outputs.ndim == 2 else (outputs > 0).astype(np.int64)
 
 

@@ -23,7 +23,7 @@ _BLOCK = 1024  # rows
 class Predictor:
     """The model's outputs, by one of the engines.
 
-    apart  whether the model is an `nn.Scaled` and samples are scaled already: then what runs is the net in it
+    apart  whether the model is an `nn.Scaled` and samples are already scaled, so that only the net inside runs
     """
 
     def __init__(self, model: Module, engine: str, dtype: str, threads: int, *, apart: bool = False) -> None:
@@ -48,7 +48,7 @@ class Predictor:
             yield first, self._rows(rows)
 
     def __call__(self, samples: Samples) -> Array:
-        """The outputs for all samples: (n,), or (n, k) where the model has several."""
+        """The outputs for all samples: (n,), or (n, k) if the model has several."""
         return np.concatenate([outputs for _, outputs in self.blocks(samples)])
 
     def _rows(self, rows: Array) -> Array:
@@ -63,8 +63,8 @@ class Predictor:
         return np.asarray(scaled.astype(found.dtype))
 
     def one(self, shape: tuple[int, ...], anew: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """A function from one sample of this shape to the output, a float or a list of floats, with the parameters as
-        they are now; `anew` may be asked instead once they have been written."""
+        """A function from one sample of this shape to the output, a float or a list of floats, with the current
+        parameters; `anew` is called instead once they have been written."""
         from macrograd.train import one as single
 
         if self._compiled is not None:
@@ -84,7 +84,7 @@ class Measure:
 
     def __init__(self, objective: Objective, engine: str, dtype: str, threads: int) -> None:
         self._objective, self._compiled = objective, None
-        self._places: tuple[Any, Array] | None = None  # of the compiled parameters among those whose numbers are given
+        self._places: tuple[Any, Array] | None = None  # of the compiled parameters among those with given numbers
         if engine == "compiled":
             from macrograd.compiler import compile as compiled
 
@@ -93,7 +93,7 @@ class Measure:
     def __call__(
         self, samples: Samples, targets: Array, weights: Array | None = None, numbers: Numbers | None = None
     ) -> float:
-        """`numbers` are those of the parameters, where the Values do not hold them (yet)."""
+        """`numbers` are the parameters' numbers, if the Values do not hold them yet."""
         total = 0.0
         for first, rows in samples.blocks(min(_BLOCK, samples.block)):
             arguments = [rows, targets[first : first + len(rows)]]

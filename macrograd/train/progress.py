@@ -13,13 +13,13 @@ _EVERY = {"bar": 0.1, "plain": 2.0}  # seconds
 
 class Shown(Protocol):
     def show(self, step: int, loss: float, metrics: dict[str, float], *, last: bool = False) -> None:
-        """Called as often as one likes; shows something now and then, and always the `last`."""
+        """May be called at any rate; shows something now and then, and always the `last` call."""
 
     def close(self) -> None: ...
 
 
 def check(mode: str | bool) -> str:
-    """The mode of that name; True is "auto", False is "none". Raises ValueError for others."""
+    """The mode by name; True means "auto", False "none". Raises ValueError for others."""
     if mode is True or mode is False:
         return "auto" if mode else "none"
     if mode not in MODES:
@@ -97,7 +97,7 @@ class _Bar:
 
 
 def words(metrics: dict[str, float]) -> str:
-    """Metrics behind a comma, accuracies in percent."""
+    """Metrics, each after a comma; accuracies in percent."""
     return "".join(
         f", {name.replace('_', ' ')} {100 * value:.1f}%"
         if name.endswith("accuracy")

@@ -8,16 +8,17 @@ from macrograd import ops
 from macrograd.train.targets import Targets
 from macrograd.value import Value
 
-# What these give is 0 or more, whatever goes in.
+# These give 0 or more for any operand.
 _NEVER_NEGATIVE = (ops.sigmoid, ops.exp, ops.relu, ops.absolute, ops.sqrt, ops.softplus)
-# A net's output is a few operations behind its last sum; a longer chain is not looked through.
+# A net's output is a few operations after its last sum; longer chains are not searched.
 _MOST_NODES = 64
 
 
 def never_negative(output: Any) -> bool:
-    """Whether an output cannot be below 0, by its last operations alone: sums, products and maxima are looked through.
+    """Whether an output cannot be below 0, judging by its last operations: sums, products and maxima are followed to
+    their operands.
 
-    False where that cannot be said.
+    False if unknown.
     """
     known: dict[int, bool] = {}
     stack = [output]
@@ -49,8 +50,8 @@ def never_negative(output: Any) -> bool:
 
 
 def check(outputs: Any, targets: Targets) -> None:
-    """Raise ValueError where every answer would be the same: a loss that asks for the sign of an output, and an output
-    that has only one."""
+    """Raise ValueError if every prediction would be the same: a loss that decides by the sign of an output that has
+    only one."""
     if targets.loss not in ("binary_cross_entropy", "hinge") or targets.kind not in ("two classes", "labels"):
         return
     listed = outputs if hasattr(outputs, "__len__") else [outputs]

@@ -45,7 +45,7 @@ def save(
     if dtype not in ("float64", "float32"):
         raise ValueError(f"save() dtype must be 'float64' or 'float32', got {dtype!r}")
     net = model.net if isinstance(model, Scaled) else model
-    with np.errstate(over="ignore"):  # found below, as an infinity
+    with np.errstate(over="ignore"):  # detected below, as an infinity
         tensors = {name: tensor.astype(dtype) for name, tensor in _tensors(net)}
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
@@ -125,7 +125,7 @@ def _meaning(header: Header, path: Path) -> tuple[dict[str, Any] | None, Signatu
     extra, found = header.get("extra"), header.get("signature")
     facts = extra.get("train") if isinstance(extra, dict) else None
     try:
-        if facts is not None:  # of the command, which scales before it trains
+        if facts is not None:  # written by the command, which scales before it trains
             return of_command(facts, (header["architecture"] or {"sizes": [0]})["sizes"][-1])
         signature = None if found is None else Signature.from_json(found)
     except ValueError as error:
@@ -143,7 +143,7 @@ def _meaning(header: Header, path: Path) -> tuple[dict[str, Any] | None, Signatu
 
 
 def _check_fits(net: Module, signature: Signature, path: Path) -> None:
-    """Raise ValueError if one of nn's own nets has other widths than the signature says."""
+    """Raise ValueError if the widths of one of nn's own nets do not match the signature."""
     if isinstance(net, Tabular):
         nin, nout = net.sizes[0], net.sizes[-1]
     else:
@@ -157,14 +157,14 @@ def _check_fits(net: Module, signature: Signature, path: Path) -> None:
 
 
 def load_extra(path: str | os.PathLike[str]) -> Header:
-    """What `save` was given as `extra`."""
+    """The `extra` that was given to `save`."""
     _, header = files.read(path, "model")
     found: Header = header.get("extra", {})
     return found
 
 
 def _tensors(model: Module) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Every list of parameters, however nested, and every parameter that stands alone, by its path."""
+    """Every list of parameters, however nested, and every single parameter, by its path."""
     own = {id(p): name for name, p in model.named_parameters(frozen=True).items()}
     stack: list[tuple[str, Any]] = [("", model)]
     seen: set[int] = set()
@@ -189,7 +189,7 @@ def _tensors(model: Module) -> Iterator[tuple[str, NDArray[np.float64]]]:
 
 
 def _block(thing: Any, path: str, own: dict[int, str]) -> NDArray[np.float64] | None:
-    """A nested list as one array, if it holds nothing but parameters, each first found here, in equal rows."""
+    """A nested list as one array, if it has equal rows of only parameters that were not found before."""
     leaves: list[float] = []
 
     def shape_of(x: Any, path: str) -> tuple[int, ...] | None:
@@ -210,7 +210,7 @@ def _block(thing: Any, path: str, own: dict[int, str]) -> NDArray[np.float64] | 
 
 
 def _describe(model: Module) -> Header | None:
-    """How to build it: of `nn`'s own nets as their constructors make them; None for others."""
+    """How to build the model, for `nn`'s own nets as their constructors make them; None for others."""
     if type(model) is Tabular:
         return _describe_tabular(model)
     if type(model) is Neuron:
@@ -271,8 +271,8 @@ def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared:
     except (KeyError, TypeError):
         fits = False
     if not fits:
-        raise ValueError(f"{path} is damaged: its header describes no net that can be built")
-    # Counted before anything is built: a header that claims a giant must not cost a giant's memory.
+        raise ValueError(f"{path} is damaged: its header does not describe a net that can be built")
+    # Counted before anything is built, so that a header that claims a giant net does not allocate one.
     members = described.get("members", 1)
     wanted = sum((nin + 1) * nout for nin, nout in pairwise(sizes))
     if kind == "Tabular":
@@ -295,7 +295,7 @@ def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared:
 
 
 def _places(model: Module) -> Iterator[tuple[Any, Any]]:
-    """Where the Values of one of nn's nets stand: (list, index) and (neuron, "b")."""
+    """The places of the Values of one of nn's nets: (list, index) and (neuron, "b")."""
     layers: list[Any] = model.layers if isinstance(model, MLP) else [model]
     for layer in layers:
         for neuron in layer.neurons if isinstance(layer, Layer) else [layer]:
@@ -305,7 +305,7 @@ def _places(model: Module) -> Iterator[tuple[Any, Any]]:
 
 
 def _shared(model: Module) -> NDArray[np.int64] | None:
-    """For each place of a net the first place that has the same Value; None if none is shared."""
+    """For each place of a net, the first place with the same Value; None if none is shared."""
     if isinstance(model, Tabular):  # described only if it shares nothing
         return None
     first: dict[int, int] = {}

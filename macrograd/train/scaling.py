@@ -1,4 +1,4 @@
-"""The scales that bring columns to one size: how they are found, and a word where they are missing."""
+"""Scales for columns: how they are measured, and the warning if they are missing."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from macrograd.train.data import Samples
 
 SCALES = ("standard", "robust")
-# Columns whose deviations differ by more than this are learned badly as they are: the large ones drown the others.
+# Unscaled columns whose deviations differ by more than this train badly: the large ones drown out the others.
 _FAR_APART = 100.0
-_SAMPLE = 100_000  # rows of a file that are looked at
+_SAMPLE = 100_000  # rows of a file that are examined
 
 
 @dataclass(frozen=True)
 class Scale:
-    """One scale a column: what a net sees is (raw − middle) / unit."""
+    """One scale per column: a net sees (raw − middle) / unit."""
 
     middle: Any = 0.0
     unit: Any = 1.0
 
     @classmethod
     def of(cls, columns: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> Scale:
-        """The scale that gives each column mean 0 and deviation 1; a column that is the same everywhere becomes 0.
+        """The scale that gives each column mean 0 and deviation 1; a constant column becomes 0.
 
-        weights  of the rows, if they do not count the same
+        weights  of the rows, if not all equal
         """
-        # By the largest first: the square of a number near the largest float is an infinity.
+        # Divided by the largest first: the square of a number near the largest float overflows.
         size = np.abs(columns).max(axis=0)
         size = np.where(size > 0, size, 1.0)
         if weights is None:
@@ -41,15 +41,15 @@ class Scale:
 
     @classmethod
     def robust(cls, columns: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> Scale:
-        """The scale by the median and the middle half of each column, which a few wild values do not move; a column
-        whose middle half is one value is scaled as `of` does."""
+        """The scale by median and interquartile range of each column, which a few outliers do not move; a column whose
+        interquartile range is 0 is scaled as by `of`."""
         parts = (0.25, 0.5, 0.75)
         if weights is None:
             low, middle, high = np.quantile(columns, parts, axis=0)
         else:
             low, middle, high = np.quantile(columns, parts, axis=0, weights=weights, method="inverted_cdf")
         plain = cls.of(columns, weights)
-        # Of a normal distribution the middle half is 1.349 deviations wide.
+        # The interquartile range of a normal distribution is 1.349 deviations.
         wide = (high - low) / 1.3489795003921634
         good = wide > 0
         return cls(np.where(good, middle, plain.middle), np.where(good, wide, plain.unit))
@@ -67,12 +67,12 @@ def found(how: str, samples: Samples, weights: NDArray[np.float64] | None = None
         raise ValueError(f"scale={how!r} needs samples that are rows of numbers, but these have shape {samples.shape}")
     rows = _some(samples)
     if samples.streamed:
-        weights = None  # some rows of a file stand for all
+        weights = None  # some rows of a file represent all
     return Scale.of(rows, weights) if how == "standard" else Scale.robust(rows, weights)
 
 
 def warning(samples: Samples) -> str:
-    """What to say where columns differ in scale by more than 100; "" where they do not."""
+    """The warning if columns differ in scale by more than 100; "" if they do not."""
     if len(samples.shape) != 1 or samples.shape[0] < 2 or samples.count < 2:
         return ""
     deviations = np.asarray(Scale.of(_some(samples)).unit)

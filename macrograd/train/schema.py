@@ -1,7 +1,7 @@
-"""What must stand in a file, checked once when it is opened: nothing behind that has to doubt what it reads.
+"""The required contents of a file, checked once when it is opened, so that later code can rely on them.
 
 header  ::= the kinds below, nested as the JSON is
-tensors ::= for each name (or the beginning of names, with a dot at its end) the types, axes and numbers allowed
+tensors ::= for each name (or prefix ending in a dot), the types, axes and numbers allowed
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_LARGEST = 1 << 53  # up to here float64 counts
+_LARGEST = 1 << 53  # float64 represents all integers up to here
 
 
 class Kind(Protocol):
-    """What a value of a header may be. `faults` says what is wrong with one, naming the place in the file."""
+    """A kind of header value. `faults` describes what is wrong with one, naming its place in the file."""
 
     def faults(self, found: Any, place: str) -> Iterator[str]: ...
 
@@ -86,7 +86,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Named:
-    """An object whose values, whatever their names, are of one kind."""
+    """An object with any names whose values are all of one kind."""
 
     of: Kind
 
@@ -100,7 +100,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Fields:
-    """An object with these fields; those of `optional` may be missing, and others are left alone."""
+    """An object with these fields; `optional` ones may be missing, and others are ignored."""
 
     required: Mapping[str, Kind]
     optional: Mapping[str, Kind] = field(default_factory=dict)
@@ -129,7 +129,7 @@ class Maybe:
 
 @dataclass(frozen=True)
 class Either:
-    """Of one of two kinds; what is wrong is said of the second where it is a list, else of the first."""
+    """Of one of two kinds; faults are reported for the second if the value is a list, otherwise for the first."""
 
     one: Kind
     items: Kind
@@ -140,7 +140,7 @@ class Either:
 
 @dataclass(frozen=True)
 class Anything:
-    """Whatever JSON can hold."""
+    """Any JSON value."""
 
     def faults(self, found: Any, place: str) -> Iterator[str]:
         return iter(())
@@ -167,7 +167,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Schema:
-    """What a kind of file holds. `others` is what tensors of any other name must be; None if there are none."""
+    """The contents of a kind of file. `others` describes tensors of any other name; None if there are none."""
 
     header: Fields
     required: Mapping[str, Array]
@@ -175,7 +175,7 @@ class Schema:
     others: Array | None = None
 
     def faults(self, tensors: Mapping[str, NDArray[Any]], header: Any) -> Iterator[str]:
-        """Everything that is wrong with a file, from the first."""
+        """Everything that is wrong with a file, in order."""
         yield from self.header.faults(header, "its header")
         for name in self.required:
             if name not in tensors:
@@ -195,7 +195,7 @@ class Schema:
 
 
 def shown(found: Any) -> str:
-    """A value of a file as messages quote it: in one short line."""
+    """A value of a file as quoted in messages: one short line."""
     if isinstance(found, (dict, list)) and found:
         return f"{'an object' if isinstance(found, dict) else 'a list'} of {len(found)}"
     text = f"{found:.6g}" if isinstance(found, int) and abs(found) > _LARGEST and abs(found) < 10**300 else None
@@ -232,7 +232,7 @@ _COMMAND_SCALE = Fields(
     {"middle": Either(Number(), Items(Number(), 1)), "unit": Either(Number(above=0.0), Items(Number(above=0.0), 1))}
 )
 
-# What the command wrote beside a net before models had signatures.
+# Written by the command beside a net before models had signatures.
 COMMAND = Fields(
     {
         "features": Items(Text(), 1),

@@ -40,14 +40,14 @@ State = tuple[float, ...]
 class Setup:
     """Everything that outlives a single run.
 
-    model, loss, optimizer, l2, penalty, engine, dtype, threads   the options of `Trainer`, which says what they mean
+    model, loss, optimizer, l2, penalty, engine, dtype, threads   the options of `Trainer`, documented there
     smoothing, scale_target   more of them
-    targets   what the outputs mean, `shape` the shape of one sample, `columns` the names of its numbers, if any, and
-              `plan` how a table's columns become these; None and () before they are known. A model that was trained
+    targets   the meaning of the outputs, `shape` the shape of one sample, `columns` the names of its numbers, if any,
+              and `plan` how a table's columns become these; None and () before they are known. A model that was trained
               before, or loaded, brings them
-    kept      what was compiled, by what it depends on
+    kept      compiled programs, by what they depend on
     latest    the parameters of the latest run and the optimiser's state of each; `earlier` the state of parameters that
-              only runs before it trained
+              only earlier runs trained
 
     Raises TypeError and ValueError for options that do not fit.
     """
@@ -94,7 +94,7 @@ class Setup:
             self.columns, self.plan = known.columns, known.plan
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but what was compiled, which is compiled again where it is used."""
+        """Everything except compiled programs, which are compiled again where they are used."""
         for name, thing in vars(self).items():
             check_importable("this Trainer", name, thing)
         return vars(self) | {"kept": {}}
@@ -108,10 +108,10 @@ class Setup:
     def learn(
         self, targets: Targets, shape: tuple[int, ...], columns: tuple[str, ...] | None, plan: Plan | None, y: Any
     ) -> None:
-        """This is what inputs and outputs mean from now on; the model keeps it, too."""
+        """Set the meaning of inputs and outputs from now on, also in the model."""
         self.targets, self.shape, self.columns, self.plan = targets, shape, columns, plan
         name = getattr(y, "name", None)
-        plain = replace(targets, loss=named(targets.loss))  # without functions, which no file could hold
+        plain = replace(targets, loss=named(targets.loss))  # without functions, which a file could not hold
         self.model._signature = Signature(plain, shape, columns, name if isinstance(name, str) else None, plan=plan)
 
     # --- the model ------------------------------------------------------------------------------------------------
@@ -130,12 +130,12 @@ class Setup:
         return parameters
 
     def frozen(self) -> tuple[float, ...]:
-        """The numbers of the frozen parameters, which compiled code has in it."""
+        """The numbers of the frozen parameters, which are baked into compiled code."""
         return tuple(p.data for p in self.model._leaves() if p.op is not None)
 
     def outputs(self, samples: Samples, names: Sequence[str] | None = None) -> tuple[int, bool]:
-        """(how many outputs the model has, whether it draws at random), tried on the first sample. For losses that call
-        the model themselves: (0, whether it has a Dropout)."""
+        """(the number of the model's outputs, whether it draws random numbers), tried on the first sample. For losses
+        that call the model themselves: (0, whether it has a Dropout)."""
         if callable(self.loss) and takes_model(self.loss):
             return 0, any(isinstance(module, Dropout) for module in self.model.modules())
         with drawing(Draws(0.0, 0.0)) as draws:
@@ -143,11 +143,11 @@ class Setup:
         return len(output) if hasattr(output, "__len__") else 1, draws.used
 
     def first_output(self, samples: Samples, names: Sequence[str] | None = None) -> Any:
-        """What the model makes of the first sample, as Values. Raises ValueError where it cannot take it; `names` are
-        those of the numbers that a table's columns became."""
+        """The model's output for the first sample, as Values. Raises ValueError if the model cannot take it; `names`
+        are those of the numbers that a table's columns became."""
         row = as_argument(next(samples.blocks(1))[1][0])
         try:
-            return self.model(row)  # type: ignore[operator]  # checked when this was made
+            return self.model(row)  # type: ignore[operator]  # checked by the constructor
         except ValueError as error:
             told = "" if names is None else f" ({len(names)} numbers: {listed(names, 12)})"
             raise ValueError(f"the model cannot take a sample of shape {samples.shape}{told}: {error}") from error
@@ -157,8 +157,9 @@ class Setup:
     def objective(
         self, targets: Targets, parameters: list[Value], weighted: bool, seed: int | None = None, *, raw: bool = False
     ) -> Objective:
-        """What is made small, for these targets, of samples as `seen` gives them, or of `raw` ones; `seed` of what the
-        model draws, None if it draws nothing. Raises ValueError for a loss that a file knows the name of alone."""
+        """The objective to minimise for these targets, on samples as `seen` returns them or on `raw` ones; `seed` is
+        that of the model's random numbers, None if it draws none. Raises ValueError for a custom loss of which a file
+        stores only the name."""
         if targets.kind == "own" and isinstance(targets.loss, str):
             raise ValueError(
                 f"the model was trained with the loss {targets.loss!r}, a function of its program: give it to Trainer "
@@ -185,8 +186,8 @@ class Setup:
 
     @property
     def _apart(self) -> bool:
-        """Whether whole tables are scaled before the net sees them. A program with a table's own scales in it would be
-        compiled for this table alone. Losses that call the model themselves do so with raw numbers."""
+        """Whether whole tables are scaled before the net sees them. A program with a table's scales baked in would be
+        compiled for this table alone. Losses that call the model themselves pass it raw numbers."""
         whole = callable(self.loss) and takes_model(self.loss)
         return type(self.model) is Scaled and not whole
 
@@ -199,20 +200,20 @@ class Setup:
         return samples if plain else samples.scaled(self.model.middle, self.model.unit)
 
     def units(self, targets: Targets) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """The middle and the unit of each target where these are learned in units of their own."""
+        """The middle and unit of each target if targets are scaled for training; otherwise None."""
         if not (self.scale_target and targets.kind == "numbers" and isinstance(self.model, Scaled)):
             return None
         return self.model.output_middle, self.model.output_unit
 
     def in_units(self, encoded: Array, targets: Targets) -> Array:
-        """Targets in the units in which they are learned."""
+        """Targets in the units of training."""
         if (units := self.units(targets)) is None:
             return encoded
         scaled = (encoded.reshape(len(encoded), -1) - units[0]) / units[1]
         return np.asarray(scaled.reshape(encoded.shape))
 
     def predictor(self, frozen: tuple[float, ...] | None = None) -> Predictor:
-        """The model as it is now, as a function of samples; `frozen` is what `frozen()` says, where that is known."""
+        """The current model as a function of samples; `frozen` is the result of `frozen()`, if known."""
         key = ("predictor", self.frozen() if frozen is None else frozen)
         if key not in self.kept:
             self.kept = {k: v for k, v in self.kept.items() if k[0] != "predictor"}
@@ -223,8 +224,8 @@ class Setup:
     def measure(
         self, part: Part, judged: Judged, frozen: tuple[float, ...] | None = None, numbers: Numbers | None = None
     ) -> dict[str, float]:
-        """The loss and metrics over a part of the data; `frozen` as for `predictor`. Without metrics `numbers` may tell
-        those of the parameters where the Values do not hold them."""
+        """The loss and metrics over a part of the data; `frozen` as for `predictor`. Without metrics, `numbers` may
+        give the parameters' numbers if the Values do not hold them."""
         targets = self.fitted()
         frozen = self.frozen() if frozen is None else frozen
         key = ("measure", targets.loss, part.weights is not None, frozen)
@@ -257,7 +258,7 @@ class Setup:
             engine.load(arrays)
             engine.theta[:] = [p.data for p in engine.parameters]
             return kept
-        from macrograd.compiler import compile as compiled  # not before it is needed
+        from macrograd.compiler import compile as compiled  # imported when needed
 
         self.kept = {k: v for k, v in self.kept.items() if k[0] != "engine"}
         sample = compiled(objective, batch=True, dtype=self.dtype, threads=self.threads, uniform=objective.uniform)
@@ -279,7 +280,7 @@ class Setup:
     def states(self, parameters: list[Value]) -> dict[Value, State]:
         """The optimiser's state of these parameters, if any. Raises ValueError if it belongs to another model."""
         before, states = self.latest
-        if states and len(before) != len(parameters):  # some were frozen or thawed in between
+        if states and len(before) != len(parameters):  # some were frozen or unfrozen in between
             self.earlier |= dict(zip(before, states, strict=True))
         optimizer, known = self.optimizer, self.earlier
         if not optimizer.state:
@@ -294,7 +295,7 @@ class Setup:
         )
 
     def keep_states(self, parameters: list[Value], states: list[State], steps: int) -> None:
-        """What a run leaves, after `steps` steps of the optimiser's own count."""
+        """Keep the state that a run leaves, after `steps` steps by the optimiser's own count."""
         self.optimizer.load_state_dict({"steps": steps, "state": states})
         self.latest = (parameters, states)
 

@@ -1,8 +1,8 @@
-"""Shuffled orders of samples: the one part of training beside the steps themselves that touches every sample of every
-epoch, so it runs in native code where there is LLVM, and with the same result in Python where there is not.
+"""Shuffled orders of samples: besides the steps themselves, the only part of training that touches every sample of
+every epoch. It runs in native code if LLVM is available, and with the same result in Python otherwise.
 
 The order of an epoch is an inside-out Fisher–Yates shuffle (Knuth, *The Art of Computer Programming* 2, 3rd ed.,
-§3.4.2, algorithm P), whose random numbers depend on the seed, the epoch and the place alone: SplitMix64's finaliser
+§3.4.2, algorithm P), whose random numbers depend only on the seed, the epoch and the place: SplitMix64's finaliser
 (Steele, Lea & Flood, OOPSLA 2014) of a counter.
 """
 
@@ -21,13 +21,13 @@ _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _LAST = 31
 _MASK = (1 << 64) - 1
 
-# Below 2³² samples one random number's upper half times the count, shifted back, is a fair choice.
+# Below 2³² samples, the upper half of a random number times the count, shifted back, is a fair choice.
 _MOST = 1 << 32
 _PIECE = 1 << 21
 
 
 def shuffle_into(out: Rows, first: int, seed: int, *, native: bool) -> None:
-    """Fill out (epochs, samples) with the orders of the epochs from `first` on."""
+    """Fill out (epochs, samples) with the orders of the epochs starting at `first`."""
     epochs, samples = out.shape
     if samples >= _MOST:
         raise ValueError(f"{samples} samples are too many to shuffle: give fewer than {_MOST}, or shuffle=False")
@@ -36,7 +36,7 @@ def shuffle_into(out: Rows, first: int, seed: int, *, native: bool) -> None:
         for k in range(epochs):
             out[k] = _one(samples, first + k, seed)
         return
-    # An epoch of many samples in pieces, so that Python comes to see a signal in between.
+    # Long epochs are shuffled in pieces, so that Python can handle signals in between.
     for begin in range(0, samples, _PIECE):
         end = min(begin + _PIECE, samples)
         numbers = (out.ctypes.data, samples, first, epochs, _signed(seed * _SEED), begin, end)
@@ -63,13 +63,13 @@ def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _signed(x: int) -> int:
-    """The signed 64-bit number of the same bits."""
+    """The signed 64-bit integer with the same bits."""
     return (x + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 @cache
 def _native() -> Any:
-    """The compiled shuffle; None where LLVM does not load."""
+    """The compiled shuffle; None if LLVM does not load."""
     try:
         from macrograd.compiler.jit.native import Native
     except ImportError:
@@ -80,7 +80,7 @@ def _native() -> Any:
 
 def _text() -> str:
     def mixed(z: str, name: str) -> str:
-        """Lines that mix %z into %name."""
+        """The lines that mix %z into %name."""
         lines = []
         for k, (shift, factor) in enumerate(_MIX):
             lines += [

@@ -22,13 +22,13 @@ _TYPES: dict[str, tuple[str, Any]] = {
 
 @dataclass(frozen=True)
 class Signature:
-    """What `Trainer.fit` found out about its data.
+    """What `Trainer.fit` learned about its data.
 
-    targets   what the outputs mean; a custom loss is recorded only by its name
+    targets   the meaning of the outputs; a custom loss is recorded only by its name
     shape     of one sample
-    columns   the names of the inputs, where the data had any
-    target    the name of what is learned, where it had one
-    training  what was done, for people: text by name
+    columns   the names of the inputs, if the data had any
+    target    the name of the target, if it had one
+    training  facts about the training for humans: text by name
     plan      what becomes of a table's columns before the model sees them, where not all of them were numbers
     """
 
@@ -40,7 +40,7 @@ class Signature:
     plan: Plan | None = None
 
     def targets_for(self, loss: Any) -> Targets | None:
-        """The targets for a Trainer with this loss; None if the outputs mean something else for it."""
+        """The targets for a Trainer with this loss; None if the outputs mean something else to it."""
         known = self.targets
         loss = next((name for name, function in losses.LOSSES.items() if function is loss), loss)
         if loss is None or loss == known.loss:
@@ -52,7 +52,7 @@ class Signature:
         return replace(known, loss=loss) if loss in fitting.get(known.kind, ()) else None
 
     def to_json(self) -> dict[str, Any]:
-        """What JSON can hold. Raises ValueError for labels that it cannot."""
+        """The signature as JSON values. Raises ValueError for labels that JSON cannot represent."""
         targets, found = self.targets, self.targets.classes
         kind, classes = None, None
         if found is not None:
@@ -74,8 +74,7 @@ class Signature:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Signature:
-        """The signature of a file, which its schema has been checked for. Raises ValueError where it contradicts
-        itself."""
+        """The signature in a file whose schema has been checked. Raises ValueError if it contradicts itself."""
         classes = _classes(found["classes"], found["class_type"])
         kind, loss, shape, columns = found["kind"], found["loss"], tuple(found["shape"]), found["columns"]
         if kind != "own" and loss not in losses.LOSSES:
@@ -149,5 +148,5 @@ def _classes(labels: list[Any] | None, kind: str | None) -> NDArray[Any] | None:
 
 
 def named(function: Any) -> str:
-    """A function's name, as it is in every process."""
+    """A function's name, the same in every process."""
     return function if isinstance(function, str) else getattr(function, "__qualname__", type(function).__name__)

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Part:
-    """Samples with their targets as the loss wants them, the targets as they were given, and weights if there are."""
+    """Samples with their targets encoded for the loss, the targets as given, and weights if there are any."""
 
     samples: Samples
     targets: Array
@@ -42,13 +42,13 @@ def validation_of(
     encode: Callable[[Any, str], Array] | None = None,
     seen: Callable[[Samples], Samples] = lambda samples: samples,
 ) -> tuple[Part, Part | None]:
-    """(what to train on, what to validate on).
+    """(the training part, the validation part).
 
     validation  None, (Xv, yv), (Xv, yv, weights), or a fraction between 0 and 1 of the samples, drawn at random with
                 `seed`
     ordered     (data, name=) → the columns that the model takes, in its order; None where they have no names
-    encode      (targets, what to call them) → as the loss wants them; None for `targets.encode`
-    seen        samples as they were given → as the model sees them
+    encode      (targets, their name in messages) → encoded for the loss; None for `targets.encode`
+    seen        samples as given → as the model sees them
 
     Raises ValueError for data of another width, labels that training does not have, and for a fraction that leaves a
     part without samples or without one of the classes.
@@ -103,5 +103,5 @@ def _split(fraction: float, whole: Part, targets: Targets, seed: int) -> tuple[P
                     f"the split leaves no sample of the class {label} for {what}: take another seed or fraction, or "
                     "give (Xv, yv)"
                 )
-    # Weights say what to learn; validation asks how well that went.
+    # Weights are for training only; validation counts every row the same.
     return training, Part(validation.samples, validation.targets, validation.y, None)

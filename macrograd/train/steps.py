@@ -16,9 +16,10 @@ class DivergedError(ArithmeticError):
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Without the cyclic garbage collector: graphs of Values have no cycles, and looking for them is a third of a step.
+    """Disables the cyclic garbage collector: graphs of Values have no cycles, and searching for them takes a third of a
+    step.
 
-    Reference counts free a step's graph as its last name goes; whatever else has cycles is collected between the steps.
+    Reference counting frees a step's graph with its last reference; other cycles are collected between steps.
     """
     was_on = gc.isenabled()
     gc.disable()

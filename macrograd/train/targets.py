@@ -16,10 +16,10 @@ Array = NDArray[Any]
 
 NUMBERS = ("squared_error", "absolute_error", "huber")
 
-# The loss that a kind of target is learned by, unless another is named. (Two classes with two outputs: cross-entropy.)
+# The default loss of each kind of target. (Two classes with two outputs: cross-entropy.)
 DEFAULT = {"two classes": "binary_cross_entropy", "classes": "cross_entropy", "numbers": NUMBERS[0]}
 
-# What a loss given by name can learn, in words, by kind of target.
+# The kinds of targets in words.
 _KINDS = {
     "two classes": "two classes",
     "classes": "classes",
@@ -51,8 +51,8 @@ class Targets:
     # --- from labels to numbers ---------------------------------------------------------------------------------
 
     def encode(self, y: Any, name: str = "y") -> Array:
-        """The targets as the loss wants them, one a row. Raises ValueError for labels that training had not seen and
-        for another shape."""
+        """The targets encoded for the loss, one per row. Raises ValueError for labels unknown to training and for
+        another shape."""
         array = _checked(y, name)
         if array.shape[1:] != self.shape:
             raise ValueError(
@@ -72,7 +72,7 @@ class Targets:
         assert self.classes is not None
         if array.dtype.kind in "US" and self.classes.dtype.kind not in "US":
             array = array.astype(object)
-        order = np.argsort(self.classes)  # the classes of a file may stand in another: "9" before "10"
+        order = np.argsort(self.classes)  # the classes of a file may be in another order: "9" before "10"
         there = np.zeros(len(array), int)
         if array.dtype.kind != "O":
             there = np.searchsorted(self.classes, array, sorter=order)
@@ -89,8 +89,7 @@ class Targets:
     # --- from outputs to answers --------------------------------------------------------------------------------
 
     def decode(self, outputs: Array) -> Array:
-        """What the model's outputs (n,) or (n, k) mean: labels, 0 or 1 for each yes-or-no label, or numbers as they
-        are."""
+        """Decode the model's outputs (n,) or (n, k): labels, 0 or 1 for each yes-or-no label, or numbers unchanged."""
         if self.kind == "labels":
             return (outputs > 0).astype(np.int64)
         if self.classes is None or self.kind == "own":
@@ -99,7 +98,8 @@ class Targets:
         return found
 
     def probabilities(self, outputs: Array) -> Array:
-        """(n, k): of each class, or of each label. Raises ValueError for losses whose outputs say nothing of that."""
+        """(n, k): the probability of each class or label. Raises ValueError for losses whose outputs are not
+        probabilities."""
         if self.loss == "cross_entropy":
             return softmax(outputs)
         if self.loss == "binary_cross_entropy":
@@ -114,22 +114,22 @@ class Targets:
 
     @property
     def counted(self) -> Array | None:
-        """The labels that weights can be given to; None where there are none."""
+        """The labels that can have weights; None if there are none."""
         return self.classes if self.kind in ("two classes", "classes", "own") and not self.shape else None
 
 
 def of(y: Any, loss: str | Callable[..., Any] | None, outputs: int) -> Targets:
     """The kind of `y`, and the loss that fits it unless one is given.
 
-    y        (n,) or (n, k): labels (whole numbers, bools or texts) are classes, other numbers are numbers; k columns of
-             0 and 1 are yes-or-no labels, or classes where each row has one 1; with `loss` a loss for numbers, numbers
-             are numbers, whole or not
-    outputs  of the model; 0 if that is not known
+    y        (n,) or (n, k): labels (integers, bools or strings) are classes, other numbers are numbers; k columns of 0
+             and 1 are yes-or-no labels, or classes if each row has exactly one 1; if `loss` is a loss for numbers, all
+             numbers are numbers, integers too
+    outputs  of the model; 0 if unknown
 
-    Raises ValueError where y, loss and outputs do not fit together.
+    Raises ValueError if y, loss and outputs do not match.
     """
     array = _checked(y, "y")
-    # A function of nn.losses is treated as its name, which says more than a custom function.
+    # A function of nn.losses is treated like its name, which tells more than a custom function.
     loss = next((name for name, function in losses.LOSSES.items() if function is loss), loss)
     if callable(loss):
         return _own(array, loss)
@@ -188,8 +188,8 @@ def _whole(array: Array) -> bool:
 
 
 def _codes(array: Array, outputs: int) -> bool:
-    """Whether floats are labels that a file or an encoder has made floats of: whole, and as many different ones as the
-    model has outputs, or two that stand for no and yes where it has one."""
+    """Whether floats are labels that a file or an encoder converted: integral, with as many distinct values as the
+    model has outputs, or two for no and yes if it has one."""
     if not outputs or not _whole(array):
         return False
     values = np.unique(array[:4096])
@@ -202,10 +202,10 @@ def _codes(array: Array, outputs: int) -> bool:
 
 
 def again(known: Targets, y: Any, outputs: int) -> Targets | None:
-    """The targets of a model that was trained before, if `y` is of their kind: then outputs mean what they meant. None
-    if it is something else.
+    """The targets of a model that was trained before, if `y` is of their kind: then its outputs keep their meaning.
+    None if `y` is of another kind.
 
-    Raises ValueError for labels that the model does not know: they cannot be given outputs that mean others.
+    Raises ValueError for labels unknown to the model, whose outputs already stand for others.
     """
     if known.kind not in ("two classes", "classes", "numbers") or known.shape:
         return None
@@ -237,7 +237,7 @@ def _several(array: Array, loss: str | None, outputs: int) -> Targets:
         )
     marks = bool(np.isin(array, (0, 1)).all())
     single = marks and k > 1 and bool((array.sum(axis=1) == 1).all())
-    if array.dtype.kind == "f":  # one 1 in each row is what encoders write; other floats may be numbers
+    if array.dtype.kind == "f":  # encoders write one 1 per row; other floats may be numbers
         marks = single
     if loss == "hinge":
         raise ValueError(f"hinge takes one label a row, y has {k} columns: use 'binary_cross_entropy' for labels")
@@ -252,7 +252,7 @@ def _several(array: Array, loss: str | None, outputs: int) -> Targets:
 
 
 def _check_shares(array: Array, targets: Targets, name: str) -> None:
-    """Probabilities: from 0 to 1, and for classes 1 in sum."""
+    """Check probabilities: from 0 to 1, and with the sum 1 for classes."""
     if targets.kind not in ("labels", "probabilities", "classes"):
         return
     outside = np.argwhere((array < 0) | (array > 1))
@@ -278,7 +278,7 @@ def _checked(y: Any, name: str) -> Array:
     except ValueError:
         raise ValueError(f"{name} is ragged: every row must have the same number of targets") from None
     if array.dtype.kind == "U" and not isinstance(y, np.ndarray):
-        array = np.asarray(y, dtype=object)  # NumPy makes texts of the numbers that stand beside a text
+        array = np.asarray(y, dtype=object)  # NumPy turns numbers next to a string into strings
     if array.dtype.kind == "O":
         array = _of_objects(array, name)
     if array.dtype.kind not in "biufUSO":
@@ -297,7 +297,7 @@ def _checked(y: Any, name: str) -> Array:
 
 
 def _of_objects(array: Array, name: str) -> Array:
-    """What pandas and lists of mixed things give: texts as texts, numbers as numbers."""
+    """An array of objects, as from pandas or mixed lists: strings as strings, numbers as numbers."""
     for i, x in enumerate(array.reshape(-1).tolist()):
         if x is None or x != x:
             raise ValueError(
@@ -312,7 +312,7 @@ def _of_objects(array: Array, name: str) -> Array:
 def _misfit(targets: Targets, outputs: int, perhaps_labels: bool) -> str:
     """The message for a model with the wrong number of outputs.
 
-    `perhaps_labels` says that numbers to predict may be labels that a file or an encoder made floats of.
+    `perhaps_labels` tells that numbers to predict may be labels that a file or an encoder converted to floats.
     """
     have = f"the model has {outputs} output{'s' * (outputs != 1)}"
     width = f"make its last layer {targets.outputs} wide"

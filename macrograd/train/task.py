@@ -1,13 +1,13 @@
-"""What the command learns: the targets of a Trainer, and how a prediction is judged.
+"""The command's learning task: the targets of a Trainer, and the metric of a prediction.
 
-Which loss learns which targets, and how they are written for it, is decided in `targets`, for the command as for a
-Trainer. Where a person says more to one of them than to the other, they differ, and in nothing else:
+`targets` decides which loss learns which targets and how they are encoded, for the command as for a Trainer. The two
+differ only where the user tells one of them more:
 
-- A column of a table is made classes or a number by `--task`, or by a guess from its name and its cells
-  (`tables.target`); so integers that reach a task are classes, and other numbers are numbers. A Trainer, which has only
-  the array and the model, takes floats such as 0.0 and 1.0 for classes if the model's outputs fit them.
-- With a loss for numbers, such as `squared_error`, a Trainer learns integers as the numbers that they are. The command
-  still learns two classes, if its column holds classes: as −1 and +1, like hinge, so that 0 is between them.
+- `--task`, or a guess from its name and cells (`tables.target`), turns a table's column into classes or a number; so
+integers that reach a task are classes, and other numbers are numbers. A Trainer, which has only the array and the
+model, takes floats such as 0.0 and 1.0 for classes if the model's outputs fit them.
+- With a loss for numbers, such as `squared_error`, a Trainer learns integers as numbers. The command still learns two
+classes if its column holds classes: as −1 and +1, like hinge, so that 0 is between them.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ FITTING = {
 
 @dataclass(frozen=True)
 class Task:
-    """Targets as a loss wants them.
+    """Targets encoded for a loss.
 
     kind     "two classes", "classes" or "number"
     loss     the name of the loss, from `nn.losses`
-    outputs  how many outputs the net needs
-    targets  one a sample: −1.0 or +1.0, 0.0 or 1.0, a class index, or a number
-    meaning  how they are written
-    unit     what 1 of a number target stands for, in which the metric is given
+    outputs  the number of outputs that the net needs
+    targets  one per sample: −1.0 or +1.0, 0.0 or 1.0, a class index, or a number
+    meaning  their encoding
+    unit     the unit of a number target, in which the metric is given
     """
 
     kind: str
@@ -84,30 +84,30 @@ class Task:
         return cls(kind, name, meaning.outputs, meaning.encode(array).tolist(), meaning, unit)
 
     def written(self, y: ArrayLike) -> NDArray[Any]:
-        """Class indices, or numbers, as the loss wants them."""
+        """Class indices or numbers, encoded for the loss."""
         return self.meaning.encode(y)
 
     @property
     def metric(self) -> str:
-        """The name of the number that people judge a prediction by."""
+        """The name of the metric."""
         return "mean_absolute_error" if self.kind == "number" else "accuracy"
 
     def judge(self, predictions: Sequence[Any], rows: Sequence[int]) -> float:
-        """The metric over some samples: the share of right classes, or the mean distance in units.
+        """The metric over some samples: the fraction of correct classes, or the mean absolute error in units.
 
-        `predictions` are the net's outputs for them, floats, or lists of floats where there are several outputs.
+        `predictions` are the net's outputs for them: floats, or lists of floats if there are several outputs.
         """
         pairs = [(p, self.targets[i]) for p, i in zip(predictions, rows, strict=True)]
         if self.kind == "number":
             return self.unit * math.fsum(abs(p - t) for p, t in pairs) / len(pairs)
-        # With one output the targets of the classes are on both sides of a score of 0, or are 0 and 1.
+        # With one output, the classes' targets are on either side of a score of 0, or 0 and 1.
         right: int = sum(self.decide(p) == (t if self.outputs > 1 else t > 0) for p, t in pairs)
         return right / len(pairs)
 
     def decide(self, prediction: Any) -> int:
-        """The class that a prediction means: that of the largest output, or with one output class 1 above 0.
+        """The predicted class: that of the largest output or, with one output, class 1 above 0.
 
-        0 is the middle for every loss with one output: of the targets −1 and +1, and the logit of one half.
+        0 is the midpoint for every loss with one output: between the targets −1 and +1, and the logit of ½.
         """
         return int(prediction.index(max(prediction)) if self.outputs > 1 else prediction > 0)
 

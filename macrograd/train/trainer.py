@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class _Option(Generic[T]):
-    """An option of a Trainer, which its runs share: it stands in the Setup."""
+    """An option of a Trainer, shared with its runs: it is stored in the Setup."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -55,7 +55,7 @@ class _Option(Generic[T]):
 
     def __set__(self, trainer: Trainer, given: T) -> None:
         if given is not getattr(trainer._setup, self._name):
-            trainer._setup.kept = {}  # what was compiled for another
+            trainer._setup.kept = {}  # programs compiled for another value
         setattr(trainer._setup, self._name, given)
 
 
@@ -79,10 +79,10 @@ class Trainer:
                differ by a factor of more than 100
     classes    all possible labels, if the first data to fit may lack some; later data may contain any of them
 
-    scale_target  whether to bring targets that are numbers to mean 0 and deviation 1 before the loss sees them, as the
-               first data to fit have them; predictions stay in their own units, losses are in those of the scaled ones
-    label_smoothing  ε, from 0 up to 1: classes are learned as if a label were right with the probability 1 − ε, and any
-               of the classes else. While training alone: validation losses, and those of `evaluate`, are without
+    scale_target  whether to scale numeric targets to mean 0 and standard deviation 1, measured on the first data to
+                  fit, before the loss sees them; predictions keep the original units, losses are in scaled units
+    label_smoothing  ε, from 0 up to 1: trains as if a label were right with probability 1 − ε and otherwise any of the
+                     classes. Validation losses and those of `evaluate` are not smoothed
 
     Source of label smoothing: Szegedy et al., *Rethinking the Inception Architecture*, arXiv:1512.00567, §7. Raises
     TypeError and ValueError for anything else.
@@ -122,7 +122,7 @@ class Trainer:
         self.history = History()
         self.remark = ""
         self._scale, self._classes = scale, None if classes is None else list(classes)
-        self._one_at = -1  # what `parameter_writes` said when `predict_one` was made
+        self._one_at = -1  # the count of `parameter_writes` when `predict_one` was made
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ class Trainer:
             fitting.run(checkpoint, every, resume)
         finally:
             self.history = fitting.history
-            self.__dict__.pop("predict_one", None)  # a callback may have asked for it
+            self.__dict__.pop("predict_one", None)  # a callback may have requested it
         self.remark = verdict(
             self.history,
             targets,
@@ -277,8 +277,8 @@ class Trainer:
         wrong shape or type.
         """
         self._setup.fitted()
-        # From now on the function itself stands in this method's place, where a call costs half as much. One that is
-        # old comes back here.
+        # From now on the function itself replaces this method, at half the cost of a call. An outdated one comes back
+        # here.
         found = self.__dict__.get("predict_one")
         if found is None or self._one_at != parameter_writes[0]:
             found = self._setup.predictor().one(self._setup.shape, partial(Trainer.predict_one, self))
@@ -312,7 +312,7 @@ class Trainer:
         return checked_state(self, "predict_one") | {"_one_at": -1}
 
     def _meant(self, y: Any, outputs: int) -> kinds.Targets:
-        """What `y` is: as the model learned it before, or as its own numbers say."""
+        """The targets for `y`: as the model learned them before, or judged by the numbers."""
         setup, known = self._setup, self._setup.targets
         if callable(setup.loss):
             return kinds.of(y, setup.loss, outputs)
@@ -322,7 +322,7 @@ class Trainer:
         return kinds.of(y, setup.loss, outputs) if found is None else found
 
     def _bring_to_scale(self, samples: Samples, targets: kinds.Targets, encoded: Array, weights: Array | None) -> None:
-        """Put the scales around the model that it is trained for the first time, or say that it might need some."""
+        """Wrap the model in scales at its first training, or warn that it might need them."""
         setup = self._setup
         if setup.targets is not None or isinstance(setup.model, Scaled):
             return
@@ -348,7 +348,7 @@ class Trainer:
 
 
 def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...], plan: Plan | None) -> Callable[[Any], Any]:
-    """A function of one sample that takes named numbers, too."""
+    """A function of one sample that also takes named numbers."""
     plain = (list, tuple, np.ndarray)
 
     def named(x: Any) -> Any:

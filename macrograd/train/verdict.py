@@ -14,8 +14,8 @@ from macrograd.train.targets import Targets
 
 Array = NDArray[Any]
 
-_GREW = 10.0  # times as large as at the beginning
-_LEAST_STEPS, _LONG = 20, 100  # before a loss can be said to have grown, and to have stood still
+_GREW = 10.0  # times as large as at the start
+_LEAST_STEPS, _LONG = 20, 100  # before a loss counts as grown, and as stagnant
 _MOST = 1000  # steps that are averaged at either end
 
 
@@ -24,11 +24,11 @@ class TrainingWarning(UserWarning):
 
 
 def verdict(history: History, targets: Targets, encoded: Array | None, window: int, loss: Callable[[], float]) -> str:
-    """What there is to say about a finished run in a sentence; "" if its loss fell.
+    """The warning about a finished run in a sentence; "" if its loss fell.
 
-    encoded  the training targets, as the loss had them; None where samples have weights
+    encoded  the training targets as encoded for the loss; None if samples have weights
     window   steps of an epoch: losses are averaged over as many at both ends
-    loss     the mean loss over the training data now, without penalties; asked only where the run looks bad
+    loss     the mean loss over the training data now, without penalties; called only if the run looks bad
     """
     steps = len(history)
     if steps < _LEAST_STEPS or history.stopped == "interrupted":
@@ -43,7 +43,7 @@ def verdict(history: History, targets: Targets, encoded: Array | None, window: i
             f"the loss grew from {first:.4g} to {last:.4g} in {steps} steps: the learning rate {rate:g} is most likely "
             f"too large, try {rate / 10:g}"
         )
-    if encoded is None or steps < _LONG or not last >= 0.98 * constant:  # also where no constant is known
+    if encoded is None or steps < _LONG or not last >= 0.98 * constant:  # also if no constant is known
         return ""
     now = loss()
     if now < 0.98 * constant:
@@ -57,7 +57,7 @@ def verdict(history: History, targets: Targets, encoded: Array | None, window: i
 
 
 def best_constant(targets: Targets, encoded: Array) -> float:
-    """The mean loss of the best answer that is the same for all samples; NaN where that is not known.
+    """The mean loss of the best constant prediction; NaN if unknown.
 
     For cross-entropies it is the entropy of the classes' shares, for the hinge twice the smaller share, for squares
     the variance.
@@ -77,5 +77,5 @@ def _share(targets: Targets, encoded: Array) -> float:
 
 
 def _mean(losses: Array) -> float:
-    with np.errstate(over="ignore"):  # of losses near the end of the range
+    with np.errstate(over="ignore"):  # for losses near the end of the range
         return float(np.mean(losses))

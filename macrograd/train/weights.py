@@ -51,7 +51,7 @@ def _of_classes(class_weight: Any, y: Array, targets: Targets, weights: Array | 
         if class_weight != "balanced":
             raise ValueError(f"class_weight must be 'balanced' or a dict of weights by label, got {class_weight!r}")
         counts = np.bincount(index, weights, minlength=len(classes))
-        with np.errstate(divide="ignore"):  # of a class that has no rows here
+        with np.errstate(divide="ignore"):  # of a class without rows here
             by_class = counts.sum() / (len(classes) * counts)
         return np.asarray(by_class[index])
     known = {label: k for k, label in enumerate(classes.tolist())}

@@ -218,7 +218,7 @@ def test_the_command_and_export_offer_the_same() -> None:
         ("an example", TypeError, "takes no example of its input"),
         ("an optimizer", ValueError, "the Trainer has one, and its state goes along"),
         ("dropout", ValueError, "what it draws depends on the number of the sample"),
-        ("no file", FileNotFoundError, "there is no file"),
+        ("no file", FileNotFoundError, "the file"),
         ("no signature", ValueError, "does not say what its inputs are"),
     ],
 )

@@ -326,7 +326,7 @@ def damaged(path: Path, how: str) -> str:
     content = path.read_bytes()
     if how == "cut short":
         path.write_bytes(content[:-7])
-        return "cannot be read as a checkpoint: it is damaged, cut short, or no safetensors file"
+        return "cannot be read as a checkpoint: it is damaged, truncated, or not a safetensors file"
     if how == "empty":
         path.write_bytes(b"")
         return "cannot be read as a checkpoint"

@@ -100,7 +100,7 @@ def test_a_run_that_grows_beyond_all_bounds(engine: str) -> None:
         trainer.fit(X, Y, steps=1000, progress=False)
     message = str(caught.value)
     assert "macrograd/nn/" in message
-    assert "a smaller learning rate, clip_norm=1.0, or features of the size of 1" in message
+    assert "A smaller learning rate, clip_norm=1.0, or features of magnitude 1" in message
     assert all(np.isfinite([p.data for p in model.parameters()]))
     assert f"at step {trainer.optimizer.steps} " in message
 

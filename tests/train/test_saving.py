@@ -108,13 +108,15 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*nothing"):
+    with pytest.raises(FileNotFoundError, match=r"the file .*nothing does not exist"):
         mg.load(tmp_path / "nothing")
     with pytest.raises(IsADirectoryError, match="it is a directory"):
         mg.load(tmp_path)
     path = tmp_path / "m"
     path.write_bytes(b"\x80\x04\x95\x1c\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93")
-    with pytest.raises(ValueError, match="cannot be read as a model: it is damaged, cut short, or no safetensors file"):
+    with pytest.raises(
+        ValueError, match="cannot be read as a model: it is damaged, truncated, or not a safetensors file"
+    ):
         mg.load(path)
 
 
@@ -129,7 +131,7 @@ HOSTILE: list[tuple[Any, dict[str, Any], str]] = [
         "its header.architecture.sizes[1] must be an integer of at least 1, it is -1",
     ),
     ({**GOOD, "sizes": "21"}, TENSORS, "its header.architecture.sizes must be a list of at least 2, it is '21'"),
-    ({**GOOD, "activations": ["__import__"]}, TENSORS, "its header describes no net"),
+    ({**GOOD, "activations": ["__import__"]}, TENSORS, "its header does not describe a net"),
     ({**GOOD, "activations": [["relu"]]}, TENSORS, "its header.architecture.activations[0] must be a string"),
     ("MLP", TENSORS, "its header.architecture must be an object, it is 'MLP'"),
     (
