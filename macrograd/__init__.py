@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from macrograd.control import loop
+from macrograd.control import cond, loop, while_loop
 from macrograd.functions import (
     acos,
     asin,
@@ -123,6 +123,7 @@ __all__ = [
     "ceil",
     "compile",
     "concat",
+    "cond",
     "cos",
     "cosh",
     "datasets",
@@ -179,5 +180,6 @@ __all__ = [
     "train",
     "value_and_grad",
     "where",
+    "while_loop",
     "why",
 ]

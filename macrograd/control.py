@@ -1,7 +1,11 @@
-"""Control flow for programs of Values: `loop`.
+"""Control flow for programs of Values: `loop`, `while_loop` and `cond`.
 
-Eager it is a plain Python loop. In a function that is compiled the trace takes over (`Interpreter.loop`): the body is
-traced once, whatever the count (`macrograd.compiler.trace.loops`).
+Eager these are Python's own loops and branches. In a function that is compiled the trace takes over
+(`Interpreter.loop`): the body of a loop is traced once, whatever the count (`macrograd.compiler.trace.loops`).
+
+Where the number of rounds or the branch depends on an argument, all rounds and both branches are part of the program,
+and each sample chooses among their results: what it did not choose gives it neither a number nor a derivative, and
+cannot raise.
 """
 
 from __future__ import annotations
@@ -9,32 +13,49 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from macrograd import ops, value
+from macrograd import ops, special, value
+from macrograd.interpreter import Interpreter
 from macrograd.nesting import Nest, nest_of
 from macrograd.value import Value
 from macrograd.vector import Vector, vector
 
 
-def loop(count: Any, body: Callable[[Any, Any], Any], state: Any, *, collect: bool = False) -> Any:
+def loop(
+    count: Any, body: Callable[[Any, Any], Any], state: Any, *, collect: bool = False, most: int | None = None
+) -> Any:
     """The state after `count` rounds of `state = body(i, state)`, for i = 0, 1, …, count - 1.
 
-    count    a non-negative integer that does not depend on an argument of a compiled function
+    count    a non-negative integer. If it depends on an argument of a compiled function, `most` is needed
     body     a function of the number of the round and the state; it returns the next state, nested in the same way
     state    the first state: a number or Value, or tuples, lists, dicts and Vectors of these. Lists, tuples and arrays
              of one length may stand for each other; the body gets them in the form that the first state has
     collect  whether the body returns a pair: the next state, and what to keep of the round. The result is then a pair
              as well: the last state, and what was kept, with a Vector of `count` elements in place of each number
+    most     the largest count there may be. A compiled program does that many rounds, and each sample leaves off after
+             its own count
 
     In a compiled function the body is traced once, and the program has one loop, however large the count is. The number
     of the round is then a traced value: read arrays by it with `mg.take(ys, i)`. What was kept can be returned, or read
     by the number of the round of another loop.
 
     Raises TypeError for a count that is not an integer, for a body that is not a function and for a state that holds
-    something other than numbers; ValueError for a negative count and for a state whose nesting changes.
+    something other than numbers; ValueError for a count that is negative or larger than `most`, and for a state whose
+    nesting changes.
     """
     if not callable(body):
         raise TypeError(f"loop(count, body, state) takes a function body(i, state), got {body!r}")
+    if most is not None:
+        most = _most("loop", most)
+        if value.is_open(count) and (program := value.recording()) is not None:
+            if collect:
+                program.refuse(
+                    "a loop that keeps what every round makes (collect=True) has a count that depends on an argument",
+                    "how much is kept shapes the result: pass a Python integer as the count",
+                )
+            return _counted(program, count, body, state, most)
     rounds = _count(count)
+    if most is not None and rounds > most:
+        raise ValueError(f"the loop of {place_of(body)} has a count of {rounds}, and most={most}")
     if (program := value.recording()) is not None:
         return program.loop(rounds, body, state, collect)
     nest, scalars = first_state(body, state)
@@ -56,12 +77,126 @@ def loop(count: Any, body: Callable[[Any, Any], Any], state: Any, *, collect: bo
     return last, Vector([]) if kept is None else kept.built([vector(column) for column in columns])
 
 
+def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], state: Any, *, most: int) -> Any:
+    """The state after as many rounds of `state = body(state)` as `condition(state)` is true before.
+
+    condition  a function of the state: a comparison, True or False
+    body       a function of the state; it returns the next state, nested in the same way
+    state      the first state, as of `loop`
+    most       the largest number of rounds there may be, a positive integer
+
+    In a compiled function each sample has its own number of rounds: the program does `most` of them, and a sample whose
+    condition has failed keeps its state. Its cost is therefore that of `most` rounds.
+
+    Raises RuntimeError if the condition still holds after `most` rounds, and TypeError and ValueError as `loop` does.
+    """
+    for name, function in (("condition", condition), ("body", body)):
+        if not callable(function):
+            raise TypeError(f"while_loop(condition, body, state, most=…) takes functions, got {name}={function!r}")
+    most = _most("while_loop", most)
+    reached = (
+        f"the while_loop of {place_of(body)} did {most} rounds, and its condition still holds: give a larger most=, or "
+        "look at whether the state can reach what ends the loop"
+    )
+    nest, scalars = first_state(body, state)
+    program = value.recording()
+    if program is None:
+        for done in range(most + 1):
+            if not condition(nest.built(scalars)):
+                return nest.built(scalars)
+            if done < most:
+                scalars = same_nesting(body, "the state", nest, body(nest.built(scalars)))
+        raise RuntimeError(reached)
+    if not scalars:
+        raise ValueError(f"the state of the while_loop of {place_of(body)} holds no numbers: its rounds change nothing")
+
+    def masked(_: Any, now: Any) -> Any:
+        active, scalars = now
+        with program.guard(active):
+            goes = _truth(active, condition(nest.built(scalars)))
+        with program.guard(goes):
+            found = same_nesting(body, "the state", nest, body(nest.built(scalars)))
+        return goes, [ops.where(goes, new, old) for new, old in zip(found, scalars, strict=True)]
+
+    active, last = program.loop(most, masked, (1.0, scalars), False)
+    with program.guard(active):
+        goes_on = _truth(active, condition(nest.built(last)))
+    return nest.built([program.checked(last[0], goes_on, reached), *last[1:]])
+
+
+def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *args: Any) -> Any:
+    """`then(*args)` where the test is true, else `otherwise(*args)`.
+
+    test             a comparison, True or False, or a number, which is true if it is not 0
+    then, otherwise  functions of `args`; they return numbers and Values in the same nesting
+
+    Only the function that is chosen runs. In a compiled function where the test depends on an argument or a parameter,
+    both are part of the program: the one that is not chosen gives neither a number nor a derivative, whatever it
+    computes (a NaN, an infinity, a `take` by an index that is none). To choose between two numbers, `mg.where` is
+    shorter.
+
+    Raises TypeError for what is not a function, and ValueError if the two return different nestings.
+    """
+    for name, function in (("then", then), ("otherwise", otherwise)):
+        if not callable(function):
+            raise TypeError(f"cond(test, then, otherwise, *args) takes functions, got {name}={function!r}")
+    program = value.recording()
+    if program is None or not value.is_open(test):
+        number = test._data if isinstance(test, Value) else ops.as_float("cond", test)
+        return then(*args) if number else otherwise(*args)
+    with program.guard(test):
+        nest, first = first_state(then, then(*args))
+    with program.guard(ops.where(test, 0.0, 1.0)):
+        other = otherwise(*args)
+    second = nest.scalars(other)
+    if second is None:
+        raise ValueError(
+            f"both branches of cond must return the same nesting: {place_of(then)} returned a {nest}, and "
+            f"{place_of(otherwise)} {_brief(other)}"
+        )
+    return nest.built([ops.where(test, a, b) for a, b in zip(first, second, strict=True)])
+
+
+def _truth(active: Any, found: Any) -> Any:
+    """Whether a condition holds for what is active."""
+    return ops.where(active, ops.where(found, 1.0, 0.0), 0.0)
+
+
+def _counted(program: Interpreter, count: Any, body: Callable[[Any, Any], Any], state: Any, most: int) -> Any:
+    """`loop` whose count depends on an argument."""
+    nest, scalars = first_state(body, state)
+
+    def masked(i: Any, scalars: Any) -> Any:
+        goes = ops.less(i, count)
+        with program.guard(goes):
+            found = same_nesting(body, "the state", nest, body(i, nest.built(scalars)))
+        return [ops.where(goes, new, old) for new, old in zip(found, scalars, strict=True)]
+
+    last = program.loop(most, masked, scalars, False)
+    if not last:
+        return nest.built(last)
+    good = ops.where(ops.less_equal(0.0, count), ops.where(ops.less_equal(count, float(most)), 1.0, 0.0), 0.0)
+    whole = ops.where(good, ops.less_equal(count, special.floor(count)), 0.0)
+    wrong = f"the count of the loop of {place_of(body)} is not an integer from 0 to most={most}"
+    return nest.built([program.checked(last[0], ops.where(whole, 0.0, 1.0), wrong), *last[1:]])
+
+
+def _most(name: str, most: Any) -> int:
+    """The checked largest number of rounds."""
+    wrong = f"{name}(most=…) takes a positive Python integer, got {most!r}"
+    if isinstance(most, (bool, Value)) or not hasattr(most, "__index__"):
+        raise TypeError(wrong)
+    if (number := most.__index__()) < 1:
+        raise ValueError(wrong)
+    return int(number)
+
+
 def first_state(body: Callable[..., Any], state: Any) -> tuple[Nest, list[Any]]:
     """The nesting of the first state of a loop, and its scalars."""
     try:
         return nest_of(state)
     except TypeError as error:
-        raise TypeError(f"the state of the loop of {place_of(body)}: {error}") from None
+        raise TypeError(f"what goes into or comes out of {place_of(body)}: {error}") from None
 
 
 def pair(body: Callable[..., Any], found: Any) -> tuple[Any, Any]:
@@ -104,7 +239,8 @@ def _count(count: Any) -> int:
     if value.is_open(count) and (program := value.recording()) is not None:
         program.refuse(
             "the count of a loop depends on an argument or a parameter",
-            "the count shapes the program: pass a Python integer, such as len(xs) or int(mg.static(n))",
+            "a Python integer, such as len(xs) or int(mg.static(n)), shapes the program; for a count of each call give "
+            "the largest one there may be, as in mg.loop(n, body, state, most=100)",
         )
     number = ops.as_float("loop", count._data if isinstance(count, Value) else count)
     if isinstance(count, bool) or not number.is_integer():

@@ -112,7 +112,7 @@ def take(values: Any, index: Any) -> Any:
     IndexError if the index is outside 0 … len(values) - 1, TypeError if it is not an integer or the values are not
     numeric, ValueError for a ragged table.
     """
-    if isinstance(index, Value) and index._traced and (program := recording()) is not None:
+    if isinstance(index, Value) and (program := recording()) is not None and is_open(index):
         found = program.take(values, index)
         if found is not None:
             return found

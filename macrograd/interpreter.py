@@ -17,6 +17,7 @@ alone: going through `_apply` nearly doubles the time of a trace.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 
@@ -62,6 +63,14 @@ class Interpreter:
     def one(self) -> Any:
         """The 1 with which a derivative begins."""
         return 1.0
+
+    def guard(self, test: Any) -> AbstractContextManager[None]:
+        """While the test is 0, what is recorded inside is not chosen: its indices must not raise."""
+        raise NotImplementedError
+
+    def checked(self, x: Any, wrong: Any, message: str) -> Any:
+        """x; the program raises RuntimeError with this message where `wrong` is 1."""
+        raise NotImplementedError
 
     def refuse(self, what: str, way_out: str) -> NoReturn:
         """Raise the error of a program that cannot be recorded."""

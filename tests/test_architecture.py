@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vector": {"ops", "value", "_methods"},
     "replay": {"ops", "value", "interpreter"},
     "nesting": {"value", "vector"},
-    "control": {"ops", "value", "vector", "nesting"},
+    "control": {"ops", "special", "value", "vector", "nesting", "interpreter"},
     "functions": {*ENGINE, "special"},
     "reasons": {*ENGINE},
     "roundings": {*ENGINE},

@@ -80,9 +80,44 @@ def test_bad_input_is_named(compiled: bool) -> None:
     refused(200, lambda i, s: s + mg.take([1.0, 2.0], i), one, IndexError, r"take\(\) index \d+ is outside 0 … 1")
 
 
+def test_while_loop_and_cond_are_pythons_own() -> None:
+    a = mg.Value(0.5)
+    assert mg.while_loop(lambda s: s < 10, lambda s: s * 2 + 1, 1.0, most=9) == 15.0
+    assert mg.while_loop(lambda s: False, lambda s: s, (1.0, [a]), most=1) == (1.0, [a])
+    with pytest.raises(RuntimeError, match=r"the while_loop of <lambda>\(\) at .*test_control.py:\d+ did 3 rounds"):
+        mg.while_loop(lambda s: s < 10, lambda s: s + 1, 1.0, most=3)
+    chosen = mg.cond(a > 0, lambda x, y: x * y, lambda x, y: 1 / 0, a, 4.0)
+    assert chosen.data == 2.0
+    assert mg.cond(0.0, lambda: 1, lambda: [2]) == [2]
+    assert mg.loop(3, lambda i, s: s + i, 0.0, most=3) == 3.0
+    for wrong, kind, match in (
+        (lambda: mg.while_loop(1, lambda s: s, 1.0, most=3), TypeError, "condition=1"),
+        (lambda: mg.while_loop(bool, lambda s: s, 1.0, most=0), ValueError, "positive Python integer, got 0"),
+        (lambda: mg.while_loop(bool, lambda s: s, 1.0, most=2.5), TypeError, "positive Python integer, got 2.5"),
+        (lambda: mg.while_loop(bool, lambda s: [s], 1.0, most=3), ValueError, "it was a number, .* a list of 1"),
+        (lambda: mg.cond(1, 2, lambda: 3), TypeError, "then=2"),
+        (lambda: mg.cond("a", lambda: 1, lambda: 3), TypeError, "'a'"),
+        (lambda: mg.loop(4, lambda i, s: s, 0.0, most=3), ValueError, "has a count of 4, and most=3"),
+    ):
+        with pytest.raises(kind, match=match):
+            wrong()
+
+
 def test_a_count_or_a_branch_on_an_argument_is_refused_when_it_is_traced() -> None:
     with pytest.raises(mg.TraceError, match="the count of a loop depends on an argument"):
         mg.compile(lambda x, n: mg.loop(n, lambda i, s: s * x, 1.0))(2.0, 3)
+    with pytest.raises(mg.TraceError, match=r"give the largest one .* most=100"):
+        mg.compile(lambda x, n: mg.loop(n, lambda i, s: s * x, 1.0))(2.0, 3)
+    with pytest.raises(mg.TraceError, match="keeps what every round makes"):
+        mg.compile(lambda x, n: mg.loop(n, lambda i, s: (s, s * x), 1.0, collect=True, most=5))(2.0, 3)
+    with pytest.raises(mg.TraceError) as branch:
+        mg.compile(lambda x: 1.0 if x > 0 else x)(2.0)
+    lines = str(branch.value).splitlines()[1:]
+    assert [line.split("(")[0].strip() for line in lines] == ["y = mg.cond", "state = mg.while_loop", "state = mg.loop"]
+    with pytest.raises(
+        ValueError, match=r"both branches of cond must return the same nesting: .* returned a number, and"
+    ):
+        mg.compile(lambda x: mg.cond(x > 0, lambda: x, lambda: [x]))(2.0)
     with pytest.raises(mg.TraceError, match="as an index"):
         mg.compile(lambda x: mg.loop(3, lambda i, s: s + x[i], 1.0))([1.0, 2.0, 3.0])
 

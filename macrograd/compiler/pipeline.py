@@ -40,6 +40,7 @@ observer: Callable[[str, Tape | Program], None] | None = None
 class Source:
     """A recorded function: its tape, simplified, the leaves that it closed over, and its result's nesting.
 
+    checks  what the program says where the index of a take is the number of one of them (`FIRST_CHECK`)
     loops  what its programs are told from, if loops in it have more rounds than the tape
     """
 
@@ -48,6 +49,7 @@ class Source:
     structure: Any
     recorded: int
     loops: Stretched | None = None
+    checks: Sequence[str] = ()
 
 
 def record(
@@ -63,9 +65,9 @@ def record(
     recorder = Recorder(fn, shapes, strict, name, uniform, _seen)
     found, rounds = recorder.record()
     if not rounds.counts:
-        return Source(found.tape, found.parameters, found.structure, found.recorded)
+        return Source(found.tape, found.parameters, found.structure, found.recorded, checks=found.checks)
     loops = Stretched(recorder, rounds, found)
-    return Source(found.tape, *loops.whole(), loops)
+    return Source(found.tape, *loops.whole(), loops, found.checks)
 
 
 def value_program(source: Source, *, batch: bool, strict: bool = False, own: bool = False) -> Program:

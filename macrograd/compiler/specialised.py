@@ -16,6 +16,7 @@ from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape import indices
 from macrograd.compiler.targets.target import Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
+from macrograd.compiler.trace.trace import FIRST_CHECK
 from macrograd.value import numbers_of
 
 
@@ -236,10 +237,15 @@ class Specialised:
             else indices.find(self.source.tape, state.u[: len(self.parameters)], np.hstack(inputs), same)
         )
         name = self.settings.name
+        checks = self.source.checks
+        if found is None and checks:
+            raise RuntimeError(f"{name}: {'; or '.join(checks)}; or a take() got an index outside of its values")
         if found is None:
             raise IndexError(f"{name}: take() got an index outside of its values, or one that is not an integer")
         sample, index, count = found
         at = f", sample {sample}" if self.settings.batch else ""
+        if checks and index <= FIRST_CHECK:
+            raise RuntimeError(f"{name}{at}: {checks[int(FIRST_CHECK - index)]}")
         if not index.is_integer():
             raise IndexError(f"{name}{at}: take() needs an integer index, got {index!r}")
         raise IndexError(f"{name}{at}: take() index {index:.15g} is outside 0 … {count - 1}")

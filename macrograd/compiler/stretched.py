@@ -36,6 +36,7 @@ class Recorded:
     recorded: int
     held: NDArray[np.float64]
     one: int | None
+    checks: list[str]
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,15 @@ class Recorder:
         tape = traced.tape if self.strict else simplify(traced.tape, final=False)
         tape, old = tapes.number_parameters(tape)
         self.seen("simplify", tape)
-        return Recorded(tape, [traced.parameters[k] for k in old], traced.structure, recorded, traced.held, traced.one)
+        return Recorded(
+            tape,
+            [traced.parameters[k] for k in old],
+            traced.structure,
+            recorded,
+            traced.held,
+            traced.one,
+            traced.checks,
+        )
 
     def refused(self, count: int, why: str) -> TraceError:
         return TraceError(
@@ -97,14 +106,13 @@ class Stretched:
         """The parameters, the structure of the result, and how many operations there are, with all rounds."""
         try:
             probes = self._at(0)
-            recorded = self._on_lines([np.array([x.recorded]) for x in probes], 0)[0]
             parameters = probes[0].parameters
             if any(list(map(id, x.parameters)) != list(map(id, parameters)) for x in probes):
                 raise Uneven("parameters are read by the number of a round")
         except Uneven:
             found = self._written_out()
             return found.parameters, found.structure, found.recorded
-        return parameters, _whole_structure(probes[0].structure), int(recorded)
+        return parameters, _whole_structure(probes[0].structure), self._recorded(probes)
 
     def digest(self) -> str:
         """Of all that the program depends on beside the first tape."""
@@ -163,8 +171,14 @@ class Stretched:
         _, step = _ATTEMPTS[attempt]
         return tuple([(family[0] - self._begin(family, attempt)) // step for family in self._families])
 
-    def _on_lines(self, numbers: list[tapes.Ints], attempt: int) -> tapes.Ints:
-        return on_lines(np.array(numbers), points(len(self._families)), self._wanted(attempt))
+    def _recorded(self, probes: list[Recorded]) -> int:
+        """How many operations the function does; for a person to read, so that a number near it will do."""
+        at, numbers = points(len(self._families)), np.array([[x.recorded] for x in probes])
+        try:
+            return int(on_lines(numbers, at, self._wanted(0))[0])
+        except Uneven:
+            corners = [k for k, point in enumerate(at) if max(point) <= 1]
+            return int(on_lines(numbers[corners], [at[k] for k in corners], self._wanted(0))[0])
 
     def _written_out(self) -> Recorded:
         """The function with all rounds of all loops."""

@@ -290,3 +290,65 @@ def test_explain_tells_the_rounds() -> None:
     text = mg.compile(kalman).explain(Y)
     assert "traced once, whatever the count: the bodies of loops of 130 rounds" in text
     assert "rounds, one after the other" in text
+
+
+def root(x):
+    return mg.while_loop(lambda s: abs(s * s - x) > 1e-10, lambda s: 0.5 * (s + x / s), x * A + 1.0, most=500)
+
+
+def falls(x):
+    """What is computed after a sample is done is a NaN and an invalid index."""
+
+    def body(s):
+        return mg.sqrt(s - 0.5) * A * 0.9 + mg.take([0.1, 0.2, 0.3], mg.floor(s))
+
+    return mg.while_loop(lambda s: s > 0.5, body, x, most=9)
+
+
+def rounds(x, n):
+    return mg.loop(n, lambda i, s: mg.sin(s * A + 0.1 * i), x, most=200)
+
+
+def either(x):
+    return mg.cond(x > 0, lambda x: mg.log(x) * A, lambda x: mg.take([A * A, 2.0, A], -x) + x * B, x)
+
+
+BY_THE_DATA: dict[str, tuple[Callable[..., Any], list[Any]]] = {
+    "root": (root, [np.array([2.0, 3.0, 50.0])]),
+    "falls": (falls, [np.array([2.0, 0.6, 0.3])]),
+    "rounds": (rounds, [np.array([0.1, 0.2, 0.3]), np.array([0, 5, 200])]),
+    "either": (either, [np.array([-2.0, 0.0, 5.0])]),
+}
+
+
+@pytest.mark.parametrize("name", BY_THE_DATA)
+@pytest.mark.parametrize("how", [{}, {"backend": "numpy"}, {"strict": True}], ids=str)
+def test_each_sample_has_its_own_rounds_and_branch(name: str, how: dict[str, Any], written_out: list[int]) -> None:
+    fn, args = BY_THE_DATA[name]
+    for p in (A, B):
+        p.grad = 0.0
+    expected = []
+    for row in zip(*args, strict=True):
+        value = fn(*[x.tolist() for x in row])
+        expected.append(float(value.data) if isinstance(value, mg.Value) else value)
+        if isinstance(value, mg.Value):
+            (value / len(args[0])).backward()
+    slopes, A.grad, B.grad = [A.grad, B.grad], 0.0, 0.0
+    f = mg.compile(fn, batch=True, **how)
+    assert np.allclose(f(*args), expected, rtol=1e-9)
+    f.backward(*args)
+    assert np.allclose([A.grad, B.grad], slopes, rtol=1e-8)
+    assert not written_out
+
+
+def test_too_many_rounds_are_a_named_error() -> None:
+    with pytest.raises(RuntimeError, match=r"root: the while_loop of .*test_written_loops.py:\d+ did 500 rounds"):
+        mg.compile(root, backend="numpy")(-1.0)
+    few = mg.compile(falls, backend="numpy", batch=True)
+    for number, count in ((1, 201), (2, -1), (3, 2.5)):
+        with pytest.raises(
+            RuntimeError, match=r"rounds: the count of the loop of .* is not an integer from 0 to most=200"
+        ):
+            mg.compile(rounds, backend="numpy")(0.1 * number, count)
+    with pytest.raises(IndexError, match=r"falls, sample 1: take\(\) index 3 is outside 0 … 2"):
+        few([2.0, 3.5])

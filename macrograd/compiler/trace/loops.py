@@ -381,10 +381,17 @@ class Loops:
 
     # --- arrays read by the number of a round -----------------------------------------------------------------------
 
-    def take(self, values: Any, index: Any) -> Any:
-        """The element at the number of a round; None if the index is something else."""
-        if not self._counters:
-            return None
+    def take(self, values: Any, index: Any, guard: Any) -> Any:
+        """The element at the number of a round, or what a take by another index is where it is guarded; None if it is
+        neither."""
+        found = self._by_number(values, index, guard is not None) if self._counters else None
+        if found is None and guard is not None:
+            return _guarded_take(values, ops.where(guard, index, 0.0))
+        return found
+
+    def _by_number(self, values: Any, index: Any, guarded: bool) -> Any:
+        """The element at the number of a round; None if the index is something else, or one that only a guard makes
+        one of the values'."""
         form = self._form(index)
         if form is None or not form[1]:
             if isinstance(values, Kept):
@@ -398,6 +405,8 @@ class Loops:
             values = columns
         low, high = self._range(form)
         if low < 0 or high >= len(values):
+            if guarded and not isinstance(values, Kept):
+                return None
             wrong = low if low < 0 else high
             raise IndexError(
                 f"take() index {wrong} is outside 0 … {len(values) - 1}, by the number of a round of a loop"
@@ -474,6 +483,14 @@ class Loops:
             parts = [self._form(y, deep - 1) for y in x.inputs]
             self._forms[id(x)] = x, None if None in parts else _combined(x.op, [p for p in parts if p is not None])
         return self._forms[id(x)][1]
+
+
+def _guarded_take(values: Any, index: Any) -> Any:
+    """`take` of numbers, or of rows."""
+    values = values.tolist() if getattr(values, "shape", None) else list(values)
+    if values and hasattr(values[0], "__len__"):
+        return vector([ops.take(index, *column) for column in zip(*values, strict=True)])
+    return ops.take(index, *values)
 
 
 def _combined(op: Any, parts: list[Form]) -> Form | None:

@@ -13,7 +13,8 @@ import gc
 import math
 import sys
 import threading
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +51,13 @@ _WAY_OUT_OF_PARAMETERS = (
 )
 
 
+FIRST_CHECK = -1000  # the index of a take by which a program says that its first check failed; then come -1001 …
+_OF_A_BRANCH = """. In place of `if` and `while` write
+    y = mg.cond(test, then, otherwise, x)                    the function then(x) or otherwise(x), by a test
+    state = mg.while_loop(condition, body, state, most=100)  rounds until condition(state) fails
+    state = mg.loop(count, body, state)                      a count of rounds of state = body(i, state)"""
+
+
 class TraceError(TypeError):
     """The traced function did something that depends on the numbers of one call."""
 
@@ -73,6 +81,7 @@ class Recording(Interpreter):
 
     new   makes a Value and lists it; pure C, because it is called for every operation
     made  the leaves that the function made itself: these are constants
+    checks  what the program says where a check fails
 
     With `as_eager` the sign of zero is that of the eager engine.
     """
@@ -84,6 +93,8 @@ class Recording(Interpreter):
         self._thread = threading.get_ident()
         self.loops = Loops(rounds or Rounds(), _leaf, record, self)
         self.made: set[Value] = set()
+        self.checks: list[str] = []
+        self._guards: list[Any] = []
         self.begin = 0  # how many Values are arguments
         # Answers so far: a chain whose every state is inspected must not be walked again each time.
         self._open: set[Value] = set()
@@ -114,10 +125,25 @@ class Recording(Interpreter):
         return self.loops.loop(count, body, state, collect)
 
     def take(self, values: Any, index: Any) -> Any:
-        return self.loops.take(values, index)
+        return self.loops.take(values, index, self._guards[-1] if self._guards else None)
 
     def one(self) -> Any:
         return self.loops.one()
+
+    @contextmanager
+    def guard(self, test: Any) -> Iterator[None]:
+        self._guards.append(test if not self._guards else ops.where(self._guards[-1], test, 0.0))
+        try:
+            yield
+        finally:
+            self._guards.pop()
+
+    def checked(self, x: Any, wrong: Any, message: str) -> Any:
+        if self._guards:
+            wrong = ops.where(self._guards[-1], wrong, 0.0)
+        if message not in self.checks:
+            self.checks.append(message)
+        return ops.take(ops.where(wrong, float(FIRST_CHECK - self.checks.index(message)), 0.0), x)
 
     def refuse(self, what: str, way_out: str) -> NoReturn:
         refuse(what, way_out)
@@ -164,7 +190,8 @@ class Recording(Interpreter):
         if self.depends(value):
             named = f" {value.label!r}" if value.label else ""
             found = f"parameter{named}" if value._a is None else f"value{named} computed from parameters"
-            refuse(what.format(f"a {found}"), _WAY_OUT_OF_PARAMETERS)
+            branch = _OF_A_BRANCH if what.startswith("a branch") else ""
+            refuse(what.format(f"a {found}"), _WAY_OUT_OF_PARAMETERS + branch)
 
     def write(self, value: Value) -> None:
         if threading.get_ident() == self._thread:
@@ -217,7 +244,7 @@ class Traced(Value):
         refuse("a traced value as an index (take(values, index) chooses by one)")
 
     def __bool__(self) -> bool:
-        refuse("a branch on a traced value (if, while, and, or, not, max, min, sorted)")
+        refuse("a branch on a traced value (if, while, and, or, not, max, min, sorted)", _WAY_OUT + _OF_A_BRANCH)
 
     def __format__(self, spec: str) -> str:
         if spec:
@@ -330,6 +357,7 @@ class Trace:
 
     held       the numbers of the first uniform inputs, which the program holds, for all rounds of its loops
     arguments  what the function was called with, for another trace
+    checks     what the program says where the index of a take is the number of one of them
     one        the uniform input with which a derivative begins, if not with a constant
     """
 
@@ -339,6 +367,7 @@ class Trace:
     held: NDArray[np.float64]
     arguments: Arguments
     one: int | None
+    checks: list[str]
 
 
 class Arguments:
@@ -433,7 +462,7 @@ def trace(
             _new, _numbers = around
             if collecting:
                 gc.enable()
-    return Trace(tape, parameters, structure, numbers, given, leaves.one)
+    return Trace(tape, parameters, structure, numbers, given, leaves.one, recording.checks)
 
 
 def _argument(shape: tuple[int, ...], inputs: list[Traced]) -> Any:
