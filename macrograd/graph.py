@@ -18,11 +18,10 @@ class Node(Protocol):
     op: Op | None
     _a: Any
     _b: Any
+    _grad: Any
 
     @property
     def data(self) -> float: ...
-    @property
-    def grad(self) -> Any: ...
     @property
     def inputs(self) -> tuple[Any, ...]: ...
 
@@ -92,11 +91,11 @@ def interior(root: Any, fresh: float) -> tuple[list[Any], bool]:
     pop, push, emit = stack.pop, stack.append, order.append
     while stack:
         node = pop()
-        state = node.grad
+        state = node._grad
         if state is listed:
             continue
         if state is entered:
-            node.grad = listed
+            node._grad = listed
             emit(node)
             continue
         while True:  # go down the first operand at once, and leave the others on the stack
@@ -104,28 +103,28 @@ def interior(root: Any, fresh: float) -> tuple[list[Any], bool]:
             if state is not fresh:
                 again = True
             if b is not None:
-                down = a._a is not None and (state := a.grad) is not listed
-                if b._a is not None and b.grad is not listed:
-                    node.grad = entered
+                down = a._a is not None and (state := a._grad) is not listed
+                if b._a is not None and b._grad is not listed:
+                    node._grad = entered
                     push(node)
                     push(b)
                 elif down:
-                    node.grad = entered
+                    node._grad = entered
                     push(node)
                 else:
-                    node.grad = listed
+                    node._grad = listed
                     emit(node)
                     break
                 if not down:
                     break
                 node = a
                 continue
-            node.grad = entered
+            node._grad = entered
             push(node)
             if a.__class__ is tuple:
-                stack.extend([x for x in a[::-1] if x._a is not None and x.grad is not listed])
+                stack.extend([x for x in a[::-1] if x._a is not None and x._grad is not listed])
                 break
-            if a._a is None or (state := a.grad) is listed:
+            if a._a is None or (state := a._grad) is listed:
                 break
             node = a
     return order, again

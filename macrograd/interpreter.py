@@ -49,6 +49,9 @@ class Interpreter:
     def look(self, value: Any, what: str) -> None:
         """Its number is about to become a Python number; `what` says how, with {} for the Value. May raise."""
 
+    def gradient(self, value: Any, what: str) -> None:
+        """Its gradient is about to be read or set; `what` says which, with {} for the Value. May raise."""
+
     def write(self, value: Any) -> None:
         """Its number is about to be set. May raise."""
 

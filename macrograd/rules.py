@@ -61,7 +61,7 @@ def accumulate(order: Sequence[Any], nothing: float) -> None:
     gradient and passes none on.
     """
     for node in reversed(order):
-        g = node.grad
+        g = node._grad
         if g is nothing:  # no choice took it, or only a comparison used it: 0 times an infinite slope would be NaN
             continue
         op, a, b = node.op, node._a, node._b
@@ -69,19 +69,19 @@ def accumulate(order: Sequence[Any], nothing: float) -> None:
             left, right = op.derivative
             x, y, out = a._data, b._data, node._data
             if a.op is not CONSTANT and left is not None and (gain := left(g, out, x, y)) is not None:
-                a.grad += gain
+                a._grad += gain
             if b.op is not CONSTANT and right is not None and (gain := right(g, out, x, y)) is not None:
-                b.grad += gain
+                b._grad += gain
         elif op.arity == 1:
             (rule,) = op.derivative
             if rule is not None and (gain := rule(g, node._data, a._data)) is not None:
-                a.grad += gain
+                a._grad += gain
         else:
             inputs = node.inputs
             gains = contributions(op, g, node._data, [x._data for x in inputs])
             for operand, gain in zip(inputs, gains, strict=True):
                 if gain is not None and operand.op is not CONSTANT:
-                    operand.grad += gain
+                    operand._grad += gain
 
 
 def of_numbers(order: Sequence[N], root: N, leaves: Sequence[N], beside: Iterable[N] = ()) -> dict[N, float]:
@@ -90,17 +90,17 @@ def of_numbers(order: Sequence[N], root: N, leaves: Sequence[N], beside: Iterabl
     `order` are the operations between them, operands before results, whose `.grad` is overwritten. The operands in
     `beside`, which depend on no leaf, get theirs back.
     """
-    kept = [(x, x.grad) for x in beside]
+    kept = [(x, x._grad) for x in beside]
     nothing = float("-0")  # a distinct object; added to −0.0, a number keeps its sign
     node: Any
     for node in (*leaves, *order):
-        node.grad = nothing
+        node._grad = nothing
     node = root
-    node.grad = 1.0
+    node._grad = 1.0
     accumulate(order, nothing)
     for node, grad in kept:
-        node.grad = grad
-    return {x: x.grad for x in leaves if x.grad is not nothing}
+        node._grad = grad
+    return {x: x._grad for x in leaves if x._grad is not nothing}
 
 
 def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] | None = None) -> dict[N, Any]:

@@ -76,9 +76,9 @@ class Value(Methods):
     """
 
     # _a and _b are the operands of an operation on one or two; with more, _a is the tuple of all. None where there is
-    # no operand. `data` is read through a property, which a trace can forbid; the arithmetic here reads the slot
-    # itself.
-    __slots__ = ("_a", "_b", "_data", "grad", "label", "op")
+    # no operand. `data` and `grad` are read through properties, which a trace can forbid; the arithmetic here reads
+    # the slots themselves.
+    __slots__ = ("_a", "_b", "_data", "_grad", "label", "op")
 
     # NumPy must not apply `array * value` element by element; it leaves the operation to the Value.
     __array_ufunc__ = None
@@ -87,7 +87,7 @@ class Value(Methods):
     _traced = False  # whether it has no number at all (macrograd.compiler.trace)
 
     _data: float
-    grad: Any
+    _grad: Any
     op: Op | None
     label: str
     _a: Any
@@ -95,7 +95,7 @@ class Value(Methods):
 
     def __init__(self, data: float, label: str = "") -> None:
         self._data = data if data.__class__ is float else real("Value(data)", data)
-        self.grad = 0.0
+        self._grad = 0.0
         self.op = None
         self._a = self._b = None
         self.label = label
@@ -123,6 +123,19 @@ class Value(Methods):
         self._data = number
         _fresh = _ZERO + 0.0
 
+    @property
+    def grad(self) -> Any:
+        """The derivative that `backward()` has added up."""
+        if _interpreter is not None:
+            _interpreter.gradient(self, "the gradient of {} (.grad) was asked for")
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Any) -> None:
+        if _interpreter is not None:
+            _interpreter.gradient(self, "the gradient of {} (.grad = …) was set")
+        self._grad = gradient
+
     # --- arithmetic ---------------------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Value:
@@ -132,7 +145,7 @@ class Value(Methods):
             other = number
         out: Value = _new(Value)
         out._data = self._data + other._data
-        out.grad = _fresh
+        out._grad = _fresh
         out.op = _ADD
         out._a = self
         out._b = other
@@ -163,7 +176,7 @@ class Value(Methods):
             other = number
         out: Value = _new(Value)
         out._data = self._data * other._data
-        out.grad = _fresh
+        out._grad = _fresh
         out.op = _MUL
         out._a = self
         out._b = other
@@ -309,7 +322,7 @@ class Value(Methods):
             data = op.forward(*[x._data for x in a])
         out: Value = _new(Value)
         out._data = data
-        out.grad = _fresh
+        out._grad = _fresh
         out.op = op
         out._a = a
         out._b = b
@@ -337,17 +350,17 @@ class Value(Methods):
         order, again = interior(self, _fresh)
         nothing = float("0")  # a distinct object: a node that still holds it in the end has received no gradient
         for node in order:
-            node.grad = nothing
+            node._grad = nothing
         if again:
             from macrograd.slips import check_unchanged
 
             check_unchanged(order)
-        self.grad += 1.0
+        self._grad += 1.0
         accumulate(order, nothing)
 
     def _check_unchanged(self) -> None:
         order = [x for x in topological(self) if x._a is not None]
-        if any(x.grad is not _fresh for x in order):
+        if any(x._grad is not _fresh for x in order):
             from macrograd.slips import check_unchanged
 
             check_unchanged(order)
@@ -359,8 +372,8 @@ class Value(Methods):
         for node in order:
             gradient = gradients.get(node, 0.0)
             new = gradient if isinstance(gradient, Value) else constant(gradient)
-            accumulates = node.op is None and (isinstance(node.grad, Value) or node.grad != 0.0)
-            node.grad = node.grad + new if accumulates else new
+            accumulates = node.op is None and (isinstance(node._grad, Value) or node._grad != 0.0)
+            node._grad = node._grad + new if accumulates else new
 
     def __reduce__(self) -> tuple[Any, ...]:
         from macrograd.copying import reduced
@@ -399,7 +412,7 @@ class Value(Methods):
 
     def __repr__(self) -> str:
         name = f", label={self.label!r}" if self.label else ""
-        return f"Value(data={self._data}, grad={self.grad}{name})"
+        return f"Value(data={self._data}, grad={self._grad}{name})"
 
 
 def constant(x: Any) -> Any:
@@ -427,7 +440,7 @@ def required(op: Op, x: Any) -> Value:
 def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -> Value:
     out: Value = _new(Value)
     out._data = data
-    out.grad = _fresh
+    out._grad = _fresh
     out.op = op
     out._a = a
     out._b = b

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from macrograd.compiler import parameters
 from macrograd.compiler.specialised import Specialised, results
+from macrograd.compiler.trace.guard import bound_calls
 from macrograd.value import Value
 
 
@@ -37,6 +38,7 @@ class BoundCall:
             np.copyto(buffer, array, casting="unsafe")
         self._special, self._plan, self._state = special, plan, state
         self._run = state.run
+        bound_calls.add(self)
         self._takes = plan.executable.takes
         self.parameters = list(special.parameters)
         self.theta = state.u[: len(special.parameters)]

@@ -80,13 +80,19 @@ class Compiled:
     # --- values -----------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The function's value; with a batch, every result has a leading batch axis."""
+        """The function's value; with a batch, every result has a leading batch axis.
+
+        Arguments are real numbers, or nested lists or arrays of them; a bool counts as 0 or 1. Raises TypeError for
+        anything else, such as a Value, None or a string.
+        """
         arrays, special = self._prepare(args, kwargs)
         return special.values(arrays)
 
     def value(self, theta: Any, *args: Any, **kwargs: Any) -> Any:
         """The function's value at parameters `theta`, an array in the order of `parameters`, as `value_and_grad` takes
         it: no Value is read or written."""
+        if theta is None:
+            raise self._no_theta("value")
         try:
             arrays, special = self._prepare(args, kwargs)
         except TypeError:
@@ -104,7 +110,7 @@ class Compiled:
         arrays, special = self._prepare(args, kwargs)
         value, gradient = special.value_and_grad(None, arrays)
         for parameter, g in zip(special.parameters, gradient.tolist(), strict=True):
-            parameter.grad += g
+            parameter._grad += g
         return value
 
     def value_and_grad(self, theta: Any, *args: Any, **kwargs: Any) -> tuple[float, NDArray[Any]]:
@@ -113,6 +119,8 @@ class Compiled:
         Reads and writes no Values. Raises ValueError for a theta of the wrong size, and TypeError if theta or an
         argument is missing.
         """
+        if theta is None:
+            raise self._no_theta("value_and_grad")
         try:
             arrays, special = self._prepare(args, kwargs)
         except TypeError:
@@ -251,6 +259,12 @@ class Compiled:
                 f"arguments ({error}): write {method}(f.theta(), …)"
             ) from None
 
+    def _no_theta(self, method: str) -> TypeError:
+        return TypeError(
+            f"{self.__name__}.{method}(theta, …) got None for theta, the parameters' numbers: pass f.theta() for those "
+            "that the Values hold"
+        )
+
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         if self._signature is None:
             raise TypeError(f"{self.__name__} has no signature to place {', '.join(kwargs)} in: pass it by position")
@@ -270,11 +284,7 @@ class Compiled:
                 f"{self.__name__}: {self.argument(k)} is ragged: its rows must all have the same length"
             ) from None
         if array.dtype.kind not in "biuf":
-            held = "Values" if isinstance(array.flat[0] if array.size else None, Value) else f"dtype {array.dtype}"
-            raise TypeError(
-                f"{self.__name__}: {self.argument(k)} must hold real numbers, got {held}; "
-                "Values to be learned must be closed over, not passed"
-            )
+            raise TypeError(f"{self.__name__}: {self.argument(k)} must hold real numbers, got {_unreal(array)}")
         return array
 
     def _check_batch(self, arrays: list[NDArray[Any]]) -> None:
@@ -322,6 +332,24 @@ class Compiled:
                 f"{self.argument(k)} of shape {shape}" for k, shape in enumerate(earlier)
             )
         return text
+
+
+def _unreal(array: NDArray[Any]) -> str:
+    """What of an array is not a real number, and the remedy."""
+    if array.dtype.kind != "O":
+        return f"dtype {array.dtype}"
+    for index, item in np.ndenumerate(array):
+        at = f" at {list(index)}" if index else ""
+        if isinstance(item, Value):
+            return (
+                f"a Value{at}; Values to be learned must be closed over, not passed, and for its number alone pass "
+                "value.data"
+            )
+        if isinstance(item, int) and abs(item) >= 2**63:
+            return f"an integer{at} that no float holds exactly: pass it as float(…)"
+        if not isinstance(item, (int, float, np.number)):
+            return f"{item!r}{at}"
+    return "dtype object: convert it with array.astype(float)"
 
 
 def again(

@@ -230,14 +230,27 @@ def test_ragged_arguments() -> None:
     [
         (["a", "b"], "argument 'y' must hold real numbers, got dtype <U1"),
         ([1j, 2j], "argument 'y' must hold real numbers, got dtype complex128"),
-        ([None, None], "argument 'y' must hold real numbers, got dtype object"),
-        ([W, W], "argument 'y' must hold real numbers, got Values; Values to be learned must be closed"),
+        ([0.5, None], "argument 'y' must hold real numbers, got None at [1]"),
+        (None, "argument 'y' must hold real numbers, got None"),
+        ([[1.0], ["a", None]][1:], "argument 'y' must hold real numbers, got 'a' at [0, 0]"),
+        ([10**400], "got an integer at [0] that no float holds exactly: pass it as float"),
+        (np.array([1.0, 2], dtype=object), "got dtype object: convert it with array.astype(float)"),
+        ([W, W], "argument 'y' must hold real numbers, got a Value at [0]; Values to be learned must be closed"),
     ],
 )
 def test_arguments_that_are_no_numbers(bad: Any, said: str) -> None:
     with pytest.raises(TypeError) as error:
         mg.compile(dot)([1.0, 2.0], bad)
     assert said in str(error.value)
+
+
+def test_bools_count_as_numbers_and_no_theta_is_said() -> None:
+    f = mg.compile(dot)
+    assert f([True, False], np.array([1.5, 2.5]) > 2.0) == 0.0
+    assert f([True, False], [True, True]) == W.data
+    for call in (f.value_and_grad, f.value):
+        with pytest.raises(TypeError, match=r"got None for theta, the parameters' numbers: pass f\.theta\(\)"):
+            call(None, [1.0, 2.0], [1.0, 2.0])
 
 
 def test_wrong_shapes_name_the_argument_and_both_shapes() -> None:

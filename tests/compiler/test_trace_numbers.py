@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -276,3 +277,65 @@ def test_a_chain_that_is_looked_at_again_and_again_is_walked_once() -> None:
 
     mg.compile(f)(1.0)
     assert walked < 300 * 12
+
+
+# --- gradients, and calls that hold numbers of their own ------------------------------------------------------------
+
+
+def set_gradient(p: Value) -> float:
+    p.grad = 0.0
+    return 0.0
+
+
+def added_up(p: Value) -> float:
+    p.grad += 1.0
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    ("slip", "said"),
+    [
+        (lambda p: p.grad, r"the gradient of a parameter 'p' \(\.grad\) was asked for"),
+        (lambda p: (p * 2.0).grad, r"the gradient of a value computed from parameters \(\.grad\) was asked for"),
+        (set_gradient, r"the gradient of a parameter 'p' \(\.grad = …\) was set"),
+        (added_up, r"the gradient of a parameter 'p' \(\.grad\) was asked for"),
+    ],
+)
+def test_gradients_of_an_earlier_backward_are_not_baked_in(slip: Any, said: str) -> None:
+    p = Value(2.0, "p")
+    (p * 3.0).backward()
+    with pytest.raises(TraceError, match=said + " while the function is traced, at .*test_trace_numbers.py:.*mg.grad"):
+        mg.compile(lambda x: x + slip(p))(1.0)
+    assert p.grad == 3.0
+    added_up(p)
+    assert p.grad == 4.0
+
+
+def test_gradients_of_what_the_function_makes_itself_are_constants() -> None:
+    def f(x: Any) -> Any:
+        a = Value(1.5)
+        (a * a).backward()
+        return x * a.grad
+
+    assert mg.compile(f)(2.0) == 6.0
+
+
+@pytest.mark.parametrize("results", [1, 2])
+def test_bound_calls_are_not_baked_in(results: int) -> None:
+    p = Value(2.0, "p")
+    step = mg.compile(lambda x: x * p if results == 1 else [x * p, x], backend="numpy").bind(3.0)
+    with pytest.raises(TraceError, match=r"a bound call \(step\(\), from bind\) was made while the function is traced"):
+        mg.compile(lambda x: x + np.sum(step()))(1.0)
+    assert np.sum(step()) == (6.0 if results == 1 else 9.0)  # it goes on after the trace
+
+
+def test_a_bound_call_of_another_thread_goes_on_during_a_trace() -> None:
+    p = Value(2.0)
+    step = mg.compile(lambda x: x * p, backend="numpy").bind(3.0)
+
+    def f(x: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(step).result() == 6.0
+        return x * p
+
+    assert mg.compile(f, backend="numpy")(5.0) == 10.0

@@ -30,6 +30,7 @@ from macrograd import ops, value
 from macrograd._numbers import not_mine
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.eager_order import as_eager_walks
+from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of
 from macrograd.compiler.trace.loops import Kept, Loops, Rounds
 from macrograd.interpreter import Interpreter
@@ -51,6 +52,10 @@ _WAY_OUT_OF_PARAMETERS = (
 )
 
 
+_WAY_OUT_OF_GRADIENTS = (
+    "that would happen only once, not at every call. Inside the function take derivatives with mg.grad or "
+    "mg.value_and_grad; pass what an earlier backward() gave as an argument, and set gradients to 0 outside"
+)
 FIRST_CHECK = -1000  # the index of a take by which a program says that its first check failed; then come -1001 …
 _OF_A_BRANCH = """. In place of `if` and `while` write
     y = mg.cond(test, then, otherwise, x)                    the function then(x) or otherwise(x), by a test
@@ -188,15 +193,22 @@ class Recording(Interpreter):
     def look(self, value: Value, what: str) -> None:
         """Raise TraceError if the Value has no number yet."""
         if self.depends(value):
-            named = f" {value.label!r}" if value.label else ""
-            found = f"parameter{named}" if value._a is None else f"value{named} computed from parameters"
             branch = _OF_A_BRANCH if what.startswith("a branch") else ""
-            refuse(what.format(f"a {found}"), _WAY_OUT_OF_PARAMETERS + branch)
+            refuse(what.format(_described(value)), _WAY_OUT_OF_PARAMETERS + branch)
+
+    def gradient(self, value: Value, what: str) -> None:
+        if self.depends(value):
+            refuse(what.format(_described(value)), _WAY_OUT_OF_GRADIENTS)
 
     def write(self, value: Value) -> None:
         if threading.get_ident() == self._thread:
             what = "the number of a Value (value.data = …) was set"
             refuse(what, "it would happen only once, not at every call. Set it outside, or compute a new Value")
+
+
+def _described(value: Value) -> str:
+    named = f" {value.label!r}" if value.label else ""
+    return f"a parameter{named}" if value._a is None else f"a value{named} computed from parameters"
 
 
 class Traced(Value):
@@ -216,7 +228,11 @@ class Traced(Value):
 
     @property
     def grad(self) -> float:
-        refuse("the gradient of a traced value (.grad) was asked for")
+        refuse("the gradient of a traced value (.grad) was asked for", _WAY_OUT_OF_GRADIENTS)
+
+    @grad.setter
+    def grad(self, gradient: Any) -> None:
+        refuse("the gradient of a traced value (.grad) was set", _WAY_OUT_OF_GRADIENTS)
 
     @classmethod
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Traced:
@@ -419,7 +435,7 @@ def trace(
     """
     global _new, _numbers
     recording = Recording(rounds, as_eager=as_eager)
-    with value.interpreted(recording):
+    with value.interpreted(recording), guarded_calls(refuse):
         around = _new, _numbers  # of an enclosing trace
         _new, _numbers = recording.new, {}
         collecting = gc.isenabled()

@@ -1,0 +1,40 @@
+"""Bound calls refuse to run while a function is traced in their thread: their numbers would become constants.
+
+They are the cheapest calls there are, so they do not ask. A trace swaps what they run, and swaps it back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NoReturn
+from weakref import WeakSet
+
+_WAY_OUT = (
+    "its numbers now would be constants of this program. Call the function that was compiled, f.fn, in its place, or "
+    "pass what step() returns as an argument"
+)
+
+#: All that are alive; each has a `_run`.
+bound_calls: WeakSet[Any] = WeakSet()
+
+
+@contextmanager
+def guarded_calls(refuse: Callable[[str, str], NoReturn]) -> Iterator[None]:
+    """While this lasts, bound calls made in this thread are refused; those of other threads run."""
+    thread, before = threading.get_ident(), [(call, call._run) for call in list(bound_calls)]
+
+    def run_or_refuse(run: Callable[[], Any]) -> Any:
+        if threading.get_ident() != thread:
+            return run()
+        refuse("a bound call (step(), from bind) was made", _WAY_OUT)
+
+    for call, run in before:
+        call._run = partial(run_or_refuse, run)
+    try:
+        yield
+    finally:
+        for call, run in before:
+            call._run = run
