@@ -17,7 +17,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.specialised import Specialised
 from macrograd.compiler.step import measure_program, recorded_update
 from macrograd.compiler.targets.llvm.code import Code
-from macrograd.compiler.targets.wasm.assembly import Assembly, Placed, lacks, pointer
+from macrograd.compiler.targets.wasm.assembly import Assembly, Placed, pointer
 from macrograd.optim import Optimizer
 from macrograd.value import Value
 
@@ -52,7 +52,6 @@ def predicting(
         batch = list(program.results) == places  # else some are the same for all samples, or an input
     if not batch:
         program = pipeline.value_program(special.source, batch=False, strict=compiled.strict)
-    _check(program, compiled)
     outputs = len(program.results)
     weights = [p.data for p in special.parameters]
     placed = assembly.place(
@@ -158,7 +157,6 @@ def differentiating(assembly: Assembly, compiled: Compiled) -> Part:
     if not special.parameters:
         raise TypeError(f"{compiled.__name__} closes over no Values, so it has no gradient to export")
     program = pipeline.gradient_program(special.source, batch=False, strict=compiled.strict)
-    _check(program, compiled)
     size, count = sum(special.sizes), len(special.parameters)
     weights = [p.data for p in special.parameters]
     placed = assembly.place("gradient", program, [size] if size else [], lanes=1, parameters=weights)
@@ -206,12 +204,10 @@ def training(
     if not special.parameters:
         raise TypeError(f"{compiled.__name__} closes over no Values, so there is nothing to train")
     program = pipeline.gradient_program(special.source, batch=True, strict=compiled.strict)
-    _check(program, compiled)
     size, count = sum(special.sizes), len(special.parameters)
     weights = [p.data for p in special.parameters]
     whole = assembly.place("whole", program, [size], lanes=lanes, parameters=weights)
     update = recorded_update(optimizer.rule, len(optimizer.initial_state), strict=compiled.strict)
-    _check(update.program, compiled)
     rows = np.array([states_of.get(p, optimizer.initial_state) for p in special.parameters])
     states = [assembly.numbers(column) for column in rows.T]
     steps = assembly.layout.put(int(optimizer.steps if states_of else 0).to_bytes(4, "little"))
@@ -301,11 +297,3 @@ class _Step:
     def _give(code: Code, placed: Placed, k: int, value: str) -> None:
         """A uniform input of a program."""
         code.store(value, pointer(placed.slot(placed.program.first_uniform_input + k)), 1)
-
-
-def _check(program: Program, compiled: Compiled) -> None:
-    if missing := lacks(program):
-        raise LookupError(
-            f"{compiled.__name__} uses {', '.join(missing)}, which WebAssembly has not and macrograd computes by the "
-            "system's mathematical library: compose it of other functions, or export to C"
-        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from macrograd.compiler.jit import text
 from macrograd.compiler.targets.llvm.context import FIELDS, field
 from macrograd.compiler.targets.scalar import elements
+from macrograd.compiler.targets.scalar.composed import as_strict
 from macrograd.compiler.targets.scalar.routines import routine
 from macrograd.ops import Op
 
@@ -19,7 +20,8 @@ class Code(text.Code):
     strict: bool = False
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
-        return routine(op, strict=self.strict)(self, width, *operands)
+        strict = as_strict(op, strict=self.strict, portable=self.portable)
+        return routine(op, strict=strict)(self, width, *operands)
 
     def sums_of_elements(self, vectors: list[str], width: int) -> str:
         return elements.sum_elements(self, vectors, width)

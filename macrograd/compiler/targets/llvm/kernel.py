@@ -19,6 +19,7 @@ from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.scalar.choice import checked_index
+from macrograd.compiler.targets.scalar.composed import as_strict
 from macrograd.compiler.targets.scalar.elements import sum_elements
 from macrograd.compiler.targets.scalar.machine import Machine
 
@@ -34,7 +35,8 @@ def kernel(machine: Machine, *, block: bool, composed: tuple[int, ...] = ()) -> 
 def rare(machine: Machine, code: int) -> bool:
     """Whether an operation is composed of others on this machine, so that only programs that need it get its case."""
     row = ops.TABLE[code]
-    return row.formula is not None or (machine.strict and row.portable is not None)
+    strict = as_strict(row, strict=machine.strict, portable=machine.portable)
+    return row.formula is not None or (strict and row.portable is not None)
 
 
 def plain(machine: Machine, *, block: bool) -> Machine:

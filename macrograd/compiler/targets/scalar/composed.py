@@ -15,6 +15,12 @@ from macrograd.ops import Op
 
 Spelled = Callable[..., Callable[..., str]]
 Formula = Callable[..., Any]
+LIBRARY = ("sin", "cos", "pow")  # the `llvm` columns that end in the system's math library
+
+
+def as_strict(row: Op, *, strict: bool, portable: bool) -> bool:
+    """Whether an operation is computed as in strict programs: so are the library's functions where there is none."""
+    return strict or (portable and row.llvm in LIBRARY)
 
 
 def composed(
@@ -60,7 +66,8 @@ class _Function:
         return composed(name, what, self.code, self.width, operands, strict=self.strict, spelled=spelled)
 
     def routine(self, op: Op, operands: Sequence[str]) -> str:
-        return self.spelled(op, strict=self.strict)(self.code, self.width, *operands)
+        strict = as_strict(op, strict=self.strict, portable=self.code.portable)
+        return self.spelled(op, strict=strict)(self.code, self.width, *operands)
 
 
 class _Emitted(Term):

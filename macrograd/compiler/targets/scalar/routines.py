@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 
 from macrograd.compiler.jit.text import SINGLE, Code
-from macrograd.compiler.targets.scalar.composed import composed, library
+from macrograd.compiler.targets.scalar.composed import LIBRARY, composed, library
 from macrograd.ops import HARMLESS, RANDOM_KEYS, RANDOM_MIX, Op
 
 Routine = Callable[..., str]
@@ -39,7 +39,7 @@ def routine(row: Op, *, strict: bool = False) -> Routine:
 
 def is_vector(row: Op) -> bool:
     """Whether the operation works on all elements of a vector at once, and not by a call for each."""
-    return row.llvm not in _SCALAR
+    return row.llvm not in LIBRARY
 
 
 # --- exact operations ------------------------------------------------------------------------------------------------
@@ -322,14 +322,12 @@ def _softplus(code: Code, width: int, a: str) -> str:
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
-_SCALAR = ("sin", "cos", "pow")
-
 _ROUTINES: dict[str, Routine] = {
     **{op: _binary(op) for op in ("fadd", "fsub", "fmul", "fdiv")},
     **{name: _intrinsic(name) for name in ("fabs", "sqrt")},
     "maximum": _largest,
     "minimum": _smallest,
-    **{name: library(name) for name in _SCALAR},
+    **{name: library(name) for name in LIBRARY},
     **{name: _intrinsic(name) for name in ("floor", "ceil", "rint")},
     "fneg": _fneg,
     "copy": _copy,

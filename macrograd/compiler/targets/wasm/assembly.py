@@ -17,12 +17,11 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-from macrograd import ops
 from macrograd.compiler.jit.tiers import BEST, emit
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.code import code_for
 from macrograd.compiler.targets.llvm.context import FIELDS
-from macrograd.compiler.targets.llvm.kernel import kernel_text, plain
+from macrograd.compiler.targets.llvm.kernel import kernel_text, plain, rare
 from macrograd.compiler.targets.llvm.lower import lower
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.wasm.module import Memory, module
@@ -40,7 +39,46 @@ def machine_for(dtype: Any, lanes: int, *, strict: bool, flat: bool = False) -> 
     """WebAssembly's machine for blocks of at least this many lanes."""
     kind = kind_of(dtype)
     width = VECTOR_BYTES // kind.bytes
-    return Machine(kind, VECTOR_BYTES, -(-lanes // width) * width, single=flat, strict=strict, flat=flat, portable=True)
+    lanes = -(-lanes // width) * width
+    return Machine(kind, VECTOR_BYTES, lanes, flat, strict, flat, in_order=strict and not flat, portable=True)
+
+
+# The rest of a division, exactly: y is doubled until it would exceed x, and taken away on the way back. Each of these
+# differences is exact, as x < 2y. https://en.cppreference.com/w/c/numeric/math/fmod says what it is.
+_FMOD = """
+declare double @llvm.fabs.f64(double)
+declare double @llvm.copysign.f64(double, double)
+define double @fmod(double %x, double %y) {
+entry:
+  %size = call double @llvm.fabs.f64(double %x)
+  %unit = call double @llvm.fabs.f64(double %y)
+  %finite = fcmp olt double %size, 0x7FF0000000000000
+  %positive = fcmp ogt double %unit, 0.0
+  %good = and i1 %finite, %positive
+  br i1 %good, label %up, label %bad
+bad:
+  ret double 0x7FF8000000000000
+up:
+  %step = phi double [ %unit, %entry ], [ %twice, %up ]
+  %twice = fadd double %step, %step
+  %more = fcmp ole double %twice, %size
+  br i1 %more, label %up, label %down
+down:
+  %rest = phi double [ %size, %up ], [ %less, %down ]
+  %part = phi double [ %step, %up ], [ %half, %down ]
+  %fits = fcmp oge double %rest, %part
+  %difference = fsub double %rest, %part
+  %less = select i1 %fits, double %difference, double %rest
+  %half = fmul double %part, 0.5
+  %large = fcmp oge double %half, %unit
+  %bounded = fcmp olt double %half, 0x7FF0000000000000
+  %again = and i1 %large, %bounded
+  br i1 %again, label %down, label %done
+done:
+  %found = call double @llvm.copysign.f64(double %less, double %x)
+  ret double %found
+}
+"""
 
 
 class Layout:
@@ -144,7 +182,13 @@ class Assembly:
         """The kernels of the program's streams by their numbers in the table of functions."""
         found: dict[str, int] = {}
         for block in sorted({stream.block for stream in program.streams()}):
-            composed = {code for stream in program.streams() if stream.block == block for code in stream.composed}
+            composed = {
+                code
+                for stream in program.streams()
+                if stream.block == block
+                for code in stream.composed
+                if rare(machine, code)
+            }
             key = plain(machine, block=block), block, tuple(sorted(composed))
             if key not in self._kernels:
                 self._kernels[key] = prefix = f"kernel{len(self._kernels)}_"
@@ -163,7 +207,9 @@ class Assembly:
 
     def module(self, exports: Sequence[str], numbers: Mapping[str, int]) -> bytes:
         """The module with these functions and numbers to be seen outside. Raises RuntimeError where LLVM cannot make
-        the code, and LookupError where the code needs a function that is not there."""
+        the code."""
+        if any("declare double @fmod(" in text for _, text in self._texts):
+            self._texts.append(("", _FMOD))
         texts = [text for _, text in self._texts]
         stack = 1024 + sum(64 + int(n) * _SIZES[kind] for text in texts for n, kind in _ALLOCA.findall(text))
         top = self.layout.room(stack) + stack & ~63
@@ -198,12 +244,6 @@ def _object(texts: Sequence[tuple[str, str]]) -> bytes:
             whole.link_in(part)
     whole.verify()
     return emit(_target(), whole)
-
-
-def lacks(program: Program) -> list[str]:
-    """The operations that end in the system's mathematical library, which is not there, by name."""
-    rows = (ops.TABLE[code] for code in sorted(program.operations()))
-    return [row.name for row in rows if row.llvm in ("sin", "cos", "pow")]
 
 
 def pointer(address: int) -> str:
