@@ -7,7 +7,7 @@ RUN    := $(VENV)/bin/python
 PIP    := -m pip install -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check docs format bench references clean
+.PHONY: help demo test fuzz check docs format bench browser references clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make docs        run the examples of the site and write it into out/site"
 	@echo "make format      let ruff format and mend the code"
 	@echo "make bench       install the peers, run the benchmarks, write docs/benchmarks.md (large downloads)"
+	@echo "make browser     try the playground in Chromium (needs node, npm and chromium)"
 	@echo "make references  make the reference files of the tests anew, with PyTorch and scikit-learn (large downloads)"
 	@echo "make clean       remove the environments and what the tools left"
 
@@ -35,6 +36,9 @@ check: $(VENV)/.dev-installed
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 	$(RUN) -m pytest tests/test_architecture.py
+
+browser: $(VENV)/.dev-installed $(VENV)/browser/.installed
+	cd $(VENV)/browser && ../../$(RUN) ../../tests/browser/check.py
 
 docs: $(VENV)/.docs-installed
 	rm -rf out/site
@@ -69,6 +73,11 @@ $(VENV)/.%-installed: pyproject.toml $(VENV)/.created
 $(VENV)/.peers-installed: benchmarks/requirements.txt $(VENV)/.bench-installed
 	@echo "Installing benchmarks/requirements.txt into $(VENV): some minutes the first time"
 	@$(RUN) $(PIP) --requirement benchmarks/requirements.txt
+	@touch $@
+
+$(VENV)/browser/.installed: $(VENV)/.created
+	@mkdir -p $(@D)
+	@npm install --silent --no-audit --no-fund --prefix $(@D) playwright-core@1.65.1
 	@touch $@
 
 $(VENV)-references/.installed: references/requirements.txt

@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tables",
         "train",
     },
+    "browser": {*ENGINE, "_files", "functions", "nn", "optim", "compiler", "exporting", "train"},
     "sklearn": {*ENGINE, "functions", "nn", "optim", "tables", "train", "__init__"},
     "cli": {
         *ENGINE,
@@ -84,6 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "show",
         "train",
         "exporting",
+        "browser",
         "__init__",
     },
     "__main__": {"cli"},

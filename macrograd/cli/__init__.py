@@ -63,6 +63,7 @@ def _run(argv: Sequence[str]) -> int:
     options.add_inspect(commands)
     options.add_explain(commands)
     options.add_export(commands)
+    options.add_playground(commands)
     try:
         arguments = parser.parse_args(argv)
     except SystemExit:  # --help has printed the help

@@ -46,6 +46,12 @@ examples:
   macrograd export flowers.safetensors flowers.onnx
 """
 
+PLAYGROUND_EPILOG = """\
+examples:
+  macrograd playground
+  macrograd playground flowers.csv -o flowers.html
+"""
+
 EXPLAIN_EPILOG = """\
 examples:
   macrograd explain moons                       the demo's net: its matrix products, and those of its gradient
@@ -180,6 +186,21 @@ def add_export(commands: Any) -> None:
     )
     add("--strict", action="store_true", help="the same bits from every compiler on every machine; needs no math.h")
     add("--lr", type=number(0, above=True), metavar="R", help="of --kind train: Adam's learning rate (0.01)")
+
+
+def add_playground(commands: Any) -> None:
+    """The options of `macrograd playground`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "playground",
+        help="write a page that trains small nets in a browser",
+        description="Write one HTML file that trains small nets in a browser: data sets or your own table, layers, "
+        "what each neuron sees, losses, and the net to take along. It needs no network.",
+        epilog=PLAYGROUND_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("table", metavar="TABLE", nargs="?", help="a CSV file to begin with; others can be dropped into the page")
+    add("-o", "--out", default="playground.html", metavar="FILE", help="the file to write (playground.html)")
 
 
 def _add_net(parser: argparse.ArgumentParser) -> None:

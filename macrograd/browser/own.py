@@ -1,0 +1,105 @@
+"""A net that was written in Python, as the page has it: the module that trains it, and its samples."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from macrograd.browser.modules import packed
+from macrograd.compiler.compiled import Compiled
+from macrograd.compiler.targets.wasm.assembly import Assembly
+from macrograd.exporting.subject import Names, Subject, subject_of
+from macrograd.exporting.wasm import predicting, training
+from macrograd.train import Trainer
+
+_LANES = 8
+_MOST = 20_000  # numbers of all samples
+
+
+def own_net(trainer: Trainer, X: Any, y: Any) -> dict[str, Any]:
+    """A Trainer that was fitted, with samples to go on with.
+
+    Raises ValueError for samples that do not fit, for targets of several numbers and columns of texts, and what
+    `mg.export` raises for a net that has no training step in WebAssembly.
+    """
+    subject = subject_of(trainer, (), "train", None)
+    names = subject.names
+    assert names is not None
+    assert subject.optimizer is not None
+    assert subject.args is not None
+    inputs = _inputs(names)
+    rows = _rows(names, inputs, X, y)
+    assembly = Assembly(np.dtype(np.float64), strict=False)
+    loss = _traced(subject.function, *subject.args)
+    train = training(assembly, loss, subject.optimizer, subject.states, _LANES)
+    look = predicting(assembly, _traced(subject.outputs, subject.args[0]), _LANES, train.trained, "look")
+    called = {parameter: name for name, parameter in trainer.model.named_parameters(frozen=True).items()}
+    target = rows[:, -1]
+    return {
+        "name": subject.name,
+        "inputs": inputs,
+        "classes": names.classes,
+        "outputs": look.numbers["outputs"],
+        "rows": rows.tolist(),
+        "unit": [float(target.mean()), float(target.std()) or 1.0],
+        "rate": subject.optimizer.learning_rate,
+        "parameters": [called[p] for p in loss._traced().parameters],
+        "source": _source(trainer, subject),
+        "wasm": packed(assembly.module(train.functions + look.functions, {**look.numbers, **train.numbers})),
+    }
+
+
+def _traced(fn: Any, *examples: Any) -> Compiled:
+    compiled = Compiled(fn, batch=False, dtype="float64", backend="auto", threads=1, strict=False)
+    compiled(*examples)
+    return compiled
+
+
+def _inputs(names: Names) -> list[str]:
+    """What the inputs are called, one by one."""
+    if names.categories or names.dates:
+        raise ValueError("playground() of a Trainer takes numbers only, and this one has columns of texts or dates")
+    if names.targets.shape or (names.targets.classes is not None and len(names.classes) > 10):
+        raise ValueError("playground() of a Trainer needs one target for each sample: a number, or one of 10 classes")
+    found = []
+    for name, count in names.inputs:
+        found += [name] if count == 1 else [f"{name}[{k}]" for k in range(count)]
+    return found
+
+
+def _rows(names: Names, inputs: list[str], X: Any, y: Any) -> Any:
+    """The samples, each with its target behind its inputs, as the module takes them."""
+    X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
+    if X.ndim < 2 or y.shape != (len(X),) or not len(X) or X.size != len(X) * len(inputs):
+        raise ValueError(
+            f"playground(trainer, X, y): X has shape {X.shape} and y {y.shape}; every sample needs {len(inputs)} "
+            "numbers and one target"
+        )
+    if X.size > _MOST:
+        raise ValueError(f"playground(trainer, X, y): X has {X.size:,} numbers, and a page takes {_MOST:,}: give fewer")
+    if not names.classes:
+        target = y.astype(np.float64)
+    else:
+        place = {name: float(k) for k, name in enumerate(names.classes)}
+        unknown = sorted({str(label) for label in y.tolist()} - set(place))
+        if unknown:
+            raise ValueError(f"playground(trainer, X, y): y has {unknown[0]!r}, which is none of {names.classes}")
+        target = np.array([place[str(label)] for label in y.tolist()])
+    rows = np.hstack([X.reshape(len(X), -1), target[:, None]])
+    if not np.isfinite(rows).all():
+        raise ValueError("playground(trainer, X, y): all numbers must be finite")
+    return rows
+
+
+def _source(trainer: Trainer, subject: Subject) -> dict[str, str]:
+    """The first line of the model's own function."""
+    model = trainer.model
+    function = type(getattr(model, "net", model)).__call__
+    try:
+        lines, start = inspect.getsourcelines(function)
+        return {"where": f"{Path(inspect.getfile(function)).name}:{start}", "text": lines[0].strip()}
+    except (OSError, TypeError):  # it was written where no file is
+        return {"where": subject.name, "text": "its source is not known"}

@@ -1,0 +1,14 @@
+"""`macrograd playground`."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def playground(arguments: argparse.Namespace) -> int:
+    """Write the page, and say where it is; 0."""
+    from macrograd.browser import playground as write  # loads the compiler
+
+    path = write(arguments.table, path=arguments.out)
+    print(f"{path}: {path.stat().st_size / 1000:,.0f} kB; open it in a browser")
+    return 0
