@@ -30,7 +30,8 @@ def layout(dot: str) -> str:
     # Before <svg> there is an XML prologue, which a page cannot contain, and the program's version; the font is set
     # once, for all texts.
     svg = re.sub(r' font-family="[^"]*"', "", svg[svg.index("<svg") :])
-    return svg.replace("<svg", f'<svg font-family="{_FONTS}"', 1)
+    # A page narrower than the picture shows it smaller, and does not cut it off.
+    return svg.replace("<svg", f'<svg style="max-width:100%;height:auto" font-family="{_FONTS}"', 1)
 
 
 def _by_program(program: str, dot: str) -> str:

@@ -18,13 +18,18 @@ from typing import Any
 
 from macrograd._files import ending, write_whole
 from macrograd.graph import topological
+from macrograd.nn import Module
 from macrograd.ops import CONSTANT, Op
 from macrograd.show import _graphviz
+from macrograd.show.net import net_picture
 from macrograd.value import Value
 from macrograd.vector import Vector
 
 # Nobody reads a picture with more boxes than this, and its layout takes minutes instead of a second.
 LIMIT = 150
+
+# Values at the same distance from the result stand below each other: with all of them a picture would be a strip.
+_SIDE_BY_SIDE = 12
 
 _MAX_LABEL = 40
 
@@ -78,24 +83,54 @@ class Drawing:
         return self.svg
 
     def __repr__(self) -> str:
-        return f"Drawing({self._summary})"
+        return f"{type(self).__name__}({self._summary})"
 
 
-def draw(value: Value | Sequence[Value], direction: str = "LR", limit: int = LIMIT) -> Drawing:
-    """Draw the graph that computed `value`, as micrograd's notebook does.
+class NetDrawing(Drawing):
+    """A drawn net: its layers as columns of circles, its weights as lines. It has no source in the dot language."""
+
+    def __init__(self, model: Module) -> None:
+        super().__init__("", f"{type(model).__name__}, {len(model.parameters()):,} parameters")
+        self._svg = net_picture(model)
+
+    @property
+    def svg(self) -> str:
+        """The picture as SVG."""
+        return self._svg
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture to `path`, whole or not at all; the ending .svg or .png selects the format.
+
+        Raises ValueError for any other ending, ImportError if a PNG needs an extra that is not installed, and OSError
+        if the file cannot be written.
+        """
+        ending(path, (".svg", ".png"))
+        return super().save(path)
+
+
+def draw(value: Value | Sequence[Value] | Module, direction: str = "LR", limit: int = LIMIT) -> Drawing:
+    """Draw the graph that computed `value`, as micrograd's notebook does; or a net.
 
     Values are boxes `label | data | grad`, operations are circles, constants are plain numbers; leaves (parameters and
     inputs) are tinted. A sequence of values is drawn as one graph. `direction` is "LR" (left to right) or "TB" (top
-    down). A graph of more than `limit` values is folded: the values nearest the result are drawn, and dashed boxes
-    give the number of operands left out.
+    down). A graph of more than `limit` values is folded: the values nearest the result are drawn, at most 12 at the
+    same distance, and dashed boxes give the number of operands left out.
 
-    The same graph gives the same drawing, byte for byte. Raises TypeError for anything but Values, ValueError for any
-    other direction or a limit below 1.
+    A net (an `nn.MLP`, a Module of layers that feed each other, or a Trainer's) is drawn as layers of circles with its
+    weights as lines: orange for positive and blue for negative ones, and the wider the larger. A tooltip has the name,
+    the number and the gradient of each. Of a wide layer the first and the last neurons are drawn.
+
+    The same graph gives the same drawing, byte for byte. Raises TypeError for anything else, ValueError for any other
+    direction or a limit below 1.
     """
+    model = getattr(value, "model", value)  # a Trainer's
+    if isinstance(model, Module):
+        return NetDrawing(model)
     roots = [value] if isinstance(value, Value) else value
     if not isinstance(roots, (list, tuple, Vector)) or not all(isinstance(root, Value) for root in roots):
         raise TypeError(
-            f"draw() takes a Value or a sequence of Values, got {reprlib.repr(value)} of type {type(value).__name__}"
+            "draw() takes a Value, a sequence of Values or a net, got "
+            f"{reprlib.repr(value)} of type {type(value).__name__}"
         )
     if not roots:
         raise ValueError(
@@ -125,12 +160,13 @@ def draw(value: Value | Sequence[Value], direction: str = "LR", limit: int = LIM
 
 
 def _nearest(roots: Sequence[Value], order: list[Value], limit: int) -> list[Value]:
-    """The `limit` Values with the fewest operations between them and a root, in the order of `order`."""
+    """At most `limit` Values, those with the fewest operations between them and a root, in the order of `order`."""
     ring: list[Value] = list(roots)
     near: set[int] = set()
     while ring and len(near) < limit:
         # A dict, not a set, to keep the order of the walk instead of an order by address.
-        fresh = [x for x in dict.fromkeys(ring) if id(x) not in near][: limit - len(near)]
+        fresh = [x for x in dict.fromkeys(ring) if id(x) not in near]
+        fresh = fresh[: min(limit - len(near), max(_SIDE_BY_SIDE, len(roots)))]
         near.update(map(id, fresh))
         ring = [x for node in fresh for x in node.inputs]
     return [node for node in order if id(node) in near]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import macrograd as mg
-from macrograd import Value
+from macrograd import Value, nn
 from macrograd.show import Drawing, _graphviz
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -247,8 +247,16 @@ def test_folding_keeps_what_is_nearest_the_result() -> None:
 
 def test_a_sum_of_very_many_terms_is_folded() -> None:
     drawing = mg.draw(mg.sum([Value(1.0) for _ in range(5000)]), limit=20)
-    assert boxes(drawing.dot, "record") == 20
-    assert "4,981 more" in texts(drawing)
+    assert boxes(drawing.dot, "record") == 13  # the result and 12 of its operands: not a strip of them
+    assert "4,988 more" in texts(drawing)
+    assert boxes(mg.draw(mg.sum([Value(1.0) for _ in range(5000)]), limit=5).dot, "record") == 5
+
+
+def test_the_graph_of_a_net_is_no_strip() -> None:
+    drawing = mg.draw(nn.MLP(2, [16, 16, 1], seed=1)([0.5, -1.0]))
+    width, height = (float(size) for size in re.findall(r'(?:width|height)="([0-9.]+)pt"', drawing.svg)[:2])
+    assert height < width < 2000
+    assert "max-width:100%" in drawing.svg.partition(">")[0]  # and a page does not cut its result off
 
 
 def test_more_results_than_the_limit() -> None:
@@ -302,7 +310,7 @@ def test_another_ending_is_refused(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [3.0, "x", None, [1.0], [Value(1.0), 2], {Value(1.0)}])
 def test_only_values_can_be_drawn(wrong: object) -> None:
-    with pytest.raises(TypeError, match=r"draw\(\) takes a Value or a sequence of Values, got .* of type"):
+    with pytest.raises(TypeError, match=r"draw\(\) takes a Value, a sequence of Values or a net, got .* of type"):
         mg.draw(wrong)
 
 
