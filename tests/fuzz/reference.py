@@ -159,10 +159,11 @@ def _mean(eager: Array, out: Any, P: list[Any], run: Any, dtype: str) -> tuple[A
     """The mean of a result over the batch and its derivatives, of which `eager` has those of each sample."""
     value, share = noise.mean(out)
     replicas = np.stack([noise.one(x) for x in (value, *noise.derivatives(out, P, share))], axis=-1).astype(np.float64)
-    n, epsilon = int(run.times.sum()), float(np.finfo(dtype).eps)
+    n = int(run.times.sum())
     with np.errstate(all="ignore"):
         mean = np.array([_sum(column) for column in np.repeat(eager / n, run.times, axis=0).T.tolist()])
-        slack = (n + 2) * epsilon * (np.abs(eager) * run.times[:, None]).sum(axis=0) / n
+        size = (np.abs(eager) * run.times[:, None]).sum(axis=0) / n
+        slack = (n + 2) * (run.epsilon * size + run.smallest)  # among subnormal numbers a rounding is as large as they
     # A sum over the samples that is multiplied by an infinite slope, where eagerly each sample is.
     mean = np.where(np.isnan(mean) & np.isinf(replicas[0]), replicas[0], mean)
     finite = np.where(np.isfinite(slack), slack, 0.0)
