@@ -7,13 +7,14 @@ RUN    := $(VENV)/bin/python
 PIP    := -m pip install -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check docs format bench browser references clean
+.PHONY: help demo test fuzz targets check docs format bench browser references clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo        train the two-moons net and save its picture as moons.png"
 	@echo "make test        run the tests"
 	@echo "make fuzz        random programs against the eager engine, for a minute (MINUTES=…, SEED=…)"
+	@echo "make targets     exported C on gcc, clang, tcc, musl, ARM, RISC-V and AVR; installs them by apt-get if it may"
 	@echo "make check       ruff, ruff format, mypy --strict, the direction of the imports"
 	@echo "make docs        run the examples of the site and write it into out/site"
 	@echo "make format      let ruff format and mend the code"
@@ -30,6 +31,9 @@ test: $(VENV)/.dev-installed
 
 fuzz: $(VENV)/.dev-installed
 	$(RUN) -m tests.fuzz --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
+
+targets: $(VENV)/.dev-installed
+	$(RUN) -m tests.targets --install
 
 check: $(VENV)/.dev-installed
 	$(RUN) -m ruff check

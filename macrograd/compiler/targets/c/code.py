@@ -151,7 +151,7 @@ class Code:
         if " ? " not in form:
             if re.search(r"[<>=]", form):
                 return None
-            return f"ALL({width}, {self.number(float(form))})" if re.fullmatch(r"[\d.]+", form) else f"({form})"
+            return f"ALL({width}, {self.number(float(form))})" if re.fullmatch(r"-?[\d.]+", form) else f"({form})"
         condition, rest = form.split(" ? ", 1)
         parts = [self._vector_form(part, width) for part in rest.split(" : ", 1)]
         ways = [[self._comparison(x, width) for x in way.split(" && ")] for way in condition.split(" || ")]
