@@ -171,6 +171,7 @@ async function buildOwn() {
   past = [];
   controls();
   matrices();
+  samples();
   worker.postMessage({ kind: "parameters", init: true, at: 0 });
   settings();
   say("Ready.");
@@ -298,6 +299,7 @@ async function build() {
   past = [];
   controls();
   diagram();
+  samples();
   worker.postMessage({ kind: "parameters", ...start(), ...penalties(), at: 0 });
   settings();
   say("Ready.");
@@ -396,10 +398,10 @@ function paint(now) {
   dirty = false;
   const { sizes } = net.shape, all = sizes.slice(1).reduce((a, b) => a + b);
   answer(last.fields, all, all - sizes.at(-1));
-  curve();
-  told();
   if (playing && now - thorough < 120) return; // the answer moves in every picture, the rest a few times a second
   thorough = now;
+  curve();
+  told();
   if (net.own) return tiles();
   neurons(last.fields, all);
   weights();
@@ -435,7 +437,12 @@ function answer(fields, all, first) {
   small.getContext("2d").putImageData(image, 0, 0);
   context.imageSmoothingEnabled = true;
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
-  const [[left, right], [bottom, top]] = points.box;
+}
+
+// The samples, on a canvas of their own, so that they are drawn once.
+function samples() {
+  const canvas = $("points"), context = canvas.getContext("2d"), [[left, right], [bottom, top]] = points.box;
+  context.clearRect(0, 0, canvas.width, canvas.height);
   points.rows.forEach(([x, y, t], k) => {
     const px = ((x - left) / (right - left)) * canvas.width, py = ((top - y) / (top - bottom)) * canvas.height;
     mark(context, px, py, points.names.length || !net.own ? t : (t - points.unit[0]) / points.unit[1], k >= points.cut);
@@ -845,7 +852,7 @@ function begin() {
     if (file) take(file.name, await file.text());
   });
   addEventListener("resize", () => net && requestAnimationFrame(wires));
-  dark.addEventListener("change", () => { tinted(); dirty = true; });
+  dark.addEventListener("change", () => { tinted(); dirty = true; if (points) samples(); });
   tinted();
   turn = turn.then(async () => worker.postMessage({ kind: "begin", wasm: await unpacked(content.prepare.wasm) }));
   if (content.own) {

@@ -52,6 +52,8 @@ const handlers = {
       if (playing) {
         due = 0;
         slice();
+      } else {
+        shot(); // the steps since the last picture
       }
     }
   },

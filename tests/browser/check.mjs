@@ -29,6 +29,8 @@ async function trained(page, steps) {
   await page.click("#play");
   await page.waitForFunction((least) => last && last.steps >= least, steps);
   await page.click("#play");
+  await page.waitForFunction(() => !playing);
+  await page.waitForTimeout(300); // what the worker had begun
 }
 
 async function taken(page, button, name) {
@@ -45,9 +47,9 @@ const begin = await shown(page);
 await trained(page, 2000);
 const later = await shown(page);
 assert.ok(later.train < 0.5 * begin.train, `the loss went from ${begin.train} to ${later.train}`);
-await page.waitForTimeout(200);
-assert.equal((await shown(page)).steps, (await page.waitForTimeout(200), await shown(page)).steps);
 const stopped = (await shown(page)).steps;
+await page.waitForTimeout(200);
+assert.equal((await shown(page)).steps, stopped, "a pause is one");
 await page.click("#once");
 await page.waitForFunction((count) => last.steps === count + 1, stopped);
 await page.evaluate(() => { $("time").value = 0; $("time").dispatchEvent(new Event("input")); });
