@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ MANY = [129, 300, 1100]
 
 @dataclass(frozen=True)
 class Way:
-    """How a program is compiled and called.
+    """How a program is compiled and called; of the backend "onnx", exported and run by ONNX Runtime.
 
     what      values, backward, value_and_grad, bind; inputs: the derivatives by x; second: those of the former;
               training: the parameters after some steps of a Trainer
@@ -80,6 +82,9 @@ def draw(rng: random.Random, case: Case) -> Iterator[Way]:
             budget=limit,
         )
         yield _possible(way, case)
+    if rng.random() < 0.15 and find_spec("onnxruntime") is not None:
+        what = "value_and_grad" if rng.random() < 0.6 and _learns(case) else "values"
+        yield replace(way, what=what, backend="onnx", batch=True, rows=rows[:12], strict=False, moved=False, threads=1)
 
 
 def _possible(way: Way, case: Case) -> Way:
@@ -177,6 +182,8 @@ def run(program: Program, data: Data, way: Way) -> list[Array]:
     if way.what == "training":
         with limited(way.budget):
             return [trained(program, data, way, "compiled")]
+    if way.backend == "onnx":
+        return _by_onnx(program, data, way)
     P = [Value(p * 0.5 + 0.25 if way.moved else p) for p in data.parameters]
     source, name = text(program, way, len(data.samples[0]))
     compiled = mg.compile(function(source, P, name), **settings(way))
@@ -189,6 +196,34 @@ def run(program: Program, data: Data, way: Way) -> list[Array]:
             for value, number_now in zip(P, data.parameters, strict=True):
                 value.data, value.grad = number_now, 0.0
         return _answers(compiled, P, way, arguments)
+
+
+def _by_onnx(program: Program, data: Data, way: Way) -> list[Array]:
+    """What ONNX Runtime answers, in its order of the rows."""
+    import onnxruntime
+
+    P = [Value(p) for p in data.parameters]
+    f = function(text(program, way, len(data.samples[0]))[0], P)
+    X = np.array([data.samples[k] for k in way.rows])
+    index = np.array([data.indices[k] for k in way.rows])
+    arguments = [X, index][: len(program.arguments)]
+    kind = "predict" if way.what == "values" else "gradient"
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    with tempfile.TemporaryDirectory() as folder, limited(way.budget):
+        example = [argument[0] for argument in arguments]
+        path = mg.export(f, f"{folder}/f.onnx", *example, kind=kind, dtype=way.dtype).paths[0]
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    feed = {x.name: a.astype(way.dtype) for x, a in zip(session.get_inputs(), arguments, strict=True)}
+    found = [np.asarray(part, dtype=np.float64) for part in session.run(None, feed)]
+    if way.what == "values":
+        return [np.concatenate([part.reshape(len(way.rows), -1) for part in found], axis=1)]
+    compiled = mg.compile(f, batch=True)
+    compiled(*arguments)
+    place = {id(p): k for k, p in enumerate(P)}
+    full = np.zeros(len(P))
+    full[[place[id(p)] for p in compiled.parameters]] = found[1]
+    return [np.array([found[0]]), full]
 
 
 def _answers(compiled: Any, P: list[Value], way: Way, arguments: list[Any]) -> list[Array]:
