@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -317,3 +318,13 @@ def test_public_names_exist_and_are_sorted() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'macrograd' has no attribute 'tahn'"):
         mg.tahn  # noqa: B018 - the access is what is tested
+
+
+def test_the_walk_to_the_kernel_is_there() -> None:
+    """Every row of the page's walk names a file and something that the file defines."""
+    page = (PACKAGE.parent / "docs" / "compiler.md").read_text("utf-8").partition("## From `Trainer.fit`")[2]
+    rows = re.findall(r"^\| `(\S+\.py)` \| `(\w+)` \|", page, re.MULTILINE)
+    assert len(rows) > 9
+    for path, name in rows:
+        tree = ast.parse((PACKAGE / path).read_text("utf-8"))
+        assert name in {getattr(node, "name", "") for node in ast.walk(tree)}, (path, name)

@@ -28,18 +28,18 @@ class BoundCall:
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]], what: str) -> None:
         samples = special.samples(arrays)
-        plan = special.plan(what, samples)
-        state = plan.state(samples)
+        prepared = special.prepared(what, samples)
+        state = prepared.state(samples)
         special.fill(state)
         buffers = special.uniform_buffers(state)
         buffers |= {k: state.buffer(i).reshape(arrays[k].shape) for i, k in enumerate(special.varying)}
         self.arguments = [buffers[k] for k in range(len(arrays))]
         for buffer, array in zip(self.arguments, arrays, strict=True):
             np.copyto(buffer, array, casting="unsafe")
-        self._special, self._plan, self._state = special, plan, state
+        self._special, self._prepared, self._state = special, prepared, state
         self._run = state.run
         bound_calls.add(self)
-        self._takes = plan.executable.takes
+        self._takes = prepared.executable.takes
         self.parameters = list(special.parameters)
         self.theta = state.u[: len(special.parameters)]
 
@@ -70,9 +70,9 @@ class Bound(BoundCall):
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]]) -> None:
         super().__init__(special, arrays, "gradient")
-        first = self._plan.program.results[0][1]
+        first = self._prepared.program.results[0][1]
         self._value = self._state.u.data[first : first + 1]
-        self.gradient = results(self._plan.program, self._state)[1]
+        self.gradient = results(self._prepared.program, self._state)[1]
 
     @property
     def value(self) -> float:
@@ -82,7 +82,7 @@ class Bound(BoundCall):
     def __call__(self) -> float:
         self._run()
         if self._takes:
-            self._special.check_indices(self._plan, self._state)
+            self._special.check_indices(self._prepared, self._state)
         found: float = self._value[0]
         return found
 
@@ -113,12 +113,12 @@ class BoundResults(BoundCall):
         """The array that will hold these results: a view of a buffer if they are contiguous in one."""
         samples = self._state.samples
         batch = (samples,) if self._special.settings.batch else ()
-        slots, varying = self._plan.slots[which].ravel(), self._plan.varying[which].ravel()
+        slots, varying = self._prepared.slots[which].ravel(), self._prepared.varying[which].ravel()
         side_by_side = bool((np.diff(slots) == 1).all()) and len(slots) > 0
         if side_by_side and not varying.any():
             found = self._state.u[slots[0] : slots[0] + len(slots)].reshape(which.shape)
             return np.broadcast_to(found, (*batch, *which.shape))
-        first = self._plan.program.first_output
+        first = self._prepared.program.first_output
         if side_by_side and varying.all() and slots[0] >= first:
             columns: NDArray[Any] = self._state.out[:, slots[0] - first : slots[-1] - first + 1]
             return columns.reshape(*batch, *which.shape)
@@ -129,9 +129,9 @@ class BoundResults(BoundCall):
     def __call__(self) -> Any:
         self._run()
         if self._takes:
-            self._special.check_indices(self._plan, self._state)
+            self._special.check_indices(self._prepared, self._state)
         if self._copied:
-            table = self._special.table(self._plan, self._state)
+            table = self._special.table(self._prepared, self._state)
             for copy, which in self._copied:
                 copy.reshape(len(table), -1)[:] = table[:, which]
         return self.results

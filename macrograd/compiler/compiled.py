@@ -215,13 +215,13 @@ class Compiled:
         arrays, special = self._prepare(args, kwargs)
         samples = special.samples(arrays)
         scalar = special.is_scalar
-        plan = special.plan("gradient" if scalar else "one" if samples == 1 else "values", samples)
-        if not plan.executable.profiles:
+        prepared = special.prepared("gradient" if scalar else "one" if samples == 1 else "values", samples)
+        if not prepared.executable.profiles:
             raise RuntimeError(f"{self.__name__} runs on NumPy, but profile() times native code: it needs LLVM")
-        state = plan.state(samples)
+        state = prepared.state(samples)
         special.fill(state)
         special.load(state, arrays)
-        return plan.executable.profile(state)
+        return prepared.executable.profile(state)
 
     # --- arguments --------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from macrograd.value import numbers_of
 
 
 @dataclass
-class _Plan:
+class Prepared:
     """One program, its executable, and buffers by batch size that wait for the next call."""
 
     program: Program
@@ -88,21 +88,21 @@ class Specialised:
         )  # fmt: skip
         self.parameters = self.source.parameters
         self.nesting = _nesting(self.source.structure)
-        self._plans: dict[str, _Plan] = {}
+        self._prepared: dict[str, Prepared] = {}
         self._lock = threading.RLock()
 
-    def plan(self, what: str, samples: int = 1) -> _Plan:
+    def prepared(self, what: str, samples: int = 1) -> Prepared:
         """`values`, `one` (the values of a single sample), `bound` (the values, each in its own place) or `gradient`;
         made for a first batch of `samples`."""
-        plan = self._plans.get(what)
-        if plan is None:
+        prepared = self._prepared.get(what)
+        if prepared is None:
             with self._lock:
-                if what not in self._plans:
-                    self._plans[what] = self._make(what, samples)
-                plan = self._plans[what]
-        return plan
+                if what not in self._prepared:
+                    self._prepared[what] = self._make(what, samples)
+                prepared = self._prepared[what]
+        return prepared
 
-    def _make(self, what: str, samples: int) -> _Plan:
+    def _make(self, what: str, samples: int) -> Prepared:
         settings = self.settings
         batch = settings.batch and what != "one"
         if what == "gradient":
@@ -115,7 +115,7 @@ class Specialised:
         request = Request(
             program, tuple(self.sizes), outputs, settings.dtype, settings.strict, settings.threads, samples
         )  # fmt: skip
-        return _Plan(
+        return Prepared(
             program,
             pipeline.prepare(request, settings),
             {},
@@ -178,40 +178,40 @@ class Specialised:
 
     def value_and_grad(self, theta: Any, arrays: list[NDArray[Any]]) -> tuple[float, NDArray[Any]]:
         samples = self.samples(arrays)
-        plan = self.plan("gradient", samples)
-        state = plan.take(samples)
+        prepared = self.prepared("gradient", samples)
+        state = prepared.take(samples)
         try:
             self.fill(state, theta)
             self.load(state, arrays)
             state.run()
-            self.check_indices(plan, state)
-            value, gradient = results(plan.program, state)
+            self.check_indices(prepared, state)
+            value, gradient = results(prepared.program, state)
             return float(value), gradient.copy()
         finally:
-            plan.give(samples, state)
+            prepared.give(samples, state)
 
     def values(self, arrays: list[NDArray[Any]], theta: Any = None) -> Any:
         samples = self.samples(arrays)
-        plan = self.plan("one" if samples == 1 else "values", samples)
-        state = plan.take(samples)
+        prepared = self.prepared("one" if samples == 1 else "values", samples)
+        state = prepared.take(samples)
         try:
             self.fill(state, theta)
             self.load(state, arrays)
             state.run()
-            self.check_indices(plan, state)
-            table = self.table(plan, state)
+            self.check_indices(prepared, state)
+            table = self.table(prepared, state)
         finally:
-            plan.give(samples, state)
+            prepared.give(samples, state)
         return self.map_results(lambda which: self._picked(which, table))
 
-    def table(self, plan: _Plan, state: State) -> NDArray[Any]:
+    def table(self, prepared: Prepared, state: State) -> NDArray[Any]:
         """All results as (samples, results)."""
-        slots, varying, samples = plan.slots, plan.varying, state.samples
-        if plan.uniform:
+        slots, varying, samples = prepared.slots, prepared.varying, state.samples
+        if prepared.uniform:
             return np.broadcast_to(state.u[slots], (samples, len(slots)))
-        if plan.is_output:
+        if prepared.is_output:
             return state.out.copy()
-        outputs = slots - plan.program.first_output
+        outputs = slots - prepared.program.first_output
         table = np.empty((samples, len(slots)), self.settings.dtype)
         table[:, ~varying] = state.u[slots[~varying]]
         computed = varying & (outputs >= 0)
@@ -222,13 +222,13 @@ class Specialised:
             table[:, k] = state.arguments[argument].reshape(samples, -1)[:, slots[k] - begin]
         return table
 
-    def check_indices(self, plan: _Plan, state: State) -> None:
+    def check_indices(self, prepared: Prepared, state: State) -> None:
         """Raise IndexError if a `take` had an invalid index; a second pass over the arguments finds which."""
-        if not (plan.executable.takes and state.flagged()):
+        if not (prepared.executable.takes and state.flagged()):
             return
         samples = state.samples
         inputs = [array.reshape(samples, size) for array, size in zip(state.arguments, self.sizes, strict=True)]
-        program = plan.program
+        program = prepared.program
         same = state.u[program.first_uniform_input : program.held]
         # Of a loop not all rounds are on the tape: which of them had the index cannot be told.
         found = (

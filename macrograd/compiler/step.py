@@ -66,8 +66,8 @@ class TrainingLoop:
             measure_program(strict=sample.strict), update.program, update.numbers, tuple(initial_state), clip,
             period or _NO_PERIOD,
         )  # fmt: skip
-        self._plan = self._special.plan("gradient", batch_size)
-        self._steps = self._plan.steps(parts, batch_size)
+        self._prepared = self._special.prepared("gradient", batch_size)
+        self._steps = self._prepared.steps(parts, batch_size)
         self.parameters = self._special.parameters
         self._steps.theta[:] = numbers_of(self.parameters)
         self.load([held[k] for k in self._special.varying])

@@ -53,7 +53,7 @@ class Engine(Protocol):
         of the first, counted from 1. A step whose loss or gradient is not finite is not applied, and is the last."""
 
 
-def make(
+def make_engine(
     engine: str,
     objective: Objective,
     sample: Compiled,

@@ -23,27 +23,27 @@ def bound(compiled: Compiled, shape: tuple[int, ...], anew: Callable[[Any], Any]
     ValueError and TypeError for a sample of another shape or not of real numbers.
     """
     special = compiled._specialise((shape,))
-    plan = special.plan("one")
-    if any(space != "u" for space, _ in plan.program.results):
+    prepared = special.prepared("one")
+    if any(space != "u" for space, _ in prepared.program.results):
         raise RuntimeError("a model's output for one sample is expected among the uniform numbers")
-    state = plan.executable.state(1)
+    state = prepared.executable.state(1)
     special.fill(state)
     buffer = state.buffer(0)
     fill = _filler(buffer, shape)
     held: Any = buffer.data
     pack, bytes_, array = _packer(buffer), held.cast("B"), np.ndarray
-    slots = [slot for _, slot in plan.program.results]
+    slots = [slot for _, slot in prepared.program.results]
     first, last = slots[0], slots[-1]
     numbers: Any = state.u.data
     row = numbers[first : last + 1] if slots == list(range(first, last + 1)) else None
-    run, takes = state.run, plan.executable.takes
+    run, takes = state.run, prepared.executable.takes
     writes, seen = parameter_writes, parameter_writes[0]
     single = isinstance(special.source.structure, int)
 
     def after() -> Any:
         run()
         if takes:
-            special.check_indices(plan, state)
+            special.check_indices(prepared, state)
         if single:
             return numbers[first]
         return list(row) if row is not None else [numbers[slot] for slot in slots]

@@ -19,7 +19,7 @@ from macrograd.nn.dropout import Draws, drawing
 from macrograd.optim import Adam, Optimizer
 from macrograd.tables import Plan, listed
 from macrograd.train.data import Samples
-from macrograd.train.engines import ENGINES, Engine, make
+from macrograd.train.engines import ENGINES, Engine, make_engine
 from macrograd.train.objective import Objective, Smoothed, takes_model
 from macrograd.train.order import Order
 from macrograd.train.predictor import Measure, Numbers, Predictor
@@ -262,7 +262,7 @@ class Setup:
 
         self.kept = {k: v for k, v in self.kept.items() if k[0] != "engine"}
         sample = compiled(objective, batch=True, dtype=self.dtype, threads=self.threads, uniform=objective.uniform)
-        engine = make(
+        engine = make_engine(
             self.engine, objective, sample, arrays, self.optimizer, clip_norm=clip_norm, batch_size=order.batch_size
         )
         known = {id(p) for p in parameters}

@@ -422,7 +422,7 @@ def test_many_batch_sizes_do_not_pile_up_buffers() -> None:
     f = mg.compile(loss, batch=True)
     for samples in range(1, 60):
         f(*data(samples))
-    plans = next(iter(f._shapes.values()))._plans
+    plans = next(iter(f._shapes.values()))._prepared
     assert sum(len(states) for plan in plans.values() for states in plan.waiting.values()) <= 16
 
 

@@ -88,7 +88,7 @@ def test_streams_have_the_same_bits_in_both_tiers() -> None:
 
     _kernel.cache_clear()
     bound = mg.compile(irregular, batch=True, backend="llvm").bind(np.linspace(-1, 1, 37))
-    assert "stream" in str(bound._plan.program)
+    assert "stream" in str(bound._prepared.program)
     first = answers(bound)
     tiers.finish()
     assert answers(bound) == first

@@ -38,7 +38,7 @@ FAULTS = [
     Fault(
         "shared code",
         "a batch whose result does not depend on the sample ran in the frame of programs without a batch",
-        "macrograd.compiler.targets.llvm.made",
+        "macrograd.compiler.targets.llvm.machine_code",
         "    if program.batch or len(program.steps()) != 1:",
         "    if len(program.steps()) != 1 or not program.before:",
     ),

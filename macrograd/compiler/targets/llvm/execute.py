@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from macrograd.compiler.jit import native
 from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.made import kernels, native_code
+from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
 from macrograd.compiler.targets.llvm.steps import NativeSteps
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of

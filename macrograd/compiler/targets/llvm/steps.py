@@ -17,7 +17,7 @@ from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.driver import TrainContext, driver
-from macrograd.compiler.targets.llvm.made import kernels, native_code
+from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import OnBuffers
 from macrograd.compiler.targets.target import Array, Executable, aligned

@@ -1,4 +1,5 @@
-"""Sums of products: in registers across their terms, or along the SIMD axis if that is the axis summed over."""
+"""Sums of products, and so matrix products: in registers across their terms, or along the SIMD axis if that is the axis
+summed over."""
 
 from __future__ import annotations
 
