@@ -98,6 +98,13 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
         f"the while_loop of {place_of(body)} did {most} rounds, and its condition still holds: give a larger most=, or "
         "look at whether the state can reach what ends the loop"
     )
+    return rounds_while(condition, body, state, most, reached)
+
+
+def rounds_while(
+    condition: Callable[[Any], Any], body: Callable[[Any], Any], state: Any, most: int, reached: str
+) -> Any:
+    """`while_loop` that says `reached` where the condition holds after the last round."""
     nest, scalars = first_state(body, state)
     program = value.recording()
     if program is None:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from macrograd.compiler import compile as compiled
 from macrograd.compiler.compiled import Compiled
-from macrograd.gradients import hessian, hvp, value_and_grad
+from macrograd.gradients import hessian, hvp, jacobian, value_and_grad
+from macrograd.nesting import nest_of
+from macrograd.vector import vector
 
 # The derivatives that each of SciPy's methods uses; None for a method that uses only values.
 _METHODS: dict[str, str | None] = {
@@ -124,6 +126,60 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
     return found
 
 
+def least_squares(fn: Callable[..., Any], x0: Any, **options: Any) -> Any:
+    """Minimise half the sum of the squares of the residuals `fn(x)`, starting from `x0`, with SciPy's least squares.
+
+    fn       takes x with the nesting of x0 and returns the residuals, in any nesting. It is compiled together with its
+             Jacobian, which takes as few sweeps as its pattern allows
+    x0       the starting point: a number, or an array or nested list of numbers
+    options  as for `scipy.optimize.least_squares`: method="lm" (Levenberg–Marquardt), "trf" or "dogbox", bounds, loss,
+             xtol, max_nfev and the others, on x as a flat array
+
+    Returns SciPy's `OptimizeResult`: `x` in the shape of x0, `cost`, `fun`, `jac`, `success`, `message` and more.
+    Values that fn closes over are not changed.
+
+    Raises ImportError without SciPy (an extra: pip install "macrograd[minimize]"); ValueError for an x0 that is empty,
+    ragged or not finite, if a residual is NaN at x0, and what SciPy raises for its options; TypeError for an x0 that is
+    not numeric and for options that fn decides; and the errors of `macrograd.compile` if fn cannot be traced.
+    """
+    try:
+        import scipy.optimize
+    except ImportError as error:
+        raise ImportError(
+            f'mg.least_squares needs SciPy, which could not be imported ({error}): pip install "macrograd[minimize]"'
+        ) from error
+    if not callable(fn) or isinstance(fn, Compiled):
+        raise TypeError(f"least_squares() compiles the function itself: pass a function, got {fn!r}")
+    for key in ("jac", "jac_sparsity", "args", "kwargs"):
+        if key in options:
+            raise TypeError(
+                f"least_squares() does not accept {key}: fn is a function of x alone, and its Jacobian is derived"
+            )
+    start = _start(x0, "least_squares")
+    shape = start.shape
+    values = compiled(lambda x: vector(_numbers(fn(x))))
+    slopes = compiled(jacobian(lambda x: vector(_numbers(fn(x)))))
+
+    def residuals(x: NDArray[Any]) -> NDArray[Any]:
+        return np.ravel(values(x.reshape(shape)))
+
+    def matrix(x: NDArray[Any]) -> NDArray[Any]:
+        return np.reshape(slopes(x.reshape(shape)), (-1, x.size))
+
+    if np.isnan(residuals(start.ravel())).any():
+        raise ValueError(
+            f"least_squares(): a residual is NaN at x0 = {start.tolist()}: choose an x0 where fn is defined"
+        )
+    found = scipy.optimize.least_squares(residuals, start.ravel(), jac=matrix, **options)
+    found.x = np.reshape(found.x, shape)
+    return found
+
+
+def _numbers(found: Any) -> list[Any]:
+    """The residuals in order."""
+    return nest_of(found)[1]
+
+
 def _method(method: Any) -> str:
     """The method as SciPy spells it; ValueError with the closest match for an unknown one."""
     known = {name.lower(): name for name in _METHODS}
@@ -192,18 +248,18 @@ def _check_bounds(bounds: Any, size: int) -> None:
             raise ValueError(f"minimize(): bounds[{k}] is ({low}, {high}): the lower bound must not exceed the upper")
 
 
-def _start(x0: Any) -> NDArray[np.float64]:
+def _start(x0: Any, name: str = "minimize") -> NDArray[np.float64]:
     """A checked copy of x0 as a float64 array."""
     try:
         array = np.asarray(x0)
     except ValueError:
-        raise ValueError("minimize(): x0 is ragged: its rows must all have the same length") from None
+        raise ValueError(f"{name}(): x0 is ragged: its rows must all have the same length") from None
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"minimize(): x0 must hold real numbers, got {x0!r}")
+        raise TypeError(f"{name}(): x0 must hold real numbers, got {x0!r}")
     if not array.size:
-        raise ValueError(f"minimize(): x0 is empty (shape {array.shape}): give at least one number to start from")
+        raise ValueError(f"{name}(): x0 is empty (shape {array.shape}): give at least one number to start from")
     if not np.isfinite(array).all():
         at = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
         where = f" at {at[0] if len(at) == 1 else at}" if at else ""
-        raise ValueError(f"minimize(): x0 holds {array[at]}{where}: all its numbers must be finite")
+        raise ValueError(f"{name}(): x0 holds {array[at]}{where}: all its numbers must be finite")
     return array.astype(np.float64)

@@ -247,3 +247,28 @@ def test_without_scipy_it_says_what_to_install() -> None:
 def test_a_start_where_the_function_is_nan(method: str) -> None:
     with pytest.raises(ValueError, match=r"NaN at x0 = \[-1.0\].*choose an x0 where fn is defined"):
         mg.minimize(lambda x: mg.log(x[0]), [-1.0], method=method)
+
+
+def test_least_squares_has_the_compiled_jacobian() -> None:
+    t = [0.1 * k for k in range(12)]
+    y = (2.0 * np.exp(-3.0 * np.array(t))).tolist()
+
+    def residuals(p):
+        return {"all": [p[0] * mg.exp(-p[1] * x) - z for x, z in zip(t, y, strict=True)]}
+
+    found = mg.least_squares(residuals, [1.0, 1.0], method="lm")
+    assert np.allclose(found.x, [2.0, 3.0])
+    assert found.jac.shape == (12, 2)
+    assert found.cost < 1e-20
+    for options, kind, match in (
+        ({"jac": "2-point"}, TypeError, "does not accept jac"),
+        ({"method": "none"}, ValueError, "method"),
+    ):
+        with pytest.raises(kind, match=match):
+            mg.least_squares(residuals, [1.0, 1.0], **options)
+    with pytest.raises(ValueError, match=r"least_squares\(\): x0 is empty"):
+        mg.least_squares(residuals, [])
+    with pytest.raises(ValueError, match="a residual is NaN at x0"):
+        mg.least_squares(lambda p: [mg.log(p[0])], [-1.0])
+    with pytest.raises(TypeError, match="pass a function"):
+        mg.least_squares(mg.compile(residuals), [1.0, 1.0])

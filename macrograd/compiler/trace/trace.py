@@ -146,6 +146,10 @@ class Recording(Interpreter):
     def checked(self, x: Any, wrong: Any, message: str) -> Any:
         if self._guards:
             wrong = ops.where(self._guards[-1], wrong, 0.0)
+        if not value.is_open(wrong):
+            if wrong._data if isinstance(wrong, Value) else wrong:
+                raise RuntimeError(message)
+            return x
         if message not in self.checks:
             self.checks.append(message)
         return ops.take(ops.where(wrong, float(FIRST_CHECK - self.checks.index(message)), 0.0), x)

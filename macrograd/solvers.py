@@ -1,0 +1,170 @@
+"""`implicit`, what an equation defines, and `custom`, a function with a derivative of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from macrograd import linalg, ops
+from macrograd.control import place_of, rounds_while
+from macrograd.gradients import jacobian
+from macrograd.nesting import Nest, nest_of
+from macrograd.value import Value, recording
+from macrograd.vector import vector
+
+_STEP = 2.0**-17  # of the differences that `check` compares with, for numbers near 1
+
+
+def implicit(residual: Callable[[Any], Any], guess: Any, *, tolerance: float = 1e-12, most: int = 50) -> Any:
+    """The x near `guess` with residual(x) = 0, as a function of all that `residual` closes over.
+
+    residual   takes x in the nesting of `guess` and returns as many numbers, in any nesting. Values and arguments that
+               it closes over are parameters of the solution
+    guess      where Newton's method begins; no derivative flows through it
+    tolerance  Newton's method ends when no step is larger than this times 1 + the largest |x|
+    most       the largest number of its steps
+
+    The derivative is that of the implicit function theorem, dx/dθ = −(∂r/∂x)⁻¹ ∂r/∂θ, and exact to the third order: the
+    solution is held, and followed by two steps of Newton's method that are differentiated, each of which doubles the
+    orders that are right.
+
+    Raises RuntimeError if `most` steps do not converge, ValueError for a singular Jacobian (in a compiled function
+    RuntimeError) and for a residual of another length, and TypeError for a guess or a residual that is not numeric.
+    Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, ch. 15.
+    """
+    if not callable(residual):
+        raise TypeError(f"implicit(residual, guess) takes a function residual(x), got {residual!r}")
+    nest, first = nest_of(guess)
+    if not first:
+        raise ValueError("implicit(): the guess holds no numbers")
+
+    def newton(x: list[Any]) -> list[Any]:
+        return _newton(residual, nest, x)
+
+    def not_yet(state: Any) -> Any:
+        x, step = state
+        size: Any = 1.0
+        for value in x:
+            size = ops.maximum(size, 1.0 + abs(value))
+        return ops.where(ops.less(step, tolerance * size), 0.0, 1.0)  # not yet for a NaN, either
+
+    def body(state: Any) -> Any:
+        x, _ = state
+        new = [_held(value) for value in newton(list(x))]
+        step: Any = 0.0
+        for a, b in zip(new, x, strict=True):
+            step = ops.maximum(step, abs(a - b))
+        return new, step
+
+    reached = (
+        f"implicit(): Newton's method for {place_of(residual)} did not converge in {most} steps: give a guess nearer "
+        "to the solution, a larger most= or a larger tolerance="
+    )
+    x, _ = rounds_while(not_yet, body, ([_held(value) for value in first], float("inf")), most, reached)
+    x = newton(newton([_held(value) for value in x]))
+    return nest.built(x)
+
+
+def _held(x: Any) -> Any:
+    """A number without a derivative."""
+    if recording() is not None:
+        return ops.detach(x)
+    return x._data if isinstance(x, Value) else ops.as_float("implicit", x)
+
+
+def _newton(residual: Callable[[Any], Any], nest: Nest, x: list[Any]) -> list[Any]:
+    """One step of Newton's method."""
+
+    def flat(x: Any) -> Any:
+        _, found = nest_of(residual(nest.built(list(x))))
+        if len(found) != len(x):
+            raise ValueError(
+                f"implicit(): {place_of(residual)} returned {len(found)} numbers for {len(x)} unknowns: it needs as "
+                "many equations"
+            )
+        return vector(found)
+
+    here = vector(list(x))
+    matrix = jacobian(flat)(here)
+    step = linalg.solve(matrix, flat(here))
+    return [value - change for value, change in zip(x, step, strict=True)]
+
+
+def custom(fn: Callable[..., Any], derivative: Callable[..., Any], *, check: bool = False) -> Callable[..., Any]:
+    """The function `fn` with a derivative of one's own.
+
+    fn          takes numbers and Values, in any nesting, and returns one number; what it computes is not differentiated
+    derivative  takes the same arguments and returns the derivatives by each number, nested as the argument, or a tuple
+                of these for several arguments
+    check       whether each eager call compares them with central differences
+
+    Second derivatives are those of `derivative`, which is differentiated; derivatives of the third order and beyond are
+    not right and should not be taken. A derivative that is infinite or a NaN makes the value a NaN.
+
+    Raises TypeError for what is not a function, ValueError if the derivatives are nested in another way than the
+    arguments, and with `check` ValueError where they differ from the differences by more than 1e-5 of the largest.
+    """
+    for name, given in (("fn", fn), ("derivative", derivative)):
+        if not callable(given):
+            raise TypeError(f"custom(fn, derivative) takes functions, got {name}={given!r}")
+
+    def function(*args: Any) -> Any:
+        nest, x = nest_of(args)
+        fixed = [_held(value) for value in x]
+        value = _held(fn(*nest.built(fixed)))
+        if not any(isinstance(a, Value) for a in x):
+            if check:
+                _check(fn, derivative, nest, x)
+            return value
+        # Half way from the fixed point to the argument, both of which are here: the rule of the midpoint for the
+        # integral of the derivative, which is 0, and whose first two derivatives are those of the integral.
+        between = [a + 0.5 * (b - a) for a, b in zip(fixed, x, strict=True)]
+        if check and recording() is None:
+            _check(fn, derivative, nest, [a._data if isinstance(a, Value) else a for a in x])
+        for slope, a, b in zip(_slopes(derivative, nest, between), fixed, x, strict=True):
+            value = value + slope * (b - a)
+        return value
+
+    function.__name__ = getattr(fn, "__name__", "custom")
+    function.__doc__ = fn.__doc__
+    return function
+
+
+def _slopes(derivative: Callable[..., Any], nest: Nest, x: list[Any]) -> list[Any]:
+    """The derivatives by each number."""
+    args = nest.built(x)
+    found = derivative(*args)
+    slopes = nest.scalars((found,) if len(args) == 1 else found)
+    if slopes is None and len(args) == 1:
+        slopes = nest.scalars(found)
+    if slopes is None:
+        raise ValueError(
+            f"custom(): {place_of(derivative)} must return derivatives nested as the arguments, a {nest}; got {found!r}"
+        )
+    return slopes
+
+
+def _check(fn: Callable[..., Any], derivative: Callable[..., Any], nest: Nest, x: list[Any]) -> None:
+    """Raise ValueError if the derivatives are not those of central differences."""
+    numbers = [float(value) for value in x]
+
+    def at(k: int, step: float) -> float:
+        moved = [value + step * (j == k) for j, value in enumerate(numbers)]
+        found = fn(*nest.built(moved))
+        return float(found._data if isinstance(found, Value) else found)
+
+    said = [float(s._data if isinstance(s, Value) else s) for s in _slopes(derivative, nest, list(numbers))]
+    seen = []
+    for k, value in enumerate(numbers):
+        step = _STEP * max(1.0, abs(value))
+        seen.append((at(k, step) - at(k, -step)) / (2.0 * step))
+    largest = max(1.0, *map(abs, seen)) if seen else 1.0
+    for k, (a, b) in enumerate(zip(said, seen, strict=True)):
+        if not abs(a - b) <= 1e-5 * largest:
+            raise ValueError(
+                f"custom(): by number {k} of its arguments {place_of(derivative)} says {a:.6g}, and central "
+                f"differences of {place_of(fn)} {b:.6g}, at {numbers}"
+            )
+
+
+__all__ = ["custom", "implicit"]

@@ -1,0 +1,185 @@
+"""Random bodies for `mg.loop`: eager against compiled, values and gradients.
+
+`python -m tests.fuzz.loops [first seed] [seconds]` looks at one seed after the other and prints those that differ.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import macrograd as mg
+
+_UNARY = ["mg.tanh({0})", "mg.sin({0})", "mg.sigmoid({0})", "mg.cos({0} * 0.5)", "-{0}", "{0} * 0.9", "abs({0})"]
+_BINARY = [
+    "{0} + {1} * 0.5", "{0} * {1}", "{0} - {1}", "{0} / (1.0 + {1} * {1})", "mg.maximum({0}, {1})", "{0} * {1} + {0}",
+    "mg.where({0} < {1}, {0} * 0.5, {1})", "mg.where({0} > 0.1, mg.log(abs({0}) + 0.5), {1})", "mg.minimum({0}, {1})",
+]  # fmt: skip
+
+
+@dataclass
+class Case:
+    """A program with loops, as text and as a function of y (n,), z (n + 5,) and x, and its parameters."""
+
+    text: str
+    fn: Callable[..., Any]
+    parameters: list[mg.Value]
+    arguments: list[Any]
+
+
+class _Writer:
+    def __init__(self, rng: random.Random) -> None:
+        self.rng, self.lines, self.made = rng, list[str](), 0
+        self.n = rng.choice([97, 100, 121, 128])
+
+    def read(self, counter: str, count: int) -> str:
+        """An element of an array by the number of a round."""
+        name, length = self.rng.choice([("y", self.n), ("z", self.n + 5), ("C", self.n)])
+        if length < count:
+            return "x"
+        forms = [counter, f"{length - 1} - {counter}", f"{count - 1} - {counter}"]
+        if length > count:
+            forms += [f"{counter} + {length - count}"]
+        return f"mg.take({name}, {self.rng.choice(forms)})"
+
+    def leaf(self, state: list[str], counters: list[tuple[str, int]]) -> str:
+        counter, count = self.rng.choice(counters)
+        kind = self.rng.random()
+        if kind < 0.45:
+            return self.rng.choice(state)
+        if kind < 0.65:
+            return self.read(counter, count)
+        if kind < 0.85:
+            return self.rng.choice(["a", "b", "a * b", "x"])
+        return self.rng.choice(
+            [f"0.01 * {counter}", f"mg.sin({counter} * 0.3)", "0.5", f"mg.take([a, 0.3, x], mg.mod({counter}, 3))"]
+        )
+
+    def body(self, indent: str, state: list[str], counters: list[tuple[str, int]], deep: int) -> list[str]:
+        names, lines = list(state), []
+        for _ in range(self.rng.randint(1, 5)):
+            self.made += 1
+            name = f"v{self.made}"
+            if deep and self.rng.random() < 0.15:
+                lines += self.loop(indent, name, names, counters, deep - 1)
+            elif self.rng.random() < 0.35:
+                lines.append(f"{indent}{name} = " + self.rng.choice(_UNARY).format(self.leaf(names, counters)))
+            else:
+                lines.append(
+                    f"{indent}{name} = "
+                    + self.rng.choice(_BINARY).format(self.leaf(names, counters), self.leaf(names, counters))
+                )
+            names.append(name)
+        fresh = [x for x in names if x not in state] or names
+        following = []
+        for k, old in enumerate(state):
+            choice = self.rng.random()
+            following.append(
+                f"mg.tanh({self.rng.choice(fresh)})"
+                if choice < 0.6
+                else f"mg.tanh({old} * 0.8 + {self.rng.choice(fresh)} * 0.3)"
+                if choice < 0.9 or not k
+                else state[k - 1]
+            )
+        return [*lines, f"{indent}return ({', '.join(following)},)"]
+
+    def loop(self, indent: str, name: str, names: list[str], counters: list[tuple[str, int]], deep: int) -> list[str]:
+        self.made += 1
+        label = self.made
+        count = (
+            self.rng.choice([self.n, self.n - 1, 200, 2, 3, 5])
+            if counters
+            else self.rng.choice([self.n, self.n, self.n - 2, 111])
+        )
+        if counters and counters[0][1] > 5:
+            count = self.rng.choice([2, 3, 5, 97])
+        by_data = self.rng.random() < 0.15
+        if by_data:
+            count = 9
+        size = self.rng.randint(1, 3)
+        first = ", ".join(self.rng.choice([*names, "0.0", "1.0", "x"]) for _ in range(size))
+        state = [f"s{label}_{k}" for k in range(size)]
+        lines = [f"{indent}def body{label}(i{label}, state):", f"{indent}    {', '.join(state)}, = state"]
+        lines += self.body(indent + "    ", state, [*counters, (f"i{label}", count)], deep)
+        if by_data:
+            hundred = "abs(x) * 100"
+            whole = f"mg.mod({hundred}, 7) - mg.mod(mg.mod({hundred}, 7), 1)"
+            lines.append(f"{indent}{name} = mg.loop({whole}, body{label}, ({first},), most=9)[0]")
+        else:
+            lines.append(f"{indent}{name} = mg.loop({count}, body{label}, ({first},))[{self.rng.randrange(size)}]")
+        return lines
+
+    def write(self) -> str:
+        lines = ["def program(y, z, x):"]
+        names = ["a", "x"]
+        for _ in range(self.rng.choice([1, 1, 1, 2])):
+            self.made += 1
+            name = f"r{self.made}"
+            lines += self.loop("    ", name, names, [], 1)
+            names.append(name)
+        results = [x for x in names if x.startswith("r")]
+        return "\n".join([*lines, f"    return {' + '.join(results)} * a"])
+
+
+def case(seed: int) -> Case:
+    rng = random.Random(seed)
+    writer = _Writer(rng)
+    text = writer.write()
+    numbers = np.random.default_rng(seed)
+    a, b = mg.Value(float(numbers.normal())), mg.Value(float(numbers.normal()))
+    space: dict[str, Any] = {"mg": mg, "a": a, "b": b, "C": numbers.normal(size=writer.n).tolist()}
+    exec(compile(text, f"<seed {seed}>", "exec"), space)  # noqa: S102 - the text is written here
+    arguments = [numbers.normal(size=writer.n), numbers.normal(size=writer.n + 5), float(numbers.normal())]
+    return Case(text, space["program"], [a, b], arguments)
+
+
+def differs(found: Case, **how: Any) -> str:
+    """How the compiled program differs from the eager one, or nothing."""
+    for p in found.parameters:
+        p.grad = 0.0
+    value = found.fn(*[x.tolist() if isinstance(x, np.ndarray) else x for x in found.arguments])
+    value.backward()
+    expected = [value.data, *(p.grad for p in found.parameters)]
+    for p in found.parameters:
+        p.grad = 0.0
+    batch = how.get("batch", False)
+    given = [np.array([x, x]) if batch else x for x in found.arguments]
+    mean = mg.compile(found.fn, **how).backward(*given)
+    got = [mean, *(p.grad for p in found.parameters)]
+    scale = max(1.0, *map(abs, expected))
+    if how.get("strict") and not batch:
+        near = np.allclose(got, expected, rtol=1e-9, atol=1e-11 * scale)
+    else:
+        near = np.allclose(got, expected, rtol=1e-6, atol=1e-8 * scale)
+    return "" if near or not np.isfinite(expected).all() else f"{how}: got {got}, eager {expected}"
+
+
+def main(first: int, seconds: float) -> None:
+    end, seed, found = time.monotonic() + seconds, first, 0
+    ways: list[dict[str, Any]] = [
+        {"backend": "numpy"},
+        {"backend": "numpy", "batch": True},
+        {"backend": "numpy", "strict": True},
+    ]
+    while time.monotonic() < end:
+        this = case(seed)
+        for how in [random.Random(seed).choice(ways)]:
+            try:
+                wrong = differs(this, **how)
+            except Exception as error:  # noqa: BLE001 - the next seeds are looked at whatever this one raises
+                wrong = f"{how}: {type(error).__name__}: {error}"
+            if wrong:
+                found += 1
+                print(f"seed {seed}: {wrong}\n{this.text}\n", flush=True)
+        seed += 1
+    print(f"{seed - first} programs, {found} differ")
+
+
+if __name__ == "__main__":
+    main(*[float(x) if "." in x else int(x) for x in sys.argv[1:]] or (0, 60.0))  # type: ignore[arg-type]

@@ -1,0 +1,102 @@
+"""`mg.implicit` and `mg.custom`, eager and compiled, against closed forms and differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+
+A = mg.Value(2.0)
+
+
+def root(p: Any) -> Any:
+    return mg.implicit(lambda x: x * x * x - p[0] * x - p[1], 2.0)
+
+
+def largest(p: list[float]) -> float:
+    return float(np.roots([1.0, 0.0, -p[0], -p[1]]).real.max())
+
+
+def test_a_root_has_the_derivatives_of_the_implicit_function_theorem() -> None:
+    point = [2.0, 1.0]
+    x = largest(point)
+    slope = 3 * x * x - point[0]
+    first = np.array([x, 1.0]) / slope
+    # d²x: differentiate slope · dx = (x, 1) once more.
+    second = (np.array([[2 * first[0], first[1]], [first[1], 0.0]]) - 6 * x * np.outer(first, first)) / slope
+    assert root(point) == pytest.approx(x, rel=1e-14)
+    assert np.allclose(np.array(mg.grad(root)(point)), first, rtol=1e-12)
+    assert np.allclose(np.array([list(row) for row in mg.hessian(root)(point)]), second, rtol=1e-10)
+    assert mg.compile(root, backend="numpy")(point) == pytest.approx(x, rel=1e-14)
+    assert np.allclose(mg.compile(mg.hessian(root), backend="numpy")(point), second, rtol=1e-10)
+
+
+def test_a_system_is_solved_for_each_sample_and_differentiated_by_parameters() -> None:
+    def system(q):
+        return mg.implicit(
+            lambda v: {"x": v["x"] - v["y"] * A, "y": v["x"] ** 2 + v["y"] ** 2 - q}, {"x": 1.0, "y": 1.0}
+        )
+
+    found = mg.compile(system, batch=True, backend="numpy")([5.0, 20.0])
+    assert np.allclose(found["x"], [2.0, 4.0])
+    assert np.allclose(found["y"], [1.0, 2.0])
+    A.grad = 0.0
+    system(5.0)["x"].backward()  # x = a √(q / (1 + a²))
+    assert A.grad == pytest.approx(np.sqrt(5.0) * 5.0**-1.5, rel=1e-12)
+
+
+def test_what_cannot_be_solved_is_named() -> None:
+    def twice(v):
+        return [v[0] + v[1], v[0] + v[1]]
+
+    with pytest.raises(
+        RuntimeError, match=r"Newton's method for <lambda>\(\) at .*test_solvers.py:\d+ did not converge in 9"
+    ):
+        mg.implicit(lambda x: x * x + 1.0, 0.7, most=9)
+    with pytest.raises(RuntimeError, match=r"Newton's method for .* did not converge in 9 steps: give a guess nearer"):
+        mg.compile(lambda c: mg.implicit(lambda x: x * x + c, 0.7, most=9), backend="numpy")(1.0)
+    with pytest.raises(ValueError, match="the matrix is singular: pivot 1 of 2 is 0"):
+        mg.implicit(twice, [1.0, 2.0])
+    with pytest.raises(RuntimeError, match="the matrix is singular: pivot 1 of 2 is 0"):
+        mg.compile(lambda q: mg.implicit(lambda v: [v[0] + v[1] - q, v[0] + v[1]], [1.0, 2.0]))(1.0)
+    with pytest.raises(ValueError, match="returned 2 numbers for 1 unknowns"):
+        mg.implicit(lambda x: [x, x], 1.0)
+    with pytest.raises(TypeError, match=r"residual\(x\), got 3"):
+        mg.implicit(3, 1.0)
+    with pytest.raises(ValueError, match="holds no numbers"):
+        mg.implicit(lambda x: x, [])
+
+
+def test_a_derivative_of_ones_own() -> None:
+    seen: list[Any] = []
+
+    def slope(x):
+        seen.append(x)
+        return 3 * x * x
+
+    cube = mg.custom(lambda x: x**3, slope, check=True)
+    assert cube(2.0) == 8.0
+    assert mg.grad(cube)(2.0) == 12.0
+    assert mg.grad(mg.grad(cube))(2.0) == 12.0
+    assert len(seen) >= 3
+    assert mg.compile(cube, backend="numpy")(2.0) == 8.0
+    assert mg.compile(mg.grad(mg.grad(cube)), backend="numpy")(2.0) == 12.0
+    both = mg.custom(lambda x, y: x * y[0] * y[1], lambda x, y: (y[0] * y[1], [x * y[1], x * y[0]]))
+    assert mg.hessian(lambda p: both(p[0], [p[1], p[1]]))([2.0, 3.0]) == mg.Vector([[0.0, 6.0], [6.0, 4.0]])
+    straight = mg.custom(lambda x: mg.where(x > 0, 1.0, -1.0), lambda x: 1.0)  # a step that lets gradients pass
+    w = mg.Value(0.3)
+    straight(w).backward()
+    assert w.grad == 1.0
+
+
+def test_a_wrong_derivative_is_found_out_on_request() -> None:
+    wrong = mg.custom(lambda x: x**3, lambda x: 2 * x * x, check=True)
+    with pytest.raises(ValueError, match=r"by number 0 .* says 8, and central differences of .* 12, at \[2.0\]"):
+        wrong(mg.Value(2.0))
+    with pytest.raises(ValueError, match="must return derivatives nested as the arguments"):
+        mg.custom(lambda x, y: x * y, lambda x, y: y)(mg.Value(1.0), 2.0)
+    with pytest.raises(TypeError, match="derivative=None"):
+        mg.custom(lambda x: x, None)
