@@ -31,6 +31,9 @@ def export(arguments: argparse.Namespace) -> int:
     if Path(arguments.out).suffix == ".onnx":
         print(f"use it with: onnxruntime.InferenceSession({arguments.out!r})")
         return 0
+    code = exported.code()
+    if code is not None:
+        print(f"about {code:,} bytes of code, by cc -Os")
     library = "" if arguments.strict else " -lm"
     print(f"check it with: cc -std=c99 -DMACROGRAD_SELFTEST {Path(arguments.out)}{library} && ./a.out")
     return 0

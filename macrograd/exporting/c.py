@@ -20,6 +20,7 @@ from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import kind_of
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.names_c import NamesInC, harmless
+from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
 from macrograd.exporting.subject import Examples
 
 _LINE = 116  # characters
@@ -28,12 +29,13 @@ _CASES = 3  # of the self-test
 
 @dataclass(frozen=True)
 class Written:
-    """The texts of a file and of its header, and the bytes of constants and of the state."""
+    """The texts of a file and of its header, and the bytes of constants, of the state and of arrays on the stack."""
 
     source: str
     interface: str
     constants: int
     state: int
+    scratch: int
 
 
 @dataclass(frozen=True)
@@ -58,23 +60,25 @@ def write(
 ) -> Written:
     """The file of a function that has been traced. Raises TypeError if it has no gradient where one is wanted."""
     file = _file(compiled, kind, prefix, called)
-    interface = _interface(file, name)
-    parts = [
-        interface if header is None else f'#include "{header}"\n',
+    body = [
         includes(file.real, file.lowered.functions, strict=compiled.strict),
         _constants(file),
         *with_vectors(prefix, file.real, file.lowered.functions, strict=compiled.strict),
         _predict(file) if kind == "predict" else _gradient(file),
         called.functions(),
+    ]
+    state = (8 if file.real == "double" else 4) * sum(_lengths(file)) + 8
+    constants, scratch = constant_bytes(body) + called.constants(), scratch_bytes(file.lowered.functions)
+    interface = _interface(file, name, stated(constants, state, scratch))
+    parts = [
+        interface if header is None else f'#include "{header}"\n',
+        *body,
         _selftest(file, compiled, examples),
     ]
-    size = 8 if file.real == "double" else 4
-    state = size * sum(_lengths(file)) + 8
-    constants = size * len(file.weights) + 4 * len(file.lowered.tables) + called.constants()
     guard = f"{prefix.upper()}_H"
     return Written(
         "\n".join(part for part in parts if part), f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n",
-        constants, state,
+        constants, state, scratch,
     )  # fmt: skip
 
 
@@ -118,7 +122,7 @@ def _arguments(file: _File) -> str:
     return "\n".join(lines) or "     none"
 
 
-def _interface(file: _File, name: str) -> str:
+def _interface(file: _File, name: str, sizes: str) -> str:
     prefix, real, outputs = file.prefix, file.real, len(file.program.results)
     u, v = _lengths(file)
     upper = prefix.upper()
@@ -138,7 +142,7 @@ def _interface(file: _File, name: str) -> str:
 
    {what}
    The state is the caller's, needs no preparation, and nothing in it is kept from call to call.
-{file.called.described()}   The inputs:
+{sizes}{file.called.described()}   The inputs:
 {_arguments(file)}
 */
 #include <stdint.h>

@@ -14,6 +14,7 @@ from macrograd._files import write_whole
 from macrograd.compiler.compiled import Compiled
 from macrograd.exporting import c, onnx
 from macrograd.exporting.names_c import NamesInC
+from macrograd.exporting.sizes_c import code_bytes
 from macrograd.exporting.subject import Examples, Subject, subject_of
 from macrograd.exporting.train_c import write_training
 from macrograd.optim import Optimizer
@@ -25,15 +26,23 @@ _SUFFIXES = (".c", ".wasm", ".onnx")
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` wrote. Sizes are in bytes: of the constant arrays, and of the state that the caller gives."""
+    """What `export` wrote. Sizes are in bytes: of the constant arrays, of the state that the caller gives, and of a C
+    file's arrays on the stack (`scratch`)."""
 
     paths: tuple[Path, ...]
     constants: int
     state: int
+    scratch: int = 0
+
+    def code(self, compiler: str = "cc", *flags: str) -> int | None:
+        """The bytes of a C file's machine code by a compiler, with -Os or these flags; None without a compiler or for
+        another kind of file."""
+        return code_bytes(self.paths[0], compiler, flags or ("-Os",)) if self.paths[0].suffix == ".c" else None
 
     def __str__(self) -> str:
         names = " and ".join(str(path) for path in self.paths)
-        return f"{names}: {self.constants:,} bytes of constants, {self.state:,} bytes of state"
+        scratch = f", {self.scratch:,} bytes of arrays on the stack" if self.paths[0].suffix == ".c" else ""
+        return f"{names}: {self.constants:,} bytes of constants, {self.state:,} bytes of state{scratch}"
 
 
 def export(
@@ -116,7 +125,7 @@ def export(
     paths = [write_whole(path, written.source.encode("ascii"))]
     if header:
         paths.append(write_whole(path.with_suffix(".h"), written.interface.encode("ascii")))
-    return Exported(tuple(paths), written.constants, written.state)
+    return Exported(tuple(paths), written.constants, written.state, written.scratch)
 
 
 def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, lanes: int) -> Exported:

@@ -17,6 +17,7 @@ from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.c import Written, array, includes, index_tables, literal, needs
 from macrograd.exporting.names_c import NamesInC, harmless
+from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
 from macrograd.exporting.subject import Examples, kept_states
 from macrograd.exporting.train_selftest_c import training_selftest
 from macrograd.optim import Optimizer
@@ -37,7 +38,6 @@ def write_training(
     special._check_scalar()
     strict = compiled.strict
     machine = machine_for(compiled.dtype, lanes, batch=True, strict=strict)
-    number = machine.kind
     program = pipeline.gradient_program(special.source, batch=True, strict=strict)
     states = len(optimizer.initial_state)
     update = recorded_update(optimizer.rule, states, strict=strict)
@@ -50,9 +50,7 @@ def write_training(
     memory = kept_states(optimizer, states_of, special.parameters)
     weights = np.concatenate([[p.data for p in special.parameters], program.constants]).astype(compiled.dtype)
     rule = np.concatenate([update.numbers, update.program.constants]).astype(compiled.dtype)
-    interface = file.interface(name)
-    parts = [
-        interface if header is None else f'#include "{header}"\n',
+    body = [
         includes(file.real, file.functions(), strict=strict),
         array(f"{file.real} {prefix}_w", [literal(x, file.real) for x in weights.tolist()]),
         array(f"{file.real} {prefix}_update_w", [literal(x, file.real) for x in rule.tolist()]),
@@ -71,16 +69,17 @@ def write_training(
             strict=strict,
         ),
         called.functions(),
+    ]
+    constants, scratch = constant_bytes(body) + called.constants(), scratch_bytes(body)
+    interface = file.interface(name, stated(constants, file.state_bytes(), scratch))
+    parts = [
+        interface if header is None else f'#include "{header}"\n',
+        *body,
         training_selftest(compiled, optimizer, memory, prefix, file.real, examples),
     ]
-    constants = (
-        number.bytes * (len(weights) + len(rule) + len(memory or ()))
-        + 4 * (len(file.lowered.tables) + len(file.lowered_update.tables))
-        + called.constants()
-    )
     guard = f"{prefix.upper()}_H"
     outer = f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n"
-    return Written("\n".join(part for part in parts if part), outer, constants, file.state_bytes())
+    return Written("\n".join(part for part in parts if part), outer, constants, file.state_bytes(), scratch)
 
 
 class _Training:
@@ -117,9 +116,9 @@ class _Training:
         }
 
     def state_bytes(self) -> int:
-        return self.machine.kind.bytes * sum(self._lengths().values()) + 24
+        return self.machine.kind.bytes * sum(self._lengths().values()) + (24 if self.real == "double" else 20)
 
-    def interface(self, name: str) -> str:
+    def interface(self, name: str, sizes: str) -> str:
         prefix, real, upper, size = self.prefix, self.real, self.prefix.upper(), self._lengths()
         inputs = self.called.inputs("", target=True) if self.called.known else self._arguments()
         return f"""/* Training of {harmless(name)}, written by macrograd. C99; {needs(strict=self.compiled.strict)}.
@@ -130,7 +129,7 @@ class _Training:
    returns the mean loss before it. Where the loss or its gradient is not finite, or an index out of range, nothing is
    changed and NaN is returned.
    The parameters are u[0] to u[{self.count - 1}] of the state, to be read and written at any time.
-{self.called.described()}   The numbers of a sample:
+{sizes}{self.called.described()}   The numbers of a sample:
 {inputs}
 */
 #include <stdint.h>

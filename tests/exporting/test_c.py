@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -139,6 +140,34 @@ def test_sizes_are_those_of_the_file(tmp_path: Path) -> None:
     assert exported.constants >= 337 * 8
     assert f"{exported.constants:,} bytes of constants, {exported.state:,} bytes of state" in str(exported)
     assert exported.state < 1000  # the weights are not in it
+    said = (
+        f"{exported.constants:,} bytes of constants, {exported.state:,} bytes of state, {exported.scratch:,} bytes of"
+    )
+    assert said in (tmp_path / "net.c").read_text().split("*/")[0]
+
+
+@needs_cc
+@pytest.mark.parametrize(
+    ("kind", "dtype", "lanes"), [("gradient", "float64", 1), ("train", "float64", 8), ("train", "float32", 1)]
+)
+def test_the_state_and_the_constants_have_the_stated_size(tmp_path: Path, kind: str, dtype: str, lanes: int) -> None:
+    settings: dict[str, Any] = {"optimizer": optim.Adam(0.01), "lanes": lanes} if kind == "train" else {}
+    exported = mg.export(
+        lambda x, t: losses.hinge(MOONS(x), t), tmp_path / "t.c", [0.0, 0.0], 1.0, kind=kind, dtype=dtype, **settings
+    )
+    (tmp_path / "main.c").write_text(
+        f'#include "t.c"\nint main(void) {{ return sizeof(t_state) != {exported.state}; }}\n'
+    )
+    assert subprocess.run([str(compiled(tmp_path / "main.c"))], check=False).returncode == 0
+    if shutil.which("size"):
+        code = exported.code()
+        assert code is not None
+        assert 200 < code < 50_000
+        compiled(tmp_path / "t.c", "-c", "-Os")
+        listed = subprocess.run(["size", "-A", str(tmp_path / "t")], capture_output=True, text=True, check=True).stdout
+        constants = sum(int(n) for n in re.findall(r"^\.(?:rodata|data\.rel)\S*\s+(\d+)", listed, re.MULTILINE))
+        assert -16 <= constants - exported.constants < 700  # a compiler adds its own, and inlines an array of one
+    assert exported.code("no-such-compiler") is None
 
 
 @pytest.mark.parametrize("kind", ["predict", "gradient"])
