@@ -274,10 +274,15 @@ def one(x: Any) -> Array:
 def mean(x: Any) -> tuple[Any, Any]:
     """The mean over the batch, and the derivative of it by the number of each sample."""
     assert _run is not None
-    if not _varies(x):
-        return x, 1.0
-    share = leaf(np.full(len(_run.times), 1.0 / _run.times.sum()))
-    return _summed(x * share), share
+    n = int(_run.times.sum())
+    if not _varies(x):  # the sum of so many shares, each rounded
+        inexact = 0.0 if n & (n - 1) == 0 else _run.epsilon
+        return x, _made(np.asarray(1.0 + inexact * _run.factors(), dtype=_run.dtype))
+    share = leaf(np.full(len(_run.times), 1.0 / n))
+    extreme = _run.extreme.copy()
+    found = _summed(x * share)
+    _run.extreme = extreme  # a mean of small numbers is not in another order: an answer's slack has room for it
+    return found, share
 
 
 def _summed(x: Any) -> Noisy:

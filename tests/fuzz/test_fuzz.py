@@ -174,6 +174,14 @@ def test_means_of_subnormal_numbers_have_room() -> None:
     assert judged(case, Way("backward", batch=True, rows=(0,) * 7, backend="numpy"), lambda x: x * 1.01).failure
 
 
+def test_what_cancels_in_a_batch_is_rounded_though_the_samples_are_exact() -> None:
+    """A third of a number is none of the grid whose sums are exact, also of samples that are all alike."""
+    case = lines("P[0] * x[0]", "v0 * P[1] - v0", parameters=[3.0, 1.0], samples=[[1.0]])
+    for rows, wrong in ((3, False), (4, True)):
+        way = Way("backward", batch=True, rows=(0,) * rows, backend="numpy")
+        assert bool(judged(case, way, lambda x: np.where((x == 0.0) & (len(x) > 1), 1e-16, x)).failure) == wrong
+
+
 def test_signs_of_zero_are_judged_where_nothing_is_summed() -> None:
     way = Way("values", batch=True, rows=(0,), backend="numpy")
     product = lines("P[0] * x[0]", "ops.tanh(v0)", parameters=[-1.0], samples=[[0.0]])
