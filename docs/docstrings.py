@@ -67,7 +67,8 @@ def as_rst(app: Any, what: str, name: str, found: Any, options: Any, lines: list
                 result += [", ".join(f"`{escaped(n)}`" for n in names.split(", ")), f"   {escaped(text)}"]
             result.append("")
         else:
-            result += [*map(escaped, paragraph), ""]
+            # Indented lines that are no table would be an error: they are text.
+            result += [*(escaped(line.strip()) for line in paragraph), ""]
     lines[:] = result
 
 

@@ -315,7 +315,7 @@ def test_pictures_of_points_in_the_plane(capsys: Capture, tmp_path: Path, name: 
         (rows(2, lambda _, f: "big" if f[0] > 100 else "small"), ["f0", "f1", "answer big", "answer small", "score"]),
         (rows(3, lambda _, f: "big" if f[0] > 100 else "small"), ["predicted answer", "big", "small"]),
         (rows(3, lambda r, f: f"class {r.randint(9)}", n=60), ["predicted answer", "class 0", "class 8"]),
-        (rows(2, lambda _, f: 1.5 * f[0]), ["predicted answer", "validation loss"]),
+        (rows(2, lambda _, f: 1.5 * f[0]), ["predicted answer", "training", "validation"]),
     ],
     ids=["plane", "more features", "many classes", "number"],
 )

@@ -92,6 +92,10 @@ def test_a_docstring_becomes_restructuredtext() -> None:
         "",
         "Some words  with two spaces",
         "and more.",
+        "",
+        "a, b",
+        "start  a paragraph of",
+        "       no known form",
     ]
     docstrings.as_rst(None, "function", "f", None, None, lines)
     assert "\n".join(lines) == (
@@ -99,7 +103,8 @@ def test_a_docstring_becomes_restructuredtext() -> None:
         "`a`, `b`\n   lists of ``float``, which go on in the next line\n"
         "`start`\n   the first\n\n"
         ".. code-block:: python\n\n   dot([1], [2])\n\n"
-        "Some words  with two spaces\nand more.\n"
+        "Some words  with two spaces\nand more.\n\n"
+        "a, b\nstart  a paragraph of\nno known form\n"
     )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,15 +28,9 @@ def check(path: str) -> None:
 
 def save(path: str, model: MLP, data: Data, task: Task, history: History, predictions: list[Any], result: str) -> Path:
     """Draw and write the picture, whole or not at all; the path."""
-    # Of a table it is the held-out loss, epoch by epoch. A run that began with --quiet has nothing for its first steps.
-    name = task.metric if task.metric in history.metrics else "validation_loss"
-    metrics = history.to_dict()[name] if name in history.metrics else [None] * len(history)
-    curves = SimpleNamespace(
-        losses=history.losses, metrics={name: [math.nan if value is None else value for value in metrics]}
-    )
     if data.classes is not None and data.X.shape[1] == 2 and len(data.classes) <= 8:
         figure = show.training_figure(
-            lambda x: model(data.feature_scale.scaled(np.array(x))), data.feature_scale.raw(data.X), data.y, curves
+            lambda x: model(data.feature_scale.scaled(np.array(x))), data.feature_scale.raw(data.X), data.y, history
         )
         axes = figure.axes[0]
         axes.set(xlabel=show.plain(data.features[0]), ylabel=show.plain(data.features[1]))
@@ -47,10 +39,8 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
     else:
         figure = show.new_figure(11.0, 4.4)
         grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
-        left, below = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[1, 1])
-        above = figure.add_subplot(grid[0, 1], sharex=below)
-        above.tick_params(labelbottom=False)
-        show.history(curves, (above, below))
+        left = figure.add_subplot(grid[:, 0])
+        show.curves(history, figure, grid)
         if data.classes is None:
             _predicted(left, data, np.array(predictions))
         else:

@@ -11,7 +11,7 @@ from typing import Any
 from macrograd.show._figure import new_figure, plain, save
 from macrograd.show.boundary import boundary
 from macrograd.show.draw import Drawing, draw
-from macrograd.show.history import history, metric
+from macrograd.show.history import curves, history
 
 
 def training_figure(
@@ -30,16 +30,8 @@ def training_figure(
     figure = new_figure(11.0, 4.4)
     grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
     boundary(model, X, y, figure.add_subplot(grid[:, 0]), predict=predict, level=level)
-    if metric(history):
-        below = figure.add_subplot(grid[1, 1])
-        above = figure.add_subplot(grid[0, 1], sharex=below)
-        above.tick_params(labelbottom=False)
-        _history(history, (above, below))
-    else:
-        _history(history, figure.add_subplot(grid[:, 1]))
+    curves(history, figure, grid)
     return figure
 
 
-_history = history  # the function, where an argument shadows it
-
-__all__ = ["Drawing", "boundary", "draw", "history", "new_figure", "plain", "save", "training_figure"]
+__all__ = ["Drawing", "boundary", "curves", "draw", "history", "new_figure", "plain", "save", "training_figure"]

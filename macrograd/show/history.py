@@ -65,6 +65,18 @@ def history(history: Any, ax: Any = None) -> Any:
     return below
 
 
+def curves(run: Any, figure: Any, grid: Any) -> None:
+    """Draw `history(run)` into the second column of a figure's grid of two rows and columns: the metric, if there is
+    one, above the loss."""
+    if metric(run):
+        below = figure.add_subplot(grid[1, 1])
+        above = figure.add_subplot(grid[0, 1], sharex=below)
+        above.tick_params(labelbottom=False)
+        history(run, (above, below))
+    else:
+        history(run, figure.add_subplot(grid[:, 1]))
+
+
 def metric(history: Any) -> tuple[str, Floats] | None:
     """The name and values of the metric to draw; None if there is none."""
     found = getattr(history, "metrics", None)

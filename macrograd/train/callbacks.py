@@ -29,7 +29,8 @@ class Trains(Protocol):
 class Run:
     """The training run passed to callbacks, which may inspect it and stop it.
 
-    trainer, model, history
+    trainer, model   the Trainer that runs, and the model that it trains
+    history          the History so far
     step             the number of steps made so far, of `steps`
     epoch            the number of complete epochs
     gradient         the gradient of the latest step, an array in the order of `parameters` (whose current numbers are
