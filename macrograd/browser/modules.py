@@ -5,18 +5,33 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from macrograd.browser.nets import FEATURES, Descent, Net, layers_of, objective, outlook, prepared
+from macrograd.browser.nets import (
+    FEATURES,
+    Descent,
+    Net,
+    features,
+    layers_of,
+    objective,
+    outlook,
+    outputs_of,
+    prepared,
+)
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.jit import cache
 from macrograd.compiler.targets.wasm.assembly import Assembly
+from macrograd.exporting import c
+from macrograd.exporting.names_c import NamesInC
 from macrograd.exporting.wasm import predicting, training
+from macrograd.value import Value
 
 _LANES = 8
+_FIRST = 2.0**40
 
 
 def _traced(fn: Any, *examples: Any) -> Compiled:
@@ -33,18 +48,27 @@ def preparing() -> dict[str, Any]:
 
 
 def module_of(net: Net) -> dict[str, Any]:
-    """A net as the page has it: its module, whose parameters stand in the order of `Layers`.
+    """A net as the page has it: its module, whose parameters stand in the order of `Layers`, and its text in C.
 
     `step` trains on samples of features, target and kind; `look` tells what all neurons make of features.
     """
-    key = hashlib.sha256(cache.sources() + _own_sources() + repr(net).encode()).hexdigest()
+    return {
+        "widths": list(net.widths),
+        "activation": net.activation,
+        "outputs": net.outputs,
+        "wasm": packed(_kept("module", net, _compiled)),
+        "c": packed(_kept("C", net, _in_c)),
+    }
+
+
+def _kept(what: str, net: Net, make: Callable[[Net], bytes]) -> bytes:
+    """What is made of a net, from the disk cache if it is there."""
+    key = hashlib.sha256(cache.sources() + _own_sources() + f"{what} {net}".encode()).hexdigest()
     found = cache.load(key)
     if found is None:
-        found = _compiled(net)
+        found = make(net)
         cache.store(key, found)
-    return {
-        "widths": list(net.widths), "activation": net.activation, "outputs": net.outputs, "wasm": packed(found),
-    }  # fmt: skip
+    return found
 
 
 def _own_sources() -> bytes:
@@ -66,6 +90,33 @@ def _compiled(net: Net) -> bytes:
     in_order = [value for rows in layers for row in rows for value in row]
     assert all(a is b for a, b in zip(loss._traced().parameters, in_order, strict=True))
     return assembly.module(train.functions + look.functions, train.numbers)
+
+
+def _in_c(net: Net) -> bytes:
+    """The net as a C file of a point's two numbers, in which `@k@` stands for parameter k; behind those of the layers
+    are the scaling, and of nets with one output what their answer is multiplied by and then added to it."""
+    layers, scaling, unit = layers_of(net), [Value(0.0) for _ in range(4)], [Value(1.0), Value(0.0)]
+    values = [*(value for rows in layers for row in rows for value in row), *scaling]
+    values += unit if net.outputs == 1 else []
+    for k, value in enumerate(values):
+        value.data = _FIRST + k  # a number that stands nowhere else
+
+    def answer(x: Any) -> Any:
+        outputs = outputs_of(net, layers, features(x, scaling))[-1]
+        return unit[0] * outputs[0] + unit[1] if net.outputs == 1 else outputs
+
+    compiled = _traced(answer, np.zeros(2))
+    names = NamesInC(None, "net", "double")
+    source = c.write(compiled, "predict", "net", None, "a net of macrograd's playground", names, _no_examples).source
+    for k, value in enumerate(values):
+        literal = f" {float(value.data).hex()},"
+        assert source.count(literal) == 1
+        source = source.replace(literal, f" @{k}@,")
+    return source.partition("#ifdef MACROGRAD_SELFTEST")[0].encode("ascii")
+
+
+def _no_examples(_: np.random.Generator) -> list[Any]:
+    return [np.zeros(2)]
 
 
 def packed(data: bytes) -> str:

@@ -735,6 +735,16 @@ mg.export(net, "net.c", [0.0, 0.0])
 `;
 }
 
+// The compiler's C file of the net, with the numbers of now.
+async function asC() {
+  const text = await new Response(await unpacked(net.c)).text(), { names, unit, scaling } = points;
+  const numbers = [...last.parameters, ...scaling, ...(names.length ? [1, 0] : [unit[1], unit[0]])];
+  const said = names.length > 2 ? `The class is the largest of y[0] to y[${names.length - 1}].`
+    : names.length ? "The class is the second where y[0] is above 0." : "y[0] is the answer.";
+  const literal = (x) => (/^-?\d+$/.test(String(x)) ? `${x}.0` : String(x));
+  return `/* After ${last.steps} steps. ${said} */\n` + text.replace(/@(\d+)@/g, (_, k) => literal(numbers[k]));
+}
+
 function show(title, note, text, file) {
   $("text-title").textContent = title;
   $("text-note").textContent = note;
@@ -839,6 +849,7 @@ function begin() {
     worker.postMessage({ kind: "parameters", parameters: moment.parameters, at: moment.steps });
   };
   $("as-python").onclick = () => show("As Python", "A script that has this net.", asPython(), "net.py");
+  $("as-c").onclick = async () => show("As C", "C99 without dependencies; net_predict(&state, x, y) is its function.", await asC(), "net.c");
   $("as-weights").onclick = () => show("Weights", "What mg.from_playground(\"net.json\") reads.", JSON.stringify(kept(), null, 1), "net.json");
   $("text-close").onclick = () => $("text").close();
   $("file").onchange = async () => { const [file] = $("file").files; if (file) take(file.name, await file.text()); };
@@ -854,6 +865,9 @@ function begin() {
   addEventListener("resize", () => net && requestAnimationFrame(wires));
   dark.addEventListener("change", () => { tinted(); dirty = true; if (points) samples(); });
   tinted();
+  if (!globalThis.WebAssembly || !globalThis.DecompressionStream) {
+    return say("This browser is too old for the page: it needs WebAssembly with SIMD, and DecompressionStream.", true);
+  }
   turn = turn.then(async () => worker.postMessage({ kind: "begin", wasm: await unpacked(content.prepare.wasm) }));
   if (content.own) {
     const { inputs } = content.own;

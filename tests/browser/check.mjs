@@ -35,6 +35,7 @@ async function trained(page, steps) {
 
 async function taken(page, button, name) {
   await page.click(button);
+  await page.waitForFunction(() => $("text").open);
   writeFileSync(join(folder, name), await page.inputValue("#text textarea"));
   const [download] = await Promise.all([page.waitForEvent("download"), page.click("#text-save")]);
   assert.ok(download.suggestedFilename().startsWith("net."));
@@ -125,6 +126,7 @@ assert.match(await page.textContent("#legend"), /<script>alert\(1\)<\/script>.*<
 assert.equal(await page.locator("main img, main script, main b, main i").count(), 0);
 await taken(page, "#as-weights", "table.json");
 await taken(page, "#as-python", "table.py");
+await taken(page, "#as-c", "table.c");
 writeFileSync(join(folder, "table-answers.json"), JSON.stringify(await page.evaluate(() => {
   const { sizes } = net.shape, all = sizes.slice(1).reduce((a, b) => a + b), first = all - sizes.at(-1);
   const points_ = grid(points.box), places = [0, 777, 1250, 2499];

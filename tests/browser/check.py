@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import macrograd as mg
+import macrograd.browser
 from macrograd import datasets, nn, optim
 
 LARGEST = 300_000  # bytes of the page
@@ -44,6 +45,7 @@ def check(folder: Path) -> None:
     for sample in json.loads((folder / "table-answers.json").read_text()):
         for found, right in zip(net(sample["x"]), sample["y"], strict=True):
             assert abs(float(found.data) - right) <= 1e-5 * (1 + abs(right)), (sample, found)
+    _check_c(folder, net)
     trained = json.loads((folder / "own.json").read_text())
     trainer.model.load_parameters(trained["parameters"])
     answers = json.loads((folder / "own-answers.json").read_text())
@@ -55,6 +57,26 @@ def check(folder: Path) -> None:
     assert said[-1] in net.classes
     assert (folder / "net.c").exists()
     print(f"the page of {size:,} bytes is as it should be, and Python reads what it exports")
+
+
+def _check_c(folder: Path, net: mg.browser.PlaygroundNet) -> None:
+    """That the C file says what the net says."""
+    if (cc := shutil.which("cc")) is None:
+        print("there is no C compiler: the C file was not tried")
+        return
+    points = [sample["x"] for sample in json.loads((folder / "table-answers.json").read_text())]
+    calls = "".join(
+        f"net_predict(&s, (double[]){{{x!r}, {y!r}}}, v);"
+        f' for (int k = 0; k < {len(net.classes)}; ++k) printf("%.17g\\n", v[k]);'
+        for x, y in points
+    )
+    text = (folder / "table.c").read_text("utf-8")
+    text += f"\n#include <stdio.h>\nint main(void) {{ static net_state s; double v[10]; {calls} return 0; }}\n"
+    (folder / "tried.c").write_text(text, "utf-8")
+    subprocess.run([cc, "-std=c99", "-Werror", "-o", "tried", "tried.c", "-lm"], cwd=folder, check=True)
+    said = subprocess.run([str(folder / "tried")], check=True, capture_output=True, text=True).stdout.split()
+    right = [float(y.data) for x in points for y in net(x)]
+    np.testing.assert_allclose(np.array(said, dtype=float), right, rtol=1e-12)
 
 
 if __name__ == "__main__":
