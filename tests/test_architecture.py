@@ -78,8 +78,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "browser": {*ENGINE, "_files", "functions", "nn", "optim", "compiler", "exporting", "train"},
     "sklearn": {*ENGINE, "functions", "nn", "optim", "tables", "train", "__init__"},
+    "tuning": {"_files", "train"},
     "cli": {
         *ENGINE,
+        "tuning",
         "functions",
         "nn",
         "optim",

@@ -59,6 +59,7 @@ def _run(argv: Sequence[str]) -> int:
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     options.add_train(commands)
+    options.add_tune(commands)
     options.add_predict(commands)
     options.add_inspect(commands)
     options.add_explain(commands)

@@ -37,6 +37,12 @@ example:
   macrograd predict flowers.safetensors new.parquet --probabilities
 """
 
+TUNE_EPILOG = """\
+examples:
+  macrograd tune flowers.csv --target species --save flowers.safetensors
+  macrograd tune houses.csv --target price --tries 100 --workers 4 --folder search
+"""
+
 
 EXPORT_EPILOG = """\
 examples:
@@ -112,6 +118,50 @@ def add_train(commands: Any) -> None:
         action="store_true",
         help="no line a step and no progress bar, only the result: the steps then run in native code, many in a call",
     )
+
+
+def add_tune(commands: Any) -> None:
+    """The options of `macrograd tune`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "tune",
+        help="search for the net and the training that suit a table",
+        description="Try nets and ways to train them by cross-validation, print the best, train it on all of the "
+        "rows, and say how good it is on those that no choice has seen.",
+        epilog=TUNE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_data(parser)
+
+    group = parser.add_argument_group("search")
+    add = group.add_argument
+    add("--tries", type=whole(1), default=27, metavar="N", help="how many settings (27)")
+    add("--folds", type=whole(1), default=3, metavar="N", help="of cross-validation; 1 holds out a quarter, once (3)")
+    add("--seeds", type=whole(1), default=1, metavar="N", help="starts of each (1)")
+    add("--epochs", type=whole(1), default=81, metavar="N", help="of the longest fits (81)")
+    add(
+        "--halving",
+        type=whole(0),
+        default=3,
+        metavar="N",
+        help="short fits for all, and the best of N go on to N times as many epochs; 0 for long fits for all (3)",
+    )
+    add("--workers", type=whole(1), default=1, metavar="N", help="processes (1)")
+    add("--folder", metavar="DIR", help="keep every result there as it comes: the same command goes on from it")
+    add("--loss", type=one_of(LOSSES), metavar="NAME", help=f"{', '.join(LOSSES)} (the first that fits the data)")
+    add("--seed", type=whole(0, 2**32 - 1), default=1337, metavar="N", help="of the search, the folds, the rows (1337)")
+    add(
+        "--validation",
+        type=share,
+        metavar="F",
+        help="of a table: the share of rows that the search does not see, for the last score; 0 for none (0.2)",
+    )
+
+    group = parser.add_argument_group("output")
+    add = group.add_argument
+    add("--csv", metavar="FILE", help="save all settings and their scores")
+    add("--plot", metavar="FILE", help="save a picture of how the score depends on each: .png, .svg or .pdf")
+    add("--save", metavar="FILE", help="save the best net, trained, for `macrograd predict` and mg.load (safetensors)")
+    add("--quiet", action="store_true", help="no progress, only the result")
 
 
 def add_explain(commands: Any) -> None:
@@ -205,6 +255,29 @@ def add_playground(commands: Any) -> None:
 
 def _add_net(parser: argparse.ArgumentParser) -> None:
     """The options that say which data, which net and which loss."""
+    _add_data(parser)
+    group = parser.add_argument_group("net")
+    add = group.add_argument
+    add("--hidden", type=whole(1), nargs="*", default=[16, 16], metavar="N", help="sizes of the hidden layers (16 16)")
+    add(
+        "--activation",
+        type=one_of(ACTIVATIONS),
+        default="relu",
+        metavar="NAME",
+        help=f"{', '.join(ACTIVATIONS)} (relu)",
+    )
+    add(
+        "--init",
+        type=one_of(INITIALISERS),
+        metavar="NAME",
+        help=f"first weights: {', '.join(INITIALISERS)} (uniform; he_normal for a table)",
+    )
+    add("--loss", type=one_of(LOSSES), metavar="NAME", help=f"{', '.join(LOSSES)} (the first that fits the data)")
+    add("--seed", type=whole(0, 2**32 - 1), default=1337, metavar="N", help="of data, weights and batches (1337)")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    """The options that say which data."""
     add = parser.add_argument
     add(
         "data",
@@ -236,25 +309,6 @@ def _add_net(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=whole(1), metavar="N", help="how many samples to make (100)")
     add("--noise", type=number(0), metavar="S", help="standard deviation of the noise (blobs 1, xor 0, others 0.1)")
     add("--classes", type=whole(2), metavar="K", help="number of blobs (3) or of spiral arms (2)")
-
-    group = parser.add_argument_group("net")
-    add = group.add_argument
-    add("--hidden", type=whole(1), nargs="*", default=[16, 16], metavar="N", help="sizes of the hidden layers (16 16)")
-    add(
-        "--activation",
-        type=one_of(ACTIVATIONS),
-        default="relu",
-        metavar="NAME",
-        help=f"{', '.join(ACTIVATIONS)} (relu)",
-    )
-    add(
-        "--init",
-        type=one_of(INITIALISERS),
-        metavar="NAME",
-        help=f"first weights: {', '.join(INITIALISERS)} (uniform; he_normal for a table)",
-    )
-    add("--loss", type=one_of(LOSSES), metavar="NAME", help=f"{', '.join(LOSSES)} (the first that fits the data)")
-    add("--seed", type=whole(0, 2**32 - 1), default=1337, metavar="N", help="of data, weights and batches (1337)")
 
 
 def _add_reading(parser: Any) -> None:

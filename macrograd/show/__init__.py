@@ -12,6 +12,7 @@ from macrograd.show._figure import new_figure, plain, save
 from macrograd.show.boundary import boundary
 from macrograd.show.draw import Drawing, draw
 from macrograd.show.history import curves, history
+from macrograd.show.sweep import sweep
 
 
 def training_figure(
@@ -34,4 +35,15 @@ def training_figure(
     return figure
 
 
-__all__ = ["Drawing", "boundary", "curves", "draw", "history", "new_figure", "plain", "save", "training_figure"]
+__all__ = [
+    "Drawing",
+    "boundary",
+    "curves",
+    "draw",
+    "history",
+    "new_figure",
+    "plain",
+    "save",
+    "sweep",
+    "training_figure",
+]

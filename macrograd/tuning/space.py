@@ -1,0 +1,97 @@
+"""What is searched: by name the values that a hyper-parameter may have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Draws that repeat an earlier one before a space is taken to be exhausted.
+_TRIES = 200
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Any number from `low` to `high`, all alike. Raises ValueError unless both are finite and low < high."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check(self, -math.inf)
+
+    def draw(self, rng: np.random.RandomState) -> float:
+        return float(rng.uniform(self.low, self.high))
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Any number from `low` to `high`, alike on a logarithmic scale: for rates and penalties. Raises ValueError unless
+    0 < low < high."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check(self, 0.0)
+
+    def draw(self, rng: np.random.RandomState) -> float:
+        return float(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Any integer from `low` to `high`, both included. Raises ValueError unless low < high."""
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        _check(self, -math.inf)
+        if int(self.low) != self.low or int(self.high) != self.high:
+            raise ValueError(f"{self!r}: both ends must be integers")
+
+    def draw(self, rng: np.random.RandomState) -> int:
+        return int(rng.randint(self.low, self.high + 1))
+
+
+def _check(given: Uniform | LogUniform | Integers, above: float) -> None:
+    if not above < given.low < given.high < math.inf:
+        must = "0 < low < high" if above == 0.0 else "low < high, both finite"
+        raise ValueError(f"{given!r}: it must be {must}")
+
+
+def check(space: Any) -> dict[str, Any]:
+    """The space, checked. Raises TypeError and ValueError for what is none."""
+    if not isinstance(space, Mapping) or not space:
+        raise TypeError(f"space must be a dict of values by the name of the hyper-parameter, got {space!r}")
+    for name, values in space.items():
+        if not isinstance(name, str) or not name.isidentifier() or name == "seed":
+            raise ValueError(f"space names {name!r}: it must be the name of an argument of make, other than 'seed'")
+        if isinstance(values, (Uniform, LogUniform, Integers)):
+            continue
+        if not isinstance(values, (list, range)) or not len(values):
+            raise TypeError(
+                f"space[{name!r}] is {values!r}: give a list of values, or tuning.Uniform, LogUniform or Integers "
+                "(low, high)"
+            )
+    return dict(space)
+
+
+def drawn(space: Mapping[str, Any], n: int, seed: int) -> list[dict[str, Any]]:
+    """`n` different settings at random, or all if the space has fewer."""
+    rng, found, seen, tries = np.random.RandomState(seed), list[dict[str, Any]](), set[str](), 0
+    while len(found) < n and tries < _TRIES * n:
+        tries += 1
+        one = {name: _one(values, rng) for name, values in space.items()}
+        if repr(one) not in seen:
+            seen.add(repr(one))
+            found.append(one)
+    return found
+
+
+def _one(values: Any, rng: np.random.RandomState) -> Any:
+    return values.draw(rng) if hasattr(values, "draw") else values[int(rng.randint(len(values)))]

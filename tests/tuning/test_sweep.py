@@ -1,0 +1,217 @@
+"""`mg.sweep`: the same scores however it is run, and nothing lost whatever is killed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd import nn, optim, show
+from macrograd.cli import main
+from macrograd.tuning import Integers, LogUniform, Uniform
+
+ROOT = Path(mg.__file__).parent.parent
+X, y = mg.datasets.make_moons(40, noise=0.2, seed=1)
+SPACE: dict[str, Any] = {"width": [2, 3], "rate": LogUniform(1e-3, 1e-1)}
+OPTIONS: dict[str, Any] = {"n": 4, "folds": 2, "epochs": 4, "halving": 2, "progress": False}
+
+
+def make(seed: int, width: int, rate: float, dies: str = "") -> mg.Trainer:
+    """A Trainer. With `dies`, a file, the process dies unless the file says that one did already."""
+    if dies and width == 3 and not os.path.exists(dies):
+        Path(dies).write_text("one did")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return mg.Trainer(nn.MLP(2, [width, 1], init="he_normal", seed=seed), optimizer=optim.Adam(rate))
+
+
+def scores(found: mg.tuning.Sweep) -> list[tuple[dict[str, Any], float, int]]:
+    return [(line.values, line.score, line.fits) for line in found.lines]
+
+
+@pytest.fixture(scope="module")
+def alone() -> mg.tuning.Sweep:
+    return mg.sweep(make, X, y, SPACE, **OPTIONS)
+
+
+def test_halving_trains_the_best_for_longer(alone: mg.tuning.Sweep) -> None:
+    assert [(line.rung, line.epochs, line.fits) for line in alone.lines] == [(2, 4, 6), (1, 2, 4), (0, 1, 2), (0, 1, 2)]
+    assert alone.score == alone.lines[0].score < alone.lines[2].score
+    assert alone.best == alone.lines[0].values
+
+
+def test_the_score_of_a_fit_is_that_of_the_fit_alone(alone: mg.tuning.Sweep) -> None:
+    plain = mg.sweep(make, X, y, {"width": [2], "rate": [0.05]}, n=1, folds=1, epochs=3, progress=False)
+    fold = mg.tuning.trial.folds_of(y, 1, 0)
+    assert (fold == 0).sum() == 10
+    assert sorted(y[fold == 0]) == [0] * 5 + [1] * 5
+    trainer = make(0, 2, 0.05)
+    trainer.fit(X[fold != 0], y[fold != 0], epochs=3, progress=False)
+    assert plain.score == trainer.evaluate(X[fold == 0], y[fold == 0])["loss"]
+
+
+def test_a_killed_process_costs_no_result_and_no_bit(alone: mg.tuning.Sweep, tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+    dies = partial(make, dies=str(tmp_path / "died"))
+    found = mg.sweep(dies, X, y, SPACE, **OPTIONS, workers=2, folder=tmp_path / "sweep")
+    assert (tmp_path / "died").exists()
+    assert scores(found) == scores(alone)
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.tuning.test_sweep import *
+mg.sweep(partial(make, dies={died!r}), X, y, SPACE, **OPTIONS, folder={folder!r})
+"""
+
+
+def test_a_killed_sweep_goes_on_from_its_folder(alone: mg.tuning.Sweep, tmp_path: Path) -> None:
+    folder, died = tmp_path / "sweep", tmp_path / "died"
+    program = PROGRAM.format(root=str(ROOT), died=str(died), folder=str(folder))
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    there = (folder / "results.jsonl").read_text().splitlines()
+    assert 0 < len(there) < 14
+    with open(folder / "results.jsonl", "a") as file:
+        file.write('{"config": 1, "rung"')  # a line that was being written
+    made = []
+
+    def counted(seed: int, width: int, rate: float) -> mg.Trainer:
+        made.append((width, rate))
+        return make(seed, width, rate)
+
+    found = mg.sweep(counted, X, y, SPACE, **OPTIONS, folder=folder)
+    assert scores(found) == scores(alone)
+    assert len(made) == 1 + 14 - len(there)  # one to try what it makes
+    mg.sweep(counted, X, y, SPACE, **OPTIONS, folder=folder)
+    assert len(made) == 1 + 14 - len(there) + 1, "nothing is left to do"
+    with pytest.raises(ValueError, match="holds another sweep: its seeds was 1, now it is 2"):
+        mg.sweep(make, X, y, SPACE, **OPTIONS, seeds=2, folder=folder)
+    with pytest.raises(ValueError, match="holds another sweep: its data was"):
+        mg.sweep(make, 2.0 * X, y, SPACE, **OPTIONS, folder=folder)
+    (folder / "results.jsonl").write_text("[]\n")
+    with pytest.raises(ValueError, match="damaged in line 1"):
+        mg.sweep(make, X, y, SPACE, **OPTIONS, folder=folder)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs macrograd[dask]")
+@pytest.mark.filterwarnings("ignore")  # of distributed, about what it itself does
+def test_a_dask_cluster_of_processes_loses_a_worker_and_nothing_else(alone: mg.tuning.Sweep, tmp_path: Path) -> None:
+    import distributed
+
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        dies = partial(make, dies=str(tmp_path / "died"))
+        found = mg.sweep(dies, X, y, SPACE, **OPTIONS, on=client)
+    assert (tmp_path / "died").exists()
+    assert scores(found) == scores(alone)
+
+
+def test_a_fit_that_diverges_comes_last(tmp_path: Path) -> None:
+    def sgd(seed: int, rate: float) -> mg.Trainer:
+        return mg.Trainer(nn.MLP(2, [2, 1], seed=seed), "squared_error", optim.SGD(rate))
+
+    found = mg.sweep(sgd, X, 1.0 * y, {"rate": [1e200, 0.01]}, epochs=2, folds=1, progress=False, metric="r2")
+    assert [line.values["rate"] for line in found.lines] == [0.01, 1e200]
+    assert math.isnan(found.lines[1].score)
+    assert "DivergedError" in found.lines[1].error
+    assert "diverged" in str(found)
+    assert found.to_csv(tmp_path / "t.csv").read_text().splitlines()[2].startswith("1e+200,,,2,1,")
+
+
+def test_frames_and_estimators() -> None:
+    pandas, sklearn = pytest.importorskip("pandas"), pytest.importorskip("macrograd.sklearn")
+    frame = pandas.DataFrame({"x": X[:, 0], "where": np.where(X[:, 1] > 0, "up", "down")})
+
+    def estimator(seed: int, hidden: list[int]) -> Any:
+        return sklearn.NetClassifier(hidden, members=1, random_state=seed)
+
+    found = mg.sweep(estimator, frame, y, {"hidden": [[2]]}, n=1, folds=1, epochs=2, progress=False)
+    assert found.metric == "score"
+    assert 0.0 <= found.score <= 1.0
+    with pytest.raises(ValueError, match=r"metric 'loss' is of Trainers: an estimator is judged by its own score\(\)"):
+        mg.sweep(estimator, frame, y, {"hidden": [[2]]}, metric="loss", progress=False)
+
+
+def test_what_is_drawn() -> None:
+    space = {"a": Uniform(-1.0, 1.0), "b": Integers(1, 3), "c": ["x", "y"]}
+    found = mg.tuning.space.drawn(space, 50, seed=3)
+    assert found == mg.tuning.space.drawn(space, 50, seed=3)
+    assert {one["b"] for one in found} == {1, 2, 3}
+    assert all(-1.0 <= one["a"] <= 1.0 for one in found)
+    assert len(mg.tuning.space.drawn({"b": Integers(1, 3), "c": ["x", "y"]}, 50, seed=3)) == 6
+
+
+BAD: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
+    "no space": (TypeError, "space must be a dict", {"space": {}}),
+    "a tuple": (TypeError, r"space\['rate'\] is \(1, 2\): give a list of values", {"space": {"rate": (1, 2)}}),
+    "a seed": (ValueError, "space names 'seed'", {"space": {"seed": [1]}}),
+    "make": (TypeError, r"make is called as make\(seed=…, w=…\), which it does not take", {"space": {"w": [1]}}),
+    "no make": (TypeError, "make must be a function", {"make": 3}),
+    "a net": (TypeError, "make must return a Trainer", {"make": lambda seed, width, rate: 3}),
+    "n": (ValueError, "n must be an integer of at least 1, got 0", {"n": 0}),
+    "halving": (ValueError, "halving must be an integer of at least 2, got 1", {"halving": 1}),
+    "epochs": (ValueError, "halving needs epochs", {"epochs": None}),
+    "folds": (ValueError, "40 rows cannot be cut into 41 folds", {"folds": 41}),
+    "metric": (ValueError, "unknown metric 'auc': use loss, score, accuracy", {"metric": "auc"}),
+    "score": (ValueError, "metric 'score' is of scikit-learn's estimators", {"metric": "score"}),
+    "workers": (ValueError, "workers must be an integer of 1 or more, got 0", {"workers": 0}),
+    "on": (TypeError, r"on must be a dask\.distributed\.Client", {"on": 3}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_found_before_any_fit(what: str) -> None:
+    kind, message, change = BAD[what]
+    options = {"make": make, "X": X, "y": y, "space": SPACE, **OPTIONS, **change}
+    with pytest.raises(kind, match=message):
+        mg.sweep(**options)
+
+
+@pytest.mark.parametrize("kind", [Uniform, LogUniform, Integers])
+def test_bad_ends(kind: Any) -> None:
+    with pytest.raises(ValueError, match="low < high"):
+        kind(2, 1)
+    with pytest.raises(ValueError, match=r"must be 0 < low < high|ends must be integers|both finite"):
+        kind(0 if kind is LogUniform else 0.5, math.inf if kind is Uniform else 1.5)
+
+
+def test_the_picture(alone: mg.tuning.Sweep, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    figure = show.sweep(alone)
+    assert [ax.get_xlabel() for ax in figure.axes] == ["width", "rate"]
+    assert show.save(figure, tmp_path / "s.png").stat().st_size > 1000
+
+
+def test_the_command(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("duckdb")
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{a:.3f},{b:.3f},{'ab'[k]}" for (a, b), k in zip(X, y, strict=True)]
+    Path("t.csv").write_text("\n".join(["p,q,kind", *rows]))
+    arguments = ["tune", "t.csv", "--target", "kind", "--tries", "2", "--folds", "1", "--epochs", "2", "--quiet"]
+    assert main([*arguments, "--folder", "found", "--save", "m", "--csv", "r.csv"]) == 0
+    out = capsys.readouterr().out
+    assert "hidden  activation" in out
+    assert "on the 32 rows of the search, accuracy" in out
+    assert " on 8 that it has not seen\n" in out
+    assert len(Path("r.csv").read_text().splitlines()) == 3
+    assert json.loads(Path("found/sweep.json").read_text())["folds"] == 1
+    assert main([*arguments, "--folder", "found"]) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == out.splitlines()[:3]
+    assert main(["predict", "m", "t.csv"]) == 0
+    assert {line[-1] for line in capsys.readouterr().out.splitlines()[1:]} <= {"a", "b"}
+    assert main([*arguments, "--halving", "1"]) == 2
+    assert "--halving 1: the best one of N go on" in capsys.readouterr().err
