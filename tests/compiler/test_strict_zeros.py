@@ -166,3 +166,24 @@ def test_sums_of_gradients_follow_graphs_that_know_no_comparisons(backend: str) 
             p.grad = 0.0
         f(x, P).backward()
         assert found == [p.grad for p in P]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_sums_of_gradients_follow_the_operands_of_a_sum_of_products(backend: str) -> None:
+    rng = random.Random(5)
+    P = [Value(0.0) for _ in range(3)]
+
+    def f(x: float) -> Any:
+        a, b, c = P
+        return mg.dot([a, 1.0, a, b, c, a], [1.0, a, a, a, c, b]) * mg.dot([1.0, b, b], [b, b, x]) + mg.sum([a, b, a])
+
+    compiled = mg.compile(f, strict=True, backend=backend)
+    for _ in range(40):
+        for p in P:
+            p.data, p.grad = rng.gauss(0.0, 1.0), 0.0
+        compiled.backward(0.3)
+        found = [p.grad for p in P]
+        for p in P:
+            p.grad = 0.0
+        f(0.3).backward()
+        assert found == [p.grad for p in P]

@@ -153,7 +153,7 @@ def differentiate(
     edges = _reached(tape, _edges(tape, wrt), result)
     scattered = _scattered(tape, edges, varies, strict)
     taken = _taken(tape, Choices(tape, edges, result, varies), entries)
-    gains = _contributions(tape, edges[~scattered], entries, taken)
+    gains = _contributions(tape, edges[~scattered], entries, taken, in_order=strict)
     scatters = _scatters(tape, edges[scattered], varies, entries)
     alias = _sum_up(n, gains, scatters, varies, entries)
     alias[result] = seed[0]
@@ -241,11 +241,14 @@ def _share(tape: Tape, entries: _Entries, choice: int, side: int, one: int) -> i
     return int(_instantiate(rule, user, tape.start[user], tape, entries, np.array([one]))[0])
 
 
-def _contributions(tape: Tape, edges: Ints, entries: _Entries, taken: Ints) -> tuple[Ints, Ints, Ints]:
-    """Copy the rules for all edges; returns (using entry, used entry, id of the contribution)."""
+def _contributions(
+    tape: Tape, edges: Ints, entries: _Entries, taken: Ints, *, in_order: bool
+) -> tuple[Ints, Ints, Ints]:
+    """Copy the rules for all edges; returns (using entry, used entry, id of the contribution), those of one user in the
+    order of its operands if they are to be `in_order`."""
     owner = tape.owner[edges]
     position = edges - tape.start[owner]
-    sources, targets, gains = [], [], []
+    through, gains = [], []
     for code in tapes.distinct(tape.code[owner]).tolist():
         op = ops.TABLE[code]
         here, slot = tape.code[owner] == code, op.slot(position)
@@ -257,8 +260,7 @@ def _contributions(tape: Tape, edges: Ints, entries: _Entries, taken: Ints) -> t
             if op is ops.dot:  # most terms of sums are x · 1, which passes the adjoint on unchanged
                 factor = tape.operand[edge + 1 - 2 * k]
                 plain = (tape.code[factor] == CONSTANT) & (tape.leaf[factor] == 1.0)
-                sources.append(users[plain])
-                targets.append(tape.operand[edge[plain]])
+                through.append(edge[plain])
                 gains.append(_ADJOINTS + users[plain])
                 users, edge = users[~plain], edge[~plain]
             if op is ops.take:  # its rule depends on the number of the term
@@ -269,13 +271,16 @@ def _contributions(tape: Tape, edges: Ints, entries: _Entries, taken: Ints) -> t
             else:
                 base = edge - k if op.arity is None else tape.start[users]
                 gain = _instantiate(rule, users, base, tape, entries, _ADJOINTS + users, taken[edge])
-            sources.append(users)
-            targets.append(tape.operand[edge])
+            through.append(edge)
             gains.append(gain)
-    if not sources:
+    if not through:
         empty = np.empty(0, dtype=np.int64)
         return empty, empty, empty
-    return np.concatenate(sources), np.concatenate(targets), np.concatenate(gains)
+    edge, gain = np.concatenate(through), np.concatenate(gains)
+    if in_order:
+        order = np.argsort(edge, kind="stable")
+        edge, gain = edge[order], gain[order]
+    return tape.owner[edge], tape.operand[edge], gain
 
 
 def _scattered(tape: Tape, edges: Ints, varies: NDArray[np.bool_], strict: bool) -> NDArray[np.bool_]:
