@@ -433,3 +433,17 @@ def test_a_failing_llvm_gives_way_with_a_warning(monkeypatch: pytest.MonkeyPatch
         found = fn(data(3))
     monkeypatch.undo()
     assert found.shape == (3,)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_operations_write_between_other_numbers(dtype: str) -> None:
+    """Whatever the strides of operands and results are; NumPy's own negative does not for some."""
+    numbers = np.random.default_rng(0).uniform(0.1, 0.9, 400).astype(dtype)
+    for row in ops.TABLE:
+        if row.arity != 1:
+            continue
+        function = calls.into(row, np.dtype(dtype))
+        for stride, between in itertools.product((1, 2, 3, 4, 8, 16, -8), (1, 2, 3, -2)):
+            a, out = numbers[200::stride][:5], np.zeros(40, dtype)[20::between][:5]
+            function(a, out)
+            np.testing.assert_allclose(out, row.array(np, a.copy()), rtol=1e-5, err_msg=f"{row} {stride} {between}")

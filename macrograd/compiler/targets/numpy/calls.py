@@ -41,8 +41,14 @@ def _copy(a: Array, out: Array) -> None:
     np.copyto(out, a)
 
 
-# For table forms that are not NumPy functions with an `out` argument.
+def negate(a: Array, out: Array) -> None:
+    # np.negative reads some strided operands as if they were contiguous (NumPy 2.4.6, findings/numpy-negative-strides).
+    np.multiply(a, -1.0, out)
+
+
+# For table forms that are not NumPy functions with an `out` argument, or whose function cannot be trusted with one.
 INTO: dict[str, Callable[..., Any]] = {
+    "neg": negate,
     "less": np.less,
     "less_equal": np.less_equal,
     "detach": _copy,
@@ -62,10 +68,12 @@ def into(row: ops.Op, dtype: Any, *, strict: bool = False) -> Callable[..., Any]
         return partial(_by_column, on_arrays(formula, strict=True))
     if row.name in _WITH_ZERO:
         return partial(_WITH_ZERO[row.name], np.zeros(1, dtype))
+    if row.name in INTO:
+        return INTO[row.name]
     if row.ufunc is not None:
         found: Callable[..., Any] = getattr(np, row.ufunc)
         return found
-    return INTO.get(row.name) or partial(_by_column, row.array)
+    return partial(_by_column, row.array)
 
 
 # --- moving -----------------------------------------------------------------------------------------------------------

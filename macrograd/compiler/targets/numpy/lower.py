@@ -240,7 +240,7 @@ class Lowering(Walker[None], Kinds[None]):
                 function: Function = np.add if sign == 1.0 else np.subtract
                 self._each(function, self._axes(dims, first, second, target), first, second, target)
             else:
-                function = np.positive if sign == 1.0 else np.negative
+                function = np.positive if sign == 1.0 else calls.negate
                 self._each(function, self._axes(dims, first, target), first, target)
         for sign, place in units:
             function = np.add if sign == 1.0 else np.subtract
