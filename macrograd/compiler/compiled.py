@@ -90,7 +90,8 @@ class Compiled:
 
     def value(self, theta: Any, *args: Any, **kwargs: Any) -> Any:
         """The function's value at parameters `theta`, an array in the order of `parameters`, as `value_and_grad` takes
-        it: no Value is read or written."""
+        it: no Value is read or written. Raises ValueError for a theta of the wrong size, and TypeError if theta or an
+        argument is missing."""
         if theta is None:
             raise self._no_theta("value")
         try:

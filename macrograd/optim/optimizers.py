@@ -44,7 +44,11 @@ class Optimizer:
         self._parameters: list[Value] = []
 
     def rule(self, parameter: Any, gradient: Any, state: State, learning_rate: Any, step: Any) -> tuple[Any, State]:
-        """The update of one parameter; see the module docstring."""
+        """The update of one parameter: (parameter, gradient, state, learning rate, step) → (new parameter, new state).
+
+        Scalars in, scalars out: numbers, Values or traced values. `step` counts from 1. Raises NotImplementedError in
+        the base class.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no update rule: define rule()")
 
     @property
@@ -140,6 +144,9 @@ class SGD(Optimizer):
     nesterov      use Nesterov momentum; requires momentum > 0
     weight_decay  adds weight_decay·parameter to the gradient (an L2 penalty of half that strength)
 
+    Raises ValueError for a negative momentum or decay, TypeError for a learning rate that is neither a number nor a
+    schedule.
+
     Source: Sutskever, Martens, Dahl & Hinton, *On the importance of initialization and momentum in deep learning*, ICML
     2013, in PyTorch's form, where the learning rate multiplies the velocity.
     """
@@ -183,6 +190,8 @@ class RMSProp(Optimizer):
     weight_decay  adds weight_decay·parameter to the gradient
     momentum      fraction of the previous direction that is kept
     centered      use the variance instead of the mean square
+
+    Raises ValueError for numbers out of range, TypeError for a learning rate that is neither a number nor a schedule.
 
     Sources: Tieleman & Hinton, Coursera lecture 6.5, 2012; centered: Graves, arXiv:1308.0850, eq. 38–45.
     """
@@ -239,6 +248,8 @@ class Adam(Optimizer):
     eps           added to the root of the mean square
     weight_decay  adds weight_decay·parameter to the gradient
 
+    Raises ValueError for numbers out of range, TypeError for a learning rate that is neither a number nor a schedule.
+
     Source: Kingma & Ba, *Adam: A Method for Stochastic Optimization*, ICLR 2015, algorithm 1.
     """
 
@@ -277,6 +288,8 @@ class Adam(Optimizer):
 
 class AdamW(Adam):
     """Adam with decoupled weight decay: it shrinks the parameter itself and does not enter the two means.
+
+    The arguments and the errors are those of `Adam`.
 
     Source: Loshchilov & Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019, algorithm 2, in PyTorch's form,
     where the learning rate multiplies the decay.

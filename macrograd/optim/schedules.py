@@ -98,7 +98,7 @@ def _linear(start: float, end: float, steps: int, k: Floats) -> Any:
 
 
 def step(start: float, factor: float, every: int) -> Schedule:
-    """`start`, multiplied by `factor` after every `every` steps."""
+    """`start`, multiplied by `factor` after every `every` steps. Raises ValueError if `every` is below 1."""
     _check_steps("step", every)
     return _named(partial(_step, start, factor, every), f"step({start}, {factor}, {every})")
 
@@ -108,7 +108,7 @@ def _step(start: float, factor: float, every: int, k: Floats) -> Any:
 
 
 def exponential(start: float, factor: float) -> Schedule:
-    """`start`, multiplied by `factor` at every step."""
+    """start·factorᵏ at step k: multiplied by `factor` at every step."""
     return _named(partial(_exponential, start, factor), f"exponential({start}, {factor})")
 
 

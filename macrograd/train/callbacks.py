@@ -107,6 +107,9 @@ class EarlyStopping:
     monitor    the metric to watch: "validation_loss", or any other in the history
     min_delta  the smallest change that counts as an improvement
     restore    whether to restore the best parameters; "always" also does so if the run reaches its full length
+
+    Raises ValueError for a patience below 1 and for any other `restore`; `fit` raises it for a monitor that is not
+    computed.
     """
 
     patience: int = 10
