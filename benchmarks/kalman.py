@@ -1,7 +1,8 @@
 """kalman: the likelihood of n observations by a scalar Kalman filter, and its gradient by the two variances, float64;
 a local level, the simplest state space model, written as a scalar loop over an array input.
 
-`recorded-N` takes N observations, and records N rounds. How long that takes is part of the job `ready`.
+`recorded-N` takes N observations. Contenders record N rounds, but for `macrograd-loop`, whose body is traced once
+(`mg.loop`). How long each takes until it is ready is part of the job `ready`.
 """
 
 from __future__ import annotations
@@ -98,6 +99,30 @@ def macrograd(case: str) -> Prepared:
 def macrograd_bound(case: str) -> Prepared:
     f, y = compiled(case)
     step = f.bind(y)
+    return Prepared(step, lambda: {"value": step(), "gradient": step.gradient.copy()})
+
+
+def written(y: Any, q: Any, r: Any) -> Any:
+    """The same as a loop that is traced once."""
+    import macrograd as mg
+
+    def body(i: Any, state: Any) -> Any:
+        m, p, total = state
+        p = p + q
+        e = mg.take(y, i) - m
+        S = p + r
+        k = p / S
+        return m + k * e, (1.0 - k) * p, total + mg.log(S) + e * e / S
+
+    return mg.loop(len(y), body, (0.0, 1.0, 0.0))[2]
+
+
+@JOB.contender("macrograd-loop", packages=("macrograd",), note="rewritten as mg.loop; f.bind(y) → step()")
+def macrograd_loop(case: str) -> Prepared:
+    import macrograd as mg
+
+    q, r = (mg.Value(float(v)) for v in PARAMETERS)
+    step = mg.compile(lambda y: written(y, q, r)).bind(observations(LENGTH[case]))
     return Prepared(step, lambda: {"value": step(), "gradient": step.gradient.copy()})
 
 

@@ -130,6 +130,25 @@ def macrograd(case: str) -> Prepared:
     return Prepared(compiled, compiled, units=problem.scalars)
 
 
+@JOB.contender(
+    "macrograd-loop", packages=("macrograd", "llvmlite.binding"), cases=tuple(RECURRENCES), note="rewritten as mg.loop"
+)
+def macrograd_loop(case: str) -> Prepared:
+    import macrograd as mg
+
+    os.environ["MACROGRAD_CACHE"] = "off"
+    problem = Problem(case)
+    variables = [mg.Value(x) for x in problem.start.tolist()]
+
+    def compiled() -> dict[str, Any]:
+        for v in variables:
+            v.grad = 0.0
+        value = mg.compile(lambda y: kalman.written(y, *variables)).backward(*problem.arguments)
+        return {"value": value, "gradient": [v.grad for v in variables]}
+
+    return Prepared(compiled, compiled, units=problem.scalars)
+
+
 @JOB.contender("casadi", packages=("casadi",), note="SX and its virtual machine")
 def casadi(case: str) -> Prepared:
     import casadi

@@ -39,6 +39,7 @@ SLOW = {
     ("ready", "net-1000000", "macrograd"),
     ("ready", "loop-100000", "macrograd"),
     ("ready", "kalman-50000", "macrograd"),
+    ("ready", "kalman-50000", "macrograd-loop"),
     ("kalman", "recorded-50000", "macrograd"),
     ("kalman", "recorded-50000", "macrograd-bound"),
     ("ready", "random-10000", "macrograd"),
