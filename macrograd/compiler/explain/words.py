@@ -184,8 +184,14 @@ class SlotNames:
     def write(self, line: int, out: Index, dims: tuple[int, ...], now: Now) -> None:
         """Note that line `line` has written the slots `out`, in all rounds so far."""
         self.lines[line] = LineResult(dims, now.last + 1, now.loop, out.shift)
-        for r, rounds in enumerate(np.ndindex(*now.counts)):
-            self._put(out.space, out.slots(dims, 1, rounds).ravel(), line, r)
+        moved = np.zeros((1,) * len(now.counts), dtype=np.int64)
+        for axis, (shift, count) in enumerate(zip(out.shifts, now.counts, strict=False)):
+            moved = moved + (shift * np.arange(count)).reshape([-1 if k == axis else 1 for k in range(len(now.counts))])
+        first = out.slots(dims, 1).ravel()
+        slots = np.broadcast_to(moved, now.counts).reshape(-1, 1) + first
+        self.source[out.space][slots] = line
+        self.position[out.space][slots] = np.arange(len(first))
+        self.round[out.space][slots] = np.arange(len(slots))[:, None]
 
     def write_all(self, line: int, space: str, slots: Ints) -> None:
         """Note that line `line` has written these slots, in no particular shape."""
