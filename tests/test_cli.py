@@ -370,11 +370,11 @@ WRONG = [
     (["train", "blobs", "--samples", "2"], "2 samples of blobs hold only 2 of 3 classes: raise --samples"),
     (
         ["train", "mons"],
-        "'mons' is no data set (moons, circles, blobs, spirals, xor) and no file: did you mean moons?",
+        "'mons' is neither a data set (moons, circles, blobs, spirals, xor) nor a file: did you mean moons?",
     ),
     (
         ["train", "none.csv", "--target", "y"],
-        "'none.csv' is no data set (moons, circles, blobs, spirals, xor) and no file: give the path of a table",
+        "'none.csv' is neither a data set (moons, circles, blobs, spirals, xor) nor a file: give the path of a table",
     ),
     (
         ["train", "blobs", "--loss", "hinge"],

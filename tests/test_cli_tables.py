@@ -273,7 +273,7 @@ def test_labels_that_a_spreadsheet_would_run_are_quoted_and_said(capsys: Capture
 
 def test_probabilities_where_there_are_none(capsys: Capture) -> None:
     train(capsys, flowers(labels=("p", "q")), "--target", "kind", "--loss", "hinge", "--save", "m", "--steps", "5")
-    assert "trained with the loss 'hinge', whose outputs are no probabilities" in error(
+    assert "trained with the loss 'hinge', whose outputs are not probabilities" in error(
         capsys, "predict", "m", "t.csv", "--probabilities"
     )
     path = write("t.csv", [["x", "y"], *[[i, i * 1.5] for i in range(30)]])

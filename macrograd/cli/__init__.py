@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from macrograd.cli import options
 
-# What a shell reports for a program that ends by these signals.
+# The exit codes that a shell reports for these signals.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
@@ -20,7 +20,7 @@ class UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UsageError where argparse would print the whole usage and leave the process."""
+    """Raises UsageError where argparse would print the whole usage and exit."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see `{self.prog} --help`)")
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (the process's own if None) and return the exit code.
 
-    0 done, 2 bad input (one line on standard error says what and why), 130 interrupted, 141 nobody reads the output.
+    0 success, 2 bad input (explained in one line on standard error), 130 interrupted, 141 output closed by its reader.
     """
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"macrograd: interrupted{f' {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Python flushes once more at the end: let it do so into nothing.
+        # Python flushes again at exit: let it flush to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
@@ -55,8 +55,8 @@ def _fail(message: str) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    parser = Parser(prog="macrograd", description="Train small neural networks made of single scalars.")
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    parser = Parser(prog="macrograd", description="Train small neural networks written in single scalars.")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     options.add_train(commands)
     options.add_tune(commands)
@@ -77,7 +77,7 @@ def _run(argv: Sequence[str]) -> int:
     if arguments.command is None:
         parser.print_help()
         return 0
-    # A command is the function of its name in the module of its name, loaded when it is called.
+    # A command is the function of its name in the module of its name, which is loaded on demand.
     command: Callable[[argparse.Namespace], int] = getattr(
         importlib.import_module(f"macrograd.cli.{arguments.command}"), arguments.command
     )

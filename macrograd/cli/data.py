@@ -1,4 +1,4 @@
-"""The data that a command line names: made ones by name, or a table."""
+"""The data that a command line names: a synthetic data set, or a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from macrograd.train.scaling import Scale
 
 Array = NDArray[Any]
 
-# Of a table, the rows that are held out unless --validation says it; with fewer rows than this none are.
+# The share of a table's rows that is held out unless --validation is given; with fewer rows than this, none are.
 HELD, LEAST_ROWS = 0.2, 10
 TABLE_OPTIONS = (
     "target", "task", "features", "drop", "kind", "query", "delimiter", "no-header", "missing", "scale", "validation",
@@ -32,12 +32,12 @@ _AS_IT_IS = Scale()
 class Data:
     """Samples ready for a net.
 
-    X, y           what the net learns from: X of shape (n, features), y of shape (n,), class indices or scaled numbers
-    held           the same of samples that it does not learn from; None where there are none
-    classes        what to call the classes; None for a number target
-    features       what to call the columns of X, and `target` what to call y
-    feature_scale  the scale that X is on, and `target_scale` that of a number target
-    table          what X was made of, and `plan` how; None for made data
+    X, y           the training data: X of shape (n, features), y of shape (n,), class indices or scaled numbers
+    held           the same for held-out samples; None if there are none
+    classes        the names of the classes; None for a number target
+    features       the names of the columns of X, and `target` that of y
+    feature_scale  the scale of X, and `target_scale` that of a number target
+    table          the source of X, and `plan` its encoding; None for synthetic data
     """
 
     name: str
@@ -54,8 +54,8 @@ class Data:
     learned: tables.Target | None = None
 
     def scaled(self, how: str = "standard") -> Data:
-        """The same with features, and a target that is a number, of mean 0 and deviation 1 ("standard"), or by their
-        middle halves ("robust"); "none" scales the target alone."""
+        """The same with features and a number target scaled to mean 0 and deviation 1 ("standard"), or by median and
+        interquartile range ("robust"); "none" scales only the target."""
         features = {"standard": Scale.of, "robust": Scale.robust}[how](self.X) if how != "none" else _AS_IT_IS
         number = self.classes is None
         target = Scale.of(self.y) if number else _AS_IT_IS
@@ -78,8 +78,8 @@ class Data:
 
 
 def load(arguments: argparse.Namespace) -> Data:
-    """The data of a command line. Raises ValueError for a name that is neither data set nor file and for options that
-    do not fit, OSError for a file that cannot be read, and what `tables` raises."""
+    """The data of a command line. Raises ValueError for a name that is neither a data set nor a file and for options
+    that do not fit, OSError for a file that cannot be read, and as `tables` does."""
     if arguments.data in DATASETS:
         for option in TABLE_OPTIONS:
             if getattr(arguments, option.replace("-", "_"), None):
@@ -89,11 +89,11 @@ def load(arguments: argparse.Namespace) -> Data:
         if getattr(arguments, option) is not None:
             raise ValueError(f"--{option} is for the data sets {', '.join(DATASETS)}, not for {arguments.data}")
     if not tables.is_address(arguments.data) and not Path(arguments.data).exists():
-        import difflib  # only a misspelling needs it, and it takes long to load
+        import difflib  # needed only for misspellings, and slow to load
 
         close = difflib.get_close_matches(arguments.data, DATASETS, n=1)
         hint = f"did you mean {close[0]}?" if close else "give the path of a table"
-        raise ValueError(f"{arguments.data!r} is no data set ({', '.join(DATASETS)}) and no file: {hint}")
+        raise ValueError(f"{arguments.data!r} is neither a data set ({', '.join(DATASETS)}) nor a file: {hint}")
     table = read(arguments.data, arguments)
     if arguments.target is None:
         raise ValueError(
@@ -132,7 +132,7 @@ def _of_table(table: tables.Table, arguments: argparse.Namespace) -> Data:
 
 
 def _split(target: tables.Target, fraction: float, seed: int) -> tuple[Array, Array]:
-    """(rows to learn from, rows held out), sorted; of each class the same share, and at least one row to learn from."""
+    """(training rows, held-out rows), sorted; the same share of each class, and at least one training row."""
     n = len(target.y)
     order = np.random.RandomState(seed).permutation(n)
     if not fraction or n < LEAST_ROWS:
@@ -155,12 +155,12 @@ def _made(arguments: argparse.Namespace) -> Data:
     if found < wanted:
         raise ValueError(f"{n} samples of {arguments.data} hold only {found} of {wanted} classes: raise --samples")
     data = Data(arguments.data, X, y, tuple(str(k) for k in range(found)), ("x1", "x2"), held=more)
-    # Blobs lie anywhere in a square of side 20; the others have the size of 1, which nets like.
+    # Blobs are anywhere in a square of side 20; the others are of magnitude 1, which suits nets.
     return data.scaled() if arguments.data == "blobs" else data
 
 
 def _samples(arguments: argparse.Namespace, n: int, noise: float) -> tuple[Array, Array, tuple[Array, Array]]:
-    """(X, y, as many new samples of the same kind, to be judged by)."""
+    """(X, y, as many new samples of the same kind for evaluation)."""
     make: dict[str, Callable[[int, int], datasets.synthetic.Samples]] = {
         "moons": lambda n, seed: datasets.make_moons(n, noise=noise, seed=seed),
         "circles": lambda n, seed: datasets.make_circles(n, noise=noise, factor=0.5, seed=seed),
@@ -168,9 +168,9 @@ def _samples(arguments: argparse.Namespace, n: int, noise: float) -> tuple[Array
         "xor": lambda n, seed: datasets.make_xor(n, noise=arguments.noise, seed=seed),
     }
     if arguments.data != "blobs":
-        # The largest seed has no next one.
+        # The largest seed has no successor.
         return *make[arguments.data](n, arguments.seed), make[arguments.data](n, (arguments.seed + 1) % 2**32)
-    # Where blobs lie is drawn with them: new samples are drawn around the middles of the ones there are.
+    # The centres of blobs are drawn with them: new samples are drawn around the same centres.
     k, deviation = arguments.classes or 3, 1.0 if arguments.noise is None else noise
     X, y = datasets.make_blobs(n, centers=k, cluster_std=deviation, seed=arguments.seed)
     middles = np.array([X[y == c].mean(axis=0) for c in np.unique(y)])

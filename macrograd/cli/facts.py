@@ -1,6 +1,6 @@
-"""What `train --save` writes beside a net: what its inputs and outputs mean, and how it was trained.
+"""The facts that `train --save` writes beside a net: the meaning of its inputs and outputs, and how it was trained.
 
-It is the signature that every trained model has, with the plan of the table and what was done, for people.
+They are the signature of every trained model, plus the plan of the table and a description of the training.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from macrograd.train.outputs import predicted, softmax
 from macrograd.train.scaling import Scale
 from macrograd.train.signature import Signature
 
-KEY = "train"  # of `extra`, where files had it before models had signatures
+KEY = "train"  # in `extra`, where files had it before models had signatures
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that `predict` needs besides the net, and what `inspect` tells.
+    """Everything that `predict` needs besides the net, and that `inspect` shows.
 
-    net                                                      what was trained, on scaled numbers
+    net                                                      the trained net, on scaled numbers
     features, target, classes, feature_scale, target_scale  as in `Data`
-    plan                                                     what becomes of a table's columns; for made data they are
-                                                             numbers, and that is all
-    loss                                                     that was learned by, "" if that is not known
-    training                                                 what was done, for people: text by name
+    plan                                                     the encoding of a table's columns; for synthetic data these
+                                                             are just numbers
+    loss                                                     the loss of the training, "" if unknown
+    training                                                 a description of the training: text by name
     """
 
     net: nn.Module
@@ -45,13 +45,13 @@ class Facts:
     training: dict[str, str]
 
     def answers(self, outputs: NDArray[Any]) -> list[str]:
-        """What the net's outputs (n,) or (n, k) mean: names of classes, or numbers that read back bit for bit."""
+        """The meaning of the net's outputs (n,) or (n, k): names of classes, or numbers that read back bit for bit."""
         if self.classes is None:
             return [repr(x) for x in self.target_scale.raw(outputs).tolist()]
         return [self.classes[k] for k in predicted(outputs).tolist()]
 
     def probabilities(self, outputs: NDArray[Any], path: str) -> NDArray[np.float64]:
-        """(n, classes). Raises ValueError for a model whose outputs say nothing of that."""
+        """(n, classes). Raises ValueError for a model whose outputs are not probabilities."""
         if self.classes is None:
             raise ValueError(f"{path} answers a number, {self.target!r}: --probabilities is for classes")
         if self.loss == "cross_entropy":
@@ -60,13 +60,13 @@ class Facts:
             share = np.asarray(ops.sigmoid.array(np, outputs))
             return np.stack([1.0 - share, share], axis=1)
         raise ValueError(
-            f"{path} was trained with the loss {self.loss or 'hinge'!r}, whose outputs are no probabilities: train "
+            f"{path} was trained with the loss {self.loss or 'hinge'!r}, whose outputs are not probabilities: train "
             "with --loss binary_cross_entropy or cross_entropy"
         )
 
 
 def model_for(net: nn.Module, data: Data, loss: str, training: dict[str, str]) -> nn.Scaled:
-    """A trained net with all that is known of its inputs and outputs, for `mg.save`: it takes raw numbers."""
+    """A trained net with all facts about its inputs and outputs, for `mg.save`: it takes raw numbers."""
     plan = data.plan if data.plan is not None else numbers_alone(data.features)
     scale, answer = data.feature_scale, data.target_scale
     model = nn.Scaled(
@@ -83,7 +83,7 @@ def model_for(net: nn.Module, data: Data, loss: str, training: dict[str, str]) -
 
 def read(path: str) -> Facts | None:
     """The facts in a model's file; None if it was not written by `macrograd train`. Raises ValueError if it is damaged,
-    and what `load` raises."""
+    and as `load` does."""
     _, header = files.read(path, "model")
     if header.get("architecture") is None:
         return None
@@ -107,5 +107,5 @@ def _listed(scale: Any) -> list[float]:
 
 
 def numbers_alone(features: tuple[str, ...]) -> Plan:
-    """The plan for columns that are numbers, and nothing else is known of them."""
+    """The plan for columns of plain numbers."""
     return Plan(tuple(Feature(name, "number") for name in features))

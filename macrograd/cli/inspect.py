@@ -1,4 +1,4 @@
-"""`macrograd inspect`: what a model or a checkpoint holds, in words."""
+"""`macrograd inspect`: the contents of a model or a checkpoint, in words."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def inspect(arguments: argparse.Namespace) -> int:
-    """Print what a file holds: of a model the net, its parameters, and what `train` wrote beside it; of a checkpoint
-    where the run stands; 0."""
+    """Print the contents of a file: a model's net, parameters and the facts that `train` wrote beside it, or the state
+    of a checkpoint's run; return 0."""
     path = arguments.model
     tensors, header = files.read(path, "model", "checkpoint")
     lines = [path, *(_checkpoint if header["kind"] == "checkpoint" else _model)(path, tensors, header)]
@@ -28,7 +28,7 @@ def _model(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
     known, lines = facts.read(path), []
     described = header.get("architecture")
     if described is not None:
-        # Built, and so checked: nothing is said of a file that cannot be loaded.
+        # Building it checks it: a file that cannot be loaded is not described.
         model = load(path) if known is None else known.net
         parameters = list(model.named_parameters(frozen=True).values())
         lines.append(_line("net", net(described)))
@@ -54,7 +54,7 @@ def _model(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
 
 
 def _signature(found: dict[str, Any]) -> list[str]:
-    """What the inputs and outputs of a model mean that a program trained."""
+    """The meaning of the inputs and outputs of a model trained by a program."""
     shape = "×".join(map(str, found["shape"])) or "1"
     inputs = f"{shape} numbers" if found["columns"] is None else ", ".join(found["columns"])
     answers = found["kind"] if found["classes"] is None else f"one of {', '.join(map(str, found['classes']))}"
@@ -63,7 +63,7 @@ def _signature(found: dict[str, Any]) -> list[str]:
 
 
 def _scale(known: facts.Facts | None, scale: dict[str, Any] | None) -> list[str]:
-    """The scales that a net's numbers are on, where they are not the raw ones."""
+    """The scales of a net's numbers, if they are not raw."""
     if known is not None:
         pairs = [(s.middle, s.unit) for s in (known.feature_scale, known.target_scale)]
         names: tuple[str, ...] = known.features
@@ -84,7 +84,7 @@ def _scale(known: facts.Facts | None, scale: dict[str, Any] | None) -> list[str]
 
 
 def _checkpoint(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
-    """Where a run stands, and what another must be to go on from there."""
+    """The state of a run, and what another run must match to resume it."""
     run, step, state = header["run"], header["step"], tensors["state"]
     try:
         history = History.from_tensors(tensors, header["metrics"])
@@ -132,5 +132,5 @@ def net(described: dict[str, Any]) -> str:
 
 
 def _line(name: str, text: str) -> str:
-    # A file may come from anywhere, and must not move a terminal's cursor.
+    # A file from an untrusted source must not move a terminal's cursor.
     return "".join(c if c.isprintable() else "·" for c in f"  {name:<12} {text}")

@@ -1,5 +1,5 @@
-"""The options of the commands. The names that other modules define are repeated here, since importing those modules
-would make `--help` slow; a test holds the lists against each other."""
+"""The options of the commands. Names that other modules define are repeated here, because importing those modules would
+make `--help` slow; a test compares the lists."""
 
 from __future__ import annotations
 
@@ -79,10 +79,18 @@ def add_train(commands: Any) -> None:
 
     group = parser.add_argument_group("training")
     add = group.add_argument
-    add("--steps", type=whole(1), metavar="N", help="number of steps (made data 100; tables until it gets no better)")
-    add("--epochs", type=whole(1), metavar="N", help="instead of --steps: how often to see all samples")
     add(
-        "--batch-size", type=whole(1), metavar="N", help="random samples a step (made data all, in order; tables 32 up)"
+        "--steps",
+        type=whole(1),
+        metavar="N",
+        help="number of steps (synthetic data 100; tables until it gets no better)",
+    )
+    add("--epochs", type=whole(1), metavar="N", help="number of passes over all samples, instead of --steps")
+    add(
+        "--batch-size",
+        type=whole(1),
+        metavar="N",
+        help="random samples per step (synthetic data all, in order; tables 32 up)",
     )
     add(
         "--optimizer",
@@ -101,7 +109,7 @@ def add_train(commands: Any) -> None:
         "--validation",
         type=share,
         metavar="F",
-        help="of a table: the share of rows held out, to be judged by and to say when to stop; 0 for none (0.2)",
+        help="tables: the fraction of rows held out for evaluation and early stopping; 0 for none (0.2)",
     )
     add("--l2", type=number(0), default=1e-4, metavar="A", help="adds A times the sum of squared parameters (1e-4)")
     add("--engine", type=one_of(ENGINES), default="compiled", metavar="NAME", help=f"{', '.join(ENGINES)} (compiled)")
@@ -116,7 +124,7 @@ def add_train(commands: Any) -> None:
     add(
         "--quiet",
         action="store_true",
-        help="no line a step and no progress bar, only the result: the steps then run in native code, many in a call",
+        help="print only the result, without a line per step or a progress bar: many steps then run in one native call",
     )
 
 
@@ -169,8 +177,8 @@ def add_explain(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "explain",
         help="explain what the compiler finds in such a net",
-        description="Compile the loss of one sample as `macrograd train` does, and say which matrix products and other "
-        "array operations were found in its scalars.",
+        description="Compile the loss of one sample as `macrograd train` does, and describe the matrix products and "
+        "other array operations found in its scalars.",
         epilog=EXPLAIN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -189,9 +197,7 @@ def add_predict(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="a file of `macrograd train --save`")
     parser.add_argument("table", metavar="TABLE", help="a table, as `macrograd train` takes them")
-    parser.add_argument(
-        "--probabilities", action="store_true", help="a column more for each class: how probable the model thinks it"
-    )
+    parser.add_argument("--probabilities", action="store_true", help="add a column for each class with its probability")
     _add_reading(parser)
 
 
@@ -254,7 +260,7 @@ def add_playground(commands: Any) -> None:
 
 
 def _add_net(parser: argparse.ArgumentParser) -> None:
-    """The options that say which data, which net and which loss."""
+    """The options that choose the data, the net and the loss."""
     _add_data(parser)
     group = parser.add_argument_group("net")
     add = group.add_argument
@@ -312,7 +318,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_reading(parser: Any) -> None:
-    """The options that say how a table is read."""
+    """The options for reading a table."""
     add = parser.add_argument
     add(
         "--query",
@@ -324,7 +330,7 @@ def _add_reading(parser: Any) -> None:
 
 
 def delimiter(text: str) -> str:
-    """A parser of delimiters, by name or as they are."""
+    """A parser of delimiters, by name or as a character."""
     names = dict(zip(DELIMITERS, ",;\t| ", strict=True))
     text = {"\\t": "\t"}.get(text, text)
     if text not in names and len(text) != 1:
@@ -341,7 +347,7 @@ def column_kind(text: str) -> tuple[str, str]:
 
 
 def share(text: str) -> float:
-    """A parser of shares, from 0 to less than 1."""
+    """A parser of fractions, from 0 to below 1."""
     value = number(0)(text)
     if value >= 1:
         raise argparse.ArgumentTypeError(f"it must be below 1, got {text}")
@@ -349,11 +355,11 @@ def share(text: str) -> float:
 
 
 def one_of(names: tuple[str, ...]) -> Callable[[str], str]:
-    """A parser of one of some names."""
+    """A parser of one of several names."""
 
     def parse(text: str) -> str:
         if text not in names:
-            import difflib  # costs some ms that `--help` does not need
+            import difflib  # takes milliseconds to load, which `--help` can do without
 
             close = difflib.get_close_matches(text, names, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""

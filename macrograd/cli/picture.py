@@ -1,4 +1,4 @@
-"""The picture of `--plot`: what was learned on the left, how on the right."""
+"""The picture of `--plot`: the learned function on the left, the course of training on the right."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check(path: str) -> None:
 
 
 def save(path: str, model: MLP, data: Data, task: Task, history: History, predictions: list[Any], result: str) -> Path:
-    """Draw and write the picture, whole or not at all; the path."""
+    """Draw and write the picture, whole or not at all; returns the path."""
     if data.classes is not None and data.X.shape[1] == 2 and len(data.classes) <= 8:
         figure = show.training_figure(
             lambda x: model(data.feature_scale.scaled(np.array(x))), data.feature_scale.raw(data.X), data.y, history
@@ -52,7 +52,7 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
 
 
 def _predicted(axes: Any, data: Data, predictions: Any) -> None:
-    """Each sample's prediction over its target, and the line on which both are the same."""
+    """Each sample's prediction against its target, and the line on which both are equal."""
     true, predicted = data.target_scale.raw(data.y), data.target_scale.raw(predictions)
     ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
     axes.plot(ends, ends, color="#6b7884", linewidth=1.0)
@@ -61,7 +61,7 @@ def _predicted(axes: Any, data: Data, predictions: Any) -> None:
 
 
 def _confusion(axes: Any, data: Data, classes: tuple[str, ...], decided: list[int]) -> None:
-    """How many samples of each class were taken for which."""
+    """The confusion matrix: the number of samples of each class by predicted class."""
     k = len(classes)
     counts = np.zeros((k, k), dtype=int)
     np.add.at(counts, (data.y, np.array(decided)), 1)
@@ -70,7 +70,7 @@ def _confusion(axes: Any, data: Data, classes: tuple[str, ...], decided: list[in
     axes.set_xticks(range(k), labels, rotation=90 if k > 6 else 0)
     axes.set_yticks(range(k), labels)
     axes.set(xlabel=show.plain(f"predicted {data.target}"), ylabel=show.plain(data.target))
-    if k <= 20:  # the numbers of more classes would be too small to read
+    if k <= 20:  # with more classes the numbers would be too small to read
         for i, j in np.ndindex(k, k):
             dark = counts[i, j] > counts.max() / 2
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", color="white" if dark else "#1b242d")

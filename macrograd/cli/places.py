@@ -1,4 +1,4 @@
-"""Where a command line wants files to be written."""
+"""The paths of the files that a command line writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def check(option: str, path: str) -> None:
-    """Raise now, as a ValueError, what writing there would raise after the training."""
+    """Raise now, as a ValueError, the error that writing there would raise after training."""
     file = Path(path)
     if file.is_dir() or not file.parent.is_dir():
         problem = "it is a directory" if file.is_dir() else f"the directory {file.parent} does not exist"
@@ -26,5 +26,5 @@ def check_apart(named: dict[str, str | None]) -> None:
 
 
 def shown(path: Path) -> Path:
-    """The path as people call it: below the current directory, from there."""
+    """The path for display: relative if it is below the current directory."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

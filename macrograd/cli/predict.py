@@ -18,12 +18,12 @@ from macrograd.train import Trainer, load
 from macrograd.train.data import Samples
 from macrograd.train.predictor import Predictor
 
-# What a spreadsheet takes for the beginning of a formula, which it runs.
+# The characters at which a spreadsheet starts a formula, which it would run.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    """Print the table with the model's prediction for each row, and return 0. Output starts only once all are known."""
+    """Print the table with the model's prediction for each row, and return 0. Output starts only when all are known."""
     known = facts.read(arguments.model)
     if known is None:
         return _of_program(arguments)
@@ -38,7 +38,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
 
 def _of_program(arguments: argparse.Namespace) -> int:
-    """The same for what mg.save wrote of a trained model: its columns by name, or by position where it has no names."""
+    """The same for a trained model written by mg.save, with columns by name, or by position if it has no names."""
     model = load(arguments.model)
     signature = model._signature
     if signature is None:
@@ -103,7 +103,7 @@ def _print(table: tables.Table, columns: dict[str, list[str]], notes: list[str])
 
 
 def _harmless(labels: list[str], notes: list[str]) -> list[str]:
-    """Labels that no spreadsheet takes for a formula: such a one has a ' in front. Numbers are as they are."""
+    """Labels that no spreadsheet takes for a formula: those that would be get a ' in front. Numbers are unchanged."""
     found = [f"'{label}" if label.startswith(_FORMULA) and not _is_number(label) else label for label in labels]
     changed = sorted({label for label, new in zip(labels, found, strict=True) if new != label})
     if changed:
@@ -122,7 +122,7 @@ def _is_number(label: str) -> bool:
 
 
 def _written(table: tables.Table, more: dict[str, list[str]]) -> str:
-    """The table as CSV, the columns of `more` at its end."""
+    """The table as CSV, followed by the columns of `more`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*table, *more])
@@ -132,7 +132,7 @@ def _written(table: tables.Table, more: dict[str, list[str]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A cell as text: nothing where nothing is, and numbers that read back bit for bit."""
+    """A cell as text: empty if missing; numbers read back bit for bit."""
     if value is None or value != value:
         return ""
     return value if isinstance(value, str) else repr(value) if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What is shown while a command works: plain lines in a pipe, a progress bar below them on a terminal."""
+"""Output while a command runs: plain lines in a pipe, with a progress bar below them on a terminal."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Print = Callable[[str, str], None]
 
 @contextlib.contextmanager
 def progress(steps: int, done: int, quiet: bool) -> Iterator[Print]:
-    """A function to be called at every step that follows the `done` first ones, with its line, which may be empty, and
-    a short text for the bar."""
+    """A function to call at every step after the first `done` ones, with its line, which may be empty, and a short text
+    for the bar."""
     if quiet:
         yield lambda line, short: None
     elif not sys.stdout.isatty():

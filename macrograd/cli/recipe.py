@@ -1,5 +1,5 @@
-"""How a command trains where nothing is said: micrograd's own way for made data, all samples a step, and Adam with what
-the data call for elsewhere."""
+"""The defaults of training: micrograd's own for synthetic data, with all samples in every step, and otherwise Adam with
+settings that suit the data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from macrograd import optim
 from macrograd.cli.data import Data
 
-# The rate falls in a straight line to this share of its first value, as in micrograd's demo.
+# The rate falls linearly to this fraction of its first value, as in micrograd's demo.
 FINAL_RATE = 0.1
 
-# Of plain gradient descent on made data. Losses whose slope is never above 1 take large steps; the square's grows with
-# the error.
+# For plain gradient descent on synthetic data. Losses with slopes of at most 1 allow large steps; that of the square
+# grows with the error.
 FIRST_RATE = {
     "hinge": 1.0,
     "binary_cross_entropy": 1.0,
@@ -24,15 +24,15 @@ FIRST_RATE = {
     "huber": 0.3,
 }
 
-# Of the others. An Adam step moves every weight by the rate, and an output by the rate times the number of inputs: with
-# more inputs than this the rate falls as their root grows.
+# For the others. An Adam step moves every weight by the rate, and an output by the rate times the number of inputs:
+# with more inputs than this, the rate falls with their square root.
 RATES = {"sgd": 0.05, "momentum": 0.01, "rmsprop": 0.003, "adam": 0.01, "adamw": 0.01}
 _INPUTS = 64
 
-# A table is trained for at most this many steps, or this many epochs if it is large, and for at least this many.
+# A table is trained for at most this many steps, or epochs if it is large, and at least this many.
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 6000, 20, 400
 _BATCHES = (32, 256)
-# The patience of early stopping: this share of all epochs, but at least this many.
+# The patience of early stopping: this fraction of all epochs, but at least this many.
 _PATIENCE, _LEAST_PATIENCE = 0.15, 10
 
 MADE_STEPS = 100
@@ -40,11 +40,11 @@ MADE_STEPS = 100
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything about a run that is not the net.
+    """Everything about a run except the net.
 
-    optimizer   a name, and `rate` its first rate
-    steps       of the whole run, and `epochs` what that is in rounds over all samples
-    batch_size  None for all samples in their order, as in micrograd's demo
+    optimizer   its name, and `rate` its first learning rate
+    steps       the steps of the whole run, and `epochs` their equivalent
+    batch_size  None for all samples in order, as in micrograd's demo
     patience    of early stopping, in epochs; None for a run of fixed length
     """
 
@@ -60,8 +60,8 @@ class Recipe:
         return -(-self.samples // (self.batch_size or self.samples))
 
     def made(self, planned: int | None = None) -> optim.Optimizer:
-        """The optimiser, with its schedule over all steps; or over `planned` ones, as a run that goes on had them, and
-        at the last rate from there."""
+        """The optimiser, with its schedule over all steps; or over the `planned` ones of a resumed run, and the last
+        rate after them."""
         schedule = optim.linear(self.rate, FINAL_RATE * self.rate, planned or self.steps)
         if self.optimizer in ("sgd", "momentum"):
             return optim.SGD(schedule, momentum=0.9 if self.optimizer == "momentum" else 0.0)
@@ -74,7 +74,7 @@ class Recipe:
 
 
 def of(arguments: argparse.Namespace, data: Data, loss: str) -> Recipe:
-    """The recipe for a command line. Raises ValueError for options that do not go together."""
+    """The recipe for a command line. Raises ValueError for options that contradict each other."""
     n, features = data.X.shape
     made = data.table is None
     if arguments.batch_size is not None and arguments.batch_size > n:

@@ -26,9 +26,9 @@ from macrograd.train.data import Samples
 from macrograd.train.order import Order
 from macrograd.train.predictor import Predictor
 
-# A net that predicts the same for every row is dead; this many others are tried in its place.
+# A net that predicts the same for every row is dead; this many others are tried instead.
 MOST_STARTS = 4
-# Lines that tell how the training on a table goes.
+# Lines that report the training on a table.
 MOST_LINES = 20
 # Every parameter is a separate Value: this many take a minute to create and compile.
 MOST_PARAMETERS = 1_000_000
@@ -63,7 +63,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def introduce(job: Job, history: training.History) -> None:
-    """Say what is learned from what, by which net."""
+    """Print the data, the target and the net."""
     arguments, data = job.arguments, job.data
     if arguments.quiet:
         return
@@ -80,7 +80,7 @@ def introduce(job: Job, history: training.History) -> None:
 
 
 def guess_line(data: Data) -> str:
-    """Whether the target is classes or a number, and how to change that."""
+    """A line telling whether the target is classes or a number, and how to change that."""
     target, other = data.learned, "regression" if data.classes is not None else "classification"
     assert target is not None
     what = f"{len(data.classes)} classes" if data.classes is not None else "a number"
@@ -91,7 +91,7 @@ def guess_line(data: Data) -> str:
 
 
 def recipe_line(recipe: Recipe) -> str:
-    """How the net is trained, in a line."""
+    """The training in a line."""
     batch = "all rows" if recipe.batch_size is None else f"batches of {recipe.batch_size}"
     epochs = -(-recipe.steps // recipe.steps_per_epoch)
     ends = f"at most {epochs} epochs" if recipe.patience else f"{epochs} epoch{'s' * (epochs != 1)}"
@@ -125,7 +125,7 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def made(arguments: argparse.Namespace) -> tuple[Data, training.Task, nn.MLP]:
-    """The data, what is to be learned from them, and the net that the options name."""
+    """The data, the task and the net that the options name."""
     data = load(arguments)
     loss = arguments.loss
     if loss is None and data.table is None and data.classes is not None and len(data.classes) == 2:
@@ -155,7 +155,8 @@ def net_line(data: Data, task: training.Task, arguments: argparse.Namespace) -> 
 
 
 def planned(arguments: argparse.Namespace) -> int | None:
-    """How many steps the run was to have that goes on here: its rates were laid out over those. None for a new run."""
+    """The planned number of steps of the run that is resumed here, over which its rates are scheduled. None for a new
+    run."""
     if not (arguments.resume and Path(arguments.checkpoint).exists()):
         return None
     _, header = files.read(arguments.checkpoint, "checkpoint")
@@ -176,7 +177,7 @@ class Job:
         self.trainer = training.Trainer(model, task.loss, optimizer, l2=arguments.l2, engine=arguments.engine)
         self.targets = np.asarray(task.targets)
         self.outputs = Predictor(model, arguments.engine, "float64", 1)
-        # All samples come in their own order, as in micrograd's demo.
+        # All samples come in order, as in micrograd's demo.
         self.fitting: dict[str, Any] = {
             "batch_size": self.recipe.batch_size,
             "shuffle": self.recipe.batch_size is not None,
@@ -191,7 +192,7 @@ class Job:
         self.order = Order(len(data.X), size, shuffle=self.fitting["shuffle"], seed=self.seed)
 
     def prepare(self) -> training.History:
-        """Compile, and read the checkpoint to go on from; what happened before it."""
+        """Compile, and read the checkpoint to resume from; returns the history before it."""
         resume = self.arguments.resume and Path(self.arguments.checkpoint).exists()
         again: dict[str, Any] = {"checkpoint": self.arguments.checkpoint, "resume": True} if resume else {}
         with warnings.catch_warnings():
@@ -199,15 +200,15 @@ class Job:
             return self.trainer.fit(self.data.X, self.targets, steps=0, **self.fitting, **again)
 
     def through(self, history: training.History) -> training.History:
-        """All steps that are left after those of `history`, with a bar on a terminal."""
-        # What is shown is steps of made data and epochs of tables.
+        """Run the steps that are left after those of `history`, with a bar on a terminal."""
+        # Shows steps for synthetic data and epochs for tables.
         each = 1 if self.data.table is None else self.recipe.steps_per_epoch
         with progress(-(-self.recipe.steps // each), len(history) // each, self.arguments.quiet) as show:
             return self.run(show)
 
     def run(self, show: Print) -> training.History:
-        """All steps that are left."""
-        # Without anything to show between the steps they run in native code, many in one call.
+        """Run all steps that are left."""
+        # With nothing to show between steps, many run in one native call.
         callbacks: list[training.Callback] = []
         if self.data.table is None and (self.arguments.plot is not None or not self.arguments.quiet):
             callbacks.append(ProgressLines(self, show))
@@ -226,13 +227,13 @@ class Job:
             )
 
     def dead(self) -> bool:
-        """Whether every sample gets the same answer, to the last bit but a few."""
+        """Whether every sample gets the same answer, up to a few bits."""
         outputs = self.outputs(Samples(self.data.X))
         spread = np.ptp(outputs, axis=0)
         return bool(np.all(spread <= 1e-12 * np.abs(outputs).max()))
 
     def restarts(self) -> bool:
-        """Whether another start is possible: of a table, without a checkpoint, which is of one start."""
+        """Whether another start is possible: on a table, without a checkpoint, which belongs to one start."""
         starts = self.seed - self.arguments.seed + 1
         return self.data.table is not None and self.arguments.checkpoint is None and starts < MOST_STARTS
 
@@ -242,7 +243,7 @@ class Job:
         return Job(self.arguments, self.data, self.task, model, self.seed + 1)
 
     def scores(self) -> str:
-        """How good the model is on what it was trained on, and on what it was not."""
+        """The scores of the model on training and held-out data."""
         data = self.data
         trained = self.score(data.X, data.y)
         if data.held is None:
@@ -254,7 +255,7 @@ class Job:
         return f"{trained} on the {len(data.X)} rows it was trained on, {held} held out{chose}"
 
     def score(self, X: Any, y: Any) -> str:
-        """The metric over these samples, in words; of numbers with the share of their variance that is explained."""
+        """The metric over these samples in words; for numbers with the explained fraction of their variance."""
         outputs, task = self.outputs(Samples(X)), self.task
         judged = replace(task, targets=task.written(y).tolist())
         text = written({task.metric: judged.judge(outputs.tolist(), range(len(X)))})
@@ -263,7 +264,7 @@ class Job:
         return f"{text} (R² {1.0 - np.sum((outputs - y) ** 2) / np.sum((y - np.mean(y)) ** 2):.3f})"
 
     def judge(self, step: int) -> float:
-        """The metric over the samples of a step, as the model is now."""
+        """The metric of the current model over the samples of a step."""
         rows, _ = self.order.steps(step, 1)
         return self.task.judge(self.outputs(Samples(self.data.X[rows])).tolist(), rows.tolist())
 
@@ -283,12 +284,12 @@ class ProgressLines(training.Callback):
             self.value = self.job.judge(run.step)
 
     def on_end(self, run: training.Run) -> None:
-        if self.steps < len(run.history):  # Ctrl-C came in the middle of a step, which was finished, and unseen
+        if self.steps < len(run.history):  # Ctrl-C came during a step, which was completed but not shown
             self.line(run)
 
     def line(self, run: training.Run) -> None:
         step, text = self.steps, written({self.job.task.metric: self.value})
-        self.steps += 1  # before it is shown: Ctrl-C comes most often just after the line was written
+        self.steps += 1  # before it is shown: Ctrl-C usually comes just after the line was written
         self.show(f"step {step} loss {run.loss!r}, {text}", f"loss {run.loss:.4g}, {text}")
 
 
@@ -310,7 +311,7 @@ class Epochs(training.Callback):
 def finish(job: Job, history: training.History) -> None:
     """Print the result, save the model and then the picture, and print the profile.
 
-    What cannot be made again comes first: a picture that fails must not cost the model.
+    Results that cannot be remade come first: a failing picture must not cost the model.
     """
     arguments, data, task = job.arguments, job.data, job.task
     predictions = job.outputs(Samples(data.X)).tolist()
@@ -332,7 +333,7 @@ def finish(job: Job, history: training.History) -> None:
 
 
 def told(job: Job, history: training.History, result: str) -> dict[str, str]:
-    """How the net was trained, for people."""
+    """A description of the training."""
     arguments = job.arguments
     recipe = job.recipe
     batch = "all samples" if recipe.batch_size is None else f"{recipe.batch_size} random samples"
@@ -353,7 +354,7 @@ def data_is_made(job: Job) -> bool:
 
 
 def profile(job: Job) -> str:
-    """Where the time of a training step goes, instruction by instruction."""
+    """The time of a training step by instruction."""
     from macrograd.compiler import compile as compiled
     from macrograd.nn import losses
     from macrograd.train.objective import Objective

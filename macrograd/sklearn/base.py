@@ -1,4 +1,4 @@
-"""What `NetClassifier` and `NetRegressor` share: from tables to a run of `Trainer`, and from nets to answers."""
+"""Shared by `NetClassifier` and `NetRegressor`: from tables to a run of `Trainer`, and from nets to predictions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
     # --- training -----------------------------------------------------------------------------------------------
 
     def _fit(self, X: Array, y: Array, sample_weight: Any, class_weight: Any, *, again: bool) -> Any:
-        """Train on checked numbers, from the start or (`again`) from what was learned before."""
+        """Train on checked numbers, from scratch or (`again`) from the parameters learned before."""
         rng = check_random_state(self.random_state)
         X, y, weights = self._merged(X, y, sample_weight)
         training, held, apart = self._parts(y, rng)
@@ -58,7 +58,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
         return self
 
     def _partial_fit(self, X: Array, y: Array, sample_weight: Any, class_weight: Any) -> Any:
-        """One epoch on these rows, going on from what was learned before."""
+        """One epoch on these rows, starting from the parameters learned before."""
         rng = check_random_state(self.random_state)
         X, y, weights = self._merged(X, y, sample_weight)
         size = recipe.batch_size(self.batch_size, len(X))
@@ -78,7 +78,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
         return self
 
     def _run(self, trainer: Trainer, X: Array, y: Array, weights: Array, class_weight: Any, **options: Any) -> History:
-        # Of mean 1: weights that are all the same are none, whatever they are.
+        # Of mean 1, so that equal weights of any size are no weights.
         mean = weights.mean()
         relative = None if (weights == mean).all() else weights / mean
         with warnings.catch_warnings(record=True) as said:
@@ -107,7 +107,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
         return found
 
     def _parts(self, y: Array, rng: np.random.RandomState) -> tuple[Array, Array, Array]:
-        """(places to train on, to stop by, to calibrate on) of different rows."""
+        """(training, validation and calibration places) of distinct rows."""
         by_class, nobody = hasattr(self, "classes_"), np.empty(0, dtype=np.int64)
         training, held, apart = np.arange(len(y)), nobody, nobody
         share = recipe.fraction("calibration_fraction", self.calibration_fraction, zero=True)
@@ -130,7 +130,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
         )
 
     def _raw(self) -> nn.Module:
-        """The net as training left it, without what calibration did to its outputs."""
+        """The net as training left it, without the calibration of its outputs."""
         return self._trainer_.model
 
     def _trainer(self, model: nn.Module, optimizer: Any) -> Trainer:
@@ -139,15 +139,15 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
         )
 
     def _finish(self, X: Array, y: Array, weights: Array) -> None:
-        """Make what answers, calibrated on rows that were held out (none, perhaps)."""
-        # In float64, so that an answer does not depend on what else is asked with it. A pickle has nothing compiled.
+        """Make the predictor, calibrated on held-out rows (perhaps none)."""
+        # In float64, so that a prediction does not depend on the other rows. A pickle holds nothing compiled.
         self._answers = Trainer(self._trainer_.model, self._loss())
         self._answering = self._calibrated(self._answers, X, y, weights)
 
     # --- tables -------------------------------------------------------------------------------------------------
 
     def _numbers(self, X: Any, *, fitting: bool) -> Array:
-        """The rows as numbers: what scikit-learn checks, after a table's plan where it has one."""
+        """The rows as numbers, checked by scikit-learn, after applying a table's plan if it has one."""
         if fitting:
             self._plan = None
             if tables.is_frame(X) and not isinstance(X, dict) and tables.needs_plan(X):
@@ -177,7 +177,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
         return self._numbers(X, fitting=False)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """The names of the columns that the net sees: those of the table, and "city=Rome" or "day weekday" where one
+        """The names of the columns that the net sees: those of the table, or "city=Rome" and "day weekday" if one
         column became several."""
         check_is_fitted(self)
         if self._plan is not None:
@@ -238,7 +238,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
         raise NotImplementedError
 
     def _meaning(self, targets: Targets) -> Targets:
-        """What the outputs mean, with the labels that were given."""
+        """The meaning of the outputs, with the labels as given."""
         return targets
 
     def _calibrated(self, answers: Trainer, X: Array, y: Array, weights: Array) -> nn.Module:

@@ -34,34 +34,34 @@ def _has_probabilities(estimator: Any) -> bool:
 
 
 class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn comes without types
-    """A net that tells classes apart.
+    """A neural-network classifier.
 
     hidden               sizes of the hidden layers
-    activation           of these: a name of `nn.activations` or a function of one scalar
+    activation           their activation: a name of `nn.activations` or a function of one scalar
     loss                 "auto" (cross-entropy), a name of `nn.losses`, or a function (outputs, class index) → scalar
     optimizer            "adam", "adamw", "sgd", "momentum", "rmsprop", or an optimiser of `optim`, which is copied
     learning_rate        "auto", a rate, or a schedule: a function from the step to the rate
-    epochs, batch_size   "auto" or integers: how often the rows are seen, and how many at once
-    early_stopping       True: the parameters of the epoch that is best on held-out rows; an integer also ends the run
-                         when that was so many epochs ago; False holds no rows out
-    validation_fraction  how many rows are held out for that
-    calibration_fraction how many are held out for the temperature of `predict_proba` alone; with 0 the validation rows
-                         serve for that, too
+    epochs, batch_size   "auto" or integers: the passes over the rows, and the rows per step
+    early_stopping       True restores the parameters of the epoch that is best on held-out rows; an integer also ends
+                         the run that many epochs after it; False holds out no rows
+    validation_fraction  the fraction of rows held out for that
+    calibration_fraction the fraction held out only for the temperature of `predict_proba`; with 0 the validation rows
+    serve for that too
     class_weight         by label, or "balanced"
-    members              how many nets, whose mean answer counts
-    label_smoothing, l2, scale, dtype  as `mg.Trainer` has them; `scale` also "robust" or None
-    random_state         of the start, the split and the order of rows
-    warm_start           whether `fit` goes on from what was learned before
-    callbacks            as `mg.Trainer.fit` takes them
-    make_net             (inputs, outputs, seed) → `nn.Module`: a net of your own in place of `nn.Tabular`. Two classes
-                         have one output
+    members              the number of nets, whose outputs are averaged
+    label_smoothing, l2, scale, dtype  as for `mg.Trainer`; `scale` also "robust" or None
+    random_state         seed of the initial weights, the split and the order of rows
+    warm_start           whether `fit` starts from the parameters learned before
+    callbacks            as for `mg.Trainer.fit`
+    make_net             (inputs, outputs, seed) → `nn.Module`: a custom net in place of `nn.Tabular`. Two classes have
+                         one output
 
-    A fit depends on the different rows and the sums of their weights alone: a weight of 3 is three repetitions and the
-    order of the rows does not matter, to the last bit (`train.distinct`). Tables with texts, dates or missing values
-    are understood as docs/tables.md says; other data must be finite numbers.
+    A fit depends only on the distinct rows and the sums of their weights: a weight of 3 equals three repetitions, and
+    the order of the rows does not matter, to the last bit (`train.distinct`). Tables with strings, dates or missing
+    values are encoded as docs/tables.md describes; other data must be finite numbers.
 
-    classes_  the labels; history_  the `History` of the latest run; n_iter_  its epochs; temperature_  what the logits
-    were divided by (Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, §4.2)
+    classes_  the labels; history_  the `History` of the latest run; n_iter_  its epochs; temperature_ the divisor of
+              the logits (Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, §4.2)
     """
 
     def __init__(
@@ -112,13 +112,13 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
     classes_: Array
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetClassifier:
-        """Train on samples X (n, d), an array or a table, and labels y (n,); `sample_weight` (n,) says how much each
-        sample counts. Raises ValueError for what does not fit."""
+        """Train on samples X (n, d), an array or a table, and labels y (n,); `sample_weight` (n,) weights the samples.
+        Raises ValueError for invalid input."""
         recipe.check(self, _FITTING)
         again = self.warm_start and hasattr(self, "_trainer_")
         numbers, labels = self._checked(X, y, fitting=not again)
         weights = self._checked_weights(sample_weight, numbers)
-        if weights is not None:  # a label of weight zero is none
+        if weights is not None:  # a label of weight zero does not count
             numbers, labels, weights = numbers[weights > 0], labels[weights > 0], weights[weights > 0]
         found = np.unique(labels)
         if len(found) < 2:
@@ -132,8 +132,8 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         return fitted
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> NetClassifier:
-        """One epoch on some more samples. The first call needs `classes`, all labels that there will ever be; it also
-        finds the scales of the features. Raises ValueError for labels that are none of them."""
+        """One epoch on more samples. The first call needs `classes`, all labels that will ever occur; it also measures
+        the scales of the features. Raises ValueError for other labels."""
         recipe.check(self, _FITTING)
         first = not hasattr(self, "_trainer_")
         if first and classes is None:
@@ -227,7 +227,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn comes without types
     def predict_proba(self, X: Any) -> Array:
-        """How probable each class is, (n, k), in the order of `classes_`."""
+        """The probability of each class, (n, k), in the order of `classes_`."""
         return shares(self._raw_outputs(X))
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn comes without types
@@ -239,7 +239,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
 
 def shares(outputs: Array) -> Array:
-    """The softmax of logits (n, k), or of (0, logit) where there is one a sample (n,)."""
+    """The softmax of logits (n, k), or of (0, logit) if there is one per sample (n,)."""
     return softmax(_logits(outputs))
 
 
@@ -248,7 +248,7 @@ def _logits(outputs: Array) -> Array:
 
 
 def temperature(outputs: Array, y: Array, weights: Array) -> float:
-    """The number that logits are to be divided by for the largest likelihood of these classes, from 1/20 to 20.
+    """The divisor of the logits that maximises the likelihood of these classes, from 1/20 to 20.
 
     Source: Guo, Pleiss, Sun & Weinberger, *On Calibration of Modern Neural Networks*, ICML 2017, §4.2. A
     normal prior of log T, of deviation 1, keeps the temperature of a few samples that are all right finite.

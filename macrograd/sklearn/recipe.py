@@ -1,4 +1,4 @@
-"""How a table is learned where the parameters of an estimator leave it open, and the checks of those that are given."""
+"""The defaults of training on a table, and the checks of an estimator's parameters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _BATCHES, _STEPS, _EPOCHS, _ROWS_AN_EPOCH = (16, 256), 3000, (15, 60), 10
 
 
 def batch_size(given: Any, rows: int) -> int:
-    """Of a step; "auto" by the number of rows. Raises ValueError for what is no size."""
+    """The rows per step; "auto" by the number of rows. Raises ValueError for an invalid size."""
     if isinstance(given, str) and given == "auto":
         low, high = _BATCHES
         return min(rows, max(low, min(high, 1 << max(0, round(math.log2(rows / 32))))))
@@ -44,7 +44,7 @@ def batch_size(given: Any, rows: int) -> int:
 
 
 def epochs(given: Any, rows: int, size: int) -> int:
-    """Of a fit; "auto" by the number of steps in one. Raises ValueError for what is no number of epochs."""
+    """The epochs of a fit; "auto" by the number of steps in one. Raises ValueError for an invalid number."""
     if isinstance(given, str) and given == "auto":
         low, high = _EPOCHS
         return min(max(high, rows // _ROWS_AN_EPOCH), max(low, round(_STEPS / -(-rows // size))))
@@ -52,8 +52,8 @@ def epochs(given: Any, rows: int, size: int) -> int:
 
 
 def optimizer(given: Any, rate: Any, steps: int, *, own_net: bool, steady: bool = False) -> optim.Optimizer:
-    """The optimiser of a run: one by name with its rates, or a copy of the one given. `steady` is for single steps of
-    which nobody knows how many will follow. Raises ValueError and TypeError for anything else."""
+    """The optimiser of a run: one by name with its rates, or a copy of the one given. `steady` is for single steps,
+    whose total number is unknown. Raises ValueError and TypeError for anything else."""
     if isinstance(given, optim.Optimizer):
         if not (isinstance(rate, str) and rate == "auto"):
             raise ValueError("optimizer has a rate of its own: leave learning_rate='auto', or name the optimizer")
@@ -75,8 +75,8 @@ def optimizer(given: Any, rate: Any, steps: int, *, own_net: bool, steady: bool 
 
 
 def held_out(y: Array, fraction: float, rng: np.random.RandomState, *, by_class: bool) -> tuple[Array, Array]:
-    """(the places to train on, the places to hold out), in order; of each class the same share, and a class always has
-    one row to train on."""
+    """(training places, held-out places), in order; the same share of each class, and always one training row per
+    class."""
     held = np.zeros(len(y), dtype=bool)
     for label in np.unique(y) if by_class else [None]:
         places = np.arange(len(y)) if label is None else np.flatnonzero(y == label)
@@ -92,8 +92,8 @@ def fraction(name: str, given: Any, *, zero: bool = False) -> float:
 
 
 def check(estimator: Any, fitting: Sequence[str]) -> None:
-    """Raise ValueError or TypeError for parameters that no fit can use, whatever the data are. `fitting` are the names
-    of the losses that the estimator takes."""
+    """Raise ValueError or TypeError for parameters that are invalid for any data. `fitting` are the names of the losses
+    that the estimator takes."""
     for size in estimator.hidden:
         integer("a size in hidden", size, 1)
     integer("members", estimator.members, 1)

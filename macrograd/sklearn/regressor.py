@@ -23,16 +23,17 @@ Array = NDArray[Any]
 
 
 class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn comes without types
-    """A net that predicts numbers.
+    """A neural-network regressor.
 
     loss                  "auto" (the squared error), a name of `nn.losses`, or a function (outputs, targets) → scalar,
-                          which sees targets of mean 0 and deviation 1 if it is one of `nn.losses`, else as they are
-    calibration_fraction  how many rows are held out for `predict_interval` alone; with 0 the validation rows serve for
-                          that, too, and since the best epoch was chosen by them, intervals are a little too narrow
+                          which sees targets of mean 0 and deviation 1 if it is one of `nn.losses`, otherwise raw
+                          targets
+    calibration_fraction  the fraction of rows held out only for `predict_interval`; with 0 the validation rows serve
+                          for that too, and since they also chose the best epoch, intervals are slightly too narrow
 
     The other parameters, and what a fit depends on, are those of `NetClassifier`.
 
-    history_, n_iter_  as there; scores_  (m,) the distances |answer − y| of the rows held out, from small to large
+    history_, n_iter_  as there; scores_  (m,) the sorted residuals |prediction − y| of the held-out rows
     """
 
     def __init__(
@@ -77,8 +78,8 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
         self.make_net = make_net
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetRegressor:
-        """Train on samples X (n, d), an array or a table, and numbers y (n,) or (n, k); `sample_weight` (n,) says how
-        much each sample counts. Raises ValueError for what does not fit."""
+        """Train on samples X (n, d), an array or a table, and numbers y (n,) or (n, k); `sample_weight` (n,) weights
+        the samples. Raises ValueError for invalid input."""
         recipe.check(self, NUMBERS)
         again = self.warm_start and hasattr(self, "_trainer_")
         numbers, targets = self._checked(X, y, fitting=not again)
@@ -86,7 +87,7 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
         return found
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetRegressor:
-        """One epoch on some more samples. The first call finds the scales of features and targets."""
+        """One epoch on more samples. The first call measures the scales of features and targets."""
         recipe.check(self, NUMBERS)
         numbers, targets = self._checked(X, y, fitting=not hasattr(self, "_trainer_"))
         found: NetRegressor = self._partial_fit(numbers, targets, sample_weight, None)
@@ -136,16 +137,16 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
     # --- answers ---------------------------------------------------------------------------------------------------
 
     def predict(self, X: Any) -> Array:
-        """The number of each sample, (n,) or (n, k)."""
+        """The predictions, (n,) or (n, k)."""
         return self._raw_outputs(X)
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Array:
         """(n, 2) or (n, k, 2): the ends of an interval that holds a new sample's number with probability `coverage`, if
-        it comes from where the held-out rows came from; see `calibration_fraction`.
+        it comes from the same distribution as the held-out rows; see `calibration_fraction`.
 
         Split conformal prediction: Lei, G'Sell, Rinaldo, Tibshirani & Wasserman, *Distribution-Free Predictive
-        Inference for Regression*, JASA 113, 2018, algorithm 2. Raises ValueError where no rows were held out, and where
-        they are too few for the coverage.
+        Inference for Regression*, JASA 113, 2018, algorithm 2. Raises ValueError if no rows were held out, or too few
+        for the coverage.
         """
         check_is_fitted(self)
         radius = self._radius(coverage)

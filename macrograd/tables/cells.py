@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# How tables write that there is no value, whatever the case.
+# The markers of missing values in tables, in any case.
 MISSING = frozenset(["", "na", "n/a", "#n/a", "#na", "<na>", "nan", "null", "none", "nil", "?", "-", "--", "—", "."])
 
 # Yes and no, in the order of 0 and 1.
@@ -20,7 +20,7 @@ YES_NO = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 _CURRENCY = "$€£¥₹₽₩₺฿₫₴₦₱₪"
 _CODES = "USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|BRL|RUB"
 _UNIT = re.compile(rf"^([+-]?)\s*(?:([{_CURRENCY}]|{_CODES})\s*)?(.*?)\s*([{_CURRENCY}%‰]|{_CODES})?$", re.DOTALL)
-# What stands between thousands besides the comma and the point: spaces of all widths, and Switzerland's apostrophe.
+# Separators of thousands besides comma and point: spaces of all widths, and the Swiss apostrophe.
 _BETWEEN = re.compile("(?<=\\d)[ \u00a0\u2007\u2009\u202f'’](?=\\d{3}(?!\\d))")
 _MINUS = str.maketrans({"−": "-", "–": "-", "﹣": "-", "－": "-"})
 
@@ -33,13 +33,13 @@ _WORDS = re.compile(r"[+-]?(inf|infinity)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Style:
-    """How numbers are written in a table: with a decimal point or comma. The other one may stand between thousands."""
+    """How numbers are written in a table: with a decimal point or comma. The other one may separate thousands."""
 
     decimal: str = "."
 
 
 def missing(texts: NDArray[Any], more: Collection[str] = ()) -> NDArray[np.bool_]:
-    """Where an object array of str and None says that there is no value. `more` are further markers, as they stand."""
+    """Where an object array of str and None has no value. `more` are further markers, matched exactly."""
     own = {marker.strip() for marker in more}
     found = np.fromiter(
         (t is None or t.strip().lower() in MISSING or (bool(own) and t.strip() in own) for t in texts),
@@ -50,13 +50,13 @@ def missing(texts: NDArray[Any], more: Collection[str] = ()) -> NDArray[np.bool_
 
 
 def style_of(columns: Iterable[Sequence[str]]) -> Style | None:
-    """The style that the cells of a whole table speak for; None where they say nothing.
+    """The style that the cells of a whole table imply; None if they imply none.
 
-    1,5 and 1.234,5 speak for the comma; 1.5, 1,234.5 and 1,234,567 for the point; 1,234 alone for neither.
+    1,5 and 1.234,5 imply the comma; 1.5, 1,234.5 and 1,234,567 the point; 1,234 alone neither.
     """
     comma = point = 0
     for cells in columns:
-        # A column of sentences has commas too: only one that is numbers through and through can speak.
+        # A column of sentences has commas too: only columns of nothing but numbers count.
         bare = [_bare(cell)[0] for cell in cells]
         if not bare or not all(_one_of(text, (_POINT, _COMMA, _POINT_GROUPS, _COMMA_GROUPS)) for text in bare):
             continue
@@ -78,7 +78,8 @@ def _speaks(text: str, decimal: str, other: str) -> bool:
 
 
 def numbers(texts: Sequence[str], style: Style) -> NDArray[np.float64] | None:
-    """The numbers that texts without missing ones are; NaN for each that is none. None if they are of several units.
+    """The numbers in texts without missing ones; NaN for each text that is not a number. None if there are several
+    units.
 
     Understood beside Python's own: − and other minus signs, thousands in groups of three, a decimal comma by `style`,
     exponents by D as Fortran writes them, currencies, and percent (12 % is 12).
@@ -87,7 +88,7 @@ def numbers(texts: Sequence[str], style: Style) -> NDArray[np.float64] | None:
         found = np.array(texts, dtype=object).astype(np.float64)
     except (ValueError, TypeError):
         found = None
-    # Python reads 1_000 and the digits of all scripts, which nobody who writes tables means.
+    # Python also reads 1_000 and the digits of all scripts, which no table intends.
     if found is not None and style.decimal == "." and np.isfinite(found).all() and not any("_" in t for t in texts):
         return found
     units = set()
@@ -101,7 +102,7 @@ def numbers(texts: Sequence[str], style: Style) -> NDArray[np.float64] | None:
 
 
 def number_of(text: str, style: Style) -> tuple[float | None, str]:
-    """(the number that a cell is, or None; its unit: a currency, "%", or "")."""
+    """(the number in a cell, or None; its unit: a currency, "%", or "")."""
     bare, unit = _bare(text)
     groups, plain = (_COMMA_GROUPS, _POINT) if style.decimal == "." else (_POINT_GROUPS, _COMMA)
     if plain.fullmatch(bare):
@@ -119,17 +120,17 @@ def _bare(text: str) -> tuple[str, str]:
     text = text.strip().translate(_MINUS)
     if _POINT.fullmatch(text):
         return text, ""
-    if len(text) > 60:  # no number is that long, and the expressions below are not for pages of text
+    if len(text) > 60:  # no number is that long, and the patterns below are slow on pages of text
         return "", ""
     sign = ""
-    if text.startswith("(") and text.endswith(")"):  # how accountants write what is owed
+    if text.startswith("(") and text.endswith(")"):  # accountants' notation for negative amounts
         sign, text = "-", text[1:-1].strip()
     match = _UNIT.match(text)
     assert match is not None
     unit = match[2] or match[4] or ""
     body = match[3]
     if sign and not (unit or "," in body or "." in body):
-        return "", ""  # (1) is a note and no debt
+        return "", ""  # (1) is a footnote, not a negative amount
     return (sign or match[1]) + _BETWEEN.sub("", body), unit
 
 
@@ -138,7 +139,7 @@ def _one_of(text: str, patterns: Sequence[re.Pattern[str]]) -> bool:
 
 
 def yes_no(texts: Collection[str]) -> dict[str, float] | None:
-    """What each text means if all of them are of one pair of yes and no; None otherwise."""
+    """1 or 0 for each text if all of them are from one pair of yes and no; None otherwise."""
     words = {text.strip().lower() for text in texts}
     for pair in YES_NO:
         if words and words <= set(pair):
@@ -147,7 +148,7 @@ def yes_no(texts: Collection[str]) -> dict[str, float] | None:
 
 
 def several_spellings(labels: Iterable[str]) -> list[list[str]]:
-    """Labels that differ in their case and the spaces around them alone, such as Up, up and "up "."""
+    """Labels that differ only in case and surrounding spaces, such as Up, up and "up "."""
     by_word: dict[str, list[str]] = {}
     for label in labels:
         by_word.setdefault(" ".join(label.split()).casefold(), []).append(label)

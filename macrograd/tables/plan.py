@@ -30,10 +30,10 @@ class Feature:
 
     name, kind  of the column; kind "" for one that is left out, with a reason
     missing     how many cells were empty
-    median      what stands for a missing number
-    indicator   whether a column more says where numbers were missing
-    categories  in order; rare ones are one column `other`, and missing ones another if `indicator`
-    order       of dates; `parts` are the numbers made of them, `since` what time elapsed from, as ISO 8601
+    median      the replacement for a missing number
+    indicator   whether another column tells where numbers were missing
+    categories  in order; rare ones share one column `other`, and missing ones another if `indicator`
+    order       for dates; `parts` are the numbers made of them, `since` the origin of elapsed time, as ISO 8601
     decimal     how the table wrote numbers
     """
 
@@ -55,7 +55,7 @@ class Feature:
 
     @property
     def names(self) -> list[str]:
-        """What the columns of numbers are called."""
+        """The names of the columns of numbers."""
         if self.kind == "category":
             found = [f"{self.name}={category}" for category in self.categories]
             return [*found, *[f"{self.name}={OTHER}"] * self.other, *[f"{self.name}={MISSING}"] * self.indicator]
@@ -66,7 +66,7 @@ class Feature:
         return [*found, *[f"{self.name} {MISSING}"] * self.indicator]
 
     def becomes(self) -> str:
-        """What becomes of the column, in words."""
+        """The encoding of the column, in words."""
         if not self.kind:
             return f"left out: {self.reason}"
         told = []
@@ -87,7 +87,7 @@ class Feature:
         return "; ".join(told)
 
     def columns(self, found: Understood) -> list[Array]:
-        """The columns of numbers, for a column that was understood as this kind."""
+        """The columns of numbers for a column read as this kind."""
         gone = found.gone
         flag = [gone.astype(np.float64)] if self.indicator else []
         if self.kind == "category":
@@ -104,7 +104,7 @@ class Feature:
 
 
 def learn(name: str, found: Understood, rows: Array, style: Style) -> Feature:
-    """What becomes of a column, learned from some of its rows."""
+    """The encoding of a column, learned from some of its rows."""
     gone = found.gone
     told: dict[str, Any] = {"missing": int(gone.sum()), "spoilt": found.spoilt, "example": found.example}
     indicator = bool(gone.any())
@@ -158,7 +158,7 @@ class Plan:
             raise ValueError(f"{table.name} lacks {listed(absent)}; it has {listed(list(table))}")
         found: list[Array] = []
         notes: list[str] = []
-        # The table may be written in another way than the one that was learned from, if it says so itself.
+        # The table may use another number style than the training table, if its cells imply one.
         style = style_of(Table({name: table.columns[name] for name in self.needed}), self.markers)
         for feature in self.features:
             if not feature.kind:
@@ -177,7 +177,7 @@ class Plan:
         return X, notes
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as what JSON can hold."""
+        """The plan as JSON values."""
         plain = asdict(Feature("", ""))
         features = [
             {
@@ -236,7 +236,7 @@ def _check_finite(table: str, column: str, found: Understood) -> None:
 
 
 def _surprises(feature: Feature, found: Understood) -> list[str]:
-    """What predicting should say: cells of a kind that training had not seen."""
+    """Notes for predictions: cells of a kind that training had not seen."""
     notes = []
     gone = int(found.gone.sum())
     if gone and not feature.indicator:
@@ -326,7 +326,7 @@ def _planned(
 
 
 def style_of(table: Table, markers: Collection[str] = ()) -> Style | None:
-    """How a table writes numbers: as all its columns of text say together; None where they say nothing."""
+    """The number style of a table, from all its columns of text; None if they imply none."""
 
     def texts() -> Any:
         for column in table.columns.values():
@@ -339,7 +339,7 @@ def style_of(table: Table, markers: Collection[str] = ()) -> Style | None:
 
 def no_column(table: Table, name: str) -> str:
     """The message for a column that a table does not have."""
-    import difflib  # only a misspelling needs it, and it takes long to load
+    import difflib  # needed only for misspellings, and slow to load
 
     close = difflib.get_close_matches(name, list(table), n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -1,4 +1,4 @@
-"""`read`: a table by its path or address. Which reader that is, the first bytes say, or the name."""
+"""`read`: a table by its path or address. The first bytes select the reader, or the name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAGIC = ((b"SQLite format 3\0", ".sqlite"), (b"PAR1", ".parquet"), (b"ARROW1", 
 
 
 def is_address(name: str) -> bool:
-    """Whether this names a PostgreSQL database and no file."""
+    """Whether this names a PostgreSQL database, not a file."""
     return name.startswith(("postgresql://", "postgres://"))
 
 
@@ -63,7 +63,7 @@ def read(
 
 
 def _ending(path: Path) -> str:
-    """The ending that names the format; "" for text. Raises OSError for what cannot be opened."""
+    """The ending that names the format; "" for text. Raises OSError if it cannot be opened."""
     with open(path, "rb") as file:
         head = file.read(16)
     for magic, ending in _MAGIC:
@@ -72,5 +72,6 @@ def _ending(path: Path) -> str:
     ending = path.suffix.lower()
     if ending in (*_WORKBOOKS, *_READERS):
         return ending
-    # .db is many things: without SQLite's mark it is tried as text. An empty SQLite file has no mark either.
+    # .db means many formats: without SQLite's signature it is tried as text. An empty SQLite file has no signature
+    # either.
     return ending if ending in _DATABASES and not head else ""

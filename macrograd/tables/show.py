@@ -1,4 +1,4 @@
-"""What was understood of a table, as a table for people."""
+"""Shows how a table was understood, as a table."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from macrograd.tables.table import Table
 from macrograd.tables.target import Target
 
 _MOST_LINES = 40
-_WIDTH = 110  # where there is no terminal to ask
+_WIDTH = 110  # if there is no terminal to ask
 
 
 def understood(table: Table, target: Target | None, plan: Plan, file: TextIO | None = None) -> None:
-    """Print each column with its kind, how many cells it misses, and what becomes of it; then the notes.
+    """Print each column with its kind, number of missing cells, and encoding; then the notes.
 
-    Columns that are alike stand in one line where a table has many.
+    If a table has many columns, equal ones share a line.
     """
     from rich.console import Console
     from rich.table import Table as Grid
@@ -60,5 +60,5 @@ def _grouped(features: tuple[Feature, ...]) -> list[tuple[str, Feature]]:
 
 
 def printable(text: str) -> str:
-    """A file may come from anywhere, and must not move a terminal's cursor."""
+    """A file from an untrusted source must not move a terminal's cursor."""
     return "".join(c if c.isprintable() else "·" for c in text)

@@ -1,4 +1,4 @@
-"""Tables that are no text: Parquet, JSON lines, Arrow, Excel, SQLite and PostgreSQL, each by its own library."""
+"""Tables that are not text: Parquet, JSON lines, Arrow, Excel, SQLite and PostgreSQL, each read by its library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parquet(path: Path) -> Table:
 
 
 def json_lines(path: Path) -> Table:
-    """JSON, one object a line, or one list of objects. Raises ValueError for one that is damaged."""
+    """JSON, one object per line, or one list of objects. Raises ValueError for one that is damaged."""
     return _by_duckdb(path, "read_json_auto")
 
 
@@ -28,7 +28,7 @@ def _by_duckdb(path: Path, function: str) -> Table:
     duckdb = text.library(path.name)
     with text.connected(duckdb) as connection:
         try:
-            # A name with a star in it would be taken for many files.
+            # A name with a star would match many files.
             quoted = re.sub(r"([\[*?])", r"[\1]", str(path))
             found = connection.execute(f"SELECT * FROM {function}(?)", [quoted])
             names = [column[0] for column in found.description]
@@ -61,7 +61,7 @@ def arrow(path: Path) -> Table:
 
 
 def excel(path: Path, sheet: str | None = None) -> Table:
-    """A sheet of an Excel or OpenDocument workbook, the first one if none is named; its first line has the names.
+    """A sheet of an Excel or OpenDocument workbook, by default the first; its first line has the names.
 
     Raises ImportError without python-calamine, and ValueError for another sheet and a damaged file.
     """
@@ -83,7 +83,7 @@ def excel(path: Path, sheet: str | None = None) -> Table:
             raise
         raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
     rows = [row for row in rows if any(cell != "" for cell in row)]
-    # A title above the table: lines with a single cell, where the table has more.
+    # A title above the table: lines with a single cell, if the table has more.
     while (len(rows) > 2 and _filled(rows[0]) <= 1 < _filled(rows[1])) or (
         len(rows) > 2 and _filled(rows[0]) <= 1 < _filled(rows[2])
     ):
@@ -103,8 +103,8 @@ def _filled(row: Sequence[Any]) -> int:
 
 
 def sqlite(path: Path, query: str | None) -> Table:
-    """What a query answers, or a table by its name; the only one if no query is given. The database is opened for
-    reading alone. Raises ValueError for what SQLite refuses."""
+    """The result of a query, or a table by name; the only table if no query is given. The database is opened read-only.
+    Raises ValueError if SQLite refuses."""
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         try:
             names = [
@@ -118,11 +118,11 @@ def sqlite(path: Path, query: str | None) -> Table:
 
 
 def postgres(address: str, query: str | None) -> Table:
-    """What a query to a PostgreSQL database answers, or a table by its name. The session is read-only.
+    """The result of a query to a PostgreSQL database, or a table by name. The session is read-only.
 
     address  postgresql://user@host:port/database; without a password in it, libpq asks its own file
 
-    Raises ImportError without psycopg, and ValueError for what the server refuses.
+    Raises ImportError without psycopg, and ValueError if the server refuses.
     """
     name = without_password(address)
     try:
@@ -144,7 +144,7 @@ def postgres(address: str, query: str | None) -> Table:
 
 
 def without_password(address: str) -> str:
-    """An address as it may be printed and kept in files."""
+    """An address without its password, for messages and files."""
     address = re.sub(r"(//[^/@]*):[^/@]*@", r"\1@", address)
     return re.sub(r"([?&])password=[^&]*&?", r"\1", address).rstrip("?&")
 

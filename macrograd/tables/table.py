@@ -19,7 +19,7 @@ class Table:
 
     columns  by name: numbers or bools, NaN where missing; datetime64[s] with NaT; or objects, str and None
     name     the table's name in messages, such as a file name
-    notes    in words, what was done to it while reading
+    notes    in words, changes made while reading
     """
 
     columns: Mapping[str, Array]
@@ -43,7 +43,7 @@ class Table:
 
 
 def listed(names: Sequence[Any], most: int = 20) -> str:
-    """Names in quotes, the first ones if they are many."""
+    """Names in quotes; of many, the first ones."""
     shown = ", ".join(repr(str(name)) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
@@ -155,7 +155,7 @@ def _takes_copy(column: Any) -> bool:
 def of_values(values: Any) -> Array:
     """A list or an array, as the kind of array that its values are.
 
-    Numbers, bools and moments become arrays of these; None among numbers becomes NaN; all else is text.
+    Numbers, bools and moments become arrays of these; None among numbers becomes NaN; anything else becomes text.
     """
     array = values if isinstance(values, np.ndarray) else None
     if isinstance(array, np.ma.MaskedArray):

@@ -18,9 +18,9 @@ from macrograd.tables.table import Table
 Array = NDArray[Any]
 
 TASKS = ("classification", "regression")
-# Whole numbers with no more different values than this are codes, which are classes.
+# Integers with at most this many distinct values are codes, that is, classes.
 _MOST_CODES = 3
-# Where the column's name says so, with no more than this.
+# If the column's name implies classes, with at most this many.
 _MOST_NAMED = 50
 _NAMES = re.compile(r".*(class|label|species|category|digit|type|group|outcome|diagnos|target_?class).*", re.I | re.S)
 
@@ -108,7 +108,7 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
 
 
 def _labels(column: Array, found: kinds.Understood, rows: Array) -> Array:
-    """The label of each row: numbers by their value, so that 1 and 1.0 are one class, and texts as they stand."""
+    """The label of each row: numbers by value, so that 1 and 1.0 are one class, and texts unchanged."""
     if found.kind == "number" or column.dtype.kind not in "O":
         if column.dtype.kind == "b":
             return np.array([str(bool(x)) for x in column[rows]], dtype=object)
@@ -117,7 +117,7 @@ def _labels(column: Array, found: kinds.Understood, rows: Array) -> Array:
         return np.array(found.values[rows].tolist(), dtype=object)
     labels = np.empty(len(rows), dtype=object)
     labels[:] = [str(t) for t in column[rows]]
-    # Spaces around a label are the file's and not the label's, unless they tell two labels apart.
+    # Spaces around a label belong to the file, not the label, unless they distinguish two labels.
     stripped = np.empty(len(rows), dtype=object)
     stripped[:] = [label.strip() for label in labels]
     return stripped

@@ -1,7 +1,7 @@
-"""Delimited text, as DuckDB reads it: its sniffer finds delimiter, quotes, comments and the lines above the table.
+"""Delimited text, read by DuckDB: its sniffer finds delimiter, quotes, comments and the lines above the table.
 
-What it leaves to do is done here: encodings, compressed files, columns set apart by runs of spaces, which line is the
-header, lines of totals, and words for what is wrong. Every cell comes back as text, or None where it is empty.
+The rest is done here: encodings, compressed files, columns separated by runs of spaces, detecting the header, lines of
+totals, and error messages. Every cell is returned as text, or None if it is empty.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import numpy as np
 from macrograd.tables import cells
 from macrograd.tables.table import Array, Table
 
-# More columns than any net of single scalars is made of; DuckDB needs minutes for ten times as many.
+# More columns than any net of single scalars has; DuckDB takes minutes for ten times as many.
 MOST_COLUMNS = 10_000
-# Of text out of a compressed file: one of some kilobytes can hold as many gigabytes as its writer likes.
+# For text from a compressed file: a few kilobytes can expand to any number of gigabytes.
 MOST_BYTES = 4 << 30
 _PIECE = 1 << 20
-_SAMPLE = 20_480  # lines that the sniffer looks at, its own default
+_SAMPLE = 20_480  # lines that the sniffer examines, its own default
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
 _TOTALS = re.compile(
@@ -37,7 +37,7 @@ _TOTALS = re.compile(
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a text is cut into cells."""
+    """How text is split into cells."""
 
     delimiter: str
     quote: str
@@ -49,10 +49,10 @@ class Dialect:
 def read(path: Path, *, delimiter: str | None = None, header: bool | None = None) -> Table:
     """The table in a file of delimited text.
 
-    delimiter  what stands between cells; None to find out
-    header     whether the first line has the names; None to find out
+    delimiter  the string between cells; None to detect it
+    header     whether the first line has the names; None to detect it
 
-    Raises OSError, ImportError without DuckDB, and ValueError, with line and remedy, for what is no such table.
+    Raises OSError, ImportError without DuckDB, and ValueError, with line and remedy, if it is not such a table.
     """
     duckdb = library(path.name)
     notes: list[str] = []
@@ -80,7 +80,7 @@ def library(name: str) -> Any:
 
 @contextlib.contextmanager
 def connected(duckdb: Any) -> Iterator[Any]:
-    """A database in memory that fetches nothing from a network, whatever a file's name or content says."""
+    """An in-memory database that never uses the network, whatever a file's name or content."""
     settings = {"autoinstall_known_extensions": False, "autoload_known_extensions": False, "threads": 1}
     connection = duckdb.connect(config=settings)
     try:
@@ -93,7 +93,7 @@ def connected(duckdb: Any) -> Iterator[Any]:
 
 
 def _copy(source: Path, plain: Path) -> str:
-    """Write a file's text as UTF-8 to `plain`; the encoding that it had."""
+    """Write a file's text as UTF-8 to `plain`; returns its original encoding."""
     with opened(source) as file:
         head = file.read(_PIECE)
         encoding = _encoding(head)
@@ -103,7 +103,7 @@ def _copy(source: Path, plain: Path) -> str:
         except UnicodeDecodeError:
             if encoding is not None:
                 raise ValueError(f"{source.name} begins as {encoding.upper()} and goes on as something else") from None
-    # Every byte means something in Latin-1; Windows' own has letters where Latin-1 has control characters.
+    # Every byte is a character in Latin-1; Windows-1252 has letters where Latin-1 has control characters.
     for guess in ("cp1252", "latin-1"):
         with opened(source) as file, contextlib.suppress(UnicodeDecodeError):
             _decode(b"", file, guess, plain)
@@ -126,7 +126,7 @@ def _decode(head: bytes, file: IO[bytes], encoding: str, plain: Path) -> None:
 
 
 def _encoding(head: bytes) -> str | None:
-    """By the mark at the beginning, or by the zeros that UTF-16 has in Western text; None: UTF-8 if that can be."""
+    """By the byte order mark, or by the zeros of UTF-16 in Western text; None: UTF-8 if possible."""
     if head.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)) and len(head) % 4 == 0:
@@ -145,8 +145,8 @@ def _encoding(head: bytes) -> str | None:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file's bytes, out of gzip or out of the one file in a zip. Raises ValueError for archives that are damaged or
-    hold several tables."""
+    """A file's bytes, decompressed from gzip or from the only file in a zip. Raises ValueError for archives that are
+    damaged or hold several tables."""
     with open(path, "rb") as file:
         magic = file.read(4)
         file.seek(0)
@@ -169,7 +169,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _check_text(path: Path, plain: Path) -> None:
-    """Refuse what is no text, and what has more columns than can be learned from, before a line of it is parsed."""
+    """Refuse binary files, and tables with more columns than can be learned from, before parsing."""
     with open(plain, encoding="utf-8", newline="") as file:
         head = file.read(_PIECE)
     if not head.strip():
@@ -222,7 +222,7 @@ def _sniff(connection: Any, duckdb: Any, path: Path, plain: Path, delimiter: str
 
 
 def _spaced(connection: Any, duckdb: Any, plain: Path) -> Dialect | None:
-    """A text whose cells are set apart by single spaces, which the sniffer does not think of by itself."""
+    """Text with cells separated by single spaces, which the sniffer does not try on its own."""
     try:
         row = connection.execute(
             f"SELECT Quote, SkipRows, len(Columns) FROM sniff_csv(?, sample_size={_SAMPLE}, delim=' ', quote='\"')",
@@ -251,7 +251,7 @@ def _cut(connection: Any, duckdb: Any, path: Path, plain: Path, dialect: Dialect
         return _arrays(connection.execute(statement + ")", arguments)), []
     except duckdb.Error as error:
         first = str(error)
-    # Something is wrong with some lines. Lines of totals at the end may be left out; all else is an error.
+    # Some lines are malformed. Lines of totals at the end may be skipped; anything else is an error.
     try:
         connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
         found = _arrays(connection.execute(statement + ", store_rejects=true, rejects_limit=100)", arguments))
@@ -267,7 +267,7 @@ def _cut(connection: Any, duckdb: Any, path: Path, plain: Path, dialect: Dialect
 
 
 def _wrong(path: Path, dialect: Dialect, message: str) -> str:
-    """DuckDB's message in a line."""
+    """DuckDB's error as one line."""
     line = re.search(r"CSV Error on Line: (\d+)", message)
     place = f"{path.name}, line {line[1]}" if line else path.name
     counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
@@ -330,7 +330,7 @@ def _strip(cell: Any) -> str | None:
 
 
 def _without_empty(names: list[str], found: list[Array]) -> tuple[list[str], list[Array]]:
-    """Without columns that have neither name nor cells, as a comma at the end of every line makes them."""
+    """Without columns that have neither a name nor cells, such as those from a comma at the end of every line."""
     kept = [
         (name, column)
         for name, column in zip(names, found, strict=True)
@@ -340,13 +340,13 @@ def _without_empty(names: list[str], found: list[Array]) -> tuple[list[str], lis
 
 
 def _has_header(first: list[str | None], found: list[Array]) -> bool:
-    """Whether the first line has the names of the columns: texts above numbers, or texts that come nowhere again."""
+    """Whether the first line has the column names: texts above numbers, or texts that do not occur again."""
     point = cells.Style(".")
     numeric = [name is not None and cells.number_of(name, point)[0] is not None for name in first]
     if first[0] in (None, "") and all(first[1:]) and len(first) > 1 and all(c is not None for c in found[0][1:]):
-        return True  # nothing in the corner above the names of the rows
+        return True  # an empty corner above the row names
     if any(numeric):
-        # Years are names where the other cells of the line are, too, and a number stands below no text.
+        # Years are names if the other cells of the line are names too, and no number is below a text.
         words = sum(not n and bool(name) for n, name in zip(numeric, first, strict=True))
         below = [_numeric(column[1:200]) for column in found]
         return any(b and not n and bool(name) for b, n, name in zip(below, numeric, first, strict=True)) and words > 0
@@ -367,19 +367,19 @@ def _numeric(column: Array) -> bool:
 
 
 def _total(found: list[Array]) -> str:
-    """The word in a last line of totals: in a cell whose column has numbers, or beside nothing but numbers."""
+    """The word that marks a last line of totals: in a column of numbers, or next to nothing but numbers."""
     last = [_strip(column[-1]) for column in found]
     words = [(i, text) for i, text in enumerate(last) if text and _TOTALS.match(text)]
     if len(words) != 1 or len(found[0]) < 3:
         return ""
     i, text = words[0]
     above = {_strip(c) for c in found[i][:-1]}
-    # A category called "mean" or "total" that stands elsewhere, too, is a category.
+    # A "mean" or "total" that also occurs elsewhere is a category.
     return "" if text in above else text
 
 
 def unique(names: list[str]) -> tuple[list[str], list[str]]:
-    """Names that stand twice get a number."""
+    """Duplicate names get a number."""
     found: list[str] = []
     notes = []
     taken = set(names)
