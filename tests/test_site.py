@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import re
+import subprocess
+import sys
 import types
 import warnings
 from pathlib import Path
@@ -106,6 +108,16 @@ def test_a_docstring_becomes_restructuredtext() -> None:
         "Some words  with two spaces\nand more.\n\n"
         "a, b\nstart  a paragraph of\nno known form\n"
     )
+
+
+def test_the_operation_that_a_page_adds_runs() -> None:
+    """In its own process: a row stays in the table."""
+    page = (DOCS / "operations.md").read_text("utf-8")
+    program = "\n".join(re.findall(r"```py(?:thon)?\n(.*?)```", page, re.DOTALL))
+    (promised,) = re.findall(r"print\(.*\)  # (.*)", program)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=DOCS.parent, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == promised
 
 
 # --- docs/errors.md --------------------------------------------------------------------------------------------------

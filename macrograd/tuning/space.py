@@ -24,6 +24,7 @@ class Uniform:
         _check(self, -math.inf)
 
     def draw(self, rng: np.random.RandomState) -> float:
+        """One such number, by `rng`."""
         return float(rng.uniform(self.low, self.high))
 
 
@@ -39,6 +40,7 @@ class LogUniform:
         _check(self, 0.0)
 
     def draw(self, rng: np.random.RandomState) -> float:
+        """One such number, by `rng`."""
         return float(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
 
 
@@ -55,6 +57,7 @@ class Integers:
             raise ValueError(f"{self!r}: both ends must be integers")
 
     def draw(self, rng: np.random.RandomState) -> int:
+        """One such number, by `rng`."""
         return int(rng.randint(self.low, self.high + 1))
 
 
