@@ -126,9 +126,16 @@ def test_a_dead_net_is_replaced(capsys: Capture, monkeypatch: pytest.MonkeyPatch
         return 0.0 if len(calls) <= 2 * 3 + 3 * 3 else rng.gauss(0.0, math.sqrt(2.0 / fan_in))
 
     monkeypatch.setitem(init.INITIALISERS, "he_normal", dead_at_first)
-    out = train(capsys, flowers(), "--target", "kind", "--hidden", "3", "--steps", "600", "--lr", "0.02")
+    options = ["--target", "kind", "--hidden", "3", "--lr", "0.02", "--checkpoint", "c", "--steps"]
+    out = train(capsys, flowers(), *options, "600")
     assert "the net is dead, every row gets the same answer: starting again with seed 1338" in out
     assert min(scores(out)) > 80
+    again = train(capsys, flowers(), *options, "600", "--resume")  # of the second start
+    assert scores(again) == scores(out)
+    assert "dead" not in again
+    longer = train(capsys, flowers(), *options, "700", "--resume")
+    assert "going on after step 599" in longer
+    assert min(scores(longer)) > 80
 
 
 def test_dollar_signs_are_drawn_and_the_model_is_saved_before_the_picture(

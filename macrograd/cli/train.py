@@ -41,7 +41,8 @@ def train(arguments: argparse.Namespace) -> int:
     """
     check(arguments)
     data, task, model = made(arguments)
-    job = Job(arguments, data, task, model)
+    seed = started(arguments)
+    job = Job(arguments, data, task, model if seed == arguments.seed else net(arguments, data, task, seed), seed)
     history = training.History()
     try:
         history = job.prepare()
@@ -164,6 +165,15 @@ def planned(arguments: argparse.Namespace) -> int | None:
     return None if schedule is None else int(schedule[1])
 
 
+def started(arguments: argparse.Namespace) -> int:
+    """The seed of the start that a run goes on from: a later one, where the net of the first was dead."""
+    if not (arguments.resume and Path(arguments.checkpoint).exists()):
+        return int(arguments.seed)
+    _, header = files.read(arguments.checkpoint, "checkpoint")
+    seed = int(header["run"]["seed"])
+    return seed if 0 < seed - arguments.seed < MOST_STARTS else int(arguments.seed)
+
+
 class Job:
     """One training run of the command line."""
 
@@ -233,13 +243,14 @@ class Job:
         return bool(np.all(spread <= 1e-12 * np.abs(outputs).max()))
 
     def restarts(self) -> bool:
-        """Whether another start is possible: on a table, without a checkpoint, which belongs to one start."""
-        starts = self.seed - self.arguments.seed + 1
-        return self.data.table is not None and self.arguments.checkpoint is None and starts < MOST_STARTS
+        """Whether another start is possible, as it is on a table."""
+        return self.data.table is not None and self.seed - self.arguments.seed + 1 < MOST_STARTS
 
     def again(self) -> Job:
         """The same run with the weights and the order of the next seed."""
         model = net(self.arguments, self.data, self.task, self.seed + 1)
+        if self.arguments.checkpoint is not None:  # of a run that is over, and has come to nothing
+            Path(self.arguments.checkpoint).unlink(missing_ok=True)
         return Job(self.arguments, self.data, self.task, model, self.seed + 1)
 
     def scores(self) -> str:
