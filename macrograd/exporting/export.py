@@ -13,6 +13,8 @@ import numpy as np
 from macrograd._files import write_whole
 from macrograd.compiler.compiled import Compiled
 from macrograd.exporting import c, onnx
+from macrograd.exporting.int8 import Quantized
+from macrograd.exporting.int8_c import write_int8
 from macrograd.exporting.names_c import NamesInC
 from macrograd.exporting.sizes_c import code_bytes
 from macrograd.exporting.subject import Examples, Subject, subject_of
@@ -20,19 +22,21 @@ from macrograd.exporting.train_c import write_training
 from macrograd.optim import Optimizer
 
 _KINDS = ("predict", "gradient", "train")
-_DTYPES = ("float64", "float32")
+_DTYPES = ("float64", "float32", "int8")
 _SUFFIXES = (".c", ".wasm", ".onnx")
 
 
 @dataclass(frozen=True)
 class Exported:
     """What `export` wrote. Sizes are in bytes: of the constant arrays, of the state that the caller gives, and of a C
-    file's arrays on the stack (`scratch`)."""
+    file's arrays on the stack (`scratch`). Of an int8 file `reference` computes the same integers: `encode(rows)`,
+    `run(integers)`, and `predict(rows)` in numbers."""
 
     paths: tuple[Path, ...]
     constants: int
     state: int
     scratch: int = 0
+    reference: Quantized | None = None
 
     def code(self, compiler: str = "cc", *flags: str) -> int | None:
         """The bytes of a C file's machine code by a compiler, with -Os or these flags; None without a compiler or for
@@ -55,6 +59,7 @@ def export(
     optimizer: Optimizer | None = None,
     lanes: int = 8,
     strict: bool = False,
+    calibration: Any = None,
 ) -> Exported:
     """Write a function or a trained model as a file: C99, a WebAssembly module or an ONNX model.
 
@@ -66,11 +71,13 @@ def export(
     kind    "predict": the function's values; "gradient": its one value and the gradient by all parameters; "train": one
             step of the optimiser on a batch. For these two a function is the loss of one sample; a model that was
             trained brings its loss
-    dtype   "float64" or "float32"; None for the Trainer's, or "float64"
+    dtype   "float64" or "float32"; None for the Trainer's, or "float64". Of a C file that predicts also "int8": it
+            computes in integers alone, of 8 bits
     header  of a C file: write the interface to a .h file beside it, too
     optimizer  of a file that trains a function or a loaded model; a Trainer's goes along, with its state
     lanes   of a C file that trains and of a module: samples computed side by side: 1 for the smallest state, 8 or 16
             for speed
+    calibration  of an int8 file: rows of inputs like those to come, whose range the integers get
     strict  of a C file and a module: the bits of compiled functions with strict=True, from every compiler on every
             machine; a C file then needs no `math.h`
 
@@ -103,9 +110,12 @@ def export(
         raise ValueError(f"export(lanes={lanes!r}): lanes must be an integer from 1 to 256")
     if not isinstance(strict, bool):
         raise TypeError(f"export(strict={strict!r}): strict must be True or False")
+    _check_int8(path, kind, dtype, calibration)
     subject = subject_of(what, args, kind, optimizer)
     if kind == "train" and subject.optimizer is None:
         raise ValueError("export(kind='train') of a function needs an optimizer, as in optimizer=optim.Adam(1e-3)")
+    if dtype == "int8":
+        return _export_int8(subject, path, calibration, header=header)
     compiled = _traced(subject, dtype or subject.dtype or "float64", strict=strict)
     if path.suffix == ".wasm":
         return _export_wasm(compiled, subject, kind, path, lanes)
@@ -140,6 +150,34 @@ def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, la
     written = write_wasm(compiled, subject, kind, path.stem, lanes)
     paths = write_whole(path, written.module), write_whole(beside, written.wrapper.encode("ascii"))
     return Exported(paths, len(written.module), written.memory)
+
+
+def _check_int8(path: Path, kind: str, dtype: str | None, calibration: Any) -> None:
+    if dtype != "int8":
+        if calibration is not None:
+            raise ValueError("export(calibration=...) is for dtype='int8', whose integers have the range of these rows")
+        return
+    if kind != "predict" or path.suffix != ".c":
+        raise ValueError(
+            f"export(dtype='int8', kind={kind!r}) to {path.name!r}: integers of 8 bits predict, in a .c file; use "
+            "dtype='float32' here"
+        )
+
+
+def _export_int8(subject: Subject, path: Path, calibration: Any, *, header: bool) -> Exported:
+    compiled = _traced(subject, "float64", strict=False)
+    beside, prefix = path.with_suffix(".h").name if header else None, _prefix(path)
+    if subject.names is not None and subject.names.dates:
+        raise TypeError(
+            f"export(dtype='int8'): the column {subject.names.dates[0][0]!r} holds dates, whose numbers have more than "
+            "256 values; use dtype='float32'"
+        )
+    called = NamesInC(subject.names, prefix, "int16_t")
+    written, reference = write_int8(compiled, calibration, prefix, beside, subject.name, called)
+    paths = [write_whole(path, written.source.encode("ascii"))]
+    if header:
+        paths.append(write_whole(path.with_suffix(".h"), written.interface.encode("ascii")))
+    return Exported(tuple(paths), written.constants, written.state, reference=reference)
 
 
 def _traced(subject: Subject, dtype: str, *, strict: bool) -> Compiled:

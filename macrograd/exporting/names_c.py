@@ -141,10 +141,11 @@ class NamesInC:
             return f"{head} {{\n    return y[k] > 0;\n}}\n"
         if self._how == "sign":
             return f"{head} {{\n    return y[0] > 0;\n}}\n"
+        odd = "" if self._real == "int16_t" else " || (y[k] != y[k] && y[best] == y[best])"
         return (
             f"{head} {{\n    int32_t best = 0;\n"
             f"    for (int32_t k = 1; k < {len(self._classes)}; ++k)\n"
-            "        if (y[k] > y[best] || (y[k] != y[k] && y[best] == y[best])) best = k;\n"
+            f"        if (y[k] > y[best]{odd}) best = k;\n"
             "    return best;\n}\n"
         )
 

@@ -299,7 +299,11 @@ def test_names_stay_within_comments(tmp_path: Path, name: str) -> None:
     ("change", "error", "said"),
     [
         ({"kind": "fit"}, ValueError, "export(kind='fit'): kind is one of 'predict', 'gradient', 'train'"),
-        ({"dtype": "int8"}, ValueError, "export(dtype='int8'): dtype is one of 'float64', 'float32'"),
+        (
+            {"dtype": "float16"},
+            ValueError,
+            "export(dtype='float16'): dtype is one of 'float64', 'float32', 'int8'",
+        ),
         ({"path": "net.so"}, ValueError, "export to 'net.so': the path must end in .c or .wasm"),
         ({"what": 3}, TypeError, "the path of a saved model, got 3 of type int"),
         ({"args": ()}, TypeError, "export() of a MLP needs an example of its input"),
