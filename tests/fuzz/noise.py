@@ -90,11 +90,12 @@ _signs = True  # whether sums keep the sign of zero
 class Noisy(Value):
     """A Value of (replicas, samples) numbers, or of (replicas, 1) that are the same for all samples."""
 
-    __slots__ = ("numbers", "spread")
+    __slots__ = ("largest", "numbers", "spread")
     _traced = True  # there is more than one number: `take` by one must be an operation
 
     numbers: Array
     spread: Noisy | None  # what gives it to each sample, once it has met what varies
+    largest: Array | None  # of a sum: the largest term, also of sums in it, which a program may add in any order
 
     @property
     def data(self) -> Any:  # type: ignore[override]  # an array in place of a number
@@ -110,7 +111,11 @@ class Noisy(Value):
         made = np.asarray(op.array(np, *numbers), dtype=_run.dtype)
         if _run.dtype == np.float64 and op.name not in _ALIKE:
             made = _as_floats(op, numbers, made)
-        return _made(made if op.name in _EXACT else _perturbed(_run, op, numbers, made), op, values)
+        largest = _largest(op, values, numbers, made)
+        out = _made(made if op.name in _EXACT else _perturbed(_run, op, numbers, made, largest), op, values)
+        if op.name in _SUMS or op.name == "neg":
+            out.largest = largest
+        return out
 
     @classmethod
     def _take(cls, values: Any, index: Any) -> Any:
@@ -131,7 +136,7 @@ class Noisy(Value):
 
 def _made(numbers: Array, op: Any = None, operands: tuple[Any, ...] = ()) -> Noisy:
     out: Noisy = object.__new__(Noisy)
-    out.numbers, out.spread = numbers, None
+    out.numbers, out.spread, out.largest = numbers, None, None
     out.op, out.label, out.grad = op, "", 0.0
     out.inputs = operands
     return out
@@ -145,6 +150,7 @@ def _spread(x: Any) -> Noisy:
     assert _run is not None
     if x.spread is None:
         x.spread = _made(np.broadcast_to(x.numbers, (REPLICAS, len(_run.times))), SPREAD, (x,))
+        x.spread.largest = x.largest
     found: Noisy = x.spread
     return found
 
@@ -182,8 +188,24 @@ def _on_grid(x: Array) -> Array:
     return found
 
 
-def _perturbed(run: _Run, op: Op, operands: list[Array], made: Array) -> Array:
-    size = np.abs(made)
+def _largest(op: Op, operands: tuple[Any, ...], numbers: list[Array], made: Array) -> Array:
+    """How large the result of an operation is, or its largest term if it is a sum."""
+    found: Array = np.abs(made)
+    if op.name not in _SUMS and op.name != "neg":
+        return found
+    inner = [getattr(x, "largest", None) for x in operands]
+    sizes = [np.abs(x) if size is None else size for x, size in zip(numbers, inner, strict=True)]
+    if op.name == "dot":
+        pairs = list(zip(numbers[::2], numbers[1::2], sizes[::2], sizes[1::2], strict=True))
+        sizes = [np.abs(a * b) for a, b, _, _ in pairs]  # and x · 1 is x, a sum in this one
+        sizes += [np.where(np.abs(b) == 1.0, size, 0.0) for _, b, size, _ in pairs]
+        sizes += [np.where(np.abs(a) == 1.0, size, 0.0) for a, _, _, size in pairs]
+    for size in sizes:
+        found = np.maximum(found, size)
+    return found
+
+
+def _perturbed(run: _Run, op: Op, operands: list[Array], made: Array, size: Array) -> Array:
     if op.name in _SUMS and not _signs:  # some replicas have the one zero, some the other
         made = np.broadcast_to(made, (REPLICAS, made.shape[-1] if made.ndim else 1)).copy()
         odd = made[1::2]
@@ -197,12 +219,8 @@ def _perturbed(run: _Run, op: Op, operands: list[Array], made: Array) -> Array:
         if exact.all():
             return made
         if op.name in _SUMS:  # in another order the partial sums are others, as large as the largest term
-            terms = (
-                [a * b for a, b in zip(operands[::2], operands[1::2], strict=True)] if op.name == "dot" else operands
-            )
-            for x in terms:
-                size = np.maximum(size, np.abs(x))
-            size = size * (1.0 if len(terms) < 4 else np.sqrt(len(terms)))
+            terms = len(operands) // 2 if op.name == "dot" else len(operands)
+            size = size * (1.0 if terms < 4 else np.sqrt(terms))
         _note_extremes(run, op, operands, made, size)
         size = np.where(exact, 0.0, size)
     if op.name in ("lgamma", "digamma"):  # below 0 their error is one of what is added up (macrograd/_formulas.py)

@@ -182,6 +182,15 @@ def test_what_cancels_in_a_batch_is_rounded_though_the_samples_are_exact() -> No
         assert bool(judged(case, way, lambda x: np.where((x == 0.0) & (len(x) > 1), 1e-16, x)).failure) == wrong
 
 
+@pytest.mark.parametrize("last", ["v0 + P[1]", "mg.dot([v0, P[1]], [1.0, P[2]])", "P[1] - (-v0)"])
+def test_sums_of_exact_sums_may_be_added_in_any_order(last: str) -> None:
+    """(−1 + 1) + 1e-17 is 1e-17, and −1 + (1 + 1e-17) is 0."""
+    case = lines("P[0] + x[0]", last, parameters=[-1.0, 1e-17, 1.0], samples=[[1.0]])
+    way = Way("values", batch=True, rows=(0,), backend="numpy")
+    assert not judged(case, way, lambda x: x * 0.0).failure
+    assert judged(case, way, lambda x: x + 1e-13).failure
+
+
 def test_signs_of_zero_are_judged_where_nothing_is_summed() -> None:
     way = Way("values", batch=True, rows=(0,), backend="numpy")
     product = lines("P[0] * x[0]", "ops.tanh(v0)", parameters=[-1.0], samples=[[0.0]])
