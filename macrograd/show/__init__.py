@@ -19,19 +19,20 @@ def training_figure(
     model: Callable[[Any], Any],
     X: Any,
     y: Any,
-    history: Any,
+    history: Any = None,
     *,
     predict: Callable[[Any], Any] | None = None,
     level: float = 0.0,
 ) -> Any:
     """A matplotlib figure with `boundary` and `history` side by side.
 
-    `save(figure, path)` or `figure.savefig(path)` writes it. Arguments and errors are those of the two functions.
+    `save(figure, path)` or `figure.savefig(path)` writes it. Arguments and errors are those of the two functions; the
+    history may be left out if `model` is a Trainer.
     """
     figure = new_figure(11.0, 4.4)
     grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
     boundary(model, X, y, figure.add_subplot(grid[:, 0]), predict=predict, level=level)
-    curves(history, figure, grid)
+    curves(model if history is None else history, figure, grid)
     return figure
 
 

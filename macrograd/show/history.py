@@ -68,7 +68,7 @@ def history(history: Any, ax: Any = None) -> Any:
 def curves(run: Any, figure: Any, grid: Any) -> None:
     """Draw `history(run)` into the second column of a figure's grid of two rows and columns: the metric, if there is
     one, above the loss."""
-    if metric(run):
+    if metric(getattr(run, "history", run)):
         below = figure.add_subplot(grid[1, 1])
         above = figure.add_subplot(grid[0, 1], sharex=below)
         above.tick_params(labelbottom=False)

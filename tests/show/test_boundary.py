@@ -213,6 +213,7 @@ def test_a_fitted_trainer_with_strings_for_classes() -> None:
     trainer.fit(X, names, steps=1, progress="none")
     ax = show.boundary(trainer, X, names)
     assert legend(ax) == [r"left \$", "right"]
+    assert [a.get_ylabel() for a in show.training_figure(trainer, X, names).axes] == ["$x_2$", "score", "loss"]
     assert ax._repr_png_().startswith(b"\x89PNG")
 
 
