@@ -1,1 +1,1 @@
-"""Every job beside its peers, in one run on the machine at hand: `python -m benchmarks`. See README.md here."""
+"""Every job beside its peers, in one run on this machine: `python -m benchmarks`. See README.md here."""

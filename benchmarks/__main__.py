@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
             entry = {"what": job.what, "unit": job.unit, "baseline": job.baseline, "rows": rows}
             result["cases"][f"{job.name}/{case}"] = entry
             print(report.table(f"{job.name}/{case}", entry), flush=True)
-            if options.json:  # after every case, so that a run that is broken off leaves what it has
+            if options.json:  # after every case, so that an interrupted run keeps its figures
                 write(options.json, json.dumps(result, indent=1))
     if options.page or not (options.job or options.quick or options.peers or options.compare):
         result["scaling"] = scaling.curves()
@@ -89,7 +89,7 @@ def selected(names: str | None, quick: bool = False) -> list[tuple[harness.Job, 
 
 
 def wanted(contender: harness.Contender, peers: str | None, quick: bool) -> bool:
-    """Whether a contender takes part: ours and the floors always, peers as asked for."""
+    """Whether a contender takes part: ours and the floors always, peers on request."""
     if contender.kind != "peer":
         return True
     if peers is None:

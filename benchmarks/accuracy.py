@@ -1,8 +1,9 @@
-"""accuracy: scikit-learn's digits learned whole, 64-H-10, Adam 1e-3, 20 epochs of batches of 32, float32, five seeds.
+"""accuracy: full training on scikit-learn's digits, 64-H-10, Adam 1e-3, 20 epochs of batches of 32, float32, five
+seeds.
 
-A seed is a split of the data (80 % to learn from), a start and an order of the samples, the same for all contenders, so
-that what is left between them is arithmetic. Given are the time of an epoch, everything around the steps included, and
-the share of right answers on the rest of the data.
+A seed determines a split of the data (80 % for training), the initial weights and the order of the samples, the same
+for all contenders, so that only arithmetic differs. Reported are the time of an epoch, including everything around the
+steps, and the accuracy on the rest of the data.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ JOB = Job(
     what="digits, 64-H-10, ReLU, cross-entropy, Adam 1e-3, 20 epochs of batches of 32, float32; H is the case",
     unit="epoch",
     cases=tuple(CASES),
-    # Of the test losses. A rounding grows over 900 steps, and more where two digits are hard to tell apart.
+    # For the test losses. Rounding errors grow over 900 steps, and more where two digits are hard to distinguish.
     tolerance=2e-2,
     baseline="torch",
     quick=("32",),
@@ -36,7 +37,7 @@ JOB = Job(
 
 @cache
 def split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """X and y to learn from, and X and y to judge by."""
+    """X and y for training, and X and y for testing."""
     X, y, _ = data.digits()
     order = np.random.default_rng(seed).permutation(len(X))
     first, rest = order[:TRAIN], order[TRAIN:]
@@ -48,7 +49,7 @@ def start(case: str, seed: int) -> Pairs:
 
 
 def batches(seed: int) -> list[np.ndarray]:
-    """The rows of every step: macrograd's orders, which it makes by itself and the others are given."""
+    """The rows of every step: macrograd's own order, which the others are given."""
     from macrograd.train.order import Order
 
     order = Order(TRAIN, BATCH, shuffle=True, seed=seed)
@@ -95,7 +96,7 @@ def macrograd(case: str) -> Prepared:
         X, y, _, _ = split(seed)
         ours.fill(model, start(case, seed))
         trainer.optimizer.load_state_dict({"steps": 0, "state": []})
-        with warnings.catch_warnings():  # all contenders learn from the pixels as they are
+        with warnings.catch_warnings():  # all contenders learn from raw pixels
             warnings.filterwarnings("ignore", "the features differ in scale")
             trainer.fit(X, y, epochs=EPOCHS, batch_size=BATCH, seed=seed, progress=False)
         return ours.pairs(model)

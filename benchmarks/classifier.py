@@ -1,7 +1,7 @@
-"""What the jobs digits and wide share: a two-layer classifier, ReLU, softmax cross-entropy, float32, and Adam.
+"""Shared by the jobs digits and wide: a two-layer classifier, ReLU, softmax cross-entropy, float32, and Adam.
 
 Parameters are compared in the order of `data.flat` (W as [in][out]). Adam is Kingma & Ba's with 1e-3, 0.9, 0.999 and
-1e-8, as every library here has it by default.
+1e-8, the default of every library here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Problem:
 
 
 def loss_and_gradient(pairs: Any, x: np.ndarray, y: np.ndarray) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
-    """In NumPy, in the precision of what it is given."""
+    """In NumPy, in the precision of its arguments."""
     (W1, b1), (W2, b2) = pairs
     h = np.maximum(x @ W1 + b1, 0.0)
     z = h @ W2 + b2
@@ -368,5 +368,5 @@ def sklearn_contender(problem: Problem) -> Prepared:
             problem.sizes[1:2], solver="adam", alpha=0.0, batch_size=problem.batch, max_iter=epochs, tol=0.0
         ).fit(X, y)
 
-    # It starts from its own random numbers, so there is nothing to compare but that it learns.
+    # It starts from its own random numbers, so the only comparison is that it learns.
     return Prepared(run, lambda: {"losses": np.full(problem.steps, run().loss_)}, units=problem.steps * epochs)

@@ -45,10 +45,10 @@ def split(theta: np.ndarray, sizes: tuple[int, ...]) -> list[tuple[np.ndarray, n
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, str]:
-    """X (1797, 64) float32 in [0, 1], y (1797,), and where they come from.
+    """X (1797, 64) float32 in [0, 1], y (1797,), and their source.
 
-    scikit-learn's bundled digits; where it is not installed, made-up ones of the same shape: ten random pictures with
-    noise, good for the speed and not for the accuracy.
+    scikit-learn's bundled digits; if it is not installed, synthetic ones of the same shape: ten random pictures with
+    noise, good for speed but not for accuracy.
     """
     try:
         from sklearn.datasets import load_digits

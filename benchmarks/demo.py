@@ -1,8 +1,7 @@
 """demo: micrograd's published notebook run: MLP 2-16-16-1 on all 100 samples, 100 steps, float64.
 
 `steps` are the 100 full-batch steps; its published losses are 0.8958441028683222 at step 0 and 0.010978370135492717 at
-step 99, and every contender has to give them. `process` is a shell command, from the start of the process to the
-printed result.
+step 99, and every contender must reproduce them. `process` is a shell command, from process start to printed result.
 """
 
 from __future__ import annotations
@@ -112,7 +111,7 @@ def macrograd_python(case: str) -> Prepared:
 
 
 def compiled() -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-    """The compiled loss of one sample, its parameters as they start, and the data."""
+    """The compiled loss of one sample, its initial parameters, and the data."""
     import macrograd as mg
 
     X, y, start = problem()

@@ -81,8 +81,8 @@ def prepared(layers: list[list[Any]], forward: Callable[[list[Any]], Any], Value
 
 
 def bytes_a_node(Value: Any) -> float:
-    """What one operation of a chain holds after backward."""
-    count = 400  # micrograd's walk is recursive: a longer chain would end it
+    """The memory that one operation of a chain holds after backward."""
+    count = 400  # micrograd's walk is recursive: a longer chain would overflow the stack
     x = Value(0.5)
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()

@@ -1,4 +1,4 @@
-"""Files whole or not at all."""
+"""Files written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_with(path: Path, save: Callable[[str], object]) -> None:
-    """What `save` writes into the file that it is given, in place of `path` once it is complete."""
+    """Let `save` write to a temporary file, and move it to `path` once it is complete."""
     handle, name = tempfile.mkstemp(dir=path.parent)
     os.close(handle)
     try:

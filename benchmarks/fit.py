@@ -1,6 +1,6 @@
-"""fit: what `Trainer.fit` adds to the native steps: Python between them, checkpoints, and how soon Ctrl-C is answered.
+"""fit: what `Trainer.fit` adds to the native steps: Python between them, checkpoints, and the response time to Ctrl-C.
 
-A case is the data: `moons`, 2-16-16-1 on 96 samples, hinge, SGD, float64, the shortest steps there are; `digits`,
+A case is the data: `moons`, 2-16-16-1 on 96 samples, hinge, SGD, float64, the shortest steps possible; `digits`,
 64-128-10, cross-entropy, Adam, float32; `long`, the net of moons on a million samples, whose epochs take seconds.
 """
 
@@ -50,7 +50,7 @@ def problem(case: str) -> tuple[np.ndarray, np.ndarray, Any]:
 
 @JOB.reference
 def reference(case: str) -> dict[str, Any]:
-    """The losses of the first steps, on the batches that macrograd's order has."""
+    """The losses of the first steps, on the batches in macrograd's order."""
     from macrograd.train.order import Order
 
     X, y, pairs = problem(case)
@@ -73,7 +73,7 @@ def reference(case: str) -> dict[str, Any]:
 
 
 class Training:
-    """A Trainer that can begin again and again, and the first losses of a run."""
+    """A Trainer that can be restarted, and the first losses of a run."""
 
     def __init__(self, case: str) -> None:
         from macrograd import Trainer, optim
@@ -195,7 +195,7 @@ def macrograd_cosine(case: str) -> Prepared:
     note="with a checkpoint every second",
 )
 def macrograd_checkpoint(case: str) -> Prepared:
-    """Counted are the processor's seconds of writing, and all that training waits for it."""
+    """Counts the CPU seconds of writing, and all the time that training waits for it."""
     from macrograd.train import checkpoint
 
     training, steps, extra = Training(case), STEPS[case], {}
@@ -239,7 +239,7 @@ def macrograd_checkpoint(case: str) -> Prepared:
 def macrograd_interrupted(case: str) -> Prepared:
     training, extra = Training(case), {}
     random = np.random.default_rng(0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
 
     def interrupted() -> float:
         """Seconds from Ctrl-C to the return of `fit`."""

@@ -1,4 +1,4 @@
-"""What a job is: a definition, and one adapter per contender. `benchmarks/README.md` has the conventions."""
+"""A job: a definition, and one adapter per contender. `benchmarks/README.md` has the conventions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# In the order in which they are run and printed.
+# In the order of running and printing.
 JOBS = (
     "moons",
     "demo",
@@ -34,18 +34,18 @@ Answer = Any
 
 
 class Unavailable(Exception):  # noqa: N818 - it is a state of the contender, not an error of the harness
-    """Raised by an adapter that cannot run here; its message is what the row says."""
+    """Raised by an adapter that cannot run here; its message goes into the row."""
 
 
 @dataclass
 class Prepared:
-    """A contender that is ready to be asked and timed.
+    """A contender that is ready to answer and to be timed.
 
     run      the timed call
     answer   the numbers that are compared before anything is timed: an array, or a dict of arrays
-    units    how many of the job's units one `run()` does
+    units    the number of the job's units in one `run()`
     gc       whether Python's garbage collector stays on in the timed rounds
-    extra    further figures to print and keep; may be filled by `answer`
+    extra    further figures to print and store; may be filled by `answer`
     """
 
     run: Callable[[], object]
@@ -80,12 +80,12 @@ class Job:
 
     name        on the command line
     what        the definition in one line, with the precision
-    unit        what one time is a time of
-    cases       variants, each with a table of its own
+    unit        the unit that a time refers to
+    cases       variants, each with a separate table
     tolerance   the largest difference from the reference, relative to the largest number of the part, that is allowed;
                 one number, or one per case
     baseline    the contender that ratios are taken to
-    quick       the cases that --quick takes; all by default
+    quick       the cases that --quick runs; all by default
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Job:
         self._reference: Callable[[str], Answer] | None = None
 
     def reference(self, function: Callable[[str], Answer]) -> Callable[[str], Answer]:
-        """The job's definition: case → the right answer, written to be read."""
+        """The job's definition: case → the right answer, written for readability."""
         self._reference = function
         return function
 

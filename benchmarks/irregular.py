@@ -1,7 +1,7 @@
 """irregular: the gradient of a random graph of scalars with no pattern at all, by its 20 inputs, float64.
 
 A node is, at random, a sum, a difference, a product of two earlier tanh's, or a tanh, of nodes chosen at random among
-all before; the result adds up whatever nothing else used. The case is the number of operations.
+all before; the result adds up all nodes that are not used elsewhere. The case is the number of operations.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def graph(size: int) -> np.ndarray:
     for _ in range(size):
         here = INPUTS + len(rows)
         kind = int(rng.choice(4, p=[0.3, 0.25, 0.2, 0.25]))
-        # Products of bounded numbers only: otherwise the numbers grow beyond all measure.
+        # Products of bounded numbers only: otherwise the numbers grow without bound.
         a, b = (int(bounded[i]) for i in rng.integers(0, len(bounded), 2)) if kind == MUL else rng.integers(0, here, 2)
         if kind in (MUL, TANH):
             bounded.append(here)
@@ -55,7 +55,7 @@ def start() -> np.ndarray:
 
 
 def program(nodes: list[Any], rows: list[list[int]], tanh: Any) -> Any:
-    """On any numbers, with the tanh that belongs to them."""
+    """On any kind of numbers, with their tanh."""
     nodes = list(nodes)
     for kind, a, b in rows:
         if kind == ADD:

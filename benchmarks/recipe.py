@@ -2,13 +2,13 @@
 
     python -m benchmarks.recipe                       all twenty, and the table for docs/sklearn.md
     python -m benchmarks.recipe --sets vehicle,wine --splits 3 --json new.json
-    python -m benchmarks.recipe --choose              the other sets, by which the recipe's numbers were chosen
+    python -m benchmarks.recipe --choose              the other sets, on which the recipe was tuned
     python -m benchmarks.recipe --with realmlp        pytabkit's RealMLP-TD-S as well, where it is installed
 
-Everyone learns the same three quarters of the rows and is scored on the rest: share of right labels, or R². All run in
-one process on one core, one after the other on every split, so that what else the machine does meets all of them;
-times are of a processor, fit and predict together. The cache of compiled code is empty when a run begins: the first fit
-of a shape compiles it, and counts, as does better code that is compiled in the background.
+Every contender trains on the same three quarters of the rows and is scored on the rest: accuracy, or R². All run in one
+process on one core, one after the other on every split, so that other load affects all of them; times are CPU seconds
+of fit and predict together. The cache of compiled code is empty when a run begins: the first fit of a shape compiles
+it, and counts, as does better code that is compiled in the background.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def split(found: sets.Set, seed: int) -> list[Any]:
 
 
 def measure(name: str, splits: range, contenders: dict[str, Make]) -> dict[str, Any]:
-    """By contender the scores and seconds of each split."""
+    """The scores and seconds of each split, by contender."""
     from sklearn.metrics import accuracy_score, r2_score
 
     found = sets.load(name)
@@ -86,7 +86,7 @@ def measure(name: str, splits: range, contenders: dict[str, Make]) -> dict[str, 
 
 
 def shown(name: str, entry: dict[str, Any]) -> str:
-    """A line of the table: of each contender the mean score, its seconds, and the share of those that ours took."""
+    """A line of the table: each contender's mean score, seconds, and our time relative to it."""
     rows = entry["contenders"]
     first = next(iter(rows))
     cells = [f"{name} ({entry['rows']} × {entry['columns']})"]
@@ -99,7 +99,7 @@ def shown(name: str, entry: dict[str, Any]) -> str:
 
 
 def summary(entries: dict[str, Any]) -> str:
-    """On how many sets the first contender was above each other one, and in less time."""
+    """The number of sets on which the first contender scored higher than each other one, and was faster."""
     lines = []
     first, *others = next(iter(entries.values()))["contenders"]
     for other in others:

@@ -1,4 +1,4 @@
-"""The figures as text: one table a case, and what became slower."""
+"""The figures as text: one table per case, and the regressions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from benchmarks import statistics
 
-# A change of less than this is not called a regression even where the quartiles lie apart: two runs of the same code
-# differ by about as much through addresses and page colours alone.
+# A smaller change is not called a regression even if the quartiles do not overlap: two runs of the same code differ by
+# about this much through addresses and page colours alone.
 SLACK = 0.05
 
 

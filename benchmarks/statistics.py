@@ -32,8 +32,8 @@ def parts(answer: Any) -> dict[str, np.ndarray]:
 def difference(answer: Any, reference: Any) -> tuple[float, str]:
     """The largest difference of any part, relative to the largest number of that part, and the part's name.
 
-    Parts that only the reference has are not asked for: a contender that cannot give one leaves it out. A missing,
-    wrongly shaped or non-finite answer is infinitely different.
+    Parts that only the reference has are not required: a contender may leave them out. A missing, wrongly shaped or
+    non-finite answer is infinitely different.
     """
     got, wanted = parts(answer), parts(reference)
     worst, where = 0.0, ""
@@ -55,10 +55,10 @@ def difference(answer: Any, reference: Any) -> tuple[float, str]:
 
 
 def regression(new: Mapping[str, Any], old: Mapping[str, Any], scale: float, slack: float) -> float | None:
-    """By how much `new` is slower than `old` beyond the spread of both, as a factor; None where it is not.
+    """The factor by which `new` is slower than `old` beyond the spread of both; None if it is not.
 
-    `scale` is what the machine itself changed by (the floor's new time over its old one). The quartiles must lie apart
-    by more than the factor 1 + slack.
+    `scale` is the machine's own change (the floor's new time over its old one). The quartiles must be apart by more
+    than the factor 1 + slack.
     """
     if new["q1"] > old["q3"] * scale * (1.0 + slack):
         return float(new["median"] / (old["median"] * scale))

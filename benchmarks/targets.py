@@ -1,4 +1,4 @@
-"""What macrograd sets out to reach, and whether a run reached it."""
+"""The targets of macrograd, and whether a run reached them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Target:
 
     case      job/case
     what      the figure, in words
-    measure   a case's rows by name → the figure; KeyError where a row is not there
-    bound     what it is compared with
-    least     whether it has to be at least that; at most, otherwise
-    unit      "×", or "µs", "ms", "s", "MB", "bytes" for what is no ratio
+    measure   a case's rows by name → the figure; KeyError if a row is missing
+    bound     the bound on it
+    least     whether it is a lower bound; otherwise an upper one
+    unit      "×", or "µs", "ms", "s", "MB", "bytes" if it is not a ratio
     """
 
     case: str
@@ -63,7 +63,7 @@ def further(name: str, ours: str = "macrograd") -> Callable[[Rows], float]:
 
 
 def accuracy_gap(rows: Rows) -> float:
-    """Of macrograd's accuracy from PyTorch's, in points of a hundred."""
+    """The distance of macrograd's accuracy from PyTorch's, in percentage points."""
     return 100.0 * float(rows["macrograd"]["extra"]["accuracy"] - rows["torch"]["extra"]["accuracy"])
 
 

@@ -1,7 +1,7 @@
-"""How long a training step takes as WebAssembly in Node, in multiples of native code: `python -m benchmarks.wasm`.
+"""The time of a training step as WebAssembly in Node, relative to native code: `python -m benchmarks.wasm`.
 
-Both sides run by turns, a few thousand steps each, and a ratio is that of neighbours; what is printed is the median of
-the ratios and the least time of either. Needs node on the path.
+Both sides take turns of a few thousand steps, and each ratio is between neighbours; printed are the median of the
+ratios and the shortest time of either. Needs node on the path.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 
 
 def native(loss: Callable[..., Any], X: Any, y: Any) -> Callable[[], float]:
-    """A function that trains natively, and says how many microseconds a step took."""
+    """A function that trains natively and returns the microseconds per step."""
     compiled = Compiled(loss, batch=True, dtype="float64", backend="llvm", threads=1, strict=False)
     rule = optim.SGD(RATE)
     loop = TrainingLoop(compiled, [X, y], rule.rule, rule.initial_state, batch_size=SAMPLES)
@@ -96,7 +96,7 @@ def main() -> int:
                     node.stdin.write(f"{k}\n")
                     node.stdin.flush()
                     theirs = float(node.stdout.readline())
-                    if turn >= 3:  # both have made their better code
+                    if turn >= 3:  # both run their optimised code
                         found.append((theirs, ours))
             node.stdin.close()
     print(f"2-16-16-1, hinge, SGD, {SAMPLES} samples, float64, in Node")

@@ -1,7 +1,7 @@
 """west: A. Rogozhnikov's "Fastest Autograd in the West" (2023): a recurrence of 10,000 operations on 100 start values.
 
 Operation k is, for k mod 4 = 0, 1, 2, 3: softplus(n[-10]); the sum of n[-30:-10:5]; n[-20]·n[-10]; softmax over
-n[-4:], which makes four new nodes. Asked for is the gradient of the last node. The start values are 0, 1, 2 … 99, as in
+n[-4:], which makes four new nodes. The task is the gradient of the last node. The start values are 0, 1, 2 … 99, as in
 the post, so that the gradient by them vanishes on the way (below 1e-300 after 10,000 operations): the contenders are
 therefore compared on the first 40 operations, where it is 5e-44, and on the last node's value after all of them.
 
@@ -36,7 +36,7 @@ JOB = Job(
 
 
 def program(start: Any, operations: int, softplus: Any, softmax: Any) -> Any:
-    """On any numbers that add and multiply, with the softplus and softmax that belong to them."""
+    """On any kind of numbers, with their softplus and softmax."""
     nodes = [*start]
     for k in range(operations):
         kind = k % 4
@@ -138,7 +138,7 @@ def c_tape(case: str) -> Prepared:
 
     def call(operations: int, values: np.ndarray, gradients: np.ndarray, times: int) -> None:
         if times > 1 or operations not in programs:
-            programs[operations] = tape(operations)  # `all` builds its tape anew, as everybody there does
+            programs[operations] = tape(operations)  # `all` builds its tape each time, as all contenders there do
         records, size = programs[operations]
         lib.run_tape(
             native.pointer(records), operations, size, native.pointer(values), native.pointer(gradients), times

@@ -1,12 +1,12 @@
-"""One contender in a process of its own: prepares it, answers, and times rounds when told to.
+"""One contender in a separate process: prepares it, answers, and times rounds on request.
 
-The parent writes one JSON object a line to standard input and reads one a line from the original standard output:
+The parent writes one JSON object per line to standard input and reads one per line from the original standard output:
 
     {"do": "answer"}                  → {"import": s, "setup": s, "first": s, "answer": {part: numbers}, ...}
     {"do": "round", "seconds": 0.05}  → {"per_unit": s, "calls": n}
     {"do": "memory"}                  → {"peak_mb": x, "job_mb": y}
 
-What the libraries print goes to standard error. A failure is an answer {"failed": "..."} and the end of the process.
+Output of the libraries goes to standard error. A failure is an answer {"failed": "..."} and ends the process.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ def serve(job_name: str, case: str, name: str, reply: Any) -> None:
 
 
 def settle(prepared: Prepared, kind: str) -> None:
-    """Let macrograd's better code take over, which it makes in the background while the first is in use."""
+    """Wait for macrograd's better code, which is compiled in the background while the baseline code runs."""
     if kind == "macrograd" and "macrograd.compiler.jit.tiers" in sys.modules:
         prepared.run()
         sys.modules["macrograd.compiler.jit.tiers"].finish()
 
 
 def timed(prepared: Prepared, calls: int) -> float:
-    """Seconds a call, over `calls` calls, after one that warms up (not where there is only one to time)."""
+    """Seconds per call over `calls` calls, after a warm-up call (unless there is only one to time)."""
     run = prepared.run
     gc.collect()
     if not prepared.gc:
@@ -115,7 +115,7 @@ def timed(prepared: Prepared, calls: int) -> float:
 
 
 def calls_that_fill(prepared: Prepared, seconds: float) -> int:
-    """How many calls take about that long; the growing trials are the warm-up."""
+    """The number of calls that take about that long; the growing trials are the warm-up."""
     calls = 1
     while True:
         spent = timed(prepared, calls) * calls
