@@ -81,7 +81,7 @@ def main() -> int:
             path = Path(folder) / f"lanes{lanes}.wasm"
             made = mg.export(loss, path, [0.0, 0.0], 1.0, kind="train", optimizer=optim.SGD(RATE), lanes=lanes)
             paths.append(str(path))
-            sizes.append((made.constants, made.state))
+            sizes.append((path.stat().st_size, made.state))
         script = Path(folder) / "steps.mjs"
         script.write_text(_SCRIPT, "utf-8")
         command = ["node", str(script), str(rows), str(STEPS), str(RATE), *paths]

@@ -28,9 +28,9 @@ _SUFFIXES = (".c", ".wasm", ".onnx")
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` wrote. Sizes are in bytes: of the constant arrays, of the state that the caller gives, and of a C
-    file's arrays on the stack (`scratch`). Of an int8 file `reference` computes the same integers: `encode(rows)`,
-    `run(integers)`, and `predict(rows)` in numbers."""
+    """What `export` wrote. Sizes are in bytes: of the constant arrays, of the state that the caller gives or the memory
+    that a WebAssembly module has, and of a C file's arrays on the stack (`scratch`). Of an int8 file `reference`
+    computes the same integers: `encode(rows)`, `run(integers)`, and `predict(rows)` in numbers."""
 
     paths: tuple[Path, ...]
     constants: int
@@ -149,7 +149,7 @@ def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, la
         )
     written = write_wasm(compiled, subject, kind, path.stem, lanes)
     paths = write_whole(path, written.module), write_whole(beside, written.wrapper.encode("ascii"))
-    return Exported(paths, len(written.module), written.memory)
+    return Exported(paths, written.constants, written.memory)
 
 
 def _check_int8(path: Path, kind: str, dtype: str | None, calibration: Any) -> None:

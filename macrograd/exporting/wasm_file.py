@@ -24,10 +24,11 @@ _USES = {
 
 @dataclass(frozen=True)
 class WasmFile:
-    """The bytes of the module, the text of its wrapper, and how much memory it has in bytes."""
+    """The bytes of the module and the text of its wrapper; the bytes of the constants in it, and of its memory."""
 
     module: bytes
     wrapper: str
+    constants: int
     memory: int
 
 
@@ -52,7 +53,8 @@ def write_wasm(compiled: Compiled, subject: Subject, kind: str, stem: str, lanes
     about |= {"outputs": numbers["outputs"]} if "outputs" in numbers else {}
     module = assembly.module(part.functions, numbers)
     text = wrapper(about, f"{subject.name}, to {kind}", stem, kind)
-    return WasmFile(module, text, assembly.layout.end)
+    constants = sum(map(len, assembly.layout.data.values()))
+    return WasmFile(module, text, constants, assembly.layout.end)
 
 
 def _compiled_like(compiled: Compiled, subject: Subject) -> Compiled:

@@ -211,14 +211,9 @@ def test_functions_of_the_library_are_portable(tmp_path: Path) -> None:
     rows = draw.normal(size=(300, 2)) * 10.0 ** draw.integers(-3, 4, (300, 2))
     rows[:60, 0] *= 10.0 ** draw.integers(10, 250, 60)
     rows[:6] = [[1e300, 3e-310], [np.inf, 1.0], [1.0, np.inf], [np.nan, 1.0], [7.5, -2.5], [-7.5, 2.0]]
-    for strict in (True, False):
-        module = exported(functions, tmp_path, 0.5, 0.5, strict=strict)
-        found = module.predict(rows)
-        right = np.array(compiled(functions, batch=True, strict=strict)(rows[:, 0], rows[:, 1]))
-        if strict:
-            np.testing.assert_array_equal(found, right)
-        else:
-            np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-300)
+    module = exported(functions, tmp_path, 0.5, 0.5, strict=True)
+    right = compiled(functions, batch=True, strict=True)(rows[:, 0], rows[:, 1])
+    np.testing.assert_array_equal(module.predict(rows), right)
 
 
 def test_loops_stay_loops(tmp_path: Path) -> None:
