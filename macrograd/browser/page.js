@@ -336,8 +336,10 @@ function hear({ data: message }) {
   } else if (message.kind === "shot" && message.run === run) {
     last = message;
     if (!past.length || past.at(-1).steps < message.steps) {
-      past.push({ steps: message.steps, train: message.train, test: message.test, parameters: message.parameters });
-      if (past.length > 600) past = past.filter((_, k) => k % 2 === 0 || k === past.length - 1);
+      const { steps, train, test, parameters, kept } = message;
+      past.push({ steps, train, test, parameters, kept });
+      const most = Math.max(20, Math.min(600, 3e6 / (parameters.length * (kept ? 1 + kept.memory.length : 1))));
+      if (past.length > most) past = past.filter((_, k) => k % 2 === 0 || k === past.length - 1);
       $("time").max = $("time").value = past.length - 1;
     }
     dirty = true;
@@ -846,7 +848,7 @@ function begin() {
     const moment = past[Number($("time").value)];
     if (!moment) return;
     if (playing) setPlaying(false);
-    worker.postMessage({ kind: "parameters", parameters: moment.parameters, at: moment.steps });
+    worker.postMessage({ kind: "parameters", parameters: moment.parameters, kept: moment.kept, at: moment.steps });
   };
   $("as-python").onclick = () => show("As Python", "A script that has this net.", asPython(), "net.py");
   $("as-c").onclick = async () => show("As C", "C99 without dependencies; net_predict(&state, x, y) is its function.", await asC(), "net.c");

@@ -30,7 +30,7 @@ const handlers = {
     task = {
       train: own ? copied(place, train, width) : placed(place, train, scaling, number),
       test: own ? copied(place, test, width) : placed(place, test, scaling, number),
-      grid: own ? copied(place, grid, width - 1) : seen(place, grid, scaling), run,
+      grid: own ? copied(place, grid, width - 1) : seen(place, grid, scaling), run, own,
     };
     task.batch = place(Math.max(1, task.train.rows) * width, 8);
     task.field = place(task.grid.rows * net.outputs, 8);
@@ -38,8 +38,9 @@ const handlers = {
     at = order.length;
     draw = generator(seed);
   },
-  parameters({ parameters, on, l1, l2, at: step, init }) {
+  parameters({ parameters, on, l1, l2, at: step, init, kept }) {
     if (init) net.init();
+    if (kept) restore(kept);
     if (parameters) view(net.parameters.value, parameters.length).set(parameters);
     [on, l1, l2].forEach((list, k) => list && view(net[`memory${k}`].value, list.length).set(list));
     if (step !== undefined) steps = step;
@@ -177,17 +178,25 @@ function slice() {
   channel.port2.postMessage(0);
 }
 
-// The loss of samples, and with it their gradient: a step at the rate 0, and what the optimiser keeps put back.
+// All that a step changes.
+function state() {
+  const count = net.parameter_count.value, memory = [];
+  for (let k = 0; net[`memory${k}`]; ++k) memory.push(view(net[`memory${k}`].value, count).slice());
+  const steps_ = new Int32Array(net.memory.buffer, net.steps.value, 1)[0];
+  return { parameters: view(net.parameters.value, count).slice(), memory, steps: steps_ };
+}
+
+function restore({ parameters, memory, steps: count }) {
+  view(net.parameters.value, parameters.length).set(parameters);
+  memory.forEach((kept, k) => view(net[`memory${k}`].value, kept.length).set(kept));
+  new Int32Array(net.memory.buffer, net.steps.value, 1)[0] = count;
+}
+
+// The loss of samples, and with it their gradient: a step at the rate 0, and what it changes put back.
 function looked({ address, rows }) {
   if (!rows) return NaN;
-  const count = net.parameter_count.value, memories = [];
-  for (let k = 0; net[`memory${k}`]; ++k) memories.push(view(net[`memory${k}`].value, count));
-  const kept = memories.map((memory) => memory.slice()), before = view(net.parameters.value, count).slice();
-  const counted = new Int32Array(net.memory.buffer, net.steps.value, 1), done = counted[0];
-  const loss = net.step(address, rows, 0);
-  memories.forEach((memory, k) => memory.set(kept[k]));
-  view(net.parameters.value, count).set(before);
-  counted[0] = done;
+  const before = state(), loss = net.step(address, rows, 0);
+  restore(before);
   return loss;
 }
 
@@ -200,6 +209,7 @@ function shot() {
   const fields = Float32Array.from(view(task.field, grid.rows * net.outputs));
   const parameters = view(net.parameters.value, count).slice();
   const gradient = view(net.gradient_of_step.value, count).slice();
-  self.postMessage({ kind: "shot", run: task.run, steps, train, test, parameters, gradient, fields },
+  const kept = task.own ? state() : null; // of the menu's nets the optimiser keeps nothing that changes
+  self.postMessage({ kind: "shot", run: task.run, steps, train, test, parameters, gradient, fields, kept },
     [fields.buffer, parameters.buffer, gradient.buffer]);
 }

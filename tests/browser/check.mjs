@@ -172,8 +172,22 @@ writeFileSync(join(folder, "own.json"), await page.inputValue("#text textarea"))
 await page.click("#text-close");
 const [outputs, at] = await page.evaluate(() => [Array.from(last.fields.slice(0, 3)), Array.from(ownGrid().slice(0, 3 * content.own.inputs.length))]);
 writeFileSync(join(folder, "own-answers.json"), JSON.stringify({ outputs, at }));
+// Back in time its optimiser is as it was, too: the same steps again make the same losses.
 await page.click("#again");
 await page.waitForFunction((loss) => last && last.train === loss, brought.train);
+const onward = async () => {
+  const found = [];
+  for (let k = 1; k <= 3; ++k) {
+    await page.click("#once");
+    await page.waitForFunction((count) => last.steps === count, k);
+    found.push((await shown(page)).train);
+  }
+  return found;
+};
+const once = await onward();
+await page.evaluate(() => { $("time").value = 0; $("time").dispatchEvent(new Event("input")); });
+await page.waitForFunction(() => last.steps === 0);
+assert.deepEqual(await onward(), once);
 await page.close();
 
 // Dark, and as narrow as a phone.
