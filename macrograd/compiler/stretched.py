@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from macrograd.value import Value
 # one, or where a loop within a loop is too short for one, a later attempt sees it.
 _ATTEMPTS = ((16, 1), (24, 2), (66, 12))
 _MOST_FAMILIES = 3
+_ALONE = 4  # parameters of an array at its ends, which need not follow the others
 _LEAST = 4  # times the rounds written, for a loop that is not written out
 
 
@@ -37,6 +39,7 @@ class Recorded:
     held: NDArray[np.float64]
     one: int | None
     checks: list[str]
+    arrays: list[Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Recorder:
             traced.held,
             traced.one,
             traced.checks,
+            traced.arrays,
         )
 
     def refused(self, count: int, why: str) -> TraceError:
@@ -94,6 +98,46 @@ class Recorder:
         )
 
 
+class Order:
+    """Parameters at their places among `count`."""
+
+    def __init__(self, count: int) -> None:
+        self._found: list[Value | None] = [None] * count
+
+    def put(self, parameter: Value, place: int) -> None:
+        if not 0 <= place < len(self._found) or self._found[place] not in (None, parameter):
+            raise Uneven("two parameters would have one place")
+        self._found[place] = parameter
+
+    def array(self, array: Sequence[Value], rows: list[list[int]], whole: Callable[[list[int]], int]) -> None:
+        """Put the elements that loops read one after the other, from the first or from the last on: `rows` are their
+        places with few rounds, -1 for those that are not read."""
+        if min(row[-1] for row in rows) >= 0 > max(row[0] for row in rows):
+            array, rows = array[::-1], [row[::-1] for row in rows]
+        read = [sum(place >= 0 for place in row) for row in rows]
+        if any(min(row[:many], default=-1) < 0 for row, many in zip(rows, read, strict=True)):
+            raise Uneven("an array of parameters is read in another order than its own")
+        if min(read) < 3 * _ALONE or (total := whole(read)) > len(array):
+            raise Uneven("too few parameters are read")
+        starts = [row[_ALONE] for row in rows]
+        steps = {b - a for row, many in zip(rows, read, strict=True) for a, b in pairwise(row[_ALONE : many - _ALONE])}
+        if len(steps) > 1:
+            raise Uneven("the parameters of an array do not follow each other evenly")
+        begin, step = whole(starts), steps.pop()
+        for k in range(_ALONE):  # the first and the last rounds may be another matter
+            self.put(array[k], whole([row[k] for row in rows]))
+            ends = [row[many - 1 - k] for row, many in zip(rows, read, strict=True)]
+            self.put(array[total - 1 - k], whole(ends))
+        for k in range(_ALONE, total - _ALONE):
+            self.put(array[k], begin + step * (k - _ALONE))
+
+    def complete(self) -> list[Value]:
+        found = [p for p in self._found if p is not None]
+        if len(found) < len(self._found):
+            raise Uneven("a parameter has no place")
+        return found
+
+
 class Stretched:
     """The programs of a function some of whose loops have more rounds than its tapes."""
 
@@ -101,18 +145,41 @@ class Stretched:
         self.recorder, self.rounds, self._first = recorder, rounds, first
         self._families = families(rounds.counts)
         self._probes: dict[int, list[Recorded]] = {}
+        self._all: Recorded | None = None
+        self._out = False  # whether the order of the parameters is that of all rounds written out
 
     def whole(self) -> tuple[list[Value], Any, int]:
         """The parameters, the structure of the result, and how many operations there are, with all rounds."""
         try:
             probes = self._at(0)
-            parameters = probes[0].parameters
-            if any(list(map(id, x.parameters)) != list(map(id, parameters)) for x in probes):
-                raise Uneven("parameters are read by the number of a round")
+            parameters = self._parameters(probes)
         except Uneven:
+            self._out = True
             found = self._written_out()
             return found.parameters, found.structure, found.recorded
         return parameters, _whole_structure(probes[0].structure), self._recorded(probes)
+
+    def _parameters(self, probes: list[Recorded]) -> list[Value]:
+        """The parameters in the order in which the function with all rounds first uses them. Raises Uneven."""
+        first = probes[0].parameters
+        if all(list(map(id, x.parameters)) == list(map(id, first)) for x in probes):
+            return first
+        places = [{id(p): k for k, p in enumerate(x.parameters)} for x in probes]
+        order = Order(self._whole_number([len(x.parameters) for x in probes]))
+        inside: set[int] = set()
+        for array in probes[0].arrays:
+            rows = [[at.get(id(p), -1) for p in array] for at in places]
+            inside.update(map(id, array))
+            order.array(array, rows, self._whole_number)
+        for p in first:
+            if id(p) not in inside:
+                order.put(p, self._whole_number([at.get(id(p), -1) for at in places]))
+        return order.complete()
+
+    def _whole_number(self, numbers: list[int]) -> int:
+        """A number of each probe with all rounds. Raises Uneven."""
+        at = points(len(self._families))
+        return int(on_lines(np.array(numbers, dtype=np.int64)[:, None], at, self._wanted(0))[0])
 
     def digest(self) -> str:
         """Of all that the program depends on beside the first tape."""
@@ -128,7 +195,7 @@ class Stretched:
 
     def program(self, make: Callable[..., Program]) -> Program:
         """The program that `make` makes of a tape, for all rounds."""
-        for attempt in range(len(_ATTEMPTS)):
+        for attempt in range(0 if self._out else len(_ATTEMPTS)):
             try:
                 probes = self._at(attempt)
                 programs = [make(probe.tape, one=probe.one) for probe in probes]
@@ -182,8 +249,11 @@ class Stretched:
 
     def _written_out(self) -> Recorded:
         """The function with all rounds of all loops."""
+        if self._all is not None:
+            return self._all
         try:
-            return self.recorder.at(Rounds(out=self.rounds.out | self.rounds.counts))
+            self._all = self.recorder.at(Rounds(out=self.rounds.out | self.rounds.counts))
+            return self._all
         except Unrolled as error:
             raise self.recorder.refused(error.count, error.why) from None
 

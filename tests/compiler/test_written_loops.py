@@ -19,6 +19,7 @@ Y, Z, TABLE = RNG.normal(size=N), RNG.normal(size=N), RNG.normal(size=(N, 3))
 CLOSED = RNG.normal(size=N).tolist()
 A, B = mg.Value(0.3, "a"), mg.Value(-0.2, "b")
 MANY = [mg.Value(float(x)) for x in RNG.normal(size=N)]
+MORE = [mg.Value(float(x)) for x in RNG.normal(size=N)]
 
 
 def decay(i: Any, s: Any) -> Any:
@@ -165,9 +166,34 @@ def test_values_and_gradients_are_those_of_the_eager_engine(name: str, written_o
 
 
 @pytest.mark.parametrize("name", ["kalman", "smoothed", "small_inside"])
-def test_strict_has_the_bits_of_the_eager_engine(name: str, written_out: list[int]) -> None:
+def test_strict_has_the_bits_of_a_recorded_loop(
+    name: str, written_out: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plain(count: int, body: Callable[..., Any], state: Any, *, collect: bool = False) -> Any:
+        kept = []
+        for i in range(count):
+            state = body(i, state)
+            if collect:
+                state, extra = state
+                kept.append(extra)
+        return (state, kept) if collect else state
+
     fn, args = TOLD[name]
-    assert compiled(fn, args, strict=True) == eager(fn, args)
+    written = compiled(fn, args, strict=True)
+    monkeypatch.setattr(mg, "loop", plain)
+    assert written == compiled(fn, args, strict=True)
+    assert not written_out
+
+
+def test_strict_arithmetic_has_the_bits_of_the_eager_engine(written_out: list[int]) -> None:
+    def fn(y):
+        def body(i, s):
+            x = mg.take(y, i)
+            return mg.maximum(s[0] * A + x * B, x / (1.0 + s[1] * s[1])), mg.where(s[0] < s[1], s[0] - 0.1 * i, 0.5 * x)
+
+        return mg.sum(mg.loop(N, body, [0.0, 0.5]))
+
+    assert compiled(fn, [Y], strict=True) == eager(fn, [Y])
     assert not written_out
 
 
@@ -248,11 +274,28 @@ def test_a_loop_that_must_be_written_out_is(written_out: list[int]) -> None:
         _, kept = mg.loop(N, lambda i, s: ((n := mg.tanh(A * s + mg.take(y, i))), n), 0.0, collect=True)
         return mg.sum(kept) * mg.mean(x * B for x in kept[2:9])
 
-    def parameters(x):
-        return mg.loop(N, lambda i, s: mg.tanh(s * mg.take(MANY, i)) + A * B, x)
+    assert np.allclose(compiled(summed, [Y], backend="numpy"), eager(summed, [Y]), rtol=1e-9)
 
-    for fn, args in ((summed, [Y]), (parameters, [0.5])):
-        assert np.allclose(compiled(fn, args, backend="numpy"), eager(fn, args), rtol=1e-9)
+
+def test_parameters_are_read_by_the_number_of_a_round(written_out: list[int]) -> None:
+    def layers(x):
+        return mg.loop(N, lambda i, s: mg.tanh(s * mg.take(MANY, i) + A) + mg.take(MORE, N - 1 - i) * B, x)
+
+    everything = [A, B, *MANY, *MORE]
+    for p in everything:
+        p.grad = 0.0
+    layers(0.5).backward()
+    slopes = [p.grad for p in everything]
+    for how in ({"backend": "numpy"}, {"batch": True}):
+        for p in everything:
+            p.grad = 0.0
+        f = mg.compile(layers, **how)
+        f.backward([0.5, 0.5] if "batch" in how else 0.5)
+        assert np.allclose([p.grad for p in everything], slopes, rtol=1e-9, atol=1e-15)
+        assert sorted(map(id, f.parameters)) == sorted(map(id, everything))
+        _, gradient = f.value_and_grad(f.theta(), [0.5, 0.5] if "batch" in how else 0.5)
+        assert np.allclose(gradient, [p.grad for p in f.parameters])
+    assert not written_out
 
 
 def test_a_loop_too_long_to_be_written_out_is_refused_by_its_name() -> None:

@@ -45,6 +45,8 @@ from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.hashing import mix
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
 
+_SHARED = 8  # uses of a parameter by which it is one of all rounds, and not of an array with one for each
+
 
 def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = False, whole: bool = False) -> Program:
     """The array program of a tape. `weighted` means that the last input is the weight of a sample, `whole` that
@@ -218,9 +220,11 @@ def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: boo
 
 
 def _surroundings(tape: Tape) -> Ints:
-    """A number per entry for what its operands are: which operations, which parameters and which constants. Of groups
-    that look alike it tells which of a round's they are."""
-    own = np.where(tapes.among(tape.code, (PARAMETER, CONSTANT)), mix(tape.leaf.view(np.int64), tape.code), tape.code)
+    """A number per entry for what its operands are: which operations, which constants and which of the parameters that
+    all rounds share. Of groups that look alike it tells which of a round's they are."""
+    shared = np.bincount(tape.operand, minlength=len(tape)) >= _SHARED
+    named = (tape.code == CONSTANT) | ((tape.code == PARAMETER) & shared)
+    own = np.where(named, mix(tape.leaf.view(np.int64), tape.code), tape.code)
     position = np.arange(len(tape.operand)) - tape.start[tape.owner]
     with np.errstate(over="ignore"):  # hashing wraps around on purpose
         total = np.concatenate([[0], np.cumsum(mix(own[tape.operand], position))])

@@ -236,6 +236,7 @@ class Loops:
         self._ids: dict[int, tuple[Any, dict[int, Any]]] = {}
         self._columns: dict[int, tuple[Any, list[Any]]] = {}
         self.held: dict[tuple[str, int], Held] = {}
+        self.arrays: dict[int, Sequence[Any]] = {}  # those with parameters among their elements
         self.arguments: set[int] = set()  # the ids of the function's arguments, whose elements no body has made
         self.bodies: set[int] = set()  # the ids of what belongs to bodies, and to no round
 
@@ -445,6 +446,8 @@ class Loops:
             found = values.read(at) if isinstance(values, Kept) else values[at]
             if not isinstance(found, Value):
                 return self._element(values, at) if read.long else constant(found)
+            if read.long and found.op is None and not found._traced:
+                self.arrays.setdefault(id(values), values)
             return new.get(id(found), found)
         if isinstance(values, Kept):
             if any(id(x) in new for x in values.elements):

@@ -378,6 +378,7 @@ class Trace:
     held       the numbers of the first uniform inputs, which the program holds, for all rounds of its loops
     arguments  what the function was called with, for another trace
     checks     what the program says where the index of a take is the number of one of them
+    arrays     what loops read parameters from, by the number of a round
     one        the uniform input with which a derivative begins, if not with a constant
     """
 
@@ -388,6 +389,7 @@ class Trace:
     arguments: Arguments
     one: int | None
     checks: list[str]
+    arrays: list[Sequence[Any]]
 
 
 class Arguments:
@@ -482,7 +484,9 @@ def trace(
             _new, _numbers = around
             if collecting:
                 gc.enable()
-    return Trace(tape, parameters, structure, numbers, given, leaves.one, recording.checks)
+    return Trace(
+        tape, parameters, structure, numbers, given, leaves.one, recording.checks, [*recording.loops.arrays.values()]
+    )
 
 
 def _argument(shape: tuple[int, ...], inputs: list[Traced]) -> Any:
