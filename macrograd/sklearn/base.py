@@ -20,6 +20,7 @@ import macrograd as mg
 from macrograd import nn, tables
 from macrograd.sklearn import recipe
 from macrograd.train import EarlyStopping, History, Trainer, TrainingWarning, distinct
+from macrograd.train.steps import no_collection
 from macrograd.train.targets import Targets
 
 Array = NDArray[Any]
@@ -125,9 +126,10 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
             if not isinstance(net, nn.Module):
                 raise TypeError(f"make_net must give a macrograd.nn.Module, it gave {net!r}")
             return net
-        return nn.Tabular(
-            inputs, list(self.hidden), outputs, activation=self.activation, members=self.members, seed=seed
-        )
+        with no_collection():  # of thousands of Values
+            return nn.Tabular(
+                inputs, list(self.hidden), outputs, activation=self.activation, members=self.members, seed=seed
+            )
 
     def _raw(self) -> nn.Module:
         """The net as training left it, without the calibration of its outputs."""

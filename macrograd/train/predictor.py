@@ -52,10 +52,10 @@ class Predictor:
         return np.concatenate([outputs for _, outputs in self.blocks(samples)])
 
     def _rows(self, rows: Array) -> Array:
-        if self._compiled is not None:
-            found = np.asarray(self._compiled(rows))
-        else:
-            with no_collection():
+        with no_collection():  # of what a first call traces, too
+            if self._compiled is not None:
+                found = np.asarray(self._compiled(rows))
+            else:
                 found = np.array([plain(self._net(row)) for row in as_argument(rows)])
         if self._scaled is None or self._scaled.answers_as_they_are:
             return found
@@ -99,7 +99,8 @@ class Measure:
             arguments = [rows, targets[first : first + len(rows)]]
             if weights is not None:
                 arguments.append(weights[first : first + len(rows)])
-            total += float(np.sum(self._losses(arguments, numbers), dtype=np.float64))
+            with no_collection():  # of what a first call traces, too
+                total += float(np.sum(self._losses(arguments, numbers), dtype=np.float64))
         return total / samples.count
 
     def _losses(self, arguments: list[Array], numbers: Numbers | None) -> Any:
@@ -115,6 +116,5 @@ class Measure:
                 self._places = numbers[0], places
                 return found
             return self._compiled.value(numbers[1][self._places[1]], *arguments)
-        with no_collection():
-            rows = zip(*[as_argument(argument) for argument in arguments], strict=True)
-            return [float(self._objective.sample(*row)) for row in rows]
+        rows = zip(*[as_argument(argument) for argument in arguments], strict=True)
+        return [float(self._objective.sample(*row)) for row in rows]

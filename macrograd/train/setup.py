@@ -25,6 +25,7 @@ from macrograd.train.order import Order
 from macrograd.train.predictor import Measure, Numbers, Predictor
 from macrograd.train.signature import Signature, named
 from macrograd.train.split import Part
+from macrograd.train.steps import no_collection
 from macrograd.train.targets import Targets
 from macrograd.value import Value
 from macrograd.vector import as_argument
@@ -262,9 +263,10 @@ class Setup:
 
         self.kept = {k: v for k, v in self.kept.items() if k[0] != "engine"}
         sample = compiled(objective, batch=True, dtype=self.dtype, threads=self.threads, uniform=objective.uniform)
-        engine = make_engine(
-            self.engine, objective, sample, arrays, self.optimizer, clip_norm=clip_norm, batch_size=order.batch_size
-        )
+        with no_collection():  # of a trace and its programs
+            engine = make_engine(
+                self.engine, objective, sample, arrays, self.optimizer, clip_norm=clip_norm, batch_size=order.batch_size
+            )
         known = {id(p) for p in parameters}
         for p in engine.parameters:
             if id(p) not in known:
