@@ -1,4 +1,4 @@
-"""A C99 file: the program's functions, and what a caller needs around them."""
+"""A C99 file: the program's functions, and the interface for a caller."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Written:
 
 @dataclass(frozen=True)
 class _File:
-    """What the parts of a file have in common. `sizes` are the numbers of scalars of each argument."""
+    """The data shared by the parts of a file. `sizes` are the numbers of scalars of each argument."""
 
     prefix: str
     real: str
@@ -58,7 +58,7 @@ class _File:
 def write(
     compiled: Compiled, kind: str, prefix: str, header: str | None, name: str, called: NamesInC, examples: Examples
 ) -> Written:
-    """The file of a function that has been traced. Raises TypeError if it has no gradient where one is wanted."""
+    """The file of a traced function. Raises TypeError if it has no gradient but one is requested."""
     file = _file(compiled, kind, prefix, called)
     body = [
         includes(file.real, file.lowered.functions, strict=compiled.strict),
@@ -161,7 +161,7 @@ typedef struct {{
 
 
 def _head(file: _File) -> str:
-    """The function that is called, without its body."""
+    """The head of the function for the caller, without its body."""
     prefix, real = file.prefix, file.real
     if file.kind == "predict":
         returns = "int" if file.lowered.raises else "void"
@@ -250,7 +250,7 @@ def _phases(file: _File) -> list[str]:
 
 
 def _copies(file: _File, target: str, first: int = 0) -> list[str]:
-    """Results from number `first` on into an array, those side by side in one loop."""
+    """Copies of the results from number `first` on into an array, contiguous ones in one loop."""
     places = list(enumerate(file.program.results[first:]))
     lines = []
     for _, run in groupby(places, key=lambda at: (at[1][0], at[1][1] - at[0])):
@@ -307,7 +307,7 @@ def _gradient(file: _File) -> str:
 
 
 def _selftest(file: _File, compiled: Compiled, examples: Examples) -> str:
-    """A main() that compares answers with those that macrograd gave."""
+    """A main() that compares its results with macrograd's."""
     generator = np.random.default_rng(0)
     inputs, answers = [], []
     for _ in range(_CASES):

@@ -1,4 +1,4 @@
-"""`mg.export`: which program goes into which file."""
+"""`mg.export`: chooses the program and the file format."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def _export_int8(subject: Subject, path: Path, calibration: Any, *, header: bool
 
 
 def _traced(subject: Subject, dtype: str, *, strict: bool) -> Compiled:
-    """What is to be exported, for one sample, traced."""
+    """The function to export, traced for one sample."""
     compiled = Compiled(subject.function, batch=False, dtype=dtype, backend="auto", threads=1, strict=strict)
     compiled._prepare(tuple(subject.args or ()), {})
     return compiled

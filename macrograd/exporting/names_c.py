@@ -1,7 +1,7 @@
 """Names in a C file: classes, categories and dates, as tables and the small functions that look them up.
 
-A name that came with data is never part of an identifier. In a comment it is made harmless; in a string every byte but
-letters, digits and a few signs is written as an octal escape, so nothing in it can end the string or be a trigraph.
+A name from data is never part of an identifier. In comments it is made harmless; in strings every byte except letters,
+digits and a few signs is an octal escape, so it can neither end the string nor form a trigraph.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _PLAIN = re.compile(r"[A-Za-z0-9_ .,:;()+=<>'-]")
 
 
 def harmless(text: str) -> str:
-    """A name that came from elsewhere, as it may stand in a comment: no end of one, no trigraph, plain ASCII."""
+    """A name from data, safe for a comment: no end of comment, no trigraph, plain ASCII."""
     return re.sub(r"[^A-Za-z0-9_ .,:;()\[\]+=<>'-]", ".", text)[:60]
 
 
 def string(text: str) -> str:
-    """A C string that holds the text in UTF-8. Raises ValueError for one that no C string can hold."""
+    """A C string that holds the text in UTF-8. Raises ValueError for text that a C string cannot hold."""
     data = text.encode("utf-8", "surrogatepass")
     if b"\0" in data or len(data) > _LONGEST:
         fault = "holds a NUL character" if b"\0" in data else f"has {len(data):,} bytes of UTF-8"
@@ -33,7 +33,7 @@ def string(text: str) -> str:
 
 
 class NamesInC:
-    """The parts of a file that are about names; "" where there is nothing to name."""
+    """The parts of a file about names; "" if there are none."""
 
     def __init__(self, names: Names | None, prefix: str, real: str) -> None:
         self._names, self._prefix, self._real = names, prefix, real
@@ -46,7 +46,7 @@ class NamesInC:
         return self._names is not None
 
     def inputs(self, x: str, *, target: bool) -> str:
-        """Lines for the comment, one a column, with the target behind them; `x` is what the array is called there."""
+        """Lines for the comment, one per column, followed by the target; `x` is the name of the array."""
         assert self._names is not None
         names, at, lines = self._names, 0, []
         told = {place: k for k, (_, _, place) in enumerate(names.categories)}
@@ -73,7 +73,7 @@ class NamesInC:
         return f"{shape[0]} targets" if shape else "the target"
 
     def described(self) -> str:
-        """What the functions do, for the comment."""
+        """The description of the functions, for the comment."""
         prefix, lines = self._prefix, []
         if self._how == "labels":
             lines.append(f"{prefix}_answer(y, k) is 1 where the outputs y say yes to label k, else 0.")

@@ -1,8 +1,8 @@
-"""What is exported: a function of one sample's numbers, and what people call them.
+"""The subject of an export: a function of one sample's numbers, and the names of these.
 
-A trained model is more than its net: columns become numbers, numbers are scaled, outputs mean classes. All of it that
-is arithmetic is part of the function here, so that it is compiled, differentiated and trained with the rest; names and
-dates are tables and a few lines of C (`names_c`).
+A trained model is more than its net: columns become numbers, numbers are scaled, outputs mean classes. All arithmetic
+is part of the function here, so that it is compiled, differentiated and trained with the rest; names and dates become
+tables and a few lines of C (`names_c`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Examples = Callable[[Generator], "list[NDArray[np.float64]]"]
 
 @dataclass(frozen=True)
 class Names:
-    """What the numbers of a trained model are called.
+    """The names of the numbers of a trained model.
 
     inputs      (what it is, how many numbers) of the numbers of a sample, in order
     categories  (column, its categories, where it stands among the numbers) of columns that hold texts
@@ -65,15 +65,15 @@ class Names:
 
 @dataclass(frozen=True)
 class Subject:
-    """A function and all that the file says of it.
+    """A function and all facts that the file states about it.
 
     function   of one sample; for training its loss
     name       for comments
-    args       examples of its arguments, for the shapes; None where nobody gave any
-    dtype      None where nothing says
+    args       examples of its arguments, for the shapes; None if not given
+    dtype      None if not given
     names      of a trained model
-    examples   arguments as they may come, for the self-test; None for whatever numbers
-    optimizer  that trains it, and `states`, what it keeps of each parameter that it has moved
+    examples   typical arguments for the self-test; None for any numbers
+    optimizer  the optimiser that trains it, and `states`, its state for each parameter that it has moved
     outputs    of a trained model that is to be trained on, what it predicts from the first of the arguments
     uniform    positions of arguments that are the same for all samples
     """
@@ -93,7 +93,7 @@ class Subject:
 def kept_states(
     optimizer: Optimizer, states: dict[Value, tuple[float, ...]], parameters: list[Value]
 ) -> list[float] | None:
-    """What the optimiser keeps of the parameters, kind by kind; None where each is as at the start."""
+    """The optimiser's state of the parameters, one array per kind; None if all are initial."""
     rows = [states.get(p, optimizer.initial_state) for p in parameters]
     if all(row == optimizer.initial_state for row in rows):
         return None
@@ -101,8 +101,8 @@ def kept_states(
 
 
 def subject_of(what: Any, args: tuple[Any, ...], kind: str, optimizer: Optimizer | None) -> Subject:
-    """What is to be exported. Raises TypeError for what cannot be, ValueError and OSError for a file that cannot be
-    read, RuntimeError for a Trainer that was never fitted."""
+    """The subject of an export. Raises TypeError for anything that cannot be exported, ValueError and OSError for a
+    file that cannot be read, RuntimeError for a Trainer that was never fitted."""
     if isinstance(what, (str, os.PathLike)):
         found = load(what)
         if found._signature is None and not args:
@@ -149,7 +149,7 @@ def _plain(what: Any, args: tuple[Any, ...], kind: str) -> tuple[Callable[..., A
 
 
 def _trained(setup: Setup, kind: str) -> Subject:
-    """A model that knows what its inputs and outputs mean: its outputs, or its training loss."""
+    """A model that knows the meaning of its inputs and outputs: its outputs, or its training loss."""
     targets, model = setup.fitted(), setup.model
     signature = model._signature
     plan = signature.plan if isinstance(signature, Signature) else None
@@ -197,7 +197,7 @@ def _written(targets: Targets, units: tuple[tuple[float, ...], tuple[float, ...]
 
 
 def _example(targets: Targets, generator: Generator) -> NDArray[np.float64]:
-    """A target as it may come."""
+    """A typical target."""
     if targets.kind in ("two classes", "classes") and not targets.shape:
         return np.array(float(generator.integers(0, len(targets.classes) if targets.classes is not None else 1)))
     if targets.kind == "classes":  # shares of the sum 1
@@ -210,7 +210,7 @@ def _example(targets: Targets, generator: Generator) -> NDArray[np.float64]:
 
 
 class _Inputs:
-    """The numbers of a sample as they come, and how the model's inputs are computed from them."""
+    """The raw numbers of a sample, and the computation of the model's inputs from them."""
 
     def __init__(self, plan: Plan | None, columns: Sequence[str] | None, shape: tuple[int, ...], model: Module) -> None:
         self._features = None if plan is None else [f for f in plan.features if f.kind]
@@ -266,7 +266,7 @@ class _Inputs:
 
 
 def _width(feature: Feature) -> int:
-    """How many numbers stand for a cell: the parts of a date, else one."""
+    """The number of numbers for a cell: the parts of a date, otherwise one."""
     return len(feature.parts) if feature.kind == "date" else 1
 
 

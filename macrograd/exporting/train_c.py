@@ -30,9 +30,9 @@ def write_training(
 ) -> Written:  # fmt: skip
     """The file of a traced loss of one sample and the optimiser that is to lower it.
 
-    `states_of` is what the optimiser keeps of parameters that it has moved already, `called` the names of a trained
-    model's numbers. `lanes` samples are computed side by side, and as many parameters updated: the more, the faster
-    and the larger.
+    `states_of` is the optimiser's state of parameters that it has already moved, `called` the names of a trained
+    model's numbers. `lanes` samples are computed side by side, and as many parameters updated: more lanes are faster
+    and take more memory.
     """
     special = compiled._traced()
     special._check_scalar()
@@ -167,7 +167,7 @@ void {prefix}_init({prefix}_state *s);
         return "\n".join(lines)
 
     def functions(self) -> list[str]:
-        """Those of both programs, what they share once."""
+        """The functions of both programs, with shared ones once."""
         return list(dict.fromkeys([*self.lowered.functions, *self.lowered_update.functions]))
 
     def init(self, weights: int, rule: int, optimizer: Optimizer, *, kept: bool) -> str:
@@ -193,7 +193,7 @@ void {prefix}_init({prefix}_state *s);
         ])  # fmt: skip
 
     def update(self, first_uniform: int) -> str:
-        """All parameters, a block of them at a time."""
+        """Update all parameters, one block at a time."""
         prefix, lanes, first = self.prefix, self.machine.lanes, self.value + 1
         sources = [
             "s->u + i",

@@ -1,4 +1,4 @@
-"""The self-test of a file that trains: 100 steps on a few samples, and what macrograd's own training made of them."""
+"""The self-test of a file that trains: 100 steps on a few samples, compared with macrograd's own training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOLERANCES = {"double": ("1e-9", "1e-6"), "float": ("1e-3", "5e-2")}
 def training_selftest(
     compiled: Compiled, optimizer: Optimizer, memory: Sequence[float] | None, prefix: str, real: str, examples: Examples
 ) -> str:
-    """A main() that trains, and compares the first and the last loss with macrograd's."""
+    """A main() that trains and compares the first and last loss with macrograd's."""
     generator = np.random.default_rng(0)
     rows = [examples(generator) for _ in range(_SAMPLES)]
     losses = _losses(compiled, optimizer, memory, rows)

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: search for programs that compiled give other numbers than eagerly."""
+"""`python -m tests.fuzz`: search for programs whose compiled numbers differ from the eager ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def report(failure: Failure, folder: Path, *, shrunk: bool) -> str:
-    """What is wrong, the shortest program that shows it, and the file with its test."""
+    """The failure, the shortest program that shows it, and the file with its test."""
     case, way, outcome = failure.case, failure.way, failure.outcome
     if shrunk:
         case, way = shrink(case, way)

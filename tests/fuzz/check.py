@@ -17,7 +17,7 @@ from .reference import Answer
 from .ways import Way
 
 Array = NDArray[Any]
-# Of 1 or the number itself, if that is larger: a range as wide as this decides nothing.
+# Relative to 1 or the number itself, if larger: a range this wide decides nothing.
 WIDE = {"float64": 2.0**-12, "float32": 2.0**-6}
 
 
@@ -25,8 +25,8 @@ WIDE = {"float64": 2.0**-12, "float32": 2.0**-6}
 class Verdict:
     """failure      what is wrong, "" if nothing is
     compared     numbers
-    undecidable  of those, how many the noise moves so far that nothing can be said of them
-    exact        of those, how many were compared bit by bit"""
+    undecidable  of those, the number that the noise moves too far to judge
+    exact        of those, the number compared bit by bit"""
 
     failure: str = ""
     compared: int = 0
@@ -124,7 +124,7 @@ def compare(answer: Answer, found: Array, way: Way, outcome: Verdict, bits: bool
 
 
 def _range(answer: Answer, way: Way) -> tuple[Array, Array, Array]:
-    """The lowest and the highest number under noise (both NaN where all are), and what is undecidable."""
+    """The lowest and highest number under noise (both NaN if all are), and which numbers are undecidable."""
     replicas = answer.replicas
     finite, nan = np.isfinite(replicas), np.isnan(replicas)
     with np.errstate(all="ignore"):
@@ -146,7 +146,7 @@ def _range(answer: Answer, way: Way) -> tuple[Array, Array, Array]:
 
 
 def _differs(answer: Answer) -> Array:
-    """Where the eager number is not that of the noisy run without noise: then the reference itself is wrong."""
+    """Where the eager number differs from the noisy run's without noise: then the reference itself is wrong."""
     first, eager = answer.replicas[0], answer.eager
     with np.errstate(all="ignore"):
         far = np.abs(first - eager) > 2 * (answer.replicas.max(axis=0) - answer.replicas.min(axis=0)) + answer.slack

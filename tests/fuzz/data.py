@@ -1,4 +1,4 @@
-"""The numbers that a program runs on: a few different samples, from which batches of any size are put together."""
+"""The numbers that a program runs on: a few distinct samples, from which batches of any size are made."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Data:
         return all(math.isfinite(a) for row in [self.parameters, *self.samples] for a in row)
 
     def with_odd_one(self, rng: random.Random) -> Data:
-        """With a special number in place of one of them."""
+        """The numbers with one of them replaced by a special number."""
         parameters, samples = list(self.parameters), [list(row) for row in self.samples]
         row = rng.choice([parameters, *samples])
         row[rng.randrange(len(row))] = rng.choice(SPECIAL)
         return replace(self, parameters=parameters, samples=samples)
 
     def rounded(self) -> Data:
-        """As float32 holds it."""
+        """The numbers rounded to float32."""
         with np.errstate(over="ignore"):
             near = [[float(np.float32(a)) for a in row] for row in [self.parameters, *self.samples]]
         return Data(near[0], near[1:], self.indices)

@@ -1,7 +1,7 @@
-"""`python -m tests.fuzz.faults`: put back the wrong numbers that macrograd once gave, one at a time, and count.
+"""`python -m tests.fuzz.faults`: put back faults that macrograd once had, one at a time, and count.
 
-Each fault is a change of the text of one module, made while a new process imports it. What is counted are programs
-until one fails that does not fail without the fault, for several seeds.
+Each fault is a change to the text of one module, made while a new process imports it. Counted are the programs until
+one fails that does not fail without the fault, for several seeds.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _in_a_process(name: str, seed: int, first: int, programs: int) -> int:
 
 
 def programs_until_found(fault: Fault, seed: int, most: int) -> int | None:
-    """How many programs it takes to find the fault; None if `most` do not."""
+    """The number of programs that it takes to find the fault; None if more than `most`."""
     first = 0
     while first < most:
         found = _in_a_process(fault.name, seed, first, most - first)

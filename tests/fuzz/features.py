@@ -9,11 +9,11 @@ import random
 
 # name → how often it is on.
 FEATURES = {
-    "sharing": 0.7,  # operands from the whole program, not from the last lines alone
+    "sharing": 0.7,  # operands from the whole program, not only from the last lines
     "duplicates": 0.2,  # the same operand twice, the same line twice
     "loops": 0.35,  # recurrences
     "nests": 0.4,  # loops in loops
-    "periods": 0.5,  # what a round does depends on its number
+    "periods": 0.5,  # rounds that depend on their number
     "lists": 0.35,  # wide lines, sums, products and choices of lists
     "layers": 0.25,  # wide sums of products, what an activation makes of them, and both read again
     "index": 0.3,  # takes by an integer input
@@ -27,8 +27,8 @@ FEATURES = {
     "results": 0.4,  # several results
     "everything": 0.25,  # all scalars are results
     "nested": 0.4,  # in tuples, lists and dicts
-    "uniform": 0.12,  # nothing depends on the sample
-    "unused": 0.25,  # inputs and parameters that nothing reads
+    "uniform": 0.12,  # programs that do not depend on the sample
+    "unused": 0.25,  # unused inputs and parameters
     "long": 0.2,
     "data": 0.45,  # a small budget of code: most of the program runs as data for the generic kernel
     "data and code": 0.3,  # of those, with room for some of its groups and loops

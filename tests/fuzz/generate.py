@@ -1,7 +1,7 @@
-"""Programs at random. Operations come from the table, so that a new row takes part on the day it lands.
+"""Random programs. Operations come from the table, so that a new row takes part from the day it lands.
 
-While a program is written it also runs, on floats: lines whose numbers are not moderate are bounded or written again,
-unless the program is to be wild. So no operation needs to be told where it may be used.
+A program also runs on floats while it is written: lines with numbers that are not moderate are bounded or rewritten,
+unless the program is meant to be wild. So operations need no restrictions on their use.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EXACT = {
     "add", "sub", "mul", "div", "neg", "abs", "sign", "relu", "maximum", "minimum", "less", "less_equal", "where",
     "detach", "onehot", "sum", "dot",
 }  # fmt: skip
-LARGE = 100.0  # what a moderate number stays below
+LARGE = 100.0  # the bound of moderate numbers
 _MOST_WORK = 400  # operations of a program, its loops written out
 _MOST_RESULTS = 24
 _PERIODS = (2, 3, 4, 5, 7)
@@ -58,7 +58,7 @@ _ACTIVATIONS = ["mg.relu({0})", "ops.tanh({0})", "ops.maximum({0}, 0.0)", "mg.si
 
 
 def spelled(op: ops.Op) -> str:
-    """How a program calls a row of the table."""
+    """The call of a row of the table."""
     name = next((f"ops.{name}" for name, found in vars(ops).items() if found is op), f"mg.{op.name}")
     return f"{name}({', '.join(f'{{{k}}}' for k in range(op.arity or 0))})"
 
@@ -92,7 +92,7 @@ def calls(rng: random.Random, features: frozenset[str]) -> list[str]:
 
 @dataclass
 class Case:
-    """A program and the numbers that it runs on."""
+    """A program and its numbers."""
 
     program: Program
     data: Data

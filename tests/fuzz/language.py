@@ -1,10 +1,10 @@
 """A program as a tree of statements, and as the Python text that runs.
 
-The text is the program: it is executed as it is reported, eagerly on numbers, on arrays with noise, and traced.
+The text is the program: exactly the reported text is executed, eagerly on numbers, on arrays with noise, and traced.
 
     Line     target = template filled with its arguments; with `over`, a list of one element for each k in range(over)
     Repeat   for counter in range(count): body
-    Choose   if condition: body; conditions look at counters alone, so that the trace is the same for every sample
+    Choose   if condition: body; conditions depend only on counters, so that the trace is the same for every sample
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ Statement = Line | Repeat | Choose
 
 @dataclass
 class Program:
-    """What a program is, without the numbers it runs on.
+    """A program without its numbers.
 
     arguments   "x", a vector, and "i", an integer index, as the program takes them
-    result      the text of what it returns: a nest of names
+    result      the text of its result: a nest of names
     results     the scalars and *lists in it, in their order
     """
 

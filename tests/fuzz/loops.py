@@ -1,6 +1,6 @@
 """Random bodies for `mg.loop`: eager against compiled, values and gradients.
 
-`python -m tests.fuzz.loops [first seed] [seconds]` looks at one seed after the other and prints those that differ.
+`python -m tests.fuzz.loops [first seed] [seconds]` tries one seed after the other and prints those that differ.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def case(seed: int) -> Case:
 
 
 def differs(found: Case, **how: Any) -> str:
-    """How the compiled program differs from the eager one, or nothing."""
+    """The difference between the compiled program and the eager one, or nothing."""
     for p in found.parameters:
         p.grad = 0.0
     value = found.fn(*[x.tolist() if isinstance(x, np.ndarray) else x for x in found.arguments])

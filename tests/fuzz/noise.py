@@ -1,12 +1,11 @@
-"""A program with every operation perturbed: how far from the eager engine's answer a right answer may be.
+"""A program with every operation perturbed, to bound the distance of a right answer from the eager engine's.
 
 `Noisy` is a Value whose number is an array (replicas, samples), so the eager engine's own rules and sweep run on it.
 Replica 0 has no noise: in float64 it does what the eager engine does, operation by operation, with the very functions
 of the table where NumPy's round otherwise. The others come in pairs of opposite noise, of 8 to 16 units in the last
 place per operation: a compiled program may be off by one or two in each, all in the same direction at worst, which
 pairs of large noise cover with room. Where a comparison is so close that rounding could decide it, some replicas decide
-it the other way: what depends on it has a wide range, and is counted as undecidable instead of being called right or
-wrong.
+it the other way: results that depend on it have a wide range, and count as undecidable instead of right or wrong.
 
 **The batch.** What is the same for all samples is computed once, as a compiled program does it: the numbers of such a
 Noisy are (replicas, 1). Where it meets what varies, it is spread, and the derivative is summed over the samples there,

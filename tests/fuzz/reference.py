@@ -1,4 +1,4 @@
-"""What a right answer is: the eager engine's numbers, and how far the same program moves under noise."""
+"""The reference: the eager engine's numbers, and their movement under noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 @dataclass
 class Answer:
-    """What is expected of some numbers, in the shape of `eager`.
+    """The expectation for some numbers, in the shape of `eager`.
 
     eager      the eager engine's
     replicas   (replicas, …) the same under noise, the first without

@@ -33,7 +33,7 @@ class Failure:
 
 @dataclass
 class Tally:
-    """What a run did."""
+    """The results of a run."""
 
     programs: int = 0
     compared: int = 0
@@ -90,7 +90,7 @@ def run(
     most: int = 1,
     told: Callable[[Failure], None] = lambda failure: None,
 ) -> Tally:
-    """Programs `first`, `first` + 1, … of a seed, until there were `count`, `most` failures or the time is over."""
+    """Programs `first`, `first` + 1, … of a seed, until there were `count`, `most` failures or the time is up."""
     tally, begin = Tally(), time.monotonic()
     with compiling():
         number = first

@@ -1,4 +1,4 @@
-"""A failing program made small: fewest lines, simplest operands, smallest batch, plainest way to compile it.
+"""Shrinks a failing program: fewest lines, simplest operands, smallest batch, plainest way to compile it.
 
 Greedy: every change that keeps a failure of the same kind is kept, until none does. Source of the idea of chunks that
 get smaller: Zeller & Hildebrandt, *Simplifying and Isolating Failure-Inducing Input*, TSE 28(2), 2002.
@@ -23,14 +23,14 @@ _LEAVES = ("P[0]", "x[0]", "1.0")
 
 
 def kind(failure: str) -> str:
-    """What a smaller program must still do wrong."""
+    """The kind of failure, which a smaller program must keep."""
     if "raises" in failure:
         return failure.partition("raises ")[2].partition(":")[0]
     return "reference" if ", reference" in failure else "numbers" if failure else ""
 
 
 def shrink(case: Case, way: Way, seconds: float = 60.0) -> Found:
-    """The smallest case and way that the time allows to find, failing as these do."""
+    """The smallest case and way, within the time, that fail in the same way."""
     wanted, end = kind(check(case, way).failure), time.monotonic() + seconds
     if not wanted:
         return case, way
@@ -53,7 +53,7 @@ def shrink(case: Case, way: Way, seconds: float = 60.0) -> Found:
 
 
 def _size(found: Found) -> tuple[int, ...]:
-    """What is to be small, the most important first."""
+    """The sizes to minimise, most important first."""
     case, way = found
     body = list(statements(case.program.body))
     plain = (way.what != "values") + way.strict + way.moved + way.threads + (way.dtype != "float64") + way.batch
