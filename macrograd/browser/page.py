@@ -17,6 +17,8 @@ from macrograd.browser.own import own_net
 from macrograd.train import Trainer
 
 LARGEST_TABLE = 5_000_000  # bytes
+# The page's script in the order in which its parts are put together.
+_SCRIPTS = ("state", "data", "nets", "training", "drawing", "diagram", "matrices", "taking", "controls")
 
 
 def playground(
@@ -87,7 +89,7 @@ def page(menu: Sequence[nets.Net], *, table: dict[str, str] | None = None, own: 
         "@STYLE@": _text("page.css"),
         "@CONTENT@": in_page(content),
         "@WORKER@": _text("worker.js"),
-        "@SCRIPT@": _text("page.js"),
+        "@SCRIPT@": "\n".join(_text(f"{name}.js") for name in _SCRIPTS),
     }
     rest, found = _text("page.html"), []
     for mark, part in parts.items():  # in the order in which they stand there; what was put in is not looked at again
@@ -97,7 +99,7 @@ def page(menu: Sequence[nets.Net], *, table: dict[str, str] | None = None, own: 
 
 
 def _text(name: str) -> str:
-    return files("macrograd.browser").joinpath(name).read_text("utf-8")
+    return files("macrograd.browser").joinpath("parts", name).read_text("utf-8")
 
 
 def in_page(content: Any) -> str:

@@ -108,6 +108,24 @@ assert.match(await page.textContent("#detail"), /neuron 2 of layer 2.*tanh\(.*ne
 await page.evaluate(() => lines[0].line.onclick());
 assert.equal(await page.locator("#detail tr.chosen").count(), 1);
 
+await page.focus("#widths input");
+await page.keyboard.press("ArrowUp");
+await ready(page);
+assert.equal(await page.evaluate(() => state.widths[0]), 4);
+assert.ok(await page.evaluate(() => document.activeElement === document.querySelector("#widths input")), "the focus stays");
+
+// Ten classes are learned, eleven are refused in words.
+for (const count of [10, 11]) {
+  const rows = Array.from({ length: 110 }, (_, k) => `${Math.cos(k % count)},${Math.sin(k % count) + 0.001 * k},c${k % count}`);
+  await page.evaluate((text) => take("many.csv", text), ["a,b,c", ...rows].join("\n"));
+  if (count === 11) break;
+  await page.waitForFunction(() => state.set === "table" && last && last.steps === 0 && points.names.length === 10);
+  const first = await shown(page);
+  await trained(page, 500);
+  assert.ok((await shown(page)).train < 0.8 * first.train);
+}
+await page.waitForFunction(() => /11 different texts, and there can be 10 classes/.test($("status").textContent));
+
 // A table that is dropped, whose names are nothing but texts.
 const table = ['"a <script>alert(1)</script>","b, <img src=x onerror=alert(2)>",kind'];
 for (let k = 0; k < 60; ++k) {
