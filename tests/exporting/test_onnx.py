@@ -35,6 +35,7 @@ from tests.compiler.literal import Literal
 from tests.compiler.random_programs import LINES, RandomProgram
 from tests.exporting.test_c import recurrence
 from tests.exporting.test_trained import as_csv, table
+from tests.fuzz.ways import limited
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
@@ -271,6 +272,14 @@ def test_streams_are_data(tmp_path: Path) -> None:
             model(arrays[0], np.full(4, 3.0))
     assert sizes[0] == sizes[1] < 300
     same_values(tmp_path / "v.onnx", irregular(300), *arrays, dtype="float32")
+
+
+def test_a_stream_may_have_more_choices_than_slots(tmp_path: Path) -> None:
+    with limited((0, 1 << 30)):  # everything is data
+        same_values(
+            tmp_path / "s.onnx", lambda x, i: mg.take(8 * [x[0], x[1], x[2]], i) * mg.where(*x),
+            np.random.default_rng(0).normal(size=(4, 3)), np.array([0.0, 1.0, 23.0, 7.0]),
+        )  # fmt: skip
 
 
 def fixed_programs() -> list[tuple[RandomProgram, np.ndarray, np.ndarray]]:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from macrograd.compiler.targets.onnx.graph import Graph, Node
-from macrograd.compiler.targets.onnx.scope import Scope, Slots, slot_axis
+from macrograd.compiler.targets.onnx.scope import Scope
+from macrograd.compiler.targets.onnx.tensor import Slots
 
 Shifts = tuple[int, ...]
 
@@ -71,11 +72,11 @@ class Body(Scope):
         self.define(space, slots, name, shifts)
         self._stacked.append((Access(space, slots.ravel(), shifts), name))
 
-    def outside(self, space: str, flat: Slots, shifts: Shifts) -> str:
+    def outside(self, space: str, slots: Slots, shifts: Shifts) -> str:
         """Slots that neither this round nor those before it have made."""
         if not shifts[-1]:
-            return self.around.read(space, flat, shifts[:-1])
-        once, back = np.unique(flat, return_inverse=True)
+            return self.around.read(space, slots, shifts[:-1])
+        once, back = np.unique(slots, return_inverse=True)
         rounds = once + np.arange(self.count)[:, None] * shifts[-1]
         outer = _laid(self.around, self.around.read(space, rounds, shifts[:-1]), space, rounds.shape)
         if outer not in self._given:
@@ -158,6 +159,3 @@ def _lags(sizes: dict[str, int], count: int, reads: Sequence[Access], writes: Se
         for slot, k in zip((read.slots + lag * shift)[late].tolist(), lag[late].tolist(), strict=True):
             here[slot] = max(here.get(slot, 0), k)
     return fits, found
-
-
-__all__ = ["Access", "Body", "Shifts", "slot_axis"]

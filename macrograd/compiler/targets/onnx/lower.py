@@ -23,9 +23,10 @@ from macrograd.compiler.program.walk import Kinds, Walker, counted
 from macrograd.compiler.targets.onnx.body import Access, Body
 from macrograd.compiler.targets.onnx.graph import Array, Graph
 from macrograd.compiler.targets.onnx.operations import Writing, spell
-from macrograd.compiler.targets.onnx.scope import Scope, Slots
+from macrograd.compiler.targets.onnx.scope import Scope
 from macrograd.compiler.targets.onnx.streams import lower_stream
 from macrograd.compiler.targets.onnx.sums import Part, Sums, together
+from macrograd.compiler.targets.onnx.tensor import Slots
 from macrograd.compiler.targets.target import Request
 
 _FEW = 3  # segments of a kind that stay what they are; more of them become one

@@ -7,14 +7,13 @@ together from such values: as they are, in slices, or gathered by a table.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from macrograd.compiler.targets.onnx.graph import Array, Graph
+from macrograd.compiler.targets.onnx.rows import Piece, axes_of, cut, in_order, pieces_of, take
+from macrograd.compiler.targets.onnx.tensor import Slots, slot_axis
 
-Slots = NDArray[Any]  # integers
 _LONG = 64  # slots, from which a table of their places is worth a few operators
 
 
@@ -74,24 +73,28 @@ class Scope:
         if places is None or (places.source[flat] < 0).any():
             places = self._places.get((space, shifts))
         if places is None or (away := places.source[flat] < 0).all():
-            return self.outside(space, flat, shifts)
-        parts: list[tuple[Slots, str]] = []  # which of the elements, and a value that holds them
+            return self.outside(space, slots, shifts)
         if away.any():
-            parts.append((np.flatnonzero(away), self.outside(space, flat[away], shifts)))
+            inside = self._together(space, flat[~away], places)
+            parts = [self.outside(space, flat[away], shifts), inside]
+            axis, which = slot_axis(space), [np.flatnonzero(away), np.flatnonzero(~away)]
+            return self.flat(in_order(self.graph, parts, which, axis), len(flat), space)
+        found = self._by_rows(space, slots, places) if len(flat) >= _LONG else None
+        return found or self._together(space, flat, places)
+
+    def _together(self, space: str, flat: Slots, places: Places) -> str:
+        """A value that holds these slots, each of which is in a source."""
+        parts: list[tuple[Slots, str]] = []  # which of the elements, and a value that holds them
         source = places.source[flat]
-        for k in dict.fromkeys(source[~away].tolist()):
+        for k in dict.fromkeys(source.tolist()):
             which, found = np.flatnonzero(source == k), self.sources[k]
             at = places.at[flat[which]]
             if found.numbers is not None:
                 parts.append((which, self.graph.constant(found.numbers[at])))
             else:
                 parts.append((which, self.pick(found.name, found.length, at, space)))
-        if len(parts) == 1:
-            return parts[0][1]
-        parts.sort(key=lambda part: int(part[0][0]))
-        joined = self.graph.call("Concat", *[name for _, name in parts], axis=slot_axis(space))
-        order = np.concatenate([which for which, _ in parts])
-        return self.pick(self.flat(joined, len(order), space), len(order), np.argsort(order), space)
+        names, places_of = [name for _, name in parts], [which for which, _ in parts]
+        return self.flat(in_order(self.graph, names, places_of, slot_axis(space)), len(flat), space)
 
     def known(self, space: str, slots: Slots) -> Array | None:
         """The numbers in these slots, if all are known: parameters that are fixed, and constants."""
@@ -103,63 +106,60 @@ class Scope:
         numbers = self.sources[first].numbers if first >= 0 else None
         return None if numbers is None or (source != first).any() else np.asarray(numbers[places.at[slots]])
 
-    def outside(self, space: str, flat: Slots, shifts: tuple[int, ...]) -> str:
-        raise AssertionError(f"{space}{flat.tolist()[:5]} are read and were never written")
+    def outside(self, space: str, slots: Slots, shifts: tuple[int, ...]) -> str:
+        raise AssertionError(f"{space}{slots.ravel().tolist()[:5]} are read and were never written")
 
     def pick(self, name: str, length: int, at: Slots, space: str) -> str:
         """These elements of a value of that many."""
-        graph, axis, n = self.graph, slot_axis(space), len(at)
-        if n == length and (at == np.arange(n)).all():
-            return name
-        step = int(at[1] - at[0]) if n > 1 else 1
-        if step and (at == at[0] + step * np.arange(n)).all():
-            found = self._slice(name, int(at[0]), int(at[-1]), step, axis)
-        elif n >= _LONG and (grid := _grid(at, length)) is not None:
-            found = self._from_grid(name, space, *grid)
-        else:
-            found = graph.call("Gather", name, graph.constant(at, np.int64), axis=axis)
-        return self.flat(found, n, space)
+        return self.flat(take(self.graph, name, length, at, slot_axis(space)), len(at), space)
 
-    def _slice(self, name: str, first: int, last: int, step: int, axis: int) -> str:
-        end = last + 1 if step > 0 else last - 1 if last else np.iinfo(np.int64).min
-        return self.graph.call("Slice", name, *map(self.graph.integers, (first, end, axis, step)))
+    def _by_rows(self, space: str, slots: Slots, places: Places) -> str | None:
+        """Slots that move by a constant along an axis; None if they have no such form."""
+        for axis in axes_of(slots):
+            rows = np.moveaxis(slots, axis, 0)
+            lines = rows.reshape(len(rows), -1)
+            source, at = places.source[lines], places.at[lines]
+            parts = pieces_of(source, at)
+            if parts is None:
+                continue
+            cuts = [self._cut(part, space) for part in parts if not isinstance(part, int)]
+            if any(found is None for found in cuts):
+                continue
+            graph, first, names = self.graph, slot_axis(space), []
+            row = 0
+            for part in parts:
+                if isinstance(part, int):
+                    some = lines[row : row + part]
+                    name = graph.reshape(self._together(space, some.ravel(), places), *[-1] * first, *some.shape)
+                    row += part
+                else:
+                    name = str(cuts.pop(0))
+                    row += part[0].count
+                names.append(name)
+            joined = names[0] if len(names) == 1 else graph.call("Concat", *names, axis=first)
+            joined = graph.shaped(joined, (*[-1] * first, *lines.shape))
+            joined = graph.reshape(joined, *[-1] * first, *rows.shape)
+            back = [*range(1, axis + 1), 0, *range(axis + 1, slots.ndim)]
+            if back != [*range(slots.ndim)]:
+                joined = graph.transpose(joined, (*range(first), *(k + first for k in back)))
+            return graph.reshape(joined, *[-1] * first, slots.size)
+        return None
 
-    def _from_grid(self, name: str, space: str, first: Slots, start: int, width: int, up: bool) -> str:
-        """Rows of `width` elements, of each the same ones, by slices that do not grow with the rows."""
-        graph, axis = self.graph, slot_axis(space)
-        rows, each = first.shape
-        lead = [-1] * axis
-        name = self._slice(name, start, start + rows * width - 1, 1, axis)
-        name = graph.reshape(name, *lead, rows, width)
-        if not up:
-            name = self._slice(name, rows - 1, 0, -1, axis)
-        row = first[0] - (start + (0 if up else (rows - 1) * width))
-        step = int(row[1] - row[0]) if each > 1 else 1
-        name = self._slice(name, int(row[0]), int(row[-1]), step, axis + 1)
-        return graph.reshape(name, *lead, rows * each)
+    def _cut(self, pieces: list[Piece], space: str) -> str | None:
+        """Some rows, all of whose elements are in these pieces."""
+        graph, found = self.graph, []
+        for piece in pieces:
+            source = self.sources[piece.source]
+            if source.numbers is not None:
+                places = piece.at + piece.step * np.arange(piece.count)[:, None]
+                found.append(graph.constant(source.numbers[places]))
+                continue
+            windows = piece.windows(source.length)
+            if windows is None:
+                return None
+            found.append(cut(graph, source.name, piece, windows, space))
+        return in_order(graph, found, [piece.which for piece in pieces], slot_axis(space) + 1)
 
     def flat(self, name: str, count: int, space: str) -> str:
         """A value that holds that many slots."""
         return self.graph.shaped(name, (-1, count) if space == "v" else (count,))
-
-
-def _grid(at: Slots, length: int) -> tuple[Slots, int, int, bool] | None:
-    """Places as rows that lie in equal distances, each of elements in equal distances: the places by rows, where the
-    first row begins, how long a row is, and whether the rows go up. None for others."""
-    steps = np.diff(at)
-    each = int(np.argmax(steps != steps[0])) + 1
-    if len(at) % each or len(at) == each:
-        return None
-    rows = at.reshape(-1, each)
-    width = int(rows[1, 0] - rows[0, 0])
-    if not width or (rows != rows[0] + width * np.arange(len(rows))[:, None]).any():
-        return None
-    low, high = int(rows.min(axis=1)[0 if width > 0 else -1]), int(rows.max(axis=1)[0 if width > 0 else -1])
-    up, width = width > 0, abs(width)
-    start = max(0, min(low, length - len(rows) * width))
-    fits = start + len(rows) * width <= length and start <= low and high < start + width
-    return (rows, start, width, up) if fits else None
-
-
-def slot_axis(space: str) -> int:
-    return 1 if space == "v" else 0

@@ -18,7 +18,8 @@ from macrograd import ops
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.targets.onnx.graph import Graph, Node
 from macrograd.compiler.targets.onnx.operations import Writing, spell
-from macrograd.compiler.targets.onnx.scope import Scope, Slots, slot_axis
+from macrograd.compiler.targets.onnx.scope import Scope
+from macrograd.compiler.targets.onnx.tensor import Slots, slot_axis
 
 _SPARE = 1.25  # times as many rounds as records, at most
 _WHOLE = np.dtype(np.int64)
@@ -96,16 +97,15 @@ class _Loop:
         names = [graph.shaped(graph.name(what), (width,)) for what in _TABLES[3:]]
         graph.inputs = [(rows, graph.dtype), *((name, _WHOLE) for name in (code, *names))]
         o = Writing(graph)
-        operands = [o.Gather(rows, name, axis=0) for name in names[1:]]
 
         def leaf(branch: Graph, code: int) -> str:
+            b, arity = Writing(branch), 3 if code == FUSED else ops.TABLE[code].arity or 1
+            operands = [b.Gather(rows, name, axis=0) for name in names[1 : 1 + arity]]
             if code == ops.take.code:
                 return _chosen(branch, rows, operands[0], names[2], names[3], choices)
-            b = Writing(branch)
             if code == FUSED:
                 return str(b.Add(b.Mul(operands[0], operands[1]), operands[2]))
-            row = ops.TABLE[code]
-            return spell(branch, row, operands[: row.arity])
+            return spell(branch, ops.TABLE[code], operands)
 
         found = self._choice(graph, code, 0, len(self.codes), leaf)
         graph.outputs = [self._rows(graph, o.ScatterND(rows, o.Unsqueeze(names[0], np.array([1])), found), count)]
