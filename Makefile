@@ -1,4 +1,4 @@
-# Everything needs only python3 (3.11 or newer, with venv and pip) and make; what else there is to install goes into
+# All targets need only python3 (3.11 or newer, with venv and pip) and make; everything else is installed into
 # .venv, once, and again only when pyproject.toml changes.
 
 PYTHON ?= python3
@@ -20,8 +20,8 @@ help:
 	@echo "make format      let ruff format and mend the code"
 	@echo "make bench       install the peers, run the benchmarks, write docs/benchmarks.md (large downloads)"
 	@echo "make browser     try the playground in Chromium (needs node, npm and chromium)"
-	@echo "make references  make the reference files of the tests anew, with PyTorch and scikit-learn (large downloads)"
-	@echo "make clean       remove the environments and what the tools left"
+	@echo "make references  regenerate the reference files of the tests with PyTorch and scikit-learn (large downloads)"
+	@echo "make clean       remove the environments and the leftovers of tools"
 
 demo: $(VENV)/.plot-installed
 	$(VENV)/bin/macrograd train moons --plot moons.png

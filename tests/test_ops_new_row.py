@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
+import importlib.util
 import math
+import shutil
+import subprocess
 import sys
 import numpy as np
 import macrograd as mg
@@ -80,14 +83,34 @@ stream = mg.compile(uneven)
 stream(0.3)
 stream = stream.explain()
 assert "swish" in stream and "for a kernel" in stream, stream
+
+if folder := sys.argv[2]:                                         # files: C, also strict, WebAssembly, ONNX
+    def few(row):
+        return mg.sum(swish(a * b) for a, b in zip(w[:3], row, strict=True))
+
+    for strict in (False, True):
+        mg.export(few, f"{folder}/few.c", samples[0, :3], kind="gradient", strict=strict)
+        if shutil.which("cc"):
+            build = ["cc", "-std=c99", "-Wall", "-Werror", "-DMACROGRAD_SELFTEST", "few.c", "-lm", "-o", "few"]
+            subprocess.run(build, cwd=folder, check=True)
+            ran = subprocess.run(["./few"], cwd=folder, capture_output=True, text=True, check=True)
+            assert ran.stdout == "few: 3 cases agree\\n", ran.stdout
+        assert mg.export(few, f"{folder}/few.wasm", samples[0, :3], strict=strict).paths
+    if importlib.util.find_spec("onnxruntime"):
+        import onnxruntime
+
+        mg.export(few, f"{folder}/few.onnx", samples[0, :3])
+        session = onnxruntime.InferenceSession(f"{folder}/few.onnx")
+        (found,) = session.run(None, {session.get_inputs()[0].name: samples[:, :3]})
+        np.testing.assert_allclose(found, [few(row).data for row in samples[:, :3]], rtol=1e-13)
 print("all targets")
 """
 
 
 @pytest.mark.parametrize("factor", ["1.0", "1.7"])  # the second time with another row of the same name: no stale code
-def test_a_row_alone_runs_everywhere(factor: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_row_alone_runs_everywhere(factor: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     cache = Path(tmp_path_factory.getbasetemp()) / "one-row-cache"
     environment = {**os.environ, "MACROGRAD_CACHE": str(cache)}
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, factor]
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, factor, str(tmp_path) if factor == "1.0" else ""]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
     assert ran.stdout == "all targets\n", ran.stderr
