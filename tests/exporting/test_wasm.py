@@ -225,6 +225,20 @@ def test_loops_stay_loops(tmp_path: Path) -> None:
     assert abs(sizes[1] - sizes[0]) < 100  # bytes, of longer addresses
 
 
+def test_a_written_loop_is_a_loop_there_too(tmp_path: Path) -> None:
+    rate, numbers = Value(0.9), np.linspace(0.0, 1.0, 200)
+
+    def run(x: Any) -> Any:
+        return mg.loop(200, lambda i, h: mg.tanh(rate * h + mg.take(numbers, i) * x + 0.001 * i), x)
+
+    module, native = exported(run, tmp_path, 0.5, kind="gradient"), compiled(run)
+    native(0.5)
+    value, gradient = native.value_and_grad(native.theta(), 0.25)
+    found, derivatives = module.gradient([0.25])
+    assert found == pytest.approx(value, rel=1e-13)
+    assert derivatives[0] == pytest.approx(gradient[0], rel=1e-12)
+
+
 def test_a_step_that_cannot_be_done_changes_nothing(tmp_path: Path) -> None:
     table = [Value(1.0), Value(2.0)]
     module = exported(
