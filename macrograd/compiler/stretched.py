@@ -24,6 +24,7 @@ from macrograd.value import Value
 # one, or where a loop within a loop is too short for one, a later attempt sees it.
 _ATTEMPTS = ((16, 1), (24, 2), (66, 12))
 _MOST_FAMILIES = 3
+_MOST_TRIED = 60_000  # operations of a trace of a later attempt
 _ALONE = 4  # parameters of an array at its ends, which need not follow the others
 _LEAST = 4  # times the rounds written, for a loop that is not written out
 
@@ -138,114 +139,126 @@ class Order:
         return found
 
 
+class Probes:
+    """Traces with a few rounds of the loops in `families`, counts that change together."""
+
+    def __init__(self, families: list[list[int]], attempt: int) -> None:
+        self.families = families
+        self.least, self.step = _ATTEMPTS[attempt]
+        self.begin = [self.least + (family[0] - self.least) % self.step for family in families]
+        self.at = points(len(families))
+        self.wanted: Point = tuple(
+            [(family[0] - begin) // self.step for family, begin in zip(families, self.begin, strict=True)]
+        )
+        self.found: list[Recorded] = []
+
+    def plans(self) -> list[dict[int, int]]:
+        """The rounds that are written of the loops of each count, for each trace."""
+        return [
+            {
+                count: begin + steps * self.step + count - family[0]
+                for family, begin, steps in zip(self.families, self.begin, point, strict=True)
+                for count in family
+            }
+            for point in self.at
+        ]
+
+    def whole(self, numbers: list[int]) -> int:
+        """A number of each trace with all rounds. Raises Uneven."""
+        return int(on_lines(np.array(numbers, dtype=np.int64)[:, None], self.at, self.wanted)[0])
+
+    def recorded(self) -> int:
+        """How many operations the function does; for a person to read, so that a number near it will do."""
+        numbers = [x.recorded for x in self.found]
+        try:
+            return self.whole(numbers)
+        except Uneven:
+            corners = [k for k, point in enumerate(self.at) if max(point) <= 1]
+            some = np.array([[numbers[k]] for k in corners])
+            return int(on_lines(some, [self.at[k] for k in corners], self.wanted)[0])
+
+    def parameters(self) -> list[Value]:
+        """The parameters in the order in which the function with all rounds first uses them. Raises Uneven."""
+        first = self.found[0].parameters
+        if all(list(map(id, x.parameters)) == list(map(id, first)) for x in self.found):
+            return first
+        places = [{id(p): k for k, p in enumerate(x.parameters)} for x in self.found]
+        order = Order(self.whole([len(x.parameters) for x in self.found]))
+        inside: set[int] = set()
+        for array in self.found[0].arrays:
+            rows = [[at.get(id(p), -1) for p in array] for at in places]
+            inside.update(map(id, array))
+            order.array(array, rows, self.whole)
+        for p in first:
+            if id(p) not in inside:
+                order.put(p, self.whole([at.get(id(p), -1) for at in places]))
+        return order.complete()
+
+
 class Stretched:
     """The programs of a function some of whose loops have more rounds than its tapes."""
 
     def __init__(self, recorder: Recorder, rounds: Rounds, first: Recorded) -> None:
         self.recorder, self.rounds, self._first = recorder, rounds, first
         self._families = families(rounds.counts)
-        self._probes: dict[int, list[Recorded]] = {}
+        self._probes: dict[int, Probes] = {}
         self._all: Recorded | None = None
-        self._out = False  # whether the order of the parameters is that of all rounds written out
+        self._order: list[Value] | None = None  # of the parameters; None if it is that of all rounds written out
 
     def whole(self) -> tuple[list[Value], Any, int]:
         """The parameters, the structure of the result, and how many operations there are, with all rounds."""
         try:
             probes = self._at(0)
-            parameters = self._parameters(probes)
+            self._order = probes.parameters()
         except Uneven:
-            self._out = True
             found = self._written_out()
             return found.parameters, found.structure, found.recorded
-        return parameters, _whole_structure(probes[0].structure), self._recorded(probes)
-
-    def _parameters(self, probes: list[Recorded]) -> list[Value]:
-        """The parameters in the order in which the function with all rounds first uses them. Raises Uneven."""
-        first = probes[0].parameters
-        if all(list(map(id, x.parameters)) == list(map(id, first)) for x in probes):
-            return first
-        places = [{id(p): k for k, p in enumerate(x.parameters)} for x in probes]
-        order = Order(self._whole_number([len(x.parameters) for x in probes]))
-        inside: set[int] = set()
-        for array in probes[0].arrays:
-            rows = [[at.get(id(p), -1) for p in array] for at in places]
-            inside.update(map(id, array))
-            order.array(array, rows, self._whole_number)
-        for p in first:
-            if id(p) not in inside:
-                order.put(p, self._whole_number([at.get(id(p), -1) for at in places]))
-        return order.complete()
-
-    def _whole_number(self, numbers: list[int]) -> int:
-        """A number of each probe with all rounds. Raises Uneven."""
-        at = points(len(self._families))
-        return int(on_lines(np.array(numbers, dtype=np.int64)[:, None], at, self._wanted(0))[0])
+        return self._order, _whole_structure(probes.found[0].structure), probes.recorded()
 
     def digest(self) -> str:
         """Of all that the program depends on beside the first tape."""
-        found = hashlib.sha256(repr(self._families).encode())
-        try:
-            probes = self._at(0)
-        except Uneven:
-            probes = []
-        for probe in probes:
+        found = hashlib.sha256(repr((self._families, self._order is None)).encode())
+        for probe in self._at(0).found if self._order is not None else []:
             for array in (probe.tape.code, probe.tape.operand, probe.tape.leaf, probe.tape.results, probe.held):
                 found.update(array.tobytes())
         return found.hexdigest()
 
     def program(self, make: Callable[..., Program]) -> Program:
         """The program that `make` makes of a tape, for all rounds."""
-        for attempt in range(0 if self._out else len(_ATTEMPTS)):
+        for attempt in range(len(_ATTEMPTS) if self._order is not None else 0):
             try:
                 probes = self._at(attempt)
-                programs = [make(probe.tape, one=probe.one) for probe in probes]
-                program = stretched(programs, points(len(self._families)), self._wanted(attempt))
-                return with_held(program, probes[0].held)
+                if attempt and list(map(id, probes.parameters())) != list(map(id, self._order or [])):
+                    continue
+                programs = [make(probe.tape, one=probe.one) for probe in probes.found]
+                return with_held(stretched(programs, probes.at, probes.wanted), probes.found[0].held)
             except Uneven:
                 continue
         return make(self._written_out().tape)
 
-    def _at(self, attempt: int) -> list[Recorded]:
-        """The traces of one attempt. Raises Uneven if the loops are too short or too many for it."""
-        if attempt not in self._probes:
-            least, step = _ATTEMPTS[attempt]
-            most = least + 3 * step
-            if len(self._families) > _MOST_FAMILIES or self._families[0][0] < _LEAST * most:
-                raise Uneven("loops of too many counts, or too few rounds")
-            found = []
-            for point in points(len(self._families)):
-                plan = {
-                    count: self._begin(family, attempt) + at * step + count - family[0]
-                    for family, at in zip(self._families, point, strict=True)
-                    for count in family
-                }
-                if attempt == 0 and set(plan.values()) == {least}:
-                    found.append(self._first)
-                    continue
-                try:
-                    found.append(self.recorder.at(Rounds(least, self.rounds.out, plan)))
-                except Unrolled as error:
-                    raise Uneven(error.why) from None
-            self._probes[attempt] = found
-        return self._probes[attempt]
-
-    def _begin(self, family: list[int], attempt: int) -> int:
-        """The rounds of the first loop of a family that are written first."""
+    def _at(self, attempt: int) -> Probes:
+        """The traces of one attempt; loops that are too short for it are written out in them. Raises Uneven if all are,
+        or if there are too many others."""
+        if attempt in self._probes:
+            return self._probes[attempt]
         least, step = _ATTEMPTS[attempt]
-        return least + (family[0] - least) % step
-
-    def _wanted(self, attempt: int) -> Point:
-        _, step = _ATTEMPTS[attempt]
-        return tuple([(family[0] - self._begin(family, attempt)) // step for family in self._families])
-
-    def _recorded(self, probes: list[Recorded]) -> int:
-        """How many operations the function does; for a person to read, so that a number near it will do."""
-        at, numbers = points(len(self._families)), np.array([[x.recorded] for x in probes])
-        try:
-            return int(on_lines(numbers, at, self._wanted(0))[0])
-        except Uneven:
-            corners = [k for k, point in enumerate(at) if max(point) <= 1]
-            return int(on_lines(numbers[corners], [at[k] for k in corners], self._wanted(0))[0])
+        long = [family for family in self._families if family[0] >= _LEAST * (least + 3 * step)]
+        if not 0 < len(long) <= _MOST_FAMILIES or (not attempt and len(long) < len(self._families)):
+            raise Uneven("loops of too many counts, or too few rounds")
+        probes = Probes(long, attempt)
+        short = self.rounds.counts - {count for family in long for count in family}
+        for plan in probes.plans():
+            if attempt == 0 and set(plan.values()) == {least}:
+                probes.found.append(self._first)
+                continue
+            try:
+                probes.found.append(self.recorder.at(Rounds(least, self.rounds.out | short, plan)))
+            except Unrolled as error:
+                raise Uneven(error.why) from None
+            if attempt and probes.found[-1].recorded > _MOST_TRIED:
+                raise Uneven("another attempt would take too long")
+        self._probes[attempt] = probes
+        return probes
 
     def _written_out(self) -> Recorded:
         """The function with all rounds of all loops."""
