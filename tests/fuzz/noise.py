@@ -308,6 +308,13 @@ def _summed(x: Any) -> Noisy:
     return _made(np.repeat(array(x), _run.times, axis=1).sum(axis=1, keepdims=True))
 
 
+def chooses(out: Any) -> bool:
+    """Whether a choice has a part in a result."""
+    return isinstance(out, Value) and any(
+        x.op is not None and x.op.chooses and x.op is not SPREAD for x in topological(out)
+    )
+
+
 def clamped(out: Any) -> bool:
     """Whether a clamp has a part in a result: relu, maximum, minimum, and `where` that compares what it chooses, or a
     random number (docs/compiler.md)."""
@@ -351,4 +358,17 @@ def derivatives(out: Any, of: Sequence[Noisy], seed: Any = 1.0) -> list[Any]:
     return [found.get(x, 0.0) for x in of]
 
 
-__all__ = ["PAIRS", "REPLICAS", "Noisy", "array", "clamped", "derivatives", "leaf", "mean", "one", "running", "summing"]
+__all__ = [
+    "PAIRS",
+    "REPLICAS",
+    "Noisy",
+    "array",
+    "chooses",
+    "clamped",
+    "derivatives",
+    "leaf",
+    "mean",
+    "one",
+    "running",
+    "summing",
+]

@@ -29,17 +29,18 @@ class Answer:
     replicas   (replicas, …) the same under noise, the first without
     extreme    where sums or products come near the ends of the numbers' range, so that their order matters
     slack      what a sum over the batch may add
-    clamped    whether it is a derivative of what a clamp hides, behind which the compiler takes numbers to be finite
+    trusts     whether these are derivatives for which the compiler takes numbers to be finite that are not: data behind
+               a clamp, and what a result that is not finite was computed from, behind a choice (docs/compiler.md)
     """
 
     eager: Array
     replicas: Array
     extreme: Array
     slack: Array
-    clamped: bool = False
+    trusts: bool = False
 
     def rows(self, which: Array) -> Answer:
-        return Answer(self.eager[which], self.replicas[:, which], self.extreme[which], self.slack[which], self.clamped)
+        return Answer(self.eager[which], self.replicas[:, which], self.extreme[which], self.slack[which], self.trusts)
 
 
 def weights(count: int) -> Array:
@@ -87,7 +88,7 @@ def gradient(program: Program, data: Data, dtype: str, rows: list[int]) -> tuple
     with noise.running(2, len(which), dtype, times) as run:
         P = [noise.leaf(np.array(p)) for p in data.parameters]
         out = function(text, P)(*_noisy_arguments(data, program))
-        return _mean(eager, out, P, run, dtype)
+        return _mean(eager, out, P, data, run, dtype)
 
 
 def _eager_gradient(text: str, program: Program, data: Data, row: int) -> list[float]:
@@ -113,7 +114,7 @@ def by_inputs(program: Program, data: Data, dtype: str) -> Answer:
         out = function(text, [noise.leaf(np.array(p)) for p in data.parameters])(*arguments)
         found = np.stack([noise.array(g) for g in noise.derivatives(out, arguments[0])], axis=-1)
     extreme = np.broadcast_to(run.extreme[:, None], np.shape(eager))
-    return Answer(np.array(eager), found.astype(np.float64), extreme, np.zeros(np.shape(eager)), noise.clamped(out))
+    return Answer(np.array(eager), found.astype(np.float64), extreme, np.zeros(np.shape(eager)), _trusts(out, data))
 
 
 def second(program: Program, data: Data, dtype: str, rows: list[int]) -> tuple[Answer, Answer]:
@@ -125,7 +126,7 @@ def second(program: Program, data: Data, dtype: str, rows: list[int]) -> tuple[A
         P = [noise.leaf(np.array(p)) for p in data.parameters]
         arguments = _noisy_arguments(data, program)
         out = function(text, P)(*arguments)
-        return _mean(eager, mg.dot(noise.derivatives(out, arguments[0]), w), P, run, dtype)
+        return _mean(eager, mg.dot(noise.derivatives(out, arguments[0]), w), P, data, run, dtype)
 
 
 def _eager_second(text: str, program: Program, data: Data, row: int, w: list[float]) -> list[float]:
@@ -162,7 +163,13 @@ def _samples(rows: list[int]) -> tuple[list[int], list[int]]:
     return (which * 2, [1, len(rows) - 1]) if len(which) == 1 < len(rows) else (which, times)
 
 
-def _mean(eager: Array, out: Any, P: list[Any], run: Any, dtype: str) -> tuple[Answer, Answer]:
+def _trusts(out: Any, data: Data) -> bool:
+    if not data.finite():
+        return noise.clamped(out)
+    return noise.chooses(out) and not np.isfinite(out.data).all()
+
+
+def _mean(eager: Array, out: Any, P: list[Any], data: Data, run: Any, dtype: str) -> tuple[Answer, Answer]:
     """The mean of a result over the batch and its derivatives, of which `eager` has those of each sample."""
     value, share = noise.mean(out)
     replicas = np.stack([noise.one(x) for x in (value, *noise.derivatives(out, P, share))], axis=-1).astype(np.float64)
@@ -174,7 +181,7 @@ def _mean(eager: Array, out: Any, P: list[Any], run: Any, dtype: str) -> tuple[A
     # A sum over the samples that is multiplied by an infinite slope, where eagerly each sample is.
     mean = np.where(np.isnan(mean) & np.isinf(replicas[0]), replicas[0], mean)
     finite = np.where(np.isfinite(slack), slack, 0.0)
-    answer = Answer(mean, replicas, np.full(len(mean), run.extreme.any()), finite, noise.clamped(out))
+    answer = Answer(mean, replicas, np.full(len(mean), run.extreme.any()), finite, _trusts(out, data))
     return answer.rows(np.array([0])), answer.rows(np.arange(1, len(P) + 1))
 
 

@@ -191,6 +191,17 @@ def test_sums_of_exact_sums_may_be_added_in_any_order(last: str) -> None:
     assert judged(case, way, lambda x: x + 1e-13).failure
 
 
+def test_derivatives_of_results_that_are_not_finite_are_judged_but_behind_choices() -> None:
+    way = Way("backward", batch=True, rows=(0,), backend="numpy")
+
+    def poisoned(call: str) -> Verdict:
+        case = lines("mg.log(P[0])", call, parameters=[-0.25], samples=[[1.0]])
+        return judged(case, way, lambda x: np.full_like(x, np.nan))
+
+    assert "gradient" in poisoned("v0 + P[0] * 2.0").failure
+    assert not poisoned("v0 + ops.onehot(1.0, P[0], mg.sigmoid(v0))").failure
+
+
 def test_signs_of_zero_are_judged_where_nothing_is_summed() -> None:
     way = Way("values", batch=True, rows=(0,), backend="numpy")
     product = lines("P[0] * x[0]", "ops.tanh(v0)", parameters=[-1.0], samples=[[0.0]])
