@@ -110,7 +110,7 @@ def c_number(x: float, real: str = "double", *, strict: bool = False) -> str:
 
 
 def _formula(op: Any, strict: bool) -> Any:
-    """What the operation is composed by, None for its C form."""
+    """The formula that composes the operation; None if it has a C form."""
     return op.portable or op.formula if strict else op.formula if op.c is None else None
 
 

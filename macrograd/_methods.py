@@ -12,7 +12,7 @@ from macrograd.ops import Op
 
 
 class Methods:
-    """What has them says what an operation on it is: `_apply`."""
+    """The methods; a subclass defines an operation on it in `_apply`."""
 
     __slots__ = ()
 

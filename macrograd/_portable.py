@@ -51,7 +51,7 @@ def log(a: Any) -> Any:
 
 
 def _at_the_ends(found: Any, a: Any) -> Any:
-    """What a logarithm is of 0, of ∞, and of what has none."""
+    """The logarithm of 0, of ∞, and of numbers outside its domain."""
     found = where(less(a, INF), found, a)
     return where(less(0.0, a), found, where(a, NAN, -INF))
 
@@ -117,7 +117,7 @@ def power(a: Any, b: Any) -> Any:
     n, (e, e_low) = exp_pair(where(far, high, _limited(high)), where(far, low, 0.0))
     found = scaled(e + e_low, n)
     grows = less(0.0, b)
-    # What is not a finite number above 0: 0 and ∞, raised to a power that is not 0.
+    # Bases other than finite numbers above 0: 0 and ∞, raised to a nonzero power.
     found = where(size, found, where(grows, 0.0, INF))
     found = where(less(size, INF), found, where(grows, INF, 0.0))
     whole = less_equal(floor(b), b) * less_equal(b, floor(b))

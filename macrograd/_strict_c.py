@@ -1,4 +1,4 @@
-"""What strict programs in C call instead of <math.h>: functions of integers and + − × ÷, the same bits everywhere.
+"""Replacements of <math.h> for strict programs in C: functions of integers and + − × ÷, with the same bits everywhere.
 
 A compiler may fuse a product with a sum (gcc does unless told otherwise, and ignores the standard's pragma; clang is
 told by a flag that overrules pragmas). So the text itself prevents it: products are written `MUL(a, b)` or have no

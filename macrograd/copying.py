@@ -23,7 +23,7 @@ _FIELDS = 7  # per Value in the list
 
 
 def reduced(value: Any) -> tuple[Any, ...]:
-    """What `Value.__reduce__` returns."""
+    """The result of `Value.__reduce__`."""
     cls, grad = value.__class__, value.grad
     if id(value) in _brought():
         return copyreg.__newobj__, (cls,)  # type: ignore[attr-defined]  # where object.__reduce_ex__ finds it, too
@@ -41,7 +41,7 @@ def leaf(cls: type[Any], data: float, grad: float, op: Any, label: str) -> Any:
 
 
 def fill(items: list[Any]) -> None:
-    """What `Value.__setstate__` does with the list of a graph."""
+    """Fill a graph from its list, for `Value.__setstate__`."""
     count = items[0]
     fields = iter(items[1 + count :])
     for node, *more in zip(items[1 : 1 + count], *[fields] * _FIELDS, strict=True):

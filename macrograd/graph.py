@@ -13,7 +13,7 @@ from macrograd.ops import Op
 
 
 class Node(Protocol):
-    """What the walks know of a `Value`: its number, gradient, operation and operands."""
+    """The part of a `Value` that the walks use: its number, gradient, operation and operands."""
 
     op: Op | None
     _a: Any
@@ -70,7 +70,8 @@ def topological(*roots: N, stop: Iterable[N] = (), seen: set[int] | None = None)
 
 
 class _Mark(float):
-    """What `interior` leaves in `.grad`: recognised by identity, and still a number if the walk is interrupted."""
+    """The mark that `interior` leaves in `.grad`: recognised by identity, and still a number if the walk is
+    interrupted."""
 
     __slots__ = ()
 

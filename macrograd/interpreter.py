@@ -80,5 +80,5 @@ class Interpreter:
         raise NotImplementedError
 
     def take(self, values: Any, index: Any) -> Any:
-        """`macrograd.take` by the number of a round; None if the index is no such number."""
+        """`macrograd.take` by the number of a round; None if the index is something else."""
         return None

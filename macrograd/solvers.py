@@ -1,4 +1,4 @@
-"""`implicit`, what an equation defines, and `custom`, a function with a derivative of one's own."""
+"""`implicit`, a function defined by an equation, and `custom`, a function with a custom derivative."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _newton(residual: Callable[[Any], Any], nest: Nest, x: list[Any]) -> list[An
 
 
 def custom(fn: Callable[..., Any], derivative: Callable[..., Any], *, check: bool = False) -> Callable[..., Any]:
-    """The function `fn` with a derivative of one's own.
+    """The function `fn` with a custom derivative.
 
     fn          takes numbers and Values, in any nesting, and returns one number; what it computes is not differentiated
     derivative  takes the same arguments and returns the derivatives by each number, nested as the argument, or a tuple

@@ -209,7 +209,7 @@ def test_a_table_with_classes(capsys: Capture, table: Table) -> None:
     assert lines[0] == (
         "table.csv: 20 samples, 4 of them held out, 3 features, 2 classes (features scaled to mean 0 and deviation 1)"
     )
-    assert lines[1] == "'answer' is learned as 2 classes, since its cells are no numbers"
+    assert lines[1] == "'answer' is learned as 2 classes, since its cells are not numbers"
     assert "3-8-1 net, relu, loss binary_cross_entropy" in lines
     trained, held = (float(part.split("%")[0]) for part in lines[-1].split("accuracy ")[1:])
     assert trained > 90

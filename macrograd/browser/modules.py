@@ -62,7 +62,7 @@ def module_of(net: Net) -> dict[str, Any]:
 
 
 def _kept(what: str, net: Net, make: Callable[[Net], bytes]) -> bytes:
-    """What is made of a net, from the disk cache if it is there."""
+    """The module of a net, from the disk cache if it is there."""
     key = hashlib.sha256(cache.sources() + _own_sources() + f"{what} {net}".encode()).hexdigest()
     found = cache.load(key)
     if found is None:

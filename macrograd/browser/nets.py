@@ -48,7 +48,7 @@ def layers_of(net: Net) -> Layers:
 
 
 def features(x: Sequence[Any], scaling: Sequence[Any]) -> list[Any]:
-    """What the first layer sees of a point, whose numbers are first scaled: less a middle, times a factor."""
+    """The inputs of the first layer for a point, whose numbers are first scaled: minus a middle, times a factor."""
     a, b = (x[0] - scaling[0]) * scaling[2], (x[1] - scaling[1]) * scaling[3]
     return [a, b, a * a, b * b, a * b, sin(2.0 * a), sin(2.0 * b)]
 
@@ -58,7 +58,7 @@ def neuron(row: Sequence[Any], inputs: Sequence[Any]) -> Any:
 
 
 def outputs_of(net: Net, layers: Layers, inputs: list[Any]) -> list[list[Any]]:
-    """What every layer makes of the features."""
+    """The outputs of every layer for the features."""
     found = []
     for rows in layers[:-1]:
         inputs = [ACTIVATIONS[net.activation](neuron(row, inputs)) for row in rows]
@@ -72,7 +72,7 @@ def prepared(x: Any, scaling: Any) -> list[Any]:
 
 
 def outlook(net: Net, layers: Layers) -> Callable[..., Any]:
-    """What all neurons answer to a point's features."""
+    """The outputs of all neurons for a point's features."""
 
     def look(seen: Any) -> Any:
         return [y for outputs in outputs_of(net, layers, list(seen)) for y in outputs]

@@ -59,7 +59,7 @@ def _traced(fn: Any, *examples: Any) -> Compiled:
 
 
 def _inputs(names: Names) -> list[str]:
-    """What the inputs are called, one by one."""
+    """The names of the inputs, one by one."""
     if names.categories or names.dates:
         raise ValueError("playground() of a Trainer takes numbers only, and this one has columns of texts or dates")
     if names.targets.shape or (names.targets.classes is not None and len(names.classes) > 10):

@@ -45,7 +45,7 @@ class PlaygroundNet(Module):
         return outputs[0] if self.classes else self._unit[0] + self._unit[1] * outputs[0]
 
     def answer(self, x: Any) -> str | float:
-        """What a point is: the name of its class, or the number."""
+        """The label of a point: the name of its class, or the number."""
         found = self(x)
         if isinstance(found, list):
             numbers = [float(y.data) for y in found]

@@ -19,7 +19,7 @@ from macrograd.cli.train import guess_line, written
 from macrograd.tables import show as show_table
 from macrograd.tuning import LogUniform, Sweep, sweep
 
-# What is searched; the batches of a step are never more than half of the rows of a fit.
+# The search space; a step's batch is never more than half of the rows of a fit.
 _SPACE: dict[str, Any] = {
     "hidden": [[16], [64], [16, 16], [64, 64]],
     "activation": ["relu", "silu", "tanh"],

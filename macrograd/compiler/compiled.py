@@ -336,7 +336,7 @@ class Compiled:
 
 
 def _unreal(array: NDArray[Any]) -> str:
-    """What of an array is not a real number, and the remedy."""
+    """The part of an array that is not a real number, and the remedy."""
     if array.dtype.kind != "O":
         return f"dtype {array.dtype}"
     for index, item in np.ndenumerate(array):

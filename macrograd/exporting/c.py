@@ -170,12 +170,12 @@ def _head(file: _File) -> str:
 
 
 def needs(*, strict: bool) -> str:
-    """What is said of it at the top of a file."""
+    """Its requirements, as stated at the top of a file."""
     return "needs no library, and has the same bits everywhere" if strict else "needs math.h at most"
 
 
 def includes(real: str, functions: Iterable[str] = (), *, strict: bool = False) -> str:
-    """What the file, in which these functions are, needs of its compiler."""
+    """The compiler features that a file with these functions needs."""
     remedies = {
         "double": "export with dtype='float32'" + (" and strict=False" if strict else ""),
         "float": "no float of 32 bits here",

@@ -28,9 +28,9 @@ _SUFFIXES = (".c", ".wasm", ".onnx")
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` wrote. Sizes are in bytes: of the constant arrays, of the state that the caller gives or the memory
-    that a WebAssembly module has, and of a C file's arrays on the stack (`scratch`). Of an int8 file `reference`
-    computes the same integers: `encode(rows)`, `run(integers)`, and `predict(rows)` in numbers."""
+    """The files that `export` wrote. Sizes are in bytes: of the constant arrays, of the state that the caller gives or
+    the memory that a WebAssembly module has, and of a C file's arrays on the stack (`scratch`). Of an int8 file
+    `reference` computes the same integers: `encode(rows)`, `run(integers)`, and `predict(rows)` in numbers."""
 
     paths: tuple[Path, ...]
     constants: int

@@ -37,7 +37,7 @@ def write(compiled: Compiled, subject: Subject, kind: str) -> Written:
     """The model of a function that has been traced.
 
     Raises TypeError if it has no gradient where one is wanted, LookupError for an operation that has no form in ONNX,
-    ValueError for names that are no text, and ImportError without the onnx package.
+    ValueError for names that are not valid text, and ImportError without the onnx package.
     """
     if (error := Onnx().missing()) is not None:
         raise ImportError('export to ONNX needs the onnx package: pip install "macrograd[onnx]"') from error

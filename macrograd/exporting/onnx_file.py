@@ -66,7 +66,7 @@ class File:
 
 
 def text(name: str) -> str:
-    """A name that came with data. Raises ValueError for one that is no text in UTF-8, which is what ONNX has."""
+    """A name that came with data. Raises ValueError for one that cannot be written in UTF-8, which ONNX requires."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -103,7 +103,7 @@ class NamesInOnnx:
     # --- answers ------------------------------------------------------------------------------------------------------
 
     def answers(self, file: File, outputs: str, count: int) -> None:
-        """What outputs in rows of `count` numbers mean."""
+        """The meaning of outputs in rows of `count` numbers."""
         names, o = self._names, Writing(file.graph)
         targets, answer = names.targets, names.answers
         if answer == "labels":

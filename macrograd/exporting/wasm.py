@@ -26,7 +26,7 @@ _ALONG_LANES = 8  # parameters that are updated at once
 
 @dataclass
 class Part:
-    """What a module has to offer: functions to export, and numbers beside them."""
+    """The interface of a module: functions to export, and constants beside them."""
 
     functions: list[str]
     numbers: dict[str, int]

@@ -58,7 +58,7 @@ def write_wasm(compiled: Compiled, subject: Subject, kind: str, stem: str, lanes
 
 
 def _compiled_like(compiled: Compiled, subject: Subject) -> Compiled:
-    """What a model that is trained on predicts."""
+    """The prediction function of a model that is trained on."""
     assert subject.outputs is not None
     assert subject.args is not None
     made = Compiled(
@@ -75,7 +75,7 @@ def _both(train: Part, predict: Part) -> Part:
 
 
 def described(compiled: Compiled, subject: Subject, kind: str, stem: str) -> dict[str, Any]:
-    """What the wrapper knows of the net."""
+    """The facts about the net in the wrapper."""
     special, names = compiled._traced(), subject.names
     sizes = [int(size) for size in special.sizes]
     inputs = [[compiled.argument(k), size] for k, size in enumerate(sizes)]

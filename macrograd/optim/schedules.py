@@ -130,8 +130,8 @@ def _cosine(start: float, end: float, steps: int, k: Floats) -> Any:
 
 
 def coslog(peak: float, cycles: int, steps: int) -> Schedule:
-    """peak·½(1 − cos(2π·log₂(1 + (2^cycles − 1)·t))), with t from 0 to 1 over so many steps: `cycles` waves, each twice
-    as long as the one before, from 0 to `peak` and back. Source: Holzmüller, Grinsztajn & Steinwart, arXiv:2407.04491,
+    """peak·½(1 − cos(2π·log₂(1 + (2^cycles − 1)·t))), with t from 0 to 1 over the steps: `cycles` waves, each twice as
+    long as the one before, from 0 to `peak` and back. Source: Holzmüller, Grinsztajn & Steinwart, arXiv:2407.04491,
     section 3, where cycles is 4. Raises ValueError for fewer than one step or cycle."""
     _check_steps("coslog", steps)
     _check_steps("coslog", cycles)

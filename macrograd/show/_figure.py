@@ -72,7 +72,7 @@ class Panel:
 
     def __init__(self, ax: Any) -> None:
         self.box = ax.get_position(original=True)
-        # What labels may use: the margins of the figure, else their share of the gap to the next panel.
+        # Room for labels: the margins of the figure, or their share of the gap to the next panel.
         self.left, self.top, self.right = self.box.x0, 1.0 - self.box.y1, 1.0 - self.box.x1
         spec = ax.get_subplotspec()
         if spec is not None:

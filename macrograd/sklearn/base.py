@@ -228,7 +228,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
     def _exports(self) -> dict[str, Callable[[Any], Any]]:
         return {"predict": partial(_called, self._answering)}
 
-    # What the classes below say.
+    # Implemented by the subclasses.
 
     def _outputs(self) -> int:
         raise NotImplementedError

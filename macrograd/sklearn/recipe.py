@@ -24,14 +24,14 @@ OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
     "momentum": lambda rate: optim.SGD(rate, momentum=0.9),
     "rmsprop": lambda rate: optim.RMSProp(rate),
 }
-# The peak of the rates for nets in the parametrisation of `nn.Tabular`; nets of one's own take a part of it. RealMLP
-# has 0.04 for Adam and layers of 256 neurons. This, the members and the lengths below were chosen by the mean of four
+# The peak of the rates for nets in the parametrisation of `nn.Tabular`; custom nets use a fraction of it. RealMLP has
+# 0.04 for Adam and layers of 256 neurons. This, the members and the lengths below were chosen by the mean of four
 # splits of the eighteen sets `CHOSEN_BY` of benchmarks/sets.py, of which none is reported.
 _RATES = {"adam": 0.02, "adamw": 0.02, "sgd": 0.5, "momentum": 0.1, "rmsprop": 0.01}
 _OWN_NET = 0.25
 CYCLES = 4
-# Batches of a 32nd of the rows, within bounds; and so many steps, within bounds of epochs, of which the upper one is a
-# tenth of the rows where that is more: nets learn a small table by heart in what a larger one needs.
+# Batches of a 32nd of the rows, within bounds; and this many steps, within bounds of epochs, of which the upper one is
+# a tenth of the rows if that is more: nets memorise a small table in the time that a larger one needs.
 _BATCHES, _STEPS, _EPOCHS, _ROWS_AN_EPOCH = (16, 256), 3000, (15, 60), 10
 
 
@@ -56,7 +56,7 @@ def optimizer(given: Any, rate: Any, steps: int, *, own_net: bool, steady: bool 
     whose total number is unknown. Raises ValueError and TypeError for anything else."""
     if isinstance(given, optim.Optimizer):
         if not (isinstance(rate, str) and rate == "auto"):
-            raise ValueError("optimizer has a rate of its own: leave learning_rate='auto', or name the optimizer")
+            raise ValueError("the optimizer has a rate already: leave learning_rate='auto', or name the optimizer")
         found = copy.deepcopy(given)
         found.load_state_dict({"steps": 0, "state": []})
         return found

@@ -126,7 +126,7 @@ def _labels(column: Array, found: kinds.Understood, rows: Array) -> Array:
 def _guess(name: str, numbers: Array | None) -> tuple[str, str]:
     """(the task, why)."""
     if numbers is None:
-        return "classification", "its cells are no numbers"
+        return "classification", "its cells are not numbers"
     if not (np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()):
         return "regression", "it holds fractions"
     values, counts = np.unique(numbers, return_counts=True)

@@ -204,7 +204,7 @@ def _sniff(connection: Any, duckdb: Any, path: Path, plain: Path, delimiter: str
         row = None
         reason = str(error)
         if "line size" in reason.lower():
-            raise ValueError(f"{path.name} has a line of more than 2 MB: that is no table in text") from None
+            raise ValueError(f"{path.name} has a line of more than 2 MB: that is not a table in text") from None
     if row is not None and (row[4] > 1 or delimiter is not None):
         quote = row[1] if row[1] not in ("(empty)", "\0") else '"'
         comment = row[2] if row[2] not in ("(empty)", "\0") else ""
@@ -280,7 +280,7 @@ def _wrong(path: Path, dialect: Dialect, message: str) -> str:
     if "quote" in message.lower():
         return f"{place} has a quote ({dialect.quote}) that is not closed, or text after it: mend the line"
     if "line size" in message.lower():
-        return f"{place} is longer than 2 MB: that is no table in text"
+        return f"{place} is longer than 2 MB: that is not a table in text"
     return f"{path.name} cannot be read as a table: {' '.join(message.split())[:200]}"
 
 

@@ -23,7 +23,7 @@ def names_of(data: Any) -> tuple[str, ...] | None:
 
 
 def plan_of(data: Any, name: str) -> tables.Plan | None:
-    """What becomes of the columns of a frame that is more than finite numbers; None for any other data."""
+    """The plan for the columns of a frame with more than finite numbers; None for other data."""
     if not tables.is_frame(data) or (names_of(data) is None and not isinstance(data, Mapping)):
         return None
     table = tables.from_frame(data, name)

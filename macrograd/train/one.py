@@ -12,12 +12,12 @@ from macrograd.compiler.compiled import Compiled
 from macrograd.value import parameter_writes
 
 
-def bound(compiled: Compiled, shape: tuple[int, ...], anew: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A function from one sample's numbers to the model's output, with its own buffers and the current parameters.
 
     compiled  the model as a compiled function of one argument, with batch=True
     shape     of a sample
-    anew      called instead once the parameters have been written
+    renewed      called instead once the parameters have been written
 
     A sample is a list, a tuple or an array of `shape`, or one number if the shape is (). Not thread-safe. Raises
     ValueError and TypeError for a sample of another shape or not of real numbers.
@@ -53,7 +53,7 @@ def bound(compiled: Compiled, shape: tuple[int, ...], anew: Callable[[Any], Any]
 
     def flat(x: Any) -> Any:
         if writes[0] != seen:
-            return anew(x)
+            return renewed(x)
         try:
             if x.__class__ is array:
                 held[:] = x
@@ -65,7 +65,7 @@ def bound(compiled: Compiled, shape: tuple[int, ...], anew: Callable[[Any], Any]
 
     def nested(x: Any) -> Any:
         if writes[0] != seen:
-            return anew(x)
+            return renewed(x)
         fill(x)
         return after()
 

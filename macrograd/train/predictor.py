@@ -62,14 +62,14 @@ class Predictor:
         scaled = found * np.array(self._scaled.output_unit) + np.array(self._scaled.output_middle)
         return np.asarray(scaled.astype(found.dtype))
 
-    def one(self, shape: tuple[int, ...], anew: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def one(self, shape: tuple[int, ...], renewed: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """A function from one sample of this shape to the output, a float or a list of floats, with the current
-        parameters; `anew` is called instead once they have been written."""
+        parameters; `renewed` is called instead once they have been written."""
         from macrograd.train import one as single
 
         if self._compiled is not None:
             whole = self._compiled if self._scaled is None else self._compile(self._model)
-            return single.bound(whole, shape, anew)
+            return single.bound(whole, shape, renewed)
 
         def one(x: Any) -> Any:
             row = as_argument(single.sample(x, shape, self._dtype))

@@ -271,7 +271,7 @@ class Setup:
         for p in engine.parameters:
             if id(p) not in known:
                 raise ValueError(
-                    f"the loss uses {p!r}, which is no part of the model: make it an attribute of the model if it "
+                    f"the loss uses {p!r}, which is not part of the model: make it an attribute of the model if it "
                     "is to be trained, or a plain number if not"
                 )
         self.kept[key] = (sample, engine)

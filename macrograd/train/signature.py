@@ -22,7 +22,7 @@ _TYPES: dict[str, tuple[str, Any]] = {
 
 @dataclass(frozen=True)
 class Signature:
-    """What `Trainer.fit` learned about its data.
+    """The facts that `Trainer.fit` learned about its data.
 
     targets   the meaning of the outputs; a custom loss is recorded only by its name
     shape     of one sample

@@ -1,4 +1,4 @@
-"""What is shown while a sweep runs: how far it is, and the best settings so far."""
+"""Output while a sweep runs: its progress, and the best settings so far."""
 
 from __future__ import annotations
 

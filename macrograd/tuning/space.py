@@ -1,4 +1,4 @@
-"""What is searched: by name the values that a hyper-parameter may have."""
+"""The search space: the values of each hyper-parameter, by name."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)  # with a hash, which joblib's backend for dask asks of what it calls
 class Work:
-    """What all trials share, and how one is done: a function of a Trial that can be sent to another process.
+    """The data shared by all trials, and the function that runs a Trial, which can be sent to another process.
 
     fold_of  (n,) the fold that each row belongs to
     configs  the settings, by number

@@ -9,7 +9,7 @@ from typing import Any
 
 from macrograd.tuning.trial import Outcome, Trial, Work
 
-# A pool of processes that lost one is made again, unless nothing was finished so many times in a row.
+# A pool that lost a process is made again, unless it finished nothing this many times in a row.
 _MOST_LOSSES = 3
 
 

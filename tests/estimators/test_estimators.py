@@ -216,7 +216,7 @@ def test_callbacks_are_called() -> None:
         ({"epochs": "many"}, "epochs must be 'auto' or an integer"),
         ({"optimizer": "lbfgs"}, "optimizer 'lbfgs' is not known"),
         ({"learning_rate": -1.0}, "learning_rate must be 'auto', a number above 0"),
-        ({"optimizer": optim.Adam(0.1), "learning_rate": 0.1}, "optimizer has a rate of its own"),
+        ({"optimizer": optim.Adam(0.1), "learning_rate": 0.1}, "the optimizer has a rate already"),
         ({"validation_fraction": 1.5}, "validation_fraction must be between 0 and 1"),
         ({"early_stopping": 0}, "early_stopping must be True, False or an integer"),
         ({"scale": "minmax"}, "scale must be 'robust'"),

@@ -180,7 +180,7 @@ def test_numbers_come_back_bit_for_bit(write: Write) -> None:
         ),
         ('a,b\n"1,2\n', 't.csv, line 2 has a quote (") that is not closed, or text after it: mend the line'),
         (b"\x00" * 1_000_000, "t.csv is not a table in text: 65536 of its first characters are control characters"),
-        ("a,b\n" + "x" * 3_000_000 + "\n1,2\n", "t.csv has a line of more than 2 MB: that is no table in text"),
+        ("a,b\n" + "x" * 3_000_000 + "\n1,2\n", "t.csv has a line of more than 2 MB: that is not a table in text"),
         (
             ",".join(f"c{i}" for i in range(100_000)) + "\n" + ",".join(["1"] * 100_000) + "\n",
             "t.csv has 100,000 columns, and 10,000 are the most that can be read: keep those that matter in a table of "

@@ -306,7 +306,7 @@ def test_models_that_cannot_be_trained() -> None:
 def test_a_value_that_is_no_part_of_the_model() -> None:
     outside = Value(2.0, label="scale")
     trainer = Trainer(nn.MLP(2, [1], seed=0), lambda p, t: outside * (p - t) ** 2)
-    with pytest.raises(ValueError, match=r"label='scale'\), which is no part of the model: make it an attribute"):
+    with pytest.raises(ValueError, match=r"label='scale'\), which is not part of the model: make it an attribute"):
         trainer.fit(X, Y, progress=False)
 
 

@@ -59,7 +59,7 @@ def _linker() -> Any:
 
 @cache
 def _makers() -> bytes:
-    """What the machine code depends on besides the program: the compiler's source, and the versions of LLVM and the
+    """Everything but the program that the machine code depends on: the compiler's source, and the names of LLVM and the
     CPU."""
     host = machine()
     return disk.sources() + "\0".join([host.cpu, host.features, llvmlite.__version__]).encode()

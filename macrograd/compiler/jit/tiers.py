@@ -141,7 +141,7 @@ class _Builder:
 
 _builder = _Builder()
 if hasattr(os, "register_at_fork"):  # a forked child lacks its parent's threads, and may find the lock held
-    os.register_at_fork(after_in_child=_builder.__init__)  # type: ignore[misc]  # made anew in place
+    os.register_at_fork(after_in_child=_builder.__init__)  # type: ignore[misc]  # recreated in place
 
 _watches: weakref.WeakSet[TierUp] = weakref.WeakSet()
 _asking: SimpleQueue[Callable[[], TierUp | None]] = SimpleQueue()

@@ -142,7 +142,8 @@ class Leaves:
 
 
 class Kept:
-    """What a loop of many rounds kept of each: `count` elements, of which the first and the last are at hand."""
+    """The values that a loop of many rounds kept from each: `count` elements, of which the first and last are at
+    hand."""
 
     def __init__(self, count: int, elements: list[Value]) -> None:
         self._count, self._elements = count, elements
@@ -424,7 +425,7 @@ class Loops:
         return self._read(values, form).node
 
     def _once(self, x: Any, make: Callable[[], list[Any]]) -> list[Any]:
-        """What was made of an object, each once."""
+        """The replacement of each object, made once."""
         if id(x) not in self._columns:
             self._columns[id(x)] = x, make()
         return self._columns[id(x)][1]
@@ -437,7 +438,7 @@ class Loops:
         return self._same_reads[key]
 
     def _moved(self, read: _Read, new: dict[int, Any], known: tuple[int, int]) -> Any:
-        """What a read is in a round: `known` is its counter and its number."""
+        """The value of a read in a round: `known` is its counter and number."""
         counter, k = known
         at = read.form[0] + sum(factor * k for c, factor in read.form[1] if c == counter)
         rest = tuple([(c, factor) for c, factor in read.form[1] if c != counter])

@@ -120,7 +120,7 @@ class Recording(Interpreter):
         return sys.maxsize - length_hint(self._left)
 
     def since(self, mark: int) -> list[Value]:
-        """The Values made since there were so many."""
+        """The Values made since there were this many."""
         return list(islice(copy(self._listed), mark, self.count()))
 
     def records(self) -> bool:
@@ -415,7 +415,7 @@ class Arguments:
 
 
 class Span(list[int]):
-    """The positions of what a loop of so many rounds kept, as far as its rounds are written."""
+    """The positions of the values kept by a loop of this many rounds, as far as its rounds are traced."""
 
     def __init__(self, positions: Iterable[int], rounds: int) -> None:
         super().__init__(positions)

@@ -94,7 +94,7 @@ class Body(Scope):
         inputs, given = begun + list(self._given), list(self._given.values())
         graph.outputs = following + [name for _, name in self._stacked]
         graph.inputs = [(name, graph.dtype) for name in states + given]
-        # The results of a body are values of its own, and each is one value.
+        # The results of a body must be distinct values made in it.
         graph.outputs = [graph.renamed(name) for name in graph.outputs]
         node = Node("Scan", inputs, ends + stacks, bodies={"body": graph}, states=len(states))
         if not given:

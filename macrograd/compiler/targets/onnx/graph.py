@@ -67,7 +67,7 @@ class Graph:
         return name
 
     def renamed(self, name: str) -> str:
-        """The value as one of its own, as the results of a body must be."""
+        """A copy of the value under a new name, as the results of a body must be."""
         out = self.name("out")
         self.nodes.append(Node("Identity", [name], [out]))
         self.root.shapes[out] = self.root.shapes[name]

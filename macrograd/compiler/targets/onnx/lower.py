@@ -304,7 +304,8 @@ class _Moved(Walker[Instruction | Loop]):
 
 
 def _accesses(step: Step, depth: int, *, written: bool) -> Iterator[Access]:
-    """What a step of a loop's body reads or writes in round 0 of that loop, around which are `depth` others."""
+    """The operands and results of a step of a loop's body in round 0 of that loop, which has `depth` loops around
+    it."""
     for instruction, inner in counted(step):
         operands: Iterable[tuple[Operand, int]] = [(instruction.out, 1)] if written else instruction.operands()
         for x, count in operands:

@@ -39,7 +39,7 @@ def _spelled(graph: Graph, row: Op, operands: Sequence[str]) -> str:
 
 
 class Writing:
-    """What a row's form writes with: every attribute is an operator, and numbers are constants."""
+    """The namespace in which a row's form is written: every attribute is an operator, and numbers are constants."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph

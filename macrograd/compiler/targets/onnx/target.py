@@ -13,8 +13,8 @@ from macrograd.ops import Op
 
 
 class Onnx(Writer[Lowered]):
-    """Writes into `graph`, where `given` says what a program reads; without them into a graph of its own. `fixed` are
-    the parameters' numbers, if they are to be constants."""
+    """Writes into `graph`, where `given` are the program's inputs; without them into a new graph. `fixed` are the
+    parameters' numbers, if they are to be constants."""
 
     name, needs = "onnx", "onnx"
 
@@ -31,7 +31,7 @@ class Onnx(Writer[Lowered]):
         return None
 
     def has(self, row: Op) -> bool:
-        return not row.arity or row.onnx is not None  # what takes any number of operands is an instruction
+        return not row.arity or row.onnx is not None  # operations with any number of operands are instructions
 
     def write(self, request: Request, prefix: str, *, lanes: int = 1) -> Lowered:
         """All samples are computed side by side, whatever `lanes` says."""

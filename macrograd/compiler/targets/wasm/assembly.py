@@ -82,7 +82,7 @@ done:
 
 
 class Layout:
-    """What lies where in memory."""
+    """The memory layout."""
 
     def __init__(self) -> None:
         self.end = _FIRST

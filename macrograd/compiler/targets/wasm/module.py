@@ -26,8 +26,8 @@ _PAGE = 1 << 16
 
 @dataclass(frozen=True)
 class Memory:
-    """What the memory holds at the start: its size in bytes, the address from which the stack grows down, and data by
-    address; the rest is 0."""
+    """The initial memory: its size in bytes, the address from which the stack grows down, and data by address; the rest
+    is 0."""
 
     size: int
     stack: int
