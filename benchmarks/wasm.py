@@ -1,7 +1,8 @@
 """The time of a training step as WebAssembly in Node, relative to native code: `python -m benchmarks.wasm`.
 
 Both sides take turns of a few thousand steps, and each ratio is between neighbours; printed are the median of the
-ratios and the shortest time of either. Needs node on the path.
+ratios and the shortest time of either. The times are the
+processor's, so that other work on the machine counts little. Needs node on the path.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from macrograd import datasets, losses, nn, optim
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.step import TrainingLoop
 
-SAMPLES, STEPS, RATE = 32, 3000, 1e-4
+SAMPLES, STEPS, RATE = 32, 10_000, 1e-4
 
 _SCRIPT = """
 import { readFileSync } from "node:fs";
@@ -37,9 +38,10 @@ const nets = process.argv.slice(5).map((file) => {
   return { step: made.step, at, samples: rows.length / made.inputs.value };
 });
 for await (const line of createInterface({ input: process.stdin })) {
-  const { step, at, samples } = nets[Number(line)], begin = process.hrtime.bigint();
+  const { step, at, samples } = nets[Number(line)], begin = process.cpuUsage();
   for (let k = 0; k < steps; ++k) step(at, samples, rate);
-  console.log(Number(process.hrtime.bigint() - begin) / 1000 / steps);
+  const { user, system } = process.cpuUsage(begin);
+  console.log((user + system) / steps);
 }
 """
 
@@ -52,9 +54,9 @@ def native(loss: Callable[..., Any], X: Any, y: Any) -> Callable[[], float]:
     order, lengths = np.tile(np.arange(SAMPLES), STEPS), np.full(STEPS, SAMPLES)
 
     def run() -> float:
-        begin = time.perf_counter()
+        begin = time.process_time()
         loop.run(order, lengths, np.full(STEPS, RATE))
-        return (time.perf_counter() - begin) / STEPS * 1e6
+        return (time.process_time() - begin) / STEPS * 1e6
 
     return run
 
@@ -101,7 +103,7 @@ def main() -> int:
             node.stdin.close()
     print(f"2-16-16-1, hinge, SGD, {SAMPLES} samples, float64, in Node")
     for lanes, (size, memory), found in zip(arguments.lanes, sizes, times, strict=True):
-        ratio = statistics.median(a / b for a, b in found)
+        ratio = statistics.median(a / b for a, b in found if b)
         least, least_native = (min(column) for column in zip(*found, strict=True))
         print(
             f"{lanes:3} lanes: {ratio:.2f} × native (least {least:.2f} µs, native {least_native:.2f} µs), "
