@@ -9,6 +9,7 @@ its answers compare with those in float64. What is not installed is left out.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import re
 import shutil
@@ -225,7 +226,8 @@ def _peers(folder: Path, stem: str, model: str, fitted: Any, X: np.ndarray) -> l
 
         if stem == "net2":
             path = folder / "emlearn_net.h"
-            emlearn.convert(fitted, method="inline").save(name="emlearn_net", file=str(path))
+            with contextlib.chdir(folder):  # it leaves tmp/mynet.c and .o where it runs
+                emlearn.convert(fitted, method="inline").save(name="emlearn_net", file=str(path))
             call = "(void)emlearn_net_regress(rows[r], 64, y, 10)"
             flags = [f"-I{emlearn.includedir}"]
             found.append(File(model, "emlearn, float32", path, call, "float", X[:ROWS], flags=flags))
