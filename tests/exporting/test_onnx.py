@@ -162,6 +162,29 @@ def test_loops_stay_loops(tmp_path: Path, gradient: bool) -> None:
     assert abs(sizes[0][1] - sizes[1][1]) < 100
 
 
+def cell(rounds: int) -> Callable[[Any], Any]:
+    """A recurrent layer of two gated units, whose gradient reads several places in every round."""
+    W = [[Value(0.3 * i - 0.2 * j) for j in range(4)] for i in range(4)]
+
+    def run(x: Any) -> Any:
+        h: list[Any] = [0.0, 0.0]
+        for t in range(rounds):
+            z = [sum((w * v for w, v in zip(row[1:], [x[t], *h], strict=True)), row[0]) for row in W]
+            h = [mg.sigmoid(z[k]) * h[k] + mg.sigmoid(-z[k]) * mg.tanh(z[2 + k]) for k in range(2)]
+        return h[0] * h[0] + h[1] * h[1]
+
+    return run
+
+
+def test_the_file_does_not_grow_with_the_rounds(tmp_path: Path) -> None:
+    sizes = []
+    for rounds in (100, 150):
+        model = same_gradient(tmp_path / "c.onnx", cell(rounds), np.random.default_rng(0).normal(size=(2, rounds)))
+        sizes.append((list(model.nodes()), len((tmp_path / "c.onnx").read_bytes())))
+    assert sizes[0][0] == sizes[1][0]
+    assert abs(sizes[0][1] - sizes[1][1]) < 100
+
+
 def test_a_loop_that_gets_nothing_is_a_loop_of_rounds(tmp_path: Path) -> None:
     rate = Value(0.9)
 

@@ -207,6 +207,11 @@ def _by_onnx(program: Program, data: Data, way: Way) -> list[Array]:
     X = np.array([data.samples[k] for k in way.rows])
     index = np.array([data.indices[k] for k in way.rows])
     arguments = [X, index][: len(program.arguments)]
+    compiled = mg.compile(f, batch=True, backend="numpy")
+    if way.what != "values":
+        compiled(*arguments)
+        if not compiled.parameters:  # what has no gradient is not exported with one
+            return run(program, data, replace(way, backend="numpy"))
     kind = "predict" if way.what == "values" else "gradient"
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
@@ -218,8 +223,6 @@ def _by_onnx(program: Program, data: Data, way: Way) -> list[Array]:
     found = [np.asarray(part, dtype=np.float64) for part in session.run(None, feed)]
     if way.what == "values":
         return [np.concatenate([part.reshape(len(way.rows), -1) for part in found], axis=1)]
-    compiled = mg.compile(f, batch=True)
-    compiled(*arguments)
     place = {id(p): k for k, p in enumerate(P)}
     full = np.zeros(len(P))
     full[[place[id(p)] for p in compiled.parameters]] = found[1]
