@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,9 @@ def enter() -> None:
 
     (IPython's own sends it in pieces, between which the page has line breaks.)
     """
-    os.chdir(tempfile.mkdtemp(prefix="macrograd-docs-"))
+    folder = tempfile.mkdtemp(prefix="macrograd-docs-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.chdir(folder)
     Path("examples").symlink_to(Path(__file__).parent.parent / "examples")
     os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # a kernel sets them, and the site shows no escape codes
