@@ -126,9 +126,10 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
             if not isinstance(net, nn.Module):
                 raise TypeError(f"make_net must give a macrograd.nn.Module, it gave {net!r}")
             return net
+        members = recipe.members(self.members, (inputs, *self.hidden, outputs))
         with no_collection():  # of thousands of Values
             return nn.Tabular(
-                inputs, list(self.hidden), outputs, activation=self.activation, members=self.members, seed=seed
+                inputs, list(self.hidden), outputs, activation=self.activation, members=members, seed=seed
             )
 
     def _raw(self) -> nn.Module:

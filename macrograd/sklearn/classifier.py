@@ -48,7 +48,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
     calibration_fraction the fraction held out only for the temperature of `predict_proba`; with 0 the validation rows
     serve for that too
     class_weight         by label, or "balanced"
-    members              the number of nets, whose outputs are averaged
+    members              the number of nets, whose outputs are averaged; "auto" is 4, and fewer for very wide tables
     label_smoothing, l2, scale, dtype  as for `mg.Trainer`; `scale` also "robust" or None
     random_state         seed of the initial weights, the split and the order of rows
     warm_start           whether `fit` starts from the parameters learned before
@@ -78,7 +78,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         validation_fraction: float = 0.15,
         calibration_fraction: float = 0.0,
         class_weight: Any = None,
-        members: int = 4,
+        members: int | str = "auto",
         label_smoothing: float = 0.1,
         l2: float = 0.0,
         scale: str | None = "robust",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd import optim
+from macrograd import nn, optim
 from macrograd.nn import losses
 from macrograd.train.checks import integer
 
@@ -25,11 +25,12 @@ OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
     "rmsprop": lambda rate: optim.RMSProp(rate),
 }
 # The peak of the rates for nets in the parametrisation of `nn.Tabular`; custom nets use a fraction of it. RealMLP has
-# 0.04 for Adam and layers of 256 neurons. This, the members and the lengths below were chosen by the mean of four
+# 0.04 for Adam and layers of 256 neurons. This, the members and the lengths below were chosen by two to five
 # splits of the eighteen sets `CHOSEN_BY` of benchmarks/sets.py, of which none is reported.
 _RATES = {"adam": 0.02, "adamw": 0.02, "sgd": 0.5, "momentum": 0.1, "rmsprop": 0.01}
 _OWN_NET = 0.25
 CYCLES = 4
+_MEMBERS, _MOST_PARAMETERS = 4, 100_000
 # Batches of a 32nd of the rows, within bounds; and this many steps, within bounds of epochs, of which the upper one is
 # a tenth of the rows if that is more: nets memorise a small table in the time that a larger one needs.
 _BATCHES, _STEPS, _EPOCHS, _ROWS_AN_EPOCH = (16, 256), 3000, (15, 60), 10
@@ -41,6 +42,14 @@ def batch_size(given: Any, rows: int) -> int:
         low, high = _BATCHES
         return min(rows, max(low, min(high, 1 << max(0, round(math.log2(rows / 32))))))
     return min(rows, integer("batch_size", given, 1, "'auto' or "))
+
+
+def members(given: Any, sizes: Sequence[int]) -> int:
+    """How many nets of these sizes; "auto" fewer where a table is so wide that four have too many parameters. Raises
+    ValueError for what is no number of nets."""
+    if isinstance(given, str) and given == "auto":
+        return max(1, min(_MEMBERS, _MOST_PARAMETERS // nn.Tabular.count(sizes, 1)))
+    return integer("members", given, 1, "'auto' or ")
 
 
 def epochs(given: Any, rows: int, size: int) -> int:
@@ -96,7 +105,7 @@ def check(estimator: Any, fitting: Sequence[str]) -> None:
     that the estimator takes."""
     for size in estimator.hidden:
         integer("a size in hidden", size, 1)
-    integer("members", estimator.members, 1)
+    members(estimator.members, (1, 1))
     loss = estimator.loss
     loss = next((name for name, function in losses.LOSSES.items() if function is loss), loss)
     if not callable(loss) and loss not in ("auto", *fitting):

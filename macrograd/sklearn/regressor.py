@@ -49,7 +49,7 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
         early_stopping: bool | int = True,
         validation_fraction: float = 0.15,
         calibration_fraction: float = 0.0,
-        members: int = 4,
+        members: int | str = "auto",
         l2: float = 0.0,
         scale: str | None = "robust",
         dtype: str = "float32",

@@ -23,7 +23,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import macrograd as mg
 from macrograd import nn, optim
 from macrograd import train as training
-from macrograd.sklearn import NetClassifier, NetRegressor
+from macrograd.sklearn import NetClassifier, NetRegressor, recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -220,7 +220,7 @@ def test_callbacks_are_called() -> None:
         ({"validation_fraction": 1.5}, "validation_fraction must be between 0 and 1"),
         ({"early_stopping": 0}, "early_stopping must be True, False or an integer"),
         ({"scale": "minmax"}, "scale must be 'robust'"),
-        ({"members": 0}, "members must be an integer"),
+        ({"members": 0}, "members must be 'auto' or an integer"),
         ({"label_smoothing": 1.0}, "label_smoothing must be from 0 up to 1"),
         ({"class_weight": {7: 1.0}}, "class_weight names 7"),
         ({"class_weight": "even"}, "class_weight must be 'balanced'"),
@@ -345,3 +345,10 @@ def test_the_model_of_an_estimator_is_saved_whole(tmp_path: Any, capsys: Any) ->
     X.to_csv(tmp_path / "t.csv", index=False)
     assert main(["predict", str(path), str(tmp_path / "t.csv")]) == 0
     assert [line.rsplit(",", 1)[1] for line in capsys.readouterr().out.splitlines()[1:]] == net.predict(X).tolist()
+
+
+def test_wide_tables_get_fewer_members() -> None:
+    assert [recipe.members("auto", (n, 32, 32, 2)) for n in (10, 600, 1200, 5000)] == [4, 4, 2, 1]
+    assert recipe.members(7, (5000, 32, 2)) == 7
+    with pytest.raises(ValueError, match="members must be 'auto' or an integer of at least 1, got 0"):
+        NetClassifier(members=0).fit(X, Y)
