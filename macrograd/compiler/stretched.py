@@ -16,7 +16,7 @@ from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, 
 from macrograd.compiler.rewrite.simplify import simplify
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
-from macrograd.compiler.trace.loops import Rounds, Unrolled, families
+from macrograd.compiler.trace.rounds import Rounds, Unrolled, families
 from macrograd.compiler.trace.trace import Arguments, Span, TraceError, trace
 from macrograd.value import Value
 

@@ -22,66 +22,26 @@ the copy for round k has element k of ys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.tape.tape import INPUT, UNIFORM, Ints, Tape
+from macrograd.compiler.trace.forms import Form, combined
+from macrograd.compiler.trace.rounds import WRITTEN_OUT, Kept, Rounds, Unrolled
 from macrograd.control import first_state, pair, place_of, same_nesting
 from macrograd.nesting import nest_of
 from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
 
-WRITTEN_OUT = 96  # rounds: a loop of no more is written out
 MOST_OPERATIONS = 300_000  # of a loop that must be written out
-_NEAR = 8  # counts that differ by no more are of loops over the same array, and change together
 _DEEP = 64  # operations that are looked through for the number of a round
 
 _ONE = ("one", 0)
-
-Form = tuple[int, tuple[tuple[int, int], ...]]  # a number, and multiples of counters: (counter, factor)
-
-
-class Unrolled(Exception):  # noqa: N818 - a request, not an error
-    """A loop of this many rounds has to be written out, because of what is done in it or with what it kept."""
-
-    def __init__(self, count: int, why: str) -> None:
-        super().__init__(why)
-        self.count, self.why = count, why
-
-
-class Rounds:
-    """How many rounds of a loop are written.
-
-    out     the counts of loops that are written out in full
-    plan    the rounds written of a loop of each other count
-    counts  of the loops that were met and of which some rounds are written
-    """
-
-    def __init__(self, least: int = 16, out: frozenset[int] = frozenset(), plan: dict[int, int] | None = None) -> None:
-        self.least, self.out, self.plan = least, out, plan or {}
-        self.counts: set[int] = set()
-
-    def of(self, count: int) -> int:
-        if count <= WRITTEN_OUT or count in self.out:
-            return count
-        self.counts.add(count)
-        return self.plan.get(count, self.least)
-
-
-def families(counts: Iterable[int]) -> list[list[int]]:
-    """Counts that change together."""
-    found: list[list[int]] = []
-    for count in sorted(counts):
-        if found and count - found[-1][-1] <= _NEAR:
-            found[-1].append(count)
-        else:
-            found.append([count])
-    return found
 
 
 @dataclass
@@ -139,61 +99,6 @@ class Leaves:
             mine = np.flatnonzero(tape.code == code)
             leaf[mine] = self.places[np.array(self.same, dtype=bool) == kind][leaf[mine].astype(np.int64)]
         return replace(tape, leaf=leaf)
-
-
-class Kept:
-    """The values that a loop of many rounds kept from each: `count` elements, of which the first and last are at
-    hand."""
-
-    def __init__(self, count: int, elements: list[Value]) -> None:
-        self._count, self._elements = count, elements
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Value:
-        try:
-            k = index.__index__()
-        except AttributeError:
-            self._refuse()
-        if not -self._count <= k < self._count:
-            raise IndexError(f"index {k} is out of range for what a loop of {self._count} rounds kept")
-        return self.element(k % self._count)
-
-    def element(self, k: int) -> Value:
-        written = len(self._elements)
-        if k < written // 2:
-            return self._elements[k]
-        if self._count - k <= written // 2:
-            return self._elements[written - (self._count - k)]
-        raise Unrolled(self._count, f"element {k} of what it kept was asked for")
-
-    def read(self, k: int) -> Value:
-        """The element of round k, by the number of a round: k is less than the rounds written, or as near the end."""
-        written = len(self._elements)
-        if k < written:
-            return self._elements[k]
-        if self._count - k <= written:
-            return self._elements[written - (self._count - k)]
-        raise Unrolled(self._count, f"element {k} of what it kept was asked for")
-
-    @property
-    def elements(self) -> list[Value]:
-        return self._elements
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        self._refuse()
-
-    def _refuse(self, *_: Any) -> NoReturn:
-        raise Unrolled(
-            self._count,
-            "what a loop kept of every round can be returned, or read by the number of the round in another loop "
-            "(mg.take(kept, i)); for a sum over all rounds, add it up in the state of the loop",
-        )
-
-    __iter__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
-    __pow__ = __rpow__ = __neg__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _refuse
 
 
 class Given(Protocol):
@@ -485,7 +390,7 @@ class Loops:
             return None
         if id(x) not in self._forms:
             parts = [self._form(y, deep - 1) for y in x.inputs]
-            self._forms[id(x)] = x, None if None in parts else _combined(x.op, [p for p in parts if p is not None])
+            self._forms[id(x)] = x, None if None in parts else combined(x.op, [p for p in parts if p is not None])
         return self._forms[id(x)][1]
 
 
@@ -495,23 +400,3 @@ def _guarded_take(values: Any, index: Any) -> Any:
     if values and hasattr(values[0], "__len__"):
         return vector([ops.take(index, *column) for column in zip(*values, strict=True)])
     return ops.take(index, *values)
-
-
-def _combined(op: Any, parts: list[Form]) -> Form | None:
-    if op is ops.neg:
-        return _multiple(parts[0], -1)
-    a, b = parts
-    if op is ops.mul:
-        if a[1] and b[1]:
-            return None
-        return _multiple(a, b[0]) if a[1] else _multiple(b, a[0])
-    if op is ops.sub:
-        b = _multiple(b, -1)
-    factors = dict(a[1])
-    for c, factor in b[1]:
-        factors[c] = factors.get(c, 0) + factor
-    return a[0] + b[0], tuple([(c, factor) for c, factor in factors.items() if factor])
-
-
-def _multiple(form: Form, by: int) -> Form:
-    return form[0] * by, tuple([(c, factor * by) for c, factor in form[1] if by])

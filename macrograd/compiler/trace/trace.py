@@ -32,7 +32,8 @@ from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.eager_order import as_eager_walks
 from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of
-from macrograd.compiler.trace.loops import Kept, Loops, Rounds
+from macrograd.compiler.trace.loops import Loops
+from macrograd.compiler.trace.rounds import Kept, Rounds
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT, Op
 from macrograd.value import Value
