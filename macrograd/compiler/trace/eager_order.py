@@ -32,6 +32,7 @@ def as_eager_walks(results: Sequence[Value], comparisons: Sequence[Value]) -> li
         if read:
             node.inputs = tuple([copies[x] if x in bools else x for x in operands])
         found.append(node)
+        seen.add(id(node))  # it stands before any later comparison, which can read it as it is
     return found
 
 
