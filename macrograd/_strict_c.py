@@ -85,7 +85,7 @@ _FUNCTIONS: dict[str, tuple[tuple[str, ...], str]] = {
 """,
     ),
     "sqrt": (
-        ("bits", "number"),
+        (),
         """static double mg_sqrt(double a) {
 #if defined(__GNUC__) && !defined(__TINYC__) && defined(__SSE2__)
     __asm__("sqrtsd %1, %0" : "=x"(a) : "x"(a));
@@ -94,7 +94,9 @@ _FUNCTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     __asm__("fsqrt %d0, %d1" : "=w"(a) : "w"(a));
     return a;
 #else
-    uint64_t x = mg_bits(a), root = 0, sum = 0;
+    union { double number; uint64_t bits; } taken;
+    taken.number = a;
+    uint64_t x = taken.bits, root = 0, sum = 0;
     int32_t k = (int32_t)(x >> 52);
     if (!(a > 0 && k < 2047)) return a < 0 ? (double)(0.0 / 0.0) : a + 0.0;
     x &= (UINT64_C(1) << 52) - 1;
@@ -110,7 +112,8 @@ _FUNCTIONS: dict[str, tuple[tuple[str, ...], str]] = {
             root += bit;
         }
     root += root & (x != 0);
-    return mg_number((root >> 1) + ((uint64_t)(k / 2 + 1022) << 52));
+    taken.bits = (root >> 1) + ((uint64_t)(k / 2 + 1022) << 52);
+    return taken.number;
 #endif
 }
 """,

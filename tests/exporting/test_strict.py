@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,25 @@ def test_without_the_defence_other_bits_come_out(tmp_path: Path) -> None:
     (tmp_path / "case.c").write_text(text.replace("#ifdef KEEP_", "#ifdef NEVER_"))
     program = compiled(tmp_path / "case.c", *FUSING, "-DMACROGRAD_SELFTEST")
     assert subprocess.run([str(program)], capture_output=True, check=False).returncode == 1
+
+
+@needs_cc
+@pytest.mark.parametrize("op", [op for op in TABLE if op.arity], ids=lambda op: op.name)
+def test_a_file_has_no_function_that_it_does_not_use(tmp_path: Path, op: Any) -> None:
+    """By what the preprocessor leaves for this machine, and what it leaves for one without its square root."""
+    text = "\n".join(c_functions(op, strict=True).values())
+    (tmp_path / "t.c").write_text(text)
+    for flags in ([], ["-U__SSE2__", "-U__aarch64__"]):
+        command = ["cc", "-E", "-P", *flags, str(tmp_path / "t.c")]
+        left = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for name in re.findall(r"^static \w+ (mg_\w+)\(", left, re.MULTILINE):
+            assert name == f"mg_{op.name}" or len(re.findall(rf"\b{name}\(", left)) > 1 or f"{name}(" in op_text(op), (
+                name
+            )
+
+
+def op_text(op: Any) -> str:
+    return c_expression(op, *["x"] * (op.arity or 0), strict=True)
 
 
 @needs_cc

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
+import re
+import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +32,7 @@ from .generate import Case
 from .language import Program, function
 
 Array = NDArray[Any]
+_OUTPUTS = re.compile(r"#define F_OUTPUTS (\d+)")
 
 GRADIENTS = ("backward", "value_and_grad", "bind")
 WHATS = {"values": 5, "backward": 3, "value_and_grad": 2, "bind": 2, "inputs": 2, "second": 1, "training": 1}
@@ -37,7 +43,8 @@ MANY = [129, 300, 1100]
 
 @dataclass(frozen=True)
 class Way:
-    """How a program is compiled and called; of the backend "onnx", exported and run by ONNX Runtime.
+    """How a program is compiled and called; of the backends "onnx" and "c", exported and run by
+    ONNX Runtime and by the system's C compiler.
 
     what      values, backward, value_and_grad, bind; inputs: the derivatives by x; second: those of the former;
               training: the parameters after some steps of a Trainer
@@ -85,6 +92,11 @@ def draw(rng: random.Random, case: Case) -> Iterator[Way]:
     if rng.random() < 0.15 and find_spec("onnxruntime") is not None:
         what = "value_and_grad" if rng.random() < 0.6 and _learns(case) else "values"
         yield replace(way, what=what, backend="onnx", batch=True, rows=rows[:12], strict=False, moved=False, threads=1)
+    if rng.random() < 0.05 and shutil.which("cc") is not None:
+        what = "value_and_grad" if rng.random() < 0.5 and _learns(case) else "values"
+        usual = {"backend": "c", "batch": what == "values", "moved": False, "threads": 1, "rows": way.rows[:12]}
+        usual["rows"] = usual["rows"] if what == "values" else usual["rows"][:1]
+        yield replace(way, what=what, strict=rng.random() < 0.5, **usual)  # type: ignore[arg-type]
 
 
 def _possible(way: Way, case: Case) -> Way:
@@ -184,6 +196,8 @@ def run(program: Program, data: Data, way: Way) -> list[Array]:
             return [trained(program, data, way, "compiled")]
     if way.backend == "onnx":
         return _by_onnx(program, data, way)
+    if way.backend == "c":
+        return _by_c(program, data, way)
     P = [Value(p * 0.5 + 0.25 if way.moved else p) for p in data.parameters]
     source, name = text(program, way, len(data.samples[0]))
     compiled = mg.compile(function(source, P, name), **settings(way))
@@ -227,6 +241,38 @@ def _by_onnx(program: Program, data: Data, way: Way) -> list[Array]:
     full = np.zeros(len(P))
     full[[place[id(p)] for p in compiled.parameters]] = found[1]
     return [np.array([found[0]]), full]
+
+
+def _by_c(program: Program, data: Data, way: Way) -> list[Array]:
+    """What the exported file answers, compiled by the system's C compiler, for one row after the other."""
+    P = [Value(p) for p in data.parameters]
+    f = function(text(program, way, len(data.samples[0]))[0], P)
+    arguments = [[np.asarray(data.samples[k]), np.asarray(data.indices[k])][: len(program.arguments)] for k in way.rows]
+    gradient = way.what != "values"
+    compiled = mg.compile(f, strict=way.strict)  # in whose order the parameters are
+    compiled(*arguments[0])
+    number = ctypes.c_double if way.dtype == "float64" else ctypes.c_float
+    with tempfile.TemporaryDirectory() as folder, limited(way.budget):
+        kind = "gradient" if gradient else "predict"
+        exported = mg.export(f, f"{folder}/f.c", *arguments[0], kind=kind, dtype=way.dtype, strict=way.strict)
+        command = ["cc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o", f"{folder}/f.so"]
+        subprocess.run([*command, f"{folder}/f.c", "-lm"], check=True, capture_output=True)
+        library = ctypes.CDLL(f"{folder}/f.so")
+        outputs = len(compiled.parameters) if gradient else int(_OUTPUTS.findall(Path(f"{folder}/f.c").read_text())[0])
+    state, out, found = ctypes.create_string_buffer(exported.state), np.empty(outputs, way.dtype), []
+    if gradient:
+        library.f_gradient.restype = number
+    for row in arguments:
+        x = np.concatenate([np.ravel(part) for part in row]).astype(way.dtype)
+        if gradient:
+            value = library.f_gradient(state, None, ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(out.ctypes.data))
+            place = {id(p): k for k, p in enumerate(P)}
+            full = np.zeros(len(P))
+            full[[place[id(p)] for p in compiled.parameters]] = out
+            return [np.array([value]), full]
+        library.f_predict(state, ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(out.ctypes.data))
+        found.append(out.astype(np.float64))
+    return [np.array(found)]
 
 
 def _answers(compiled: Any, P: list[Value], way: Way, arguments: list[Any]) -> list[Array]:
