@@ -13,7 +13,7 @@ from benchmarks.files import write, write_with
 
 DOCS = Path(__file__).parent.parent / "docs"
 COLOURS = {"floor": "#8a8f98", "macrograd": "#d1495b", "peer": "#30638e"}
-# What the picture has of each case, in this order; the others are in the tables.
+# The cases in the picture, in this order; the others are in the tables.
 PICTURE = (
     "moons/step",
     "digits/128/32",
@@ -28,8 +28,8 @@ PICTURE = (
 INTRODUCTION = """\
 # Benchmarks
 
-`make bench` installs the peers, and `python -m benchmarks` writes this page, from the figures of a run. Only ratios
-within a run mean something: the times are those of one machine, which is named below.
+`make bench` installs the peers, and `python -m benchmarks` writes this page from the figures of a run. Only ratios
+within a run are meaningful: the times are those of one machine, which is named below.
 
 ![Time of one gradient, step or prediction, macrograd and its peers, log scale](images/benchmarks.png)
 """
@@ -37,26 +37,26 @@ within a run mean something: the times are those of one machine, which is named 
 METHOD = """\
 ## Method
 
-- A job is defined once, in clear and slow NumPy or plain Python; data, arithmetic and precision are the same for all.
-  Before anything is timed, every contender's answer (all gradients, all losses) is compared with that definition. One
-  that differs by more than the stated tolerance is a row that says so, and has no time. Exempt are scikit-learn's
-  classifier, which starts from its own random numbers, and bare matrix products.
-- Each contender has a process of its own, on one core, with one thread in every library. Processes take turns, round
-  by round, so that what slows the machine down slows all of them; a round's figure is the mean time of one unit, after
-  a warm-up call. Given are the median of the rounds and the quartiles.
-- Python's garbage collector is off for all in the timed rounds, except where a row says that it is on: micrograd is
-  given both ways, since its users run it with the collector on.
-- *set-up* is tracing, building and compiling, *first* the first answer, which compiles what is compiled late; "ready"
-  is both together. macrograd's cache of compiled code is off, as for a program never seen (except in `demo/process` and
-  `start/kept`). What it compiles first is timed as ready; what takes over while that runs is timed in the rounds.
-- Peers are used as their documentation says is fastest: jitted, scanned, fused, buffers bound once.
-- macrograd's nets are plain lists of `Value`s, sums and products; no job has a path of its own in the compiler.
-- C floors are `benchmarks/floors/*.c`, written by hand for the one job; a floor is what the job costs when a person
-  spends an afternoon on it, and not a bound that nothing can pass.
+- Each job is defined once, in clear and slow NumPy or plain Python; data, arithmetic and precision are the same for
+  all. Before anything is timed, every contender's answer (all gradients, all losses) is compared with that definition.
+  A contender that differs by more than the stated tolerance gets a row that says so, without a time. Exempt are
+  scikit-learn's classifier, which starts from its own random numbers, and bare matrix products.
+- Each contender runs in a separate process, on one core, with one thread in every library. Processes take turns, round
+  by round, so that anything that slows the machine down slows all of them; a round's figure is the mean time of one
+  unit, after a warm-up call. The tables give the median of the rounds and the quartiles.
+- Python's garbage collector is off in the timed rounds, except where a row says that it is on: micrograd is measured
+  both ways, since its users run it with the collector on.
+- *set-up* is tracing, building and compiling; *first* is the first answer, which includes late compilation; "ready" is
+  both together. macrograd's cache of compiled code is off, as for a program never seen (except in `demo/process` and
+  `start/kept`). The code compiled first is timed as ready; the code that later replaces it is timed in the rounds.
+- Peers are used in the way that their documentation calls fastest: jitted, scanned, fused, buffers bound once.
+- macrograd's nets are plain lists of `Value`s, sums and products; the compiler has no special path for any job.
+- C floors are `benchmarks/floors/*.c`, written by hand for the one job; a floor is what a person achieves in an
+  afternoon, not a bound that nothing can beat.
 
-rust_nn, the Rust port of micrograd, was not run for this page. What its README publishes is the output of a run of this
-net on moons: losses and accuracies of 46 steps, and no time. Its time is a measured one, from another run on a machine
-like this one: 181 s for 100 steps of the moons job. Neither is part of any ratio here.
+rust_nn, the Rust port of micrograd, was not run for this page. Its README publishes the output of a run of this net on
+moons: losses and accuracies of 46 steps, without times. Its time was measured in another run on a machine like this:
+181 s for 100 steps of the moons job. Neither is part of any ratio here.
 """
 
 
@@ -64,7 +64,7 @@ def page(result: dict[str, Any], curves: list[dict[str, Any]]) -> str:
     machine = result["machine"]
     parts = [INTRODUCTION, "## Against the targets\n", targets_table(result["cases"]), busy(machine)]
     if result.get("parts", 1) > 1:
-        parts.append("The cases were measured in several runs on one day; all rows of a case are of the same run.\n")
+        parts.append("The cases were measured in several runs on one day; all rows of a case are from the same run.\n")
     parts += [losses(result["cases"]), METHOD]
     if curves:
         parts += [scaling.section(curves)]
@@ -85,16 +85,16 @@ def setting(machine: dict[str, Any], plan: dict[str, Any]) -> str:
 
 
 def busy(machine: dict[str, Any]) -> str:
-    """What the machine's load means for the figures."""
+    """The machine's load, and how it affects the figures."""
     load = machine["load_at_start"]
     if not load:
         return ""
     text = f"The machine's load was {load[0]:.1f} on {machine['cores']} cores before the run began."
     if load[0] > 0.5:
         text += (
-            " It was not quiet: contenders took turns on a core that others used as well. Times are longer"
-            " than on a quiet machine, which the targets in µs, ms and s were meant for; how far to trust a"
-            " ratio, the quartiles tell."
+            " It was not quiet: contenders took turns on a core that other programs used as well. Times are longer"
+            " than on a quiet machine, for which the targets in µs, ms and s were set; the quartiles tell how far"
+            " to trust a ratio."
         )
     return text + "\n"
 
@@ -133,11 +133,11 @@ def losses(cases: dict[str, Any]) -> str:
             names = ", ".join(f"{r['name']} ({best['median'] / r['median']:.2f} ×)" for r in ahead)
             lines.append(f"- **{case}**: faster than `{best['name']}` by the factor given: {names}.")
     lines += [
-        "- **Getting ready** costs small programs some 15 to 50 ms for LLVM, and as much once a process for loading "
-        "it, where casadi's virtual machine is ready in thousandths of a second. A second process finds programs and "
-        "code on disk and does not pay again.",
-        "- **Large nets** are JAX's, PyTorch's and a BLAS's field: threads, accelerators and memory beyond the caches "
-        "are not what these jobs measure, and a trace of single scalars has its limit at some millions of them.",
+        "- **Getting ready** costs small programs 15 to 50 ms for LLVM, and as much again once per process to load it; "
+        "casadi's virtual machine is ready in a few milliseconds. A second process finds programs and code on disk and "
+        "does not pay again.",
+        "- **Large nets** are the field of JAX, PyTorch and BLAS: these jobs do not measure threads, accelerators or "
+        "memory beyond the caches, and a trace of single scalars is limited to a few million of them.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -146,7 +146,7 @@ LEVELS = (10, -17, 21, -28, 32)  # of the labels, in points above the mark
 
 
 def picture(result: dict[str, Any], target: Path) -> None:
-    """Times on a log scale, a row of marks a case: floors, peers and macrograd."""
+    """Times on a log scale, a row of marks for each case: floors, peers and macrograd."""
     from matplotlib.figure import Figure
 
     cases = [case for case in PICTURE if case in result["cases"]]
@@ -191,7 +191,7 @@ def picture(result: dict[str, Any], target: Path) -> None:
 
 
 def place(last: list[float], centre: float, half: float) -> int:
-    """The first of the levels on which a label of that middle and half width does not run into the one before it."""
+    """The first level on which a label with this centre and half width does not overlap the one before it."""
     level = next((k for k, end in enumerate(last) if centre - half > end), min(range(len(last)), key=last.__getitem__))
     last[level] = centre + half
     return level
@@ -208,7 +208,7 @@ def publish(result: dict[str, Any], curves: list[dict[str, Any]], docs: Path = D
 
 
 def merged(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Several runs as one; the first says what the machine was, a case is that of the last that has it."""
+    """Several runs as one: the machine is that of the first, and each case that of the last run that has it."""
     whole = {**results[0], "cases": {}, "parts": len(results)}
     for result in results:
         whole["cases"].update(result["cases"])
