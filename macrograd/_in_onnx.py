@@ -1,5 +1,5 @@
-"""Operations as ONNX operators, where that takes more than one line: functions (o, *operands) in which `o.Exp(a)` is an
-operator. They use what ONNX Runtime has in double precision, too."""
+"""Operations as ONNX operators, if that takes more than one line: functions (o, *operands) in which `o.Exp(a)` is an
+operator. They use only operators that ONNX Runtime also has in double precision."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from macrograd._floats import RANDOM_KEYS, RANDOM_MIX
 
 
 def log1p(o: Any, a: Any) -> Any:
-    # The error of 1 + a leaves the logarithm again with the quotient (W. Kahan's way).
+    # The quotient cancels the rounding error of 1 + a in the logarithm (W. Kahan's method).
     u = o.Add(1.0, a)
     found = o.Div(o.Mul(o.Log(u), a), o.Sub(u, 1.0))
     return o.Where(o.Less(a, math.inf), o.Where(o.Equal(u, 1.0), a, found), a)
 
 
 def tanh(o: Any, a: Any) -> Any:
-    # In single precision ONNX Runtime's own leaves [-1, 1].
+    # In single precision the result of ONNX Runtime's operator can leave [-1, 1].
     return o.Max(o.Min(o.Tanh(a), 1.0), -1.0) if o.single else o.Tanh(a)
 
 
 def sigmoid(o: Any, a: Any) -> Any:
-    # ONNX Runtime's own is 0 below -18 in single precision.
+    # In single precision ONNX Runtime's operator returns 0 below -18.
     e = o.Exp(o.Neg(o.Abs(a)))
     return o.Div(o.Where(o.Less(a, 0.0), e, 1.0), o.Add(1.0, e))
 
@@ -44,5 +44,5 @@ def random(o: Any, *operands: Any) -> Any:
 
 
 def _signed(x: int) -> int:
-    """64 bits as an integer with a sign."""
+    """64 bits as a signed integer."""
     return x - 2**64 if x >= 2**63 else x

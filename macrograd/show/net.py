@@ -27,7 +27,7 @@ _WIDEST = 4.0
 
 
 @dataclass(frozen=True)
-class Column:
+class LayerColumn:
     """The circles of a layer.
 
     name     its path in the net, "" for the inputs
@@ -90,13 +90,13 @@ def _chain(model: Module) -> list[list[Neuron]]:
     return layers
 
 
-def _column(name: str, text: str, neurons: list[Any]) -> Column:
+def _column(name: str, text: str, neurons: list[Any]) -> LayerColumn:
     n = len(neurons)
     shown = range(n) if n <= _MOST else [*range(_MOST // 2), *range(n - _MOST // 2 + 1, n)]
-    return Column(name, text, neurons, {i: i if i < _MOST // 2 or n <= _MOST else i - n + _MOST for i in shown})
+    return LayerColumn(name, text, neurons, {i: i if i < _MOST // 2 or n <= _MOST else i - n + _MOST for i in shown})
 
 
-def _height(column: Column) -> int:
+def _height(column: LayerColumn) -> int:
     return max(column.rows.values()) + 1
 
 
@@ -109,7 +109,7 @@ def _weights(
     before: dict[int, float],
     x1: float,
     after: dict[int, float],
-    column: Column,
+    column: LayerColumn,
     names: dict[int, str],
     *,
     written: bool,
@@ -134,7 +134,7 @@ def _weights(
                 yield _label(x0 + at * (x1 - x0), y0 + at * (y1 - y0) - 3.0, text, 8, INK, halo=True)
 
 
-def _circles(x: float, places: dict[int, float], column: Column, names: dict[int, str]) -> Iterator[str]:
+def _circles(x: float, places: dict[int, float], column: LayerColumn, names: dict[int, str]) -> Iterator[str]:
     yield _label(x, 20.0, column.text, 12, INK)
     yield _label(x, 35.0, column.name, 9, FAINT)
     previous = -1
@@ -151,7 +151,7 @@ def _circles(x: float, places: dict[int, float], column: Column, names: dict[int
         )
 
 
-def _neuron(column: Column, j: int) -> Neuron:
+def _neuron(column: LayerColumn, j: int) -> Neuron:
     neuron = column.neurons[j]
     assert neuron is not None
     return neuron

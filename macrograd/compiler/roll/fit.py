@@ -29,7 +29,7 @@ _LONG_RUN = 8  # terms
 _MOST_PIECES = 8  # with more pieces a table makes the smaller program, however wide it is
 
 
-class Column:
+class OperandColumn:
     """The slots of one operand of a group: an (n, T) matrix in one space, or one number for all members."""
 
     def __init__(self, tape: Tape, layout: Layout, entries: Ints, shifts: Ints, number: float | None = None) -> None:
@@ -47,8 +47,8 @@ class Column:
         found: Ints = self.layout.slot[self.entries]
         return found
 
-    def cut(self, members: slice, terms: slice = slice(None)) -> Column:
-        part = object.__new__(Column)
+    def cut(self, members: slice, terms: slice = slice(None)) -> OperandColumn:
+        part = object.__new__(OperandColumn)
         part.entries, part.number, part.shifts = self.entries[members, terms], self.number, self.shifts
         part.layout, part.space = self.layout, self.space
         return part
@@ -75,11 +75,12 @@ def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instru
         columns = _term_columns(tape, layout, group)
     elif group.kind == "take":
         shifts = group.shifts[0]
-        columns = [Column(tape, layout, group.operands[:, 0], shifts[0])]
-        columns.append(Column(tape, layout, group.operands[:, 1:], shifts[1]))
+        columns = [OperandColumn(tape, layout, group.operands[:, 0], shifts[0])]
+        columns.append(OperandColumn(tape, layout, group.operands[:, 1:], shifts[1]))
     else:
         columns = [
-            Column(tape, layout, group.operands[:, k], group.shifts[0, k]) for k in range(group.operands.shape[1])
+            OperandColumn(tape, layout, group.operands[:, k], group.shifts[0, k])
+            for k in range(group.operands.shape[1])
         ]
     yield from _fit(group, columns, layout)
 
@@ -105,7 +106,7 @@ def _alike(layout: Layout, group: Group) -> list[Ints]:
     return np.split(whole[0], begins[1:][large[1:] | large[:-1]])
 
 
-def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
+def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[OperandColumn]:
     """Left and right operands of the terms, a pair of columns for each run of terms of one kind and pattern."""
     count = len(group.kinds)
     left, right, kind = group.operands[:, :count], group.operands[:, count:], group.kinds
@@ -125,8 +126,8 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[Column]:
     columns = []
     for begin, end in _pairs(sorted(cuts)):
         number = {0: 1.0, 1: -1.0}.get(int(kind[begin]) // 4)
-        columns.append(Column(tape, layout, left[:, begin:end], left_shift[begin], number))
-        columns.append(Column(tape, layout, right[:, begin:end], right_shift[begin]))
+        columns.append(OperandColumn(tape, layout, left[:, begin:end], left_shift[begin], number))
+        columns.append(OperandColumn(tape, layout, right[:, begin:end], right_shift[begin]))
     return columns
 
 
@@ -149,7 +150,7 @@ def _straight(vectors: Ints) -> Iterator[int]:
         begin += prefix(vectors[:, begin:], nested=False)
 
 
-def _fit(group: Group, columns: list[Column], layout: Layout) -> Iterator[Instruction]:
+def _fit(group: Group, columns: list[OperandColumn], layout: Layout) -> Iterator[Instruction]:
     """Cut the group into pieces whose columns are all affine, or keep it whole, with tables."""
     members = group.members
     n = len(members)
@@ -191,7 +192,7 @@ def _most_pieces(n: int) -> int:
     return max(2, min(n // LEAST_ROW, _MOST_PIECES))
 
 
-def _vectors(members: Ints, columns: list[Column], layout: Layout) -> Ints:
+def _vectors(members: Ints, columns: list[OperandColumn], layout: Layout) -> Ints:
     """The slots that vary with the members: of the results, and of each column's first term."""
     parts = [layout.slot[members]]
     parts += [column.slots[:, 0] for column in columns if column.number is None]
@@ -199,8 +200,8 @@ def _vectors(members: Ints, columns: list[Column], layout: Layout) -> Ints:
 
 
 def _reorder(
-    group: Group, columns: list[Column], layout: Layout, follow: Callable[[Ints], Nest | None]
-) -> tuple[Ints, list[Column], Nest] | None:
+    group: Group, columns: list[OperandColumn], layout: Layout, follow: Callable[[Ints], Nest | None]
+) -> tuple[Ints, list[OperandColumn], Nest] | None:
     """The group in an order in which its operands follow a pattern, if sorting by one of them finds one.
 
     Results that nothing outside refers to by position may be in any order; the slots of the group are reassigned.
@@ -219,13 +220,13 @@ def _reorder(
     return None
 
 
-def _sorted(column: Column, order: Ints) -> Column:
+def _sorted(column: OperandColumn, order: Ints) -> OperandColumn:
     part = column.cut(slice(None))
     part.entries = column.entries[order]
     return part
 
 
-def _instruction(group: Group, members: Ints, columns: list[Column], layout: Layout, nest: Nest) -> Instruction:
+def _instruction(group: Group, members: Ints, columns: list[OperandColumn], layout: Layout, nest: Nest) -> Instruction:
     """One instruction for these members, with tables for columns that do not follow the counters."""
     kind, code, move = group.kind, group.code, tuple(group.moves[0].tolist())
     out_space = "u" if kind == "reduce" or not layout.varies[members[0]] else "v"

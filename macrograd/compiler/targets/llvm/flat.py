@@ -17,7 +17,7 @@ from macrograd.compiler.program.walk import in_rows
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS, field
 from macrograd.compiler.targets.llvm.frame import Frame, each_block, function, open_context
-from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, Tables, Vector
+from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector, Tables
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 
@@ -102,14 +102,14 @@ class _Registers(Operands):
             slot: code.broadcast(code.load(code.element("%u", str(slot)), 1), machine.width) for slot in uniform
         }
 
-    def load(self, x: Operand, member: Member, term: Counter, count: int, vector: Vector) -> str:
+    def load(self, x: Operand, member: Member, term: Counter, count: int, vector: SimdVector) -> str:
         if isinstance(x, float):
             return self.code.splat(x, vector.width)
         slot, moving = self.slot(x, member, term, count)
         assert not moving
         return self.uniform[slot] if x.space == "u" else self.values[slot]
 
-    def result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
+    def result(self, value: str, instruction: Instruction, member: Member, vector: SimdVector) -> None:
         slot, _ = self.slot(instruction.out, member, 0, 1)
         (self.sums if instruction.kind in SUMS_OF_BATCH else self.values)[slot] = value
 
@@ -139,7 +139,7 @@ class _Block:
         for slot, source in enumerate(self.sources):
             address = code.element(source, position)
             at.values[slot] = code.load(address, width) if mask is None else code.load_where(mask, address, width)
-        vector = Vector(AffineCounter(0, 0, 0), width, width)
+        vector = SimdVector(AffineCounter(0, 0, 0), width, width)
         for instruction in _plain(self.program):
             at.dims = instruction.dims
             members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*instruction.dims)]

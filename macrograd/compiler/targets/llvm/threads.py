@@ -24,7 +24,7 @@ from macrograd.compiler.targets.llvm.context import FIELDS, field
 _SPINS = 200_000  # looks for a new task before sleeping: about a tenth of a millisecond
 
 
-class Share(ctypes.Structure):
+class ThreadShare(ctypes.Structure):
     """One thread's part of a batch: the chunks first … last - 1."""
 
     _fields_ = (
@@ -46,7 +46,7 @@ class Share(ctypes.Structure):
     )
 
 
-_SHARE = {name: k for k, (name, *_) in enumerate(Share._fields_)}
+_SHARE = {name: k for k, (name, *_) in enumerate(ThreadShare._fields_)}
 
 
 @cache
@@ -152,7 +152,7 @@ class Helper:
 
     def __init__(self, kind: Float) -> None:
         self.code = _code(kind)
-        self.share = Share(spins=_SPINS)
+        self.share = ThreadShare(spins=_SPINS)
         self.address = ctypes.addressof(self.share)
         self._wake = threading.Event()
         self._thread = threading.Thread(
@@ -174,7 +174,7 @@ class Helper:
         self._wake.set()
 
 
-def _live(me: weakref.ref[Helper], code: native.Native, share: Share, wake: threading.Event) -> None:
+def _live(me: weakref.ref[Helper], code: native.Native, share: ThreadShare, wake: threading.Event) -> None:
     """The thread's loop: serve, sleep, and end when its helper is gone."""
     serve, address = code.functions["serve"], ctypes.addressof(share)
     while True:
@@ -185,6 +185,6 @@ def _live(me: weakref.ref[Helper], code: native.Native, share: Share, wake: thre
         serve(address)
 
 
-def new_share(kind: Float) -> tuple[Share, Any]:
+def new_share(kind: Float) -> tuple[ThreadShare, Any]:
     """A share for the calling thread itself, and the function that runs it."""
-    return Share(spins=_SPINS), _code(kind).functions["share"]
+    return ThreadShare(spins=_SPINS), _code(kind).functions["share"]

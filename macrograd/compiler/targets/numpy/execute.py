@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.targets.numpy.lower import Lowering
-from macrograd.compiler.targets.numpy.plan import Plan
+from macrograd.compiler.targets.numpy.plan import NumpyPlan
 from macrograd.compiler.targets.steps import StepByStep
 from macrograd.compiler.targets.target import Array, Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
@@ -27,7 +27,7 @@ class NumpyExecutable(Executable):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
-        self.plan = Plan(request.program, request.strict)
+        self.plan = NumpyPlan(request.program, request.strict)
         self._pool: Any = None  # a ThreadPoolExecutor, imported if threads are used
 
     def lanes(self, samples: int) -> int:

@@ -26,7 +26,7 @@ from macrograd.compiler.program.program import Index, Instruction, Loop, Operand
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.program.walk import Kinds, Walker
 from macrograd.compiler.targets.numpy import calls
-from macrograd.compiler.targets.numpy.plan import Plan
+from macrograd.compiler.targets.numpy.plan import NumpyPlan
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -56,7 +56,7 @@ Axis = tuple[int, int, int, int]  # length; strides of the left operand, of the 
 class Lowering(Walker[None], Kinds[None]):
     """Calls on the buffers `u` (followed by the pool) and `v` of blocks of `lanes` lanes."""
 
-    def __init__(self, plan: Plan, u: Array, v: Array, lanes: int, flag: list[bool]) -> None:
+    def __init__(self, plan: NumpyPlan, u: Array, v: Array, lanes: int, flag: list[bool]) -> None:
         self.plan, self.u, self.v, self.lanes, self.flag = plan, u, v, lanes, flag
         self._scratches: dict[int, Array] = {}
         self._rounds: tuple[int, ...] = ()  # of the current loops, outermost first

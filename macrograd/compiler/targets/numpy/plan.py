@@ -16,7 +16,7 @@ _FEW = 3  # up to this many segments of a kind are kept; more become one with a 
 
 
 @dataclass
-class Plan(Walker[Step]):
+class NumpyPlan(Walker[Step]):
     """A program's steps, with the pieces of long sums merged if their order is free.
 
     pool    the numbers among the operands, each with a slot after those of `u`

@@ -1,1 +1,1 @@
-"""ONNX as a target: programs as graphs of tensor operations."""
+"""The ONNX target: programs as graphs of tensor operations."""

@@ -1,14 +1,14 @@
 """The body of a loop as a graph that is written once for all rounds.
 
-Slots are there those of round 0, and move with the rounds by the shift of whoever reads or writes them. What is read
-may have been made
+Slots in the body are those of round 0; each reader or writer moves them by its shift from round to round. An operand
+may come from
 
-    in this round         it is a value of the body
-    some rounds before    it is carried: the loop hands over as many rounds of it as are looked back
-    outside of the loop   where it moves, its rounds are laid behind each other, and the body gets one of each
+    this round        it is a value of the body
+    earlier rounds    it is carried: the loop passes on as many rounds of it as the reader looks back
+    outside the loop  if it moves, its rounds are stacked, and each round of the body gets one of them
 
-A loop that gets something in each round is a Scan, any other a Loop. What is made outside in some rounds and in the
-loop in others, or a varying number of rounds before, has no such form: `Body.fits` says so.
+A loop that gets such a stacked input is a Scan, any other a Loop. An operand that comes from outside in some rounds and
+from the loop in others, or from a varying number of rounds back, has no such form: `Body.fits` says so.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Shifts = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Access:
-    """Slots that are read or written in every round: those of round 0, and how far they move with the rounds of this
-    loop, which comes last, and of those around it."""
+    """Slots that are read or written in every round: those of round 0, and how far they move in each round of the
+    enclosing loops and, last, of this one."""
 
     space: str
     slots: Slots
@@ -37,7 +37,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Carried:
-    """Results of which the `lag` latest rounds are handed over, the latest last."""
+    """Results whose `lag` latest rounds are passed on, the latest last."""
 
     space: str
     shifts: Shifts
@@ -45,18 +45,18 @@ class Carried:
     slots: Slots
 
     def window(self, first: int) -> Slots:
-        """Their slots from `first` rounds back on to `lag` as many rounds, the latest last."""
+        """Their slots in the `lag` rounds that end `first` rounds back, the latest last."""
         back = np.arange(first + self.lag - 1, first - 1, -1)
         return (self.slots - back[:, None] * self.shifts[-1]).ravel()
 
 
 class Body(Scope):
-    """The slots in the body of a loop of `count` rounds, whose steps read and write these."""
+    """The slots in the body of a loop of `count` rounds, whose steps make these reads and writes."""
 
     def __init__(self, around: Scope, count: int, reads: Sequence[Access], writes: Sequence[Access]) -> None:
         super().__init__(Graph(around.graph.dtype, around=around.graph), around.sizes, around.samples)
         self.around, self.count = around, count
-        self._given: dict[str, str] = {}  # what the body gets in each round, by its name outside
+        self._given: dict[str, str] = {}  # the input of each round, by the name of the stacked value outside
         self._stacked: list[tuple[Access, str]] = []
         self.fits, lags = _lags(self.sizes, count, reads, writes)
         self._carried: list[tuple[Carried, str]] = []
@@ -73,7 +73,7 @@ class Body(Scope):
         self._stacked.append((Access(space, slots.ravel(), shifts), name))
 
     def outside(self, space: str, slots: Slots, shifts: Shifts) -> str:
-        """Slots that neither this round nor those before it have made."""
+        """Slots that neither this round nor earlier ones have computed."""
         if not shifts[-1]:
             return self.around.read(space, slots, shifts[:-1])
         once, back = np.unique(slots, return_inverse=True)
@@ -84,7 +84,7 @@ class Body(Scope):
         return self.pick(self._given[outer], len(once), back.ravel(), space)
 
     def end(self) -> None:
-        """Put the loop where it belongs: its body is written."""
+        """Add the loop to the graph, once its body is written."""
         graph, around = self.graph, self.around
         states = [name for _, name in self._carried]
         begun = [around.read(c.space, c.window(1), c.shifts[:-1]) for c, _ in self._carried]
@@ -115,7 +115,7 @@ class Body(Scope):
 
 
 def _laid(around: Scope, name: str, space: str, shape: tuple[int, ...]) -> str:
-    """Rounds that lie behind each other, as an array whose first axis is the rounds."""
+    """Consecutive rounds as an array whose first axis is the rounds."""
     graph = around.graph
     if space == "u":
         return graph.reshape(name, *shape)
@@ -123,7 +123,7 @@ def _laid(around: Scope, name: str, space: str, shape: tuple[int, ...]) -> str:
 
 
 def _side_by_side(around: Scope, stack: str, space: str, rounds: Slots) -> str:
-    """The opposite, for the results of all rounds."""
+    """The inverse, for the results of all rounds."""
     graph = around.graph
     if space == "u":
         return graph.reshape(stack, rounds.size)
@@ -134,8 +134,8 @@ Lags = dict[tuple[str, Shifts], dict[int, int]]
 
 
 def _lags(sizes: dict[str, int], count: int, reads: Sequence[Access], writes: Sequence[Access]) -> tuple[bool, Lags]:
-    """Whether everything that is read comes from where the loop can get it; and for each space and shifts, by the slots
-    that are written in round 0, how many rounds later they are read, if it is not the same."""
+    """Whether the loop can get every operand; and for each space and shifts, by the slots that are written in round 0,
+    how many rounds later they are read if not in the same round."""
     who = {space: np.full(size, -1, dtype=np.int32) for space, size in sizes.items()}
     when = {space: np.zeros(size, dtype=np.int32) for space, size in sizes.items()}
     rounds = np.arange(count)[:, None]

@@ -1,6 +1,6 @@
-"""A graph in the making: nodes in the order in which they run, constants, and the bodies of loops.
+"""A graph under construction: nodes in the order in which they run, constants, and the bodies of loops.
 
-It holds plain data, so that the `onnx` package is needed only where a model is made of it (`model.py`).
+It holds plain data; only `model.py`, which turns it into a model, needs the `onnx` package.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ OWN = "macrograd"  # the domain of functions that belong to the model
 
 @dataclass
 class Node:
-    """One call of an operator. `bodies` are that of a Scan or Loop, or the branches of an If, `states` how many values
-    a loop carries."""
+    """One call of an operator. `bodies` holds the body of a Scan or Loop, or the branches of an If; `states` is the
+    number of values that a loop carries."""
 
     op: str
     inputs: list[str]
@@ -37,8 +37,8 @@ class Node:
 
 
 class Graph:
-    """Nodes, and the names of what they compute. Equal nodes are made once. What is in a `lazy` graph is computed there
-    and not around it, even if it could be."""
+    """Nodes, and the names of their results. Equal nodes are made once. In a body, nodes that do not depend on the
+    round move out to the graph around it; those of a `lazy` graph stay."""
 
     def __init__(
         self, dtype: np.dtype[Any], prefix: str = "", around: Graph | None = None, *, lazy: bool = False
@@ -48,14 +48,14 @@ class Graph:
         self.inputs: list[tuple[str, np.dtype[Any]]] = []  # of the body of a loop
         self.outputs: list[str] = []
         self._made: dict[Any, str] = {}
-        self._names: set[str] = set()  # of what changes from round to round, where this is the body of a loop
+        self._names: set[str] = set()  # in the body of a loop, the values that change from round to round
         self.root: Graph = self if around is None else around.root
-        # Those of the root are everybody's.
+        # All graphs share those of the root.
         self.constants: dict[str, Array] = {}
         self.functions: dict[str, Function] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._known: dict[Any, str] = {}
-        self._before: dict[str, str] = {}  # what was reshaped
+        self._before: dict[str, str] = {}  # reshaped value: the original
         self._count = 0
 
     def name(self, what: str) -> str:
@@ -87,8 +87,8 @@ class Graph:
         return self.constant(np.array(numbers, dtype=np.int64), np.int64)
 
     def call(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """The result of an operator; that of an equal call where there is one. What is the same in all rounds of a loop
-        is computed around it."""
+        """The result of an operator, shared with an equal call if there was one. A result that is the same in all
+        rounds of a loop is computed outside it."""
         if self.around is not None and not self.lazy and self._names.isdisjoint(inputs):
             return self.around.call(op, *inputs, domain=domain, **attributes)
         key = op, domain, inputs, tuple(sorted(attributes.items()))
@@ -100,7 +100,7 @@ class Graph:
         return out
 
     def shaped(self, name: str, shape: tuple[int, ...]) -> str:
-        """The value, of which this shape is known; -1 stands for the number of samples."""
+        """The value, with its shape recorded; -1 stands for the number of samples."""
         self.root.shapes[name] = shape
         return name
 
@@ -126,13 +126,13 @@ class Graph:
         return out if shape is None else self.shaped(out, tuple(shape[k] for k in order))
 
     def used(self) -> Iterator[str]:
-        """The names that its nodes read, and its outputs."""
+        """The names that its nodes read, and those of its outputs."""
         yield from self.outputs
         for node in self.nodes:
             yield from node.used()
 
     def prune(self) -> None:
-        """Leave out what no output needs, and constants that nothing reads."""
+        """Remove nodes that no output needs, and constants that nothing reads."""
         self._prune(set(self.outputs))
         if self.around is None:
             used = set(self.used())
@@ -154,7 +154,7 @@ class Graph:
 
 
 def _prune_loop(node: Node, body: Graph, needed: set[str]) -> None:
-    """Leave out stacked results that nothing reads, and then inputs that the body does not need."""
+    """Remove stacked results that nothing reads, and then inputs that the body does not need."""
     own = 1 if node.op == "Loop" else 0  # the condition among the body's outputs
     stacked = [
         (outer, inner)
@@ -175,7 +175,7 @@ def _prune_loop(node: Node, body: Graph, needed: set[str]) -> None:
 
 @dataclass
 class Function:
-    """An operation that the model brings along: its nodes, of which the first ones are constants."""
+    """An operation that the model defines: its nodes, the first of which are constants."""
 
     name: str
     inputs: list[str]

@@ -1,9 +1,9 @@
 """A program as a graph: every instruction as a few operators on arrays, loops as loops.
 
-Values of space u are arrays of slots, those of space v have a row for each sample. An instruction's operands are arrays
-with an axis for each counter of its members, of length 1 where they do not move; a sum of products is the matrix
-product over its terms (and in a sum over the batch, over the samples) whose rows are the axes along which only the one
-operand moves, whose columns are those of the other, repeated along the axes of both.
+Values of space u are arrays of slots; those of space v have a row for each sample. An instruction's operands are arrays
+with an axis for each counter of its members, of length 1 if they do not move along it. A sum of products is a matrix
+product over its terms (and in a sum over the batch, over the samples): its rows are the axes along which only the left
+operand moves, its columns those of the right one, and it is repeated along the axes of both.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from macrograd.compiler.targets.onnx.sums import Part, Sums, together
 from macrograd.compiler.targets.onnx.tensor import Slots
 from macrograd.compiler.targets.target import Request
 
-_FEW = 3  # segments of a kind that stay what they are; more of them become one
+_FEW = 3  # segments of a kind that are written one by one; more of them are merged
 
 
 @dataclass(frozen=True)
 class Given:
-    """Values of the graph that a program reads: its parameters, its uniform inputs, and each argument, which has a row
-    for each sample if there are any."""
+    """Values of the graph that a program reads: its parameters, its uniform inputs, and its arguments, each with a row
+    for each sample if there are samples."""
 
     parameters: str
     uniform: str
@@ -44,7 +44,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A program in a graph, and where its results are."""
+    """A program written into a graph, and where its results are."""
 
     graph: Graph
     given: Given
@@ -52,11 +52,11 @@ class Lowered:
     scope: Scope
 
     def uniform(self, which: Sequence[int]) -> str:
-        """Those of the results that are the same for all samples, side by side."""
+        """Those results that are the same for all samples, side by side."""
         return self.scope.read("u", np.array([self.program.results[k][1] for k in which]))
 
     def rows(self, which: Sequence[int]) -> str:
-        """Those of the results side by side, in a row for each sample."""
+        """Those results side by side, with a row for each sample."""
         o, parts, order = Writing(self.graph), [], []
         for space in ("u", "v"):
             mine = [k for k, at in enumerate(which) if self.program.results[at][0] == space]
@@ -73,7 +73,7 @@ class Lowered:
 
 
 def lower(request: Request, graph: Graph, given: Given, fixed: Array | None) -> Lowered:
-    """The program in the graph; `fixed` are the parameters' numbers if the graph is to hold them.
+    """Write the program into the graph; `fixed` are the parameters' numbers if the graph is to hold them.
 
     Raises LookupError for an operation that has neither an ONNX form nor a formula.
     """
@@ -110,7 +110,7 @@ def _share(graph: Graph, samples: str) -> str:
 
 
 class Lowering(Walker[None], Kinds[None]):
-    """Writes steps into the graph of the present scope."""
+    """Writes steps into the graph of the current scope."""
 
     def __init__(self, scope: Scope, *, block: bool) -> None:
         self.scope, self.top, self.block = scope, scope, block
@@ -163,7 +163,7 @@ class Lowering(Walker[None], Kinds[None]):
         index = self._part(instruction.args[0], instruction.dims, 1)
         values = self._part(instruction.args[1], instruction.dims, count)
         at = self._checked(index.name, count)
-        if values.number is not None:  # the index is checked, and chooses nothing
+        if values.number is not None:  # all choices are one number: the index is only checked
             table = self.scope.graph.constant(np.full(count, values.number))
             values = Part(table, (*[1] * len(instruction.dims), count), False)
         elif values.shape[-1] != count:
@@ -189,7 +189,7 @@ class Lowering(Walker[None], Kinds[None]):
         at = o.Sub(at, float(instruction.choice))
         good = o.And(o.GreaterOrEqual(at, 0.0), o.Less(at, float(members)))
         good = o.And(good, o.Equal(at, o.Floor(at)))
-        at = o.whole(o.Where(good, at, float(members)))  # what none of them is goes to one behind them
+        at = o.whole(o.Where(good, at, float(members)))  # an index outside them goes to one past the last
         zeros = self.scope.graph.constant(np.zeros((prod(rest), members + 1)))
         found = o.ScatterElements(zeros, at, more, axis=1, reduction="add")
         kept = o.Slice(found, np.array([0]), np.array([members]), np.array([1]))
@@ -197,7 +197,7 @@ class Lowering(Walker[None], Kinds[None]):
         self.scope.write(*self._place(instruction), flat, instruction.out.shifts)
 
     def _rows(self, part: Part, shape: tuple[int, ...]) -> str:
-        """Of a part all elements, with the samples among the last axis: [what the last axes have not, terms]."""
+        """All elements of a part as [other axes, terms], with the samples in the last axis."""
         graph, o, rows = self.scope.graph, self.o, prod(shape[:-1])
         wide = o.Expand(part.name, self._lengths(*shape))
         if self.block:
@@ -205,13 +205,13 @@ class Lowering(Walker[None], Kinds[None]):
         return str(o.Reshape(wide, np.array([rows, -1])))
 
     def _checked(self, index: str, count: int) -> str:
-        """An index as an integer; for one that is none, or out of range, a number that makes the runtime stop."""
+        """An index as an integer; one that is fractional or out of range becomes a number that stops the runtime."""
         o = self.o
         good = o.And(o.Equal(index, o.Floor(index)), o.And(o.GreaterOrEqual(index, 0.0), o.Less(index, float(count))))
         return str(o.whole(o.Where(good, index, float(count))))
 
     def _products(self, instruction: Instruction) -> Iterator[tuple[Part, Part, int]]:
-        """The factors and the number of terms of each segment; many of a kind as one, by a table."""
+        """The factors and the number of terms of each segment; many of a kind are merged by a table."""
         dims = instruction.dims
         kinds: dict[Any, list[Segment]] = {}
         for segment in instruction.segments:
@@ -226,7 +226,7 @@ class Lowering(Walker[None], Kinds[None]):
             yield self._row(left, dims), self._row(right, dims), sum(s.count for s in same)
 
     def _row(self, operands: list[tuple[Operand, int]], dims: tuple[int, ...]) -> Part:
-        """Operands of a kind as one with all their terms."""
+        """Operands of one kind, merged into one with all their terms."""
         first = operands[0][0]
         if isinstance(first, float):
             return self._part(first, dims, 1)
@@ -236,7 +236,7 @@ class Lowering(Walker[None], Kinds[None]):
     # --- operands and results -----------------------------------------------------------------------------------------
 
     def _part(self, x: Operand, dims: tuple[int, ...], count: int) -> Part:
-        """An operand with axes for the counters and, last, the terms."""
+        """An operand with an axis for each counter and, last, one for the terms."""
         if isinstance(x, float):
             return Part(self.scope.graph.constant(x), (1,) * (len(dims) + 1), False, x)
         return self._read(x.space, _moving(x.slots(dims, count).reshape(*dims, count)), x.shifts)
@@ -248,11 +248,11 @@ class Lowering(Walker[None], Kinds[None]):
         return self._as(self.scope.read(space, slots, shifts), slots.shape, varies=varies)
 
     def _single(self, part: Part) -> Part:
-        """An operand of one term, without the axis for it."""
+        """An operand of one term, without the axis of terms."""
         return self._as(part.name, part.shape[:-1], varies=part.varies)
 
     def _as(self, name: str, shape: tuple[int, ...], *, varies: bool) -> Part:
-        """Elements in this shape."""
+        """The elements in this shape."""
         return Part(self.scope.graph.reshape(name, *[-1] * varies, *shape), shape, varies)
 
     def _place(self, instruction: Instruction) -> tuple[str, Slots]:
@@ -278,7 +278,7 @@ class Lowering(Walker[None], Kinds[None]):
 
 
 class _Moved(Walker[Instruction | Loop]):
-    """A step of a loop's body as it is in one round, outside of the loop; `depth` loops are around that loop."""
+    """A step of a loop's body as it is in one round, written outside the loop; `depth` loops enclose that loop."""
 
     def __init__(self, round_: int, depth: int) -> None:
         self.round, self.depth = round_, depth
@@ -304,8 +304,7 @@ class _Moved(Walker[Instruction | Loop]):
 
 
 def _accesses(step: Step, depth: int, *, written: bool) -> Iterator[Access]:
-    """The operands and results of a step of a loop's body in round 0 of that loop, which has `depth` loops around
-    it."""
+    """The operands and results of a step of a loop's body in round 0 of that loop, which `depth` loops enclose."""
     for instruction, inner in counted(step):
         operands: Iterable[tuple[Operand, int]] = [(instruction.out, 1)] if written else instruction.operands()
         for x, count in operands:
@@ -322,7 +321,7 @@ def _sides(segments: Sequence[Segment]) -> tuple[list[Operand], list[Operand]]:
 
 
 def _moving(slots: Slots) -> Slots:
-    """Slots with length 1 along the axes where they stay."""
+    """Slots with length 1 along the axes where they do not move."""
     for axis in range(slots.ndim):
         first = slots.take([0], axis)
         if (slots == first).all():
@@ -331,6 +330,6 @@ def _moving(slots: Slots) -> Slots:
 
 
 def _one(numbers: Array) -> float | None:
-    """The number that all of these are."""
+    """The number that all of these are, if there is one."""
     first = float(numbers.flat[0])
     return first if (numbers == first).all() else None

@@ -16,7 +16,7 @@ SAMPLES = "samples"  # the length of the axis of samples
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a model: its type, and its shape, in which texts are lengths that vary."""
+    """An input or output of a model: its type, and its shape, in which a text names a length that varies."""
 
     name: str
     dtype: np.dtype[Any]
@@ -28,8 +28,8 @@ def model(
     graph: Graph, inputs: Sequence[Port], outputs: Sequence[Port], defaults: Mapping[str, Array], told: str,
     notes: Mapping[str, str],
 ) -> bytes:  # fmt: skip
-    """The bytes of the model: always the same for the same graph. `defaults` are numbers of inputs that may be left
-    out, `told` and `notes` say what the model is."""
+    """The bytes of the model; the same graph always gives the same bytes. `defaults` are the numbers of optional
+    inputs; `told` and `notes` describe the model."""
     from onnx import checker, helper
 
     graph.outputs = [port.name for port in outputs]
@@ -93,7 +93,7 @@ def _node(node: Node) -> Any:
 
 
 def _body(body: Graph, conditions: int) -> Any:
-    """A graph in a node, of whose results the first are conditions."""
+    """A graph inside a node; its first `conditions` results are conditions."""
     from onnx import helper
 
     def value(name: str, dtype: np.dtype[Any]) -> Any:

@@ -1,7 +1,7 @@
-"""An operation as nodes of a graph: what its row says (`Op.onnx`), or its formula as a function of the model.
+"""An operation as nodes of a graph: the form in its row (`Op.onnx`), or its formula as a function of the model.
 
 A row's form is the name of an operator, or a function (o, *operands) in which `o.Exp(a)` is a node. Formulas are long
-and need 53 digits: each becomes one function that computes in float64 whatever the graph's numbers are.
+and need 53 bits: each becomes one function that computes in float64, whatever type the graph's numbers have.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DOUBLE, _FLOAT, _INT64, _UINT64 = 11, 1, 7, 13  # TensorProto.DataType
 
 
 def spell(graph: Graph, row: Op, operands: Sequence[str]) -> str:
-    """The operation on values of the graph. Raises LookupError for one without form and formula."""
+    """The operation on values of the graph. Raises LookupError for one without a form or a formula."""
     if row.onnx is not None:
         return _spelled(graph, row, operands)
     if row.formula is None:
@@ -46,7 +46,7 @@ class Writing:
 
     @property
     def single(self) -> bool:
-        """Whether numbers have 24 binary digits."""
+        """Whether the graph's numbers are float32."""
         return self._graph.dtype == np.float32
 
     def __getattr__(self, op: str) -> Any:
@@ -59,19 +59,19 @@ class Writing:
         return call
 
     def number(self, x: Any) -> str:
-        """A number; of Python's integers and arrays of them whole ones."""
+        """A constant; Python integers and arrays of integers stay integers."""
         kind = np.asarray(x).dtype
         return self._graph.constant(x, None if kind.kind == "f" else kind)
 
     def real(self, a: str) -> str:
-        """Integers or truths as the graph's numbers."""
+        """Integers or truth values as the graph's numbers."""
         return self._graph.call("Cast", a, to=_FLOAT if self.single else _DOUBLE)
 
     def whole(self, a: str) -> str:
         return self._graph.call("Cast", a, to=_INT64)
 
     def shifted(self, z: str, bits: int) -> str:
-        """The bits of an integer moved to the right, zeros behind them."""
+        """The bits of an integer shifted right, filled with zeros."""
         found = self.BitShift(self._graph.call("Cast", z, to=_UINT64), np.uint64(bits), direction="RIGHT")
         return self.whole(found)
 
@@ -112,7 +112,7 @@ class _Written(Term):
         names = [operand.x for operand in operands]
         if op.onnx is not None:
             return _Written(self.graph, _spelled(self.graph, op, names))
-        found = op.formula(*operands)  # written out: functions call none of their like
+        found = op.formula(*operands)  # written out: these functions do not call each other
         return found if isinstance(found, _Written) else self.number(float(found))
 
     def primitive(self, name: str, operands: list[_Written]) -> _Written:
@@ -126,7 +126,7 @@ class _Written(Term):
 
 
 def _product_rest(o: Any, a: str, b: str) -> str:
-    """Dekker's product, as `_composed` has it."""
+    """Dekker's product, as in `_composed`."""
     p = o.Mul(a, b)
 
     def halves(x: str) -> tuple[str, str]:
@@ -142,7 +142,7 @@ def _product_rest(o: Any, a: str, b: str) -> str:
 
 
 def _scaled(o: Any, a: str, n: str) -> str:
-    """In three parts, so that a result may be anywhere between subnormal and infinite whatever a is."""
+    """Scaled in three parts, so that the result may be subnormal or infinite for any a."""
     near = o.Max(o.Min(n, 3000.0), -3000.0)
     third = o.Floor(o.Div(near, 3.0))
     for power in (o.Sub(near, o.Add(third, third)), third, third):
@@ -151,7 +151,7 @@ def _scaled(o: Any, a: str, n: str) -> str:
 
 
 def _split(o: Any, a: str) -> tuple[str, str]:
-    """m and k of a = m·2ᵏ, √½ ≤ m < √2: k from the logarithm, and mended where its rounding was off by one."""
+    """m and k with a = m·2ᵏ, √½ ≤ m < √2: k from the logarithm, corrected where rounding made it off by one."""
     small = o.Less(a, 2.0**-1000)
     up = o.Where(small, o.Mul(a, 2.0**100), a)
     k = o.Round(o.Mul(o.Log(up), 1.4426950408889634))
@@ -164,7 +164,7 @@ def _split(o: Any, a: str) -> tuple[str, str]:
 
 
 def _negative(o: Any, b: str) -> str:
-    """Whether the sign bit is set, which of −0 only division tells."""
+    """Whether the sign bit is set; for −0 only division shows it."""
     return str(o.Less(o.Where(o.Equal(b, 0.0), o.Div(1.0, b), b), 0.0))
 
 
@@ -177,7 +177,7 @@ _PRIMITIVES: dict[str, Callable[..., str]] = {
     "multiply_add": lambda o, a, b, c: o.Add(o.Mul(a, b), c),
     "two_over_pi": lambda o, k: o.Gather(o.number(np.array(TWO_OVER_PI, np.float64)), o.Cast(k, to=_INT64)),
 }
-# C functions by what has a kernel for float64.
+# C functions in terms of operators that have a kernel for float64.
 _LIBRARY: dict[str, Callable[..., str]] = {
     "fmod": lambda o, a, b: o.Mod(a, b, fmod=1),
 }

@@ -1,7 +1,7 @@
 """Slots that move by a constant along an axis, such as the rounds of a loop or the terms of a sum: read as rows.
 
-A table of places would grow with the axis. Where the places move by a constant, too, the source is cut into rows as
-long as they move, and the same elements are taken of each row.
+A table of places would grow with the axis. If the places move by a constant, too, the source is cut into rows of that
+length, and the same elements are taken from each row.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from macrograd.compiler.targets.onnx.graph import Graph
 from macrograd.compiler.targets.onnx.tensor import Slots, slice_axis, slot_axis
 
-_LEAST = 16  # rows, for which it is worth it
-_MOST = 8  # pieces that rows may be made of
+_LEAST = 16  # rows that make it worthwhile
+_MOST = 8  # pieces in a set of rows
 
 
 @dataclass(frozen=True)
 class Piece:
-    """`count` rows of elements of one source: which of the elements, their places in the first row, and how far these
-    move from row to row."""
+    """`count` rows of elements of one source: which elements, their places in the first row, and how far these move
+    from row to row."""
 
     source: int
     which: Slots
@@ -31,8 +31,8 @@ class Piece:
     count: int
 
     def windows(self, length: int) -> list[tuple[Slots, int]] | None:
-        """The elements by rows of `step` numbers that they lie in, and where the lowest row begins; None if such rows
-        do not lie in the source."""
+        """The elements grouped by the row of `step` numbers that they lie in, and where the lowest row begins; None if
+        these rows reach outside the source."""
         size = abs(self.step)
         if not size:
             return None
@@ -60,8 +60,8 @@ def axes_of(slots: Slots) -> Iterator[int]:
 
 
 def pieces_of(source: Slots, at: Slots) -> list[list[Piece] | int] | None:
-    """Rows of elements, of which `source` and `at` say where they are, as pieces: for some rows at a time what they
-    are made of, or how many rows have no such form. None if these are too many."""
+    """Rows of elements, whose places are `source` and `at`, as pieces: for each run of rows its pieces, or the number
+    of its rows if they have no such form. None if there are too many of these."""
     joined = (source[1:] == source[:-1]).all(axis=1)
     steps = np.diff(at, axis=0)
     breaks = np.flatnonzero((steps[1:] != steps[:-1]).any(axis=1) | (joined[1:] != joined[:-1])) + 1
@@ -105,7 +105,7 @@ def cut(graph: Graph, name: str, piece: Piece, windows: list[tuple[Slots, int]],
 
 
 def take(graph: Graph, name: str, length: int, at: Slots, axis: int) -> str:
-    """Elements along an axis of that length."""
+    """Elements `at` along an axis of that length."""
     n = len(at)
     if n == length and (at == np.arange(n)).all():
         return name
@@ -116,7 +116,7 @@ def take(graph: Graph, name: str, length: int, at: Slots, axis: int) -> str:
 
 
 def in_order(graph: Graph, parts: list[str], which: list[Slots], axis: int) -> str:
-    """Parts that hold these elements as one that holds all in their order."""
+    """The parts, which hold the elements `which`, joined into one value that holds all of them in order."""
     if len(parts) == 1:
         return parts[0]
     order = np.concatenate(which)

@@ -1,7 +1,7 @@
 """Where the numbers of a program are while its graph is written: which value of the graph holds each slot.
 
-A value of the graph holds many slots: [slots] in space u, [samples, slots] in space v. What an instruction reads is put
-together from such values: as they are, in slices, or gathered by a table.
+A value of the graph holds many slots: [slots] in space u, [samples, slots] in space v. An instruction's operand is put
+together from such values: whole, in slices, or gathered by a table.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from macrograd.compiler.targets.onnx.graph import Array, Graph
 from macrograd.compiler.targets.onnx.rows import Piece, axes_of, cut, in_order, pieces_of, take
 from macrograd.compiler.targets.onnx.tensor import Slots, slot_axis
 
-_LONG = 64  # slots, from which a table of their places is worth a few operators
+_LONG = 64  # with this many slots, a few operators are cheaper than a table of their places
 
 
 @dataclass(frozen=True)
 class Source:
-    """A value that holds slots; its numbers, if they are known."""
+    """A value that holds slots, and its numbers if they are known."""
 
     name: str
     length: int
@@ -40,8 +40,8 @@ class Places:
 
 
 class Scope:
-    """The slots that are known at the top of a program; `body.Body` is the same for a loop. `shifts` say how a slot
-    moves with the rounds of the loops around, the outermost first."""
+    """The slots that are known at the top level of a program; `body.Body` is the same for a loop. `shifts` say how far
+    a slot moves in each round of the enclosing loops, the outermost first."""
 
     def __init__(self, graph: Graph, sizes: dict[str, int], samples: str) -> None:
         self.graph, self.sizes, self.samples = graph, sizes, samples
@@ -53,8 +53,8 @@ class Scope:
         self, space: str, slots: Slots, name: str, shifts: tuple[int, ...] = (), numbers: Array | None = None,
         *, alone: bool = False,
     ) -> None:  # fmt: skip
-        """A value holds these slots, in their order. `alone` are those that another holds, too, but which are better
-        read here where all are."""
+        """Record that a value holds these slots, in their order. `alone` means that another value holds them, too, but
+        that this one is preferred for reads that need nothing else."""
         slots = slots.ravel()
         places = self._alone if alone else self._places
         if (space, shifts) not in places:
@@ -63,11 +63,11 @@ class Scope:
         self.sources.append(Source(name, len(slots), numbers))
 
     def write(self, space: str, slots: Slots, name: str, shifts: tuple[int, ...] = ()) -> None:
-        """A value holds these slots, which a step has computed."""
+        """Record that a value holds these slots, which a step has computed."""
         self.define(space, slots, name, shifts)
 
     def read(self, space: str, slots: Slots, shifts: tuple[int, ...] = ()) -> str:
-        """A value that holds these slots in their order, flat; in loops, those of the present round."""
+        """A value that holds these slots in their order, flat; in a loop, those of the current round."""
         flat = slots.ravel()
         places = self._alone.get((space, shifts))
         if places is None or (places.source[flat] < 0).any():
@@ -84,7 +84,7 @@ class Scope:
 
     def _together(self, space: str, flat: Slots, places: Places) -> str:
         """A value that holds these slots, each of which is in a source."""
-        parts: list[tuple[Slots, str]] = []  # which of the elements, and a value that holds them
+        parts: list[tuple[Slots, str]] = []  # positions of elements, and a value that holds them
         source = places.source[flat]
         for k in dict.fromkeys(source.tolist()):
             which, found = np.flatnonzero(source == k), self.sources[k]
@@ -97,7 +97,7 @@ class Scope:
         return self.flat(in_order(self.graph, names, places_of, slot_axis(space)), len(flat), space)
 
     def known(self, space: str, slots: Slots) -> Array | None:
-        """The numbers in these slots, if all are known: parameters that are fixed, and constants."""
+        """The numbers in these slots if all are known: constants and fixed parameters."""
         places = self._places.get((space, ()))
         if places is None:
             return None
@@ -110,11 +110,11 @@ class Scope:
         raise AssertionError(f"{space}{slots.ravel().tolist()[:5]} are read and were never written")
 
     def pick(self, name: str, length: int, at: Slots, space: str) -> str:
-        """These elements of a value of that many."""
+        """Elements `at` of a value of `length` elements."""
         return self.flat(take(self.graph, name, length, at, slot_axis(space)), len(at), space)
 
     def _by_rows(self, space: str, slots: Slots, places: Places) -> str | None:
-        """Slots that move by a constant along an axis; None if they have no such form."""
+        """A value that holds these slots, which move by a constant along an axis; None if they do not."""
         for axis in axes_of(slots):
             rows = np.moveaxis(slots, axis, 0)
             lines = rows.reshape(len(rows), -1)
@@ -146,7 +146,7 @@ class Scope:
         return None
 
     def _cut(self, pieces: list[Piece], space: str) -> str | None:
-        """Some rows, all of whose elements are in these pieces."""
+        """Some rows whose elements are all in these pieces."""
         graph, found = self.graph, []
         for piece in pieces:
             source = self.sources[piece.source]
@@ -161,5 +161,5 @@ class Scope:
         return in_order(graph, found, [piece.which for piece in pieces], slot_axis(space) + 1)
 
     def flat(self, name: str, count: int, space: str) -> str:
-        """A value that holds that many slots."""
+        """The value, with the shape of `count` slots recorded."""
         return self.graph.shaped(name, (-1, count) if space == "v" else (count,))

@@ -1,11 +1,11 @@
-"""A stream as data: one loop whose rounds are its records, with as many operators whatever the stream's length.
+"""A stream as data: a loop whose rounds are the records, so that the number of operators does not depend on its length.
 
-The loop carries slots as rows, [slots, samples]. A round gathers up to `width` members of a record, computes their
-operation, which a tree of choices finds by its number, and puts the results into their rows. There are two more rows
-for members that a record lacks: they read the one and write the other.
+The loop carries slots as rows, [slots, samples]. A round gathers the operands of up to `width` members of a record,
+computes their operation, which a tree of branches selects by its number, and scatters the results to their rows. Two
+extra rows serve the members that a record lacks: one for them to read and one to write.
 
-A runtime copies what a loop carries in every round. So there are two loops: the outer one carries all rows, and hands
-the inner one those that a part of the records works on.
+A runtime copies the carried rows in every round. So there are two loops: the outer one carries all rows, and passes the
+inner one only those that a part of the records uses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Record = tuple[int, Slots, Slots]
 
 
 def lower_stream(stream: Stream, scope: Scope) -> None:
-    """Compute what the records of a stream say."""
+    """Compute the records of a stream."""
     space = "v" if stream.block else "u"
     records = [(code, out.astype(np.int64), rows.astype(np.int64)) for code, out, rows in stream.records()]
     for code, out, rows in records:
@@ -42,7 +42,7 @@ def lower_stream(stream: Stream, scope: Scope) -> None:
 
 
 def _lengths(scope: Scope, count: int) -> str:
-    """The shape of that many slots of all samples."""
+    """The shape [samples, count]."""
     return str(Writing(scope.graph).Concat(scope.samples, scope.graph.integers(count), axis=0))
 
 
@@ -87,11 +87,11 @@ class _Loop:
         scope.define(self.space, self.written, scope.flat(flat, written, self.space))
 
     def _rows(self, graph: Graph, name: str, count: int) -> str:
-        """A value of that many slots as rows."""
+        """The value, with the shape of `count` slots as rows recorded."""
         return graph.shaped(name, (count, -1 if self.space == "v" else 1))
 
     def _round(self, around: Graph, choices: str) -> Graph:
-        """The body that runs a round."""
+        """The body of the inner loop: one round."""
         graph, width, count = Graph(around.dtype, around=around), self.data.width, self.data.local
         rows, code = self._rows(graph, graph.name("rows"), count), graph.shaped(graph.name("operation"), ())
         names = [graph.shaped(graph.name(what), (width,)) for what in _TABLES[3:]]
@@ -112,7 +112,7 @@ class _Loop:
         return graph
 
     def _choice(self, graph: Graph, code: str, first: int, end: int, leaf: Callable[[Graph, int], str]) -> str:
-        """The result of the operation of that number, one of first … end − 1: a tree, as high as their logarithm."""
+        """The result of the operation with that number, one of first … end − 1: a binary tree of branches."""
         if end - first == 1:
             return leaf(graph, self.codes[first])
         middle = (first + end) // 2
@@ -130,7 +130,7 @@ class _Loop:
 
 
 def _chosen(graph: Graph, rows: str, index: str, begin: str, count: str, choices: str) -> str:
-    """Of each member the row that its index chooses."""
+    """For each member, the row that its index chooses."""
     o = Writing(graph)
     begin, count = (o.Unsqueeze(name, np.array([1])) for name in (begin, count))
     good = o.And(o.Equal(index, o.Floor(index)), o.And(o.GreaterOrEqual(index, 0.0), o.Less(index, o.real(count))))
@@ -142,11 +142,11 @@ def _chosen(graph: Graph, rows: str, index: str, begin: str, count: str, choices
 class _Data:
     """Records as tables, cut into parts of equal length, each of which works on a copy of the rows that it needs.
 
-    width   how many members a round computes
-    local   how many rows a part works on
-    tables  by parts: the rows that it works on; those that its takes choose among; and by rounds: the number of the
-            operation, the rows of its results, and of three operands. Of a take these are the index, where its choices
-            begin, and how many they are
+    width   the number of members that a round computes
+    local   the number of rows that a part works on
+    tables  for each part, the rows that it works on and those that its takes choose among; for each round, the number
+            of the operation, the rows of its results, and the rows of three operands. For a take these are the index,
+            where its choices begin, and how many there are
     """
 
     def __init__(self, records: Sequence[Record], order: Slots, codes: Sequence[int]) -> None:
@@ -168,7 +168,7 @@ class _Data:
         self.tables = [np.array(x, dtype=np.int64) for x in (local, chosen, code, *np.moveaxis(data, 2, 0))]
 
     def _rounds(self, records: Sequence[Record], row: Slots) -> tuple[list[tuple[int, Slots]], Slots]:
-        """The operation and rows of every round, and the rows that takes choose among."""
+        """The operation and rows of each round, and the rows that takes choose among."""
         rounds: list[tuple[int, Slots]] = []
         choices, chosen = [np.empty(0, dtype=np.int64)], 0
         for code, out, rows in records:
@@ -187,7 +187,7 @@ class _Data:
         return rounds, np.concatenate(choices)
 
     def _idle(self, code: int, begin: int) -> Slots:
-        """Members that compute nothing; of a take they have one choice."""
+        """Rows of members that compute nothing; those of a take have one choice."""
         found = np.full((4, self.width), self._nothing)
         found[0] = self._waste
         if code == ops.take.code:
@@ -197,7 +197,7 @@ class _Data:
     def _part(
         self, rounds: list[tuple[int, Slots]], choices: Slots, length: int
     ) -> tuple[Slots, Slots, list[tuple[int, Slots]]]:
-        """The rows of a part, its choices among them, and its rounds with rows counted among these."""
+        """The rows of a part, its choices as positions among them, and its rounds with rows as such positions."""
         rounds = rounds + [(rounds[0][0], self._idle(rounds[0][0], int(rounds[0][1][2, 0])))] * (length - len(rounds))
         takes = [lines for code, lines in rounds if code == ops.take.code]
         first = min((int(lines[2].min()) for lines in takes), default=0)
@@ -215,7 +215,7 @@ class _Data:
 
 
 def _totals(records: Sequence[Record], scope: Scope) -> None:
-    """Sums over the samples, those of one result added up."""
+    """Sums over the samples; those with the same result are added up."""
     if not records:
         return
     o, outs, sums = Writing(scope.graph), [], []

@@ -17,8 +17,8 @@ Axis = str | int
 
 @dataclass(frozen=True)
 class Part:
-    """A value with an axis for each axis of `shape`, and the samples in front if it varies. `number` is what it is if
-    that is one number everywhere."""
+    """A value with an axis for each axis of `shape`, and the samples in front if it varies. `number` is its number if
+    that is the same everywhere."""
 
     name: str
     shape: tuple[int, ...]
@@ -27,13 +27,13 @@ class Part:
 
 
 def together(parts: Sequence[Part]) -> tuple[int, ...]:
-    """The shape of elements of all of these."""
+    """The shape that all of these broadcast to."""
     return tuple(map(max, zip(*(part.shape for part in parts), strict=True)))
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over the terms, the last axis of what is summed; and over the samples, if `over` names their number."""
+    """Sums over the terms, which are the last axis, and over the samples if `over` names their number."""
 
     graph: Graph
     over: str
@@ -57,7 +57,7 @@ class Sums:
         samples = bool(self.over) and left.varies and right.varies
         times = count if left.shape[-1] == right.shape[-1] == 1 else 1
         everywhere = bool(self.over) and not (left.varies or right.varies)
-        # What only one side moves along is summed there.
+        # An axis along which only one side moves is summed on that side first.
         left, right = (
             self._summed(part, terms=not terms, samples=bool(self.over) and not samples) for part in (left, right)
         )
@@ -73,7 +73,7 @@ class Sums:
         return Part(self.graph.reshape(name, *[-1] * varies, *shape), shape, varies)
 
     def _summed(self, part: Part, *, terms: bool, samples: bool) -> Part:
-        """A part summed over the terms, over the samples, or both; the axis of the terms stays, of length 1."""
+        """A part summed over the terms, over the samples, or both; the axis of the terms stays, with length 1."""
         terms, samples = terms and part.shape[-1] > 1, samples and part.varies
         if not (terms or samples):
             return part
@@ -87,7 +87,7 @@ class Sums:
         return self.graph.shaped(name, (*[-1] * varies, *shape))
 
     def _contracted(self, left: Part, right: Part, *, terms: bool, samples: bool) -> Part:
-        """The sum of products over the axes that both sides have of those that are to be summed over."""
+        """The sum of products over the axes to be summed, all of which both sides have."""
         o = Writing(self.graph)
         sides = [_axes(left), _axes(right)]
         over: list[Axis] = [*[_SAMPLES] * samples, *[_TERMS] * terms]
@@ -116,7 +116,7 @@ class Sums:
         return self._as(found, shape, varies=varies)
 
     def _matrix(self, part: Part, *groups: Sequence[Axis]) -> str:
-        """A part as [repeated..., rows, columns], each of which groups axes."""
+        """A part as [repeated..., rows, columns], each of which is a group of axes."""
         axes = _axes(part)
         lengths: dict[Axis, int] = {_SAMPLES: -1, _TERMS: part.shape[-1], **dict(enumerate(part.shape[:-1]))}
         order = [axis for group in groups for axis in group]
@@ -129,7 +129,7 @@ class Sums:
 
 
 def _axes(part: Part) -> list[Axis]:
-    """The axes along which a part moves, in their order."""
+    """The axes along which a part moves, in order."""
     found: list[Axis] = [_SAMPLES] * part.varies
     found += [k for k, n in enumerate(part.shape[:-1]) if n > 1]
     return found + [_TERMS] * (part.shape[-1] > 1)

@@ -13,8 +13,8 @@ from macrograd.ops import Op
 
 
 class Onnx(Writer[Lowered]):
-    """Writes into `graph`, where `given` are the program's inputs; without them into a new graph. `fixed` are the
-    parameters' numbers, if they are to be constants."""
+    """Writes into `graph`, in which `given` are the program's inputs; by default into a new graph. `fixed` are the
+    parameters' numbers if they are to be constants."""
 
     name, needs = "onnx", "onnx"
 

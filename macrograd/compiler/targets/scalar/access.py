@@ -23,7 +23,7 @@ class AffineCounter:
 
 
 @dataclass(frozen=True)
-class Vector:
+class SimdVector:
     """A piece of the SIMD axis: its start, its width, and its number of valid elements."""
 
     start: AffineCounter
@@ -33,7 +33,7 @@ class Vector:
 
 Member = tuple[AffineCounter, ...]
 Cache = dict[tuple[object, ...], str]  # expressions already written, and their names
-SCALAR = Vector(AffineCounter(0, 0, 0), 1, 1)
+SCALAR = SimdVector(AffineCounter(0, 0, 0), 1, 1)
 
 
 # The places of an operand's members: base, slots that it moves per round, stride of each counter of more than one
@@ -78,7 +78,7 @@ class Operands:
         self.axis = "none"
         self.dims: tuple[int, ...] = ()
         # Results of the current group for this tile, and whether the next ones also go to memory.
-        self.given: dict[tuple[Key, Member, Vector], str] = {}
+        self.given: dict[tuple[Key, Member, SimdVector], str] = {}
         self.grouped, self.stored = False, True
 
     def slot(self, x: Index, member: Member, term: Counter, count: int) -> tuple[int, list[tuple[int, Counter]]]:
@@ -160,7 +160,7 @@ class Operands:
             size *= length
         return found
 
-    def load(self, x: Operand, member: Member, term: Counter, count: int, vector: Vector) -> str:
+    def load(self, x: Operand, member: Member, term: Counter, count: int, vector: SimdVector) -> str:
         """An operand as a vector of the SIMD axis."""
         code, width = self.code, vector.width
         if isinstance(x, float):
@@ -188,7 +188,7 @@ class Operands:
         self.cache[known] = value
         return value
 
-    def _identity(self, x: Index, member: Member, term: Counter, vector: Vector) -> tuple[object, ...]:
+    def _identity(self, x: Index, member: Member, term: Counter, vector: SimdVector) -> tuple[object, ...]:
         """The key of a load within a tile: everything that the address depends on."""
         if not x.affine:
             return (id(x), member, term, vector.start)
@@ -201,14 +201,14 @@ class Operands:
         parts.append(vector.start if moves else 0)
         return tuple(parts)
 
-    def result(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
+    def result(self, value: str, instruction: Instruction, member: Member, vector: SimdVector) -> None:
         """Deliver a member's value: to memory, and to later instructions of the group."""
         if self.grouped:
             self.given[key_of(instruction.out, self.dims), member, vector] = value
         if self.stored:
             self.store(value, instruction, member, vector)
 
-    def store(self, value: str, instruction: Instruction, member: Member, vector: Vector) -> None:
+    def store(self, value: str, instruction: Instruction, member: Member, vector: SimdVector) -> None:
         address = self.address(instruction.out, member, 0, 1, vector.start)
         if self.axis == "none" and instruction.out.space == "u":
             slot, moving = self.slot(instruction.out, member, 0, 1)

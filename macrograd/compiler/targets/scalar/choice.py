@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from macrograd.compiler.program.program import Index, Instruction, Operand
-from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, Vector
+from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.code import Code, Counter
 
 Body = Callable[[list[AffineCounter]], None]
@@ -29,7 +29,7 @@ class Takes:
         shared = _shared(index, dims)
 
         def choose(member: Member, lane: Counter) -> None:
-            vector = Vector(AffineCounter(1, lane, 0), 1, 1)
+            vector = SimdVector(AffineCounter(1, lane, 0), 1, 1)
             good, t = self._chosen(self.at.load(index, member, 0, 1, vector), 0, count)
             self.code.raise_flag(good)
 
@@ -55,7 +55,7 @@ class Takes:
         shared = len(rows) if _shared(index, instruction.dims) == len(instruction.dims) else 0
 
         def choose(member: Member, t: Counter, lane: Counter) -> None:
-            vector = Vector(AffineCounter(1, lane, 0), 1, 1)
+            vector = SimdVector(AffineCounter(1, lane, 0), 1, 1)
             good, k = self._chosen(self.at.load(index, member, t, count, vector), instruction.choice, size)
 
             def add(places: list[AffineCounter]) -> None:

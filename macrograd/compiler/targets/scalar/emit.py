@@ -18,7 +18,7 @@ from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Loop, Step
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import Kinds, Walker, in_rows
-from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, Tables, Vector, key_of
+from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, SimdVector, Tables, key_of
 from macrograd.compiler.targets.scalar.choice import Takes
 from macrograd.compiler.targets.scalar.code import Code, Counter
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
@@ -174,7 +174,7 @@ class Emitter(Walker[None], Kinds[None]):
         self.tiles.run(instruction, 1, self.sums.across, scalar=True)
 
     def _one_by_one(
-        self, instruction: Instruction, body: Callable[[Instruction, list[Member], list[Vector]], None]
+        self, instruction: Instruction, body: Callable[[Instruction, list[Member], list[SimdVector]], None]
     ) -> None:
         """A few scalars: written out, or gathered into a vector if the operation is worth it."""
         self.at.axis, self.at.dims = "none", instruction.dims

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.program.program import Instruction
-from macrograd.compiler.targets.scalar.access import SCALAR, Member, Operands, Vector
+from macrograd.compiler.targets.scalar.access import SCALAR, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.fuse import Fusion
 from macrograd.compiler.targets.scalar.sums import Sums, better_turned, turned
 from macrograd.compiler.targets.scalar.tiles import Tiles
@@ -20,14 +20,14 @@ class Maps:
         self.at, self.code, self.machine, self.read = at, at.code, at.machine, read
         self.tiles, self.sums = Tiles(at), Sums(at)
 
-    def map(self, instruction: Instruction, members: list[Member], vectors: list[Vector]) -> None:
+    def map(self, instruction: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
         self.at.cache = {}
         tile = [(member, vector) for member in members for vector in vectors]
         values = [self._value(instruction, *place) for place in tile]
         for value, place in zip(values, tile, strict=True):
             self.at.result(value, instruction, *place)
 
-    def _value(self, instruction: Instruction, member: Member, vector: Vector) -> str:
+    def _value(self, instruction: Instruction, member: Member, vector: SimdVector) -> str:
         """A member's value of a map or of a sum of single products."""
         if instruction.kind == "dot":
             return self.sums.single_products(instruction, member, vector)
@@ -85,7 +85,7 @@ class Maps:
         chain = [pair for pair in zip(group.instructions, group.stored, strict=True) if pair[0] not in sums]
         rest = chain[1:] if leader.kind == "dot" else chain
 
-        def tile(_: Instruction, members: list[Member], vectors: list[Vector]) -> None:
+        def tile(_: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
             self.at.given, self.at.cache, self.at.stored = {}, {}, group.stored[0]
             if leader.kind == "dot":
                 self.sums.dot(leader, members, vectors)
@@ -98,7 +98,7 @@ class Maps:
         self.tiles.run(leader, self.machine.lanes, tile)
         self.at.given, self.at.grouped, self.at.stored = {}, False, True
 
-    def _chain(self, rest: list[tuple[Instruction, bool]], member: Member, vector: Vector) -> None:
+    def _chain(self, rest: list[tuple[Instruction, bool]], member: Member, vector: SimdVector) -> None:
         for instruction, stored in rest:
             self.at.stored = stored
             self.at.result(self._value(instruction, member, vector), instruction, member, vector)
@@ -109,7 +109,9 @@ class Maps:
         valid = code.valid()
         return [code.first_lanes(valid, width, start) for start in range(0, self.machine.lanes, width)]
 
-    def _total(self, instruction: Instruction, members: list[Member], vectors: list[Vector], masks: list[str]) -> None:
+    def _total(
+        self, instruction: Instruction, members: list[Member], vectors: list[SimdVector], masks: list[str]
+    ) -> None:
         """Sums over the lanes of a tile that has all of them; lanes without a sample leave a sum unchanged."""
         code, width = self.code, self.machine.width
         sums = [code.splat(0.0, width)] * len(members)

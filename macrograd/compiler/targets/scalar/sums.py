@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from macrograd.compiler.program.program import Index, Instruction, Operand, Segment
-from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Member, Operands, Vector
+from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.code import Code, Counter
 
 FEW = 8  # up to this many terms or members are unrolled
@@ -20,7 +20,7 @@ class Sums:
     def __init__(self, at: Operands) -> None:
         self.at, self.code, self.machine = at, at.code, at.machine
 
-    def dot(self, instruction: Instruction, members: list[Member], vectors: list[Vector]) -> None:
+    def dot(self, instruction: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
         """Sums of products, one accumulator for each member and vector of the tile."""
         code, width = self.code, vectors[0].width
         kind = code.kind.vector(width)
@@ -65,7 +65,7 @@ class Sums:
         return step(self._after(t, first), values)
 
     def _interleaved(
-        self, segment: Segment, tile: list[tuple[Member, Vector]], sums: list[str], first: int
+        self, segment: Segment, tile: list[tuple[Member, SimdVector]], sums: list[str], first: int
     ) -> list[str]:
         """The rest of a long sum of scalars as several independent sums, to hide latency."""
         code = self.code
@@ -101,7 +101,7 @@ class Sums:
     def _known(x: Operand) -> bool:
         return isinstance(x, float) or (x.terms is None and x.full is None)
 
-    def pair(self, segment: Segment, member: Member, t: Counter, vector: Vector) -> tuple[str | float, str]:
+    def pair(self, segment: Segment, member: Member, t: Counter, vector: SimdVector) -> tuple[str | float, str]:
         left, right, count = segment.left, segment.right, segment.count
         value = self.at.load(right, member, t, count, vector)
         if isinstance(left, float) and left in (1.0, -1.0):
@@ -118,7 +118,7 @@ class Sums:
             return code.binary("fmul", left, right, width)
         return code.multiply_add(left, right, total, width)
 
-    def single_products(self, instruction: Instruction, member: Member, vector: Vector) -> str:
+    def single_products(self, instruction: Instruction, member: Member, vector: SimdVector) -> str:
         """A sum of products in which each is a separate segment."""
         total: str | None = None
         for segment in instruction.segments:
@@ -126,7 +126,7 @@ class Sums:
         assert total is not None
         return total
 
-    def across(self, instruction: Instruction, members: list[Member], _: list[Vector]) -> None:
+    def across(self, instruction: Instruction, members: list[Member], _: list[SimdVector]) -> None:
         """Sums over lanes (and terms), or over contiguous terms; then over each vector's elements."""
         code = self.code
         if self.at.axis == "lane" and self.machine.in_order:
@@ -150,7 +150,7 @@ class Sums:
         starts = [code.splat(0.0, 1) if self.machine.single else code.load(address, 1) for address in addresses]
 
         def per_lane(lane: Counter, values: list[str]) -> list[str]:
-            vector = Vector(AffineCounter(1, lane, 0), 1, 1)
+            vector = SimdVector(AffineCounter(1, lane, 0), 1, 1)
             for segment in instruction.segments:
 
                 def per_term(t: Counter, inner: list[str], segment: Segment = segment) -> list[str]:
@@ -175,7 +175,7 @@ class Sums:
         def per_term(t: Counter, values: list[str]) -> list[str]:
             def per_vector(i: Counter, inner: list[str]) -> list[str]:
                 self.at.cache = {}
-                vector = Vector(AffineCounter(width, i, 0), width, width)
+                vector = SimdVector(AffineCounter(width, i, 0), width, width)
                 pairs = [self.pair(segment, member, t, vector) for member in members]
                 return [self.accumulate(s, *pair, width) for s, pair in zip(inner, pairs, strict=True)]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from macrograd import ops
 from macrograd.compiler.program.program import Instruction
-from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, Vector
+from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.code import Counter
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 
@@ -24,7 +24,7 @@ class Tiles:
         self,
         instruction: Instruction,
         length: int,
-        body: Callable[[Instruction, list[Member], list[Vector]], None],
+        body: Callable[[Instruction, list[Member], list[SimdVector]], None],
         *,
         scalar: bool = False,
     ) -> None:
@@ -45,7 +45,7 @@ class Tiles:
 
             def tile(i: Counter, _: list[str]) -> list[str]:
                 starts = [AffineCounter(together * width, i, k * width) for k in range(together)]
-                body(instruction, members, [Vector(start, width, width) for start in starts])
+                body(instruction, members, [SimdVector(start, width, width) for start in starts])
                 return []
 
             if full:
@@ -53,9 +53,9 @@ class Tiles:
             begin = full * together
             if begin < vectors:
                 places = [AffineCounter(0, 0, k * width) for k in range(begin, vectors)]
-                body(instruction, members, [Vector(place, width, width) for place in places])
+                body(instruction, members, [SimdVector(place, width, width) for place in places])
             if rest:
-                body(instruction, members, [Vector(AffineCounter(0, 0, vectors * width), width, rest)])
+                body(instruction, members, [SimdVector(AffineCounter(0, 0, vectors * width), width, rest)])
 
         self._members(list(self.at.dims), [], member_cap, lanes, scalar)
 

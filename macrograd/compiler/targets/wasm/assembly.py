@@ -1,8 +1,8 @@
 """Programs as one WebAssembly module: the code that the LLVM target writes, and the memory that it works on.
 
-The code is that of `targets/llvm`, for vectors of 16 bytes and a machine that has no fused multiplication and addition.
-What Python lays out for native code when it is called (`LlvmState`, `AlongParameters`) is laid out here once, at
-addresses that become constants of the code.
+The code is that of `targets/llvm`, for 16-byte vectors and a machine without fused multiply-add. The structures that
+Python lays out for each call of native code (`LlvmState`, `AlongParameters`) are laid out here once, at addresses that
+become constants of the code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from macrograd.compiler.targets.wasm.module import Memory, module
 
 VECTOR_BYTES = 16
 _TRIPLE, _FEATURES = "wasm32-unknown-unknown", "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext"
-_FIRST = 64  # the address of the first byte that is used; 0 is no address
+_FIRST = 64  # the first address used; 0 must stay invalid
 _MOST = 1 << 31
 _ALLOCA = re.compile(r"alloca \[(\d+) x (\w+)\]")
 _SIZES = {"double": 8, "float": 4, "i64": 8, "i32": 4}
@@ -43,8 +43,8 @@ def machine_for(dtype: Any, lanes: int, *, strict: bool, flat: bool = False) -> 
     return Machine(kind, VECTOR_BYTES, lanes, flat, strict, flat, in_order=strict and not flat, portable=True)
 
 
-# The rest of a division, exactly: y is doubled until it would exceed x, and taken away on the way back. Each of these
-# differences is exact, as x < 2y. https://en.cppreference.com/w/c/numeric/math/fmod says what it is.
+# The exact remainder of a division: y is doubled until it would exceed x, and subtracted on the way back. Each of these
+# differences is exact, as x < 2y. Defined in https://en.cppreference.com/w/c/numeric/math/fmod.
 _FMOD = """
 declare double @llvm.fabs.f64(double)
 declare double @llvm.copysign.f64(double, double)
@@ -89,7 +89,7 @@ class Layout:
         self.data: dict[int, bytes] = {}
 
     def room(self, size: int) -> int:
-        """The address of `size` bytes that are 0 at first, and of a vector's room behind them."""
+        """The address of `size` bytes that are 0 at first, followed by room for one more vector."""
         address = self.end
         self.end += -(-(size + VECTOR_BYTES) // 64) * 64
         if self.end > _MOST:
@@ -106,7 +106,7 @@ class Layout:
 @dataclass(frozen=True)
 class Placed:
     """A program whose code is in the module: the function that runs it, and the addresses of its context, its uniform
-    slots and the lists of where its arguments and results are."""
+    slots, and the lists of pointers to its arguments and results."""
 
     program: Program
     run: str
@@ -125,19 +125,19 @@ class Placed:
 
 
 class Assembly:
-    """A module, as it is put together."""
+    """A module under construction."""
 
     def __init__(self, dtype: np.dtype[Any], *, strict: bool) -> None:
         self.dtype, self.strict, self.kind = dtype, strict, kind_of(dtype)
         self.layout = Layout()
-        self._texts: list[tuple[str, str]] = []  # what stands before the names of a text's functions, and the text
+        self._texts: list[tuple[str, str]] = []  # the prefix of the names of a text's functions, and the text
         self._kernels: dict[tuple[Machine, bool, tuple[int, ...]], str] = {}
 
     def machine(self, lanes: int, *, flat: bool = False) -> Machine:
         return machine_for(self.dtype, lanes, strict=self.strict, flat=flat)
 
     def image(self, values: Any) -> bytes:
-        """Numbers as they lie in memory."""
+        """Numbers as bytes in memory."""
         return np.ascontiguousarray(values, self.dtype.newbyteorder("<")).tobytes()
 
     def numbers(self, values: Any) -> int:
@@ -155,8 +155,8 @@ class Assembly:
         outputs: int = 0,
         flat: bool = False,
     ) -> Placed:
-        """Add a program. `sizes` are those of its arguments, each of which is an array with the samples first; flat are
-        update rules. Raises LookupError for an operation that has no form here."""
+        """Add a program. `sizes` are those of its arguments, each of which is an array with the samples first; `flat`
+        is for update rules. Raises LookupError for an operation that has no form here."""
         machine, layout = self.machine(lanes, flat=flat), self.layout
         text, tables = lower(program, machine, sizes, outputs)
         self._texts.append((f"{name}_", text))
@@ -179,7 +179,7 @@ class Assembly:
         return Placed(program, f"{name}_run", layout.put(bytes(words)), u, arguments, out, size)
 
     def _streams(self, program: Program, machine: Machine) -> dict[str, int]:
-        """The kernels of the program's streams by their numbers in the table of functions."""
+        """The kernels of the program's streams, as numbers in the table of functions."""
         found: dict[str, int] = {}
         for block in sorted({stream.block for stream in program.streams()}):
             composed = {
@@ -206,8 +206,7 @@ class Assembly:
         self._texts.append(("", "\n".join([*lines, "}", "attributes #0 = { nounwind }"])))
 
     def module(self, exports: Sequence[str], numbers: Mapping[str, int]) -> bytes:
-        """The module with these functions and numbers to be seen outside. Raises RuntimeError where LLVM cannot make
-        the code."""
+        """The module, exporting these functions and numbers. Raises RuntimeError if LLVM cannot compile the code."""
         if any("declare double @fmod(" in text for _, text in self._texts):
             self._texts.append(("", _FMOD))
         texts = [text for _, text in self._texts]
@@ -228,7 +227,7 @@ def _target() -> Any:
 
 
 def _object(texts: Sequence[tuple[str, str]]) -> bytes:
-    """The object file of texts, whose functions are told apart by what stands before their names."""
+    """The object file of the texts, whose functions are told apart by their prefixes."""
     context = llvm.create_context()
     whole: Any = None
     for prefix, text in texts:
@@ -247,5 +246,5 @@ def _object(texts: Sequence[tuple[str, str]]) -> bytes:
 
 
 def pointer(address: int) -> str:
-    """A constant address in LLVM's words."""
+    """A constant address in LLVM's syntax."""
     return f"inttoptr (i32 {address} to ptr)"

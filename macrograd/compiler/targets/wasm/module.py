@@ -1,11 +1,11 @@
-"""A WebAssembly module from an object file of LLVM's: what a linker does, of which there is little to do here.
+"""A WebAssembly module from an object file of LLVM's: a linker's work, of which little is needed here.
 
-An object file is a module already: types, functions and code stand in it as they will in the module, and the numbers
-that its instructions hold are those of its own lists. It imports its memory, its stack pointer and its table of
-functions; here these become the module's own, so that it imports nothing. What lies in memory is not LLVM's matter: the
-object has no data, and addresses are constants of its code.
+An object file is almost a module: its types, functions and code stay as they are, and its instructions already hold the
+right indices. It imports its memory, its stack pointer and its table of functions; here the module defines these
+itself, so that it imports nothing. LLVM does not fill the memory: the object has no data, and addresses are constants
+of its code.
 
-https://webassembly.github.io/spec/core/binary/modules.html and the tool conventions' Linking.md are the formats.
+The formats are https://webassembly.github.io/spec/core/binary/modules.html and Linking.md of the tool conventions.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from dataclasses import dataclass, field
 _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _START, _ELEMENT, _CODE, _DATA, _DATA_COUNT = (
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
 )  # fmt: skip
-_SYMBOLS = 8  # the part of the section "linking" that lists them
+_SYMBOLS = 8  # the symbol table in the section "linking"
 _UNDEFINED = 0x10
 _I32 = 0x7F
-# Numbers of functions, types, globals and tables, which stay what they are. Addresses are not among them.
+# Relocations of the indices of functions, types, globals and tables, which do not change. None is of an address.
 _KEPT_NUMBERS = {0: "function", 6: "type", 7: "global", 20: "table"}
 _PAGE = 1 << 16
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The initial memory: its size in bytes, the address from which the stack grows down, and data by address; the rest
-    is 0."""
+    """The initial memory: its size in bytes, the address from which the stack grows down, and its data by address; all
+    other bytes are 0."""
 
     size: int
     stack: int
@@ -49,19 +49,18 @@ def module(
     """The module.
 
     image    the object file, which must define all functions that it calls
-    exports  the functions that are visible outside, by the names that they have there
-    table    the functions that are called by their number, which is their place here, counted from 1
-    numbers  what is told beside the functions: immutable 32-bit globals by name
+    exports  the exported functions: {name outside: name in the object}
+    table    the functions that are called by number; the number is the position here, counted from 1
+    numbers  the exported numbers: immutable 32-bit globals by name
 
-    A function `init` puts the memory back to where it is when the module is instantiated. Raises RuntimeError where
-    the object has what is not expected.
+    A function `init` resets the memory to its initial state. Raises RuntimeError if the object has unexpected contents.
     """
     object_ = _parsed(image)
     _check(object_)
     types, type_count = _vector(object_.sections[_TYPE])
     functions, function_count = _vector(object_.sections[_FUNCTION])
     code, _ = _vector(object_.sections[_CODE])
-    init = function_count  # behind the object's own
+    init = function_count  # follows the object's functions
     pieces = sorted(memory.data.items())
     pages = -(-memory.size // _PAGE)
     globals_ = [b"\x7f\x01\x41" + _signed(memory.stack) + b"\x0b"]
@@ -100,22 +99,22 @@ def _init(pieces: Sequence[tuple[int, bytes]], size: int) -> bytes:
 
 
 def _check(object_: _Object) -> None:
-    """That the object is what it is taken for."""
+    """Raise RuntimeError unless the object has the expected contents."""
     if _DATA in object_.sections:
-        raise RuntimeError("LLVM put constants of its own into the object file, for which there is no place")
+        raise RuntimeError("LLVM added constants to the object file, which has no room for data")
     functions = [name for name, kind in object_.imports if kind == 0]
     if functions:
-        raise RuntimeError(f"the object file calls functions that it does not have: {', '.join(functions)}")
+        raise RuntimeError(f"the object file calls functions that it does not define: {', '.join(functions)}")
     globals_ = [name for name, kind in object_.imports if kind == 3]
     if globals_ not in ([], ["__stack_pointer"]):
-        raise RuntimeError(f"the object file imports other globals than the stack pointer: {', '.join(globals_)}")
+        raise RuntimeError(f"the object file imports globals other than the stack pointer: {', '.join(globals_)}")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
 class _Reader:
-    """Bytes, from one place to the next."""
+    """Reads bytes in sequence."""
 
     def __init__(self, text: bytes) -> None:
         self.text, self.at = text, 0
@@ -183,7 +182,7 @@ def _read_imports(section: _Reader, object_: _Object) -> None:
 
 
 def _read_symbols(section: _Reader, object_: _Object) -> None:
-    """The functions' names."""
+    """Read the names of the functions."""
     section.number()  # the version of the format
     while section:
         (kind,) = section.take(1)
@@ -197,9 +196,9 @@ def _read_symbols(section: _Reader, object_: _Object) -> None:
                 part.number()
                 continue
             if what == 1:
-                raise RuntimeError("LLVM put data into the object file, for which there is no place")
+                raise RuntimeError("LLVM added data to the object file, which has no room for it")
             index = part.number()
-            if not flags & _UNDEFINED or flags & 0x40:  # it has a name of its own
+            if not flags & _UNDEFINED or flags & 0x40:  # a name follows
                 name = part.name()
                 if what == 0:
                     object_.functions[name] = index
@@ -210,7 +209,7 @@ def _check_relocations(section: _Reader) -> None:
     for _ in range(section.number()):
         kind = section.number()
         if kind not in _KEPT_NUMBERS:
-            raise RuntimeError(f"the object file has a relocation of kind {kind}, which is none of a mere number")
+            raise RuntimeError(f"the object file has a relocation of kind {kind}, which is not that of a plain index")
         section.number()
         section.number()
 
@@ -219,7 +218,7 @@ def _check_relocations(section: _Reader) -> None:
 
 
 def _vector(section: bytes) -> tuple[bytes, int]:
-    """A list's entries, and how many there are."""
+    """The entries of a list, and their number."""
     reader = _Reader(section)
     count = reader.number()
     return reader.rest(), count
