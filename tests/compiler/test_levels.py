@@ -10,7 +10,7 @@ import pytest
 import macrograd as mg
 from macrograd import Value
 from macrograd.compiler import pipeline
-from macrograd.compiler.roll import levels, repeats
+from macrograd.compiler.roll import levels
 from macrograd.compiler.tape import tape
 
 
@@ -106,16 +106,3 @@ def test_members_in_no_order_at_all_are_one_table() -> None:
     pairs = [(draw.randrange(1000), draw.randrange(1000)) for _ in range(3000)]
     source = pipeline.record(lambda x: mg.sum(mg.maximum(x[i], x[j]) for i, j in pairs), [(1000,)])
     assert len(list(pipeline.value_program(source, batch=True).instructions())) < 5
-
-
-def test_the_two_directions_of_a_recurrence_keep_their_own_periods() -> None:
-    """Forward rounds of 4 groups, backward rounds of 6: the common multiple covers both and is not taken."""
-    forward, backward = [1, 2, 3, 4] * 30, [5, 6, 7, 8, 9, 10] * 30
-    found = repeats.candidates(np.array([*forward, 0, *backward]))
-    assert [(c.first, c.period, c.rounds) for c in found.values()] == [(0, 4, 30), (121, 6, 30)]
-
-
-def test_short_repetitions_give_way_to_the_rounds_they_lie_in() -> None:
-    round_ = [1, 2, 2, 2, 2, 3, 4, 5, 6, 7]
-    found = repeats.candidates(np.array([70, *round_ * 9, 80]))
-    assert [(c.first, c.period, c.rounds) for c in found.values()] == [(1, 10, 9)]
