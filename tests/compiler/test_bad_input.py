@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import subprocess
-import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +11,7 @@ import numpy as np
 import pytest
 
 import macrograd as mg
-from macrograd import CompileWarning, TraceError, Value
+from macrograd import TraceError, Value
 from macrograd.compiler.tape import indices
 
 W = Value(2.0, "w")
@@ -324,42 +321,6 @@ def test_backward_of_what_is_no_scalar(fn: Callable[..., Any], said: str) -> Non
         assert said in str(error.value)
 
 
-# --- settings -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"dtype": "float16"}, "compile(dtype='float16'): dtype must be one of 'float64', 'float32'"),
-        ({"dtype": int}, "dtype must be one of 'float64', 'float32'"),
-        ({"dtype": "U3"}, "dtype must be one of 'float64', 'float32'"),
-        ({"dtype": None}, "compile(dtype=None): dtype must be one of 'float64', 'float32'"),
-        ({"batch": "yes"}, "compile(batch='yes'): batch must be True or False"),
-        ({"batch": 1}, "compile(batch=1): batch must be True or False"),
-        ({"strict": None}, "compile(strict=None): strict must be True or False"),
-        ({"dtype": object()}, "dtype must be one of 'float64', 'float32'"),
-        ({"backend": "cuda"}, "compile(backend='cuda'): backend must be one of 'auto', 'llvm', 'numpy'"),
-        ({"threads": 0}, "compile(threads=0): threads must be a positive integer"),
-        ({"threads": True}, "compile(threads=True): threads must be a positive integer"),
-        ({"threads": 1.5}, "compile(threads=1.5): threads must be a positive integer"),
-    ],
-)
-def test_settings(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is checked below
-        mg.compile(dot, **settings)
-    assert said in str(error.value)
-
-
-def test_numpys_types_are_dtypes_too() -> None:
-    assert mg.compile(lambda x: x * W, dtype=np.float32)(1.0).dtype == np.float32  # type: ignore[arg-type]
-    assert mg.compile(lambda x: x * W, dtype=np.dtype("float64"))(1.0).dtype == np.float64  # type: ignore[arg-type]
-
-
-def test_what_is_no_function() -> None:
-    with pytest.raises(TypeError, match=r"compile\(\) takes a function, got 3 of type int"):
-        mg.compile(3)  # type: ignore[arg-type]
-
-
 # --- parameters ---------------------------------------------------------------------------------------------
 
 
@@ -488,62 +449,6 @@ def test_take_from_what_is_no_table(values: Any, error: type[Exception], said: s
 def test_take_from_nothing() -> None:
     with pytest.raises(IndexError, match=r"take\(\) needs at least one value to choose from"):
         mg.compile(lambda i: mg.take([], i))(0)
-
-
-# --- when LLVM fails ----------------------------------------------------------------------------------------
-
-
-def _fail(*_: Any) -> Any:
-    raise RuntimeError("LLVM ERROR: Cannot select")
-
-
-def test_llvm_that_fails_gives_numpy_and_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    from macrograd.compiler.jit import native
-
-    monkeypatch.setenv("MACROGRAD_CACHE", "off")
-    monkeypatch.setattr(native, "_compile", _fail)
-    w = Value(2.0)
-    f = mg.compile(lambda x: x * w, batch=True)
-    with pytest.warns(CompileWarning, match=r"LLVM failed on <lambda> \(LLVM ERROR: Cannot select\); it runs on NumPy"):
-        np.testing.assert_array_equal(f([1.0, 2.0]), [2.0, 4.0])
-    with pytest.warns(CompileWarning, match="LLVM failed on"):
-        assert f.backward([1.0, 2.0]) == 3.0
-    assert w.grad == 1.5
-
-
-def test_llvm_that_fails_for_a_later_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    from macrograd.compiler.jit import native
-
-    monkeypatch.setenv("MACROGRAD_CACHE", "off")
-    w = Value(2.0)
-    f = mg.compile(lambda x: x * w, batch=True)
-    np.testing.assert_array_equal(f(np.ones(4)), np.full(4, 2.0))
-    monkeypatch.setattr(native, "_compile", _fail)
-    with pytest.warns(CompileWarning, match="LLVM failed on <lambda>"):
-        np.testing.assert_array_equal(f(np.ones(500)), np.full(500, 2.0))
-    np.testing.assert_array_equal(f(np.ones(500)), np.full(500, 2.0))
-
-
-def test_without_llvmlite_it_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "macrograd.compiler.targets.llvm.execute", None)
-    monkeypatch.setattr("macrograd.compiler.settings._said", set[str]())
-    with pytest.warns(CompileWarning, match="llvmlite does not load here .*: programs run on NumPy, which is slower"):
-        assert mg.compile(lambda x: x * W)(1.0) == 2.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert mg.compile(lambda x: x + W)(1.0) == 3.0
-        assert mg.compile(lambda x: x + W, backend="numpy")(1.0) == 3.0
-    with pytest.raises(ImportError, match="backend='llvm' needs llvmlite, which does not load here"):
-        mg.compile(lambda x: x * W, backend="llvm")(1.0)
-
-
-def test_numpy_alone_does_not_load_llvmlite() -> None:
-    program = (
-        "import sys, macrograd as mg\n"
-        "assert mg.compile(lambda x: x * mg.Value(2.0) + x, backend='numpy')(1.5) == 4.5\n"
-        "assert 'llvmlite' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
 
 
 def test_a_theta_that_was_left_out_is_asked_for() -> None:

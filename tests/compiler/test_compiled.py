@@ -417,15 +417,6 @@ def test_memory_stays_flat_over_many_calls(backend: str) -> None:
     assert after - before < 20_000
 
 
-def test_many_batch_sizes_do_not_pile_up_buffers() -> None:
-    loss, _ = regression()
-    f = mg.compile(loss, batch=True)
-    for samples in range(1, 60):
-        f(*data(samples))
-    plans = next(iter(f._shapes.values()))._prepared
-    assert sum(len(states) for plan in plans.values() for states in plan.waiting.values()) <= 16
-
-
 def test_a_function_without_arguments_is_traced_when_first_asked_about() -> None:
     x = Value(2.0, label="x")
     assert mg.compile(lambda: x * x).theta().tolist() == [2.0]

@@ -16,7 +16,6 @@ from macrograd.compiler.targets.c.target import C
 from macrograd.compiler.targets.llvm.target import Llvm
 from macrograd.compiler.targets.numpy.target import Numpy
 from macrograd.compiler.targets.target import Request, Runner, State, Target
-from macrograd.ops import Op
 
 TARGETS = [Llvm(), Numpy()]
 WRITERS = [C()]
@@ -71,52 +70,6 @@ def test_a_program_knows_its_operations_in_instructions_loops_and_streams() -> N
 
     assert names(repeated, (200,)) == {"tanh"}
     assert names(lambda x: x * x + 1.0, ()) <= {"add", "mul"}
-
-
-class Poor(Numpy):
-    """A target without exponentials."""
-
-    name, needs = "llvm", "nothing"
-
-    def has(self, row: Op) -> bool:
-        return row.name != "exp"
-
-
-class Broken(Numpy):
-    name, needs = "llvm", "a compiler"
-
-    def missing(self) -> ImportError:
-        return ImportError("no compiler")
-
-
-def test_a_target_that_lacks_an_operation_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    poor, ran = Poor(), []
-    for made in (poor, pipeline._FALLBACK):
-        prepare = made.prepare
-        monkeypatch.setattr(
-            made, "prepare", lambda *a, made=made, prepare=prepare, **k: (ran.append(made), prepare(*a, **k))[1]
-        )
-    monkeypatch.setattr(pipeline, "_TARGETS", (poor, pipeline._FALLBACK))
-    assert mg.compile(lambda x: mg.tanh(x) + W)(0.0) == 2.0
-    assert mg.compile(lambda x: mg.exp(x) + W)(0.0) == 3.0
-    assert ran == [poor, pipeline._FALLBACK]
-    with pytest.raises(LookupError, match=r"backend='llvm' has neither a form of exp nor a formula .* another backend"):
-        mg.compile(lambda x: mg.exp(x) * W, backend="llvm")(0.0)
-
-
-def test_a_named_target_that_is_not_there_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_TARGETS", (Broken(), pipeline._FALLBACK))
-    with pytest.raises(ImportError, match=r"backend='llvm' needs a compiler, .* \(no compiler\); install it, or use"):
-        mg.compile(lambda x: x * W, backend="llvm")(1.0)
-
-
-def test_a_failure_of_the_last_target_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError("out of threads")
-
-    monkeypatch.setattr(pipeline._FALLBACK, "prepare", fail)
-    with pytest.raises(RuntimeError, match="out of threads"):
-        mg.compile(lambda x: x * W, backend="numpy")(1.0)
 
 
 def test_a_large_argument_is_read_where_it_is_and_never_written(target: Runner) -> None:
