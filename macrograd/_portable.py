@@ -1,7 +1,8 @@
-"""The functions that no two mathematical libraries compute alike, for strict programs: the same bits on every machine.
+"""Elementary functions with the same bits on every machine, for strict programs: mathematical libraries differ in them.
 
-Written like the special functions (`_formulas`), and with their means; each states its error against the exact value in
-units in the last place (ulp) of float64. What an argument outside of a part's range makes there is never chosen.
+They are written like the special functions (`_formulas`) and with the same tools; each states its error against the
+exact value in units in the last place (ulp) of float64. Where an argument is outside a part's range, that part's result
+is never chosen.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from macrograd.ops import absolute, div, less, less_equal, where
 
 
 def _limited(a: Any) -> Any:
-    """An exponent within what has an exp that is not 0 or infinite, and some beyond."""
+    """An exponent limited to slightly more than the range in which exp is neither 0 nor infinite."""
     return at_most(-at_most(-a, 760.0), 720.0)
 
 
@@ -93,7 +94,7 @@ _TWO_THIRDS = (2 / 3, 2.0**-54 * 2 / 3)
 
 
 def _long_log(a: Any) -> Pair:
-    """log a to 65 bits: as `log_pair`, but for the second term of the series, which is not rounded here."""
+    """log a to 65 bits: as `log_pair`, except that the second term of the series is not rounded."""
     k, m = exponent(a), mantissa(a)
     f = m - 1.0
     d, d_low = sorted_sum(2.0, f)
@@ -107,10 +108,10 @@ def _long_log(a: Any) -> Pair:
 
 
 def power(a: Any, b: Any) -> Any:
-    """|a|ᵇ = exp(b·log |a|), ≤ 0.7 ulp; of zeros, infinities and negative numbers as in C's annex F."""
+    """aᵇ by |a|ᵇ = exp(b·log |a|), ≤ 0.7 ulp; zeros, infinities and negative numbers as in annex F of C."""
     size = absolute(a)
     log, log_low = _long_log(size)
-    # Beyond these an exponent makes 0, 1 or ∞ of any number.
+    # With an exponent beyond these, the power of any number is 0, 1 or ∞.
     c = at_most(-at_most(-b, 2.0**66), 2.0**66)
     high, low = times((c, 0.0), (log, log_low))
     far = less(absolute(high), 760.0)
@@ -127,7 +128,7 @@ def power(a: Any, b: Any) -> Any:
     found = where(negative, where(odd, -found, found), found)
     bad = less(a, 0.0) * (1.0 - whole) * less(size, INF)
     found = where(bad, NAN, found)
-    # An infinite exponent asks on which side of 1 the number is.
+    # For an infinite exponent, only the side of 1 on which the number lies matters.
     to_nothing = where(grows, less(size, 1.0), less(1.0, size))
     at_the_end = where(less_equal(size, 1.0) * less_equal(1.0, size), 1.0, where(to_nothing, 0.0, INF))
     found = where(less(absolute(b), INF), found, at_the_end)
@@ -138,7 +139,7 @@ def power(a: Any, b: Any) -> Any:
 
 # --- angles ----------------------------------------------------------------------------------------------------------
 
-Turned = tuple[Any, Pair]  # how many quarters of a turn, and what is left, from −π/4 to π/4
+Turned = tuple[Any, Pair]  # the number of quarter turns, and the remainder, from −π/4 to π/4
 _NEAR = 1048576.0  # up to this
 
 
@@ -152,10 +153,10 @@ def _near(x: Any) -> Turned:
 
 
 def _far(x: Any) -> Turned:
-    """By the bits of 2/π that matter, for any |x| (M. Payne and R. Hanek, ACM SIGNUM Newsletter 18, 1983).
+    """By the relevant bits of 2/π, for any |x| (M. Payne and R. Hanek, ACM SIGNUM Newsletter 18, 1983).
 
-    |x| = (a·2²⁷ + b)·2ᵏ with whole a and b of 27 bits; 24 bits of 2/π at a time are a whole number, too, so that all
-    products are exact. Multiples of 4 quarters are dropped as they come.
+    |x| = (a·2²⁷ + b)·2ᵏ with integers a and b of 27 bits; 2/π is used in integers of 24 bits, so that all products are
+    exact. Multiples of 4 quarter turns are dropped as they arise.
     """
     size = absolute(x)
     k, m = exponent(size) - 53.0, mantissa(size) * 67108864.0
@@ -186,7 +187,7 @@ _COS = [(-1) ** k / math.factorial(2 * k) for k in range(2, 10)]
 
 
 def _wave(turned: Turned, ahead: float) -> Any:
-    """The sine of an angle and `ahead` quarters of a turn."""
+    """The sine of an angle plus `ahead` quarter turns."""
     n, (r, low) = turned
     z = r * r
     sine = r + (r * z * polynomial(z, _SIN) + low * (1.0 - 0.5 * z))

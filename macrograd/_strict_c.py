@@ -1,8 +1,8 @@
-"""Replacements of <math.h> for strict programs in C: functions of integers and + − × ÷, with the same bits everywhere.
+"""Replacements for <math.h> in strict C programs: functions of integers and + − × ÷, with the same bits everywhere.
 
-A compiler may fuse a product with a sum (gcc does unless told otherwise, and ignores the standard's pragma; clang is
-told by a flag that overrules pragmas). So the text itself prevents it: products are written `MUL(a, b)` or have no
-digit to lose. Numbers are taken apart as integers, by a union, which C99 allows.
+A compiler may fuse a product with a sum (gcc does by default, and ignores the standard's pragma; clang has a flag that
+overrides pragmas). So the text itself prevents it: products are written `MUL(a, b)`, or are exact. Numbers are taken
+apart as integers by a union, which C99 allows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ STAND_INS = {"fabs": "mg_abs", "sqrt": "mg_sqrt", "floor": "mg_floor", "ceil": "
 
 _LISTED = ",\n        ".join(", ".join(map(str, TWO_OVER_PI[k : k + 10])) for k in range(0, len(TWO_OVER_PI), 10))
 
-# By name: which of the others it calls, and its text.
+# By name: the other functions that it calls, and its text.
 _FUNCTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "bits": (
         (),
@@ -213,6 +213,6 @@ _FUNCTIONS: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 def needed(name: str) -> dict[str, str]:
-    """The texts of a function and of those that it calls, by name, in order."""
+    """The texts of a function and of those that it calls, by name, callees first."""
     others, text = _FUNCTIONS[name]
     return {**{k: v for other in others for k, v in needed(other).items()}, name: text}

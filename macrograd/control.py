@@ -1,11 +1,11 @@
 """Control flow for programs of Values: `loop`, `while_loop` and `cond`.
 
-Eager these are Python's own loops and branches. In a function that is compiled the trace takes over
-(`Interpreter.loop`): the body of a loop is traced once, whatever the count (`macrograd.compiler.trace.loops`).
+Eagerly these are plain Python loops and branches. In a compiled function the trace takes over (`Interpreter.loop`): the
+body of a loop is traced once, whatever the count (`macrograd.compiler.trace.loops`).
 
-Where the number of rounds or the branch depends on an argument, all rounds and both branches are part of the program,
-and each sample chooses among their results: what it did not choose gives it neither a number nor a derivative, and
-cannot raise.
+If the number of rounds or the branch depends on an argument, all rounds and both branches are part of the program, and
+each sample chooses among their results: those not chosen contribute neither a number nor a derivative, and cannot
+raise.
 """
 
 from __future__ import annotations
@@ -25,22 +25,21 @@ def loop(
 ) -> Any:
     """The state after `count` rounds of `state = body(i, state)`, for i = 0, 1, …, count - 1.
 
-    count    a non-negative integer. If it depends on an argument of a compiled function, `most` is needed
-    body     a function of the number of the round and the state; it returns the next state, nested in the same way
+    count    a non-negative integer. If it depends on an argument of a compiled function, `most` is required
+    body     a function of the round number and the state; it returns the next state, nested in the same way
     state    the first state: a number or Value, or tuples, lists, dicts and Vectors of these. Lists, tuples and arrays
-             of one length may stand for each other; the body gets them in the form that the first state has
-    collect  whether the body returns a pair: the next state, and what to keep of the round. The result is then a pair
-             as well: the last state, and what was kept, with a Vector of `count` elements in place of each number
-    most     the largest count there may be. A compiled program does that many rounds, and each sample leaves off after
+             of the same length are interchangeable; the body gets them in the form of the first state
+    collect  whether the body returns a pair: the next state, and the values to keep from the round. The result is then
+             a pair, too: the last state, and the kept values, with a Vector of `count` elements in place of each number
+    most     the largest possible count. A compiled program does that many rounds, and each sample keeps its state after
              its own count
 
-    In a compiled function the body is traced once, and the program has one loop, however large the count is. The number
-    of the round is then a traced value: read arrays by it with `mg.take(ys, i)`. What was kept can be returned, or read
-    by the number of the round of another loop.
+    In a compiled function the body is traced once, and the program has one loop, however large the count is. The round
+    number is then a traced value: read arrays by it with `mg.take(ys, i)`. The kept values can be returned, or read by
+    the round number of another loop.
 
-    Raises TypeError for a count that is not an integer, for a body that is not a function and for a state that holds
-    something other than numbers; ValueError for a count that is negative or larger than `most`, and for a state whose
-    nesting changes.
+    Raises TypeError if the count is not an integer, the body is not a function, or the state holds anything but
+    numbers; ValueError if the count is negative or larger than `most`, or the nesting of the state changes.
     """
     if not callable(body):
         raise TypeError(f"loop(count, body, state) takes a function body(i, state), got {body!r}")
@@ -78,15 +77,15 @@ def loop(
 
 
 def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], state: Any, *, most: int) -> Any:
-    """The state after as many rounds of `state = body(state)` as `condition(state)` is true before.
+    """The state after repeating `state = body(state)` while `condition(state)` is true.
 
     condition  a function of the state: a comparison, True or False
     body       a function of the state; it returns the next state, nested in the same way
-    state      the first state, as of `loop`
-    most       the largest number of rounds there may be, a positive integer
+    state      the first state, as in `loop`
+    most       the largest possible number of rounds, a positive integer
 
     In a compiled function each sample has its own number of rounds: the program does `most` of them, and a sample whose
-    condition has failed keeps its state. Its cost is therefore that of `most` rounds.
+    condition has failed keeps its state. The cost is therefore that of `most` rounds.
 
     Raises RuntimeError if the condition still holds after `most` rounds, and TypeError and ValueError as `loop` does.
     """
@@ -104,7 +103,7 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
 def rounds_while(
     condition: Callable[[Any], Any], body: Callable[[Any], Any], state: Any, most: int, reached: str
 ) -> Any:
-    """`while_loop` that says `reached` where the condition holds after the last round."""
+    """`while_loop`, with `reached` as the error where the condition holds after the last round."""
     nest, scalars = first_state(body, state)
     program = value.recording()
     if program is None:
@@ -132,17 +131,16 @@ def rounds_while(
 
 
 def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *args: Any) -> Any:
-    """`then(*args)` where the test is true, else `otherwise(*args)`.
+    """`then(*args)` if the test is true, else `otherwise(*args)`.
 
     test             a comparison, True or False, or a number, which is true if it is not 0
     then, otherwise  functions of `args`; they return numbers and Values in the same nesting
 
-    Only the function that is chosen runs. In a compiled function where the test depends on an argument or a parameter,
-    both are part of the program: the one that is not chosen gives neither a number nor a derivative, whatever it
-    computes (a NaN, an infinity, a `take` by an index that is none). To choose between two numbers, `mg.where` is
-    shorter.
+    Only the chosen function runs. In a compiled function, if the test depends on an argument or a parameter, both are
+    part of the program: the one not chosen contributes neither a number nor a derivative, whatever it computes (NaN,
+    infinity, a `take` with an invalid index). To choose between two numbers, `mg.where` is shorter.
 
-    Raises TypeError for what is not a function, and ValueError if the two return different nestings.
+    Raises TypeError if either is not a function, and ValueError if the two return different nestings.
     """
     for name, function in (("then", then), ("otherwise", otherwise)):
         if not callable(function):
@@ -165,7 +163,7 @@ def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *ar
 
 
 def _truth(active: Any, found: Any) -> Any:
-    """Whether a condition holds for what is active."""
+    """1 where active and the condition holds, else 0."""
     return ops.where(active, ops.where(found, 1.0, 0.0), 0.0)
 
 
@@ -189,7 +187,7 @@ def _counted(program: Interpreter, count: Any, body: Callable[[Any, Any], Any], 
 
 
 def _most(name: str, most: Any) -> int:
-    """The checked largest number of rounds."""
+    """`most` as an int, checked."""
     wrong = f"{name}(most=…) takes a positive Python integer, got {most!r}"
     if isinstance(most, (bool, Value)) or not hasattr(most, "__index__"):
         raise TypeError(wrong)
@@ -207,7 +205,7 @@ def first_state(body: Callable[..., Any], state: Any) -> tuple[Nest, list[Any]]:
 
 
 def pair(body: Callable[..., Any], found: Any) -> tuple[Any, Any]:
-    """The state and what is kept of what a body returned. Raises TypeError for anything but a pair."""
+    """The next state and the values to keep, as returned by a body. Raises TypeError for anything but a pair."""
     if not isinstance(found, tuple) or len(found) != 2:
         raise TypeError(
             f"loop(…, collect=True): {place_of(body)} returned {_brief(found)}, and not a pair: "
@@ -217,7 +215,7 @@ def pair(body: Callable[..., Any], found: Any) -> tuple[Any, Any]:
 
 
 def same_nesting(body: Callable[..., Any], what: str, nest: Nest, found: Any) -> list[Any]:
-    """The scalars of what a body returned. Raises ValueError if it is not nested as before."""
+    """The scalars of a body's result. Raises ValueError if it is not nested as before."""
     scalars = nest.scalars(found)
     if scalars is None:
         raise ValueError(
@@ -228,7 +226,7 @@ def same_nesting(body: Callable[..., Any], what: str, nest: Nest, found: Any) ->
 
 
 def place_of(function: Callable[..., Any]) -> str:
-    """How messages call a function: its name, its file and its line."""
+    """A function's name, file and line, for messages."""
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     name = getattr(function, "__name__", type(function).__name__)
     return f"{name}()" if code is None else f"{name}() at {code.co_filename}:{code.co_firstlineno}"

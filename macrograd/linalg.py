@@ -2,8 +2,8 @@
 
 A matrix is a list, Vector or array of n rows of n numbers and Values. Everything is written in scalar operations, so it
 is differentiated like any other program, to any order, eager and compiled, and each sample of a batch has its own order
-of pivots. The work is that of the textbook, n³/3 multiplications, and so is the number of operations that are recorded:
-these are for matrices of a few dozen rows at most.
+of pivots. The algorithms are the textbook ones, with about n³/3 multiplications, and each is recorded as an operation:
+use them for matrices of a few dozen rows at most.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def inv(matrix: Any) -> Vector:
 
 
 def det(matrix: Any) -> Any:
-    """The determinant: 0 for a singular matrix, where beyond 3 rows its derivative is that of the elimination and need
-    not be the adjugate. Raises ValueError for what is not square."""
+    """The determinant; 0 for a singular matrix, for which beyond 3 rows the derivative is that of the elimination and
+    may differ from the adjugate. Raises ValueError for a matrix that is not square."""
     rows = _square("det", matrix)
     if len(rows) <= 3:
         return _cofactors(rows)
@@ -52,8 +52,8 @@ def det(matrix: Any) -> Any:
 
 
 def slogdet(matrix: Any) -> tuple[Any, Any]:
-    """The sign of the determinant and the logarithm of its size, which neither overflows nor underflows; 0 and −∞ for a
-    singular matrix. Raises ValueError for what is not square."""
+    """The sign of the determinant and the logarithm of its absolute value, which cannot overflow or underflow; 0 and
+    −∞ for a singular matrix. Raises ValueError for a matrix that is not square."""
     rows = _square("slogdet", matrix)
     upper, _, sign = _eliminated("slogdet", rows, [[] for _ in rows], singular=True)
     logs: Any = 0.0
@@ -66,8 +66,8 @@ def slogdet(matrix: Any) -> tuple[Any, Any]:
 def cholesky(matrix: Any) -> Vector:
     """The lower triangular L with L · Lᵀ = matrix, as a Vector of rows; only the lower half of the matrix is read.
 
-    Raises ValueError for what is not square or not positive definite (in a compiled function RuntimeError, when it
-    runs).
+    Raises ValueError for a matrix that is not square or not positive definite (a compiled function raises RuntimeError
+    for the latter, when it runs).
     """
     rows = _square("cholesky", matrix)
     lower: Rows = []
@@ -79,7 +79,7 @@ def cholesky(matrix: Any) -> Vector:
                 left = left - new[k] * (new[k] if i == j else lower[j][k])
             if i == j:
                 wrong = ops.where(ops.less(0.0, left), 0.0, 1.0)
-                message = f"cholesky(): the matrix is not positive definite, which pivot {i} of {len(rows)} shows"
+                message = f"cholesky(): the matrix is not positive definite: pivot {i} of {len(rows)} is not above 0"
                 new.append(ops.sqrt(_checked(left, wrong, message)))
             else:
                 new.append(ops.div(left, lower[j][j]))
@@ -88,7 +88,7 @@ def cholesky(matrix: Any) -> Vector:
 
 
 def triangular_solve(matrix: Any, right: Any, *, lower: bool = True) -> Vector:
-    """The x with matrix · x = right for a triangular matrix, of which only that half is read; nested as `right`.
+    """The x with matrix · x = right for a triangular matrix, of which only the named half is read; nested as `right`.
 
     Raises ValueError for shapes that do not fit, and for a 0 on the diagonal (in a compiled function RuntimeError, when
     it runs).
@@ -105,10 +105,10 @@ def triangular_solve(matrix: Any, right: Any, *, lower: bool = True) -> Vector:
 
 
 def _eliminated(name: str, rows: Rows, columns: Rows, *, singular: bool) -> tuple[Rows, Rows, Any]:
-    """The upper triangular matrix, the right side that belongs to it, and the sign of the order of the pivots."""
+    """The upper triangular matrix, its right side, and the sign of the permutation of the pivots."""
     n, sign = len(rows), 1.0
     for k in range(n):
-        for i in range(k + 1, n):  # the largest comes up, one exchange after the other
+        for i in range(k + 1, n):  # the largest moves up by successive exchanges
             larger = ops.less(abs(rows[k][k]), abs(rows[i][k]))
             above, below = rows[k][k:] + columns[k], rows[i][k:] + columns[i]
             up = [ops.where(larger, b, a) for a, b in zip(above, below, strict=True)]
@@ -118,7 +118,7 @@ def _eliminated(name: str, rows: Rows, columns: Rows, *, singular: bool) -> tupl
             sign = ops.where(larger, -sign, sign)
         pivot = rows[k][k]
         if singular:
-            pivot = ops.where(pivot, pivot, 1.0)  # all below it are 0, too
+            pivot = ops.where(pivot, pivot, 1.0)  # if it is 0, all below it are, too
         else:
             pivot = rows[k][k] = _pivot(name, pivot, k, n)
         for i in range(k + 1, n):
@@ -160,7 +160,7 @@ def _pivot(name: str, pivot: Any, k: int, n: int) -> Any:
 
 
 def _checked(x: Any, wrong: Any, message: str) -> Any:
-    """x, unless something is wrong with it."""
+    """x, with an error where `wrong` is not 0."""
     program = recording()
     if program is not None:
         return program.checked(x, wrong, message)

@@ -40,7 +40,7 @@ class Nest:
         return tuple(items) if kind is tuple else kind(*items)  # a named tuple
 
     def scalars(self, x: Any) -> list[Any] | None:
-        """The scalars of x in order, if it is nested like this: sequences of one length may stand for each other."""
+        """The scalars of x in order, if it is nested like this; sequences of the same length are interchangeable."""
         found: list[Any] = []
         return found if self._read(x, found) else None
 

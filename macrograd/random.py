@@ -1,13 +1,13 @@
 """Random numbers inside programs: uniform and normal, drawn by counters.
 
-Each is a function of its integers and of nothing else (Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*,
-SC 2011; `macrograd.ops.random`). The same seed and counters are the same number in every engine and target, in every
-order and on every thread; a path of a simulation is drawn by the number of the path and of the step:
+Each is a function of its integers alone (Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*, SC 2011;
+`macrograd.ops.random`). The same seed and counters give the same number in every engine and target, in any order and on
+any thread. A simulation draws by the numbers of the path and of the step:
 
     shock = mg.random.normal(seed, path, i)
 
-Counters may be arguments, and the number of the round of a loop. Gradients flow through what is computed from the
-draws; a draw itself has none.
+Counters may be arguments or the round number of a loop. Gradients flow through everything computed from the draws; a
+draw itself has none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HALF = 2.0**-25  # half of the distance between two draws: none is 0 or 1
 
 
 def uniform(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
-    """A number in (0, 1), one of 2²⁴ at equal distances, for the integers `seed`, `i` and `j` below 2⁵³.
+    """A number in (0, 1), one of 2²⁴ at equal distances, for integers `seed`, `i` and `j` below 2⁵³.
 
     Raises TypeError for what is not numeric.
     """
@@ -29,10 +29,10 @@ def uniform(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
 
 
 def normal(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
-    """A number from the standard normal distribution, for the integers `seed`, `i` and `j`, below 2⁵² in size.
+    """A number from the standard normal distribution, for integers `seed`, `i` and `j` below 2⁵² in size.
 
-    The largest is 5.9 in size. Raises TypeError for what is not numeric. Source: Box & Muller, *A Note on the
-    Generation of Random Normal Deviates*, 1958, of which this is the cosine.
+    The draws lie between −5.9 and 5.9. Raises TypeError for arguments that are not numeric. Source: Box & Muller, *A
+    Note on the Generation of Random Normal Deviates*, 1958; this is the cosine variate.
     """
     radius = ops.sqrt(-2.0 * ops.log(uniform(seed, i, 2.0 * j)))
     return radius * ops.cos(2.0 * math.pi * uniform(seed, i, 2.0 * j + 1.0))

@@ -12,21 +12,21 @@ from macrograd.nesting import Nest, nest_of
 from macrograd.value import Value, recording
 from macrograd.vector import vector
 
-_STEP = 2.0**-17  # of the differences that `check` compares with, for numbers near 1
+_STEP = 2.0**-17  # of the differences in `check`, for numbers near 1
 
 
 def implicit(residual: Callable[[Any], Any], guess: Any, *, tolerance: float = 1e-12, most: int = 50) -> Any:
-    """The x near `guess` with residual(x) = 0, as a function of all that `residual` closes over.
+    """The x near `guess` with residual(x) = 0, as a function of everything that `residual` closes over.
 
     residual   takes x in the nesting of `guess` and returns as many numbers, in any nesting. Values and arguments that
                it closes over are parameters of the solution
-    guess      where Newton's method begins; no derivative flows through it
+    guess      the start of Newton's method; no derivative flows through it
     tolerance  Newton's method ends when no step is larger than this times 1 + the largest |x|
     most       the largest number of its steps
 
     The derivative is that of the implicit function theorem, dx/dθ = −(∂r/∂x)⁻¹ ∂r/∂θ, and exact to the third order: the
-    solution is held, and followed by two steps of Newton's method that are differentiated, each of which doubles the
-    orders that are right.
+    solution is held constant, and followed by two steps of Newton's method that are differentiated, each of which
+    doubles the order to which derivatives are right.
 
     Raises RuntimeError if `most` steps do not converge, ValueError for a singular Jacobian (in a compiled function
     RuntimeError) and for a residual of another length, and TypeError for a guess or a residual that is not numeric.
@@ -93,16 +93,16 @@ def _newton(residual: Callable[[Any], Any], nest: Nest, x: list[Any]) -> list[An
 def custom(fn: Callable[..., Any], derivative: Callable[..., Any], *, check: bool = False) -> Callable[..., Any]:
     """The function `fn` with a custom derivative.
 
-    fn          takes numbers and Values, in any nesting, and returns one number; what it computes is not differentiated
+    fn          takes numbers and Values, in any nesting, and returns one number; its operations are not differentiated
     derivative  takes the same arguments and returns the derivatives by each number, nested as the argument, or a tuple
                 of these for several arguments
     check       whether each eager call compares them with central differences
 
-    Second derivatives are those of `derivative`, which is differentiated; derivatives of the third order and beyond are
-    not right and should not be taken. A derivative that is infinite or a NaN makes the value a NaN.
+    Second derivatives come from differentiating `derivative`; those of the third order and beyond are wrong and should
+    not be used. A derivative that is infinite or NaN makes the value NaN.
 
-    Raises TypeError for what is not a function, ValueError if the derivatives are nested in another way than the
-    arguments, and with `check` ValueError where they differ from the differences by more than 1e-5 of the largest.
+    Raises TypeError if either is not a function, ValueError if the derivatives are not nested as the arguments are, and
+    with `check` ValueError if they differ from the central differences by more than 1e-5 of the largest.
     """
     for name, given in (("fn", fn), ("derivative", derivative)):
         if not callable(given):
@@ -116,8 +116,8 @@ def custom(fn: Callable[..., Any], derivative: Callable[..., Any], *, check: boo
             if check:
                 _check(fn, derivative, nest, x)
             return value
-        # Half way from the fixed point to the argument, both of which are here: the rule of the midpoint for the
-        # integral of the derivative, which is 0, and whose first two derivatives are those of the integral.
+        # Half way from the fixed point to the argument, which coincide here: the midpoint rule for the integral of the
+        # derivative. The integral is 0, and the rule has its first two derivatives.
         between = [a + 0.5 * (b - a) for a, b in zip(fixed, x, strict=True)]
         if check and recording() is None:
             _check(fn, derivative, nest, [a._data if isinstance(a, Value) else a for a in x])

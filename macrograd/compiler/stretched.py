@@ -1,4 +1,4 @@
-"""Functions with long loops: their programs are told from those of a few rounds (`program/stretch.py`)."""
+"""Functions with long loops: their programs are derived from those of a few rounds (`program/stretch.py`)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from macrograd.compiler.trace.rounds import Rounds, Unrolled, families
 from macrograd.compiler.trace.trace import Arguments, Span, TraceError, trace
 from macrograd.value import Value
 
-# The rounds that are written first, and in what steps more of them: where two or three rounds in turn repeat and not
-# one, or where a loop within a loop is too short for one, a later attempt sees it.
+# The number of rounds that each attempt writes first, and the step by which it adds more. Later attempts are for
+# patterns that repeat every two or three rounds, and for loops in loops that need more rounds.
 _ATTEMPTS = ((16, 1), (24, 2), (66, 12))
 _MOST_FAMILIES = 3
-_MOST_TRIED = 60_000  # operations of a trace of a later attempt
-_ALONE = 4  # parameters of an array at its ends, which need not follow the others
-_LEAST = 4  # times the rounds written, for a loop that is not written out
+_MOST_TRIED = 60_000  # operations in a trace of a later attempt
+_ALONE = 4  # parameters at either end of an array that need not follow the pattern of the others
+_LEAST = 4  # a loop that is not written out has at least this many times the rounds written
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Recorder:
-    """How a function is recorded."""
+    """Records a function with a given number of rounds."""
 
     fn: Callable[..., Any]
     shapes: Sequence[tuple[int, ...]]
@@ -53,10 +53,10 @@ class Recorder:
     name: str
     uniform: Container[int]
     seen: Callable[[str, Any], None]
-    given: list[Arguments] = field(default_factory=list)  # what the traces share, if there are several
+    given: list[Arguments] = field(default_factory=list)  # the arguments that several traces share
 
     def record(self, out: frozenset[int] = frozenset()) -> tuple[Recorded, Rounds]:
-        """The function with some rounds of its long loops, but with all rounds of those that must be written out."""
+        """The function with some rounds of its long loops, and all rounds of those that must be written out."""
         why: dict[int, str] = {}
         while True:
             rounds = Rounds(_ATTEMPTS[0][0], out)
@@ -94,25 +94,25 @@ class Recorder:
 
     def refused(self, count: int, why: str) -> TraceError:
         return TraceError(
-            f"a loop of {count} rounds in {self.name} cannot be one loop of the program, and is too long to be written "
-            f"out: {why}"
+            f"a loop of {count} rounds in {self.name} cannot be compiled as a loop, and is too long to be written out: "
+            f"{why}"
         )
 
 
 class Order:
-    """Parameters at their places among `count`."""
+    """Collects `count` parameters at their places."""
 
     def __init__(self, count: int) -> None:
         self._found: list[Value | None] = [None] * count
 
     def put(self, parameter: Value, place: int) -> None:
         if not 0 <= place < len(self._found) or self._found[place] not in (None, parameter):
-            raise Uneven("two parameters would have one place")
+            raise Uneven("two parameters would have the same place")
         self._found[place] = parameter
 
     def array(self, array: Sequence[Value], rows: list[list[int]], whole: Callable[[list[int]], int]) -> None:
-        """Put the elements that loops read one after the other, from the first or from the last on: `rows` are their
-        places with few rounds, -1 for those that are not read."""
+        """Put the elements that loops read in sequence, forwards or backwards: `rows` are their places in traces of a
+        few rounds, -1 for those that are not read."""
         if min(row[-1] for row in rows) >= 0 > max(row[0] for row in rows):
             array, rows = array[::-1], [row[::-1] for row in rows]
         read = [sum(place >= 0 for place in row) for row in rows]
@@ -125,7 +125,7 @@ class Order:
         if len(steps) > 1:
             raise Uneven("the parameters of an array do not follow each other evenly")
         begin, step = whole(starts), steps.pop()
-        for k in range(_ALONE):  # the first and the last rounds may be another matter
+        for k in range(_ALONE):  # the first and the last rounds may differ
             self.put(array[k], whole([row[k] for row in rows]))
             ends = [row[many - 1 - k] for row, many in zip(rows, read, strict=True)]
             self.put(array[total - 1 - k], whole(ends))
@@ -153,7 +153,7 @@ class Probes:
         self.found: list[Recorded] = []
 
     def plans(self) -> list[dict[int, int]]:
-        """The rounds that are written of the loops of each count, for each trace."""
+        """For each trace, the number of rounds that are written by the count of the loop."""
         return [
             {
                 count: begin + steps * self.step + count - family[0]
@@ -164,11 +164,11 @@ class Probes:
         ]
 
     def whole(self, numbers: list[int]) -> int:
-        """A number of each trace with all rounds. Raises Uneven."""
+        """Extrapolate a number, given for each trace, to all rounds. Raises Uneven."""
         return int(on_lines(np.array(numbers, dtype=np.int64)[:, None], self.at, self.wanted)[0])
 
     def recorded(self) -> int:
-        """How many operations the function does; for a person to read, so that a number near it will do."""
+        """The number of operations with all rounds. It is only shown to people, and may be approximate."""
         numbers = [x.recorded for x in self.found]
         try:
             return self.whole(numbers)
@@ -196,7 +196,7 @@ class Probes:
 
 
 class Stretched:
-    """The programs of a function some of whose loops have more rounds than its tapes."""
+    """The programs of a function with loops that have more rounds than its tapes."""
 
     def __init__(self, recorder: Recorder, rounds: Rounds, first: Recorded) -> None:
         self.recorder, self.rounds, self._first = recorder, rounds, first
@@ -206,7 +206,7 @@ class Stretched:
         self._order: list[Value] | None = None  # of the parameters; None if it is that of all rounds written out
 
     def whole(self) -> tuple[list[Value], Any, int]:
-        """The parameters, the structure of the result, and how many operations there are, with all rounds."""
+        """The parameters, the structure of the result, and the number of operations, with all rounds."""
         try:
             probes = self._at(0)
             self._order = probes.parameters()
@@ -216,7 +216,7 @@ class Stretched:
         return self._order, _whole_structure(probes.found[0].structure), probes.recorded()
 
     def digest(self) -> str:
-        """Of all that the program depends on beside the first tape."""
+        """A key of everything that the program depends on besides the first tape."""
         found = hashlib.sha256(repr((self._families, self._order is None)).encode())
         for probe in self._at(0).found if self._order is not None else []:
             for array in (probe.tape.code, probe.tape.operand, probe.tape.leaf, probe.tape.results, probe.held):
@@ -224,7 +224,7 @@ class Stretched:
         return found.hexdigest()
 
     def program(self, make: Callable[..., Program]) -> Program:
-        """The program that `make` makes of a tape, for all rounds."""
+        """The program that `make` makes from a tape, for all rounds."""
         for attempt in range(len(_ATTEMPTS) if self._order is not None else 0):
             try:
                 probes = self._at(attempt)
@@ -237,8 +237,8 @@ class Stretched:
         return make(self._written_out().tape)
 
     def _at(self, attempt: int) -> Probes:
-        """The traces of one attempt; loops that are too short for it are written out in them. Raises Uneven if all are,
-        or if there are too many others."""
+        """The traces of one attempt, in which loops that are too short for it are written out. Raises Uneven if all are
+        too short, or if the others have too many different counts."""
         if attempt in self._probes:
             return self._probes[attempt]
         least, step = _ATTEMPTS[attempt]
@@ -272,7 +272,7 @@ class Stretched:
 
 
 def _whole_structure(structure: Any) -> Any:
-    """The structure of a result with all rounds of what loops kept."""
+    """The structure of a result, with all rounds of the values that loops kept."""
     position = 0
 
     def walk(x: Any) -> Any:

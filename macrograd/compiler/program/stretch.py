@@ -1,12 +1,12 @@
-"""Stretch: the program of long loops, told from the programs of a few rounds.
+"""Stretch: derive the program of a long loop from programs of a few rounds.
 
-Every round of a loop is a copy of one little graph, so a tape with n rounds is the same tape for every n but for how
-often the graph is there. If the program that is made of it is the same, too, its numbers alone (how often a loop runs,
-how many members an instruction has, in which slot an operand begins) are linear in n: a loop of the program runs n - 2
-times, what comes after it begins at slot 40 + 3n. Two programs tell these lines; a third one must lie on them, and what
-is right for three values of n on lines is right for all. Loops of different counts n, m make 1, n, m and n·m of it.
+Every round of a loop is a copy of one small graph, so tapes with different numbers of rounds n differ only in how often
+the graph occurs. If their programs have the same form, too, the integers in them (how often a loop runs, how many
+members an instruction has, in which slot an operand begins) are linear in n: say, a loop of the program runs n - 2
+times, and the slots after it begin at 40 + 3n. Two programs determine these lines; as a check, a third must lie on
+them. With loops of different counts n and m, the integers are linear in 1, n, m and n·m.
 
-Whatever differs in anything else (another instruction, another constant, a table of another size) is `Uneven`.
+Programs that differ in anything else (another instruction, another constant, a table of another size) are `Uneven`.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ from macrograd.compiler.program.walk import counted
 from macrograd.compiler.tape.tape import Ints
 
 Point = tuple[int, ...]
-_LONG = 12  # elements of a table whose length may depend on a loop's
+_LONG = 12  # elements; a longer table may grow with a loop's count
 _LONGEST_PERIOD = 512
 _LEAST_ROUNDS = 4
 
 
 class Uneven(Exception):  # noqa: N818 - an answer, not an error
-    """Programs that are not the same but for numbers on lines."""
+    """The programs differ in more than integers that lie on lines."""
 
 
 def points(families: int) -> list[Point]:
-    """Where programs are needed, in steps of each count: the corners of the unit cube, and two steps away from them for
-    a look at whether the lines are lines."""
+    """The points at which programs are needed, in steps of each count: the corners of the unit cube, and points two
+    steps out, to check that the lines are straight."""
     corners = list(product((0, 1), repeat=families))
     along = [tuple(2 * (f == g) for g in range(families)) for f in range(families)]
     return list(dict.fromkeys([*corners, *along, (2,) * families]))
 
 
 def on_lines(numbers: Ints, at: Sequence[Point], wanted: Point) -> Ints:
-    """Numbers (a row for each of the `points`) at another point, each a product of lines. Raises Uneven."""
+    """Extrapolate numbers (a row for each of the `points`) to another point, each as a product of lines. Raises Uneven
+    if they do not lie on lines."""
     families = len(wanted)
     corner = {point: row for point, row in zip(at, numbers, strict=True) if max(point) <= 1}
     terms: dict[Point, Ints] = {}
@@ -64,7 +65,7 @@ def on_lines(numbers: Ints, at: Sequence[Point], wanted: Point) -> Ints:
 
 
 def stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point) -> Program:
-    """The program at another point than those `at` which these programs are. Raises Uneven if they do not tell it."""
+    """The program at `wanted`, from the programs at the points `at`. Raises Uneven if they do not determine it."""
     words: list[list[Any]] = []
     numbers: list[list[int]] = []
     for program in programs:
@@ -89,7 +90,7 @@ def stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point) -
 
 
 def _take_apart(x: Any, words: list[Any], numbers: list[int]) -> None:
-    """The integers of a program, and everything else."""
+    """The integers of a program, separated from everything else."""
     if isinstance(x, Stream):
         raise Uneven("there is a stream")
     if isinstance(x, tuple):
@@ -110,7 +111,7 @@ def _take_apart(x: Any, words: list[Any], numbers: list[int]) -> None:
 
 
 def _put_together(x: Any, numbers: Iterator[int]) -> Any:
-    """The same with other integers."""
+    """The same program with other integers."""
     if isinstance(x, tuple):
         return tuple([_put_together(item, numbers) for item in x])
     if isinstance(x, np.ndarray):
@@ -124,8 +125,8 @@ def _put_together(x: Any, numbers: Iterator[int]) -> Any:
 
 
 def _without_none(steps: Sequence[Any]) -> tuple[Any, ...]:
-    """The steps without those that have no members or rounds, and sums without terms that are none. Raises Uneven where
-    there would be fewer than none."""
+    """The steps without those that have no members or rounds, and sums without their empty segments. Raises Uneven for
+    a negative number of anything."""
     found: list[Any] = []
     for step in steps:
         if isinstance(step, Loop):
@@ -146,11 +147,11 @@ def _without_none(steps: Sequence[Any]) -> tuple[Any, ...]:
 
 def _check(*counts: int) -> None:
     if min(counts) < 0:
-        raise Uneven("there would be fewer than none of something")
+        raise Uneven("a number of members, terms or rounds would be negative")
 
 
 def _check_bounds(program: Program) -> None:
-    """Raise Uneven if an operand or a result were outside its space."""
+    """Raise Uneven if an operand or a result would be outside its space."""
     sizes = {"u": program.uniform, "v": program.varying}
     for step in program.steps():
         for instruction, rounds in counted(step):
@@ -171,8 +172,8 @@ def _check_bounds(program: Program) -> None:
 
 
 def _table(x: NDArray[Any]) -> Any:
-    """An array as a tuple: a long row as what comes first, what is repeated with a step, how often, and what is left,
-    each of them again such a tuple. Another array as it is."""
+    """An array as a tuple: a long row as its beginning, the period that is repeated with a step, the number of
+    repeats, and the rest, each of them again such a tuple. Any other array is kept unchanged."""
     if x.dtype.kind != "i":
         return ("bytes", x.shape, x.dtype.str, x.tobytes())
     whole = ("whole", *x.ravel().tolist(), x.shape)
@@ -182,7 +183,7 @@ def _table(x: NDArray[Any]) -> Any:
     if x.ndim > 1:
         rows = np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
         return ("rows", axis, tuple([_table(row) for row in rows]), x.shape[:axis] + x.shape[axis + 1 :])
-    best = (0, 0, 0)  # elements that a period covers, the period, where it begins
+    best = (0, 0, 0)  # elements that a period covers, the period, its beginning
     for period in range(1, min(_LONGEST_PERIOD, len(x) // _LEAST_ROUNDS) + 1):
         step = x[period:] - x[:-period]
         edges = np.flatnonzero(np.diff(step, prepend=step[0] - 1, append=step[-1] - 1))
@@ -201,7 +202,7 @@ def _table(x: NDArray[Any]) -> Any:
 
 
 def _array(table: Any, like: NDArray[Any]) -> NDArray[Any]:
-    """The array of a table, of the kind of another one."""
+    """The array of a table, with the type of another one."""
     if table[0] == "bytes":
         return like
     if table[0] == "whole":
@@ -210,7 +211,7 @@ def _array(table: Any, like: NDArray[Any]) -> NDArray[Any]:
         _, axis, parts, rest = table
         rows = [_array(part, like) for part in parts]
         if len({len(row) for row in rows}) > 1:
-            raise Uneven("the rows of a table would not have one length")
+            raise Uneven("the rows of a table would differ in length")
         return np.moveaxis(np.array(rows).reshape(*rest, -1), -1, axis)
     first, pattern, last = (_array(part, like) for part in table[1:4])
     step, rounds = table[4:]
@@ -250,7 +251,7 @@ def _results(runs: Any) -> Results:
 
 
 def with_held(program: Program, held: NDArray[np.float64]) -> Program:
-    """The program with the first of its uniform inputs as constants, which stand in front of them."""
+    """The program with its first uniform inputs turned into constants, which come before the other ones."""
     return replace(
         program,
         constants=np.concatenate([program.constants, held]),

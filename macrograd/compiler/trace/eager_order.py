@@ -11,9 +11,9 @@ from macrograd.value import Value
 def as_eager_walks(results: Sequence[Value], comparisons: Sequence[Value]) -> list[Value]:
     """The Values that the results depend on, operands first, in the order of the eager graph.
 
-    `comparisons` are those made by Python's operators. Eagerly each is a bool, so nothing that it reads is visited on
-    its account; on a tape all of that must stand before it. It therefore reads copies, which no derivative reaches and
-    which are merged with the originals once the program has been differentiated.
+    `comparisons` are those made by Python's operators. Eagerly each is a bool, so the walk does not visit its operands;
+    on a tape they must come before it. It therefore reads copies, which no derivative reaches and which are merged with
+    the originals once the program has been differentiated.
     """
     order = topological(*results, stop=comparisons)
     if not comparisons:
@@ -32,7 +32,7 @@ def as_eager_walks(results: Sequence[Value], comparisons: Sequence[Value]) -> li
         if read:
             node.inputs = tuple([copies[x] if x in bools else x for x in operands])
         found.append(node)
-        seen.add(id(node))  # it stands before any later comparison, which can read it as it is
+        seen.add(id(node))  # later comparisons can read it without a copy
     return found
 
 

@@ -1,4 +1,4 @@
-"""Numbers of rounds in sums and multiples, by which arrays are read: i, i + 1, n - 1 - i, 4 * i + j."""
+"""Sums and multiples of round numbers, by which arrays are read: i, i + 1, n - 1 - i, 4 * i + j."""
 
 from __future__ import annotations
 

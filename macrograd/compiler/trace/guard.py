@@ -1,6 +1,6 @@
 """Bound calls refuse to run while a function is traced in their thread: their numbers would become constants.
 
-They are the cheapest calls there are, so they do not ask. A trace swaps what they run, and swaps it back.
+To stay cheap they do not check for this themselves. A trace swaps the function that they run, and later restores it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any, NoReturn
 from weakref import WeakSet
 
 _WAY_OUT = (
-    "its numbers now would be constants of this program. Call the function that was compiled, f.fn, in its place, or "
-    "pass what step() returns as an argument"
+    "its current numbers would become constants of this program. Call the original function, f.fn, instead, or pass "
+    "the result of step() as an argument"
 )
 
-#: All that are alive; each has a `_run`.
+#: All live bound calls; each has a `_run`.
 bound_calls: WeakSet[Any] = WeakSet()
 
 
 @contextmanager
 def guarded_calls(refuse: Callable[[str, str], NoReturn]) -> Iterator[None]:
-    """While this lasts, bound calls made in this thread are refused; those of other threads run."""
+    """Within this context, bound calls in this thread are refused; those of other threads run."""
     thread, before = threading.get_ident(), [(call, call._run) for call in list(bound_calls)]
 
     def run_or_refuse(run: Callable[[], Any]) -> Any:

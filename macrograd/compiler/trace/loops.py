@@ -1,23 +1,21 @@
-"""Loops of a trace: `macrograd.loop` in a function that is compiled.
+"""Loops of a trace: `macrograd.loop` in a compiled function.
 
-The body is run once, on placeholders: one for the number of the round and one for every scalar of the state. What it
-records is a little graph, and a round of the loop is a copy of it: the placeholders replaced by what the round before
-made. So every round is the same program, and the function cannot tell one from another.
+The body is run once, on placeholders: one for the round number and one for each scalar of the state. It records a small
+graph, and each round of the loop is a copy of it, with the results of the previous round in place of the placeholders.
+So every round is the same program, and the function cannot tell one from another.
 
-A loop of a few rounds is written out in full. Of a longer one only a few rounds are written, how many a `Rounds` says.
-The program is made of two or three such traces, of a few rounds more each, and told from these for as many rounds as it
-really has (`macrograd.compiler.program.stretch`). For this, nothing in the trace may depend on how many rounds are
-written:
+A short loop is written out in full. Of a longer one only a few rounds are written; `Rounds` says how many. The compiler
+makes programs from two or three such traces, each with a few more rounds, and derives from them the program of all
+rounds (`macrograd.compiler.program.stretch`). So nothing in the trace may depend on the number of rounds written:
 
-- The number of a round, and the numbers of a closed-over array that is read by it, are *held*: leaves like uniform
-  arguments, whose numbers a call does not give but the program holds. As constants they would be folded.
-- So are the constants that a state begins with, or a sum that starts at 0 would be folded in the first round only.
-- What is kept of every round (`Kept`) can be returned, or read by the number of a round. It has elements for the
-  rounds that are written and no others: anything else that is done with it raises `Unrolled`, and the loop is written
-  out in full in another trace.
+- The round number, and the numbers of a closed-over array that is read by it, are *held*: leaves like uniform
+  arguments, except that the program supplies their numbers. Constants would be folded.
+- So are the constants that a state begins with; otherwise a sum that starts at 0 would be folded in the first round.
+- The values kept from every round (`Kept`) can be returned, or read by a round number. Only the rounds that are written
+  have elements: any other use raises `Unrolled`, and another trace writes the loop out in full.
 
-`take(ys, i)` by the number of a round (`i`, `i + 1`, `n - 1 - i`, `4 * i + j`: sums and multiples) is not an operation:
-the copy for round k has element k of ys.
+`take(ys, i)` by a round number (`i`, `i + 1`, `n - 1 - i`, `4 * i + j`: sums and multiples) is not an operation: the
+copy for round k has element k of ys.
 """
 
 from __future__ import annotations
@@ -38,25 +36,25 @@ from macrograd.nesting import nest_of
 from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
 
-MOST_OPERATIONS = 300_000  # of a loop that must be written out
-_DEEP = 64  # operations that are looked through for the number of a round
+MOST_OPERATIONS = 300_000  # in a loop that must be written out
+_DEEP = 64  # operations searched for a round number
 
 _ONE = ("one", 0)
 
 
 @dataclass
 class _Counter:
-    """The number of the round of a loop, within its body."""
+    """The round number of a loop, within its body."""
 
     node: Value
     count: int
-    long: bool  # whether only some rounds are written
+    long: bool  # only some rounds are written
 
 
 @dataclass
 class _Read:
-    """An element of `values`, by the number of a round; `long` if a loop whose rounds are not all written was among
-    those of the numbers."""
+    """An element of `values`, by round numbers; `long` if one of these is of a loop whose rounds are not all
+    written."""
 
     node: Value
     values: Sequence[Any]
@@ -66,11 +64,11 @@ class _Read:
 
 @dataclass
 class Held:
-    """Leaves whose numbers the program holds: element k of `numbers` is leaf k, for as many as `size` says."""
+    """Leaves whose numbers the program holds: element k of `numbers` is leaf k, for `size` leaves."""
 
     numbers: Any
     size: int
-    source: Any  # kept alive, for its id is the key
+    source: Any  # kept alive, because its id is the key
     leaves: dict[int, Value] = field(default_factory=dict)
 
 
@@ -78,10 +76,10 @@ class Held:
 class Leaves:
     """The given leaves of a tape.
 
-    one     the number of the leaf with which a derivative begins, if not with a constant
+    one     the index of the leaf that seeds a derivative, if that is not a constant
     nodes   the leaves; `same` says which are the same for all samples
-    places  their numbers among those of their kind, if they are not all
-    held    the numbers that are held by the program, for all rounds
+    places  their indices among all leaves of their kind, if some are left out
+    held    the numbers that the program holds, for all rounds
     """
 
     one: int | None
@@ -91,7 +89,7 @@ class Leaves:
     held: NDArray[np.float64]
 
     def numbered(self, tape: Tape) -> Tape:
-        """The tape with these numbers of its leaves."""
+        """The tape with its leaves renumbered by `places`."""
         if not len(self.places):
             return tape
         leaf = tape.leaf.copy()
@@ -143,8 +141,8 @@ class Loops:
         self._columns: dict[int, tuple[Any, list[Any]]] = {}
         self.held: dict[tuple[str, int], Held] = {}
         self.arrays: dict[int, Sequence[Any]] = {}  # those with parameters among their elements
-        self.arguments: set[int] = set()  # the ids of the function's arguments, whose elements no body has made
-        self.bodies: set[int] = set()  # the ids of what belongs to bodies, and to no round
+        self.arguments: set[int] = set()  # the ids of the function's arguments, whose elements come from no body
+        self.bodies: set[int] = set()  # the ids of Values that belong to a body and not to a round
 
     # --- a loop ---------------------------------------------------------------------------------------------------
 
@@ -173,8 +171,8 @@ class Loops:
         if whole and count > WRITTEN_OUT and count * len(order) > MOST_OPERATIONS:
             raise Unrolled(
                 count,
-                f"{count} rounds of {len(order)} operations, {place_of(body)}. Its rounds are not all alike once the "
-                "program is made of them: give the state fewer numbers, or write what differs with mg.where",
+                f"{count} rounds of {len(order)} operations, {place_of(body)}. Its rounds differ once compiled: give "
+                "the state fewer numbers, or write the difference with mg.where",
             )
         self.bodies.update(map(id, order), map(id, (counter, *slots)))
         columns: list[list[Any]] = [[] for _ in kept]
@@ -191,7 +189,7 @@ class Loops:
         return last, kept_nest.built([vector(column) if whole else Kept(count, column) for column in columns])
 
     def _start(self, x: Any) -> Any:
-        """The scalar that a state begins with."""
+        """A scalar of the first state; a constant is held."""
         if isinstance(x, Value) and x.op is not ops.CONSTANT and self._trace.depends(x):
             return x
         number = x._data if isinstance(x, Value) else ops.as_float("loop", x)
@@ -199,7 +197,7 @@ class Loops:
         return self._leaf(key, 0, lambda: Held([number], 1, None))
 
     def one(self) -> Any:
-        """The 1 with which a derivative begins: held, or the constants that it goes through would be folded."""
+        """The 1 that seeds a derivative: held, or the constants that it meets would be folded."""
         return self._leaf(_ONE, 0, lambda: Held([1.0], 1, None)) if self.rounds.counts else 1.0
 
     def _number(self, count: int, k: int, written: int) -> Value:
@@ -212,8 +210,9 @@ class Loops:
         return held.leaves[k]
 
     def _of_a_round(self, roots: list[Any], made: set[int], counter: Value) -> list[Any]:
-        """What the roots are computed from in a round, operands first: all operations of the body, the same in every
-        round or not, for eager every round does them; and reads that depend on its counter, or on these."""
+        """The Values that the roots depend on within a round, operands first: all operations of the body, even those
+        that are the same in every round, because eagerly each round does them; and reads that depend on its counter or
+        on these operations."""
         order: list[Any] = []
         seen: set[int] = set()
         stack: list[tuple[Any, bool]] = [(x, False) for x in reversed(roots)]
@@ -234,7 +233,7 @@ class Loops:
         return order
 
     def _inside(self, read: _Read, made: set[int]) -> list[Any]:
-        """The values among which a read chooses that were made in the body."""
+        """The values made in the body among those that a read chooses from."""
         values = read.values.elements if isinstance(read.values, Kept) else read.values
         if id(values) in self.arguments:
             return []
@@ -258,8 +257,8 @@ class Loops:
     # --- what the program holds -------------------------------------------------------------------------------------
 
     def leaves(self, values: Sequence[Any], results: Sequence[Any], given: Given) -> Leaves:
-        """The leaves of the trace's tape: all scalars of the arguments, or where some rounds of a loop are not written
-        those that are used, and the last one of each kind, which says how many there are."""
+        """The leaves of the trace's tape: all scalars of the arguments. If some rounds of a loop are not written, only
+        the used ones, and the last one of each kind, which shows how many there are."""
         if not self.rounds.counts:
             return Leaves(None, given.inputs, given.same, np.arange(0), np.empty(0))
         used = {id(y) for x in values for y in x.inputs}
@@ -289,16 +288,14 @@ class Loops:
     # --- arrays read by the number of a round -----------------------------------------------------------------------
 
     def take(self, values: Any, index: Any, guard: Any) -> Any:
-        """The element at the number of a round, or what a take by another index is where it is guarded; None if it is
-        neither."""
+        """The element at a round number, or the result of a guarded take by another index; None if it is neither."""
         found = self._by_number(values, index, guard is not None) if self._counters else None
         if found is None and guard is not None:
             return _guarded_take(values, ops.where(guard, index, 0.0))
         return found
 
     def _by_number(self, values: Any, index: Any, guarded: bool) -> Any:
-        """The element at the number of a round; None if the index is something else, or one that only a guard makes
-        one of the values'."""
+        """The element at a round number; None if the index is something else, or in range only because of a guard."""
         form = self._form(index)
         if form is None or not form[1]:
             if isinstance(values, Kept):
@@ -316,7 +313,7 @@ class Loops:
                 return None
             wrong = low if low < 0 else high
             raise IndexError(
-                f"take() index {wrong} is outside 0 … {len(values) - 1}, by the number of a round of a loop"
+                f"take() index {wrong} is outside 0 … {len(values) - 1}; it is computed from a loop's round number"
             )
         if not isinstance(values, Kept) and hasattr(values[0], "__len__"):
             lengths = {len(row) if hasattr(row, "__len__") else 0 for row in values}
@@ -343,7 +340,7 @@ class Loops:
         return self._same_reads[key]
 
     def _moved(self, read: _Read, new: dict[int, Any], known: tuple[int, int]) -> Any:
-        """The value of a read in a round: `known` is its counter and number."""
+        """The value of a read in a round: `known` is the counter and its number."""
         counter, k = known
         at = read.form[0] + sum(factor * k for c, factor in read.form[1] if c == counter)
         rest = tuple([(c, factor) for c, factor in read.form[1] if c != counter])
@@ -380,7 +377,7 @@ class Loops:
         return low, high
 
     def _form(self, x: Any, deep: int = _DEEP) -> Form | None:
-        """A number as a sum of multiples of the numbers of rounds, if it is one."""
+        """An index as a sum of multiples of round numbers, or None."""
         if not isinstance(x, Value) or x.op is ops.CONSTANT:
             number = x._data if isinstance(x, Value) else x
             return (int(number), ()) if float(number).is_integer() else None

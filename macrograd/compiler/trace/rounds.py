@@ -1,4 +1,4 @@
-"""The rounds of a loop that are written, and the values that it kept of all of them."""
+"""The rounds of a loop that are written, and the values kept from all of its rounds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, NoReturn
 
 from macrograd.value import Value
 
-WRITTEN_OUT = 96  # rounds: a loop of no more is written out
-_NEAR = 8  # counts that differ by no more are of loops over the same array, and change together
+WRITTEN_OUT = 96  # a loop of at most this many rounds is written out
+_NEAR = 8  # counts that differ by at most this belong to loops over one array, and change together
 
 
 class Unrolled(Exception):  # noqa: N818 - a request, not an error
-    """A loop of this many rounds has to be written out, because of what is done in it or with what it kept."""
+    """A loop of this many rounds must be written out, because of its body or of how its kept values are used."""
 
     def __init__(self, count: int, why: str) -> None:
         super().__init__(why)
@@ -20,11 +20,11 @@ class Unrolled(Exception):  # noqa: N818 - a request, not an error
 
 
 class Rounds:
-    """How many rounds of a loop are written.
+    """The number of rounds of a loop that are written.
 
     out     the counts of loops that are written out in full
-    plan    the rounds written of a loop of each other count
-    counts  of the loops that were met and of which some rounds are written
+    plan    for any other count, the number of rounds written
+    counts  the counts met so far of loops that are not written out in full
     """
 
     def __init__(self, least: int = 16, out: frozenset[int] = frozenset(), plan: dict[int, int] | None = None) -> None:
@@ -39,7 +39,7 @@ class Rounds:
 
 
 def families(counts: Iterable[int]) -> list[list[int]]:
-    """Counts that change together."""
+    """The counts in groups that change together."""
     found: list[list[int]] = []
     for count in sorted(counts):
         if found and count - found[-1][-1] <= _NEAR:
@@ -50,8 +50,8 @@ def families(counts: Iterable[int]) -> list[list[int]]:
 
 
 class Kept:
-    """The values that a loop of many rounds kept from each: `count` elements, of which the first and last are at
-    hand."""
+    """The values that a long loop kept, one from each round: `count` elements, of which only the first and last few
+    exist."""
 
     def __init__(self, count: int, elements: list[Value]) -> None:
         self._count, self._elements = count, elements
@@ -65,7 +65,7 @@ class Kept:
         except AttributeError:
             self._refuse()
         if not -self._count <= k < self._count:
-            raise IndexError(f"index {k} is out of range for what a loop of {self._count} rounds kept")
+            raise IndexError(f"index {k} is out of range for the values kept by a loop of {self._count} rounds")
         return self.element(k % self._count)
 
     def element(self, k: int) -> Value:
@@ -74,16 +74,16 @@ class Kept:
             return self._elements[k]
         if self._count - k <= written // 2:
             return self._elements[written - (self._count - k)]
-        raise Unrolled(self._count, f"element {k} of what it kept was asked for")
+        raise Unrolled(self._count, f"element {k} of its kept values is used")
 
     def read(self, k: int) -> Value:
-        """The element of round k, by the number of a round: k is less than the rounds written, or as near the end."""
+        """The element of round k: k is less than the number of rounds written, or that near to the end."""
         written = len(self._elements)
         if k < written:
             return self._elements[k]
         if self._count - k <= written:
             return self._elements[written - (self._count - k)]
-        raise Unrolled(self._count, f"element {k} of what it kept was asked for")
+        raise Unrolled(self._count, f"element {k} of its kept values is used")
 
     @property
     def elements(self) -> list[Value]:
@@ -96,7 +96,7 @@ class Kept:
     def _refuse(self, *_: Any) -> NoReturn:
         raise Unrolled(
             self._count,
-            "what a loop kept of every round can be returned, or read by the number of the round in another loop "
+            "the values that a loop kept can be returned, or read by the round number of another loop "
             "(mg.take(kept, i)); for a sum over all rounds, add it up in the state of the loop",
         )
 
