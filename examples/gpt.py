@@ -1,8 +1,8 @@
 """A GPT of single scalars invents names: `python examples/gpt.py [lines.txt] [--epochs 50]`.
 
-It learns the lines of a text file, one character at a time, or else the public names of Python's standard library, and
+It learns the lines of a text file character by character, by default the public names of Python's standard library, and
 makes up new ones. The whole model is arithmetic on single numbers; attention is a loop over the positions so far. The
-same functions run on one document, to look at any number of it, and compiled for batches of them.
+same functions run eagerly on one document, where every number can be inspected, and compiled for batches.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from macrograd import Value, losses, optim
 from macrograd.compiler.step import TrainingLoop
 
 WIDTH, HEADS, LONGEST = 16, 4, 16  # numbers per position, attention heads, positions
-BATCH, TURN = 16, 8  # documents a step; steps in a row on documents of like length
-LENGTHS = 0, 8, LONGEST  # documents of more positions than one of them are filled up to the next
+BATCH, TURN = 16, 8  # documents per step; consecutive steps on documents of similar length
+LENGTHS = 0, 8, LONGEST  # documents are padded to the next of these lengths
 SOURCES = (
     "argparse ast asyncio builtins calendar cmath collections configparser contextlib csv datetime decimal difflib "
     "email.message enum fractions functools heapq html http.client inspect io itertools json logging math operator os "
@@ -31,7 +31,7 @@ SOURCES = (
 
 
 def library_names():
-    """The public names of the standard library, in lower case, that consist of letters."""
+    """The public names of the standard library that consist of letters, in lower case."""
     names = set(sys.stdlib_module_names)
     for module in map(importlib.import_module, SOURCES.split()):
         names |= set(dir(module)).union(*(dir(x) for x in vars(module).values() if isinstance(x, type)))
@@ -39,7 +39,7 @@ def library_names():
 
 
 def file_lines(path):
-    """The lines of a text file that are not empty, cut to what the model can see."""
+    """The lines of a text file that are not empty, cut to the model's longest input."""
     documents = [line.strip()[: LONGEST - 1] for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
     if not documents:
         raise ValueError("it has no lines to learn from, and must hold one document per line")
@@ -98,7 +98,7 @@ class GPT:
         return out
 
     def attention(self, query, keys, values):
-        """Each head looks at its own part of the vectors: a mean of the values so far, weighted by key · query."""
+        """For each head, on its part of the vectors, the mean of the values so far, weighted by key · query."""
         found, size = [], WIDTH // HEADS
         for first in range(0, WIDTH, size):
             part = slice(first, first + size)
@@ -112,7 +112,7 @@ class GPT:
         return mg.dot(share, [losses.cross_entropy(scores, token) for scores, token in predictions])
 
     def encoded(self, document, positions=None):
-        """Tokens and shares of a document, filled up to a number of positions."""
+        """Tokens and shares of a document, padded to a number of positions."""
         tokens = [0, *(1 + self.characters.index(c) for c in document), 0]
         length, rest = len(document) + 1, (positions or len(document) + 1) - len(document) - 1
         return tokens + [0] * rest, [1 / length] * length + [0.0] * rest
@@ -122,7 +122,7 @@ class GPT:
 
 
 class Training:
-    """Adam on batches. What a length has no use for, as the later positions, rests in its steps."""
+    """Adam on batches. Parameters that a length does not use, such as later positions, stay unchanged in its steps."""
 
     def __init__(self, model, documents, seed=0):
         self.random, self.steps, self.groups = np.random.default_rng(seed), 0, []
@@ -133,7 +133,7 @@ class Training:
                 data = map(np.array, zip(*(model.encoded(d, positions) for d in chosen), strict=True))
                 loop = TrainingLoop(self.loss, list(data), adam.rule, adam.initial_state, batch_size=BATCH)
                 self.groups.append((loop, len(chosen)))
-        # A shorter length meets the same parameters in the same order, except those of positions it does not have.
+        # A shorter length uses the same parameters in the same order, without those of positions that it lacks.
         self.parameters = self.groups[-1][0].parameters
         self.theta = np.array([p.data for p in self.parameters], np.float32)
         self.state = np.zeros((2, len(self.parameters)), np.float32)
@@ -145,7 +145,7 @@ class Training:
         return float(np.concatenate([self.turn(*turns[k], rate) for k in self.random.permutation(len(turns))]).mean())
 
     def turn(self, loop, rows, rate):
-        """A few steps on documents of like length."""
+        """A few steps on documents of similar length."""
         lengths, n = np.diff([*range(0, len(rows), BATCH), len(rows)]), len(loop.theta)
         loop.theta[:], loop.state[:] = self.theta[:n], self.state[:, :n]
         outcome = loop.run(rows, lengths, np.full(len(lengths), rate), self.steps + 1)
@@ -156,13 +156,13 @@ class Training:
         return outcome.losses
 
     def finish(self):
-        """Give the model its new numbers."""
+        """Write the trained numbers into the model."""
         for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
             p.data = number
 
 
 def invented(model, count, temperature=0.7, seed=0):
-    """New documents, character by character, all of them side by side."""
+    """New documents, character by character, all side by side."""
     logits, draw = mg.compile(model.logits, batch=True, dtype="float32"), np.random.default_rng(seed)
     tokens = np.zeros((count, LONGEST + 1), int)
     for k in range(LONGEST - 1):

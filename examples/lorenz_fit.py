@@ -1,7 +1,7 @@
 """From noisy observations back to the Lorenz system: `python examples/lorenz_fit.py [picture.png]`.
 
 The simulation is a plain loop of 1,000 steps over single numbers. Its gradient with respect to the three parameters and
-the start is exact, costs microseconds, and leads Adam to the numbers that made the observations.
+the initial state is exact, takes microseconds, and leads Adam to the numbers behind the observations.
 """
 
 import argparse
@@ -14,13 +14,13 @@ import numpy as np
 import macrograd as mg
 from macrograd import Value, optim
 
-STEPS, DT, EVERY = 1000, 0.002, 5  # Euler steps, their length, and how many lie between two observations
+STEPS, DT, EVERY = 1000, 0.002, 5  # Euler steps, their length, and steps per observation
 TRUTH = {"σ": 10.0, "ρ": 28.0, "β": 8 / 3, "x": -8.0, "y": 7.0, "z": 27.0}
 GUESS = {"σ": 7.0, "ρ": 22.0, "β": 1.5, "x": -6.0, "y": 5.0, "z": 25.0}
 
 
 def simulate(sigma, rho, beta, x, y, z):
-    """The states that are observed, of numbers or Values. Source: Lorenz, J. Atmos. Sci. 20 (1963), eq. 25–27."""
+    """The observed states, as numbers or Values. Source: Lorenz, J. Atmos. Sci. 20 (1963), eq. 25–27."""
     states = []
     for step in range(1, STEPS + 1):
         dx, dy, dz = sigma * (y - x), x * (rho - z) - y, x * y - beta * z
@@ -84,7 +84,7 @@ def main(picture, steps=2000, noise=1.0):
 
 
 def asked_picture():
-    """The command line's file for the picture, checked before the run and not after it."""
+    """The picture's path from the command line, checked before the run."""
     options = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     options.add_argument("picture", nargs="?", default="lorenz_fit.png", help="a .png, .svg or .pdf file (%(default)s)")
     picture = options.parse_args().picture

@@ -1,8 +1,8 @@
 """An LSTM remembers: `python examples/lstm.py [picture.png]`.
 
-The adding problem of Hochreiter & Schmidhuber, Neural Computation 9 (1997), section 5.4: a sequence of numbers of which
-two are marked; after the last one the net has to say the sum of the two. The cell is written for one time step, in
-single numbers, and a loop runs it over the sequence; the compiler makes a loop of it again.
+The adding problem of Hochreiter & Schmidhuber, Neural Computation 9 (1997), section 5.4: two numbers of a sequence are
+marked, and after the last one the net has to give the sum of the two. The cell is written for one time step, in single
+numbers, and a Python loop runs it over the sequence; the compiler finds the loop again.
 """
 
 import argparse
@@ -20,7 +20,7 @@ LENGTH, CELLS, BATCH = 40, 8, 32
 
 
 class LSTM:
-    """One layer of memory cells, and a sum of what they show after the last input."""
+    """One layer of memory cells, and a weighted sum of their outputs after the last input."""
 
     def __init__(self, inputs, cells, seed=0):
         draw = random.Random(seed)
@@ -37,7 +37,7 @@ class LSTM:
         self.bias = Value(0.0)
 
     def step(self, x, shown, memory):
-        """What the cells show and remember after one more input."""
+        """The outputs and memories of the cells after one more input."""
         seen = [*x, *shown]
 
         def gate(weights, function):
@@ -55,7 +55,7 @@ class LSTM:
         return mg.dot(self.out, shown) + self.bias
 
     def memories(self, sequence):
-        """The memory cells after every input, to look at."""
+        """The memory cells after every input, for the picture."""
         shown = memory = [0.0] * len(self.out)
         found = []
         for x in sequence:
@@ -123,7 +123,7 @@ def main(picture, steps=4000):
 
 
 def asked_picture():
-    """The command line's file for the picture, checked before the run and not after it."""
+    """The picture's path from the command line, checked before the run."""
     options = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     options.add_argument("picture", nargs="?", default="lstm.png", help="a .png, .svg or .pdf file (%(default)s)")
     picture = options.parse_args().picture

@@ -27,11 +27,11 @@ def main(picture: str) -> None:
         data_loss = mg.mean(losses.hinge(score, target) for score, target in zip(scores, targets, strict=True))
         loss = data_loss + 1e-4 * mg.sum(p * p for p in parameters)
 
-        # Backward: one call gives the derivative of the loss by every one of the parameters.
+        # Backward: one call gives the derivative of the loss by every parameter.
         model.zero_grad()
         loss.backward()
 
-        # Downhill, in steps that get smaller.
+        # Downhill, in ever smaller steps.
         learning_rate = 1.0 - 0.9 * step / STEPS
         for p in parameters:
             p.data -= learning_rate * p.grad
@@ -47,7 +47,7 @@ def main(picture: str) -> None:
 
 
 def asked_picture() -> str:
-    """The command line's file for the picture, checked before the run and not after it."""
+    """The picture's path from the command line, checked before the run."""
     options = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     options.add_argument("picture", nargs="?", default="moons.png", help="a .png, .svg or .pdf file (%(default)s)")
     picture = options.parse_args().picture

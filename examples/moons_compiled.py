@@ -1,7 +1,7 @@
 """The two moons in native code: `python examples/moons_compiled.py`.
 
 The net of `moons.py`, with the same losses. The loop over the samples is gone, because the compiled function describes
-one sample; everything else is written as before.
+a single sample; everything else stays as it was.
 """
 
 import time
@@ -27,7 +27,7 @@ def main() -> None:
 
     loss, predict = mg.compile(loss, batch=True), mg.compile(predict, batch=True)
 
-    # Buffers that stay: writing to step.theta and calling step() is all that is left of a training step.
+    # Fixed buffers: a training step is now only a call of step() and an update of step.theta.
     start = time.perf_counter()
     step = loss.bind(X, targets)
     ready = time.perf_counter()
@@ -38,7 +38,7 @@ def main() -> None:
         step.theta -= (1.0 - 0.9 * k / STEPS) * step.gradient
     done = time.perf_counter()
 
-    # What was learned goes back into the Values, where everything else finds it.
+    # Write the learned numbers back into the Values, for everything else that uses them.
     loss.assign(step.theta)
     right = (predict(X) > 0) == (targets > 0)
     print(f"accuracy {100 * right.mean():.1f}%")

@@ -1,8 +1,8 @@
 """A net that obeys an equation: `python examples/pinn.py [picture.png]`.
 
-A damped oscillator u″ + 2ζω·u′ + ω²·u = 0 with u(0) = 1, u′(0) = 0. The net is shown no solution, only the equation:
-the loss is the square of what is left of it, so u′ and u″ are derivatives inside the loss, which is differentiated
-again. Source: Raissi, Perdikaris & Karniadakis, J. Comput. Phys. 378 (2019).
+A damped oscillator u″ + 2ζω·u′ + ω²·u = 0 with u(0) = 1, u′(0) = 0. The net sees only the equation, not its solution:
+the loss is the squared residual, so u′ and u″ are derivatives inside the loss, which is differentiated again. Source:
+Raissi, Perdikaris & Karniadakis, J. Comput. Phys. 378 (2019).
 """
 
 import argparse
@@ -25,7 +25,7 @@ def exact(t):
 
 
 class Oscillator:
-    """u(t) = 1 + t²·net(t), which starts as it has to whatever the net says."""
+    """u(t) = 1 + t²·net(t), which satisfies the initial conditions for any net."""
 
     def __init__(self, width=16, seed=0):
         self.net = nn.MLP(1, [width, width, 1], activation="tanh", seed=seed)
@@ -33,7 +33,7 @@ class Oscillator:
         self.bend = mg.grad(self.slope)
 
     def position(self, t):
-        # The net sees the time from −2 to 2: its first layer starts with weights of the size of 1.
+        # The net sees time scaled to −2 … 2: the weights of its first layer start at about 1.
         return 1.0 + t * t * OMEGA * self.net([4.0 * t - 2.0])
 
     def left_over(self, t):
@@ -46,7 +46,7 @@ class Oscillator:
 
 
 def train(model, steps, points=64):
-    """Adam on points spread evenly over the time from 0 to 1, in native code; the loss before each step."""
+    """Adam in native code, on points evenly spaced in time from 0 to 1; the loss before each step."""
     loss, adam = mg.compile(model.loss, batch=True), optim.Adam(lr=optim.cosine(1e-2, 0.0, steps))
     loop = TrainingLoop(loss, [(np.arange(points) + 0.5) / points], adam.rule, adam.initial_state, batch_size=points)
     rows, rates = np.tile(np.arange(points), steps), [adam.schedule(k) for k in range(steps)]
@@ -89,7 +89,7 @@ def main(picture, steps=20000):
 
 
 def asked_picture():
-    """The command line's file for the picture, checked before the run and not after it."""
+    """The picture's path from the command line, checked before the run."""
     options = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     options.add_argument("picture", nargs="?", default="pinn.png", help="a .png, .svg or .pdf file (%(default)s)")
     picture = options.parse_args().picture

@@ -1,4 +1,4 @@
-"""`mg.loop` in the eager engine, and what it says to bad input (compiled: tests/compiler/test_written_loops.py)."""
+"""`mg.loop` in the eager engine, and its errors for bad input (compiled: tests/compiler/test_written_loops.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The functions of strict programs: against values of more digits than needed, and at the limits as on floats."""
+"""The functions of strict programs: against values with extra digits, and at the limits as for floats."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXACT: dict[str, Callable[..., Any]] = {
     "cos": mpmath.cos,
     "tan": mpmath.tan,
 }
-# What macrograd/_portable.py states, in units in the last place.
+# The bounds stated in macrograd/_portable.py, in units in the last place.
 BOUND = {
     "exp": 0.6,
     "log": 0.51,

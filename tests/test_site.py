@@ -35,7 +35,7 @@ DIRECTIVE = re.compile(
 
 
 def documented() -> dict[str, Any]:
-    """What the reference documents, by full name."""
+    """The names that the reference documents, in full."""
     found: dict[str, Any] = {}
     for page in sorted((DOCS / "api").glob("*.md")):
         module = ""
@@ -128,7 +128,7 @@ TITLES = re.findall(r"^### (.*)\n\n```py", ERRORS, re.MULTILINE)
 
 
 def message(program: str, names: dict[str, Any]) -> str:
-    """What a program raises, or warns of, as the last line of a traceback has it."""
+    """The error or warning of a program, as in the last line of a traceback."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:

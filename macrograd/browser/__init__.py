@@ -1,4 +1,4 @@
-"""A page that trains in a browser: `mg.playground`, and what reads a net that was trained there."""
+"""A page that trains nets in a browser: `mg.playground`, and a reader for the nets trained there."""
 
 from macrograd.browser.page import playground
 from macrograd.browser.played import PlaygroundNet, from_playground

@@ -41,16 +41,16 @@ def _traced(fn: Any, *examples: Any) -> Compiled:
 
 
 def preparing() -> dict[str, Any]:
-    """The module whose `predict` makes features of points, as the page has it."""
+    """The module whose `predict` turns points into features, in the page's form."""
     assembly = Assembly(np.dtype(np.float64), strict=False)
     part = predicting(assembly, _traced(prepared, np.zeros(2), np.zeros(4)), _LANES)
     return {"wasm": packed(assembly.module(part.functions, part.numbers))}
 
 
 def module_of(net: Net) -> dict[str, Any]:
-    """A net as the page has it: its module, whose parameters stand in the order of `Layers`, and its text in C.
+    """A net in the page's form: its module, whose parameters are in the order of `Layers`, and its text in C.
 
-    `step` trains on samples of features, target and kind; `look` tells what all neurons make of features.
+    `step` trains on samples of features, target and kind; `look` computes the outputs of all neurons for features.
     """
     return {
         "widths": list(net.widths),
@@ -62,7 +62,7 @@ def module_of(net: Net) -> dict[str, Any]:
 
 
 def _kept(what: str, net: Net, make: Callable[[Net], bytes]) -> bytes:
-    """The module of a net, from the disk cache if it is there."""
+    """The module of a net, from the disk cache if possible."""
     key = hashlib.sha256(cache.sources() + _own_sources() + f"{what} {net}".encode()).hexdigest()
     found = cache.load(key)
     if found is None:
@@ -72,7 +72,7 @@ def _kept(what: str, net: Net, make: Callable[[Net], bytes]) -> bytes:
 
 
 def _own_sources() -> bytes:
-    """The files beside the compiler's that a module depends on."""
+    """The files that a module depends on, besides the compiler's."""
     package = Path(__file__).parents[1]
     return b"".join(
         path.read_bytes()
@@ -93,13 +93,13 @@ def _compiled(net: Net) -> bytes:
 
 
 def _in_c(net: Net) -> bytes:
-    """The net as a C file of a point's two numbers, in which `@k@` stands for parameter k; behind those of the layers
-    are the scaling, and of nets with one output what their answer is multiplied by and then added to it."""
+    """The net as a C file that takes a point's two numbers, in which `@k@` stands for parameter k. After those of the
+    layers come the scaling and, for nets with one output, a factor and an offset for the answer."""
     layers, scaling, unit = layers_of(net), [Value(0.0) for _ in range(4)], [Value(1.0), Value(0.0)]
     values = [*(value for rows in layers for row in rows for value in row), *scaling]
     values += unit if net.outputs == 1 else []
     for k, value in enumerate(values):
-        value.data = _FIRST + k  # a number that stands nowhere else
+        value.data = _FIRST + k  # a number that occurs nowhere else
 
     def answer(x: Any) -> Any:
         outputs = outputs_of(net, layers, features(x, scaling))[-1]

@@ -1,8 +1,8 @@
-"""The nets of the playground's menu: functions of single numbers, which the compiler makes the page's modules of.
+"""The nets of the playground's menu: functions of single numbers, which the compiler turns into the page's modules.
 
-One module serves many nets. Each parameter has a switch in the optimiser's memory: one that is off stays what it is,
-and with all weights 0 that lead from a neuron or a feature, what is left is the smaller net and nothing else. There
-the regularisation stands, too: it is part of the step, and not of the loss that the page shows.
+One module serves many nets. Each parameter has a switch in the optimiser's state: if it is off, the parameter does not
+change. With all weights from a neuron or a feature at 0, exactly the smaller net remains. The optimiser's state also
+holds the regularisation, which is part of the step and not of the loss that the page shows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Net:
-    """Layers that are fully connected, of the most neurons that they may have."""
+    """Fully connected layers, with the largest numbers of neurons that they may have."""
 
     widths: tuple[int, ...]
     activation: str
@@ -36,11 +36,11 @@ class Net:
         return (len(FEATURES), *self.widths, self.outputs)
 
 
-Layers = list[list[list[Value]]]  # a row for each neuron of each layer: its weights, and its bias behind them
+Layers = list[list[list[Value]]]  # a row for each neuron of each layer: its weights, then its bias
 
 
 def layers_of(net: Net) -> Layers:
-    """The parameters; what they are the page says."""
+    """The parameters; the page sets their numbers."""
     return [
         [[Value(0.0625 * (i % 7 - 3)) for i in range(inputs + 1)] for _ in range(outputs)]
         for inputs, outputs in pairwise(net.sizes)
@@ -48,7 +48,7 @@ def layers_of(net: Net) -> Layers:
 
 
 def features(x: Sequence[Any], scaling: Sequence[Any]) -> list[Any]:
-    """The inputs of the first layer for a point, whose numbers are first scaled: minus a middle, times a factor."""
+    """The inputs of the first layer for a point, whose numbers are first scaled: minus the middle, times a factor."""
     a, b = (x[0] - scaling[0]) * scaling[2], (x[1] - scaling[1]) * scaling[3]
     return [a, b, a * a, b * b, a * b, sin(2.0 * a), sin(2.0 * b)]
 
@@ -95,8 +95,8 @@ def objective(net: Net, layers: Layers) -> Callable[..., Any]:
 
 
 class Descent(Optimizer):
-    """Gradient descent on what is switched on: of each parameter it keeps its switch, 1 or 0, and the factors of
-    |w| and w² that are added to the loss."""
+    """Gradient descent on the parameters that are switched on. For each parameter it keeps the switch, 1 or 0, and the
+    factors of |w| and w² in the penalty."""
 
     initial_state = (1.0, 0.0, 0.0)
 
@@ -107,7 +107,7 @@ class Descent(Optimizer):
 
 
 def menu() -> list[Net]:
-    """The nets that the page has: up to 8 neurons in up to three layers, 16 in two; and those for several classes."""
+    """The nets of the page: up to 8 neurons in up to three layers, or 16 in two; and those for several classes."""
     found = [Net((8,) * depth, activation, 1) for depth in (1, 2, 3) for activation in ACTIVATIONS]
     found += [Net((16, 16), activation, 1) for activation in ("tanh", "relu")]
     return found + [Net((8,) * depth, activation, CLASSES) for depth in (1, 2) for activation in ("tanh", "relu")]

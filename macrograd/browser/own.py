@@ -1,4 +1,4 @@
-"""A net that was written in Python, as the page has it: the module that trains it, and its samples."""
+"""A net written in Python, in the page's form: the module that trains it, and its samples."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from macrograd.exporting.wasm import predicting, training
 from macrograd.train import Trainer
 
 _LANES = 8
-_MOST = 20_000  # numbers of all samples
+_MOST = 20_000  # numbers in all samples
 
 
 def own_net(trainer: Trainer, X: Any, y: Any) -> dict[str, Any]:
-    """A Trainer that was fitted, with samples to go on with.
+    """A fitted Trainer, with samples to continue with.
 
-    Raises ValueError for samples that do not fit, for targets of several numbers and columns of texts, and what
-    `mg.export` raises for a net that has no training step in WebAssembly.
+    Raises ValueError for samples that do not fit, for targets of several numbers and for columns of texts, and whatever
+    `mg.export` raises for a net whose training step cannot be written in WebAssembly.
     """
     subject = subject_of(trainer, (), "train", None)
     names = subject.names
@@ -71,7 +71,7 @@ def _inputs(names: Names) -> list[str]:
 
 
 def _rows(names: Names, inputs: list[str], X: Any, y: Any) -> Any:
-    """The samples, each with its target behind its inputs, as the module takes them."""
+    """The samples as the module takes them: the inputs of each, followed by its target."""
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
     if X.ndim < 2 or y.shape != (len(X),) or not len(X) or X.size != len(X) * len(inputs):
         raise ValueError(
@@ -79,7 +79,9 @@ def _rows(names: Names, inputs: list[str], X: Any, y: Any) -> Any:
             "numbers and one target"
         )
     if X.size > _MOST:
-        raise ValueError(f"playground(trainer, X, y): X has {X.size:,} numbers, and a page takes {_MOST:,}: give fewer")
+        raise ValueError(
+            f"playground(trainer, X, y): X has {X.size:,} numbers, and a page takes at most {_MOST:,}: give fewer"
+        )
     if not names.classes:
         target = y.astype(np.float64)
     else:
@@ -101,5 +103,5 @@ def _source(trainer: Trainer, subject: Subject) -> dict[str, str]:
     try:
         lines, start = inspect.getsourcelines(function)
         return {"where": f"{Path(inspect.getfile(function)).name}:{start}", "text": lines[0].strip()}
-    except (OSError, TypeError):  # it was written where no file is
+    except (OSError, TypeError):  # it was not defined in a file
         return {"where": subject.name, "text": "its source is not known"}

@@ -1,4 +1,4 @@
-"""The playground's page, put together of its parts: one HTML file that asks for nothing from outside."""
+"""The playground's page, assembled from its parts: one HTML file that loads nothing from outside."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from macrograd.browser.own import own_net
 from macrograd.train import Trainer
 
 LARGEST_TABLE = 5_000_000  # bytes
-# The page's script in the order in which its parts are put together.
+# The parts of the page's script, in order.
 _SCRIPTS = ("state", "data", "nets", "training", "drawing", "diagram", "matrices", "taking", "controls")
 
 
@@ -30,19 +30,19 @@ def playground(
 ) -> Path:
     """Write a page that trains small nets in a browser, as one HTML file that needs no network and no server.
 
-    what  a CSV file to begin with: a line of names, two columns of numbers for the axes, and one for the target, of
-          numbers or of up to ten classes (others can be dropped into the page); or a fitted Trainer, whose net, loss
-          and optimiser go along as they are; None for the page's own data sets
-    X, y  samples for the Trainer's net to go on with, as `fit` takes them: numbers, (samples, inputs), and one target
-          for each
+    what  a CSV file to begin with: a header line, two columns of numbers for the axes, and one for the target, of
+          numbers or of up to ten classes (others can be dropped onto the page); or a fitted Trainer, whose net, loss
+          and optimiser are used as they are; None for the built-in data sets
+    X, y  samples for training the Trainer's net further, as `fit` takes them: numbers, (samples, inputs), and one
+          target for each
     path  the file, ending in .html
 
-    The nets are WebAssembly modules of macrograd's compiler. What was trained is read back by `from_playground`, and
-    that of a Trainer by its model's `load_parameters`. Returns the path.
+    The nets are WebAssembly modules of macrograd's compiler. `from_playground` reads a trained net back, and the
+    `load_parameters` of a Trainer's model its parameters. Returns the path.
 
     Raises ValueError for a path that does not end in .html, a table that is not UTF-8 or has more than 5 MB, and
-    samples that do not fit the Trainer; what `mg.export` raises for a net that cannot be trained there; and OSError for
-    files that cannot be read or written.
+    samples that do not fit the Trainer; whatever `mg.export` raises for a net that cannot be trained there; and OSError
+    for files that cannot be read or written.
     """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
@@ -92,7 +92,7 @@ def page(menu: Sequence[nets.Net], *, table: dict[str, str] | None = None, own: 
         "@SCRIPT@": "\n".join(_text(f"{name}.js") for name in _SCRIPTS),
     }
     rest, found = _text("page.html"), []
-    for mark, part in parts.items():  # in the order in which they stand there; what was put in is not looked at again
+    for mark, part in parts.items():  # in their order on the page; inserted text is not searched again
         head, _, rest = rest.partition(mark)
         found += [head, part]
     return "".join([*found, rest])
@@ -103,6 +103,6 @@ def _text(name: str) -> str:
 
 
 def in_page(content: Any) -> str:
-    """JSON in ASCII in which nothing can end the element that it stands in."""
+    """JSON in ASCII that cannot end the element that contains it."""
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

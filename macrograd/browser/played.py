@@ -1,4 +1,4 @@
-"""Nets that were trained in the playground's page, as modules."""
+"""Nets trained on the playground's page, as modules."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _KEYS = {"format", "activation", "features", "layers", "steps", "scaling", "colu
 
 
 class PlaygroundNet(Module):
-    """A net from the page: a function of the two numbers of a point, as they stand in the table.
+    """A net from the page: a function of the two numbers of a point, unscaled as in the table.
 
-    It returns one number, above 0 for the second of two classes, or for each of several classes one, the largest of
-    which is that of the answer. Of a target that is a number the page learned (target − unit[0])/unit[1], and `net(x)`
-    is the target itself.
+    It returns one number, above 0 for the second of two classes, or one number for each of several classes, the largest
+    for the answer. For a numeric target the page learned (target − unit[0])/unit[1]; `net(x)` is the target itself.
     """
 
     def __init__(self, content: Mapping[str, Any]) -> None:
@@ -54,9 +53,9 @@ class PlaygroundNet(Module):
 
 
 def from_playground(source: str | os.PathLike[str] | Mapping[str, Any]) -> PlaygroundNet:
-    """The net that a playground's page wrote as weights: from the path of the JSON file, or from its content.
+    """The net whose weights a playground page wrote: from the path of the JSON file, or from its content.
 
-    Raises ValueError for what is not such a file, and OSError for one that cannot be read.
+    Raises ValueError for any other file, and OSError for one that cannot be read.
     """
     if isinstance(source, Mapping):
         return PlaygroundNet(_checked(source, "from_playground()"))
@@ -69,7 +68,7 @@ def from_playground(source: str | os.PathLike[str] | Mapping[str, Any]) -> Playg
 
 
 def _checked(content: Any, where: str) -> Mapping[str, Any]:
-    """The content of a file, if it is what the page writes."""
+    """The content of a file, checked to be what the page writes."""
     if not isinstance(content, Mapping) or content.get("format") != _FORMAT or not set(content) >= _KEYS:
         raise ValueError(f"{where}: not what the playground writes as weights, whose format is {_FORMAT!r}")
     if content["activation"] not in list(ACTIVATIONS):
@@ -78,7 +77,7 @@ def _checked(content: Any, where: str) -> Mapping[str, Any]:
         raise ValueError(f"{where}: features, scaling and unit must be {len(FEATURES)} truths, 4 numbers and 2 numbers")
     width, layers = sum(content["features"]), content["layers"]
     if not isinstance(content["columns"], list) or not isinstance(content["steps"], int):
-        raise ValueError(f"{where}: columns must be a list, and steps a whole number")
+        raise ValueError(f"{where}: columns must be a list, and steps an integer")
     if not isinstance(layers, list) or not layers:
         raise ValueError(f"{where}: layers must be a list of layers")
     for k, rows in enumerate(layers, 1):

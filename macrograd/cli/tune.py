@@ -19,7 +19,7 @@ from macrograd.cli.train import guess_line, written
 from macrograd.tables import show as show_table
 from macrograd.tuning import LogUniform, Sweep, sweep
 
-# The search space; a step's batch is never more than half of the rows of a fit.
+# The search space; a batch is at most half of the rows of a fit.
 _SPACE: dict[str, Any] = {
     "hidden": [[16], [64], [16, 16], [64, 64]],
     "activation": ["relu", "silu", "tanh"],
@@ -41,7 +41,7 @@ def tune(arguments: argparse.Namespace) -> int:
             show_table.understood(data.table, data.learned, data.plan)
     targets = task.written(data.y)
     make = partial(net, inputs=data.X.shape[1], outputs=task.outputs, loss=task.loss, rows=len(data.X))
-    least = max(1, len(data.X) // 2)  # rows that a fit has
+    least = max(1, len(data.X) // 2)  # rows in the smallest fit, that of 2 folds
     space = _SPACE | {"batch_size": [b for b in _SPACE["batch_size"] if 2 * b <= least] or [least]}
     found = sweep(
         make, data.X, targets, space, n=arguments.tries, folds=arguments.folds, seeds=arguments.seeds,
@@ -77,8 +77,8 @@ def net(
 
 
 def finish(arguments: argparse.Namespace, data: Data, task: training.Task, found: Sweep, make: Any) -> None:
-    """Train the best net on all rows of the search, judge it on the others, and write the files: what cannot be made
-    again comes first."""
+    """Train the best net on all rows of the search, judge it on the others, and write the files, those that cannot be
+    made again first."""
     trainer, options = make(seed=0, epochs=arguments.epochs, **found.best)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", training.TrainingWarning)  # printed below

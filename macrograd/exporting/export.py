@@ -28,9 +28,9 @@ _SUFFIXES = (".c", ".wasm", ".onnx")
 
 @dataclass(frozen=True)
 class Exported:
-    """The files that `export` wrote. Sizes are in bytes: of the constant arrays, of the state that the caller gives or
-    the memory that a WebAssembly module has, and of a C file's arrays on the stack (`scratch`). Of an int8 file
-    `reference` computes the same integers: `encode(rows)`, `run(integers)`, and `predict(rows)` in numbers."""
+    """The files that `export` wrote. Sizes are in bytes: of the constant arrays, of the caller's state or a WebAssembly
+    module's memory, and of a C file's arrays on the stack (`scratch`). For an int8 file, `reference` computes the same
+    integers: `encode(rows)`, `run(integers)`, and `predict(rows)` in numbers."""
 
     paths: tuple[Path, ...]
     constants: int
@@ -39,7 +39,7 @@ class Exported:
     reference: Quantized | None = None
 
     def code(self, compiler: str = "cc", *flags: str) -> int | None:
-        """The bytes of a C file's machine code by a compiler, with -Os or these flags; None without a compiler or for
+        """The bytes of a C file's machine code with a compiler and -Os or these flags; None without a compiler or for
         another kind of file."""
         return code_bytes(self.paths[0], compiler, flags or ("-Os",)) if self.paths[0].suffix == ".c" else None
 
@@ -63,35 +63,36 @@ def export(
 ) -> Exported:
     """Write a function or a trained model as a file: C99, a WebAssembly module or an ONNX model.
 
-    what    a Trainer that was fitted; a model that `load` has read, or the path of its file; a Module, a function of
-            numbers, or a compiled function. Of what was trained the file takes raw numbers and names its answers
+    what    a fitted Trainer; a model that `load` has read, or the path of its file; a Module, a function of numbers, or
+            a compiled function. The file of a trained model takes raw numbers and names its answers
     path    the file, ending in .c, .wasm or .onnx; the names in a C file begin with its stem. Beside a module a .js
             file is written, which loads and calls it
-    args    example arguments of one sample, for their shapes, where `what` does not know them
+    args    example arguments of one sample, for their shapes, if `what` does not know them
     kind    "predict": the function's values; "gradient": its one value and the gradient by all parameters; "train": one
-            step of the optimiser on a batch. For these two a function is the loss of one sample; a model that was
-            trained brings its loss
-    dtype   "float64" or "float32"; None for the Trainer's, or "float64". Of a C file that predicts also "int8": it
-            computes in integers alone, of 8 bits
-    header  of a C file: write the interface to a .h file beside it, too
-    optimizer  of a file that trains a function or a loaded model; a Trainer's goes along, with its state
-    lanes   of a C file that trains and of a module: samples computed side by side: 1 for the smallest state, 8 or 16
+            step of the optimiser on a batch. For the last two a function is the loss of one sample; a trained model
+            brings its loss
+    dtype   "float64" or "float32"; None for the Trainer's, or "float64". For a C file that predicts also "int8", which
+            computes only in 8-bit integers
+    header  for a C file: also write the interface to a .h file beside it
+    optimizer  for a file that trains a function or a loaded model; a Trainer's is used with its state
+    lanes   for a C file that trains and for a module: samples computed side by side: 1 for the smallest state, 8 or 16
             for speed
-    calibration  of an int8 file: rows of inputs like those to come, whose range the integers get
-    strict  of a C file and a module: the bits of compiled functions with strict=True, from every compiler on every
+    calibration  for an int8 file: rows of inputs like those to be predicted, whose range the integers cover
+    strict  for a C file and a module: the bits of compiled functions with strict=True, from every compiler on every
             machine; a C file then needs no `math.h`
 
-    The C file has one struct of fixed size for all that is written, no allocation, no recursion and no variable that
-    changes; weights are constant arrays, and loops that the compiler found stay loops. A comment at its top says how to
-    call it. `-DMACROGRAD_SELFTEST` adds a main() that compares its answers with macrograd's.
+    The C file keeps everything that it writes in one struct of fixed size, without allocation, recursion or global
+    variables; weights are constant arrays, and loops that the compiler found stay loops. A comment at the top says how
+    to call it. `-DMACROGRAD_SELFTEST` adds a main() that compares its answers with macrograd's.
 
-    The ONNX model takes any number of samples at once, and its value, gradient or loss is the mean over them. What a
-    step of training changes are inputs and outputs of it, which begin as they are in the file.
+    The ONNX model takes any number of samples at once, and its value, gradient or loss is the mean over them. The state
+    that a training step changes is passed in and out; its initial values are in the file.
 
-    Raises ValueError for a kind, dtype or path that is not offered and for names that the file cannot hold, TypeError
-    for what cannot be exported or has no known shapes, RuntimeError for a Trainer that was not fitted, LookupError for
-    an operation without a form there, FileExistsError for a .js file of somebody else's where the wrapper would be
-    written, ImportError for an ONNX model without the onnx package, and what `load` raises; nothing is written then.
+    Raises ValueError for an unknown kind, dtype or path suffix and for names that the file cannot hold, TypeError for
+    anything that cannot be exported or has no known shapes, RuntimeError for a Trainer that was not fitted, LookupError
+    for an operation that the format lacks, FileExistsError if the wrapper would overwrite a .js file that macrograd did
+    not write, ImportError for an ONNX model without the onnx package, and whatever `load` raises. Nothing is written in
+    these cases.
     """
     path = Path(path)
     if kind not in _KINDS:
@@ -144,7 +145,7 @@ def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, la
     beside = path.with_suffix(".js")
     if beside.exists() and (beside.is_dir() or b"written by macrograd" not in beside.read_bytes()[:1000]):
         raise FileExistsError(
-            f"export to {path} writes {beside.name} beside it, and there is one that macrograd did not write: move it, "
+            f"export to {path} also writes {beside.name}, which exists and was not written by macrograd: move it, "
             "or give another path"
         )
     written = write_wasm(compiled, subject, kind, path.stem, lanes)
@@ -155,7 +156,9 @@ def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, la
 def _check_int8(path: Path, kind: str, dtype: str | None, calibration: Any) -> None:
     if dtype != "int8":
         if calibration is not None:
-            raise ValueError("export(calibration=...) is for dtype='int8', whose integers have the range of these rows")
+            raise ValueError(
+                "export(calibration=...) is for dtype='int8', whose integers cover the range of these rows"
+            )
         return
     if kind != "predict" or path.suffix != ".c":
         raise ValueError(

@@ -1,8 +1,8 @@
-"""A program in integers of 8 bits: what its numbers and weights become, and a reference that computes with them.
+"""A program in 8-bit integers: its quantised numbers and weights, and a reference that computes with them.
 
-Numbers are q with x ≈ scale·(q − zero). The scale of what is computed covers what calibration rows make of it; of sums
-of products each member has its own scale of weights ("per channel"). What depends on one number alone is a table of
-256 entries, whatever operations it is made of; what is affine in it is part of the weights that come next.
+A number x is stored as q with x ≈ scale·(q − zero). The scale of a computed number covers its range on the calibration
+rows; in sums of products each member has its own scale of weights ("per channel"). A function of a single number
+becomes a table of 256 entries, whatever its operations; an affine one is merged into the weights that follow.
 
 Scheme: B. Jacob et al., *Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference*,
 CVPR 2018.
@@ -29,7 +29,7 @@ _MOST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Sums:
-    """Members `at` …: Σ weights·q + bias, times factor·2^−shift, plus zero; as 16 bits into results if `wide`."""
+    """Members from `at`: Σ weights·q + bias, times factor·2^−shift, plus zero; 16-bit results if `wide`."""
 
     at: int
     sources: Ints
@@ -43,7 +43,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Lookups:
-    """Members `at` …: the entry of table `which` for the number at `sources`."""
+    """Members from `at`: the entry of table `which` for the number at `sources`."""
 
     at: int
     sources: Ints
@@ -54,7 +54,7 @@ class Lookups:
 
 @dataclass
 class Quantized:
-    """The steps, and what inputs and outputs mean. `numbers` of 8 bits are computed or given."""
+    """The steps, and the scales of inputs and outputs. `numbers` counts the 8-bit numbers, inputs included."""
 
     inputs: int
     scale: Floats  # of each input, and `zero`
@@ -65,13 +65,13 @@ class Quantized:
     numbers: int = 0
 
     def encode(self, rows: Any) -> Ints:
-        """Rows of numbers as the integers that they become."""
+        """Rows of numbers, quantised to integers."""
         rows = np.asarray(rows, dtype=np.float64).reshape(-1, self.inputs)
         found: Ints = np.clip(np.rint(rows / self.scale + self.zero), -128, 127).astype(np.int64)
         return found
 
     def run(self, q: Ints) -> Ints:
-        """The integers that come out, of 16 bits, for rows of integers: what the C file computes, to the bit."""
+        """The 16-bit outputs for rows of integers: exactly those of the C file."""
         numbers = np.zeros((len(q), self.numbers), dtype=np.int64)
         numbers[:, : self.inputs] = q
         found = np.zeros((len(q), self.outputs), dtype=np.int64)
@@ -89,24 +89,24 @@ class Quantized:
         return found
 
     def predict(self, rows: Any) -> Floats:
-        """The outputs for rows of numbers, as numbers."""
+        """The outputs for rows of numbers, scaled back to numbers."""
         return np.asarray(self.run(self.encode(rows)) * self.output_scale, dtype=np.float64)
 
 
 class CannotQuantizeError(TypeError):
-    """The program has something that integers of 8 bits cannot do here."""
+    """The program has something that cannot be computed in 8-bit integers here."""
 
 
 def quantize(program: Program, held: Floats, rows: Floats) -> Quantized:
-    """The program of a value, without a batch, whose parameters and constants are `held`, for inputs like these rows.
+    """Quantise the program of a value, without a batch, with parameters and constants `held`, for inputs like `rows`.
 
-    Raises CannotQuantizeError for what it cannot do, ValueError for rows that are not finite.
+    Raises CannotQuantizeError for a program that cannot be quantised, ValueError for rows that are not finite.
     """
     return _Quantizer(program, held, rows).made()
 
 
 def _range(values: Floats) -> tuple[float, int]:
-    """Scale and zero for these numbers. Whole ones of a small range have their own levels, and are exact."""
+    """Scale and zero for these numbers. Integers in a small range are represented exactly."""
     low, high = min(0.0, float(values.min(initial=0.0))), max(0.0, float(values.max(initial=0.0)))
     if (values == np.rint(values)).all() and 0 < high - low <= 255:
         parts = int(255 // (high - low))
@@ -123,8 +123,8 @@ def _levels(scale: float, zero: int) -> Floats:
 
 
 class _Quantizer:
-    """Of every slot: `known` its number, or NaN; else `place`, the number of 8 bits that it depends on, and `curve`,
-    its value for each of the 256 levels of that."""
+    """For every slot, `known` is its number, or NaN if it depends on inputs. Then `place` is the 8-bit number that it
+    depends on, and `curve` its value for each of the 256 levels of that number."""
 
     def __init__(self, program: Program, held: Floats, rows: Floats) -> None:
         self.program = program
@@ -139,14 +139,14 @@ class _Quantizer:
         self.curve: dict[int, Floats] = {}
         for k in range(n):
             if len(rows) > 1 and (rows[:, k] == rows[0, k]).all():
-                self.known[first + k] = rows[0, k]  # a scale for it would be a guess, and could outweigh all others
+                self.known[first + k] = rows[0, k]  # constant in calibration: a scale would be a guess
                 continue
             self.place[first + k] = k
             self.curve[first + k] = _levels(self.scales[k], self.zeros[k])
         self.numbers = n
-        self.waiting: dict[int, tuple[Ints, Floats, Floats, Ints]] = {}  # sums that nobody has needed yet, by place
+        self.waiting: dict[int, tuple[Ints, Floats, Floats, Ints]] = {}  # sums not needed so far, by place
         self.begun: set[int] = set()
-        self.tabled: dict[int, int] = {}  # slots whose table is a number of 8 bits, and which
+        self.tabled: dict[int, int] = {}  # slots computed by a table, and the 8-bit number with the result
         wanted = [slot for _, slot in program.results]
         largest = float(np.abs(self.values).max(initial=0.0))
         self.out = Quantized(n, np.array(self.scales), np.array(self.zeros), len(wanted), largest)
@@ -252,7 +252,7 @@ class _Quantizer:
         self._new_sums(out, source, factors, bias)
 
     def _new_sums(self, out: Ints, source: Ints, factors: Floats, bias: Floats) -> None:
-        """Sums that become numbers of 8 bits, when somebody needs them."""
+        """Sums that become 8-bit numbers once they are needed."""
         used = np.unique(source[source >= 0])
         slope, rest, place = np.zeros(self.program.uniform), np.zeros(self.program.uniform), self.place.copy()
         bent = [int(s) for s in used if self._line(int(s)) is None and int(s) not in self.tabled]
@@ -282,7 +282,7 @@ class _Quantizer:
     # --- numbers of 8 bits ----------------------------------------------------------------------------------------
 
     def _line(self, slot: int) -> tuple[float, float] | None:
-        """Slope and value at 0 of a slot that is affine in its level, None for another."""
+        """Slope and value at 0 of a slot that is affine in its level, else None."""
         curve = self.curve[slot]
         steps, largest = np.diff(curve), np.abs(curve).max(initial=1e-300)
         if not np.isfinite(curve).all() or np.abs(steps - steps.mean()).max() > _AFFINE * largest:
@@ -291,7 +291,7 @@ class _Quantizer:
         return a, float(curve[0]) + 128 * a
 
     def _begin(self, place: int) -> None:
-        """Make sure that a number is computed."""
+        """Make sure that an 8-bit number is computed."""
         entry = self.waiting.get(place)
         if entry is None or place in self.begun:
             return
@@ -307,14 +307,14 @@ class _Quantizer:
         whole = np.rint(bias / size).astype(np.int64) - (weights * zeros).sum(axis=1)
         if (np.abs(whole) + 128 * np.abs(weights).sum(axis=1) > _MOST).any():
             raise CannotQuantizeError(
-                f"export(dtype='int8'): a sum of {real.shape[1]:,} products may be beyond 32 bits; use dtype='float32'"
+                f"export(dtype='int8'): a sum of {real.shape[1]:,} products may exceed 32 bits; use dtype='float32'"
             )
         m, e = np.frexp(size / scale)
         factor, shift = np.minimum(np.rint(m * 2.0**31), _MOST).astype(np.int64), 31 - e.astype(np.int64)
         return Sums(at, sources, weights, whole, factor, np.clip(shift, 1, 62), zero, wide)
 
     def _table(self, slots: list[int]) -> None:
-        """Tables for slots that are no straight lines: numbers of 8 bits with a scale for all of them."""
+        """Tables for slots that are not affine: 8-bit numbers that share a scale."""
         for slot in slots:
             self._begin(int(self.place[slot]))
         scale, zero = _range(self.values[:, slots])
@@ -351,7 +351,7 @@ class _Quantizer:
             self._join(step)
 
     def _join(self, step: Sums | Lookups) -> None:
-        """Results side by side are one step."""
+        """Merge steps whose results are side by side."""
         last = self.out.steps[-1] if self.out.steps else None
         alike = isinstance(last, Sums) and isinstance(step, Sums) and last.sources.shape[1] == step.sources.shape[1]
         if alike and last is not None and last.wide:

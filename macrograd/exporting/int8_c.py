@@ -1,4 +1,4 @@
-"""A C99 file that predicts in integers of 8 bits (`int8`)."""
+"""A C99 file that predicts in 8-bit integers (`int8`)."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def write_int8(
 def _rows(calibration: object, inputs: int) -> Floats:
     if calibration is None:
         raise ValueError(
-            "export(dtype='int8') needs rows like those to come, as in calibration=X[:500]: their range becomes "
-            "that of the integers"
+            "export(dtype='int8') needs rows like those to be predicted, as in calibration=X[:500]: the integers cover "
+            "their range"
         )
     rows = np.asarray(calibration, dtype=np.float64)
     if rows.ndim < 1 or not len(rows) or rows.size != len(rows) * inputs:
@@ -121,7 +121,7 @@ void {prefix}_encode(const float *numbers, int8_t *x);
         return [*arrays, "\n".join([head, copy, *lines, "}", ""])]
 
     def _place(self, k: int, sources: Ints, index: str) -> tuple[list[str], str]:
-        """Where the numbers are: side by side, or by a table."""
+        """The places of the numbers: side by side, or in a table."""
         flat = sources.ravel()
         if (flat == flat[0] + np.arange(len(flat))).all():
             return [], f"s->v[{flat[0]} + {index}]"

@@ -26,7 +26,8 @@ from macrograd.value import numbers_of
 
 @dataclass(frozen=True)
 class Written:
-    """The bytes of a model; how many of them are numbers, and how many the caller carries from step to step."""
+    """The bytes of a model; the number of bytes of its constants, and of the state that the caller carries from step to
+    step."""
 
     data: bytes
     constants: int
@@ -54,7 +55,7 @@ def write(compiled: Compiled, subject: Subject, kind: str) -> Written:
 
 
 class _Model:
-    """The model while it is written."""
+    """The model under construction."""
 
     def __init__(self, compiled: Compiled, special: Specialised, subject: Subject) -> None:
         self.special, self.subject, self.source = special, subject, special.source
@@ -87,7 +88,7 @@ class _Model:
         return Given(parameters, o.Concat(*same, axis=0) if len(same) > 1 else "".join(same), tuple(rows))
 
     def _parameters(self) -> str:
-        told = "the parameters; those of the file, if none are given"
+        told = "the parameters; by default those in the file"
         return self.file.input("parameters", self.dtype, self.theta.shape, told, self.theta)
 
     def _lowered(self, program: Program, given: Given, *, fixed: bool) -> Lowered:
@@ -140,10 +141,10 @@ class _Model:
         begun = np.repeat(np.array(optimizer.initial_state), count) if kept is None else np.array(kept)
         theta = self._parameters()
         loss, gradient = self._mean(theta)
-        told = "what the optimiser keeps of each parameter"
+        told = "the optimiser's state for each parameter"
         state = file.input("state", dtype, (states, count), told, begun) if states else ""
         rate = file.input("rate", dtype, (), "the learning rate", optimizer.learning_rate)
-        told = "how many steps were done before"
+        told = "the number of steps done before"
         steps = file.input("steps", np.int64, (), told, 0 if kept is None else optimizer.steps)
         following = o.Add(steps, 1)
 
@@ -154,7 +155,7 @@ class _Model:
         given = [rate, o.real(following)]
         moved = self._along(update.program, [theta, gradient, *rows], given, np.array(update.numbers))
         new, *others = (file.graph.reshape(moved.rows([k]), count) for k in range(1 + states))
-        told = "the mean loss before the step; NaN, and nothing is changed, where it or its gradient is not finite"
+        told = "the mean loss before the step; NaN, and nothing is changed, if it or its gradient is not finite"
         file.output("loss", (), told, file.graph.reshape(o.Where(good, loss, np.nan)))
         file.output("new_parameters", (count,), "to be given to the next step", o.Where(good, new, theta))
         if states:
@@ -175,7 +176,7 @@ class _Model:
 
 
 def _leaves(nesting: Any, name: str) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """The arrays of what a function returns: what each is called, and which of the results it holds."""
+    """The arrays that a function returns: the name of each, and the results that it holds."""
     if isinstance(nesting, np.ndarray):
         yield name or "y", nesting
         return

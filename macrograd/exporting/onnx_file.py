@@ -1,4 +1,4 @@
-"""An ONNX model in the making: inputs and outputs, whose names are the user's, and a graph, whose names are not."""
+"""An ONNX model under construction: inputs and outputs with the user's names, and a graph with internal names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Shape = tuple[int | str, ...]
 
 
 class File:
-    """Inputs and outputs of a model, and the graph between them. `outside` are names that these may have: no value of
-    the graph is called so."""
+    """Inputs and outputs of a model, and the graph between them. `outside` are names reserved for them: no value of the
+    graph has one."""
 
     def __init__(self, dtype: np.dtype[Any], outside: Iterable[str]) -> None:
         prefix, outside = "_", [text(name) for name in outside]
@@ -31,7 +31,7 @@ class File:
         self._names = {""}
 
     def _unique(self, name: str) -> str:
-        """The name, or one like it, if there is another of that name, or it is empty."""
+        """The name, or a similar one if it is empty or taken."""
         while name in self._names:
             name += "_" if name else "x"
         self._names.add(name)
@@ -66,7 +66,7 @@ class File:
 
 
 def text(name: str) -> str:
-    """A name that came with data. Raises ValueError for one that cannot be written in UTF-8, which ONNX requires."""
+    """A name from the data. Raises ValueError for one that cannot be written in UTF-8, which ONNX requires."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -18,7 +18,7 @@ _DAY = 86400  # seconds
 
 
 class NamesInOnnx:
-    """The parts of a model that are about names."""
+    """The parts of a model that deal with names."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -27,13 +27,13 @@ class NamesInOnnx:
         self._dates = {at: (parts, since) for _, parts, since, at in names.dates}
 
     def columns(self) -> list[str]:
-        """The names of inputs that came with the data."""
+        """The names of inputs, as in the data."""
         return [name for name, _ in self._names.inputs]
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
     def inputs(self, file: File, shape: tuple[int, ...]) -> str:
-        """The numbers of samples in rows: of one input; or if a column holds texts or dates, of one for each column."""
+        """The numbers of samples in rows: from one input, or if a column holds texts or dates, from one per column."""
         names = self._names.inputs
         file.note("columns", self.columns())
         if not (self._categories or self._dates):
@@ -52,14 +52,14 @@ class NamesInOnnx:
         return file.graph.shaped(joined, (-1, at))
 
     def _category(self, file: File, name: str, known: tuple[str, ...]) -> str:
-        """The number of a text: −1 of an empty one, which is missing, and their count for one that is none of them."""
+        """The number of a text: −1 for an empty one, which is missing, and their count for an unknown one."""
         column = file.input(name, _TEXT, (SAMPLES, 1), "a text; an empty one is missing")
         keys = list(map(text, known)) + [""] * ("" not in known)
         values = [float(k) for k in range(len(known))] + [-1.0] * ("" not in known)
         return _looked_up(file, column, keys, values, float(len(known)))
 
     def _date(self, file: File, name: str, parts: tuple[str, ...], since: str) -> str:
-        """The parts of a date; NaN of one that is missing.
+        """The parts of a date; NaN for a missing one.
 
         Years and months are counted as in H. Hinnant's civil_from_days
         (http://howardhinnant.github.io/date_algorithms.html).
@@ -86,7 +86,7 @@ class NamesInOnnx:
         return str(found[0] if len(found) == 1 else o.Concat(*found, axis=1))
 
     def target(self, file: File) -> str:
-        """The targets of samples in rows: labels as their numbers; NaN for one that training did not have."""
+        """The targets of samples in rows: labels as their numbers, NaN for labels unknown to training."""
         shape, graph, o = self._names.targets.shape, file.graph, Writing(file.graph)
         if self._classes is None or shape:
             return graph.reshape(file.input("y", file.dtype, (SAMPLES, *shape), "the target"), -1, *(shape or (1,)))
@@ -129,7 +129,7 @@ class NamesInOnnx:
 
 
 def _labels(classes: Array | None) -> Array | None:
-    """Classes as what a model can hold: texts, integers, truths or numbers."""
+    """Classes as types that a model can hold: texts, integers, truth values or numbers."""
     if classes is None:
         return None
     if classes.dtype.kind in "USO":
@@ -138,7 +138,7 @@ def _labels(classes: Array | None) -> Array | None:
 
 
 def _looked_up(file: File, column: str, keys: list[str], values: list[float], other: float) -> str:
-    """The numbers that stand for texts, `other` for one that is none of them."""
+    """The numbers that stand for texts, and `other` for unknown ones."""
     graph, o = file.graph, Writing(file.graph)
     found = graph.call(
         "LabelEncoder", column, domain="ai.onnx.ml", keys_strings=tuple(keys), values_floats=tuple(values),
@@ -148,7 +148,7 @@ def _looked_up(file: File, column: str, keys: list[str], values: list[float], ot
 
 
 def _divided(o: Any, a: str, b: int) -> tuple[str, str]:
-    """⌊a/b⌋ and what is left, of integers: division alone rounds towards 0."""
+    """⌊a/b⌋ and the remainder of integers; the operator for division rounds towards 0."""
     rest = o.Mod(a, b)
     return o.Div(o.Sub(a, rest), b), rest
 

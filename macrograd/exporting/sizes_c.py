@@ -1,4 +1,4 @@
-"""How much memory a C file takes: of what it reads, of what it writes, of the stack, and its code."""
+"""The memory that a C file needs: constants, state, arrays on the stack, and code."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def scratch_bytes(functions: Iterable[str]) -> int:
 
 
 def stated(constants: int, state: int, scratch: int) -> str:
-    """The line about them in a file's comment."""
+    """The line about sizes in a file's comment."""
     return f"   {constants:,} bytes of constants, {state:,} bytes of state, {scratch:,} bytes of arrays on the stack.\n"
 
 
 def code_bytes(path: Path, compiler: str = "cc", flags: Iterable[str] = ("-Os",)) -> int | None:
-    """The machine code of a file by this compiler; None if it or the tool `size` is not there, or has no answer."""
+    """The bytes of a file's machine code with this compiler; None if it or the tool `size` is missing or fails."""
     size = compiler.removesuffix("gcc") + "size" if compiler.endswith("-gcc") else "size"
     if shutil.which(compiler) is None or shutil.which(size) is None:
         return None

@@ -1,6 +1,6 @@
 """A WebAssembly file: the program's functions, and the numbers with which they are called.
 
-Everything is an address in the module's own memory, which it exports. A caller puts what it has from `heap` on.
+All pointers are addresses in the module's memory, which it exports. The memory after `heap` is free for the caller.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _ALONG_LANES = 8  # parameters that are updated at once
 
 @dataclass
 class Part:
-    """The interface of a module: functions to export, and constants beside them."""
+    """The interface of a module: the functions and constants that it exports."""
 
     functions: list[str]
     numbers: dict[str, int]
-    trained: dict[Value, int] = field(default_factory=dict)  # where each parameter is that is trained
+    trained: dict[Value, int] = field(default_factory=dict)  # the address of each trained parameter
 
 
 def predicting(
@@ -40,16 +40,16 @@ def predicting(
     trained: Mapping[Value, int] | None = None,
     name: str = "predict",
 ) -> Part:
-    """`predict(x, y, rows)`: the results of samples, one behind the other; 1 if an index was out of range, else 0.
+    """`predict(x, y, rows)`: the results of samples, one after the other; returns 1 if an index was out of range.
 
-    The parameters are the function's own, or those at the addresses `trained`.
+    The parameters are those of the function, or those at the addresses `trained`.
     """
     special = compiled._traced()
     size, batch = sum(special.sizes), False
     if lanes > 1 and size:
         program = pipeline.value_program(special.source, batch=True, strict=compiled.strict, own=True)
         places = [("v", program.first_output + k) for k in range(len(program.results))]
-        batch = list(program.results) == places  # else some are the same for all samples, or an input
+        batch = list(program.results) == places  # else some results are inputs or the same for all samples
     if not batch:
         program = pipeline.value_program(special.source, batch=False, strict=compiled.strict)
     outputs = len(program.results)
@@ -68,7 +68,7 @@ def predicting(
 
 
 def _fetch(code: Code, assembly: Assembly, placed: Placed, sources: list[int]) -> None:
-    """Copy the parameters from these addresses; 0 is for those that stay as they are."""
+    """Copy the parameters from these addresses; 0 leaves a parameter unchanged."""
     addresses = np.array([source or placed.slot(k) for k, source in enumerate(sources)])
     if not len(addresses) or (addresses == placed.u + placed.size * np.arange(len(addresses))).all():
         return
@@ -102,7 +102,7 @@ def _flagged(code: Code, placed: Placed) -> str:
 
 
 def _rows(code: Code, assembly: Assembly, placed: Placed, size: int) -> None:
-    """All samples by one call: the program's own blocks."""
+    """All samples in one call, in the program's blocks."""
     _begin(code, placed)
     _argument(code, placed, "%x")
     code.put(f"store ptr %y, ptr {pointer(placed.field('out'))}, align 8")
@@ -112,7 +112,7 @@ def _rows(code: Code, assembly: Assembly, placed: Placed, size: int) -> None:
 
 
 def _one_by_one(code: Code, assembly: Assembly, placed: Placed, size: int) -> None:
-    """Sample by sample, each of whose results stands anywhere among the uniform slots."""
+    """Sample by sample; results may be anywhere among the uniform slots."""
     slots = np.array([slot for _, slot in placed.program.results])
     side_by_side = bool((np.diff(slots) == 1).all())
     table = 0 if side_by_side else assembly.layout.put(slots.astype("<i4").tobytes())
@@ -150,8 +150,8 @@ def _copy(code: Code, source: str, target: str, count: int) -> None:
 
 
 def differentiating(assembly: Assembly, compiled: Compiled) -> Part:
-    """`gradient(theta, x, gradient)`: returns the value of one sample and writes its derivatives by the parameters,
-    at theta or, if that is 0, at the module's own; NaN if an index was out of range."""
+    """`gradient(theta, x, gradient)`: returns the value of one sample and writes its derivatives by the parameters, at
+    theta or, if that is 0, at the module's parameters; NaN if an index was out of range."""
     special = compiled._traced()
     special._check_scalar()
     if not special.parameters:
@@ -195,9 +195,9 @@ def _or_nan(code: Code, good: str, value: str) -> str:
 def training(
     assembly: Assembly, compiled: Compiled, optimizer: Optimizer, states_of: dict[Value, tuple[float, ...]], lanes: int
 ) -> Part:
-    """`step(batch, rows, rate)`: one step of the optimiser; returns the mean loss before it, NaN where nothing is done.
+    """`step(batch, rows, rate)`: one step of the optimiser; returns the mean loss before it, NaN if no step was made.
 
-    The numbers of a sample stand one behind the other, and so do the samples.
+    The numbers of a sample are consecutive, and so are the samples.
     """
     special: Specialised = compiled._traced()
     special._check_scalar()
@@ -231,7 +231,7 @@ def training(
 def _along(
     assembly: Assembly, name: str, program: Program, arrays: Sequence[int], numbers: Sequence[float], count: int
 ) -> Placed:
-    """A program along the parameters, on arrays of one number for each: `AlongParameters` says which."""
+    """A program along the parameters, on arrays with a number for each parameter; see `AlongParameters`."""
     placed = assembly.place(
         name, program, [1] * program.inputs, lanes=_ALONG_LANES, parameters=numbers, flat=True
     )  # fmt: skip

@@ -24,7 +24,7 @@ _USES = {
 
 @dataclass(frozen=True)
 class WasmFile:
-    """The bytes of the module and the text of its wrapper; the bytes of the constants in it, and of its memory."""
+    """The bytes of the module and the text of its wrapper, and the sizes of its constants and its memory in bytes."""
 
     module: bytes
     wrapper: str
@@ -33,8 +33,8 @@ class WasmFile:
 
 
 def write_wasm(compiled: Compiled, subject: Subject, kind: str, stem: str, lanes: int) -> WasmFile:
-    """The files of a function that has been traced. Raises TypeError if it has no gradient where one is wanted, and
-    LookupError for an operation without a form in WebAssembly."""
+    """The files of a traced function. Raises TypeError if a gradient is wanted and it has none, and LookupError for an
+    operation without a form in WebAssembly."""
     assembly = Assembly(np.dtype(compiled.dtype), strict=compiled.strict)
     about = described(compiled, subject, kind, stem)
     if kind == "predict":
@@ -58,7 +58,7 @@ def write_wasm(compiled: Compiled, subject: Subject, kind: str, stem: str, lanes
 
 
 def _compiled_like(compiled: Compiled, subject: Subject) -> Compiled:
-    """The prediction function of a model that is trained on."""
+    """The prediction function of a model that the module trains."""
     assert subject.outputs is not None
     assert subject.args is not None
     made = Compiled(
@@ -69,7 +69,7 @@ def _compiled_like(compiled: Compiled, subject: Subject) -> Compiled:
 
 
 def _both(train: Part, predict: Part) -> Part:
-    """Training and prediction by the parameters that are trained."""
+    """Training, and prediction by the trained parameters."""
     numbers = {**predict.numbers, **train.numbers}
     return Part(train.functions + predict.functions, numbers)
 
@@ -98,7 +98,7 @@ def described(compiled: Compiled, subject: Subject, kind: str, stem: str) -> dic
 
 
 def _in_url(text: str) -> str:
-    """The text with all but letters, digits and three signs escaped."""
+    """The text with everything but letters, digits and three signs escaped."""
     plain = b"-_.0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     return "".join(chr(b) if b in plain else f"%{b:02X}" for b in text.encode("utf-8", "surrogateescape"))
 
@@ -118,7 +118,7 @@ def _dates(names: Names | None) -> list[dict[str, Any]]:
 
 
 def wrapper(about: dict[str, Any], title: str, stem: str, kind: str) -> str:
-    """The JavaScript file. Names that came with data are in it as strings alone, which end no comment, string or
+    """The JavaScript file. Names from the data occur in it only as strings that cannot end a comment, string or
     script."""
     text = files("macrograd.exporting").joinpath("wrapper.js").read_text("utf-8")
     use = _USES[kind] + (f"\n{_USES['predict']}" if kind == "train" and "outputs" in about else "")
@@ -130,6 +130,6 @@ def wrapper(about: dict[str, Any], title: str, stem: str, kind: str) -> str:
 
 
 def script_json(content: Any) -> str:
-    """JSON in ASCII that can stand in a script, and that in a page, without ending either."""
+    """JSON in ASCII that is safe inside a script inside a page."""
     text = json.dumps(content, ensure_ascii=True, indent=2, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,4 +1,4 @@
-"""Hyper-parameters: `mg.sweep` tries many, here or on other machines, and keeps every result on disk."""
+"""Hyper-parameter search: `mg.sweep` tries many settings, here or on other machines, and keeps results on disk."""
 
 from __future__ import annotations
 

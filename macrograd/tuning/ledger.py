@@ -1,4 +1,4 @@
-"""The results of a sweep on disk, kept as they come: a run that is killed at any moment loses none."""
+"""The results of a sweep, saved to disk as they arrive: a run that is killed at any moment loses none."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _HEAD, _RESULTS = "sweep.json", "results.jsonl"
 
 
 class Ledger:
-    """A folder with what the sweep is, and one line for every result, on disk before the next one.
+    """A folder with the description of the sweep and one line for each result, on disk before the next one.
 
-    Raises ValueError for the folder of another sweep, naming the difference, and for one that is damaged.
+    Raises ValueError for the folder of another sweep, naming the difference, and for a damaged one.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -38,7 +38,7 @@ class Ledger:
             before = json.loads(head.read_text("utf-8"))
             differing = [name for name in identity if before.get(name) != identity[name]]
         except (ValueError, AttributeError):
-            raise ValueError(f"{head} is damaged: it is no description of a sweep") from None
+            raise ValueError(f"{head} is damaged: it does not describe a sweep") from None
         if differing:
             name = differing[0]
             raise ValueError(
@@ -50,7 +50,7 @@ class Ledger:
         path = self.folder / _RESULTS
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):  # the line that was being written when the run was killed
+        if len(whole) < len(content):  # the run was killed while it wrote the last line
             with open(path, "r+b") as file:
                 file.truncate(len(whole))
         found = {}
@@ -65,7 +65,7 @@ class Ledger:
         return found
 
     def add(self, outcome: Outcome) -> None:
-        """Keep a result: it is on disk when this returns."""
+        """Save a result: it is on disk when this returns."""
         self.known[outcome.trial.key] = outcome
         score = outcome.score if math.isfinite(outcome.score) else None
         row = {**vars(outcome.trial), "score": score, "seconds": outcome.seconds, "error": outcome.error}

@@ -1,4 +1,4 @@
-"""Output while a sweep runs: its progress, and the best settings so far."""
+"""Output while a sweep runs: progress, and the best settings so far."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from macrograd.train.progress import check
 
-_EVERY = 2.0  # seconds, of plain lines
+_EVERY = 2.0  # seconds between plain lines
 
 
 class Shown:
-    """A bar on a terminal, plain lines elsewhere, nothing on request; `mode` as in `Trainer.fit`."""
+    """A bar on a terminal, plain lines elsewhere, or nothing; `mode` as in `Trainer.fit`."""
 
     def __init__(self, mode: str | bool, total: int, done: int) -> None:
         mode = check(mode)
@@ -33,7 +33,7 @@ class Shown:
             self._bar.start()
 
     def show(self, best: str) -> None:
-        """One more fit is done."""
+        """Count one more finished fit."""
         self._done += 1
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, description=best)

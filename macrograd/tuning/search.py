@@ -22,13 +22,13 @@ from macrograd.tuning.ledger import Ledger, Memory, missing
 from macrograd.tuning.progress import Shown
 from macrograd.tuning.trial import HIGHER_IS_BETTER, Outcome, Trial, Work, folds_of
 
-_SHOWN = 10  # settings in the printed table
+_SHOWN = 10  # rows in the printed table
 
 
 @dataclass(frozen=True)
 class Line:
-    """Settings and how good they were: the mean and the deviation of the scores of their last rung, over folds and
-    seeds; NaN where a fit diverged, with the reason."""
+    """Settings and their score: mean and standard deviation over folds and seeds in their last rung; NaN, with the
+    reason, if a fit diverged."""
 
     values: dict[str, Any]
     score: float
@@ -43,8 +43,8 @@ class Line:
 class Sweep:
     """The results of a sweep, the best settings first. Print it for a table.
 
-    metric   what was measured on held-out rows, and `higher` whether more of it is better
-    lines    one for each of the settings
+    metric   the measure on held-out rows; `higher` says whether more is better
+    lines    one for each tuple of settings
     """
 
     def __init__(self, metric: str, names: list[str], lines: list[Line]) -> None:
@@ -107,33 +107,33 @@ def sweep(
     folder: str | os.PathLike[str] | None = None,
     progress: str | bool = "auto",
 ) -> Sweep:
-    """Try settings of hyper-parameters, and return how good each is on rows that it was not trained on.
+    """Try settings of hyper-parameters, and score each on held-out rows.
 
-    make      (seed=…, **settings) → a `Trainer`, a scikit-learn estimator, or one of them with the options of its fit,
-              as in (trainer, {"batch_size": 64}). If it takes `epochs`, too, it is told the length of the fit, for
-              its schedule. For workers in other processes it must be possible to pickle it,
-              which joblib's and dask's picklers do with functions of a notebook, too
-    X, y      as for the fit of what it makes; arrays or frames
-    space     by argument of make a list of values, or a `tuning.Uniform`, `LogUniform` or `Integers`
-    n         how many settings are drawn at random; all, where the space has fewer
+    make      (seed=…, **settings) → a `Trainer` or a scikit-learn estimator, or a pair of one of them and the options
+              of its fit, as in (trainer, {"batch_size": 64}). If it also takes `epochs`, it gets the length of the fit,
+              for its schedule. For workers in other processes it must be picklable; joblib's and dask's picklers can
+              handle functions defined in a notebook
+    X, y      arrays or frames, as its `fit` takes them
+    space     for each argument of make, a list of values, or a `tuning.Uniform`, `LogUniform` or `Integers`
+    n         how many settings are drawn at random; all of them if the space has fewer
     folds     of cross-validation: every row is held out once; 1 holds out a quarter of the rows, once
-    seeds     how many times everything is repeated, with the seeds 0, 1, …: of the weights and the order
-    epochs    of a fit; None for what the fit does by itself
-    metric    "loss" (lower is better), a metric of `Trainer.fit`, or "score", which an estimator has; the first or the
-              last by default
-    halving   successive halving: all settings are trained for a part of the epochs, the best of `halving` go on to
-              `halving` times as many, and so on up to `epochs`. None trains all for `epochs`
+    seeds     how many times each fit is repeated, with the seeds 0, 1, … for the weights and the order of samples
+    epochs    of a fit; None for the fit's default
+    metric    "loss" (lower is better), a metric of `Trainer.fit`, or "score" of an estimator; by default "loss" for a
+              Trainer and "score" for an estimator
+    halving   successive halving: all settings are trained for part of the epochs, one in `halving` of them, the best,
+              for `halving` times as many, and so on up to `epochs`. None trains all for `epochs`
     seed      of the draws and the folds
-    workers   how many processes: with more than one through joblib
-    on        where: a dask.distributed.Client, whose workers then do it, or the name of a joblib backend
-    folder    where every result is kept on disk as it comes: the same call goes on where it stopped, whatever stopped
-              it. None keeps nothing
+    workers   the number of processes; more than one need joblib
+    on        a dask.distributed.Client, whose workers then run the fits, or the name of a joblib backend
+    folder    where every result is saved as it arrives: the same call resumes an interrupted sweep there. None saves
+              nothing
     progress  as in `Trainer.fit`
 
-    The scores do not depend on workers, on their number, nor on what was interrupted. A fit that diverges is a result:
-    its settings come last. Source of successive halving: Jamieson & Talwalkar, *Non-stochastic Best Arm Identification
-    and Hyperparameter Optimization*, AISTATS 2016. Raises TypeError and ValueError for bad input before any fit, and
-    whatever else a fit raises.
+    The scores do not depend on where the fits run, on the number of workers, or on interruptions. A fit that diverges
+    is a result, and its settings rank last. Source of successive halving: Jamieson & Talwalkar, *Non-stochastic Best
+    Arm Identification and Hyperparameter Optimization*, AISTATS 2016. Raises TypeError and ValueError for bad input
+    before any fit, and whatever else a fit raises.
     """
     space = spaces.check(space)
     _check(n, folds, seeds, epochs, halving, seed, len(y))
@@ -164,7 +164,7 @@ def sweep(
 
 
 def described(values: Mapping[str, Any]) -> str:
-    """Settings in a line."""
+    """Settings on one line."""
     return ", ".join(f"{name}={_short(value)}" for name, value in values.items())
 
 
@@ -178,7 +178,7 @@ def _search(
     workers: int,
     on: Any,
 ) -> None:
-    """All rungs, one after the other: who goes on depends on all scores of a rung, in the order of the settings."""
+    """Run all rungs in order. Promotion depends on all scores of a rung; ties go by the order of the settings."""
     alive = list(range(len(work.configs)))
     for rung, (count, epochs) in enumerate(rungs):
         alive = alive[:count]
@@ -192,7 +192,7 @@ def _search(
 
 
 def _rungs(n: int, epochs: int | None, halving: int | None) -> list[tuple[int, int | None]]:
-    """(how many settings, for how many epochs) of each rung."""
+    """(number of settings, epochs) for each rung."""
     if halving is None or epochs is None:
         return [(n, epochs)]
     last = int(min(math.log(n + 0.5, halving), math.log(epochs + 0.5, halving)))
@@ -219,11 +219,11 @@ def _result(work: Work, names: list[str], known: Mapping[Any, Outcome]) -> Sweep
 
 
 def _mean(outcomes: list[Outcome]) -> float:
-    return float(np.mean([outcome.score for outcome in outcomes]))  # NaN where one diverged
+    return float(np.mean([outcome.score for outcome in outcomes]))  # NaN if one diverged
 
 
 def _best(work: Work, known: Mapping[Any, Outcome]) -> str:
-    """The best settings of those that have a result in the latest rung, for the bar."""
+    """The best settings with a result in the current rung, for the bar."""
     rung = max(key[1] for key in known)
     groups: dict[int, list[Outcome]] = {}
     for key, outcome in known.items():
@@ -237,7 +237,7 @@ def _best(work: Work, known: Mapping[Any, Outcome]) -> str:
 
 
 def _checksum(*data: Any) -> int:
-    """Of the numbers and texts of the data, for telling one sweep's folder from another's."""
+    """A digest of the data, to tell one sweep's folder from another's."""
     found = 0
     for part in data:
         for text in _texts(part):

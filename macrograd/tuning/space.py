@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-# Draws that repeat an earlier one before a space is taken to be exhausted.
+# A space counts as exhausted after this many draws that repeat earlier ones.
 _TRIES = 200
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Any number from `low` to `high`, all alike. Raises ValueError unless both are finite and low < high."""
+    """Numbers from `low` to `high`, uniformly. Raises ValueError unless both are finite and low < high."""
 
     low: float
     high: float
@@ -30,7 +30,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class LogUniform:
-    """Any number from `low` to `high`, alike on a logarithmic scale: for rates and penalties. Raises ValueError unless
+    """Numbers from `low` to `high`, uniformly on a logarithmic scale: for rates and penalties. Raises ValueError unless
     0 < low < high."""
 
     low: float
@@ -46,7 +46,7 @@ class LogUniform:
 
 @dataclass(frozen=True)
 class Integers:
-    """Any integer from `low` to `high`, both included. Raises ValueError unless low < high."""
+    """Integers from `low` to `high`, both included. Raises ValueError unless low < high."""
 
     low: int
     high: int
@@ -68,7 +68,7 @@ def _check(given: Uniform | LogUniform | Integers, above: float) -> None:
 
 
 def check(space: Any) -> dict[str, Any]:
-    """The space, checked. Raises TypeError and ValueError for what is none."""
+    """The space, checked. Raises TypeError and ValueError for an invalid one."""
     if not isinstance(space, Mapping) or not space:
         raise TypeError(f"space must be a dict of values by the name of the hyper-parameter, got {space!r}")
     for name, values in space.items():
@@ -85,7 +85,7 @@ def check(space: Any) -> dict[str, Any]:
 
 
 def drawn(space: Mapping[str, Any], n: int, seed: int) -> list[dict[str, Any]]:
-    """`n` different settings at random, or all if the space has fewer."""
+    """`n` different random settings, or all if the space has fewer."""
     rng, found, seen, tries = np.random.RandomState(seed), list[dict[str, Any]](), set[str](), 0
     while len(found) < n and tries < _TRIES * n:
         tries += 1

@@ -37,7 +37,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The score on the rows that were held out; NaN, with the reason, of a fit that diverged."""
+    """The score on the held-out rows; NaN, with the reason, if the fit diverged."""
 
     trial: Trial
     score: float
@@ -45,9 +45,9 @@ class Outcome:
     error: str = ""
 
 
-@dataclass(frozen=True, eq=False)  # with a hash, which joblib's backend for dask asks of what it calls
+@dataclass(frozen=True, eq=False)  # hashable, as joblib's dask backend requires of the function it calls
 class Work:
-    """The data shared by all trials, and the function that runs a Trial, which can be sent to another process.
+    """The data shared by all trials, callable to run a Trial; it can be sent to another process.
 
     fold_of  (n,) the fold that each row belongs to
     configs  the settings, by number
@@ -75,7 +75,7 @@ class Work:
         X, y = self.X, self.y
         net, options = self._made(trial)
         with warnings.catch_warnings():
-            # Some settings are bad: that is what the score says.
+            # Some settings are bad, and the score shows it.
             warnings.simplefilter("ignore", TrainingWarning)
             if isinstance(net, Trainer):
                 if trial.epochs is not None:
@@ -96,8 +96,8 @@ class Work:
         net, options = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
         if not isinstance(net, Trainer) and not (hasattr(net, "fit") and hasattr(net, "score")):
             raise TypeError(
-                f"make must return a Trainer, a scikit-learn estimator, or one of them with the options of its fit, as "
-                f"in (trainer, {{'batch_size': 32}}); it returned {made!r}"
+                f"make must return a Trainer or a scikit-learn estimator, or a pair of one and the options of its fit, "
+                f"as in (trainer, {{'batch_size': 32}}); it returned {made!r}"
             )
         return net, options
 
@@ -106,8 +106,8 @@ class Work:
         return "epochs" in inspect.signature(self.make).parameters
 
     def checked(self, epochs: int | None) -> Work:
-        """The same with a metric. Raises TypeError and ValueError for what cannot work whatever the settings are, tried
-        on the first ones."""
+        """The same with a metric. Tries the first settings, and raises TypeError and ValueError for errors that do not
+        depend on the settings."""
         if not callable(self.make):
             raise TypeError(f"make must be a function (seed=…, **settings) → Trainer or estimator, got {self.make!r}")
         try:
@@ -119,15 +119,15 @@ class Work:
         trainer = isinstance(self._made(Trial(0, 0, 0, 0, epochs))[0], Trainer)
         metric = self.metric or ("loss" if trainer else "score")
         if trainer and metric == "score":
-            raise ValueError("metric 'score' is of scikit-learn's estimators: of a Trainer take 'loss' or a metric")
+            raise ValueError("metric 'score' is for scikit-learn estimators: for a Trainer, use 'loss' or a metric")
         if not trainer and metric != "score":
-            raise ValueError(f"metric {metric!r} is of Trainers: an estimator is judged by its own score()")
+            raise ValueError(f"metric {metric!r} is for Trainers: an estimator is judged by its score()")
         return replace(self, metric=metric)
 
 
 def folds_of(y: Any, folds: int, seed: int) -> Array:
-    """(n,) the fold of each row, at random; of labels each fold has its share. One fold is a quarter of the rows, held
-    out once: the others are in none, −1."""
+    """(n,) the fold of each row, at random, stratified by labels. A single fold is a quarter of the rows; the others
+    are in no fold, −1."""
     labels, order = np.asarray(y), np.random.RandomState(seed).permutation(len(y))
     if labels.ndim == 1 and labels.dtype.kind not in "f":
         _, codes = np.unique(labels.astype(str), return_inverse=True)
@@ -138,7 +138,7 @@ def folds_of(y: Any, folds: int, seed: int) -> Array:
 
 
 def rows_of(data: Any, rows: Array) -> Any:
-    """These rows of an array, a list or a frame of pandas, polars or Arrow."""
+    """Some rows of an array, a list or a frame of pandas, polars or Arrow."""
     if hasattr(data, "iloc"):
         return data.iloc[rows]
     if hasattr(data, "take") and hasattr(data, "schema"):

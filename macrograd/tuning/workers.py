@@ -9,14 +9,14 @@ from typing import Any
 
 from macrograd.tuning.trial import Outcome, Trial, Work
 
-# A pool that lost a process is made again, unless it finished nothing this many times in a row.
+# A pool that lost a process is replaced, unless this many in a row finished nothing.
 _MOST_LOSSES = 3
 
 
 def run(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[Outcome]:
-    """The outcomes as they come, in any order; each depends on its trial alone.
+    """The outcomes as they arrive, in any order; each depends only on its trial.
 
-    Raises RuntimeError where workers die again and again with nothing finished in between, and what a trial raises.
+    Raises RuntimeError if workers keep dying without finishing anything, and whatever a trial raises.
     """
     if on is None and workers == 1:
         yield from map(work, trials)
@@ -28,17 +28,17 @@ def run(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[Outc
             for outcome in _pool(work, list(left.values()), workers, on):
                 left.pop(outcome.trial.key)
                 yield outcome
-        except BrokenExecutor as error:  # a process of the pool was killed; dask runs its trials elsewhere by itself
+        except BrokenExecutor as error:  # a process of the pool was killed; dask restarts its trials by itself
             losses = losses + 1 if len(left) == before else 1
             if losses >= _MOST_LOSSES:
                 raise RuntimeError(
-                    f"{losses} pools of workers died one after the other with no trial finished, most likely for want "
-                    f"of memory: take fewer than {workers} workers"
+                    f"{losses} pools of workers died in a row without finishing a trial, most likely for lack of "
+                    f"memory: use fewer than {workers} workers"
                 ) from error
 
 
 def check(workers: Any, on: Any) -> None:
-    """Raise ValueError, TypeError or ImportError for what cannot run anything."""
+    """Raise ValueError, TypeError or ImportError if trials cannot run like this."""
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be an integer of 1 or more, got {workers!r}")
     if on is not None and not isinstance(on, str) and not _is_dask(on):
@@ -59,7 +59,7 @@ def _pool(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[Ou
 
     options: dict[str, Any] = {"backend": on or "loky", "n_jobs": workers}
     if _is_dask(on):
-        # As many as the cluster has. What all trials share is sent to its workers once.
+        # All workers of the cluster. The data shared by all trials is sent to each of them once.
         options = {"backend": "dask", "client": on, "n_jobs": -1}
     with joblib.parallel_config(**options):
         pool = joblib.Parallel(return_as="generator_unordered")

@@ -26,7 +26,7 @@ LARGEST = 300_000  # bytes of the page
 
 
 def check(folder: Path) -> None:
-    """Raises AssertionError or CalledProcessError where something is not as it should be."""
+    """Raises AssertionError or CalledProcessError if a check fails."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     assert chromium, "there is no chromium: install one, or name one in CHROMIUM"
     page = mg.playground(path=folder / "page.html")
@@ -60,7 +60,7 @@ def check(folder: Path) -> None:
 
 
 def _check_c(folder: Path, net: mg.browser.PlaygroundNet) -> None:
-    """That the C file says what the net says."""
+    """Check that the C file gives the net's answers."""
     if (cc := shutil.which("cc")) is None:
         print("there is no C compiler: the C file was not tried")
         return

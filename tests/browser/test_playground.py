@@ -176,7 +176,7 @@ def test_several_classes_come_back_with_their_names() -> None:
         ({"layers": [[[1.0, 2.0]]]}, "every neuron of layer 1 needs 2 finite weights and a bias"),
         ({"layers": []}, "a list of layers"),
         ({"classes": ["a", "b", "c"]}, "1 outputs do not fit"),
-        ({"steps": "x"}, "steps a whole number"),
+        ({"steps": "x"}, "steps an integer"),
     ],
 )
 def test_what_is_no_net_is_an_error(change: dict[str, Any], said: str) -> None:
@@ -233,7 +233,7 @@ def test_a_trainer_brings_its_net_along() -> None:
         (np.zeros((4, 2)), ["a"] * 3, "every sample needs 2 numbers and one target"),
         (np.zeros((4, 2)), ["a", "b", "a", "c"], "y has 'c', which is none of"),
         (np.full((4, 2), np.nan), ["a", "b", "a", "b"], "must be finite"),
-        (np.zeros((20_000, 2)), ["a"] * 20_000, "a page takes 20,000"),
+        (np.zeros((20_000, 2)), ["a"] * 20_000, "a page takes at most 20,000"),
     ],
 )
 def test_samples_that_do_not_fit_the_trainer(tmp_path: Path, X: Any, y: Any, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Programs with `mg.loop`, against the eager engine: values, gradients, and that they are told from a few rounds."""
+"""Programs with `mg.loop`, against the eager engine: values, gradients, and that few rounds suffice to derive them."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ TOLD: dict[str, tuple[Callable[..., Any], list[Any]]] = {
 
 @pytest.fixture
 def written_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows where a program could not be told from a few rounds."""
+    """Grows when a program could not be derived from a few rounds."""
     found: list[int] = []
     original = Stretched._written_out
 
@@ -205,7 +205,7 @@ def test_strict_arithmetic_has_the_bits_of_the_eager_engine(written_out: list[in
 
 
 def loops(count: int) -> tuple[int, list[int]]:
-    """How many instructions the gradient of a loop of so many rounds has, and how often its loops run."""
+    """The number of instructions in the gradient of a loop of `count` rounds, and how often its loops run."""
     source = pipeline.record(kalman, [(count,)])
     program = pipeline.gradient_program(source, batch=False)
     return len(program.instructions()), [step.count for step in program.steps() if isinstance(step, Loop)]
@@ -347,7 +347,7 @@ def root(x):
 
 
 def falls(x):
-    """What is computed after a sample is done is a NaN and an invalid index."""
+    """After a sample is done, its rounds compute NaN and an invalid index."""
 
     def body(s):
         return mg.sqrt(s - 0.5) * A * 0.9 + mg.take([0.1, 0.2, 0.3], mg.floor(s))

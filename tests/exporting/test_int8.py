@@ -1,4 +1,4 @@
-"""Predictors in integers of 8 bits: the same integers in C and in the reference, and nearly the same answers."""
+"""Predictors in 8-bit integers: the same integers in C and in the reference, and nearly the same answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ sklearn_datasets = pytest.importorskip("sklearn.datasets")
 
 
 def in_c(path: Path, exported: Any, rows: Any) -> np.ndarray:
-    """What the file makes of rows of integers."""
+    """The file's outputs for rows of integers."""
     out = path.with_suffix(".so")
     subprocess.run(["cc", *FLAGS, "-O1", "-shared", "-fPIC", "-o", str(out), str(path)], check=True)
     predict = getattr(ctypes.CDLL(str(out)), f"{path.stem}_predict")
@@ -102,7 +102,11 @@ W = Value(0.5)
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"calibration": None}, ValueError, "export(dtype='int8') needs rows like those to come, as in calibration="),
+        (
+            {"calibration": None},
+            ValueError,
+            "export(dtype='int8') needs rows like those to be predicted, as in calibration=",
+        ),
         ({"calibration": np.zeros((4, 2))}, ValueError, "needs rows of 3 numbers, got an array of shape (4, 2)"),
         ({"calibration": [[1.0, np.nan, 0.0]]}, ValueError, "has nan in row 0, column 1: integers have no NaN"),
         ({"kind": "gradient"}, ValueError, "integers of 8 bits predict, in a .c file; use dtype='float32' here"),

@@ -41,14 +41,14 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
 
 class Model:
-    """A file that is run by ONNX Runtime, which must take it as it is."""
+    """A file run by ONNX Runtime, which must accept it unchanged."""
 
     def __init__(self, path: Path, *, as_it_is: bool = False) -> None:
         self.proto = onnx.load(path)
         onnx.checker.check_model(self.proto, full_check=True)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 3  # below errors it tells that inputs with a default are no constants
+        options.log_severity_level = 3  # errors only: it warns of inputs with a default, which are not constants
         if as_it_is:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -60,7 +60,7 @@ class Model:
         return dict(zip(self.outputs, self.session.run(None, feed), strict=True))
 
     def nodes(self, graph: Any = None) -> Iterator[str]:
-        """The operators, those of the bodies of loops included."""
+        """The operators, including those in the bodies of loops."""
         for node in (graph or self.proto.graph).node:
             yield node.op_type
             for attribute in node.attribute:
@@ -69,7 +69,7 @@ class Model:
 
 
 def near(found: Any, right: Any, tolerance: float) -> None:
-    """To the tolerance, relative to the largest."""
+    """Equal up to the tolerance, relative to the largest."""
     found, right = np.asarray(found), np.asarray(right)
     assert found.shape == right.shape
     assert np.abs(found - right).max(initial=0.0) <= tolerance * max(1e-3, np.abs(right).max(initial=0.0))
@@ -115,7 +115,7 @@ def test_operations_compute_what_they_are(tmp_path: Path, dtype: str) -> None:
     pairs = [(a, b) for a in POINTS[::2] for b in POINTS[1::2]]
     grid = np.array([(x, x, x) for x in POINTS] + [(a, b, a) for a, b in pairs], dtype).T
     found = Model(tmp_path / "all.onnx", as_it_is=dtype == "float32")(*grid)["y"]
-    tiny = 4 * np.finfo(dtype).tiny  # a subnormal number may be rounded to none
+    tiny = 4 * np.finfo(dtype).tiny  # a subnormal number may be rounded to 0
     for row, got in zip(ROWS, found.T, strict=True):
         count = len(POINTS) if row.arity == 1 else grid.shape[1]
         operands, got = grid[: row.arity, :count], got[:count]
@@ -222,8 +222,8 @@ def test_loops_look_back_and_stand_in_loops(tmp_path: Path) -> None:
 
 
 def heap(rounds: int) -> Program:
-    """In every round two numbers are made of one that stands half as far ahead: it was made a varying number of rounds
-    before. A loop around it does so for two columns."""
+    """Each round computes two numbers from one at half their position, which was made a varying number of rounds ago.
+    An outer loop does so for two columns."""
 
     def at(base: int, *shifts: int) -> Index:
         return Index("v", base, (0,), shifts=shifts)
@@ -260,7 +260,7 @@ def test_tables_are_looked_up(tmp_path: Path) -> None:
     arrays = draw.integers(0, 9, 6).astype(float), draw.integers(0, 3, 6).astype(float), draw.normal(size=6)
     same_values(tmp_path / "v.onnx", score, *arrays)
     model = same_gradient(tmp_path / "g.onnx", score, *arrays)
-    for odd in (9.0, -1.0, 0.5, np.nan):  # an index that is none: the runtime stops
+    for odd in (9.0, -1.0, 0.5, np.nan):  # an invalid index: the runtime stops
         with pytest.raises(Exception, match=r"(?i)out of (bounds|range)"):
             model(np.full(6, odd), *arrays[1:])
 

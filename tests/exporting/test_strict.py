@@ -1,5 +1,5 @@
-"""Strict files: the bits of `compile(strict=True)`, whatever the compiler makes of them. Other compilers and machines
-are tried by `make targets`."""
+"""Strict files: the bits of `compile(strict=True)` from any compiler. `make targets` tries other compilers and
+machines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMITS = [0.0, -0.0, 5e-324, -1e-310, 0.5, -1.0, 2.5, 2.0**52 + 1, 1.7e308, -1e3
 
 
 def answers(path: Path, *flags: str) -> str:
-    """What the self-test says, which in strict files asks for every bit."""
+    """The output of the self-test, which in strict files compares every bit."""
     program = compiled(path, *flags, "-DMACROGRAD_SELFTEST")
     result = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -144,7 +144,7 @@ def test_without_the_defence_other_bits_come_out(tmp_path: Path) -> None:
 @needs_cc
 @pytest.mark.parametrize("op", [op for op in TABLE if op.arity], ids=lambda op: op.name)
 def test_a_file_has_no_function_that_it_does_not_use(tmp_path: Path, op: Any) -> None:
-    """By what the preprocessor leaves for this machine, and what it leaves for one without its square root."""
+    """Compiled with this machine's square root instruction, and as if there were none."""
     text = "\n".join(c_functions(op, strict=True).values())
     (tmp_path / "t.c").write_text(text)
     for flags in ([], ["-U__SSE2__", "-U__aarch64__"]):

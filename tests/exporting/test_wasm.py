@@ -1,4 +1,4 @@
-"""Functions as WebAssembly modules: they import nothing, and compute what macrograd computes."""
+"""Functions as WebAssembly modules: they import nothing, and give macrograd's results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="the wrappe
 
 
 class Module:
-    """A module in wasmtime, which offers it nothing to import."""
+    """A module in wasmtime, without anything to import."""
 
     def __init__(self, path: Path) -> None:
         self.store = wasmtime.Store()
@@ -285,7 +285,7 @@ def test_names_end_no_comment_string_or_script(trained: tuple[Path, list[list[st
 
 
 def test_a_trainer_goes_on_from_where_it_stopped(trained: tuple[Path, list[list[str]]]) -> None:
-    """The module that trains also predicts, by the parameters that it trains."""
+    """A module that trains also predicts, with its trained parameters."""
     folder, _ = trained
     one, other = Module(folder / "net.wasm"), Module(folder / "on.wasm")
     x = [[10.0, 0.0, 2020.0, 5.0, 3.0, 7000.0, 1.0][: one.number("inputs")]]
@@ -305,7 +305,7 @@ def test_the_wrapper_answers_as_the_command_does(
     as_csv(asked, folder / "asked.csv")
     assert main(["predict", str(folder / "t.safetensors"), str(folder / "asked.csv")]) == 0
     answers = [row["predicted_kind"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
-    shutil.copy(folder / "net.js", folder / "net.mjs")  # older versions of node tell modules by the ending
+    shutil.copy(folder / "net.js", folder / "net.mjs")  # older versions of node recognise modules by their suffix
     (folder / "rows.json").write_text(json.dumps([dict(zip(asked[0], row, strict=True)) for row in asked[1:]]))
     script = """
         import { load } from "./net.mjs";

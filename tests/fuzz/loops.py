@@ -39,7 +39,7 @@ class _Writer:
         self.n = rng.choice([97, 100, 121, 128])
 
     def read(self, counter: str, count: int) -> str:
-        """An element of an array by the number of a round."""
+        """An element of an array by a round number."""
         name, length = self.rng.choice([("y", self.n), ("z", self.n + 5), ("C", self.n)])
         if length < count:
             return "x"
@@ -140,7 +140,7 @@ def case(seed: int) -> Case:
 
 
 def differs(found: Case, **how: Any) -> str:
-    """The difference between the compiled program and the eager one, or nothing."""
+    """The difference between the compiled program and the eager one; empty if they agree."""
     for p in found.parameters:
         p.grad = 0.0
     value = found.fn(*[x.tolist() if isinstance(x, np.ndarray) else x for x in found.arguments])

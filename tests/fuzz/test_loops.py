@@ -1,4 +1,4 @@
-"""A few programs of the fuzzer of loops, and that it notices what is wrong."""
+"""A few programs of the loop fuzzer, and that it notices faults."""
 
 from __future__ import annotations
 

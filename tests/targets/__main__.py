@@ -46,7 +46,7 @@ FUSING = ["-O3", "-ffp-contract=fast"]
 
 @dataclass(frozen=True)
 class Machine:
-    """A compiler with its flags, what runs its programs, and what else a program is made of."""
+    """A compiler with its flags, the command that runs its programs, and further source files."""
 
     name: str
     compiler: str
@@ -55,7 +55,7 @@ class Machine:
     beside: Sequence[str] = ()
 
     def missing(self) -> str | None:
-        """What is not installed of it."""
+        """The first missing tool, or None."""
         return next((tool for tool in (self.compiler, *self.run[:1]) if shutil.which(tool) is None), None)
 
 
@@ -90,7 +90,7 @@ MACHINES = [
 
 
 def install() -> None:
-    """Install what is missing, if apt-get may; say so if not."""
+    """Install missing packages if apt-get may; say so if not."""
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         print("packages are installed only by root, with apt-get: what is missing is skipped")
         return
@@ -144,7 +144,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def tried(machine: Machine, path: Path) -> str:
-    """What is wrong with a file there; nothing if all bits agree."""
+    """The fault of a file on that machine; empty if all bits agree."""
     out = path.with_suffix(".out")
     beside = [str(HERE / f"{name}.c") for name in machine.beside]
     scripts = [f"-Wl,-T,{HERE / name}.ld" for name in machine.beside]
@@ -166,7 +166,7 @@ def tried(machine: Machine, path: Path) -> str:
 
 
 def small(folder: Path) -> str | None:
-    """XOR on an ATmega328P: what it says, None if something for it is missing."""
+    """XOR on an ATmega328P: its output, None if a tool for it is missing."""
     if shutil.which("avr-gcc") is None or shutil.which("simavr") is None:
         return None
     net = nn.MLP(2, [4, 1], seed=3, activation="tanh")

@@ -1,4 +1,4 @@
-"""`mg.sweep`: the same scores however it is run, and nothing lost whatever is killed."""
+"""`mg.sweep`: the same scores however it is run, and nothing lost when processes are killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONS: dict[str, Any] = {"n": 4, "folds": 2, "epochs": 4, "halving": 2, "progr
 
 
 def make(seed: int, width: int, rate: float, dies: str = "") -> mg.Trainer:
-    """A Trainer. With `dies`, a file, the process dies unless the file says that one did already."""
+    """A Trainer. With a file `dies`, the process dies unless the file says that one has died already."""
     if dies and width == 3 and not os.path.exists(dies):
         Path(dies).write_text("one did")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -142,7 +142,7 @@ def test_frames_and_estimators() -> None:
     found = mg.sweep(estimator, frame, y, {"hidden": [[2]]}, n=1, folds=1, epochs=2, progress=False)
     assert found.metric == "score"
     assert 0.0 <= found.score <= 1.0
-    with pytest.raises(ValueError, match=r"metric 'loss' is of Trainers: an estimator is judged by its own score\(\)"):
+    with pytest.raises(ValueError, match=r"metric 'loss' is for Trainers: an estimator is judged by its score\(\)"):
         mg.sweep(estimator, frame, y, {"hidden": [[2]]}, metric="loss", progress=False)
 
 
@@ -167,7 +167,7 @@ BAD: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "epochs": (ValueError, "halving needs epochs", {"epochs": None}),
     "folds": (ValueError, "40 rows cannot be cut into 41 folds", {"folds": 41}),
     "metric": (ValueError, "unknown metric 'auc': use loss, score, accuracy", {"metric": "auc"}),
-    "score": (ValueError, "metric 'score' is of scikit-learn's estimators", {"metric": "score"}),
+    "score": (ValueError, "metric 'score' is for scikit-learn estimators", {"metric": "score"}),
     "workers": (ValueError, "workers must be an integer of 1 or more, got 0", {"workers": 0}),
     "on": (TypeError, r"on must be a dask\.distributed\.Client", {"on": 3}),
 }  # fmt: skip
