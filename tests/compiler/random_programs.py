@@ -197,25 +197,36 @@ def number(x: Any) -> float:
     return x.data if isinstance(x, Value) else float(x)
 
 
+# Larger batches repeat this many samples, since the eager engine would take most of the time. A prime, so that a sample
+# never stands in the same lane of the same vector again for long.
+DIFFERENT = 53
+
+
 def eager_values(program: RandomProgram, X: Any, index: Any) -> Any:
     return np.array([[number(r) for r in program(x, float(i))] for x, i in zip(X.tolist(), index, strict=True)])
 
 
-def eager_gradient(program: RandomProgram, X: Any, index: Any) -> tuple[float, Any, float]:
-    """The mean loss, its gradient, and the largest derivative of it with respect to anything it was computed from."""
-    for p in program.parameters:
-        p.grad = 0.0
-    total, largest = 0.0, 1.0
+def eager_gradients(program: RandomProgram, X: Any, index: Any) -> tuple[Any, Any, float]:
+    """Loss (samples,) and gradient (samples, parameters) of each sample, and the largest number of any graph."""
+    losses, gradients, largest = [], [], 1.0
     for x, i in zip(X.tolist(), index, strict=True):
+        for p in program.parameters:
+            p.grad = 0.0
         loss = program.loss(x, float(i))
         loss.backward()
-        total += loss.data
+        losses.append(loss.data)
+        gradients.append([p.grad for p in program.parameters])
         nodes = graph(loss)
         largest = max(largest, *(abs(node.grad) for node in nodes), *(abs(node.data) for node in nodes))
-    gradient = np.array([p.grad for p in program.parameters]) / len(X)
     for p in program.parameters:
         p.grad = 0.0
-    return total / len(X), gradient, largest
+    return np.array(losses), np.array(gradients), largest
+
+
+def eager_gradient(program: RandomProgram, X: Any, index: Any) -> tuple[float, Any, float]:
+    """The mean loss, its gradient, and the largest derivative of it with respect to anything it was computed from."""
+    losses, gradients, largest = eager_gradients(program, X, index)
+    return losses.mean(), gradients.mean(axis=0), largest
 
 
 def graph(root: Value) -> list[Value]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpret import interpret
-from random_programs import RandomProgram, eager_gradient, eager_values, every_line, programs
+from random_programs import DIFFERENT, RandomProgram, eager_gradients, eager_values, every_line, programs
 
 import macrograd as mg
 from macrograd import Value, ops
@@ -111,12 +111,16 @@ def check(program: RandomProgram, same: list[float], samples: int, backend: str,
     options: dict[str, Any] = {"batch": True, "uniform": 2, "backend": backend, "threads": threads}
     values = mg.compile(lambda x, i, u: around(u)(x, i), **options)
     f = mg.compile(lambda x, i, u: around(u).loss(x, i), **options)
-    data, index = program.data(samples)
+    data, index = program.data(min(samples, DIFFERENT))
+    rows = np.resize(np.arange(len(data)), samples)
     numbers = around([Value(x) for x in same])
-    mean, gradient, largest = eager_gradient(numbers, data, index)
+    losses, gradients, largest = eager_gradients(numbers, data, index)
     tolerance = 1e-9 * largest
-    np.testing.assert_allclose(values(data, index, same), eager_values(numbers, data, index), rtol=0, atol=tolerance)
-    assert f.backward(data, index, same) == pytest.approx(mean, rel=0, abs=tolerance)
+    expected = eager_values(numbers, data, index)[rows]
+    data, index = data[rows], index[rows]
+    np.testing.assert_allclose(values(data, index, same), expected, rtol=0, atol=tolerance)
+    assert f.backward(data, index, same) == pytest.approx(losses[rows].mean(), rel=0, abs=tolerance)
+    gradient = gradients[rows].mean(axis=0)
     named = {id(p): g for p, g in zip(numbers.parameters, gradient.tolist(), strict=True)}
     for p in program.parameters:
         assert p.grad == pytest.approx(named[id(p)], rel=0, abs=tolerance)
