@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from random_programs import RandomProgram, every_line, programs
 import macrograd as mg
 from macrograd import Value
 from macrograd.compiler.jit import native, tiers
+from macrograd.compiler.settings import settings_of
+from macrograd.compiler.specialised import Specialised, results
 from macrograd.compiler.targets.llvm.execute import LlvmState
 from macrograd.compiler.targets.llvm.kernel import _kernel
 
@@ -34,45 +38,56 @@ def bits(x: Any) -> Any:
     return np.where(np.isnan(x), np.nan, x).tobytes()
 
 
-def state_of(bound: Any) -> LlvmState:
-    state = bound._state
-    assert isinstance(state, LlvmState)
-    return state
+class Call:
+    """The program of a function's gradient as native code, with its arguments."""
 
+    def __init__(self, fn: Any, *arrays: Any, dtype: str = "float64", special: Specialised | None = None) -> None:
+        if special is None:
+            settings = settings_of(fn, batch=True, dtype=dtype, backend="llvm", threads=1, strict=False)
+            special = Specialised(settings, tuple(np.shape(array)[1:] for array in arrays))
+        self.fn, self.special, self.arrays = fn, special, [np.asarray(array) for array in arrays]
+        samples = special.samples(self.arrays)
+        self.prepared = special.prepared("gradient", samples)
+        state = self.prepared.state(samples)
+        assert isinstance(state, LlvmState)
+        self.state = state
+        special.fill(state)
+        special.load(state, self.arrays)
 
-def improve(bound: Any) -> None:
-    """Have the better code made, now."""
-    state_of(bound).native._watch.pays()
-    tiers.wait()
+    def again(self) -> Call:
+        """Another call of the same code."""
+        return Call(self.fn, *self.arrays, special=self.special)
 
+    @property
+    def improved(self) -> bool:
+        return self.state.native.improved
 
-def is_improved(bound: Any) -> bool:
-    return state_of(bound).native.improved
-
-
-def answers(bound: Any) -> tuple[Any, Any]:
-    return bits(bound()), bits(bound.gradient)
+    def __call__(self) -> tuple[Any, Any]:
+        """The value and the gradient."""
+        self.state.run()
+        value, gradient = results(self.prepared.program, self.state)
+        return bits(value), bits(gradient)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("samples", [1, 5, 300])
 def test_every_operation_has_the_same_bits_in_both_tiers(dtype: str, samples: int) -> None:
     program = every_line()
-    bound = mg.compile(program.loss, batch=True, dtype=dtype, backend="llvm").bind(*program.data(samples))
-    first = answers(bound)
-    assert not is_improved(bound)
-    improve(bound)
-    assert is_improved(bound)
-    assert answers(bound) == first
+    bound = Call(program.loss, *program.data(samples), dtype=dtype)
+    first = bound()
+    assert not bound.improved
+    tiers.finish()
+    assert bound.improved
+    assert bound() == first
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(program=programs())
 def test_random_programs_have_the_same_bits_in_both_tiers(program: RandomProgram) -> None:
-    bound = mg.compile(program.loss, batch=True, backend="llvm").bind(*program.data(20))
-    first = answers(bound)
-    improve(bound)
-    assert answers(bound) == first
+    bound = Call(program.loss, *program.data(20))
+    first = bound()
+    tiers.finish()
+    assert bound() == first
 
 
 def test_streams_have_the_same_bits_in_both_tiers() -> None:
@@ -87,11 +102,11 @@ def test_streams_have_the_same_bits_in_both_tiers() -> None:
         return mg.sum(nodes[-30:])
 
     _kernel.cache_clear()
-    bound = mg.compile(irregular, batch=True, backend="llvm").bind(np.linspace(-1, 1, 37))
-    assert "stream" in str(bound._prepared.program)
-    first = answers(bound)
+    bound = Call(irregular, np.linspace(-1, 1, 37))
+    assert "stream" in str(bound.prepared.program)
+    first = bound()
     tiers.finish()
-    assert answers(bound) == first
+    assert bound() == first
 
 
 def chain(w: Value) -> Any:
@@ -100,26 +115,26 @@ def chain(w: Value) -> Any:
             x = mg.tanh(x * w)
         return x
 
-    return mg.compile(f, batch=True, backend="llvm")
+    return f
 
 
 def test_code_that_is_used_is_improved_and_other_code_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiers, "_DEARER", 0.0)  # it pays at the next time it asks
-    used, unused = chain(Value(0.5)).bind(np.ones(3)), chain(Value(0.25)).bind(np.ones(4))
+    used, unused = Call(chain(Value(0.5)), np.ones(3)), Call(chain(Value(0.25)), np.ones(4))
     for _ in range(3):
         used()
     tiers.wait()
-    assert is_improved(used)
-    assert not is_improved(unused)
+    assert used.improved
+    assert not unused.improved
 
 
 def test_nothing_is_improved_before_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiers, "_DEARER", 1e9)
-    bound = chain(Value(0.5)).bind(np.ones(3))
+    bound = Call(chain(Value(0.5)), np.ones(3))
     for _ in range(100):
         bound()
     tiers.wait()
-    assert not is_improved(bound)
+    assert not bound.improved
 
 
 @pytest.fixture
@@ -130,70 +145,75 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("folder")
 def test_what_an_earlier_process_met_is_improved_at_once_and_then_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = chain(Value(0.5)).bind(np.ones(3))
-    expected = answers(first)
-    again = chain(Value(0.5)).bind(np.ones(3))
-    assert answers(again) == expected
+    first = Call(chain(Value(0.5)), np.ones(3))
+    expected = first()
+    again = Call(chain(Value(0.5)), np.ones(3))
+    assert again() == expected
     tiers.wait()
-    assert is_improved(again)
+    assert again.improved
     monkeypatch.setattr(native, "_compile", lambda *_: pytest.fail("all is in the cache"))
-    kept = chain(Value(0.5)).bind(np.ones(3))
-    assert answers(kept) == expected
-    assert is_improved(kept)
+    kept = Call(chain(Value(0.5)), np.ones(3))
+    assert kept() == expected
+    assert kept.improved
 
 
 @pytest.mark.parametrize("choice", ["first", "best"])
 def test_one_tier_can_be_chosen(monkeypatch: pytest.MonkeyPatch, choice: str) -> None:
     monkeypatch.setenv("MACROGRAD_TIERS", choice)
-    bound = chain(Value(0.5)).bind(np.ones(3))
-    answers(bound)
+    bound = Call(chain(Value(0.5)), np.ones(3))
+    bound()
     if choice == "first":
-        improve(bound)
-    assert is_improved(bound) == (choice == "best")
+        tiers.finish()
+    assert bound.improved == (choice == "best")
 
 
 def test_better_code_that_cannot_be_made_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound = chain(Value(0.5)).bind(np.ones(3))
-    expected = answers(bound)
+    bound = Call(chain(Value(0.5)), np.ones(3))
+    expected = bound()
 
     def fails(*_: Any) -> bytes:
         raise RuntimeError("LLVM ran out of something")
 
     monkeypatch.setattr(native, "_compile", fails)
-    improve(bound)
-    assert answers(bound) == expected
-    assert not is_improved(bound)
+    tiers.finish()
+    assert bound() == expected
+    assert not bound.improved
 
 
 def test_calls_go_on_while_the_code_is_replaced() -> None:
-    f = chain(Value(0.5))
-    X = np.linspace(-1, 1, 500)
-    bound = f.bind(X)
-    expected = answers(bound)
+    bound = Call(chain(Value(0.5)), np.linspace(-1, 1, 500))
+    expected = bound()
     stop, wrong = threading.Event(), []
 
     def call() -> None:
-        mine = f.bind(X)
+        mine = bound.again()
         while not stop.is_set():
-            if answers(mine) != expected:
+            if mine() != expected:
                 wrong.append(1)
 
     threads = [threading.Thread(target=call) for _ in range(3)]
     for thread in threads:
         thread.start()
-    improve(bound)
+    tiers.finish()
     stop.set()
     for thread in threads:
         thread.join()
     assert not wrong
-    assert is_improved(bound)
+    assert bound.improved
 
 
-def test_code_that_is_gone_is_kept_for_the_next_process(folder: Path) -> None:
-    bound = chain(Value(0.5)).bind(np.ones(3))
+def test_code_that_is_gone_is_kept_for_the_next_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builds = []
+
+    class Noting(tiers.TierUp):
+        def __init__(self, build: Callable[[], None], took: float) -> None:
+            builds.append(build)
+            super().__init__(build, took)
+
+    monkeypatch.setattr(native, "TierUp", Noting)
+    bound = Call(chain(Value(0.5)), np.ones(3))
     assert [path.stem[64:] for path in folder.glob("*.o")] == ["-baseline"]
-    build = state_of(bound).native._watch._build
-    assert build is not None
+    (build,) = builds
     del bound
     gc.collect()
     build()
@@ -202,14 +222,14 @@ def test_code_that_is_gone_is_kept_for_the_next_process(folder: Path) -> None:
 
 def test_an_interrupt_is_not_lost_in_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """What native code calls must be no Python, in which a signal would be handled and its exception go nowhere."""
-    bound = chain(Value(0.5)).bind(np.ones(3))
     entered = []
 
     def notice(frame: Any, event: str, _: Any) -> None:
         if event == "call":
             entered.append(frame.f_code.co_name)
 
-    callback = state_of(bound).native._watch._callback
+    watch = tiers.TierUp(lambda: None, 0.0)
+    callback = ctypes.CFUNCTYPE(None)(watch.address)
     sys.setprofile(notice)
     callback()
     sys.setprofile(None)
@@ -218,7 +238,8 @@ def test_an_interrupt_is_not_lost_in_native_code(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_can_compile() -> None:
-    bound = chain(Value(0.5)).bind(np.ones(3))
+    bound = Call(chain(Value(0.5)), np.ones(3))
+    expected = bound()
     with tiers._builder._lock:  # the parent is about to submit something
         pid = os.fork()
         if pid == 0:
@@ -226,4 +247,4 @@ def test_a_forked_child_can_compile() -> None:
             tiers.wait()
             os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
-    assert np.isfinite(bound())
+    assert bound() == expected
