@@ -7,10 +7,10 @@ import pytest
 from written import MACHINE, count, dot, operands
 
 from macrograd.compiler.program.program import Index, Segment
-from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Tables, Vector, key_of
+from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, SimdVector, Tables, key_of
 
-FOUR = Vector(AffineCounter(0, 0, 0), 4, 4)
-LAST = Vector(AffineCounter(0, 0, 8), 4, 3)
+FOUR = SimdVector(AffineCounter(0, 0, 0), 4, 4)
+LAST = SimdVector(AffineCounter(0, 0, 8), 4, 3)
 
 
 def at(offset: int, counter: str | int = 0, factor: int = 0) -> AffineCounter:
@@ -67,7 +67,7 @@ def test_a_table_is_looked_up_once_for_each_counter() -> None:
         ("none", Index("u", 2, (1,)), SCALAR, ["load double"]),
     ],
 )
-def test_an_operand_is_loaded_once(axis: str, x: Index, vector: Vector, loads: list[str]) -> None:
+def test_an_operand_is_loaded_once(axis: str, x: Index, vector: SimdVector, loads: list[str]) -> None:
     found, lines = operands(axis=axis, dims=(8,))
     member = () if axis == "member" else (at(1),)
     value = found.load(x, member, 0, 1, vector)

@@ -10,12 +10,12 @@ from written import MACHINE, agrees, before, count, dot, in_block, operands
 
 from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Segment
-from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, Vector
+from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.fuse import Fusion
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 
-FOUR = Vector(AffineCounter(0, 0, 0), 4, 4)
+FOUR = SimdVector(AffineCounter(0, 0, 0), 4, 4)
 X = Index("v", 0, (1,))
 
 
@@ -55,7 +55,7 @@ def test_products_are_the_power(exponent: int) -> None:
 
 def test_a_tile_has_a_value_for_each_member_and_vector() -> None:
     maps, _, lines = writer()
-    maps.map(applied("add", X, Index("v", 4, (0,))), members(3), [FOUR, Vector(AffineCounter(0, 0, 4), 4, 4)])
+    maps.map(applied("add", X, Index("v", 4, (0,))), members(3), [FOUR, SimdVector(AffineCounter(0, 0, 4), 4, 4)])
     assert count(lines, "fadd <4 x double>") == 6
     assert count(lines, "load <4 x double>") == 8  # the second operand is one for all members
     assert count(lines, "store <4 x double>") == 6

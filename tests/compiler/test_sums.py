@@ -9,7 +9,7 @@ import pytest
 from written import MACHINE, agrees, before, count, dot, in_block, operands
 
 from macrograd.compiler.program.program import Index, Instruction, Segment
-from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Vector
+from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, SimdVector
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.sums import Sums, better_turned, turned
 
@@ -19,14 +19,14 @@ def place(offset: int) -> AffineCounter:
 
 
 def lines_of(
-    instruction: Instruction, members: int, vector: Vector, axis: str = "lane", machine: Machine = MACHINE
+    instruction: Instruction, members: int, vector: SimdVector, axis: str = "lane", machine: Machine = MACHINE
 ) -> list[str]:
     at, lines = operands(machine, axis, instruction.dims)
     Sums(at).dot(instruction, [(place(k),) for k in range(members)], [vector])
     return lines
 
 
-FOUR = Vector(place(0), 4, 4)
+FOUR = SimdVector(place(0), 4, 4)
 # out[i] = Σ u[i, t]·v[t]
 PRODUCT = dot((4,), Index("v", 5, (1,)), Segment(5, Index("u", 0, (5,), 1), Index("v", 0, (0,), 1)))
 

@@ -14,7 +14,7 @@ from written import MACHINE
 
 from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Segment
-from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, Tables, Vector
+from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector, Tables
 from macrograd.compiler.targets.scalar.code import Code
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS
 from macrograd.compiler.targets.scalar.tiles import Tiles, covers, lane_tile, tile_of
@@ -45,7 +45,7 @@ def visited(instruction: Instruction, dims: tuple[int, ...], length: int, **how:
     seen: Counter[Any] = Counter()
     largest = 0
 
-    def body(_: Instruction, members: list[Member], vectors: list[Vector]) -> None:
+    def body(_: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
         nonlocal largest
         largest = max(largest, len(members) * len(vectors))
         for member, vector in product(members, vectors):
