@@ -3,7 +3,7 @@
 
 The same nets of scikit-learn's digits in every file: code and constants of a Cortex-M4F (`arm-none-eabi-gcc -Os`), the
 memory that is written (state or static buffers, and the stack by -fstack-usage), the time of a prediction here, and how
-its answers compare with those in float64. What is not installed is left out.
+its answers compare with those in float64. Packages and compilers that are missing are left out.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def sizes(file: File, folder: Path) -> tuple[int, int, int] | None:
     if shutil.which("arm-none-eabi-gcc") is None:
         return None
     user, real = folder / f"user_{file.path.stem}.c", file.real
-    # What the file needs of libraries counts, too, but not the C library's start: a program, less an empty one.
+    # Library code that the file needs counts, too, but not the C library's start-up: a program, less an empty one.
     call = file.call.replace("rows[r]", "x")
     user.write_text(
         f'#include "{file.path.name}"\n{file.before}\nvoid answer(const {real} *x, {file.out or real} *y);\n'

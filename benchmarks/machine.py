@@ -39,7 +39,7 @@ def single_threaded(more: Mapping[str, str]) -> dict[str, str]:
     """The environment of a worker: one thread in every library that has a variable for it, and `more` added."""
     environment = dict(os.environ)
     environment.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    # XLA's thread pool has no variable of its own: it follows the process's affinity, and this flag.
+    # XLA's thread pool has no separate variable: it follows the process's affinity, and this flag.
     flags = "--xla_cpu_multi_thread_eigen=false"
     environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flags}".strip()
     environment["JAX_PLATFORMS"] = "cpu"
@@ -65,7 +65,7 @@ def last_core() -> int:
 
 
 def resident_mb() -> float:
-    """What this process holds in memory now, in MB; 0 where the system does not say."""
+    """The resident memory of this process in MB; 0 if the system does not report it."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

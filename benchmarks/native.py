@@ -30,8 +30,8 @@ def compiler() -> list[str]:
 def library(name: str, **defines: int) -> ctypes.CDLL:
     """floors/`name`.c as a loaded library, compiled unless the cache has it; `defines` become -D options.
 
-    Linking is a step of its own, without -ffast-math: gcc would otherwise add start-up code that switches the whole
-    process to flushing subnormals, and the floors are to obey the same arithmetic as their contenders.
+    Linking is a separate step, without -ffast-math: gcc would otherwise add start-up code that makes the whole process
+    flush subnormals, and the floors must use the same arithmetic as their contenders.
     """
     source = SOURCES / f"{name}.c"
     command = [*compiler(), *FLAGS, *[f"-D{key}={value}" for key, value in sorted(defines.items())]]

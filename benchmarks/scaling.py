@@ -145,7 +145,7 @@ def main(argv: list[str]) -> None:
         return
     path = Path(argv[0]) if argv else None
     if path is not None and not path.is_file():
-        raise SystemExit(f"{path} is no file of figures: python -m benchmarks --json {path} makes one")
+        raise SystemExit(f"{path} is not a file of figures: python -m benchmarks --json {path} makes one")
     found = curves()
     print(section(found))
     if path is not None:

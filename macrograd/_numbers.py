@@ -1,4 +1,4 @@
-"""What counts as a real number, and the errors for anything else."""
+"""Recognising real numbers, and the errors for anything else."""
 
 from __future__ import annotations
 

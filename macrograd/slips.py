@@ -23,7 +23,7 @@ class GradientWarning(UserWarning):
     """Something legal that is usually a mistake: gradients will be missing or 0."""
 
 
-# --- data that is no number -------------------------------------------------------------------------------------------
+# --- data that is not a number ----------------------------------------------------------------------------------------
 
 
 def refused_data(value: Any, data: Any) -> TypeError:

@@ -271,8 +271,8 @@ def _width(feature: Feature) -> int:
 
 
 def _columns(feature: Feature, cell: list[Any]) -> Iterator[Any]:
-    """`Feature.columns` for one cell: a number, NaN where it is missing; of a category its number, −1 where it is
-    missing and their count where it is none of them."""
+    """`Feature.columns` for one cell: a number, NaN if missing; for a category its index, −1 if missing, or the number
+    of categories if unknown."""
     x = cell[0]
     if feature.kind == "category":
         for k in range(len(feature.categories) + feature.other):

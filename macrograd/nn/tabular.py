@@ -65,7 +65,7 @@ class Tabular(Module):
 
     nin         number of inputs, which should be of size 1 (see `nn.Scaled`): they are clipped smoothly to ±3
     activation  of the hidden layers: a name of `nn.activations` or a function
-    members     the number of nets; their weights differ, and each is trained by the loss of its own outputs
+    members     the number of nets; their weights differ, and each is trained by its own loss
     seed        of the weights, as for `Neuron`
 
     Called with `nin` numbers or Values it gives a `Vector` of `nout` Values, or the Value itself where nout is 1.

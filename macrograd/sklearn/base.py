@@ -79,7 +79,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
         return self
 
     def _run(self, trainer: Trainer, X: Array, y: Array, weights: Array, class_weight: Any, **options: Any) -> History:
-        # Of mean 1, so that equal weights of any size are no weights.
+        # Scaled to mean 1, so that equal weights of any size have no effect.
         mean = weights.mean()
         relative = None if (weights == mean).all() else weights / mean
         with warnings.catch_warnings(record=True) as said:

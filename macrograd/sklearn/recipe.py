@@ -46,7 +46,7 @@ def batch_size(given: Any, rows: int) -> int:
 
 def members(given: Any, sizes: Sequence[int]) -> int:
     """How many nets of these sizes; "auto" fewer where a table is so wide that four have too many parameters. Raises
-    ValueError for what is no number of nets."""
+    ValueError for an invalid number of nets."""
     if isinstance(given, str) and given == "auto":
         return max(1, min(_MEMBERS, _MOST_PARAMETERS // nn.Tabular.count(sizes, 1)))
     return integer("members", given, 1, "'auto' or ")

@@ -175,8 +175,8 @@ def _queried(connection: Any, name: str, query: str | None, names: list[str]) ->
 def _check_size(name: str, names: Sequence[str], arrays: Sequence[Any]) -> None:
     if len(names) > text.MOST_COLUMNS:
         raise ValueError(
-            f"{name} has {len(names):,} columns, and {text.MOST_COLUMNS:,} are the most that can be read: keep those "
-            "that matter in a table of their own"
+            f"{name} has {len(names):,} columns, and {text.MOST_COLUMNS:,} are the most that can be read: copy those "
+            "that matter into a smaller table"
         )
     if not arrays or not len(arrays[0]):
         raise ValueError(f"{name} has no rows")

@@ -60,12 +60,12 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
     found = kinds.understand(column, style=style_of(table, markers) or Style(), markers=markers)
     if found.kind == "date" and task != "classification":
         raise ValueError(
-            f"{where}: it holds dates, which are no target: learn a number (such as the days until then), or classes "
-            "with --task classification"
+            f"{where}: it holds dates, which cannot be a target: learn a number (such as the days until then), or "
+            "classes with --task classification"
         )
     if found.spoilt and task != "classification":
         raise ValueError(
-            f"{where}: it holds numbers, and {found.spoilt} cell{'s' * (found.spoilt > 1)} that are none, such as "
+            f"{where}: it holds numbers, and {found.spoilt} other cell{'s' * (found.spoilt > 1)}, such as "
             f"{found.example}: if that is a mark for missing values, say so with --missing; --task classification "
             "makes every text a class"
         )

@@ -186,7 +186,7 @@ def _check_text(path: Path, plain: Path) -> None:
     if widest > MOST_COLUMNS:
         raise ValueError(
             f"{path.name} has {widest:,} columns{'' if len(lines) > 1 else ' or more'}, and {MOST_COLUMNS:,} are the "
-            "most that can be read: keep those that matter in a table of their own"
+            "most that can be read: copy those that matter into a smaller table"
         )
 
 

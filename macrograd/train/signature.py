@@ -98,8 +98,8 @@ class Signature:
 
 
 def of_command(found: Any, outputs: int) -> tuple[dict[str, Any], Signature]:
-    """(the arguments of `nn.Scaled`, the signature) of what `macrograd train` once wrote beside a net with so many
-    outputs. Raises ValueError for what it never writes."""
+    """(the arguments of `nn.Scaled`, the signature) from the description that earlier versions of `macrograd train`
+    wrote beside a net with this number of outputs. Raises ValueError for any other description."""
     fault = next(schema.COMMAND.faults(found, "what it says of its training"), None)
     if fault is not None:
         raise ValueError(fault)

@@ -285,7 +285,7 @@ def test_rows_without_a_target_are_left_out(marker: str) -> None:
 
 def test_texts_among_the_numbers_of_a_target_are_an_error_with_two_ways_out() -> None:
     values = [*map(str, range(30)), "unknown"]
-    with pytest.raises(ValueError, match=r"1 cell that are none, such as 'unknown' in row 31: .* --missing; --task"):
+    with pytest.raises(ValueError, match=r"1 other cell, such as 'unknown' in row 31: .* --missing; --task"):
         kind_of("y", values)
     assert kind_of("y", values, markers=["unknown"]) == "number"
 
@@ -304,7 +304,7 @@ def test_labels_that_differ_in_capitals_alone_are_said() -> None:
         ([3, 3, 3], r"the target 'y' is '3' in all 3 rows, so there is nothing to tell apart: choose another target"),
         (["NA", "NA"], r"t.csv has no rows with a target in 'y': learning needs at least 2"),
         (["1", "NA"], r"t.csv has only 1 row with a target in 'y': learning needs at least 2"),
-        (["2024-01-01", "2024-01-02", "2024-01-05"], r"it holds dates, which are no target"),
+        (["2024-01-01", "2024-01-02", "2024-01-05"], r"it holds dates, which cannot be a target"),
         ([1.5, float("inf")], r"inf in row 2 is not a finite number: take the row out"),
     ],
 )

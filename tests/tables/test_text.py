@@ -183,8 +183,8 @@ def test_numbers_come_back_bit_for_bit(write: Write) -> None:
         ("a,b\n" + "x" * 3_000_000 + "\n1,2\n", "t.csv has a line of more than 2 MB: that is not a table in text"),
         (
             ",".join(f"c{i}" for i in range(100_000)) + "\n" + ",".join(["1"] * 100_000) + "\n",
-            "t.csv has 100,000 columns, and 10,000 are the most that can be read: keep those that matter in a table of "
-            "their own",
+            "t.csv has 100,000 columns, and 10,000 are the most that can be read: copy those that matter into "
+            "a smaller table",
         ),
         (gzip.compress(b"a,b\n1,2\n")[:-9], "t.csv is damaged: "),
         (b"PK\x03\x04" + b"junk" * 100, "t.csv is damaged: "),

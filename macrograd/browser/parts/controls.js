@@ -25,7 +25,7 @@ function menus() {
   fill($("activation"), net.activations.map((a) => [a, a]), state.activation);
   fill($("depth"), net.depths.map((d) => [d, d]), state.widths.length);
   const there = $("widths").querySelectorAll("input");
-  if (there.length === state.widths.length) { // they stay, and so does the focus
+  if (there.length === state.widths.length) { // keep them, and with them the focus
     there.forEach((input, k) => { input.max = net.most; input.value = state.widths[k]; });
     return;
   }
@@ -87,9 +87,9 @@ function begin() {
     if (playing) setPlaying(false);
     worker.postMessage({ kind: "parameters", parameters: moment.parameters, kept: moment.kept, at: moment.steps });
   };
-  $("as-python").onclick = () => show("As Python", "A script that has this net.", asPython(), "net.py");
-  $("as-c").onclick = async () => show("As C", "C99 without dependencies; net_predict(&state, x, y) is its function.", await asC(), "net.c");
-  $("as-weights").onclick = () => show("Weights", "What mg.from_playground(\"net.json\") reads.", JSON.stringify(kept(), null, 1), "net.json");
+  $("as-python").onclick = () => show("As Python", "A script that contains this net.", asPython(), "net.py");
+  $("as-c").onclick = async () => show("As C", "C99 without dependencies; call net_predict(&state, x, y).", await asC(), "net.c");
+  $("as-weights").onclick = () => show("Weights", "Read it in Python with mg.from_playground(\"net.json\").", JSON.stringify(kept(), null, 1), "net.json");
   $("text-close").onclick = () => $("text").close();
   $("file").onchange = async () => { const [file] = $("file").files; if (file) take(file.name, await file.text()); };
   const drop = $("drop");
@@ -105,7 +105,7 @@ function begin() {
   dark.addEventListener("change", () => { tinted(); dirty = true; if (points) samples(); });
   tinted();
   if (!globalThis.WebAssembly || !globalThis.DecompressionStream) {
-    return say("This browser is too old for the page: it needs WebAssembly with SIMD, and DecompressionStream.", true);
+    return say("This browser is too old for the page, which needs WebAssembly with SIMD, and DecompressionStream.", true);
   }
   turn = turn.then(async () => worker.postMessage({ kind: "begin", wasm: await unpacked(content.prepare.wasm) }));
   if (content.own) {

@@ -1,6 +1,6 @@
 // Data.
 
-function generator(seed) { // mulberry32, and normal numbers by Box and Muller
+function generator(seed) { // mulberry32, with normal numbers by Box and Muller
   let a = seed >>> 0;
   const uniform = () => {
     a = (a + 0x6d2b79f5) | 0;
@@ -76,7 +76,7 @@ function parsed(text) {
   endCell();
   const full = rows.filter((row) => row.some((x) => x !== ""));
   const [names, ...body] = full;
-  if (!names || body.length < 4) throw new Error("the table needs a line of names and at least four rows");
+  if (!names || body.length < 4) throw new Error("the table needs a header line and at least four rows");
   const columns = names.map((name, at) => {
     const cells = body.map((row) => row[at] ?? "");
     const numbers = cells.map((x) => (x === "" ? NaN : Number(x)));
@@ -120,7 +120,7 @@ function ofTable() {
   };
 }
 
-// The samples of the net that Python brought along; the page shows two of its inputs.
+// The samples of a net from Python; the page shows two of its inputs.
 function ofOwn() {
   const { classes, inputs, unit } = content.own, axes = ["x", "y"].map((axis) => Number($(`column-${axis}`).value));
   const rows = shuffled(content.own.rows);
@@ -130,7 +130,7 @@ function ofOwn() {
   };
 }
 
-// What the module takes: every point of the field with the other inputs in their middle.
+// The module's inputs: every point of the field, with the other inputs at their middle.
 function ownGrid() {
   const n = content.own.inputs.length, plain = grid(points.box), found = new Float64Array((plain.length / 2) * n);
   const middle = Array.from({ length: n }, (_, k) => points.full.reduce((sum, row) => sum + row[k], 0) / points.full.length);

@@ -1,4 +1,4 @@
-// The diagram.
+// The diagram of the net.
 
 function element(tag, attributes = {}, text = "") {
   const made = document.createElement(tag);

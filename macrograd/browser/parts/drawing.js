@@ -7,13 +7,13 @@ function rgb(hex) {
   return [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16));
 }
 
-// A pixel between the paper's colour and another one.
+// A pixel between the background colour and another one.
 function shade(colour, share) {
   const middle = dark.matches ? 28 : 250, [r, g, b] = colour.map((end) => Math.round(middle + (end - middle) * share));
   return (255 << 24) | (b << 16) | (g << 8) | r;
 }
 
-// From one colour by that of the paper to the other: the pixels of −1 to 1.
+// The pixels of −1 to 1: from one colour through the background to the other.
 let shades = null;
 
 function tinted() {
@@ -40,7 +40,7 @@ function paint(now) {
   dirty = false;
   const { sizes } = net.shape, all = sizes.slice(1).reduce((a, b) => a + b);
   answer(last.fields, all, all - sizes.at(-1));
-  if (playing && now - thorough < 120) return; // the answer moves in every picture, the rest a few times a second
+  if (playing && now - thorough < 120) return; // the answer is redrawn in every frame, the rest a few times a second
   thorough = now;
   curve();
   told();
@@ -81,7 +81,7 @@ function answer(fields, all, first) {
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
 }
 
-// The samples, on a canvas of their own, so that they are drawn once.
+// The samples, on a separate canvas, so that they are drawn only once.
 function samples() {
   const canvas = $("points"), context = canvas.getContext("2d"), [[left, right], [bottom, top]] = points.box;
   context.clearRect(0, 0, canvas.width, canvas.height);
@@ -91,7 +91,7 @@ function samples() {
   });
 }
 
-// Classes have shapes as well as colours; what is for testing is hollow.
+// Classes differ in shape as well as colour; test samples are hollow.
 function mark(context, x, y, t, hollow) {
   const classes = points.names.length, r = points.rows.length > 250 ? 3 : 4;
   const colour = classes ? COLOURS[t] : t < 0 ? COLOURS[0] : COLOURS[1];
@@ -141,7 +141,7 @@ function curve() {
 const said = (x) => (Math.abs(x) < 1e-3 && x ? x.toExponential(2) : x.toPrecision(4));
 let spoken = 0;
 
-function told() { // a screen reader hears it now and then
+function told() { // announced by screen readers now and then
   if (!last.steps || (playing && performance.now() - spoken < 2000)) return;
   spoken = performance.now();
   say(`Step ${last.steps.toLocaleString("en")}: training loss ${said(last.train)}, testing ${Number.isNaN(last.test) ? "–" : said(last.test)}.`);

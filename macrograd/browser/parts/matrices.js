@@ -1,6 +1,6 @@
-// A net that Python brought along: its parameters as matrices.
+// A net from Python: its parameters as matrices.
 
-// Names such as layers.0.neurons.3.w.1: the last two numbers are row and column, the rest says which matrix.
+// Names such as layers.0.neurons.3.w.1: the last two numbers are row and column, the rest identifies the matrix.
 function gathered(names) {
   const found = new Map();
   names.forEach((name, at) => {

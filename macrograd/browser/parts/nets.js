@@ -1,6 +1,6 @@
 // The net.
 
-// The module that has these layers; what the menu has not is made smaller.
+// The module that has these layers; widths missing from the menu are reduced.
 function chosen() {
   const outputs = points.names.length > 2 ? content.classes : 1;
   let pool = content.nets.filter((n) => n.outputs === outputs);
@@ -27,7 +27,7 @@ function shape() {
   return { sizes, offsets, alive: [content.features.length, ...state.widths, outputs] };
 }
 
-// Where a weight stands among the parameters; its bias is behind the weights of a neuron.
+// The place of a weight among the parameters; the bias of a neuron follows its weights.
 function place(l, j, i) {
   const { sizes, offsets } = net.shape;
   return offsets[l] + j * (sizes[l] + 1) + i;
@@ -48,7 +48,7 @@ function start() {
         on[place(l, j, i)] = 1;
       }
       on[place(l, j, sizes[l])] = lives(l + 1, j) ? 1 : 0;
-      if (!lives(l + 1, j) && l + 2 === sizes.length) parameters[place(l, j, sizes[l])] = -1000; // a class that there is not
+      if (!lives(l + 1, j) && l + 2 === sizes.length) parameters[place(l, j, sizes[l])] = -1000; // an unused class
     }
   }
   return { parameters, on };

@@ -1,8 +1,8 @@
-// The page: shows what the worker trains, and tells it what to train. Names that came with a table are only ever texts.
+// The page: shows the worker's training, and controls it. Names from a table are only ever used as text.
 "use strict";
 const $ = (id) => document.getElementById(id);
 const content = JSON.parse($("content").textContent);
-const GRID = 50, EDGE = 1.15; // points across the field, and how far it reaches beyond the data
+const GRID = 50, EDGE = 1.15; // points across the field, and its size relative to the data
 const COLOURS = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#6a51a3", "#737373", "#b2182b"];
 const DATA = {
   moons: "Moons", circles: "Circles", xor: "Exclusive or", spirals: "Spirals", three: "Three clusters", five: "Five clusters",

@@ -1,4 +1,4 @@
-// Taking it along.
+// Exports.
 
 function kept() {
   if (net.own) {
@@ -25,7 +25,7 @@ function kept() {
 
 function asPython() {
   if (net.own) {
-    return `# What the playground made of the parameters, after ${last.steps} steps: for the model that the page was made of.
+    return `# The parameters after ${last.steps} steps in the playground, for the model that the page was made from.
 import json
 
 model.load_parameters(json.loads(
@@ -51,7 +51,7 @@ mg.export(net, "net.c", [0.0, 0.0])
 `;
 }
 
-// The compiler's C file of the net, with the numbers of now.
+// The compiler's C file of the net, with the current numbers.
 async function asC() {
   const text = await new Response(await unpacked(net.c)).text(), { names, unit, scaling } = points;
   const numbers = [...last.parameters, ...scaling, ...(names.length ? [1, 0] : [unit[1], unit[0]])];

@@ -5,7 +5,7 @@ async function unpacked(text) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).arrayBuffer();
 }
 
-let turn = Promise.resolve(); // what is sent is sent in the order in which it was asked for
+let turn = Promise.resolve(); // messages are sent in the order of the requests
 
 function restart() {
   turn = turn.then(build).catch((error) => say(`${error.message || error}.`, true));
@@ -14,7 +14,7 @@ function restart() {
 
 async function build() {
   setPlaying(false);
-  ++run; // what the worker still says is of the net before
+  ++run; // messages still to come from the worker are about the previous net
   last = null;
   document.body.classList.toggle("own", state.set === "own");
   points = state.set === "own" ? ofOwn() : state.set === "table" ? ofTable() : made();
@@ -85,7 +85,7 @@ function setPlaying(on) {
   playing = on;
   $("play").textContent = on ? "Pause" : "Play";
   $("play").setAttribute("aria-pressed", String(on));
-  if (on && past.length) { // what came after the moment that is shown is given up
+  if (on && past.length) { // the steps after the one shown are discarded
     past.length = Number($("time").value) + 1;
     $("time").max = past.length - 1;
   }

@@ -1,12 +1,12 @@
-// Trains: the page's module does all the arithmetic, this only calls it, so that drawing never waits for training.
+// The training: this worker only calls the page's module, which does all arithmetic. Drawing never waits for it.
 "use strict";
 let prepare = null, net = null, task = null, rate = 0.1, size = 0, playing = false, steps = 0, due = 0;
 let draw = null, order = [], at = 0;
-const SLICE = 8; // milliseconds
+const SLICE = 8; // milliseconds of training between messages
 const channel = new MessageChannel();
 channel.port1.onmessage = slice;
 
-let turn = Promise.resolve(); // a module takes its time to load, and what comes after it waits
+let turn = Promise.resolve(); // loading a module takes time, and later messages wait for it
 
 self.onmessage = ({ data: message }) => {
   turn = turn.then(() => handlers[message.kind](message)).catch((error) => {
@@ -23,8 +23,8 @@ const handlers = {
     net.outputs = outputs;
     task = null;
   },
-  // Points to train and to test on, each [x, y, target], and a grid to look at; without a scaling they are what the
-  // module takes.
+  // Points for training and testing, each [x, y, target], and a grid to display; without a scaling they are in the
+  // module's own form.
   data({ train, test, grid, scaling, number, seed, run }) {
     const place = reserve(net), width = net.inputs.value, own = !scaling;
     task = {
@@ -54,7 +54,7 @@ const handlers = {
         due = 0;
         slice();
       } else {
-        shot(); // the steps since the last picture
+        shot(); // for the steps since the last frame
       }
     }
   },
@@ -62,7 +62,7 @@ const handlers = {
     for (let k = 0; k < count && step(); ++k);
     shot();
   },
-  // How many full-batch steps a second: for tests and the curious.
+  // The number of full-batch steps per second: for tests and the curious.
   measure({ milliseconds }) {
     const begin = performance.now(), before = steps;
     while (performance.now() - begin < milliseconds) for (let k = 0; k < 50; ++k) step();
@@ -78,7 +78,7 @@ function view(address, count) {
   return new Float64Array(net.memory.buffer, address, count);
 }
 
-// Gives out the module's free memory.
+// Allocates the module's free memory.
 function reserve(module) {
   let end = module.heap.value;
   return (count, bytes) => {
@@ -96,7 +96,7 @@ function copied(place, numbers, width) {
   return { address, rows: numbers.length / width };
 }
 
-// The features of points, made by the module for that, where the net's module reads them.
+// Has the feature module write the features of points where the net's module reads them.
 function seen(place, points, scaling) {
   const rows = points.length / 2, features = prepare.outputs.value;
   const inside = reserve(prepare), x = inside(rows * 6, 8), y = inside(rows * features, 8);
@@ -131,7 +131,7 @@ function generator(seed) {
   };
 }
 
-// One step of the optimiser, on all samples or on the next few of a shuffled order; false if it could not be done.
+// One step of the optimiser, on all samples or on the next batch in shuffled order; false if it could not be made.
 function step() {
   const { train } = task;
   if (!train.rows) return false;
@@ -150,7 +150,7 @@ function step() {
   }
   if (Number.isNaN(loss)) {
     playing = false;
-    self.postMessage({ kind: "error", text: "The loss is no longer finite: lower the rate, and reset." });
+    self.postMessage({ kind: "error", text: "The loss is no longer finite: lower the rate and reset." });
     return false;
   }
   ++steps;
@@ -178,7 +178,7 @@ function slice() {
   channel.port2.postMessage(0);
 }
 
-// All that a step changes.
+// Everything that a step changes.
 function state() {
   const count = net.parameter_count.value, memory = [];
   for (let k = 0; net[`memory${k}`]; ++k) memory.push(view(net[`memory${k}`].value, count).slice());
@@ -192,7 +192,7 @@ function restore({ parameters, memory, steps: count }) {
   new Int32Array(net.memory.buffer, net.steps.value, 1)[0] = count;
 }
 
-// The loss of samples, and with it their gradient: a step at the rate 0, and what it changes put back.
+// The loss of samples, and with it their gradient: a step at rate 0, whose changes are undone.
 function looked({ address, rows }) {
   if (!rows) return NaN;
   const before = state(), loss = net.step(address, rows, 0);
@@ -200,7 +200,7 @@ function looked({ address, rows }) {
   return loss;
 }
 
-// What the page draws.
+// The data that the page draws.
 function shot() {
   if (!task) return;
   const test = looked(task.test), train = looked(task.train);
@@ -209,7 +209,7 @@ function shot() {
   const fields = Float32Array.from(view(task.field, grid.rows * net.outputs));
   const parameters = view(net.parameters.value, count).slice();
   const gradient = view(net.gradient_of_step.value, count).slice();
-  const kept = task.own ? state() : null; // of the menu's nets the optimiser keeps nothing that changes
+  const kept = task.own ? state() : null; // the optimiser of the menu's nets has no changing state
   self.postMessage({ kind: "shot", run: task.run, steps, train, test, parameters, gradient, fields, kept },
     [fields.buffer, parameters.buffer, gradient.buffer]);
 }

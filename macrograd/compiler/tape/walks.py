@@ -24,7 +24,7 @@ _NAMES = ("longest", "reached", "first_equals", "in_rounds", "picked")
 
 
 def longest(start: Ints, operand: Ints, own: Ints, step: Ints) -> Ints:
-    """For each entry, the maximum of its own number and its operands' results, plus its step."""
+    """For each entry, the maximum of its number and its operands' results, plus its step."""
     found = np.empty(len(own), dtype=np.int64)
     if (walks := _native(len(own))) is not None:
         _call(walks["longest"], start, operand, own, step, found)
