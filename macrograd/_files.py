@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-OLD = 60.0  # seconds after which a temporary file that nobody writes to was left behind by a killed write
+OLD = 60.0  # seconds without a write, after which a temporary file counts as left behind by a killed process
 
 
 def check_place(path: str | os.PathLike[str]) -> Path:
@@ -57,8 +57,7 @@ def write_whole(
 
 
 def remove_remains(path: Path) -> None:
-    """Remove the temporary files that killed writes of this file left behind: those that nobody has written to for a
-    while."""
+    """Remove the temporary files that killed writes of this file left behind: those unchanged for a while."""
     import re
     import time
 
@@ -79,7 +78,7 @@ def _umask() -> int:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make a rename last through a power cut, where directories can be synced."""
+    """Make a rename survive a power cut, if directories can be synced."""
     with suppress(OSError):
         handle = os.open(directory, os.O_RDONLY)
         try:

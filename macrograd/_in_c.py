@@ -18,7 +18,7 @@ from macrograd._strict_c import STAND_INS, needed
 
 
 class _Function:
-    """A C function as it is written, and those that it calls."""
+    """The text of a C function, and the functions that it calls."""
 
     def __init__(self, strict: bool) -> None:
         self.strict = strict
@@ -94,7 +94,7 @@ _C_PRIMITIVES: dict[str, dict[str, str]] = {
 
 
 def stand_in(name: str) -> dict[str, str]:
-    """The functions, by name, that a strict program has in place of one of <math.h>."""
+    """The functions, by name, that replace one of <math.h> in a strict program."""
     return needed(name)
 
 
@@ -132,7 +132,7 @@ def _strict(text: str) -> str:
 
 
 def c_functions(op: Any, *, strict: bool = False) -> dict[str, str]:
-    """The functions that `c_expression` of the operation calls beside those of <math.h>, by name, in order."""
+    """The functions that `c_expression` of the operation calls besides those of <math.h>, by name, in order."""
     formula = _formula(op, strict)
     if formula is not None:
         return c_function(formula, op.arity, op.name, strict=strict)[1]
@@ -150,7 +150,7 @@ def c_functions(op: Any, *, strict: bool = False) -> dict[str, str]:
 def c_function(
     formula: Callable[..., Any], arity: int, name: str | None = None, *, strict: bool
 ) -> tuple[str, dict[str, str]]:
-    """A formula as a C function: what it is called, and with those that it calls, by name, in order."""
+    """A formula as a C function: its name, and the texts of it and those that it calls, by name, in order."""
     name = name or formula.__name__.strip("_")
     function = _Function(strict)
     names = [f"x{k}" for k in range(arity)]
@@ -173,7 +173,7 @@ def _used(lines: list[str], result: str) -> list[str]:
 
 
 def described(op: Any) -> str:
-    """Everything that the compiler makes of an operation, as text, which changes whenever the row does."""
+    """The compiler's complete output for an operation, as text: it changes whenever the row does."""
     parts = [f"{op.code} {op.name} {op.llvm}", *c_functions(op).values()]
     if op.portable is not None:
         parts += c_functions(op, strict=True).values()

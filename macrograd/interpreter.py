@@ -1,4 +1,4 @@
-"""The interpreter protocol: who is told about operations besides the Values themselves.
+"""The interpreter protocol: observers of operations, besides the Values themselves.
 
 Usually nobody is: each Value computes its number when it is made. That is the eager engine. An interpreter can be put
 in charge beside it for a while (`macrograd.value.interpreted`). It is told of every Value that is made and of every
@@ -44,7 +44,7 @@ class Interpreter:
         return bool(value._data == 0.0)
 
     def compared(self, value: Any) -> None:
-        """The Value is what one of Python's comparison operators gave: eagerly a bool, of which no graph knows."""
+        """The Value is the result of a Python comparison: eagerly a bool, which is not part of any graph."""
 
     def look(self, value: Any, what: str) -> None:
         """Its number is about to become a Python number; `what` says how, with {} for the Value. May raise."""
@@ -64,11 +64,11 @@ class Interpreter:
         raise NotImplementedError
 
     def one(self) -> Any:
-        """The 1 with which a derivative begins."""
+        """The 1 that seeds a derivative."""
         return 1.0
 
     def guard(self, test: Any) -> AbstractContextManager[None]:
-        """While the test is 0, what is recorded inside is not chosen: its indices must not raise."""
+        """Where the test is 0, operations recorded in this context are not chosen: their indices must not raise."""
         raise NotImplementedError
 
     def checked(self, x: Any, wrong: Any, message: str) -> Any:
@@ -80,5 +80,5 @@ class Interpreter:
         raise NotImplementedError
 
     def take(self, values: Any, index: Any) -> Any:
-        """`macrograd.take` by the number of a round; None if the index is something else."""
+        """`macrograd.take` by a round number; None if the index is something else."""
         return None

@@ -218,7 +218,7 @@ def index_tables(prefix: str, lowered: Lowered) -> str:
 
 
 def _copied(file: _File) -> bool:
-    """Whether a result is one of the constants."""
+    """Whether any result is a constant."""
     return any(space == "w" for space, _ in file.program.results)
 
 
@@ -234,7 +234,7 @@ def array(name: str, entries: Iterable[str]) -> str:
 
 
 def literal(x: float, real: str) -> str:
-    """A number, in an array or behind a sign. Without math.h's names of what is none, which strict files have not."""
+    """A number, in an array or after a sign. Infinities and NaN do not use math.h's names, which strict files lack."""
     if x != x:
         return f"({real})(0.0 / 0.0)"
     if abs(x) == float("inf"):
@@ -374,7 +374,7 @@ def _answer(file: _File, compiled: Compiled, arrays: Sequence[NDArray[Any]]) -> 
 
 
 def _leaves(x: Any) -> Iterable[Any]:
-    """The arrays of a result, in the order of its scalars. Results are no deeper than a function writes them."""
+    """The arrays of a result, in the order of its scalars. Recursion is safe: results nest only as written."""
     if isinstance(x, dict):
         x = list(x.values())
     if isinstance(x, (list, tuple)):

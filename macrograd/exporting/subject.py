@@ -49,15 +49,15 @@ class Names:
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes of which an answer is one."""
+        """The names of the classes that an answer is chosen from."""
         found = self.targets.classes
         chosen = found is not None and self.targets.kind in ("two classes", "classes")
         return [str(x) for x in found.tolist()] if chosen and found is not None else []
 
     @property
     def answers(self) -> str:
-        """How outputs become an answer: "labels", yes or no for each; the "sign" of one; the "largest"; "" for numbers
-        that are the answer."""
+        """How outputs become an answer: "labels", yes or no for each; the "sign" of one; the "largest"; "" if the
+        numbers are the answer."""
         if self.targets.kind == "labels":
             return "labels"
         return ("sign" if self.targets.outputs == 1 else "largest") if self.classes else ""
@@ -189,7 +189,7 @@ def _loss_name(targets: Targets) -> str:
 
 
 def _written(targets: Targets, units: tuple[tuple[float, ...], tuple[float, ...]] | None, y: Any) -> Any:
-    """A target as the loss wants it: of classes the number of the class becomes that, numbers may have units."""
+    """A target in the loss's form: the number of a class is converted, and a number may be scaled."""
     if units is not None:
         numbers = [(v - m) / u for v, m, u in zip(y if targets.shape else [y], *units, strict=True)]
         return numbers if targets.shape else numbers[0]
@@ -249,7 +249,7 @@ class _Inputs:
         return tuple((f.name, f.parts, f.since, at) for f, at in self._places() if f.kind == "date")
 
     def example(self, generator: Generator) -> NDArray[np.float64]:
-        """A sample as it may come: of the size of those that were scaled, any category, sometimes nothing."""
+        """A plausible sample: numbers of the scaled data's size, any category, sometimes a missing cell."""
         usual: NDArray[np.float64] = self._middle + self._unit * generator.normal(size=self._middle.shape)
         if self._features is None:
             return usual

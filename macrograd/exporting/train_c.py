@@ -28,7 +28,7 @@ def write_training(
     compiled: Compiled, optimizer: Optimizer, states_of: dict[Value, tuple[float, ...]], prefix: str, lanes: int,
     header: str | None, name: str, called: NamesInC, examples: Examples,
 ) -> Written:  # fmt: skip
-    """The file of a traced loss of one sample and the optimiser that is to lower it.
+    """The file of a traced loss of one sample and the optimiser that minimises it.
 
     `states_of` is the optimiser's state of parameters that it has already moved, `called` the names of a trained
     model's numbers. `lanes` samples are computed side by side, and as many parameters updated: more lanes are faster
@@ -222,7 +222,7 @@ void {prefix}_init({prefix}_state *s);
         ])  # fmt: skip
 
     def _copies(self, pairs: list[tuple[str, str]]) -> list[str]:
-        """Copies of n lanes, or of one number to them, as (target, source). Nearly always n is all lanes."""
+        """Copies of n lanes, or of one number to n lanes, as (target, source). Usually n is all lanes."""
         lanes, width = self.machine.lanes, self.machine.width
         full, rest = [], []
         for target, source in pairs:
@@ -268,7 +268,7 @@ void {prefix}_init({prefix}_state *s);
             "    }",
             *self._phase(self.lowered, "after", "s"),
             f"    const {real} loss = s->u[{self.value}];",
-            # Several sums, as one waits for itself.
+            # Several sums, because each addition to a single one would wait for the one before.
             f"    {real} odd[16] = {{s->flag ? ({real})(0.0 / 0.0) : loss * 0}};",
             f"    for (int32_t i = 0; i < {full}; i += 16)",
             f"        for (int k = 0; k < 16; ++k) odd[k] += s->u[{first} + i + k] * 0;",

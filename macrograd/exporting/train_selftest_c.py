@@ -15,7 +15,7 @@ from macrograd.exporting.subject import Examples
 from macrograd.optim import Optimizer
 
 _SAMPLES, _STEPS = 8, 100
-# Relative, of the first and of the last loss: rounding errors grow from step to step.
+# Relative tolerances of the first and the last loss: rounding errors grow from step to step.
 _TOLERANCES = {"double": ("1e-9", "1e-6"), "float": ("1e-3", "5e-2")}
 
 
@@ -66,7 +66,7 @@ int main(void) {{
 def _losses(
     compiled: Compiled, optimizer: Optimizer, memory: Sequence[float] | None, rows: list[list[NDArray[np.float64]]]
 ) -> NDArray[Any] | None:
-    """Of all steps, NaN for those that are not done; None where an index is out of range."""
+    """The losses of all steps, NaN for skipped ones; None if an index is out of range."""
     sample = Compiled(
         compiled.fn, batch=True, dtype=compiled.dtype.name, backend="auto", threads=1, strict=compiled.strict
     )

@@ -16,7 +16,7 @@ from macrograd.nn.activations import name_of
 from macrograd.show._figure import COLOURS, FAINT, INK
 from macrograd.value import Value
 
-# Of a wider layer the first and the last are drawn, so that circles stay apart and a picture fits a screen.
+# Of a wider layer only the first and last neurons are drawn, so that circles stay apart and a picture fits a screen.
 _MOST = 16
 # With more lines than this, numbers on them would cover each other.
 _WRITTEN = 24
@@ -114,7 +114,7 @@ def _weights(
     *,
     written: bool,
 ) -> Iterator[str]:
-    """The lines between two columns, and the numbers on them where there are few."""
+    """The lines between two columns, with numbers if there are only a few."""
     numbers = [abs(p.data) for j in after for p in _neuron(column, j).w]
     largest = max((x for x in numbers if x < float("inf")), default=0.0) or 1.0
     for j, y1 in after.items():
@@ -128,7 +128,7 @@ def _weights(
                 f"<title>{_text(_tip(p, names))}</title></line>\n"
             )
             if written:
-                # Each at another distance, since lines cross.
+                # At varying distances, because lines cross.
                 at = 0.2 + 0.6 * (i * len(after) + j + 0.5) / (len(before) * len(after))
                 text = f"{p.label} = {p.data:.2g}" if p.label else f"{p.data:.2g}"
                 yield _label(x0 + at * (x1 - x0), y0 + at * (y1 - y0) - 3.0, text, 8, INK, halo=True)

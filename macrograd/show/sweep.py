@@ -8,14 +8,14 @@ from typing import Any
 from macrograd.show._figure import COLOURS, FAINT, new_figure, plain, tidy
 
 _PANELS = 6
-_LOG_FROM = 30.0  # numbers that span more than this factor stand on a logarithmic axis
+_LOG_FROM = 30.0  # numbers that span more than this factor get a logarithmic axis
 
 
 def sweep(found: Any) -> Any:
-    """A matplotlib figure of a `tuning.Sweep`: a panel for each of the first six hyper-parameters, a dot for each of
-    the settings, large where they reached the last rung. `save(figure, path)` writes it.
+    """A matplotlib figure of a `tuning.Sweep`: a panel for each of the first six hyper-parameters, with a dot for each
+    of the settings, larger for those that reached the last rung. `save(figure, path)` writes it.
 
-    Raises ValueError where no fit came to a score, ImportError without matplotlib.
+    Raises ValueError if no fit has a score, ImportError without matplotlib.
     """
     lines = [line for line in found.lines if math.isfinite(line.score)]
     if not lines:

@@ -1,4 +1,4 @@
-"""Checks of arguments that several classes take."""
+"""Checks of arguments that several classes share."""
 
 from __future__ import annotations
 
