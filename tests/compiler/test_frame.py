@@ -60,6 +60,23 @@ def test_rows_are_chosen_by_the_order_and_weights_belong_to_rows(samples: int) -
         np.testing.assert_allclose(state.out[:, -1], 2 * each / samples, rtol=1e-14)
 
 
+@pytest.mark.parametrize("samples", [3, 21])
+def test_lanes_after_the_last_sample_repeat_it_with_weight_0(samples: int) -> None:
+    """In the last block, which is what the buffer holds after a run. The order ends with another row than the data."""
+    state: Any = copying((9,), samples)
+    arrays = data((9,), samples)
+    order = np.arange(samples)[::-1].copy()
+    state.load(arrays)
+    state.weigh(np.full(samples, 3.0), order)
+    state.run()
+    lanes = state.v.reshape(-1, state.lanes)
+    valid = samples - (state.blocks - 1) * state.lanes
+    assert 0 < valid < state.lanes
+    np.testing.assert_array_equal(lanes[:9, valid:], np.repeat(arrays[0][:1].T, state.lanes - valid, axis=1))
+    np.testing.assert_allclose(lanes[9, :valid], 3.0 / samples, rtol=1e-15)
+    assert (lanes[9, valid:] == 0.0).all()
+
+
 @pytest.mark.parametrize("samples", [1, 15, 16, 17, 200])
 def test_lanes_without_a_sample_add_nothing_and_write_nothing(samples: int) -> None:
     """The sum of the weights is 1 for any number of samples, also in the second run."""
