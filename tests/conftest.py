@@ -1,4 +1,4 @@
-"""What all tests share: Hypothesis draws the same examples in every run, and nothing opens a window."""
+"""Shared by all tests: Hypothesis draws the same examples in every run, and nothing opens a window."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What micrograd and rust_nn, the two earlier programs, are known for: as facts, and right where they are wrong."""
+"""Known results of micrograd and rust_nn, the two earlier programs, corrected where they are wrong."""
 
 from __future__ import annotations
 

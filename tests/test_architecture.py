@@ -119,7 +119,7 @@ def parts_imported(source: str, module: str, *, typing: bool = False) -> set[str
         else:
             continue
         parts = {name.split(".")[1] for name in names if name.startswith("macrograd.")}
-        # A name that is no module, like __version__, comes from the package's own file.
+        # A name that is not a module, like __version__, comes from the package's file.
         found.update(part if part in MAY_IMPORT else "__init__" for part in parts)
     return found
 

@@ -1,4 +1,4 @@
-"""The command `macrograd`: in this process, and where it matters as a process of its own."""
+"""The command `macrograd`: in this process, and where it matters in a separate one."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_copy_copies_one_value() -> None:
 
 
 class Named(Value):
-    """A class of a user's, with attributes of its own."""
+    """A user's class with additional attributes."""
 
 
 def test_a_class_of_ones_own_keeps_its_attributes(way: Callable[[Any], Any]) -> None:

@@ -1,6 +1,6 @@
 """The pages in docs/ are true: their programs run, and print what stands below them.
 
-`python tests/test_docs.py` writes the prints anew, for a person to read through and commit.
+`python tests/test_docs.py` rewrites the prints, for a person to review and commit.
 """
 
 from __future__ import annotations

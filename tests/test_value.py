@@ -25,7 +25,7 @@ from macrograd.value import CONSTANT, topological
 
 # --- random programs against a naive oracle -------------------------------------------------------------------------
 
-# What a dual number (value, derivative) becomes: each rule is written here anew, and not taken from the op table.
+# The rules for dual numbers (value, derivative), written here independently of the op table.
 Dual = tuple[float, float]
 
 

@@ -51,14 +51,14 @@ PLAN = rounds.Plan(rounds=4, seconds=0.002, budget=5.0, patience=3.0)
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """A job named toy in a folder of its own; call it with the macrograd contender's duration."""
+    """A job named toy in a separate folder; call it with the macrograd contender's duration."""
     for name in ("benchmarks.toy",):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import benchmarks
 
     monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
     monkeypatch.setattr(harness, "JOBS", ("toy",))
-    # The workers are processes of their own: they find the folder through a module that Python runs at its start.
+    # The workers are separate processes: they find the folder through a module that Python runs at startup.
     site = f"import benchmarks\nbenchmarks.__path__.append({str(tmp_path)!r})\n"
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.path.insert(0, {str(rounds.ROOT)!r})\n{site}")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

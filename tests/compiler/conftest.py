@@ -1,4 +1,4 @@
-"""What all tests of the compiler share: a cache of their own, and a verifier that looks at what every pass makes."""
+"""Shared by all tests of the compiler: a separate cache, and a verifier that checks the output of every pass."""
 
 from __future__ import annotations
 

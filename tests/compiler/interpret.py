@@ -1,4 +1,4 @@
-"""A tape, read literally: one number per entry. What every rewriting must leave as it is."""
+"""A tape, read literally: one number per entry. Every rewriting must preserve the results."""
 
 from __future__ import annotations
 

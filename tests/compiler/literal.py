@@ -1,6 +1,6 @@
 """An array program, read literally: every instruction member by member, every record of a stream, on plain arrays.
 
-What rolling must produce and what every target must compute, from the docstrings of `program/` alone.
+The required output of rolling and results of every target, from the docstrings of `program/` alone.
 """
 
 from __future__ import annotations

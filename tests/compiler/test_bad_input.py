@@ -1,4 +1,4 @@
-"""What bad input gets: an error that names the thing, what was given, and the way out. Never a stray number."""
+"""Bad input gets an error that names the argument, the value given and the remedy. Never a stray number."""
 
 from __future__ import annotations
 
@@ -379,7 +379,7 @@ def test_an_index_out_of_range(index: float, said: str, batch: bool, backend: st
         with pytest.raises(IndexError) as error:
             call(bad)
         assert str(error.value) == f"<lambda>{', sample 1' if batch else ''}: {said}"
-        call(good)  # one error is no reason for the next
+        call(good)  # an error does not cause another
     step.arguments[0][...] = bad
     with pytest.raises(IndexError) as error:
         step()

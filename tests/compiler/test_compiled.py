@@ -1,4 +1,4 @@
-"""What a compiled function does besides computing: parameters, bound buffers, nesting, threads, memory."""
+"""Compiled functions besides their results: parameters, bound buffers, nesting, threads, memory."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def test_deep_and_wide(backend: str, deep: int, wide: int) -> None:
 
 # --- strict: the same bits ----------------------------------------------------------------------------------
 
-# Not `take`, which in the eager engine is no operation: it hands out the chosen Value itself, whose gradient then adds
+# Not `take`: the eager engine does not record it, and returns the chosen Value itself, whose gradient then adds
 # up in another order.
 EXACT = [
     "add", "sub", "mul", "div", "neg", "abs", "abs of a leaf", "relu", "relu of a leaf", "maximum", "minimum",

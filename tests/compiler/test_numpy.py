@@ -359,7 +359,7 @@ def test_weights_multiply_the_mean_and_rows_can_be_picked(samples: int) -> None:
     found = run(state)
     if samples == 5:
         np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-11, atol=1e-13)
-    X[:], w[:] = X[::-1].copy(), w[::-1].copy()  # both are read anew in every run
+    X[:], w[:] = X[::-1].copy(), w[::-1].copy()  # both are read again in every run
     state.weigh(w, 2 * samples - 1 - order)
     np.testing.assert_array_equal(run(state), found)
     state.weigh(None)

@@ -14,7 +14,7 @@ from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Loop, Program, Step
 from macrograd.compiler.roll import levels, paces
 
-Case = tuple[Callable[..., Any], int]  # a function of so many arrays
+Case = tuple[Callable[..., Any], int]  # a function, and its number of arrays
 
 
 def kalman() -> Case:

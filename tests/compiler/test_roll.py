@@ -65,7 +65,7 @@ def shuffled_neurons(n: int) -> Function:
 
 
 def shuffled_terms(n: int) -> Function:
-    """Every neuron adds up its inputs in an order of its own."""
+    """Every neuron adds up its inputs in a different order."""
     hidden, out = weights(n, n), weights(n, seed=1)
     shuffle = random.Random(3)
 
@@ -117,7 +117,7 @@ def gate(n: int) -> Function:
 
 
 def residual(n: int) -> Function:
-    """What goes into a layer is added to what comes out."""
+    """The input of a layer is added to its output."""
     first, square, out = weights(n, 3), weights(n, n, seed=1), weights(n, seed=2)
 
     def fn(x: Any) -> Any:

@@ -56,7 +56,7 @@ EXACT: dict[ops.Op, Callable[[Decimal], Decimal]] = {
     ops.sigmoid: sigmoid,
     ops.softplus: softplus,
 }
-# What macrograd/compiler/targets/scalar/routines.py states, in units in the last place.
+# The bounds stated in macrograd/compiler/targets/scalar/routines.py, in units in the last place.
 BOUND = {"exp": 1.0, "log": 1.0, "log1p": 2.0, "tanh": 2.0, "sigmoid": 2.0, "softplus": 2.0}
 
 

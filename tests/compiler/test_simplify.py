@@ -140,7 +140,7 @@ def test_onehot_of_different_constants_is_zero() -> None:
 
 
 def test_an_identity_beside_an_inverse() -> None:
-    """x⁻¹ needs a constant of its own, which moves all entries."""
+    """x⁻¹ needs an additional constant, which moves all entries."""
     lines = ["%2 = constant -1.0", "%3 = constant 1.0", "%4 = mul %0 %3", "%5 = pow %4 %2", "%6 = add %5 %4"]
     tape = tapes.parse("\n".join([*LEAVES, *lines, "return %6"]))
     for x in SPECIAL:

@@ -147,7 +147,7 @@ def stages(fn: Callable[..., Any], shapes: list[tuple[int, ...]]) -> list[tuple[
 
 @pytest.mark.parametrize("make", PROGRAMS, ids=lambda f: f.__name__)
 def test_golden_prints(make: Callable[[], Callable[..., Any]]) -> None:
-    """Every stage of small programs, as text. MACROGRAD_GOLDEN=write writes them anew: read them before a commit."""
+    """Every stage of small programs, as text. MACROGRAD_GOLDEN=write rewrites them: read them before a commit."""
     seen = stages(make(), PROGRAMS[make])
     text = "\n\n".join(f"--- {stage}\n{what}" for stage, what in seen) + "\n"
     path = GOLDEN / f"{make.__name__}.txt"

@@ -221,7 +221,7 @@ def test_code_that_is_gone_is_kept_for_the_next_process(folder: Path, monkeypatc
 
 
 def test_an_interrupt_is_not_lost_in_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What native code calls must be no Python, in which a signal would be handled and its exception go nowhere."""
+    """Native code must not call Python, which would handle a signal there and lose its exception."""
     entered = []
 
     def notice(frame: Any, event: str, _: Any) -> None:

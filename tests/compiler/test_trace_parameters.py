@@ -1,4 +1,4 @@
-"""What is computed from parameters alone while a function is traced."""
+"""Numbers computed from parameters alone while a function is traced."""
 
 from __future__ import annotations
 

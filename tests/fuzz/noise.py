@@ -34,7 +34,7 @@ Array = NDArray[Any]
 PAIRS = 4
 REPLICAS = 1 + 2 * PAIRS
 
-# What rounds nothing, and sums, which may be added in another order and fused with products.
+# Operations that do not round, and sums, which may be added in another order and fused with products.
 _EXACT = {"neg", "abs", "sign", "relu", "maximum", "minimum", "less", "less_equal", "where", "detach", "onehot", "take"}
 _EXACT |= {"floor", "ceil", "round", "gate"}
 _SUMS = {"add", "sub", "sum", "dot"}

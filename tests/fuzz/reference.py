@@ -44,7 +44,7 @@ class Answer:
 
 
 def weights(count: int) -> Array:
-    """What the gradient by the inputs is multiplied with before it is differentiated again."""
+    """The factor of the gradient by the inputs before it is differentiated again."""
     return np.array([1.0, 0.5, -0.75, 2.0, 0.25, -1.5, 0.125, 3.0][:count])
 
 

@@ -190,7 +190,7 @@ def trained(program: Program, data: Data, way: Way, engine: str) -> Array:
 
 
 def run(program: Program, data: Data, way: Way) -> list[Array]:
-    """What the compiled function answers: (rows, numbers), or the value and the gradient by the parameters."""
+    """The compiled function's results: (rows, numbers), or the value and the gradient by the parameters."""
     if way.what == "training":
         with limited(way.budget):
             return [trained(program, data, way, "compiled")]

@@ -1,4 +1,4 @@
-"""What the tests of the gradients leave alone."""
+"""A separate cache for the tests of the gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running a function on leaves of its own: arguments and results of every kind, and what is refused."""
+"""Running a function on fresh leaves: arguments and results of every kind, and refused ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is understood of columns, and what becomes of them."""
+"""The kinds recognised in columns, and their encoding."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Strict files are compiled with their self-test, which asks for every bit of macrograd's own answers: the losses of 100
 training steps, and values and gradients that call every function of the op table. An ATmega328P trains XOR within its
-2 KB of memory. What is not installed is skipped, and said; with `--install` it is installed first, by apt-get.
+2 KB of memory. Missing tools are reported and skipped; with `--install` they are installed first, by apt-get.
 """
 
 from __future__ import annotations

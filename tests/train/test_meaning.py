@@ -1,4 +1,4 @@
-"""What targets and outputs mean: labels stored as floats, outputs of one sign, and a second fit."""
+"""The meaning of targets and outputs: labels stored as floats, outputs of one sign, and a second fit."""
 
 from __future__ import annotations
 

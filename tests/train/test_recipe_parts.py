@@ -1,4 +1,4 @@
-"""What good training on tables is made of: scaled targets, smoothed labels, weights of held-out rows, `nn.Tabular`."""
+"""The parts of good training on tables: scaled targets, smoothed labels, weights of held-out rows, `nn.Tabular`."""
 
 from __future__ import annotations
 
