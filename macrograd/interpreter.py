@@ -16,7 +16,7 @@ alone: going through `_apply` nearly doubles the time of a trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
@@ -66,6 +66,9 @@ class Interpreter:
     def one(self) -> Any:
         """The 1 that seeds a derivative."""
         return 1.0
+
+    def differentiated(self, results: Sequence[Any], leaves: Sequence[Any]) -> None:
+        """The results are about to be differentiated with respect to the leaves. May raise."""
 
     def guard(self, test: Any) -> AbstractContextManager[None]:
         """Where the test is 0, operations recorded in this context are not chosen: their indices must not raise."""

@@ -123,7 +123,7 @@ def _made(source: Source, how: tuple[str, bool, bool], make: Callable[..., Progr
         _seen("stretch", program)
         return program
 
-    return _kept(source.tape, (*how, loops.digest()), told)
+    return _kept(source.tape, (*how, loops.digest()), told, lambda: loops.digested)
 
 
 def prepare(request: Request, settings: Settings) -> Executable:
@@ -174,10 +174,12 @@ def _target(program: Program, settings: Settings) -> Runner:
     raise LookupError(f"no target has all operations of {settings.name}")
 
 
-def _kept(tape: Tape, how: tuple[Any, ...], make: Callable[[], Program]) -> Program:
+def _kept(
+    tape: Tape, how: tuple[Any, ...], make: Callable[[], Program], keep: Callable[[], bool] = lambda: True
+) -> Program:
     """The program from disk if an earlier run made it, unless an observer wants to see the passes work."""
     watched = observer is not None or "passes" in os.environ.get("MACROGRAD_DEBUG", "")
-    return make() if watched else cached(tape, how, make)
+    return make() if watched else cached(tape, how, make, keep)
 
 
 def _seen(stage: str, what: Tape | Program) -> None:

@@ -16,7 +16,7 @@ from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, 
 from macrograd.compiler.rewrite.simplify import simplify
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
-from macrograd.compiler.trace.rounds import Rounds, Unrolled, families
+from macrograd.compiler.trace.rounds import MoreRounds, Rounds, Unrolled, families
 from macrograd.compiler.trace.trace import Arguments, Span, TraceError, trace
 from macrograd.value import Value
 
@@ -58,10 +58,16 @@ class Recorder:
     def record(self, out: frozenset[int] = frozenset()) -> tuple[Recorded, Rounds]:
         """The function with some rounds of its long loops, and all rounds of those that must be written out."""
         why: dict[int, str] = {}
+        least = _ATTEMPTS[0][0]
         while True:
-            rounds = Rounds(_ATTEMPTS[0][0], out)
+            rounds = Rounds(least, out)
             try:
                 return self.at(rounds), rounds
+            except MoreRounds as more:
+                if more.least * _LEAST > more.count:
+                    out |= {more.count}
+                else:
+                    least = more.least
             except Unrolled as error:
                 if error.count in out:
                     raise self.refused(error.count, why.get(error.count, error.why)) from None
@@ -142,9 +148,9 @@ class Order:
 class Probes:
     """Traces with a few rounds of the loops in `families`, counts that change together."""
 
-    def __init__(self, families: list[list[int]], attempt: int) -> None:
+    def __init__(self, families: list[list[int]], least: int, step: int) -> None:
         self.families = families
-        self.least, self.step = _ATTEMPTS[attempt]
+        self.least, self.step = least, step
         self.begin = [self.least + (family[0] - self.least) % self.step for family in families]
         self.at = points(len(families))
         self.wanted: Point = tuple(
@@ -204,6 +210,7 @@ class Stretched:
         self._probes: dict[int, Probes] = {}
         self._all: Recorded | None = None
         self._order: list[Value] | None = None  # of the parameters; None if it is that of all rounds written out
+        self.digested = True  # whether the digest covers all that the last program was made from
 
     def whole(self) -> tuple[list[Value], Any, int]:
         """The parameters, the structure of the result, and the number of operations, with all rounds."""
@@ -217,8 +224,8 @@ class Stretched:
 
     def digest(self) -> str:
         """A key of everything that the program depends on besides the first tape."""
-        found = hashlib.sha256(repr((self._families, self._order is None)).encode())
-        for probe in self._at(0).found if self._order is not None else []:
+        found = hashlib.sha256(repr((self._families, self.rounds.least, self._order is None)).encode())
+        for probe in self._at(0).found if self._order is not None else [self._written_out()]:
             for array in (probe.tape.code, probe.tape.operand, probe.tape.leaf, probe.tape.results, probe.held):
                 found.update(array.tobytes())
         return found.hexdigest()
@@ -231,10 +238,16 @@ class Stretched:
                 if attempt and list(map(id, probes.parameters())) != list(map(id, self._order or [])):
                     continue
                 programs = [make(probe.tape, one=probe.one) for probe in probes.found]
-                return with_held(stretched(programs, probes.at, probes.wanted), probes.found[0].held)
+                told = with_held(stretched(programs, probes.at, probes.wanted), probes.found[0].held)
+                self.digested = attempt == 0
+                return told
             except Uneven:
                 continue
-        return make(self._written_out().tape)
+        found = self._written_out()
+        self.digested = self._order is None
+        if self._order is not None and list(map(id, found.parameters)) != list(map(id, self._order)):
+            raise self.recorder.refused(max(self.rounds.counts), "its parameters change after many rounds")
+        return make(found.tape)
 
     def _at(self, attempt: int) -> Probes:
         """The traces of one attempt, in which loops that are too short for it are written out. Raises Uneven if all are
@@ -242,10 +255,11 @@ class Stretched:
         if attempt in self._probes:
             return self._probes[attempt]
         least, step = _ATTEMPTS[attempt]
+        least = max(least, self.rounds.least + attempt)
         long = [family for family in self._families if family[0] >= _LEAST * (least + 3 * step)]
         if not 0 < len(long) <= _MOST_FAMILIES or (not attempt and len(long) < len(self._families)):
             raise Uneven("loops of too many counts, or too few rounds")
-        probes = Probes(long, attempt)
+        probes = Probes(long, least, step)
         short = self.rounds.counts - {count for family in long for count in family}
         for plan in probes.plans():
             if attempt == 0 and set(plan.values()) == {least}:
@@ -255,6 +269,8 @@ class Stretched:
                 probes.found.append(self.recorder.at(Rounds(least, self.rounds.out | short, plan)))
             except Unrolled as error:
                 raise Uneven(error.why) from None
+            except MoreRounds as more:
+                raise Uneven(str(more)) from None
             if attempt and probes.found[-1].recorded > _MOST_TRIED:
                 raise Uneven("another attempt would take too long")
         self._probes[attempt] = probes

@@ -113,6 +113,8 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
     result = fn(*given, **kwargs)
     results: list[Any] = []
     nested(result, results.append)
+    if (program := recording()) is not None:
+        program.differentiated(results, leaves)
     order, beside, foreign = between(results, leaves)
     return Call(
         arguments=arguments,

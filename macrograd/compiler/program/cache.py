@@ -24,8 +24,11 @@ _FIELDS = {name: [field.name for field in fields(part)] for name, part in _PARTS
 _KINDS = {"int64": np.int64, "int32": np.int32, "float64": np.float64, "bool": np.bool_}
 
 
-def cached(tape: Tape, how: tuple[Any, ...], make: Callable[[], Program]) -> Program:
-    """The program of this tape made in this way: from the cache, or `make()`, which is then stored."""
+def cached(
+    tape: Tape, how: tuple[Any, ...], make: Callable[[], Program], keep: Callable[[], bool] = lambda: True
+) -> Program:
+    """The program of this tape made in this way: from the cache, or `make()`, which is then stored if `keep()` says
+    that it depends on nothing else."""
     if cache.directory() is None:
         return make()
     digest = hashlib.sha256(cache.sources() + repr(how).encode())
@@ -35,7 +38,8 @@ def cached(tape: Tape, how: tuple[Any, ...], make: Callable[[], Program]) -> Pro
     if found := cache.load(name):
         return unpacked(found)
     program = make()
-    cache.store(name, packed(program))
+    if keep():
+        cache.store(name, packed(program))
     return program
 
 

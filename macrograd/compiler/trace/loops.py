@@ -30,7 +30,9 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.tape.tape import INPUT, UNIFORM, Ints, Tape
 from macrograd.compiler.trace.forms import Form, combined
-from macrograd.compiler.trace.rounds import WRITTEN_OUT, Kept, Rounds, Unrolled
+from macrograd.compiler.trace.overlaps import Overlaps
+from macrograd.compiler.trace.rounds import WRITTEN_OUT, Kept, MoreRounds, Rounds, Unrolled
+from macrograd.compiler.trace.settling import settled
 from macrograd.control import first_state, pair, place_of, same_nesting
 from macrograd.nesting import nest_of
 from macrograd.value import Value, constant
@@ -60,6 +62,9 @@ class _Read:
     values: Sequence[Any]
     form: Form
     long: bool
+
+    def elements(self) -> Sequence[Any]:
+        return self.values.elements if isinstance(self.values, Kept) else self.values
 
 
 @dataclass
@@ -143,6 +148,8 @@ class Loops:
         self.arrays: dict[int, Sequence[Any]] = {}  # those with parameters among their elements
         self.arguments: set[int] = set()  # the ids of the function's arguments, whose elements come from no body
         self.bodies: set[int] = set()  # the ids of Values that belong to a body and not to a round
+        self._snapshots: dict[int, tuple[Any, Any]] = {}
+        self._overlaps = Overlaps()
 
     # --- a loop ---------------------------------------------------------------------------------------------------
 
@@ -174,6 +181,8 @@ class Loops:
                 f"{count} rounds of {len(order)} operations, {place_of(body)}. Its rounds differ once compiled: give "
                 "the state fewer numbers, or write the difference with mg.where",
             )
+        if not whole:
+            self._tell(count, written, self._depends_on(slots, outs, order), len(order))
         self.bodies.update(map(id, order), map(id, (counter, *slots)))
         columns: list[list[Any]] = [[] for _ in kept]
         for k in range(written):
@@ -187,6 +196,30 @@ class Loops:
         if kept_nest is None:
             return last
         return last, kept_nest.built([vector(column) if whole else Kept(count, column) for column in columns])
+
+    def _depends_on(self, slots: list[Any], outs: list[Any], order: list[Any]) -> list[int]:
+        """The slots that each number of the next state depends on, as bits."""
+        on = {id(slot): 1 << k for k, slot in enumerate(slots)}
+        for x in order:
+            read = self._reads.get(id(x))
+            inner = x.inputs if read is None else read.elements()
+            found = 0
+            for y in inner:
+                found |= on.get(id(y), 0)
+            on[id(x)] = found
+        return [on.get(id(x), 0) for x in outs]
+
+    def _tell(self, count: int, written: int, depends: list[int], operations: int) -> None:
+        """Raise MoreRounds or Unrolled if the rounds written are too few to tell the others."""
+        least = settled(depends)
+        if least is None or least * operations > MOST_OPERATIONS:
+            raise Unrolled(
+                count,
+                f"its state holds {len(depends)} numbers, and what enters one of them takes very many rounds to "
+                "reach the others. Give the state fewer numbers",
+            )
+        if least > written:
+            raise MoreRounds(count, least)
 
     def _start(self, x: Any) -> Any:
         """A scalar of the first state; a constant is held."""
@@ -234,7 +267,7 @@ class Loops:
 
     def _inside(self, read: _Read, made: set[int]) -> list[Any]:
         """The values made in the body among those that a read chooses from."""
-        values = read.values.elements if isinstance(read.values, Kept) else read.values
+        values = read.elements()
         if id(values) in self.arguments:
             return []
         known = self._by_id(values)
@@ -261,6 +294,7 @@ class Loops:
         the used ones, and the last one of each kind, which shows how many there are."""
         if not self.rounds.counts:
             return Leaves(None, given.inputs, given.same, np.arange(0), np.empty(0))
+        self._overlaps.check(self.rounds)
         used = {id(y) for x in values for y in x.inputs}
         used.update(map(id, results))
         self.one()
@@ -305,8 +339,10 @@ class Loops:
             shape = getattr(values, "shape", None)
             if not shape:
                 return None
-            columns, values = self._once(values, lambda: [values.tolist()])[0], values
-            values = columns
+            numbers = values.tolist()
+            values = self._snapshot(values, numbers)
+        elif isinstance(values, list):
+            values = self._snapshot(values, [tuple(x) if isinstance(x, list) else x for x in values])
         low, high = self._range(form)
         if low < 0 or high >= len(values):
             if guarded and not isinstance(values, Kept):
@@ -326,14 +362,57 @@ class Loops:
             return vector([self._read(column, form).node for column in columns])
         return self._read(values, form).node
 
+    def _snapshot(self, values: Any, content: list[Any]) -> list[Any]:
+        """What a list or array holds now, the same object as before if it held the same: the body may change it, or the
+        function may between two loops."""
+        found = self._snapshots.get(id(values))
+        if found is None or not _same(found[1], content):
+            self._snapshots[id(values)] = found = values, content
+            if id(values) in self.arguments:
+                self.arguments.add(id(content))
+        return found[1]
+
     def _once(self, x: Any, make: Callable[[], list[Any]]) -> list[Any]:
         """The replacement of each object, made once."""
         if id(x) not in self._columns:
             self._columns[id(x)] = x, make()
         return self._columns[id(x)][1]
 
+    def passed(self, results: Sequence[Any], leaves: Sequence[Any]) -> bool:
+        """Note that the results are differentiated with respect to the leaves. Whether they depend on them through an
+        element read by the round number of an open loop: which element, only the copies of the body know."""
+        self._overlaps.differentiated = True
+        wanted, seen, reads = set(map(id, leaves)), set[int](), list[_Read]()
+        stack = [x for x in results if isinstance(x, Value)]
+        while stack if self._reads else False:
+            x = stack.pop()
+            if id(x) in seen:
+                continue
+            seen.add(id(x))
+            if (read := self._reads.get(id(x))) is not None:
+                reads.append(read)
+            elif x.op is not None:
+                stack.extend(x.inputs)
+        seen.clear()
+        stack = [y for read in reads for y in read.elements() if isinstance(y, Value)]
+        while stack:
+            x = stack.pop()
+            if id(x) in wanted:
+                return True
+            if id(x) in seen:
+                continue
+            seen.add(id(x))
+            read = self._reads.get(id(x))
+            if read is not None:
+                stack.extend(y for y in read.elements() if isinstance(y, Value))
+            elif x.op is not None:
+                stack.extend(x.inputs)
+        return False
+
     def _read(self, values: Sequence[Any], form: Form, long: bool = False) -> _Read:
         key = id(values), form, long or any(self._counters[c].long for c, _ in form[1])
+        if key[2]:
+            self._overlaps.add(values, form[0], [(self._counters[c].count, factor) for c, factor in form[1]])
         if key not in self._same_reads:
             read = _Read(self._new(), values, form, key[2])
             self._same_reads[key] = self._reads[id(read.node)] = read
@@ -397,3 +476,18 @@ def _guarded_take(values: Any, index: Any) -> Any:
     if values and hasattr(values[0], "__len__"):
         return vector([ops.take(index, *column) for column in zip(*values, strict=True)])
     return ops.take(index, *values)
+
+
+def _same(a: list[Any], b: list[Any]) -> bool:
+    """Whether two snapshots hold the same objects, or numbers of the same bits."""
+    return len(a) == len(b) and all(_alike(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _alike(x: Any, y: Any) -> bool:
+    if x is y:
+        return True
+    if isinstance(x, (tuple, list)) and isinstance(y, (tuple, list)):
+        return len(x) == len(y) and all(_alike(a, b) for a, b in zip(x, y, strict=True))
+    if isinstance(x, float) and isinstance(y, float):
+        return x.hex() == y.hex()
+    return False

@@ -19,6 +19,14 @@ class Unrolled(Exception):  # noqa: N818 - a request, not an error
         self.count, self.why = count, why
 
 
+class MoreRounds(Exception):  # noqa: N818 - a request, not an error
+    """A loop of this many rounds needs at least `least` of them written."""
+
+    def __init__(self, count: int, least: int) -> None:
+        super().__init__(f"a loop of {count} rounds is told from {least} of them")
+        self.count, self.least = count, least
+
+
 class Rounds:
     """The number of rounds of a loop that are written.
 

@@ -136,6 +136,13 @@ class Recording(Interpreter):
     def one(self) -> Any:
         return self.loops.one()
 
+    def differentiated(self, results: Sequence[Any], leaves: Sequence[Any]) -> None:
+        if self.loops.passed(results, leaves):
+            self.refuse(
+                "a derivative taken in the body of a loop through mg.take() by the loop's round number",
+                "take the derivative of the whole loop, or choose the element with mg.where",
+            )
+
     @contextmanager
     def guard(self, test: Any) -> Iterator[None]:
         self._guards.append(test if not self._guards else ops.where(self._guards[-1], test, 0.0))
