@@ -43,8 +43,8 @@ MANY = [129, 300, 1100]
 
 @dataclass(frozen=True)
 class Way:
-    """How a program is compiled and called; of the backends "onnx" and "c", exported and run by
-    ONNX Runtime and by the system's C compiler.
+    """How a program is compiled and called; with the backends "onnx", "c" and "wasm", exported and run by ONNX Runtime,
+    compiled by the system's C compiler, or run by wasmtime.
 
     what      values, backward, value_and_grad, bind; inputs: the derivatives by x; second: those of the former;
               training: the parameters after some steps of a Trainer
@@ -95,6 +95,11 @@ def draw(rng: random.Random, case: Case) -> Iterator[Way]:
     if rng.random() < 0.05 and shutil.which("cc") is not None:
         what = "value_and_grad" if rng.random() < 0.5 and _learns(case) else "values"
         usual = {"backend": "c", "batch": what == "values", "moved": False, "threads": 1, "rows": way.rows[:12]}
+        usual["rows"] = usual["rows"] if what == "values" else usual["rows"][:1]
+        yield replace(way, what=what, strict=rng.random() < 0.5, **usual)  # type: ignore[arg-type]
+    if rng.random() < 0.03 and find_spec("wasmtime") is not None:
+        what = "value_and_grad" if rng.random() < 0.5 and _learns(case) else "values"
+        usual = {"backend": "wasm", "batch": what == "values", "moved": False, "threads": 1, "rows": way.rows[:12]}
         usual["rows"] = usual["rows"] if what == "values" else usual["rows"][:1]
         yield replace(way, what=what, strict=rng.random() < 0.5, **usual)  # type: ignore[arg-type]
 
@@ -198,6 +203,8 @@ def run(program: Program, data: Data, way: Way) -> list[Array]:
         return _by_onnx(program, data, way)
     if way.backend == "c":
         return _by_c(program, data, way)
+    if way.backend == "wasm":
+        return _by_wasm(program, data, way)
     P = [Value(p * 0.5 + 0.25 if way.moved else p) for p in data.parameters]
     source, name = text(program, way, len(data.samples[0]))
     compiled = mg.compile(function(source, P, name), **settings(way))
@@ -251,6 +258,8 @@ def _by_c(program: Program, data: Data, way: Way) -> list[Array]:
     gradient = way.what != "values"
     compiled = mg.compile(f, strict=way.strict)  # in whose order the parameters are
     compiled(*arguments[0])
+    if gradient and not compiled.parameters:  # what has no gradient is not exported with one
+        return run(program, data, replace(way, backend="numpy"))
     number = ctypes.c_double if way.dtype == "float64" else ctypes.c_float
     with tempfile.TemporaryDirectory() as folder, limited(way.budget):
         kind = "gradient" if gradient else "predict"
@@ -273,6 +282,31 @@ def _by_c(program: Program, data: Data, way: Way) -> list[Array]:
         library.f_predict(state, ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(out.ctypes.data))
         found.append(out.astype(np.float64))
     return [np.array(found)]
+
+
+def _by_wasm(program: Program, data: Data, way: Way) -> list[Array]:
+    """What the exported module answers in wasmtime."""
+    from .wasm import Module as WasmModule
+
+    P = [Value(p) for p in data.parameters]
+    f = function(text(program, way, len(data.samples[0]))[0], P)
+    arguments = [[np.asarray(data.samples[k]), np.asarray(data.indices[k])][: len(program.arguments)] for k in way.rows]
+    rows = [np.concatenate([np.ravel(part) for part in row]) for row in arguments]
+    compiled = mg.compile(f, strict=way.strict)  # in whose order the parameters are
+    compiled(*arguments[0])
+    if way.what != "values" and not compiled.parameters:
+        return run(program, data, replace(way, backend="numpy"))
+    kind = "predict" if way.what == "values" else "gradient"
+    with tempfile.TemporaryDirectory() as folder, limited(way.budget):
+        mg.export(f, f"{folder}/f.wasm", *arguments[0], kind=kind, dtype=way.dtype, strict=way.strict)
+        module = WasmModule(Path(folder) / "f.wasm")
+    if kind == "predict":
+        return [module.predict(rows).astype(np.float64)]
+    value, gradient = module.gradient(rows[0])
+    place = {id(p): k for k, p in enumerate(P)}
+    full = np.zeros(len(P))
+    full[[place[id(p)] for p in compiled.parameters]] = gradient
+    return [np.array([value]), full]
 
 
 def _answers(compiled: Any, P: list[Value], way: Way, arguments: list[Any]) -> list[Array]:
