@@ -448,7 +448,20 @@ def from_both_ends(y: Any) -> Any:
     return mg.sum([g * g for g in mg.grad(loss)(list(y))])
 
 
-@pytest.mark.parametrize("f", [delay_line, seasonal_error, heat, descent, from_both_ends])
+def three_reads(y: Any) -> Any:
+    """The second and the third read meet, though the first meets only the second."""
+    tripled = [*y, *y, *y]
+
+    def loss(w: Any) -> Any:
+        def body(i: Any, s: Any) -> Any:
+            return s + mg.sin(SLOPE * mg.take(w, i)) + mg.cos(mg.take(w, i + 10)) + mg.take(w, i + FAR + 5) ** 2
+
+        return mg.loop(FAR, body, 0.0)
+
+    return mg.sum([g * g for g in mg.grad(loss)(tripled)])
+
+
+@pytest.mark.parametrize("f", [delay_line, seasonal_error, heat, descent, from_both_ends, three_reads])
 @pytest.mark.parametrize("backend", ["numpy", "llvm"])
 def test_slow_ways_through_the_state_are_seen(f: Any, backend: str) -> None:
     SLOPE.grad = EDGE.grad = 0.0

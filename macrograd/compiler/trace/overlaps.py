@@ -8,6 +8,7 @@ told from them has no such sum. They must overlap in the rounds written if they 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 from macrograd.compiler.trace.rounds import MoreRounds, Rounds, Unrolled, families
@@ -36,9 +37,8 @@ class Overlaps:
         if not self.differentiated:
             return
         for _, ways in self._ways.values():
-            listed = sorted(ways)
-            for constant, factors in listed[1:]:
-                self._compare(listed[0], (constant, factors), rounds)
+            for first, other in combinations(sorted(ways), 2):
+                self._compare(first, other, rounds)
 
     def _compare(self, first: _Way, other: _Way, rounds: Rounds) -> None:
         counts = sorted({count for _, factors in (first, other) for count, _ in factors if count in rounds.counts})
