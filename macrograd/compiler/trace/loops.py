@@ -382,32 +382,25 @@ class Loops:
         """Note that the results are differentiated with respect to the leaves. Whether they depend on them through an
         element read by the round number of an open loop: which element, only the copies of the body know."""
         self._overlaps.differentiated = True
-        wanted, seen, reads = set(map(id, leaves)), set[int](), list[_Read]()
-        stack = [x for x in results if isinstance(x, Value)]
-        while stack if self._reads else False:
-            x = stack.pop()
-            if id(x) in seen:
-                continue
-            seen.add(id(x))
-            if (read := self._reads.get(id(x))) is not None:
-                reads.append(read)
-            elif x.op is not None:
-                stack.extend(x.inputs)
-        seen.clear()
-        stack = [y for read in reads for y in read.elements() if isinstance(y, Value)]
+        found = self._reached(results) if self._reads else set()
+        inside: set[int] = set()
+        while reads := [self._reads[x] for x in found if x in self._reads]:
+            found = self._reached([y for read in reads for y in read.elements()]) - inside
+            inside |= found
+        return not inside.isdisjoint(map(id, leaves))
+
+    def _reached(self, roots: Sequence[Any]) -> set[int]:
+        """The ids of the Values that the roots depend on, themselves included; not through the elements of a read, since
+        which one it is only the copies of the body know."""
+        seen: set[int] = set()
+        stack = [x for x in roots if isinstance(x, Value)]
         while stack:
             x = stack.pop()
-            if id(x) in wanted:
-                return True
-            if id(x) in seen:
-                continue
-            seen.add(id(x))
-            read = self._reads.get(id(x))
-            if read is not None:
-                stack.extend(y for y in read.elements() if isinstance(y, Value))
-            elif x.op is not None:
-                stack.extend(x.inputs)
-        return False
+            if id(x) not in seen:
+                seen.add(id(x))
+                if x.op is not None:
+                    stack.extend(x.inputs)
+        return seen
 
     def _read(self, values: Sequence[Any], form: Form, long: bool = False) -> _Read:
         key = id(values), form, long or any(self._counters[c].long for c, _ in form[1])
