@@ -66,10 +66,10 @@ class Target(ABC):
         """Why the target cannot be used on this machine; None if it can."""
         return None
 
-    @abstractmethod
     def has(self, row: Op) -> bool:
-        """Whether the target has a form of the operation. One without a form is composed by its formula, if it has
-        one."""
+        """Whether the target has a form of the operation: in the column of its name. One without a form is composed by
+        its formula, if it has one; operations with any number of operands are instructions."""
+        return not row.arity or getattr(row, self.name) is not None
 
     def lacks(self, program: Program) -> list[str]:
         """The operations of a program that the target neither has nor can compose, by name."""

@@ -9,16 +9,12 @@ import numpy as np
 from macrograd.compiler.targets.c.lower import Lowered, lower
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.target import Request, Writer
-from macrograd.ops import Op
 
 _VECTOR = 64  # bytes
 
 
 class C(Writer[Lowered]):
     name, needs = "c", "a C99 compiler"
-
-    def has(self, row: Op) -> bool:
-        return not row.arity or row.c is not None  # operations with any number of operands are instructions
 
     def write(self, request: Request, prefix: str, *, lanes: int = 1) -> Lowered:
         machine = machine_for(request.dtype, lanes, batch=request.program.batch, strict=request.strict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from macrograd.compiler.targets.target import Executable, Request, Runner
-from macrograd.ops import Op
 
 
 class Llvm(Runner):
@@ -15,9 +14,6 @@ class Llvm(Runner):
         except ImportError as error:
             return error
         return None
-
-    def has(self, row: Op) -> bool:
-        return not row.arity or row.llvm is not None  # operations with any number of operands are instructions
 
     def prepare(self, request: Request) -> Executable:
         from macrograd.compiler.targets.llvm.execute import LlvmExecutable

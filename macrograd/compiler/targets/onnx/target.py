@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from macrograd.compiler.targets.onnx.graph import Graph
 from macrograd.compiler.targets.onnx.lower import Given, Lowered, lower
 from macrograd.compiler.targets.target import Request, Writer
-from macrograd.ops import Op
 
 
 class Onnx(Writer[Lowered]):
@@ -29,9 +28,6 @@ class Onnx(Writer[Lowered]):
         except ImportError as error:
             return error
         return None
-
-    def has(self, row: Op) -> bool:
-        return not row.arity or row.onnx is not None  # operations with any number of operands are instructions
 
     def write(self, request: Request, prefix: str, *, lanes: int = 1) -> Lowered:
         """All samples are computed side by side, whatever `lanes` says."""
