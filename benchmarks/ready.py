@@ -10,6 +10,7 @@ A run traces, compiles and computes one gradient. Each run is a compilation, so 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -117,34 +118,29 @@ def reference(case: str) -> dict[str, Any]:
 def macrograd(case: str) -> Prepared:
     import macrograd as mg
 
-    os.environ["MACROGRAD_CACHE"] = "off"
     problem = Problem(case)
-    variables = [mg.Value(x) for x in problem.start.tolist()]
-
-    def compiled() -> dict[str, Any]:
-        for v in variables:
-            v.grad = 0.0
-        value = mg.compile(lambda *given: problem.value(variables, mg, *given)).backward(*problem.arguments)
-        return {"value": value, "gradient": [v.grad for v in variables]}
-
-    return Prepared(compiled, compiled, units=problem.scalars)
+    return _ready(problem, lambda variables, *given: problem.value(variables, mg, *given))
 
 
 @JOB.contender(
     "macrograd-loop", packages=("macrograd", "llvmlite.binding"), cases=tuple(RECURRENCES), note="rewritten as mg.loop"
 )
 def macrograd_loop(case: str) -> Prepared:
+    return _ready(Problem(case), lambda variables, y: kalman.written(y, *variables))
+
+
+def _ready(problem: Problem, value: Callable[..., Any]) -> Prepared:
+    """Compile `value(variables, *arguments)` and run its gradient once."""
     import macrograd as mg
 
     os.environ["MACROGRAD_CACHE"] = "off"
-    problem = Problem(case)
     variables = [mg.Value(x) for x in problem.start.tolist()]
 
     def compiled() -> dict[str, Any]:
         for v in variables:
             v.grad = 0.0
-        value = mg.compile(lambda y: kalman.written(y, *variables)).backward(*problem.arguments)
-        return {"value": value, "gradient": [v.grad for v in variables]}
+        found = mg.compile(lambda *given: value(variables, *given)).backward(*problem.arguments)
+        return {"value": found, "gradient": [v.grad for v in variables]}
 
     return Prepared(compiled, compiled, units=problem.scalars)
 
