@@ -92,16 +92,15 @@ def draw(rng: random.Random, case: Case) -> Iterator[Way]:
     if rng.random() < 0.15 and find_spec("onnxruntime") is not None:
         what = "value_and_grad" if rng.random() < 0.6 and _learns(case) else "values"
         yield replace(way, what=what, backend="onnx", batch=True, rows=rows[:12], strict=False, moved=False, threads=1)
-    if rng.random() < 0.05 and shutil.which("cc") is not None:
-        what = "value_and_grad" if rng.random() < 0.5 and _learns(case) else "values"
-        usual = {"backend": "c", "batch": what == "values", "moved": False, "threads": 1, "rows": way.rows[:12]}
-        usual["rows"] = usual["rows"] if what == "values" else usual["rows"][:1]
-        yield replace(way, what=what, strict=rng.random() < 0.5, **usual)  # type: ignore[arg-type]
-    if rng.random() < 0.03 and find_spec("wasmtime") is not None:
-        what = "value_and_grad" if rng.random() < 0.5 and _learns(case) else "values"
-        usual = {"backend": "wasm", "batch": what == "values", "moved": False, "threads": 1, "rows": way.rows[:12]}
-        usual["rows"] = usual["rows"] if what == "values" else usual["rows"][:1]
-        yield replace(way, what=what, strict=rng.random() < 0.5, **usual)  # type: ignore[arg-type]
+    for backend, share, there in (
+        ("c", 0.05, shutil.which("cc") is not None),
+        ("wasm", 0.03, find_spec("wasmtime") is not None),
+    ):
+        if rng.random() < share and there:
+            what = "value_and_grad" if rng.random() < 0.5 and _learns(case) else "values"
+            usual = {"backend": backend, "batch": what == "values", "moved": False, "threads": 1}
+            rows = way.rows[:12] if what == "values" else way.rows[:1]
+            yield replace(way, what=what, strict=rng.random() < 0.5, rows=rows, **usual)  # type: ignore[arg-type]
 
 
 def _possible(way: Way, case: Case) -> Way:
@@ -244,10 +243,7 @@ def _by_onnx(program: Program, data: Data, way: Way) -> list[Array]:
     found = [np.asarray(part, dtype=np.float64) for part in session.run(None, feed)]
     if way.what == "values":
         return [np.concatenate([part.reshape(len(way.rows), -1) for part in found], axis=1)]
-    place = {id(p): k for k, p in enumerate(P)}
-    full = np.zeros(len(P))
-    full[[place[id(p)] for p in compiled.parameters]] = found[1]
-    return [np.array([found[0]]), full]
+    return [np.array([found[0]]), _in_place(P, compiled, found[1])]
 
 
 def _by_c(program: Program, data: Data, way: Way) -> list[Array]:
@@ -275,10 +271,7 @@ def _by_c(program: Program, data: Data, way: Way) -> list[Array]:
         x = np.concatenate([np.ravel(part) for part in row]).astype(way.dtype)
         if gradient:
             value = library.f_gradient(state, None, ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(out.ctypes.data))
-            place = {id(p): k for k, p in enumerate(P)}
-            full = np.zeros(len(P))
-            full[[place[id(p)] for p in compiled.parameters]] = out
-            return [np.array([value]), full]
+            return [np.array([value]), _in_place(P, compiled, out)]
         library.f_predict(state, ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(out.ctypes.data))
         found.append(out.astype(np.float64))
     return [np.array(found)]
@@ -303,10 +296,7 @@ def _by_wasm(program: Program, data: Data, way: Way) -> list[Array]:
     if kind == "predict":
         return [module.predict(rows).astype(np.float64)]
     value, gradient = module.gradient(rows[0])
-    place = {id(p): k for k, p in enumerate(P)}
-    full = np.zeros(len(P))
-    full[[place[id(p)] for p in compiled.parameters]] = gradient
-    return [np.array([value]), full]
+    return [np.array([value]), _in_place(P, compiled, gradient)]
 
 
 def _answers(compiled: Any, P: list[Value], way: Way, arguments: list[Any]) -> list[Array]:
@@ -323,11 +313,16 @@ def _answers(compiled: Any, P: list[Value], way: Way, arguments: list[Any]) -> l
     else:
         compiled(*arguments)  # so that the parameters are known
         value, gradient = compiled.value_and_grad(compiled.theta(), *arguments)
+    return [np.array([value]), _in_place(P, compiled, gradient)]
+
+
+def _in_place(P: list[Value], compiled: Any, gradient: Any) -> Array:
+    """A gradient in the compiled function's order of the parameters, in the order of P."""
     place = {id(p): k for k, p in enumerate(P)}
     full = np.zeros(len(P))
     for parameter, g in zip(compiled.parameters, gradient.tolist(), strict=True):
         full[place[id(parameter)]] = g
-    return [np.array([value]), full]
+    return full
 
 
 def _arrays(result: Any) -> list[Any]:
