@@ -390,8 +390,7 @@ class Loops:
         return not inside.isdisjoint(map(id, leaves))
 
     def _reached(self, roots: Sequence[Any]) -> set[int]:
-        """The ids of the Values that the roots depend on, themselves included; not through the elements of a read, since
-        which one it is only the copies of the body know."""
+        """The ids of the Values that the roots depend on, with the roots, but not through the elements of a read."""
         seen: set[int] = set()
         stack = [x for x in roots if isinstance(x, Value)]
         while stack:
