@@ -247,7 +247,7 @@ def _peers(folder: Path, stem: str, model: str, fitted: Any, X: np.ndarray) -> l
 
 def table(folder: Path) -> list[str]:
     lines = [
-        "| digits | file | code | constants | RAM | µs, gcc | µs, clang | answers | largest error of a share |",
+        "| digits | file | code | constants | RAM | µs, gcc | µs, clang | answers | largest error of a probability |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     made, exact = files(folder)
@@ -325,7 +325,7 @@ def training(folder: Path) -> list[str]:
             command()
     turns = [{name: command() for name, command in commands.items()} for _ in range(TIMES)]
     lines = [
-        "| a training step of moons, 2-16-16-1, 32 samples, float64, SGD | µs, least | × native |",
+        "| a training step of moons, 2-16-16-1, 32 samples, float64, SGD | µs, minimum | × native |",
         "|---|--:|--:|",
     ]
     for name in commands:
