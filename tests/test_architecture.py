@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": set(),
     "tables": set(),
     "show": {*ENGINE, "_files", "functions", "nn"},
-    "train": {*ENGINE, "_files", "functions", "nn", "optim", "compiler", "datasets", "tables", "show"},
+    "train": {*ENGINE, "_files", "functions", "gradients", "nn", "optim", "compiler", "datasets", "tables", "show"},
     "exporting": {
         *ENGINE,
         "_files",

@@ -15,6 +15,7 @@ Floats = NDArray[np.floating[Any]]
 _LOG_FROM = 30.0
 
 _VALIDATION = "validation_"  # as `fit` names the metrics of validation data
+_HEALTH = "health."  # and those of layers
 
 
 def history(history: Any, ax: Any = None) -> Any:
@@ -81,7 +82,7 @@ def metric(history: Any) -> tuple[str, Floats] | None:
     """The name and values of the metric to draw; None if there is none."""
     found = getattr(history, "metrics", None)
     if isinstance(found, dict):
-        names = [name for name in found if not name.startswith(_VALIDATION)]
+        names = [name for name in found if not name.startswith((_VALIDATION, _HEALTH))]
         name = "accuracy" if "accuracy" in names else next(iter(names), "")
         found = found.get(name)
     else:

@@ -19,7 +19,8 @@ from macrograd.train import diagnose, fingerprint
 from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Trains, Watch
 from macrograd.train.engines import EagerLoop, Engine
-from macrograd.train.history import History
+from macrograd.train.health import Health
+from macrograd.train.history import HEALTH, History
 from macrograd.train.identity import identity
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.objective import Objective
@@ -60,11 +61,12 @@ class Fitting:
         schedule: Callable[[int], float] | None,
         callbacks: Callbacks,
         progress: str,
+        health: Health | None = None,
     ) -> None:
         self.setup, self.part, self.held, self.order, self.total = setup, part, held, order, total
         self.objective, self.trainer, self.metrics, self.clip_norm = objective, trainer, metrics, clip_norm
         self.watch = None if early_stopping is None else Watch(early_stopping)
-        self.callbacks, self.progress = callbacks, progress
+        self.callbacks, self.progress, self.health = callbacks, progress, health
         self.optimizer = setup.optimizer
         self.first = self.optimizer.steps  # by the optimiser's own count
         # The optimiser's own schedule counts all steps that it has ever made; a schedule for this run counts those of
@@ -72,10 +74,10 @@ class Fitting:
         self._own = schedule is None
         self._schedule = self.optimizer.schedule if schedule is None else schedule
         self._fixed = self._schedule.fixed if isinstance(self._schedule, Schedule) else None
-        self._each_epoch = bool(metrics or held or self.watch or callbacks.epoch)
+        self._each_epoch = bool(metrics or held or self.watch or callbacks.epoch or health)
         # Without callbacks nothing reads the model between steps, and validation takes its numbers from the engine:
         # writing thousands of Values after every epoch would cost more than the epoch.
-        self._looked_at = bool(metrics or callbacks.epoch or callbacks.step) or setup.engine == "eager"
+        self._looked_at = bool(metrics or callbacks.epoch or callbacks.step or health) or setup.engine == "eager"
         self.history = History()
         self.step = 0
         self._judged = 0  # the step of the latest epoch end that has been processed
@@ -141,6 +143,8 @@ class Fitting:
             begun, count = time.perf_counter(), self._count(writer)
             rows, lengths, run_rows = self._rows(count)
             rates = self._rates(count)
+            if self.health is not None:
+                self.health.before(self.engine)
             with self.interrupts.held():
                 outcome = self.engine.run(run_rows, lengths, rates, self.first + self.step + 1)
                 now = time.perf_counter()
@@ -173,10 +177,17 @@ class Fitting:
             callback(state)
         if ends:
             self._end_of_epoch(state)
+        elif self.health is not None and self._short():
+            self._parameters_out()
+            self.health.after(self.engine, self.history)
 
     def _at_epochs_end(self) -> bool:
         """Whether an epoch ends here and something depends on it."""
         return self._each_epoch and self.step % self.order.steps_per_epoch == 0
+
+    def _short(self) -> bool:
+        """Whether the run ends here, before its first epoch does."""
+        return self.step == self.total < self.order.steps_per_epoch
 
     def _end_of_epoch(self, state: Run) -> None:
         """Metrics, callbacks, early stopping. If interrupted here, a resumed run repeats it."""
@@ -184,6 +195,8 @@ class Fitting:
         if taken:
             with self.interrupts.held():
                 self.history.measured(taken)
+        if self.health is not None:
+            self.health.after(self.engine, self.history)
         for callback in self.callbacks.epoch:
             callback(state)
         with self.interrupts.held():
@@ -204,7 +217,8 @@ class Fitting:
         return taken
 
     def _latest(self) -> dict[str, float]:
-        return {name: values[-1] for name, values in self.history.metrics.items() if values}
+        metrics = self.history.metrics.items()
+        return {name: values[-1] for name, values in metrics if values and not name.startswith(HEALTH)}
 
     # --- how many steps, and which --------------------------------------------------------------------------------
 
@@ -217,6 +231,9 @@ class Fitting:
         # A run across the end of a long epoch would have to concatenate its rows.
         if self._each_epoch or self.order.steps_per_epoch > most:
             most = min(most, left)
+        left = min(left, self.total - self.step)
+        if self.health is not None and left > 1:
+            most = min(most, left - 1)  # the last step alone, whose update is measured
         if writer is not None:
             most = int(min(most, max(1, writer.next_step() - self.step)))
         return most

@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 Pieces = list[Floats]
 Tensors = dict[str, NDArray[Any] | Sequence[NDArray[Any]]]
 
+HEALTH = "health."  # how the names of metrics begin that `fit(watch="health")` adds
+
 
 class Column:
     """Numbers that arrive in bulk and become a list only on demand.
@@ -176,6 +178,23 @@ class History:
         """The end of the last step, in seconds from the start; 0.0 if there is none."""
         return self._last_second
 
+    @property
+    def health(self) -> dict[str, dict[str, list[float]]]:
+        """By layer, and then by name, what `fit(watch="health")` measured: one number for each of `metric_steps`.
+
+        dead       the number of units through which no sample had a gradient
+        saturated  the share of units and samples where the activation is flat, from 0 to 1; for activations that are
+                   flat on both sides, such as tanh
+        gradient   the norm of the gradient in the latest step
+        update     the norm of the latest step's change, divided by that of the parameters before it
+        """
+        found: dict[str, dict[str, list[float]]] = {}
+        for name, values in self.metrics.items():
+            if name.startswith(HEALTH):
+                layer, _, what = name.removeprefix(HEALTH).rpartition(".")
+                found.setdefault(layer, {})[what] = values
+        return found
+
     def first_losses(self, count: int) -> Floats:
         """The losses of the first steps, at most `count`. Fast, however long the history is."""
         return self._losses.first(count)
@@ -320,6 +339,7 @@ class History:
     def __repr__(self) -> str:
         if not len(self):
             return "History(no steps)"
-        last = "".join(f", {name} {values[-1]:.6g}" for name, values in self.metrics.items() if values)
+        shown = {name: values for name, values in self.metrics.items() if not name.startswith(HEALTH)}
+        last = "".join(f", {name} {values[-1]:.6g}" for name, values in shown.items() if values)
         stopped = f", stopped: {self.stopped}" if self.stopped else ""
         return f"History({len(self)} steps, last loss {self.last_loss:.6g}{last}, {self.last_second:.3g} s{stopped})"

@@ -169,7 +169,7 @@ class Setup:
         model, loss = self.model, named_losses.get(targets.loss)
         if self.scale_target and targets.kind == "numbers" and isinstance(model, Scaled):
             model = model.with_outputs()  # the targets are in the units of the net
-        if self._apart and not raw:
+        if self.apart and not raw:
             assert isinstance(model, Scaled)
             outputs = {"output_middle": model.output_middle, "output_unit": model.output_unit}
             model = model.net if model.answers_as_they_are else Scaled(model.net, **outputs)
@@ -186,7 +186,7 @@ class Setup:
         )
 
     @property
-    def _apart(self) -> bool:
+    def apart(self) -> bool:
         """Whether whole tables are scaled before the net sees them. A program with a table's scales baked in would be
         compiled for this table alone. Losses that call the model themselves pass it raw numbers."""
         whole = callable(self.loss) and takes_model(self.loss)
@@ -194,7 +194,7 @@ class Setup:
 
     def seen(self, samples: Samples) -> Samples:
         """Samples as the compiled programs take them: scaled, if the model is a net with scales."""
-        if not self._apart:
+        if not self.apart:
             return samples
         assert isinstance(self.model, Scaled)
         plain = self.model.middle == (0.0,) and self.model.unit == (1.0,)
@@ -218,7 +218,7 @@ class Setup:
         key = ("predictor", self.frozen() if frozen is None else frozen)
         if key not in self.kept:
             self.kept = {k: v for k, v in self.kept.items() if k[0] != "predictor"}
-            self.kept[key] = Predictor(self.model, self.engine, self.dtype, self.threads, apart=self._apart)
+            self.kept[key] = Predictor(self.model, self.engine, self.dtype, self.threads, apart=self.apart)
         found: Predictor = self.kept[key]
         return found
 

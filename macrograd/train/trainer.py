@@ -27,6 +27,7 @@ from macrograd.train.checks import integer
 from macrograd.train.columns import in_order, names_of, one_in_order, plan_of
 from macrograd.train.data import Samples
 from macrograd.train.fitting import Fitting
+from macrograd.train.health import Health
 from macrograd.train.history import History
 from macrograd.train.order import Order
 from macrograd.train.setup import Setup, is_number
@@ -148,6 +149,7 @@ class Trainer:
         checkpoint: str | os.PathLike[str] | None = None,
         every: float | str = 10.0,
         resume: bool = False,
+        watch: str | None = None,
     ) -> History:
         """Train on samples X (n, …) and targets y (n,) or (n, k), and return the history.
 
@@ -175,6 +177,9 @@ class Trainer:
         checkpoint      a file that holds everything needed to resume; written every `every` seconds, or "500 steps" or
                         "2 epochs", and at the end
         resume          resume from the checkpoint, if there is one, as if the run had never stopped
+
+        watch           "health": after every epoch measure dead and saturated units, gradients and updates of every
+                        layer, which `history.health` holds, and warn (TrainingWarning), once, of what looks ill
 
         Ctrl-C ends the run after a complete step and returns the history so far, with `stopped` "interrupted".
         Warns (TrainingWarning, whose text `remark` keeps) if the loss grew, or ended no better than that of a constant
@@ -217,6 +222,8 @@ class Trainer:
         stopping = stopping_of(early_stopping, [name for name, _ in judged], held is not None)
         if checkpoint is None and resume:
             raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=PATH")
+        if watch not in (None, "health"):
+            raise ValueError(f"watch must be 'health' or None, got {watch!r}")
         setup.learn(targets, samples.shape, columns, plan, y)
         self.__dict__.pop("predict_one", None)
         fitting = Fitting(
@@ -233,6 +240,7 @@ class Trainer:
             schedule=None if schedule is None else as_schedule(schedule),
             callbacks=Callbacks(callbacks),
             progress=shown.check(progress),
+            health=Health(setup, part) if watch else None,
         )
         try:
             fitting.run(checkpoint, every, resume)
