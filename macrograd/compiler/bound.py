@@ -28,7 +28,7 @@ class BoundCall:
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]], what: str) -> None:
         samples = special.samples(arrays)
-        prepared = special.prepared(what, samples)
+        prepared = special.prepared(what, samples, one=samples == 1)
         state = prepared.state(samples)
         special.fill(state)
         buffers = special.uniform_buffers(state)
@@ -117,7 +117,9 @@ class BoundResults(BoundCall):
         side_by_side = bool((np.diff(slots) == 1).all()) and len(slots) > 0
         if side_by_side and not varying.any():
             found = self._state.u[slots[0] : slots[0] + len(slots)].reshape(which.shape)
-            return np.broadcast_to(found, (*batch, *which.shape))
+            return (
+                found.reshape(*batch, *which.shape) if batch == (1,) else np.broadcast_to(found, (*batch, *which.shape))
+            )
         first = self._prepared.program.first_output
         if side_by_side and varying.all() and slots[0] >= first:
             columns: NDArray[Any] = self._state.out[:, slots[0] - first : slots[-1] - first + 1]

@@ -215,8 +215,8 @@ class Compiled:
         """
         arrays, special = self._prepare(args, kwargs)
         samples = special.samples(arrays)
-        scalar = special.is_scalar
-        prepared = special.prepared("gradient" if scalar else "one" if samples == 1 else "values", samples)
+        what = "gradient" if special.is_scalar else "values"
+        prepared = special.prepared(what, samples, one=samples == 1)
         if not prepared.executable.profiles:
             raise RuntimeError(f"{self.__name__} runs on NumPy, but profile() times native code: it needs LLVM")
         state = prepared.state(samples)

@@ -88,23 +88,22 @@ class Specialised:
         )  # fmt: skip
         self.parameters = self.source.parameters
         self.nesting = _nesting(self.source.structure)
-        self._prepared: dict[str, Prepared] = {}
+        self._prepared: dict[tuple[str, bool], Prepared] = {}  # by name, and whether it is of one sample
         self._lock = threading.RLock()
 
-    def prepared(self, what: str, samples: int = 1) -> Prepared:
-        """`values`, `one` (the values of a single sample), `bound` (the values, each in its own place) or `gradient`;
-        made for a first batch of `samples`."""
-        prepared = self._prepared.get(what)
+    def prepared(self, what: str, samples: int = 1, *, one: bool = False) -> Prepared:
+        """`values`, `bound` (the values, each in its own place) or `gradient`; made for a first batch of `samples`.
+        With `one`, the program of a single sample: without a batch, vectors are filled with the members of groups."""
+        prepared = self._prepared.get((what, one))
         if prepared is None:
             with self._lock:
-                if what not in self._prepared:
-                    self._prepared[what] = self._make(what, samples)
-                prepared = self._prepared[what]
+                if (what, one) not in self._prepared:
+                    self._prepared[what, one] = self._make(what, samples, batch=self.settings.batch and not one)
+                prepared = self._prepared[what, one]
         return prepared
 
-    def _make(self, what: str, samples: int) -> Prepared:
+    def _make(self, what: str, samples: int, *, batch: bool) -> Prepared:
         settings = self.settings
-        batch = settings.batch and what != "one"
         if what == "gradient":
             self._check_scalar()
             program = pipeline.gradient_program(self.source, batch=batch, strict=settings.strict)
@@ -178,7 +177,7 @@ class Specialised:
 
     def value_and_grad(self, theta: Any, arrays: list[NDArray[Any]]) -> tuple[float, NDArray[Any]]:
         samples = self.samples(arrays)
-        prepared = self.prepared("gradient", samples)
+        prepared = self.prepared("gradient", samples, one=samples == 1)
         state = prepared.take(samples)
         try:
             self.fill(state, theta)
@@ -192,7 +191,7 @@ class Specialised:
 
     def values(self, arrays: list[NDArray[Any]], theta: Any = None) -> Any:
         samples = self.samples(arrays)
-        prepared = self.prepared("one" if samples == 1 else "values", samples)
+        prepared = self.prepared("values", samples, one=samples == 1)
         state = prepared.take(samples)
         try:
             self.fill(state, theta)

@@ -36,6 +36,8 @@ class TrainingLoop:
     rule           (parameter, gradient, state, learning rate, step) → (new parameter, new state), of scalars
     initial_state  the initial state of each parameter, a tuple of numbers
     clip_norm      the largest norm of the gradient, beyond which it is scaled down to it; None for no limit
+    batch_size     the number of samples in most steps. Others may have more or fewer, but with 1 all have one sample,
+                   and no weights
     period         a power of two: the sample counts steps modulo this number, the rule counts them all; None for all
 
     parameters, theta, gradient, state are in the compiled order. theta and gradient are the memory that the program
@@ -66,8 +68,8 @@ class TrainingLoop:
             measure_program(strict=sample.strict), update.program, update.numbers, tuple(initial_state), clip,
             period or _NO_PERIOD,
         )  # fmt: skip
-        self._prepared = self._special.prepared("gradient", batch_size)
-        self._steps = self._prepared.steps(parts, batch_size)
+        self._one = batch_size == 1  # its program needs no lanes for other samples
+        self._steps = self._special.prepared("gradient", batch_size, one=self._one).steps(parts, batch_size)
         self.parameters = self._special.parameters
         self._steps.theta[:] = numbers_of(self.parameters)
         self.load([held[k] for k in self._special.varying])
@@ -139,6 +141,11 @@ class TrainingLoop:
             raise ValueError(
                 f"{len(order)} rows, {len(lengths)} lengths with the sum {lengths.sum()} and {len(rates)} learning "
                 "rates do not match: every step needs one length of at least 1 and one rate"
+            )
+        if self._one and (weights is not None or (len(lengths) and np.maximum.reduce(lengths) > 1)):
+            raise ValueError(
+                "a loop made with batch_size=1 takes steps of one sample each, without weights: make it with "
+                "batch_size=2 for others"
             )
         # As unsigned integers, negative numbers are very large.
         if len(order) and np.maximum.reduce(order.view(np.uint64)) >= rows:

@@ -23,7 +23,7 @@ def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], A
     ValueError and TypeError for a sample of another shape or not of real numbers.
     """
     special = compiled._specialise((shape,))
-    prepared = special.prepared("one")
+    prepared = special.prepared("values", one=True)
     if any(space != "u" for space, _ in prepared.program.results):
         raise RuntimeError("a model's output for one sample is expected among the uniform numbers")
     state = prepared.executable.state(1)

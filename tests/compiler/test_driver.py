@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ class Steps:
     index: int = -1
     mask: int = -1
     seen: list[Any] = field(default_factory=list)
+    on_gradient: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.cell = {name: np.zeros(1, np.float64 if self.kind is DOUBLE else np.float32) for name in SLOTS}
@@ -38,6 +39,7 @@ class Steps:
         self.runs = {name: RUN(getattr(self, name)) for name in self.contexts}
 
     def gradient(self, _: int) -> None:
+        self.on_gradient()
         context, k = self.contexts["gradient"], sum(name == "gradient" for name, *_ in self.seen)
         rows = (ctypes.c_int64 * context.samples).from_address(context.order)
         self.seen.append(("gradient", list(rows), context.scale, float(self.cell["number"][0])))
@@ -52,8 +54,17 @@ class Steps:
     def update(self, _: int) -> None:
         self.seen.append(("update", *(float(self.cell[name][0]) for name in ("rate_in", "step_in", "factor_in"))))
 
-    def run(self, order: list[int], lengths: list[int], rates: list[float], first: int = 0) -> tuple[int, int, Any]:
-        """Steps done, the reason of the end, and the losses."""
+    def run(
+        self,
+        order: list[int],
+        lengths: list[int],
+        rates: list[float],
+        first: int = 0,
+        rows: Sequence[tuple[int, int]] = (),
+    ) -> tuple[int, int, Any]:
+        """Steps done, the reason of the end, and the losses; `rows` has the first row and the size of one for each
+        argument of a program of one sample."""
+        table = np.array(rows, np.int64)
         losses = np.full(len(lengths), -1.0)
         arrays = (np.array(order, np.int64), np.array(lengths, np.int64), np.array(rates, np.float64), losses)
         train = TrainContext(
@@ -67,6 +78,8 @@ class Steps:
             mask=self.mask,
             step=first,
             steps=len(lengths),
+            first_rows=table.ctypes.data,
+            arguments=len(rows),
         )
         driver(self.kind).functions["train"](ctypes.addressof(train))
         return train.done, train.reason, losses
@@ -115,6 +128,15 @@ def test_no_steps_call_nothing() -> None:
     steps = Steps()
     assert steps.run([], [], [])[:2] == (0, 0)
     assert steps.seen == []
+
+
+def test_arguments_of_one_sample_are_led_to_its_row() -> None:
+    steps, pointers = Steps(), (ctypes.c_void_p * 2)()
+    steps.contexts["gradient"].arguments = ctypes.addressof(pointers)
+    led: list[Any] = []
+    steps.on_gradient = lambda: led.append(list(pointers))
+    steps.run([4, 0, 3], [1] * 3, [1.0] * 3, rows=[(1000, 8), (2000, 24)])
+    assert led == [[1032, 2096], [1000, 2000], [1024, 2072]]
 
 
 def test_one_loop_serves_all_programs() -> None:

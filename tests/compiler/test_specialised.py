@@ -29,7 +29,7 @@ def test_programs_are_made_when_they_are_first_needed_and_once() -> None:
     assert special.prepared("values") is values
     gradient = special.prepared("gradient")
     assert (len(values.program.results), len(gradient.program.results)) == (1, 2)
-    assert (values.program.batch, special.prepared("one").program.batch) == (True, False)
+    assert (values.program.batch, special.prepared("values", one=True).program.batch) == (True, False)
 
 
 def test_buffers_wait_for_a_call_of_their_size() -> None:

@@ -39,6 +39,35 @@ def test_steps_longer_than_the_batch(backend: str) -> None:
     assert outcome.losses == pytest.approx(np.mean((X @ weights - Y) ** 2))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_steps_of_one_sample_have_a_program_of_their_own_and_the_same_bits(backend: str, dtype: str) -> None:
+    """With an argument that varies, one that is a vector, a step number, and an index that is invalid in row 7."""
+    adam, found = optim.Adam(), []
+    rows, number = np.array([3, 0, 2, 2, 6, 7, 1]), np.arange(90.0)
+    for batch_size in (1, 2):
+        w = [Value(0.1 * k) for k in range(3)]
+
+        def loss(step: Any, x: Any, y: Any, k: Any, w: Any = w) -> Any:
+            return mg.tanh(mg.dot(w, x) - y) ** 2 + mg.take(w, k) * step
+
+        compiled = mg.compile(loss, batch=True, uniform="step", backend=backend, dtype=dtype, strict=True)
+        data = [X, Y, np.where(number == 7, 3, number % 3)]
+        loop = TrainingLoop(compiled, data, adam.rule, adam.initial_state, clip_norm=0.5, batch_size=batch_size)
+        outcome = loop.run(rows, np.ones(7, np.int64), np.full(7, 0.1))
+        assert (outcome.done, outcome.why) == (5, "index")
+        again = loop.run(rows[:2], np.ones(2, np.int64), np.full(2, 0.1), 6)
+        found.append([a.tobytes() for a in (outcome.losses, again.losses, loop.theta, loop.state, loop.gradient)])
+    assert found[0] == found[1]
+
+
+def test_a_loop_for_steps_of_one_sample_refuses_others(backend: str) -> None:
+    loop = made(backend, batch_size=1)
+    for lengths, weights in ((np.array([1, 2]), None), (np.ones(3, np.int64), np.ones(90))):
+        with pytest.raises(ValueError, match="batch_size=1 takes steps of one sample each, without weights"):
+            loop.run(np.arange(3), lengths, np.full(len(lengths), 0.1), weights=weights)
+    assert loop.theta.tolist() == pytest.approx([0.0, 0.1, 0.2])
+
+
 def test_data_and_parameters_written_between_runs(backend: str) -> None:
     loop = made(backend)
     one = (np.arange(40), np.array([40]), np.array([0.0]))

@@ -8,19 +8,22 @@ from functools import cache
 import numpy as np
 
 from macrograd.compiler.jit import native
-from macrograd.compiler.jit.text import Code, Float
+from macrograd.compiler.jit.text import Code, Counter, Float
 from macrograd.compiler.targets.llvm.context import FIELDS, field, field_address
 
 _POINTERS = (
     "gradient_run", "gradient_context", "measure_run", "measure_context", "update_run", "update_context", "order",
     "lengths", "rates", "losses", "value", "number", "loss_in", "odd", "factor", "rate_in", "step_in", "factor_in",
+    "first_rows",
 )  # fmt: skip
-_INTEGERS = ("mask", "step", "steps", "done", "reason")
+_INTEGERS = ("mask", "step", "steps", "done", "reason", "arguments")
 
 
 class TrainContext(ctypes.Structure):
     """The argument of @train. Pointers that end in `_in` lead to uniform inputs of the programs; `value`, `odd` and
-    `factor` to results; and `number` to where a sample reads the step number, masked by `mask`."""
+    `factor` to results; and `number` to where a sample reads the step number, masked by `mask`. A program of one sample
+    reads each of its `arguments` where it is led: `first_rows` has the address of their first rows and the bytes of
+    one."""
 
     _fields_ = (*((name, ctypes.c_void_p) for name in _POINTERS), *((name, ctypes.c_int64) for name in _INTEGERS))
 
@@ -33,7 +36,10 @@ def driver(kind: Float) -> native.Native:
     """The loop itself, with the same code for all programs."""
     code = Code(kind)
     at = {key: field(code, _FIELD[key], "ptr") for key in _POINTERS}
-    mask, first, steps = (field(code, _FIELD[key], "i64") for key in ("mask", "step", "steps"))
+    mask, first, steps, count = (field(code, _FIELD[key], "i64") for key in ("mask", "step", "steps", "arguments"))
+    pointers = code.let(
+        f"load ptr, ptr {code.element(at['gradient_context'], str(FIELDS['arguments']), 'i64')}, align 8"
+    )
 
     def context(key: str, name: str, kind_: str, value: str) -> None:
         code.put(f"store {kind_} {value}, ptr {code.element(at[key], str(FIELDS[name]), 'i64')}, align 8")
@@ -44,6 +50,17 @@ def driver(kind: Float) -> native.Native:
 
     def call(name: str) -> None:
         code.put(f"call void {at[f'{name}_run']}(ptr {at[f'{name}_context']})")
+
+    def lead(i: Counter, _: list[str]) -> list[str]:
+        """Lead an argument to the row of this step."""
+        begin, size = (
+            code.let(f"load i64, ptr {code.element(at['first_rows'], code.linear(j, [(2, i)]), 'i64')}, align 8")
+            for j in (0, 1)
+        )
+        row = code.let(f"mul i64 {code.let(f'load i64, ptr {rows}, align 8')}, {size}")
+        place = code.element(pointers, code.linear(0, [(1, i)]), "i64")
+        code.put(f"store i64 {code.let(f'add i64 {begin}, {row}')}, ptr {place}, align 8")
+        return []
 
     code.put("br label %head")
     code.label("head")
@@ -59,6 +76,7 @@ def driver(kind: Float) -> native.Native:
     context("gradient_context", "order", "ptr", rows)
     share = code.let(f"fdiv double 1.0, {code.let(f'sitofp i64 {length} to double')}")
     context("gradient_context", "scale", "double", share)
+    code.loop(count, lead)
     call("gradient")
     value = code.load(at["value"], 1)
     loss = value if kind.bits == 64 else code.let(f"fpext float {value} to double")

@@ -68,9 +68,7 @@ class NativeSteps(OnBuffers["AlongParameters"]):
     ) -> tuple[int, int]:
         held = self._buffers(int(np.maximum.reduce(lengths)))
         if held.data is not self.data:
-            held.data = self.data
-            for k, array in enumerate(self.data):
-                held.buffers.point(k, array)
+            held.read(self.data)
         held.buffers.weigh(weights)
         context = held.train
         context.order, context.lengths, context.rates, context.losses = map(_address, (order, lengths, rates, losses))
@@ -115,13 +113,27 @@ class NativeSteps(OnBuffers["AlongParameters"]):
 
 
 class _StepBuffers:
-    """The buffers of a step, and the argument of @train for them."""
+    """The buffers of a step, and the argument of @train for them.
+
+    A program of one sample does not know of rows: @train leads its arguments to the row of each step, from the table
+    of their first rows and of the bytes of a row."""
 
     def __init__(self, buffers: _Buffers, steps: NativeSteps) -> None:
         self.buffers, self.data = buffers, list[Array]()
         self.train = steps.context(buffers)
+        if not steps.executable.program.batch:
+            self._rows = np.zeros((len(steps.executable.sizes), 2), np.int64)
+            self.train.first_rows, self.train.arguments = self._rows.ctypes.data, len(self._rows)
         self.run = driver(kind_of(steps.executable.dtype)).functions["train"]
         self.address = ctypes.addressof(self.train)
+
+    def read(self, data: list[Array]) -> None:
+        """Read these arrays, rows first."""
+        self.data = data
+        for k, array in enumerate(data):
+            self.buffers.point(k, array)
+            if self.train.arguments:
+                self._rows[k] = array.ctypes.data, array.strides[0]
 
 
 class AlongParameters:
