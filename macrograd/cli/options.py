@@ -120,6 +120,11 @@ def add_train(commands: Any) -> None:
     add("--save", metavar="FILE", help="save the trained net, for `macrograd predict` and mg.load (safetensors)")
     add("--checkpoint", metavar="FILE", help="save all that is needed to resume, every 10 s, at the end and at Ctrl-C")
     add("--resume", action="store_true", help="resume from the checkpoint, if there is one, as if never stopped")
+    add(
+        "--live",
+        action="store_true",
+        help="draw loss and accuracy (or error) as moving lines in place of the lines of text, on a terminal",
+    )
     add("--profile", action="store_true", help="print the time of each array instruction of a step, after the training")
     add(
         "--quiet",

@@ -15,7 +15,7 @@ import numpy as np
 
 from macrograd import __version__, nn, tables
 from macrograd import train as training
-from macrograd.cli import facts, picture, places
+from macrograd.cli import facts, live, picture, places
 from macrograd.cli import recipe as recipes
 from macrograd.cli.data import Data, load
 from macrograd.cli.progress import Print, progress
@@ -121,6 +121,8 @@ def check(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"the checkpoint {arguments.checkpoint} already exists: resume from it with --resume, or remove it"
         )
+    if arguments.live and arguments.quiet:
+        raise ValueError("--live draws the progress that --quiet leaves out: give one of them")
     if arguments.profile and arguments.engine != "compiled":
         raise ValueError(f"--profile times native code: it does not go with --engine {arguments.engine}")
 
@@ -211,19 +213,24 @@ class Job:
 
     def through(self, history: training.History) -> training.History:
         """Run the steps that are left after those of `history`, with a bar on a terminal."""
+        if self.arguments.live and live.possible(sys.stdout):
+            with live.Screen(sys.stdout) as screen:
+                drawn = live.Drawn(screen, (self.task.metric.replace("_", " "), self.latest))
+                if self.data.table is not None or self.arguments.plot is None:
+                    return self.run(drawn)
+                return self.run(drawn, ProgressLines(self, lambda line, short: None))  # for its metric of every step
         # Shows steps for synthetic data and epochs for tables.
         each = 1 if self.data.table is None else self.recipe.steps_per_epoch
         with progress(-(-self.recipe.steps // each), len(history) // each, self.arguments.quiet) as show:
-            return self.run(show)
+            # With nothing to show between steps, many run in one native call.
+            if self.data.table is None and (self.arguments.plot is not None or not self.arguments.quiet):
+                return self.run(ProgressLines(self, show))
+            if self.data.table is not None and not self.arguments.quiet:
+                return self.run(Epochs(self, show))
+            return self.run()
 
-    def run(self, show: Print) -> training.History:
+    def run(self, *callbacks: training.Callback) -> training.History:
         """Run all steps that are left."""
-        # With nothing to show between steps, many run in one native call.
-        callbacks: list[training.Callback] = []
-        if self.data.table is None and (self.arguments.plot is not None or not self.arguments.quiet):
-            callbacks.append(ProgressLines(self, show))
-        elif self.data.table is not None and not self.arguments.quiet:
-            callbacks.append(Epochs(self, show))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", training.TrainingWarning)  # `finish` prints it in its place
             return self.trainer.fit(
@@ -273,6 +280,12 @@ class Job:
         if task.kind != "number" or len(np.unique(y)) < 2:
             return text
         return f"{text} (R² {1.0 - np.sum((outputs - y) ** 2) / np.sum((y - np.mean(y)) ** 2):.3f})"
+
+    def latest(self) -> float:
+        """The metric of the current model over held-out samples, or over all if none are held out."""
+        X, y = self.data.held or (self.data.X, self.data.y)
+        judged = replace(self.task, targets=self.task.written(y).tolist())
+        return judged.judge(self.outputs(Samples(X)).tolist(), range(len(X)))
 
     def judge(self, step: int) -> float:
         """The metric of the current model over the samples of a step."""
