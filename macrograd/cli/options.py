@@ -19,6 +19,7 @@ LOSSES = ("hinge", "squared_error", "absolute_error", "huber", "binary_cross_ent
 ENGINES = ("compiled", "eager")
 EXPORT_KINDS = ("predict", "gradient", "train")
 DTYPES = ("float64", "float32")
+EXPORT_DTYPES = (*DTYPES, "int8")
 
 EPILOG = """\
 examples:
@@ -48,6 +49,7 @@ EXPORT_EPILOG = """\
 examples:
   macrograd export flowers.safetensors flowers.c
   macrograd export flowers.safetensors flowers.c --kind train --dtype float32 --lanes 1 --header
+  macrograd export flowers.safetensors flowers.c --dtype int8 --calibrate flowers.csv
   macrograd export flowers.safetensors flowers.wasm      a module for browsers, and flowers.js, which calls it
   macrograd export flowers.safetensors flowers.onnx
 """
@@ -236,7 +238,19 @@ def add_export(commands: Any) -> None:
         metavar="NAME",
         help=f"{', '.join(EXPORT_KINDS)} (predict)",
     )
-    add("--dtype", type=one_of(DTYPES), default="float64", metavar="NAME", help=f"{', '.join(DTYPES)} (float64)")
+    add(
+        "--dtype",
+        type=one_of(EXPORT_DTYPES),
+        default="float64",
+        metavar="NAME",
+        help=f"{', '.join(EXPORT_DTYPES)} (float64); int8 is for C that predicts, and needs --calibrate",
+    )
+    add(
+        "--calibrate",
+        metavar="TABLE",
+        help="of --dtype int8: a table with rows like those to be predicted, such as the one it was trained on, whose "
+        "range the integers cover",
+    )
     add("--header", action="store_true", help="of a C file: write the interface to a .h file, too")
     add(
         "--lanes",
@@ -247,6 +261,7 @@ def add_export(commands: Any) -> None:
     )
     add("--strict", action="store_true", help="the same bits from every compiler on every machine; needs no math.h")
     add("--lr", type=number(0, above=True), metavar="R", help="of --kind train: Adam's learning rate (0.01)")
+    _add_reading(parser.add_argument_group("the table of --calibrate"))
 
 
 def add_playground(commands: Any) -> None:

@@ -65,8 +65,8 @@ def export(
 
     what    a fitted Trainer; a model that `load` has read, or the path of its file; a Module, a function of numbers, or
             a compiled function. The file of a trained model takes raw numbers and names its answers
-    path    the file, ending in .c, .wasm or .onnx; the names in a C file begin with its stem. Beside a module a .js
-            file is written, which loads and calls it
+    path    the file, ending in .c, .wasm or .onnx; the names in a C file begin with its stem. Beside a module a script
+            is written, which loads and calls it, as .js for pages and as .mjs for Node
     args    example arguments of one sample, for their shapes, if `what` does not know them
     kind    "predict": the function's values; "gradient": its one value and the gradient by all parameters; "train": one
             step of the optimiser on a batch. For the last two a function is the loss of one sample; a trained model
@@ -77,7 +77,8 @@ def export(
     optimizer  for a file that trains a function or a loaded model; a Trainer's is used with its state
     lanes   for a C file that trains and for a module: samples computed side by side: 1 for the smallest state, 8 or 16
             for speed
-    calibration  for an int8 file: rows of inputs like those to be predicted, whose range the integers cover
+    calibration  for an int8 file: rows of inputs like those to be predicted, whose range the integers cover; of a model
+            that was trained on a table also a table, whose rows with missing numbers are left out
     strict  for a C file and a module: the bits of compiled functions with strict=True, from every compiler on every
             machine; a C file then needs no `math.h`
 
@@ -90,8 +91,8 @@ def export(
 
     Raises ValueError for an unknown kind, dtype or path suffix and for names that the file cannot hold, TypeError for
     anything that cannot be exported or has no known shapes, RuntimeError for a Trainer that was not fitted, LookupError
-    for an operation that the format lacks, FileExistsError if the wrapper would overwrite a .js file that macrograd did
-    not write, ImportError for an ONNX model without the onnx package, and whatever `load` raises. Nothing is written in
+    for an operation that the format lacks, FileExistsError if the script would overwrite a file that macrograd did not
+    write, ImportError for an ONNX model without the onnx package, and whatever `load` raises. Nothing is written in
     these cases.
     """
     path = Path(path)
@@ -116,7 +117,8 @@ def export(
     if kind == "train" and subject.optimizer is None:
         raise ValueError("export(kind='train') of a function needs an optimizer, as in optimizer=optim.Adam(1e-3)")
     if dtype == "int8":
-        return _export_int8(subject, path, calibration, header=header)
+        rows = calibration if subject.cells is None else subject.cells(calibration)
+        return _export_int8(subject, path, rows, header=header)
     compiled = _traced(subject, dtype or subject.dtype or "float64", strict=strict)
     if path.suffix == ".wasm":
         return _export_wasm(compiled, subject, kind, path, lanes)
@@ -142,14 +144,16 @@ def export(
 def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, lanes: int) -> Exported:
     from macrograd.exporting.wasm_file import write_wasm  # loads LLVM
 
-    beside = path.with_suffix(".js")
-    if beside.exists() and (beside.is_dir() or b"written by macrograd" not in beside.read_bytes()[:1000]):
-        raise FileExistsError(
-            f"export to {path} also writes {beside.name}, which exists and was not written by macrograd: move it, "
-            "or give another path"
-        )
+    # Web servers know .js, and Node before version 22 takes only .mjs for a module.
+    scripts = path.with_suffix(".js"), path.with_suffix(".mjs")
+    for beside in scripts:
+        if beside.exists() and (beside.is_dir() or b"written by macrograd" not in beside.read_bytes()[:1000]):
+            raise FileExistsError(
+                f"export to {path} also writes {beside.name}, which exists and was not written by macrograd: move it, "
+                "or give another path"
+            )
     written = write_wasm(compiled, subject, kind, path.stem, lanes)
-    paths = write_whole(path, written.module), write_whole(beside, written.wrapper.encode("ascii"))
+    paths = write_whole(path, written.module), *(write_whole(x, written.wrapper.encode("ascii")) for x in scripts)
     return Exported(paths, written.constants, written.memory)
 
 
@@ -185,8 +189,12 @@ def _export_int8(subject: Subject, path: Path, calibration: Any, *, header: bool
 
 def _traced(subject: Subject, dtype: str, *, strict: bool) -> Compiled:
     """The function to export, traced for one sample."""
-    compiled = Compiled(subject.function, batch=False, dtype=dtype, backend="auto", threads=1, strict=strict)
-    compiled._prepare(tuple(subject.args or ()), {})
+    steps = () if subject.step is None else (subject.step,)
+    compiled = Compiled(
+        subject.function, batch=bool(steps), dtype=dtype, backend="auto", threads=1, strict=strict, uniform=steps
+    )
+    args = subject.args or ()
+    compiled._prepare(tuple(x if k in steps or not steps else x[None] for k, x in enumerate(args)), {})
     return compiled
 
 

@@ -63,6 +63,10 @@ class NamesInC:
             shape = names.targets.shape
             where = f"{x}[{at}]" if not shape else f"{x}[{at}] to {x}[{at + shape[0] - 1}]"
             lines.append(f"     {where}: {self._target()}")
+            at += shape[0] if shape else 1
+        if target and names.draws:
+            lines.append(f"     {x}[{at}]: the number of the sample in its data, from 0, by which Dropout draws")
+            lines += [f"     {x}[{at + 1}]: the number of the step, from 1"] if x else []
         return "\n".join(lines)
 
     def _target(self) -> str:

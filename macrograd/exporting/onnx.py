@@ -21,7 +21,14 @@ from macrograd.compiler.targets.target import Request
 from macrograd.exporting.onnx_file import SAMPLES, File
 from macrograd.exporting.onnx_names import NamesInOnnx
 from macrograd.exporting.subject import Subject, kept_states
+from macrograd.nn.dropout import PERIOD
 from macrograd.value import numbers_of
+
+# The inputs of a model with Dropout, besides those of a sample; one that trains counts the steps itself.
+_DRAWN = (
+    ("number", "the number of the sample in its data, from 0, by which Dropout draws"),
+    ("step", "the number of the step, from 1"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,16 @@ class _Model:
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
-    def _given(self, parameters: str = "") -> Given:
-        """The arguments as inputs of the model, a row for each sample."""
+    def _given(self, parameters: str = "", step: str = "") -> Given:
+        """The arguments as inputs of the model, a row for each sample; `step` is the number of the step, counted by the
+        model."""
         special, file = self.special, self.file
         if self.named is not None:
             x = self.named.inputs(file, special.shapes[0])
-            return Given(parameters, "", (x,) if len(special.shapes) == 1 else (x, self.named.target(file)))
+            target = (self.named.target(file),) if len(special.sizes) > 1 else ()
+            names = _DRAWN[: max(0, len(special.sizes) - 2)]
+            drawn = [file.input(name, self.dtype, (SAMPLES,), told) for name, told in names]
+            return Given(parameters, step, (x, *target, *(file.graph.reshape(name, -1, 1) for name in drawn)))
         rows, same = [], []
         for k, (name, shape) in enumerate(zip(self.called, special.shapes, strict=True)):
             size = int(np.prod(shape, dtype=int))
@@ -117,10 +128,10 @@ class _Model:
             file.output(name, shape, "", file.graph.reshape(value, *(-1 if n == SAMPLES else int(n) for n in shape)))
         return 0
 
-    def _mean(self, parameters: str) -> tuple[str, str]:
+    def _mean(self, parameters: str, step: str = "") -> tuple[str, str]:
         """The mean value over the samples, and its gradient."""
         program = pipeline.gradient_program(self.source, batch=self._batch)
-        found = self._lowered(program, self._given(parameters), fixed=False)
+        found = self._lowered(program, self._given(parameters, step), fixed=False)
         value = found.graph.reshape(found.uniform([0]))
         return value, found.uniform(range(1, 1 + program.parameters))
 
@@ -140,13 +151,14 @@ class _Model:
         kept = kept_states(optimizer, self.subject.states, self.special.parameters)
         begun = np.repeat(np.array(optimizer.initial_state), count) if kept is None else np.array(kept)
         theta = self._parameters()
-        loss, gradient = self._mean(theta)
         told = "the optimiser's state for each parameter"
         state = file.input("state", dtype, (states, count), told, begun) if states else ""
         rate = file.input("rate", dtype, (), "the learning rate", optimizer.learning_rate)
         told = "the number of steps done before"
         steps = file.input("steps", np.int64, (), told, 0 if kept is None else optimizer.steps)
         following = o.Add(steps, 1)
+        number = "" if self.subject.step is None else o.Reshape(o.real(o.Mod(following, PERIOD)), np.array([1]))
+        loss, gradient = self._mean(theta, number)
 
         measured = self._along(measure_program(strict=False), [gradient], [loss, o.number(np.inf)], None)
         good = o.Equal(measured.uniform([0]), 0.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from macrograd import functions, ops
 from macrograd.compiler.compiled import Compiled
 from macrograd.nn import Dropout, Module, Scaled
 from macrograd.optim import Optimizer
-from macrograd.tables import Feature, Plan
+from macrograd.tables import Feature, Plan, from_frame, is_frame
 from macrograd.train import Trainer, load
+from macrograd.train.data import Samples
 from macrograd.train.setup import Setup
 from macrograd.train.signature import Signature
 from macrograd.train.targets import Targets
@@ -40,12 +41,14 @@ class Names:
     categories  (column, its categories, where it stands among the numbers) of columns that hold texts
     dates       (column, its parts, what "elapsed" counts from, where the parts stand)
     targets     what the outputs mean
+    draws       whether a sample's loss is drawn at random, from the numbers of the sample and of the step
     """
 
     inputs: tuple[tuple[str, int], ...]
     targets: Targets
     categories: tuple[tuple[str, tuple[str, ...], int], ...] = ()
     dates: tuple[tuple[str, tuple[str, ...], str, int], ...] = ()
+    draws: bool = False
 
     @property
     def classes(self) -> list[str]:
@@ -74,8 +77,10 @@ class Subject:
     names      of a trained model
     examples   typical arguments for the self-test; None for any numbers
     optimizer  the optimiser that trains it, and `states`, its state for each parameter that it has moved
+    cells      of a trained model, rows of its arguments from a table; other rows are returned unchanged
     outputs    of a trained model that is to be trained on, what it predicts from the first of the arguments
     uniform    positions of arguments that are the same for all samples
+    step       the position of the argument that is the number of the step, if a file that trains has to count it
     """
 
     function: Callable[..., Any]
@@ -86,8 +91,10 @@ class Subject:
     examples: Examples | None = None
     optimizer: Optimizer | None = None
     states: dict[Value, tuple[float, ...]] = field(default_factory=dict)
+    cells: Callable[[Any], Any] | None = None
     outputs: Callable[..., Any] | None = None
     uniform: frozenset[int] = frozenset()
+    step: int | None = None
 
 
 def kept_states(
@@ -161,27 +168,36 @@ def _trained(setup: Setup, kind: str) -> Subject:
         return model(inputs.encoded(x))  # type: ignore[operator]  # the Trainer made sure of it
 
     if kind == "predict":
-        return Subject(outputs, name, (np.zeros(inputs.shape),), setup.dtype, names, lambda g: [inputs.example(g)])
-    parameters = setup.trained()
-    if any(isinstance(module, Dropout) and module.rate for module in model.modules()):
-        raise ValueError(
-            f"export(kind={kind!r}) of a model with Dropout: what it draws depends on the number of the sample in its "
-            "data, and a file has none; export kind='predict', or train without Dropout"
-        )
-    objective = setup.objective(targets, parameters, weighted=False, raw=True)
+        return Subject(
+            outputs, name, (np.zeros(inputs.shape),), setup.dtype, names, lambda g: [inputs.example(g)],
+            cells=inputs.cells,
+        )  # fmt: skip
+    parameters, draws = setup.trained(), _draws(setup)
+    objective = setup.objective(targets, parameters, weighted=False, raw=True, seed=setup.seed if draws else None)
     written = partial(_written, targets, setup.units(targets))
-    shape = targets.shape
+    # A sample that is drawn for has its number and that of the step, which a file that trains counts itself.
+    numbers = [np.zeros(())] * (2 if draws else 0)
+    given = len(numbers[1:] if kind == "train" else numbers)
 
-    def loss(x: Any, y: Any) -> Any:
-        return objective(inputs.encoded(x), written(y))
+    def loss(x: Any, y: Any, *numbers: Any) -> Any:
+        return objective(inputs.encoded(x), written(y), *numbers)
 
     def examples(generator: Generator) -> list[NDArray[np.float64]]:
-        return [inputs.example(generator), _example(targets, generator)]
+        drawn = [np.array(float(generator.integers(0, 1000))) for _ in range(given)]
+        return [inputs.example(generator), _example(targets, generator), *drawn]
 
     return Subject(
-        loss, f"{name}, with {_loss_name(targets)}", (np.zeros(inputs.shape), np.zeros(shape)), setup.dtype, names,
-        examples, setup.optimizer, setup.states(parameters), outputs,
+        loss, f"{name}, with {_loss_name(targets)}", (np.zeros(inputs.shape), np.zeros(targets.shape), *numbers),
+        setup.dtype, replace(names, draws=draws), examples, setup.optimizer, setup.states(parameters), outputs=outputs,
+        step=3 if draws and kind == "train" else None,
     )  # fmt: skip
+
+
+def _draws(setup: Setup) -> bool:
+    """Whether the model draws random numbers in training."""
+    if not any(isinstance(module, Dropout) and module.rate for module in setup.model.modules()):
+        return False
+    return setup.outputs(Samples(np.zeros((1, *setup.shape)), name="X", dtype=setup.dtype))[1]
 
 
 def _loss_name(targets: Targets) -> str:
@@ -214,7 +230,7 @@ class _Inputs:
 
     def __init__(self, plan: Plan | None, columns: Sequence[str] | None, shape: tuple[int, ...], model: Module) -> None:
         self._features = None if plan is None else [f for f in plan.features if f.kind]
-        self._columns = columns
+        self._columns, self._plan = columns, plan
         self.shape = shape if self._features is None else (sum(_width(f) for f in self._features),)
         self._middle, self._unit = np.zeros(shape), np.ones(shape)
         if isinstance(model, Scaled) and len(shape) == 1:
@@ -230,6 +246,23 @@ class _Inputs:
             found += list(_columns(feature, [x[k] for k in range(at, at + width)]))
             at += width
         return found
+
+    def cells(self, rows: Any) -> Any:
+        """Rows of the raw numbers from a table, those with missing numbers left out; other rows as they are. Raises
+        ValueError if a column is missing, or no row is complete."""
+        if not is_frame(rows):
+            return rows
+        table = from_frame(rows, "calibration")
+        columns = self._columns or tuple(table)
+        plan = self._plan or Plan(tuple(Feature(name, "number") for name in columns))
+        found = plan.cells(table)
+        whole = ~np.isnan(found).any(axis=1)
+        if not whole.any():
+            raise ValueError(
+                f"export(calibration=...): every row of {table.name} lacks a number, and integers have none for a "
+                "missing one: give complete rows"
+            )
+        return found[whole]
 
     def _places(self) -> Iterator[tuple[Feature, int]]:
         at = 0

@@ -20,6 +20,7 @@ from macrograd.exporting.names_c import NamesInC, harmless
 from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
 from macrograd.exporting.subject import Examples, kept_states
 from macrograd.exporting.train_selftest_c import training_selftest
+from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
 from macrograd.value import Value
 
@@ -256,6 +257,9 @@ void {prefix}_init({prefix}_state *s);
             f"    const {real} scale = {share_of};",
             "    s->flag = 0;",
             f"    for (int32_t i = {held}; i < {self._lengths()['u']}; ++i) s->u[i] = 0;",
+            f"    s->u[{self.program.first_uniform_input}] = ({real})((s->steps + 1) % {PERIOD});"
+            if self.program.uniform_inputs
+            else "",
             *self._phase(self.lowered, "before", "s"),
             f"    for (int32_t first = 0; first < samples; first += {lanes}) {{",
             f"        s->valid = samples - first < {lanes} ? samples - first : {lanes};",

@@ -12,6 +12,7 @@ from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.step import TrainingLoop
 from macrograd.exporting.c import array, literal
 from macrograd.exporting.subject import Examples
+from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
 
 _SAMPLES, _STEPS = 8, 100
@@ -68,10 +69,14 @@ def _losses(
 ) -> NDArray[Any] | None:
     """The losses of all steps, NaN for skipped ones; None if an index is out of range."""
     sample = Compiled(
-        compiled.fn, batch=True, dtype=compiled.dtype.name, backend="auto", threads=1, strict=compiled.strict
-    )
+        compiled.fn, batch=True, dtype=compiled.dtype.name, backend="auto", threads=1, strict=compiled.strict,
+        uniform=compiled.settings.uniform,
+    )  # fmt: skip
     arrays = [np.stack(column) for column in zip(*rows, strict=True)]
-    loop = TrainingLoop(sample, arrays, optimizer.rule, optimizer.initial_state, batch_size=_SAMPLES)
+    loop = TrainingLoop(
+        sample, arrays, optimizer.rule, optimizer.initial_state, batch_size=_SAMPLES,
+        period=PERIOD if compiled.settings.uniform else None,
+    )  # fmt: skip
     if memory is not None:
         loop.state[:] = np.reshape(memory, loop.state.shape)
     steps = optimizer.steps if memory is not None else 0

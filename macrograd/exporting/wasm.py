@@ -18,6 +18,7 @@ from macrograd.compiler.specialised import Specialised
 from macrograd.compiler.step import measure_program, recorded_update
 from macrograd.compiler.targets.llvm.code import Code
 from macrograd.compiler.targets.wasm.assembly import Assembly, Placed, pointer
+from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
 from macrograd.value import Value
 
@@ -272,6 +273,10 @@ class _Step:
         code.put(f"store i64 {rows}, ptr {pointer(whole.field('samples'))}, align 8")
         share = code.let(f"fdiv double 1.0, {code.let('sitofp i32 %rows to double')}")
         code.put(f"store double {share}, ptr {pointer(whole.field('scale'))}, align 8")
+        steps = code.let(f"add i32 {code.let(f'load i32, ptr {pointer(self.steps)}, align 4')}, 1")
+        if whole.program.uniform_inputs:
+            number = code.let(f"and i32 {steps}, {PERIOD - 1}")
+            self._give(code, whole, 0, code.let(f"sitofp i32 {number} to {code.kind.name}"))
         _run(code, whole)
         good = code.let(f"icmp eq i64 {_flagged(code, whole)}, 0")
         code.put(f"br i1 {good}, label %measure, label %nothing")
@@ -284,7 +289,6 @@ class _Step:
         finite = code.let(f"fcmp oeq {code.kind.name} {odd}, {code.splat(0.0, 1)}")
         code.put(f"br i1 {finite}, label %update, label %nothing")
         code.label("update")
-        steps = code.let(f"add i32 {code.let(f'load i32, ptr {pointer(self.steps)}, align 4')}, 1")
         code.put(f"store i32 {steps}, ptr {pointer(self.steps)}, align 4")
         self._give(code, self.rule, 0, _single(code, "%rate"))
         self._give(code, self.rule, 1, code.let(f"sitofp i32 {steps} to {code.kind.name}"))

@@ -79,7 +79,7 @@ def described(compiled: Compiled, subject: Subject, kind: str, stem: str) -> dic
     special, names = compiled._traced(), subject.names
     sizes = [int(size) for size in special.sizes]
     inputs = [[compiled.argument(k), size] for k, size in enumerate(sizes)]
-    target = sizes[-1] if names is not None and kind == "train" else 0
+    target = sum(sizes[1:]) if names is not None and kind == "train" else 0
     return {
         "kind": kind,
         "name": subject.name,

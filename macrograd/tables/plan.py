@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -91,16 +91,28 @@ class Feature:
         gone = found.gone
         flag = [gone.astype(np.float64)] if self.indicator else []
         if self.kind == "category":
-            place = {category: k for k, category in enumerate(self.categories)}
-            index = np.fromiter(
-                (-1 if x is None else place.get(x, len(place)) for x in found.values), np.int64, len(found.values)
-            )
-            return [(index == k).astype(np.float64) for k in range(len(place) + self.other)] + flag
+            index = self._index(found)
+            return [(index == k).astype(np.float64) for k in range(len(self.categories) + self.other)] + flag
         if self.kind == "date":
-            numbers = dates.parts(found.values, self.parts, np.datetime64(self.since or 0, "s"))
+            numbers = self._parts(found)
             middles = [0.0 if gone.all() else float(np.median(column[~gone])) for column in numbers]
             return [np.where(gone, m, c) for c, m in zip(numbers, middles, strict=True)] + flag
         return [np.where(gone, self.median, found.values), *flag] if self.kind else []
+
+    def cells(self, found: Understood) -> list[Array]:
+        """The cells of a column read as this kind, as numbers: see `Plan.cells`."""
+        if self.kind == "category":
+            return [self._index(found).astype(np.float64)]
+        return self._parts(found) if self.kind == "date" else [found.values.astype(np.float64)]
+
+    def _index(self, found: Understood) -> NDArray[np.int64]:
+        """The index of each cell's category, -1 if missing, their number if unknown."""
+        place = {category: k for k, category in enumerate(self.categories)}
+        indices = (-1 if x is None else place.get(x, len(place)) for x in found.values)
+        return np.fromiter(indices, np.int64, len(found.values))
+
+    def _parts(self, found: Understood) -> list[Array]:
+        return list(dates.parts(found.values, self.parts, np.datetime64(self.since or 0, "s")))
 
 
 def learn(name: str, found: Understood, rows: Array, style: Style) -> Feature:
@@ -153,11 +165,25 @@ class Plan:
         Columns are matched by name, in any order, and extra columns are ignored. Raises ValueError that names missing
         columns and cells of the wrong kind.
         """
+        found: list[Array] = []
+        notes: list[str] = []
+        for feature, understood in self._understood(table):
+            found += feature.columns(understood)
+            notes += _surprises(feature, understood)
+        X = np.stack(found, axis=1) if found else np.empty((len(table), 0))
+        return X, notes
+
+    def cells(self, table: Table) -> Array:
+        """The cells of a table as exported files take them, (rows, numbers of a row), float64: numbers, NaN where
+        missing; the index of a category, -1 where missing; the parts of a date. Raises as `numbers` does."""
+        found = [column for feature, understood in self._understood(table) for column in feature.cells(understood)]
+        return np.stack(found, axis=1) if found else np.empty((len(table), 0))
+
+    def _understood(self, table: Table) -> Iterator[tuple[Feature, Understood]]:
+        """The columns that are used, each read as its kind."""
         absent = [name for name in self.needed if name not in table.columns]
         if absent:
             raise ValueError(f"{table.name} lacks {listed(absent)}; it has {listed(list(table))}")
-        found: list[Array] = []
-        notes: list[str] = []
         # The table may use another number style than the training table, if its cells imply one.
         style = style_of(Table({name: table.columns[name] for name in self.needed}), self.markers)
         for feature in self.features:
@@ -165,16 +191,13 @@ class Plan:
                 continue
             try:
                 understood = kinds.understand(
-                    table.columns[feature.name], style=style or Style(feature.decimal),
-                    markers=self.markers,                    kind=feature.kind, order=feature.order or None,
+                    table.columns[feature.name], style=style or Style(feature.decimal), markers=self.markers,
+                    kind=feature.kind, order=feature.order or None,
                 )  # fmt: skip
             except ValueError as error:
                 raise ValueError(f"{table.name}, column {feature.name!r}: {error}") from None
             _check_finite(table.name, feature.name, understood)
-            found += feature.columns(understood)
-            notes += _surprises(feature, understood)
-        X = np.stack(found, axis=1) if found else np.empty((len(table), 0))
-        return X, notes
+            yield feature, understood
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values."""

@@ -43,6 +43,7 @@ class Setup:
 
     model, loss, optimizer, l2, penalty, engine, dtype, threads   the options of `Trainer`, documented there
     smoothing, scale_target   more of them
+    seed      of the latest run, from which the model's random numbers are drawn; 0 before it is known
     targets   the meaning of the outputs, `shape` the shape of one sample, `columns` the names of its numbers, if any,
               and `plan` how a table's columns become these; None and () before they are known. A model that was trained
               before, or loaded, brings them
@@ -82,6 +83,7 @@ class Setup:
         self.optimizer = Adam(1e-2) if optimizer is None else optimizer
         self.engine, self.dtype, self.threads = engine, dtype, threads
         self.smoothing, self.scale_target = 0.0, False
+        self.seed = 0
         self.targets: Targets | None = None
         self.shape: tuple[int, ...] = ()
         self.columns: tuple[str, ...] | None = None

@@ -225,6 +225,7 @@ class Trainer:
         if watch not in (None, "health"):
             raise ValueError(f"watch must be 'health' or None, got {watch!r}")
         setup.learn(targets, samples.shape, columns, plan, y)
+        setup.seed = order.seed
         self.__dict__.pop("predict_one", None)
         fitting = Fitting(
             setup,

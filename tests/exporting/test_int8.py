@@ -12,7 +12,9 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, nn
+from macrograd.cli import main
 from tests.exporting.test_c import CHECKED, FLAGS, compiled, needs_cc, net, recurrence, selftest
+from tests.exporting.test_trained import as_csv, table
 
 sklearn_datasets = pytest.importorskip("sklearn.datasets")
 
@@ -94,6 +96,30 @@ def test_floats_are_encoded_in_c(tmp_path: Path) -> None:
     )
     program = compiled(tmp_path / "main.c", *CHECKED, "-DMACROGRAD_FLOAT")
     assert subprocess.run([str(program)], check=False).returncode == 0
+
+
+@needs_cc
+def test_the_command_calibrates_by_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = [row[:2] + row[3:] for row in table()]  # without the dates
+    data, model, out = as_csv(listed, tmp_path / "t.csv"), str(tmp_path / "t.safetensors"), tmp_path / "net.c"
+    assert main(["train", str(data), "--target", "kind", "--steps", "60", "--quiet", "--save", model]) == 0
+    assert main(["export", model, str(out), "--dtype", "int8", "--calibrate", str(data)]) == 0
+    assert "-DMACROGRAD_SELFTEST" in capsys.readouterr().out
+    assert selftest(out).stdout == "net: 5 cases agree\n"
+    other = as_csv([["size */", "kind"], ["1", "2"]], tmp_path / "other.csv")
+    empty = as_csv([listed[0], ["", *listed[2][1:]]], tmp_path / "empty.csv")
+    written = out.read_bytes()
+    for asked, said in (
+        (["--dtype", "int8"], "give a table with --calibrate"),
+        (["--calibrate", str(data)], "--calibrate is for --dtype int8: float64 needs no rows"),
+        (["--dtype", "int8", "--calibrate", str(tmp_path / "none.csv")], "none.csv"),
+        (["--dtype", "int8", "--calibrate", str(other)], "lacks"),
+        (["--dtype", "int8", "--calibrate", str(empty)], "lacks a number"),
+        (["--dtype", "int8", "--kind", "train", "--calibrate", str(data)], "integers of 8 bits predict, in a .c file"),
+    ):
+        assert main(["export", model, str(out), *asked]) == 2
+        assert said in capsys.readouterr().err
+    assert out.read_bytes() == written
 
 
 W = Value(0.5)
