@@ -30,7 +30,7 @@ def sum(values: Iterable[Any], start: Any = None) -> Any:  # noqa: A001 - the fi
 
     An empty sum is 0.0.
     """
-    terms = _listed("sum", values)
+    terms = _terms("sum", values)
     if start is not None:
         terms.insert(0, start)
     if not terms:
@@ -38,9 +38,10 @@ def sum(values: Iterable[Any], start: Any = None) -> Any:  # noqa: A001 - the fi
     return ops.sum_(*terms)
 
 
-def dot(a: Iterable[Any], b: Iterable[Any]) -> Any:
+def dot(a: Any, b: Any) -> Any:
     """Σ aᵢ·bᵢ, added from left to right, as one operation; 0.0 if empty. Raises ValueError if the lengths differ."""
-    left, right = _listed("dot", a), _listed("dot", b)
+    both_kept = hasattr(a, "every") and hasattr(b, "every") and len(a) == len(b)  # see _terms
+    left, right = (_terms("dot", x) if both_kept else _listed("dot", x) for x in (a, b))
     if len(left) != len(right):
         raise ValueError(f"dot() takes two sequences of the same length, got {len(left)} and {len(right)} numbers")
     if not left:
@@ -48,13 +49,13 @@ def dot(a: Iterable[Any], b: Iterable[Any]) -> Any:
     return ops.dot(*[x for pair in zip(left, right, strict=True) for x in pair])
 
 
-def mean(values: Iterable[Any]) -> Any:
+def mean(values: Any) -> Any:
     """The arithmetic mean. Raises ValueError if there are no values."""
-    terms = _listed("mean", values)
+    terms = _terms("mean", values)
     if not terms:
         raise ValueError("mean() needs at least one value, got none")
     try:
-        return sum(terms) / float(len(terms))
+        return sum(terms) / float(len(values if hasattr(values, "every") else terms))
     except (TypeError, OverflowError):
         ops.check_operands("mean", terms)
         raise
@@ -93,6 +94,12 @@ def _largest(rest: list[Any]) -> Any:
         odd = len(rest) % 2
         rest = [ops.maximum(a, b) for a, b in zip(rest[:-1:2], rest[1::2], strict=True)] + rest[len(rest) - odd :]
     return rest[0]
+
+
+def _terms(name: str, values: Any) -> list[Any]:
+    """The values as the terms of a sum. Of what a compiled loop keeps (`collect=`) these are not all elements, but as
+    many as stand for all."""
+    return list(values.every()) if hasattr(values, "every") else _listed(name, values)
 
 
 def _listed(name: str, values: Iterable[Any]) -> list[Any]:

@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"control", "functions", "value", "vector"},
     "nn": {*ENGINE, "functions"},
     "optim": {*ENGINE, "functions"},
-    "compiler": {*ENGINE, "_files", "_numbers", "_composed", "_in_c"},
+    "compiler": {*ENGINE, "_files", "_methods", "_numbers", "_composed", "_in_c"},
     "gradients": {*ENGINE, "functions"},
     "random": {"ops"},
     "linalg": {"ops", "value", "vector"},

@@ -118,7 +118,7 @@ def test_a_count_or_a_branch_on_an_argument_is_refused_when_it_is_traced() -> No
         ValueError, match=r"both branches of cond must return the same nesting: .* returned a number, and"
     ):
         mg.compile(lambda x: mg.cond(x > 0, lambda: x, lambda: [x]))(2.0)
-    with pytest.raises(mg.TraceError, match="as an index"):
+    with pytest.raises(mg.TraceError, match="used as an integer"):
         mg.compile(lambda x: mg.loop(3, lambda i, s: s + x[i], 1.0))([1.0, 2.0, 3.0])
 
     def leaks(x):

@@ -16,7 +16,14 @@ from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, 
 from macrograd.compiler.rewrite.simplify import simplify
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
-from macrograd.compiler.trace.rounds import MoreRounds, Rounds, Unrolled, families
+from macrograd.compiler.trace.rounds import (
+    MOST_NUMBERS,
+    MoreRounds,
+    Rounds,
+    Unrolled,
+    families,
+    refuse_numbers,
+)
 from macrograd.compiler.trace.trace import Arguments, Span, TraceError, trace
 from macrograd.value import Value
 
@@ -239,6 +246,8 @@ class Stretched:
                     continue
                 programs = [make(probe.tape, one=probe.one) for probe in probes.found]
                 told = with_held(stretched(programs, probes.at, probes.wanted), probes.found[0].held)
+                if (numbers := max(told.uniform, told.varying)) > MOST_NUMBERS:
+                    refuse_numbers(f"{self.recorder.name}, with a loop of {max(self.rounds.counts)} rounds,", numbers)
                 self.digested = attempt == 0
                 return told
             except Uneven:

@@ -31,7 +31,15 @@ from macrograd import ops
 from macrograd.compiler.tape.tape import INPUT, UNIFORM, Ints, Tape
 from macrograd.compiler.trace.forms import Form, combined
 from macrograd.compiler.trace.overlaps import Overlaps
-from macrograd.compiler.trace.rounds import WRITTEN_OUT, Kept, MoreRounds, Rounds, Unrolled
+from macrograd.compiler.trace.rounds import (
+    MOST_NUMBERS,
+    WRITTEN_OUT,
+    Kept,
+    MoreRounds,
+    Rounds,
+    Unrolled,
+    refuse_numbers,
+)
 from macrograd.compiler.trace.settling import settled
 from macrograd.control import first_state, pair, place_of, same_nesting
 from macrograd.nesting import nest_of
@@ -75,6 +83,11 @@ class Held:
     size: int
     source: Any  # kept alive, because its id is the key
     leaves: dict[int, Value] = field(default_factory=dict)
+
+    def array(self) -> NDArray[np.float64]:
+        if isinstance(self.numbers, range):  # the rounds of a loop, which few bodies compute with
+            return np.arange(len(self.numbers), dtype=np.float64)
+        return np.asarray(self.numbers, dtype=np.float64)
 
 
 @dataclass
@@ -125,7 +138,7 @@ class Listing(Protocol):
 class Loops:
     """The loops of one trace.
 
-    new     makes a placeholder or another leaf
+    new     makes a placeholder or another leaf; `number` one for the round number
     apply   records an operation
     trace   lists the Values that were made
     """
@@ -134,10 +147,11 @@ class Loops:
         self,
         rounds: Rounds,
         new: Callable[[], Any],
+        number: Callable[[], Any],
         apply: Callable[[Any, tuple[Any, ...]], Any],
         trace: Listing,
     ) -> None:
-        self.rounds, self._new, self._apply, self._trace = rounds, new, apply, trace
+        self.rounds, self._new, self._round_number, self._apply, self._trace = rounds, new, number, apply, trace
         self._counters: dict[int, _Counter] = {}
         self._reads: dict[int, _Read] = {}
         self._same_reads: dict[tuple[int, Form, bool], _Read] = {}
@@ -157,11 +171,13 @@ class Loops:
         nest, first = first_state(body, state)
         if not count:
             return (nest.built(first), Vector([])) if collect else nest.built(first)
+        if count > MOST_NUMBERS:
+            refuse_numbers(f"the loop of {place_of(body)}, of {count} rounds,", count)
         written = self.rounds.of(count)
         whole = written == count
         current = [constant(x) if whole else self._start(x) for x in first]
         mark = self._trace.count()
-        counter = self._new()
+        counter = self._round_number()
         self._counters[id(counter)] = _Counter(counter, count, not whole)
         slots = [self._new() for _ in current]
         found = body(counter, nest.built(slots))
@@ -234,7 +250,7 @@ class Loops:
         return self._leaf(_ONE, 0, lambda: Held([1.0], 1, None)) if self.rounds.counts else 1.0
 
     def _number(self, count: int, k: int, written: int) -> Value:
-        return self._leaf(("counter", count), k, lambda: Held(np.arange(count, dtype=np.float64), written, None))
+        return self._leaf(("counter", count), k, lambda: Held(range(count), written, None))
 
     def _leaf(self, key: tuple[str, int], k: int, make: Callable[[], Held]) -> Value:
         held = self.held.get(key) or self.held.setdefault(key, make())
@@ -310,7 +326,7 @@ class Loops:
         number = given.number()
         keep.update(number[x] for x in used if x in number)
         some = sorted(keep)
-        parts = [np.asarray(h.numbers, dtype=np.float64) for h in held]
+        parts = [h.array() for h in held]
         return Leaves(
             begin[-1] - 1,
             [*nodes, *(given.inputs[k] for k in some)],

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from macrograd.value import Value
+from macrograd import ops
+from macrograd._methods import Methods
+from macrograd.value import Value, constant
 
 WRITTEN_OUT = 96  # a loop of at most this many rounds is written out
+MOST_NUMBERS = 2**31 - 1  # that a program may hold at once
 _NEAR = 8  # counts that differ by at most this belong to loops over one array, and change together
+
+
+def refuse_numbers(what: str, numbers: int) -> NoReturn:
+    """Raise ValueError for a program that would hold too many numbers."""
+    raise ValueError(
+        f"{what} would hold at least {numbers:,} numbers at once, {numbers * 8 / 1e9:,.0f} GB: a compiled loop keeps "
+        f"what each of its rounds computes, and a program can hold {MOST_NUMBERS:,}. Do fewer rounds, or several "
+        "calls of a shorter loop"
+    )
 
 
 class Unrolled(Exception):  # noqa: N818 - a request, not an error
@@ -57,9 +69,16 @@ def families(counts: Iterable[int]) -> list[list[int]]:
     return found
 
 
-class Kept:
-    """The values that a long loop kept, one from each round: `count` elements, of which only the first and last few
-    exist."""
+class Kept(Methods):
+    """The values that a long loop kept, one from each round: `count` elements, of which only those of the rounds that
+    are written exist.
+
+    Operations apply to each element, and `every` gives all of them to a sum: with another number of rounds written,
+    there would be as many more of the same. Whatever else is done with the elements needs them one by one.
+    """
+
+    _spreads = True
+    __array_priority__ = 1000.0
 
     def __init__(self, count: int, elements: list[Value]) -> None:
         self._count, self._elements = count, elements
@@ -97,6 +116,22 @@ class Kept:
     def elements(self) -> list[Value]:
         return self._elements
 
+    def every(self) -> list[Value]:
+        """The terms of a sum over all rounds."""
+        return self._elements
+
+    @classmethod
+    def _apply(cls, op: Any, operands: tuple[Any, ...]) -> Kept:
+        """The operation on each element; a number or Value is used for all."""
+        kept = [x for x in operands if isinstance(x, Kept)]
+        if op.arity is None or any(len(x) != len(kept[0]) for x in kept):
+            kept[0]._refuse()
+        for x in operands:
+            if not isinstance(x, Kept) and constant(x) is None:
+                kept[0]._refuse()
+        columns = [x.elements if isinstance(x, Kept) else [x] * len(kept[0].elements) for x in operands]
+        return Kept(len(kept[0]), [op(*row) for row in zip(*columns, strict=True)])
+
     @property
     def shape(self) -> tuple[int, ...]:
         self._refuse()
@@ -104,9 +139,29 @@ class Kept:
     def _refuse(self, *_: Any) -> NoReturn:
         raise Unrolled(
             self._count,
-            "the values that a loop kept can be returned, or read by the round number of another loop "
-            "(mg.take(kept, i)); for a sum over all rounds, add it up in the state of the loop",
+            "the values that a loop kept can be returned, computed with element by element, added up (mg.sum, mg.mean, "
+            "mg.dot), or read by the round number of another loop (mg.take(kept, i)); do anything else within the "
+            "loop, in its state",
         )
 
-    __iter__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
-    __pow__ = __rpow__ = __neg__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _refuse
+    __iter__ = __contains__ = _refuse
+
+    def __neg__(self) -> Kept:
+        return self._apply(ops.neg, (self,))
+
+    def __abs__(self) -> Kept:
+        return self._apply(ops.absolute, (self,))
+
+
+def _elementwise(op: Any) -> tuple[Callable[[Kept, Any], Kept], Callable[[Kept, Any], Kept]]:
+    return lambda a, b: Kept._apply(op, (a, b)), lambda a, b: Kept._apply(op, (b, a))
+
+
+for _name, _op in (("add", ops.add), ("sub", ops.sub), ("mul", ops.mul), ("truediv", ops.div), ("pow", ops.power)):
+    _forwards, _backwards = _elementwise(_op)
+    setattr(Kept, f"__{_name}__", _forwards)
+    setattr(Kept, f"__r{_name}__", _backwards)
+for _name, _op, _turned in (("lt", ops.less, "gt"), ("le", ops.less_equal, "ge")):
+    _forwards, _backwards = _elementwise(_op)
+    setattr(Kept, f"__{_name}__", _forwards)
+    setattr(Kept, f"__{_turned}__", _backwards)

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from macrograd import ops, value
 from macrograd._numbers import not_mine
 from macrograd.compiler.tape.tape import Tape
+from macrograd.compiler.trace.counting import Counting
 from macrograd.compiler.trace.eager_order import as_eager_walks
 from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of
@@ -97,7 +98,7 @@ class Recording(Interpreter):
         self.comparisons: list[Value] = []
         self._compared: set[int] = set()
         self._thread = threading.get_ident()
-        self.loops = Loops(rounds or Rounds(), _leaf, record, self)
+        self.loops = Loops(rounds or Rounds(), _leaf, _counter, record, self)
         self.made: set[Value] = set()
         self.checks: list[str] = []
         self._guards: list[Any] = []
@@ -308,6 +309,15 @@ class Traced(Value):
     __str__ = __repr__
 
 
+class RoundNumber(Counting, Traced):
+    """The round number of a loop, in its body."""
+
+    __slots__ = ()
+
+    def _deny(self, what: str, way_out: str) -> NoReturn:
+        refuse(what, way_out)
+
+
 _numbers: dict[float, Value] = {}
 _new: Callable[[Any], Any] = object.__new__  # in a trace, makes and lists Values
 
@@ -327,6 +337,12 @@ def _leaf() -> Traced:
     node.__class__ = Traced
     node.op = node._a = node._b = None
     node.label = ""
+    return node
+
+
+def _counter() -> Traced:
+    node = _leaf()
+    node.__class__ = RoundNumber
     return node
 
 
@@ -467,6 +483,11 @@ def trace(
                     raise
                 what = "a NumPy function was called on a Value while the function is traced"
                 raise TraceError(f"{what}: {_WAY_OUT}") from error
+            except IndexError as error:
+                if "only integers, slices" not in str(error):  # NumPy's words for an index that it cannot use
+                    raise
+                what = "a NumPy array was indexed by a value that has no number while the function is traced"
+                raise TraceError(f"{what}, with the message {str(error)!r}: write mg.take(array, i)") from error
             structure, results = _flatten(result)
             constants = set(map(id, recording.made))
             values = recording.values()
