@@ -378,7 +378,7 @@ def test_tables_that_do_not_fit(capsys: Capture) -> None:
     )
     assert wrong("x1,x2\n1,red\n") == "t.csv, column 'x2': 'red' in row 1 is not a number"
     assert wrong("x1,x2\n1,inf\n") == (
-        "t.csv, row 1, column 'x2': inf is not a finite number; take the row out, or leave the column out with --drop"
+        "t.csv, row 1, column 'x2': inf is not a finite number; remove the row, or leave the column out with --drop"
     )
     assert wrong("x1,x2,predicted_class\n1,2,0\n") == "t.csv has a column 'predicted_class' already: rename it"
     assert wrong("x1,x2\n") == "t.csv has no rows below the header: there is nothing to predict"

@@ -70,7 +70,7 @@ def test_an_index_is_left_out_and_a_held_out_score_stands_beside_the_other(capsy
     assert "90 samples, 18 of them held out, 2 features, 3 classes" in out
     trained, held = scores(out)
     assert min(trained, held) > 90
-    assert out.splitlines()[-1].endswith("on 18 held out, which also said when to stop")
+    assert out.splitlines()[-1].endswith("on 18 held out, which also decided when to stop")
 
 
 @pytest.mark.parametrize("marker", ["NA", "?", "", "#N/A"])
@@ -158,7 +158,7 @@ def test_dollar_signs_are_drawn_and_the_model_is_saved_before_the_picture(
 
 def test_labels_in_several_spellings_are_said(capsys: Capture) -> None:
     path = flowers(labels=("Up", "up", "Down"))
-    assert "note: the classes 'Up', 'up' of 'kind' differ in capitals or spaces alone" in train(
+    assert "note: the classes 'Up', 'up' of 'kind' differ only in capitals or spaces" in train(
         capsys, path, "--target", "kind", "--steps", "5"
     )
 
@@ -201,7 +201,7 @@ def test_a_table_that_is_too_wide_for_its_net_is_refused_before_any_work(capsys:
     rows = [[f"c{j}" for j in range(9000)] + ["y"], *[[i * j % 7 for j in range(9000)] + [i % 2] for i in range(12)]]
     path = write("t.csv", rows)
     found = error(capsys, "train", path, "--target", "y", "--hidden", "200")
-    assert "parameters, and 1,000,000 are the most" in found
+    assert "parameters, and the command takes at most 1,000,000" in found
     assert "choose columns with --features or --drop, or fewer neurons with --hidden" in found
 
 
@@ -249,7 +249,7 @@ def test_all_that_was_learned_lives_in_the_file(capsys: Capture) -> None:
     found, notes = answers(capsys, "m", path)
     assert len(found) == 2
     assert "column 'colour': 'green' not seen in training" in notes
-    assert "column 'price': 1 missing, as none were in training: taken for the median" in notes
+    assert "column 'price': 1 missing, but none were in training: taken for the median" in notes
 
 
 def test_other_kinds_of_tables_go_in_and_out(capsys: Capture) -> None:

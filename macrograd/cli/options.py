@@ -72,7 +72,7 @@ def add_train(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "train",
         help="train a multi-layer perceptron on synthetic data or a table",
-        description="Train a multi-layer perceptron, print how it goes, and how good it is on samples that it was not "
+        description="Train a multi-layer perceptron, and print its progress and its score on samples that it was not "
         "trained on.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -85,27 +85,27 @@ def add_train(commands: Any) -> None:
         "--steps",
         type=whole(1),
         metavar="N",
-        help="number of steps (synthetic data 100; tables until it gets no better)",
+        help="number of steps (synthetic data 100; tables until it stops improving)",
     )
     add("--epochs", type=whole(1), metavar="N", help="number of passes over all samples, instead of --steps")
     add(
         "--batch-size",
         type=whole(1),
         metavar="N",
-        help="random samples per step (synthetic data all, in order; tables 32 up)",
+        help="random samples per step (synthetic data all, in order; tables 32 or more)",
     )
     add(
         "--optimizer",
         type=one_of(OPTIMIZERS),
         metavar="NAME",
-        help=f"{', '.join(OPTIMIZERS)} (adam; sgd for made data with all samples a step, which is micrograd's demo)",
+        help=f"{', '.join(OPTIMIZERS)} (adam; sgd for synthetic data with all samples a step, as in micrograd's demo)",
     )
     add(
         "--lr",
         type=number(0, above=True),
         metavar="R",
-        help="learning rate at first; it falls in a straight line to a tenth (adam 0.01 and less for many columns; "
-        "sgd on made data 1 for hinge and cross-entropies, 0.05 for squared_error, 0.3 for others)",
+        help="initial learning rate; it falls linearly to a tenth (adam 0.01, less for many columns; "
+        "sgd on synthetic data 1 for hinge and cross-entropies, 0.05 for squared_error, 0.3 for others)",
     )
     add(
         "--validation",
@@ -120,7 +120,7 @@ def add_train(commands: Any) -> None:
     add = group.add_argument
     add("--plot", metavar="FILE", help="save a picture of what was learned: .png, .svg or .pdf")
     add("--save", metavar="FILE", help="save the trained net, for `macrograd predict` and mg.load (safetensors)")
-    add("--checkpoint", metavar="FILE", help="save all that is needed to resume, every 10 s, at the end and at Ctrl-C")
+    add("--checkpoint", metavar="FILE", help="save everything needed to resume, every 10 s, at the end and at Ctrl-C")
     add("--resume", action="store_true", help="resume from the checkpoint, if there is one, as if never stopped")
     add(
         "--live",
@@ -139,9 +139,9 @@ def add_tune(commands: Any) -> None:
     """The options of `macrograd tune`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "tune",
-        help="search for the net and the training that suit a table",
-        description="Try nets and ways to train them by cross-validation, print the best, train it on all of the "
-        "rows, and say how good it is on those that no choice has seen.",
+        help="search for the net and the training settings that suit a table",
+        description="Try nets and training settings by cross-validation, print the best, train it on all rows of the "
+        "search, and evaluate it on rows that the search has not seen.",
         epilog=TUNE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -151,24 +151,24 @@ def add_tune(commands: Any) -> None:
     add = group.add_argument
     add("--tries", type=whole(1), default=27, metavar="N", help="how many settings (27)")
     add("--folds", type=whole(1), default=3, metavar="N", help="of cross-validation; 1 holds out a quarter, once (3)")
-    add("--seeds", type=whole(1), default=1, metavar="N", help="starts of each (1)")
+    add("--seeds", type=whole(1), default=1, metavar="N", help="fits of each with other seeds (1)")
     add("--epochs", type=whole(1), default=81, metavar="N", help="of the longest fits (81)")
     add(
         "--halving",
         type=whole(0),
         default=3,
         metavar="N",
-        help="short fits for all, and the best of N go on to N times as many epochs; 0 for long fits for all (3)",
+        help="short fits for all, then N times as many epochs for the best of every N; 0 for long fits for all (3)",
     )
     add("--workers", type=whole(1), default=1, metavar="N", help="processes (1)")
-    add("--folder", metavar="DIR", help="keep every result there as it comes: the same command goes on from it")
+    add("--folder", metavar="DIR", help="save every result there as it comes; the same command resumes from it")
     add("--loss", type=one_of(LOSSES), metavar="NAME", help=f"{', '.join(LOSSES)} (the first that fits the data)")
     add("--seed", type=whole(0, 2**32 - 1), default=1337, metavar="N", help="of the search, the folds, the rows (1337)")
     add(
         "--validation",
         type=share,
         metavar="F",
-        help="of a table: the share of rows that the search does not see, for the last score; 0 for none (0.2)",
+        help="the fraction of a table's rows that the search does not see, for the final score; 0 for none (0.2)",
     )
 
     group = parser.add_argument_group("output")
@@ -197,8 +197,8 @@ def add_predict(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "predict",
         help="predict the rows of a table with a saved net",
-        description="Print the table with one more column: what the net that `macrograd train --save` wrote answers "
-        "for each row. The columns that it was trained with are found by their names; others may stand beside them.",
+        description="Print the table with one more column: each row's prediction by a net that `macrograd train "
+        "--save` wrote. Columns are matched by name; further ones are ignored.",
         epilog=PREDICT_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -213,7 +213,7 @@ def add_inspect(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "inspect",
         help="describe a saved net and how it was trained, or the state of a checkpoint",
-        description="Say what is in a file that `macrograd train --save` or mg.save wrote, or in a checkpoint.",
+        description="Describe a file that `macrograd train --save` or mg.save wrote, or a checkpoint.",
     )
     parser.add_argument("model", metavar="MODEL", help="a safetensors file")
 
@@ -224,7 +224,7 @@ def add_export(commands: Any) -> None:
         "export",
         help="write a saved net as a C file that needs no library, a WebAssembly module or an ONNX model",
         description="Write a net that `macrograd train --save` or mg.save wrote as one C99 file, a WebAssembly module "
-        "or an ONNX model: it takes the numbers and texts of a table's row, and answers classes by name, or numbers.",
+        "or an ONNX model. It takes the numbers and strings of a table's row and returns names of classes, or numbers.",
         epilog=EXPORT_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -270,7 +270,7 @@ def add_playground(commands: Any) -> None:
         "playground",
         help="write a page that trains small nets in a browser",
         description="Write one HTML file that trains small nets in a browser: data sets or your own table, layers, "
-        "what each neuron sees, losses, and the net to take along. It needs no network.",
+        "each neuron's output, losses, and export of the net. It needs no network.",
         epilog=PLAYGROUND_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -296,7 +296,7 @@ def _add_net(parser: argparse.ArgumentParser) -> None:
         "--init",
         type=one_of(INITIALISERS),
         metavar="NAME",
-        help=f"first weights: {', '.join(INITIALISERS)} (uniform; he_normal for a table)",
+        help=f"initial weights: {', '.join(INITIALISERS)} (uniform; he_normal for a table)",
     )
     add("--loss", type=one_of(LOSSES), metavar="NAME", help=f"{', '.join(LOSSES)} (the first that fits the data)")
     add("--seed", type=whole(0, 2**32 - 1), default=1337, metavar="N", help="of data, weights and batches (1337)")
@@ -315,8 +315,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a table")
     add = group.add_argument
     add("--target", metavar="COLUMN", help="the column to learn: classes, or a number")
-    add("--task", type=one_of(TASKS), metavar="NAME", help=f"{' or '.join(TASKS)} (guessed, and said)")
-    add("--features", nargs="+", metavar="COLUMN", help="the columns to learn from (all that tell something)")
+    add("--task", type=one_of(TASKS), metavar="NAME", help=f"{' or '.join(TASKS)} (guessed, and printed)")
+    add("--features", nargs="+", metavar="COLUMN", help="the columns to learn from (all useful ones)")
     add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
     add(
         "--kind",
@@ -324,13 +324,13 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         type=column_kind,
         default=[],
         metavar="COLUMN=KIND",
-        help="number, category, yes-no, date (date:dmy and date:mdy for its order), or drop (guessed, and said)",
+        help="number, category, yes-no, date (date:dmy and date:mdy for its order), or drop (guessed, and printed)",
     )
     add("--scale", type=one_of(SCALES), metavar="NAME", help=f"of the columns: {', '.join(SCALES)} (standard)")
     _add_reading(group)
-    add("--missing", nargs="+", default=[], metavar="TEXT", help="more marks for missing values (besides NA, ?, -, …)")
+    add("--missing", nargs="+", default=[], metavar="TEXT", help="more markers of missing values (besides NA, ?, -, …)")
 
-    group = parser.add_argument_group("made data")
+    group = parser.add_argument_group("synthetic data")
     add = group.add_argument
     add("--samples", type=whole(1), metavar="N", help="how many samples to make (100)")
     add("--noise", type=number(0), metavar="S", help="standard deviation of the noise (blobs 1, xor 0, others 0.1)")
@@ -345,8 +345,8 @@ def _add_reading(parser: Any) -> None:
         metavar="SQL",
         help="for SQLite and PostgreSQL a SELECT or the name of a table, for Excel the name of a sheet",
     )
-    add("--delimiter", type=delimiter, metavar="NAME", help=f"{', '.join(DELIMITERS)}, or the character (found out)")
-    add("--no-header", action="store_true", help="the first line is a row: columns are called 'column 1' and so on")
+    add("--delimiter", type=delimiter, metavar="NAME", help=f"{', '.join(DELIMITERS)}, or the character (detected)")
+    add("--no-header", action="store_true", help="the first line is data: columns are called 'column 1' and so on")
 
 
 def delimiter(text: str) -> str:

@@ -145,8 +145,8 @@ def net(arguments: argparse.Namespace, data: Data, task: training.Task, seed: in
     if parameters > MOST_PARAMETERS:
         raise ValueError(
             f"a net of {nin:,} inputs and {arguments.hidden or 'no'} hidden neurons has {parameters:,} parameters, and "
-            f"{MOST_PARAMETERS:,} are the most that a net of single scalars can be made of here: choose columns with "
-            "--features or --drop, or fewer neurons with --hidden"
+            f"the command takes at most {MOST_PARAMETERS:,}: choose columns with --features or --drop, or fewer "
+            "neurons with --hidden"
         )
     return nn.MLP(nin, sizes, activation=arguments.activation, init=init, seed=seed)
 
@@ -269,7 +269,7 @@ class Job:
         held = f"{self.score(*data.held)} on {len(data.held[0])}"
         if data.table is None:
             return f"{trained} on all {len(data.X)} samples, {held} new ones"
-        chose = ", which also said when to stop" if self.recipe.patience else ""
+        chose = ", which also decided when to stop" if self.recipe.patience else ""
         return f"{trained} on the {len(data.X)} rows it was trained on, {held} held out{chose}"
 
     def score(self, X: Any, y: Any) -> str:

@@ -126,7 +126,7 @@ def _interface(file: _File, name: str, sizes: str) -> str:
     prefix, real, outputs = file.prefix, file.real, len(file.program.results)
     u, v = _lengths(file)
     upper = prefix.upper()
-    fails = "  Returns 0, or 1 if an index was out of range; y is then not to be used." if file.lowered.raises else ""
+    fails = "  Returns 0, or 1 if an index was out of range; y is then invalid." if file.lowered.raises else ""
     if file.kind == "predict":
         what = f"{prefix}_predict computes y[0] to y[{outputs - 1}] from the inputs x.{fails}"
     else:
@@ -141,7 +141,7 @@ def _interface(file: _File, name: str, sizes: str) -> str:
     return f"""/* {harmless(name)}, written by macrograd. C99; {needs(strict=file.strict)}.
 
    {what}
-   The state is the caller's, needs no preparation, and nothing in it is kept from call to call.
+   The caller provides the state, which needs no initialisation; nothing in it is kept between calls.
 {sizes}{file.called.described()}   The inputs:
 {_arguments(file)}
 */
@@ -178,14 +178,14 @@ def includes(real: str, functions: Iterable[str] = (), *, strict: bool = False) 
     """The compiler features that a file with these functions needs."""
     remedies = {
         "double": "export with dtype='float32'" + (" and strict=False" if strict else ""),
-        "float": "no float of 32 bits here",
+        "float": "the file needs IEEE single precision",
     }
     kinds = [real]
     if strict and real == "float" and any("double" in text for text in functions):
         kinds.append("double")
-        remedies["double"] = "its exp and their like are computed in double, export with strict=False"
+        remedies["double"] = "exp and similar functions are computed in double, export with strict=False"
     checks = "".join(
-        f'#if {macro}_MANT_DIG != {digits}\n#error "{kind} has not {digits} binary digits: {remedies[kind]}"\n#endif\n'
+        f'#if {macro}_MANT_DIG != {digits}\n#error "{kind} needs {digits} binary digits: {remedies[kind]}"\n#endif\n'
         for kind, macro, digits in (("double", "DBL", 53), ("float", "FLT", 24))
         if kind in kinds
     )
@@ -195,10 +195,10 @@ def includes(real: str, functions: Iterable[str] = (), *, strict: bool = False) 
 _STRICT = """
 /* The same bits from every compiler, on every machine, whatever the flags for fused multiplications. */
 #if FLT_EVAL_METHOD != 0
-#error "numbers are computed with more digits than they have: compile with -msse2 -mfpmath=sse"
+#error "results are computed with excess precision: compile with -msse2 -mfpmath=sse"
 #endif
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
-#error "-ffast-math and -Ofast change what a sum is: compile without them, or export with strict=False"
+#error "-ffast-math and -Ofast change the results of sums: compile without them, or export with strict=False"
 #endif
 """
 

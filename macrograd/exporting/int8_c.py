@@ -89,7 +89,7 @@ class _File:
    {prefix}_predict computes y[0] to y[{q.outputs - 1}] from x. Integers stand for numbers: y[k] for
    y[k] * {upper}_SCALE, x[k] for (x[k] - zero) / parts, with the zeros and parts of {prefix}_encode, which makes
    them of floats and is there with -DMACROGRAD_FLOAT.
-   The state is the caller's, needs no preparation, and nothing in it is kept from call to call.
+   The caller provides the state, which needs no initialisation; nothing in it is kept between calls.
 {sizes}{self.called.described()}   The inputs:
 {what}
 */

@@ -80,15 +80,13 @@ class NamesInC:
         """The description of the functions, for the comment."""
         prefix, lines = self._prefix, []
         if self._how == "labels":
-            lines.append(f"{prefix}_answer(y, k) is 1 where the outputs y say yes to label k, else 0.")
+            lines.append(f"{prefix}_answer(y, k) is 1 if the outputs y say yes to label k, else 0.")
         elif self._how:
-            lines.append(f"{prefix}_answer(y) is the number of the class that the outputs y mean, and")
+            lines.append(f"{prefix}_answer(y) is the number of the class that the outputs y predict, and")
             lines.append(f"{prefix}_class(k) the name of class k in UTF-8 (0 if there is none).")
         if self._names is not None and self._names.categories:
-            lines.append(
-                f"{prefix}_category(k, text) is the number of a text in column k of those with texts: one that"
-            )
-            lines.append("training did not see has the last, and an empty one (or 0) is missing, -1.")
+            lines.append(f"{prefix}_category(k, text) is the number that encodes a string in the k-th text column: the")
+            lines.append("last one if training did not see the string, and -1, missing, if it is empty or 0.")
         if self._names is not None and self._names.dates:
             lines.append(
                 f"{prefix}_date(k, x, year, month, day, hour) writes date k into the numbers x of a sample, the"

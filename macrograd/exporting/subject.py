@@ -114,15 +114,17 @@ def subject_of(what: Any, args: tuple[Any, ...], kind: str, optimizer: Optimizer
         found = load(what)
         if found._signature is None and not args:
             raise ValueError(
-                f"{Path(what)} does not say what its inputs are: mg.save writes that of a model that was trained; give "
-                "an example of its input, as in export(path, 'net.c', [0.0, 0.0])"
+                f"{Path(what)} does not describe its inputs, as the file of a trained model does: give an example of "
+                "its input, as in export(path, 'net.c', [0.0, 0.0])"
             )
         what = found
     if isinstance(what, Trainer):
         if args:
             raise TypeError("export() of a Trainer takes no example of its input: it knows the shape")
         if optimizer is not None:
-            raise ValueError("export() of a Trainer takes no optimizer: the Trainer has one, and its state goes along")
+            raise ValueError(
+                "export() of a Trainer takes no optimizer: the Trainer has one, whose state is exported, too"
+            )
         return _trained(what._setup, kind)
     if isinstance(what, Module) and isinstance(what._signature, Signature) and not args:
         return _trained(Trainer(what, optimizer=optimizer)._setup, kind)

@@ -124,10 +124,10 @@ class _Training:
         inputs = self.called.inputs("", target=True) if self.called.known else self._arguments()
         return f"""/* Training of {harmless(name)}, written by macrograd. C99; {needs(strict=self.compiled.strict)}.
 
-   {prefix}_init puts the parameters and the optimiser where they were when this was written.
-   -DMACROGRAD_SELFTEST adds a main that trains and says whether the losses are macrograd's.
-   {prefix}_step does one step on a batch, {upper}_INPUTS numbers for each sample, one sample behind the other, and
-   returns the mean loss before it. Where the loss or its gradient is not finite, or an index out of range, nothing is
+   {prefix}_init sets the parameters and the optimiser's state to those at export.
+   -DMACROGRAD_SELFTEST adds a main that trains and compares the losses with macrograd's.
+   {prefix}_step does one step on a batch, {upper}_INPUTS numbers for each sample, one sample after another, and
+   returns the mean loss before it. If the loss or its gradient is not finite, or an index is out of range, nothing is
    changed and NaN is returned.
    The parameters are u[0] to u[{self.count - 1}] of the state, to be read and written at any time.
 {sizes}{self.called.described()}   The numbers of a sample:

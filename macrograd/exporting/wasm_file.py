@@ -16,7 +16,7 @@ from macrograd.exporting.subject import Names, Subject
 from macrograd.exporting.wasm import Part, differentiating, predicting, training
 
 _USES = {
-    "predict": "   net.predict([[1, 2], [3, 4]]);     // the outputs of two samples, one behind the other",
+    "predict": "   net.predict([[1, 2], [3, 4]]);     // the outputs of two samples, one after the other",
     "gradient": "   net.gradient([1, 2]);              // { value, gradient }, of one sample",
     "train": "   net.step(batch, rate);             // a step of the optimiser; the mean loss before it",
 }

@@ -5,7 +5,7 @@ The **update rule** is a scalar function of one parameter:
     rule(parameter, gradient, state, learning_rate, step) → (new parameter, new state)
 
 `state` is a tuple of scalars; `step` counts from 1. A rule uses only arithmetic and `macrograd.functions` and never
-branches on a value (it may branch on hyper-parameters), so the same rule runs on floats here and can be traced and
+branches on a value (it may branch on hyperparameters), so the same rule runs on floats here and can be traced and
 compiled for all parameters at once. Defaults and formulas are PyTorch's; a test compares them with PyTorch.
 """
 

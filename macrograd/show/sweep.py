@@ -1,4 +1,4 @@
-"""The results of a sweep: for each hyper-parameter, how the score depends on it."""
+"""The results of a sweep: for each hyperparameter, how the score depends on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOG_FROM = 30.0  # numbers that span more than this factor get a logarithmic ax
 
 
 def sweep(found: Any) -> Any:
-    """A matplotlib figure of a `tuning.Sweep`: a panel for each of the first six hyper-parameters, with a dot for each
+    """A matplotlib figure of a `tuning.Sweep`: a panel for each of the first six hyperparameters, with a dot for each
     of the settings, larger for those that reached the last rung. `save(figure, path)` writes it.
 
     Raises ValueError if no fit has a score, ImportError without matplotlib.

@@ -46,7 +46,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
                          the run that many epochs after it; False holds out no rows
     validation_fraction  the fraction of rows held out for that
     calibration_fraction the fraction held out only for the temperature of `predict_proba`; with 0 the validation rows
-    serve for that too
+                         are used for that, too
     class_weight         by label, or "balanced"
     members              the number of nets, whose outputs are averaged; "auto" is 4, and fewer for very wide tables
     label_smoothing, l2, scale, dtype  as for `mg.Trainer`; `scale` also "robust" or None
@@ -172,7 +172,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
             raise ValueError(f"class_weight names {unknown[0]!r}, and the classes are {self.classes_}")
         return {index[label]: weight for label, weight in self.class_weight.items()}
 
-    # --- what the common part asks ---------------------------------------------------------------------------------
+    # --- called by the common part ---------------------------------------------------------------------------------
 
     def _outputs(self) -> int:
         two = len(self.classes_) == 2 and self.loss not in ("cross_entropy", losses.cross_entropy)

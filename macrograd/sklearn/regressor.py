@@ -28,8 +28,9 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
     loss                  "auto" (the squared error), a name of `nn.losses`, or a function (outputs, targets) → scalar,
                           which sees targets of mean 0 and deviation 1 if it is one of `nn.losses`, otherwise raw
                           targets
-    calibration_fraction  the fraction of rows held out only for `predict_interval`; with 0 the validation rows serve
-                          for that too, and since they also chose the best epoch, intervals are slightly too narrow
+    calibration_fraction  the fraction of rows held out only for `predict_interval`; with 0 the validation rows are
+                          used for that, too, and since they also decided the best epoch, intervals are slightly too
+                          narrow
 
     The other parameters, and what a fit depends on, are those of `NetClassifier`.
 
@@ -108,7 +109,7 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
             raise ValueError(f"y has targets of shape {width}, and had {self._width} before")
         return numbers, targets
 
-    # --- what the common part asks ---------------------------------------------------------------------------------
+    # --- called by the common part ---------------------------------------------------------------------------------
 
     def _outputs(self) -> int:
         return self._width[0] if self._width else 1

@@ -78,8 +78,8 @@ def _speaks(text: str, decimal: str, other: str) -> bool:
 
 
 def numbers(texts: Sequence[str], style: Style) -> NDArray[np.float64] | None:
-    """The numbers in texts without missing ones; NaN for each text that is not a number. None if there are several
-    units.
+    """The numbers in these strings, none of which is missing; NaN for each that is not a number. None if there are
+    several units.
 
     Understood beside Python's own: − and other minus signs, thousands in groups of three, a decimal comma by `style`,
     exponents by D as Fortran writes them, currencies, and percent (12 % is 12).

@@ -30,7 +30,7 @@ def moments(texts: Sequence[str], order: str | None = None) -> tuple[NDArray[Any
     """(the moments, datetime64[s] with NaT for other texts; their order: ymd, dmy, mdy or hms).
 
     None if most texts are not dates. With `order` None it is the one that all cells allow; of dmy and mdy, where both
-    are possible, dmy for dates with points and mdy for those with strokes, as they are mostly written.
+    are possible, dmy for dates with points and mdy for those with slashes, as they are mostly written.
     """
     clock = [_CLOCK.fullmatch(text.strip()) for text in texts]
     if order in (None, "hms") and texts and sum(m is not None for m in clock) > len(texts) / 2:

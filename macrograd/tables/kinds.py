@@ -47,7 +47,7 @@ class Understood:
 
     @property
     def gone(self) -> NDArray[np.bool_]:
-        """Where nothing is."""
+        """Where cells are missing."""
         if self.values.dtype.kind == "O":
             return np.array([x is None for x in self.values], dtype=bool)
         if self.values.dtype.kind == "M":
@@ -61,10 +61,10 @@ def understand(
     """A column as the kind that it is, or as `kind`. Index and identifiers are not told apart from others here.
 
     style    how the table writes numbers
-    markers  what stands for a missing value besides those that all know
-    order    of a date's parts, where that is known
+    markers  strings that mark a missing value, in addition to the common ones
+    order    of a date's parts, if it is known
 
-    Raises ValueError where cells are not of the kind that was asked for.
+    Raises ValueError for cells that are not of the requested kind.
     """
     if column.dtype.kind == "M":
         return _moments(column, kind)
@@ -103,7 +103,7 @@ def understand(
 
 
 class _Share:
-    """Distinct texts of a column, and how to give each cell the value of its text."""
+    """The distinct strings of a column, and how each cell gets the value of its string."""
 
     def __init__(self, column: Array, gone: Array, texts: list[str], distinct: list[str]) -> None:
         self.column, self.there = column, np.flatnonzero(~gone)
@@ -117,7 +117,7 @@ class _Share:
         return found
 
     def of(self, values: Array, bad: Array, kind: str | None, what: str) -> tuple[Array, dict[str, Any]] | None:
-        """(the column, what to say of cells that are not of this kind); None if they are too many."""
+        """(the column, facts about cells that are not of this kind); None if they are too many."""
         wrong = bad[self.index]
         if not wrong.any():
             return self.spread(values), {}
@@ -168,14 +168,14 @@ def _numbers(column: Array, markers: Collection[str], kind: str | None) -> Under
 
 def _moments(column: Array, kind: str | None) -> Understood:
     if kind not in (None, "date"):
-        raise ValueError(f"it holds dates, which are no {kind}")
+        raise ValueError(f"it holds dates, which cannot be read as the kind {kind!r}")
     if np.isnat(column).all():
         return Understood("", column, "every cell is empty")
     return Understood("date", column.astype("datetime64[s]"), order="ymd")
 
 
 def name_of(number: float) -> str:
-    """A number as a label: 1 and 1.0 are one."""
+    """A number as a label: 1 and 1.0 are the same."""
     return str(int(number)) if number == int(number) and abs(number) < 1e16 else repr(number)
 
 
@@ -201,9 +201,9 @@ def nothing_to_learn(name: str, place: int, found: Understood) -> str:
         if counts and len(there) > 2 and _COUNTER.fullmatch(name.strip()):
             return "it numbers the rows"
         if whole and all_different and len(there) >= 10 and _ID.fullmatch(name.strip()):
-            return "it names the rows: every one has another number"
+            return "it identifies the rows: each has a different number"
     if found.kind == "category" and different == len(there) and len(there) > 2:
-        return "it names the rows: every one has another text"
+        return "it identifies the rows: each has a different string"
     return ""
 
 

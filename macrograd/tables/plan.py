@@ -138,7 +138,7 @@ def learn(name: str, found: Understood, rows: Array, style: Style) -> Feature:
     least = max(_LEAST_ROWS, math.ceil(_LEAST_SHARE * len(rows)))
     kept = sorted(c for c, n in counts.most_common(_MOST_CATEGORIES) if n >= least)
     if not kept:
-        return Feature(name, "", reason="hardly any of its texts stands twice", **told)
+        return Feature(name, "", reason="almost all of its strings are different", **told)
     other = len(kept) < len(counts)
     return Feature(name, "category", categories=tuple(kept), other=other, indicator=indicator, **told)
 
@@ -219,9 +219,9 @@ class Plan:
             features = tuple(_feature(item) for item in data["features"])
             markers = tuple(str(marker) for marker in data["markers"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"what it says of the columns cannot be used ({error!r})") from None
+            raise ValueError(f"its description of the columns is invalid ({error!r})") from None
         if len({f.name for f in features}) < len(features):
-            raise ValueError("two columns have one name")
+            raise ValueError("two columns have the same name")
         return cls(features, markers)
 
 
@@ -231,7 +231,7 @@ def _feature(item: Mapping[str, Any]) -> Feature:
         plain = getattr(Feature("", ""), name)
         if isinstance(plain, tuple):
             if not isinstance(value, list) or not all(isinstance(x, str) for x in value):
-                raise ValueError(f"{name} must be a list of texts")
+                raise ValueError(f"{name} must be a list of strings")
             value = tuple(value)
         elif isinstance(plain, float):
             if type(value) not in (int, float) or not math.isfinite(value):
@@ -253,7 +253,7 @@ def _check_finite(table: str, column: str, found: Understood) -> None:
     if found.values.dtype.kind == "f" and np.isinf(found.values).any():
         row = int(np.argmax(np.isinf(found.values)))
         raise ValueError(
-            f"{table}, row {row + 1}, column {column!r}: {found.values[row]} is not a finite number; take the row out, "
+            f"{table}, row {row + 1}, column {column!r}: {found.values[row]} is not a finite number; remove the row, "
             "or leave the column out with --drop"
         )
 
@@ -263,17 +263,17 @@ def _surprises(feature: Feature, found: Understood) -> list[str]:
     notes = []
     gone = int(found.gone.sum())
     if gone and not feature.indicator:
-        instead = "none of the known" if feature.kind == "category" else f"the median, {feature.median:.6g}"
+        instead = "none of the known ones" if feature.kind == "category" else f"the median, {feature.median:.6g}"
         if feature.kind == "date":
-            instead = "the middle of the others"
-        notes.append(f"column {feature.name!r}: {gone} missing, as none were in training: taken for {instead}")
+            instead = "the median of the others"
+        notes.append(f"column {feature.name!r}: {gone} missing, but none were in training: taken for {instead}")
     if found.spoilt:
         notes.append(f"column {feature.name!r}: {found.spoilt} not a {feature.kind}, such as {found.example}")
     if feature.kind == "category":
         unseen = sorted({x for x in found.values if x is not None} - set(feature.categories))
         if unseen and not feature.other:
             notes.append(
-                f"column {feature.name!r}: {listed(unseen, 5)} not seen in training: taken for none of the known"
+                f"column {feature.name!r}: {listed(unseen, 5)} not seen in training: taken for none of the known ones"
             )
     return notes
 

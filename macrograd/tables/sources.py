@@ -163,7 +163,7 @@ def _queried(connection: Any, name: str, query: str | None, names: list[str]) ->
         raise ValueError(f"{name} has no table {query.strip()!r}, it has {listed(names)}")
     found = connection.execute(query)
     if found.description is None:
-        raise ValueError(f"{name}: the query answers no table: it must be a SELECT")
+        raise ValueError(f"{name}: the query returns no table: it must be a SELECT")
     columns, renamed = text.unique([str(column[0]) for column in found.description])
     rows = found.fetchall()
     if not rows:

@@ -88,7 +88,7 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
         y = found.values[rows]
         if not np.isfinite(y).all():
             row = int(rows[int(np.argmax(~np.isfinite(y)))])
-            raise ValueError(f"{where}: {found.values[row]} in row {row + 1} is not a finite number: take the row out")
+            raise ValueError(f"{where}: {found.values[row]} in row {row + 1} is not a finite number: remove the row")
         if (y == y[0]).all():
             raise ValueError(_same(table, name, kinds.name_of(y[0]), len(y)))
         return Target(name, y, rows, None, guessed, True, tuple(notes))
@@ -100,8 +100,8 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
     index = {label: k for k, label in enumerate(classes)}
     y = np.fromiter((index[label] for label in labels.tolist()), np.int64, len(labels))
     notes += [
-        f"the classes {', '.join(map(repr, group))} of {name!r} differ in capitals or spaces alone: make them one if "
-        "they are one"
+        f"the classes {', '.join(map(repr, group))} of {name!r} differ only in capitals or spaces: correct the table "
+        "if they are the same"
         for group in cells.several_spellings(shown)
     ]
     return Target(name, y, rows, shown, guessed, as_numbers, tuple(notes))

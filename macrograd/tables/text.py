@@ -102,7 +102,9 @@ def _copy(source: Path, plain: Path) -> str:
             return {"utf-8-sig": "UTF-8", None: "UTF-8"}.get(encoding, str(encoding).upper())
         except UnicodeDecodeError:
             if encoding is not None:
-                raise ValueError(f"{source.name} begins as {encoding.upper()} and goes on as something else") from None
+                raise ValueError(
+                    f"{source.name} begins as {encoding.upper()} and continues in another encoding"
+                ) from None
     # Every byte is a character in Latin-1; Windows-1252 has letters where Latin-1 has control characters.
     for guess in ("cp1252", "latin-1"):
         with opened(source) as file, contextlib.suppress(UnicodeDecodeError):

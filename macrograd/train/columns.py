@@ -33,7 +33,8 @@ def plan_of(data: Any, name: str) -> tables.Plan | None:
 def planned(data: Any, plan: tables.Plan, name: str) -> Any:
     """The numbers that a plan makes of a frame; rows of numbers that it has made already are returned unchanged.
 
-    Warns of cells as training had none. Raises ValueError for missing columns, and for data without columns."""
+    Warns about cells of a kind that training did not have. Raises ValueError for missing columns, and for data without
+    named columns."""
     if tables.is_frame(data):
         found, notes = plan.numbers(tables.from_frame(data, name))
         for note in notes:

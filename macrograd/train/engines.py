@@ -30,7 +30,7 @@ class Engine(Protocol):
 
     parameters  the Values that are trained, in the engine's order
     theta       their numbers, (P,), and `state` the optimiser's, (S, P); both may be written between runs
-    gradient    the gradient the gradient of the latest step, (P,), as the update saw it
+    gradient    the gradient of the latest step, (P,), as the update saw it
     """
 
     @property

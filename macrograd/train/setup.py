@@ -165,8 +165,8 @@ class Setup:
         stores only the name."""
         if targets.kind == "own" and isinstance(targets.loss, str):
             raise ValueError(
-                f"the model was trained with the loss {targets.loss!r}, a function of its program: give it to Trainer "
-                "once more, as in Trainer(model, loss)"
+                f"the model was trained with the loss {targets.loss!r}, a custom function: give it to Trainer "
+                "again, as in Trainer(model, loss)"
             )
         model, loss = self.model, named_losses.get(targets.loss)
         if self.scale_target and targets.kind == "numbers" and isinstance(model, Scaled):

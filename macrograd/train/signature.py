@@ -29,7 +29,7 @@ class Signature:
     columns   the names of the inputs, if the data had any
     target    the name of the target, if it had one
     training  facts about the training for humans: text by name
-    plan      what becomes of a table's columns before the model sees them, where not all of them were numbers
+    plan      the encoding of a table's columns, if not all of them were finite numbers
     """
 
     targets: Targets
@@ -91,7 +91,7 @@ class Signature:
         targets = Targets(kind, loss, classes, found["outputs"], tuple(found["target_shape"]))
         plan = Plan.from_json(found["plan"]) if "plan" in found else None
         if plan is not None and list(plan.names) != columns:
-            raise ValueError("what becomes of its columns does not fit their names")
+            raise ValueError("the encoding of its columns does not match their names")
         return cls(
             targets, shape, None if columns is None else tuple(columns), found["target"], found["training"], plan
         )
@@ -100,7 +100,7 @@ class Signature:
 def of_command(found: Any, outputs: int) -> tuple[dict[str, Any], Signature]:
     """(the arguments of `nn.Scaled`, the signature) from the description that earlier versions of `macrograd train`
     wrote beside a net with this number of outputs. Raises ValueError for any other description."""
-    fault = next(schema.COMMAND.faults(found, "what it says of its training"), None)
+    fault = next(schema.COMMAND.faults(found, "its description of the training"), None)
     if fault is not None:
         raise ValueError(fault)
     columns, classes = tuple(found["features"]), found["classes"]
@@ -108,7 +108,7 @@ def of_command(found: Any, outputs: int) -> tuple[dict[str, Any], Signature]:
         name: {k: _numbers(found[name][k]) for k in ("middle", "unit")} for name in ("feature_scale", "target_scale")
     }
     if any(len(scales["feature_scale"][k]) not in (1, len(columns)) for k in ("middle", "unit")):
-        raise ValueError("it has scales of another number of columns")
+        raise ValueError("its scales do not match its columns")
     loss = found.get("loss") or ("squared_error" if classes is None else "hinge")
     if classes is None:
         targets = Targets("numbers", loss, None, 1, ())
@@ -124,7 +124,7 @@ def of_command(found: Any, outputs: int) -> tuple[dict[str, Any], Signature]:
     }
     plan = Plan.from_json(found["plan"]) if "plan" in found else None
     if plan is not None and plan.names != columns:
-        raise ValueError("what becomes of its columns does not fit their names")
+        raise ValueError("the encoding of its columns does not match their names")
     return arguments, Signature(targets, (len(columns),), columns, found["target"], found["training"], plan)
 
 
@@ -143,7 +143,7 @@ def _classes(labels: list[Any] | None, kind: str | None) -> NDArray[Any] | None:
     except (OverflowError, ValueError):
         found = np.array(labels, dtype=object)
     if found.dtype.kind not in "Uifb" or len(set(labels)) < len(labels):
-        raise ValueError("its classes are too large, or there twice")
+        raise ValueError("its classes are too large or not distinct")
     return found
 
 

@@ -240,7 +240,7 @@ def _several(array: Array, loss: str | None, outputs: int) -> Targets:
     if array.dtype.kind == "f":  # encoders write one 1 per row; other floats may be numbers
         marks = single
     if loss == "hinge":
-        raise ValueError(f"hinge takes one label a row, y has {k} columns: use 'binary_cross_entropy' for labels")
+        raise ValueError(f"hinge takes one label per row, y has {k} columns: use 'binary_cross_entropy' for labels")
     if loss in NUMBERS or (loss is None and not marks):
         return Targets("numbers", loss or DEFAULT["numbers"], None, k, (k,))
     if loss == "cross_entropy" or (loss is None and single):
@@ -333,7 +333,7 @@ def _misfit(targets: Targets, outputs: int, perhaps_labels: bool) -> str:
             f"y has floats, which are numbers to predict, and {have}: if they are class labels, give "
             f"loss='cross_entropy'; else {width}"
         )
-    return f"y has {what} a row and {have}: {width}"
+    return f"y has {what} per row and {have}: {width}"
 
 
 def _few(classes: Array) -> str:

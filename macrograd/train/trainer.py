@@ -351,7 +351,7 @@ class Trainer:
         if samples.shape != shape:
             raise ValueError(
                 f"X has samples of shape {samples.shape}, the model was trained with {shape}: one sample is a "
-                "row, also where there is only one"
+                "row, even if it is the only one"
             )
         return self._setup.seen(samples)
 

@@ -1,4 +1,4 @@
-"""Hyper-parameter search: `mg.sweep` tries many settings, here or on other machines, and keeps results on disk."""
+"""Hyperparameter search: `mg.sweep` tries many settings, here or on other machines, and keeps results on disk."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def sweep(
     folder: str | os.PathLike[str] | None = None,
     progress: str | bool = "auto",
 ) -> Sweep:
-    """Try settings of hyper-parameters, and score each on held-out rows.
+    """Try settings of hyperparameters, and score each on held-out rows.
 
     make      (seed=…, **settings) → a `Trainer` or a scikit-learn estimator, or a pair of one of them and the options
               of its fit, as in (trainer, {"batch_size": 64}). If it also takes `epochs`, it gets the length of the fit,

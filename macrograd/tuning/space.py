@@ -1,4 +1,4 @@
-"""The search space: the values of each hyper-parameter, by name."""
+"""The search space: the values of each hyperparameter, by name."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _check(given: Uniform | LogUniform | Integers, above: float) -> None:
 def check(space: Any) -> dict[str, Any]:
     """The space, checked. Raises TypeError and ValueError for an invalid one."""
     if not isinstance(space, Mapping) or not space:
-        raise TypeError(f"space must be a dict of values by the name of the hyper-parameter, got {space!r}")
+        raise TypeError(f"space must be a dict of values by the name of the hyperparameter, got {space!r}")
     for name, values in space.items():
         if not isinstance(name, str) or not name.isidentifier() or name == "seed":
             raise ValueError(f"space names {name!r}: it must be the name of an argument of make, other than 'seed'")

@@ -217,9 +217,9 @@ def test_the_command_and_export_offer_the_same() -> None:
     [
         ("not fitted", RuntimeError, "call fit first"),
         ("an example", TypeError, "takes no example of its input"),
-        ("an optimizer", ValueError, "the Trainer has one, and its state goes along"),
+        ("an optimizer", ValueError, "the Trainer has one, whose state is exported, too"),
         ("no file", FileNotFoundError, "the file"),
-        ("no signature", ValueError, "does not say what its inputs are"),
+        ("no signature", ValueError, "does not describe its inputs"),
     ],
 )
 def test_bad_input_writes_nothing(tmp_path: Path, case: str, error: type[Exception], said: str) -> None:

@@ -48,7 +48,7 @@ def test_identifiers_are_left_out(name: str) -> None:
     plan = tables.plan_of(tables.from_frame({name: ids, "width": np.arange(12.0) ** 2}))
     assert plan.names == ("width",)
     plan = tables.plan_of(tables.from_frame({"model": [f"car {i}" for i in ids], "width": np.arange(12.0) ** 2}))
-    assert reason(plan, "model") == "it names the rows: every one has another text"
+    assert reason(plan, "model") == "it identifies the rows: each has a different string"
 
 
 def test_columns_that_never_change_or_are_empty_are_left_out() -> None:
@@ -116,14 +116,14 @@ def test_rare_categories_go_together_and_unseen_ones_with_them() -> None:
     assert plan.names == ("k=p", "k=q", "k=other", "x")
     X, notes = plan.numbers(table(k=["q", "new", "NA"], x=[1, 2, 3], more=[0, 0, 0]))
     assert X[:, :3].tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
-    assert notes == ["column 'k': 1 missing, as none were in training: taken for none of the known"]
+    assert notes == ["column 'k': 1 missing, but none were in training: taken for none of the known ones"]
 
 
 def test_unseen_categories_are_said_where_there_are_no_rare_ones() -> None:
     plan = tables.plan_of(table(k=["p", "q"] * 4, x=list(range(8))))
     X, notes = plan.numbers(table(k=["new", "p"], x=[1, 2]))
     assert X[:, :2].tolist() == [[0, 0], [1, 0]]
-    assert notes == ["column 'k': 'new' not seen in training: taken for none of the known"]
+    assert notes == ["column 'k': 'new' not seen in training: taken for none of the known ones"]
 
 
 @pytest.mark.parametrize("pair", [("true", "false"), ("Yes", "no"), ("Y", "N"), ("TRUE", "FALSE"), ("t", "f")])
@@ -294,7 +294,7 @@ def test_labels_that_differ_in_capitals_alone_are_said() -> None:
     found = tables.target_of(table(y=["Up", "up", "up ", "Down", "Down"]), "y")
     assert found.classes == ("Down", "Up", "up")
     assert found.notes == (
-        "the classes 'Up', 'up' of 'y' differ in capitals or spaces alone: make them one if they are one",
+        "the classes 'Up', 'up' of 'y' differ only in capitals or spaces: correct the table if they are the same",
     )
 
 
@@ -305,7 +305,7 @@ def test_labels_that_differ_in_capitals_alone_are_said() -> None:
         (["NA", "NA"], r"t.csv has no rows with a target in 'y': learning needs at least 2"),
         (["1", "NA"], r"t.csv has only 1 row with a target in 'y': learning needs at least 2"),
         (["2024-01-01", "2024-01-02", "2024-01-05"], r"it holds dates, which cannot be a target"),
-        ([1.5, float("inf")], r"inf in row 2 is not a finite number: take the row out"),
+        ([1.5, float("inf")], r"inf in row 2 is not a finite number: remove the row"),
     ],
 )
 def test_targets_that_cannot_be_learned(values: list[Any], message: str) -> None:

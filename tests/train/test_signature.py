@@ -174,7 +174,7 @@ def test_a_loss_of_ones_own_is_there_by_name(tmp_path: Path) -> None:
     path = mg.save(trainer, tmp_path / "m")
     again = Trainer(mg.load(path))
     assert again.predict(RAW).tolist() == trainer.predict(RAW).tolist()
-    with pytest.raises(ValueError, match=r"trained with the loss '.*far', a function of its program: give it to"):
+    with pytest.raises(ValueError, match=r"trained with the loss '.*far', a custom function: give it to"):
         again.evaluate(RAW, RAW[:, 1] + 40)
     assert Trainer(mg.load(path), far).evaluate(RAW, RAW[:, 1] + 40) == trainer.evaluate(RAW, RAW[:, 1] + 40)
     copy.deepcopy(trainer.model)

@@ -115,7 +115,7 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"y": [[0.5, 1.0]] * 4},
         ValueError,
-        "y has 2 numbers a row and the model has 1 output: make its last layer 2 wide",
+        "y has 2 numbers per row and the model has 1 output: make its last layer 2 wide",
     ),
     (
         {"loss": "cross_entropy"},
@@ -135,7 +135,7 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"loss": "hinge", "y": [[1, 0]] * 4},
         ValueError,
-        "hinge takes one label a row, y has 2 columns: use 'binary_cross_entropy' for labels",
+        "hinge takes one label per row, y has 2 columns: use 'binary_cross_entropy' for labels",
     ),
     (
         {"loss": "squared_error", "y": ["a", "b", "a", "b"]},
