@@ -413,8 +413,7 @@ def test_bad_tables(capsys: Capture, tmp_path: Path, table: Table) -> None:
     assert error(path) == "table.csv: name the column to learn, with --target COLUMN; it has 'a', 'b', 'y'"
     assert error(path, "--target", "z") == "table.csv has no column 'z', it has 'a', 'b', 'y'"
     assert error(path, "--target", "y") == (
-        "table.csv, row 2, column 'b': inf is not a finite number; remove the row, or leave the column out with "
-        "--drop"
+        "table.csv, row 2, column 'b': inf is not a finite number; remove the row, or leave the column out with --drop"
     )
     for option in ("samples", "noise", "classes"):
         assert error(path, "--target", "y", f"--{option}", "3") == (
