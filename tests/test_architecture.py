@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "minimizers": {*ENGINE, "functions", "gradients", "compiler"},
     "datasets": set(),
     "tables": set(),
-    "show": {*ENGINE, "_files", "functions", "nn"},
+    "show": {*ENGINE, "_files", "functions", "gradients", "nn", "compiler"},
     "train": {*ENGINE, "_files", "functions", "gradients", "nn", "optim", "compiler", "datasets", "tables", "show"},
     "exporting": {
         *ENGINE,

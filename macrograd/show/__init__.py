@@ -9,10 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 from macrograd.show._figure import new_figure, plain, save
+from macrograd.show.activations import activations
+from macrograd.show.attribution import attribution
 from macrograd.show.boundary import boundary
 from macrograd.show.draw import Drawing, draw
+from macrograd.show.gradients import gradients
 from macrograd.show.history import curves, history
+from macrograd.show.landscape import landscape
 from macrograd.show.sweep import sweep
+from macrograd.show.weights import weights
 
 
 def training_figure(
@@ -38,13 +43,18 @@ def training_figure(
 
 __all__ = [
     "Drawing",
+    "activations",
+    "attribution",
     "boundary",
     "curves",
     "draw",
+    "gradients",
     "history",
+    "landscape",
     "new_figure",
     "plain",
     "save",
     "sweep",
     "training_figure",
+    "weights",
 ]

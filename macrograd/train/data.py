@@ -63,6 +63,10 @@ class Samples:
         found: NDArray[Any] = self._data
         return found
 
+    def whole(self) -> NDArray[Any]:
+        """All rows in memory, also of streamed data."""
+        return self.rows(np.arange(self.count)) if self.streamed else self.array()
+
     def rows(self, order: NDArray[np.int64]) -> NDArray[Any]:
         """The rows at these places, copied."""
         if not self.streamed:

@@ -23,7 +23,7 @@ from macrograd.train import ranges, scaling
 from macrograd.train import targets as kinds
 from macrograd.train import weights as weighting
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
-from macrograd.train.checks import integer
+from macrograd.train.checks import integer, number_of_steps, size_of_batch
 from macrograd.train.columns import in_order, names_of, one_in_order, plan_of
 from macrograd.train.data import Samples
 from macrograd.train.fitting import Fitting
@@ -36,10 +36,6 @@ from macrograd.train.verdict import TrainingWarning, verdict
 from macrograd.value import parameter_writes
 
 Array = NDArray[Any]
-
-# The minimum of each if neither `epochs` nor `steps` is given.
-_EPOCHS, _STEPS = 20, 1000
-_BATCH = 32
 
 T = TypeVar("T")
 
@@ -207,7 +203,7 @@ class Trainer:
             validation, whole, targets, seed, partial(in_order, columns=columns, plan=plan),
             lambda y, name: setup.in_units(targets.encode(y, name), targets), setup.seen,
         )  # fmt: skip
-        size = _batch_size(batch_size, part.samples.count)
+        size = size_of_batch(batch_size, part.samples.count)
         order = Order(
             part.samples.count,
             size,
@@ -215,7 +211,7 @@ class Trainer:
             seed=integer("seed", seed, 0),
             native=setup.engine == "compiled",
         )
-        total = _total(epochs, steps, order.steps_per_epoch)
+        total = number_of_steps(epochs, steps, order.steps_per_epoch)
         if clip_norm is not None and not (is_number(clip_norm) and 0 < clip_norm < math.inf):
             raise ValueError(f"clip_norm must be finite and positive, got {clip_norm!r}")
         judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
@@ -315,6 +311,29 @@ class Trainer:
         found = self._setup.fitted().classes
         return None if found is None else found.tolist()
 
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The names of the numbers of a sample; None if the data had none."""
+        return self._setup.columns
+
+    def numbers(self, X: Any) -> Array:
+        """The numbers (n, …) of samples X as the model takes them: the columns of a table in order, and encoded."""
+        return Samples(self._ordered(X), name="X", dtype=self.dtype).whole()
+
+    def objective(self, X: Any, y: Any) -> tuple[Callable[..., Any], tuple[Array, Array]]:
+        """The loss of one sample, penalties included, as a function; and its two arguments for the samples X and
+        targets y, one row for each, scaled and encoded: `mg.compile(loss, batch=True).backward(*arguments)`, or
+        `mg.why(parameter, lambda: loss(*(a[0] for a in arguments)))`. Dropout passes everything through.
+
+        Raises RuntimeError before the first fit (`fit(X, y, steps=0)` is enough), ValueError for labels that training
+        did not see, and for shapes that do not fit.
+        """
+        targets, setup = self._setup.fitted(), self._setup
+        encoded, samples = setup.in_units(targets.encode(y), targets), self._samples(X)
+        if len(encoded) != samples.count:
+            raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
+        return setup.objective(targets, setup.trained(), False), (samples.whole(), encoded)
+
     # --- parts ----------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
@@ -345,9 +364,11 @@ class Trainer:
             model = setup.model if isinstance(setup.model, Scaled) else Scaled(setup.model)
             setup.model = model.with_outputs(scale.middle.tolist(), scale.unit.tolist())
 
+    def _ordered(self, X: Any) -> Any:
+        return in_order(X, self._setup.columns, "X", self._setup.plan)
+
     def _samples(self, X: Any) -> Samples:
-        X = in_order(X, self._setup.columns, "X", self._setup.plan)
-        samples, shape = Samples(X, name="X", dtype=self.dtype), self._setup.shape
+        samples, shape = Samples(self._ordered(X), name="X", dtype=self.dtype), self._setup.shape
         if samples.shape != shape:
             raise ValueError(
                 f"X has samples of shape {samples.shape}, the model was trained with {shape}: one sample is a "
@@ -364,26 +385,3 @@ def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...], plan: Plan | N
         return one(x if x.__class__ in plain else one_in_order(x, columns, plan))
 
     return named
-
-
-def _batch_size(given: int | str | None, samples: int) -> int:
-    if given == "auto":
-        return min(_BATCH, samples)
-    if given is None:
-        return samples
-    size = integer("batch_size", given, 1)
-    if size > samples:
-        raise ValueError(
-            f"batch_size {size} is larger than the {samples} samples: give {samples} or less, or None for all"
-        )
-    return size
-
-
-def _total(epochs: int | None, steps: int | None, per_epoch: int) -> int:
-    if epochs is not None and steps is not None:
-        raise ValueError(f"give epochs or steps, not both (got epochs={epochs}, steps={steps})")
-    if steps is not None:
-        return integer("steps", steps, 0)
-    if epochs is not None:
-        return integer("epochs", epochs, 0) * per_epoch
-    return max(_EPOCHS, -(-_STEPS // per_epoch)) * per_epoch
