@@ -107,7 +107,7 @@ class GPT:
         return found
 
     def loss(self, tokens, share):
-        """The mean surprise at each next token. `share` is 1/length for the positions of the document, 0 behind it."""
+        """The mean cross-entropy of the next tokens. `share` is 1/length within the document, 0 in the padding."""
         predictions = zip(self.logits(tokens[:-1]), tokens[1:], strict=True)
         return mg.dot(share, [losses.cross_entropy(scores, token) for scores, token in predictions])
 
@@ -118,7 +118,7 @@ class GPT:
         return tokens + [0] * rest, [1 / length] * length + [0.0] * rest
 
 
-# --- training: in native code, documents of like length together, so that little is computed for nothing -----------
+# --- training: in native code, documents of similar length together, so that little is computed on padding ----------
 
 
 class Training:

@@ -36,25 +36,25 @@ def observations(noise, seed=0):
 
 
 def fit(observed, steps):
-    """The parameters found, and the mean squared miss before each step."""
+    """The parameters found, and the mean squared error before each step."""
     parameters = {name: Value(number, name) for name, number in GUESS.items()}
 
-    def miss(observed):
+    def error(observed):
         states = simulate(*parameters.values())
         return mg.mean((a - b) ** 2 for s, o in zip(states, observed, strict=True) for a, b in zip(s, o, strict=True))
 
-    compiled = mg.compile(miss)
+    compiled = mg.compile(error)
     adam = optim.Adam(lr=optim.cosine(0.3, 0.0, steps))
-    misses = []
+    errors = []
     for _ in range(steps):
         for p in parameters.values():
             p.grad = 0.0
-        misses.append(compiled.backward(observed))
+        errors.append(compiled.backward(observed))
         adam.step(parameters.values())
-    return {name: p.data for name, p in parameters.items()}, misses
+    return {name: p.data for name, p in parameters.items()}, errors
 
 
-def draw(observed, found, misses, picture):
+def draw(observed, found, errors, picture):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -66,20 +66,20 @@ def draw(observed, found, misses, picture):
         left.plot(times, np.array(simulate(*GUESS.values()))[:, k], ":", color=f"C{k}")
     left.set(xlabel="time", title="observed (dots), first guess (dotted), fitted (lines)")
     left.legend(loc="upper left")
-    right.semilogy(misses)
-    right.set(xlabel="step", ylabel="mean squared miss", title="1,000 Euler steps, differentiated")
+    right.semilogy(errors)
+    right.set(xlabel="step", ylabel="mean squared error", title="1,000 Euler steps, differentiated")
     figure.savefig(picture, dpi=120)
 
 
 def main(picture, steps=2000, noise=1.0):
     observed = observations(noise)
     start = time.perf_counter()
-    found, misses = fit(observed, steps)
+    found, errors = fit(observed, steps)
     print(f"{steps} gradients of {STEPS} steps in {time.perf_counter() - start:.2f} s, compiler included")
-    print(f"mean squared miss {misses[0]:.3f} → {misses[-1]:.3f}, of which {noise**2:.3f} is noise")
+    print(f"mean squared error {errors[0]:.3f} → {errors[-1]:.3f}, of which {noise**2:.3f} is noise")
     for name, true in TRUTH.items():
         print(f"{name} {GUESS[name]:7.3f} → {found[name]:7.3f}  true {true:7.3f}")
-    draw(observed, found, misses, picture)
+    draw(observed, found, errors, picture)
     print(f"picture: {picture}")
 
 

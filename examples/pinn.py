@@ -36,13 +36,13 @@ class Oscillator:
         # The net sees time scaled to −2 … 2: the weights of its first layer start at about 1.
         return 1.0 + t * t * OMEGA * self.net([4.0 * t - 2.0])
 
-    def left_over(self, t):
-        """The equation's left side at t, in units of ω²."""
+    def residual(self, t):
+        """The equation's left side at t, in units of ω²; 0 for a solution."""
         u, du, ddu = self.position(t), self.slope(t), self.bend(t)
         return ddu / OMEGA**2 + 2 * ZETA / OMEGA * du + u
 
     def loss(self, t):
-        return self.left_over(t) ** 2
+        return self.residual(t) ** 2
 
 
 def train(model, steps, points=64):
@@ -64,11 +64,11 @@ def draw(model, losses, picture):
     times = np.linspace(0, 1, 200)
     left.plot(times, exact(times), "k", alpha=0.3, linewidth=4, label="exact")
     left.plot(times, mg.compile(model.position, batch=True)(times), label="net")
-    left.plot(times, mg.compile(model.left_over, batch=True)(times), "--", label="left of the equation")
+    left.plot(times, mg.compile(model.residual, batch=True)(times), "--", label="residual")
     left.set(xlabel="t", title="u″ + 2ζω·u′ + ω²·u = 0")
     left.legend()
     right.semilogy(losses)
-    right.set(xlabel="step", ylabel="mean square of what is left")
+    right.set(xlabel="step", ylabel="mean squared residual")
     figure.savefig(picture, dpi=120)
 
 

@@ -95,7 +95,7 @@ def test_it_learns_to_remember(example) -> None:
 def test_the_run_tells_and_draws(example, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example["main"](str(tmp_path / "lstm.png"), steps=100)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("one sequence by single scalars: ")
+    assert lines[0].startswith("prediction for one sequence, by single scalars: ")
     assert lines[1].startswith("100 steps of 32 sequences of 40 in ")
     assert lines[2].startswith("mean squared error on new sequences ")
     assert (tmp_path / "lstm.png").read_bytes().startswith(b"\x89PNG")

@@ -36,7 +36,7 @@ def position(layers, omega, t):
     return 1 + t * t * omega * x[0]
 
 
-def left_over(layers, omega, zeta, t, h=1e-5):
+def residual(layers, omega, zeta, t, h=1e-5):
     """The equation's left side: the slope by complex steps, the bend by differences of slopes."""
 
     def slope(t):
@@ -49,9 +49,9 @@ def left_over(layers, omega, zeta, t, h=1e-5):
 def test_the_equation_is_that_of_the_net(example) -> None:
     model = example["Oscillator"](width=5, seed=1)
     times = np.array([0.1, 0.4, 0.9])
-    want = [left_over(matrices(model), example["OMEGA"], example["ZETA"], t) for t in times]
-    np.testing.assert_allclose([model.left_over(Value(float(t))).data for t in times], want, rtol=1e-8)
-    np.testing.assert_allclose(mg.compile(model.left_over, batch=True)(times), want, rtol=1e-8)
+    want = [residual(matrices(model), example["OMEGA"], example["ZETA"], t) for t in times]
+    np.testing.assert_allclose([model.residual(Value(float(t))).data for t in times], want, rtol=1e-8)
+    np.testing.assert_allclose(mg.compile(model.residual, batch=True)(times), want, rtol=1e-8)
 
 
 def test_the_third_derivatives_in_the_gradient_against_differences(example) -> None:
