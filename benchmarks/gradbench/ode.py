@@ -1,0 +1,63 @@
+"""ode: y₀' = x₀ and yᵢ' = xᵢ·yᵢ₋₁, by s steps of the fourth-order method of Runge and Kutta from y = 0 to t = 2.
+
+A component needs only the one before it, at the same stage of the same step. So the loop goes over the components, and
+its state is the component before at every stage: the same operations as step by step, in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import macrograd as mg
+from benchmarks.gradbench.slopes import Slopes
+
+END = 2.0
+
+
+def component(x: Any, before: Any, h: float) -> tuple[list[Any], Any]:
+    """A component at the four stages of every step, and at the end, from the component before it."""
+    y, stages = 0.0, []
+    for first, second, third, fourth in before:
+        k1, k2, k3, k4 = x * first, x * second, x * third, x * fourth
+        stages.append((y, y + h * k1 / 2.0, y + h * k2 / 2.0, y + h * k3))
+        y = y + h * (k1 + 2.0 * k2 + 2.0 * k3 + k4) / 6.0
+    return stages, y
+
+
+def solution(x: Any, s: int) -> Any:
+    """All components at the end. The one before the first is 1, which makes y₀' = x₀ · 1."""
+    h = END / s
+    return mg.loop(len(x), lambda i, before: component(mg.take(x, i), before, h), [(1.0,) * 4] * s, collect=True)[1]
+
+
+def reach(n: int, s: int) -> int:
+    """How many of the last components can change the last one: each of the 4 s stages brings in one more."""
+    return min(n, 4 * s)
+
+
+def last(x: Any, s: int, first: bool) -> Any:
+    """The last component alone, from it and those that it depends on; `first` if none are before these."""
+    before, y = [(1.0 if first else 0.0,) * 4] * s, 0.0
+    for value in x:
+        before, y = component(value, before, END / s)
+    return y
+
+
+def primal(given: dict[str, Any]) -> Callable[[], NDArray[np.float64]]:
+    x, s = np.array(given["x"]), given["s"]
+    f = mg.compile(lambda x: solution(x, s))
+    return lambda: np.asarray(f(x))
+
+
+def gradient(given: dict[str, Any]) -> Callable[[], NDArray[np.float64]]:
+    x, s = given["x"], given["s"]
+    near = reach(len(x), s)
+    slopes = Slopes(lambda values: last(values, s, near == len(x)), x[-near:])
+    return lambda: np.concatenate([np.zeros(len(x) - near), slopes()])
+
+
+FUNCTIONS = {"primal": primal, "gradient": gradient}
