@@ -25,7 +25,7 @@ _FIELDS = 7  # per Value in the list
 def reduced(value: Any) -> tuple[Any, ...]:
     """The result of `Value.__reduce__`."""
     cls, grad = value.__class__, value.grad
-    if id(value) in _brought():
+    if id(value) in being_pickled():
         return copyreg.__newobj__, (cls,)  # type: ignore[attr-defined]  # where object.__reduce_ex__ finds it, too
     if value._a is None and not hasattr(grad, "_a") and not hasattr(value, "__dict__"):
         return leaf, (cls, value.data, grad, value.op, value.label)
@@ -61,7 +61,7 @@ class _Graph:
 
     def _items(self) -> Iterator[Any]:
         nodes = _reachable(self.root)
-        brought = _brought()
+        brought = being_pickled()
         mine = {id(node) for node in nodes} - brought
         brought |= mine
         try:
@@ -73,7 +73,7 @@ class _Graph:
             brought -= mine
 
 
-def _brought() -> set[int]:
+def being_pickled() -> set[int]:
     found: set[int] = _here.__dict__.setdefault("brought", set())
     return found
 

@@ -18,7 +18,7 @@ from macrograd.nesting import nest_of
 from macrograd.vector import vector
 
 # The derivatives that each of SciPy's methods uses; None for a method that uses only values.
-_METHODS: dict[str, str | None] = {
+METHODS: dict[str, str | None] = {
     "Nelder-Mead": None,
     "Powell": None,
     "COBYLA": None,
@@ -39,7 +39,7 @@ _METHODS: dict[str, str | None] = {
 _OF_SCIPY = ("bounds", "constraints", "tol", "callback")
 _DERIVED = ("fun", "jac", "hess", "hessp")  # arguments that are derived from fn
 # The methods that support these; SciPy's others warn and ignore them.
-_SUPPORTED = {
+SUPPORTED = {
     "bounds": ("Nelder-Mead", "Powell", "COBYLA", "COBYQA", "L-BFGS-B", "TNC", "SLSQP", "trust-constr"),
     "constraints": ("COBYLA", "COBYQA", "SLSQP", "trust-constr"),
 }
@@ -78,7 +78,7 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
     name = _method(method)
     start = _start(x0)
     shape = start.shape
-    uses = _METHODS[name]
+    uses = METHODS[name]
     options = _flat(options)
     _check_options(name, options, start.size)
     further: dict[str, Any] = {key: options.pop(key) for key in _OF_SCIPY if key in options}
@@ -182,13 +182,13 @@ def _numbers(found: Any) -> list[Any]:
 
 def _method(method: Any) -> str:
     """The method as SciPy spells it; ValueError with the closest match for an unknown one."""
-    known = {name.lower(): name for name in _METHODS}
+    known = {name.lower(): name for name in METHODS}
     if isinstance(method, str) and method.lower() in known:
         return known[method.lower()]
     letters = {name.replace("-", ""): spelt for name, spelt in known.items()}
     near = difflib.get_close_matches(str(method).lower().replace("-", "").replace("_", ""), letters, n=1)
     hint = f"; did you mean {letters[near[0]]!r}?" if near else ""
-    raise ValueError(f"minimize(method={method!r}): method must be one of {', '.join(map(repr, _METHODS))}{hint}")
+    raise ValueError(f"minimize(method={method!r}): method must be one of {', '.join(map(repr, METHODS))}{hint}")
 
 
 def _flat(options: dict[str, Any]) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def _check_options(method: str, options: dict[str, Any], size: int) -> None:
             raise ValueError(f"minimize({key}={number!r}): {key} must be a non-negative number")
     if not (options.get("callback") is None or callable(options["callback"])):
         raise TypeError(f"minimize(callback={options['callback']!r}): callback must be a function")
-    for key, methods in _SUPPORTED.items():
+    for key, methods in SUPPORTED.items():
         given = options.get(key)
         none = given is None or (isinstance(given, (list, tuple)) and not given)
         if not none and method not in methods:

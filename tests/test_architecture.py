@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,7 @@ def room_of(module: str) -> str:
     return "/".join(parts[:-1] if len(parts) > 1 else parts)
 
 
+@cache
 def arrows_of_files() -> dict[str, set[str]]:
     known = modules()
     return {name: modules_imported(path.read_text("utf-8"), name, known) for name, path in known.items()}
@@ -333,3 +335,53 @@ def test_the_walk_to_the_kernel_is_there() -> None:
     for path, name in rows:
         tree = ast.parse((PACKAGE / path).read_text("utf-8"))
         assert name in {getattr(node, "name", "") for node in ast.walk(tree)}, (path, name)
+
+
+# --- the tests -------------------------------------------------------------------------------------------------------
+
+TESTS = Path(__file__).parent
+# Names with an underscore that are public: of notebooks' display protocol, of micrograd, of Python's `os`.
+PROTOCOLS = {"_repr_html_", "_repr_png_", "_repr_svg_", "_op", "_prev", "_exit"}
+
+
+def private_names(tree: ast.AST) -> set[str]:
+    """The private attributes that a test reaches into: by a dot, an import, or a string given to `getattr` and its
+    like. Those of its own classes (`self._x`) and files whose names begin with an underscore are its own affair."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in ("getattr", "setattr", "delattr", "hasattr"):
+                given = [x.value for x in node.args if isinstance(x, ast.Constant) and isinstance(x.value, str)]
+                found.update(x.rpartition(".")[2] for x in given[:1])
+    private = {name for name in found if name.startswith("_") and not name.startswith("__")}
+    return private - PROTOCOLS - {name.rpartition(".")[2] for name in modules()}
+
+
+def sleeps(tree: ast.AST) -> bool:
+    """Whether a file itself sleeps; not whether a program does that it writes to try what hangs."""
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return any(getattr(x, "attr", getattr(x, "id", "")) == "sleep" for x in calls)
+
+
+def test_tests_use_what_is_public_and_never_sleep() -> None:
+    """What a test needs has a name for it: tests that hold on to the inside of a file keep it from being changed. And a
+    time to wait is too short on one machine and too long on another: wait for the event itself."""
+    trees = {str(path.relative_to(TESTS)): ast.parse(path.read_text("utf-8")) for path in TESTS.rglob("*.py")}
+    reaching = {path: names for path, tree in trees.items() if (names := private_names(tree))}
+    assert not reaching
+    assert not [path for path, tree in trees.items() if sleeps(tree)]
+
+
+def test_the_checks_of_the_tests_see_every_way_there_is() -> None:
+    source = (
+        "from macrograd.a import _b\nx._c.d\nself._mine\nx._op\nmonkeypatch.setattr('m.n._e', 1)\ngetattr(x, '_f')\n"
+    )
+    assert private_names(ast.parse(source)) == {"_b", "_c", "_e", "_f"}
+    assert sleeps(ast.parse("import time\ntime.sleep(0)"))
+    assert sleeps(ast.parse("from time import sleep\nsleep(1)"))
+    assert not sleeps(ast.parse("program('import time; time.sleep(60)')"))

@@ -463,7 +463,7 @@ def test_ctrl_c_in_this_process(capsys: Capture, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Trainer, "fit", interrupted)
     assert main(["train", "moons"]) == 130
     assert capsys.readouterr().err == "macrograd: interrupted after 0 of 100 steps\n"
-    monkeypatch.setattr(cli, "_run", interrupted)
+    monkeypatch.setattr(cli, "dispatch", interrupted)
     assert main([]) == 130
     assert capsys.readouterr().err == "macrograd: interrupted\n"
 

@@ -102,7 +102,7 @@ def test_what_pickle_could_not_write_leaves_no_trace() -> None:
     x.label = lambda: None  # type: ignore[assignment]  # something that pickle refuses
     with pytest.raises((AttributeError, pickle.PicklingError)):
         pickle.dumps(out)
-    assert not copying._brought()
+    assert not copying.being_pickled()
     x.label = ""
     assert pickled(out).data == out.data
 

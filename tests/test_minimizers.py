@@ -12,7 +12,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.minimizers import _METHODS, _SUPPORTED
+from macrograd.minimizers import METHODS, SUPPORTED
 
 pytest.importorskip("scipy", reason="mg.minimize is an extra")
 
@@ -34,7 +34,7 @@ def bowl(x: Any) -> Any:
     return pairs + mg.sum(mg.exp(v - 1.0) - v for v in x)
 
 
-@pytest.mark.parametrize("method", _METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_finds_the_bottom(method: str) -> None:
     found = mg.minimize(bowl, [0.2, 2.0, -1.0], method=method)
     assert found.success, found.message
@@ -42,7 +42,7 @@ def test_every_method_finds_the_bottom(method: str) -> None:
     assert 0.0 <= found.fun + 1e-12 < 1e-5
 
 
-@pytest.mark.parametrize("method", _METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_a_quadratic_whose_hessian_is_constant(method: str) -> None:
     found = mg.minimize(lambda x: mg.sum((v - 1) * (v - 1) for v in x), [0.0, 3.0], method)
     assert found.success, found.message
@@ -208,7 +208,7 @@ def test_options_that_are_none(options: dict[str, Any], error: type[Exception], 
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("method", _METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_methods_support_bounds_and_constraints_as_scipy_says(method: str) -> None:
     from scipy.optimize import minimize
 
@@ -218,7 +218,7 @@ def test_methods_support_bounds_and_constraints_as_scipy_says(method: str) -> No
         warnings.simplefilter("always")
         minimize(lambda x: (x @ x, 2.0 * x), [2.0], method=method, jac=True, hess=lambda x: 2.0 * np.eye(1), **given)
     said = " ".join(str(warning.message) for warning in caught)
-    for key, methods in _SUPPORTED.items():
+    for key, methods in SUPPORTED.items():
         assert (f"cannot handle {key}" in said) == (method not in methods)
 
 

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 success, 2 bad input (explained in one line on standard error), 130 interrupted, 141 output closed by its reader.
     """
     try:
-        code = _run(sys.argv[1:] if argv is None else argv)
+        code = dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as interrupt:
@@ -54,7 +54,7 @@ def _fail(message: str) -> int:
     return 2
 
 
-def _run(argv: Sequence[str]) -> int:
+def dispatch(argv: Sequence[str]) -> int:
     parser = Parser(prog="macrograd", description="Train small neural networks written in single scalars.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")

@@ -29,8 +29,8 @@ from macrograd.compiler.targets.numpy.target import Numpy
 from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.value import Value
 
-_FALLBACK: Runner = Numpy()  # available on every machine
-_TARGETS: tuple[Runner, ...] = (Llvm(), _FALLBACK)  # fastest first
+FALLBACK: Runner = Numpy()  # available on every machine
+TARGETS: tuple[Runner, ...] = (Llvm(), FALLBACK)  # fastest first
 
 # Called with (stage, tape or program) after every stage; the tests put a verifier here.
 observer: Callable[[str, Tape | Program], None] | None = None
@@ -135,7 +135,7 @@ def prepare(request: Request, settings: Settings) -> Executable:
     try:
         return target.prepare(request)
     except RuntimeError as error:  # raised by LLVM when it cannot compile or link
-        if target is _FALLBACK:
+        if target is FALLBACK:
             raise
         return instead(error, request, settings)
 
@@ -147,12 +147,12 @@ def instead(error: RuntimeError, request: Request, settings: Settings) -> Execut
         CompileWarning,
         stacklevel=7,
     )
-    return _FALLBACK.prepare(request)
+    return FALLBACK.prepare(request)
 
 
 def _target(program: Program, settings: Settings) -> Runner:
     """The target for a program. One that does not load is skipped, with a warning shown once."""
-    for target in _TARGETS:
+    for target in TARGETS:
         named = settings.backend == target.name
         if not named and settings.backend != "auto":
             continue

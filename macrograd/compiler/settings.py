@@ -12,7 +12,7 @@ import numpy as np
 
 _DTYPES = {"float64": np.float64, "float32": np.float32}
 _BACKENDS = ("auto", "llvm", "numpy")
-_said: set[str] = set()  # warnings already shown
+said: set[str] = set()  # warnings already shown
 
 
 class CompileWarning(UserWarning):
@@ -89,8 +89,8 @@ def _uniform(given: Any, signature: inspect.Signature | None, *, batch: bool) ->
 
 
 def say_once(text: str, stacklevel: int = 7) -> None:
-    if text not in _said:
-        _said.add(text)
+    if text not in said:
+        said.add(text)
         warnings.warn(text, CompileWarning, stacklevel=stacklevel)
 
 

@@ -225,14 +225,14 @@ class Stretched:
             probes = self._at(0)
             self._order = probes.parameters()
         except Uneven:
-            found = self._written_out()
+            found = self.written_out()
             return found.parameters, found.structure, found.recorded
         return self._order, _whole_structure(probes.found[0].structure), probes.recorded()
 
     def digest(self) -> str:
         """A key of everything that the program depends on besides the first tape."""
         found = hashlib.sha256(repr((self._families, self.rounds.least, self._order is None)).encode())
-        for probe in self._at(0).found if self._order is not None else [self._written_out()]:
+        for probe in self._at(0).found if self._order is not None else [self.written_out()]:
             for array in (probe.tape.code, probe.tape.operand, probe.tape.leaf, probe.tape.results, probe.held):
                 found.update(array.tobytes())
         return found.hexdigest()
@@ -252,7 +252,7 @@ class Stretched:
                 return told
             except Uneven:
                 continue
-        found = self._written_out()
+        found = self.written_out()
         self.digested = self._order is None
         if self._order is not None and list(map(id, found.parameters)) != list(map(id, self._order)):
             raise self.recorder.refused(max(self.rounds.counts), "its parameters change after many rounds")
@@ -285,7 +285,7 @@ class Stretched:
         self._probes[attempt] = probes
         return probes
 
-    def _written_out(self) -> Recorded:
+    def written_out(self) -> Recorded:
         """The function with all rounds of all loops."""
         if self._all is not None:
             return self._all

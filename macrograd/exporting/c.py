@@ -370,16 +370,16 @@ def _answer(file: _File, compiled: Compiled, arrays: Sequence[NDArray[Any]]) -> 
         theta = file.weights[: file.program.parameters]
         value, gradient = compiled.value_and_grad(theta, *arrays)
         return np.concatenate([[value], gradient])
-    return np.concatenate([np.ravel(x) for x in _leaves(compiled(*arrays))])
+    return np.concatenate([np.ravel(x) for x in arrays_in(compiled(*arrays))])
 
 
-def _leaves(x: Any) -> Iterable[Any]:
+def arrays_in(x: Any) -> Iterable[Any]:
     """The arrays of a result, in the order of its scalars. Recursion is safe: results nest only as written."""
     if isinstance(x, dict):
         x = list(x.values())
     if isinstance(x, (list, tuple)):
         for item in x:
-            yield from _leaves(item)
+            yield from arrays_in(item)
     else:
         yield np.asarray(x)
 

@@ -21,8 +21,8 @@ from macrograd.exporting.subject import Examples, Subject, subject_of
 from macrograd.exporting.train_c import write_training
 from macrograd.optim import Optimizer
 
-_KINDS = ("predict", "gradient", "train")
-_DTYPES = ("float64", "float32", "int8")
+KINDS = ("predict", "gradient", "train")
+DTYPES = ("float64", "float32", "int8")
 _SUFFIXES = (".c", ".wasm", ".onnx")
 
 
@@ -96,10 +96,10 @@ def export(
     these cases.
     """
     path = Path(path)
-    if kind not in _KINDS:
-        raise ValueError(f"export(kind={kind!r}): kind is one of {', '.join(map(repr, _KINDS))}")
-    if dtype is not None and dtype not in _DTYPES:
-        raise ValueError(f"export(dtype={dtype!r}): dtype is one of {', '.join(map(repr, _DTYPES))}")
+    if kind not in KINDS:
+        raise ValueError(f"export(kind={kind!r}): kind is one of {', '.join(map(repr, KINDS))}")
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"export(dtype={dtype!r}): dtype is one of {', '.join(map(repr, DTYPES))}")
     if path.suffix not in _SUFFIXES:
         raise ValueError(f"export to {path.name!r}: the path must end in {' or '.join(_SUFFIXES)}")
     if path.suffix != ".c" and header:

@@ -125,9 +125,9 @@ def subject_of(what: Any, args: tuple[Any, ...], kind: str, optimizer: Optimizer
             raise ValueError(
                 "export() of a Trainer takes no optimizer: the Trainer has one, whose state is exported, too"
             )
-        return _trained(what._setup, kind)
+        return _trained(what.setup, kind)
     if isinstance(what, Module) and isinstance(what._signature, Signature) and not args:
-        return _trained(Trainer(what, optimizer=optimizer)._setup, kind)
+        return _trained(Trainer(what, optimizer=optimizer).setup, kind)
     uniform = what.settings.uniform if isinstance(what, Compiled) else frozenset()
     return Subject(*_plain(what, args, kind), optimizer=optimizer, uniform=uniform)
 

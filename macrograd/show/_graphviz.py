@@ -12,7 +12,7 @@ from pathlib import Path
 # machine has; Courier itself is hard to read on a screen.
 _FONTS = "DejaVu Sans Mono,Menlo,Consolas,Liberation Mono,monospace"
 
-_SECONDS = 60
+SECONDS = 60
 
 # The largest picture that most viewers open.
 _MAX_PIXELS = 8000
@@ -36,12 +36,10 @@ def layout(dot: str) -> str:
 
 def _by_program(program: str, dot: str) -> str:
     try:
-        done = subprocess.run(
-            [program, "-Tsvg"], input=dot.encode(), capture_output=True, timeout=_SECONDS, check=False
-        )
+        done = subprocess.run([program, "-Tsvg"], input=dot.encode(), capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise RuntimeError(
-            f"{program} did not finish the layout in {_SECONDS} s; draw a part of the graph, or give a smaller limit="
+            f"{program} did not finish the layout in {SECONDS} s; draw a part of the graph, or give a smaller limit="
         ) from None
     if done.returncode != 0:
         raise RuntimeError(f"{program} failed: {done.stderr.decode(errors='replace').strip()}")
@@ -78,7 +76,7 @@ def png(svg: str) -> bytes:
             f"saving a drawing as PNG needs the package resvg-py; {_REMEDY} installs it, and SVG does not need it"
         ) from None
     points = max(float(size) for size in re.findall(r'\b(?:width|height)="([0-9.]+)pt"', svg)[:2])
-    fonts = _bundled_fonts()
+    fonts = bundled_fonts()
     family = "DejaVu Sans Mono" if fonts else None
     return bytes(
         resvg_py.svg_to_bytes(
@@ -92,7 +90,7 @@ def png(svg: str) -> bytes:
     )
 
 
-def _bundled_fonts() -> list[str]:
+def bundled_fonts() -> list[str]:
     """matplotlib's fixed-width font, if matplotlib is installed: a bare machine may have no fonts."""
     found = importlib.util.find_spec("matplotlib")
     if found is None or found.origin is None:

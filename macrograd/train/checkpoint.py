@@ -88,7 +88,7 @@ class Writer:
 
     def write(self, step: int, tensors: Tensors, history: History, state: dict[str, Any]) -> None:
         """Start writing: `tensors` must not change afterwards; the history is written as it is now."""
-        self._finish()
+        self.finish()
         self.started(step)
         pieces = history.snapshot()
         header = {**self._header, "step": step, "metrics": list(pieces.metrics), **state}
@@ -100,7 +100,7 @@ class Writer:
 
         self._running = self._pool.submit(write)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         if self._running is not None:
             running, self._running = self._running, None
             running.result()
@@ -108,7 +108,7 @@ class Writer:
     def close(self) -> None:
         """Wait until the file is written."""
         try:
-            self._finish()
+            self.finish()
         finally:
             self._pool.shutdown()
             remove_remains(self.path)

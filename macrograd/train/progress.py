@@ -31,11 +31,11 @@ def make(mode: str, steps: int, steps_per_epoch: int, done: int = 0) -> Shown:
     """The display of a run of the given number of steps, `done` of which were made earlier."""
     if mode == "auto":
         mode = "bar" if sys.stderr.isatty() else "plain"
-    kinds: dict[str, Callable[[int, int, int], Shown]] = {"bar": _Bar, "plain": _Plain, "none": _Nothing}
+    kinds: dict[str, Callable[[int, int, int], Shown]] = {"bar": _Bar, "plain": _Plain, "none": Silent}
     return kinds[mode](steps, steps_per_epoch, done)
 
 
-class _Nothing:
+class Silent:
     def __init__(self, steps: int, steps_per_epoch: int, done: int) -> None:
         pass
 

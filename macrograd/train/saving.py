@@ -38,7 +38,7 @@ def save(
     or too large for float32, RuntimeError for a Trainer that was not fitted, OSError if the file cannot be written.
     """
     if isinstance(model, Trainer):
-        model._setup.fitted()
+        model.setup.fitted()
         model = model.model
     if not isinstance(model, Module):
         raise TypeError(f"save() takes a Module or a Trainer, got a {type(model).__name__}")

@@ -23,7 +23,7 @@ _MASK = (1 << 64) - 1
 
 # Below 2³² samples, the upper half of a random number times the count, shifted back, is a fair choice.
 _MOST = 1 << 32
-_PIECE = 1 << 21
+PIECE = 1 << 21
 
 
 def shuffle_into(out: Rows, first: int, seed: int, *, native: bool) -> None:
@@ -37,8 +37,8 @@ def shuffle_into(out: Rows, first: int, seed: int, *, native: bool) -> None:
             out[k] = _one(samples, first + k, seed)
         return
     # Long epochs are shuffled in pieces, so that Python can handle signals in between.
-    for begin in range(0, samples, _PIECE):
-        end = min(begin + _PIECE, samples)
+    for begin in range(0, samples, PIECE):
+        end = min(begin + PIECE, samples)
         numbers = (out.ctypes.data, samples, first, epochs, _signed(seed * _SEED), begin, end)
         arguments = np.array(numbers, dtype=np.int64)
         code.functions["shuffle"](arguments.ctypes.data)

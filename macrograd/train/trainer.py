@@ -47,13 +47,13 @@ class _Option(Generic[T]):
         self._name = name
 
     def __get__(self, trainer: Trainer, owner: type) -> T:
-        found: T = getattr(trainer._setup, self._name)
+        found: T = getattr(trainer.setup, self._name)
         return found
 
     def __set__(self, trainer: Trainer, given: T) -> None:
-        if given is not getattr(trainer._setup, self._name):
-            trainer._setup.kept = {}  # programs compiled for another value
-        setattr(trainer._setup, self._name, given)
+        if given is not getattr(trainer.setup, self._name):
+            trainer.setup.kept = {}  # programs compiled for another value
+        setattr(trainer.setup, self._name, given)
 
 
 class Trainer:
@@ -114,8 +114,8 @@ class Trainer:
             raise ValueError(f"scale must be {' or '.join(map(repr, scaling.SCALES))} or None, got {scale!r}")
         if not (is_number(label_smoothing) and 0.0 <= label_smoothing < 1.0):
             raise ValueError(f"label_smoothing must be from 0 up to 1, got {label_smoothing!r}")
-        self._setup = Setup(model, loss, optimizer, l2=l2, penalty=penalty, engine=engine, dtype=dtype, threads=threads)
-        self._setup.smoothing, self._setup.scale_target = float(label_smoothing), bool(scale_target)
+        self.setup = Setup(model, loss, optimizer, l2=l2, penalty=penalty, engine=engine, dtype=dtype, threads=threads)
+        self.setup.smoothing, self.setup.scale_target = float(label_smoothing), bool(scale_target)
         self.history = History()
         self.remark = ""
         self._scale, self._classes = scale, None if classes is None else list(classes)
@@ -182,7 +182,7 @@ class Trainer:
         prediction. Raises ValueError and TypeError for invalid input, before any work is done; DivergedError if a loss
         or gradient is not finite, with the parameters as they were before that step.
         """
-        setup = self._setup
+        setup = self.setup
         plan = setup.plan if setup.columns is not None else plan_of(X, "X")
         columns = setup.columns or (names_of(X) if plan is None else plan.names)
         samples = Samples(in_order(X, columns, "X", plan), name="X", dtype=setup.dtype)
@@ -260,17 +260,17 @@ class Trainer:
     def predict(self, X: Any) -> Array:
         """The model's predictions for samples X (n, …): labels as in y, (n, k) of 0 and 1 for yes-or-no labels, else
         its outputs (n,) or (n, k). Raises RuntimeError before the first fit, ValueError for the wrong width."""
-        return self._setup.fitted().decode(self.outputs(X))
+        return self.setup.fitted().decode(self.outputs(X))
 
     def outputs(self, X: Any) -> Array:
         """The model's outputs for samples X (n, …): (n,), or (n, k) if there are several."""
-        self._setup.fitted()
-        return self._setup.predictor()(self._samples(X))
+        self.setup.fitted()
+        return self.setup.predictor()(self._samples(X))
 
     def probabilities(self, X: Any) -> Array:
         """(n, k): the predicted probability of each class, in the order of `classes`, or of each label. Raises
         ValueError if the loss does not give probabilities."""
-        targets = self._setup.fitted()
+        targets = self.setup.fitted()
         return targets.probabilities(self.outputs(X))
 
     def predict_one(self, x: Any) -> Any:
@@ -281,14 +281,14 @@ class Trainer:
         these. Not thread-safe. Raises RuntimeError before the first fit, ValueError and TypeError for a sample of the
         wrong shape or type.
         """
-        self._setup.fitted()
+        self.setup.fitted()
         # From now on the function itself replaces this method, at half the cost of a call. An outdated one comes back
         # here.
         found = self.__dict__.get("predict_one")
         if found is None or self._one_at != parameter_writes[0]:
-            found = self._setup.predictor().one(self._setup.shape, partial(Trainer.predict_one, self))
-            if self._setup.columns is not None:
-                found = _by_name(found, self._setup.columns, self._setup.plan)
+            found = self.setup.predictor().one(self.setup.shape, partial(Trainer.predict_one, self))
+            if self.setup.columns is not None:
+                found = _by_name(found, self.setup.columns, self.setup.plan)
             self.__dict__["predict_one"], self._one_at = found, parameter_writes[0]
         return found(x)
 
@@ -297,24 +297,24 @@ class Trainer:
     ) -> dict[str, float]:
         """The mean loss over samples and targets, without penalties, and metrics as in `fit`. Raises ValueError for
         labels that training did not see, and for shapes that do not fit."""
-        targets, samples = self._setup.fitted(), self._samples(X)
-        encoded = self._setup.in_units(targets.encode(y), targets)
+        targets, samples = self.setup.fitted(), self._samples(X)
+        encoded = self.setup.in_units(targets.encode(y), targets)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
         weights = weighting.of(sample_weight, None, encoded, targets)
         judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
-        return self._setup.measure(Part(samples, encoded, np.asarray(y), weights), judged)
+        return self.setup.measure(Part(samples, encoded, np.asarray(y), weights), judged)
 
     @property
     def classes(self) -> list[Any] | None:
         """The labels, in the order of the model's outputs; None if the targets are not classes."""
-        found = self._setup.fitted().classes
+        found = self.setup.fitted().classes
         return None if found is None else found.tolist()
 
     @property
     def columns(self) -> tuple[str, ...] | None:
         """The names of the numbers of a sample; None if the data had none."""
-        return self._setup.columns
+        return self.setup.columns
 
     def numbers(self, X: Any) -> Array:
         """The numbers (n, …) of samples X as the model takes them: the columns of a table in order, and encoded."""
@@ -328,7 +328,7 @@ class Trainer:
         Raises RuntimeError before the first fit (`fit(X, y, steps=0)` is enough), ValueError for labels that training
         did not see, and for shapes that do not fit.
         """
-        targets, setup = self._setup.fitted(), self._setup
+        targets, setup = self.setup.fitted(), self.setup
         encoded, samples = setup.in_units(targets.encode(y), targets), self._samples(X)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
@@ -341,7 +341,7 @@ class Trainer:
 
     def _meant(self, y: Any, outputs: int) -> kinds.Targets:
         """The targets for `y`: as the model learned them before, or judged by the numbers."""
-        setup, known = self._setup, self._setup.targets
+        setup, known = self.setup, self.setup.targets
         if callable(setup.loss):
             return kinds.of(y, setup.loss, outputs)
         if known is None and self._classes is not None:
@@ -351,7 +351,7 @@ class Trainer:
 
     def _bring_to_scale(self, samples: Samples, targets: kinds.Targets, encoded: Array, weights: Array | None) -> None:
         """Wrap the model in scales at its first training, or warn that it might need them."""
-        setup = self._setup
+        setup = self.setup
         if setup.targets is not None or isinstance(setup.model, Scaled):
             return
         if self._scale is not None:
@@ -365,16 +365,16 @@ class Trainer:
             setup.model = model.with_outputs(scale.middle.tolist(), scale.unit.tolist())
 
     def _ordered(self, X: Any) -> Any:
-        return in_order(X, self._setup.columns, "X", self._setup.plan)
+        return in_order(X, self.setup.columns, "X", self.setup.plan)
 
     def _samples(self, X: Any) -> Samples:
-        samples, shape = Samples(self._ordered(X), name="X", dtype=self.dtype), self._setup.shape
+        samples, shape = Samples(self._ordered(X), name="X", dtype=self.dtype), self.setup.shape
         if samples.shape != shape:
             raise ValueError(
                 f"X has samples of shape {samples.shape}, the model was trained with {shape}: one sample is a "
                 "row, even if it is the only one"
             )
-        return self._setup.seen(samples)
+        return self.setup.seen(samples)
 
 
 def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...], plan: Plan | None) -> Callable[[Any], Any]:

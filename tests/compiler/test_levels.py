@@ -41,7 +41,7 @@ def instructions(f: mg.compiler.Compiled, shape: tuple[int, ...]) -> list[object
 def test_positions_of_different_depth_share_their_matrix_products(monkeypatch: pytest.MonkeyPatch) -> None:
     f = positions(12)
     together = instructions(f, (12,))
-    monkeypatch.setattr(levels, "_GAIN", 0.0)
+    monkeypatch.setattr(levels, "GAIN", 0.0)
     apart = instructions(f, (12,))
     assert len(together) < len(apart) / 2
 

@@ -22,7 +22,7 @@ def test_addresses_are_ids() -> None:
 
 @pytest.mark.parametrize("sparse", [0, 64, 1 << 40])
 def test_positions(sparse: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linearise, "_SPARSE", sparse)
+    monkeypatch.setattr(linearise, "SPARSE", sparse)
     random = np.random.default_rng(0)
     ids = 16 * random.permutation(5_000)[:1_000] + 1_000_000
     strangers = np.setdiff1d(16 * np.arange(-10, 6_000) + 1_000_000, ids)

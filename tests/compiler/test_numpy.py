@@ -397,7 +397,7 @@ def test_memory_does_not_grow_with_the_batch_nor_with_calls() -> None:
     state = made.state(100_000)
     state.load([data(100_000)])
     run(state)
-    assert state._workers[0].v.nbytes <= execute._BLOCK_BYTES
+    assert state.workers[0].v.nbytes <= execute.BLOCK_BYTES
     tracemalloc.start()
     try:
         run(state)
@@ -408,7 +408,7 @@ def test_memory_does_not_grow_with_the_batch_nor_with_calls() -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 10_000
-    assert peak - before < execute._BLOCK_BYTES
+    assert peak - before < execute.BLOCK_BYTES
 
 
 def test_several_python_threads_at_once() -> None:

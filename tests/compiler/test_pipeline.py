@@ -106,21 +106,21 @@ class Broken(Numpy):
 
 def test_a_target_that_lacks_an_operation_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     poor, ran = Poor(), []
-    for made in (poor, pipeline._FALLBACK):
+    for made in (poor, pipeline.FALLBACK):
         prepare = made.prepare
         monkeypatch.setattr(
             made, "prepare", lambda *a, made=made, prepare=prepare, **k: (ran.append(made), prepare(*a, **k))[1]
         )
-    monkeypatch.setattr(pipeline, "_TARGETS", (poor, pipeline._FALLBACK))
+    monkeypatch.setattr(pipeline, "TARGETS", (poor, pipeline.FALLBACK))
     assert mg.compile(lambda x: mg.tanh(x) + W)(0.0) == 2.0
     assert mg.compile(lambda x: mg.exp(x) + W)(0.0) == 3.0
-    assert ran == [poor, pipeline._FALLBACK]
+    assert ran == [poor, pipeline.FALLBACK]
     with pytest.raises(LookupError, match=r"backend='llvm' has neither a form of exp nor a formula .* another backend"):
         mg.compile(lambda x: mg.exp(x) * W, backend="llvm")(0.0)
 
 
 def test_a_named_target_that_is_not_there_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_TARGETS", (Broken(), pipeline._FALLBACK))
+    monkeypatch.setattr(pipeline, "TARGETS", (Broken(), pipeline.FALLBACK))
     with pytest.raises(ImportError, match=r"backend='llvm' needs a compiler, .* \(no compiler\); install it, or use"):
         mg.compile(lambda x: x * W, backend="llvm")(1.0)
 
@@ -129,7 +129,7 @@ def test_a_failure_of_the_last_target_is_not_hidden(monkeypatch: pytest.MonkeyPa
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of threads")
 
-    monkeypatch.setattr(pipeline._FALLBACK, "prepare", fail)
+    monkeypatch.setattr(pipeline.FALLBACK, "prepare", fail)
     with pytest.raises(RuntimeError, match="out of threads"):
         mg.compile(lambda x: x * W, backend="numpy")(1.0)
 
@@ -145,7 +145,7 @@ def test_llvm_that_fails_gives_numpy_and_a_warning(monkeypatch: pytest.MonkeyPat
     from macrograd.compiler.jit import native
 
     monkeypatch.setenv("MACROGRAD_CACHE", "off")
-    monkeypatch.setattr(native, "_compile", _fail)
+    monkeypatch.setattr(native, "object_file", _fail)
     w = Value(2.0)
     f = mg.compile(lambda x: x * w, batch=True)
     with pytest.warns(CompileWarning, match=r"LLVM failed on <lambda> \(LLVM ERROR: Cannot select\); it runs on NumPy"):
@@ -162,7 +162,7 @@ def test_llvm_that_fails_for_a_later_batch_size(monkeypatch: pytest.MonkeyPatch)
     w = Value(2.0)
     f = mg.compile(lambda x: x * w, batch=True)
     np.testing.assert_array_equal(f(np.ones(4)), np.full(4, 2.0))
-    monkeypatch.setattr(native, "_compile", _fail)
+    monkeypatch.setattr(native, "object_file", _fail)
     with pytest.warns(CompileWarning, match="LLVM failed on <lambda>"):
         np.testing.assert_array_equal(f(np.ones(500)), np.full(500, 2.0))
     np.testing.assert_array_equal(f(np.ones(500)), np.full(500, 2.0))
@@ -170,7 +170,7 @@ def test_llvm_that_fails_for_a_later_batch_size(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_llvmlite_it_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "macrograd.compiler.targets.llvm.execute", None)
-    monkeypatch.setattr("macrograd.compiler.settings._said", set[str]())
+    monkeypatch.setattr("macrograd.compiler.settings.said", set[str]())
     with pytest.warns(CompileWarning, match="llvmlite does not load here .*: programs run on NumPy, which is slower"):
         assert mg.compile(lambda x: x * W)(1.0) == 2.0
     with warnings.catch_warnings():

@@ -107,7 +107,7 @@ def test_uniform_arguments_need_a_batch() -> None:
 
 
 def test_a_warning_is_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("macrograd.compiler.settings._said", set[str]())
+    monkeypatch.setattr("macrograd.compiler.settings.said", set[str]())
     with pytest.warns(CompileWarning, match="slower, says a test"):
         say_once("slower, says a test")
     with warnings.catch_warnings():

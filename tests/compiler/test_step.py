@@ -195,7 +195,7 @@ def test_native_code_that_fails_gives_way_with_a_warning(monkeypatch: pytest.Mon
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("no such register")
 
-    monkeypatch.setattr(steps, "_code", fail)
+    monkeypatch.setattr(steps, "step_code", fail)
     with pytest.warns(CompileWarning, match="no such register"):
         loop = made("llvm")
     assert not loop.native

@@ -22,7 +22,7 @@ from macrograd.compiler.jit import native, tiers
 from macrograd.compiler.settings import settings_of
 from macrograd.compiler.specialised import Specialised, results
 from macrograd.compiler.targets.llvm.execute import LlvmState
-from macrograd.compiler.targets.llvm.kernel import _kernel
+from macrograd.compiler.targets.llvm.kernel import cached_kernel
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +101,7 @@ def test_streams_have_the_same_bits_in_both_tiers() -> None:
             nodes.append(mg.tanh(a) if op < 7 else a * b if op < 14 else a - b)
         return mg.sum(nodes[-30:])
 
-    _kernel.cache_clear()
+    cached_kernel.cache_clear()
     bound = Call(irregular, np.linspace(-1, 1, 37))
     assert "stream" in str(bound.prepared.program)
     first = bound()
@@ -119,7 +119,7 @@ def chain(w: Value) -> Any:
 
 
 def test_code_that_is_used_is_improved_and_other_code_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiers, "_DEARER", 0.0)  # it pays at the next time it asks
+    monkeypatch.setattr(tiers, "DEARER", 0.0)  # it pays at the next time it asks
     used, unused = Call(chain(Value(0.5)), np.ones(3)), Call(chain(Value(0.25)), np.ones(4))
     for _ in range(3):
         used()
@@ -129,7 +129,7 @@ def test_code_that_is_used_is_improved_and_other_code_is_not(monkeypatch: pytest
 
 
 def test_nothing_is_improved_before_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiers, "_DEARER", 1e9)
+    monkeypatch.setattr(tiers, "DEARER", 1e9)
     bound = Call(chain(Value(0.5)), np.ones(3))
     for _ in range(100):
         bound()
@@ -151,7 +151,7 @@ def test_what_an_earlier_process_met_is_improved_at_once_and_then_kept(monkeypat
     assert again() == expected
     tiers.wait()
     assert again.improved
-    monkeypatch.setattr(native, "_compile", lambda *_: pytest.fail("all is in the cache"))
+    monkeypatch.setattr(native, "object_file", lambda *_: pytest.fail("all is in the cache"))
     kept = Call(chain(Value(0.5)), np.ones(3))
     assert kept() == expected
     assert kept.improved
@@ -174,7 +174,7 @@ def test_better_code_that_cannot_be_made_changes_nothing(monkeypatch: pytest.Mon
     def fails(*_: Any) -> bytes:
         raise RuntimeError("LLVM ran out of something")
 
-    monkeypatch.setattr(native, "_compile", fails)
+    monkeypatch.setattr(native, "object_file", fails)
     tiers.finish()
     assert bound() == expected
     assert not bound.improved
@@ -240,10 +240,10 @@ def test_an_interrupt_is_not_lost_in_native_code(monkeypatch: pytest.MonkeyPatch
 def test_a_forked_child_can_compile() -> None:
     bound = Call(chain(Value(0.5)), np.ones(3))
     expected = bound()
-    with tiers._builder._lock:  # the parent is about to submit something
+    with tiers.builder.lock:  # the parent is about to submit something
         pid = os.fork()
         if pid == 0:
-            tiers._builder.submit(lambda: None)
+            tiers.builder.submit(lambda: None)
             tiers.wait()
             os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0

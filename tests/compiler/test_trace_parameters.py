@@ -63,4 +63,4 @@ def test_a_trace_within_a_trace_leaves_the_outer_one_as_it_was(inner) -> None:
     compiled = mg.compile(f)
     assert compiled(2.0) == 12.0
     assert [p.label for p in compiled.parameters] == ["w"]
-    assert value._interpreter is None
+    assert value.recording() is None

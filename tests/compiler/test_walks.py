@@ -22,7 +22,7 @@ def tape(n: int, seed: int) -> tuple[Ints, Ints]:
 @pytest.fixture(params=["native", "python"])
 def long(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is long enough for native code: every tape, or none."""
-    monkeypatch.setattr(walks, "_SHORT", 0 if request.param == "native" else 1 << 40)
+    monkeypatch.setattr(walks, "SHORT", 0 if request.param == "native" else 1 << 40)
 
 
 @pytest.mark.parametrize("n", [1, 2, 50, 3000])

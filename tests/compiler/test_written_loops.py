@@ -125,13 +125,13 @@ TOLD: dict[str, tuple[Callable[..., Any], list[Any]]] = {
 def written_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows when a program could not be derived from a few rounds."""
     found: list[int] = []
-    original = Stretched._written_out
+    original = Stretched.written_out
 
     def noted(self: Stretched) -> Any:
         found.append(1)
         return original(self)
 
-    monkeypatch.setattr(Stretched, "_written_out", noted)
+    monkeypatch.setattr(Stretched, "written_out", noted)
     return found
 
 

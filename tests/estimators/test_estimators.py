@@ -136,13 +136,12 @@ def test_a_classifier_is_exported(tmp_path: Path, kind: str, columns: int) -> No
     assert "double" in (tmp_path / "net.c").read_text()
 
 
-def test_what_is_exported_answers_as_the_estimator() -> None:
-    from macrograd.compiler import compile as compiled
-
+def test_what_is_exported_answers_as_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mg, "export", lambda function, *_, **__: function)
     fitted, numbers = classifier().fit(X, Y), regressor().fit(X, Z)
-    shares = compiled(fitted._exports()["probabilities"], batch=True)(X)
+    shares = mg.compile(fitted.export("net.c", kind="probabilities"), batch=True)(X)
     assert np.allclose(shares, fitted.predict_proba(X), rtol=1e-12)
-    low, middle, high = compiled(numbers._exports()["interval"], batch=True)(X).T
+    low, middle, high = mg.compile(numbers.export("net.c", kind="interval"), batch=True)(X).T
     assert np.allclose(np.stack([low, high], axis=1), numbers.predict_interval(X), rtol=1e-12)
     assert np.allclose(middle, numbers.predict(X), rtol=1e-12)
 
@@ -265,7 +264,8 @@ def test_the_quantile_is_the_one_of_split_conformal_prediction() -> None:
     fitted = regressor(calibration_fraction=0.2).fit(X, Z)
     n = len(fitted.scores_)
     assert n == 24
-    assert fitted._radius(0.8) == fitted.scores_[20 - 1]  # ⌈25 · 0.8⌉ = 20
+    radius = fitted.scores_[20 - 1]  # ⌈25 · 0.8⌉ = 20
+    assert np.array_equal(fitted.predict_interval(X, 0.8)[:, 1], fitted.predict(X) + radius)
 
 
 def test_a_temperature_makes_probabilities_honest() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import ctypes
+import importlib
 import io
 import re
 import subprocess
@@ -206,10 +207,10 @@ def test_a_file_and_what_load_makes_of_it_are_exported_alike(tmp_path: Path) -> 
 
 def test_the_command_and_export_offer_the_same() -> None:
     from macrograd.cli import options
-    from macrograd.exporting import export
 
-    assert export.__globals__["_KINDS"] == options.EXPORT_KINDS
-    assert export.__globals__["_DTYPES"] == options.EXPORT_DTYPES
+    export = importlib.import_module("macrograd.exporting.export")  # the attribute of that name is the function
+    assert export.KINDS == options.EXPORT_KINDS
+    assert export.DTYPES == options.EXPORT_DTYPES
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from macrograd import Value, datasets, losses, nn, optim
 from macrograd.cli import main
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.step import TrainingLoop
-from macrograd.exporting.c import _leaves
+from macrograd.exporting.c import arrays_in
 from tests.exporting.test_c import CASES, MOONS, net, recurrence
 from tests.exporting.test_trained import HOSTILE, as_csv, table
 from tests.fuzz.wasm import Module
@@ -51,7 +51,7 @@ def test_the_module_agrees(tmp_path: Path, name: str) -> None:
         samples = [[np.array(float(k % 3)), *rest] for k, (_, *rest) in enumerate(samples)]
     rows = [np.concatenate([np.ravel(x) for x in sample]) for sample in samples]
     if kind == "predict":
-        right = [np.concatenate([np.ravel(x) for x in _leaves(native(*sample))]) for sample in samples]
+        right = [np.concatenate([np.ravel(x) for x in arrays_in(native(*sample))]) for sample in samples]
         np.testing.assert_allclose(module.predict(rows), right, **close)
         return
     native(*samples[0])

@@ -403,13 +403,13 @@ def test_a_failing_system_dot_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_system_dot_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path, "import time; time.sleep(60)")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(_graphviz, "_SECONDS", 0.3)
+    monkeypatch.setattr(_graphviz, "SECONDS", 0.3)
     with pytest.raises(RuntimeError, match=r"did not finish the layout in 0.3 s; .* give a smaller limit="):
         str(mg.draw(neuron()))
 
 
 def test_without_matplotlib_the_machines_fonts_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [Path(font).name for font in _graphviz._bundled_fonts()] == ["DejaVuSansMono.ttf"]
+    assert [Path(font).name for font in _graphviz.bundled_fonts()] == ["DejaVuSansMono.ttf"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert _graphviz._bundled_fonts() == []
+    assert _graphviz.bundled_fonts() == []
     assert _graphviz.png(mg.draw(Value(1.0)).svg).startswith(b"\x89PNG")

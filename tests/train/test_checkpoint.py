@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from macrograd import datasets, nn, optim
 from macrograd.train import Callback, History, Run, Trainer, files
 from macrograd.train.checkpoint import Every, Writer
 from macrograd.train.interrupt import Interrupts
-from macrograd.train.progress import _Nothing
+from macrograd.train.progress import Silent
 
 X, Y = datasets.make_moons(50, noise=0.1, seed=3)
 
@@ -69,68 +68,75 @@ def test_early_stopping_goes_on_too(tmp_path: Path) -> None:
         assert (found, history.losses, history.stopped) == (expected, whole.losses, "early stopping")
 
 
+# The timer's signal ends the process at once, wherever it is: `after` seconds from its beginning, or from when it has
+# written a checkpoint.
 PROGRAM = """
+    import signal
     import sys
-    import numpy as np
-    from macrograd import datasets, nn, optim
-    from macrograd.train import Trainer
 
+    path, steps, since, after = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+    if since == "the beginning":
+        signal.setitimer(signal.ITIMER_REAL, after)
+
+    from macrograd import datasets, nn, optim
+    from macrograd.train import Trainer, files
+
+    write = files.write
+
+    def armed(*given):
+        write(*given)
+        files.write = write
+        signal.setitimer(signal.ITIMER_REAL, after)
+
+    if since == "a checkpoint":
+        files.write = armed
     X, y = datasets.make_moons(50, noise=0.1, seed=3)
     model = nn.MLP(2, [4, 1], activation="tanh", seed=1)
     trainer = Trainer(model, optimizer=optim.Adam(0.01))
-    history = trainer.fit(X, y, steps=int(sys.argv[2]), progress=False, checkpoint=sys.argv[1], every=0.02, resume=True)
+    history = trainer.fit(X, y, steps=steps, progress=False, checkpoint=path, every=0.02, resume=True)
     print([p.data.hex() for p in model.parameters()], hash(tuple(history.losses)), len(history))
 """
 
 
-def program(path: Path, steps: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(path), str(steps)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def program(path: Path, steps: int, since: str = "", after: float = 0.0) -> str:
+    """What the program prints; nothing if it was killed."""
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(path), str(steps), since, str(after)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stderr == ""
+    assert ended.returncode == 0 or (since and ended.returncode == -signal.SIGALRM)
+    return ended.stdout
 
 
-def written(path: Path) -> int:
-    """Which checkpoint is there: 0 for none."""
-    return path.stat().st_mtime_ns if path.exists() else 0
-
-
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that ends a process")
 def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     steps = 400_000
-    with program(tmp_path / "whole.safetensors", steps) as running:
-        expected, err = running.communicate()
-    assert err == ""
+    expected = program(tmp_path / "whole.safetensors", steps)
     path, random = tmp_path / "killed.safetensors", np.random.RandomState(5)
     reached = [0]
     for number in range(5):
-        before = written(path)
-        with program(path, steps) as running:
-            # The first is killed somewhere in its beginnings, the others somewhere behind a checkpoint of their own.
-            while number and written(path) == before and running.poll() is None:
-                time.sleep(0.001)
-            time.sleep(random.uniform(0.0, 0.1))
-            running.send_signal(signal.SIGKILL)
+        program(path, steps, "a checkpoint" if number else "the beginning", random.uniform(0.0, 0.1))
         reached.append(files.read(path, "checkpoint")[1]["step"] if path.exists() else 0)
     assert reached == sorted(reached)
     assert any(0 < step < steps for step in reached)  # or nothing was broken off
-    with program(path, steps) as running:
-        found, err = running.communicate()
-    assert err == ""
-    assert found == expected
+    assert program(path, steps) == expected
 
 
 @pytest.mark.parametrize("engine", ["compiled", "eager"])
-def test_ctrl_c_ends_a_run_and_leaves_a_whole_step(tmp_path: Path, engine: str) -> None:
+def test_ctrl_c_ends_a_run_and_leaves_a_whole_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
     """A run that does not listen would take hours."""
-    path = tmp_path / "c.safetensors"
+    path, write = tmp_path / "c.safetensors", files.write
 
-    def press() -> None:
-        while not path.exists():  # until it is under way
-            time.sleep(0.001)
-        os.kill(os.getpid(), signal.SIGINT)
+    def writes(*given: Any) -> Any:
+        found = write(*given)
+        if threading.current_thread() is not threading.main_thread():  # the run is under way
+            press()
+        return found
 
-    thread = threading.Thread(target=press)
-    thread.start()
+    monkeypatch.setattr(files, "write", writes)
     found, history, trainer = fit(path, engine=engine, steps=10**9, every=0.05)
-    thread.join()
+    monkeypatch.undo()
     assert history.stopped == "interrupted"
     assert 0 < len(history) == trainer.optimizer.steps
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -143,7 +149,6 @@ def test_ctrl_c_ends_a_run_and_leaves_a_whole_step(tmp_path: Path, engine: str) 
 
 def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(0)  # a bytecode boundary, where Python sees it
 
 
 class Once:
@@ -178,15 +183,15 @@ def instrument(place: str, wrong: Once, monkeypatch: pytest.MonkeyPatch) -> dict
 
         return {"metrics": [metric]}
     if place == "the progress":
-        show = _Nothing.show
+        show = Silent.show
 
         def shows(self: Any, *given: Any, **more: Any) -> None:
             wrong()
             show(self, *given, **more)
 
-        monkeypatch.setattr(_Nothing, "show", shows)
+        monkeypatch.setattr(Silent, "show", shows)
     if place == "the end of the progress":
-        monkeypatch.setattr(_Nothing, "close", wrong)
+        monkeypatch.setattr(Silent, "close", wrong)
     if place == "the writing":
         write = files.write
 
@@ -279,7 +284,7 @@ def test_checkpoints_by_seconds_stay_cheap(tmp_path: Path, monkeypatch: pytest.M
 
     def write() -> None:
         writer.write(5 + int(now[0]), {}, History(), {})
-        writer._finish()
+        writer.finish()
 
     assert (due(0.9), due(1.0)) == (False, True)
     write()

@@ -68,7 +68,7 @@ def fit(engine: str, **case: Any) -> tuple[Any, Trainer]:
 def test_it_agrees_with_values(case: str) -> None:
     rounding = 1e-4 if CASES[case].get("dtype") == "float32" else 1e-12
     (ours, trainer), (theirs, eager) = (fit(engine, **dict(CASES[case])) for engine in ("compiled", "eager"))
-    ((_, engine),) = (kept for key, kept in trainer._setup.kept.items() if key[0] == "engine")
+    ((_, engine),) = (kept for key, kept in trainer.setup.kept.items() if key[0] == "engine")
     assert not engine.native
     assert ours.losses == pytest.approx(theirs.losses, rel=rounding)
     assert ours.losses[0] != ours.losses[-1]

@@ -146,7 +146,7 @@ def test_it_works_without_llvm(monkeypatch: pytest.MonkeyPatch) -> None:
 
     trainer = trained()
     monkeypatch.setattr(module.Compiled, "__init__", numpy_only)
-    trainer._setup.kept.clear()
+    trainer.setup.kept.clear()
     trainer.__dict__.pop("predict_one", None)
     for sample in (X[0], X[0].tolist()):
         assert trainer.predict_one(sample) == pytest.approx(expected)

@@ -53,7 +53,7 @@ def test_native_code_shuffles_as_python_does(samples: int) -> None:
 def test_pieces_of_an_epoch_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, pieces = np.empty((3, 1000), np.int64), np.empty((3, 1000), np.int64)
     shuffle_into(whole, 4, 9, native=True)
-    monkeypatch.setattr("macrograd.train.shuffle._PIECE", 64)
+    monkeypatch.setattr("macrograd.train.shuffle.PIECE", 64)
     shuffle_into(pieces, 4, 9, native=True)
     np.testing.assert_array_equal(pieces, whole)
 

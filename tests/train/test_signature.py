@@ -16,7 +16,7 @@ import pytest
 import macrograd as mg
 from macrograd import nn, optim
 from macrograd.cli import main
-from macrograd.train import Trainer
+from macrograd.train import Trainer, files
 
 RANDOM = np.random.RandomState(4)
 # Columns of sizes as different as a table has them; three kinds of rows, well apart.
@@ -260,14 +260,15 @@ def test_validation_and_later_fits_go_by_name_too() -> None:
     assert fit(turned, turned) == fit(frame_of(RAW), frame_of(RAW))
 
 
-def test_real_frames() -> None:
+def test_real_frames(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(dict(zip(NAMES, RAW.T, strict=True)))
     trainer = trained(pandas.Series(KINDS, name="kind"), 3, X=frame)
     expected = trainer.predict(RAW).tolist()
     assert trainer.predict(frame[list(NAMES[::-1])]).tolist() == expected
     assert trainer.predict_one(frame.iloc[0][list(NAMES[::-1])]) == trainer.predict_one(RAW[0])
-    assert trainer.model._signature.target == "kind"
+    saved = files.read(mg.save(trainer, tmp_path / "net.safetensors"), "model")[1]
+    assert saved["signature"]["target"] == "kind"
     polars = pytest.importorskip("polars")
     assert trainer.predict(polars.DataFrame(dict(zip(NAMES[::-1], RAW.T[::-1], strict=True)))).tolist() == expected
     arrow = pytest.importorskip("pyarrow")
@@ -277,5 +278,5 @@ def test_real_frames() -> None:
 def test_numbered_columns_are_no_names() -> None:
     frame = Frame({0: RAW[:, 0], 1: RAW[:, 1], 2: RAW[:, 2]})  # type: ignore[dict-item]
     trainer = trained(KINDS, 3, X=frame)
-    assert trainer.model._signature.columns is None
+    assert trainer.setup.columns is None
     assert trainer.predict(frame_of(RAW, ("a", "b", "c"))).tolist() == trainer.predict(RAW).tolist()

@@ -153,8 +153,8 @@ def test_every_kind_of_target_is_learned(kind: str, engine: str) -> None:
     trainer = Trainer(nn.MLP(2, [6, outputs], activation="tanh", seed=4), given, optim.Adam(0.1), engine=engine)
     history = trainer.fit(X, y, epochs=150, progress=False)
     assert history.last_loss < 0.5 * history.losses[0]
-    assert trainer._setup.targets is not None
-    assert trainer._setup.targets.loss == loss
+    assert trainer.setup.targets is not None
+    assert trainer.setup.targets.loss == loss
     predicted = trainer.predict(X)
     if loss in ("squared_error",):
         assert predicted == pytest.approx(np.array(y), abs=0.3)

@@ -58,7 +58,7 @@ def _linker() -> Any:
 
 
 @cache
-def _makers() -> bytes:
+def makers() -> bytes:
     """Everything but the program that the machine code depends on: the compiler's source, and the names of LLVM and the
     CPU."""
     host = machine()
@@ -84,7 +84,7 @@ class Native:
         scalars: int = 0,
         parameters: str = "ptr %context",
     ) -> None:
-        self._name = hashlib.sha256(_makers() + key).hexdigest()
+        self._name = hashlib.sha256(makers() + key).hexdigest()
         self._names, self._parameters = names, parameters
         self.tables: Table
         self.functions: dict[str, Any]
@@ -105,7 +105,7 @@ class Native:
             if two and text.count("\n") > max(LONG, scalars // SCALARS_A_LINE):
                 self._compile_baseline(text)
             else:
-                image = _compile(text)
+                image = object_file(text)
                 disk.store(self._name, _packed(self.tables.tobytes(), image))
                 self.functions = self._link(image, names)
 
@@ -131,7 +131,7 @@ class Native:
 
     def _compile_baseline(self, text: str) -> None:
         begin = time.perf_counter()
-        image = _compile(text + entries(self._names, self._parameters), BASELINE)
+        image = object_file(text + entries(self._names, self._parameters), BASELINE)
         took = time.perf_counter() - begin
         disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), text.encode(), image))
         self._run_first(image, text, took)
@@ -147,7 +147,7 @@ class Native:
         me, name, tables = weakref.ref(self), self._name, self.tables.tobytes()
 
         def improve() -> None:
-            image = _compile(text)
+            image = object_file(text)
             disk.store(name, _packed(tables, image))
             disk.remove(name + _BASELINE)
             native = me()
@@ -173,7 +173,7 @@ def _unpacked(whole: bytes) -> list[bytes]:
     return parts
 
 
-def _compile(text: str, level: int = BEST) -> bytes:
+def object_file(text: str, level: int = BEST) -> bytes:
     """The object file of a module. It shares nothing, so several threads may compile at once."""
     module = llvm.parse_assembly(text, llvm.create_context())
     module.triple = llvm.get_process_triple()

@@ -29,7 +29,7 @@ import llvmlite.binding as llvm
 BASELINE, BEST = 0, 2  # LLVM's optimisation levels of code generation
 LONG = 150  # lines of a module; shorter ones are optimised in the time that two tiers would take
 SCALARS_A_LINE = 40  # in a program with this many, optimising is a small part of the preparation
-_DEARER = 3.0  # how much longer the better code takes to compile
+DEARER = 3.0  # how much longer the better code takes to compile
 
 
 def setting() -> str:
@@ -81,7 +81,7 @@ class TierUp:
 
     def __init__(self, build: Callable[[], None], took: float) -> None:
         self._build: Callable[[], None] | None = build
-        self._worth, self._first_used = took * _DEARER, 0.0
+        self._worth, self._first_used = took * DEARER, 0.0
         # Native code must not call Python: a signal would be handled there, and an exception from its handler lost.
         # This queue's `put` is C, and so is `partial`.
         self._callback = ctypes.CFUNCTYPE(None)(partial(_asking.put, weakref.ref(self)))
@@ -103,19 +103,19 @@ class TierUp:
         """Request the better code, unless it has been requested before."""
         build, self._build = self._build, None
         if build is not None:
-            _builder.submit(build)
+            builder.submit(build)
 
 
-class _Builder:
+class Builder:
     """A background thread that compiles one module after the other, and ends when there is nothing to do."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def submit(self, build: Callable[[], None]) -> None:
-        with self._lock:
+        with self.lock:
             self._waiting.append(build)
             if self._thread is None and threading.main_thread().is_alive():
                 # Not a daemon: the process must not end inside LLVM. It waits for one module at most.
@@ -130,7 +130,7 @@ class _Builder:
 
     def _work(self) -> None:
         while True:
-            with self._lock:
+            with self.lock:
                 if not self._waiting or not threading.main_thread().is_alive():
                     self._thread = None
                     return
@@ -139,9 +139,9 @@ class _Builder:
                 build()
 
 
-_builder = _Builder()
+builder = Builder()
 if hasattr(os, "register_at_fork"):  # a forked child lacks its parent's threads, and may find the lock held
-    os.register_at_fork(after_in_child=_builder.__init__)  # type: ignore[misc]  # recreated in place
+    os.register_at_fork(after_in_child=builder.__init__)  # type: ignore[misc]  # recreated in place
 
 _watches: weakref.WeakSet[TierUp] = weakref.WeakSet()
 _asking: SimpleQueue[Callable[[], TierUp | None]] = SimpleQueue()
@@ -170,7 +170,7 @@ def wait() -> None:
         heard = threading.Event()
         _asking.put(heard.set)
         heard.wait()
-    _builder.wait()
+    builder.wait()
 
 
 def finish() -> None:

@@ -38,7 +38,7 @@ from macrograd.value import topological
 
 # Operands of a rule's small tape: the adjoint of the result, the result, the k-th operand, or an earlier line.
 _ADJOINT, _RESULT, _OPERAND, _LINE = 0, 1, 2, 3
-_FEW_CHOICES = 8  # up to this many values of a take are compared one by one
+FEW_CHOICES = 8  # up to this many values of a take are compared one by one
 
 
 @dataclass(frozen=True)
@@ -286,7 +286,7 @@ def _contributions(
 def _scattered(tape: Tape, edges: Ints, varies: NDArray[np.bool_], strict: bool) -> NDArray[np.bool_]:
     """Which edges lead from a take into a long table that is the same for all samples."""
     owner = tape.owner[edges]
-    found: NDArray[np.bool_] = (tape.code[owner] == ops.take.code) & (tape.arity[owner] - 1 > _FEW_CHOICES)
+    found: NDArray[np.bool_] = (tape.code[owner] == ops.take.code) & (tape.arity[owner] - 1 > FEW_CHOICES)
     return found & ~varies[tape.operand[edges]] & (not strict)
 
 

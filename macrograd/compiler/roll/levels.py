@@ -25,7 +25,7 @@ from macrograd.compiler.tape.tape import levels as soonest
 _LEAST_WIDTH = 8  # entries per level, on average; narrower programs are recurrences, whose rounds already form loops
 _MANY = 64  # groups; fewer leave little to gain
 _LEAST_MEMBERS = 8  # entries per group, on average; programs this scattered become data in any case
-_GAIN = 0.8
+GAIN = 0.8
 _MOST_TRIES = 4
 
 
@@ -44,7 +44,7 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
     if size < _MANY or len(tape) < _LEAST_MEMBERS * size:
         return first
     last = np.full(len(tape), int(first.max()))
-    best, least = first, int(_GAIN * size)
+    best, least = first, int(GAIN * size)
     for _ in range(_MOST_TRIES):
         waited = gathered(tape, latest(tape, last, first), alike)
         size = _size(tape, waited, kind, phase)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from macrograd.compiler.jit.text import Code, Counter
 
 Ints = NDArray[np.int64]
-_SHORT = 1_000  # entries that Python can walk in the time that LLVM takes to compile the loop
+SHORT = 1_000  # entries that Python can walk in the time that LLVM takes to compile the loop
 _LEAST = -(1 << 62)
 _NAMES = ("longest", "reached", "first_equals", "in_rounds", "picked")
 
@@ -107,7 +107,7 @@ def picked(begin: Ints, arity: Ints, operand: Ints, number: Ints) -> tuple[Ints,
 
 
 def _native(entries: int) -> dict[str, Any] | None:
-    return _compiled() if entries >= _SHORT else None
+    return _compiled() if entries >= SHORT else None
 
 
 @cache

@@ -22,7 +22,7 @@ from macrograd.value import Value
 
 _UNKNOWN = -1
 _APART = 16  # bytes: no two objects are closer to each other
-_SPARSE = 64  # places that a table of addresses may have for each address that it holds
+SPARSE = 64  # places that a table of addresses may have for each address that it holds
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def positions_of(ids: Ints, wanted: Ints) -> Ints:
     # Objects made one after the other are close together in memory: a table by address is faster than any search.
     first = int(ids.min())
     size = (int(ids.max()) - first) // _APART + 1
-    if size <= _SPARSE * len(ids):
+    if size <= SPARSE * len(ids):
         table = np.full(size + 1, _UNKNOWN, dtype=np.int32)
         table[(ids - first) // _APART] = np.arange(len(ids))
         at = (wanted - first) // _APART

@@ -104,8 +104,8 @@ class Recording(Interpreter):
         self._guards: list[Any] = []
         self.begin = 0  # how many Values are arguments
         # Answers so far: a chain whose every state is inspected must not be walked again each time.
-        self._open: set[Value] = set()
-        self._constant: set[Value] = set()
+        self.found_open: set[Value] = set()
+        self.found_constant: set[Value] = set()
         self._left = repeat(Value, sys.maxsize)
         listed, self._listed = tee(map(object.__new__, self._left))
         self.new = partial(next, listed)
@@ -192,15 +192,15 @@ class Recording(Interpreter):
         stack, seen = [value], set()
         while stack:
             node = stack.pop()
-            if node in seen or node in self._constant:
+            if node in seen or node in self.found_constant:
                 continue
             is_parameter = node._a is None and node.op is None and node not in self.made
-            if is_parameter or node._traced or node in self._open:
-                self._open.add(value)
+            if is_parameter or node._traced or node in self.found_open:
+                self.found_open.add(value)
                 return True
             seen.add(node)
             stack.extend(node.inputs)
-        self._constant |= seen
+        self.found_constant |= seen
         return False
 
     def look(self, value: Value, what: str) -> None:

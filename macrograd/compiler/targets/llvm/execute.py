@@ -24,7 +24,7 @@ from macrograd.compiler.targets.target import Executable, Request, State, aligne
 from macrograd.compiler.targets.training import Parts, Steps
 
 _MOST_VECTORS = 16  # of one slot in a block
-_BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
+BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
 _CHUNK = 8  # blocks in a chunk, whose sums are added one after the other
 
 
@@ -44,7 +44,7 @@ class LlvmExecutable(Executable):
         width = native.machine().vector_bytes // self.dtype.itemsize
         if not self.program.batch:
             return width, True
-        fit = _BLOCK_BYTES // (self.program.varying * self.dtype.itemsize * width)
+        fit = BLOCK_BYTES // (self.program.varying * self.dtype.itemsize * width)
         most = width * max(1, min(_MOST_VECTORS, fit))
         blocks = -(-samples // most)
         return width * -(-samples // (blocks * width)), blocks == 1

@@ -29,7 +29,7 @@ _PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag, i64 %valid"
 def kernel(machine: Machine, *, block: bool, composed: tuple[int, ...] = ()) -> native.Native:
     """@stream(u, v, words, count, flag of bad indices, lanes with a sample) for blocks of lanes, or for single numbers;
     `composed` are the codes of the operations with a formula that it must include."""
-    return _kernel(plain(machine, block=block), block, composed)
+    return cached_kernel(plain(machine, block=block), block, composed)
 
 
 def rare(machine: Machine, code: int) -> bool:
@@ -46,7 +46,7 @@ def plain(machine: Machine, *, block: bool) -> Machine:
 
 
 @cache
-def _kernel(machine: Machine, block: bool, composed: tuple[int, ...]) -> native.Native:
+def cached_kernel(machine: Machine, block: bool, composed: tuple[int, ...]) -> native.Native:
     key = f"kernel {machine} {block} {[ops.TABLE[code].name for code in composed]}".encode()
     text = lambda: (kernel_text(machine, block, composed), np.zeros(1, dtype=np.int32))  # noqa: E731 - if needed
     return native.Native(key, ("stream",), text, tiers=True, parameters=_PARAMETERS)

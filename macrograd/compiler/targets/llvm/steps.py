@@ -148,7 +148,7 @@ class AlongParameters:
         lanes = _VECTORS * size // kind.bytes
         machine = Machine(kind, size, lanes, single=True, strict=strict, flat=True)
         self.program = program
-        self.native = _code(program, machine)
+        self.native = step_code(program, machine)
         self.u = aligned(program.uniform, dtype)
         self.u[program.parameters : program.first_uniform_input] = program.constants
         self.given = self.u[program.first_uniform_input : program.held]
@@ -179,7 +179,7 @@ class AlongParameters:
 
 
 @lru_cache(maxsize=16)  # all steps of a number type share one measure program
-def _code(program: Program, machine: Machine) -> native.Native:
+def step_code(program: Program, machine: Machine) -> native.Native:
     return native_code(program, machine, [1] * program.inputs, program.outputs)
 
 

@@ -18,7 +18,7 @@ from macrograd.compiler.targets.steps import StepByStep
 from macrograd.compiler.targets.target import Array, Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
 
-_BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
+BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
 _FEWEST_LANES = 8
 
 
@@ -35,7 +35,7 @@ class NumpyExecutable(Executable):
         if not self.program.batch:
             return 1
         bytes_: int = max(1, self.program.varying + self.plan.widest) * self.dtype.itemsize
-        blocks = -(-samples // max(_FEWEST_LANES, _BLOCK_BYTES // bytes_))
+        blocks = -(-samples // max(_FEWEST_LANES, BLOCK_BYTES // bytes_))
         return -(-samples // blocks)
 
     def state(self, samples: int, like: State | None = None) -> NumpyState:
@@ -72,7 +72,7 @@ class NumpyState(State):
             self._whole = like._whole
         self.u = self._whole[: program.uniform]
         worker = _Worker(self, self._whole)
-        self._workers = [worker]
+        self.workers = [worker]
         self._before = worker.lowering(1).lower(plan.before, block=False)
         self._after = worker.lowering(1).lower(plan.after, block=False)
 
@@ -85,7 +85,7 @@ class NumpyState(State):
         self._forget()
 
     def _forget(self) -> None:
-        for worker in self._workers:
+        for worker in self.workers:
             worker.forget()
 
     def run(self) -> None:
@@ -97,7 +97,7 @@ class NumpyState(State):
                 call()
             if self.executable.program.batch:
                 if self.lanes == self.samples:
-                    self._workers[0].run(0, self.samples)
+                    self.workers[0].run(0, self.samples)
                 else:
                     self._run_blocks()
             for call in self._after:
@@ -123,13 +123,13 @@ class NumpyState(State):
         executable, reduced = self.executable, self.executable.reduced
         starts = range(0, self.samples, self.lanes)
         count = min(executable.threads, len(starts))
-        while len(self._workers) < count:
-            self._workers.append(_Worker(self, self._whole.copy()))
-        for worker in self._workers[1:]:
+        while len(self.workers) < count:
+            self.workers.append(_Worker(self, self._whole.copy()))
+        for worker in self.workers[1:]:
             worker.u[: len(self.u)] = self.u
         total = np.zeros(len(reduced), executable.dtype)
         for first in range(0, len(starts), count):  # at most as many at a time as there are buffers
-            some = list(zip(self._workers, starts[first : first + count], strict=False))
+            some = list(zip(self.workers, starts[first : first + count], strict=False))
             others = [executable.pool().submit(worker.run_beside, start) for worker, start in some[1:]]
             some[0][0].run(some[0][1], min(some[0][1] + self.lanes, self.samples))
             for future in others:

@@ -26,7 +26,7 @@ from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.outer import split
 from macrograd.compiler.targets.scalar.tiles import covers
 
-_WINDOW = 32  # up to this many instructions may join the first one of a group
+WINDOW = 32  # up to this many instructions may join the first one of a group
 
 # The slots that it may touch: the first and last in the first rounds, their movement per round of each loop, and the
 # most that they move down and up over all rounds.
@@ -77,7 +77,7 @@ def groups(
             continue
         group = _Growing(leader, machine)
         if leader.leads:
-            for j in range(k + 1, min(k + 1 + _WINDOW, len(lines))):
+            for j in range(k + 1, min(k + 1 + WINDOW, len(lines))):
                 if j not in done and group.join(lines[j]):
                     done.add(j)
         members = tuple(group.members)
