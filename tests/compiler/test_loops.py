@@ -150,12 +150,12 @@ def depth(step: Any) -> int:
 
 
 CASES = {
-    "observations": (observed(200, 20), observed(1000, 20)),
-    "observations, fewer": (observed(800, 40), observed(800, 80)),
+    "observations": (observed(200, 20), observed(600, 20)),
+    "observations, fewer": (observed(800, 40), observed(800, 60)),
     "iterations": (iterated(40, 5), iterated(80, 5)),
-    "iterations, longer": (iterated(20, 30), iterated(20, 60)),
+    "iterations, longer": (iterated(20, 30), iterated(20, 45)),
     "rounds": (twice(20, 40), twice(40, 40)),
-    "rounds, longer": (twice(20, 100), twice(20, 200)),
+    "rounds, longer": (twice(20, 80), twice(20, 120)),
 }
 
 

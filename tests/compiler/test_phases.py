@@ -21,7 +21,7 @@ from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.tape.tape import name_of
 from macrograd.compiler.targets.llvm import kernel
 
-SAMPLES = (1, 2, 7, 8, 9, 16, 17, 33, 65, 130, 1100)  # around a vector, a few, a block, and in several chunks of blocks
+SAMPLES = (1, 2, 7, 9, 16, 33, 130, 1100)  # around a vector, a few, a block, and in several chunks of blocks
 DISTINCT = 137  # of the samples
 _SOME = [0.375, -1.4375, 0.5, -0.5, 2, 0.125, 0.77, 2, 0.5, 0.375]
 NUMBERS = (*_SOME, 1.3125, -1, 0.05, 0.125, 1.625, -1.08, -0.96, -1.22, -0.33, 2)
@@ -111,8 +111,7 @@ def test_the_constructs_are_where_they_are_looked_for(name: str, phase: str) -> 
         assert len(gradient.after)
 
 
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("dtype", "strict"), [("float64", True), ("float64", False), ("float32", False)])
 @pytest.mark.parametrize("phase", ["before", "block"])
 @pytest.mark.parametrize("name", BODIES)
 def test_every_construct_in_every_phase_is_eager(name: str, phase: str, dtype: str, strict: bool, backend: str) -> None:

@@ -191,7 +191,6 @@ def train(
         return losses.hinge(model(x), t)
 
     mg.export(loss, path, X[0], 1.0, kind="train", optimizer=optimizer, lanes=lanes, dtype=dtype)
-    compiled(path, *CHECKED, *flags, "-c")
     source = path.with_name("library.c")
     source.write_text(
         f'#include "{path.name}"\nsize_t room(void);\nsize_t room(void) {{ return sizeof({path.stem}_state); }}\n'
@@ -199,7 +198,7 @@ def train(
     source.write_text("#include <stddef.h>\n" + source.read_text())
     library = path.with_suffix(".so")
     subprocess.run(
-        ["cc", *FLAGS, *flags, "-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-lm"], check=True
+        ["cc", *FLAGS, *flags, "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-lm"], check=True
     )
     lib = ctypes.CDLL(str(library))
     lib.room.restype = ctypes.c_size_t

@@ -286,9 +286,9 @@ def test_settings_are_put_back() -> None:
 # --- the search itself ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_random_programs_of_fixed_seeds(seed: int) -> None:
-    """300 in all. A failure prints the program; `python -m tests.fuzz` shrinks it and makes a test of it."""
+    """225 in all. A failure prints the program; `python -m tests.fuzz` shrinks it and makes a test of it."""
     tally = session.run(seed, 75, most=3)
     said = [f"{f.seed}, {f.way}: {f.outcome.failure}\n{f.case.program.text()}\n{f.case.data}" for f in tally.failures]
     assert not said, "\n\n".join([f"python -m tests.fuzz --seed {seed} --programs 75", *said])
