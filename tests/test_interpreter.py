@@ -10,7 +10,8 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, value
-from macrograd.compiler.trace.trace import Recording, Traced
+from macrograd.compiler.trace.recording import Recording
+from macrograd.compiler.trace.traced import Traced
 from macrograd.interpreter import Interpreter
 from macrograd.replay import Replay
 from macrograd.value import interpreted

@@ -12,7 +12,7 @@ from typing import Any, overload
 from macrograd.compiler.bound import Bound, BoundResults
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.settings import CompileWarning
-from macrograd.compiler.trace.trace import TraceError
+from macrograd.compiler.trace.refusals import TraceError
 
 _NOTHING: Any = object()  # used as a decorator with settings: waits for the function
 

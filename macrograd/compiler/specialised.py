@@ -16,7 +16,7 @@ from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape import indices
 from macrograd.compiler.targets.target import Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
-from macrograd.compiler.trace.trace import FIRST_CHECK
+from macrograd.compiler.trace.recording import FIRST_CHECK
 from macrograd.value import numbers_of
 
 

@@ -16,6 +16,7 @@ from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, 
 from macrograd.compiler.rewrite.simplify import simplify
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
+from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
     MOST_NUMBERS,
     MoreRounds,
@@ -24,7 +25,7 @@ from macrograd.compiler.trace.rounds import (
     families,
     refuse_numbers,
 )
-from macrograd.compiler.trace.trace import Arguments, Span, TraceError, trace
+from macrograd.compiler.trace.trace import Arguments, Span, trace
 from macrograd.value import Value
 
 # The number of rounds that each attempt writes first, and the step by which it adds more. Later attempts are for

@@ -31,7 +31,7 @@ from macrograd.compiler.rewrite.choices import ALWAYS, Choices
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
-from macrograd.compiler.trace.trace import Traced, record
+from macrograd.compiler.trace.traced import Traced, record
 from macrograd.rules import contributions
 from macrograd.value import CONSTANT as NUMBER
 from macrograd.value import topological

@@ -7,10 +7,10 @@ An answer would be that of one round. Each of these is refused, and the error na
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any, NoReturn
 
-_PACKAGE = str(Path(__file__).resolve().parents[2])
+from macrograd.compiler.trace.refusals import PACKAGE, refuse
+
 _INSTEAD = """the body is traced once for all rounds, and its round number has no value then. Write
     mg.take(values, i)              for values[i], of a list, an array or a Vector; values.get(i, …) likewise
     mg.mod(i, 7), mg.floor(i / 7)   for i % 7 and i // 7
@@ -18,16 +18,13 @@ _INSTEAD = """the body is traced once for all rounds, and its round number has n
 
 
 class Counting:
-    """Everything by which Python would treat a round number as an integer; mixed into a traced value, whose `_deny`
-    raises TraceError."""
+    """Everything by which Python would treat a round number as an integer; mixed into a traced value. Raises
+    TraceError."""
 
     __slots__ = ()
 
-    def _deny(self, what: str, way_out: str) -> NoReturn:
-        raise NotImplementedError
-
     def _not(self, what: str, *_: Any) -> NoReturn:
-        self._deny(f"the round number of a loop was used as an integer ({what})", _INSTEAD)
+        refuse(f"the round number of a loop was used as an integer ({what})", _INSTEAD)
 
     def __index__(self) -> int:
         self._not("values[i], range(i) or a slice")
@@ -56,7 +53,7 @@ class Counting:
         self._not("i == … or i in …")
 
     def __hash__(self) -> int:
-        if not sys._getframe(1).f_code.co_filename.startswith(_PACKAGE):  # a set of this package is one of objects
+        if not sys._getframe(1).f_code.co_filename.startswith(PACKAGE):  # a set of this package is one of objects
             self._not("the key of a dict, or an element of a set")
         return object.__hash__(self)
 

@@ -1,0 +1,170 @@
+"""The interpreter of a trace: it lists the operations, and guards numbers that a program must not bake in.
+
+The Values that the traced function closes over are ordinary ones: their leaves become the program's parameters. They
+have numbers, but only of this moment, and each call reads them again.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from functools import partial
+from itertools import islice, repeat, tee
+from operator import length_hint
+from typing import Any, NoReturn
+
+from macrograd import ops, value
+from macrograd.compiler.trace.loops import Loops
+from macrograd.compiler.trace.refusals import OF_A_BRANCH, WAY_OUT_OF_GRADIENTS, WAY_OUT_OF_PARAMETERS, refuse
+from macrograd.compiler.trace.rounds import Rounds
+from macrograd.compiler.trace.traced import counter, leaf, record
+from macrograd.interpreter import Interpreter
+from macrograd.ops import CONSTANT
+from macrograd.value import Value
+
+FIRST_CHECK = -1000  # the index of a take by which a program says that its first check failed; then come -1001 …
+
+
+class Recording(Interpreter):
+    """The interpreter of a trace: it lists the Values that are made, and guards the numbers of those that the traced
+    function closed over, in the thread that traces.
+
+    new   makes a Value and lists it; pure C, because it is called for every operation
+    made  the leaves that the function made itself: these are constants
+    checks  what the program says where a check fails
+
+    With `as_eager` the sign of zero is that of the eager engine.
+    """
+
+    def __init__(self, rounds: Rounds | None = None, *, as_eager: bool = False) -> None:
+        self._as_eager = as_eager
+        self.comparisons: list[Value] = []
+        self._compared: set[int] = set()
+        self._thread = threading.get_ident()
+        self.loops = Loops(rounds or Rounds(), leaf, counter, record, self)
+        self.made: set[Value] = set()
+        self.checks: list[str] = []
+        self._guards: list[Any] = []
+        self.begin = 0  # how many Values are arguments
+        # Answers so far: a chain whose every state is inspected must not be walked again each time.
+        self.found_open: set[Value] = set()
+        self.found_constant: set[Value] = set()
+        self._left = repeat(Value, sys.maxsize)
+        listed, self._listed = tee(map(object.__new__, self._left))
+        self.new = partial(next, listed)
+
+    def values(self) -> list[Value]:
+        """The Values made so far, in order: those that depend on an argument and those computed from parameters
+        alone."""
+        found = self.since(self.begin)
+        bodies = self.loops.bodies
+        return [x for x in found if id(x) not in bodies] if bodies else found
+
+    def count(self) -> int:
+        """How many Values have been made."""
+        return sys.maxsize - length_hint(self._left)
+
+    def since(self, mark: int) -> list[Value]:
+        """The Values made since there were this many."""
+        return list(islice(copy(self._listed), mark, self.count()))
+
+    def records(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def loop(self, count: int, body: Callable[[Any, Any], Any], state: Any, collect: bool) -> Any:
+        return self.loops.loop(count, body, state, collect)
+
+    def take(self, values: Any, index: Any) -> Any:
+        return self.loops.take(values, index, self._guards[-1] if self._guards else None)
+
+    def one(self) -> Any:
+        return self.loops.one()
+
+    def differentiated(self, results: Sequence[Any], leaves: Sequence[Any]) -> None:
+        if self.loops.passed(results, leaves):
+            self.refuse(
+                "a derivative taken in the body of a loop through mg.take() by the loop's round number",
+                "take the derivative of the whole loop, or choose the element with mg.where",
+            )
+
+    @contextmanager
+    def guard(self, test: Any) -> Iterator[None]:
+        self._guards.append(test if not self._guards else ops.where(self._guards[-1], test, 0.0))
+        try:
+            yield
+        finally:
+            self._guards.pop()
+
+    def checked(self, x: Any, wrong: Any, message: str) -> Any:
+        if self._guards:
+            wrong = ops.where(self._guards[-1], wrong, 0.0)
+        if not value.is_open(wrong):
+            if wrong._data if isinstance(wrong, Value) else wrong:
+                raise RuntimeError(message)
+            return x
+        if message not in self.checks:
+            self.checks.append(message)
+        return ops.take(ops.where(wrong, float(FIRST_CHECK - self.checks.index(message)), 0.0), x)
+
+    def refuse(self, what: str, way_out: str) -> NoReturn:
+        refuse(what, way_out)
+
+    def leaf(self, value: Value) -> None:
+        self.made.add(value)
+
+    def known(self, value: Value) -> float | None:
+        return value._data if value.op is CONSTANT else None
+
+    def compared(self, value: Value) -> None:
+        if self._as_eager:
+            self.comparisons.append(value)
+            self._compared.add(id(value))
+
+    def copied(self, original: Value, made: Value) -> None:
+        """A round of a loop has a copy of what its body made."""
+        if id(original) in self._compared:
+            self.compared(made)
+
+    def signed_zero(self, value: Value) -> bool:
+        return self._as_eager and (value.op is not CONSTANT or value._data == 0.0)
+
+    def depends(self, value: Value) -> bool:
+        """Whether the number depends on a parameter or an argument; always False in other threads."""
+        if threading.get_ident() != self._thread:
+            return False
+        stack, seen = [value], set()
+        while stack:
+            node = stack.pop()
+            if node in seen or node in self.found_constant:
+                continue
+            is_parameter = node._a is None and node.op is None and node not in self.made
+            if is_parameter or node._traced or node in self.found_open:
+                self.found_open.add(value)
+                return True
+            seen.add(node)
+            stack.extend(node.inputs)
+        self.found_constant |= seen
+        return False
+
+    def look(self, value: Value, what: str) -> None:
+        """Raise TraceError if the Value has no number yet."""
+        if self.depends(value):
+            branch = OF_A_BRANCH if what.startswith("a branch") else ""
+            refuse(what.format(_described(value)), WAY_OUT_OF_PARAMETERS + branch)
+
+    def gradient(self, value: Value, what: str) -> None:
+        if self.depends(value):
+            refuse(what.format(_described(value)), WAY_OUT_OF_GRADIENTS)
+
+    def write(self, value: Value) -> None:
+        if threading.get_ident() == self._thread:
+            what = "the number of a Value (value.data = …) was set"
+            refuse(what, "it would happen only once, not at every call. Set it outside, or compute a new Value")
+
+
+def _described(value: Value) -> str:
+    named = f" {value.label!r}" if value.label else ""
+    return f"a parameter{named}" if value._a is None else f"a value{named} computed from parameters"
