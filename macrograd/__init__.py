@@ -100,6 +100,7 @@ _LAZY = {
     "save": "macrograd.train",
     "show": "macrograd.show",
     "train": "macrograd.train",
+    "train_many": "macrograd.train",
 }
 
 
@@ -195,6 +196,7 @@ __all__ = [
     "tan",
     "tanh",
     "train",
+    "train_many",
     "tuning",
     "value_and_grad",
     "where",

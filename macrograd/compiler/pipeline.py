@@ -16,6 +16,7 @@ from typing import Any
 
 from macrograd.compiler.program import program as programs
 from macrograd.compiler.program.cache import cached
+from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.rewrite.differentiate import differentiate
 from macrograd.compiler.rewrite.simplify import own_results, simplify
@@ -25,8 +26,10 @@ from macrograd.compiler.stretched import Recorder, Stretched
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.targets.llvm.target import Llvm
+from macrograd.compiler.targets.nets import Array, Nets
 from macrograd.compiler.targets.numpy.target import Numpy
 from macrograd.compiler.targets.target import Executable, Request, Runner
+from macrograd.compiler.targets.training import Parts
 from macrograd.value import Value
 
 FALLBACK: Runner = Numpy()  # available on every machine
@@ -138,6 +141,17 @@ def prepare(request: Request, settings: Settings) -> Executable:
         if target is FALLBACK:
             raise
         return instead(error, request, settings)
+
+
+def nets(request: Request, settings: Settings, parts: Parts, numbers: Array) -> Nets:
+    """Training steps of many nets that share this program of value and gradient, on the target that runs it for one.
+
+    Raises NetsError, which names the obstacle, if that target cannot run nets together.
+    """
+    try:
+        return _target(request.program, settings).nets(request, parts, numbers)
+    except RuntimeError as error:  # raised by LLVM when it cannot compile or link
+        raise NetsError(f"LLVM, which failed on it ({error})") from error
 
 
 def instead(error: RuntimeError, request: Request, settings: Settings) -> Executable:

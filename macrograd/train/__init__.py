@@ -6,6 +6,7 @@ from macrograd.train.callbacks import Callback, EarlyStopping, Run
 from macrograd.train.distinct import distinct
 from macrograd.train.engines import ENGINES
 from macrograd.train.history import History
+from macrograd.train.many import Many, train_many
 from macrograd.train.saving import load, load_extra, save
 from macrograd.train.steps import DivergedError, plain
 from macrograd.train.task import Task
@@ -18,6 +19,7 @@ __all__ = [
     "DivergedError",
     "EarlyStopping",
     "History",
+    "Many",
     "Run",
     "Task",
     "Trainer",
@@ -27,4 +29,5 @@ __all__ = [
     "load_extra",
     "plain",
     "save",
+    "train_many",
 ]

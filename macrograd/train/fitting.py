@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +26,12 @@ from macrograd.train.identity import identity
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.objective import Objective
 from macrograd.train.order import Order
+from macrograd.train.predictor import Measure
 from macrograd.train.setup import Judged, Setup
 from macrograd.train.split import Part
 from macrograd.train.steps import DivergedError, no_collection
-from macrograd.value import parameter_writes
+from macrograd.train.verdict import verdict
+from macrograd.value import Value, parameter_writes
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Compiled
@@ -40,6 +43,16 @@ Array = NDArray[Any]
 _RUN_SECONDS = 0.05
 _MOST_STEPS = 1 << 18
 _MOST_BYTES = 1 << 25  # of rows copied from a file for one run
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The next steps: their rows in the data, how many each has, their places in the engine's data, and the rates."""
+
+    rows: Array
+    lengths: Array
+    places: Array
+    rates: Array
 
 
 class Fitting:
@@ -85,6 +98,8 @@ class Fitting:
         self._frozen = setup.frozen()  # walks the model, which would take longer than a short epoch
         self.engine: Engine
         self._per_run = 1
+        # Computes the validation loss, if another run's program does, and that run's parameters.
+        self.measure: tuple[Measure, list[Value]] | None = None
         self._seconds_before = 0.0  # of the run that this one resumes
 
     # --- the run ------------------------------------------------------------------------------------------------
@@ -97,9 +112,9 @@ class Fitting:
             saved.check_run(now)
         # For data in a file, the largest number of rows that a step needs.
         few = np.arange(min(self.part.samples.count, self.order.batch_size)) if self.part.samples.streamed else None
-        arrays = self._arrays(few)
-        sample, self.engine = self.setup.engine_for(self.objective, arrays, self.order, self.clip_norm)
-        self._states_in()
+        arrays = self.arrays(few)
+        sample, engine = self.setup.engine_for(self.objective, arrays, self.order, self.clip_norm)
+        self.use(engine)
         writer = None
         if path is not None:
             programs = self._programs(sample, arrays, saved)
@@ -109,8 +124,7 @@ class Fitting:
             writer = checkpoints.Writer(path, distance, {"run": now, "programs": programs})
             writer.started(self.step)
         show = shown.make(self.progress, self.total, self.order.steps_per_epoch, self.step)
-        state = Run(self.trainer, self.setup.model, self.history, self.total, self.engine)
-        state.step, state.epoch = self.step, self.step // self.order.steps_per_epoch
+        state = self.state()
         with self.interrupts:
             try:
                 self._loop(state, writer, show)
@@ -122,6 +136,43 @@ class Fitting:
         for callback in self.callbacks.end:
             callback(state)
         return self.history
+
+    def use(self, engine: Engine) -> None:
+        """Train with this engine, and load the optimiser's earlier state into it."""
+        self.engine = engine
+        self._states_in()
+
+    def state(self) -> Run:
+        """The run as callbacks see it."""
+        state = Run(self.trainer, self.setup.model, self.history, self.total, self.engine)
+        state.step, state.epoch = self.step, self.step // self.order.steps_per_epoch
+        return state
+
+    def over(self, state: Run) -> bool:
+        """Whether there is nothing left to do."""
+        return self.step >= self.total or bool(state.reason) or self.history.stopped == "early stopping"
+
+    def catch_up(self, state: Run) -> None:
+        """Repeat the end of an epoch at which an earlier run was interrupted."""
+        if self._judged < self.step and self._at_epochs_end():
+            self._parameters_out()
+            self._end_of_epoch(state)
+
+    def record(self, outcome: Outcome, batch: Batch, seconds: float) -> None:
+        """Record the steps that were made, the last of which ended `seconds` after the start."""
+        done = outcome.done
+        losses = np.asarray(outcome.losses[:done], dtype=np.float64)
+        self.history.extend(losses, batch.rates[:done] if self._fixed is None else self._fixed, seconds)
+        self.step += done
+
+    def follow(self, state: Run, outcome: Outcome, batch: Batch) -> None:
+        """Serve callbacks, metrics and early stopping after recorded steps. Raises DivergedError, IndexError or
+        KeyboardInterrupt if a step failed."""
+        if outcome.why == "interrupted":
+            raise KeyboardInterrupt
+        if outcome.why:
+            self._fail(outcome, batch)
+        self._between(state)
 
     def _finish(self, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
         """Whatever happened, and whatever fails here: leave the model at a complete step, and write the file."""
@@ -136,36 +187,23 @@ class Fitting:
 
     def _loop(self, state: Run, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
         start = time.perf_counter() - self._seconds_before
-        if self._judged < self.step and self._at_epochs_end():  # it was interrupted there
-            self._parameters_out()
-            self._end_of_epoch(state)
-        while self.step < self.total and not state.reason and self.history.stopped != "early stopping":
-            begun, count = time.perf_counter(), self._count(writer)
-            rows, lengths, run_rows = self._rows(count)
-            rates = self._rates(count)
+        self.catch_up(state)
+        while not self.over(state):
+            begun, count = time.perf_counter(), self.count(writer)
+            batch = self.batch(count)
             if self.health is not None:
                 self.health.before(self.engine)
             with self.interrupts.held():
-                outcome = self.engine.run(run_rows, lengths, rates, self.first + self.step + 1)
+                outcome = self.engine.run(batch.places, batch.lengths, batch.rates, self.first + self.step + 1)
                 now = time.perf_counter()
-                self._record(outcome, rates, now - start)
-            if outcome.why == "interrupted":
-                raise KeyboardInterrupt
-            if outcome.why:
-                self._fail(outcome, rows, lengths, rates)
+                self.record(outcome, batch, now - start)
+            self.follow(state, outcome, batch)
             self._adapt(count, now - begun)
-            self._between(state)
             if writer is not None and writer.due(self.step):
                 self._write(writer)
             show.show(self.step, self.history.last_loss, self._latest(), last=self.step == self.total)
         if state.reason:
             self.history.stopped = state.reason
-
-    def _record(self, outcome: Outcome, rates: Array, seconds: float) -> None:
-        done = outcome.done
-        losses = np.asarray(outcome.losses[:done], dtype=np.float64)
-        self.history.extend(losses, rates[:done] if self._fixed is None else self._fixed, seconds)
-        self.step += done
 
     def _between(self, state: Run) -> None:
         """Serve callbacks, metrics and early stopping after a run of steps."""
@@ -211,22 +249,39 @@ class Fitting:
             taken = self.setup.measure(self.part, self.metrics, self._frozen)
             del taken["loss"]  # the history has it for every step
         if self.held is not None:
-            numbers = None if self._looked_at else (self.engine.parameters, self.engine.theta)
-            found = self.setup.measure(self.held, self.metrics, self._frozen, numbers)
+            found = self._measured(self.held)
             taken |= {f"validation_{name}": value for name, value in found.items()}
         return taken
+
+    def _measured(self, held: Part) -> dict[str, float]:
+        """The loss and metrics of the validation data."""
+        if self._looked_at:
+            return self.setup.measure(held, self.metrics, self._frozen)
+        theta = self.engine.theta
+        if self.measure is None:
+            return self.setup.measure(held, (), self._frozen, (self.engine.parameters, theta))
+        measure, parameters = self.measure
+        return {"loss": measure(held.samples, held.targets, held.weights, (parameters, theta))}
 
     def _latest(self) -> dict[str, float]:
         metrics = self.history.metrics.items()
         return {name: values[-1] for name, values in metrics if values and not name.startswith(HEALTH)}
 
+    def verdict(self) -> str:
+        """The warning about a finished run in a sentence; "" if its loss fell."""
+        part, setup = self.part, self.setup
+        encoded = part.targets if part.weights is None else None
+        return verdict(
+            self.history, setup.fitted(), encoded, self.order.steps_per_epoch, lambda: setup.measure(part, ())["loss"]
+        )
+
     # --- how many steps, and which --------------------------------------------------------------------------------
 
-    def _count(self, writer: checkpoints.Writer | None) -> int:
-        """The number of steps to run before something else must happen."""
+    def count(self, writer: checkpoints.Writer | None, most: int | None = None) -> int:
+        """The number of steps to run before something else must happen, up to `most`."""
         if self.callbacks.step:
             return 1
-        most = min(self._per_run, self.total - self.step)
+        most = min(self._per_run if most is None else most, self.total - self.step)
         left = self.order.steps_per_epoch - self.step % self.order.steps_per_epoch
         # A run across the end of a long epoch would have to concatenate its rows.
         if self._each_epoch or self.order.steps_per_epoch > most:
@@ -248,14 +303,14 @@ class Fitting:
             most = max(1, _MOST_BYTES // (row * self.order.batch_size))
         self._per_run = int(max(1, min(wanted, 8 * self._per_run, most)))
 
-    def _rows(self, count: int) -> tuple[Array, Array, Array]:
-        """(the samples of the next steps, the number per step, their rows in the engine's data): data in a file are
-        read here, and only the rows needed."""
+    def batch(self, count: int) -> Batch:
+        """The samples and rates of the next steps: data in a file are read here, and only the rows needed."""
         rows, lengths = self.order.steps(self.step, count)
-        if not self.part.samples.streamed:
-            return rows, lengths, rows
-        self.engine.load(self._arrays(rows))
-        return rows, lengths, np.arange(len(rows), dtype=np.int64)
+        places = rows
+        if self.part.samples.streamed:
+            self.engine.load(self.arrays(rows))
+            places = np.arange(len(rows), dtype=np.int64)
+        return Batch(rows, lengths, places, self._rates(count))
 
     def _rates(self, count: int) -> Array:
         if self._fixed is not None:
@@ -270,7 +325,7 @@ class Fitting:
             raise ValueError(f"the schedule gives the rate {rates[k]} at step {self.step + k}: rates must be finite")
         return rates
 
-    def _arrays(self, rows: Array | None) -> list[Array]:
+    def arrays(self, rows: Array | None) -> list[Array]:
         """The engine's data: all rows, or copies of some."""
         part = self.part
         others = [part.targets] if part.weights is None else [part.targets, part.weights]
@@ -376,12 +431,12 @@ class Fitting:
 
     # --- what went wrong --------------------------------------------------------------------------------------------
 
-    def _fail(self, outcome: Outcome, rows: Array, lengths: Array, rates: Array) -> None:
+    def _fail(self, outcome: Outcome, steps: Batch) -> None:
         """Raise the error that stopped the engine, with the sample, the operation and the line."""
         self._parameters_out()
-        begin = int(lengths[: outcome.done].sum())
-        batch = rows[begin : begin + int(lengths[outcome.done])]
-        arrays = self._arrays(batch)
+        begin = int(steps.lengths[: outcome.done].sum())
+        batch = steps.rows[begin : begin + int(steps.lengths[outcome.done])]
+        arrays = self.arrays(batch)
         if self.objective.draws:
             arrays.append(np.full(len(batch), (self.first + self.step + 1) % PERIOD, dtype=np.float64))
         if outcome.why == "index":
@@ -389,8 +444,9 @@ class Fitting:
         loss = float(outcome.losses[outcome.done])
         what = "a gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
         largest = diagnose.largest_of(self.setup.dtype if self.setup.engine == "compiled" else "float64")
+        where = diagnose.explain(self.objective, arrays, batch.tolist(), largest=largest)
         raise DivergedError(
             f"{what} at step {self.step} (epoch {self.step // self.order.steps_per_epoch + 1}, learning rate "
-            f"{rates[outcome.done]:.6g}). {diagnose.explain(self.objective, arrays, batch.tolist(), largest=largest)}. "
+            f"{steps.rates[outcome.done]:.6g}). {where}. "
             "The parameters are those before this step"
         )

@@ -42,7 +42,7 @@ class Setup:
     """Everything that outlives a single run.
 
     model, loss, optimizer, l2, penalty, engine, dtype, threads   the options of `Trainer`, documented there
-    smoothing, scale_target   more of them
+    smoothing, scale_target, strict   more of them
     seed      of the latest run, from which the model's random numbers are drawn; 0 before it is known
     targets   the meaning of the outputs, `shape` the shape of one sample, `columns` the names of its numbers, if any,
               and `plan` how a table's columns become these; None and () before they are known. A model that was trained
@@ -82,7 +82,7 @@ class Setup:
         self.model, self.loss, self.l2, self.penalty = model, loss, l2, penalty
         self.optimizer = Adam(1e-2) if optimizer is None else optimizer
         self.engine, self.dtype, self.threads = engine, dtype, threads
-        self.smoothing, self.scale_target = 0.0, False
+        self.smoothing, self.scale_target, self.strict = 0.0, False, False
         self.seed = 0
         self.targets: Targets | None = None
         self.shape: tuple[int, ...] = ()
@@ -233,8 +233,7 @@ class Setup:
         frozen = self.frozen() if frozen is None else frozen
         key = ("measure", targets.loss, part.weights is not None, frozen)
         if key not in self.kept:
-            objective = self.objective(targets, [], part.weights is not None)
-            self.kept[key] = Measure(objective, self.engine, self.dtype, self.threads)
+            self.kept[key] = self.new_measure(part)
         found = {"loss": self.kept[key](part.samples, part.targets, part.weights, numbers)}
         if judged:
             predictions = targets.decode(self.predictor(frozen)(part.samples))
@@ -243,6 +242,11 @@ class Setup:
                 right = part.targets.argmax(axis=1)
             found |= {name: float(metric(predictions, right)) for name, metric in judged}
         return found
+
+    def new_measure(self, part: Part) -> Measure:
+        """A function of samples that computes the mean loss, without penalties, over data like this part."""
+        objective = self.objective(self.fitted(), [], part.weights is not None)
+        return Measure(objective, self.engine, self.dtype, self.threads)
 
     def engine_for(
         self, objective: Objective, arrays: Sequence[Array], order: Order, clip_norm: float | None
@@ -253,7 +257,7 @@ class Setup:
         key = (
             "engine", objective.loss, tuple(a.shape[1:] for a in arrays), clip_norm, order.batch_size, self.optimizer,
             repr(self.optimizer), self.smoothing, order.seed if objective.draws else None, tuple(parameters),
-            self.frozen(), self.l2, self.penalty,
+            self.frozen(), self.l2, self.penalty, self.strict,
         )  # fmt: skip
         kept: tuple[Compiled, Engine] | None = self.kept.get(key)
         if kept is not None:
@@ -261,10 +265,8 @@ class Setup:
             engine.load(arrays)
             engine.theta[:] = [p.data for p in engine.parameters]
             return kept
-        from macrograd.compiler import compile as compiled  # imported when needed
-
         self.kept = {k: v for k, v in self.kept.items() if k[0] != "engine"}
-        sample = compiled(objective, batch=True, dtype=self.dtype, threads=self.threads, uniform=objective.uniform)
+        sample = self.compiled(objective)
         with no_collection():  # of a trace and its programs
             engine = make_engine(
                 self.engine, objective, sample, arrays, self.optimizer, clip_norm=clip_norm, batch_size=order.batch_size
@@ -278,6 +280,15 @@ class Setup:
                 )
         self.kept[key] = (sample, engine)
         return sample, engine
+
+    def compiled(self, objective: Objective) -> Compiled:
+        """The objective of one sample as a compiled function, not yet traced."""
+        from macrograd.compiler import compile as compiled  # imported when needed
+
+        return compiled(
+            objective, batch=True, dtype=self.dtype, threads=self.threads, strict=self.strict,
+            uniform=objective.uniform,
+        )  # fmt: skip
 
     # --- the optimiser's state --------------------------------------------------------------------------------------
 

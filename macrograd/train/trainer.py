@@ -32,7 +32,7 @@ from macrograd.train.history import History
 from macrograd.train.order import Order
 from macrograd.train.setup import Setup, is_number
 from macrograd.train.split import Part, validation_of
-from macrograd.train.verdict import TrainingWarning, verdict
+from macrograd.train.verdict import TrainingWarning
 from macrograd.value import parameter_writes
 
 Array = NDArray[Any]
@@ -70,6 +70,7 @@ class Trainer:
     engine     "compiled", or "eager": plain Values, for inspection and comparison
     dtype      "float64" or "float32"; the eager engine computes in float64 on data of that type
     threads    the number of threads of the compiled engine
+    strict     whether the compiled engine rounds as the eager one does, step by step; see `compile`
     scale      "standard" scales every feature to mean 0 and standard deviation 1, "robust" its median to 0 and its
                interquartile range to that of standard deviation 1, both measured on the first data to fit; the model is
                then an `nn.Scaled` that takes raw numbers. None does not scale, and warns if the scales of features
@@ -93,6 +94,7 @@ class Trainer:
     engine = _Option[str]()
     dtype = _Option[str]()
     threads = _Option[int]()
+    strict = _Option[bool]()
 
     def __init__(
         self,
@@ -109,12 +111,14 @@ class Trainer:
         classes: Sequence[Any] | None = None,
         scale_target: bool = False,
         label_smoothing: float = 0.0,
+        strict: bool = False,
     ) -> None:
         if scale is not None and scale not in scaling.SCALES:
             raise ValueError(f"scale must be {' or '.join(map(repr, scaling.SCALES))} or None, got {scale!r}")
         if not (is_number(label_smoothing) and 0.0 <= label_smoothing < 1.0):
             raise ValueError(f"label_smoothing must be from 0 up to 1, got {label_smoothing!r}")
         self.setup = Setup(model, loss, optimizer, l2=l2, penalty=penalty, engine=engine, dtype=dtype, threads=threads)
+        self.setup.strict = bool(strict)
         self.setup.smoothing, self.setup.scale_target = float(label_smoothing), bool(scale_target)
         self.history = History()
         self.remark = ""
@@ -182,6 +186,45 @@ class Trainer:
         prediction. Raises ValueError and TypeError for invalid input, before any work is done; DivergedError if a loss
         or gradient is not finite, with the parameters as they were before that step.
         """
+        if checkpoint is None and resume:
+            raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=PATH")
+        fitting = self._planned(
+            X, y, epochs=epochs, steps=steps, batch_size=batch_size, shuffle=shuffle, seed=seed,
+            sample_weight=sample_weight, class_weight=class_weight, validation=validation, metrics=metrics,
+            early_stopping=early_stopping, clip_norm=clip_norm, schedule=schedule, callbacks=callbacks,
+            progress=progress, watch=watch,
+        )  # fmt: skip
+        try:
+            fitting.run(checkpoint, every, resume)
+        finally:
+            self._ended(fitting)
+        self.remark = fitting.verdict()
+        if self.remark:
+            warnings.warn(self.remark, TrainingWarning, stacklevel=2)
+        return self.history
+
+    def _planned(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        batch_size: int | str | None = "auto",
+        shuffle: bool = True,
+        seed: int = 0,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        validation: Any = None,
+        metrics: Sequence[str | Callable[..., float]] = (),
+        early_stopping: int | EarlyStopping | None = None,
+        clip_norm: float | None = None,
+        schedule: float | Callable[[int], float] | None = None,
+        callbacks: Callback | Callable[[Run], None] | Sequence[Callback | Callable[[Run], None]] = (),
+        progress: str | bool = "auto",
+        watch: str | None = None,
+    ) -> Fitting:
+        """The run that `fit` describes, checked and ready to begin."""
         setup = self.setup
         plan = setup.plan if setup.columns is not None else plan_of(X, "X")
         columns = setup.columns or (names_of(X) if plan is None else plan.names)
@@ -216,14 +259,12 @@ class Trainer:
             raise ValueError(f"clip_norm must be finite and positive, got {clip_norm!r}")
         judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
         stopping = stopping_of(early_stopping, [name for name, _ in judged], held is not None)
-        if checkpoint is None and resume:
-            raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=PATH")
         if watch not in (None, "health"):
             raise ValueError(f"watch must be 'health' or None, got {watch!r}")
         setup.learn(targets, samples.shape, columns, plan, y)
         setup.seed = order.seed
         self.__dict__.pop("predict_one", None)
-        fitting = Fitting(
+        return Fitting(
             setup,
             part,
             held,
@@ -239,21 +280,11 @@ class Trainer:
             progress=shown.check(progress),
             health=Health(setup, part) if watch else None,
         )
-        try:
-            fitting.run(checkpoint, every, resume)
-        finally:
-            self.history = fitting.history
-            self.__dict__.pop("predict_one", None)  # a callback may have requested it
-        self.remark = verdict(
-            self.history,
-            targets,
-            part.targets if weights is None else None,
-            order.steps_per_epoch,
-            lambda: setup.measure(part, ())["loss"],
-        )
-        if self.remark:
-            warnings.warn(self.remark, TrainingWarning, stacklevel=2)
-        return self.history
+
+    def _ended(self, fitting: Fitting) -> None:
+        """Keep what a run leaves."""
+        self.history = fitting.history
+        self.__dict__.pop("predict_one", None)  # a callback may have requested it
 
     # --- using what was trained -----------------------------------------------------------------------------------
 

@@ -22,9 +22,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from macrograd import ops
+from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
 from macrograd.compiler.program.stream import TOTAL
 from macrograd.compiler.program.walk import streams_of
+from macrograd.compiler.targets.nets import Nets
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ops import Op
@@ -86,6 +88,11 @@ class Runner(Target):
     @abstractmethod
     def prepare(self, request: Request) -> Executable:
         """Prepare the program to run. Raises RuntimeError if the target's own tools fail on it."""
+
+    def nets(self, request: Request, parts: Parts, numbers: Array) -> Nets:
+        """Training steps of many nets with this program of value and gradient; `numbers` are the update rule's own for
+        each net, (nets, Q). Raises NetsError if the target has no form of it, RuntimeError as `prepare` does."""
+        raise NetsError(f"the target {self.name}, which runs one net at a time")
 
 
 class Writer(Target, Generic[Text]):

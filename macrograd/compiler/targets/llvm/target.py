@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from macrograd.compiler.targets.nets import Array, Nets
 from macrograd.compiler.targets.target import Executable, Request, Runner
+from macrograd.compiler.targets.training import Parts
 
 
 class Llvm(Runner):
@@ -19,3 +21,8 @@ class Llvm(Runner):
         from macrograd.compiler.targets.llvm.execute import LlvmExecutable
 
         return LlvmExecutable(request)
+
+    def nets(self, request: Request, parts: Parts, numbers: Array) -> Nets:
+        from macrograd.compiler.targets.llvm.net_steps import NativeNets
+
+        return NativeNets(request, parts, numbers)

@@ -12,10 +12,12 @@ from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 
 
 class Tiles:
-    """The loop nest of an instruction."""
+    """The loop nest of an instruction. With `square`, a tile has members along both of two counters, which then share
+    both operands of a product; without, the lanes are the second side of the square."""
 
     def __init__(self, at: Operands) -> None:
         self.at, self.code, self.machine = at, at.code, at.machine
+        self.square = False
 
     def _width(self, length: int) -> int:
         return self.machine.width if self.at.axis != "none" and length > 1 else 1
@@ -71,7 +73,7 @@ class Tiles:
         if not dims:
             body([tuple(outer)])
             return
-        if len(dims) > 1 and not (scalar and len(dims) == 2):
+        if len(dims) > 1 and not ((scalar or self.square) and len(dims) == 2):
 
             def step(i: Counter, _: list[str]) -> list[str]:
                 self._members(dims[1:], [*outer, AffineCounter(1, i, 0)], cap, body, scalar)

@@ -1,0 +1,272 @@
+"""Runs many nets through LLVM: their buffers, and the tiles that threads share."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from macrograd.compiler.jit import native
+from macrograd.compiler.program.nets import NetsError, Slots, slots_of
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.targets.llvm.context import Context
+from macrograd.compiler.targets.llvm.nets import NetsContext, gradient_text, train_text, update_fits
+from macrograd.compiler.targets.nets import Array, Nets, NetsOutcome, NetSteps, Rows
+from macrograd.compiler.targets.scalar.machine import Machine, kind_of
+from macrograd.compiler.targets.target import Request, aligned
+from macrograd.compiler.targets.training import Parts
+
+_CACHE_BYTES = 1 << 20  # of a tile's numbers: about a core's private cache
+_REASONS = ("", "non-finite", "index")
+
+
+class NativeNets(Nets):
+    """Nets on lanes; see `Nets`.
+
+    request  the differentiated program of one sample, with the largest step to expect
+    parts    the update; without clipping
+    numbers  the update rule's own numbers for each net, (nets, Q)
+
+    Raises NetsError if the programs have no form with nets on the lanes, or one that is too large to pay.
+    """
+
+    def __init__(self, request: Request, parts: Parts, numbers: Array) -> None:
+        self.request, self.program, self.parts = request, request.program, parts
+        why = _obstacle(request, parts)
+        if why:
+            raise NetsError(why)
+        kind, size = kind_of(request.dtype), native.machine().vector_bytes
+        self.lanes = size // kind.bytes
+        self.machine = Machine(kind, size, self.lanes, single=True, strict=request.strict)
+        self.count, self.value = self.program.parameters, self.program.results[0][1]
+        self._hyper = np.ascontiguousarray(numbers, request.dtype)
+        self._bytes(request.samples)
+        self._gradients: dict[int, _Gradient] = {}
+        self._gradient(request.samples)
+        self._train = _train_code(parts.update, self.count, len(parts.start), self.machine)
+        nets = len(numbers)
+        self._theta = np.zeros((nets, self.count), request.dtype)
+        self._state = np.tile(np.array(parts.start, request.dtype).reshape(-1, 1), (nets, 1, self.count))
+        self._data: list[tuple[Array, ...]] = [() for _ in range(nets)]
+        self._packed = _Packed(self, np.empty(0, np.int64))
+        self._workers: list[_Worker] = []
+
+    def _bytes(self, samples: int) -> None:
+        slots = slots_of(self.program, samples).of_sample(self.program.varying)
+        size = slots * self.lanes * self.request.dtype.itemsize
+        if size > _CACHE_BYTES:
+            raise NetsError(
+                f"{self.lanes} nets need {size >> 10} KB at {samples} samples a step, more than a core's cache"
+            )
+
+    def _gradient(self, samples: int) -> _Gradient:
+        if samples not in self._gradients:
+            slots = slots_of(self.program, samples)
+            self._gradients[samples] = _Gradient(
+                _gradient_code(self.program, slots, self.machine, self.request.sizes), slots
+            )
+        return self._gradients[samples]
+
+    # --- the nets' numbers ------------------------------------------------------------------------------------------
+
+    def set(self, net: int, theta: Array, state: Array) -> None:
+        self._unpack()
+        self._theta[net], self._state[net] = theta, state
+
+    def get(self, net: int) -> tuple[Array, Array]:
+        return self._packed.get(net) or (self._theta[net].copy(), self._state[net].copy())
+
+    def point(self, net: int, data: Sequence[Array]) -> None:
+        wanted = [np.ascontiguousarray(x, self.request.dtype) for x in data]
+        self._data[net] = tuple(wanted)
+
+    def _unpack(self) -> None:
+        self._packed.write(self._theta, self._state)
+        self._packed = _Packed(self, np.empty(0, np.int64))
+
+    def _pack(self, nets: Rows) -> _Packed:
+        if not np.array_equal(nets, self._packed.nets):
+            self._unpack()
+            self._packed = _Packed(self, nets)
+        return self._packed
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    def run(self, steps: Sequence[NetSteps], lengths: Rows) -> list[NetsOutcome]:
+        packed = self._pack(np.array([s.net for s in steps], np.int64))
+        first, *others = dict.fromkeys([self.request.samples, *lengths.tolist()])
+        if len(others) > 1:
+            raise ValueError(f"the steps of a run have at most two lengths, got {sorted({*lengths.tolist()})}")
+        gradients = [self._gradient(first), self._gradient(others[0] if others else first)]
+        call = _Call(self, packed, steps, np.ascontiguousarray(lengths, np.int64), gradients)
+        self._share(call, packed.tiles)
+        return call.outcomes()
+
+    def _share(self, call: _Call, tiles: int) -> None:
+        """Tiles in equal shares for the threads; each tile depends on nothing but itself."""
+        count = max(1, min(self.request.threads, tiles))
+        while len(self._workers) < count:
+            self._workers.append(_Worker(self))
+        parts = [range(tiles * w // count, tiles * (w + 1) // count) for w in range(count)]
+        jobs = list(zip(self._workers, parts, strict=False))
+        if count == 1:
+            call.part(*jobs[0])
+            return
+        from concurrent.futures import ThreadPoolExecutor  # not before it is needed
+
+        with ThreadPoolExecutor(count - 1) as pool:
+            waiting = [pool.submit(call.part, *job) for job in jobs[1:]]
+            call.part(*jobs[0])
+            for one in waiting:
+                one.result()
+
+
+class _Gradient:
+    """The code of @gradient for steps of so many rows."""
+
+    def __init__(self, code: native.Native, slots: Slots) -> None:
+        self.native, self.slots = code, slots
+
+    @property
+    def address(self) -> int:
+        found = ctypes.cast(self.native.functions["gradient"], ctypes.c_void_p).value
+        assert found is not None
+        return found
+
+
+class _Packed:
+    """The numbers of some nets by tile, (tiles, numbers, lanes); the lanes after the last net repeat it."""
+
+    def __init__(self, whole: NativeNets, nets: Rows) -> None:
+        lanes = whole.lanes
+        self.nets, self.lanes, self.tiles = nets, lanes, -(-len(nets) // lanes)
+        self.place = {net: k for k, net in enumerate(nets.tolist())}
+        self.filled = np.append(nets, np.repeat(nets[-1:], self.tiles * lanes - len(nets)))
+        if not self.tiles:
+            return
+        self.theta = self._tiled(whole._theta, whole)
+        self.state = self._tiled(whole._state.reshape(len(whole._state), -1), whole)
+        self.hyper = self._tiled(whole._hyper, whole)
+
+    def _tiled(self, numbers: Array, whole: NativeNets) -> Array:
+        count = numbers.shape[1]
+        found = aligned(self.tiles * count * self.lanes, whole.request.dtype).reshape(self.tiles, count, self.lanes)
+        found[:] = numbers[self.filled].reshape(self.tiles, self.lanes, count).transpose(0, 2, 1)
+        return found
+
+    def get(self, net: int) -> tuple[Array, Array] | None:
+        if net not in self.place:
+            return None
+        tile, lane = divmod(self.place[net], self.lanes)
+        theta = self.theta[tile, :, lane].copy()
+        return theta, self.state[tile, :, lane].reshape(-1, len(theta)).copy()
+
+    def write(self, theta: Array, state: Array) -> None:
+        """Write the nets' numbers where each net has a row."""
+        if not self.tiles:
+            return
+        for source, target in ((self.theta, theta), (self.state, state)):
+            rows = source.transpose(0, 2, 1).reshape(self.tiles * self.lanes, -1)[: len(self.nets)]
+            target[self.nets] = rows.reshape(len(self.nets), *target.shape[1:])
+
+
+class _Call:
+    """The arguments of a run of steps, and its results."""
+
+    def __init__(
+        self, whole: NativeNets, packed: _Packed, steps: Sequence[NetSteps], lengths: Rows, gradients: list[_Gradient]
+    ) -> None:
+        self.whole, self.packed, self.steps, self.lengths, self.gradients = whole, packed, steps, lengths, gradients
+        lanes, tiles, dtype = whole.lanes, packed.tiles, whole.request.dtype
+        filled = [*steps, *[steps[-1]] * (tiles * lanes - len(steps))]
+        self.rows = [np.ascontiguousarray(s.rows, np.int64) for s in filled]
+        self.orders = np.array([rows.ctypes.data for rows in self.rows], np.int64)
+        self.data = np.array([[x.ctypes.data for x in whole._data[s.net]] for s in filled], np.int64)
+        self.numbers = aligned(len(filled), np.int64)
+        self.numbers[:] = [s.first for s in filled]
+        count = len(lengths)
+        self.rates = aligned(tiles * count * lanes, dtype).reshape(tiles, count, lanes)
+        rates = np.array([s.rates for s in filled], dtype).reshape(tiles, lanes, count)
+        self.rates[:] = rates.transpose(0, 2, 1)
+        self.losses = aligned(tiles * count * lanes, dtype).reshape(tiles, count, lanes)
+        self.done, self.reason = np.zeros(tiles, np.int64), np.zeros(tiles, np.int64)
+        self.odd = aligned(tiles * lanes, dtype)
+        self.addresses = np.array([g.address for g in gradients], np.int64)
+
+    def part(self, worker: _Worker, tiles: range) -> None:
+        worker.run(self, tiles)
+
+    def outcomes(self) -> list[NetsOutcome]:
+        found, lanes = [], self.whole.lanes
+        for k in range(len(self.steps)):
+            tile, lane = divmod(k, lanes)
+            done, why = int(self.done[tile]), _REASONS[self.reason[tile]]
+            if why == "non-finite" and self.odd[k] == 0.0:
+                why = "beside"
+            losses = self.losses[tile, : done + (why in ("non-finite", "index")), lane].astype(np.float64)
+            found.append(NetsOutcome(losses, done, why))
+        return found
+
+
+class _Worker:
+    """The memory of one thread."""
+
+    def __init__(self, whole: NativeNets) -> None:
+        self.whole = whole
+        self.size = 0
+        self.v = np.empty(0)
+        self.contexts, self.nets = [Context(), Context()], NetsContext()
+        self.addresses = np.array([ctypes.addressof(context) for context in self.contexts], np.int64)
+
+    def run(self, call: _Call, tiles: range) -> None:
+        whole, nets = self.whole, self.nets
+        size = max(g.slots.of_sample(whole.program.varying) for g in call.gradients) * whole.lanes
+        if size > self.size:
+            self.size, self.v = size, aligned(size, whole.request.dtype)
+            program = whole.program
+            constants = self.v[: program.uniform * whole.lanes].reshape(-1, whole.lanes)
+            constants[program.parameters : program.first_uniform_input] = program.constants[:, None]
+        for context, gradient in zip(self.contexts, call.gradients, strict=True):
+            context.u = context.v = self.v.ctypes.data
+            context.tables = gradient.native.tables.ctypes.data
+        nets.v = self.v.ctypes.data
+        packed = call.packed
+        arrays = {
+            "contexts": self.addresses, "data": call.data, "orders": call.orders, "numbers": call.numbers,
+            "theta": packed.theta, "state": packed.state, "rates": call.rates, "hyper": packed.hyper,
+            "losses": call.losses, "lengths": call.lengths, "gradients": call.addresses, "done": call.done,
+            "reason": call.reason, "odd": call.odd,
+        }  # fmt: skip
+        for name, array in arrays.items():
+            setattr(nets, name, array.ctypes.data)
+        nets.mask, nets.steps = whole.parts.period - 1, len(call.lengths)
+        nets.first, nets.last = tiles.start, tiles.stop
+        nets.usual, nets.slot = call.gradients[0].slots.samples, whole.value
+        whole._train.functions["train"](ctypes.addressof(nets))
+
+
+def _obstacle(request: Request, parts: Parts) -> str:
+    """Why these programs cannot run with nets on the lanes; "" if they can."""
+    program = request.program
+    if parts.clips:
+        return "a largest norm of the gradient, which is a sum over parameters"
+    if not program.batch or program.weight is None:
+        return "a program without samples"
+    if any(space != "u" for space, _ in program.results):
+        return "a result for every sample"
+    if not update_fits(parts.update):
+        return "an update rule too long for registers"
+    return ""
+
+
+def _gradient_code(program: Program, slots: Slots, machine: Machine, sizes: tuple[int, ...]) -> native.Native:
+    key = repr(("gradient of nets", program.fingerprint(), slots, machine, sizes)).encode()
+    return native.Native(key, ("gradient",), lambda: gradient_text(program, slots, machine, sizes))
+
+
+@lru_cache(maxsize=16)
+def _train_code(update: Program, count: int, states: int, machine: Machine) -> native.Native:
+    key = repr(("steps of nets", update.fingerprint(), count, states, machine)).encode()
+    return native.Native(key, ("train",), lambda: train_text(update, count, states, machine))

@@ -1,0 +1,92 @@
+"""Which models compute the same with other numbers: a description of all that a program is recorded from.
+
+Two objects with equal descriptions differ only in the numbers of their parameters, so that a program recorded from one
+is that of the other. Functions are described by their code and what they have closed over. Anything unknown is
+described by its identity: it equals nothing else, and costs only speed.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+
+from macrograd.nn import Module
+from macrograd.optim import Optimizer
+from macrograd.train.objective import Smoothed
+from macrograd.value import Value
+from macrograd.vector import Vector
+
+_PLAIN = (bool, int, float, str, bytes, type(None), complex)
+# What an optimiser has learned, and its rates, which each net has for itself.
+_OWN = frozenset({"schedule", "steps", "state", "_parameters"})
+
+
+class Description:
+    """The description of some objects, `key`, and the parameters found in them, in order, each once."""
+
+    def __init__(self, *things: Any) -> None:
+        self.parameters: list[Value] = []
+        self._key: list[Any] = []
+        self._places: dict[int, int] = {}  # of parameters and of whatever may contain itself
+        self._held: list[Any] = []  # so that no id is used twice
+        stack: list[Any] = list(reversed(things))
+        while stack:
+            stack.extend(reversed(self._described(stack.pop())))
+        self.key = tuple(self._key)
+
+    def _described(self, thing: Any) -> list[Any]:
+        """Add a thing to the key; returns what is in it."""
+        put = self._key.append
+        kind = type(thing)
+        if kind in _PLAIN:
+            put((kind, repr(thing)) if kind is float else thing if kind is str else (kind, thing))
+            return []
+        place = self._places.get(id(thing))
+        if place is not None:
+            put(("again", place))
+            return []
+        self._places[id(thing)] = len(self._places)
+        self._held.append(thing)
+        if isinstance(thing, Value):
+            if thing.op is None:
+                self.parameters.append(thing)
+                put(Value)
+            else:  # frozen: its number is part of the program. Computed: as unknown as its operands
+                put((Value, repr(thing.data)) if not thing.inputs else id(thing))
+            return []
+        if isinstance(thing, (Module, Optimizer, Smoothed)):
+            left = _OWN if isinstance(thing, Optimizer) else ("_signature",)
+            items = [(name, x) for name, x in vars(thing).items() if name not in left]
+            put((kind, tuple(name for name, _ in items)))
+            return [x for _, x in items]
+        if kind in (list, tuple) or isinstance(thing, Vector):
+            put((kind, len(thing)))
+            return list(thing)
+        if kind is dict:
+            put((kind, len(thing)))
+            return [x for item in thing.items() for x in item]
+        return self._other(thing)
+
+    def _other(self, thing: Any) -> list[Any]:
+        put, kind = self._key.append, type(thing)
+        if kind is np.ndarray and thing.dtype.kind in "biuf":
+            put((kind, thing.dtype.str, thing.shape, thing.tobytes()))
+            return []
+        if kind is FunctionType:
+            cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+            put((kind, thing.__code__, id(thing.__globals__), len(cells)))
+            return [thing.__defaults__, thing.__kwdefaults__, dict(vars(thing)), *cells]
+        if kind is MethodType:
+            put(kind)
+            return [thing.__func__, thing.__self__]
+        if kind is partial:
+            put((kind, len(thing.args), tuple(thing.keywords)))
+            return [thing.func, *thing.args, *thing.keywords.values()]
+        if isinstance(thing, (type, BuiltinFunctionType)):
+            put(thing)
+            return []
+        put((kind, id(thing)))
+        return []

@@ -1,0 +1,372 @@
+"""Groups of members that train together: on lanes where their programs are equal, one after the other elsewhere.
+
+The rule: members whose programs are equal but for their numbers, and who take steps of the same sizes, run with lanes
+as members if there are several of them and the compiler has such a form of the program, whose numbers fit into a core's
+cache. All others run alone, with lanes as samples.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.targets.training import Outcome
+from macrograd.nn.dropout import PERIOD
+from macrograd.train.alike import Description
+from macrograd.train.fitting import Batch, Fitting
+from macrograd.train.interrupt import Interrupts
+from macrograd.train.predictor import Measure
+from macrograd.train.progress import make as shown
+from macrograd.train.steps import DivergedError, no_collection
+from macrograd.value import Value, numbers_of
+
+if TYPE_CHECKING:
+    from macrograd.compiler.many import TrainingNets
+
+Array = NDArray[Any]
+
+_FEWEST = 2  # members that are worth a program of their own
+_RUN_SECONDS = 0.25  # of all steps between two looks at each member
+_MOST_STEPS = 1 << 18
+INTERRUPTED = "interrupted"
+
+
+@dataclass
+class Member:
+    """One member: its number, its run, and why it stopped, if it diverged. `leaves` are its parameters in the order of
+    its description."""
+
+    number: int
+    fitting: Fitting
+    verdict: str = ""
+    leaves: list[Value] = field(default_factory=list)
+
+    def diverged(self, error: Exception) -> None:
+        self.verdict = str(error)
+        self.fitting.history.stopped = "diverged"
+
+
+@dataclass
+class Group:
+    """Members that run together, and how: `obstacle` says why they do not share lanes, "" if they do."""
+
+    members: list[Member]
+    threads: int
+    obstacle: str = ""
+    lanes: int = 0
+    engines: list[LaneEngine] = field(default_factory=list)
+
+    def run(self, start: float) -> None:
+        """Train all members to their ends, or to Ctrl-C, which stops those that have not begun, too."""
+        nets = None if self.obstacle else self._nets()
+        if nets is not None:
+            _Together(self, nets, start).run()
+            return
+        for k, member in enumerate(self.members):
+            _alone(member)
+            if self.interrupted:
+                self.skip(k + 1)
+                return
+
+    def skip(self, first: int = 0) -> None:
+        """Leave the members from the `first` of the group as they are: the whole was interrupted before they began."""
+        for member in self.members[first:]:
+            member.fitting.history.stopped = INTERRUPTED
+
+    @property
+    def interrupted(self) -> bool:
+        return any(member.fitting.history.stopped == INTERRUPTED for member in self.members)
+
+    def _nets(self) -> TrainingNets | None:
+        """The members' nets on lanes; None, with the obstacle noted, if there is no such form."""
+        from macrograd.compiler import TraceError
+        from macrograd.compiler.many import NetsError, TrainingNets
+
+        first = self.members[0].fitting
+        setup, optimizer = first.setup, first.optimizer
+        try:
+            with no_collection():  # of a trace and its programs
+                nets = TrainingNets(
+                    setup.compiled(first.objective), first.arrays(None), optimizer.rule, optimizer.initial_state,
+                    len(self.members), batch_size=first.order.batch_size, period=PERIOD, threads=self.threads,
+                )  # fmt: skip
+        except NetsError as error:
+            self.obstacle = str(error)
+            return None
+        except (TraceError, TypeError, ValueError):
+            self.obstacle = "a program that cannot be recorded"  # alone, the first says so
+            return None
+        known = {id(p) for p in first.objective.parameters}
+        if any(id(p) not in known for p in nets.parameters):
+            self.obstacle = "a parameter that is not the model's"
+            return None
+        self.lanes = nets.nets.lanes
+        return nets
+
+
+def explained(groups: Sequence[Group]) -> str:
+    """The rule, and what it made of the members."""
+    lines = [
+        "lanes are members where their programs are equal but for their numbers, and fit into a core's cache; "
+        "elsewhere lanes are samples"
+    ]
+    alone: dict[str, list[int]] = {}
+    for group in groups:
+        numbers = [member.number for member in group.members]
+        if group.obstacle:
+            alone.setdefault(group.obstacle, []).extend(numbers)
+        else:
+            lines.append(f"{_listed(numbers)}: together, {group.lanes} members at a time")
+    for obstacle, numbers in alone.items():
+        lines.append(f"{_listed(sorted(numbers))}: one after the other, lanes are samples: {obstacle}")
+    return "\n".join(lines)
+
+
+def grouped(members: Sequence[Member], threads: int) -> list[Group]:
+    """The members in groups, in the order of their first members."""
+    groups: dict[Any, Group] = {}
+    for member in members:
+        key: Any = _key(member)
+        if isinstance(key, str):
+            found = Group([member], threads, key)
+            groups[id(member)] = found
+            continue
+        groups.setdefault(key, Group([], threads)).members.append(member)
+    for group in groups.values():
+        if not group.obstacle and len(group.members) < _FEWEST:
+            group.obstacle = "no other member has an equal program"
+    return list(groups.values())
+
+
+def _key(member: Member) -> Any:
+    """What must be equal for members to share a program; a sentence if this one shares with nobody."""
+    fitting = member.fitting
+    setup, objective, order = fitting.setup, fitting.objective, fitting.order
+    if setup.engine != "compiled":
+        return "the eager engine"
+    if fitting.part.samples.streamed:
+        return "samples that stay in their file"
+    if fitting.callbacks.step:
+        return "a callback after every step"
+    if fitting.health is not None:
+        return "the health of its layers, which needs gradients"
+    if fitting.clip_norm is not None:
+        return "a largest norm of the gradient, which is a sum over parameters"
+    description = Description(
+        objective.model, objective.loss, objective._penalty, fitting.optimizer, objective.l2, objective._seed
+    )
+    member.leaves = description.parameters
+    shapes = tuple(array.shape[1:] for array in fitting.arrays(None))
+    return (
+        description.key, objective.weighted, setup.dtype, setup.strict, shapes, order.samples, order.batch_size,
+    )  # fmt: skip
+
+
+class LaneEngine:
+    """One net of many, as the engine of its own run: its numbers are fetched when they are looked at."""
+
+    def __init__(self, nets: TrainingNets, net: int, parameters: list[Value], initial_state: Sequence[float]) -> None:
+        self._nets, self._net, self.parameters = nets, net, parameters
+        self._theta = np.array(numbers_of(parameters), dtype=np.float64)
+        self._state = np.repeat(np.array([initial_state], dtype=np.float64).T, len(parameters), axis=1)
+        self.stale = False
+
+    @property
+    def theta(self) -> Array:
+        self._fetch()
+        return self._theta
+
+    @property
+    def state(self) -> Array:
+        self._fetch()
+        return self._state
+
+    @property
+    def gradient(self) -> Array:
+        raise AttributeError("members that train together keep no gradients: look at them in a run alone")
+
+    def _fetch(self) -> None:
+        if self.stale:
+            self.stale = False
+            theta, state = self._nets.nets.get(self._net)
+            self._theta, self._state = theta.astype(np.float64), state.astype(np.float64)
+
+    def send(self) -> None:
+        """Hand the numbers to the nets."""
+        self._nets.nets.set(self._net, self._theta, self._state)
+
+    def load(self, arrays: Sequence[Array]) -> None:
+        self._nets.nets.point(self._net, arrays)
+
+    def run(self, order: Array, lengths: Array, rates: Array, step: int = 1) -> Outcome:
+        raise AssertionError("members that train together are run by their group")
+
+
+class _Together:
+    """The run of a group on lanes."""
+
+    def __init__(self, group: Group, nets: TrainingNets, start: float) -> None:
+        self.group, self.nets, self.start = group, nets, start
+        self.interrupts = Interrupts()
+        self.most = 1  # steps in a run
+        first = group.members[0]
+        place = {id(p): k for k, p in enumerate(first.leaves)}
+        chosen = [place[id(p)] for p in nets.parameters]
+        self.active = []
+        for net, member in enumerate(group.members):
+            fitting = member.fitting
+            engine = LaneEngine(nets, net, [member.leaves[k] for k in chosen], fitting.optimizer.initial_state)
+            fitting.use(engine)
+            engine.send()
+            engine.load(fitting.arrays(None))
+            self.active.append(_Lane(net, member, engine, fitting.state()))
+        self._share_measures()
+
+    def _share_measures(self) -> None:
+        """Validation losses are computed by one program, with the numbers of each member."""
+        first = self.group.members[0].fitting
+        measures: dict[bool, Measure] = {}
+        for lane in self.active:
+            fitting, held = lane.fitting, lane.fitting.held
+            if held is not None:
+                weighted = held.weights is not None
+                if weighted not in measures:
+                    measures[weighted] = first.setup.new_measure(held)
+                fitting.measure = measures[weighted], self.nets.parameters
+
+    def run(self) -> None:
+        with self.interrupts:
+            self._run()
+
+    def _run(self) -> None:
+        try:
+            for lane in self.active:
+                lane.fitting.catch_up(lane.state)
+            self._drop()
+            while self.active:
+                self._some()
+                self._drop()
+        except KeyboardInterrupt:
+            for lane in self.active:
+                lane.fitting.history.stopped = lane.fitting.history.stopped or INTERRUPTED
+        finally:
+            with self.interrupts.finishing():
+                for lane in self.active:
+                    lane.end()
+
+    def _drop(self) -> None:
+        """End the members that have nothing left to do."""
+        for lane in self.active:
+            if lane.failed or lane.fitting.over(lane.state):
+                lane.end()
+        self.active = [lane for lane in self.active if not lane.ended]
+
+    def _some(self) -> None:
+        """Some steps of those members that are the furthest behind."""
+        step = min(lane.fitting.step for lane in self.active)
+        ahead = [lane.fitting.step for lane in self.active if lane.fitting.step > step]
+        now = [lane for lane in self.active if lane.fitting.step == step]
+        count = min(lane.fitting.count(None, self.most) for lane in now)
+        if ahead:
+            count = min(count, min(ahead) - step)
+        begun = time.perf_counter()
+        batches = [lane.fitting.batch(count) for lane in now]
+        steps = [lane.steps(batch) for lane, batch in zip(now, batches, strict=True)]
+        with self.interrupts.held():
+            outcomes = self.nets.nets.run(steps, batches[0].lengths)
+            ended = time.perf_counter()
+            for lane, batch, outcome in zip(now, batches, outcomes, strict=True):
+                lane.record(Outcome(outcome.losses, outcome.done, outcome.why), batch, ended - self.start)
+        for lane, batch in zip(now, batches, strict=True):
+            lane.follow(batch)
+        wanted = count * _RUN_SECONDS / max(ended - begun, 1e-7)
+        self.most = int(max(1, min(wanted, 8 * self.most, _MOST_STEPS)))
+
+
+class _Lane:
+    """One member of a group on lanes."""
+
+    def __init__(self, net: int, member: Member, engine: LaneEngine, state: Any) -> None:
+        self.net, self.member, self.engine, self.state = net, member, engine, state
+        self.fitting = member.fitting
+        self.outcome = Outcome(np.empty(0), 0, "")
+        self.failed = self.ended = False
+
+    def steps(self, batch: Batch) -> Any:
+        from macrograd.compiler.many import NetSteps
+
+        return NetSteps(self.net, batch.places, batch.rates, self.fitting.first + self.fitting.step + 1)
+
+    def record(self, outcome: Outcome, batch: Batch, seconds: float) -> None:
+        self.outcome = outcome
+        self.engine.stale = True
+        self.fitting.record(outcome, batch, seconds)
+
+    def follow(self, batch: Batch) -> None:
+        outcome = self.outcome
+        if outcome.why == "index":  # in this lane or in one beside it: alone it shows
+            self._leave()
+            return
+        if outcome.why == "beside":
+            outcome = replace(outcome, why="")
+        if not outcome.done and not outcome.why:
+            return
+        try:
+            self.fitting.follow(self.state, outcome, batch)
+        except DivergedError as error:
+            self.member.diverged(error)
+            self.failed = True
+
+    def _leave(self) -> None:
+        """Go on alone."""
+        fitting, lane = self.fitting, self.engine
+        theta, state = lane.theta, lane.state
+        fitting._parameters_out()
+        _, engine = fitting.setup.engine_for(fitting.objective, fitting.arrays(None), fitting.order, None)
+        fitting.use(engine)
+        engine.theta[:], engine.state[:] = theta, state
+        fitting.measure = None
+        self.state = fitting.state()
+        try:
+            fitting._loop(self.state, None, shown("none", fitting.total, fitting.order.steps_per_epoch))
+        except DivergedError as error:
+            self.member.diverged(error)
+        self.failed = True
+
+    def end(self) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        fitting = self.fitting
+        if self.state.reason:
+            fitting.history.stopped = self.state.reason
+        fitting._states_out()
+        for callback in fitting.callbacks.end:
+            if not self.failed:
+                callback(self.state)
+
+
+def _alone(member: Member) -> None:
+    try:
+        member.fitting.run(None, 10.0, False)
+    except DivergedError as error:
+        member.diverged(error)
+
+
+def _listed(numbers: list[int]) -> str:
+    """The numbers of members in words, ranges in short."""
+    parts: list[str] = []
+    begin = 0
+    while begin < len(numbers):
+        end = begin
+        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
+            end += 1
+        parts.append(str(numbers[begin]) if begin == end else f"{numbers[begin]}–{numbers[end]}")
+        begin = end + 1
+    shown_ = ", ".join(parts if len(parts) <= 8 else [*parts[:7], f"… {parts[-1]}"])
+    return f"member{'s' if len(numbers) > 1 else ''} {shown_}"

@@ -1,0 +1,211 @@
+"""`train_many`: many nets at once, each as if it were trained alone."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.train import lanes
+from macrograd.train.checks import integer
+from macrograd.train.fitting import Fitting
+from macrograd.train.history import History
+from macrograd.train.lanes import Group, Member, explained
+from macrograd.train.trainer import Trainer
+from macrograd.train.verdict import TrainingWarning
+
+Array = NDArray[Any]
+Make = Callable[[int], Trainer]
+Options = dict[str, Any]
+
+# Options of `fit` that belong to the whole.
+_WHOLE = ("progress", "checkpoint", "every", "resume")
+
+
+class Many:
+    """The result of `train_many`: as many trained members as were asked for.
+
+    trainers   the members, each fitted
+    histories  the History of each
+    verdicts   for each the reason why it was not trained to its end or learned nothing, "" if it was and did
+    """
+
+    def __init__(self, trainers: list[Trainer], verdicts: list[str], groups: list[Group]) -> None:
+        self.trainers, self.verdicts = trainers, verdicts
+        self._explained = explained(groups)
+
+    @property
+    def histories(self) -> list[History]:
+        """The History of each member."""
+        return [trainer.history for trainer in self.trainers]
+
+    def __len__(self) -> int:
+        return len(self.trainers)
+
+    def __getitem__(self, k: int) -> Trainer:
+        return self.trainers[k]
+
+    def __iter__(self) -> Iterator[Trainer]:
+        return iter(self.trainers)
+
+    def best(self, metric: str = "validation_loss", *, lowest: bool | None = None) -> int:
+        """The number of the member whose `metric` is best at its end: of `History.metrics`, or "loss", that of its last
+        step. `lowest` tells whether low is good; None if it is not an accuracy or r2. Members with a verdict of
+        divergence have no chance. Raises ValueError for a metric that no member has."""
+        found = []
+        for k, history in enumerate(self.histories):
+            value = history.last_loss if metric == "loss" else (history.metrics.get(metric) or [math.nan])[-1]
+            if not math.isnan(value) and history.stopped != "diverged":
+                found.append((value, k))
+        if not found:
+            there = sorted({"loss", *(name for history in self.histories for name in history.metrics)})
+            raise ValueError(f"no member has the metric {metric!r} at its end: there are {', '.join(there)}")
+        if lowest is None:
+            lowest = metric.removeprefix("validation_") not in ("accuracy", "r2")
+        return (min if lowest else max)(found, key=lambda pair: pair[0])[1]
+
+    def explain(self) -> str:
+        """Which members ran together, whether lanes of the processor were members or samples, and the rule for it."""
+        return self._explained
+
+    def __repr__(self) -> str:
+        failed = sum(bool(verdict) for verdict in self.verdicts)
+        return f"Many({len(self)} members{f', {failed} with a verdict' if failed else ''})"
+
+
+def train_many(
+    trainers: Sequence[Trainer] | Make,
+    X: Any,
+    y: Any,
+    *,
+    count: int | None = None,
+    each: Sequence[Options] | Callable[[int], Options] | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    **options: Any,
+) -> Many:
+    """Train many members on samples X (n, …) and targets y, and return them.
+
+    Members whose nets are equal in all but numbers run in native code together; others run after one another. Either
+    way each has the history and the parameters of its run alone, `trainer.fit(X, y, seed=seed + k, **options)` for
+    member k: to the bit with `Trainer(..., strict=True)`, else to rounding.
+
+    trainers  the members, or a function (k) → Trainer that makes member k of `count`. Each has its own model, with
+              parameters that no other has, and its own optimiser
+    each      what is different about a member: options of `fit` by name, one dict for each member or a function
+              (k) → dict. Besides those of `fit` there is `rows`: the rows of X and y that the member sees, as in
+              cross-validation
+    seed      member k shuffles with seed + k
+    threads   the number of threads that share the members
+    options   those of `Trainer.fit` for all members
+
+    A member whose loss or gradient is not finite stops before that step, alone: its history's `stopped` is "diverged",
+    and its verdict says why. Ctrl-C ends all runs after a complete step. Raises TypeError and ValueError for invalid
+    input, naming the member, before any work is done.
+    """
+    members = _members(trainers, count)
+    own = _own(each, len(members))
+    threads = integer("threads", threads, 1)
+    options.setdefault("progress", "none")
+    fittings = []
+    for k, trainer in enumerate(members):
+        with _named(k):
+            fittings.append(_planned(trainer, X, y, {"seed": integer("seed", seed, 0) + k, **options, **own[k]}))
+    _check_apart(fittings)
+    found = [Member(k, fitting) for k, fitting in enumerate(fittings)]
+    groups = lanes.grouped(found, threads)
+    start, interrupted = time.perf_counter(), False
+    for group in groups:
+        if interrupted:
+            group.skip()
+            continue
+        group.run(start)
+        interrupted = group.interrupted
+    for trainer, member in zip(members, found, strict=True):
+        trainer._ended(member.fitting)
+        if not member.verdict:
+            member.verdict = trainer.remark = member.fitting.verdict()
+    remarks = [member for member in found if member.verdict]
+    if remarks:
+        warnings.warn(
+            f"{len(remarks)} of {len(found)} members have a verdict; that of member {remarks[0].number}: "
+            f"{remarks[0].verdict}",
+            TrainingWarning,
+            stacklevel=2,
+        )
+    return Many(members, [member.verdict for member in found], groups)
+
+
+def _members(trainers: Any, count: int | None) -> list[Trainer]:
+    if callable(trainers):
+        if count is None:
+            raise ValueError("train_many() with a function that makes members needs their number: give count=")
+        trainers = [trainers(k) for k in range(integer("count", count, 1))]
+    elif count is not None and count != len(trainers):
+        raise ValueError(f"count is {count}, but there are {len(trainers)} trainers: leave count out")
+    members = list(trainers)
+    if not members:
+        raise ValueError("train_many() needs at least one member, got none")
+    for k, trainer in enumerate(members):
+        if not isinstance(trainer, Trainer):
+            raise TypeError(f"member {k} must be a Trainer, got {trainer!r} of type {type(trainer).__name__}")
+    return members
+
+
+def _own(each: Any, count: int) -> list[Options]:
+    if each is None:
+        return [{}] * count
+    found = [each(k) for k in range(count)] if callable(each) else list(each)
+    if len(found) != count:
+        raise ValueError(f"each has {len(found)} entries for {count} members: give one dict for each")
+    for k, options in enumerate(found):
+        if not isinstance(options, dict):
+            raise TypeError(f"each must hold dicts of options of fit, got {options!r} for member {k}")
+        for name in _WHOLE:
+            if name in options:
+                raise ValueError(f"{name} is an option of the whole, not of member {k}")
+    return found
+
+
+def _planned(trainer: Trainer, X: Any, y: Any, options: Options) -> Fitting:
+    rows = options.pop("rows", None)
+    if rows is not None:
+        X, y = _chosen(X, rows), _chosen(y, rows)
+        weights = options.get("sample_weight")
+        if weights is not None and len(weights) != len(y):
+            options["sample_weight"] = _chosen(weights, rows)
+    return trainer._planned(X, y, **options)
+
+
+def _chosen(data: Any, rows: Any) -> Any:
+    """Some rows of data, which may be a data frame."""
+    return data.iloc[rows] if hasattr(data, "iloc") else np.asarray(data)[rows]
+
+
+@contextlib.contextmanager
+def _named(k: int) -> Iterator[None]:
+    """Errors that name the member."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if type(error) not in (TypeError, ValueError):
+            raise
+        raise type(error)(f"member {k}: {error}") from error
+
+
+def _check_apart(fittings: list[Fitting]) -> None:
+    """Raise ValueError if two members share a parameter or an optimiser."""
+    owner: dict[int, int] = {}
+    for k, fitting in enumerate(fittings):
+        things: list[Any] = [fitting.optimizer, *fitting.objective.parameters]
+        for thing in things:
+            other = owner.setdefault(id(thing), k)
+            if other != k:
+                what = "an optimiser" if thing is fitting.optimizer else "a parameter"
+                raise ValueError(f"members {other} and {k} share {what}: give each its own")

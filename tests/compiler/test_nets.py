@@ -1,0 +1,134 @@
+"""Programs over nets: every net has the numbers of its run alone, to the bit where the program is strict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd import Value, losses, nn, optim
+from macrograd.compiler.many import NetsError, NetSteps, TrainingNets
+from macrograd.compiler.program.nets import over_nets
+from macrograd.compiler.step import TrainingLoop
+
+NETS, PERIOD = 5, 1 << 24
+
+
+def hinge() -> Callable[..., Any]:
+    net = nn.MLP(2, [3, 1], seed=1)
+    return lambda x, y: losses.hinge(net(x), y)
+
+
+def classes() -> Callable[..., Any]:
+    """With a take, index tables, exponentials, and a penalty, which is computed before the samples."""
+    net = nn.MLP(2, [4, 3], seed=1)
+    return lambda x, y: losses.cross_entropy(net(x), y + 1.0) + 0.01 * sum(p * p for p in net.parameters())
+
+
+def recurrence() -> Callable[..., Any]:
+    """With a loop over rounds."""
+    a, b = Value(0.3), Value(0.2)
+
+    def loss(x: Any, y: Any) -> Any:
+        state = x[0]
+        for _ in range(40):
+            state = (a * state + b * x[1]).tanh()
+        return (state - y) ** 2
+
+    return loss
+
+
+RULES = {"sgd": optim.SGD(0.01, weight_decay=0.1), "adam": optim.Adam(0.01)}
+
+
+@pytest.mark.parametrize(
+    ("make", "rule", "size", "dtype"),
+    [(hinge, "adam", 1, "float64"), (classes, "sgd", 3, "float32"), (recurrence, "adam", 3, "float64")],
+)
+def test_every_net_has_the_bits_of_its_run_alone(make: Any, rule: str, size: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(10, 2)).astype(dtype), rng.choice([-1.0, 1.0], 10).astype(dtype)
+    optimizer = RULES[rule]
+    sample = mg.compile(make(), batch=True, strict=True, dtype=dtype)
+    initial = optimizer.initial_state
+    alone = TrainingLoop(sample, [X, y], optimizer.rule, initial, batch_size=size)
+    many = TrainingNets(sample, [X, y], optimizer.rule, initial, NETS, batch_size=size, period=PERIOD, threads=2)
+    assert many.parameters == alone.parameters
+    lengths = np.array([size, size, max(1, size - 1)] * 4)  # as if three steps were an epoch
+    starts = rng.normal(size=(NETS, len(alone.theta))) * 0.5
+    steps = []
+    for k, theta in enumerate(starts):
+        many.nets.point(k, [X, y])
+        many.nets.set(k, theta, np.tile(np.array(initial).reshape(-1, 1), (1, len(theta))))
+        steps.append(NetSteps(k, rng.integers(0, 10, lengths.sum()), rng.uniform(0.01, 0.1, len(lengths)), 1 + k))
+    found = many.nets.run(steps, lengths)
+    for k, (step, outcome) in enumerate(zip(steps, found, strict=True)):
+        alone.theta[:], alone.state[:] = starts[k], np.array(initial).reshape(-1, 1)
+        wanted = alone.run(step.rows, lengths, step.rates, step.first)
+        theta, state = many.nets.get(k)
+        assert (outcome.done, outcome.why) == (len(lengths), "")
+        assert outcome.losses.tolist() == wanted.losses.tolist()
+        assert theta.tolist() == alone.theta.tolist()
+        assert state.tolist() == alone.state.tolist()
+
+
+def test_a_net_that_diverges_stops_its_neighbours_at_the_same_step_and_they_go_on() -> None:
+    a = Value(1.0)
+    X = np.ones(1)
+    many = TrainingNets(
+        mg.compile(lambda x: (a * x) ** 2, batch=True), [X], optim.SGD(0.1).rule, (), NETS, batch_size=1, period=PERIOD
+    )
+    count = 400
+    rates = [2.0 if k == 3 else 0.1 for k in range(NETS)]  # 1 − 2·rate is the factor of a step
+    for k in range(NETS):
+        many.nets.point(k, [X])
+        many.nets.set(k, np.array([1e150 if k == 3 else 1.0]), np.empty((0, 1)))
+    lengths = np.ones(count, dtype=np.int64)
+    steps = [NetSteps(k, np.zeros(count, dtype=np.int64), np.full(count, rates[k]), 1) for k in range(NETS)]
+    found = many.nets.run(steps, lengths)
+    done = found[3].done
+    assert [outcome.why for outcome in found] == ["beside"] * 3 + ["non-finite", "beside"]
+    assert {outcome.done for outcome in found} == {done}
+    assert 0 < done < count
+    assert len(found[3].losses) == done + 1
+    assert not np.isfinite(found[3].losses[-1])
+    others = [NetSteps(s.net, s.rows[done:], s.rates[done:], 1 + done) for s in steps if s.net != 3]
+    assert {outcome.why for outcome in many.nets.run(others, lengths[done:])} == {""}
+    assert many.nets.get(0)[0][0] == pytest.approx(0.8**count, rel=1e-12)
+    assert many.nets.get(3)[0][0] == pytest.approx(1e150 * (-3.0) ** done)  # as before the step that failed
+
+
+def test_programs_without_a_form_over_nets_say_which_part() -> None:
+    table = [Value(0.1 * k) for k in range(100)]
+    with pytest.raises(NetsError, match="an index chooses"):
+        TrainingNets(
+            mg.compile(lambda x: mg.take(table, x) ** 2, batch=True), [np.zeros(2)], optim.SGD(0.1).rule, (), 2,
+            batch_size=1, period=PERIOD,
+        )  # fmt: skip
+    with pytest.raises(NetsError, match="one net at a time"):
+        TrainingNets(
+            mg.compile(lambda x: (table[0] * x) ** 2, batch=True, backend="numpy"), [np.zeros(2)], optim.SGD(0.1).rule,
+            (), 2, batch_size=1, period=PERIOD,
+        )  # fmt: skip
+
+
+def test_a_program_over_nets_reads_and_writes_the_slots_of_every_sample() -> None:
+    from macrograd.compiler import pipeline
+    from macrograd.compiler.program.nets import slots_of
+
+    program = pipeline.gradient_program(pipeline.record(hinge(), [(2,), ()]), batch=True)
+    over, slots = over_nets(program, 4, strict=False), slots_of(program, 4)
+    written = np.zeros(over.varying, dtype=int)
+    written[: program.held] = 1
+    for slot in range(program.inputs):
+        written[[slots.of_sample(slot, k) for k in range(4)]] = 1
+    for instruction in over.instructions():
+        for operand, count in instruction.operands():
+            if not isinstance(operand, float):
+                assert written[operand.slots(instruction.dims, count)].all(), f"{instruction} reads too early"
+        written[instruction.out.slots(instruction.dims).ravel()] += 1
+    assert written.max() == 1  # nothing is written twice
+    assert [slot for _, slot in over.results] == [slot for _, slot in program.results]

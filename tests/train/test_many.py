@@ -1,0 +1,199 @@
+"""`train_many`: every member has the history and the parameters of its run alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd import Value, nn, optim
+from macrograd.train import DivergedError, EarlyStopping, Many, TrainingWarning
+
+X, y = mg.datasets.make_moons(30, noise=0.1, seed=1)
+FOLDS = [np.flatnonzero(np.arange(30) % 5 != k) for k in range(5)]
+COUNT, DIVERGING = 8, 2
+
+
+def make(k: int, **options: Any) -> mg.Trainer:
+    """Members of two architectures; their rates differ, and one of these is far too large."""
+    net = nn.MLP(2, [3 + k // 5, 1], seed=k)
+    rate: Any = 3.0 if k == DIVERGING else optim.cosine(0.01 * (k + 1), 0.001, steps=30)
+    return mg.Trainer(net, "squared_error", optim.SGD(rate, momentum=0.5), **options)
+
+
+def own(k: int) -> dict[str, Any]:
+    """A fold for each, an epoch more for some, and an early stop."""
+    held = np.setdiff1d(np.arange(30), FOLDS[k % 5])
+    stopping = EarlyStopping(1 + k, min_delta=0.01, restore=bool(k % 2))
+    return {
+        "rows": FOLDS[k % 5],
+        "validation": (X[held], y[held]),
+        "epochs": 4 + k % 3,
+        "early_stopping": stopping,
+        "sample_weight": np.linspace(0.5, 1.5 + 0.1 * k, 30),
+    }
+
+
+def alone(k: int, trainer: mg.Trainer, options: dict[str, Any]) -> str:
+    """Train member k as a user would; returns the error's text."""
+    rows = options.pop("rows")
+    options["sample_weight"] = options["sample_weight"][rows]
+    try:
+        trainer.fit(X[rows], y[rows], seed=7 + k, batch_size=7, progress="none", **options)
+    except DivergedError as error:
+        return str(error)
+    return trainer.remark
+
+
+def numbers(trainer: mg.Trainer) -> list[float]:
+    return [p.data for p in trainer.model.parameters()]
+
+
+@pytest.fixture(scope="module")
+def strict() -> Many:
+    with pytest.warns(TrainingWarning, match="verdict"):
+        return mg.train_many(
+            lambda k: make(k, strict=True), X, y, count=COUNT, each=own, seed=7, threads=2, batch_size=7
+        )
+
+
+@pytest.mark.filterwarnings("ignore::macrograd.train.TrainingWarning")
+@pytest.mark.parametrize("k", [0, 1, DIVERGING, 3, 4, 5, 7])
+def test_a_strict_member_has_the_bits_of_its_run_alone(strict: Many, k: int) -> None:
+    trainer = make(k, strict=True)
+    error = alone(k, trainer, own(k))
+    member, history = strict[k], trainer.history
+    assert strict.verdicts[k] == error
+    assert member.history.losses == history.losses
+    assert member.history.learning_rates == history.learning_rates
+    assert member.history.metric_steps == history.metric_steps
+    for name, values in history.metrics.items():
+        assert np.allclose(member.history.metrics[name], values, rtol=1e-13)
+    assert numbers(member) == numbers(trainer)
+    assert member.optimizer.state_dict() == trainer.optimizer.state_dict()
+    assert np.array_equal(member.predict(X), trainer.predict(X))
+    if k != DIVERGING:
+        assert member.history.stopped == history.stopped
+
+
+def test_members_go_together_by_their_programs_and_one_diverges_alone(strict: Many) -> None:
+    assert "members 0–4: together" in strict.explain()
+    assert "members 5–7: together" in strict.explain()
+    assert strict[DIVERGING].history.stopped == "diverged"
+    assert "step" in strict.verdicts[DIVERGING]
+    assert [k for k, verdict in enumerate(strict.verdicts) if "not finite" in verdict or "inf" in verdict] == [
+        DIVERGING
+    ]
+    assert {history.stopped for history in strict.histories} >= {"diverged", "early stopping", ""}
+    best = strict.best()
+    losses = [h.metrics.get("validation_loss", [math.inf])[-1] for h in strict.histories]
+    assert losses[best] == min(losses[:DIVERGING] + losses[DIVERGING + 1 :])
+    with pytest.raises(ValueError, match=r"no member has the metric 'validation_r2' at its end: there are loss"):
+        strict.best("validation_r2")
+
+
+def test_members_that_share_nothing_train_one_after_the_other() -> None:
+    class Steps(mg.train.Callback):
+        def on_step(self, run: mg.train.Run) -> None:
+            seen.append(run.step)
+
+    seen: list[int] = []
+    many = mg.train_many(
+        [
+            mg.Trainer(nn.MLP(2, [3, 1], seed=0), "hinge"),
+            mg.Trainer(nn.MLP(2, [3, 1], seed=1), "hinge", engine="eager"),
+            mg.Trainer(nn.MLP(2, [3, 1], seed=2), "hinge"),
+        ],
+        X[:4], y[:4], steps=2, each=[{}, {}, {"callbacks": Steps()}],
+    )  # fmt: skip
+    assert seen == [1, 2]
+    lines = many.explain().split("\n")
+    assert lines[0].startswith("lanes are members where")
+    assert len(lines) == 4
+    assert "member 0: one after the other, lanes are samples: no other member has an equal program" in lines
+    assert [len(history) for history in many.histories] == [2, 2, 2]
+
+
+def shared() -> list[mg.Trainer]:
+    net = nn.MLP(2, [3, 1], seed=1)
+    return [mg.Trainer(net, "hinge"), mg.Trainer(net, "hinge")]
+
+
+@pytest.mark.parametrize(
+    ("trainers", "options", "error"),
+    [
+        (make, {}, "needs their number: give count="),
+        ([make(0)], {"count": 2}, "count is 2, but there are 1 trainers"),
+        ([], {}, "at least one member"),
+        (lambda k: nn.MLP(2, [1]), {"count": 2}, "member 0 must be a Trainer, got .* MLP"),
+        (make, {"count": 2, "each": [{}]}, "each has 1 entries for 2 members"),
+        (make, {"count": 2, "each": [{}, 3]}, "each must hold dicts of options of fit, got 3 for member 1"),
+        (make, {"count": 2, "each": [{}, {"resume": True}]}, "resume is an option of the whole, not of member 1"),
+        (make, {"count": 2, "each": [{}, {"batch_size": 99}]}, "member 1: batch_size 99 is larger"),
+        (make, {"count": 2, "each": [{}, {"batchsize": 9}]}, "member 1: .*unexpected keyword"),
+        (make, {"count": 2, "threads": 0}, "threads"),
+        (shared(), {}, "members 0 and 1 share a parameter: give each its own"),
+    ],
+)
+def test_bad_input_is_named_before_any_work_begins(trainers: Any, options: Any, error: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=error):
+        mg.train_many(trainers, X, y, steps=1, **options)
+
+
+def test_members_share_no_optimiser() -> None:
+    rule = optim.SGD(0.1)
+    members = [mg.Trainer(nn.MLP(2, [1], seed=k), "hinge", rule) for k in range(2)]
+    with pytest.raises(ValueError, match="members 0 and 1 share an optimiser: give each its own"):
+        mg.train_many(members, X, y, steps=1)
+
+
+class Scales(nn.Module):
+    """A net with a number that is no parameter."""
+
+    def __init__(self, factor: float, own: Any = None) -> None:
+        self.w, self.factor, self.own = [Value(0.1), Value(0.2)], factor, own
+
+    def __call__(self, x: Any) -> Any:
+        return self.factor * (self.w[0] * x[0] + self.w[1] * x[1])
+
+
+def test_only_models_that_are_equal_but_for_their_parameters_go_together() -> None:
+    from macrograd.train.alike import Description
+
+    def scaled(factor: float) -> Any:
+        return lambda x: x * factor
+
+    def key(*things: Any) -> Any:
+        return Description(*things).key
+
+    assert key(Scales(2.0)) == key(Scales(2.0)) != key(Scales(3.0))
+    assert key(Scales(2.0, object())) != key(Scales(2.0, object()))  # unknown: equal to nothing
+    assert key(scaled(2.0)) == key(scaled(2.0)) != key(scaled(3.0))  # the same code, another number closed over
+    assert key(np.arange(3)) == key(np.arange(3)) != key(np.arange(3.0))
+    assert key(0.0) != key(-0.0)
+    assert key(1) != key(1.0) != key(True)
+    frozen, other = Scales(2.0), Scales(2.0)
+    frozen.freeze()
+    other.freeze()
+    assert key(frozen) == key(other) != key(Scales(2.0))
+    other.w[0].data = 5.0
+    assert key(frozen) != key(other)  # the numbers of frozen parameters are part of the program
+    tied = Scales(2.0)
+    tied.w[1] = tied.w[0]
+    assert key(tied) != key(Scales(2.0))
+    assert key(optim.SGD(0.1)) == key(optim.SGD(0.2)) != key(optim.SGD(0.1, momentum=0.5))
+
+
+def test_ctrl_c_ends_all_members_after_a_complete_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(run: Any) -> None:
+        if run.epoch == 2:
+            raise KeyboardInterrupt
+
+    trainers = [mg.Trainer(nn.MLP(2, [3 + k // 2, 1], seed=k), "hinge") for k in range(4)]
+    many = mg.train_many(trainers, X, y, epochs=5, batch_size=15, each=[{}, {"callbacks": interrupt}, {}, {}])
+    assert [history.stopped for history in many.histories] == ["interrupted"] * 4
+    assert [len(history) for history in many.histories] == [4, 4, 0, 0]
+    assert {trainer.optimizer.steps for trainer in trainers[:2]} == {4}
