@@ -63,13 +63,30 @@ def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], A
             fill(x)
         return after()
 
+    def flat_to_number(x: Any) -> Any:
+        """The same with `after` written out: a call takes a tenth of the time."""
+        if writes[0] != seen:
+            return renewed(x)
+        try:
+            if x.__class__ is array:
+                held[:] = x
+            else:
+                pack(bytes_, 0, *x)
+        except (ValueError, TypeError, NotImplementedError, OverflowError, struct.error):
+            fill(x)
+        run()
+        return numbers[first]
+
     def nested(x: Any) -> Any:
         if writes[0] != seen:
             return renewed(x)
         fill(x)
         return after()
 
-    return flat if len(shape) == 1 else nested
+    if len(shape) != 1:
+        return nested
+    vars(flat_to_number)["owner"] = state  # `run` does not own the memory that it works on
+    return flat_to_number if single and not takes else flat
 
 
 def _packer(buffer: Any) -> Callable[..., None]:

@@ -62,7 +62,7 @@ def test_whole_floats_may_be_meant_as_labels(loss: str | None) -> None:
         targets.of(labels, loss, 5)
     # Somebody who names a loss for numbers, or has fractions, has no labels.
     assert ("if they are class labels, give loss='cross_entropy'" in str(caught.value)) == (loss is None)
-    with pytest.raises(ValueError, match="y has a number a row"):
+    with pytest.raises(ValueError, match="y has a number per row"):
         targets.of(labels + 0.5, None, 5)
     with pytest.raises(ValueError, match=r"y has 3 classes \(0.0, 1.0, 2.0\) and the model has 5 outputs"):
         targets.of(labels, "cross_entropy", 5)

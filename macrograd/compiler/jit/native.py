@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from typing import Any
 
@@ -22,6 +22,8 @@ from macrograd.compiler.jit import cache as disk
 from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, TierUp, emit, entries, setting
 
 Table = NDArray[np.int32]
+# Without the types of arguments: a reference is passed as it is, which is faster than converting an address.
+_LONG, _BRIEF = ctypes.CFUNCTYPE(None), ctypes.PYFUNCTYPE(None)
 _BASELINE = "-baseline"  # suffix of the names of files with baseline code
 _count = count()
 
@@ -108,6 +110,16 @@ class Native:
                 image = object_file(text)
                 disk.store(self._name, _packed(self.tables.tobytes(), image))
                 self.functions = self._link(image, names)
+
+    def call(self, name: str, context: ctypes.Structure, *, brief: bool = False) -> Callable[[], object]:
+        """The function on one context, for calls with the least overhead.
+
+        A brief one keeps Python's lock: giving it back and taking it again costs as much as a small program, and
+        milliseconds where another thread is waiting for it.
+        """
+        address = ctypes.cast(self.functions[name], ctypes.c_void_p).value or 0
+        function = (_BRIEF if brief else _LONG)(address)
+        return partial(function, ctypes.byref(context))
 
     def with_tables(self, tables: Table) -> Native:
         """The same code with other tables."""

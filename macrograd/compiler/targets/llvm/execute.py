@@ -7,13 +7,13 @@ sums are added in order: a result depends neither on the threads nor on earlier 
 from __future__ import annotations
 
 import ctypes
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit import native
+from macrograd.compiler.program.program import Loop
 from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
@@ -25,6 +25,7 @@ from macrograd.compiler.targets.training import Parts, Steps
 
 _MOST_VECTORS = 16  # of one slot in a block
 BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
+_BRIEF = 10_000  # vectors of numbers that a brief run computes
 _CHUNK = 8  # blocks in a chunk, whose sums are added one after the other
 
 
@@ -104,8 +105,7 @@ class LlvmState(State):
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
         one = self.blocks <= _CHUNK or (executable.strict and len(executable.reduced))  # sums sample by sample
-        whole = self.native.functions["run"] if one else self._run_chunks
-        self.run = partial(whole, self.address)
+        self.run = self.native.call("run", self.context, brief=self._brief()) if one else self._run_chunks
         self._workers: list[_Worker] = []
 
     def point(self, k: int, array: NDArray[Any]) -> None:
@@ -122,12 +122,20 @@ class LlvmState(State):
         self.context.flag = 0
         return raised
 
-    def _run_chunks(self, address: int) -> None:
+    def _brief(self) -> bool:
+        """Whether a run takes a few microseconds at most."""
+        program = self.executable.program
+        vectors = self.blocks * self.lanes * self.u.itemsize // native.machine().vector_bytes
+        if any(isinstance(step, Loop) for step in program.steps()):
+            return False
+        return program.uniform + program.varying * vectors <= _BRIEF
+
+    def _run_chunks(self) -> None:
         """Run many blocks, chunk by chunk, on threads if there are any; the sums are added in the order of the
         chunks."""
         executable = self.executable
         count = -(-self.blocks // _CHUNK)
-        self.native.functions["before"](address)
+        self.native.functions["before"](self.address)
         workers = max(1, min(executable.threads, count))
         while len(self._workers) < workers:
             self._workers.append(_Worker(self, helper=bool(self._workers)))
@@ -142,7 +150,7 @@ class LlvmState(State):
         for k in range(1, count):
             total += sums[k]
         self.u[executable.reduced] = total
-        self.native.functions["after"](address)
+        self.native.functions["after"](self.address)
 
 
 class _Worker:
