@@ -20,7 +20,7 @@ import macrograd as mg
 from macrograd import nn, tables
 from macrograd.sklearn import recipe
 from macrograd.train import EarlyStopping, History, Trainer, TrainingWarning, distinct
-from macrograd.train.steps import no_collection
+from macrograd.train.graphs import no_collection
 from macrograd.train.targets import Targets
 
 Array = NDArray[Any]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from macrograd.train.callbacks import Callback, EarlyStopping, Run
+from macrograd.train.diagnose import DivergedError
 from macrograd.train.distinct import distinct
 from macrograd.train.engines import ENGINES
+from macrograd.train.graphs import plain
 from macrograd.train.history import History
 from macrograd.train.many import Many, train_many
 from macrograd.train.saving import load, load_extra, save
-from macrograd.train.steps import DivergedError, plain
 from macrograd.train.task import Task
 from macrograd.train.trainer import Trainer
 from macrograd.train.verdict import TrainingWarning

@@ -18,6 +18,10 @@ from macrograd.value import Value, constant
 from macrograd.vector import Vector, as_argument, vector
 
 
+class DivergedError(ArithmeticError):
+    """A loss or a gradient was not finite; the parameters are those before the step."""
+
+
 def _as_values(x: Any) -> Any:
     """Numbers and Vectors of them as Values, so that computations on data alone are operations too."""
     return vector([_as_values(item) for item in x]) if isinstance(x, Vector) else constant(float(x))

@@ -14,8 +14,8 @@ from macrograd.compiler.targets.training import Outcome
 from macrograd.graph import topological
 from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
+from macrograd.train.graphs import no_collection
 from macrograd.train.objective import Objective
-from macrograd.train.steps import no_collection
 from macrograd.value import Value
 from macrograd.vector import as_argument
 

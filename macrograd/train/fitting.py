@@ -20,6 +20,7 @@ from macrograd.train import diagnose, fingerprint
 from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Trains, Watch
 from macrograd.train.engines import EagerLoop, Engine
+from macrograd.train.graphs import no_collection
 from macrograd.train.health import Health
 from macrograd.train.history import HEALTH, History
 from macrograd.train.identity import identity
@@ -29,7 +30,6 @@ from macrograd.train.order import Order
 from macrograd.train.predictor import Measure
 from macrograd.train.setup import Judged, Setup
 from macrograd.train.split import Part
-from macrograd.train.steps import DivergedError, no_collection
 from macrograd.train.verdict import verdict
 from macrograd.value import Value, parameter_writes
 
@@ -445,7 +445,7 @@ class Fitting:
         what = "a gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
         largest = diagnose.largest_of(self.setup.dtype if self.setup.engine == "compiled" else "float64")
         where = diagnose.explain(self.objective, arrays, batch.tolist(), largest=largest)
-        raise DivergedError(
+        raise diagnose.DivergedError(
             f"{what} at step {self.step} (epoch {self.step // self.order.steps_per_epoch + 1}, learning rate "
             f"{steps.rates[outcome.done]:.6g}). {where}. "
             "The parameters are those before this step"

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from macrograd.gradients import grad
 from macrograd.nn import Module, Scaled, inside
 from macrograd.train.engines import Engine
+from macrograd.train.graphs import no_collection, plain
 from macrograd.train.history import HEALTH, History
 from macrograd.train.objective import takes_model
 from macrograd.train.setup import Setup
 from macrograd.train.split import Part
-from macrograd.train.steps import no_collection, plain
 from macrograd.train.verdict import TrainingWarning
 from macrograd.vector import as_argument
 

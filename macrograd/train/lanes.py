@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from macrograd.compiler.targets.training import Outcome
 from macrograd.nn.dropout import PERIOD
 from macrograd.train.alike import Description
+from macrograd.train.diagnose import DivergedError
 from macrograd.train.fitting import Batch, Fitting
+from macrograd.train.graphs import no_collection
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.predictor import Measure
 from macrograd.train.progress import make as shown
-from macrograd.train.steps import DivergedError, no_collection
 from macrograd.value import Value, numbers_of
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from macrograd.nn import Module, Scaled
 from macrograd.train.data import Samples
+from macrograd.train.graphs import no_collection, plain
 from macrograd.train.objective import Objective
-from macrograd.train.steps import no_collection, plain
 from macrograd.value import Value
 from macrograd.vector import as_argument
 

@@ -20,12 +20,12 @@ from macrograd.optim import Adam, Optimizer
 from macrograd.tables import Plan, listed
 from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES, Engine, make_engine
+from macrograd.train.graphs import no_collection
 from macrograd.train.objective import Objective, Smoothed, takes_model
 from macrograd.train.order import Order
 from macrograd.train.predictor import Measure, Numbers, Predictor
 from macrograd.train.signature import Signature, named
 from macrograd.train.split import Part
-from macrograd.train.steps import no_collection
 from macrograd.train.targets import Targets
 from macrograd.value import Value
 from macrograd.vector import as_argument

@@ -23,8 +23,7 @@ import macrograd as mg
 from macrograd import Value, optim
 from macrograd.compiler.roll import cost_model
 from macrograd.nn import Module
-from macrograd.train import TrainingWarning
-from macrograd.train.steps import DivergedError
+from macrograd.train import DivergedError, TrainingWarning
 
 from . import reference
 from .data import Data

@@ -1,4 +1,4 @@
-"""Shared by the steps of both engines: the error for a step that is not finite, and graphs without the collector."""
+"""Graphs of Values in a training run: without the garbage collector, and their numbers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from macrograd.vector import Vector
-
-
-class DivergedError(ArithmeticError):
-    """A loss or a gradient was not finite; the parameters are those before the step."""
 
 
 @contextlib.contextmanager
