@@ -4,16 +4,15 @@ make `--help` slow; a test compares the lists."""
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable
 from typing import Any
+
+from macrograd.cli.arguments import DELIMITERS, column_kind, delimiter, number, one_of, share, whole
 
 DATASETS = ("moons", "circles", "blobs", "spirals", "xor")
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "sin", "silu", "gelu")
 INITIALISERS = ("uniform", "he_normal", "he_uniform", "glorot_normal", "glorot_uniform")
 OPTIMIZERS = ("sgd", "momentum", "rmsprop", "adam", "adamw")
 TASKS = ("classification", "regression")
-DELIMITERS = ("comma", "semicolon", "tab", "pipe", "space")
 SCALES = ("standard", "robust", "none")
 LOSSES = ("hinge", "squared_error", "absolute_error", "huber", "binary_cross_entropy", "cross_entropy")
 ENGINES = ("compiled", "eager")
@@ -78,9 +77,13 @@ def add_train(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_net(parser)
+    _add_steps(parser)
+    _add_files(parser)
 
-    group = parser.add_argument_group("training")
-    add = group.add_argument
+
+def _add_steps(parser: argparse.ArgumentParser) -> None:
+    """The options of `train` that say how to train."""
+    add = parser.add_argument_group("training").add_argument
     add(
         "--steps",
         type=whole(1),
@@ -116,8 +119,10 @@ def add_train(commands: Any) -> None:
     add("--l2", type=number(0), default=1e-4, metavar="A", help="adds A times the sum of squared parameters (1e-4)")
     add("--engine", type=one_of(ENGINES), default="compiled", metavar="NAME", help=f"{', '.join(ENGINES)} (compiled)")
 
-    group = parser.add_argument_group("output")
-    add = group.add_argument
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    """The options of `train` that say what to save and to print."""
+    add = parser.add_argument_group("output").add_argument
     add("--plot", metavar="FILE", help="save a picture of what was learned: .png, .svg or .pdf")
     add("--save", metavar="FILE", help="save the trained net, for `macrograd predict` and mg.load (safetensors)")
     add("--checkpoint", metavar="FILE", help="save everything needed to resume, every 10 s, at the end and at Ctrl-C")
@@ -347,76 +352,3 @@ def _add_reading(parser: Any) -> None:
     )
     add("--delimiter", type=delimiter, metavar="NAME", help=f"{', '.join(DELIMITERS)}, or the character (detected)")
     add("--no-header", action="store_true", help="the first line is data: columns are called 'column 1' and so on")
-
-
-def delimiter(text: str) -> str:
-    """A parser of delimiters, by name or as a character."""
-    names = dict(zip(DELIMITERS, ",;\t| ", strict=True))
-    text = {"\\t": "\t"}.get(text, text)
-    if text not in names and len(text) != 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not known: use {', '.join(DELIMITERS)}, or one character")
-    return names.get(text, text)
-
-
-def column_kind(text: str) -> tuple[str, str]:
-    """A parser of COLUMN=KIND."""
-    column, equals, kind = text.rpartition("=")
-    if not equals or not column or not kind:
-        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=KIND, as in zip=category")
-    return column, kind
-
-
-def share(text: str) -> float:
-    """A parser of fractions, from 0 to below 1."""
-    value = number(0)(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"it must be below 1, got {text}")
-    return value
-
-
-def one_of(names: tuple[str, ...]) -> Callable[[str], str]:
-    """A parser of one of several names."""
-
-    def parse(text: str) -> str:
-        if text not in names:
-            import difflib  # takes milliseconds to load, which `--help` can do without
-
-            close = difflib.get_close_matches(text, names, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise argparse.ArgumentTypeError(f"unknown value {text!r}: use {', '.join(names)}{hint}")
-        return text
-
-    return parse
-
-
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A parser of integers from `least` to `most`."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
-        if value < least or (most is not None and value > most):
-            bounds = f"{least} or more" if most is None else f"from {least} to {most}"
-            raise argparse.ArgumentTypeError(f"it must be {bounds}, got {value}")
-        return value
-
-    return parse
-
-
-def number(least: float, *, above: bool = False) -> Callable[[str], float]:
-    """A parser of finite numbers of `least` or more, or above `least`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-        if not math.isfinite(value) or value < least or (above and value == least):
-            raise argparse.ArgumentTypeError(
-                f"it must be {f'above {least}' if above else f'{least} or more'}, got {text}"
-            )
-        return value
-
-    return parse
