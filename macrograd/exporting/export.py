@@ -13,7 +13,7 @@ import numpy as np
 from macrograd._files import write_whole
 from macrograd.compiler.compiled import Compiled
 from macrograd.exporting import c, onnx
-from macrograd.exporting.int8 import Quantized
+from macrograd.exporting.fixed import Reference
 from macrograd.exporting.int8_c import write_int8
 from macrograd.exporting.names_c import NamesInC
 from macrograd.exporting.sizes_c import code_bytes
@@ -36,7 +36,7 @@ class Exported:
     constants: int
     state: int
     scratch: int = 0
-    reference: Quantized | None = None
+    reference: Reference | None = None
 
     def code(self, compiler: str = "cc", *flags: str) -> int | None:
         """The bytes of a C file's machine code with a compiler and -Os or these flags; None without a compiler or for
@@ -72,7 +72,7 @@ def export(
             step of the optimiser on a batch. For the last two a function is the loss of one sample; a trained model
             brings its loss
     dtype   "float64" or "float32"; None for the Trainer's, or "float64". For a C file that predicts also "int8", which
-            computes only in 8-bit integers
+            computes only in integers: weights of 8 bits, numbers of 8 or (beyond nets of layers) 16
     header  for a C file: also write the interface to a .h file beside it
     optimizer  for a file that trains a function or a loaded model; a Trainer's is used with its state
     lanes   for a C file that trains and for a module: samples computed side by side: 1 for the smallest state, 8 or 16

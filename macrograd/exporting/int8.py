@@ -15,16 +15,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Operand, Program
+from macrograd.exporting.fixed import Floats, Ints, Reference
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 LEVELS = np.arange(-128, 128)
 _AFFINE = 1e-9  # relative: of the steps between the entries of a table that is a straight line
 _MOST = 2**31 - 1
+LARGEST = 1e30  # numbers beyond it, or below 1 / it, make no sense in 8 bits
 
 
 @dataclass(frozen=True)
@@ -53,25 +52,17 @@ class Lookups:
 
 
 @dataclass
-class Quantized:
+class Quantized(Reference):
     """The steps, and the scales of inputs and outputs. `numbers` counts the 8-bit numbers, inputs included."""
 
-    inputs: int
-    scale: Floats  # of each input, and `zero`
-    zero: Ints
-    outputs: int
-    output_scale: float
     steps: list[Sums | Lookups] = field(default_factory=list)
     numbers: int = 0
 
-    def encode(self, rows: Any) -> Ints:
-        """Rows of numbers, quantised to integers."""
-        rows = np.asarray(rows, dtype=np.float64).reshape(-1, self.inputs)
-        found: Ints = np.clip(np.rint(rows / self.scale + self.zero), -128, 127).astype(np.int64)
-        return found
+    @property
+    def state(self) -> int:
+        return self.numbers
 
     def run(self, q: Ints) -> Ints:
-        """The 16-bit outputs for rows of integers: exactly those of the C file."""
         numbers = np.zeros((len(q), self.numbers), dtype=np.int64)
         numbers[:, : self.inputs] = q
         found = np.zeros((len(q), self.outputs), dtype=np.int64)
@@ -88,13 +79,13 @@ class Quantized:
             target[:, step.at : step.at + made.shape[1]] = made
         return found
 
-    def predict(self, rows: Any) -> Floats:
-        """The outputs for rows of numbers, scaled back to numbers."""
-        return np.asarray(self.run(self.encode(rows)) * self.output_scale, dtype=np.float64)
-
 
 class CannotQuantizeError(TypeError):
-    """The program has something that cannot be computed in 8-bit integers here."""
+    """The program has something that cannot be computed in integers here; `op` is the operation, if it is one."""
+
+    def __init__(self, message: str, op: str = "") -> None:
+        super().__init__(message)
+        self.op = op
 
 
 def quantize(program: Program, held: Floats, rows: Floats) -> Quantized:
@@ -105,13 +96,13 @@ def quantize(program: Program, held: Floats, rows: Floats) -> Quantized:
     return _Quantizer(program, held, rows).made()
 
 
-def _range(values: Floats) -> tuple[float, int]:
+def scale_of(values: Floats) -> tuple[float, int]:
     """Scale and zero for these numbers. Integers in a small range are represented exactly."""
     low, high = min(0.0, float(values.min(initial=0.0))), max(0.0, float(values.max(initial=0.0)))
     if (values == np.rint(values)).all() and 0 < high - low <= 255:
         parts = int(255 // (high - low))
         return 1.0 / parts, int(-128 - low * parts)
-    scale = (high - low) / 255 or 1.0
+    scale = (high - low) / 255 if high - low > 1 / LARGEST else 1.0
     return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
 
 
@@ -133,7 +124,7 @@ class _Quantizer:
         self.values[:, : len(held)] = self.known[: len(held)] = held
         first, n = program.first_input, program.inputs
         self.values[:, first : first + n] = rows
-        ranges = [_range(column) for column in rows.T]
+        ranges = [scale_of(column) for column in rows.T]
         self.scales, self.zeros = [scale for scale, _ in ranges], [zero for _, zero in ranges]
         self.place = np.full(program.uniform, -1)
         self.curve: dict[int, Floats] = {}
@@ -270,7 +261,7 @@ class _Quantizer:
         at = np.maximum(source, 0)
         real = np.where(source >= 0, factors * slope[at], 0.0)
         bias = bias + np.where(source >= 0, factors * rest[at], 0.0).sum(axis=1)
-        scale, zero = _range(self.values[:, out])
+        scale, zero = scale_of(self.values[:, out])
         first, self.numbers = self.numbers, self.numbers + len(out)
         entry = np.where(source >= 0, place[at], place[used[0]]), real, bias, out
         for k, slot in enumerate(out.tolist()):
@@ -317,7 +308,7 @@ class _Quantizer:
         """Tables for slots that are not affine: 8-bit numbers that share a scale."""
         for slot in slots:
             self._begin(int(self.place[slot]))
-        scale, zero = _range(self.values[:, slots])
+        scale, zero = scale_of(self.values[:, slots])
         first, self.numbers = self.numbers, self.numbers + len(slots)
         self.out.steps.append(self._lookups(first, slots, scale, zero, wide=False))
         self.tabled.update({slot: first + k for k, slot in enumerate(slots)})

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
+from macrograd.compiler.program.program import Program
 from macrograd.exporting.c import Written, array
-from macrograd.exporting.int8 import Floats, Ints, Lookups, Quantized, Sums, quantize
+from macrograd.exporting.fixed import Floats, Ints, Quantized16
+from macrograd.exporting.fixed_c import FixedC
+from macrograd.exporting.fixed_quantize import quantize16
+from macrograd.exporting.fixed_scales import Measured
+from macrograd.exporting.int8 import LARGEST, CannotQuantizeError, Lookups, Quantized, Sums, quantize
 from macrograd.exporting.names_c import NamesInC, harmless
 from macrograd.exporting.sizes_c import stated
+from macrograd.replay import Replay, operations
+from macrograd.value import Value
+from macrograd.vector import as_argument, vector
 
 _CASES = 5  # of the self-test
 _BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
@@ -20,23 +29,64 @@ _BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
 
 def write_int8(
     compiled: Compiled, calibration: object, prefix: str, header: str | None, name: str, called: NamesInC
-) -> tuple[Written, Quantized]:
+) -> tuple[Written, Quantized | Quantized16]:
     """The file, and the reference that computes the same integers. Raises ValueError for rows that do not fit,
     TypeError for a program that cannot be quantised."""
     special = compiled._traced()
     program = pipeline.value_program(special.source, batch=False)
     held = np.concatenate([[p.data for p in special.source.parameters], program.constants])
     rows = _rows(calibration, program.inputs)
-    quantized = quantize(program, held, rows)
+    quantized = _quantized(compiled, program, held, rows)
     file = _File(prefix, quantized, called)
-    sums = any(isinstance(step, Sums) for step in quantized.steps)
-    body = [_HEAD.format(prefix=prefix) if sums else "", *file.steps(), called.functions()]
+    body = [*file.body(), called.functions()]
     constants = file.constants + called.constants()
-    interface = file.interface(name, stated(constants, quantized.numbers, 0))
+    interface = file.interface(name, stated(constants, quantized.state, 0))
     parts = [interface if header is None else f'#include "{header}"\n', *body, file.encode(), file.selftest(rows)]
     guard = f"{prefix.upper()}_H"
     outer = f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n"
-    return Written("\n".join(part for part in parts if part), outer, constants, quantized.numbers, 0), quantized
+    return Written("\n".join(part for part in parts if part), outer, constants, quantized.state, 0), quantized
+
+
+def _quantized(compiled: Compiled, program: Program, held: Floats, rows: Floats) -> Quantized | Quantized16:
+    """The program in 8-bit integers if it is a net of sums and functions of one number, else in 16-bit ones. Raises
+    CannotQuantizeError that names the line, too."""
+    try:
+        measured = Measured(program, held, rows)
+        try:
+            return quantize(program, held, rows)
+        except CannotQuantizeError:
+            return quantize16(program, held, rows, measured)
+    except CannotQuantizeError as error:
+        place = _place(compiled, rows[0], error.op) if error.op else ""
+        raise CannotQuantizeError(f"{error}{f' ({error.op}{place})' if place else ''}", error.op) from None
+
+
+def _place(compiled: Compiled, row: Floats, op: str) -> str:
+    """Where the function calls an operation first, as part of a sentence; "" if it cannot be said."""
+    special, replay, at, args = compiled._traced(), Replay(), 0, []
+    for shape, size in zip(special.shapes, special.sizes, strict=True):
+        args.append(as_argument(row[at : at + size].reshape(shape)))
+        at += size
+    try:
+        found = replay.run(lambda: compiled.fn(*map(as_values, args)))
+    except (TypeError, ValueError, IndexError):  # the function needs plain numbers, for example as an index
+        return ""
+    nodes = [node for leaf in _values(found) for node in operations(leaf)]
+    return next((replay.at(node) for node in nodes if node.op is not None and node.op.name == op), "")
+
+
+def _values(x: Any) -> Iterator[Value]:
+    """The Values of a result, which nests as it is written."""
+    if isinstance(x, Value):
+        yield x
+    elif isinstance(x, dict) or hasattr(x, "__len__"):
+        for item in x.values() if isinstance(x, dict) else x:
+            yield from _values(item)
+
+
+def as_values(x: Any) -> Any:
+    """Numbers, and Vectors of them, as Values."""
+    return vector([as_values(item) for item in x]) if hasattr(x, "__len__") else Value(float(x))
 
 
 def _rows(calibration: object, inputs: int) -> Floats:
@@ -55,6 +105,12 @@ def _rows(calibration: object, inputs: int) -> Floats:
             f"export(calibration=...) has {rows[row, column]} in row {row}, column {column}: integers have no NaN or "
             "infinity; leave such rows out"
         )
+    if (np.abs(rows) > LARGEST).any():
+        row, column = np.argwhere(np.abs(rows) > LARGEST)[0]
+        raise ValueError(
+            f"export(calibration=...) has {rows[row, column]} in row {row}, column {column}: integers hold numbers up "
+            f"to {LARGEST:.0e}; leave such rows out, or use dtype='float32'"
+        )
     return rows
 
 
@@ -72,7 +128,7 @@ static int32_t {prefix}_within(int64_t x, int32_t most) {{
 @dataclass
 class _File:
     prefix: str
-    quantized: Quantized
+    quantized: Quantized | Quantized16
     called: NamesInC
     constants: int = 0
 
@@ -83,6 +139,7 @@ class _File:
 
     def interface(self, name: str, sizes: str) -> str:
         q, prefix, upper = self.quantized, self.prefix, self.prefix.upper()
+        kind, slots = ("int16_t", q.slots) if isinstance(q, Quantized16) else ("int8_t", q.numbers)
         what = self.called.inputs("x", target=False) if self.called.known else f"     x[0] to x[{q.inputs - 1}]"
         return f"""/* {harmless(name)}, written by macrograd. C99; needs no library, and computes in integers alone.
 
@@ -100,7 +157,7 @@ class _File:
 #define {upper}_SCALE {q.output_scale!r}
 
 typedef struct {{
-    int8_t v[{max(1, q.numbers)}];
+    {kind} v[{max(1, slots)}];
 }} {prefix}_state;
 
 void {prefix}_predict({prefix}_state *s, const int8_t *x, int16_t *y);
@@ -109,16 +166,20 @@ void {prefix}_encode(const float *numbers, int8_t *x);
 #endif
 {self.called.heads()}"""
 
-    def steps(self) -> list[str]:
-        arrays, lines = [], []
-        for k, step in enumerate(self.quantized.steps):
+    def body(self) -> list[str]:
+        """The arrays and the function that predicts."""
+        prefix, q, arrays, lines = self.prefix, self.quantized, [], []
+        head = f"void {prefix}_predict({prefix}_state *s, const int8_t *x, int16_t *y)"
+        if isinstance(q, Quantized16):
+            return FixedC(prefix, q, self._array).body(head)
+        for k, step in enumerate(q.steps):
             found, loop = self._sums(k, step) if isinstance(step, Sums) else self._lookups(k, step)
             arrays += found
             lines += loop
-        prefix, inputs = self.prefix, self.quantized.inputs
-        head = f"void {prefix}_predict({prefix}_state *s, const int8_t *x, int16_t *y) {{"
-        copy = f"    for (int32_t i = 0; i < {inputs}; ++i) s->v[i] = x[i];"
-        return [*arrays, "\n".join([head, copy, *lines, "}", ""])]
+        copy = f"    for (int32_t i = 0; i < {q.inputs}; ++i) s->v[i] = x[i];"
+        scaled = any(isinstance(step, Sums) for step in q.steps)
+        helpers = [_HEAD.format(prefix=prefix)] if scaled else []
+        return [*helpers, *arrays, "\n".join([f"{head} {{", copy, *lines, "}", ""])]
 
     def _place(self, k: int, sources: Ints, index: str) -> tuple[list[str], str]:
         """The places of the numbers: side by side, or in a table."""

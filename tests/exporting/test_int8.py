@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import subprocess
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 import macrograd as mg
 from macrograd import Value, nn
 from macrograd.cli import main
-from tests.exporting.test_c import CHECKED, FLAGS, compiled, needs_cc, net, recurrence, selftest
+from tests.exporting.test_c import CHECKED, FLAGS, compiled, needs_cc, net, selftest
 from tests.exporting.test_trained import as_csv, table
+from tests.fuzz import generate, language
 
 sklearn_datasets = pytest.importorskip("sklearn.datasets")
 
@@ -123,6 +125,100 @@ def test_the_command_calibrates_by_a_table(tmp_path: Path, capsys: pytest.Captur
 
 
 W = Value(0.5)
+CELLS = [[Value(w) for w in row] for row in np.random.default_rng(1).normal(0.0, 0.5, (16, 5)).tolist()]
+
+
+def memory(rounds: int) -> Any:
+    """An LSTM of 4 cells along a line of numbers."""
+
+    def run(x: Any) -> Any:
+        h, c = [0.0] * 4, [0.0] * 4
+        for t in range(rounds):
+            z = [sum(w * v for w, v in zip(row, [*h, x[t]], strict=True)) for row in CELLS]
+            c = [mg.sigmoid(z[i]) * c[i] + mg.sigmoid(z[4 + i]) * mg.tanh(z[8 + i]) for i in range(4)]
+            h = [mg.sigmoid(z[12 + i]) * mg.tanh(c[i]) for i in range(4)]
+        return h
+
+    return run
+
+
+def irregular(x: Any) -> Any:
+    """Scalars without a pattern."""
+    draw, v = np.random.default_rng(3), list(x)
+    for _ in range(120):
+        i, j = draw.integers(0, len(v), 2)
+        made = [lambda a, b: a * b * 0.5, lambda a, b: mg.tanh(a) - 0.3 * b, lambda a, b: mg.maximum(a, W * b)]
+        v.append(made[draw.integers(0, 3)](v[i], v[j]))
+    return [v[-1], v[-2] * v[-3]]
+
+
+def choosing(x: Any) -> Any:
+    which = mg.round(mg.sigmoid(x[2]) * 2.0)
+    return [mg.take([x[0], x[0] * x[1], W], which), mg.where(x[0] * x[1] > x[2], mg.exp(x[1]), x[0]), mg.floor(x[0])]
+
+
+ANY: dict[str, tuple[Any, int, float]] = {  # a function, its inputs, how far off it may be, relative to the largest
+    "products": (lambda x: [W * x[0] * x[1], mg.minimum(x[0], x[1]), x[0] / (1.5 + mg.tanh(x[1] * x[2]))], 3, 0.02),
+    "softmax": (lambda x: mg.softmax([x[k] * x[(k + 1) % 3] for k in range(3)]), 3, 0.02),
+    "choices": (choosing, 3, 1.0),  # a number next to a border is on the other side of it in 8 bits
+    "memory": (memory(12), 12, 0.03),
+    "irregular": (irregular, 3, 0.05),
+    "loop": (lambda x: mg.loop(30, lambda k, s: 0.9 * s + 0.1 * mg.sin(s * x[0] + 0.1 * k), x[1]), 3, 0.03),
+}
+
+
+@needs_cc
+@pytest.mark.parametrize("name", ANY)
+def test_any_program_has_the_integers_of_the_reference(tmp_path: Path, name: str) -> None:
+    function, size, far = ANY[name]
+    rows = np.random.default_rng(0).normal(size=(200, size))
+    exported = mg.export(function, tmp_path / "t.c", np.zeros(size), dtype="int8", calibration=rows)
+    reference = exported.reference
+    wild = np.vstack([reference.encode(rows), np.random.default_rng(1).integers(-128, 128, (100, size))])
+    np.testing.assert_array_equal(in_c(tmp_path / "t.c", exported, wild), reference.run(wild))
+    right = mg.compile(function, batch=True)(rows)
+    right = np.column_stack(right) if isinstance(right, (list, tuple)) else np.reshape(right, (len(rows), -1))
+    assert np.abs(reference.predict(rows) - right).max() <= far * np.abs(right).max()
+    assert "double" not in (tmp_path / "t.c").read_text()
+
+
+def test_loops_stay_loops(tmp_path: Path) -> None:
+    lines = []
+    for rounds in (10, 40):
+        rows = np.random.default_rng(0).normal(size=(50, rounds))
+        mg.export(memory(rounds), tmp_path / "t.c", np.zeros(rounds), dtype="int8", calibration=rows)
+        text = (tmp_path / "t.c").read_text()
+        body = text[text.index("void t_predict(t_state *s, const int8_t *x, int16_t *y) {") :]
+        lines.append(body[: body.index("\n}\n")].count("\n"))
+    assert lines[0] == lines[1]
+
+
+@needs_cc
+def test_random_programs_have_the_integers_of_the_reference(tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+    for k in range(45):
+        case = generate.case(f"integers:{k}")
+        rows = np.array(case.data.samples)
+        if len(case.program.arguments) > 1 or not np.isfinite(rows).all():
+            continue
+        function = language.function(case.program.text(), [Value(p) for p in case.data.parameters])
+        path = tmp_path / f"t{k}.c"
+        with contextlib.suppress(TypeError, ValueError):  # refused
+            found[path.stem] = mg.export(function, path, rows[0], dtype="int8", calibration=rows)
+    assert len(found) >= 15
+    out = tmp_path / "all.so"
+    files = [str(tmp_path / f"{name}.c") for name in found]
+    subprocess.run(["cc", "-std=c99", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(out), *files], check=True)
+    library = ctypes.CDLL(str(out))
+    for name, exported in found.items():
+        reference = exported.reference
+        given = np.random.default_rng(0).integers(-128, 128, (40, reference.inputs))
+        predict = getattr(library, f"{name}_predict")
+        predict.argtypes = [ctypes.c_void_p] * 3
+        state, y = ctypes.create_string_buffer(exported.state + 8), np.empty((40, reference.outputs), np.int16)
+        for row, to in zip(np.ascontiguousarray(given, np.int8), y, strict=True):
+            predict(state, row.ctypes.data, to.ctypes.data)
+        np.testing.assert_array_equal(y, reference.run(given), err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +234,14 @@ W = Value(0.5)
         ({"kind": "gradient"}, ValueError, "integers of 8 bits predict, in a .c file; use dtype='float32' here"),
         ({"path": "net.wasm"}, ValueError, "integers of 8 bits predict, in a .c file"),
         ({"dtype": "float32"}, ValueError, "export(calibration=...) is for dtype='int8'"),
-        ({"what": lambda x: W * x[0] * x[1]}, TypeError, "cannot quantise"),
-        ({"what": lambda x: mg.maximum(x[0], x[1])}, TypeError, "cannot quantise maximum of two numbers"),
-        ({"what": lambda x: mg.take([W, W, x[1]], x[0])}, TypeError, "cannot quantise a choice by index"),
-        (
-            {"what": recurrence(40), "args": (np.zeros(40),), "calibration": np.zeros((2, 40))},
-            TypeError,
-            "cannot quantise a loop",
-        ),
+        ({"calibration": [[1.0, 1e200, 0.0]]}, ValueError, "has 1e+200 in row 0, column 1: integers hold numbers up"),
+        ({"what": lambda x: mg.atan2(W * x[0], x[1])}, TypeError, "cannot quantise atan2 of 2 numbers that depend"),
+        ({"what": lambda x: mg.atan2(W * x[0], x[1])}, TypeError, f"(atan2 at {__file__}:"),
+        ({"what": lambda x: mg.log(x[0] * x[1])}, TypeError, "log gives nan on a calibration row"),
+        ({"what": lambda x: mg.log(x[0] * x[1])}, TypeError, f"(log at {__file__}:"),
+        ({"what": lambda x: mg.sin(300.0 * x[0] * x[1])}, TypeError, "it changes too fast for a table"),
+        ({"what": lambda x: mg.exp(x[0] * 60.0) * x[1]}, TypeError, "on the calibration rows, and integers hold"),
+        ({"what": lambda x: mg.take([W, W * x[1]], x[0])}, TypeError, "take got the index"),
     ],
 )
 def test_bad_input_writes_nothing(tmp_path: Path, change: dict[str, Any], error: type[Exception], said: str) -> None:
