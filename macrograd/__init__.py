@@ -68,6 +68,7 @@ _LAZY = {
     "CompileWarning": "macrograd.compiler",
     "GradientWarning": "macrograd.slips",
     "TraceError": "macrograd.compiler",
+    "Ensemble": "macrograd.train",
     "Trainer": "macrograd.train",
     "compile": "macrograd.compiler",
     "compiler": "macrograd.compiler",
@@ -120,6 +121,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "CompileWarning",
+    "Ensemble",
     "GradientWarning",
     "TraceError",
     "Trainer",

@@ -6,6 +6,7 @@ from macrograd.train.callbacks import Callback, EarlyStopping, Run
 from macrograd.train.diagnose import DivergedError
 from macrograd.train.distinct import distinct
 from macrograd.train.engines import ENGINES
+from macrograd.train.ensemble import Ensemble
 from macrograd.train.graphs import plain
 from macrograd.train.history import History
 from macrograd.train.many import Many, train_many
@@ -19,6 +20,7 @@ __all__ = [
     "Callback",
     "DivergedError",
     "EarlyStopping",
+    "Ensemble",
     "History",
     "Many",
     "Run",

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.nn import MLP, Layer, Module, Neuron, Scaled, Tabular, activations
+from macrograd.nn import MLP, Layer, Module, Scaled, Tabular
 from macrograd.nn.module import _children
 from macrograd.ops import CONSTANT
-from macrograd.train import files
+from macrograd.train import ensemble_file, files
+from macrograd.train.ensemble import Ensemble
+from macrograd.train.own_nets import Header, build, describe, scales_of, shared_places
 from macrograd.train.signature import Signature, of_command
 from macrograd.train.trainer import Trainer
 from macrograd.value import Value
 from macrograd.vector import Vector
-
-Header = dict[str, Any]
 
 
 def save(
@@ -44,6 +42,8 @@ def save(
         raise TypeError(f"save() takes a Module or a Trainer, got a {type(model).__name__}")
     if dtype not in ("float64", "float32"):
         raise ValueError(f"save() dtype must be 'float64' or 'float32', got {dtype!r}")
+    if isinstance(model, Ensemble):
+        return ensemble_file.write(model, path, dtype, extra or {})
     net = model.net if isinstance(model, Scaled) else model
     with np.errstate(over="ignore"):  # detected below, as an infinity
         tensors = {name: tensor.astype(dtype) for name, tensor in _tensors(net)}
@@ -54,16 +54,16 @@ def save(
     frozen = np.array([p.op is CONSTANT for p in parameters], dtype=np.uint8)
     if frozen.any():
         tensors["frozen"] = frozen
-    architecture = _describe(net)
+    architecture = describe(net)
     if architecture is not None:
-        shared = _shared(net)
+        shared = shared_places(net)
         if shared is not None:
             tensors["shared"] = shared
     signature = model._signature
     header: Header = {
         "model": type(net).__name__,
         "architecture": architecture,
-        "scale": _scales(model) if isinstance(model, Scaled) else None,
+        "scale": scales_of(model) if isinstance(model, Scaled) else None,
         "signature": signature.to_json() if isinstance(signature, Signature) else None,
         "extra": extra or {},
     }
@@ -78,7 +78,9 @@ def load(path: str | os.PathLike[str], *, into: Module | None = None) -> Any:
 
     Raises FileNotFoundError, and ValueError for a file that is not such a model, is damaged, or does not fit.
     """
-    tensors, header = files.read(path, "model")
+    tensors, header = files.read(path, "model", "ensemble")
+    if header["kind"] == "ensemble":
+        return ensemble_file.build_from(tensors, header, Path(path), into)
     frozen, shared = tensors.pop("frozen", None), tensors.pop("shared", None)
     scales, signature = _meaning(header, Path(path))
     net: Any = into.net if isinstance(into, Scaled) else into
@@ -86,7 +88,7 @@ def load(path: str | os.PathLike[str], *, into: Module | None = None) -> Any:
         wants = "scaled inputs: give into=nn.Scaled(net)" if scales is not None else "raw inputs: give the net alone"
         raise ValueError(f"{path} holds a net that was trained on {wants}")
     if net is None:
-        net = _build(header, Path(path), tensors, shared)
+        net = build(header, Path(path), tensors, shared)
         if signature is not None:
             _check_fits(net, signature, Path(path))
     try:
@@ -111,13 +113,6 @@ def load(path: str | os.PathLike[str], *, into: Module | None = None) -> Any:
 
 
 # --- what inputs and outputs mean -------------------------------------------------------------------------------------
-
-
-def _scales(model: Scaled) -> Header:
-    return {
-        "inputs": {"middle": list(model.middle), "unit": list(model.unit)},
-        "outputs": {"middle": list(model.output_middle), "unit": list(model.output_unit)},
-    }
 
 
 def _meaning(header: Header, path: Path) -> tuple[dict[str, Any] | None, Signature | None]:
@@ -158,7 +153,7 @@ def _check_fits(net: Module, signature: Signature, path: Path) -> None:
 
 def load_extra(path: str | os.PathLike[str]) -> Header:
     """The `extra` that was given to `save`."""
-    _, header = files.read(path, "model")
+    _, header = files.read(path, "model", "ensemble")
     found: Header = header.get("extra", {})
     return found
 
@@ -204,127 +199,3 @@ def _block(thing: Any, path: str, own: dict[int, str]) -> NDArray[np.float64] | 
 
     shape = shape_of(thing, path)
     return None if shape is None else np.array(leaves).reshape(shape)
-
-
-# --- nn's own nets ----------------------------------------------------------------------------------------------------
-
-
-def _describe(model: Module) -> Header | None:
-    """How to build the model, for `nn`'s own nets as their constructors make them; None for others."""
-    if type(model) is Tabular:
-        return _describe_tabular(model)
-    if type(model) is Neuron:
-        layers = [[model]]
-    elif type(model) is Layer:
-        layers = [model.neurons]
-    elif type(model) is MLP:
-        layers = [layer.neurons for layer in model.layers]
-    else:
-        return None
-    sizes, chosen = [len(layers[0][0].w)], []
-    for neurons in layers:
-        names = {neuron.activation for neuron in neurons}
-        if len(names) != 1 or {len(neuron.w) for neuron in neurons} != {sizes[-1]}:
-            return None
-        name = _known(names.pop())
-        if not name:
-            return None
-        chosen.append(name)
-        sizes.append(len(neurons))
-    return {"kind": type(model).__name__, "sizes": sizes, "activations": chosen}
-
-
-def _describe_tabular(model: Tabular) -> Header | None:
-    name, count = _known(model.activation), len(model.members)
-    whole = Tabular.count(model.sizes, count)
-    if not name or len({id(p) for p in model.named_parameters(frozen=True).values()}) != whole:
-        return None
-    chosen = [name] * (len(model.sizes) - 2) + ["linear"]
-    return {"kind": "Tabular", "sizes": list(model.sizes), "activations": chosen, "members": count}
-
-
-def _known(activation: Any) -> str:
-    """The name of an activation; "" for a function of the program's own."""
-    if isinstance(activation, str):
-        return activation
-    return next((name for name, function in activations.ACTIVATIONS.items() if function is activation), "")
-
-
-def _build(header: Header, path: Path, tensors: dict[str, NDArray[Any]], shared: NDArray[Any] | None) -> Module:
-    described = header.get("architecture")
-    if described is None:
-        raise ValueError(
-            f"{path} holds a {header.get('model')!r}, a custom Module: build it in your program, and fill "
-            "it with load(path, into=model)"
-        )
-    try:
-        kind, sizes, names = described["kind"], described["sizes"], described["activations"]
-        fits = (
-            kind in ("Neuron", "Layer", "MLP", "Tabular")
-            and len(sizes) == len(names) + 1 >= 2
-            and all(type(size) is int and size >= 1 for size in sizes)
-            and all(type(name) is str and name in activations.ACTIVATIONS for name in names)
-            and (kind in ("MLP", "Tabular") or len(sizes) == 2)
-            and (kind != "Tabular" or (len({*names[:-1]}) <= 1 and names[-1] == "linear"))
-            and (kind != "Neuron" or sizes[1] == 1)
-        )
-    except (KeyError, TypeError):
-        fits = False
-    if not fits:
-        raise ValueError(f"{path} is damaged: its header does not describe a net that can be built")
-    # Counted before anything is built, so that a header that claims a giant net does not allocate one.
-    members = described.get("members", 1)
-    wanted = sum((nin + 1) * nout for nin, nout in pairwise(sizes))
-    if kind == "Tabular":
-        wanted = Tabular.count(sizes, members)
-    there = sum(math.prod(tensor.shape) for tensor in tensors.values()) if shared is None else len(shared)
-    if wanted != there:
-        raise ValueError(f"{path} is damaged: its header describes {wanted} parameters, it holds {there}")
-    model: Module
-    if kind == "Tabular":
-        return Tabular(sizes[0], sizes[1:-1], sizes[-1], activation=names[0], members=members)
-    if kind == "Neuron":
-        model = Neuron(sizes[0], activation=names[0])
-    elif kind == "Layer":
-        model = Layer(sizes[0], sizes[1], activation=names[0])
-    else:
-        model = MLP(sizes[0], sizes[1:], activation=names[:-1], output_activation=names[-1])
-    if shared is not None:
-        _share(model, shared, path)
-    return model
-
-
-def _places(model: Module) -> Iterator[tuple[Any, Any]]:
-    """The places of the Values of one of nn's nets: (list, index) and (neuron, "b")."""
-    layers: list[Any] = model.layers if isinstance(model, MLP) else [model]
-    for layer in layers:
-        for neuron in layer.neurons if isinstance(layer, Layer) else [layer]:
-            for k in range(len(neuron.w)):
-                yield neuron.w, k
-            yield neuron, "b"
-
-
-def _shared(model: Module) -> NDArray[np.int64] | None:
-    """For each place of a net, the first place with the same Value; None if none is shared."""
-    if isinstance(model, Tabular):  # described only if it shares nothing
-        return None
-    first: dict[int, int] = {}
-    index = []
-    for k, (holder, key) in enumerate(_places(model)):
-        found = getattr(holder, key) if isinstance(key, str) else holder[key]
-        index.append(first.setdefault(id(found), k))
-    return np.array(index, dtype=np.int64) if len(first) < len(index) else None
-
-
-def _share(model: Module, shared: NDArray[Any], path: Path) -> None:
-    places = list(_places(model))
-    index = shared.tolist()
-    if shared.dtype != np.int64 or shared.shape != (len(places),) or not all(0 <= i <= k for k, i in enumerate(index)):
-        raise ValueError(f"{path} is damaged: its list of shared parameters does not fit")
-    for (holder, key), i in zip(places, index, strict=True):
-        of, at = places[i]
-        found = getattr(of, at) if isinstance(at, str) else of[at]
-        if isinstance(key, str):
-            setattr(holder, key, found)
-        else:
-            holder[key] = found

@@ -245,30 +245,45 @@ COMMAND = Fields(
     {"loss": Text(), "plan": Anything()},
 )
 
+_ARCHITECTURE = Fields(
+    {
+        "kind": Text(("Neuron", "Layer", "MLP", "Tabular")),
+        "sizes": Items(Whole(1), 2),
+        "activations": Items(Text(), 1),
+    },
+    {"members": Whole(1)},
+)
+_SCALES = Maybe(Fields({"inputs": _SCALE, "outputs": _SCALE}))
+
 MODEL = Schema(
     Fields(
-        {
-            "model": Text(),
-            "architecture": Maybe(
-                Fields(
-                    {
-                        "kind": Text(("Neuron", "Layer", "MLP", "Tabular")),
-                        "sizes": Items(Whole(1), 2),
-                        "activations": Items(Text(), 1),
-                    },
-                    {"members": Whole(1)},
-                )
-            ),
-        },
+        {"model": Text(), "architecture": Maybe(_ARCHITECTURE)},
         {
             "extra": Anything(),
-            "scale": Maybe(Fields({"inputs": _SCALE, "outputs": _SCALE})),
+            "scale": _SCALES,
             "signature": Maybe(SIGNATURE),
         },
     ),
     {},
     {"frozen": Array(("uint8",), 1), "shared": Array(("int64",), 1)},
     Array(FLOATS),
+)
+
+# The parameters of all members of one architecture are one tensor, named by its place in the list.
+ENSEMBLE = Schema(
+    Fields(
+        {
+            "nets": Items(
+                Fields({"model": Text(), "architecture": Maybe(_ARCHITECTURE), "members": Items(_COUNT, 1)}), 1
+            ),
+            "scales": Items(_SCALES, 1),
+            "signature": Maybe(SIGNATURE),
+            "extra": Anything(),
+        }
+    ),
+    {},
+    {},
+    Array(FLOATS, 2),
 )
 
 _PROGRAM = Fields({"digest": Text(), "operations": Named(_COUNT), "constants": Items(Number(any_number=True))})
@@ -328,4 +343,4 @@ CHECKPOINT = Schema(
     {"best": Array(FLOATS, 1), "history.metrics.": Array(FLOATS, 1, finite=False)},
 )
 
-SCHEMAS = {"model": MODEL, "checkpoint": CHECKPOINT}
+SCHEMAS = {"model": MODEL, "ensemble": ENSEMBLE, "checkpoint": CHECKPOINT}
