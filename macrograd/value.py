@@ -15,7 +15,7 @@ from __future__ import annotations
 from _thread import RLock  # `threading` would be a heavy import
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
 from macrograd import _numbers, ops
 from macrograd._methods import Methods
@@ -244,10 +244,15 @@ class Value(Methods):
 
     def __getitem__(self, key: Any) -> Value:
         raise TypeError(
-            f"a Value is one number and has no element [{key!r}]: give a list or an array to a function that indexes it"
+            f"a Value is one number and has no element [{key!r}]: give a list or an array to a function that indexes "
+            "it (a row of numbers for each sample if batch=True)"
         )
 
-    __iter__ = None  # or Python would take an object with __getitem__ for a sequence
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            "a Value is one number and cannot be unpacked or looped over: give a list or an array to a function that "
+            "does so (a row of numbers for each sample if batch=True)"
+        )
 
     # --- comparisons: plain bools; in a trace, operations where a number is not known yet -----------------------------
 

@@ -373,7 +373,7 @@ def test_tables_that_do_not_fit(capsys: Capture) -> None:
 
     assert wrong("x1,y\n1,2\n") == "t.csv lacks 'x2', from which m.safetensors predicts; it has 'x1', 'y'"
     assert wrong("x1,x2\n1,2\n3\n") == (
-        "t.csv, line 3 has 1 cell, the lines before it have 2 (set apart by comma): mend the line, or name another "
+        "t.csv, line 3 has 1 cell separated by comma, where 2 are expected: correct the line, or name another "
         "--delimiter"
     )
     assert wrong("x1,x2\n1,red\n") == "t.csv, column 'x2': 'red' in row 1 is not a number"
@@ -385,7 +385,7 @@ def test_tables_that_do_not_fit(capsys: Capture) -> None:
     assert wrong("") == "t.csv is empty: it needs a header line with the names of the columns, and rows below it"
     assert wrong(b"x1,x2\n\xff,1\n") == "t.csv, column 'x1': 'ÿ' in row 1 is not a number"
     assert wrong('x1,x2\n"1,2\n') == (
-        't.csv, line 2 has a quote (") that is not closed, or text after it: mend the line'
+        't.csv, line 2 has a quote (") that is not closed, or text after it: correct the line'
     )
     assert error(capsys, "predict", "m.safetensors", "none.csv") == "none.csv: No such file or directory"
 

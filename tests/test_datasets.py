@@ -98,7 +98,12 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: datasets.make_moons((1, 2, 3)),  # type: ignore[arg-type]  # what is tested
         ValueError,
-        "make_moons() makes two classes: n_samples must be one number or two, got 3 numbers",
+        "make_moons() makes two classes: n_samples must be one number or two, got (1, 2, 3)",
+    ),
+    (
+        lambda: datasets.make_moons("ab"),  # type: ignore[arg-type]  # what is tested
+        ValueError,
+        "make_moons() makes two classes: n_samples must be one number or two, got 'ab'",
     ),
     (
         lambda: datasets.make_moons((1, 2.5)),  # type: ignore[arg-type]  # what is tested

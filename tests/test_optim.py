@@ -298,6 +298,12 @@ def grows_its_state() -> None:
             TypeError,
             "SGD.step() takes the parameters, as in step(model.parameters()), got 3",
         ),
+        (lambda: optim.SGD().step(Value(1.0)), TypeError, "SGD.step() takes the parameters, as in step(model.par"),
+        (
+            lambda: optim.Adam([Value(1.0)]),
+            TypeError,
+            "an optimiser takes the learning rate first, and the parameters in",
+        ),
         (lambda: optim.SGD().step([1.0]), TypeError, "SGD.step() takes Values, got 1.0 of type float"),
         (given_other_parameters, ValueError, "SGD holds the state of different parameters: use one"),
         (

@@ -257,7 +257,8 @@ class Compiled:
         except TypeError as error:
             raise TypeError(
                 f"{self.__name__}.{method}(theta, …) takes theta, the parameters' numbers, before the function's own "
-                f"arguments ({error}): write {method}(f.theta(), …)"
+                f"arguments ({error}): write {method}(f.theta(), …); for derivatives by the arguments, "
+                f"mg.compile(mg.{method}({self.__name__}))"
             ) from None
 
     def _no_theta(self, method: str) -> TypeError:

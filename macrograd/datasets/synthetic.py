@@ -180,8 +180,8 @@ def _halves(name: str, n_samples: int | tuple[int, int]) -> tuple[int, int]:
         count = _count(name, "n_samples", n_samples)
         return count // 2, count - count // 2
     pair = _sequence(name, n_samples)
-    if len(pair) != 2:
-        raise ValueError(f"{name}() makes two classes: n_samples must be one number or two, got {len(pair)} numbers")
+    if len(pair) != 2 or isinstance(n_samples, str):
+        raise ValueError(f"{name}() makes two classes: n_samples must be one number or two, got {n_samples!r}")
     return _count(name, "n_samples", pair[0], least=0), _count(name, "n_samples", pair[1], least=0)
 
 

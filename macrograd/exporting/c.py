@@ -21,7 +21,7 @@ from macrograd.compiler.targets.scalar.machine import kind_of
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.names_c import NamesInC, harmless
 from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
-from macrograd.exporting.subject import Examples
+from macrograd.exporting.subject import Examples, no_gradient
 
 _LINE = 116  # characters
 _CASES = 3  # of the self-test
@@ -88,7 +88,7 @@ def _file(compiled: Compiled, kind: str, prefix: str, called: NamesInC) -> _File
     if kind == "gradient":
         special._check_scalar()
         if not source.parameters:
-            raise TypeError(f"{compiled.__name__} closes over no Values, so it has no gradient to export")
+            raise TypeError(no_gradient(compiled.__name__))
         program = pipeline.gradient_program(source, batch=False, strict=compiled.strict)
     else:
         program = pipeline.value_program(source, batch=False, strict=compiled.strict)

@@ -20,7 +20,7 @@ from macrograd.compiler.targets.onnx.target import Onnx
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.onnx_file import SAMPLES, File
 from macrograd.exporting.onnx_names import NamesInOnnx
-from macrograd.exporting.subject import Subject, kept_states
+from macrograd.exporting.subject import Subject, kept_states, no_gradient
 from macrograd.nn.dropout import PERIOD
 from macrograd.value import numbers_of
 
@@ -55,7 +55,7 @@ def write(compiled: Compiled, subject: Subject, kind: str) -> Written:
     if kind != "predict":
         special._check_scalar()
         if not special.parameters:
-            raise TypeError(f"{compiled.__name__} closes over no Values, so it has no gradient to export")
+            raise TypeError(no_gradient(compiled.__name__))
     model = _Model(compiled, special, subject)
     state = {"predict": model.predict, "gradient": model.gradient, "train": model.train}[kind]()
     return Written(model.file.data(f"{subject.name}, written by macrograd"), model.file.constants(), state)

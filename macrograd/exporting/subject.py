@@ -7,6 +7,7 @@ tables and a few lines of C (`names_c`).
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -143,15 +144,41 @@ def _plain(what: Any, args: tuple[Any, ...], kind: str) -> tuple[Callable[..., A
     if isinstance(what, Module):
         if kind == "train":
             raise TypeError(
-                f"export(kind='train') of a {type(what).__name__} needs its loss: give the Trainer that trains it, "
+                f"export(kind='train') of this {type(what).__name__} needs its loss: give the Trainer that trains it, "
                 "or a function that returns one sample's loss"
             )
         if not args:
             raise TypeError(
-                f"export() of a {type(what).__name__} needs an example of its input, for the shape: "
+                f"export() of this {type(what).__name__} needs an example of its input, for the shape: "
                 "export(model, 'net.c', [0.0, 0.0])"
             )
-    return what, getattr(what, "__name__", type(what).__name__), args
+    name = getattr(what, "__name__", type(what).__name__)
+    if not isinstance(what, Module):
+        _check_examples(what, name, args)
+    return what, name, args
+
+
+def _check_examples(function: Callable[..., Any], name: str, args: tuple[Any, ...]) -> None:
+    """Raise TypeError if the examples do not fit the function's arguments."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # built-in functions may have none
+        return
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        raise TypeError(
+            f"export() of {name} needs an example of each of its arguments, for their shapes, as in "
+            f"export({name}, 'net.c', [0.0, 0.0]): {error}"
+        ) from None
+
+
+def no_gradient(name: str) -> str:
+    """The message for a function without parameters, of which kind="gradient" has none to differentiate by."""
+    return (
+        f"{name} closes over no Values, so it has no gradient by parameters to export: for derivatives by its "
+        f"arguments, export mg.value_and_grad({name}), without kind"
+    )
 
 
 # --- trained models ---------------------------------------------------------------------------------------------------
@@ -163,7 +190,7 @@ def _trained(setup: Setup, kind: str) -> Subject:
     signature = model._signature
     plan = signature.plan if isinstance(signature, Signature) else None
     inputs = _Inputs(plan, setup.columns, setup.shape, model)
-    name = f"a {type(model.net if isinstance(model, Scaled) else model).__name__}"
+    name = type(model.net if isinstance(model, Scaled) else model).__name__
     names = Names(inputs.told(), targets, inputs.categories(), inputs.dates())
 
     def outputs(x: Any) -> Any:

@@ -18,6 +18,7 @@ from macrograd.compiler.specialised import Specialised
 from macrograd.compiler.step import measure_program, recorded_update
 from macrograd.compiler.targets.llvm.code import Code
 from macrograd.compiler.targets.wasm.assembly import Assembly, Placed, pointer
+from macrograd.exporting.subject import no_gradient
 from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
 from macrograd.value import Value
@@ -156,7 +157,7 @@ def differentiating(assembly: Assembly, compiled: Compiled) -> Part:
     special = compiled._traced()
     special._check_scalar()
     if not special.parameters:
-        raise TypeError(f"{compiled.__name__} closes over no Values, so it has no gradient to export")
+        raise TypeError(no_gradient(compiled.__name__))
     program = pipeline.gradient_program(special.source, batch=False, strict=compiled.strict)
     size, count = sum(special.sizes), len(special.parameters)
     weights = [p.data for p in special.parameters]

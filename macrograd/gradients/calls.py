@@ -188,10 +188,12 @@ def positions(name: str, argnums: int | Sequence[int], count: int, named: Iterab
         if not isinstance(k, int) or isinstance(k, bool):
             raise TypeError(f"{name}(argnums={argnums!r}): argnums must be a non-negative integer, or a tuple of them")
         if not -count <= k < count:
-            got = str(count)
+            got = f"{count} argument{'s' * (count != 1)}"
             if named:
                 got += f" by position and {', '.join(named)} by name: pass what is differentiated by position"
-            raise IndexError(f"{name}: argnums={argnums} asks for argument {k}, but the function got {got}")
+            raise IndexError(
+                f"{name}: argnums={argnums} asks for argument {k}, counted from 0, but the function got {got}"
+            )
         wanted.append(k % count)
     if len(set(wanted)) < len(wanted):
         raise ValueError(f"{name}(argnums={argnums!r}) asks for the same argument twice")

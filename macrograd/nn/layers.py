@@ -163,6 +163,11 @@ class MLP(Module):
 def inputs_of(module: Module, x: Any, nin: int) -> list[Any]:
     """The inputs of one sample. Raises ValueError for another number than `nin`."""
     inputs = as_list(x)
+    if len(inputs) != nin and not hasattr(x, "__len__") and len(inputs) == 1:
+        raise ValueError(
+            f"this {type(module).__name__} takes {nin} inputs, got a single number: give a list of {nin} numbers (a "
+            "row for each sample if batch=True)"
+        )
     if len(inputs) != nin:
         raise ValueError(f"this {type(module).__name__} takes {nin} inputs, got {_described(inputs, nin)}")
     return inputs
@@ -172,7 +177,7 @@ def _described(inputs: list[Any], nin: int) -> str:
     """How many inputs there are, and what to do about a batch of samples."""
     if not inputs or not hasattr(inputs[0], "__len__"):
         return str(len(inputs))
-    several = f"{len(inputs)} rows of {len(inputs[0])} numbers"
+    several = f"{len(inputs)} row{'s' * (len(inputs) != 1)} of {len(inputs[0])} numbers"
     if len(inputs[0]) != nin:
         return f"{several}: give it one sample of {nin} numbers"
     return (

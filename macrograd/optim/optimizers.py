@@ -109,7 +109,7 @@ class Optimizer:
 
     def _checked(self, parameters: Iterable[Value]) -> list[Value]:
         name = type(self).__name__
-        if not isinstance(parameters, Iterable):
+        if not isinstance(parameters, Iterable) or isinstance(parameters, Value):
             raise TypeError(f"{name}.step() takes the parameters, as in step(model.parameters()), got {parameters!r}")
         chosen = list(parameters)
         for parameter in chosen:

@@ -7,7 +7,7 @@ takes little longer than a Python call; custom functions are called once per ste
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -181,6 +181,11 @@ def as_schedule(rate: float | Callable[[int], float]) -> Callable[[int], float]:
     """Return a schedule unchanged and a number as a constant schedule. Raises TypeError for anything else."""
     if callable(rate):
         return rate
+    if isinstance(rate, (list, tuple, Iterator)):
+        raise TypeError(
+            "an optimiser takes the learning rate first, and the parameters in every step: optimizer = optim.SGD(0.1), "
+            "then optimizer.step(model.parameters())"
+        )
     if isinstance(rate, bool) or not hasattr(rate, "__float__"):
         raise TypeError(
             f"a learning rate must be a number or a schedule, as in optim.cosine(0.1, 0.0, 1000), got {rate!r}"

@@ -37,6 +37,9 @@ class Table:
     def __iter__(self) -> Iterator[str]:
         return iter(self.columns)
 
+    def __repr__(self) -> str:
+        return f"Table({self.name!r}: {len(self)} rows, columns {listed(list(self))})"
+
     def rows(self, chosen: Array) -> Table:
         """The rows at these places, or where this mask is true."""
         return Table({name: c[chosen] for name, c in self.columns.items()}, self.name, self.notes)

@@ -276,11 +276,11 @@ def _wrong(path: Path, dialect: Dialect, message: str) -> str:
     if counts:
         found = int(counts[2])
         return (
-            f"{place} has {found} cell{'s' * (found != 1)}, the lines before it have {counts[1]} (set apart by "
-            f"{_name(dialect.delimiter)}): mend the line, or name another --delimiter"
+            f"{place} has {found} cell{'s' * (found != 1)} separated by {_name(dialect.delimiter)}, where {counts[1]} "
+            "are expected: correct the line, or name another --delimiter"
         )
     if "quote" in message.lower():
-        return f"{place} has a quote ({dialect.quote}) that is not closed, or text after it: mend the line"
+        return f"{place} has a quote ({dialect.quote}) that is not closed, or text after it: correct the line"
     if "line size" in message.lower():
         return f"{place} is longer than 2 MB: that is not a table in text"
     return f"{path.name} cannot be read as a table: {' '.join(message.split())[:200]}"

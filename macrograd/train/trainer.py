@@ -125,6 +125,10 @@ class Trainer:
         self._scale, self._classes = scale, None if classes is None else list(classes)
         self._one_at = -1  # the count of `parameter_writes` when `predict_one` was made
 
+    def __repr__(self) -> str:
+        trained = f"{len(self.history)} steps" if len(self.history) else "not trained"
+        return f"Trainer({self.model!r}, {self.optimizer!r}, {trained})"
+
     # --- training -----------------------------------------------------------------------------------------------
 
     def fit(
@@ -401,10 +405,8 @@ class Trainer:
     def _samples(self, X: Any) -> Samples:
         samples, shape = Samples(self._ordered(X), name="X", dtype=self.dtype), self.setup.shape
         if samples.shape != shape:
-            raise ValueError(
-                f"X has samples of shape {samples.shape}, the model was trained with {shape}: one sample is a "
-                "row, even if it is the only one"
-            )
+            single = ": a single sample must be a row, as in [x]" if (samples.count, *samples.shape) == shape else ""
+            raise ValueError(f"X has samples of shape {samples.shape}, the model was trained with {shape}{single}")
         return self.setup.seen(samples)
 
 

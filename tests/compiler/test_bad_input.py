@@ -150,6 +150,7 @@ def test_numpys_functions_are_refused() -> None:
             [1.0, 2.0],
             "a Value is one number and has no arithmetic with a list of 1: loop over",
         ),
+        (lambda x: sum(x), 1.0, "a Value is one number and cannot be unpacked or looped over: give a list or an array"),
         (lambda x: x.shape, [1.0, 2.0], "'Vector' object has no attribute 'shape'"),
         (lambda x: x[5], [1.0, 2.0], "index 5 is out of range for a Vector of length 2"),
         (lambda x: x // 2, 1.0, "// is not supported on Value: it is not differentiable; apply it to plain numbers"),

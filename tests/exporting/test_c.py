@@ -305,15 +305,22 @@ def test_names_stay_within_comments(tmp_path: Path, name: str) -> None:
         ),
         ({"path": "net.so"}, ValueError, "export to 'net.so': the path must end in .c or .wasm"),
         ({"what": 3}, TypeError, "the path of a saved model, got 3 of type int"),
-        ({"args": ()}, TypeError, "export() of a MLP needs an example of its input"),
-        ({"kind": "train"}, TypeError, "export(kind='train') of a MLP needs its loss"),
+        ({"args": ()}, TypeError, "export() of this MLP needs an example of its input"),
+        ({"kind": "train"}, TypeError, "export(kind='train') of this MLP needs its loss"),
         ({"kind": "train", "what": lambda x: MOONS(x)}, ValueError, "of a function needs an optimizer"),
         ({"optimizer": optim.SGD(0.1)}, ValueError, "export(kind='predict') takes no optimizer"),
         ({"lanes": 0}, ValueError, "export(lanes=0): lanes must be an integer from 1 to 256"),
         (
             {"what": lambda x: x, "args": (1.0,), "kind": "gradient"},
             TypeError,
-            "<lambda> closes over no Values, so it has no gradient",
+            "<lambda> closes over no Values, so it has no gradient by parameters to export: for derivatives by its "
+            "arguments, export mg.value_and_grad(<lambda>), without kind",
+        ),
+        (
+            {"what": lambda x: x, "args": ()},
+            TypeError,
+            "export() of <lambda> needs an example of each of its arguments, for their shapes, as in "
+            "export(<lambda>, 'net.c', [0.0, 0.0]): missing a required argument: 'x'",
         ),
         ({"what": lambda x: [x, x], "args": (1.0,), "kind": "gradient"}, TypeError, "only one scalar has a gradient"),
     ],

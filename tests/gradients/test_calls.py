@@ -62,10 +62,12 @@ def test_what_is_refused_says_what_it_was_and_what_to_do() -> None:
             make(3.0)
         with pytest.raises(TypeError, match=rf"write mg.compile\(mg.{name}\(fn\)\) instead of mg.{name}\(mg.compile"):
             make(mg.compile(mg.sin))
-        with pytest.raises(IndexError, match=rf"^{name}: argnums=1 asks for argument 1, but the function got 1$"):
+        with pytest.raises(
+            IndexError, match=rf"^{name}: argnums=1 asks for argument 1, counted from 0, but .* 1 argument$"
+        ):
             make(mg.sin, argnums=1)(0.5)
         with pytest.raises(
-            IndexError, match=rf"^{name}: argnums=0 .*, but the function got 0 by position and x by name: "
+            IndexError, match=rf"^{name}: argnums=0 .*, but the function got 0 arguments by position and x by name: "
         ):
             make(lambda x: x * x)(x=0.5)
         with pytest.raises(ValueError, match=rf"^{name}\(argnums=\(\)\): give at least one position"):

@@ -176,6 +176,12 @@ def test_prints() -> None:
     ("call", "error", "message"),
     [
         (lambda: Neuron(2)([1.0]), ValueError, "this Neuron takes 2 inputs, got 1"),
+        (
+            lambda: MLP(2, [1])(1.0),
+            ValueError,
+            "this MLP takes 2 inputs, got a single number: give a list of 2 numbers",
+        ),
+        (lambda: MLP(2, [1])([[1.0, 2.0]]), ValueError, "got 1 row of 2 numbers: it takes one sample at a time"),
         (lambda: Layer(2, 3)([1.0, 2.0, 3.0]), ValueError, "this Layer takes 2 inputs, got 3"),
         (lambda: MLP(2, [3, 1])(np.zeros(5)), ValueError, "this MLP takes 2 inputs, got 5"),
         (

@@ -61,6 +61,11 @@ def test_columns_that_never_change_or_are_empty_are_left_out() -> None:
     assert plan.names == ("d",)
 
 
+def test_a_table_prints_its_columns_and_not_its_cells() -> None:
+    table = tables.from_frame({"a": [1, 2], "b": ["x", "y"]})
+    assert repr(table) == "Table('the table': 2 rows, columns 'a', 'b')"
+
+
 def test_every_column_can_be_overruled() -> None:
     data = table(id=["1", "2", "3", "4"], zip=["10", "20", "10", "20"], x=["1", "2", "4", "9"], d=["1/2/2024"] * 4)
     assert tables.plan_of(data).names == ("zip", "x")

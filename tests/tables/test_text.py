@@ -175,10 +175,10 @@ def test_numbers_come_back_bit_for_bit(write: Write) -> None:
         ("\n \n", "t.csv is empty: it needs a header line with the names of the columns, and rows below it"),
         (
             "a,b\n1,2\n3\n",
-            "t.csv, line 3 has 1 cell, the lines before it have 2 (set apart by comma): mend the line, or name another "
+            "t.csv, line 3 has 1 cell separated by comma, where 2 are expected: correct the line, or name another "
             "--delimiter",
         ),
-        ('a,b\n"1,2\n', 't.csv, line 2 has a quote (") that is not closed, or text after it: mend the line'),
+        ('a,b\n"1,2\n', 't.csv, line 2 has a quote (") that is not closed, or text after it: correct the line'),
         (b"\x00" * 1_000_000, "t.csv is not a table in text: 65536 of its first characters are control characters"),
         ("a,b\n" + "x" * 3_000_000 + "\n1,2\n", "t.csv has a line of more than 2 MB: that is not a table in text"),
         (

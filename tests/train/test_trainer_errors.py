@@ -26,6 +26,12 @@ class Mute(nn.Module):
 
 MAKING: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"model": len}, TypeError, "Trainer() takes a Module, got a builtin_function_or_method"),
+    ({"model": nn.MLP}, TypeError, "Trainer() takes a Module, got the class MLP: make one, as in nn.MLP(2, [16, 1])"),
+    (
+        {"loss": optim.SGD(0.1)},
+        TypeError,
+        "Trainer(model, loss) got SGD(lr=0.1) as the loss: give it by name, optimizer=SGD(lr=0.1)",
+    ),
     (
         {"model": Mute()},
         TypeError,
@@ -319,6 +325,14 @@ def test_an_optimiser_of_another_model() -> None:
         Trainer(nn.MLP(2, [2, 1], seed=0), optimizer=optimizer).fit(X, Y, steps=1, progress=False)
 
 
+def test_a_trainer_prints_its_model_and_its_steps() -> None:
+    trainer = Trainer(nn.MLP(2, [1], seed=0), optimizer=optim.SGD(0.1))
+    model = "MLP of [Layer of 1 × Neuron(2, linear)]: 3 parameters"
+    assert repr(trainer) == f"Trainer({model}, SGD(lr=0.1), not trained)"
+    trainer.fit(X, Y, steps=2, progress=False)
+    assert repr(trainer) == f"Trainer({model}, SGD(lr=0.1), 2 steps)"
+
+
 def test_using_what_was_not_trained_or_does_not_fit() -> None:
     trainer = Trainer(nn.MLP(2, [1], seed=0))
     for call in (trainer.predict, trainer.outputs, trainer.probabilities, trainer.predict_one):
@@ -327,9 +341,11 @@ def test_using_what_was_not_trained_or_does_not_fit() -> None:
     with pytest.raises(RuntimeError, match="call fit first"):
         trainer.evaluate(X, Y)
     trainer.fit(X, Y, steps=1, progress=False)
-    with pytest.raises(ValueError, match=r"X has samples of shape \(3,\), the model was trained with \(2,\): one"):
+    with pytest.raises(ValueError, match=r"X has samples of shape \(3,\), the model was trained with \(2,\)$"):
         trainer.predict(np.ones((4, 3)))
-    with pytest.raises(ValueError, match=r"X has samples of shape \(\)"):
+    with pytest.raises(
+        ValueError, match=r"X has samples of shape \(\), .*: a single sample must be a row, as in \[x\]"
+    ):
         trainer.predict([1.0, 2.0])
     with pytest.raises(ValueError, match="y has the label 7 in row 1, which training did not see: known are 0, 1"):
         trainer.evaluate(X, [0, 7, 1, 1])
