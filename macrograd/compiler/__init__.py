@@ -27,6 +27,7 @@ def compile(  # noqa: A001
     threads: int = ...,
     strict: bool = ...,
     uniform: str | int | Iterable[str | int] = ...,
+    comm: Any = ...,
 ) -> Compiled: ...
 
 
@@ -39,6 +40,7 @@ def compile(  # noqa: A001
     threads: int = ...,
     strict: bool = ...,
     uniform: str | int | Iterable[str | int] = ...,
+    comm: Any = ...,
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
@@ -51,6 +53,7 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
     threads: int = 1,
     strict: bool = False,
     uniform: str | int | Iterable[str | int] = (),
+    comm: Any = None,
 ) -> Compiled | Callable[[Callable[..., Any]], Compiled]:
     """Trace the function `fn` of numbers and Values once and run it as native code.
 
@@ -70,6 +73,11 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
     uniform   with batch, the arguments that are the same for all samples, such as a temperature: one or several names
               or positions. They have no batch axis, and anything computed only from them and from parameters is
               computed once per batch
+    comm      with batch, an mpi4py communicator whose ranks share every batch, or "world" for all processes started by
+              mpiexec: every rank makes the same calls with the same arguments, computes a part of the samples and gets
+              the whole result. Sums over the batch are added in a fixed tree, so that the result has the same bits on
+              any number of ranks (but not those of a function without comm). Calls raise `OtherRankError`, a
+              RuntimeError, on all ranks if these do not compute the same thing
 
     Raises TraceError if fn branches on a value or asks for its number, ValueError and TypeError for invalid arguments,
     IndexError if the index of a `take` is out of range.
@@ -78,11 +86,18 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
     """
     if fn is _NOTHING:
         return partial(
-            compile, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform
+            compile,
+            batch=batch,
+            dtype=dtype,
+            backend=backend,
+            threads=threads,
+            strict=strict,
+            uniform=uniform,
+            comm=comm,
         )
     return Compiled(
-        fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform
-    )  # fmt: skip
+        fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform, comm=comm
+    )
 
 
 __all__ = ["Bound", "BoundResults", "CompileWarning", "Compiled", "TraceError", "compile"]

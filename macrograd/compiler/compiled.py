@@ -38,9 +38,10 @@ class Compiled:
         threads: int,
         strict: bool,
         uniform: str | int | Iterable[str | int] = (),
+        comm: Any = None,
     ) -> None:
         settings = settings_of(
-            fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform
+            fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform, comm=comm
         )
         self.settings, self.fn, self.batch, self.strict, self.threads = settings, fn, batch, strict, threads
         self.dtype, self.backend = settings.dtype, settings.backend
@@ -68,6 +69,8 @@ class Compiled:
         if found is self:
             return name
         check_importable(f"the compiled {self.__name__}", "function", self.fn)
+        if self.settings.ranks is not None:
+            self.settings.ranks.__reduce__()
         uniform = tuple(sorted(self.settings.uniform))
         return again, (
             self.fn, self.batch, self.dtype.name, self.backend, self.threads, self.strict, self._known(), uniform,

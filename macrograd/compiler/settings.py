@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from macrograd.ranks.ranks import Ranks
+
 _DTYPES = {"float64": np.float64, "float32": np.float32}
 _BACKENDS = ("auto", "llvm", "numpy")
 said: set[str] = set()  # warnings already shown
@@ -32,6 +34,7 @@ class Settings:
     strict: bool
     signature: inspect.Signature | None
     uniform: frozenset[int] = frozenset()  # positions of the arguments that are the same for all samples
+    ranks: Ranks | None = None  # the processes that share every batch
 
     def argument(self, k: int) -> str:
         """The name of argument k in messages."""
@@ -40,7 +43,15 @@ class Settings:
 
 
 def settings_of(
-    fn: Callable[..., Any], *, batch: bool, dtype: Any, backend: str, threads: int, strict: bool, uniform: Any = ()
+    fn: Callable[..., Any],
+    *,
+    batch: bool,
+    dtype: Any,
+    backend: str,
+    threads: int,
+    strict: bool,
+    uniform: Any = (),
+    comm: Any = None,
 ) -> Settings:
     """The checked settings. Raises ValueError for an unsupported setting and TypeError if fn is not callable."""
     name = dtype if isinstance(dtype, str) else _name(dtype)
@@ -55,6 +66,8 @@ def settings_of(
         raise ValueError(f"compile(threads={threads!r}): threads must be a positive integer")
     if not callable(fn):
         raise TypeError(f"compile() takes a function, got {fn!r} of type {type(fn).__name__}")
+    if comm is not None and not batch:
+        raise ValueError("compile(comm=...) needs batch=True: it is the samples of a batch that ranks share")
     signature = _signature(fn)
     return Settings(
         fn=fn,
@@ -66,6 +79,7 @@ def settings_of(
         strict=strict,
         signature=signature,
         uniform=_uniform(uniform, signature, batch=bool(batch)),
+        ranks=Ranks.of(comm),
     )
 
 

@@ -112,7 +112,8 @@ class Specialised:
             program = pipeline.value_program(self.source, batch=batch, strict=settings.strict, own=what == "bound")
             outputs = program.outputs
         request = Request(
-            program, tuple(self.sizes), outputs, settings.dtype, settings.strict, settings.threads, samples
+            program, tuple(self.sizes), outputs, settings.dtype, settings.strict, settings.threads, samples,
+            settings.ranks,
         )  # fmt: skip
         return Prepared(
             program,

@@ -23,6 +23,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.specialised import Specialised
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.targets.training import REASONS, Outcome, Parts
+from macrograd.ranks.tree import Leaves
 from macrograd.value import numbers_of
 
 _NO_PERIOD = 1 << 62
@@ -64,7 +65,8 @@ class TrainingLoop:
             measure_program(strict=sample.strict), update.program, update.numbers, tuple(initial_state), clip,
             period or _NO_PERIOD,
         )  # fmt: skip
-        self._one = batch_size == 1  # its program needs no lanes for other samples
+        # Its program needs no lanes for other samples; ranks share batches alone.
+        self._one = batch_size == 1 and sample.settings.ranks is None
         self._steps = self._special.prepared("gradient", batch_size, one=self._one).steps(parts, batch_size)
         self.parameters = self._special.parameters
         self._steps.theta[:] = numbers_of(self.parameters)
@@ -89,6 +91,26 @@ class TrainingLoop:
     def native(self) -> bool:
         """Whether many steps are one call of native code."""
         return self._steps.native
+
+    @property
+    def stop(self) -> Callable[[], bool]:
+        """Asked before every step if ranks share the batches; if it returns True on one, all end before that step."""
+        return self._steps.stop
+
+    @stop.setter
+    def stop(self, asked: Callable[[], bool]) -> None:
+        self._steps.stop = asked
+
+    def used(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """Which of the rows of steps of these lengths this rank reads, if ranks share the batches."""
+        ranks = self._sample.settings.ranks
+        if ranks is None:
+            return None
+        found = np.zeros(int(lengths.sum()), dtype=bool)
+        for end, length in zip(np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
+            leaves = Leaves.of(length, self._sample.dtype.itemsize)
+            found[end - length : end][leaves.rows(leaves.share(ranks.rank, ranks.size))] = True
+        return found
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Use other data of the same widths. Arrays of the right type and layout are used without copying."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._files import check_place, remove_remains
+from macrograd.ranks.ranks import Ranks
 from macrograd.train import files, fingerprint
 from macrograd.train.history import History
 
@@ -170,16 +172,31 @@ class Saved:
         raise ValueError(f"{self.path} is damaged: {how}")
 
 
-def prepare(path: str | os.PathLike[str], resume: bool) -> tuple[Path, Saved | None]:
+def prepare(path: str | os.PathLike[str], resume: bool, ranks: Ranks | None = None) -> tuple[Path, Saved | None]:
     """The file's path, and its contents if a run is to resume from it. Nothing is overwritten unasked; temporary files
-    left behind by killed writes are removed.
+    left behind by killed writes are removed. With `ranks`, only rank 0 looks at the disk, and tells the others.
 
     Raises FileExistsError if the file exists and the run does not resume, ValueError if it is not a checkpoint.
     """
+    if ranks is not None and ranks.rank:
+        return Path(path), _received(Path(path), ranks.content(b""))
     place = check_place(path)
     if place.exists() and not resume:
         raise FileExistsError(
             f"the checkpoint {place} already exists: resume from it with resume=True, or remove it to start again"
         )
     remove_remains(place)
-    return place, Saved(place, *files.read(place, "checkpoint")) if place.exists() else None
+    saved = Saved(place, *files.read(place, "checkpoint")) if place.exists() else None
+    if ranks is not None:
+        ranks.content(b"" if saved is None else place.read_bytes())
+    return place, saved
+
+
+def _received(place: Path, content: bytes) -> Saved | None:
+    """The checkpoint that rank 0 read at this place."""
+    if not content:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "checkpoint"
+        copy.write_bytes(content)
+        return Saved(place, *files.read(copy, "checkpoint"))

@@ -76,10 +76,11 @@ class Samples:
         places, back = np.unique(order, return_inverse=True)
         return self._read(places)[back.reshape(-1)]
 
-    def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
-        """(first row, rows) of all blocks, in order."""
+    def blocks(self, size: int | None = None, which: range | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
+        """(first row, rows) of all blocks, in order, or only of those whose numbers are in `which`."""
         size = size or self.block
-        for first in range(0, self.count, size):
+        for k in range(-(-self.count // size)) if which is None else which:
+            first = k * size
             yield first, self._read(slice(first, first + size))
 
     def _read(self, where: Any) -> NDArray[Any]:

@@ -29,9 +29,12 @@ class Engine(Protocol):
     """Training steps on data loaded before.
 
     parameters  the Values that are trained, in the engine's order
+    stop        asked between samples or steps; if it returns True, the current step is dropped, and is the last
     theta       their numbers, (P,), and `state` the optimiser's, (S, P); both may be written between runs
     gradient    the gradient of the latest step, (P,), as the update saw it
     """
+
+    stop: Callable[[], bool]
 
     @property
     def parameters(self) -> list[Value]: ...
@@ -45,6 +48,9 @@ class Engine(Protocol):
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Use other data of the same widths."""
+
+    def used(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """Which of the rows of steps of these lengths are read here; None for all."""
 
     def run(
         self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1
@@ -104,6 +110,9 @@ class EagerLoop:
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         self._arrays = list(arrays)
+
+    def used(self, lengths: NDArray[np.int64]) -> None:
+        return None
 
     def run(
         self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1

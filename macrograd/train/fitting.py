@@ -16,10 +16,10 @@ from macrograd.compiler.targets.training import Outcome
 from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Schedule
 from macrograd.train import checkpoint as checkpoints
-from macrograd.train import diagnose, fingerprint
+from macrograd.train import diagnose, fingerprint, sharing
 from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Trains, Watch
-from macrograd.train.engines import EagerLoop, Engine
+from macrograd.train.engines import Engine
 from macrograd.train.graphs import no_collection
 from macrograd.train.health import Health
 from macrograd.train.history import HEALTH, History
@@ -106,7 +106,8 @@ class Fitting:
 
     def run(self, checkpoint: str | os.PathLike[str] | None, every: float | str, resume: bool) -> History:
         distance = checkpoints.Every.of(every, self.order.steps_per_epoch)
-        path, saved = (None, None) if checkpoint is None else checkpoints.prepare(checkpoint, resume)
+        ranks = self.setup.ranks
+        path, saved = (None, None) if checkpoint is None else checkpoints.prepare(checkpoint, resume, ranks)
         now = {} if path is None else self._identity()
         if saved is not None:
             saved.check_run(now)
@@ -115,15 +116,18 @@ class Fitting:
         arrays = self.arrays(few)
         sample, engine = self.setup.engine_for(self.objective, arrays, self.order, self.clip_norm)
         self.use(engine)
+        sharing.compare(ranks, self.part, self.held, self.order, self.total, self.engine)
         writer = None
         if path is not None:
             programs = self._programs(sample, arrays, saved)
             if saved is not None:
                 saved.check_programs(programs)
                 self._restore(saved)
-            writer = checkpoints.Writer(path, distance, {"run": now, "programs": programs})
-            writer.started(self.step)
-        show = shown.make(self.progress, self.total, self.order.steps_per_epoch, self.step)
+            if ranks is None or not ranks.rank:
+                writer = checkpoints.Writer(path, distance, {"run": now, "programs": programs})
+                writer.started(self.step)
+        how = "none" if ranks is not None and ranks.rank else self.progress
+        show = shown.make(how, self.total, self.order.steps_per_epoch, self.step)
         state = self.state()
         with self.interrupts:
             try:
@@ -133,6 +137,7 @@ class Fitting:
             finally:
                 with self.interrupts.finishing():
                     self._finish(writer, show)
+        sharing.stop(ranks, self.history.stopped)
         for callback in self.callbacks.end:
             callback(state)
         return self.history
@@ -246,7 +251,7 @@ class Fitting:
         """Compute the metrics of training and validation data."""
         taken = {}
         if self.metrics:
-            taken = self.setup.measure(self.part, self.metrics, self._frozen)
+            taken = self.setup.measure(self.part, self.metrics, self._frozen, ranks=self.setup.ranks)
             del taken["loss"]  # the history has it for every step
         if self.held is not None:
             found = self._measured(self.held)
@@ -256,10 +261,10 @@ class Fitting:
     def _measured(self, held: Part) -> dict[str, float]:
         """The loss and metrics of the validation data."""
         if self._looked_at:
-            return self.setup.measure(held, self.metrics, self._frozen)
+            return self.setup.measure(held, self.metrics, self._frozen, ranks=self.setup.ranks)
         theta = self.engine.theta
         if self.measure is None:
-            return self.setup.measure(held, (), self._frozen, (self.engine.parameters, theta))
+            return self.setup.measure(held, (), self._frozen, (self.engine.parameters, theta), self.setup.ranks)
         measure, parameters = self.measure
         return {"loss": measure(held.samples, held.targets, held.weights, (parameters, theta))}
 
@@ -271,9 +276,8 @@ class Fitting:
         """The warning about a finished run in a sentence; "" if its loss fell."""
         part, setup = self.part, self.setup
         encoded = part.targets if part.weights is None else None
-        return verdict(
-            self.history, setup.fitted(), encoded, self.order.steps_per_epoch, lambda: setup.measure(part, ())["loss"]
-        )
+        now = lambda: setup.measure(part, (), ranks=setup.ranks)["loss"]  # noqa: E731 - only called if needed
+        return verdict(self.history, setup.fitted(), encoded, self.order.steps_per_epoch, now)
 
     # --- how many steps, and which --------------------------------------------------------------------------------
 
@@ -308,8 +312,8 @@ class Fitting:
         rows, lengths = self.order.steps(self.step, count)
         places = rows
         if self.part.samples.streamed:
-            self.engine.load(self.arrays(rows))
-            places = np.arange(len(rows), dtype=np.int64)
+            read, places = sharing.read(rows, self.engine.used(lengths))
+            self.engine.load(self.arrays(read))
         return Batch(rows, lengths, places, self._rates(count))
 
     def _rates(self, count: int) -> Array:
@@ -340,8 +344,7 @@ class Fitting:
     def _states_in(self) -> None:
         """Load the optimiser's earlier state into the engine, parameter by parameter."""
         engine = self.engine
-        if isinstance(engine, EagerLoop):
-            engine.stop = lambda: self.interrupts.pending
+        engine.stop = lambda: self.interrupts.pending
         initial = tuple(self.optimizer.initial_state)
         states = self.setup.states(self.objective.parameters)
         columns = [states.get(p, initial) for p in engine.parameters]

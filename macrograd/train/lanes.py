@@ -8,7 +8,7 @@ cache. All others run alone, with lanes as samples.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +176,7 @@ class LaneEngine:
         self._theta = np.array(numbers_of(parameters), dtype=np.float64)
         self._state = np.repeat(np.array([initial_state], dtype=np.float64).T, len(parameters), axis=1)
         self.stale = False
+        self.stop: Callable[[], bool] = lambda: False  # its group asks
 
     @property
     def theta(self) -> Array:
@@ -203,6 +204,9 @@ class LaneEngine:
 
     def load(self, arrays: Sequence[Array]) -> None:
         self._nets.nets.point(self._net, arrays)
+
+    def used(self, lengths: Array) -> None:
+        """All rows are."""
 
     def run(self, order: Array, lengths: Array, rates: Array, step: int = 1) -> Outcome:
         raise AssertionError("members that train together are run by their group")

@@ -155,6 +155,8 @@ def _members(trainers: Any, count: int | None) -> list[Trainer]:
     for k, trainer in enumerate(members):
         if not isinstance(trainer, Trainer):
             raise TypeError(f"member {k} must be a Trainer, got {trainer!r} of type {type(trainer).__name__}")
+        if trainer.setup.ranks is not None:
+            raise ValueError(f"member {k} was made with comm=, but ranks share the batches of one net: leave comm out")
     return members
 
 

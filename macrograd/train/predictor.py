@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.nn import Module, Scaled
+from macrograd.ranks.ranks import Ranks
 from macrograd.train.data import Samples
 from macrograd.train.graphs import no_collection, plain
 from macrograd.train.objective import Objective
@@ -47,9 +48,15 @@ class Predictor:
         for first, rows in samples.blocks(min(_BLOCK, samples.block)):
             yield first, self._rows(rows)
 
-    def __call__(self, samples: Samples) -> Array:
-        """The outputs for all samples: (n,), or (n, k) if the model has several."""
-        return np.concatenate([outputs for _, outputs in self.blocks(samples)])
+    def __call__(self, samples: Samples, ranks: Ranks | None = None) -> Array:
+        """The outputs for all samples: (n,), or (n, k) if the model has several. With `ranks`, each computes some."""
+        size = min(_BLOCK, samples.block)
+        count = -(-samples.count // size)
+        if ranks is None or ranks.size == 1 or count < ranks.size:
+            return np.concatenate([outputs for _, outputs in self.blocks(samples)])
+        mine = np.concatenate([self._rows(rows) for _, rows in samples.blocks(size, ranks.share(count))])
+        ends = np.cumsum([0, *ranks.shares(count)]) * size
+        return ranks.gathered("outputs", mine, np.diff(np.minimum(ends, samples.count)).tolist())
 
     def _rows(self, rows: Array) -> Array:
         with no_collection():  # of what a first call traces, too
@@ -91,17 +98,27 @@ class Measure:
             self._compiled = compiled(objective.sample, batch=True, dtype=dtype, threads=threads)
 
     def __call__(
-        self, samples: Samples, targets: Array, weights: Array | None = None, numbers: Numbers | None = None
+        self,
+        samples: Samples,
+        targets: Array,
+        weights: Array | None = None,
+        numbers: Numbers | None = None,
+        ranks: Ranks | None = None,
     ) -> float:
-        """`numbers` are the parameters' numbers, if the Values do not hold them yet."""
-        total = 0.0
-        for first, rows in samples.blocks(min(_BLOCK, samples.block)):
+        """`numbers` are the parameters' numbers, if the Values do not hold them yet. With `ranks`, each computes some
+        of the blocks; their sums are added in order, so that the result is the same."""
+        size = min(_BLOCK, samples.block)
+        count = -(-samples.count // size)
+        sums = []
+        for first, rows in samples.blocks(size, None if ranks is None else ranks.share(count)):
             arguments = [rows, targets[first : first + len(rows)]]
             if weights is not None:
                 arguments.append(weights[first : first + len(rows)])
             with no_collection():  # of what a first call traces, too
-                total += float(np.sum(self._losses(arguments, numbers), dtype=np.float64))
-        return total / samples.count
+                sums.append(float(np.sum(self._losses(arguments, numbers), dtype=np.float64)))
+        if ranks is not None:
+            sums = ranks.gathered("loss", np.array(sums), ranks.shares(count)).tolist()
+        return sum(sums) / samples.count
 
     def _losses(self, arguments: list[Array], numbers: Numbers | None) -> Any:
         if self._compiled is not None:

@@ -17,6 +17,7 @@ from macrograd.nn import Dropout, Module, Scaled
 from macrograd.nn import losses as named_losses
 from macrograd.nn.dropout import Draws, drawing
 from macrograd.optim import Adam, Optimizer
+from macrograd.ranks.ranks import Ranks
 from macrograd.tables import Plan, listed
 from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES, Engine, make_engine
@@ -44,6 +45,7 @@ class Setup:
     model, loss, optimizer, l2, penalty, engine, dtype, threads   the options of `Trainer`, documented there
     smoothing, scale_target, strict   more of them
     seed      of the latest run, from which the model's random numbers are drawn; 0 before it is known
+    ranks     the processes that share every batch, if there are any
     targets   the meaning of the outputs, `shape` the shape of one sample, `columns` the names of its numbers, if any,
               and `plan` how a table's columns become these; None and () before they are known. A model that was trained
               before, or loaded, brings them
@@ -84,6 +86,7 @@ class Setup:
         self.engine, self.dtype, self.threads = engine, dtype, threads
         self.smoothing, self.scale_target, self.strict = 0.0, False, False
         self.seed = 0
+        self.ranks: Ranks | None = None
         self.targets: Targets | None = None
         self.shape: tuple[int, ...] = ()
         self.columns: tuple[str, ...] | None = None
@@ -97,10 +100,10 @@ class Setup:
             self.columns, self.plan = known.columns, known.plan
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything except compiled programs, which are compiled again where they are used."""
+        """Everything except compiled programs, which are compiled again where they are used, and other processes."""
         for name, thing in vars(self).items():
             check_importable("this Trainer", name, thing)
-        return vars(self) | {"kept": {}}
+        return vars(self) | {"kept": {}, "ranks": None}
 
     def fitted(self) -> Targets:
         """The targets; raises RuntimeError before they are known."""
@@ -225,18 +228,23 @@ class Setup:
         return found
 
     def measure(
-        self, part: Part, judged: Judged, frozen: tuple[float, ...] | None = None, numbers: Numbers | None = None
+        self,
+        part: Part,
+        judged: Judged,
+        frozen: tuple[float, ...] | None = None,
+        numbers: Numbers | None = None,
+        ranks: Ranks | None = None,
     ) -> dict[str, float]:
         """The loss and metrics over a part of the data; `frozen` as for `predictor`. Without metrics, `numbers` may
-        give the parameters' numbers if the Values do not hold them."""
+        give the parameters' numbers if the Values do not hold them. With `ranks`, each computes a part."""
         targets = self.fitted()
         frozen = self.frozen() if frozen is None else frozen
         key = ("measure", targets.loss, part.weights is not None, frozen)
         if key not in self.kept:
             self.kept[key] = self.new_measure(part)
-        found = {"loss": self.kept[key](part.samples, part.targets, part.weights, numbers)}
+        found = {"loss": self.kept[key](part.samples, part.targets, part.weights, numbers, ranks)}
         if judged:
-            predictions = targets.decode(self.predictor(frozen)(part.samples))
+            predictions = targets.decode(self.predictor(frozen)(part.samples, ranks))
             right = part.y.reshape(predictions.shape) if part.y.size == predictions.size else part.y
             if targets.kind == "classes" and targets.shape:
                 right = part.targets.argmax(axis=1)
@@ -287,7 +295,7 @@ class Setup:
 
         return compiled(
             objective, batch=True, dtype=self.dtype, threads=self.threads, strict=self.strict,
-            uniform=objective.uniform,
+            uniform=objective.uniform, comm=self.ranks,
         )  # fmt: skip
 
     # --- the optimiser's state --------------------------------------------------------------------------------------

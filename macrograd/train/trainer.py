@@ -16,6 +16,7 @@ from macrograd.copying import checked_state
 from macrograd.nn import Module, Scaled
 from macrograd.optim import Optimizer
 from macrograd.optim.schedules import as_schedule
+from macrograd.ranks.ranks import Ranks
 from macrograd.tables import Plan
 from macrograd.train import metrics as named_metrics
 from macrograd.train import progress as shown
@@ -31,6 +32,7 @@ from macrograd.train.health import Health
 from macrograd.train.history import History
 from macrograd.train.order import Order
 from macrograd.train.setup import Setup, is_number
+from macrograd.train.sharing import together
 from macrograd.train.split import Part, validation_of
 from macrograd.train.verdict import TrainingWarning
 from macrograd.value import parameter_writes
@@ -75,6 +77,10 @@ class Trainer:
                interquartile range to that of standard deviation 1, both measured on the first data to fit; the model is
                then an `nn.Scaled` that takes raw numbers. None does not scale, and warns if the scales of features
                differ by a factor of more than 100
+    comm       an mpi4py communicator whose ranks share every batch of `fit`, or "world" for all processes started by
+               mpiexec. Every rank makes the same Trainer and calls `fit` with the same data, of which it computes a
+               part; all end with the same parameters, whose bits do not depend on the number of ranks. Rank 0 writes
+               the checkpoint and shows progress. All else, such as `predict`, runs on the rank that calls it
     classes    all possible labels, if the first data to fit may lack some; later data may contain any of them
 
     scale_target  whether to scale numeric targets to mean 0 and standard deviation 1, measured on the first data to
@@ -107,6 +113,7 @@ class Trainer:
         engine: str = "compiled",
         dtype: str = "float64",
         threads: int = 1,
+        comm: Any = None,
         scale: str | None = None,
         classes: Sequence[Any] | None = None,
         scale_target: bool = False,
@@ -120,6 +127,9 @@ class Trainer:
         self.setup = Setup(model, loss, optimizer, l2=l2, penalty=penalty, engine=engine, dtype=dtype, threads=threads)
         self.setup.strict = bool(strict)
         self.setup.smoothing, self.setup.scale_target = float(label_smoothing), bool(scale_target)
+        if comm is not None and engine == "eager":
+            raise ValueError('Trainer(engine="eager", comm=...): only the compiled engine shares its batches')
+        self.setup.ranks = Ranks.of(comm)
         self.history = History()
         self.remark = ""
         self._scale, self._classes = scale, None if classes is None else list(classes)
@@ -192,17 +202,18 @@ class Trainer:
         """
         if checkpoint is None and resume:
             raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=PATH")
-        fitting = self._planned(
-            X, y, epochs=epochs, steps=steps, batch_size=batch_size, shuffle=shuffle, seed=seed,
-            sample_weight=sample_weight, class_weight=class_weight, validation=validation, metrics=metrics,
-            early_stopping=early_stopping, clip_norm=clip_norm, schedule=schedule, callbacks=callbacks,
-            progress=progress, watch=watch,
-        )  # fmt: skip
-        try:
-            fitting.run(checkpoint, every, resume)
-        finally:
-            self._ended(fitting)
-        self.remark = fitting.verdict()
+        with together(self.setup.ranks):
+            fitting = self._planned(
+                X, y, epochs=epochs, steps=steps, batch_size=batch_size, shuffle=shuffle, seed=seed,
+                sample_weight=sample_weight, class_weight=class_weight, validation=validation, metrics=metrics,
+                early_stopping=early_stopping, clip_norm=clip_norm, schedule=schedule, callbacks=callbacks,
+                progress=progress, watch=watch,
+            )  # fmt: skip
+            try:
+                fitting.run(checkpoint, every, resume)
+            finally:
+                self._ended(fitting)
+            self.remark = fitting.verdict()
         if self.remark:
             warnings.warn(self.remark, TrainingWarning, stacklevel=2)
         return self.history

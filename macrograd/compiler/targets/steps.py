@@ -106,11 +106,16 @@ class StepByStep(OnBuffers["_Along"]):
             if len(self.made) >= 4:
                 self.made.pop(next(iter(self.made)))
             state = self.made[len(rows)] = self.executable.state(len(rows), like=self.whole)
+        mine = slice(None) if state.shared is None else state.shared.rows
         for k, array in enumerate(self.data):
-            np.take(array, rows, axis=0, out=state.buffer(k).reshape(len(rows), *array.shape[1:]))
+            np.take(array, rows[mine], axis=0, out=state.buffer(k).reshape(len(rows), *array.shape[1:])[mine])
         if weights is not None or state.weighted:
             state.weigh(None if weights is None else weights[rows])
+        if state.shared is not None:
+            state.shared.stop = self.stop()
         state.run()
+        if state.shared is not None and state.shared.ranks.stopped is not None:
+            return 3
         return 2 if state.flagged() else 0
 
     def _write(self) -> None:

@@ -28,8 +28,10 @@ from macrograd.compiler.program.stream import TOTAL
 from macrograd.compiler.program.walk import streams_of
 from macrograd.compiler.targets.nets import Nets
 from macrograd.compiler.targets.profile import Profile
+from macrograd.compiler.targets.shared import Shared
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ops import Op
+from macrograd.ranks.ranks import Ranks
 
 Array = NDArray[Any]
 Text = TypeVar("Text", covariant=True)
@@ -46,6 +48,7 @@ class Request:
     strict   round as the eager engine does
     threads  the number that may share a large batch
     samples  the batch to expect
+    ranks    the processes that share every batch, if there are any
     """
 
     program: Program
@@ -55,6 +58,7 @@ class Request:
     strict: bool = False
     threads: int = 1
     samples: int = 1
+    ranks: Ranks | None = None
 
 
 class Target(ABC):
@@ -114,9 +118,15 @@ class Executable(ABC):
     def __init__(self, request: Request) -> None:
         self.program, self.sizes, self.outputs = request.program, request.sizes, request.outputs
         self.dtype, self.strict, self.threads = request.dtype, request.strict, request.threads
+        self.ranks = request.ranks if request.program.batch else None
         self.takes = self.program.takes()
         self.reduced = _reduced(self.program)
         self._lock = threading.Lock()
+
+    @property
+    @abstractmethod
+    def who(self) -> str:
+        """The program, and the processor where roundings depend on it: equal on all ranks that share a batch."""
 
     @abstractmethod
     def state(self, samples: int, like: State | None = None) -> State:
@@ -139,6 +149,7 @@ class State(ABC):
     u          the uniform slots: parameters, constants, and numbers computed from them
     out        the results that vary, (samples, outputs)
     arguments  the arguments' numbers, None until loaded
+    shared     the part of the batch that is this rank's, if ranks share it
     run        computes everything from the current contents of the buffers, with the least overhead
     """
 
@@ -149,6 +160,9 @@ class State(ABC):
         self.executable, self.samples = executable, samples
         self.out = aligned(samples * executable.outputs, executable.dtype).reshape(samples, executable.outputs)
         self.arguments: list[Any] = [None] * len(executable.sizes)
+        self.shared: Shared | None = None
+        if executable.ranks is not None:
+            self.shared = Shared(executable.ranks, samples, executable.dtype.itemsize)
         self._borrowed: set[int] = set()  # arguments that are read from a caller's array
         self._weights: Array | None = None
         self._order: NDArray[np.int64] | None = None
@@ -173,6 +187,8 @@ class State(ABC):
 
     def load(self, arrays: Sequence[Array]) -> None:
         """Load the arguments; large ones are read in place."""
+        if self.shared is not None:
+            self.shared.given(arrays)
         for k, array in enumerate(arrays):
             if array.nbytes > _COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
                 self.point(k, array)
@@ -184,6 +200,16 @@ class State(ABC):
     def weigh(self, weights: Array | None, order: NDArray[np.int64] | None = None) -> None:
         """Set weights by row of the arguments, which multiply 1/n, and the rows to use instead of all."""
         self._weights, self._order = weights, order
+
+    def exchange(self, flag: bool) -> bool:
+        """Exchange what the ranks have computed of this batch; returns whether one of them raised its flag."""
+        assert self.shared is not None
+        executable = self.executable
+        held, count = self.u[: executable.program.held], len(executable.reduced)
+        raised, sums = self.shared.finish(executable.who, held, flag, count, self.out)
+        if sums is not None:
+            self.u[executable.reduced] = sums
+        return raised
 
     @abstractmethod
     def flagged(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from macrograd.compiler.program.program import Program
 
 Array = NDArray[Any]
-REASONS = ("", "non-finite", "index")  # why a run of steps ended
+REASONS = ("", "non-finite", "index", "interrupted")  # why a run of steps ended
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Steps(ABC):
     """Steps on fixed buffers.
 
     native    whether many steps are one call of native code
+    stop      asked before every step if ranks share the batches; if it returns True on one, all end before that step
 
     theta     the parameters, (P,), and `gradient`, (P,): views of the buffers of the program of value and gradient
     state     of the update rule, (S, P)
@@ -69,6 +70,7 @@ class Steps(ABC):
     """
 
     native = False
+    stop: Callable[[], bool] = staticmethod(lambda: False)
 
     theta: Array
     gradient: Array

@@ -7,6 +7,7 @@ sums are added in order: a result depends neither on the threads nor on earlier 
 from __future__ import annotations
 
 import ctypes
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,16 @@ from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
 from macrograd.compiler.targets.llvm.steps import NativeSteps
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
+from macrograd.compiler.targets.steps import StepByStep
 from macrograd.compiler.targets.target import Executable, Request, State, aligned
 from macrograd.compiler.targets.training import Parts, Steps
+from macrograd.ranks.tree import Leaves
 
 _MOST_VECTORS = 16  # of one slot in a block
 BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
 _BRIEF = 10_000  # vectors of numbers that a brief run computes
 _CHUNK = 8  # blocks in a chunk, whose sums are added one after the other
+_TOGETHER = 8  # leaves whose sums are in memory before they are added
 
 
 class LlvmExecutable(Executable):
@@ -47,6 +51,8 @@ class LlvmExecutable(Executable):
             return width, True
         fit = BLOCK_BYTES // (self.program.varying * self.dtype.itemsize * width)
         most = width * max(1, min(_MOST_VECTORS, fit))
+        if self.ranks is not None:  # leaves are whole blocks: both are powers of two
+            return min(Leaves.of(samples, self.dtype.itemsize).length, 1 << (most.bit_length() - 1)), False
         blocks = -(-samples // most)
         return width * -(-samples // (blocks * width)), blocks == 1
 
@@ -67,7 +73,15 @@ class LlvmExecutable(Executable):
         return LlvmState(self, samples, like)
 
     def steps(self, parts: Parts, samples: int) -> Steps:
+        if self.ranks is not None:  # every step meets the other ranks
+            return StepByStep(self, parts, samples)
         return NativeSteps(self, self.lanes, parts, samples)
+
+    @cached_property
+    def who(self) -> str:
+        host = native.machine()
+        processor = "" if self.strict else f"{host.cpu} {host.features}"
+        return f"llvm {self.program.fingerprint().hex()} {self.dtype} {self.strict} {processor}"
 
     def profile(self, state: State) -> Profile:
         from macrograd.compiler.targets.llvm.profile import profile
@@ -104,8 +118,15 @@ class LlvmState(State):
         )
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
+        self.chunk = _CHUNK
         one = self.blocks <= _CHUNK or (executable.strict and len(executable.reduced))  # sums sample by sample
-        self.run = self.native.call("run", self.context, brief=self._brief()) if one else self._run_chunks
+        if self.shared is not None:
+            self.chunk = self.shared.leaves.length // self.lanes
+            self.run = self._run_leaves
+        elif one:
+            self.run = self.native.call("run", self.context, brief=self._brief())
+        else:
+            self.run = self._run_chunks
         self._workers: list[_Worker] = []
 
     def point(self, k: int, array: NDArray[Any]) -> None:
@@ -133,24 +154,41 @@ class LlvmState(State):
     def _run_chunks(self) -> None:
         """Run many blocks, chunk by chunk, on threads if there are any; the sums are added in the order of the
         chunks."""
-        executable = self.executable
-        count = -(-self.blocks // _CHUNK)
+        count = -(-self.blocks // self.chunk)
         self.native.functions["before"](self.address)
+        sums = self._sums(range(count))
+        total = sums[0]
+        with np.errstate(all="ignore"):  # NaN and infinities are ordinary results
+            for k in range(1, count):
+                total += sums[k]
+        self.u[self.executable.reduced] = total
+        self.native.functions["after"](self.address)
+
+    def _run_leaves(self) -> None:
+        """Run this rank's leaves, which are chunks, and exchange their sums."""
+        shared, executable = self.shared, self.executable
+        assert shared is not None
+        self.native.functions["before"](self.address)
+        some = max(_TOGETHER, executable.threads)
+        for first in range(shared.mine.start, shared.mine.stop, some):
+            shared.add(first, self._sums(range(first, min(first + some, shared.mine.stop))))
+        self.context.flag = int(self.exchange(bool(self.context.flag)))
+        self.native.functions["after"](self.address)
+
+    def _sums(self, chunks: range) -> NDArray[Any]:
+        """The sums over the batch of each of these chunks, computed on threads if there are any."""
+        executable, count = self.executable, len(chunks)
         workers = max(1, min(executable.threads, count))
         while len(self._workers) < workers:
             self._workers.append(_Worker(self, helper=bool(self._workers)))
         sums = np.empty((count, len(executable.reduced)), dtype=executable.dtype)
         for w in range(workers - 1, -1, -1):  # the last one, w = 0, is this thread itself
-            self._workers[w].start(range(count * w // workers, count * (w + 1) // workers), sums)
+            self._workers[w].start(chunks[count * w // workers : count * (w + 1) // workers], sums, chunks.start)
         for worker in self._workers[1:workers]:
             worker.wait()
         if any(worker.context.flag for worker in self._workers[:workers]):
             self.context.flag = 1
-        total = sums[0]
-        for k in range(1, count):
-            total += sums[k]
-        self.u[executable.reduced] = total
-        self.native.functions["after"](self.address)
+        return sums
 
 
 class _Worker:
@@ -170,13 +208,15 @@ class _Worker:
         share.blocks = ctypes.cast(whole.native.functions["blocks"], ctypes.c_void_p).value
         share.whole, share.own, share.size = whole.u.ctypes.data, self.u.ctypes.data, len(self.u)
         share.reduced, share.count = executable.reduced.ctypes.data, len(executable.reduced)
-        share.chunk, share.total = _CHUNK, whole.blocks
+        share.chunk, share.total = whole.chunk, whole.blocks
 
-    def start(self, chunks: range, sums: NDArray[Any]) -> None:
-        """Run these chunks, each into its row of `sums`; with a helper thread this returns at once."""
+    def start(self, chunks: range, sums: NDArray[Any], first: int) -> None:
+        """Run these chunks, each into its row of `sums`, whose first row is that of the chunk `first`; with a helper
+        thread this returns at once."""
         ctypes.memmove(ctypes.addressof(self.context), self.whole.address, ctypes.sizeof(Context))
         self.context.u, self.context.v, self.context.flag = self.u.ctypes.data, self.v.ctypes.data, 0
-        self.share.sums, self.share.first, self.share.last = sums.ctypes.data, chunks.start, chunks.stop
+        self.share.sums = sums.ctypes.data - first * sums.shape[1] * sums.itemsize
+        self.share.first, self.share.last = chunks.start, chunks.stop
         if self.helper is None:
             self.run(ctypes.addressof(self.share))
         else:

@@ -7,6 +7,7 @@ order: a result depends neither on the threads nor on earlier calls.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.targets.numpy.lower import Lowering
 from macrograd.compiler.targets.numpy.plan import NumpyPlan
+from macrograd.compiler.targets.shared import Shared
 from macrograd.compiler.targets.steps import StepByStep
 from macrograd.compiler.targets.target import Array, Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
+from macrograd.ranks.tree import Leaves
 
 BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
 _FEWEST_LANES = 8
@@ -34,6 +37,8 @@ class NumpyExecutable(Executable):
         """The number of lanes in a block for this many samples."""
         if not self.program.batch:
             return 1
+        if self.ranks is not None:
+            samples = Leaves.of(samples, self.dtype.itemsize).length
         bytes_: int = max(1, self.program.varying + self.plan.widest) * self.dtype.itemsize
         blocks = -(-samples // max(_FEWEST_LANES, BLOCK_BYTES // bytes_))
         return -(-samples // blocks)
@@ -41,6 +46,10 @@ class NumpyExecutable(Executable):
     def state(self, samples: int, like: State | None = None) -> NumpyState:
         assert like is None or isinstance(like, NumpyState)
         return NumpyState(self, samples, like)
+
+    @cached_property
+    def who(self) -> str:
+        return f"numpy {self.program.fingerprint().hex()} {self.dtype} {self.strict}"
 
     def steps(self, parts: Parts, samples: int) -> Steps:
         return StepByStep(self, parts, samples)
@@ -96,7 +105,9 @@ class NumpyState(State):
             for call in self._before:
                 call()
             if self.executable.program.batch:
-                if self.lanes == self.samples:
+                if self.shared is not None:
+                    self._run_leaves(self.shared)
+                elif self.lanes == self.samples:
                     self.workers[0].run(0, self.samples)
                 else:
                     self._run_blocks()
@@ -118,10 +129,21 @@ class NumpyState(State):
             self.u[slot : slot + size] = self.buffer(k).reshape(-1)
             slot += size
 
+    def _run_leaves(self, shared: Shared) -> None:
+        """Run this rank's leaves, and exchange their sums."""
+        leaves = shared.leaves
+        for leaf in shared.mine:
+            rows = leaves.rows(range(leaf, leaf + 1))
+            shared.add(leaf, self._sums(range(rows.start, rows.stop, self.lanes))[None])
+        self.flag[0] = self.exchange(self.flag[0])
+
     def _run_blocks(self) -> None:
-        """Run block by block, on threads if there are any; the sums are added in the order of the blocks."""
+        """Run block by block; the sums are added in the order of the blocks."""
+        self.u[self.executable.reduced] = self._sums(range(0, self.samples, self.lanes))
+
+    def _sums(self, starts: range) -> Array:
+        """The sums over these blocks, which run on threads if there are any."""
         executable, reduced = self.executable, self.executable.reduced
-        starts = range(0, self.samples, self.lanes)
         count = min(executable.threads, len(starts))
         while len(self.workers) < count:
             self.workers.append(_Worker(self, self._whole.copy()))
@@ -130,13 +152,16 @@ class NumpyState(State):
         total = np.zeros(len(reduced), executable.dtype)
         for first in range(0, len(starts), count):  # at most as many at a time as there are buffers
             some = list(zip(self.workers, starts[first : first + count], strict=False))
-            others = [executable.pool().submit(worker.run_beside, start) for worker, start in some[1:]]
-            some[0][0].run(some[0][1], min(some[0][1] + self.lanes, self.samples))
+            others = [
+                executable.pool().submit(worker.run_beside, start, min(start + self.lanes, starts.stop))
+                for worker, start in some[1:]
+            ]
+            some[0][0].run(some[0][1], min(some[0][1] + self.lanes, starts.stop))
             for future in others:
                 future.result()
             for worker, _ in some:
                 total += worker.u[reduced]
-        self.u[reduced] = total
+        return total
 
 
 class _Worker:
@@ -155,10 +180,10 @@ class _Worker:
         """Drop views: other arguments, rows or weights will be read."""
         self._ends.clear()
 
-    def run_beside(self, first: int) -> None:
+    def run_beside(self, first: int, last: int) -> None:
         # On another thread, which has its own error state; for the reason see `NumpyState.run`.
         with np.errstate(all="ignore"):
-            self.run(first, min(first + self.state.lanes, self.state.samples))
+            self.run(first, last)
 
     def run(self, first: int, last: int) -> None:
         """Run the samples first … last - 1."""

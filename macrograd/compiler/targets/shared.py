@@ -1,0 +1,60 @@
+"""The part of a batch that this rank computes, of those that share it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from macrograd.ranks.ranks import Ranks, checksum, sampled
+from macrograd.ranks.tree import Leaves, Nodes
+
+Array = NDArray[Any]
+
+
+class Shared:
+    """One batch, its leaves, and which of them are this rank's.
+
+    mine  this rank's leaves, and `rows` their samples
+    """
+
+    def __init__(self, ranks: Ranks, samples: int, itemsize: int) -> None:
+        self.ranks, self.leaves = ranks, Leaves.of(samples, itemsize)
+        self.mine = self.leaves.share(ranks.rank, ranks.size)
+        self.rows = self.leaves.rows(self.mine)
+        self.stop = False  # whether this rank asks all to stop
+        self._arguments = 0
+        self._nodes: Nodes = {}
+
+    def given(self, arrays: Sequence[Array]) -> None:
+        """Note the arguments, whole on every rank, for the comparison."""
+        self._arguments = sampled(arrays)
+
+    def add(self, first: int, sums: Array) -> None:
+        """Add the sums of leaves first, first + 1, …, one row for each. The rows are overwritten."""
+        self._nodes |= {(0, first + k): row for k, row in enumerate(sums)}
+        self._nodes = self.leaves.added(self._nodes)
+
+    def finish(self, who: str, held: Array, flag: bool, reduced: int, out: Array) -> tuple[bool, Array | None]:
+        """Meet the other ranks once this one has added its leaves, and fill the rows of `out` that are theirs.
+
+        who      describes the program, and the processor where results depend on it
+        held     the numbers that a run starts from, which must be the same on all ranks
+        flag     whether something went wrong
+        reduced  the number of sums
+
+        Returns (whether a rank raised its flag, the sums). If one asks to stop, there are none, and `out` is left.
+        """
+        ranks, leaves, nodes = self.ranks, self.leaves, self._nodes
+        self._nodes = {}
+        raised = ranks.meet(
+            leaves.samples, zlib.crc32(who.encode()), checksum(held), self._arguments, flag=flag, stop=self.stop
+        )
+        if ranks.stopped is not None:
+            return raised, None
+        if out.shape[1]:
+            shares = [leaves.rows(leaves.share(rank, ranks.size)) for rank in range(ranks.size)]
+            out[:] = ranks.rows(out[self.rows], [rows.stop - rows.start for rows in shares])
+        return raised, ranks.total(leaves, nodes, reduced, held.dtype) if reduced else None
