@@ -93,6 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "browser": {*ENGINE, "_files", "functions", "nn", "optim", "compiler", "exporting", "train"},
     "sklearn": {*ENGINE, "functions", "nn", "optim", "tables", "train", "__init__"},
     "tuning": {"_files", "train"},
+    "course": {*ENGINE, "datasets"},
     "cli": {
         *ENGINE,
         "tuning",

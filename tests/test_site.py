@@ -19,6 +19,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 PUBLIC = (
     "",
     ".compiler",
+    ".course",
     ".datasets",
     ".engine",
     ".exporting",

@@ -1,0 +1,110 @@
+"""What a check returns, and helpers that compare numbers and try out functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from macrograd.value import Value
+
+# An answer → what is wrong with it, "" if nothing is.
+Check = Callable[[Any], str]
+
+TURN = "Your turn: your function does nothing yet."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of `check`: whether the answer is right, and a text for the person who gave it."""
+
+    exercise: str
+    right: bool
+    text: str
+
+    def __bool__(self) -> bool:
+        return self.right
+
+    def __repr__(self) -> str:
+        return self.text if self.right or self.text.startswith("Your turn") else f"Not yet. {self.text}"
+
+
+def unanswered(answer: Any) -> bool:
+    """Whether an answer, or every part of one, is still the dots of the notebook."""
+    if isinstance(answer, (list, tuple)) and answer:
+        return any(part is ... or part is None for part in answer)
+    return answer is ... or answer is None
+
+
+def number_of(answer: Any) -> float:
+    """The number that an answer is; NaN if it is none. A Value counts as its number."""
+    if isinstance(answer, Value):
+        return float(answer.data)
+    if isinstance(answer, (str, bytes, bool)) or not hasattr(answer, "__float__"):
+        return math.nan
+    try:
+        return float(answer)
+    except (TypeError, ValueError):  # an array of several numbers
+        return math.nan
+
+
+def near(a: Any, b: float, tolerance: float = 1e-6) -> bool:
+    """Whether a number is b, up to a relative and absolute tolerance."""
+    return math.isclose(number_of(a), b, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def number(right: float, mistakes: Mapping[float, str], otherwise: str, tolerance: float = 1e-3) -> Check:
+    """A check for a number: `mistakes` are wrong numbers and what probably led to them."""
+
+    def check(answer: Any) -> str:
+        if math.isnan(number_of(answer)):
+            return f"This exercise asks for a number, and you gave {_shown(answer)}."
+        if near(answer, right, tolerance):
+            return ""
+        return next((hint for wrong, hint in mistakes.items() if near(answer, wrong, tolerance)), otherwise)
+
+    return check
+
+
+def numbers(answer: Any, count: int | None = None) -> list[float] | str:
+    """The numbers of a list, or what is wrong with it."""
+    try:
+        found = [number_of(item) for item in answer]
+    except TypeError:
+        return f"This exercise asks for a list of numbers, and you gave {_shown(answer)}."
+    if any(map(math.isnan, found)):
+        return "Some of these are not numbers."
+    if count is not None and len(found) != count:
+        return f"This exercise asks for {count} numbers, and you gave {len(found)}."
+    return found
+
+
+def function(judge: Callable[[Callable[..., Any]], str]) -> Check:
+    """A check for a function, which `judge` may call as it likes: what the function raises is part of the verdict."""
+
+    def check(answer: Any) -> str:
+        if not callable(answer):
+            return f"This exercise asks for a function, without calling it, and you gave {_shown(answer)}."
+        try:
+            return judge(answer)
+        except Exception as error:  # noqa: BLE001 - a student's function may raise anything
+            return f"Your function raised {type(error).__name__}: {error}"
+
+    return check
+
+
+def called(fn: Callable[..., Any], *arguments: Any) -> str:
+    """A call as one would write it."""
+    return f"{getattr(fn, '__name__', 'your function')}({', '.join(map(_shown, arguments))})"
+
+
+def same(a: Sequence[Any], b: Sequence[float], tolerance: float = 1e-6) -> bool:
+    """Whether two lists hold the same numbers."""
+    return len(a) == len(b) and all(near(x, y, tolerance) for x, y in zip(a, b, strict=True))
+
+
+def _shown(x: Any) -> str:
+    text = getattr(x, "__name__", None) if callable(x) else None
+    text = text or (f"{x:g}" if isinstance(x, float) else repr(x))
+    return text if len(text) <= 60 else text[:57] + "…"
