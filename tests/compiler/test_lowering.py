@@ -37,8 +37,9 @@ class Maker:
         if space == "u" and self.draw.random() < 0.1 and count == 1:
             return float(self.draw.normal())
         n = int(np.prod(dims))
-        strides = [int(self.draw.choice([0, 1, 1, 2, int(np.prod(dims[k + 1 :]))])) for k in range(len(dims))]
-        base, shifts = int(self.draw.integers(4)), self.shifts(3)
+        strides = [int(self.draw.choice([0, 1, 1, -1, 2, int(np.prod(dims[k + 1 :]))])) for k in range(len(dims))]
+        backwards = sum((d - 1) * max(0, -stride) for d, stride in zip(dims, strides, strict=True))
+        base, shifts = backwards + int(self.draw.integers(4)), self.shifts(3)
         form = self.draw.random()
         if form < 0.6 or (count == 1 and form >= 0.75):  # only operands with terms have tables over them
             index = Index(space, base, tuple(strides), int(self.draw.integers(3)), shifts=shifts)

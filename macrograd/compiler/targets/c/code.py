@@ -229,6 +229,11 @@ class Code:
     def both(self, a: str, b: str) -> str:
         return self._let(lambda x, y: f"{x} && {y}", (a, b), "int")
 
+    def turned(self, vector: str, width: int, valid: int) -> str:
+        if vector not in self._widths:
+            return vector
+        return self._elements(", ".join(f"{vector}[{max(0, valid - 1 - k)}]" for k in range(width)), width)
+
     def sums_of_elements(self, vectors: list[str], width: int) -> str:
         if not any(x in self._widths for x in vectors):
             return elements.sum_elements(self, vectors, width)

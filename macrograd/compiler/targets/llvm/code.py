@@ -23,6 +23,9 @@ class Code(text.Code):
         strict = as_strict(op, strict=self.strict, portable=self.portable)
         return routine(op, strict=strict)(self, width, *operands)
 
+    def turned(self, vector: str, width: int, valid: int) -> str:
+        return self.shuffle(vector, vector, [max(0, valid - 1 - k) for k in range(width)], width)
+
     def sums_of_elements(self, vectors: list[str], width: int) -> str:
         return elements.sum_elements(self, vectors, width)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,7 @@ class Operands:
         terms = [(factor * scale, counter) for factor, counter in factors]
         terms += [(shift * scale, round_) for shift, round_ in zip(x.shifts, self.rounds, strict=True) if shift]
         if along is not None:
-            stride = 1 if x.space == "v" else x.member[-1] if self.axis == "member" else 0
+            stride = self._stride(x)
             constant += stride * along.offset
             if isinstance(along.counter, int):
                 constant += stride * along.factor * along.counter
@@ -177,14 +177,18 @@ class Operands:
             held = None if moving else self.registers.get((slot, x.shifts))
             if held is not None:
                 return held
-        side_by_side = x.space == "v" or (self.axis == "member" and x.member[-1] == 1)
-        address = self.address(x, member, term, count, vector.start if side_by_side else None)
-        if not side_by_side:
+        stride = self._stride(x)
+        backwards = stride < 0 and width > 1
+        first = replace(x, base=x.base - (vector.valid - 1)) if backwards else x  # the lowest address
+        address = self.address(first, member, term, count, vector.start if stride else None)
+        if not stride:
             value = code.broadcast(code.load(address, 1), width)
         elif vector.valid < width:
             value = code.masked_load(address, width, vector.valid)
         else:
             value = code.load(address, width)
+        if backwards:
+            value = code.turned(value, width, vector.valid)
         self.cache[known] = value
         return value
 
@@ -197,9 +201,13 @@ class Operands:
             if stride:
                 parts.append((stride, place))
         parts.append((x.term, term) if x.term else 0)
-        moves = x.space == "v" or (self.axis == "member" and x.member[-1] == 1)
-        parts.append(vector.start if moves else 0)
+        stride = self._stride(x)
+        parts.append((stride, vector.start, vector.valid) if stride else 0)
         return tuple(parts)
+
+    def _stride(self, x: Index) -> int:
+        """The number of places that an operand moves per element of the SIMD axis: 1, 0 or -1."""
+        return 1 if x.space == "v" else x.member[-1] if self.axis == "member" else 0
 
     def result(self, value: str, instruction: Instruction, member: Member, vector: SimdVector) -> None:
         """Deliver a member's value: to memory, and to later instructions of the group."""

@@ -37,6 +37,9 @@ class Code(Protocol):
     def extract(self, vector: str, k: int, width: int) -> str:
         """Element k."""
 
+    def turned(self, vector: str, width: int, valid: int) -> str:
+        """The first `valid` elements in reverse order; the rest is of no matter."""
+
     def sums_of_elements(self, vectors: list[str], width: int) -> str:
         """The sums of the elements of 2ᵏ vectors, as one vector."""
 

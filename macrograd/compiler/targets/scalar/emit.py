@@ -217,7 +217,7 @@ class Emitter(Walker[None], Kinds[None]):
         if (
             instruction.dims[-1] > 1
             and instruction.out.member[-1] == 1
-            and all(x.full is None and x.member[-1] in (0, 1) for x in along)
+            and all(x.full is None and x.member[-1] in (-1, 0, 1) for x in along)
             and all(x.members is None or x.members.shape[-1] == 1 for x in along)
         ):
             return "member"
