@@ -30,7 +30,7 @@ from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped, readers
 from macrograd.compiler.targets.scalar.machine import Machine
 
-_SECONDS = 0.005  # to spend on each step
+SECONDS = 0.005  # to spend on each step
 _CHAINS = 12  # independent multiply-adds in flight, enough to hide their latency
 
 
@@ -86,7 +86,7 @@ def _time(run: Callable[[], object]) -> float:
     begin = time.perf_counter()
     run()
     once = max(time.perf_counter() - begin, 1e-7)
-    rounds = max(1, int(_SECONDS / 5 / once))
+    rounds = max(1, int(SECONDS / 5 / once))
     best = float("inf")
     for _ in range(5):
         begin = time.perf_counter()

@@ -1,0 +1,102 @@
+"""The kernel of streams: every record, of numbers or of lanes, as `program/stream.py` states it."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import pytest
+
+from macrograd import ops
+from macrograd.compiler.jit import native
+from macrograd.compiler.jit.text import DOUBLE
+from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
+from macrograd.compiler.targets.llvm.kernel import kernel, kernel_text, rare
+from macrograd.compiler.targets.scalar.machine import Machine
+
+LANES, VALID = 32, 29
+Row = tuple[int, list[list[int]]]  # an operation; its results' slots, and those of each operand
+
+
+def machine(*, single: bool = True, in_order: bool = False) -> Machine:
+    return Machine(DOUBLE, native.machine().vector_bytes, LANES, single, strict=in_order, in_order=in_order)
+
+
+def run(made: Machine, u: Any, v: Any, *rows: Row, block: bool, composed: tuple[int, ...] = ()) -> bool:
+    """Run the records on u and v; whether an index was out of range."""
+    words = [x for op, slots in rows for x in (op, len(slots[0]), len(slots) - 1, *np.ravel(slots).tolist())]
+    code = kernel(made, block=block, composed=composed)
+    pointer, integer = ctypes.c_void_p, ctypes.c_int64
+    address = ctypes.cast(code.functions["stream"], pointer).value
+    flag, records = np.zeros(1, dtype=np.int64), np.array(words, dtype=np.int32)
+    ctypes.CFUNCTYPE(None, pointer, pointer, pointer, integer, pointer, integer)(address)(
+        u.ctypes.data, v.ctypes.data, records.ctypes.data, len(words), flag.ctypes.data, VALID
+    )
+    return bool(flag[0])
+
+
+def lanes(slots: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).uniform(0.5, 2.0, (slots, LANES))
+
+
+def test_numbers_outside_blocks() -> None:
+    u = np.array([2.0, 3.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    records: list[Row] = [
+        (ops.mul.code, [[3, 4], [0, 1], [1, 2]]),
+        (FUSED, [[5], [0], [1], [4]]),  # the third operand plus the product of the first two
+        (ops.take.code, [[6, 7], [0, 0], [0, 1], [1, 2], [5, 4]]),
+    ]
+    assert not run(machine(), u, np.zeros(1), *records, block=False)
+    assert u.tolist() == [2.0, 3.0, 5.0, 6.0, 15.0, 21.0, 21.0, 15.0]
+    u[0] = 7.0
+    assert run(machine(), u, np.zeros(1), records[-1], block=False)
+
+
+def test_lanes_of_a_block() -> None:
+    u, v = np.array([4.0, 0.0]), lanes(6)
+    a, b, c = v[:3].copy()
+    index = v[4] = np.arange(LANES) % 3.0
+    flagged = run(
+        machine(),
+        u,
+        v,
+        (ops.exp.code, [[3], [0]]),
+        (ops.take.code, [[5], [4], [0], [1], [3]]),
+        (SPREAD, [[1], [0]]),
+        (FUSED, [[2], [0], [1], [2]]),
+        block=True,
+    )
+    assert not flagged
+    np.testing.assert_allclose(v[3], np.exp(a), rtol=1e-15)
+    np.testing.assert_array_equal(v[5], np.choose(index.astype(int), [a, b, v[3]]))
+    np.testing.assert_array_equal(v[1], 4.0)
+    np.testing.assert_allclose(v[2], c + 4.0 * a, rtol=1e-15)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize("single", [False, True])
+def test_sums_leave_out_lanes_without_a_sample(single: bool, in_order: bool) -> None:
+    u, v = np.full(4, 100.0), lanes(3)
+    v[:, VALID:] = np.inf
+    records: list[Row] = [(TOTAL, [[0, 1], [0, 1], [1, 2]]), (TOTAL, [[2], [2]]), (MORE, [[1], [0]])]
+    run(machine(single=single, in_order=in_order), u, v, *records, block=True)
+    a, b, c = v[:, :VALID]
+    begun = 0.0 if single else 100.0  # with several blocks, by those before
+    expected = [begun + a @ b, begun + b @ c + a.sum(), begun + c.sum(), 100.0]
+    np.testing.assert_allclose(u, expected, rtol=1e-14)
+    if in_order:
+        total = begun
+        for x in c:
+            total += x
+        assert u[2] == total
+
+
+def test_composed_operations_are_there_on_demand() -> None:
+    row = next(row for row in ops.TABLE if row.arity == 1 and rare(machine(), row.code))
+    text = kernel_text(machine(), block=False)
+    assert f"op{row.code}:" not in text
+    assert f"op{row.code}:" in kernel_text(machine(), block=False, composed=(row.code,))
+    u = np.array([0.25, 0.0])
+    run(machine(), u, np.zeros(1), (row.code, [[1], [0]]), block=False, composed=(row.code,))
+    assert u[1] == pytest.approx(row.forward(0.25), rel=1e-14)

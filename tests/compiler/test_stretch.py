@@ -1,0 +1,85 @@
+"""Stretch: the program of a long loop, from the programs of a few rounds, is the one that rolling all of them gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from literal import Literal
+
+import macrograd as mg
+from macrograd import Value
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.stretch import Uneven, on_lines, points, stretched, with_held
+
+W = Value(0.9)
+
+
+def recurrence(rounds: int, factor: float = 0.5) -> Program:
+    def f(xs: Any) -> Any:
+        state = 0.0
+        for x in xs:
+            state = mg.tanh(W * state + factor * x)
+        return state
+
+    return pipeline.value_program(pipeline.record(f, [(rounds,)]), batch=False)
+
+
+def test_numbers_are_products_of_lines() -> None:
+    def counts(n: int, m: int) -> list[int]:
+        return [7, 40 + 3 * n, n - 2 * m, 5 + n * m]
+
+    at = points(2)
+    assert {(0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (0, 2), (2, 2)} == set(at)
+    numbers = np.array([counts(*point) for point in at])
+    assert on_lines(numbers, at, (31, 17)).tolist() == counts(31, 17)
+    bent = np.array([[n * n] for (n,) in points(1)])
+    with pytest.raises(Uneven, match="do not lie on lines"):
+        on_lines(bent, points(1), (10,))
+
+
+def test_it_is_the_program_of_all_rounds() -> None:
+    told = stretched([recurrence(20 + k) for (k,) in points(1)], points(1), (40,))
+    assert str(told) == str(recurrence(60))
+    xs = np.sin(np.arange(60.0))
+    assert Literal(told, [0.9], xs).results() == Literal(recurrence(60), [0.9], xs).results()
+
+
+def test_programs_that_differ_in_more_are_uneven() -> None:
+    few = [recurrence(20), recurrence(21), recurrence(22)]
+    with pytest.raises(Uneven, match="differ in more than numbers"):
+        stretched([*few[:2], recurrence(22, 0.25)], points(1), (40,))
+    with pytest.raises(Uneven, match="do not lie on lines"):
+        stretched([few[0], few[1], recurrence(23)], points(1), (40,))
+    with pytest.raises(Uneven, match="would be"):  # a loop of fewer rounds than none
+        stretched(few, points(1), (-30,))
+
+
+def test_an_operand_outside_its_space_is_not_believed() -> None:
+    programs = [replace(recurrence(20 + k), uniform=100) for (k,) in points(1)]
+    with pytest.raises(Uneven, match="outside its space"):
+        stretched(programs, points(1), (400,))
+
+
+def test_tables_grow_by_their_period() -> None:
+    def f(xs: Any) -> Any:
+        return mg.dot(xs, [xs[k ^ (k % 4 in (1, 2)) * 3] for k in range(len(xs))])  # with 0, 2, 1, 3, 4, 6, 5, 7 …
+
+    def program(rounds: int) -> Program:
+        return pipeline.value_program(pipeline.record(f, [(4 * rounds,)]), batch=False)
+
+    xs = np.cos(np.arange(4.0 * 40))
+    assert any(not x.affine for step in program(40).before for x, _ in step.operands() if not isinstance(x, float))
+    told = stretched([program(20 + k) for (k,) in points(1)], points(1), (20,))
+    assert Literal(told, [], xs).results() == Literal(program(40), [], xs).results()
+
+
+def test_held_numbers_become_constants() -> None:
+    program = replace(recurrence(20), uniform_inputs=3)
+    made = with_held(program, np.array([1.5, 2.5]))
+    assert made.uniform_inputs == 1
+    assert made.constants.tolist() == [*program.constants.tolist(), 1.5, 2.5]
+    assert made.first_input == program.first_input

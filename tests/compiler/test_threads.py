@@ -1,0 +1,61 @@
+"""Threads: each chunk of a share is done once, with its sums in its row, on the caller's thread or a helper's."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import pytest
+
+from macrograd.compiler.jit.text import DOUBLE
+from macrograd.compiler.targets.llvm.context import Context
+from macrograd.compiler.targets.llvm.threads import Helper, ThreadShare, new_share
+
+WHOLE = np.array([10.0, 20.0, 30.0])
+CHUNK, TOTAL = 8, 30  # blocks: in the last chunk there are 6
+
+
+class Share:
+    """A share whose code for blocks is a Python function: it adds the numbers of its blocks to the sum in slot 2."""
+
+    def __init__(self, share: ThreadShare, first: int, last: int) -> None:
+        self.own, self.sums = np.zeros(3), np.full((4, 1), -1.0)
+        self.reduced = np.array([2], dtype=np.int64)
+        self.context, self.seen = Context(), list[tuple[int, int]]()
+        self.blocks = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._blocks)
+        share.context = ctypes.addressof(self.context)
+        share.blocks = ctypes.cast(self.blocks, ctypes.c_void_p).value
+        share.whole, share.own, share.size = WHOLE.ctypes.data, self.own.ctypes.data, 3
+        share.reduced, share.count = self.reduced.ctypes.data, 1
+        share.sums, share.first, share.last, share.chunk, share.total = self.sums.ctypes.data, first, last, CHUNK, TOTAL
+
+    def _blocks(self, _: Any) -> None:
+        first, last = self.context.first, self.context.last
+        self.seen.append((first, last))
+        self.own[2] += sum(range(first, last))
+
+
+def check(share: Share) -> None:
+    assert share.seen == [(8, 16), (16, 24), (24, 30)]
+    assert share.own[:2].tolist() == WHOLE[:2].tolist()  # a copy of the numbers outside of blocks
+    expected = [-1.0, *(float(sum(range(first, last))) for first, last in share.seen)]  # row 0 is another thread's
+    assert share.sums[:, 0].tolist() == expected
+
+
+def test_the_callers_own_share() -> None:
+    share, run = new_share(DOUBLE)
+    made = Share(share, 1, 4)
+    run(ctypes.addressof(share))
+    check(made)
+
+
+@pytest.mark.parametrize("spins", [0, 1000])
+def test_a_helper_does_share_after_share_awake_or_asleep(spins: int) -> None:
+    helper = Helper(DOUBLE)
+    helper.share.spins = spins
+    for _ in range(3):
+        made = Share(helper.share, 1, 4)
+        helper.start()
+        helper.wait()
+        check(made)
