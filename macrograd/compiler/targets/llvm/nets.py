@@ -11,7 +11,7 @@ lane is not finite: nobody has made it then, and those without such a number can
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from macrograd.compiler.targets.scalar.maps import Maps
 _SQUARE = 8  # rows and columns transposed in registers at once
 _FEW_VALUES = 128  # of an update rule, all in registers
 _FEW_TERMS = 4  # of a segment: so many are unrolled
+_TOGETHER = 4  # parameters in a round of the loops over all
 _POINTERS = (
     "context", "contexts", "v", "data", "orders", "numbers", "theta", "state", "rates", "hyper", "losses", "lengths",
     "gradients", "done", "reason", "odd",
@@ -264,23 +265,23 @@ class _Training:
             tile = code.let(f"add i64 {field_['first']}, {i}")
             _put(code, "net", code.linear(0, [(self.lanes, tile)]))
             theta = code.element(field_["theta"], code.linear(0, [(self.count * self.lanes, tile)]))
-            self._copy(theta, field_["v"], self.count)
+            self._copy(theta, field_["v"])
             self._steps(tile)
-            self._copy(field_["v"], theta, self.count)
+            self._copy(field_["v"], theta)
             return []
 
         code.loop(count, one)
 
-    def _copy(self, source: str, target: str, count: int) -> None:
+    def _copy(self, source: str, target: str) -> None:
+        """Copy a tile's parameters."""
         code = self.code
 
-        def one(p: Counter, _: list[str]) -> list[str]:
+        def one(p: Counter) -> None:
             for begin in range(0, self.lanes, self.width):
                 place = code.linear(begin, [(self.lanes, p)])
                 code.store(code.load(code.element(source, place), self.width), code.element(target, place), self.width)
-            return []
 
-        code.loop(count, one)
+        self._each_parameter(one)
 
     def _steps(self, tile: str) -> None:
         """The steps of a tile, until one of its lanes has a number that is not finite."""
@@ -394,9 +395,7 @@ class _Training:
             self._run(update.before)
             shared = dict(at.values)
 
-            def one(
-                p: Counter, _: list[str], begin: int = begin, shared: dict[tuple[str, int], str] = shared
-            ) -> list[str]:
+            def one(p: Counter, begin: int = begin, shared: dict[tuple[str, int], str] = shared) -> None:
                 at.values = dict(shared)
                 place = code.linear(begin, [(self.lanes, p)])
                 targets = [code.element(self.field["v"], place), code.element(gradient, place)]
@@ -411,9 +410,21 @@ class _Training:
                 found = [at.values[place_] for place_ in update.results]
                 for new, target in zip(found, [targets[0], *targets[2:]], strict=True):
                     code.store(new, target, width)
-                return []
 
-            code.loop(self.count, one)
+            self._each_parameter(one)
+
+    def _each_parameter(self, body: Callable[[Counter], None]) -> None:
+        """A loop over the parameters, a few in each round."""
+        code = self.code
+
+        def some(i: Counter, _: list[str]) -> list[str]:
+            for k in range(_TOGETHER):
+                body(code.linear(k, [(_TOGETHER, i)]))
+            return []
+
+        code.loop(self.count // _TOGETHER, some)
+        for p in range(self.count // _TOGETHER * _TOGETHER, self.count):
+            body(p)
 
     def _numbers(self, tile: str, begin: int, k: str) -> str:
         """The step's number in each lane."""

@@ -82,7 +82,7 @@ class Tiles:
             self.code.loop(dims[0], step)
             return
         if len(dims) == 2:
-            columns = tile_of(dims[1], 8)
+            columns = tile_of(dims[1], 4 if self.square else 8)
             rows = tile_of(dims[0], max(1, cap // columns))
             for row_places in self._counted(dims[0], rows):
                 with_row = row_places
