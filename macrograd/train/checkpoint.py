@@ -26,7 +26,7 @@ Tensors = dict[str, NDArray[Any]]
 
 # If checkpoints take long to write, as with a history of millions of steps, timed checkpoints become less frequent, so
 # that writing takes about this share of the time.
-_SHARE = 0.01
+SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Writer:
         """Whether to write now. A timed checkpoint waits for the previous one, longer if that one was slow."""
         if step - self._step >= self._every.steps:
             return True
-        late = time.perf_counter() - self._time >= max(self._every.seconds, self._cost / _SHARE)
+        late = time.perf_counter() - self._time >= max(self._every.seconds, self._cost / SHARE)
         return late and step > self._step and (self._running is None or self._running.done())
 
     def write(self, step: int, tensors: Tensors, history: History, state: dict[str, Any]) -> None:

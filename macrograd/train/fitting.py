@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,13 @@ class Batch:
     lengths: Array
     places: Array
     rates: Array
+
+
+class Writes(Protocol):
+    """What writes checkpoints."""
+
+    def write(self, step: int, tensors: checkpoints.Tensors, history: History, state: dict[str, Any]) -> None:
+        """Write one."""
 
 
 class Fitting:
@@ -194,7 +201,7 @@ class Fitting:
         start = time.perf_counter() - self._seconds_before
         self.catch_up(state)
         while not self.over(state):
-            begun, count = time.perf_counter(), self.count(writer)
+            begun, count = time.perf_counter(), self.count(math.inf if writer is None else writer.next_step())
             batch = self.batch(count)
             if self.health is not None:
                 self.health.before(self.engine)
@@ -205,7 +212,7 @@ class Fitting:
             self.follow(state, outcome, batch)
             self._adapt(count, now - begun)
             if writer is not None and writer.due(self.step):
-                self._write(writer)
+                self.write(writer)
             show.show(self.step, self.history.last_loss, self._latest(), last=self.step == self.total)
         if state.reason:
             self.history.stopped = state.reason
@@ -281,8 +288,9 @@ class Fitting:
 
     # --- how many steps, and which --------------------------------------------------------------------------------
 
-    def count(self, writer: checkpoints.Writer | None, most: int | None = None) -> int:
-        """The number of steps to run before something else must happen, up to `most`."""
+    def count(self, due: float, most: int | None = None) -> int:
+        """The number of steps to run before something else must happen, up to `most`; `due` is the step after which a
+        checkpoint is."""
         if self.callbacks.step:
             return 1
         most = min(self._per_run if most is None else most, self.total - self.step)
@@ -293,9 +301,7 @@ class Fitting:
         left = min(left, self.total - self.step)
         if self.health is not None and left > 1:
             most = min(most, left - 1)  # the last step alone, whose update is measured
-        if writer is not None:
-            most = int(min(most, max(1, writer.next_step() - self.step)))
-        return most
+        return int(min(most, max(1, due - self.step)))
 
     def _adapt(self, count: int, seconds: float) -> None:
         """Adapt the number of steps so that a run takes the intended time; never many more at once than are known to
@@ -381,25 +387,42 @@ class Fitting:
 
     def _programs(self, sample: Compiled, arrays: list[Array], saved: checkpoints.Saved | None) -> dict[str, Any]:
         """The run's fingerprint, with the learning rates of some steps, including those of a saved run."""
+        return self.computed(sample, arrays) | {"rates": self._rates_noted(saved)}
+
+    def computed(self, sample: Compiled, arrays: list[Array]) -> dict[str, Any]:
+        """The fingerprint of all that a step computes."""
+        shapes = [*(a.shape[1:] for a in arrays), *[()] * self.objective.draws]
+        return {
+            "model": fingerprint.described(self.setup.model),
+            **fingerprint.programs(sample, shapes, self.optimizer),
+        }
+
+    def _rates_noted(self, saved: checkpoints.Saved | None) -> list[list[float]]:
+        """The learning rates of some steps, including those that a saved run noted."""
         noted = [] if saved is None else [int(k) for k, _ in saved.header["programs"]["rates"]]
         first = self.first if saved is None else saved.header["first"]
         # The first steps, and then ever fewer.
         some = [k for k in [*range(4), *(1 << n for n in range(2, 40)), self.total - 1] if 0 <= k < self.total]
         steps = sorted({*noted, *some})
-        return {
-            "model": fingerprint.described(self.setup.model),
-            **fingerprint.programs(
-                sample, [*(a.shape[1:] for a in arrays), *[()] * self.objective.draws], self.optimizer
-            ),
-            "rates": [[k, float(self._schedule(k + (first if self._own else 0)))] for k in steps],
-        }
+        return [[k, float(self._schedule(k + (first if self._own else 0)))] for k in steps]
+
+    def continued(self, saved: checkpoints.Saved | None, computed: dict[str, Any]) -> dict[str, Any]:
+        """Continue a saved run that computes the same, if there is one; returns the header of this run's checkpoints.
+        Raises ValueError, naming the difference, for another run."""
+        run, programs = self._identity(), computed | {"rates": self._rates_noted(saved)}
+        if saved is not None:
+            saved.check_run(run)
+            saved.check_programs(programs)
+            self._restore(saved)
+        return {"run": run, "programs": programs}
 
     def _in_model_order(self) -> Array:
         """The positions of the engine's parameters among the trained ones."""
         place = {id(p): k for k, p in enumerate(self.objective.parameters)}
         return np.array([place[id(p)] for p in self.engine.parameters], dtype=np.int64)
 
-    def _write(self, writer: checkpoints.Writer) -> None:
+    def write(self, writer: Writes) -> None:
+        """Write a checkpoint of this moment."""
         tensors = {
             "parameters": np.array(self.engine.theta, dtype=np.float64),
             "order": self._in_model_order(),
@@ -413,7 +436,7 @@ class Fitting:
 
     def _close(self, writer: checkpoints.Writer) -> None:
         try:
-            self._write(writer)
+            self.write(writer)
         finally:
             writer.close()
 

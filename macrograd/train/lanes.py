@@ -7,6 +7,7 @@ cache. All others run alone, with lanes as samples.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,10 +19,13 @@ from numpy.typing import NDArray
 from macrograd.compiler.targets.training import Outcome
 from macrograd.nn.dropout import PERIOD
 from macrograd.train.alike import Description
+from macrograd.train.callbacks import Run
+from macrograd.train.checkpoint import Every
 from macrograd.train.diagnose import DivergedError
 from macrograd.train.fitting import Batch, Fitting
 from macrograd.train.graphs import no_collection
 from macrograd.train.interrupt import Interrupts
+from macrograd.train.member_files import Clock, Folder, MemberWriter
 from macrograd.train.predictor import Measure
 from macrograd.train.progress import make as shown
 from macrograd.value import Value, numbers_of
@@ -47,9 +51,10 @@ class Member:
     verdict: str = ""
     leaves: list[Value] = field(default_factory=list)
 
-    def diverged(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
+        """Note the error that a run alone would raise."""
         self.verdict = str(error)
-        self.fitting.history.stopped = "diverged"
+        self.fitting.history.stopped = "diverged" if isinstance(error, DivergedError) else "failed"
 
 
 @dataclass
@@ -62,14 +67,14 @@ class Group:
     lanes: int = 0
     engines: list[LaneEngine] = field(default_factory=list)
 
-    def run(self, start: float) -> None:
+    def run(self, start: float, folder: Folder | None) -> None:
         """Train all members to their ends, or to Ctrl-C, which stops those that have not begun, too."""
         nets = None if self.obstacle else self._nets()
         if nets is not None:
-            _Together(self, nets, start).run()
+            _Together(self, nets, start, folder).run()
             return
         for k, member in enumerate(self.members):
-            _alone(member)
+            _alone(member, folder)
             if self.interrupted:
                 self.skip(k + 1)
                 return
@@ -154,6 +159,8 @@ def _key(member: Member) -> Any:
         return "samples that stay in their file"
     if fitting.callbacks.step:
         return "a callback after every step"
+    if setup.ranks is not None:
+        return "batches that other processes share"
     if fitting.health is not None:
         return "the health of its layers, which needs gradients"
     if fitting.clip_norm is not None:
@@ -215,7 +222,7 @@ class LaneEngine:
 class _Together:
     """The run of a group on lanes."""
 
-    def __init__(self, group: Group, nets: TrainingNets, start: float) -> None:
+    def __init__(self, group: Group, nets: TrainingNets, start: float, folder: Folder | None) -> None:
         self.group, self.nets, self.start = group, nets, start
         self.interrupts = Interrupts()
         self.most = 1  # steps in a run
@@ -224,13 +231,33 @@ class _Together:
         chosen = [place[id(p)] for p in nets.parameters]
         self.active = []
         for net, member in enumerate(group.members):
-            fitting = member.fitting
-            engine = LaneEngine(nets, net, [member.leaves[k] for k in chosen], fitting.optimizer.initial_state)
-            fitting.use(engine)
-            engine.send()
-            engine.load(fitting.arrays(None))
-            self.active.append(_Lane(net, member, engine, fitting.state()))
+            engine = LaneEngine(nets, net, [member.leaves[k] for k in chosen], member.fitting.optimizer.initial_state)
+            member.fitting.interrupts = self.interrupts
+            member.fitting.use(engine)
+            self.active.append(_Lane(net, member, engine))
+        self.clock: Clock | None = None
+        if folder is not None:
+            self._continue(folder)
+        for lane in self.active:
+            lane.begin()
         self._share_measures()
+
+    def _continue(self, folder: Folder) -> None:
+        """Continue what the folder holds, and write to it."""
+        first = self.group.members[0].fitting
+        self.clock = Clock(Every.of(folder.every, first.order.steps_per_epoch))
+        # A program is the same for all; what it is recorded from is cheap to look at, and recording it is not.
+        computed = first.computed(first.setup.compiled(first.objective), first.arrays(None))
+        for lane in self.active:
+            path, saved = folder.prepare(lane.member.number)
+            lane.writer = MemberWriter(path, lane.fitting.continued(saved, computed))
+
+    def _write(self, step: int) -> None:
+        assert self.clock is not None
+        begun = time.perf_counter()
+        for lane in self.active:
+            lane.write()
+        self.clock.wrote(step, begun)
 
     def _share_measures(self) -> None:
         """Validation losses are computed by one program, with the numbers of each member."""
@@ -276,7 +303,8 @@ class _Together:
         step = min(lane.fitting.step for lane in self.active)
         ahead = [lane.fitting.step for lane in self.active if lane.fitting.step > step]
         now = [lane for lane in self.active if lane.fitting.step == step]
-        count = min(lane.fitting.count(None, self.most) for lane in now)
+        due = math.inf if self.clock is None else self.clock.next_step()
+        count = min(lane.fitting.count(due, self.most) for lane in now)
         if ahead:
             count = min(count, min(ahead) - step)
         begun = time.perf_counter()
@@ -291,16 +319,28 @@ class _Together:
             lane.follow(batch)
         wanted = count * _RUN_SECONDS / max(ended - begun, 1e-7)
         self.most = int(max(1, min(wanted, 8 * self.most, _MOST_STEPS)))
+        if self.clock is not None and self.clock.due(step + count):
+            self._write(step + count)
 
 
 class _Lane:
     """One member of a group on lanes."""
 
-    def __init__(self, net: int, member: Member, engine: LaneEngine, state: Any) -> None:
-        self.net, self.member, self.engine, self.state = net, member, engine, state
-        self.fitting = member.fitting
+    def __init__(self, net: int, member: Member, engine: LaneEngine) -> None:
+        self.net, self.member, self.engine, self.fitting = net, member, engine, member.fitting
+        self.writer: MemberWriter | None = None
+        self.state: Run
         self.outcome = Outcome(np.empty(0), 0, "")
         self.failed = self.ended = False
+
+    def begin(self) -> None:
+        self.state = self.fitting.state()
+        self.engine.send()
+        self.engine.load(self.fitting.arrays(None))
+
+    def write(self) -> None:
+        if self.writer is not None:
+            self.fitting.write(self.writer)
 
     def steps(self, batch: Batch) -> Any:
         from macrograd.compiler.many import NetSteps
@@ -323,8 +363,8 @@ class _Lane:
             return
         try:
             self.fitting.follow(self.state, outcome, batch)
-        except DivergedError as error:
-            self.member.diverged(error)
+        except (DivergedError, IndexError) as error:
+            self.member.failed(error)
             self.failed = True
 
     def _leave(self) -> None:
@@ -339,8 +379,8 @@ class _Lane:
         self.state = fitting.state()
         try:
             fitting._loop(self.state, None, shown("none", fitting.total, fitting.order.steps_per_epoch))
-        except DivergedError as error:
-            self.member.diverged(error)
+        except (DivergedError, IndexError) as error:
+            self.member.failed(error)
         self.failed = True
 
     def end(self) -> None:
@@ -351,16 +391,20 @@ class _Lane:
         if self.state.reason:
             fitting.history.stopped = self.state.reason
         fitting._states_out()
+        self.write()
         for callback in fitting.callbacks.end:
             if not self.failed:
                 callback(self.state)
 
 
-def _alone(member: Member) -> None:
+def _alone(member: Member, folder: Folder | None) -> None:
     try:
-        member.fitting.run(None, 10.0, False)
-    except DivergedError as error:
-        member.diverged(error)
+        if folder is None:
+            member.fitting.run(None, math.inf, False)
+        else:
+            member.fitting.run(folder.file(member.number), folder.every, folder.resume)
+    except (DivergedError, IndexError) as error:
+        member.failed(error)
 
 
 def _listed(numbers: list[int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from macrograd.train.checks import integer
 from macrograd.train.fitting import Fitting
 from macrograd.train.history import History
 from macrograd.train.lanes import Group, Member, explained
+from macrograd.train.member_files import Folder
 from macrograd.train.trainer import Trainer
 from macrograd.train.verdict import TrainingWarning
 
@@ -88,6 +90,9 @@ def train_many(
     each: Sequence[Options] | Callable[[int], Options] | None = None,
     seed: int = 0,
     threads: int = 1,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: float | str = 10.0,
+    resume: bool = False,
     **options: Any,
 ) -> Many:
     """Train many members on samples X (n, …) and targets y, and return them.
@@ -103,6 +108,7 @@ def train_many(
               cross-validation
     seed      member k shuffles with seed + k
     threads   the number of threads that share the members
+    checkpoint, every, resume   as for `Trainer.fit`, but a folder, with the checkpoint of each member
     options   those of `Trainer.fit` for all members
 
     A member whose loss or gradient is not finite stops before that step, alone: its history's `stopped` is "diverged",
@@ -111,6 +117,8 @@ def train_many(
     """
     members = _members(trainers, count)
     own = _own(each, len(members))
+    if checkpoint is None and resume:
+        raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=FOLDER")
     threads = integer("threads", threads, 1)
     options.setdefault("progress", "none")
     fittings = []
@@ -120,12 +128,13 @@ def train_many(
     _check_apart(fittings)
     found = [Member(k, fitting) for k, fitting in enumerate(fittings)]
     groups = lanes.grouped(found, threads)
+    folder = None if checkpoint is None else Folder(checkpoint, every, resume=resume)
     start, interrupted = time.perf_counter(), False
     for group in groups:
         if interrupted:
             group.skip()
             continue
-        group.run(start)
+        group.run(start, folder)
         interrupted = group.interrupted
     for trainer, member in zip(members, found, strict=True):
         trainer._ended(member.fitting)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -197,3 +198,69 @@ def test_ctrl_c_ends_all_members_after_a_complete_step(monkeypatch: pytest.Monke
     assert [history.stopped for history in many.histories] == ["interrupted"] * 4
     assert [len(history) for history in many.histories] == [4, 4, 0, 0]
     assert {trainer.optimizer.steps for trainer in trainers[:2]} == {4}
+
+
+def small(k: int) -> mg.Trainer:
+    return mg.Trainer(nn.MLP(2, [2 + k // 3, 1], seed=k), "hinge", optim.SGD(0.1, momentum=0.5), strict=True)
+
+
+def test_a_run_that_was_stopped_is_resumed_as_if_it_never_was(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"count": 4, "batch_size": 10, "validation": (X[:9], y[:9]), "early_stopping": 50}
+    whole = mg.train_many(small, X, y, epochs=6, **options)
+    folder = tmp_path / "members"
+
+    def interrupt(run: mg.train.Run) -> None:
+        if run.epoch == 3:
+            raise KeyboardInterrupt
+
+    first = mg.train_many(
+        small, X, y, epochs=6, checkpoint=folder, each=[{}, {"callbacks": interrupt}, {}, {}], **options
+    )
+    assert [len(history) for history in first.histories] == [9, 9, 9, 0]
+    with pytest.raises(FileExistsError, match="already exists: resume from it with resume=True"):
+        mg.train_many(small, X, y, epochs=6, checkpoint=folder, **options)
+    with pytest.raises(ValueError, match="from a different run: its batch size was 10, now it is 5"):
+        mg.train_many(small, X, y, epochs=6, checkpoint=folder, resume=True, **options | {"batch_size": 5})
+    second = mg.train_many(small, X, y, epochs=6, checkpoint=folder, resume=True, **options)
+    for a, b in zip(whole, second, strict=True):
+        assert a.history.losses == b.history.losses
+        assert a.history.metrics == b.history.metrics
+        assert numbers(a) == numbers(b)
+    alone = small(1)  # each file is the checkpoint of a run alone
+    alone.fit(
+        X, y, epochs=6, seed=1, batch_size=10, validation=(X[:9], y[:9]), early_stopping=50, progress="none",
+        checkpoint=folder / "0001.safetensors", resume=True,
+    )  # fmt: skip
+    assert numbers(alone) == numbers(whole[1])
+
+
+def test_the_checkpoint_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match=r"is a folder, and .*file is a file"):
+        mg.train_many(small, X, y, count=2, steps=1, checkpoint=tmp_path / "file")
+    with pytest.raises(ValueError, match="give checkpoint=FOLDER"):
+        mg.train_many(small, X, y, count=2, steps=1, resume=True)
+
+
+def test_a_bad_index_stops_its_member_alone() -> None:
+    table = [-1.0, 0.5, 2.0]
+
+    def loss(prediction: Any, target: Any) -> Any:
+        return (prediction - mg.take(table, target)) ** 2
+
+    trainers = [mg.Trainer(nn.MLP(2, [1], seed=k), loss, optim.SGD(0.1)) for k in range(3)]
+    targets = np.arange(30) % 3
+    targets[7] = 3
+    rows = np.setdiff1d(np.arange(30), [7])
+    with pytest.warns(TrainingWarning, match="1 of 3 members have a verdict; that of member 1: .*take"):
+        many = mg.train_many(
+            trainers,
+            X,
+            targets,
+            batch_size=29,
+            steps=3,
+            each=[{"rows": rows}, {"rows": np.arange(1, 30)}, {"rows": rows}],
+        )
+    assert "members 0–2: together" in many.explain()
+    assert [history.stopped for history in many.histories] == ["", "failed", ""]
+    assert [len(history) for history in many.histories] == [3, 0, 3]
