@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._extras import installing
 from macrograd.compiler import compile as compiled
 from macrograd.compiler.compiled import Compiled
 from macrograd.gradients import hessian, hvp, jacobian, value_and_grad
@@ -69,7 +70,7 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
         import scipy.optimize
     except ImportError as error:
         raise ImportError(
-            f'mg.minimize needs SciPy, which could not be imported ({error}): pip install "macrograd[minimize]"'
+            f"mg.minimize needs SciPy, which could not be imported ({error}): {installing('minimize')}"
         ) from error
     if not callable(fn):
         raise TypeError(f"minimize() takes a function, got {fn!r} of type {type(fn).__name__}")
@@ -146,7 +147,7 @@ def least_squares(fn: Callable[..., Any], x0: Any, **options: Any) -> Any:
         import scipy.optimize
     except ImportError as error:
         raise ImportError(
-            f'mg.least_squares needs SciPy, which could not be imported ({error}): pip install "macrograd[minimize]"'
+            f"mg.least_squares needs SciPy, which could not be imported ({error}): {installing('minimize')}"
         ) from error
     if not callable(fn) or isinstance(fn, Compiled):
         raise TypeError(f"least_squares() compiles the function itself: pass a function, got {fn!r}")

@@ -21,6 +21,7 @@ PACKAGE = Path(mg.__file__).parent
 ENGINE = {"ops", "value", "graph", "rules", "interpreter", "copying", "slips", "vector", "replay", "nesting", "control"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_files": set(),
+    "_extras": set(),
     "_floats": set(),
     "_arrays": {"_floats"},
     "_composed": set(),
@@ -44,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rules": {"ops", "graph"},
     "value": {"_numbers", "ops", "graph", "rules", "interpreter", "copying", "slips", "_methods"},
     "engine": {"value"},
-    "ranks": set(),
+    "ranks": {"_extras"},
     "vector": {"ops", "value", "_methods"},
     "replay": {"ops", "value", "interpreter"},
     "nesting": {"value", "vector"},
@@ -60,10 +61,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "random": {"ops"},
     "linalg": {"ops", "value", "vector"},
     "solvers": {*ENGINE, "linalg", "gradients"},
-    "minimizers": {*ENGINE, "functions", "gradients", "compiler"},
+    "minimizers": {*ENGINE, "_extras", "functions", "gradients", "compiler"},
     "datasets": set(),
-    "tables": set(),
-    "show": {*ENGINE, "_files", "functions", "gradients", "nn", "compiler"},
+    "tables": {"_extras"},
+    "show": {*ENGINE, "_extras", "_files", "functions", "gradients", "nn", "compiler"},
     "train": {
         *ENGINE,
         "_files",
@@ -79,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "exporting": {
         *ENGINE,
+        "_extras",
         "_files",
         "_composed",
         "_in_c",
@@ -91,11 +93,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         "train",
     },
     "browser": {*ENGINE, "_files", "functions", "nn", "optim", "compiler", "exporting", "train"},
-    "sklearn": {*ENGINE, "functions", "nn", "optim", "tables", "train", "__init__"},
-    "tuning": {"_files", "train"},
+    "sklearn": {*ENGINE, "_extras", "functions", "nn", "optim", "tables", "train", "__init__"},
+    "tuning": {"_extras", "_files", "train"},
     "course": {*ENGINE, "datasets"},
     "cli": {
         *ENGINE,
+        "_extras",
         "tuning",
         "functions",
         "nn",

@@ -440,7 +440,10 @@ def test_a_picture_without_matplotlib_is_refused_before_the_training(
     assert main(["train", "moons", "--plot", "p.png"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == 'macrograd: error: --plot needs matplotlib: pip install "macrograd[plot]"\n'
+    assert err == (
+        'macrograd: error: --plot needs matplotlib: pip install "macrograd[plot]", '
+        'or in a clone of the repository pip install ".[plot]"\n'
+    )
 
 
 def test_a_full_disk(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

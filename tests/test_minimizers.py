@@ -240,7 +240,9 @@ def test_without_scipy_it_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("mg.minimize needs SciPy, which could not be imported (")
-    assert done.stdout.strip().endswith('): pip install "macrograd[minimize]"')
+    assert done.stdout.strip().endswith(
+        '): pip install "macrograd[minimize]", or in a clone of the repository pip install ".[minimize]"'
+    )
 
 
 @pytest.mark.parametrize("method", ["Nelder-Mead", "L-BFGS-B"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from macrograd import show
+from macrograd._extras import installing
 from macrograd.cli import places
 from macrograd.cli.data import Data
 from macrograd.nn import MLP
@@ -23,7 +24,7 @@ def check(path: str) -> None:
         raise ValueError(f"--plot {path}: the name must end in {', '.join(ENDINGS)}")
     places.check("--plot", path)
     if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError('--plot needs matplotlib: pip install "macrograd[plot]"')
+        raise ImportError(f"--plot needs matplotlib: {installing('plot')}")
 
 
 def save(path: str, model: MLP, data: Data, task: Task, history: History, predictions: list[Any], result: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._extras import installing
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.program.program import Program
@@ -48,7 +49,7 @@ def write(compiled: Compiled, subject: Subject, kind: str) -> Written:
     ValueError for names that are not valid text, and ImportError without the onnx package.
     """
     if (error := Onnx().missing()) is not None:
-        raise ImportError('export to ONNX needs the onnx package: pip install "macrograd[onnx]"') from error
+        raise ImportError(f"export to ONNX needs the onnx package: {installing('onnx')}") from error
     special = compiled._traced()
     if subject.uniform:
         special = Specialised(replace(compiled.settings, batch=True, uniform=subject.uniform), special.shapes)

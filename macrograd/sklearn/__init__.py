@@ -8,10 +8,12 @@ Needs scikit-learn: `pip install "macrograd[sklearn]"`.
 
 from __future__ import annotations
 
+from macrograd._extras import installing
+
 try:
     import sklearn as _sklearn  # noqa: F401 - only whether it is there
 except ImportError as error:
-    raise ImportError('macrograd.sklearn needs scikit-learn: pip install "macrograd[sklearn]"') from error
+    raise ImportError(f"macrograd.sklearn needs scikit-learn: {installing('sklearn')}") from error
 
 from macrograd.sklearn.classifier import NetClassifier
 from macrograd.sklearn.regressor import NetRegressor

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from macrograd._extras import installing
 from macrograd.tables import table as tables
 from macrograd.tables import text
 from macrograd.tables.table import Table, listed
@@ -46,7 +47,7 @@ def arrow(path: Path) -> Table:
         import pyarrow as pa
         from pyarrow import ipc
     except ImportError:
-        raise ImportError(f'reading {path.name} needs pyarrow: pip install "macrograd[arrow]"') from None
+        raise ImportError(f"reading {path.name} needs pyarrow: {installing('arrow')}") from None
     try:
         with pa.memory_map(str(path)) as source:
             if source.read(6) == b"ARROW1":
@@ -68,7 +69,7 @@ def excel(path: Path, sheet: str | None = None) -> Table:
     try:
         import python_calamine as calamine
     except ImportError:
-        raise ImportError(f'reading {path.name} needs python-calamine: pip install "macrograd[tables]"') from None
+        raise ImportError(f"reading {path.name} needs python-calamine: {installing('tables')}") from None
     notes: list[str] = []
     try:
         with calamine.CalamineWorkbook.from_path(str(path)) as book:
@@ -128,7 +129,7 @@ def postgres(address: str, query: str | None) -> Table:
     try:
         import psycopg
     except ImportError:
-        raise ImportError(f'reading {name} needs psycopg: pip install "macrograd[postgres]"') from None
+        raise ImportError(f"reading {name} needs psycopg: {installing('postgres')}") from None
     try:
         with psycopg.connect(address, connect_timeout=10, options="-c default_transaction_read_only=on") as connection:
             tables_there = [

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from macrograd._extras import installing
 from macrograd.tables import cells
 from macrograd.tables.table import Array, Table
 
@@ -74,7 +75,7 @@ def library(name: str) -> Any:
     try:
         import duckdb
     except ImportError:
-        raise ImportError(f'reading {name} needs DuckDB: pip install "macrograd[tables]"') from None
+        raise ImportError(f"reading {name} needs DuckDB: {installing('tables')}") from None
     return duckdb
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
+from macrograd._extras import installing
 from macrograd.tuning.trial import Outcome, Trial, Work
 
 # A pool that lost a process is replaced, unless this many in a row finished nothing.
@@ -47,7 +48,7 @@ def check(workers: Any, on: Any) -> None:
         try:
             import joblib  # noqa: F401 - only whether it is there
         except ImportError as error:
-            raise ImportError('workers in other processes need joblib: pip install "macrograd[sweep]"') from error
+            raise ImportError(f"workers in other processes need joblib: {installing('sweep')}") from error
 
 
 def _is_dask(on: Any) -> bool:
