@@ -172,7 +172,7 @@ RIGHT: dict[str, Any] = {
     "06-matrix/product": product,
     "06-matrix/shape": (10, 64),
     "06-matrix/pattern": [7, 1, 5],
-    "07-optimisers/limit": 0.1,
+    "07-optimisers/limit": 0.02,
     "07-optimisers/momentum": momentum,
     "07-optimisers/adam": 0.01,
     "08-overfitting/epoch": 4,
@@ -290,7 +290,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("06-matrix/shape", (64, 10), "The other way round"),
     ("06-matrix/pattern", [7, 5, 1], "The two steps are swapped"),
     ("06-matrix/pattern", [7, 1, 4], "For i = 0, j = 1 your formula gives 11"),
-    ("07-optimisers/limit", 0.05, "still comes closer"),
+    ("07-optimisers/limit", 0.01, "still comes closer"),
     ("07-optimisers/momentum", lambda p, g, v, rate, keep: (p - rate * v, keep * v + g), "moved by the old v"),
     (
         "07-optimisers/momentum",

@@ -95,15 +95,15 @@ def _scaled(scaled: Callable[..., Any]) -> str:
 
 CHECKS: dict[str, Check] = {
     "07-optimisers/limit": number(
-        0.1,
+        0.02,
         {
-            0.05: "With that rate one step lands on the bottom. A little more goes past it, and still comes closer.",
-            0.2: "With 0.2 a step from y = 1 goes to −3, and the next to 9.",
-            20.0: "That is the curvature, the slope of the slope. A rate too large for it makes steps too long.",
+            0.01: "With that rate one step lands on the bottom. A little more goes past it, and still comes closer.",
+            0.04: "With 0.04 a step from y = 1 goes to −3, and the next to 9.",
+            100.0: "That is the curvature, the slope of the slope. A rate too large for it makes steps too long.",
             1.0: "Try it: one step from y = 1 with the rate 1.",
         },
-        "One step takes y to y − rate · 20 · y. For which rates is the new y no larger than the old one?",
-        1e-3,
+        "One step takes y to y − rate · 100 · y. For which rates is the new y no larger than the old one?",
+        1e-4,
     ),
     "07-optimisers/momentum": function(_momentum),
     "07-optimisers/adam": number(
