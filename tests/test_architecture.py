@@ -64,7 +64,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "minimizers": {*ENGINE, "_extras", "functions", "gradients", "compiler"},
     "datasets": set(),
     "tables": {"_extras"},
-    "show": {*ENGINE, "_extras", "_files", "functions", "gradients", "nn", "compiler"},
     "train": {
         *ENGINE,
         "_files",
@@ -75,9 +74,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "compiler",
         "datasets",
         "tables",
-        "show",
         "ranks",
     },
+    "show": {*ENGINE, "_extras", "_files", "functions", "gradients", "nn", "compiler", "train"},
     "exporting": {
         *ENGINE,
         "_extras",

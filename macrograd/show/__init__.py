@@ -16,6 +16,7 @@ from macrograd.show.draw import Drawing, draw
 from macrograd.show.gradients import gradients
 from macrograd.show.history import curves, history
 from macrograd.show.landscape import landscape
+from macrograd.show.live import live
 from macrograd.show.sweep import sweep
 from macrograd.show.weights import weights
 
@@ -51,6 +52,7 @@ __all__ = [
     "gradients",
     "history",
     "landscape",
+    "live",
     "new_figure",
     "plain",
     "save",

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from macrograd.nn import Module
 from macrograd.train.history import History
 
+Examples = Callable[[int], tuple[NDArray[Any], NDArray[Any]]]
+
 
 class Trains(Protocol):
     """The part of a `Trainer` that its runs know."""
@@ -37,10 +39,12 @@ class Run:
                      in the model's Values)
     """
 
-    def __init__(self, trainer: Trains, model: Module, history: History, steps: int, engine: Any) -> None:
+    def __init__(
+        self, trainer: Trains, model: Module, history: History, steps: int, engine: Any, examples: Examples
+    ) -> None:
         self.trainer, self.model, self.history, self.steps = trainer, model, history, steps
         self.step = self.epoch = 0
-        self._engine = engine
+        self._engine, self._examples = engine, examples
         self.reason = ""
 
     @property
@@ -58,6 +62,10 @@ class Run:
         """A copy of the latest step's gradient, one number for each of `parameters`."""
         return np.array(self._engine.gradient)
 
+    def examples(self, most: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Up to `most` training samples as the model takes them, evenly spaced in the data, and their targets."""
+        return self._examples(most)
+
     def stop(self, reason: str = "callback") -> None:
         """End the run after this step; `reason` becomes the history's `stopped`."""
         self.reason = reason or "callback"
@@ -73,6 +81,9 @@ class Callback:
     def on_epoch(self, run: Run) -> None:
         """Called after every epoch, once its metrics have been computed."""
 
+    def on_pause(self, run: Run) -> None:
+        """Called some twenty times a second, between runs of steps in native code; costs no speed."""
+
     def on_end(self, run: Run) -> None:
         """Called after the last step, also if the run was interrupted, but not if it failed."""
 
@@ -80,12 +91,17 @@ class Callback:
 class Callbacks:
     """All callbacks of a run, sorted by the events that they handle."""
 
-    def __init__(self, given: Callback | Callable[[Run], None] | Sequence[Callback | Callable[[Run], None]]) -> None:
+    def __init__(
+        self,
+        given: Callback | Callable[[Run], None] | Sequence[Callback | Callable[[Run], None]],
+        also: Sequence[Callback] = (),
+    ) -> None:
         one = isinstance(given, Callback) or callable(given)
         self.step: list[Callable[[Run], None]] = []
         self.epoch: list[Callable[[Run], None]] = []
+        self.pause: list[Callable[[Run], None]] = []
         self.end: list[Callable[[Run], None]] = []
-        for callback in [given] if one else given:  # type: ignore[union-attr]  # one or a sequence of them
+        for callback in [*also, *([given] if one else given)]:  # type: ignore[misc]  # one or a sequence of them
             if Callback in getattr(callback, "__mro__", ()):
                 name = getattr(callback, "__name__", "Callback")
                 raise TypeError(f"a callback must be an object, not the class itself: pass {name}()")
@@ -94,7 +110,7 @@ class Callbacks:
                     raise TypeError(f"a callback must be a Callback or a function (run), got {callback!r}")
                 self.epoch.append(callback)
                 continue
-            for name, found in (("step", self.step), ("epoch", self.epoch), ("end", self.end)):
+            for name, found in (("step", self.step), ("epoch", self.epoch), ("pause", self.pause), ("end", self.end)):
                 if getattr(type(callback), f"on_{name}") is not getattr(Callback, f"on_{name}"):
                     found.append(getattr(callback, f"on_{name}"))
 

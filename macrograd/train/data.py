@@ -67,6 +67,10 @@ class Samples:
         """All rows in memory, also of streamed data."""
         return self.rows(np.arange(self.count)) if self.streamed else self.array()
 
+    def spread(self, most: int) -> NDArray[np.int64]:
+        """The places of up to `most` rows, evenly spaced."""
+        return np.unique(np.linspace(0, self.count - 1, min(self.count, most)).astype(np.int64))
+
     def rows(self, order: NDArray[np.int64]) -> NDArray[Any]:
         """The rows at these places, copied."""
         if not self.streamed:

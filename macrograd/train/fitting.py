@@ -156,9 +156,13 @@ class Fitting:
 
     def state(self) -> Run:
         """The run as callbacks see it."""
-        state = Run(self.trainer, self.setup.model, self.history, self.total, self.engine)
+        state = Run(self.trainer, self.setup.model, self.history, self.total, self.engine, self._examples)
         state.step, state.epoch = self.step, self.step // self.order.steps_per_epoch
         return state
+
+    def _examples(self, most: int) -> tuple[Array, Array]:
+        rows = self.part.samples.spread(most)
+        return self.setup.unseen(self.part.samples.rows(rows)), self.part.y[rows]
 
     def over(self, state: Run) -> bool:
         """Whether there is nothing left to do."""
@@ -230,6 +234,10 @@ class Fitting:
         elif self.health is not None and self._short():
             self._parameters_out()
             self.health.after(self.engine, self.history)
+        if self.callbacks.pause:
+            self._parameters_out()
+        for callback in self.callbacks.pause:
+            callback(state)
 
     def _at_epochs_end(self) -> bool:
         """Whether an epoch ends here and something depends on it."""

@@ -86,8 +86,8 @@ class Health:
 
     def __init__(self, setup: Setup, part: Part) -> None:
         self._setup = setup
-        count, most = part.samples.count, _ROWS if setup.engine == "compiled" else _ROWS_EAGERLY
-        self._rows = part.samples.rows(np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)))
+        most = _ROWS if setup.engine == "compiled" else _ROWS_EAGERLY
+        self._rows = part.samples.rows(part.samples.spread(most))
         model = setup.model
         self._net = model.net if isinstance(model, Scaled) and setup.apart else model
         self._slopes = Slopes(self._net)

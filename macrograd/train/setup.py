@@ -205,6 +205,13 @@ class Setup:
         plain = self.model.middle == (0.0,) and self.model.unit == (1.0,)
         return samples if plain else samples.scaled(self.model.middle, self.model.unit)
 
+    def unseen(self, rows: Array) -> Array:
+        """Rows of samples from `seen` as the model takes them."""
+        if not self.apart:
+            return rows
+        assert isinstance(self.model, Scaled)
+        return np.asarray(rows * np.array(self.model.unit) + np.array(self.model.middle))
+
     def units(self, targets: Targets) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """The middle and unit of each target if targets are scaled for training; otherwise None."""
         if not (self.scale_target and targets.kind == "numbers" and isinstance(self.model, Scaled)):

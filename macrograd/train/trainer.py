@@ -88,6 +88,8 @@ class Trainer:
     label_smoothing  ε, from 0 up to 1: trains as if a label were right with probability 1 − ε and otherwise any of the
                      classes. Validation losses and those of `evaluate` are not smoothed
 
+    `watchers` is a list of callbacks that every later `fit` calls, besides those it is given. Copies have none.
+
     Source of label smoothing: Szegedy et al., *Rethinking the Inception Architecture*, arXiv:1512.00567, §7. Raises
     TypeError and ValueError for anything else.
     """
@@ -132,6 +134,7 @@ class Trainer:
         self.setup.ranks = Ranks.of(comm)
         self.history = History()
         self.remark = ""
+        self.watchers: list[Callback] = []
         self._scale, self._classes = scale, None if classes is None else list(classes)
         self._one_at = -1  # the count of `parameter_writes` when `predict_one` was made
 
@@ -291,7 +294,7 @@ class Trainer:
             early_stopping=stopping,
             clip_norm=clip_norm,
             schedule=None if schedule is None else as_schedule(schedule),
-            callbacks=Callbacks(callbacks),
+            callbacks=Callbacks(callbacks, self.watchers),
             progress=shown.check(progress),
             health=Health(setup, part) if watch else None,
         )
@@ -383,7 +386,7 @@ class Trainer:
     # --- parts ----------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        return checked_state(self, "predict_one") | {"_one_at": -1}
+        return checked_state(self, "predict_one", "watchers") | {"_one_at": -1, "watchers": []}
 
     def _meant(self, y: Any, outputs: int) -> kinds.Targets:
         """The targets for `y`: as the model learned them before, or judged by the numbers."""
