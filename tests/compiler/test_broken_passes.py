@@ -16,7 +16,7 @@ from macrograd import Value, ops
 from macrograd.compiler import pipeline
 from macrograd.compiler.program import program as programs
 from macrograd.compiler.program.program import Index, Instruction, Program
-from macrograd.compiler.rewrite import differentiate
+from macrograd.compiler.rewrite import derivatives, differentiate
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape, TapeError
 
@@ -100,12 +100,12 @@ def test_a_broken_pass_over_the_tape_is_caught(name: str, monkeypatch: pytest.Mo
 
 def test_a_wrong_derivative_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Off by a thousandth in one rule."""
-    (rule,) = differentiate.rules(ops.tanh.code)
+    (rule,) = derivatives.rules(ops.tanh.code)
     assert rule is not None
     lines = tuple((code, operands, 1.001 * leaf) for code, operands, leaf in rule.lines)  # g·(1.001 − out²)
     wrong = replace(rule, lines=lines)
     assert wrong != rule
-    every = differentiate.rules
+    every = derivatives.rules
     monkeypatch.setattr(differentiate, "rules", lambda code: (wrong,) if code == ops.tanh.code else every(code))
     with pytest.raises(AssertionError):
         check(PROGRAM, (5,), "float64", "llvm")

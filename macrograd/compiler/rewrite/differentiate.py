@@ -19,104 +19,18 @@ all takes whose index is k. For a few values, or values that vary over the batch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.rewrite.choices import ALWAYS, Choices
+from macrograd.compiler.rewrite.derivatives import ADJOINT, LINE, RESULT, Rule, rules
+from macrograd.compiler.rewrite.entries import ADJOINTS, Entries, assembled
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
-from macrograd.compiler.trace.traced import Traced, record
-from macrograd.rules import contributions
-from macrograd.value import CONSTANT as NUMBER
-from macrograd.value import topological
 
-# Operands of a rule's small tape: the adjoint of the result, the result, the k-th operand, or an earlier line.
-_ADJOINT, _RESULT, _OPERAND, _LINE = 0, 1, 2, 3
 FEW_CHOICES = 8  # up to this many values of a take are compared one by one
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A derivative as lines (code, operand references, constant), and the reference to its value."""
-
-    lines: tuple[tuple[int, tuple[tuple[int, int], ...], float], ...]
-    value: tuple[int, int]
-
-
-@cache
-def rules(code: int) -> tuple[Rule | None, ...]:
-    """The derivative rules of an operation, one per slot of its operands (see `Op.slot`)."""
-    op = ops.TABLE[code]
-    g, out, operands = record(None, ()), record(None, ()), [record(None, ()) for _ in range(op.slots)]
-    known = {id(g): (_ADJOINT, 0), id(out): (_RESULT, 0)} | {id(x): (_OPERAND, k) for k, x in enumerate(operands)}
-    gains = contributions(op, g, out, operands)
-    return tuple(None if gain is None else _rule(gain, dict(known)) for gain in gains)
-
-
-def _rule(gain: Any, known: dict[int, tuple[int, int]]) -> Rule:
-    if not isinstance(gain, Traced):
-        raise tapes.TapeError(f"a derivative rule gave {gain!r}, which does not depend on the incoming derivative")
-    lines: list[tuple[int, tuple[tuple[int, int], ...], float]] = []
-    for node in topological(gain):
-        if id(node) in known:
-            continue
-        assert node.op is not None
-        if node.op is NUMBER:
-            lines.append((CONSTANT, (), node._data))
-        else:
-            lines.append((node.op.code, tuple(known[id(x)] for x in node.inputs), 0.0))
-        known[id(node)] = (_LINE, len(lines) - 1)
-    return Rule(tuple(lines), known[id(gain)])
-
-
-# The operand _ADJOINTS + i stands for the adjoint of entry i until that is known.
-_ADJOINTS = 1 << 40
-
-
-class _Entries:
-    """New entries as blocks of arrays, each with its place in the finished tape.
-
-    The adjoint of entry i comes after the contributions of all entries after i and before those of i itself.
-    """
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self.count = n
-        self.code: list[Ints] = []
-        self.arity: list[Ints] = []
-        self.operand: list[Ints] = []
-        self.leaf: list[NDArray[np.float64]] = []
-        self.place: list[Ints] = []
-
-    def before(self, entry: Ints) -> Ints:
-        """The place of the entries that sum up the adjoint of an entry."""
-        return 2 * (2 * self.n - entry)
-
-    def after(self, entry: Ints) -> Ints:
-        """The place of the entries that use the adjoint of an entry."""
-        return 2 * (2 * self.n - entry) + 1
-
-    def add(self, code: int, operands: list[Ints], place: Ints, leaf: Any = 0.0) -> Ints:
-        """One entry per element of `place`, all with the same operation; returns their provisional ids."""
-        n = len(place)
-        operand = np.stack(operands, axis=1).ravel() if operands else np.empty(0, dtype=np.int64)
-        return self.add_variadic(code, np.full(n, len(operands)), operand, place, leaf)
-
-    def add_variadic(self, code: int, arity: Ints, operand: Ints, place: Ints, leaf: Any = 0.0) -> Ints:
-        n = len(place)
-        self.code.append(np.full(n, code))
-        self.arity.append(arity)
-        self.operand.append(operand)
-        self.leaf.append(np.broadcast_to(np.asarray(leaf, dtype=np.float64), (n,)))
-        self.place.append(place)
-        self.count += n
-        return np.arange(self.count - n, self.count)
 
 
 def differentiate(
@@ -135,7 +49,7 @@ def differentiate(
         wrt = leaves[np.argsort(tape.leaf[leaves], kind="stable")]
     n = len(tape)
     varies = tapes.kinds(tape, batch=batch)
-    entries = _Entries(n)
+    entries = Entries(n)
     head = np.array([n])
     zero = entries.add(CONSTANT, [], entries.before(head), 0.0)
     if batch:
@@ -157,13 +71,13 @@ def differentiate(
     scatters = _scatters(tape, edges[scattered], varies, entries)
     alias = _sum_up(n, gains, scatters, varies, entries)
     alias[result] = seed[0]
-    gradients = np.where(alias[wrt] >= 0, _ADJOINTS + wrt, zero)
+    gradients = np.where(alias[wrt] >= 0, ADJOINTS + wrt, zero)
     if strict:  # the eager engine starts gradients at 0.0, so that none is ever -0.0
         some = alias[wrt] >= 0
         gradients[some] = entries.add(
             ops.add.code, [gradients[some], np.repeat(zero, some.sum())], entries.after(wrt[some])
         )
-    return _assemble(tape, entries, alias, np.concatenate([value, gradients]))
+    return assembled(tape, entries, alias, np.concatenate([value, gradients]))
 
 
 def _edges(tape: Tape, wrt: Ints) -> Ints:
@@ -194,7 +108,7 @@ def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
     return found
 
 
-def _taken(tape: Tape, choices: Choices, entries: _Entries) -> Ints:
+def _taken(tape: Tape, choices: Choices, entries: Entries) -> Ints:
     """By operand position: the mask of the user if the rule is gated, otherwise -1."""
     found = np.full(len(tape.operand), -1)
     gated = choices.gated
@@ -229,7 +143,7 @@ def _taken(tape: Tape, choices: Choices, entries: _Entries) -> Ints:
     return found
 
 
-def _share(tape: Tape, entries: _Entries, choice: int, side: int, one: int) -> int:
+def _share(tape: Tape, entries: Entries, choice: int, side: int, one: int) -> int:
     """The share of an adjoint of 1 that a choice passes on to the operand at one of its sides."""
     user = np.array([choice])
     if tape.code[choice] == ops.take.code:
@@ -242,7 +156,7 @@ def _share(tape: Tape, entries: _Entries, choice: int, side: int, one: int) -> i
 
 
 def _contributions(
-    tape: Tape, edges: Ints, entries: _Entries, taken: Ints, *, in_order: bool
+    tape: Tape, edges: Ints, entries: Entries, taken: Ints, *, in_order: bool
 ) -> tuple[Ints, Ints, Ints]:
     """Copy the rules for all edges; returns (using entry, used entry, id of the contribution), those of one user in the
     order of its operands if they are to be `in_order`."""
@@ -261,16 +175,16 @@ def _contributions(
                 factor = tape.operand[edge + 1 - 2 * k]
                 plain = (tape.code[factor] == CONSTANT) & (tape.leaf[factor] == 1.0)
                 through.append(edge[plain])
-                gains.append(_ADJOINTS + users[plain])
+                gains.append(ADJOINTS + users[plain])
                 users, edge = users[~plain], edge[~plain]
             if op is ops.take:  # its rule depends on the number of the term
                 place = entries.after(users)
                 choice = entries.add(CONSTANT, [], place, position[pick] - float(op.first))
                 index = tape.operand[tape.start[users]]
-                gain = entries.add(ops.onehot.code, [index, choice, _ADJOINTS + users], place)
+                gain = entries.add(ops.onehot.code, [index, choice, ADJOINTS + users], place)
             else:
                 base = edge - k if op.arity is None else tape.start[users]
-                gain = _instantiate(rule, users, base, tape, entries, _ADJOINTS + users, taken[edge])
+                gain = _instantiate(rule, users, base, tape, entries, ADJOINTS + users, taken[edge])
             through.append(edge)
             gains.append(gain)
     if not through:
@@ -290,7 +204,7 @@ def _scattered(tape: Tape, edges: Ints, varies: NDArray[np.bool_], strict: bool)
     return found & ~varies[tape.operand[edges]] & (not strict)
 
 
-def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: _Entries) -> tuple[Ints, Ints]:
+def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: Entries) -> tuple[Ints, Ints]:
     """The summed contributions of those edges: (used entry, id of the sum)."""
     if not len(edges):
         return edges, edges
@@ -303,14 +217,14 @@ def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: _Entr
     for column in (target, choice, varies[users]):
         first[1:] |= column[1:] != column[:-1]
     begin = np.flatnonzero(first)
-    pairs = np.stack([tape.operand[tape.start[users]], _ADJOINTS + users], axis=1).ravel()
+    pairs = np.stack([tape.operand[tape.start[users]], ADJOINTS + users], axis=1).ravel()
     arity = 2 * np.diff(np.append(begin, len(users)))
     found = target[begin]
     return found, entries.add_variadic(SCATTER, arity, pairs, entries.before(found), choice[begin])
 
 
 def _instantiate(
-    rule: Rule, users: Ints, base: Ints, tape: Tape, entries: _Entries, adjoint: Ints, taken: Ints | None = None
+    rule: Rule, users: Ints, base: Ints, tape: Tape, entries: Entries, adjoint: Ints, taken: Ints | None = None
 ) -> Ints:
     """One copy of the rule for each user; `base` is where its operands (or those of its term) start. Where `taken` has
     a mask, the numbers from which it computes slopes go through gates."""
@@ -321,11 +235,11 @@ def _instantiate(
 
     def resolve(reference: tuple[int, int]) -> Ints:
         kind, k = reference
-        if kind == _ADJOINT:
+        if kind == ADJOINT:
             return adjoint
-        if kind == _LINE:
+        if kind == LINE:
             return lines[k]
-        found = users if kind == _RESULT else tape.operand[base + k]
+        found = users if kind == RESULT else tape.operand[base + k]
         if taken is not None and gated.any():
             if reference not in through:
                 size = np.abs(tape.leaf[found])  # 1/0 is infinite, and in float32 so is 1/x² for small x other than 0
@@ -349,7 +263,7 @@ def _sum_up(
     gains: tuple[Ints, Ints, Ints],
     scatters: tuple[Ints, Ints],
     varies: NDArray[np.bool_],
-    entries: _Entries,
+    entries: Entries,
 ) -> Ints:
     """Make one adjoint from all contributions to an entry; returns its id for each entry, -1 if there is none."""
     source, target, gain = gains
@@ -370,7 +284,7 @@ def _sum_up(
     return alias
 
 
-def _combine(target: Ints, gain: Ints, entries: _Entries) -> tuple[Ints, Ints]:
+def _combine(target: Ints, gain: Ints, entries: Entries) -> tuple[Ints, Ints]:
     """Sums of the gains of equal (adjacent) targets; a single gain stands for itself."""
     if not len(target):
         return target, gain
@@ -382,36 +296,3 @@ def _combine(target: Ints, gain: Ints, entries: _Entries) -> tuple[Ints, Ints]:
         operand = gain[tapes.ranges(first[many], count[many])]
         ids[many] = entries.add_variadic(ops.sum_.code, count[many], operand, entries.before(found[many]))
     return found, ids
-
-
-def _assemble(tape: Tape, entries: _Entries, alias: Ints, results: Ints) -> Tape:
-    """Put the new entries in their places among the old ones and resolve the adjoints."""
-
-    def pending() -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = alias >= _ADJOINTS
-        return found
-
-    while (waiting := pending()).any():
-        alias[waiting] = alias[alias[waiting] - _ADJOINTS]
-
-    n = len(tape)
-    place = np.concatenate([2 * np.arange(n), *entries.place])
-    order = np.argsort(place, kind="stable")
-    number = np.empty(len(order), dtype=np.int64)
-    number[order] = np.arange(len(order))
-    # The ids of the entries, followed by those of the adjoints; an entry without an adjoint is never looked up.
-    number = np.concatenate([number, number[np.maximum(alias, 0)]])
-
-    def place_of(ids: Ints) -> Ints:
-        return np.where(ids >= _ADJOINTS, ids - (_ADJOINTS - len(order)), ids)
-
-    operand = np.concatenate([tape.operand, *map(place_of, entries.operand)])
-    arity = np.concatenate([tape.arity, *entries.arity])
-    start, operand = walks.picked((np.cumsum(arity) - arity)[order], arity[order], operand, number)
-    return tapes.make(
-        np.concatenate([tape.code, *entries.code])[order],
-        start,
-        operand,
-        np.concatenate([tape.leaf, *entries.leaf])[order],
-        number[place_of(results)],
-    )

@@ -1,0 +1,88 @@
+"""New entries of a tape: collected in blocks, each with its place, and put among the old ones at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape import walks
+from macrograd.compiler.tape.tape import Ints, Tape
+
+# The operand ADJOINTS + i stands for the adjoint of entry i until that is known.
+ADJOINTS = 1 << 40
+
+
+class Entries:
+    """New entries as blocks of arrays, each with its place in the finished tape.
+
+    The adjoint of entry i comes after the contributions of all entries after i and before those of i itself.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.count = n
+        self.code: list[Ints] = []
+        self.arity: list[Ints] = []
+        self.operand: list[Ints] = []
+        self.leaf: list[NDArray[np.float64]] = []
+        self.place: list[Ints] = []
+
+    def before(self, entry: Ints) -> Ints:
+        """The place of the entries that sum up the adjoint of an entry."""
+        return 2 * (2 * self.n - entry)
+
+    def after(self, entry: Ints) -> Ints:
+        """The place of the entries that use the adjoint of an entry."""
+        return 2 * (2 * self.n - entry) + 1
+
+    def add(self, code: int, operands: list[Ints], place: Ints, leaf: Any = 0.0) -> Ints:
+        """One entry per element of `place`, all with the same operation; returns their provisional ids."""
+        n = len(place)
+        operand = np.stack(operands, axis=1).ravel() if operands else np.empty(0, dtype=np.int64)
+        return self.add_variadic(code, np.full(n, len(operands)), operand, place, leaf)
+
+    def add_variadic(self, code: int, arity: Ints, operand: Ints, place: Ints, leaf: Any = 0.0) -> Ints:
+        n = len(place)
+        self.code.append(np.full(n, code))
+        self.arity.append(arity)
+        self.operand.append(operand)
+        self.leaf.append(np.broadcast_to(np.asarray(leaf, dtype=np.float64), (n,)))
+        self.place.append(place)
+        self.count += n
+        return np.arange(self.count - n, self.count)
+
+
+def assembled(tape: Tape, entries: Entries, alias: Ints, results: Ints) -> Tape:
+    """Put the new entries in their places among the old ones and resolve the adjoints."""
+
+    def pending() -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = alias >= ADJOINTS
+        return found
+
+    while (waiting := pending()).any():
+        alias[waiting] = alias[alias[waiting] - ADJOINTS]
+
+    n = len(tape)
+    place = np.concatenate([2 * np.arange(n), *entries.place])
+    order = np.argsort(place, kind="stable")
+    number = np.empty(len(order), dtype=np.int64)
+    number[order] = np.arange(len(order))
+    # The ids of the entries, followed by those of the adjoints; an entry without an adjoint is never looked up.
+    number = np.concatenate([number, number[np.maximum(alias, 0)]])
+
+    def place_of(ids: Ints) -> Ints:
+        return np.where(ids >= ADJOINTS, ids - (ADJOINTS - len(order)), ids)
+
+    operand = np.concatenate([tape.operand, *map(place_of, entries.operand)])
+    arity = np.concatenate([tape.arity, *entries.arity])
+    start, operand = walks.picked((np.cumsum(arity) - arity)[order], arity[order], operand, number)
+    return tapes.make(
+        np.concatenate([tape.code, *entries.code])[order],
+        start,
+        operand,
+        np.concatenate([tape.leaf, *entries.leaf])[order],
+        number[place_of(results)],
+    )
