@@ -78,36 +78,11 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
         raise TypeError("minimize() compiles the function itself: pass fn, not mg.compile(fn)")
     name = _method(method)
     start = _start(x0)
-    shape = start.shape
-    uses = METHODS[name]
     options = _flat(options)
     _check_options(name, options, start.size)
     further: dict[str, Any] = {key: options.pop(key) for key in _OF_SCIPY if key in options}
-
-    function: Any
-    if uses is None:
-        values = compiled(fn)
-
-        def function(x: NDArray[Any]) -> float:
-            value = values(x.reshape(shape))
-            if np.shape(value):
-                raise TypeError(f"minimize() needs a function that returns one number, got shape {np.shape(value)}")
-            return float(value)
-
-    else:
-        both = compiled(value_and_grad(fn))
-
-        def function(x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-            value, gradient = both(x.reshape(shape))
-            return float(value), np.ravel(gradient)
-
-        further["jac"] = True
-    if uses == "product":
-        product = compiled(lambda x, v: hvp(fn, x, v))
-        further["hessp"] = lambda x, v: np.ravel(product(x.reshape(shape), np.reshape(v, shape)))
-    elif uses == "hessian":
-        matrix = compiled(hessian(fn))
-        further["hess"] = lambda x: np.reshape(matrix(x.reshape(shape)), (x.size, x.size))
+    function, derivatives = _functions(fn, METHODS[name], start.shape)
+    further |= derivatives
 
     first = function(start.ravel())
     if any(np.isnan(number).any() for number in (first if isinstance(first, tuple) else (first,))):
@@ -123,8 +98,36 @@ def minimize(fn: Callable[..., Any], x0: Any, method: str = "L-BFGS-B", **option
             unknown = str(error).rpartition(": ")[2]
             remedy = f"scipy.optimize.show_options('minimize', {name!r}) lists its options"
             raise TypeError(f"minimize(): {name} has no option {unknown}; {remedy}") from None
-    found.x = np.reshape(found.x, shape)
+    found.x = np.reshape(found.x, start.shape)
     return found
+
+
+def _functions(fn: Callable[..., Any], uses: str | None, shape: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
+    """The function of a flat array that SciPy minimises, and the arguments for the derivatives that a method uses."""
+    if uses is None:
+        values = compiled(fn)
+
+        def value_alone(x: NDArray[Any]) -> float:
+            value = values(x.reshape(shape))
+            if np.shape(value):
+                raise TypeError(f"minimize() needs a function that returns one number, got shape {np.shape(value)}")
+            return float(value)
+
+        return value_alone, {}
+    both = compiled(value_and_grad(fn))
+
+    def value_and_gradient(x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        value, gradient = both(x.reshape(shape))
+        return float(value), np.ravel(gradient)
+
+    further: dict[str, Any] = {"jac": True}
+    if uses == "product":
+        product = compiled(lambda x, v: hvp(fn, x, v))
+        further["hessp"] = lambda x, v: np.ravel(product(x.reshape(shape), np.reshape(v, shape)))
+    elif uses == "hessian":
+        matrix = compiled(hessian(fn))
+        further["hess"] = lambda x: np.reshape(matrix(x.reshape(shape)), (x.size, x.size))
+    return value_and_gradient, further
 
 
 def least_squares(fn: Callable[..., Any], x0: Any, **options: Any) -> Any:

@@ -80,6 +80,15 @@ def boundary(
         bars.append(_draw_score(ax, across, up, columns[0] - level, level))
     else:
         _draw_regions(ax, across, up, columns)
+    _draw_samples(ax, X, classes, labels)
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_1$", ylabel="$x_2$")
+    tidy(ax)
+    _draw_legend(ax)
+    panel.keep(ax, *bars)
+    return ax
+
+
+def _draw_samples(ax: Any, X: Floats, classes: list[Any], labels: NDArray[np.int64]) -> None:
     for index, label in enumerate(classes):
         chosen = X[labels == index]
         ax.scatter(
@@ -93,16 +102,16 @@ def boundary(
             label=plain(label) if isinstance(label, str) else f"class {label:g}",
             zorder=3,
         )
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_1$", ylabel="$x_2$")
-    tidy(ax)
+
+
+def _draw_legend(ax: Any) -> None:
+    """The classes, in as many columns as fit."""
     # Above the axes: inside them it would cover samples.
     place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.99), "frameon": False, "fontsize": 10}
     for columns_of_names in (4, 3, 2, 1):
         legend = ax.legend(**place, ncols=columns_of_names, handletextpad=0.1, columnspacing=1.2)
         if legend.get_window_extent().width <= ax.bbox.width:
             break
-    panel.keep(ax, *bars)
-    return ax
 
 
 def _samples(X: Any, y: Any, known: list[Any] | None) -> tuple[Floats, list[Any], NDArray[np.int64]]:

@@ -81,30 +81,43 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
     if task is None:
         task, guessed = _guess(name, found.values[rows] if as_numbers else None)
     if task == "regression":
-        if not as_numbers and found.kind != "yes/no":
-            raise ValueError(
-                f"{where}: {_example(column, rows)} is not a number: --task classification learns texts as classes"
-            )
-        y = found.values[rows]
-        if not np.isfinite(y).all():
-            row = int(rows[int(np.argmax(~np.isfinite(y)))])
-            raise ValueError(f"{where}: {found.values[row]} in row {row + 1} is not a finite number: remove the row")
-        if (y == y[0]).all():
-            raise ValueError(_same(table, name, kinds.name_of(y[0]), len(y)))
+        y = _numbers(table, name, found, rows)
         return Target(name, y, rows, None, guessed, True, tuple(notes))
-    labels = _labels(column, found, rows)
-    classes = sorted(set(labels.tolist()))
-    shown = tuple(kinds.name_of(c) if isinstance(c, float) else c for c in classes)
-    if len(classes) == 1:
-        raise ValueError(_same(table, name, shown[0], len(rows)))
-    index = {label: k for k, label in enumerate(classes)}
-    y = np.fromiter((index[label] for label in labels.tolist()), np.int64, len(labels))
+    y, shown = _classes(table, name, found, rows)
     notes += [
         f"the classes {', '.join(map(repr, group))} of {name!r} differ only in capitals or spaces: correct the table "
         "if they are the same"
         for group in cells.several_spellings(shown)
     ]
     return Target(name, y, rows, shown, guessed, as_numbers, tuple(notes))
+
+
+def _numbers(table: Table, name: str, found: kinds.Understood, rows: Array) -> Array:
+    """The numbers to learn. Raises ValueError if they are not numbers, not finite, or all the same."""
+    where = f"{table.name}, column {name!r}"
+    if found.kind not in ("number", "yes/no"):
+        raise ValueError(
+            f"{where}: {_example(table.columns[name], rows)} is not a number: --task classification learns texts as "
+            "classes"
+        )
+    y: Array = found.values[rows]
+    if not np.isfinite(y).all():
+        row = int(rows[int(np.argmax(~np.isfinite(y)))])
+        raise ValueError(f"{where}: {found.values[row]} in row {row + 1} is not a finite number: remove the row")
+    if (y == y[0]).all():
+        raise ValueError(_same(table, name, kinds.name_of(y[0]), len(y)))
+    return y
+
+
+def _classes(table: Table, name: str, found: kinds.Understood, rows: Array) -> tuple[Array, tuple[str, ...]]:
+    """The index of each row's class, and the names of the classes. Raises ValueError if there is only one."""
+    labels = _labels(table.columns[name], found, rows)
+    classes = sorted(set(labels.tolist()))
+    shown = tuple(kinds.name_of(c) if isinstance(c, float) else c for c in classes)
+    if len(classes) == 1:
+        raise ValueError(_same(table, name, shown[0], len(rows)))
+    index = {label: k for k, label in enumerate(classes)}
+    return np.fromiter((index[label] for label in labels.tolist()), np.int64, len(labels)), shown
 
 
 def _labels(column: Array, found: kinds.Understood, rows: Array) -> Array:
