@@ -209,7 +209,7 @@ def test_a_table_with_classes(capsys: Capture, table: Table) -> None:
     assert lines[0] == (
         "table.csv: 20 samples, 4 of them held out, 3 features, 2 classes (features scaled to mean 0 and deviation 1)"
     )
-    assert lines[1] == "'answer' is learned as 2 classes, since its cells are not numbers"
+    assert lines[1] == "'answer' is treated as 2 classes, since its cells are not numbers"
     assert "3-8-1 net, relu, loss binary_cross_entropy" in lines
     trained, held = (float(part.split("%")[0]) for part in lines[-1].split("accuracy ")[1:])
     assert trained > 90
@@ -222,7 +222,7 @@ def test_a_table_with_more_classes(capsys: Capture, table: Table) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("table.csv: 20 samples, 3 of them held out, 1 feature, 3 classes")
     assert lines[1] == (
-        "'answer' is learned as 3 classes, since it has 3 different values: change that with --task regression"
+        "'answer' is treated as 3 classes, since it has 3 different values: change that with --task regression"
     )
     assert "1-8-3 net, relu, loss cross_entropy" in lines
 
@@ -235,7 +235,7 @@ def test_a_table_with_a_number_answers_in_its_own_units(capsys: Capture, table: 
         "table.csv: 20 samples, 4 of them held out, 2 features, a number, answer "
         "(features and target scaled to mean 0 and deviation 1)"
     )
-    assert lines[1].startswith("'answer' is learned as a number, since it holds fractions")
+    assert lines[1].startswith("'answer' is treated as a number, since it holds fractions")
     assert "2-1 net, relu, loss squared_error" in lines
     errors = [float(part.split(" ")[0]) for part in lines[-1].split("mean absolute error ")[1:]]
     assert len(errors) == 2

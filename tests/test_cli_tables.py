@@ -80,7 +80,7 @@ def test_a_target_with_gaps_is_a_number(capsys: Capture, marker: str) -> None:
     out = train(capsys, write("t.csv", [["x", "ozone"], *rows]), "--target", "ozone")
     assert "9 rows have no 'ozone' and are left out (5, 14, 23," in out
     assert "71 samples, 14 of them held out, 1 feature, a number, ozone" in out
-    assert "'ozone' is learned as a number, since it has" in out
+    assert "'ozone' is treated as a number, since it has" in out
 
 
 def test_whole_numbers_can_be_learned_as_both(capsys: Capture) -> None:
@@ -90,7 +90,7 @@ def test_whole_numbers_can_be_learned_as_both(capsys: Capture) -> None:
     assert "a number, since it has 6 different values: change that with --task classification" in train(
         capsys, path, "--target", "quality", "--steps", "5"
     )
-    assert "6 classes, as asked" in train(
+    assert "6 classes, as requested" in train(
         capsys, path, "--target", "quality", "--task", "classification", "--steps", "5"
     )
     assert "loss cross_entropy" in train(capsys, path, "--target", "quality", "--loss", "cross_entropy", "--steps", "5")
@@ -165,7 +165,7 @@ def test_labels_in_several_spellings_are_said(capsys: Capture) -> None:
 
 def test_the_options_of_columns(capsys: Capture) -> None:
     out = train(capsys, flowers(), "--target", "kind", "--drop", "b", "--steps", "5")
-    assert "left out: as asked" in out
+    assert "left out: as requested" in out
     assert "1-16-16-3 net" in out
     out = train(capsys, flowers(), "--target", "kind", "--features", "", "b", "--steps", "5")
     assert "2-16-16-3 net" in out  # what is named is taken, an index too

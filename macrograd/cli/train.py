@@ -86,9 +86,9 @@ def guess_line(data: Data) -> str:
     assert target is not None
     what = f"{len(data.classes)} classes" if data.classes is not None else "a number"
     if not target.guessed:
-        return f"{data.target!r} is learned as {what}, as asked"
+        return f"{data.target!r} is treated as {what}, as requested"
     hint = f": change that with --task {other}" if target.numeric else ""
-    return f"{data.target!r} is learned as {what}, since {target.guessed}{hint}"
+    return f"{data.target!r} is treated as {what}, since {target.guessed}{hint}"
 
 
 def recipe_line(recipe: Recipe) -> str:
