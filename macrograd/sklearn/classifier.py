@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from macrograd import functions, nn
+from macrograd import functions, nn, ops
 from macrograd.nn import losses
 from macrograd.sklearn import recipe
 from macrograd.sklearn.base import Net
@@ -26,6 +26,7 @@ from macrograd.train.targets import Targets
 Array = NDArray[Any]
 
 _FITTING = ("cross_entropy", "binary_cross_entropy", "hinge")
+_ONE_LABEL = ("cross_entropy", "hinge", losses.cross_entropy, losses.hinge)
 _LIKELIHOODS = ("auto", "cross_entropy", "binary_cross_entropy", losses.cross_entropy, losses.binary_cross_entropy)
 
 
@@ -56,11 +57,14 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
     make_net             (inputs, outputs, seed) → `nn.Module`: a custom net in place of `nn.Tabular`. Two classes have
                          one output
 
+    y may also be several columns of 0 and 1, one for each label, any number of which apply to a sample (multilabel): one
+    output each, binary cross-entropy, and predictions in the same columns. Smoothing and class weights do not apply.
+
     A fit depends only on the distinct rows and the sums of their weights: a weight of 3 equals three repetitions, and
     the order of the rows does not matter, to the last bit (`train.distinct`). Tables with strings, dates or missing
     values are encoded as docs/tables.md describes; other data must be finite numbers.
 
-    classes_  the labels; history_  the `History` of the latest run; n_iter_  its epochs; temperature_ the divisor of
+    classes_  the labels, or with several columns their numbers; history_  the `History` of the latest run; n_iter_  its epochs; temperature_ the divisor of
               the logits (Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, §4.2)
     """
 
@@ -112,35 +116,37 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
     classes_: Array
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetClassifier:
-        """Train on samples X (n, d), an array or a table, and labels y (n,); `sample_weight` (n,) weights the samples.
-        Raises ValueError for invalid input."""
+        """Train on samples X (n, d), an array or a table, and labels y, (n,), or (n, k) of 0 and 1; `sample_weight` (n,)
+        weights the samples. Raises ValueError for invalid input."""
         recipe.check(self, _FITTING)
         again = self.warm_start and hasattr(self, "_trainer_")
         numbers, labels = self._checked(X, y, fitting=not again)
         weights = self._checked_weights(sample_weight, numbers)
         if weights is not None:  # a label of weight zero does not count
             numbers, labels, weights = numbers[weights > 0], labels[weights > 0], weights[weights > 0]
-        found = np.unique(labels)
+        found = np.unique(labels) if labels.ndim == 1 else np.arange(labels.shape[1])
         if len(found) < 2:
             raise ValueError(f"{type(self).__name__} tells classes apart, and y has one class, {found[0]!r}")
-        if again and not np.isin(found, self.classes_).all():
+        if again and not (np.isin(found, self.classes_).all() and self._multilabel == (labels.ndim == 2)):
             raise ValueError(f"warm_start goes on with the classes {self.classes_}, and y has {found}")
         if not again:
-            self.classes_ = found
+            self.classes_, self._multilabel = found, labels.ndim == 2
         codes = self._codes(labels)
         fitted: NetClassifier = self._fit(numbers, codes, weights, self._class_weights(), again=again)
         return fitted
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> NetClassifier:
-        """One epoch on more samples. The first call needs `classes`, all labels that will ever occur; it also measures
-        the scales of the features. Raises ValueError for other labels."""
+        """One epoch on more samples. The first call needs `classes`, all labels that will ever occur, unless y has a
+        column for each; it also measures the scales of the features. Raises ValueError for other labels."""
         recipe.check(self, _FITTING)
         first = not hasattr(self, "_trainer_")
+        numbers, labels = self._checked(X, y, fitting=first)
+        if labels.ndim == 2 and classes is None:
+            classes = np.arange(labels.shape[1])
         if first and classes is None:
             raise ValueError("the first call of partial_fit needs classes, all labels that there will ever be")
-        numbers, labels = self._checked(X, y, fitting=first)
         if first:
-            self.classes_ = np.unique(classes)
+            self.classes_, self._multilabel = np.unique(classes), labels.ndim == 2
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes is {classes!r}, and was {self.classes_} before")
         found: NetClassifier = self._partial_fit(numbers, self._codes(labels), sample_weight, self._class_weights())
@@ -148,13 +154,21 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
     def _checked(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Array]:
         numbers, y = self._samples(X, y, fitting=fitting)
-        labels = column_or_1d(y, warn=True)
+        labels = (
+            _several(y)
+            if type_of_target(y).startswith("multi") and np.shape(y)[1:] not in ((), (1,))
+            else column_or_1d(y, warn=True)
+        )
         if len(labels) != len(numbers):
             raise ValueError(f"X has {len(numbers)} samples and y {len(labels)} labels: there must be one for each")
         check_classification_targets(labels)
         return numbers, labels
 
     def _codes(self, labels: Array) -> Array:
+        if self._multilabel or labels.ndim == 2:
+            if not self._multilabel or labels.shape[1:] != self.classes_.shape:
+                raise ValueError(f"y has the shape {labels.shape}, and one row of it had {self._row()} before")
+            return labels
         unknown = ~np.isin(labels, self.classes_)
         if unknown.any():
             raise ValueError(f"y has the label {labels[unknown][0]!r}, which is not in classes: {self.classes_}")
@@ -162,6 +176,10 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
     def _class_weights(self) -> Any:
         """class_weight, by class index."""
+        if self._multilabel and self.class_weight is not None:
+            raise ValueError(
+                "class_weight is for one label per sample: with several columns of labels give sample_weight"
+            )
         if not isinstance(self.class_weight, dict):
             if self.class_weight not in (None, "balanced"):
                 raise ValueError(f"class_weight must be 'balanced', a dict or None, got {self.class_weight!r}")
@@ -172,29 +190,44 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
             raise ValueError(f"class_weight names {unknown[0]!r}, and the classes are {self.classes_}")
         return {index[label]: weight for label, weight in self.class_weight.items()}
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     # --- called by the common part ---------------------------------------------------------------------------------
 
+    def _row(self) -> str:
+        return f"{len(self.classes_)} columns" if self._multilabel else "one label"
+
     def _outputs(self) -> int:
+        if self._multilabel:
+            return len(self.classes_)
         two = len(self.classes_) == 2 and self.loss not in ("cross_entropy", losses.cross_entropy)
         return 1 if two else len(self.classes_)
 
     def _loss(self) -> Any:
+        if self._multilabel and self.loss in _ONE_LABEL:
+            raise ValueError(f"loss {self.loss!r} is for one label per sample: use 'auto' or 'binary_cross_entropy'")
         if self.loss != "auto":
             return self.loss
-        return "binary_cross_entropy" if self._outputs() == 1 else "cross_entropy"
+        return "binary_cross_entropy" if self._multilabel or self._outputs() == 1 else "cross_entropy"
 
     def _options(self) -> dict[str, Any]:
         plain = not callable(self._loss())
         return {
             "label_smoothing": self.label_smoothing if plain else 0.0,
-            "classes": range(len(self.classes_)) if plain else None,
+            "classes": range(len(self.classes_)) if plain and not self._multilabel else None,
         }
 
     def _calibrated(self, answers: Trainer, X: Array, y: Array, weights: Array) -> nn.Module:
         self.temperature_, model = 1.0, answers.model
         if not len(y) or not _has_probabilities(self):
             return model
-        self.temperature_ = temperature(answers.outputs(X), y, weights)
+        outputs = answers.outputs(X)
+        if self._multilabel:  # each label of each sample is a case of its own
+            outputs, y, weights = outputs.reshape(-1), y.reshape(-1), np.repeat(weights, y.shape[1])
+        self.temperature_ = temperature(outputs, y, weights)
         scaled = model if isinstance(model, nn.Scaled) else nn.Scaled(model)
         calibrated = scaled.with_outputs(output_unit=1.0 / self.temperature_)
         calibrated._signature = model._signature
@@ -202,12 +235,14 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
     def _meaning(self, targets: Targets) -> Targets:
         labels = self.classes_
+        if self._multilabel:
+            return targets
         return replace(targets, classes=labels.astype(str) if labels.dtype.kind == "O" else labels)
 
     def _exports(self) -> dict[str, Callable[[Any], Any]]:
         found = super()._exports()
         if _has_probabilities(self):
-            found["probabilities"] = partial(_probabilities, self._answering)
+            found["probabilities"] = partial(_each if self._multilabel else _probabilities, self._answering)
         return found
 
     # --- answers ---------------------------------------------------------------------------------------------------
@@ -216,19 +251,24 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         return super()._raw_outputs(X) * (1.0 / self.temperature_)
 
     def decision_function(self, X: Any) -> Array:
-        """The net's outputs: (n,) for two classes, the second one above 0; (n, k) for k."""
+        """The net's outputs: (n,) for two classes, the second one above 0; (n, k) for k classes or labels."""
         found = self._raw_outputs(X)
-        return found[:, 1] - found[:, 0] if len(self.classes_) == 2 and found.ndim == 2 else found
+        two = len(self.classes_) == 2 and not self._multilabel
+        return found[:, 1] - found[:, 0] if two and found.ndim == 2 else found
 
     def predict(self, X: Any) -> Array:
-        """The label of each sample."""
+        """The label of each sample, (n,), or 0 and 1 for each label, (n, k)."""
         found = self.decision_function(X)
+        if self._multilabel:
+            return (found > 0).astype(np.int64)
         return np.asarray(self.classes_[predicted(found)])
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn comes without types
     def predict_proba(self, X: Any) -> Array:
-        """The probability of each class, (n, k), in the order of `classes_`."""
-        return shares(self._raw_outputs(X))
+        """The probability of each class, (n, k), in the order of `classes_`; with several columns of labels that of
+        each label."""
+        outputs = self._raw_outputs(X)
+        return shares(outputs.reshape(-1))[:, 1].reshape(outputs.shape) if self._multilabel else shares(outputs)
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn comes without types
     def predict_log_proba(self, X: Any) -> Array:
@@ -236,6 +276,17 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         check_is_fitted(self)
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.predict_proba(X)))
+
+
+def _several(y: Any) -> Array:
+    """Several columns of labels, as integers 0 and 1. Raises ValueError for others."""
+    found = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+    if found.dtype.kind not in "biuf" or not np.isin(found, (0, 1)).all():
+        raise ValueError(
+            f"y has {found.shape[1]} columns, which must hold 0 and 1, one column for each label; for columns with more "
+            "classes use sklearn.multioutput.MultiOutputClassifier"
+        )
+    return found.astype(np.int64)
 
 
 def shares(outputs: Array) -> Array:
@@ -270,6 +321,10 @@ def temperature(outputs: Array, y: Array, weights: Array) -> float:
         else:
             low = a
     return math.exp(0.5 * (low + high))
+
+
+def _each(model: Any, x: Any) -> Any:
+    return [ops.sigmoid(output) for output in model(x)]
 
 
 def _probabilities(model: Any, x: Any) -> Any:

@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -352,3 +353,68 @@ def test_wide_tables_get_fewer_members() -> None:
     assert recipe.members(7, (5000, 32, 2)) == 7
     with pytest.raises(ValueError, match="members must be 'auto' or an integer of at least 1, got 0"):
         NetClassifier(members=0).fit(X, Y)
+
+
+# --- several labels for a sample --------------------------------------------------------------------------------------
+
+LABELS = np.stack([X[:, 0] > 0, X[:, 1] + X[:, 2] > 0, X[:, 2] > 0.5], axis=1).astype(int)
+
+
+def test_columns_of_labels_are_learned_one_by_one() -> None:
+    fitted = classifier(epochs=60).fit(X, LABELS)
+    assert fitted.score(X, LABELS) > 0.8  # all labels of a sample right
+    assert fitted.classes_.tolist() == [0, 1, 2]
+    shares, answers = fitted.predict_proba(X), fitted.predict(X)
+    assert shares.shape == answers.shape == fitted.decision_function(X).shape == (120, 3)
+    assert np.array_equal(answers, (shares > 0.5).astype(int))
+    assert np.allclose(shares, 1.0 / (1.0 + np.exp(-fitted.decision_function(X))))
+    short = classifier(epochs=1).fit(X, LABELS).predict_proba(X)
+    for other in (pd.DataFrame(LABELS, columns=["a", "b", "c"]), csr_matrix(LABELS), LABELS.astype(float)):
+        assert np.array_equal(classifier(epochs=1).fit(X, other).predict_proba(X), short)
+    one_each = np.eye(3, dtype=int)[np.arange(120) % 3]  # labels all the same, though each row has one
+    assert classifier(epochs=1).fit(X, one_each).predict_proba(X).sum(axis=1).std() > 1e-3
+
+
+def test_columns_of_labels_in_all_ways_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = rng.randint(1, 4, size=120)
+    plain = classifier(epochs=3).fit(X, LABELS, sample_weight=weights)
+    repeated = classifier(epochs=3).fit(np.repeat(X, weights, axis=0), np.repeat(LABELS, weights, axis=0))
+    assert np.array_equal(plain.predict_proba(X), repeated.predict_proba(X))
+    more = classifier()
+    for _ in range(2):
+        more.partial_fit(X, LABELS)
+    assert more.predict(X).shape == (120, 3)
+    again = mg.Trainer(mg.load(mg.save(plain.model_, tmp_path / "m.safetensors")))
+    assert np.array_equal(again.predict(X), plain.predict(X))
+    assert np.allclose(again.probabilities(X), plain.predict_proba(X), rtol=1e-12)
+    monkeypatch.setattr(mg, "export", lambda function, *_, **__: function)
+    shares = mg.compile(plain.export("net.c", kind="probabilities"), batch=True)(X)
+    assert np.allclose(shares, plain.predict_proba(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "y", "message"),
+    [
+        ({}, LABELS * 2, "must hold 0 and 1"),
+        ({}, LABELS * 2 - 1, "must hold 0 and 1"),
+        ({}, np.array([["a", "b"]] * 120), "MultiOutputClassifier"),
+        ({}, LABELS[:60], "120 samples and y 60 labels"),
+        ({"loss": "hinge"}, LABELS, "is for one label per sample"),
+        ({"loss": "cross_entropy"}, LABELS, "is for one label per sample"),
+        ({"class_weight": "balanced"}, LABELS, "give sample_weight"),
+    ],
+)
+def test_columns_that_are_not_labels_are_refused(options: dict[str, Any], y: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        classifier(**options).fit(X, y)
+
+
+def test_labels_do_not_become_classes_or_others() -> None:
+    fitted = classifier(epochs=1, warm_start=True).fit(X, LABELS)
+    for other in (LABELS[:, :2], Y):
+        with pytest.raises(ValueError, match="one row of it had 3 columns before|warm_start goes on with"):
+            fitted.fit(X, other)
+        with pytest.raises(ValueError, match="3 columns before|classes is"):
+            fitted.partial_fit(X, other)
+    with pytest.raises(ValueError, match="had one label before"):
+        classifier(epochs=1).fit(X, Y).partial_fit(X, LABELS[:, :2], classes=[0, 1])
