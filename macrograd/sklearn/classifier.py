@@ -57,15 +57,16 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
     make_net             (inputs, outputs, seed) → `nn.Module`: a custom net in place of `nn.Tabular`. Two classes have
                          one output
 
-    y may also be several columns of 0 and 1, one for each label, any number of which apply to a sample (multilabel): one
-    output each, binary cross-entropy, and predictions in the same columns. Smoothing and class weights do not apply.
+    y may also be columns of 0 and 1, one for each label, of which any number apply to a sample (multilabel): each gets
+    an output and a binary cross-entropy, and predictions have the same columns. Labels are not smoothed then.
 
     A fit depends only on the distinct rows and the sums of their weights: a weight of 3 equals three repetitions, and
     the order of the rows does not matter, to the last bit (`train.distinct`). Tables with strings, dates or missing
     values are encoded as docs/tables.md describes; other data must be finite numbers.
 
-    classes_  the labels, or with several columns their numbers; history_  the `History` of the latest run; n_iter_  its epochs; temperature_ the divisor of
-              the logits (Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, §4.2)
+    classes_  the labels, or the numbers of the columns of y; history_  the `History` of the latest run; n_iter_  its
+              epochs; temperature_  the divisor of the logits (Guo et al., *On Calibration of Modern Neural Networks*,
+              ICML 2017, §4.2)
     """
 
     def __init__(
@@ -114,10 +115,11 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         self.make_net = make_net
 
     classes_: Array
+    _multilabel: bool
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetClassifier:
-        """Train on samples X (n, d), an array or a table, and labels y, (n,), or (n, k) of 0 and 1; `sample_weight` (n,)
-        weights the samples. Raises ValueError for invalid input."""
+        """Train on samples X (n, d), an array or a table, and labels y (n,), or (n, k) of 0 and 1; `sample_weight`
+        (n,) weights the samples. Raises ValueError for invalid input."""
         recipe.check(self, _FITTING)
         again = self.warm_start and hasattr(self, "_trainer_")
         numbers, labels = self._checked(X, y, fitting=not again)
@@ -154,11 +156,9 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
     def _checked(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Array]:
         numbers, y = self._samples(X, y, fitting=fitting)
-        labels = (
-            _several(y)
-            if type_of_target(y).startswith("multi") and np.shape(y)[1:] not in ((), (1,))
-            else column_or_1d(y, warn=True)
-        )
+        shape: tuple[int, ...] = np.shape(y)
+        several = len(shape) == 2 and shape[1] > 1 and type_of_target(y).startswith("multi")
+        labels = _several(y) if several else column_or_1d(y, warn=True)
         if len(labels) != len(numbers):
             raise ValueError(f"X has {len(numbers)} samples and y {len(labels)} labels: there must be one for each")
         check_classification_targets(labels)
@@ -283,8 +283,8 @@ def _several(y: Any) -> Array:
     found = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
     if found.dtype.kind not in "biuf" or not np.isin(found, (0, 1)).all():
         raise ValueError(
-            f"y has {found.shape[1]} columns, which must hold 0 and 1, one column for each label; for columns with more "
-            "classes use sklearn.multioutput.MultiOutputClassifier"
+            f"y has {found.shape[1]} columns, which must hold 0 and 1, one column for each label; for columns with "
+            "more classes use sklearn.multioutput.MultiOutputClassifier"
         )
     return found.astype(np.int64)
 

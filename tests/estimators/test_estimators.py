@@ -412,9 +412,9 @@ def test_columns_that_are_not_labels_are_refused(options: dict[str, Any], y: Any
 def test_labels_do_not_become_classes_or_others() -> None:
     fitted = classifier(epochs=1, warm_start=True).fit(X, LABELS)
     for other in (LABELS[:, :2], Y):
-        with pytest.raises(ValueError, match="one row of it had 3 columns before|warm_start goes on with"):
+        with pytest.raises(ValueError, match="3 columns before" if other is not Y else "warm_start"):
             fitted.fit(X, other)
-        with pytest.raises(ValueError, match="3 columns before|classes is"):
-            fitted.partial_fit(X, other)
+        with pytest.raises(ValueError, match="3 columns before"):
+            fitted.partial_fit(X, other, classes=[0, 1, 2])
     with pytest.raises(ValueError, match="had one label before"):
         classifier(epochs=1).fit(X, Y).partial_fit(X, LABELS[:, :2], classes=[0, 1])
