@@ -226,7 +226,8 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
             return model
         outputs = answers.outputs(X)
         if self._multilabel:  # each label of each sample is a case of its own
-            outputs, y, weights = outputs.reshape(-1), y.reshape(-1), np.repeat(weights, y.shape[1])
+            weights = np.repeat(weights, y.size // len(y))
+            outputs, y = outputs.reshape(-1), y.reshape(-1)
         self.temperature_ = temperature(outputs, y, weights)
         scaled = model if isinstance(model, nn.Scaled) else nn.Scaled(model)
         calibrated = scaled.with_outputs(output_unit=1.0 / self.temperature_)
