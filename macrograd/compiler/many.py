@@ -1,7 +1,8 @@
 """Training steps of many nets at once: nets whose programs are equal and whose numbers are their own.
 
-The first net's loss is recorded, differentiated and compiled as if it were alone; the others bring their parameters,
-the state and numbers of their update rules, their samples, the order of these, and their learning rates.
+A net's loss is recorded and differentiated as if it were alone. The others bring their parameters, their samples and
+the order of these, their learning rates and the state of their update rules; and constants, where their programs have
+other ones.
 """
 
 from __future__ import annotations
@@ -15,53 +16,77 @@ from numpy.typing import NDArray
 
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
-from macrograd.compiler.program.nets import NetsError
-from macrograd.compiler.step import measure_program, prepared_sample, recorded_update
-from macrograd.compiler.targets.nets import Nets, NetsOutcome, NetSteps
+from macrograd.compiler.program.merge import merged
+from macrograd.compiler.program.nets import Different, NetsError
+from macrograd.compiler.specialised import Specialised
+from macrograd.compiler.step import measure_program, recorded_update
+from macrograd.compiler.targets.nets import Nets, NetsOutcome, NetSteps, Own
 from macrograd.compiler.targets.target import Request
 from macrograd.compiler.targets.training import Parts
 from macrograd.value import Value
 
-__all__ = ["NetSteps", "NetsError", "NetsOutcome", "TrainingNets"]
+__all__ = ["Different", "NetSteps", "NetsError", "NetsOutcome", "TrainingNets"]
 
 
 class TrainingNets:
-    """Training steps of `count` nets.
+    """Training steps of many nets.
 
-    sample, arrays, period   as for `TrainingLoop`, of the first net
-    rule, initial_state      the update rule of all nets, and the initial state of a parameter
-    batch_size               the rows of a step; the last of an epoch may have fewer
+    samples        losses of one sample whose programs are equal but for numbers; `sample_of` tells which is each net's
+    rules          update rules of which the same is true; `rule_of` tells which is each net's
+    arrays, initial_state, period   as for `TrainingLoop`
+    given          numbers of each net, (nets, n), for the samples' second uniform argument; the first is the step's
+                   number
+    batch_size     the rows of a step; the last of an epoch may have fewer
 
-    parameters   the first net's, in the compiled order, which is that of every net's numbers in `nets`
+    parameters     those of each of the samples, in the compiled order, which is that of every net's numbers in `nets`
 
-    Raises NetsError, which names the obstacle, if the program has no form with nets on the lanes.
+    Raises NetsError, which names the obstacle, if the programs have no form with nets on the lanes; `Different` if
+    they differ in more than numbers.
     """
 
     def __init__(
         self,
-        sample: Compiled,
+        samples: Sequence[Compiled],
+        sample_of: Sequence[int],
+        rules: Sequence[Callable[..., tuple[Any, Any]]],
+        rule_of: Sequence[int],
         arrays: Sequence[NDArray[Any]],
-        rule: Callable[..., tuple[Any, Any]],
         initial_state: Sequence[float],
-        count: int,
+        given: NDArray[np.float64] | None = None,
         *,
         batch_size: int,
         period: int,
         threads: int = 1,
     ) -> None:
-        _, special = prepared_sample(sample, arrays)
-        special._check_scalar()
-        self.parameters: list[Value] = special.parameters
-        program = pipeline.gradient_program(special.source, batch=True, strict=sample.strict)
-        update = recorded_update(rule, len(initial_state), strict=sample.strict)
-        parts = Parts(
-            measure_program(strict=sample.strict),
-            update.program,
-            update.numbers,
-            tuple(initial_state),
-            math.inf,
-            period,
+        sample, strict = samples[0], samples[0].strict
+        given = np.empty((len(sample_of), 0)) if given is None else given
+        specials = [_special(one, arrays, given[0]) for one in samples]
+        self.parameters: list[list[Value]] = [special.parameters for special in specials]
+        for special in specials:
+            special._check_scalar()
+        losses = merged([pipeline.gradient_program(s.source, batch=True, strict=strict) for s in specials])
+        updates = [recorded_update(rule, len(initial_state), strict=strict) for rule in rules]
+        update = merged([one.program for one in updates])
+        parts = Parts(measure_program(strict=strict), update.program, (), tuple(initial_state), math.inf, period)
+        special = specials[0]
+        request = Request(
+            losses.program, tuple(special.sizes), 0, sample.dtype, strict, threads, samples=batch_size
+        )  # fmt: skip
+        second = range(losses.program.held - given.shape[1], losses.program.held)
+        closed = np.array([one.numbers for one in updates]).reshape(len(updates), -1)
+        numbers = np.hstack([closed, update.numbers])[list(rule_of)]
+        self.nets: Nets = pipeline.nets(
+            request,
+            special.settings,
+            parts,
+            Own((*losses.slots, *second), np.hstack([losses.numbers[list(sample_of)], given])),
+            Own((*range(closed.shape[1]), *update.slots), numbers),
         )
-        request = Request(program, tuple(special.sizes), 0, sample.dtype, sample.strict, threads, samples=batch_size)
-        numbers = np.tile(np.array(update.numbers).reshape(1, -1), (count, 1))
-        self.nets: Nets = pipeline.nets(request, special.settings, parts, numbers)
+
+
+def _special(sample: Compiled, arrays: Sequence[NDArray[Any]], given: NDArray[np.float64]) -> Specialised:
+    """A sample's loss for data of these shapes, a step number, and these numbers, if it takes them."""
+    found: list[Any] = list(arrays)
+    for k, uniform in zip(sorted(sample.settings.uniform), (0.0, given), strict=False):
+        found.insert(k, uniform)
+    return sample._prepare(tuple(found), {})[1]

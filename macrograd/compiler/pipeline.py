@@ -26,7 +26,7 @@ from macrograd.compiler.stretched import Recorder, Stretched
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.targets.llvm.target import Llvm
-from macrograd.compiler.targets.nets import Array, Nets
+from macrograd.compiler.targets.nets import Nets, Own
 from macrograd.compiler.targets.numpy.target import Numpy
 from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.targets.training import Parts
@@ -143,13 +143,13 @@ def prepare(request: Request, settings: Settings) -> Executable:
         return instead(error, request, settings)
 
 
-def nets(request: Request, settings: Settings, parts: Parts, numbers: Array) -> Nets:
+def nets(request: Request, settings: Settings, parts: Parts, own: Own, rule: Own) -> Nets:
     """Training steps of many nets that share this program of value and gradient, on the target that runs it for one.
 
     Raises NetsError, which names the obstacle, if that target cannot run nets together.
     """
     try:
-        return _target(request.program, settings).nets(request, parts, numbers)
+        return _target(request.program, settings).nets(request, parts, own, rule)
     except RuntimeError as error:  # raised by LLVM when it cannot compile or link
         raise NetsError(f"LLVM, which failed on it ({error})") from error
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.specialised import Specialised
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.targets.training import REASONS, Outcome, Parts
 from macrograd.ranks.tree import Leaves
@@ -58,7 +57,15 @@ class TrainingLoop:
         period: int | None = None,
     ) -> None:
         self._sample = sample
-        held, self._special = prepared_sample(sample, arrays)
+        given: list[Any] = list(arrays)
+        for k in sorted(sample.settings.uniform):
+            given.insert(k, 0.0)
+        held, self._special = sample._prepare(tuple(given), {})
+        if sum(end - begin for _, begin, end in self._special.same) > 1:
+            raise ValueError(
+                f"{sample.__name__} has more than one uniform scalar, but a training loop passes only one: the step "
+                "number"
+            )
         clip = math.inf if clip_norm is None else float(clip_norm)
         update = recorded_update(rule, len(initial_state), strict=sample.strict, clips=clip != math.inf)
         parts = Parts(
@@ -164,20 +171,6 @@ class TrainingLoop:
             raise ValueError(f"a row of the order is outside the data's {rows} rows")
         if weights is not None and np.shape(weights) != (rows,):
             raise ValueError(f"weights has shape {np.shape(weights)}; it needs one number for each of {rows} rows")
-
-
-def prepared_sample(sample: Compiled, arrays: Sequence[NDArray[Any]]) -> tuple[list[NDArray[Any]], Specialised]:
-    """A sample's loss for data of these shapes, and all its arguments: those of the data, and a step number in its
-    place if it takes one. Raises ValueError if it takes more than one."""
-    given: list[Any] = list(arrays)
-    for k in sorted(sample.settings.uniform):
-        given.insert(k, 0.0)
-    held, special = sample._prepare(tuple(given), {})
-    if sum(end - begin for _, begin, end in special.same) > 1:
-        raise ValueError(
-            f"{sample.__name__} has more than one uniform scalar, but a training loop passes only one: the step number"
-        )
-    return held, special
 
 
 # x·0 is 0 for every finite x and NaN otherwise, so one sum covers all. The uniform arguments are the loss and the norm.

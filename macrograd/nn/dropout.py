@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from macrograd import ops
@@ -21,27 +21,33 @@ class Draws:
 
     step, sample  indices of the step and the sample; may be traced values or Values
     seed          the seed of the run
-    used          whether any number was drawn
+    keys          the k' below, if they are known, in place of a seed
+    count         how many numbers were drawn
 
     The k-th number of a sample is `ops.random(step, sample, k')`, where k' is k permuted by the seed: a counter-based
     generator (Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*, SC 2011), which has no state that engines
     could disagree about.
     """
 
-    def __init__(self, step: Any, sample: Any, seed: int = 0) -> None:
-        self._step, self._sample, self._count = step, sample, 0
-        # An odd factor permutes the integers below 2²⁴: no two units of a run share a number.
-        self._offset, self._factor = (seed * 0x9E3779B1) % _UNITS, (2 * seed + 0x5BD1E995) % _UNITS | 1
+    def __init__(self, step: Any, sample: Any, seed: int = 0, keys: Sequence[Any] | None = None) -> None:
+        self._step, self._sample, self._seed, self._keys, self.count = step, sample, seed, keys, 0
 
     @property
     def used(self) -> bool:
-        return self._count > 0
+        """Whether any number was drawn."""
+        return self.count > 0
 
     def next(self) -> Any:
         """A random number in [0, 1)."""
-        key = float((self._offset + self._count * self._factor) % _UNITS)
-        self._count += 1
+        key = key_of(self._seed, self.count) if self._keys is None else self._keys[self.count]
+        self.count += 1
         return ops.random(self._step, self._sample, key)
+
+
+def key_of(seed: int, k: int) -> float:
+    """The integer below 2²⁴ that stands for a sample's k-th random number in a run of this seed."""
+    # An odd factor permutes the integers below 2²⁴: no two units of a run share a number.
+    return float((seed * 0x9E3779B1 + k * ((2 * seed + 0x5BD1E995) % _UNITS | 1)) % _UNITS)
 
 
 _current: Draws | None = None

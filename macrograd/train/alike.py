@@ -25,7 +25,8 @@ _OWN = frozenset({"schedule", "steps", "state", "_parameters"})
 
 
 class Description:
-    """The description of some objects, `key`, and the parameters found in them, in order, each once."""
+    """The description of some objects: `key`, and `alike`, which says of a float only whether it is 0, since that of
+    others seldom changes which operations there are; and the parameters found in them, in order, each once."""
 
     def __init__(self, *things: Any) -> None:
         self.parameters: list[Value] = []
@@ -36,6 +37,9 @@ class Description:
         while stack:
             stack.extend(reversed(self._described(stack.pop())))
         self.key = tuple(self._key)
+        self.alike = tuple(
+            [(x[0], x[1] in ("0.0", "-0.0")) if type(x) is tuple and x[0] is float else x for x in self._key]
+        )
 
     def _described(self, thing: Any) -> list[Any]:
         """Add a thing to the key; returns what is in it."""

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.compiler.program.nets import Different
 from macrograd.compiler.targets.training import Outcome
-from macrograd.nn.dropout import PERIOD
+from macrograd.nn.dropout import PERIOD, key_of
 from macrograd.train.alike import Description
 from macrograd.train.callbacks import Run
 from macrograd.train.checkpoint import Every
@@ -26,11 +27,14 @@ from macrograd.train.fitting import Batch, Fitting
 from macrograd.train.graphs import no_collection
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.member_files import Clock, Folder, MemberWriter
+from macrograd.train.objective import Keyed
 from macrograd.train.predictor import Measure
 from macrograd.train.progress import make as shown
 from macrograd.value import Value, numbers_of
+from macrograd.vector import as_argument
 
 if TYPE_CHECKING:
+    from macrograd.compiler.compiled import Compiled
     from macrograd.compiler.many import TrainingNets
 
 Array = NDArray[Any]
@@ -44,12 +48,14 @@ INTERRUPTED = "interrupted"
 @dataclass
 class Member:
     """One member: its number, its run, and why it stopped, if it diverged. `leaves` are its parameters in the order of
-    its description."""
+    its description; `loss` and `rule` describe what a step computes, numbers included."""
 
     number: int
     fitting: Fitting
     verdict: str = ""
     leaves: list[Value] = field(default_factory=list)
+    loss: Any = None
+    rule: Any = None
 
     def failed(self, error: Exception) -> None:
         """Note the error that a run alone would raise."""
@@ -59,17 +65,27 @@ class Member:
 
 @dataclass
 class Group:
-    """Members that run together, and how: `obstacle` says why they do not share lanes, "" if they do."""
+    """Members that run together, and how: `obstacle` says why they do not share lanes, "" if they do; `parts` are the
+    groups that it fell into, if it did."""
 
     members: list[Member]
     threads: int
     obstacle: str = ""
     lanes: int = 0
-    engines: list[LaneEngine] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    parts: list[Group] = field(default_factory=list)
 
     def run(self, start: float, folder: Folder | None) -> None:
         """Train all members to their ends, or to Ctrl-C, which stops those that have not begun, too."""
-        nets = None if self.obstacle else self._nets()
+        try:
+            nets = None if self.obstacle else self._nets()
+        except Different:
+            self._split()
+            for part in self.parts:
+                part.run(start, folder)
+                if part.interrupted:
+                    break
+            return
         if nets is not None:
             _Together(self, nets, start, folder).run()
             return
@@ -78,6 +94,29 @@ class Group:
             if self.interrupted:
                 self.skip(k + 1)
                 return
+
+    def _split(self) -> None:
+        """Into parts of equal programs, after those that differ in numbers turned out to differ in more."""
+        parts: dict[Any, Group] = {}
+        for member in self.members:
+            parts.setdefault((member.loss, member.rule), Group([], self.threads)).members.append(member)
+        self.parts = list(parts.values())
+        for part in self.parts:
+            part.check()
+
+    def check(self) -> None:
+        """Note if there are too few members to share lanes."""
+        if not self.obstacle and len(self.members) < _FEWEST:
+            self.obstacle = "no other member has an equal program"
+
+    def _keys(self) -> Array | None:
+        """The keys of each member's random numbers; None if they draw none."""
+        first = self.members[0].fitting
+        if not first.objective.draws:
+            return None
+        count = first.objective.count_draws(*[as_argument(array[0]) for array in first.arrays(None)[:2]])
+        seeds = [member.fitting.objective.seed or 0 for member in self.members]
+        return np.array([[key_of(seed, k) for k in range(count)] for seed in seeds])
 
     def skip(self, first: int = 0) -> None:
         """Leave the members from the `first` of the group as they are: the whole was interrupted before they began."""
@@ -94,25 +133,60 @@ class Group:
         from macrograd.compiler.many import NetsError, TrainingNets
 
         first = self.members[0].fitting
-        setup, optimizer = first.setup, first.optimizer
+        losses, loss_of = _distinct([member.loss for member in self.members])
+        rules, rule_of = _distinct([member.rule for member in self.members])
+        leaders = [self.members[k] for k in losses]
         try:
             with no_collection():  # of a trace and its programs
                 nets = TrainingNets(
-                    setup.compiled(first.objective), first.arrays(None), optimizer.rule, optimizer.initial_state,
-                    len(self.members), batch_size=first.order.batch_size, period=PERIOD, threads=self.threads,
-                )  # fmt: skip
+                    [_sample(member.fitting) for member in leaders],
+                    loss_of,
+                    [self.members[k].fitting.optimizer.rule for k in rules],
+                    rule_of,
+                    first.arrays(None),
+                    first.optimizer.initial_state,
+                    self._keys(),
+                    batch_size=first.order.batch_size,
+                    period=PERIOD,
+                    threads=self.threads,
+                )
+        except Different:
+            raise
         except NetsError as error:
             self.obstacle = str(error)
             return None
         except (TraceError, TypeError, ValueError):
             self.obstacle = "a program that cannot be recorded"  # alone, the first says so
             return None
-        known = {id(p) for p in first.objective.parameters}
-        if any(id(p) not in known for p in nets.parameters):
+        places = [_places(leader, found) for leader, found in zip(leaders, nets.parameters, strict=True)]
+        if None in places:
             self.obstacle = "a parameter that is not the model's"
             return None
+        if any(place != places[0] for place in places):
+            raise Different("programs that use their parameters in another order")
+        self.places = places[0] or []
         self.lanes = nets.nets.lanes
         return nets
+
+
+def _sample(fitting: Fitting) -> Compiled:
+    """A sample's loss, with the keys of its random numbers as an argument if it draws some."""
+    objective = fitting.objective
+    return fitting.setup.compiled(Keyed(objective) if objective.draws else objective)
+
+
+def _distinct(keys: list[Any]) -> tuple[list[int], list[int]]:
+    """(the first place of each distinct key, which of these each key is)."""
+    known: dict[Any, int] = {}
+    of = [known.setdefault(key, len(known)) for key in keys]
+    return [of.index(k) for k in range(len(known))], of
+
+
+def _places(member: Member, parameters: list[Value]) -> list[int] | None:
+    """The places of these parameters among the member's leaves; None if one is not the model's."""
+    known = {id(p) for p in member.fitting.objective.parameters}
+    place = {id(p): k for k, p in enumerate(member.leaves)}
+    return [place[id(p)] for p in parameters] if all(id(p) in known for p in parameters) else None
 
 
 def explained(groups: Sequence[Group]) -> str:
@@ -122,7 +196,7 @@ def explained(groups: Sequence[Group]) -> str:
         "elsewhere lanes are samples"
     ]
     alone: dict[str, list[int]] = {}
-    for group in groups:
+    for group in [part for whole in groups for part in whole.parts or [whole]]:
         numbers = [member.number for member in group.members]
         if group.obstacle:
             alone.setdefault(group.obstacle, []).extend(numbers)
@@ -144,8 +218,7 @@ def grouped(members: Sequence[Member], threads: int) -> list[Group]:
             continue
         groups.setdefault(key, Group([], threads)).members.append(member)
     for group in groups.values():
-        if not group.obstacle and len(group.members) < _FEWEST:
-            group.obstacle = "no other member has an equal program"
+        group.check()
     return list(groups.values())
 
 
@@ -165,13 +238,13 @@ def _key(member: Member) -> Any:
         return "the health of its layers, which needs gradients"
     if fitting.clip_norm is not None:
         return "a largest norm of the gradient, which is a sum over parameters"
-    description = Description(
-        objective.model, objective.loss, objective._penalty, fitting.optimizer, objective.l2, objective._seed
-    )
-    member.leaves = description.parameters
+    loss = Description(objective.model, objective.loss, objective.extra, objective.l2)
+    rule = Description(fitting.optimizer)
+    member.leaves, member.loss, member.rule = loss.parameters, loss.key, rule.key
     shapes = tuple(array.shape[1:] for array in fitting.arrays(None))
     return (
-        description.key, objective.weighted, setup.dtype, setup.strict, shapes, order.samples, order.batch_size,
+        loss.alike, rule.alike, fitting.optimizer.initial_state, objective.draws, objective.weighted, setup.dtype,
+        setup.strict, shapes, order.samples, order.batch_size,
     )  # fmt: skip
 
 
@@ -226,12 +299,11 @@ class _Together:
         self.group, self.nets, self.start = group, nets, start
         self.interrupts = Interrupts()
         self.most = 1  # steps in a run
-        first = group.members[0]
-        place = {id(p): k for k, p in enumerate(first.leaves)}
-        chosen = [place[id(p)] for p in nets.parameters]
         self.active = []
         for net, member in enumerate(group.members):
-            engine = LaneEngine(nets, net, [member.leaves[k] for k in chosen], member.fitting.optimizer.initial_state)
+            engine = LaneEngine(
+                nets, net, [member.leaves[k] for k in group.places], member.fitting.optimizer.initial_state
+            )
             member.fitting.interrupts = self.interrupts
             member.fitting.use(engine)
             self.active.append(_Lane(net, member, engine))
@@ -246,11 +318,14 @@ class _Together:
         """Continue what the folder holds, and write to it."""
         first = self.group.members[0].fitting
         self.clock = Clock(Every.of(folder.every, first.order.steps_per_epoch))
-        # A program is the same for all; what it is recorded from is cheap to look at, and recording it is not.
-        computed = first.computed(first.setup.compiled(first.objective), first.arrays(None))
+        computed: dict[Any, dict[str, Any]] = {}  # recording a program again for each member would take long
         for lane in self.active:
+            fitting = lane.fitting
+            key = lane.member.loss, lane.member.rule, fitting.objective.seed
+            if key not in computed:
+                computed[key] = fitting.computed(fitting.setup.compiled(fitting.objective), fitting.arrays(None))
             path, saved = folder.prepare(lane.member.number)
-            lane.writer = MemberWriter(path, lane.fitting.continued(saved, computed))
+            lane.writer = MemberWriter(path, fitting.continued(saved, computed[key]))
 
     def _write(self, step: int) -> None:
         assert self.clock is not None
@@ -269,7 +344,7 @@ class _Together:
                 weighted = held.weights is not None
                 if weighted not in measures:
                     measures[weighted] = first.setup.new_measure(held)
-                fitting.measure = measures[weighted], self.nets.parameters
+                fitting.measure = measures[weighted], self.nets.parameters[0]
 
     def run(self) -> None:
         with self.interrupts:

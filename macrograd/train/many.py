@@ -207,7 +207,7 @@ def _named(k: int) -> Iterator[None]:
     except (TypeError, ValueError) as error:
         if type(error) not in (TypeError, ValueError):
             raise
-        raise type(error)(f"member {k}: {error}") from error
+        raise type(error)(f"member {k}: {error}") from None
 
 
 def _check_apart(fittings: list[Fitting]) -> None:

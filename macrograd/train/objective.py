@@ -62,7 +62,7 @@ class Objective:
     penalty     (model) → scalar, added unchanged; None for none
     weighted    whether each sample comes with a weight, as a third argument
     seed        of the model's random numbers (`nn.Dropout`), or None if it draws none; if it does, each sample comes
-                with its number and that of the step, as last arguments
+                with its number and that of the step, as last arguments. `keys` may stand for it (see `Draws`)
     """
 
     def __init__(
@@ -79,14 +79,15 @@ class Objective:
         self.model, self.loss, self.parameters = model, loss, list(parameters)
         # A model of several members is trained by the mean of their losses, each on its own outputs.
         self._each = getattr(model, "each", None)
-        self.l2, self._penalty, self.weighted = l2, penalty, weighted
+        self.l2, self.extra, self.weighted = l2, penalty, weighted
         self._whole = takes_model(loss)
-        self._seed = seed
+        self.seed = seed
+        self.keys: Sequence[Any] | None = None
 
     @property
     def draws(self) -> bool:
         """Whether samples come with their numbers, from which random numbers are drawn."""
-        return self._seed is not None
+        return self.seed is not None
 
     @property
     def uniform(self) -> tuple[int, ...]:
@@ -95,14 +96,14 @@ class Objective:
 
     @property
     def has_penalty(self) -> bool:
-        return bool(self.l2) or self._penalty is not None
+        return bool(self.l2) or self.extra is not None
 
     def sample(self, x: Any, y: Any, *more: Any) -> Scalar:
         """One sample's loss, times its weight, without penalties."""
-        if self._seed is None:
+        if self.seed is None:
             loss = self._loss(x, y)
         else:
-            with drawing(Draws(more[-1], more[-2], self._seed)):
+            with drawing(Draws(more[-1], more[-2], self.seed, self.keys)):
                 loss = self._loss(x, y)
         if not isinstance(loss, Value) and not isinstance(loss, (int, float)):
             raise TypeError(
@@ -111,6 +112,12 @@ class Objective:
                 "return its sum or mean"
             )
         return more[0] * loss if self.weighted else loss
+
+    def count_draws(self, x: Any, y: Any) -> int:
+        """How many random numbers a sample takes."""
+        with drawing(Draws(0.0, 0.0)) as draws:
+            self._loss(x, y)
+        return draws.count
 
     def _loss(self, x: Any, y: Any) -> Scalar:
         if self._whole:
@@ -123,7 +130,7 @@ class Objective:
     def penalty(self) -> Scalar:
         """The penalty, added once per batch; 0.0 without one."""
         total: Scalar = self.l2 * functions.dot(self.parameters, self.parameters) if self.l2 else 0.0
-        return total + self._penalty(self.model) if self._penalty is not None else total
+        return total + self.extra(self.model) if self.extra is not None else total
 
     def __call__(self, x: Any, y: Any, *more: Any) -> Scalar:
         """One sample's share of the objective; this is the function that is compiled."""
@@ -131,6 +138,23 @@ class Objective:
         return loss + self.penalty() if self.has_penalty else loss
 
     __name__ = "the training loss"
+
+
+class Keyed:
+    """An objective with the keys of its random numbers as one more argument, the same for all samples: so runs of other
+    seeds are computed by the same program."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self.uniform = (*objective.uniform, 4 + objective.weighted)
+        self.__name__ = objective.__name__
+
+    def __call__(self, x: Any, y: Any, *more: Any) -> Scalar:
+        *others, self._objective.keys = more
+        try:
+            return self._objective(x, y, *others)
+        finally:
+            self._objective.keys = None
 
 
 def _name(function: Any) -> str:

@@ -22,7 +22,7 @@ from macrograd.tables import Plan, listed
 from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES, Engine, make_engine
 from macrograd.train.graphs import no_collection
-from macrograd.train.objective import Objective, Smoothed, takes_model
+from macrograd.train.objective import Keyed, Objective, Smoothed, takes_model
 from macrograd.train.order import Order
 from macrograd.train.predictor import Measure, Numbers, Predictor
 from macrograd.train.signature import Signature, named
@@ -296,7 +296,7 @@ class Setup:
         self.kept[key] = (sample, engine)
         return sample, engine
 
-    def compiled(self, objective: Objective) -> Compiled:
+    def compiled(self, objective: Objective | Keyed) -> Compiled:
         """The objective of one sample as a compiled function, not yet traced."""
         from macrograd.compiler import compile as compiled  # imported when needed
 

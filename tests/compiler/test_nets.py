@@ -10,7 +10,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, losses, nn, optim
-from macrograd.compiler.many import NetsError, NetSteps, TrainingNets
+from macrograd.compiler.many import Different, NetsError, NetSteps, TrainingNets
 from macrograd.compiler.program.nets import over_nets
 from macrograd.compiler.step import TrainingLoop
 
@@ -41,6 +41,13 @@ def recurrence() -> Callable[..., Any]:
     return loss
 
 
+def nets(sample: Any, arrays: list[Any], optimizer: Any, count: int = NETS, **options: Any) -> TrainingNets:
+    """Nets that differ in no constants."""
+    return TrainingNets(
+        [sample], [0] * count, [optimizer.rule], [0] * count, arrays, optimizer.initial_state, period=PERIOD, **options
+    )
+
+
 RULES = {"sgd": optim.SGD(0.01, weight_decay=0.1), "adam": optim.Adam(0.01)}
 
 
@@ -55,8 +62,8 @@ def test_every_net_has_the_bits_of_its_run_alone(make: Any, rule: str, size: int
     sample = mg.compile(make(), batch=True, strict=True, dtype=dtype)
     initial = optimizer.initial_state
     alone = TrainingLoop(sample, [X, y], optimizer.rule, initial, batch_size=size)
-    many = TrainingNets(sample, [X, y], optimizer.rule, initial, NETS, batch_size=size, period=PERIOD, threads=2)
-    assert many.parameters == alone.parameters
+    many = nets(sample, [X, y], optimizer, batch_size=size, threads=2)
+    assert many.parameters == [alone.parameters]
     lengths = np.array([size, size, max(1, size - 1)] * 4)  # as if three steps were an epoch
     starts = rng.normal(size=(NETS, len(alone.theta))) * 0.5
     steps = []
@@ -78,9 +85,7 @@ def test_every_net_has_the_bits_of_its_run_alone(make: Any, rule: str, size: int
 def test_a_net_that_diverges_stops_its_neighbours_at_the_same_step_and_they_go_on() -> None:
     a = Value(1.0)
     X = np.ones(1)
-    many = TrainingNets(
-        mg.compile(lambda x: (a * x) ** 2, batch=True), [X], optim.SGD(0.1).rule, (), NETS, batch_size=1, period=PERIOD
-    )
+    many = nets(mg.compile(lambda x: (a * x) ** 2, batch=True), [X], optim.SGD(0.1), batch_size=1)
     count = 400
     rates = [2.0 if k == 3 else 0.1 for k in range(NETS)]  # 1 − 2·rate is the factor of a step
     for k in range(NETS):
@@ -103,16 +108,12 @@ def test_a_net_that_diverges_stops_its_neighbours_at_the_same_step_and_they_go_o
 
 def test_programs_without_a_form_over_nets_say_which_part() -> None:
     table = [Value(0.1 * k) for k in range(100)]
+    rule = optim.SGD(0.1)
     with pytest.raises(NetsError, match="an index chooses"):
-        TrainingNets(
-            mg.compile(lambda x: mg.take(table, x) ** 2, batch=True), [np.zeros(2)], optim.SGD(0.1).rule, (), 2,
-            batch_size=1, period=PERIOD,
-        )  # fmt: skip
+        nets(mg.compile(lambda x: mg.take(table, x) ** 2, batch=True), [np.zeros(2)], rule, batch_size=1)
+    sample = mg.compile(lambda x: (table[0] * x) ** 2, batch=True, backend="numpy")
     with pytest.raises(NetsError, match="one net at a time"):
-        TrainingNets(
-            mg.compile(lambda x: (table[0] * x) ** 2, batch=True, backend="numpy"), [np.zeros(2)], optim.SGD(0.1).rule,
-            (), 2, batch_size=1, period=PERIOD,
-        )  # fmt: skip
+        nets(sample, [np.zeros(2)], rule, batch_size=1)
 
 
 def test_a_program_over_nets_reads_and_writes_the_slots_of_every_sample() -> None:
@@ -132,3 +133,27 @@ def test_a_program_over_nets_reads_and_writes_the_slots_of_every_sample() -> Non
         written[instruction.out.slots(instruction.dims).ravel()] += 1
     assert written.max() == 1  # nothing is written twice
     assert [slot for _, slot in over.results] == [slot for _, slot in program.results]
+
+
+def test_numbers_that_differ_are_read_and_nothing_else_may_differ() -> None:
+    a, b = Value(0.5), Value(0.25)
+    makes: list[Any] = [lambda x, k=k: (a * x - 0.3 * k) ** 2 + (0.4 + k) * b * b for k in (1, 2, 3)]
+    rules = [optim.SGD(0.1, momentum=0.1 * k, weight_decay=0.2 / k) for k in (1, 2, 3)]
+    samples = [mg.compile(make, batch=True, strict=True) for make in makes]
+    X, rates, lengths = np.array([0.5, 2.0]), np.full(6, 0.1), np.full(6, 2)
+    rows = np.arange(12) % 2
+    many = TrainingNets(
+        samples, [2, 0, 1], [r.rule for r in rules], [0, 1, 2], [X], (0.0,), batch_size=2, period=PERIOD
+    )
+    for k in range(3):
+        many.nets.point(k, [X])
+        many.nets.set(k, np.array([0.5, 0.25]), np.zeros((1, 2)))
+    many.nets.run([NetSteps(k, rows, rates, 1) for k in range(3)], lengths)
+    for k, sample in enumerate([samples[2], samples[0], samples[1]]):
+        alone = TrainingLoop(sample, [X], rules[k].rule, (0.0,), batch_size=2)
+        alone.theta[:] = [0.5, 0.25]
+        alone.run(rows, lengths, rates)
+        assert many.nets.get(k)[0].tolist() == alone.theta.tolist()
+    other = mg.compile(lambda x: (a * x).tanh() + b, batch=True, strict=True)
+    with pytest.raises(Different, match="differ in more than numbers"):
+        TrainingNets([samples[1], other], [0, 1], [rules[0].rule], [0, 0], [X], (0.0,), batch_size=2, period=PERIOD)

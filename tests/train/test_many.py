@@ -234,6 +234,30 @@ def test_a_run_that_was_stopped_is_resumed_as_if_it_never_was(tmp_path: Path) ->
     assert numbers(alone) == numbers(whole[1])
 
 
+class Dropping(nn.Module):
+    def __init__(self, k: int) -> None:
+        self.layers = [nn.Layer(2, 3, seed=k), nn.Dropout(0.2 + 0.1 * k), nn.Layer(3, 1, activation="linear", seed=k)]
+
+    def __call__(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_members_have_their_own_decay_penalty_and_dropped_units() -> None:
+    def decaying(k: int) -> mg.Trainer:
+        rule = optim.SGD(0.1, weight_decay=0.01 + 0.02 * k)
+        return mg.Trainer(Dropping(k), "hinge", rule, l2=0.003 * (k + 1), strict=True)
+
+    many = mg.train_many(decaying, X, y, count=3, steps=7, batch_size=10, seed=4)
+    assert "members 0–2: together" in many.explain()
+    for k, member in enumerate(many):
+        alone = decaying(k)
+        alone.fit(X, y, steps=7, batch_size=10, seed=4 + k, progress="none")
+        assert member.history.losses == alone.history.losses
+        assert numbers(member) == numbers(alone)
+
+
 def test_the_checkpoint_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match=r"is a folder, and .*file is a file"):

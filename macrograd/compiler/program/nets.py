@@ -25,6 +25,10 @@ class NetsError(ValueError):
     """A program that has no form over nets; the message says which part of it."""
 
 
+class Different(NetsError):  # noqa: N818 - a kind of NetsError
+    """Programs that differ in more than numbers."""
+
+
 @dataclass(frozen=True)
 class Slots:
     """Where the numbers of the original program are: slot k of u at k, slot k of sample s of v at first + k·pitch + s.

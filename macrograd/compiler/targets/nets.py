@@ -40,6 +40,14 @@ class NetsOutcome:
     why: str
 
 
+@dataclass(frozen=True)
+class Own:
+    """Numbers that programs of all nets read from slots of u and each has for itself: (nets, slots)."""
+
+    slots: tuple[int, ...]
+    numbers: Array
+
+
 class Nets(ABC):
     """Nets that share a program, each with its own numbers.
 

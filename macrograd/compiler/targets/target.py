@@ -26,7 +26,7 @@ from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
 from macrograd.compiler.program.stream import TOTAL
 from macrograd.compiler.program.walk import streams_of
-from macrograd.compiler.targets.nets import Nets
+from macrograd.compiler.targets.nets import Nets, Own
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.shared import Shared
 from macrograd.compiler.targets.training import Parts, Steps
@@ -93,9 +93,10 @@ class Runner(Target):
     def prepare(self, request: Request) -> Executable:
         """Prepare the program to run. Raises RuntimeError if the target's own tools fail on it."""
 
-    def nets(self, request: Request, parts: Parts, numbers: Array) -> Nets:
-        """Training steps of many nets with this program of value and gradient; `numbers` are the update rule's own for
-        each net, (nets, Q). Raises NetsError if the target has no form of it, RuntimeError as `prepare` does."""
+    def nets(self, request: Request, parts: Parts, own: Own, rule: Own) -> Nets:
+        """Training steps of many nets with this program of value and gradient; `own` are the numbers that each has for
+        itself in it, and `rule` those in the update. Raises NetsError if the target has no form of it, RuntimeError as
+        `prepare` does."""
         raise NetsError(f"the target {self.name}, which runs one net at a time")
 
 

@@ -13,7 +13,7 @@ from macrograd.compiler.program.nets import NetsError, Slots, slots_of
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.nets import NetsContext, gradient_text, train_text, update_fits
-from macrograd.compiler.targets.nets import Array, Nets, NetsOutcome, NetSteps, Rows
+from macrograd.compiler.targets.nets import Array, Nets, NetsOutcome, NetSteps, Own, Rows
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.target import Request, aligned
 from macrograd.compiler.targets.training import Parts
@@ -27,12 +27,12 @@ class NativeNets(Nets):
 
     request  the differentiated program of one sample, with the largest step to expect
     parts    the update; without clipping
-    numbers  the update rule's own numbers for each net, (nets, Q)
+    own      the numbers that each net has for itself in the program, and `rule` those in the update
 
     Raises NetsError if the programs have no form with nets on the lanes, or one that is too large to pay.
     """
 
-    def __init__(self, request: Request, parts: Parts, numbers: Array) -> None:
+    def __init__(self, request: Request, parts: Parts, own: Own, rule: Own) -> None:
         self.request, self.program, self.parts = request, request.program, parts
         why = _obstacle(request, parts)
         if why:
@@ -41,12 +41,13 @@ class NativeNets(Nets):
         self.lanes = size // kind.bytes
         self.machine = Machine(kind, size, self.lanes, single=True, strict=request.strict)
         self.count, self.value = self.program.parameters, self.program.results[0][1]
-        self._hyper = np.ascontiguousarray(numbers, request.dtype)
+        self.own_slots = np.array(own.slots, np.int64)
+        self._own, self._hyper = own.numbers.astype(request.dtype), rule.numbers.astype(request.dtype)
         self._bytes(request.samples)
         self._gradients: dict[int, _Gradient] = {}
         self._gradient(request.samples)
-        self._train = _train_code(parts.update, self.count, len(parts.start), self.machine)
-        nets = len(numbers)
+        self._train = _train_code(parts.update, rule.slots, self.count, len(parts.start), self.machine)
+        nets = len(rule.numbers)
         self._theta = np.zeros((nets, self.count), request.dtype)
         self._state = np.tile(np.array(parts.start, request.dtype).reshape(-1, 1), (nets, 1, self.count))
         self._data: list[tuple[Array, ...]] = [() for _ in range(nets)]
@@ -148,7 +149,7 @@ class _Packed:
             return
         self.theta = self._tiled(whole._theta, whole)
         self.state = self._tiled(whole._state.reshape(len(whole._state), -1), whole)
-        self.hyper = self._tiled(whole._hyper, whole)
+        self.hyper, self.own = self._tiled(whole._hyper, whole), self._tiled(whole._own, whole)
 
     def _tiled(self, numbers: Array, whole: NativeNets) -> Array:
         count = numbers.shape[1]
@@ -237,12 +238,13 @@ class _Worker:
             "contexts": self.addresses, "data": call.data, "orders": call.orders, "numbers": call.numbers,
             "theta": packed.theta, "state": packed.state, "rates": call.rates, "hyper": packed.hyper,
             "losses": call.losses, "lengths": call.lengths, "gradients": call.addresses, "done": call.done,
-            "reason": call.reason, "odd": call.odd,
+            "reason": call.reason, "odd": call.odd, "own": packed.own, "own_slots": whole.own_slots,
         }  # fmt: skip
         for name, array in arrays.items():
             setattr(nets, name, array.ctypes.data)
         nets.mask, nets.steps = whole.parts.period - 1, len(call.lengths)
         nets.first, nets.last = tiles.start, tiles.stop
+        nets.owns = len(whole.own_slots)
         nets.usual, nets.slot = call.gradients[0].slots.samples, whole.value
         whole._train.functions["train"](ctypes.addressof(nets))
 
@@ -267,6 +269,6 @@ def _gradient_code(program: Program, slots: Slots, machine: Machine, sizes: tupl
 
 
 @lru_cache(maxsize=16)
-def _train_code(update: Program, count: int, states: int, machine: Machine) -> native.Native:
-    key = repr(("steps of nets", update.fingerprint(), count, states, machine)).encode()
-    return native.Native(key, ("train",), lambda: train_text(update, count, states, machine))
+def _train_code(update: Program, own: tuple[int, ...], count: int, states: int, machine: Machine) -> native.Native:
+    key = repr(("steps of nets", update.fingerprint(), own, count, states, machine)).encode()
+    return native.Native(key, ("train",), lambda: train_text(update, own, count, states, machine))

@@ -35,9 +35,9 @@ _FEW_TERMS = 4  # of a segment: so many are unrolled
 _TOGETHER = 4  # parameters in a round of the loops over all
 _POINTERS = (
     "context", "contexts", "v", "data", "orders", "numbers", "theta", "state", "rates", "hyper", "losses", "lengths",
-    "gradients", "done", "reason", "odd",
+    "gradients", "done", "reason", "odd", "own", "own_slots",
 )  # fmt: skip
-_INTEGERS = ("mask", "steps", "first", "last", "net", "at", "number", "slot", "usual")
+_INTEGERS = ("mask", "steps", "first", "last", "net", "at", "number", "slot", "usual", "owns")
 
 
 class NetsContext(ctypes.Structure):
@@ -45,7 +45,8 @@ class NetsContext(ctypes.Structure):
 
     context    the context of @gradient, one of the two `contexts` whose v is `v`
     data       for each net, the addresses of its arguments; `orders` of its rows; `numbers` its first step's number
-    theta, state, rates, hyper, losses   [tile][number or step][lane]; `hyper` are the rule's own numbers
+    theta, state, rates, hyper, losses, own   [tile][number or step][lane]; `hyper` are the nets' numbers in the rule,
+               and `own` those in the loss, `owns` of them, for the slots `own_slots`
     lengths    the rows of each step; `gradients` the addresses of @gradient for steps of `usual` rows, and of others
     done, reason, odd   for each tile the steps done and what ended them; for each net whether that was a number of it
     mask       of the step's number, as the sample sees it
@@ -217,10 +218,13 @@ def update_fits(program: Program) -> bool:
     )
 
 
-def train_text(update: Program, count: int, states: int, machine: Machine) -> tuple[str, NDArray[np.int32]]:
-    """The module of @train for nets of `count` parameters with `states` numbers of state each."""
+def train_text(
+    update: Program, own: Sequence[int], count: int, states: int, machine: Machine
+) -> tuple[str, NDArray[np.int32]]:
+    """The module of @train for nets of `count` parameters with `states` numbers of state each; `own` are the slots of
+    the rule that each net has for itself."""
     code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
-    writer = _Training(code, update, count, states, machine)
+    writer = _Training(code, update, own, count, states, machine)
     writer.tiles()
     text = _finished(code, "train")
     return "\n".join([*sorted(code.declared), "", text, _attributes(machine)]), np.zeros(1, dtype=np.int32)
@@ -249,11 +253,16 @@ class _Values(Operands):
 class _Training:
     """Writes @train."""
 
-    def __init__(self, code: Code, update: Program, count: int, states: int, machine: Machine) -> None:
+    def __init__(
+        self, code: Code, update: Program, own: Sequence[int], count: int, states: int, machine: Machine
+    ) -> None:
+        self.own = own
         self.code, self.update, self.count, self.states, self.machine = code, update, count, states, machine
         self.width, self.lanes = machine.width, machine.lanes
         self.vectors = machine.lanes // machine.width
-        self.field = {name: _get(code, name) for name in (*_POINTERS, "steps", "first", "last", "slot", "usual")}
+        self.field = {
+            name: _get(code, name) for name in (*_POINTERS, "steps", "first", "last", "slot", "usual", "owns")
+        }
         self.values = _Values(code, machine)
         self.maps = Maps(self.values, np.zeros(0, dtype=np.int64))
 
@@ -266,6 +275,7 @@ class _Training:
             _put(code, "net", code.linear(0, [(self.lanes, tile)]))
             theta = code.element(field_["theta"], code.linear(0, [(self.count * self.lanes, tile)]))
             self._copy(theta, field_["v"])
+            self._own_numbers(tile)
             self._steps(tile)
             self._copy(field_["v"], theta)
             return []
@@ -282,6 +292,22 @@ class _Training:
                 code.store(code.load(code.element(source, place), self.width), code.element(target, place), self.width)
 
         self._each_parameter(one)
+
+    def _own_numbers(self, tile: str) -> None:
+        """Write the nets' own numbers to their slots."""
+        code, field_ = self.code, self.field
+        begin = code.let(f"mul i64 {tile}, {field_['owns']}")
+
+        def one(j: Counter, _: list[str]) -> list[str]:
+            slot = code.let(f"load i64, ptr {code.element(field_['own_slots'], str(j), 'i64')}, align 8")
+            place = code.let(f"mul i64 {code.let(f'add i64 {begin}, {j}')}, {self.lanes}")
+            source, target = code.element(field_["own"], place), code.let(f"mul i64 {slot}, {self.lanes}")
+            for lane in range(0, self.lanes, self.width):
+                value = code.load(code.element(source, str(lane)), self.width)
+                code.store(value, code.element(code.element(field_["v"], target), str(lane)), self.width)
+            return []
+
+        code.loop(field_["owns"], one)
 
     def _steps(self, tile: str) -> None:
         """The steps of a tile, until one of its lanes has a number that is not finite."""
@@ -380,16 +406,15 @@ class _Training:
         code, width, update = self.code, self.width, self.update
         inputs = 2 + self.states
         state = code.element(self.field["state"], code.linear(0, [(self.states * self.count * self.lanes, tile)]))
-        own = update.parameters
-        hyper = code.element(self.field["hyper"], code.linear(0, [(own * self.lanes, tile)]))
+        hyper = code.element(self.field["hyper"], code.linear(0, [(len(self.own) * self.lanes, tile)]))
         gradient = code.element(value, str(self.lanes))
         at = self.values
         for begin in range(0, self.lanes, width):
             at.values = {}
-            for q in range(own):
-                at.values["u", q] = code.load(code.element(hyper, str(q * self.lanes + begin)), width)
             for q, number in enumerate(update.constants.tolist()):
-                at.values["u", own + q] = code.splat(number, width)
+                at.values["u", update.parameters + q] = code.splat(number, width)
+            for q, slot in enumerate(self.own):
+                at.values["u", slot] = code.load(code.element(hyper, str(q * self.lanes + begin)), width)
             at.values["u", update.first_uniform_input] = code.load(code.element(rates, str(begin)), width)
             at.values["u", update.first_uniform_input + 1] = self._numbers(tile, begin, k)
             self._run(update.before)

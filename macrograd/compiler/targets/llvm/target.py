@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from macrograd.compiler.targets.nets import Array, Nets
+from macrograd.compiler.targets.nets import Nets, Own
 from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.targets.training import Parts
 
@@ -22,7 +22,7 @@ class Llvm(Runner):
 
         return LlvmExecutable(request)
 
-    def nets(self, request: Request, parts: Parts, numbers: Array) -> Nets:
+    def nets(self, request: Request, parts: Parts, own: Own, rule: Own) -> Nets:
         from macrograd.compiler.targets.llvm.net_steps import NativeNets
 
-        return NativeNets(request, parts, numbers)
+        return NativeNets(request, parts, own, rule)
