@@ -38,7 +38,7 @@ class TrainingLoop:
     initial_state  the initial state of each parameter, a tuple of numbers
     clip_norm      the largest norm of the gradient, beyond which it is scaled down to it; None for no limit
     batch_size     the number of samples in most steps. Others may have more or fewer, but with 1 all have one sample,
-                   and no weights
+                   and no weights, unless the function is strict
     period         a power of two: the sample counts steps modulo this number, the rule counts them all; None for all
 
     parameters, theta, gradient, state are in the compiled order. theta and gradient are the memory that the program
@@ -72,8 +72,9 @@ class TrainingLoop:
             measure_program(strict=sample.strict), update.program, update.numbers, tuple(initial_state), clip,
             period or _NO_PERIOD,
         )  # fmt: skip
-        # Its program needs no lanes for other samples; ranks share batches alone.
-        self._one = batch_size == 1 and sample.settings.ranks is None
+        # Its program needs no lanes for other samples. Ranks share batches alone; and strict steps add what does not
+        # depend on the sample, such as a penalty, behind the sum over the batch, as the eager loop does.
+        self._one = batch_size == 1 and sample.settings.ranks is None and not sample.strict
         self._steps = self._special.prepared("gradient", batch_size, one=self._one).steps(parts, batch_size)
         self.parameters = self._special.parameters
         self._steps.theta[:] = numbers_of(self.parameters)
