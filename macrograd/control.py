@@ -10,7 +10,9 @@ raise.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from macrograd import ops, special, value
@@ -18,6 +20,8 @@ from macrograd.interpreter import Interpreter
 from macrograd.nesting import Nest, nest_of
 from macrograd.value import Value
 from macrograd.vector import Vector, vector
+
+_PACKAGE = str(Path(__file__).resolve().parent)
 
 
 def loop(
@@ -230,6 +234,14 @@ def place_of(function: Callable[..., Any]) -> str:
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     name = getattr(function, "__name__", type(function).__name__)
     return f"{name}()" if code is None else f"{name}() at {code.co_filename}:{code.co_firstlineno}"
+
+
+def user_line() -> str:
+    """File, line and function of the innermost frame outside this package, for messages."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
 def _brief(found: Any) -> str:

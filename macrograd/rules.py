@@ -123,6 +123,11 @@ def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] 
         op, a, b = node.op, node._a, node._b
         if g is None or a is None:
             continue
+        if g.__class__ is list:
+            g = gradients[node] = _added_up(g)
+        if op is dot and node not in taken:
+            _through_dot(node, g, active, gradients, taken)
+            continue
         if op.arity != 2 or op.chooses or node in taken:
             step(node, g, active, gradients, taken)
             continue
@@ -133,14 +138,44 @@ def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] 
         elif b.op is CONSTANT:
             y = b._data
         if left is not None and a in active and (gain := left(g, node, x, y)) is not None:
-            old = get(a)
-            gradients[a] = gain if old is None else old + gain
+            gradients[a] = _more(get(a), gain)
             taken.pop(a, None)
         if right is not None and b in active and (gain := right(g, node, x, y)) is not None:
-            old = get(b)
-            gradients[b] = gain if old is None else old + gain
+            gradients[b] = _more(get(b), gain)
             taken.pop(b, None)
+    for x, g in gradients.items():
+        if g.__class__ is list:
+            gradients[x] = _added_up(g)
     return gradients
+
+
+# The uses of a value in sums of products contribute a product each. They are kept as a list of factors, and become one
+# sum of products instead of as many multiplications and additions.
+
+
+def _through_dot(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]) -> None:
+    inputs = node.inputs
+    operands = [x._data if x.op is CONSTANT else x for x in inputs]
+    for k, x in enumerate(inputs):
+        if x in active:
+            old = gradients.get(x)
+            if old.__class__ is list:
+                old += (g, operands[k ^ 1])
+            else:
+                gradients[x] = [g, operands[k ^ 1]] if old is None else [old, 1.0, g, operands[k ^ 1]]
+            taken.pop(x, None)
+
+
+def _more(old: Any, gain: Any) -> Any:
+    """The contributions with one more."""
+    if old.__class__ is list:
+        old += (gain, 1.0)
+        return old
+    return gain if old is None else old + gain
+
+
+def _added_up(factors: list[Any]) -> Any:
+    return factors[0] * factors[1] if len(factors) == 2 else dot(*factors)
 
 
 def step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]) -> None:
@@ -162,7 +197,7 @@ def step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], t
         if share.__class__ is not float:  # during a trace it is not known whether it was taken here
             way = share if mask is None else where(share, mask, 0.0)
         old = gradients.get(x)
-        gradients[x] = gain if old is None else old + gain
+        gradients[x] = _more(old, gain)
         if old is None:
             if way is not None:
                 taken[x] = way

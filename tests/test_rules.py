@@ -10,6 +10,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, ops
+from macrograd.gradients.calls import between
 from macrograd.gradients.sparsity import pattern
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT, TABLE, Op
@@ -146,3 +147,34 @@ def test_accumulate_adds_to_what_the_leaves_have() -> None:
     x.grad, y.grad = 100.0, 1.0
     accumulate([y], float("0"))
     assert x.grad == 106.0
+
+
+def test_the_uses_of_a_value_in_sums_of_products_become_one_sum() -> None:
+    """The gradient of a matrix's product with a vector is the transposed matrix's: one operation for each number."""
+    rows, x = [[Value(3.0 * i - j) for j in range(4)] for i in range(5)], [Value(0.5 * k) for k in range(4)]
+    weights = [Value(1.0 + k) for k in range(5)]
+    out = mg.dot(weights, [mg.dot(row, x) for row in rows])
+    found = sweep(topological(out), out)
+    for k, value in enumerate(x):
+        assert found[value].op is ops.dot
+        assert found[value].data == sum((1.0 + i) * rows[i][k].data for i in range(5))
+        assert [i.op for i in found[value].inputs[:2]] == [ops.mul, None]
+
+
+def test_other_uses_join_the_sums_of_products_in_their_order() -> None:
+    a, b, c = Value(1e16), Value(3.0), Value(1.0)
+    out = mg.dot([a, c], [b, b]) + b + mg.dot([c, c], [b, a]) - b * c
+    out.backward()
+    assert sweep(topological(out), out)[b].data == b.grad
+    at = mg.compile(mg.grad(lambda x: mg.dot([1e16, 1.0], [x, x]) + x - 1e16 * x), strict=True)(3.0)
+    assert at == mg.grad(lambda x: mg.dot([1e16, 1.0], [x, x]) + x - 1e16 * x)(3.0)
+
+
+def test_what_lies_before_a_detached_value_is_not_swept() -> None:
+    x = Value(0.7)
+    out = x * mg.detach(mg.exp(x)) + mg.floor(mg.cos(x)) * mg.sin(x) * (mg.tanh(x) < 1.0)
+    order, beside, foreign = between([out], [x])
+    assert not {"detach", "floor", "less"} & {node.op.name for node in order}
+    assert {node.op.name for node in beside} == {"detach", "floor", "less"}
+    assert not foreign
+    assert mg.grad(lambda x: x * mg.detach(mg.exp(x)))(0.7) == math.exp(0.7)

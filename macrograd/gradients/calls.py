@@ -129,8 +129,8 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
 
 
 def between(results: Iterable[Any], leaves: Sequence[Value]) -> tuple[list[Value], list[Value], bool]:
-    """The operations on paths from `leaves` to `results`, operands first; the other operations that the results depend
-    on; and whether they also depend on other leaves."""
+    """The operations on paths from `leaves` to `results` that a derivative can take, operands first; the other
+    operations that the results depend on; and whether they also depend on other leaves."""
     roots = [x for x in results if isinstance(x, Value)]
     active = set(map(id, leaves))
     order: list[Value] = []
@@ -141,7 +141,9 @@ def between(results: Iterable[Any], leaves: Sequence[Value]) -> tuple[list[Value
         if a is None:
             foreign = foreign or node.op is not CONSTANT
             continue
-        if b is not None:
+        if node.op is not None and node.op.derivative in _FLAT:
+            depends = False
+        elif b is not None:
             depends = id(a) in active or id(b) in active
         elif a.__class__ is tuple:
             depends = any(id(x) in active for x in a)
@@ -176,6 +178,7 @@ def _spread(x: Any) -> Any:
 
 
 _NESTS = {tuple, dict, Vector}
+_FLAT = ((None,), (None, None))  # the rules of detach, comparisons and rounding
 
 
 def positions(name: str, argnums: int | Sequence[int], count: int, named: Iterable[str] = ()) -> tuple[int, ...]:

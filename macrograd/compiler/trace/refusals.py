@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import NoReturn
+
+from macrograd.control import user_line
 
 PACKAGE = str(Path(__file__).resolve().parents[2])
 WAY_OUT = (
@@ -32,14 +33,6 @@ class TraceError(TypeError):
     """The traced function did something that depends on the numbers of one call."""
 
 
-def _user_line() -> str:
-    """File and line of the innermost frame outside this package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and str(Path(frame.f_code.co_filename)).startswith(PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
-
-
 def refuse(what: str, way_out: str = WAY_OUT) -> NoReturn:
     """Raise TraceError, with the line of the user's program."""
-    raise TraceError(f"{what} while the function is traced, at {_user_line()}: {way_out}")
+    raise TraceError(f"{what} while the function is traced, at {user_line()}: {way_out}")
