@@ -1,7 +1,7 @@
 // Drawing.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const LOW = [213, 94, 0], HIGH = [0, 114, 178];
+const LOW = [0, 114, 178], HIGH = [213, 94, 0]; // as in the Python pictures
 
 function rgb(hex) {
   return [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16));
@@ -121,7 +121,7 @@ function curve() {
   const upto = past.slice(0, Number($("time").value) + 1), most = upto.at(-1)?.steps || 1;
   const known = upto.flatMap((p) => [p.train, p.test]).filter((x) => x > 0 && x < Infinity).map(Math.log10);
   const top = Math.max(...known, -1) + 0.1, floor = Math.min(...known, top - 1) - 0.1;
-  for (const [what, colour, dash] of [["train", "--high", []], ["test", "--low", [7, 4]]]) {
+  for (const [what, colour, dash] of [["train", "--low", []], ["test", "--high", [7, 4]]]) {
     context.beginPath();
     context.setLineDash(dash);
     context.lineWidth = 2;

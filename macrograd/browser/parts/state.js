@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const content = JSON.parse($("content").textContent);
 const GRID = 50, EDGE = 1.15; // points across the field, and its size relative to the data
-const COLOURS = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#6a51a3", "#737373", "#b2182b"];
+const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#6a51a3", "#737373", "#b2182b"];
 const DATA = {
   moons: "Moons", circles: "Circles", xor: "Exclusive or", spirals: "Spirals", three: "Three clusters", five: "Five clusters",
   plane: "A plane (numbers)", hills: "Hills (numbers)",
