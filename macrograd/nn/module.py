@@ -93,6 +93,24 @@ class Module:
             stack.extend(child for _, child in reversed(children))
         return found
 
+    def named_modules(self) -> dict[str, Module]:
+        """This Module, under "", and every Module in it by its path, as in `layers.0.neurons.3`; each is listed once,
+        under the first."""
+        found: dict[str, Module] = {}
+        seen: set[int] = set()
+        stack: list[tuple[str, Any]] = [("", self)]
+        while stack:
+            path, thing = stack.pop()
+            children = _children(thing)
+            if children is None or id(thing) in seen:
+                continue
+            seen.add(id(thing))
+            if isinstance(thing, Module):
+                found[path] = thing
+            prefix = f"{path}." if path else ""
+            stack.extend((f"{prefix}{name}", child) for name, child in reversed(children))
+        return found
+
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to 0."""
         for parameter in self.parameters():

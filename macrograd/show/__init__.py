@@ -13,6 +13,7 @@ from macrograd.show.activations import activations
 from macrograd.show.attribution import attribution
 from macrograd.show.boundary import boundary
 from macrograd.show.draw import Drawing, draw
+from macrograd.show.folded import FoldedDrawing
 from macrograd.show.gradients import gradients
 from macrograd.show.history import curves, history
 from macrograd.show.landscape import landscape
@@ -44,6 +45,7 @@ def training_figure(
 
 __all__ = [
     "Drawing",
+    "FoldedDrawing",
     "activations",
     "attribution",
     "boundary",

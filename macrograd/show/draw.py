@@ -12,15 +12,16 @@ from __future__ import annotations
 import functools
 import os
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from macrograd._files import ending, write_whole
 from macrograd.graph import topological
 from macrograd.nn import Module
 from macrograd.ops import CONSTANT, Op
 from macrograd.show import _graphviz
+from macrograd.show.folded import FoldedDrawing, by_module
 from macrograd.show.net import net_picture
 from macrograd.value import Value
 from macrograd.vector import Vector
@@ -108,7 +109,17 @@ class NetDrawing(Drawing):
         return super().save(path)
 
 
-def draw(value: Value | Sequence[Value] | Module, direction: str = "LR", limit: int = LIMIT) -> Drawing:
+@overload
+def draw(value: Value | Sequence[Value] | Module, direction: str = "LR", limit: int = LIMIT) -> Drawing: ...
+@overload
+def draw(value: Callable[[], Any], *, by: Module) -> FoldedDrawing: ...
+def draw(
+    value: Value | Sequence[Value] | Module | Callable[[], Any],
+    direction: str = "LR",
+    limit: int = LIMIT,
+    *,
+    by: Module | None = None,
+) -> Drawing | FoldedDrawing:
     """Draw the graph that computed `value`, as micrograd's notebook does; or a net.
 
     Values are boxes `label | data | grad`, operations are circles, constants are plain numbers; leaves (parameters and
@@ -120,9 +131,15 @@ def draw(value: Value | Sequence[Value] | Module, direction: str = "LR", limit: 
     weights as lines: orange for positive and blue for negative ones, and the wider the larger. A tooltip has the name,
     the number and the gradient of each. Of a wide layer the first and the last neurons are drawn.
 
+    A large graph is drawn by module: `draw(lambda: loss(model(x), y), by=model)` calls the function, and draws a box
+    for every call of a module, with the boxes of the calls and operations in it. It is HTML, in which boxes fold and
+    unfold.
+
     The same graph gives the same drawing, byte for byte. Raises TypeError for anything else, ValueError for any other
     direction or a limit below 1.
     """
+    if by is not None:
+        return _by_module(value, by)
     model = getattr(value, "model", value)  # a Trainer's
     if isinstance(model, Module):
         return NetDrawing(model)
@@ -157,6 +174,18 @@ def draw(value: Value | Sequence[Value] | Module, direction: str = "LR", limit: 
     lines.append("}\n")
     operations = sum(_is_result(node) for node in order)
     return Drawing("".join(lines), f"{len(order):,} values, {operations:,} operations")
+
+
+def _by_module(make: Any, by: Any) -> FoldedDrawing:
+    model = getattr(by, "model", by)  # a Trainer's
+    if not isinstance(model, Module):
+        raise TypeError(f"draw(by=) takes the model whose modules are drawn, got {by!r} of type {type(by).__name__}")
+    if isinstance(make, (Value, Module)) or not callable(make):
+        raise TypeError(
+            "draw(function, by=model) watches which module computes each number: give a function without arguments, as "
+            f"in draw(lambda: model(x), by=model), not a {type(make).__name__}"
+        )
+    return by_module(make, model)
 
 
 def _nearest(roots: Sequence[Value], order: list[Value], limit: int) -> list[Value]:
