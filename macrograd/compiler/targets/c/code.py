@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from macrograd._in_c import c_expression, c_functions, c_number, stand_in
+from macrograd._in_c import c_functions, c_number, stand_in
 from macrograd.compiler.jit.text import Counter, Float
+from macrograd.compiler.targets.c import spelling
 from macrograd.compiler.targets.scalar import elements
 from macrograd.ops import Op
 
@@ -20,12 +21,9 @@ _SIGNS = {"fadd": "+", "fsub": "-", "fmul": "*", "fdiv": "/"}
 # Comparisons that start with o are false for NaN, those that start with u true.
 _ORDERED = {"olt": "<", "ole": "<=", "ogt": ">", "oge": ">=", "oeq": "==", "une": "!="}
 _OPPOSITE = {"ult": "oge", "ule": "ogt", "ugt": "ole", "uge": "olt"}
-_MATH = re.compile(r"\b(?!mg_)([a-z][a-z0-9_]*)\(")  # functions of math.h, whose names for floats end in f
-_LITERAL = re.compile(r"(?<![\w.])(\d+\.\d+|0x[0-9a-f.]+p[+-]?\d+)(?![\w.])", re.IGNORECASE)
 _DECLARED = re.compile(
     r"^ *(?:(?:const )?(?:double|float|int|int32_t) |(?:VECTOR|TRUTH|DECLARE|PRODUCT)\(\d+, |ROOT\d+\()(\w+) ?[=;,)]"
 )
-_COMPARED = re.compile(r"(.+) ([<>]=?|[!=]=) (.+)")
 
 
 class Code:
@@ -119,7 +117,7 @@ class Code:
             self.functions.update(c_functions(op, strict=self.strict))
             return name
         composed = self.strict and (op.portable or op.formula)
-        form = self._vector_form(op.c, wide) if isinstance(op.c, str) and not composed else None
+        form = spelling.of_vectors(op.c, wide, self.number) if isinstance(op.c, str) and not composed else None
         if form is not None:
             return self._vector(form.format(*[self._each(x, wide) for x in operands]), wide)
         if op.c == "sqrt({0})":
@@ -142,42 +140,9 @@ class Code:
         self._put(f"STORE({width}, {name}, AT({vector}));")
         return name
 
-    def _vector_form(self, form: str, width: int) -> str | None:
-        """The C form of an operation for all elements at once; None if it has more than arithmetic and choices."""
-        if _MATH.search(form) or "mg_" in form or "NAN" in form:
-            return None
-        if form.startswith("(") and form.endswith(")"):
-            form = form[1:-1]
-        if " ? " not in form:
-            if re.search(r"[<>=]", form):
-                return None
-            return f"ALL({width}, {self.number(float(form))})" if re.fullmatch(r"-?[\d.]+", form) else f"({form})"
-        condition, rest = form.split(" ? ", 1)
-        parts = [self._vector_form(part, width) for part in rest.split(" : ", 1)]
-        ways = [[self._comparison(x, width) for x in way.split(" && ")] for way in condition.split(" || ")]
-        if None in parts or any(None in way for way in ways):
-            return None
-        joined = [" & ".join(map(str, way)) for way in ways]
-        test = joined[0] if len(ways) == 1 else " | ".join(f"({way})" for way in joined)
-        return f"SELECT({width}, {test}, {parts[0]}, {parts[1]})"
-
-    def _comparison(self, text: str, width: int) -> str | None:
-        found = _COMPARED.fullmatch(text)
-        sides = [self._vector_form(side, width) for side in (found[1], found[3])] if found else [None]
-        return None if None in sides or found is None else f"({sides[0]} {found[2]} {sides[1]})"
-
     def expression(self, op: Op, operands: Sequence[str]) -> str:
         """A row of the op table on operands that are names or places."""
-        if self.kind.bits == 64:
-            return c_expression(op, *operands, strict=self.strict)
-        if c_functions(op, strict=self.strict):  # written for doubles
-            return f"(float){c_expression(op, *[f'(double){x}' for x in operands], strict=self.strict)}"
-        names = [f"OPERAND{k}" for k in range(len(operands))]
-        written = c_expression(op, *names, strict=self.strict).replace("(double)", "(float)").replace("MUL(", "MULF(")
-        form = _LITERAL.sub(r"\1f", _MATH.sub(r"\1f(", written))
-        for k in range(len(operands) - 1, -1, -1):
-            form = form.replace(f"OPERAND{k}", operands[k])
-        return form
+        return spelling.expression(op, operands, self.kind, strict=self.strict)
 
     def product(self, a: str, b: str) -> str:
         """a·b as an expression about numbers."""
