@@ -2,8 +2,10 @@
 `python -m benchmarks.exporting`; with `--write` into docs/export.md.
 
 The same nets of scikit-learn's digits in every file: code and constants of a Cortex-M4F (`arm-none-eabi-gcc -Os`), the
-memory that is written (state or static buffers, and the stack by -fstack-usage), the time of a prediction here, and how
-its answers compare with those in float64. Packages and compilers that are missing are left out.
+memory that is written (state or static buffers, and the stack by -fstack-usage), the instructions of a prediction
+there, its time here, and how its answers compare with those in float64. The instructions are counted by qemu, which
+models no cycles: with `-icount shift=0` every instruction takes a nanosecond of the emulated clock, and SysTick ticks
+every 40. Packages and compilers that are missing are left out.
 """
 
 from __future__ import annotations
@@ -31,7 +33,13 @@ from macrograd.compiler.step import TrainingLoop
 PAGE = Path(__file__).parent.parent / "docs" / "export.md"
 MARKS = "<!-- from here: python -m benchmarks.exporting --write -->\n", "<!-- to here -->\n"
 CORTEX = ("-Os", "-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
+TARGETS = Path(__file__).parent.parent / "tests" / "targets"  # the start-up code and the memory map of a Cortex-M4F
+QEMU = (
+    *("qemu-system-arm", "-M", "mps2-an386", "-icount", "shift=0", "-nographic", "-monitor", "none"),
+    *("-semihosting-config", "enable=on,target=native", "-kernel"),
+)
 ROWS, TIMES = 200, 15
+COUNTED, TICK = 20, 40  # predictions that are counted, and the instructions of a tick
 
 DRIVER = """#include "{file}"
 #include <stdio.h>
@@ -94,13 +102,10 @@ def shares(logits: np.ndarray) -> np.ndarray:
 
 def measured(file: File, folder: Path) -> tuple[np.ndarray, dict[str, float]]:
     """Outputs for the rows, and the microseconds of a prediction by compiler."""
-    number = (
-        (lambda x: str(int(x))) if "int" in file.real else (lambda x: float(x).hex() + "f" * (file.real == "float"))
-    )
     text = DRIVER.format(
         file=file.path.name, before=file.before, real=file.real, out=file.out or file.real, rows=ROWS, times=TIMES,
         inputs=file.rows.shape[1], outputs=file.outputs, call=file.call, repeats=20_000,
-        numbers=",\n".join("{" + ", ".join(map(number, row)) + "}" for row in file.rows.tolist()),
+        numbers=listed(file, ROWS),
     )  # fmt: skip
     main = folder / f"main_{file.path.stem}.c"
     main.write_text(text)
@@ -158,6 +163,56 @@ def sizes(file: File, folder: Path) -> tuple[int, int, int] | None:
     code = found[0][0] + found[0][1] - found[1][0] - found[1][1] - constants
     written = found[0][2] - found[1][2]
     return code, constants, (written if file.state == 0 or written >= file.state else file.state) + stack
+
+
+COUNTER = """#include "{file}"
+#include <stdint.h>
+#include <stdio.h>
+{before}
+static const {real} rows[{count}][{inputs}] = {{
+{numbers}
+}};
+static {out} y[{outputs}];
+
+int main(void) {{
+    volatile uint32_t *const systick = (volatile uint32_t *)0xE000E010;
+    systick[1] = 0xFFFFFF;
+    systick[2] = 0;
+    systick[0] = 5;
+    for (int r = 0; r < {count}; ++r) {{
+        {call};
+    }}
+    const uint32_t ticks = (0 - systick[2]) & 0xFFFFFF;
+    printf("%lu", (unsigned long)ticks);
+    return 0;
+}}
+"""
+
+
+def instructions(file: File, folder: Path) -> int | None:
+    """The instructions of a prediction on a Cortex-M4F; None without its compiler or emulator."""
+    if shutil.which("arm-none-eabi-gcc") is None or shutil.which(QEMU[0]) is None:
+        return None
+    main, out = folder / f"count_{file.path.stem}.c", folder / "count.elf"
+    main.write_text(
+        COUNTER.format(
+            file=file.path.name, before=file.before, real=file.real, out=file.out or file.real, count=COUNTED,
+            inputs=file.rows.shape[1], outputs=file.outputs, call=file.call, numbers=listed(file, COUNTED),
+        )
+    )  # fmt: skip
+    run([
+        "arm-none-eabi-gcc", *CORTEX, "--specs=rdimon.specs", f"-I{folder}", *file.flags, str(main),
+        str(TARGETS / "cortex_m.c"), f"-Wl,-T,{TARGETS / 'cortex_m.ld'}", "-o", str(out), "-lm",
+    ])  # fmt: skip
+    return int(run([*QEMU, str(out)])) * TICK // COUNTED
+
+
+def listed(file: File, count: int) -> str:
+    """Rows as C."""
+    number = (
+        (lambda x: str(int(x))) if "int" in file.real else (lambda x: float(x).hex() + "f" * (file.real == "float"))
+    )
+    return ",\n".join("{" + ", ".join(map(number, row)) + "}" for row in file.rows[:count].tolist())
 
 
 def _constants(source: Path, folder: Path, flags: list[str]) -> int:
@@ -247,8 +302,9 @@ def _peers(folder: Path, stem: str, model: str, fitted: Any, X: np.ndarray) -> l
 
 def table(folder: Path) -> list[str]:
     lines = [
-        "| digits | file | code | constants | RAM | µs, gcc | µs, clang | answers | largest error of a probability |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| digits | file | code | constants | RAM | instructions | µs, gcc | µs, clang | answers | largest error of a "
+        "probability |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     made, exact = files(folder)
     for file in made:
@@ -257,6 +313,8 @@ def table(folder: Path) -> list[str]:
         same = float(np.mean(found.argmax(axis=1) == right.argmax(axis=1)))
         size = sizes(file, folder)
         cells = [f"{n:,}" for n in size] if size else ["", "", ""]
+        counted = instructions(file, folder)
+        cells.append("" if counted is None else f"{counted:,}")
         cells += [f"{times[c]:.2f}" if c in times else "" for c in ("gcc", "clang")]
         error = float(np.abs(found - right).max())
         lines.append(f"| {file.model} | {file.name} | {' | '.join(cells)} | {same:.1%} the same | {error:.0e} |")

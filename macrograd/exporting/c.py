@@ -19,11 +19,11 @@ from macrograd.compiler.targets.c.target import C
 from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import kind_of
 from macrograd.compiler.targets.target import Request
+from macrograd.exporting.arrays_c import FLASH, array, literal, table
 from macrograd.exporting.names_c import NamesInC, harmless
 from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
 from macrograd.exporting.subject import Examples, no_gradient
 
-_LINE = 116  # characters
 _CASES = 3  # of the self-test
 
 
@@ -189,7 +189,7 @@ def includes(real: str, functions: Iterable[str] = (), *, strict: bool = False) 
         for kind, macro, digits in (("double", "DBL", 53), ("float", "FLT", 24))
         if kind in kinds
     )
-    return "#include <float.h>\n" + (_STRICT if strict else "#include <math.h>\n") + "\n" + checks
+    return "#include <float.h>\n" + (_STRICT if strict else "#include <math.h>\n") + "\n" + checks + FLASH
 
 
 _STRICT = """
@@ -220,26 +220,6 @@ def index_tables(prefix: str, lowered: Lowered) -> str:
 def _copied(file: _File) -> bool:
     """Whether any result is a constant."""
     return any(space == "w" for space, _ in file.program.results)
-
-
-def array(name: str, entries: Iterable[str]) -> str:
-    entries = list(entries) or ["0"]
-    lines, line = [], "   "
-    for entry in entries:
-        if len(line) + len(entry) + 2 > _LINE:
-            lines.append(line)
-            line = "   "
-        line += f" {entry},"
-    return "\n".join([f"static const {name}[{len(entries)}] = {{", *lines, line, "};", ""])
-
-
-def literal(x: float, real: str) -> str:
-    """A number, in an array or after a sign. Infinities and NaN do not use math.h's names, which strict files lack."""
-    if x != x:
-        return f"({real})(0.0 / 0.0)"
-    if abs(x) == float("inf"):
-        return f"{'-' if x < 0 else ''}({real})(1.0 / 0.0)"
-    return x.hex() + ("f" if real == "float" else "")
 
 
 # --- the functions ---------------------------------------------------------------------------------------------------
@@ -359,12 +339,6 @@ int main(void) {{
 """
 
 
-def table(name: str, columns: int, entries: Sequence[str]) -> str:
-    rows = [entries[at : at + columns] for at in range(0, len(entries), columns)]
-    body = ",\n".join("    {" + ", ".join(row) + "}" for row in rows)
-    return f"static const {name}[{len(rows)}][{columns}] = {{\n{body}}};"
-
-
 def _answer(file: _File, compiled: Compiled, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     if file.kind == "gradient":
         theta = file.weights[: file.program.parameters]
@@ -384,4 +358,4 @@ def arrays_in(x: Any) -> Iterable[Any]:
         yield np.asarray(x)
 
 
-__all__ = ["Written", "array", "includes", "index_tables", "literal", "needs", "table", "write"]
+__all__ = ["Written", "arrays_in", "includes", "index_tables", "needs", "write"]

@@ -198,8 +198,8 @@ class FixedC:
             for k, n in enumerate("abc", 2)
         )
         return f"""static void P_records{number}(P_state *s, int32_t count) {{
-    const {kind} *who = P_who{number};
-    const int32_t *how = P_how{number};
+    const MACROGRAD_FLASH {kind} *who = P_who{number};
+    const MACROGRAD_FLASH int32_t *how = P_how{number};
     for (; count > 0; --count, who += 5, how += 5) {{
 {reads}
         (void)a; (void)b; (void)c;

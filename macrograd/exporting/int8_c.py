@@ -11,7 +11,8 @@ import numpy as np
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.program.program import Program
-from macrograd.exporting.c import Written, array
+from macrograd.exporting.arrays_c import FLASH, array
+from macrograd.exporting.c import Written
 from macrograd.exporting.fixed import Floats, Ints, Quantized16
 from macrograd.exporting.fixed_c import FixedC
 from macrograd.exporting.fixed_quantize import quantize16
@@ -38,7 +39,7 @@ def write_int8(
     rows = _rows(calibration, program.inputs)
     quantized = _quantized(compiled, program, held, rows)
     file = _File(prefix, quantized, called)
-    body = [*file.body(), called.functions()]
+    body = [FLASH, *file.body(), called.functions()]
     constants = file.constants + called.constants()
     interface = file.interface(name, stated(constants, quantized.state, 0))
     parts = [interface if header is None else f'#include "{header}"\n', *body, file.encode(), file.selftest(rows)]
@@ -207,14 +208,16 @@ void {prefix}_encode(const float *numbers, int8_t *x);
             self._array("int8_t", f"shift{k}", step.shift),
         ]
         kind, target, most = ("int16_t", "y", 32767) if step.wide else ("int8_t", "s->v", 127)
-        product = f"(int32_t){prefix}_weights{k}[m * {terms} + t] * {place}"
-        add = f"        for (int32_t t = 0; t < {terms}; ++t) sum += {product};"
+        add = []
+        if terms:
+            add.append(f"        const MACROGRAD_FLASH int8_t *w = {prefix}_weights{k} + m * {terms};")
+            add.append(f"        for (int32_t t = 0; t < {terms}; ++t) sum += (int32_t)w[t] * {place};")
         scaled = f"{prefix}_scaled(sum, {prefix}_factor{k}[m], {prefix}_shift{k}[m])"
         zero = f" + {step.zero}" if step.zero > 0 else f" - {-step.zero}" if step.zero else ""
         return [table for table in tables if table], [
             f"    for (int32_t m = 0; m < {members}; ++m) {{",
             f"        int32_t sum = {prefix}_bias{k}[m];",
-            *([add] if terms else []),
+            *add,
             f"        {target}[{step.at} + m] = ({kind}){prefix}_within({scaled}{zero}, {most});",
             "    }",
         ]
@@ -255,8 +258,8 @@ void {prefix}_encode(const float *numbers, int8_t *x) {{
         return f"""#ifdef MACROGRAD_SELFTEST
 #include <stdio.h>
 
-{array(f"int8_t {prefix}_given", map(str, given.ravel().tolist()))}
-{array(f"int16_t {prefix}_right", map(str, right.ravel().tolist()))}
+{array(f"int8_t {prefix}_given", map(str, given.ravel().tolist()), flash=False)}
+{array(f"int16_t {prefix}_right", map(str, right.ravel().tolist()), flash=False)}
 static {prefix}_state {prefix}_tried;
 
 int main(void) {{

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _ARRAY = re.compile(r"^ *(double|float) \w+\[(\d+)\]", re.MULTILINE)
-_CONSTANT = re.compile(r"^ *static const (double|float|int32_t) \w+\[(\d+)\]", re.MULTILINE)
+_CONSTANT = re.compile(r"^ *static const (?:MACROGRAD_FLASH )?(double|float|int32_t) \w+\[(\d+)\]", re.MULTILINE)
 _BYTES = {"double": 8, "float": 4, "int32_t": 4}
 
 

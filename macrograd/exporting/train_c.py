@@ -15,7 +15,8 @@ from macrograd.compiler.targets.c.target import C, machine_for
 from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.target import Request
-from macrograd.exporting.c import Written, array, includes, index_tables, literal, needs
+from macrograd.exporting.arrays_c import array, literal
+from macrograd.exporting.c import Written, includes, index_tables, needs
 from macrograd.exporting.names_c import NamesInC, harmless
 from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
 from macrograd.exporting.subject import Examples, kept_states

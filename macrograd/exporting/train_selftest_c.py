@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.step import TrainingLoop
-from macrograd.exporting.c import array, literal
+from macrograd.exporting.arrays_c import array, literal
 from macrograd.exporting.subject import Examples
 from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
@@ -37,7 +37,7 @@ def training_selftest(
     return f"""#ifdef MACROGRAD_SELFTEST
 #include <stdio.h>
 
-{array(f"{real} {prefix}_batch", [literal(float(x), real) for x in flat])}
+{array(f"{real} {prefix}_batch", [literal(float(x), real) for x in flat], flash=False)}
 static {prefix}_state {prefix}_tried;
 
 static int {prefix}_near(const char *when, double a, double b, double most) {{

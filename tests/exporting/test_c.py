@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import random
 import re
 import shutil
@@ -122,6 +123,19 @@ def test_the_self_test_finds_a_wrong_weight(tmp_path: Path) -> None:
     result = selftest(path)
     assert result.returncode == 1
     assert "expected" in result.stdout
+
+
+@needs_cc
+@pytest.mark.parametrize("compiler", ["cc", "tcc"])
+def test_parameters_may_be_infinite(tmp_path: Path, compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    odd = [Value(x) for x in (math.inf, -math.inf, math.nan, -0.0, 0.5)]
+    mg.export(lambda x: [p * x for p in odd], tmp_path / "net.c", 1.0)
+    flags = ["-std=c99", "-Wall", "-Werror", "-DMACROGRAD_SELFTEST"]
+    subprocess.run([compiler, *flags, str(tmp_path / "net.c"), "-o", str(tmp_path / "net"), "-lm"], check=True)
+    said = subprocess.run([str(tmp_path / "net")], capture_output=True, text=True, check=False).stdout
+    assert said == "net: 3 cases agree\n"
 
 
 @needs_cc

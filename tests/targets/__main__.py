@@ -2,7 +2,8 @@
 
 Strict files are compiled with their self-test, which asks for every bit of macrograd's own answers: the losses of 100
 training steps, and values and gradients that call every function of the op table. An ATmega328P trains XOR within its
-2 KB of memory. Missing tools are reported and skipped; with `--install` they are installed first, by apt-get.
+2 KB of memory, and predicts with more weights than that. A sweep compiles files of every kind and type with all
+warnings. Missing tools are reported and skipped; with `--install` they are installed first, by apt-get.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ import numpy as np
 import macrograd as mg
 from macrograd import Value, losses, nn, ops, optim
 
+from .avr import PROGRAMS
+from .sweep import WARNINGS, swept
+
 HERE = Path(__file__).parent
 PACKAGES = [
     "clang",
+    "libclang-rt-14-dev",
     "tcc",
     "musl-tools",
     "gcc-arm-none-eabi",
@@ -40,7 +45,6 @@ PACKAGES = [
     "libc6-dev-riscv64-cross",
     "qemu-user-static",
 ]
-WARNINGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Werror"]
 FUSING = ["-O3", "-ffp-contract=fast"]
 
 
@@ -165,38 +169,6 @@ def tried(machine: Machine, path: Path) -> str:
     )
 
 
-def small(folder: Path) -> str | None:
-    """XOR on an ATmega328P: its output, None if a tool for it is missing."""
-    if shutil.which("avr-gcc") is None or shutil.which("simavr") is None:
-        return None
-    net = nn.MLP(2, [4, 1], seed=3, activation="tanh")
-    mg.export(
-        lambda x, t: (net(x) - t) ** 2, folder / "xor.c", [0.0, 0.0], 1.0, kind="train", optimizer=optim.Adam(0.1),
-        lanes=1, dtype="float32",
-    )  # fmt: skip
-    command = [
-        "avr-gcc",
-        "-std=c99",
-        "-mmcu=atmega328p",
-        "-DF_CPU=16000000UL",
-        "-Os",
-        f"-I{folder}",
-        str(HERE / "avr.c"),
-        "-o",
-        str(folder / "xor.elf"),
-        "-lm",
-    ]
-    subprocess.run(command, check=True)
-    said = subprocess.run(
-        ["simavr", "-m", "atmega328p", "-f", "16000000", str(folder / "xor.elf")],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return said.stdout + said.stderr
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.targets", description=__doc__)
     parser.add_argument("--install", action="store_true", help="install what is missing first, by apt-get")
@@ -218,14 +190,13 @@ def main() -> int:
             for fault in faults:
                 print(f"    {fault}", flush=True)
             wrong += bool(faults)
-        said = small(folder) if chosen.only in "ATmega328P" else ""
-    if said == "":
-        return min(wrong, 1)
-    if said is None:
-        print(f"{'ATmega328P':34} skipped: avr-gcc or simavr is not installed")
-    else:
-        wrong += "; trained" not in said
-        print(f"{'ATmega328P':34} {said.strip()[-200:]}")
+        for name, trial in PROGRAMS:
+            if chosen.only in name:
+                said = trial(folder)
+                wrong += said.startswith("NOT")
+                print(f"{name:34} {said}", flush=True)
+        if chosen.only in "sweep":
+            wrong += swept(folder)
     return min(wrong, 1)
 
 

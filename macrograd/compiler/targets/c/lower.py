@@ -85,8 +85,10 @@ def _arrays(lines: list[str], prefix: str, real: str) -> list[str]:
     """The lines, preceded by declarations of the arrays that they use."""
     text = "\n".join(lines)
     declared = [f"    {real} *restrict {name} = s->{name};" for name in ("u", "v") if re.search(rf"\b{name}\b", text)]
-    declared += [f"    const {real} *w = {prefix}_w;"] if re.search(r"\bw\b", text) else []
-    declared += [f"    const int32_t *tables = {prefix}_tables;"] if re.search(r"\btables\b", text) else []
+    declared += [f"    const MACROGRAD_FLASH {real} *w = {prefix}_w;"] if re.search(r"\bw\b", text) else []
+    declared += (
+        [f"    const MACROGRAD_FLASH int32_t *tables = {prefix}_tables;"] if re.search(r"\btables\b", text) else []
+    )
     return declared + lines
 
 
@@ -109,9 +111,10 @@ def _kernel(machine: Machine, prefix: str, used: set[int], *, block: bool) -> tu
             f"        case {op}:\n" + "\n".join(f"            {line}" for line in body) + "\n            break;"
         )
     name = f"{prefix}_stream_{'v' if block else 'u'}"
-    real, lists = writer.real, "    const int32_t *o = at + 3, *a = o + n, *b = a + n, *c = b + n;"
+    real, lists = writer.real, "    const MACROGRAD_FLASH int32_t *o = at + 3, *a = o + n, *b = a + n, *c = b + n;"
     lines = [
-        "    for (const int32_t *at = words + 1, *end = at + words[0]; at < end; at += 3 + at[1] * (1 + at[2])) {",
+        "    const MACROGRAD_FLASH int32_t *at = words + 1, *end = at + words[0];",
+        "    for (; at < end; at += 3 + at[1] * (1 + at[2])) {",
         "        const int32_t n = at[1];",
         "    " + lists,
         "        (void)b; (void)c;",
@@ -122,7 +125,7 @@ def _kernel(machine: Machine, prefix: str, used: set[int], *, block: bool) -> tu
         "        }",
         "    }",
     ]
-    head = f"static void {name}({prefix}_state *s, const int32_t *words)"
+    head = f"static void {name}({prefix}_state *s, const MACROGRAD_FLASH int32_t *words)"
     return "\n".join([f"{head} {{", *_arrays(lines, prefix, real), "}", ""]), writer.functions
 
 
