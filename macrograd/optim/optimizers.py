@@ -94,8 +94,8 @@ class Optimizer:
 
         Raises ValueError for the state of a different kind of optimiser.
         """
-        state = [tuple(map(float, entry)) for entry in saved["state"]]
         wanted = len(self.initial_state)
+        state = [tuple(map(float, entry)) if entry or wanted else () for entry in saved["state"]]
         for entry in state:
             if len(entry) != wanted:
                 raise ValueError(

@@ -7,7 +7,8 @@ described by its identity: it equals nothing else, and costs only speed.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
+from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
@@ -21,7 +22,24 @@ from macrograd.vector import Vector
 
 _PLAIN = (bool, int, float, str, bytes, type(None), complex)
 # What an optimiser has learned, and its rates, which each net has for itself.
+_ZEROS = ("0.0", "-0.0")
+_op = attrgetter("op")
 _OWN = frozenset({"schedule", "steps", "state", "_parameters"})
+
+
+class Key:
+    """A long tuple as a key, whose hash is computed once."""
+
+    __slots__ = ("_hash", "items")
+
+    def __init__(self, items: tuple[Any, ...]) -> None:
+        self.items, self._hash = items, hash(items)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Key) and self._hash == other._hash and self.items == other.items)
 
 
 class Description:
@@ -36,10 +54,17 @@ class Description:
         stack: list[Any] = list(reversed(things))
         while stack:
             stack.extend(reversed(self._described(stack.pop())))
-        self.key = tuple(self._key)
-        self.alike = tuple(
-            [(x[0], x[1] in ("0.0", "-0.0")) if type(x) is tuple and x[0] is float else x for x in self._key]
-        )
+        self.key = Key(tuple(self._key))
+
+    @cached_property
+    def alike(self) -> Key:
+        """The key without the numbers that are not 0."""
+        return Key(tuple([(x[0], x[1] in _ZEROS) if type(x) is tuple and x[0] is float else x for x in self._key]))
+
+    def as_key_of(self, other: Description) -> Description:
+        """These parameters, described by the equal description of others, so that comparing the two takes no time."""
+        self.__dict__.update(key=other.key, alike=other.alike)
+        return self
 
     def _described(self, thing: Any) -> list[Any]:
         """Add a thing to the key; returns what is in it."""
@@ -47,6 +72,8 @@ class Description:
         kind = type(thing)
         if kind in _PLAIN:
             put((kind, repr(thing)) if kind is float else thing if kind is str else (kind, thing))
+            return []
+        if kind is list and self._values(thing):
             return []
         place = self._places.get(id(thing))
         if place is not None:
@@ -73,6 +100,27 @@ class Description:
             put((kind, len(thing)))
             return [x for item in thing.items() for x in item]
         return self._other(thing)
+
+    def _values(self, things: list[Any]) -> bool:
+        """Add a list of parameters that were not met before, which most lists of a model are, in one go."""
+        if not things or type(things[0]) is not Value:
+            return False
+        ids = [*map(id, things)]
+        if (
+            set(map(type, things)) != {Value}
+            or any(map(_op, things))
+            or id(things) in self._places
+            or len(set(ids)) < len(ids)
+            or not self._places.keys().isdisjoint(ids)
+        ):
+            return False
+        first = len(self._places)
+        self._places[id(things)] = first
+        self._places.update(zip(ids, range(first + 1, first + 1 + len(ids)), strict=True))
+        self._held.append(things)
+        self.parameters.extend(things)
+        self._key += [(list, len(things)), *[Value] * len(things)]
+        return True
 
     def _other(self, thing: Any) -> list[Any]:
         put, kind = self._key.append, type(thing)

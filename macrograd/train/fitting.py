@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -30,7 +31,7 @@ from macrograd.train.order import Order
 from macrograd.train.predictor import Measure
 from macrograd.train.setup import Judged, Setup
 from macrograd.train.split import Part
-from macrograd.train.verdict import verdict
+from macrograd.train.verdict import constant_loss, verdict
 from macrograd.value import Value, parameter_writes
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Fitting:
         callbacks: Callbacks,
         progress: str,
         health: Health | None = None,
+        frozen: tuple[float, ...] | None = None,
     ) -> None:
         self.setup, self.part, self.held, self.order, self.total = setup, part, held, order, total
         self.objective, self.trainer, self.metrics, self.clip_norm = objective, trainer, metrics, clip_norm
@@ -91,7 +93,7 @@ class Fitting:
         self.first = self.optimizer.steps  # by the optimiser's own count
         # The optimiser's own schedule counts all steps that it has ever made; a schedule for this run counts those of
         # the run.
-        self._own = schedule is None
+        self._own, self.schedule = schedule is None, schedule
         self._schedule = self.optimizer.schedule if schedule is None else schedule
         self._fixed = self._schedule.fixed if isinstance(self._schedule, Schedule) else None
         self._each_epoch = bool(metrics or held or self.watch or callbacks.epoch or health)
@@ -102,7 +104,8 @@ class Fitting:
         self.step = 0
         self._judged = 0  # the step of the latest epoch end that has been processed
         self.interrupts = Interrupts()
-        self._frozen = setup.frozen()  # walks the model, which would take longer than a short epoch
+        # Walking the model would take longer than a short epoch.
+        self.frozen = setup.frozen() if frozen is None else frozen
         self.engine: Engine
         self._per_run = 1
         # Computes the validation loss, if another run's program does, and that run's parameters.
@@ -266,7 +269,7 @@ class Fitting:
         """Compute the metrics of training and validation data."""
         taken = {}
         if self.metrics:
-            taken = self.setup.measure(self.part, self.metrics, self._frozen, ranks=self.setup.ranks)
+            taken = self.setup.measure(self.part, self.metrics, self.frozen, ranks=self.setup.ranks)
             del taken["loss"]  # the history has it for every step
         if self.held is not None:
             found = self._measured(self.held)
@@ -276,10 +279,10 @@ class Fitting:
     def _measured(self, held: Part) -> dict[str, float]:
         """The loss and metrics of the validation data."""
         if self._looked_at:
-            return self.setup.measure(held, self.metrics, self._frozen, ranks=self.setup.ranks)
+            return self.setup.measure(held, self.metrics, self.frozen, ranks=self.setup.ranks)
         theta = self.engine.theta
         if self.measure is None:
-            return self.setup.measure(held, (), self._frozen, (self.engine.parameters, theta), self.setup.ranks)
+            return self.setup.measure(held, (), self.frozen, (self.engine.parameters, theta), self.setup.ranks)
         measure, parameters = self.measure
         return {"loss": measure(held.samples, held.targets, held.weights, (parameters, theta))}
 
@@ -287,12 +290,15 @@ class Fitting:
         metrics = self.history.metrics.items()
         return {name: values[-1] for name, values in metrics if values and not name.startswith(HEALTH)}
 
-    def verdict(self) -> str:
-        """The warning about a finished run in a sentence; "" if its loss fell."""
+    def verdict(self, constant: Callable[[], float] | None = None) -> str:
+        """The warning about a finished run in a sentence; "" if its loss fell. `constant` gives the loss of the best
+        constant prediction, if it is known."""
         part, setup = self.part, self.setup
         encoded = part.targets if part.weights is None else None
         now = lambda: setup.measure(part, (), ranks=setup.ranks)["loss"]  # noqa: E731 - only called if needed
-        return verdict(self.history, setup.fitted(), encoded, self.order.steps_per_epoch, now)
+        targets = setup.fitted()
+        best = partial(constant_loss, targets, encoded) if constant is None else constant
+        return verdict(self.history, targets, encoded, self.order.steps_per_epoch, best, now)
 
     # --- how many steps, and which --------------------------------------------------------------------------------
 
@@ -361,6 +367,9 @@ class Fitting:
         engine.stop = lambda: self.interrupts.pending
         initial = tuple(self.optimizer.initial_state)
         states = self.setup.states(self.objective.parameters)
+        if not states:
+            engine.state[:] = np.array(initial, dtype=np.float64).reshape(-1, 1)
+            return
         columns = [states.get(p, initial) for p in engine.parameters]
         engine.state[:] = np.array(columns, dtype=np.float64).reshape(len(columns), len(initial)).T
 
@@ -379,6 +388,10 @@ class Fitting:
                 self.engine.theta[:] = watch.theta
         self._parameters_out()
         initial = tuple(self.optimizer.initial_state)
+        if not initial:
+            states: list[tuple[float, ...]] = [()] * len(self.objective.parameters) if self.first + self.step else []
+            self.setup.keep_states(self.objective.parameters, states, self.first + self.step)
+            return
         with no_collection():  # one tuple per parameter
             found = dict(zip(self.engine.parameters, map(tuple, self.engine.state.T.tolist()), strict=True))
             states = [found.get(p, initial) for p in self.objective.parameters] if self.first + self.step else []

@@ -42,6 +42,7 @@ Array = NDArray[Any]
 _FEWEST = 2  # members that are worth a program of their own
 _RUN_SECONDS = 0.25  # of all steps between two looks at each member
 _MOST_STEPS = 1 << 18
+_GUESS_SECONDS = 3e-9  # for a parameter and sample
 INTERRUPTED = "interrupted"
 
 
@@ -52,6 +53,7 @@ class Member:
 
     number: int
     fitting: Fitting
+    described: Description  # of its model, as its loss sees it
     verdict: str = ""
     leaves: list[Value] = field(default_factory=list)
     loss: Any = None
@@ -238,13 +240,16 @@ def _key(member: Member) -> Any:
         return "the health of its layers, which needs gradients"
     if fitting.clip_norm is not None:
         return "a largest norm of the gradient, which is a sum over parameters"
-    loss = Description(objective.model, objective.loss, objective.extra, objective.l2)
-    rule = Description(fitting.optimizer)
-    member.leaves, member.loss, member.rule = loss.parameters, loss.key, rule.key
+    model = member.described
+    if objective.extra is not None:  # which knows the model, too
+        model = Description(objective.model, objective.extra)
+    loss, rule = Description(objective.loss), Description(fitting.optimizer)
+    member.leaves = model.parameters
+    member.loss, member.rule = (model.key, loss.key, objective.l2), rule.key
     shapes = tuple(array.shape[1:] for array in fitting.arrays(None))
     return (
-        loss.alike, rule.alike, fitting.optimizer.initial_state, objective.draws, objective.weighted, setup.dtype,
-        setup.strict, shapes, order.samples, order.batch_size,
+        model.alike, loss.alike, objective.l2 == 0.0, rule.alike, fitting.optimizer.initial_state, objective.draws,
+        objective.weighted, setup.dtype, setup.strict, shapes, order.samples, order.batch_size,
     )  # fmt: skip
 
 
@@ -298,7 +303,9 @@ class _Together:
     def __init__(self, group: Group, nets: TrainingNets, start: float, folder: Folder | None) -> None:
         self.group, self.nets, self.start = group, nets, start
         self.interrupts = Interrupts()
-        self.most = 1  # steps in a run
+        # Steps in a run, by a guess that is more than it takes; later runs are timed.
+        size = len(nets.parameters[0]) * group.members[0].fitting.order.batch_size * len(group.members)
+        self.most = max(1, int(_RUN_SECONDS / (size * _GUESS_SECONDS)))
         self.active = []
         for net, member in enumerate(group.members):
             engine = LaneEngine(

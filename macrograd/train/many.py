@@ -8,19 +8,21 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.train import lanes
 from macrograd.train.checks import integer
 from macrograd.train.fitting import Fitting
+from macrograd.train.graphs import no_collection
 from macrograd.train.history import History
 from macrograd.train.lanes import Group, Member, explained
 from macrograd.train.member_files import Folder
+from macrograd.train.plans import Plans
 from macrograd.train.trainer import Trainer
-from macrograd.train.verdict import TrainingWarning
+from macrograd.train.verdict import TrainingWarning, constant_loss
 
 Array = NDArray[Any]
 Make = Callable[[int], Trainer]
@@ -121,13 +123,13 @@ def train_many(
         raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=FOLDER")
     threads = integer("threads", threads, 1)
     options.setdefault("progress", "none")
-    fittings = []
-    for k, trainer in enumerate(members):
-        with _named(k):
-            fittings.append(_planned(trainer, X, y, {"seed": integer("seed", seed, 0) + k, **options, **own[k]}))
-    _check_apart(fittings)
-    found = [Member(k, fitting) for k, fitting in enumerate(fittings)]
-    groups = lanes.grouped(found, threads)
+    seed, plans, found = integer("seed", seed, 0), Plans(X, y), []
+    with no_collection():  # of the Values of all members, which have no cycles
+        for k, trainer in enumerate(members):
+            with _named(k):
+                found.append(Member(k, *plans.plan(trainer, {"seed": seed + k, **options, **own[k]})))
+        _check_apart([member.fitting for member in found])
+        groups = lanes.grouped(found, threads)
     folder = None if checkpoint is None else Folder(checkpoint, every, resume=resume)
     start, interrupted = time.perf_counter(), False
     for group in groups:
@@ -136,10 +138,7 @@ def train_many(
             continue
         group.run(start, folder)
         interrupted = group.interrupted
-    for trainer, member in zip(members, found, strict=True):
-        trainer._ended(member.fitting)
-        if not member.verdict:
-            member.verdict = trainer.remark = member.fitting.verdict()
+    judge(found)
     remarks = [member for member in found if member.verdict]
     if remarks:
         warnings.warn(
@@ -149,6 +148,22 @@ def train_many(
             stacklevel=2,
         )
     return Many(members, [member.verdict for member in found], groups)
+
+
+def judge(members: Sequence[Member]) -> None:
+    """Keep what the runs leave, and find the verdicts of those that did not fail."""
+    known: dict[Any, float] = {}  # the loss of the best constant prediction, by targets
+    for member in members:
+        fitting = member.fitting
+        trainer, part = fitting.trainer, fitting.part
+        assert isinstance(trainer, Trainer)
+        trainer._ended(fitting)
+        if not member.verdict:
+            targets = fitting.setup.fitted()
+            encoded = part.targets if part.weights is None else None
+            if id(encoded) not in known:
+                known[id(encoded)] = constant_loss(targets, encoded)
+            member.verdict = trainer.remark = fitting.verdict(partial(known.__getitem__, id(encoded)))
 
 
 def _members(trainers: Any, count: int | None) -> list[Trainer]:
@@ -184,21 +199,6 @@ def _own(each: Any, count: int) -> list[Options]:
     return found
 
 
-def _planned(trainer: Trainer, X: Any, y: Any, options: Options) -> Fitting:
-    rows = options.pop("rows", None)
-    if rows is not None:
-        X, y = _chosen(X, rows), _chosen(y, rows)
-        weights = options.get("sample_weight")
-        if weights is not None and len(weights) != len(y):
-            options["sample_weight"] = _chosen(weights, rows)
-    return trainer._planned(X, y, **options)
-
-
-def _chosen(data: Any, rows: Any) -> Any:
-    """Some rows of data, which may be a data frame."""
-    return data.iloc[rows] if hasattr(data, "iloc") else np.asarray(data)[rows]
-
-
 @contextlib.contextmanager
 def _named(k: int) -> Iterator[None]:
     """Errors that name the member."""
@@ -212,6 +212,9 @@ def _named(k: int) -> Iterator[None]:
 
 def _check_apart(fittings: list[Fitting]) -> None:
     """Raise ValueError if two members share a parameter or an optimiser."""
+    ids = [id(thing) for fitting in fittings for thing in (fitting.optimizer, *fitting.objective.parameters)]
+    if len(set(ids)) == len(ids):
+        return
     owner: dict[int, int] = {}
     for k, fitting in enumerate(fittings):
         things: list[Any] = [fitting.optimizer, *fitting.objective.parameters]

@@ -22,7 +22,7 @@ class Order:
 
     def __init__(self, samples: int, batch_size: int, *, shuffle: bool, seed: int, native: bool = False) -> None:
         self.samples, self.batch_size, self.shuffle, self.seed = samples, batch_size, shuffle, seed
-        self._native = native
+        self.native = native
         self.steps_per_epoch = -(-samples // batch_size)
         self._known, self._kept = -1, np.empty(0, dtype=np.int64)  # the latest epoch that was shuffled, and its rows
         self._space = np.empty(0, dtype=np.int64)
@@ -60,7 +60,7 @@ class Order:
         known = int(begin < end and self._known == begin)
         if known:
             out[0] = self._kept
-        shuffle_into(out[known:], begin + known, self.seed, native=self._native)
+        shuffle_into(out[known:], begin + known, self.seed, native=self.native)
         if end > begin:
             self._keep()[:] = out[-1]
             self._known = end - 1
@@ -70,7 +70,7 @@ class Order:
         kept = self._keep()
         if self._known != epoch:
             self._known = -1  # an interrupt may leave it half done
-            shuffle_into(kept.reshape(1, -1), epoch, self.seed, native=self._native)
+            shuffle_into(kept.reshape(1, -1), epoch, self.seed, native=self.native)
             self._known = epoch
         return kept
 

@@ -135,7 +135,7 @@ class Trainer:
         self.history = History()
         self.remark = ""
         self.watchers: list[Callback] = []
-        self._scale, self._classes = scale, None if classes is None else list(classes)
+        self.scale, self.given_classes = scale, None if classes is None else list(classes)
         self._one_at = -1  # the count of `parameter_writes` when `predict_one` was made
 
     def __repr__(self) -> str:
@@ -393,8 +393,8 @@ class Trainer:
         setup, known = self.setup, self.setup.targets
         if callable(setup.loss):
             return kinds.of(y, setup.loss, outputs)
-        if known is None and self._classes is not None:
-            known = kinds.of(self._classes, setup.loss, outputs)
+        if known is None and self.given_classes is not None:
+            known = kinds.of(self.given_classes, setup.loss, outputs)
         found = None if known is None else kinds.again(known, y, outputs)
         return kinds.of(y, setup.loss, outputs) if found is None else found
 
@@ -403,8 +403,8 @@ class Trainer:
         setup = self.setup
         if setup.targets is not None or isinstance(setup.model, Scaled):
             return
-        if self._scale is not None:
-            scale = scaling.found(self._scale, samples, weights)
+        if self.scale is not None:
+            scale = scaling.found(self.scale, samples, weights)
             setup.model = Scaled(setup.model, scale.middle.tolist(), scale.unit.tolist())
         elif message := scaling.warning(samples):
             warnings.warn(message, TrainingWarning, stacklevel=3)

@@ -23,11 +23,19 @@ class TrainingWarning(UserWarning):
     """A run completed, but its net learned nothing."""
 
 
-def verdict(history: History, targets: Targets, encoded: Array | None, window: int, loss: Callable[[], float]) -> str:
+def verdict(
+    history: History,
+    targets: Targets,
+    encoded: Array | None,
+    window: int,
+    best: Callable[[], float],
+    loss: Callable[[], float],
+) -> str:
     """The warning about a finished run in a sentence; "" if its loss fell.
 
     encoded  the training targets as encoded for the loss; None if samples have weights
     window   steps of an epoch: losses are averaged over as many at both ends
+    best     the mean loss of the best constant prediction, NaN if unknown
     loss     the mean loss over the training data now, without penalties; called only if the run looks bad
     """
     steps = len(history)
@@ -36,7 +44,7 @@ def verdict(history: History, targets: Targets, encoded: Array | None, window: i
     window = max(1, min(window, steps // 2, _MOST))
     first, last = _mean(history.first_losses(window)), _mean(history.last_losses(window))
     rate = history.first_rate
-    constant = math.nan if encoded is None else best_constant(targets, encoded)
+    constant = best()
     reference = first if math.isnan(constant) else max(first, constant)
     if last > _GREW * reference and last > first:
         return (
@@ -54,6 +62,11 @@ def verdict(history: History, targets: Targets, encoded: Array | None, window: i
         f"the loss over the training data is {now:.4g} after {steps} steps, no better than the constant answer "
         f"{better}: try another learning rate than {rate:g}, scale the inputs, or start from other weights (seed, init)"
     )
+
+
+def constant_loss(targets: Targets, encoded: Array | None) -> float:
+    """`best_constant` of a run; NaN for one with weights."""
+    return math.nan if encoded is None else best_constant(targets, encoded)
 
 
 def best_constant(targets: Targets, encoded: Array) -> float:

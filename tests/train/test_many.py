@@ -288,3 +288,24 @@ def test_a_bad_index_stops_its_member_alone() -> None:
     assert "members 0–2: together" in many.explain()
     assert [history.stopped for history in many.histories] == ["", "failed", ""]
     assert [len(history) for history in many.histories] == [3, 0, 3]
+
+
+def test_members_on_the_same_data_share_what_is_found_in_them() -> None:
+    from macrograd.train.plans import Plans
+
+    plans, weights = Plans(X, y), np.ones(30)
+    first, _ = plans.plan(small(0), {"seed": 0, "steps": 3, "sample_weight": weights})
+    twin, described = plans.plan(small(1), {"seed": 1, "steps": 3, "sample_weight": weights})
+    assert twin.part is first.part
+    assert twin.order.seed == 1
+    assert described.parameters == twin.objective.parameters == twin.setup.model.parameters()
+    for trainer, options in (
+        (small(3), {"seed": 1, "steps": 3, "sample_weight": weights}),  # another architecture
+        (small(1), {"seed": 1, "steps": 4, "sample_weight": weights}),
+        (small(1), {"seed": 1, "steps": 3, "sample_weight": weights.copy()}),
+    ):
+        assert plans.plan(trainer, options)[0].part is not first.part
+    wrong = small(1)
+    wrong.model.parameters()[4].data = math.nan
+    with pytest.raises(ValueError, match="is nan before training"):
+        plans.plan(wrong, {"seed": 1, "steps": 3, "sample_weight": weights})

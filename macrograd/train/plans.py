@@ -1,0 +1,104 @@
+"""The runs of many members, planned: what data and options determine is found once for members that share them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from macrograd.nn import Scaled
+from macrograd.train.alike import Description
+from macrograd.train.callbacks import Callbacks
+from macrograd.train.checks import integer
+from macrograd.train.fitting import Fitting
+from macrograd.train.order import Order
+from macrograd.train.trainer import Trainer
+from macrograd.value import numbers_of
+
+Options = dict[str, Any]
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+class Plans:
+    """Plans of runs on X and y."""
+
+    def __init__(self, X: Any, y: Any) -> None:
+        self._X, self._y = X, y
+        self._known: dict[Any, tuple[Fitting, Description, Options]] = {}
+
+    def plan(self, trainer: Trainer, options: Options) -> tuple[Fitting, Description]:
+        """The run of a member, and the description of its model. Raises what `Trainer.fit` does for bad input."""
+        key, described = _key(trainer, options), Description(trainer.model)
+        known = None if key is None else self._known.get((key, described.key))
+        if known is None:
+            fitting = self._alone(trainer, dict(options))
+            if fitting.objective.model is not trainer.model:  # with scales, or without those of the outputs
+                described = Description(fitting.objective.model)
+            if key is not None:
+                self._known[key, described.key] = fitting, described, options  # kept, so that no id is used twice
+            return fitting, described
+        return _like(known[0], trainer, described, options, self._y), described.as_key_of(known[1])
+
+    def _alone(self, trainer: Trainer, options: Options) -> Fitting:
+        X, y = self._X, self._y
+        rows = options.pop("rows", None)
+        if rows is not None:
+            X, y = _chosen(X, rows), _chosen(y, rows)
+            weights = options.get("sample_weight")
+            if weights is not None and len(weights) != len(y):
+                options["sample_weight"] = _chosen(weights, rows)
+        return trainer._planned(X, y, **options)
+
+
+def _key(trainer: Trainer, options: Options) -> Any:
+    """What else must be the same for two members to share a plan; None for one that shares with nobody."""
+    setup, held = trainer.setup, options.get("validation")
+    if setup.targets is not None or setup.ranks is not None or options.get("watch") or isinstance(held, float):
+        return None  # it was trained before, needs more than its data, or draws its validation data by its seed
+    if trainer.scale or setup.scale_target or isinstance(setup.model, Scaled):
+        return None
+    given: list[Any] = [
+        setup.loss,
+        setup.penalty,
+        setup.engine,
+        setup.dtype,
+        setup.threads,
+        setup.strict,
+        setup.smoothing,
+    ]
+    given += [trainer.given_classes, *(options[name] for name in sorted(options) if name != "seed")]
+    return (tuple(sorted(options)), *((type(x), x) if type(x) in _PLAIN else id(x) for x in given))
+
+
+def _like(leader: Fitting, trainer: Trainer, described: Description, options: Options, y: Any) -> Fitting:
+    """The run of a member whose model is like the leader's, on the same data with the same options."""
+    setup, theirs, order = trainer.setup, leader.setup, leader.order
+    if not np.isfinite(numbers_of(described.parameters)).all():
+        setup.trained()  # says which parameter is not finite
+    seed = integer("seed", options["seed"], 0)
+    targets = theirs.fitted()
+    setup.learn(targets, theirs.shape, theirs.columns, theirs.plan, y)
+    setup.seed = seed
+    weighted, draws = leader.objective.weighted, leader.objective.draws
+    return Fitting(
+        setup,
+        leader.part,
+        leader.held,
+        Order(order.samples, order.batch_size, shuffle=order.shuffle, seed=seed, native=order.native),
+        leader.total,
+        objective=setup.objective(targets, described.parameters, weighted, seed if draws else None),
+        trainer=trainer,
+        metrics=leader.metrics,
+        early_stopping=None if leader.watch is None else leader.watch.rule,
+        clip_norm=leader.clip_norm,
+        schedule=leader.schedule,
+        callbacks=Callbacks(options.get("callbacks", ()), trainer.watchers),
+        progress=leader.progress,
+        frozen=leader.frozen,
+    )
+
+
+def _chosen(data: Any, rows: Any) -> Any:
+    """Some rows of data, which may be a data frame."""
+    return data.iloc[rows] if hasattr(data, "iloc") else np.asarray(data)[rows]
