@@ -107,7 +107,7 @@ def _listed(name: str, values: Iterable[Any]) -> list[Any]:
     try:
         return list(values)
     except TypeError:
-        if getattr(values, "__iter__", None) is not None:  # it failed while iterating
+        if hasattr(values, "__iter__") and not isinstance(values, Value):  # it failed while iterating
             raise
     raise TypeError(f"{name}() takes a sequence of numbers and Values, got {values!r} of type {type(values).__name__}")
 

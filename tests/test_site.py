@@ -8,6 +8,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 import types
 import warnings
 from pathlib import Path
@@ -119,6 +120,12 @@ def test_the_operation_that_a_page_adds_runs() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=DOCS.parent, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == promised
+
+
+def test_the_page_on_installing_has_every_extra() -> None:
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    listed = (DOCS / "index.md").read_text("utf-8").partition("The extras are")[2].partition("\n\n")[0]
+    assert {*re.findall(r"`(\w+)`", listed)} == {*project["optional-dependencies"]} - {"bench"}
 
 
 # --- docs/errors.md --------------------------------------------------------------------------------------------------

@@ -311,7 +311,7 @@ def of(
             continue
         asked = kind.get(name)
         if name in drop or asked == "drop" or (only is not None and name not in only):
-            features.append(Feature(name, "", reason="as asked"))
+            features.append(Feature(name, "", reason="as requested"))
             continue
         features.append(_planned(table, name, column, place, asked, name in (only or ()), style, markers, where))
     plan = Plan(tuple(features), tuple(markers))

@@ -222,8 +222,8 @@ def again(known: Targets, y: Any, outputs: int) -> Targets | None:
         new = labels
     if len(new):
         raise ValueError(
-            f"y has the label {new[0].item()!r}, and the classes of this model are {_few(known.classes)}: what an "
-            "output means cannot change; take a new model, or name all classes before the first fit, with classes=[…]"
+            f"y has the label {new[0].item()!r}, and the classes of this model are {_few(known.classes)}: its outputs "
+            "keep their meaning; use a new model, or name all classes before the first fit, with classes=[…]"
         )
     return known
 

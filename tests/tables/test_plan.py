@@ -80,7 +80,9 @@ def test_every_column_can_be_overruled() -> None:
         tables.plan_of(data, kind={"x": "colour"})
     with pytest.raises(ValueError, match=r"t.csv, column 'd': '1/2/2024' in row 1 is not a number"):
         tables.plan_of(data, kind={"d": "number"})
-    with pytest.raises(ValueError, match=r"has nothing to learn 'x' from \('id': as asked; 'zip': as asked; 'd': as"):
+    with pytest.raises(
+        ValueError, match=r"has nothing to learn 'x' from \('id': as requested; 'zip': as requested; 'd'"
+    ):
         tables.plan_of(data, "x", drop=["id", "zip", "d"])
 
 
