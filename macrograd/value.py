@@ -237,7 +237,7 @@ class Value(Methods):
 
     def __index__(self) -> int:
         if _interpreter is not None:
-            _interpreter.look(self, "{} as an index or a count (take(values, index) chooses by one)")
+            _interpreter.look(self, "{} as an index (mg.take) or a count (mg.loop)")
         raise TypeError(
             "a Value cannot be an index or a count: use int(value.data), or mg.take(values, value) to choose by one"
         )

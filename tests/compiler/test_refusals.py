@@ -99,7 +99,7 @@ REFUSED: dict[Callable[..., Any], tuple[int, str]] = {
     as_float: (1, "float() of a traced value"),
     as_int: (1, "int() of a traced value"),
     as_bool: (1, "a branch on a traced value"),
-    as_index: (1, "a traced value as an index (take(values, index) chooses by one)"),
+    as_index: (1, "a traced value as an index (mg.take) or a count (mg.loop)"),
     largest: (1, "a branch on a traced value"),
     smallest: (1, "a branch on a traced value"),
     in_order: (1, "a branch on a traced value"),

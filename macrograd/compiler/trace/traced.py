@@ -65,7 +65,7 @@ class Traced(Value):
         refuse("int() of a traced value")
 
     def __index__(self) -> int:
-        refuse("a traced value as an index (take(values, index) chooses by one)")
+        refuse("a traced value as an index (mg.take) or a count (mg.loop)")
 
     def __bool__(self) -> bool:
         refuse("a branch on a traced value (if, while, and, or, not, max, min, sorted)", WAY_OUT + OF_A_BRANCH)
