@@ -4,64 +4,25 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import macrograd
-from macrograd import cli
 from macrograd.cli import main, options, recipe
 from macrograd.nn.activations import ACTIVATIONS
 from macrograd.nn.init import INITIALISERS
 from macrograd.nn.losses import LOSSES
 from macrograd.tables import target, text
-from macrograd.train import ENGINES, Trainer
+from macrograd.train import ENGINES
 from macrograd.train.scaling import Scale
+from tests.cli.commands import ROOT, SMALL, Capture, Table, process, rows
 
-ROOT = Path(__file__).parents[1]
 REFERENCE = json.loads((ROOT / "references" / "demo.json").read_text("utf-8"))
-SMALL = ["--samples", "12", "--hidden", "3", "--steps", "2"]
-
-Capture = pytest.CaptureFixture[str]
-Table = Callable[[str], str]
-
-
-def process(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "macrograd", *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Table:
-    def write(text: str) -> str:
-        path = tmp_path / "table.csv"
-        path.write_text(text, encoding="utf-8")
-        return str(path)
-
-    return write
-
-
-def rows(columns: int, target: Callable[[np.random.RandomState, list[float]], object], n: int = 20) -> str:
-    """A table of random features, and what `target` makes of each row."""
-    random = np.random.RandomState(0)
-    lines = [",".join([*(f"f{i}" for i in range(columns)), "answer"])]
-    for _ in range(n):
-        features = (100 + 50 * random.normal(size=columns)).tolist()
-        lines.append(",".join(map(str, [*features, target(random, features)])))
-    return "\n".join(lines) + "\n"
 
 
 # --- the main job ----------------------------------------------------------------------------------------------------
@@ -337,165 +298,6 @@ def test_a_picture_here_is_named_as_it_was(capsys: Capture, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     assert main(["train", "moons", *SMALL, "--quiet", "--plot", "moons.png"]) == 0
     assert capsys.readouterr().out.endswith("\nsaved the picture moons.png\n")
-
-
-# --- what goes wrong -----------------------------------------------------------------------------------------------
-
-HELP = " (see `macrograd train --help`)"
-WRONG = [
-    (["trian"], None),
-    (["--versoin"], "unrecognized arguments: --versoin (see `macrograd --help`)"),
-    (["train"], "the following arguments are required: DATA" + HELP),
-    (["train", "moons", "--steps", "0"], "argument --steps: it must be 1 or more, got 0" + HELP),
-    (["train", "moons", "--steps", "many"], "argument --steps: 'many' is not an integer" + HELP),
-    (["train", "moons", "--hidden", "16", "0"], "argument --hidden: it must be 1 or more, got 0" + HELP),
-    (["train", "--hidden", "16", "moons"], "argument --hidden: 'moons' is not an integer" + HELP),
-    (["train", "moons", "--lr", "0"], "argument --lr: it must be above 0, got 0" + HELP),
-    (["train", "moons", "--lr", "fast"], "argument --lr: 'fast' is not a number" + HELP),
-    (["train", "moons", "--l2", "-1"], "argument --l2: it must be 0 or more, got -1" + HELP),
-    (["train", "moons", "--noise", "inf"], "argument --noise: it must be 0 or more, got inf" + HELP),
-    (
-        ["train", "moons", "--seed", str(2**32)],
-        "argument --seed: it must be from 0 to 4294967295, got 4294967296" + HELP,
-    ),
-    (
-        ["train", "moons", "--activation", "tahn"],
-        "argument --activation: unknown value 'tahn': use linear, relu, leaky_relu, tanh, sigmoid, softplus, sin, "
-        "silu, gelu; did you mean tanh?" + HELP,
-    ),
-    (["train", "moons", "--engine", "steam"], f"argument --engine: unknown value 'steam': use compiled, eager{HELP}"),
-    (["train", "moons", "--batch-size", "101"], "--batch-size 101 is more than the 100 samples of moons"),
-    (["train", "moons", "--target", "y"], "--target is for tables: moons is made, and has its classes already"),
-    (["train", "moons", "--classes", "3"], "--classes is for blobs and spirals: moons has two classes"),
-    (["train", "blobs", "--samples", "2"], "2 samples of blobs hold only 2 of 3 classes: raise --samples"),
-    (
-        ["train", "mons"],
-        "'mons' is neither a data set (moons, circles, blobs, spirals, xor) nor a file: did you mean moons?",
-    ),
-    (
-        ["train", "none.csv", "--target", "y"],
-        "'none.csv' is neither a data set (moons, circles, blobs, spirals, xor) nor a file: give the path of a table",
-    ),
-    (
-        ["train", "blobs", "--loss", "hinge"],
-        "the loss 'hinge' does not fit a target of more than two classes: use cross_entropy",
-    ),
-    (["train", "moons", "--plot", "p.jpg"], "--plot p.jpg: the name must end in .png, .svg, .pdf"),
-    (["train", "moons", "--plot", "no/p.png"], "--plot no/p.png: the directory no does not exist"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(a) for a, _ in WRONG])
-def test_bad_input_is_one_clear_line(
-    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str | None
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("macrograd: error: ")
-    assert err.count("\n") == 1
-    if message is None:  # argparse's own words, which differ from one Python to another
-        assert "invalid choice: 'trian'" in err
-    else:
-        assert err == f"macrograd: error: {message}\n"
-
-
-def test_bad_tables(capsys: Capture, tmp_path: Path, table: Table) -> None:
-    path = table("a,b,y\n1,2,p\n3,inf,q\n")
-
-    def error(*arguments: str) -> str:
-        assert main(["train", *arguments]) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        return err.removeprefix("macrograd: error: ").removesuffix("\n")
-
-    assert error(path) == "table.csv: name the column to learn, with --target COLUMN; it has 'a', 'b', 'y'"
-    assert error(path, "--target", "z") == "table.csv has no column 'z', it has 'a', 'b', 'y'"
-    assert error(path, "--target", "y") == (
-        "table.csv, row 2, column 'b': inf is not a finite number; remove the row, or leave the column out with --drop"
-    )
-    for option in ("samples", "noise", "classes"):
-        assert error(path, "--target", "y", f"--{option}", "3") == (
-            f"--{option} is for the data sets moons, circles, blobs, spirals, xor, not for {path}"
-        )
-    assert error(str(tmp_path), "--target", "y") == f"{tmp_path}: Is a directory"
-    folder = tmp_path / "p.png"
-    folder.mkdir()
-    assert error("moons", "--plot", str(folder)) == f"--plot {folder}: it is a directory"
-
-
-def test_a_run_that_diverges(capsys: Capture) -> None:
-    assert main(["train", "moons", *SMALL, "--loss", "squared_error", "--lr", "1e200"]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("macrograd: error: the loss is inf at step 1 (epoch 2, learning rate 5.5e+199). sample ")
-    assert "A smaller learning rate" in err
-    assert err.count("\n") == 1
-
-
-def test_a_picture_without_matplotlib_is_refused_before_the_training(
-    capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main(["train", "moons", "--plot", "p.png"]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err == (
-        'macrograd: error: --plot needs matplotlib: pip install "macrograd[plot]", '
-        'or in a clone of the repository pip install ".[plot]"\n'
-    )
-
-
-def test_a_full_disk(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(source: str, target: Path) -> None:
-        raise OSError(28, "No space left on device", str(target))
-
-    monkeypatch.setattr("os.replace", fails)
-    path = tmp_path / "p.png"
-    assert main(["train", "moons", *SMALL, "--quiet", "--plot", str(path)]) == 2
-    out, err = capsys.readouterr()
-    assert out.startswith("trained 2 steps in ")
-    assert err == f"macrograd: error: {path}: No space left on device\n"
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_ctrl_c_in_this_process(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **options: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "fit", interrupted)
-    assert main(["train", "moons"]) == 130
-    assert capsys.readouterr().err == "macrograd: interrupted after 0 of 100 steps\n"
-    monkeypatch.setattr(cli, "dispatch", interrupted)
-    assert main([]) == 130
-    assert capsys.readouterr().err == "macrograd: interrupted\n"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
-def test_ctrl_c_while_it_trains() -> None:
-    with process("train", "moons", "--samples", "20", "--steps", "1000000") as running:
-        assert running.stdout is not None
-        while not running.stdout.readline().startswith("step 2 "):
-            pass
-        running.send_signal(signal.SIGINT)
-        _, err = running.communicate()
-    assert running.returncode == 130
-    assert err.startswith("macrograd: interrupted after ")
-    assert err.endswith(" of 1000000 steps\n")
-    assert err.count("\n") == 1
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows answers a closed pipe in another way")
-def test_a_closed_pipe_is_quiet() -> None:
-    with process("train", "moons", "--samples", "20", "--steps", "1000000") as running:
-        assert running.stdout is not None
-        assert running.stderr is not None
-        running.stdout.readline()
-        running.stdout.close()
-        err = running.stderr.read()
-        running.wait()
-    assert err == ""
-    assert running.returncode == 141
 
 
 # --- the command line itself ---------------------------------------------------------------------------------------

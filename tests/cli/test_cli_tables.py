@@ -15,14 +15,9 @@ import pytest
 from macrograd.cli import main
 from macrograd.nn import init
 from macrograd.train import files
+from tests.cli.commands import Capture, error
 
-Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def write(name: str, rows: list[list[Any]]) -> str:
@@ -45,15 +40,6 @@ def train(capsys: Capture, *arguments: str) -> str:
     capsys.readouterr()
     assert main(["train", *arguments]) == 0
     return capsys.readouterr().out
-
-
-def error(capsys: Capture, *arguments: str) -> str:
-    capsys.readouterr()
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    return err.removeprefix("macrograd: error: ").removesuffix("\n")
 
 
 def scores(out: str) -> list[float]:
