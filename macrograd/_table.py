@@ -240,7 +240,11 @@ def check_operands(name: str, operands: Iterable[Any]) -> None:
 
 
 def no_number(name: str, operand: Any) -> TypeError:
-    return TypeError(f"{name}() takes numbers and Values, got {operand!r} of type {type(operand).__name__}")
+    many = isinstance(operand, (list, tuple)) or bool(getattr(operand, "shape", ()))
+    return TypeError(
+        f"{name}() takes numbers and Values, got {operand!r} of type {type(operand).__name__}"
+        f"{': pass its elements, one number at a time' if many else ''}"
+    )
 
 
 def too_large(what: str, number: Any) -> OverflowError:

@@ -188,6 +188,9 @@ def test_take(index: Any) -> None:
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 
+EACH = ": pass its elements, one number at a time"
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -216,7 +219,11 @@ def test_take(index: Any) -> None:
         (lambda: mg.take("abc", 0), TypeError, "take() takes numbers and Values, got 'a' of type str"),
         (lambda: mg.take([None, 1.0], 0), TypeError, "take() takes numbers and Values, got None of type NoneType"),
         (lambda: mg.take([[1.0, None]], 0), TypeError, "take() takes numbers and Values, got None of type NoneType"),
-        (lambda: mg.take([[[1.0]], [[2.0]]], 0), TypeError, "take() takes numbers and Values, got [1.0] of type list"),
+        (
+            lambda: mg.take([[[1.0]], [[2.0]]], 0),
+            TypeError,
+            "take() takes numbers and Values, got [1.0] of type list" + EACH,
+        ),
         (
             lambda: mg.take([[1.0, 2.0], [3.0]], 0),
             ValueError,
@@ -234,7 +241,7 @@ def test_take(index: Any) -> None:
         ),
         (lambda: mg.mean(["a"]), TypeError, "mean() takes numbers and Values, got 'a' of type str"),
         (lambda: mg.logsumexp([None]), TypeError, "logsumexp() takes numbers and Values, got None of type NoneType"),
-        (lambda: mg.softmax([[1.0]]), TypeError, "softmax() takes numbers and Values, got [1.0] of type list"),
+        (lambda: mg.softmax([[1.0]]), TypeError, "softmax() takes numbers and Values, got [1.0] of type list" + EACH),
         (lambda: mg.softmax("ab"), TypeError, "softmax() takes numbers and Values, got 'a' of type str"),
         (lambda: mg.leaky_relu("x"), TypeError, "leaky_relu() takes numbers and Values, got 'x' of type str"),
         (lambda: Value(1.0).leaky_relu("a"), TypeError, "leaky_relu() takes numbers and Values, got 'a' of type str"),  # type: ignore[arg-type]
