@@ -113,7 +113,7 @@ class _Writer:
         edges = json.dumps(self._edges(), separators=(",", ":"))
         return (
             f'<div class="mg-folded" role="group" aria-label="{_text(title)}" data-edges="{edges}">'
-            f'<svg aria-hidden="true"></svg>{"".join(parts)}</div>'
+            f'<div><svg aria-hidden="true"></svg>{"".join(parts)}</div></div>'
         )
 
     def _box(self, *shown: Any) -> int:
