@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 os.environ["PYTHONPATH"] = str(HERE)  # for cells that import scratch.py
@@ -48,8 +50,18 @@ html_theme_options = {"top_of_page_buttons": []}
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 
+def as_shell(app: Any, doctree: nodes.document) -> None:
+    """Show the cells that a shell runs as one types them, without IPython's `%%sh`."""
+    for block in doctree.findall(nodes.literal_block):
+        if block.astext().startswith("%%sh\n"):
+            block.rawsource = block.astext().removeprefix("%%sh\n")
+            block.children = [nodes.Text(block.rawsource)]
+            block["language"] = "bash"
+
+
 def setup(app: Any) -> None:
     notebooks = HERE / "notebooks"
     notebooks.mkdir(exist_ok=True)
     shutil.copyfile(HERE.parent / "examples" / "first_walk.ipynb", notebooks / "first_walk.ipynb")
     app.connect("autodoc-process-docstring", docstrings.as_rst)
+    app.connect("doctree-read", as_shell)
