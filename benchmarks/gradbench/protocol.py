@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-EVALS = ("hello", "ode", "llsq", "lse", "det", "kmeans", "gmm")
+EVALS = ("hello", "ode", "llsq", "lse", "det", "kmeans", "gmm", "lstm", "particle", "saddle", "ba", "ht")
 
 Functions = dict[str, Callable[[Any], Callable[[], Any]]]  # by name: the input prepares what is run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from math import gamma as gamma_function
 from math import pi, prod
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
-from benchmarks.gradbench import protocol, session
+import macrograd as mg
+from benchmarks.gradbench import particle, protocol, saddle, session
 
 RNG = np.random.default_rng(4)
 Array = NDArray[np.float64]
@@ -140,6 +142,132 @@ def test_gmm() -> None:
     for name in numbers:
         by_differences = slopes(lambda part, name=name: posterior(*(numbers | {name: part}).values()), numbers[name])  # type: ignore[misc]
         assert np.allclose(found[name], by_differences, atol=1e-8), name
+
+
+def test_lstm() -> None:
+    layers, width, characters = 2, 2, 4
+    shapes = {"main_params": (2 * layers, 4 * width), "extra_params": (3, width), "state": (2 * layers, width)}
+    given = {name: RNG.random(shape).tolist() for name, shape in shapes.items()}
+    given["sequence"] = RNG.integers(0, 2, (characters, width)).astype(float).tolist()
+
+    def loss(numbers: Array) -> float:
+        main, extra = np.split(numbers, [8 * layers * width])
+        gates = main.reshape(layers, 2, 4, width)
+        scale, out_scale, out_shift = extra.reshape(3, width)
+        state, bits, total = np.array(given["state"]), np.array(given["sequence"]), 0.0
+        for now, following in pairwise(bits):
+            x = now * scale
+            for k, (weights, biases) in enumerate(gates):
+                hidden, cell = state[2 * k], state[2 * k + 1]
+                into = np.array([x, hidden, x, hidden]) * weights + biases
+                forget, enter, leave = 1.0 / (1.0 + np.exp(-into[:3]))
+                cell = cell * forget + enter * np.tanh(into[3])
+                x = leave * np.tanh(cell)
+                state[2 * k], state[2 * k + 1] = x, cell
+            y = x * out_scale + out_shift
+            total += following @ (y - np.log(2.0 + np.exp(y).sum()))
+        return float(-total / ((characters - 1) * width))
+
+    numbers = np.concatenate([np.ravel(given["main_params"]), np.ravel(given["extra_params"])])
+    assert answer("lstm", "objective", given) == pytest.approx(loss(numbers), rel=1e-13)
+    assert np.allclose(answer("lstm", "jacobian", given), slopes(loss, numbers), atol=1e-10)
+
+
+def test_saddle_and_particle() -> None:
+    assert answer("saddle", "fr", {"start": [1.0, 1.0]}) == pytest.approx([0.0] * 4, abs=1e-5)
+    x, step = [0.5, 2.0], [1.0, 0.0]
+    top = saddle.summit(x, [1.0, 1.0], "f")
+    assert [float(y) for y in top] == pytest.approx([0.0, 0.0], abs=1e-5)
+    assert mg.jvp(lambda x: saddle.height(x, saddle.summit(x, [1.0, 1.0], "f")), x, step)[1] == pytest.approx(1.0)
+
+    def miss(w: float) -> float:
+        at, speed = np.array([0.0, 8.0]), np.array([0.75, 0.0])
+        while (moved := at + 0.1 * speed)[1] > 0.0:
+            apart = at - np.array([[10.0, 10.0 - w], [10.0, 0.0]])
+            at, speed = moved, speed + 0.1 * (apart / np.linalg.norm(apart, axis=1, keepdims=True) ** 3).sum(0)
+        return float((at - at[1] / speed[1] * speed)[0] ** 2)
+
+    assert particle.squared_miss([0.3], "f") == pytest.approx(miss(0.3), rel=1e-9)
+    slope = mg.jvp(lambda w: particle.squared_miss(w, "r"), [0.3], [1.0])[1]
+    assert slope == pytest.approx((miss(0.3 + 1e-6) - miss(0.3 - 1e-6)) / 2e-6, rel=1e-5)
+
+
+@pytest.mark.parametrize("angle", [0.7, 0.0])
+def test_ba(angle: float) -> None:
+    camera = [angle, -angle, 0.5 * angle, 0.1, 0.2, -3.0, 400.0, 5.0, -8.0, 0.09, 0.003]
+    given = {"n": 2, "m": 2, "p": 3, "cam": camera, "x": [0.7, 0.1, 3.0], "w": 0.4, "feat": [27.0, 83.0]}
+
+    def errors(numbers: Array) -> Array:
+        axis, centre, (focus, *middle), radial = numbers[:3], numbers[3:6], numbers[6:9], numbers[9:11]
+        size, x = np.linalg.norm(axis), numbers[11:14] - centre
+        if size:
+            across = np.cross(axis / size, np.eye(3)).T
+            x = x + np.sin(size) * across @ x + (1 - np.cos(size)) * across @ across @ x
+        flat = x[:2] / x[2]
+        square = flat @ flat
+        flat = flat * (1 + radial[0] * square + radial[1] * square**2)
+        return numbers[14] * (flat * focus + middle - np.array(given["feat"]))
+
+    numbers = np.array([*camera, *given["x"], given["w"]])
+    found = answer("ba", "objective", given)
+    assert found["reproj_error"] == {"elements": pytest.approx(errors(numbers)), "repeated": 3}
+    assert found["w_err"] == {"element": pytest.approx(1 - 0.4**2), "repeated": 3}
+    jacobian = answer("ba", "jacobian", given)
+    assert jacobian["rows"] == [*range(0, 91, 15), 91, 92, 93, 93]  # the last once more
+    assert jacobian["cols"][:15] == [*range(11), 22, 23, 24, 28]
+    assert jacobian["cols"][-1] == 30
+    if angle:  # without a rotation, differences around it take the other formula
+        for k in range(2):
+            row = jacobian["vals"][15 * k : 15 * k + 15]
+            assert np.allclose(row, slopes(lambda x, k=k: errors(x)[k], numbers), rtol=1e-8, atol=1e-8)  # type: ignore[misc]
+    assert jacobian["vals"][-1] == pytest.approx(-0.8)
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_ht(mixed: bool) -> None:
+    parents, points = [-1, 0, 1, 2], RNG.normal(size=(2, 3))
+    relatives, inverses = RNG.normal(size=(2, 4, 4, 4))
+    relatives[:, 3], inverses[:, 3] = [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0]
+    positions = np.column_stack([RNG.normal(size=(3, 3)), np.ones(3)])
+    weights = RNG.random((3, 4))
+    theta = RNG.normal(size=26)
+    us = RNG.random((2, 2)) if mixed else np.empty((0, 2))
+    model = {"parents": parents, "base_relatives": relatives.tolist(), "inverse_base_absolutes": inverses.tolist()}
+    model |= {"base_positions": positions.tolist(), "weights": weights.tolist(), "is_mirrored": True}
+    model |= {"triangles": [[0, 1, 2], [2, 0, 1]]}
+    data = {"model": model, "correspondences": [1, 0], "points": points.tolist()}
+    given = {"theta": theta.tolist(), "us": us.tolist(), "data": data}
+
+    def turned(axis: int, angle: float) -> Array:
+        c, s = np.cos(angle), np.sin(angle)
+        found: Array = np.eye(4)
+        i, j = [(1, 2), (2, 0), (0, 1)][axis]
+        found[[i, i, j, j], [i, j, i, j]] = c, -s, s, c
+        return found
+
+    def errors(theta: Array, us: Array) -> Array:
+        bends = {2: turned(2, theta[7]) @ turned(0, theta[6]), 3: turned(0, theta[8])}
+        absolute: list[Array] = []
+        for k, parent in enumerate(parents):
+            here = relatives[k] @ bends.get(k, np.eye(4))
+            absolute.append(here if parent < 0 else absolute[parent] @ here)
+        skin = sum(weights[:, k, None] * (positions @ (a @ inverses[k]).T) for k, a in enumerate(absolute))
+        size = np.linalg.norm(theta[:3])
+        across = np.cross(theta[:3] / size, np.eye(3)).T
+        turn = np.eye(3) + np.sin(size) * across + (1 - np.cos(size)) * across @ across
+        placed = (skin[:, :3] * [-1.0, 1.0, 1.0]) @ turn.T + theta[3:6]
+        if not mixed:
+            return (points - placed[[1, 0]]).ravel()
+        shares = np.column_stack([us, 1 - us.sum(1)])
+        corners = np.array(model["triangles"])[[1, 0]]
+        return (points - np.einsum("pk,pkx->px", shares, placed[corners])).ravel()
+
+    assert np.allclose(answer("ht", "objective", given), errors(theta, us), rtol=1e-11)
+    found = np.array(answer("ht", "jacobian", given))
+    for row in (0, 5):
+        by_pose = slopes(lambda t, row=row: errors(t, us)[row], theta)  # type: ignore[misc]
+        by_us = slopes(lambda u, row=row: errors(theta, u)[row], us)  # type: ignore[misc]
+        assert np.allclose(found[row], [*by_us[row // 3 : row // 3 + 1].ravel(), *by_pose], atol=1e-7)
 
 
 def test_messages_are_answered_one_by_one() -> None:
