@@ -129,6 +129,15 @@ class Samples:
             )
 
 
+def rows_of(data: Any, rows: NDArray[np.int64]) -> Any:
+    """Some rows of an array, a list or a frame of pandas, polars or Arrow."""
+    if hasattr(data, "iloc"):
+        return data.iloc[rows]
+    if hasattr(data, "take") and hasattr(data, "schema"):
+        return data.take(rows)
+    return data[rows] if hasattr(data, "shape") else np.asarray(data)[rows]
+
+
 def _apart(rows: NDArray[Any], middle: NDArray[Any], unit: NDArray[Any]) -> NDArray[Any]:
     with np.errstate(over="ignore"):  # an infinity, which is searched for if it makes the loss infinite
         found: NDArray[Any] = ((rows - middle) / unit).astype(rows.dtype)

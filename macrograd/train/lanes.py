@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-_FEWEST = 2  # members that are worth a program of their own
+FEWEST = 2  # members that are worth a program of their own
 _RUN_SECONDS = 0.25  # of all steps between two looks at each member
 _MOST_STEPS = 1 << 18
 _GUESS_SECONDS = 3e-9  # for a parameter and sample
@@ -76,6 +76,7 @@ class Group:
     lanes: int = 0
     places: list[int] = field(default_factory=list)
     parts: list[Group] = field(default_factory=list)
+    fewest: int = FEWEST
 
     def run(self, start: float, folder: Folder | None) -> None:
         """Train all members to their ends, or to Ctrl-C, which stops those that have not begun, too."""
@@ -101,14 +102,16 @@ class Group:
         """Into parts of equal programs, after those that differ in numbers turned out to differ in more."""
         parts: dict[Any, Group] = {}
         for member in self.members:
-            parts.setdefault((member.loss, member.rule), Group([], self.threads)).members.append(member)
+            parts.setdefault((member.loss, member.rule), Group([], self.threads, fewest=self.fewest)).members.append(
+                member
+            )
         self.parts = list(parts.values())
         for part in self.parts:
             part.check()
 
     def check(self) -> None:
         """Note if there are too few members to share lanes."""
-        if not self.obstacle and len(self.members) < _FEWEST:
+        if not self.obstacle and len(self.members) < self.fewest:
             self.obstacle = "no other member has an equal program"
 
     def _keys(self) -> Array | None:
@@ -209,8 +212,8 @@ def explained(groups: Sequence[Group]) -> str:
     return "\n".join(lines)
 
 
-def grouped(members: Sequence[Member], threads: int) -> list[Group]:
-    """The members in groups, in the order of their first members."""
+def grouped(members: Sequence[Member], threads: int, fewest: int = FEWEST) -> list[Group]:
+    """The members in groups, in the order of their first members; groups of fewer than `fewest` run alone."""
     groups: dict[Any, Group] = {}
     for member in members:
         key: Any = _key(member)
@@ -220,6 +223,7 @@ def grouped(members: Sequence[Member], threads: int) -> list[Group]:
             continue
         groups.setdefault(key, Group([], threads)).members.append(member)
     for group in groups.values():
+        group.fewest = fewest
         group.check()
     return list(groups.values())
 

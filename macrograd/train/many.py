@@ -11,25 +11,28 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.train import lanes
 from macrograd.train.checks import integer
+from macrograd.train.data import rows_of
 from macrograd.train.fitting import Fitting
 from macrograd.train.graphs import no_collection
 from macrograd.train.history import History
-from macrograd.train.lanes import Group, Member, explained
+from macrograd.train.lanes import FEWEST, Group, Member, explained, grouped
 from macrograd.train.member_files import Folder
 from macrograd.train.plans import Plans
+from macrograd.train.predictor import Measure
 from macrograd.train.trainer import Trainer
 from macrograd.train.verdict import TrainingWarning, constant_loss
+from macrograd.value import numbers_of
 
 Array = NDArray[Any]
 Make = Callable[[int], Trainer]
 Options = dict[str, Any]
 
 # Options of `fit` that belong to the whole.
-_WHOLE = ("progress", "checkpoint", "every", "resume")
+WHOLE = frozenset({"progress", "checkpoint", "every", "resume"})
 
 
 class Many:
@@ -41,7 +44,7 @@ class Many:
     """
 
     def __init__(self, trainers: list[Trainer], verdicts: list[str], groups: list[Group]) -> None:
-        self.trainers, self.verdicts = trainers, verdicts
+        self.trainers, self.verdicts, self._groups = trainers, verdicts, groups
         self._explained = explained(groups)
 
     @property
@@ -74,6 +77,26 @@ class Many:
             lowest = metric.removeprefix("validation_") not in ("accuracy", "r2")
         return (min if lowest else max)(found, key=lambda pair: pair[0])[1]
 
+    def losses(self, X: Any, y: Any, rows: Sequence[Array] | None = None) -> list[float]:
+        """The loss of each member over samples and targets, as `Trainer.evaluate` computes it, by one program for those
+        that ran together. `rows` are the rows of X and y for each member; None for all."""
+        found = [math.nan] * len(self)
+        for group in [part for whole in self._groups for part in whole.parts or [whole]]:
+            measures: dict[Any, tuple[Measure, Member]] = {}
+            for member in group.members:
+                k, trainer = member.number, self.trainers[member.number]
+                given = (X, y) if rows is None else (rows_of(X, rows[k]), rows_of(y, rows[k]))
+                part = trainer.part(*given)
+                if group.obstacle:
+                    found[k] = trainer.setup.measure(part, ())["loss"]
+                    continue
+                if member.loss not in measures:
+                    measures[member.loss] = trainer.setup.new_measure(part), member
+                measure, first = measures[member.loss]
+                numbers = first.leaves, np.array(numbers_of(member.leaves))
+                found[k] = measure(part.samples, part.targets, part.weights, numbers)
+        return found
+
     def explain(self) -> str:
         """Which members ran together, whether lanes of the processor were members or samples, and the rule for it."""
         return self._explained
@@ -92,6 +115,7 @@ def train_many(
     each: Sequence[Options] | Callable[[int], Options] | None = None,
     seed: int = 0,
     threads: int = 1,
+    lanes: str = "auto",
     checkpoint: str | os.PathLike[str] | None = None,
     every: float | str = 10.0,
     resume: bool = False,
@@ -110,6 +134,8 @@ def train_many(
               cross-validation
     seed      member k shuffles with seed + k
     threads   the number of threads that share the members
+    lanes     "auto", or "members" for members on lanes even if one runs alone, so that its rounding does not depend on
+              which others there are
     checkpoint, every, resume   as for `Trainer.fit`, but a folder, with the checkpoint of each member
     options   those of `Trainer.fit` for all members
 
@@ -122,6 +148,8 @@ def train_many(
     if checkpoint is None and resume:
         raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=FOLDER")
     threads = integer("threads", threads, 1)
+    if lanes not in ("auto", "members"):
+        raise ValueError(f"lanes must be 'auto' or 'members', got {lanes!r}")
     options.setdefault("progress", "none")
     seed, plans, found = integer("seed", seed, 0), Plans(X, y), []
     with no_collection():  # of the Values of all members, which have no cycles
@@ -129,7 +157,7 @@ def train_many(
             with _named(k):
                 found.append(Member(k, *plans.plan(trainer, {"seed": seed + k, **options, **own[k]})))
         _check_apart([member.fitting for member in found])
-        groups = lanes.grouped(found, threads)
+        groups = grouped(found, threads, 1 if lanes == "members" else FEWEST)
     folder = None if checkpoint is None else Folder(checkpoint, every, resume=resume)
     start, interrupted = time.perf_counter(), False
     for group in groups:
@@ -193,7 +221,7 @@ def _own(each: Any, count: int) -> list[Options]:
     for k, options in enumerate(found):
         if not isinstance(options, dict):
             raise TypeError(f"each must hold dicts of options of fit, got {options!r} for member {k}")
-        for name in _WHOLE:
+        for name in sorted(WHOLE):
             if name in options:
                 raise ValueError(f"{name} is an option of the whole, not of member {k}")
     return found

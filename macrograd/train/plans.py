@@ -10,6 +10,7 @@ from macrograd.nn import Scaled
 from macrograd.train.alike import Description
 from macrograd.train.callbacks import Callbacks
 from macrograd.train.checks import integer
+from macrograd.train.data import rows_of
 from macrograd.train.fitting import Fitting
 from macrograd.train.order import Order
 from macrograd.train.trainer import Trainer
@@ -44,10 +45,10 @@ class Plans:
         X, y = self._X, self._y
         rows = options.pop("rows", None)
         if rows is not None:
-            X, y = _chosen(X, rows), _chosen(y, rows)
+            X, y = rows_of(X, rows), rows_of(y, rows)
             weights = options.get("sample_weight")
             if weights is not None and len(weights) != len(y):
-                options["sample_weight"] = _chosen(weights, rows)
+                options["sample_weight"] = rows_of(weights, rows)
         return trainer._planned(X, y, **options)
 
 
@@ -97,8 +98,3 @@ def _like(leader: Fitting, trainer: Trainer, described: Description, options: Op
         progress=leader.progress,
         frozen=leader.frozen,
     )
-
-
-def _chosen(data: Any, rows: Any) -> Any:
-    """Some rows of data, which may be a data frame."""
-    return data.iloc[rows] if hasattr(data, "iloc") else np.asarray(data)[rows]

@@ -346,13 +346,17 @@ class Trainer:
     ) -> dict[str, float]:
         """The mean loss over samples and targets, without penalties, and metrics as in `fit`. Raises ValueError for
         labels that training did not see, and for shapes that do not fit."""
+        targets, part = self.setup.fitted(), self.part(X, y, sample_weight)
+        judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
+        return self.setup.measure(part, judged)
+
+    def part(self, X: Any, y: Any, sample_weight: Any = None) -> Part:
+        """Samples and targets as the compiled programs take them. Raises ValueError as `evaluate` does."""
         targets, samples = self.setup.fitted(), self._samples(X)
         encoded = self.setup.in_units(targets.encode(y), targets)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
-        weights = weighting.of(sample_weight, None, encoded, targets)
-        judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
-        return self.setup.measure(Part(samples, encoded, np.asarray(y), weights), judged)
+        return Part(samples, encoded, np.asarray(y), weighting.of(sample_weight, None, encoded, targets))
 
     @property
     def classes(self) -> list[Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,13 @@ class Ledger:
                 raise ValueError(f"{path} is damaged in line {number} ({error!r}): remove the line") from None
         return found
 
-    def add(self, outcome: Outcome) -> None:
-        """Save a result: it is on disk when this returns."""
-        self.known[outcome.trial.key] = outcome
-        score = outcome.score if math.isfinite(outcome.score) else None
-        row = {**vars(outcome.trial), "score": score, "seconds": outcome.seconds, "error": outcome.error}
-        self._file.write(json.dumps(row).encode() + b"\n")
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Save results: they are on disk when this returns."""
+        for outcome in outcomes:
+            self.known[outcome.trial.key] = outcome
+            score = outcome.score if math.isfinite(outcome.score) else None
+            row = {**vars(outcome.trial), "score": score, "seconds": outcome.seconds, "error": outcome.error}
+            self._file.write(json.dumps(row).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -83,8 +84,8 @@ class Memory:
     def __init__(self) -> None:
         self.known: dict[tuple[int, int, int, int], Outcome] = {}
 
-    def add(self, outcome: Outcome) -> None:
-        self.known[outcome.trial.key] = outcome
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        self.known |= {outcome.trial.key: outcome for outcome in outcomes}
 
     def close(self) -> None:
         pass

@@ -183,8 +183,8 @@ def _search(
     for rung, (count, epochs) in enumerate(rungs):
         alive = alive[:count]
         trials = [Trial(k, rung, f, s, epochs) for k in sorted(alive) for f in range(folds) for s in range(seeds)]
-        for outcome in pools.run(work, missing(ledger.known, trials), workers, on):
-            ledger.add(outcome)
+        for outcomes in pools.run(work, missing(ledger.known, trials), workers, on):
+            ledger.add(outcomes)
             shown.show(_best(work, ledger.known))
         means = {k: _mean([ledger.known[t.key] for t in trials if t.config == k]) for k in alive}
         sign = -1.0 if work.metric in HIGHER_IS_BETTER else 1.0

@@ -6,14 +6,16 @@ import inspect
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.train import Trainer, TrainingWarning
+from macrograd.train import Trainer, TrainingWarning, train_many
+from macrograd.train.data import rows_of
+from macrograd.train.many import WHOLE
 
 Array = NDArray[Any]
 
@@ -47,7 +49,10 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)  # hashable, as joblib's dask backend requires of the function it calls
 class Work:
-    """The data shared by all trials, callable to run a Trial; it can be sent to another process.
+    """The data shared by all trials, callable to run some of them; it can be sent to another process.
+
+    Trainers run together (`train_many`), always with members on lanes, so that a score does not depend on which others
+    run beside it.
 
     fold_of  (n,) the fold that each row belongs to
     configs  the settings, by number
@@ -60,34 +65,85 @@ class Work:
     configs: list[dict[str, Any]]
     metric: str
 
-    def __call__(self, trial: Trial) -> Outcome:
-        begun = time.perf_counter()
-        held = self.fold_of == trial.fold
-        score, error = math.nan, ""
-        try:
-            score = self._score(trial, np.flatnonzero(~held), np.flatnonzero(held))
-            error = "" if math.isfinite(score) else f"the {self.metric} is {score}"
-        except ArithmeticError as failed:  # it diverged, as settings may
-            error = f"{type(failed).__name__}: {failed}"
-        return Outcome(trial, score if not error else math.nan, time.perf_counter() - begun, error)
-
-    def _score(self, trial: Trial, learned: Array, held: Array) -> float:
-        X, y = self.X, self.y
-        net, options = self._made(trial)
+    def __call__(self, trials: Sequence[Trial]) -> list[Outcome]:
         with warnings.catch_warnings():
             # Some settings are bad, and the score shows it.
             warnings.simplefilter("ignore", TrainingWarning)
+            made = [(trial, *self._made(trial)) for trial in trials]
+            together = [one for one in made if isinstance(one[1], Trainer) and not WHOLE & one[2].keys()]
+            found = self._together(together) if together else {}
+            for one in made:
+                if one[0] not in found:
+                    found[one[0]] = self._alone(*one)
+        return [found[trial] for trial in trials]
+
+    def _together(self, made: list[tuple[Trial, Trainer, dict[str, Any]]]) -> dict[Trial, Outcome]:
+        """Train these in one run, and score each."""
+        begun = time.perf_counter()
+        trainers = [trainer for _, trainer, _ in made]
+        rows = {trial.fold: self._learned(trial) for trial, _, _ in made}  # one array for all of a fold: one plan
+        each = [
+            {"rows": rows[trial.fold], "seed": trial.seed, **_length(trial), **options} for trial, _, options in made
+        ]
+        many = train_many(trainers, self.X, self.y, each=each, lanes="members")
+        if self.metric == "loss":
+            scores = many.losses(self.X, self.y, [self._held(trial) for trial, _, _ in made])
+        else:
+            scores = [self._evaluated(trial, trainer) for trial, trainer, _ in made]
+        seconds = (time.perf_counter() - begun) / len(made)
+        found = {}
+        for (trial, trainer, _), score, verdict in zip(made, scores, many.verdicts, strict=True):
+            stopped = trainer.history.stopped
+            if stopped == "failed":
+                raise RuntimeError(f"with {self.configs[trial.config]}: {verdict}")
+            if stopped == "interrupted":
+                raise KeyboardInterrupt
+            found[trial] = self._outcome(trial, score, seconds, f"DivergedError: {verdict}" * (stopped == "diverged"))
+        return found
+
+    def _alone(self, trial: Trial, net: Any, options: dict[str, Any]) -> Outcome:
+        begun = time.perf_counter()
+        score, error = math.nan, ""
+        learned, held = self._learned(trial), self._held(trial)
+        try:
             if isinstance(net, Trainer):
+                options = {"seed": trial.seed, "progress": False, **_length(trial), **options}
+                net.fit(rows_of(self.X, learned), rows_of(self.y, learned), **options)
+                score = self._evaluated(trial, net)
+            else:
                 if trial.epochs is not None:
-                    options = {"epochs": trial.epochs, **options}
-                options = {"seed": trial.seed, "progress": False, **options}
-                net.fit(rows_of(X, learned), rows_of(y, learned), **options)
-                names = [] if self.metric == "loss" else [self.metric]
-                return net.evaluate(rows_of(X, held), rows_of(y, held), metrics=names)[self.metric]
-            if trial.epochs is not None:
-                net.set_params(epochs=trial.epochs)
-            net.fit(rows_of(X, learned), rows_of(y, learned), **options)
-            return float(net.score(rows_of(X, held), rows_of(y, held)))
+                    net.set_params(epochs=trial.epochs)
+                net.fit(rows_of(self.X, learned), rows_of(self.y, learned), **options)
+                score = float(net.score(rows_of(self.X, held), rows_of(self.y, held)))
+        except ArithmeticError as failed:  # it diverged, as settings may
+            error = f"{type(failed).__name__}: {failed}"
+        return self._outcome(trial, score, time.perf_counter() - begun, error)
+
+    def _outcome(self, trial: Trial, score: float, seconds: float, error: str) -> Outcome:
+        if not error and not math.isfinite(score):
+            error = f"the {self.metric} is {score}"
+        return Outcome(trial, math.nan if error else score, seconds, error)
+
+    def _evaluated(self, trial: Trial, trainer: Trainer) -> float:
+        held = self._held(trial)
+        names = [] if self.metric == "loss" else [self.metric]
+        return trainer.evaluate(rows_of(self.X, held), rows_of(self.y, held), metrics=names)[self.metric]
+
+    def _learned(self, trial: Trial) -> Array:
+        return np.flatnonzero(self.fold_of != trial.fold)
+
+    def _held(self, trial: Trial) -> Array:
+        return np.flatnonzero(self.fold_of == trial.fold)
+
+    def alike(self, trials: Sequence[Trial]) -> list[list[Trial]]:
+        """The trials in groups that may share a program: settings that are fractions, such as rates, are numbers in it,
+        and any other may change it."""
+        groups: dict[tuple[str, ...], list[Trial]] = {}
+        for trial in trials:
+            settings = self.configs[trial.config].items()
+            key = tuple(f"{name}={value!r}" for name, value in settings if not isinstance(value, float))
+            groups.setdefault(key, []).append(trial)
+        return list(groups.values())
 
     def _made(self, trial: Trial) -> tuple[Any, dict[str, Any]]:
         settings = self.configs[trial.config]
@@ -125,6 +181,10 @@ class Work:
         return replace(self, metric=metric)
 
 
+def _length(trial: Trial) -> dict[str, Any]:
+    return {} if trial.epochs is None else {"epochs": trial.epochs}
+
+
 def folds_of(y: Any, folds: int, seed: int) -> Array:
     """(n,) the fold of each row, at random, stratified by labels. A single fold is a quarter of the rows; the others
     are in no fold, −1."""
@@ -135,12 +195,3 @@ def folds_of(y: Any, folds: int, seed: int) -> Array:
     found = np.empty(len(y), dtype=np.int64)
     found[order] = np.arange(len(y)) % (folds if folds > 1 else 4)
     return found if folds > 1 else np.where(found == 0, 0, -1)
-
-
-def rows_of(data: Any, rows: Array) -> Any:
-    """Some rows of an array, a list or a frame of pandas, polars or Arrow."""
-    if hasattr(data, "iloc"):
-        return data.iloc[rows]
-    if hasattr(data, "take") and hasattr(data, "schema"):
-        return data.take(rows)
-    return data[rows] if hasattr(data, "shape") else np.asarray(data)[rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from typing import Any
@@ -10,25 +11,32 @@ from typing import Any
 from macrograd._extras import installing
 from macrograd.tuning.trial import Outcome, Trial, Work
 
+_TASK_SECONDS = 1.0  # of a task: results arrive, and are on disk, about as often
+_FIRST_TRIALS = 8  # in the first tasks, before it is known how long one takes: as many as a processor has lanes
+_MOST_TRIALS = 256
 # A pool that lost a process is replaced, unless this many in a row finished nothing.
 _MOST_LOSSES = 3
 
 
-def run(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[Outcome]:
-    """The outcomes as they arrive, in any order; each depends only on its trial.
+def run(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[list[Outcome]]:
+    """The outcomes as they arrive, in any order; each depends only on its trial. A task is several trials: they share a
+    program, and handing out the task costs little beside them.
 
     Raises RuntimeError if workers keep dying without finishing anything, and whatever a trial raises.
     """
     if on is None and workers == 1:
-        yield from map(work, trials)
+        tasks = Tasks(work, trials, 1)
+        for some in tasks:
+            yield tasks.done(work(some))
         return
     left, losses = {trial.key: trial for trial in trials}, 0
     while left:
         before = len(left)
         try:
-            for outcome in _pool(work, list(left.values()), workers, on):
-                left.pop(outcome.trial.key)
-                yield outcome
+            for outcomes in _pool(work, list(left.values()), workers, on):
+                for outcome in outcomes:
+                    left.pop(outcome.trial.key)
+                yield outcomes
         except BrokenExecutor as error:  # a process of the pool was killed; dask restarts its trials by itself
             losses = losses + 1 if len(left) == before else 1
             if losses >= _MOST_LOSSES:
@@ -55,8 +63,32 @@ def _is_dask(on: Any) -> bool:
     return type(on).__module__.split(".")[0] == "distributed"
 
 
-def _pool(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[Outcome]:
+class Tasks:
+    """The trials in tasks of those that are alike, each of about a second by what earlier ones took."""
+
+    def __init__(self, work: Work, trials: list[Trial], workers: int) -> None:
+        self._groups, self._workers = work.alike(trials), workers
+        self._seconds = math.inf  # of a fit
+
+    def __iter__(self) -> Iterator[list[Trial]]:
+        for group in self._groups:
+            at = 0
+            while at < len(group):
+                fair = -(-(len(group) - at) // (2 * self._workers))  # the last tasks are for all workers
+                count = max(1, min(fair, _MOST_TRIALS, max(_FIRST_TRIALS, round(_TASK_SECONDS / self._seconds))))
+                yield group[at : at + count]
+                at += count
+
+    def done(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Note how long a task took."""
+        self._seconds = max(sum(outcome.seconds for outcome in outcomes) / len(outcomes), 1e-6)
+        return outcomes
+
+
+def _pool(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[list[Outcome]]:
     import joblib
+
+    tasks = Tasks(work, trials, len(on.nthreads()) if _is_dask(on) else workers)
 
     options: dict[str, Any] = {"backend": on or "loky", "n_jobs": workers}
     if _is_dask(on):
@@ -64,6 +96,7 @@ def _pool(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[Ou
         options = {"backend": "dask", "client": on, "n_jobs": -1}
     with joblib.parallel_config(**options):
         pool = joblib.Parallel(return_as="generator_unordered")
-        outcomes = pool(joblib.delayed(work)(trial) for trial in trials)
-        with contextlib.closing(outcomes):
-            yield from outcomes
+        found = pool(joblib.delayed(work)(some) for some in tasks)
+        with contextlib.closing(found):
+            for outcomes in found:
+                yield tasks.done(outcomes)

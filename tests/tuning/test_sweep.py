@@ -20,6 +20,7 @@ import macrograd as mg
 from macrograd import nn, optim, show
 from macrograd.cli import main
 from macrograd.tuning import Integers, LogUniform, Uniform
+from macrograd.tuning.workers import Tasks
 
 ROOT = Path(mg.__file__).parent.parent
 X, y = mg.datasets.make_moons(40, noise=0.2, seed=1)
@@ -57,7 +58,47 @@ def test_the_score_of_a_fit_is_that_of_the_fit_alone(alone: mg.tuning.Sweep) -> 
     assert sorted(y[fold == 0]) == [0] * 5 + [1] * 5
     trainer = make(0, 2, 0.05)
     trainer.fit(X[fold != 0], y[fold != 0], epochs=3, progress=False)
-    assert plain.score == trainer.evaluate(X[fold == 0], y[fold == 0])["loss"]
+    # A sweep trains nets on lanes, which add the samples in another order.
+    assert plain.score == pytest.approx(trainer.evaluate(X[fold == 0], y[fold == 0])["loss"], rel=1e-12)
+
+
+def test_a_score_has_the_same_bits_for_any_number_of_workers(alone: mg.tuning.Sweep) -> None:
+    pytest.importorskip("joblib")
+    for workers in (2, 8):  # threads are the same pool as processes, and start at once
+        assert scores(mg.sweep(make, X, y, SPACE, **OPTIONS, workers=workers, on="threading")) == scores(alone)
+
+
+def test_a_score_does_not_depend_on_the_trials_beside_it() -> None:
+    """Though numbers that differ between members, such as decays, are data in a program, and else constants."""
+
+    def decayed(seed: int, width: int, rate: float) -> mg.Trainer:
+        net = nn.MLP(2, [width, 1], init="he_normal", seed=seed)
+        return mg.Trainer(net, "huber", optim.AdamW(0.01, weight_decay=rate), l2=0.3 * rate)
+
+    fold, configs = mg.tuning.trial.folds_of(y, 3, 0), [{"width": 2, "rate": 0.01 * k} for k in range(1, 12)]
+    for kind, metric in ((make, "loss"), (make, "accuracy"), (decayed, "loss")):
+        work = mg.tuning.trial.Work(kind, X, 1.0 * y if kind is decayed else y, fold, configs, metric)
+        trials = [mg.tuning.trial.Trial(k, 0, k % 3, 0, 2) for k in range(11)]
+        together = [outcome.score for outcome in work(trials)]
+        assert [work([trial])[0].score for trial in trials[:2]] == together[:2]
+        assert [outcome.score for outcome in work(trials[::-1])] == together[::-1]
+
+
+def test_tasks_take_about_a_second_and_leave_some_for_all() -> None:
+    configs = [{"width": k % 2, "rate": 0.1 * k} for k in range(2000)]
+    work = mg.tuning.trial.Work(make, X, y, np.zeros(40), configs, "loss")
+    trials = [mg.tuning.trial.Trial(k, 0, 0, 0, 1) for k in range(2000)]
+    tasks = Tasks(work, trials, 2)
+    sizes, seen = [], []
+    for some in tasks:
+        assert len({work.configs[trial.config]["width"] for trial in some}) == 1
+        tasks.done([mg.tuning.trial.Outcome(trial, 0.0, 0.01) for trial in some])
+        sizes.append(len(some))
+        seen += some
+    assert sorted(trial.config for trial in seen) == list(range(2000))
+    assert sizes[0] == 8
+    assert max(sizes) == 100
+    assert sizes[-1] == 1
 
 
 def test_a_killed_process_costs_no_result_and_no_bit(alone: mg.tuning.Sweep, tmp_path: Path) -> None:
