@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from macrograd.train.progress import check
@@ -32,14 +33,14 @@ class Shown:
             self._task = self._bar.add_task("", total=total, completed=done)
             self._bar.start()
 
-    def show(self, best: str) -> None:
-        """Count one more finished fit."""
-        self._done += 1
+    def show(self, count: int, best: Callable[[], str]) -> None:
+        """Count more finished fits; `best` describes the best settings, if that is shown now."""
+        self._done += count
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, description=best)
+            self._bar.update(self._task, completed=self._done, description=best())
         elif self._mode == "plain" and (time.perf_counter() - self._shown >= _EVERY or self._done == self.total):
             self._shown = time.perf_counter()
-            print(f"fit {self._done} of {self.total}, best {best}", file=sys.stderr, flush=True)
+            print(f"fit {self._done} of {self.total}, best {best()}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self._bar is not None:

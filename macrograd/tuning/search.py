@@ -9,6 +9,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,11 @@ def _search(
         trials = [Trial(k, rung, f, s, epochs) for k in sorted(alive) for f in range(folds) for s in range(seeds)]
         for outcomes in pools.run(work, missing(ledger.known, trials), workers, on):
             ledger.add(outcomes)
-            shown.show(_best(work, ledger.known))
-        means = {k: _mean([ledger.known[t.key] for t in trials if t.config == k]) for k in alive}
+            shown.show(len(outcomes), partial(_best, work, ledger.known))
+        scored: dict[int, list[Outcome]] = {}
+        for trial in trials:
+            scored.setdefault(trial.config, []).append(ledger.known[trial.key])
+        means = {k: _mean(scored[k]) for k in alive}
         sign = -1.0 if work.metric in HIGHER_IS_BETTER else 1.0
         alive.sort(key=lambda k: (sign * means[k] if math.isfinite(means[k]) else math.inf, k))
 
@@ -225,15 +229,15 @@ def _mean(outcomes: list[Outcome]) -> float:
 def _best(work: Work, known: Mapping[Any, Outcome]) -> str:
     """The best settings with a result in the current rung, for the bar."""
     rung = max(key[1] for key in known)
-    groups: dict[int, list[Outcome]] = {}
+    scores: dict[int, list[float]] = {}
     for key, outcome in known.items():
         if key[1] == rung and math.isfinite(outcome.score):
-            groups.setdefault(key[0], []).append(outcome)
-    if not groups:
+            scores.setdefault(key[0], []).append(outcome.score)
+    if not scores:
         return f"{work.metric}: none yet"
-    choose = max if work.metric in HIGHER_IS_BETTER else min
-    k = choose(sorted(groups), key=lambda k: _mean(groups[k]))
-    return f"{work.metric} {_mean(groups[k]):.4g}: {described(work.configs[k])}"
+    means = {k: sum(found) / len(found) for k, found in sorted(scores.items())}
+    k = (max if work.metric in HIGHER_IS_BETTER else min)(means, key=lambda k: means[k])
+    return f"{work.metric} {means[k]:.4g}: {described(work.configs[k])}"
 
 
 def _checksum(*data: Any) -> int:

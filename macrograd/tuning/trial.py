@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,7 @@ class Work:
             )
         return net, options
 
-    @property
+    @cached_property
     def _takes_epochs(self) -> bool:
         return "epochs" in inspect.signature(self.make).parameters
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from typing import Any
@@ -68,14 +67,17 @@ class Tasks:
 
     def __init__(self, work: Work, trials: list[Trial], workers: int) -> None:
         self._groups, self._workers = work.alike(trials), workers
-        self._seconds = math.inf  # of a fit
+        self._seconds: float | None = None  # of a fit, once one is known
 
     def __iter__(self) -> Iterator[list[Trial]]:
         for group in self._groups:
             at = 0
             while at < len(group):
                 fair = -(-(len(group) - at) // (2 * self._workers))  # the last tasks are for all workers
-                count = max(1, min(fair, _MOST_TRIALS, max(_FIRST_TRIALS, round(_TASK_SECONDS / self._seconds))))
+                wanted = _FIRST_TRIALS
+                if self._seconds is not None:
+                    wanted = min(_MOST_TRIALS, max(1, round(_TASK_SECONDS / self._seconds)))
+                count = max(min(wanted, _FIRST_TRIALS), min(fair, wanted))
                 yield group[at : at + count]
                 at += count
 
