@@ -117,26 +117,24 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 
-def parts_imported(source: str, module: str, *, typing: bool = False) -> set[str]:
-    """The parts of macrograd that a file imports anywhere, also inside functions; with `typing` also what only a type
-    checker sees."""
+@cache
+def imports(source: str) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """The imports of a file anywhere, also inside functions and for a type checker."""
+    return tuple(node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom)))
+
+
+def parts_imported(source: str, module: str) -> set[str]:
+    """The parts of macrograd that a file imports."""
     found: set[str] = set()
     package = module.split(".")[:-1]
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        checker = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        if isinstance(node, ast.If) and checker and not typing:
-            node.body = []
-    for node in ast.walk(tree):
+    for node in imports(source):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = node.module or ""
             if node.level:
                 base = ".".join([*package[: len(package) - node.level + 1], *([base] if base else [])])
             names = [f"{base}.{alias.name}" for alias in node.names]
-        else:
-            continue
         parts = {name.split(".")[1] for name in names if name.startswith("macrograd.")}
         # A name that is not a module, like __version__, comes from the package's file.
         found.update(part if part in MAY_IMPORT else "__init__" for part in parts)
@@ -153,7 +151,7 @@ def test_imports_point_one_way(path: Path) -> None:
     part = relative.parts[0].removesuffix(".py")
     assert part in MAY_IMPORT, f"{relative} is new: give it its place in MAY_IMPORT"
     module = ".".join(["macrograd", *relative.with_suffix("").parts])
-    forbidden = parts_imported(path.read_text("utf-8"), module, typing=True) - MAY_IMPORT[part] - {part}
+    forbidden = parts_imported(path.read_text("utf-8"), module) - MAY_IMPORT[part] - {part}
     assert not forbidden, f"macrograd/{relative} must not import {sorted(forbidden)}"
 
 
@@ -176,7 +174,7 @@ def test_the_arrow_check_sees_every_way_to_import() -> None:
         "if TYPE_CHECKING:\n    from macrograd.datasets import Table\n"
     )
     assert parts_imported(source, "macrograd.compiler.roll") == {
-        "nn", "optim", "ops", "train", "show", "cli", "compiler", "__init__",
+        "nn", "optim", "ops", "train", "show", "cli", "compiler", "datasets", "__init__",
     }  # fmt: skip
 
 
@@ -211,10 +209,10 @@ def modules_imported(source: str, module: str, known: Container[str]) -> set[str
     """The modules that a file imports anywhere, also for a type checker. A name taken out of a package is the module of
     that name if there is one, and the package else."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in imports(source):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = node.module or ""
             if node.level:
                 package = module.split(".")[: -node.level]
@@ -321,14 +319,8 @@ def test_a_small_program_imports_nothing_slow_to_compile() -> None:
 def test_no_pickle_and_no_network() -> None:
     banned = {"pickle", "cPickle", "dill", "marshal", "shelve", "socket", "urllib", "http", "requests", "ssl", "ftplib"}
     for path in files():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom) and not node.level
-                else []
-            )
+        for node in imports(path.read_text("utf-8")):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             found = {name.split(".")[0] for name in names} & banned
             assert not found, f"{path} imports {sorted(found)}"
 
@@ -386,20 +378,27 @@ def sleeps(tree: ast.AST) -> bool:
     return any(getattr(x, "attr", getattr(x, "id", "")) == "sleep" for x in calls)
 
 
+# Only files with one of these are parsed: most have none, and parsing all takes a second.
+SUSPECT = re.compile(r"""(?<!self)\._[a-z]|["'.]_[a-z]\w*["']|import .*\b_[a-z]|\bsleep\b""")
+
+
 def test_tests_use_what_is_public_and_never_sleep() -> None:
     """What a test needs has a name for it: tests that hold on to the inside of a file keep it from being changed. And a
     time to wait is too short on one machine and too long on another: wait for the event itself."""
-    trees = {str(path.relative_to(TESTS)): ast.parse(path.read_text("utf-8")) for path in TESTS.rglob("*.py")}
+    sources = {str(path.relative_to(TESTS)): path.read_text("utf-8") for path in TESTS.rglob("*.py")}
+    trees = {path: ast.parse(source) for path, source in sources.items() if SUSPECT.search(source)}
     reaching = {path: names for path, tree in trees.items() if (names := private_names(tree))}
     assert not reaching
     assert not [path for path, tree in trees.items() if sleeps(tree)]
 
 
 def test_the_checks_of_the_tests_see_every_way_there_is() -> None:
-    source = (
-        "from macrograd.a import _b\nx._c.d\nself._mine\nx._op\nmonkeypatch.setattr('m.n._e', 1)\ngetattr(x, '_f')\n"
-    )
-    assert private_names(ast.parse(source)) == {"_b", "_c", "_e", "_f"}
-    assert sleeps(ast.parse("import time\ntime.sleep(0)"))
-    assert sleeps(ast.parse("from time import sleep\nsleep(1)"))
+    own = "self._mine\nx._op\nfrom macrograd import _files\n"
+    lines = ["from macrograd.a import b, _b", "x._c.d", "patch.setattr('m.n._e', 1)", "getattr(x, '_f')"]
+    for line, name in zip(lines, ("_b", "_c", "_e", "_f"), strict=True):
+        assert SUSPECT.search(line)
+        assert private_names(ast.parse(own + line)) == {name}
+    for source in ("import time\ntime.sleep(0)", "from time import sleep\nsleep(1)"):
+        assert SUSPECT.search(source)
+        assert sleeps(ast.parse(source))
     assert not sleeps(ast.parse("program('import time; time.sleep(60)')"))
