@@ -14,6 +14,7 @@ JOBS = (
     "demo",
     "digits",
     "wide",
+    "many",
     "accuracy",
     "fit",
     "rosenbrock",

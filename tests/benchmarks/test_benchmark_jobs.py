@@ -27,6 +27,7 @@ SLOW = {
     ("wide", "gradient", "macrograd-bound"),
     ("wide", "step", "macrograd"),
     ("wide", "step", "macrograd-python"),
+    *[("many", case, f"macrograd{how}") for case in ("batch-1", "batch-32", "digits") for how in ("", "-alone")],
     ("accuracy", "128", "macrograd"),
     ("fit", "moons", "macrograd"),
     ("fit", "moons", "macrograd-checkpoint"),

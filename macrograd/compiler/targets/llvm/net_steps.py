@@ -51,6 +51,7 @@ class NativeNets(Nets):
         self._theta = np.zeros((nets, self.count), request.dtype)
         self._state = np.tile(np.array(parts.start, request.dtype).reshape(-1, 1), (nets, 1, self.count))
         self._data: list[tuple[Array, ...]] = [() for _ in range(nets)]
+        self._addresses = np.zeros((nets, len(request.sizes)), np.int64)
         self._packed = _Packed(self, np.empty(0, np.int64))
         self._workers: list[_Worker] = []
 
@@ -80,8 +81,9 @@ class NativeNets(Nets):
         return self._packed.get(net) or (self._theta[net].copy(), self._state[net].copy())
 
     def point(self, net: int, data: Sequence[Array]) -> None:
-        wanted = [np.ascontiguousarray(x, self.request.dtype) for x in data]
-        self._data[net] = tuple(wanted)
+        held = tuple([np.ascontiguousarray(x, self.request.dtype) for x in data])
+        self._data[net] = held  # which keeps it alive
+        self._addresses[net] = [x.ctypes.data for x in held]
 
     def _unpack(self) -> None:
         self._packed.write(self._theta, self._state)
@@ -183,8 +185,8 @@ class _Call:
         lanes, tiles, dtype = whole.lanes, packed.tiles, whole.request.dtype
         filled = [*steps, *[steps[-1]] * (tiles * lanes - len(steps))]
         self.rows = [np.ascontiguousarray(s.rows, np.int64) for s in filled]
-        self.orders = np.array([rows.ctypes.data for rows in self.rows], np.int64)
-        self.data = np.array([[x.ctypes.data for x in whole._data[s.net]] for s in filled], np.int64)
+        self.orders = np.array([rows.__array_interface__["data"][0] for rows in self.rows], np.int64)
+        self.data = whole._addresses[packed.filled]
         self.numbers = aligned(len(filled), np.int64)
         self.numbers[:] = [s.first for s in filled]
         count = len(lengths)
@@ -200,14 +202,14 @@ class _Call:
         worker.run(self, tiles)
 
     def outcomes(self) -> list[NetsOutcome]:
-        found, lanes = [], self.whole.lanes
+        found, lanes, count = [], self.whole.lanes, len(self.lengths)
+        losses = self.losses.transpose(0, 2, 1).astype(np.float64).reshape(-1, count)
         for k in range(len(self.steps)):
-            tile, lane = divmod(k, lanes)
+            tile = k // lanes
             done, why = int(self.done[tile]), _REASONS[self.reason[tile]]
             if why == "non-finite" and self.odd[k] == 0.0:
                 why = "beside"
-            losses = self.losses[tile, : done + (why in ("non-finite", "index")), lane].astype(np.float64)
-            found.append(NetsOutcome(losses, done, why))
+            found.append(NetsOutcome(losses[k, : done + (why in ("non-finite", "index"))], done, why))
         return found
 
 
