@@ -325,7 +325,8 @@ def table(folder: Path) -> list[str]:
 
 
 def training(folder: Path) -> list[str]:
-    """Microseconds of a step of moons by turns: exported C, native code, and C by hand (`floors/moons.c`)."""
+    """Microseconds of processor time of a step of moons by turns: exported C, native code, and C by hand
+    (`floors/moons.c`). Of wall time, a busy machine takes more from a longer run."""
     from benchmarks import moons_net, native
 
     X, y, index = moons_net.X, moons_net.Y, moons_net.INDEX
@@ -358,9 +359,9 @@ def training(folder: Path) -> list[str]:
         order, lengths, rates = np.tile(np.arange(batch), steps), np.full(steps, batch), np.full(steps, rate)
 
         def ours(loop: Any = loop, order: Any = order, lengths: Any = lengths, rates: Any = rates) -> float:
-            begin = time.perf_counter()
+            begin = time.process_time()
             loop.run(order, lengths, rates)
-            return (time.perf_counter() - begin) / steps * 1e6
+            return (time.process_time() - begin) / steps * 1e6
 
         commands["native" + name] = ours
     hand, kept = native.library("moons", BATCH=batch), np.empty(len(index))
@@ -371,9 +372,9 @@ def training(folder: Path) -> list[str]:
         for _ in range(steps // len(index)):  # beyond these steps its rates make numbers too small to be fast
             p = moons_net.START.copy()
             addresses = [array.ctypes.data for array in (p, X, y, index)]
-            begin = time.perf_counter()
+            begin = time.process_time()
             hand.train(*addresses, len(index), kept.ctypes.data)
-            took += time.perf_counter() - begin
+            took += time.process_time() - begin
         return took / steps * 1e6
 
     commands["by hand"] = by_hand

@@ -227,7 +227,7 @@ def cbrt(x: Any) -> Any:
     q, q_low = exact_product(p, y)
     y = y + ((m - q) - (q_low + p_low * y)) / (3.0 * p)
     found = signed(scaled(y, third), x)
-    return where(less(0.0, a) * less(a, INF), found, x)
+    return where(1.0 - less(0.0, a) * less(a, INF), x, found)  # in this order ONNX Runtime keeps the sign of −0.0
 
 
 def mod(a: Any, b: Any) -> Any:

@@ -13,7 +13,10 @@ def log1p(o: Any, a: Any) -> Any:
     # The quotient cancels the rounding error of 1 + a in the logarithm (W. Kahan's method).
     u = o.Add(1.0, a)
     found = o.Div(o.Mul(o.Log(u), a), o.Sub(u, 1.0))
-    return o.Where(o.Less(a, math.inf), o.Where(o.Equal(u, 1.0), a, found), a)
+    # −0.0 stays what it is: it comes from the second array of each Where, where ONNX Runtime keeps the sign. (It would
+    # optimise a Not away, and swap the arrays.)
+    near = o.Where(o.Less(0.0, o.Abs(o.Sub(u, 1.0))), found, a)
+    return o.Where(o.Or(o.Equal(a, math.inf), o.IsNaN(a)), a, near)
 
 
 def tanh(o: Any, a: Any) -> Any:

@@ -236,4 +236,6 @@ def _far_tan(x: Any) -> Any:
 
 def tan(x: Any) -> Any:
     """≤ 1 ulp."""
-    return elsewhere(less(_NEAR, absolute(x)), where(x, _tangent(_near(x)), x), _far_tan, x)
+    size = absolute(x)
+    near = where(1.0 - less(0.0, size), x, _tangent(_near(x)))  # in this order ONNX Runtime keeps the sign of −0.0
+    return elsewhere(less(_NEAR, size), near, _far_tan, x)

@@ -118,6 +118,17 @@ def test_operations_compute_what_they_are(tmp_path: Path, dtype: str) -> None:
         assert not len(wrong), (row.name, operands[:, wrong[:5]], got[wrong[:5]], right[wrong[:5]])
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_zeros_keep_their_sign(tmp_path: Path, dtype: str) -> None:
+    """Except those that ONNX Runtime's own operators change: its Relu returns −0.0."""
+    odd = [row for row in ROWS if row.arity == 1 and np.signbit(row.forward(-0.0)) and row.forward(-0.0) == 0]
+    assert len(odd) >= 15
+    mg.export(lambda x: [row(x) for row in odd], tmp_path / "odd.onnx", 0.0, dtype=dtype)
+    found = Model(tmp_path / "odd.onnx")(np.array([-0.0, 0.0], dtype))["y"]
+    wrong = [row.name for row, (low, high) in zip(odd, found.T, strict=True) if not np.signbit(low) or np.signbit(high)]
+    assert wrong == []
+
+
 # --- programs ---------------------------------------------------------------------------------------------------------
 
 

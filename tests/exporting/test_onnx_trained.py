@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import macrograd as mg
@@ -19,7 +20,7 @@ from macrograd.exporting.subject import Names
 from macrograd.tables.dates import parts
 from macrograd.train.targets import Targets
 from tests.exporting.test_onnx import Model, near
-from tests.exporting.test_trained import as_csv, table
+from tests.exporting.test_trained import HOSTILE, as_csv, hostile, table
 
 # --- trained models ---------------------------------------------------------------------------------------------------
 
@@ -117,3 +118,19 @@ def test_names_that_no_model_can_hold_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="half a character, which UTF-8 cannot hold: rename it"):
         mg.export(trainer, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_hostile_names_stay_names(tmp_path: Path) -> None:
+    trainer, X = hostile()
+    for kind in ("predict", "train"):
+        mg.export(trainer, tmp_path / "net.onnx", kind=kind)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # it warns of inputs with defaults
+        session = onnxruntime.InferenceSession(tmp_path / "net.onnx", options)
+        notes = session.get_modelmeta().custom_metadata_map
+        assert json.loads(notes["columns"]) == HOSTILE
+        if kind == "predict":
+            assert json.loads(notes["classes"]) == trainer.classes
+            assert session.run(["label"], {"x": X})[0].tolist() == trainer.predict(X).tolist()
+        else:
+            session.run(["loss"], {"x": X, "y": np.array(HOSTILE, dtype=object).repeat(3)})

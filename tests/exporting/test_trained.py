@@ -21,6 +21,16 @@ from macrograd.exporting.names_c import string
 from tests.exporting.test_c import CHECKED, FLAGS, compiled, needs_cc, selftest
 
 HOSTILE = ["*/ int x; /*", 'a "quoted"', "back\\slash\\", "??/", "two\nlines", "%s%n%d", "ünïcode", "'", "a.b,c"]
+HOSTILE += [
+    "\\u000a*/#error",
+    "\\x41\\0",
+    "a\r\t\x07\x1b",
+    "</script><!--",
+    "`${x}`",
+    "\u2028\u2029\u202e",
+    "*\\\n/",
+    "??'??)",
+]
 
 
 def library(path: Path) -> Any:
@@ -95,35 +105,47 @@ def test_a_saved_table_model_answers_as_the_command_does(tmp_path: Path, capsys:
     assert len(set(found)) > 1
 
 
+class Frame:
+    """As much of a data frame with hostile columns as a Trainer looks at."""
+
+    def __init__(self, X: np.ndarray) -> None:
+        self.columns, self._X = list(HOSTILE), X
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        return self._X
+
+    def __getitem__(self, key: Any) -> Any:
+        return Frame(self._X) if isinstance(key, list) else self._X[:, self.columns.index(key)]
+
+    def __len__(self) -> int:
+        return len(self._X)
+
+
+def hostile() -> tuple[mg.Trainer, np.ndarray]:
+    """A Trainer whose columns and classes have hostile names, and its samples."""
+    many = len(HOSTILE)
+    X = np.eye(many).repeat(3, axis=0)
+    trainer = mg.Trainer(nn.MLP(many, [many], seed=1), "cross_entropy", optimizer=optim.Adam(0.1))
+    trainer.fit(Frame(X), np.array(HOSTILE).repeat(3), epochs=40, progress="none")
+    return trainer, X
+
+
 @needs_cc
-@pytest.mark.parametrize("name", HOSTILE)
-def test_names_of_columns_and_classes_stay_names(tmp_path: Path, name: str) -> None:
-    class Frame:
-        """As much of a data frame as a Trainer looks at."""
-
-        def __init__(self, X: np.ndarray) -> None:
-            self.columns, self._X = [name, "other"], X
-
-        def __array__(self, *_: Any, **__: Any) -> np.ndarray:
-            return self._X
-
-        def __getitem__(self, key: Any) -> Any:
-            return Frame(self._X) if isinstance(key, list) else self._X[:, self.columns.index(key)]
-
-        def __len__(self) -> int:
-            return len(self._X)
-
-    X, y = datasets.make_moons(40, noise=0.1, seed=1)
-    trainer = mg.Trainer(nn.MLP(2, [4, 1], seed=1))
-    trainer.fit(Frame(X), np.array(["plain", name])[y.astype(int)], epochs=1, progress="none")
+def test_names_of_columns_and_classes_stay_names(tmp_path: Path) -> None:
+    trainer, X = hostile()
     mg.export(trainer, tmp_path / "net.c", header=True)
     assert selftest(tmp_path / "net.c").returncode == 0
-    lib, found = outputs(tmp_path / "net.c", X, 1)
+    lib, found = outputs(tmp_path / "net.c", X, len(HOSTILE))
     lib.net_class.restype = ctypes.c_char_p
     answers = [lib.net_class(lib.net_answer(ctypes.c_void_p(y.ctypes.data))).decode() for y in found]
-    assert answers == trainer.predict(X).tolist()
-    assert {lib.net_class(k) for k in (0, 1)} == {b"plain", name.encode()}
-    assert lib.net_class(2) is None is lib.net_class(-1)
+    assert answers == trainer.predict(X).tolist() == np.array(HOSTILE).repeat(3).tolist()
+    assert [lib.net_class(k).decode() for k in range(len(HOSTILE))] == trainer.classes
+    assert lib.net_class(len(HOSTILE)) is None is lib.net_class(-1)
+    for kind in ("train", "gradient"):
+        mg.export(trainer, tmp_path / "on.c", kind=kind)
+        text = (tmp_path / "on.c").read_text()
+        assert text.isascii()
+        assert "??" not in text
 
 
 def test_a_name_that_no_c_string_holds_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.step import TrainingLoop
 from macrograd.exporting.c import arrays_in
 from tests.exporting.test_c import CASES, MOONS, net, recurrence
-from tests.exporting.test_trained import HOSTILE, as_csv, table
+from tests.exporting.test_trained import HOSTILE, as_csv, hostile, table
 from tests.fuzz.wasm import Module
 
 wasmtime = pytest.importorskip("wasmtime")
@@ -269,6 +269,27 @@ def test_the_wrapper_answers_as_the_command_does(
     )
     assert out.returncode == 0, out.stderr
     assert json.loads(out.stdout) == answers
+
+
+@needs_node
+def test_hostile_names_stay_names_in_the_wrapper(tmp_path: Path) -> None:
+    trainer, X = hostile()
+    mg.export(trainer, tmp_path / "net.wasm", kind="train")
+    text = (tmp_path / "net.js").read_text()
+    assert text.isascii()
+    assert "</script" not in text
+    (tmp_path / "rows.json").write_text(json.dumps([dict(zip(HOSTILE, row, strict=True)) for row in X.tolist()]))
+    script = """
+        import { load, about } from "./net.mjs";
+        import { readFileSync } from "node:fs";
+        const net = await load(), rows = JSON.parse(readFileSync("rows.json"));
+        const answers = rows.map((row) => net.answer(net.predict(net.encode(row))));
+        console.log(JSON.stringify([answers, about.classes, about.inputs.map(([name]) => name)]));
+    """
+    command = ["node", "--input-type=module", "--eval", script]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    assert json.loads(out.stdout) == [trainer.predict(X).tolist(), trainer.classes, HOSTILE]
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class _Written(Term):
 
     def elsewhere(self, condition: _Written, value: _Written, what: Elsewhere, operands: list[_Written]) -> _Written:
         o = Writing(self.graph)
-        there = o.Not(o.Equal(condition.x, 0.0))
+        there = o.Less(0.0, condition.x)
         found = _LIBRARY[what](o, *[x.x for x in operands]) if isinstance(what, str) else what(*operands).x
         return _Written(self.graph, o.Where(there, found, value.x))
 
@@ -163,9 +163,9 @@ def _split(o: Any, a: str) -> tuple[str, str]:
     return m, o.Where(small, o.Sub(k, 100.0), k)
 
 
-def _negative(o: Any, b: str) -> str:
-    """Whether the sign bit is set; for −0 only division shows it."""
-    return str(o.Less(o.Where(o.Equal(b, 0.0), o.Div(1.0, b), b), 0.0))
+def _decider(o: Any, b: str) -> str:
+    """A number, not 0, with the sign of b; for −0 only division shows it."""
+    return str(o.Where(o.Equal(b, 0.0), o.Div(1.0, b), b))
 
 
 _PRIMITIVES: dict[str, Callable[..., str]] = {
@@ -173,7 +173,8 @@ _PRIMITIVES: dict[str, Callable[..., str]] = {
     "scaled": _scaled,
     "mantissa": lambda o, a: _split(o, a)[0],
     "exponent": lambda o, a: _split(o, a)[1],
-    "signed": lambda o, a, b: o.Where(_negative(o, b), o.Neg(o.Abs(a)), o.Abs(a)),
+    # Of −0.0, ONNX Runtime's Where keeps the sign only in its second array; a Not before it would be optimised away.
+    "signed": lambda o, a, b: o.Where(o.GreaterOrEqual(_decider(o, b), 0.0), o.Abs(a), o.Neg(o.Abs(a))),
     "multiply_add": lambda o, a, b, c: o.Add(o.Mul(a, b), c),
     "two_over_pi": lambda o, k: o.Gather(o.number(np.array(TWO_OVER_PI, np.float64)), o.Cast(k, to=_INT64)),
 }
