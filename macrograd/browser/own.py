@@ -13,14 +13,16 @@ from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.targets.wasm.assembly import Assembly
 from macrograd.exporting.subject import Names, Subject, subject_of
 from macrograd.exporting.wasm import predicting, training
+from macrograd.optim import Optimizer
 from macrograd.train import Trainer
 
 _LANES = 8
 _MOST = 20_000  # numbers in all samples
+_RATES = 1000  # steps of a schedule that the page follows; later ones keep the last rate
 
 
 def own_net(trainer: Trainer, X: Any, y: Any) -> dict[str, Any]:
-    """A fitted Trainer, with samples to continue with.
+    """A fitted Trainer, with samples to continue with; a strict one is trained with the eager engine's rounding.
 
     Raises ValueError for samples that do not fit, for targets of several numbers and for columns of texts, and whatever
     `mg.export` raises for a net whose training step cannot be written in WebAssembly.
@@ -32,10 +34,11 @@ def own_net(trainer: Trainer, X: Any, y: Any) -> dict[str, Any]:
     assert subject.args is not None
     inputs = _inputs(names)
     rows = _rows(names, inputs, X, y)
-    assembly = Assembly(np.dtype(np.float64), strict=False)
-    loss = _traced(subject.function, *subject.args)
+    strict = trainer.strict
+    assembly = Assembly(np.dtype(np.float64), strict=strict)
+    loss = _traced(subject.function, *subject.args, strict=strict)
     train = training(assembly, loss, subject.optimizer, subject.states, _LANES)
-    look = predicting(assembly, _traced(subject.outputs, subject.args[0]), _LANES, train.trained, "look")
+    look = predicting(assembly, _traced(subject.outputs, subject.args[0], strict=strict), _LANES, train.trained, "look")
     called = {parameter: name for name, parameter in trainer.model.named_parameters(frozen=True).items()}
     target = rows[:, -1]
     return {
@@ -46,14 +49,24 @@ def own_net(trainer: Trainer, X: Any, y: Any) -> dict[str, Any]:
         "rows": rows.tolist(),
         "unit": [float(target.mean()), float(target.std()) or 1.0],
         "rate": subject.optimizer.learning_rate,
+        "rates": _rates(subject.optimizer),
+        "strict": strict,
         "parameters": [called[p] for p in loss._traced().parameters],
         "source": _source(trainer, subject),
         "wasm": packed(assembly.module(train.functions + look.functions, {**look.numbers, **train.numbers})),
     }
 
 
-def _traced(fn: Any, *examples: Any) -> Compiled:
-    compiled = Compiled(fn, batch=False, dtype="float64", backend="auto", threads=1, strict=False)
+def _rates(optimizer: Optimizer) -> list[float]:
+    """The rates of the next steps by the optimiser's schedule; none if they are all the same."""
+    found = [float(optimizer.schedule(optimizer.steps + k)) for k in range(_RATES)]
+    while len(found) > 1 and found[-2] == found[-1]:
+        found.pop()
+    return found if len(found) > 1 else []
+
+
+def _traced(fn: Any, *examples: Any, strict: bool) -> Compiled:
+    compiled = Compiled(fn, batch=False, dtype="float64", backend="auto", threads=1, strict=strict)
     compiled(*examples)
     return compiled
 

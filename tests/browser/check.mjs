@@ -208,6 +208,17 @@ await page.waitForFunction(() => last.steps === 0);
 assert.deepEqual(await onward(), once);
 await page.close();
 
+// A strict net shows the losses of the published run, with its falling rate.
+page = await opened({}, join(folder, "strict.html"));
+const losses = [await page.textContent("#train-loss")];
+for (let k = 1; k <= 2; ++k) {
+  await page.click("#once");
+  await page.waitForFunction((count) => last.steps === count && !dirty, k);
+  losses.push(await page.textContent("#train-loss"));
+}
+assert.deepEqual(losses, ["0.895844102868", "1.72359053370", "0.742900631385"]);
+await page.close();
+
 // Dark, and as narrow as a phone.
 page = await opened({ colorScheme: "dark" });
 await page.selectOption("#set", "five");

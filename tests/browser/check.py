@@ -38,6 +38,11 @@ def check(folder: Path) -> None:
     trainer = mg.Trainer(nn.MLP(3, [6, 1], seed=1), scale="standard", optimizer=optim.Adam(0.01))
     trainer.fit(X, y, epochs=2, progress="none")
     own = mg.playground(trainer, X, y, path=folder / "own.html")
+    moons = datasets.make_moons(100, noise=0.1, seed=1337)
+    descent = optim.SGD(optim.linear(1.0, 0.1, 100))
+    published = mg.Trainer(nn.MLP(2, [16, 16, 1], seed=1337), "hinge", descent, l2=1e-4, strict=True)
+    published.fit(*moons, steps=0, progress="none")
+    mg.playground(published, *moons, path=folder / "strict.html")
     subprocess.run(["node", str(script), str(page), str(own), str(folder), chromium], check=True)
 
     net = mg.from_playground(folder / "table.json")

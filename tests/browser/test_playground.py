@@ -263,3 +263,31 @@ def test_python_and_the_page_mean_the_same_by_features() -> None:
     values = outputs_of(NET, layers_of(NET), [0.0] * len(FEATURES))
     assert [len(outputs) for outputs in values] == [3, 2, 1]
     assert len(features([0.5, 1.0], [0.0, 0.0, 1.0, 1.0])) == len(FEATURES)
+
+
+def test_a_strict_page_makes_the_published_run() -> None:
+    """The losses in micrograd's notebook, with its falling rate, from the page's module."""
+    wasmtime = pytest.importorskip("wasmtime")
+    X, y = datasets.make_moons(100, noise=0.1, seed=1337)
+
+    def strict() -> mg.Trainer:
+        rate = optim.linear(1.0, 0.1, 100)
+        return mg.Trainer(nn.MLP(2, [16, 16, 1], seed=1337), "hinge", optim.SGD(rate), l2=1e-4, strict=True)
+
+    options: dict[str, Any] = {"batch_size": None, "shuffle": False, "progress": "none"}
+    trainer, other = strict(), strict()
+    trainer.fit(X, y, steps=0, **options)
+    own = own_net(trainer, X, y)
+    assert own["strict"]
+    assert own["rates"][:100] == [1.0 - 0.9 * k / 100 for k in range(100)]
+    assert own["rates"][100:] == own["rates"][100:101]  # the same from then on
+    store = wasmtime.Store()
+    data = zlib.decompress(base64.b64decode(own["wasm"]), -zlib.MAX_WBITS)
+    exports = wasmtime.Instance(store, wasmtime.Module(store.engine, data), []).exports(store)
+    heap, memory = exports["heap"].value(store), exports["memory"]
+    memory.grow(store, 1)
+    memory.write(store, np.array(own["rows"]).tobytes(), heap)
+    found = [exports["step"](store, heap, 100, rate) for rate in own["rates"][:100]]
+    assert found == other.fit(X, y, steps=100, **options).losses  # the same bits as here
+    shown = [f"{loss:.12g}" for loss in (*found[:3], *found[-2:])]
+    assert shown == ["0.895844102868", "1.7235905337", "0.742900631385", "0.0109788883329", "0.0109783701355"]

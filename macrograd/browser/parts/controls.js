@@ -116,6 +116,11 @@ function begin() {
     $("columns").hidden = false;
     $("rate").add(new Option(content.own.rate, content.own.rate), 0);
     $("rate").value = state.rate = content.own.rate;
+    if (content.own.rates.length) {
+      $("rate").add(new Option("schedule", 0), 0);
+      $("rate").value = state.rate = 0;
+    }
+    if (content.own.strict) $("share").value = state.share = 0; // all samples, as in Python
     $("set").value = state.set = "own";
     restart();
   } else if (content.table) take(content.table.name, content.table.text);

@@ -123,7 +123,7 @@ function ofTable() {
 // The samples of a net from Python; the page shows two of its inputs.
 function ofOwn() {
   const { classes, inputs, unit } = content.own, axes = ["x", "y"].map((axis) => Number($(`column-${axis}`).value));
-  const rows = shuffled(content.own.rows);
+  const rows = content.own.strict ? content.own.rows : shuffled(content.own.rows); // sums depend on the order
   return {
     full: rows, rows: rows.map((row) => [row[axes[0]], row[axes[1]], row.at(-1)]), names: classes, at: axes,
     axes: axes.map((k) => inputs[k]), target: "", unit,
@@ -149,7 +149,7 @@ async function buildOwn() {
   points.box = box(points);
   worker.postMessage({
     kind: "data", train: Float64Array.from(points.full.slice(0, points.cut).flat()), grid: ownGrid(), seed: state.seed, run,
-    test: Float64Array.from(points.full.slice(points.cut).flat()),
+    rates: own.rates, test: Float64Array.from(points.full.slice(points.cut).flat()),
   });
   past = [];
   controls();

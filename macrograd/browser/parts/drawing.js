@@ -138,7 +138,11 @@ function curve() {
   $("time-said").value = `step ${last.steps.toLocaleString("en")}`;
 }
 
-const said = (x) => (Math.abs(x) < 1e-3 && x ? x.toExponential(2) : x.toPrecision(4));
+function said(x) {
+  if (net.own && content.own.strict) return x.toPrecision(12);
+  return Math.abs(x) < 1e-3 && x ? x.toExponential(2) : x.toPrecision(4);
+}
+
 let spoken = 0;
 
 function told() { // announced by screen readers now and then

@@ -25,12 +25,12 @@ const handlers = {
   },
   // Points for training and testing, each [x, y, target], and a grid to display; without a scaling they are in the
   // module's own form.
-  data({ train, test, grid, scaling, number, seed, run }) {
+  data({ train, test, grid, scaling, number, seed, run, rates }) {
     const place = reserve(net), width = net.inputs.value, own = !scaling;
     task = {
       train: own ? copied(place, train, width) : placed(place, train, scaling, number),
       test: own ? copied(place, test, width) : placed(place, test, scaling, number),
-      grid: own ? copied(place, grid, width - 1) : seen(place, grid, scaling), run, own,
+      grid: own ? copied(place, grid, width - 1) : seen(place, grid, scaling), run, own, rates: rates || [],
     };
     task.batch = place(Math.max(1, task.train.rows) * width, 8);
     task.field = place(task.grid.rows * net.outputs, 8);
@@ -133,11 +133,11 @@ function generator(seed) {
 
 // One step of the optimiser, on all samples or on the next batch in shuffled order; false if it could not be made.
 function step() {
-  const { train } = task;
+  const { train, rates } = task, now = rate || rates[Math.min(steps, rates.length - 1)]; // 0 stands for the schedule
   if (!train.rows) return false;
   let loss;
   if (!size || size >= train.rows) {
-    loss = net.step(train.address, train.rows, rate);
+    loss = net.step(train.address, train.rows, now);
   } else {
     const width = net.inputs.value, all = view(train.address, train.rows * width);
     const batch = view(task.batch, size * width);
@@ -146,7 +146,7 @@ function step() {
       const row = order[at++];
       batch.set(all.subarray(row * width, (row + 1) * width), k * width);
     }
-    loss = net.step(task.batch, size, rate);
+    loss = net.step(task.batch, size, now);
   }
   if (Number.isNaN(loss)) {
     playing = false;
