@@ -18,8 +18,9 @@ from macrograd.train.checks import integer
 from macrograd.train.data import rows_of
 from macrograd.train.fitting import Fitting
 from macrograd.train.graphs import no_collection
+from macrograd.train.groups import FEWEST, Group, explained, grouped
 from macrograd.train.history import History
-from macrograd.train.lanes import FEWEST, Group, Member, explained, grouped
+from macrograd.train.lanes import Member
 from macrograd.train.member_files import Folder
 from macrograd.train.plans import Plans
 from macrograd.train.predictor import Measure

@@ -12,7 +12,9 @@ from macrograd.compiler.jit import native
 from macrograd.compiler.program.nets import NetsError, Slots, slots_of
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.nets import NetsContext, gradient_text, train_text, update_fits
+from macrograd.compiler.targets.llvm.nets import gradient_text
+from macrograd.compiler.targets.llvm.nets_context import NetsContext
+from macrograd.compiler.targets.llvm.nets_training import train_text, update_fits
 from macrograd.compiler.targets.nets import Array, Nets, NetsOutcome, NetSteps, Own, Rows
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.target import Request, aligned

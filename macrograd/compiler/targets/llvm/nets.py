@@ -1,82 +1,32 @@
 """Native code for many nets: lanes are nets, and a tile of nets makes all its steps before the next tile begins.
 
     @gradient(nets)   one step of a tile: read the samples of every lane, compute losses and gradients
-    @train(nets)      tiles and their steps: the gradient, whether all its numbers are finite, the update
+    @train(nets)      tiles and their steps (`nets_training.py`)
 
-The numbers of a tile are in `v`, [slot][lane] as `program.nets.Slots` says, small enough for a core's cache; the
-parameters of all tiles and their state are [tile][number][lane]. A tile stops before a step in which a number of any
-lane is not finite: nobody has made it then, and those without such a number can go on without the others.
+The numbers of a tile are in `v`, [slot][lane] as `program.nets.Slots` says, small enough for a core's cache.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.nets import Slots, over_nets
-from macrograd.compiler.program.program import Instruction, Operand, Program
+from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS
 from macrograd.compiler.targets.llvm.frame import function, open_context
-from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector, Tables
+from macrograd.compiler.targets.llvm.nets_context import attributes, finished, get
+from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.elements import transpose
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import readers
 from macrograd.compiler.targets.scalar.machine import Machine
-from macrograd.compiler.targets.scalar.maps import Maps
 
 _SQUARE = 8  # rows and columns transposed in registers at once
-_FEW_VALUES = 128  # of an update rule, all in registers
-_FEW_TERMS = 4  # of a segment: so many are unrolled
-_TOGETHER = 4  # parameters in a round of the loops over all
-_POINTERS = (
-    "context", "contexts", "v", "data", "orders", "numbers", "theta", "state", "rates", "hyper", "losses", "lengths",
-    "gradients", "done", "reason", "odd", "own", "own_slots",
-)  # fmt: skip
-_INTEGERS = ("mask", "steps", "first", "last", "net", "at", "number", "slot", "usual", "owns")
-
-
-class NetsContext(ctypes.Structure):
-    """The argument of both functions.
-
-    context    the context of @gradient, one of the two `contexts` whose v is `v`
-    data       for each net, the addresses of its arguments; `orders` of its rows; `numbers` its first step's number
-    theta, state, rates, hyper, losses, own   [tile][number or step][lane]; `hyper` are the nets' numbers in the rule,
-               and `own` those in the loss, `owns` of them, for the slots `own_slots`
-    lengths    the rows of each step; `gradients` the addresses of @gradient for steps of `usual` rows, and of others
-    done, reason, odd   for each tile the steps done and what ended them; for each net whether that was a number of it
-    mask       of the step's number, as the sample sees it
-    first, last   the tiles to run
-    net, at, number   the tile's first net, and the step's first row and number, for @gradient
-    slot       that of the loss, which the gradient follows
-    """
-
-    _fields_ = (*((name, ctypes.c_void_p) for name in _POINTERS), *((name, ctypes.c_int64) for name in _INTEGERS))
-
-
-_FIELD = {name: k for k, (name, *_) in enumerate(NetsContext._fields_)}
-
-
-def _get(code: Code, name: str) -> str:
-    kind = "ptr" if name in _POINTERS else "i64"
-    return code.let(f"load {kind}, ptr {code.element('%nets', str(_FIELD[name]), 'i64')}, align 8")
-
-
-def _put(code: Code, name: str, value: str) -> None:
-    kind = "ptr" if name in _POINTERS else "i64"
-    code.put(f"store {kind} {value}, ptr {code.element('%nets', str(_FIELD[name]), 'i64')}, align 8")
-
-
-def _finished(code: Code, name: str) -> str:
-    code.put("ret void")
-    return "\n".join([f"define void @{name}(ptr noalias %nets) #0 {{", "entry:", *code.lines, "}", ""])
-
-
-# --- the gradient -----------------------------------------------------------------------------------------------------
 
 
 def gradient_text(
@@ -96,10 +46,10 @@ def gradient_text(
     reading.rows()
     reading.weights()
     reading.number()
-    code.put(f"call void @block(ptr {_get(code, 'context')})")
-    text = _finished(code, "gradient")
+    code.put(f"call void @block(ptr {get(code, 'context')})")
+    text = finished(code, "gradient")
     declared |= code.declared
-    return "\n".join([*sorted(declared), "", block, text, _attributes(machine)]), tables.array()
+    return "\n".join([*sorted(declared), "", block, text, attributes(machine)]), tables.array()
 
 
 class _Reading:
@@ -107,13 +57,13 @@ class _Reading:
 
     def __init__(self, code: Code, program: Program, slots: Slots, machine: Machine, arguments: Sequence[int]) -> None:
         self.code, self.program, self.slots, self.machine, self.arguments = code, program, slots, machine, arguments
-        self.v = _get(code, "v")
-        self.net, self.at = _get(code, "net"), _get(code, "at")
+        self.v = get(code, "v")
+        self.net, self.at = get(code, "net"), get(code, "at")
 
     def rows(self) -> None:
         """Every lane's rows."""
         code, lanes = self.code, self.machine.lanes
-        orders, data = _get(code, "orders"), _get(code, "data")
+        orders, data = get(code, "orders"), get(code, "data")
         count = len(self.arguments)
         wide = any(size >= _SQUARE for size in self.arguments) and lanes % _SQUARE == 0
         together = _SQUARE if wide else 1
@@ -189,7 +139,7 @@ class _Reading:
         if not self.program.uniform_inputs:
             return
         code, machine = self.code, self.machine
-        numbers, number, mask = _get(code, "numbers"), _get(code, "number"), _get(code, "mask")
+        numbers, number, mask = get(code, "numbers"), get(code, "number"), get(code, "mask")
 
         def one(lane: Counter, _: list[str]) -> list[str]:
             net = code.let(f"add i64 {self.net}, {lane}")
@@ -201,278 +151,3 @@ class _Reading:
             return []
 
         code.loop(machine.lanes, one)
-
-
-# --- the steps --------------------------------------------------------------------------------------------------------
-
-
-def update_fits(program: Program) -> bool:
-    """Whether an update rule is short and plain enough to run with all its values in registers."""
-    steps = (*program.before, *program.block)
-    return (
-        program.batch
-        and not program.after
-        and all(isinstance(step, Instruction) and step.kind in ("map", "dot") for step in steps)
-        and all(s.count <= _FEW_TERMS for i in program.instructions() for s in i.segments)
-        and sum(i.members * max(1, i.terms) for i in program.instructions()) <= _FEW_VALUES
-    )
-
-
-def train_text(
-    update: Program, own: Sequence[int], count: int, states: int, machine: Machine
-) -> tuple[str, NDArray[np.int32]]:
-    """The module of @train for nets of `count` parameters with `states` numbers of state each; `own` are the slots of
-    the rule that each net has for itself."""
-    code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
-    writer = _Training(code, update, own, count, states, machine)
-    writer.tiles()
-    text = _finished(code, "train")
-    return "\n".join([*sorted(code.declared), "", text, _attributes(machine)]), np.zeros(1, dtype=np.int32)
-
-
-class _Values(Operands):
-    """The slots of an update rule as names, of both spaces."""
-
-    def __init__(self, code: Code, machine: Machine) -> None:
-        super().__init__(code, machine, Tables())
-        self.axis = "lane"
-        self.values: dict[tuple[str, int], str] = {}
-
-    def load(self, x: Operand, member: Member, term: Counter, count: int, vector: SimdVector) -> str:
-        if isinstance(x, float):
-            return self.code.splat(x, vector.width)
-        slot, moving = self.slot(x, member, term, count)
-        assert not moving
-        return self.values[x.space, slot]
-
-    def result(self, value: str, instruction: Instruction, member: Member, vector: SimdVector) -> None:
-        slot, _ = self.slot(instruction.out, member, 0, 1)
-        self.values[instruction.out.space, slot] = value
-
-
-class _Training:
-    """Writes @train."""
-
-    def __init__(
-        self, code: Code, update: Program, own: Sequence[int], count: int, states: int, machine: Machine
-    ) -> None:
-        self.own = own
-        self.code, self.update, self.count, self.states, self.machine = code, update, count, states, machine
-        self.width, self.lanes = machine.width, machine.lanes
-        self.vectors = machine.lanes // machine.width
-        self.field = {
-            name: _get(code, name) for name in (*_POINTERS, "steps", "first", "last", "slot", "usual", "owns")
-        }
-        self.values = _Values(code, machine)
-        self.maps = Maps(self.values, np.zeros(0, dtype=np.int64))
-
-    def tiles(self) -> None:
-        code, field_ = self.code, self.field
-        count = code.let(f"sub i64 {field_['last']}, {field_['first']}")
-
-        def one(i: Counter, _: list[str]) -> list[str]:
-            tile = code.let(f"add i64 {field_['first']}, {i}")
-            _put(code, "net", code.linear(0, [(self.lanes, tile)]))
-            theta = code.element(field_["theta"], code.linear(0, [(self.count * self.lanes, tile)]))
-            self._copy(theta, field_["v"])
-            self._own_numbers(tile)
-            self._steps(tile)
-            self._copy(field_["v"], theta)
-            return []
-
-        code.loop(count, one)
-
-    def _copy(self, source: str, target: str) -> None:
-        """Copy a tile's parameters."""
-        code = self.code
-
-        def one(p: Counter) -> None:
-            for begin in range(0, self.lanes, self.width):
-                place = code.linear(begin, [(self.lanes, p)])
-                code.store(code.load(code.element(source, place), self.width), code.element(target, place), self.width)
-
-        self._each_parameter(one)
-
-    def _own_numbers(self, tile: str) -> None:
-        """Write the nets' own numbers to their slots."""
-        code, field_ = self.code, self.field
-        begin = code.let(f"mul i64 {tile}, {field_['owns']}")
-
-        def one(j: Counter, _: list[str]) -> list[str]:
-            slot = code.let(f"load i64, ptr {code.element(field_['own_slots'], str(j), 'i64')}, align 8")
-            place = code.let(f"mul i64 {code.let(f'add i64 {begin}, {j}')}, {self.lanes}")
-            source, target = code.element(field_["own"], place), code.let(f"mul i64 {slot}, {self.lanes}")
-            for lane in range(0, self.lanes, self.width):
-                value = code.load(code.element(source, str(lane)), self.width)
-                code.store(value, code.element(code.element(field_["v"], target), str(lane)), self.width)
-            return []
-
-        code.loop(field_["owns"], one)
-
-    def _steps(self, tile: str) -> None:
-        """The steps of a tile, until one of its lanes has a number that is not finite."""
-        code, field_ = self.code, self.field
-        steps = field_["steps"]
-        before = code.block
-        code.count += 1
-        name = code.count
-        code.put(f"br label %step{name}")
-        code.label(f"step{name}")
-        k, at = f"%k{name}", f"%at{name}"
-        mark = len(code.lines)
-        more = code.let(f"icmp ult i64 {k}, {steps}")
-        code.put(f"br i1 {more}, label %run{name}, label %all{name}")
-        code.label(f"run{name}")
-        length = code.let(f"load i64, ptr {code.element(field_['lengths'], k, 'i64')}, align 8")
-        usual = code.let(f"icmp eq i64 {length}, {field_['usual']}")
-        other = code.let(f"select i1 {usual}, i64 0, i64 1")
-        gradient = code.let(f"load ptr, ptr {code.element(field_['gradients'], other, 'ptr')}, align 8")
-        context = code.let(f"load ptr, ptr {code.element(field_['contexts'], other, 'ptr')}, align 8")
-        _put(code, "context", context)
-        _put(code, "at", at)
-        _put(code, "number", k)
-        code.put(f"call void {gradient}(ptr %nets)")
-        value = code.element(field_["v"], code.let(f"mul i64 {field_['slot']}, {self.lanes}"))
-        here = code.linear(0, [(1, code.let(f"mul i64 {tile}, {steps}")), (1, k)])
-        row = code.let(f"mul i64 {here}, {self.lanes}")
-        finite = self._measure(value, code.element(field_["losses"], row), tile)
-        flag = code.let(f"load i64, ptr {code.element(context, str(FIELDS['flag']), 'i64')}, align 8")
-        indexed = code.let(f"icmp eq i64 {flag}, 0")
-        code.put(f"br i1 {code.both(finite, indexed)}, label %update{name}, label %stop{name}")
-        code.label(f"update{name}")
-        self._update(value, tile, k, code.element(field_["rates"], row))
-        end = code.block
-        code.put(f"%k.next{name} = add i64 {k}, 1")
-        code.put(f"%at.next{name} = add i64 {at}, {length}")
-        code.put(f"br label %step{name}")
-        code.lines[mark:mark] = [
-            f"  {k} = phi i64 [ 0, %{before} ], [ %k.next{name}, %{end} ]",
-            f"  {at} = phi i64 [ 0, %{before} ], [ %at.next{name}, %{end} ]",
-        ]
-        code.label(f"stop{name}")
-        reason = code.let(f"select i1 {indexed}, i64 1, i64 2")
-        code.put(f"store i64 0, ptr {code.element(context, str(FIELDS['flag']), 'i64')}, align 8")
-        code.put(f"br label %over{name}")
-        code.label(f"all{name}")
-        code.put(f"br label %over{name}")
-        code.label(f"over{name}")
-        ended = code.let(f"phi i64 [ {reason}, %stop{name} ], [ 0, %all{name} ]")
-        code.put(f"store i64 {k}, ptr {code.element(field_['done'], tile, 'i64')}, align 8")
-        code.put(f"store i64 {ended}, ptr {code.element(field_['reason'], tile, 'i64')}, align 8")
-
-    def _measure(self, value: str, losses: str, tile: str) -> str:
-        """Note the losses; whether they and all numbers of the gradients are finite: x·0 is 0 for those alone."""
-        code, width = self.code, self.width
-        kind, zero = code.kind.vector(width), code.splat(0.0, width)
-        starts = []
-        for begin in range(0, self.lanes, width):
-            loss = code.load(code.element(value, str(begin)), width)
-            code.store(loss, code.element(losses, str(begin)), width)
-            starts += [code.binary("fmul", loss, zero, width), zero, zero, zero]
-        ways = 4  # sums beside each other, to hide latency
-
-        def some(p: Counter, sums: list[str]) -> list[str]:
-            found = []
-            for k, total in enumerate(sums):
-                begin, way = k // ways * width, k % ways
-                place = code.linear((1 + way) * self.lanes + begin, [(ways * self.lanes, p)])
-                g = code.load(code.element(value, place), width)
-                found.append(code.multiply_add(g, zero, total, width))
-            return found
-
-        sums = code.loop(self.count // ways, some, [(kind, s) for s in starts])
-        for p in range(self.count // ways * ways, self.count):
-            for k in range(0, len(sums), ways):
-                at = str((1 + p) * self.lanes + k // ways * width)
-                g = code.load(code.element(value, at), width)
-                sums[k] = code.multiply_add(g, zero, sums[k], width)
-        fine = "true"
-        for k in range(0, len(sums), ways):
-            total = sums[k]
-            for more in sums[k + 1 : k + ways]:
-                total = code.binary("fadd", total, more, width)
-            place = code.linear(k // ways * width, [(self.lanes, tile)])
-            code.store(total, code.element(self.field["odd"], place), width)
-            good = code.compare("oeq", total, zero, width)
-            if width > 1:
-                all_ = f"@llvm.vector.reduce.and.v{width}i1"
-                code.declared.add(f"declare i1 {all_}(<{width} x i1>)")
-                good = code.let(f"call i1 {all_}(<{width} x i1> {good})")
-            fine = good if fine == "true" else code.both(fine, good)
-        return fine
-
-    def _update(self, value: str, tile: str, k: str, rates: str) -> None:
-        """The rule for every parameter, with all its values in registers."""
-        code, width, update = self.code, self.width, self.update
-        inputs = 2 + self.states
-        state = code.element(self.field["state"], code.linear(0, [(self.states * self.count * self.lanes, tile)]))
-        hyper = code.element(self.field["hyper"], code.linear(0, [(len(self.own) * self.lanes, tile)]))
-        gradient = code.element(value, str(self.lanes))
-        at = self.values
-        for begin in range(0, self.lanes, width):
-            at.values = {}
-            for q, number in enumerate(update.constants.tolist()):
-                at.values["u", update.parameters + q] = code.splat(number, width)
-            for q, slot in enumerate(self.own):
-                at.values["u", slot] = code.load(code.element(hyper, str(q * self.lanes + begin)), width)
-            at.values["u", update.first_uniform_input] = code.load(code.element(rates, str(begin)), width)
-            at.values["u", update.first_uniform_input + 1] = self._numbers(tile, begin, k)
-            self._run(update.before)
-            shared = dict(at.values)
-
-            def one(p: Counter, begin: int = begin, shared: dict[tuple[str, int], str] = shared) -> None:
-                at.values = dict(shared)
-                place = code.linear(begin, [(self.lanes, p)])
-                targets = [code.element(self.field["v"], place), code.element(gradient, place)]
-                targets += [
-                    code.element(state, code.linear(s * self.count * self.lanes + begin, [(self.lanes, p)]))
-                    for s in range(self.states)
-                ]
-                for k_, target in enumerate(targets):
-                    at.values["v", k_] = code.load(target, width)
-                assert len(targets) == inputs == update.inputs
-                self._run(update.block)
-                found = [at.values[place_] for place_ in update.results]
-                for new, target in zip(found, [targets[0], *targets[2:]], strict=True):
-                    code.store(new, target, width)
-
-            self._each_parameter(one)
-
-    def _each_parameter(self, body: Callable[[Counter], None]) -> None:
-        """A loop over the parameters, a few in each round."""
-        code = self.code
-
-        def some(i: Counter, _: list[str]) -> list[str]:
-            for k in range(_TOGETHER):
-                body(code.linear(k, [(_TOGETHER, i)]))
-            return []
-
-        code.loop(self.count // _TOGETHER, some)
-        for p in range(self.count // _TOGETHER * _TOGETHER, self.count):
-            body(p)
-
-    def _numbers(self, tile: str, begin: int, k: str) -> str:
-        """The step's number in each lane."""
-        code, width = self.code, self.width
-        net = code.linear(begin, [(self.lanes, tile)])
-        integers = "i64" if width == 1 else f"<{width} x i64>"
-        firsts = code.let(f"load {integers}, ptr {code.element(self.field['numbers'], net, 'i64')}, align 8")
-        count = k
-        if width > 1:
-            head = code.let(f"insertelement {integers} poison, i64 {k}, i32 0")
-            count = code.let(f"shufflevector {integers} {head}, {integers} poison, <{width} x i32> zeroinitializer")
-        total = code.let(f"add {integers} {firsts}, {count}")
-        return code.let(f"sitofp {integers} {total} to {code.kind.vector(width)}")
-
-    def _run(self, steps: Sequence[object]) -> None:
-        vector = SimdVector(AffineCounter(0, 0, 0), self.width, self.width)
-        for instruction in steps:
-            assert isinstance(instruction, Instruction)
-            self.values.dims = instruction.dims
-            members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*instruction.dims)]
-            body = self.maps.map if instruction.kind == "map" else self.maps.sums.dot
-            body(instruction, members, [vector])
-
-
-def _attributes(machine: Machine) -> str:
-    return f'attributes #0 = {{ nounwind "min-legal-vector-width"="{machine.vector_bytes * 8}" }}'
