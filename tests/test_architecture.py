@@ -302,7 +302,7 @@ def test_import_is_light(module: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_a_small_program_imports_nothing_slow_to_compile() -> None:
+def test_a_small_program_imports_nothing_slow_to_compile_and_train() -> None:
     """numpy.ma alone, which np.unique and np.isin import, takes longer than most programs take to compile."""
     program = (
         "import sys, macrograd as mg\n"
@@ -310,6 +310,8 @@ def test_a_small_program_imports_nothing_slow_to_compile() -> None:
         "net = nn.MLP(2, [16, 16, 1], seed=1)\n"
         "f = mg.compile(lambda x, t: losses.hinge(net(x), t) + sum(p * p for p in net.parameters()), batch=True)\n"
         "f.backward([[0.1, 0.2], [0.3, 0.4]], [1.0, -1.0])\n"
+        "X, y = mg.datasets.make_moons(40, seed=1)\n"
+        "mg.train_many(lambda k: mg.Trainer(nn.MLP(2, [2, 1], seed=k)), X, y, count=2, epochs=60)\n"
         "print([m for m in ('numpy.ma', 'concurrent.futures', 'logging') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -69,7 +69,7 @@ class Samples:
 
     def spread(self, most: int) -> NDArray[np.int64]:
         """The places of up to `most` rows, evenly spaced."""
-        return np.unique(np.linspace(0, self.count - 1, min(self.count, most)).astype(np.int64))
+        return np.linspace(0, self.count - 1, min(self.count, most)).astype(np.int64)
 
     def rows(self, order: NDArray[np.int64]) -> NDArray[Any]:
         """The rows at these places, copied."""

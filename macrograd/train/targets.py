@@ -147,7 +147,7 @@ def _own(array: Array, loss: Callable[..., Any]) -> Targets:
             f"y holds {array.dtype} and the loss is a custom function, which needs numbers: encode the labels, or "
             "name a loss, as in loss='cross_entropy'"
         )
-    classes = np.unique(array) if array.dtype.kind in "biu" and array.ndim == 1 else None
+    classes = distinct(array) if array.dtype.kind in "biu" and array.ndim == 1 else None
     return Targets("own", loss, classes, 0, array.shape[1:])
 
 
@@ -168,7 +168,7 @@ def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
         shares = Targets("probabilities", loss, None, 1, ())
         _check_shares(array, shares, "y")
         return shares
-    classes = np.unique(array)
+    classes = distinct(array)
     k = len(classes)
     if k < 2:
         raise ValueError(
@@ -183,6 +183,15 @@ def _one_a_row(array: Array, loss: str | None, outputs: int) -> Targets:
     return Targets("two classes", name, classes, 2 if name == "cross_entropy" else 1, ())
 
 
+def distinct(array: Array) -> Array:
+    """The distinct numbers or labels, sorted. (np.unique and np.isin would import numpy.ma, which takes half as long as
+    everything else that a fit of a small net begins with.)"""
+    ordered = np.sort(array, axis=None)
+    different = np.ones(len(ordered), dtype=bool)
+    different[1:] = ordered[1:] != ordered[:-1]
+    return ordered[different]
+
+
 def _whole(array: Array) -> bool:
     return array.dtype.kind == "f" and np.array_equal(array, np.floor(array))
 
@@ -192,10 +201,10 @@ def _codes(array: Array, outputs: int) -> bool:
     model has outputs, or two for no and yes if it has one."""
     if not outputs or not _whole(array):
         return False
-    values = np.unique(array[:4096])
+    values = distinct(array[:4096])
     if len(values) > max(2, outputs):
         return False
-    values = np.unique(array)
+    values = distinct(array)
     if outputs == 1:
         return values.tolist() in ([0.0, 1.0], [-1.0, 1.0], [1.0, 2.0])
     return len(values) == outputs
@@ -215,9 +224,9 @@ def again(known: Targets, y: Any, outputs: int) -> Targets | None:
     if known.kind == "numbers":
         return known if array.dtype.kind in "biuf" else None
     assert known.classes is not None
-    labels = np.unique(array)
+    labels = distinct(array)
     if (labels.dtype.kind in "US") == (known.classes.dtype.kind in "US"):
-        new = labels[~np.isin(labels, known.classes)]
+        new = np.array(sorted({*labels.tolist()} - {*known.classes.tolist()}))
     else:
         new = labels
     if len(new):
@@ -235,7 +244,7 @@ def _several(array: Array, loss: str | None, outputs: int) -> Targets:
             f"y has {k} columns of strings: give one column of labels, such as y[:, 0], to learn its classes; several "
             "columns must hold numbers: 0 and 1 for yes-or-no labels, or numbers to predict"
         )
-    marks = bool(np.isin(array, (0, 1)).all())
+    marks = bool(((array == 0) | (array == 1)).all())
     single = marks and k > 1 and bool((array.sum(axis=1) == 1).all())
     if array.dtype.kind == "f":  # encoders write one 1 per row; other floats may be numbers
         marks = single
