@@ -93,7 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tables",
         "train",
     },
-    "browser": {*ENGINE, "_files", "functions", "nn", "optim", "compiler", "exporting", "train"},
+    "browser": {*ENGINE, "_files", "functions", "nn", "optim", "compiler", "exporting", "tables", "train"},
     "sklearn": {*ENGINE, "_extras", "functions", "nn", "optim", "tables", "train", "__init__"},
     "tuning": {"_extras", "_files", "train"},
     "course": {*ENGINE, "datasets"},

@@ -14,6 +14,7 @@ from macrograd.compiler.targets.wasm.assembly import Assembly
 from macrograd.exporting.subject import Names, Subject, subject_of
 from macrograd.exporting.wasm import predicting, training
 from macrograd.optim import Optimizer
+from macrograd.tables import from_frame
 from macrograd.train import Trainer
 
 _LANES = 8
@@ -24,8 +25,8 @@ _RATES = 1000  # steps of a schedule that the page follows; later ones keep the 
 def own_net(trainer: Trainer, X: Any, y: Any) -> dict[str, Any]:
     """A fitted Trainer, with samples to continue with; a strict one is trained with the eager engine's rounding.
 
-    Raises ValueError for samples that do not fit, for targets of several numbers and for columns of texts, and whatever
-    `mg.export` raises for a net whose training step cannot be written in WebAssembly.
+    Raises ValueError for samples that do not fit and for targets of several numbers, and whatever `mg.export` raises
+    for a net whose training step cannot be written in WebAssembly.
     """
     subject = subject_of(trainer, (), "train", None)
     names = subject.names
@@ -33,7 +34,7 @@ def own_net(trainer: Trainer, X: Any, y: Any) -> dict[str, Any]:
     assert subject.optimizer is not None
     assert subject.args is not None
     inputs = _inputs(names)
-    rows = _rows(names, inputs, X, y)
+    rows = _rows(trainer, names, inputs, X, y)
     strict = trainer.strict
     assembly = Assembly(np.dtype(np.float64), strict=strict)
     loss = _traced(subject.function, *subject.args, strict=strict)
@@ -46,7 +47,9 @@ def own_net(trainer: Trainer, X: Any, y: Any) -> dict[str, Any]:
         "inputs": inputs,
         "classes": names.classes,
         "outputs": look.numbers["outputs"],
-        "rows": rows.tolist(),
+        # JSON has no NaN.
+        "rows": [[None if np.isnan(x) else x for x in row] for row in rows.tolist()],
+        "categories": {at: list(categories) for _, categories, at in names.categories},
         "unit": [float(target.mean()), float(target.std()) or 1.0],
         "rate": subject.optimizer.learning_rate,
         "rates": _rates(subject.optimizer),
@@ -72,19 +75,22 @@ def _traced(fn: Any, *examples: Any, strict: bool) -> Compiled:
 
 
 def _inputs(names: Names) -> list[str]:
-    """The names of the inputs, one by one."""
-    if names.categories or names.dates:
-        raise ValueError("playground() of a Trainer takes numbers only, and this one has columns of texts or dates")
+    """The names of the inputs, one by one; those of a date's parts after its own."""
     if names.targets.shape or (names.targets.classes is not None and len(names.classes) > 10):
         raise ValueError("playground() of a Trainer needs one target for each sample: a number, or one of 10 classes")
+    parts = {name: parts for name, parts, _, _ in names.dates}
     found = []
     for name, count in names.inputs:
-        found += [name] if count == 1 else [f"{name}[{k}]" for k in range(count)]
+        several = parts.get(name, range(count))
+        found += [name] if count == 1 and name not in parts else [f"{name}[{part}]" for part in several]
     return found
 
 
-def _rows(names: Names, inputs: list[str], X: Any, y: Any) -> Any:
-    """The samples as the module takes them: the inputs of each, followed by its target."""
+def _rows(trainer: Trainer, names: Names, inputs: list[str], X: Any, y: Any) -> Any:
+    """The samples as the module takes them: the inputs of each, followed by its target. Of a table's columns, a text is
+    the number of its category, and a missing number is NaN."""
+    plan = trainer.setup.plan
+    X = trainer.numbers(X) if plan is None else plan.cells(from_frame(X, "X"))
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
     if X.ndim < 2 or y.shape != (len(X),) or not len(X) or X.size != len(X) * len(inputs):
         raise ValueError(
@@ -104,7 +110,7 @@ def _rows(names: Names, inputs: list[str], X: Any, y: Any) -> Any:
             raise ValueError(f"playground(trainer, X, y): y has {unknown[0]!r}, which is none of {names.classes}")
         target = np.array([place[str(label)] for label in y.tolist()])
     rows = np.hstack([X.reshape(len(X), -1), target[:, None]])
-    if not np.isfinite(rows).all():
+    if not np.isfinite(rows if plan is None else target).all() or np.isinf(rows).any():
         raise ValueError("playground(trainer, X, y): all numbers must be finite")
     return rows
 

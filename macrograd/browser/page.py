@@ -33,8 +33,8 @@ def playground(
     what  a CSV file to begin with: a header line, two columns of numbers for the axes, and one for the target, of
           numbers or of up to ten classes (others can be dropped onto the page); or a fitted Trainer, whose net, loss
           and optimiser are used as they are; None for the built-in data sets
-    X, y  samples for training the Trainer's net further, as `fit` takes them: numbers, (samples, inputs), and one
-          target for each
+    X, y  samples for training the Trainer's net further, as `fit` takes them, and one target for each; a strict Trainer
+          makes the same bits on the page as in Python, if all samples are trained on at once
     path  the file, ending in .html
 
     The nets are WebAssembly modules of macrograd's compiler. `from_playground` reads a trained net back, and the

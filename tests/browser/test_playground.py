@@ -23,6 +23,7 @@ from macrograd.browser.own import own_net
 from macrograd.cli import main
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.step import TrainingLoop
+from macrograd.tables import from_frame, plan_of
 
 NET = Net((3, 2), "tanh", 1)
 HOSTILE = {"name": "</script><b>.csv", "text": "a</script>,<!--,c\n1,2,<script>alert(1)</script>\n"}
@@ -224,6 +225,37 @@ def test_a_trainer_brings_its_net_along() -> None:
     found = [exports["step"](store, heap, 40, 0.1) for _ in range(5)]
     right = trainer.fit(X, labels, epochs=5, batch_size=40, shuffle=False, progress="none")
     np.testing.assert_allclose(found, right.losses, rtol=1e-12)
+
+
+def test_texts_dates_and_missing_numbers_come_along() -> None:
+    wasmtime = pytest.importorskip("wasmtime")
+    draw = np.random.default_rng(0)
+    colours, days = draw.choice(["red", "blue", "</script>"], 40), draw.integers(0, 300, 40)
+    table = {
+        "size": np.where(np.arange(40) == 3, np.nan, draw.normal(5.0, 2.0, 40)),
+        "colour": colours.astype(object),
+        "bought": np.datetime64("2024-01-01", "s") + days * np.timedelta64(86400, "s"),
+    }
+    width = len(plan_of(from_frame(table)).names)
+    trainer = mg.Trainer(nn.MLP(width, [3, 1], activation="tanh", seed=1), scale="standard", optimizer=optim.SGD(0.1))
+    options: dict[str, Any] = {"batch_size": 40, "shuffle": False, "progress": "none"}
+    y = np.where(draw.random(40) > 0.5, "keep", "sell")
+    trainer.fit(table, y, steps=0, **options)
+    own = own_net(trainer, table, y)
+    assert own["inputs"][:2] == ["size", "colour"]
+    assert all(name.startswith("bought[") for name in own["inputs"][2:])
+    assert own["categories"] == {1: ["</script>", "blue", "red"]}
+    assert [own["categories"][1][int(row[1])] for row in own["rows"]] == colours.tolist()
+    assert own["rows"][3][0] is None
+    assert "</script" not in pages.in_page(own)
+    store = wasmtime.Store()
+    data = zlib.decompress(base64.b64decode(own["wasm"]), -zlib.MAX_WBITS)
+    exports = wasmtime.Instance(store, wasmtime.Module(store.engine, data), []).exports(store)
+    heap, memory = exports["heap"].value(store), exports["memory"]
+    memory.grow(store, 1)
+    memory.write(store, np.array(own["rows"], dtype=np.float64).tobytes(), heap)
+    found = [exports["step"](store, heap, 40, 0.1) for _ in range(5)]
+    np.testing.assert_allclose(found, trainer.fit(table, y, steps=5, **options).losses, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -123,20 +123,39 @@ function ofTable() {
 // The samples of a net from Python; the page shows two of its inputs.
 function ofOwn() {
   const { classes, inputs, unit } = content.own, axes = ["x", "y"].map((axis) => Number($(`column-${axis}`).value));
-  const rows = content.own.strict ? content.own.rows : shuffled(content.own.rows); // sums depend on the order
+  const whole = content.own.rows.map((row) => row.map((x) => x ?? NaN)); // a missing number
+  const rows = content.own.strict ? whole : shuffled(whole); // sums depend on the order
   return {
     full: rows, rows: rows.map((row) => [row[axes[0]], row[axes[1]], row.at(-1)]), names: classes, at: axes,
-    axes: axes.map((k) => inputs[k]), target: "", unit,
+    axes: axes.map((k) => inputs[k] + categoriesOf(k)), target: "", unit,
   };
 }
 
-// The module's inputs: every point of the field, with the other inputs at their middle.
+// What the numbers of a column of texts stand for.
+function categoriesOf(k) {
+  const names = content.own.categories[k];
+  return names ? ` (${names.slice(0, 8).map((name, at) => `${at} ${name}`).join(", ")}${names.length > 8 ? ", …" : ""})` : "";
+}
+
+// A usual number of a column: the mean, or of texts the most frequent.
+function usual(k) {
+  const known = points.full.map((row) => row[k]).filter(Number.isFinite);
+  if (!content.own.categories[k]) return known.reduce((sum, x) => sum + x, 0) / (known.length || 1);
+  const counts = new Map();
+  for (const x of known) counts.set(x, (counts.get(x) || 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1])[0][0];
+}
+
+// The module's inputs: every point of the field, with the other inputs as usual. Between two texts there is nothing.
 function ownGrid() {
   const n = content.own.inputs.length, plain = grid(points.box), found = new Float64Array((plain.length / 2) * n);
-  const middle = Array.from({ length: n }, (_, k) => points.full.reduce((sum, row) => sum + row[k], 0) / points.full.length);
+  const others = Array.from({ length: n }, (_, k) => usual(k));
   for (let p = 0; 2 * p < plain.length; ++p) {
-    found.set(middle, p * n);
-    points.at.forEach((k, i) => { found[p * n + k] = plain[2 * p + i]; });
+    found.set(others, p * n);
+    points.at.forEach((k, i) => {
+      const x = plain[2 * p + i], names = content.own.categories[k];
+      found[p * n + k] = names ? Math.max(0, Math.min(names.length - 1, Math.round(x))) : x;
+    });
   }
   return found;
 }

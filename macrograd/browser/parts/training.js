@@ -46,7 +46,7 @@ function settings() {
 
 function box({ rows, scaling, axes }) {
   return [0, 1].map((k) => {
-    const all = rows.map((row) => row[k]);
+    const all = rows.map((row) => row[k]).filter(Number.isFinite);
     let low = Math.min(...all), high = Math.max(...all);
     if (state.set !== "table" && state.set !== "own") [low, high] = [Math.min(low, -1), Math.max(high, 1)];
     const half = ((high - low) / 2 || 1) * EDGE, middle = (low + high) / 2;
