@@ -34,6 +34,15 @@ class Findings:
         self.text, self.remedy = text, remedy
 
 
+def diverged(
+    objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence[int], *, loss: float, when: str, dtype: str
+) -> DivergedError:
+    """The error of a step that is not finite, on these samples; `when` names the step, `dtype` the engine's numbers."""
+    what = "a gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+    where = explain(objective, arrays, rows, largest=largest_of(dtype))
+    return DivergedError(f"{what} {when}. {where}. The parameters are those before this step")
+
+
 def explain(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence[int], *, largest: float) -> str:
     """Why a batch's loss or gradient is not finite, in words.
 

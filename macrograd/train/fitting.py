@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.targets.training import Outcome
 from macrograd.nn.dropout import PERIOD
-from macrograd.optim import Schedule
 from macrograd.train import checkpoint as checkpoints
 from macrograd.train import diagnose, fingerprint, sharing
 from macrograd.train import progress as shown
@@ -29,6 +28,7 @@ from macrograd.train.interrupt import Interrupts
 from macrograd.train.objective import Objective
 from macrograd.train.order import Order
 from macrograd.train.predictor import Measure
+from macrograd.train.rates import Rates
 from macrograd.train.setup import Judged, Setup
 from macrograd.train.split import Part
 from macrograd.train.verdict import constant_loss, verdict
@@ -91,11 +91,7 @@ class Fitting:
         self.callbacks, self.progress, self.health = callbacks, progress, health
         self.optimizer = setup.optimizer
         self.first = self.optimizer.steps  # by the optimiser's own count
-        # The optimiser's own schedule counts all steps that it has ever made; a schedule for this run counts those of
-        # the run.
-        self._own, self.schedule = schedule is None, schedule
-        self._schedule = self.optimizer.schedule if schedule is None else schedule
-        self._fixed = self._schedule.fixed if isinstance(self._schedule, Schedule) else None
+        self.schedule, self._rates = schedule, Rates(self.optimizer, schedule)
         self._each_epoch = bool(metrics or held or self.watch or callbacks.epoch or health)
         # Without callbacks nothing reads the model between steps, and validation takes its numbers from the engine:
         # writing thousands of Values after every epoch would cost more than the epoch.
@@ -141,7 +137,7 @@ class Fitting:
         state = self.state()
         with self.interrupts:
             try:
-                self._loop(state, writer, show)
+                self.loop(state, writer, show)
             except KeyboardInterrupt:
                 self.history.stopped = self.history.stopped or "interrupted"
             finally:
@@ -174,14 +170,14 @@ class Fitting:
     def catch_up(self, state: Run) -> None:
         """Repeat the end of an epoch at which an earlier run was interrupted."""
         if self._judged < self.step and self._at_epochs_end():
-            self._parameters_out()
+            self.parameters_out()
             self._end_of_epoch(state)
 
     def record(self, outcome: Outcome, batch: Batch, seconds: float) -> None:
         """Record the steps that were made, the last of which ended `seconds` after the start."""
         done = outcome.done
         losses = np.asarray(outcome.losses[:done], dtype=np.float64)
-        self.history.extend(losses, batch.rates[:done] if self._fixed is None else self._fixed, seconds)
+        self.history.extend(losses, batch.rates[:done] if self._rates.fixed is None else self._rates.fixed, seconds)
         self.step += done
 
     def follow(self, state: Run, outcome: Outcome, batch: Batch) -> None:
@@ -196,7 +192,7 @@ class Fitting:
     def _finish(self, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
         """Whatever happened, and whatever fails here: leave the model at a complete step, and write the file."""
         try:
-            self._states_out()
+            self.states_out()
         finally:
             try:
                 show.close()
@@ -204,7 +200,7 @@ class Fitting:
                 if writer is not None:
                     self._close(writer)
 
-    def _loop(self, state: Run, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
+    def loop(self, state: Run, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
         start = time.perf_counter() - self._seconds_before
         self.catch_up(state)
         while not self.over(state):
@@ -229,16 +225,16 @@ class Fitting:
         state.step, state.epoch = self.step, self.step // self.order.steps_per_epoch
         ends = self._at_epochs_end()
         if self._looked_at and (self.callbacks.step or ends):
-            self._parameters_out()
+            self.parameters_out()
         for callback in self.callbacks.step:
             callback(state)
         if ends:
             self._end_of_epoch(state)
         elif self.health is not None and self._short():
-            self._parameters_out()
+            self.parameters_out()
             self.health.after(self.engine, self.history)
         if self.callbacks.pause:
-            self._parameters_out()
+            self.parameters_out()
         for callback in self.callbacks.pause:
             callback(state)
 
@@ -334,20 +330,7 @@ class Fitting:
         if self.part.samples.streamed:
             read, places = sharing.read(rows, self.engine.used(lengths))
             self.engine.load(self.arrays(read))
-        return Batch(rows, lengths, places, self._rates(count))
-
-    def _rates(self, count: int) -> Array:
-        if self._fixed is not None:
-            return np.full(count, self._fixed)
-        first = self.step + (self.first if self._own else 0)
-        if type(self._schedule) is Schedule:  # a subclass may override __call__
-            rates = self._schedule.rates(first, count)
-        else:
-            rates = np.array([self._schedule(k) for k in range(first, first + count)], dtype=np.float64)
-        if not np.isfinite(rates).all():
-            k = int(np.flatnonzero(~np.isfinite(rates))[0])
-            raise ValueError(f"the schedule gives the rate {rates[k]} at step {self.step + k}: rates must be finite")
-        return rates
+        return Batch(rows, lengths, places, self._rates.of(self.step, count, self.first))
 
     def arrays(self, rows: Array | None) -> list[Array]:
         """The engine's data: all rows, or copies of some."""
@@ -373,12 +356,12 @@ class Fitting:
         columns = [states.get(p, initial) for p in engine.parameters]
         engine.state[:] = np.array(columns, dtype=np.float64).reshape(len(columns), len(initial)).T
 
-    def _parameters_out(self) -> None:
+    def parameters_out(self) -> None:
         for p, number in zip(self.engine.parameters, self.engine.theta.tolist(), strict=True):
             p.data = number
         parameter_writes[0] += 1
 
-    def _states_out(self) -> None:
+    def states_out(self) -> None:
         """Write the parameters back to the model and the state to the optimiser."""
         watch = self.watch
         if watch is not None and watch.theta is not None:
@@ -386,7 +369,7 @@ class Fitting:
             over = watch.rule.restore == "always" and self.step == self.total
             if (ended and watch.rule.restore) or over:
                 self.engine.theta[:] = watch.theta
-        self._parameters_out()
+        self.parameters_out()
         initial = tuple(self.optimizer.initial_state)
         if not initial:
             states: list[tuple[float, ...]] = [()] * len(self.objective.parameters) if self.first + self.step else []
@@ -420,12 +403,11 @@ class Fitting:
 
     def _rates_noted(self, saved: checkpoints.Saved | None) -> list[list[float]]:
         """The learning rates of some steps, including those that a saved run noted."""
-        noted = [] if saved is None else [int(k) for k, _ in saved.header["programs"]["rates"]]
-        first = self.first if saved is None else saved.header["first"]
-        # The first steps, and then ever fewer.
-        some = [k for k in [*range(4), *(1 << n for n in range(2, 40)), self.total - 1] if 0 <= k < self.total]
-        steps = sorted({*noted, *some})
-        return [[k, float(self._schedule(k + (first if self._own else 0)))] for k in steps]
+        if saved is None:
+            return self._rates.noted(self.total, self.first)
+        return self._rates.noted(
+            self.total, saved.header["first"], [int(k) for k, _ in saved.header["programs"]["rates"]]
+        )
 
     def continued(self, saved: checkpoints.Saved | None, computed: dict[str, Any]) -> dict[str, Any]:
         """Continue a saved run that computes the same, if there is one; returns the header of this run's checkpoints.
@@ -480,7 +462,7 @@ class Fitting:
 
     def _fail(self, outcome: Outcome, steps: Batch) -> None:
         """Raise the error that stopped the engine, with the sample, the operation and the line."""
-        self._parameters_out()
+        self.parameters_out()
         begin = int(steps.lengths[: outcome.done].sum())
         batch = steps.rows[begin : begin + int(steps.lengths[outcome.done])]
         arrays = self.arrays(batch)
@@ -488,12 +470,12 @@ class Fitting:
             arrays.append(np.full(len(batch), (self.first + self.step + 1) % PERIOD, dtype=np.float64))
         if outcome.why == "index":
             raise diagnose.replay_error(self.objective, arrays, batch.tolist())
-        loss = float(outcome.losses[outcome.done])
-        what = "a gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
-        largest = diagnose.largest_of(self.setup.dtype if self.setup.engine == "compiled" else "float64")
-        where = diagnose.explain(self.objective, arrays, batch.tolist(), largest=largest)
-        raise diagnose.DivergedError(
-            f"{what} at step {self.step} (epoch {self.step // self.order.steps_per_epoch + 1}, learning rate "
-            f"{steps.rates[outcome.done]:.6g}). {where}. "
-            "The parameters are those before this step"
+        raise diagnose.diverged(
+            self.objective,
+            arrays,
+            batch.tolist(),
+            loss=float(outcome.losses[outcome.done]),
+            when=f"at step {self.step} (epoch {self.step // self.order.steps_per_epoch + 1}, learning rate "
+            f"{steps.rates[outcome.done]:.6g})",
+            dtype=self.setup.dtype if self.setup.engine == "compiled" else "float64",
         )

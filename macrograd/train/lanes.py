@@ -254,14 +254,14 @@ class _Lane:
         """Go on alone."""
         fitting, lane = self.fitting, self.engine
         theta, state = lane.theta, lane.state
-        fitting._parameters_out()
+        fitting.parameters_out()
         _, engine = fitting.setup.engine_for(fitting.objective, fitting.arrays(None), fitting.order, None)
         fitting.use(engine)
         engine.theta[:], engine.state[:] = theta, state
         fitting.measure = None
         self.state = fitting.state()
         try:
-            fitting._loop(self.state, None, shown("none", fitting.total, fitting.order.steps_per_epoch))
+            fitting.loop(self.state, None, shown("none", fitting.total, fitting.order.steps_per_epoch))
         except (DivergedError, IndexError) as error:
             self.member.failed(error)
         self.failed = True
@@ -273,7 +273,7 @@ class _Lane:
         fitting = self.fitting
         if self.state.reason:
             fitting.history.stopped = self.state.reason
-        fitting._states_out()
+        fitting.states_out()
         self.write()
         for callback in fitting.callbacks.end:
             if not self.failed:
