@@ -168,7 +168,7 @@ def planned(arguments: argparse.Namespace) -> int | None:
 
 
 def started(arguments: argparse.Namespace) -> int:
-    """The seed of the start that a run goes on from: a later one, where the net of the first was dead."""
+    """The seed of the start that a run resumes from: a later one, where the net of the first was dead."""
     if not (arguments.resume and Path(arguments.checkpoint).exists()):
         return int(arguments.seed)
     _, header = files.read(arguments.checkpoint, "checkpoint")

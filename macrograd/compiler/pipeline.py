@@ -44,7 +44,7 @@ class Source:
     """A recorded function: its tape, simplified, the leaves that it closed over, and its result's nesting.
 
     checks  what the program says where the index of a take is the number of one of them (`FIRST_CHECK`)
-    loops  what its programs are told from, if loops in it have more rounds than the tape
+    loops  the source of its programs, if loops in it have more rounds than the tape
     """
 
     tape: Tape

@@ -109,8 +109,8 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
 
     def _parts(self, y: Array, rng: np.random.RandomState) -> tuple[Array, Array, Array]:
         """(training, validation and calibration places) of distinct rows."""
-        by_class, nobody = hasattr(self, "classes_") and y.ndim == 1, np.empty(0, dtype=np.int64)
-        training, held, apart = np.arange(len(y)), nobody, nobody
+        by_class, no_rows = hasattr(self, "classes_") and y.ndim == 1, np.empty(0, dtype=np.int64)
+        training, held, apart = np.arange(len(y)), no_rows, no_rows
         share = recipe.fraction("calibration_fraction", self.calibration_fraction, zero=True)
         if share:
             training, apart = recipe.held_out(y, share, rng, by_class=by_class)

@@ -130,7 +130,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         if len(found) < 2:
             raise ValueError(f"{type(self).__name__} tells classes apart, and y has one class, {found[0]!r}")
         if again and not (np.isin(found, self.classes_).all() and self._multilabel == (labels.ndim == 2)):
-            raise ValueError(f"warm_start goes on with the classes {self.classes_}, and y has {found}")
+            raise ValueError(f"warm_start continues with the classes {self.classes_}, and y has {found}")
         if not again:
             self.classes_, self._multilabel = found, labels.ndim == 2
         codes = self._codes(labels)
@@ -225,7 +225,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         if not len(y) or not _has_probabilities(self):
             return model
         outputs = answers.outputs(X)
-        if self._multilabel:  # each label of each sample is a case of its own
+        if self._multilabel:  # each label of each sample is a separate case
             weights = np.repeat(weights, y.size // len(y))
             outputs, y = outputs.reshape(-1), y.reshape(-1)
         self.temperature_ = temperature(outputs, y, weights)

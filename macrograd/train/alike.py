@@ -21,9 +21,9 @@ from macrograd.value import Value
 from macrograd.vector import Vector
 
 _PLAIN = (bool, int, float, str, bytes, type(None), complex)
-# What an optimiser has learned, and its rates, which each net has for itself.
 _ZEROS = ("0.0", "-0.0")
 _op = attrgetter("op")
+# The state of an optimiser and its rates, which each net has for itself.
 _OWN = frozenset({"schedule", "steps", "state", "_parameters"})
 
 

@@ -72,7 +72,7 @@ class Ensemble(Module):
     # --- many samples -----------------------------------------------------------------------------------------------
 
     def answers(self, X: Any) -> Array:
-        """What every member answers for samples X (n, …): the probabilities of the classes or labels (members, n, k) if
+        """The answers of every member for samples X (n, …): probabilities of the classes or labels, (members, n, k), if
         its loss gives some, else its outputs, (members, n) or (members, n, k). Raises ValueError as `Trainer.predict`
         does."""
         outputs = self._outputs(X)
@@ -98,7 +98,7 @@ class Ensemble(Module):
         return np.stack([(found == label).mean(axis=0) for label in targets.classes], axis=1)
 
     def predict(self, X: Any) -> Array:
-        """What `Trainer.predict` gives for the ensemble: labels by the mean answer, or the mean itself."""
+        """The predictions of the ensemble, as `Trainer.predict`: labels by the mean answer, or the mean itself."""
         return Trainer(self).predict(X)
 
     @property

@@ -90,8 +90,8 @@ def _noted(tape: Tape | None, rounds: str = "") -> Program | None:
 
 
 def described(model: Module) -> dict[str, str]:
-    """A model's classes and plain attributes, by path: what a user would change in it. Equal neighbours in a list are
-    described once."""
+    """A model's classes and plain attributes, by path: the parts that a user would change. Equal neighbours in a list
+    are described once."""
     found: dict[str, str] = {}
     stack: list[tuple[str, Any]] = [("", model)]
     seen: set[int] = set()

@@ -57,7 +57,7 @@ class Batch:
 
 
 class Writes(Protocol):
-    """What writes checkpoints."""
+    """A writer of checkpoints."""
 
     def write(self, step: int, tensors: checkpoints.Tensors, history: History, state: dict[str, Any]) -> None:
         """Write one."""
@@ -454,7 +454,7 @@ class Fitting:
         if self.watch is not None and "best" in saved.tensors:
             self.watch.theta = saved.tensors["best"][place]
             self.watch.best, self.watch.since = float(header["best"]), header["since"]
-        # A run that ended normally stays ended; one that was interrupted goes on.
+        # A run that ended normally stays ended; one that was interrupted continues.
         self.history.stopped = "early stopping" if header["stopped"] == "early stopping" else ""
         self._seconds_before = self.history.last_second
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-FEWEST = 2  # members that are worth a program of their own
+FEWEST = 2  # members that are worth a shared program
 
 
 @dataclass
@@ -200,7 +200,7 @@ def grouped(members: Sequence[Member], threads: int, fewest: int = FEWEST) -> li
 
 
 def _key(member: Member) -> Any:
-    """What must be equal for members to share a program; a sentence if this one shares with nobody."""
+    """The facts that members who share a program have in common; a sentence if this one shares with no other."""
     fitting = member.fitting
     setup, objective, order = fitting.setup, fitting.objective, fitting.order
     if setup.engine != "compiled":

@@ -27,7 +27,7 @@ _ROWS, _ROWS_EAGERLY = 256, 32  # samples on which units are judged
 _FLAT = 0.05  # a slope below this share of the activation's steepest counts as saturated
 _FAR = 30.0  # where a bounded activation is flat, on both sides
 
-# What is worth a warning.
+# Shares and sizes that are worth a warning.
 _DEAD = 0.2  # share of a layer's units
 _SATURATED = 0.5  # share of a layer's units and samples
 _VANISHED = 1e-4  # a layer's gradient, by that of the layer with the largest, per parameter
@@ -77,11 +77,11 @@ def _shape(activation: Callable[[Any], Any]) -> tuple[float, bool]:
 
 
 class Health:
-    """What `fit(watch="health")` measures after every epoch, and what it warns of.
+    """Measures what `fit(watch="health")` records after every epoch, and warns.
 
     Numbers of units come from up to 256 training samples (32 for the eager engine), evenly spaced; those of gradients
-    and updates from the last step of the epoch. Units are left out if the loss calls the model itself, since nobody
-    knows with what.
+    and updates from the last step of the epoch. Units are left out if the loss calls the model itself, since its
+    arguments are not known.
     """
 
     def __init__(self, setup: Setup, part: Part) -> None:
@@ -172,7 +172,7 @@ Finding = tuple[tuple[str, str], str]  # (layer, kind), and what is wrong in wor
 
 
 def findings(found: dict[str, dict[str, float]], sizes: dict[str, int]) -> Iterator[Finding]:
-    """What is wrong and what helps, from the numbers of each layer; `sizes` are numbers of parameters."""
+    """Faults and remedies, from the numbers of each layer; `sizes` are numbers of parameters."""
     of_units = [finding for layer, numbers in found.items() for finding in _units_of(layer, numbers)]
     yield from of_units
     if not any(kind == "dead" for (_, kind), _ in of_units):  # behind dead units gradients vanish, too

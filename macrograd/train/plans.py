@@ -53,7 +53,7 @@ class Plans:
 
 
 def _key(trainer: Trainer, options: Options) -> Any:
-    """What else must be the same for two members to share a plan; None for one that shares with nobody."""
+    """The other facts that members who share a plan have in common; None for one that shares with no other."""
     setup, held = trainer.setup, options.get("validation")
     if setup.targets is not None or setup.ranks is not None or options.get("watch") or isinstance(held, float):
         return None  # it was trained before, needs more than its data, or draws its validation data by its seed

@@ -13,7 +13,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.tape import tape
 from macrograd.compiler.tape.tape import Tape
 
-_MOST = 1_500  # scalars of a program that is told from a smaller one, which are looked at
+_MOST = 1_500  # scalars of a program derived from smaller ones; longer ones are not verified
 
 
 def verify(stage: str, what: Tape | Program) -> None:

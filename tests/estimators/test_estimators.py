@@ -189,7 +189,7 @@ def test_going_on() -> None:
     fitted = classifier(warm_start=True, epochs=5).fit(X, Y)
     before = fitted.history_.metrics["validation_loss"][-1]
     assert fitted.fit(X, Y).history_.metrics["validation_loss"][0] < 1.5 * before
-    with pytest.raises(ValueError, match="warm_start goes on with the classes"):
+    with pytest.raises(ValueError, match="warm_start continues with the classes"):
         fitted.fit(X, Y + 5)
     bit = classifier()
     for k in range(150):

@@ -128,7 +128,7 @@ def _steps(
     whole: bool,
 ) -> Iterator[tuple[Group, Step]]:
     """The groups in order, as instructions, loops and streams."""
-    # Of a program told from a few rounds every loop that is written must be one, however few of its rounds are here.
+    # Of a program derived from a few rounds every loop that is written must be one, however few of its rounds are here.
     groups = Groups(tape, terms, layout, order, bounds, **({"least_inside": 8} if whole else {}))
     work = np.diff(bounds) * np.maximum(np.diff(terms.start)[order[bounds[:-1]]], 1)
     scalars = int(np.sum(tape.arity > 0))

@@ -1,8 +1,8 @@
 """Arrays that loops read in several ways, as `ys[i]` and `ys[i + 60]`.
 
 The derivative by an element that both read is a sum of two parts. The first few rounds of a loop read different
-elements, so if a derivative is taken inside the traced function, which may go on computing with it, a program that is
-told from them has no such sum. They must overlap in the rounds written if they do in all.
+elements, so if a derivative is taken inside the traced function, which may use it further, a program that is derived
+from them has no such sum. They must overlap in the rounds written if they do in all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a traced function must not do: the error, with the line of the program and the remedy."""
+"""The error of a traced function that depends on the numbers of one call, with the line and the remedy."""
 
 from __future__ import annotations
 

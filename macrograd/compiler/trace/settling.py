@@ -1,8 +1,8 @@
 """How many rounds of a loop show what all of them do.
 
-The program of all rounds is told from a few of them, so these must be enough for every way through the state: a number
-that enters a delay line of 20 leaves it 20 rounds later, and its derivative comes back as slowly. Earlier, the end of
-the line is a constant, and programs that are told from so few rounds fit each other perfectly, and are wrong.
+The program of all rounds is derived from a few of them, so these must be enough for every path through the state: a
+number that enters a delay line of 20 leaves it 20 rounds later, and its derivative comes back as slowly. Earlier, the
+end of the line is a constant, and programs of that few rounds fit each other perfectly, and are wrong.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class NativeNets(Nets):
 
 
 class _Gradient:
-    """The code of @gradient for steps of so many rows."""
+    """The code of @gradient for steps of this many rows."""
 
     def __init__(self, code: native.Native, slots: Slots) -> None:
         self.native, self.slots = code, slots

@@ -1,7 +1,7 @@
 """@train: tiles of many nets and their steps: the gradient, whether all its numbers are finite, the update.
 
 The parameters of all tiles and their state are [tile][number][lane]. A tile stops before a step in which a number of
-any lane is not finite: nobody has made it then, and those without such a number can go on without the others.
+any lane is not finite: no lane has made that step then, and the others can continue without the one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 
 _FEW_VALUES = 128  # of an update rule, all in registers
-_FEW_TERMS = 4  # of a segment: so many are unrolled
+_FEW_TERMS = 4  # of a segment at most: they are unrolled
 _TOGETHER = 4  # parameters in a round of the loops over all
 
 
