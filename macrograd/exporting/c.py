@@ -229,13 +229,13 @@ def _phases(file: _File) -> list[str]:
     return [f"    {name}(s);" for name in file.lowered.phases.values() if name]
 
 
-def _copies(file: _File, target: str, first: int = 0) -> list[str]:
-    """Copies of the results from number `first` on into an array, contiguous ones in one loop."""
-    places = list(enumerate(file.program.results[first:]))
+def result_copies(results: Sequence[tuple[str, int]], prefix: str, target: str) -> list[str]:
+    """Copies of a program's results into an array, contiguous ones in one loop."""
+    places = list(enumerate(results))
     lines = []
     for _, run in groupby(places, key=lambda at: (at[1][0], at[1][1] - at[0])):
         begin, (space, slot) = (members := list(run))[0]
-        array = "s->u" if space == "u" else f"{file.prefix}_w" if space == "w" else "s->v"
+        array = "s->u" if space == "u" else f"{prefix}_w" if space == "w" else "s->v"
         if len(members) == 1:
             lines.append(f"    {target}[{begin}] = {array}[{slot}];")
         else:
@@ -260,7 +260,7 @@ def _predict(file: _File) -> str:
         *([] if file.apart else [f"    for (int32_t i = 0; i < {held}; ++i) s->u[i] = {file.prefix}_w[i];"]),
         *_reads(file),
         *_phases(file),
-        *_copies(file, "y"),
+        *result_copies(file.program.results, file.prefix, "y"),
         *(["    return s->flag != 0;"] if fails else []),
         "}",
         "",
@@ -276,7 +276,7 @@ def _gradient(file: _File) -> str:
         f"    if (theta) for (int32_t i = 0; i < {p}; ++i) s->u[i] = theta[i];",
         *_reads(file),
         *_phases(file),
-        *_copies(file, "gradient", 1),
+        *result_copies(file.program.results[1:], file.prefix, "gradient"),
     ]
     space, slot = file.program.results[0]
     assert space == "u"
@@ -358,4 +358,4 @@ def arrays_in(x: Any) -> Iterable[Any]:
         yield np.asarray(x)
 
 
-__all__ = ["Written", "arrays_in", "includes", "index_tables", "needs", "write"]
+__all__ = ["Written", "arrays_in", "includes", "index_tables", "needs", "result_copies", "write"]

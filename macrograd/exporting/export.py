@@ -17,7 +17,7 @@ from macrograd.exporting.fixed import Reference
 from macrograd.exporting.int8_c import write_int8
 from macrograd.exporting.names_c import NamesInC
 from macrograd.exporting.sizes_c import code_bytes
-from macrograd.exporting.subject import Examples, Subject, subject_of
+from macrograd.exporting.subject import Examples, Subject, compiled_outputs, subject_of
 from macrograd.exporting.train_c import write_training
 from macrograd.optim import Optimizer
 
@@ -131,8 +131,9 @@ def export(
     if kind == "train":
         assert subject.optimizer is not None
         written = write_training(
-            compiled, subject.optimizer, subject.states, prefix, lanes, beside, subject.name, called, examples
-        )
+            compiled, subject.optimizer, subject.states, prefix, lanes, beside, subject.name, called, examples,
+            compiled_outputs(compiled, subject),
+        )  # fmt: skip
     else:
         written = c.write(compiled, kind, prefix, beside, subject.name, called, examples)
     paths = [write_whole(path, written.source.encode("ascii"))]

@@ -173,6 +173,18 @@ def _check_examples(function: Callable[..., Any], name: str, args: tuple[Any, ..
         ) from None
 
 
+def compiled_outputs(compiled: Compiled, subject: Subject) -> Compiled | None:
+    """What a model predicts that is to be trained on, traced like its loss; None for a function."""
+    if subject.outputs is None:
+        return None
+    assert subject.args is not None
+    made = Compiled(
+        subject.outputs, batch=False, dtype=compiled.dtype.name, backend="auto", threads=1, strict=compiled.strict
+    )
+    made(subject.args[0])
+    return made
+
+
 def no_gradient(name: str) -> str:
     """The message for a function without parameters, of which kind="gradient" has none to differentiate by."""
     return (

@@ -20,6 +20,7 @@ from macrograd.exporting.c import Written, includes, index_tables, needs
 from macrograd.exporting.names_c import NamesInC, harmless
 from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
 from macrograd.exporting.subject import Examples, kept_states
+from macrograd.exporting.train_predict_c import PredictorInC
 from macrograd.exporting.train_selftest_c import training_selftest
 from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
@@ -28,13 +29,13 @@ from macrograd.value import Value
 
 def write_training(
     compiled: Compiled, optimizer: Optimizer, states_of: dict[Value, tuple[float, ...]], prefix: str, lanes: int,
-    header: str | None, name: str, called: NamesInC, examples: Examples,
+    header: str | None, name: str, called: NamesInC, examples: Examples, outputs: Compiled | None = None,
 ) -> Written:  # fmt: skip
     """The file of a traced loss of one sample and the optimiser that minimises it.
 
     `states_of` is the optimiser's state of parameters that it has already moved, `called` the names of a trained
     model's numbers. `lanes` samples are computed side by side, and as many parameters updated: more lanes are faster
-    and take more memory.
+    and take more memory. The file also predicts if it knows the model's `outputs`.
     """
     special = compiled._traced()
     special._check_scalar()
@@ -48,6 +49,7 @@ def write_training(
     file = _Training(
         prefix, compiled, special.sizes, program, C().write(wanted, prefix, lanes=lanes),
         update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes), machine, states, called,
+        None if outputs is None else PredictorInC(outputs, special.parameters, prefix),
     )  # fmt: skip
     memory = kept_states(optimizer, states_of, special.parameters)
     weights = np.concatenate([[p.data for p in special.parameters], program.constants]).astype(compiled.dtype)
@@ -59,6 +61,7 @@ def write_training(
         "" if memory is None else array(f"{file.real} {prefix}_memory", [literal(x, file.real) for x in memory]),
         index_tables(prefix, file.lowered),
         index_tables(f"{prefix}_update", file.lowered_update),
+        *([] if file.predictor is None else file.predictor.arrays()),
         *with_vectors(
             prefix,
             file.real,
@@ -67,6 +70,7 @@ def write_training(
                 file.init(len(weights), len(rule), optimizer, kept=memory is not None),
                 file.update(update.program.first_uniform_input),
                 file.step(),
+                *([] if file.predictor is None else [file.predictor.function()]),
             ],
             strict=strict,
         ),
@@ -99,8 +103,9 @@ class _Training:
         machine: Machine,
         states: int,
         called: NamesInC,
+        predictor: PredictorInC | None,
     ) -> None:
-        self.called = called
+        self.called, self.predictor = called, predictor
         self.prefix, self.compiled, self.sizes, self.machine, self.states = prefix, compiled, sizes, machine, states
         self.program, self.lowered, self.rule, self.lowered_update = program, lowered, rule, lowered_update
         self.real = machine.kind.name
@@ -123,6 +128,9 @@ class _Training:
     def interface(self, name: str, sizes: str) -> str:
         prefix, real, upper, size = self.prefix, self.real, self.prefix.upper(), self._lengths()
         inputs = self.called.inputs("", target=True) if self.called.known else self._arguments()
+        predicts, predictor = ("", "") if self.predictor is None else (
+            self.predictor.described(), self.predictor.interface()
+        )  # fmt: skip
         return f"""/* Training of {harmless(name)}, written by macrograd. C99; {needs(strict=self.compiled.strict)}.
 
    {prefix}_init sets the parameters and the optimiser's state to those at export.
@@ -131,7 +139,7 @@ class _Training:
    returns the mean loss before it. If the loss or its gradient is not finite, or an index is out of range, nothing is
    changed and NaN is returned.
    The parameters are u[0] to u[{self.count - 1}] of the state, to be read and written at any time.
-{sizes}{self.called.described()}   The numbers of a sample:
+{predicts}{sizes}{self.called.described()}   The numbers of a sample:
 {inputs}
 */
 #include <stdint.h>
@@ -158,7 +166,7 @@ typedef struct {{
 
 void {prefix}_init({prefix}_state *s);
 {real} {prefix}_step({prefix}_state *s, const {real} *batch, int32_t samples, {real} rate);
-{self.called.heads()}"""
+{predictor}{self.called.heads()}"""
 
     def _arguments(self) -> str:
         at, lines = 0, []
@@ -169,8 +177,9 @@ void {prefix}_init({prefix}_state *s);
         return "\n".join(lines)
 
     def functions(self) -> list[str]:
-        """The functions of both programs, with shared ones once."""
-        return list(dict.fromkeys([*self.lowered.functions, *self.lowered_update.functions]))
+        """The functions of all programs, with shared ones once."""
+        more = [] if self.predictor is None else self.predictor.lowered.functions
+        return list(dict.fromkeys([*self.lowered.functions, *self.lowered_update.functions, *more]))
 
     def init(self, weights: int, rule: int, optimizer: Optimizer, *, kept: bool) -> str:
         prefix = self.prefix

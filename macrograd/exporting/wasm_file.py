@@ -12,7 +12,7 @@ import numpy as np
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.targets.wasm.assembly import Assembly
 from macrograd.exporting.names_c import harmless
-from macrograd.exporting.subject import Names, Subject
+from macrograd.exporting.subject import Names, Subject, compiled_outputs
 from macrograd.exporting.wasm import Part, differentiating, predicting, training
 
 _USES = {
@@ -45,9 +45,8 @@ def write_wasm(compiled: Compiled, subject: Subject, kind: str, stem: str, lanes
         assert subject.optimizer is not None
         part = training(assembly, compiled, subject.optimizer, subject.states, lanes)
         about |= {"memory": len(subject.optimizer.initial_state), "rate": subject.optimizer.learning_rate}
-        if subject.outputs is not None:
-            assert subject.args is not None
-            part = _both(part, predicting(assembly, _compiled_like(compiled, subject), lanes, part.trained))
+        if (outputs := compiled_outputs(compiled, subject)) is not None:
+            part = _both(part, predicting(assembly, outputs, lanes, part.trained))
     numbers = part.numbers
     about |= {"parameters_count": numbers["parameter_count"]}
     about |= {"outputs": numbers["outputs"]} if "outputs" in numbers else {}
@@ -55,17 +54,6 @@ def write_wasm(compiled: Compiled, subject: Subject, kind: str, stem: str, lanes
     text = wrapper(about, f"{subject.name}, to {kind}", stem, kind)
     constants = sum(map(len, assembly.layout.data.values()))
     return WasmFile(module, text, constants, assembly.layout.end)
-
-
-def _compiled_like(compiled: Compiled, subject: Subject) -> Compiled:
-    """The prediction function of a model that the module trains."""
-    assert subject.outputs is not None
-    assert subject.args is not None
-    made = Compiled(
-        subject.outputs, batch=False, dtype=compiled.dtype.name, backend="auto", threads=1, strict=compiled.strict
-    )
-    made(subject.args[0])
-    return made
 
 
 def _both(train: Part, predict: Part) -> Part:

@@ -211,6 +211,43 @@ def test_training_goes_on_in_c_where_it_stopped(tmp_path: Path) -> None:
     history = trainer.fit(X, labels, steps=20, progress="none", shuffle=False, batch_size=12)
     np.testing.assert_allclose(in_c, history.losses, rtol=1e-11)
     assert len(set(in_c)) == 20
+    memory, y_in_c = ctypes.create_string_buffer(1 << 16), np.empty(1)
+    lib.net_predict.argtypes = [ctypes.c_void_p] * 4
+    for row, output in zip(np.ascontiguousarray(X[:5]), trainer.outputs(X[:5]), strict=True):
+        lib.net_predict(state, memory, row.ctypes.data, y_in_c.ctypes.data)
+        np.testing.assert_allclose(y_in_c, output, rtol=1e-11)
+
+
+class Twisted(nn.Module):
+    """Outputs that read their parameters in another order than the loss does, and one that it does not read."""
+
+    def __init__(self) -> None:
+        self.w = [mg.Value(0.1 * k + 0.2) for k in range(12)]
+        self.loose = mg.Value(7.0)
+
+    def __call__(self, x: Any) -> Any:
+        weighted = mg.sum(w * x[1] * (k % 3) for k, w in enumerate(self.w))
+        return [mg.dot(self.w[::-1], [x[0]] * 12), weighted + self.loose]
+
+
+def apart(model: Twisted, x: Any, y: Any) -> Any:
+    return (mg.tanh(mg.sum(mg.sin(w * x[0]) for w in model.w[::2] + model.w[1::2])) - y) ** 2
+
+
+@needs_cc
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_file_that_trains_predicts_with_its_parameters_in_any_order(tmp_path: Path, strict: bool) -> None:
+    X, y = np.random.default_rng(0).normal(size=(8, 2)), np.linspace(0.0, 1.0, 8)
+    model = Twisted()
+    trainer = mg.Trainer(model, apart, optim.SGD(0.1))
+    trainer.fit(X, y, steps=1, progress="none")
+    mg.export(trainer, tmp_path / "net.c", kind="train", strict=strict)
+    lib = library(tmp_path / "net.c")
+    state, memory, found = ctypes.create_string_buffer(1 << 16), ctypes.create_string_buffer(1 << 16), np.empty(2)
+    lib.net_init(state)
+    lib.net_predict.argtypes = [ctypes.c_void_p] * 4
+    lib.net_predict(state, memory, X.ctypes.data, found.ctypes.data)
+    np.testing.assert_allclose(found, [v.data for v in model(X[0].tolist())], rtol=1e-13)
 
 
 def test_a_file_and_what_load_makes_of_it_are_exported_alike(tmp_path: Path) -> None:
