@@ -27,12 +27,12 @@ from macrograd.train.identity import identity
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.objective import Objective
 from macrograd.train.order import Order
-from macrograd.train.predictor import Measure
+from macrograd.train.predictor import Shared
 from macrograd.train.rates import Rates
 from macrograd.train.setup import Judged, Setup
 from macrograd.train.split import Part
 from macrograd.train.verdict import constant_loss, verdict
-from macrograd.value import Value, parameter_writes
+from macrograd.value import Value, numbers_of, parameter_writes
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Compiled
@@ -104,8 +104,9 @@ class Fitting:
         self.frozen = setup.frozen() if frozen is None else frozen
         self.engine: Engine
         self._per_run = 1
-        # Computes the validation loss, if another run's program does, and that run's parameters.
-        self.measure: tuple[Measure, list[Value]] | None = None
+        # Programs of another run that measure this one, too, and this run's parameters in the order of the other's.
+        self.shared: Shared | None = None
+        self.leaves: list[Value] = []
         self._seconds_before = 0.0  # of the run that this one resumes
 
     # --- the run ------------------------------------------------------------------------------------------------
@@ -265,22 +266,24 @@ class Fitting:
         """Compute the metrics of training and validation data."""
         taken = {}
         if self.metrics:
-            taken = self.setup.measure(self.part, self.metrics, self.frozen, ranks=self.setup.ranks)
+            taken = self._measured(self.part)
             del taken["loss"]  # the history has it for every step
         if self.held is not None:
             found = self._measured(self.held)
             taken |= {f"validation_{name}": value for name, value in found.items()}
         return taken
 
-    def _measured(self, held: Part) -> dict[str, float]:
-        """The loss and metrics of the validation data."""
+    def _measured(self, part: Part) -> dict[str, float]:
+        """The loss and metrics over a part of the data."""
+        ranks = self.setup.ranks
+        if self.shared is not None:
+            numbers = self.shared.parameters, self.engine.theta
+            if self._looked_at:  # the Values have them, and outputs may need more of them than losses do
+                numbers = self.shared.leaves, np.array(numbers_of(self.leaves))
+            return self.setup.measure(part, self.metrics, self.frozen, numbers, shared=self.shared)
         if self._looked_at:
-            return self.setup.measure(held, self.metrics, self.frozen, ranks=self.setup.ranks)
-        theta = self.engine.theta
-        if self.measure is None:
-            return self.setup.measure(held, (), self.frozen, (self.engine.parameters, theta), self.setup.ranks)
-        measure, parameters = self.measure
-        return {"loss": measure(held.samples, held.targets, held.weights, (parameters, theta))}
+            return self.setup.measure(part, self.metrics, self.frozen, ranks=ranks)
+        return self.setup.measure(part, (), self.frozen, (self.engine.parameters, self.engine.theta), ranks)
 
     def _latest(self) -> dict[str, float]:
         metrics = self.history.metrics.items()

@@ -19,7 +19,7 @@ from macrograd.train.diagnose import DivergedError
 from macrograd.train.fitting import Batch, Fitting
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.member_files import Clock, Folder, MemberWriter
-from macrograd.train.predictor import Measure
+from macrograd.train.predictor import Shared
 from macrograd.train.progress import make as shown
 from macrograd.value import Value, numbers_of
 
@@ -143,16 +143,17 @@ class Together:
         self.clock.wrote(step, begun)
 
     def _share_measures(self) -> None:
-        """Validation losses are computed by one program, with the numbers of each member."""
-        first = self.members[0].fitting
-        measures: dict[bool, Measure] = {}
+        """Losses and metrics are computed by one program for all models that are equal but for parameters."""
+        known: dict[Any, Shared] = {}
         for lane in self.active:
-            fitting, held = lane.fitting, lane.fitting.held
-            if held is not None:
-                weighted = held.weights is not None
-                if weighted not in measures:
-                    measures[weighted] = first.setup.new_measure(held)
-                fitting.measure = measures[weighted], self.nets.parameters[0]
+            fitting = lane.fitting
+            model = fitting.setup.model
+            plain = model is fitting.objective.model  # or with scales, which may differ
+            key = lane.member.loss, plain or id(fitting)
+            if key not in known:
+                predictor = fitting.setup.predictor(fitting.frozen) if plain and fitting.metrics else None
+                known[key] = Shared(fitting.setup.new_measure, predictor, lane.engine.parameters, lane.member.leaves)
+            fitting.shared, fitting.leaves = known[key], lane.member.leaves
 
     def run(self) -> None:
         with self.interrupts:
@@ -258,7 +259,7 @@ class _Lane:
         _, engine = fitting.setup.engine_for(fitting.objective, fitting.arrays(None), fitting.order, None)
         fitting.use(engine)
         engine.theta[:], engine.state[:] = theta, state
-        fitting.measure = None
+        fitting.shared = None
         self.state = fitting.state()
         try:
             fitting.loop(self.state, None, shown("none", fitting.total, fitting.order.steps_per_epoch))

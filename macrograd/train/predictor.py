@@ -13,6 +13,7 @@ from macrograd.ranks.ranks import Ranks
 from macrograd.train.data import Samples
 from macrograd.train.graphs import no_collection, plain
 from macrograd.train.objective import Objective
+from macrograd.train.split import Part
 from macrograd.value import Value
 from macrograd.vector import as_argument
 
@@ -32,6 +33,7 @@ class Predictor:
         self._scaled = model if apart and isinstance(model, Scaled) else None
         self._net: Any = self._scaled.net if self._scaled is not None else model
         self._compiled = self._compile(self._net)
+        self._places = _Places()
 
     def _compile(self, net: Any) -> Any:
         if self._engine != "compiled":
@@ -48,8 +50,11 @@ class Predictor:
         for first, rows in samples.blocks(min(_BLOCK, samples.block)):
             yield first, self._rows(rows)
 
-    def __call__(self, samples: Samples, ranks: Ranks | None = None) -> Array:
-        """The outputs for all samples: (n,), or (n, k) if the model has several. With `ranks`, each computes some."""
+    def __call__(self, samples: Samples, ranks: Ranks | None = None, numbers: Numbers | None = None) -> Array:
+        """The outputs for all samples: (n,), or (n, k) if the model has several. With `ranks`, each computes some;
+        `numbers` are the parameters' numbers, if the Values hold others."""
+        if numbers is not None:
+            return np.concatenate([self._rows(rows, numbers) for _, rows in samples.blocks(min(_BLOCK, samples.block))])
         size = min(_BLOCK, samples.block)
         count = -(-samples.count // size)
         if ranks is None or ranks.size == 1 or count < ranks.size:
@@ -58,10 +63,10 @@ class Predictor:
         ends = np.cumsum([0, *ranks.shares(count)]) * size
         return ranks.gathered("outputs", mine, np.diff(np.minimum(ends, samples.count)).tolist())
 
-    def _rows(self, rows: Array) -> Array:
+    def _rows(self, rows: Array, numbers: Numbers | None = None) -> Array:
         with no_collection():  # of what a first call traces, too
             if self._compiled is not None:
-                found = np.asarray(self._compiled(rows))
+                found = np.asarray(self._places.called(self._compiled, [rows], numbers))
             else:
                 found = np.array([plain(self._net(row)) for row in as_argument(rows)])
         if self._scaled is None or self._scaled.answers_as_they_are:
@@ -86,12 +91,29 @@ class Predictor:
         return one
 
 
+class _Places:
+    """Calls a compiled function with numbers given for its parameters, and remembers where these stand."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Any, Array] | None = None
+
+    def called(self, compiled: Any, arguments: list[Array], numbers: Numbers | None) -> Any:
+        """Its result; with the Values' own numbers if none are given."""
+        if numbers is None:
+            return compiled(*arguments)
+        if self._known is None or self._known[0] is not numbers[0]:
+            compiled(*arguments)  # which records it; the Values keep their numbers, perhaps those of another run
+            at = {id(p): k for k, p in enumerate(numbers[0])}
+            self._known = numbers[0], np.array([at[id(p)] for p in compiled.parameters], dtype=np.int64)
+        return compiled.value(numbers[1][self._known[1]], *arguments)
+
+
 class Measure:
     """The mean loss over samples, without penalties."""
 
     def __init__(self, objective: Objective, engine: str, dtype: str, threads: int) -> None:
         self._objective, self._compiled = objective, None
-        self._places: tuple[Any, Array] | None = None  # of the compiled parameters among those with given numbers
+        self._places = _Places()
         if engine == "compiled":
             from macrograd.compiler import compile as compiled
 
@@ -122,16 +144,32 @@ class Measure:
 
     def _losses(self, arguments: list[Array], numbers: Numbers | None) -> Any:
         if self._compiled is not None:
-            if numbers is None:
-                return self._compiled(*arguments)
-            if self._places is None or self._places[0] is not numbers[0]:
-                for parameter, number in zip(numbers[0], numbers[1].tolist(), strict=True):
-                    parameter.data = number
-                found = self._compiled(*arguments)
-                at = {id(p): k for k, p in enumerate(numbers[0])}
-                places = np.array([at[id(p)] for p in self._compiled.parameters], dtype=np.int64)
-                self._places = numbers[0], places
-                return found
-            return self._compiled.value(numbers[1][self._places[1]], *arguments)
+            return self._places.called(self._compiled, arguments, numbers)
         rows = zip(*[as_argument(argument) for argument in arguments], strict=True)
         return [float(self._objective.sample(*row)) for row in rows]
+
+
+class Shared:
+    """What computes losses and outputs for several runs whose models are equal but for parameters.
+
+    new         makes the measure of a part of the data
+    predictor   computes outputs; None if those of the runs differ in more, and each computes its own
+    parameters  of the model that the programs are recorded from, as its loss uses them; and `leaves`, all of them
+    """
+
+    def __init__(
+        self,
+        new: Callable[[Part], Measure],
+        predictor: Predictor | None,
+        parameters: list[Value],
+        leaves: list[Value],
+    ) -> None:
+        self._new, self.predictor, self.parameters, self.leaves = new, predictor, parameters, leaves
+        self._measures: dict[bool, Measure] = {}
+
+    def measure(self, part: Part) -> Measure:
+        """Computes the loss over data like this part."""
+        weighted = part.weights is not None
+        if weighted not in self._measures:
+            self._measures[weighted] = self._new(part)
+        return self._measures[weighted]

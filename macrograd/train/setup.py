@@ -24,7 +24,7 @@ from macrograd.train.engines import ENGINES, Engine, make_engine
 from macrograd.train.graphs import no_collection
 from macrograd.train.objective import Keyed, Objective, Smoothed, takes_model
 from macrograd.train.order import Order
-from macrograd.train.predictor import Measure, Numbers, Predictor
+from macrograd.train.predictor import Measure, Numbers, Predictor, Shared
 from macrograd.train.signature import Signature, named
 from macrograd.train.split import Part
 from macrograd.train.targets import Targets
@@ -241,17 +241,24 @@ class Setup:
         frozen: tuple[float, ...] | None = None,
         numbers: Numbers | None = None,
         ranks: Ranks | None = None,
+        shared: Shared | None = None,
     ) -> dict[str, float]:
-        """The loss and metrics over a part of the data; `frozen` as for `predictor`. Without metrics, `numbers` may
-        give the parameters' numbers if the Values do not hold them. With `ranks`, each computes a part."""
+        """The loss and metrics over a part of the data; `frozen` as for `predictor`. Without metrics, or with programs
+        `shared` with other runs, `numbers` may give the parameters' numbers if the Values do not hold them. With
+        `ranks`, each computes a part."""
         targets = self.fitted()
         frozen = self.frozen() if frozen is None else frozen
         key = ("measure", targets.loss, part.weights is not None, frozen)
-        if key not in self.kept:
+        if shared is None and key not in self.kept:
             self.kept[key] = self.new_measure(part)
-        found = {"loss": self.kept[key](part.samples, part.targets, part.weights, numbers, ranks)}
+        measure = self.kept[key] if shared is None else shared.measure(part)
+        found = {"loss": measure(part.samples, part.targets, part.weights, numbers, ranks)}
         if judged:
-            predictions = targets.decode(self.predictor(frozen)(part.samples, ranks))
+            if shared is not None and shared.predictor is not None:
+                outputs = shared.predictor(part.samples, numbers=numbers)
+            else:
+                outputs = self.predictor(frozen)(part.samples, ranks)
+            predictions = targets.decode(outputs)
             right = part.y.reshape(predictions.shape) if part.y.size == predictions.size else part.y
             if targets.kind == "classes" and targets.shape:
                 right = part.targets.argmax(axis=1)

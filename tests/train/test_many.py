@@ -309,3 +309,40 @@ def test_members_on_the_same_data_share_what_is_found_in_them() -> None:
     wrong.model.parameters()[4].data = math.nan
     with pytest.raises(ValueError, match="is nan before training"):
         plans.plan(wrong, {"seed": 1, "steps": 3, "sample_weight": weights})
+
+
+class Constant(nn.Module):
+    """A net with a constant that is its own, and an output that its loss does not use."""
+
+    def __init__(self, k: int) -> None:
+        self.factor, self.w, self.unused = 1.3 + 0.4 * k, [Value(0.1 * k), Value(0.2)], Value(0.3 * k)
+
+    def __call__(self, x: Any) -> Any:
+        return [self.factor * mg.dot(self.w, x), self.unused * x[0]]
+
+
+def first_output(outputs: Any, target: Any) -> Any:
+    return (outputs[0] - target) ** 2
+
+
+def spread(predictions: Any, targets: Any) -> float:
+    return float(np.sum(predictions))
+
+
+@pytest.mark.parametrize("metrics", [(), (spread,)])
+def test_members_are_measured_by_their_own_numbers(metrics: Any) -> None:
+    def constant(k: int) -> mg.Trainer:
+        return mg.Trainer(Constant(k), first_output, optim.SGD(1e200 if k == 0 else 0.1))
+
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 10, "validation": (X[:7], y[:7]), "metrics": metrics}
+    with pytest.warns(TrainingWarning, match="that of member 0"):
+        many = mg.train_many(constant, X, y, count=4, **options)
+    assert "members 0–3: together" in many.explain()
+    assert many[0].model.named_parameters()["unused"].data == 0.0  # it diverged before anything was measured
+    for k in (1, 2, 3):
+        alone = constant(k)
+        alone.fit(X, y, seed=k, progress="none", **options)
+        assert many.histories[k].metrics.keys() == alone.history.metrics.keys()
+        for name, values in alone.history.metrics.items():
+            assert many.histories[k].metrics[name] == pytest.approx(values, rel=1e-12)
+        assert numbers(many[k]) == pytest.approx(numbers(alone), rel=1e-12)
