@@ -179,6 +179,10 @@ def _check_text(path: Path, plain: Path) -> None:
         raise ValueError(
             f"{path.name} is empty: it needs a header line with the names of the columns, and rows below it"
         )
+    if re.match(r"\ufeff?\s*(<!doctype\s+html|<html\b)", head, re.IGNORECASE):
+        raise ValueError(
+            f"{path.name} is a web page, not a table: download the table itself, where a link says 'raw' or 'download'"
+        )
     control = sum(1 for c in head[:65536] if ord(c) < 32 and c not in "\t\n\r\f")
     if control > len(head[:65536]) / 50:
         raise ValueError(
@@ -276,6 +280,11 @@ def _wrong(path: Path, dialect: Dialect, message: str) -> str:
     counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
     if counts:
         found = int(counts[2])
+        if line is not None and int(line[1]) == dialect.skip + 1 and found < int(counts[1]):
+            return (
+                f"{path.name} has lines with {counts[1]} cells separated by {_name(dialect.delimiter)}, and its first "
+                f"line has {found}: correct those lines, or the header, or name another --delimiter"
+            )
         return (
             f"{place} has {found} cell{'s' * (found != 1)} separated by {_name(dialect.delimiter)}, where {counts[1]} "
             "are expected: correct the line, or name another --delimiter"

@@ -178,6 +178,13 @@ def test_numbers_come_back_bit_for_bit(write: Write) -> None:
             "t.csv, line 3 has 1 cell separated by comma, where 2 are expected: correct the line, or name another "
             "--delimiter",
         ),
+        (
+            "a,b,c\n1,2,3\n1,2\n1,2,3,4\n" * 9,
+            "t.csv has lines with 4 cells separated by comma, and its first line has 3: correct those lines, or the "
+            "header, or name another --delimiter",
+        ),
+        ("\n<!DOCTYPE html>\n<p>a,b</p>", "t.csv is a web page, not a table: download the table itself"),
+        ("<html lang='en'>", "t.csv is a web page, not a table: download the table itself"),
         ('a,b\n"1,2\n', 't.csv, line 2 has a quote (") that is not closed, or text after it: correct the line'),
         (b"\x00" * 1_000_000, "t.csv is not a table in text: 65536 of its first characters are control characters"),
         ("a,b\n" + "x" * 3_000_000 + "\n1,2\n", "t.csv has a line of more than 2 MB: that is not a table in text"),
@@ -189,7 +196,20 @@ def test_numbers_come_back_bit_for_bit(write: Write) -> None:
         (gzip.compress(b"a,b\n1,2\n")[:-9], "t.csv is damaged: "),
         (b"PK\x03\x04" + b"junk" * 100, "t.csv is damaged: "),
     ],
-    ids=["empty", "blank", "ragged", "open quote", "zeros", "a long line", "100,000 columns", "half a gzip", "no zip"],
+    ids=[
+        "empty",
+        "blank",
+        "ragged",
+        "long rows",
+        "a page",
+        "another page",
+        "open quote",
+        "zeros",
+        "a long line",
+        "100,000 columns",
+        "half a gzip",
+        "no zip",
+    ],
 )
 def test_what_is_no_table(write: Write, content: str | bytes, message: str) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(message)):
