@@ -25,7 +25,13 @@ _PACKAGE = str(Path(__file__).resolve().parent)
 
 
 def loop(
-    count: Any, body: Callable[[Any, Any], Any], state: Any, *, collect: bool = False, most: int | None = None
+    count: Any,
+    body: Callable[[Any, Any], Any],
+    state: Any,
+    *,
+    collect: bool = False,
+    most: int | None = None,
+    memory: str | int | None = None,
 ) -> Any:
     """The state after `count` rounds of `state = body(i, state)`, for i = 0, 1, …, count - 1.
 
@@ -37,16 +43,21 @@ def loop(
              a pair, too: the last state, and the kept values, with a Vector of `count` elements in place of each number
     most     the largest possible count. A compiled program does that many rounds, and each sample keeps its state after
              its own count
+    memory   what a compiled program keeps for the derivative. None: what each round computes. "sqrt": the states of
+             about √count rounds, from which the rounds between are computed again, for about half as much time more.
+             An integer: as "sqrt" if the program would otherwise keep more than this many bytes for each sample
 
     In a compiled function the body is traced once, and the program has one loop, however large the count is. The round
     number is then a traced value: read arrays by it with `mg.take(ys, i)`. The kept values can be returned, or read by
     the round number of another loop.
 
     Raises TypeError if the count is not an integer, the body is not a function, or the state holds anything but
-    numbers; ValueError if the count is negative or larger than `most`, or the nesting of the state changes.
+    numbers; ValueError if the count is negative or larger than `most`, the nesting of the state changes, or the loop
+    cannot do with so little memory: with `collect`, in the body of another loop, or if it reads what another loop kept.
     """
     if not callable(body):
         raise TypeError(f"loop(count, body, state) takes a function body(i, state), got {body!r}")
+    memory = _memory(memory, collect)
     if most is not None:
         most = _most("loop", most)
         if value.is_open(count) and (program := value.recording()) is not None:
@@ -55,12 +66,12 @@ def loop(
                     "a loop that keeps what every round makes (collect=True) has a count that depends on an argument",
                     "how much is kept shapes the result: pass a Python integer as the count",
                 )
-            return _counted(program, count, body, state, most)
+            return _counted(program, count, body, state, most, memory)
     rounds = _count(count)
     if most is not None and rounds > most:
         raise ValueError(f"the loop of {place_of(body)} has a count of {rounds}, and most={most}")
     if (program := value.recording()) is not None:
-        return program.loop(rounds, body, state, collect)
+        return program.loop(rounds, body, state, collect, memory)
     nest, scalars = first_state(body, state)
     kept: Nest | None = None
     columns: list[list[Any]] = []
@@ -171,7 +182,14 @@ def _truth(active: Any, found: Any) -> Any:
     return ops.where(active, ops.where(found, 1.0, 0.0), 0.0)
 
 
-def _counted(program: Interpreter, count: Any, body: Callable[[Any, Any], Any], state: Any, most: int) -> Any:
+def _counted(
+    program: Interpreter,
+    count: Any,
+    body: Callable[[Any, Any], Any],
+    state: Any,
+    most: int,
+    memory: str | int | None,
+) -> Any:
     """`loop` whose count depends on an argument."""
     nest, scalars = first_state(body, state)
 
@@ -181,13 +199,32 @@ def _counted(program: Interpreter, count: Any, body: Callable[[Any, Any], Any], 
             found = same_nesting(body, "the state", nest, body(i, nest.built(scalars)))
         return [ops.where(goes, new, old) for new, old in zip(found, scalars, strict=True)]
 
-    last = program.loop(most, masked, scalars, False)
+    last = program.loop(most, masked, scalars, False, memory)
     if not last:
         return nest.built(last)
     good = ops.where(ops.less_equal(0.0, count), ops.where(ops.less_equal(count, float(most)), 1.0, 0.0), 0.0)
     whole = ops.where(good, ops.less_equal(count, special.floor(count)), 0.0)
     wrong = f"the count of the loop of {place_of(body)} is not an integer from 0 to most={most}"
     return nest.built([program.checked(last[0], ops.where(whole, 0.0, 1.0), wrong), *last[1:]])
+
+
+def _memory(memory: Any, collect: bool) -> str | int | None:
+    """`memory`, checked."""
+    if memory is None:
+        return None
+    wrong = f'loop(memory=…) takes None, "sqrt" or a positive number of bytes, got {memory!r}'
+    if memory == "sqrt":
+        found: str | int = "sqrt"
+    elif isinstance(memory, (bool, str, Value)) or not hasattr(memory, "__index__"):
+        raise TypeError(wrong) if not isinstance(memory, str) else ValueError(wrong)
+    elif (found := int(memory.__index__())) < 1:
+        raise ValueError(wrong)
+    if collect:
+        raise ValueError(
+            f"loop(memory={memory!r}, collect=True): what every round keeps takes memory for every round. Use one of "
+            "the two"
+        )
+    return found
 
 
 def _most(name: str, most: Any) -> int:

@@ -59,7 +59,14 @@ class Interpreter:
         """Whether this thread's program is being recorded: it then asks for loops and elements by `loop` and `take`."""
         return False
 
-    def loop(self, count: int, body: Callable[[Any, Any], Any], state: Any, collect: bool) -> Any:
+    def loop(
+        self,
+        count: int,
+        body: Callable[[Any, Any], Any],
+        state: Any,
+        collect: bool,
+        memory: str | int | None = None,
+    ) -> Any:
         """`macrograd.loop` of a program that is being recorded."""
         raise NotImplementedError
 

@@ -21,6 +21,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.rewrite.differentiate import differentiate
 from macrograd.compiler.rewrite.simplify import own_results, simplify
 from macrograd.compiler.roll.roll import roll
+from macrograd.compiler.sections import Sections
 from macrograd.compiler.settings import CompileWarning, Settings, say_once
 from macrograd.compiler.stretched import Recorder, Stretched
 from macrograd.compiler.tape import tape as tapes
@@ -45,6 +46,7 @@ class Source:
 
     checks  what the program says where the index of a take is the number of one of them (`FIRST_CHECK`)
     loops  the source of its programs, if loops in it have more rounds than the tape
+    sections  what its tape calls, if it has loops with memory=
     """
 
     tape: Tape
@@ -52,6 +54,7 @@ class Source:
     structure: Any
     recorded: int
     loops: Stretched | None = None
+    sections: Sections | None = None
     checks: Sequence[str] = ()
 
 
@@ -67,10 +70,14 @@ def record(
     if the result holds no numbers."""
     recorder = Recorder(fn, shapes, strict, name, uniform, _seen)
     found, rounds = recorder.record()
+    if found.sections:
+        sections = Sections(recorder, rounds, found)
+        tape = sections.with_numbers(found.tape)
+        return Source(tape, found.parameters, found.structure, found.recorded, None, sections, found.checks)
     if not rounds.counts:
         return Source(found.tape, found.parameters, found.structure, found.recorded, checks=found.checks)
     loops = Stretched(recorder, rounds, found)
-    return Source(found.tape, *loops.whole(), loops, found.checks)
+    return Source(found.tape, *loops.whole(), loops, checks=found.checks)
 
 
 def value_program(source: Source, *, batch: bool, strict: bool = False, own: bool = False) -> Program:
@@ -83,8 +90,7 @@ def value_program(source: Source, *, batch: bool, strict: bool = False, own: boo
             tape = own_results(tape)
         _seen("simplify", tape)
         program = roll(tape, batch=batch, strict=strict, whole=one is not None)
-        _seen("roll", program)
-        return program
+        return _linked(source, program, strict)
 
     return _made(source, how, make)
 
@@ -104,19 +110,28 @@ def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Pr
     """The program of the function's (mean) value and its derivatives with respect to all parameters."""
 
     def make(tape: Tape, one: int | None = None) -> Program:
-        tape = differentiate(tape, batch=batch, strict=strict, one=one)
+        tape = differentiate(tape, batch=batch, strict=strict, one=one, calls=source.sections)
         _seen("differentiate", tape)
         tape = own_results(simplify(tape, strict=strict))  # so that the gradient is one array
         _seen("simplify", tape)
         program = roll(tape, batch=batch, strict=strict, weighted=batch, whole=one is not None)
-        _seen("roll", program)
-        return program
+        return _linked(source, program, strict)
 
     return _made(source, ("gradient", batch, strict), make)
 
 
+def _linked(source: Source, program: Program, strict: bool) -> Program:
+    """A rolled program, with the sections that it calls."""
+    if source.sections is not None:
+        program = source.sections.linked(program, strict=strict)
+    _seen("roll" if source.sections is None else "link", program)
+    return program
+
+
 def _made(source: Source, how: tuple[str, bool, bool], make: Callable[..., Program]) -> Program:
     """The program of a recorded function, in one piece or told from those of a few rounds of its loops."""
+    if source.sections is not None:
+        return _kept(source.tape, (*how, source.sections.digest()), lambda: make(source.tape))
     if source.loops is None:
         return _kept(source.tape, how, lambda: make(source.tape))
     loops = source.loops

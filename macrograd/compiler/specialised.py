@@ -233,7 +233,7 @@ class Specialised:
         # Of a loop not all rounds are on the tape: which of them had the index cannot be told.
         found = (
             None
-            if self.source.loops
+            if self.source.loops or self.source.sections
             else indices.find(self.source.tape, state.u[: len(self.parameters)], np.hstack(inputs), same)
         )
         name = self.settings.name

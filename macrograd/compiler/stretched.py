@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, 
 from macrograd.compiler.rewrite.simplify import simplify
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
+from macrograd.compiler.trace.cut import SectionTape, cut
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
     MOST_NUMBERS,
@@ -32,6 +34,7 @@ from macrograd.value import Value
 # patterns that repeat every two or three rounds, and for loops in loops that need more rounds.
 _ATTEMPTS = ((16, 1), (24, 2), (66, 12))
 _MOST_FAMILIES = 3
+_BEYOND = 20  # rounds more, or twice as many, by which a program that is told from few is verified
 _MOST_TRIED = 60_000  # operations in a trace of a later attempt
 _ALONE = 4  # parameters at either end of an array that need not follow the pattern of the others
 _LEAST = 4  # a loop that is not written out has at least this many times the rounds written
@@ -49,6 +52,7 @@ class Recorded:
     one: int | None
     checks: list[str]
     arrays: list[Sequence[Any]]
+    sections: list[SectionTape]
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ class Recorder:
             raise ValueError(f"the result of {self.name} holds no numbers: return at least one number or Value")
         # In strict mode sums are chained only after the derivative, whose roundings follow the program as it was
         # written.
-        tape = traced.tape if self.strict else simplify(traced.tape, final=False)
+        tape, sections = cut(traced.tape, traced.sections, self.strict) if traced.sections else (traced.tape, [])
+        tape = tape if self.strict else simplify(tape, final=False)
         tape, old = tapes.number_parameters(tape)
         self.seen("simplify", tape)
         return Recorded(
@@ -104,6 +109,7 @@ class Recorder:
             traced.one,
             traced.checks,
             traced.arrays,
+            sections,
         )
 
     def refused(self, count: int, why: str) -> TraceError:
@@ -164,6 +170,7 @@ class Probes:
         self.wanted: Point = tuple(
             [(family[0] - begin) // self.step for family, begin in zip(families, self.begin, strict=True)]
         )
+        self.beyond: Point = tuple([max(_BEYOND, begin) // self.step for begin in self.begin])
         self.found: list[Recorded] = []
 
     def plans(self) -> list[dict[int, int]]:
@@ -246,7 +253,8 @@ class Stretched:
                 if attempt and list(map(id, probes.parameters())) != list(map(id, self._order or [])):
                     continue
                 programs = [make(probe.tape, one=probe.one) for probe in probes.found]
-                told = with_held(stretched(programs, probes.at, probes.wanted), probes.found[0].held)
+                told = stretched(programs, probes.at, probes.wanted, probes.beyond)
+                told = with_held(told, probes.found[0].held)
                 if (numbers := max(told.uniform, told.varying)) > MOST_NUMBERS:
                     refuse_numbers(f"{self.recorder.name}, with a loop of {max(self.rounds.counts)} rounds,", numbers)
                 self.digested = attempt == 0
@@ -265,6 +273,7 @@ class Stretched:
         if attempt in self._probes:
             return self._probes[attempt]
         least, step = _ATTEMPTS[attempt]
+        step = lcm(step, self.rounds.period)
         least = max(least, self.rounds.least + attempt)
         long = [family for family in self._families if family[0] >= _LEAST * (least + 3 * step)]
         if not 0 < len(long) <= _MOST_FAMILIES or (not attempt and len(long) < len(self._families)):

@@ -76,6 +76,7 @@ class Program:
     first_output: int = 0  # the slot of the first varying result
     scalars: int = 0
     uniform_inputs: int = 0  # scalars of the uniform arguments; they follow the constants
+    reused: tuple[tuple[str, int, int], ...] = ()  # ranges of slots that a loop writes again in each round
 
     @property
     def input_space(self) -> str:
@@ -200,6 +201,9 @@ def verify(program: Program) -> Program:
     """Return the program if it is valid: every slot is inside its space, and is written once, before it is read."""
     sizes = {"u": program.uniform, "v": program.varying}
     written = {space: np.zeros(size, dtype=bool) for space, size in sizes.items()}
+    again = {space: np.zeros(size, dtype=bool) for space, size in sizes.items()}
+    for space, begin, end in program.reused:
+        again[space][begin:end] = True
     written["u"][: program.held] = True
     written[program.input_space][program.first_input : program.first_input + program.inputs] = True
     for phase, steps in program.phases():
@@ -207,7 +211,7 @@ def verify(program: Program) -> Program:
             for stream in streams_of([step]):
                 _verify_stream(stream, phase, written)
             for instruction, rounds in executed(step):
-                _verify_instruction(instruction, phase, rounds, written, sizes)
+                _verify_instruction(instruction, phase, rounds, written, sizes, again)
     for space, slot in program.results:
         if not 0 <= slot < sizes[space] or not written[space][slot]:
             raise ProgramError(f"the result {space}[{slot}] is never computed")
@@ -236,6 +240,7 @@ def _verify_instruction(
     rounds: tuple[int, ...],
     written: dict[str, NDArray[np.bool_]],
     sizes: dict[str, int],
+    again: dict[str, NDArray[np.bool_]],
 ) -> None:
     if instruction.kind not in KINDS:
         raise ProgramError(f"{instruction.kind!r} is not a kind of instruction: {instruction}")
@@ -258,6 +263,6 @@ def _verify_instruction(
         raise ProgramError(f"a result is in the wrong space: {instruction}")
     if out.min() < 0 or out.max() >= sizes[space]:
         raise ProgramError(f"a result is outside space {space}: {instruction}")
-    if len(distinct(out)) != len(out) or written[space][out].any():
+    if len(distinct(out)) != len(out) or (written[space][out] & ~again[space][out]).any():
         raise ProgramError(f"a slot is written twice: {instruction}")
     written[space][out] = True

@@ -4,7 +4,8 @@ Every round of a loop is a copy of one small graph, so tapes with different numb
 the graph occurs. If their programs have the same form, too, the integers in them (how often a loop runs, how many
 members an instruction has, in which slot an operand begins) are linear in n: say, a loop of the program runs n - 2
 times, and the slots after it begin at 40 + 3n. Two programs determine these lines; as a check, a third must lie on
-them. With loops of different counts n and m, the integers are linear in 1, n, m and n·m.
+them, and a program of twice the rounds, told from them, must be valid. With loops of different counts n and m, the
+integers are linear in 1, n, m and n·m.
 
 Programs that differ in anything else (another instruction, another constant, a table of another size) are `Uneven`.
 """
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.program.instruction import Index, Instruction, Loop
-from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.program import Program, ProgramError, verify
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import counted
 from macrograd.compiler.tape.tape import Ints
@@ -64,8 +65,21 @@ def on_lines(numbers: Ints, at: Sequence[Point], wanted: Point) -> Ints:
     return value(wanted)
 
 
-def stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point) -> Program:
-    """The program at `wanted`, from the programs at the points `at`. Raises Uneven if they do not determine it."""
+def stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point, beyond: Point) -> Program:
+    """The program at `wanted`, from the programs at the points `at`. Raises Uneven if they do not determine it.
+
+    On lines, one number may overtake another: an instruction whose members are as many as the rounds may come to read
+    what it writes itself. If so, it does in the program at `beyond`, which is verified for that reason, but not used.
+    """
+    if max(wanted) > 2:
+        try:
+            verify(_stretched(programs, at, tuple(map(min, wanted, beyond))))
+        except ProgramError as error:
+            raise Uneven(str(error)) from None
+    return _stretched(programs, at, wanted)
+
+
+def _stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point) -> Program:
     words: list[list[Any]] = []
     numbers: list[list[int]] = []
     for program in programs:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
-from macrograd.compiler.tape.tape import CONSTANT, Ints, Tape
+from macrograd.compiler.tape.tape import CALL, CONSTANT, Ints, Tape
 
 Bools = NDArray[np.bool_]
 _CHOICES = [op.code for op in ops.TABLE if op.chooses]
@@ -290,7 +290,7 @@ def _untamed(tape: Tape, among: Ints, bounds: Bounds) -> Bools:
     numbers = among[(tape.code[among] == CONSTANT)]
     found[numbers] = ~np.isfinite(tape.leaf[numbers])
     for code in tapes.distinct(tape.code[among]).tolist():
-        tame = code < 0 or ops.TABLE[code].tame
+        tame = (code < 0 and code != CALL) or (code >= 0 and ops.TABLE[code].tame)
         if tame is True:
             continue
         for i in among[tape.code[among] == code].tolist():

@@ -23,25 +23,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd.compiler.rewrite.calls import Derivatives, flowing, through_calls
 from macrograd.compiler.rewrite.choices import ALWAYS, Choices
 from macrograd.compiler.rewrite.derivatives import ADJOINT, LINE, RESULT, Rule, rules
 from macrograd.compiler.rewrite.entries import ADJOINTS, Entries, assembled
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
-from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
+from macrograd.compiler.tape.tape import CALL, CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
 
 FEW_CHOICES = 8  # up to this many values of a take are compared one by one
 
 
 def differentiate(
-    tape: Tape, *, batch: bool, strict: bool = False, wrt: Ints | None = None, one: int | None = None
+    tape: Tape,
+    *,
+    batch: bool,
+    strict: bool = False,
+    wrt: Ints | None = None,
+    one: int | None = None,
+    calls: Derivatives | None = None,
 ) -> Tape:
     """The tape whose results are the (mean) value and its derivatives with respect to the leaves `wrt`.
 
     `wrt` are entry ids, by default the parameters by number. With `batch`, one more input (the last) is the weight of
     a sample: 1/n for a mean over n samples, and 0 for a padding lane; the value is Σ weight · result. Without a batch
     the derivative of the result by itself is the constant 1, or the uniform input number `one`. With `strict`, the
-    contributions to an entry are added in the order of the eager engine, starting from 0.0.
+    contributions to an entry are added in the order of the eager engine, starting from 0.0. `calls` knows the sections
+    that the tape calls.
     """
     (result,) = tape.results.tolist()
     if wrt is None:
@@ -67,7 +75,11 @@ def differentiate(
     edges = _reached(tape, _edges(tape, wrt), result)
     scattered = _scattered(tape, edges, varies, strict)
     taken = _taken(tape, Choices(tape, edges, result, varies), entries)
-    gains = _contributions(tape, edges[~scattered], entries, taken, in_order=strict)
+    called = tape.code[tape.owner[edges]] <= CALL
+    gains = _contributions(tape, edges[~scattered & ~called], entries, taken, in_order=strict)
+    if called.any():
+        assert calls is not None
+        gains = through_calls(tape, edges[called], gains, entries, calls, taken, varies if strict else None)
     scatters = _scatters(tape, edges[scattered], varies, entries)
     alias = _sum_up(n, gains, scatters, varies, entries)
     alias[result] = seed[0]
@@ -97,6 +109,7 @@ def _edges(tape: Tape, wrt: Ints) -> Ints:
         for k, rule in enumerate(rules(code)):
             if rule is not None:
                 flows |= here & (slot == k)
+    flows |= flowing(tape)
     return np.flatnonzero(flows & leads[tape.operand])
 
 

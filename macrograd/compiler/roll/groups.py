@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from macrograd import ops
+from macrograd.compiler.program.link import CALLS
 from macrograd.compiler.roll.layout import Layout, Terms
-from macrograd.compiler.tape.tape import REDUCE, SCATTER, Ints, Tape
+from macrograd.compiler.tape.tape import CALL, REDUCE, SCATTER, Ints, Tape
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
     else:
         kind = {ops.take.code: "take", SCATTER: "scatter"}.get(code, "map")
         operands = tape.operand[tape.start[members][:, None] + np.arange(int(tape.arity[members[0]]))]
+        if code == CALL:
+            code = CALLS - int(tape.leaf[members[0]])
     nothing = np.zeros((*operands.shape, 0), dtype=np.int64)
     return Group(kind, code, members, operands, kinds, nothing, nothing[:, 0])
 

@@ -43,7 +43,7 @@ from macrograd.compiler.roll.streams import stream_of
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.hashing import mix
-from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
+from macrograd.compiler.tape.tape import CALL, CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
 
 _SHARED = 8  # uses of a parameter by which it is one of all rounds, and not of an array with one for each
 
@@ -138,6 +138,7 @@ def _steps(
     else:
         found = promising(nested(sequence), sequence, work, scalars)
         loops, code = select(groups, rolled(groups, found), work, scalars)
+        code |= tape.code[order[bounds[:-1]]] <= CALL
     dealt = layout.slot.copy()  # the slots for which the loops were found
     fixed = np.zeros(len(work), dtype=bool)  # groups that the first rounds of a loop refer to keep their slots
     for settled in loops.values():
@@ -215,6 +216,8 @@ def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: boo
         place = np.arange(len(terms.owner)) - terms.start[terms.owner] if strict else np.zeros(len(terms.owner), int)
         term_total = np.concatenate([[0], np.cumsum(mix(terms.kind + 17, place))])
         sums = term_total[terms.start[1:]] - term_total[terms.start[:-1]]
+    call = np.flatnonzero(tape.code == CALL)
+    signature[call] = mix(signature[call], tape.leaf[call].astype(np.int64))
     is_sum = np.diff(terms.start) > 0
     return np.where(is_sum, mix(mix(tape.code, np.diff(terms.start)), sums), signature)
 

@@ -7,13 +7,16 @@ A tape is in static single assignment form: entry `i` names an operation and its
     leaf      ::= "parameter" k | "input" k | "uniform" k | "constant" number
     operation ::= opname operand*          the names of macrograd.ops, or "reduce"
                 | "scatter" k (operand operand)+
+                | "call" k operand* | "out" operand operand
     operand   ::= "%"id
 
 `parameter k` is the k-th leaf Value that the traced function closed over, `input k` the k-th scalar of its arguments,
 `uniform k` the k-th scalar of those arguments that are the same for all samples.
 `reduce` is the sum over the batch: the only operation that combines samples, except for `scatter k i₀ g₀ i₁ g₁ …`, the
-sum of all g whose index i equals k, also over the batch if one of them varies over it. `sum` and `dot` take any number
-of operands; the operands of `dot` are pairs (a₀ b₀ a₁ b₁ …), its value a₀·b₀ + a₁·b₁ + … from left to right.
+sum of all g whose index i equals k, also over the batch if one of them varies over it. `call k` runs the k-th section
+(`macrograd.compiler.sections`) on its operands, and `out c j` is result j of the call c, for a constant j. `sum` and
+`dot` take any number of operands; the operands of `dot` are pairs (a₀ b₀ a₁ b₁ …), its value a₀·b₀ + a₁·b₁ + … from
+left to right.
 
 The tape is stored as flat arrays, so that passes are array operations.
 """
@@ -30,7 +33,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd.compiler.tape import walks
 
-PARAMETER, INPUT, CONSTANT, REDUCE, SCATTER, UNIFORM = -1, -2, -3, -4, -5, -6
+PARAMETER, INPUT, CONSTANT, REDUCE, SCATTER, UNIFORM, CALL, OUT = -1, -2, -3, -4, -5, -6, -7, -8
 _PSEUDO = {
     PARAMETER: "parameter",
     INPUT: "input",
@@ -38,7 +41,10 @@ _PSEUDO = {
     REDUCE: "reduce",
     SCATTER: "scatter",
     UNIFORM: "uniform",
+    CALL: "call",
+    OUT: "out",
 }
+_WITH_NUMBER = (SCATTER, CALL)
 _NUMBERED = (PARAMETER, INPUT, UNIFORM)
 _BY_NAME = {name: code for code, name in _PSEUDO.items()} | {
     op.name: op.code for op in ops.TABLE if op.name != "constant"
@@ -58,7 +64,7 @@ class Tape:
     code     (n,)   the operation of each entry: an `Op.code` or one of the pseudo-codes above
     start    (n+1,) operands of entry i are operand[start[i]:start[i+1]]
     operand  (m,)   ids of operands
-    leaf     (n,)   number of a parameter, input or uniform input, value of a constant, k of a scatter; 0 elsewhere
+    leaf     (n,)   number of a parameter or input, value of a constant, k of a scatter or call; 0 elsewhere
     results  (r,)   ids of the results
     """
 
@@ -93,7 +99,7 @@ class Tape:
             elif code in _NUMBERED:
                 rest = f"{_PSEUDO[code]} {int(self.leaf[i])}"
             else:
-                number = [str(int(self.leaf[i]))] if code == SCATTER else []
+                number = [str(int(self.leaf[i]))] if code in _WITH_NUMBER else []
                 rest = " ".join([name_of(code), *number, *(f"%{x}" for x in self.operands(i))])
             yield f"%{i} = {rest}"
 
@@ -142,7 +148,7 @@ def parse(text: str) -> Tape:
             code = _BY_NAME[words[2]]
             if code in (*_NUMBERED, CONSTANT):
                 builder.add(code, leaf=float(words[3]))
-            elif code == SCATTER:
+            elif code in _WITH_NUMBER:
                 builder.add(code, [_reference(word) for word in words[4:]], float(words[3]))
             else:
                 builder.add(code, [_reference(word) for word in words[3:]])
@@ -176,10 +182,10 @@ def verify(tape: Tape) -> Tape:
         if code not in _PSEUDO and not 0 <= code < len(ops.TABLE):
             raise TapeError(f"code {code} is not an operation")
         found = arity[tape.code == code]
-        pseudo = {REDUCE: 1, SCATTER: None}
+        pseudo = {REDUCE: 1, SCATTER: None, CALL: None, OUT: 2}
         expected = pseudo.get(code, 0) if code < 0 else ops.TABLE[code].arity
         if expected is None:
-            least, step = (2, 2) if code in (ops.dot.code, SCATTER) else (1, 1)
+            least, step = (2, 2) if code in (ops.dot.code, SCATTER) else (1, 1) if code != CALL else (0, 1)
             fits = (found >= least) & (found % step == 0)
         else:
             fits = found == expected
@@ -262,7 +268,7 @@ def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:
     if not batch or not len(tape):
         return np.zeros(len(tape), dtype=bool)
     varying = (tape.code == INPUT).astype(np.int64)
-    ends = -(tape.code < 0).astype(np.int64)  # −1 for a sum over the batch: it never varies
+    ends = -((tape.code < 0) & (tape.code > CALL)).astype(np.int64)  # −1 for a sum over the batch: it never varies
     return walks.longest(tape.start, tape.operand, varying, ends) > 0
 
 

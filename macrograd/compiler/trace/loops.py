@@ -20,7 +20,7 @@ copy for round k has element k of ys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -40,6 +40,7 @@ from macrograd.compiler.trace.rounds import (
     Unrolled,
     refuse_numbers,
 )
+from macrograd.compiler.trace.sections import LEAST, Plan, Section, SectionRead, planned
 from macrograd.compiler.trace.settling import settled
 from macrograd.control import first_state, pair, place_of, same_nesting
 from macrograd.nesting import nest_of
@@ -47,6 +48,7 @@ from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
 
 MOST_OPERATIONS = 300_000  # in a loop that must be written out
+MOST_INSIDE = 3_000  # in a loop in the body of one with memory=
 _DEEP = 64  # operations searched for a round number
 
 _ONE = ("one", 0)
@@ -162,25 +164,44 @@ class Loops:
         self.arrays: dict[int, Sequence[Any]] = {}  # those with parameters among their elements
         self.arguments: set[int] = set()  # the ids of the function's arguments, whose elements come from no body
         self.bodies: set[int] = set()  # the ids of Values that belong to a body and not to a round
+        self.sections: list[Section] = []
+        self._section: Section | None = None  # the one whose rounds are being written
+        self._around: list[str | int | None] = []  # the memory= of the loops whose bodies are being traced
         self._snapshots: dict[int, tuple[Any, Any]] = {}
         self._overlaps = Overlaps()
 
     # --- a loop ---------------------------------------------------------------------------------------------------
 
-    def loop(self, count: int, body: Callable[[Any, Any], Any], state: Any, collect: bool) -> Any:
+    def loop(
+        self,
+        count: int,
+        body: Callable[[Any, Any], Any],
+        state: Any,
+        collect: bool,
+        memory: str | int | None = None,
+    ) -> Any:
         nest, first = first_state(body, state)
         if not count:
             return (nest.built(first), Vector([])) if collect else nest.built(first)
-        if count > MOST_NUMBERS:
+        if count > MOST_NUMBERS and memory is None:
             refuse_numbers(f"the loop of {place_of(body)}, of {count} rounds,", count)
-        written = self.rounds.of(count)
+        if memory is not None and self._around and count >= LEAST:
+            raise ValueError(
+                f"memory={memory!r} of the loop of {place_of(body)}, which is in the body of another loop: give it to "
+                "the outer loop, whose rounds are computed again whole"
+            )
+        inside = any(x is not None for x in self._around)
+        written = count if memory is not None or inside else self.rounds.of(count)
         whole = written == count
-        current = [constant(x) if whole else self._start(x) for x in first]
         mark = self._trace.count()
         counter = self._round_number()
         self._counters[id(counter)] = _Counter(counter, count, not whole)
-        slots = [self._new() for _ in current]
-        found = body(counter, nest.built(slots))
+        slots = [self._new() for _ in first]
+        self._around.append(memory)
+        try:
+            found = body(counter, nest.built(slots))
+        finally:
+            self._around.pop()
         kept_nest, kept = None, list[Any]()
         if collect:
             found, extra = pair(body, found)
@@ -191,7 +212,23 @@ class Loops:
         outs = [constant(x) for x in same_nesting(body, "the state", nest, found)]
         kept = [constant(x) for x in kept]
         order = self._of_a_round([*outs, *kept], set(map(id, self._trace.since(mark))), counter)
-        if whole and count > WRITTEN_OUT and count * len(order) > MOST_OPERATIONS:
+        plan = None
+        if memory is not None:
+            depends = self._depends_on(slots, outs, order)
+            enough, period = settled(depends) or (count, 1)
+            self.rounds.repeat(period)
+            least = max(self.rounds.least, enough)
+            plan = planned(count, len(slots), len(order), memory, least, self.rounds, place_of(body))
+            if plan is None:
+                written = self.rounds.of(count)
+                whole = written == count
+        current: list[Any] = [constant(x) if whole else self._start(x) for x in first]
+        if inside and count * len(order) > MOST_INSIDE:
+            raise ValueError(
+                f"the loop of {place_of(body)} is in the body of one with memory=, where it is written out in full, "
+                f"and {count} rounds of {len(order)} operations are too many for that: leave out memory="
+            )
+        if plan is None and whole and count > WRITTEN_OUT and count * len(order) > MOST_OPERATIONS:
             raise Unrolled(
                 count,
                 f"{count} rounds of {len(order)} operations, {place_of(body)}. Its rounds differ once compiled: give "
@@ -200,6 +237,8 @@ class Loops:
         if not whole:
             self._tell(count, written, self._depends_on(slots, outs, order), len(order))
         self.bodies.update(map(id, order), map(id, (counter, *slots)))
+        if plan is not None:
+            return nest.built(self._sectioned(plan, current, slots, outs, order, counter, place_of(body)))
         columns: list[list[Any]] = [[] for _ in kept]
         for k in range(written):
             at = constant(float(k)) if whole else self._number(count, k, written)
@@ -212,6 +251,37 @@ class Loops:
         if kept_nest is None:
             return last
         return last, kept_nest.built([vector(column) if whole else Kept(count, column) for column in columns])
+
+    def _sectioned(
+        self, plan: Plan, current: list[Any], slots: list[Any], outs: list[Any], order: list[Any], counter: Any, at: str
+    ) -> list[Any]:
+        """The state after the head, one section that stands for all, and the tail."""
+        section = Section(plan, at)
+        self.sections.append(section)
+
+        def identity(x: Any) -> Any:
+            return self._apply(ops.sum_, (x,))
+
+        def rounds(numbers: Iterable[int]) -> None:
+            nonlocal current
+            for k in numbers:
+                number = self._new() if self._section is section else constant(float(k))
+                new = {id(slot): x for slot, x in zip(slots, current, strict=True)} | {id(counter): number}
+                self._copy(order, new, (id(counter), k))
+                current = [new.get(id(x), x) for x in outs]
+                if self._section is section:
+                    section.counters.append(number)
+                    section.made.append([x for x in map(new.get, map(id, order)) if x is not None and x.op is not None])
+
+        rounds(range(plan.head))
+        section.before = current = [identity(x) for x in current]
+        self._section = section
+        rounds(range(plan.head, plan.head + plan.written))
+        self._section = None
+        section.after = current = [identity(x) for x in current]
+        count = plan.head + plan.rounds * plan.count + plan.tail
+        rounds(range(count - plan.tail, count))
+        return current
 
     def _depends_on(self, slots: list[Any], outs: list[Any], order: list[Any]) -> list[int]:
         """The slots that each number of the next state depends on, as bits."""
@@ -227,7 +297,8 @@ class Loops:
 
     def _tell(self, count: int, written: int, depends: list[int], operations: int) -> None:
         """Raise MoreRounds or Unrolled if the rounds written are too few to tell the others."""
-        least = settled(depends)
+        least, period = settled(depends) or (None, 1)
+        self.rounds.repeat(period)
         if least is None or least * operations > MOST_OPERATIONS:
             raise Unrolled(
                 count,
@@ -308,6 +379,12 @@ class Loops:
     def leaves(self, values: Sequence[Any], results: Sequence[Any], given: Given) -> Leaves:
         """The leaves of the trace's tape: all scalars of the arguments. If some rounds of a loop are not written, only
         the used ones, and the last one of each kind, which shows how many there are."""
+        if self.sections and self.rounds.counts:
+            raise Unrolled(
+                max(self.rounds.counts),
+                "the function has another loop, with memory=, and a program has long loops of only one kind: give both "
+                "memory=, or neither",
+            )
         if not self.rounds.counts:
             return Leaves(None, given.inputs, given.same, np.arange(0), np.empty(0))
         self._overlaps.check(self.rounds)
@@ -432,6 +509,8 @@ class Loops:
         at = read.form[0] + sum(factor * k for c, factor in read.form[1] if c == counter)
         rest = tuple([(c, factor) for c, factor in read.form[1] if c != counter])
         values = read.values
+        if not rest and self._section is not None and counter in [c for c, _ in read.form[1]]:
+            return self._read_in_section(self._section, read, at, new)
         if not rest:
             found = values.read(at) if isinstance(values, Kept) else values[at]
             if not isinstance(found, Value):
@@ -445,6 +524,23 @@ class Loops:
         elif any(id(x) in new for x in values):
             values = [new.get(id(x), x) for x in values]
         return self._read(values, (at, rest), read.long).node
+
+    def _read_in_section(self, section: Section, read: _Read, at: int, new: dict[int, Any]) -> Value:
+        """A new leaf for the element, which is another one in each section."""
+        if isinstance(read.values, Kept):
+            raise ValueError(
+                f"the loop of {section.where} with memory= reads what a loop of {len(read.values)} rounds kept: that "
+                "loop keeps all of its rounds in any case, so leave out memory="
+            )
+        if id(read.node) not in section.reads and any(id(x) in new for x in read.values):
+            raise ValueError(
+                f"the loop of {section.where} with memory= reads by its round number from values that its body made: "
+                "choose with mg.where, or leave out memory="
+            )
+        step = sum(factor for _, factor in read.form[1])
+        found = section.reads.setdefault(id(read.node), SectionRead(read.values, at, step))
+        found.leaves.append(self._new())
+        return found.leaves[-1]
 
     def _element(self, values: Sequence[Any], k: int) -> Value:
         """An element of an array of numbers."""

@@ -74,8 +74,15 @@ class Recording(Interpreter):
     def records(self) -> bool:
         return threading.get_ident() == self._thread
 
-    def loop(self, count: int, body: Callable[[Any, Any], Any], state: Any, collect: bool) -> Any:
-        return self.loops.loop(count, body, state, collect)
+    def loop(
+        self,
+        count: int,
+        body: Callable[[Any, Any], Any],
+        state: Any,
+        collect: bool,
+        memory: str | int | None = None,
+    ) -> Any:
+        return self.loops.loop(count, body, state, collect, memory)
 
     def take(self, values: Any, index: Any) -> Any:
         return self.loops.take(values, index, self._guards[-1] if self._guards else None)

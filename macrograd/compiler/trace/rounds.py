@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import lcm
 from typing import Any, NoReturn
 
 from macrograd import ops
@@ -18,8 +19,8 @@ def refuse_numbers(what: str, numbers: int) -> NoReturn:
     """Raise ValueError for a program that would hold too many numbers."""
     raise ValueError(
         f"{what} would hold at least {numbers:,} numbers at once, {numbers * 8 / 1e9:,.0f} GB: a compiled loop keeps "
-        f"what each of its rounds computes, and a program can hold {MOST_NUMBERS:,}. Do fewer rounds, or several "
-        "calls of a shorter loop"
+        f"what each of its rounds computes, and a program can hold {MOST_NUMBERS:,}. Write "
+        'mg.loop(…, memory="sqrt"), which computes them again for the derivative'
     )
 
 
@@ -45,11 +46,24 @@ class Rounds:
     out     the counts of loops that are written out in full
     plan    for any other count, the number of rounds written
     counts  the counts met so far of loops that are not written out in full
+    period  a number of rounds after which those of every loop met so far are alike
+    probe   which of the traces this is that tell the sections of a loop (`trace/sections.py`): (attempt, index)
     """
 
-    def __init__(self, least: int = 16, out: frozenset[int] = frozenset(), plan: dict[int, int] | None = None) -> None:
-        self.least, self.out, self.plan = least, out, plan or {}
+    def __init__(
+        self,
+        least: int = 16,
+        out: frozenset[int] = frozenset(),
+        plan: dict[int, int] | None = None,
+        probe: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.least, self.out, self.plan, self.probe = least, out, plan or {}, probe
         self.counts: set[int] = set()
+        self.period = 1
+
+    def repeat(self, period: int) -> None:
+        """Note that the rounds of a loop are alike only after a period."""
+        self.period = lcm(self.period, period)
 
     def of(self, count: int) -> int:
         if count <= WRITTEN_OUT or count in self.out:

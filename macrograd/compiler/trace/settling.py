@@ -13,17 +13,20 @@ _MARGIN = 4
 _MOST_WORK = 3_000_000  # bit sets joined in the search
 
 
-def settled(depends: Sequence[int]) -> int | None:
-    """The least number of rounds, for a state whose number j depends on the numbers `depends[j]` (bits) of the round
-    before; None if the search takes too long.
+def settled(depends: Sequence[int]) -> tuple[int, int] | None:
+    """The least number of rounds, and the period, for a state whose number j depends on the numbers `depends[j]` (bits)
+    of the round before; None if the search takes too long.
 
     After k rounds number j depends on the numbers of the first state that k steps of `depends` lead to. These sets come
-    in a cycle after some rounds. That many rounds are needed forwards, and again for what flows back.
+    in a cycle after some rounds. That many rounds are needed forwards, and again for what flows back. If the cycle is
+    longer than one round, as in a ring of 12 numbers that are handed on, how many operations lie between the first
+    state and the last depends on where in it the rounds end: only programs whose rounds differ by whole periods are
+    alike.
     """
     before = [[i for i in range(mask.bit_length()) if mask >> i & 1] for mask in depends]
     work = 1 + sum(map(len, before))
     now = tuple([1 << j for j in range(len(depends))])
-    seen = {now}
+    seen = {now: 0}
     while True:
         if work * len(seen) > _MOST_WORK:
             return None
@@ -35,5 +38,5 @@ def settled(depends: Sequence[int]) -> int | None:
             joined.append(found)
         now = tuple(joined)
         if now in seen:
-            return 2 * len(seen) + _MARGIN
-        seen.add(now)
+            return 2 * len(seen) + _MARGIN, len(seen) - seen[now]
+        seen[now] = len(seen)

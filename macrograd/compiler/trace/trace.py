@@ -26,6 +26,7 @@ from macrograd.compiler.trace.linearise import tape_of
 from macrograd.compiler.trace.recording import Recording
 from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
 from macrograd.compiler.trace.rounds import Kept, Rounds
+from macrograd.compiler.trace.sections import Section
 from macrograd.compiler.trace.traced import Traced, leaf, listing
 from macrograd.value import Value
 from macrograd.vector import Vector, vector
@@ -40,6 +41,8 @@ class Trace:
     checks     what the program says where the index of a take is the number of one of them
     arrays     what loops read parameters from, by the number of a round
     one        the uniform input with which a derivative begins, if not with a constant
+    sections   the sections of its loops with memory=. Their leaves are the last given ones on the tape, and their
+               values the last results
     """
 
     tape: Tape
@@ -50,6 +53,7 @@ class Trace:
     one: int | None
     checks: list[str]
     arrays: list[Sequence[Any]]
+    sections: list[Section]
 
 
 class Arguments:
@@ -108,7 +112,13 @@ def trace(
         constants = set(map(id, recording.made))
         values = recording.values()
         leaves = recording.loops.leaves(values, results, given)
+        sections = recording.loops.sections
         inputs, same = leaves.nodes, leaves.same
+        for section in sections:
+            for read in section.reads.values():
+                read.find(section.plan.rounds * section.plan.count, given.number(), given.same)
+            inputs, same = [*inputs, *section.leaves()], [*same, *[True] * len(section.leaves())]
+            results += section.values()
         try:
             tape, parameters = tape_of(values, results, inputs, constants, (), same)
         except AttributeError:  # one that another thread is just making, not part of this trace
@@ -119,9 +129,8 @@ def trace(
             tape, parameters = tape_of(order, results, inputs, constants, parameters, same)
         _check_own(parameters, recording.loops.bodies)
         tape, numbers = leaves.numbered(tape), leaves.held
-    return Trace(
-        tape, parameters, structure, numbers, given, leaves.one, recording.checks, [*recording.loops.arrays.values()]
-    )
+    arrays = [*recording.loops.arrays.values()]
+    return Trace(tape, parameters, structure, numbers, given, leaves.one, recording.checks, arrays, sections)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.program.program import Index, Instruction, Loop, Step
+from macrograd.compiler.program.program import Index, Instruction, Loop, Step, counted
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import Kinds, Walker, in_rows
 from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, SimdVector, Tables, key_of
@@ -27,6 +27,16 @@ from macrograd.compiler.targets.scalar.maps import Maps
 from macrograd.compiler.targets.scalar.outer import OuterProduct, split
 from macrograd.compiler.targets.scalar.routines import is_vector
 from macrograd.compiler.targets.scalar.sums import FEW, better_turned, turned
+
+
+def _written_again(loop: Loop, depth: int) -> set[tuple[int, tuple[int, ...]]]:
+    """The slots that every round of a loop writes, with their movement in the `depth` loops around it."""
+    found: set[tuple[int, tuple[int, ...]]] = set()
+    for instruction, _ in counted(loop):
+        out = instruction.out
+        if out.space == "u" and not any(out.shifts[depth:]):
+            found |= {(int(slot), out.shifts[:depth]) for slot in out.slots(instruction.dims).ravel()}
+    return found
 
 
 def _long(instruction: Instruction) -> bool:
@@ -68,7 +78,9 @@ class Emitter(Walker[None], Kinds[None]):
     def loop(self, loop: Loop, around: tuple[int, ...]) -> None:
         """Write a loop over rounds. A scalar that one round leaves for the next stays in a register."""
         code, kind = self.code, self.code.kind.name
-        rounds, outer, counts = self.at.rounds, self.at.registers, (*around, loop.count)
+        rounds, counts = self.at.rounds, (*around, loop.count)
+        again = _written_again(loop, len(around))
+        outer = {key: name for key, name in self.at.registers.items() if key not in again}
         instructions = [instruction for row, _ in in_rows(loop.body) for instruction in row]
         made = {key for instruction in instructions for key in self._made(instruction)}
         carried = sorted(

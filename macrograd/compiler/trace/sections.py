@@ -1,0 +1,147 @@
+"""Sections of a loop with `memory=`: its rounds in the middle, which the program runs again for the derivative.
+
+The first rounds (the head) and the last ones (the tail) are written out. Those between are `count` sections of `rounds`
+rounds each, and every section is the same program of the state before it, the arrays that it reads, and whatever its
+body uses from outside. Only the state before each section is kept; the derivative runs the sections backwards, and
+computes the numbers of each from its first state again. For N rounds that keep k numbers each, and a state of m, that
+is m·N/rounds + k·rounds numbers instead of k·N, least at rounds = √(m·N/k): the two-level case of Griewank & Walther,
+*Evaluating Derivatives*, 2nd ed., 2008, §12.1.
+
+A trace writes one section, of as few rounds as tell the others, on new leaves in place of what differs from section to
+section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import lcm, sqrt
+from typing import Any
+
+import numpy as np
+
+from macrograd import ops
+from macrograd.compiler.trace.rounds import Rounds
+from macrograd.value import Value, constant
+
+LEAST = 1_000  # rounds; a shorter loop keeps everything
+# Rounds more than the least that a trace writes of a section, and the step to the next trace: later attempts are for
+# patterns that repeat after several rounds, as in a delay line. One more attempt writes whole sections.
+ATTEMPTS = ((0, 1), (8, 2), (48, 12))
+_FEWEST = 64  # rounds of a section
+_WIDER = 1.3  # sections may be that much longer, if then fewer rounds are left over
+_KEPT = 4  # numbers that a round of a section keeps and computes, for each of its operations
+_NUMBER = 8  # bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """head + count · rounds + tail rounds, of which `written` stand for those of a section in this trace."""
+
+    head: int
+    rounds: int
+    count: int
+    tail: int
+    written: int
+    index: int  # of the trace
+    step: int  # by which traces differ in `written`
+
+
+@dataclass
+class SectionRead:
+    """Reads of an array by the round: element `first` + `step`·k in round k of all sections, through a leaf for each
+    round written."""
+
+    values: Sequence[Any]
+    first: int
+    step: int
+    leaves: list[Value] = field(default_factory=list)
+    numbers: list[float] | None = None
+    given: tuple[bool, int, int] | None = None
+    operands: list[Value] = field(default_factory=list)
+
+    def find(self, rounds: int, given: Mapping[int, int], same: Sequence[bool]) -> None:
+        """Find where the elements of all rounds are: `numbers`, scalars of the arguments, `given` as whether they are
+        the same for all samples, the first place among those of their kind, and the step from round to round; or any
+        Values, which become operands of the call, as does the first of the arguments' scalars."""
+        found = [self.values[self.first + self.step * k] for k in range(rounds)]
+        if not any(isinstance(x, Value) for x in found):
+            self.numbers = [ops.as_float("take", x) for x in found]
+            return
+        places = np.array([given.get(id(x), -1) for x in found])
+        if places.min() >= 0 and (np.diff(places) == (steps := np.diff(places[:2]))).all():
+            kind = bool(same[places[0]])
+            before = sum(x == kind for x in same[: places[0]])
+            self.given, self.operands = (kind, before, int(steps[0])), [found[0]]
+            return
+        self.operands = [x if isinstance(x, Value) else known(x) for x in found]
+
+
+def known(x: Any) -> Value:
+    found = constant(x)
+    assert isinstance(found, Value)
+    return found
+
+
+@dataclass
+class Section:
+    """What a trace knows of the sections of a loop.
+
+    where     the body's name, file and line
+    before    the state before the section, an identity of each number: the section uses it only through these
+    after     likewise the state after it
+    made      what the rounds made, round by round
+    counters  the leaves that stand for the numbers of the rounds
+    """
+
+    plan: Plan
+    where: str
+    before: list[Any] = field(default_factory=list)
+    after: list[Any] = field(default_factory=list)
+    made: list[list[Any]] = field(default_factory=list)
+    counters: list[Any] = field(default_factory=list)
+    reads: dict[int, SectionRead] = field(default_factory=dict)
+
+    def leaves(self) -> list[Any]:
+        """The new leaves, round by round for each read."""
+        return [*self.counters, *(leaf for read in self.reads.values() for leaf in read.leaves)]
+
+    def values(self) -> list[Any]:
+        """Everything on the tape that the section is cut out by."""
+        parts = [self.before, self.after, *self.made, *(read.operands for read in self.reads.values())]
+        return [x for part in parts for x in part]
+
+
+def planned(
+    count: int, numbers: int, operations: int, memory: str | int, least: int, traced: Rounds, where: str
+) -> Plan | None:
+    """The sections of a loop of `count` rounds and a state of `numbers`, or None to keep everything. `least` rounds
+    tell the others. Raises ValueError if no sections fit into `memory` bytes."""
+    if not numbers:
+        return None
+    kept = _KEPT * (operations + numbers)
+    rounds = max(_FEWEST, 2 * least, round(sqrt(count * numbers / kept)))
+    inner = count - 2 * least
+    if isinstance(memory, int) and _NUMBER * kept * count <= memory:
+        return None
+    if count < LEAST or inner < 2 * rounds:
+        if isinstance(memory, int):
+            raise ValueError(_too_small(where, count, memory, _NUMBER * kept * count))
+        return None
+    rounds = min(range(rounds, int(_WIDER * rounds) + 1), key=lambda k: inner % k)
+    sections = inner // rounds
+    needed = _NUMBER * (numbers * sections + kept * rounds)
+    if isinstance(memory, int) and needed > memory:
+        raise ValueError(_too_small(where, count, memory, needed))
+    attempt, index = traced.probe
+    more, step = ATTEMPTS[attempt] if attempt < len(ATTEMPTS) else (rounds - least, 1)
+    step = lcm(step, traced.period) if attempt < len(ATTEMPTS) else step
+    written = least + more + (rounds - least - more) % step + step * index
+    return Plan(least, rounds, sections, least + inner % rounds, written, index, step)
+
+
+def _too_small(where: str, count: int, memory: int, needed: int) -> str:
+    return (
+        f"memory={memory} bytes is too little for the loop of {where}: its {count} rounds need about {needed:,} bytes "
+        f'for each sample. Write memory={needed:_} or more, or memory="sqrt" for the least'
+    )

@@ -1,0 +1,240 @@
+"""Loops with memory=: their rounds are computed again for the derivative, with the same results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd.compiler import pipeline
+from macrograd.compiler.program.program import verify
+from macrograd.compiler.trace.rounds import Rounds
+from macrograd.compiler.trace.sections import planned
+
+N = 1_037
+RNG = np.random.default_rng(3)
+Y, Z, TABLE = RNG.normal(size=N), RNG.normal(size=N + 5), RNG.normal(size=(N, 3))
+CLOSED = RNG.normal(size=N).tolist()
+A, B = mg.Value(0.3, "a"), mg.Value(-0.2, "b")
+MANY = [mg.Value(float(x) * 0.3) for x in RNG.normal(size=N + 3)]
+Loop = Callable[..., Any]
+
+
+def kalman(loop: Loop, y: Any) -> Any:
+    def body(i: Any, s: Any) -> Any:
+        m, p, total = s
+        p = p + A * A
+        e, spread = mg.take(y, i) - m, p + B * B
+        k = p / spread
+        return m + k * e, (1.0 - k) * p, total + mg.log(spread) + e * e / spread
+
+    return loop(len(y), body, (0.0, 1.0, 0.0))[2]
+
+
+def both_ends(loop: Loop, y: Any, z: Any) -> Any:
+    def body(i: Any, s: Any) -> Any:
+        return {"h": mg.tanh(A * s["h"] + B * s["g"] + mg.take(y, i)), "g": s["h"] * mg.take(z, N + 4 - i)}
+
+    s = loop(N, body, {"h": 0.0, "g": 1.0})
+    return mg.sin(s["h"]) * s["g"] + s["g"] * s["g"] + A * A
+
+
+def rows(loop: Loop, t: Any) -> Any:
+    def body(i: Any, s: Any) -> Any:
+        row = mg.take(t, i)
+        return [mg.tanh(s[0] * A + row[0] * row[1]), s[1] * 0.9 + row[2] * B + 0.001 * i]
+
+    return mg.sum(loop(N, body, [0.0, 0.5]))
+
+
+def numbers_and_weights(loop: Loop, x: Any) -> Any:
+    def body(i: Any, s: Any) -> Any:
+        return mg.tanh(s * mg.take(MANY, i) + A * mg.take(CLOSED, N - 1 - i)) + mg.take(MANY, i + 3) * B * x
+
+    return loop(N, body, x)
+
+
+def ring(loop: Loop, y: Any) -> Any:
+    """A number comes back after 12 rounds: only rounds that differ by 12 are alike."""
+    return loop(N, lambda i, s: (*s[1:], A * mg.take(y, i) + s[0] * 0.1), (0.0,) * 12)[0]
+
+
+def two(loop: Loop, y: Any) -> Any:
+    first = loop(N, lambda i, s: mg.tanh(s * A + mg.take(y, i)), 0.0)
+    second = loop(N - 1, lambda i, s: mg.sin(s * B + first * 0.1 + mg.take(y, i + 1)), first)
+    beside = loop(N, lambda i, s: mg.cos(s * A), 0.5)
+    return first * second + beside
+
+
+def nested(loop: Loop, y: Any) -> Any:
+    def body(i: Any, s: Any) -> Any:
+        slope = mg.grad(lambda u: mg.sin(u * A) * B + u * u)(s)
+        return mg.loop(2, lambda j, u: mg.sin(u * A) + mg.take(y, 2 * i + j), s) - 0.1 * slope
+
+    return loop(len(y) // 2 - 2, body, 0.0)
+
+
+def not_taken(loop: Loop, x: Any) -> Any:
+    """The loop's slopes are infinite and NaN where it is not chosen."""
+    return mg.where(x > 10.0, loop(N, lambda i, s: mg.sqrt(s * A) * B * x, -1.0), x * A)
+
+
+@pytest.fixture(autouse=True)
+def not_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verifying a program runs through all of its rounds: one test does."""
+    monkeypatch.setattr(pipeline, "observer", None)
+
+
+CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
+    "kalman": (kalman, [Y]),
+    "both_ends": (both_ends, [Y, Z]),
+    "rows": (rows, [TABLE]),
+    "numbers_and_weights": (numbers_and_weights, [0.5]),
+    "ring": (ring, [Y]),
+    "two": (two, [Y]),
+    "nested": (nested, [np.tile(Y, 2)]),
+    "not_taken": (not_taken, [0.7]),
+}
+
+
+def keeping(count: int, body: Any, state: Any, **more: Any) -> Any:
+    return mg.loop(count, body, state, **more)
+
+
+def again(count: int, body: Any, state: Any, **more: Any) -> Any:
+    return mg.loop(count, body, state, memory="sqrt", **more)
+
+
+def found(fn: Callable[..., Any], loop: Loop, args: list[Any], **how: Any) -> list[Any]:
+    """The value, the mean, and the derivatives by parameter."""
+    f = mg.compile(lambda *given: fn(loop, *given), **how)
+    given = [np.stack([x, x * 0.9]) if how.get("batch") else x for x in map(np.asarray, args)]
+    value = f(*given)
+    mean, gradient = f.value_and_grad(f.theta(), *given)
+    order = np.argsort([id(p) for p in f.parameters])
+    return [*np.ravel(value), mean, *gradient[order]]
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("how", [{}, {"batch": True}], ids=str)
+def test_values_and_gradients_are_those_of_a_loop_that_keeps_everything(name: str, how: dict[str, Any]) -> None:
+    fn, args = CASES[name]
+    expected = found(fn, keeping, args, **how)
+    assert np.allclose(found(fn, again, args, **how), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("loop", [keeping, again])
+def test_rounds_that_are_alike_after_a_period_are_told_from_whole_periods(loop: Loop) -> None:
+    assert mg.compile(lambda y: ring(loop, y))(Y) == pytest.approx(ring(keeping, Y.tolist()).data, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["kalman", "rows", "two", "not_taken"])
+def test_strict_has_the_same_bits(name: str) -> None:
+    fn, args = CASES[name]
+    assert found(fn, again, args, strict=True) == found(fn, keeping, args, strict=True)
+
+
+def test_numpy_threads_and_float32() -> None:
+    expected = found(kalman, keeping, [Y])
+    assert np.allclose(found(kalman, again, [Y], backend="numpy"), expected, rtol=1e-9)
+    assert np.allclose(found(both_ends, again, [Y, Z], dtype="float32"), found(both_ends, keeping, [Y, Z]), rtol=1e-3)
+    f = {k: mg.compile(lambda y: both_ends(again, y, Z), batch=True, threads=k) for k in (1, 2)}
+    batch = RNG.normal(size=(70, N))
+    one, two = (f[k].backward(batch) for k in (1, 2))
+    assert one == two
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_the_program_is_valid_and_does_not_grow_with_the_count(batch: bool) -> None:
+    def held(count: int) -> int:
+        source = pipeline.record(lambda x: again(count, lambda i, s: mg.tanh(s * A + 0.1 * i) + x * B, 0.0), [()])
+        program = pipeline.gradient_program(source, batch=batch)
+        if count < 1_100:
+            verify(program)
+        return program.uniform + program.varying
+
+    small, large = held(1_000), held(100_000)
+    assert large < 12 * small  # √100, and not 100
+    assert held(10_000_000) * 8 < 1_000_000
+
+
+def test_sections_and_what_is_left_over_make_all_rounds() -> None:
+    for count in (1_000, 1_001, 4_999, 50_000, 10_000_019):
+        plan = planned(count, 3, 20, "sqrt", 16, Rounds(), "here")
+        assert plan is not None
+        assert plan.head + plan.rounds * plan.count + plan.tail == count
+        assert plan.tail < 16 + 64
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 97, 999])
+def test_a_short_loop_keeps_everything(count: int) -> None:
+    def fn(loop: Loop, x: Any) -> Any:
+        return loop(count, lambda i, s: mg.sin(s * A + 0.01 * i), x) * A
+
+    assert found(fn, again, [1.0]) == found(fn, keeping, [1.0])
+
+
+def test_a_number_of_bytes_is_kept_to() -> None:
+    def fn(memory: Any) -> Any:
+        return mg.compile(lambda x: mg.loop(20_000, lambda i, s: mg.sin(s * A + x), 0.1, memory=memory))
+
+    all_kept, again = fn(100_000_000).backward(0.3), fn(50_000).backward(0.3)
+    assert all_kept == pytest.approx(again, rel=1e-12)
+    with pytest.raises(ValueError, match=r"memory=1000 bytes is too little .* 20000 rounds need about [\d,]+ bytes"):
+        fn(1000)(0.3)
+    with pytest.raises(ValueError, match="too little"):
+        mg.compile(lambda x: mg.loop(500, lambda i, s: mg.sin(s * A), x, memory=100))(0.3)
+
+
+def test_training_and_the_program_on_disk(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MACROGRAD_CACHE", str(tmp_path))
+    samples, targets = RNG.normal(size=(20, N)), RNG.normal(size=20)
+
+    def trained(loop: Loop) -> list[float]:
+        class Net(mg.nn.Module):
+            def __init__(self) -> None:
+                self.w = mg.Value(0.1)
+
+            def __call__(self, y: Any) -> Any:
+                return loop(len(y), lambda i, h: mg.tanh(self.w * h + mg.take(y, i)), 0.0)
+
+        trainer = mg.Trainer(Net(), "squared_error", optimizer=mg.optim.SGD(0.01), scale="standard")
+        return trainer.fit(samples, targets, epochs=2, batch_size=10).losses
+
+    expected = trained(keeping)
+    for _ in range(2):
+        assert trained(again) == pytest.approx(expected, rel=1e-9)
+
+
+def refused(fn: Callable[..., Any], match: str, kind: type[Exception] = ValueError, **how: Any) -> None:
+    with pytest.raises(kind, match=match):
+        mg.compile(fn, **how)(0.5)
+
+
+def test_what_memory_cannot_do_is_refused_by_name() -> None:
+    def step(i: Any, s: Any) -> Any:
+        return mg.sin(s * A)
+
+    def kept(x: Any) -> Any:
+        _, row = mg.loop(N, lambda i, s: (mg.sin(s * A), s), x, collect=True)
+        return again(N, lambda i, s: s * A + mg.take(row, i), 0.0)
+
+    def chosen(x: Any) -> Any:
+        return again(N, lambda i, s: mg.sin(s * A) + mg.take([s] * N, i), x)
+
+    refused(lambda x: mg.loop(N, step, x, memory="cube"), "None, \"sqrt\" or a positive number of bytes, got 'cube'")
+    refused(lambda x: mg.loop(N, step, x, memory=0), "positive number of bytes, got 0")
+    refused(lambda x: mg.loop(N, step, x, memory=1.5), "positive number of bytes, got 1.5", TypeError)
+    refused(lambda x: mg.loop(N, lambda i, s: (s, s), x, memory="sqrt", collect=True), "Use one of the two")
+    refused(lambda x: mg.loop(200, lambda i, s: again(N, step, s), x), "in the body of another loop")
+    refused(lambda x: again(N, lambda i, s: mg.loop(5_000, step, s), x), "in the body of one with memory=")
+    refused(kept, "reads what a loop of 1037 rounds kept")
+    refused(chosen, "from values that its body made")
+    refused(lambda x: again(N, step, x) + mg.loop(10**6, step, x), "give both memory=", mg.TraceError)
+    refused(mg.grad(lambda x: again(N, step, x)), "a derivative is taken inside the function")
+    refused(lambda x: sum(again(N, lambda i, s: (mg.sin(s[0] * A), mg.cos(s[1] * A)), (x, x))), "strict", strict=True)
+    with pytest.raises(ValueError, match=r"strict=True, batch=True and memory= .* the same for all samples"):
+        mg.compile(lambda y: kalman(again, y), batch=True, strict=True).backward(np.stack([Y, Z[:N]]))
