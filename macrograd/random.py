@@ -18,6 +18,7 @@ from typing import Any
 from macrograd import ops
 
 _HALF = 2.0**-25  # half of the distance between two draws: none is 0 or 1
+_SINE = [(-1) ** k * math.pi ** (2 * k + 1) / math.factorial(2 * k + 1) for k in range(11)]  # sin(πx) by x²
 
 
 def uniform(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
@@ -32,10 +33,16 @@ def normal(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
     """A number from the standard normal distribution, for integers `seed`, `i` and `j` below 2⁵² in size.
 
     The draws lie between −5.9 and 5.9. Raises TypeError for arguments that are not numeric. Source: Box & Muller, *A
-    Note on the Generation of Random Normal Deviates*, 1958; this is the cosine variate.
+    Note on the Generation of Random Normal Deviates*, 1958. Of their two variates this is the one with the sine, of an
+    angle between −π/2 and π/2: the other half of the circle has the same sines, and a polynomial suffices.
     """
     radius = ops.sqrt(-2.0 * ops.log(uniform(seed, i, 2.0 * j)))
-    return radius * ops.cos(2.0 * math.pi * uniform(seed, i, 2.0 * j + 1.0))
+    turn = uniform(seed, i, 2.0 * j + 1.0) - 0.5
+    square = turn * turn
+    sine: Any = _SINE[-1]
+    for coefficient in _SINE[-2::-1]:
+        sine = sine * square + coefficient
+    return radius * (sine * turn)
 
 
 __all__ = ["normal", "uniform"]

@@ -41,20 +41,12 @@ class Outcome:
     error: str = ""
 
 
-# GradBench's tool for JAX stops the clock when a call returns, and JAX returns before the result is there: a gradient
-# that takes 30 milliseconds is reported with 12 microseconds. This setting has no environment variable.
-WAITING_JAX = (
-    "import os, runpy, sys, jax; path = sys.argv.pop(1); sys.path[0] = os.path.dirname(path); "
-    "jax.config.update('jax_cpu_enable_async_dispatch', False); runpy.run_path(path, run_name='__main__')"
-)
-
-
 def tool_command(name: str, python: str) -> list[str]:
     """How to start a tool."""
     if name == "macrograd":
         return [sys.executable, "-m", "benchmarks.gradbench"]
     if name == "jax":
-        return [python, "-c", WAITING_JAX, "python/gradbench/gradbench/tools/jax/run.py"]
+        return [python, str(Path(__file__).with_name("waiting_jax.py")), "python/gradbench/gradbench/tools/jax/run.py"]
     if name == "pytorch":
         return [python, "python/gradbench/gradbench/tools/pytorch/run.py"]
     if name == "manual":
