@@ -207,8 +207,6 @@ class Fitting:
         while not self.over(state):
             begun, count = time.perf_counter(), self.count(math.inf if writer is None else writer.next_step())
             batch = self.batch(count)
-            if self.health is not None:
-                self.health.before(self.engine)
             with self.interrupts.held():
                 outcome = self.engine.run(batch.places, batch.lengths, batch.rates, self.first + self.step + 1)
                 now = time.perf_counter()
@@ -328,6 +326,8 @@ class Fitting:
 
     def batch(self, count: int) -> Batch:
         """The samples and rates of the next steps: data in a file are read here, and only the rows needed."""
+        if self.health is not None:
+            self.health.before(self.engine)
         rows, lengths = self.order.steps(self.step, count)
         places = rows
         if self.part.samples.streamed:

@@ -80,6 +80,20 @@ def test_both_engines_measure_the_same() -> None:
             assert numbers == pytest.approx(found[1][layer][name], rel=1e-9), (layer, name)
 
 
+def test_members_that_train_together_are_measured_as_alone() -> None:
+    def member(k: int) -> Trainer:
+        return Trainer(nn.MLP(2, [4, 1], activation="tanh", seed=k), strict=True)
+
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "progress": False, "watch": "health"}
+    many = mg.train_many(member, X, Y, count=2, lanes="members", **options)
+    for k, trainer in enumerate(many.trainers):
+        alone = member(k).fit(X, Y, seed=k, **options).health
+        assert trainer.history.health.keys() == alone.keys()
+        for layer, numbers in trainer.history.health.items():
+            for name, values in numbers.items():
+                assert values == pytest.approx(alone[layer][name], rel=1e-12), (layer, name)
+
+
 def test_a_run_shorter_than_an_epoch_is_measured_at_its_end() -> None:
     history, _ = watched(net(), epochs=None, steps=2)
     assert history.metric_steps == [2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +87,14 @@ def test_in_a_terminal_lines_move(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[?25h" in shown  # the cursor is back
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     assert max(map(len, plain.splitlines()[-18:-1])) <= 80
+
+
+def test_of_a_table_the_held_out_loss_is_drawn_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Path(__file__).parents[2] / "examples" / "flowers.csv"
+    arguments = ["train", str(table), "--target", "species", "--hidden", "4", "--epochs", "3", "--live"]
+    shown = in_a_terminal(arguments, monkeypatch)
+    assert re.search(r"training \d.*held out \d", shown)
+    assert "epoch 1" not in shown
 
 
 def test_a_terminal_without_these_characters_gets_lines_of_text(monkeypatch: pytest.MonkeyPatch) -> None:
