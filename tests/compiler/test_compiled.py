@@ -1,11 +1,8 @@
-"""Compiled functions besides their results: parameters, bound buffers, nesting, threads, memory."""
+"""Compiled functions besides their results: parameters, bound buffers, nesting."""
 
 from __future__ import annotations
 
-import gc
 import math
-import threading
-import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,6 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, nn
-from macrograd.compiler.jit import tiers
 
 
 def regression() -> tuple[Any, list[Value]]:
@@ -325,96 +321,6 @@ def test_a_compiled_function_tells_what_it_is() -> None:
     f(*data())
     assert repr(f) == "<compiled loss, float64, batch: ((2,), ())>"
     assert f.__name__ == "loss"
-
-
-# --- threads and memory -------------------------------------------------------------------------------------
-
-
-def test_several_threads_call_one_function(backend: str) -> None:
-    """Also while it is being traced and compiled for the first time."""
-    loss, _ = regression()
-    f = mg.compile(loss, batch=True, backend=backend)
-    cases = []
-    for k in range(4):
-        X, y = data(20 + 150 * k)
-        theta = np.array([1.0, 2.0, 3.0]) * (k + 1)
-        cases.append((theta, X + k, y))
-    wrong: list[Any] = []
-    start = threading.Barrier(4)
-
-    def work(theta: Any, X: Any, y: Any) -> None:
-        start.wait()
-        for _ in range(30):
-            value, gradient = f.value_and_grad(theta, X, y)
-            want = expected(theta, X, y)
-            if not (np.isclose(value, want[0], rtol=1e-11) and np.allclose(gradient, want[1], rtol=1e-9)):
-                wrong.append((value, want))
-
-    threads = [threading.Thread(target=work, args=case) for case in cases]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
-
-
-def test_two_threads_trace_two_functions_at_once() -> None:
-    found: dict[int, list[Value]] = {}
-    parameters = {k: [Value(float(k)) for _ in range(20)] for k in range(4)}
-
-    def work(k: int) -> None:
-        f = mg.compile(lambda x: mg.sum([mg.tanh(p * x) for p in parameters[k]]))
-        f(1.0)
-        found[k] = f.parameters
-
-    threads = [threading.Thread(target=work, args=(k,)) for k in parameters]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == parameters
-
-
-@pytest.mark.parametrize("samples", [5, 4096])
-def test_two_threads_give_the_bits_of_one(samples: int, backend: str) -> None:
-    net = nn.MLP(2, [7, 1], seed=3)
-    X, y = data(samples)
-    results = []
-    for threads in (1, 2, 3):
-        f = mg.compile(lambda x, t: (net(x) - t) ** 2, batch=True, threads=threads, backend=backend)
-        out = f(X, y)
-        value, gradient = f.value_and_grad(f.theta(), X, y)
-        results.append((out.tobytes(), value.hex(), gradient.tobytes()))
-    assert results[0] == results[1] == results[2]
-
-
-def test_memory_stays_flat_over_many_calls(backend: str) -> None:
-    loss, parameters = regression()
-    X, y = data(40)
-    f = mg.compile(loss, batch=True, backend=backend)
-    step = f.bind(X, y)
-    theta = np.array([p.data for p in parameters])
-
-    def calls(count: int) -> None:
-        for _ in range(count):
-            f(X, y)
-            f.value_and_grad(theta, X, y)
-            f.backward(X, y)
-            step()
-
-    calls(30)
-    tiers.finish()  # or better code comes, and is kept, while memory is watched
-    gc.collect()
-    tracemalloc.start()
-    try:
-        calls(10)
-        before, _ = tracemalloc.get_traced_memory()
-        calls(120)
-        gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert after - before < 6_000
 
 
 def test_a_function_without_arguments_is_traced_when_first_asked_about() -> None:
