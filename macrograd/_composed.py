@@ -13,7 +13,7 @@ A formula may not branch (`where` chooses), and may use these exact primitives b
     exponent(a)          the k in that
     signed(a, b)         |a| with the sign bit of b
     multiply_add(a, b, c)  a·b + c, rounded once or twice, as the target likes
-    two_over_pi(k)       bits 24k to 24k + 23 of 2/π behind the point, as a whole number, for k from 0 to 49
+    two_over_pi(k)       bits 24k to 24k + 23 of 2/π after the point, as an integer, for k from 0 to 49
     elsewhere(c, a, what, *operands)   a, and where c holds `what` of the operands, the name of a C function that is
                                        exact or another formula: for such as are so rare or so large that they should
                                        cost nothing elsewhere

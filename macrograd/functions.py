@@ -167,7 +167,7 @@ def static(x: Any) -> Any:
 
 
 def _is_table(values: Sequence[Any]) -> bool:
-    """Whether the values are rows, judged by the first; all must then have the same length."""
+    """Whether the values are rows, as the first is; all must then have the same length."""
     if not len(values) or not hasattr(values[0], "__len__"):
         return False
     try:

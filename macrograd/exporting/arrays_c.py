@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 _LINE = 116  # characters
 
-FLASH = """/* Processors with flash memory of its own kind (AVR, with -std=gnu99) keep the constants there. */
+FLASH = """/* Processors with a separate address space for flash (AVR, with -std=gnu99) keep the constants there. */
 #ifndef MACROGRAD_FLASH
 #if defined(__FLASH) && !defined(__STRICT_ANSI__)
 #define MACROGRAD_FLASH __flash

@@ -29,7 +29,7 @@ _CASES = 3  # of the self-test
 
 @dataclass(frozen=True)
 class Written:
-    """The texts of a file and of its header, and the bytes of constants, of the state and of arrays on the stack."""
+    """The source of a file and of its header, and the bytes of constants, of the state and of arrays on the stack."""
 
     source: str
     interface: str

@@ -1,4 +1,4 @@
-"""Names in an ONNX model: columns as inputs, texts and dates as numbers, labels as answers."""
+"""Names in an ONNX model: columns as inputs, text and dates as numbers, labels as answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NamesInOnnx:
     # --- inputs -------------------------------------------------------------------------------------------------------
 
     def inputs(self, file: File, shape: tuple[int, ...]) -> str:
-        """The numbers of samples in rows: from one input, or if a column holds texts or dates, from one per column."""
+        """The numbers of samples in rows: from one input, or if a column holds text or dates, from one per column."""
         names = self._names.inputs
         file.note("columns", self.columns())
         if not (self._categories or self._dates):

@@ -39,7 +39,7 @@ class Names:
     """The names of the numbers of a trained model.
 
     inputs      (what it is, how many numbers) of the numbers of a sample, in order
-    categories  (column, its categories, where it stands among the numbers) of columns that hold texts
+    categories  (column, its categories, its index among the numbers) of text columns
     dates       (column, its parts, what "elapsed" counts from, where the parts stand)
     targets     what the outputs mean
     draws       whether a sample's loss is drawn at random, from the numbers of the sample and of the step

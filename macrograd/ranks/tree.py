@@ -20,7 +20,7 @@ Node = tuple[int, int]
 Nodes = dict[Node, NDArray[Any]]
 
 _MOST = 64  # leaves: more ranks than that do not help
-_WIDEST = 64  # bytes of a vector register, on any processor: a leaf is a whole number of vectors
+_WIDEST = 64  # bytes of a vector register, on any processor: a leaf is a multiple of it
 
 
 @dataclass(frozen=True)

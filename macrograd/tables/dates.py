@@ -27,9 +27,9 @@ ORDERS = ("ymd", "dmy", "mdy")
 
 
 def moments(texts: Sequence[str], order: str | None = None) -> tuple[NDArray[Any], str] | None:
-    """(the moments, datetime64[s] with NaT for other texts; their order: ymd, dmy, mdy or hms).
+    """(the moments, datetime64[s] with NaT for other strings; their order: ymd, dmy, mdy or hms).
 
-    None if most texts are not dates. With `order` None it is the one that all cells allow; of dmy and mdy, where both
+    None if most strings are not dates. With `order` None it is the one that all cells allow; of dmy and mdy, where both
     are possible, dmy for dates with points and mdy for those with slashes, as they are mostly written.
     """
     clock = [_CLOCK.fullmatch(text.strip()) for text in texts]

@@ -97,7 +97,7 @@ def _numbers(table: Table, name: str, found: kinds.Understood, rows: Array) -> A
     where = f"{table.name}, column {name!r}"
     if found.kind not in ("number", "yes/no"):
         raise ValueError(
-            f"{where}: {_example(table.columns[name], rows)} is not a number: --task classification learns texts as "
+            f"{where}: {_example(table.columns[name], rows)} is not a number: --task classification treats strings as "
             "classes"
         )
     y: Array = found.values[rows]
@@ -121,7 +121,7 @@ def _classes(table: Table, name: str, found: kinds.Understood, rows: Array) -> t
 
 
 def _labels(column: Array, found: kinds.Understood, rows: Array) -> Array:
-    """The label of each row: numbers by value, so that 1 and 1.0 are one class, and texts unchanged."""
+    """The label of each row: numbers by value, so that 1 and 1.0 are one class, and strings unchanged."""
     if found.kind == "number" or column.dtype.kind not in "O":
         if column.dtype.kind == "b":
             return np.array([str(bool(x)) for x in column[rows]], dtype=object)

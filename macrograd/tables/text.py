@@ -352,7 +352,7 @@ def _without_empty(names: list[str], found: list[Array]) -> tuple[list[str], lis
 
 
 def _has_header(first: list[str | None], found: list[Array]) -> bool:
-    """Whether the first line has the column names: texts above numbers, or texts that do not occur again."""
+    """Whether the first line has the column names: strings above numbers, or strings that do not occur again."""
     point = cells.Style(".")
     numeric = [name is not None and cells.number_of(name, point)[0] is not None for name in first]
     if first[0] in (None, "") and all(first[1:]) and len(first) > 1 and all(c is not None for c in found[0][1:]):

@@ -67,7 +67,7 @@ class Description:
         return self
 
     def _described(self, thing: Any) -> list[Any]:
-        """Add a thing to the key; returns what is in it."""
+        """Add an object to the key; returns its parts."""
         put = self._key.append
         kind = type(thing)
         if kind in _PLAIN:

@@ -178,7 +178,7 @@ class Work:
         if trainer and metric == "score":
             raise ValueError("metric 'score' is for scikit-learn estimators: for a Trainer, use 'loss' or a metric")
         if not trainer and metric != "score":
-            raise ValueError(f"metric {metric!r} is for Trainers: an estimator is judged by its score()")
+            raise ValueError(f"metric {metric!r} is for Trainers: an estimator is evaluated by its score()")
         return replace(self, metric=metric)
 
 

@@ -185,7 +185,7 @@ def test_frames_and_estimators() -> None:
     found = mg.sweep(estimator, frame, y, {"hidden": [[2]]}, n=1, folds=1, epochs=2, progress=False)
     assert found.metric == "score"
     assert 0.0 <= found.score <= 1.0
-    with pytest.raises(ValueError, match=r"metric 'loss' is for Trainers: an estimator is judged by its score\(\)"):
+    with pytest.raises(ValueError, match=r"metric 'loss' is for Trainers: an estimator is evaluated by its score\(\)"):
         mg.sweep(estimator, frame, y, {"hidden": [[2]]}, metric="loss", progress=False)
 
 
