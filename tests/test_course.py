@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 
 import macrograd as mg
@@ -322,6 +323,21 @@ def test_wrong_answers_are_told_what_is_wrong() -> None:
         assert not verdict, name
         assert repr(verdict).startswith("Not yet. "), (name, verdict)
         assert said in verdict.text, (name, said, verdict)
+
+
+RUBBISH: list[Any] = [
+    "x", [], {}, [1, "x"], [[1]], object(), np.zeros(3), np.nan, 10**400, True, Value(1.0), broken, int,
+    lambda: 0, lambda *given: None, lambda *given: "s", lambda *given: [], lambda *given: {}, lambda *given: given,
+    mg.Trainer(nn.MLP(2, [1])), mg.Trainer(nn.MLP(3, [1])),
+]  # fmt: skip
+
+
+def test_rubbish_is_an_answer_that_is_not_right() -> None:
+    for name in mg.course.exercises:
+        for answer in RUBBISH:
+            verdict = mg.course.check(name, answer)
+            assert not verdict, (name, answer)
+            assert len(verdict.text) < 400
 
 
 def test_no_message_gives_the_number_away() -> None:

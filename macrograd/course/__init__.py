@@ -35,7 +35,10 @@ def check(exercise: str, answer: Any = ...) -> Verdict:
         raise ValueError(f"there is no exercise {exercise!r}{hint}")
     if unanswered(answer):
         return Verdict(exercise, False, "Your turn: put your answer in place of the dots.")
-    text = found(answer)
+    try:
+        text = found(answer)
+    except Exception as error:  # noqa: BLE001 - a student may give anything
+        text = f"This answer cannot be looked at: it raises {type(error).__name__}: {error}"
     return Verdict(exercise, not text, text or "Right.")
 
 

@@ -117,7 +117,7 @@ def _shape(answer: Any) -> str:
     if found == [64.0, 10.0]:
         return "The other way round: in this notebook a row is a neuron."
     if found in ([10.0, 65.0], [65.0, 10.0]):
-        return "The biases are a list of their own."
+        return "The biases are not part of the matrix: they are a separate list."
     return "" if found == [10.0, 64.0] else "One row for each neuron, and in it a weight for each input."
 
 
