@@ -3,9 +3,9 @@
 Eagerly these are plain Python loops and branches. In a compiled function the trace takes over (`Interpreter.loop`): the
 body of a loop is traced once, whatever the count (`macrograd.compiler.trace.loops`).
 
-If the number of rounds or the branch depends on an argument, all rounds and both branches are part of the program, and
-each sample chooses among their results: those not chosen contribute neither a number nor a derivative, and cannot
-raise.
+If the number of rounds or the branch depends on an argument, all rounds and both branches are part of the program
+(though a `while_loop` need not run all of them), and each sample chooses among their results: those not chosen
+contribute neither a number nor a derivative, and cannot raise.
 """
 
 from __future__ import annotations
@@ -99,8 +99,10 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
     state      the first state, as in `loop`
     most       the largest possible number of rounds, a positive integer
 
-    In a compiled function each sample has its own number of rounds: the program does `most` of them, and a sample whose
-    condition has failed keeps its state. The cost is therefore that of `most` rounds.
+    In a compiled function each sample has its own number of rounds, and keeps its state once its condition has failed.
+    The rounds are done in sections of about √most rounds, and no further section is begun when all samples of a block
+    are done. All `most` rounds are done if they are fewer than 200, in the body of another loop, beside a long
+    `mg.loop` in the same function, where a derivative is taken inside the function (`mg.grad`), and with `strict=True`.
 
     Raises RuntimeError if the condition still holds after `most` rounds, and TypeError and ValueError as `loop` does.
     """
@@ -139,7 +141,7 @@ def rounds_while(
             found = same_nesting(body, "the state", nest, body(nest.built(scalars)))
         return goes, [ops.where(goes, new, old) for new, old in zip(found, scalars, strict=True)]
 
-    active, last = program.loop(most, masked, (1.0, scalars), False)
+    active, last = program.loop(most, masked, (1.0, scalars), False, stops=True)
     with program.guard(active):
         goes_on = _truth(active, condition(nest.built(last)))
     return nest.built([program.checked(last[0], goes_on, reached), *last[1:]])

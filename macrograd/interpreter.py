@@ -66,8 +66,10 @@ class Interpreter:
         state: Any,
         collect: bool,
         memory: str | int | None = None,
+        stops: bool = False,
     ) -> Any:
-        """`macrograd.loop` of a program that is being recorded."""
+        """`macrograd.loop` of a program that is being recorded. With `stops`, the first number of the state is 0 once
+        the rounds change nothing more."""
         raise NotImplementedError
 
     def one(self) -> Any:

@@ -72,7 +72,7 @@ class Sections:
         found = hashlib.sha256(self.numbers.tobytes())
         for k in range(_TRACES):
             for section in self._trace(0, k):
-                found.update(repr((section.section.plan, section.outside)).encode())
+                found.update(repr((section.section.plan, section.outside, section.section.stops)).encode())
                 tape = section.tape
                 for array in (tape.code, tape.start, tape.operand, tape.leaf, tape.results):
                     found.update(array.tobytes())
@@ -121,6 +121,7 @@ class Sections:
                 plan.count,
                 plan.head,
                 reads[own],
+                first.section.stops,
                 None if derivative is None else derivative.wanted,
             )
 

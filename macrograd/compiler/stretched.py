@@ -22,6 +22,7 @@ from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
     MOST_NUMBERS,
     MoreRounds,
+    NoSections,
     Rounds,
     Unrolled,
     families,
@@ -70,11 +71,13 @@ class Recorder:
     def record(self, out: frozenset[int] = frozenset()) -> tuple[Recorded, Rounds]:
         """The function with some rounds of its long loops, and all rounds of those that must be written out."""
         why: dict[int, str] = {}
-        least = _ATTEMPTS[0][0]
+        least, stops = _ATTEMPTS[0][0], True
         while True:
-            rounds = Rounds(least, out)
+            rounds = Rounds(least, out, stops=stops)
             try:
                 return self.at(rounds), rounds
+            except NoSections:
+                stops = False
             except MoreRounds as more:
                 if more.least * _LEAST > more.count:
                     out |= {more.count}
@@ -96,7 +99,14 @@ class Recorder:
             raise ValueError(f"the result of {self.name} holds no numbers: return at least one number or Value")
         # In strict mode sums are chained only after the derivative, whose roundings follow the program as it was
         # written.
-        tape, sections = cut(traced.tape, traced.sections, self.strict) if traced.sections else (traced.tape, [])
+        tape, sections = traced.tape, list[SectionTape]()
+        if traced.sections:
+            try:
+                tape, sections = cut(tape, traced.sections, self.strict)
+            except ValueError as error:
+                if any(section.stops is not None for section in traced.sections):
+                    raise NoSections from error
+                raise
         tape = tape if self.strict else simplify(tape, final=False)
         tape, old = tapes.number_parameters(tape)
         self.seen("simplify", tape)
@@ -285,7 +295,7 @@ class Stretched:
                 probes.found.append(self._first)
                 continue
             try:
-                probes.found.append(self.recorder.at(Rounds(least, self.rounds.out | short, plan)))
+                probes.found.append(self.recorder.at(Rounds(least, self.rounds.out | short, plan, stops=False)))
             except Unrolled as error:
                 raise Uneven(error.why) from None
             except MoreRounds as more:
@@ -300,7 +310,7 @@ class Stretched:
         if self._all is not None:
             return self._all
         try:
-            self._all = self.recorder.at(Rounds(out=self.rounds.out | self.rounds.counts))
+            self._all = self.recorder.at(Rounds(out=self.rounds.out | self.rounds.counts, stops=False))
             return self._all
         except Unrolled as error:
             raise self.recorder.refused(error.count, error.why) from None

@@ -11,6 +11,7 @@ import pytest
 import macrograd as mg
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import verify
+from macrograd.compiler.targets.numpy import calls
 from macrograd.compiler.trace.rounds import Rounds
 from macrograd.compiler.trace.sections import planned
 
@@ -207,6 +208,63 @@ def test_training_and_the_program_on_disk(tmp_path: Any, monkeypatch: pytest.Mon
     expected = trained(keeping)
     for _ in range(2):
         assert trained(again) == pytest.approx(expected, rel=1e-9)
+
+
+def grows(x: Any) -> Any:
+    """Stops after about 1/x rounds."""
+
+    def body(s: Any) -> Any:
+        return s[0] + x, mg.sin(s[1] * A + B) + 0.1 * s[0]
+
+    return mg.while_loop(lambda s: s[0] < 1.0, body, (0.0, 0.5), most=2_000)[1]
+
+
+@pytest.mark.parametrize("how", [{}, {"backend": "numpy"}], ids=str)
+def test_a_while_loop_stops_after_the_section_of_its_last_round(
+    how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+    original = calls.guarded_rounds
+
+    def counted(count: int, steps: Any, guard: Any, *arrays: Any) -> None:
+        (first, part), *others = steps
+
+        def noted(*mine: Any) -> Any:
+            done.append(1)
+            return first(*mine)
+
+        original(count, [(noted, part), *others], guard, *arrays)
+
+    monkeypatch.setattr(calls, "guarded_rounds", counted)
+    one, several = mg.compile(grows, **how), mg.compile(grows, batch=True, **how)
+    for rounds in (1_900.5, 3.5, 300.5, 40.5):  # buffers hold what an earlier call left
+        for f, steps in ((one, [1.0 / rounds]), (several, [1.0 / rounds, 0.9, 1.5 / rounds])):
+            A.grad = B.grad = 0.0
+            total = mg.sum([grows(x) for x in steps]) / len(steps)
+            total.backward()
+            expected = [total.data, A.grad, B.grad]
+            A.grad = B.grad = 0.0
+            done.clear()
+            mean = f.backward(np.array(steps)) if f is several else f.backward(*steps)
+            assert [mean, A.grad, B.grad] == pytest.approx(expected, rel=1e-9)
+            assert not how or max(0, rounds / 96 - 1) <= len(done) / 2 <= rounds / 64 + 1
+
+
+def test_a_while_loop_runs_beside_and_inside_what_sections_cannot_do() -> None:
+    def root(x: Any) -> Any:
+        return mg.while_loop(lambda s: abs(s * s - x) > 1e-10, lambda s: 0.5 * (s + x / s), x * A, most=400)
+
+    def long(x: Any) -> Any:
+        return mg.loop(N, lambda i, s: mg.sin(s * A + 0.1 * i), x)
+
+    def inside(x: Any) -> Any:
+        return mg.loop(3, lambda i, s: root(s + x), x)
+
+    assert float(mg.compile(mg.grad(root))(2.0)) == pytest.approx(0.5 / 2.0**0.5, rel=1e-6)
+    for fn in (lambda x: root(x) + long(x), lambda x: root(x) + again(N, lambda i, s: mg.sin(s * A), x), inside):
+        assert mg.compile(fn)(2.0) == pytest.approx(fn(2.0).data, rel=1e-9)
+    with pytest.raises(RuntimeError, match=r"while_loop of .* did 300 rounds"):
+        mg.compile(lambda x: mg.while_loop(lambda s: s > 0, lambda s: s + 1.0, x, most=300))(1.0)
 
 
 def refused(fn: Callable[..., Any], match: str, kind: type[Exception] = ValueError, **how: Any) -> None:

@@ -158,14 +158,19 @@ class Instruction:
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """Steps that run `count` times, one round after the other."""
+    """Steps that run `count` times, one round after the other.
+
+    guard  a round whose guard is 0, for all samples of a block, would change nothing: a target may leave it out
+    """
 
     count: int
     body: tuple[Instruction | Loop, ...]
+    guard: Index | None = None
 
     def __str__(self) -> str:
         lines = [line for step in self.body for line in str(step).split("\n")]
-        return "\n".join([f"loop {self.count}:", *(f"  {line}" for line in lines)])
+        guarded = f" while {self.guard}" if self.guard is not None else ""
+        return "\n".join([f"loop {self.count}{guarded}:", *(f"  {line}" for line in lines)])
 
 
 Step = Instruction | Loop | Stream

@@ -53,6 +53,7 @@ class Call:
               state and the sums; the numbers of the rounds, the elements read. What does not vary from outside are its
               parameters
     section   the number of the section, the same for a call and its derivative
+    stops     the number of the state that is 0 once its rounds change nothing more, if there is one
     wanted    for a derivative, the operands that it is taken by
     """
 
@@ -64,6 +65,7 @@ class Call:
     count: int
     head: int
     reads: tuple[Read, ...]
+    stops: int | None = None
     wanted: tuple[int, ...] | None = None
 
 
@@ -95,7 +97,7 @@ class _Linker:
         self.size = {"u": program.uniform, "v": program.varying}
         self.more_before: list[Step] = []
         self._results: dict[Place, list[Place]] = {}  # by the place of a call
-        self._states: dict[int, Place] = {}
+        self.states: dict[int, tuple[str, int, int]] = {}  # their space and slot, and the slot of what ran
 
     def new(self, space: str, count: int) -> int:
         begin = self.size[space]
@@ -240,7 +242,8 @@ class _Linked:
         self.steps += copies(inputs, [*self.args[:state], *(self.args[p] for p in self.moving)])
         self.steps += copies([(self.space, self.base)], [float(call.head)])
         states = self.linker.new(self.space, state * call.count)
-        self.linker._states[call.section] = self.space, states
+        ran = self.linker.new(self.space, 0 if call.stops is None else call.count)
+        self.linker.states[call.section] = self.space, states, ran
         given = self._given(state + len(self.moving), False)
         body = [
             _copy((state,), Index(self.space, states, (1,), shifts=(state,)), self._state()),
@@ -248,7 +251,12 @@ class _Linked:
             *self._section(),
             self._hand_on(inputs[:state], self._made(0, state), float(call.rounds)),
         ]
-        self.steps.append(Loop(call.count, tuple(body)))
+        guard = None
+        if call.stops is not None:
+            self.steps.append(_copy((call.count,), Index(self.space, ran, (1,)), 0.0))
+            body.insert(0, _copy((1,), Index(self.space, ran, (0,), shifts=(1,)), 1.0))
+            guard = Index(self.space, self.inputs + call.stops, (0,), shifts=(0,))
+        self.steps.append(Loop(call.count, tuple(body), guard))
         self.results = inputs[:state]
 
     def _state(self) -> Index:
@@ -267,7 +275,7 @@ class _Linked:
             [*(self.args[p] for p in self.moving), *given[:state], *(given[p] for p in sums)],
         )
         self.steps += copies([(self.space, self.base)], [float(call.head + call.rounds * (call.count - 1))])
-        space, states = self.linker._states[call.section]
+        space, states, ran = self.linker.states[call.section]
         last = Index(space, states + state * (call.count - 1), (1,), shifts=(-state,))
         body = [_copy((state,), self._state(), last), *self._given(len(inputs), True), *self._section()]
         found = dict(zip([*range(state), *sums], handed, strict=True))
@@ -282,7 +290,8 @@ class _Linked:
                 at += call.rounds
             operand += read.operands
         body.append(self._hand_on(handed, self._made(0, state + len(sums)), -float(call.rounds)))
-        self.steps.append(Loop(call.count, tuple(body)))
+        guard = None if call.stops is None else Index(space, ran + call.count - 1, (0,), shifts=(-1,))
+        self.steps.append(Loop(call.count, tuple(body), guard))
         self.results = [found[p] for p in wanted]
 
 

@@ -164,7 +164,8 @@ class _Fingerprint(Walker[None]):
         _fingerprint(instruction, self.update)
 
     def loop(self, loop: Loop, around: tuple[int, ...]) -> None:
-        self.update(repr(("loop", loop.count, len(loop.body))).encode())
+        guard = None if loop.guard is None else (loop.guard.space, loop.guard.base, loop.guard.shifts)
+        self.update(repr(("loop", loop.count, len(loop.body), guard)).encode())
         for inner in loop.body:
             self.step(inner)
 

@@ -36,11 +36,12 @@ from macrograd.compiler.trace.rounds import (
     WRITTEN_OUT,
     Kept,
     MoreRounds,
+    NoSections,
     Rounds,
     Unrolled,
     refuse_numbers,
 )
-from macrograd.compiler.trace.sections import LEAST, Plan, Section, SectionRead, planned
+from macrograd.compiler.trace.sections import LEAST, LEAST_STOPPED, Section, SectionRead, planned
 from macrograd.compiler.trace.settling import settled
 from macrograd.control import first_state, pair, place_of, same_nesting
 from macrograd.nesting import nest_of
@@ -179,12 +180,17 @@ class Loops:
         state: Any,
         collect: bool,
         memory: str | int | None = None,
+        stops: bool = False,
     ) -> Any:
         nest, first = first_state(body, state)
         if not count:
             return (nest.built(first), Vector([])) if collect else nest.built(first)
         if count > MOST_NUMBERS and memory is None:
             refuse_numbers(f"the loop of {place_of(body)}, of {count} rounds,", count)
+        stops = stops and memory is None and not self._around and self.rounds.stops
+        shortest = LEAST_STOPPED if stops else LEAST
+        if stops:
+            memory = "sqrt"
         if memory is not None and self._around and count >= LEAST:
             raise ValueError(
                 f"memory={memory!r} of the loop of {place_of(body)}, which is in the body of another loop: give it to "
@@ -218,7 +224,7 @@ class Loops:
             enough, period = settled(depends) or (count, 1)
             self.rounds.repeat(period)
             least = max(self.rounds.least, enough)
-            plan = planned(count, len(slots), len(order), memory, least, self.rounds, place_of(body))
+            plan = planned(count, len(slots), len(order), memory, least, self.rounds, place_of(body), shortest)
             if plan is None:
                 written = self.rounds.of(count)
                 whole = written == count
@@ -238,7 +244,8 @@ class Loops:
             self._tell(count, written, self._depends_on(slots, outs, order), len(order))
         self.bodies.update(map(id, order), map(id, (counter, *slots)))
         if plan is not None:
-            return nest.built(self._sectioned(plan, current, slots, outs, order, counter, place_of(body)))
+            section = Section(plan, place_of(body), stops=0 if stops else None)
+            return nest.built(self._sectioned(section, current, slots, outs, order, counter))
         columns: list[list[Any]] = [[] for _ in kept]
         for k in range(written):
             at = constant(float(k)) if whole else self._number(count, k, written)
@@ -253,10 +260,10 @@ class Loops:
         return last, kept_nest.built([vector(column) if whole else Kept(count, column) for column in columns])
 
     def _sectioned(
-        self, plan: Plan, current: list[Any], slots: list[Any], outs: list[Any], order: list[Any], counter: Any, at: str
+        self, section: Section, current: list[Any], slots: list[Any], outs: list[Any], order: list[Any], counter: Any
     ) -> list[Any]:
         """The state after the head, one section that stands for all, and the tail."""
-        section = Section(plan, at)
+        plan = section.plan
         self.sections.append(section)
 
         def identity(x: Any) -> Any:
@@ -379,6 +386,8 @@ class Loops:
     def leaves(self, values: Sequence[Any], results: Sequence[Any], given: Given) -> Leaves:
         """The leaves of the trace's tape: all scalars of the arguments. If some rounds of a loop are not written, only
         the used ones, and the last one of each kind, which shows how many there are."""
+        if self.rounds.counts and any(section.stops is not None for section in self.sections):
+            raise NoSections
         if self.sections and self.rounds.counts:
             raise Unrolled(
                 max(self.rounds.counts),

@@ -81,8 +81,9 @@ class Recording(Interpreter):
         state: Any,
         collect: bool,
         memory: str | int | None = None,
+        stops: bool = False,
     ) -> Any:
-        return self.loops.loop(count, body, state, collect, memory)
+        return self.loops.loop(count, body, state, collect, memory, stops and not self._as_eager)
 
     def take(self, values: Any, index: Any) -> Any:
         return self.loops.take(values, index, self._guards[-1] if self._guards else None)

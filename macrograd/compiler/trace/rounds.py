@@ -32,6 +32,10 @@ class Unrolled(Exception):  # noqa: N818 - a request, not an error
         self.count, self.why = count, why
 
 
+class NoSections(Exception):  # noqa: N818 - a request, not an error
+    """A loop that may stop early must do all of its rounds here."""
+
+
 class MoreRounds(Exception):  # noqa: N818 - a request, not an error
     """A loop of this many rounds needs at least `least` of them written."""
 
@@ -46,6 +50,7 @@ class Rounds:
     out     the counts of loops that are written out in full
     plan    for any other count, the number of rounds written
     counts  the counts met so far of loops that are not written out in full
+    stops   whether loops that may stop early are written as sections
     period  a number of rounds after which those of every loop met so far are alike
     probe   which of the traces this is that tell the sections of a loop (`trace/sections.py`): (attempt, index)
     """
@@ -56,7 +61,9 @@ class Rounds:
         out: frozenset[int] = frozenset(),
         plan: dict[int, int] | None = None,
         probe: tuple[int, int] = (0, 0),
+        stops: bool = True,
     ) -> None:
+        self.stops = stops
         self.least, self.out, self.plan, self.probe = least, out, plan or {}, probe
         self.counts: set[int] = set()
         self.period = 1

@@ -25,6 +25,7 @@ from macrograd.compiler.trace.rounds import Rounds
 from macrograd.value import Value, constant
 
 LEAST = 1_000  # rounds; a shorter loop keeps everything
+LEAST_STOPPED = 200  # rounds; of a shorter loop all are done, whenever it could stop
 # Rounds more than the least that a trace writes of a section, and the step to the next trace: later attempts are for
 # patterns that repeat after several rounds, as in a delay line. One more attempt writes whole sections.
 ATTEMPTS = ((0, 1), (8, 2), (48, 12))
@@ -92,6 +93,7 @@ class Section:
     after     likewise the state after it
     made      what the rounds made, round by round
     counters  the leaves that stand for the numbers of the rounds
+    stops     the number of the state that is 0 once the rounds change nothing more, if there is one
     """
 
     plan: Plan
@@ -101,6 +103,7 @@ class Section:
     made: list[list[Any]] = field(default_factory=list)
     counters: list[Any] = field(default_factory=list)
     reads: dict[int, SectionRead] = field(default_factory=dict)
+    stops: int | None = None
 
     def leaves(self) -> list[Any]:
         """The new leaves, round by round for each read."""
@@ -113,7 +116,14 @@ class Section:
 
 
 def planned(
-    count: int, numbers: int, operations: int, memory: str | int, least: int, traced: Rounds, where: str
+    count: int,
+    numbers: int,
+    operations: int,
+    memory: str | int,
+    least: int,
+    traced: Rounds,
+    where: str,
+    shortest: int = LEAST,
 ) -> Plan | None:
     """The sections of a loop of `count` rounds and a state of `numbers`, or None to keep everything. `least` rounds
     tell the others. Raises ValueError if no sections fit into `memory` bytes."""
@@ -124,7 +134,7 @@ def planned(
     inner = count - 2 * least
     if isinstance(memory, int) and _NUMBER * kept * count <= memory:
         return None
-    if count < LEAST or inner < 2 * rounds:
+    if count < shortest or inner < 2 * rounds:
         if isinstance(memory, int):
             raise ValueError(_too_small(where, count, memory, _NUMBER * kept * count))
         return None

@@ -176,6 +176,15 @@ def rounds(count: int, calls: list[tuple[Callable[..., Any], slice]], *arrays: A
             function(*now[mine])
 
 
+def guarded_rounds(count: int, calls: list[tuple[Callable[..., Any], slice]], guard: Array, *arrays: Array) -> None:
+    """`rounds` without those whose guard is 0 in all lanes."""
+    for k in range(count):
+        if guard[k].any():
+            now = [array[k] for array in arrays]
+            for function, mine in calls:
+                function(*now[mine])
+
+
 def record(function: Callable[..., Array], out: Any, rows: tuple[Any, ...], target: Array, source: Array) -> None:
     """A stream's record; `out` and `rows` are slots of `target` and `source`."""
     target[out] = function(*[source[row] for row in rows])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.program.program import Instruction, Loop, Step
+from macrograd.compiler.program.program import Index, Instruction, Loop, Step
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.program.walk import Kinds, Walker
 from macrograd.compiler.targets.numpy import calls
@@ -43,14 +43,25 @@ class Lowering(Walker[None], Kinds[None]):
         outside, self.at.found, self.at.rounds = self.at.found, [], (*around, loop.count)
         for step in loop.body:
             self.step(step, self.at.rounds)
+        guard = [] if loop.guard is None else [self._guard(loop.guard)]
         body, self.at.found, self.at.rounds = self.at.found, outside, around
         ends = np.cumsum([len(arrays) for _, arrays in body]).tolist()
         parts = [slice(end - len(arrays), end) for end, (_, arrays) in zip(ends, body, strict=True)]
         functions = [function for function, _ in body]
         self.at.call(
-            partial(calls.rounds, loop.count, list(zip(functions, parts, strict=True))),
+            partial(
+                calls.guarded_rounds if guard else calls.rounds, loop.count, list(zip(functions, parts, strict=True))
+            ),
+            *guard,
             *(array for _, arrays in body for array in arrays),
         )
+
+    def _guard(self, guard: Index) -> Array:
+        """The numbers of a guard, by round."""
+        lanes = self.at.lanes if guard.space == "v" else 1
+        buffer = self.at.v if guard.space == "v" else self.at.u
+        moves = tuple(shift * lanes for shift in guard.shifts)
+        return self.at.view(buffer, guard.base * lanes, [(lanes, 1)], moves)
 
     # --- instructions ------------------------------------------------------------------------------------------------
 

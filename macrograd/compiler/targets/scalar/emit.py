@@ -91,6 +91,8 @@ class Emitter(Walker[None], Kinds[None]):
                 if shifts[-1] and (slot + shifts[-1], shifts) in made and (slot, shifts) not in made
             }
         )
+        if loop.guard is not None:
+            carried = []  # a round that is left out hands nothing on
         starts = []
         for slot, shifts in carried:
             place = code.linear(slot, list(zip(shifts, rounds, strict=False)))
@@ -100,11 +102,28 @@ class Emitter(Walker[None], Kinds[None]):
             self.at.rounds = (*rounds, i)
             self.at.registers = {(slot, (*shifts, 0)): name for (slot, shifts), name in outer.items()}
             self.at.registers |= dict(zip(carried, values, strict=True))
+            if loop.guard is not None:
+                code.when(self._any(loop.guard), lambda: self.steps(loop.body, counts))
+                return []
             self.steps(loop.body, counts)
             return [self.at.registers[slot + shifts[-1], shifts] for slot, shifts in carried]
 
         code.loop(loop.count, body, [(kind, start) for start in starts])
         self.at.rounds, self.at.registers = rounds, outer
+
+    def _any(self, guard: Index) -> str:
+        """Whether a number is not 0, in any lane."""
+        code, lanes = self.code, self.machine.lanes if guard.space == "v" else 1
+        zero = code.splat(0.0, 1)
+        moves = [(shift * lanes, round_) for shift, round_ in zip(guard.shifts, self.at.rounds, strict=True)]
+
+        def lane(i: Counter, values: list[str]) -> list[str]:
+            place = code.element(f"%{guard.space}", code.linear(guard.base * lanes, [*moves, (1, i)]))
+            there = code.compare("une", code.load(place, 1), zero, 1)
+            return [code.select(there, code.splat(1.0, 1), values[0], 1)]
+
+        (found,) = code.loop(lanes, lane, [(code.kind.name, zero)])
+        return code.compare("une", found, zero, 1)
 
     def _single(self, instruction: Instruction) -> bool:
         """Whether the instruction is a few scalars outside a block, which are written out one by one."""
