@@ -276,7 +276,7 @@ def test_the_guess_can_be_overruled() -> None:
     found = tables.target_of(table(y=[1, 2, 3] * 10), "y")
     assert found.guessed == "it has 3 different values"
     assert tables.target_of(table(y=[1, 2, 3] * 10), "y", task="regression").guessed == ""
-    with pytest.raises(ValueError, match=r"column 'y': 'p' in row 1 is not a number: --task classification learns"):
+    with pytest.raises(ValueError, match=r"column 'y': 'p' in row 1 is not a number: --task classification treats"):
         kind_of("y", ["p", "q"], task="regression")
 
 
