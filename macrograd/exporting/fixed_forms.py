@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from macrograd.exporting.fixed import MOST, Floats, Ints, Table
+from macrograd.exporting.int8 import CannotQuantizeError
 
 _MOST_ENTRIES = 2049  # of a table
 _FINE, _COARSE = 2.0**-12, 2.0**-7  # errors of a table, relative to its range: one that ends the search, and the limit
@@ -101,3 +102,24 @@ def table_of(
         if off <= _FINE * MOST:
             break
     return (best if error <= _COARSE * MOST else None), error / MOST
+
+
+def table_number(
+    tables: list[Table], name: str, curve: Callable[[Floats], Floats], scale: float, out: float, low: float, high: float
+) -> int:
+    """The number of the table of a function on a range, which is added to the tables unless it is there. Raises
+    CannotQuantizeError for one that a table cannot follow."""
+    best, error = table_of(curve, scale, out, low, high)
+    if best is None:
+        raise CannotQuantizeError(
+            f"export(dtype='int8') cannot quantise {name}: between {low:.6g} and {high:.6g} it changes too fast "
+            f"for a table, which would be off by {error:.1%} of the largest result; keep its operand away from "
+            "there, or use dtype='float32'",
+            name,
+        )
+    for k, other in enumerate(tables):
+        same = (other.low, other.high, other.bits) == (best.low, best.high, best.bits)
+        if same and (other.entries == best.entries).all():
+            return k
+    tables.append(best)
+    return len(tables) - 1

@@ -37,8 +37,8 @@ from macrograd.exporting.fixed import (
     Source,
     Step,
     Sum,
-)
-from macrograd.exporting.fixed_forms import as_factor, common_factors, settings_of, table_of
+)  # fmt: skip
+from macrograd.exporting.fixed_forms import as_factor, common_factors, settings_of, table_number
 from macrograd.exporting.fixed_scales import Measured, Mixed, Shared, all_slots
 from macrograd.exporting.int8 import LARGEST, CannotQuantizeError, scale_of
 
@@ -75,6 +75,8 @@ class _Quantizer(Kinds[None], Walker[None]):
         for label in np.unique(mine).tolist():
             columns = mine == label
             scale, zero = scale_of(rows[:, columns])
+            if not rows[:, columns].any():  # a scale of any other size would spoil the weights of sums with it
+                scale = 1.0 / LARGEST
             scales[columns], zeros[columns] = scale, zero
             self.scale[labels == label] = scale / SPREAD  # everything that shares it
             if (size[(labels == label)] > scale / SPREAD * MOST).any():
@@ -233,7 +235,9 @@ class _Quantizer(Kinds[None], Walker[None]):
                     columns = [v if other is None else np.full_like(v, other) for other in others]
                     return np.asarray(row.array(np, *columns), dtype=np.float64)
 
-                labels[key] = self._table(row.name, curve, float(self.scale[slot]), float(scale[m]), low[m], high[m])
+                labels[key] = table_number(
+                    self.out.tables, row.name, curve, float(self.scale[slot]), float(scale[m]), low[m], high[m]
+                )
             found[m] = labels[key]
         return found
 
@@ -248,26 +252,6 @@ class _Quantizer(Kinds[None], Walker[None]):
             same = self.scale[base] == scale
             low[same], high[same] = low[same].min(), high[same].max()
         return low.tolist(), high.tolist()
-
-    def _table(
-        self, name: str, curve: Callable[[Floats], Floats], scale: float, out: float, low: float, high: float
-    ) -> int:
-        """The number of the table of a function on this range."""
-        best, error = table_of(curve, scale, out, low, high)
-        if best is None:
-            raise CannotQuantizeError(
-                f"export(dtype='int8') cannot quantise {name}: between {low:.6g} and {high:.6g} it changes too fast "
-                f"for a table, which would be off by {error:.1%} of the largest result; keep its operand away from "
-                "there, or use dtype='float32'",
-                name,
-            )
-        for k, other in enumerate(self.out.tables):
-            if (other.low, other.high, other.bits) == (best.low, best.high, best.bits) and (
-                other.entries == best.entries
-            ).all():
-                return k
-        self.out.tables.append(best)
-        return len(self.out.tables) - 1
 
     def take(self, x: Instruction) -> None:
         index, index_scale = self._source(x.args[0], x)
@@ -372,7 +356,7 @@ class _Quantizer(Kinds[None], Walker[None]):
                 return np.asarray(ops.TABLE[code].array(np, *columns), dtype=np.float64)
 
             low, high = float(self.low[source]), float(self.high[source])
-            k = self._table(name, curve, float(self.scale[source]), float(scale[0]), low, high)
+            k = table_number(self.out.tables, name, curve, float(self.scale[source]), float(scale[0]), low, high)
             add(TABLE, out, [places[which]], {"k": k})
             return
         form, settings = made

@@ -129,7 +129,7 @@ class _Quantizer:
         self.place = np.full(program.uniform, -1)
         self.curve: dict[int, Floats] = {}
         for k in range(n):
-            if len(rows) > 1 and (rows[:, k] == rows[0, k]).all():
+            if (len(rows) > 1 or not rows[0, k]) and (rows[:, k] == rows[0, k]).all():
                 self.known[first + k] = rows[0, k]  # constant in calibration: a scale would be a guess
                 continue
             self.place[first + k] = k
