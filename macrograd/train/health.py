@@ -122,7 +122,8 @@ class Health:
         said = [text for key, text in ill.items() if key not in self._warned]
         self._warned.update(ill)
         if said:
-            warnings.warn(f"after {len(history)} steps: {'; '.join(said)}", TrainingWarning, stacklevel=8)
+            after = f"after {len(history)} step{'s' * (len(history) != 1)}"
+            warnings.warn(f"{after}: {'; '.join(said)}", TrainingWarning, stacklevel=8)
 
     def _of_units(self) -> Iterator[tuple[str, float, float, float]]:
         """(layer, dead units, the saturated share or NaN, units) of every layer with activations."""
