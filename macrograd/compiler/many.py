@@ -33,7 +33,7 @@ class TrainingNets:
 
     samples        losses of one sample whose programs are equal but for numbers; `sample_of` tells which is each net's
     rules          update rules of which the same is true; `rule_of` tells which is each net's
-    arrays, initial_state, period   as for `TrainingLoop`
+    arrays, initial_state, period, clip_norm   as for `TrainingLoop`
     given          numbers of each net, (nets, n), for the samples' second uniform argument; the first is the step's
                    number
     batch_size     the rows of a step; the last of an epoch may have fewer
@@ -56,6 +56,7 @@ class TrainingNets:
         *,
         batch_size: int,
         period: int,
+        clip_norm: float | None = None,
         threads: int = 1,
     ) -> None:
         sample, strict = samples[0], samples[0].strict
@@ -65,9 +66,10 @@ class TrainingNets:
         for special in specials:
             special._check_scalar()
         losses = merged([pipeline.gradient_program(s.source, batch=True, strict=strict) for s in specials])
-        updates = [recorded_update(rule, len(initial_state), strict=strict) for rule in rules]
+        clip = math.inf if clip_norm is None else float(clip_norm)
+        updates = [recorded_update(r, len(initial_state), strict=strict, clips=clip != math.inf) for r in rules]
         update = merged([one.program for one in updates])
-        parts = Parts(measure_program(strict=strict), update.program, (), tuple(initial_state), math.inf, period)
+        parts = Parts(measure_program(strict=strict), update.program, (), tuple(initial_state), clip, period)
         special = specials[0]
         request = Request(
             losses.program, tuple(special.sizes), 0, sample.dtype, strict, threads, samples=batch_size

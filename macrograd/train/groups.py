@@ -124,6 +124,7 @@ class Group:
                     self._keys(),
                     batch_size=first.order.batch_size,
                     period=PERIOD,
+                    clip_norm=first.clip_norm,
                     threads=self.threads,
                 )
         except Different:
@@ -213,8 +214,6 @@ def _key(member: Member) -> Any:
         return "batches that other processes share"
     if fitting.health is not None:
         return "the health of its layers, which needs gradients"
-    if fitting.clip_norm is not None:
-        return "a largest norm of the gradient, which is a sum over parameters"
     model = member.described
     if objective.extra is not None:  # which knows the model, too
         model = Description(objective.model, objective.extra)
@@ -224,7 +223,7 @@ def _key(member: Member) -> Any:
     shapes = tuple(array.shape[1:] for array in fitting.arrays(None))
     return (
         model.alike, loss.alike, objective.l2 == 0.0, rule.alike, fitting.optimizer.initial_state, objective.draws,
-        objective.weighted, setup.dtype, setup.strict, shapes, order.samples, order.batch_size,
+        objective.weighted, setup.dtype, setup.strict, shapes, order.samples, order.batch_size, fitting.clip_norm,
     )  # fmt: skip
 
 

@@ -256,7 +256,7 @@ class _Lane:
         fitting, lane = self.fitting, self.engine
         theta, state = lane.theta, lane.state
         fitting.parameters_out()
-        _, engine = fitting.setup.engine_for(fitting.objective, fitting.arrays(None), fitting.order, None)
+        _, engine = fitting.setup.engine_for(fitting.objective, fitting.arrays(None), fitting.order, fitting.clip_norm)
         fitting.use(engine)
         engine.theta[:], engine.state[:] = theta, state
         fitting.shared = None

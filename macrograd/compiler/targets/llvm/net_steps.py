@@ -14,7 +14,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.nets import gradient_text
 from macrograd.compiler.targets.llvm.nets_context import NetsContext
-from macrograd.compiler.targets.llvm.nets_training import train_text, update_fits
+from macrograd.compiler.targets.llvm.nets_training import Clip, train_text, update_fits
 from macrograd.compiler.targets.nets import Array, Nets, NetsOutcome, NetSteps, Own, Rows
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.target import Request, aligned
@@ -28,7 +28,7 @@ class NativeNets(Nets):
     """Nets on lanes; see `Nets`.
 
     request  the differentiated program of one sample, with the largest step to expect
-    parts    the update; without clipping
+    parts    the update
     own      the numbers that each net has for itself in the program, and `rule` those in the update
 
     Raises NetsError if the programs have no form with nets on the lanes, or one that is too large to pay.
@@ -48,7 +48,8 @@ class NativeNets(Nets):
         self._bytes(request.samples)
         self._gradients: dict[int, _Gradient] = {}
         self._gradient(request.samples)
-        self._train = _train_code(parts.update, rule.slots, self.count, len(parts.start), self.machine)
+        clip = Clip(parts.measure, parts.clip_norm) if parts.clips else None
+        self._train = _train_code(parts.update, rule.slots, self.count, len(parts.start), self.machine, clip)
         nets = len(rule.numbers)
         self._theta = np.zeros((nets, self.count), request.dtype)
         self._state = np.tile(np.array(parts.start, request.dtype).reshape(-1, 1), (nets, 1, self.count))
@@ -256,8 +257,6 @@ class _Worker:
 def _obstacle(request: Request, parts: Parts) -> str:
     """Why these programs cannot run with nets on the lanes; "" if they can."""
     program = request.program
-    if parts.clips:
-        return "a largest norm of the gradient, which is a sum over parameters"
     if not program.batch or program.weight is None:
         return "a program without samples"
     if any(space != "u" for space, _ in program.results):
@@ -273,6 +272,9 @@ def _gradient_code(program: Program, slots: Slots, machine: Machine, sizes: tupl
 
 
 @lru_cache(maxsize=16)
-def _train_code(update: Program, own: tuple[int, ...], count: int, states: int, machine: Machine) -> native.Native:
-    key = repr(("steps of nets", update.fingerprint(), own, count, states, machine)).encode()
-    return native.Native(key, ("train",), lambda: train_text(update, own, count, states, machine))
+def _train_code(
+    update: Program, own: tuple[int, ...], count: int, states: int, machine: Machine, clip: Clip | None
+) -> native.Native:
+    told = None if clip is None else (clip.measure.fingerprint(), clip.norm)
+    key = repr(("steps of nets", update.fingerprint(), own, count, states, machine, told)).encode()
+    return native.Native(key, ("train",), lambda: train_text(update, own, count, states, machine, clip))

@@ -7,12 +7,13 @@ any lane is not finite: no lane has made that step then, and the others can cont
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit.text import Counter
-from macrograd.compiler.program.program import Instruction, Operand, Program
+from macrograd.compiler.program.program import SUMS_OF_BATCH, Instruction, Operand, Program, body_of
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS
 from macrograd.compiler.targets.llvm.nets_context import POINTERS, attributes, finished, get, put
@@ -37,13 +38,21 @@ def update_fits(program: Program) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Clip:
+    """How to clip gradients: the program that measures them (see `Parts`), and the largest norm."""
+
+    measure: Program
+    norm: float
+
+
 def train_text(
-    update: Program, own: Sequence[int], count: int, states: int, machine: Machine
+    update: Program, own: Sequence[int], count: int, states: int, machine: Machine, clip: Clip | None
 ) -> tuple[str, NDArray[np.int32]]:
     """The module of @train for nets of `count` parameters with `states` numbers of state each; `own` are the slots of
     the rule that each net has for itself."""
     code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
-    writer = _Training(code, update, own, count, states, machine)
+    writer = _Training(code, update, own, count, states, machine, clip)
     writer.tiles()
     text = finished(code, "train")
     return "\n".join([*sorted(code.declared), "", text, attributes(machine)]), np.zeros(1, dtype=np.int32)
@@ -73,9 +82,16 @@ class _Training:
     """Writes @train."""
 
     def __init__(
-        self, code: Code, update: Program, own: Sequence[int], count: int, states: int, machine: Machine
+        self,
+        code: Code,
+        update: Program,
+        own: Sequence[int],
+        count: int,
+        states: int,
+        machine: Machine,
+        clip: Clip | None,
     ) -> None:
-        self.own = own
+        self.own, self.clip = own, clip
         self.code, self.update, self.count, self.states, self.machine = code, update, count, states, machine
         self.width, self.lanes = machine.width, machine.lanes
         self.vectors = machine.lanes // machine.width
@@ -234,6 +250,9 @@ class _Training:
                 at.values["u", slot] = code.load(code.element(hyper, str(q * self.lanes + begin)), width)
             at.values["u", update.first_uniform_input] = code.load(code.element(rates, str(begin)), width)
             at.values["u", update.first_uniform_input + 1] = self._numbers(tile, begin, k)
+            if self.clip is not None:
+                known = at.values
+                at.values = known | {("u", update.first_uniform_input + 2): self._factor(self.clip, value, begin)}
             self._run(update.before)
             shared = dict(at.values)
 
@@ -250,10 +269,51 @@ class _Training:
                 assert len(targets) == inputs == update.inputs
                 self._run(update.block)
                 found = [at.values[place_] for place_ in update.results]
-                for new, target in zip(found, [targets[0], *targets[2:]], strict=True):
+                for new, target in zip(found, [targets[0], *targets[2:]], strict=self.clip is None):
                     code.store(new, target, width)
 
             self._each_parameter(one)
+
+    def _factor(self, clip: Clip, value: str, begin: int) -> str:
+        """What each lane's gradient is multiplied by. Sums over parameters have the order of a run alone, whose lanes
+        are parameters: as many sums as it has lanes, and then these in pairs."""
+        code, width, program, at = self.code, self.width, clip.measure, self.values
+        constants = {
+            ("u", program.parameters + q): code.splat(number, width) for q, number in enumerate(program.constants)
+        }
+        sums = [i for step in program.block for i in body_of(step) if i.kind in SUMS_OF_BATCH]
+
+        def added(p: Counter, totals: list[str]) -> list[str]:
+            place = code.linear(self.lanes + begin, [(self.lanes, p)])
+            at.values = constants | {("v", 0): code.load(code.element(value, place), width)}
+            self._run(program.block)
+            new = [at.values[i.out.space, i.out.base] for i in sums]
+            return [code.binary("fadd", total, one, width) for total, one in zip(totals, new, strict=True)]
+
+        def some(i: Counter, totals: list[str]) -> list[str]:
+            return [
+                total
+                for k in range(width)
+                for total in added(code.linear(k, [(width, i)]), totals[k * len(sums) : (k + 1) * len(sums)])
+            ]
+
+        zeros = [(code.kind.vector(width), code.splat(0.0, width))] * (width * len(sums))
+        totals = code.loop(self.count // width, some, zeros)
+        for k in range(self.count % width):
+            mine = slice(k * len(sums), (k + 1) * len(sums))
+            totals[mine] = added(self.count // width * width + k, totals[mine])
+        at.values = dict(constants)
+        for k, instruction in enumerate(sums):
+            parts = totals[k :: len(sums)]
+            while len(parts) > 1:
+                half = len(parts) // 2
+                parts = [code.binary("fadd", a, b, width) for a, b in zip(parts[:half], parts[half:], strict=True)]
+            at.values[instruction.out.space, instruction.out.base] = parts[0]
+        first = program.first_uniform_input
+        at.values["u", first] = code.load(code.element(value, str(begin)), width)
+        at.values["u", first + 1] = code.splat(clip.norm, width)
+        self._run(program.after)
+        return at.values[program.results[1]]
 
     def _each_parameter(self, body: Callable[[Counter], None]) -> None:
         """A loop over the parameters, a few in each round."""
