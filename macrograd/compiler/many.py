@@ -64,7 +64,7 @@ class TrainingNets:
         specials = [_special(one, arrays, given[0]) for one in samples]
         self.parameters: list[list[Value]] = [special.parameters for special in specials]
         for special in specials:
-            special._check_scalar()
+            special.check_scalar()
         losses = merged([pipeline.gradient_program(s.source, batch=True, strict=strict) for s in specials])
         clip = math.inf if clip_norm is None else float(clip_norm)
         updates = [recorded_update(r, len(initial_state), strict=strict, clips=clip != math.inf) for r in rules]

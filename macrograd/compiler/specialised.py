@@ -105,7 +105,7 @@ class Specialised:
     def _make(self, what: str, samples: int, *, batch: bool) -> Prepared:
         settings = self.settings
         if what == "gradient":
-            self._check_scalar()
+            self.check_scalar()
             program = pipeline.gradient_program(self.source, batch=batch, strict=settings.strict)
             outputs = 0
         else:
@@ -126,7 +126,7 @@ class Specialised:
     def is_scalar(self) -> bool:
         return isinstance(self.source.structure, int)
 
-    def _check_scalar(self) -> None:
+    def check_scalar(self) -> None:
         if not self.is_scalar:
             raise TypeError(
                 f"{self.settings.name} returns {_describe(self.source.structure)}, and only one scalar has a "

@@ -86,7 +86,7 @@ def _file(compiled: Compiled, kind: str, prefix: str, called: NamesInC) -> _File
     special = compiled._traced()
     source = special.source
     if kind == "gradient":
-        special._check_scalar()
+        special.check_scalar()
         if not source.parameters:
             raise TypeError(no_gradient(compiled.__name__))
         program = pipeline.gradient_program(source, batch=False, strict=compiled.strict)

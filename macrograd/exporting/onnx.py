@@ -54,7 +54,7 @@ def write(compiled: Compiled, subject: Subject, kind: str) -> Written:
     if subject.uniform:
         special = Specialised(replace(compiled.settings, batch=True, uniform=subject.uniform), special.shapes)
     if kind != "predict":
-        special._check_scalar()
+        special.check_scalar()
         if not special.parameters:
             raise TypeError(no_gradient(compiled.__name__))
     model = _Model(compiled, special, subject)

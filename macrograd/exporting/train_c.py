@@ -38,7 +38,7 @@ def write_training(
     and take more memory. The file also predicts if it knows the model's `outputs`.
     """
     special = compiled._traced()
-    special._check_scalar()
+    special.check_scalar()
     strict = compiled.strict
     machine = machine_for(compiled.dtype, lanes, batch=True, strict=strict)
     program = pipeline.gradient_program(special.source, batch=True, strict=strict)

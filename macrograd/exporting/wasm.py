@@ -155,7 +155,7 @@ def differentiating(assembly: Assembly, compiled: Compiled) -> Part:
     """`gradient(theta, x, gradient)`: returns the value of one sample and writes its derivatives by the parameters, at
     theta or, if that is 0, at the module's parameters; NaN if an index was out of range."""
     special = compiled._traced()
-    special._check_scalar()
+    special.check_scalar()
     if not special.parameters:
         raise TypeError(no_gradient(compiled.__name__))
     program = pipeline.gradient_program(special.source, batch=False, strict=compiled.strict)
@@ -202,7 +202,7 @@ def training(
     The numbers of a sample are consecutive, and so are the samples.
     """
     special: Specialised = compiled._traced()
-    special._check_scalar()
+    special.check_scalar()
     if not special.parameters:
         raise TypeError(f"{compiled.__name__} closes over no Values, so there is nothing to train")
     program = pipeline.gradient_program(special.source, batch=True, strict=compiled.strict)

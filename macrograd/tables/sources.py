@@ -12,6 +12,7 @@ from typing import Any
 from macrograd._extras import installing
 from macrograd.tables import table as tables
 from macrograd.tables import text
+from macrograd.tables.decoding import MOST_COLUMNS
 from macrograd.tables.table import Table, listed
 
 
@@ -174,9 +175,9 @@ def _queried(connection: Any, name: str, query: str | None, names: list[str]) ->
 
 
 def _check_size(name: str, names: Sequence[str], arrays: Sequence[Any]) -> None:
-    if len(names) > text.MOST_COLUMNS:
+    if len(names) > MOST_COLUMNS:
         raise ValueError(
-            f"{name} has {len(names):,} columns, and {text.MOST_COLUMNS:,} are the most that can be read: copy those "
+            f"{name} has {len(names):,} columns, and {MOST_COLUMNS:,} are the most that can be read: copy those "
             "that matter into a smaller table"
         )
     if not arrays or not len(arrays[0]):

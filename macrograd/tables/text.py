@@ -1,33 +1,26 @@
 """Delimited text, read by DuckDB: its sniffer finds delimiter, quotes, comments and the lines above the table.
 
-The rest is done here: encodings, compressed files, columns separated by runs of spaces, detecting the header, lines of
-totals, and error messages. Every cell is returned as text, or None if it is empty.
+The rest is done here: columns separated by runs of spaces, detecting the header, lines of totals, and error messages;
+`decoding.py` makes plain UTF-8 of the file first. Every cell is returned as text, or None if it is empty.
 """
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import gzip
 import re
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from macrograd._extras import installing
 from macrograd.tables import cells
+from macrograd.tables.decoding import PIECE, check_text, copied
 from macrograd.tables.table import Array, Table
 
-# More columns than any net of single scalars has; DuckDB takes minutes for ten times as many.
-MOST_COLUMNS = 10_000
-# For text from a compressed file: a few kilobytes can expand to any number of gigabytes.
-MOST_BYTES = 4 << 30
-_PIECE = 1 << 20
 _SAMPLE = 20_480  # lines that the sniffer examines, its own default
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
@@ -59,10 +52,10 @@ def read(path: Path, *, delimiter: str | None = None, header: bool | None = None
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="macrograd-") as folder:
         plain = Path(folder) / "table.csv"
-        encoding = _copy(path, plain)
+        encoding = copied(path, plain)
         if encoding != "UTF-8":
             notes.append(f"read as {encoding}")
-        _check_text(path, plain)
+        check_text(path, plain)
         with connected(duckdb) as connection:
             dialect = _sniff(connection, duckdb, path, plain, delimiter)
             found, left = _cut(connection, duckdb, path, plain, dialect)
@@ -90,113 +83,6 @@ def connected(duckdb: Any) -> Iterator[Any]:
         connection.close()
 
 
-# --- a file of UTF-8 --------------------------------------------------------------------------------------------------
-
-
-def _copy(source: Path, plain: Path) -> str:
-    """Write a file's text as UTF-8 to `plain`; returns its original encoding."""
-    with opened(source) as file:
-        head = file.read(_PIECE)
-        encoding = _encoding(head)
-        try:
-            _decode(head, file, encoding or "utf-8", plain)
-            return {"utf-8-sig": "UTF-8", None: "UTF-8"}.get(encoding, str(encoding).upper())
-        except UnicodeDecodeError:
-            if encoding is not None:
-                raise ValueError(
-                    f"{source.name} begins as {encoding.upper()} and continues in another encoding"
-                ) from None
-    # Every byte is a character in Latin-1; Windows-1252 has letters where Latin-1 has control characters.
-    for guess in ("cp1252", "latin-1"):
-        with opened(source) as file, contextlib.suppress(UnicodeDecodeError):
-            _decode(b"", file, guess, plain)
-            return {"cp1252": "Latin-1 (cp1252)"}.get(guess, "Latin-1")
-    raise AssertionError("every byte is a character in Latin-1")
-
-
-def _decode(head: bytes, file: IO[bytes], encoding: str, plain: Path) -> None:
-    decoder = codecs.getincrementaldecoder(encoding)()
-    size = 0
-    with open(plain, "w", encoding="utf-8", newline="") as out:
-        piece = head or file.read(_PIECE)
-        while piece:
-            size += len(piece)
-            if size > MOST_BYTES:
-                raise ValueError(f"the text is larger than {MOST_BYTES >> 30} GiB: cut the table into smaller ones")
-            out.write(decoder.decode(piece))
-            piece = file.read(_PIECE)
-        out.write(decoder.decode(b"", final=True))
-
-
-def _encoding(head: bytes) -> str | None:
-    """By the byte order mark, or by the zeros of UTF-16 in Western text; None: UTF-8 if possible."""
-    if head.startswith(codecs.BOM_UTF8):
-        return "utf-8-sig"
-    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)) and len(head) % 4 == 0:
-        return "utf-32"
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    some = np.frombuffer(head[: 1 << 12], dtype=np.uint8)
-    if len(some) >= 4:
-        even, odd = np.mean(some[::2] == 0), np.mean(some[1::2] == 0)
-        if odd > 0.6 and even < 0.1:
-            return "utf-16-le"
-        if even > 0.6 and odd < 0.1:
-            return "utf-16-be"
-    return None
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file's bytes, decompressed from gzip or from the only file in a zip. Raises ValueError for archives that are
-    damaged or hold several tables."""
-    with open(path, "rb") as file:
-        magic = file.read(4)
-        file.seek(0)
-        try:
-            if magic[:2] == b"\x1f\x8b":
-                with gzip.open(file) as inner:
-                    yield inner  # type: ignore[misc]  # a GzipFile reads bytes as any file does
-            elif magic == b"PK\x03\x04":
-                with zipfile.ZipFile(file) as archive:
-                    names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX")]
-                    if len(names) != 1:
-                        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-                        raise ValueError(f"{path.name} holds {len(names)} files ({shown}): take out the one to read")
-                    with archive.open(names[0]) as inner:
-                        yield inner
-            else:
-                yield file
-        except (gzip.BadGzipFile, zipfile.BadZipFile, EOFError) as error:
-            raise ValueError(f"{path.name} is damaged: {error}") from None
-
-
-def _check_text(path: Path, plain: Path) -> None:
-    """Refuse binary files, and tables with more columns than can be learned from, before parsing."""
-    with open(plain, encoding="utf-8", newline="") as file:
-        head = file.read(_PIECE)
-    if not head.strip():
-        raise ValueError(
-            f"{path.name} is empty: it needs a header line with the names of the columns, and rows below it"
-        )
-    if re.match(r"\ufeff?\s*(<!doctype\s+html|<html\b)", head, re.IGNORECASE):
-        raise ValueError(
-            f"{path.name} is a web page, not a table: download the table itself, where a link says 'raw' or 'download'"
-        )
-    control = sum(1 for c in head[:65536] if ord(c) < 32 and c not in "\t\n\r\f")
-    if control > len(head[:65536]) / 50:
-        raise ValueError(
-            f"{path.name} is not a table in text: {control} of its first characters are control characters"
-        )
-    lines = re.split(r"\r\n|\n|\r", head)
-    widest = max(max(line.count(mark) for mark in ",;\t|") for line in lines[:10]) + 1
-    if widest > MOST_COLUMNS:
-        raise ValueError(
-            f"{path.name} has {widest:,} columns{'' if len(lines) > 1 else ' or more'}, and {MOST_COLUMNS:,} are the "
-            "most that can be read: copy those that matter into a smaller table"
-        )
-
-
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +104,7 @@ def _sniff(connection: Any, duckdb: Any, path: Path, plain: Path, delimiter: str
         return Dialect(row[0], quote, comment, int(row[3]), int(row[4]))
     if delimiter is None and (spaced := _spaced(connection, duckdb, plain)) is not None:
         return spaced
-    lines = [line for line in plain.read_text("utf-8")[:_PIECE].splitlines() if line.strip()]
+    lines = [line for line in plain.read_text("utf-8")[:PIECE].splitlines() if line.strip()]
     by_spaces = {len(line.split()) for line in lines[:100]}
     if delimiter is None and len(by_spaces) == 1 and (width := by_spaces.pop()) > 1:
         _set_apart(plain)

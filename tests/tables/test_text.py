@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from macrograd import tables
-from macrograd.tables import text
+from macrograd.tables import decoding
 
 Write = Callable[..., Path]
 
@@ -237,7 +237,7 @@ def test_zero_bytes_in_a_cell_are_part_of_it(write: Write) -> None:
 
 
 def test_a_compressed_giant_stops_at_a_bound(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "MOST_BYTES", 1 << 22)
+    monkeypatch.setattr(decoding, "MOST_BYTES", 1 << 22)
     with pytest.raises(ValueError, match="the text is larger than 0 GiB"):
         tables.read(write(gzip.compress(b"1,2\n" * (1 << 21))))
 
