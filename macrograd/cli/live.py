@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from macrograd import train as training
 
 Floats = NDArray[np.float64]
-Curve = tuple[Sequence[float], Sequence[float]]  # the steps, and a number for each
+Curve = tuple[Sequence[float] | Floats, Sequence[float] | Floats]  # the steps, and a number for each
 
 # If numbers span more than this factor, a linear scale shows only the first steps and a flat line.
 _LOG_FROM = 30.0
@@ -134,19 +134,21 @@ class Screen:
 class Drawn(training.Callback):
     """Draws the losses of a run, and a metric of the current model, a few times a second.
 
-    metric  (its name, a function that computes it), called after epochs, for a tenth of the time at most
+    metric  (its name, a function that computes it), called between runs of steps
+
+    Measuring takes a tenth of the time at most, and so does drawing.
     """
 
     def __init__(self, screen: Screen, metric: tuple[str, Callable[[], float]]) -> None:
         self.screen, self.metric = screen, metric
-        self.drawn = self.due = 0.0
+        self.next = self.due = 0.0  # when to draw, and when to measure
         self.at: list[float] = []
         self.values: list[float] = []
 
-    def on_epoch(self, run: training.Run) -> None:
+    def on_pause(self, run: training.Run) -> None:
         if time.perf_counter() >= self.due:
             self.measure(run)
-        if time.perf_counter() - self.drawn >= _PAUSE:
+        if time.perf_counter() >= self.next:
             self.draw(run)
 
     def on_end(self, run: training.Run) -> None:
@@ -161,13 +163,22 @@ class Drawn(training.Callback):
         self.at.append(float(len(run.history)))
         self.values.append(self.metric[1]())
         now = time.perf_counter()
-        self.due = now + 9.0 * (now - start)
+        self.due = now + 9.0 * (now - start) * (len(self.values) > 1)  # the first time it is compiled
 
     def draw(self, run: training.Run) -> None:
-        history = run.history
-        losses: list[tuple[str, Curve]] = [("training", (range(1, len(history) + 1), history.losses))]
+        history, start = run.history, time.perf_counter()
+        steps = np.arange(1.0, len(history) + 1.0)
+        losses: list[tuple[str, Curve]] = [("training", (steps, history.first_losses(len(history))))]
         held = history.metrics.get("validation_loss")
         if held:
             losses.append(("held out", (history.metric_steps, held)))
         self.screen.draw([("loss", losses), (self.metric[0], [("", (self.at, self.values))])])
-        self.drawn = time.perf_counter()
+        now = time.perf_counter()
+        self.next = now + max(_PAUSE, 9.0 * (now - start))
+
+
+class DrawnByEpoch(Drawn):
+    """Measures after every epoch: a short run has only a few pauses, and its line would have as few points."""
+
+    def on_epoch(self, run: training.Run) -> None:
+        self.on_pause(run)

@@ -30,6 +30,8 @@ from macrograd.train.predictor import Predictor
 MOST_STARTS = 4
 # Lines that report the training on a table.
 MOST_LINES = 20
+# Up to as many, `--live` stops after every epoch, which costs most of the speed.
+MOST_EPOCHS = 1000
 # Every parameter is a separate Value: this many take a minute to create and compile.
 MOST_PARAMETERS = 1_000_000
 
@@ -215,7 +217,9 @@ class Job:
         """Run the steps that are left after those of `history`, with a bar on a terminal."""
         if self.arguments.live and live.possible(sys.stdout):
             with live.Screen(sys.stdout) as screen:
-                drawn = live.Drawn(screen, (self.task.metric.replace("_", " "), self.latest))
+                short = self.recipe.steps <= MOST_EPOCHS * self.recipe.steps_per_epoch
+                kind = live.DrawnByEpoch if short else live.Drawn
+                drawn = kind(screen, (self.task.metric.replace("_", " "), self.latest))
                 if self.data.table is not None or self.arguments.plot is None:
                     return self.run(drawn)
                 return self.run(drawn, ProgressLines(self, lambda line, short: None))  # for its metric of every step

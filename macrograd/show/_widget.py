@@ -36,15 +36,15 @@ class Live(anywidget.AnyWidget):  # type: ignore[misc]  # it is skipped
 
 
 class Watcher(Callback):
-    """Sends a frame about ten times a second, and one at the end of the run."""
+    """Sends a frame up to ten times a second, for a tenth of the time at most, and one at the end of the run."""
 
     def __init__(self, view: Live, frames: Frames) -> None:
         self.view, self.frames = view, frames
         self._run: Run | None = None
-        self._sent = 0.0
+        self._due = 0.0
 
     def on_pause(self, run: Run) -> None:
-        if run is not self._run or time.perf_counter() - self._sent >= _PAUSE:
+        if run is not self._run or time.perf_counter() >= self._due:
             self.send(run, f"step {run.step} of {run.steps}, loss {run.loss:.4g}")
 
     def on_end(self, run: Run) -> None:
@@ -55,7 +55,7 @@ class Watcher(Callback):
 
     def send(self, run: Run, status: str) -> None:
         """Send the numbers of a run to the browser, all in one message."""
-        view, frames = self.view, self.frames
+        view, frames, start = self.view, self.frames, time.perf_counter()
         with view.hold_sync():
             if run is not self._run:
                 self._run = run
@@ -64,4 +64,5 @@ class Watcher(Callback):
             kind, view.field = frames.field(run)
             view.frame = frames.frame(run) | {"kind": kind}
             view.status = status
-        self._sent = time.perf_counter()
+        now = time.perf_counter()
+        self._due = now + max(_PAUSE, 9.0 * (now - start))
