@@ -143,4 +143,4 @@ def test_the_metric_takes_a_tenth_of_the_time_at_most(monkeypatch: pytest.Monkey
     for _ in range(1000):
         clock[0] += 0.1
         drawn.on_pause(run)
-    assert len(calls) == pytest.approx(clock[0] / 10, abs=1.5)
+    assert len(calls) == pytest.approx(1 + clock[0] / 10, abs=1.0)  # the first, which compiles, is free
