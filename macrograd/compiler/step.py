@@ -116,7 +116,7 @@ class TrainingLoop:
             return None
         found = np.zeros(int(lengths.sum()), dtype=bool)
         for end, length in zip(np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
-            leaves = Leaves.of(length, self._sample.dtype.itemsize)
+            leaves = Leaves.of(length)
             found[end - length : end][leaves.rows(leaves.share(ranks.rank, ranks.size))] = True
         return found
 

@@ -1,7 +1,7 @@
 """The tree in which sums over a batch are added, the same for any number of ranks.
 
-A batch is cut into leaves, runs of consecutive samples. Their number and length depend only on the size of the batch
-and of a number, not on the ranks or the processor. A node (level, place) is the sum of the nodes (level − 1, 2·place)
+A batch is cut into leaves, runs of consecutive samples. Their number and length depend only on the size of the batch,
+not on the ranks or the processor. A node (level, place) is the sum of the nodes (level − 1, 2·place)
 and (level − 1, 2·place + 1), and a leaf is a node of level 0; where the second does not exist, the first moves up
 unchanged. Each rank computes consecutive leaves and adds those that meet within its own; the ranks exchange the nodes
 that are left, and each adds them. Floating-point addition is commutative but not associative: since the tree is fixed,
@@ -20,7 +20,7 @@ Node = tuple[int, int]
 Nodes = dict[Node, NDArray[Any]]
 
 _MOST = 64  # leaves: more ranks than that do not help
-_WIDEST = 64  # bytes of a vector register, on any processor: a leaf is a multiple of it
+_LEAST = 32  # samples of a leaf: adding the sums of shorter ones takes longer than computing them
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,8 @@ class Leaves:
     length: int
 
     @classmethod
-    def of(cls, samples: int, itemsize: int) -> Leaves:
-        """`itemsize` is the number of bytes of a number."""
-        length = _WIDEST // itemsize
+    def of(cls, samples: int) -> Leaves:
+        length = _LEAST  # a whole number of vectors on any processor
         while samples > length * _MOST:
             length *= 2
         return cls(samples, length)

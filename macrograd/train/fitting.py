@@ -381,7 +381,7 @@ class Fitting:
         with no_collection():  # one tuple per parameter
             found = dict(zip(self.engine.parameters, map(tuple, self.engine.state.T.tolist()), strict=True))
             states = [found.get(p, initial) for p in self.objective.parameters] if self.first + self.step else []
-        self.setup.keep_states(self.objective.parameters, states, self.first + self.step)
+            self.setup.keep_states(self.objective.parameters, states, self.first + self.step)
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 

@@ -8,18 +8,19 @@ import pytest
 from macrograd.ranks.tree import Leaves
 
 
-@pytest.mark.parametrize(("samples", "itemsize", "length", "count"), [
-    (1, 8, 8, 1), (8, 8, 8, 1), (9, 8, 8, 2), (512, 8, 8, 64), (513, 8, 16, 33), (100, 4, 16, 7), (10**6, 8, 16384, 62),
-])  # fmt: skip
-def test_leaves(samples: int, itemsize: int, length: int, count: int) -> None:
-    leaves = Leaves.of(samples, itemsize)
+@pytest.mark.parametrize(
+    ("samples", "length", "count"),
+    [(1, 32, 1), (32, 32, 1), (33, 32, 2), (2048, 32, 64), (2049, 64, 33), (10**6, 16384, 62)],
+)
+def test_leaves(samples: int, length: int, count: int) -> None:
+    leaves = Leaves.of(samples)
     assert (leaves.length, leaves.count) == (length, count)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 64, 100])
-@pytest.mark.parametrize("samples", [1, 8, 9, 500, 513, 10_000])
+@pytest.mark.parametrize("samples", [1, 32, 33, 2000, 2049, 10_000])
 def test_shares_cover_all_rows_once(samples: int, size: int) -> None:
-    leaves = Leaves.of(samples, 8)
+    leaves = Leaves.of(samples)
     shares = [leaves.share(rank, size) for rank in range(size)]
     assert [k for share in shares for k in share] == list(range(leaves.count))
     rows = [leaves.rows(share) for share in shares]
@@ -55,7 +56,7 @@ def test_the_root_has_the_same_bits_for_any_number_of_ranks(count: int) -> None:
 
 
 def test_few_nodes_are_left_of_a_share() -> None:
-    leaves = Leaves.of(64 * 8, 8)
+    leaves = Leaves.of(64 * 32)
     for size in (2, 4, 8):
         assert [len(leaves.nodes(leaves.share(rank, size))) for rank in range(size)] == [1] * size
     assert max(len(leaves.nodes(range(a, b))) for a in range(64) for b in range(a + 1, 65)) <= 10

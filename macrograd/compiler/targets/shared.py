@@ -20,8 +20,8 @@ class Shared:
     mine  this rank's leaves, and `rows` their samples
     """
 
-    def __init__(self, ranks: Ranks, samples: int, itemsize: int) -> None:
-        self.ranks, self.leaves = ranks, Leaves.of(samples, itemsize)
+    def __init__(self, ranks: Ranks, samples: int) -> None:
+        self.ranks, self.leaves = ranks, Leaves.of(samples)
         self.mine = self.leaves.share(ranks.rank, ranks.size)
         self.rows = self.leaves.rows(self.mine)
         self.stop = False  # whether this rank asks all to stop

@@ -163,7 +163,7 @@ class State(ABC):
         self.arguments: list[Any] = [None] * len(executable.sizes)
         self.shared: Shared | None = None
         if executable.ranks is not None:
-            self.shared = Shared(executable.ranks, samples, executable.dtype.itemsize)
+            self.shared = Shared(executable.ranks, samples)
         self._borrowed: set[int] = set()  # arguments that are read from a caller's array
         self._weights: Array | None = None
         self._order: NDArray[np.int64] | None = None

@@ -52,7 +52,7 @@ class LlvmExecutable(Executable):
         fit = BLOCK_BYTES // (self.program.varying * self.dtype.itemsize * width)
         most = width * max(1, min(_MOST_VECTORS, fit))
         if self.ranks is not None:  # leaves are whole blocks: both are powers of two
-            return min(Leaves.of(samples, self.dtype.itemsize).length, 1 << (most.bit_length() - 1)), False
+            return min(Leaves.of(samples).length, 1 << (most.bit_length() - 1)), False
         blocks = -(-samples // most)
         return width * -(-samples // (blocks * width)), blocks == 1
 
@@ -207,7 +207,10 @@ class _Worker:
         share.context = ctypes.addressof(self.context)
         share.blocks = ctypes.cast(whole.native.functions["blocks"], ctypes.c_void_p).value
         share.whole, share.own, share.size = whole.u.ctypes.data, self.u.ctypes.data, len(self.u)
-        share.reduced, share.count = executable.reduced.ctypes.data, len(executable.reduced)
+        reduced = executable.reduced
+        share.count, share.begin = len(reduced), int(reduced[0]) if len(reduced) else 0
+        side_by_side = bool((np.diff(reduced) == 1).all())
+        share.reduced = None if side_by_side else reduced.ctypes.data
         share.chunk, share.total = whole.chunk, whole.blocks
 
     def start(self, chunks: range, sums: NDArray[Any], first: int) -> None:

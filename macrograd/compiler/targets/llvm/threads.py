@@ -12,7 +12,8 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Code, Counter, Float
 from macrograd.compiler.targets.llvm.context import FIELDS, field
 
+_WIDTH = 8  # numbers copied at a time
 _SPINS = 200_000  # looks for a new task before sleeping: about a tenth of a millisecond
 
 
 class ThreadShare(ctypes.Structure):
-    """One thread's part of a batch: the chunks first … last - 1."""
+    """One thread's part of a batch: the chunks first … last - 1. Sums over the batch are in the slots `reduced`, or,
+    if that is null, in `count` slots from `begin` on."""
 
     _fields_ = (
         ("context", ctypes.c_void_p),
@@ -43,6 +46,7 @@ class ThreadShare(ctypes.Structure):
         ("ticket", ctypes.c_int64),
         ("done", ctypes.c_int64),
         ("spins", ctypes.c_int64),
+        ("begin", ctypes.c_int64),
     )
 
 
@@ -64,11 +68,12 @@ def _code(kind: Float) -> native.Native:
 
 def _share(code: Code) -> None:
     at = {name: field(code, _SHARE[name], "ptr") for name in ("context", "blocks", "whole", "own", "reduced", "sums")}
-    number = {name: field(code, _SHARE[name], "i64") for name in ("size", "count", "first", "last", "chunk", "total")}
+    names = ("size", "count", "first", "last", "chunk", "total", "begin")
+    number = {name: field(code, _SHARE[name], "i64") for name in names}
+    sums = code.element(at["own"], number["begin"])
 
-    def copy(i: Counter, _: list[str]) -> list[str]:
-        code.store(code.load(code.element(at["whole"], str(i)), 1), code.element(at["own"], str(i)), 1)
-        return []
+    def copy(i: str, width: int) -> None:
+        code.store(code.load(code.element(at["whole"], i), width), code.element(at["own"], i), width)
 
     def put(name: str, value: str) -> None:
         code.put(f"store i64 {value}, ptr {code.element(at['context'], str(FIELDS[name]), 'i64')}, align 8")
@@ -77,14 +82,21 @@ def _share(code: Code) -> None:
         index = code.let(f"load i64, ptr {code.element(at['reduced'], str(i), 'i64')}, align 8")
         return code.element(at["own"], index)
 
-    def chunk(c: Counter, _: list[str]) -> list[str]:
-        k = code.let(f"add i64 {number['first']}, {c}")
+    def scattered(each: Callable[[str, str, int], None]) -> None:
+        """each(index, address of the sum, 1)"""
 
-        def clear(i: Counter, _: list[str]) -> list[str]:
-            code.store(code.splat(0.0, 1), slot(i), 1)
+        def one(i: Counter, _: list[str]) -> list[str]:
+            each(str(i), slot(i), 1)
             return []
 
-        code.loop(number["count"], clear)
+        code.loop(number["count"], one)
+
+    def side_by_side(each: Callable[[str, str, int], None]) -> None:
+        _all(code, number["count"], lambda i, width: each(i, code.element(sums, i), width))
+
+    def chunk(c: Counter, _: list[str], over: Callable[[Callable[[str, str, int], None]], None]) -> list[str]:
+        k = code.let(f"add i64 {number['first']}, {c}")
+        over(lambda _, address, width: code.store(code.splat(0.0, width), address, width))
         first = code.let(f"mul i64 {k}, {number['chunk']}")
         last = code.let(f"add i64 {first}, {number['chunk']}")
         last = code.let(
@@ -94,18 +106,33 @@ def _share(code: Code) -> None:
         put("last", last)
         code.put(f"call void {at['blocks']}(ptr {at['context']})")
         row = code.element(at["sums"], code.let(f"mul i64 {k}, {number['count']}"))
-
-        def keep(i: Counter, _: list[str]) -> list[str]:
-            code.store(code.load(slot(i), 1), code.element(row, str(i)), 1)
-            return []
-
-        code.loop(number["count"], keep)
+        over(lambda i, address, width: code.store(code.load(address, width), code.element(row, i), width))
         return []
 
-    code.loop(number["size"], copy)
+    _all(code, number["size"], copy)
     chunks = code.let(f"sub i64 {number['last']}, {number['first']}")
-    code.loop(chunks, chunk)
-    code.put("ret void")
+    code.put(f"br i1 {code.let('icmp eq ptr ' + at['reduced'] + ', null')}, label %near, label %far")
+    for label, over in (("near", side_by_side), ("far", scattered)):
+        code.label(label)
+        code.loop(chunks, partial(chunk, over=over))
+        code.put("ret void")
+
+
+def _all(code: Code, count: str, body: Callable[[str, int], None]) -> None:
+    """body(index, width) for `count` numbers side by side, some at a time."""
+    wide = code.let(f"udiv i64 {count}, {_WIDTH}")
+    done = code.let(f"mul i64 {wide}, {_WIDTH}")
+
+    def some(i: Counter, _: list[str]) -> list[str]:
+        body(code.linear(0, [(_WIDTH, i)]), _WIDTH)
+        return []
+
+    def one(i: Counter, _: list[str]) -> list[str]:
+        body(code.let(f"add i64 {done}, {i}"), 1)
+        return []
+
+    code.loop(wide, some)
+    code.loop(code.let(f"sub i64 {count}, {done}"), one)
 
 
 def _atomic(code: Code, name: str) -> str:

@@ -38,7 +38,7 @@ class NumpyExecutable(Executable):
         if not self.program.batch:
             return 1
         if self.ranks is not None:
-            samples = Leaves.of(samples, self.dtype.itemsize).length
+            samples = Leaves.of(samples).length
         bytes_: int = max(1, self.program.varying + self.plan.widest) * self.dtype.itemsize
         blocks = -(-samples // max(_FEWEST_LANES, BLOCK_BYTES // bytes_))
         return -(-samples // blocks)
