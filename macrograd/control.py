@@ -155,7 +155,10 @@ def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *ar
 
     Only the chosen function runs. In a compiled function, if the test depends on an argument or a parameter, both are
     part of the program: the one not chosen contributes neither a number nor a derivative, whatever it computes (NaN,
-    infinity, a `take` with an invalid index). To choose between two numbers, `mg.where` is shorter.
+    infinity, a `take` with an invalid index). A branch of 50 or more operations is computed and differentiated only if
+    it is taken, with a batch by some sample of a block; but both always are in the body of a loop, in another branch,
+    beside a long `mg.loop` in the same function, where a derivative is taken inside the function (`mg.grad`), and with
+    `strict=True`. To choose between two numbers, `mg.where` is shorter.
 
     Raises TypeError if either is not a function, and ValueError if the two return different nestings.
     """
@@ -166,16 +169,29 @@ def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *ar
     if program is None or not value.is_open(test):
         number = test._data if isinstance(test, Value) else ops.as_float("cond", test)
         return then(*args) if number else otherwise(*args)
+    nest: Nest | None = None
+
+    def taken() -> list[Any]:
+        nonlocal nest
+        nest, scalars = first_state(then, then(*args))
+        return scalars
+
+    def not_taken() -> list[Any]:
+        assert nest is not None
+        scalars = nest.scalars(other := otherwise(*args))
+        if scalars is None:
+            raise ValueError(
+                f"both branches of cond must return the same nesting: {place_of(then)} returned a {nest}, and "
+                f"{place_of(otherwise)} {_brief(other)}"
+            )
+        return scalars
+
     with program.guard(test):
-        nest, first = first_state(then, then(*args))
-    with program.guard(ops.where(test, 0.0, 1.0)):
-        other = otherwise(*args)
-    second = nest.scalars(other)
-    if second is None:
-        raise ValueError(
-            f"both branches of cond must return the same nesting: {place_of(then)} returned a {nest}, and "
-            f"{place_of(otherwise)} {_brief(other)}"
-        )
+        first = program.branch(test, taken, place_of(then))
+    otherwise_test = ops.where(test, 0.0, 1.0)
+    with program.guard(otherwise_test):
+        second = program.branch(otherwise_test, not_taken, place_of(otherwise))
+    assert nest is not None
     return nest.built([ops.where(test, a, b) for a, b in zip(first, second, strict=True)])
 
 

@@ -72,6 +72,10 @@ class Interpreter:
         the rounds change nothing more."""
         raise NotImplementedError
 
+    def branch(self, test: Any, compute: Callable[[], list[Any]], where: str) -> list[Any]:
+        """The scalars that `compute` gives, which matter only where the test is not 0; `where` is its place."""
+        raise NotImplementedError
+
     def one(self) -> Any:
         """The 1 that seeds a derivative."""
         return 1.0

@@ -70,7 +70,8 @@ class Sections:
     def digest(self) -> str:
         """A key of all that the program depends on besides the function's tape."""
         found = hashlib.sha256(self.numbers.tobytes())
-        for k in range(_TRACES):
+        rounds = any(section.section.counters for section in self._trace(0, 0))
+        for k in range(_TRACES if rounds else 1):
             for section in self._trace(0, k):
                 found.update(repr((section.section.plan, section.outside, section.section.stops)).encode())
                 tape = section.tape
@@ -121,6 +122,7 @@ class Sections:
                 plan.count,
                 plan.head,
                 reads[own],
+                bool(first.section.counters),
                 first.section.stops,
                 None if derivative is None else derivative.wanted,
             )
@@ -149,6 +151,8 @@ class Sections:
         return found
 
     def _told(self, number: int, make: Callable[[SectionTape], Program]) -> Program:
+        if not self._trace(0, 0)[number].section.counters:
+            return make(self._trace(0, 0)[number])
         for attempt in range(len(ATTEMPTS)):
             sections = [self._trace(attempt, k)[number] for k in range(_TRACES)]
             plan = sections[0].section.plan

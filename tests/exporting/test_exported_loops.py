@@ -47,7 +47,12 @@ def root(x: Any) -> Any:
     return mg.cond(x[1] > 0.0, lambda r: r * B, lambda r: mg.exp(r) * A, found)
 
 
-PROGRAMS = [recurrence, kept, root]
+def again(x: Any) -> Any:
+    """The loop runs in sections, on slots that each of them uses again."""
+    return mg.loop(1_000, lambda i, s: mg.sin(s * A + 0.1 * i) * x[0], x[1] * B, memory="sqrt")
+
+
+PROGRAMS = [recurrence, kept, root, again]
 SAMPLES = [[0.3, -0.2], [1.5, 0.8], [-0.9, 0.1]]
 Gradient = Callable[[list[float]], tuple[float, Any]]
 

@@ -53,6 +53,7 @@ class Call:
               state and the sums; the numbers of the rounds, the elements read. What does not vary from outside are its
               parameters
     section   the number of the section, the same for a call and its derivative
+    counted   whether its rounds have numbers; a branch is one round without
     stops     the number of the state that is 0 once its rounds change nothing more, if there is one
     wanted    for a derivative, the operands that it is taken by
     """
@@ -65,6 +66,7 @@ class Call:
     count: int
     head: int
     reads: tuple[Read, ...]
+    counted: bool = True
     stops: int | None = None
     wanted: tuple[int, ...] | None = None
 
@@ -200,6 +202,8 @@ class _Linked:
         """The inputs of a section that are the numbers of its rounds and the elements that it reads, from number `at`
         on."""
         call, rounds = self.call, self.call.rounds
+        if not call.counted:
+            return []
         first = Index(self.space, self.inputs + at, (0,), shifts=(0,))
         steps: list[Instruction | Loop] = [_copy((1,), first, Index(self.space, self.base, (0,), shifts=(0,)))]
         last = Index(self.space, first.base, (0,), shifts=(0, 1))

@@ -41,7 +41,7 @@ from macrograd.compiler.trace.rounds import (
     Unrolled,
     refuse_numbers,
 )
-from macrograd.compiler.trace.sections import LEAST, LEAST_STOPPED, Section, SectionRead, planned
+from macrograd.compiler.trace.sections import LEAST, LEAST_STOPPED, Plan, Section, SectionRead, planned
 from macrograd.compiler.trace.settling import settled
 from macrograd.control import first_state, pair, place_of, same_nesting
 from macrograd.nesting import nest_of
@@ -49,6 +49,7 @@ from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
 
 MOST_OPERATIONS = 300_000  # in a loop that must be written out
+FEWEST_OPERATIONS = 50  # of a branch that is left out where it is not taken
 MOST_INSIDE = 3_000  # in a loop in the body of one with memory=
 _DEEP = 64  # operations searched for a round number
 
@@ -167,6 +168,7 @@ class Loops:
         self.bodies: set[int] = set()  # the ids of Values that belong to a body and not to a round
         self.sections: list[Section] = []
         self._section: Section | None = None  # the one whose rounds are being written
+        self._branches = 0  # that are being traced
         self._around: list[str | int | None] = []  # the memory= of the loops whose bodies are being traced
         self._snapshots: dict[int, tuple[Any, Any]] = {}
         self._overlaps = Overlaps()
@@ -187,7 +189,7 @@ class Loops:
             return (nest.built(first), Vector([])) if collect else nest.built(first)
         if count > MOST_NUMBERS and memory is None:
             refuse_numbers(f"the loop of {place_of(body)}, of {count} rounds,", count)
-        stops = stops and memory is None and not self._around and self.rounds.stops
+        stops = stops and memory is None and not (self._around or self._branches) and self.rounds.stops
         shortest = LEAST_STOPPED if stops else LEAST
         if stops:
             memory = "sqrt"
@@ -289,6 +291,32 @@ class Loops:
         count = plan.head + plan.rounds * plan.count + plan.tail
         rounds(range(count - plan.tail, count))
         return current
+
+    def branch(self, test: Any, compute: Callable[[], list[Any]], where: str) -> list[Any]:
+        """What a branch computes: as a section of one round if that is long enough to be left out where the test
+        is 0."""
+        flag, sections, mark = ops.where(test, 1.0, 0.0), len(self.sections), self._trace.count()
+        self._branches += 1
+        try:
+            outs = [constant(x) for x in compute()]
+        finally:
+            self._branches -= 1
+        if self._branches or self._around or not self.rounds.stops or len(self.sections) > sections:
+            return outs
+        made = {id(x): x for x in self._trace.since(mark)}
+        order = [made[x] for x in self._reached(outs) if x in made and made[x]._a is not None]
+        if not FEWEST_OPERATIONS <= len(order) <= MOST_OPERATIONS // 10:
+            return outs
+
+        def identity(x: Any) -> Any:
+            return self._apply(ops.sum_, (constant(x),))
+
+        section = Section(Plan(0, 1, 1, 0, 1, 0, 1), where, stops=0)
+        section.before = [identity(flag), *(identity(0.0) for _ in outs)]
+        section.made = [order]
+        section.after = [identity(section.before[0]), *map(identity, outs)]
+        self.sections.append(section)
+        return section.after[1:]
 
     def _depends_on(self, slots: list[Any], outs: list[Any], order: list[Any]) -> list[int]:
         """The slots that each number of the next state depends on, as bits."""

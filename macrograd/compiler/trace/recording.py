@@ -85,6 +85,9 @@ class Recording(Interpreter):
     ) -> Any:
         return self.loops.loop(count, body, state, collect, memory, stops and not self._as_eager)
 
+    def branch(self, test: Any, compute: Callable[[], list[Any]], where: str) -> list[Any]:
+        return compute() if self._as_eager else self.loops.branch(test, compute, where)
+
     def take(self, values: Any, index: Any) -> Any:
         return self.loops.take(values, index, self._guards[-1] if self._guards else None)
 

@@ -129,7 +129,8 @@ class Lowering(Walker[None], Kinds[None]):
         reads = [a for step in loop.body for a in _accesses(step, depth, written=False)]
         writes = [a for step in loop.body for a in _accesses(step, depth, written=True)]
         outside, body = self.scope, Body(self.scope, loop.count, reads, writes)
-        if not body.fits:
+        again = any(not instruction.out.shifts[depth] for instruction, _ in counted(loop))  # a tensor is made only once
+        if again or not body.fits:
             for round_ in range(loop.count):
                 for step in loop.body:
                     self.step(_Moved(round_, depth).step(step), around)
