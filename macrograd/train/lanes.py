@@ -17,6 +17,7 @@ from macrograd.train.callbacks import Run
 from macrograd.train.checkpoint import Every
 from macrograd.train.diagnose import DivergedError
 from macrograd.train.fitting import Batch, Fitting
+from macrograd.train.graphs import no_collection
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.member_files import Clock, Folder, MemberWriter
 from macrograd.train.predictor import Shared
@@ -109,8 +110,13 @@ class Together:
         # Steps in a run, by a guess that is more than it takes; later runs are timed.
         size = len(nets.parameters[0]) * members[0].fitting.order.batch_size * len(members)
         self.most = max(1, int(_RUN_SECONDS / (size * _GUESS_SECONDS)))
-        self.active = []
-        for net, member in enumerate(members):
+        self.active: list[_Lane] = []
+        with no_collection():  # of the Values of all members, which have no cycles
+            self._open(places, folder)
+
+    def _open(self, places: list[int], folder: Folder | None) -> None:
+        nets = self.nets
+        for net, member in enumerate(self.members):
             engine = LaneEngine(nets, net, [member.leaves[k] for k in places], member.fitting.optimizer.initial_state)
             member.fitting.interrupts = self.interrupts
             member.fitting.use(engine)
@@ -177,9 +183,10 @@ class Together:
 
     def _drop(self) -> None:
         """End the members that have nothing left to do."""
-        for lane in self.active:
-            if lane.failed or lane.fitting.over(lane.state):
-                lane.end()
+        with no_collection():
+            for lane in self.active:
+                if lane.failed or lane.fitting.over(lane.state):
+                    lane.end()
         self.active = [lane for lane in self.active if not lane.ended]
 
     def _some(self) -> None:

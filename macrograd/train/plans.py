@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from macrograd.nn import Scaled
-from macrograd.train.alike import Description
+from macrograd.nn import Module, Scaled
+from macrograd.train.alike import Description, twin
 from macrograd.train.callbacks import Callbacks
 from macrograd.train.checks import integer
 from macrograd.train.data import rows_of
@@ -21,25 +22,45 @@ Options = dict[str, Any]
 _PLAIN = (bool, int, float, str, type(None))
 
 
+@dataclass(frozen=True)
+class _Leader:
+    """The first of members that share a plan; its options are kept, so that no id in a key is used twice."""
+
+    fitting: Fitting
+    described: Description
+    model: Module
+    options: Options
+
+
 class Plans:
     """Plans of runs on X and y."""
 
     def __init__(self, X: Any, y: Any) -> None:
         self._X, self._y = X, y
-        self._known: dict[Any, tuple[Fitting, Description, Options]] = {}
+        self._known: dict[Any, list[_Leader]] = {}
 
     def plan(self, trainer: Trainer, options: Options) -> tuple[Fitting, Description]:
         """The run of a member, and the description of its model. Raises what `Trainer.fit` does for bad input."""
-        key, described = _key(trainer, options), Description(trainer.model)
-        known = None if key is None else self._known.get((key, described.key))
-        if known is None:
-            fitting = self._alone(trainer, dict(options))
-            if fitting.objective.model is not trainer.model:  # with scales, or without those of the outputs
-                described = Description(fitting.objective.model)
-            if key is not None:
-                self._known[key, described.key] = fitting, described, options  # kept, so that no id is used twice
-            return fitting, described
-        return _like(known[0], trainer, described, options, self._y), described.as_key_of(known[1])
+        key = _key(trainer, options)
+        known = self._known.setdefault(key, []) if key is not None else []
+        for leader in known[-1:]:  # most often they are all alike
+            parameters = twin(leader.model, trainer.model)
+            if parameters is not None:
+                return self._like(leader, trainer, leader.described.of(parameters), options)
+        described = Description(trainer.model)
+        for leader in known:
+            if leader.described.key == described.key:
+                return self._like(leader, trainer, leader.described.of(described.parameters), options)
+        fitting = self._alone(trainer, dict(options))
+        if fitting.objective.model is not trainer.model:  # with scales, or without those of the outputs
+            described = Description(fitting.objective.model)
+        known.append(_Leader(fitting, described, trainer.model, options))
+        return fitting, described
+
+    def _like(
+        self, leader: _Leader, trainer: Trainer, described: Description, options: Options
+    ) -> tuple[Fitting, Description]:
+        return _like(leader.fitting, trainer, described, options, self._y), described
 
     def _alone(self, trainer: Trainer, options: Options) -> Fitting:
         X, y = self._X, self._y

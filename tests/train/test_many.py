@@ -188,6 +188,28 @@ def test_only_models_that_are_equal_but_for_their_parameters_go_together() -> No
     assert key(optim.SGD(0.1)) == key(optim.SGD(0.2)) != key(optim.SGD(0.1, momentum=0.5))
 
 
+def test_a_walk_through_two_models_finds_twins_only() -> None:
+    from macrograd.train.alike import Description, twin
+
+    def net(k: int, **options: Any) -> nn.MLP:
+        return nn.MLP(2, [3, 1], seed=k, **options)
+
+    first, second = net(0), net(1)
+    assert twin(first, second) == Description(second).parameters == second.parameters()
+    assert twin(first, net(1, activation="tanh")) is None
+    assert twin(first, nn.MLP(2, [4, 1])) is None
+    assert twin(Scales(2.0), Scales(2.0)) is not None
+    assert twin(Scales(0.0), Scales(-0.0)) is None
+    assert twin(Scales(2.0, object()), Scales(2.0, object())) is None
+    assert twin(Scales(2.0, Value(3.0)), Scales(2.0, Value(4.0) * 1.0)) is None  # computed
+    frozen, tied = net(1), net(1)
+    frozen.layers[0].freeze()
+    tied.layers[0].neurons[0].w[1] = tied.layers[0].neurons[0].w[0]
+    assert twin(first, frozen) is None
+    assert twin(first, tied) is None
+    assert twin(tied, net(2)) is None
+
+
 def test_ctrl_c_ends_all_members_after_a_complete_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(run: Any) -> None:
         if run.epoch == 2:
