@@ -194,7 +194,6 @@ class Trainer:
         checkpoint      a file that holds everything needed to resume; written every `every` seconds, or "500 steps" or
                         "2 epochs", and at the end
         resume          resume from the checkpoint, if there is one, as if the run had never stopped
-
         watch           "health": after every epoch measure dead and saturated units, gradients and updates of every
                         layer, which `history.health` holds, and warn (TrainingWarning), once, of what looks ill
 
