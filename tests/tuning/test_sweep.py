@@ -75,10 +75,10 @@ def test_a_score_does_not_depend_on_the_trials_beside_it() -> None:
         net = nn.MLP(2, [width, 1], init="he_normal", seed=seed)
         return mg.Trainer(net, "huber", optim.AdamW(0.01, weight_decay=rate), l2=0.3 * rate)
 
-    fold, configs = mg.tuning.trial.folds_of(y, 3, 0), [{"width": 2, "rate": 0.01 * k} for k in range(1, 12)]
-    for kind, metric in ((make, "loss"), (make, "accuracy"), (decayed, "loss")):
-        work = mg.tuning.trial.Work(kind, X, 1.0 * y if kind is decayed else y, fold, configs, metric)
-        trials = [mg.tuning.trial.Trial(k, 0, k % 3, 0, 2) for k in range(11)]
+    fold, configs = mg.tuning.trial.folds_of(y, 3, 0), [{"width": 2, "rate": 0.01 * k} for k in range(1, 10)]
+    for kind in (make, decayed):
+        work = mg.tuning.trial.Work(kind, X, 1.0 * y if kind is decayed else y, fold, configs, "loss")
+        trials = [mg.tuning.trial.Trial(k, 0, k % 3, 0, 2) for k in range(9)]
         together = [outcome.score for outcome in work(trials)]
         assert [work([trial])[0].score for trial in trials[:2]] == together[:2]
         assert [outcome.score for outcome in work(trials[::-1])] == together[::-1]
