@@ -44,6 +44,8 @@ class Ensemble(Module):
     def __init__(self, members: Many | Iterable[Trainer | Module]) -> None:
         if isinstance(members, Many):
             members = [trainer for trainer in members if trainer.history.stopped != "diverged"]
+        if not isinstance(members, Iterable):
+            raise TypeError(f"Ensemble() takes several Trainers or models, got a {type(members).__name__}")
         self.members: list[Module] = [_model(member) for member in members]
         if not self.members:
             raise ValueError("Ensemble() needs at least one member that did not diverge, got none")

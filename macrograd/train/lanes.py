@@ -166,18 +166,24 @@ class Together:
             self._run()
 
     def _run(self) -> None:
+        first = self.members[0].fitting
+        total = max(lane.fitting.total for lane in self.active)
+        self.shown = shown(first.progress, total, first.order.steps_per_epoch, first.step)
         try:
             for lane in self.active:
                 lane.fitting.catch_up(lane.state)
             self._drop()
             while self.active:
-                self._some()
+                step = self._some()
+                losses = sorted(lane.fitting.history.last_loss for lane in self.active)
+                self.shown.show(step, losses[len(losses) // 2], {}, last=step == total)
                 self._drop()
         except KeyboardInterrupt:
             for lane in self.active:
                 lane.fitting.history.stopped = lane.fitting.history.stopped or INTERRUPTED
         finally:
             with self.interrupts.finishing():
+                self.shown.close()
                 for lane in self.active:
                     lane.end()
 
@@ -189,8 +195,8 @@ class Together:
                     lane.end()
         self.active = [lane for lane in self.active if not lane.ended]
 
-    def _some(self) -> None:
-        """Some steps of those members that are the furthest behind."""
+    def _some(self) -> int:
+        """Some steps of those members that are the furthest behind; returns the step that the first of them is at."""
         step = min(lane.fitting.step for lane in self.active)
         ahead = [lane.fitting.step for lane in self.active if lane.fitting.step > step]
         now = [lane for lane in self.active if lane.fitting.step == step]
@@ -212,6 +218,7 @@ class Together:
         self.most = int(max(1, min(wanted, 8 * self.most, _MOST_STEPS)))
         if self.clock is not None and self.clock.due(step + count):
             self._write(step + count)
+        return now[0].fitting.step
 
 
 class _Lane:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -161,13 +161,17 @@ def train_many(
         groups = grouped(found, threads, 1 if lanes == "members" else FEWEST)
     folder = None if checkpoint is None else Folder(checkpoint, every, resume=resume)
     start, interrupted = time.perf_counter(), False
-    for group in groups:
-        if interrupted:
-            group.skip()
-            continue
-        group.run(start, folder)
-        interrupted = group.interrupted
-    judge(found)
+    try:
+        for group in groups:
+            if interrupted:
+                group.skip()
+                continue
+            group.run(start, folder)
+            interrupted = group.interrupted
+    finally:  # also if a callback fails
+        for trainer, member in zip(members, found, strict=True):
+            trainer._ended(member.fitting)
+    _judge(found)
     remarks = [member for member in found if member.verdict]
     if remarks:
         warnings.warn(
@@ -179,14 +183,13 @@ def train_many(
     return Many(members, [member.verdict for member in found], groups)
 
 
-def judge(members: Sequence[Member]) -> None:
-    """Keep what the runs leave, and find the verdicts of those that did not fail."""
+def _judge(members: Sequence[Member]) -> None:
+    """Find the verdicts of the runs that did not fail."""
     known: dict[Any, float] = {}  # the loss of the best constant prediction, by targets
     for member in members:
         fitting = member.fitting
         trainer, part = fitting.trainer, fitting.part
         assert isinstance(trainer, Trainer)
-        trainer._ended(fitting)
         if not member.verdict:
             targets = fitting.setup.fitted()
             encoded = part.targets if part.weights is None else None
@@ -199,10 +202,16 @@ def _members(trainers: Any, count: int | None) -> list[Trainer]:
     if callable(trainers):
         if count is None:
             raise ValueError("train_many() with a function that makes members needs their number: give count=")
-        trainers = [trainers(k) for k in range(integer("count", count, 1))]
-    elif count is not None and count != len(trainers):
-        raise ValueError(f"count is {count}, but there are {len(trainers)} trainers: leave count out")
-    members = list(trainers)
+        members = [trainers(k) for k in range(integer("count", count, 1))]
+    elif not isinstance(trainers, Iterable):
+        raise TypeError(
+            f"train_many() takes Trainers, or a function (k) → Trainer that makes them, got {trainers!r} of type "
+            f"{type(trainers).__name__}"
+        )
+    else:
+        members = list(trainers)
+        if count is not None and count != len(members):
+            raise ValueError(f"count is {count}, but there are {len(members)} trainers: leave count out")
     if not members:
         raise ValueError("train_many() needs at least one member, got none")
     for k, trainer in enumerate(members):
@@ -216,6 +225,8 @@ def _members(trainers: Any, count: int | None) -> list[Trainer]:
 def _own(each: Any, count: int) -> list[Options]:
     if each is None:
         return [{}] * count
+    if not callable(each) and not isinstance(each, Iterable):
+        raise TypeError(f"each must be a list of dicts, or a function (k) → dict, got {each!r}")
     found = [each(k) for k in range(count)] if callable(each) else list(each)
     if len(found) != count:
         raise ValueError(f"each has {len(found)} entries for {count} members: give one dict for each")
@@ -233,8 +244,8 @@ def _named(k: int) -> Iterator[None]:
     """Errors that name the member."""
     try:
         yield
-    except (TypeError, ValueError) as error:
-        if type(error) not in (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError) as error:
+        if type(error) not in (TypeError, ValueError, IndexError):
             raise
         raise type(error)(f"member {k}: {error}") from None
 

@@ -119,6 +119,8 @@ def test_members_must_fit_each_other(trained: dict[str, list[mg.Trainer]], tmp_p
         Ensemble([trained["cross_entropy"][0], trained["hinge"][0]])
     with pytest.raises(ValueError, match="at least one member that did not diverge, got none"):
         Ensemble([])
+    with pytest.raises(TypeError, match="takes several Trainers or models, got a Trainer"):
+        Ensemble(trained["hinge"][0])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="is a Trainer or a model, got a int"):
         Ensemble([3])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="never fitted, others were"):

@@ -127,6 +127,9 @@ def shared() -> list[mg.Trainer]:
     ("trainers", "options", "error"),
     [
         (make, {}, "needs their number: give count="),
+        (make(0), {}, r"takes Trainers, or a function \(k\) → Trainer that makes them, got .* of type Trainer"),
+        (make, {"count": 2, "each": 3}, r"each must be a list of dicts, or a function \(k\) → dict, got 3"),
+        (make, {"count": 2, "each": [{}, {"rows": [99]}]}, "member 1: index 99 is out of bounds"),
         ([make(0)], {"count": 2}, "count is 2, but there are 1 trainers"),
         ([], {}, "at least one member"),
         (lambda k: nn.MLP(2, [1]), {"count": 2}, "member 0 must be a Trainer, got .* MLP"),
@@ -140,7 +143,7 @@ def shared() -> list[mg.Trainer]:
     ],
 )
 def test_bad_input_is_named_before_any_work_begins(trainers: Any, options: Any, error: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=error):
+    with pytest.raises((TypeError, ValueError, IndexError), match=error):
         mg.train_many(trainers, X, y, steps=1, **options)
 
 
@@ -368,3 +371,22 @@ def test_members_are_measured_by_their_own_numbers(metrics: Any) -> None:
         for name, values in alone.history.metrics.items():
             assert many.histories[k].metrics[name] == pytest.approx(values, rel=1e-12)
         assert numbers(many[k]) == pytest.approx(numbers(alone), rel=1e-12)
+
+
+def test_members_that_train_together_show_their_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    mg.train_many(small, X, y, count=3, steps=4, batch_size=10, progress="plain")
+    assert "step 4 of 4 (epoch 2), loss " in capsys.readouterr().err
+
+
+def test_a_callback_that_fails_leaves_every_member_at_a_complete_step() -> None:
+    def fails(run: mg.train.Run) -> None:
+        raise LookupError("no such thing")
+
+    trainers = [small(k) for k in range(3)]
+    with pytest.raises(LookupError, match="no such thing"):
+        mg.train_many(trainers, X, y, epochs=3, batch_size=10, each=[{}, {"callbacks": fails}, {}])
+    for k, trainer in enumerate(trainers):
+        alone = small(k)
+        alone.fit(X, y, steps=len(trainer.history), batch_size=10, seed=k, progress="none")
+        assert len(trainer.history) == 3
+        assert numbers(trainer) == numbers(alone)
