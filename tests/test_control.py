@@ -128,3 +128,17 @@ def test_a_count_or_a_branch_on_an_argument_is_refused_when_it_is_traced() -> No
 
     with pytest.raises(mg.TraceError, match="the body of a loop made was used outside"):
         mg.compile(leaks)(2.0)
+
+
+def test_a_loop_whose_result_is_not_used_is_left_out() -> None:
+    def unused(x):
+        mg.while_loop(lambda s: s < 10.0, lambda s: s + x, x, most=200)
+        return 2.0 * x
+
+    def without_a_tangent(x):
+        rounds = mg.while_loop(lambda s: s < 10.0, lambda s: s + 1.0, x, most=200)
+        return mg.jvp(lambda x: x * x + mg.detach(rounds), x, 1.0)[1]
+
+    for function in (unused, without_a_tangent):
+        assert mg.compile(function, backend="numpy")(1.5) == 3.0
+    assert mg.compile(mg.value_and_grad(unused), backend="numpy")(1.5) == (3.0, 2.0)

@@ -200,6 +200,9 @@ def _order(listed: list[list[int]], place: NDArray[np.float64], ids: list[int], 
     keys: dict[int, tuple[int, ...]] = dict.fromkeys(ids, ())
     at = n
     for part in parts:
+        if at not in latest:  # nothing needs this call
+            at += 1 + len(part.after)
+            continue
         needed = set(_needed(listed, [at]))
         needs = set[int]()
         for i in found:
