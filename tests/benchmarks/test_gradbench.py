@@ -24,8 +24,7 @@ Array = NDArray[np.float64]
 
 def answer(module: str, function: str, given: object) -> Any:
     """The output of the second run: the first one compiles."""
-    known = protocol.functions(module)[function]
-    run = known(given)
+    run = protocol.functions(module)[function](given)
     first = protocol.plain(run())
     assert protocol.plain(run()) == first
     return first
@@ -263,6 +262,8 @@ def test_ht(mixed: bool) -> None:
         return (points - np.einsum("pk,pkx->px", shares, placed[corners])).ravel()
 
     assert np.allclose(answer("ht", "objective", given), errors(theta, us), rtol=1e-11)
+    if not mixed:  # its Jacobian is the same program without two columns
+        return
     found = np.array(answer("ht", "jacobian", given))
     for row in (0, 5):
         by_pose = slopes(lambda t, row=row: errors(t, us)[row], theta)  # type: ignore[misc]
