@@ -19,6 +19,8 @@ import macrograd as mg
 _UNARY = ["mg.tanh({0})", "mg.sin({0})", "mg.sigmoid({0})", "mg.cos({0} * 0.5)", "-{0}", "{0} * 0.9", "abs({0})"]
 _BINARY = [
     "{0} + {1} * 0.5", "{0} * {1}", "{0} - {1}", "{0} / (1.0 + {1} * {1})", "mg.maximum({0}, {1})", "{0} * {1} + {0}",
+    "mg.cond({0} < {1}, lambda: {0} * 0.7, lambda: mg.sin({1}))",
+    "mg.while_loop(lambda s: abs(s) > 0.5, lambda s: s * 0.4, {0} + {1}, most=6)",
     "mg.where({0} < {1}, {0} * 0.5, {1})", "mg.where({0} > 0.1, mg.log(abs({0}) + 0.5), {1})", "mg.minimum({0}, {1})",
 ]  # fmt: skip
 
@@ -36,7 +38,7 @@ class Case:
 class _Writer:
     def __init__(self, rng: random.Random) -> None:
         self.rng, self.lines, self.made = rng, list[str](), 0
-        self.n = rng.choice([97, 100, 121, 128])
+        self.n = rng.choice([97, 100, 121, 128, 500, 1_100, 2_000])
 
     def read(self, counter: str, count: int) -> str:
         """An element of an array by a round number."""
@@ -87,7 +89,17 @@ class _Writer:
                 if choice < 0.9 or not k
                 else state[k - 1]
             )
-        return [*lines, f"{indent}return ({', '.join(following)},)"]
+        if len(state) > 3 and self.rng.random() < 0.5:  # a delay line, or a ring
+            last = following[-1] if self.rng.random() < 0.5 else f"mg.tanh({state[0]} * 0.5 + {self.rng.choice(fresh)})"
+            following = [*state[1:], last]
+        return [*lines, f"{indent}return {self.nested(following)}"]
+
+    @staticmethod
+    def nested(names: list[str]) -> str:
+        """The numbers of a state: a tuple of some, and a dict of the others if there are many."""
+        first, rest = names[:3], names[3:]
+        inner = f", {{'few': [{', '.join(rest[:2])}], 'more': ({', '.join(rest[2:])},)}}" if len(rest) > 2 else ""
+        return f"({', '.join(first if inner else names)}{inner or ','})"
 
     def loop(self, indent: str, name: str, names: list[str], counters: list[tuple[str, int]], deep: int) -> list[str]:
         self.made += 1
@@ -102,18 +114,29 @@ class _Writer:
         by_data = self.rng.random() < 0.15
         if by_data:
             count = 9
-        size = self.rng.randint(1, 3)
-        first = ", ".join(self.rng.choice([*names, "0.0", "1.0", "x"]) for _ in range(size))
+        size = self.rng.choice([1, 2, 3, 3, 5, 8, 12]) if count > 9 else self.rng.randint(1, 3)
+        first = self.nested([self.rng.choice([*names, "0.0", "1.0", "x"]) for _ in range(size)])
         state = [f"s{label}_{k}" for k in range(size)]
-        lines = [f"{indent}def body{label}(i{label}, state):", f"{indent}    {', '.join(state)}, = state"]
+        lines = [f"{indent}def body{label}(i{label}, state):", f"{indent}    {self.taken_apart(state)} = state"]
+        if size >= 6:  # the others are in a dict
+            lines.append(f"{indent}    ({', '.join(state[3:5])}), ({', '.join(state[5:])},) = {state[3]}_of.values()")
         lines += self.body(indent + "    ", state, [*counters, (f"i{label}", count)], deep)
         if by_data:
             hundred = "abs(x) * 100"
             whole = f"mg.mod({hundred}, 7) - mg.mod(mg.mod({hundred}, 7), 1)"
-            lines.append(f"{indent}{name} = mg.loop({whole}, body{label}, ({first},), most=9)[0]")
+            lines.append(f"{indent}{name} = mg.loop({whole}, body{label}, {first}, most=9)[0]")
         else:
-            lines.append(f"{indent}{name} = mg.loop({count}, body{label}, ({first},))[{self.rng.randrange(size)}]")
+            memory = ', memory="sqrt"' if not counters and self.rng.random() < 0.4 else ""
+            lines.append(
+                f"{indent}{name} = mg.loop({count}, body{label}, {first}{memory})[{self.rng.randrange(min(size, 3))}]"
+            )
         return lines
+
+    @staticmethod
+    def taken_apart(names: list[str]) -> str:
+        if len(names) < 6:
+            return f"{', '.join(names)},"
+        return f"{', '.join(names[:3])}, {names[3]}_of"
 
     def write(self) -> str:
         lines = ["def program(y, z, x):"]
@@ -166,6 +189,8 @@ def main(first: int, seconds: float) -> None:
         {"backend": "numpy"},
         {"backend": "numpy", "batch": True},
         {"backend": "numpy", "strict": True},
+        {},
+        {"batch": True},
     ]
     while time.monotonic() < end:
         this = case(seed)
@@ -173,7 +198,7 @@ def main(first: int, seconds: float) -> None:
             try:
                 wrong = differs(this, **how)
             except Exception as error:  # noqa: BLE001 - the next seeds are looked at whatever this one raises
-                wrong = f"{how}: {type(error).__name__}: {error}"
+                wrong = "" if "memory=" in str(error) else f"{how}: {type(error).__name__}: {error}"
             if wrong:
                 found += 1
                 print(f"seed {seed}: {wrong}\n{this.text}\n", flush=True)
