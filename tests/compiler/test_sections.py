@@ -170,6 +170,14 @@ def test_sections_and_what_is_left_over_make_all_rounds() -> None:
         assert plan.tail < 16 + 64
 
 
+def test_a_state_that_no_round_reads_needs_no_sections() -> None:
+    def fn(loop: Loop, x: Any) -> Any:
+        return loop(N, lambda i, s: (mg.tanh(B * 0.5), mg.cos(x * A)), (1.0, 2.0))[0] * A
+
+    for how in ({}, {"strict": True}):
+        assert found(fn, again, [0.3], **how) == pytest.approx(found(fn, keeping, [0.3], **how), rel=1e-12)
+
+
 @pytest.mark.parametrize("count", [0, 1, 97])
 def test_a_short_loop_keeps_everything(count: int) -> None:
     def fn(loop: Loop, x: Any) -> Any:

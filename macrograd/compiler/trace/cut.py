@@ -218,6 +218,8 @@ def _order(listed: list[list[int]], place: NDArray[np.float64], ids: list[int], 
 def _in_order(tape: Tape, part: _Part, rank: Ints) -> bool:
     """Whether all contributions to an entry come in the order of the tape without sections: those of the rounds one
     after the other, and those of others before or after the call as they come before or after the rounds."""
+    if len(part.made) and rank[part.made[0]] < 0:
+        return True  # nothing needs the call
     round_of = np.full(len(tape), -1)
     for k, row in enumerate(part.rows):
         round_of[row] = k
