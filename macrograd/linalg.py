@@ -107,16 +107,16 @@ def eigh(matrix: Any) -> tuple[Vector, Vector]:
     """The eigenvalues of a symmetric matrix, from the smallest, and a matrix whose columns are their eigenvectors; only
     the lower half of the matrix is read. Of each vector the first of the largest elements is positive.
 
-    Ten sweeps of Jacobi's rotations, which record about 20 n³ operations: for up to 16 rows. First and second
-    derivatives are those of perturbation theory; higher ones are wrong. Between eigenvalues that agree to 1e-13 of the
+    Ten sweeps of Jacobi's rotations, which record about 20 n³ operations: for up to 16 rows. Derivatives are
+    right to the seventh, and wrong beyond. Between eigenvalues that agree to 1e-13 of the
     largest, what rotates their vectors into each other is left out: first derivatives are then right for all that does
     not depend on the choice of vectors, such as the sum of the two eigenvalues or the projection on their plane.
 
     Raises ValueError for a matrix that is not square and for one whose rotations do not converge, which happens if it
     holds NaN or infinity (a compiled function raises RuntimeError for the latter, when it runs).
 
-    Source: Golub & Van Loan, *Matrix Computations*, 4th ed., 2013, §8.5; Kato, *Perturbation Theory for Linear
-    Operators*, ch. II.
+    Source: Golub & Van Loan, *Matrix Computations*, 4th ed., 2013, §8.5; Ogita & Aishima, "Iterative refinement for
+    symmetric eigenvalue decomposition", 2018, for the derivatives.
     """
     values, vectors = Eigen(square("eigh", matrix)).moved()
     return vector(values), by_columns(vectors)

@@ -142,6 +142,23 @@ def test_eigenvalues_and_vectors_have_two_derivatives() -> None:
     assert bend == pytest.approx((-at[0] + 16 * at[1] - 30 * at[2] + 16 * at[3] - at[4]) / (12 * h * h), rel=1e-6)
 
 
+def test_eigenvalues_and_vectors_have_higher_derivatives() -> None:
+    """The third and fourth, beside the formula for two rows."""
+
+    def by_rotations(t):
+        values, vectors = linalg.eigh([[1.0 + t, 0.0], [0.5 - t * t, mg.sin(t)]])
+        return values[0] + 2.0 * vectors[0][0]
+
+    def by_formula(t):
+        a, b, c = 1.0 + t, 0.5 - t * t, mg.sin(t)
+        value = (a + c) / 2 - mg.sqrt(((a - c) / 2) ** 2 + b * b)
+        return value + 2.0 * (value - c) / mg.sqrt((value - c) ** 2 + b * b)
+
+    third = mg.grad(mg.grad(mg.grad(by_rotations)))
+    found, expected = (mg.value_and_grad(f)(0.3) for f in (third, mg.grad(mg.grad(mg.grad(by_formula)))))
+    assert [float(x) for x in found] == pytest.approx([float(x) for x in expected], rel=1e-9)
+
+
 def test_what_does_not_depend_on_the_choice_of_vectors_has_a_derivative_at_repeated_eigenvalues() -> None:
     turn = np.linalg.qr(M)[0]
     matrix = turn @ np.diag([1.0, 2.0, 2.0, 5.0]) @ turn.T
