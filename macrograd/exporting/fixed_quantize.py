@@ -2,7 +2,7 @@
 
 Every slot has a scale that covers its range on the calibration rows. Slots that one operand reads in different rounds
 of a loop share theirs, so that a round is the same code as the next; the results of one sum share theirs, too. Weights
-have 8 bits and a scale for each member; other constants have 16 bits. Inputs have 8 bits.
+have 8 or 16 bits and a scale for each member; other constants have 16 bits. Inputs have 8 bits.
 """
 
 from __future__ import annotations
@@ -46,18 +46,19 @@ _ROOM = 32000  # the integer of the largest number on the calibration rows, whic
 _CONSTANT_BITS = 4095  # of the coefficients of products of two varying numbers
 
 
-def quantize16(program: Program, held: Floats, rows: Floats, measured: Measured) -> Quantized16:
+def quantize16(program: Program, held: Floats, rows: Floats, measured: Measured, largest_weight: int) -> Quantized16:
     """Quantise the program of a value, without a batch, with parameters and constants `held`, for inputs like `rows`,
-    on which its numbers were measured.
+    on which its numbers were measured. The largest weight of a sum becomes the integer `largest_weight`.
 
     Raises CannotQuantizeError for an operation that has no form in integers, or whose numbers they cannot hold.
     """
-    return _Quantizer(program, held, rows, measured).made()
+    return _Quantizer(program, held, rows, measured, largest_weight).made()
 
 
 class _Quantizer(Kinds[None], Walker[None]):
-    def __init__(self, program: Program, held: Floats, rows: Floats, measured: Measured) -> None:
+    def __init__(self, program: Program, held: Floats, rows: Floats, measured: Measured, largest_weight: int) -> None:
         self.program, self.held, self.mixed = program, held, sorted(Mixed(program).slots)
+        self.largest_weight = largest_weight
         self.first = min([program.first_input, *self.mixed])
         labels = Shared(program).labels
         size = np.maximum(np.abs(measured.low), np.abs(measured.high))
@@ -289,7 +290,7 @@ class _Quantizer(Kinds[None], Walker[None]):
         products = [np.abs(factors).max(axis=(0, 2)) * 2.0**15 for _, factors, _, other in terms if other is not None]
         weights = [np.abs(factors).max(axis=(0, 2)) for _, factors, _, other in terms if other is None]
         for largest in weights:
-            size = np.maximum(size, largest / 127)
+            size = np.maximum(size, largest / self.largest_weight)
         for largest in products:
             size = np.maximum(size, largest / _CONSTANT_BITS)
         parts, bound = [], np.abs(bias).max(axis=0) / size

@@ -18,12 +18,14 @@ _CELLS = 1 << 21  # numbers held at once
 
 
 class Measured:
-    """The least and largest number of every slot on the calibration rows."""
+    """The least and largest number of every slot on the calibration rows, and the results, (rows, outputs)."""
 
     def __init__(self, program: Program, held: Floats, rows: Floats) -> None:
         self.low, self.high = np.full(program.uniform, np.inf), np.full(program.uniform, -np.inf)
         first, n = program.first_input, program.inputs
         self.low[: len(held)] = self.high[: len(held)] = held
+        outputs = [slot for _, slot in program.results]
+        self.results = np.zeros((len(rows), len(outputs)))
         if np.isnan(held).any():
             raise CannotQuantizeError(
                 "export(dtype='int8'): a parameter or constant is NaN, and integers have none; use dtype='float32'"
@@ -38,6 +40,7 @@ class Measured:
                 self._note(values, np.arange(first, first + n), "")
                 for step in program.steps():
                     self._step(step, values)
+                self.results[at : at + each] = values[:, outputs]
 
     def _note(self, values: Floats, out: Ints, name: str) -> None:
         made = values[:, out]

@@ -163,6 +163,7 @@ ANY: dict[str, tuple[Any, int, float]] = {  # a function, its inputs, how far of
     "choices": (choosing, 3, 1.0),  # a number next to a border is on the other side of it in 8 bits
     "memory": (memory(12), 12, 0.03),
     "irregular": (irregular, 3, 0.05),
+    "slow": (lambda x: mg.loop(1000, lambda k, s: 0.999 * s + 0.001 * mg.exp(x[0]), x[1] * x[2]), 3, 0.03),
     "loop": (lambda x: mg.loop(30, lambda k, s: 0.9 * s + 0.1 * mg.sin(s * x[0] + 0.1 * k), x[1]), 3, 0.03),
 }
 
@@ -242,6 +243,8 @@ def test_random_programs_have_the_integers_of_the_reference(tmp_path: Path) -> N
         ({"what": lambda x: mg.sin(300.0 * x[0] * x[1])}, TypeError, "it changes too fast for a table"),
         ({"what": lambda x: mg.exp(x[0] * 60.0) * x[1]}, TypeError, "on the calibration rows, and integers hold"),
         ({"what": lambda x: mg.take([W, W * x[1]], x[0])}, TypeError, "take got the index"),
+        ({"what": lambda x: mg.sin(x[0]), "calibration": 1000.0 + ROWS}, TypeError, "in integers are off by"),
+        ({"what": lambda x: x[0] * mg.sin(x[1]), "calibration": 1000.0 + ROWS}, TypeError, "in integers are off by"),
     ],
 )
 def test_bad_input_writes_nothing(tmp_path: Path, change: dict[str, Any], error: type[Exception], said: str) -> None:
