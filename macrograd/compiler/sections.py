@@ -217,13 +217,13 @@ def _program(section: SectionTape, derivative: _Derivative | None, varies: list[
     if not strict:
         tape = simplify(tape, final=False)
     if derivative is not None:
-        tape = _differentiated(tape, section, derivative, strict)
+        tape = _differentiated(tape, section, derivative, strict, varies is None)
     tape = _with_kinds(tape, section, varies)
     tape = own_results(simplify(tape, strict=strict))
     return roll(tape, batch=varies is not None, strict=strict, whole=True)
 
 
-def _differentiated(tape: Tape, section: SectionTape, derivative: _Derivative, strict: bool) -> Tape:
+def _differentiated(tape: Tape, section: SectionTape, derivative: _Derivative, strict: bool, scatter: bool) -> Tape:
     """The tape of the adjoints of the state before the section, the sums for the wanted operands from outside, and the
     adjoints of the elements read, if these are wanted.
 
@@ -243,7 +243,11 @@ def _differentiated(tape: Tape, section: SectionTape, derivative: _Derivative, s
     total = builder.add(ops.sum_.code, terms)
     wrt = [*range(state), *sums, *wanted_reads(section, derivative.wanted)]
     whole = differentiate(
-        builder.build([total]), batch=False, strict=strict, wrt=np.array([at[p] for p in wrt], dtype=np.int64)
+        builder.build([total]),
+        batch=False,
+        strict=strict,
+        wrt=np.array([at[p] for p in wrt], dtype=np.int64),
+        scatter=scatter,
     )
     found = replace(whole, results=whole.results[1:])
     return tapes.select(found, tapes.reached(found) | tapes.given(found))

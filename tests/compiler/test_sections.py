@@ -310,6 +310,32 @@ def test_only_the_branch_that_is_taken_is_computed_and_differentiated(
             assert len(ran) == 4
 
 
+def picks(name: str, x: Any) -> Any:
+    """Elements of a table that is the same for all samples, at places that differ between them."""
+    table = MANY[:9] if name != "made" else [A * m for m in MANY[:9]]
+    place = mg.floor(x * 2.0)
+    if name == "loop":
+        return again(N, lambda i, s: mg.sin(s * A + mg.take(table, place)), x)
+    if name == "while":
+        return mg.while_loop(lambda s: s < 9.0, lambda s: s + 0.1 + mg.take(table, place) ** 2, x, most=200)
+    return mg.cond(x > 1.0, lambda x: waving(x) * mg.take(table, place), waving, x)
+
+
+@pytest.mark.parametrize("how", [{}, {"backend": "numpy"}], ids=str)
+@pytest.mark.parametrize("name", ["cond", "made", "while", "loop"])
+def test_each_sample_adds_once_to_the_table_it_takes_from(name: str, how: dict[str, Any]) -> None:
+    samples = [0.3, 2.5, 1.7, 4.2]
+    for p in (A, B, *MANY[:30]):
+        p.grad = 0.0
+    total = mg.sum([picks(name, x) for x in samples]) / len(samples)
+    total.backward()
+    expected = [total.data, *(p.grad for p in (A, B, *MANY[:30]))]
+    for p in (A, B, *MANY[:30]):
+        p.grad = 0.0
+    mean = mg.compile(lambda x: picks(name, x), batch=True, **how).backward(samples)
+    assert [mean, *(p.grad for p in (A, B, *MANY[:30]))] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
 def test_a_while_loop_runs_beside_and_inside_what_sections_cannot_do() -> None:
     def root(x: Any) -> Any:
         return mg.while_loop(lambda s: abs(s * s - x) > 1e-10, lambda s: 0.5 * (s + x / s), x * A, most=400)

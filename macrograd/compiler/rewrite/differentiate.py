@@ -42,6 +42,7 @@ def differentiate(
     wrt: Ints | None = None,
     one: int | None = None,
     calls: Derivatives | None = None,
+    scatter: bool = True,
 ) -> Tape:
     """The tape whose results are the (mean) value and its derivatives with respect to the leaves `wrt`.
 
@@ -49,7 +50,8 @@ def differentiate(
     a sample: 1/n for a mean over n samples, and 0 for a padding lane; the value is Σ weight · result. Without a batch
     the derivative of the result by itself is the constant 1, or the uniform input number `one`. With `strict`, the
     contributions to an entry are added in the order of the eager engine, starting from 0.0. `calls` knows the sections
-    that the tape calls.
+    that the tape calls. A scatter adds up the samples, so a tape whose leaves vary over samples that it knows nothing
+    of must do without (`scatter`).
     """
     (result,) = tape.results.tolist()
     if wrt is None:
@@ -73,7 +75,7 @@ def differentiate(
         else:
             seed = np.flatnonzero((tape.code == UNIFORM) & (tape.leaf == one))
     edges = _reached(tape, _edges(tape, wrt), result)
-    scattered = _scattered(tape, edges, varies, strict)
+    scattered = _scattered(tape, edges, varies) & (scatter and not strict)
     taken = _taken(tape, Choices(tape, edges, result, varies), entries)
     called = tape.code[tape.owner[edges]] <= CALL
     gains = _contributions(tape, edges[~scattered & ~called], entries, taken, in_order=strict)
@@ -210,11 +212,11 @@ def _contributions(
     return tape.owner[edge], tape.operand[edge], gain
 
 
-def _scattered(tape: Tape, edges: Ints, varies: NDArray[np.bool_], strict: bool) -> NDArray[np.bool_]:
+def _scattered(tape: Tape, edges: Ints, varies: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which edges lead from a take into a long table that is the same for all samples."""
     owner = tape.owner[edges]
     found: NDArray[np.bool_] = (tape.code[owner] == ops.take.code) & (tape.arity[owner] - 1 > FEW_CHOICES)
-    return found & ~varies[tape.operand[edges]] & (not strict)
+    return found & ~varies[tape.operand[edges]]
 
 
 def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: Entries) -> tuple[Ints, Ints]:
