@@ -404,3 +404,9 @@ def test_the_checks_of_the_tests_see_every_way_there_is() -> None:
         assert SUSPECT.search(source)
         assert sleeps(ast.parse(source))
     assert not sleeps(ast.parse("program('import time; time.sleep(60)')"))
+
+
+def test_test_files_outside_of_packages_have_names_of_their_own() -> None:
+    """pytest imports them by their name alone, and takes the second of a name for the first."""
+    names = [p.name for p in TESTS.rglob("test_*.py") if not (p.parent / "__init__.py").exists()]
+    assert {name for name in names if names.count(name) > 1} == set()

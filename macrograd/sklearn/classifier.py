@@ -156,7 +156,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
     def _checked(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Array]:
         numbers, y = self._samples(X, y, fitting=fitting)
-        shape: tuple[int, ...] = np.shape(y)
+        shape: tuple[int, ...] = y.shape if hasattr(y, "shape") else np.asarray(y).shape
         several = len(shape) == 2 and shape[1] > 1 and type_of_target(y).startswith("multi")
         labels = _several(y) if several else column_or_1d(y, warn=True)
         if len(labels) != len(numbers):

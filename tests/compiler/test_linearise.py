@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import numpy as np
@@ -30,6 +31,36 @@ def test_positions(sparse: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [*range(999, -1, -1), *[-1] * len(strangers), 0, 1, 2]
     assert linearise.positions_of(ids, wanted).tolist() == expected
     assert linearise.positions_of(ids[:0], wanted[:2]).tolist() == [-1, -1]
+
+
+def test_what_a_finalizer_makes_while_a_value_is_made_is_not_of_the_trace() -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            made.append(Value(1.0) * 0.5 + 1.0)
+
+    made: list[Value] = []
+    x = Value(0.5)
+
+    def fn() -> Value:
+        gc.enable()  # as another thread may
+        h = x
+        for _ in range(300):
+            Cycle()
+            h = mg.tanh(h + x)
+        return h
+
+    before = gc.get_threshold()
+    gc.set_threshold(10)
+    try:
+        found = str(trace(fn, []).tape)
+    finally:
+        gc.set_threshold(*before)
+    assert len(made) > 100
+    assert found.count("tanh") == 300
+    assert "0.5" not in found
 
 
 def test_what_another_thread_makes_is_not_of_the_trace() -> None:

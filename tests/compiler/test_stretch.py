@@ -42,7 +42,7 @@ def test_numbers_are_products_of_lines() -> None:
 
 
 def test_it_is_the_program_of_all_rounds() -> None:
-    told = stretched([recurrence(20 + k) for (k,) in points(1)], points(1), (40,))
+    told = stretched([recurrence(20 + k) for (k,) in points(1)], points(1), (40,), (50,))
     assert str(told) == str(recurrence(60))
     xs = np.sin(np.arange(60.0))
     assert Literal(told, [0.9], xs).results() == Literal(recurrence(60), [0.9], xs).results()
@@ -51,17 +51,17 @@ def test_it_is_the_program_of_all_rounds() -> None:
 def test_programs_that_differ_in_more_are_uneven() -> None:
     few = [recurrence(20), recurrence(21), recurrence(22)]
     with pytest.raises(Uneven, match="differ in more than numbers"):
-        stretched([*few[:2], recurrence(22, 0.25)], points(1), (40,))
+        stretched([*few[:2], recurrence(22, 0.25)], points(1), (40,), (50,))
     with pytest.raises(Uneven, match="do not lie on lines"):
-        stretched([few[0], few[1], recurrence(23)], points(1), (40,))
+        stretched([few[0], few[1], recurrence(23)], points(1), (40,), (50,))
     with pytest.raises(Uneven, match="would be"):  # a loop of fewer rounds than none
-        stretched(few, points(1), (-30,))
+        stretched(few, points(1), (-30,), (50,))
 
 
 def test_an_operand_outside_its_space_is_not_believed() -> None:
     programs = [replace(recurrence(20 + k), uniform=100) for (k,) in points(1)]
     with pytest.raises(Uneven, match="outside its space"):
-        stretched(programs, points(1), (400,))
+        stretched(programs, points(1), (400,), (50,))
 
 
 def test_tables_grow_by_their_period() -> None:
@@ -73,7 +73,7 @@ def test_tables_grow_by_their_period() -> None:
 
     xs = np.cos(np.arange(4.0 * 40))
     assert any(not x.affine for step in program(40).before for x, _ in step.operands() if not isinstance(x, float))
-    told = stretched([program(20 + k) for (k,) in points(1)], points(1), (20,))
+    told = stretched([program(20 + k) for (k,) in points(1)], points(1), (20,), (50,))
     assert Literal(told, [], xs).results() == Literal(program(40), [], xs).results()
 
 

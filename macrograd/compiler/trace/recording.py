@@ -6,14 +6,11 @@ have numbers, but only of this moment, and each call reads them again.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from functools import partial
-from itertools import islice, repeat, tee
-from operator import length_hint
+from itertools import filterfalse, repeat
 from typing import Any, NoReturn
 
 from macrograd import ops, value
@@ -52,9 +49,10 @@ class Recording(Interpreter):
         # Answers so far: a chain whose every state is inspected must not be walked again each time.
         self.found_open: set[Value] = set()
         self.found_constant: set[Value] = set()
-        self._left = repeat(Value, sys.maxsize)
-        listed, self._listed = tee(map(object.__new__, self._left))
-        self.new = partial(next, listed)
+        self._listed: list[Value] = []
+        # `append` returns None, so that all are let through. Other threads, and finalizers while one is being made, may
+        # make Values, too: none of the parts minds being entered twice.
+        self.new = partial(next, filterfalse(self._listed.append, map(object.__new__, repeat(Value))))
 
     def values(self) -> list[Value]:
         """The Values made so far, in order: those that depend on an argument and those computed from parameters
@@ -65,11 +63,11 @@ class Recording(Interpreter):
 
     def count(self) -> int:
         """How many Values have been made."""
-        return sys.maxsize - length_hint(self._left)
+        return len(self._listed)
 
     def since(self, mark: int) -> list[Value]:
         """The Values made since there were this many."""
-        return list(islice(copy(self._listed), mark, self.count()))
+        return self._listed[mark:]
 
     def records(self) -> bool:
         return threading.get_ident() == self._thread
