@@ -138,6 +138,8 @@ def sweep(
     """
     space = spaces.check(space)
     _check(n, folds, seeds, epochs, halving, seed, len(y))
+    if hasattr(X, "__len__") and len(X) != len(y):
+        raise ValueError(f"X has {len(X)} samples and y {len(y)} targets: there must be one for each")
     pools.check(workers, on)
     work = Work(make, X, y, folds_of(y, folds, seed), spaces.drawn(space, n, seed), metric or "")
     if metric not in (None, "loss", "score", *METRICS):
@@ -145,7 +147,7 @@ def sweep(
     work = work.checked(epochs)
     rungs = _rungs(len(work.configs), epochs, halving)
     identity = {
-        "settings": [described(one) for one in work.configs],
+        "settings": [repr(one) for one in work.configs],  # to the last digit
         "folds": folds,
         "seeds": seeds,
         "rungs": [list(rung) for rung in rungs],

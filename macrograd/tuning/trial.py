@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from macrograd.train import Trainer, TrainingWarning, train_many
 from macrograd.train.data import rows_of
+from macrograd.train.diagnose import DivergedError
 from macrograd.train.many import WHOLE
 
 Array = NDArray[Any]
@@ -86,7 +88,14 @@ class Work:
         each = [
             {"rows": rows[trial.fold], "seed": trial.seed, **_length(trial), **options} for trial, _, options in made
         ]
-        many = train_many(trainers, self.X, self.y, each=each, lanes="members")
+        try:
+            many = train_many(trainers, self.X, self.y, each=each, lanes="members")
+        except (TypeError, ValueError, IndexError) as error:
+            member = re.fullmatch(r"member (\d+)(?:: | )(.*)", str(error), re.DOTALL)
+            if member is None:
+                raise
+            trial = made[int(member[1])][0]  # which of these run together tells a user nothing
+            raise type(error)(f"with {self.configs[trial.config]}, fold {trial.fold}: {member[2]}") from error
         if self.metric == "loss":
             scores = many.losses(self.X, self.y, [self._held(trial) for trial, _, _ in made])
         else:
@@ -117,6 +126,8 @@ class Work:
                 net.fit(rows_of(self.X, learned), rows_of(self.y, learned), **options)
                 score = float(net.score(rows_of(self.X, held), rows_of(self.y, held)))
         except ArithmeticError as failed:  # it diverged, as settings may
+            if isinstance(net, Trainer) and not isinstance(failed, DivergedError):
+                raise  # an error of a callback or a metric
             error = f"{type(failed).__name__}: {failed}"
         return self._outcome(trial, score, time.perf_counter() - begun, error)
 
@@ -156,7 +167,19 @@ class Work:
                 f"make must return a Trainer or a scikit-learn estimator, or a pair of one and the options of its fit, "
                 f"as in (trainer, {{'batch_size': 32}}); it returned {made!r}"
             )
+        self._check_options(options, trial.epochs)
         return net, options
+
+    def _check_options(self, options: dict[str, Any], epochs: int | None) -> None:
+        """Raise ValueError for options of a fit that would undo what the sweep sets."""
+        if "rows" in options:
+            raise ValueError("make returned the option rows, but the sweep holds out rows itself: leave rows out")
+        for name in ("epochs", "steps"):
+            if epochs is not None and name in options:
+                raise ValueError(
+                    f"make returned the option {name}={options[name]!r}, but the sweep sets the length of a fit, "
+                    f"epochs={epochs}: leave one of them out"
+                )
 
     @cached_property
     def _takes_epochs(self) -> bool:

@@ -258,3 +258,37 @@ def test_the_command(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatc
     assert {line[-1] for line in capsys.readouterr().out.splitlines()[1:]} <= {"a", "b"}
     assert main([*arguments, "--halving", "1"]) == 2
     assert "--halving 1: the best one of N go on" in capsys.readouterr().err
+
+
+def test_a_folder_of_almost_the_same_settings_is_another_sweep(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"folds": 1, "epochs": 1, "progress": False, "folder": tmp_path}
+    mg.sweep(make, X, y, {"width": [2], "rate": [0.010001]}, **options)
+    with pytest.raises(ValueError, match="holds another sweep: its settings"):
+        mg.sweep(make, X, y, {"width": [2], "rate": [0.01]}, **options)
+
+
+def _raises(run: Any) -> None:
+    raise ZeroDivisionError("of a callback")
+
+
+FIT_OPTIONS: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
+    "rows": (ValueError, "the sweep holds out rows itself", {"rows": [0, 1]}),
+    "epochs": (ValueError, "the option epochs=3, but the sweep sets the length of a fit, epochs=2", {"epochs": 3}),
+    "steps": (ValueError, "the option steps=3, but the sweep sets the length", {"steps": 3}),
+    "batch": (ValueError, r"with \{'width': 2, 'rate': 0\.1\}, fold 0: batch_size 500", {"batch_size": 500}),
+    "together": (ZeroDivisionError, "of a callback", {"callbacks": _raises}),
+    "alone": (ZeroDivisionError, "of a callback", {"callbacks": _raises, "progress": False}),
+}
+
+
+@pytest.mark.parametrize("what", FIT_OPTIONS)
+def test_options_of_a_fit_that_a_sweep_cannot_use(what: str) -> None:
+    kind, message, fit = FIT_OPTIONS[what]
+    with pytest.raises(kind, match=message):
+        mg.sweep(lambda **settings: (make(**settings), fit), X, y, {"width": [2], "rate": [0.1]}, folds=2, epochs=2,
+                 progress=False)  # fmt: skip
+
+
+def test_samples_and_targets_of_different_lengths_are_found_before_any_fit() -> None:
+    with pytest.raises(ValueError, match="X has 30 samples and y 40 targets"):
+        mg.sweep(make, X[:30], y, SPACE, **OPTIONS)
