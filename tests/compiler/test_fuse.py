@@ -138,14 +138,14 @@ def test_random_recurrences(program: Recurrence) -> None:
     check(gradient(program.loss, [(program.inputs,), ()]))
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(programs())
 def test_groups_change_no_number(program: RandomProgram) -> None:
     def run() -> Any:
         values = mg.compile(program, batch=True, strict=True, backend="llvm")
         loss = mg.compile(program.loss, batch=True, strict=True, backend="llvm")
         found = []
-        for samples in (3, 16, 29, 300):
+        for samples in (3, 29, 300):
             X, index = program.data(samples)
             found.append(np.asarray(values(X, index)))
             for p in program.parameters:

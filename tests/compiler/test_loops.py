@@ -60,7 +60,7 @@ def nests(draw: Any) -> Nest:
     return Nest(lines, draw(st.integers(1, 2)), parameters, [], outer, inner, rounds, delay, seldom)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(nests())
 def test_random_nests(backend: str, nest: Nest) -> None:
     check(nest, (3,), "float64", backend)

@@ -46,7 +46,7 @@ def regressor(**options: Any) -> NetRegressor:
 # A hundred and twenty fits: half a minute. The nets are small, the code is the same.
 
 
-@pytest.mark.parametrize("estimator", [NetClassifier(hidden=(8,), epochs=60), NetRegressor(hidden=(8,), epochs=60)])
+@pytest.mark.parametrize("estimator", [NetClassifier(hidden=(8,), epochs=40), NetRegressor(hidden=(8,), epochs=40)])
 def test_all_checks_of_scikit_learn_pass_and_none_is_expected_to_fail(estimator: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks provoke what they look for
