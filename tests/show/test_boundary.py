@@ -251,12 +251,11 @@ def test_both_side_by_side_and_saved(tmp_path: Path) -> None:
     def figure() -> Any:
         return show.training_figure(net, points, labels, history)
 
-    one, other = figure(), figure()
-    assert [ax.get_ylabel() for ax in one.axes] == ["$x_2$", "score", "loss", "accuracy (%)"]
+    assert [ax.get_ylabel() for ax in figure().axes] == ["$x_2$", "score", "loss", "accuracy (%)"]
     for name in ("x.svg", "x.pdf", "x.png"):
-        first = show.save(one, tmp_path / name).read_bytes()
+        first = show.save(figure(), tmp_path / name).read_bytes()
         assert len(first) > 10_000
-        assert show.save(other.axes[0], tmp_path / name).read_bytes() == first  # to the byte, and axes will do
+        assert show.save(figure().axes[0], tmp_path / name).read_bytes() == first  # to the byte, and axes will do
     assert figure()._repr_png_() == first
 
 
