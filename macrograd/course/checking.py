@@ -33,8 +33,16 @@ class Verdict:
 def unanswered(answer: Any) -> bool:
     """Whether an answer, or every part of one, is still the dots of the notebook."""
     if isinstance(answer, (list, tuple)) and answer:
-        return any(part is ... or part is None for part in answer)
-    return answer is ... or answer is None
+        return any(part is ... for part in answer)
+    return answer is ...
+
+
+def missing(found: Any) -> str:
+    """What to say of a function's result if it, or a part of it, is still the dots or None; "" otherwise."""
+    if unanswered(found):
+        return TURN
+    parts = found if isinstance(found, (list, tuple)) else [found]
+    return "Your function returns None: is a `return` missing?" if any(part is None for part in parts) else ""
 
 
 def number_of(answer: Any) -> float:
@@ -97,6 +105,12 @@ def function(judge: Callable[[Callable[..., Any]], str]) -> Check:
 def called(fn: Callable[..., Any], *arguments: Any) -> str:
     """A call as one would write it."""
     return f"{getattr(fn, '__name__', 'your function')}({', '.join(map(_shown, arguments))})"
+
+
+def shown(found: Any) -> str:
+    """A result as a number if it is one, and as Python writes it if not."""
+    value = number_of(found)
+    return _shown(found) if math.isnan(value) else f"{value:.6g}"
 
 
 def same(a: Sequence[Any], b: Sequence[float], tolerance: float = 1e-6) -> bool:

@@ -6,18 +6,20 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.course.checking import TURN, Check, function, near, number, same, unanswered
+from macrograd.course.checking import Check, function, missing, near, number, same
 
 # --- 7: optimisers ----------------------------------------------------------------------------------------------------
 
 
 def _momentum(momentum: Callable[..., Any]) -> str:
     found = momentum(1.0, 0.5, 2.0, 0.1, 0.9)
-    if unanswered(found):
-        return TURN
+    if gap := missing(found):
+        return gap
     if not isinstance(found, (list, tuple)) or len(found) != 2:
         return "The function has to return two numbers, the new p and the new v: the next step needs v."
     p, v = found
+    if near(p, 2.3) and near(v, 0.77):
+        return "Both numbers are there, but the other way round: the new p comes first."
     if near(v, 0.9 * 2.0 + 0.5):
         if near(p, 1.0 - 0.1 * 2.3):
             return ""
@@ -41,24 +43,26 @@ def _momentum(momentum: Callable[..., Any]) -> str:
 
 
 def _split(split: Callable[..., Any]) -> str:
-    found = split(20, 0.25)
-    if unanswered(found):
-        return TURN
+    found = split(40, 0.25)
+    if gap := missing(found):
+        return gap
     if not isinstance(found, (list, tuple)) or len(found) != 2:
         return "The function has to return two lists: the rows to train on, and the rows held out."
+    if not all(hasattr(part, "__iter__") for part in found):
+        return "The function has to return the rows themselves, as two lists."
     train, held = ([int(k) for k in part] for part in found)
     if set(train) & set(held):
         return f"Row {min(set(train) & set(held))} is in both lists: the net would be examined on what it has learned."
-    if sorted(train + held) != list(range(20)):
-        return "Every one of the rows 0 to 19 has to be in one of the two lists, once."
-    if len(held) != 5:
-        return f"A quarter of 20 rows is 5, and {len(held)} are held out: " + (
-            "are the two lists swapped?" if len(held) == 15 else "look at the share."
+    if sorted(train + held) != list(range(40)):
+        return "Every one of the rows 0 to 39 has to be in one of the two lists, once."
+    if len(held) != 10:
+        return f"A quarter of 40 rows is 10, and {len(held)} are held out: " + (
+            "are the two lists swapped?" if len(held) == 30 else "look at the share."
         )
-    if held in ([*range(5)], [*range(15, 20)]):
+    if len({after - row for row, after in zip(sorted(held), sorted(held)[1:], strict=False)}) == 1:
         return (
-            "The rows are taken in order. In a file that is sorted by class, the held-out rows would all be of one "
-            "class: shuffle first."
+            "The rows are taken in a regular order. In a file that is sorted by class, the held-out rows would all be "
+            "of one class: shuffle first."
         )
     return ""
 
@@ -66,8 +70,8 @@ def _split(split: Callable[..., Any]) -> str:
 def _scaled(scaled: Callable[..., Any]) -> str:
     train, held = [1.0, 2.0, 3.0, 6.0], [11.0, 13.0]
     found = scaled(list(train), list(held))
-    if unanswered(found):
-        return TURN
+    if gap := missing(found):
+        return gap
     if not isinstance(found, (list, tuple)) or len(found) != 2 or not all(hasattr(part, "__len__") for part in found):
         return "The function has to return two lists, as it got two."
     a, b = (list(part) for part in found)
@@ -110,6 +114,7 @@ CHECKS: dict[str, Check] = {
         0.01,
         {
             10.0: "That is the step of plain descent. Adam divides the gradient by its own size first.",
+            -0.01: "How far: the length of the step, without a sign.",
             1000.0: "That is the gradient. How long is the step?",
             1.0: "Gradient by its own size is 1. And then comes the rate.",
             0.00001: "Adam divides by the size of the gradient once, not twice.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.course.checking import TURN, Check, called, function, number, number_of, numbers, same, unanswered
+from macrograd.course.checking import TURN, Check, called, function, missing, near, number, numbers, same, shown
 from macrograd.datasets import make_moons
 from macrograd.value import Value
 
@@ -20,7 +20,7 @@ def _and(answer: Any) -> str:
         return found
     w1, w2, b = found
     sums = {corner: w1 * corner[0] + w2 * corner[1] + b for corner in _CORNERS}
-    wrong = [corner for corner, total in sums.items() if (total > 0) != (corner == (1, 1))]
+    wrong = [corner for corner, total in sums.items() if (total > 1e-9) != (corner == (1, 1))]
     if not wrong:
         return ""
     corner = wrong[0]
@@ -32,19 +32,18 @@ def _and(answer: Any) -> str:
 
 def _xor(xor: Callable[..., Any]) -> str:
     found = {corner: xor(*map(float, corner)) for corner in _CORNERS}
-    if unanswered([*found.values()]):
-        return TURN
-    sides = {corner: number_of(value) > 0.5 for corner, value in found.items()}
-    wrong = [corner for corner in _CORNERS if sides[corner] != (corner[0] != corner[1])]
+    if gap := missing([*found.values()]):
+        return gap
+    wrong = [corner for corner in _CORNERS if not near(found[corner], float(corner[0] != corner[1]), 0.05)]
     if not wrong:
         return ""
     if wrong == [(1, 1)]:
         return (
-            f"Three of four: for (1, 1) it gives {number_of(found[1, 1]):g}. The sum of the inputs is 2 there, and "
+            f"Three of four: for (1, 1) it gives {shown(found[1, 1])}. The sum of the inputs is 2 there, and "
             "only there: let the second neuron notice it, and the output subtract it."
         )
     corner = wrong[0]
-    return f"{called(xor, *corner)} is {number_of(found[corner]):g}, and it should be {int(corner[0] != corner[1])}."
+    return f"{called(xor, *corner)} is {shown(found[corner])}, and it should be {int(corner[0] != corner[1])}."
 
 
 # --- 5: two moons -----------------------------------------------------------------------------------------------------
@@ -80,7 +79,13 @@ def _better(answer: Any) -> str:
     if count > 100:
         return f"Your net has {count} parameters, and may have 100. A layer of n neurons after m has n · (m + 1)."
     X, y = make_moons(500, noise=0.1, seed=2024)
-    right = float((answer.predict(X) == y).mean())
+    try:
+        predicted = answer.predict(X)
+    except RuntimeError:
+        return "This Trainer has not been fitted: call its fit first."
+    if not set(predicted.tolist()) <= {0, 1}:
+        return "It does not predict the classes 0 and 1: fit it with the labels y as they are, and a loss for classes."
+    right = float((predicted == y).mean())
     if right < 0.98:
         return (
             f"On 500 new points it is right for {100 * right:.1f} %, and 98 % are wanted: train for longer, or try "
@@ -95,15 +100,15 @@ def _better(answer: Any) -> str:
 def _product(product: Callable[..., Any]) -> str:
     table, x = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [1.0, 0.0, -1.0]
     found = product(table, x)
-    if unanswered(found):
-        return TURN
+    if gap := missing(found):
+        return gap
     if not hasattr(found, "__len__"):
         return "A table times a list is a list, with one number for each row."
     if len(found) != 2:
         return f"The table has 2 rows of 3 numbers, and your list has {len(found)} numbers: there is one for each row."
     if not same(list(found), [-2.0, -2.0]):
         return (
-            f"{called(product, table, x)} is {[number_of(v) for v in found]}. The first number comes from the first "
+            f"{called(product, table, x)} is [{', '.join(map(shown, found))}]. The first number comes from the first "
             "row: multiply it with x, number by number, and add."
         )
     square = product([[0.0, 1.0], [0.0, 0.0]], [5.0, 7.0])
@@ -142,8 +147,8 @@ CHECKS: dict[str, Check] = {
         26,
         {
             20: "These are the weights. Each neuron has one number more.",
-            24: "The second layer has as many inputs as the first has neurons.",
-            22: "Each neuron has a bias, those of the last layer too.",
+            24: "Two are missing: the second layer has as many inputs as the first has neurons, and biases.",
+            22: "Each neuron has a bias, not each layer.",
             8: "In the first layer each neuron has a weight for every input, and a bias.",
         },
         "Each neuron has a weight for each of its inputs and a bias. Count the neurons of each layer.",

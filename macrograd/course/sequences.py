@@ -6,20 +6,20 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.course.checking import TURN, Check, called, function, near, number, number_of, numbers, same, unanswered
+from macrograd.course.checking import Check, called, function, missing, near, number, number_of, numbers, same, shown
 
 # --- 9: recurrences ---------------------------------------------------------------------------------------------------
 
 
 def _largest(step: Callable[..., Any]) -> str:
-    if unanswered(step(2.0, 5.0)):
-        return TURN
+    if gap := missing(step(2.0, 5.0)):
+        return gap
 
-    def run(xs: list[float]) -> float:
+    def run(xs: list[float]) -> Any:
         state: Any = xs[0]
         for x in xs[1:]:
             state = step(state, x)
-        return number_of(state)
+        return state
 
     cases = {
         (2.0, 5.0, 3.0): "It forgets: after 2, 5, 3 the state should still be 5, and it is {}.",
@@ -29,7 +29,7 @@ def _largest(step: Callable[..., Any]) -> str:
     }
     for xs, hint in cases.items():
         if not near(last := run(list(xs)), max(xs)):
-            return hint.format(f"{last:g}")
+            return hint.format(shown(last))
     return ""
 
 
@@ -38,8 +38,8 @@ def _largest(step: Callable[..., Any]) -> str:
 
 def _softmax(softmax: Callable[..., Any]) -> str:
     found = softmax([0.0, math.log(3.0)])
-    if unanswered(found):
-        return TURN
+    if gap := missing(found):
+        return gap
     if not hasattr(found, "__len__") or len(found) != 2:
         return "For two scores there are two weights: return a list."
     if same(list(found), [1.0, 3.0]):
@@ -77,10 +77,10 @@ def _mask(answer: Any) -> str:
     if isinstance(found, str):
         return found
     if any(k > 2 for k in found):
-        return "From position 2 the net must not see what comes later: that is what it has to predict."
+        return "From place 2 the net must not see what comes later: that is what it has to predict."
     if 2 not in found:
-        return "A position may look at itself."
-    return "" if sorted(found) == [0.0, 1.0, 2.0] else "Counting starts at 0, and everything before a position is seen."
+        return "A place may look at itself."
+    return "" if sorted(found) == [0.0, 1.0, 2.0] else "Counting starts at 0, and everything before a place is seen."
 
 
 CHECKS: dict[str, Check] = {
@@ -103,6 +103,7 @@ CHECKS: dict[str, Check] = {
             0.9: "That is the slope of one step. The path has 50.",
             0.9**49: "One step is missing.",
             0.9**51: "That is one step too many.",
+            0.005: "Close: give one more digit.",
             0.0: "It is small, but not 0.",
         },
         "Each step has the slope 0.9, and the path from the first state to the last goes through 50 of them.",
@@ -114,6 +115,7 @@ CHECKS: dict[str, Check] = {
         {
             _mean(1.0): "The scores are to be divided by the root of the width, which is 2 here.",
             _mean(0.5): "Divide by the root of the width, not by the width.",
+            12.0: "Close: give two digits after the point.",
             15.0: "That is the plain mean: the weights depend on how well each key fits the query.",
             10.0: "The better key gets more weight, but not all of it.",
             30.0 - _mean(1.0 / math.sqrt(2.0)): "The weights are swapped: which key points where the query points?",

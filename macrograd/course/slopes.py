@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.course.checking import TURN, Check, called, function, near, number, number_of, unanswered
+from macrograd.course.checking import TURN, Check, called, function, missing, near, number, number_of, shown
 from macrograd.graph import topological
 from macrograd.value import Value
 
@@ -15,8 +15,8 @@ from macrograd.value import Value
 
 def _central(slope: Callable[..., Any]) -> str:
     found = slope(math.sin, 1.0, 1e-3)
-    if unanswered(found):
-        return TURN
+    if gap := missing(found):
+        return gap
     true, h = math.cos(1.0), 1e-3
     if near(found, 2.0 * true, 1e-4):
         return "The result is twice the slope: how far apart are the two points at which you called f?"
@@ -28,8 +28,10 @@ def _central(slope: Callable[..., Any]) -> str:
         found, (math.sin(1.0) - math.sin(1.0 - h)) / h, 1e-9
     ):
         return "That is a slope, seen from one side. Nudge x both ways, and the error becomes a thousand times smaller."
+    if near(found, h * h * true, 1e-9):
+        return "Python computes from left to right: / 2 * h divides by 2, and then multiplies by h. Use brackets."
     if not near(found, true, 1e-5):
-        return f"{called(slope, math.sin, 1.0, h)} should be close to cos(1), and it is {number_of(found):.6g}."
+        return f"{called(slope, math.sin, 1.0, h)} should be close to cos(1), and it is {shown(found)}."
     if not near(slope(lambda x: x * x, -3.0, 1e-4), -6.0, 1e-6):
         return "It works for sin at 1, but not for x² at −3. Does it use its arguments f and x?"
     return ""
@@ -40,6 +42,8 @@ def _central(slope: Callable[..., Any]) -> str:
 
 def _built(answer: Any) -> str:
     if not isinstance(answer, Value):
+        if math.isnan(number_of(answer)):
+            return "This exercise asks for one Value, computed from a, b and c."
         return (
             "That is a plain number, which has forgotten where it came from. Compute with the three Values, and give "
             "the result, not its .data."
@@ -49,7 +53,23 @@ def _built(answer: Any) -> str:
     leaves = [node for node in topological(answer) if node.op is None]
     if len(leaves) != 3:
         return f"The number is right, but it was computed from {len(leaves)} Values of yours, not from a, b and c."
+    if sorted(node.data for node in leaves) != [-3.0, 2.0, 10.0] or not _slopes_are(answer, leaves):
+        return "The number is right by chance: this is not (a·b + c)², with the a, b and c above."
     return ""
+
+
+def _slopes_are(answer: Value, leaves: list[Value]) -> bool:
+    """Whether the slopes are those of (a·b + c)²; the grads of the graph stay as they were."""
+    nodes = list(topological(answer))
+    before = [node.grad for node in nodes]
+    try:
+        for node in nodes:
+            node.grad = 0.0
+        answer.backward()
+        return all(near(leaf.grad, {2.0: -24.0, -3.0: 16.0, 10.0: 8.0}[leaf.data]) for leaf in leaves)
+    finally:
+        for node, grad in zip(nodes, before, strict=True):
+            node.grad = grad
 
 
 # --- 3: backward ------------------------------------------------------------------------------------------------------
