@@ -21,7 +21,7 @@ from macrograd.compiler.targets.onnx.target import Onnx
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.onnx_file import SAMPLES, File
 from macrograd.exporting.onnx_names import NamesInOnnx
-from macrograd.exporting.subject import Subject, kept_states, no_gradient
+from macrograd.exporting.subject import Subject, kept_states, no_gradient, steps_done
 from macrograd.nn.dropout import PERIOD
 from macrograd.value import numbers_of
 
@@ -151,12 +151,13 @@ class _Model:
         states = len(optimizer.initial_state)
         kept = kept_states(optimizer, self.subject.states, self.special.parameters)
         begun = np.repeat(np.array(optimizer.initial_state), count) if kept is None else np.array(kept)
+        done = steps_done(optimizer, self.subject.states, self.special.parameters)
         theta = self._parameters()
         told = "the optimiser's state for each parameter"
         state = file.input("state", dtype, (states, count), told, begun) if states else ""
         rate = file.input("rate", dtype, (), "the learning rate", optimizer.learning_rate)
         told = "the number of steps done before"
-        steps = file.input("steps", np.int64, (), told, 0 if kept is None else optimizer.steps)
+        steps = file.input("steps", np.int64, (), told, done)
         following = o.Add(steps, 1)
         number = "" if self.subject.step is None else o.Reshape(o.real(o.Mod(following, PERIOD)), np.array([1]))
         loss, gradient = self._mean(theta, number)

@@ -108,6 +108,11 @@ def kept_states(
     return [row[k] for k in range(len(optimizer.initial_state)) for row in rows]
 
 
+def steps_done(optimizer: Optimizer, states: dict[Value, tuple[float, ...]], parameters: list[Value]) -> int:
+    """The number of steps that the optimiser has taken with these parameters, also if it keeps no state."""
+    return optimizer.steps if any(p in states for p in parameters) else 0
+
+
 def subject_of(what: Any, args: tuple[Any, ...], kind: str, optimizer: Optimizer | None) -> Subject:
     """The subject of an export. Raises TypeError for anything that cannot be exported, ValueError and OSError for a
     file that cannot be read, RuntimeError for a Trainer that was never fitted."""

@@ -19,7 +19,7 @@ from macrograd.exporting.arrays_c import array, literal
 from macrograd.exporting.c import Written, includes, index_tables, needs
 from macrograd.exporting.names_c import NamesInC, harmless
 from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
-from macrograd.exporting.subject import Examples, kept_states
+from macrograd.exporting.subject import Examples, kept_states, steps_done
 from macrograd.exporting.train_predict_c import PredictorInC
 from macrograd.exporting.train_selftest_c import training_selftest
 from macrograd.nn.dropout import PERIOD
@@ -52,6 +52,7 @@ def write_training(
         None if outputs is None else PredictorInC(outputs, special.parameters, prefix),
     )  # fmt: skip
     memory = kept_states(optimizer, states_of, special.parameters)
+    done = steps_done(optimizer, states_of, special.parameters)
     weights = np.concatenate([[p.data for p in special.parameters], program.constants]).astype(compiled.dtype)
     rule = np.concatenate([update.numbers, update.program.constants]).astype(compiled.dtype)
     body = [
@@ -67,7 +68,7 @@ def write_training(
             file.real,
             [
                 *file.functions(),
-                file.init(len(weights), len(rule), optimizer, kept=memory is not None),
+                file.init(len(weights), len(rule), optimizer, done, kept=memory is not None),
                 file.update(update.program.first_uniform_input),
                 file.step(),
                 *([] if file.predictor is None else [file.predictor.function()]),
@@ -81,7 +82,7 @@ def write_training(
     parts = [
         interface if header is None else f'#include "{header}"\n',
         *body,
-        training_selftest(compiled, optimizer, memory, prefix, file.real, examples),
+        training_selftest(compiled, optimizer, memory, done, prefix, file.real, examples),
     ]
     guard = f"{prefix.upper()}_H"
     outer = f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n"
@@ -181,7 +182,7 @@ void {prefix}_init({prefix}_state *s);
         more = [] if self.predictor is None else self.predictor.lowered.functions
         return list(dict.fromkeys([*self.lowered.functions, *self.lowered_update.functions, *more]))
 
-    def init(self, weights: int, rule: int, optimizer: Optimizer, *, kept: bool) -> str:
+    def init(self, weights: int, rule: int, optimizer: Optimizer, done: int, *, kept: bool) -> str:
         prefix = self.prefix
         memory = [
             f"    for (int32_t i = 0; i < {self.count}; ++i) s->memory[{k * self.count} + i] = {literal(x, self.real)};"
@@ -196,7 +197,7 @@ void {prefix}_init({prefix}_state *s);
             f"    for (int32_t i = 0; i < {weights}; ++i) s->u[i] = {prefix}_w[i];",
             f"    for (int32_t i = 0; i < {rule}; ++i) s->update.u[i] = {prefix}_update_w[i];" if rule else "",
             *memory,
-            f"    s->steps = {optimizer.steps if kept else 0};",
+            f"    s->steps = {done};",
             "    s->flag = 0;",
             "    s->valid = 0;",
             "}",

@@ -21,15 +21,21 @@ _TOLERANCES = {"double": ("1e-9", "1e-6"), "float": ("1e-3", "5e-2")}
 
 
 def training_selftest(
-    compiled: Compiled, optimizer: Optimizer, memory: Sequence[float] | None, prefix: str, real: str, examples: Examples
+    compiled: Compiled,
+    optimizer: Optimizer,
+    memory: Sequence[float] | None,
+    done: int,
+    prefix: str,
+    real: str,
+    examples: Examples,
 ) -> str:
     """A main() that trains and compares the first and last loss with macrograd's."""
     generator = np.random.default_rng(0)
     rows = [examples(generator) for _ in range(_SAMPLES)]
-    losses = _losses(compiled, optimizer, memory, rows)
+    losses = _losses(compiled, optimizer, memory, done, rows)
     if losses is None:  # an index out of range: 0 is one of any list
         rows = [[np.zeros_like(x) for x in row] for row in rows]
-        losses = _losses(compiled, optimizer, memory, rows)
+        losses = _losses(compiled, optimizer, memory, done, rows)
     first, last = (literal(x, real) for x in ((losses[0], losses[-1]) if losses is not None else (np.nan, np.nan)))
     flat = np.concatenate([np.ravel(x) for row in rows for x in row]).astype(compiled.dtype)
     near, far = _TOLERANCES[real]
@@ -65,7 +71,11 @@ int main(void) {{
 
 
 def _losses(
-    compiled: Compiled, optimizer: Optimizer, memory: Sequence[float] | None, rows: list[list[NDArray[np.float64]]]
+    compiled: Compiled,
+    optimizer: Optimizer,
+    memory: Sequence[float] | None,
+    done: int,
+    rows: list[list[NDArray[np.float64]]],
 ) -> NDArray[Any] | None:
     """The losses of all steps, NaN for skipped ones; None if an index is out of range."""
     sample = Compiled(
@@ -79,10 +89,9 @@ def _losses(
     )  # fmt: skip
     if memory is not None:
         loop.state[:] = np.reshape(memory, loop.state.shape)
-    steps = optimizer.steps if memory is not None else 0
     outcome = loop.run(
         np.tile(np.arange(_SAMPLES), _STEPS), np.full(_STEPS, _SAMPLES), np.full(_STEPS, optimizer.learning_rate),
-        steps + 1,
+        done + 1,
     )  # fmt: skip
     if outcome.why == "index":
         return None

@@ -18,7 +18,7 @@ from macrograd.compiler.specialised import Specialised
 from macrograd.compiler.step import measure_program, recorded_update
 from macrograd.compiler.targets.llvm.code import Code
 from macrograd.compiler.targets.wasm.assembly import Assembly, Placed, pointer
-from macrograd.exporting.subject import no_gradient
+from macrograd.exporting.subject import no_gradient, steps_done
 from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
 from macrograd.value import Value
@@ -212,7 +212,7 @@ def training(
     update = recorded_update(optimizer.rule, len(optimizer.initial_state), strict=compiled.strict)
     rows = np.array([states_of.get(p, optimizer.initial_state) for p in special.parameters])
     states = [assembly.numbers(column) for column in rows.T]
-    steps = assembly.layout.put(int(optimizer.steps if states_of else 0).to_bytes(4, "little"))
+    steps = assembly.layout.put(steps_done(optimizer, states_of, special.parameters).to_bytes(4, "little"))
     value = program.results[0][1]
     gradient = whole.slot(value + 1)
     measure = _along(assembly, "measure", measure_program(strict=compiled.strict), [gradient], [], count)

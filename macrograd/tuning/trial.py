@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,17 @@ class Outcome:
     score: float
     seconds: float
     error: str = ""
+
+
+# The models of this process's fits that are still alive, by id.
+_models: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+
+def _check_new(model: Any) -> None:
+    """Raise ValueError for the model of an earlier fit, which would go on from there, and may know held-out rows."""
+    if _models.get(id(model)) is model:
+        raise ValueError("make returned the model of an earlier fit: make a new one at every call")
+    _models[id(model)] = model
 
 
 @dataclass(frozen=True, eq=False)  # hashable, as joblib's dask backend requires of the function it calls
@@ -168,6 +180,8 @@ class Work:
                 f"as in (trainer, {{'batch_size': 32}}); it returned {made!r}"
             )
         self._check_options(options, trial.epochs)
+        if isinstance(net, Trainer):
+            _check_new(net.model)
         return net, options
 
     def _check_options(self, options: dict[str, Any], epochs: int | None) -> None:

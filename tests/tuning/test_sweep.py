@@ -292,3 +292,9 @@ def test_options_of_a_fit_that_a_sweep_cannot_use(what: str) -> None:
 def test_samples_and_targets_of_different_lengths_are_found_before_any_fit() -> None:
     with pytest.raises(ValueError, match="X has 30 samples and y 40 targets"):
         mg.sweep(make, X[:30], y, SPACE, **OPTIONS)
+
+
+def test_a_model_that_make_returns_twice_is_refused() -> None:
+    one = make(0, 2, 0.01)
+    with pytest.raises(ValueError, match="make returned the model of an earlier fit: make a new one at every call"):
+        mg.sweep(lambda seed, rate: one, X, y, {"rate": [0.1]}, n=1, folds=2, epochs=1, progress=False)
