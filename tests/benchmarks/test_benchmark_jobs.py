@@ -19,6 +19,8 @@ SLOW = {
     ("irregular", "10000", "macrograd"),
     ("irregular", "100000", "macrograd"),
     ("irregular", "100000", "macrograd-eager"),
+    ("irregular", "100000", "macrograd-bound"),  # the same code as for 10,000, on either side
+    ("irregular", "100000", "c"),
     ("digits", "gradient", "macrograd"),
     ("digits", "128/32", "macrograd"),
     ("digits", "128/200", "macrograd"),

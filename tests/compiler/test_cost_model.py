@@ -74,7 +74,7 @@ def grid(n: int) -> tuple[Callable[..., Any], list[tuple[int, ...]]]:
     return fn, []
 
 
-@pytest.mark.parametrize("made", [restless(400), restless(1500), wide(9000), wide(15000), grid(40)])
+@pytest.mark.parametrize("made", [restless(400), restless(900), wide(9000), grid(40)])
 def test_code_stays_within_the_rule(made: tuple[Callable[..., Any], list[tuple[int, ...]]]) -> None:
     for program in programs(*made):
         assert any(isinstance(step, Stream) for step in program.steps())

@@ -91,7 +91,7 @@ def test_every_operation_without_a_batch(backend: str) -> None:
     check_single(every_line(), "float64", backend)
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(programs())
 def test_random_programs(backend: str, program: RandomProgram) -> None:
     check(program, FEW, "float64", backend)
@@ -103,7 +103,7 @@ def test_random_programs_in_many_blocks_on_threads(backend: str, program: Random
     check(program, (300, 1100), "float64", backend, threads=2)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(programs(longest=25))
 def test_random_programs_in_float32(backend: str, program: RandomProgram) -> None:
     check(program, (7,), "float32", backend)
@@ -149,7 +149,7 @@ def bits(numbers: Any) -> list[str]:
     return [float(x).hex() for x in np.ravel(numbers)]
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(programs(names=EXACT), st.integers(0, 1000))
 @example(RandomProgram([(name, 0, 1, 2) for name in EXACT] * 2, 3, [Value(0.3), Value(-1.7)], list(range(40))), 1)
 def test_strict_gives_the_eager_engines_bits(backend: str, program: RandomProgram, seed: int) -> None:

@@ -126,7 +126,7 @@ def read_elsewhere(program: Program, made: Instruction, group: Group, counts: tu
     return False
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(programs())
 def test_random_programs(program: RandomProgram) -> None:
     check(gradient(program.loss, [(program.inputs,), ()]))

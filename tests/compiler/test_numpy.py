@@ -167,7 +167,7 @@ def gradient(fn: Any, X: Any, **settings: Any) -> tuple[float, Any]:
 def test_values_and_gradients_are_those_of_llvm_and_eager(program: Any) -> None:
     """Batches of one block and of many, with and without threads; the tolerance is rounding errors of sums."""
     fn = program()
-    for samples in (1, 3, 100, 5000):
+    for samples in (1, 100, 5000):
         X = data(samples)
         expected = gradient(fn, X, backend="llvm")
         for threads in (1, 2):

@@ -219,7 +219,7 @@ def test_prints_and_reads() -> None:
     assert interpret(tape.parse(text), [3.0], [6.0]) == [0.0]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(programs(names=("add", "mul", "tanh", "sin", "take", "where", "sum")))
 def test_random_programs(backend: str, program: RandomProgram) -> None:
     """Also where an entry is chosen twice, and where the table is not one of parameters alone."""

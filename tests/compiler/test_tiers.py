@@ -81,7 +81,7 @@ def test_every_operation_has_the_same_bits_in_both_tiers(dtype: str, samples: in
     assert bound() == first
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(program=programs())
 def test_random_programs_have_the_same_bits_in_both_tiers(program: RandomProgram) -> None:
     bound = Call(program.loss, *program.data(20))

@@ -203,7 +203,7 @@ def test_a_long_label_is_cut() -> None:
     assert shown == "x" * 39 + "…"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.text(max_size=30))
 def test_no_label_breaks_the_drawing(label: str) -> None:
     drawing = mg.draw(Value(1.0, label).exp())

@@ -109,7 +109,7 @@ def trace(
         recording.begin = recording.count()
         recording.loops.arguments.update(map(id, given.arguments))
         structure, results = _flatten(_called(fn, given.arguments))
-        constants = set(map(id, recording.made))
+        constants = set(map(id, recording.made.copy()))  # others may make more meanwhile
         values = recording.values()
         leaves = recording.loops.leaves(values, results, given)
         sections = recording.loops.sections
