@@ -39,6 +39,7 @@ def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], A
     run, takes = state.run, prepared.executable.takes
     writes, seen = parameter_writes, parameter_writes[0]
     single = isinstance(special.source.structure, int)
+    plain = single and not takes
 
     def after() -> Any:
         run()
@@ -61,21 +62,10 @@ def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], A
                 pack(bytes_, 0, *x)
         except (ValueError, TypeError, NotImplementedError, OverflowError, struct.error):
             fill(x)
+        if plain:  # one call less
+            run()
+            return numbers[first]
         return after()
-
-    def flat_to_number(x: Any) -> Any:
-        """The same with `after` written out: a call takes a tenth of the time."""
-        if writes[0] != seen:
-            return renewed(x)
-        try:
-            if x.__class__ is array:
-                held[:] = x
-            else:
-                pack(bytes_, 0, *x)
-        except (ValueError, TypeError, NotImplementedError, OverflowError, struct.error):
-            fill(x)
-        run()
-        return numbers[first]
 
     def nested(x: Any) -> Any:
         if writes[0] != seen:
@@ -83,10 +73,7 @@ def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], A
         fill(x)
         return after()
 
-    if len(shape) != 1:
-        return nested
-    vars(flat_to_number)["owner"] = state  # `run` does not own the memory that it works on
-    return flat_to_number if single and not takes else flat
+    return flat if len(shape) == 1 else nested
 
 
 def _packer(buffer: Any) -> Callable[..., None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -102,3 +104,13 @@ def test_states_can_share_their_uniform_numbers(made: LlvmExecutable) -> None:
     part = made.state(5, whole)
     assert part.u is whole.u
     assert made.variant(300)[0] is made.variant(299)[0]
+
+
+def test_a_run_alone_keeps_all_that_it_works_on(made: LlvmExecutable) -> None:
+    state = made.state(4)
+    run(state, data(4))
+    alone, there = state.run, [weakref.ref(x) for x in (state.u, state.v, state.arguments[0])]
+    del state
+    gc.collect()
+    assert all(ref() is not None for ref in there)
+    alone()

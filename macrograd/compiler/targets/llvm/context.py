@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 from macrograd.compiler.jit.text import Code
 
 
 class Context(ctypes.Structure):
-    """The argument of a compiled function, in the order of `FIELDS`."""
+    """The argument of a compiled function, in the order of `FIELDS`; `held` is what its pointers lead to, so that a
+    call that has the context has all that it works on."""
+
+    held: Any = ()
 
     _fields_ = (
         ("u", ctypes.c_void_p),

@@ -116,6 +116,7 @@ class LlvmState(State):
             out=self.out.ctypes.data,
             **kernels(program, executable.machine(self.lanes, self.single)),
         )
+        self.context.held = self.u, self.v, self.out, self._pointers, self.arguments, self.native
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
         self.chunk = _CHUNK
