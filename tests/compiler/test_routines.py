@@ -48,6 +48,35 @@ def softplus(x: Decimal) -> Decimal:
     return max(x, Decimal(0)) + log1p(exp(-abs(x)))
 
 
+LONG = Context(prec=420, Emin=-999_999, Emax=999_999)  # digits for angles up to 10^308
+
+
+def arctan_of_one_over(n: int) -> Decimal:
+    total, term, k = Decimal(0), ONE / n, 1
+    while abs(term) > Decimal("1e-419"):
+        total, term, k = total + term / k, -term / (n * n), k + 2
+    return total
+
+
+with localcontext(LONG):
+    PI = 16 * arctan_of_one_over(5) - 4 * arctan_of_one_over(239)  # J. Machin
+
+
+def sin(x: Decimal, quarters: int = 0) -> Decimal:
+    """The sine of x and some quarter turns."""
+    with localcontext(LONG):
+        n = (2 * x / PI).to_integral_value()
+        r, odd, n = x - n * PI / 2, (int(n) + quarters) % 2, int(n) + quarters
+    total, term, k = Decimal(0), ONE if odd else r, 1 if odd else 2
+    while abs(term) > abs(r) * Decimal("1e-58"):
+        total, term, k = total + term, -term * r * r / (k * (k + 1)), k + 2
+    return -total if n % 4 >= 2 else total
+
+
+def cos(x: Decimal) -> Decimal:
+    return sin(x, 1)
+
+
 EXACT: dict[ops.Op, Callable[[Decimal], Decimal]] = {
     ops.exp: exp,
     ops.log: lambda x: x.ln(),
@@ -55,9 +84,11 @@ EXACT: dict[ops.Op, Callable[[Decimal], Decimal]] = {
     ops.tanh: tanh,
     ops.sigmoid: sigmoid,
     ops.softplus: softplus,
+    ops.sin: sin,
+    ops.cos: cos,
 }
 # The bounds stated in macrograd/compiler/targets/scalar/routines.py, in units in the last place.
-BOUND = {"exp": 1.0, "log": 1.0, "log1p": 2.0, "tanh": 2.0, "sigmoid": 2.0, "softplus": 2.0}
+BOUND = {"exp": 1.0, "log": 1.0, "log1p": 2.0, "tanh": 2.0, "sigmoid": 2.0, "softplus": 2.0, "sin": 1.0, "cos": 1.0}
 
 
 def points(name: str, dtype: Any) -> NDArray[Any]:
@@ -74,6 +105,8 @@ def points(name: str, dtype: Any) -> NDArray[Any]:
         "tanh": [0.0, 0.625, -0.625, largest / 2, 9.0, 19.0],
         "sigmoid": [0.0, smallest, -largest, 36.0],
         "softplus": [0.0, smallest, -largest, 36.0],
+        "sin": [math.pi / 2, 232 * math.pi / 2, 100_001 * math.pi / 4, 2.0**15, 2.0**30],
+        "cos": [math.pi / 2, 29 * math.pi / 2, 100_001 * math.pi / 4, 2.0**15, 2.0**30],
     }[name]
     parts = [
         random.uniform(-2, 2, 300),
@@ -139,6 +172,8 @@ def test_limits(dtype: str) -> None:
         "tanh": [1.0, -1.0, nan, 0.0, -0.0],
         "sigmoid": [1.0, 0.0, nan, 0.5, 0.5],
         "softplus": [inf, 0.0, nan, math.log(2), math.log(2)],
+        "sin": [nan, nan, nan, 0.0, -0.0],
+        "cos": [nan, nan, nan, 1.0, 1.0],
     }
     for op in EXACT:
         found = mg.compile(lambda a, op=op: op(a), batch=True, dtype=dtype, backend="llvm")(x)

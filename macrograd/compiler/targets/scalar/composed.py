@@ -15,7 +15,7 @@ from macrograd.ops import Op
 
 Spelled = Callable[..., Callable[..., str]]
 Formula = Callable[..., Any]
-LIBRARY = ("sin", "cos", "pow")  # the `llvm` columns that end in the system's math library
+LIBRARY = ("sin", "cos", "pow")  # the `llvm` columns that need the system's math library, if only for huge angles
 
 
 def as_strict(row: Op, *, strict: bool, portable: bool) -> bool:

@@ -1,13 +1,14 @@
 """The op table's functions in LLVM's terms: a map from the `llvm` column to code for vectors of any width.
 
-exp, log and tanh are written out with explicit vectors, because the system's scalar functions are several times slower;
-the rest calls LLVM's intrinsics, which for sin, cos and pow end in the system's math library.
+exp, log, tanh, sin and cos are written out with explicit vectors, because the system's scalar functions are several
+times slower; the rest calls LLVM's intrinsics. pow, and the sines and cosines of huge angles, are left to the system's
+math library.
 
-Errors against the exact result, in units in the last place of float64 or float32, measured in the tests: exp and log
-below 1, tanh, sigmoid, softplus and log1p below 2. An operation without an `llvm` column is composed of others by its
-formula, whose error is stated there (`macrograd._formulas`). So is in strict mode all that mathematical libraries
-compute differently (`macrograd._portable`); each step is rounded as on floats, and the bits are the same on every
-machine.
+Errors against the exact result, in units in the last place of float64 or float32, measured in the tests: exp, log, sin
+and cos below 1, tanh, sigmoid, softplus and log1p below 2. An operation without an `llvm` column is composed of others
+by its formula, whose error is stated there (`macrograd._formulas`). So is in strict mode all that mathematical
+libraries compute differently (`macrograd._portable`); each step is rounded as on floats, and the bits are the same on
+every machine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import math
 from collections.abc import Callable
 
 from macrograd.compiler.jit.text import SINGLE, Code
-from macrograd.compiler.targets.scalar.composed import LIBRARY, composed, library
+from macrograd.compiler.targets.scalar.composed import composed, library
+from macrograd.compiler.targets.scalar.series import plain, polynomial
+from macrograd.compiler.targets.scalar.waves import wave
 from macrograd.ops import HARMLESS, RANDOM_KEYS, RANDOM_MIX, Op
 
 Routine = Callable[..., str]
@@ -39,7 +42,7 @@ def routine(row: Op, *, strict: bool = False) -> Routine:
 
 def is_vector(row: Op) -> bool:
     """Whether the operation works on all elements of a vector at once, and not by a call for each."""
-    return row.llvm not in LIBRARY
+    return row.llvm != "pow"
 
 
 # --- exact operations ------------------------------------------------------------------------------------------------
@@ -69,7 +72,7 @@ def _relu(code: Code, width: int, a: str) -> str:
 def _largest(code: Code, width: int, a: str, b: str) -> str:
     """IEEE 754-2019's maximum: NaN for a NaN, and −0 is less than +0."""
     both = _both_ways(code, width, "ogt", "and", a, b)
-    return code.select(code.compare("uno", a, b, width), _plain(code, "fadd", a, b, width), both, width)
+    return code.select(code.compare("uno", a, b, width), plain(code, "fadd", a, b, width), both, width)
 
 
 def _smallest(code: Code, width: int, a: str, b: str) -> str:
@@ -154,7 +157,7 @@ def _random(code: Code, width: int, a: str, b: str, c: str) -> str:
     for shift, factor in zip((30, 27), RANDOM_MIX, strict=True):
         z = code.let(f"mul {whole} {mixed(z, shift)}, {splat(factor)}")
     bits = code.let(f"lshr {whole} {mixed(z, 31)}, {splat(40)}")
-    number = _plain(code, "fmul", code.let(f"uitofp {whole} {bits} to {kind}"), code.splat(2.0**-24, width), width)
+    number = plain(code, "fmul", code.let(f"uitofp {whole} {bits} to {kind}"), code.splat(2.0**-24, width), width)
     return code.select(code.compare("uno", nothing, nothing, width), nothing, number, width)
 
 
@@ -171,14 +174,14 @@ def _exp(code: Code, width: int, a: str) -> str:
     # Adding a number of this size rounds a/ln 2 to an integer, which is then in the last bits of the sum.
     big = 1.5 * 2.0 ** (23 if single else 52)
     shifted = code.intrinsic("fma", width, a, code.splat(1 / math.log(2), width), code.splat(big, width))
-    n = _plain(code, "fsub", shifted, code.splat(big, width), width)
+    n = plain(code, "fsub", shifted, code.splat(big, width), width)
     # ln 2 in two parts; the first has few enough digits to make n·part exact.
     part = 0.693359375 if single else float.fromhex("0x1.62e42fefap-1")
     rest = -2.12194440054690583e-4 if single else float.fromhex("0x1.cf79abc9e3b39p-40")
     r = code.intrinsic("fma", width, n, code.splat(-part, width), a)
     r = code.intrinsic("fma", width, n, code.splat(-rest, width), r)
     degree = 7 if single else 13
-    tail = _polynomial(code, width, r, [1 / math.factorial(k) for k in range(2, degree + 1)])
+    tail = polynomial(code, width, r, [1 / math.factorial(k) for k in range(2, degree + 1)])
     slope = code.intrinsic("fma", width, tail, r, code.splat(1.0, width))  # (exp(r) - 1)/r
     integers = kind.integers(width)
     bits = [code.let(f"bitcast {kind.vector(width)} {x} to {integers}") for x in (shifted, code.splat(big, width))]
@@ -186,28 +189,13 @@ def _exp(code: Code, width: int, a: str) -> str:
     half = code.let(f"ashr {integers} {power}, {code.integer_splat(1, width)}")
     first = _power_of_two(code, width, half)
     second = _power_of_two(code, width, code.let(f"sub {integers} {power}, {half}"))
-    total = code.intrinsic("fma", width, slope, _plain(code, "fmul", first, r, width), first)
-    total = _plain(code, "fmul", total, second, width)
+    total = code.intrinsic("fma", width, slope, plain(code, "fmul", first, r, width), first)
+    total = plain(code, "fmul", total, second, width)
     # Far outside the range, where the integers above would be meaningless; for NaN, `total` is NaN.
     near = code.compare("ult", code.intrinsic("fabs", width, a), code.splat(150.0 if single else 1000.0, width), width)
     above = code.compare("ogt", a, code.splat(0.0, width), width)
     limit = code.select(above, code.splat(math.inf, width), code.splat(0.0, width), width)
     return code.select(near, total, limit, width)
-
-
-def _polynomial(code: Code, width: int, x: str, coefficients: list[float]) -> str:
-    """c₀ + c₁·x + c₂·x² + … by Estrin's scheme: in pairs, then pairs of pairs, which are independent."""
-    parts = [code.splat(c, width) for c in coefficients]
-    while len(parts) > 1:
-        pairs = [code.intrinsic("fma", width, b, x, a) for a, b in zip(parts[::2], parts[1::2], strict=False)]
-        parts = pairs + parts[2 * len(pairs) :]
-        x = _plain(code, "fmul", x, x, width)
-    return parts[0]
-
-
-def _plain(code: Code, op: str, a: str, b: str, width: int) -> str:
-    """An operation that must not be regrouped with its neighbours."""
-    return code.let(f"{op} {code.kind.vector(width)} {a}, {b}")
 
 
 def _power_of_two(code: Code, width: int, exponent: str) -> str:
@@ -229,7 +217,7 @@ def _log(code: Code, width: int, a: str) -> str:
     # Subnormals are scaled up first.
     tiny, scale, shift = (2.0**-126, 2.0**25, 25.0) if single else (2.0**-1022, 2.0**54, 54.0)
     small = code.compare("olt", a, code.splat(tiny, width), width)
-    x = code.select(small, _plain(code, "fmul", a, code.splat(scale, width), width), a, width)
+    x = code.select(small, plain(code, "fmul", a, code.splat(scale, width), width), a, width)
     bits = code.let(f"bitcast {kind.vector(width)} {x} to {integers}")
     # Subtracting the bits of √½ splits the exponent so that the mantissa lands in [√½, √2).
     root = 0x3F3504F3 if single else 0x3FE6A09E667F3BCD
@@ -239,20 +227,20 @@ def _log(code: Code, width: int, a: str) -> str:
     m_bits = code.let(f"sub {integers} {bits}, {back}")
     m = code.let(f"bitcast {integers} {m_bits} to {kind.vector(width)}")
     k = code.let(f"sitofp {integers} {exponent} to {kind.vector(width)}")
-    k = code.select(small, _plain(code, "fsub", k, code.splat(shift, width), width), k, width)
-    f = _plain(code, "fsub", m, code.splat(1.0, width), width)
-    s = _plain(code, "fdiv", f, _plain(code, "fadd", f, code.splat(2.0, width), width), width)
-    z = _plain(code, "fmul", s, s, width)
+    k = code.select(small, plain(code, "fsub", k, code.splat(shift, width), width), k, width)
+    f = plain(code, "fsub", m, code.splat(1.0, width), width)
+    s = plain(code, "fdiv", f, plain(code, "fadd", f, code.splat(2.0, width), width), width)
+    z = plain(code, "fmul", s, s, width)
     count = 5 if single else 11
-    series = _polynomial(code, width, z, [2 / (2 * j + 1) for j in range(1, count + 1)])
+    series = polynomial(code, width, z, [2 / (2 * j + 1) for j in range(1, count + 1)])
     # log(m) = f - s·(f - z·series): the leading term is exact (FreeBSD's e_log.c arranges it so).
     tail = code.intrinsic("fma", width, _fneg(code, width, z), series, f)
     part = 0.693359375 if single else float.fromhex("0x1.62e42fefap-1")
     rest = -2.12194440054690583e-4 if single else float.fromhex("0x1.cf79abc9e3b39p-40")
     low = code.intrinsic(
-        "fma", width, k, code.splat(rest, width), _fneg(code, width, _plain(code, "fmul", s, tail, width))
+        "fma", width, k, code.splat(rest, width), _fneg(code, width, plain(code, "fmul", s, tail, width))
     )
-    total = code.intrinsic("fma", width, k, code.splat(part, width), _plain(code, "fadd", f, low, width))
+    total = code.intrinsic("fma", width, k, code.splat(part, width), plain(code, "fadd", f, low, width))
     infinite = code.compare("oeq", a, code.splat(math.inf, width), width)
     total = code.select(infinite, a, total, width)
     zero = code.compare("oeq", a, code.splat(0.0, width), width)
@@ -264,11 +252,11 @@ def _log(code: Code, width: int, a: str) -> str:
 def _log1p(code: Code, width: int, a: str) -> str:
     """log(1 + a) = log(u)·a/(u - 1), u = 1 + a rounded (Kahan; Goldberg, ACM Computing Surveys 23, 1991, thm. 4)."""
     one = code.splat(1.0, width)
-    u = _plain(code, "fadd", a, one, width)
-    d = _plain(code, "fsub", u, one, width)
+    u = plain(code, "fadd", a, one, width)
+    d = plain(code, "fsub", u, one, width)
     log = _log(code, width, u)
     exact = code.compare("oeq", d, a, width)  # also if both are infinite
-    corrected = _plain(code, "fmul", log, _plain(code, "fdiv", a, d, width), width)
+    corrected = plain(code, "fmul", log, plain(code, "fdiv", a, d, width), width)
     total = code.select(exact, log, corrected, width)
     return code.select(code.compare("oeq", u, one, width), a, total, width)
 
@@ -279,18 +267,18 @@ def _log1p(code: Code, width: int, a: str) -> str:
 def _tanh(code: Code, width: int, a: str) -> str:
     """Near 0 a rational function of a² (the coefficients of Cephes, S. Moshier), else 1 - 2/(exp(2|a|) + 1)."""
     size = code.intrinsic("fabs", width, a)
-    z = _plain(code, "fmul", a, a, width)
+    z = plain(code, "fmul", a, a, width)
     top = code.splat(-9.64399179425052238628e-1, width)
     for c in (-9.92877231001918586564e1, -1.61468768441708447952e3):
         top = code.intrinsic("fma", width, top, z, code.splat(c, width))
     bottom = code.splat(1.0, width)
     for c in (1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3):
         bottom = code.intrinsic("fma", width, bottom, z, code.splat(c, width))
-    ratio = _plain(code, "fdiv", _plain(code, "fmul", z, top, width), bottom, width)
+    ratio = plain(code, "fdiv", plain(code, "fmul", z, top, width), bottom, width)
     near = code.intrinsic("fma", width, a, ratio, a)
-    e = _exp(code, width, _plain(code, "fadd", size, size, width))
+    e = _exp(code, width, plain(code, "fadd", size, size, width))
     one, two = code.splat(1.0, width), code.splat(2.0, width)
-    far = _plain(code, "fsub", one, _plain(code, "fdiv", two, _plain(code, "fadd", e, one, width), width), width)
+    far = plain(code, "fsub", one, plain(code, "fdiv", two, plain(code, "fadd", e, one, width), width), width)
     # An ordered comparison is false for NaN, whose `far` is NaN.
     found = code.select(code.compare("olt", size, code.splat(0.625, width), width), near, far, width)
     return code.intrinsic("copysign", width, found, a)
@@ -301,14 +289,14 @@ def _sigmoid(code: Code, width: int, a: str) -> str:
     e = _exp(code, width, _fneg(code, width, code.intrinsic("fabs", width, a)))
     one = code.splat(1.0, width)
     top = code.select(code.compare("olt", a, code.splat(0.0, width), width), e, one, width)
-    return _plain(code, "fdiv", top, _plain(code, "fadd", one, e, width), width)
+    return plain(code, "fdiv", top, plain(code, "fadd", one, e, width), width)
 
 
 def _log1p_of_part(code: Code, width: int, a: str) -> str:
     """log(1 + a) for a in [0, 1]: as `_log`, reduced to its series, for s up to a third."""
-    s = _plain(code, "fdiv", a, _plain(code, "fadd", a, code.splat(2.0, width), width), width)
-    z = _plain(code, "fmul", s, s, width)
-    series = _polynomial(code, width, z, [2 / (2 * j + 1) for j in range(1, 8 if code.kind is SINGLE else 17)])
+    s = plain(code, "fdiv", a, plain(code, "fadd", a, code.splat(2.0, width), width), width)
+    z = plain(code, "fmul", s, s, width)
+    series = polynomial(code, width, z, [2 / (2 * j + 1) for j in range(1, 8 if code.kind is SINGLE else 17)])
     tail = code.intrinsic("fma", width, _fneg(code, width, z), series, a)
     return code.intrinsic("fma", width, _fneg(code, width, s), tail, a)
 
@@ -317,7 +305,7 @@ def _softplus(code: Code, width: int, a: str) -> str:
     """max(a, 0) + log(1 + exp(-|a|))."""
     e = _exp(code, width, _fneg(code, width, code.intrinsic("fabs", width, a)))
     positive = code.select(code.compare("ole", a, code.splat(0.0, width), width), code.splat(0.0, width), a, width)
-    return _plain(code, "fadd", positive, _log1p_of_part(code, width, e), width)
+    return plain(code, "fadd", positive, _log1p_of_part(code, width, e), width)
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -327,7 +315,7 @@ _ROUTINES: dict[str, Routine] = {
     **{name: _intrinsic(name) for name in ("fabs", "sqrt")},
     "maximum": _largest,
     "minimum": _smallest,
-    **{name: library(name) for name in LIBRARY},
+    "pow": library("pow"),
     **{name: _intrinsic(name) for name in ("floor", "ceil", "rint")},
     "fneg": _fneg,
     "copy": _copy,
@@ -345,4 +333,6 @@ _ROUTINES: dict[str, Routine] = {
     "tanh": _tanh,
     "sigmoid": _sigmoid,
     "softplus": _softplus,
+    "sin": wave("sin"),
+    "cos": wave("cos"),
 }
