@@ -6,7 +6,7 @@ graph alone, not on addresses or hashes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, Protocol, TypeVar
 
 from macrograd.ops import Op
@@ -29,11 +29,14 @@ class Node(Protocol):
 N = TypeVar("N", bound=Node)
 
 
-def topological(*roots: N, stop: Iterable[N] = (), seen: set[int] | None = None) -> list[N]:
+def topological(
+    *roots: N, stop: Iterable[N] = (), seen: set[int] | None = None, within: Container[int] | None = None
+) -> list[N]:
     """The roots and every Value that they were computed from, operands before results.
 
     Leaves out the Values in `stop` with everything that only they were computed from, and those whose ids are in
-    `seen`, to which this walk adds its own: several walks with the same set list every Value once. The order is that of
+    `seen`, to which this walk adds its own: several walks with the same set list every Value once. It does not go
+    beyond the Values whose ids are `within`, if given. The order is that of
     a depth-first walk that takes operands from left to right, so it depends on the graph alone and not on addresses.
     Iterative: a chain of a million operations is no deeper than a short one.
     """
@@ -50,7 +53,7 @@ def topological(*roots: N, stop: Iterable[N] = (), seen: set[int] | None = None)
             emit(pop())
             continue
         key = id(node)
-        if key in seen:
+        if key in seen or (within is not None and key not in within):
             continue
         mark(key)
         a, b = node._a, node._b

@@ -59,6 +59,14 @@ class Interpreter:
         """Whether this thread's program is being recorded: it then asks for loops and elements by `loop` and `take`."""
         return False
 
+    def count(self) -> int:
+        """How many Values the program being recorded has made."""
+        raise NotImplementedError
+
+    def since(self, mark: int) -> Sequence[Any]:
+        """The Values made since there were this many."""
+        raise NotImplementedError
+
     def loop(
         self,
         count: int,

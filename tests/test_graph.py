@@ -28,6 +28,7 @@ def test_what_stops_a_walk_is_left_out_with_all_below_it() -> None:
     seen: set[int] = set()
     assert topological(below, seen=seen) == [a, below]
     assert topological(out, seen=seen) == [b, out]
+    assert topological(out, within={id(out), id(b)}) == [b, out]
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=60))

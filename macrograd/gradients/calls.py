@@ -7,7 +7,7 @@ Pearlmutter, *Nesting forward-mode AD in a functional framework*, 2008).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -33,6 +33,7 @@ class Call:
     order      the operations on paths from the leaves to the results, operands before results
     beside     the other operations that the results depend on
     numbers    whether only numbers went in, so that numbers come out
+    mark       in a recorded program, how many Values were made before the leaves
     """
 
     arguments: tuple[Any, ...]
@@ -43,6 +44,7 @@ class Call:
     order: list[Value]
     beside: list[Value]
     numbers: bool
+    mark: int | None
 
     def close(self) -> None:
         """Turn the leaves that stand for numbers into constants. An outer derivative must not mistake them for the
@@ -69,6 +71,10 @@ class Call:
         )
         return [found.get(x, 0.0) for x in self.leaves]
 
+    def order_of(self, slopes: Iterable[Any]) -> list[Value]:
+        """The operations on paths from the leaves to derivatives of the results."""
+        return _between(slopes, self.leaves, _made_since(self.mark))[0]
+
     def out(self, x: Any) -> Any:
         """A derivative as returned to the caller: a float or a Value. It is never −0.0, like the gradient that
         `backward` adds to: the sign would tell what a choice did not take from what was taken and is 0."""
@@ -87,6 +93,8 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
     """Run `fn` with new leaves in place of the scalars of the arguments at `wanted`."""
     leaves: list[Value] = []
     numbers = True
+    program = recording()
+    before = None if program is None else program.count()
 
     def leaf(x: Any) -> Value:
         nonlocal numbers
@@ -113,9 +121,10 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
     result = fn(*given, **kwargs)
     results: list[Any] = []
     nested(result, results.append)
-    if (program := recording()) is not None:
+    if program is not None:
         program.differentiated(results, leaves)
-    order, beside, foreign = between(results, leaves)
+    mark = None if numbers else before  # where numbers went in, it matters what else the results depend on
+    order, beside, foreign = _between(results, leaves, _made_since(mark))
     return Call(
         arguments=arguments,
         leaves=leaves,
@@ -125,18 +134,28 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
         order=order,
         beside=beside,
         numbers=numbers and not foreign,
+        mark=mark,
     )
 
 
-def between(results: Iterable[Any], leaves: Sequence[Value]) -> tuple[list[Value], list[Value], bool]:
+def _made_since(mark: int | None) -> set[int] | None:
+    """The ids of the Values that the recorded program made since then: only these can depend on leaves made since."""
+    program = recording()
+    return None if program is None or mark is None else set(map(id, program.since(mark)))
+
+
+def _between(
+    results: Iterable[Any], leaves: Sequence[Value], within: Container[int] | None
+) -> tuple[list[Value], list[Value], bool]:
     """The operations on paths from `leaves` to `results` that a derivative can take, operands first; the other
-    operations that the results depend on; and whether they also depend on other leaves."""
+    operations that the results depend on; and whether they also depend on other leaves. All as far as the Values whose
+    ids are `within`, if given: a derivative inside a long program must not walk through all that came before."""
     roots = [x for x in results if isinstance(x, Value)]
     active = set(map(id, leaves))
     order: list[Value] = []
     beside: list[Value] = []
     foreign = False
-    for node in topological(*roots, stop=leaves):
+    for node in topological(*roots, stop=leaves, within=within):
         a, b = node._a, node._b
         if a is None:
             foreign = foreign or node.op is not CONSTANT

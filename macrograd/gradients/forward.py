@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.gradients.calls import between, call, check_function, checked_results, nested, one_scalar
+from macrograd.gradients.calls import call, check_function, checked_results, nested, one_scalar
 from macrograd.rules import ahead
 from macrograd.value import Value, constant
 from macrograd.vector import Vector
@@ -60,7 +60,7 @@ def hvp(fn: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     result = one_scalar("hvp", fn, found)
     found.numbers = found.numbers and not any(isinstance(t, Value) for t in directions)
     slopes = found.slopes(result)
-    order, _, _ = between(slopes, found.leaves)
+    order = found.order_of(slopes)
     known = ahead(order, dict(zip(found.leaves, directions, strict=True)), found.numbers)
     found.close()
     products = {

@@ -10,7 +10,6 @@ from typing import Any
 from macrograd.gradients.calls import (
     Call,
     Derived,
-    between,
     call,
     check_function,
     checked_results,
@@ -121,7 +120,7 @@ def _second(found: Call, result: Any) -> Entries:
     """The structurally nonzero entries of the Hessian."""
     leaves = found.leaves
     slopes = found.slopes(result)
-    order, _, _ = between(slopes, leaves)
+    order = found.order_of(slopes)
     rows = pattern(order, leaves, slopes)
     # The Hessian is symmetric; the pattern found need not be: of x·detach(y), only the slope by x depends on y.
     symmetric = rows == transposed(rows, len(leaves))

@@ -10,6 +10,8 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
+from macrograd.gradients import calls
+from macrograd.graph import topological
 
 
 def test_arguments_may_be_arrays_tables_tuples_and_dicts() -> None:
@@ -91,3 +93,36 @@ def test_what_is_refused_says_what_it_was_and_what_to_do() -> None:
         TypeError, match=r"jacobian\(.*\): the function must return numbers and Values.*got None of type"
     ):
         mg.jacobian(lambda x: [x, None])(0.5)
+
+
+@pytest.mark.parametrize(
+    "derived",
+    [
+        lambda x: mg.grad(lambda x: mg.sin(x) * x)(x),
+        lambda x: mg.jacobian(lambda x: [mg.sin(x) * x])(x)[0],
+        lambda x: mg.hessian(lambda x: mg.sin(x) * x)(x),
+        lambda x: mg.hvp(lambda x: mg.sin(x) * x, x, x),
+        lambda x: mg.jvp(lambda x: mg.sin(x) * x, x, 0.5)[1],
+    ],
+    ids=["grad", "jacobian", "hessian", "hvp", "jvp"],
+)
+def test_a_derivative_in_a_recorded_program_does_not_walk_through_what_came_before(
+    derived: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w, lengths = Value(0.1), list[int]()
+
+    def counted(*roots: Any, **given: Any) -> list[Any]:
+        found = topological(*roots, **given)
+        lengths.append(len(found))
+        return found
+
+    def steps(x: Any) -> Any:
+        for _ in range(40):
+            x = x + w * derived(x) + w * x  # w was there before; so was the x of the step before
+        return x
+
+    monkeypatch.setattr(calls, "topological", counted)
+    found = mg.compile(steps)(0.3)
+    each = len(lengths) // 40
+    assert lengths[each : 2 * each] == lengths[-each:]  # the first step also makes the constants
+    assert found == pytest.approx(steps(0.3).data, rel=1e-12)
