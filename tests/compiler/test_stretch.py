@@ -14,6 +14,7 @@ from macrograd import Value
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stretch import Uneven, on_lines, points, stretched, with_held
+from macrograd.compiler.stretched import Stretched
 
 W = Value(0.9)
 
@@ -64,9 +65,17 @@ def test_an_operand_outside_its_space_is_not_believed() -> None:
         stretched(programs, points(1), (400,), (50,))
 
 
-def test_tables_grow_by_their_period() -> None:
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda k: k ^ (k % 4 in (1, 2)) * 3,  # 0, 2, 1, 3, 4, 6, 5, 7 …
+        lambda k: k if k % 2 else k // 2,  # 0, 1, 1, 3, 2, 5, 3, 7 …: each of the two has its own step
+    ],
+    ids=["one step", "two steps"],
+)
+def test_tables_grow_by_their_period(place: Any) -> None:
     def f(xs: Any) -> Any:
-        return mg.dot(xs, [xs[k ^ (k % 4 in (1, 2)) * 3] for k in range(len(xs))])  # with 0, 2, 1, 3, 4, 6, 5, 7 …
+        return mg.dot(xs, [xs[place(k)] for k in range(len(xs))])
 
     def program(rounds: int) -> Program:
         return pipeline.value_program(pipeline.record(f, [(4 * rounds,)]), batch=False)
@@ -75,6 +84,37 @@ def test_tables_grow_by_their_period() -> None:
     assert any(not x.affine for step in program(40).before for x, _ in step.operands() if not isinstance(x, float))
     told = stretched([program(20 + k) for (k,) in points(1)], points(1), (20,), (50,))
     assert Literal(told, [], xs).results() == Literal(program(40), [], xs).results()
+
+
+def test_interleaved_arrays_of_a_derivative_behind_a_choice_are_told_from_few_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Stretched, "written_out", lambda self: pytest.fail("it was written out"))
+    drift, days = Value(0.01), 120
+
+    def payoff(path: Any) -> Any:
+        def day(i: Any, state: Any) -> Any:
+            logarithm, total = state
+            logarithm = logarithm + drift * mg.random.normal(1, path, i)
+            return logarithm, total + mg.exp(logarithm)
+
+        return mg.relu(mg.loop(days, day, (0.0, 0.0))[1] - days)
+
+    drift.grad = 0.0
+    found = mg.compile(payoff, batch=True).backward(np.arange(5.0))
+    eager = Value(0.01)
+    total = mg.mean([_paid(eager, k, days) for k in range(5)])
+    total.backward()
+    assert found == pytest.approx(total.data, rel=1e-12)
+    assert drift.grad == pytest.approx(eager.grad, rel=1e-12)
+
+
+def _paid(drift: Any, path: int, days: int) -> Any:
+    logarithm, total = 0.0, 0.0
+    for i in range(days):
+        logarithm = logarithm + drift * mg.random.normal(1, float(path), float(i))
+        total = total + mg.exp(logarithm)
+    return mg.relu(total - days)
 
 
 def test_held_numbers_become_constants() -> None:

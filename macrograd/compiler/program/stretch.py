@@ -186,8 +186,9 @@ def _check_bounds(program: Program) -> None:
 
 
 def _table(x: NDArray[Any]) -> Any:
-    """An array as a tuple: a long row as its beginning, the period that is repeated with a step, the number of
-    repeats, and the rest, each of them again such a tuple. Any other array is kept unchanged."""
+    """An array as a tuple: a long row as its beginning, the period that is repeated with a step for each of its
+    elements, these steps, the number of repeats, and the rest, each of the parts again such a tuple. Any other array is
+    kept unchanged."""
     if x.dtype.kind != "i":
         return ("bytes", x.shape, x.dtype.str, x.tobytes())
     whole = ("whole", *x.ravel().tolist(), x.shape)
@@ -200,10 +201,10 @@ def _table(x: NDArray[Any]) -> Any:
     best = (0, 0, 0)  # elements that a period covers, the period, its beginning
     for period in range(1, min(_LONGEST_PERIOD, len(x) // _LEAST_ROUNDS) + 1):
         step = x[period:] - x[:-period]
-        edges = np.flatnonzero(np.diff(step, prepend=step[0] - 1, append=step[-1] - 1))
+        edges = np.flatnonzero(np.concatenate([[True], step[period:] != step[:-period], [True]]))
         longest = int(np.argmax(np.diff(edges)))
         begin = int(edges[longest])
-        covers = (int(edges[longest + 1]) + period - begin) // period * period
+        covers = (int(edges[longest + 1]) - 1 + 2 * period - begin) // period * period
         if covers >= max(_LONG, _LEAST_ROUNDS * period) and covers > best[0] + period:
             best = covers, period, begin
         if 2 * best[0] > len(x):
@@ -211,8 +212,9 @@ def _table(x: NDArray[Any]) -> Any:
     covers, period, begin = best
     if not covers:
         return whole
-    parts = x[:begin], x[begin : begin + period], x[begin + covers :]
-    return ("row", *(_table(part) for part in parts), int(x[begin + period] - x[begin]), covers // period)
+    pattern = x[begin : begin + period]
+    parts = x[:begin], pattern, x[begin + period : begin + 2 * period] - pattern, x[begin + covers :]
+    return ("row", *(_table(part) for part in parts), covers // period)
 
 
 def _array(table: Any, like: NDArray[Any]) -> NDArray[Any]:
@@ -227,8 +229,8 @@ def _array(table: Any, like: NDArray[Any]) -> NDArray[Any]:
         if len({len(row) for row in rows}) > 1:
             raise Uneven("the rows of a table would differ in length")
         return np.moveaxis(np.array(rows).reshape(*rest, -1), -1, axis)
-    first, pattern, last = (_array(part, like) for part in table[1:4])
-    step, rounds = table[4:]
+    first, pattern, step, last = (_array(part, like) for part in table[1:5])
+    rounds = table[5]
     _check(rounds)
     middle = pattern + step * np.arange(rounds, dtype=like.dtype)[:, None]
     return np.concatenate([first, middle.ravel(), last])
