@@ -87,13 +87,13 @@ class Recording(Interpreter):
         return compute() if self._as_eager else self.loops.branch(test, compute, where)
 
     def take(self, values: Any, index: Any) -> Any:
-        return self.loops.take(values, index, self._guards[-1] if self._guards else None)
+        return self.loops.reads.take(values, index, self._guards[-1] if self._guards else None)
 
     def one(self) -> Any:
-        return self.loops.one()
+        return self.loops.held.one()
 
     def differentiated(self, results: Sequence[Any], leaves: Sequence[Any]) -> None:
-        if self.loops.passed(results, leaves):
+        if self.loops.reads.passed(results, leaves):
             self.refuse(
                 "a derivative taken in the body of a loop through mg.take() by the loop's round number",
                 "take the derivative of the whole loop, or choose the element with mg.where",

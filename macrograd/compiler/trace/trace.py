@@ -107,7 +107,7 @@ def trace(
     with value.interpreted(recording), guarded_calls(refuse), listing(recording.new), _uncollected():
         given = given or Arguments(shapes, uniform)
         recording.begin = recording.count()
-        recording.loops.arguments.update(map(id, given.arguments))
+        recording.loops.reads.arguments.update(map(id, given.arguments))
         structure, results = _flatten(_called(fn, given.arguments))
         constants = set(map(id, recording.made.copy()))  # others may make more meanwhile
         values = recording.values()
@@ -129,7 +129,7 @@ def trace(
             tape, parameters = tape_of(order, results, inputs, constants, parameters, same)
         _check_own(parameters, recording.loops.bodies)
         tape, numbers = leaves.numbered(tape), leaves.held
-    arrays = [*recording.loops.arrays.values()]
+    arrays = [*recording.loops.reads.arrays.values()]
     return Trace(tape, parameters, structure, numbers, given, leaves.one, recording.checks, arrays, sections)
 
 
