@@ -13,6 +13,7 @@ same reason, speed: each is `_node` inlined.
 from __future__ import annotations
 
 from _thread import RLock  # `threading` would be a heavy import
+from collections import deque
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, NoReturn
@@ -477,7 +478,20 @@ def numbers_of(values: Iterable[Value]) -> list[float]:
     return list(map(_number_of, values))
 
 
+def write_numbers(values: Iterable[Value], numbers: Iterable[float]) -> None:
+    """Set the `.data` of many parameters to floats, and count it as one write (`parameter_writes`)."""
+    global _fresh
+    if _interpreter is not None:
+        for x, number in zip(values, numbers, strict=True):
+            x.data = number
+    else:
+        deque(map(_set_number, values, numbers), maxlen=0)
+        _fresh = _ZERO + 0.0
+    parameter_writes[0] += 1
+
+
 _number_of = attrgetter("_data")
+_set_number = vars(Value)["_data"].__set__
 
 
 def compared(op: Op, left: Any, right: Any) -> Any:
@@ -508,4 +522,5 @@ __all__ = [
     "positive_zero",
     "recording",
     "topological",
+    "write_numbers",
 ]

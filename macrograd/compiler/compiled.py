@@ -17,7 +17,7 @@ from macrograd.compiler.bound import Bound, BoundResults
 from macrograd.compiler.settings import settings_of
 from macrograd.compiler.specialised import Specialised
 from macrograd.copying import check_importable
-from macrograd.value import Value, numbers_of, parameter_writes
+from macrograd.value import Value, numbers_of, write_numbers
 
 if TYPE_CHECKING:
     from macrograd.compiler.targets.profile import Profile
@@ -175,10 +175,7 @@ class Compiled:
     def assign(self, theta: Any) -> None:
         """Write one array back into the parameters. Raises ValueError, and writes nothing, if the size is wrong."""
         special = self._traced()
-        numbers = special.check_theta(theta).tolist()
-        for parameter, number in zip(special.parameters, numbers, strict=True):
-            parameter.data = float(number)
-        parameter_writes[0] += 1
+        write_numbers(special.parameters, map(float, special.check_theta(theta).tolist()))
 
     def _traced(self) -> Specialised:
         if self._latest is None and self._signature is not None and not self._signature.parameters:

@@ -7,6 +7,8 @@ described by its identity: it equals nothing else, and costs only speed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -145,44 +147,104 @@ class Description:
         return []
 
 
-def twin(model: Module, other: Module) -> list[Value] | None:
-    """The parameters of the other model, in the order of a description, if a walk through both side by side finds them
-    equal but for these. None if not, or if there is anything but modules, lists and plain values in them: a description
-    of each must tell then. The walk takes a fraction of the time of a description."""
-    mine: list[Value] = []
-    theirs: list[Value] = []
-    stack: list[tuple[Any, Any]] = [(model, other)]
-    while stack:
-        a, b = stack.pop()
-        kind = type(a)
-        if kind is not type(b):
-            return None
-        if kind is Value:
-            mine.append(a)
-            theirs.append(b)
-        elif kind is list:
-            if len(a) != len(b):
-                return None
-            if a and type(a[0]) is Value:
-                if set(map(type, a)) != {Value} or set(map(type, b)) != {Value}:
-                    return None
-                mine += a
-                theirs += b
+class Twins:
+    """Finds models that are equal to one but for their parameters, in a fraction of the time of a description.
+
+    The model's modules and lists are noted in the order of a walk; another model is walked beside them. A model with
+    anything but modules, lists and plain values in it has no twins: a description of each must tell then.
+    """
+
+    def __init__(self, model: Module) -> None:
+        self._nodes: list[_Node] = []
+        self._known = True
+        leaves: list[Any] = []
+        stack: list[Any] = [model]
+        while stack and self._known:
+            thing = stack.pop()
+            node = self._noted(thing)
+            self._nodes.append(node)
+            parts = node.parts_of(thing)
+            if node.leaf:
+                leaves += parts
             else:
-                stack.extend(zip(reversed(a), reversed(b), strict=True))
-        elif isinstance(a, Module):
-            items, others = _items(a), _items(b)
-            if [*items] != [*others]:
-                return None
-            stack.extend(zip(reversed(items.values()), reversed(others.values()), strict=True))
-        elif kind in _PLAIN:
-            if a is not b and repr(a) != repr(b):
-                return None
-        elif a is not b or isinstance(a, (dict, tuple, Vector)):  # which may hold parameters
+                stack.extend(reversed(parts))
+        self._known = self._known and _apart(leaves)
+
+    def _noted(self, thing: Any) -> _Node:
+        kind = type(thing)
+        if kind is Value:
+            return _Node(kind, leaf=True)
+        if kind is list:
+            return _Node(kind, count=len(thing), leaf=bool(thing) and set(map(type, thing)) == {Value})
+        if not isinstance(thing, Module):
+            self._known = kind in _PLAIN
+            return _Node(kind, equal={"": thing})
+        items = _items(thing)
+        parts = tuple(name for name, x in items.items() if type(x) in (Value, list) or isinstance(x, Module))
+        equal = {name: x for name, x in items.items() if name not in parts}
+        if any(isinstance(x, (dict, tuple, Vector)) for x in equal.values()):  # which may hold parameters
+            self._known = False
+        return _Node(kind, names=tuple(items), parts=parts, equal=equal)
+
+    def of(self, other: Module) -> list[Value] | None:
+        """The parameters of the other model in the order of a description; None if it is no twin."""
+        if not self._known:
             return None
-    free = not any(map(_op, mine)) and not any(map(_op, theirs))  # neither frozen nor computed
-    alone = len(set(map(id, mine))) == len(mine) and len(set(map(id, theirs))) == len(theirs)
-    return theirs if free and alone else None
+        leaves: list[Any] = []
+        stack: list[Any] = [other]
+        for node in self._nodes:
+            thing = stack.pop()
+            if not node.fits(thing):
+                return None
+            parts = node.parts_of(thing)
+            if node.leaf:
+                leaves += parts
+            else:
+                stack.extend(reversed(parts))
+        return leaves if _apart(leaves) else None
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A parameter, a list of `count` things, a plain value, or a module of a `kind`: the `names` of its attributes,
+    which of them are `parts` to walk on through, and those that a twin has `equal`. The parts of a `leaf` are
+    parameters."""
+
+    kind: type
+    count: int = -1
+    names: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    equal: dict[str, Any] = field(default_factory=dict)
+    leaf: bool = False
+
+    def fits(self, thing: Any) -> bool:
+        kind: type = type(thing)  # not `type(thing) is`, which would narrow Any to object
+        if kind is not self.kind:
+            return False
+        if self.kind is Value or self.kind is list:
+            return self.count < 0 or len(thing) == self.count
+        items = _items(thing) if self.names else {"": thing}
+        if self.names and tuple(items) != self.names:
+            return False
+        for name, mine in self.equal.items():
+            theirs = items[name]
+            if theirs is not mine and not (
+                type(theirs) is type(mine) and type(mine) in _PLAIN and repr(theirs) == repr(mine)
+            ):
+                return False
+        return True
+
+    def parts_of(self, thing: Any) -> Sequence[Any]:
+        if self.kind is Value:
+            return (thing,)
+        if self.kind is list:
+            return thing  # type: ignore[no-any-return]
+        return [vars(thing)[name] for name in self.parts]
+
+
+def _apart(leaves: list[Any]) -> bool:
+    """Whether all are parameters, neither frozen nor computed, and each is there once."""
+    return set(map(type, leaves)) <= {Value} and not any(map(_op, leaves)) and len(set(map(id, leaves))) == len(leaves)
 
 
 def _items(module: Module) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from macrograd.train.rates import Rates
 from macrograd.train.setup import Judged, Setup
 from macrograd.train.split import Part
 from macrograd.train.verdict import constant_loss, verdict
-from macrograd.value import Value, numbers_of, parameter_writes
+from macrograd.value import Value, numbers_of, write_numbers
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Compiled
@@ -360,9 +360,7 @@ class Fitting:
         engine.state[:] = np.array(columns, dtype=np.float64).reshape(len(columns), len(initial)).T
 
     def parameters_out(self) -> None:
-        for p, number in zip(self.engine.parameters, self.engine.theta.tolist(), strict=True):
-            p.data = number
-        parameter_writes[0] += 1
+        write_numbers(self.engine.parameters, self.engine.theta.tolist())
 
     def states_out(self) -> None:
         """Write the parameters back to the model and the state to the optimiser."""

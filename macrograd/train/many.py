@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,8 @@ def train_many(
     and its verdict says why. Ctrl-C ends all runs after a complete step. Raises TypeError and ValueError for invalid
     input, naming the member, before any work is done.
     """
-    members = _members(trainers, count)
+    with no_collection():  # of the Values of all members, which have no cycles
+        members = _members(trainers, count)
     own = _own(each, len(members))
     if checkpoint is None and resume:
         raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=FOLDER")
@@ -252,8 +254,10 @@ def _named(k: int) -> Iterator[None]:
 
 def _check_apart(fittings: list[Fitting]) -> None:
     """Raise ValueError if two members share a parameter or an optimiser."""
-    ids = [id(thing) for fitting in fittings for thing in (fitting.optimizer, *fitting.objective.parameters)]
-    if len(set(ids)) == len(ids):
+    every = [fitting.objective.parameters for fitting in fittings]
+    ids = set(map(id, chain.from_iterable(every)))
+    ids.update(id(fitting.optimizer) for fitting in fittings)
+    if len(ids) == sum(map(len, every)) + len(fittings):
         return
     owner: dict[int, int] = {}
     for k, fitting in enumerate(fittings):

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from macrograd.nn import Module, Scaled
-from macrograd.train.alike import Description, twin
+from macrograd.nn import Scaled
+from macrograd.train.alike import Description, Twins
 from macrograd.train.callbacks import Callbacks
 from macrograd.train.checks import integer
 from macrograd.train.data import rows_of
@@ -28,7 +28,7 @@ class _Leader:
 
     fitting: Fitting
     described: Description
-    model: Module
+    twins: Twins
     options: Options
 
 
@@ -44,7 +44,7 @@ class Plans:
         key = _key(trainer, options)
         known = self._known.setdefault(key, []) if key is not None else []
         for leader in known[-1:]:  # most often they are all alike
-            parameters = twin(leader.model, trainer.model)
+            parameters = leader.twins.of(trainer.model)
             if parameters is not None:
                 return self._like(leader, trainer, leader.described.of(parameters), options)
         described = Description(trainer.model)
@@ -54,7 +54,7 @@ class Plans:
         fitting = self._alone(trainer, dict(options))
         if fitting.objective.model is not trainer.model:  # with scales, or without those of the outputs
             described = Description(fitting.objective.model)
-        known.append(_Leader(fitting, described, trainer.model, options))
+        known.append(_Leader(fitting, described, Twins(trainer.model), options))
         return fitting, described
 
     def _like(

@@ -192,25 +192,27 @@ def test_only_models_that_are_equal_but_for_their_parameters_go_together() -> No
 
 
 def test_a_walk_through_two_models_finds_twins_only() -> None:
-    from macrograd.train.alike import Description, twin
+    from macrograd.train.alike import Description, Twins
 
     def net(k: int, **options: Any) -> nn.MLP:
         return nn.MLP(2, [3, 1], seed=k, **options)
 
-    first, second = net(0), net(1)
-    assert twin(first, second) == Description(second).parameters == second.parameters()
-    assert twin(first, net(1, activation="tanh")) is None
-    assert twin(first, nn.MLP(2, [4, 1])) is None
-    assert twin(Scales(2.0), Scales(2.0)) is not None
-    assert twin(Scales(0.0), Scales(-0.0)) is None
-    assert twin(Scales(2.0, object()), Scales(2.0, object())) is None
-    assert twin(Scales(2.0, Value(3.0)), Scales(2.0, Value(4.0) * 1.0)) is None  # computed
+    second, twins = net(1), Twins(net(0))
+    assert twins.of(second) == Description(second).parameters == second.parameters()
+    assert twins.of(net(1, activation="tanh")) is None
+    assert twins.of(nn.MLP(2, [4, 1])) is None
+    assert Twins(Scales(2.0)).of(Scales(2.0)) is not None
+    assert Twins(Scales(0.0)).of(Scales(-0.0)) is None
+    assert Twins(Scales(2.0, object())).of(Scales(2.0, object())) is None
+    assert Twins(Scales(2.0, Value(3.0))).of(Scales(2.0, Value(4.0) * 1.0)) is None  # computed
     frozen, tied = net(1), net(1)
     frozen.layers[0].freeze()
     tied.layers[0].neurons[0].w[1] = tied.layers[0].neurons[0].w[0]
-    assert twin(first, frozen) is None
-    assert twin(first, tied) is None
-    assert twin(tied, net(2)) is None
+    assert twins.of(frozen) is None
+    assert twins.of(tied) is None
+    assert Twins(tied).of(net(2)) is None
+    assert Twins(Scales([1, "a"])).of(Scales([1, "a"])) is not None
+    assert Twins(Scales([1, "a"])).of(Scales([1, "b"])) is None
 
 
 def test_ctrl_c_ends_all_members_after_a_complete_step(monkeypatch: pytest.MonkeyPatch) -> None:
