@@ -146,7 +146,8 @@ def _text() -> str:
 
 
 # A hash table of entries with linear probing: it is searched from an entry's hash until that entry, an equal one or a
-# free place is found.
+# free place is found. The last multiplication scatters leaves, whose numbers are consecutive: a million places in a row
+# would make every search that meets them walk to their end.
 _FIRST_EQUALS = """
   br label %entries
 entries:
@@ -185,8 +186,9 @@ mix:
   %k.next = add i64 %k, 1
   br label %hash
 hashed:
-  %top = lshr i64 %h, 32
-  %place.first = xor i64 %h, %top
+  %scattered = mul i64 %h, -4658895280553007687
+  %top = lshr i64 %scattered, 32
+  %place.first = xor i64 %scattered, %top
   br label %probe
 probe:
   %place = phi i64 [ %place.first, %hashed ], [ %place.next, %other ]
