@@ -65,11 +65,11 @@ def loss_of(
     return compiled(sample, batch=True), arguments
 
 
-def grid_of(figure: Any, count: int, columns: int) -> list[Any]:
-    """Axes for `count` panels in rows of at most `columns`."""
+def grid_of(figure: Any, count: int, columns: int, widths: list[float] | None = None) -> list[Any]:
+    """Axes for `count` panels in rows of at most `columns`, equally wide or with these widths."""
     across = min(count, columns)
     down = -(-count // across)
-    axes = figure.subplots(down, across, squeeze=False).ravel().tolist()
+    axes = figure.subplots(down, across, squeeze=False, width_ratios=widths).ravel().tolist()
     for ax in axes[count:]:
         ax.set_axis_off()
     return list(axes[:count])

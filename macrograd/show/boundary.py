@@ -123,7 +123,10 @@ def _samples(X: Any, y: Any, known: list[Any] | None) -> tuple[Floats, list[Any]
     texts = y.dtype.kind in "US" or (y.dtype.kind == "O" and all(isinstance(label, str) for label in y.flat))
     y = y.astype(str if texts else np.float64)
     if X.ndim != 2 or X.shape[1] != 2 or not len(X):
-        raise ValueError(f"boundary() draws points in the plane: X must have shape (n, 2), got {X.shape}")
+        raise ValueError(
+            f"boundary() draws points in the plane: X must have shape (n, 2), got {X.shape}. Train a model on two "
+            "columns, or look at one of more with show.activations, show.gradients or show.attribution"
+        )
     if y.shape != (len(X),):
         raise ValueError(f"boundary() needs one class for each of the {len(X)} samples, got y of shape {y.shape}")
     if not (np.isfinite(X).all() and (texts or np.isfinite(y).all())):

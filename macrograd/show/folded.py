@@ -129,7 +129,8 @@ class _Writer:
         inside = self._inside(call)
         if call.module is None:
             return inside
-        name = call.path.removeprefix(f"{within}.") or type(call.module).__name__
+        kind = type(call.module).__name__
+        name = call.path.removeprefix(f"{within}.") or kind
         counted = len(_values(call))
         words = f"{counted:,} operation{'s' * (counted != 1)}"
         if parameters := len(call.module.parameters()):
@@ -137,7 +138,7 @@ class _Writer:
         unfolded = " open" if id(call) in self._open else ""
         head = (
             f'<details data-box="{number}"{unfolded}><summary title="{_text(call.path)}"><b>{_text(name)}</b> '
-            f'<span class="kind">{_text(type(call.module).__name__)}: {words}</span></summary>'
+            f'<span class="kind">{_text(f"{kind}: " * (name != kind))}{words}</span></summary>'
         )
         return [head, *inside, "</details>"]
 

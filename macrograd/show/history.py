@@ -59,8 +59,7 @@ def history(history: Any, ax: Any = None) -> Any:
         name, values = shown
         _draw_metric(above, name, values, _validation(history, name), _places(history, values, len(losses)))
     if len(held_out):
-        # One legend for both panels, whose lines have the same styles, where the loss of a run leaves room.
-        below.legend(loc="upper right", frameon=False, fontsize=10)
+        _draw_legend(below, above)
     if not pair:
         panel.keep(*drawn)
     return below
@@ -107,9 +106,9 @@ def _places(history: Any, values: Floats, n_steps: int) -> Floats:
 
 
 def _draw_loss(ax: Any, losses: Floats, held_out: Floats, places: Floats) -> None:
-    ax.plot(np.arange(len(losses)), losses, color=COLOURS[0], label="training", **_line(losses))
+    ax.plot(np.arange(len(losses)), losses, color=COLOURS[0], **_line(losses))
     if len(held_out):
-        ax.plot(places, held_out, color=INK, label="validation", linestyle="--", **_line(held_out))
+        ax.plot(places, held_out, color=INK, linestyle="--", **_line(held_out))
     both = np.concatenate([losses, held_out])
     finite = both[np.isfinite(both)]
     if len(finite) and finite.min() > 0.0 and finite.max() > _LOG_FROM * finite.min():
@@ -147,6 +146,21 @@ def _draw_metric(ax: Any, name: str, values: Floats, held_out: Floats, places: F
         ax.plot(places, held_out, color=INK, linestyle="--", **_line(held_out))
     tidy(ax)
     ax.yaxis.label.set_color(COLOURS[1])
+
+
+def _draw_legend(below: Any, above: Any) -> None:
+    """One legend for both panels, above them: inside, it would cover a line."""
+    from matplotlib.legend_handler import HandlerTuple
+
+    panels = [below] if above is None else [above, below]
+    training, validation = tuple(panel.lines[0] for panel in panels), below.lines[1]
+    for columns in (2, 1):
+        legend = panels[0].legend(
+            [training, validation], ["training", "validation"], handler_map={tuple: HandlerTuple(None, pad=0.0)},
+            ncols=columns, columnspacing=1.2, loc="lower right", bbox_to_anchor=(1.0, 0.99), frameon=False, fontsize=10,
+        )  # fmt: skip
+        if legend.get_window_extent().width <= panels[0].bbox.width:
+            break
 
 
 def _line(values: Floats) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.nn import Layer, Neuron, inside
-from macrograd.show._figure import COLOURS, INK, new_figure, plain, tidy
+from macrograd.show._figure import COLOURS, FAINT, INK, new_figure, plain, tidy
 from macrograd.show._subject import few, grid_of, model_of
 
 _COLUMNS = 3
@@ -26,6 +26,7 @@ def weights(model: Any) -> Any:
     Raises TypeError for anything else, ValueError for a model without parameters, ImportError without matplotlib.
     """
     from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.patches import Rectangle
 
     found = model_of(model, "weights")
     matrices = _matrices(found)
@@ -36,21 +37,28 @@ def weights(model: Any) -> Any:
     reach = reach or 1.0
     colours = LinearSegmentedColormap.from_list("weights", ["#003a5d", COLOURS[0], "#ffffff", COLOURS[1], "#6b2f00"])
     across = min(len(matrices), _COLUMNS)
-    figure = new_figure(3.2 * across + 0.8, 2.9 * -(-len(matrices) // across))
-    axes = grid_of(figure, len(matrices), _COLUMNS)
+    down = -(-len(matrices) // across)
+    # A single row gives each layer the width that its columns need.
+    widths = [min(3.2, 1.2 + 0.2 * m.shape[1]) if down == 1 else 3.2 for m, _ in matrices.values()][:across]
+    figure = new_figure(sum(widths) + 0.8, 2.9 * down)
+    axes = grid_of(figure, len(matrices), _COLUMNS, widths)
     for ax, (name, (matrix, biased)) in zip(axes, matrices.items(), strict=True):
         shown = np.insert(matrix, matrix.shape[1] - 1, np.nan, axis=1) if biased else matrix
         image = ax.imshow(
             shown, cmap=colours, vmin=-reach, vmax=reach, interpolation="nearest",
             aspect="equal" if 0.02 < shown.shape[0] / shown.shape[1] < 6.0 else "auto",
         )  # fmt: skip
-        ax.set_title(
-            plain(f"{name}: {matrix.shape[0]} × {matrix.shape[1] - biased}"), loc="left", fontsize=10, color=INK
-        )
-        ax.set(xlabel="input, then bias" if biased else "", ylabel="neuron" if biased else "")
+        rows, columns = matrix.shape[0], matrix.shape[1] - biased
+        # Two lines: a layer of two inputs is narrower than one.
+        ax.set_title(plain(f"{name}\n{rows} × {columns}"), loc="left", fontsize=10, color=INK)
+        ax.set(xlabel="input, and bias b" if biased else "", ylabel="neuron" if biased else "")
         tidy(ax)
-        ax.set_xticks(few(matrix.shape[1] - biased))
-        ax.set_yticks(few(matrix.shape[0]))
+        ax.spines[["left", "bottom"]].set_visible(False)
+        ax.set_xticks(few(columns) + [columns + 1] * biased, [*map(str, few(columns))] + ["b"] * biased)
+        ax.set_yticks(few(rows))
+        # A frame, since numbers near 0 are as white as the paper.
+        for left, width in [(0, columns)] + [(columns + 1, 1)] * biased:
+            ax.add_patch(Rectangle((left - 0.5, -0.5), width, rows, fill=False, color=FAINT, lw=0.8, clip_on=False))
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, aspect=30, extend="both")
     bar.set_label("weight", color=INK, fontsize=11)
     bar.outline.set_visible(False)

@@ -67,7 +67,7 @@ def page() -> Page:
 
 def test_every_call_is_a_box_with_what_it_computed(page: Page) -> None:
     calls = [" ".join(words.split()) for number, words in page.words.items() if page.tips[number] == "" or ":" in words]
-    assert calls[0] == "MLP MLP: 8 operations, 17 parameters"
+    assert calls[0] == "MLP 8 operations, 17 parameters"
     assert "layers.0 Layer: 6 operations, 9 parameters" in calls
     assert "neurons.2 Neuron: 2 operations, 3 parameters" in calls
     relus = [number for number, words in page.words.items() if words.startswith("relu")]

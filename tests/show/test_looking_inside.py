@@ -91,17 +91,20 @@ def test_activations_need_neurons() -> None:
 def test_weights_are_matrices_with_the_biases_apart() -> None:
     model = nn.MLP(2, [3, 1], seed=1)
     first, second, _ = show.weights(model).axes
-    assert first.get_title(loc="left") == "layers.0: 3 × 2"
+    assert first.get_title(loc="left") == "layers.0\n3 × 2"
     (image,) = first.images
     drawn = np.ma.filled(image.get_array(), np.nan)
     for row, neuron in zip(drawn, model.layers[0].neurons, strict=True):
         assert row == pytest.approx([neuron.w[0].data, neuron.w[1].data, np.nan, neuron.b.data], nan_ok=True)
     assert image.get_clim() == second.images[0].get_clim()  # a colour is the same number everywhere
+    assert [label.get_text() for label in first.get_xticklabels()] == ["0", "1", "b"]
+    # Numbers near 0 are white: frames show where the matrix and the biases are.
+    assert [(frame.get_x(), frame.get_width()) for frame in first.patches] == [(-0.5, 2), (2.5, 1)]
 
 
 def test_weights_of_other_modules_are_drawn_by_attribute() -> None:
     matrix, number, _ = show.weights(Line()).axes
-    assert (matrix.get_title(loc="left"), number.get_title(loc="left")) == ("rows: 2 × 2", "b: 1 × 1")
+    assert (matrix.get_title(loc="left"), number.get_title(loc="left")) == ("rows\n2 × 2", "b\n1 × 1")
     assert np.asarray(matrix.images[0].get_array()).tolist() == [[1.0, -2.0], [0.5, 3.0]]
     with pytest.raises(ValueError, match="Module has no parameters"):
         show.weights(nn.Module())

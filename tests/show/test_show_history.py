@@ -122,8 +122,17 @@ def test_validation_curves_stand_beside_those_of_the_training() -> None:
     assert [list(line.get_xdata()) for line in below.lines] == [[0, 1, 2, 3, 4, 5], [3, 5]]
     assert [list(line.get_ydata()) for line in above.lines] == [[50.0, 100.0], [25.0, 75.0]]
     assert list(below.lines[1].get_ydata()) == [1.5, 0.75]
-    assert [text.get_text() for text in below.get_legend().get_texts()] == ["training", "validation"]
+    assert [text.get_text() for text in above.get_legend().get_texts()] == ["training", "validation"]
     assert above.get_ylim()[0] < 25.0
+
+
+@pytest.mark.parametrize("metrics", [{}, {"accuracy": [0.5, 1.0], "validation_accuracy": [0.5, 1.0]}])
+def test_no_line_runs_through_the_legend(metrics: dict[str, list[float]]) -> None:
+    below = show.history(run([1.0, 2.0, 8.0, 9.0], {"validation_loss": [8.0, 9.0], **metrics}))  # it overfits
+    panels = below.figure.axes
+    below.figure.draw_without_rendering()
+    (legend,) = filter(None, (panel.get_legend() for panel in panels))
+    assert all(legend.get_window_extent().y0 >= panel.bbox.y1 - 1.0 for panel in panels)
 
 
 def test_a_validation_loss_alone_is_no_metric() -> None:
