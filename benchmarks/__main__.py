@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import harness, machine, page, report, rounds, scaling
+from benchmarks import harness, machine, page, report, rounds, scaling, tables
 from benchmarks.files import write
 
 
@@ -21,14 +22,22 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--with", dest="peers", metavar="NAMES", help="peers to run beside macrograd and the floors: jax,torch"
     )
     parser.add_argument("--quick", action="store_true", help="macrograd and the C floors only, short rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, case by case")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="measure only what the --json file lacks, and cases of other code or of minutes that were not quiet",
+    )
     parser.add_argument(
         "--compare", type=Path, metavar="OLD.json", help="exit 1 where macrograd became slower beyond the spread"
     )
     parser.add_argument(
         "--page",
         action="store_true",
-        help="write docs/benchmarks.md and its picture; a run of everything does so anyway",
+        help="write docs/benchmarks.md, its picture and the README's table; a run of everything does so anyway",
+    )
+    parser.add_argument(
+        "--busy", action="store_true", help="write the page even if the machine was not quiet; it says so"
     )
     parser.add_argument("--core", type=int, help="the core to pin to; the last one by default")
     parser.add_argument("--list", action="store_true", help="print jobs, cases and contenders, and run nothing")
@@ -44,31 +53,96 @@ def main(argv: list[str] | None = None) -> int:
             for case in cases:
                 print(f"    {case}: {', '.join(c.name for c in job.of(case))}")
         return 0
+    if options.resume and not options.json:
+        raise SystemExit("--resume needs --json FILE, the file to go on with")
     old = json.loads(options.compare.read_text()) if options.compare else None
     core = machine.last_core() if options.core is None else options.core
-    plan = rounds.QUICK if options.quick else rounds.FULL
-    result: dict[str, Any] = {"machine": machine.describe(core), "plan": vars(plan), "cases": {}}
+    result = begun(options, core)
     print(report.heading(result["machine"]))
     for job, cases in selection:
         for case in cases:
+            name = f"{job.name}/{case}"
+            if name in result["cases"]:
+                continue
             contenders = [c for c in job.of(case) if c.name == job.baseline or wanted(c, options.peers, options.quick)]
-            rows = rounds.measure(job, case, contenders, plan, core, tell)
-            tell("")
-            entry = {"what": job.what, "unit": job.unit, "baseline": job.baseline, "rows": rows}
-            result["cases"][f"{job.name}/{case}"] = entry
-            print(report.table(f"{job.name}/{case}", entry), flush=True)
-            if options.json:  # after every case, so that an interrupted run keeps its figures
-                write(options.json, json.dumps(result, indent=1))
+            entry = result["cases"][name] = measured(job, case, contenders, plan(options), core)
+            print(report.table(name, entry), flush=True)
+            keep(options.json, result)
     if options.page or not (options.job or options.quick or options.peers or options.compare):
-        result["scaling"] = scaling.curves()
-        if options.json:
-            write(options.json, json.dumps(result, indent=1))
-        page.publish(result, result["scaling"])
+        finish(options, result)
     if old is not None:
         worse = report.regressions(result, old)
         print("\n".join(worse) if worse else "No regression beyond the spread.")
         return 1 if worse else 0
     return 0
+
+
+def plan(options: argparse.Namespace) -> rounds.Plan:
+    return rounds.QUICK if options.quick else rounds.FULL
+
+
+def begun(options: argparse.Namespace, core: int) -> dict[str, Any]:
+    """A result without cases, or with those of the file that need not be measured again."""
+    result: dict[str, Any] = {"machine": machine.describe(core), "plan": vars(plan(options)), "cases": {}, "tables": {}}
+    if options.resume and options.json.is_file():
+        stored, here = json.loads(options.json.read_text()), result["machine"]
+        if not machine.same(stored["machine"], here):
+            raise SystemExit(
+                f"{options.json} was measured on another machine or with other packages: name another file"
+            )
+        now = machine.code()
+        for kind in ("cases", "tables"):
+            result[kind] = {
+                name: entry
+                for name, entry in stored.get(kind, {}).items()
+                if entry.get("code") == now and report.quiet(entry) and entry["plan"] == result["plan"]
+            }
+        if stored.get("scaling") and stored.get("scaling_code") == now:
+            result["scaling"], result["scaling_code"] = stored["scaling"], now
+        print(f"{options.json}: {len(result['cases'])} of {len(stored['cases'])} cases stay as they are.")
+    return result
+
+
+def measured(
+    job: harness.Job, case: str, contenders: list[harness.Contender], plan: rounds.Plan, core: int
+) -> dict[str, Any]:
+    """The rows of a case, and what a reader must know of the minutes they are from."""
+    others, started = machine.Others(), time.monotonic()
+    rows = rounds.measure(job, case, contenders, plan, core, tell)
+    tell("")
+    return {
+        "what": job.what,
+        "unit": job.unit,
+        "baseline": job.baseline,
+        "rows": rows,
+        "beaten": job.beaten.get(case, ""),
+        "others": others.used(),
+        "seconds": round(time.monotonic() - started, 1),
+        "code": machine.code(),
+        "plan": vars(plan),
+    }
+
+
+def finish(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    """What the page has beside the cases, and the page."""
+    for name in tables.TABLES:
+        if name not in result["tables"]:
+            tell(f"{name} …")
+            result["tables"][name] = tables.made(name, quick=options.quick) | {"plan": result["plan"]}
+            keep(options.json, result)
+    if "scaling" not in result:
+        result["scaling"], result["scaling_code"] = scaling.curves(), machine.code()
+        keep(options.json, result)
+    try:
+        page.publish([result], busy=options.busy)
+    except page.NotQuiet as error:
+        raise SystemExit(str(error)) from None
+
+
+def keep(path: Path | None, result: dict[str, Any]) -> None:
+    """After every case, so that an interrupted run keeps its figures."""
+    if path is not None:
+        write(path, json.dumps(result, indent=1))
 
 
 def selected(names: str | None, quick: bool = False) -> list[tuple[harness.Job, list[str]]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, scaling, targets
+from benchmarks import report, scaling, tables, targets
 from benchmarks.files import write, write_with
+from benchmarks.machine import same
 
 DOCS = Path(__file__).parent.parent / "docs"
 COLOURS = {"floor": "#8a8f98", "macrograd": "#d1495b", "peer": "#30638e"}
@@ -25,14 +27,29 @@ PICTURE = (
     "one/predict",
 )
 
+README = DOCS.parent / "README.md"
+MARKS = "<!-- from here: python -m benchmarks.page -->\n", "<!-- to here -->\n"
+# The README's rows: what, the case, our row; and its columns: what, the families of rows, of which the fastest counts.
+ROWS = (
+    ("training step, 2-16-16-1, 32 samples", "moons/step", "macrograd"),
+    ("training step, 64-128-10, Adam, 32 samples", "digits/128/32", "macrograd"),
+    ("training step, 784-128-10, Adam, 128 samples", "wide/step", "macrograd"),
+    ("a step of each of 1,000 nets 2-16-16-1, one sample", "many/batch-1", "macrograd"),
+    ("gradient of a scalar loop, Rosenbrock, 1,000 variables", "rosenbrock/1000", "macrograd-bound"),
+    ("gradient of a scalar loop, Lorenz, 200 steps", "lorenz/200", "macrograd-bound"),
+    ("training step of a character GPT, 16 documents, per token without padding", "gpt/names", "macrograd"),
+    ("one prediction, 2-16-16-1", "one/predict", "macrograd"),
+)
+COLUMNS = (("C by hand", ("c",)), ("JAX, compiled", ("jax",)), ("PyTorch", ("torch",)))
+
 INTRODUCTION = """\
 # Benchmarks
 
 `make bench` installs the peers, and `python -m benchmarks` writes this page from the figures of a run. Only ratios
-within a run are meaningful: the times are those of one machine, which is named below.
-
-![Time of one gradient, step or prediction, macrograd and its peers, log scale](images/benchmarks.png)
+within a run are meaningful: the times are those of the machines that are named here.
 """
+
+PICTURED = "![Time of one gradient, step or prediction, macrograd and its peers, log scale](images/benchmarks.png)\n"
 
 METHOD = """\
 ## Method
@@ -51,8 +68,8 @@ METHOD = """\
   `start/kept`). The code compiled first is timed as ready; the code that later replaces it is timed in the rounds.
 - Peers are used in the way that their documentation calls fastest: jitted, scanned, fused, buffers bound once.
 - macrograd's nets are plain lists of `Value`s, sums and products; the compiler has no special path for any job.
-- C floors are `benchmarks/floors/*.c`, written by hand for the one job; a floor is what a person achieves in an
-  afternoon, not a bound that nothing can beat.
+- C floors are `benchmarks/floors/*.c`, written by hand for the one job, with explicit vectors and blocks where that
+  pays. Of several floors the fastest counts. Where macrograd is more than 5 % faster, the page says why.
 
 rust_nn, the Rust port of micrograd, was not run for this page. Its README publishes the output of a run of this net on
 moons: losses and accuracies of 46 steps, without times. Its time was measured in another run on a machine like this:
@@ -60,43 +77,66 @@ moons: losses and accuracies of 46 steps, without times. Its time was measured i
 """
 
 
-def page(result: dict[str, Any], curves: list[dict[str, Any]]) -> str:
-    machine = result["machine"]
-    parts = [INTRODUCTION, "## Against the targets\n", targets_table(result["cases"]), busy(machine)]
-    if result.get("parts", 1) > 1:
-        parts.append("The cases were measured in several runs on one day; all rows of a case are from the same run.\n")
-    parts += [losses(result["cases"]), METHOD]
-    if curves:
-        parts += [scaling.section(curves)]
-    parts += ["## Every figure\n", setting(machine, result["plan"])]
-    for case, entry in result["cases"].items():
-        parts.append("```text\n" + report.table(case, entry).replace("\n  ", "\n") + "```\n")
+class NotQuiet(Exception):  # noqa: N818 - it is a state of the figures
+    """Figures of a machine that did something else as well; the message names the cases and says what to do."""
+
+
+def page(results: list[dict[str, Any]]) -> str:
+    parts = [INTRODUCTION, "## Machines\n", *map(setting, results), PICTURED]
+    parts += ["## Against the targets\n", targets_table(results)]
+    for result in results:
+        where = f" ({result['machine']['cpu']})" if len(results) > 1 else ""
+        parts += [losses(result["cases"], where), beaten(result["cases"], where)]
+    parts.append(METHOD)
+    for result in results[:1]:
+        parts += [tables.section(name, result["tables"][name]) for name in tables.TABLES if name in result["tables"]]
+        parts += [tables.gradbench()]
+        parts += [scaling.section(result["scaling"])] if result.get("scaling") else []
+    for result in results:
+        where = f" ({result['machine']['cpu']})" if len(results) > 1 else ""
+        parts.append(f"## Every figure{where}\n")
+        for case, entry in result["cases"].items():
+            parts.append("```text\n" + report.table(case, entry).replace("\n  ", "\n") + "```\n")
     return "\n".join(parts)
 
 
-def setting(machine: dict[str, Any], plan: dict[str, Any]) -> str:
+def setting(result: dict[str, Any]) -> str:
+    """A machine, its software, how long it was measured, and whether it was quiet."""
+    machine, plan = result["machine"], result["plan"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    missing = [name for name, version in machine["packages"].items() if not version]
+    minutes = sum(e.get("seconds", 0.0) for kind in ("cases", "tables") for e in result.get(kind, {}).values()) / 60
+    several = len({e.get("code") for e in result["cases"].values()}) > 1
     return (
-        f"{machine['date']}; {machine['cpu']}, {machine['cores']} cores, pinned to one "
+        f"**{machine['cpu']}**, {machine['cores']} cores, pinned to one unless a row has threads "
         f"({', '.join(machine['vector_flags']) or 'vector flags not known'}); {machine['system'].split('-')[0]}; "
-        f"Python {machine['python']}; {machine['c_compiler']}. {packages}. Up to {plan['rounds']} rounds of "
-        f"{plan['seconds'] * 1e3:.0f} ms.\n"
+        f"Python {machine['python']}; {machine['c_compiler']}. {packages}."
+        + (f" Not installed: {', '.join(missing)}." if missing else "")
+        + f" {machine['date'][:10]}, commit {machine.get('commit') or 'not known'}"
+        + (", and cases of other revisions" if several else "")
+        + f"; {minutes:.0f} minutes, up to {plan['rounds']} rounds of {plan['seconds'] * 1e3:.0f} ms. "
+        + quietness(result)
+        + "\n"
     )
 
 
-def busy(machine: dict[str, Any]) -> str:
-    """The machine's load, and how it affects the figures."""
-    load = machine["load_at_start"]
-    if not load:
-        return ""
-    text = f"The machine's load was {load[0]:.1f} on {machine['cores']} cores before the run began."
-    if load[0] > 0.5:
-        text += (
-            " It was not quiet: contenders took turns on a core that other programs used as well. Times are longer"
-            " than on a quiet machine, for which the targets in µs, ms and s were set; the quartiles tell how far"
-            " to trust a ratio."
+def disturbed(result: dict[str, Any]) -> dict[str, float]:
+    """The cases and tables during which other programs ran, and the cores that these used."""
+    entries = {**result["cases"], **result.get("tables", {})}
+    return {name: float(entry["others"]) for name, entry in entries.items() if not report.quiet(entry)}
+
+
+def quietness(result: dict[str, Any]) -> str:
+    found = disturbed(result)
+    if found:
+        return (
+            f"**Not quiet**: other programs used up to {max(found.values()):.1f} cores during {len(found)} of "
+            f"{len(result['cases'])} cases. Times are longer than on a quiet machine, for which the targets in µs, ms "
+            "and s were set; the quartiles tell how far to trust a ratio."
         )
-    return text + "\n"
+    if any(entry.get("others") is None for entry in result["cases"].values()):
+        return "Whether other programs ran is not known."
+    return "The machine was quiet."
 
 
 def number(figure: float, unit: str) -> str:
@@ -104,30 +144,35 @@ def number(figure: float, unit: str) -> str:
     return f"{figure:,.{digits}f} {unit}"
 
 
-def targets_table(cases: dict[str, Any]) -> str:
-    lines = ["| job | figure | here | target | |", "|---|---|--:|--:|---|"]
-    for target, figure, why in targets.judged(cases):
+def targets_table(results: list[dict[str, Any]]) -> str:
+    """Every target with its figure on each machine; reached is what all machines reach."""
+    names = [r["machine"]["cpu"] for r in results] if len(results) > 1 else ["here"]
+    lines = [f"| job | figure | {' | '.join(names)} | target | |", f"|---|---|{'--:|' * (len(results) + 1)}---|"]
+    for found in zip(*(targets.judged(r["cases"]) for r in results), strict=True):
+        target = found[0][0]
         bound = f"{'≥' if target.least else '≤'} {target.bound:,g} {target.unit}"
-        if figure is None:
-            lines.append(f"| {target.case} | {target.what} | – | {bound} | {why} |")
-        else:
-            verdict = "reached" if target.reached(figure) else "**missed**"
-            lines.append(f"| {target.case} | {target.what} | {number(figure, target.unit)} | {bound} | {verdict} |")
+        cells = ["–" if figure is None else number(figure, target.unit) for _, figure, _ in found]
+        figures = [figure for _, figure, _ in found if figure is not None]
+        verdict = "reached" if all(map(target.reached, figures)) else "**missed**"
+        verdict = verdict if figures else found[0][2]
+        lines.append(f"| {target.case} | {target.what} | {' | '.join(cells)} | {bound} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 
-def losses(cases: dict[str, Any]) -> str:
+def fastest(rows: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
+    return min((r for r in rows if r["kind"] == kind and "median" in r), key=lambda r: r["median"], default=None)
+
+
+def losses(cases: dict[str, Any], where: str = "") -> str:
     """Where a contender is faster than macrograd's best row, or macrograd has no figure: found, not chosen."""
-    lines = ["## Where macrograd loses\n"]
+    lines = [f"## Where macrograd loses{where}\n"]
     for case, entry in cases.items():
-        ours = [r for r in entry["rows"] if r["kind"] == "macrograd"]
-        timed = [r for r in ours if "median" in r]
-        for row in ours:
-            if "median" not in row:
+        for row in entry["rows"]:
+            if row["kind"] == "macrograd" and "median" not in row:
                 lines.append(f"- **{case}**: `{row['name']}` gives no figure: {row['failed']}.")
-        if not timed:
+        best = fastest(entry["rows"], "macrograd")
+        if best is None:
             continue
-        best = min(timed, key=lambda r: r["median"])
         ahead = [r for r in entry["rows"] if r["kind"] != "macrograd" and r.get("median", 1e9) < best["median"]]
         if ahead and not case.startswith("import"):
             names = ", ".join(f"{r['name']} ({best['median'] / r['median']:.2f} ×)" for r in ahead)
@@ -136,10 +181,57 @@ def losses(cases: dict[str, Any]) -> str:
         "- **Getting ready** costs small programs 15 to 50 ms for LLVM, and as much again once per process to load it; "
         "casadi's virtual machine is ready in a few milliseconds. A second process finds programs and code on disk and "
         "does not pay again.",
-        "- **Large nets** are the field of JAX, PyTorch and BLAS: these jobs do not measure threads, accelerators or "
-        "memory beyond the caches, and a trace of single scalars is limited to a few million of them.",
+        "- **Large nets** are the field of JAX, PyTorch and BLAS: these jobs do not measure accelerators or memory far "
+        "beyond the caches, and a trace of single scalars is limited to a few million of them.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def beaten(cases: dict[str, Any], where: str = "") -> str:
+    """Where macrograd is more than 5 % faster than the fastest C, and why: a floor should not be beaten."""
+    lines = []
+    for case, entry in cases.items():
+        ours, floor = fastest(entry["rows"], "macrograd"), fastest(entry["rows"], "floor")
+        if ours and floor and ours["median"] < 0.95 * floor["median"]:
+            ratio = ours["median"] / floor["median"]
+            why = entry.get("beaten") or "**no explanation yet**, so this floor is none."
+            lines.append(f"- **{case}**: {ratio:.2f} of the time of `{floor['name']}`: {why}")
+    if not lines:
+        return f"No C floor is beaten by more than 5 %{where}.\n"
+    return "\n".join([f"## Where a C floor is beaten{where}\n", *lines]) + "\n"
+
+
+def readme(results: list[dict[str, Any]]) -> str:
+    """The README's table: of several machines each cell has the ratio of the worst, and only quiet cases count."""
+    lines = ["| time, as a multiple of macrograd's | " + " | ".join(head for head, _ in COLUMNS) + " |"]
+    lines.append("|---|" + "--:|" * len(COLUMNS))
+    for what, case, ours in ROWS:
+        cells = [least(results, case, ours, families) for _, families in COLUMNS]
+        if any(cells):
+            lines.append(f"| {what} | " + " | ".join(ratio(cell) if cell else "–" for cell in cells) + " |")
+    names = " and ".join(f"{r['machine']['cpu']} ({r['machine']['date'][:10]})" for r in results)
+    worst = "The worst of several machines: " if len(results) > 1 else "Measured on "
+    lines += ["", f"{worst}{names}. Below 1 is faster than macrograd."]
+    if found := least(results, "moons/step", "macrograd", ("micrograd",)):
+        lines[-1] += f" For the first row, micrograd takes {found:,.0f} times as long"
+    lines.append("([all figures](docs/benchmarks.md)).")
+    return "\n".join(lines) + "\n"
+
+
+def least(results: list[dict[str, Any]], case: str, ours: str, families: tuple[str, ...]) -> float | None:
+    """The smallest ratio over machines of the fastest row of these families to ours; None without a figure."""
+    ratios = []
+    for result in results:
+        rows = result["cases"].get(case, {}).get("rows", [])
+        mine = [r["median"] for r in rows if r["name"] == ours and "median" in r]
+        theirs = [r["median"] for r in rows if "median" in r and r["name"].split("-")[0] in families]
+        if mine and theirs:
+            ratios.append(min(theirs) / mine[0])
+    return min(ratios, default=None)
+
+
+def ratio(x: float) -> str:
+    return f"{x:.2f}" if x < 10 else f"{x:.1f}" if x < 100 else f"{x:,.0f}"
 
 
 LEVELS = (10, -17, 21, -28, 32)  # of the labels, in points above the mark
@@ -197,25 +289,59 @@ def place(last: list[float], centre: float, half: float) -> int:
     return level
 
 
-def publish(result: dict[str, Any], curves: list[dict[str, Any]], docs: Path = DOCS) -> None:
-    """docs/benchmarks.md and its picture; without matplotlib the page alone, and a line that says so."""
+def publish(results: list[dict[str, Any]], docs: Path = DOCS, readme_file: Path = README, busy: bool = False) -> None:
+    """docs/benchmarks.md, its picture and the README's table; without matplotlib no picture, and a line that says so.
+
+    Raises NotQuiet, and writes nothing, if other programs ran during a case, unless `busy`; the page says so then.
+    """
+    found = {name: cores for result in results for name, cores in disturbed(result).items()}
+    if found and not busy:
+        names = ", ".join(f"{name} ({cores:.2f} cores)" for name, cores in list(found.items())[:6])
+        more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+        raise NotQuiet(
+            f"Not published: other programs ran during {names}{more}. Measure these cases again on a quiet machine: "
+            "python -m benchmarks --json FILE --resume; or publish it as it is, and the page will say so: "
+            "python -m benchmarks.page FILE --busy"
+        )
+    whole = page(results)
     (docs / "images").mkdir(parents=True, exist_ok=True)
     try:
-        picture(result, docs / "images" / "benchmarks.png")
+        picture(results[0], docs / "images" / "benchmarks.png")
     except ModuleNotFoundError as error:
         print(f"No picture: {error.name} is not installed (pip install matplotlib).")
-    write(docs / "benchmarks.md", page(result, curves))
+    write(docs / "benchmarks.md", whole)
+    text = readme_file.read_text("utf-8") if readme_file.is_file() else ""
+    if all(mark in text for mark in MARKS):
+        before, rest = text.split(MARKS[0])
+        write(readme_file, before + MARKS[0] + "\n" + readme(results) + "\n" + MARKS[1] + rest.split(MARKS[1])[1])
 
 
-def merged(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Several runs as one: the machine is that of the first, and each case that of the last run that has it."""
-    whole = {**results[0], "cases": {}, "parts": len(results)}
+def merged(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Several runs, one for each machine: it has the date of its first, and each case of the last run that has it."""
+    machines: list[dict[str, Any]] = []
     for result in results:
-        whole["cases"].update(result["cases"])
-        whole["scaling"] = result.get("scaling", whole.get("scaling", []))
-    return whole
+        known = next((m for m in machines if same(m["machine"], result["machine"])), None)
+        if known is None:
+            machines.append({**result, "cases": dict(result["cases"]), "tables": dict(result.get("tables", {}))})
+            continue
+        known["cases"].update(result["cases"])
+        known["tables"].update(result.get("tables", {}))
+        known["scaling"] = result.get("scaling", known.get("scaling"))
+    return machines
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="Write the page from saved figures.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FIGURES.json", help="of one machine or several")
+    parser.add_argument("--busy", action="store_true", help="even if a machine was not quiet; the page says so")
+    options = parser.parse_args(argv)
+    try:
+        stored = [json.loads(path.read_text("utf-8")) for path in options.files]
+        publish(merged(stored), busy=options.busy)
+    except (OSError, ValueError, NotQuiet) as error:
+        raise SystemExit(str(error)) from None
+    return 0
 
 
 if __name__ == "__main__":
-    stored = merged([json.loads(Path(name).read_text()) for name in sys.argv[1:]])
-    publish(stored, stored.get("scaling", []))
+    sys.exit(main())

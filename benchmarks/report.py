@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import statistics
+from benchmarks import machine, statistics
 
 # A smaller change is not called a regression even if the quartiles do not overlap: two runs of the same code differ by
 # about this much through addresses and page colours alone.
@@ -20,11 +20,16 @@ def duration(seconds: float) -> str:
     return f"{number:,.{digits}f} {unit}"
 
 
-def heading(machine: dict[str, Any]) -> str:
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+def quiet(entry: dict[str, Any]) -> bool:
+    """Whether other programs left the machine alone while a case was measured, as far as is known."""
+    return float(entry.get("others") or 0.0) <= machine.QUIET
+
+
+def heading(where: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items() if version)
     return (
-        f"{machine['date']} · {machine['cpu']}, {machine['cores']} cores, pinned to core {machine['pinned_to']}\n"
-        f"Python {machine['python']} · {machine['c_compiler']}\n{packages}\n"
+        f"{where['date']} · {where['cpu']}, {where['cores']} cores, pinned to core {where['pinned_to']}\n"
+        f"Python {where['python']} · {where['c_compiler']}\n{packages}\n"
     )
 
 
@@ -33,6 +38,8 @@ def table(title: str, entry: dict[str, Any]) -> str:
     rows = entry["rows"]
     base = next((r["median"] for r in rows if r["name"] == entry["baseline"] and "median" in r), None)
     lines = [f"{title}: {entry['what']}", f"  time of one {entry['unit']}; ratio to {entry['baseline']}"]
+    if not quiet(entry):
+        lines.append(f"  not quiet: other programs used {entry['others']:.2f} cores")
     head = ("contender", "median", "quartiles", "ratio", "import", "set-up", "first", "memory")
     cells = [head]
     for row in sorted((r for r in rows if "median" in r), key=lambda r: r["median"]):
@@ -60,7 +67,8 @@ def table(title: str, entry: dict[str, Any]) -> str:
             lines.append(f"  {row['name'].ljust(widths[0])}  {row.get('failed', 'no figures')}")
     for row in rows:
         extra = "; ".join(f"{key} {value}" for key, value in row.get("extra", {}).items())
-        if text := "; ".join(filter(None, (row.get("note"), extra))):
+        few = f"{row['rounds']} rounds" if row.get("rounds", 9) < 3 else ""
+        if text := "; ".join(filter(None, (row.get("note"), extra, few.replace("1 rounds", "one round")))):
             lines.append(f"    {row['name']}: {text}")
     return "\n".join(lines) + "\n"
 

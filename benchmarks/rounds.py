@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from benchmarks import machine, statistics
@@ -21,16 +22,25 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure: rounds, seconds per round, and the most seconds that one contender may take."""
+    """How long to measure.
+
+    rounds    at most
+    seconds   of a round
+    budget    the seconds of a contender's rounds, after which it gets no more: macrograd, floors and the baseline have
+              three rounds at least, and a peer has one
+    case      the same of all contenders' rounds together, after five rounds
+    patience  the seconds until an answer counts as missing
+    """
 
     rounds: int
     seconds: float
     budget: float
-    patience: float  # until an answer counts as missing
+    case: float
+    patience: float
 
 
-FULL = Plan(rounds=21, seconds=0.05, budget=15.0, patience=180.0)
-QUICK = Plan(rounds=11, seconds=0.02, budget=1.0, patience=12.0)
+FULL = Plan(rounds=15, seconds=0.05, budget=3.0, case=30.0, patience=60.0)
+QUICK = Plan(rounds=11, seconds=0.02, budget=1.0, case=15.0, patience=12.0)
 
 
 class Process:
@@ -45,7 +55,7 @@ class Process:
             stderr=None if _wants_traceback() else subprocess.DEVNULL,
             text=True,
             cwd=ROOT,
-            env=machine.single_threaded(contender.environment),
+            env=machine.workers(contender.environment, contender.threads),
         )
 
     def ask(self, patience: float, **command: Any) -> dict[str, Any]:
@@ -98,10 +108,13 @@ def measure(
             else:
                 process.close()
         tell(f"{job.name}/{case}: {len(running)} contenders in turns …")
+        begun = perf_counter()
         for number in range(plan.rounds):
+            if number >= 5 and perf_counter() - begun > plan.case:
+                break
             for process, row, times in running:
-                # At least three rounds of every contender, then as many as the budget allows.
-                if "failed" in row or (number >= 3 and row["spent"] > plan.budget):
+                least = 1 if row["kind"] == "peer" and row["name"] != job.baseline else 3
+                if "failed" in row or (number >= least and row["spent"] > plan.budget):
                     continue
                 reply = process.ask(plan.patience, do="round", seconds=plan.seconds)
                 if "failed" in reply:

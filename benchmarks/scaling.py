@@ -97,7 +97,7 @@ def curves() -> list[dict[str, Any]]:
         points = []
         for value in values:
             command = [sys.executable, "-m", "benchmarks.scaling", "--point", name, str(value)]
-            done = subprocess.run(command, capture_output=True, text=True, env=machine.single_threaded({}))
+            done = subprocess.run(command, capture_output=True, text=True, env=machine.workers({}))
             if done.returncode == 0:
                 points.append({"at": value, **json.loads(done.stdout.splitlines()[-1])})
             else:

@@ -21,7 +21,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.harness import Prepared, Unavailable, load
+from benchmarks.harness import Contender, Prepared, Unavailable, load
 
 
 def main() -> None:
@@ -34,8 +34,9 @@ def main() -> None:
         replies.flush()
 
     try:
-        machine.pin(int(core))
-        serve(job_name, case, name, reply)
+        contender = load(job_name).find(case, name)
+        machine.pin(int(core), contender.threads)
+        serve(contender, case, reply)
     except Unavailable as error:
         reply({"failed": str(error)})
     except ModuleNotFoundError as error:
@@ -50,8 +51,7 @@ def main() -> None:
         reply({"failed": f"failed: {type(error).__name__}: {text[:160]}"})
 
 
-def serve(job_name: str, case: str, name: str, reply: Any) -> None:
-    contender = load(job_name).find(case, name)
+def serve(contender: Contender, case: str, reply: Any) -> None:
     import numpy as np  # every contender's data are arrays
 
     started = perf_counter()
@@ -81,10 +81,13 @@ def serve(job_name: str, case: str, name: str, reply: Any) -> None:
                 }
             )
         elif command["do"] == "round":
+            spent = 0.0
             if not calls:
                 settle(prepared, contender.kind)
-                calls = calls_that_fill(prepared, command["seconds"])
-            reply({"per_unit": timed(prepared, calls) / prepared.units, "calls": calls})
+                calls, spent = calls_that_fill(prepared, command["seconds"])
+            # A call that fills the round was timed by the trial already.
+            spent = spent if calls == 1 and spent else timed(prepared, calls)
+            reply({"per_unit": spent / prepared.units, "calls": calls})
         elif command["do"] == "memory":
             peak = machine.peak_mb()
             reply({"peak_mb": peak, "job_mb": max(0.0, peak - resident), "extra": prepared.extra})
@@ -114,13 +117,13 @@ def timed(prepared: Prepared, calls: int) -> float:
         gc.enable()
 
 
-def calls_that_fill(prepared: Prepared, seconds: float) -> int:
-    """The number of calls that take about that long; the growing trials are the warm-up."""
+def calls_that_fill(prepared: Prepared, seconds: float) -> tuple[int, float]:
+    """The number of calls that take about that long, and the last trial's seconds; the trials are the warm-up."""
     calls = 1
     while True:
         spent = timed(prepared, calls) * calls
         if spent >= seconds / 4:
-            return max(1, round(calls * seconds / spent))
+            return max(1, round(calls * seconds / spent)), spent
         calls = min(calls * 10, max(calls + 1, int(calls * seconds / max(spent, 1e-9))))
 
 

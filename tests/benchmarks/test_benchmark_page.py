@@ -26,8 +26,17 @@ def result(**cases):
         "c_compiler": "gcc",
         "packages": {"numpy": "2.0", "torch": None},
         "load_at_start": [3.0, 1.0, 1.0],
+        "commit": "0123456789ab",
     }
-    return {"machine": machine, "plan": {"rounds": 3, "seconds": 0.05}, "cases": entries}
+    machine["date"] = "2026-11-28T12:00"
+    return {"machine": machine, "plan": {"rounds": 3, "seconds": 0.05}, "cases": entries, "tables": {}}
+
+
+def elsewhere(cpu, **cases):
+    """A result of another machine."""
+    found = result(**cases)
+    found["machine"]["cpu"] = cpu
+    return found
 
 
 MOONS = [row("c", "floor", 1e-6), row("macrograd", "macrograd", 2e-6), row("jax-scan", "peer", 9e-6)]
@@ -45,8 +54,8 @@ def test_targets_are_judged_by_ratios_of_one_case():
 
 def test_a_target_whose_row_failed_says_why():
     failed = {"name": "macrograd", "kind": "macrograd", "failed": "no answer within 12 s"}
-    cases = result(moons__step=[MOONS[0], failed])["cases"]
-    text = page.targets_table(cases)
+    whole = result(moons__step=[MOONS[0], failed])
+    cases, text = whole["cases"], page.targets_table([whole])
     assert "| moons/step | time of a step, in C floors | – | ≤ 1.5 × | macrograd: no answer within 12 s |" in text
     assert "- **moons/step**: `macrograd` gives no figure: no answer within 12 s." in page.losses(cases)
 
@@ -72,19 +81,73 @@ def test_the_quick_cases_exist():
 def test_the_page_and_its_picture_are_written(tmp_path):
     pytest.importorskip("matplotlib")
     curves = [{"name": "batch", "what": "batch size", "points": [{"at": 1, "time": 1e-6, "ready": 0.1, "memory": 5.0}]}]
-    whole = result(moons__step=MOONS)
-    page.publish(whole, curves, tmp_path)
+    whole = result(moons__step=MOONS) | {"scaling": curves}
+    whole["cases"]["moons/step"]["others"] = 0.01
+    whole["tables"]["export"] = {"text": "| digits | file |", "others": 0.0}
+    page.publish([whole], tmp_path, tmp_path / "none.md")
     assert (tmp_path / "images" / "benchmarks.png").read_bytes()[:4] == b"\x89PNG"
     text = (tmp_path / "benchmarks.md").read_text()
-    assert "a CPU" in text
-    assert "It was not quiet" in text
+    assert "**a CPU**, 2 cores" in text.split("## Against the targets")[0]
+    assert "The machine was quiet." in text
+    assert "Not installed: torch." in text
+    assert "## Exported files" in text
+    assert "## GradBench" in text
     assert report.table("moons/step", whole["cases"]["moons/step"]).splitlines()[3].strip() in text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["benchmarks.md", "images"]
 
 
-def test_runs_are_merged_case_by_case():
+def test_a_run_that_was_not_quiet_is_published_only_if_asked_for_and_says_so(tmp_path):
+    whole = result(moons__step=MOONS, one__predict=MOONS)
+    whole["cases"]["one/predict"]["others"] = 0.8
+    with pytest.raises(page.NotQuiet, match=r"other programs ran during one/predict \(0.80 cores\)"):
+        page.publish([whole], tmp_path, tmp_path / "README.md")
+    assert not list(tmp_path.iterdir())
+    page.publish([whole], tmp_path, tmp_path / "README.md", busy=True)
+    head = (tmp_path / "benchmarks.md").read_text().split("## Against the targets")[0]
+    assert "**Not quiet**: other programs used up to 0.8 cores during 1 of 2 cases." in head
+
+
+def test_the_readme_has_the_worst_machine(tmp_path):
+    slower = [row("c", "floor", 1e-6), row("macrograd", "macrograd", 2e-6), row("jax-scan", "peer", 4e-6)]
+    machines = [result(moons__step=MOONS), elsewhere("another CPU", moons__step=slower)]
+    file = tmp_path / "README.md"
+    file.write_text(f"before\n{page.MARKS[0]}old\n{page.MARKS[1]}after\n")
+    page.publish(machines, tmp_path, file)
+    text = file.read_text()
+    assert "| training step, 2-16-16-1, 32 samples | 0.50 | 2.00 | – |" in text
+    assert "The worst of several machines: a CPU (2026-11-28) and another CPU (2026-11-28)." in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    table = page.targets_table(machines)
+    assert "| job | figure | a CPU | another CPU | target | |" in table
+    assert "| moons/step | faster than JAX scan | 4.50 × | 2.00 × | ≥ 4 × | **missed** |" in table
+
+
+def test_the_readme_has_the_places_for_its_table():
+    assert all(page.README.read_text("utf-8").count(mark) == 1 for mark in page.MARKS)
+
+
+def test_a_floor_that_is_beaten_is_explained_or_named():
+    fast = [row("c", "floor", 3e-6), row("c-vectors", "floor", 2e-6), row("macrograd", "macrograd", 1e-6)]
+    whole = result(moons__step=fast, one__predict=fast)
+    whole["cases"]["one/predict"]["beaten"] = "one pass less."
+    text = page.beaten(whole["cases"])
+    assert "- **moons/step**: 0.50 of the time of `c-vectors`: **no explanation yet**" in text
+    assert "- **one/predict**: 0.50 of the time of `c-vectors`: one pass less." in text
+    assert page.beaten(result(moons__step=MOONS)["cases"]) == "No C floor is beaten by more than 5 %.\n"
+
+
+def test_the_fastest_floor_is_the_one_that_targets_use():
+    floors = [row("c", "floor", 4e-6), row("c-vectors", "floor", 1e-6), row("macrograd", "macrograd", 2e-6)]
+    found = {t.what: figure for t, figure, _ in targets.judged(result(moons__step=floors)["cases"])}
+    assert found["time of a step, in C floors"] == pytest.approx(2.0)
+
+
+def test_runs_of_one_machine_are_merged_case_by_case():
     other = result(one__predict=MOONS)
-    assert set(page.merged([result(moons__step=MOONS), other])["cases"]) == {"moons/step", "one/predict"}
+    merged = page.merged([result(moons__step=MOONS), other, elsewhere("another CPU", one__predict=MOONS)])
+    assert [list(m["cases"]) for m in merged] == [["moons/step", "one/predict"], ["one/predict"]]
 
 
 def test_slope_is_that_of_the_logarithms():

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import harness, rounds
+from benchmarks import harness, machine, rounds
 
 JOB = """
 import os, time
@@ -46,7 +46,7 @@ def crashing(case): os._exit(3)
 def hanging(case): time.sleep(60)
 """
 
-PLAN = rounds.Plan(rounds=4, seconds=0.002, budget=5.0, patience=3.0)
+PLAN = rounds.Plan(rounds=4, seconds=0.002, budget=5.0, case=9.0, patience=3.0)
 
 
 @pytest.fixture
@@ -108,6 +108,52 @@ def test_the_command_prints_stores_and_compares(toy, tmp_path, capsys):
     old.write_text(json.dumps(stored))
     assert command.main([*arguments, str(new), "--compare", str(old)]) == 1
     assert "toy/only: macrograd is" in capsys.readouterr().out
+
+
+def test_resume_measures_only_what_is_missing_or_was_not_quiet(toy, tmp_path, capsys, monkeypatch):
+    toy()
+    path, arguments = tmp_path / "new.json", ["--quick", "--core", "0", "--resume", "--json"]
+    monkeypatch.setattr(command.machine, "QUIET", 9.0)
+    command.main([*arguments, str(path)])
+    stored = json.loads(path.read_text())
+    entry = stored["cases"]["toy/only"]
+    assert 0.0 <= entry["others"] <= 9.0
+    assert entry["seconds"] > 0.0
+    entry["rows"][0]["note"] = "kept"
+
+    def again(**changes):
+        changed = {**stored, "cases": {"toy/only": {**entry, **changes}}}
+        path.write_text(json.dumps(changed))
+        capsys.readouterr()
+        monkeypatch.setattr(rounds, "measure", lambda *given: [])
+        command.main([*arguments, str(path)])
+        return json.loads(path.read_text())["cases"]["toy/only"]["rows"], capsys.readouterr().out
+
+    rows, out = again()
+    assert rows[0]["note"] == "kept"
+    assert "1 of 1 cases stay as they are" in out
+    for changes in ({"code": "other"}, {"others": 10.0}, {"plan": {}}):
+        rows, out = again(**changes)
+        assert rows == []
+        assert "0 of 1 cases stay as they are" in out
+    path.write_text(json.dumps({**stored, "machine": {**stored["machine"], "cpu": "another"}}))
+    with pytest.raises(SystemExit, match="was measured on another machine or with other packages"):
+        command.main([*arguments, str(path)])
+    with pytest.raises(SystemExit, match="--resume needs --json FILE"):
+        command.main(["--quick", "--resume"])
+
+
+def test_the_time_of_other_programs_is_told_from_our_own(monkeypatch):
+    now, stat = [0.0], ["cpu 1000 0 0 5000 0 0 0 0"]
+    monkeypatch.setattr(machine.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(machine.os, "sysconf", lambda name: 100)
+    monkeypatch.setattr(machine.os, "times", lambda: (now[0], 0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(machine, "read", lambda path: stat[0])
+    others = machine.Others()
+    now[0], stat[0] = 10.0, "cpu 2000 0 300 9000 0 0 0 200"  # 15 s of everything in 10 s, of which 10 are ours
+    assert others.used() == pytest.approx(0.5)
+    monkeypatch.setattr(machine, "read", lambda path: None)
+    assert machine.Others().used() is None
 
 
 def test_with_chooses_peers_by_family(toy):
