@@ -23,7 +23,7 @@ class Text:
         self.width = extra.shape[1]
         self.numbers = np.concatenate([main.ravel(), extra.ravel()])
 
-    def loss(self, values: Any, bits: Any, loop: Callable[..., Any] = mg.loop) -> Any:
+    def loss(self, values: Any, bits: Any) -> Any:
         width, layers = self.width, len(self.state) // 2
         rows = [values[k : k + width] for k in range(0, 8 * width * layers, width)]  # eight a layer
         scale, out_scale, out_shift = (values[-k * width : (1 - k) * width or None] for k in (3, 2, 1))
@@ -42,7 +42,7 @@ class Text:
 
         start = [(self.state[2 * k], self.state[2 * k + 1]) for k in range(layers)]
         count = len(self.bits) - 1
-        return -loop(count, character, (start, 0.0))[1] / (count * width)
+        return -mg.loop(count, character, (start, 0.0))[1] / (count * width)
 
 
 def _layer(rows: Any, x: Any, hidden: Any, cell: Any) -> tuple[list[Any], list[Any]]:
@@ -63,16 +63,9 @@ def objective(given: dict[str, Any]) -> Callable[[], float]:
     return lambda: float(f(text.numbers, text.bits))
 
 
-def recorded(count: int, body: Callable[[Any, Any], Any], state: Any) -> Any:
-    """`mg.loop`, written out. The gradient of more than two cells a layer cannot be told from a few rounds."""
-    for i in range(count):
-        state = body(i, state)
-    return state
-
-
 def jacobian(given: dict[str, Any]) -> Callable[[], NDArray[np.float64]]:
     text = Text(given)
-    slopes = Slopes(lambda values, bits: text.loss(values, bits, recorded), text.numbers)
+    slopes = Slopes(text.loss, text.numbers)
     return lambda: slopes(text.bits)
 
 

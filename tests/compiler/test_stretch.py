@@ -12,6 +12,7 @@ from literal import Literal
 import macrograd as mg
 from macrograd import Value
 from macrograd.compiler import pipeline
+from macrograd.compiler.program.instruction import Index
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stretch import Uneven, on_lines, points, stretched, with_held
 from macrograd.compiler.stretched import Stretched
@@ -83,6 +84,24 @@ def test_tables_grow_by_their_period(place: Any) -> None:
     xs = np.cos(np.arange(4.0 * 40))
     assert any(not x.affine for step in program(40).before for x, _ in step.operands() if not isinstance(x, float))
     told = stretched([program(20 + k) for (k,) in points(1)], points(1), (20,), (50,))
+    assert Literal(told, [], xs).results() == Literal(program(40), [], xs).results()
+
+
+def test_tables_of_more_members_than_terms_grow_by_terms() -> None:
+    many = 23
+
+    def f(xs: Any) -> Any:
+        length = len(xs) // many
+        starts = [k**7 % many for k in range(many)]  # in no order
+        return [mg.sum([xs[k**3 % many]] + [xs[a + many * t] for t in range(1, length)]) for k, a in enumerate(starts)]
+
+    def program(rounds: int) -> Program:
+        return pipeline.value_program(pipeline.record(f, [(many * rounds,)]), batch=False)
+
+    full = [x.full for step in program(16).before for x, _ in step.operands() if isinstance(x, Index)]
+    assert (many, 16) in [x.shape for x in full if x is not None]
+    told = stretched([program(16 + k) for (k,) in points(1)], points(1), (24,), (50,))
+    xs = np.cos(np.arange(many * 40.0))
     assert Literal(told, [], xs).results() == Literal(program(40), [], xs).results()
 
 

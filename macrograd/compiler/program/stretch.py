@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -80,18 +81,24 @@ def stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point, b
 
 
 def _stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point) -> Program:
-    words: list[list[Any]] = []
-    numbers: list[list[int]] = []
-    for program in programs:
-        word: list[Any] = []
-        number: list[int] = []
-        _take_apart(replace(program, results=_runs(program.results)), word, number)
-        words.append(word)
-        numbers.append(number)
-    if any(word != words[0] for word in words[1:]):
+    parts = [_Parts() for _ in programs]
+    for part, program in zip(parts, programs, strict=True):
+        part.take(replace(program, results=_runs(program.results)))
+    if any(part.words != parts[0].words for part in parts[1:]):
         raise Uneven("the programs differ in more than numbers")
-    found = iter(on_lines(np.array(numbers, dtype=np.int64), at, wanted).tolist())
-    made: Program = _put_together(replace(programs[0], results=_runs(programs[0].results)), found)
+    trees = []
+    for tables in zip(*(part.tables for part in parts), strict=True):
+        axis = _growing(tables)
+        trees.append(_table(tables[0], axis))
+        for part, table in zip(parts, tables, strict=True):
+            part.take(_table(table, axis))
+    if any(part.words != parts[0].words for part in parts[1:]):
+        raise Uneven("the programs differ in more than numbers")
+    told = on_lines(np.array([part.numbers for part in parts], dtype=np.int64), at, wanted).tolist()
+    inside = sum(map(_integers, trees))
+    numbers, of_tables = iter(told[: len(told) - inside]), iter(told[len(told) - inside :])
+    tables = (_put_together(tree, of_tables, iter(())) for tree in trees)
+    made: Program = _put_together(replace(programs[0], results=_runs(programs[0].results)), numbers, tables)
     made = replace(
         made,
         results=_results(made.results),
@@ -103,38 +110,68 @@ def _stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point) 
     return made
 
 
-def _take_apart(x: Any, words: list[Any], numbers: list[int]) -> None:
-    """The integers of a program, separated from everything else."""
-    if isinstance(x, Stream):
+class _Parts:
+    """The parts of a program: its integers, its tables, and words for everything else, each in order."""
+
+    def __init__(self) -> None:
+        self.words: list[Any] = []
+        self.numbers: list[int] = []
+        self.tables: list[NDArray[Any]] = []
+
+    def take(self, x: Any) -> None:
+        kind: Any = type(x)
+        if kind is int:
+            self.words.append(int)
+            self.numbers.append(x)
+        elif kind is tuple:
+            self.words.append(len(x))
+            for item in x:
+                self.take(item)
+        elif (names := _names(kind)) is not None:
+            self.words.append(kind)
+            for name in names:
+                self.take(getattr(x, name))
+        elif kind is np.ndarray:
+            self.words.append(np.ndarray)
+            self.tables.append(x)
+        elif isinstance(x, np.integer):
+            self.take(int(x))
+        else:
+            self.words.append(x.hex() if isinstance(x, float) else x)
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...] | None:
+    """The fields of a part of programs, or None of anything else."""
+    if kind is Stream:
         raise Uneven("there is a stream")
-    if isinstance(x, tuple):
-        words.append(len(x))
-        for item in x:
-            _take_apart(item, words, numbers)
-    elif isinstance(x, np.ndarray):
-        _take_apart(_table(x), words, numbers)
-    elif is_dataclass(x):
-        words.append(type(x).__name__)
-        for part in fields(x):
-            _take_apart(getattr(x, part.name), words, numbers)
-    elif isinstance(x, (int, np.integer)) and not isinstance(x, bool):
-        words.append(int)
-        numbers.append(int(x))
-    else:
-        words.append(x.hex() if isinstance(x, float) else x)
+    return tuple([part.name for part in fields(kind)]) if is_dataclass(kind) else None
 
 
-def _put_together(x: Any, numbers: Iterator[int]) -> Any:
-    """The same program with other integers."""
-    if isinstance(x, tuple):
-        return tuple([_put_together(item, numbers) for item in x])
-    if isinstance(x, np.ndarray):
-        return _array(_put_together(_table(x), numbers), x)
-    if is_dataclass(x):
-        made: Any = type(x)
-        return made(*[_put_together(getattr(x, part.name), numbers) for part in fields(x)])
-    if isinstance(x, (int, np.integer)) and not isinstance(x, bool):
+def _growing(tables: Sequence[NDArray[Any]]) -> int:
+    """The axis along which the tables of the programs differ in length, or the longest."""
+    shapes = [table.shape for table in tables]
+    if len({len(shape) for shape in shapes}) > 1:
+        raise Uneven("the programs differ in more than numbers")
+    grows = [axis for axis, lengths in enumerate(zip(*shapes, strict=True)) if len(set(lengths)) > 1]
+    return grows[0] if grows else int(np.argmax(shapes[0]))
+
+
+def _integers(tree: Any) -> int:
+    return sum(map(_integers, tree)) if isinstance(tree, tuple) else int(type(tree) is int)
+
+
+def _put_together(x: Any, numbers: Iterator[int], tables: Iterator[Any]) -> Any:
+    """The same program, or tree of a table, with other integers and tables."""
+    kind: Any = type(x)
+    if kind is int or isinstance(x, np.integer):
         return next(numbers)
+    if kind is tuple:
+        return tuple([_put_together(item, numbers, tables) for item in x])
+    if kind is np.ndarray:
+        return _array(next(tables), x)
+    if (names := _names(kind)) is not None:
+        return kind(*[_put_together(getattr(x, name), numbers, tables) for name in names])
     return x
 
 
@@ -185,16 +222,15 @@ def _check_bounds(program: Program) -> None:
                     raise Uneven(f"an operand would be outside its space: {instruction}")
 
 
-def _table(x: NDArray[Any]) -> Any:
+def _table(x: NDArray[Any], axis: int = 0) -> Any:
     """An array as a tuple: a long row as its beginning, the period that is repeated with a step for each of its
-    elements, these steps, the number of repeats, and the rest, each of the parts again such a tuple. Any other array is
-    kept unchanged."""
+    elements, these steps, the rest, and the number of repeats, each of the parts again such a tuple. One with several
+    axes is rows along the one that grows. Any other array is kept unchanged."""
     if x.dtype.kind != "i":
         return ("bytes", x.shape, x.dtype.str, x.tobytes())
     whole = ("whole", *x.ravel().tolist(), x.shape)
     if x.size < _LONG:
         return whole
-    axis = int(np.argmax(x.shape))
     if x.ndim > 1:
         rows = np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
         return ("rows", axis, tuple([_table(row) for row in rows]), x.shape[:axis] + x.shape[axis + 1 :])
