@@ -45,12 +45,12 @@ class Watcher(Callback):
 
     def on_pause(self, run: Run) -> None:
         if run is not self._run or time.perf_counter() >= self._due:
-            self.send(run, f"step {run.step} of {run.steps}, loss {run.loss:.4g}")
+            self.send(run, f"step {run.step:,} of {run.steps:,}, loss {run.loss:.4g}")
 
     def on_end(self, run: Run) -> None:
         if len(run.history):
             why = f", stopped: {run.history.stopped}" if run.history.stopped else ""
-            self.send(run, f"{len(run.history)} steps, loss {run.loss:.4g}{why}")
+            self.send(run, f"{len(run.history):,} steps, loss {run.loss:.4g}{why}")
         self._run = None
 
     def send(self, run: Run, status: str) -> None:

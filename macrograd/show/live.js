@@ -75,7 +75,7 @@ function drawLoss(context, width, model) {
   if (!values.length) return;
   const low = Math.min(...values), high = Math.max(...values), logarithmic = low > 0 && high > LOG_FROM * low;
   const place = scaled(low, high, logarithmic), last = Math.max(...[...losses, ...held].map(([s]) => s), 2);
-  const left = 46, top = 24, bottom = HEIGHT - 22;
+  const left = 54, top = 24, bottom = HEIGHT - 22;
   const curve = (points, colour, dash) => {
     context.setLineDash(dash);
     context.strokeStyle = colour;

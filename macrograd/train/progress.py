@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 MODES = ("auto", "bar", "plain", "none")
 _EVERY = {"bar": 0.1, "plain": 2.0}  # seconds
@@ -30,9 +30,14 @@ def check(mode: str | bool) -> str:
 def make(mode: str, steps: int, steps_per_epoch: int, done: int = 0) -> Shown:
     """The display of a run of the given number of steps, `done` of which were made earlier."""
     if mode == "auto":
-        mode = "bar" if sys.stderr.isatty() else "plain"
+        mode = "bar" if stream().isatty() else "plain"
     kinds: dict[str, Callable[[int, int, int], Shown]] = {"bar": _Bar, "plain": _Plain, "none": Silent}
     return kinds[mode](steps, steps_per_epoch, done)
+
+
+def stream() -> TextIO:
+    """Where progress goes: standard error, but in a notebook standard output, since Jupyter shows the other on red."""
+    return sys.stdout if type(sys.stderr).__module__.startswith("ipykernel") else sys.stderr
 
 
 class Silent:
@@ -57,9 +62,9 @@ class _Plain:
             self._shown = now
             rate = (step - self._first) / max(now - self._start, 1e-9)
             print(
-                f"step {step} of {self._steps} (epoch {-(-step // self._per_epoch)}), loss {loss:.4g}"
-                f"{words(metrics)}, {rate:.3g} steps/s, {clock((self._steps - step) / max(rate, 1e-9))} left",
-                file=sys.stderr,
+                f"step {step:,} of {self._steps:,} (epoch {-(-step // self._per_epoch):,}), loss {loss:.4g}"
+                f"{words(metrics)}, {pace(rate)} steps/s, {clock((self._steps - step) / max(rate, 1e-9))} left",
+                file=stream(),
                 flush=True,
             )
 
@@ -78,7 +83,7 @@ class _Bar:
             TextColumn("{task.description}", markup=False),
             TimeRemainingColumn(compact=True),
         )
-        self._console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._console = Console(file=stream(), highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._bar: Any = Progress(*columns, console=self._console, auto_refresh=False)
         self._task = self._bar.add_task("", total=steps, completed=done)
         self._first, self._start, self._shown = done, time.perf_counter(), 0.0
@@ -89,7 +94,7 @@ class _Bar:
         if now - self._shown >= _EVERY["bar"] or last:
             self._shown = now
             rate = (step - self._first) / max(now - self._start, 1e-9)
-            text = f"loss {loss:.4g}{words(metrics)}, {rate:.3g} steps/s"
+            text = f"loss {loss:.4g}{words(metrics)}, {pace(rate)} steps/s"
             self._bar.update(self._task, completed=step, description=text, refresh=True)
 
     def close(self) -> None:
@@ -104,6 +109,11 @@ def words(metrics: dict[str, float]) -> str:
         else f", {name.replace('_', ' ')} {value:.4g}"
         for name, value in metrics.items()
     )
+
+
+def pace(rate: float) -> str:
+    """A number per second, to three digits: 0.125, 85.2, 109,000."""
+    return f"{float(f'{rate:.3g}'):,.0f}" if rate >= 100.0 else f"{rate:.3g}"
 
 
 def clock(seconds: float) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.train.progress import check
+from macrograd.train.progress import check, stream
 
 _EVERY = 2.0  # seconds between plain lines
 
@@ -18,14 +17,14 @@ class Shown:
     def __init__(self, mode: str | bool, total: int, done: int) -> None:
         mode = check(mode)
         if mode == "auto":
-            mode = "bar" if sys.stderr.isatty() else "plain"
+            mode = "bar" if stream().isatty() else "plain"
         self._mode, self.total, self._done, self._shown = mode, total, done, time.perf_counter()
         self._bar: Any = None
         if mode == "bar":
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+            console = Console(file=stream(), highlight=False, markup=False, emoji=False, soft_wrap=True)
             text = TextColumn("{task.description}", markup=False)
             self._bar = Progress(
                 MofNCompleteColumn(), BarColumn(), text, TimeRemainingColumn(compact=True), console=console
@@ -40,7 +39,7 @@ class Shown:
             self._bar.update(self._task, completed=self._done, description=best())
         elif self._mode == "plain" and (time.perf_counter() - self._shown >= _EVERY or self._done == self.total):
             self._shown = time.perf_counter()
-            print(f"fit {self._done} of {self.total}, best {best()}", file=sys.stderr, flush=True)
+            print(f"fit {self._done:,} of {self.total:,}, best {best()}", file=stream(), flush=True)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import macrograd as mg
 from macrograd import datasets, losses, nn, optim
 from macrograd.train import Callback, EarlyStopping, History, Run, Trainer
+from macrograd.train.progress import pace
 
 MOONS = datasets.make_moons(60, noise=0.1, seed=3)
 ENGINES = ("eager", "compiled")
@@ -394,3 +397,20 @@ def test_lines_in_a_pipe_and_silence_on_request(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "")
     trainer.fit(X, y, epochs=2, progress="bar")
     assert "4/4" in capsys.readouterr().err
+
+
+class _OutStream(io.StringIO):
+    __module__ = "ipykernel.iostream"  # a kernel's standard error, which front ends show on red
+
+
+def test_progress_in_a_notebook_does_not_look_like_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", _OutStream())
+    Trainer(nn.MLP(2, [1], seed=0), engine="eager").fit([[0.0, 1.0], [1.0, 0.0]], [0, 1], steps=1)
+    assert "step 1 of 1 (epoch 1)" in capsys.readouterr().out
+    assert not sys.stderr.getvalue()
+
+
+def test_a_pace_is_a_plain_number() -> None:
+    assert [pace(rate) for rate in (0.125, 85.24, 1234.5, 234567.0)] == ["0.125", "85.2", "1,230", "235,000"]
