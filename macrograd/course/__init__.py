@@ -25,8 +25,9 @@ def check(exercise: str, answer: Any = ...) -> Verdict:
     exercise  the notebook and the name of the exercise, as in "03-backward/chain"; `exercises` has them all
     answer    a number, a list or a function, as the notebook asks
 
-    A notebook shows the verdict; `bool(verdict)` is whether the answer is right. A function is called on a few
-    examples; an error that it raises is part of the verdict. Raises ValueError for an exercise that does not exist.
+    A notebook shows the verdict; `bool(verdict)` is whether the answer is right. A function is called on a few examples
+    and on random numbers, new in each check; an error that it raises is part of the verdict. Raises ValueError for an
+    exercise that does not exist.
     """
     found = _CHECKS.get(exercise)
     if found is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +104,36 @@ def function(judge: Callable[[Callable[..., Any]], str]) -> Check:
     return check
 
 
+def elsewhere(
+    fn: Callable[..., Any],
+    right: Callable[..., Any],
+    draw: Callable[[random.Random], tuple[Any, ...]],
+    agree: Callable[[Any, Any], bool] | None = None,
+) -> str:
+    """What to say of a function that is right for an example, if it is wrong for others; "" if it is right for all.
+
+    The others are new in each check, so that only a solution passes, and not the numbers of the example. `draw` makes
+    the arguments, `right` is the solution, and `agree` whether two results are the same (as numbers, or lists of them).
+    """
+    chance = random.Random()
+    for _ in range(20):
+        arguments = draw(chance)
+        found = fn(*copy.deepcopy(arguments))
+        if not (agree or alike)(found, right(*arguments)):
+            return (
+                f"It is right for one example, and wrong for another: {called(fn, *arguments)} gives {shown(found)}. "
+                "Does the result depend on the arguments alone, and on all of them?"
+            )
+    return ""
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two numbers, or lists of them nested in the same way, are the same."""
+    if isinstance(b, (list, tuple)):
+        return hasattr(a, "__len__") and len(a) == len(b) and all(map(alike, a, b))
+    return near(a, b)
+
+
 def called(fn: Callable[..., Any], *arguments: Any) -> str:
     """A call as one would write it."""
     return f"{getattr(fn, '__name__', 'your function')}({', '.join(map(_shown, arguments))})"
@@ -118,7 +150,12 @@ def same(a: Sequence[Any], b: Sequence[float], tolerance: float = 1e-6) -> bool:
     return len(a) == len(b) and all(near(x, y, tolerance) for x, y in zip(a, b, strict=True))
 
 
+def _listed(items: Sequence[Any]) -> str:
+    inside = ", ".join(_shown(item) for item in items[:20])
+    return f"[{inside}]" if isinstance(items, list) else f"({inside})"
+
+
 def _shown(x: Any) -> str:
     text = getattr(x, "__name__", None) if callable(x) else None
-    text = text or (f"{x:g}" if isinstance(x, float) else repr(x))
+    text = text or (f"{x:g}" if isinstance(x, float) else _listed(x) if type(x) in (list, tuple) else repr(x))
     return text if len(text) <= 60 else text[:57] + "…"

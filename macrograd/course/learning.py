@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.course.checking import Check, function, missing, near, number, same
+from macrograd.course.checking import Check, elsewhere, function, missing, near, number, same
 
 # --- 7: optimisers ----------------------------------------------------------------------------------------------------
 
@@ -22,7 +23,13 @@ def _momentum(momentum: Callable[..., Any]) -> str:
         return "Both numbers are there, but the other way round: the new p comes first."
     if near(v, 0.9 * 2.0 + 0.5):
         if near(p, 1.0 - 0.1 * 2.3):
-            return ""
+
+            def right(p: float, g: float, v: float, rate: float, keep: float) -> tuple[float, float]:
+                return p - rate * (keep * v + g), keep * v + g
+
+            return elsewhere(
+                momentum, right, lambda chance: tuple(round(chance.uniform(0.1, 3.0), 2) for _ in range(5))
+            )
         if near(p, 1.0 + 0.1 * 2.3):
             return "v is right, but p goes up the slope."
         if near(p, 1.0 - 0.1 * 2.0):
@@ -64,7 +71,18 @@ def _split(split: Callable[..., Any]) -> str:
             "The rows are taken in a regular order. In a file that is sorted by class, the held-out rows would all be "
             "of one class: shuffle first."
         )
-    return ""
+
+    def draw(chance: random.Random) -> tuple[int, float]:
+        return 4 * chance.randint(4, 20), chance.choice([0.25, 0.5, 0.75])
+
+    def sizes(n: int, share: float) -> list[int]:
+        return [n - round(n * share), round(n * share)]
+
+    def agree(found: Any, wanted: list[int]) -> bool:
+        rows = sorted(int(k) for part in found for k in part)
+        return [len(part) for part in found] == wanted and rows == list(range(sum(wanted)))
+
+    return elsewhere(split, sizes, draw, agree)
 
 
 def _scaled(scaled: Callable[..., Any]) -> str:
@@ -76,13 +94,18 @@ def _scaled(scaled: Callable[..., Any]) -> str:
         return "The function has to return two lists, as it got two."
     a, b = (list(part) for part in found)
 
-    def with_those_of(numbers: list[float], ddof: int = 0) -> tuple[list[float], list[float]]:
-        mean = sum(numbers) / len(numbers)
-        sd = math.sqrt(sum((x - mean) ** 2 for x in numbers) / (len(numbers) - ddof))
-        return [(x - mean) / sd for x in train], [(x - mean) / sd for x in held]
+    def with_those_of(numbers: list[float]) -> tuple[list[float], list[float]]:
+        return _moved(numbers, train, 0), _moved(numbers, held, 0)
 
-    if any(same(a, right[0]) and same(b, right[1]) for right in (with_those_of(train), with_those_of(train, 1))):
-        return ""
+    for ddof in (0, 1):  # both are called a standard deviation
+        if same(a, _moved(train, train, ddof)) and same(b, _moved(train, held, ddof)):
+            return elsewhere(
+                scaled,
+                lambda train, held, ddof=ddof: (_moved(train, train, ddof), _moved(train, held, ddof)),
+                lambda chance: tuple(
+                    [round(chance.gauss(3.0, 4.0), 1) for _ in range(chance.randint(3, 6))] for _ in "ab"
+                ),
+            )
     if same(a, with_those_of(train + held)[0]):
         return (
             "The held-out numbers had a say in the mean. When the net is used, nobody knows them yet: that is a leak."
@@ -95,6 +118,13 @@ def _scaled(scaled: Callable[..., Any]) -> str:
     if same([x - a[0] for x in a], [x - train[0] for x in train]):
         return "The numbers are moved, but not scaled: divide by the standard deviation, too."
     return "Subtract the mean of the training numbers from all numbers, and divide all by their standard deviation."
+
+
+def _moved(by: list[float], numbers: list[float], ddof: int) -> list[float]:
+    """Numbers scaled with the mean and the standard deviation of others."""
+    mean = sum(by) / len(by)
+    sd = math.sqrt(sum((x - mean) ** 2 for x in by) / (len(by) - ddof))
+    return [(x - mean) / sd for x in numbers]
 
 
 CHECKS: dict[str, Check] = {

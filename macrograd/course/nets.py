@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
-from macrograd.course.checking import TURN, Check, called, function, missing, near, number, numbers, same, shown
+from macrograd.course.checking import (
+    TURN,
+    Check,
+    called,
+    elsewhere,
+    function,
+    missing,
+    near,
+    number,
+    number_of,
+    numbers,
+    same,
+    shown,
+)
 from macrograd.datasets import make_moons
 from macrograd.value import Value
 
@@ -36,7 +51,7 @@ def _xor(xor: Callable[..., Any]) -> str:
         return gap
     wrong = [corner for corner in _CORNERS if not near(found[corner], float(corner[0] != corner[1]), 0.05)]
     if not wrong:
-        return ""
+        return _bends(xor)
     if wrong == [(1, 1)]:
         return (
             f"Three of four: for (1, 1) it gives {shown(found[1, 1])}. The sum of the inputs is 2 there, and "
@@ -44,6 +59,18 @@ def _xor(xor: Callable[..., Any]) -> str:
         )
     corner = wrong[0]
     return f"{called(xor, *corner)} is {shown(found[corner])}, and it should be {int(corner[0] != corner[1])}."
+
+
+def _bends(xor: Callable[..., Any]) -> str:
+    """What to say of a function that is XOR in the corners, if between them it is not a sum of a few relu neurons."""
+    for end in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0)):
+        line = [number_of(xor(end[0] * k / 1000, end[1] * k / 1000)) for k in range(1001)]
+        steps = [after - before for before, after in pairwise(line)]
+        if not max(map(abs, steps)) < 0.3:
+            return "All four corners are right, but it jumps between them. Two relu neurons and a sum only have bends."
+        if sum(abs(after - before) > 1e-9 for before, after in pairwise(steps)) > 8:
+            return "All four corners are right, but it is curved between them. Use sums, relu and numbers only."
+    return ""
 
 
 # --- 5: two moons -----------------------------------------------------------------------------------------------------
@@ -69,7 +96,27 @@ def _step(step: Callable[..., Any]) -> str:
         return (
             f"From 1 and −2, with the gradients 0.5 and −3 and the rate 0.1, it went to {found[0]:g} and {found[1]:g}."
         )
-    return ""
+
+    def moved(data: list[float], gradients: list[float], rate: float) -> list[float]:
+        parameters = [*map(Value, data)]
+        for p, gradient in zip(parameters, gradients, strict=True):
+            p.grad = gradient
+        step(parameters, rate)
+        return [p.data for p in parameters]
+
+    def right(data: list[float], gradients: list[float], rate: float) -> list[float]:
+        return [p - rate * g for p, g in zip(data, gradients, strict=True)]
+
+    def draw(chance: random.Random) -> tuple[Any, ...]:
+        data, gradients = _table(chance, 2, chance.randint(1, 5))
+        return data, gradients, round(chance.uniform(0.01, 1.0), 2)
+
+    moved.__name__ = getattr(step, "__name__", "step")
+    return elsewhere(moved, right, draw)
+
+
+def _table(chance: random.Random, rows: int, columns: int) -> list[list[float]]:
+    return [[round(chance.uniform(-9.0, 9.0), 1) for _ in range(columns)] for _ in range(rows)]
 
 
 def _better(answer: Any) -> str:
@@ -112,7 +159,17 @@ def _product(product: Callable[..., Any]) -> str:
             "row: multiply it with x, number by number, and add."
         )
     square = product([[0.0, 1.0], [0.0, 0.0]], [5.0, 7.0])
-    return "" if same(list(square), [7.0, 0.0]) else "For a square table, rows and columns are mixed up."
+    if not same(list(square), [7.0, 0.0]):
+        return "For a square table, rows and columns are mixed up."
+
+    def right(table: list[list[float]], x: list[float]) -> list[float]:
+        return [sum(w * number for w, number in zip(row, x, strict=True)) for row in table]
+
+    def draw(chance: random.Random) -> tuple[Any, ...]:
+        rows, columns = chance.randint(1, 4), chance.randint(1, 4)
+        return _table(chance, rows, columns), _table(chance, 1, columns)[0]
+
+    return elsewhere(product, right, draw)
 
 
 def _shape(answer: Any) -> str:

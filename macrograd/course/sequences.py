@@ -6,7 +6,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.course.checking import Check, called, function, missing, near, number, number_of, numbers, same, shown
+from macrograd.course.checking import (
+    Check,
+    called,
+    elsewhere,
+    function,
+    missing,
+    near,
+    number,
+    number_of,
+    numbers,
+    same,
+    shown,
+)
 
 # --- 9: recurrences ---------------------------------------------------------------------------------------------------
 
@@ -30,7 +42,9 @@ def _largest(step: Callable[..., Any]) -> str:
     for xs, hint in cases.items():
         if not near(last := run(list(xs)), max(xs)):
             return hint.format(shown(last))
-    return ""
+    return elsewhere(
+        step, max, lambda chance: (round(chance.uniform(-9.0, 9.0), 1), round(chance.uniform(-9.0, 9.0), 1))
+    )
 
 
 # --- 10: attention ----------------------------------------------------------------------------------------------------
@@ -61,7 +75,14 @@ def _softmax(softmax: Callable[..., Any]) -> str:
             "Right for small scores. But exp(1000) is too large for a computer: subtract the largest score from all of "
             "them first. Why does that not change the weights?"
         )
-    return ""
+
+    def right(scores: list[float]) -> list[float]:
+        total = sum(map(math.exp, scores))
+        return [math.exp(score) / total for score in scores]
+
+    return elsewhere(
+        softmax, right, lambda chance: ([round(chance.uniform(-3.0, 3.0), 1) for _ in range(chance.randint(1, 6))],)
+    )
 
 
 _QUERY, _KEYS, _VALUES = (2.0, 0.0), ((1.0, 0.0), (0.0, 1.0)), (10.0, 20.0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.course.checking import TURN, Check, called, function, missing, near, number, number_of, shown
+from macrograd.course.checking import TURN, Check, called, elsewhere, function, missing, near, number, number_of, shown
 from macrograd.graph import topological
 from macrograd.value import Value
 
@@ -34,7 +35,17 @@ def _central(slope: Callable[..., Any]) -> str:
         return f"{called(slope, math.sin, 1.0, h)} should be close to cos(1), and it is {shown(found)}."
     if not near(slope(lambda x: x * x, -3.0, 1e-4), -6.0, 1e-6):
         return "It works for sin at 1, but not for x² at −3. Does it use its arguments f and x?"
-    return ""
+    a = random.uniform(1.0, 2.0)
+
+    def cubic(x: float) -> float:
+        return a * x * x * x
+
+    # To both sides, the error of a cubic's slope is a·h² exactly: this sees whether h is used.
+    return elsewhere(
+        slope,
+        lambda f, x, h: a * (3.0 * x * x + h * h),
+        lambda chance: (cubic, round(chance.uniform(-2.0, 2.0), 1), round(chance.uniform(0.1, 0.5), 2)),
+    )
 
 
 # --- 2: Values --------------------------------------------------------------------------------------------------------
@@ -122,7 +133,25 @@ def _backward(backward: Callable[[Any], Any]) -> str:
     for _ in range(3000):
         last = _plus(last, x)
     backward(last)
-    return "" if near(x.grad, 3001.0) else f"In a sum of 3,001 terms the slope should be 3001, and it is {x.grad:g}."
+    if not near(x.grad, 3001.0):
+        return f"In a sum of 3,001 terms the slope should be 3001, and it is {x.grad:g}."
+    return _at_random(backward)
+
+
+def _at_random(backward: Callable[[Any], Any]) -> str:
+    """What to say if a backward function is wrong for a graph drawn at random; "" if it is right."""
+    nodes = [_Node(round(random.uniform(-2.0, 2.0), 1)) for _ in range(3)]
+    for _ in range(12):
+        nodes.append(random.choice((_times, _plus))(random.choice(nodes), nodes[-1]))
+    backward(nodes[-1])
+    wanted, sizes = (dict.fromkeys(map(id, nodes), 0.0) | {id(nodes[-1]): 1.0} for _ in "ab")
+    for node in reversed(nodes):  # they were made in this order
+        for n, slope in zip(node.inputs, node.slopes, strict=True):
+            wanted[id(n)] += wanted[id(node)] * slope
+            sizes[id(n)] += sizes[id(node)] * abs(slope)
+    # Paths may cancel each other, so that their sum is known up to a share of their sizes.
+    wrong = sum(not abs(node.grad - wanted[id(node)]) <= 1e-9 * sizes[id(node)] for node in nodes)
+    return f"In a larger graph of {len(nodes)} numbers, {wrong} of the slopes are wrong." if wrong else ""
 
 
 CHECKS: dict[str, Check] = {
