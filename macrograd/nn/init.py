@@ -9,13 +9,21 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from typing import Any
 
 Initialiser = Callable[[random.Random, int, int], float]
+
+# The bound of the uniform ones, by fan_in and fan_out.
+_BOUNDS: dict[Any, Callable[[int, int], float]] = {
+    "uniform": lambda fan_in, fan_out: 1.0,
+    "he_uniform": lambda fan_in, fan_out: math.sqrt(6.0 / fan_in),
+    "glorot_uniform": lambda fan_in, fan_out: math.sqrt(6.0 / (fan_in + fan_out)),
+}
 
 
 def uniform(rng: random.Random, fan_in: int, fan_out: int) -> float:
     """Uniform in [−1, 1] for every shape, as in micrograd."""
-    return rng.uniform(-1.0, 1.0)
+    return _between(rng, "uniform", fan_in, fan_out)
 
 
 def he_normal(rng: random.Random, fan_in: int, fan_out: int) -> float:
@@ -28,8 +36,7 @@ def he_normal(rng: random.Random, fan_in: int, fan_out: int) -> float:
 
 def he_uniform(rng: random.Random, fan_in: int, fan_out: int) -> float:
     """Uniform with the variance of `he_normal`: in ±√(6 / fan_in)."""
-    bound = math.sqrt(6.0 / fan_in)
-    return rng.uniform(-bound, bound)
+    return _between(rng, "he_uniform", fan_in, fan_out)
 
 
 def glorot_normal(rng: random.Random, fan_in: int, fan_out: int) -> float:
@@ -43,8 +50,7 @@ def glorot_normal(rng: random.Random, fan_in: int, fan_out: int) -> float:
 
 def glorot_uniform(rng: random.Random, fan_in: int, fan_out: int) -> float:
     """Uniform with the variance of `glorot_normal`: in ±√(6 / (fan_in + fan_out)). Source: the same paper, eq. 16."""
-    bound = math.sqrt(6.0 / (fan_in + fan_out))
-    return rng.uniform(-bound, bound)
+    return _between(rng, "glorot_uniform", fan_in, fan_out)
 
 
 INITIALISERS: dict[str, Initialiser] = {
@@ -54,6 +60,17 @@ INITIALISERS: dict[str, Initialiser] = {
     "glorot_normal": glorot_normal,
     "glorot_uniform": glorot_uniform,
 }
+
+
+def bound_of(init: str | Initialiser, fan_in: int, fan_out: int) -> float | None:
+    """The largest weight of a uniform initialiser; None for any other."""
+    name = next((name for name, function in INITIALISERS.items() if function is init), init)
+    return _BOUNDS[name](fan_in, fan_out) if name in _BOUNDS else None
+
+
+def _between(rng: random.Random, name: str, fan_in: int, fan_out: int) -> float:
+    bound = _BOUNDS[name](fan_in, fan_out)
+    return rng.uniform(-bound, bound)
 
 
 def get(init: str | Initialiser) -> Initialiser:

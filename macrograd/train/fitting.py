@@ -164,6 +164,20 @@ class Fitting:
         rows = self.part.samples.spread(most)
         return self.setup.unseen(self.part.samples.rows(rows)), self.part.y[rows]
 
+    @property
+    def unwatched(self) -> bool:
+        """Whether nothing looks at the model before the last step."""
+        return not (self._each_epoch or self._looked_at or self.callbacks.pause or self.callbacks.end)
+
+    @property
+    def fixed_rate(self) -> float | None:
+        """The learning rate, if it never changes."""
+        return self._rates.fixed
+
+    def rates(self, count: int) -> Array:
+        """The learning rates of the next steps."""
+        return self._rates.of(self.step, count, self.first)
+
     def over(self, state: Run) -> bool:
         """Whether there is nothing left to do."""
         return self.step >= self.total or bool(state.reason) or self.history.stopped == "early stopping"
@@ -287,15 +301,25 @@ class Fitting:
         metrics = self.history.metrics.items()
         return {name: values[-1] for name, values in metrics if values and not name.startswith(HEALTH)}
 
-    def verdict(self, constant: Callable[[], float] | None = None) -> str:
+    def verdict(
+        self,
+        constant: Callable[[], float] | None = None,
+        *,
+        history: History | None = None,
+        now: Callable[[], float] | None = None,
+    ) -> str:
         """The warning about a finished run in a sentence; "" if its loss fell. `constant` gives the loss of the best
-        constant prediction, if it is known."""
+        constant prediction, if it is known; `history` and `now`, which computes the loss over the training data, are
+        those of a copy of this run."""
         part, setup = self.part, self.setup
         encoded = part.targets if part.weights is None else None
-        now = lambda: setup.measure(part, (), ranks=setup.ranks)["loss"]  # noqa: E731 - only called if needed
+        if now is None:
+            now = lambda: setup.measure(part, (), ranks=setup.ranks)["loss"]  # noqa: E731 - only called if needed
         targets = setup.fitted()
         best = partial(constant_loss, targets, encoded) if constant is None else constant
-        return verdict(self.history, targets, encoded, self.order.steps_per_epoch, best, now)
+        return verdict(
+            self.history if history is None else history, targets, encoded, self.order.steps_per_epoch, best, now
+        )
 
     # --- how many steps, and which --------------------------------------------------------------------------------
 
@@ -333,7 +357,7 @@ class Fitting:
         if self.part.samples.streamed:
             read, places = sharing.read(rows, self.engine.used(lengths))
             self.engine.load(self.arrays(read))
-        return Batch(rows, lengths, places, self._rates.of(self.step, count, self.first))
+        return Batch(rows, lengths, places, self.rates(count))
 
     def arrays(self, rows: Array | None) -> list[Array]:
         """The engine's data: all rows, or copies of some."""

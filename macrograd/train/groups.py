@@ -39,7 +39,7 @@ FEWEST = 2  # members that are worth a shared program
 @dataclass
 class Group:
     """Members that run together, and how: `obstacle` says why they do not share lanes, "" if they do; `parts` are the
-    groups that it fell into, if it did."""
+    groups that it fell into, if it did; `seeds` are those of each if they are copies of one member."""
 
     members: list[Member]
     threads: int
@@ -48,11 +48,17 @@ class Group:
     places: list[int] = field(default_factory=list)
     parts: list[Group] = field(default_factory=list)
     fewest: int = FEWEST
+    seeds: list[int] | None = None
+
+    @property
+    def numbers(self) -> list[int]:
+        """The members' numbers."""
+        return [member.number for member in self.members] if self.seeds is None else list(range(len(self.seeds)))
 
     def run(self, start: float, folder: Folder | None) -> None:
         """Train all members to their ends, or to Ctrl-C, which stops those that have not begun, too."""
         try:
-            nets = None if self.obstacle else self._nets()
+            nets = None if self.obstacle else self.nets()
         except Different:
             self._split()
             for part in self.parts:
@@ -91,7 +97,7 @@ class Group:
         if not first.objective.draws:
             return None
         count = first.objective.count_draws(*[as_argument(array[0]) for array in first.arrays(None)[:2]])
-        seeds = [member.fitting.objective.seed or 0 for member in self.members]
+        seeds = self.seeds or [member.fitting.objective.seed or 0 for member in self.members]
         return np.array([[key_of(seed, k) for k in range(count)] for seed in seeds])
 
     def skip(self, first: int = 0) -> None:
@@ -103,7 +109,7 @@ class Group:
     def interrupted(self) -> bool:
         return any(member.fitting.history.stopped == INTERRUPTED for member in self.members)
 
-    def _nets(self) -> TrainingNets | None:
+    def nets(self) -> TrainingNets | None:
         """The members' nets on lanes; None, with the obstacle noted, if there is no such form."""
         from macrograd.compiler import TraceError
         from macrograd.compiler.many import NetsError, TrainingNets
@@ -174,7 +180,7 @@ def explained(groups: Sequence[Group]) -> str:
     ]
     alone: dict[str, list[int]] = {}
     for group in [part for whole in groups for part in whole.parts or [whole]]:
-        numbers = [member.number for member in group.members]
+        numbers = group.numbers
         if group.obstacle:
             alone.setdefault(group.obstacle, []).extend(numbers)
         else:

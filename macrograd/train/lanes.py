@@ -35,6 +35,16 @@ _GUESS_SECONDS = 3e-9  # for a parameter and sample
 INTERRUPTED = "interrupted"
 
 
+def first_run(size: int) -> int:
+    """The steps of a first run, for so many parameters times samples in a step."""
+    return max(1, int(_RUN_SECONDS / (size * _GUESS_SECONDS)))
+
+
+def next_run(most: int, count: int, seconds: float) -> int:
+    """The most steps of the next run after one of `count`, out of `most`, that took so long."""
+    return int(max(1, min(count * _RUN_SECONDS / max(seconds, 1e-7), 8 * most, _MOST_STEPS)))
+
+
 @dataclass
 class Member:
     """One member: its number, its run, and why it stopped, if it diverged. `leaves` are its parameters in the order of
@@ -109,7 +119,7 @@ class Together:
         self.interrupts = Interrupts()
         # Steps in a run, by a guess that is more than it takes; later runs are timed.
         size = len(nets.parameters[0]) * members[0].fitting.order.batch_size * len(members)
-        self.most = max(1, int(_RUN_SECONDS / (size * _GUESS_SECONDS)))
+        self.most = first_run(size)
         self.active: list[_Lane] = []
         with no_collection():  # of the Values of all members, which have no cycles
             self._open(places, folder)
@@ -214,8 +224,7 @@ class Together:
                 lane.record(Outcome(outcome.losses, outcome.done, outcome.why), batch, ended - self.start)
         for lane, batch in zip(now, batches, strict=True):
             lane.follow(batch)
-        wanted = count * _RUN_SECONDS / max(ended - begun, 1e-7)
-        self.most = int(max(1, min(wanted, 8 * self.most, _MOST_STEPS)))
+        self.most = next_run(self.most, count, ended - begun)
         if self.clock is not None and self.clock.due(step + count):
             self._write(step + count)
         return now[0].fitting.step

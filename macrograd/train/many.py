@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.train.checks import integer
+from macrograd.train.copies import Copies, CopiesRun, starts_of
 from macrograd.train.data import rows_of
 from macrograd.train.fitting import Fitting
 from macrograd.train.graphs import no_collection
@@ -40,19 +41,20 @@ WHOLE = frozenset({"progress", "checkpoint", "every", "resume"})
 class Many:
     """The result of `train_many`: as many trained members as were asked for.
 
-    trainers   the members, each fitted
+    trainers   the members, each fitted; copies of one Trainer are made when they are looked at
     histories  the History of each
     verdicts   for each the reason why it was not trained to its end or learned nothing, "" if it was and did
     """
 
-    def __init__(self, trainers: list[Trainer], verdicts: list[str], groups: list[Group]) -> None:
+    def __init__(self, trainers: Sequence[Trainer], verdicts: list[str], groups: list[Group]) -> None:
         self.trainers, self.verdicts, self._groups = trainers, verdicts, groups
         self._explained = explained(groups)
 
     @property
     def histories(self) -> list[History]:
         """The History of each member."""
-        return [trainer.history for trainer in self.trainers]
+        made = self.trainers
+        return made.histories if isinstance(made, Copies) else [trainer.history for trainer in made]
 
     def __len__(self) -> int:
         return len(self.trainers)
@@ -83,6 +85,8 @@ class Many:
         """The loss of each member over samples and targets, as `Trainer.evaluate` computes it, by one program for those
         that ran together. `rows` are the rows of X and y for each member; None for all."""
         found = [math.nan] * len(self)
+        if isinstance(self.trainers, Copies) and self.trainers.run is not None:
+            return self.trainers.run.losses(X, y, rows)
         for group in [part for whole in self._groups for part in whole.parts or [whole]]:
             measures: dict[Any, tuple[Measure, Member]] = {}
             for member in group.members:
@@ -109,11 +113,12 @@ class Many:
 
 
 def train_many(
-    trainers: Sequence[Trainer] | Make,
+    trainers: Sequence[Trainer] | Make | Trainer,
     X: Any,
     y: Any,
     *,
     count: int | None = None,
+    starts: Any = None,
     each: Sequence[Options] | Callable[[int], Options] | None = None,
     seed: int = 0,
     threads: int = 1,
@@ -130,7 +135,11 @@ def train_many(
     member k: to the bit with `Trainer(..., strict=True)`, else to rounding.
 
     trainers  the members, or a function (k) → Trainer that makes member k of `count`. Each has its own model, with
-              parameters that no other has, and its own optimiser
+              parameters that no other has, and its own optimiser. Or one Trainer, which stays as it is: the members are
+              `count` copies of it, and none is made before it is looked at, unless something looks at its model while
+              it trains (callbacks, metrics, validation) or it diverges
+    starts    for one Trainer: (members, parameters), the numbers with which each begins, in the order of
+              `model.parameters()`, as `nn.starts` draws them; None for those of its model
     each      what is different about a member: options of `fit` by name, one dict for each member or a function
               (k) → dict. Besides those of `fit` there is `rows`: the rows of X and y that the member sees, as in
               cross-validation
@@ -145,24 +154,37 @@ def train_many(
     and its verdict says why. Ctrl-C ends all runs after a complete step. Raises TypeError and ValueError for invalid
     input, naming the member, before any work is done.
     """
-    with no_collection():  # of the Values of all members, which have no cycles
-        members = _members(trainers, count)
-    own = _own(each, len(members))
     if checkpoint is None and resume:
         raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=FOLDER")
     threads = integer("threads", threads, 1)
     if lanes not in ("auto", "members"):
         raise ValueError(f"lanes must be 'auto' or 'members', got {lanes!r}")
     options.setdefault("progress", "none")
-    seed, plans, found = integer("seed", seed, 0), Plans(X, y), []
-    with no_collection():  # of the Values of all members, which have no cycles
+    seed, fewest = integer("seed", seed, 0), 1 if lanes == "members" else FEWEST
+    start = time.perf_counter()
+    if isinstance(trainers, Trainer):
+        _check_rankless(trainers, 0)
+        copies = Copies(trainers, *starts_of(trainers, starts, count))
+        own = _own(each, len(copies))
+        run = None if checkpoint is not None else _copied(copies, X, y, seed, own, options, threads, fewest)
+        if run is not None and run.run(start):
+            return _told(Many(copies, _verdicts_of(run), [run.group]))
+        members: list[Trainer] = list(copies)
+    else:
+        if starts is not None:
+            raise ValueError("starts are those of copies of one Trainer: give one, or members that begin there")
+        with no_collection():  # of the Values of all members, which have no cycles
+            members = _members(trainers, count)
+        own = _own(each, len(members))
+    plans, found = Plans(X, y), []
+    with no_collection():
         for k, trainer in enumerate(members):
             with _named(k):
                 found.append(Member(k, *plans.plan(trainer, {"seed": seed + k, **options, **own[k]})))
         _check_apart([member.fitting for member in found])
-        groups = grouped(found, threads, 1 if lanes == "members" else FEWEST)
+        groups = grouped(found, threads, fewest)
     folder = None if checkpoint is None else Folder(checkpoint, every, resume=resume)
-    start, interrupted = time.perf_counter(), False
+    interrupted = False
     try:
         for group in groups:
             if interrupted:
@@ -171,18 +193,52 @@ def train_many(
             group.run(start, folder)
             interrupted = group.interrupted
     finally:  # also if a callback fails
-        for trainer, member in zip(members, found, strict=True):
-            trainer._ended(member.fitting)
+        for member in found:
+            _ended(member)
     _judge(found)
-    remarks = [member for member in found if member.verdict]
+    return _told(Many(members, [member.verdict for member in found], groups))
+
+
+def _copied(
+    copies: Copies, X: Any, y: Any, seed: int, own: list[Options], options: Options, threads: int, fewest: int
+) -> CopiesRun | None:
+    """The run of copies whose models nobody looks at before its end; None if these need to be made before."""
+    if any(given.keys() - {"seed"} for given in own):
+        return None
+    seeds = []
+    for k, given in enumerate(own):
+        with _named(k):
+            seeds.append(integer("seed", given.get("seed", seed + k), 0))
+    with _named(0), no_collection():
+        return CopiesRun.planned(copies, X, y, seeds, options, threads, fewest)
+
+
+def _verdicts_of(run: CopiesRun) -> list[str]:
+    if not run.members:
+        return run.verdicts()
+    for member in run.members:
+        _ended(member)
+    _judge(run.members)
+    return [member.verdict for member in run.members]
+
+
+def _ended(member: Member) -> None:
+    trainer = member.fitting.trainer
+    assert isinstance(trainer, Trainer)
+    trainer._ended(member.fitting)
+
+
+def _told(many: Many) -> Many:
+    """The result, with a warning about members that have a verdict."""
+    remarks = [k for k, verdict in enumerate(many.verdicts) if verdict]
     if remarks:
         warnings.warn(
-            f"{len(remarks)} of {len(found)} members have a verdict; that of member {remarks[0].number}: "
-            f"{remarks[0].verdict}",
+            f"{len(remarks)} of {len(many)} members have a verdict; that of member {remarks[0]}: "
+            f"{many.verdicts[remarks[0]]}",
             TrainingWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return Many(members, [member.verdict for member in found], groups)
+    return many
 
 
 def _judge(members: Sequence[Member]) -> None:
@@ -219,9 +275,13 @@ def _members(trainers: Any, count: int | None) -> list[Trainer]:
     for k, trainer in enumerate(members):
         if not isinstance(trainer, Trainer):
             raise TypeError(f"member {k} must be a Trainer, got {trainer!r} of type {type(trainer).__name__}")
-        if trainer.setup.ranks is not None:
-            raise ValueError(f"member {k} was made with comm=, but ranks share the batches of one net: leave comm out")
+        _check_rankless(trainer, k)
     return members
+
+
+def _check_rankless(trainer: Trainer, k: int) -> None:
+    if trainer.setup.ranks is not None:
+        raise ValueError(f"member {k} was made with comm=, but ranks share the batches of one net: leave comm out")
 
 
 def _own(each: Any, count: int) -> list[Options]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -78,3 +80,37 @@ class Order:
         if not len(self._kept):
             self._kept = np.empty(self.samples, dtype=np.int64)
         return self._kept
+
+
+class Orders:
+    """The rows of every step of many runs that differ in their seeds alone; see `Order`."""
+
+    def __init__(self, like: Order, seeds: Sequence[int]) -> None:
+        self._like, self._seeds = like, seeds
+        self._begin = self._end = 0  # the epochs that are held
+        self._rows = np.empty((len(seeds), 0, like.samples), dtype=np.int64)
+
+    def steps(self, first: int, count: int) -> tuple[Rows, Rows]:
+        """(rows of each run, lengths) of `count` steps from step `first`, counted from 0; the lengths are the same for
+        all. They are valid until the next call."""
+        like = self._like
+        rows, lengths = like.steps(first, count)
+        if not like.shuffle:
+            return np.broadcast_to(rows, (len(self._seeds), len(rows))), lengths
+        begin, skipped = divmod(first, like.steps_per_epoch)
+        self._hold(begin, -(-(first + count) // like.steps_per_epoch))
+        start = skipped * like.batch_size
+        return self._rows.reshape(len(self._seeds), -1)[:, start : start + len(rows)], lengths
+
+    def _hold(self, begin: int, end: int) -> None:
+        """Shuffle the epochs begin … end − 1, except those that are held."""
+        if self._begin <= begin and end <= self._end:
+            self._rows = self._rows[:, begin - self._begin : end - self._begin]
+            self._begin, self._end = begin, end
+            return
+        new = np.empty((len(self._seeds), end - begin, self._like.samples), dtype=np.int64)
+        known = max(0, self._end - begin) if self._begin <= begin else 0
+        new[:, :known] = self._rows[:, self._rows.shape[1] - known :]
+        for rows, seed in zip(new[:, known:], self._seeds, strict=True):
+            shuffle_into(rows, begin + known, seed, native=self._like.native)
+        self._begin, self._end, self._rows = begin, end, new

@@ -60,7 +60,7 @@ class Plans:
     def _like(
         self, leader: _Leader, trainer: Trainer, described: Description, options: Options
     ) -> tuple[Fitting, Description]:
-        return _like(leader.fitting, trainer, described, options, self._y), described
+        return like(leader.fitting, trainer, described, options, self._y), described
 
     def _alone(self, trainer: Trainer, options: Options) -> Fitting:
         X, y = self._X, self._y
@@ -93,7 +93,7 @@ def _key(trainer: Trainer, options: Options) -> Any:
     return (tuple(sorted(options)), *((type(x), x) if type(x) in _PLAIN else id(x) for x in given))
 
 
-def _like(leader: Fitting, trainer: Trainer, described: Description, options: Options, y: Any) -> Fitting:
+def like(leader: Fitting, trainer: Trainer, described: Description, options: Options, y: Any) -> Fitting:
     """The run of a member whose model is like the leader's, on the same data with the same options."""
     setup, theirs, order = trainer.setup, leader.setup, leader.order
     if not np.isfinite(numbers_of(described.parameters)).all():

@@ -41,7 +41,7 @@ def verdict(
     steps = len(history)
     if steps < _LEAST_STEPS or history.stopped == "interrupted":
         return ""
-    window = max(1, min(window, steps // 2, _MOST))
+    window = window_of(steps, window)
     first, last = _mean(history.first_losses(window)), _mean(history.last_losses(window))
     rate = history.first_rate
     constant = best()
@@ -62,6 +62,20 @@ def verdict(
         f"the loss over the training data is {now:.4g} after {steps} steps, no better than the constant answer "
         f"{better}: try another learning rate than {rate:g}, scale the inputs, or start from other weights (seed, init)"
     )
+
+
+def window_of(steps: int, epoch: int) -> int:
+    """Over how many steps at each end losses are averaged, in a run with epochs of so many."""
+    return max(1, min(epoch, steps // 2, _MOST))
+
+
+def suspicious(steps: int, first: Array, last: Array, constant: float) -> NDArray[np.bool_]:
+    """Which of several runs `verdict` has to look at, by their mean losses at both ends: all that it might find
+    something about, whatever the order of a sum."""
+    if steps < _LEAST_STEPS:
+        return np.zeros(len(first), dtype=bool)
+    constant = math.inf if math.isnan(constant) else constant
+    return ~((last < 0.97 * constant) & (last < 0.99 * _GREW * first))
 
 
 def constant_loss(targets: Targets, encoded: Array | None) -> float:

@@ -127,7 +127,7 @@ def shared() -> list[mg.Trainer]:
     ("trainers", "options", "error"),
     [
         (make, {}, "needs their number: give count="),
-        (make(0), {}, r"takes Trainers, or a function \(k\) → Trainer that makes them, got .* of type Trainer"),
+        (3, {}, r"takes Trainers, or a function \(k\) → Trainer that makes them, got 3 of type int"),
         (make, {"count": 2, "each": 3}, r"each must be a list of dicts, or a function \(k\) → dict, got 3"),
         (make, {"count": 2, "each": [{}, {"rows": [99]}]}, "member 1: index 99 is out of bounds"),
         ([make(0)], {"count": 2}, "count is 2, but there are 1 trainers"),

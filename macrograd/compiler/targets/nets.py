@@ -70,6 +70,18 @@ class Nets(ABC):
         """Use these samples for a net, one array for each argument, contiguous and of the right type, rows first."""
 
     @abstractmethod
+    def set_all(self, theta: Array, state: Array) -> None:
+        """Set the parameters of all nets, (nets, P), and their state, (nets, S, P) or (S, P) if it is the same."""
+
+    @abstractmethod
+    def get_all(self) -> tuple[Array, Array]:
+        """The parameters of all nets, (nets, P), and their state, (nets, S, P), in float64."""
+
+    @abstractmethod
+    def point_all(self, data: Sequence[Array]) -> None:
+        """Use the same samples for all nets, as `point` does for one."""
+
+    @abstractmethod
     def run(self, steps: Sequence[NetSteps], lengths: Rows) -> list[NetsOutcome]:
         """Run steps of some nets, of `lengths[k]` rows in step k for all of them. Every net stops before a step that
         cannot be applied to it; those beside it stop there too, and are run on by calling again."""

@@ -83,6 +83,19 @@ class NativeNets(Nets):
     def get(self, net: int) -> tuple[Array, Array]:
         return self._packed.get(net) or (self._theta[net].copy(), self._state[net].copy())
 
+    def set_all(self, theta: Array, state: Array) -> None:
+        self._unpack()
+        self._theta[:], self._state[:] = theta, state
+
+    def get_all(self) -> tuple[Array, Array]:
+        self._unpack()
+        return self._theta.astype(np.float64), self._state.astype(np.float64)
+
+    def point_all(self, data: Sequence[Array]) -> None:
+        self.point(0, data)
+        self._data[1:] = self._data[:1] * (len(self._data) - 1)
+        self._addresses[1:] = self._addresses[0]
+
     def point(self, net: int, data: Sequence[Array]) -> None:
         held = tuple([np.ascontiguousarray(x, self.request.dtype) for x in data])
         self._data[net] = held  # which keeps it alive
