@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from macrograd.compiler import parameters
 from macrograd.compiler.bound import Bound, BoundResults
+from macrograd.compiler.recordings import Recordings, shareable
 from macrograd.compiler.settings import settings_of
 from macrograd.compiler.specialised import Specialised
 from macrograd.copying import check_importable
@@ -54,6 +55,7 @@ class Compiled:
         self._latest: Specialised | None = None
         self._remembered: tuple[tuple[int, ...], ...] | None = None  # of the latest call before pickling
         self._lock = threading.RLock()
+        self._shared: tuple[Recordings, Sequence[Value]] | None = None
 
     def __repr__(self) -> str:
         seen = ", ".join(str(shapes) for shapes in self._shapes) or "not yet called"
@@ -317,13 +319,26 @@ class Compiled:
         with self._lock:
             if shapes not in self._shapes:
                 try:
-                    self._shapes[shapes] = Specialised(self.settings, shapes)
+                    self._shapes[shapes] = self._recorded(shapes)
                 except Exception as error:
                     error.add_note(self._history(shapes))
                     if isinstance(error, (TypeError, IndexError, AttributeError)):
                         error.add_note(_ARGUMENTS)
                     raise
             return self._shapes[shapes]
+
+    def share(self, recordings: Recordings, parameters: Sequence[Value]) -> None:
+        """Take what functions that are equal but for their parameters have recorded, and leave them what this one will.
+        `parameters` are all that this function may use, in the order of theirs."""
+        if shareable(self.settings):
+            self._shared = recordings, parameters
+
+    def _recorded(self, shapes: tuple[tuple[int, ...], ...]) -> Specialised:
+        if self._shared is None:
+            return Specialised(self.settings, shapes)
+        recordings, parameters = self._shared
+        known = recordings.find(self.settings, shapes, parameters)
+        return recordings.keep(Specialised(self.settings, shapes), parameters) if known is None else known
 
     def _history(self, shapes: tuple[tuple[int, ...], ...]) -> str:
         per = " for one sample" if self.batch else ""

@@ -207,8 +207,12 @@ def _kept(
     tape: Tape, how: tuple[Any, ...], make: Callable[[], Program], keep: Callable[[], bool] = lambda: True
 ) -> Program:
     """The program from disk if an earlier run made it, unless an observer wants to see the passes work."""
-    watched = observer is not None or "passes" in os.environ.get("MACROGRAD_DEBUG", "")
-    return make() if watched else cached(tape, how, make, keep)
+    return make() if watched() else cached(tape, how, make, keep)
+
+
+def watched() -> bool:
+    """Whether an observer wants to see the passes work."""
+    return observer is not None or "passes" in os.environ.get("MACROGRAD_DEBUG", "")
 
 
 def _seen(stage: str, what: Tape | Program) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,10 @@ class Settings:
     signature: inspect.Signature | None
     uniform: frozenset[int] = frozenset()  # positions of the arguments that are the same for all samples
     ranks: Ranks | None = None  # the processes that share every batch
+
+    def anonymous(self) -> Settings:
+        """These settings without the function, which leads to its parameters."""
+        return replace(self, fn=_recorded, signature=None)
 
     def argument(self, k: int) -> str:
         """The name of argument k in messages."""
@@ -100,6 +104,10 @@ def _uniform(given: Any, signature: inspect.Signature | None, *, batch: bool) ->
     if found and not batch:
         raise ValueError(f"compile(uniform={given!r}) needs batch=True: without a batch there is only one sample")
     return frozenset(found)
+
+
+def _recorded() -> None:
+    """Stands for a function that has been recorded."""
 
 
 def say_once(text: str, stacklevel: int = 7) -> None:

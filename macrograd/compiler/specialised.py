@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from macrograd.compiler.tape import indices
 from macrograd.compiler.targets.target import Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.compiler.trace.recording import FIRST_CHECK
-from macrograd.value import numbers_of
+from macrograd.value import Value, numbers_of
 
 
 @dataclass
@@ -91,6 +92,13 @@ class Specialised:
         self._prepared: dict[tuple[str, bool], Prepared] = {}  # by name, and whether it is of one sample
         self._lock = threading.RLock()
 
+    def like(self, settings: Settings, parameters: list[Value]) -> Specialised:
+        """The same programs, also those made later, for a function that is equal but for its parameters."""
+        found = copy.copy(self)
+        found.settings, found.parameters = settings, parameters
+        found.source = replace(self.source, parameters=parameters)
+        return found
+
     def prepared(self, what: str, samples: int = 1, *, one: bool = False) -> Prepared:
         """`values`, `bound` (the values, each in its own place) or `gradient`; made for a first batch of `samples`.
         With `one`, the program of a single sample: without a batch, vectors are filled with the members of groups."""
@@ -103,7 +111,7 @@ class Specialised:
         return prepared
 
     def _make(self, what: str, samples: int, *, batch: bool) -> Prepared:
-        settings = self.settings
+        settings = self.settings.anonymous()  # others may share the result, and outlive the function
         if what == "gradient":
             self.check_scalar()
             program = pipeline.gradient_program(self.source, batch=batch, strict=settings.strict)

@@ -34,7 +34,8 @@ class TrainingLoop:
     sample         a compiled function of one sample's loss (`compile(fn, batch=True)`). It may have one uniform
                    argument, a scalar: the step number
     arrays         the data, one array per argument of it that varies, rows first
-    rule           (parameter, gradient, state, learning rate, step) → (new parameter, new state), of scalars
+    rule           (parameter, gradient, state, learning rate, step) → (new parameter, new state), of scalars; or such
+                   a rule recorded before, for this loop's `strict` and clipping
     initial_state  the initial state of each parameter, a tuple of numbers
     clip_norm      the largest norm of the gradient, beyond which it is scaled down to it; None for no limit
     batch_size     the number of samples in most steps. Others may have more or fewer, but with 1 all have one sample,
@@ -49,7 +50,7 @@ class TrainingLoop:
         self,
         sample: Compiled,
         arrays: Sequence[NDArray[Any]],
-        rule: Callable[..., tuple[Any, Any]],
+        rule: Callable[..., tuple[Any, Any]] | RecordedUpdate,
         initial_state: Sequence[float] = (),
         *,
         clip_norm: float | None = None,
@@ -67,7 +68,11 @@ class TrainingLoop:
                 "number"
             )
         clip = math.inf if clip_norm is None else float(clip_norm)
-        update = recorded_update(rule, len(initial_state), strict=sample.strict, clips=clip != math.inf)
+        update = (
+            rule
+            if isinstance(rule, RecordedUpdate)
+            else recorded_update(rule, len(initial_state), strict=sample.strict, clips=clip != math.inf)
+        )
         parts = Parts(
             measure_program(strict=sample.strict), update.program, update.numbers, tuple(initial_state), clip,
             period or _NO_PERIOD,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 from macrograd.copying import checked_state
 from macrograd.ops import CONSTANT
 from macrograd.value import Value, parameter_writes
 from macrograd.vector import Vector
+
+_op = attrgetter("op")
 
 
 class Module:
@@ -142,6 +145,10 @@ class Module:
                     continue
                 if id(thing) not in seen:
                     seen.add(id(thing))
+                    if type(thing) is list and _only_new(thing, seen):
+                        seen.update(map(id, thing))
+                        found += thing
+                        continue
                     stack.append(iter(children))
                     break
             else:
@@ -165,6 +172,14 @@ class Module:
                 continue
             prefix = f"{path}." if path else ""
             stack.extend((f"{prefix}{name}", child) for name, child in reversed(children))
+
+
+def _only_new(things: list[Any], seen: set[int]) -> bool:
+    """Whether this is a list of leaves, each once, that were not seen before: most lists of a model are."""
+    if not things or set(map(type, things)) != {Value} or any(map(_op, things)):
+        return False
+    ids = {*map(id, things)}
+    return len(ids) == len(things) and seen.isdisjoint(ids)
 
 
 def _children(thing: Any) -> list[tuple[Any, Any]] | None:

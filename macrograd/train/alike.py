@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from macrograd.nn import Module
+from macrograd.ops import TABLE
 from macrograd.optim import Optimizer
 from macrograd.train.objective import Smoothed
 from macrograd.value import Value
@@ -46,9 +47,14 @@ class Key:
 
 class Description:
     """The description of some objects: `key`, and `alike`, which says of a float only whether it is 0, since that of
-    others seldom changes which operations there are; and the parameters found in them, in order, each once."""
+    others seldom changes which operations there are; and the parameters found in them, in order, each once.
+
+    lasting  whether it will always describe what these objects compute: whether all their code is of this package.
+             Functions and methods of others may read global names, whose meaning changes
+    """
 
     def __init__(self, *things: Any) -> None:
+        self.lasting = True
         self.parameters: list[Value] = []
         self._key: list[Any] = []
         self._places: dict[int, int] = {}  # of parameters and of whatever may contain itself
@@ -90,8 +96,10 @@ class Description:
                 put(Value)
             else:  # frozen: its number is part of the program. Computed: as unknown as its operands
                 put((Value, repr(thing.data)) if not thing.inputs else id(thing))
+                self.lasting = self.lasting and not thing.inputs
             return []
         if isinstance(thing, (Module, Optimizer, Smoothed)):
+            self.lasting = self.lasting and _ours(kind)
             left = _OWN if isinstance(thing, Optimizer) else ("_signature",)
             items = [(name, x) for name, x in vars(thing).items() if name not in left]
             put((kind, tuple(name for name, _ in items)))
@@ -132,6 +140,7 @@ class Description:
             return []
         if kind is FunctionType:
             cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+            self.lasting = self.lasting and _ours(thing)
             put((kind, thing.__code__, id(thing.__globals__), len(cells)))
             return [thing.__defaults__, thing.__kwdefaults__, dict(vars(thing)), *cells]
         if kind is MethodType:
@@ -141,10 +150,16 @@ class Description:
             put((kind, len(thing.args), tuple(thing.keywords)))
             return [thing.func, *thing.args, *thing.keywords.values()]
         if isinstance(thing, (type, BuiltinFunctionType)):
+            self.lasting = self.lasting and (_ours(thing) or thing.__module__ == "builtins")
             put(thing)
             return []
+        self.lasting = self.lasting and any(thing is op for op in TABLE)
         put((kind, id(thing)))
         return []
+
+
+def _ours(thing: Any) -> bool:
+    return (thing.__module__ or "").startswith("macrograd.")
 
 
 class Twins:

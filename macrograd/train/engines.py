@@ -15,6 +15,7 @@ from macrograd.graph import topological
 from macrograd.nn.dropout import PERIOD
 from macrograd.optim import Optimizer
 from macrograd.train.graphs import no_collection
+from macrograd.train.known import update
 from macrograd.train.objective import Objective
 from macrograd.value import Value
 from macrograd.vector import as_argument
@@ -76,7 +77,8 @@ def make_engine(
         return EagerLoop(objective, arrays, rule, state, clip_norm=clip_norm)
     from macrograd.compiler.step import TrainingLoop  # not before it is needed
 
-    return TrainingLoop(sample, arrays, rule, state, clip_norm=clip_norm, batch_size=batch_size, period=PERIOD)
+    recorded = update(optimizer, strict=sample.strict, clips=clip_norm is not None)
+    return TrainingLoop(sample, arrays, recorded, state, clip_norm=clip_norm, batch_size=batch_size, period=PERIOD)
 
 
 class EagerLoop:

@@ -121,7 +121,7 @@ class Fitting:
         # For data in a file, the largest number of rows that a step needs.
         few = np.arange(min(self.part.samples.count, self.order.batch_size)) if self.part.samples.streamed else None
         arrays = self.arrays(few)
-        sample, engine = self.setup.engine_for(self.objective, arrays, self.order, self.clip_norm)
+        sample, engine = self.setup.engine_for(self.objective, arrays, self.order, self.clip_norm, self.frozen)
         self.use(engine)
         sharing.compare(ranks, self.part, self.held, self.order, self.total, self.engine)
         writer = None

@@ -91,6 +91,11 @@ class Objective:
         """Whether samples come with their numbers, from which random numbers are drawn."""
         return self.seed is not None
 
+    def parts(self) -> tuple[Any, ...]:
+        """All that `__call__` computes with, for a description."""
+        squared = self.parameters if self.l2 else []
+        return self.model, self.loss, squared, self.l2, self.extra, self.weighted, self.seed
+
     @property
     def uniform(self) -> tuple[int, ...]:
         """The positions of the arguments that are the same for all samples of a step."""

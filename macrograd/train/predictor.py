@@ -12,6 +12,7 @@ from macrograd.nn import Module, Scaled
 from macrograd.ranks.ranks import Ranks
 from macrograd.train.data import Samples
 from macrograd.train.graphs import no_collection, plain
+from macrograd.train.known import shared
 from macrograd.train.objective import Objective
 from macrograd.train.split import Part
 from macrograd.value import Value
@@ -43,7 +44,7 @@ class Predictor:
         def outputs(x: Any) -> Any:
             return net(x)
 
-        return compiled(outputs, batch=True, dtype=self._dtype, threads=self._threads)
+        return shared(compiled(outputs, batch=True, dtype=self._dtype, threads=self._threads), "outputs", net)
 
     def blocks(self, samples: Samples) -> Iterator[tuple[int, Array]]:
         """(first row, outputs (rows,) or (rows, k)) of all blocks."""
@@ -117,7 +118,8 @@ class Measure:
         if engine == "compiled":
             from macrograd.compiler import compile as compiled
 
-            self._compiled = compiled(objective.sample, batch=True, dtype=dtype, threads=threads)
+            found = compiled(objective.sample, batch=True, dtype=dtype, threads=threads)
+            self._compiled = shared(found, "loss", *objective.parts())
 
     def __call__(
         self,

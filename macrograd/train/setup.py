@@ -22,6 +22,7 @@ from macrograd.tables import Plan, listed
 from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES, Engine, make_engine
 from macrograd.train.graphs import no_collection
+from macrograd.train.known import shared
 from macrograd.train.objective import Keyed, Objective, Smoothed, takes_model
 from macrograd.train.order import Order
 from macrograd.train.predictor import Measure, Numbers, Predictor, Shared
@@ -271,15 +272,21 @@ class Setup:
         return Measure(objective, self.engine, self.dtype, self.threads)
 
     def engine_for(
-        self, objective: Objective, arrays: Sequence[Array], order: Order, clip_norm: float | None
+        self,
+        objective: Objective,
+        arrays: Sequence[Array],
+        order: Order,
+        clip_norm: float | None,
+        frozen: tuple[float, ...] | None = None,
     ) -> tuple[Compiled, Engine]:
         """(the objective of one sample as a compiled function, not yet traced for the eager engine; the engine, with
-        the model's parameters and these data). Raises ValueError if the loss uses a parameter that the model lacks."""
+        the model's parameters and these data); `frozen` as for `predictor`. Raises ValueError if the loss uses a
+        parameter that the model lacks."""
         parameters = objective.parameters
         key = (
             "engine", objective.loss, tuple(a.shape[1:] for a in arrays), clip_norm, order.batch_size, self.optimizer,
             repr(self.optimizer), self.smoothing, order.seed if objective.draws else None, tuple(parameters),
-            self.frozen(), self.l2, self.penalty, self.strict,
+            self.frozen() if frozen is None else frozen, self.l2, self.penalty, self.strict,
         )  # fmt: skip
         kept: tuple[Compiled, Engine] | None = self.kept.get(key)
         if kept is not None:
@@ -307,10 +314,11 @@ class Setup:
         """The objective of one sample as a compiled function, not yet traced."""
         from macrograd.compiler import compile as compiled  # imported when needed
 
-        return compiled(
+        found = compiled(
             objective, batch=True, dtype=self.dtype, threads=self.threads, strict=self.strict,
             uniform=objective.uniform, comm=self.ranks,
         )  # fmt: skip
+        return found if isinstance(objective, Keyed) else shared(found, "objective", *objective.parts())
 
     # --- the optimiser's state --------------------------------------------------------------------------------------
 

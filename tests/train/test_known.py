@@ -1,0 +1,184 @@
+"""Fits that share programs: a net of a known kind is not traced again, and no number depends on earlier fits."""
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from macrograd import Trainer, nn, optim
+from macrograd.compiler import pipeline
+from macrograd.train import known
+from macrograd.value import Value
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(12, 3))
+CODES = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0.5)
+YES = (X[:, 0] > 0).astype(int)
+HELD = X[:4] + 0.1
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> Iterator[None]:
+    known.forget()
+    yield
+    known.forget()
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the functions that were recorded."""
+    names: list[str] = []
+    record = pipeline.record
+
+    def told(*args: Any, **kwargs: Any) -> Any:
+        names.append(kwargs["name"])
+        return record(*args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "record", told)
+    return names
+
+
+def fitted(trainer: Trainer, y: Any, **options: Any) -> list[Any]:
+    """All numbers that a fit leaves, as lists, which are equal where every bit is."""
+    y = np.asarray(y)
+    history = trainer.fit(X, y, steps=3, batch_size=7, progress=False, **options)
+    theta = [p.data for p in trainer.model.parameters()]
+    return [list(history.losses), history.metrics, theta, trainer.outputs(HELD).tolist()]
+
+
+def plain(seed: int = 0, sizes: tuple[int, ...] = (2, 3), **options: Any) -> nn.Module:
+    return nn.MLP(3, list(sizes), seed=seed, **options)
+
+
+def frozen(bias: float) -> nn.Module:
+    model = plain()
+    model.freeze()
+    values = list(model.named_parameters(frozen=True).values())
+    values[0].data = bias
+    for value in values[4:]:
+        value.op = None
+    return model
+
+
+def tied(together: bool) -> nn.Module:
+    model = nn.MLP(3, [3, 3], seed=0)
+    first, second = list(model.modules())[2:4]
+    if together:
+        second.w = first.w  # type: ignore[attr-defined]  # both are Neurons
+    return model
+
+
+KINDS: list[Callable[[], tuple[Trainer, Any, dict[str, Any]]]] = [
+    lambda: (Trainer(plain()), CODES, {}),
+    lambda: (Trainer(plain(seed=1)), CODES, {}),
+    lambda: (Trainer(plain(activation="tanh")), CODES, {}),
+    lambda: (Trainer(plain(sizes=(2, 1)), "hinge"), YES, {}),
+    lambda: (Trainer(plain(), label_smoothing=0.1), CODES, {"validation": (HELD, CODES[:4])}),
+    lambda: (Trainer(plain(), label_smoothing=0.2), CODES, {"validation": (HELD, CODES[:4])}),
+    lambda: (Trainer(plain(), l2=0.1), CODES, {}),
+    lambda: (Trainer(plain(), l2=0.2), CODES, {}),
+    lambda: (Trainer(plain(), strict=True), CODES, {}),
+    lambda: (Trainer(plain()), CODES, {"sample_weight": np.arange(1.0, 13.0)}),
+    lambda: (Trainer(plain()), CODES, {"clip_norm": 0.1}),
+    lambda: (Trainer(plain(), optimizer=optim.Adam(0.1, betas=(0.5, 0.9))), CODES, {}),
+    lambda: (Trainer(plain(), optimizer=optim.SGD(0.1, momentum=0.9)), CODES, {}),
+    lambda: (Trainer(plain(sizes=(2, 1))), YES, {}),
+    lambda: (Trainer(plain(sizes=(2, 1))), X[:, 2], {}),
+    lambda: (
+        Trainer(plain(sizes=(2, 1)), scale_target=True, scale="standard"),
+        X[:, 2],
+        {"validation": (HELD, X[:4, 2])},
+    ),
+    lambda: (Trainer(plain(), scale="standard"), CODES, {}),
+    lambda: (Trainer(frozen(0.5)), CODES, {}),
+    lambda: (Trainer(frozen(0.25)), CODES, {}),
+    lambda: (Trainer(tied(together=True)), CODES, {}),
+    lambda: (Trainer(tied(together=False)), CODES, {}),
+    lambda: (Trainer(nn.Tabular(3, [2], 3, members=2, seed=0)), CODES, {}),
+]
+
+
+def test_a_fit_is_the_same_alone_and_after_all_kinds_of_others() -> None:
+    together = [fitted(*made[:2], **made[2]) for made in (kind() for kind in KINDS)]
+    again = [fitted(*made[:2], **made[2]) for made in (kind() for kind in reversed(KINDS))][::-1]
+    for k, kind in enumerate(KINDS):
+        known.forget()
+        trainer, y, options = kind()
+        alone = fitted(trainer, y, **options)
+        assert together[k] == alone, k
+        assert again[k] == alone, k
+
+
+def test_a_net_of_a_known_kind_is_not_recorded(recorded: list[str]) -> None:
+    first = fitted(Trainer(plain()), CODES)
+    assert recorded
+    recorded.clear()
+    second = fitted(Trainer(plain(seed=5), optimizer=optim.Adam(0.02)), CODES[::-1])
+    assert recorded == []
+    assert second != first
+    fitted(Trainer(plain(sizes=(5, 3))), CODES)
+    assert "the training loss" in recorded
+
+
+FACTOR = 1.0
+
+
+class Times(nn.Module):
+    """A net that reads a global name."""
+
+    def __init__(self) -> None:
+        self.w = [Value(0.5), Value(0.25), Value(-0.5)]
+
+    def __call__(self, x: Any) -> Any:
+        return FACTOR * sum(w * v for w, v in zip(self.w, x, strict=True))
+
+
+def read(prediction: Any, target: Any) -> Any:
+    return FACTOR * (prediction - target) ** 2
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Trainer(Times(), "squared_error"),
+        lambda: Trainer(plain(sizes=(1,)), read),
+        lambda: Trainer(plain(sizes=(1,)), "squared_error", penalty=lambda model: FACTOR * model.parameters()[0] ** 2),
+        lambda: Trainer(plain(sizes=(2, 1), activation=lambda z: FACTOR * z), "squared_error"),
+    ],
+)
+def test_functions_of_others_are_recorded_again(made: Callable[[], Trainer], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fitted(made(), X[:, 2])
+    monkeypatch.setitem(globals(), "FACTOR", 2.0)
+    second = fitted(made(), X[:, 2])
+    known.forget()
+    assert fitted(made(), X[:, 2]) == second
+    assert first != second
+
+
+def test_a_model_is_gone_though_its_programs_are_kept() -> None:
+    trainer = Trainer(plain())
+    fitted(trainer, CODES)
+    model = weakref.ref(trainer.model)
+    del trainer
+    gc.collect()
+    assert model() is None
+
+
+def test_only_the_latest_programs_are_kept(recorded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "_MOST_ENTRIES", 1)
+    fitted(Trainer(plain()), CODES)
+    fitted(Trainer(plain(sizes=(5, 3))), CODES)
+    recorded.clear()
+    fitted(Trainer(plain()), CODES)
+    assert "the training loss" in recorded
+
+
+def test_who_watches_the_passes_sees_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted(Trainer(plain()), CODES)
+    stages: list[str] = []
+    monkeypatch.setattr(pipeline, "observer", lambda stage, what: stages.append(stage))
+    fitted(Trainer(plain()), CODES)
+    assert {"trace", "simplify", "differentiate", "roll"} <= set(stages)
