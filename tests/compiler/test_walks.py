@@ -23,6 +23,7 @@ def tape(n: int, seed: int) -> tuple[Ints, Ints]:
 def long(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is long enough for native code: every tape, or none."""
     monkeypatch.setattr(walks, "SHORT", 0 if request.param == "native" else 1 << 40)
+    monkeypatch.setattr(walks, "MANY", 1 << 40)
 
 
 @pytest.mark.parametrize("n", [1, 2, 50, 3000])
@@ -109,3 +110,16 @@ def test_picked(long: None, n: int) -> None:
         for k, i in enumerate(which.tolist()):
             assert found[starts[k] : starts[k + 1]].tolist() == number[operand[start[i] : start[i + 1]]].tolist()
         assert starts[-1] == len(found)
+
+
+def test_short_tapes_are_walked_natively_once_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(walks, "compiled", lambda: asked.append(True))
+    monkeypatch.setattr(walks, "walked", 0)
+    start, operand = tape(500, 0)
+    for _ in range(walks.MANY // 500 - 1):
+        walks.reached(start, operand, np.array([499]))
+    assert not asked
+    found = walks.reached(start, operand, np.array([499]))
+    assert asked  # and where there is none, Python goes on
+    assert found[499]

@@ -143,7 +143,8 @@ class Native:
 
     def _compile_baseline(self, text: str) -> None:
         begin = time.perf_counter()
-        image = object_file(text + entries(self._names, self._parameters), BASELINE)
+        shared = "#0 " if "\nattributes #0 " in text else ""
+        image = object_file(text + entries(self._names, self._parameters, shared), BASELINE)
         took = time.perf_counter() - begin
         disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), text.encode(), image))
         self._run_first(image, text, took)

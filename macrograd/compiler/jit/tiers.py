@@ -38,8 +38,9 @@ def setting() -> str:
     return found if found in ("first", "best") else "both"
 
 
-def entries(names: Iterable[str], parameters: str = "ptr %context") -> str:
-    """The text of the trampolines to a module's functions, all of which take the same parameters."""
+def entries(names: Iterable[str], parameters: str = "ptr %context", attributes: str = "") -> str:
+    """The text of the trampolines to a module's functions, all of which take the same parameters. They also need the
+    same attributes: LLVM sets itself up for each set of them that a module has, which takes a millisecond or two."""
     lines = [
         "",
         "@notify = global ptr null",
@@ -49,12 +50,12 @@ def entries(names: Iterable[str], parameters: str = "ptr %context") -> str:
     for name in names:
         lines += [
             f"@code.{name} = global ptr @first.{name}",
-            f"define void @enter.{name}({parameters}) {{",
+            f"define void @enter.{name}({parameters}) {attributes}{{",
             f"  %code = load atomic ptr, ptr @code.{name} acquire, align 8",
             f"  musttail call void %code({parameters})",
             "  ret void",
             "}",
-            f"define internal void @first.{name}({parameters}) {{",
+            f"define internal void @first.{name}({parameters}) {attributes}{{",
             "  %before = atomicrmw add ptr @calls, i64 1 monotonic",
             "  %ones = call i64 @llvm.ctpop.i64(i64 %before)",
             "  %ask = icmp eq i64 %ones, 1",

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from macrograd.compiler.jit.text import Code, Counter
 
 Ints = NDArray[np.int64]
-SHORT = 1_000  # entries that Python can walk in the time that LLVM takes to compile the loop
+SHORT = 1_000  # entries that are worth a call of native code, even if it must be made first
+_FEW = 64  # entries that Python always walks in less time than such a call takes
+MANY = 20_000  # entries of short tapes that Python can walk in the time that LLVM takes to compile the walks
 _LEAST = -(1 << 62)
 _NAMES = ("longest", "reached", "first_equals", "in_rounds", "picked")
 
@@ -106,12 +108,21 @@ def picked(begin: Ints, arity: Ints, operand: Ints, number: Ints) -> tuple[Ints,
     return start, number[operand[at]]
 
 
+walked = 0  # entries of short tapes, since the process began
+
+
 def _native(entries: int) -> dict[str, Any] | None:
-    return _compiled() if entries >= SHORT else None
+    """The native walks, if a tape is long, or many short ones have been walked before."""
+    global walked
+    if entries < SHORT:
+        walked += entries
+        if walked < MANY or entries < _FEW:
+            return None
+    return compiled()
 
 
 @cache
-def _compiled() -> dict[str, Any] | None:
+def compiled() -> dict[str, Any] | None:
     """The native walks by name, or None without LLVM."""
     try:
         from macrograd.compiler.jit.native import Native

@@ -15,7 +15,7 @@ from macrograd.compiler.targets.llvm.kernel import kernel, rare
 from macrograd.compiler.targets.llvm.lower import lower
 from macrograd.compiler.targets.scalar.machine import Machine
 
-_FUNCTIONS = ("before", "after", "blocks", "run")
+_PARTS = ("before", "after", "blocks")  # called one by one where there is more than one block
 
 
 def native_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
@@ -51,7 +51,8 @@ def _only_stream(program: Program) -> Stream | None:
 def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
     key = repr((program.fingerprint(), machine, tuple(sizes), outputs)).encode()
     write = lambda: lower(program, machine, sizes, outputs)  # noqa: E731 - only called if needed
-    return native.Native(key, _FUNCTIONS, write, tiers=True, scalars=program.scalars)
+    names = ("run",) if machine.single else (*_PARTS, "run")
+    return native.Native(key, names, write, tiers=True, scalars=program.scalars)
 
 
 @lru_cache(maxsize=16)
