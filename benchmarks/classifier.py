@@ -1,4 +1,5 @@
-"""Shared by the jobs digits and wide: a two-layer classifier, ReLU, softmax cross-entropy, float32, and Adam.
+"""Shared by the jobs digits, wide, mid and large: a classifier of linear layers with ReLU between them, softmax
+cross-entropy, float32, and Adam.
 
 Parameters are compared in the order of `data.flat` (W as [in][out]). Adam is Kingma & Ba's with 1e-3, 0.9, 0.999 and
 1e-8, the default of every library here.
@@ -6,6 +7,7 @@ Parameters are compared in the order of `data.flat` (W as [in][out]). Adam is Ki
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +24,7 @@ RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 class Problem:
     """Data, the net's sizes, the starting parameters and the batches of one run: index[step][sample]."""
 
-    sizes: tuple[int, int, int]
+    sizes: tuple[int, ...]
     X: np.ndarray
     y: np.ndarray
     index: np.ndarray
@@ -42,21 +44,36 @@ class Problem:
         return self.X[self.index[0]], self.y[self.index[0]]
 
 
+def uniform(sizes: tuple[int, ...], batch: int, samples: int, *, gradient_only: bool = False) -> Problem:
+    """Random samples and classes, and batches that cover them once."""
+    rng = np.random.default_rng(0)
+    X = rng.random((samples, sizes[0]), dtype=np.float32)
+    y = rng.integers(0, sizes[-1], samples).astype(np.int32)
+    index = rng.permutation(samples).reshape(-1, batch).astype(np.int32)
+    start = [(W.astype(np.float32), b.astype(np.float32)) for W, b in data.layers(sizes, seed=2)]
+    return Problem(sizes, X, y, index, start, gradient_only)
+
+
 def loss_and_gradient(pairs: Any, x: np.ndarray, y: np.ndarray) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
     """In NumPy, in the precision of its arguments."""
-    (W1, b1), (W2, b2) = pairs
-    h = np.maximum(x @ W1 + b1, 0.0)
-    z = h @ W2 + b2
+    inputs, z = [], x
+    for W, b in pairs:
+        inputs.append(np.maximum(z, 0.0) if inputs else z)
+        z = inputs[-1] @ W + b
     z = z - z.max(1, keepdims=True)
     p = np.exp(z)
     total = p.sum(1, keepdims=True)
     rows = np.arange(len(y))
     loss = np.mean(np.log(total[:, 0]) - z[rows, y])
-    p = p / total
-    p[rows, y] -= 1.0
-    p = p / len(y)
-    dh = (p @ W2.T) * (h > 0)
-    return float(loss), [(x.T @ dh, dh.sum(0)), (h.T @ p, p.sum(0))]
+    d = p / total
+    d[rows, y] -= 1.0
+    d = d / len(y)
+    gradient = []
+    for k in range(len(pairs) - 1, -1, -1):
+        gradient.append((inputs[k].T @ d, d.sum(0)))
+        if k:
+            d = (d @ pairs[k][0].T) * (inputs[k] > 0)
+    return float(loss), gradient[::-1]
 
 
 def reference(problem: Problem) -> dict[str, Any]:
@@ -92,6 +109,24 @@ class Adam:
 
 
 # --- C ---------------------------------------------------------------------------------------------------------------
+
+
+def products(problem: Problem) -> Prepared:
+    """The matrix products of a gradient alone, in NumPy: the time that a BLAS needs for them."""
+    weights = [W for W, _ in problem.start]
+    x, _ = problem.first()
+    d = np.random.default_rng(0).random((problem.batch, problem.sizes[-1]), dtype=np.float32)
+
+    def run() -> None:
+        inputs, back = [x], d
+        for W in weights:
+            inputs.append(inputs[-1] @ W)
+        for k in range(len(weights) - 1, -1, -1):
+            inputs[k].T @ back
+            if k:
+                back = back @ weights[k].T
+
+    return Prepared(run, lambda: {"loss": 0.0})
 
 
 def c(problem: Problem) -> Prepared:
@@ -133,7 +168,7 @@ def c(problem: Problem) -> Prepared:
 # --- macrograd -------------------------------------------------------------------------------------------------------
 
 
-def compiled(problem: Problem) -> tuple[Any, np.ndarray]:
+def compiled(problem: Problem, threads: int = 1) -> tuple[Any, np.ndarray]:
     """The classifier as a scalar program of one sample, compiled in float32."""
     import macrograd as mg
 
@@ -144,16 +179,16 @@ def compiled(problem: Problem) -> tuple[Any, np.ndarray]:
         logits = ours.net(layers, x)
         return mg.logsumexp(logits) - mg.take(logits, y)
 
-    f = mg.compile(loss, batch=True, dtype="float32")
+    f = mg.compile(loss, batch=True, dtype="float32", threads=threads)
     f(*problem.first())
     return f, ours.order(f.parameters, parameters)
 
 
-def macrograd(problem: Problem) -> Prepared:
+def macrograd(problem: Problem, threads: int = 1) -> Prepared:
     """A gradient from Python; or all steps in one native call, Adam included."""
     if problem.gradient_only:
         return macrograd_python(problem)
-    f, places = compiled(problem)
+    f, places = compiled(problem, threads)
     loop = ours.adam_loop(f, (problem.X, problem.y), problem.batch)
     start = data.flat(problem.start).astype(np.float32)[np.argsort(places)]
     order, lengths = problem.index.astype(np.int64).ravel(), np.full(problem.steps, problem.batch)
@@ -214,8 +249,9 @@ def jax_loss() -> Callable[..., Any]:
     import jax.numpy as jnp
 
     def loss(pairs: Any, x: Any, y: Any) -> Any:
-        (W1, b1), (W2, b2) = pairs
-        z = jax.nn.relu(x @ W1 + b1) @ W2 + b2
+        z = x
+        for k, (W, b) in enumerate(pairs):
+            z = (jax.nn.relu(z) if k else z) @ W + b
         return jnp.mean(jax.nn.logsumexp(z, axis=1) - jnp.take_along_axis(z, y[:, None], axis=1)[:, 0])
 
     return loss
@@ -301,12 +337,12 @@ def jax_contender(problem: Problem, scan: bool) -> Prepared:
     return Prepared(walk, lambda: {"losses": np.array(walk()[1])}, units=steps)
 
 
-def torch_contender(problem: Problem, compiled: bool = False) -> Prepared:
+def torch_contender(problem: Problem, compiled: bool = False, threads: int = 1) -> Prepared:
     import torch
 
-    torch.set_num_threads(1)
-    n_in, n_hidden, n_out = problem.sizes
-    net = torch.nn.Sequential(torch.nn.Linear(n_in, n_hidden), torch.nn.ReLU(), torch.nn.Linear(n_hidden, n_out))
+    torch.set_num_threads(threads)
+    layers = [(torch.nn.Linear(*pair), torch.nn.ReLU()) for pair in itertools.pairwise(problem.sizes)]
+    net = torch.nn.Sequential(*list(itertools.chain(*layers))[:-1])
 
     def reset() -> None:
         with torch.no_grad():

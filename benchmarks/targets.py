@@ -88,7 +88,13 @@ TARGETS = (
     Target("digits/128/32", "faster than JAX scan", faster_than("jax-scan"), 1.3),
     Target("digits/128/200", "faster than JAX scan", faster_than("jax-scan"), 1.3),
     Target("digits/32/32", "faster than JAX scan", faster_than("jax-scan"), 1.3),
-    Target("wide/step", "faster than JAX scan", faster_than("jax-scan"), 1.0),
+    Target(
+        "mid/gradient", "time, bound, in NumPy's bare products", of_floor("numpy-products", BOUND), 1.3, least=False
+    ),
+    Target("wide/step", "faster than JAX scan", faster_than("jax-scan"), 1.6),
+    Target("large/step", "faster than PyTorch, one thread", faster_than("torch"), 0.8),
+    Target("large/step", "faster than PyTorch, two threads", faster_than("torch-2", "macrograd-2"), 0.8),
+    Target("wide/step", "faster on two threads", faster_than("macrograd", "macrograd-2"), 1.7),
     Target("accuracy/128", "accuracy above PyTorch's", accuracy_gap, 0.0, unit="points"),
     Target("accuracy/32", "accuracy above PyTorch's", accuracy_gap, 0.0, unit="points"),
     Target("fit/moons", "time of a step inside fit, in C floors", of_floor(), 1.5, least=False),

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from benchmarks import classifier, data
+from benchmarks import classifier
 from benchmarks.harness import Job, Prepared
 
 SIZES, BATCH, SAMPLES = (784, 128, 10), 128, 1024
@@ -26,12 +24,7 @@ JOB = Job(
 
 
 def problem(case: str) -> classifier.Problem:
-    rng = np.random.default_rng(0)
-    X = rng.random((SAMPLES, SIZES[0]), dtype=np.float32)
-    y = rng.integers(0, 10, SAMPLES).astype(np.int32)
-    index = rng.permutation(SAMPLES).reshape(-1, BATCH).astype(np.int32)
-    start = [(W.astype(np.float32), b.astype(np.float32)) for W, b in data.layers(SIZES, seed=2)]
-    return classifier.Problem(SIZES, X, y, index, start, case == "gradient")
+    return classifier.uniform(SIZES, BATCH, SAMPLES, gradient_only=case == "gradient")
 
 
 @JOB.reference
@@ -46,24 +39,17 @@ def c(case: str) -> Prepared:
 
 @JOB.contender("numpy-products", cases=("gradient",), tolerance=float("inf"), note="the matrix products alone")
 def numpy_products(case: str) -> Prepared:
-    p = problem(case)
-    (W1, _), (W2, _) = p.start
-    x, _ = p.first()
-    h, d = (x @ W1).copy(), np.random.default_rng(0).random((BATCH, 10), dtype=np.float32)
-
-    def run() -> None:
-        x @ W1
-        h @ W2
-        dh = d @ W2.T
-        h.T @ d
-        x.T @ dh
-
-    return Prepared(run, lambda: {"loss": 0.0})
+    return classifier.products(problem(case))
 
 
 @JOB.contender("macrograd", packages=("macrograd",), note="gradient: value_and_grad; step: all in one native call")
 def macrograd(case: str) -> Prepared:
     return classifier.macrograd(problem(case))
+
+
+@JOB.contender("macrograd-2", packages=("macrograd",), cases=("step",), threads=2, note="on two threads")
+def macrograd_2(case: str) -> Prepared:
+    return classifier.macrograd(problem(case), threads=2)
 
 
 @JOB.contender("macrograd-python", packages=("macrograd",), cases=("step",), note="a Python loop, Adam in NumPy")
@@ -81,6 +67,11 @@ def jax_scan(case: str) -> Prepared:
     return classifier.jax_contender(problem(case), scan=True)
 
 
+@JOB.contender("jax-scan-2", packages=("jax",), cases=("step",), threads=2, note="on two threads")
+def jax_scan_2(case: str) -> Prepared:
+    return classifier.jax_contender(problem(case), scan=True)
+
+
 @JOB.contender("jax-jit", packages=("jax",), note="a jitted call a step")
 def jax_jit(case: str) -> Prepared:
     return classifier.jax_contender(problem(case), scan=False)
@@ -89,3 +80,8 @@ def jax_jit(case: str) -> Prepared:
 @JOB.contender("torch", packages=("torch",), note="eager, fused Adam")
 def torch_eager(case: str) -> Prepared:
     return classifier.torch_contender(problem(case))
+
+
+@JOB.contender("torch-2", packages=("torch",), cases=("step",), threads=2, note="on two threads")
+def torch_2(case: str) -> Prepared:
+    return classifier.torch_contender(problem(case), threads=2)

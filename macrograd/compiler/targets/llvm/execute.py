@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit import native
-from macrograd.compiler.program.program import Loop
+from macrograd.compiler.program.program import Loop, counted
 from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
@@ -28,6 +29,9 @@ from macrograd.ranks.tree import Leaves
 
 _MOST_VECTORS = 16  # of one slot in a block
 BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
+# A program of large matrix products reads its matrices once a block, and a slot many times while it is in the cache:
+# there fewer, larger blocks are better. It is one if slots have this many products on average.
+PRODUCTS, PRODUCT_BYTES = 64, 1 << 26
 _BRIEF = 10_000  # vectors of numbers that a brief run computes
 _CHUNK = 8  # blocks in a chunk, whose sums are added one after the other
 _TOGETHER = 8  # leaves whose sums are in memory before they are added
@@ -49,7 +53,8 @@ class LlvmExecutable(Executable):
         width = native.machine().vector_bytes // self.dtype.itemsize
         if not self.program.batch:
             return width, True
-        fit = BLOCK_BYTES // (self.program.varying * self.dtype.itemsize * width)
+        room = PRODUCT_BYTES if self.products >= PRODUCTS else BLOCK_BYTES
+        fit = room // (self.program.varying * self.dtype.itemsize * width)
         most = width * max(1, min(_MOST_VECTORS, fit))
         if self.ranks is not None:  # leaves are whole blocks: both are powers of two
             return min(Leaves.of(samples).length, 1 << (most.bit_length() - 1)), False
@@ -76,6 +81,13 @@ class LlvmExecutable(Executable):
         if self.ranks is not None:  # every step meets the other ranks
             return StepByStep(self, parts, samples)
         return NativeSteps(self, self.lanes, parts, samples)
+
+    @cached_property
+    def products(self) -> float:
+        """The products of a sample's sums for each of its slots."""
+        steps = [placed for step in self.program.block for placed in counted(step)]
+        found = sum(x.members * x.terms * prod(counts) for x, counts in steps if x.kind in ("dot", "reduce"))
+        return found / max(1, self.program.varying)
 
     @cached_property
     def who(self) -> str:

@@ -23,6 +23,16 @@ class AffineCounter:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """The uniform operand of a tile's members, copied to where its terms are neighbours: [term][member]."""
+
+    operand: Index
+    address: str
+    row: int
+    places: dict[tuple[AffineCounter, ...], int]
+
+
+@dataclass(frozen=True)
 class SimdVector:
     """A piece of the SIMD axis: its start, its width, and its number of valid elements."""
 
@@ -80,6 +90,7 @@ class Operands:
         # Results of the current group for this tile, and whether the next ones also go to memory.
         self.given: dict[tuple[Key, Member, SimdVector], str] = {}
         self.grouped, self.stored = False, True
+        self.panel: Panel | None = None
 
     def slot(self, x: Index, member: Member, term: Counter, count: int) -> tuple[int, list[tuple[int, Counter]]]:
         """An operand's slot, without the rounds of loops: a number, and factors of counters."""
@@ -180,7 +191,11 @@ class Operands:
         stride = self._stride(x)
         backwards = stride < 0 and width > 1
         first = replace(x, base=x.base - (vector.valid - 1)) if backwards else x  # the lowest address
-        address = self.address(first, member, term, count, vector.start if stride else None)
+        if self.panel is not None and x is self.panel.operand:
+            panel = self.panel
+            address = code.element(panel.address, code.linear(panel.places[member], [(panel.row, term)]))
+        else:
+            address = self.address(first, member, term, count, vector.start if stride else None)
         if not stride:
             value = code.broadcast(code.load(address, 1), width)
         elif vector.valid < width:

@@ -9,6 +9,7 @@ from macrograd.compiler.program.program import Instruction
 from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.code import Counter
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
+from macrograd.compiler.targets.scalar.panels import Panels
 
 
 class Tiles:
@@ -17,6 +18,7 @@ class Tiles:
 
     def __init__(self, at: Operands) -> None:
         self.at, self.code, self.machine = at, at.code, at.machine
+        self.panels = Panels(at)
         self.square = False
 
     def _width(self, length: int) -> int:
@@ -44,6 +46,8 @@ class Tiles:
 
         def lanes(members: list[Member]) -> None:
             full = vectors // together if together else 0
+            if full > 1:
+                self.panels.gather(instruction, members)
 
             def tile(i: Counter, _: list[str]) -> list[str]:
                 starts = [AffineCounter(together * width, i, k * width) for k in range(together)]
@@ -58,6 +62,7 @@ class Tiles:
                 body(instruction, members, [SimdVector(place, width, width) for place in places])
             if rest:
                 body(instruction, members, [SimdVector(AffineCounter(0, 0, vectors * width), width, rest)])
+            self.at.panel = None
 
         self._members(list(self.at.dims), [], member_cap, lanes, scalar)
 
