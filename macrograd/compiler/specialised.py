@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler import pipeline
+from macrograd.compiler.program.compact import compact
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape import indices
@@ -119,6 +120,7 @@ class Specialised:
         else:
             program = pipeline.value_program(self.source, batch=batch, strict=settings.strict, own=what == "bound")
             outputs = program.outputs
+        program = compact(program)
         request = Request(
             program, tuple(self.sizes), outputs, settings.dtype, settings.strict, settings.threads, samples,
             settings.ranks,

@@ -131,7 +131,7 @@ class Program:
         """A digest of the whole program."""
         digest = hashlib.sha256()
         sizes = (self.parameters, self.inputs, self.uniform, self.varying, self.batch, self.weight, self.first_output)
-        digest.update(repr((sizes, self.uniform_inputs, self.results)).encode())
+        digest.update(repr((sizes, self.uniform_inputs, self.results, self.reused)).encode())
         digest.update(self.constants.tobytes())
         for _, steps in self.phases():
             digest.update(b"phase")

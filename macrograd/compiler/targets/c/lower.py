@@ -22,6 +22,7 @@ from macrograd.compiler.targets.c.code import Code
 from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import readers
+from macrograd.compiler.targets.scalar.held import readers_of_reused
 from macrograd.compiler.targets.scalar.machine import Machine
 
 
@@ -49,7 +50,7 @@ def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
 
     Raises LookupError for an operation that has no form in C and no formula to compose one from.
     """
-    tables, read = Tables(), readers(program)
+    tables, read, reused = Tables(), readers(program), readers_of_reused(program)
     helpers: dict[str, str] = {}
     bodies: list[str] = []
     phases: dict[str, str] = {}
@@ -59,7 +60,7 @@ def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
         if not steps:
             continue
         code = Code(machine.kind, prefix, strict=machine.in_order)
-        emitter = Emitter(code, machine, tables, name, read)
+        emitter = Emitter(code, machine, tables, name, read, reused)
         emitter.steps(steps)
         helpers.update(code.functions)
         streams += [(s.block, {c for c, _, _ in s.records()}) for s in streams_of(steps)]

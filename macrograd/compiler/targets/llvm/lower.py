@@ -23,6 +23,7 @@ from macrograd.compiler.targets.llvm.context import FIELDS
 from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import readers
+from macrograd.compiler.targets.scalar.held import readers_of_reused
 from macrograd.compiler.targets.scalar.machine import Machine
 
 
@@ -31,7 +32,7 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
 
     `shapes` are the numbers of scalars of each argument; `outputs` the number of varying results to write out.
     """
-    tables, read = Tables(), readers(program)
+    tables, read, reused = Tables(), readers(program), readers_of_reused(program)
     functions: list[str] = []
     declared: set[str] = set()
     short = machine.flat and (flat.adds_up(program) or flat.fits(program))
@@ -39,7 +40,7 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     for name, steps in phases.items():
         code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
         frame.open_context(code, FIELDS)
-        Emitter(code, machine, tables, name, read).steps(steps)
+        Emitter(code, machine, tables, name, read, reused).steps(steps)
         functions.append(frame.function(name, code, block=name == "block"))
         declared |= code.declared
     functions.append(frame.clean(machine, FIELDS))

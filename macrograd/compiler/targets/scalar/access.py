@@ -84,6 +84,7 @@ class Operands:
         self.cache: Cache = {}
         # Scalars of u in registers, by slot and by the slots that it moves per round of the loops.
         self.registers: dict[tuple[int, tuple[int, ...]], str] = {}
+        self.unwritten: set[int] = set()  # slots of u that are only in registers
         self.rounds: tuple[Counter, ...] = ()  # of the loops around, outermost first
         self.axis = "none"
         self.dims: tuple[int, ...] = ()
@@ -232,11 +233,13 @@ class Operands:
             self.store(value, instruction, member, vector)
 
     def store(self, value: str, instruction: Instruction, member: Member, vector: SimdVector) -> None:
-        address = self.address(instruction.out, member, 0, 1, vector.start)
         if self.axis == "none" and instruction.out.space == "u":
             slot, moving = self.slot(instruction.out, member, 0, 1)
             if not moving:
                 self.registers[slot, instruction.out.shifts] = value
+                if slot in self.unwritten:
+                    return
+        address = self.address(instruction.out, member, 0, 1, vector.start)
         if vector.valid < vector.width:
             self.code.masked_store(value, address, vector.width, vector.valid)
         else:

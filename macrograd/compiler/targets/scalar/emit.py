@@ -22,6 +22,7 @@ from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Memb
 from macrograd.compiler.targets.scalar.choice import Takes
 from macrograd.compiler.targets.scalar.code import Code, Counter
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
+from macrograd.compiler.targets.scalar.held import Readers, held
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 from macrograd.compiler.targets.scalar.outer import OuterProduct, split
@@ -47,10 +48,20 @@ def _long(instruction: Instruction) -> bool:
 class Emitter(Walker[None], Kinds[None]):
     """Writes the steps of one phase: before the blocks, in a block, or after them.
 
-    `read` comes from `fuse.readers`. The parts share `at`, which knows the operands and where they are held.
+    `read` comes from `fuse.readers`, `reused` from `held.readers_of_reused`. The parts share `at`, which knows the
+    operands and where they are held.
     """
 
-    def __init__(self, code: Code, machine: Machine, tables: Tables, phase: str, read: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        code: Code,
+        machine: Machine,
+        tables: Tables,
+        phase: str,
+        read: NDArray[np.int64],
+        reused: Readers | None = None,
+    ) -> None:
+        self.reused = reused or {}
         self.code, self.machine, self.tables, self.phase, self.read = code, machine, tables, phase, read
         self.at = Operands(code, machine, tables)
         self.maps, self.takes = Maps(self.at, read), Takes(self.at, phase)
@@ -80,7 +91,8 @@ class Emitter(Walker[None], Kinds[None]):
         code, kind = self.code, self.code.kind.name
         rounds, counts = self.at.rounds, (*around, loop.count)
         again = _written_again(loop, len(around))
-        outer = {key: name for key, name in self.at.registers.items() if key not in again}
+        known = self.at.registers
+        outer = {key: name for key, name in known.items() if key not in again}
         instructions = [instruction for row, _ in in_rows(loop.body) for instruction in row]
         made = {key for instruction in instructions for key in self._made(instruction)}
         carried = sorted(
@@ -90,13 +102,20 @@ class Emitter(Walker[None], Kinds[None]):
                 for slot, shifts in self._read(instruction)
                 if shifts[-1] and (slot + shifts[-1], shifts) in made and (slot, shifts) not in made
             }
+            | self._overwritten(instructions)
         )
         if loop.guard is not None:
             carried = []  # a round that is left out hands nothing on
+        elif not around and self.reused:
+            self.at.unwritten = {
+                slot
+                for slot in held(loop, self.reused, self._single)
+                if (slot, (0,)) in carried or not self.reused[slot] - {id(loop)}
+            }
         starts = []
         for slot, shifts in carried:
             place = code.linear(slot, list(zip(shifts, rounds, strict=False)))
-            starts.append(outer.get((slot, shifts[:-1])) or code.load(code.element("%u", place), 1))
+            starts.append(known.get((slot, shifts[:-1])) or code.load(code.element("%u", place), 1))
 
         def body(i: Counter, values: list[str]) -> list[str]:
             self.at.rounds = (*rounds, i)
@@ -108,8 +127,22 @@ class Emitter(Walker[None], Kinds[None]):
             self.steps(loop.body, counts)
             return [self.at.registers[slot + shifts[-1], shifts] for slot, shifts in carried]
 
-        code.loop(loop.count, body, [(kind, start) for start in starts])
+        ends = code.loop(loop.count, body, [(kind, start) for start in starts])
         self.at.rounds, self.at.registers = rounds, outer
+        for (slot, _), value in zip(carried, ends, strict=True):
+            if slot in self.at.unwritten and self.reused[slot] - {id(loop)}:
+                code.store(value, code.element("%u", str(slot)), 1)
+        if not around:
+            self.at.unwritten = set()
+
+    def _overwritten(self, instructions: Sequence[Instruction]) -> set[tuple[int, tuple[int, ...]]]:
+        """The scalars that are read before they are written again: those of the round before."""
+        written: set[tuple[int, tuple[int, ...]]] = set()
+        before: set[tuple[int, tuple[int, ...]]] = set()
+        for instruction in instructions:
+            before.update(key for key in self._read(instruction) if key not in written)
+            written.update(self._made(instruction))
+        return before & {key for key in written if not key[1][-1]}
 
     def _any(self, guard: Index) -> str:
         """Whether a number is not 0, in any lane."""
