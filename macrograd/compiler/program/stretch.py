@@ -72,72 +72,81 @@ def stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point, b
     On lines, one number may overtake another: an instruction whose members are as many as the rounds may come to read
     what it writes itself. If so, it does in the program at `beyond`, which is verified for that reason, but not used.
     """
+    lines = _Lines(programs, at)
     if max(wanted) > 2:
         try:
-            verify(_stretched(programs, at, tuple(map(min, wanted, beyond))))
+            verify(lines.program(tuple(map(min, wanted, beyond))))
         except ProgramError as error:
             raise Uneven(str(error)) from None
-    return _stretched(programs, at, wanted)
+    return lines.program(wanted)
 
 
-def _stretched(programs: Sequence[Program], at: Sequence[Point], wanted: Point) -> Program:
-    parts = [_Parts() for _ in programs]
-    for part, program in zip(parts, programs, strict=True):
-        part.take(replace(program, results=_runs(program.results)))
-    if any(part.words != parts[0].words for part in parts[1:]):
-        raise Uneven("the programs differ in more than numbers")
-    trees = []
-    for tables in zip(*(part.tables for part in parts), strict=True):
-        axis = _growing(tables)
-        trees.append(_table(tables[0], axis))
-        for part, table in zip(parts, tables, strict=True):
-            part.take(_table(table, axis))
-    if any(part.words != parts[0].words for part in parts[1:]):
-        raise Uneven("the programs differ in more than numbers")
-    told = on_lines(np.array([part.numbers for part in parts], dtype=np.int64), at, wanted).tolist()
-    inside = sum(map(_integers, trees))
-    numbers, of_tables = iter(told[: len(told) - inside]), iter(told[len(told) - inside :])
-    tables = (_put_together(tree, of_tables, iter(())) for tree in trees)
-    made: Program = _put_together(replace(programs[0], results=_runs(programs[0].results)), numbers, tables)
-    made = replace(
-        made,
-        results=_results(made.results),
-        before=_without_none(made.before),
-        block=_without_none(made.block),
-        after=_without_none(made.after),
-    )
-    _check_bounds(made)
-    return made
+class _Lines:
+    """The programs at some points as lines. Raises Uneven if they are none."""
+
+    def __init__(self, programs: Sequence[Program], at: Sequence[Point]) -> None:
+        self.first, self.at = replace(programs[0], results=_runs(programs[0].results)), at
+        parts = [_Parts(replace(program, results=_runs(program.results))) for program in programs]
+        _check_words(parts)
+        self.trees: list[Any] = []
+        for tables in zip(*(part.tables for part in parts), strict=True):
+            axis = _growing(tables)
+            trees = [_table(table, axis) for table in tables]
+            inside = [_Parts(tree) for tree in trees]
+            _check_words(inside)
+            self.trees.append(trees[0])
+            for part, more in zip(parts, inside, strict=True):
+                part.numbers += more.numbers
+        self.numbers = np.array([part.numbers for part in parts], dtype=np.int64)
+        self.of_tables = sum(map(_integers, self.trees))
+
+    def program(self, wanted: Point) -> Program:
+        told = on_lines(self.numbers, self.at, wanted).tolist()
+        begin = len(told) - self.of_tables
+        numbers, of_tables = iter(told[:begin]), iter(told[begin:])
+        tables = (_put_together(tree, of_tables, iter(())) for tree in self.trees)
+        made: Program = _put_together(self.first, numbers, tables)
+        made = replace(
+            made,
+            results=_results(made.results),
+            before=_without_none(made.before),
+            block=_without_none(made.block),
+            after=_without_none(made.after),
+        )
+        _check_bounds(made)
+        return made
 
 
 class _Parts:
     """The parts of a program: its integers, its tables, and words for everything else, each in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Any) -> None:
         self.words: list[Any] = []
         self.numbers: list[int] = []
         self.tables: list[NDArray[Any]] = []
+        word, number, waiting = self.words.append, self.numbers.append, [whole]
+        while waiting:
+            x = waiting.pop()
+            kind: Any = type(x)
+            if kind is int or isinstance(x, np.integer):
+                word(int)
+                number(int(x))
+            elif kind is tuple:
+                word(len(x))
+                waiting.extend(x[::-1])
+            elif (names := _names(kind)) is not None:
+                word(kind)
+                waiting.extend([getattr(x, name) for name in names[::-1]])
+            elif kind is np.ndarray:
+                word(np.ndarray)
+                self.tables.append(x)
+            else:
+                word(x.hex() if kind is float else x)
 
-    def take(self, x: Any) -> None:
-        kind: Any = type(x)
-        if kind is int:
-            self.words.append(int)
-            self.numbers.append(x)
-        elif kind is tuple:
-            self.words.append(len(x))
-            for item in x:
-                self.take(item)
-        elif (names := _names(kind)) is not None:
-            self.words.append(kind)
-            for name in names:
-                self.take(getattr(x, name))
-        elif kind is np.ndarray:
-            self.words.append(np.ndarray)
-            self.tables.append(x)
-        elif isinstance(x, np.integer):
-            self.take(int(x))
-        else:
-            self.words.append(x.hex() if isinstance(x, float) else x)
+
+def _check_words(parts: Sequence[_Parts]) -> None:
+    if any(part.words != parts[0].words for part in parts[1:]):
+        raise Uneven("the programs differ in more than numbers")
 
 
 @cache
