@@ -10,7 +10,7 @@ from macrograd._table import too_large
 
 def is_number(x: Any) -> bool:
     """Whether x is a real number: of Python, or a scalar of NumPy, which is not imported for this."""
-    return isinstance(x, Real) or _is_scalar_array(x)
+    return isinstance(x, (float, Real)) or _is_scalar_array(x)
 
 
 def _is_scalar_array(x: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,10 @@ class Slopes:
     the samples.
     """
 
-    def __init__(self, fn: Callable[..., Any], numbers: Iterable[float], *, batch: bool = False) -> None:
-        self.values = [mg.Value(x) for x in numbers]
+    def __init__(
+        self, fn: Callable[..., Any], numbers: Sequence[float] | NDArray[np.float64], *, batch: bool = False
+    ) -> None:
+        self.values = [mg.Value(x) for x in np.asarray(numbers, dtype=np.float64).tolist()]
         self.batch = batch
         self.compiled = mg.compile(lambda *args: fn(self.values, *args), batch=batch)
         self._theta: NDArray[np.float64] | None = None

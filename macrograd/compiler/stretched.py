@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, repeat
 from math import lcm
+from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -159,8 +160,17 @@ class Order:
             self.put(array[k], whole([row[k] for row in rows]))
             ends = [row[many - 1 - k] for row, many in zip(rows, read, strict=True)]
             self.put(array[total - 1 - k], whole(ends))
-        for k in range(_ALONE, total - _ALONE):
-            self.put(array[k], begin + step * (k - _ALONE))
+        self._put_evenly(array[_ALONE : total - _ALONE], begin, step)
+
+    def _put_evenly(self, parameters: Sequence[Value], begin: int, step: int) -> None:
+        places = range(begin, begin + step * len(parameters), step) if step else range(0)
+        if places and min(places[0], places[-1]) >= 0 and max(places[0], places[-1]) < len(self._found):
+            there = slice(begin, places.stop if places.stop >= 0 else None, step)
+            if not any(map(is_not, self._found[there], repeat(None))):
+                self._found[there] = parameters
+                return
+        for k, parameter in enumerate(parameters):
+            self.put(parameter, begin + step * k)
 
     def complete(self) -> list[Value]:
         found = [p for p in self._found if p is not None]
@@ -217,8 +227,9 @@ class Probes:
         order = Order(self.whole([len(x.parameters) for x in self.found]))
         inside: set[int] = set()
         for array in self.found[0].arrays:
-            rows = [[at.get(id(p), -1) for p in array] for at in places]
-            inside.update(map(id, array))
+            ids = [*map(id, array)]
+            rows = [[*map(at.get, ids, repeat(-1))] for at in places]
+            inside.update(ids)
             order.array(array, rows, self.whole)
         for p in first:
             if id(p) not in inside:

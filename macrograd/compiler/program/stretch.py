@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
-from itertools import product
+from itertools import product, repeat
 from typing import Any
 
 import numpy as np
@@ -307,7 +307,8 @@ def _results(runs: Any) -> Results:
     found: list[tuple[str, int]] = []
     for space, first, step, length in runs:
         _check(length)
-        found += [(space, first + step * k) for k in range(length)]
+        slots = range(first, first + step * length, step) if step else repeat(first, length)
+        found += zip(repeat(space), slots)
     return tuple(found)
 
 

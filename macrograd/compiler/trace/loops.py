@@ -230,8 +230,9 @@ class Loops:
             read = self.reads.of(x)
             inner = x.inputs if read is None else read.elements()
             found = 0
-            for y in inner:
-                found |= on.get(id(y), 0)
+            if read is None or not on.keys().isdisjoint(map(id, inner)):  # elements can be a million
+                for y in inner:
+                    found |= on.get(id(y), 0)
             on[id(x)] = found
         return [on.get(id(x), 0) for x in outs]
 

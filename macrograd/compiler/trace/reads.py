@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 from macrograd import ops
@@ -96,7 +97,10 @@ class Reads:
             numbers = values.tolist()
             values = self._snapshot(values, numbers)
         elif isinstance(values, list):
-            values = self._snapshot(values, [tuple(x) if isinstance(x, list) else x for x in values])
+            rows = list in set(map(type, values))
+            values = self._snapshot(
+                values, [tuple(x) if isinstance(x, list) else x for x in values] if rows else [*values]
+            )
         low, high = self._range(form)
         if low < 0 or high >= len(values):
             if guarded and not isinstance(values, Kept):
@@ -135,7 +139,7 @@ class Reads:
     def inside(self, read: Read, made: set[int]) -> list[Any]:
         """The values made in the body among those that a read chooses from."""
         values = read.elements()
-        if id(values) in self.arguments:
+        if id(values) in self.arguments or made.isdisjoint(map(id, values)):
             return []
         known = self._by_id(values)
         return [known[x] for x in sorted(made) if x in known]
@@ -249,7 +253,9 @@ def _guarded_take(values: Any, index: Any) -> Any:
 
 def _same(a: list[Any], b: list[Any]) -> bool:
     """Whether two snapshots hold the same objects, or numbers of the same bits."""
-    return len(a) == len(b) and all(_alike(x, y) for x, y in zip(a, b, strict=True))
+    if len(a) != len(b):
+        return False
+    return all(map(is_, a, b)) or all(_alike(x, y) for x, y in zip(a, b, strict=True))
 
 
 def _alike(x: Any, y: Any) -> bool:
