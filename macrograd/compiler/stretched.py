@@ -146,7 +146,7 @@ class Order:
         few rounds, -1 for those that are not read."""
         if min(row[-1] for row in rows) >= 0 > max(row[0] for row in rows):
             array, rows = array[::-1], [row[::-1] for row in rows]
-        read = [sum(place >= 0 for place in row) for row in rows]
+        read = [len(row) - row.count(-1) for row in rows]
         if any(min(row[:many], default=-1) < 0 for row, many in zip(rows, read, strict=True)):
             raise Uneven("an array of parameters is read in another order than its own")
         if min(read) < 3 * _ALONE or (total := whole(read)) > len(array):
