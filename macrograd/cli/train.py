@@ -23,6 +23,7 @@ from macrograd.cli.recipe import FINAL_RATE, Recipe
 from macrograd.tables import show as show_table
 from macrograd.train import files
 from macrograd.train.data import Samples
+from macrograd.train.endings import INTERRUPTED
 from macrograd.train.order import Order
 from macrograd.train.predictor import Predictor
 
@@ -55,8 +56,8 @@ def train(arguments: argparse.Namespace) -> int:
             print(f"the net is dead, every row gets the same answer: starting again with seed {job.seed}", flush=True)
             history = job.through(job.prepare())
     except KeyboardInterrupt:
-        history.stopped = "interrupted"
-    if history.stopped == "interrupted":
+        history.stopped = INTERRUPTED
+    if INTERRUPTED.ended(history.stopped):
         kept = (
             "; go on with --resume" if arguments.checkpoint is not None and Path(arguments.checkpoint).exists() else ""
         )

@@ -43,12 +43,18 @@ def tune(arguments: argparse.Namespace) -> int:
     make = partial(net, inputs=data.X.shape[1], outputs=task.outputs, loss=task.loss, rows=len(data.X))
     least = max(1, len(data.X) // 2)  # rows in the smallest fit, that of 2 folds
     space = _SPACE | {"batch_size": [b for b in _SPACE["batch_size"] if 2 * b <= least] or [least]}
-    found = sweep(
-        make, data.X, targets, space, n=arguments.tries, folds=arguments.folds, seeds=arguments.seeds,
-        epochs=arguments.epochs, halving=arguments.halving or None, seed=arguments.seed, workers=arguments.workers,
-        folder=arguments.folder, progress="none" if arguments.quiet else "auto",
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", training.TrainingWarning)  # an error below
+        found = sweep(
+            make, data.X, targets, space, n=arguments.tries, folds=arguments.folds, seeds=arguments.seeds,
+            epochs=arguments.epochs, halving=arguments.halving or None, seed=arguments.seed, workers=arguments.workers,
+            folder=arguments.folder, progress="none" if arguments.quiet else "auto",
+        )  # fmt: skip
     print(found, flush=True)
+    if found.failure:
+        if arguments.csv is not None:
+            print(f"saved the settings {places.shown(found.to_csv(arguments.csv))}", flush=True)
+        raise ValueError(found.failure)
     finish(arguments, data, task, found, make)
     return 0
 

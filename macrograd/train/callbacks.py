@@ -68,7 +68,7 @@ class Run:
 
     def stop(self, reason: str = "callback") -> None:
         """End the run after this step; `reason` becomes the history's `stopped`."""
-        self.reason = reason or "callback"
+        self.reason = str(reason) or "callback"  # a plain string, even if it is the `stopped` of another history
 
 
 class Callback:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from macrograd import functions
 from macrograd.nn import Module
 from macrograd.train.alike import Description
+from macrograd.train.endings import DIVERGED
 from macrograd.train.graphs import no_collection
 from macrograd.train.many import Many
 from macrograd.train.signature import Signature
@@ -43,7 +44,7 @@ class Ensemble(Module):
 
     def __init__(self, members: Many | Iterable[Trainer | Module]) -> None:
         if isinstance(members, Many):
-            members = [trainer for trainer in members if trainer.history.stopped != "diverged"]
+            members = [trainer for trainer in members if not DIVERGED.ended(trainer.history.stopped)]
         if not isinstance(members, Iterable):
             raise TypeError(f"Ensemble() takes several Trainers or models, got a {type(members).__name__}")
         self.members: list[Module] = [_model(member) for member in members]

@@ -19,6 +19,7 @@ from macrograd.train import checkpoint as checkpoints
 from macrograd.train import diagnose, fingerprint, sharing
 from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Trains, Watch
+from macrograd.train.endings import EARLY_STOPPING, INTERRUPTED, written
 from macrograd.train.engines import Engine
 from macrograd.train.graphs import no_collection
 from macrograd.train.health import Health
@@ -140,7 +141,7 @@ class Fitting:
             try:
                 self.loop(state, writer, show)
             except KeyboardInterrupt:
-                self.history.stopped = self.history.stopped or "interrupted"
+                self.history.stopped = self.history.stopped or INTERRUPTED
             finally:
                 with self.interrupts.finishing():
                     self._finish(writer, show)
@@ -180,7 +181,7 @@ class Fitting:
 
     def over(self, state: Run) -> bool:
         """Whether there is nothing left to do."""
-        return self.step >= self.total or bool(state.reason) or self.history.stopped == "early stopping"
+        return self.step >= self.total or bool(state.reason) or EARLY_STOPPING.ended(self.history.stopped)
 
     def catch_up(self, state: Run) -> None:
         """Repeat the end of an epoch at which an earlier run was interrupted."""
@@ -271,7 +272,7 @@ class Fitting:
             callback(state)
         with self.interrupts.held():
             if self.watch is not None and self.watch.sees(taken, self.engine.theta):
-                self.history.stopped = "early stopping"
+                self.history.stopped = EARLY_STOPPING
             self._judged = self.step
 
     def _take(self) -> dict[str, float]:
@@ -390,7 +391,7 @@ class Fitting:
         """Write the parameters back to the model and the state to the optimiser."""
         watch = self.watch
         if watch is not None and watch.theta is not None:
-            ended = self.history.stopped == "early stopping"
+            ended = EARLY_STOPPING.ended(self.history.stopped)
             over = watch.rule.restore == "always" and self.step == self.total
             if (ended and watch.rule.restore) or over:
                 self.engine.theta[:] = watch.theta
@@ -456,7 +457,7 @@ class Fitting:
             "order": self._in_model_order(),
             "state": np.array(self.engine.state, dtype=np.float64),
         }
-        state: dict[str, Any] = {"first": self.first, "judged": self._judged, "stopped": self.history.stopped}
+        state: dict[str, Any] = {"first": self.first, "judged": self._judged, "stopped": written(self.history.stopped)}
         if self.watch is not None and self.watch.theta is not None:
             tensors["best"] = np.array(self.watch.theta, dtype=np.float64)
             state |= {"best": self.watch.best, "since": self.watch.since}
@@ -480,7 +481,7 @@ class Fitting:
             self.watch.theta = saved.tensors["best"][place]
             self.watch.best, self.watch.since = float(header["best"]), header["since"]
         # A run that ended normally stays ended; one that was interrupted continues.
-        self.history.stopped = "early stopping" if header["stopped"] == "early stopping" else ""
+        self.history.stopped = EARLY_STOPPING if header["stopped"] == EARLY_STOPPING else ""
         self._seconds_before = self.history.last_second
 
     # --- what went wrong --------------------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ from macrograd.compiler.program.nets import Different
 from macrograd.nn.dropout import PERIOD, key_of
 from macrograd.train.alike import Description
 from macrograd.train.diagnose import DivergedError
+from macrograd.train.endings import INTERRUPTED
 from macrograd.train.fitting import Fitting
 from macrograd.train.graphs import no_collection
-from macrograd.train.lanes import INTERRUPTED, Member, Together
+from macrograd.train.lanes import Member, Together
 from macrograd.train.member_files import Folder
 from macrograd.train.objective import Keyed
 from macrograd.value import Value
@@ -107,7 +108,7 @@ class Group:
 
     @property
     def interrupted(self) -> bool:
-        return any(member.fitting.history.stopped == INTERRUPTED for member in self.members)
+        return any(INTERRUPTED.ended(member.fitting.history.stopped) for member in self.members)
 
     def nets(self) -> TrainingNets | None:
         """The members' nets on lanes; None, with the obstacle noted, if there is no such form."""

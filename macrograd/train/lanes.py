@@ -16,6 +16,7 @@ from macrograd.train.alike import Description
 from macrograd.train.callbacks import Run
 from macrograd.train.checkpoint import Every
 from macrograd.train.diagnose import DivergedError
+from macrograd.train.endings import DIVERGED, FAILED, INTERRUPTED
 from macrograd.train.fitting import Batch, Fitting
 from macrograd.train.graphs import no_collection
 from macrograd.train.interrupt import Interrupts
@@ -32,7 +33,6 @@ Array = NDArray[Any]
 _RUN_SECONDS = 0.25  # of all steps between two looks at each member
 _MOST_STEPS = 1 << 18
 _GUESS_SECONDS = 3e-9  # for a parameter and sample
-INTERRUPTED = "interrupted"
 
 
 def first_run(size: int) -> int:
@@ -61,7 +61,7 @@ class Member:
     def failed(self, error: Exception) -> None:
         """Note the error that a run alone would raise."""
         self.verdict = str(error)
-        self.fitting.history.stopped = "diverged" if isinstance(error, DivergedError) else "failed"
+        self.fitting.history.stopped = DIVERGED if isinstance(error, DivergedError) else FAILED
 
 
 class LaneEngine:

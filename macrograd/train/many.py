@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from macrograd.train.checks import integer
 from macrograd.train.copies import Copies, CopiesRun, starts_of
 from macrograd.train.data import rows_of
+from macrograd.train.endings import DIVERGED
 from macrograd.train.fitting import Fitting
 from macrograd.train.graphs import no_collection
 from macrograd.train.groups import FEWEST, Group, explained, grouped
@@ -72,7 +73,7 @@ class Many:
         found = []
         for k, history in enumerate(self.histories):
             value = history.last_loss if metric == "loss" else (history.metrics.get(metric) or [math.nan])[-1]
-            if not math.isnan(value) and history.stopped != "diverged":
+            if not math.isnan(value) and not DIVERGED.ended(history.stopped):
                 found.append((value, k))
         if not found:
             there = sorted({"loss", *(name for history in self.histories for name in history.metrics)})

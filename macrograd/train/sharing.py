@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from macrograd.ranks.ranks import Ranks, checksum
 from macrograd.train.data import Samples
+from macrograd.train.endings import EARLY_STOPPING
 from macrograd.train.engines import Engine
 from macrograd.train.order import Order
 from macrograd.train.split import Part
@@ -39,7 +40,7 @@ def compare(ranks: Ranks | None, part: Part, held: Part | None, order: Order, to
 
 def stop(ranks: Ranks | None, stopped: str) -> None:
     """Tell the others, which may be about to make another step, if this rank has stopped on its own."""
-    if ranks is not None and ranks.stopped is None and stopped not in ("", "early stopping"):
+    if ranks is not None and ranks.stopped is None and stopped and not EARLY_STOPPING.ended(stopped):
         ranks.meet(stop=True)
 
 

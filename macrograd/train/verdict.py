@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.train.endings import INTERRUPTED
 from macrograd.train.history import History
 from macrograd.train.targets import Targets
 
@@ -39,7 +40,7 @@ def verdict(
     loss     the mean loss over the training data now, without penalties; called only if the run looks bad
     """
     steps = len(history)
-    if steps < _LEAST_STEPS or history.stopped == "interrupted":
+    if steps < _LEAST_STEPS or INTERRUPTED.ended(history.stopped):
         return ""
     window = window_of(steps, window)
     first, last = _mean(history.first_losses(window)), _mean(history.last_losses(window))

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 
 from macrograd import _files
 from macrograd.train.metrics import METRICS
+from macrograd.train.verdict import TrainingWarning
 from macrograd.tuning import space as spaces
 from macrograd.tuning import workers as pools
 from macrograd.tuning.ledger import Ledger, Memory, missing
@@ -51,20 +53,40 @@ class Sweep:
     def __init__(self, metric: str, names: list[str], lines: list[Line]) -> None:
         self.metric, self.names, self.higher = metric, names, metric in HIGHER_IS_BETTER
         sign = -1.0 if self.higher else 1.0
-        worst = math.inf
-        self.lines = sorted(lines, key=lambda x: (-x.rung, sign * x.score if math.isfinite(x.score) else worst))
+        self.lines = sorted(
+            lines, key=lambda x: (0, -x.rung, sign * x.score) if math.isfinite(x.score) else (1, -x.rung, 0.0)
+        )
 
     @property
     def best(self) -> dict[str, Any]:
-        """The best settings."""
-        return self.lines[0].values
+        """The best settings. Raises ValueError if none has a score."""
+        return self._first().values
 
     @property
     def score(self) -> float:
-        """Their score."""
-        return self.lines[0].score
+        """Their score. Raises ValueError if no settings have one."""
+        return self._first().score
+
+    @property
+    def failure(self) -> str:
+        """What is wrong, and the remedy, if no settings have a score; otherwise ""."""
+        if math.isfinite(self.lines[0].score):
+            return ""
+        fits, line = sum(x.fits for x in self.lines), self.lines[0]
+        return (
+            f"none of the {len(self.lines)} settings has a score, since fits of each failed ({fits} fits in all); with "
+            f"{described(line.values)}: {line.error}. Try smaller learning rates, or features and targets that are "
+            "scaled"
+        )
+
+    def _first(self) -> Line:
+        if self.failure:
+            raise ValueError(self.failure)
+        return self.lines[0]
 
     def __repr__(self) -> str:
+        if self.failure:
+            return f"Sweep({len(self.lines)} settings, none with a score)"
         return f"Sweep({len(self.lines)} settings, best {self.metric} {self.score:.6g} with {described(self.best)})"
 
     def __str__(self) -> str:
@@ -132,9 +154,9 @@ def sweep(
     progress  as in `Trainer.fit`
 
     The scores do not depend on where the fits run, on the number of workers, or on interruptions. A fit that diverges
-    is a result, and its settings rank last. Source of successive halving: Jamieson & Talwalkar, *Non-stochastic Best
-    Arm Identification and Hyperparameter Optimization*, AISTATS 2016. Raises TypeError and ValueError for bad input
-    before any fit, and whatever else a fit raises.
+    is a result, and its settings rank last; warns (TrainingWarning) if no settings have a score. Source of successive
+    halving: Jamieson & Talwalkar, *Non-stochastic Best Arm Identification and Hyperparameter Optimization*, AISTATS
+    2016. Raises TypeError and ValueError for bad input before any fit, and whatever else a fit raises.
     """
     space = spaces.check(space)
     _check(n, folds, seeds, epochs, halving, seed, len(y))
@@ -163,7 +185,10 @@ def sweep(
     finally:
         shown.close()
         ledger.close()
-    return _result(work, list(space), ledger.known)
+    found = _result(work, list(space), ledger.known)
+    if found.failure:
+        warnings.warn(found.failure, TrainingWarning, stacklevel=2)
+    return found
 
 
 def described(values: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from macrograd.train import Trainer, TrainingWarning, train_many
 from macrograd.train.data import rows_of
 from macrograd.train.diagnose import DivergedError
+from macrograd.train.endings import DIVERGED, FAILED, INTERRUPTED
 from macrograd.train.many import WHOLE
 
 Array = NDArray[Any]
@@ -116,11 +117,11 @@ class Work:
         found = {}
         for (trial, trainer, _), score, verdict in zip(made, scores, many.verdicts, strict=True):
             stopped = trainer.history.stopped
-            if stopped == "failed":
+            if FAILED.ended(stopped):
                 raise RuntimeError(f"with {self.configs[trial.config]}: {verdict}")
-            if stopped == "interrupted":
+            if INTERRUPTED.ended(stopped):
                 raise KeyboardInterrupt
-            found[trial] = self._outcome(trial, score, seconds, f"DivergedError: {verdict}" * (stopped == "diverged"))
+            found[trial] = self._outcome(trial, score, seconds, f"DivergedError: {verdict}" * DIVERGED.ended(stopped))
         return found
 
     def _alone(self, trial: Trial, net: Any, options: dict[str, Any]) -> Outcome:
@@ -131,6 +132,8 @@ class Work:
             if isinstance(net, Trainer):
                 options = {"seed": trial.seed, "progress": False, **_length(trial), **options}
                 net.fit(rows_of(self.X, learned), rows_of(self.y, learned), **options)
+                if INTERRUPTED.ended(net.history.stopped):
+                    raise KeyboardInterrupt
                 score = self._evaluated(trial, net)
             else:
                 if trial.epochs is not None:

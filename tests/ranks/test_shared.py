@@ -241,14 +241,17 @@ def test_an_error_before_the_first_step_ends_all() -> None:
     assert "rank 0 failed: ValueError: batch_size 5000 is larger than" in str(found[1])
 
 
-@pytest.mark.parametrize(("act", "step"), [(lambda run: run.stop("enough"), 3), (_pressed, 3), (_pressed, 10)],
-                         ids=["stop", "interrupt", "interrupt at the end"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("act", "step"),
+    [(lambda run: run.stop("enough"), 3), (lambda run: run.stop("early stopping"), 3), (_pressed, 3), (_pressed, 10)],
+    ids=["stop", "stop with a word of ours", "interrupt", "interrupt at the end"],
+)
 def test_a_rank_that_stops_stops_all_after_the_same_step(act: Any, step: int) -> None:
     found = on_ranks(3, lambda comm: trained(comm, callbacks=_On(comm, 2, act, step)))
     parameters, losses = found[0][:2]
     assert len(losses) == step
     assert all(other[0] == parameters and other[1] == losses for other in found)
-    assert found[2][3] in ("enough", "interrupted")
+    assert found[2][3] in ("enough", "early stopping", "interrupted")
 
 
 def test_a_loss_that_is_not_finite_ends_all_with_the_same_error() -> None:

@@ -19,7 +19,9 @@ import pytest
 import macrograd as mg
 from macrograd import nn, optim, show
 from macrograd.cli import main
+from macrograd.train import TrainingWarning
 from macrograd.tuning import Integers, LogUniform, Uniform
+from macrograd.tuning.search import Line, Sweep
 from macrograd.tuning.workers import Tasks
 
 ROOT = Path(mg.__file__).parent.parent
@@ -173,6 +175,29 @@ def test_a_fit_that_diverges_comes_last(tmp_path: Path) -> None:
     assert "DivergedError" in found.lines[1].error
     assert "diverged" in str(found)
     assert found.to_csv(tmp_path / "t.csv").read_text().splitlines()[2].startswith("1e+200,,,2,1,")
+
+
+def test_a_sweep_without_a_score_says_so(tmp_path: Path) -> None:
+    def sgd(seed: int, rate: float) -> mg.Trainer:
+        return mg.Trainer(nn.MLP(2, [2, 1], seed=seed), "squared_error", optim.SGD(rate))
+
+    said = (
+        r"none of the 2 settings has a score, since fits of each failed \(4 fits in all\); with rate=1e\+200: "
+        r"DivergedError: .*\. Try smaller learning rates, or features and targets that are scaled"
+    )
+    with pytest.warns(TrainingWarning, match=said):
+        found = mg.sweep(sgd, X, 1.0 * y, {"rate": [1e200, 1e199]}, epochs=2, folds=2, progress=False)
+    assert repr(found) == "Sweep(2 settings, none with a score)"
+    with pytest.raises(ValueError, match=said):
+        found.best  # noqa: B018 - raises
+    with pytest.raises(ValueError, match=said):
+        found.score  # noqa: B018 - raises
+
+
+def test_settings_with_a_score_stand_before_others_that_diverged_in_longer_fits() -> None:
+    nan = math.nan
+    lines = [Line({"a": 1}, nan, nan, 1, 9, 2, 0.0, "E"), Line({"a": 2}, 0.5, 0.0, 0, 3, 1, 0.0, "")]
+    assert Sweep("loss", ["a"], lines).best == {"a": 2}
 
 
 def test_frames_and_estimators() -> None:
