@@ -106,6 +106,33 @@ def test_a_net_that_diverges_stops_its_neighbours_at_the_same_step_and_they_go_o
     assert many.nets.get(3)[0][0] == pytest.approx(1e150 * (-3.0) ** done)  # as before the step that failed
 
 
+def test_gradients_of_one_sample_are_products_computed_where_they_are_used() -> None:
+    from macrograd.compiler import pipeline
+    from macrograd.compiler.targets.llvm.nets_products import products
+
+    def parts(loss: Any, *shapes: tuple[int, ...]) -> Any:
+        program = pipeline.gradient_program(pipeline.record(loss, shapes), batch=True)
+        return products(over_nets(program, 1, strict=False), program.results[0][1] + 1, program.parameters)
+
+    a, b = Value(1e-5), Value(1.0)
+    found = parts(hinge(), (2,), ())
+    assert sum(gradient.members for gradient in found.gradients) == 13
+    assert all(step not in found.gradients for step in found.steps)
+    assert parts(lambda x: a * x + 0.1 * (a * a), ()) is None  # a gradient that reads a parameter
+    # A loss that is finite, whose gradient is not: the step is not made.
+    many = nets(
+        mg.compile(lambda x, y: a * x * 1e10 + b * y, batch=True), [np.ones(2)] * 2, optim.SGD(0.1), batch_size=1
+    )
+    X, y = np.array([1.0, 1e300]), np.array([2.0, 3.0])
+    for k in range(NETS):
+        many.nets.point(k, [X, y])
+        many.nets.set(k, np.array([1e-5, 1.0]), np.empty((0, 2)))
+    steps = [NetSteps(k, np.array([0, 0, k // 4, 0]), np.zeros(4), 1) for k in range(NETS)]
+    outcomes = many.nets.run(steps, np.ones(4, dtype=np.int64))
+    assert [(outcome.done, outcome.why) for outcome in outcomes] == [(2, "beside")] * 4 + [(2, "non-finite")]
+    assert np.isfinite(outcomes[4].losses[2])
+
+
 def test_programs_without_a_form_over_nets_say_which_part() -> None:
     table = [Value(0.1 * k) for k in range(100)]
     rule = optim.SGD(0.1)

@@ -9,11 +9,12 @@ from functools import lru_cache
 import numpy as np
 
 from macrograd.compiler.jit import native
-from macrograd.compiler.program.nets import NetsError, Slots, slots_of
+from macrograd.compiler.program.nets import NetsError, Slots, over_nets, slots_of
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.nets import gradient_text
 from macrograd.compiler.targets.llvm.nets_context import NetsContext
+from macrograd.compiler.targets.llvm.nets_products import Products, products
 from macrograd.compiler.targets.llvm.nets_training import Clip, train_text, update_fits
 from macrograd.compiler.targets.nets import Array, Nets, NetsOutcome, NetSteps, Own, Rows
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
@@ -47,9 +48,15 @@ class NativeNets(Nets):
         self._own, self._hyper = own.numbers.astype(request.dtype), rule.numbers.astype(request.dtype)
         self._bytes(request.samples)
         self._gradients: dict[int, _Gradient] = {}
-        self._gradient(request.samples)
         clip = Clip(parts.measure, parts.clip_norm) if parts.clips else None
-        self._train = _train_code(parts.update, rule.slots, self.count, len(parts.start), self.machine, clip)
+        self._products = None
+        if request.samples == 1 and clip is None and self.lanes == self.machine.width:
+            over = over_nets(self.program, 1, strict=request.strict)
+            self._products = products(over, self.value + 1, self.count)
+        self._gradient(request.samples)
+        self._train = _train_code(
+            parts.update, rule.slots, self.count, len(parts.start), self.machine, clip, self._products
+        )
         nets = len(rule.numbers)
         self._theta = np.zeros((nets, self.count), request.dtype)
         self._state = np.tile(np.array(parts.start, request.dtype).reshape(-1, 1), (nets, 1, self.count))
@@ -70,7 +77,7 @@ class NativeNets(Nets):
         if samples not in self._gradients:
             slots = slots_of(self.program, samples)
             self._gradients[samples] = _Gradient(
-                _gradient_code(self.program, slots, self.machine, self.request.sizes), slots
+                _gradient_code(self.program, slots, self.machine, self.request.sizes, self._products), slots
             )
         return self._gradients[samples]
 
@@ -279,15 +286,23 @@ def _obstacle(request: Request, parts: Parts) -> str:
     return ""
 
 
-def _gradient_code(program: Program, slots: Slots, machine: Machine, sizes: tuple[int, ...]) -> native.Native:
-    key = repr(("gradient of nets", program.fingerprint(), slots, machine, sizes)).encode()
-    return native.Native(key, ("gradient",), lambda: gradient_text(program, slots, machine, sizes))
+def _gradient_code(
+    program: Program, slots: Slots, machine: Machine, sizes: tuple[int, ...], parts: Products | None
+) -> native.Native:
+    key = repr(("gradient of nets", program.fingerprint(), slots, machine, sizes, str(parts))).encode()
+    return native.Native(key, ("gradient",), lambda: gradient_text(program, slots, machine, sizes, parts))
 
 
 @lru_cache(maxsize=16)
 def _train_code(
-    update: Program, own: tuple[int, ...], count: int, states: int, machine: Machine, clip: Clip | None
+    update: Program,
+    own: tuple[int, ...],
+    count: int,
+    states: int,
+    machine: Machine,
+    clip: Clip | None,
+    parts: Products | None,
 ) -> native.Native:
     told = None if clip is None else (clip.measure.fingerprint(), clip.norm)
-    key = repr(("steps of nets", update.fingerprint(), own, count, states, machine, told)).encode()
-    return native.Native(key, ("train",), lambda: train_text(update, own, count, states, machine, clip))
+    key = repr(("steps of nets", update.fingerprint(), own, count, states, machine, told, str(parts))).encode()
+    return native.Native(key, ("train",), lambda: train_text(update, own, count, states, machine, clip, parts))

@@ -20,6 +20,7 @@ from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS
 from macrograd.compiler.targets.llvm.frame import function, open_context
 from macrograd.compiler.targets.llvm.nets_context import attributes, finished, get
+from macrograd.compiler.targets.llvm.nets_products import Products, check
 from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.elements import transpose
 from macrograd.compiler.targets.scalar.emit import Emitter
@@ -30,16 +31,19 @@ _SQUARE = 8  # rows and columns transposed in registers at once
 
 
 def gradient_text(
-    program: Program, slots: Slots, machine: Machine, arguments: Sequence[int]
+    program: Program, slots: Slots, machine: Machine, arguments: Sequence[int], parts: Products | None = None
 ) -> tuple[str, NDArray[np.int32]]:
-    """The module of @gradient for steps of `slots.samples` rows, and its tables. Raises NetsError."""
+    """The module of @gradient for steps of `slots.samples` rows, and its tables; of a program in `parts`, it computes
+    all but the gradients, and whether these are finite. Raises NetsError."""
     over = over_nets(program, slots.samples, strict=machine.strict)
     tables = Tables()
     code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
     open_context(code, FIELDS)
     emitter = Emitter(code, machine, tables, "block", readers(over))
     emitter.tiles.square = True
-    emitter.steps(over.block)
+    emitter.steps(over.block if parts is None else parts.steps)
+    if parts is not None:
+        check(code, machine, parts)
     block, declared = function("block", code, block=True), set(code.declared)
     code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
     reading = _Reading(code, program, slots, machine, arguments)

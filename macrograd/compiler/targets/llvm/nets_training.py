@@ -17,6 +17,7 @@ from macrograd.compiler.program.program import SUMS_OF_BATCH, Instruction, Opera
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS
 from macrograd.compiler.targets.llvm.nets_context import POINTERS, attributes, finished, get, put
+from macrograd.compiler.targets.llvm.nets_products import Product, Products, each
 from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector, Tables
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
@@ -47,12 +48,18 @@ class Clip:
 
 
 def train_text(
-    update: Program, own: Sequence[int], count: int, states: int, machine: Machine, clip: Clip | None
+    update: Program,
+    own: Sequence[int],
+    count: int,
+    states: int,
+    machine: Machine,
+    clip: Clip | None,
+    products: Products | None = None,
 ) -> tuple[str, NDArray[np.int32]]:
     """The module of @train for nets of `count` parameters with `states` numbers of state each; `own` are the slots of
-    the rule that each net has for itself."""
+    the rule that each net has for itself, and `products` the gradients, if @gradient does not write them."""
     code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
-    writer = _Training(code, update, own, count, states, machine, clip)
+    writer = _Training(code, update, own, count, states, machine, clip, products)
     writer.tiles()
     text = finished(code, "train")
     return "\n".join([*sorted(code.declared), "", text, attributes(machine)]), np.zeros(1, dtype=np.int32)
@@ -90,12 +97,14 @@ class _Training:
         states: int,
         machine: Machine,
         clip: Clip | None,
+        products: Products | None,
     ) -> None:
-        self.own, self.clip = own, clip
+        self.own, self.clip, self.products = own, clip, products
         self.code, self.update, self.count, self.states, self.machine = code, update, count, states, machine
         self.width, self.lanes = machine.width, machine.lanes
         self.vectors = machine.lanes // machine.width
         self.field = {name: get(code, name) for name in (*POINTERS, "steps", "first", "last", "slot", "usual", "owns")}
+        code.put(f"%v = getelementptr i8, ptr {self.field['v']}, i64 0")  # as operands of instructions name it
         self.values = _Values(code, machine)
         self.maps = Maps(self.values, np.zeros(0, dtype=np.int64))
 
@@ -213,8 +222,9 @@ class _Training:
                 found.append(code.multiply_add(g, zero, total, width))
             return found
 
-        sums = code.loop(self.count // ways, some, [(kind, s) for s in starts])
-        for p in range(self.count // ways * ways, self.count):
+        count = self.count if self.products is None else 1  # their sum
+        sums = code.loop(count // ways, some, [(kind, s) for s in starts])
+        for p in range(count // ways * ways, count):
             for k in range(0, len(sums), ways):
                 at = str((1 + p) * self.lanes + k // ways * width)
                 g = code.load(code.element(value, at), width)
@@ -237,7 +247,6 @@ class _Training:
     def _update(self, value: str, tile: str, k: str, rates: str) -> None:
         """The rule for every parameter, with all its values in registers."""
         code, width, update = self.code, self.width, self.update
-        inputs = 2 + self.states
         state = code.element(self.field["state"], code.linear(0, [(self.states * self.count * self.lanes, tile)]))
         hyper = code.element(self.field["hyper"], code.linear(0, [(len(self.own) * self.lanes, tile)]))
         gradient = code.element(value, str(self.lanes))
@@ -256,23 +265,42 @@ class _Training:
             self._run(update.before)
             shared = dict(at.values)
 
-            def one(p: Counter, begin: int = begin, shared: dict[tuple[str, int], str] = shared) -> None:
+            def one(
+                p: Counter,
+                known: str | None = None,
+                begin: int = begin,
+                shared: dict[tuple[str, int], str] = shared,
+            ) -> None:
                 at.values = dict(shared)
                 place = code.linear(begin, [(self.lanes, p)])
-                targets = [code.element(self.field["v"], place), code.element(gradient, place)]
+                targets = [code.element(self.field["v"], place)]
                 targets += [
                     code.element(state, code.linear(s * self.count * self.lanes + begin, [(self.lanes, p)]))
                     for s in range(self.states)
                 ]
-                for k_, target in enumerate(targets):
-                    at.values["v", k_] = code.load(target, width)
-                assert len(targets) == inputs == update.inputs
+                g = code.load(code.element(gradient, place), width) if known is None else known
+                first, *states = [code.load(target, width) for target in targets]
+                at.values |= {("v", k_): x for k_, x in enumerate([first, g, *states])}
+                assert update.inputs == 2 + self.states
                 self._run(update.block)
                 found = [at.values[place_] for place_ in update.results]
-                for new, target in zip(found, [targets[0], *targets[2:]], strict=self.clip is None):
+                for new, target in zip(found, targets, strict=self.clip is None):
                     code.store(new, target, width)
 
-            self._each_parameter(one)
+            if self.products is None:
+                self._each_parameter(one)
+                continue
+            parts = self.products
+
+            def some(
+                found: list[Product],
+                one: Callable[[Counter, str], None] = one,
+                parts: Products = parts,
+            ) -> None:
+                for g, slot, terms in found:
+                    one(code.linear(slot - parts.first, terms), g)
+
+            each(code, self.machine, self.products, some)
 
     def _factor(self, clip: Clip, value: str, begin: int) -> str:
         """What each lane's gradient is multiplied by. Sums over parameters have the order of a run alone, whose lanes
