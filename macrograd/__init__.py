@@ -9,8 +9,10 @@ The engine itself is loaded at once; everything that needs NumPy or more is load
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
+from macrograd._names import unknown
 from macrograd.control import cond, loop, while_loop
 from macrograd.functions import (
     acos,
@@ -106,9 +108,28 @@ _LAZY = {
 }
 
 
+_SCALAR = "numbers are mg.Value(2.0), one at a time, and lists of them"
+_ELSEWHERE = {
+    **dict.fromkeys(("tensor", "Tensor", "array", "Variable"), _SCALAR),
+    "no_grad": "mg.detach(x) is a number without a derivative, and value.data the plain number",
+    "stop_gradient": "write mg.detach(x)",
+    "jit": "write mg.compile(f)",
+    "vmap": "write mg.compile(f, batch=True)",
+    "abs": "write abs(x)",
+    "pow": "write x ** n",
+    "max": "write mg.maximum(a, b)",
+    "min": "write mg.minimum(a, b)",
+    **dict.fromkeys(("scan", "fori_loop"), "write mg.loop(count, body, state)"),
+    **dict.fromkeys(("jacrev", "jacfwd"), "write mg.jacobian(f)"),
+    "Sequential": "write mg.nn.MLP(2, [16, 1])",
+    "MLP": "write mg.nn.MLP",
+    "Adam": "write mg.optim.Adam",
+}
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
-        raise AttributeError(f"module 'macrograd' has no attribute {name!r}")
+        raise unknown("module 'macrograd'", name, sys.modules[__name__], _ELSEWHERE)
     module = importlib.import_module(_LAZY[name])
     is_module = _LAZY[name].rpartition(".")[2] == name
     found = module if is_module else getattr(module, name)

@@ -124,8 +124,8 @@ _SHIFT = 12
 
 
 def polygamma(n: Any, x: Any) -> Any:
-    """The n-th derivative of ψ, (−1)ⁿ⁺¹·n!·Σₖ (x + k)⁻ⁿ⁻¹, for integers n ≥ 1 and x > 0; NaN for x < 0. ≤ 8 ulp for n
-    up to 5.
+    """The n-th derivative of ψ, (−1)ⁿ⁺¹·n!·Σₖ (x + k)⁻ⁿ⁻¹, for integers n ≥ 1 and x > 0; NaN for other n and x < 0.
+    ≤ 8 ulp for n up to 5.
 
     The first twelve terms, and the Euler–Maclaurin formula for the rest.
     """
@@ -144,4 +144,5 @@ def polygamma(n: Any, x: Any) -> Any:
     sign = 4.0 * (0.5 * n - floor(0.5 * n)) - 1.0  # 1 for odd n
     factorial = nearest(BY_NAME["exp"](lgamma(n + 1.0)))
     found = sign * factorial * total
-    return where(less(x, 0.0), NAN, where(less(x, INF), where(x, found, sign * INF), sign * div(1.0, x)))
+    outside = where(less(x, 0.0), 1.0, where(less(n, 1.0), 1.0, n - floor(n)))
+    return where(outside, NAN, where(less(x, INF), where(x, found, sign * INF), sign * div(1.0, x)))

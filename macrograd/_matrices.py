@@ -76,7 +76,10 @@ def square(name: str, matrix: Any) -> Rows:
     except TypeError:
         raise TypeError(f"{name}() takes a matrix, as n rows of n numbers, got {matrix!r}"[:200]) from None
     if not rows or any(len(row) != len(rows) for row in rows):
-        raise ValueError(f"{name}() takes a square matrix, got {len(rows)} rows of {sorted({len(r) for r in rows})}")
+        lengths = " or ".join(map(str, sorted({len(row) for row in rows}))) or "no"
+        raise ValueError(
+            f"{name}() takes a square matrix, and got {len(rows)} row{'s' * (len(rows) != 1)} of {lengths} numbers"
+        )
     for row in rows:
         ops.check_operands(name, row)
     return rows

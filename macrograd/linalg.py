@@ -12,6 +12,7 @@ terms together, and the derivative adds 12 n². Matrices of 64 rows are compiled
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from macrograd import ops, special
@@ -28,7 +29,7 @@ def solve(matrix: Any, right: Any) -> Vector:
     """
     rows = square("solve", matrix)
     columns, flat = right_side("solve", right, len(rows))
-    found = Factors("solve", rows).solved(columns)
+    found = Factors("solve", rows, _singular).solved(columns)
     return vector(found[0]) if flat else by_columns(found)
 
 
@@ -36,7 +37,7 @@ def inv(matrix: Any) -> Vector:
     """The inverse, as a Vector of rows. Raises as `solve` does."""
     rows = square("inv", matrix)
     n = len(rows)
-    return by_columns(Factors("inv", rows).solved([[float(i == j) for i in range(n)] for j in range(n)]))
+    return by_columns(Factors("inv", rows, _singular).solved([[float(i == j) for i in range(n)] for j in range(n)]))
 
 
 def det(matrix: Any) -> Any:
@@ -45,7 +46,7 @@ def det(matrix: Any) -> Any:
     rows = square("det", matrix)
     if len(rows) <= 3:
         return _cofactors(rows)
-    factors = Factors("det", rows, singular=True)
+    factors = Factors("det", rows)
     found = factors.sign()
     for pivot in factors.pivots:
         found = found * pivot
@@ -56,7 +57,7 @@ def slogdet(matrix: Any) -> tuple[Any, Any]:
     """The sign of the determinant and the logarithm of its absolute value, which cannot overflow or underflow; 0 and
     −∞ for a singular matrix. Raises ValueError for a matrix that is not square."""
     rows = square("slogdet", matrix)
-    factors = Factors("slogdet", rows, singular=True)
+    factors = Factors("slogdet", rows)
     sign, logs = factors.sign(), []
     for pivot in factors.pivots:
         sign = sign * ops.sign(pivot)
@@ -128,6 +129,9 @@ def eigh(matrix: Any) -> tuple[Vector, Vector]:
 class Factors:
     """P · matrix = lower · upper, with ones on the diagonal of `lower` and the largest possible pivots.
 
+    The pivots of a singular matrix are as they are, or an error of the function `name`, whose cause and remedy
+    `singular(k, n)` says for pivot k of n.
+
     chosen  P: row k picks, with a 1 among zeros, the row of the matrix with pivot k
     rows    the rows of `lower` and `upper` together, without the ones
     pivots  the diagonal of `upper`
@@ -135,7 +139,7 @@ class Factors:
     The matrix keeps its order of rows: exchanging rows that depend on numbers would be another n³ operations.
     """
 
-    def __init__(self, name: str, matrix: Rows, *, singular: bool = False) -> None:
+    def __init__(self, name: str, matrix: Rows, singular: Callable[[int, int], tuple[str, str]] | None = None) -> None:
         n = len(matrix)
         self.chosen: Rows = []
         self.rows: Rows = []
@@ -152,12 +156,14 @@ class Factors:
             below = [less(x, row, above) * f for x, row, f in zip(column, left, free, strict=True)]
             sizes = [abs(ops.detach(x)) - u for x, u in zip(below, used, strict=True)]
             largest = pairwise(ops.maximum, sizes)
-            if not singular:
-                largest = checked(largest, _is_zero(largest), name, *_singular(k, n))
+            if singular is not None:
+                largest = checked(largest, _is_zero(largest), name, *singular(k, n))
             chosen = first_of(sizes, largest)
             pivot = picked(chosen, below)
             self.pivots.append(pivot)
-            divisor = pivot + (1.0 - abs(ops.sign(pivot))) if singular else pivot  # if it is 0, all below it are, too
+            divisor = (
+                pivot + (1.0 - abs(ops.sign(pivot))) if singular is None else pivot
+            )  # if it is 0, all below it are, too
             self.chosen.append(chosen)
             self.rows.append([picked(chosen, [row[m] for row in left]) for m in range(k)])
             for row, x in zip(left, below, strict=True):

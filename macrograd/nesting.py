@@ -91,7 +91,10 @@ def nest_of(x: Any) -> tuple[Nest, list[Any]]:
 def check(x: Any) -> None:
     """Raise TypeError for what is neither a number nor a Value."""
     if constant(x) is None:
-        raise TypeError(f"it holds numbers and Values, in tuples, lists, dicts and Vectors; got {x!r}")
+        raise TypeError(
+            f"got {x!r} of type {type(x).__name__} in place of numbers and Values, which may be in tuples, lists, "
+            "dicts and Vectors"
+        )
 
 
 def _is_nested(x: Any) -> bool:

@@ -91,6 +91,8 @@ def rounding(fn: Callable[..., Any], *args: float) -> Rounding:
 
         print(mg.rounding(lambda x: (mg.exp(x) - 1.0) / x, 1e-9))
     """
+    if not callable(fn):
+        raise TypeError(f"mg.rounding(fn, …) takes a function, got {fn!r} of type {type(fn).__name__}")
     replay = Replay()
     arguments = [_leaves(x) for x in args]
     result = replay.run(lambda: fn(*arguments))

@@ -86,8 +86,16 @@ def _newton(residual: Callable[[Any], Any], nest: Nest, x: list[Any]) -> list[An
 
     here = vector(list(x))
     matrix = jacobian(flat)(here)
-    step = linalg.solve(matrix, flat(here))
+    (step,) = linalg.Factors("implicit", [list(row) for row in matrix], _no_step).solved([list(flat(here))])
     return [value - change for value, change in zip(x, step, strict=True)]
+
+
+def _no_step(k: int, n: int) -> tuple[str, str]:
+    """Why there is no step of Newton's method if pivot k of n is 0, and the remedy."""
+    return (
+        "the Jacobian of the residual is singular" if n > 1 else "the slope of the residual is 0",
+        "give another guess; there may be no solution nearby, or too few equations that differ",
+    )
 
 
 def custom(fn: Callable[..., Any], derivative: Callable[..., Any], *, check: bool = False) -> Callable[..., Any]:

@@ -22,6 +22,7 @@ ENGINE = {"ops", "value", "graph", "rules", "interpreter", "copying", "slips", "
 MAY_IMPORT: dict[str, set[str]] = {
     "_files": set(),
     "_extras": set(),
+    "_names": set(),
     "_floats": set(),
     "_arrays": {"_floats"},
     "_composed": set(),
@@ -53,9 +54,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "functions": {*ENGINE, "special"},
     "reasons": {*ENGINE},
     "roundings": {*ENGINE},
-    "__init__": {"control", "functions", "value", "vector"},
-    "nn": {*ENGINE, "functions"},
-    "optim": {*ENGINE, "functions"},
+    "__init__": {"_names", "control", "functions", "value", "vector"},
+    "nn": {"_names", *ENGINE, "functions"},
+    "optim": {"_names", *ENGINE, "functions"},
     "compiler": {*ENGINE, "_files", "_methods", "_numbers", "_composed", "_in_c", "ranks"},
     "gradients": {*ENGINE, "functions"},
     "random": {"ops"},
@@ -67,6 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": set(),
     "tables": {"_extras"},
     "train": {
+        "_names",
         *ENGINE,
         "_files",
         "functions",

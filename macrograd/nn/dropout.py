@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -74,8 +73,8 @@ class Dropout(Module):
     """
 
     def __init__(self, rate: float = 0.5) -> None:
-        if not 0.0 <= rate < 1.0 or not math.isfinite(rate):
-            raise ValueError(f"Dropout rate must be at least 0 and less than 1, got {rate}")
+        if not hasattr(rate, "__float__") or not 0.0 <= rate < 1.0:
+            raise ValueError(f"Dropout rate must be a number of at least 0 and less than 1, got {rate!r}")
         self.rate = rate
 
     def __call__(self, x: Any) -> Any:

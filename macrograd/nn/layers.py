@@ -138,6 +138,8 @@ class MLP(Module):
             raise ValueError(f"MLP takes a list with the size of each layer, as in MLP(2, [16, 16, 1]), got {nouts!r}")
         sizes = [nin, *nouts]
         hidden = len(nouts) - 1
+        if isinstance(activation, str):
+            activations.get(activation)  # a net without hidden layers has no use for it, but the name may be wrong
         per_layer = [activation] * hidden if isinstance(activation, str) or callable(activation) else list(activation)
         if len(per_layer) != hidden:
             raise ValueError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from macrograd import functions
+from macrograd import functions, ops
 from macrograd.nn._scalars import as_list
 from macrograd.value import Value, is_open
 
@@ -130,6 +130,7 @@ def _single(loss: str, what: str, x: Any) -> Any:
     scalars = as_list(x)
     if len(scalars) != 1:
         raise ValueError(f"{loss}() takes one {what}, got {len(scalars)}")
+    ops.check_operands(loss, scalars)
     return scalars[0]
 
 
@@ -140,7 +141,11 @@ def _differences(loss: str, p: Any, t: Any) -> list[Any]:
             f"{loss}() needs the same number of predictions and targets, at least one, "
             f"got {len(predictions)} predictions and {len(targets)} targets"
         )
-    return [a - b for a, b in zip(predictions, targets, strict=True)]
+    try:
+        return [a - b for a, b in zip(predictions, targets, strict=True)]
+    except TypeError:
+        ops.check_operands(loss, [*predictions, *targets])
+        raise
 
 
 def _mean(terms: list[Any]) -> Any:

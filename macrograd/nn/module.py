@@ -7,12 +7,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
+from macrograd._names import unknown
 from macrograd.copying import checked_state
 from macrograd.ops import CONSTANT
 from macrograd.value import Value, parameter_writes
 from macrograd.vector import Vector
 
 _op = attrgetter("op")
+
+_ELSEWHERE = {
+    "forward": "call the model, as in model(x)",
+    "fit": "mg.Trainer(model).fit(X, y) trains it",
+    **dict.fromkeys(("predict", "predict_proba", "score", "evaluate"), "a Trainer does: mg.Trainer(model)"),
+    "compile": "mg.compile(model, batch=True) makes native code; loss and optimiser go to mg.Trainer",
+    **dict.fromkeys(("train", "eval"), "a model has no modes: Dropout acts in Trainer.fit only"),
+    **dict.fromkeys(("state_dict", "load_state_dict", "save", "load"), "use mg.save(model, path) and mg.load(path)"),
+    **dict.fromkeys(("to", "cuda", "cpu"), "there is nothing to move: all runs on the processor"),
+    "requires_grad_": "model.freeze() and model.unfreeze() do this",
+    "summary": "print(model) describes it, and mg.draw(model) draws it",
+}
 
 
 class Module:
@@ -118,6 +131,9 @@ class Module:
         """Set the gradient of every parameter to 0."""
         for parameter in self.parameters():
             parameter.grad = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        raise unknown(f"this {type(self).__name__}", name, self, _ELSEWHERE)
 
     def __getstate__(self) -> dict[str, Any]:
         return checked_state(self)

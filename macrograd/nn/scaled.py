@@ -33,7 +33,7 @@ class Scaled(Module):
         output_unit: Numbers = 1.0,
     ) -> None:
         if not isinstance(net, Module) or not callable(net):
-            raise TypeError(f"Scaled() takes a Module that can be called, got a {type(net).__name__}")
+            raise TypeError(f"Scaled() takes a Module that can be called, got {net!r} of type {type(net).__name__}")
         self.net = net
         self.middle, self.unit = _scale("middle", middle), _scale("unit", unit)
         self.output_middle, self.output_unit = (

@@ -13,17 +13,25 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
 
 from macrograd import functions
+from macrograd._names import unknown
 from macrograd.copying import checked_state
-from macrograd.optim.schedules import as_schedule
+from macrograd.optim.schedules import NOT_PARAMETERS, as_schedule
 from macrograd.slips import GradientWarning
 from macrograd.value import Value, parameter_writes
 
 State = tuple[Any, ...]
 UpdateRule = Callable[[Any, Any, State, Any, Any], tuple[Any, State]]
+
+
+_ELSEWHERE = {
+    "zero_grad": "an optimiser holds no parameters: model.zero_grad()",
+    "param_groups": "an optimiser holds no parameters, and its rate is `learning_rate`",
+    "lr": "it is `learning_rate`, of the next step",
+}
 
 
 class Optimizer:
@@ -36,6 +44,11 @@ class Optimizer:
     """
 
     initial_state: tuple[float, ...] = ()
+
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        if given and isinstance(given[0], (list, tuple, Iterator)):  # PyTorch's way, before it fails in other words
+            raise TypeError(NOT_PARAMETERS)
+        return super().__new__(cls)
 
     def __init__(self, lr: float | Callable[[int], float]) -> None:
         self.schedule = as_schedule(lr)
@@ -103,6 +116,9 @@ class Optimizer:
                     "load it into the kind of optimiser that saved it"
                 )
         self.state, self.steps, self._parameters = state, int(saved["steps"]), []
+
+    def __getattr__(self, name: str) -> Any:
+        raise unknown(type(self).__name__, name, self, _ELSEWHERE)
 
     def __getstate__(self) -> dict[str, Any]:
         return checked_state(self)
@@ -264,7 +280,10 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(lr)
         name = type(self).__name__
-        beta1, beta2 = betas
+        try:
+            beta1, beta2 = betas
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} betas must be two numbers, as in (0.9, 0.999), got {betas!r}") from None
         self.betas = (_share(name, "betas[0]", beta1), _share(name, "betas[1]", beta2))
         self.eps = _above_zero(name, "eps", eps)
         self.weight_decay = _at_least_zero(name, "weight_decay", weight_decay)

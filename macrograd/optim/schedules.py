@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -177,15 +178,18 @@ def _one(many: Callable[[Floats], Any], k: int) -> float:
     return float(many(np.array([float(k)]))[0])
 
 
+NOT_PARAMETERS = (
+    "an optimiser takes the learning rate first, and the parameters in every step: optimizer = optim.SGD(0.1), then "
+    "optimizer.step(model.parameters())"
+)
+
+
 def as_schedule(rate: float | Callable[[int], float]) -> Callable[[int], float]:
     """Return a schedule unchanged and a number as a constant schedule. Raises TypeError for anything else."""
     if callable(rate):
         return rate
     if isinstance(rate, (list, tuple, Iterator)):
-        raise TypeError(
-            "an optimiser takes the learning rate first, and the parameters in every step: optimizer = optim.SGD(0.1), "
-            "then optimizer.step(model.parameters())"
-        )
+        raise TypeError(NOT_PARAMETERS)
     if isinstance(rate, bool) or not hasattr(rate, "__float__"):
         raise TypeError(
             f"a learning rate must be a number or a schedule, as in optim.cosine(0.1, 0.0, 1000), got {rate!r}"
@@ -194,5 +198,7 @@ def as_schedule(rate: float | Callable[[int], float]) -> Callable[[int], float]:
 
 
 def _check_steps(name: str, steps: int) -> None:
+    if not isinstance(steps, Integral):
+        raise TypeError(f"{name}() takes an integer number of steps, got {steps!r}")
     if steps < 1:
         raise ValueError(f"{name}() needs at least 1 step, got {steps}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.nn import inside
+from macrograd.nn import Neuron, inside
 from macrograd.nn.activations import name_of
 from macrograd.show._figure import COLOURS, FAINT, INK, new_figure, plain, tidy
 from macrograd.show._subject import few, grid_of, model_of, samples_of
@@ -57,15 +57,12 @@ def _recorded(model: Any, X: NDArray[Any]) -> tuple[dict[str, tuple[list[list[in
 
     recorded = _Recorded(model)
     function = compiled(recorded, batch=True)
-    try:
-        outputs = np.asarray(function(X))
-    except ValueError:
-        if not recorded.fired:
-            raise ValueError(
-                f"activations() shows what nn.Neurons compute, and {type(model).__name__} has none: show.weights and "
-                "show.gradients take any Module"
-            ) from None
-        raise
+    if not any(isinstance(module, Neuron) for module in model.modules()):
+        raise ValueError(
+            f"activations() shows what nn.Neurons compute, and {type(model).__name__} has none: show.weights and "
+            "show.gradients take any Module"
+        )
+    outputs = np.asarray(function(X))
     layers: dict[str, tuple[dict[tuple[int, int], list[int]], str]] = {}
     for k, firing in enumerate(recorded.fired):
         units, _ = layers.setdefault(firing.layer, ({}, name_of(firing.activation)))

@@ -36,7 +36,9 @@ def history(history: Any, ax: Any = None) -> Any:
         history = history.history
         losses = getattr(history, "losses", None)
     if losses is None:
-        raise TypeError(f"history() takes a training history with a list 'losses', got a {type(history).__name__}")
+        raise TypeError(
+            f"history() takes a training history with a list 'losses', got {history!r} of type {type(history).__name__}"
+        )
     losses = _numbers(losses)
     if not len(losses):
         raise ValueError("history() got a history with no steps: train first, then draw")

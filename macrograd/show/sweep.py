@@ -15,8 +15,10 @@ def sweep(found: Any) -> Any:
     """A matplotlib figure of a `tuning.Sweep`: a panel for each of the first six hyperparameters, with a dot for each
     of the settings, larger for those that reached the last rung. `save(figure, path)` writes it.
 
-    Raises ValueError if no fit has a score, ImportError without matplotlib.
+    Raises TypeError for anything else, ValueError if no fit has a score, ImportError without matplotlib.
     """
+    if not hasattr(found, "lines"):
+        raise TypeError(f"sweep() draws what mg.sweep returned, got {found!r} of type {type(found).__name__}")
     lines = [line for line in found.lines if math.isfinite(line.score)]
     if not lines:
         raise ValueError("sweep() has nothing to draw: every fit diverged")

@@ -128,7 +128,9 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
             numbers, labels, weights = numbers[weights > 0], labels[weights > 0], weights[weights > 0]
         found = np.unique(labels) if labels.ndim == 1 else np.arange(labels.shape[1])
         if len(found) < 2:
-            raise ValueError(f"{type(self).__name__} tells classes apart, and y has one class, {found[0]!r}")
+            raise ValueError(
+                f"{type(self).__name__} tells classes apart, and y has one class, {found[:1].tolist()[0]!r}"
+            )
         if again and not (np.isin(found, self.classes_).all() and self._multilabel == (labels.ndim == 2)):
             raise ValueError(f"warm_start continues with the classes {self.classes_}, and y has {found}")
         if not again:

@@ -27,6 +27,8 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.columns, Mapping):
+            raise TypeError(f"Table(columns) takes a mapping of names to columns, got {self.columns!r}")
         if len({len(column) for column in self.columns.values()}) > 1:
             lengths = ", ".join(f"{name!r} {len(column)}" for name, column in list(self.columns.items())[:6])
             raise ValueError(f"the columns of {self.name} have different lengths: {lengths}")

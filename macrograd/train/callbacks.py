@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -97,6 +97,8 @@ class Callbacks:
         also: Sequence[Callback] = (),
     ) -> None:
         one = isinstance(given, Callback) or callable(given)
+        if not one and not isinstance(given, Iterable):
+            raise TypeError(f"callbacks must be a Callback, a function (run), or a list of them, got {given!r}")
         self.step: list[Callable[[Run], None]] = []
         self.epoch: list[Callable[[Run], None]] = []
         self.pause: list[Callable[[Run], None]] = []

@@ -174,7 +174,8 @@ def _array(data: Any, name: str) -> NDArray[Any]:
 def _explain(rows: Any, columns: Any, name: str) -> None:
     """Raise the error for data in which NumPy finds no numbers; return if they are numbers after all."""
     if not isinstance(rows, (list, tuple)):
-        raise TypeError(f"{name} must hold numbers, got {rows!r}")
+        remedy = ": read a file with macrograd.tables.read(path)" if isinstance(rows, str) else ""
+        raise TypeError(f"{name} must hold numbers, got {rows!r}{remedy}")
     lengths = [len(row) if _is_row(row) else None for row in rows]
     for i, length in enumerate(lengths):
         if length != lengths[0]:

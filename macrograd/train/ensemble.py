@@ -46,7 +46,7 @@ class Ensemble(Module):
         if isinstance(members, Many):
             members = [trainer for trainer in members if not DIVERGED.ended(trainer.history.stopped)]
         if not isinstance(members, Iterable):
-            raise TypeError(f"Ensemble() takes several Trainers or models, got a {type(members).__name__}")
+            raise TypeError(f"Ensemble() takes a list of Trainers or models, got one {type(members).__name__}")
         self.members: list[Module] = [_model(member) for member in members]
         if not self.members:
             raise ValueError("Ensemble() needs at least one member that did not diverge, got none")
@@ -173,7 +173,9 @@ def _model(member: Any) -> Module:
         member.setup.fitted()
         return member.model
     if not isinstance(member, Module) or not callable(member):
-        raise TypeError(f"a member of an Ensemble is a Trainer or a model, got a {type(member).__name__}")
+        raise TypeError(
+            f"a member of an Ensemble is a Trainer or a model, got {member!r} of type {type(member).__name__}"
+        )
     return member
 
 

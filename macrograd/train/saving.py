@@ -39,7 +39,7 @@ def save(
         model.setup.fitted()
         model = model.model
     if not isinstance(model, Module):
-        raise TypeError(f"save() takes a Module or a Trainer, got a {type(model).__name__}")
+        raise TypeError(f"save() takes a Module or a Trainer, got {model!r} of type {type(model).__name__}")
     if dtype not in ("float64", "float32"):
         raise ValueError(f"save() dtype must be 'float64' or 'float32', got {dtype!r}")
     if isinstance(model, Ensemble):

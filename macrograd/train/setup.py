@@ -354,7 +354,7 @@ def _check_model(model: Module, loss: str | Callable[..., Any] | None) -> None:
     if isinstance(model, type):
         raise TypeError(f"Trainer() takes a Module, got the class {model.__name__}: make one, as in nn.MLP(2, [16, 1])")
     if not isinstance(model, Module):
-        raise TypeError(f"Trainer() takes a Module, got a {type(model).__name__}")
+        raise TypeError(f"Trainer() takes a Module, got {model!r} of type {type(model).__name__}")
     if isinstance(loss, Optimizer):
         raise TypeError(f"Trainer(model, loss) got {loss!r} as the loss: give it by name, optimizer={loss!r}")
     if loss is not None:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._names import unknown
 from macrograd.copying import checked_state
 from macrograd.nn import Module, Scaled
 from macrograd.optim import Optimizer
@@ -40,6 +41,18 @@ from macrograd.value import parameter_writes
 Array = NDArray[Any]
 
 T = TypeVar("T")
+
+
+_ELSEWHERE = {
+    "score": "trainer.evaluate(X, y, metrics=['accuracy']) measures it",
+    "predict_proba": "write trainer.probabilities(X)",
+    "save": "write mg.save(trainer, path)",
+    "load": "write mg.load(path)",
+    "compile": "give loss and optimiser to Trainer(model, loss, optimizer)",
+    "parameters": "write trainer.model.parameters()",
+    "train": "write trainer.fit(X, y)",
+    "summary": "print(trainer) describes it, and mg.draw(trainer) draws it",
+}
 
 
 class _Option(Generic[T]):
@@ -387,6 +400,9 @@ class Trainer:
         return setup.objective(targets, setup.trained(), False), (samples.whole(), encoded)
 
     # --- parts ----------------------------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        raise unknown("a Trainer", name, self, _ELSEWHERE)
 
     def __getstate__(self) -> dict[str, Any]:
         return checked_state(self, "predict_one", "watchers") | {"_one_at": -1, "watchers": []}

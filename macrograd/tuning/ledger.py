@@ -41,10 +41,10 @@ class Ledger:
             raise ValueError(f"{head} is damaged: it does not describe a sweep") from None
         if differing:
             name = differing[0]
-            raise ValueError(
-                f"{self.folder} holds another sweep: its {name} was {before.get(name)!r}, now it is "
-                f"{identity[name]!r}; give another folder, or remove this one"
-            )
+            was = f"its {name} was {before.get(name)!r}, now it is {identity[name]!r}"
+            if name == "data":  # a checksum, which says nothing
+                was = "its data were others"
+            raise ValueError(f"{self.folder} holds another sweep: {was}; give another folder, or remove this one")
 
     def _read(self) -> dict[tuple[int, int, int, int], Outcome]:
         path = self.folder / _RESULTS

@@ -115,7 +115,7 @@ def test_outside_of_training_and_for_single_numbers() -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_wrong_rates(rate: float) -> None:
-    with pytest.raises(ValueError, match="Dropout rate must be at least 0 and less than 1, got "):
+    with pytest.raises(ValueError, match="Dropout rate must be a number of at least 0 and less than 1, got "):
         nn.Dropout(rate)
 
 

@@ -89,7 +89,7 @@ def test_a_single_step_is_a_point() -> None:
 
 
 def test_a_history_without_losses() -> None:
-    with pytest.raises(TypeError, match="takes a training history with a list 'losses', got a list"):
+    with pytest.raises(TypeError, match=r"a training history with a list 'losses', got \[1.0, 0.5\] of type list"):
         show.history([1.0, 0.5])
 
 

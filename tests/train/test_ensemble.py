@@ -119,9 +119,9 @@ def test_members_must_fit_each_other(trained: dict[str, list[mg.Trainer]], tmp_p
         Ensemble([trained["cross_entropy"][0], trained["hinge"][0]])
     with pytest.raises(ValueError, match="at least one member that did not diverge, got none"):
         Ensemble([])
-    with pytest.raises(TypeError, match="takes several Trainers or models, got a Trainer"):
+    with pytest.raises(TypeError, match="takes a list of Trainers or models, got one Trainer"):
         Ensemble(trained["hinge"][0])  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="is a Trainer or a model, got a int"):
+    with pytest.raises(TypeError, match=r"is a Trainer or a model, got . of type int"):
         Ensemble([3])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="never fitted, others were"):
         Ensemble([trained["hinge"][0], nn.MLP(3, [1])])

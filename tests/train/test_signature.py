@@ -209,7 +209,7 @@ def test_a_module_of_ones_own_is_filled_with_its_scale(tmp_path: Path) -> None:
 
 
 def test_what_scaled_refuses() -> None:
-    with pytest.raises(TypeError, match=r"Scaled\(\) takes a Module that can be called, got a int"):
+    with pytest.raises(TypeError, match=r"Scaled\(\) takes a Module that can be called, got . of type int"):
         nn.Scaled(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"needs every unit to be finite and positive, got 0\.0"):
         nn.Scaled(nn.MLP(1, [1]), 0.0, 0.0)

@@ -25,7 +25,7 @@ class Mute(nn.Module):
 
 
 MAKING: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"model": len}, TypeError, "Trainer() takes a Module, got a builtin_function_or_method"),
+    ({"model": len}, TypeError, "Trainer() takes a Module, got <built-in function len> of type"),
     ({"model": nn.MLP}, TypeError, "Trainer() takes a Module, got the class MLP: make one, as in nn.MLP(2, [16, 1])"),
     (
         {"loss": optim.SGD(0.1)},

@@ -143,7 +143,7 @@ def test_a_killed_sweep_goes_on_from_its_folder(alone: mg.tuning.Sweep, tmp_path
     assert len(made) == 1 + 14 - len(there) + 1, "nothing is left to do"
     with pytest.raises(ValueError, match="holds another sweep: its seeds was 1, now it is 2"):
         mg.sweep(make, X, y, SPACE, **OPTIONS, seeds=2, folder=folder)
-    with pytest.raises(ValueError, match="holds another sweep: its data was"):
+    with pytest.raises(ValueError, match="holds another sweep: its data were others"):
         mg.sweep(make, 2.0 * X, y, SPACE, **OPTIONS, folder=folder)
     (folder / "results.jsonl").write_text("[]\n")
     with pytest.raises(ValueError, match="damaged in line 1"):

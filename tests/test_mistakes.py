@@ -1,0 +1,122 @@
+"""Mistakes of beginners, and the habits of other libraries: each error names the thing, the values and the remedy."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd import losses, nn, optim, show, tables
+
+X, Y = np.array([[0.0, 1.0], [1.0, 0.0]]), [0, 1]
+
+
+def model() -> nn.MLP:
+    return nn.MLP(2, [2, 1], seed=0)
+
+
+def trainer() -> mg.Trainer:
+    return mg.Trainer(model())
+
+
+# --- names of other libraries -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("get", "said"),
+    [
+        (lambda: model().fit(X, Y), r"this MLP has no attribute 'fit': mg.Trainer\(model\).fit\(X, y\) trains it"),
+        (lambda: model().forward([1, 2]), r"no attribute 'forward': call the model"),
+        (lambda: model().eval(), "a model has no modes"),
+        (lambda: model().state_dict(), r"mg.save\(model, path\)"),
+        (lambda: nn.Layer(2, 2).wight, "this Layer has no attribute 'wight'$"),
+        (
+            lambda: trainer().predict_proba(X),
+            r"a Trainer has no attribute 'predict_proba': write trainer.probabilities",
+        ),
+        (lambda: trainer().save("x"), r"write mg.save\(trainer, path\)"),
+        (lambda: optim.Adam(0.1).zero_grad(), r"Adam has no attribute 'zero_grad': .* model.zero_grad\(\)"),
+        (lambda: mg.tensor([1.0]), r"module 'macrograd' has no attribute 'tensor': numbers are mg.Value"),
+        (lambda: mg.vmap, r"write mg.compile\(f, batch=True\)"),
+        (lambda: nn.Linear(2, 16), r"module 'macrograd.nn' has no attribute 'Linear': nn.Layer\(2, 16\)"),
+    ],
+)
+def test_a_name_of_another_library_leads_to_its_counterpart(get: Callable[[], Any], said: str) -> None:
+    with pytest.raises(AttributeError, match=said):
+        get()
+
+
+def test_python_suggests_the_nearest_name() -> None:
+    with pytest.raises(AttributeError) as caught:
+        _ = mg.tahn
+    assert (caught.value.name, caught.value.obj) == ("tahn", mg)
+
+
+@pytest.mark.parametrize("thing", [model(), trainer(), optim.Adam(0.1)])
+def test_what_is_copied_and_pickled_has_the_same_attributes(thing: Any) -> None:
+    for twin in (copy.copy(thing), copy.deepcopy(thing), pickle.loads(pickle.dumps(thing))):  # noqa: S301 - our own
+        assert repr(twin) == repr(thing)
+        assert not hasattr(twin, "forward")
+
+
+def test_the_parameters_are_given_in_every_step() -> None:
+    for given in ({"lr": 0.1}, {}):
+        with pytest.raises(
+            TypeError, match="an optimiser takes the learning rate first, and the parameters in every step"
+        ):
+            optim.Adam(model().parameters(), **given)
+
+
+# --- values that fit nowhere ------------------------------------------------------------------------------------------
+
+MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: nn.MLP(2, [1], activation="rleu"), ValueError, "unknown activation 'rleu': use one of"),
+    (lambda: nn.Dropout("half"), ValueError, "a number of at least 0 and less than 1, got 'half'"),
+    (lambda: optim.Adam(0.1, betas=0.9), ValueError, r"Adam betas must be two numbers, as in \(0.9, 0.999\), got 0.9"),
+    (lambda: optim.warm_up(0.1, "ten"), TypeError, r"warm_up\(\) takes an integer number of steps, got 'ten'"),
+    (lambda: losses.hinge("a", 1), TypeError, r"hinge\(\) takes numbers and Values, got 'a' of type str"),
+    (lambda: losses.squared_error(None, 1.0), TypeError, r"squared_error\(\) takes numbers and Values, got None"),
+    (lambda: mg.Trainer(None), TypeError, r"Trainer\(\) takes a Module, got None of type NoneType"),
+    (lambda: mg.save(3, "x"), TypeError, r"save\(\) takes a Module or a Trainer, got 3 of type int"),
+    (lambda: mg.Ensemble(3), TypeError, "takes a list of Trainers or models, got one int"),
+    (
+        lambda: trainer().fit("data.csv", "y"),
+        TypeError,
+        r"got 'data.csv': read a file with macrograd.tables.read\(path\)",
+    ),
+    (
+        lambda: trainer().fit(X, Y, callbacks=3),
+        TypeError,
+        r"callbacks must be a Callback, a function \(run\), or a list",
+    ),
+    (lambda: mg.linalg.solve([[1, 2]], [1]), ValueError, "takes a square matrix, and got 1 row of 2 numbers"),
+    (lambda: mg.linalg.det([]), ValueError, "got 0 rows of no numbers"),
+    (lambda: mg.implicit(lambda x: x * x + 1.0, 1.0), ValueError, r"implicit\(\): the slope of the residual is 0, at"),
+    (lambda: mg.implicit(lambda x: x, "a"), TypeError, "got 'a' of type str in place of numbers and Values"),
+    (lambda: mg.rounding(3), TypeError, "takes a function, got 3 of type int"),
+    (lambda: tables.Table(3), TypeError, r"Table\(columns\) takes a mapping of names to columns, got 3"),
+    (lambda: show.sweep(3), TypeError, "draws what mg.sweep returned, got 3 of type int"),
+    (lambda: show.history(3), TypeError, "got 3 of type int"),
+    (lambda: show.activations(model(), X[:, :1]), ValueError, "this MLP takes 2 inputs, got 1"),
+    (
+        lambda: show.boundary(model(), X[:, :1], Y),
+        ValueError,
+        r"\(n, 2\), got \(2, 1\). Train a model on two columns, or",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "said"), MISTAKES)
+def test_an_error_names_the_values_and_the_remedy(call: Callable[[], Any], kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        call()
+
+
+def test_a_polygamma_of_no_order_is_no_number() -> None:
+    found = [mg.polygamma(n, 2.0) for n in (1.0, 1.5, 0.0, -1.0)]
+    assert [bool(np.isnan(x)) for x in found] == [False, True, True, True]
