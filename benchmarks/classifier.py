@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import data, native, ours
+from benchmarks import data, native, ours, torch_steps
 from benchmarks.harness import Prepared
 
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
@@ -129,11 +129,11 @@ def products(problem: Problem) -> Prepared:
     return Prepared(run, lambda: {"loss": 0.0})
 
 
-def c(problem: Problem) -> Prepared:
+def c(problem: Problem, floor: str = "classifier") -> Prepared:
     import ctypes
 
     n_in, n_hidden, n_out = problem.sizes
-    lib = native.library("classifier", INPUTS=n_in, HIDDEN=n_hidden, BATCH=problem.batch)
+    lib = native.library(floor, INPUTS=n_in, HIDDEN=n_hidden, BATCH=problem.batch)
     lib.gradient.restype = ctypes.c_float
     (W1, b1), (W2, b2) = problem.start
     start = np.concatenate([W1.ravel(), b1, W2.T.ravel(), b2]).astype(np.float32)  # its W2 is [out][in]
@@ -387,6 +387,35 @@ def torch_contender(problem: Problem, compiled: bool = False, threads: int = 1) 
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
+        return losses
+
+    return Prepared(epoch, lambda: {"losses": [x.item() for x in epoch()]}, units=problem.steps)
+
+
+def torch_step_contender(problem: Problem) -> Prepared:
+    """Loss, gradient and Adam in one compiled function."""
+    import torch
+
+    torch.set_num_threads(1)
+
+    def loss(parameters: Any, x: Any, y: Any) -> Any:
+        layers = list(zip(parameters[::2], parameters[1::2], strict=True))
+        for W, b in layers[:-1]:
+            x = torch.relu(x @ W + b)
+        return torch.nn.functional.cross_entropy(x @ layers[-1][0] + layers[-1][1], y)
+
+    step = torch_steps.adam(loss, RATE, (BETA1, BETA2), EPSILON)
+    start = [torch.tensor(a) for pair in problem.start for a in pair]
+    zeros = [torch.zeros_like(p) for p in start]
+    X, Y = torch.tensor(problem.X), torch.tensor(problem.y, dtype=torch.long)
+    batches = torch.tensor(problem.index, dtype=torch.long).unbind()
+    times = torch.arange(1.0, len(batches) + 1).unbind()
+
+    def epoch() -> list[Any]:
+        state, losses = (start, zeros, zeros), []
+        for t, rows in zip(times, batches, strict=True):
+            *state, value = step(*state, t, X[rows], Y[rows])
+            losses.append(value)
         return losses
 
     return Prepared(epoch, lambda: {"losses": [x.item() for x in epoch()]}, units=problem.steps)

@@ -48,6 +48,11 @@ def c(case: str) -> Prepared:
     return classifier.c(problem(case))
 
 
+@JOB.contender("c-lanes", note="the same with samples as lanes in the softmax")
+def c_lanes(case: str) -> Prepared:
+    return classifier.c(problem(case), "classifier_lanes")
+
+
 @JOB.contender("macrograd", packages=("macrograd",), note="gradient: value_and_grad; step: all in one native call")
 def macrograd(case: str) -> Prepared:
     return classifier.macrograd(problem(case))
@@ -83,6 +88,16 @@ def torch_eager(case: str) -> Prepared:
 )
 def torch_compile(case: str) -> Prepared:
     return classifier.torch_contender(problem(case), compiled=True)
+
+
+@JOB.contender(
+    "torch-compile-step",
+    packages=("torch",),
+    cases=("128/32", "128/200", "32/32"),
+    note="torch.compile of loss, gradient and Adam",
+)
+def torch_compile_step(case: str) -> Prepared:
+    return classifier.torch_step_contender(problem(case))
 
 
 @JOB.contender(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import native
+from benchmarks import gpt_peers, native
 from benchmarks.harness import Job, Prepared
 
 TABLES = ("token", "position", "query", "key", "value", "mix", "widen", "narrow", "head")
@@ -186,6 +186,44 @@ def macrograd(case: str) -> Prepared:
     loop = TrainingLoop(compiled, data, adam.rule, adam.initial_state, batch_size=16)
     order, lengths, rates = np.tile(np.arange(16), STEPS), np.full(STEPS, 16), np.full(STEPS, 1e-3)
     return Prepared(lambda: loop.run(order, lengths, rates), answer, units=STEPS * 16 * 7)
+
+
+def padded(chosen: list[str], positions: int) -> gpt_peers.Group:
+    """Documents as arrays, filled up to that number of positions."""
+    tokens, share = zip(*(model().encoded(d, positions) for d in chosen), strict=True)
+    return np.array(tokens, np.int32), np.array(share, np.float32)
+
+
+def peers_problem(case: str) -> tuple[dict[str, Any], list[gpt_peers.Group], gpt_peers.Group, int]:
+    """The start, the groups of padded documents, the first 16 documents, and the tokens of an epoch."""
+    chosen = documents(case)
+    if case == "7":
+        group = padded(chosen, 7)
+        repeated = (np.tile(group[0], (STEPS, 1)), np.tile(group[1], (STEPS, 1)))
+        return numbers(model()), [repeated], group, STEPS * 16 * 7
+    limits = list(pairwise(example()["LENGTHS"]))
+    groups = [padded([d for d in chosen if low < len(d) + 1 <= high], high) for low, high in limits]
+    return numbers(model()), groups, padded(chosen[:16], limits[-1][1]), sum(len(d) + 1 for d in chosen)
+
+
+@JOB.contender("jax-scan", packages=("jax",), note="an epoch's steps of one length in one jitted lax.scan, padded")
+def jax_scan(case: str) -> Prepared:
+    return gpt_peers.jax_contender(*peers_problem(case), scan=True)
+
+
+@JOB.contender("jax-jit", packages=("jax",), note="a jitted call a step, padded")
+def jax_jit(case: str) -> Prepared:
+    return gpt_peers.jax_contender(*peers_problem(case), scan=False)
+
+
+@JOB.contender("torch", packages=("torch",), note="eager, fused Adam, padded")
+def torch(case: str) -> Prepared:
+    return gpt_peers.torch_contender(*peers_problem(case), compiled=False)
+
+
+@JOB.contender("torch-compile", packages=("torch",), note="torch.compile of the loss, fused Adam, padded")
+def torch_compile(case: str) -> Prepared:
+    return gpt_peers.torch_contender(*peers_problem(case), compiled=True)
 
 
 @JOB.contender("macrograd-eager", packages=("macrograd",), cases=("7",), note="plain Values, without the Adam")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import native
+from benchmarks import native, peers
 from benchmarks.harness import Job, Prepared
 
 INPUTS = 20
@@ -25,6 +25,9 @@ JOB = Job(
     cases=tuple(SIZES),
     tolerance=1e-9,
     quick=("100", "1000"),
+    beaten={
+        "100": "C written out by a program calls tanh one by one, and sorted by hand has loops of two or three rounds."
+    },
 )
 
 
@@ -98,6 +101,82 @@ def c(case: str) -> Prepared:
     return Prepared(lambda: call(*args), lambda: {"value": call(*args), "gradient": g[:INPUTS]})
 
 
+def levels(rows: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
+    """The graph by depth and kind: runs (kind, first, count) of operations, their operands, and the nodes of the sum.
+
+    Runs are whole vectors of eight. What fills one up reads the node behind the last one, whose gradient nobody reads.
+    """
+    loose = [int(rows[size, 1]), *rows[size:, 2].tolist()] if len(rows) > size else [INPUTS + size - 1]
+    depth = np.zeros(INPUTS + size, int)
+    for k, (kind, a, b) in enumerate(rows[:size].tolist(), INPUTS):
+        depth[k] = 1 + (depth[a] if kind == TANH else max(depth[a], depth[b]))
+    order = np.lexsort((rows[:size, 0], depth[INPUTS:]))
+    keys = np.stack([depth[INPUTS:][order], rows[:size, 0][order]], axis=1)
+    starts = np.flatnonzero(np.r_[True, np.any(keys[1:] != keys[:-1], axis=1)])
+    groups = np.split(order, starts[1:])
+    places, runs, first = np.zeros(INPUTS + size, np.int32), [], 0
+    places[:INPUTS] = np.arange(INPUTS)
+    for group in groups:
+        places[INPUTS + group] = INPUTS + first + np.arange(len(group))
+        runs.append((int(rows[group[0], 0]), first, -(-len(group) // 8) * 8))
+        first += runs[-1][2]
+    a, b = np.full((2, first), INPUTS + first, np.int32)
+    for group in groups:
+        at = places[INPUTS + group] - INPUTS
+        a[at], b[at] = places[rows[group, 1]], places[rows[group, 2]]
+    return np.array(runs, np.int32), a, b, places[np.array(loose)]
+
+
+@JOB.contender("c-levels", note="sorted by hand into levels of operations that do not need each other, in vectors")
+def c_levels(case: str) -> Prepared:
+    import ctypes
+
+    runs, a, b, loose = levels(graph(SIZES[case]), SIZES[case])
+    call = native.library("irregular_levels").gradient
+    call.restype = ctypes.c_double
+    v, g = np.zeros((2, INPUTS + len(a) + 8))
+    v[:INPUTS] = start()
+    given = (native.pointer(runs), len(runs), native.pointer(a), native.pointer(b), INPUTS, len(a))
+    args = (*given, native.pointer(loose), len(loose), native.pointer(v), native.pointer(g))
+    return Prepared(lambda: call(*args), lambda: {"value": call(*args), "gradient": g[:INPUTS]})
+
+
+def straight(rows: np.ndarray) -> str:
+    """The graph as C without a loop, a variable for every number, as a program that writes C would have it."""
+    lines = ["#include <math.h>", "double gradient(const double *x, double *out) {"]
+    lines += [f"    const double v{i} = x[{i}];" for i in range(INPUTS)]
+    for k, (kind, a, b) in enumerate(rows.tolist(), INPUTS):
+        right = (f"v{a} + v{b}", f"v{a} - v{b}", f"v{a} * v{b}", f"tanh(v{a})")[kind]
+        lines.append(f"    const double v{k} = {right};")
+    last = INPUTS + len(rows) - 1
+    lines.append(f"    double {', '.join(f'g{k} = {int(k == last)}' for k in range(last + 1))};")
+    for k in range(last, INPUTS - 1, -1):
+        kind, a, b = rows[k - INPUTS].tolist()
+        if kind == TANH:
+            lines.append(f"    g{a} += g{k} * (1 - v{k} * v{k});")
+            continue
+        to_a, to_b = ((f"g{k}", f"g{k}"), (f"g{k}", f"-g{k}"), (f"g{k} * v{b}", f"g{k} * v{a}"))[kind]
+        lines += [f"    g{a} += {to_a};", f"    g{b} += {to_b};"]
+    lines += [f"    out[{i}] = g{i};" for i in range(INPUTS)]
+    return "\n".join([*lines, f"    return v{last};", "}", ""])
+
+
+@JOB.contender("c-straight", cases=("100", "1000"), note="written out by a program as C without loops, gcc -O3")
+def c_straight(case: str) -> Prepared:
+    import ctypes
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "straight.c"
+        source.write_text(straight(graph(SIZES[case])))
+        call = native.shared(source, *native.FLAGS).gradient
+    call.restype = ctypes.c_double
+    x, out = start(), np.empty(INPUTS)
+    args = (native.pointer(x), native.pointer(out))
+    return Prepared(lambda: call(*args), lambda: {"value": call(*args), "gradient": out})
+
+
 @JOB.contender("macrograd", packages=("macrograd",), note="value_and_grad(theta)")
 def macrograd(case: str) -> Prepared:
     f, variables = compiled(case)
@@ -148,8 +227,36 @@ def macrograd_eager(case: str) -> Prepared:
 def casadi_vm(case: str) -> Prepared:
     import casadi
 
-    from benchmarks import peers
-
     x = casadi.SX.sym("x", INPUTS)
     value = program([x[i] for i in range(INPUTS)], graph(SIZES[case]).tolist(), casadi.tanh)
     return peers.casadi_bound(casadi.Function("f", [x], [value, casadi.gradient(value, x)]), start())
+
+
+@JOB.contender("torch", packages=("torch",), cases=("100", "1000", "10000"), note="scalars, eager")
+def torch_scalars(case: str) -> Prepared:
+    import torch
+
+    torch.set_num_threads(1)
+    rows, x = graph(SIZES[case]).tolist(), torch.tensor(start(), requires_grad=True)
+
+    def gradient() -> Any:
+        x.grad = None
+        value = program(x.unbind(), rows, torch.tanh)
+        value.backward()
+        return value
+
+    return Prepared(gradient, lambda: {"value": gradient().item(), "gradient": x.grad.numpy()})
+
+
+@JOB.contender(
+    "jax-scalars",
+    packages=("jax",),
+    cases=("100", "1000"),
+    environment=peers.JAX_SCALARS,
+    note="scalars, jitted, without XLA's fusion emitters",
+)
+def jax_scalars(case: str) -> Prepared:
+    import jax.numpy as jnp
+
+    rows = graph(SIZES[case]).tolist()
+    return peers.jax_scalars(lambda x: program(x, rows, jnp.tanh), start())

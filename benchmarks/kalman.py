@@ -137,6 +137,41 @@ def casadi_vm(case: str) -> Prepared:
     return peers.casadi_bound(f, PARAMETERS)
 
 
+@JOB.contender(
+    "casadi-mapaccum", packages=("casadi",), note="one round as a Function, mapaccum() over all, bound buffers"
+)
+def casadi_mapaccum(case: str) -> Prepared:
+    import casadi
+
+    y, n = observations(LENGTH[case]), LENGTH[case]
+    state, given, p = casadi.SX.sym("s", 3), casadi.SX.sym("g", 3), casadi.MX.sym("p", 2)
+    m, v, total = casadi.vertsplit(state)
+    v = v + given[0]
+    e, S = given[2] - m, v + given[1]
+    k = v / S
+    after = casadi.vertcat(m + k * e, (1.0 - k) * v, total + casadi.log(S) + e * e / S)
+    step = casadi.Function("step", [state, given], [after])
+    inputs = casadi.vertcat(casadi.repmat(p, 1, n), casadi.DM(y).T)
+    end = step.mapaccum(n)(casadi.DM([0.0, 1.0, 0.0]), inputs)[2, -1]
+    return peers.casadi_bound(casadi.Function("f", [p], [end, casadi.gradient(end, p)]), PARAMETERS)
+
+
+@JOB.contender("torch", packages=("torch",), cases=("recorded-1000",), note="the scalar loop, eager")
+def torch_scalars(case: str) -> Prepared:
+    import torch
+
+    torch.set_num_threads(1)
+    y, p = observations(LENGTH[case]).tolist(), torch.tensor(PARAMETERS, requires_grad=True)
+
+    def gradient() -> Any:
+        p.grad = None
+        value = likelihood(y, *p.unbind(), torch.log)
+        value.backward()
+        return value
+
+    return Prepared(gradient, lambda: {"value": gradient().item(), "gradient": p.grad.numpy()})
+
+
 @JOB.contender("jax-scan", packages=("jax",), note="rewritten as lax.scan")
 def jax_scan(case: str) -> Prepared:
     import jax

@@ -63,3 +63,8 @@ def torch_eager(_: str) -> Prepared:
 @JOB.contender("torch-2", packages=("torch",), threads=2, note="on two threads")
 def torch_2(_: str) -> Prepared:
     return classifier.torch_contender(problem(), threads=2)
+
+
+@JOB.contender("torch-compile-step", packages=("torch",), note="torch.compile of loss, gradient and Adam")
+def torch_compile_step(_: str) -> Prepared:
+    return classifier.torch_step_contender(problem())

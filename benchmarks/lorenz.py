@@ -103,6 +103,21 @@ def casadi_jit(case: str) -> Prepared:
     return casadi_function(case, jit=True, compiler="shell", jit_options={"flags": ["-O3", "-march=native"]})
 
 
+@JOB.contender(
+    "casadi-mapaccum", packages=("casadi",), note="one step as a Function, mapaccum() over all, bound buffers"
+)
+def casadi_mapaccum(case: str) -> Prepared:
+    import casadi
+
+    steps, dt = LENGTH[case]
+    state, rates, p = casadi.SX.sym("s", 3), casadi.SX.sym("r", 3), casadi.MX.sym("p", 6)
+    sigma, rho, beta, x, y, z = *casadi.vertsplit(rates), *casadi.vertsplit(state)
+    slope = casadi.vertcat(sigma * (y - x), x * (rho - z) - y, x * y - beta * z)
+    step = casadi.Function("step", [state, rates], [state + dt * slope])
+    end = step.mapaccum(steps)(p[3:], casadi.repmat(p[:3], 1, steps))[0, -1]
+    return peers.casadi_bound(casadi.Function("f", [p], [end, casadi.gradient(end, p)]), PARAMETERS)
+
+
 @JOB.contender("jax-scan", packages=("jax",), note="rewritten as lax.scan")
 def jax_scan(case: str) -> Prepared:
     import jax

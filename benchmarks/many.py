@@ -64,7 +64,7 @@ def reference(case: str) -> dict[str, Any]:
     for theta, rows in zip(t.starts[:_COMPARED].astype(np.float64), t.rows, strict=False):
         mine = []
         for batch in rows:
-            loss, gradient = _loss_and_gradient(t, theta, t.X[batch].astype(np.float64), t.y[batch])
+            loss, gradient = loss_and_gradient(t, theta, t.X[batch].astype(np.float64), t.y[batch])
             theta = theta - t.rate * gradient
             mine.append(loss)
         losses.append(mine)
@@ -72,7 +72,7 @@ def reference(case: str) -> dict[str, Any]:
     return {"losses": np.array(losses), "theta": np.array(thetas)}
 
 
-def _loss_and_gradient(t: Task, theta: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+def loss_and_gradient(t: Task, theta: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     pairs = data.split(theta, t.sizes)
     layers = [x]
     for W, b in pairs[:-1]:
@@ -95,7 +95,7 @@ def _loss_and_gradient(t: Task, theta: np.ndarray, x: np.ndarray, y: np.ndarray)
     return float(loss), data.flat(gradient[::-1])
 
 
-def _sample(t: Task) -> tuple[Any, list[Any]]:
+def sample(t: Task) -> tuple[Any, list[Any]]:
     """The loss of one sample as a scalar program, and our parameters in the peers' order."""
     import macrograd as mg
     from macrograd import losses
@@ -114,7 +114,7 @@ def _together(case: str, threads: int) -> Prepared:
     from macrograd.compiler.many import NetSteps, TrainingNets
 
     t = task(case)
-    f, leaves = _sample(t)
+    f, leaves = sample(t)
     nets, steps, batch = t.rows.shape
     arrays = [t.X, t.y.astype(t.X.dtype)]
     many = TrainingNets(
@@ -151,7 +151,7 @@ def macrograd(case: str) -> Prepared:
 @JOB.contender("macrograd-alone", packages=("macrograd",), note="one net after the other, each in one native call")
 def macrograd_alone(case: str) -> Prepared:
     t = task(case)
-    f, leaves = _sample(t)
+    f, leaves = sample(t)
     nets, steps, batch = t.rows.shape
     loop = ours.sgd_loop(f, (t.X, t.y.astype(t.X.dtype)), batch)
     places = ours.order(loop.parameters, leaves)
@@ -171,14 +171,18 @@ def macrograd_alone(case: str) -> Prepared:
     return Prepared(run, answer, units=nets * steps)
 
 
-@JOB.contender("jax-vmap", packages=("jax",), note="vmap over the nets of one jitted lax.scan over the steps")
-def jax_vmap(case: str) -> Prepared:
+@JOB.contender("macrograd-2", packages=("macrograd",), threads=2, note="the same on two threads")
+def macrograd_2(case: str) -> Prepared:
+    return _together(case, 2)
+
+
+def jax_parts(t: Task) -> tuple[Any, Any, list[Any]]:
+    """JAX, the training of one net, (pairs, rows) → (pairs, losses), and the pairs of all nets."""
     import jax
     import jax.numpy as jnp
 
-    t = task(case)
     jax.config.update("jax_enable_x64", bool(t.hinge))
-    X, y, rows = jnp.asarray(t.X), jnp.asarray(t.y), jnp.asarray(t.rows)
+    X, y = jnp.asarray(t.X), jnp.asarray(t.y)
 
     def loss(pairs: Any, x: Any, y: Any) -> Any:
         for W, b in pairs[:-1]:
@@ -195,20 +199,80 @@ def jax_vmap(case: str) -> Prepared:
 
         return jax.lax.scan(step, pairs, rows)
 
-    train = jax.jit(jax.vmap(one))
-    starts: list[Any] = []
-    at = 0
-    for a, b in zip(t.sizes[:-1], t.sizes[1:], strict=True):
+    return jax, one, [(jnp.asarray(W), jnp.asarray(b)) for W, b in stacked(t)]
+
+
+def stacked(t: Task) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Per layer the W (nets, in, out) and b (nets, out) of all nets."""
+    starts, at = [], 0
+    for a, b in itertools.pairwise(t.sizes):
         W, at = t.starts[:, at : at + a * b].reshape(-1, a, b), at + a * b
         bias, at = t.starts[:, at : at + b], at + b
-        starts.append((jnp.asarray(W), jnp.asarray(bias)))
+        starts.append((W.copy(), bias.copy()))
+    return starts
+
+
+def compared(pairs: Any, losses: Any) -> dict[str, Any]:
+    """The answer of a peer that trains all nets, from the first of them."""
+    flat = [np.asarray(a)[:_COMPARED].reshape(_COMPARED, -1) for pair in pairs for a in pair]
+    return {"losses": np.asarray(losses)[:_COMPARED], "theta": np.concatenate(flat, axis=1)}
+
+
+@JOB.contender("jax-vmap", packages=("jax",), note="vmap over the nets of one jitted lax.scan over the steps")
+def jax_vmap(case: str) -> Prepared:
+    t = task(case)
+    jax, one, starts = jax_parts(t)
+    train = jax.jit(jax.vmap(one))
 
     def run() -> Any:
-        return jax.block_until_ready(train(starts, rows))
+        return jax.block_until_ready(train(starts, t.rows))
 
-    def answer() -> dict[str, Any]:
-        pairs, losses = run()
-        flat = np.concatenate([np.asarray(a).reshape(len(t.starts), -1) for pair in pairs for a in pair], axis=1)
-        return {"losses": np.asarray(losses)[:_COMPARED], "theta": flat[:_COMPARED]}
+    return Prepared(run, lambda: compared(*run()), units=t.rows.shape[0] * t.rows.shape[1])
 
-    return Prepared(run, answer, units=t.rows.shape[0] * t.rows.shape[1])
+
+def torch_contender(case: str, compiled: bool) -> Prepared:
+    """torch.func: vmap over the nets of the step of one, a Python loop over the steps."""
+    import torch
+
+    torch.set_num_threads(1)
+    t = task(case)
+    X, y, rows = torch.tensor(t.X), torch.tensor(t.y), torch.tensor(t.rows)
+    starts = [(torch.tensor(W), torch.tensor(b)) for W, b in stacked(t)]
+
+    def loss(pairs: Any, x: Any, y: Any) -> Any:
+        for W, b in pairs[:-1]:
+            x = torch.relu(x @ W + b)
+        out = x @ pairs[-1][0] + pairs[-1][1]
+        if t.hinge:
+            return torch.relu(1.0 - y * out[:, 0]).mean()
+        return torch.nn.functional.cross_entropy(out, y)
+
+    def step(pairs: Any, x: Any, y: Any) -> Any:
+        gradient, value = torch.func.grad_and_value(loss)(pairs, x, y)
+        moved = [
+            tuple(p - t.rate * g for p, g in zip(*both, strict=True)) for both in zip(pairs, gradient, strict=True)
+        ]
+        return moved, value
+
+    step = torch.func.vmap(step)
+    if compiled:
+        step = torch.compile(step)
+
+    def run() -> Any:
+        pairs, losses = starts, []
+        for k in range(rows.shape[1]):
+            pairs, value = step(pairs, X[rows[:, k]], y[rows[:, k]])
+            losses.append(value)
+        return pairs, torch.stack(losses, 1)
+
+    return Prepared(run, lambda: compared(*run()), units=t.rows.shape[0] * t.rows.shape[1])
+
+
+@JOB.contender("torch-vmap", packages=("torch",), note="torch.func.vmap over the nets, a Python loop over the steps")
+def torch_vmap(case: str) -> Prepared:
+    return torch_contender(case, compiled=False)
+
+
+@JOB.contender("torch-compile", packages=("torch",), note="the same step by torch.compile")
+def torch_compile(case: str) -> Prepared:
+    return torch_contender(case, compiled=True)

@@ -57,3 +57,8 @@ def jax_jit(_: str) -> Prepared:
 @JOB.contender("torch", packages=("torch",), note="eager")
 def torch_eager(_: str) -> Prepared:
     return classifier.torch_contender(problem())
+
+
+@JOB.contender("torch-compile", packages=("torch",), note="torch.compile of the loss")
+def torch_compile(_: str) -> Prepared:
+    return classifier.torch_contender(problem(), compiled=True)

@@ -191,6 +191,13 @@ def torch_compile(case: str) -> Prepared:
 
 
 @JOB.contender(
+    "torch-compile-step", packages=("torch",), cases=("step",), note="torch.compile of loss, gradient and update"
+)
+def torch_compile_step(case: str) -> Prepared:
+    return moons_peers.torch_step_contender()
+
+
+@JOB.contender(
     "sklearn",
     packages=("sklearn.neural_network",),
     cases=("step",),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import data
+from benchmarks import data, torch_steps
 from benchmarks.harness import Prepared
 from benchmarks.moons_net import BATCH, DECAY, INDEX, RATES, SIZES, START, STEPS, X, Y
 
@@ -91,6 +91,36 @@ def torch_contender(case: str, compiled: bool) -> Prepared:
     def answer() -> dict[str, Any]:
         losses = epoch()
         return {"losses": [x.item() for x in losses], "theta": torch_flat(net, "data")}
+
+    return Prepared(epoch, answer, units=STEPS)
+
+
+def torch_step_contender() -> Prepared:
+    """Loss, gradient and update in one compiled function."""
+    import torch
+
+    torch.set_num_threads(1)
+
+    def loss(parameters: Any, x: Any, y: Any) -> Any:
+        W1, b1, W2, b2, W3, b3 = parameters
+        score = (torch.relu(torch.relu(x @ W1 + b1) @ W2 + b2) @ W3 + b3)[:, 0]
+        return torch.relu(1.0 - y * score).mean() + DECAY * sum((p * p).sum() for p in parameters)
+
+    step = torch_steps.sgd(loss)
+    start = [torch.tensor(a) for pair in data.split(START, SIZES) for a in pair]
+    xs, ys, rates = torch.tensor(X), torch.tensor(Y), torch.tensor(RATES).unbind()
+    index = torch.tensor(INDEX.astype(np.int64)).unbind()
+
+    def epoch() -> tuple[Any, list[Any]]:
+        parameters, losses = start, []
+        for rate, rows in zip(rates, index, strict=True):
+            parameters, value = step(parameters, rate, xs[rows], ys[rows])
+            losses.append(value)
+        return parameters, losses
+
+    def answer() -> dict[str, Any]:
+        parameters, losses = epoch()
+        return {"losses": [x.item() for x in losses], "theta": np.concatenate([p.numpy().ravel() for p in parameters])}
 
     return Prepared(epoch, answer, units=STEPS)
 

@@ -49,6 +49,13 @@ def library(name: str, **defines: int) -> ctypes.CDLL:
     return ctypes.CDLL(str(target))
 
 
+def shared(source: Path, *flags: str) -> ctypes.CDLL:
+    """Any C file as a loaded library, compiled beside it with these flags."""
+    target = source.with_suffix(".so")
+    _run([*compiler(), *flags, "-fPIC", "-shared", str(source), "-o", str(target), "-lm"])
+    return ctypes.CDLL(str(target))
+
+
 def version() -> str:
     """The compiler's first line about itself, and what it takes `native` for."""
     return subprocess.run([*compiler(), "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]

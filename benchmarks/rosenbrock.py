@@ -95,6 +95,17 @@ def casadi_jit(case: str) -> Prepared:
     return casadi_function(jit=True, compiler="shell", jit_options={"flags": ["-O3", "-march=native"]})
 
 
+@JOB.contender("casadi-map", packages=("casadi",), note="one term as a Function, map() over all, bound buffers")
+def casadi_map(case: str) -> Prepared:
+    import casadi
+
+    a, b = casadi.SX.sym("a"), casadi.SX.sym("b")
+    term = casadi.Function("term", [a, b], [100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2])
+    x = casadi.MX.sym("x", N)
+    value = casadi.sum2(term.map(N - 1)(x[:-1].T, x[1:].T))
+    return peers.casadi_bound(casadi.Function("f", [x], [value, casadi.gradient(value, x)]), X)
+
+
 @JOB.contender("jax-vectors", packages=("jax",), note="rewritten in arrays")
 def jax_vectors(case: str) -> Prepared:
     return peers.jax_value_and_grad(in_vectors, X)
@@ -140,6 +151,21 @@ def torch_vectors(case: str) -> Prepared:
         return value
 
     return Prepared(gradient, lambda: {"value": gradient().item(), "gradient": x.grad.numpy()})
+
+
+@JOB.contender("torch-compile", packages=("torch",), note="rewritten in arrays, torch.compile of value and gradient")
+def torch_compile(case: str) -> Prepared:
+    import torch
+
+    torch.set_num_threads(1)
+    both = torch.compile(torch.func.grad_and_value(in_vectors))
+    x = torch.tensor(X)
+
+    def answer() -> dict[str, Any]:
+        gradient, value = both(x)
+        return {"value": value.item(), "gradient": gradient.numpy()}
+
+    return Prepared(lambda: both(x), answer)
 
 
 @JOB.contender("autograd", packages=("autograd",), note="HIPS autograd, rewritten in arrays")

@@ -39,7 +39,7 @@ class Plan:
     patience: float
 
 
-FULL = Plan(rounds=15, seconds=0.05, budget=3.0, case=30.0, patience=60.0)
+FULL = Plan(rounds=15, seconds=0.05, budget=3.0, case=30.0, patience=90.0)
 QUICK = Plan(rounds=11, seconds=0.02, budget=1.0, case=15.0, patience=12.0)
 
 

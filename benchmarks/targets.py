@@ -40,12 +40,18 @@ def of_floor(floor: str = "", ours: str = "macrograd") -> Callable[[Rows], float
     """Our time as a multiple of that floor's; of the fastest floor's if none is named."""
 
     def measure(rows: Rows) -> float:
-        floors = [row["median"] for name, row in rows.items() if row["kind"] == "floor" and "median" in row]
+        if floor:
+            return float(rows[ours]["median"] / rows[floor]["median"])
+        floors = [row["median"] for row in rows.values() if row["kind"] == "floor" and "median" in row]
         if not floors:
             raise KeyError("no floor")
-        return float(rows[ours]["median"] / (rows[floor]["median"] if floor else min(floors)))
+        return float(rows[ours]["median"] / min(floors))
 
     return measure
+
+
+def of_row(other: str, ours: str = "macrograd") -> Callable[[Rows], float]:
+    return lambda rows: float(rows[ours]["median"] / rows[other]["median"])
 
 
 def time(scale: float, ours: str = "macrograd") -> Callable[[Rows], float]:
@@ -55,6 +61,21 @@ def time(scale: float, ours: str = "macrograd") -> Callable[[Rows], float]:
 def ready(rows: Rows, ours: str = "macrograd-bound") -> float:
     """Seconds from the function to its first gradient; llvmlite's import is part of it."""
     return float(rows[ours]["setup"] + rows[ours]["first"])
+
+
+def whole(ours: str) -> Callable[[Rows], float]:
+    """Seconds of a whole run, of a row whose unit is a part of it."""
+    return lambda rows: float(rows[ours]["median"] * rows[ours]["units"])
+
+
+def bytes_a_unit(rows: Rows) -> float:
+    """Memory beyond the imports' at its peak, by unit."""
+    return float(rows["macrograd"]["job_mb"] * 1e6 / rows["macrograd"]["units"])
+
+
+def built(rows: Rows) -> float:
+    """Seconds of set-up, of a row that is ready after it."""
+    return float(rows["macrograd"]["setup"])
 
 
 def bytes_a_node(rows: Rows) -> float:
@@ -83,6 +104,7 @@ TARGETS = (
     Target("moons/step", "faster than JAX scan", faster_than("jax-scan"), 4.0),
     Target("moons/step", "faster than PyTorch", faster_than("torch"), 100.0),
     Target("moons/step", "faster than micrograd, collector off", faster_than("micrograd"), 15_000.0),
+    Target("moons/gradient", "value_and_grad from Python, in bound calls", of_row(BOUND), 2.0, least=False),
     Target("demo/steps", "100 steps, native time", time(1e5), 1.0, least=False, unit="ms"),
     Target("demo/process", "process start to printed result, warm cache", time(1.0), 0.6, least=False, unit="s"),
     Target("digits/128/32", "faster than JAX scan", faster_than("jax-scan"), 1.3),
@@ -95,6 +117,14 @@ TARGETS = (
     Target("large/step", "faster than PyTorch, one thread", faster_than("torch"), 0.8),
     Target("large/step", "faster than PyTorch, two threads", faster_than("torch-2", "macrograd-2"), 0.8),
     Target("wide/step", "faster on two threads", faster_than("macrograd", "macrograd-2"), 1.7),
+    Target("small/step", "a step of one sample", time(1e6), 0.4, least=False, unit="µs"),
+    Target("many/batch-1", "a step of one net of 1,000", time(1e6), 0.12, least=False, unit="µs"),
+    Target("many/batch-1", "faster than JAX vmap", faster_than("jax-vmap"), 6.0),
+    Target("many/batch-1", "two threads, faster than one", faster_than("macrograd", "macrograd-2"), 1.8),
+    Target("many/batch-32", "a step of one net of 1,000", time(1e6), 0.9, least=False, unit="µs"),
+    Target("many/batch-32", "faster than JAX vmap", faster_than("jax-vmap"), 6.5),
+    Target("many/batch-32", "two threads, faster than one", faster_than("macrograd", "macrograd-2"), 1.8),
+    Target("many/digits", "faster than JAX vmap", faster_than("jax-vmap"), 5.0),
     Target("accuracy/128", "accuracy above PyTorch's", accuracy_gap, 0.0, unit="points"),
     Target("accuracy/32", "accuracy above PyTorch's", accuracy_gap, 0.0, unit="points"),
     Target("fit/moons", "time of a step inside fit, in C floors", of_floor(), 1.5, least=False),
@@ -125,22 +155,36 @@ TARGETS = (
         unit="s",
     ),
     Target("rosenbrock/1000", "a gradient, bound", time(1e6, "macrograd-bound"), 4.0, least=False, unit="µs"),
+    Target("rosenbrock/1000", "a gradient, bound, in C floors", of_floor(ours=BOUND), 2.0, least=False),
     Target("rosenbrock/1000", "ready", ready, 0.15, least=False, unit="s"),
     Target("lorenz/200", "time of a gradient, bound, in C floors", of_floor(ours=BOUND), 1.5, least=False),
     Target("lorenz/200", "ready", ready, 0.15, least=False, unit="s"),
     Target("lorenz/10000", "ready", ready, 2.0, least=False, unit="s"),
+    Target(
+        "kalman/recorded-50000", "written as a loop, in C floors", of_floor(ours="macrograd-loop"), 1.5, least=False
+    ),
+    Target("ready/kalman-50000", "written as a loop, ready", whole("macrograd-loop"), 0.2, least=False, unit="s"),
+    Target("asian/greeks", "faster than JAX scan and vmap", faster_than("jax-scan"), 5.0),
+    Target("asian/greeks", "ready", built, 0.1, least=False, unit="s"),
     Target("west/all", "compiled and run 10,000 times, in C loops", of_floor("c-tape"), 1.0, least=False),
     Target("gpt/names", "a token without padding, Adam included", time(1e6), 0.8, least=False, unit="µs"),
+    Target("gpt/names", "in C floors", of_floor(), 1.1, least=False),
     Target("gpt/names", "ready", lambda rows: ready(rows, "macrograd"), 1.5, least=False, unit="s"),
     *(
         Target(f"irregular/{n}", "a gradient, bound, in C switch loops", of_floor("c", BOUND), 1.5, least=False)
         for n in (100, 1000, 10000, 100000)
     ),
-    Target("start/new", "moons ready, a new program", time(1e3), 80.0, least=False, unit="ms"),
+    Target("start/new", "moons ready, a new program", time(1e3), 18.0, least=False, unit="ms"),
     Target("start/kept", "moons ready, from the cache", time(1e3), 15.0, least=False, unit="ms"),
     Target("one/predict", "a prediction", time(1e6), 1.0, least=False, unit="µs"),
+    Target("one/predict", "a prediction, in C floors", of_floor(), 1.5, least=False),
+    Target("export/moons", "the C file, in native steps", of_row("macrograd", "macrograd-c-file"), 1.5, least=False),
+    Target("export/moons", "WebAssembly, in native steps", of_row("macrograd", "macrograd-wasm"), 4.0, least=False),
+    Target("export/digits", "the C file, in native steps", of_row("macrograd", "macrograd-c-file"), 1.5, least=False),
+    Target("export/digits", "WebAssembly, in native steps", of_row("macrograd", "macrograd-wasm"), 4.0, least=False),
     Target("ready/net-10000", "per recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
-    Target("ready/net-1000000", "per recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
+    Target("ready/net-1000000", "per recorded scalar", time(1e6), 2.5, least=False, unit="µs"),
+    Target("ready/net-1000000", "memory of a recorded scalar", bytes_a_unit, 150.0, least=False, unit="bytes"),
     Target("ready/loop-100000", "per recorded scalar", time(1e6), 5.0, least=False, unit="µs"),
     Target("ready/kalman-50000", "per recorded scalar of a recurrence", time(1e6), 4.0, least=False, unit="µs"),
     Target("ready/random-1000", "per recorded scalar, no pattern", time(1e6), 5.0, least=False, unit="µs"),
@@ -156,7 +200,7 @@ TARGETS = (
         least=False,
         unit="ms",
     ),
-    Target("import/process", "installed size, with requirements", installed, 260.0, least=False, unit="MB"),
+    Target("import/process", "installed size, with requirements", installed, 200.0, least=False, unit="MB"),
 )
 
 

@@ -115,7 +115,7 @@ def tape(operations: int) -> tuple[np.ndarray, int]:
 
 
 def c_contender(case: str, call: Any) -> Prepared:
-    """`call(operations, values, gradients, times)` runs one of the two ways."""
+    """`call(operations, values, gradients, times)` runs one of the three ways."""
     size = tape(OPERATIONS)[1]
     values, gradients = np.zeros(size), np.zeros(size)
     values[:100] = START
@@ -149,10 +149,20 @@ def c_tape(case: str) -> Prepared:
 
 @JOB.contender("c", note="the program itself as a loop in C, written by hand for it")
 def c_loop(case: str) -> Prepared:
-    lib = native.library("west")
+    return written("run_loop", case)
+
+
+@JOB.contender("c-vectors", note="that loop with its exponentials in one vector")
+def c_vectors(case: str) -> Prepared:
+    return written("run_vectors", case)
+
+
+def written(name: str, case: str) -> Prepared:
+    """The loops: they need no tape."""
+    run = getattr(native.library("west"), name)
 
     def call(operations: int, values: np.ndarray, gradients: np.ndarray, times: int) -> None:
-        lib.run_loop(native.pointer(values), native.pointer(gradients), operations // 4, times)
+        run(native.pointer(values), native.pointer(gradients), operations // 4, times)
 
     return c_contender(case, call)
 
@@ -249,6 +259,35 @@ def jax_scan(case: str) -> Prepared:
         return {"value": call(start, OPERATIONS // 4)[0], "short value": value, "short gradient": slope}
 
     return Prepared(lambda: jax.block_until_ready(call(start, OPERATIONS // 4)), answer)
+
+
+@JOB.contender("casadi", packages=("casadi",), cases=("gradient",), note="SX, its virtual machine, bound buffers")
+def casadi(case: str) -> Prepared:
+    import casadi
+
+    from benchmarks import peers
+
+    def softplus(x: Any) -> Any:
+        return casadi.fmax(x, 0.0) + casadi.log1p(casadi.exp(-casadi.fabs(x)))
+
+    def softmax(xs: Any) -> list[Any]:
+        largest = casadi.fmax(casadi.fmax(xs[0], xs[1]), casadi.fmax(xs[2], xs[3]))
+        e = [casadi.exp(x - largest) for x in xs]
+        total = e[0] + e[1] + e[2] + e[3]
+        return [x / total for x in e]
+
+    def bound(operations: int) -> Prepared:
+        x = casadi.SX.sym("x", 100)
+        end = program([x[i] for i in range(100)], operations, softplus, softmax)
+        return peers.casadi_bound(casadi.Function("f", [x], [end, casadi.gradient(end, x)], {"cse": True}), START)
+
+    long, short = bound(OPERATIONS), bound(SHORT)
+
+    def answer() -> dict[str, Any]:
+        found = short.answer()
+        return {"value": long.answer()["value"], "short value": found["value"], "short gradient": found["gradient"]}
+
+    return Prepared(long.run, answer)
 
 
 @JOB.contender("macrograd-eager", packages=("macrograd",), cases=("gradient",), note="plain Values, no compiler")

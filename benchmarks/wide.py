@@ -37,6 +37,11 @@ def c(case: str) -> Prepared:
     return classifier.c(problem(case))
 
 
+@JOB.contender("c-lanes", note="the same with samples as lanes in the softmax")
+def c_lanes(case: str) -> Prepared:
+    return classifier.c(problem(case), "classifier_lanes")
+
+
 @JOB.contender("numpy-products", cases=("gradient",), tolerance=float("inf"), note="the matrix products alone")
 def numpy_products(case: str) -> Prepared:
     return classifier.products(problem(case))
@@ -85,3 +90,10 @@ def torch_eager(case: str) -> Prepared:
 @JOB.contender("torch-2", packages=("torch",), cases=("step",), threads=2, note="on two threads")
 def torch_2(case: str) -> Prepared:
     return classifier.torch_contender(problem(case), threads=2)
+
+
+@JOB.contender(
+    "torch-compile-step", packages=("torch",), cases=("step",), note="torch.compile of loss, gradient and Adam"
+)
+def torch_compile_step(case: str) -> Prepared:
+    return classifier.torch_step_contender(problem(case))
