@@ -71,21 +71,22 @@ class Nest:
 def nest_of(x: Any) -> tuple[Nest, list[Any]]:
     """The nesting of x, and its scalars in order. Raises TypeError for what is neither a number nor a nest of them."""
     scalars: list[Any] = []
+    return _nest(x, scalars), scalars
 
-    def walk(x: Any) -> Nest:
-        if isinstance(x, dict):
-            return Nest(dict, [walk(item) for item in x.values()], list(x))
-        if isinstance(x, tuple):
-            return Nest(type(x), [walk(item) for item in x])
-        if isinstance(x, list):
-            return Nest(list, [walk(item) for item in x])
-        if _is_nested(x):
-            return Nest(Vector, [walk(item) for item in x])
-        check(x)
-        scalars.append(x)
-        return Nest(None)
 
-    return walk(x), scalars
+def _nest(x: Any, scalars: list[Any]) -> Nest:
+    """`nest_of` a part. A nested function that calls itself would be a reference cycle, and keep all Values."""
+    if isinstance(x, dict):
+        return Nest(dict, [_nest(item, scalars) for item in x.values()], list(x))
+    if isinstance(x, tuple):
+        return Nest(type(x), [_nest(item, scalars) for item in x])
+    if isinstance(x, list):
+        return Nest(list, [_nest(item, scalars) for item in x])
+    if _is_nested(x):
+        return Nest(Vector, [_nest(item, scalars) for item in x])
+    check(x)
+    scalars.append(x)
+    return Nest(None)
 
 
 def check(x: Any) -> None:

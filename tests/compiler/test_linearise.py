@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,3 +88,37 @@ def test_what_another_thread_makes_is_not_of_the_trace() -> None:
     finally:
         stop.set()
         other.join()
+
+
+RATES = [Value(0.5), Value(0.25)]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: [mg.relu(x * RATES[0]), (x + RATES[1], {"k": x})],
+        lambda x: mg.loop(100, lambda i, h: mg.tanh(h * RATES[0] + mg.take(list(range(100)), i)), x),
+        lambda x: mg.while_loop(lambda h: h < 3.0, lambda h: h * 1.5, x, most=30),
+        lambda x: mg.implicit(lambda y: y * y - x, 1.0, most=10),
+        lambda x: mg.jacobian(lambda y: [y * RATES[0], y])(x),
+    ],
+    ids=["nested results", "loop", "while_loop", "implicit", "jacobian"],
+)
+def test_the_values_of_a_trace_are_freed_at_once(fn: Any) -> None:
+    trace(fn, [()])
+    gc.collect()
+    gc.disable()
+    try:
+        trace(fn, [()])
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_objects_that_lie_apart_share_no_place() -> None:
+    values = [Value(float(k)) for k in range(2_000)]
+    ids = linearise.ids_of(values)
+    apart = Value.__basicsize__ // 16 * 16
+    assert (np.diff(np.sort(ids)) >= apart).all()
+    wanted = np.concatenate([ids[::7], linearise.ids_of([Value(1.0), Value(2.0)])])
+    assert linearise.positions_of(ids, wanted, apart).tolist() == [*range(0, 2_000, 7), -1, -1]

@@ -28,6 +28,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,7 +132,9 @@ class Program:
         """A digest of the whole program."""
         digest = hashlib.sha256()
         sizes = (self.parameters, self.inputs, self.uniform, self.varying, self.batch, self.weight, self.first_output)
-        digest.update(repr((sizes, self.uniform_inputs, self.results, self.reused)).encode())
+        digest.update(repr((sizes, self.uniform_inputs, len(self.results), self.reused)).encode())
+        digest.update("".join(map(itemgetter(0), self.results)).encode())
+        digest.update(np.fromiter(map(itemgetter(1), self.results), np.int64, len(self.results)).tobytes())
         digest.update(self.constants.tobytes())
         for _, steps in self.phases():
             digest.update(b"phase")

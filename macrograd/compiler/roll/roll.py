@@ -88,7 +88,13 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
         constants=layout.constants,
         uniform=layout.uniform,
         varying=layout.varying + layout.spare[0],
-        results=tuple(("v" if layout.varies[r] else "u", int(layout.slot[r])) for r in tape.results.tolist()),
+        results=tuple(
+            zip(
+                np.where(layout.varies[tape.results], "v", "u").tolist(),
+                layout.slot[tape.results].tolist(),
+                strict=True,
+            )
+        ),
         batch=batch,
         weight=inputs - 1 if weighted else None,
         first_output=inputs if batch else 0,

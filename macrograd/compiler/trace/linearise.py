@@ -6,13 +6,14 @@ are matched to nodes by their addresses, and an address that is not a node's is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress, count, repeat
-from operator import attrgetter, not_
+from itertools import chain, compress, repeat
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.tape import tape as tapes
@@ -20,8 +21,11 @@ from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, UNIFORM, In
 from macrograd.graph import topological
 from macrograd.value import Value
 
+Objects = NDArray[np.object_]
 _UNKNOWN = -1
 _APART = 16  # bytes: no two objects are closer to each other
+_VALUES_APART = Value.__basicsize__ // _APART * _APART  # no two Values
+_AT_ONCE = 1 << 16  # addresses looked up at once, so that the work stays in the cache
 SPARSE = 64  # places that a table of addresses may have for each address that it holds
 
 
@@ -32,35 +36,38 @@ class Links:
 
     start: Ints
     use: Ints
-    strangers: list[Value]
+    strangers: Objects
 
 
 class Leaves:
     """The leaves of a tape: their codes, their numbers or values, and the parameters among them."""
 
     def __init__(self, uniform: Sequence[bool], known: Sequence[Value]) -> None:
-        self.code = [UNIFORM if yes else INPUT for yes in uniform] + [PARAMETER] * len(known)
-        number = {INPUT: count(), UNIFORM: count()}
-        self.leaf = [*(float(next(number[code])) for code in self.code[: len(uniform)]), *map(float, range(len(known)))]
+        kind = np.array(uniform, dtype=bool)
+        place = np.where(kind, np.cumsum(kind), np.cumsum(~kind)) - 1
+        self.code = np.concatenate([np.where(kind, UNIFORM, INPUT), np.full(len(known), PARAMETER)])
+        self.leaf = np.concatenate([place, np.arange(len(known))]).astype(np.float64)
         self.parameters = list(known)
         self.fixed = len(self.code)  # these come first on the tape, used or not
 
-    def add(self, found: list[Value], constants: set[int]) -> None:
+    def add(self, found: Objects, constants: set[int]) -> None:
         """Append leaves; a leaf is a constant by its operation or if its id is among `constants`."""
-        fixed = [x.op is not None or id(x) in constants for x in found]
-        data: Iterator[float] = map(attrgetter("_data"), compress(found, fixed))
-        position = map(float, count(len(self.parameters)))
-        self.code += [CONSTANT if yes else PARAMETER for yes in fixed]
-        self.leaf += [next(data) if yes else next(position) for yes in fixed]
-        self.parameters += compress(found, map(not_, fixed))
+        fixed = ids_of(map(attrgetter("op"), found), len(found)) != id(None)
+        if constants:
+            fixed |= np.fromiter(map(constants.__contains__, map(id, found)), bool, len(found))
+        leaf = np.empty(len(found))
+        leaf[fixed] = np.fromiter(map(attrgetter("_data"), found[fixed]), np.float64, int(fixed.sum()))
+        leaf[~fixed] = len(self.parameters) + np.arange(len(found) - int(fixed.sum()))
+        self.code = np.concatenate([self.code, np.where(fixed, CONSTANT, PARAMETER)])
+        self.leaf = np.concatenate([self.leaf, leaf])
+        self.parameters += found[~fixed].tolist()
 
     def pooled(self) -> Ints:
         """For each leaf, the first that is the same: constants with equal bits are one."""
-        code, leaf = np.asarray(self.code), np.asarray(self.leaf)
-        found = np.arange(len(code))
-        constants = np.flatnonzero(code == CONSTANT)
+        found = np.arange(len(self.code))
+        constants = np.flatnonzero(self.code == CONSTANT)
         if len(constants):
-            _, first, which = np.unique(leaf[constants].view(np.int64), return_index=True, return_inverse=True)
+            _, first, which = np.unique(self.leaf[constants].view(np.int64), return_index=True, return_inverse=True)
             found[constants] = constants[first[which]]
         return found
 
@@ -81,7 +88,7 @@ def tape_of(
     the same for all samples, none if it is empty.
     """
     computed, links = _links(nodes, results)
-    if any(x._a is not None for x in links.strangers):
+    if (ids_of(map(attrgetter("_a"), links.strangers), len(links.strangers)) != id(None)).any():
         computed, links = _links(_completed(computed, results), results)
     n, use, strangers = len(computed), links.use, links.strangers
     leaves = Leaves(uniform or [False] * len(inputs), known)
@@ -89,7 +96,7 @@ def tape_of(
     place = np.fromiter(map(number.get, map(id, strangers), repeat(_UNKNOWN)), np.int64, len(strangers))
     new = np.flatnonzero(place == _UNKNOWN)
     place[new] = leaves.fixed + np.arange(len(new))
-    leaves.add([strangers[k] for k in new.tolist()], constants)
+    leaves.add(strangers[new], constants)
     strange = use < 0
     use[strange] = n + leaves.pooled()[place[~use[strange]]]
     code = positions_of(ids_of(ops.TABLE), ids_of(map(attrgetter("op"), computed), n))
@@ -98,14 +105,12 @@ def tape_of(
 
 def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[Value], Links]:
     """The nodes that were computed, and their links."""
-    left: list[Any] = list(map(attrgetter("_a"), nodes))
-    first = ids_of(left)
-    if (leaf := first == id(None)).any():
-        inner = (~leaf).tolist()
-        nodes, left, first = list(compress(nodes, inner)), list(compress(left, inner)), first[~leaf]
+    left = _objects(map(attrgetter("_a"), nodes), len(nodes))
+    if (leaf := _addresses(left) == id(None)).any():
+        nodes, left = list(compress(nodes, (~leaf).tolist())), left[~leaf]
     n = len(nodes)
-    right: list[Any] = list(map(attrgetter("_b"), nodes))
-    second = ids_of(right)
+    right = _objects(map(attrgetter("_b"), nodes), n)
+    second = _addresses(right)
     has = np.flatnonzero(second != id(None))
     wide = [i for i in np.flatnonzero(second == id(None)).tolist() if left[i].__class__ is tuple]
     many: list[Value] = list(chain.from_iterable(left[i] for i in wide))
@@ -116,11 +121,12 @@ def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[V
     start = np.concatenate([[0], np.cumsum(arity)])
     inside = ranges(start[wide], arity[wide])
     ids = np.empty(start[-1] + len(results), dtype=np.int64)
-    ids[start[:-1]] = first
+    ids[start[:-1]] = _addresses(left)
     ids[start[has] + 1] = second[has]
     ids[inside] = ids_of(many)
     ids[start[-1] :] = ids_of(results)
-    use = positions_of(ids_of(nodes), ids)
+    del second, has, arity  # this is where a trace takes most memory
+    use = positions_of(ids_of(nodes, n), ids, _VALUES_APART)
 
     strange = np.flatnonzero(use == _UNKNOWN)
     _, met, which = np.unique(ids[strange], return_index=True, return_inverse=True)
@@ -132,20 +138,18 @@ def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[V
 
 
 def _found_at(
-    positions: Ints, start: Ints, left: list[Any], right: list[Any], wide: list[int], results: Sequence[Value]
-) -> list[Value]:
+    positions: Ints, start: Ints, left: Objects, right: Objects, wide: list[int], results: Sequence[Value]
+) -> Objects:
     """The objects at these positions in the list of all operands, followed by the results."""
     owner = np.searchsorted(start, positions, side="right") - 1
+    inner = np.minimum(owner, max(0, len(left) - 1))
     place = positions - start[np.minimum(owner, len(left))]
-    among = set(wide)
-    found: list[Value] = []
-    for i, k in zip(owner.tolist(), place.tolist(), strict=True):
-        if i == len(left):
-            found.append(results[k])
-        elif i in among:
-            found.append(left[i][k])
-        else:
-            found.append(right[i] if k else left[i])
+    found = np.empty(len(positions), dtype=object)
+    if len(left):
+        found[:] = np.where(place == 0, left[inner], right[inner])
+    at_end = owner == len(left)
+    for k in np.flatnonzero(at_end | np.isin(owner, wide)).tolist():
+        found[k] = results[place[k]] if at_end[k] else left[owner[k]][place[k]]
     return found
 
 
@@ -157,25 +161,37 @@ class _Addresses:
         self.__array_interface__ = given | {"typestr": np.dtype(np.intp).str, "descr": [("", np.dtype(np.intp).str)]}
 
 
-def ids_of(values: Iterable[Any], count: int = -1) -> Ints:
+def _objects(values: Iterable[Any], count: int) -> Objects:
+    return np.fromiter(values, object, count)
+
+
+def _addresses(objects: Objects) -> Ints:
     """The `id` of each, which is its address: an array of objects stores just these."""
-    objects = np.fromiter(values, object, count)
     return np.array(_Addresses(objects), dtype=np.int64)
 
 
-def positions_of(ids: Ints, wanted: Ints) -> Ints:
-    """The position of each wanted id among `ids`, _UNKNOWN if it is not there."""
+def ids_of(values: Iterable[Any], count: int = -1) -> Ints:
+    """The `id` of each."""
+    return _addresses(_objects(values, count))
+
+
+def positions_of(ids: Ints, wanted: Ints, apart: int = _APART) -> Ints:
+    """The position of each wanted id among `ids`, _UNKNOWN if it is not there. All objects are at least `apart` bytes
+    from each other."""
+    found = np.full(len(wanted), _UNKNOWN)
     if not len(ids):
-        return np.full(len(wanted), _UNKNOWN)
+        return found
     # Objects made one after the other are close together in memory: a table by address is faster than any search.
     first = int(ids.min())
-    size = (int(ids.max()) - first) // _APART + 1
+    size = (int(ids.max()) - first) // apart + 1
     if size <= SPARSE * len(ids):
         table = np.full(size + 1, _UNKNOWN, dtype=np.int32)
-        table[(ids - first) // _APART] = np.arange(len(ids))
-        at = (wanted - first) // _APART
-        at[(at < 0) | (at > size)] = size
-        return table[at].astype(np.int64)
+        table[(ids - first) // apart] = np.arange(len(ids), dtype=np.int32)
+        for begin in range(0, len(wanted), _AT_ONCE):
+            at = (wanted[begin : begin + _AT_ONCE] - first) // apart
+            at[(at < 0) | (at > size)] = size
+            found[begin : begin + _AT_ONCE] = table[at]
+        return found
     order = np.argsort(ids, kind="stable")
     ids = ids[order]
     at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)

@@ -7,6 +7,7 @@ have numbers, but only of this moment, and each call reads them again.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -41,7 +42,8 @@ class Recording(Interpreter):
         self.comparisons: list[Value] = []
         self._compared: set[int] = set()
         self._thread = threading.get_ident()
-        self.loops = Loops(rounds or Rounds(), leaf, counter, record, self)
+        # Not a cycle, which would keep a million Values until the garbage collector runs.
+        self.loops = Loops(rounds or Rounds(), leaf, counter, record, weakref.proxy(self))
         self.made: set[Value] = set()
         self.checks: list[str] = []
         self._guards: list[Any] = []

@@ -165,9 +165,9 @@ def _called(fn: Callable[..., Any], arguments: Sequence[Any]) -> Any:
 
 def _check_own(parameters: list[Value], bodies: Container[int]) -> None:
     """Raise TraceError if a traced value got among the parameters; `bodies` are the ids of those in loops."""
-    foreign = next((p for p in parameters if isinstance(p, Traced)), None)
-    if foreign is None:
+    if not any(issubclass(kind, Traced) for kind in set(map(type, parameters))):
         return
+    foreign = next(p for p in parameters if isinstance(p, Traced))
     if id(foreign) in bodies:
         raise TraceError(
             "a value that the body of a loop made was used outside of the loop: return it as part of the state, or as "
@@ -191,26 +191,27 @@ def _argument(shape: tuple[int, ...], inputs: list[Traced]) -> Any:
 def _flatten(result: Any) -> tuple[Any, list[Value]]:
     """The result's nesting with positions in place of scalars, and the scalars."""
     scalars: list[Value] = []
+    return _placed(result, scalars), scalars
 
-    def walk(x: Any) -> Any:
-        if isinstance(x, Value):
-            scalars.append(x)
-            return len(scalars) - 1
-        if isinstance(x, Kept):
-            return Span([walk(item) for item in x.elements], len(x))
-        if isinstance(x, tuple):
-            return tuple(walk(item) for item in x)
-        if isinstance(x, dict):
-            return {key: walk(item) for key, item in x.items()}
-        if isinstance(x, (list, Vector)) or bool(getattr(x, "shape", None)):
-            return [walk(item) for item in x]
-        lifted = value.constant(x)
-        if lifted is None:
-            raise TypeError(
-                f"a compiled function returns Values, numbers, or lists, tuples and dicts of them; "
-                f"got {x!r} of type {type(x).__name__}"
-            )
-        scalars.append(lifted)
+
+def _placed(x: Any, scalars: list[Value]) -> Any:
+    """`_flatten` of a part. A nested function that calls itself would be a reference cycle, and keep all Values."""
+    if isinstance(x, Value):
+        scalars.append(x)
         return len(scalars) - 1
-
-    return walk(result), scalars
+    if isinstance(x, Kept):
+        return Span([_placed(item, scalars) for item in x.elements], len(x))
+    if isinstance(x, tuple):
+        return tuple([_placed(item, scalars) for item in x])
+    if isinstance(x, dict):
+        return {key: _placed(item, scalars) for key, item in x.items()}
+    if isinstance(x, (list, Vector)) or bool(getattr(x, "shape", None)):
+        return [_placed(item, scalars) for item in x]
+    lifted = value.constant(x)
+    if lifted is None:
+        raise TypeError(
+            f"a compiled function returns Values, numbers, or lists, tuples and dicts of them; "
+            f"got {x!r} of type {type(x).__name__}"
+        )
+    scalars.append(lifted)
+    return len(scalars) - 1
