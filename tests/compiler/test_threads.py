@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import Any
 
 import numpy as np
@@ -59,3 +60,16 @@ def test_a_helper_does_share_after_share_awake_or_asleep(spins: int) -> None:
         helper.start()
         helper.wait()
         check(made)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_starts_its_own_helper() -> None:
+    helper = Helper(DOUBLE)
+    child = os.fork()
+    if not child:
+        made = Share(helper.share, 1, 4)
+        helper.start()
+        helper.wait()
+        os._exit(0 if len(made.seen) == 3 else 1)
+    assert os.waitpid(child, 0)[1] == 0

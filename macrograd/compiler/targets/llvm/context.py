@@ -30,6 +30,10 @@ class Context(ctypes.Structure):
         ("stream_uniform", ctypes.c_void_p),
         ("stream_block", ctypes.c_void_p),
         ("valid", ctypes.c_int64),  # lanes of the current block that stand for a sample
+        ("rank", ctypes.c_int64),  # in a team of so many ranks
+        ("ranks", ctypes.c_int64),
+        ("meeting", ctypes.c_void_p),
+        ("give_way", ctypes.c_void_p),
     )
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Code, Counter, Float
 from macrograd.compiler.targets.llvm.context import FIELDS, field, field_address
+from macrograd.compiler.targets.llvm.team import MEET
 
 _POINTERS = (
     "gradient_run", "gradient_context", "measure_run", "measure_context", "update_run", "update_context", "order",
     "lengths", "rates", "losses", "value", "number", "loss_in", "odd", "factor", "rate_in", "step_in", "factor_in",
-    "first_rows",
+    "first_rows", "flag_context",
 )  # fmt: skip
 _INTEGERS = ("mask", "step", "steps", "done", "reason", "arguments")
 
@@ -32,8 +33,9 @@ _FIELD = {name: k for k, (name, *_) in enumerate(TrainContext._fields_)}
 
 
 @cache
-def driver(kind: Float) -> native.Native:
-    """The loop itself, with the same code for all programs."""
+def driver(kind: Float, *, team: bool = False) -> native.Native:
+    """The loop itself, with the same code for all programs. The threads of a team all run it: they share the gradient
+    program, the first one measures, and each updates a part of the parameters. `flag_context` is the first one's."""
     code = Code(kind)
     at = {key: field(code, _FIELD[key], "ptr") for key in _POINTERS}
     mask, first, steps, count = (field(code, _FIELD[key], "i64") for key in ("mask", "step", "steps", "arguments"))
@@ -50,6 +52,14 @@ def driver(kind: Float) -> native.Native:
 
     def call(name: str) -> None:
         code.put(f"call void {at[f'{name}_run']}(ptr {at[f'{name}_context']})")
+
+    def meet() -> None:
+        if team:
+            code.put(f"call void @meet(ptr {at['gradient_context']})")
+
+    def measure() -> None:
+        code.store(value, at["loss_in"], 1)
+        call("measure")
 
     def lead(i: Counter, _: list[str]) -> list[str]:
         """Lead an argument to the row of this step."""
@@ -81,11 +91,16 @@ def driver(kind: Float) -> native.Native:
     value = code.load(at["value"], 1)
     loss = value if kind.bits == 64 else code.let(f"fpext float {value} to double")
     code.put(f"store double {loss}, ptr {code.element(at['losses'], k, 'double')}, align 8")
-    flag = code.let(f"load i64, ptr {code.element(at['gradient_context'], str(FIELDS['flag']), 'i64')}, align 8")
+    flags = at["flag_context" if team else "gradient_context"]
+    flag = code.let(f"load i64, ptr {code.element(flags, str(FIELDS['flag']), 'i64')}, align 8")
     code.put(f"br i1 {code.let(f'icmp ne i64 {flag}, 0')}, label %index, label %measure")
     code.label("measure")
-    code.store(value, at["loss_in"], 1)
-    call("measure")
+    if team:
+        rank = code.let(f"load i64, ptr {code.element(at['gradient_context'], str(FIELDS['rank']), 'i64')}, align 8")
+        code.when(code.let(f"icmp eq i64 {rank}, 0"), measure)
+        meet()
+    else:
+        measure()
     odd = code.load(at["odd"], 1)
     finite = code.let(f"fcmp oeq {kind.name} {odd}, {code.splat(0.0, 1)}")
     code.put(f"br i1 {finite}, label %update, label %bad")
@@ -94,6 +109,7 @@ def driver(kind: Float) -> native.Native:
     give("rate_in", code.let(f"load double, ptr {code.element(at['rates'], k, 'double')}, align 8"))
     give("step_in", code.let(f"sitofp i64 {number} to double"))
     call("update")
+    meet()
     code.put("br label %updated")
     code.label("updated")
     code.put(f"%rows.next = getelementptr i64, ptr {rows}, i64 {length}")
@@ -104,5 +120,8 @@ def driver(kind: Float) -> native.Native:
         code.put(f"store i64 {k}, ptr {field_address(code, _FIELD['done'])}, align 8")
         code.put(f"store i64 {reason}, ptr {field_address(code, _FIELD['reason'])}, align 8")
         code.put("ret void")
-    text = "\n".join([*sorted(code.declared), "define void @train(ptr %context) {", "entry:", *code.lines, "}"])
-    return native.Native(f"train {kind.name}".encode(), ("train",), lambda: (text, np.zeros(1, dtype=np.int32)))
+    shared = [MEET] if team else []
+    text = "\n".join(
+        [*sorted(code.declared), *shared, "define void @train(ptr %context) {", "entry:", *code.lines, "}"]
+    )
+    return native.Native(f"train {kind.name} {team}".encode(), ("train",), lambda: (text, np.zeros(1, dtype=np.int32)))

@@ -19,7 +19,8 @@ from macrograd.compiler.program.program import Loop, counted
 from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
-from macrograd.compiler.targets.llvm.steps import NativeSteps
+from macrograd.compiler.targets.llvm.steps import NativeSteps, entry
+from macrograd.compiler.targets.llvm.team import Crew
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import StepByStep
@@ -34,6 +35,7 @@ BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private
 PRODUCTS, PRODUCT_BYTES = 64, 1 << 26
 _BRIEF = 10_000  # vectors of numbers that a brief run computes
 _CHUNK = 8  # blocks in a chunk, whose sums are added one after the other
+TEAM_PRODUCTS = 1 << 20  # products of a run that a team of threads shares: ten or twenty times as long as its meetings
 _TOGETHER = 8  # leaves whose sums are in memory before they are added
 
 
@@ -45,7 +47,7 @@ class LlvmExecutable(Executable):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self.kind = kind_of(self.dtype)
-        self._variants: dict[tuple[int, bool], native.Native] = {}
+        self._variants: dict[tuple[int, bool, bool], native.Native] = {}
         self.variant(request.samples)  # so that LLVM's failures show at once
 
     def lanes(self, samples: int) -> tuple[int, bool]:
@@ -64,15 +66,21 @@ class LlvmExecutable(Executable):
     def variant(self, samples: int) -> tuple[native.Native, int, bool]:
         """The code for this many samples, its lanes, and whether it has only one block."""
         lanes, single = self.lanes(samples)
+        key = lanes, single, self.together(samples)
         with self._lock:
-            if (lanes, single) not in self._variants:
-                machine = self.machine(lanes, single)
-                self._variants[lanes, single] = native_code(self.program, machine, self.sizes, self.outputs)
-            return self._variants[lanes, single], lanes, single
+            if key not in self._variants:
+                self._variants[key] = native_code(self.program, self.machine(*key), self.sizes, self.outputs)
+            return self._variants[key], lanes, single
 
-    def machine(self, lanes: int, single: bool) -> Machine:
+    def machine(self, lanes: int, single: bool, team: bool = False) -> Machine:
         vector_bytes = native.machine().vector_bytes
-        return Machine(self.kind, vector_bytes, lanes, single, self.strict, in_order=self.strict)
+        return Machine(self.kind, vector_bytes, lanes, single, self.strict, in_order=self.strict, team=team)
+
+    def together(self, samples: int) -> bool:
+        """Whether threads share the instructions of a run: one of few blocks, with large sums of products."""
+        if self.threads < 2 or self.ranks is not None or not self.program.batch:
+            return False
+        return samples <= _CHUNK * self.lanes(samples)[0] and self._sums * samples >= TEAM_PRODUCTS
 
     def state(self, samples: int, like: State | None = None) -> LlvmState:
         return LlvmState(self, samples, like)
@@ -80,14 +88,17 @@ class LlvmExecutable(Executable):
     def steps(self, parts: Parts, samples: int) -> Steps:
         if self.ranks is not None:  # every step meets the other ranks
             return StepByStep(self, parts, samples)
-        return NativeSteps(self, self.lanes, parts, samples)
+        return NativeSteps(self, lambda n: (*self.lanes(n), self.together(n)), parts, samples)
 
     @cached_property
     def products(self) -> float:
         """The products of a sample's sums for each of its slots."""
+        return self._sums / max(1, self.program.varying)
+
+    @cached_property
+    def _sums(self) -> int:
         steps = [placed for step in self.program.block for placed in counted(step)]
-        found = sum(x.members * x.terms * prod(counts) for x, counts in steps if x.kind in ("dot", "reduce"))
-        return found / max(1, self.program.varying)
+        return sum(x.members * x.terms * prod(counts) for x, counts in steps if x.kind in ("dot", "reduce"))
 
     @cached_property
     def who(self) -> str:
@@ -131,11 +142,16 @@ class LlvmState(State):
         self.context.held = self.u, self.v, self.out, self._pointers, self.arguments, self.native
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
-        self.chunk = _CHUNK
+        self.chunk, self.team = _CHUNK, executable.together(samples)
         one = self.blocks <= _CHUNK or (executable.strict and len(executable.reduced))  # sums sample by sample
         if self.shared is not None:
             self.chunk = self.shared.leaves.length // self.lanes
             self.run = self._run_leaves
+        elif self.team:
+            self.crew = Crew(executable.kind, executable.threads)
+            self.others = self.crew.contexts(self.context)
+            self._mine = self.native.call("run", self.context)
+            self.run = self._run_team
         elif one:
             self.run = self.native.call("run", self.context, brief=self._brief())
         else:
@@ -163,6 +179,16 @@ class LlvmState(State):
         if any(isinstance(step, Loop) for step in program.steps()):
             return False
         return program.uniform + program.varying * vectors <= _BRIEF
+
+    def _run_team(self) -> None:
+        """Run one block or a few, instruction by instruction, on threads."""
+        self.renew_others()
+        self.crew.run(entry(self.native), [ctypes.addressof(x) for x in self.others], self._mine)
+
+    def renew_others(self) -> None:
+        """Let the contexts of the other threads be what this one's is."""
+        for rank, other in enumerate(self.others, 1):
+            Crew.renewed(other, self.context, rank)
 
     def _run_chunks(self) -> None:
         """Run many blocks, chunk by chunk, on threads if there are any; the sums are added in the order of the

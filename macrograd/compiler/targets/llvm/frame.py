@@ -14,6 +14,7 @@ from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.code import Code
 from macrograd.compiler.targets.llvm.context import field, field_address
+from macrograd.compiler.targets.llvm.team import Team
 from macrograd.compiler.targets.scalar.elements import transpose
 
 if TYPE_CHECKING:
@@ -51,8 +52,13 @@ def blocks(
             frame.rows(lane)
             frame.read(shapes)
             code.put(f"store i64 {frame.valid(lane)}, ptr {field_address(code, fields['valid'])}, align 8")
+            if frame.team is not None:
+                frame.team.meet()
             code.put("call void @block(ptr %context)")
-            if outputs:
+            if outputs and frame.team is not None:
+                frame.team.once(lambda: frame.write(lane, outputs))
+                frame.team.meet()
+            elif outputs:
                 frame.write(lane, outputs)
 
         each_block(code, machine, fields, one_block)
@@ -103,7 +109,10 @@ def prepare(program: Program, machine: Machine, fields: dict[str, int]) -> str:
             code.store(zero, code.element("%u", code.linear(begin, [(1, i)])), 1)
             return []
 
-        if program.uniform > begin:
+        if program.uniform > begin and machine.team:
+            Team(code).loop(program.uniform - begin, clear)
+            Team(code).meet()
+        elif program.uniform > begin:
             code.loop(program.uniform - begin, clear)
     return function("prepare", code, block=True)
 
@@ -170,6 +179,7 @@ class Frame:
         self.ordered = code.let(f"icmp ne ptr {self.order}, null")
         self.weighted = code.let(f"icmp ne ptr {self.weights}, null")
         self.names = 0
+        self.team = Team(code) if machine.team else None
 
     def rows(self, first: str) -> None:
         """The row of the arguments that each lane reads, and the weight of its sample."""
@@ -313,7 +323,7 @@ class Frame:
             code.loop(squares, per_square)
             return []
 
-        code.loop(lanes // _SQUARE, per_lanes)
+        (code.loop if self.team is None else self.team.loop)(lanes // _SQUARE, per_lanes)
 
     def _read_rest(self, source: str, size: int, slot: int, begin: int) -> None:
         code, lanes = self.code, self.machine.lanes
@@ -327,7 +337,7 @@ class Frame:
                 code.store(value, code.element("%v", code.linear((slot + j) * lanes, [(1, lane)])), 1)
             return []
 
-        code.loop(lanes, per_lane)
+        (code.loop if self.team is None else self.team.loop)(lanes, per_lane)
 
     def valid(self, first: str) -> str:
         """The number of lanes of a block that stand for a sample."""

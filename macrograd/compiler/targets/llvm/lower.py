@@ -12,6 +12,7 @@ are loaded once, and that alone turns a group of dot products into a matrix prod
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm import flat, frame
 from macrograd.compiler.targets.llvm.code import code_for
 from macrograd.compiler.targets.llvm.context import FIELDS
+from macrograd.compiler.targets.llvm.team import MEET, Team
 from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import readers
@@ -40,7 +42,13 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     for name, steps in phases.items():
         code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
         frame.open_context(code, FIELDS)
-        Emitter(code, machine, tables, name, read, reused).steps(steps)
+        team = Team(code) if machine.team else None
+        emitter = Emitter(code, machine, tables, name, read, reused, team)
+        if team is not None and name != "block":
+            team.once(partial(emitter.steps, steps))
+            team.meet()
+        else:
+            emitter.steps(steps)
         functions.append(frame.function(name, code, block=name == "block"))
         declared |= code.declared
     functions.append(frame.clean(machine, FIELDS))
@@ -50,5 +58,7 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     else:
         functions.append(frame.blocks(program, machine, shapes, outputs, FIELDS, declared))
     functions += [frame.prepare(program, machine, FIELDS), frame.run(program, machine, FIELDS)]
+    if machine.team:
+        functions.append(MEET)
     attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{machine.vector_bytes * 8}" }}'
     return "\n".join([*sorted(declared), "", *functions, attributes]), tables.array()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -17,13 +18,16 @@ from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.driver import TrainContext, driver
+from macrograd.compiler.targets.llvm.flat import adds_up
 from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
+from macrograd.compiler.targets.llvm.team import Crew
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import OnBuffers
 from macrograd.compiler.targets.target import Array, Executable, aligned
 from macrograd.compiler.targets.training import Parts
 
 _VECTORS = 4  # in a block of parameters
+_PART = 64  # parameters: a thread's part is a multiple, so that no two threads write to one line of the cache
 
 
 class _Buffers(Protocol):
@@ -33,9 +37,13 @@ class _Buffers(Protocol):
     native: native.Native
     address: int
     u: Array
+    team: bool
+    crew: Crew
+    others: list[Context]
 
     def point(self, k: int, array: Array) -> None: ...
     def weigh(self, weights: Array | None) -> None: ...
+    def renew_others(self) -> None: ...
 
 
 class NativeSteps(OnBuffers["AlongParameters"]):
@@ -47,11 +55,11 @@ class NativeSteps(OnBuffers["AlongParameters"]):
     native = True
 
     def __init__(
-        self, executable: Executable, lanes: Callable[[int], tuple[int, bool]], parts: Parts, samples: int
+        self, executable: Executable, lanes: Callable[[int], tuple[int, bool, bool]], parts: Parts, samples: int
     ) -> None:
         super().__init__(executable, parts, samples)
         self._lanes = lanes
-        self._by_lanes: dict[tuple[int, bool], _StepBuffers] = {}
+        self._by_lanes: dict[tuple[int, bool, bool], _StepBuffers] = {}
         self._buffers(samples)
 
     def _along(self, program: Program) -> AlongParameters:
@@ -73,7 +81,7 @@ class NativeSteps(OnBuffers["AlongParameters"]):
         context = held.train
         context.order, context.lengths, context.rates, context.losses = map(_address, (order, lengths, rates, losses))
         context.step, context.steps = first, len(lengths)
-        held.run(held.address)
+        held.run()
         held.buffers.context.flag = 0
         return context.done, context.reason
 
@@ -88,14 +96,31 @@ class NativeSteps(OnBuffers["AlongParameters"]):
             self._by_lanes[key] = _StepBuffers(cast("_Buffers", buffers), self)
         return self._by_lanes[key]
 
-    def context(self, buffers: _Buffers) -> TrainContext:
-        """The argument of @train for these buffers, without the fields that each run sets."""
-        measure, update, size = self._measure, self._update, buffers.u.itemsize
+    def shares(self, count: int) -> list[AlongParameters]:
+        """The update program on as many parts of the parameters; a rule with sums over them has them all in the first
+        part."""
+        whole = self.count // count // _PART * _PART
+        inner = [self.count if adds_up(self.parts.update) else whole * k for k in range(1, count)]
+        found = []
+        for begin, end in pairwise([0, *inner, self.count]):
+            part = AlongParameters(self.parts.update, end - begin, self.executable.dtype, strict=self.executable.strict)
+            part.point([array[begin:end] for array in (self.theta, self.gradient, *self.state)])
+            part.u[: len(self.parts.numbers)] = self.parts.numbers
+            found.append(part)
+        return found
+
+    def context(
+        self, buffers: _Buffers, gradient: Context | None = None, update: AlongParameters | None = None
+    ) -> TrainContext:
+        """The argument of @train for these buffers, without the fields that each run sets; for a thread of a team, with
+        its context of the gradient program and its part of the update."""
+        measure, update, size = self._measure, update or self._update, buffers.u.itemsize
         spare, clips = self._measure.spare, self.parts.clips
         (_, odd), (_, factor) = measure.program.results
         return TrainContext(
             gradient_run=entry(buffers.native),
-            gradient_context=buffers.address,
+            gradient_context=buffers.address if gradient is None else ctypes.addressof(gradient),
+            flag_context=buffers.address,
             measure_run=entry(measure.native),
             measure_context=measure.address,
             update_run=entry(update.native),
@@ -120,12 +145,27 @@ class _StepBuffers:
 
     def __init__(self, buffers: _Buffers, steps: NativeSteps) -> None:
         self.buffers, self.data = buffers, list[Array]()
-        self.train = steps.context(buffers)
+        self._parts = steps.shares(1 + len(buffers.others)) if buffers.team else []
+        self.train = steps.context(buffers, None, *self._parts[:1])
         if not steps.executable.program.batch:
             self._rows = np.zeros((len(steps.executable.sizes), 2), np.int64)
             self.train.first_rows, self.train.arguments = self._rows.ctypes.data, len(self._rows)
-        self.run = driver(kind_of(steps.executable.dtype)).functions["train"]
-        self.address = ctypes.addressof(self.train)
+        self._train = driver(kind_of(steps.executable.dtype), team=buffers.team).functions["train"]
+        helpers = zip(buffers.others, self._parts[1:], strict=True) if buffers.team else ()
+        self._helpers = [steps.context(buffers, *helper) for helper in helpers]
+
+    def run(self) -> None:
+        """The steps that the context describes, on the threads of the buffers' team if there is one."""
+        mine = partial(self._train, ctypes.addressof(self.train))
+        if not self._helpers:
+            mine()
+            return
+        self.buffers.renew_others()
+        for helper in self._helpers:
+            for name in ("order", "lengths", "rates", "losses", "step", "steps"):
+                setattr(helper, name, getattr(self.train, name))
+        function = ctypes.cast(self._train, ctypes.c_void_p).value or 0
+        self.buffers.crew.run(function, [ctypes.addressof(helper) for helper in self._helpers], mine)
 
     def read(self, data: list[Array]) -> None:
         """Read these arrays, rows first."""

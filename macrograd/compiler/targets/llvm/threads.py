@@ -47,6 +47,8 @@ class ThreadShare(ctypes.Structure):
         ("done", ctypes.c_int64),
         ("spins", ctypes.c_int64),
         ("begin", ctypes.c_int64),
+        ("function", ctypes.c_void_p),  # the task: what to run, and on which context
+        ("task", ctypes.c_void_p),
     )
 
 
@@ -148,7 +150,8 @@ def _serve(code: Code) -> None:
     ticket, done = _atomic(code, "ticket"), _atomic(code, "done")
     code.put(f"br i1 {code.let(f'icmp ne i64 {ticket}, {done}')}, label %work, label %idle")
     code.label("work")
-    code.put("call void @share(ptr %context)")
+    function, task = (field(code, _SHARE[name], "ptr") for name in ("function", "task"))
+    code.put(f"call void {function}(ptr {task})")
     address = code.element("%context", str(_SHARE["done"]), "i64")
     code.put(f"store atomic i64 {ticket}, ptr {address} release, align 8")
     code.put("br label %look")
@@ -181,6 +184,9 @@ class Helper:
         self.code = _code(kind)
         self.share = ThreadShare(spins=_SPINS)
         self.address = ctypes.addressof(self.share)
+        self._begin()
+
+    def _begin(self) -> None:
         self._wake = threading.Event()
         self._thread = threading.Thread(
             target=_live, args=(weakref.ref(self), self.code, self.share, self._wake), daemon=True, name="macrograd"
@@ -189,6 +195,13 @@ class Helper:
 
     def start(self) -> None:
         """Start on the current share."""
+        self.work(ctypes.cast(self.code.functions["share"], ctypes.c_void_p).value, self.address)
+
+    def work(self, function: int | None, task: int) -> None:
+        """Start a native function on a context."""
+        if not self._thread.is_alive():  # in a forked process, which has only the thread that forked
+            self._begin()
+        self.share.function, self.share.task = function, task
         self.share.ticket += 1
         self._wake.set()
 

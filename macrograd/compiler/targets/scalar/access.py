@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.program.program import Index, Instruction, Operand
-from macrograd.compiler.targets.scalar.code import Code, Counter
+from macrograd.compiler.targets.scalar.code import Code, Counter, Team
 from macrograd.compiler.targets.scalar.machine import Machine
 
 
@@ -92,6 +92,21 @@ class Operands:
         self.given: dict[tuple[Key, Member, SimdVector], str] = {}
         self.grouped, self.stored = False, True
         self.panel: Panel | None = None
+        self.team: Team | None = None  # the threads that share the members of the current instruction
+
+    def shared(self, count: int, body: Callable[[Counter, list[str]], list[str]]) -> None:
+        """The outermost loop over the members of an instruction."""
+        if self.team is None:
+            self.code.loop(count, body)
+        else:
+            self.team.loop(count, body)
+
+    def once(self, body: Callable[[], None]) -> None:
+        """Members outside of that loop."""
+        if self.team is None:
+            body()
+        else:
+            self.team.once(body)
 
     def slot(self, x: Index, member: Member, term: Counter, count: int) -> tuple[int, list[tuple[int, Counter]]]:
         """An operand's slot, without the rounds of loops: a number, and factors of counters."""

@@ -13,7 +13,20 @@ from typing import Protocol
 from macrograd.compiler.jit.text import Counter, Float
 from macrograd.ops import Op
 
-__all__ = ["Code", "Counter"]
+__all__ = ["Code", "Counter", "Team"]
+
+
+class Team(Protocol):
+    """Threads that run the same code."""
+
+    def loop(self, count: int, body: Callable[[Counter, list[str]], list[str]]) -> None:
+        """A loop whose rounds the threads share; they do not depend on each other."""
+
+    def once(self, body: Callable[[], None]) -> None:
+        """What only the first thread does."""
+
+    def meet(self) -> None:
+        """Wait until all threads are here."""
 
 
 class Code(Protocol):

@@ -9,7 +9,8 @@ are loaded once, and that alone turns a group of dot products into a matrix prod
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
+from functools import partial
+from itertools import groupby, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import Kinds, Walker, in_rows
 from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, SimdVector, Tables, key_of
 from macrograd.compiler.targets.scalar.choice import Takes
-from macrograd.compiler.targets.scalar.code import Code, Counter
+from macrograd.compiler.targets.scalar.code import Code, Counter, Team
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
 from macrograd.compiler.targets.scalar.held import Readers, held
 from macrograd.compiler.targets.scalar.machine import Machine
@@ -28,6 +29,8 @@ from macrograd.compiler.targets.scalar.maps import Maps
 from macrograd.compiler.targets.scalar.outer import OuterProduct, split
 from macrograd.compiler.targets.scalar.routines import is_vector
 from macrograd.compiler.targets.scalar.sums import FEW, better_turned, turned
+
+WORTH = 32  # products or operations of a sample
 
 
 def _written_again(loop: Loop, depth: int) -> set[tuple[int, tuple[int, ...]]]:
@@ -38,6 +41,19 @@ def _written_again(loop: Loop, depth: int) -> set[tuple[int, tuple[int, ...]]]:
         if out.space == "u" and not any(out.shifts[depth:]):
             found |= {(int(slot), out.shifts[:depth]) for slot in out.slots(instruction.dims).ravel()}
     return found
+
+
+def _shareable(piece: Step | Fusion) -> bool:
+    """Whether the members of a step are worth sharing out to threads, and independent of each other."""
+    found = piece.instructions if isinstance(piece, Fusion) else (piece,)
+    work = 0
+    for x in found:
+        if not isinstance(x, Instruction) or x.kind not in ("map", "dot", "reduce"):
+            return False
+        if x.kind == "reduce" and any(segment.count > 1 for segment in x.segments):
+            return False  # several products add to one sum
+        work += x.members * max(1, x.terms)
+    return work >= WORTH
 
 
 def _long(instruction: Instruction) -> bool:
@@ -60,7 +76,9 @@ class Emitter(Walker[None], Kinds[None]):
         phase: str,
         read: NDArray[np.int64],
         reused: Readers | None = None,
+        team: Team | None = None,
     ) -> None:
+        self.team = team
         self.reused = reused or {}
         self.code, self.machine, self.tables, self.phase, self.read = code, machine, tables, phase, read
         self.at = Operands(code, machine, tables)
@@ -72,9 +90,31 @@ class Emitter(Walker[None], Kinds[None]):
         """Write all steps of the phase or of a loop's body; with lanes, instructions between loops and streams are
         grouped. `counts` are those of the loops around."""
         pieces = list(grouped(steps, self.read, self.machine, counts) if self.phase == "block" else steps)
+        if self.team is not None and self.phase == "block" and not counts:
+            self._together(pieces, self.team)
+            return
         for piece, following in zip_longest(pieces, pieces[1:]):
             self.following = following
             self.piece(piece, counts)
+
+    def _together(self, pieces: Sequence[Step | Fusion], team: Team) -> None:
+        """Write the steps of a block for a team of threads, which meet after those that they share, and after others in
+        a row."""
+
+        def alone(row: Sequence[Step | Fusion]) -> None:
+            for piece in row:
+                self.piece(piece)
+
+        for shared, some in groupby(pieces, _shareable):
+            if not shared:
+                team.once(partial(alone, list(some)))
+                team.meet()
+                continue
+            for piece in some:
+                self.at.team = team
+                self.piece(piece)
+                self.at.team = None
+                team.meet()
 
     def piece(self, piece: Step | Fusion, counts: tuple[int, ...] = ()) -> None:
         if isinstance(piece, Fusion):
@@ -230,7 +270,7 @@ class Emitter(Walker[None], Kinds[None]):
         outer = split(instruction, self.machine) if self.phase == "block" else None
         if outer is not None:
             main, rest = outer
-            OuterProduct(self.code, self.machine, main, self.at.rounds).emit()
+            OuterProduct(self.at, main).emit()
             if rest is None:
                 return
             instruction = rest

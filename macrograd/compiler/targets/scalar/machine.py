@@ -20,7 +20,8 @@ class Machine:
     `flat` means that every argument is one scalar per sample and every result has its own array, without an order or
     weights: this is how an update rule runs over parameters. `portable` machines have only arithmetic and integers: no
     instruction that rounds a·b + c once, and no math library. `in_order` means that a sum over the batch adds sample by
-    sample, so that it does not depend on the machine's vectors and blocks.
+    sample, so that it does not depend on the machine's vectors and blocks. With `team`, several threads run the code
+    together.
     """
 
     kind: Float
@@ -31,6 +32,7 @@ class Machine:
     flat: bool = False
     portable: bool = False
     in_order: bool = False
+    team: bool = False
 
     @property
     def width(self) -> int:

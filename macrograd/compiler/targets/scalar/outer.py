@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from macrograd.compiler.program.program import Index, Instruction, Segment
-from macrograd.compiler.targets.scalar.code import Code, Counter
+from macrograd.compiler.targets.scalar.access import Operands
+from macrograd.compiler.targets.scalar.code import Counter
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 
 _PANEL = 4  # vectors of j processed at once
+_MANY = 8  # panels
 
 
 def split(instruction: Instruction, machine: Machine) -> tuple[Instruction, Instruction | None] | None:
@@ -51,15 +53,22 @@ def split(instruction: Instruction, machine: Machine) -> tuple[Instruction, Inst
 
 
 class OuterProduct:
-    """Writes one such instruction. `rounds` are those of the loops around it."""
+    """Writes one such instruction. Threads share many panels; the rows of few, which each of them transposes."""
 
-    def __init__(self, code: Code, machine: Machine, instruction: Instruction, rounds: tuple[Counter, ...]) -> None:
-        self.code, self.machine, self.instruction, self.rounds = code, machine, instruction, rounds
+    def __init__(self, at: Operands, instruction: Instruction) -> None:
+        self.at, self.code, self.machine, self.instruction, self.rounds = (
+            at,
+            at.code,
+            at.machine,
+            instruction,
+            at.rounds,
+        )
         (segment,) = instruction.segments
         assert isinstance(segment.left, Index)
         assert isinstance(segment.right, Index)
         self.left, self.right, self.count = segment.left, segment.right, segment.count
-        self.add_up = not machine.single or segment.count > 1
+        self.add_up = not self.machine.single or segment.count > 1
+        self.whole = False  # whether a thread computes all rows of a panel
 
     def emit(self) -> None:
         code = self.code
@@ -74,7 +83,9 @@ class OuterProduct:
                 self._panel(t, [(panel * self.machine.width, p)], 0, panel)
                 return []
 
-            code.loop(vectors // panel, per_panel)
+            self.whole = vectors // panel >= _MANY
+            (self.at.shared if self.whole else code.loop)(vectors // panel, per_panel)
+            self.whole = False
             if vectors % panel:
                 self._panel(t, [], vectors // panel * panel * self.machine.width, vectors % panel)
             return []
@@ -126,9 +137,14 @@ class OuterProduct:
             self._rows(t, at, start, vectors, scratch, [(tile, i)], 0, tile)
             return []
 
-        code.loop(rows // tile, block)
-        if rows % tile:
+        def rest() -> None:
             self._rows(t, at, start, vectors, scratch, [], rows // tile * tile, rows % tile)
+
+        (code.loop if self.whole else self.at.shared)(rows // tile, block)
+        if rows % tile and self.whole:
+            rest()
+        elif rows % tile:
+            self.at.once(rest)
 
     def _rows(
         self,

@@ -76,7 +76,10 @@ class Tiles:
     ) -> None:
         """Loops over the member counters; the innermost in tiles of up to `cap` (two-dimensional for reductions)."""
         if not dims:
-            body([tuple(outer)])
+            if outer:
+                body([tuple(outer)])
+            else:
+                self.at.once(lambda: body([()]))
             return
         if len(dims) > 1 and not ((scalar or self.square) and len(dims) == 2):
 
@@ -84,7 +87,7 @@ class Tiles:
                 self._members(dims[1:], [*outer, AffineCounter(1, i, 0)], cap, body, scalar)
                 return []
 
-            self.code.loop(dims[0], step)
+            (self.code.loop if outer else self.at.shared)(dims[0], step)
             return
         if len(dims) == 2:
             columns = tile_of(dims[1], 4 if self.square else 8)
@@ -94,12 +97,14 @@ class Tiles:
 
                 def inner(places: list[AffineCounter], with_row: list[AffineCounter] = with_row) -> None:
                     for column_places in self._counted(dims[1], columns):
-                        self._open(column_places, lambda found: body([(*outer, r, c) for r in places for c in found]))
+                        self._open(
+                            column_places, lambda found: body([(*outer, r, c) for r in places for c in found]), False
+                        )
 
-                self._open(with_row, inner)
+                self._open(with_row, inner, not outer)
             return
         for places in self._counted(dims[0], tile_of(dims[0], cap)):
-            self._open(places, lambda found: body([(*outer, place) for place in found]))
+            self._open(places, lambda found: body([(*outer, place) for place in found]), not outer)
 
     def _counted(self, n: int, tile: int) -> Iterator[list[AffineCounter]]:
         """Full tiles as places of a loop yet to be opened (counter ''), then the rest as known places."""
@@ -109,18 +114,21 @@ class Tiles:
         if n % tile:
             yield [AffineCounter(0, 0, k) for k in range(full * tile, n)]
 
-    def _open(self, places: list[AffineCounter], body: Callable[[list[AffineCounter]], None]) -> None:
+    def _open(self, places: list[AffineCounter], body: Callable[[list[AffineCounter]], None], outermost: bool) -> None:
         """Run `body` in the loop that `places` require."""
         counter = places[0].counter
         if isinstance(counter, int):
-            body(places)
+            if outermost:
+                self.at.once(lambda: body(places))
+            else:
+                body(places)
             return
 
         def step(i: Counter, _: list[str]) -> list[str]:
             body([AffineCounter(place.factor, i, place.offset) for place in places])
             return []
 
-        self.code.loop(int(counter[1:]), step)
+        (self.at.shared if outermost else self.code.loop)(int(counter[1:]), step)
 
 
 def lane_tile(vectors: int) -> int:
