@@ -51,7 +51,7 @@ def slots_of(program: Program, samples: int) -> Slots:
 def over_nets(program: Program, samples: int, *, strict: bool) -> Program:
     """The program over nets for steps of so many samples. Its leaves are the slots of `Slots`; it has only a block.
 
-    Raises NetsError for streams and for sums that an index chooses.
+    Raises NetsError for streams, and for gradients of values that several indices of a sample choose.
     """
     slots = slots_of(program, samples)
     same, each = _Same(slots), _Each(slots, strict=strict)
@@ -155,6 +155,18 @@ class _Each(_Same):
         else:
             raise NetsError(f"a sum of {len(segments)} kinds of terms over {n} samples")
         return replace(instruction, kind="dot", out=_same(instruction.out), segments=(*start, *found))
+
+    def scatter(self, instruction: Instruction, /) -> Instruction:
+        """The samples become its terms, which are added in their order as a run alone adds those of its lanes."""
+        if instruction.count > 1:
+            raise NetsError("a gradient of values that several indices of a sample choose")
+        index, term = instruction.args
+        return replace(
+            instruction,
+            out=_same(instruction.out),
+            args=(self._along(index), self._along(term)),
+            count=self.slots.samples,
+        )
 
     def _placed(self, x: Index, sample: int = 0) -> Index:
         """An operand of one sample."""

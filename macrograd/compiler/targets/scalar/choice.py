@@ -61,7 +61,8 @@ class Takes:
             def add(places: list[AffineCounter]) -> None:
                 whole = (*member[: len(rows) - shared], *places, AffineCounter(1, k, 0))
                 more = self.code.select(good, self.at.load(term, whole, t, count, vector), self.code.splat(0.0, 1), 1)
-                address = self.at.address(instruction.out, whole, 0, 1, None)
+                along = vector.start if instruction.out.space == "v" else None
+                address = self.at.address(instruction.out, whole, 0, 1, along)
                 self.code.store(self.code.binary("fadd", self.code.load(address, 1), more, 1), address, 1)
 
             self._each(tuple(rows[len(rows) - shared :]), add)
@@ -81,6 +82,9 @@ class Takes:
         """Set the members to 0."""
         code, out, (*rows, size) = self.code, instruction.out, instruction.dims
         self.at.axis, self.at.dims = "none", instruction.dims
+        if out.space == "v":  # for each net of a program over nets
+            self._zero_lanes(instruction)
+            return
         width = self.machine.width if out.member[-1] == 1 and (out.members is None or out.members.shape[-1] == 1) else 1
 
         def row(places: list[AffineCounter]) -> None:
@@ -95,6 +99,18 @@ class Takes:
                 code.store(code.splat(0.0, 1), self.at.address(out, (*places, AffineCounter(0, 0, k)), 0, 1, None), 1)
 
         self._each(tuple(rows), row)
+
+    def _zero_lanes(self, instruction: Instruction) -> None:
+        """Set the members of all lanes to 0."""
+        width, lanes = self.machine.width, self.machine.lanes
+
+        def member(places: list[AffineCounter]) -> None:
+            self.at.cache = {}
+            for begin in range(0, lanes, width):
+                address = self.at.address(instruction.out, tuple(places), 0, 1, AffineCounter(0, 0, begin))
+                self.code.store(self.code.splat(0.0, width), address, width)
+
+        self._each(instruction.dims, member)
 
     def _chosen(self, index: str, first: int, count: int) -> tuple[str, str]:
         """Whether an index is one of the integers first … first + count - 1, and which one (0 if not)."""

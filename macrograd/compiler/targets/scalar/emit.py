@@ -243,7 +243,7 @@ class Emitter(Walker[None], Kinds[None]):
         self.takes.take(instruction)
 
     def scatter(self, instruction: Instruction) -> None:
-        if self.phase == "block":
+        if self.phase == "block" and instruction.out.space == "u":  # not of nets, whose lanes are all filled
             self._clean(instruction)
         self.takes.scatter(instruction)
 
