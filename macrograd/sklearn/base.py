@@ -29,13 +29,15 @@ Array = NDArray[Any]
 class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without types
     """The estimators' common part; see `NetClassifier`."""
 
+    _calibrates = False  # whether answers need held-out rows, also where these are too few to choose an epoch by
+
     # --- training -----------------------------------------------------------------------------------------------
 
     def _fit(self, X: Array, y: Array, sample_weight: Any, class_weight: Any, *, again: bool) -> Any:
         """Train on checked numbers, from scratch or (`again`) from the parameters learned before."""
         rng = check_random_state(self.random_state)
         X, y, weights = self._merged(X, y, sample_weight)
-        training, held, apart = self._parts(y, rng)
+        training, held, apart, early = self._parts(y, rng)
         seed = int(rng.randint(np.iinfo(np.int32).max))
         model = self._raw() if again else self._made(X.shape[1], seed)
         size = recipe.batch_size(self.batch_size, len(training))
@@ -45,7 +47,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
         trainer = self._trainer(model, optimizer)
         stopping = None
         if len(held):
-            patience = max(epochs, 1) if self.early_stopping is True else int(self.early_stopping)
+            patience = max(epochs, 1) if early is True else int(early)
             stopping = EarlyStopping(patience, restore="always")
         history = self._run(
             trainer, X[training], y[training], weights[training], class_weight, seed=seed, epochs=epochs,
@@ -107,17 +109,21 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
             raise ValueError("sample_weight is zero for every sample: there is nothing to learn from")
         return found
 
-    def _parts(self, y: Array, rng: np.random.RandomState) -> tuple[Array, Array, Array]:
-        """(training, validation and calibration places) of distinct rows."""
+    def _parts(self, y: Array, rng: np.random.RandomState) -> tuple[Array, Array, Array, bool | int]:
+        """(training, validation and calibration places) of distinct rows, and how the run is stopped early."""
         by_class, no_rows = hasattr(self, "classes_") and y.ndim == 1, np.empty(0, dtype=np.int64)
         training, held, apart = np.arange(len(y)), no_rows, no_rows
         share = recipe.fraction("calibration_fraction", self.calibration_fraction, zero=True)
         if share:
             training, apart = recipe.held_out(y, share, rng, by_class=by_class)
-        if self.early_stopping is not False:
-            first, second = recipe.held_out(y[training], self.validation_fraction, rng, by_class=by_class)
+        fraction = recipe.fraction("validation_fraction", self.validation_fraction)
+        early = recipe.early_stopping(self.early_stopping, len(training), fraction)
+        if early is not False:
+            first, second = recipe.held_out(y[training], fraction, rng, by_class=by_class)
             training, held = training[first], training[second]
-        return training, held, apart
+        elif self.early_stopping == "auto" and self._calibrates and not len(apart):
+            training, apart = recipe.held_out(y, fraction, rng, by_class=by_class)
+        return training, held, apart, early
 
     def _made(self, inputs: int, seed: int) -> nn.Module:
         outputs = self._outputs()

@@ -44,10 +44,11 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
     learning_rate        "auto", a rate, or a schedule: a function from the step to the rate
     epochs, batch_size   "auto" or integers: the passes over the rows, and the rows per step
     early_stopping       True restores the parameters of the epoch that is best on held-out rows; an integer also ends
-                         the run that many epochs after it; False holds out no rows
+                         the run that many epochs after it; False holds out no rows. "auto" is True if at least 50 rows
+                         would be held out, and False if not: fewer do not tell which epoch is best
     validation_fraction  the fraction of rows held out for that
     calibration_fraction the fraction held out only for the temperature of `predict_proba`; with 0 the validation rows
-                         are used for that, too
+                         are used for that, too, and without any the temperature is 1
     class_weight         by label, or "balanced"
     members              the number of nets, whose outputs are averaged; "auto" is 4, and fewer for very wide tables
     label_smoothing, l2, scale, dtype  as for `mg.Trainer`; `scale` also "robust" or None
@@ -79,7 +80,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         learning_rate: Any = "auto",
         epochs: int | str = "auto",
         batch_size: int | str = "auto",
-        early_stopping: bool | int = True,
+        early_stopping: bool | int | str = "auto",
         validation_fraction: float = 0.15,
         calibration_fraction: float = 0.0,
         class_weight: Any = None,

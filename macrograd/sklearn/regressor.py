@@ -30,12 +30,15 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
                           targets
     calibration_fraction  the fraction of rows held out only for `predict_interval`; with 0 the validation rows are
                           used for that, too, and since they also decided the best epoch, intervals are slightly too
-                          narrow
+                          narrow. Where "auto" finds them too few to decide the epoch, they are held out for the
+                          intervals alone
 
     The other parameters, and what a fit depends on, are those of `NetClassifier`.
 
     history_, n_iter_  as there; scores_  (m,) the sorted residuals |prediction − y| of the held-out rows
     """
+
+    _calibrates = True
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
         learning_rate: Any = "auto",
         epochs: int | str = "auto",
         batch_size: int | str = "auto",
-        early_stopping: bool | int = True,
+        early_stopping: bool | int | str = "auto",
         validation_fraction: float = 0.15,
         calibration_fraction: float = 0.0,
         members: int | str = "auto",

@@ -61,7 +61,7 @@ def test_all_checks_of_scikit_learn_pass_and_none_is_expected_to_fail(estimator:
 
 
 @pytest.mark.parametrize("make", [classifier, regressor])
-@pytest.mark.parametrize("options", [{"batch_size": 8}, {"batch_size": 8, "early_stopping": False}])
+@pytest.mark.parametrize("options", [{"batch_size": 8, "early_stopping": early} for early in (True, False)])
 def test_a_weight_is_that_many_repetitions_to_the_last_bit(make: Any, options: dict[str, Any]) -> None:
     y = Y if make is classifier else Z
     weights = rng.randint(0, 4, len(X))
@@ -186,7 +186,7 @@ def test_losses_of_classes(loss: str) -> None:
 
 
 def test_going_on() -> None:
-    fitted = classifier(warm_start=True, epochs=5).fit(X, Y)
+    fitted = classifier(warm_start=True, epochs=5, early_stopping=True).fit(X, Y)
     before = fitted.history_.metrics["validation_loss"][-1]
     assert fitted.fit(X, Y).history_.metrics["validation_loss"][0] < 1.5 * before
     with pytest.raises(ValueError, match="warm_start continues with the classes"):
@@ -199,6 +199,34 @@ def test_going_on() -> None:
     assert bit.score(X, Y) > 0.85
     with pytest.raises(ValueError, match="not in classes"):
         bit.partial_fit(X, Y + 5)
+
+
+def test_few_rows_with_many_columns_are_learned() -> None:
+    """The best epoch on nine rows of mostly noise is any: the fit has its full length, on all rows."""
+    many = np.random.RandomState(0)
+    few, others = many.normal(size=(60, 80)), many.normal(size=(500, 80))
+    y, truth = (few[:, :5].sum(axis=1) > 0, others[:, :5].sum(axis=1) > 0)
+    fitted = NetClassifier(hidden=(4,), members=1, random_state=0).fit(few, y)
+    assert fitted.score(few, y) == 1.0
+    assert "validation_loss" not in fitted.history_.metrics
+    stopped = NetClassifier(hidden=(4,), members=1, random_state=0, early_stopping=True).fit(few, y)
+    assert fitted.score(others, truth) > stopped.score(others, truth)
+
+
+def test_the_best_epoch_is_chosen_by_fifty_rows_or_more() -> None:
+    assert recipe.early_stopping("auto", 333, 0.15) is True
+    assert recipe.early_stopping("auto", 323, 0.15) is False
+    assert recipe.early_stopping("auto", 100, 0.5) is True
+    assert [recipe.early_stopping(given, 10, 0.15) for given in (True, False, 7)] == [True, False, 7]
+    with pytest.raises(ValueError, match="early_stopping must be 'auto', True, False or an integer"):
+        recipe.early_stopping("never", 10, 0.15)
+
+
+def test_intervals_of_small_tables_have_held_out_rows() -> None:
+    fitted = regressor().fit(X, Z)
+    assert len(fitted.scores_) == 18
+    assert "validation_loss" not in fitted.history_.metrics
+    assert fitted.predict_interval(X).shape == (120, 2)
 
 
 def test_callbacks_are_called() -> None:
@@ -218,7 +246,7 @@ def test_callbacks_are_called() -> None:
         ({"learning_rate": -1.0}, "learning_rate must be 'auto', a number above 0"),
         ({"optimizer": optim.Adam(0.1), "learning_rate": 0.1}, "the optimizer has a rate already"),
         ({"validation_fraction": 1.5}, "validation_fraction must be between 0 and 1"),
-        ({"early_stopping": 0}, "early_stopping must be True, False or an integer"),
+        ({"early_stopping": 0}, "early_stopping must be 'auto', True, False or an integer of at least 1, got 0"),
         ({"scale": "minmax"}, "scale must be 'robust'"),
         ({"members": 0}, "members must be 'auto' or an integer"),
         ({"label_smoothing": 1.0}, "label_smoothing must be from 0 up to 1"),
