@@ -65,6 +65,12 @@ def dispatch(argv: Sequence[str]) -> int:
     options.add_explain(commands)
     options.add_export(commands)
     options.add_playground(commands)
+    if argv and not argv[0].startswith("-") and argv[0] not in commands.choices:
+        import difflib  # needed only for misspellings, and slow to load
+
+        close = difflib.get_close_matches(argv[0], commands.choices, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f": use {', '.join(commands.choices)}"
+        parser.error(f"there is no command {argv[0]!r}{hint}")
     try:
         arguments = parser.parse_args(argv)
     except SystemExit:  # --help has printed the help

@@ -88,6 +88,11 @@ def load(arguments: argparse.Namespace) -> Data:
     for option in ("samples", "noise", "classes"):
         if getattr(arguments, option) is not None:
             raise ValueError(f"--{option} is for the data sets {', '.join(DATASETS)}, not for {arguments.data}")
+    if arguments.data.endswith(".safetensors"):
+        raise ValueError(
+            f"{arguments.data} is a saved net, not a table: `macrograd inspect` describes it, and `macrograd predict` "
+            "uses it"
+        )
     if not tables.is_address(arguments.data) and not Path(arguments.data).exists():
         import difflib  # needed only for misspellings, and slow to load
 

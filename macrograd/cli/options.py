@@ -22,17 +22,17 @@ EXPORT_DTYPES = (*DTYPES, "int8")
 
 EPILOG = """\
 examples:
-  macrograd train moons --plot moons.png        micrograd's published run, and a picture of it
+  macrograd train moons --plot moons.png        micrograd's run, and a picture
   macrograd train moons --batch-size 32         32 random samples a step
   macrograd train blobs --classes 4             four classes, cross-entropy
   macrograd train flowers.csv --target species  a table of your own
   macrograd train flowers.csv --target species --save flowers.safetensors
-  macrograd train houses.xlsx --target price --task regression --drop id --kind zip=category
+  macrograd train houses.xlsx --target price --drop id --kind zip=category
   macrograd train lab.sqlite --query "SELECT a, b, y FROM runs" --target y
 """
 
 PREDICT_EPILOG = """\
-example:
+examples:
   macrograd predict flowers.safetensors new.csv > answers.csv
   macrograd predict flowers.safetensors new.parquet --probabilities
 """
@@ -40,16 +40,17 @@ example:
 TUNE_EPILOG = """\
 examples:
   macrograd tune flowers.csv --target species --save flowers.safetensors
-  macrograd tune houses.csv --target price --tries 100 --workers 4 --folder search
+  macrograd tune houses.csv --target price --tries 100 --folder search
 """
 
 
 EXPORT_EPILOG = """\
 examples:
   macrograd export flowers.safetensors flowers.c
-  macrograd export flowers.safetensors flowers.c --kind train --dtype float32 --lanes 1 --header
-  macrograd export flowers.safetensors flowers.c --dtype int8 --calibrate flowers.csv
-  macrograd export flowers.safetensors flowers.wasm      a module for browsers, and flowers.js, which calls it
+  macrograd export flowers.safetensors flowers.c --kind train --lanes 1
+  macrograd export flowers.safetensors flowers.c --dtype int8 \\
+      --calibrate flowers.csv
+  macrograd export flowers.safetensors flowers.wasm  and flowers.js, to call it
   macrograd export flowers.safetensors flowers.onnx
 """
 
@@ -61,9 +62,18 @@ examples:
 
 EXPLAIN_EPILOG = """\
 examples:
-  macrograd explain moons                       the demo's net: its matrix products, and those of its gradient
+  macrograd explain moons                       the demo's net and its gradient
   macrograd explain spirals --classes 3 --hidden 8 8 --activation tanh
 """
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Text wrapped at the width of the terminal, but examples left as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("example"):
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
 
 
 def add_train(commands: Any) -> None:
@@ -74,7 +84,7 @@ def add_train(commands: Any) -> None:
         description="Train a multi-layer perceptron, and print its progress and its score on samples that it was not "
         "trained on.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     _add_net(parser)
     _add_steps(parser)
@@ -148,7 +158,7 @@ def add_tune(commands: Any) -> None:
         description="Try nets and training settings by cross-validation, print the best, train it on all rows of the "
         "search, and evaluate it on rows that the search has not seen.",
         epilog=TUNE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     _add_data(parser)
 
@@ -192,7 +202,7 @@ def add_explain(commands: Any) -> None:
         description="Compile the loss of one sample as `macrograd train` does, and describe the matrix products and "
         "other array operations found in its scalars.",
         epilog=EXPLAIN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     _add_net(parser)
 
@@ -205,7 +215,7 @@ def add_predict(commands: Any) -> None:
         description="Print the table with one more column: each row's prediction by a net that `macrograd train "
         "--save` wrote. Columns are matched by name; further ones are ignored.",
         epilog=PREDICT_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("model", metavar="MODEL", help="a file of `macrograd train --save`")
     parser.add_argument("table", metavar="TABLE", help="a table, as `macrograd train` takes them")
@@ -231,7 +241,7 @@ def add_export(commands: Any) -> None:
         description="Write a net that `macrograd train --save` or mg.save wrote as one C99 file, a WebAssembly module "
         "or an ONNX model. It takes the numbers and strings of a table's row and returns names of classes, or numbers.",
         epilog=EXPORT_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="a file of `macrograd train --save`")
@@ -277,7 +287,7 @@ def add_playground(commands: Any) -> None:
         description="Write one HTML file that trains small nets in a browser: data sets or your own table, layers, "
         "each neuron's output, losses, and export of the net. It needs no network.",
         epilog=PLAYGROUND_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     add = parser.add_argument
     add("table", metavar="TABLE", nargs="?", help="a CSV file to begin with; others can be dropped into the page")

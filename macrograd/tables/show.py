@@ -38,7 +38,10 @@ def understood(table: Table, target: Target | None, plan: Plan, file: TextIO | N
     for names, feature in _grouped(plan.features):
         kind = f"date ({feature.order})" if feature.kind == "date" and feature.order != "ymd" else feature.kind
         grid.add_row(*(Text(printable(t)) for t in (names, kind or "–", str(feature.missing or ""), feature.becomes())))
-    console.print(grid)
+    with console.capture() as drawn:
+        console.print(grid)
+    for line in drawn.get().splitlines():  # without the spaces that fill up a column
+        print(line.rstrip(), file=out)
     for note in [*table.notes, *(target.notes if target is not None else ())]:
         console.print(Text(f"note: {printable(note)}"))
 

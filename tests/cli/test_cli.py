@@ -318,6 +318,14 @@ def test_help(capsys: Capture) -> None:
         assert f"--{option}" in out
 
 
+@pytest.mark.parametrize("command", ["train", "tune", "predict", "inspect", "explain", "export", "playground"])
+def test_help_fits_a_terminal(command: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+
+
 def test_version(capsys: Capture) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"macrograd {macrograd.__version__}\n"
