@@ -127,3 +127,33 @@ def torch(case: str) -> Prepared:
 
     extra: dict[str, Any] = {}
     return Prepared(lambda: learn(0), lambda: judged(learn, extra), units=EPOCHS, extra=extra)
+
+
+@JOB.contender("jax-scan", packages=("jax",), note="an epoch in one jitted lax.scan, its last batch by itself")
+def jax_scan(case: str) -> Prepared:
+    import jax
+    import jax.numpy as jnp
+
+    both, n = jax.value_and_grad(classifier.jax_loss()), TRAIN // BATCH
+
+    def step(carry: Any, batch: Any) -> Any:
+        t = carry[3] + 1.0
+        _, gradients = both(carry[0], *batch)
+        return (*classifier.jax_adam(*carry[:3], t, gradients), t), None
+
+    @jax.jit
+    def epoch(carry: Any, X: Any, y: Any, full: Any, rest: Any) -> Any:
+        carry, _ = jax.lax.scan(lambda c, rows: step(c, (X[rows], y[rows])), carry, full)
+        return step(carry, (X[rest], y[rest]))[0]
+
+    def learn(seed: int) -> Pairs:
+        X, y = map(jnp.asarray, split(seed)[:2])
+        pairs = [(jnp.asarray(W), jnp.asarray(b)) for W, b in start(case, seed)]
+        zeros, rows = jax.tree.map(jnp.zeros_like, pairs), batches(seed)
+        carry = (pairs, zeros, zeros, jnp.float32(0.0))
+        for k in range(0, len(rows), n + 1):
+            carry = epoch(carry, X, y, np.stack(rows[k : k + n]), rows[k + n])
+        return [(np.asarray(W), np.asarray(b)) for W, b in carry[0]]
+
+    extra: dict[str, Any] = {}
+    return Prepared(lambda: learn(0), lambda: judged(learn, extra), units=EPOCHS, extra=extra)

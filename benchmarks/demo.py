@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import data, native, ours
+from benchmarks import data, moons_peers, native, ours
 from benchmarks import moons_net as moons
 from benchmarks.harness import Job, Prepared
 
@@ -124,6 +124,55 @@ def compiled() -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
     f = mg.compile(loss, batch=True)
     f(X, y)
     return f, np.asarray(f.theta()), X, y
+
+
+@JOB.contender("jax-scan", packages=("jax",), cases=("steps",), note="100 steps in one jitted lax.scan")
+def jax_scan(case: str) -> Prepared:
+    import jax.numpy as jnp
+
+    jax, both, _ = moons_peers.jax_parts()
+    X, y, start = problem()
+    pairs = [(jnp.asarray(W), jnp.asarray(b)) for W, b in data.split(start, moons.SIZES)]
+
+    def step(pairs: Any, rate: Any) -> Any:
+        loss, gradient = both(pairs, X, y)
+        return jax.tree.map(lambda p, g: p - rate * g, pairs, gradient), loss
+
+    train = jax.jit(lambda pairs: jax.lax.scan(step, pairs, jnp.asarray(RATES))[1])
+    return Prepared(lambda: jax.block_until_ready(train(pairs)), lambda: {"losses": train(pairs)}, units=STEPS)
+
+
+@JOB.contender("torch", packages=("torch",), cases=("steps",), note="eager, torch.optim.SGD")
+def torch_eager(case: str) -> Prepared:
+    import torch
+
+    torch.set_num_threads(1)
+    X, y, start = problem()
+    xs, ys, first = (
+        torch.tensor(X),
+        torch.tensor(y),
+        [torch.tensor(a) for p in data.split(start, moons.SIZES) for a in p],
+    )
+    parameters = [p.clone().requires_grad_() for p in first]
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+
+    def run() -> list[Any]:
+        with torch.no_grad():
+            for p, number in zip(parameters, first, strict=True):
+                p.copy_(number)
+        losses = []
+        for rate in RATES.tolist():
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad(set_to_none=True)
+            W1, b1, W2, b2, W3, b3 = parameters
+            score = (torch.relu(torch.relu(xs @ W1 + b1) @ W2 + b2) @ W3 + b3)[:, 0]
+            loss = torch.relu(1.0 - ys * score).mean() + 1e-4 * sum((p * p).sum() for p in parameters)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        return losses
+
+    return Prepared(run, lambda: {"losses": [x.item() for x in run()]}, units=STEPS)
 
 
 @JOB.contender("micrograd", packages=("micrograd.nn",), cases=("steps",), note="Python's garbage collector off")

@@ -146,6 +146,38 @@ def micrograd_as_is(case: str) -> Prepared:
     return contender(case, Value, MLP, gc=True)
 
 
+@JOB.contender("torch", packages=("torch",), cases=("operators",), note="tensors of one number, eager")
+def torch_eager(case: str) -> Prepared:
+    import torch
+
+    torch.set_num_threads(1)
+
+    def number(x: float) -> Any:
+        return torch.tensor(x, dtype=torch.float64, requires_grad=True)
+
+    layers = neurons(number)
+    forward, parameters = chained(layers), [p for layer in layers for n in layer for p in (*n.w, n.b)]
+
+    def step() -> Any:
+        scores = [forward([torch.tensor(v, dtype=torch.float64) for v in row]) for row in ROWS]
+        losses = [(1 + -y * score).relu() for y, score in zip(TARGETS, scores, strict=True)]
+        loss = sum(losses) * (1.0 / len(losses)) + DECAY * sum(p * p for p in parameters)
+        for p in parameters:
+            p.grad = None
+        loss.backward()  # type: ignore[union-attr]  # the sum of tensors is one
+        return loss
+
+    def answer() -> dict[str, Any]:
+        loss = step()
+        pairs = [
+            (np.array([[w.grad.item() for w in n.w] for n in layer]).T, np.array([n.b.grad.item() for n in layer]))
+            for layer in layers
+        ]
+        return {"loss": loss.item(), "gradient": data.flat(pairs)}
+
+    return Prepared(step, answer)
+
+
 if __name__ == "__main__":
     from benchmarks.__main__ import main
 

@@ -1,4 +1,7 @@
-"""one: predict for one sample with the moons net, 2-16-16-1, from Python with a row of a NumPy array, float64."""
+"""one: predictions with the moons net, 2-16-16-1, from Python with a NumPy array, float64.
+
+`predict` has one row, where the call is all, and `rows` a thousand of them.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +13,40 @@ from benchmarks import data, moons_peers, native, ours
 from benchmarks import moons_net as moons
 from benchmarks.harness import Job, Prepared
 
-ROW = np.array([[0.3, -0.7]])
+ROWS = {"predict": np.array([[0.3, -0.7]]), "rows": np.random.default_rng(0).normal(size=(1000, 2))}
+ROW = ROWS["predict"]
 
 JOB = Job(
     "one",
-    what="the score of one sample by an MLP 2-16-16-1, from Python, float64 (onnxruntime: float32)",
+    what="scores by an MLP 2-16-16-1, from Python, float64 (onnxruntime: float32), of one sample or of a thousand",
     unit="prediction",
-    cases=("predict",),
+    cases=tuple(ROWS),
     tolerance=1e-12,
+    quick=("predict",),
 )
 
 
 @JOB.reference
 def reference(case: str) -> np.ndarray:
     (W1, b1), (W2, b2), (W3, b3) = data.split(moons.START, moons.SIZES)
-    return np.asarray(np.maximum(np.maximum(ROW @ W1 + b1, 0.0) @ W2 + b2, 0.0) @ W3 + b3)[0]
+    return np.asarray(np.maximum(np.maximum(ROWS[case] @ W1 + b1, 0.0) @ W2 + b2, 0.0) @ W3 + b3).ravel()
 
 
 @JOB.contender("c", note="through ctypes with pointers made once")
 def c(case: str) -> Prepared:
     import ctypes
 
-    call = native.library("moons", BATCH=moons.BATCH).predict
+    lib = native.library("moons", BATCH=moons.BATCH)
+    if case == "rows":
+        rows, out = ROWS[case].copy(), np.empty(len(ROWS[case]))
+        given = (*(native.pointer(a) for a in (moons.START, rows)), len(rows), native.pointer(out))
+
+        def answer() -> np.ndarray:
+            lib.predict_all(*given)
+            return out
+
+        return Prepared(lambda: lib.predict_all(*given), answer, units=len(rows))
+    call = lib.predict
     call.restype = ctypes.c_double
     args = (native.pointer(moons.START), native.pointer(ROW))
     return Prepared(lambda: call(*args), lambda: [call(*args)])
@@ -44,24 +59,27 @@ def macrograd_function() -> Any:
     return mg.compile(lambda x: ours.net(layers, x)[0], batch=True)
 
 
-@JOB.contender("macrograd", packages=("macrograd",), note="trainer.predict_one(row)")
+@JOB.contender("macrograd", packages=("macrograd",), note="trainer.predict_one(row), or trainer.predict(rows)")
 def macrograd(case: str) -> Prepared:
     from macrograd import Trainer
 
     model = ours.mlp(data.split(moons.START, moons.SIZES))
     trainer = Trainer(model, "squared_error")
     trainer.fit(moons.X, moons.Y, steps=0, progress=False)
+    if case == "rows":
+        rows = ROWS[case].copy()
+        return Prepared(lambda: trainer.predict(rows), lambda: np.ravel(trainer.predict(rows)), units=len(rows))
     row = ROW[0].copy()
     return Prepared(lambda: trainer.predict_one(row), lambda: [trainer.predict_one(row)])
 
 
-@JOB.contender("macrograd-batch", packages=("macrograd",), note="f(rows) with one row")
+@JOB.contender("macrograd-batch", packages=("macrograd",), note="f(rows) of a compiled function")
 def macrograd_batch(case: str) -> Prepared:
-    f = macrograd_function()
-    return Prepared(lambda: f(ROW), lambda: np.ravel(f(ROW)))
+    f, rows = macrograd_function(), ROWS[case]
+    return Prepared(lambda: f(rows), lambda: np.ravel(f(rows)), units=len(rows))
 
 
-@JOB.contender("macrograd-eager", packages=("macrograd",), note="plain Values, no compiler")
+@JOB.contender("macrograd-eager", packages=("macrograd",), cases=("predict",), note="plain Values, no compiler")
 def macrograd_eager(case: str) -> Prepared:
     layers = ours.values(data.split(moons.START, moons.SIZES))
     row = ROW[0].tolist()
@@ -72,10 +90,12 @@ def macrograd_eager(case: str) -> Prepared:
 def numpy(case: str) -> Prepared:
     (W1, b1), (W2, b2), (W3, b3) = data.split(moons.START, moons.SIZES)
 
-    def run() -> np.ndarray:
-        return np.asarray(np.maximum(np.maximum(ROW @ W1 + b1, 0.0) @ W2 + b2, 0.0) @ W3 + b3)
+    rows = ROWS[case]
 
-    return Prepared(run, lambda: run()[0])
+    def run() -> np.ndarray:
+        return np.asarray(np.maximum(np.maximum(rows @ W1 + b1, 0.0) @ W2 + b2, 0.0) @ W3 + b3)
+
+    return Prepared(run, lambda: run().ravel(), units=len(rows))
 
 
 @JOB.contender("jax-jit", packages=("jax",))
@@ -92,18 +112,29 @@ def jax_jit(case: str) -> Prepared:
             x = jax.nn.relu(x @ W + b)
         return x @ pairs[-1][0] + pairs[-1][1]
 
-    return Prepared(lambda: np.asarray(predict(pairs, ROW)), lambda: predict(pairs, ROW)[0])
+    rows = ROWS[case]
+    return Prepared(lambda: np.asarray(predict(pairs, rows)), lambda: np.ravel(predict(pairs, rows)), units=len(rows))
+
+
+def torch_contender(case: str, compiled: bool) -> Prepared:
+    torch, net, _ = moons_peers.torch_parts()
+    call, rows = torch.compile(net) if compiled else net, ROWS[case]
+
+    def predict() -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(call(torch.from_numpy(rows)).numpy())
+
+    return Prepared(predict, lambda: predict().ravel(), units=len(rows))
 
 
 @JOB.contender("torch", packages=("torch",), note="eager, inference_mode")
 def torch_eager(case: str) -> Prepared:
-    torch, net, _ = moons_peers.torch_parts()
+    return torch_contender(case, compiled=False)
 
-    def predict() -> np.ndarray:
-        with torch.inference_mode():
-            return np.asarray(net(torch.from_numpy(ROW)).numpy())
 
-    return Prepared(predict, lambda: predict()[0])
+@JOB.contender("torch-compile", packages=("torch",), note="torch.compile, inference_mode")
+def torch_compile(case: str) -> Prepared:
+    return torch_contender(case, compiled=True)
 
 
 @JOB.contender("sklearn", packages=("sklearn.neural_network",), note="MLPRegressor.predict with the same weights")
@@ -113,7 +144,8 @@ def sklearn(case: str) -> Prepared:
     model = MLPRegressor(hidden_layer_sizes=(16, 16), max_iter=1).fit(moons.X, moons.Y)
     pairs = data.split(moons.START, moons.SIZES)
     model.coefs_, model.intercepts_ = [W.copy() for W, _ in pairs], [b.copy() for _, b in pairs]
-    return Prepared(lambda: model.predict(ROW), lambda: model.predict(ROW))
+    rows = ROWS[case]
+    return Prepared(lambda: model.predict(rows), lambda: model.predict(rows), units=len(rows))
 
 
 @JOB.contender("onnxruntime", packages=("onnxruntime", "onnx"), tolerance=1e-5, note="float32, as its models are")
@@ -135,5 +167,7 @@ def onnxruntime(case: str) -> Prepared:
     options = rt.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = rt.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    row = ROW.astype(np.float32)
-    return Prepared(lambda: session.run(None, {"x": row}), lambda: session.run(None, {"x": row})[0][0])
+    rows = ROWS[case].astype(np.float32)
+    return Prepared(
+        lambda: session.run(None, {"x": rows}), lambda: session.run(None, {"x": rows})[0].ravel(), units=len(rows)
+    )

@@ -24,6 +24,7 @@ LOOPS = {"loop-1000": 1_000, "loop-100000": 100_000}
 RECURRENCES = {"kalman-1000": 1_000, "kalman-50000": 50_000}
 RANDOM = {"random-1000": 1_000, "random-10000": 10_000, "random-100000": 100_000}
 CHAIN = 2_000
+_TORCH = ("net-1000", "net-10000", "loop-1000", "kalman-1000", "random-1000", "random-10000", "chain-2000")
 INPUTS = 64
 
 JOB = Job(
@@ -160,6 +161,22 @@ def casadi(case: str) -> Prepared:
         return {"value": float(value), "gradient": np.array(gradient).ravel()}
 
     return Prepared(compiled, compiled, units=problem.scalars)
+
+
+@JOB.contender("torch", packages=("torch",), cases=(*_TORCH,), note="eager: nothing is compiled")
+def torch_eager(case: str) -> Prepared:
+    import torch
+
+    torch.set_num_threads(1)
+    problem = Problem(case)
+
+    def gradient() -> dict[str, Any]:
+        p = torch.tensor(problem.start, requires_grad=True)
+        value = problem.value(p.unbind(), torch, *(x.tolist() for x in problem.arguments))
+        value.backward()
+        return {"value": value.item(), "gradient": p.grad.numpy()}
+
+    return Prepared(gradient, gradient, units=problem.scalars)
 
 
 @JOB.contender("jax-jit", packages=("jax",), cases=("chain-2000",))

@@ -176,6 +176,9 @@ TARGETS = (
     ),
     Target("start/new", "moons ready, a new program", time(1e3), 18.0, least=False, unit="ms"),
     Target("start/kept", "moons ready, from the cache", time(1e3), 15.0, least=False, unit="ms"),
+    Target(
+        "start/many", "1,000 nets, 1,000 steps of one sample, ready included", time(1.0), 0.25, least=False, unit="s"
+    ),
     Target("one/predict", "a prediction", time(1e6), 1.0, least=False, unit="µs"),
     Target("one/predict", "a prediction, in C floors", of_floor(), 1.5, least=False),
     Target("export/moons", "the C file, in native steps", of_row("macrograd", "macrograd-c-file"), 1.5, least=False),

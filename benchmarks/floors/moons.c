@@ -99,3 +99,21 @@ double predict(const double *restrict p, const double *restrict x) {
     for (int j = 0; j < H; j++) s += p[W3 + j] * (h2[j] > 0 ? h2[j] : 0);
     return s;
 }
+
+// The scores of n samples, a multiple of eight.
+void predict_all(const double *restrict p, const double *restrict x, int n, double *restrict out) {
+    double h1[8 * H], h2[8 * H];
+    const vec w0 = *(const vec *)(p + W3), w1 = *(const vec *)(p + W3 + LANES);
+    for (int k = 0; k < n; k += 8) {
+        tile(8, 2, I, x + k * I, I, 1, p + W1, H, h1, H, p + B1, 0);
+        for (int i = 0; i < 8 * H; i++) h1[i] = h1[i] > 0 ? h1[i] : 0;
+        tile(8, 2, H, h1, H, 1, p + W2, H, h2, H, p + B2, 0);
+        for (int i = 0; i < 8; i++) {
+            const vec a = *(vec *)(h2 + i * H), b = *(vec *)(h2 + i * H + LANES);
+            const vec s = WHERE(a > 0, a * w0) + WHERE(b > 0, b * w1);
+            double total = p[B3];
+            for (int j = 0; j < LANES; j++) total += s[j];
+            out[k + i] = total;
+        }
+    }
+}

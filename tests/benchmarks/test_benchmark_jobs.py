@@ -27,6 +27,7 @@ SLOW = {
     ("digits", "128/32", "c-lanes"),
     ("wide", "gradient", "c-lanes"),
     ("wide", "step", "c-lanes"),
+    ("start", "many", "macrograd"),
     ("asian", "greeks", "macrograd"),
     ("asian", "greeks", "macrograd-2"),
     *[("export", case, f"macrograd{how}") for case in ("moons", "digits") for how in ("-c-file", "-wasm")],
