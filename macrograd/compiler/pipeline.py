@@ -1,6 +1,6 @@
 """The passes in execution order: the only place that decides what happens to a program and where it runs.
 
-    trace → simplify → number → (differentiate → simplify) → roll → prepare → lower
+    trace → simplify → number → (differentiate → simplify) → roll → (stripes → compact) → prepare → lower
 
 `MACROGRAD_DEBUG=passes` prints the result of every stage, and verifies it.
 """

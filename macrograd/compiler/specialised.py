@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.compact import compact
 from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.stripes import in_stripes
 from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape import indices
 from macrograd.compiler.targets.target import Executable, Request, State
@@ -34,6 +35,7 @@ class Prepared:
     def __post_init__(self) -> None:
         program = self.program
         self.slots = np.array([slot for _, slot in program.results], dtype=np.int64)
+        self.places = _run(self.slots)
         self.varying = np.array([space == "v" for space, _ in program.results], dtype=bool)
         self.uniform = not self.varying.any()
         in_place = self.slots == program.first_output + np.arange(len(self.slots))
@@ -90,6 +92,7 @@ class Specialised:
         )  # fmt: skip
         self.parameters = self.source.parameters
         self.nesting = _nesting(self.source.structure)
+        self._run = _run(self.nesting.ravel()) if isinstance(self.nesting, np.ndarray) else None
         self._prepared: dict[tuple[str, bool], Prepared] = {}  # by name, and whether it is of one sample
         self._lock = threading.RLock()
 
@@ -120,7 +123,7 @@ class Specialised:
         else:
             program = pipeline.value_program(self.source, batch=batch, strict=settings.strict, own=what == "bound")
             outputs = program.outputs
-        program = compact(program)
+        program = compact(in_stripes(program))
         request = Request(
             program, tuple(self.sizes), outputs, settings.dtype, settings.strict, settings.threads, samples,
             settings.ranks,
@@ -218,7 +221,8 @@ class Specialised:
         """All results as (samples, results)."""
         slots, varying, samples = prepared.slots, prepared.varying, state.samples
         if prepared.uniform:
-            return np.broadcast_to(state.u[slots], (samples, len(slots)))
+            found = state.u[prepared.places].copy().reshape(1, -1)
+            return found if samples == 1 else np.broadcast_to(found, (samples, len(slots)))
         if prepared.is_output:
             return state.out.copy()
         outputs = slots - prepared.program.first_output
@@ -261,7 +265,11 @@ class Specialised:
         raise IndexError(f"{name}{at}: take() index {index:.15g} is outside 0 … {count - 1}")
 
     def _picked(self, which: NDArray[np.int64], table: NDArray[Any]) -> Any:
-        found = table[:, which.ravel()].reshape(len(table), *which.shape)
+        if which is self.nesting and isinstance(self._run, slice) and table.flags.writeable:
+            found = table[:, self._run]  # the table is its own
+        else:
+            found = table[:, which.ravel()]
+        found = found.reshape(len(table), *which.shape)
         return found if self.settings.batch else found[0]
 
     def map_results(self, array: Callable[[NDArray[np.int64]], Any]) -> Any:
@@ -278,6 +286,13 @@ class Specialised:
             return [walk(item) for item in x]
 
         return walk(self.nesting)
+
+
+def _run(numbers: NDArray[np.int64]) -> Any:
+    """An index of these places: a slice, which is copied much faster, if they follow each other."""
+    if len(numbers) and (np.diff(numbers) == 1).all():
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
 
 
 def _nesting(x: Any) -> Any:

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.compiler.program.compact import compact
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, stretched, with_held
+from macrograd.compiler.program.stripes import in_stripes
 from macrograd.compiler.rewrite.simplify import simplify
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
@@ -276,7 +278,10 @@ class Stretched:
                 programs = [make(probe.tape, one=probe.one) for probe in probes.found]
                 told = stretched(programs, probes.at, probes.wanted, probes.beyond)
                 told = with_held(told, probes.found[0].held)
-                if (numbers := max(told.uniform, told.varying)) > MOST_NUMBERS:
+                if (numbers := max(told.uniform, told.varying)) > MOST_NUMBERS:  # without what compact leaves out
+                    small = compact(in_stripes(told))
+                    numbers = max(small.uniform, small.varying)
+                if numbers > MOST_NUMBERS:
                     refuse_numbers(f"{self.recorder.name}, with a loop of {max(self.rounds.counts)} rounds,", numbers)
                 self.digested = attempt == 0
                 return told

@@ -29,6 +29,7 @@ from macrograd.compiler.tape.tape import Ints
 
 LEAST = 4096  # slots that a window must save
 _MOST_LAGS = 4  # rounds that a value may move on
+_NEAR = 1024  # slots between two that one copy may span
 _ROOM = 4  # times the slots in use that a window may take
 
 Family = tuple[str, int]  # a space, and the slots that an operand moves per round
@@ -249,8 +250,15 @@ class _Windows:
 
 
 def _copied(pairs: list[tuple[Place, Place]], shifts: tuple[int, ...] = ()) -> list[Instruction]:
-    pairs = sorted(pairs)
-    return copies([out for out, _ in pairs], [source for _, source in pairs], shifts=shifts)
+    """Copies to places from others; none of them spans arrays that lie apart."""
+    found: list[Instruction] = []
+    near: list[tuple[Place, Place]] = []
+    for out, source in sorted(pairs):
+        if near and max(abs(out[1] - near[-1][0][1]), abs(source[1] - near[-1][1][1])) > _NEAR:
+            found += copies([to for to, _ in near], [where for _, where in near], shifts=shifts)
+            near = []
+        near.append((out, source))
+    return found + copies([to for to, _ in near], [where for _, where in near], shifts=shifts)
 
 
 def _moved(x: Index, by: int) -> Index:
@@ -288,9 +296,13 @@ def _without_gaps(program: Program) -> Program:
                 if isinstance(x, Index):
                     touch = Touch.of(x, instruction.dims, count, rounds)
                     spans[x.space].append((touch.low, touch.high + 1))
-    for space, slot in program.results:
-        spans[space].append((slot, slot + 1))
+    varies = np.array([space == "v" for space, _ in program.results], dtype=bool)
+    slots = np.array([slot for _, slot in program.results], dtype=np.int64)
+    for space, of_space in (("u", ~varies), ("v", varies)):
+        spans[space] += _runs(np.unique(slots[of_space]))
     gaps = {space: _Gaps(found) for space, found in spans.items()}
+
+    new_slots = np.where(varies, gaps["v"].all(slots), gaps["u"].all(slots)).tolist()
 
     def steps(some: Sequence[Step]) -> tuple[Step, ...]:
         return tuple([renumbered(step, ()) for step in some])
@@ -314,9 +326,15 @@ def _without_gaps(program: Program) -> Program:
         after=steps(program.after),
         uniform=gaps["u"].new(program.uniform),
         varying=gaps["v"].new(program.varying),
-        results=tuple([(space, gaps[space].new(slot)) for space, slot in program.results]),
+        results=tuple(zip(["uv"[v] for v in varies.tolist()], new_slots, strict=True)),
         reused=tuple([(space, gaps[space].new(a), gaps[space].new(b)) for space, a, b in program.reused]),
     )
+
+
+def _runs(slots: Ints) -> list[tuple[int, int]]:
+    """Ascending slots as ranges."""
+    parts = np.split(slots, np.flatnonzero(np.diff(slots) != 1) + 1)
+    return [(int(part[0]), int(part[-1]) + 1) for part in parts if len(part)]
 
 
 class _Gaps:
@@ -335,12 +353,15 @@ class _Gaps:
             end = max(end, high)
         self.end = end
 
+    def all(self, slots: Ints) -> Ints:
+        """The numbers of slots that are in use, or of the end."""
+        if not self.begins:
+            return np.zeros_like(slots)
+        begins, places = np.array(self.begins), np.array(self.places)
+        slots = np.clip(slots, begins[0], self.end)
+        k = np.searchsorted(begins, slots, side="right") - 1
+        found: Ints = np.minimum(places[k] + slots - begins[k], np.append(places[1:], places[-1] + self.end)[k])
+        return found
+
     def new(self, slot: int) -> int:
-        """The number of a slot that is in use, or of the end."""
-        slot = min(slot, self.end)
-        k = int(np.searchsorted(self.begins, slot, side="right")) - 1
-        if k < 0:
-            return 0
-        following = self.places[k + 1] if k + 1 < len(self.begins) else None
-        found = self.places[k] + slot - self.begins[k]
-        return found if following is None else min(found, following)
+        return int(self.all(np.array([slot]))[0])
