@@ -125,12 +125,10 @@ def _together(case: str, threads: int) -> Prepared:
     back, state = np.argsort(places), np.empty((0, len(places)))
     lengths, rates = np.full(steps, batch), np.full(steps, t.rate)
     given = [NetSteps(k, t.rows[k].ravel(), rates, 1) for k in range(nets)]
-    for k in range(nets):
-        many.nets.point(k, arrays)
+    many.nets.point_all(arrays)
 
     def run() -> Any:
-        for k in range(nets):
-            many.nets.set(k, t.starts[k][back], state)
+        many.nets.set_all(t.starts[:, back], state)
         return many.nets.run(given, lengths)
 
     def answer() -> dict[str, Any]:

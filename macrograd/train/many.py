@@ -208,8 +208,11 @@ def _copied(
         return None
     seeds = []
     for k, given in enumerate(own):
+        if not given:
+            seeds.append(seed + k)
+            continue
         with _named(k):
-            seeds.append(integer("seed", given.get("seed", seed + k), 0))
+            seeds.append(integer("seed", given["seed"], 0))
     with _named(0), no_collection():
         return CopiesRun.planned(copies, X, y, seeds, options, threads, fewest)
 
