@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import macrograd as mg
+
 DOCS = Path(__file__).parent.parent / "docs"
 PUBLIC = (
     "",
@@ -65,6 +67,39 @@ def test_the_reference_has_every_public_name(module: str) -> None:
         if isinstance(found, types.ModuleType) or f"{home.__name__}.{name}" == "macrograd.optim.OPTIMIZERS":
             continue
         assert any(found is other for other in pages.values()), name
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_reference_has_what_public_functions_return(module: str) -> None:
+    pages = documented().values()
+    home = importlib.import_module(f"macrograd{module}")
+    for name in home.__all__:
+        found = getattr(home, name)
+        members = {n: x for n, x in vars(found).items() if n[0] != "_"} if inspect.isclass(found) else {"": found}
+        for member, thing in members.items():
+            function = thing.fget if isinstance(thing, property) else thing
+            if not inspect.isfunction(function):
+                continue
+            for word in re.findall(r"[A-Z]\w+", str(function.__annotations__.get("return", ""))):
+                returned = vars(sys.modules[function.__module__]).get(word)
+                if inspect.isclass(returned) and returned.__module__.startswith("macrograd"):
+                    assert any(returned is page for page in pages), f"{name}.{member} returns a {word}"
+
+
+def test_pages_name_what_exists() -> None:
+    roots = {
+        "mg": mg,
+        "macrograd": mg,
+        **{name: getattr(mg, name) for name in ("losses", "datasets", "tuning", "optim")},
+    }
+    pattern = re.compile(rf"(?<![\w./\"'])({'|'.join(roots)})((?:\.[A-Za-z_]\w*)+)(?!\w|\.md)")
+    for page in [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]:
+        for root, path in pattern.findall(page.read_text("utf-8")):
+            if path.endswith(".md"):
+                continue
+            found: Any = roots[root]
+            for name in path[1:].split("."):
+                found = getattr(found, name, None) or importlib.import_module(f"macrograd{path}")
 
 
 def test_what_the_reference_shows_has_a_docstring() -> None:
