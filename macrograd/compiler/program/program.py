@@ -121,7 +121,7 @@ class Program:
         found = {x.code for x in self.instructions() if x.kind == "map"}
         found.update(ops.take.code for x in self.instructions() if x.kind == "take")
         for stream in self.streams():
-            found.update(code for code, _, _ in stream.records() if code < len(ops.TABLE))
+            found.update(code for code in stream.codes if code < len(ops.TABLE))
         return frozenset(found)
 
     def takes(self) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,11 @@ class Stream:
             body = self.words[at + 3 : at + 3 + n * (1 + arity)].reshape(1 + arity, n)
             yield code, body[0], body[1:]
             at += 3 + n * (1 + arity)
+
+    @cached_property
+    def codes(self) -> frozenset[int]:
+        """The codes of its records."""
+        return frozenset([code for code, _, _ in self.records()])
 
     def __str__(self) -> str:
         counts: dict[str, int] = {}
