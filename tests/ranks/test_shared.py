@@ -185,6 +185,23 @@ def test_training_has_the_same_bits_for_any_number_of_ranks(size: int, alone: tu
     assert np.allclose(alone[2]["validation_loss"], plain[2]["validation_loss"], rtol=1e-12)
 
 
+def test_which_units_are_dropped_does_not_depend_on_the_ranks() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.first, self.drop, self.last = nn.MLP(2, [5], seed=0), nn.Dropout(0.5), nn.MLP(5, [1], seed=1)
+
+        def __call__(self, x: Any) -> Any:
+            return self.last(self.drop(self.first(x)))
+
+    def work(comm: Any) -> Any:
+        trainer = mg.Trainer(Net(), "squared_error", optim.SGD(1e-2), comm=comm)
+        return trainer.fit(X, Y, steps=7, batch_size=50, seed=3, progress=False).losses
+
+    (one,) = on_ranks(1, work)
+    assert on_ranks(3, work) == [one] * 3
+    assert np.allclose(one, work(None), rtol=1e-12)
+
+
 def test_data_in_a_file_are_read_by_the_rank_that_needs_them(tmp_path: Path) -> None:
     def work(comm: Any) -> Any:
         return trained(comm, tmp_path, validation=(X[:50], Y[:50]))
