@@ -32,7 +32,8 @@ _AS_IT_IS = Scale()
 class Data:
     """Samples ready for a net.
 
-    X, y           the training data: X of shape (n, features), y of shape (n,), class indices or scaled numbers
+    X, y           the training data: X of shape (n, features), y of shape (n,), class indices or scaled numbers, or
+                   (n, k) of 0 and 1 for several yes-or-no labels
     held           the same for held-out samples; None if there are none
     classes        the names of the classes; None for a number target
     features       the names of the columns of X, and `target` that of y
@@ -53,11 +54,16 @@ class Data:
     plan: tables.Plan | None = None
     learned: tables.Target | None = None
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of several yes-or-no targets; () for a single target."""
+        return () if self.learned is None else self.learned.labels
+
     def scaled(self, how: str = "standard") -> Data:
         """The same with features and a number target scaled to mean 0 and deviation 1 ("standard"), or by median and
         interquartile range ("robust"); "none" scales only the target."""
         features = {"standard": Scale.of, "robust": Scale.robust}[how](self.X) if how != "none" else _AS_IT_IS
-        number = self.classes is None
+        number = self.classes is None and not self.labels
         target = Scale.of(self.y) if number else _AS_IT_IS
         y, held = target.scaled(self.y) if number else self.y, self.held
         if held is not None:
@@ -68,6 +74,7 @@ class Data:
         samples, features = self.X.shape
         held = 0 if self.held is None or self.table is None else len(self.held[0])
         target = f"{len(self.classes)} classes" if self.classes is not None else f"a number, {self.target}"
+        target = f"{len(self.labels)} labels, {self.target}" if self.labels else target
         scaled = ["features"] if self.feature_scale is not _AS_IT_IS else []
         if self.target_scale is not _AS_IT_IS:
             scaled.append("target")
@@ -121,11 +128,19 @@ def _of_table(table: tables.Table, arguments: argparse.Namespace) -> Data:
         if task is not None and task != says:
             raise ValueError(f"--loss {arguments.loss} is for {says}: it does not go with --task {task}")
         task = says
-    target = tables.target_of(table, arguments.target, task=task, markers=arguments.missing)
+    names = _several(table, arguments.target)
+    if names and task == "regression":
+        what = "--task regression" if arguments.loss is None else f"--loss {arguments.loss}"
+        raise ValueError(f"{what} learns one number: it does not go with {len(names)} targets")
+    target = (
+        tables.labels_of(table, names, markers=arguments.missing)
+        if names
+        else tables.target_of(table, arguments.target, task=task, markers=arguments.missing)
+    )
     fraction = HELD if getattr(arguments, "validation", None) is None else arguments.validation
     trained, held = _split(target, fraction, arguments.seed)
     plan = tables.plan_of(
-        table, target.name, rows=target.rows[trained], only=arguments.features, drop=arguments.drop,
+        table, names or target.name, rows=target.rows[trained], only=arguments.features, drop=arguments.drop,
         kind=dict(arguments.kind), markers=arguments.missing,
     )  # fmt: skip
     X, _ = plan.numbers(table.rows(target.rows))
@@ -134,6 +149,14 @@ def _of_table(table: tables.Table, arguments: argparse.Namespace) -> Data:
         held=(X[held], target.y[held]) if len(held) else None, table=table, plan=plan, learned=target,
     )  # fmt: skip
     return data.scaled(getattr(arguments, "scale", None) or "standard")
+
+
+def _several(table: tables.Table, named: str) -> tuple[str, ...]:
+    """The columns that "a,b,c" names, if there is none of this whole name; () for a single column."""
+    parts = tuple(part.strip() for part in named.split(","))
+    return (
+        parts if named not in table.columns and len(parts) > 1 and any(part in table.columns for part in parts) else ()
+    )
 
 
 def _split(target: tables.Target, fraction: float, seed: int) -> tuple[Array, Array]:

@@ -27,7 +27,7 @@ class Facts:
     """Everything that `predict` needs besides the net, and that `inspect` shows.
 
     net                                                      the trained net, on scaled numbers
-    features, target, classes, feature_scale, target_scale  as in `Data`
+    features, target, classes, feature_scale, target_scale  as in `Data`, and so are the `labels`
     plan                                                     the encoding of a table's columns; for synthetic data these
                                                              are just numbers
     loss                                                     the loss of the training, "" if unknown
@@ -43,15 +43,23 @@ class Facts:
     plan: Plan
     loss: str
     training: dict[str, str]
+    labels: tuple[str, ...] = ()
 
-    def answers(self, outputs: NDArray[Any]) -> list[str]:
-        """The meaning of the net's outputs (n,) or (n, k): names of classes, or numbers that read back bit for bit."""
+    def answers(self, outputs: NDArray[Any]) -> dict[str, list[str]]:
+        """The meaning of the net's outputs (n,) or (n, k) by target: names of classes, numbers that read back bit for
+        bit, or 0 and 1 for each label."""
+        if self.labels:
+            return {
+                name: [str(int(x > 0)) for x in column] for name, column in zip(self.labels, outputs.T, strict=True)
+            }
         if self.classes is None:
-            return [repr(x) for x in self.target_scale.raw(outputs).tolist()]
-        return [self.classes[k] for k in predicted(outputs).tolist()]
+            return {self.target: [repr(x) for x in self.target_scale.raw(outputs).tolist()]}
+        return {self.target: [self.classes[k] for k in predicted(outputs).tolist()]}
 
     def probabilities(self, outputs: NDArray[Any], path: str) -> NDArray[np.float64]:
-        """(n, classes). Raises ValueError for a model whose outputs are not probabilities."""
+        """(n, classes), or (n, labels). Raises ValueError for a model whose outputs are not probabilities."""
+        if self.labels:
+            return np.asarray(ops.sigmoid.array(np, outputs))
         if self.classes is None:
             raise ValueError(f"{path} answers a number, {self.target!r}: --probabilities is for classes")
         if self.loss == "cross_entropy":
@@ -98,6 +106,7 @@ def read(path: str) -> Facts | None:
         Scale(np.array(model.middle), np.array(model.unit)),
         Scale(np.array(model.output_middle), np.array(model.output_unit)),
         plan, signature.targets.loss, dict(signature.training),
+        tuple(signature.target.split(",")) if signature.targets.kind == "labels" else (),
     )  # fmt: skip
 
 

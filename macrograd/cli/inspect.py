@@ -48,6 +48,7 @@ def _model(path: str, tensors: Tensors, header: dict[str, Any]) -> list[str]:
     if known is not None:
         lines.append(_line("inputs", ", ".join(known.features)))
         answers = "a number" if known.classes is None else f"one of {', '.join(known.classes)}"
+        answers = "0 or 1 for each" if known.labels else answers
         lines.append(_line("answers", f"{known.target}: {answers}"))
         lines += [_line(name, text) for name, text in known.training.items()]
     return lines

@@ -329,7 +329,10 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("a table")
     add = group.add_argument
-    add("--target", metavar="COLUMN", help="the column to learn: classes, or a number")
+    add(
+        "--target", metavar="COLUMN",
+        help="the column to learn: classes, or a number; or several columns of yes and no, as in a,b,c",
+    )  # fmt: skip
     add("--task", type=one_of(TASKS), metavar="NAME", help=f"{' or '.join(TASKS)} (guessed, and printed)")
     add("--features", nargs="+", metavar="COLUMN", help="the columns to learn from (all useful ones)")
     add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")

@@ -30,10 +30,10 @@ def predict(arguments: argparse.Namespace) -> int:
     table = _read(arguments)
     X, notes = _numbers(known.plan, table, arguments.model)
     outputs = Predictor(known.net, "compiled", "float64", 1)(Samples(known.feature_scale.scaled(X)))
-    columns = {f"predicted_{known.target}": _harmless(known.answers(outputs), notes)}
+    columns = {f"predicted_{name}": _harmless(found, notes) for name, found in known.answers(outputs).items()}
     if arguments.probabilities:
         shares = known.probabilities(outputs, arguments.model)
-        columns |= _shares(list(known.classes or ()), shares, notes)
+        columns |= _shares(list(known.classes or known.labels), shares, notes)
     return _print(table, columns, notes)
 
 

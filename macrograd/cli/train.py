@@ -87,6 +87,8 @@ def guess_line(data: Data) -> str:
     """A line telling whether the target is classes or a number, and how to change that."""
     target, other = data.learned, "regression" if data.classes is not None else "classification"
     assert target is not None
+    if target.labels:
+        return f"{tables.listed(target.labels)} are treated as {len(target.labels)} labels, each of them yes or no"
     what = f"{len(data.classes)} classes" if data.classes is not None else "a number"
     if not target.guessed:
         return f"{data.target!r} is treated as {what}, as requested"
@@ -136,6 +138,8 @@ def made(arguments: argparse.Namespace) -> tuple[Data, training.Task, nn.MLP]:
     loss = arguments.loss
     if loss is None and data.table is None and data.classes is not None and len(data.classes) == 2:
         loss = "hinge"  # micrograd's, for its demo
+    if data.labels and arguments.plot is not None:
+        raise ValueError(f"--plot draws one target: leave it out, or give one of {tables.listed(data.labels)} alone")
     task = training.Task.of(data.y, loss, unit=float(data.target_scale.unit))
     return data, task, net(arguments, data, task, arguments.seed)
 

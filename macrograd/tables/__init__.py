@@ -15,7 +15,7 @@ from macrograd.tables.plan import of as plan_of
 from macrograd.tables.reading import is_address, read
 from macrograd.tables.table import Table, column_of, is_frame, listed, needs_plan
 from macrograd.tables.table import of as from_frame
-from macrograd.tables.target import Target
+from macrograd.tables.target import Target, labels_of
 from macrograd.tables.target import of as target_of
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "from_frame",
     "is_address",
     "is_frame",
+    "labels_of",
     "listed",
     "needs_plan",
     "plan_of",

@@ -280,7 +280,7 @@ def _surprises(feature: Feature, found: Understood) -> list[str]:
 
 def of(
     table: Table,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     *,
     rows: Array | None = None,
     only: Sequence[str] | None = None,
@@ -290,7 +290,7 @@ def of(
 ) -> Plan:
     """The plan for a table: column kinds are inferred from all rows, medians and categories learned only from `rows`.
 
-    target  the column to learn, which is not a feature
+    target  the column or columns to learn, which are not features
     only    the columns to use, regardless of their contents; None for all that are useful
     drop    columns to leave out
     kind    of columns, by name: one of kinds.KINDS, "date:dmy" or "date:mdy" for the order, or "drop"
@@ -305,9 +305,10 @@ def of(
             raise ValueError(no_column(table, name))
     style = style_of(table, markers) or Style()
     where = np.arange(len(table)) if rows is None else rows
+    learned = (target,) if isinstance(target, str) else tuple(target or ())
     features = []
     for place, (name, column) in enumerate(table.columns.items()):
-        if name == target:
+        if name in learned:
             continue
         asked = kind.get(name)
         if name in drop or asked == "drop" or (only is not None and name not in only):
@@ -317,7 +318,7 @@ def of(
     plan = Plan(tuple(features), tuple(markers))
     if not plan.names:
         left = "; ".join(f"{f.name!r}: {f.reason}" for f in features[:5]) or "it has no other column"
-        raise ValueError(f"{table.name} has nothing to learn {target!r} from ({left})")
+        raise ValueError(f"{table.name} has nothing to learn {', '.join(map(repr, learned))} from ({left})")
     return plan
 
 

@@ -33,6 +33,7 @@ def understood(table: Table, target: Target | None, plan: Plan, file: TextIO | N
         )
     if target is not None:
         what = "a number" if target.classes is None else f"{len(target.classes)} classes"
+        what = f"{len(target.labels)} labels, yes or no" if target.labels else what
         missing = len(table) - len(target.rows)
         grid.add_row(*map(Text, (printable(target.name), "target", str(missing or ""), what)))
     for names, feature in _grouped(plan.features):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ class Target:
     guessed   the reason for choosing classes or a number, in words; "" if the task was given
     numeric   whether its cells are numbers, so that both can be learned
     notes     on rows left out, and on spellings
+    labels    the names of several yes-or-no columns, of which y (n, k) holds 0 and 1; () for one column
     """
 
     name: str
@@ -44,6 +45,7 @@ class Target:
     guessed: str = ""
     numeric: bool = True
     notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 def of(table: Table, name: str, *, task: str | None = None, markers: Collection[str] = ()) -> Target:
@@ -90,6 +92,44 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
         for group in cells.several_spellings(shown)
     ]
     return Target(name, y, rows, shown, guessed, as_numbers, tuple(notes))
+
+
+def labels_of(table: Table, names: Sequence[str], *, markers: Collection[str] = ()) -> Target:
+    """Several yes-or-no columns as one target, (n, k) of 0 and 1, for the rows that have all of them.
+
+    Raises ValueError for columns that the table does not have, are named twice, hold anything but yes and no, or are
+    the same in all rows, and for fewer than two rows.
+    """
+    joined, columns = ",".join(names), []
+    for name in names:
+        if name not in table.columns:
+            raise ValueError(no_column(table, name))
+        if names.count(name) > 1:
+            raise ValueError(f"the target {name!r} is named twice")
+        columns.append(_yes_or_no(table, name, markers))
+    gone = np.isnan(columns).any(axis=0)
+    rows = np.flatnonzero(~gone)
+    notes = [_left_out(joined, np.flatnonzero(gone))] if gone.any() else []
+    if len(rows) < 2:
+        how_many = "1 row" if len(rows) else "no rows"
+        raise ValueError(f"{table.name} has {how_many} with all of {joined}: learning needs at least 2")
+    y = np.stack(columns, axis=1)[rows].astype(np.int64)
+    for name, column in zip(names, y.T, strict=True):
+        if (column == column[0]).all():
+            raise ValueError(_same(table, name, "yes" if column[0] else "no", len(rows)))
+    return Target(joined, y, rows, None, "", False, tuple(notes), tuple(names))
+
+
+def _yes_or_no(table: Table, name: str, markers: Collection[str]) -> Array:
+    """A column as 0.0, 1.0, and NaN where it is missing."""
+    found = kinds.understand(table.columns[name], style=style_of(table, markers) or Style(), markers=markers)
+    numbers = found.values if found.kind in ("yes/no", "number") and not found.spoilt else None
+    if numbers is None or not np.isin(numbers[~np.isnan(numbers)], (0.0, 1.0)).all():
+        raise ValueError(
+            f"{table.name}, column {name!r}: several targets must be columns of yes and no (or 1 and 0, true and "
+            "false), and it holds others: give it as the only --target, or leave it out"
+        )
+    return np.asarray(numbers, dtype=np.float64)
 
 
 def _numbers(table: Table, name: str, found: kinds.Understood, rows: Array) -> Array:

@@ -29,6 +29,7 @@ FITTING = {
     "two classes": ("hinge", "binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber"),
     "classes": ("cross_entropy",),
     "number": ("squared_error", "absolute_error", "huber"),
+    "labels": ("binary_cross_entropy",),
 }
 
 
@@ -36,10 +37,10 @@ FITTING = {
 class Task:
     """Targets encoded for a loss.
 
-    kind     "two classes", "classes" or "number"
+    kind     "two classes", "classes", "labels" (several yes-or-no labels) or "number"
     loss     the name of the loss, from `nn.losses`
     outputs  the number of outputs that the net needs
-    targets  one per sample: −1.0 or +1.0, 0.0 or 1.0, a class index, or a number
+    targets  one per sample: −1.0 or +1.0, 0.0 or 1.0, a class index, a number, or a list of 0.0 and 1.0
     meaning  their encoding
     unit     the unit of a number target, in which the metric is given
     """
@@ -53,13 +54,18 @@ class Task:
 
     @classmethod
     def of(cls, y: ArrayLike, loss: str | None = None, *, unit: float = 1.0) -> Task:
-        """The task of learning `y`, of shape (n,): integers are classes 0 … k − 1, other numbers are numbers.
+        """The task of learning `y`, of shape (n,): integers are classes 0 … k − 1, other numbers are numbers; or of
+        shape (n, k): yes-or-no labels, 0 and 1.
 
         Two classes are learned with one output, more with one each, numbers with one, by the loss that a Trainer takes
         for such targets, unless `loss` names another that fits. Raises ValueError for a loss that
         does not fit, and for targets of another shape, of a single class, or not finite.
         """
         array = np.asarray(y)
+        if array.ndim == 2 and array.shape[1] > 1 and np.isin(array, (0, 1)).all():
+            _check_fits("labels", loss or "binary_cross_entropy")
+            labels = targets_of(array, "binary_cross_entropy", 0)
+            return cls("labels", "binary_cross_entropy", array.shape[1], labels.encode(array).tolist(), labels)
         if array.ndim != 1 or not len(array) or array.dtype.kind not in "biuf":
             raise ValueError(f"targets must be numbers of shape (n,), got {array.dtype} of shape {array.shape}")
         if array.dtype.kind == "f":
@@ -93,13 +99,15 @@ class Task:
         return "mean_absolute_error" if self.kind == "number" else "accuracy"
 
     def judge(self, predictions: Sequence[Any], rows: Sequence[int]) -> float:
-        """The metric over some samples: the fraction of correct classes, or the mean absolute error in units.
+        """The metric over some samples: the fraction of correct classes or labels, or the mean absolute error in units.
 
         `predictions` are the net's outputs for them: floats, or lists of floats if there are several outputs.
         """
         pairs = [(p, self.targets[i]) for p, i in zip(predictions, rows, strict=True)]
         if self.kind == "number":
             return self.unit * math.fsum(abs(p - t) for p, t in pairs) / len(pairs)
+        if self.kind == "labels":
+            return float(np.mean([(np.array(p) > 0) == np.array(t) for p, t in pairs]))
         # With one output, the classes' targets are on either side of a score of 0, or 0 and 1.
         right: int = sum(self.decide(p) == (t if self.outputs > 1 else t > 0) for p, t in pairs)
         return right / len(pairs)
@@ -115,5 +123,5 @@ class Task:
 def _check_fits(kind: str, loss: str) -> None:
     losses.get(loss)
     if loss not in FITTING[kind]:
-        what = {"two classes": "two classes", "classes": "more than two classes", "number": "a number"}[kind]
+        what = {"two classes": "two classes", "classes": "more than two classes", "number": "a number"}.get(kind, kind)
         raise ValueError(f"the loss {loss!r} does not fit a target of {what}: use {' or '.join(FITTING[kind])}")

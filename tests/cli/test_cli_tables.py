@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import macrograd as mg
 from macrograd.cli import main
 from macrograd.nn import init
 from macrograd.train import files
@@ -296,3 +297,75 @@ SILENT: dict[str, Callable[[], list[str]]] = {
 @pytest.mark.parametrize("how", SILENT)
 def test_options_that_do_not_go_together(capsys: Capture, how: str) -> None:
     assert error(capsys, *SILENT[how]())
+
+
+# --- several yes-or-no targets ----------------------------------------------------------------------------------------
+
+
+def labelled() -> str:
+    random = np.random.RandomState(1)
+    rows: list[list[Any]] = [["a", "b", "red", "big", "far"]]
+    for k, (a, b) in enumerate(random.normal(size=(80, 2)).round(3).tolist()):
+        rows.append([a, b, "yes" if a > 0 else "no", "" if k == 7 else int(b > 0.3), str(a + b > 0)])
+    return write("t.csv", rows)
+
+
+def test_several_labels_are_learned_saved_and_predicted(capsys: Capture) -> None:
+    out = train(
+        capsys, labelled(), "--target", "red, big,far", "--hidden", "8", "--epochs", "200", "--save", "m.safetensors"
+    )
+    assert "'red', 'big', 'far' are treated as 3 labels, each of them yes or no" in out
+    assert "row 8 has no 'red,big,far' and is left out" in out
+    assert "2-8-3 net, relu, loss binary_cross_entropy" in out
+    assert min(scores(out)) > 90
+    assert main(["predict", "m.safetensors", "t.csv", "--probabilities"]) == 0
+    found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for name, yes in (("red", "yes"), ("big", "1"), ("far", "True")):
+        right = [row[f"predicted_{name}"] == str(int(row[name] == yes)) for row in found if row[name]]
+        assert np.mean(right) > 0.9
+        assert all((float(row[f"probability_{name}"]) > 0.5) == (row[f"predicted_{name}"] == "1") for row in found)
+    assert main(["inspect", "m.safetensors"]) == 0
+    assert "red,big,far: 0 or 1 for each" in capsys.readouterr().out
+    table = mg.tables.read("t.csv")
+    numbers = np.stack([np.array(table.columns[name], dtype=float) for name in ("a", "b")], axis=1)
+    expected = [[int(row[f"predicted_{name}"]) for name in ("red", "big", "far")] for row in found]
+    assert mg.Trainer(mg.load("m.safetensors")).predict(numbers).tolist() == expected
+
+
+def test_a_column_whose_name_has_commas_is_one_target(capsys: Capture) -> None:
+    rows = [["a", "b", "a,b"], *([k % 5, k % 3, "yes" if k % 2 else "no"] for k in range(20))]
+    assert "'a,b' is treated as 2 classes" in train(capsys, write("t.csv", rows), "--target", "a,b", "--steps", "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["red,nope"], "t.csv has no column 'nope', it has 'a', 'b', 'red', 'big', 'far'"),
+        (["nope,red"], "t.csv has no column 'nope', it has 'a', 'b', 'red', 'big', 'far'"),
+        (["red,red"], "the target 'red' is named twice"),
+        (
+            ["red,a"],
+            "t.csv, column 'a': several targets must be columns of yes and no (or 1 and 0, true and false), and it "
+            "holds others: give it as the only --target, or leave it out",
+        ),
+        (["red,big", "--loss", "hinge"], "the loss 'hinge' does not fit a target of labels: use binary_cross_entropy"),
+        (["red,big", "--loss", "huber"], "--loss huber learns one number: it does not go with 2 targets"),
+        (["red,big", "--task", "regression"], "--task regression learns one number: it does not go with 2 targets"),
+        (
+            ["red,big", "--plot", "p.png"],
+            "--plot draws one target: leave it out, or give one of 'red', 'big' alone",
+        ),
+        (["red,big,far", "--features", "red"], "t.csv has nothing to learn 'red', 'big', 'far' from"),
+    ],
+)
+def test_bad_labels_are_refused(capsys: Capture, arguments: list[str], said: str) -> None:
+    assert error(capsys, "train", labelled(), "--target", *arguments).startswith(said)
+
+
+def test_labels_that_are_the_same_in_all_rows_are_refused(capsys: Capture) -> None:
+    path = write("t.csv", [["a", "p", "q"], *([k, k % 2, 1] for k in range(20))])
+    assert error(capsys, "train", path, "--target", "p,q").startswith("t.csv: the target 'q' is 'yes' in all 20 rows")
+    path = write("t.csv", [["a", "p", "q"], [1, "", 1], [2, 1, ""], [3, 1, 0]])
+    assert (
+        error(capsys, "train", path, "--target", "p,q") == "t.csv has 1 row with all of p,q: learning needs at least 2"
+    )
