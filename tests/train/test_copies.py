@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 from typing import Any
 
 import numpy as np
@@ -79,8 +80,38 @@ def test_copies_have_the_bits_of_members_and_are_made_when_they_are_looked_at(
     assert many.trainers[3:] == [many[3], many[4]]
     assert many[4].history is many.histories[4]
     same(many, members)
-    more = [found.fit(X, y, steps=5, batch_size=7, progress="none").losses for found in (many[1], members[1])]
+    more = [
+        found.fit(X, y, steps=5, batch_size=7, progress="none").losses for found in (many[1], copy.deepcopy(members[1]))
+    ]
     assert more[0] == more[1]
+
+
+def test_copies_run_in_pieces_and_ctrl_c_ends_all_after_a_complete_step(
+    members: Many, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from macrograd.compiler.targets.llvm.net_steps import NativeNets
+    from macrograd.train import copies
+
+    monkeypatch.setattr(copies, "first_run", lambda size: 9)  # an epoch has five steps
+    monkeypatch.setattr(copies, "next_run", lambda *sizes: 9)
+    same(mg.train_many(trainer(), X, y, starts=STARTS, **OPTIONS), members)
+    run, runs = NativeNets.run, []
+
+    def interrupted(nets: NativeNets, *arguments: Any) -> Any:
+        runs.append(nets)
+        if len(runs) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return run(nets, *arguments)
+
+    monkeypatch.setattr(NativeNets, "run", interrupted)
+    many = mg.train_many(trainer(), X, y, starts=STARTS, **OPTIONS)
+    assert len(runs) == 2
+    assert {history.stopped for history in many.histories} == {"interrupted"}
+    done = len(many.histories[0])
+    assert 9 < done <= 18
+    assert [h.losses for h in many.histories] == [h.losses[:done] for h in members.histories]
+    assert many[2].optimizer.steps == done
+    assert many.verdicts == [""] * 5
 
 
 def test_copies_that_something_looks_at_are_made_before() -> None:
