@@ -66,7 +66,9 @@ METHOD = """\
 - *set-up* is tracing, building and compiling; *first* is the first answer, which includes late compilation; "ready" is
   both together. macrograd's cache of compiled code is off, as for a program never seen (except in `demo/process` and
   `start/kept`). The code compiled first is timed as ready; the code that later replaces it is timed in the rounds.
-- Peers are used in the way that their documentation calls fastest: jitted, scanned, fused, buffers bound once.
+- Peers are used in the way that their documentation calls fastest: jitted, scanned, fused, buffers bound once. The
+  set-up of `torch-compile` may come from PyTorch's own cache on disk, which is left on. What measures macrograd alone
+  (`fit`, `export`, `start/kept`, `demo/process`, the largest programs of `ready`) has no peers.
 - macrograd's nets are plain lists of `Value`s, sums and products; the compiler has no special path for any job.
 - C floors are `benchmarks/floors/*.c`, written by hand for the one job, with explicit vectors and blocks where that
   pays. Of several floors the fastest counts. Where macrograd is more than 5 % faster, the page says why.
@@ -129,9 +131,10 @@ def disturbed(result: dict[str, Any]) -> dict[str, float]:
 def quietness(result: dict[str, Any]) -> str:
     found = disturbed(result)
     if found:
+        everything = len(result["cases"]) + len(result.get("tables", {}))
         return (
             f"**Not quiet**: other programs used up to {max(found.values()):.1f} cores during {len(found)} of "
-            f"{len(result['cases'])} cases. Times are longer than on a quiet machine, for which the targets in µs, ms "
+            f"{everything} cases and tables. Times are longer than on a quiet machine, for which the targets in µs, ms "
             "and s were set; the quartiles tell how far to trust a ratio."
         )
     if any(entry.get("others") is None for entry in result["cases"].values()):
@@ -213,8 +216,8 @@ def readme(results: list[dict[str, Any]]) -> str:
     worst = "The worst of several machines: " if len(results) > 1 else "Measured on "
     lines += ["", f"{worst}{names}. Below 1 is faster than macrograd."]
     if found := least(results, "moons/step", "macrograd", ("micrograd",)):
-        lines[-1] += f" For the first row, micrograd takes {found:,.0f} times as long"
-    lines.append("([all figures](docs/benchmarks.md)).")
+        lines[-1] += f" For the first row, micrograd takes {found:,.0f} times as long."
+    lines.append("[All figures](docs/benchmarks.md), and where macrograd loses.")
     return "\n".join(lines) + "\n"
 
 

@@ -104,7 +104,7 @@ def test_a_run_that_was_not_quiet_is_published_only_if_asked_for_and_says_so(tmp
     assert not list(tmp_path.iterdir())
     page.publish([whole], tmp_path, tmp_path / "README.md", busy=True)
     head = (tmp_path / "benchmarks.md").read_text().split("## Against the targets")[0]
-    assert "**Not quiet**: other programs used up to 0.8 cores during 1 of 2 cases." in head
+    assert "**Not quiet**: other programs used up to 0.8 cores during 1 of 2 cases and tables." in head
 
 
 def test_the_readme_has_the_worst_machine(tmp_path):
