@@ -1,10 +1,12 @@
-"""Heston's model calibrated to option prices: `python examples/heston.py`.
+"""Heston's model calibrated to option prices: `python examples/heston.py [--scipy]`.
 
 The price of a call is an integral of the model's characteristic function, written with pairs of numbers in place of
 complex ones. `mg.least_squares` (Levenberg and Marquardt, with the compiled Jacobian) runs beside `mg.minimize` (the
-compiled gradient of the sum of squares).
+compiled gradient of the sum of squares). With --scipy, SciPy's own `least_squares` runs beside them, on the same
+formula in NumPy's complex numbers and with its Jacobian by differences.
 """
 
+import argparse
 import math
 import time
 
@@ -84,6 +86,36 @@ def prices(parameters):
     return found
 
 
+def prices_in_numpy(parameters):
+    """The same prices by NumPy's complex numbers, all nodes at once."""
+    kappa, theta, sigma, rho, v = parameters
+    xi = kappa - 0.5 * rho * sigma - 1j * rho * sigma * NODES
+    d = np.sqrt(xi * xi + sigma * sigma * (NODES * NODES + 0.25))
+    g = (xi - d) / (xi + d)
+    found = []
+    for years in YEARS:
+        fading = np.exp(-d * years)
+        by_v = (xi - d) * v / sigma**2 * (1.0 - fading) / (1.0 - g * fading)
+        by_theta = ((xi - d) * years - 2.0 * np.log((1.0 - g * fading) / (1.0 - g))) * kappa * theta / sigma**2
+        x = np.log(SPOT / STRIKES) + RATE * years
+        waves = np.exp(1j * np.outer(x, NODES)) * np.exp(by_v + by_theta)
+        total = waves.real @ (WEIGHTS / (NODES * NODES + 0.25))
+        found.append(SPOT - np.sqrt(SPOT * STRIKES) * np.exp(-RATE * years / 2.0) / np.pi * total)
+    return np.concatenate(found)
+
+
+def with_scipy(quotes, start=None):
+    """The result of SciPy's method with differences, and its time."""
+    from scipy.optimize import least_squares
+
+    begin = time.perf_counter()
+    start = list((start or GUESS).values())
+    result = least_squares(
+        lambda x: prices_in_numpy(x) - quotes, start, method="lm", x_scale="jac", xtol=1e-12, ftol=1e-15
+    )
+    return result, time.perf_counter() - begin
+
+
 def calibrated(quotes, start=None):
     """The results of both, with their times."""
     start = list((start or GUESS).values())
@@ -105,15 +137,38 @@ def calibrated(quotes, start=None):
     return results
 
 
-def main():
+def jacobian_times(quotes, rounds=21):
+    """The median time of a Jacobian: compiled, and by SciPy's differences in NumPy, in turns."""
+    from scipy.optimize import approx_fprime
+
+    at = np.array(list(TRUTH.values()))
+    ours = mg.compile(mg.jacobian(prices))
+    calls = {"compiled": lambda: np.asarray(ours(at)), "differences": lambda: approx_fprime(at, prices_in_numpy)}
+    seconds = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: sorted(each)[len(each) // 2] for name, each in seconds.items()}
+
+
+def main(scipy=False):
     quotes = [float(x) for x in prices(list(TRUTH.values()))]
-    for name, (result, seconds) in calibrated(quotes).items():
+    results = calibrated(quotes)
+    if scipy:
+        results["SciPy's least_squares, differences"] = with_scipy(quotes)
+    for name, (result, seconds) in results.items():
         found = ", ".join(f"{key} {x:.6f}" for key, x in zip(TRUTH, result.x, strict=True))
         cost = getattr(result, "cost", result.fun)
         print(
             f"{name}: {seconds:.2f} s with compiling, {result.nfev} evaluations, half the squares {cost:.1e}: {found}"
         )
+    if scipy:
+        print("a Jacobian:", ", ".join(f"{name} {1e3 * t:.2f} ms" for name, t in jacobian_times(quotes).items()))
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--scipy", action="store_true")
+    main(parser.parse_args().scipy)

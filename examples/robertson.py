@@ -1,9 +1,10 @@
-"""A stiff reaction and its rates: `python examples/robertson.py [--casadi]`.
+"""A stiff reaction and its rates: `python examples/robertson.py [--casadi] [--jax]`.
 
 Three substances react at rates that are nine orders of magnitude apart. Each step of the implicit Euler method is an
 equation, which `mg.implicit` solves by as many steps of Newton's method as it needs, and differentiates without going
 through them. `mg.least_squares` finds the rates from noisy concentrations, with the compiled Jacobian. With --casadi
-the Jacobian is taken by CasADi's rootfinder, too, in the same run, if it is installed.
+the Jacobian is taken by CasADi's rootfinder, too, and with --jax by JAX, forwards through Newton's method in a
+while_loop, in the same run, if they are installed.
 
 Source: Robertson, *The Solution of a Set of Reaction Rate Equations*, 1966; Hairer & Wanner, *Solving Ordinary
 Differential Equations II*, 2nd ed., 1996, §IV.1.
@@ -85,7 +86,37 @@ def with_casadi(times=TIMES):
     return lambda x: np.array(call(x))
 
 
-def main(casadi=False, times=TIMES):
+def with_jax(times=TIMES):
+    """JAX's Jacobian, compiled, float64, in forward mode, which goes through loops of any length."""
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    scales = jnp.array(SCALES)
+
+    def concentrations_of(logarithms):
+        rates = jnp.exp(logarithms)
+
+        def step(y, h):
+            def residual(new):
+                return scales[:2] * (new - y - h * jnp.array(change(new, rates)))
+
+            def newton(state):
+                new, _, k = state
+                move = jnp.linalg.solve(jax.jacfwd(residual)(new), residual(new))
+                return new - move, jnp.abs(scales[:2] * move).max(), k + 1
+
+            unsettled = lambda state: (state[1] > 1e-9) & (state[2] < 10)  # noqa: E731
+            new, _, _ = jax.lax.while_loop(unsettled, newton, (y, jnp.inf, 0))
+            return new, jnp.array([new[0], new[1] * scales[1], 1.0 - new[0] - new[1]])
+
+        return jax.lax.scan(step, jnp.array([1.0, 0.0]), jnp.diff(jnp.array(times)))[1].ravel()
+
+    call = jax.jit(jax.jacfwd(concentrations_of))
+    return lambda x: np.asarray(call(x))
+
+
+def main(casadi=False, jax=False, times=TIMES):
     observed = observations(times=times)
     start = time.perf_counter()
     rates, result = fit(observed, times)
@@ -94,22 +125,36 @@ def main(casadi=False, times=TIMES):
     )
     for name, truth, guess, found in zip("123", RATES, GUESS, rates, strict=True):
         print(f"k{name}: {truth:.4g} in truth, {guess:.4g} guessed, {found:.4g} found")
-    if casadi:
-        ours = mg.compile(mg.jacobian(misses(observed, times)))
-        at, theirs = np.log(RATES), with_casadi(times)
-        calls = {"macrograd": lambda: np.asarray(ours(at)), "CasADi": lambda: theirs(at)}
-        difference = np.abs(calls["macrograd"]() - calls["CasADi"]()).max()
-        seconds = {name: [] for name in calls}
-        for _ in range(21):
-            for name, call in calls.items():
-                start = time.perf_counter()
-                call()
-                seconds[name].append(time.perf_counter() - start)
-        each = ", ".join(f"{name} {1e3 * median(s):.2f} ms" for name, s in seconds.items())
-        print(f"a Jacobian: {each}; they differ by {difference:.1e}")
+    peers = {"CasADi": with_casadi} if casadi else {}
+    if jax:
+        peers["JAX"] = with_jax
+    if peers:
+        compare(peers, observed, times)
+
+
+def compare(peers, observed, times, rounds=21):
+    """Print how long a Jacobian takes, in turns, and how far the peers' are from ours."""
+    made = {"macrograd": lambda _: mg.compile(mg.jacobian(misses(observed, times))), **peers}
+    at, calls, found = np.log(RATES), {}, {}
+    for name, make in made.items():
+        start = time.perf_counter()
+        calls[name] = make(times)
+        found[name] = np.asarray(calls[name](at))
+        print(f"{name}: ready in {time.perf_counter() - start:.2f} s")
+    seconds = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            np.asarray(call(at))
+            seconds[name].append(time.perf_counter() - start)
+    for name, each in seconds.items():
+        difference = np.abs(found[name] - found["macrograd"]).max()
+        print(f"a Jacobian: {name} {1e3 * median(each):.3f} ms; it differs by {difference:.1e}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--casadi", action="store_true")
-    main(parser.parse_args().casadi)
+    parser.add_argument("--jax", action="store_true")
+    args = parser.parse_args()
+    main(args.casadi, args.jax)

@@ -69,6 +69,13 @@ def test_heston_prices_are_black_and_scholes_without_a_random_variance() -> None
             assert price == pytest.approx(wanted, abs=1e-5)
 
 
+def test_heston_prices_are_those_of_complex_numbers() -> None:
+    example = load("heston")
+    truth = list(example["TRUTH"].values())
+    ours = [float(x) for x in example["prices"](truth)]
+    np.testing.assert_allclose(ours, example["prices_in_numpy"](truth), rtol=1e-11)
+
+
 def test_heston_is_found_by_both_optimisers() -> None:
     pytest.importorskip("scipy")
     example = load("heston")
