@@ -87,6 +87,8 @@ def square(name: str, matrix: Any) -> Rows:
 
 def right_side(name: str, right: Any, n: int) -> tuple[Rows, bool]:
     """The columns of the right side, and whether it is one vector."""
+    if not hasattr(right, "__len__"):
+        raise TypeError(f"{name}() takes a list on the right side, of length {n}, got {right!r}")
     listed = list(right)
     if len(listed) != n:
         raise ValueError(f"{name}(): the matrix has {n} rows and the right side {len(listed)}")

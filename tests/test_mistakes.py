@@ -74,6 +74,30 @@ def test_the_parameters_are_given_in_every_step() -> None:
 
 # --- values that fit nowhere ------------------------------------------------------------------------------------------
 
+
+class Forgetful(nn.Module):
+    def __init__(self) -> None:
+        self.w = mg.Value(1.0)
+
+    def __call__(self, x: Any) -> None:
+        x[0] * self.w
+
+
+class Numpyish(Forgetful):
+    def __call__(self, x: Any) -> Any:
+        return np.tanh(x[0] * self.w)
+
+
+def wrong(predictions: Any, targets: Any) -> str:
+    return "a"
+
+
+def ungraded() -> mg.Value:
+    value = mg.Value(1.0)
+    value.grad = None
+    return value
+
+
 MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.MLP(2, [1], activation="rleu"), ValueError, "unknown activation 'rleu': use one of"),
     (lambda: nn.Dropout("half"), ValueError, "a number of at least 0 and less than 1, got 'half'"),
@@ -98,6 +122,21 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: mg.linalg.det([]), ValueError, "got 0 rows of no numbers"),
     (lambda: mg.implicit(lambda x: x * x + 1.0, 1.0), ValueError, r"implicit\(\): the slope of the residual is 0, at"),
     (lambda: mg.implicit(lambda x: x, "a"), TypeError, "got 'a' of type str in place of numbers and Values"),
+    (lambda: mg.linalg.solve([[1.0]], 5), TypeError, "takes a list on the right side, of length 1, got 5"),
+    (lambda: mg.tuning.Uniform("a", 1), TypeError, "both ends must be numbers, got 'a'"),
+    (
+        lambda: mg.Trainer(Forgetful()).fit(X, Y),
+        TypeError,
+        "returned None for a sample: is a return missing in Forgetful",
+    ),
+    (lambda: mg.Trainer(Numpyish()).fit(X, Y), TypeError, "the model calls a NumPy function on a Value.*: use mg.exp"),
+    (
+        lambda: mg.Trainer(model(), optimizer=optim.SGD(lambda k: "a")).fit(X, Y),
+        TypeError,
+        "gives the rate 'a' at step 0",
+    ),
+    (lambda: trainer().fit(X, Y, metrics=[wrong]), TypeError, "the metric wrong must return a number, got 'a'"),
+    (lambda: optim.SGD(0.1).step([ungraded()]), TypeError, r"a gradient of None: p.grad = 0.0"),
     (lambda: mg.rounding(3), TypeError, "takes a function, got 3 of type int"),
     (lambda: tables.Table(3), TypeError, r"Table\(columns\) takes a mapping of names to columns, got 3"),
     (lambda: show.sweep(3), TypeError, "draws what mg.sweep returned, got 3 of type int"),

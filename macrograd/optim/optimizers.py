@@ -131,6 +131,10 @@ class Optimizer:
         for parameter in chosen:
             if not isinstance(parameter, Value):
                 raise TypeError(f"{name}.step() takes Values, got {parameter!r} of type {type(parameter).__name__}")
+            if parameter.grad is None:
+                raise TypeError(
+                    f"{name}.step() found a gradient of None: p.grad = 0.0, or model.zero_grad(), sets it to 0"
+                )
         if not self.state:
             return chosen
         if len(chosen) != len(self.state):

@@ -90,7 +90,10 @@ def sample(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     except ValueError:
         raise ValueError(f"a sample must have shape {shape}, got rows of different lengths") from None
     if given.dtype == object:  # other kinds of numbers, such as Decimal
-        given = np.array([float(item) for item in given.flat]).reshape(given.shape)
+        try:
+            given = np.array([float(item) for item in given.flat]).reshape(given.shape)
+        except (TypeError, ValueError):
+            raise TypeError(f"a sample must hold real numbers, got {x!r}") from None
     if given.dtype.kind not in "biuf":
         raise TypeError(f"a sample must hold real numbers, got dtype {given.dtype}")
     if given.shape != shape:

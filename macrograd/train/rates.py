@@ -31,7 +31,7 @@ class Rates:
         if type(self._schedule) is Schedule:  # a subclass may override __call__
             rates = self._schedule.rates(first, count)
         else:
-            rates = np.array([self._schedule(k) for k in range(first, first + count)], dtype=np.float64)
+            rates = np.array([_number(self._schedule(k), k) for k in range(first, first + count)], dtype=np.float64)
         if not np.isfinite(rates).all():
             k = int(np.flatnonzero(~np.isfinite(rates))[0])
             raise ValueError(f"the schedule gives the rate {rates[k]} at step {step + k}: rates must be finite")
@@ -41,3 +41,10 @@ class Rates:
         """[step, rate] of some steps of a run of `total`: the first ones, then fewer and fewer, and `more`."""
         some = [k for k in [*range(4), *(1 << n for n in range(2, 40)), total - 1] if 0 <= k < total]
         return [[k, float(self._schedule(k + (before if self._own else 0)))] for k in sorted({*more, *some})]
+
+
+def _number(rate: Any, step: int) -> float:
+    try:
+        return float(rate)
+    except (TypeError, ValueError):
+        raise TypeError(f"the schedule gives the rate {rate!r} at step {step}: a rate is a number") from None

@@ -154,10 +154,21 @@ class Setup:
         are those of the numbers that a table's columns became."""
         row = as_argument(next(samples.blocks(1))[1][0])
         try:
-            return self.model(row)  # type: ignore[operator]  # checked by the constructor
+            output = self.model(row)  # type: ignore[operator]  # checked by the constructor
         except ValueError as error:
             told = "" if names is None else f" ({len(names)} numbers: {listed(names, 12)})"
             raise ValueError(f"the model cannot take a sample of shape {samples.shape}{told}: {error}") from error
+        except TypeError as error:
+            if "__array_ufunc__" not in str(error):  # NumPy's name for the protocol that a Value refuses
+                raise
+            raise TypeError(
+                "the model calls a NumPy function on a Value, which is a single number: use mg.exp, mg.tanh … instead"
+            ) from error
+        if output is None:
+            raise TypeError(
+                f"the model returned None for a sample: is a return missing in {type(self.model).__name__}?"
+            )
+        return output
 
     # --- what is computed -----------------------------------------------------------------------------------------
 
@@ -263,7 +274,7 @@ class Setup:
             right = part.y.reshape(predictions.shape) if part.y.size == predictions.size else part.y
             if targets.kind == "classes" and targets.shape:
                 right = part.targets.argmax(axis=1)
-            found |= {name: float(metric(predictions, right)) for name, metric in judged}
+            found |= {name: _measured(name, metric(predictions, right)) for name, metric in judged}
         return found
 
     def new_measure(self, part: Part) -> Measure:
@@ -366,6 +377,14 @@ def _check_model(model: Module, loss: str | Callable[..., Any] | None) -> None:
             f"a {type(model).__name__} cannot be called with a sample: define __call__(self, x), or give a loss "
             "(model, x, y)"
         )
+
+
+def _measured(name: str, found: Any) -> float:
+    """What a metric returned, as a float. Raises TypeError if it is not a number."""
+    try:
+        return float(found)
+    except (TypeError, ValueError):
+        raise TypeError(f"the metric {name} must return a number, got {found!r}") from None
 
 
 def is_number(x: Any) -> bool:

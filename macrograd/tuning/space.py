@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,9 @@ class Integers:
 
 
 def _check(given: Uniform | LogUniform | Integers, above: float) -> None:
+    for end in (given.low, given.high):
+        if not isinstance(end, Real):
+            raise TypeError(f"{given!r}: both ends must be numbers, got {end!r}")
     if not above < given.low < given.high < math.inf:
         must = "0 < low < high" if above == 0.0 else "low < high, both finite"
         raise ValueError(f"{given!r}: it must be {must}")
