@@ -151,7 +151,7 @@ def targets_table(results: list[dict[str, Any]]) -> str:
     """Every target with its figure on each machine; reached is what all machines reach."""
     names = [r["machine"]["cpu"] for r in results] if len(results) > 1 else ["here"]
     lines = [f"| job | figure | {' | '.join(names)} | target | |", f"|---|---|{'--:|' * (len(results) + 1)}---|"]
-    for found in zip(*(targets.judged(r["cases"]) for r in results), strict=True):
+    for found in zip(*(targets.judged(r["cases"] | tables.case(r.get("tables", {}))) for r in results), strict=True):
         target = found[0][0]
         bound = f"{'≥' if target.least else '≤'} {target.bound:,g} {target.unit}"
         cells = ["–" if figure is None else number(figure, target.unit) for _, figure, _ in found]

@@ -192,6 +192,8 @@ TARGETS = (
     Target("ready/kalman-50000", "per recorded scalar of a recurrence", time(1e6), 4.0, least=False, unit="µs"),
     Target("ready/random-1000", "per recorded scalar, no pattern", time(1e6), 5.0, least=False, unit="µs"),
     Target("ready/random-100000", "per recorded scalar, no pattern", time(1e6), 5.0, least=False, unit="µs"),
+    Target("tables/recipe", "share of tables with a better score than MLP's", further("share of sets above MLP"), 0.75),
+    Target("tables/recipe", "time of all fits, in MLP's", further("time, in MLP's"), 1.0, least=False),
     Target("eager/net", "faster than micrograd as users run it", faster_than("micrograd-as-is"), 6.0),
     Target("eager/net", "faster than micrograd, collector off", faster_than("micrograd"), 1.3),
     Target("eager/net", "memory of one operation", bytes_a_node, 240.0, least=False, unit="bytes"),
