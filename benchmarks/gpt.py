@@ -1,8 +1,9 @@
-"""gpt: the character GPT of `examples/gpt.py`, float32: loss, gradient and Adam on 16 documents, per real token.
+"""gpt: the character GPT of `examples/gpt.py`, float32: loss, gradient and Adam, per real token.
 
-The case `7` has documents of 7 tokens, all alike; `names` has 1,024 names of the standard library of every length, in
-macrograd's programs for 8 and 16 positions, so that a token pays for the padding too: 1.35 positions are computed for
-each. The C floor takes the same batches and has rows for real tokens only.
+The case `7` has 16 documents of 7 tokens, all alike, in a step; `names` has 1,024 names of the standard library of
+every length. There a step of macrograd's is 16 rows of 16 positions that hold about 28 names: 1.04 positions are
+computed for a token. The C floor takes the same names in the same steps, and has rows for real tokens only. JAX and
+PyTorch take 16 names a step, padded to 8 or 16 positions, 1.35 for a token.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from benchmarks.harness import Job, Prepared
 
 TABLES = ("token", "position", "query", "key", "value", "mix", "widen", "narrow", "head")
 HEADS, STEPS = 4, 50
+PADDED = 0, 8, 16  # peers fill documents up to the next of these lengths
 
 JOB = Job(
     "gpt",
-    what="a character GPT (1 block, 16 wide, 4 heads, 4,192 parameters): loss, gradient and Adam, 16 documents a step",
+    what="a character GPT (1 block, 16 wide, 4 heads, 4,192 parameters): loss, gradient and Adam",
     unit="token",
     cases=("7", "names"),
     tolerance=2e-5,
@@ -121,6 +123,8 @@ def reference(case: str) -> dict[str, Any]:
 def c(case: str) -> Prepared:
     import ctypes
 
+    from macrograd import datasets
+
     lib, gpt, chosen = native.library("gpt"), model(), documents(case)
     lib.gradient.restype = ctypes.c_float
     start = np.concatenate([numbers(gpt)[name].ravel() for name in TABLES]).astype(np.float32)
@@ -131,32 +135,37 @@ def c(case: str) -> Prepared:
     first, rate, random, done = np.arange(16, dtype=np.int32), ctypes.c_float(1e-3), np.random.default_rng(0), 0
 
     def answer() -> dict[str, Any]:
-        loss = lib.gradient(native.pointer(start), *data, native.pointer(first), 16, native.pointer(g))
+        each = ctypes.c_float(1 / 16)
+        loss = lib.gradient(native.pointer(start), *data, native.pointer(first), 16, each, native.pointer(g))
         return {"loss": loss, "gradient": g}
 
-    def turn(rows: np.ndarray, positions: int) -> np.ndarray:
+    def train(chosen: np.ndarray, ends: np.ndarray, each: np.ndarray, positions: int) -> np.ndarray:
+        """Steps on these documents, the k-th on those up to ends[k], with the weight each[k] of one of them."""
         nonlocal done
-        losses = np.zeros(-(-len(rows) // 16), np.float32)
-        lib.train(*state, *data, native.pointer(rows), len(rows), positions, done, rate, native.pointer(losses))
-        done += len(losses)
+        losses = np.zeros(len(ends), np.float32)
+        given = [native.pointer(a) for a in (chosen.astype(np.int32), ends.astype(np.int32), each.astype(np.float32))]
+        lib.train(*state, *data, *given, len(ends), positions, done, rate, native.pointer(losses))
+        done += len(ends)
         return losses
 
     if case == "7":
-        repeated = np.tile(first, STEPS)
-        return Prepared(lambda: turn(repeated, 7), answer, units=STEPS * 16 * 7)
-    most, limits = 16 * example()["TURN"], pairwise(example()["LENGTHS"])
-    groups = [(np.flatnonzero((low < lengths) & (lengths <= high)).astype(np.int32), high) for low, high in limits]
+        repeated, ends, each = np.tile(first, STEPS), np.arange(16, 16 * STEPS + 1, 16), np.full(STEPS, 1 / 16)
+        return Prepared(lambda: train(repeated, ends, each, 7), answer, units=STEPS * 16 * 7)
+    packing = datasets.packed(lengths, 16)
+    rows = np.where(packing.place == 0, packing.sequence, -1)  # a document at its first position, -1 elsewhere
+    counts, last = (rows >= 0).sum(axis=1), np.array([*range(16, len(rows), 16), len(rows)])
 
     def epoch() -> float:
         """That of `Training.epoch`, its random numbers too."""
-        orders = [(rows[random.permutation(len(rows))], positions) for rows, positions in groups]
-        turns = [(order[k : k + most], positions) for order, positions in orders for k in range(0, len(order), most)]
-        return float(np.concatenate([turn(*turns[k]) for k in random.permutation(len(turns))]).mean())
+        order = random.permutation(len(rows))
+        chosen = rows[order].ravel()
+        each = len(rows) / len(lengths) / np.diff(last, prepend=0)
+        return float(train(chosen[chosen >= 0], counts[order].cumsum()[last - 1], each, 16).mean())
 
     return Prepared(epoch, answer, units=int(lengths.sum()))
 
 
-@JOB.contender("macrograd", packages=("macrograd",), note="steps in native code, turns on programs of 8 and 16")
+@JOB.contender("macrograd", packages=("macrograd",), note="steps in native code; names: on rows of several")
 def macrograd(case: str) -> Prepared:
     import macrograd as mg
 
@@ -166,10 +175,11 @@ def macrograd(case: str) -> Prepared:
     compiled = training.loss if training else mg.compile(gpt.loss, batch=True, dtype="float32")
 
     def answer() -> dict[str, Any]:
-        first = chosen[:16]
-        positions = 7 if case == "7" else -(-max(len(d) + 1 for d in first) // 8) * 8  # a program that is there
-        tokens, share = map(np.array, zip(*(gpt.encoded(d, positions) for d in first), strict=True))
-        step = compiled.bind(tokens, share)
+        if case == "7":
+            data = [np.array(x) for x in zip(*map(gpt.encoded, chosen[:16]), strict=True)]
+        else:
+            data = example()["arrays"](gpt, chosen[:16])
+        step = compiled.bind(*data)
         loss = step()
         gradient = np.zeros(len(place))
         gradient[[place[id(p)] for p in compiled.parameters]] = step.gradient
@@ -201,7 +211,7 @@ def peers_problem(case: str) -> tuple[dict[str, Any], list[gpt_peers.Group], gpt
         group = padded(chosen, 7)
         repeated = (np.tile(group[0], (STEPS, 1)), np.tile(group[1], (STEPS, 1)))
         return numbers(model()), [repeated], group, STEPS * 16 * 7
-    limits = list(pairwise(example()["LENGTHS"]))
+    limits = list(pairwise(PADDED))
     groups = [padded([d for d in chosen if low < len(d) + 1 <= high], high) for low, high in limits]
     return numbers(model()), groups, padded(chosen[:16], limits[-1][1]), sum(len(d) + 1 for d in chosen)
 

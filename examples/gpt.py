@@ -7,7 +7,6 @@ same functions run eagerly on one document, where every number can be inspected,
 
 import argparse
 import importlib
-import itertools
 import random
 import sys
 import time
@@ -16,12 +15,11 @@ from pathlib import Path
 import numpy as np
 
 import macrograd as mg
-from macrograd import Value, losses, optim
+from macrograd import Value, datasets, losses, optim
 from macrograd.compiler.step import TrainingLoop
 
 WIDTH, HEADS, LONGEST = 16, 4, 16  # numbers per position, attention heads, positions
-BATCH, TURN = 16, 8  # documents per step; consecutive steps on documents of similar length
-LENGTHS = 0, 8, LONGEST  # documents are padded to the next of these lengths
+BATCH, NEVER = 16, -1e9  # rows of documents per step; what is added to a score that must not count
 SOURCES = (
     "argparse ast asyncio builtins calendar cmath collections configparser contextlib csv datetime decimal difflib "
     "email.message enum fractions functools heapq html http.client inspect io itertools json logging math operator os "
@@ -55,7 +53,7 @@ def linear(weights, x):
 
 def normalised(x):
     """RMSNorm: x with a mean square of 1."""
-    scale = (mg.mean(v * v for v in x) + 1e-5) ** -0.5
+    scale = 1 / mg.sqrt(mg.mean(v * v for v in x) + 1e-5)
     return [v * scale for v in x]
 
 
@@ -82,33 +80,41 @@ class GPT:
         tables = [table for name, table in vars(self).items() if name != "characters"]
         return [p for table in tables for row in table for p in row]
 
-    def logits(self, tokens):
-        """For every position, a score for each token that could follow."""
+    def logits(self, tokens, places=None, begins=None):
+        """For every position, a score for each token that could follow.
+
+        A row may hold several documents: `places` are positions in these, `begins` where each one begins in the row.
+        """
         keys, values, out = [], [], []
-        for place, token in enumerate(tokens):
-            x = normalised(add(mg.take(self.token, token), self.position[place]))
+        for k, token in enumerate(tokens):
+            position = self.position[k] if places is None else mg.take(self.position, places[k])
+            masks = [] if begins is None else [mg.where(begins[k] <= j, 0.0, NEVER) for j in range(k + 1)]
+            x = normalised(add(mg.take(self.token, token), position))
             seen = normalised(x)
-            query = linear(self.query, seen)
             keys.append(linear(self.key, seen))
             values.append(linear(self.value, seen))
-            x = add(x, linear(self.mix, self.attention(query, keys, values)))
+            x = add(x, linear(self.mix, self.attention(linear(self.query, seen), keys, values, masks)))
             hidden = [mg.relu(v) for v in linear(self.widen, normalised(x))]
-            x = add(x, linear(self.narrow, hidden))
-            out.append(linear(self.head, x))
+            out.append(linear(self.head, add(x, linear(self.narrow, hidden))))
         return out
 
-    def attention(self, query, keys, values):
+    def attention(self, query, keys, values, masks):
         """For each head, on its part of the vectors, the mean of the values so far, weighted by key · query."""
         found, size = [], WIDTH // HEADS
         for first in range(0, WIDTH, size):
             part = slice(first, first + size)
-            weights = mg.softmax(mg.dot(query[part], key[part]) / size**0.5 for key in keys)
+            scores = [mg.dot(query[part], key[part]) / size**0.5 for key in keys]
+            weights = mg.softmax(add(scores, masks) if masks else scores)
             found += [mg.dot(weights, [value[i] for value in values]) for i in range(first, first + size)]
         return found
 
     def loss(self, tokens, share):
         """The mean cross-entropy of the next tokens. `share` is 1/length within the document, 0 in the padding."""
-        predictions = zip(self.logits(tokens[:-1]), tokens[1:], strict=True)
+        return self.row_loss(tokens[:-1], tokens[1:], share)
+
+    def row_loss(self, tokens, targets, share, places=None, begins=None):
+        """The same of a row of documents, one behind the other."""
+        predictions = zip(self.logits(tokens, places, begins), targets, strict=True)
         return mg.dot(share, [losses.cross_entropy(scores, token) for scores, token in predictions])
 
     def encoded(self, document, positions=None):
@@ -118,46 +124,40 @@ class GPT:
         return tokens + [0] * rest, [1 / length] * length + [0.0] * rest
 
 
-# --- training: in native code, documents of similar length together, so that little is computed on padding ----------
+# --- training: in native code, on rows of several documents, so that little is computed on padding -------------------
+
+
+def arrays(model, documents):
+    """Rows of documents, as arguments of `row_loss`; its mean over the rows is that of `loss` over the documents."""
+    packing = datasets.packed([len(document) + 1 for document in documents], LONGEST)
+    encoded = [model.encoded(document, LONGEST) for document in documents] + [([0] * (LONGEST + 1), [0.0] * LONGEST)]
+    tokens, share = map(np.array, zip(*encoded, strict=True))  # the last one is padding
+    which, place = packing.sequence, packing.place
+    weights = share[which, place] * len(which) / len(documents)
+    return [tokens[which, place], tokens[which, place + 1], weights, place, packing.begin]
 
 
 class Training:
-    """Adam on batches. Parameters that a length does not use, such as later positions, stay unchanged in its steps."""
+    """Adam on batches of rows."""
 
     def __init__(self, model, documents, seed=0):
-        self.random, self.steps, self.groups = np.random.default_rng(seed), 0, []
-        self.loss, adam = mg.compile(model.loss, batch=True, dtype="float32"), optim.Adam(betas=(0.9, 0.99))
-        for shorter, positions in itertools.pairwise(LENGTHS):
-            chosen = [d for d in documents if shorter < len(d) + 1 <= positions]
-            if chosen:
-                data = map(np.array, zip(*(model.encoded(d, positions) for d in chosen), strict=True))
-                loop = TrainingLoop(self.loss, list(data), adam.rule, adam.initial_state, batch_size=BATCH)
-                self.groups.append((loop, len(chosen)))
-        # A shorter length uses the same parameters in the same order, without those of positions that it lacks.
-        self.parameters = self.groups[-1][0].parameters
-        self.theta = np.array([p.data for p in self.parameters], np.float32)
-        self.state = np.zeros((2, len(self.parameters)), np.float32)
+        self.random, self.steps, adam = np.random.default_rng(seed), 0, optim.Adam(betas=(0.9, 0.99))
+        self.loss, data = mg.compile(model.row_loss, batch=True, dtype="float32"), arrays(model, documents)
+        self.loop = TrainingLoop(self.loss, data, adam.rule, adam.initial_state, batch_size=BATCH)
+        self.rows = len(data[0])
 
     def epoch(self, rate):
-        """Every document once, in random order; returns the mean loss."""
-        orders, most = [(loop, self.random.permutation(count)) for loop, count in self.groups], BATCH * TURN
-        turns = [(loop, order[k : k + most]) for loop, order in orders for k in range(0, len(order), most)]
-        return float(np.concatenate([self.turn(*turns[k], rate) for k in self.random.permutation(len(turns))]).mean())
-
-    def turn(self, loop, rows, rate):
-        """A few steps on documents of similar length."""
-        lengths, n = np.diff([*range(0, len(rows), BATCH), len(rows)]), len(loop.theta)
-        loop.theta[:], loop.state[:] = self.theta[:n], self.state[:, :n]
-        outcome = loop.run(rows, lengths, np.full(len(lengths), rate), self.steps + 1)
+        """Every row once, in random order; returns the mean loss."""
+        order, lengths = self.random.permutation(self.rows), np.diff([*range(0, self.rows, BATCH), self.rows])
+        outcome = self.loop.run(order, lengths, np.full(len(lengths), rate), self.steps + 1)
         if outcome.why:
             raise ArithmeticError(f"step {self.steps + 1 + outcome.done}: {outcome.why}; try a lower rate")
-        self.theta[:n], self.state[:, :n] = loop.theta, loop.state
         self.steps += len(lengths)
-        return outcome.losses
+        return float(outcome.losses.mean())
 
     def finish(self):
         """Write the trained numbers into the model."""
-        for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
+        for p, number in zip(self.loop.parameters, self.loop.theta.tolist(), strict=True):
             p.data = number
 
 

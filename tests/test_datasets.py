@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,45 @@ def test_wrong_arguments_are_named(call: Callable[[], Any], error: type[Exceptio
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+# --- packing ------------------------------------------------------------------------------------------------
+
+
+def test_rows_hold_every_sequence_once_and_whole() -> None:
+    lengths = np.random.default_rng(0).integers(1, 17, 300)
+    packed = datasets.packed(lengths, 16)
+    real = packed.sequence >= 0
+    assert real.sum() == lengths.sum()
+    assert real.mean() > 0.97
+    for k, length in enumerate(lengths):
+        rows, columns = np.nonzero(packed.sequence == k)
+        assert (rows == rows[0]).all()
+        assert columns.tolist() == list(range(columns[0], columns[0] + length))
+        assert packed.place[rows, columns].tolist() == list(range(length))
+        assert (packed.begin[rows, columns] == columns[0]).all()
+    assert (packed.begin[~real] == np.nonzero(~real)[1]).all()
+    assert not packed.place[~real].any()
+
+
+def test_a_row_may_hold_one_sequence_or_many() -> None:
+    assert datasets.packed([3, 3], 3).sequence.tolist() == [[0, 0, 0], [1, 1, 1]]
+    found = datasets.packed([1, 2], 4)
+    assert found.sequence.tolist() == [[1, 1, 0, -1]]
+    assert found.place.tolist() == [[0, 1, 0, 0]]
+    assert found.begin.tolist() == [[0, 0, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "room", "error", "said"),
+    [
+        ([], 4, ValueError, "packed() needs at least one length, got none"),
+        ([2, 5], 4, ValueError, "packed(): lengths[1] is 5, and must be in 1 … 4, the room of a row; cut it"),
+        ([0], 4, ValueError, "packed(): lengths[0] is 0, and must be in 1 … 4"),
+        ([1.5], 4, TypeError, "packed(): lengths[0] must be an integer, got 1.5"),
+        ([1], "4", TypeError, "packed(): room must be an integer, got '4'"),
+    ],
+)
+def test_lengths_that_cannot_be_packed(lengths: Any, room: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=re.escape(said)):
+        datasets.packed(lengths, room)

@@ -1,4 +1,4 @@
-// The character GPT of examples/gpt.py in plain C: one block, 16 wide, 4 heads, float32, Adam, batches of 16 documents.
+// The character GPT of examples/gpt.py in plain C: one block, 16 wide, 4 heads, float32, Adam, batches of documents.
 //
 // The model is as wide as a vector: lanes are the 16 numbers of a position, and rows are the positions of a batch's
 // documents, one document behind the other. So none is filled up to another's length, and every linear layer and its
@@ -11,7 +11,7 @@ typedef float real;
 #include "dense.h"
 #include <math.h>
 
-enum { D = 16, F = 64, C = 27, CP = 32, LONGEST = 16, BATCH = 16, ROWS = BATCH * LONGEST, KEYS = 4 };
+enum { D = 16, F = 64, C = 27, CP = 32, LONGEST = 16, ROWS = 256, KEYS = 4 };  // a batch has up to ROWS tokens
 enum {
     TOKEN = 0,
     POSITION = TOKEN + C * D,
@@ -180,9 +180,9 @@ INLINE void weight(const int TILE, const int VECTORS, const int M, const int N, 
     product(TILE, VECTORS, M, N, n, n, d, 1, stride, rows, g, 0);
 }
 
-// The mean loss of the documents that `documents` names, 16 at most, and its gradient.
+// The sum of the mean losses of the documents that `documents` names, times `weight`, and its gradient.
 float gradient(const float *restrict p, const int *restrict tokens, const int *restrict lengths,
-               const int *restrict documents, int count, float *restrict g) {
+               const int *restrict documents, int count, float each, float *restrict g) {
     static float qkv_t[D * 3 * D], mix_t[D * D], widen_t[D * F], narrow_t[F * D], head_t[D * CP];
     static const float no_token[CP] = {[C] = NEVER, NEVER, NEVER, NEVER, NEVER};
     int n = 0;
@@ -192,7 +192,7 @@ float gradient(const float *restrict p, const int *restrict tokens, const int *r
             token_of[n] = its[t];
             target_of[n] = its[t + 1];
             place_of[n] = t;
-            share[n] = 1.0f / (length * count);
+            share[n] = each / length;
         }
     }
     const int m = (n + 15) / 16 * 16;  // whole tiles; nothing that counts comes from the rows from n on
@@ -273,15 +273,14 @@ INLINE void adam(float *restrict p, float *restrict m, float *restrict v, const 
     }
 }
 
-// Adam (rate, 0.9, 0.99, 1e-8) on `count` documents, 16 a step, after `done` steps; m and v are its state. The numbers
-// of the positions from `positions` on rest.
+// Adam (rate, 0.9, 0.99, 1e-8) in steps on documents, of which step k has those up to ends[k], with the weight each[k],
+// after `done` steps; m and v are its state. The numbers of the positions from `positions` on rest.
 void train(float *restrict p, float *restrict m, float *restrict v, const int *restrict tokens,
-           const int *restrict lengths, const int *restrict documents, int count, int positions, int done, float rate,
-           float *restrict losses) {
+           const int *restrict lengths, const int *restrict documents, const int *restrict ends,
+           const float *restrict each, int steps, int positions, int done, float rate, float *restrict losses) {
     static float g[P];
-    for (int k = 0; k * BATCH < count; k++) {
-        const int left = count - k * BATCH;
-        losses[k] = gradient(p, tokens, lengths, documents + k * BATCH, left < BATCH ? left : BATCH, g);
+    for (int k = 0, begin = 0; k < steps; begin = ends[k++]) {
+        losses[k] = gradient(p, tokens, lengths, documents + begin, ends[k] - begin, each[k], g);
         const double t = done + k + 1;
         const float now = (float)(rate / (1 - pow(0.9, t))), scale = (float)(1 / sqrt(1 - pow(0.99, t)));
         adam(p, m, v, g, POSITION + positions * D, now, scale);

@@ -269,7 +269,12 @@ def _quotient(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, fl
     return _times(a, (1.0 / b[1], 1.0 / b[0])) if b[0] > 0.0 else _ANY
 
 
+def _root(a: tuple[float, float]) -> tuple[float, float]:
+    return math.sqrt(max(a[0], 0.0)), math.sqrt(max(a[1], 0.0))
+
+
 _BOUNDS: dict[int, Callable[..., tuple[float, float]]] = {
+    ops.sqrt.code: _root,
     ops.add.code: lambda a, b: _total([a, b]),
     ops.sub.code: lambda a, b: _total([a, _turned(b)]),
     ops.sum_.code: lambda *terms: _total(terms),
