@@ -1,4 +1,4 @@
-"""Members that are copies of one Trainer and differ in their numbers alone: starts and seeds.
+"""Members that are copies of one Trainer and differ in their numbers alone: starts, seeds and rates.
 
 Nothing looks at their models while they train, so that their numbers stay in arrays, (members, parameters) and
 (members, steps), and a member becomes a Trainer with a model of Values when somebody asks for it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
@@ -30,6 +30,7 @@ from macrograd.train.order import Orders
 from macrograd.train.plans import like
 from macrograd.train.predictor import Measure
 from macrograd.train.progress import make as shown
+from macrograd.train.rates import Rates
 from macrograd.train.trainer import Trainer
 from macrograd.value import numbers_of, write_numbers
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Options = dict[str, Any]
+Schedule = Callable[[int], float]
 
 
 def starts_of(trainer: Trainer, starts: Any, count: int | None) -> tuple[Array, int]:
@@ -121,10 +123,12 @@ class CopiesRun:
     def __init__(self, copies: Copies, trainer: Trainer, fitting: Fitting, group: Group, y: Any) -> None:
         self._copies, self._trainer, self._fitting, self.group, self._y = copies, trainer, fitting, group, y
         self.seeds = group.seeds or []
+        self._schedules: list[Schedule | None] = [None] * len(copies)
+        self._rates: list[Rates] = []
         self._described = group.members[0].described
         place = {id(p): k for k, p in enumerate(fitting.objective.parameters)}
         self._leaves = [place[id(p)] for p in group.members[0].leaves]
-        self._runs: list[tuple[list[NetsOutcome], Any, float]] = []  # outcomes, rates, and the end in seconds
+        self._runs: list[tuple[list[NetsOutcome], list[Array], float]] = []  # outcomes, rates, and the end in seconds
         self._histories: dict[int, History] = {}
         self._theta = self._state = np.empty(0)
         self._stopped = ""
@@ -133,9 +137,18 @@ class CopiesRun:
 
     @classmethod
     def planned(
-        cls, copies: Copies, X: Any, y: Any, seeds: list[int], options: Options, threads: int, fewest: int
+        cls,
+        copies: Copies,
+        X: Any,
+        y: Any,
+        seeds: list[int],
+        schedules: list[Schedule | None],
+        options: Options,
+        threads: int,
+        fewest: int,
     ) -> CopiesRun | None:
-        """The run with these options of `fit`. Raises what `fit` does for bad input."""
+        """The run with these options of `fit`, and with the schedules that members have of their own. Raises what `fit`
+        does for bad input."""
         if len(copies) < fewest:
             return None
         trainer = copies.new(0)
@@ -147,7 +160,10 @@ class CopiesRun:
         if group.obstacle or not fitting.unwatched or any(id(p) not in known for p in member.leaves):
             return None
         group.members, group.seeds = [member] * len(copies), seeds
-        return cls(copies, trainer, fitting, group, y)
+        run = cls(copies, trainer, fitting, group, y)
+        run._schedules = schedules
+        run._rates = [Rates(fitting.optimizer, fitting.schedule if own is None else own) for own in schedules]
+        return run
 
     # --- the run ------------------------------------------------------------------------------------------------------
 
@@ -193,9 +209,13 @@ class CopiesRun:
         from macrograd.compiler.many import NetSteps
 
         fitting = self._fitting
-        step, rates = fitting.step, fitting.rates(count)
+        step, first = fitting.step, fitting.first
+        common = fitting.rates(count)
+        rates = [
+            common if own is None else self._rates[k].of(step, count, first) for k, own in enumerate(self._schedules)
+        ]
         rows, lengths = orders.steps(step, count)
-        given = [NetSteps(k, own, rates, fitting.first + step + 1) for k, own in enumerate(rows)]
+        given = [NetSteps(k, own, rates[k], first + step + 1) for k, own in enumerate(rows)]
         with interrupts.held():
             outcomes: list[NetsOutcome] = training.nets.run(given, lengths)
             self._runs.append((outcomes, rates, time.perf_counter() - start))
@@ -224,7 +244,7 @@ class CopiesRun:
         trainer = copy.deepcopy(self._trainer)
         write_numbers(trainer.model.parameters(), self._copies.start(k).tolist())
         described = self._described.of(trainer.model.parameters())
-        fitting = like(self._fitting, trainer, described, {"seed": self.seeds[k]}, self._y)
+        fitting = like(self._fitting, trainer, described, {"seed": self.seeds[k]}, self._y, self._schedules[k])
         fitting.history = self.history(k)
         fitting.step = len(fitting.history)
         engine: Any = _Numbers([fitting.objective.parameters[p] for p in self._places], self._theta[k], self._state[k])
@@ -238,10 +258,10 @@ class CopiesRun:
         """The history of member k."""
         if k not in self._histories:
             self._histories[k] = found = History()
-            fixed = self._fitting.fixed_rate
+            fixed = self._rates[k].fixed
             for outcomes, rates, seconds in self._runs:
                 done = outcomes[k].done
-                found.extend(outcomes[k].losses[:done], rates[:done] if fixed is None else fixed, seconds)
+                found.extend(outcomes[k].losses[:done], rates[k][:done] if fixed is None else fixed, seconds)
             found.stopped = self._stopped
         return self._histories[k]
 

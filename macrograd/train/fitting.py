@@ -170,11 +170,6 @@ class Fitting:
         """Whether nothing looks at the model before the last step."""
         return not (self._each_epoch or self._looked_at or self.callbacks.pause or self.callbacks.end)
 
-    @property
-    def fixed_rate(self) -> float | None:
-        """The learning rate, if it never changes."""
-        return self._rates.fixed
-
     def rates(self, count: int) -> Array:
         """The learning rates of the next steps."""
         return self._rates.of(self.step, count, self.first)

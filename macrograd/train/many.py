@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.optim.schedules import as_schedule
 from macrograd.train.checks import integer
 from macrograd.train.copies import Copies, CopiesRun, starts_of
 from macrograd.train.data import rows_of
@@ -204,17 +205,18 @@ def _copied(
     copies: Copies, X: Any, y: Any, seed: int, own: list[Options], options: Options, threads: int, fewest: int
 ) -> CopiesRun | None:
     """The run of copies whose models nobody looks at before its end; None if these need to be made before."""
-    if any(given.keys() - {"seed"} for given in own):
+    if any(given.keys() - {"seed", "schedule"} or given.get("schedule", 0) is None for given in own):
         return None
-    seeds = []
+    seeds = [seed + k for k in range(len(copies))]
+    schedules: list[Callable[[int], float] | None] = [None] * len(copies)
     for k, given in enumerate(own):
-        if not given:
-            seeds.append(seed + k)
-            continue
-        with _named(k):
-            seeds.append(integer("seed", given["seed"], 0))
+        with _named(k) if given else contextlib.nullcontext():
+            if "seed" in given:
+                seeds[k] = integer("seed", given["seed"], 0)
+            if "schedule" in given:
+                schedules[k] = as_schedule(given["schedule"])
     with _named(0), no_collection():
-        return CopiesRun.planned(copies, X, y, seeds, options, threads, fewest)
+        return CopiesRun.planned(copies, X, y, seeds, schedules, options, threads, fewest)
 
 
 def _verdicts_of(run: CopiesRun) -> list[str]:

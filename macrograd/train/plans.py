@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +94,16 @@ def _key(trainer: Trainer, options: Options) -> Any:
     return (tuple(sorted(options)), *((type(x), x) if type(x) in _PLAIN else id(x) for x in given))
 
 
-def like(leader: Fitting, trainer: Trainer, described: Description, options: Options, y: Any) -> Fitting:
-    """The run of a member whose model is like the leader's, on the same data with the same options."""
+def like(
+    leader: Fitting,
+    trainer: Trainer,
+    described: Description,
+    options: Options,
+    y: Any,
+    schedule: Callable[[int], float] | None = None,
+) -> Fitting:
+    """The run of a member whose model is like the leader's, on the same data with the same options, but perhaps with a
+    schedule of its own."""
     setup, theirs, order = trainer.setup, leader.setup, leader.order
     if not np.isfinite(numbers_of(described.parameters)).all():
         setup.trained()  # says which parameter is not finite
@@ -114,7 +123,7 @@ def like(leader: Fitting, trainer: Trainer, described: Description, options: Opt
         metrics=leader.metrics,
         early_stopping=None if leader.watch is None else leader.watch.rule,
         clip_norm=leader.clip_norm,
-        schedule=leader.schedule,
+        schedule=leader.schedule if schedule is None else schedule,
         callbacks=Callbacks(options.get("callbacks", ()), trainer.watchers),
         progress=leader.progress,
         frozen=leader.frozen,

@@ -114,6 +114,17 @@ def test_copies_run_in_pieces_and_ctrl_c_ends_all_after_a_complete_step(
     assert many.verdicts == [""] * 5
 
 
+def test_copies_have_their_own_rates() -> None:
+    each = [{}, {"schedule": 0.01}, {"schedule": optim.cosine(0.1, 0.001, steps=20), "seed": 9}]
+    options = OPTIONS | {"schedule": lambda step: 0.1 / (1 + step), "each": each}
+    many = mg.train_many(trainer(), X, y, starts=STARTS[:3], **options)
+    others = mg.train_many([member(k) for k in range(3)], X, y, **options)
+    assert many.histories[1].learning_rates == [0.01] * 37
+    same(many, others)
+    with pytest.raises((TypeError, ValueError), match="member 1: "):
+        mg.train_many(trainer(), X, y, count=2, each=[{}, {"schedule": "fast"}])
+
+
 def test_copies_that_something_looks_at_are_made_before() -> None:
     options = {"epochs": 2, "batch_size": 15, "validation": (X[:9], y[:9]), "metrics": ["r2"], "each": lambda k: {}}
     many = mg.train_many(trainer(), X, y, starts=STARTS[:2], **options)
