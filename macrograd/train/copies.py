@@ -32,7 +32,7 @@ from macrograd.train.predictor import Measure
 from macrograd.train.progress import make as shown
 from macrograd.train.rates import Rates
 from macrograd.train.trainer import Trainer
-from macrograd.value import numbers_of, write_numbers
+from macrograd.value import Value, numbers_of, write_numbers
 
 if TYPE_CHECKING:
     from macrograd.compiler.targets.nets import NetsOutcome
@@ -177,7 +177,7 @@ class CopiesRun:
         nets, self._places = training.nets, [self._leaves[k] for k in self.group.places]
         count = len(self._copies)
         theta = np.array([self._copies.start(k) for k in range(count)])[:, self._places]
-        nets.set_all(theta, np.repeat(np.array([fitting.optimizer.initial_state]).T, theta.shape[1], axis=1))
+        nets.set_all(theta, self._first_state(training.parameters[0]))
         nets.point_all(fitting.arrays(None))
         orders = Orders(order, self.seeds)
         failed, interrupts = False, Interrupts()
@@ -202,6 +202,14 @@ class CopiesRun:
         if failed:
             self._continue(training, start)
         return True
+
+    def _first_state(self, parameters: list[Value]) -> Array:
+        """The optimiser's state of these parameters, which an earlier run of the Trainer may have left."""
+        fitting = self._fitting
+        initial = tuple(fitting.optimizer.initial_state)
+        states = fitting.setup.states(fitting.objective.parameters)
+        columns = [states.get(p, initial) for p in parameters]
+        return np.array(columns, dtype=np.float64).reshape(len(columns), len(initial)).T
 
     def _some(
         self, training: Any, orders: Orders, count: int, interrupts: Interrupts, start: float

@@ -125,6 +125,14 @@ def test_copies_have_their_own_rates() -> None:
         mg.train_many(trainer(), X, y, count=2, each=[{}, {"schedule": "fast"}])
 
 
+def test_copies_of_a_trained_trainer_go_on_with_its_optimisers_state() -> None:
+    before = trainer()
+    before.fit(X, y, steps=5, batch_size=7, progress="none")
+    many = mg.train_many(before, X, y, count=2, **OPTIONS)
+    same(many, mg.train_many([copy.deepcopy(before) for _ in range(2)], X, y, **OPTIONS))
+    assert many[0].optimizer.steps == 42
+
+
 def test_copies_that_something_looks_at_are_made_before() -> None:
     options = {"epochs": 2, "batch_size": 15, "validation": (X[:9], y[:9]), "metrics": ["r2"], "each": lambda k: {}}
     many = mg.train_many(trainer(), X, y, starts=STARTS[:2], **options)
