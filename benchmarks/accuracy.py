@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import classifier, data, ours
+from benchmarks import classifier, classifier_peers, data, ours
 from benchmarks.harness import Job, Prepared
 
 CASES = {"128": 128, "32": 32}
@@ -134,12 +134,12 @@ def jax_scan(case: str) -> Prepared:
     import jax
     import jax.numpy as jnp
 
-    both, n = jax.value_and_grad(classifier.jax_loss()), TRAIN // BATCH
+    both, n = jax.value_and_grad(classifier_peers.jax_loss()), TRAIN // BATCH
 
     def step(carry: Any, batch: Any) -> Any:
         t = carry[3] + 1.0
         _, gradients = both(carry[0], *batch)
-        return (*classifier.jax_adam(*carry[:3], t, gradients), t), None
+        return (*classifier_peers.jax_adam(*carry[:3], t, gradients), t), None
 
     @jax.jit
     def epoch(carry: Any, X: Any, y: Any, full: Any, rest: Any) -> Any:

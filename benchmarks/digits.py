@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import classifier, data
+from benchmarks import classifier, classifier_peers, data
 from benchmarks.harness import Job, Prepared
 
 SHAPES = {"gradient": (128, 32), "128/32": (128, 32), "128/200": (128, 200), "32/32": (32, 32)}
@@ -70,24 +70,24 @@ def macrograd_bound(case: str) -> Prepared:
 
 @JOB.contender("jax-scan", packages=("jax",), note="an epoch in one jitted lax.scan")
 def jax_scan(case: str) -> Prepared:
-    return classifier.jax_contender(problem(case), scan=True)
+    return classifier_peers.jax_contender(problem(case), scan=True)
 
 
 @JOB.contender("jax-jit", packages=("jax",), note="a jitted call a step")
 def jax_jit(case: str) -> Prepared:
-    return classifier.jax_contender(problem(case), scan=False)
+    return classifier_peers.jax_contender(problem(case), scan=False)
 
 
 @JOB.contender("torch", packages=("torch",), note="eager, fused Adam")
 def torch_eager(case: str) -> Prepared:
-    return classifier.torch_contender(problem(case))
+    return classifier_peers.torch_contender(problem(case))
 
 
 @JOB.contender(
     "torch-compile", packages=("torch",), cases=("gradient", "128/32"), note="torch.compile of the loss, fused Adam"
 )
 def torch_compile(case: str) -> Prepared:
-    return classifier.torch_contender(problem(case), compiled=True)
+    return classifier_peers.torch_contender(problem(case), compiled=True)
 
 
 @JOB.contender(
@@ -97,7 +97,7 @@ def torch_compile(case: str) -> Prepared:
     note="torch.compile of loss, gradient and Adam",
 )
 def torch_compile_step(case: str) -> Prepared:
-    return classifier.torch_step_contender(problem(case))
+    return classifier_peers.torch_step_contender(problem(case))
 
 
 @JOB.contender(
@@ -108,4 +108,4 @@ def torch_compile_step(case: str) -> Prepared:
     note="MLPClassifier.fit; its start is its own, so nothing is compared",
 )
 def sklearn(case: str) -> Prepared:
-    return classifier.sklearn_contender(problem(case))
+    return classifier_peers.sklearn_contender(problem(case))

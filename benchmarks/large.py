@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import classifier
+from benchmarks import classifier, classifier_peers
 from benchmarks.harness import Job, Prepared
 
 JOB = Job(
@@ -47,24 +47,24 @@ def macrograd_2(_: str) -> Prepared:
 
 @JOB.contender("jax-scan", packages=("jax",), note="all steps in one jitted lax.scan")
 def jax_scan(_: str) -> Prepared:
-    return classifier.jax_contender(problem(), scan=True)
+    return classifier_peers.jax_contender(problem(), scan=True)
 
 
 @JOB.contender("jax-scan-2", packages=("jax",), threads=2, note="on two threads")
 def jax_scan_2(_: str) -> Prepared:
-    return classifier.jax_contender(problem(), scan=True)
+    return classifier_peers.jax_contender(problem(), scan=True)
 
 
 @JOB.contender("torch", packages=("torch",), note="eager, fused Adam")
 def torch_eager(_: str) -> Prepared:
-    return classifier.torch_contender(problem())
+    return classifier_peers.torch_contender(problem())
 
 
 @JOB.contender("torch-2", packages=("torch",), threads=2, note="on two threads")
 def torch_2(_: str) -> Prepared:
-    return classifier.torch_contender(problem(), threads=2)
+    return classifier_peers.torch_contender(problem(), threads=2)
 
 
 @JOB.contender("torch-compile-step", packages=("torch",), note="torch.compile of loss, gradient and Adam")
 def torch_compile_step(_: str) -> Prepared:
-    return classifier.torch_step_contender(problem())
+    return classifier_peers.torch_step_contender(problem())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import classifier
+from benchmarks import classifier, classifier_peers
 from benchmarks.harness import Job, Prepared
 
 JOB = Job(
@@ -46,19 +46,19 @@ def macrograd_bound(_: str) -> Prepared:
 
 @JOB.contender("jax-scan", packages=("jax",), note="100 gradients in one jitted lax.scan")
 def jax_scan(_: str) -> Prepared:
-    return classifier.jax_contender(problem(), scan=True)
+    return classifier_peers.jax_contender(problem(), scan=True)
 
 
 @JOB.contender("jax-jit", packages=("jax",), note="a jitted call a gradient")
 def jax_jit(_: str) -> Prepared:
-    return classifier.jax_contender(problem(), scan=False)
+    return classifier_peers.jax_contender(problem(), scan=False)
 
 
 @JOB.contender("torch", packages=("torch",), note="eager")
 def torch_eager(_: str) -> Prepared:
-    return classifier.torch_contender(problem())
+    return classifier_peers.torch_contender(problem())
 
 
 @JOB.contender("torch-compile", packages=("torch",), note="torch.compile of the loss")
 def torch_compile(_: str) -> Prepared:
-    return classifier.torch_contender(problem(), compiled=True)
+    return classifier_peers.torch_contender(problem(), compiled=True)

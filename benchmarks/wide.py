@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import classifier
+from benchmarks import classifier, classifier_peers
 from benchmarks.harness import Job, Prepared
 
 SIZES, BATCH, SAMPLES = (784, 128, 10), 128, 1024
@@ -69,31 +69,31 @@ def macrograd_bound(case: str) -> Prepared:
 
 @JOB.contender("jax-scan", packages=("jax",), note="all steps in one jitted lax.scan")
 def jax_scan(case: str) -> Prepared:
-    return classifier.jax_contender(problem(case), scan=True)
+    return classifier_peers.jax_contender(problem(case), scan=True)
 
 
 @JOB.contender("jax-scan-2", packages=("jax",), cases=("step",), threads=2, note="on two threads")
 def jax_scan_2(case: str) -> Prepared:
-    return classifier.jax_contender(problem(case), scan=True)
+    return classifier_peers.jax_contender(problem(case), scan=True)
 
 
 @JOB.contender("jax-jit", packages=("jax",), note="a jitted call a step")
 def jax_jit(case: str) -> Prepared:
-    return classifier.jax_contender(problem(case), scan=False)
+    return classifier_peers.jax_contender(problem(case), scan=False)
 
 
 @JOB.contender("torch", packages=("torch",), note="eager, fused Adam")
 def torch_eager(case: str) -> Prepared:
-    return classifier.torch_contender(problem(case))
+    return classifier_peers.torch_contender(problem(case))
 
 
 @JOB.contender("torch-2", packages=("torch",), cases=("step",), threads=2, note="on two threads")
 def torch_2(case: str) -> Prepared:
-    return classifier.torch_contender(problem(case), threads=2)
+    return classifier_peers.torch_contender(problem(case), threads=2)
 
 
 @JOB.contender(
     "torch-compile-step", packages=("torch",), cases=("step",), note="torch.compile of loss, gradient and Adam"
 )
 def torch_compile_step(case: str) -> Prepared:
-    return classifier.torch_step_contender(problem(case))
+    return classifier_peers.torch_step_contender(problem(case))
