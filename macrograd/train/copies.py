@@ -43,14 +43,17 @@ Schedule = Callable[[int], float]
 
 
 def starts_of(trainer: Trainer, starts: Any, count: int | None) -> tuple[Array, int]:
-    """(the parameters with which copies of a Trainer begin, one row for each; their number). Raises ValueError if they
-    do not fit."""
+    """(the parameters with which copies of a Trainer begin, one row for each; their number). Raises TypeError or
+    ValueError if they do not fit."""
     own = numbers_of(trainer.model.parameters())
     if starts is None:
         if count is None:
             raise ValueError("train_many() with one Trainer needs the number of its copies: give count=, or starts=")
         return np.array([own]), integer("count", count, 1)
-    found = np.array(starts, dtype=np.float64)
+    try:
+        found = np.array(starts, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"starts must be an array (members, parameters) of numbers, got {starts!r}") from None
     if found.ndim != 2 or found.shape[1] != len(own) or not len(found):
         raise ValueError(
             f"starts must have a row of {len(own)} parameters for each member, got an array of shape {found.shape}"

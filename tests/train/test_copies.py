@@ -192,5 +192,7 @@ def test_starts_of_other_models_and_wrong_numbers_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=error):
             mg.train_many(trainer(), X, y, **{"steps": 3} | options)
+    with pytest.raises(TypeError, match=r"an array \(members, parameters\) of numbers, got 'abc'"):
+        mg.train_many(trainer(), X, y, starts="abc")
     with pytest.raises(ValueError, match="starts are those of copies of one Trainer"):
         mg.train_many([trainer()], X, y, starts=STARTS)
