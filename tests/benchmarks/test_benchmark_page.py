@@ -1,5 +1,7 @@
 """The page of the benchmarks: targets judged from figures, losses found in them, curves with their slopes."""
 
+from collections import defaultdict
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,17 @@ def test_every_target_names_a_case_that_exists(target):
         assert case in tables.TABLES
         return
     assert case in harness.load(name).cases
+
+
+@pytest.mark.parametrize("target", targets.TARGETS, ids=lambda t: f"{t.case} {t.what}")
+def test_every_target_can_be_measured_from_the_rows_of_its_case(target):
+    """Its rows are those of contenders: a name that is none would never be judged."""
+    name, _, case = target.case.partition("/")
+    if name == "tables":
+        return
+    extra = defaultdict(lambda: 1.0, installed="265 MB with requirements")
+    rows = {c.name: row(c.name, c.kind, 1.0, extra=extra, units=1) for c in harness.load(name).of(case)}
+    assert np.isfinite(target.measure(rows))
 
 
 def test_the_quick_cases_exist():
