@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from macrograd import _composed
 from macrograd._floats import INF
@@ -72,6 +72,7 @@ class Op:
     )
 
     portable: Callable[..., Any] | None
+    flows: ClassVar[Callable[..., None] | None] = None  # the calls of a trace, which have several results, have one
 
     def __init__(
         self,

@@ -53,11 +53,12 @@ def loop(
 
     Raises TypeError if the count is not an integer, the body is not a function, or the state holds anything but
     numbers; ValueError if the count is negative or larger than `most`, the nesting of the state changes, or the loop
-    cannot do with so little memory: with `collect`, in the body of another loop, or if it reads what another loop kept.
+    cannot do with so little memory: for too small a number of bytes, forward derivatives inside a compiled function, or
+    if it reads what a loop without `memory` kept.
     """
     if not callable(body):
         raise TypeError(f"loop(count, body, state) takes a function body(i, state), got {body!r}")
-    memory = _memory(memory, collect)
+    memory = _memory(memory)
     if most is not None:
         most = _most("loop", most)
         if value.is_open(count) and (program := value.recording()) is not None:
@@ -101,8 +102,7 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
 
     In a compiled function each sample has its own number of rounds, and keeps its state once its condition has failed.
     The rounds are done in sections of about √most rounds, and no further section is begun when all samples of a block
-    are done. All `most` rounds are done if they are fewer than 200, in the body of another loop, beside a long
-    `mg.loop` in the same function, where a derivative is taken inside the function (`mg.grad`), and with `strict=True`.
+    are done. All `most` rounds are done if they are fewer than 200, and with `strict=True`.
 
     Raises RuntimeError if the condition still holds after `most` rounds, and TypeError and ValueError as `loop` does.
     """
@@ -156,8 +156,7 @@ def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *ar
     Only the chosen function runs. In a compiled function, if the test depends on an argument or a parameter, both are
     part of the program: the one not chosen contributes neither a number nor a derivative, whatever it computes (NaN,
     infinity, a `take` with an invalid index). A branch of 50 or more operations is computed and differentiated only if
-    it is taken, with a batch by some sample of a block; but both always are in the body of a loop, in another branch,
-    beside a long `mg.loop` in the same function, where a derivative is taken inside the function (`mg.grad`), and with
+    it is taken, with a batch by some sample of a block; but both always are with
     `strict=True`. To choose between two numbers, `mg.where` is shorter.
 
     Raises TypeError if either is not a function, and ValueError if the two return different nestings.
@@ -226,7 +225,7 @@ def _counted(
     return nest.built([program.checked(last[0], ops.where(whole, 0.0, 1.0), wrong), *last[1:]])
 
 
-def _memory(memory: Any, collect: bool) -> str | int | None:
+def _memory(memory: Any) -> str | int | None:
     """`memory`, checked."""
     if memory is None:
         return None
@@ -237,11 +236,6 @@ def _memory(memory: Any, collect: bool) -> str | int | None:
         raise TypeError(wrong) if not isinstance(memory, str) else ValueError(wrong)
     elif (found := int(memory.__index__())) < 1:
         raise ValueError(wrong)
-    if collect:
-        raise ValueError(
-            f"loop(memory={memory!r}, collect=True): what every round keeps takes memory for every round. Use one of "
-            "the two"
-        )
     return found
 
 

@@ -181,6 +181,9 @@ def _added_up(factors: list[Any]) -> Any:
 def step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]) -> None:
     """The step of `sweep` for any operation, including one that chooses or lies behind a choice in a trace."""
     op, mask, out = node.op, taken.get(node), node
+    if op.flows is not None:  # it has several results, and knows its derivative itself
+        op.flows(node, g, active, gradients, taken)
+        return
     inputs = node.inputs
     operands = [x._data if x.op is CONSTANT else x for x in inputs]
     shares: list[Any] = [1.0] * len(inputs)

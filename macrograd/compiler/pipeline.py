@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from macrograd.compiler.program import program as programs
@@ -70,14 +71,12 @@ def record(
     if the result holds no numbers."""
     recorder = Recorder(fn, shapes, strict, name, uniform, _seen)
     found, rounds = recorder.record()
-    if found.sections:
-        sections = Sections(recorder, rounds, found)
-        tape = sections.with_numbers(found.tape)
-        return Source(tape, found.parameters, found.structure, found.recorded, None, sections, found.checks)
+    sections = Sections(recorder, rounds, found) if found.sections else None
+    tape = found.tape if sections is None else sections.with_numbers(found.tape)
     if not rounds.counts:
-        return Source(found.tape, found.parameters, found.structure, found.recorded, checks=found.checks)
+        return Source(tape, found.parameters, found.structure, found.recorded, None, sections, found.checks)
     loops = Stretched(recorder, rounds, found)
-    return Source(found.tape, *loops.whole(), loops, checks=found.checks)
+    return Source(tape, *loops.whole(), loops, sections, found.checks)
 
 
 def value_program(source: Source, *, batch: bool, strict: bool = False, own: bool = False) -> Program:
@@ -110,7 +109,9 @@ def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Pr
     """The program of the function's (mean) value and its derivatives with respect to all parameters."""
 
     def make(tape: Tape, one: int | None = None) -> Program:
-        tape = differentiate(tape, batch=batch, strict=strict, one=one, calls=source.sections)
+        tape = differentiate(
+            tape, batch=batch, strict=strict, one=one, calls=None if source.sections is None else source.sections.calls
+        )
         _seen("differentiate", tape)
         tape = own_results(simplify(tape, strict=strict))  # so that the gradient is one array
         _seen("simplify", tape)
@@ -128,20 +129,25 @@ def _linked(source: Source, program: Program, strict: bool) -> Program:
     return program
 
 
-def _made(source: Source, how: tuple[str, bool, bool], make: Callable[..., Program]) -> Program:
+def _made(source: Source, how: tuple[Any, ...], make: Callable[..., Program]) -> Program:
     """The program of a recorded function, in one piece or told from those of a few rounds of its loops."""
-    if source.sections is not None:
-        return _kept(source.tape, (*how, source.sections.digest()), lambda: make(source.tape))
-    if source.loops is None:
+    loops, sections = source.loops, source.sections
+    if sections is not None:
+        how = (*how, sections.digest())
+    if loops is None:
         return _kept(source.tape, how, lambda: make(source.tape))
-    loops = source.loops
 
     def told() -> Program:
-        program = loops.program(make)
+        program = loops.program(make if sections is None else partial(_numbered, sections, make))
         _seen("stretch", program)
         return program
 
     return _kept(source.tape, (*how, loops.digest()), told, lambda: loops.digested)
+
+
+def _numbered(sections: Sections, make: Callable[..., Program], tape: Tape, one: int | None = None) -> Program:
+    """The program that `make` makes from one of the tapes of a function with long loops, and with sections."""
+    return make(sections.with_numbers(tape), one=None if one is None else one + len(sections.numbers))
 
 
 def prepare(request: Request, settings: Settings) -> Executable:

@@ -1,20 +1,20 @@
-"""Functions with loops that compute their rounds again for the derivative: the programs of their sections.
+"""Functions with calls: the programs of sections of loops, and of branches.
 
-The function's own tape calls the sections (`trace/cut.py`, `rewrite/calls.py`). Each call becomes a loop of the program
-over all sections of its loop, whose body is the program of one section, or of its derivative
-(`program/link.py`). The program of a section of K rounds is told from those of a few rounds, as that of a long loop is.
+The function's own tape calls them (`trace/calls.py`, `rewrite/calls.py`). Each call becomes a loop of the program over
+all sections of its loop, whose body is the program of one section, or of its derivative (`program/link.py`). The
+program of a section of K rounds is told from those of a few rounds, as that of a long loop is.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from macrograd import ops
-from macrograd.compiler.program.link import Call, Read, linked
+from macrograd.compiler.program.link import Call, Read, Row, linked
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stretch import Uneven, stretched, with_held
 from macrograd.compiler.rewrite.differentiate import differentiate
@@ -23,35 +23,34 @@ from macrograd.compiler.roll.roll import roll
 from macrograd.compiler.stretched import Recorded, Recorder
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
-from macrograd.compiler.tape.tape import INPUT, PARAMETER, UNIFORM, Tape
-from macrograd.compiler.trace.cut import SectionTape
+from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, UNIFORM, Tape
+from macrograd.compiler.trace.calls import Derivative, Shape, filled
 from macrograd.compiler.trace.rounds import Rounds
-from macrograd.compiler.trace.sections import ATTEMPTS
+from macrograd.compiler.trace.sections import ATTEMPTS, Section, SectionTape
 
 _TRACES = 3
 _MOST_WRITTEN = 60_000  # operations of a section that is written out whole
 
 
-@dataclass(frozen=True)
-class _Derivative:
-    """A call that differentiates another, with respect to its operands at these positions."""
-
-    of: int
-    wanted: tuple[int, ...]
-
-
 class Sections:
-    """The sections of a function, by number, and the derivatives of their calls, which have the numbers after those.
+    """The sections of a function, by the number of their calls, and the derivatives of these.
 
     numbers  those that the sections read, which the program holds as its first uniform inputs
     """
 
     def __init__(self, recorder: Recorder, rounds: Rounds, first: Recorded) -> None:
-        self.recorder, self.rounds = recorder, rounds
-        self._traces: dict[tuple[int, int], list[SectionTape]] = {(0, 0): first.sections}
-        self._derivatives: list[_Derivative] = []
-        parts = [np.array(r.numbers) for s in first.sections for r in s.section.reads.values() if r.numbers is not None]
-        self.numbers = np.concatenate([np.empty(0), *parts])
+        self.recorder, self.rounds, self.calls = recorder, rounds, first.calls
+        self._traces: dict[tuple[int, int], dict[int, SectionTape]] = {(0, 0): first.sections}
+        self._programs: dict[tuple[int, tuple[bool, ...] | None, bool], Program] = {}
+        reads = [r for s in first.sections.values() for r in s.section.reads.values()]
+        self.numbers = np.concatenate([np.empty(0), *(np.array(r.numbers) for r in reads if r.numbers is not None)])
+        self._before = len(first.held)  # uniform inputs of the program before those of the caller
+        self._held: dict[int, int] = {}
+        held = 0
+        for read in reads:
+            if read.numbers is not None:
+                self._held[id(read)] = held
+                held += len(read.numbers)
 
     def with_numbers(self, tape: Tape) -> Tape:
         """The tape with the held numbers among its uniform inputs: the first of them."""
@@ -70,219 +69,278 @@ class Sections:
     def digest(self) -> str:
         """A key of all that the program depends on besides the function's tape."""
         found = hashlib.sha256(self.numbers.tobytes())
-        rounds = any(section.section.counters for section in self._trace(0, 0))
+        found.update(repr([x for x in self.calls.made if isinstance(x, Derivative)]).encode())
+        rounds = any(section.section.counters for section in self._trace(0, 0).values())
         for k in range(_TRACES if rounds else 1):
-            for section in self._trace(0, k):
-                found.update(repr((section.section.plan, section.outside, section.section.stops)).encode())
+            for number, section in self._trace(0, k).items():
+                known = section.section
+                found.update(repr((number, known.plan, known.shape(), known.stops)).encode())
                 tape = section.tape
                 for array in (tape.code, tape.start, tape.operand, tape.leaf, tape.results):
                     found.update(array.tobytes())
-                for read in section.section.reads.values():
-                    found.update(repr((read.first, read.step, read.given, len(read.operands))).encode())
+                for read in known.reads.values():
+                    found.update(repr((read.given, len(read.operands))).encode())
         return found.hexdigest()
-
-    # --- derivatives of calls (`rewrite.calls.Derivatives`) ----------------------------------------------------------
-
-    def shape(self, number: int) -> tuple[int, int]:
-        section = self._trace(0, 0)[number]
-        return section.state, section.outside
-
-    def derivative(self, number: int, wanted: tuple[int, ...]) -> int:
-        made = _Derivative(number, wanted)
-        if made not in self._derivatives:
-            self._derivatives.append(made)
-        return len(self._trace(0, 0)) + self._derivatives.index(made)
 
     # --- programs ---------------------------------------------------------------------------------------------------
 
     def linked(self, program: Program, *, strict: bool) -> Program:
         """The program with loops over the sections in place of the calls."""
-        count = len(self._trace(0, 0))
-        reads = self._reads()
+        found = self._linked(program, strict)
+        return with_held(found, self.numbers) if len(self.numbers) else found
 
+    def _linked(self, program: Program, strict: bool) -> Program:
         def call(number: int, varies: list[bool] | None) -> Call:
             """What is called by a number, if its operands vary over the samples, or do not at all."""
-            derivative = self._derivatives[number - count] if number >= count else None
-            own = number if derivative is None else derivative.of
+            own, order = self.calls.origin(number)
             first = self._trace(0, 0)[own]
-            if strict and varies is not None and derivative is not None and _has_shared(first, varies):
+            section, plan = first.section, first.section.plan
+            if strict and varies is not None and order and self._has_shared(first, varies):
                 raise ValueError(
-                    f"strict=True, batch=True and memory= of the loop of {first.section.where}: it computes numbers "
+                    f"strict=True, batch=True and memory= of the loop of {section.where}: it computes numbers "
                     "that are the same for all samples, and their derivatives would be rounded in another order. Leave "
                     "out one of the three"
                 )
-            made = self._told(own, lambda section: _program(section, derivative, varies, strict))
-            plan = first.section.plan
+            shape = self.calls.shape(number)
             return Call(
-                made,
-                own,
-                first.state,
-                first.outside,
+                self._program_of(number, own, varies, strict),
+                number,
+                shape.carry,
+                shape.outside,
                 plan.rounds,
                 plan.count,
                 plan.head,
-                reads[own],
-                bool(first.section.counters),
-                first.section.stops,
-                None if derivative is None else derivative.wanted,
+                self._reads(number, section),
+                self._rows(number),
+                len(shape.outs),
+                tuple(self._widths(number)),
+                bool(order % 2),
+                bool(section.counters),
+                None if section.stops is None else (order - 1, section.stops),
             )
 
-        def shape(number: int) -> tuple[int, int]:
-            return self.shape(self._derivatives[number - count].of if number >= count else number)
+        return linked(program, call, self._rows, lambda number: self.calls.shape(number).inner)
 
-        found = linked(program, call, shape)
-        return with_held(found, self.numbers) if len(self.numbers) else found
+    def _rows(self, number: int) -> tuple[Row, ...]:
+        widths = self.calls.shape(number).rows
+        return tuple([Row(width, *filled(self.calls, number, k)) for k, width in enumerate(widths)])
 
-    def _reads(self) -> list[tuple[Read, ...]]:
+    def _reads(self, number: int, section: Section) -> tuple[Read, ...]:
         """What each section reads; the uniform inputs follow the held numbers."""
-        found, held = [], 0
-        for section in self._trace(0, 0):
-            row = []
-            for read in section.section.reads.values():
-                if read.numbers is not None:
-                    row.append(Read(1, 0, numbers=held))
-                    held += len(read.numbers)
-                elif read.given is not None:
-                    same, place, step = read.given
-                    row.append(Read(step, 1, given=place + len(self.numbers) * same, same=same))
-                else:
-                    row.append(Read(1, len(read.operands)))
-            found.append(tuple(row))
-        return found
+        found = []
+        for read in section.reads.values():
+            if read.numbers is not None:
+                found.append(Read(1, 0, numbers=self._held[id(read)]))
+            elif read.given is not None:
+                same, place, step = read.given
+                found.append(Read(step, 1, given=place + (len(self.numbers) + self._before) * same, same=same))
+            else:
+                found.append(Read(1, len(read.operands)))
+        shape = self.calls.shape(number)
+        return (*found, *(Read(1, many) for many in shape.reads[len(found) :]))
 
-    def _told(self, number: int, make: Callable[[SectionTape], Program]) -> Program:
+    def _program_of(self, number: int, own: int, varies: list[bool] | None, strict: bool) -> Program:
+        key = number, None if varies is None else tuple(varies), strict
+        if key not in self._programs:
+
+            def make(attempt: int, index: int) -> Program:
+                return self._program(number, attempt, index, varies, strict)
+
+            self._programs[key] = self._told(own, make)
+        return self._programs[key]
+
+    def _told(self, number: int, make: Callable[[int, int], Program]) -> Program:
         if not self._trace(0, 0)[number].section.counters:
-            return make(self._trace(0, 0)[number])
+            return make(0, 0)
         for attempt in range(len(ATTEMPTS)):
-            sections = [self._trace(attempt, k)[number] for k in range(_TRACES)]
-            plan = sections[0].section.plan
+            plans = [self._trace(attempt, k)[number].section.plan for k in range(_TRACES)]
+            plan = plans[0]
             wanted = (plan.rounds - plan.written) // plan.step
             if wanted < 0:
                 break
             try:
-                return stretched(
-                    [make(section) for section in sections], [(0,), (1,), (2,)], (wanted,), (plan.written,)
-                )
+                programs = [make(attempt, k) for k in range(_TRACES)]
+                return stretched(programs, [(0,), (1,), (2,)], (wanted,), (plan.written,))
             except Uneven:
                 continue
         section = self._trace(0, 0)[number].section
         if section.plan.rounds * len(section.made[0]) <= _MOST_WRITTEN:
-            return make(self._trace(len(ATTEMPTS), 0)[number])
+            return make(len(ATTEMPTS), 0)
         raise self.recorder.refused(
             section.plan.head + section.plan.rounds * section.plan.count + section.plan.tail,
             f"its rounds differ once compiled, {section.where}, and with memory= they must not: leave it out, give "
             "the state fewer numbers, or write the difference with mg.where",
         )
 
-    def _trace(self, attempt: int, index: int) -> list[SectionTape]:
+    def _trace(self, attempt: int, index: int) -> dict[int, SectionTape]:
         if (attempt, index) not in self._traces:
-            rounds = Rounds(self.rounds.least, self.rounds.out, probe=(attempt, index))
+            rounds = Rounds(self.rounds.least, self.rounds.out, probe=(attempt, index), stops=self.rounds.stops)
             self._traces[attempt, index] = self.recorder.at(rounds).sections
         return self._traces[attempt, index]
 
+    # --- tapes ------------------------------------------------------------------------------------------------------
 
-def _has_shared(section: SectionTape, varies: list[bool]) -> bool:
-    """Whether the rounds of a section compute a number from outside, or a state, that is the same for all samples."""
-    tape, state = section.tape, section.state
-    moves = np.zeros(len(tape), dtype=np.int64)
-    shared = np.zeros(len(tape), dtype=np.int64)
-    leaf = np.flatnonzero(tape.code == INPUT)
-    counted = state + section.outside + len(section.section.counters)
-    moves[leaf[: len(varies)]] = varies
-    shared[leaf[: state + section.outside]] = 1
-    at = counted
-    for read in section.section.reads.values():
-        which = leaf[at : at + len(read.leaves)]
-        moves[which] = read.given is not None and not read.given[0]
-        shared[which] = bool(read.operands)
-        at += len(read.leaves)
-    nothing = np.zeros(len(tape), dtype=np.int64)
-    for _ in range(state + 1):
-        found = walks.longest(tape.start, tape.operand, moves, nothing) > 0
-        if (moves[leaf[:state]] == np.maximum(moves[leaf[:state]], found[tape.results])).all():
-            break
-        moves[leaf[:state]] = np.maximum(moves[leaf[:state]], found[tape.results])
-    uses = walks.longest(tape.start, tape.operand, shared, nothing) > 0
-    return bool((~found & uses & (tape.arity > 0)).any() or not moves[leaf[:state]].all())
+    def _program(self, number: int, attempt: int, index: int, varies: list[bool] | None, strict: bool) -> Program:
+        """The program of one section. `varies` tells which of its operands in the carry and from outside vary over the
+        samples; None if the call does not.
+
+        Its parameters are what comes from outside and does not vary, its inputs everything else.
+        """
+        tape = self._tape(number, attempt, index, strict, varies is None)
+        tape = _with_kinds(tape, self.calls.shape(number), self._leaves(number, attempt, index), varies)
+        tape = own_results(simplify(tape, strict=strict))
+        return self._linked(roll(tape, batch=varies is not None, strict=strict, whole=True), strict)
+
+    def _written(self, number: int, attempt: int, index: int) -> tuple[int, int]:
+        """The rounds that are written of a section, and how many of them have leaves for their numbers."""
+        section = self._trace(attempt, index)[self.calls.origin(number)[0]].section
+        return section.plan.written, len(section.counters)
+
+    def _leaves(self, number: int, attempt: int, index: int) -> int:
+        """How many inputs a section's tape has."""
+        shape, (written, counters) = self.calls.shape(number), self._written(number, attempt, index)
+        return shape.inner + sum(shape.rows) + counters + written * len(shape.reads)
+
+    def _tape(self, number: int, attempt: int, index: int, strict: bool, scatter: bool) -> Tape:
+        """The tape of one section, with the inputs
+
+            carry, outside, rows, the numbers of its rounds, the elements that it reads (round by round for each read)
+
+        and the results: the carry after it, what it puts out, the rows that it fills besides the carry before it. The
+        derivative is that of the sum of all results times their adjoints, and of the operands from outside times the
+        sums so far.
+        """
+        made = self.calls.made[number]
+        if not isinstance(made, Derivative):
+            tape = self._trace(attempt, index)[number].tape
+            return tape if strict else simplify(tape, final=False)
+        tape = self._tape(made.of, attempt, index, strict, scatter)
+        of, shape = self.calls.shape(made.of), self.calls.shape(number)
+        written, counters = self._written(number, attempt, index)
+        # Where the leaves begin: those of the call that is differentiated, and those of the derivative.
+        old_rows = of.inner
+        old_counters = old_rows + sum(of.rows)
+        old_reads = old_counters + counters
+        rows = shape.inner
+        numbers = rows + sum(shape.rows)
+        reads = numbers + counters
+        place: dict[int, int] = {}  # of an old leaf among the new ones
+        for k in range(of.carry):
+            place[k] = rows + k  # the carry before the section is a row now
+        for k in range(of.outside):
+            place[of.carry + k] = shape.carry + k
+        for k in range(sum(of.rows)):
+            place[old_rows + k] = rows + of.carry + k
+        for k in range(counters + written * len(of.reads)):
+            place[old_counters + k] = numbers + k
+        builder = tapes.TapeBuilder()
+        builder.code, builder.operand = tape.code.tolist(), tape.operand.tolist()
+        given = tape.code == INPUT
+        leaf = tape.leaf.copy()
+        leaf[given] = [place[int(k)] for k in tape.leaf[given]]
+        builder.leaf, builder.end = leaf.tolist(), tape.start.tolist()
+        at = {int(k): i for i, k in enumerate(tape.leaf) if given[i]}
+        for k in sorted(place.keys() - at.keys()):
+            at[k] = builder.add(INPUT, leaf=float(place[k]))
+        terms: list[int] = []
+
+        def term(what: int, adjoint: int) -> None:
+            terms.append(builder.add(ops.mul.code, [what, builder.add(INPUT, leaf=float(adjoint))]))
+
+        results = tape.results.tolist()
+        for k in range(of.carry):
+            term(results[k], k)
+        sums = self.calls.sums(made)
+        for k, p in enumerate(sums):
+            term(at[p], of.carry + k)
+        for k in range(written * len(of.outs)):
+            term(results[of.carry + k], reads + written * len(of.reads) + k)
+        first = rows + of.carry + sum(of.rows)
+        filled_at = np.cumsum([of.carry + written * len(of.outs), *self._widths(made.of)]).tolist()
+        for row, *_ in made.added:
+            width = self.calls.width(made.of, row)
+            for k in range(width):
+                term(at[k] if not row else results[filled_at[row - 1] + k], first + k)
+            first += width
+        wrt = [*range(of.carry), *sums]
+        for read in self.calls.wanted_reads(made):
+            wrt += range(old_reads + read * written, old_reads + (read + 1) * written)
+        begin = np.cumsum([old_rows, *of.rows]).tolist()
+        for row in made.rows:
+            wrt += range(begin[row], begin[row + 1])
+        total = builder.add(ops.sum_.code, terms)
+        whole = differentiate(
+            builder.build([total]),
+            batch=False,
+            strict=strict,
+            wrt=np.array([at[p] for p in wrt], dtype=np.int64),
+            calls=self.calls,
+            scatter=scatter,
+        )
+        found = replace(whole, results=whole.results[1:])
+        if made.masked:
+            found = _masked(found, len(wrt) - sum(of.rows[row] for row in made.rows), shape.carry + of.outside)
+        found = tapes.select(found, tapes.reached(found) | tapes.given(found))
+        return found if strict else simplify(found, final=False)
+
+    def _widths(self, number: int) -> list[int]:
+        """The widths of the rows that a call fills besides the carry."""
+        made = self.calls.made[number]
+        return [self.calls.width(number, 1 + k) for k in range(len(made.rows))] if isinstance(made, Derivative) else []
+
+    def _has_shared(self, section: SectionTape, varies: list[bool]) -> bool:
+        """Whether the rounds of a section compute a number from outside, or a state, that is the same for all
+        samples."""
+        tape, known = section.tape, section.section
+        state, inner = len(known.carry), len(known.carry) + len(known.outside)
+        moves = np.zeros(len(tape), dtype=np.int64)
+        shared = np.zeros(len(tape), dtype=np.int64)
+        leaf = np.flatnonzero(tape.code == INPUT)
+        moves[leaf[: len(varies)]] = varies
+        shared[leaf[:inner]] = 1
+        at = inner + len(known.counters)
+        for read in known.reads.values():
+            which = leaf[at : at + len(read.leaves)]
+            moves[which] = read.given is not None and not read.given[0]
+            shared[which] = bool(read.operands)
+            at += len(read.leaves)
+        nothing = np.zeros(len(tape), dtype=np.int64)
+        for _ in range(state + 1):
+            found = walks.longest(tape.start, tape.operand, moves, nothing) > 0
+            if (moves[leaf[:state]] == np.maximum(moves[leaf[:state]], found[tape.results[:state]])).all():
+                break
+            moves[leaf[:state]] = np.maximum(moves[leaf[:state]], found[tape.results[:state]])
+        uses = walks.longest(tape.start, tape.operand, shared, nothing) > 0
+        return bool((~found & uses & (tape.arity > 0)).any() or not moves[leaf[:state]].all())
 
 
-def _program(section: SectionTape, derivative: _Derivative | None, varies: list[bool] | None, strict: bool) -> Program:
-    """The program of one section, or of its derivative. `varies` tells which of its operands vary over the samples;
-    None if the call does not.
-
-    Its parameters are what comes from outside and does not vary, its inputs everything else: the state, what varies
-    from outside, then for a derivative the adjoints and sums, and last the numbers of the rounds and the elements read.
-    """
-    tape = section.tape
-    if not strict:
-        tape = simplify(tape, final=False)
-    if derivative is not None:
-        tape = _differentiated(tape, section, derivative, strict, varies is None)
-    tape = _with_kinds(tape, section, varies)
-    tape = own_results(simplify(tape, strict=strict))
-    return roll(tape, batch=varies is not None, strict=strict, whole=True)
-
-
-def _differentiated(tape: Tape, section: SectionTape, derivative: _Derivative, strict: bool, scatter: bool) -> Tape:
-    """The tape of the adjoints of the state before the section, the sums for the wanted operands from outside, and the
-    adjoints of the elements read, if these are wanted.
-
-    It is the derivative of Σ yᵢ·ȳᵢ + Σ x·x̄: the results times their adjoints, the operands times the sums so far.
-    """
-    state, outside = section.state, section.outside
-    sums = [p for p in derivative.wanted if state <= p < state + outside]
-    leaves = tapes.count_given(tape, INPUT)
-    builder = tapes.TapeBuilder()
-    builder.code, builder.operand, builder.leaf = tape.code.tolist(), tape.operand.tolist(), tape.leaf.tolist()
-    builder.end = tape.start.tolist()
-    at = {int(k): i for i, k in enumerate(tape.leaf) if tape.code[i] == INPUT}
-    terms = []
-    for j, y in enumerate([*tape.results.tolist(), *(at[p] for p in sums)]):
-        given = builder.add(INPUT, leaf=float(leaves + j))
-        terms.append(builder.add(ops.mul.code, [y, given]))
-    total = builder.add(ops.sum_.code, terms)
-    wrt = [*range(state), *sums, *wanted_reads(section, derivative.wanted)]
-    whole = differentiate(
-        builder.build([total]),
-        batch=False,
-        strict=strict,
-        wrt=np.array([at[p] for p in wrt], dtype=np.int64),
-        scatter=scatter,
+def _masked(tape: Tape, first: int, mask: int) -> Tape:
+    """The tape whose results from the first of some on are 0 where the input `mask` is 0."""
+    n, many = len(tape), len(tape.results) - first
+    taken, zero = n, n + 1
+    operands = np.array([[taken, x, zero] for x in tape.results[first:].tolist()], dtype=np.int64).ravel()
+    return tapes.make(
+        np.concatenate([tape.code, [INPUT, CONSTANT], np.full(many, ops.where.code)]),
+        np.concatenate([tape.start, [tape.start[-1]] * 2, tape.start[-1] + 3 * np.arange(1, many + 1)]),
+        np.concatenate([tape.operand, operands]),
+        np.concatenate([tape.leaf, [mask, 0.0], np.zeros(many)]),
+        np.concatenate([tape.results[:first], n + 2 + np.arange(many)]),
     )
-    found = replace(whole, results=whole.results[1:])
-    return tapes.select(found, tapes.reached(found) | tapes.given(found))
 
 
-def wanted_reads(section: SectionTape, wanted: tuple[int, ...]) -> list[int]:
-    """The inputs of a section's tape that are elements of arrays among the wanted operands."""
-    found: list[int] = []
-    operand = section.state + section.outside
-    leaf = operand + len(section.section.counters)
-    for read in section.section.reads.values():
-        if any(p in wanted for p in range(operand, operand + len(read.operands))):
-            found += range(leaf, leaf + len(read.leaves))
-        operand += len(read.operands)
-        leaf += len(read.leaves)
-    return found
-
-
-def _with_kinds(tape: Tape, section: SectionTape, varies: list[bool] | None) -> Tape:
+def _with_kinds(tape: Tape, shape: Shape, leaves: int, varies: list[bool] | None) -> Tape:
     """The tape with its inputs numbered by kind, all of them on it."""
     given = tape.code == INPUT
     old = tape.leaf[given].astype(np.int64)
-    state, outside = section.state, section.outside
-    leaves = state + outside + len(section.section.leaves())
-    total = max(leaves, int(old.max(initial=-1)) + 1)
-    kind = np.full(total, INPUT)
-    for p in range(state, state + outside):
+    kind = np.full(leaves, INPUT)
+    for p in range(shape.carry, shape.inner):
         if varies is None or not varies[p]:
             kind[p] = PARAMETER
-    order = np.concatenate([np.arange(state + outside), np.arange(leaves, total), np.arange(state + outside, leaves)])
-    number = np.full(total, -1)
+    number = np.full(leaves, -1)
     for which in (INPUT, PARAMETER):
-        mine = order[kind[order] == which]
+        mine = np.flatnonzero(kind == which)
         number[mine] = np.arange(len(mine))
-    missing = np.setdiff1d(np.arange(total), old)
+    missing = np.setdiff1d(np.arange(leaves), old)
     code, leaf = tape.code.copy(), tape.leaf.copy()
     code[given], leaf[given] = kind[old], number[old]
     shift = len(missing)

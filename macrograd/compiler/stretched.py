@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, repeat
 from math import lcm
 from operator import is_not
@@ -19,8 +19,8 @@ from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, 
 from macrograd.compiler.program.stripes import in_stripes
 from macrograd.compiler.rewrite.simplify import simplify
 from macrograd.compiler.tape import tape as tapes
-from macrograd.compiler.tape.tape import Tape
-from macrograd.compiler.trace.cut import SectionTape, cut
+from macrograd.compiler.tape.tape import PARAMETER, Tape
+from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
     MOST_NUMBERS,
@@ -31,6 +31,7 @@ from macrograd.compiler.trace.rounds import (
     families,
     refuse_numbers,
 )
+from macrograd.compiler.trace.sections import SectionTape
 from macrograd.compiler.trace.trace import Arguments, Span, trace
 from macrograd.value import Value
 
@@ -56,7 +57,12 @@ class Recorded:
     one: int | None
     checks: list[str]
     arrays: list[Sequence[Any]]
-    sections: list[SectionTape]
+    calls: Calls
+    sections: dict[int, SectionTape]
+
+    def calls_alike(self, other: Recorded) -> bool:
+        """Whether the numbers of calls mean the same in both."""
+        return self.calls.outline() == other.calls.outline()
 
 
 @dataclass(frozen=True)
@@ -71,10 +77,10 @@ class Recorder:
     seen: Callable[[str, Any], None]
     given: list[Arguments] = field(default_factory=list)  # the arguments that several traces share
 
-    def record(self, out: frozenset[int] = frozenset()) -> tuple[Recorded, Rounds]:
+    def record(self, out: frozenset[int] = frozenset(), stops: bool = True) -> tuple[Recorded, Rounds]:
         """The function with some rounds of its long loops, and all rounds of those that must be written out."""
         why: dict[int, str] = {}
-        least, stops = _ATTEMPTS[0][0], True
+        least = _ATTEMPTS[0][0]
         while True:
             rounds = Rounds(least, out, stops=stops)
             try:
@@ -102,14 +108,7 @@ class Recorder:
             raise ValueError(f"the result of {self.name} holds no numbers: return at least one number or Value")
         # In strict mode sums are chained only after the derivative, whose roundings follow the program as it was
         # written.
-        tape, sections = traced.tape, list[SectionTape]()
-        if traced.sections:
-            try:
-                tape, sections = cut(tape, traced.sections, self.strict)
-            except ValueError as error:
-                if any(section.stops is not None for section in traced.sections):
-                    raise NoSections from error
-                raise
+        tape = traced.tape
         tape = tape if self.strict else simplify(tape, final=False)
         tape, old = tapes.number_parameters(tape)
         self.seen("simplify", tape)
@@ -122,7 +121,8 @@ class Recorder:
             traced.one,
             traced.checks,
             traced.arrays,
-            sections,
+            traced.calls,
+            traced.sections,
         )
 
     def refused(self, count: int, why: str) -> TraceError:
@@ -260,6 +260,11 @@ class Stretched:
             return found.parameters, found.structure, found.recorded
         return self._order, _whole_structure(probes.found[0].structure), probes.recorded()
 
+    @property
+    def order(self) -> list[Value]:
+        """The parameters, in the order of the program."""
+        return self._order if self._order is not None else self.written_out().parameters
+
     def digest(self) -> str:
         """A key of everything that the program depends on besides the first tape."""
         found = hashlib.sha256(repr((self._families, self.rounds.least, self._order is None)).encode())
@@ -287,11 +292,34 @@ class Stretched:
                 return told
             except Uneven:
                 continue
+        if (masked := self._masked()) is not None:
+            self.digested = False
+            return masked.program(lambda tape, one=None: make(_numbered(tape, masked, self._order or []), one=one))
         found = self.written_out()
         self.digested = self._order is None
         if self._order is not None and list(map(id, found.parameters)) != list(map(id, self._order)):
             raise self.recorder.refused(max(self.rounds.counts), "its parameters change after many rounds")
         return make(found.tape)
+
+    def _masked(self) -> Stretched | None:
+        """The same function with all branches computed, if that is one whose program can be told: it has fewer things
+        that may differ from round to round."""
+        if not self.rounds.stops or not self._first.calls.made or self._order is None:
+            return None
+        try:
+            found, rounds = self.recorder.record(stops=False)
+        except TraceError:
+            return None
+        if found.calls.made or not rounds.counts:
+            return None
+        made = Stretched(self.recorder, rounds, found)
+        parameters, *_ = made.whole()
+        if made._order is None or set(map(id, parameters)) != set(map(id, self._order)):
+            return None
+        probes = made._at(0)
+        if any(list(map(id, x.parameters)) != list(map(id, parameters)) for x in probes.found):
+            return None
+        return made
 
     def _at(self, attempt: int) -> Probes:
         """The traces of one attempt, in which loops that are too short for it are written out. Raises Uneven if all are
@@ -311,11 +339,15 @@ class Stretched:
                 probes.found.append(self._first)
                 continue
             try:
-                probes.found.append(self.recorder.at(Rounds(least, self.rounds.out | short, plan, stops=False)))
+                probes.found.append(
+                    self.recorder.at(Rounds(least, self.rounds.out | short, plan, stops=self.rounds.stops))
+                )
             except Unrolled as error:
                 raise Uneven(error.why) from None
             except MoreRounds as more:
                 raise Uneven(str(more)) from None
+            if not probes.found[-1].calls_alike(self._first):
+                raise Uneven("the calls of sections differ")
             if attempt and probes.found[-1].recorded > _MOST_TRIED:
                 raise Uneven("another attempt would take too long")
         self._probes[attempt] = probes
@@ -326,10 +358,19 @@ class Stretched:
         if self._all is not None:
             return self._all
         try:
-            self._all = self.recorder.at(Rounds(out=self.rounds.out | self.rounds.counts, stops=False))
+            self._all = self.recorder.at(Rounds(out=self.rounds.out | self.rounds.counts, stops=self.rounds.stops))
             return self._all
         except Unrolled as error:
             raise self.recorder.refused(error.count, error.why) from None
+
+
+def _numbered(tape: Tape, source: Stretched, wanted: Sequence[Value]) -> Tape:
+    """The tape of a source, with its parameters numbered in the wanted order."""
+    number = {id(p): k for k, p in enumerate(wanted)}
+    places = np.array([number[id(p)] for p in source.order], dtype=np.int64)
+    leaf, mine = tape.leaf.copy(), tape.code == PARAMETER
+    leaf[mine] = places[leaf[mine].astype(np.int64)]
+    return replace(tape, leaf=leaf)
 
 
 def _whole_structure(structure: Any) -> Any:

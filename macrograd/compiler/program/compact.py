@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Segment, Step
-from macrograd.compiler.program.link import Place, copies
+from macrograd.compiler.program.link import copies
 from macrograd.compiler.program.program import Program, counted
 from macrograd.compiler.program.touches import MOST_SLOTS, Touch, Touches, touched
 from macrograd.compiler.program.walk import loops_of
@@ -32,12 +32,13 @@ _MOST_LAGS = 4  # rounds that a value may move on
 _NEAR = 1024  # slots between two that one copy may span
 _ROOM = 4  # times the slots in use that a window may take
 
+Place = tuple[str, int]
 Family = tuple[str, int]  # a space, and the slots that an operand moves per round
 
 
 def compact(program: Program, least: int = LEAST) -> Program:
     """The program with windows in place of slots wherever that saves at least `least` of them."""
-    if program.streams() or any(_guarded(step) for step in program.steps()):
+    if program.streams() or program.reused or any(_guarded(step) for step in program.steps()):
         return program
     loops = [loop for step in program.steps() for loop in loops_of(step)]
     if not any(loop.count > 2 * _MOST_LAGS for loop in loops):
@@ -255,10 +256,15 @@ def _copied(pairs: list[tuple[Place, Place]], shifts: tuple[int, ...] = ()) -> l
     near: list[tuple[Place, Place]] = []
     for out, source in sorted(pairs):
         if near and max(abs(out[1] - near[-1][0][1]), abs(source[1] - near[-1][1][1])) > _NEAR:
-            found += copies([to for to, _ in near], [where for _, where in near], shifts=shifts)
+            found += _near(near, shifts)
             near = []
         near.append((out, source))
-    return found + copies([to for to, _ in near], [where for _, where in near], shifts=shifts)
+    return found + _near(near, shifts)
+
+
+def _near(pairs: list[tuple[Place, Place]], shifts: tuple[int, ...]) -> list[Instruction]:
+    rows = [[Index(space, slot, (0,), shifts=shifts) for space, slot in pair] for pair in pairs]
+    return copies([out for out, _ in rows], [source for _, source in rows])
 
 
 def _moved(x: Index, by: int) -> Index:

@@ -31,7 +31,7 @@ _LEAST_ROUNDS = 8
 
 def in_stripes(program: Program, least: int = LEAST) -> Program:
     """The program with its long instructions in stripes wherever these keep at least `least` numbers from memory."""
-    if program.batch or program.streams():
+    if program.batch or program.streams() or program.reused:
         return program
     results = {slot for _, slot in program.results}
     found: list[Step] = []

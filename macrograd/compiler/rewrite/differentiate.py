@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.rewrite.calls import Derivatives, flowing, through_calls
+from macrograd.compiler.rewrite.calls import flowing, through_calls
 from macrograd.compiler.rewrite.choices import ALWAYS, Choices
 from macrograd.compiler.rewrite.derivatives import ADJOINT, LINE, RESULT, Rule, rules
 from macrograd.compiler.rewrite.entries import ADJOINTS, Entries, assembled
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import CALL, CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
+from macrograd.compiler.trace.calls import Calls
 
 FEW_CHOICES = 8  # up to this many values of a take are compared one by one
 
@@ -41,7 +42,7 @@ def differentiate(
     strict: bool = False,
     wrt: Ints | None = None,
     one: int | None = None,
-    calls: Derivatives | None = None,
+    calls: Calls | None = None,
     scatter: bool = True,
 ) -> Tape:
     """The tape whose results are the (mean) value and its derivatives with respect to the leaves `wrt`.

@@ -43,7 +43,7 @@ from macrograd.compiler.roll.streams import stream_of
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.hashing import mix
-from macrograd.compiler.tape.tape import CALL, CONSTANT, INPUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
+from macrograd.compiler.tape.tape import CALL, CONSTANT, INPUT, OUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
 
 _SHARED = 8  # uses of a parameter by which it is one of all rounds, and not of an array with one for each
 
@@ -224,6 +224,8 @@ def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: boo
         sums = term_total[terms.start[1:]] - term_total[terms.start[:-1]]
     call = np.flatnonzero(tape.code == CALL)
     signature[call] = mix(signature[call], tape.leaf[call].astype(np.int64))
+    out = np.flatnonzero(tape.code == OUT)
+    signature[out] = mix(signature[out], tape.leaf[tape.operand[tape.start[out]]].astype(np.int64))
     is_sum = np.diff(terms.start) > 0
     return np.where(is_sum, mix(mix(tape.code, np.diff(terms.start)), sums), signature)
 

@@ -100,7 +100,11 @@ def tape_of(
     strange = use < 0
     use[strange] = n + leaves.pooled()[place[~use[strange]]]
     code = positions_of(ids_of(ops.TABLE), ids_of(map(attrgetter("op"), computed), n))
-    return _without_unused(_in_order(code, links.start, use, leaves, len(results)), leaves.parameters)
+    leaf = np.zeros(n)
+    for k in np.flatnonzero(code == _UNKNOWN).tolist():  # calls and their results
+        operation: Any = computed[k].op
+        code[k], leaf[k] = operation.code, operation.number
+    return _without_unused(_in_order(code, leaf, links.start, use, leaves, len(results)), leaves.parameters)
 
 
 def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[Value], Links]:
@@ -215,7 +219,7 @@ def _completed(nodes: Sequence[Value], results: Sequence[Value]) -> list[Value]:
     return found
 
 
-def _in_order(code: Ints, start: Ints, use: Ints, leaves: Leaves, results: int) -> Tape:
+def _in_order(code: Ints, leaf: NDArray[np.float64], start: Ints, use: Ints, leaves: Leaves, results: int) -> Tape:
     """The tape of computed entries 0, 1, … and leaves numbered after them, each leaf moved to just before its first
     use."""
     n, m = len(code), len(use) - results
@@ -233,7 +237,7 @@ def _in_order(code: Ints, start: Ints, use: Ints, leaves: Leaves, results: int) 
         np.concatenate([code, leaves.code])[order],
         np.concatenate([[0], np.cumsum(arity)]),
         rank[use[:m]],
-        np.concatenate([np.zeros(n), leaves.leaf])[order],
+        np.concatenate([leaf, leaves.leaf])[order],
         rank[use[m:]],
     )
 

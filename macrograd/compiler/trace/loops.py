@@ -18,17 +18,18 @@ rounds (`macrograd.compiler.program.stretch`). So nothing in the trace may depen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from macrograd import ops
+from macrograd.compiler.trace.calls import Call, Calls, call_of
 from macrograd.compiler.trace.held import Given, HeldLeaves, Leaves
-from macrograd.compiler.trace.reads import Reads, reached
+from macrograd.compiler.trace.reads import Reads
 from macrograd.compiler.trace.rounds import (
     MOST_NUMBERS,
     WRITTEN_OUT,
     Kept,
     MoreRounds,
-    NoSections,
     Rounds,
     Unrolled,
     refuse_numbers,
@@ -54,6 +55,17 @@ class Listing(Protocol):
     def since(self, mark: int) -> list[Any]: ...
 
 
+@dataclass(frozen=True)
+class _Body:
+    """A recorded body: its operations, and the placeholders and results of a round."""
+
+    order: list[Any]
+    slots: list[Any]
+    counter: Any
+    outs: list[Any]
+    kept: list[Any]
+
+
 class Loops:
     """The loops of one trace.
 
@@ -74,7 +86,8 @@ class Loops:
         self.held = HeldLeaves(rounds, new)
         self.reads = Reads(self.held, new)
         self.bodies: set[int] = set()  # the ids of Values that belong to a body and not to a round
-        self.sections: list[Section] = []
+        self.calls = Calls()
+        self.given: Given | None = None
         self._branches = 0  # that are being traced
         self._around: list[str | int | None] = []  # the memory= of the loops whose bodies are being traced
 
@@ -94,16 +107,11 @@ class Loops:
             return (nest.built(first), Vector([])) if collect else nest.built(first)
         if count > MOST_NUMBERS and memory is None:
             refuse_numbers(f"the loop of {place_of(body)}, of {count} rounds,", count)
-        stops = stops and memory is None and not (self._around or self._branches) and self.rounds.stops
+        stops = stops and memory is None and self.rounds.stops
         shortest = LEAST_STOPPED if stops else LEAST
         if stops:
             memory = "sqrt"
-        if memory is not None and self._around and count >= LEAST:
-            raise ValueError(
-                f"memory={memory!r} of the loop of {place_of(body)}, which is in the body of another loop: give it to "
-                "the outer loop, whose rounds are computed again whole"
-            )
-        inside = any(x is not None for x in self._around)
+        inside = bool(self._branches) or any(x is not None for x in self._around)
         written = count if memory is not None or inside else self.rounds.of(count)
         whole = written == count
         mark = self._trace.count()
@@ -126,20 +134,23 @@ class Loops:
         kept = [constant(x) for x in kept]
         order = self._of_a_round([*outs, *kept], set(map(id, self._trace.since(mark))), counter)
         plan = None
+        if inside and memory is None and count >= LEAST_STOPPED and count * len(order) > MOST_INSIDE:
+            memory, shortest = "sqrt", LEAST_STOPPED
         if memory is not None:
             depends = self._depends_on(slots, outs, order)
             enough, period = settled(depends) or (count, 1)
             self.rounds.repeat(period)
             least = max(self.rounds.least, enough)
             plan = planned(count, len(slots), len(order), memory, least, self.rounds, place_of(body), shortest)
-            if plan is None:
+            if plan is None and not inside:
                 written = self.rounds.of(count)
                 whole = written == count
         current: list[Any] = [constant(x) if whole else self.held.start(x, self._trace.depends) for x in first]
-        if inside and count * len(order) > MOST_INSIDE:
+        if plan is None and inside and count * len(order) > MOST_INSIDE:
             raise ValueError(
-                f"the loop of {place_of(body)} is in the body of one with memory=, where it is written out in full, "
-                f"and {count} rounds of {len(order)} operations are too many for that: leave out memory="
+                f"the loop of {place_of(body)} is in the body of one with memory= or in a branch, where it is "
+                f"written out in full, and {count} rounds of {len(order)} operations are too many for that: leave out "
+                "memory=, or write the branch with mg.where"
             )
         if plan is None and whole and count > WRITTEN_OUT and count * len(order) > MOST_OPERATIONS:
             raise Unrolled(
@@ -150,78 +161,116 @@ class Loops:
         if not whole:
             self._tell(count, written, self._depends_on(slots, outs, order), len(order))
         self.bodies.update(map(id, order), map(id, (counter, *slots)))
+        body_of = _Body(order, slots, counter, outs, kept)
         if plan is not None:
-            section = Section(plan, place_of(body), stops=0 if stops else None)
-            return nest.built(self._sectioned(section, current, slots, outs, order, counter))
-        columns: list[list[Any]] = [[] for _ in kept]
-        for k in range(written):
-            at = constant(float(k)) if whole else self.held.number(count, k, written)
-            new = {id(slot): x for slot, x in zip(slots, current, strict=True)} | {id(counter): at}
-            self._copy(order, new, (id(counter), k))
-            current = [new.get(id(x), x) for x in outs]
-            for column, x in zip(columns, kept, strict=True):
-                column.append(new.get(id(x), x))
+            section = Section(plan, place_of(body), [self._new() for _ in slots], stops=0 if stops else None)
+            current, columns = self._sectioned(section, current, body_of)
+        else:
+            numbers = [constant(float(k)) if whole else self.held.number(count, k, written) for k in range(written)]
+            current, columns = self._rounds(current, body_of, enumerate(numbers))
         last = nest.built(current)
         if kept_nest is None:
             return last
         return last, kept_nest.built([vector(column) if whole else Kept(count, column) for column in columns])
 
-    def _sectioned(
-        self, section: Section, current: list[Any], slots: list[Any], outs: list[Any], order: list[Any], counter: Any
-    ) -> list[Any]:
-        """The state after the head, one section that stands for all, and the tail."""
+    def _rounds(
+        self,
+        current: list[Any],
+        body: _Body,
+        numbers: Iterable[tuple[int, Any]],
+        outside: dict[int, Any] | None = None,
+    ) -> tuple[list[Any], list[list[Any]]]:
+        """The state after rounds with these numbers, and what each keeps."""
+        columns: list[list[Any]] = [[] for _ in body.kept]
+        for k, number in numbers:
+            new = {id(slot): x for slot, x in zip(body.slots, current, strict=True)} | {id(body.counter): number}
+            new |= outside or {}
+            self._copy(body.order, new, (id(body.counter), k))
+            current = [new.get(id(x), x) for x in body.outs]
+            for column, x in zip(columns, body.kept, strict=True):
+                column.append(new.get(id(x), x))
+        return current, columns
+
+    # --- sections -----------------------------------------------------------------------------------------------
+
+    def _sectioned(self, section: Section, current: list[Any], body: _Body) -> tuple[list[Any], list[list[Any]]]:
+        """The state after the head, one section that stands for all, and the tail, and what the rounds keep."""
         plan = section.plan
-        self.sections.append(section)
+        outside = self._outside(section, body.order, [*body.outs, *body.kept], {id(body.counter), *map(id, body.slots)})
 
-        def identity(x: Any) -> Any:
-            return self._apply(ops.sum_, (x,))
-
-        def rounds(numbers: Iterable[int]) -> None:
+        def plain(begin: int, many: int) -> list[list[Any]]:
             nonlocal current
-            for k in numbers:
-                number = self._new() if self.reads.section is section else constant(float(k))
-                new = {id(slot): x for slot, x in zip(slots, current, strict=True)} | {id(counter): number}
-                self._copy(order, new, (id(counter), k))
-                current = [new.get(id(x), x) for x in outs]
-                if self.reads.section is section:
-                    section.counters.append(number)
-                    section.made.append([x for x in map(new.get, map(id, order)) if x is not None and x.op is not None])
+            current, columns = self._rounds(
+                current, body, [(k, constant(float(k))) for k in range(begin, begin + many)]
+            )
+            return columns
 
-        rounds(range(plan.head))
-        section.before = current = [identity(x) for x in current]
-        self.reads.section = section
-        rounds(range(plan.head, plan.head + plan.written))
-        self.reads.section = None
-        section.after = current = [identity(x) for x in current]
-        count = plan.head + plan.rounds * plan.count + plan.tail
-        rounds(range(count - plan.tail, count))
-        return current
+        head = plain(0, plan.head)
+        section.counters = [self._new() for _ in range(plan.written)]
+        state = section.carry
+        section.outs = [[] for _ in body.kept]
+        around, self.reads.section = self.reads.section, section
+        for k, number in enumerate(section.counters, plan.head):
+            mark = self._trace.count()
+            state, columns = self._rounds(state, body, [(k, number)], outside)
+            section.made.append([x for x in self._trace.since(mark) if x.op is not None])
+            for column, found in zip(section.outs, columns, strict=True):
+                column += found
+        self.reads.section = around
+        section.results = state
+        current, kept = self._call(section, current)
+        tail = plain(plan.head + plan.rounds * plan.count, plan.tail)
+        return current, [[*a, *b, *c] for a, b, c in zip(head, kept, tail, strict=True)]
+
+    def _outside(self, section: Section, order: list[Any], roots: list[Any], own: set[int]) -> dict[int, Any]:
+        """Leaves for what a section uses from outside, by id."""
+        found: dict[int, Any] = {}
+        own = own | set(map(id, order))
+        operands = [y for x in order if self.reads.of(x) is None for y in x.inputs]
+        for x in [*operands, *roots]:
+            if id(x) in own or id(x) in found or (x._a is None and not self._trace.depends(x)):
+                continue
+            section.outside.append(x)
+            section.leaves.append(self._new())
+            found[id(x)] = section.leaves[-1]
+        return found
+
+    def _call(self, section: Section, carry: list[Any]) -> tuple[list[Any], list[list[Any]]]:
+        """The results of a section that has been recorded."""
+        held = self.given is not None and not self._branches and all(x is None for x in self._around)
+        for read in section.reads.values():
+            number, same = (self.given.number(), self.given.same) if held and self.given else ({}, [])
+            read.find(number, same, held)
+        self.bodies.update(id(x) for row in section.made for x in row)
+        self.bodies.update(map(id, section.inputs()))
+        operation = Call(self.calls, self.calls.add(section))
+        operands = [*carry, *section.outside, *(x for read in section.reads.values() for x in read.operands)]
+        section.call = call_of(operation, operands)
+        found = operation.results(section.call)
+        state, outs = len(section.carry), section.plan.rounds * section.plan.count
+        return found[:state], [found[state + k * outs :][:outs] for k in range(len(section.outs))]
 
     def branch(self, test: Any, compute: Callable[[], list[Any]], where: str) -> list[Any]:
         """What a branch computes: as a section of one round if that is long enough to be left out where the test
         is 0."""
-        flag, sections, mark = ops.where(test, 1.0, 0.0), len(self.sections), self._trace.count()
-        self._branches += 1
+        flag, mark = ops.where(test, 1.0, 0.0), self._trace.count()
+        self._branches += self.rounds.stops
         try:
             outs = [constant(x) for x in compute()]
         finally:
-            self._branches -= 1
-        if self._branches or self._around or not self.rounds.stops or len(self.sections) > sections:
+            self._branches -= self.rounds.stops
+        order = self._of_a_round(outs, set(map(id, self._trace.since(mark))), None)
+        if not self.rounds.stops or not FEWEST_OPERATIONS <= len(order) <= MOST_OPERATIONS // 10:
             return outs
-        made = {id(x): x for x in self._trace.since(mark)}
-        order = [made[x] for x in reached(outs) if x in made and made[x]._a is not None]
-        if not FEWEST_OPERATIONS <= len(order) <= MOST_OPERATIONS // 10:
+        if any(self.reads.of(x) is not None for x in order):  # from values that the branch made
             return outs
-
-        def identity(x: Any) -> Any:
-            return self._apply(ops.sum_, (constant(x),))
-
-        section = Section(Plan(0, 1, 1, 0, 1, 0, 1), where, stops=0)
-        section.before = [identity(flag), *(identity(0.0) for _ in outs)]
-        section.made = [order]
-        section.after = [identity(section.before[0]), *map(identity, outs)]
-        self.sections.append(section)
-        return section.after[1:]
+        section = Section(Plan(0, 1, 1, 0, 1, 0, 1), where, [self._new() for _ in [flag, *outs]], stops=0)
+        new = self._outside(section, order, outs, set())
+        mark = self._trace.count()
+        self._copy(order, new, (0, 0))
+        section.made = [[x for x in self._trace.since(mark) if x.op is not None]]
+        section.results = [section.carry[0], *(new.get(id(x), x) for x in outs)]
+        return self._call(section, [flag, *(constant(0.0) for _ in outs)])[0][1:]
 
     def _depends_on(self, slots: list[Any], outs: list[Any], order: list[Any]) -> list[int]:
         """The slots that each number of the next state depends on, as bits."""
@@ -249,7 +298,7 @@ class Loops:
         if least > written:
             raise MoreRounds(count, least)
 
-    def _of_a_round(self, roots: list[Any], made: set[int], counter: Value) -> list[Any]:
+    def _of_a_round(self, roots: list[Any], made: set[int], counter: Any) -> list[Any]:
         """The Values that the roots depend on within a round, operands first: all operations of the body, even those
         that are the same in every round, because eagerly each round does them; and reads that depend on its counter or
         on these operations."""
@@ -282,15 +331,7 @@ class Loops:
                 new[id(x)] = self.reads.moved(read, new, known)
 
     def leaves(self, values: Sequence[Any], results: Sequence[Any], given: Given) -> Leaves:
-        """The leaves of the trace's tape. Raises NoSections and Unrolled if what was traced cannot be one program."""
-        if self.rounds.counts and any(section.stops is not None for section in self.sections):
-            raise NoSections
-        if self.sections and self.rounds.counts:
-            raise Unrolled(
-                max(self.rounds.counts),
-                "the function has another loop, with memory=, and a program has long loops of only one kind: give both "
-                "memory=, or neither",
-            )
+        """The leaves of the trace's tape."""
         if self.rounds.counts:
             self.reads.overlaps.check(self.rounds)
         return self.held.leaves(values, results, given)

@@ -175,8 +175,8 @@ class Reads:
         at = read.form[0] + sum(factor * k for c, factor in read.form[1] if c == counter)
         rest = tuple([(c, factor) for c, factor in read.form[1] if c != counter])
         values = read.values
-        if not rest and self.section is not None and counter in [c for c, _ in read.form[1]]:
-            return self._read_in_section(self.section, read, at, new)
+        if self.section is not None and counter in [c for c, _ in read.form[1]]:
+            return self._read_in_section(self.section, read, new, counter)
         if not rest:
             found = values.read(at) if isinstance(values, Kept) else values[at]
             if not isinstance(found, Value):
@@ -191,20 +191,26 @@ class Reads:
             values = [new.get(id(x), x) for x in values]
         return self._read(values, (at, rest), read.long).node
 
-    def _read_in_section(self, section: Section, read: Read, at: int, new: dict[int, Any]) -> Value:
+    def _read_in_section(self, section: Section, read: Read, new: dict[int, Any], counter: int) -> Value:
         """A new leaf for the element, which is another one in each section."""
         if isinstance(read.values, Kept):
             raise ValueError(
-                f"the loop of {section.where} with memory= reads what a loop of {len(read.values)} rounds kept: that "
-                "loop keeps all of its rounds in any case, so leave out memory="
+                f"the loop of {section.where} with memory= reads what a loop of {len(read.values)} rounds kept, which "
+                "has no memory=: give it the same"
             )
-        if id(read.node) not in section.reads and any(id(x) in new for x in read.values):
-            raise ValueError(
-                f"the loop of {section.where} with memory= reads by its round number from values that its body made: "
-                "choose with mg.where, or leave out memory="
-            )
-        step = sum(factor for _, factor in read.form[1])
-        found = section.reads.setdefault(id(read.node), SectionRead(read.values, at, step))
+        if id(read.node) not in section.reads:
+            if any(id(x) in new for x in read.values):
+                raise ValueError(
+                    f"the loop of {section.where} with memory= reads by its round number from values that its body "
+                    "made: choose with mg.where, or leave out memory="
+                )
+            plan = section.plan
+            rounds = range(plan.head, plan.head + plan.rounds * plan.count)
+            self.section = None
+            elements = [self.moved(read, {}, (counter, k)) for k in rounds]
+            self.section = section
+            section.reads[id(read.node)] = SectionRead(elements)
+        found = section.reads[id(read.node)]
         found.leaves.append(self._new())
         return found.leaves[-1]
 

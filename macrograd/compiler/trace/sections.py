@@ -21,8 +21,11 @@ from typing import Any
 import numpy as np
 
 from macrograd import ops
+from macrograd.compiler.tape.tape import Tape
+from macrograd.compiler.trace.calls import Shape, known
+from macrograd.compiler.trace.linearise import tape_of
 from macrograd.compiler.trace.rounds import Rounds
-from macrograd.value import Value, constant
+from macrograd.value import Value
 
 LEAST = 1_000  # rounds; a shorter loop keeps everything
 LEAST_STOPPED = 200  # rounds; of a shorter loop all are done, whenever it could stop
@@ -50,69 +53,92 @@ class Plan:
 
 @dataclass
 class SectionRead:
-    """Reads of an array by the round: element `first` + `step`·k in round k of all sections, through a leaf for each
-    round written."""
+    """Reads of an array by the round: element k of all sections' rounds is `elements[k]`. In the section there is a
+    leaf for each round written.
 
-    values: Sequence[Any]
-    first: int
-    step: int
+    numbers   the elements, if they are numbers that the program holds
+    given     where they are among the scalars of the arguments: whether they are the same for all samples, the first
+              place among those of their kind, and the step from round to round
+    operands  otherwise the elements, as operands of the call; of the arguments' scalars only the first
+    """
+
+    elements: Sequence[Any]
     leaves: list[Value] = field(default_factory=list)
     numbers: list[float] | None = None
     given: tuple[bool, int, int] | None = None
     operands: list[Value] = field(default_factory=list)
 
-    def find(self, rounds: int, given: Mapping[int, int], same: Sequence[bool]) -> None:
-        """Find where the elements of all rounds are: `numbers`, scalars of the arguments, `given` as whether they are
-        the same for all samples, the first place among those of their kind, and the step from round to round; or any
-        Values, which become operands of the call, as does the first of the arguments' scalars."""
-        found = [self.values[self.first + self.step * k] for k in range(rounds)]
-        if not any(isinstance(x, Value) for x in found):
-            self.numbers = [ops.as_float("take", x) for x in found]
+    def find(self, given: Mapping[int, int], same: Sequence[bool], held: bool) -> None:
+        """Find where the elements are; without `held` they are operands in any case."""
+        if held and not any(isinstance(x, Value) for x in self.elements):
+            self.numbers = [ops.as_float("take", x) for x in self.elements]
             return
-        places = np.array([given.get(id(x), -1) for x in found])
+        places = np.array([given.get(id(x), -1) for x in self.elements]) if held else np.array([-1])
         if places.min() >= 0 and (np.diff(places) == (steps := np.diff(places[:2]))).all():
             kind = bool(same[places[0]])
             before = sum(x == kind for x in same[: places[0]])
-            self.given, self.operands = (kind, before, int(steps[0])), [found[0]]
+            self.given, self.operands = (kind, before, int(steps[0])), [self.elements[0]]
             return
-        self.operands = [x if isinstance(x, Value) else known(x) for x in found]
-
-
-def known(x: Any) -> Value:
-    found = constant(x)
-    assert isinstance(found, Value)
-    return found
+        self.operands = [known(x) for x in self.elements]
 
 
 @dataclass
 class Section:
-    """What a trace knows of the sections of a loop.
+    """A section of a loop, or a branch: a graph of its own.
 
     where     the body's name, file and line
-    before    the state before the section, an identity of each number: the section uses it only through these
-    after     likewise the state after it
+    carry     leaves for the state before it
+    leaves    those for the numbers from `outside`
     made      what the rounds made, round by round
     counters  the leaves that stand for the numbers of the rounds
+    results   the state after it
+    outs      what the rounds put out, for each kind a Value from each round
     stops     the number of the state that is 0 once the rounds change nothing more, if there is one
+    call      the call of it
     """
 
     plan: Plan
     where: str
-    before: list[Any] = field(default_factory=list)
-    after: list[Any] = field(default_factory=list)
+    carry: list[Any]
+    outside: list[Any] = field(default_factory=list)
+    leaves: list[Any] = field(default_factory=list)
     made: list[list[Any]] = field(default_factory=list)
     counters: list[Any] = field(default_factory=list)
     reads: dict[int, SectionRead] = field(default_factory=dict)
+    results: list[Any] = field(default_factory=list)
+    outs: list[list[Any]] = field(default_factory=list)
     stops: int | None = None
+    call: Any = None
 
-    def leaves(self) -> list[Any]:
-        """The new leaves, round by round for each read."""
-        return [*self.counters, *(leaf for read in self.reads.values() for leaf in read.leaves)]
+    def shape(self) -> Shape:
+        rounds = self.plan.rounds * self.plan.count
+        reads = tuple([len(read.operands) for read in self.reads.values()])
+        return Shape(len(self.carry), len(self.outside), reads, outs=(rounds,) * len(self.outs))
 
-    def values(self) -> list[Any]:
-        """Everything on the tape that the section is cut out by."""
-        parts = [self.before, self.after, *self.made, *(read.operands for read in self.reads.values())]
-        return [x for part in parts for x in part]
+    def inputs(self) -> list[Any]:
+        """All leaves: carry, outside, the numbers of the rounds, and the elements read (round by round for each
+        read)."""
+        return [*self.carry, *self.leaves, *self.counters, *(x for read in self.reads.values() for x in read.leaves)]
+
+    def roots(self) -> list[Any]:
+        return [*self.results, *(x for column in self.outs for x in column)]
+
+
+@dataclass(frozen=True)
+class SectionTape:
+    """The tape of a section: its inputs are `Section.inputs`, its results the state after it and what its rounds put
+    out."""
+
+    tape: Tape
+    section: Section
+
+
+def section_tape(section: Section, constants: set[int], order: Sequence[Value] | None = None) -> SectionTape:
+    """The tape of a section, with its operations in this order, if there is one."""
+    made = [x for row in section.made for x in row] if order is None else order
+    tape, parameters = tape_of(made, section.roots(), section.inputs(), constants)
+    assert not parameters
+    return SectionTape(tape, section)
 
 
 def planned(

@@ -13,21 +13,23 @@ import gc
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import value
 from macrograd.compiler.tape.tape import Tape
-from macrograd.compiler.trace.eager_order import as_eager_walks
+from macrograd.compiler.trace.calls import Calls
+from macrograd.compiler.trace.eager_order import Expanded, as_eager_walks
 from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of
 from macrograd.compiler.trace.recording import Recording
 from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
 from macrograd.compiler.trace.rounds import Kept, Rounds
-from macrograd.compiler.trace.sections import Section
+from macrograd.compiler.trace.sections import Section, SectionTape, section_tape
 from macrograd.compiler.trace.traced import Traced, leaf, listing
+from macrograd.graph import topological
 from macrograd.value import Value
 from macrograd.vector import Vector, vector
 
@@ -41,8 +43,7 @@ class Trace:
     checks     what the program says where the index of a take is the number of one of them
     arrays     what loops read parameters from, by the number of a round
     one        the uniform input with which a derivative begins, if not with a constant
-    sections   the sections of its loops with memory=. Their leaves are the last given ones on the tape, and their
-               values the last results
+    calls      what the tape calls; `sections` has the tape of each section by the number of its call
     """
 
     tape: Tape
@@ -53,7 +54,8 @@ class Trace:
     one: int | None
     checks: list[str]
     arrays: list[Sequence[Any]]
-    sections: list[Section]
+    calls: Calls
+    sections: dict[int, SectionTape]
 
 
 class Arguments:
@@ -107,30 +109,61 @@ def trace(
     with value.interpreted(recording), guarded_calls(refuse), listing(recording.new), _uncollected():
         given = given or Arguments(shapes, uniform)
         recording.begin = recording.count()
+        recording.loops.given = given
         recording.loops.reads.arguments.update(map(id, given.arguments))
         structure, results = _flatten(_called(fn, given.arguments))
         constants = set(map(id, recording.made.copy()))  # others may make more meanwhile
         values = recording.values()
         leaves = recording.loops.leaves(values, results, given)
-        sections = recording.loops.sections
+        calls = recording.loops.calls
+        calls.finish()
         inputs, same = leaves.nodes, leaves.same
-        for section in sections:
-            for read in section.reads.values():
-                read.find(section.plan.rounds * section.plan.count, given.number(), given.same)
-            inputs, same = [*inputs, *section.leaves()], [*same, *[True] * len(section.leaves())]
-            results += section.values()
+        made = {k: x for k, x in enumerate(calls.made) if isinstance(x, Section)}
+        expanded = _expanded(results, recording, calls, [*made.values()]) if as_eager and made else None
         try:
             tape, parameters = tape_of(values, results, inputs, constants, (), same)
         except AttributeError:  # one that another thread is just making, not part of this trace
             values = [x for x in values if hasattr(x, "label")]
             tape, parameters = tape_of(values, results, inputs, constants, (), same)
         if as_eager:
-            order = as_eager_walks(results, recording.comparisons)
+            order = as_eager_walks(results, recording.comparisons) if expanded is None else expanded.walked(results)
+            needed = expanded.sections if expanded is not None else []
+            walks = {id(x): as_eager_walks(expanded.roots(x), recording.comparisons) for x in needed if expanded}
+            if expanded is not None and not expanded.fits(order, [walks[id(x)] for x in needed]):
+                _refuse_order(needed[0].where)
             tape, parameters = tape_of(order, results, inputs, constants, parameters, same)
+            sections = {k: section_tape(x, constants, walks.get(id(x))) for k, x in made.items()}
+        else:
+            sections = {k: section_tape(x, constants) for k, x in made.items()}
         _check_own(parameters, recording.loops.bodies)
         tape, numbers = leaves.numbered(tape), leaves.held
     arrays = [*recording.loops.reads.arrays.values()]
-    return Trace(tape, parameters, structure, numbers, given, leaves.one, recording.checks, arrays, sections)
+    return Trace(tape, parameters, structure, numbers, given, leaves.one, recording.checks, arrays, calls, sections)
+
+
+def _expanded(results: Sequence[Value], recording: Recording, calls: Calls, made: list[Section]) -> Expanded:
+    """The graph of a strict program with loops that have memory=. Raises ValueError if its order cannot be told."""
+    where = made[0].where
+    if len(calls.made) > len(made):
+        raise ValueError(
+            f"strict=True and memory= of the loop of {where}, of which a derivative is taken inside the function "
+            "(mg.grad): leave out one of the two"
+        )
+    if any(x.outs for x in made):
+        raise ValueError(f"strict=True, collect=True and memory= of the loop of {where}: leave out one of the three")
+    at = [x for x in topological(*results) if any(x.op is y.call.op for y in made)]
+    if len(at) > len(made) or any(all(x is not y.call for y in made) for x in at):
+        raise ValueError(
+            f"strict=True and memory= of the loop of {where}, which is in the body of another: leave out one of the two"
+        )
+    return Expanded(results, recording.comparisons, [x for x in made if any(x.call is y for y in at)])
+
+
+def _refuse_order(where: str) -> NoReturn:
+    raise ValueError(
+        f"strict=True and memory= of the loop of {where}: its derivative is not added up round by round, so that the "
+        "sections would be rounded in another order. Leave out one of the two"
+    )
 
 
 @contextmanager
