@@ -16,7 +16,7 @@ JOB = Job(
     what="784-1024-1024-10, ReLU, cross-entropy, 256 samples, float32, Adam",
     unit="step",
     cases=("step",),
-    tolerance=2e-5,
+    tolerance=5e-4,  # of half a million sums before a ReLU one is 8e-8: its sign depends on the order of its terms
     baseline="torch",
 )
 
