@@ -357,6 +357,7 @@ def test_a_while_loop_runs_beside_and_inside_what_sections_cannot_do() -> None:
     for fn in (
         beside,
         nested,
+        lambda x: mg.cond(x > 1.0, lambda x: mg.loop(199, lambda i, s: waving(s) * 0.1, x), waving, x),
         lambda x: root(x) + long(x),
         lambda x: root(x) + again(N, lambda i, s: mg.sin(s * A), x),
         inside,

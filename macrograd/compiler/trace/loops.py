@@ -30,6 +30,7 @@ from macrograd.compiler.trace.rounds import (
     WRITTEN_OUT,
     Kept,
     MoreRounds,
+    NoSections,
     Rounds,
     Unrolled,
     refuse_numbers,
@@ -147,6 +148,8 @@ class Loops:
                 whole = written == count
         current: list[Any] = [constant(x) if whole else self.held.start(x, self._trace.depends) for x in first]
         if plan is None and inside and count * len(order) > MOST_INSIDE:
+            if self.rounds.stops:  # around it is perhaps only a branch, or a loop that stops
+                raise NoSections
             raise ValueError(
                 f"the loop of {place_of(body)} is in the body of one with memory= or in a branch, where it is "
                 f"written out in full, and {count} rounds of {len(order)} operations are too many for that: leave out "
