@@ -7,11 +7,12 @@ described by its identity: it equals nothing else, and costs only speed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from operator import attrgetter
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ class Description:
             put((kind, thing.dtype.str, thing.shape, thing.tobytes()))
             return []
         if kind is FunctionType:
-            cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+            cells = [*map(_content, thing.__closure__ or ())]
             self.lasting = self.lasting and _ours(thing)
             put((kind, thing.__code__, id(thing.__globals__), len(cells)))
             return [thing.__defaults__, thing.__kwdefaults__, dict(vars(thing)), *cells]
@@ -159,7 +160,29 @@ class Description:
 
 
 def _ours(thing: Any) -> bool:
-    return (thing.__module__ or "").startswith("macrograd.")
+    """Whether the code of a function or a class is this package's. A function belongs where its globals are, whatever a
+    decorator has copied to its `__module__`; methods of a class, also those it inherits, may have been replaced."""
+    if type(thing) is FunctionType:
+        return _written_here(thing)
+    if not (thing.__module__ or "").startswith("macrograd."):
+        return False
+    members = [x for base in getattr(thing, "__mro__", ())[:-1] for x in vars(base).values()]
+    functions = [getattr(x, "fget", None) or getattr(x, "__func__", x) for x in members]
+    return all(_written_here(f) for f in functions if type(f) is FunctionType)
+
+
+def _written_here(function: FunctionType) -> bool:
+    """Whether a function is this package's or, as what `dataclass` makes may be, the standard library's."""
+    name = str(function.__globals__.get("__name__"))
+    return name.startswith("macrograd.") or name.partition(".")[0] in sys.stdlib_module_names
+
+
+def _content(cell: CellType) -> Any:
+    """What a function has closed over; the cell itself while that is not yet defined."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return cell
 
 
 class Twins:

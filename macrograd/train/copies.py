@@ -113,7 +113,12 @@ class Copies(Sequence[Trainer]):
     def histories(self) -> list[History]:
         if self.run is None:
             return [trainer.history for trainer in self]
-        return [self.run.history(k) for k in range(self._count)]
+        made = self._made  # which may have been trained further
+        return [made[k].history if k in made else self.run.history(k) for k in range(self._count)]
+
+    def seen(self, k: int) -> Trainer | None:
+        """Member k if it has been looked at, and may have been changed since."""
+        return self._made.get(k)
 
 
 class CopiesRun:
@@ -324,21 +329,31 @@ class CopiesRun:
 
     def losses(self, X: Any, y: Any, rows: Sequence[Array] | None) -> list[float]:
         """The loss of each member over its rows of samples and targets."""
-        found, trainer = [], self._trainer
-        part = trainer.part(X, y) if rows is None else None
+        found, part = [], self._trainer.part(X, y) if rows is None else None
         for k in range(len(self._copies)):
-            own = part if rows is None else trainer.part(rows_of(X, rows[k]), rows_of(y, rows[k]))
-            assert own is not None
-            found.append(self.loss_over(k, own.samples, own.targets, own.weights))
+            seen = self._copies.seen(k)
+            own = part if seen is None else None
+            if own is None:
+                given = (X, y) if rows is None else (rows_of(X, rows[k]), rows_of(y, rows[k]))
+                own = (seen or self._trainer).part(*given)
+            numbers = None if seen is None else np.array(numbers_of(seen.model.parameters()))
+            if seen is not None and numbers is not None and len(numbers) != len(self._fitting.objective.parameters):
+                found.append(seen.setup.measure(own, ())["loss"])  # some of its parameters were frozen since
+                continue
+            found.append(self.loss_over(k, own.samples, own.targets, own.weights, numbers))
         return found
 
-    def loss_over(self, k: int, samples: Samples, targets: Array, weights: Array | None) -> float:
-        """The loss of member k over samples, targets and weights, by one program for all."""
+    def loss_over(
+        self, k: int, samples: Samples, targets: Array, weights: Array | None, numbers: Array | None = None
+    ) -> float:
+        """The loss of member k over samples, targets and weights, by one program for all; with the `numbers` of its
+        parameters, if not those of its run."""
         if self._measure is None:
             self._measure = self._fitting.setup.new_measure(self._fitting.part)
         parameters = self._fitting.objective.parameters
-        numbers = self._copies.start(k).copy()
-        numbers[self._places] = self._theta[k]
+        if numbers is None:
+            numbers = self._copies.start(k).copy()
+            numbers[self._places] = self._theta[k]
         return self._measure(samples, targets, weights, (parameters, numbers))
 
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -30,7 +30,7 @@ from macrograd.train.objective import Objective
 from macrograd.train.order import Order
 from macrograd.train.predictor import Shared
 from macrograd.train.rates import Rates
-from macrograd.train.setup import Judged, Setup
+from macrograd.train.setup import Baked, Judged, Setup
 from macrograd.train.split import Part
 from macrograd.train.verdict import constant_loss, verdict
 from macrograd.value import Value, numbers_of, write_numbers
@@ -84,7 +84,6 @@ class Fitting:
         callbacks: Callbacks,
         progress: str,
         health: Health | None = None,
-        frozen: tuple[float, ...] | None = None,
     ) -> None:
         self.setup, self.part, self.held, self.order, self.total = setup, part, held, order, total
         self.objective, self.trainer, self.metrics, self.clip_norm = objective, trainer, metrics, clip_norm
@@ -101,8 +100,6 @@ class Fitting:
         self.step = 0
         self._judged = 0  # the step of the latest epoch end that has been processed
         self.interrupts = Interrupts()
-        # Walking the model would take longer than a short epoch.
-        self.frozen = setup.frozen() if frozen is None else frozen
         self.engine: Engine
         self._per_run = 1
         # Programs of another run that measure this one, too, and this run's parameters in the order of the other's.
@@ -111,6 +108,11 @@ class Fitting:
         self._seconds_before = 0.0  # of the run that this one resumes
 
     # --- the run ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def baked(self) -> Baked:
+        """What is baked into the run's programs: walking the model again would take longer than a short epoch."""
+        return self.setup.baked()
 
     def run(self, checkpoint: str | os.PathLike[str] | None, every: float | str, resume: bool) -> History:
         distance = checkpoints.Every.of(every, self.order.steps_per_epoch)
@@ -122,7 +124,7 @@ class Fitting:
         # For data in a file, the largest number of rows that a step needs.
         few = np.arange(min(self.part.samples.count, self.order.batch_size)) if self.part.samples.streamed else None
         arrays = self.arrays(few)
-        sample, engine = self.setup.engine_for(self.objective, arrays, self.order, self.clip_norm, self.frozen)
+        sample, engine = self.setup.engine_for(self.objective, arrays, self.order, self.clip_norm, self.baked)
         self.use(engine)
         sharing.compare(ranks, self.part, self.held, self.order, self.total, self.engine)
         writer = None
@@ -288,10 +290,10 @@ class Fitting:
             numbers = self.shared.parameters, self.engine.theta
             if self._looked_at:  # the Values have them, and outputs may need more of them than losses do
                 numbers = self.shared.leaves, np.array(numbers_of(self.leaves))
-            return self.setup.measure(part, self.metrics, self.frozen, numbers, shared=self.shared)
+            return self.setup.measure(part, self.metrics, self.baked, numbers, shared=self.shared)
         if self._looked_at:
-            return self.setup.measure(part, self.metrics, self.frozen, ranks=ranks)
-        return self.setup.measure(part, (), self.frozen, (self.engine.parameters, self.engine.theta), ranks)
+            return self.setup.measure(part, self.metrics, self.baked, ranks=ranks)
+        return self.setup.measure(part, (), self.baked, (self.engine.parameters, self.engine.theta), ranks)
 
     def _latest(self) -> dict[str, float]:
         metrics = self.history.metrics.items()

@@ -52,11 +52,13 @@ def update(optimizer: Optimizer, *, strict: bool, clips: bool) -> Any:
     if not described.lasting or described.parameters or pipeline.watched():
         return optimizer.rule
     key = described.key, strict, clips
-    if key not in _updates:
-        while len(_updates) >= _MOST:
-            _updates.pop(next(iter(_updates)), None)
-        _updates[key] = recorded_update(optimizer.rule, len(optimizer.initial_state), strict=strict, clips=clips)
-    found: RecordedUpdate = _updates[key]
+    found = _updates.get(key)
+    if found is None:
+        found = recorded_update(optimizer.rule, len(optimizer.initial_state), strict=strict, clips=clips)
+        with _lock:
+            while len(_updates) >= _MOST:
+                _updates.pop(next(iter(_updates)))
+            _updates[key] = found
     return found
 
 

@@ -167,7 +167,7 @@ class Together:
             plain = model is fitting.objective.model  # or with scales, which may differ
             key = lane.member.loss, plain or id(fitting)
             if key not in known:
-                predictor = fitting.setup.predictor(fitting.frozen) if plain and fitting.metrics else None
+                predictor = fitting.setup.predictor(fitting.baked) if plain and fitting.metrics else None
                 known[key] = Shared(fitting.setup.new_measure, predictor, lane.engine.parameters, lane.member.leaves)
             fitting.shared, fitting.leaves = known[key], lane.member.leaves
 

@@ -126,5 +126,4 @@ def like(
         schedule=leader.schedule if schedule is None else schedule,
         callbacks=Callbacks(options.get("callbacks", ()), trainer.watchers),
         progress=leader.progress,
-        frozen=leader.frozen,
     )

@@ -19,6 +19,7 @@ from macrograd.nn.dropout import Draws, drawing
 from macrograd.optim import Adam, Optimizer
 from macrograd.ranks.ranks import Ranks
 from macrograd.tables import Plan, listed
+from macrograd.train.alike import Description, Key, Twins
 from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES, Engine, make_engine
 from macrograd.train.graphs import no_collection
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Judged = Sequence[tuple[str, Callable[..., float]]]
 State = tuple[float, ...]
+Baked = tuple[Key, tuple[Value | float, ...]]
 
 
 class Setup:
@@ -136,9 +138,20 @@ class Setup:
             raise ValueError(f"the parameter {name} is {wrong.data} before training: parameters must be finite")
         return parameters
 
-    def frozen(self) -> tuple[float, ...]:
-        """The numbers of the frozen parameters, which are baked into compiled code."""
-        return tuple(p.data for p in self.model._leaves() if p.op is not None)
+    def baked(self) -> Baked:
+        """All of the model that is baked into compiled code: its parameters, the numbers of frozen ones, and what else
+        the modules of this package compute with, such as activations and the rates of dropouts. Those of users may
+        note what they like in their attributes, also while they are recorded."""
+        described, twins = self.kept.get(("model",), (None, None))
+        leaves = None if twins is None else twins.of(self.model)
+        if leaves is not None:
+            return described.key, tuple(leaves)
+        modules = self.model.modules()
+        ours = [module for module in modules if type(module).__module__.startswith("macrograd.")]
+        found = Description(*ours)
+        again = described is not None and described.key == found.key and len(ours) == len(modules)
+        self.kept[("model",)] = found, Twins(self.model) if again else None  # quicker for who asks often
+        return found.key, tuple([p if p.op is None else p.data for p in self.model._leaves()])
 
     def outputs(self, samples: Samples, names: Sequence[str] | None = None) -> tuple[int, bool]:
         """(the number of the model's outputs, whether it draws random numbers), tried on the first sample. For losses
@@ -237,9 +250,9 @@ class Setup:
         scaled = (encoded.reshape(len(encoded), -1) - units[0]) / units[1]
         return np.asarray(scaled.reshape(encoded.shape))
 
-    def predictor(self, frozen: tuple[float, ...] | None = None) -> Predictor:
-        """The current model as a function of samples; `frozen` is the result of `frozen()`, if known."""
-        key = ("predictor", self.frozen() if frozen is None else frozen)
+    def predictor(self, baked: Baked | None = None) -> Predictor:
+        """The current model as a function of samples; `baked` is the result of `baked()`, if known."""
+        key = ("predictor", self.baked() if baked is None else baked)
         if key not in self.kept:
             self.kept = {k: v for k, v in self.kept.items() if k[0] != "predictor"}
             self.kept[key] = Predictor(self.model, self.engine, self.dtype, self.threads, apart=self.apart)
@@ -250,17 +263,17 @@ class Setup:
         self,
         part: Part,
         judged: Judged,
-        frozen: tuple[float, ...] | None = None,
+        baked: Baked | None = None,
         numbers: Numbers | None = None,
         ranks: Ranks | None = None,
         shared: Shared | None = None,
     ) -> dict[str, float]:
-        """The loss and metrics over a part of the data; `frozen` as for `predictor`. Without metrics, or with programs
+        """The loss and metrics over a part of the data; `baked` as for `predictor`. Without metrics, or with programs
         `shared` with other runs, `numbers` may give the parameters' numbers if the Values do not hold them. With
         `ranks`, each computes a part."""
         targets = self.fitted()
-        frozen = self.frozen() if frozen is None else frozen
-        key = ("measure", targets.loss, part.weights is not None, frozen)
+        baked = self.baked() if baked is None else baked
+        key = ("measure", targets.loss, part.weights is not None, baked)
         if shared is None and key not in self.kept:
             self.kept[key] = self.new_measure(part)
         measure = self.kept[key] if shared is None else shared.measure(part)
@@ -269,7 +282,7 @@ class Setup:
             if shared is not None and shared.predictor is not None:
                 outputs = shared.predictor(part.samples, numbers=numbers)
             else:
-                outputs = self.predictor(frozen)(part.samples, ranks)
+                outputs = self.predictor(baked)(part.samples, ranks)
             predictions = targets.decode(outputs)
             right = part.y.reshape(predictions.shape) if part.y.size == predictions.size else part.y
             if targets.kind == "classes" and targets.shape:
@@ -288,16 +301,16 @@ class Setup:
         arrays: Sequence[Array],
         order: Order,
         clip_norm: float | None,
-        frozen: tuple[float, ...] | None = None,
+        baked: Baked | None = None,
     ) -> tuple[Compiled, Engine]:
         """(the objective of one sample as a compiled function, not yet traced for the eager engine; the engine, with
-        the model's parameters and these data); `frozen` as for `predictor`. Raises ValueError if the loss uses a
+        the model's parameters and these data); `baked` as for `predictor`. Raises ValueError if the loss uses a
         parameter that the model lacks."""
         parameters = objective.parameters
         key = (
             "engine", objective.loss, tuple(a.shape[1:] for a in arrays), clip_norm, order.batch_size, self.optimizer,
             repr(self.optimizer), self.smoothing, order.seed if objective.draws else None, tuple(parameters),
-            self.frozen() if frozen is None else frozen, self.l2, self.penalty, self.strict,
+            self.baked() if baked is None else baked, self.l2, self.penalty, self.strict,
         )  # fmt: skip
         kept: tuple[Compiled, Engine] | None = self.kept.get(key)
         if kept is not None:

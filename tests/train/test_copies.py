@@ -196,3 +196,19 @@ def test_starts_of_other_models_and_wrong_numbers_are_refused() -> None:
         mg.train_many(trainer(), X, y, starts="abc")
     with pytest.raises(ValueError, match="starts are those of copies of one Trainer"):
         mg.train_many([trainer()], X, y, starts=STARTS)
+
+
+def test_losses_and_histories_are_those_of_members_changed_since() -> None:
+    copies = mg.train_many(trainer(), X, y, starts=STARTS, epochs=2)
+    before = copies.losses(X, y)
+    copies[1].fit(X, y, epochs=3, progress=False)
+    for p in copies[2].model.parameters():
+        p.data = 0.0
+    copies[3].model.layers[0].freeze()
+    losses = copies.losses(X, y)
+    assert losses[0] == before[0]
+    assert losses[1:4] == pytest.approx([copies[k].evaluate(X, y)["loss"] for k in (1, 2, 3)], rel=1e-12)
+    assert losses[1] != before[1]
+    assert losses[2] != before[2]
+    assert copies.histories[1] is copies[1].history
+    assert len(copies.histories[1]) > len(copies.histories[0])

@@ -1,8 +1,10 @@
 """Fits that share programs: a net of a known kind is not traced again, and no number depends on earlier fits."""
 
+import copy
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -145,6 +147,7 @@ def read(prediction: Any, target: Any) -> Any:
     [
         lambda: Trainer(Times(), "squared_error"),
         lambda: Trainer(plain(sizes=(1,)), read),
+        lambda: Trainer(plain(sizes=(1,)), wraps(nn.losses.squared_error)(read)),
         lambda: Trainer(plain(sizes=(1,)), "squared_error", penalty=lambda model: FACTOR * model.parameters()[0] ** 2),
         lambda: Trainer(plain(sizes=(2, 1), activation=lambda z: FACTOR * z), "squared_error"),
     ],
@@ -182,3 +185,69 @@ def test_who_watches_the_passes_sees_them_all(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pipeline, "observer", lambda stage, what: stages.append(stage))
     fitted(Trainer(plain()), CODES)
     assert {"trace", "simplify", "differentiate", "roll"} <= set(stages)
+
+
+@pytest.mark.parametrize("cls", [nn.Neuron, nn.Module])
+def test_replaced_methods_are_seen(cls: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made() -> Trainer:
+        return Trainer(plain(sizes=(1,)), "squared_error")
+
+    first = fitted(made(), X[:, 2])
+    old, name = (cls.__call__, "__call__") if cls is nn.Neuron else (None, "each")
+    new = wraps(old)(lambda self, x: FACTOR * old(self, x)) if old else lambda self, x: [FACTOR * self(x)]
+    monkeypatch.setattr(cls, name, new, raising=False)
+    fitted(made(), X[:, 2])
+    monkeypatch.setitem(globals(), "FACTOR", 2.0)
+    second = fitted(made(), X[:, 2])
+    known.forget()
+    assert fitted(made(), X[:, 2]) == second
+    assert first != second
+
+
+def test_a_loss_may_have_closed_over_a_name_that_is_not_yet_defined() -> None:
+    def loss(prediction: Any, target: Any) -> Any:
+        return later(prediction) if target is None else (prediction - target) ** 2
+
+    fitted(Trainer(plain(sizes=(1,)), loss), X[:, 2])
+
+    def later(x: Any) -> Any:
+        return x
+
+
+class Dropped(nn.Module):
+    def __init__(self) -> None:
+        self.first, self.drop, self.last = nn.MLP(3, [4], seed=1), nn.Dropout(0.2), nn.MLP(4, [1], seed=2)
+
+    def __call__(self, x: Any) -> Any:
+        return self.last(self.drop(self.first(x)))
+
+
+def activate(model: Any) -> None:
+    """The same parameters with another activation."""
+    layer = model.first.layers[0]
+    for k, old in enumerate(layer.neurons):
+        layer.neurons[k] = new = nn.Neuron(3, activation="tanh")
+        new.w, new.b = old.w, old.b
+
+
+def replace(model: Any) -> None:
+    model.first = nn.MLP(3, [4], seed=7)
+
+
+def drop(model: Any) -> None:
+    model.drop.rate = 0.7
+
+
+@pytest.mark.parametrize("change", [activate, replace, drop])
+def test_a_trainer_sees_that_its_model_was_changed(change: Callable[[nn.Module], None]) -> None:
+    trainer = Trainer(Dropped(), "squared_error", optim.SGD(0.01), strict=True)
+    fitted(trainer, X[:, 2])
+    for _ in range(3):
+        before = trainer.predict(X)  # and remembers the model
+    fresh = copy.deepcopy(trainer)
+    for one in (trainer, fresh):
+        change(one.model)
+    assert np.array_equal(trainer.predict(X), fresh.predict(X))
+    assert np.array_equal(before, fresh.predict(X)) == (change is drop)
+    assert trainer.evaluate(X, X[:, 2]) == fresh.evaluate(X, X[:, 2])
+    assert fitted(trainer, X[:, 2]) == fitted(fresh, X[:, 2])
