@@ -28,11 +28,7 @@ def compiler() -> list[str]:
 
 
 def library(name: str, **defines: int) -> ctypes.CDLL:
-    """floors/`name`.c as a loaded library, compiled unless the cache has it; `defines` become -D options.
-
-    Linking is a separate step, without -ffast-math: gcc would otherwise add start-up code that makes the whole process
-    flush subnormals, and the floors must use the same arithmetic as their contenders.
-    """
+    """floors/`name`.c as a loaded library, compiled unless the cache has it; `defines` become -D options."""
     source = SOURCES / f"{name}.c"
     command = [*compiler(), *FLAGS, *[f"-D{key}={value}" for key, value in sorted(defines.items())]]
     key = hashlib.sha256()
@@ -43,8 +39,7 @@ def library(name: str, **defines: int) -> ctypes.CDLL:
     target = folder / f"{name}-{key.hexdigest()[:20]}.so"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            _run([*command, "-fPIC", "-c", str(source), "-o", f"{work}/it.o"])
-            _run([*compiler(), "-shared", f"{work}/it.o", "-lm", "-o", f"{work}/it.so"])
+            _build(command, source, Path(work) / "it.so")
             os.replace(f"{work}/it.so", target)
     return ctypes.CDLL(str(target))
 
@@ -52,8 +47,19 @@ def library(name: str, **defines: int) -> ctypes.CDLL:
 def shared(source: Path, *flags: str) -> ctypes.CDLL:
     """Any C file as a loaded library, compiled beside it with these flags."""
     target = source.with_suffix(".so")
-    _run([*compiler(), *flags, "-fPIC", "-shared", str(source), "-o", str(target), "-lm"])
+    _build([*compiler(), *flags], source, target)
     return ctypes.CDLL(str(target))
+
+
+def _build(command: list[str], source: Path, target: Path) -> None:
+    """Compile and link a library.
+
+    Linking is a separate step, without -ffast-math: gcc would otherwise add start-up code that makes the whole process
+    flush subnormals, and the floors must use the same arithmetic as their contenders.
+    """
+    made = target.with_suffix(".o")
+    _run([*command, "-fPIC", "-c", str(source), "-o", str(made)])
+    _run([*compiler(), "-shared", str(made), "-lm", "-o", str(target)])
 
 
 def version() -> str:

@@ -297,7 +297,7 @@ polygamma: Op = Op(
     "ψ⁽ⁿ⁾",
     2,
     None,
-    (None, lambda g, out, n, a: g * polygamma(n + 1.0, a)),
+    (None, lambda g, out, n, a: g * polygamma(ceil(n) + 1.0, a)),  # `gate` may put an order that is no integer here
     formula=_gamma.polygamma,
     cost=1000,
     remedy="polygamma needs an integer n ≥ 1 and an operand above 0",

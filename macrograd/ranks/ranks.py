@@ -221,6 +221,8 @@ def _communicator(comm: Any) -> Any:
     return comm
 
 
+_FORWARDED = 0.3  # seconds for mpiexec to pass on what was printed: what it has not read when a rank aborts is lost
+
 ending: list[Any] = []  # the communicators whose processes end together
 
 
@@ -237,6 +239,7 @@ def _end_all_on_errors(comm: Any) -> None:
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(OSError, ValueError):  # closed
                     stream.flush()
+            time.sleep(_FORWARDED)
             for one in ending:
                 one.Abort(1)
 

@@ -188,7 +188,8 @@ def others(x: Any) -> Iterator[Any]:
     elif x is None:
         yield np.zeros(1, dtype=np.int64)
     elif isinstance(x, tuple):
-        if x and not any(isinstance(item, (Index, float)) for item in x):  # of operands an operation has so many
+        # An operation has as many operands as it has, and a slot is a space and a number.
+        if x and not any(isinstance(item, (Index, float)) for item in x) and len(set(map(type, x))) == 1:
             yield x[:-1]
         for k, item in enumerate(x):
             for other in others(item):

@@ -52,7 +52,7 @@ class _Spread:
 
     It passes on that something was taken as it is told it, like what chooses."""
 
-    name, arity, chooses = "spread", 1, True
+    name, arity, chooses, flows = "spread", 1, True, None
 
     @property
     def derivative(self) -> tuple[Callable[..., Any]]:
