@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -79,3 +81,28 @@ def test_a_bad_index_is_found() -> None:
     with pytest.raises(IndexError, match="5"):
         f.backward(X, np.full(len(Y), 5))
     assert f.backward(X, Y) > 0
+
+
+@pytest.mark.parametrize("samples", [40, 3000])
+def test_buffers_and_threads_of_earlier_sizes_go(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: the collector, which counts objects, takes no notice of their size."""
+    monkeypatch.setattr(execute, "BLOCK_BYTES", 1 << 12)
+    made: list[weakref.ref[Any]] = []
+    begin = execute.LlvmState.__init__
+
+    def remembered(self: execute.LlvmState, *args: Any) -> None:
+        begin(self, *args)
+        made.append(weakref.ref(self))
+
+    monkeypatch.setattr(execute.LlvmState, "__init__", remembered)
+    f = mg.compile(lambda x: mg.tanh(x[0] * x[1] - x[2]), batch=True, threads=2)
+    gc.disable()
+    try:
+        for more in range(9):
+            f(np.ones((samples - more, 3)))
+        assert made[0]() is None
+        state = made[-1]()
+        assert state is not None
+        assert state.team if samples == 40 else state.chunk < state.blocks
+    finally:
+        gc.enable()

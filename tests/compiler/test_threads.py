@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from macrograd.compiler.jit.text import DOUBLE
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.threads import Helper, ThreadShare, new_share
+from macrograd.compiler.targets.llvm.threads import Helper, ThreadShare, new_share, wait_for
 
 WHOLE = np.array([10.0, 20.0, 30.0])
 CHUNK, TOTAL = 8, 30  # blocks: in the last chunk there are 6
@@ -58,7 +59,7 @@ def test_a_helper_does_share_after_share_awake_or_asleep(spins: int) -> None:
     for _ in range(3):
         made = Share(helper.share, 1, 4)
         helper.start()
-        helper.wait()
+        wait_for([helper])
         check(made)
 
 
@@ -70,6 +71,26 @@ def test_a_forked_process_starts_its_own_helper() -> None:
     if not child:
         made = Share(helper.share, 1, 4)
         helper.start()
-        helper.wait()
+        wait_for([helper])
         os._exit(0 if len(made.seen) == 3 else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_ctrl_c_waits_for_the_helpers() -> None:
+    """They write to memory that the caller would free."""
+    helpers, done = [Helper(DOUBLE) for _ in range(2)], list[int]()
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    def work(number: int) -> None:
+        if number == 1:
+            _thread.interrupt_main()
+        done.append(sum(range(1_000_000)))
+
+    address = ctypes.cast(work, ctypes.c_void_p).value
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012  the signal may come before the wait, which has to follow it
+        try:
+            for number, helper in enumerate(helpers, 1):
+                helper.work(address, number)
+        finally:
+            wait_for(helpers)
+    assert len(done) == 2

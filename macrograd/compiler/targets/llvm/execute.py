@@ -7,6 +7,8 @@ sums are added in order: a result depends neither on the threads nor on earlier 
 from __future__ import annotations
 
 import ctypes
+import weakref
+from collections.abc import Callable
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -146,16 +148,16 @@ class LlvmState(State):
         one = self.blocks <= _CHUNK or (executable.strict and len(executable.reduced))  # sums sample by sample
         if self.shared is not None:
             self.chunk = self.shared.leaves.length // self.lanes
-            self.run = self._run_leaves
+            self.run = _weakly(self._run_leaves)
         elif self.team:
             self.crew = Crew(executable.kind, executable.threads)
             self.others = self.crew.contexts(self.context)
             self._mine = self.native.call("run", self.context)
-            self.run = self._run_team
+            self.run = _weakly(self._run_team)
         elif one:
             self.run = self.native.call("run", self.context, brief=self._brief())
         else:
-            self.run = self._run_chunks
+            self.run = _weakly(self._run_chunks)
         self._workers: list[_Worker] = []
 
     def point(self, k: int, array: NDArray[Any]) -> None:
@@ -221,13 +223,28 @@ class LlvmState(State):
         while len(self._workers) < workers:
             self._workers.append(_Worker(self, helper=bool(self._workers)))
         sums = np.empty((count, len(executable.reduced)), dtype=executable.dtype)
-        for w in range(workers - 1, -1, -1):  # the last one, w = 0, is this thread itself
-            self._workers[w].start(chunks[count * w // workers : count * (w + 1) // workers], sums, chunks.start)
-        for worker in self._workers[1:workers]:
-            worker.wait()
+        try:
+            for w in range(workers - 1, -1, -1):  # the last one, w = 0, is this thread itself
+                mine = chunks[count * w // workers : count * (w + 1) // workers]
+                self._workers[w].start(self.address, mine, sums, chunks.start)
+        finally:
+            threads.wait_for(worker.helper for worker in self._workers[1:workers] if worker.helper is not None)
         if any(worker.context.flag for worker in self._workers[:workers]):
             self.context.flag = 1
         return sums
+
+
+def _weakly(method: Callable[[], object]) -> Callable[[], object]:
+    """A method that its own object can hold: the buffers and threads of a state go when it does, not when Python next
+    looks for circles, of which arrays count as small as any object."""
+    held = weakref.WeakMethod(method)
+
+    def run() -> None:
+        found = held()
+        assert found is not None, "the state is gone"
+        found()
+
+    return run
 
 
 class _Worker:
@@ -235,7 +252,6 @@ class _Worker:
 
     def __init__(self, whole: LlvmState, *, helper: bool) -> None:
         executable = whole.executable
-        self.whole, self.chunks = whole, range(0)
         self.u, self.v = aligned(len(whole.u), whole.u.dtype), aligned(len(whole.v), whole.v.dtype)
         self.context = Context()
         self.helper = threads.Helper(executable.kind) if helper else None
@@ -252,10 +268,10 @@ class _Worker:
         share.reduced = None if side_by_side else reduced.ctypes.data
         share.chunk, share.total = whole.chunk, whole.blocks
 
-    def start(self, chunks: range, sums: NDArray[Any], first: int) -> None:
-        """Run these chunks, each into its row of `sums`, whose first row is that of the chunk `first`; with a helper
-        thread this returns at once."""
-        ctypes.memmove(ctypes.addressof(self.context), self.whole.address, ctypes.sizeof(Context))
+    def start(self, whole: int, chunks: range, sums: NDArray[Any], first: int) -> None:
+        """Run these chunks of the context at `whole`, each into its row of `sums`, whose first row is that of the chunk
+        `first`; with a helper thread this returns at once."""
+        ctypes.memmove(ctypes.addressof(self.context), whole, ctypes.sizeof(Context))
         self.context.u, self.context.v, self.context.flag = self.u.ctypes.data, self.v.ctypes.data, 0
         self.share.sums = sums.ctypes.data - first * sums.shape[1] * sums.itemsize
         self.share.first, self.share.last = chunks.start, chunks.stop
@@ -263,7 +279,3 @@ class _Worker:
             self.run(ctypes.addressof(self.share))
         else:
             self.helper.start()
-
-    def wait(self) -> None:
-        assert self.helper is not None
-        self.helper.wait()

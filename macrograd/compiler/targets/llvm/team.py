@@ -119,9 +119,10 @@ class Crew:
         """Run a native function on these contexts, one for each helper, while `mine` runs here."""
         for helper, address in zip(self._helpers, addresses, strict=True):
             helper.work(function, address)
-        mine()
-        for helper in self._helpers:
-            helper.wait()
+        try:
+            mine()
+        finally:
+            threads.wait_for(self._helpers)
 
 
 @cache

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Any
 
@@ -205,13 +205,22 @@ class Helper:
         self.share.ticket += 1
         self._wake.set()
 
-    def wait(self) -> None:
-        """Wait until the share is done."""
-        while self.share.done != self.share.ticket:
-            self.code.functions["wait"](self.address)
-
     def __del__(self) -> None:
         self._wake.set()
+
+
+def wait_for(helpers: Iterable[Helper]) -> None:
+    """Wait until all are done, also when Ctrl-C comes meanwhile: until then they write to memory that the caller
+    would free."""
+    pressed: KeyboardInterrupt | None = None
+    for helper in helpers:
+        while helper.share.done != helper.share.ticket:
+            try:
+                helper.code.functions["wait"](helper.address)
+            except KeyboardInterrupt as error:
+                pressed = error
+    if pressed is not None:
+        raise pressed
 
 
 def _live(me: weakref.ref[Helper], code: native.Native, share: ThreadShare, wake: threading.Event) -> None:
