@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import wraps
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,7 @@ def rounds_while(
     if not scalars:
         raise ValueError(f"the state of the while_loop of {place_of(body)} holds no numbers: its rounds change nothing")
 
+    @wraps(body, updated=())
     def masked(_: Any, now: Any) -> Any:
         active, scalars = now
         with program.guard(active):
@@ -210,6 +213,7 @@ def _counted(
     """`loop` whose count depends on an argument."""
     nest, scalars = first_state(body, state)
 
+    @wraps(body, updated=())
     def masked(i: Any, scalars: Any) -> Any:
         goes = ops.less(i, count)
         with program.guard(goes):
@@ -279,7 +283,8 @@ def same_nesting(body: Callable[..., Any], what: str, nest: Nest, found: Any) ->
 
 
 def place_of(function: Callable[..., Any]) -> str:
-    """A function's name, file and line, for messages."""
+    """A function's name, file and line, for messages; of one that wraps another, those of the inner one."""
+    function = unwrap(function)
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     name = getattr(function, "__name__", type(function).__name__)
     return f"{name}()" if code is None else f"{name}() at {code.co_filename}:{code.co_firstlineno}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from macrograd import linalg, ops
@@ -48,6 +49,7 @@ def implicit(residual: Callable[[Any], Any], guess: Any, *, tolerance: float = 1
             size = ops.maximum(size, 1.0 + abs(value))
         return ops.where(ops.less(step, tolerance * size), 0.0, 1.0)  # not yet for a NaN, either
 
+    @wraps(residual, updated=())
     def body(state: Any) -> Any:
         x, _ = state
         new = [_held(value) for value in newton(list(x))]
