@@ -241,4 +241,5 @@ def mod(a: Any, b: Any) -> Any:
     usual = less(q, 2.0**52) * less(y, INF)
     r = signed(elsewhere(1.0 - usual, r, "fmod", x, y), a)
     other = where(less(r * signed(1.0, b), 0.0), r + b, r)
-    return where(r, other, signed(r, b))
+    zero = 1.0 - less(0.0, absolute(r))  # the zero is chosen by a condition that holds: see `log1p` in _in_onnx.py
+    return where(zero, signed(r, b), other)

@@ -19,6 +19,17 @@ def log1p(o: Any, a: Any) -> Any:
     return o.Where(o.Or(o.Equal(a, math.inf), o.IsNaN(a)), a, near)
 
 
+def maximum(o: Any, a: Any, b: Any) -> Any:
+    # Of two zeros ONNX Runtime returns either: their sum, −0.0 if both are, is added. What is added to other numbers is
+    # −0.0, which changes none. As in log1p, zeros keep their sign only in the second array of Where.
+    sign = o.Where(o.Less(0.0, o.Add(o.Abs(a), o.Abs(b))), 0.0, o.Neg(o.Add(a, b)))
+    return o.Add(o.Max(a, b), o.Neg(sign))
+
+
+def minimum(o: Any, a: Any, b: Any) -> Any:
+    return o.Neg(maximum(o, o.Neg(a), o.Neg(b)))
+
+
 def tanh(o: Any, a: Any) -> Any:
     # In single precision the result of ONNX Runtime's operator can leave [-1, 1].
     return o.Max(o.Min(o.Tanh(a), 1.0), -1.0) if o.single else o.Tanh(a)

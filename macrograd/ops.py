@@ -388,7 +388,7 @@ maximum = Op(
     array=_arrays.maximum,
     llvm="maximum",
     c="({0} > {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? {0} + {1} : {1})",  # fmax would drop a NaN
-    onnx="Max",
+    onnx=_in_onnx.maximum,
     chooses=True,
     tame=True,
     about="The larger of two numbers; NaN if one is a NaN. In a tie each gets half of the gradient.",
@@ -402,7 +402,7 @@ minimum = Op(
     array=lambda np, a, b: -_arrays.maximum(np, -a, -b),
     llvm="minimum",
     c="({0} < {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? -(-{0} - {1}) : {1})",
-    onnx="Min",
+    onnx=_in_onnx.minimum,
     chooses=True,
     tame=True,
     about="The smaller of two numbers; NaN if one is a NaN. In a tie each gets half of the gradient.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -127,6 +128,19 @@ def test_zeros_keep_their_sign(tmp_path: Path, dtype: str) -> None:
     found = Model(tmp_path / "odd.onnx")(np.array([-0.0, 0.0], dtype))["y"]
     wrong = [row.name for row, (low, high) in zip(odd, found.T, strict=True) if not np.signbit(low) or np.signbit(high)]
     assert wrong == []
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_zeros_keep_their_sign_beside_another_operand(tmp_path: Path, dtype: str) -> None:
+    rows = [row for row in ROWS if row.arity == 2]
+    mg.export(lambda a, b: [row(a, b) for row in rows], tmp_path / "pairs.onnx", 0.0, 0.0, dtype=dtype)
+    a, b = np.array(list(itertools.product([-1.0, -0.0, 0.0, 1.0], repeat=2)), dtype).T
+    found = Model(tmp_path / "pairs.onnx")(a, b)["y"]
+    for row, got in zip(rows, found.T, strict=True):
+        right = np.array([row.forward(*x) for x in zip(a.tolist(), b.tolist(), strict=True)])
+        zeros = right == 0
+        wrong = np.flatnonzero(zeros & (np.signbit(got) != np.signbit(right)))
+        assert not len(wrong), (row.name, a[wrong], b[wrong], got[wrong])
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
