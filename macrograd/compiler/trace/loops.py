@@ -337,4 +337,5 @@ class Loops:
         """The leaves of the trace's tape."""
         if self.rounds.counts:
             self.reads.overlaps.check(self.rounds)
+            self.reads.even.check(results, given.number)
         return self.held.leaves(values, results, given)

@@ -12,6 +12,7 @@ from operator import is_
 from typing import Any
 
 from macrograd import ops
+from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.forms import Form, combined
 from macrograd.compiler.trace.held import HeldLeaves
 from macrograd.compiler.trace.overlaps import Overlaps
@@ -60,6 +61,7 @@ class Reads:
         self.arrays: dict[int, Sequence[Any]] = {}
         self.arguments: set[int] = set()
         self.overlaps = Overlaps()
+        self.even = Evenness()
         self._counters: dict[int, Counter] = {}
         self._reads: dict[int, Read] = {}
         self._same_reads: dict[tuple[int, Form, bool], Read] = {}
@@ -164,6 +166,8 @@ class Reads:
         key = id(values), form, long or any(self._counters[c].long for c, _ in form[1])
         if key[2]:
             self.overlaps.add(values, form[0], [(self._counters[c].count, factor) for c, factor in form[1]])
+            if not isinstance(values, Kept) and id(values) not in self.arguments:
+                self.even.add(values, self._range(form), [x.count for c, _ in form[1] if (x := self._counters[c]).long])
         if key not in self._same_reads:
             read = Read(self._new(), values, form, key[2])
             self._same_reads[key] = self._reads[id(read.node)] = read
@@ -179,6 +183,8 @@ class Reads:
             return self._read_in_section(self.section, read, new, counter)
         if not rest:
             found = values.read(at) if isinstance(values, Kept) else values[at]
+            if read.long and not isinstance(values, Kept):
+                self.even.read(values, at)
             if not isinstance(found, Value):
                 return self._held.element(values, at) if read.long else constant(found)
             if read.long and found.op is None and not found._traced:
