@@ -6,6 +6,7 @@ import signal
 from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process that tests start compiles the package again
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a shell runs in the background: tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
