@@ -124,7 +124,7 @@ def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] 
         if g is None or a is None:
             continue
         if g.__class__ is list:
-            g = gradients[node] = _added_up(g)
+            g = gradients[node] = added_up(g)
         if op is dot and node not in taken:
             _through_dot(node, g, active, gradients, taken)
             continue
@@ -145,7 +145,7 @@ def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] 
             taken.pop(b, None)
     for x, g in gradients.items():
         if g.__class__ is list:
-            gradients[x] = _added_up(g)
+            gradients[x] = added_up(g)
     return gradients
 
 
@@ -174,7 +174,8 @@ def _more(old: Any, gain: Any) -> Any:
     return gain if old is None else old + gain
 
 
-def _added_up(factors: list[Any]) -> Any:
+def added_up(factors: list[Any]) -> Any:
+    """The sum of the products of pairs of factors."""
     return factors[0] * factors[1] if len(factors) == 2 else dot(*factors)
 
 
@@ -201,14 +202,20 @@ def step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], t
             way = share if mask is None else where(share, mask, 0.0)
         old = gradients.get(x)
         gradients[x] = _more(old, gain)
-        if old is None:
-            if way is not None:
-                taken[x] = way
-        elif x in taken:
-            if way is None:
-                del taken[x]
-            elif way is not taken[x]:
-                taken[x] = maximum(taken[x], way)
+        reach(taken, x, way, first=old is None)
+
+
+def reach(taken: dict[Any, Any], x: Any, way: Any, *, first: bool) -> None:
+    """Note in `taken` that a gradient reaches `x`, the first or another one, by a way that was taken where `way` is not
+    0, or anyway if that is None."""
+    if first:
+        if way is not None:
+            taken[x] = way
+    elif x in taken:
+        if way is None:
+            del taken[x]
+        elif way is not taken[x]:
+            taken[x] = maximum(taken[x], way)
 
 
 # --- forward --------------------------------------------------------------------------------------------------------

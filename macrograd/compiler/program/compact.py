@@ -15,12 +15,12 @@ Slots that nothing touches any more are removed. Operands keep their form, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Segment, Step
+from macrograd.compiler.program.instruction import Index, Instruction, Loop, Step
 from macrograd.compiler.program.link import copies
 from macrograd.compiler.program.program import Program, counted
 from macrograd.compiler.program.touches import MOST_SLOTS, Touch, Touches, touched
@@ -235,7 +235,7 @@ class _Windows:
     def _inside(self, step: Instruction | Loop) -> Instruction | Loop:
         if isinstance(step, Loop):
             return replace(step, body=tuple([self._inside(x) for x in step.body]))
-        return _mapped(step, lambda x, count: self._index(x, step.dims, count))
+        return step.mapped(lambda x, count: self._index(x, step.dims, count))
 
     def _index(self, x: Index, dims: tuple[int, ...], count: int) -> Index:
         key = x.space, x.shifts[0]
@@ -273,22 +273,6 @@ def _moved(x: Index, by: int) -> Index:
     return replace(x, base=x.base + by)
 
 
-def _mapped(step: Instruction, index: Callable[[Index, int], Index]) -> Instruction:
-    """An instruction with other operands: `index` gets each and the number of its terms."""
-
-    def operand(x: Operand, count: int) -> Operand:
-        return index(x, count) if isinstance(x, Index) else x
-
-    many = step.count if step.kind in ("take", "scatter") else 1
-    firsts = [1 if step.kind == "take" and k == 0 else many for k in range(len(step.args))]
-    return replace(
-        step,
-        out=index(step.out, 1),
-        args=tuple([operand(x, count) for x, count in zip(step.args, firsts, strict=True)]),
-        segments=tuple([Segment(s.count, operand(s.left, s.count), operand(s.right, s.count)) for s in step.segments]),
-    )
-
-
 # --- the slots that are left -----------------------------------------------------------------------------------------
 
 
@@ -323,7 +307,7 @@ def _without_gaps(program: Program) -> Program:
             low = Touch.of(x, step.dims, count, rounds).low
             return _moved(x, gaps[x.space].new(low) - low)
 
-        return _mapped(step, index)
+        return step.mapped(index)
 
     return replace(
         program,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -142,6 +142,21 @@ class Instruction:
         for segment in self.segments:
             yield segment.left, segment.count
             yield segment.right, segment.count
+
+    def mapped(self, index: Callable[[Index, int], Index]) -> Instruction:
+        """The same with other operands and another result: `index` gets each and the number of its terms."""
+
+        def operand(x: Operand, count: int) -> Operand:
+            return index(x, count) if isinstance(x, Index) else x
+
+        return replace(
+            self,
+            out=index(self.out, 1),
+            args=tuple([operand(x, count) for x, count in self.operands()][: len(self.args)]),
+            segments=tuple(
+                [Segment(s.count, operand(s.left, s.count), operand(s.right, s.count)) for s in self.segments]
+            ),
+        )
 
     def __str__(self) -> str:
         dims = "×".join(map(str, self.dims))

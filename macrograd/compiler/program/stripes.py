@@ -64,10 +64,10 @@ def _rows(x: Instruction) -> list[Instruction]:
     if len(x.dims) != 2 or x.dims[0] > _FEW or x.dims[1] < _LONG or not all(y.affine for y in operands):
         return [x]
 
-    def row(k: int) -> Callable[[Index], Index]:
-        return lambda y: replace(y, base=y.base + k * y.member[0], member=y.member[1:])
+    def row(k: int) -> Callable[[Index, int], Index]:
+        return lambda y, _: replace(y, base=y.base + k * y.member[0], member=y.member[1:])
 
-    return [_mapped(replace(x, dims=x.dims[1:]), row(k)) for k in range(x.dims[0])]
+    return [replace(x, dims=x.dims[1:]).mapped(row(k)) for k in range(x.dims[0])]
 
 
 def _is_long(x: Instruction) -> bool:
@@ -178,8 +178,8 @@ def _members(x: Instruction) -> list[Instruction]:
     if x.members == 1 or x.members > _FEW or any(isinstance(y, Index) and y.full is not None for y, _ in x.operands()):
         return [x]
 
-    def member(at: tuple[int, ...]) -> Callable[[Index], Index]:
-        def index(y: Index) -> Index:
+    def member(at: tuple[int, ...]) -> Callable[[Index, int], Index]:
+        def index(y: Index, _: int) -> Index:
             base = y.base + sum(stride * k for stride, k in zip(y.member, at, strict=True))
             if y.members is not None:
                 base += int(np.broadcast_to(y.members, x.dims)[at])
@@ -187,31 +187,17 @@ def _members(x: Instruction) -> list[Instruction]:
 
         return index
 
-    return [_mapped(replace(x, dims=(1,)), member(at)) for at in np.ndindex(*x.dims)]
+    return [replace(x, dims=(1,)).mapped(member(at)) for at in np.ndindex(*x.dims)]
 
 
 def _part(x: Instruction, begin: int, end: int, stripe: int = 0) -> Instruction:
     """Some members of an instruction; those of the next round of a loop begin a stripe later."""
 
-    def index(y: Index) -> Index:
+    def index(y: Index, _: int) -> Index:
         stride = y.member[0]
         return replace(y, base=y.base + stride * begin, shifts=(stride * stripe,) if stripe else ())
 
-    return _mapped(replace(x, dims=(end - begin,)), index)
-
-
-def _mapped(x: Instruction, index: Callable[[Index], Index]) -> Instruction:
-    """An instruction with other operands."""
-
-    def operand(y: Operand) -> Operand:
-        return index(y) if isinstance(y, Index) else y
-
-    return replace(
-        x,
-        out=index(x.out),
-        args=tuple(map(operand, x.args)),
-        segments=tuple([Segment(s.count, operand(s.left), operand(s.right)) for s in x.segments]),
-    )
+    return replace(x, dims=(end - begin,)).mapped(index)
 
 
 def _apart(x: Instruction) -> Instruction:

@@ -33,6 +33,7 @@ from macrograd import ops
 from macrograd.compiler.tape.tape import CALL, OUT
 from macrograd.compiler.trace.rounds import NoSections
 from macrograd.compiler.trace.traced import record
+from macrograd.rules import added_up, reach
 from macrograd.value import Value, constant
 
 
@@ -216,16 +217,8 @@ class Result(_Operation):
         """Hand a gradient on to the call: the adjoints of its results, by number."""
         call, which = node.inputs
         mask = taken.get(node)
-        if call not in gradients:
-            gradients[call] = {}
-            if mask is not None:
-                taken[call] = mask
-        elif call in taken:
-            if mask is None:
-                del taken[call]
-            elif mask is not taken[call]:
-                taken[call] = ops.maximum(taken[call], mask)
-        gradients[call][int(which._data)] = g
+        reach(taken, call, mask, first=call not in gradients)
+        gradients.setdefault(call, {})[int(which._data)] = g
 
 
 RESULT = Result()
@@ -309,11 +302,7 @@ def _first(inputs: Sequence[Any], p: int) -> bool:
 
 def _total(gradient: Any) -> Any:
     """A gradient, which may be a list of factors."""
-    return _added_up(gradient) if gradient.__class__ is list else gradient
-
-
-def _added_up(factors: list[Any]) -> Any:
-    return factors[0] * factors[1] if len(factors) == 2 else ops.dot(*factors)
+    return added_up(gradient) if gradient.__class__ is list else gradient
 
 
 def call_of(operation: Call, operands: Sequence[Any]) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from macrograd.compiler.program.program import Index, Instruction, Loop, Operand, Program, Segment, Step
+from macrograd.compiler.program.program import Index, Instruction, Loop, Program, Step
 from macrograd.compiler.program.stream import MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.program.walk import Walker, loop_of
 
@@ -53,9 +53,6 @@ class _Apart(Walker[Step]):
 
 
 def _instruction(x: Instruction, held: int, counts: tuple[int, ...]) -> Instruction:
-    def moved(operand: Operand, count: int) -> Operand:
-        return operand if isinstance(operand, float) else index(operand, count)
-
     def index(operand: Index, count: int) -> Index:
         if operand.space != "u":
             return operand
@@ -71,9 +68,7 @@ def _instruction(x: Instruction, held: int, counts: tuple[int, ...]) -> Instruct
             return replace(operand, base=operand.base - held, full=operand.full - held)
         return replace(operand, base=operand.base - held)
 
-    args = tuple(moved(operand, count) for operand, count in x.operands()) if x.args else ()
-    segments = tuple(Segment(s.count, moved(s.left, s.count), moved(s.right, s.count)) for s in x.segments)
-    return replace(x, out=index(x.out, 1), args=args, segments=segments)
+    return x.mapped(index)
 
 
 def _stream(stream: Stream, held: int) -> Stream:
