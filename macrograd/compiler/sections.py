@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from macrograd import ops
-from macrograd.compiler.program.link import Call, Read, Row, linked
+from macrograd.compiler.program.calls import Call, Read, Row
+from macrograd.compiler.program.link import linked
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stretch import Uneven, stretched, with_held
 from macrograd.compiler.rewrite.differentiate import differentiate

@@ -147,6 +147,32 @@ CHANGES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+def test_mapping_an_instruction_visits_each_operand_once_in_order() -> None:
+    table = Index("u", 0, (0,), full=np.array([[3, 5]]))
+    segments = (Segment(2, 0.5, table), Segment(1, Index("u", 7, (0,)), -1.0))
+    instruction = Instruction("dot", 0, (1,), Index("u", 9, (0,)), segments=segments)
+    seen: list[Any] = []
+
+    def index(x: Index, count: int) -> Index:
+        seen.append(count)
+        return x.displaced(10)
+
+    def number(x: float) -> float:
+        seen.append(x)
+        return x + 1.0
+
+    found = instruction.mapped(index, number)
+    assert seen == [1, 0.5, 2, 1, -1.0]
+    assert str(found) == "u[19] = dot + 2×(1.5 u[0+table]) + 1×(u[17] 0.0) for 1"
+    assert [x.slots((1,), count).tolist() for x, count in found.operands() if isinstance(x, Index)] == [
+        [[13, 15]],
+        [[17]],
+    ]
+    take = Instruction("take", ops.take.code, (1,), Index("u", 9, (0,)), args=(1.0, table), count=2)
+    assert [count for _, count in take.mapped(index, number).operands()] == [1, 2]
+    assert seen[5:] == [1, 1.0, 2]
+
+
 def test_programs_that_differ_have_other_digests() -> None:
     digests = [program(**change).fingerprint() for change in ({}, *CHANGES)]
     assert len(set(digests)) == len(digests)

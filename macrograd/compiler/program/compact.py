@@ -20,11 +20,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from macrograd.compiler.program.copies import copies
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Step
-from macrograd.compiler.program.link import copies
 from macrograd.compiler.program.program import Program, counted
 from macrograd.compiler.program.touches import MOST_SLOTS, Touch, Touches, touched
-from macrograd.compiler.program.walk import loops_of
+from macrograd.compiler.program.walk import loop_of, loops_of
 from macrograd.compiler.tape.tape import Ints
 
 LEAST = 4096  # slots that a window must save
@@ -246,7 +246,7 @@ class _Windows:
         for k in range(_MOST_LAGS + 1):
             if slot + k * key[1] in lags:
                 by = self._offset[self.chosen[(*key, slot + k * key[1])]]
-                return replace(_moved(x, by), shifts=(0, *x.shifts[1:]))
+                return replace(x.displaced(by), shifts=(0, *x.shifts[1:]))
         return x
 
 
@@ -265,12 +265,6 @@ def _copied(pairs: list[tuple[Place, Place]], shifts: tuple[int, ...] = ()) -> l
 def _near(pairs: list[tuple[Place, Place]], shifts: tuple[int, ...]) -> list[Instruction]:
     rows = [[Index(space, slot, (0,), shifts=shifts) for space, slot in pair] for pair in pairs]
     return copies([out for out, _ in rows], [source for _, source in rows])
-
-
-def _moved(x: Index, by: int) -> Index:
-    if x.full is not None:  # these are whole slots, and the base is 0
-        return replace(x, full=x.full + by)
-    return replace(x, base=x.base + by)
 
 
 # --- the slots that are left -----------------------------------------------------------------------------------------
@@ -300,12 +294,12 @@ def _without_gaps(program: Program) -> Program:
     def renumbered(step: Step, rounds: tuple[int, ...]) -> Step:
         if isinstance(step, Loop):
             body = [renumbered(x, (*rounds, step.count)) for x in step.body]
-            return replace(step, body=tuple([x for x in body if isinstance(x, (Instruction, Loop))]))
+            return loop_of(step.count, body, step.guard)
         assert isinstance(step, Instruction)
 
         def index(x: Index, count: int) -> Index:
             low = Touch.of(x, step.dims, count, rounds).low
-            return _moved(x, gaps[x.space].new(low) - low)
+            return x.displaced(gaps[x.space].new(low) - low)
 
         return step.mapped(index)
 

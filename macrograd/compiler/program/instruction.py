@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
 
 import numpy as np
@@ -69,6 +70,12 @@ class Index:
     @property
     def affine(self) -> bool:
         return self.members is None and self.terms is None and self.full is None
+
+    def displaced(self, by: int) -> Index:
+        """The same operand so many slots further on."""
+        if self.full is not None:  # these are whole slots, and the base is 0
+            return replace(self, full=self.full + by)
+        return replace(self, base=self.base + by)
 
     def __str__(self) -> str:
         text = str(self.base)
@@ -143,16 +150,19 @@ class Instruction:
             yield segment.left, segment.count
             yield segment.right, segment.count
 
-    def mapped(self, index: Callable[[Index, int], Index]) -> Instruction:
-        """The same with other operands and another result: `index` gets each and the number of its terms."""
+    def mapped(
+        self, index: Callable[[Index, int], Index], number: Callable[[float], Operand] = lambda x: x
+    ) -> Instruction:
+        """The same with other operands and another result: `index` gets each and the number of its terms, `number` each
+        that is a number."""
 
         def operand(x: Operand, count: int) -> Operand:
-            return index(x, count) if isinstance(x, Index) else x
+            return index(x, count) if isinstance(x, Index) else number(x)
 
         return replace(
             self,
             out=index(self.out, 1),
-            args=tuple([operand(x, count) for x, count in self.operands()][: len(self.args)]),
+            args=tuple([operand(x, count) for x, count in islice(self.operands(), len(self.args))]),
             segments=tuple(
                 [Segment(s.count, operand(s.left, s.count), operand(s.right, s.count)) for s in self.segments]
             ),

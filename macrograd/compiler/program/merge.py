@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Segment, Step
+from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Step
 from macrograd.compiler.program.nets import Different
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import Stream
-from macrograd.compiler.program.walk import Walker
+from macrograd.compiler.program.walk import Walker, loop_of
 
 
 @dataclass(frozen=True)
@@ -87,20 +87,11 @@ class _Renumbering(Walker[Step]):
 
     def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> Step:
         self.dims, self.rounds = instruction.dims, len(around)
-        return replace(
-            instruction,
-            args=tuple(map(self._operand, instruction.args)),
-            segments=tuple(
-                Segment(s.count, self._operand(s.left), self._operand(s.right)) for s in instruction.segments
-            ),
-        )
-
-    def _operand(self, x: Operand) -> Operand:
-        return self.put(x) if isinstance(x, float) else x
+        return instruction.mapped(lambda x, _: x, self.put)
 
     def loop(self, loop: Loop, around: tuple[int, ...]) -> Step:
         body = [self.step(step, (*around, loop.count)) for step in loop.body]
-        return Loop(loop.count, tuple(body))  # type: ignore[arg-type]  # a loop holds no streams
+        return loop_of(loop.count, body, loop.guard)
 
     def stream(self, stream: Stream, around: tuple[int, ...]) -> Step:
         return stream

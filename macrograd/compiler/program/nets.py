@@ -16,7 +16,7 @@ import numpy as np
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Segment, Step
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import Stream
-from macrograd.compiler.program.walk import Kinds, Walker
+from macrograd.compiler.program.walk import Kinds, Walker, loop_of
 
 _MOST_SEGMENTS = 256  # of a sum over the samples that must be written out sample by sample
 
@@ -82,9 +82,7 @@ class _Same(Walker[Step], Kinds[Instruction]):
         return self.kind(instruction)
 
     def loop(self, loop: Loop, around: tuple[int, ...]) -> Loop:
-        body = tuple(self.step(step) for step in loop.body)
-        assert not any(isinstance(step, Stream) for step in body)
-        return Loop(loop.count, body)  # type: ignore[arg-type]  # checked above
+        return loop_of(loop.count, [self.step(step) for step in loop.body])
 
     def stream(self, stream: Stream, around: tuple[int, ...]) -> Step:
         raise NetsError("a stream of single operations")
@@ -105,14 +103,7 @@ class _Same(Walker[Step], Kinds[Instruction]):
         raise NetsError("a gradient of values that an index chooses")
 
     def _moved(self, instruction: Instruction) -> Instruction:
-        return replace(
-            instruction,
-            out=_same(instruction.out),
-            args=tuple(map(_same_operand, instruction.args)),
-            segments=tuple(
-                Segment(s.count, _same_operand(s.left), _same_operand(s.right)) for s in instruction.segments
-            ),
-        )
+        return instruction.mapped(lambda x, _: _same(x))
 
 
 class _Each(_Same):
@@ -125,21 +116,12 @@ class _Each(_Same):
     def _moved(self, instruction: Instruction) -> Instruction:
         n, dims = self.slots.samples, instruction.dims
 
-        def index(x: Index) -> Index:
+        def index(x: Index, _: int) -> Index:
             if x.space == "u":
                 return self._spread(_same(x), 0, instruction)
             return self._spread(self._placed(x), 1, instruction)
 
-        def operand(x: Operand) -> Operand:
-            return x if isinstance(x, float) else index(x)
-
-        return replace(
-            instruction,
-            dims=(n,) if dims == (1,) else (n, *dims),
-            out=index(instruction.out),
-            args=tuple(map(operand, instruction.args)),
-            segments=tuple(Segment(s.count, operand(s.left), operand(s.right)) for s in instruction.segments),
-        )
+        return replace(instruction, dims=(n,) if dims == (1,) else (n, *dims)).mapped(index)
 
     def reduce(self, instruction: Instruction, /) -> Instruction:
         n, segments = self.slots.samples, instruction.segments
@@ -214,7 +196,3 @@ class _Each(_Same):
 def _same(x: Index) -> Index:
     """An operand that all samples share."""
     return x if x.space == "v" else replace(x, space="v")
-
-
-def _same_operand(x: Operand) -> Operand:
-    return x if isinstance(x, float) else _same(x)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
-from macrograd.compiler.program.instruction import KINDS, Instruction, Loop, ProgramError, Step
+from macrograd.compiler.program.instruction import KINDS, Index, Instruction, Loop, ProgramError, Step
 from macrograd.compiler.program.stream import Stream
 
 T = TypeVar("T")
@@ -122,14 +122,14 @@ def streams_of(steps: Iterable[Step]) -> tuple[Stream, ...]:
     return tuple(stream for step in steps for stream in _Streams().step(step))
 
 
-def loop_of(count: int, steps: Iterable[Step]) -> Loop:
+def loop_of(count: int, steps: Iterable[Step], guard: Index | None = None) -> Loop:
     """A loop of these steps. Raises ProgramError for a stream, which a loop cannot contain."""
     body: list[Instruction | Loop] = []
     for step in steps:
         if isinstance(step, Stream):
             raise ProgramError(f"a stream is in a loop: {step}")
         body.append(step)
-    return Loop(count, tuple(body))
+    return Loop(count, tuple(body), guard)
 
 
 def in_rows(steps: Iterable[Step]) -> Iterator[tuple[tuple[Instruction, ...], Step | None]]:

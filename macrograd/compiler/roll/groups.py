@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from macrograd import ops
-from macrograd.compiler.program.link import CALLS
+from macrograd.compiler.program.calls import CALLS
 from macrograd.compiler.roll.layout import Layout, Terms
 from macrograd.compiler.tape.tape import CALL, REDUCE, SCATTER, Ints, Tape
 

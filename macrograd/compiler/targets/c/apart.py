@@ -64,9 +64,7 @@ def _instruction(x: Instruction, held: int, counts: tuple[int, ...]) -> Instruct
             return replace(operand, space="w")
         if low < held:
             raise _InBothError
-        if operand.full is not None:
-            return replace(operand, base=operand.base - held, full=operand.full - held)
-        return replace(operand, base=operand.base - held)
+        return operand.displaced(-held)
 
     return x.mapped(index)
 

@@ -67,7 +67,7 @@ class NumpyPlan(Walker[Step]):
         return stream
 
     def loop(self, loop: Loop, around: tuple[int, ...]) -> Loop:
-        return replace(loop_of(loop.count, [self.step(step) for step in loop.body]), guard=loop.guard)
+        return loop_of(loop.count, [self.step(step) for step in loop.body], loop.guard)
 
     def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> Instruction:
         for x, _ in instruction.operands():

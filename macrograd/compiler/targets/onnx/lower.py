@@ -291,17 +291,11 @@ class _Moved(Walker[Instruction | Loop]):
         raise AssertionError("a stream is in a loop")
 
     def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> Instruction:
-        args = tuple(map(self._moved, instruction.args))
-        segments = tuple(Segment(s.count, self._moved(s.left), self._moved(s.right)) for s in instruction.segments)
-        return replace(instruction, out=self._index(instruction.out), args=args, segments=segments)
+        return instruction.mapped(self._index)
 
-    def _moved(self, x: Operand) -> Operand:
-        return self._index(x) if isinstance(x, Index) else x
-
-    def _index(self, x: Index) -> Index:
-        by = x.shifts[self.depth] * self.round
+    def _index(self, x: Index, count: int) -> Index:
         rest = x.shifts[: self.depth] + x.shifts[self.depth + 1 :]
-        return replace(x, base=x.base + by, full=None if x.full is None else x.full + by, shifts=rest)
+        return replace(x.displaced(x.shifts[self.depth] * self.round), shifts=rest)
 
 
 def _accesses(step: Step, depth: int, *, written: bool) -> Iterator[Access]:

@@ -277,19 +277,10 @@ def better_turned(instruction: Instruction) -> bool:
 def turned(instruction: Instruction) -> Instruction:
     """The same instruction with its counters swapped."""
 
-    def turn(x: Operand) -> Operand:
-        return x if isinstance(x, float) else turn_index(x)
-
-    def turn_index(x: Index) -> Index:
+    def turn(x: Index, _: int) -> Index:
         return replace(x, member=x.member[::-1], members=None if x.members is None else x.members.T)
 
-    return replace(
-        instruction,
-        dims=instruction.dims[::-1],
-        out=turn_index(instruction.out),
-        args=tuple(map(turn, instruction.args)),
-        segments=tuple(Segment(s.count, turn(s.left), turn(s.right)) for s in instruction.segments),
-    )
+    return replace(instruction, dims=instruction.dims[::-1]).mapped(turn)
 
 
 def _axes(x: Index) -> tuple[bool, ...]:
