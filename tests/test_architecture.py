@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -412,3 +415,51 @@ def test_test_files_outside_of_packages_have_names_of_their_own() -> None:
     """pytest imports them by their name alone, and takes the second of a name for the first."""
     names = [p.name for p in TESTS.rglob("test_*.py") if not (p.parent / "__init__.py").exists()]
     assert {name for name in names if names.count(name) > 1} == set()
+
+
+def names_that_are_not_there(tree: ast.AST) -> Iterator[str]:
+    """What a source takes from the package, by an import or as an attribute of an imported module, and is not there."""
+    taken = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "macrograd":
+            for alias in node.names:
+                try:
+                    taken[alias.asname or alias.name] = pkgutil.resolve_name(f"{node.module}:{alias.name}")
+                except AttributeError:
+                    try:
+                        taken[alias.asname or alias.name] = importlib.import_module(f"{node.module}.{alias.name}")
+                    except ImportError:
+                        yield f"{node.module}.{alias.name}"
+    taken["mg"] = mg
+    assigned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = taken.get(node.value.id) if node.value.id not in assigned else None
+            if isinstance(module, ModuleType) and not hasattr(module, node.attr):
+                yield f"{module.__name__}.{node.attr}"
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples", "docs"])
+def test_programs_outside_of_the_package_take_what_is_there(folder: str) -> None:
+    """Benchmarks import inside functions that no test calls, and look at parts that are not public."""
+    paths = sorted((PACKAGE.parent / folder).rglob("*.py"))
+    assert paths
+    trees = {path.name: ast.parse(path.read_text("utf-8")) for path in paths}
+    missing = [f"{path}: {name}" for path, tree in trees.items() for name in names_that_are_not_there(tree)]
+    assert not missing
+
+
+def test_the_check_of_what_is_taken_sees_every_way_there_is() -> None:
+    source = """
+def late():
+    from macrograd.train import shuffle, nobody
+    from macrograd.nn import MLP as M, Nothing
+    import macrograd as mg
+    shuffle.none(), shuffle.np, M.anything, mg.tanh, mg.nowhere
+"""
+    assert sorted(names_that_are_not_there(ast.parse(source))) == [
+        "macrograd.nn.Nothing",
+        "macrograd.nowhere",
+        "macrograd.train.nobody",
+        "macrograd.train.shuffle.none",
+    ]
