@@ -162,8 +162,13 @@ def targets_table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def alone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with a time on one core, the fastest first: those on more are compared with each other in the tables."""
+    return sorted((r for r in rows if "median" in r and r.get("threads", 1) == 1), key=lambda r: r["median"])
+
+
 def fastest(rows: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
-    return min((r for r in rows if r["kind"] == kind and "median" in r), key=lambda r: r["median"], default=None)
+    return next((r for r in alone(rows) if r["kind"] == kind), None)
 
 
 def losses(cases: dict[str, Any], where: str = "") -> str:
@@ -176,7 +181,7 @@ def losses(cases: dict[str, Any], where: str = "") -> str:
         best = fastest(entry["rows"], "macrograd")
         if best is None:
             continue
-        ahead = [r for r in entry["rows"] if r["kind"] != "macrograd" and r.get("median", 1e9) < best["median"]]
+        ahead = [r for r in alone(entry["rows"]) if r["kind"] != "macrograd" and r["median"] < best["median"]]
         if ahead and not case.startswith("import"):
             names = ", ".join(f"{r['name']} ({best['median'] / r['median']:.2f} ×)" for r in ahead)
             lines.append(f"- **{case}**: faster than `{best['name']}` by the factor given: {names}.")
@@ -225,12 +230,18 @@ def least(results: list[dict[str, Any]], case: str, ours: str, families: tuple[s
     """The smallest ratio over machines of the fastest row of these families to ours; None without a figure."""
     ratios = []
     for result in results:
-        rows = result["cases"].get(case, {}).get("rows", [])
-        mine = [r["median"] for r in rows if r["name"] == ours and "median" in r]
-        theirs = [r["median"] for r in rows if "median" in r and r["name"].split("-")[0] in families]
+        rows = alone(result["cases"].get(case, {}).get("rows", []))
+        mine = [r["median"] for r in rows if r["name"] == ours]
+        theirs = [r["median"] for r in rows if family(r) in families]
         if mine and theirs:
             ratios.append(min(theirs) / mine[0])
     return min(ratios, default=None)
+
+
+def family(row: dict[str, Any]) -> str:
+    """Of rows that differ in how they use a library: `jax` for `jax-scan` and `jax-jit`."""
+    name: str = row["name"]
+    return name.split("-")[0]
 
 
 def ratio(x: float) -> str:
@@ -241,7 +252,7 @@ LEVELS = (10, -17, 21, -28, 32)  # of the labels, in points above the mark
 
 
 def picture(result: dict[str, Any], target: Path) -> None:
-    """Times on a log scale, a row of marks for each case: floors, peers and macrograd."""
+    """Times on one core, on a log scale, a row of marks for each case: the fastest of each family."""
     from matplotlib.figure import Figure
 
     cases = [case for case in PICTURE if case in result["cases"]]
@@ -250,12 +261,10 @@ def picture(result: dict[str, Any], target: Path) -> None:
     figure = Figure(figsize=(11, 1.0 * len(cases) + 1.2), layout="constrained")
     axes = figure.subplots()
     for height, case in enumerate(reversed(cases)):
-        rows = sorted((r for r in result["cases"][case]["rows"] if "median" in r), key=lambda r: r["median"])
-        best = next((r for r in rows if r["kind"] == "macrograd"), None)
-        rows = [r for r in rows if r["kind"] != "macrograd" or r is best]
+        rows = {family(r): r for r in reversed(alone(result["cases"][case]["rows"]))}
         axes.axhline(height, color="#e3e6ea", linewidth=1, zorder=0)
         last = [-99.0] * len(LEVELS)  # where the latest label of each level ends, in decades
-        for row in rows:
+        for row in sorted(rows.values(), key=lambda r: r["median"]):
             kind, x = row["kind"], row["median"] * 1e6
             bold = kind == "macrograd"
             axes.plot(

@@ -135,7 +135,8 @@ def measure(
 
 def admitted(process: Process, contender: Contender, reference: Any, plan: Plan) -> tuple[dict[str, Any], bool]:
     """The row of a contender after its answer, and whether it may be timed."""
-    row: dict[str, Any] = {"name": contender.name, "kind": contender.kind, "note": contender.note, "spent": 0.0}
+    known = {"name": contender.name, "kind": contender.kind, "note": contender.note, "threads": contender.threads}
+    row: dict[str, Any] = {**known, "spent": 0.0}
     reply = process.ask(plan.patience, do="answer")
     if "failed" in reply:
         return {**row, "failed": reply["failed"]}, False

@@ -154,6 +154,15 @@ def test_a_floor_that_is_beaten_is_explained_or_named():
     assert page.beaten(result(moons__step=MOONS)["cases"]) == "No C floor is beaten by more than 5 %.\n"
 
 
+def test_rows_on_several_cores_are_compared_with_none_on_one():
+    rows = [*MOONS, row("macrograd-2", "macrograd", 0.5e-6, threads=2), row("jax-scan-2", "peer", 1e-6, threads=2)]
+    whole = result(moons__step=rows)
+    assert page.fastest(rows, "macrograd")["name"] == "macrograd"
+    assert page.beaten(whole["cases"]).startswith("No C floor is beaten")
+    assert "jax" not in page.losses(whole["cases"]).split("**Getting ready**")[0]
+    assert page.least([whole], "moons/step", "macrograd", ("jax",)) == pytest.approx(4.5)
+
+
 def test_the_recipes_last_line_is_judged():
     scores = {"macrograd": ([0.9, 0.8], [3.0, 1.0]), "MLP": ([0.8, 0.85], [1.0, 1.0])}
     entries = {
