@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
-from inspect import unwrap
+from inspect import signature, unwrap
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from macrograd.nesting import Nest, nest_of
 from macrograd.value import Value
 from macrograd.vector import Vector, vector
 
+_SHOWN = 4  # numbers of a state, in messages
 _PACKAGE = str(Path(__file__).resolve().parent)
 
 
@@ -69,12 +70,24 @@ def loop(
                     "a loop that keeps what every round makes (collect=True) has a count that depends on an argument",
                     "how much is kept shapes the result: pass a Python integer as the count",
                 )
-            return _counted(program, count, body, state, most, memory)
-    rounds = _count(count)
+            try:
+                return _counted(program, count, body, state, most, memory)
+            except TypeError:
+                check_call(body, "the body of a loop", "i", "state")
+                raise
+    rounds = _count(count, body)
     if most is not None and rounds > most:
         raise ValueError(f"the loop of {place_of(body)} has a count of {rounds}, and most={most}")
-    if (program := value.recording()) is not None:
-        return program.loop(rounds, body, state, collect, memory)
+    try:
+        if (program := value.recording()) is not None:
+            return program.loop(rounds, body, state, collect, memory)
+        return _eager_loop(rounds, body, state, collect)
+    except TypeError:
+        check_call(body, "the body of a loop", "i", "state")
+        raise
+
+
+def _eager_loop(rounds: int, body: Callable[[Any, Any], Any], state: Any, collect: bool) -> Any:
     nest, scalars = first_state(body, state)
     kept: Nest | None = None
     columns: list[list[Any]] = []
@@ -116,7 +129,12 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
         f"the while_loop of {place_of(body)} did {most} rounds, and its condition still holds: give a larger most=, or "
         "look at whether the state can reach what ends the loop"
     )
-    return rounds_while(condition, body, state, most, reached)
+    try:
+        return rounds_while(condition, body, state, most, reached)
+    except TypeError:
+        check_call(condition, "the condition of a while_loop", "state")
+        check_call(body, "the body of a while_loop", "state")
+        raise
 
 
 def rounds_while(
@@ -131,7 +149,8 @@ def rounds_while(
                 return nest.built(scalars)
             if done < most:
                 scalars = same_nesting(body, "the state", nest, body(nest.built(scalars)))
-        raise RuntimeError(reached)
+        at = ", ".join([f"{x._data if isinstance(x, Value) else x:.6g}" for x in scalars[:_SHOWN]])
+        raise RuntimeError(f"{reached}. It is at {at}{', …' * (len(scalars) > _SHOWN)}")
     if not scalars:
         raise ValueError(f"the state of the while_loop of {place_of(body)} holds no numbers: its rounds change nothing")
 
@@ -167,6 +186,15 @@ def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *ar
     for name, function in (("then", then), ("otherwise", otherwise)):
         if not callable(function):
             raise TypeError(f"cond(test, then, otherwise, *args) takes functions, got {name}={function!r}")
+    try:
+        return _cond(test, then, otherwise, args)
+    except TypeError:
+        for branch in (then, otherwise):
+            check_call(branch, "a branch of cond", *[f"x{k}" for k in range(len(args))])
+        raise
+
+
+def _cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     program = value.recording()
     if program is None or not value.is_open(test):
         number = test._data if isinstance(test, Value) else ops.as_float("cond", test)
@@ -225,7 +253,10 @@ def _counted(
         return nest.built(last)
     good = ops.where(ops.less_equal(0.0, count), ops.where(ops.less_equal(count, float(most)), 1.0, 0.0), 0.0)
     whole = ops.where(good, ops.less_equal(count, special.floor(count)), 0.0)
-    wrong = f"the count of the loop of {place_of(body)} is not an integer from 0 to most={most}"
+    wrong = (
+        f"the count of the loop of {place_of(body)} is not an integer from 0 to most={most}: give a larger most=, or "
+        "round the count"
+    )
     return nest.built([program.checked(last[0], ops.where(whole, 0.0, 1.0), wrong), *last[1:]])
 
 
@@ -290,6 +321,20 @@ def place_of(function: Callable[..., Any]) -> str:
     return f"{name}()" if code is None else f"{name}() at {code.co_filename}:{code.co_firstlineno}"
 
 
+def check_call(function: Callable[..., Any], what: str, *names: str) -> None:
+    """Raise TypeError if the function, which is `what`, cannot be called with as many arguments as there are names. To
+    be called where a TypeError was met: a signature takes longer to look at than a round."""
+    try:
+        takes = signature(function)
+    except (TypeError, ValueError):  # of a function that is not Python's
+        return
+    try:
+        takes.bind(*names)
+    except TypeError as error:
+        many = f"{len(names)} argument{'s' * (len(names) != 1)}, ({', '.join(names)})" if names else "no argument"
+        raise TypeError(f"{what} is called with {many}, and {place_of(function)} takes {takes}: {error}") from None
+
+
 def user_line() -> str:
     """File, line and function of the innermost frame outside this package, for messages."""
     frame = sys._getframe(1)
@@ -305,7 +350,7 @@ def _brief(found: Any) -> str:
         return f"{found!r}"[:80]
 
 
-def _count(count: Any) -> int:
+def _count(count: Any, body: Callable[..., Any]) -> int:
     """The checked count as an int."""
     if value.is_open(count) and (program := value.recording()) is not None:
         program.refuse(
@@ -315,7 +360,7 @@ def _count(count: Any) -> int:
         )
     number = ops.as_float("loop", count._data if isinstance(count, Value) else count)
     if isinstance(count, bool) or not number.is_integer():
-        raise TypeError(f"loop() needs an integer count, got {count!r}")
+        raise TypeError(f"loop() needs an integer count, got {count!r}, for {place_of(body)}: pass int(n)")
     if number < 0:
-        raise ValueError(f"loop() needs a count of 0 or more, got {int(number)}")
+        raise ValueError(f"loop() needs a count of 0 or more, got {int(number)}, for {place_of(body)}: pass max(0, n)")
     return int(number)

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any
 
 from macrograd import linalg, ops
-from macrograd.control import place_of, rounds_while
+from macrograd.control import check_call, place_of, rounds_while
 from macrograd.gradients import jacobian
 from macrograd.nesting import Nest, nest_of
 from macrograd.value import Value, recording
@@ -35,6 +35,14 @@ def implicit(residual: Callable[[Any], Any], guess: Any, *, tolerance: float = 1
     """
     if not callable(residual):
         raise TypeError(f"implicit(residual, guess) takes a function residual(x), got {residual!r}")
+    try:
+        return _implicit(residual, guess, tolerance, most)
+    except TypeError:
+        check_call(residual, "the residual of implicit", "x")
+        raise
+
+
+def _implicit(residual: Callable[[Any], Any], guess: Any, tolerance: float, most: int) -> Any:
     nest, first = nest_of(guess)
     if not first:
         raise ValueError("implicit(): the guess holds no numbers")
@@ -143,7 +151,11 @@ def custom(fn: Callable[..., Any], derivative: Callable[..., Any], *, check: boo
 def _slopes(derivative: Callable[..., Any], nest: Nest, x: list[Any]) -> list[Any]:
     """The derivatives by each number."""
     args = nest.built(x)
-    found = derivative(*args)
+    try:
+        found = derivative(*args)
+    except TypeError:
+        check_call(derivative, "the derivative of custom", *[f"x{k}" for k in range(len(args))])
+        raise
     slopes = nest.scalars((found,) if len(args) == 1 else found)
     if slopes is None and len(args) == 1:
         slopes = nest.scalars(found)

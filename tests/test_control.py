@@ -64,7 +64,7 @@ def test_bad_input_is_named(compiled: bool) -> None:
         return s
 
     one, two = (lambda x: x), (lambda x: [x, x])
-    refused(-1, same, one, ValueError, "count of 0 or more, got -1")
+    refused(-1, same, one, ValueError, r"count of 0 or more, got -1, for same\(\) at .*test_control.py:\d+: pass")
     refused(2.5, same, one, TypeError, "integer count, got 2.5")
     refused(True, same, one, TypeError, "integer count, got True")
     refused("3", same, one, TypeError, "'3'")
@@ -80,11 +80,49 @@ def test_bad_input_is_named(compiled: bool) -> None:
     refused(200, lambda i, s: s + mg.take([1.0, 2.0], i), one, IndexError, r"take\(\) index \d+ is outside 0 … 1")
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_functions_of_other_arguments_are_named(compiled: bool) -> None:
+    def run(function):
+        return mg.compile(function, backend="numpy")(2.0) if compiled else function(2.0)
+
+    def none():
+        return 1.0
+
+    def one(x):
+        return x
+
+    def three(x, y, z):
+        return x
+
+    here = r"\(\) at .*test_control.py:\d+ takes"
+    for call, match in (
+        (lambda x: mg.loop(3, one, x), rf"body of a loop is called with 2 arguments, \(i, state\), and one{here}"),
+        (lambda x: mg.loop(3, three, x, collect=True), rf"three{here} \(x, y, z\): missing .*'z'"),
+        (lambda x: mg.loop(x, one, 1.0, most=3), rf"one{here}"),
+        (lambda x: mg.while_loop(none, one, x, most=3), rf"condition of a while_loop .* none{here} \(\)"),
+        (lambda x: mg.while_loop(lambda s: s < 3, three, x, most=3), rf"body of a while_loop .* three{here}"),
+        (lambda x: mg.cond(x > 0, one, one), rf"branch of cond is called with no argument, and one{here}"),
+        (lambda x: mg.cond(x > 0, three, one, x), rf"1 argument, \(x0\), and three{here}"),
+        (lambda x: mg.implicit(three, x), rf"residual of implicit is called with 1 argument, \(x\), and three{here}"),
+        (lambda x: mg.custom(one, three)(x * mg.Value(1.0)), rf"derivative of custom .* three{here}"),
+    ):
+        with pytest.raises(TypeError, match=match):
+            run(call)
+
+    def fails(i, s):
+        raise TypeError("an error of the body's")
+
+    with pytest.raises(TypeError, match=r"^an error of the body's"):
+        run(lambda x: mg.loop(3, fails, x))
+
+
 def test_while_loop_and_cond_are_pythons_own() -> None:
     a = mg.Value(0.5)
     assert mg.while_loop(lambda s: s < 10, lambda s: s * 2 + 1, 1.0, most=9) == 15.0
     assert mg.while_loop(lambda s: False, lambda s: s, (1.0, [a]), most=1) == (1.0, [a])
-    with pytest.raises(RuntimeError, match=r"the while_loop of <lambda>\(\) at .*test_control.py:\d+ did 3 rounds"):
+    with pytest.raises(
+        RuntimeError, match=r"the while_loop of <lambda>\(\) at .*test_control.py:\d+ did 3 rounds.* at 4"
+    ):
         mg.while_loop(lambda s: s < 10, lambda s: s + 1, 1.0, most=3)
     chosen = mg.cond(a > 0, lambda x, y: x * y, lambda x, y: 1 / 0, a, 4.0)
     assert chosen.data == 2.0

@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,16 @@ from macrograd.compiler import pipeline
 from macrograd.compiler.program.compact import compact
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stripes import in_stripes
+from macrograd.compiler.program.walk import counted
 from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape import indices
 from macrograd.compiler.targets.target import Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.compiler.trace.recording import FIRST_CHECK
 from macrograd.value import Value, numbers_of
+
+_SHOWN = 8  # numbers of a sample, in messages
+_MOST_CALLS = 300_000  # of NumPy, to find an invalid index
 
 
 @dataclass
@@ -237,32 +242,35 @@ class Specialised:
         return table
 
     def check_indices(self, prepared: Prepared, state: State) -> None:
-        """Raise IndexError if a `take` had an invalid index; a second pass over the arguments finds which."""
+        """Raise IndexError if a `take` had an invalid index, and RuntimeError for a check that failed; a second pass
+        over the arguments finds which."""
         if not (prepared.executable.takes and state.flagged()):
             return
-        samples = state.samples
+        samples, program, checks = state.samples, prepared.program, self.source.checks
         inputs = [array.reshape(samples, size) for array, size in zip(state.arguments, self.sizes, strict=True)]
-        program = prepared.program
-        same = state.u[program.first_uniform_input : program.held]
-        # Of a loop not all rounds are on the tape: which of them had the index cannot be told.
-        found = (
-            None
-            if self.source.loops or self.source.sections
-            else indices.find(self.source.tape, state.u[: len(self.parameters)], np.hstack(inputs), same)
-        )
+        sample: int | None = 0
+        if self.source.loops or self.source.sections:  # of a loop not all rounds are on the tape
+            sample = state.first_flagged() if program.batch else 0
+            row = 0 if sample is None else sample
+            found = invalid_index(prepared.executable, state, [array[row : row + 1] for array in inputs])
+        else:
+            same = state.u[program.first_uniform_input : program.held]
+            first = indices.find(self.source.tape, state.u[: len(self.parameters)], np.hstack(inputs), same)
+            sample, found = (None, None) if first is None else (first[0], first[1:])
         name = self.settings.name
-        checks = self.source.checks
+        if self.settings.batch and sample is not None:
+            name = f"{name}, sample {sample}"
         if found is None and checks:
             raise RuntimeError(f"{name}: {'; or '.join(checks)}; or a take() got an index outside of its values")
         if found is None:
             raise IndexError(f"{name}: take() got an index outside of its values, or one that is not an integer")
-        sample, index, count = found
-        at = f", sample {sample}" if self.settings.batch else ""
+        index, count = found
         if checks and index <= FIRST_CHECK:
-            raise RuntimeError(f"{name}{at}: {checks[int(FIRST_CHECK - index)]}")
+            given = "" if sample is None else _shown([x for array in inputs for x in array[sample].tolist()])
+            raise RuntimeError(f"{name}: {checks[int(FIRST_CHECK - index)]}{given}")
         if not index.is_integer():
-            raise IndexError(f"{name}{at}: take() needs an integer index, got {index!r}")
-        raise IndexError(f"{name}{at}: take() index {index:.15g} is outside 0 … {count - 1}")
+            raise IndexError(f"{name}: take() needs an integer index, got {index!r}")
+        raise IndexError(f"{name}: take() index {index:.15g} is outside 0 … {count - 1}")
 
     def _picked(self, which: NDArray[np.int64], table: NDArray[Any]) -> Any:
         if which is self.nesting and isinstance(self._run, slice) and table.flags.writeable:
@@ -286,6 +294,25 @@ class Specialised:
             return [walk(item) for item in x]
 
         return walk(self.nesting)
+
+
+def invalid_index(executable: Executable, state: State, sample: list[NDArray[Any]]) -> tuple[float, int] | None:
+    """The first invalid index in a run of this sample, and the number of values to choose from; None if it would take
+    long to find, or there is none."""
+    program = executable.program
+    placed = [x for step in program.steps() for x in counted(step)]
+    if sum(prod(counts) for _, counts in placed) > _MOST_CALLS:
+        return None
+    request = Request(program, executable.sizes, executable.outputs, executable.dtype, executable.strict)
+    one = pipeline.FALLBACK.prepare(request).state(1)
+    one.u[: program.held] = state.u[: program.held]
+    one.load(sample)
+    one.run()
+    return one.invalid if one.flagged() else None
+
+
+def _shown(numbers: list[float]) -> str:
+    return f". The arguments are {', '.join([f'{x:.6g}' for x in numbers])}" if 0 < len(numbers) <= _SHOWN else ""
 
 
 def _run(numbers: NDArray[np.int64]) -> Any:

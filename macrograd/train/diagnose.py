@@ -70,13 +70,15 @@ def explain(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence
     )
 
 
-def replay_error(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence[int]) -> IndexError:
-    """The IndexError that a sample of the batch raises, which names the sample."""
+def replay_error(objective: Objective, arrays: Sequence[NDArray[Any]], rows: Sequence[int]) -> Exception:
+    """The error that a sample of the batch raises, which names the sample."""
     for k, row in enumerate(rows):
         try:
             objective.sample(*[as_argument(array[k]) for array in arrays])
         except (IndexError, TypeError) as error:  # eagerly, an index that is not an integer has a wrong type
             return IndexError(f"sample {row}: {error}")
+        except (RuntimeError, ValueError) as error:  # a loop that reaches its `most`, a singular matrix
+            return RuntimeError(f"sample {row}: {error}")
     return IndexError("take() got an index outside of its values, or one that is not an integer")
 
 

@@ -127,7 +127,7 @@ class EagerLoop:
             try:
                 with no_collection():
                     loss = self._gradient(order[at : at + length].tolist(), float((step + k) % PERIOD))
-            except IndexError:
+            except (IndexError, RuntimeError, ValueError):  # also a loop that reaches its `most`, a singular matrix
                 return Outcome(np.array([*losses, math.nan]), k, "index")
             if loss is None:
                 return Outcome(np.array(losses), k, "interrupted")

@@ -400,6 +400,13 @@ def test_too_many_rounds_are_a_named_error() -> None:
             RuntimeError, match=r"rounds: the count of the loop of .* is not an integer from 0 to most=200"
         ):
             mg.compile(rounds, backend="numpy")(0.1 * number, count)
+    several = mg.compile(root, batch=True, threads=2)
+    for samples in ([4.0, -1.0], [*[4.0] * 77, -2.0, -3.0]):
+        wrong = samples.index(min(samples[:78]))
+        with pytest.raises(RuntimeError, match=rf"root, sample {wrong}: .* The arguments are {min(samples[:78]):g}$"):
+            several(samples)
+    with pytest.raises(RuntimeError, match=r"rounds, sample 2: the count .* The arguments are 1, -1$"):
+        mg.compile(rounds, batch=True)([1.0, 2.0, 1.0], [3, 200, -1])
     with pytest.raises(IndexError, match=r"falls, sample 1: take\(\) index 3 is outside 0 … 2"):
         few([2.0, 3.5])
 

@@ -130,6 +130,18 @@ def test_an_index_that_is_not_there_names_the_sample(engine: str) -> None:
         trainer.fit(X, [0, 1, 3, 2], steps=1, shuffle=False, progress=False)
 
 
+@pytest.mark.parametrize("engine", ["compiled", "eager"])
+def test_a_loop_that_reaches_its_most_names_the_sample(engine: str) -> None:
+    def counted(p: Any, t: Any) -> Any:
+        return p * mg.while_loop(lambda s: s < t, lambda s: s + 1.0, 0.0, most=3)
+
+    trainer = Trainer(nn.MLP(2, [1], seed=0), counted, engine=engine)
+    before = [p.data for p in trainer.model.parameters()]
+    with pytest.raises(RuntimeError, match=r"sample 2: the while_loop of .*test_diagnose.py:\d+ did 3 rounds"):
+        trainer.fit(X, [0, 1, 4, 2], steps=1, shuffle=False, progress=False)
+    assert [p.data for p in trainer.model.parameters()] == before
+
+
 def test_an_index_that_is_no_integer_names_the_sample() -> None:
     trainer = Trainer(nn.MLP(2, [1], seed=0), lambda p, t: mg.take([p, p * 2.0], t))
     with pytest.raises(IndexError, match=r"sample 2: take\(\) needs an integer index, got 0.5"):

@@ -202,6 +202,35 @@ class State(ABC):
         """Set weights by row of the arguments, which multiply 1/n, and the rows to use instead of all."""
         self._weights, self._order = weights, order
 
+    @property
+    def invalid(self) -> tuple[float, int] | None:
+        """The first invalid index of a run that raised the flag, and the number of values to choose from; None if the
+        target does not know."""
+        return None
+
+    def first_flagged(self) -> int | None:
+        """The first sample that raises the flag, found by running ever smaller parts of the batch; None if it cannot be
+        told. The outputs are overwritten."""
+        if self.shared is not None or not self.executable.program.batch:
+            return None
+        weights, order = self._weights, self._order
+        rows = np.arange(self.samples) if order is None else order
+        begin, end = 0, self.samples
+        try:
+            while begin < end:
+                middle = (begin + end + 1) // 2
+                self.weigh(None, np.resize(rows[begin:middle], self.samples))
+                self.run()
+                if not self.flagged():
+                    begin = middle
+                elif middle - begin == 1:
+                    return int(rows[begin])
+                else:
+                    end = middle
+        finally:
+            self.weigh(weights, order)
+        return None
+
     def exchange(self, flag: bool) -> bool:
         """Exchange what the ranks have computed of this batch; returns whether one of them raised its flag."""
         assert self.shared is not None

@@ -17,6 +17,7 @@ from macrograd import ops
 from macrograd._composed import on_arrays
 
 Array = NDArray[Any]
+Flag = list[float]  # whether it is raised; then the first invalid index, and the number of values to choose from
 
 
 # The first operand is a zero of the right type: a Python float would be converted to an array in every call.
@@ -88,7 +89,7 @@ def scatter(slots: Array, source: Array, target: Array) -> None:
     target[slots] = source
 
 
-def take(slots: Array, flag: list[bool], index: Array, source: Array, out: Array) -> None:
+def take(slots: Array, flag: Flag, index: Array, source: Array, out: Array) -> None:
     """out[..., lane] = source[slots[..., index]]; `slots` has the values as its last axis.
 
     An index that is not an integer or out of range raises the flag, and value 0 is read instead.
@@ -103,17 +104,17 @@ def take(slots: Array, flag: list[bool], index: Array, source: Array, out: Array
         np.copyto(out, source[np.take_along_axis(members, position, axis=-1), np.arange(source.shape[1])])
 
 
-def take_number(number: float, count: int, flag: list[bool], index: Array, out: Array) -> None:
+def take_number(number: float, count: int, flag: Flag, index: Array, out: Array) -> None:
     """`take` if all values are the same number."""
     _checked(index, count, flag)
     out[...] = number
 
 
-def _checked(index: Array, count: int, flag: list[bool]) -> Array:
+def _checked(index: Array, count: int, flag: Flag) -> Array:
     """Indices as integers; those outside 0 … count - 1 become 0 and raise the flag."""
     good = (index >= 0) & (index < count) & (index == np.trunc(index))
-    if not good.all():
-        flag[0] = True
+    if not good.all() and not flag[0]:
+        flag[:] = True, float(index[~good][0]), count
     found: Array = np.where(good, index, 0.0).astype(np.intp)
     return found
 
@@ -194,7 +195,7 @@ def more(function: Callable[..., Array], out: Any, rows: tuple[Any, ...], target
     target[out] += function(*[source[row] for row in rows])
 
 
-def choose(flag: list[bool], index: Array, *values: Array) -> Array:
+def choose(flag: Flag, index: Array, *values: Array) -> Array:
     """For each index, the value that it selects; like `take`, but the values are separate rows."""
     position = _checked(index, len(values), flag)
     found: Array = np.take_along_axis(np.stack(values), position[None], axis=0)[0]

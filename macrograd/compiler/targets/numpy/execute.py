@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.compiler.targets.numpy.calls import Flag
 from macrograd.compiler.targets.numpy.lower import Lowering
 from macrograd.compiler.targets.numpy.plan import NumpyPlan
 from macrograd.compiler.targets.shared import Shared
@@ -72,7 +73,7 @@ class NumpyState(State):
         super().__init__(executable, samples)
         program, dtype, plan = executable.program, executable.dtype, executable.plan
         self.lanes = executable.lanes(samples)
-        self.flag = [False]
+        self.flag: Flag = [False]
         if like is None:
             self._whole = np.zeros(program.uniform + len(plan.pool), dtype)
             self._whole[program.parameters : program.first_uniform_input] = program.constants
@@ -115,8 +116,13 @@ class NumpyState(State):
                 call()
 
     def flagged(self) -> bool:
-        raised, self.flag[0] = self.flag[0], False
+        raised, self.flag[0] = bool(self.flag[0]), False
         return raised
+
+    @property
+    def invalid(self) -> tuple[float, int]:
+        _, index, count = self.flag
+        return index, int(count)
 
     @property
     def selects(self) -> bool:
@@ -135,7 +141,7 @@ class NumpyState(State):
         for leaf in shared.mine:
             rows = leaves.rows(range(leaf, leaf + 1))
             shared.add(leaf, self._sums(range(rows.start, rows.stop, self.lanes))[None])
-        self.flag[0] = self.exchange(self.flag[0])
+        self.flag[0] = self.exchange(bool(self.flag[0]))
 
     def _run_blocks(self) -> None:
         """Run block by block; the sums are added in the order of the blocks."""

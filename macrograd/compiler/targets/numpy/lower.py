@@ -28,7 +28,7 @@ class Lowering(Walker[None], Kinds[None]):
     """Calls on the buffers `u` (followed by the pool) and `v` of blocks of `lanes` lanes; an index that is out of range
     sets the `flag`."""
 
-    def __init__(self, plan: NumpyPlan, u: Array, v: Array, lanes: int, flag: list[bool]) -> None:
+    def __init__(self, plan: NumpyPlan, u: Array, v: Array, lanes: int, flag: calls.Flag) -> None:
         self.at, self.flag = Places(plan, u, v, lanes), flag
         self._sums = Sums(self.at)
 
