@@ -134,8 +134,8 @@ def sweep(
 
     make      (seed=…, **settings) → a `Trainer` or a scikit-learn estimator, or a pair of one of them and the options
               of its fit, as in (trainer, {"batch_size": 64}). If it also takes `epochs`, it gets the length of the fit,
-              for its schedule. For workers in other processes it must be picklable; joblib's and dask's picklers can
-              handle functions defined in a notebook
+              for its schedule. For workers in other processes it must be picklable, or joblib installed, which can also
+              send functions of a script or a notebook
     X, y      arrays or frames, as its `fit` takes them
     space     for each argument of make, a list of values, or a `tuning.Uniform`, `LogUniform` or `Integers`
     n         how many settings are drawn at random; all of them if the space has fewer
@@ -147,7 +147,7 @@ def sweep(
     halving   successive halving: all settings are trained for part of the epochs, one in `halving` of them, the best,
               for `halving` times as many, and so on up to `epochs`. None trains all for `epochs`
     seed      of the draws and the folds
-    workers   the number of processes; more than one need joblib
+    workers   the number of processes, this one included
     on        a dask.distributed.Client, whose workers then run the fits, or the name of a joblib backend
     folder    where every result is saved as it arrives: the same call resumes an interrupted sweep there. None saves
               nothing
@@ -181,7 +181,8 @@ def sweep(
     total = sum(count * folds * seeds for count, _ in rungs)
     shown = Shown(progress, total, len(ledger.known))
     try:
-        _search(work, rungs, folds, seeds, ledger, shown, workers, on)
+        with pools.Workers(work, workers, on) as pool:
+            _search(work, rungs, folds, seeds, ledger, shown, pool)
     finally:
         shown.close()
         ledger.close()
@@ -203,15 +204,14 @@ def _search(
     seeds: int,
     ledger: Ledger | Memory,
     shown: Shown,
-    workers: int,
-    on: Any,
+    pool: pools.Workers,
 ) -> None:
     """Run all rungs in order. Promotion depends on all scores of a rung; ties go by the order of the settings."""
     alive = list(range(len(work.configs)))
     for rung, (count, epochs) in enumerate(rungs):
         alive = alive[:count]
         trials = [Trial(k, rung, f, s, epochs) for k in sorted(alive) for f in range(folds) for s in range(seeds)]
-        for outcomes in pools.run(work, missing(ledger.known, trials), workers, on):
+        for outcomes in pool.run(missing(ledger.known, trials)):
             ledger.add(outcomes)
             shown.show(len(outcomes), partial(_best, work, ledger.known))
         scored: dict[int, list[Outcome]] = {}

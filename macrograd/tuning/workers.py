@@ -1,4 +1,4 @@
-"""Where trials run: in this process, in others through joblib, or on a dask cluster."""
+"""Where trials run: in this process and others beside it, in those of a joblib backend, or on a dask cluster."""
 
 from __future__ import annotations
 
@@ -8,41 +8,61 @@ from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from macrograd._extras import installing
+from macrograd.tuning.crew import Crew
+from macrograd.tuning.tasks import Tasks
 from macrograd.tuning.trial import Outcome, Trial, Work
 
-_TASK_SECONDS = 1.0  # of a task: results arrive, and are on disk, about as often
-_FIRST_TRIALS = 8  # in the first tasks, before it is known how long one takes: as many as a processor has lanes
-_MOST_TRIALS = 256
 # A pool that lost a process is replaced, unless this many in a row finished nothing.
 _MOST_LOSSES = 3
 
 
-def run(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[list[Outcome]]:
-    """The outcomes as they arrive, in any order; each depends only on its trial. A task is several trials: they share a
-    program, and handing out the task costs little beside them.
+class Workers:
+    """What runs the trials of a sweep; a context, at whose end other processes are gone."""
 
-    Raises RuntimeError if workers keep dying without finishing anything, and whatever a trial raises.
-    """
-    if on is None and workers == 1:
-        tasks = Tasks(work, trials, 1)
-        for some in tasks:
-            yield tasks.done(work(some))
-        return
-    left, losses = {trial.key: trial for trial in trials}, 0
-    while left:
-        before = len(left)
-        try:
-            for outcomes in _pool(work, list(left.values()), workers, on):
-                for outcome in outcomes:
-                    left.pop(outcome.trial.key)
-                yield outcomes
-        except BrokenExecutor as error:  # a process of the pool was killed; dask restarts its trials by itself
-            losses = losses + 1 if len(left) == before else 1
-            if losses >= _MOST_LOSSES:
-                raise RuntimeError(
-                    f"{losses} pools of workers died in a row without finishing a trial, most likely for lack of "
-                    f"memory: use fewer than {workers} workers"
-                ) from error
+    def __init__(self, work: Work, workers: int, on: Any) -> None:
+        self._work, self._workers, self._on = work, workers, on
+        self._crew: Crew | None = None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._crew is not None:
+            self._crew.close()
+
+    def run(self, trials: list[Trial]) -> Iterator[list[Outcome]]:
+        """The outcomes as they arrive, in any order; each depends only on its trial. A task is several trials: they
+        share a program, and handing out the task costs little beside them.
+
+        Raises RuntimeError if workers keep dying without finishing anything, and whatever a trial raises.
+        """
+        if self._on is not None:
+            yield from self._on_joblib(trials)
+        elif self._workers > 1 and len(trials) > 1:
+            if self._crew is None:
+                self._crew = Crew(self._work, self._workers - 1)
+            yield from self._crew.run(Tasks(self._work, trials, self._workers))
+        else:
+            tasks = Tasks(self._work, trials, 1)
+            for some in tasks:
+                yield tasks.done(self._work(some))
+
+    def _on_joblib(self, trials: list[Trial]) -> Iterator[list[Outcome]]:
+        left, losses = {trial.key: trial for trial in trials}, 0
+        while left:
+            before = len(left)
+            try:
+                for outcomes in _pool(self._work, list(left.values()), self._workers, self._on):
+                    for outcome in outcomes:
+                        left.pop(outcome.trial.key)
+                    yield outcomes
+            except BrokenExecutor as error:  # a process of the pool was killed; dask restarts its trials by itself
+                losses = losses + 1 if len(left) == before else 1
+                if losses >= _MOST_LOSSES:
+                    raise RuntimeError(
+                        f"{losses} pools of workers died in a row without finishing a trial, most likely for lack of "
+                        f"memory: use fewer than {self._workers} workers"
+                    ) from error
 
 
 def check(workers: Any, on: Any) -> None:
@@ -51,40 +71,15 @@ def check(workers: Any, on: Any) -> None:
         raise ValueError(f"workers must be an integer of 1 or more, got {workers!r}")
     if on is not None and not isinstance(on, str) and not _is_dask(on):
         raise TypeError(f"on must be a dask.distributed.Client or the name of a joblib backend, got {on!r}")
-    if on is not None or workers > 1:
+    if on is not None:
         try:
             import joblib  # noqa: F401 - only whether it is there
         except ImportError as error:
-            raise ImportError(f"workers in other processes need joblib: {installing('sweep')}") from error
+            raise ImportError(f"on={on!r} needs joblib: {installing('sweep')}") from error
 
 
 def _is_dask(on: Any) -> bool:
     return type(on).__module__.split(".")[0] == "distributed"
-
-
-class Tasks:
-    """The trials in tasks of those that are alike, each of about a second by what earlier ones took."""
-
-    def __init__(self, work: Work, trials: list[Trial], workers: int) -> None:
-        self._groups, self._workers = work.alike(trials), workers
-        self._seconds: float | None = None  # of a fit, once one is known
-
-    def __iter__(self) -> Iterator[list[Trial]]:
-        for group in self._groups:
-            at = 0
-            while at < len(group):
-                fair = -(-(len(group) - at) // (2 * self._workers))  # the last tasks are for all workers
-                wanted = _FIRST_TRIALS
-                if self._seconds is not None:
-                    wanted = min(_MOST_TRIALS, max(1, round(_TASK_SECONDS / self._seconds)))
-                count = max(min(wanted, _FIRST_TRIALS), min(fair, wanted))
-                yield group[at : at + count]
-                at += count
-
-    def done(self, outcomes: list[Outcome]) -> list[Outcome]:
-        """Note how long a task took."""
-        self._seconds = max(sum(outcome.seconds for outcome in outcomes) / len(outcomes), 1e-6)
-        return outcomes
 
 
 def _pool(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[list[Outcome]]:
@@ -92,7 +87,7 @@ def _pool(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[li
 
     tasks = Tasks(work, trials, len(on.nthreads()) if _is_dask(on) else workers)
 
-    options: dict[str, Any] = {"backend": on or "loky", "n_jobs": workers}
+    options: dict[str, Any] = {"backend": on, "n_jobs": workers}
     if _is_dask(on):
         # All workers of the cluster. The data shared by all trials is sent to each of them once.
         options = {"backend": "dask", "client": on, "n_jobs": -1}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import math
 import os
+import select
 import signal
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,10 @@ from macrograd import nn, optim, show
 from macrograd.cli import main
 from macrograd.train import TrainingWarning
 from macrograd.tuning import Integers, LogUniform, Uniform
+from macrograd.tuning.crew import ElsewhereError
+from macrograd.tuning.parcels import Parcel, received, unpacked
 from macrograd.tuning.search import Line, Sweep
-from macrograd.tuning.workers import Tasks
+from macrograd.tuning.tasks import Tasks
 
 ROOT = Path(mg.__file__).parent.parent
 X, y = mg.datasets.make_moons(40, noise=0.2, seed=1)
@@ -36,6 +41,36 @@ def make(seed: int, width: int, rate: float, dies: str = "") -> mg.Trainer:
         Path(dies).write_text("one did")
         os.kill(os.getpid(), signal.SIGKILL)
     return mg.Trainer(nn.MLP(2, [width, 1], init="he_normal", seed=seed), optimizer=optim.Adam(rate))
+
+
+calls: list[int] = []
+
+
+def make_beside(seed: int, width: int, rate: float, first: int, folder: str, how: str) -> mg.Trainer:
+    """A Trainer; but in a process other than `first`, unless it has happened before, the process dies, or an error is
+    raised. Once the first one trains, it waits for that."""
+    pipe, happened = Path(folder) / "pipe", Path(folder) / "happened"
+    if os.getpid() == first:
+        calls.append(seed)
+        if len(calls) == 2:
+            reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+            select.select([reader], [], [], 60.0)
+            os.close(reader)
+    elif not happened.exists():
+        happened.write_text("it did")
+        pipe.write_text("now")
+        if how == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise ZeroDivisionError(f"of width {width}")
+    return make(seed, width, rate)
+
+
+def beside(folder: Path, how: str) -> Any:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes")
+    os.mkfifo(folder / "pipe")
+    calls.clear()
+    return partial(make_beside, first=os.getpid(), folder=str(folder), how=how)
 
 
 def scores(found: mg.tuning.Sweep) -> list[tuple[dict[str, Any], float, int]]:
@@ -106,11 +141,51 @@ def test_tasks_take_about_a_second_and_leave_some_for_all() -> None:
 
 
 def test_a_killed_process_costs_no_result_and_no_bit(alone: mg.tuning.Sweep, tmp_path: Path) -> None:
-    pytest.importorskip("joblib")
-    dies = partial(make, dies=str(tmp_path / "died"))
+    dies = beside(tmp_path, "dies")
     found = mg.sweep(dies, X, y, SPACE, **OPTIONS, workers=2, folder=tmp_path / "sweep")
-    assert (tmp_path / "died").exists()
+    assert (tmp_path / "happened").exists()
     assert scores(found) == scores(alone)
+
+
+def test_an_error_in_another_process_is_raised_here_with_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError, match=r"of width [23]") as caught:
+        mg.sweep(beside(tmp_path, "raises"), X, y, SPACE, **OPTIONS, workers=2)
+    assert isinstance(caught.value.__cause__, ElsewhereError)
+    assert "in make_beside" in str(caught.value.__cause__)
+
+
+def test_processes_that_keep_dying_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("macrograd.tuning.crew.SERVE", "raise SystemExit")
+    with pytest.raises(RuntimeError, match=r"3 processes died in a row .* use fewer than 2 workers"):
+        mg.sweep(make, X, y, SPACE, **OPTIONS, workers=2)
+
+
+def test_a_parcel_is_unpacked_as_it_was_with_large_arrays_in_a_file() -> None:
+    large, odd = np.arange(300_000.0), np.ones(1_100_001, dtype=np.int8)
+    parcel, stream = Parcel((partial(make, width=2), large, odd, large[:3])), io.BytesIO()
+    parcel.send(stream)
+    assert len(parcel.descriptors) == (os.name == "posix")
+    assert len(stream.getvalue()) < 10_000 or os.name != "posix"
+    stream.seek(0)
+    made, *arrays = unpacked(*received(stream))
+    parcel.close()
+    assert made.func is make
+    for array, right in zip(arrays, (large, odd, large[:3]), strict=True):
+        assert np.array_equal(array, right)
+        assert array.flags.aligned
+    with pytest.raises(EOFError, match="the other process ended"):
+        received(io.BytesIO(b"12"))
+
+
+def test_functions_without_an_importable_name_are_sent_with_their_code() -> None:
+    pytest.importorskip("joblib")
+    stream, factor = io.BytesIO(), 3
+    parcel = Parcel(lambda x: factor * x)
+    parcel.send(stream)
+    stream.seek(0)
+    assert unpacked(*received(stream))(2) == 6
+    with pytest.raises(TypeError, match="make and the data are sent to other processes, but cannot be pickled"):
+        Parcel((threading.Lock(), lambda: 0))
 
 
 PROGRAM = """
