@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from macrograd import ops
+from macrograd.compiler.program import program as programs
 from macrograd.compiler.program.program import (
     Index,
     Instruction,
@@ -51,8 +52,21 @@ def program(**changed: Any) -> Program:
 RECORDS = np.array([SPREAD, 1, 1, 3, 0, MUL, 1, 2, 4, 3, 0, TOTAL, 1, 1, 2, 4], dtype=np.int32)
 STREAM = Stream(RECORDS, 2, block=True)
 LOOP = Loop(3, (Instruction("map", ADD, (1,), at("v", 3, shift=1), (at("v", 2, shift=1), at("v", 0, shift=0))),))
+# v[4 + 2r + s] = v[3 + 2r + s] + v[0]
+STEP = Instruction(
+    "map", ADD, (1,), Index("v", 4, (0,), shifts=(2, 1)),
+    (Index("v", 3, (0,), shifts=(2, 1)), Index("v", 0, (0,), shifts=(0, 0))),
+)  # fmt: skip
+FIRST = Instruction("map", ADD, (1,), at("v", 3, 0), (at("v", 0, 0), at("v", 1, 0)))
+
+
+def nest(**changed: Any) -> Program:
+    return program(block=(FIRST, Loop(3, (Loop(2, (replace(STEP, **changed),)),))), varying=10, results=(("v", 9),))
+
+
 SOUND = {
     "instructions": program(),
+    "loop in a loop": nest(),
     "stream": program(block=(STREAM,)),
     "loop": program(block=(LOOP,), varying=6, results=(("v", 5),)),
 }
@@ -88,6 +102,18 @@ UNSOUND = {
         program(block=(Loop(2, (replace(LOOP.body[0], out=at("v", 3, shift=0)),)),), results=(("v", 3),)),
         "written twice",
     ),
+    "a round that reads what the next one writes": (
+        nest(args=(Index("v", 4, (0,), shifts=(2, 1)), STEP.args[1])),
+        "read before it is written",
+    ),
+    "an outer round that reads what the next one writes": (
+        nest(args=(Index("v", 6, (0,), shifts=(1, 1)), STEP.args[1])),
+        "read before it is written",
+    ),
+    "an inner round that writes what the outer one wrote": (
+        nest(out=Index("v", 4, (0,), shifts=(1, 1))),
+        "written twice",
+    ),
     "a round that leaves its space": (program(block=(LOOP,), results=(("v", 3),)), "outside space v"),
     "a stream of a block elsewhere": (program(before=(STREAM,), block=()), "in phase 'before'"),
     "a record that reads what is not yet there": (
@@ -106,6 +132,15 @@ def test_an_unsound_program_is_refused(name: str) -> None:
     broken, message = UNSOUND[name]
     with pytest.raises(ProgramError, match=message):
         verify(broken)
+
+
+def test_long_loops_are_checked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "AT_ONCE", 1)
+    for sound in SOUND.values():
+        verify(sound)
+    for broken, message in UNSOUND.values():
+        with pytest.raises(ProgramError, match=message):
+            verify(broken)
 
 
 def test_a_program_prints_its_phases_maps_and_results() -> None:

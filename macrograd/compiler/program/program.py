@@ -27,7 +27,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from operator import itemgetter
 
 import numpy as np
@@ -47,7 +48,7 @@ from macrograd.compiler.program.instruction import (
 )
 from macrograd.compiler.program.stream import MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.program.walk import Walker, body_of, counted, executed, streams_of
-from macrograd.compiler.tape.tape import distinct
+from macrograd.compiler.tape.tape import Ints, distinct
 
 __all__ = [
     "SUMS_OF_BATCH", "Index", "Instruction", "Loop", "Operand", "Program", "ProgramError", "Segment", "Step", "body_of",
@@ -201,72 +202,164 @@ def _ranges(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
         i = j + 1
 
 
+_NEVER = np.iinfo(np.int64).max
+AT_ONCE = 1 << 20  # slots that are checked at once; a loop that touches more is checked in pieces
+
+
 def verify(program: Program) -> Program:
     """Return the program if it is valid: every slot is inside its space, and is written once, before it is read."""
-    sizes = {"u": program.uniform, "v": program.varying}
-    written = {space: np.zeros(size, dtype=bool) for space, size in sizes.items()}
-    again = {space: np.zeros(size, dtype=bool) for space, size in sizes.items()}
-    for space, begin, end in program.reused:
-        again[space][begin:end] = True
-    written["u"][: program.held] = True
-    written[program.input_space][program.first_input : program.first_input + program.inputs] = True
+    checker = _Checker(program)
     for phase, steps in program.phases():
+        checker.phase = phase
         for step in steps:
-            for stream in streams_of([step]):
-                _verify_stream(stream, phase, written)
-            for instruction, rounds in executed(step):
-                _verify_instruction(instruction, phase, rounds, written, sizes, again)
+            checker.step(step)
     for space, slot in program.results:
-        if not 0 <= slot < sizes[space] or not written[space][slot]:
+        written = checker.written[space]
+        if not 0 <= slot < len(written) or written[slot] == _NEVER:
             raise ProgramError(f"the result {space}[{slot}] is never computed")
     return program
 
 
-def _verify_stream(stream: Stream, phase: str, written: dict[str, NDArray[np.bool_]]) -> None:
-    if stream.block != (phase == "block"):
-        raise ProgramError(f"a {stream} is in phase {phase!r}")
-    here = written["v" if stream.block else "u"]
-    for code, out, operands in stream.records():
-        reads, writes = (
-            (written["u"], here) if code == SPREAD else (here, written["u"] if code in (TOTAL, MORE) else here)
-        )
-        for row in operands:
-            if row.min() < 0 or row.max() >= len(reads) or not (reads[row] | np.isin(row, out)).all():
-                raise ProgramError(f"an operand of a stream is outside its space, or not yet computed: {stream}")
-        if out.min() < 0 or out.max() >= len(writes):
-            raise ProgramError(f"a result of a stream is outside its space: {stream}")
-        writes[out] = True
+class _Checker(Walker[None]):
+    """Checks steps in the order of their execution.
+
+    A loop is not run round by round: every run of an instruction has a time, every slot the time at which it is first
+    written, and what an operand reads must have been written before its time.
+    """
+
+    def __init__(self, program: Program) -> None:
+        sizes = {"u": program.uniform, "v": program.varying}
+        self.written = {space: np.full(size, _NEVER) for space, size in sizes.items()}
+        self.written["u"][: program.held] = 0
+        self.written[program.input_space][program.first_input : program.first_input + program.inputs] = 0
+        self.again = {space: np.zeros(size, dtype=bool) for space, size in sizes.items()}
+        for space, begin, end in program.reused:
+            self.again[space][begin:end] = True
+        self.phase, self.now = "", 1
+
+    def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> None:
+        self._check([_Runs(instruction, self.now)])
+        self.now += 1
+
+    def loop(self, loop: Loop, around: tuple[int, ...]) -> None:
+        timing = _Timing(self.now)
+        timing.step(loop)
+        rounds = max(1, AT_ONCE * loop.count // max(1, sum([runs.touched for runs in timing.found])))
+        for begin in range(0, loop.count, rounds):
+            self._check([runs.some(begin, min(begin + rounds, loop.count)) for runs in timing.found])
+        self.now = timing.now
+
+    def _check(self, runs: list[_Runs]) -> None:
+        for check in (self._form, self._write, self._read):
+            for some in runs:
+                check(some)
+
+    def _form(self, runs: _Runs) -> None:
+        instruction, out = runs.instruction, runs.instruction.out
+        if instruction.kind not in KINDS:
+            raise ProgramError(f"{instruction.kind!r} is not a kind of instruction: {instruction}")
+        for x, _ in (*instruction.operands(), (out, 1)):
+            if isinstance(x, Index) and len(x.shifts) != len(runs.counts):
+                raise ProgramError(
+                    f"an operand moves with {len(x.shifts)} loops, not {len(runs.counts)}: {instruction}"
+                )
+            if isinstance(x, Index) and x is not out and x.space == "v" and self.phase != "block":
+                raise ProgramError(f"a varying operand is used outside of the block: {instruction}")
+        if (out.space == "v") != (self.phase == "block" and instruction.kind not in SUMS_OF_BATCH):
+            raise ProgramError(f"a result is in the wrong space: {instruction}")
+
+    def _write(self, runs: _Runs) -> None:
+        instruction, out = runs.instruction, runs.instruction.out
+        written, slots = self.written[out.space], runs.slots(out, 1)
+        if slots.min() < 0 or slots.max() >= len(written):
+            raise ProgramError(f"a result is outside space {out.space}: {instruction}")
+        once = slots[~self.again[out.space][slots]]
+        if any(len(distinct(x)) != len(x) for x in (slots[0], once)) or (written[once] != _NEVER).any():
+            raise ProgramError(f"a slot is written twice: {instruction}")
+        np.minimum.at(written, slots, runs.times())
+
+    def _read(self, runs: _Runs) -> None:
+        instruction = runs.instruction
+        for x, count in instruction.operands():
+            if not isinstance(x, Index):
+                continue
+            written, slots = self.written[x.space], runs.slots(x, count)
+            if slots.min() < 0 or slots.max() >= len(written):
+                raise ProgramError(f"an operand is outside space {x.space}: {instruction}")
+            if (written[slots] >= runs.times()).any():
+                raise ProgramError(f"an operand is read before it is written: {instruction}")
+
+    def stream(self, stream: Stream, around: tuple[int, ...]) -> None:
+        if stream.block != (self.phase == "block"):
+            raise ProgramError(f"a {stream} is in phase {self.phase!r}")
+        uniform, here = self.written["u"], self.written["v" if stream.block else "u"]
+        for code, out, operands in stream.records():
+            reads, writes = (uniform, here) if code == SPREAD else (here, uniform if code in (TOTAL, MORE) else here)
+            for row in operands:
+                outside = row.min() < 0 or row.max() >= len(reads)
+                if outside or not ((missing := row[reads[row] == _NEVER]).size == 0 or np.isin(missing, out).all()):
+                    raise ProgramError(f"an operand of a stream is outside its space, or not yet computed: {stream}")
+            if out.min() < 0 or out.max() >= len(writes):
+                raise ProgramError(f"a result of a stream is outside its space: {stream}")
+            writes[out] = np.minimum(writes[out], self.now)
+            self.now += 1
 
 
-def _verify_instruction(
-    instruction: Instruction,
-    phase: str,
-    rounds: tuple[int, ...],
-    written: dict[str, NDArray[np.bool_]],
-    sizes: dict[str, int],
-    again: dict[str, NDArray[np.bool_]],
-) -> None:
-    if instruction.kind not in KINDS:
-        raise ProgramError(f"{instruction.kind!r} is not a kind of instruction: {instruction}")
-    for operand, _ in (*instruction.operands(), (instruction.out, 1)):
-        if isinstance(operand, Index) and len(operand.shifts) != len(rounds):
-            raise ProgramError(f"an operand moves with {len(operand.shifts)} loops, not {len(rounds)}: {instruction}")
-    for operand, count in instruction.operands():
-        if isinstance(operand, float):
-            continue
-        slots = operand.slots(instruction.dims, count, rounds)
-        if slots.min() < 0 or slots.max() >= sizes[operand.space]:
-            raise ProgramError(f"an operand is outside space {operand.space}: {instruction}")
-        if not written[operand.space][slots].all():
-            raise ProgramError(f"an operand is read before it is written: {instruction}")
-        if operand.space == "v" and phase != "block":
-            raise ProgramError(f"a varying operand is used outside of the block: {instruction}")
-    out = instruction.out.slots(instruction.dims, 1, rounds).ravel()
-    space = instruction.out.space
-    if (space == "v") != (phase == "block" and instruction.kind not in SUMS_OF_BATCH):
-        raise ProgramError(f"a result is in the wrong space: {instruction}")
-    if out.min() < 0 or out.max() >= sizes[space]:
-        raise ProgramError(f"a result is outside space {space}: {instruction}")
-    if len(distinct(out)) != len(out) or (written[space][out] & ~again[space][out]).any():
-        raise ProgramError(f"a slot is written twice: {instruction}")
-    written[space][out] = True
+@dataclass(frozen=True)
+class _Runs:
+    """The runs of an instruction in the rounds of the loops around it, `counts` of each loop from round `begin` of the
+    outermost one on. The first is at time `first`, and each round of a loop is `later` than the one before."""
+
+    instruction: Instruction
+    first: int
+    counts: tuple[int, ...] = ()
+    later: tuple[int, ...] = ()
+    begin: int = 0
+
+    def some(self, begin: int, end: int) -> _Runs:
+        """Those in some rounds of the outermost loop."""
+        counts = (end - begin, *self.counts[1:])
+        return replace(self, first=self.first + begin * self.later[0], counts=counts, begin=begin)
+
+    @property
+    def touched(self) -> int:
+        """The number of slots that the operands touch, one by one."""
+        each = sum(count for _, count in self.instruction.operands()) + 1
+        return prod(self.counts) * self.instruction.members * each
+
+    def slots(self, x: Index, count: int) -> Ints:
+        """The slots of an operand, (runs, slots)."""
+        return self._over(x.shifts) + x.slots(self.instruction.dims, count, (self.begin,)).ravel()
+
+    def times(self) -> Ints:
+        """The times, (runs, 1)."""
+        return self.first + self._over(self.later)
+
+    def _over(self, steps: tuple[int, ...]) -> Ints:
+        """Σ step · round over the loops in every run, (runs, 1)."""
+        found = np.zeros(1, dtype=np.int64)
+        for count, step in zip(self.counts, steps, strict=True):
+            found = (found[:, None] + step * np.arange(count)).ravel()
+        return found[:, None]
+
+
+class _Timing(Walker[int]):
+    """Lists the runs of a step's instructions; each visit returns the time that the step takes."""
+
+    def __init__(self, now: int) -> None:
+        self.now, self.found = now, list[_Runs]()
+
+    def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> int:
+        self.found.append(_Runs(instruction, self.now, around))
+        self.now += 1
+        return 1
+
+    def loop(self, loop: Loop, around: tuple[int, ...]) -> int:
+        begin, known = self.now, len(self.found)
+        round_ = sum([self.step(step, (*around, loop.count)) for step in loop.body])
+        self.found[known:] = [replace(runs, later=(round_, *runs.later)) for runs in self.found[known:]]
+        self.now = begin + loop.count * round_
+        return loop.count * round_
+
+    def stream(self, stream: Stream, around: tuple[int, ...]) -> int:
+        raise ProgramError(f"a stream is in a loop: {stream}")

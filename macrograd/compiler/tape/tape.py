@@ -93,14 +93,17 @@ class Tape:
         return "\n".join([*self._lines(), " ".join(["return", *(f"%{r}" for r in self.results)])])
 
     def _lines(self) -> Iterator[str]:
-        for i, code in enumerate(self.code.tolist()):
+        operand, end = [f"%{x}" for x in self.operand.tolist()], self.start[1:].tolist()
+        begin = 0
+        for i, (code, leaf) in enumerate(zip(self.code.tolist(), self.leaf.tolist(), strict=True)):
             if code == CONSTANT:
-                rest = f"constant {float(self.leaf[i])!r}"
+                rest = f"constant {leaf!r}"
             elif code in _NUMBERED:
-                rest = f"{_PSEUDO[code]} {int(self.leaf[i])}"
+                rest = f"{_PSEUDO[code]} {int(leaf)}"
             else:
-                number = [str(int(self.leaf[i]))] if code in _WITH_NUMBER else []
-                rest = " ".join([name_of(code), *number, *(f"%{x}" for x in self.operands(i))])
+                number = [str(int(leaf))] if code in _WITH_NUMBER else []
+                rest = " ".join([name_of(code), *number, *operand[begin : end[i]]])
+            begin = end[i]
             yield f"%{i} = {rest}"
 
 
