@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from macrograd.cli import places
 from macrograd.cli.data import Data
 from macrograd.nn import MLP
 from macrograd.train import History, Task
+from macrograd.train.data import Samples
+from macrograd.train.predictor import Predictor
 
 ENDINGS = (".png", ".svg", ".pdf")
+_MOST_PANELS = 9  # of labels
+_MOST_NUMBERS = 20  # rows of a matrix whose numbers are large enough to read
 
 
 def check(path: str) -> None:
@@ -29,7 +34,15 @@ def check(path: str) -> None:
 
 def save(path: str, model: MLP, data: Data, task: Task, history: History, predictions: list[Any], result: str) -> Path:
     """Draw and write the picture, whole or not at all; returns the path."""
-    if data.classes is not None and data.X.shape[1] == 2 and len(data.classes) <= 8:
+    if data.labels:
+        figure = show.new_figure(11.0, 4.4 if len(data.labels) <= 4 else 7.0)
+        grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
+        show.curves(history, figure, grid)
+        if data.X.shape[1] == 2 and len(data.labels) <= _MOST_PANELS:
+            _boundaries(figure, grid[:, 0], model, data)
+        else:
+            _counts(figure.add_subplot(grid[:, 0]), data, np.array(predictions) > 0)
+    elif data.classes is not None and data.X.shape[1] == 2 and len(data.classes) <= 8:
         figure = show.training_figure(
             lambda x: model(data.feature_scale.scaled(np.array(x))), data.feature_scale.raw(data.X), data.y, history
         )
@@ -52,6 +65,36 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
     return show.save(figure, path)
 
 
+def _boundaries(figure: Any, place: Any, model: MLP, data: Data) -> None:
+    """The plane for each of several labels, with the rows that have it and those that do not."""
+    across = math.ceil(math.sqrt(len(data.labels)))
+    grid = place.subgridspec(-(-len(data.labels) // across), across)
+    outputs = Predictor(model, "compiled", "float64", 1)
+    for k, label in enumerate(data.labels):
+
+        def of_label(points: Any, k: int = k) -> Any:
+            return outputs(Samples(data.feature_scale.scaled(points)))[:, k]
+
+        axes = figure.add_subplot(grid[k // across, k % across])
+        show.boundary(model, data.feature_scale.raw(data.X), data.y[:, k], axes, predict=of_label)
+        axes.set(xlabel=show.plain(data.features[0]), ylabel=show.plain(data.features[1]))
+        for text, answer in zip(axes.get_legend().get_texts(), ("no", "yes"), strict=True):
+            text.set_text(show.plain(f"{label}: {answer}"))
+
+
+def _counts(axes: Any, data: Data, decided: Any) -> None:
+    """How many rows have each of several labels, and how many are predicted to."""
+    right = data.y == 1
+    pairs = [(has, says) for has in (False, True) for says in (False, True)]
+    counts = np.stack([((right == has) & (decided == says)).sum(axis=0) for has, says in pairs], axis=1)
+    axes.imshow(counts, cmap="Blues", aspect="auto")
+    words = {False: "no", True: "yes"}
+    axes.set_xticks(range(4), [f"{words[has]}, predicted {words[says]}" for has, says in pairs], fontsize=8)
+    axes.set_yticks(range(len(data.labels)), [show.plain(label) for label in data.labels])
+    if len(data.labels) <= _MOST_NUMBERS:
+        _write_counts(axes, counts)
+
+
 def _predicted(axes: Any, data: Data, predictions: Any) -> None:
     """Each sample's prediction against its target, and the line on which both are equal."""
     true, predicted = data.target_scale.raw(data.y), data.target_scale.raw(predictions)
@@ -71,7 +114,11 @@ def _confusion(axes: Any, data: Data, classes: tuple[str, ...], decided: list[in
     axes.set_xticks(range(k), labels, rotation=90 if k > 6 else 0)
     axes.set_yticks(range(k), labels)
     axes.set(xlabel=show.plain(f"predicted {data.target}"), ylabel=show.plain(data.target))
-    if k <= 20:  # with more classes the numbers would be too small to read
-        for i, j in np.ndindex(k, k):
-            dark = counts[i, j] > counts.max() / 2
-            axes.text(j, i, str(counts[i, j]), ha="center", va="center", color="white" if dark else "#1b242d")
+    if k <= _MOST_NUMBERS:
+        _write_counts(axes, counts)
+
+
+def _write_counts(axes: Any, counts: Any) -> None:
+    for i, j in np.ndindex(*counts.shape):
+        dark = counts[i, j] > counts.max() / 2
+        axes.text(j, i, str(counts[i, j]), ha="center", va="center", color="white" if dark else "#1b242d")

@@ -138,8 +138,6 @@ def made(arguments: argparse.Namespace) -> tuple[Data, training.Task, nn.MLP]:
     loss = arguments.loss
     if loss is None and data.table is None and data.classes is not None and len(data.classes) == 2:
         loss = "hinge"  # micrograd's, for its demo
-    if data.labels and arguments.plot is not None:
-        raise ValueError(f"--plot draws one target: leave it out, or give one of {tables.listed(data.labels)} alone")
     task = training.Task.of(data.y, loss, unit=float(data.target_scale.unit))
     return data, task, net(arguments, data, task, arguments.seed)
 

@@ -86,28 +86,33 @@ class Many:
     def losses(self, X: Any, y: Any, rows: Sequence[Array] | None = None) -> list[float]:
         """The loss of each member over samples and targets, as `Trainer.evaluate` computes it, by one program for those
         that ran together. `rows` are the rows of X and y for each member; None for all."""
-        found = [math.nan] * len(self)
         if isinstance(self.trainers, Copies) and self.trainers.run is not None:
             return self.trainers.run.losses(X, y, rows)
-        for group in [part for whole in self._groups for part in whole.parts or [whole]]:
-            measures: dict[Any, tuple[Measure, Member]] = {}
-            for member in group.members:
-                k, trainer = member.number, self.trainers[member.number]
-                given = (X, y) if rows is None else (rows_of(X, rows[k]), rows_of(y, rows[k]))
-                part = trainer.part(*given)
-                if group.obstacle:
-                    found[k] = trainer.setup.measure(part, ())["loss"]
-                    continue
-                if member.loss not in measures:
-                    measures[member.loss] = trainer.setup.new_measure(part), member
-                measure, first = measures[member.loss]
-                numbers = first.leaves, np.array(numbers_of(member.leaves))
-                found[k] = measure(part.samples, part.targets, part.weights, numbers)
+        groups = [part for whole in self._groups for part in whole.parts or [whole] if not part.obstacle]
+        together = {member.number: (group, member) for group in groups for member in group.members}
+        measures: dict[Any, tuple[Measure, Member]] = {}
+        found = []
+        for k, trainer in enumerate(self.trainers):
+            part = trainer.part(*((X, y) if rows is None else (rows_of(X, rows[k]), rows_of(y, rows[k]))))
+            if k not in together:
+                found.append(trainer.setup.measure(part, ())["loss"])
+                continue
+            group, member = together[k]
+            key = id(group), member.loss
+            if key not in measures:
+                measures[key] = trainer.setup.new_measure(part), member
+            measure, first = measures[key]
+            numbers = first.leaves, np.array(numbers_of(member.leaves))
+            found.append(measure(part.samples, part.targets, part.weights, numbers))
         return found
 
     def explain(self) -> str:
         """Which members ran together, whether lanes of the processor were members or samples, and the rule for it."""
         return self._explained
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The members and what is said of them. What they shared is made again where it is needed."""
+        return vars(self) | {"trainers": list(self.trainers), "_groups": []}
 
     def __repr__(self) -> str:
         failed = sum(bool(verdict) for verdict in self.verdicts)

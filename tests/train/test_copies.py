@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import signal
 from typing import Any
 
@@ -212,3 +213,11 @@ def test_losses_and_histories_are_those_of_members_changed_since() -> None:
     assert losses[2] != before[2]
     assert copies.histories[1] is copies[1].history
     assert len(copies.histories[1]) > len(copies.histories[0])
+
+
+def test_all_members_can_be_pickled(members: Many) -> None:
+    for many in (members, mg.train_many(trainer(), X, y, starts=STARTS, **OPTIONS)):
+        again = pickle.loads(pickle.dumps(many))  # noqa: S301 - made here
+        same(again, many)
+        assert again.losses(X, y) == many.losses(X, y)
+        assert again.best("loss") == many.best("loss")
