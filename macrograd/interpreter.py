@@ -26,6 +26,8 @@ class Interpreter:
 
     #: (class) → an empty Value for the result of an operation, or for a number that took part in one
     new: Callable[[Any], Any] = staticmethod(object.__new__)
+    #: a number that an operator of Value takes → a Value, None for anything else; None: a new Value each time
+    operand: Callable[[Any], Any] | None = None
 
     def leaf(self, value: Any) -> None:
         """A leaf was made."""

@@ -29,10 +29,11 @@ from macrograd.rules import accumulate, sweep
 not_mine: Callable[[Any], Value] = _numbers.not_mine  # typed as an operator, whose NotImplemented mypy understands
 _ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attribute
 
-# The interpreter in charge (`macrograd.interpreter`), or None; and the function that makes an empty Value, which is the
-# interpreter's if there is one.
+# The interpreter in charge (`macrograd.interpreter`), or None; the function that makes an empty Value, which is the
+# interpreter's if there is one; and so is the one that makes an operand of a number, `constant` below otherwise.
 _interpreter: Interpreter | None = None
 _new: Any = object.__new__
+_operand: Callable[[Any], Any]
 # The gradient 0.0 of a new result: another object after each `value.data = …`. A gradient that is this object belongs
 # to a result that is newer than every such write and that no backward has met; where backward finds any other object,
 # it checks whether the graph is still up to date.
@@ -48,14 +49,14 @@ class interpreted:  # noqa: N801 - used as a function, in a with statement
         self._by = by
 
     def __enter__(self) -> None:
-        global _interpreter, _new
+        global _interpreter, _new, _operand
         _in_charge.acquire()
-        self._around = _interpreter, _new
-        _interpreter, _new = self._by, self._by.new
+        self._around = _interpreter, _new, _operand
+        _interpreter, _new, _operand = self._by, self._by.new, self._by.operand or constant
 
     def __exit__(self, *error: object) -> None:
-        global _interpreter, _new
-        _interpreter, _new = self._around
+        global _interpreter, _new, _operand
+        _interpreter, _new, _operand = self._around
         _in_charge.release()
 
 
@@ -141,7 +142,7 @@ class Value(Methods):
 
     def __add__(self, other: Any) -> Value:
         if other.__class__ is not Value:
-            if (number := constant(other)) is None:
+            if (number := _operand(other)) is None:
                 return not_mine(other)
             other = number
         out: Value = _new(Value)
@@ -154,25 +155,25 @@ class Value(Methods):
         return out
 
     def __radd__(self, other: Any) -> Value:
-        if (number := constant(other)) is None:
+        if (number := _operand(other)) is None:
             return not_mine(other)
         return _node(number._data + self._data, ops.add, number, self)
 
     def __sub__(self, other: Any) -> Value:
         if other.__class__ is not Value:
-            if (number := constant(other)) is None:
+            if (number := _operand(other)) is None:
                 return not_mine(other)
             other = number
         return _node(self._data - other._data, ops.sub, self, other)
 
     def __rsub__(self, other: Any) -> Value:
-        if (number := constant(other)) is None:
+        if (number := _operand(other)) is None:
             return not_mine(other)
         return _node(number._data - self._data, ops.sub, number, self)
 
     def __mul__(self, other: Any) -> Value:
         if other.__class__ is not Value:
-            if (number := constant(other)) is None:
+            if (number := _operand(other)) is None:
                 return not_mine(other)
             other = number
         out: Value = _new(Value)
@@ -185,27 +186,27 @@ class Value(Methods):
         return out
 
     def __rmul__(self, other: Any) -> Value:
-        if (number := constant(other)) is None:
+        if (number := _operand(other)) is None:
             return not_mine(other)
         return _node(number._data * self._data, ops.mul, number, self)
 
     def __truediv__(self, other: Any) -> Value:
-        if (number := constant(other)) is None:
+        if (number := _operand(other)) is None:
             return not_mine(other)
         return _node(ops.div.forward(self._data, number._data), ops.div, self, number)
 
     def __rtruediv__(self, other: Any) -> Value:
-        if (number := constant(other)) is None:
+        if (number := _operand(other)) is None:
             return not_mine(other)
         return _node(ops.div.forward(number._data, self._data), ops.div, number, self)
 
     def __pow__(self, other: Any) -> Value:
-        if (number := constant(other)) is None:
+        if (number := _operand(other)) is None:
             return not_mine(other)
         return _node(ops.power.forward(self._data, number._data), ops.power, self, number)
 
     def __rpow__(self, other: Any) -> Value:
-        if (number := constant(other)) is None:
+        if (number := _operand(other)) is None:
             return not_mine(other)
         return _node(ops.power.forward(number._data, self._data), ops.power, number, self)
 
@@ -433,6 +434,9 @@ def constant(x: Any) -> Any:
         return _node(float(x), CONSTANT)
     except OverflowError:
         raise ops.too_large("a Value", x) from None
+
+
+_operand = constant
 
 
 def required(op: Op, x: Any) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 from typing import Any
 
@@ -30,8 +31,8 @@ def test_positions(sparse: int, monkeypatch: pytest.MonkeyPatch) -> None:
     strangers = np.setdiff1d(16 * np.arange(-10, 6_000) + 1_000_000, ids)
     wanted = np.concatenate([ids[::-1], strangers, ids[:3]])
     expected = [*range(999, -1, -1), *[-1] * len(strangers), 0, 1, 2]
-    assert linearise.positions_of(ids, wanted).tolist() == expected
-    assert linearise.positions_of(ids[:0], wanted[:2]).tolist() == [-1, -1]
+    assert linearise.Places(ids).of(wanted).tolist() == expected
+    assert linearise.Places(ids[:0]).of(wanted[:2]).tolist() == [-1, -1]
 
 
 def test_what_a_finalizer_makes_while_a_value_is_made_is_not_of_the_trace() -> None:
@@ -121,4 +122,52 @@ def test_objects_that_lie_apart_share_no_place() -> None:
     apart = Value.__basicsize__ // 16 * 16
     assert (np.diff(np.sort(ids)) >= apart).all()
     wanted = np.concatenate([ids[::7], linearise.ids_of([Value(1.0), Value(2.0)])])
-    assert linearise.positions_of(ids, wanted, apart).tolist() == [*range(0, 2_000, 7), -1, -1]
+    assert linearise.Places(ids, apart).of(wanted).tolist() == [*range(0, 2_000, 7), -1, -1]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_a_tape_does_not_depend_on_how_many_values_are_linked_at_once(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = [Value(float(k)) for k in range(4)]
+    before = w[0] * w[1]  # computed from parameters before the trace
+
+    def fn(x: Any, y: Any) -> Any:
+        own = Value(3.0)
+        unused = x * w[3]
+        z = mg.dot([x, w[2], y], [w[1], 2.0, own])
+        assert unused is not z
+        return [mg.where(z > 1, x / w[0], y), before + 2.0 * w[2], x, w[1], mg.maximum(x, z) ** 2]
+
+    whole = trace(fn, [(), ()])
+    monkeypatch.setattr(linearise, "_AT_ONCE", at_once)
+    parts = trace(fn, [(), ()])
+    assert str(parts.tape) == str(whole.tape)
+    assert parts.parameters == whole.parameters
+
+
+def test_the_lists_of_values_are_emptied_if_nobody_needs_them() -> None:
+    a = Value(2.0)
+    b = a * a
+    nodes, results = [b], [b]
+    assert str(linearise.tape_of(nodes, results, [], set())[0]) == "%0 = parameter 0\n%1 = mul %0 %0\nreturn %1"
+    assert nodes == results == [b]
+    linearise.tape_of(nodes, results, [], set(), last=True)
+    assert nodes == results == []
+
+
+def test_equal_numbers_of_a_trace_are_one_constant_also_beside_parameters() -> None:
+    w = Value(2.0)
+    made: list[Value] = []
+
+    def fn() -> Value:
+        made.extend([w * 3.0, 3 + w, w / 0.0, w / -0.0, w - math.nan, w + math.nan, w < 3])
+        return mg.sum(made[:3])
+
+    trace(fn, [])
+    numbers = [next(y for y in x.inputs if y is not w) for x in made]
+    assert numbers[0] is numbers[1]
+    assert numbers[2] is not numbers[3]
+    assert math.copysign(1.0, numbers[3].data) == -1.0
+    assert numbers[4].data != numbers[5].data
+    assert (w * 3.0).inputs[1] is not (w * 3.0).inputs[1]  # outside of a trace each Value owns its constants

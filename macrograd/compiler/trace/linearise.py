@@ -1,7 +1,8 @@
 """Linearisation: the tape of the Values that a trace recorded.
 
-A trace records hundreds of thousands of Values, so all work per Value is done by `map` and array operations: operands
-are matched to nodes by their addresses, and an address that is not a node's is a leaf.
+A trace records hundreds of thousands of Values, so all work per Value is done by `map` and array operations, on some
+thousands of Values at once: they stay in the cache, and take little memory beside the Values themselves. Operands are
+matched to nodes by their addresses, and an address that is not a node's is a leaf.
 """
 
 from __future__ import annotations
@@ -25,18 +26,25 @@ Objects = NDArray[np.object_]
 _UNKNOWN = -1
 _APART = 16  # bytes: no two objects are closer to each other
 _VALUES_APART = Value.__basicsize__ // _APART * _APART  # no two Values
-_AT_ONCE = 1 << 16  # addresses looked up at once, so that the work stays in the cache
+_AT_ONCE = 1 << 14  # Values linked at once
 SPARSE = 64  # places that a table of addresses may have for each address that it holds
 
 
 @dataclass(frozen=True)
 class Links:
     """Who uses whom. `use[start[i]:start[i+1]]` are the numbers of node i's operands, followed after the last node by
-    those of the results. Anything that is not among the nodes is `strangers[k]`, numbered ~k, in order of first use."""
+    those of the results. Anything that is not among the nodes is `strangers[k]`, numbered ~k, in order of first use.
 
+    code, number  of each node's operation
+    results       how many there are
+    """
+
+    code: Ints
+    number: NDArray[np.float64]
     start: Ints
     use: Ints
     strangers: Objects
+    results: int
 
 
 class Leaves:
@@ -73,24 +81,32 @@ class Leaves:
 
 
 def tape_of(
-    nodes: Sequence[Value],
-    results: Sequence[Value],
+    nodes: list[Value],
+    results: list[Value],
     inputs: Sequence[Value],
     constants: set[int],
     known: Sequence[Value] = (),
     uniform: Sequence[bool] = (),
+    *,
+    last: bool = False,
 ) -> tuple[Tape, list[Value]]:
     """The tape of the `nodes` that `results` depend on, operands before their users, and its parameters: the leaves
     closed over, in order of first use.
 
     `inputs` come first, then `known`, the parameters to number first; every other leaf comes right before its first
     use. `constants` are the ids of leaves that the traced function made itself; `uniform` tells which of the inputs are
-    the same for all samples, none if it is empty.
+    the same for all samples, none if it is empty. `last` means that nobody needs the two lists any more: they are
+    emptied, so that the Values go before the tape is made, which takes as much memory.
     """
-    computed, links = _links(nodes, results)
-    if (ids_of(map(attrgetter("_a"), links.strangers), len(links.strangers)) != id(None)).any():
-        computed, links = _links(_completed(computed, results), results)
-    n, use, strangers = len(computed), links.use, links.strangers
+    linker = _Linker(nodes, results)
+    if linker.incomplete:
+        linker = _Linker(_completed(nodes, results), results)
+    if last:
+        nodes.clear()
+        results.clear()
+    links = linker.links()
+    del linker
+    n, use, strangers = len(links.code), links.use, links.strangers
     leaves = Leaves(uniform or [False] * len(inputs), known)
     number = dict(zip(map(id, chain(inputs, known)), range(leaves.fixed), strict=True))
     place = np.fromiter(map(number.get, map(id, strangers), repeat(_UNKNOWN)), np.int64, len(strangers))
@@ -99,62 +115,99 @@ def tape_of(
     leaves.add(strangers[new], constants)
     strange = use < 0
     use[strange] = n + leaves.pooled()[place[~use[strange]]]
-    code = positions_of(ids_of(ops.TABLE), ids_of(map(attrgetter("op"), computed), n))
-    leaf = np.zeros(n)
-    for k in np.flatnonzero(code == _UNKNOWN).tolist():  # calls and their results
-        operation: Any = computed[k].op
-        code[k], leaf[k] = operation.code, operation.number
-    return _without_unused(_in_order(code, leaf, links.start, use, leaves, len(results)), leaves.parameters)
+    return _without_unused(_in_order(links, leaves), leaves.parameters)
 
 
-def _links(nodes: Sequence[Value], results: Sequence[Value]) -> tuple[Sequence[Value], Links]:
-    """The nodes that were computed, and their links."""
-    left = _objects(map(attrgetter("_a"), nodes), len(nodes))
-    if (leaf := _addresses(left) == id(None)).any():
-        nodes, left = list(compress(nodes, (~leaf).tolist())), left[~leaf]
-    n = len(nodes)
-    right = _objects(map(attrgetter("_b"), nodes), n)
-    second = _addresses(right)
-    has = np.flatnonzero(second != id(None))
-    wide = [i for i in np.flatnonzero(second == id(None)).tolist() if left[i].__class__ is tuple]
-    many: list[Value] = list(chain.from_iterable(left[i] for i in wide))
+class _Linker:
+    """Links nodes to their operands, and results to nodes, some at a time.
 
-    arity = np.ones(n, dtype=np.int64)
-    arity[has] = 2
-    arity[wide] = [len(left[i]) for i in wide]
-    start = np.concatenate([[0], np.cumsum(arity)])
-    inside = ranges(start[wide], arity[wide])
-    ids = np.empty(start[-1] + len(results), dtype=np.int64)
-    ids[start[:-1]] = _addresses(left)
-    ids[start[has] + 1] = second[has]
-    ids[inside] = ids_of(many)
-    ids[start[-1] :] = ids_of(results)
-    del second, has, arity  # this is where a trace takes most memory
-    use = positions_of(ids_of(nodes, n), ids, _VALUES_APART)
+    incomplete  whether there are operands that were computed, but are not among the nodes
+    """
 
-    strange = np.flatnonzero(use == _UNKNOWN)
-    _, met, which = np.unique(ids[strange], return_index=True, return_inverse=True)
-    order = np.argsort(met)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    use[strange] = ~rank[which]
-    return nodes, Links(start, use, _found_at(strange[met[order]], start, left, right, wide, results))
+    def __init__(self, nodes: Sequence[Value], results: Sequence[Value]) -> None:
+        ids = np.empty(len(nodes), dtype=np.int64)
+        for begin in range(0, len(nodes), _AT_ONCE):
+            some = nodes[begin : begin + _AT_ONCE]
+            ids[begin : begin + len(some)] = ids_of(some, len(some))
+        self._places, self._rows = Places(ids, _VALUES_APART), Places(ids_of(ops.TABLE))
+        # By place: the numbers of the nodes that were computed, _UNKNOWN for others, and last for what has no place.
+        self._number = np.full(len(nodes) + 1, _UNKNOWN, dtype=np.int32)
+        self._listed = self._count = self._met = 0
+        self._results, self.incomplete = len(results), False
+        self._code: list[NDArray[np.int16]] = []
+        self._arity: list[NDArray[np.int32]] = []
+        self._use: list[NDArray[np.int32]] = []
+        self._calls: list[tuple[int, Any]] = []
+        self._strangers: list[Objects] = []
+        for begin in range(0, len(nodes), _AT_ONCE):
+            self._add(nodes[begin : begin + _AT_ONCE])
+        self._link(_objects(results, len(results)))
+        del self._places, self._number
 
+    def _add(self, some: Sequence[Value]) -> None:
+        left = _objects(map(attrgetter("_a"), some), len(some))
+        listed, self._listed = self._listed, self._listed + len(some)
+        if not (computed := _addresses(left) != id(None)).all():
+            some, left = [*compress(some, computed.tolist())], left[computed]
+        n = len(some)
+        self._number[listed : self._listed][computed] = np.arange(self._count, self._count + n, dtype=np.int32)
+        right = _objects(map(attrgetter("_b"), some), n)
+        both = _addresses(right) != id(None)
+        arity = 1 + both.astype(np.int32)
+        wide = [i for i in np.flatnonzero(~both).tolist() if left[i].__class__ is tuple]
+        arity[wide] = [len(left[i]) for i in wide]
+        start = np.cumsum(arity, dtype=np.int64) - arity
+        operands = np.empty(int(arity.sum()), dtype=object)
+        operands[start] = left
+        operands[start[both] + 1] = right[both]
+        operands[ranges(start[wide], arity[wide])] = _objects(
+            chain.from_iterable(left[i] for i in wide), int(arity[wide].sum())
+        )
+        self._link(operands)
+        code = self._rows.of(ids_of(map(attrgetter("op"), some), n))
+        for k in np.flatnonzero(code == _UNKNOWN).tolist():  # calls and their results
+            self._calls.append((self._count + k, some[k].op))
+        self._code.append(code.astype(np.int16))
+        self._arity.append(arity)
+        self._count += n
 
-def _found_at(
-    positions: Ints, start: Ints, left: Objects, right: Objects, wide: list[int], results: Sequence[Value]
-) -> Objects:
-    """The objects at these positions in the list of all operands, followed by the results."""
-    owner = np.searchsorted(start, positions, side="right") - 1
-    inner = np.minimum(owner, max(0, len(left) - 1))
-    place = positions - start[np.minimum(owner, len(left))]
-    found = np.empty(len(positions), dtype=object)
-    if len(left):
-        found[:] = np.where(place == 0, left[inner], right[inner])
-    at_end = owner == len(left)
-    for k in np.flatnonzero(at_end | np.isin(owner, wide)).tolist():
-        found[k] = results[place[k]] if at_end[k] else left[owner[k]][place[k]]
-    return found
+    def _link(self, operands: Objects) -> None:
+        ids = _addresses(operands)
+        use = self._number[self._places.of(ids)]
+        strange = np.flatnonzero(use == _UNKNOWN)
+        if len(strange):
+            _, first, which = np.unique(ids[strange], return_index=True, return_inverse=True)
+            use[strange] = ~(self._met + which)
+            found = operands[strange[first]]
+            self.incomplete |= bool((ids_of(map(attrgetter("_a"), found), len(found)) != id(None)).any())
+            self._strangers.append(found)
+            self._met += len(found)
+        self._use.append(use)
+
+    def links(self) -> Links:
+        none = np.empty(0, np.int32)
+        code, arity, use = (np.concatenate([none, *x], dtype=np.int64) for x in (self._code, self._arity, self._use))
+        number = np.zeros(len(code))
+        for k, operation in self._calls:
+            code[k], number[k] = operation.code, operation.number
+        start = np.zeros(len(arity) + 1, dtype=np.int64)
+        np.cumsum(arity, out=start[1:])
+        return Links(code, number, start, use, self._in_order_of_use(use), self._results)
+
+    def _in_order_of_use(self, use: Ints) -> Objects:
+        """Number the strangers in order of first use; returns them."""
+        met = np.concatenate([np.empty(0, dtype=object), *self._strangers])
+        ids = _addresses(met)
+        same = Places(ids, _VALUES_APART).of(ids)  # one for all that are the same, which several parts met
+        strange = np.flatnonzero(use < 0)
+        uses = same[~use[strange]]
+        number = np.empty(len(met), dtype=np.int64)
+        number[uses[::-1]] = np.arange(len(uses))[::-1]  # of several uses the first is written last and stays
+        first = uses[number[uses] == np.arange(len(uses))]
+        number[first] = np.arange(len(first))
+        use[strange] = ~number[uses]
+        found: Objects = met[first]
+        return found
 
 
 class _Addresses:
@@ -179,27 +232,31 @@ def ids_of(values: Iterable[Any], count: int = -1) -> Ints:
     return _addresses(_objects(values, count))
 
 
-def positions_of(ids: Ints, wanted: Ints, apart: int = _APART) -> Ints:
-    """The position of each wanted id among `ids`, _UNKNOWN if it is not there. All objects are at least `apart` bytes
-    from each other."""
-    found = np.full(len(wanted), _UNKNOWN)
-    if not len(ids):
-        return found
-    # Objects made one after the other are close together in memory: a table by address is faster than any search.
-    first = int(ids.min())
-    size = (int(ids.max()) - first) // apart + 1
-    if size <= SPARSE * len(ids):
-        table = np.full(size + 1, _UNKNOWN, dtype=np.int32)
-        table[(ids - first) // apart] = np.arange(len(ids), dtype=np.int32)
-        for begin in range(0, len(wanted), _AT_ONCE):
-            at = (wanted[begin : begin + _AT_ONCE] - first) // apart
-            at[(at < 0) | (at > size)] = size
-            found[begin : begin + _AT_ONCE] = table[at]
-        return found
-    order = np.argsort(ids, kind="stable")
-    ids = ids[order]
-    at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-    return np.where(ids[at] == wanted, order[at], _UNKNOWN)
+class Places:
+    """The positions of objects by their ids. All are at least `apart` bytes from each other."""
+
+    def __init__(self, ids: Ints, apart: int = _APART) -> None:
+        self._apart, self._order, self._table = apart, None, None
+        self._first = int(ids.min(initial=0 if not len(ids) else ids[0]))
+        size = (int(ids.max()) - self._first) // apart + 1 if len(ids) else 0
+        # Objects made one after the other are close together in memory: a table by address is faster than any search.
+        if size <= SPARSE * len(ids):
+            self._table = np.full(size + 1, _UNKNOWN, dtype=np.int32)
+            self._table[(ids - self._first) // apart] = np.arange(len(ids), dtype=np.int32)
+        else:
+            self._order = np.argsort(ids, kind="stable")
+            self._ids = ids[self._order]
+
+    def of(self, ids: Ints) -> Ints:
+        """The position of each of these ids, _UNKNOWN if it is not there."""
+        if self._table is not None:
+            at = (ids - self._first) // self._apart
+            at[(at < 0) | (at >= len(self._table))] = len(self._table) - 1
+            found: Ints = self._table[at].astype(np.int64)
+            return found
+        assert self._order is not None
+        at = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        return np.where(self._ids[at] == ids, self._order[at], _UNKNOWN)
 
 
 def _completed(nodes: Sequence[Value], results: Sequence[Value]) -> list[Value]:
@@ -219,32 +276,35 @@ def _completed(nodes: Sequence[Value], results: Sequence[Value]) -> list[Value]:
     return found
 
 
-def _in_order(code: Ints, leaf: NDArray[np.float64], start: Ints, use: Ints, leaves: Leaves, results: int) -> Tape:
+def _in_order(links: Links, leaves: Leaves) -> Tape:
     """The tape of computed entries 0, 1, … and leaves numbered after them, each leaf moved to just before its first
     use."""
-    n, m = len(code), len(use) - results
-    first = np.full(len(leaves.code), 2 * len(use), dtype=np.int64)
+    start, use, n = links.start, links.use, len(links.code)
+    m = len(use) - links.results
+    first = np.full(len(leaves.code), len(use), dtype=np.int64)
     used = np.flatnonzero(use >= n)[::-1]
-    first[use[used] - n] = 2 * used  # of several uses the first is written last and stays
-    first[: leaves.fixed] = np.arange(-leaves.fixed, 0)
-    # The leaves of an entry fit between it and the entry before.
-    order = np.argsort(np.concatenate([2 * start[1:] - 1, first]), kind="stable")
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    none = np.zeros(len(leaves.code), dtype=np.int64)
-    arity = np.concatenate([np.diff(start), none])[order]
-    return tapes.make(
-        np.concatenate([code, leaves.code])[order],
-        np.concatenate([[0], np.cumsum(arity)]),
-        rank[use[:m]],
-        np.concatenate([leaf, leaves.leaf])[order],
-        rank[use[m:]],
+    first[use[used] - n] = used  # of several uses the first is written last and stays
+    first[: leaves.fixed] = -1
+    order = np.argsort(first, kind="stable")
+    order = order[first[order] < len(use)]
+    owner = np.maximum(np.searchsorted(start, first[order], side="right") - 1, 0)  # the entry that uses it first
+    at, leaf_at = np.arange(n) + np.cumsum(np.bincount(owner, minlength=n + 1))[:n], owner + np.arange(len(order))
+    number = np.empty(n + len(first), dtype=np.int64)
+    number[:n], number[n + order] = at, leaf_at
+    code, leaf, begin = (
+        np.empty(n + len(order) + k, dtype) for k, dtype in ((0, np.int64), (0, np.float64), (1, np.int64))
     )
+    for found, mine, own in ((code, links.code, leaves.code), (leaf, links.number, leaves.leaf)):
+        found[at], found[leaf_at] = mine, own[order]
+    begin[at], begin[leaf_at], begin[-1] = start[:-1], start[owner], m
+    return tapes.make(code, begin, number[use[:m]], leaf, number[use[m:]])
 
 
 def _without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Value]]:
     """Drop entries that no result depends on, and parameters used only by these."""
     used = tapes.reached(tape)
+    if used.all():
+        return tape, parameters
     kept = tape.leaf[(tape.code == PARAMETER) & used].astype(int).tolist()
     tape = tapes.select(tape, used | tapes.among(tape.code, (INPUT, UNIFORM)))
     mine = tape.code == PARAMETER

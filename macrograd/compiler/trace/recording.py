@@ -18,7 +18,7 @@ from macrograd import ops, value
 from macrograd.compiler.trace.loops import Loops
 from macrograd.compiler.trace.refusals import OF_A_BRANCH, WAY_OUT_OF_GRADIENTS, WAY_OUT_OF_PARAMETERS, refuse
 from macrograd.compiler.trace.rounds import Rounds
-from macrograd.compiler.trace.traced import counter, leaf, record
+from macrograd.compiler.trace.traced import counter, leaf, operand, record
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT
 from macrograd.value import Value
@@ -56,12 +56,18 @@ class Recording(Interpreter):
         # make Values, too: none of the parts minds being entered twice.
         self.new = partial(next, filterfalse(self._listed.append, map(object.__new__, repeat(Value))))
 
+    operand = staticmethod(operand)
+
     def values(self) -> list[Value]:
         """The Values made so far, in order: those that depend on an argument and those computed from parameters
         alone."""
         found = self.since(self.begin)
         bodies = self.loops.bodies
         return [x for x in found if id(x) not in bodies] if bodies else found
+
+    def forget(self) -> None:
+        """Hold the Values made so far no longer."""
+        self._listed.clear()
 
     def count(self) -> int:
         """How many Values have been made."""

@@ -135,7 +135,7 @@ class SectionTape:
 
 def section_tape(section: Section, constants: set[int], order: Sequence[Value] | None = None) -> SectionTape:
     """The tape of a section, with its operations in this order, if there is one."""
-    made = [x for row in section.made for x in row] if order is None else order
+    made = [x for row in section.made for x in row] if order is None else list(order)
     tape, parameters = tape_of(made, section.roots(), section.inputs(), constants)
     assert not parameters
     return SectionTape(tape, section)

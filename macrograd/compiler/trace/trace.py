@@ -114,6 +114,8 @@ def trace(
         structure, results = _flatten(_called(fn, given.arguments))
         constants = set(map(id, recording.made.copy()))  # others may make more meanwhile
         values = recording.values()
+        if not as_eager:
+            recording.forget()
         leaves = recording.loops.leaves(values, results, given)
         calls = recording.loops.calls
         calls.finish()
@@ -121,10 +123,10 @@ def trace(
         made = {k: x for k, x in enumerate(calls.made) if isinstance(x, Section)}
         expanded = _expanded(results, recording, calls, [*made.values()]) if as_eager and made else None
         try:
-            tape, parameters = tape_of(values, results, inputs, constants, (), same)
+            tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
         except AttributeError:  # one that another thread is just making, not part of this trace
             values = [x for x in values if hasattr(x, "label")]
-            tape, parameters = tape_of(values, results, inputs, constants, (), same)
+            tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
         if as_eager:
             order = as_eager_walks(results, recording.comparisons) if expanded is None else expanded.walked(results)
             needed = expanded.sections if expanded is not None else []

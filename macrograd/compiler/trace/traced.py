@@ -161,7 +161,7 @@ def _record_two(op: Op, a: Any, b: Any) -> Traced:
     return node
 
 
-def _operand(x: Any) -> Any:
+def operand(x: Any) -> Any:
     """`x` as a Value, or None; equal numbers of a trace are one constant."""
     kind = x.__class__
     if kind is float or kind is int:
@@ -178,14 +178,14 @@ def _operand(x: Any) -> Any:
 def _binary(op: Op) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
     def forwards(self: Traced, other: Any) -> Any:
         if other.__class__ is not Traced and other.__class__ is not Value:
-            given, other = other, _operand(other)
+            given, other = other, operand(other)
             if other is None:
                 return not_mine(given)
         return _record_two(op, self, other)
 
     def backwards(self: Traced, other: Any) -> Any:
         if other.__class__ is not Traced and other.__class__ is not Value:
-            given, other = other, _operand(other)
+            given, other = other, operand(other)
             if other is None:
                 return not_mine(given)
         return _record_two(op, other, self)
