@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.program.program import Index, Instruction, Operand
+from macrograd.compiler.tape.tape import Ints
 from macrograd.compiler.targets.scalar.code import Code, Counter, Team
 from macrograd.compiler.targets.scalar.machine import Machine
 
@@ -53,6 +54,14 @@ Key = tuple[int, tuple[int, ...], tuple[int, ...]]
 
 def key_of(x: Index, dims: tuple[int, ...]) -> Key:
     return x.base, x.shifts, tuple(stride if dim > 1 else 0 for stride, dim in zip(x.member, dims, strict=True))
+
+
+def all_rounds(x: Index, slots: Ints, counts: tuple[int, ...]) -> Ints:
+    """Slots of an operand in the first rounds, and in all other rounds of loops with these counts."""
+    for shift, count in zip(x.shifts, counts, strict=True):
+        if shift:
+            slots = (slots[:, None] + np.arange(count) * shift).ravel()
+    return slots
 
 
 class Tables:
@@ -196,7 +205,7 @@ class Operands:
             given = self.given.get((key_of(x, self.dims), member, vector))
             if given is not None:
                 return given
-        known = ("value", x.space, self._identity(x, member, term, vector), width)
+        known = self.key(x, member, term, vector)
         if known in self.cache:
             return self.cache[known]
         if x.space == "u" and self.axis == "none":
@@ -223,11 +232,11 @@ class Operands:
         self.cache[known] = value
         return value
 
-    def _identity(self, x: Index, member: Member, term: Counter, vector: SimdVector) -> tuple[object, ...]:
-        """The key of a load within a tile: everything that the address depends on."""
+    def key(self, x: Index, member: Member, term: Counter, vector: SimdVector) -> tuple[object, ...]:
+        """The key of an operand in the cache: everything that its address depends on."""
         if not x.affine:
-            return (id(x), member, term, vector.start)
-        parts: list[object] = [x.base, x.shifts]
+            return ("value", x.space, vector.width, id(x), member, term, vector.start)
+        parts: list[object] = ["value", x.space, vector.width, x.base, x.shifts]
         for stride, place in zip(x.member[: len(member)], member, strict=True):
             if stride:
                 parts.append((stride, place))

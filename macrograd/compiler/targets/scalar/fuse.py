@@ -21,7 +21,8 @@ from macrograd import ops
 from macrograd.compiler.program.program import Index, Instruction, Program, Step, counted
 from macrograd.compiler.program.walk import in_rows, streams_of
 from macrograd.compiler.tape.tape import distinct
-from macrograd.compiler.targets.scalar.access import key_of
+from macrograd.compiler.targets.scalar.access import all_rounds, key_of
+from macrograd.compiler.targets.scalar.inside import with_computed
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.outer import split
 from macrograd.compiler.targets.scalar.tiles import covers
@@ -60,7 +61,7 @@ def readers(program: Program) -> NDArray[np.int64]:
                     same = (key_of(x, instruction.dims), x.term if count > 1 else 0, count) if x.affine else (id(x),)
                     if same not in met:
                         met.add(same)
-                        found[distinct(_all_rounds(x, _slots_of(x, instruction.dims, count), counts).ravel())] += 1
+                        found[distinct(all_rounds(x, _slots_of(x, instruction.dims, count), counts).ravel())] += 1
     return found
 
 
@@ -90,7 +91,7 @@ def grouped(
 ) -> Iterator[Step | Fusion]:
     """The steps of a block, or of a loop in it, with groups in place of their instructions."""
     for row, step in in_rows(steps):
-        for group in groups(row, read, machine, counts):
+        for group in groups(with_computed(row, read, counts), read, machine, counts):
             yield group if len(group.instructions) > 1 else group.instructions[0]
         if step is not None:
             yield step
@@ -159,7 +160,7 @@ def _stored(line: _Line, members: Sequence[_Line], read: NDArray[np.int64]) -> b
     if line.out is None:
         return True
     inside = sum(line.out in other.reads for other in members)
-    slots = _all_rounds(line.instruction.out, _slots_of(line.instruction.out, line.instruction.dims, 1), line.counts)
+    slots = all_rounds(line.instruction.out, _slots_of(line.instruction.out, line.instruction.dims, 1), line.counts)
     return bool((read[slots] != inside).any())
 
 
@@ -169,13 +170,6 @@ def _slots_of(x: Index, dims: tuple[int, ...], count: int) -> NDArray[np.int64]:
         dims = tuple(dim if stride else 1 for dim, stride in zip(dims, x.member, strict=True))
         count = count if x.term else 1
     return x.slots(dims, count).ravel()
-
-
-def _all_rounds(x: Index, slots: NDArray[np.int64], counts: tuple[int, ...]) -> NDArray[np.int64]:
-    for shift, count in zip(x.shifts, counts, strict=True):
-        if shift:
-            slots = (slots[:, None] + np.arange(count) * shift).ravel()
-    return slots
 
 
 def _span(x: Index, dims: tuple[int, ...], count: int, counts: tuple[int, ...]) -> Span:

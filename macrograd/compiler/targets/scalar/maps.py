@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd import ops
 from macrograd.compiler.program.program import Instruction
 from macrograd.compiler.targets.scalar.access import SCALAR, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.fuse import Fusion
@@ -23,17 +22,9 @@ class Maps:
     def map(self, instruction: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
         self.at.cache = {}
         tile = [(member, vector) for member in members for vector in vectors]
-        values = [self._value(instruction, *place) for place in tile]
+        values = [self.sums.value(instruction, *place) for place in tile]
         for value, place in zip(values, tile, strict=True):
             self.at.result(value, instruction, *place)
-
-    def _value(self, instruction: Instruction, member: Member, vector: SimdVector) -> str:
-        """A member's value of a map or of a sum of single products."""
-        if instruction.kind == "dot":
-            return self.sums.single_products(instruction, member, vector)
-        return self._compute(
-            instruction, [self.at.load(x, member, 0, 1, vector) for x in instruction.args], vector.width
-        )
 
     def packed(self, instruction: Instruction, members: list[Member]) -> None:
         """A few scalars anywhere as one vector, of a map or of sums of single products."""
@@ -44,7 +35,7 @@ class Maps:
             self.at.cache = {}
             if instruction.kind == "map":
                 operands = [[self.at.load(x, member, 0, 1, SCALAR) for member in some] for x in instruction.args]
-                found = self._compute(instruction, [code.gathered(x, width) for x in operands], width)
+                found = self.sums.applied(instruction, [code.gathered(x, width) for x in operands], width)
             else:
                 total: str | None = None
                 for segment in instruction.segments:
@@ -55,24 +46,6 @@ class Maps:
                 found = total
             for k, member in enumerate(some):
                 self.at.store(code.extract(found, k, width), instruction, member, SCALAR)
-
-    def _compute(self, instruction: Instruction, operands: list[str], width: int) -> str:
-        row = ops.TABLE[instruction.code]
-        exponent = instruction.args[1] if row is ops.power else None
-        if isinstance(exponent, float) and not self.machine.strict and exponent in range(3, 17):
-            return self._whole_power(operands[0], int(exponent), width)
-        return self.code.apply(row, operands, width)
-
-    def _whole_power(self, base: str, exponent: int, width: int) -> str:
-        """xⁿ by squaring."""
-        result, square = "", base
-        while exponent:
-            if exponent & 1:
-                result = square if not result else self.code.binary("fmul", result, square, width)
-            exponent >>= 1
-            if exponent:
-                square = self.code.binary("fmul", square, square, width)
-        return result
 
     def group(self, group: Fusion) -> None:
         """All instructions of a group, tile by tile."""
@@ -101,7 +74,7 @@ class Maps:
     def _chain(self, rest: list[tuple[Instruction, bool]], member: Member, vector: SimdVector) -> None:
         for instruction, stored in rest:
             self.at.stored = stored
-            self.at.result(self._value(instruction, member, vector), instruction, member, vector)
+            self.at.result(self.sums.value(instruction, member, vector), instruction, member, vector)
 
     def _masks(self) -> list[str]:
         """For each vector of lanes of a block, the mask of those that stand for a sample."""

@@ -8,17 +8,16 @@ from dataclasses import replace
 from functools import partial
 
 from macrograd.compiler.program.program import Index, Instruction, Operand, Segment
-from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Member, Operands, SimdVector
+from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Member, SimdVector
 from macrograd.compiler.targets.scalar.code import Code, Counter
+from macrograd.compiler.targets.scalar.inside import Computed
+from macrograd.compiler.targets.scalar.values import Values
 
 FEW = 8  # up to this many terms or members are unrolled
 
 
-class Sums:
+class Sums(Values):
     """Writes dot and reduce."""
-
-    def __init__(self, at: Operands) -> None:
-        self.at, self.code, self.machine = at, at.code, at.machine
 
     def dot(self, instruction: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
         """Sums of products, one accumulator for each member and vector of the tile."""
@@ -100,31 +99,6 @@ class Sums:
     @staticmethod
     def _known(x: Operand) -> bool:
         return isinstance(x, float) or (x.terms is None and x.full is None)
-
-    def pair(self, segment: Segment, member: Member, t: Counter, vector: SimdVector) -> tuple[str | float, str]:
-        left, right, count = segment.left, segment.right, segment.count
-        value = self.at.load(right, member, t, count, vector)
-        if isinstance(left, float) and left in (1.0, -1.0):
-            return left, value
-        return self.at.load(left, member, t, count, vector), value
-
-    def accumulate(self, total: str | None, left: str | float, right: str, width: int) -> str:
-        code = self.code
-        if isinstance(left, float):
-            if total is None:
-                return right if left == 1.0 else code.negate(right, width)
-            return code.binary("fadd" if left == 1.0 else "fsub", total, right, width)
-        if total is None:
-            return code.binary("fmul", left, right, width)
-        return code.multiply_add(left, right, total, width)
-
-    def single_products(self, instruction: Instruction, member: Member, vector: SimdVector) -> str:
-        """A sum of products in which each is a separate segment."""
-        total: str | None = None
-        for segment in instruction.segments:
-            total = self.accumulate(total, *self.pair(segment, member, 0, vector), vector.width)
-        assert total is not None
-        return total
 
     def across(self, instruction: Instruction, members: list[Member], _: list[SimdVector]) -> None:
         """Sums over lanes (and terms), or over contiguous terms; then over each vector's elements."""
@@ -278,6 +252,8 @@ def turned(instruction: Instruction) -> Instruction:
     """The same instruction with its counters swapped."""
 
     def turn(x: Index, _: int) -> Index:
+        if isinstance(x, Computed):
+            x = replace(x, what=x.source.mapped(turn))
         return replace(x, member=x.member[::-1], members=None if x.members is None else x.members.T)
 
     return replace(instruction, dims=instruction.dims[::-1]).mapped(turn)
