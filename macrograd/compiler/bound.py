@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,6 +26,8 @@ class BoundCall:
     Not thread-safe. Raises IndexError as the function does.
     """
 
+    _run: Callable[[], Any]
+
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]], what: str) -> None:
         samples = special.samples(arrays)
         prepared = special.prepared(what, samples, one=samples == 1)
@@ -37,7 +39,7 @@ class BoundCall:
         for buffer, array in zip(self.arguments, arrays, strict=True):
             np.copyto(buffer, array, casting="unsafe")
         self._special, self._prepared, self._state = special, prepared, state
-        self._run = state.run
+        self._run = state.run if what == "bound" else state.runner(prepared.program.results[0][1])
         bound_calls.add(self)
         self._takes = prepared.executable.takes
         self.parameters = list(special.parameters)
@@ -80,10 +82,9 @@ class Bound(BoundCall):
         return float(self._value[0])
 
     def __call__(self) -> float:
-        self._run()
+        found: float = self._run()
         if self._takes:
             self._special.check_indices(self._prepared, self._state)
-        found: float = self._value[0]
         return found
 
 

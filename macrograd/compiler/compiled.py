@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from macrograd.compiler import parameters
 from macrograd.compiler.bound import Bound, BoundResults
+from macrograd.compiler.calls import Call, Calls, Direct
 from macrograd.compiler.recordings import Recordings, shareable
 from macrograd.compiler.settings import settings_of
 from macrograd.compiler.specialised import Specialised
@@ -53,6 +54,8 @@ class Compiled:
         self.argument = settings.argument
         self._shapes: dict[tuple[tuple[int, ...], ...], Specialised] = {}
         self._latest: Specialised | None = None
+        self._direct: Direct | None = None  # calls with arrays as those of a call before
+        self._calls = Calls(settings.dtype)
         self._remembered: tuple[tuple[int, ...], ...] | None = None  # of the latest call before pickling
         self._lock = threading.RLock()
         self._shared: tuple[Recordings, Sequence[Value]] | None = None
@@ -75,10 +78,10 @@ class Compiled:
             self.settings.ranks.__reduce__()
         uniform = tuple(sorted(self.settings.uniform))
         return again, (
-            self.fn, self.batch, self.dtype.name, self.backend, self.threads, self.strict, self._known(), uniform,
+            self.fn, self.batch, self.dtype.name, self.backend, self.threads, self.strict, self._seen(), uniform,
         )  # fmt: skip
 
-    def _known(self) -> tuple[tuple[int, ...], ...] | None:
+    def _seen(self) -> tuple[tuple[int, ...], ...] | None:
         """The shapes of the latest call."""
         return self._remembered if self._latest is None else self._latest.shapes
 
@@ -90,8 +93,10 @@ class Compiled:
         Arguments are real numbers, or nested lists or arrays of them; a bool counts as 0 or 1. Raises TypeError for
         anything else, such as a Value, None or a string.
         """
+        if (call := self._known("values", args)) is not None and not kwargs:
+            return call.values(None, args)
         arrays, special = self._prepare(args, kwargs)
-        return special.values(arrays)
+        return self._calls.new("values", special, arrays).values(None, arrays)
 
     def value(self, theta: Any, *args: Any, **kwargs: Any) -> Any:
         """The function's value at parameters `theta`, an array in the order of `parameters`, as `value_and_grad` takes
@@ -99,12 +104,14 @@ class Compiled:
         argument is missing."""
         if theta is None:
             raise self._no_theta("value")
+        if (call := self._known("values", args)) is not None and not kwargs:
+            return call.values(theta, args)
         try:
             arrays, special = self._prepare(args, kwargs)
         except TypeError:
             self._check_arguments("value", args, kwargs)
             raise
-        return special.values(arrays, theta)
+        return self._calls.new("values", special, arrays).values(theta, arrays)
 
     # --- gradients --------------------------------------------------------------------------------------------------
 
@@ -114,7 +121,7 @@ class Compiled:
         Raises TypeError if the function's result is not one scalar.
         """
         arrays, special = self._prepare(args, kwargs)
-        value, gradient = special.value_and_grad(None, arrays)
+        value, gradient = self._calls.new("gradient", special, arrays).value_and_grad(None, arrays)
         for parameter, g in zip(special.parameters, gradient.tolist(), strict=True):
             parameter._grad += g
         return value
@@ -125,14 +132,23 @@ class Compiled:
         Reads and writes no Values. Raises ValueError for a theta of the wrong size, and TypeError if theta or an
         argument is missing.
         """
+        if self._direct is not None and not kwargs:
+            self._latest, empty, run = self._direct
+            gradient = empty()
+            value = run(gradient, theta, *args)
+            if value is not None:
+                return value, gradient
         if theta is None:
             raise self._no_theta("value_and_grad")
+        if (call := self._known("gradient", args)) is not None and not kwargs:
+            self._direct = call.direct()
+            return call.value_and_grad(theta, args)
         try:
             arrays, special = self._prepare(args, kwargs)
         except TypeError:
             self._check_arguments("value_and_grad", args, kwargs)
             raise
-        return special.value_and_grad(theta, arrays)
+        return self._calls.new("gradient", special, arrays).value_and_grad(theta, arrays)
 
     def bind(self, *args: Any, **kwargs: Any) -> Bound | BoundResults:
         """Fixed buffers for these arguments, checked once, for calls with the least overhead.
@@ -227,6 +243,13 @@ class Compiled:
         return prepared.executable.profile(state)
 
     # --- arguments --------------------------------------------------------------------------------------------------
+
+    def _known(self, what: str, args: tuple[Any, ...]) -> Call | None:
+        """The program of an earlier call with such arguments, which need no closer look."""
+        call = self._calls.find(what, args)
+        if call is not None:
+            self._latest = call.special
+        return call
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[NDArray[Any]], Specialised]:
         if kwargs:

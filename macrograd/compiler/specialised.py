@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -24,6 +24,7 @@ from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.compiler.trace.recording import FIRST_CHECK
 from macrograd.value import Value, numbers_of
 
+FEW_SIZES = 8  # of batches, whose buffers wait
 _SHOWN = 8  # numbers of a sample, in messages
 _MOST_CALLS = 300_000  # of NumPy, to find an invalid index
 
@@ -36,6 +37,10 @@ class Prepared:
     executable: Executable
     waiting: dict[int, list[State]]
     instead: Callable[[RuntimeError], Executable]
+    differentiated: bool = False  # whether the results are a value and its gradient
+    direct: dict[int, tuple[Callable[[], Any], Callable[..., Any]] | None] = field(
+        default_factory=dict
+    )  # by batch size
 
     def __post_init__(self) -> None:
         program = self.program
@@ -74,7 +79,7 @@ class Prepared:
             return self.executable.steps(parts, samples)
 
     def give(self, samples: int, state: State) -> None:
-        if samples not in self.waiting and len(self.waiting) >= 8:
+        if samples not in self.waiting and len(self.waiting) >= FEW_SIZES:
             self.waiting.pop(next(iter(self.waiting)), None)
         self.waiting.setdefault(samples, []).append(state)
 
@@ -97,7 +102,7 @@ class Specialised:
         )  # fmt: skip
         self.parameters = self.source.parameters
         self.nesting = _nesting(self.source.structure)
-        self._run = _run(self.nesting.ravel()) if isinstance(self.nesting, np.ndarray) else None
+        self.row = _run(self.nesting.ravel()) if isinstance(self.nesting, np.ndarray) else None
         self._prepared: dict[tuple[str, bool], Prepared] = {}  # by name, and whether it is of one sample
         self._lock = threading.RLock()
 
@@ -138,6 +143,7 @@ class Specialised:
             pipeline.prepare(request, settings),
             {},
             lambda error: pipeline.instead(error, request, settings),
+            what == "gradient",
         )
 
     @property
@@ -194,34 +200,6 @@ class Specialised:
         first = state.executable.program.first_uniform_input
         return {k: state.u[first + begin : first + end].reshape(self.shapes[k]) for k, begin, end in self.same}
 
-    def value_and_grad(self, theta: Any, arrays: list[NDArray[Any]]) -> tuple[float, NDArray[Any]]:
-        samples = self.samples(arrays)
-        prepared = self.prepared("gradient", samples, one=samples == 1)
-        state = prepared.take(samples)
-        try:
-            self.fill(state, theta)
-            self.load(state, arrays)
-            state.run()
-            self.check_indices(prepared, state)
-            value, gradient = results(prepared.program, state)
-            return float(value), gradient.copy()
-        finally:
-            prepared.give(samples, state)
-
-    def values(self, arrays: list[NDArray[Any]], theta: Any = None) -> Any:
-        samples = self.samples(arrays)
-        prepared = self.prepared("values", samples, one=samples == 1)
-        state = prepared.take(samples)
-        try:
-            self.fill(state, theta)
-            self.load(state, arrays)
-            state.run()
-            self.check_indices(prepared, state)
-            table = self.table(prepared, state)
-        finally:
-            prepared.give(samples, state)
-        return self.map_results(lambda which: self._picked(which, table))
-
     def table(self, prepared: Prepared, state: State) -> NDArray[Any]:
         """All results as (samples, results)."""
         slots, varying, samples = prepared.slots, prepared.varying, state.samples
@@ -271,14 +249,6 @@ class Specialised:
         if not index.is_integer():
             raise IndexError(f"{name}: take() needs an integer index, got {index!r}")
         raise IndexError(f"{name}: take() index {index:.15g} is outside 0 … {count - 1}")
-
-    def _picked(self, which: NDArray[np.int64], table: NDArray[Any]) -> Any:
-        if which is self.nesting and isinstance(self._run, slice) and table.flags.writeable:
-            found = table[:, self._run]  # the table is its own
-        else:
-            found = table[:, which.ravel()]
-        found = found.reshape(len(table), *which.shape)
-        return found if self.settings.batch else found[0]
 
     def map_results(self, array: Callable[[NDArray[np.int64]], Any]) -> Any:
         """The function's nested result with `array(numbers)` in place of each array, where `numbers` index the

@@ -36,17 +36,17 @@ def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], A
     first, last = slots[0], slots[-1]
     numbers: Any = state.u.data
     row = numbers[first : last + 1] if slots == list(range(first, last + 1)) else None
-    run, takes = state.run, prepared.executable.takes
+    run, takes = state.runner(first), prepared.executable.takes
     writes, seen = parameter_writes, parameter_writes[0]
     single = isinstance(special.source.structure, int)
-    plain = single and not takes
+    quick = state.taker(first, [(buffer, False)]) if single else None
 
     def after() -> Any:
-        run()
+        found = run()
         if takes:
             special.check_indices(prepared, state)
         if single:
-            return numbers[first]
+            return found
         return list(row) if row is not None else [numbers[slot] for slot in slots]
 
     # The checks cost nothing: a view only accepts an array of its length and type, and `pack` only as many numbers as
@@ -55,6 +55,10 @@ def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], A
     def flat(x: Any) -> Any:
         if writes[0] != seen:
             return renewed(x)
+        if quick is not None:
+            found = quick(x)
+            if found is not None:
+                return found
         try:
             if x.__class__ is array:
                 held[:] = x
@@ -62,9 +66,6 @@ def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], A
                 pack(bytes_, 0, *x)
         except (ValueError, TypeError, NotImplementedError, OverflowError, struct.error):
             fill(x)
-        if plain:  # one call less
-            run()
-            return numbers[first]
         return after()
 
     def nested(x: Any) -> Any:

@@ -117,9 +117,11 @@ class Native:
         A brief one keeps Python's lock: giving it back and taking it again costs as much as a small program, and
         milliseconds where another thread is waiting for it.
         """
-        address = ctypes.cast(self.functions[name], ctypes.c_void_p).value or 0
-        function = (_BRIEF if brief else _LONG)(address)
+        function = (_BRIEF if brief else _LONG)(self.address(name))
         return partial(function, ctypes.byref(context))
+
+    def address(self, name: str) -> int:
+        return ctypes.cast(self.functions[name], ctypes.c_void_p).value or 0
 
     def with_tables(self, tables: Table) -> Native:
         """The same code with other tables."""

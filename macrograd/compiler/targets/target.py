@@ -35,7 +35,7 @@ from macrograd.ranks.ranks import Ranks
 
 Array = NDArray[Any]
 Text = TypeVar("Text", covariant=True)
-_COPY_BYTES = 1 << 20  # larger arguments are read in place if their type and layout allow it
+COPY_BYTES = 1 << 20  # larger arguments are read in place if their type and layout allow it
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,10 @@ class Executable(ABC):
     def who(self) -> str:
         """The program, and the processor where roundings depend on it: equal on all ranks that share a batch."""
 
+    def settled(self, samples: int) -> bool:
+        """Whether the code for that batch size is the best that it will get."""
+        return True
+
     @abstractmethod
     def state(self, samples: int, like: State | None = None) -> State:
         """New buffers for a batch of that size, with the uniform slots of another state if one is given. Raises
@@ -152,6 +156,7 @@ class State(ABC):
     arguments  the arguments' numbers, None until loaded
     shared     the part of the batch that is this rank's, if ranks share it
     run        computes everything from the current contents of the buffers, with the least overhead
+    views      of the buffers, for whoever makes calls with them
     """
 
     run: Callable[[], object]
@@ -164,6 +169,7 @@ class State(ABC):
         self.shared: Shared | None = None
         if executable.ranks is not None:
             self.shared = Shared(executable.ranks, samples)
+        self.views: Any = None
         self._borrowed: set[int] = set()  # arguments that are read from a caller's array
         self._weights: Array | None = None
         self._order: NDArray[np.int64] | None = None
@@ -191,7 +197,7 @@ class State(ABC):
         if self.shared is not None:
             self.shared.given(arrays)
         for k, array in enumerate(arrays):
-            if array.nbytes > _COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
+            if array.nbytes > COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
                 self.point(k, array)
                 continue
             if k in self._borrowed:
@@ -240,6 +246,23 @@ class State(ABC):
         if sums is not None:
             self.u[executable.reduced] = sums
         return raised
+
+    def runner(self, slot: int) -> Callable[[], float]:
+        """`run` that returns the number in a slot of u."""
+        run, numbers = self.run, self.u.data
+
+        def runs() -> float:
+            run()
+            found: float = numbers[slot]
+            return found
+
+        return runs
+
+    def taker(self, slot: int, buffers: Sequence[tuple[Array, bool]]) -> Callable[..., float | None] | None:
+        """A function that takes arrays, copies them to these buffers, or from those marked as results, and runs like
+        `runner`, all without letting another thread in; it returns None if an array is of another shape or type, or if
+        an index was out of range. None if this state has no such function."""
+        return None
 
     @abstractmethod
     def flagged(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler.jit import native
+from macrograd.compiler.jit import builtin, native
 from macrograd.compiler.program.program import Loop, counted
 from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
@@ -26,7 +26,7 @@ from macrograd.compiler.targets.llvm.team import Crew
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import StepByStep
-from macrograd.compiler.targets.target import Executable, Request, State, aligned
+from macrograd.compiler.targets.target import Array, Executable, Request, State, aligned
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ranks.tree import Leaves
 
@@ -83,6 +83,9 @@ class LlvmExecutable(Executable):
         if self.threads < 2 or self.ranks is not None or not self.program.batch:
             return False
         return samples <= _CHUNK * self.lanes(samples)[0] and self._sums * samples >= TEAM_PRODUCTS
+
+    def settled(self, samples: int) -> bool:
+        return self.variant(samples)[0].improved
 
     def state(self, samples: int, like: State | None = None) -> LlvmState:
         return LlvmState(self, samples, like)
@@ -144,7 +147,7 @@ class LlvmState(State):
         self.context.held = self.u, self.v, self.out, self._pointers, self.arguments, self.native
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
-        self.chunk, self.team = _CHUNK, executable.together(samples)
+        self.chunk, self.team, self._builtin = _CHUNK, executable.together(samples), False
         one = self.blocks <= _CHUNK or (executable.strict and len(executable.reduced))  # sums sample by sample
         if self.shared is not None:
             self.chunk = self.shared.leaves.length // self.lanes
@@ -156,6 +159,9 @@ class LlvmState(State):
             self.run = _weakly(self._run_team)
         elif one:
             self.run = self.native.call("run", self.context, brief=self._brief())
+            self._builtin = self._brief() and builtin.available()
+            if self._builtin:
+                self.run = self.runner(0)
         else:
             self.run = _weakly(self._run_chunks)
         self._workers: list[_Worker] = []
@@ -168,6 +174,19 @@ class LlvmState(State):
         super().weigh(weights, order)
         self.context.weights = None if weights is None else weights.ctypes.data
         self.context.order = None if order is None else order.ctypes.data
+
+    def runner(self, slot: int) -> Callable[[], float]:
+        if not self._builtin:
+            return super().runner(slot)
+        number = self.u.ctypes.data + slot * self.u.itemsize
+        return builtin.builtin(self.native.address("run"), self.address, number, self.executable.kind, self.context)
+
+    def taker(self, slot: int, buffers: Sequence[tuple[Array, bool]]) -> Callable[..., float | None] | None:
+        if not self._builtin or not all(builtin.describes(array) for array, _ in buffers):
+            return None
+        number, flag = self.u.ctypes.data + slot * self.u.itemsize, self.address + Context.flag.offset
+        code, kind = self.native.address("run"), self.executable.kind
+        return builtin.builtin(code, self.address, number, kind, self.context, flag, buffers)
 
     def flagged(self) -> bool:
         raised = bool(self.context.flag)
