@@ -17,8 +17,10 @@ from typing import Any
 
 from macrograd.compiler.program import program as programs
 from macrograd.compiler.program.cache import cached
+from macrograd.compiler.program.compact import compact
 from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.stripes import in_stripes
 from macrograd.compiler.rewrite.differentiate import differentiate
 from macrograd.compiler.rewrite.simplify import own_results, simplify
 from macrograd.compiler.roll.roll import roll
@@ -34,6 +36,7 @@ from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.targets.training import Parts
 from macrograd.value import Value
 
+_LEAST_IN_A_FILE = 16  # slots
 FALLBACK: Runner = Numpy()  # available on every machine
 TARGETS: tuple[Runner, ...] = (Llvm(), FALLBACK)  # fastest first
 
@@ -119,6 +122,14 @@ def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Pr
         return _linked(source, program, strict)
 
     return _made(source, ("gradient", batch, strict), make)
+
+
+def for_file(program: Program) -> Program:
+    """The program as a file has it: its memory is given by a caller who may have little, so that loops write slots
+    again even where that saves a few."""
+    program = compact(in_stripes(program), least=_LEAST_IN_A_FILE)
+    _seen("compact", program)
+    return program
 
 
 def _linked(source: Source, program: Program, strict: bool) -> Program:

@@ -89,9 +89,9 @@ def _file(compiled: Compiled, kind: str, prefix: str, called: NamesInC) -> _File
         special.check_scalar()
         if not source.parameters:
             raise TypeError(no_gradient(compiled.__name__))
-        program = pipeline.gradient_program(source, batch=False, strict=compiled.strict)
+        program = pipeline.for_file(pipeline.gradient_program(source, batch=False, strict=compiled.strict))
     else:
-        program = pipeline.value_program(source, batch=False, strict=compiled.strict)
+        program = pipeline.for_file(pipeline.value_program(source, batch=False, strict=compiled.strict))
     weights = np.concatenate([[p.data for p in source.parameters], program.constants]).astype(compiled.dtype)
     apart = constants_apart(program) if kind == "predict" else None
     number = kind_of(compiled.dtype)

@@ -41,7 +41,7 @@ def write_training(
     special.check_scalar()
     strict = compiled.strict
     machine = machine_for(compiled.dtype, lanes, batch=True, strict=strict)
-    program = pipeline.gradient_program(special.source, batch=True, strict=strict)
+    program = pipeline.for_file(pipeline.gradient_program(special.source, batch=True, strict=strict))
     states = len(optimizer.initial_state)
     update = recorded_update(optimizer.rule, states, strict=strict)
     wanted = Request(program, tuple(special.sizes), 0, compiled.dtype, strict)

@@ -29,7 +29,9 @@ class PredictorInC:
 
     def __init__(self, compiled: Compiled, trained: Sequence[Value], prefix: str) -> None:
         special = compiled._traced()
-        self.program: Program = pipeline.value_program(special.source, batch=False, strict=compiled.strict)
+        self.program: Program = pipeline.for_file(
+            pipeline.value_program(special.source, batch=False, strict=compiled.strict)
+        )
         self.real, self._prefix = kind_of(compiled.dtype).name, prefix
         self._bytes = kind_of(compiled.dtype).bytes
         self._inputs, self._outputs = sum(special.sizes), len(self.program.results)

@@ -49,11 +49,13 @@ def predicting(
     special = compiled._traced()
     size, batch = sum(special.sizes), False
     if lanes > 1 and size:
-        program = pipeline.value_program(special.source, batch=True, strict=compiled.strict, own=True)
+        program = pipeline.for_file(
+            pipeline.value_program(special.source, batch=True, strict=compiled.strict, own=True)
+        )
         places = [("v", program.first_output + k) for k in range(len(program.results))]
         batch = list(program.results) == places  # else some results are inputs or the same for all samples
     if not batch:
-        program = pipeline.value_program(special.source, batch=False, strict=compiled.strict)
+        program = pipeline.for_file(pipeline.value_program(special.source, batch=False, strict=compiled.strict))
     outputs = len(program.results)
     weights = [p.data for p in special.parameters]
     placed = assembly.place(
@@ -158,7 +160,7 @@ def differentiating(assembly: Assembly, compiled: Compiled) -> Part:
     special.check_scalar()
     if not special.parameters:
         raise TypeError(no_gradient(compiled.__name__))
-    program = pipeline.gradient_program(special.source, batch=False, strict=compiled.strict)
+    program = pipeline.for_file(pipeline.gradient_program(special.source, batch=False, strict=compiled.strict))
     size, count = sum(special.sizes), len(special.parameters)
     weights = [p.data for p in special.parameters]
     placed = assembly.place("gradient", program, [size] if size else [], lanes=1, parameters=weights)
@@ -205,7 +207,7 @@ def training(
     special.check_scalar()
     if not special.parameters:
         raise TypeError(f"{compiled.__name__} closes over no Values, so there is nothing to train")
-    program = pipeline.gradient_program(special.source, batch=True, strict=compiled.strict)
+    program = pipeline.for_file(pipeline.gradient_program(special.source, batch=True, strict=compiled.strict))
     size, count = sum(special.sizes), len(special.parameters)
     weights = [p.data for p in special.parameters]
     whole = assembly.place("whole", program, [size], lanes=lanes, parameters=weights)

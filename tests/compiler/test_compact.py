@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,17 @@ def twice(x: Any) -> Any:
     return mg.loop(len(x), lambda i, h: mg.sin(h + mg.take(x, i)), simple(x))
 
 
+def filtered(x: Any) -> Any:
+    """Sums of two values, one of them from the beginning of memory and one from its end."""
+
+    def step(i: Any, s: Any) -> Any:
+        spread = s[1] + x[0]
+        gain = spread / (spread + rate)
+        return s[0] + gain * (mg.take(x, i) - s[0]), (1.0 - gain) * spread
+
+    return mg.loop(len(x), step, (0.0, 1.0))[0]
+
+
 def slope(x: Any) -> Any:
     return mg.grad(simple)(x)
 
@@ -78,6 +91,8 @@ def programs(fn: Callable[..., Any], batch: bool) -> tuple[Program, Program]:
         (nested, True),
         (collected, False),
         (twice, False),
+        (filtered, False),
+        (filtered, True),
         (slope, True),
     ],
 )
@@ -86,13 +101,29 @@ def test_windows_do_not_change_what_is_computed(fn: Callable[..., Any], batch: b
     assert meaning(windowed) == meaning(program)
 
 
-@pytest.mark.parametrize("fn", [simple, delayed], ids=lambda fn: fn.__name__)
+@pytest.mark.parametrize("fn", [simple, delayed, filtered], ids=lambda fn: fn.__name__)
 def test_memory_does_not_grow_with_the_rounds(fn: Callable[..., Any]) -> None:
     sizes = []
     for rounds in (10_000, 20_000):
         program = compact(pipeline.value_program(pipeline.record(fn, [(rounds,)]), batch=True))
         sizes.append(program.varying - rounds)
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("fn", [simple, delayed, filtered], ids=lambda fn: fn.__name__)
+def test_slots_that_no_operand_reaches_are_gone(fn: Callable[..., Any]) -> None:
+    _, windowed = programs(fn, False)
+    assert windowed.uniform - ROUNDS < 40
+
+
+def test_an_exported_file_needs_no_memory_for_each_round(tmp_path: Path) -> None:
+    sizes = []
+    for rounds in (100, 200):
+        mg.export(mg.compile(filtered), tmp_path / "f.c", [0.5] * rounds)
+        state = re.search(r"double u\[(\d+)\]", (tmp_path / "f.c").read_text("utf-8"))
+        assert state is not None
+        sizes.append(int(state[1]) - rounds)
+    assert sizes[0] == sizes[1] < 40
 
 
 def test_a_derivative_keeps_what_it_reads() -> None:

@@ -15,16 +15,16 @@ Slots that nothing touches any more are removed. Operands keep their form, so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from macrograd.compiler.program.copies import copies
+from macrograd.compiler.program.gaps import without_gaps
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Step
 from macrograd.compiler.program.program import Program, counted
 from macrograd.compiler.program.touches import MOST_SLOTS, Touch, Touches, touched
-from macrograd.compiler.program.walk import loop_of, loops_of
+from macrograd.compiler.program.walk import loops_of
 from macrograd.compiler.tape.tape import Ints
 
 LEAST = 4096  # slots that a window must save
@@ -69,7 +69,7 @@ def compact(program: Program, least: int = LEAST) -> Program:
         varying=size["v"],
         reused=tuple(reused),
     )
-    return _without_gaps(made)
+    return without_gaps(made)
 
 
 def _guarded(step: Step) -> bool:
@@ -265,87 +265,3 @@ def _copied(pairs: list[tuple[Place, Place]], shifts: tuple[int, ...] = ()) -> l
 def _near(pairs: list[tuple[Place, Place]], shifts: tuple[int, ...]) -> list[Instruction]:
     rows = [[Index(space, slot, (0,), shifts=shifts) for space, slot in pair] for pair in pairs]
     return copies([out for out, _ in rows], [source for _, source in rows])
-
-
-# --- the slots that are left -----------------------------------------------------------------------------------------
-
-
-def _without_gaps(program: Program) -> Program:
-    """The program without slots that lie in no operand's range."""
-    spans: dict[str, list[tuple[int, int]]] = {"u": [(0, program.held)], "v": []}
-    spans[program.input_space].append((program.first_input, program.first_input + program.inputs))
-    for step in program.steps():
-        for instruction, rounds in counted(step):
-            for x, count in (*instruction.operands(), (instruction.out, 1)):
-                if isinstance(x, Index):
-                    touch = Touch.of(x, instruction.dims, count, rounds)
-                    spans[x.space].append((touch.low, touch.high + 1))
-    varies = np.array([space == "v" for space, _ in program.results], dtype=bool)
-    slots = np.array([slot for _, slot in program.results], dtype=np.int64)
-    for space, of_space in (("u", ~varies), ("v", varies)):
-        spans[space] += _runs(np.unique(slots[of_space]))
-    gaps = {space: _Gaps(found) for space, found in spans.items()}
-
-    new_slots = np.where(varies, gaps["v"].all(slots), gaps["u"].all(slots)).tolist()
-
-    def steps(some: Sequence[Step]) -> tuple[Step, ...]:
-        return tuple([renumbered(step, ()) for step in some])
-
-    def renumbered(step: Step, rounds: tuple[int, ...]) -> Step:
-        if isinstance(step, Loop):
-            body = [renumbered(x, (*rounds, step.count)) for x in step.body]
-            return loop_of(step.count, body, step.guard)
-        assert isinstance(step, Instruction)
-
-        def index(x: Index, count: int) -> Index:
-            low = Touch.of(x, step.dims, count, rounds).low
-            return x.displaced(gaps[x.space].new(low) - low)
-
-        return step.mapped(index)
-
-    return replace(
-        program,
-        before=steps(program.before),
-        block=steps(program.block),
-        after=steps(program.after),
-        uniform=gaps["u"].new(program.uniform),
-        varying=gaps["v"].new(program.varying),
-        results=tuple(zip(["uv"[v] for v in varies.tolist()], new_slots, strict=True)),
-        reused=tuple([(space, gaps[space].new(a), gaps[space].new(b)) for space, a, b in program.reused]),
-    )
-
-
-def _runs(slots: Ints) -> list[tuple[int, int]]:
-    """Ascending slots as ranges."""
-    parts = np.split(slots, np.flatnonzero(np.diff(slots) != 1) + 1)
-    return [(int(part[0]), int(part[-1]) + 1) for part in parts if len(part)]
-
-
-class _Gaps:
-    """Slots numbered without those that are in no span."""
-
-    def __init__(self, spans: list[tuple[int, int]]) -> None:
-        self.begins: list[int] = []  # of the pieces in use
-        self.places: list[int] = []  # where they go
-        end = place = 0
-        for low, high in sorted(spans):
-            if low > end or not self.begins:
-                place += end - (self.begins[-1] if self.begins else 0)
-                self.begins.append(low)
-                self.places.append(place)
-                end = low
-            end = max(end, high)
-        self.end = end
-
-    def all(self, slots: Ints) -> Ints:
-        """The numbers of slots that are in use, or of the end."""
-        if not self.begins:
-            return np.zeros_like(slots)
-        begins, places = np.array(self.begins), np.array(self.places)
-        slots = np.clip(slots, begins[0], self.end)
-        k = np.searchsorted(begins, slots, side="right") - 1
-        found: Ints = np.minimum(places[k] + slots - begins[k], np.append(places[1:], places[-1] + self.end)[k])
-        return found
-
-    def new(self, slot: int) -> int:
-        return int(self.all(np.array([slot]))[0])
