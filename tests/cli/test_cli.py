@@ -28,17 +28,14 @@ REFERENCE = json.loads((ROOT / "references" / "demo.json").read_text("utf-8"))
 # --- the main job ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ["", "--engine=eager"], ids=["compiled", "eager"])
-def test_macrograd_train_moons_is_the_published_run(tmp_path: Path, engine: str) -> None:
-    with process("train", "moons", "--plot", str(tmp_path / "moons.png"), *engine.split()) as running:
+def test_macrograd_train_moons_is_the_published_run(tmp_path: Path) -> None:
+    with process("train", "moons", "--plot", str(tmp_path / "moons.png")) as running:
         out, err = running.communicate()
     assert err == ""
     assert running.returncode == 0
     head, *lines = out.splitlines()
     assert head == "moons: 100 samples, 2 features, 2 classes"
     assert lines[:2] == ["2-16-16-1 net, relu, loss hinge", "number of parameters 337"]
-    if engine:  # the compiler may regroup sums, so that its last digits are another machine's others
-        assert lines[2] == "step 0 loss 0.8958441028683222, accuracy 50.0%"
     for k, line in enumerate(lines[2:102]):
         loss = float(line.removeprefix(f"step {k} loss ").partition(",")[0])
         assert loss == pytest.approx(REFERENCE["losses"][k], rel=1e-9, abs=0)
@@ -57,6 +54,7 @@ def test_macrograd_train_moons_is_the_published_run(tmp_path: Path, engine: str)
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["moons"],
         ["circles", "--activation", "tanh", "--loss", "binary_cross_entropy"],
         ["blobs", "--batch-size", "7"],
         ["moons", "--loss", "huber", "--l2", "0", "--hidden"],

@@ -246,10 +246,9 @@ def test_a_figure_with_a_layout_engine_is_left_to_it() -> None:
 def test_both_side_by_side_and_saved(tmp_path: Path) -> None:
     points, labels = datasets.make_moons(40, noise=0.1, seed=0)
     history = SimpleNamespace(losses=[1.0, 0.5, 0.1], metrics={"accuracy": [0.5, 0.7, 1.0]})
-    net = nn.MLP(2, [4, 1], seed=0)
 
     def figure() -> Any:
-        return show.training_figure(net, points, labels, history)
+        return show.training_figure(plane, points, labels, history)
 
     assert [ax.get_ylabel() for ax in figure().axes] == ["$x_2$", "score", "loss", "accuracy (%)"]
     for name in ("x.svg", "x.pdf", "x.png"):
