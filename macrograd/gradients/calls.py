@@ -160,6 +160,7 @@ def _between(
         if a is None:
             foreign = foreign or node.op is not CONSTANT
             continue
+        foreign = foreign or node._traced  # without a number, even if it was computed from numbers alone
         if node.op is not None and node.op.derivative in _FLAT:
             depends = False
         elif b is not None:

@@ -84,7 +84,11 @@ class HeldLeaves:
         """A scalar of the first state; a constant is held."""
         if isinstance(x, Value) and x.op is not ops.CONSTANT and depends(x):
             return x
-        number = x._data if isinstance(x, Value) else ops.as_float("loop", x)
+        if isinstance(x, Value) and x.op is not ops.CONSTANT:  # a derivative may be taken by it
+            return ops.sum_(x, self._number(-0.0))
+        return self._number(x._data if isinstance(x, Value) else ops.as_float("loop", x))
+
+    def _number(self, number: float) -> Value:
         key = ("start", np.float64(number).view(np.int64).item())
         return self._leaf(key, 0, lambda: Held([number], 1, None))
 

@@ -231,7 +231,7 @@ class Loops:
         own = own | set(map(id, order))
         operands = [y for x in order if self.reads.of(x) is None for y in x.inputs]
         for x in [*operands, *roots]:
-            if id(x) in own or id(x) in found or (x._a is None and not self._trace.depends(x)):
+            if id(x) in own or id(x) in found or x.op is ops.CONSTANT:
                 continue
             section.outside.append(x)
             section.leaves.append(self._new())
