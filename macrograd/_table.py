@@ -72,7 +72,9 @@ class Op:
     )
 
     portable: Callable[..., Any] | None
-    flows: ClassVar[Callable[..., None] | None] = None  # the calls of a trace, which have several results, have one
+    # The calls of a trace, which have several results, have derivatives of their own: in reverse, and forward.
+    flows: ClassVar[Callable[..., None] | None] = None
+    ahead: ClassVar[Callable[..., Any] | None] = None
 
     def __init__(
         self,

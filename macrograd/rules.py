@@ -251,6 +251,10 @@ def ahead(order: Iterable[N], tangents: dict[N, Any], numbers: bool) -> dict[N, 
             ts = [get(x) for x in inputs]
             if not any(t is not None for t in ts):
                 continue
+            if op.ahead is not None:
+                if (found := op.ahead(node, get)) is not None:
+                    tangents[node] = found
+                continue
             operands = inputs
             if numbers:
                 out, operands = node._data, [x._data for x in inputs]

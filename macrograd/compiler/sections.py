@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
-from macrograd import ops
 from macrograd.compiler.program.calls import Call, Read, Row
 from macrograd.compiler.program.link import linked
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stretch import Uneven, stretched, with_held
-from macrograd.compiler.rewrite.differentiate import differentiate
+from macrograd.compiler.rewrite.sections import derived
 from macrograd.compiler.rewrite.simplify import own_results, simplify
 from macrograd.compiler.roll.roll import roll
 from macrograd.compiler.stretched import Recorded, Recorder
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
-from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, UNIFORM, Tape
-from macrograd.compiler.trace.calls import Derivative, Shape, filled
+from macrograd.compiler.tape.tape import INPUT, PARAMETER, UNIFORM, Tape
+from macrograd.compiler.trace.calls import Derived, Shape
 from macrograd.compiler.trace.rounds import Rounds
 from macrograd.compiler.trace.sections import ATTEMPTS, Section, SectionTape
 
@@ -70,7 +68,7 @@ class Sections:
     def digest(self) -> str:
         """A key of all that the program depends on besides the function's tape."""
         found = hashlib.sha256(self.numbers.tobytes())
-        found.update(repr([x for x in self.calls.made if isinstance(x, Derivative)]).encode())
+        found.update(repr([x for x in self.calls.made if isinstance(x, Derived)]).encode())
         rounds = any(section.section.counters for section in self._trace(0, 0).values())
         for k in range(_TRACES if rounds else 1):
             for number, section in self._trace(0, k).items():
@@ -93,10 +91,10 @@ class Sections:
     def _linked(self, program: Program, strict: bool) -> Program:
         def call(number: int, varies: list[bool] | None) -> Call:
             """What is called by a number, if its operands vary over the samples, or do not at all."""
-            own, order = self.calls.origin(number)
+            own, order, reverse = self.calls.origin(number)
             first = self._trace(0, 0)[own]
             section, plan = first.section, first.section.plan
-            if strict and varies is not None and order and self._has_shared(first, varies):
+            if strict and varies is not None and reverse and self._has_shared(first, varies):
                 raise ValueError(
                     f"strict=True, batch=True and memory= of the loop of {section.where}: it computes numbers "
                     "that are the same for all samples, and their derivatives would be rounded in another order. Leave "
@@ -114,8 +112,8 @@ class Sections:
                 self._reads(number, section),
                 self._rows(number),
                 len(shape.outs),
-                tuple(self._widths(number)),
-                bool(order % 2),
+                tuple(self.calls.fills(number)),
+                bool(reverse % 2),
                 bool(section.counters),
                 None if section.stops is None else (order - 1, section.stops),
             )
@@ -124,7 +122,7 @@ class Sections:
 
     def _rows(self, number: int) -> tuple[Row, ...]:
         widths = self.calls.shape(number).rows
-        return tuple([Row(width, *filled(self.calls, number, k)) for k, width in enumerate(widths)])
+        return tuple([Row(width, *self.calls.filled(number, k)) for k, width in enumerate(widths)])
 
     def _reads(self, number: int, section: Section) -> tuple[Read, ...]:
         """What each section reads; the uniform inputs follow the held numbers."""
@@ -203,91 +201,15 @@ class Sections:
         return shape.inner + sum(shape.rows) + counters + written * len(shape.reads)
 
     def _tape(self, number: int, attempt: int, index: int, strict: bool, scatter: bool) -> Tape:
-        """The tape of one section, with the inputs
-
-            carry, outside, rows, the numbers of its rounds, the elements that it reads (round by round for each read)
-
-        and the results: the carry after it, what it puts out, the rows that it fills besides the carry before it. The
-        derivative is that of the sum of all results times their adjoints, and of the operands from outside times the
-        sums so far.
-        """
+        """The tape of one section (`rewrite/sections.py`)."""
         made = self.calls.made[number]
-        if not isinstance(made, Derivative):
+        if not isinstance(made, Derived):
             tape = self._trace(attempt, index)[number].tape
             return tape if strict else simplify(tape, final=False)
-        tape = self._tape(made.of, attempt, index, strict, scatter)
-        of, shape = self.calls.shape(made.of), self.calls.shape(number)
+        tape = self._tape(made.of, attempt, index, strict, False)  # a scatter has no derivative
         written, counters = self._written(number, attempt, index)
-        # Where the leaves begin: those of the call that is differentiated, and those of the derivative.
-        old_rows = of.inner
-        old_counters = old_rows + sum(of.rows)
-        old_reads = old_counters + counters
-        rows = shape.inner
-        numbers = rows + sum(shape.rows)
-        reads = numbers + counters
-        place: dict[int, int] = {}  # of an old leaf among the new ones
-        for k in range(of.carry):
-            place[k] = rows + k  # the carry before the section is a row now
-        for k in range(of.outside):
-            place[of.carry + k] = shape.carry + k
-        for k in range(sum(of.rows)):
-            place[old_rows + k] = rows + of.carry + k
-        for k in range(counters + written * len(of.reads)):
-            place[old_counters + k] = numbers + k
-        builder = tapes.TapeBuilder()
-        builder.code, builder.operand = tape.code.tolist(), tape.operand.tolist()
-        given = tape.code == INPUT
-        leaf = tape.leaf.copy()
-        leaf[given] = [place[int(k)] for k in tape.leaf[given]]
-        builder.leaf, builder.end = leaf.tolist(), tape.start.tolist()
-        at = {int(k): i for i, k in enumerate(tape.leaf) if given[i]}
-        for k in sorted(place.keys() - at.keys()):
-            at[k] = builder.add(INPUT, leaf=float(place[k]))
-        terms: list[int] = []
-
-        def term(what: int, adjoint: int) -> None:
-            terms.append(builder.add(ops.mul.code, [what, builder.add(INPUT, leaf=float(adjoint))]))
-
-        results = tape.results.tolist()
-        for k in range(of.carry):
-            term(results[k], k)
-        sums = self.calls.sums(made)
-        for k, p in enumerate(sums):
-            term(at[p], of.carry + k)
-        for k in range(written * len(of.outs)):
-            term(results[of.carry + k], reads + written * len(of.reads) + k)
-        first = rows + of.carry + sum(of.rows)
-        filled_at = np.cumsum([of.carry + written * len(of.outs), *self._widths(made.of)]).tolist()
-        for row, *_ in made.added:
-            width = self.calls.width(made.of, row)
-            for k in range(width):
-                term(at[k] if not row else results[filled_at[row - 1] + k], first + k)
-            first += width
-        wrt = [*range(of.carry), *sums]
-        for read in self.calls.wanted_reads(made):
-            wrt += range(old_reads + read * written, old_reads + (read + 1) * written)
-        begin = np.cumsum([old_rows, *of.rows]).tolist()
-        for row in made.rows:
-            wrt += range(begin[row], begin[row + 1])
-        total = builder.add(ops.sum_.code, terms)
-        whole = differentiate(
-            builder.build([total]),
-            batch=False,
-            strict=strict,
-            wrt=np.array([at[p] for p in wrt], dtype=np.int64),
-            calls=self.calls,
-            scatter=scatter,
-        )
-        found = replace(whole, results=whole.results[1:])
-        if made.masked:
-            found = _masked(found, len(wrt) - sum(of.rows[row] for row in made.rows), shape.carry + of.outside)
-        found = tapes.select(found, tapes.reached(found) | tapes.given(found))
+        found = derived(tape, self.calls, made, written, counters, strict=strict, scatter=scatter)
         return found if strict else simplify(found, final=False)
-
-    def _widths(self, number: int) -> list[int]:
-        """The widths of the rows that a call fills besides the carry."""
-        made = self.calls.made[number]
-        return [self.calls.width(number, 1 + k) for k in range(len(made.rows))] if isinstance(made, Derivative) else []
 
     def _has_shared(self, section: SectionTape, varies: list[bool]) -> bool:
         """Whether the rounds of a section compute a number from outside, or a state, that is the same for all
@@ -313,20 +235,6 @@ class Sections:
             moves[leaf[:state]] = np.maximum(moves[leaf[:state]], found[tape.results[:state]])
         uses = walks.longest(tape.start, tape.operand, shared, nothing) > 0
         return bool((~found & uses & (tape.arity > 0)).any() or not moves[leaf[:state]].all())
-
-
-def _masked(tape: Tape, first: int, mask: int) -> Tape:
-    """The tape whose results from the first of some on are 0 where the input `mask` is 0."""
-    n, many = len(tape), len(tape.results) - first
-    taken, zero = n, n + 1
-    operands = np.array([[taken, x, zero] for x in tape.results[first:].tolist()], dtype=np.int64).ravel()
-    return tapes.make(
-        np.concatenate([tape.code, [INPUT, CONSTANT], np.full(many, ops.where.code)]),
-        np.concatenate([tape.start, [tape.start[-1]] * 2, tape.start[-1] + 3 * np.arange(1, many + 1)]),
-        np.concatenate([tape.operand, operands]),
-        np.concatenate([tape.leaf, [mask, 0.0], np.zeros(many)]),
-        np.concatenate([tape.results[:first], n + 2 + np.arange(many)]),
-    )
 
 
 def _with_kinds(tape: Tape, shape: Shape, leaves: int, varies: list[bool] | None) -> Tape:

@@ -100,7 +100,8 @@ class Instance:
         body.append(self._hand_on())
         self.steps.append(Loop(call.count, tuple(body), guard))
         results = self._stored("results", call.results)
-        self.steps.append(copy((call.carry,), results(0, (1,)), replace(self._local(self.inputs), member=(1,))))
+        if call.carry:
+            self.steps.append(copy((call.carry,), results(0, (1,)), replace(self._local(self.inputs), member=(1,))))
 
     def _stored(self, what: str | int, size: int) -> Callable[..., Index]:
         """A function of an offset, member strides and shifts in the call's loops: slots of a part of this instance."""
@@ -132,7 +133,7 @@ class Instance:
     def _keep(self, body: Made) -> None:
         """Store the carry before the section, if something reads it."""
         call = self.call
-        if (call.number, 0) not in self.stores.read:
+        if (call.number, 0) not in self.stores.read or not call.carry:
             return
         begin, step = self._section(call.carry)
         out = self._stored(0, call.carry * call.count)(begin, (1,), (step,))

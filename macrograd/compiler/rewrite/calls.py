@@ -9,17 +9,10 @@ from macrograd import ops
 from macrograd.compiler.rewrite.entries import ADJOINTS, Entries
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import CALL, CONSTANT, OUT, Ints, Tape
-from macrograd.compiler.trace.calls import Calls, Derivative, filled
+from macrograd.compiler.trace.calls import Calls, Derivative
 
 Bools = NDArray[np.bool_]
 Gains = tuple[Ints, Ints, Ints]  # using entry, used entry, id of the contribution
-
-
-def flowing(tape: Tape) -> Bools:
-    """The operand positions of calls and their results through which a gradient can flow."""
-    found: Bools = tape.code[tape.owner] == CALL
-    found[tape.start[:-1][tape.code == OUT]] = True
-    return found
 
 
 def through_calls(
@@ -66,7 +59,7 @@ class _Through:
         number, operands = int(tape.leaf[c]), tape.operands(c)
         shape = calls.shape(number)
         results = tape.leaf[tape.operand[tape.start[outs] + 1]].astype(np.int64)
-        adjoint = np.repeat(self.zero, shape.carry + sum(shape.outs))
+        adjoint = np.repeat(self.zero, shape.results)
         adjoint[results] = ADJOINTS + outs
         wanted, rows = calls.asked(number, set(positions.tolist()))
         added = sorted(self.rows.get(c, []))
@@ -90,13 +83,13 @@ class _Through:
             given,
         )
         operand = np.concatenate(parts)
-        back = calls.derivative(made)
+        back = calls.derived(made)
         place = entries.after(call)
         found = entries.add_variadic(CALL, np.array([len(operand)]), operand, place, float(back))
         if wanted:
             self._gains(c, np.array(wanted), np.array([calls.place(made, p) for p in wanted]), before, int(found[0]))
         for k, row in enumerate(rows):
-            filler, (_, theirs) = int(operands[shape.scalars + row]), filled(calls, number, row)
+            filler, (_, theirs) = int(operands[shape.scalars + row]), calls.filled(number, row)
             self.rows.setdefault(filler, []).append((theirs, 1 + k, back, int(found[0])))
 
     def _gains(self, c: int, wanted: Ints, numbers: Ints, before: dict[int, int], back: int) -> None:

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.rewrite.calls import flowing, through_calls
+from macrograd.compiler.rewrite.calls import through_calls
 from macrograd.compiler.rewrite.choices import ALWAYS, Choices
-from macrograd.compiler.rewrite.derivatives import ADJOINT, LINE, RESULT, Rule, rules
+from macrograd.compiler.rewrite.derivatives import flows, instantiate, rules
 from macrograd.compiler.rewrite.entries import ADJOINTS, Entries, assembled
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
@@ -100,20 +100,7 @@ def _edges(tape: Tape, wrt: Ints) -> Ints:
     leaf_wanted = np.zeros(len(tape), dtype=bool)
     leaf_wanted[wrt] = True
     leads = (tape.arity > 0) | leaf_wanted
-    owner = tape.owner
-    position = np.arange(len(tape.operand)) - tape.start[owner]
-    flows = np.zeros(len(tape.operand), dtype=bool)
-    for code in tapes.distinct(tape.code).tolist():
-        if code < 0:
-            continue
-        here = tape.code[owner] == code
-        op = ops.TABLE[code]
-        slot = op.slot(position)
-        for k, rule in enumerate(rules(code)):
-            if rule is not None:
-                flows |= here & (slot == k)
-    flows |= flowing(tape)
-    return np.flatnonzero(flows & leads[tape.operand])
+    return np.flatnonzero(flows(tape) & leads[tape.operand])
 
 
 def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
@@ -168,7 +155,7 @@ def _share(tape: Tape, entries: Entries, choice: int, side: int, one: int) -> in
         return int(entries.add(ops.onehot.code, [index, k, np.array([one])], entries.after(user))[0])
     rule = rules(int(tape.code[choice]))[side]
     assert rule is not None
-    return int(_instantiate(rule, user, tape.start[user], tape, entries, np.array([one]))[0])
+    return int(instantiate(rule, user, tape.start[user], tape, entries, np.array([one]))[0])
 
 
 def _contributions(
@@ -200,7 +187,7 @@ def _contributions(
                 gain = entries.add(ops.onehot.code, [index, choice, ADJOINTS + users], place)
             else:
                 base = edge - k if op.arity is None else tape.start[users]
-                gain = _instantiate(rule, users, base, tape, entries, ADJOINTS + users, taken[edge])
+                gain = instantiate(rule, users, base, tape, entries, ADJOINTS + users, taken[edge])
             through.append(edge)
             gains.append(gain)
     if not through:
@@ -237,41 +224,6 @@ def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: Entri
     arity = 2 * np.diff(np.append(begin, len(users)))
     found = target[begin]
     return found, entries.add_variadic(SCATTER, arity, pairs, entries.before(found), choice[begin])
-
-
-def _instantiate(
-    rule: Rule, users: Ints, base: Ints, tape: Tape, entries: Entries, adjoint: Ints, taken: Ints | None = None
-) -> Ints:
-    """One copy of the rule for each user; `base` is where its operands (or those of its term) start. Where `taken` has
-    a mask, the numbers from which it computes slopes go through gates."""
-    place = entries.after(users)
-    lines: list[Ints] = []
-    gated = taken >= 0 if taken is not None else np.zeros(len(users), dtype=bool)
-    through: dict[tuple[int, int], Ints] = {}
-
-    def resolve(reference: tuple[int, int]) -> Ints:
-        kind, k = reference
-        if kind == ADJOINT:
-            return adjoint
-        if kind == LINE:
-            return lines[k]
-        found = users if kind == RESULT else tape.operand[base + k]
-        if taken is not None and gated.any():
-            if reference not in through:
-                size = np.abs(tape.leaf[found])  # 1/0 is infinite, and in float32 so is 1/x² for small x other than 0
-                moderate = (tape.code[found] == CONSTANT) & (size >= 1e-18) & (size <= 1e18)
-                some = np.flatnonzero(gated & ~moderate)
-                through[reference] = found = found.copy()
-                found[some] = entries.add(ops.gate.code, [taken[some], found[some]], place[some])
-            found = through[reference]
-        return found
-
-    for code, operands, leaf in rule.lines:
-        if code == CONSTANT:  # one for all users
-            lines.append(np.repeat(entries.add(code, [], entries.before(np.array([len(tape)])), leaf), len(users)))
-        else:
-            lines.append(entries.add(code, [resolve(x) for x in operands], place, leaf))
-    return resolve(rule.value)
 
 
 def _sum_up(

@@ -20,21 +20,23 @@ The derivative of a call is another call, whose sections run in the opposite ord
     results   the adjoints of the carry, the sums, the adjoints of wanted reads
     filled    the adjoints of wanted rows
 
-So the derivative of a derivative is a call, too.
+The derivative in a direction, the tangent, is a third one, whose sections run in the same order:
+
+    carry     the tangents of what changes of the carry
+    outside   as before, and the tangents of numbers from outside
+    reads     as before, and the tangents of reads
+    rows      the carry before each section, rows as before, and the tangents of rows
+    results   the tangents of what changes of the carry and of what the rounds put out
+    filled    the tangents of the rows that are filled
+
+So the derivatives of derivatives, of either kind, are calls, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
-
-from macrograd import ops
-from macrograd.compiler.tape.tape import CALL, OUT
-from macrograd.compiler.trace.rounds import NoSections
-from macrograd.compiler.trace.traced import record
-from macrograd.rules import added_up, reach
-from macrograd.value import Value, constant
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Shape:
     def scalars(self) -> int:
         return self.inner + sum(self.reads)
 
+    @property
+    def results(self) -> int:
+        return self.carry + sum(self.outs)
+
     def read_of(self, position: int) -> tuple[int, int]:
         """The read that an operand belongs to, and its place in it."""
         position -= self.inner
@@ -64,6 +70,11 @@ class Shape:
                 return k, position
             position -= many
         raise IndexError(position)
+
+    def positions(self, read: int) -> range:
+        """The positions of the operands of a read."""
+        begin = self.inner + sum(self.reads[:read])
+        return range(begin, begin + self.reads[read])
 
 
 @dataclass(frozen=True)
@@ -83,43 +94,65 @@ class Derivative:
     masked: bool = False
 
 
+@dataclass(frozen=True)
+class Tangent:
+    """A call that is the derivative of another in a direction.
+
+    wanted  the positions of the scalar operands that change
+    added   for each row that changes: the row, and the call and the row of its tangent
+    carry   the positions in the carry that change in some round; `outs` the kinds of what the rounds put out
+    """
+
+    of: int
+    wanted: tuple[int, ...]
+    added: tuple[tuple[int, int, int], ...]
+    carry: tuple[int, ...]
+    outs: tuple[int, ...]
+
+
+Derived = Derivative | Tangent
+Positions = tuple[int, ...]
+
+
 class Primal(Protocol):
     """What a call runs that is no derivative."""
 
     def shape(self) -> Shape: ...
+
+    def changing(self, wanted: Container[int]) -> tuple[Positions, Positions]:
+        """The positions in the carry, and the kinds of what the rounds put out, that change with these operands."""
 
 
 class Calls:
     """The calls of a program, by number."""
 
     def __init__(self) -> None:
-        self.made: list[Primal | Derivative] = []
+        self.made: list[Primal | Derived] = []
         self._traced = 0
-        self._numbers: dict[Derivative, int] = {}
+        self._numbers: dict[Derived, int] = {}
         self._shapes: dict[int, Shape] = {}
 
     def add(self, section: Primal) -> int:
         self.made.append(section)
         return len(self.made) - 1
 
-    def derivative(self, made: Derivative) -> int:
+    def derived(self, made: Derived) -> int:
         """The number of a derivative."""
         if made not in self._numbers:
             self._numbers[made] = len(self.made)
             self.made.append(made)
         return self._numbers[made]
 
-    def origin(self, number: int) -> tuple[int, int]:
-        """The section that a call is derived from, and how often."""
-        order = 0
-        while isinstance(found := self.made[number], Derivative):
-            number, order = found.of, order + 1
-        return number, order
+    def origin(self, number: int) -> tuple[int, int, int]:
+        """The section that a call is derived from, how often, and how often in reverse."""
+        order = reverse = 0
+        while isinstance(found := self.made[number], Derived):
+            number, order, reverse = found.of, order + 1, reverse + isinstance(found, Derivative)
+        return number, order, reverse
 
-    def outline(self) -> list[Derivative | Shape]:
+    def outline(self) -> list[Derived | Shape]:
         """What the numbers that a trace gave mean."""
-        made = self.made[: self._traced]
-        return [x if isinstance(x, Derivative) else x.shape() for x in made]
+        return [x if isinstance(x, Derived) else x.shape() for x in self.made[: self._traced]]
 
     def finish(self) -> None:
         """The trace is done: later numbers are those of derivatives of its tape."""
@@ -128,26 +161,25 @@ class Calls:
     def shape(self, number: int) -> Shape:
         if number not in self._shapes:
             made = self.made[number]
-            self._shapes[number] = made.shape() if not isinstance(made, Derivative) else self._derived(made)
+            self._shapes[number] = self._derived(made) if isinstance(made, Derived) else made.shape()
         return self._shapes[number]
 
-    def _derived(self, made: Derivative) -> Shape:
-        of = self.shape(made.of)
-        added = tuple([self.width(made.of, row) for row, _, _ in made.added])
-        return Shape(
-            of.carry + len(self.sums(made)),
-            of.outside + made.masked,
-            (*of.reads, *of.outs),
-            (of.carry, *of.rows, *added),
-            tuple([of.reads[k] for k in self.wanted_reads(made)]),
-        )
+    def _derived(self, made: Derived) -> Shape:
+        of, sums = self.shape(made.of), len(self.sums(made))
+        added = tuple([self.width(call, theirs) for _, call, theirs in made.added])
+        rows = (of.carry, *of.rows, *added)
+        reads = tuple([of.reads[k] for k in self.wanted_reads(made)])
+        if isinstance(made, Derivative):
+            return Shape(of.carry + sums, of.outside + made.masked, (*of.reads, *of.outs), rows, reads)
+        outs = tuple([of.outs[k] for k in made.outs])
+        return Shape(len(made.carry), of.outside + sums, (*of.reads, *reads), rows, outs)
 
-    def sums(self, made: Derivative) -> list[int]:
+    def sums(self, made: Derived) -> list[int]:
         """The wanted positions from outside."""
         of = self.shape(made.of)
         return [p for p in made.wanted if of.carry <= p < of.inner]
 
-    def wanted_reads(self, made: Derivative) -> list[int]:
+    def wanted_reads(self, made: Derived) -> list[int]:
         """The reads of which some operand is wanted."""
         of = self.shape(made.of)
         return list(dict.fromkeys(of.read_of(p)[0] for p in made.wanted if p >= of.inner))
@@ -157,8 +189,24 @@ class Calls:
         if not row:
             return self.shape(number).carry
         made = self.made[number]
-        assert isinstance(made, Derivative)
-        return self.shape(made.of).rows[made.rows[row - 1]]
+        assert isinstance(made, Derived)
+        return self.width(made.of, row) if isinstance(made, Tangent) else self.shape(made.of).rows[made.rows[row - 1]]
+
+    def fills(self, number: int) -> list[int]:
+        """The widths of the rows that a call fills besides the carry."""
+        made = self.made[number]
+        if isinstance(made, Tangent):
+            return self.fills(made.of)
+        return [self.width(number, 1 + k) for k in range(len(made.rows))] if isinstance(made, Derivative) else []
+
+    def filled(self, number: int, row: int) -> tuple[int, int]:
+        """The call that filled a row of a call, and the row's number there."""
+        made = self.made[number]
+        assert isinstance(made, Derived)
+        if not row:
+            return made.of, 0
+        before = len(self.shape(made.of).rows)
+        return self.filled(made.of, row - 1) if row <= before else made.added[row - 1 - before][1:]
 
     def place(self, made: Derivative, position: int) -> int:
         """The number of the result that is the derivative by an operand."""
@@ -172,150 +220,72 @@ class Calls:
         reads = self.wanted_reads(made)
         return of.carry + len(sums) + sum(of.reads[x] for x in reads[: reads.index(read)]) + k
 
-    def asked(self, number: int, wanted: Container[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def asked(self, number: int, wanted: Container[int]) -> tuple[Positions, Positions]:
         """Of the wanted operand positions those of scalars, and the rows that the others are."""
         shape = self.shape(number)
         rows = tuple([k for k in range(len(shape.rows)) if shape.scalars + k in wanted])
         return tuple([p for p in range(shape.scalars) if p in wanted]), rows
 
+    # --- tangents -------------------------------------------------------------------------------------------------
 
-# --- as operations of a trace -----------------------------------------------------------------------------------------
+    def changing(self, number: int, wanted: Container[int]) -> tuple[Positions, Positions]:
+        """The positions in the carry, and the kinds of what the rounds put out, that change with these operands. Of a
+        derivative, all: it is linear in its carry, so that a tangent of 0 does no harm."""
+        made = self.made[number]
+        if not isinstance(made, Derived):
+            return made.changing(wanted)
+        shape = self.shape(number)
+        return tuple(range(shape.carry)), tuple(range(len(shape.outs)))
 
+    def changed(self, number: int, row: int) -> Sequence[int]:
+        """The places in a row whose tangents are those in this row of a tangent."""
+        made = self.made[number]
+        assert isinstance(made, Tangent)
+        return made.carry if not row else range(self.width(made.of, row))
 
-def _no_rule(*_: Any) -> NoReturn:
-    raise ValueError(
-        "forward derivatives (mg.jvp, mg.hvp, mg.hessian, mg.jacobian) of a loop with memory= inside a compiled "
-        "function: write mg.grad (of mg.grad) instead, or leave out memory="
-    )
-
-
-class _Operation:
-    """What an operation of a trace needs to be one."""
-
-    arity = None
-    chooses = False
-    derivative = staticmethod(_no_rule)
-    first, term, slots = 0, 1, 1
-
-    def __init__(self, name: str, code: int, number: int = 0) -> None:
-        self.name = self.symbol = name
-        self.code, self.number = code, number
-
-    def slot(self, position: Any) -> Any:
-        return position * 0
-
-
-class Result(_Operation):
-    """A result of a call: its operands are the call and the result's number."""
-
-    def __init__(self) -> None:
-        super().__init__("out", OUT)
-
-    def flows(
-        self, node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]
-    ) -> None:
-        """Hand a gradient on to the call: the adjoints of its results, by number."""
-        call, which = node.inputs
-        mask = taken.get(node)
-        reach(taken, call, mask, first=call not in gradients)
-        gradients.setdefault(call, {})[int(which._data)] = g
-
-
-RESULT = Result()
-
-
-class Call(_Operation):
-    """The call of a number."""
-
-    def __init__(self, calls: Calls, number: int) -> None:
-        super().__init__("call", CALL, number)
-        self.calls = calls
-
-    def derivative(self, *_: Any) -> NoReturn:
-        """Forward derivatives do not pass a call: without sections for branches and loops that stop, there may be
-        none."""
-        if any(getattr(x, "stops", None) is not None for x in self.calls.made):
-            raise NoSections
-        _no_rule()
-
-    def results(self, node: Value) -> list[Value]:
-        shape = self.calls.shape(self.number)
-        return [result_of(node, k) for k in range(shape.carry + sum(shape.outs))]
-
-    def flows(
-        self, node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]
-    ) -> None:
-        """Differentiate the call (see the module's docstring). `g` has the adjoints of its results by number, and by
-        ("row", k) the calls that have adjoints of row k, with the number of theirs."""
-        calls, shape, mask = self.calls, self.calls.shape(self.number), taken.get(node)
-        inputs = node.inputs
-        wanted, rows = calls.asked(self.number, {p for p, x in enumerate(inputs) if x in active})
-        added = [(row, theirs, call) for row in range(1 + len(shape.rows)) for theirs, call in g.get(("row", row), ())]
-        masked = mask is not None and bool(rows)
-        pairs = tuple([(row, call.op.number, theirs) for row, theirs, call in added])
-        made = Derivative(self.number, wanted, rows, pairs, masked)
-        sums = calls.sums(made)
-        before = {p: _total(gradients[inputs[p]]) for p in sums if inputs[p] in gradients and _first(inputs, p)}
-        outs = range(shape.carry, shape.carry + sum(shape.outs))
+    def tangent(
+        self,
+        number: int,
+        call: Any,
+        inputs: Sequence[Any],
+        along: Mapping[int, Any],
+        number_of: Callable[[Any], int],
+        zero: Any,
+    ) -> tuple[int, list[Any]] | None:
+        """The number and the operands of the tangent of a call with these inputs; `along` are the tangents of some of
+        them, by position: of a row that of the call that filled it, whose number is `number_of`. None if it has no
+        results."""
+        shape = self.shape(number)
+        wanted, rows = self.asked(number, along)
+        fillers = [along[shape.scalars + k] for k in rows]
+        added = [(k, number_of(x), self.filled(number, k)[1]) for k, x in zip(rows, fillers, strict=True)]
+        carry, outs = self.changing(number, along)
+        if not carry and not outs and not self.fills(number):
+            return None
+        made = Tangent(number, wanted, tuple(added), carry, outs)
+        reads = [p for k in self.wanted_reads(made) for p in shape.positions(k)]
         operands = [
-            *(g.get(k, 0.0) for k in range(shape.carry)),
-            *(before.get(p, 0.0) for p in sums),
+            *(along.get(p, zero) for p in carry),
             *inputs[shape.carry : shape.inner],
-            *([mask] if masked else []),
+            *(along[p] for p in self.sums(made)),
             *inputs[shape.inner : shape.scalars],
-            *(g.get(k, 0.0) for k in outs),
-            node,
+            *(along.get(p, zero) for p in reads),
+            call,
             *inputs[shape.scalars :],
-            *(call for _, _, call in added),
+            *fillers,
         ]
-        back = call_of(Call(calls, calls.derivative(made)), operands)
-        for p in wanted:
-            x, gain = inputs[p], result_of(back, calls.place(made, p))
-            if mask is not None:
-                gain = ops.where(mask, gain, before.get(p, 0.0))
-            old = None if p in before else gradients.get(x)
-            gradients[x] = gain if old is None else _total(old) + gain
-            taken.pop(x, None)
-            if mask is not None and old is None and p not in before:
-                taken[x] = mask
-        for k, row in enumerate(rows):
-            source = inputs[shape.scalars + row]
-            _, theirs = filled(calls, self.number, row)
-            gradients.setdefault(source, {}).setdefault(("row", theirs), []).append((1 + k, back))
+        return self.derived(made), operands
 
-
-def filled(calls: Calls, number: int, row: int) -> tuple[int, int]:
-    """The call that filled a row of a call, and the row's number there."""
-    made = calls.made[number]
-    assert isinstance(made, Derivative)
-    if not row:
-        return made.of, 0
-    before = len(calls.shape(made.of).rows)
-    if row <= before:
-        return filled(calls, made.of, row - 1)
-    return made.added[row - 1 - before][1:]
-
-
-def _first(inputs: Sequence[Any], p: int) -> bool:
-    return all(x is not inputs[p] for x in inputs[:p])
-
-
-def _total(gradient: Any) -> Any:
-    """A gradient, which may be a list of factors."""
-    return added_up(gradient) if gradient.__class__ is list else gradient
-
-
-def call_of(operation: Call, operands: Sequence[Any]) -> Any:
-    made: Any = operation
-    return record(made, tuple([known(x) for x in operands]))
-
-
-def result_of(call: Any, number: int) -> Any:
-    made: Any = RESULT
-    return record(made, (call, known(float(number))))
-
-
-def known(x: Any) -> Value:
-    found = constant(x)
-    assert isinstance(found, Value)
-    return found
+    def tangent_of(self, number: int, result: int) -> int | None:
+        """The number of the result of a tangent that is the tangent of this result; None if that does not change."""
+        made = self.made[number]
+        assert isinstance(made, Tangent)
+        of = self.shape(made.of)
+        if result < of.carry:
+            return made.carry.index(result) if result in made.carry else None
+        result, begin = result - of.carry, len(made.carry)
+        for kind, many in enumerate(of.outs):
+            if result < many:
+                return begin + result if kind in made.outs else None
+            result, begin = result - many, begin + many * (kind in made.outs)
+        raise IndexError(result)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from macrograd import ops
-from macrograd.compiler.trace.calls import RESULT
+from macrograd.compiler.trace.calling import RESULT
 from macrograd.compiler.trace.sections import Section
 from macrograd.graph import topological
 from macrograd.value import Value

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from macrograd import ops
-from macrograd.compiler.trace.calls import Call, Calls, call_of
+from macrograd.compiler.trace.calling import Call, call_of
+from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.held import Given, HeldLeaves, Leaves
 from macrograd.compiler.trace.reads import Reads
 from macrograd.compiler.trace.rounds import (

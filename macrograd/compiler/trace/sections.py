@@ -13,7 +13,7 @@ section.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import lcm, sqrt
 from typing import Any
@@ -22,9 +22,11 @@ import numpy as np
 
 from macrograd import ops
 from macrograd.compiler.tape.tape import Tape
-from macrograd.compiler.trace.calls import Shape, known
+from macrograd.compiler.trace.calling import known
+from macrograd.compiler.trace.calls import Shape
 from macrograd.compiler.trace.linearise import tape_of
 from macrograd.compiler.trace.rounds import Rounds
+from macrograd.rules import reaches
 from macrograd.value import Value
 
 LEAST = 1_000  # rounds; a shorter loop keeps everything
@@ -122,6 +124,33 @@ class Section:
 
     def roots(self) -> list[Any]:
         return [*self.results, *(x for column in self.outs for x in column)]
+
+    def changing(self, wanted: Container[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The positions in the carry, and the kinds of what the rounds put out, that change with these operands in some
+        section."""
+        shape = self.shape()
+        moves = {id(x) for p, x in enumerate([*self.carry, *self.leaves]) if p in wanted}
+        for k, read in enumerate(self.reads.values()):
+            if any(p in wanted for p in shape.positions(k)):
+                moves.update(map(id, read.leaves))
+        reached: dict[Any, tuple[bool, ...]] = {}
+        order = [x for row in self.made for x in row]
+        ways = []
+        for x in order:
+            if x.op not in reached:
+                reached[x.op] = reaches(x.op)
+            through = reached[x.op]
+            ways.append((id(x), [id(y) for k, y in enumerate(x.inputs) if through[x.op.slot(k)]]))
+        begin, more = set[int](), moves
+        while more - begin:
+            begin |= more
+            found = set(begin)
+            for x, inner in ways:
+                if not found.isdisjoint(inner):
+                    found.add(x)
+            more = {id(leaf) for leaf, x in zip(self.carry, self.results, strict=True) if id(x) in found}
+        carry = tuple([k for k, x in enumerate(self.carry) if id(x) in begin])
+        return carry, tuple([k for k, column in enumerate(self.outs) if any(id(x) in found for x in column)])
 
 
 @dataclass(frozen=True)
