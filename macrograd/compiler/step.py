@@ -114,15 +114,16 @@ class TrainingLoop:
     def stop(self, asked: Callable[[], bool]) -> None:
         self._steps.stop = asked
 
-    def used(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-        """Which of the rows of steps of these lengths this rank reads, if ranks share the batches."""
+    def used(self, lengths: NDArray[np.int64], rank: int | None = None) -> NDArray[np.bool_] | None:
+        """Which of the rows of steps of these lengths this rank reads, or another, if ranks share the batches."""
         ranks = self._sample.settings.ranks
         if ranks is None:
             return None
+        rank = ranks.rank if rank is None else rank
         found = np.zeros(int(lengths.sum()), dtype=bool)
         for end, length in zip(np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
             leaves = Leaves.of(length)
-            found[end - length : end][leaves.rows(leaves.share(ranks.rank, ranks.size))] = True
+            found[end - length : end][leaves.rows(leaves.share(rank, ranks.size))] = True
         return found
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:

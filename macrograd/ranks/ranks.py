@@ -5,8 +5,8 @@ then they meet: they compare what they are computing, and exchange their sums. A
 the meeting where the others wait for it, so that all end, with its message. An error that nobody catches ends all
 processes through MPI's Abort.
 
-A communicator is one of mpi4py, or anything else with its methods Get_rank, Get_size, Allgather, Allgatherv on NumPy
-arrays, and Abort.
+A communicator is one of mpi4py, or anything else with its methods Get_rank, Get_size, Abort, and Allgather, Allgatherv,
+Alltoallv on NumPy arrays.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from macrograd.ranks.tree import Leaves, Nodes
 
 Array = NDArray[Any]
 
-_METHODS = ("Get_rank", "Get_size", "Allgather", "Allgatherv", "Abort")
+_METHODS = ("Get_rank", "Get_size", "Allgather", "Allgatherv", "Alltoallv", "Abort")
 # How launchers tell a process the number of ranks: MPICH and Intel MPI, Open MPI, Slurm's PMIx.
 _LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE")
 _MESSAGE, _STOP, _FLAG, _SAMPLES, _PROGRAM, _PARAMETERS, _ARGUMENTS = range(7)
 _DIFFER = {
     _PROGRAM: "another program than rank {k}, or has another processor: all ranks must make the same calls of the same "
     "functions, on processors of one kind unless strict=True",
-    _SAMPLES: "a batch of {a} samples and rank {k} of {b}: every rank passes the whole batch, and computes its share",
+    _SAMPLES: "a batch of {a} samples and rank {k} of {b}: every rank passes the whole batch, and computes its share "
+    "(but with Trainer(own_rows=True) its own rows)",
     _PARAMETERS: "other parameters than rank {k}: every rank must start from the same numbers, so seed the model, as "
     "in nn.MLP(…, seed=0)",
     _ARGUMENTS: "other data than rank {k}: every rank passes the whole batch, and computes its share",
@@ -156,14 +157,29 @@ class Ranks:
             raise KeyboardInterrupt
         return self.rows(mine, counts)
 
-    def content(self, mine: bytes) -> bytes:
-        """Rank 0's bytes, on all ranks; those of the others must be empty. Raises KeyboardInterrupt as `gathered`."""
-        size = self.gathered("size", np.array([len(mine)]), [1] * self.size).tolist()
-        return self.gathered("content", np.frombuffer(mine, dtype=np.uint8), size).tobytes()
+    def contents(self, mine: bytes) -> list[bytes]:
+        """The bytes of each rank, on all ranks. Raises KeyboardInterrupt as `gathered`."""
+        sizes = self.gathered("size", np.array([len(mine)]), [1] * self.size).tolist()
+        found = self.gathered("content", np.frombuffer(mine, dtype=np.uint8), sizes).tobytes()
+        ends = [0, *np.cumsum(sizes).tolist()]
+        return [found[a:b] for a, b in pairwise(ends)]
 
-    def share(self, count: int) -> range:
-        """This rank's part of `count` things, consecutive ones."""
-        return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+    def exchanged(self, rows: Array, leaving: Sequence[int], coming: Sequence[int]) -> Array:
+        """The rows that come to this rank, after a meeting: `coming[r]` from rank r, one rank's after the other's. Its
+        own `rows` leave in the same order, `leaving[r]` to rank r. Raises KeyboardInterrupt as `gathered`."""
+        self.meet(program=zlib.crc32(b"rows"))
+        if self.stopped is not None:
+            raise KeyboardInterrupt
+        found = np.empty((sum(coming), *rows.shape[1:]), dtype=rows.dtype)
+        size = int(np.prod(rows.shape[1:], dtype=int))
+        sent = [np.ascontiguousarray(rows), [count * size for count in leaving]]
+        self._comm.Alltoallv(sent, [found, [count * size for count in coming]])
+        return found
+
+    def share(self, count: int, rank: int | None = None) -> range:
+        """The part of `count` things, consecutive ones, of this rank or another."""
+        rank = self.rank if rank is None else rank
+        return range(count * rank // self.size, count * (rank + 1) // self.size)
 
     def shares(self, count: int) -> list[int]:
         """The number of things in each rank's part of them."""

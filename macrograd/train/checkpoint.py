@@ -179,7 +179,7 @@ def prepare(path: str | os.PathLike[str], resume: bool, ranks: Ranks | None = No
     Raises FileExistsError if the file exists and the run does not resume, ValueError if it is not a checkpoint.
     """
     if ranks is not None and ranks.rank:
-        return Path(path), _received(Path(path), ranks.content(b""))
+        return Path(path), _received(Path(path), ranks.contents(b"")[0])
     place = check_place(path)
     if place.exists() and not resume:
         raise FileExistsError(
@@ -188,7 +188,7 @@ def prepare(path: str | os.PathLike[str], resume: bool, ranks: Ranks | None = No
     remove_remains(place)
     saved = Saved(place, *files.read(place, "checkpoint")) if place.exists() else None
     if ranks is not None:
-        ranks.content(b"" if saved is None else place.read_bytes())
+        ranks.contents(b"" if saved is None else place.read_bytes())
     return place, saved
 
 

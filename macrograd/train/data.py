@@ -16,16 +16,17 @@ class Samples:
     """Rows of finite numbers, all of the same shape.
 
     count     the number of rows
-    shape     the shape of one row
-    streamed  whether the rows stay on disk (in a memory-mapped or chunked file) and are read when needed
+    shape     the shape of one row, and `columns` the names of its numbers, if a data frame has them
+    streamed  whether the rows are read when needed, since they stay on disk (`in_file`: memory-mapped or chunked files)
+              or, in a subclass, elsewhere
     """
 
     def __init__(self, data: Any, *, name: str = "X", dtype: str = "float64") -> None:
         self.name, self.dtype = name, np.dtype(dtype)
         self._scale: tuple[NDArray[Any], NDArray[Any]] | None = None  # for data in a file
-        self._columns = [str(c) for c in data.columns] if hasattr(data, "columns") else None
+        self.columns = [str(c) for c in data.columns] if hasattr(data, "columns") else None
         self._data: Any = data if _stays(data) else _array(data, name)
-        self.streamed = self._data is data and _stays(data)
+        self.streamed = self.in_file = self._data is data and _stays(data)
         kind = np.dtype(self._data.dtype).kind
         if kind not in "biuf":
             raise TypeError(f"{name} must hold real numbers, got dtype {self._data.dtype}")
@@ -71,6 +72,21 @@ class Samples:
         """The places of up to `most` rows, evenly spaced."""
         return np.linspace(0, self.count - 1, min(self.count, most)).astype(np.int64)
 
+    def first(self) -> NDArray[Any]:
+        """A row."""
+        return next(self.blocks(1))[1][0]  # type: ignore[no-any-return]
+
+    def examples(self, most: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """(places, rows) of up to `most` rows."""
+        places = self.spread(most)
+        return places, self.rows(places)
+
+    def subset(self, rows: NDArray[np.int64]) -> Samples:
+        """Some of the rows, copied."""
+        found = object.__new__(Samples)
+        found.__dict__.update(self.__dict__, count=len(rows), streamed=False, in_file=False, _data=self.rows(rows))
+        return found
+
     def rows(self, order: NDArray[np.int64]) -> NDArray[Any]:
         """The rows at these places, copied."""
         if not self.streamed:
@@ -92,9 +108,9 @@ class Samples:
             return np.asarray(self._data[where], dtype=self.dtype)
         return _apart(np.asarray(self._data[where], dtype=self.dtype), *self._scale)
 
-    def checksum(self) -> int:
-        """A checksum of all numbers (CRC-32)."""
-        found = 0
+    def checksum(self, before: int = 0) -> int:
+        """A checksum of all numbers (CRC-32), continued from that of rows `before` them."""
+        found = before
         for _, block in self.blocks():
             found = zlib.crc32(np.ascontiguousarray(block).view(np.uint8).data, found)
         return found
@@ -116,7 +132,7 @@ class Samples:
             if len(place) == 2:
                 column = int(place[1])
                 row += f", column {column}"
-                row += f" ({self._columns[column]!r})" if self._columns else ""
+                row += f" ({self.columns[column]!r})" if self.columns else ""
             elif len(place) > 2:
                 row += f", at {tuple(place[1:].tolist())}"
             if np.isfinite(value):

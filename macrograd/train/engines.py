@@ -50,8 +50,8 @@ class Engine(Protocol):
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Use other data of the same widths."""
 
-    def used(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-        """Which of the rows of steps of these lengths are read here; None for all."""
+    def used(self, lengths: NDArray[np.int64], rank: int | None = None) -> NDArray[np.bool_] | None:
+        """Which of the rows of steps of these lengths are read here, or on another rank; None for all."""
 
     def run(
         self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1
@@ -113,7 +113,7 @@ class EagerLoop:
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         self._arrays = list(arrays)
 
-    def used(self, lengths: NDArray[np.int64]) -> None:
+    def used(self, lengths: NDArray[np.int64], rank: int | None = None) -> None:
         return None
 
     def run(

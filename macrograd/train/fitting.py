@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -164,8 +165,8 @@ class Fitting:
         return state
 
     def _examples(self, most: int) -> tuple[Array, Array]:
-        rows = self.part.samples.spread(most)
-        return self.setup.unseen(self.part.samples.rows(rows)), self.part.y[rows]
+        places, rows = self.part.samples.examples(most)
+        return self.setup.unseen(rows), self.part.y[places]
 
     @property
     def unwatched(self) -> bool:
@@ -218,7 +219,9 @@ class Fitting:
         self.catch_up(state)
         while not self.over(state):
             begun, count = time.perf_counter(), self.count(math.inf if writer is None else writer.next_step())
-            batch = self.batch(count)
+            with self._meeting():
+                count = sharing.agreed(self.part.samples, count)
+                batch = self.batch(count)
             with self.interrupts.held():
                 outcome = self.engine.run(batch.places, batch.lengths, batch.rates, self.first + self.step + 1)
                 now = time.perf_counter()
@@ -249,6 +252,10 @@ class Fitting:
         for callback in self.callbacks.pause:
             callback(state)
 
+    def _meeting(self) -> AbstractContextManager[None]:
+        """Where ranks meet: Ctrl-C must not part them in the middle."""
+        return nullcontext() if self.setup.ranks is None else self.interrupts.held()
+
     def _at_epochs_end(self) -> bool:
         """Whether an epoch ends here and something depends on it."""
         return self._each_epoch and self.step % self.order.steps_per_epoch == 0
@@ -259,7 +266,8 @@ class Fitting:
 
     def _end_of_epoch(self, state: Run) -> None:
         """Metrics, callbacks, early stopping. If interrupted here, a resumed run repeats it."""
-        taken = self._take()
+        with self._meeting():
+            taken = self._take()
         if taken:
             with self.interrupts.held():
                 self.history.measured(taken)
@@ -310,6 +318,8 @@ class Fitting:
         constant prediction, if it is known; `history` and `now`, which computes the loss over the training data, are
         those of a copy of this run."""
         part, setup = self.part, self.setup
+        if setup.ranks is not None and setup.ranks.stopped is not None:
+            return ""  # the others have left
         encoded = part.targets if part.weights is None else None
         if now is None:
             now = lambda: setup.measure(part, (), ranks=setup.ranks)["loss"]  # noqa: E731 - only called if needed
@@ -353,19 +363,19 @@ class Fitting:
         rows, lengths = self.order.steps(self.step, count)
         places = rows
         if self.part.samples.streamed:
-            read, places = sharing.read(rows, self.engine.used(lengths))
-            self.engine.load(self.arrays(read))
+            read, places, numbers = sharing.fetched(self.part.samples, rows, lengths, self.engine)
+            self.engine.load(self.arrays(read, numbers))
         return Batch(rows, lengths, places, self.rates(count))
 
-    def arrays(self, rows: Array | None) -> list[Array]:
-        """The engine's data: all rows, or copies of some."""
+    def arrays(self, rows: Array | None, numbers: Array | None = None) -> list[Array]:
+        """The engine's data: all rows, or copies of some, whose numbers may be known."""
         part = self.part
         others = [part.targets] if part.weights is None else [part.targets, part.weights]
         if self.objective.draws:
             others.append(np.arange(part.samples.count, dtype=np.float64))
         if rows is None:
             return [part.samples.array(), *others]
-        return [part.samples.rows(rows), *[array[rows] for array in others]]
+        return [part.samples.rows(rows) if numbers is None else numbers, *[array[rows] for array in others]]
 
     # --- the engine's state, and everybody else's -----------------------------------------------------------------
 

@@ -101,7 +101,7 @@ class LaneEngine:
     def load(self, arrays: Sequence[Array]) -> None:
         self._nets.nets.point(self._net, arrays)
 
-    def used(self, lengths: Array) -> None:
+    def used(self, lengths: Array, rank: int | None = None) -> None:
         """All rows are."""
 
     def run(self, order: Array, lengths: Array, rates: Array, step: int = 1) -> Outcome:

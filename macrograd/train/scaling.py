@@ -66,8 +66,8 @@ def found(how: str, samples: Samples, weights: NDArray[np.float64] | None = None
     if len(samples.shape) != 1:
         raise ValueError(f"scale={how!r} needs samples that are rows of numbers, but these have shape {samples.shape}")
     rows = _some(samples)
-    if samples.streamed:
-        weights = None  # some rows of a file represent all
+    if weights is not None:
+        weights = weights[:: _step(samples)]
     return Scale.of(rows, weights) if how == "standard" else Scale.robust(rows, weights)
 
 
@@ -91,5 +91,9 @@ def warning(samples: Samples) -> str:
 def _some(samples: Samples) -> NDArray[np.float64]:
     if not samples.streamed:
         return samples.array().astype(np.float64, copy=False)
-    step = max(1, samples.count // _SAMPLE)
-    return samples.rows(np.arange(0, samples.count, step)).astype(np.float64)
+    return samples.rows(np.arange(0, samples.count, _step(samples))).astype(np.float64)
+
+
+def _step(samples: Samples) -> int:
+    """Every how many rows are examined: of a file some represent all."""
+    return max(1, samples.count // _SAMPLE) if samples.streamed else 1

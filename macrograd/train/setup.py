@@ -165,7 +165,7 @@ class Setup:
     def first_output(self, samples: Samples, names: Sequence[str] | None = None) -> Any:
         """The model's output for the first sample, as Values. Raises ValueError if the model cannot take it; `names`
         are those of the numbers that a table's columns became."""
-        row = as_argument(next(samples.blocks(1))[1][0])
+        row = as_argument(samples.first())
         try:
             output = self.model(row)  # type: ignore[operator]  # checked by the constructor
         except ValueError as error:

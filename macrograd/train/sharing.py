@@ -15,6 +15,9 @@ from macrograd.train.endings import EARLY_STOPPING
 from macrograd.train.engines import Engine
 from macrograd.train.order import Order
 from macrograd.train.split import Part
+from macrograd.train.spread import Spread
+
+Places = NDArray[np.int64]
 
 _FEW = 16  # rows of the data that are compared
 
@@ -44,7 +47,25 @@ def stop(ranks: Ranks | None, stopped: str) -> None:
         ranks.meet(stop=True)
 
 
-def read(rows: NDArray[np.int64], used: NDArray[np.bool_] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def agreed(samples: Samples, count: int) -> int:
+    """The number of steps of the next run, at most `count`: the same for all ranks that send each other rows. Raises
+    KeyboardInterrupt if one asks to stop."""
+    if not isinstance(samples, Spread):
+        return count
+    ranks = samples.ranks
+    return int(ranks.gathered("steps", np.array([count]), [1] * ranks.size).min())
+
+
+def fetched(samples: Samples, rows: Places, lengths: Places, engine: Engine) -> tuple[Places, Places, NDArray[Any]]:
+    """(the rows that are read for steps of these lengths, the place of each row among them, their numbers)."""
+    read, places = _read(rows, engine.used(lengths))
+    if not isinstance(samples, Spread):
+        return read, places, samples.rows(read)
+    size = samples.ranks.size
+    return read, places, samples.sent([_read(rows, engine.used(lengths, rank))[0] for rank in range(size)])
+
+
+def _read(rows: Places, used: NDArray[np.bool_] | None) -> tuple[Places, Places]:
     """(the rows that are read, the place of each row among them); `used` tells which, None for all."""
     if used is None:
         return rows, np.arange(len(rows), dtype=np.int64)

@@ -27,10 +27,8 @@ class Part:
 
     def subset(self, rows: Array) -> Part:
         """Some of the rows, copied."""
-        samples = object.__new__(Samples)
-        samples.__dict__.update(self.samples.__dict__, count=len(rows), streamed=False, _data=self.samples.rows(rows))
         weights = None if self.weights is None else self.weights[rows]
-        return Part(samples, self.targets[rows], self.y[rows], weights)
+        return Part(self.samples.subset(rows), self.targets[rows], self.y[rows], weights)
 
 
 def validation_of(
@@ -69,20 +67,20 @@ def validation_of(
         raise ValueError(
             f"Xv has samples of shape {samples.shape}, but X of shape {whole.samples.shape}: they must match"
         )
-    encoded = (encode or targets.encode)(yv, "yv")
+    samples, encoded = seen(samples), (encode or targets.encode)(yv, "yv")
     if len(encoded) != samples.count:
         raise ValueError(f"Xv has {samples.count} samples and yv {len(encoded)} targets: there must be one for each")
     weights = weighting.of(given, None, np.asarray(yv).reshape(encoded.shape), targets)
     if weights is not None:
         weights = weights / weights.mean()
-    return whole, Part(seen(samples), encoded, np.asarray(yv), weights)
+    return whole, Part(samples, encoded, np.asarray(yv), weights)
 
 
 def _split(fraction: float, whole: Part, targets: Targets, seed: int) -> tuple[Part, Part]:
     n = whole.samples.count
     if not 0 < fraction < 1:
         raise ValueError(f"the validation fraction must be between 0 and 1, got {fraction}")
-    if whole.samples.streamed:
+    if whole.samples.in_file:
         raise ValueError(
             "a validation fraction would be copied out of the data, but X stays in its file: give (Xv, yv)"
         )

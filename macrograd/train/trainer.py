@@ -21,7 +21,7 @@ from macrograd.ranks.ranks import Ranks
 from macrograd.tables import Plan
 from macrograd.train import metrics as named_metrics
 from macrograd.train import progress as shown
-from macrograd.train import ranges, scaling
+from macrograd.train import ranges, scaling, spread
 from macrograd.train import targets as kinds
 from macrograd.train import weights as weighting
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
@@ -94,6 +94,9 @@ class Trainer:
                mpiexec. Every rank makes the same Trainer and calls `fit` with the same data, of which it computes a
                part; all end with the same parameters, whose bits do not depend on the number of ranks. Rank 0 writes
                the checkpoint and shows progress. All else, such as `predict`, runs on the rank that calls it
+    own_rows   with comm, whether each rank passes to `fit` only the rows that it has, and their targets, weights and
+               validation data. Together these are one table, the rows of rank 0 first, and the run has the same bits as
+               if every rank had passed all of it. The rows of a step are sent to the ranks that compute with them
     classes    all possible labels, if the first data to fit may lack some; later data may contain any of them
 
     scale_target  whether to scale numeric targets to mean 0 and standard deviation 1, measured on the first data to
@@ -129,6 +132,7 @@ class Trainer:
         dtype: str = "float64",
         threads: int = 1,
         comm: Any = None,
+        own_rows: bool = False,
         scale: str | None = None,
         classes: Sequence[Any] | None = None,
         scale_target: bool = False,
@@ -144,7 +148,9 @@ class Trainer:
         self.setup.smoothing, self.setup.scale_target = float(label_smoothing), bool(scale_target)
         if comm is not None and engine == "eager":
             raise ValueError('Trainer(engine="eager", comm=...): only the compiled engine shares its batches')
-        self.setup.ranks = Ranks.of(comm)
+        if own_rows and comm is None:
+            raise ValueError("own_rows=True is for ranks that share a run: give comm")
+        self.setup.ranks, self._own_rows = Ranks.of(comm), bool(own_rows)
         self.history = History()
         self.remark = ""
         self.watchers: list[Callback] = []
@@ -258,7 +264,10 @@ class Trainer:
         setup = self.setup
         plan = setup.plan if setup.columns is not None else plan_of(X, "X")
         columns = setup.columns or (names_of(X) if plan is None else plan.names)
-        samples = Samples(in_order(X, columns, "X", plan), name="X", dtype=setup.dtype)
+        samples, seen, answers = Samples(in_order(X, columns, "X", plan), name="X", dtype=setup.dtype), setup.seen, y
+        if setup.ranks is not None and self._own_rows:
+            samples, y, sample_weight = spread.gathered(setup.ranks, samples, y, sample_weight, plan)
+            validation, seen = spread.validation(setup.ranks, validation), partial(spread.seen, setup.ranks, setup.seen)
         parameters = setup.trained()
         outputs, draws = setup.outputs(samples, None if plan is None else plan.names)
         targets = self._meant(y, outputs)
@@ -274,7 +283,7 @@ class Trainer:
         whole = Part(samples, encoded, np.asarray(y), weights)
         part, held = validation_of(
             validation, whole, targets, seed, partial(in_order, columns=columns, plan=plan),
-            lambda y, name: setup.in_units(targets.encode(y, name), targets), setup.seen,
+            lambda y, name: setup.in_units(targets.encode(y, name), targets), seen,
         )  # fmt: skip
         size = size_of_batch(batch_size, part.samples.count)
         order = Order(
@@ -291,7 +300,7 @@ class Trainer:
         stopping = stopping_of(early_stopping, [name for name, _ in judged], held is not None)
         if watch not in (None, "health"):
             raise ValueError(f"watch must be 'health' or None, got {watch!r}")
-        setup.learn(targets, samples.shape, columns, plan, y)
+        setup.learn(targets, samples.shape, columns, plan, answers)
         setup.seed = order.seed
         self.__dict__.pop("predict_one", None)
         return Fitting(

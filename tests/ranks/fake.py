@@ -3,6 +3,7 @@ that every run of a test is the same."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +59,16 @@ class Comm:
         assert [part.size for part in every] == counts
         assert {part.dtype for part in every} == {into.dtype}
         into.reshape(-1)[:] = np.concatenate([part.reshape(-1) for part in every])
+
+    def Alltoallv(self, sent: list[Any], received: list[Any]) -> None:  # noqa: N802
+        rows, leaving = sent
+        into, coming = received
+        ends = np.cumsum([0, *leaving])
+        parts = [np.array(rows.reshape(-1)[a:b]) for a, b in itertools.pairwise(ends.tolist())]
+        every = [theirs[self._rank] for theirs in self._group.exchange(self._rank, parts)]
+        assert [part.size for part in every] == coming
+        assert {part.dtype for part in every} == {into.dtype}
+        into.reshape(-1)[:] = np.concatenate(every)
 
     def Abort(self, code: int = 0) -> None:  # noqa: N802
         self._group.aborted = True

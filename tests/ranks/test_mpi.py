@@ -24,8 +24,10 @@ def bits(comm: Any, checkpoint: str | None = None) -> str:
     """What training and one compiled function find, to the last bit."""
     X, y = mg.datasets.make_moons(200, noise=0.1, seed=0)
     model = nn.MLP(2, [4, 1], seed=0)
-    trainer = mg.Trainer(model, "binary_cross_entropy", optim.Adam(0.05), comm=comm)
-    trainer.fit(X, y, epochs=10, batch_size=100, validation=0.5, progress=False, checkpoint=checkpoint)
+    trainer = mg.Trainer(model, "binary_cross_entropy", optim.Adam(0.05), comm=comm, own_rows=True)
+    rows = trainer.setup.ranks.share(200)  # type: ignore[union-attr]  # it has ranks
+    mine = slice(rows.start, rows.stop)
+    trainer.fit(X[mine], y[mine], epochs=10, batch_size=100, validation=0.5, progress=False, checkpoint=checkpoint)
     f = mg.compile(lambda x: model(x) ** 2, batch=True, comm=comm)
     value, gradient = (f(X), f.value_and_grad(f.theta(), X))[1]
     numbers = np.array([*(p.data for p in model.parameters()), *trainer.history.losses, value, *gradient])
