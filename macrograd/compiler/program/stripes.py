@@ -164,12 +164,12 @@ class _Group:
         after: list[Step] = []
         for item in self.items:
             if not isinstance(item, _Long):
-                (after if item[1] else before).extend(_members(_apart(item[0])))
+                (after if item[1] else before).extend(_members(apart(item[0])))
                 continue
-            begin, whole = _ENDS + item.ahead, _apart(item.instruction)
-            before.append(_part(whole, 0, begin))
-            body.append(_part(whole, begin, begin + stripe, stripe))
-            after.append(_part(whole, begin + rounds * stripe, whole.members))
+            begin, whole = _ENDS + item.ahead, apart(item.instruction)
+            before.append(part(whole, 0, begin))
+            body.append(part(whole, begin, begin + stripe, stripe))
+            after.append(part(whole, begin + rounds * stripe, whole.members))
         return [*before, Loop(rounds, tuple(body)), *after]
 
 
@@ -190,7 +190,7 @@ def _members(x: Instruction) -> list[Instruction]:
     return [replace(x, dims=(1,)).mapped(member(at)) for at in np.ndindex(*x.dims)]
 
 
-def _part(x: Instruction, begin: int, end: int, stripe: int = 0) -> Instruction:
+def part(x: Instruction, begin: int, end: int, stripe: int = 0) -> Instruction:
     """Some members of an instruction; those of the next round of a loop begin a stripe later."""
 
     def index(y: Index, _: int) -> Index:
@@ -200,7 +200,7 @@ def _part(x: Instruction, begin: int, end: int, stripe: int = 0) -> Instruction:
     return replace(x, dims=(end - begin,)).mapped(index)
 
 
-def _apart(x: Instruction) -> Instruction:
+def apart(x: Instruction) -> Instruction:
     """The same sum, with a segment for each term: their operands may be in arrays that lie apart."""
     if x.terms > _FEW:
         return x

@@ -23,6 +23,7 @@ from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import readers
 from macrograd.compiler.targets.scalar.held import readers_of_reused
+from macrograd.compiler.targets.scalar.inline import inlined
 from macrograd.compiler.targets.scalar.machine import Machine
 
 
@@ -55,7 +56,7 @@ def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
     bodies: list[str] = []
     phases: dict[str, str] = {}
     streams: list[tuple[bool, set[int]]] = []
-    for name, steps in program.phases():
+    for name, steps in inlined(program, machine).items():
         phases[name] = f"{prefix}_{name}" if steps else ""
         if not steps:
             continue

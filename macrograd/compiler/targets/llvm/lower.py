@@ -26,6 +26,7 @@ from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import readers
 from macrograd.compiler.targets.scalar.held import readers_of_reused
+from macrograd.compiler.targets.scalar.inline import inlined
 from macrograd.compiler.targets.scalar.machine import Machine
 
 
@@ -38,7 +39,7 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     functions: list[str] = []
     declared: set[str] = set()
     short = machine.flat and (flat.adds_up(program) or flat.fits(program))
-    phases = {"before": program.before, "block": () if short else program.block, "after": program.after}
+    phases = inlined(program, machine) | ({"block": ()} if short else {})
     for name, steps in phases.items():
         code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
         frame.open_context(code, FIELDS)

@@ -20,6 +20,7 @@ from macrograd.compiler.program.program import Index, Instruction, Loop, Step, c
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import Kinds, Walker, in_rows
 from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, SimdVector, Tables, key_of
+from macrograd.compiler.targets.scalar.axes import FEW, axis_of
 from macrograd.compiler.targets.scalar.choice import Takes
 from macrograd.compiler.targets.scalar.code import Code, Counter, Team
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
@@ -28,7 +29,7 @@ from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 from macrograd.compiler.targets.scalar.outer import OuterProduct, split
 from macrograd.compiler.targets.scalar.routines import is_vector
-from macrograd.compiler.targets.scalar.sums import FEW, better_turned, turned
+from macrograd.compiler.targets.scalar.sums import better_turned, turned
 
 WORTH = 32  # products or operations of a sample
 
@@ -314,28 +315,4 @@ class Emitter(Walker[None], Kinds[None]):
 
     def _axis(self, instruction: Instruction) -> str:
         """The axis of a vector: lane, member, term, or none."""
-        if self.phase == "block":
-            return "lane"
-        operands = [x for x, _ in instruction.operands() if isinstance(x, Index)]
-        along = [instruction.out, *operands]
-        if (
-            instruction.dims[-1] > 1
-            and instruction.out.member[-1] == 1
-            and all(x.full is None and x.member[-1] in (-1, 0, 1) for x in along)
-            and all(x.members is None or x.members.shape[-1] == 1 for x in along)
-        ):
-            return "member"
-        if (
-            instruction.kind == "dot"
-            and not self.machine.strict
-            and max(segment.count for segment in instruction.segments) >= FEW
-            and all(x.terms is None and x.full is None for x in operands)
-            and all(
-                segment.count == 1 or x.term in (0, 1)
-                for segment in instruction.segments
-                for x in (segment.left, segment.right)
-                if isinstance(x, Index)
-            )
-        ):
-            return "term"
-        return "none"
+        return "lane" if self.phase == "block" else axis_of(instruction, self.machine)

@@ -106,9 +106,9 @@ class _Line:
         self.varying = [(x, n) for x, n in instruction.operands() if isinstance(x, Index) and x.space == "v"]
         self.leads = instruction.kind in ("map", "dot") and instruction.out.affine
         self.out = key_of(instruction.out, dims) if instruction.out.space == "v" else None
-        self.made = _span(instruction.out, dims, 1, counts) if instruction.out.space == "v" else None
+        self.made = span(instruction.out, dims, 1, counts) if instruction.out.space == "v" else None
         self.reads = {key_of(x, dims) for x, n in self.varying if x.affine and n == 1}
-        self.spans = [(_span(x, dims, n, counts), key_of(x, dims)) for x, n in self.varying]
+        self.spans = [(span(x, dims, n, counts), key_of(x, dims)) for x, n in self.varying]
         self.single = all(segment.count == 1 for segment in instruction.segments)
         self.costly = instruction.kind == "map" and ops.TABLE[instruction.code].costly
 
@@ -172,7 +172,8 @@ def _slots_of(x: Index, dims: tuple[int, ...], count: int) -> NDArray[np.int64]:
     return x.slots(dims, count).ravel()
 
 
-def _span(x: Index, dims: tuple[int, ...], count: int, counts: tuple[int, ...]) -> Span:
+def span(x: Index, dims: tuple[int, ...], count: int, counts: tuple[int, ...]) -> Span:
+    """The slots that an operand may touch."""
     low, high = x.base, x.base
     if x.affine:
         sizes = zip((*x.member, x.term), (*dims, count), strict=True)

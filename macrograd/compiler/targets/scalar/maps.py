@@ -34,7 +34,7 @@ class Maps:
             some = members[begin : begin + width]
             self.at.cache = {}
             if instruction.kind == "map":
-                operands = [[self.at.load(x, member, 0, 1, SCALAR) for member in some] for x in instruction.args]
+                operands = [[self.sums.load(x, member, 0, 1, SCALAR) for member in some] for x in instruction.args]
                 found = self.sums.applied(instruction, [code.gathered(x, width) for x in operands], width)
             else:
                 total: str | None = None

@@ -9,11 +9,10 @@ from functools import partial
 
 from macrograd.compiler.program.program import Index, Instruction, Operand, Segment
 from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Member, SimdVector
+from macrograd.compiler.targets.scalar.axes import FEW
 from macrograd.compiler.targets.scalar.code import Code, Counter
 from macrograd.compiler.targets.scalar.inside import Computed
 from macrograd.compiler.targets.scalar.values import Values
-
-FEW = 8  # up to this many terms or members are unrolled
 
 
 class Sums(Values):
@@ -194,6 +193,8 @@ class Sums(Values):
     def _term_vector(self, x: Operand, member: Member, start: AffineCounter, width: int, valid: int) -> str:
         """An operand at `valid` contiguous terms, followed by 0."""
         code = self.code
+        if isinstance(x, Computed):
+            return self._computed_terms(x, member, start, width, valid)
         if isinstance(x, Index) and x.term == 1:
             position = code.linear(start.offset, [(start.factor, start.counter)])
             if valid == width:
@@ -208,6 +209,15 @@ class Sums(Values):
         if valid == width:
             return wide
         return code.select(code.mask(width, valid), wide, code.splat(0.0, width), width) if width > 1 else wide
+
+    def _computed_terms(self, x: Computed, member: Member, start: AffineCounter, width: int, valid: int) -> str:
+        known = ("terms", x.base, x.member, x.term, member, start, valid)
+        if known not in self.at.cache:
+            value = self.result_of(x.source, lambda y: self._term_vector(y, member, start, width, valid), width)
+            if valid < width:
+                value = self.code.select(self.code.mask(width, valid), value, self.code.splat(0.0, width), width)
+            self.at.cache[known] = value
+        return self.at.cache[known]
 
     def finish(self, instruction: Instruction, members: list[Member], sums: list[str], width: int) -> None:
         """Sum each accumulator's elements and write the results, contiguous ones together."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from macrograd import ops
 from macrograd.compiler.program.program import Instruction, Operand, Segment
 from macrograd.compiler.targets.scalar.access import Member, Operands, SimdVector
@@ -19,12 +21,15 @@ class Values:
         self, instruction: Instruction, member: Member, vector: SimdVector, t: Counter = 0, count: int = 1
     ) -> str:
         """A member's value of a map or of a sum of single products; for one computed in a sum, that of its term t."""
-        width = vector.width
+        return self.result_of(instruction, lambda x: self.load(x, member, t, count, vector), vector.width)
+
+    def result_of(self, instruction: Instruction, load: Callable[[Operand], str], width: int) -> str:
+        """The value of a map or of a sum of single products, of operands as `load` gives them."""
         if instruction.kind == "map":
-            return self.applied(instruction, [self.load(x, member, t, count, vector) for x in instruction.args], width)
+            return self.applied(instruction, [load(x) for x in instruction.args], width)
         total: str | None = None
         for segment in instruction.segments:
-            total = self.accumulate(total, *self.pair(segment, member, t, vector, count), width)
+            total = self.accumulate(total, *_factors(segment, load), width)
         assert total is not None
         return total
 
@@ -36,15 +41,9 @@ class Values:
             self.at.cache[key] = self.value(x.source, member, vector, t, count)
         return self.at.cache[key]
 
-    def pair(
-        self, segment: Segment, member: Member, t: Counter, vector: SimdVector, count: int | None = None
-    ) -> tuple[str | float, str]:
-        """The factors of a product; `count` is the number of terms that t counts, if not that of the segment."""
-        left, right, count = segment.left, segment.right, count or segment.count
-        value = self.load(right, member, t, count, vector)
-        if isinstance(left, float) and left in (1.0, -1.0):
-            return left, value
-        return self.load(left, member, t, count, vector), value
+    def pair(self, segment: Segment, member: Member, t: Counter, vector: SimdVector) -> tuple[str | float, str]:
+        """The factors of a product."""
+        return _factors(segment, lambda x: self.load(x, member, t, segment.count, vector))
 
     def accumulate(self, total: str | None, left: str | float, right: str, width: int) -> str:
         """A sum with one more product; None is the sum of none."""
@@ -75,3 +74,10 @@ class Values:
             if exponent:
                 square = self.code.binary("fmul", square, square, width)
         return result
+
+
+def _factors(segment: Segment, load: Callable[[Operand], str]) -> tuple[str | float, str]:
+    left, value = segment.left, load(segment.right)
+    if isinstance(left, float) and left in (1.0, -1.0):
+        return left, value
+    return load(left), value
