@@ -455,6 +455,32 @@ def test_a_second_derivative_of_a_branch_is_that_of_the_branch_taken() -> None:
     assert f(2.0) == pytest.approx(mg.compile(mg.hessian(rising))(2.0), rel=1e-9)
 
 
+def long(x: Any, y: Any) -> Any:
+    """As many operations as a branch needs to be left out."""
+    for _ in range(30):
+        x = 0.9 * x + 0.1 * x * y
+    return x
+
+
+def twice_behind_branches(x: Any) -> Any:
+    root = mg.sqrt(x[0])
+    first = mg.cond(x[0] > 0.0, lambda: long(root, x[1]), lambda: x[1])
+    return first + mg.cond(x[0] > 0.0, lambda: long(x[1], root), lambda: 0.0)
+
+
+def slopes_behind_a_branch(x: Any) -> Any:
+    slopes = mg.grad(lambda x: mg.cond(x[0] > 0.0, lambda: long(mg.sqrt(x[0]), x[1]), lambda: x[1]))(x)
+    return slopes[0] + slopes[1] ** 2
+
+
+@pytest.mark.parametrize("fn", [twice_behind_branches, slopes_behind_a_branch])
+def test_no_derivative_of_any_order_comes_from_a_branch_that_was_not_taken(fn: Callable[..., Any]) -> None:
+    X = np.array([[1.5, 2.0], [0.0, 0.5], [0.0, -0.5]])
+    want = [mg.grad(fn)(x) for x in X.tolist()]
+    assert np.isfinite(want).all()
+    np.testing.assert_allclose(mg.compile(mg.grad(fn), batch=True, backend="numpy")(X), want, rtol=1e-12)
+
+
 def refused(fn: Callable[..., Any], match: str, kind: type[Exception] = ValueError, **how: Any) -> None:
     with pytest.raises(kind, match=match):
         mg.compile(fn, **how)(0.5)
