@@ -161,7 +161,7 @@ class LlvmState(State):
         elif one:
             self.run = self.native.call("run", self.context, brief=self._brief())
             self._builtin = self._brief() and builtin.available()
-            if self._builtin:
+            if self._builtin and builtin.made(executable.kind):
                 self.run = self.runner(0)
         else:
             self.run = _weakly(self._run_chunks)
