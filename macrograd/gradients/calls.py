@@ -154,7 +154,7 @@ def _between(
     active = set(map(id, leaves))
     order: list[Value] = []
     beside: list[Value] = []
-    foreign = False
+    foreign = cut = False
     for node in topological(*roots, stop=leaves, within=within):
         a, b = node._a, node._b
         if a is None:
@@ -162,7 +162,7 @@ def _between(
             continue
         foreign = foreign or node._traced  # without a number, even if it was computed from numbers alone
         if node.op is not None and node.op.derivative in _FLAT:
-            depends = False
+            depends, cut = False, True
         elif b is not None:
             depends = id(a) in active or id(b) in active
         elif a.__class__ is tuple:
@@ -174,7 +174,19 @@ def _between(
             order.append(node)
         else:
             beside.append(node)
-    return order, beside, foreign
+    return _reaching(roots, order) if cut else order, beside, foreign
+
+
+def _reaching(roots: Iterable[Value], order: list[Value]) -> list[Value]:
+    """The operations that a derivative of the roots passes: not those of which only a detach or a comparison makes
+    use, such as the steps of Newton's method before the last ones."""
+    wanted = set(map(id, roots))
+    found = []
+    for node in reversed(order):
+        if id(node) in wanted:
+            found.append(node)
+            wanted.update(map(id, node.inputs))
+    return found[::-1]
 
 
 def nested(x: Any, function: Callable[[Any], Any]) -> Any:
