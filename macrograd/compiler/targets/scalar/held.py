@@ -46,6 +46,9 @@ def readers_of_reused(program: Program) -> Readers:
 def held(loop: Loop, readers: Readers, single: Callable[[Instruction], bool]) -> set[int]:
     """The slots that only instructions of one of the outermost loops touch in it, each written by one of them, and all
     `single`: written out scalar by scalar, and so in registers."""
+    if not readers:
+        return set()
+    low, high = min(readers), max(readers)
     writers: dict[int, int] = {}
     other: set[int] = set()
     for instruction, rounds in counted(loop):
@@ -56,7 +59,7 @@ def held(loop: Loop, readers: Readers, single: Callable[[Instruction], bool]) ->
             alone = inside and count <= _FEW_TERMS and not any(x.shifts)
             if alone and x is not instruction.out:
                 continue
-            slots = _slots(x, instruction.dims, count, rounds, readers)
+            slots = [slot for slot in _slots(x, instruction.dims, count, rounds, low, high) if slot in readers]
             if not alone:
                 other.update(slots)
                 continue
@@ -65,12 +68,13 @@ def held(loop: Loop, readers: Readers, single: Callable[[Instruction], bool]) ->
     return {slot for slot, n in writers.items() if n == 1 and slot not in other and slot in readers}
 
 
-def _slots(x: Index, dims: tuple[int, ...], count: int, rounds: tuple[int, ...], among: Readers) -> list[int]:
-    """The slots that an operand touches in all rounds, of those that are among these."""
+def _slots(x: Index, dims: tuple[int, ...], count: int, rounds: tuple[int, ...], low: int, high: int) -> list[int]:
+    """The slots from `low` to `high` that an operand touches in all rounds."""
     slots = x.slots(dims, count).ravel()
     reach = sum(abs(shift) * (n - 1) for shift, n in zip(x.shifts, rounds, strict=True))
-    if not among or slots.max() + reach < min(among) or slots.min() - reach > max(among):
+    if slots.max() + reach < low or slots.min() - reach > high:
         return []
     for shift, n in zip(x.shifts, rounds, strict=True):
         slots = (slots[:, None] + shift * np.arange(n if shift else 1)).ravel()
-    return [slot for slot in np.unique(slots).tolist() if slot in among]
+    found: list[int] = np.unique(slots[(slots >= low) & (slots <= high)]).tolist()
+    return found
