@@ -33,16 +33,20 @@ def change(y, rates):
 
 def concentrations(rates, times=TIMES):
     """All three at every time but the first, scaled, from 1, 0, 0."""
-    y, found = [1.0, 0.0], []
-    for h in np.diff(times).tolist():
+    lengths = np.diff(times).tolist()
 
-        def residual(new, y=y, h=h):
+    def step(i, y):
+        h = mg.take(lengths, i)
+
+        def residual(new):
             slopes = change(new, rates)
             return [SCALES[k] * (new[k] - y[k] - h * slopes[k]) for k in range(2)]
 
-        y = list(mg.implicit(residual, y, most=10))
-        found += [y[0] * SCALES[0], y[1] * SCALES[1], 1.0 - y[0] - y[1]]
-    return found
+        y = mg.implicit(residual, y, most=10)
+        return y, [y[0] * SCALES[0], y[1] * SCALES[1], 1.0 - y[0] - y[1]]
+
+    _, found = mg.loop(len(lengths), step, [1.0, 0.0], collect=True)
+    return [x for row in zip(*found, strict=True) for x in row]
 
 
 def observations(noise=0.01, seed=0, times=TIMES):

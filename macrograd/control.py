@@ -56,7 +56,7 @@ def loop(
 
     Raises TypeError if the count is not an integer, the body is not a function, or the state holds anything but
     numbers; ValueError if the count is negative or larger than `most`, the nesting of the state changes, or the loop
-    cannot do with so few bytes of `memory`.
+    cannot do with so little memory: for too small a number of bytes, or if it reads what a loop without `memory` kept.
     """
     if not callable(body):
         raise TypeError(f"loop(count, body, state) takes a function body(i, state), got {body!r}")
@@ -115,8 +115,9 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
     most       the largest possible number of rounds, a positive integer
 
     In a compiled function each sample has its own number of rounds, and keeps its state once its condition has failed.
-    The rounds are done in sections of about √most rounds, and no further section is begun when all samples of a block
-    are done. All `most` rounds are done if they are fewer than 200, and with `strict=True`.
+    No further round is begun when all samples of a block are done, if a round has 50 operations or more. Shorter rounds
+    are done in sections of about √most rounds, of which no further one is begun. All `most` rounds are done if they are
+    short and fewer than 200, and with `strict=True`.
 
     Raises RuntimeError if the condition still holds after `most` rounds, and TypeError and ValueError as `loop` does.
     """

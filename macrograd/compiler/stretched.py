@@ -24,11 +24,9 @@ from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
     MOST_NUMBERS,
-    KeepsAll,
     MoreRounds,
     NoSections,
     Rounds,
-    Sectioned,
     Unrolled,
     families,
     refuse_numbers,
@@ -82,17 +80,11 @@ class Recorder:
     def record(self, out: frozenset[int] = frozenset(), stops: bool = True) -> tuple[Recorded, Rounds]:
         """The function with some rounds of its long loops, and all rounds of those that must be written out."""
         why: dict[int, str] = {}
-        least, keeps, sectioned = _ATTEMPTS[0][0], False, frozenset[int]()
+        least = _ATTEMPTS[0][0]
         while True:
-            rounds = Rounds(least, out, stops=stops, keeps=keeps, sectioned=sectioned)
+            rounds = Rounds(least, out, stops=stops)
             try:
                 return self.at(rounds), rounds
-            except KeepsAll:
-                if keeps:
-                    raise
-                keeps = True
-            except Sectioned as error:
-                sectioned |= {error.count}
             except NoSections:
                 stops = False
             except MoreRounds as more:
@@ -347,8 +339,9 @@ class Stretched:
                 probes.found.append(self._first)
                 continue
             try:
-                out = self.rounds.out | short
-                probes.found.append(self.recorder.at(self.rounds.other(least=least, out=out, plan=plan)))
+                probes.found.append(
+                    self.recorder.at(Rounds(least, self.rounds.out | short, plan, stops=self.rounds.stops))
+                )
             except Unrolled as error:
                 raise Uneven(error.why) from None
             except MoreRounds as more:
@@ -365,7 +358,7 @@ class Stretched:
         if self._all is not None:
             return self._all
         try:
-            self._all = self.recorder.at(self.rounds.other(least=16, out=self.rounds.out | self.rounds.counts))
+            self._all = self.recorder.at(Rounds(out=self.rounds.out | self.rounds.counts, stops=self.rounds.stops))
             return self._all
         except Unrolled as error:
             raise self.recorder.refused(error.count, error.why) from None

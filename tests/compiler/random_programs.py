@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -109,7 +108,7 @@ LINES: dict[str, Callable[[Entry, Entry, Entry, Any, Any], Entry]] = {
 Line = tuple[str, int, int, int]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class RandomProgram:
     """A program of `inputs` inputs, an index and parameters: `lines` as above, and `results`, entries counted from the
     end."""
@@ -154,7 +153,7 @@ def programs(draw: Any, names: Sequence[str] = (*LINES, "take"), longest: int = 
     return RandomProgram(lines, draw(st.integers(1, 4)), parameters, results)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Recurrence(RandomProgram):
     """The lines as one step of a recurrence: their last entries are the next step's state, `steps` times over."""
 
@@ -224,22 +223,10 @@ def eager_gradients(program: RandomProgram, X: Any, index: Any) -> tuple[Any, An
     return np.array(losses), np.array(gradients), largest
 
 
-@dataclass(frozen=True)
-class Eager:
-    """What the eager engine makes of samples: the values of each, (samples, results), and as `eager_gradients`."""
-
-    X: Any
-    index: Any
-    values: Any
-    losses: Any
-    gradients: Any
-    largest: float
-
-
-@lru_cache(maxsize=8)  # the sizes of the batches of a program, with which every back end is compared
-def eager(program: RandomProgram, samples: int) -> Eager:
-    X, index = program.data(samples)
-    return Eager(X, index, eager_values(program, X, index), *eager_gradients(program, X, index))
+def eager_gradient(program: RandomProgram, X: Any, index: Any) -> tuple[float, Any, float]:
+    """The mean loss, its gradient, and the largest derivative of it with respect to anything it was computed from."""
+    losses, gradients, largest = eager_gradients(program, X, index)
+    return losses.mean(), gradients.mean(axis=0), largest
 
 
 def graph(root: Value) -> list[Value]:

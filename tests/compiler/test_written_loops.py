@@ -411,15 +411,12 @@ def test_too_many_rounds_are_a_named_error() -> None:
         few([2.0, 3.5])
 
 
-@pytest.mark.parametrize("counted", [False, True])
-def test_a_loop_too_long_for_a_section_is_named_by_its_own_body(counted: bool) -> None:
+def test_a_loop_too_long_for_a_section_is_named_by_its_own_body() -> None:
     def wide(*state: object) -> list[mg.Value]:
         return [mg.tanh(z) + a * 0.1 for z in state[-1] for a in (A, B)][:60]  # type: ignore[attr-defined]
 
     def outer(_: object, x: mg.Value) -> mg.Value:
-        if counted:
-            return mg.loop(mg.floor(x), wide, [x] * 60, most=90)[0]
-        return mg.while_loop(lambda state: state[0] < 2.0, wide, [x] * 60, most=19)[0]
+        return mg.loop(mg.floor(x), wide, [x] * 60, most=90)[0]
 
     with pytest.raises(
         ValueError, match=r"the loop of .*wide\(\) at .*test_written_loops.py:\d+ is in the body of one"

@@ -110,13 +110,14 @@ class Call(_Operation):
             x, gain = inputs[p], result_of(back, calls.place(made, p))
             if mask is not None:
                 gain = ops.where(mask, gain, before.get(p, 0.0))
-            first, old = x not in gradients, None if p in before else gradients.get(x)
+            old = None if p in before else gradients.get(x)
             gradients[x] = gain if old is None else _total(old) + gain
-            reach(taken, x, mask, first=first)
+            taken.pop(x, None)
+            if mask is not None and old is None and p not in before:
+                taken[x] = mask
         for k, row in enumerate(rows):
             source = inputs[shape.scalars + row]
             _, theirs = calls.filled(self.number, row)
-            reach(taken, source, mask, first=source not in gradients)
             gradients.setdefault(source, {}).setdefault(("row", theirs), []).append((1 + k, back))
 
 

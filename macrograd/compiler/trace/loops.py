@@ -44,7 +44,8 @@ from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
 
 MOST_OPERATIONS = 300_000  # in a loop that must be written out
-FEWEST_OPERATIONS = 50  # of a branch that is left out where it is not taken
+FEWEST_OPERATIONS = 50  # of a branch, or a round of a loop, that is left out by itself
+FEWEST_STOPPED = 500  # of all rounds of a loop that stops after any of them
 MOST_INSIDE = 3_000  # in a loop in the body of one with memory=
 
 
@@ -107,10 +108,6 @@ class Loops:
         nest, first = first_state(body, state)
         if not count:
             return (nest.built(first), Vector([])) if collect else nest.built(first)
-        if self.rounds.keeps:
-            memory = None
-        elif memory is None and count in self.rounds.sectioned:
-            memory = "sqrt"
         if count > MOST_NUMBERS and memory is None:
             refuse_numbers(f"the loop of {place_of(body)}, of {count} rounds,", count)
         stops = stops and memory is None and self.rounds.stops
@@ -142,7 +139,9 @@ class Loops:
         plan = None
         if inside and memory is None and count >= LEAST_STOPPED and count * len(order) > MOST_INSIDE:
             memory, shortest = "sqrt", LEAST_STOPPED
-        if memory is not None:
+        if stops and self._apart(count, order):
+            plan = Plan(0, 1, count, 0, 1, 0, 1)
+        elif memory is not None:
             depends = self._depends_on(slots, outs, order)
             enough, period = settled(depends) or (count, 1)
             self.rounds.repeat(period)
@@ -214,11 +213,11 @@ class Loops:
             return columns
 
         head = plain(0, plan.head)
-        section.counters = [self._new() for _ in range(plan.written)]
+        section.counters = [] if plan.rounds == 1 else [self._new() for _ in range(plan.written)]
         state = section.carry
         section.outs = [[] for _ in body.kept]
         around, self.reads.section = self.reads.section, section
-        for k, number in enumerate(section.counters, plan.head):
+        for k, number in enumerate(section.counters or [constant(0.0)], plan.head):  # a while_loop has no round number
             mark = self._trace.count()
             state, columns = self._rounds(state, body, [(k, number)], outside)
             section.made.append([x for x in self._trace.since(mark) if x.op is not None])
@@ -229,6 +228,13 @@ class Loops:
         current, kept = self._call(section, current)
         tail = plain(plan.head + plan.rounds * plan.count, plan.tail)
         return current, [[*a, *b, *c] for a, b, c in zip(head, kept, tail, strict=True)]
+
+    def _apart(self, count: int, order: list[Any]) -> bool:
+        """Whether each round of a loop that stops is a section: it is long enough to be left out by itself, and so long
+        that rounds are better not written out."""
+        if not FEWEST_OPERATIONS <= len(order) <= MOST_OPERATIONS // 10 or count * len(order) < FEWEST_STOPPED:
+            return False
+        return all(self.reads.of(x) is None for x in order)
 
     def _outside(self, section: Section, order: list[Any], roots: list[Any], own: set[int]) -> dict[int, Any]:
         """Leaves for what a section uses from outside, by id."""
