@@ -56,7 +56,7 @@ def loop(
 
     Raises TypeError if the count is not an integer, the body is not a function, or the state holds anything but
     numbers; ValueError if the count is negative or larger than `most`, the nesting of the state changes, or the loop
-    cannot do with so little memory: for too small a number of bytes, or if it reads what a loop without `memory` kept.
+    cannot do with so few bytes of `memory`.
     """
     if not callable(body):
         raise TypeError(f"loop(count, body, state) takes a function body(i, state), got {body!r}")

@@ -26,8 +26,6 @@ class BoundCall:
     Not thread-safe. Raises IndexError as the function does.
     """
 
-    _run: Callable[[], Any]
-
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]], what: str) -> None:
         samples = special.samples(arrays)
         prepared = special.prepared(what, samples, one=samples == 1)
@@ -39,7 +37,7 @@ class BoundCall:
         for buffer, array in zip(self.arguments, arrays, strict=True):
             np.copyto(buffer, array, casting="unsafe")
         self._special, self._prepared, self._state = special, prepared, state
-        self._run = state.run if what == "bound" else state.runner(prepared.program.results[0][1])
+        self._run = state.run
         bound_calls.add(self)
         self._takes = prepared.executable.takes
         self.parameters = list(special.parameters)
@@ -70,11 +68,14 @@ class Bound(BoundCall):
     For the rest see `BoundCall`.
     """
 
+    _quick: Callable[[], float] | None
+
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]]) -> None:
         super().__init__(special, arrays, "gradient")
         first = self._prepared.program.results[0][1]
         self._value = self._state.u.data[first : first + 1]
         self.gradient = results(self._prepared.program, self._state)[1]
+        self._fresh, self._quick = True, None
 
     @property
     def value(self) -> float:
@@ -82,10 +83,20 @@ class Bound(BoundCall):
         return float(self._value[0])
 
     def __call__(self) -> float:
-        found: float = self._run()
+        run = self._quick
+        found: float = self._first() if run is None else run()
         if self._takes:
             self._special.check_indices(self._prepared, self._state)
         return found
+
+    def _first(self) -> float:
+        """One of the first steps: making a built-in function takes milliseconds, which a single one does without."""
+        if self._fresh:
+            self._fresh = False
+            self._run()
+            return float(self._value[0])
+        self._quick = self._state.runner(self._prepared.program.results[0][1])
+        return self._quick()
 
 
 class BoundResults(BoundCall):

@@ -172,7 +172,7 @@ def _views(special: Specialised, prepared: Prepared, state: State) -> Views:
         arguments = [buffers[k] for k in range(len(special.shapes))]
     found = Views(state.u[: len(special.parameters)].data, arguments, state.run)
     if prepared.differentiated:
-        found.run = state.runner(prepared.program.results[0][1])
+        found.run = State.runner(state, prepared.program.results[0][1])  # `direct` has the built-in function
         found.gradient = results(prepared.program, state)[1]
     elif isinstance(special.row, slice):
         found.result = _in_one_piece(prepared, state, special.row, (*rows, *special.nesting.shape))

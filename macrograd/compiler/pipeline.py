@@ -51,6 +51,7 @@ class Source:
     checks  what the program says where the index of a take is the number of one of them (`FIRST_CHECK`)
     loops  the source of its programs, if loops in it have more rounds than the tape
     sections  what its tape calls, if it has loops with memory=
+    keeps  whether loops with memory= keep everything, because sections would be rounded in another order
     """
 
     tape: Tape
@@ -60,6 +61,7 @@ class Source:
     loops: Stretched | None = None
     sections: Sections | None = None
     checks: Sequence[str] = ()
+    keeps: bool = False
 
 
 def record(
@@ -77,9 +79,11 @@ def record(
     sections = Sections(recorder, rounds, found) if found.sections else None
     tape = found.tape if sections is None else sections.with_numbers(found.tape)
     if not rounds.counts:
-        return Source(tape, found.parameters, found.structure, found.recorded, None, sections, found.checks)
+        return Source(
+            tape, found.parameters, found.structure, found.recorded, None, sections, found.checks, rounds.keeps
+        )
     loops = Stretched(recorder, rounds, found)
-    return Source(tape, *loops.whole(), loops, sections, found.checks)
+    return Source(tape, *loops.whole(), loops, sections, found.checks, rounds.keeps)
 
 
 def value_program(source: Source, *, batch: bool, strict: bool = False, own: bool = False) -> Program:

@@ -173,7 +173,7 @@ class Sections:
 
     def _trace(self, attempt: int, index: int) -> dict[int, SectionTape]:
         if (attempt, index) not in self._traces:
-            rounds = Rounds(self.rounds.least, self.rounds.out, probe=(attempt, index), stops=self.rounds.stops)
+            rounds = self.rounds.other(probe=(attempt, index))
             self._traces[attempt, index] = self.recorder.at(rounds).sections
         return self._traces[attempt, index]
 

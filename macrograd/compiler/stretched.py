@@ -24,9 +24,11 @@ from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
     MOST_NUMBERS,
+    KeepsAll,
     MoreRounds,
     NoSections,
     Rounds,
+    Sectioned,
     Unrolled,
     families,
     refuse_numbers,
@@ -80,11 +82,17 @@ class Recorder:
     def record(self, out: frozenset[int] = frozenset(), stops: bool = True) -> tuple[Recorded, Rounds]:
         """The function with some rounds of its long loops, and all rounds of those that must be written out."""
         why: dict[int, str] = {}
-        least = _ATTEMPTS[0][0]
+        least, keeps, sectioned = _ATTEMPTS[0][0], False, frozenset[int]()
         while True:
-            rounds = Rounds(least, out, stops=stops)
+            rounds = Rounds(least, out, stops=stops, keeps=keeps, sectioned=sectioned)
             try:
                 return self.at(rounds), rounds
+            except KeepsAll:
+                if keeps:
+                    raise
+                keeps = True
+            except Sectioned as error:
+                sectioned |= {error.count}
             except NoSections:
                 stops = False
             except MoreRounds as more:
@@ -339,9 +347,8 @@ class Stretched:
                 probes.found.append(self._first)
                 continue
             try:
-                probes.found.append(
-                    self.recorder.at(Rounds(least, self.rounds.out | short, plan, stops=self.rounds.stops))
-                )
+                out = self.rounds.out | short
+                probes.found.append(self.recorder.at(self.rounds.other(least=least, out=out, plan=plan)))
             except Unrolled as error:
                 raise Uneven(error.why) from None
             except MoreRounds as more:
@@ -358,7 +365,7 @@ class Stretched:
         if self._all is not None:
             return self._all
         try:
-            self._all = self.recorder.at(Rounds(out=self.rounds.out | self.rounds.counts, stops=self.rounds.stops))
+            self._all = self.recorder.at(self.rounds.other(least=16, out=self.rounds.out | self.rounds.counts))
             return self._all
         except Unrolled as error:
             raise self.recorder.refused(error.count, error.why) from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ LINES: dict[str, Callable[[Entry, Entry, Entry, Any, Any], Entry]] = {
 Line = tuple[str, int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RandomProgram:
     """A program of `inputs` inputs, an index and parameters: `lines` as above, and `results`, entries counted from the
     end."""
@@ -153,7 +154,7 @@ def programs(draw: Any, names: Sequence[str] = (*LINES, "take"), longest: int = 
     return RandomProgram(lines, draw(st.integers(1, 4)), parameters, results)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recurrence(RandomProgram):
     """The lines as one step of a recurrence: their last entries are the next step's state, `steps` times over."""
 
@@ -223,10 +224,22 @@ def eager_gradients(program: RandomProgram, X: Any, index: Any) -> tuple[Any, An
     return np.array(losses), np.array(gradients), largest
 
 
-def eager_gradient(program: RandomProgram, X: Any, index: Any) -> tuple[float, Any, float]:
-    """The mean loss, its gradient, and the largest derivative of it with respect to anything it was computed from."""
-    losses, gradients, largest = eager_gradients(program, X, index)
-    return losses.mean(), gradients.mean(axis=0), largest
+@dataclass(frozen=True)
+class Eager:
+    """What the eager engine makes of samples: the values of each, (samples, results), and as `eager_gradients`."""
+
+    X: Any
+    index: Any
+    values: Any
+    losses: Any
+    gradients: Any
+    largest: float
+
+
+@lru_cache(maxsize=8)  # the sizes of the batches of a program, with which every back end is compared
+def eager(program: RandomProgram, samples: int) -> Eager:
+    X, index = program.data(samples)
+    return Eager(X, index, eager_values(program, X, index), *eager_gradients(program, X, index))
 
 
 def graph(root: Value) -> list[Value]:

@@ -15,7 +15,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler.jit import cache, native, tiers
+from macrograd.compiler.jit import builtin, cache, native, tiers
 
 W = Value(2.0)
 KEY = "0" * 64
@@ -65,6 +65,16 @@ def test_a_second_compilation_reads_it(folder: Path, monkeypatch: pytest.MonkeyP
     assert run() == first
     assert len(seen) == 1
     run(scale=3.0)
+    assert len(seen) == 2
+
+
+def test_a_first_gradient_compiles_its_program_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes later calls quicker is compiled by these."""
+    monkeypatch.setattr(builtin, "made", lambda kind: False)
+    seen = compiles(monkeypatch)
+    mg.compile(lambda x: mg.exp(x * W)).value_and_grad([2.0], 0.5)
+    assert len(seen) == 1
+    mg.compile(lambda x: mg.sin(x * W)).bind(0.5)()
     assert len(seen) == 2
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpret import interpret
 from random_programs import RandomProgram, Recurrence, programs, recurrences
-from test_equality import check, check_single
+from test_equality import BACKENDS, check, check_single
 
 import macrograd as mg
 from macrograd import Value
@@ -221,21 +221,23 @@ def test_prints_and_reads() -> None:
 
 @settings(max_examples=25)
 @given(programs(names=("add", "mul", "tanh", "sin", "take", "where", "sum")))
-def test_random_programs(backend: str, program: RandomProgram) -> None:
+def test_random_programs(program: RandomProgram) -> None:
     """Also where an entry is chosen twice, and where the table is not one of parameters alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(differentiate, "FEW_CHOICES", 0)
-        check(program, (1, 7, 40), "float64", backend)
-        check_single(program, "float64", backend)
+        for backend in BACKENDS:
+            check(program, (1, 7, 40), "float64", backend)
+            check_single(program, "float64", backend)
 
 
 @settings(max_examples=20)
 @given(recurrences(["add", "mul", "tanh", "sin", "take", "sum"]))
-def test_random_recurrences(backend: str, program: Recurrence) -> None:
+def test_random_recurrences(program: Recurrence) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(differentiate, "FEW_CHOICES", 0)
-        check(program, (6,), "float64", backend)
-        check_single(program, "float64", backend)
+        for backend in BACKENDS:
+            check(program, (6,), "float64", backend)
+            check_single(program, "float64", backend)
 
 
 @given(st.lists(st.integers(-3, 3) | st.integers(0, 62).map(lambda k: 1 << k), max_size=200))

@@ -55,6 +55,10 @@ def explain(
     if source.loops is not None:
         counts = ", ".join(f"{count:,}" for count in sorted(source.loops.rounds.counts))
         lines += [f"traced once, whatever the count: the bodies of loops of {counts} rounds"]
+    if source.keeps:
+        lines += [
+            "loops with memory= keep everything: sections would be rounded in another order than with strict=True"
+        ]
     lines += ["", "(k) is the result of line k; brackets are shapes, rows × columns; a dot picks an element.", ""]
     lines += ["The values", *told.tell(values, derived=False)]
     if gradient is not None:

@@ -35,6 +35,8 @@ _MOST_AXES, _WIDTH = 4, 8
 _WORDS = "code", "context", "number", "float", "flag", "none", "keep", "array", "dtype", "one", "count"
 _OF_ARRAY = "memory", "numbers", "result", "axes", "shape"
 
+_entries: dict[Float, native.Native] = {}
+
 
 class _Method(ctypes.Structure):
     """PyMethodDef, of which built-in functions are made."""
@@ -115,10 +117,19 @@ def describes(array: NDArray[Any]) -> bool:
     return array.ndim <= _MOST_AXES and array.flags.c_contiguous
 
 
-@cache
+def made(kind: Float) -> bool:
+    """Whether a further function costs nothing: the first one in a process takes milliseconds without a cache."""
+    return kind in _entries
+
+
 def _enter(kind: Float) -> native.Native:
     """The C functions: @run(object, nothing), and @call(object, arguments, count)."""
+    if kind not in _entries:
+        _entries[kind] = _written(kind)
+    return _entries[kind]
 
+
+def _written(kind: Float) -> native.Native:
     def write() -> tuple[str, Any]:
         functions = []
         for name, head, body in (

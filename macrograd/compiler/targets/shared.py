@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.ranks.ranks import Ranks, checksum, sampled
@@ -33,9 +34,15 @@ class Shared:
         self._arguments = sampled(arrays)
 
     def add(self, first: int, sums: Array) -> None:
-        """Add the sums of leaves first, first + 1, …, one row for each. The rows are overwritten."""
-        self._nodes |= {(0, first + k): row for k, row in enumerate(sums)}
-        self._nodes = self.leaves.added(self._nodes)
+        """Add the sums of leaves first, first + 1, …, one row for each, whose memory is free afterwards."""
+        level = 0
+        with np.errstate(all="ignore"):  # NaN and infinities are ordinary results
+            while len(sums) > 1 and not (first | len(sums)) % 2:  # whole pairs, all at once
+                np.add(sums[::2], sums[1::2], out=sums[::2])
+                sums, first, level = sums[::2], first // 2, level + 1
+        self._nodes |= {(level, first + k): row for k, row in enumerate(sums)}
+        added = self.leaves.added(self._nodes)
+        self._nodes = {node: np.array(row) if row.base is not None else row for node, row in added.items()}
 
     def finish(self, who: str, held: Array, flag: bool, reduced: int, out: Array) -> tuple[bool, Array | None]:
         """Meet the other ranks once this one has added its leaves, and fill the rows of `out` that are theirs.

@@ -108,7 +108,8 @@ class StepByStep(OnBuffers["_Along"]):
             state = self.made[len(rows)] = self.executable.state(len(rows), like=self.whole)
         mine = slice(None) if state.shared is None else state.shared.rows
         for k, array in enumerate(self.data):
-            np.take(array, rows[mine], axis=0, out=state.buffer(k).reshape(len(rows), *array.shape[1:])[mine])
+            into = state.buffer(k).reshape(len(rows), *array.shape[1:])[mine]
+            np.take(array, rows[mine], axis=0, out=into, mode="clip")  # else NumPy copies; the rows were checked
         if weights is not None or state.weighted:
             state.weigh(None if weights is None else weights[rows])
         if state.shared is not None:

@@ -110,14 +110,13 @@ class Call(_Operation):
             x, gain = inputs[p], result_of(back, calls.place(made, p))
             if mask is not None:
                 gain = ops.where(mask, gain, before.get(p, 0.0))
-            old = None if p in before else gradients.get(x)
+            first, old = x not in gradients, None if p in before else gradients.get(x)
             gradients[x] = gain if old is None else _total(old) + gain
-            taken.pop(x, None)
-            if mask is not None and old is None and p not in before:
-                taken[x] = mask
+            reach(taken, x, mask, first=first)
         for k, row in enumerate(rows):
             source = inputs[shape.scalars + row]
             _, theirs = calls.filled(self.number, row)
+            reach(taken, source, mask, first=source not in gradients)
             gradients.setdefault(source, {}).setdefault(("row", theirs), []).append((1 + k, back))
 
 

@@ -108,6 +108,10 @@ class Loops:
         nest, first = first_state(body, state)
         if not count:
             return (nest.built(first), Vector([])) if collect else nest.built(first)
+        if self.rounds.keeps:
+            memory = None
+        elif memory is None and count in self.rounds.sectioned:
+            memory = "sqrt"
         if count > MOST_NUMBERS and memory is None:
             refuse_numbers(f"the loop of {place_of(body)}, of {count} rounds,", count)
         stops = stops and memory is None and self.rounds.stops

@@ -16,7 +16,7 @@ from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.forms import Form, combined
 from macrograd.compiler.trace.held import HeldLeaves
 from macrograd.compiler.trace.overlaps import Overlaps
-from macrograd.compiler.trace.rounds import Kept
+from macrograd.compiler.trace.rounds import Kept, Sectioned, Unrolled
 from macrograd.compiler.trace.sections import Section, SectionRead
 from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
@@ -200,10 +200,10 @@ class Reads:
     def _read_in_section(self, section: Section, read: Read, new: dict[int, Any], counter: int) -> Value:
         """A new leaf for the element, which is another one in each section."""
         if isinstance(read.values, Kept):
-            raise ValueError(
-                f"the loop of {section.where} with memory= reads what a loop of {len(read.values)} rounds kept, which "
-                "has no memory=: give it the same"
-            )
+            count = len(read.values)
+            if count in self._held.rounds.sectioned:  # and yet has no sections
+                raise Unrolled(count, f"the loop of {section.where} with memory= reads what it kept")
+            raise Sectioned(count)
         if id(read.node) not in section.reads:
             if any(id(x) in new for x in read.values):
                 raise ValueError(

@@ -36,6 +36,19 @@ class NoSections(Exception):  # noqa: N818 - a request, not an error
     """A loop that may stop early must do all of its rounds here."""
 
 
+class Sectioned(Exception):  # noqa: N818 - a request, not an error
+    """A loop of this many rounds must be written as one with `memory=`, because one with it reads what it kept."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"a loop with memory= reads what one of {count} rounds kept")
+        self.count = count
+
+
+class KeepsAll(ValueError):  # noqa: N818 - a request, which is an error only where it cannot be met
+    """With strict=True, loops with `memory=` must keep everything, because sections would be rounded in another
+    order."""
+
+
 class MoreRounds(Exception):  # noqa: N818 - a request, not an error
     """A loop of this many rounds needs at least `least` of them written."""
 
@@ -51,6 +64,8 @@ class Rounds:
     plan    for any other count, the number of rounds written
     counts  the counts met so far of loops that are not written out in full
     stops   whether loops that may stop early are written as sections
+    keeps   whether loops with `memory=` keep everything
+    sectioned  the counts of loops that are written as if they had `memory=`
     period  a number of rounds after which those of every loop met so far are alike
     probe   which of the traces this is that tell the sections of a loop (`trace/sections.py`): (attempt, index)
     """
@@ -62,11 +77,25 @@ class Rounds:
         plan: dict[int, int] | None = None,
         probe: tuple[int, int] = (0, 0),
         stops: bool = True,
+        keeps: bool = False,
+        sectioned: frozenset[int] = frozenset(),
     ) -> None:
-        self.stops = stops
+        self.stops, self.keeps, self.sectioned = stops, keeps, sectioned
         self.least, self.out, self.plan, self.probe = least, out, plan or {}, probe
         self.counts: set[int] = set()
         self.period = 1
+
+    def other(
+        self,
+        *,
+        least: int | None = None,
+        out: frozenset[int] | None = None,
+        plan: dict[int, int] | None = None,
+        probe: tuple[int, int] = (0, 0),
+    ) -> Rounds:
+        """The rounds of another trace of the same function."""
+        least, out = self.least if least is None else least, self.out if out is None else out
+        return Rounds(least, out, plan, probe, self.stops, self.keeps, self.sectioned)
 
     def repeat(self, period: int) -> None:
         """Note that the rounds of a loop are alike only after a period."""

@@ -26,7 +26,7 @@ from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of
 from macrograd.compiler.trace.recording import Recording
 from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
-from macrograd.compiler.trace.rounds import Kept, Rounds
+from macrograd.compiler.trace.rounds import KeepsAll, Kept, Rounds
 from macrograd.compiler.trace.sections import Section, SectionTape, section_tape
 from macrograd.compiler.trace.traced import Traced, leaf, listing
 from macrograd.graph import topological
@@ -144,25 +144,25 @@ def trace(
 
 
 def _expanded(results: Sequence[Value], recording: Recording, calls: Calls, made: list[Section]) -> Expanded:
-    """The graph of a strict program with loops that have memory=. Raises ValueError if its order cannot be told."""
+    """The graph of a strict program with loops that have memory=. Raises KeepsAll if its order cannot be told."""
     where = made[0].where
     if len(calls.made) > len(made):
-        raise ValueError(
+        raise KeepsAll(
             f"strict=True and memory= of the loop of {where}, of which a derivative is taken inside the function "
             "(mg.grad): leave out one of the two"
         )
     if any(x.outs for x in made):
-        raise ValueError(f"strict=True, collect=True and memory= of the loop of {where}: leave out one of the three")
+        raise KeepsAll(f"strict=True, collect=True and memory= of the loop of {where}: leave out one of the three")
     at = [x for x in topological(*results) if any(x.op is y.call.op for y in made)]
     if len(at) > len(made) or any(all(x is not y.call for y in made) for x in at):
-        raise ValueError(
+        raise KeepsAll(
             f"strict=True and memory= of the loop of {where}, which is in the body of another: leave out one of the two"
         )
     return Expanded(results, recording.comparisons, [x for x in made if any(x.call is y for y in at)])
 
 
 def _refuse_order(where: str) -> NoReturn:
-    raise ValueError(
+    raise KeepsAll(
         f"strict=True and memory= of the loop of {where}: its derivative is not added up round by round, so that the "
         "sections would be rounded in another order. Leave out one of the two"
     )

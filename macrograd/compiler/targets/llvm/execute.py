@@ -38,7 +38,8 @@ PRODUCTS, PRODUCT_BYTES = 64, 1 << 26
 _BRIEF = 10_000  # vectors of numbers that a brief run computes
 _CHUNK = 8  # blocks in a chunk, whose sums are added one after the other
 TEAM_PRODUCTS = 1 << 20  # products of a run that a team of threads shares: ten or twenty times as long as its meetings
-_TOGETHER = 8  # leaves whose sums are in memory before they are added
+_TOGETHER = 8  # leaves, or more if their sums are so few numbers, whose sums are in memory before they are added
+_TOGETHER_NUMBERS = 1 << 16
 
 
 class LlvmExecutable(Executable):
@@ -160,11 +161,12 @@ class LlvmState(State):
         elif one:
             self.run = self.native.call("run", self.context, brief=self._brief())
             self._builtin = self._brief() and builtin.available()
-            if self._builtin:
+            if self._builtin and builtin.made(executable.kind):
                 self.run = self.runner(0)
         else:
             self.run = _weakly(self._run_chunks)
         self._workers: list[_Worker] = []
+        self._leaf_sums: NDArray[Any] | None = None
 
     def point(self, k: int, array: NDArray[Any]) -> None:
         super().point(k, array)
@@ -229,19 +231,26 @@ class LlvmState(State):
         shared, executable = self.shared, self.executable
         assert shared is not None
         self.native.functions["before"](self.address)
-        some = max(_TOGETHER, executable.threads)
+        some = max(_TOGETHER, executable.threads, _TOGETHER_NUMBERS // max(1, len(executable.reduced)))
+        some = max(1, min(some, len(shared.mine)))
+        # Kept: new memory of that size would come from the system, page by page, at every run.
+        if self._leaf_sums is None:
+            self._leaf_sums = np.empty((some, len(executable.reduced)), dtype=executable.dtype)
         for first in range(shared.mine.start, shared.mine.stop, some):
-            shared.add(first, self._sums(range(first, min(first + some, shared.mine.stop))))
+            chunks = range(first, min(first + some, shared.mine.stop))
+            shared.add(first, self._sums(chunks, self._leaf_sums[: len(chunks)]))
         self.context.flag = int(self.exchange(bool(self.context.flag)))
         self.native.functions["after"](self.address)
 
-    def _sums(self, chunks: range) -> NDArray[Any]:
-        """The sums over the batch of each of these chunks, computed on threads if there are any."""
+    def _sums(self, chunks: range, sums: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The sums over the batch of each of these chunks, computed on threads if there are any, in new memory or in
+        `sums`."""
         executable, count = self.executable, len(chunks)
         workers = max(1, min(executable.threads, count))
         while len(self._workers) < workers:
             self._workers.append(_Worker(self, helper=bool(self._workers)))
-        sums = np.empty((count, len(executable.reduced)), dtype=executable.dtype)
+        if sums is None:
+            sums = np.empty((count, len(executable.reduced)), dtype=executable.dtype)
         try:
             for w in range(workers - 1, -1, -1):  # the last one, w = 0, is this thread itself
                 mine = chunks[count * w // workers : count * (w + 1) // workers]
