@@ -470,6 +470,11 @@ def positive_zero(x: Value) -> Value:
     return x + 0.0 if signed else x
 
 
+def is_interpreted() -> bool:
+    """Whether operations mean more than their numbers at the moment, as in a trace."""
+    return _interpreter is not None
+
+
 def recording() -> Interpreter | None:
     """The interpreter that records this thread's program, if one does."""
     return _interpreter if _interpreter is not None and _interpreter.records() else None
@@ -521,6 +526,7 @@ __all__ = [
     "compared",
     "constant",
     "interpreted",
+    "is_interpreted",
     "is_open",
     "numbers_of",
     "positive_zero",

@@ -192,7 +192,7 @@ ROOMS: dict[str, set[str]] = {
     "rewrite": {"tape", "trace"},
     "program": {"tape", "jit"},
     "roll": {"tape", "rewrite", "program"},
-    "targets": {"tape", "program"},
+    "targets": {"jit", "tape", "program"},
     "targets/scalar": {"jit", "tape", "program"},
     "targets/numpy": {"tape", "program", "targets"},
     "targets/onnx": {"tape", "program", "targets"},

@@ -1,28 +1,33 @@
 """Calls of a compiled function: numbers into buffers, run, results out, with little in Python.
 
 The first call with arguments of some shapes makes a `Call`, and views of its buffers in these shapes; later ones find
-them. From the second on, values and gradients are computed by a function in native code that takes the arrays
-themselves (`Direct`), if the target has one.
+them. From the second on, one array of results, or a value and its gradient, is computed by a function in native code
+that takes the arrays and the parameters themselves (`Direct`), if the target has one.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.compiler.jit.buffers import GIVEN, OBJECTS, RESULT
 from macrograd.compiler.specialised import FEW_SIZES, Prepared, Specialised, results
 from macrograd.compiler.targets.target import COPY_BYTES, State
+from macrograd.value import Value
 
 _MOST_KNOWN = 16
+_EXACT = 2**53  # integers up to this are floats
 
-# A compiled function's programs, what makes an array for a gradient, and what takes it, theta and the arguments, and
-# returns the value.
-Direct = tuple[Specialised, Callable[[], NDArray[Any]], Callable[..., float | None]]
+# A compiled function's programs; what makes an array for the results, if they are not one number; and what computes
+# them. It takes theta, unless the parameters are the Values' own numbers, then the array, then the arguments, and
+# returns the first number, or None if an argument needs a closer look.
+Direct = tuple[Specialised, Callable[[], NDArray[Any]] | None, Callable[..., float | None]]
 
 
 @dataclass(slots=True)
@@ -41,6 +46,14 @@ class Views:
     run: Callable[[], Any]
     gradient: Any = None
     result: NDArray[Any] | None = None
+
+
+@cache
+def place_of_number() -> int:
+    """Where a Value has its number; 0, which no float is at, if it is not found."""
+    some = Value(0.1)
+    places = range(object.__basicsize__, Value.__basicsize__, ctypes.sizeof(ctypes.c_size_t))
+    return next((k for k in places if ctypes.c_size_t.from_address(id(some) + k).value == id(some.data)), 0)
 
 
 class Call:
@@ -79,18 +92,26 @@ class Call:
                 prepared.direct.clear()
             prepared.direct[samples] = self._direct()
         found = prepared.direct[samples]
-        return None if found is None else (self.special, *found)
+        if found is None:
+            return None
+        empty, run = found
+        if not prepared.differentiated:
+            run = partial(run, np.array([id(p) for p in self.special.parameters], dtype=np.int64))
+        return self.special, empty, run
 
-    def _direct(self) -> tuple[Callable[[], Any], Callable[..., Any]] | None:
+    def _direct(self) -> tuple[Callable[[], Any] | None, Callable[..., Any]] | None:
         prepared = self.prepared
         state = prepared.state(self.samples)
         views = _views(self.special, prepared, state)
-        if views.arguments is None:
+        result = views.gradient if prepared.differentiated else views.result
+        if views.arguments is None or result is None:
             return None
-        inputs = [state.u[: len(self.special.parameters)], *views.arguments]
-        buffers = [(views.gradient, True), *[(view, False) for view in inputs]]
-        run = state.taker(prepared.program.results[0][1], buffers)
-        empty = partial(np.empty, len(views.gradient), views.gradient.dtype)
+        theta = state.u[: len(self.special.parameters)], GIVEN if prepared.differentiated else OBJECTS
+        results = [(result, RESULT)] if result.ndim else []
+        space, slot = prepared.program.results[0]
+        buffers = [theta, *results, *[(view, GIVEN) for view in views.arguments]]
+        run = state.taker(slot if space == "u" else 0, buffers, place_of_number())
+        empty = partial(np.empty, result.shape, result.dtype) if result.ndim else None
         return None if run is None else (empty, run)
 
     def values(self, theta: Any, arrays: Sequence[Any]) -> Any:
@@ -139,7 +160,7 @@ class Calls:
         self._known: dict[tuple[Any, ...], Call] = {}
 
     def find(self, what: str, args: tuple[Any, ...]) -> Call | None:
-        """That of arrays of the function's type, or of Python's floats; None if there is none for these shapes, or an
+        """That of arrays of the function's type, or of Python's numbers; None if there is none for these shapes, or an
         argument needs a closer look."""
         dtype, array = self._dtype, np.ndarray
         key: list[Any] = [what]
@@ -147,19 +168,20 @@ class Calls:
             kind = x.__class__
             if kind is array and x.dtype is dtype:
                 key.append(x.shape)
-            elif kind is float:
+            elif kind is float or (kind is int and -_EXACT <= x <= _EXACT):
                 key.append(())
             else:
                 return None
         return self._known.get(tuple(key))
 
-    def new(self, what: str, special: Specialised, arrays: list[NDArray[Any]]) -> Call:
-        """A call with these arrays, which is remembered."""
-        made = Call(special, what, special.samples(arrays))
-        if len(self._known) >= _MOST_KNOWN:
-            self._known = {}
-        self._known[what, *[x.shape for x in arrays]] = made
-        return made
+    def of(self, what: str, special: Specialised, arrays: list[NDArray[Any]]) -> Call:
+        """That of these arrays, which is remembered."""
+        key = (what, *[x.shape for x in arrays])
+        if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known = {}
+            self._known[key] = Call(special, what, special.samples(arrays))
+        return self._known[key]
 
 
 def _views(special: Specialised, prepared: Prepared, state: State) -> Views:

@@ -19,7 +19,7 @@ from macrograd.compiler.recordings import Recordings, shareable
 from macrograd.compiler.settings import settings_of
 from macrograd.compiler.specialised import Specialised
 from macrograd.copying import check_importable
-from macrograd.value import Value, numbers_of, write_numbers
+from macrograd.value import Value, is_interpreted, numbers_of, write_numbers
 
 if TYPE_CHECKING:
     from macrograd.compiler.targets.profile import Profile
@@ -54,7 +54,9 @@ class Compiled:
         self.argument = settings.argument
         self._shapes: dict[tuple[tuple[int, ...], ...], Specialised] = {}
         self._latest: Specialised | None = None
-        self._direct: Direct | None = None  # calls with arrays as those of a call before
+        # Calls with arrays like those of a call before.
+        self._direct: Direct | None = None
+        self._values: Direct | None = None
         self._calls = Calls(settings.dtype)
         self._remembered: tuple[tuple[int, ...], ...] | None = None  # of the latest call before pickling
         self._lock = threading.RLock()
@@ -93,10 +95,19 @@ class Compiled:
         Arguments are real numbers, or nested lists or arrays of them; a bool counts as 0 or 1. Raises TypeError for
         anything else, such as a Value, None or a string.
         """
+        if self._values is not None and not kwargs and not is_interpreted():
+            self._latest, empty, run = self._values
+            if empty is None:
+                value = run(*args)
+                if value is not None:
+                    return self.dtype.type(value)
+            elif run(result := empty(), *args) is not None:
+                return result
         if (call := self._known("values", args)) is not None and not kwargs:
+            self._values = None if is_interpreted() else call.direct()
             return call.values(None, args)
         arrays, special = self._prepare(args, kwargs)
-        return self._calls.new("values", special, arrays).values(None, arrays)
+        return self._calls.of("values", special, arrays).values(None, arrays)
 
     def value(self, theta: Any, *args: Any, **kwargs: Any) -> Any:
         """The function's value at parameters `theta`, an array in the order of `parameters`, as `value_and_grad` takes
@@ -111,7 +122,7 @@ class Compiled:
         except TypeError:
             self._check_arguments("value", args, kwargs)
             raise
-        return self._calls.new("values", special, arrays).values(theta, arrays)
+        return self._calls.of("values", special, arrays).values(theta, arrays)
 
     # --- gradients --------------------------------------------------------------------------------------------------
 
@@ -121,7 +132,7 @@ class Compiled:
         Raises TypeError if the function's result is not one scalar.
         """
         arrays, special = self._prepare(args, kwargs)
-        value, gradient = self._calls.new("gradient", special, arrays).value_and_grad(None, arrays)
+        value, gradient = self._calls.of("gradient", special, arrays).value_and_grad(None, arrays)
         for parameter, g in zip(special.parameters, gradient.tolist(), strict=True):
             parameter._grad += g
         return value
@@ -134,8 +145,8 @@ class Compiled:
         """
         if self._direct is not None and not kwargs:
             self._latest, empty, run = self._direct
-            gradient = empty()
-            value = run(gradient, theta, *args)
+            assert empty is not None
+            value = run(theta, gradient := empty(), *args)
             if value is not None:
                 return value, gradient
         if theta is None:
@@ -148,7 +159,7 @@ class Compiled:
         except TypeError:
             self._check_arguments("value_and_grad", args, kwargs)
             raise
-        return self._calls.new("gradient", special, arrays).value_and_grad(theta, arrays)
+        return self._calls.of("gradient", special, arrays).value_and_grad(theta, arrays)
 
     def bind(self, *args: Any, **kwargs: Any) -> Bound | BoundResults:
         """Fixed buffers for these arguments, checked once, for calls with the least overhead.

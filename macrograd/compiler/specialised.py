@@ -38,7 +38,7 @@ class Prepared:
     waiting: dict[int, list[State]]
     instead: Callable[[RuntimeError], Executable]
     differentiated: bool = False  # whether the results are a value and its gradient
-    direct: dict[int, tuple[Callable[[], Any], Callable[..., Any]] | None] = field(
+    direct: dict[int, tuple[Callable[[], Any] | None, Callable[..., Any]] | None] = field(
         default_factory=dict
     )  # by batch size
 

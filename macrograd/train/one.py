@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from macrograd.compiler.compiled import Compiled
+from macrograd.compiler.jit.buffers import GIVEN
 from macrograd.value import parameter_writes
 
 
@@ -39,7 +40,7 @@ def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], A
     run, takes = state.runner(first), prepared.executable.takes
     writes, seen = parameter_writes, parameter_writes[0]
     single = isinstance(special.source.structure, int)
-    quick = state.taker(first, [(buffer, False)]) if single else None
+    quick = state.taker(first, [(buffer, GIVEN)]) if single else None
 
     def after() -> Any:
         found = run()

@@ -11,8 +11,9 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler.calls import Call
+from macrograd.compiler.calls import Call, place_of_number
 from macrograd.compiler.jit import builtin
+from macrograd.compiler.jit.buffers import GIVEN, OBJECTS, RESULT
 from macrograd.compiler.jit.native import Native
 from macrograd.compiler.jit.text import DOUBLE, SINGLE, Float
 from macrograd.compiler.targets.llvm.execute import LlvmExecutable
@@ -39,14 +40,15 @@ def test_they_are_available_here() -> None:
     assert builtin.available()
 
 
-def doubling(kind: Float, memory: Array, flag: Array, buffers: Any = None) -> Callable[..., float | None]:
+def doubling(
+    kind: Float, memory: Array, flag: Array, buffers: Any = None, place: int = 0
+) -> Callable[..., float | None]:
     """memory[1] = 2·memory[0], which it returns."""
     text = AFFINE.format(kind.name)
     code = Native(f"test of built-in functions {kind.name}".encode(), ("run",), lambda: (text, np.zeros(1, np.int32)))
     at = memory.ctypes.data
-    return builtin.builtin(
-        code.address("run"), at, at + kind.bytes, kind, (code, memory), flag.ctypes.data, buffers
-    )  # fmt: skip
+    address = code.address("run")
+    return builtin.builtin(address, at, at + kind.bytes, kind, (code, memory), flag.ctypes.data, buffers, place)
 
 
 @pytest.fixture(params=[DOUBLE, SINGLE], ids=["float64", "float32"])
@@ -54,7 +56,7 @@ def made(request: pytest.FixtureRequest) -> tuple[Callable[..., float | None], A
     """One that takes an array (2, 3), one number, and an array for its results; its memory, and its flag."""
     kind: Float = request.param
     memory, flag = np.arange(12, dtype=np.float64 if kind is DOUBLE else np.float32), np.zeros(1, np.int64)
-    buffers = [(memory[:1].reshape(()), False), (memory[2:8].reshape(2, 3), False), (memory[1:3], True)]
+    buffers = [(memory[:1].reshape(()), GIVEN), (memory[2:8].reshape(2, 3), GIVEN), (memory[1:3], RESULT)]
     return doubling(kind, memory, flag, buffers), memory, flag
 
 
@@ -102,6 +104,23 @@ def test_code_that_raises_the_flag_is_refused_and_the_flag_lowered(made: tuple[A
     arguments = np.array(1.0, memory.dtype), np.ones((2, 3), memory.dtype), np.zeros(2, memory.dtype)
     assert (run(*arguments), flag[0], arguments[2].tolist()) == (None, 0, [0.0, 0.0])
     assert run(*arguments) == 2.0
+
+
+@pytest.mark.parametrize("kind", [DOUBLE, SINGLE], ids=["float64", "float32"])
+def test_floats_of_objects_are_read_where_they_are(kind: Float) -> None:
+    memory, values = np.zeros(8, np.float64 if kind is DOUBLE else np.float32), [Value(0.1), Value(-1e30)]
+    flag = np.zeros(1, np.int64)
+    buffers = [(memory[:1].reshape(()), GIVEN), (memory[3:5], OBJECTS)]
+    run = doubling(kind, memory, flag, buffers, place_of_number())
+    addresses, one = np.array([id(v) for v in values]), np.array(2.0, memory.dtype)
+    assert (run(one, addresses), memory[3:5].tolist()) == (4.0, np.array([0.1, -1e30]).astype(memory.dtype).tolist())
+    values[1].data = 7.0
+    assert (run(one, addresses), memory[4]) == (4.0, 7.0)
+    for bad in (addresses.astype(float), addresses.astype(np.int32), addresses[:1], memory[3:5], [1, 2], None):
+        assert run(one, bad) is None
+    assert run(addresses, addresses) is None
+    elsewhere = doubling(kind, memory, flag, buffers, object.__basicsize__)  # where no float is
+    assert elsewhere(one, addresses) is None
 
 
 # --- as compiled functions use them ----------------------------------------------------------------------------------
@@ -166,6 +185,44 @@ def test_plain_numbers_and_uniform_arguments(in_python: list[Any]) -> None:
     shared([1.0], 2.0)
     assert repeated(shared, shared.theta(), np.array([1.0, 3.0]), 2.0) == [(2.0, [4.0])] * 4
     assert len(in_python) == 5
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_values_follow_the_parameters(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one number, a batch of them, and arrays; what has several arrays is not called directly."""
+    p = [Value(0.5), Value(-1.5)]
+    functions: list[tuple[Any, Any, bool]] = [
+        (lambda x: mg.tanh(p[0] * x + p[1]), np.array(0.3, dtype), False),
+        (lambda x: mg.tanh(p[0] * x + p[1]), np.array([0.3, 0.4, 0.5], dtype), True),
+        (lambda x: mg.tanh(p[0] * x + p[1]), np.array([0.3], dtype), True),
+        (lambda x: [[p[0] * x[0], p[1]], [x[1], p[1] * x[1]]], np.array([0.3, 2.0], dtype), False),
+        (lambda x: [p[0] * x[1], p[1] * x[0]], np.ones((5, 2), dtype), True),
+        (lambda x: (p[0] * x, [p[1], x]), np.array(0.3, dtype), False),
+    ]
+    for fn, x, batch in functions:
+        found: list[Any] = []
+        for apart in (False, True):
+            monkeypatch.setattr(builtin, "available", lambda apart=apart: not apart)
+            f = mg.compile(fn, batch=batch, dtype=dtype)
+            for k in range(4):
+                p[0].data = 0.5 + k
+                found.append(f(x))
+        for one, other in zip(found[:4], found[4:], strict=True):
+            assert repr(one) == repr(other)
+            assert type(one) is type(other)
+        assert len({id(one) for one in found}) == 8
+        assert repr(found[0]) != repr(found[3])
+
+
+def test_values_are_not_read_past_a_trace() -> None:
+    """In a trace, numbers of Values that it depends on are refused as ever."""
+    w = Value(2.0)
+    inner = mg.compile(lambda x: w * x)
+    for _ in range(3):
+        inner(1.5)
+    with pytest.raises(mg.TraceError, match="the number of"):
+        mg.compile(lambda x: w * x + inner(1.5))(1.0)
+    assert inner(1.5) == 3.0
 
 
 def test_errors_are_those_of_a_first_call(in_python: list[Any]) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit import native
+from macrograd.compiler.jit.buffers import GIVEN, OBJECTS, RESULT, Buffer
 from macrograd.compiler.jit.text import DOUBLE, Code, Counter, Float
 
 _NO_ARGUMENTS, _POSITIONAL = 0x04, 0x80  # METH_NOARGS, METH_FASTCALL
@@ -32,8 +33,23 @@ _DATA, _AXES, _SHAPE, _DTYPE, _FLAGS = (_HEAD + 8 * k for k in (0, 1, 2, 5, 6))
 _IN_ORDER = 0x101  # C-contiguous and aligned
 _MOST_AXES, _WIDTH = 4, 8
 # The words of the object, and then of each array.
-_WORDS = "code", "context", "number", "float", "flag", "none", "keep", "array", "dtype", "one", "count"
-_OF_ARRAY = "memory", "numbers", "result", "axes", "shape"
+_WORDS = (
+    "code",
+    "context",
+    "number",
+    "float",
+    "flag",
+    "none",
+    "keep",
+    "array",
+    "dtype",
+    "addresses",
+    "one",
+    "real",
+    "place",
+    "count",
+)
+_OF_ARRAY = "memory", "numbers", "role", "axes", "shape"
 
 _entries: dict[Float, native.Native] = {}
 
@@ -76,13 +92,14 @@ def builtin(
     kind: Float,
     hold: Any,
     flag: int = 0,
-    buffers: Sequence[tuple[NDArray[Any], bool]] | None = None,
+    buffers: Sequence[Buffer] | None = None,
+    place: int = 0,
 ) -> Callable[..., Any]:
     """A function that runs the code at an address on a context, and returns the number at another.
 
     With `buffers` it takes arrays of their shapes and type, or floats for single float64 numbers, and copies each to
-    its buffer, or from it if that is marked as a result. It returns None for others, and if the code raises the flag at
-    an address. `hold` lives as long as the function.
+    its buffer; from it, if it is a RESULT; and for OBJECTS, the float at a place of each of these. It returns None for
+    others, and if the code raises the flag at an address. `hold` lives as long as the function.
     """
     api = ctypes.pythonapi
     one = id(float) if kind is DOUBLE else 0
@@ -97,10 +114,13 @@ def builtin(
         _address(api.Py_IncRef),
         id(np.ndarray),
         id(dtype),
+        id(np.dtype(np.int64)),
         one,
+        id(float),
+        place,
     ]
-    for array, result in buffers or ():
-        words += [array.ctypes.data, array.size, result, array.ndim, *array.shape, *[0] * (_MOST_AXES - array.ndim)]
+    for array, role in buffers or ():
+        words += [array.ctypes.data, array.size, role, array.ndim, *array.shape, *[0] * (_MOST_AXES - array.ndim)]
     words.insert(len(_WORDS) - 1, len(buffers or ()))
     enter = _enter(kind).functions["run" if buffers is None else "call"]
     method = _Method(b"run", _address(enter), _NO_ARGUMENTS if buffers is None else _POSITIONAL, None)
@@ -179,13 +199,17 @@ def _call(code: Code) -> None:
 
     def copy(k: Counter, *, results: bool) -> None:
         x, record = _argument(code, k)
-        is_result = code.let(f"icmp eq i64 {_field(code, record, 'result')}, {int(results)}")
+        role = _field(code, record, "role")
+        mine = code.let(f"icmp eq i64 {role}, {RESULT if results else GIVEN}")
         single = code.let(f"icmp eq ptr {_at(code, x, _HEAD - 8)}, {_word(code, 'one')}")
         inside = code.element(x, str(_HEAD), "i8")
         data = code.let(f"select i1 {single}, ptr {inside}, ptr {_at(code, x, _DATA)}")
         memory = code.let(f"inttoptr i64 {_field(code, record, 'memory')} to ptr")
-        pair = (data, memory) if results else (memory, data)
-        code.when(is_result, lambda: _copy(code, *pair, _field(code, record, "numbers")))
+        count = _field(code, record, "numbers")
+        code.when(mine, lambda: _copy(code, *((data, memory) if results else (memory, data)), count))
+        if not results:
+            objects = code.let(f"icmp eq i64 {role}, {OBJECTS}")
+            code.when(objects, lambda: _copy_floats(code, memory, data, count))
 
     def into(k: Counter, _: list[str]) -> list[str]:
         copy(k, results=False)
@@ -233,12 +257,15 @@ def _check(code: Code, x: str, record: str) -> None:
     kind, axes = _at(code, x, _HEAD - 8), _field(code, record, "axes")
     is_array = code.let(f"icmp eq ptr {kind}, {_word(code, 'array')}")
     is_one = code.let(f"icmp eq ptr {kind}, {_word(code, 'one')}")
-    whole = code.let(f"or i64 {axes}, {_field(code, record, 'result')}")
+    role = _field(code, record, "role")
+    whole = code.let(f"or i64 {axes}, {role}")
     is_one = code.both(is_one, code.let(f"icmp eq i64 {whole}, 0"))
     _go_on_if(code, code.let(f"or i1 {is_array}, {is_one}"))
 
     def array() -> None:
-        same = code.let(f"icmp eq ptr {_at(code, x, _DTYPE)}, {_word(code, 'dtype')}")
+        objects = code.let(f"icmp eq i64 {role}, {OBJECTS}")
+        dtype = code.let(f"select i1 {objects}, ptr {_word(code, 'addresses')}, ptr {_word(code, 'dtype')}")
+        same = code.let(f"icmp eq ptr {_at(code, x, _DTYPE)}, {dtype}")
         flags = code.let(f"and i32 {_at(code, x, _FLAGS, 'i32')}, {_IN_ORDER}")
         good = code.both(same, code.let(f"icmp eq i32 {flags}, {_IN_ORDER}"))
         count = code.let(f"zext i32 {_at(code, x, _AXES, 'i32')} to i64")
@@ -275,6 +302,25 @@ def _copy(code: Code, target: str, source: str, count: str) -> None:
 
     code.loop(wide, some)
     code.loop(code.let(f"sub i64 {count}, {done}"), one)
+
+
+def _copy_floats(code: Code, target: str, addresses: str, count: str) -> None:
+    """The float that each object holds."""
+    place, real = _word(code, "place", "i64"), _word(code, "real")
+
+    def one(i: Counter, _: list[str]) -> list[str]:
+        address = code.let(f"load i64, ptr {code.element(addresses, str(i), 'i64')}, align 8")
+        x = code.let(f"inttoptr i64 {address} to ptr")
+        number = code.let(f"load ptr, ptr {code.element(x, place, 'i8')}, align 8")
+        _go_on_if(code, code.let(f"icmp ne ptr {number}, null"))
+        _go_on_if(code, code.let(f"icmp eq ptr {_at(code, number, _HEAD - 8)}, {real}"))
+        value = _at(code, number, _HEAD, "double")
+        if code.kind is not DOUBLE:
+            value = code.let(f"fptrunc double {value} to {code.kind.name}")
+        code.store(value, code.element(target, str(i)), 1)
+        return []
+
+    code.loop(count, one)
 
 
 def _inside() -> int:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from macrograd import ops
+from macrograd.compiler.jit.buffers import Buffer
 from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
 from macrograd.compiler.program.stream import TOTAL
@@ -258,10 +259,10 @@ class State(ABC):
 
         return runs
 
-    def taker(self, slot: int, buffers: Sequence[tuple[Array, bool]]) -> Callable[..., float | None] | None:
-        """A function that takes arrays, copies them to these buffers, or from those marked as results, and runs like
-        `runner`, all without letting another thread in; it returns None if an array is of another shape or type, or if
-        an index was out of range. None if this state has no such function."""
+    def taker(self, slot: int, buffers: Sequence[Buffer], place: int = 0) -> Callable[..., float | None] | None:
+        """A function that takes arrays, copies them to these buffers, or from those of results, and runs like `runner`,
+        all without letting another thread in; it returns None if an array is of another shape or type, or if an index
+        was out of range. None if this state has no such function. OBJECTS have their floats at `place`."""
         return None
 
     @abstractmethod

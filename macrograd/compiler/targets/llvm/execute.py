@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit import builtin, native
+from macrograd.compiler.jit.buffers import Buffer
 from macrograd.compiler.program.program import Loop, counted
 from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
@@ -26,7 +27,7 @@ from macrograd.compiler.targets.llvm.team import Crew
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import StepByStep
-from macrograd.compiler.targets.target import Array, Executable, Request, State, aligned
+from macrograd.compiler.targets.target import Executable, Request, State, aligned
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ranks.tree import Leaves
 
@@ -183,12 +184,12 @@ class LlvmState(State):
         number = self.u.ctypes.data + slot * self.u.itemsize
         return builtin.builtin(self.native.address("run"), self.address, number, self.executable.kind, self.context)
 
-    def taker(self, slot: int, buffers: Sequence[tuple[Array, bool]]) -> Callable[..., float | None] | None:
+    def taker(self, slot: int, buffers: Sequence[Buffer], place: int = 0) -> Callable[..., float | None] | None:
         if not self._builtin or not all(builtin.describes(array) for array, _ in buffers):
             return None
         number, flag = self.u.ctypes.data + slot * self.u.itemsize, self.address + Context.flag.offset
         code, kind = self.native.address("run"), self.executable.kind
-        return builtin.builtin(code, self.address, number, kind, self.context, flag, buffers)
+        return builtin.builtin(code, self.address, number, kind, self.context, flag, buffers, place)
 
     def flagged(self) -> bool:
         raised = bool(self.context.flag)
