@@ -147,6 +147,17 @@ def yes_no(texts: Collection[str]) -> dict[str, float] | None:
     return None
 
 
+def known_yes_no(texts: Collection[str]) -> dict[str, float]:
+    """1 or 0 for each text of a column that is known to hold yes and no: in all spellings side by side, also as
+    numbers. Raises ValueError for another."""
+    meaning = {word: float(k) for pair in YES_NO for k, word in enumerate(pair)} | {"0": 0.0, "1": 1.0}
+    words = {text: text.strip().lower().removesuffix(".0") for text in texts}
+    other = next((text for text, word in words.items() if word not in meaning), None)
+    if other is not None:
+        raise ValueError(f"{other!r} is not yes or no, true or false, 1 or 0")
+    return {text: meaning[word] for text, word in words.items()}
+
+
 def several_spellings(labels: Iterable[str]) -> list[list[str]]:
     """Labels that differ only in case and surrounding spaces, such as Up, up and "up "."""
     by_word: dict[str, list[str]] = {}

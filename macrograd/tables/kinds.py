@@ -87,11 +87,9 @@ def understand(
         if kind is not None:
             raise ValueError("it holds several currencies or units")
     if kind in (None, "yes/no"):
-        meaning = cells.yes_no(distinct)
+        meaning = cells.yes_no(distinct) if kind is None else cells.known_yes_no(distinct)
         if meaning is not None:
             return Understood("yes/no", share.spread(np.array([meaning[t] for t in distinct])))
-        if kind is not None:
-            raise ValueError(f"{distinct[0]!r} is not yes or no, true or false")
     moments = dates.moments(distinct, order)
     if moments is not None:
         found = share.of(moments[0], np.isnat(moments[0]), kind, "date")

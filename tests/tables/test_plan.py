@@ -139,6 +139,16 @@ def test_yes_and_no(pair: tuple[str, str]) -> None:
     assert tables.plan_of(data).numbers(data)[0].tolist() == [[1, 0], [0, 0], [1, 1], [1, 0]]
 
 
+def test_yes_and_no_may_be_spelled_otherwise_once_they_are_known() -> None:
+    plan = tables.plan_of(table(x=["yes", "no", "yes"], y=[1.5, 2.5, 0.5]))
+    other = table(x=["TRUE", "No", "1", " 0.0", "n", ""], y=[0.0] * 6)
+    assert plan.numbers(other)[0][:5, 0].tolist() == [1.0, 0.0, 1.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match=r"t.csv, column 'x': 'maybe' is not yes or no, true or false, 1 or 0"):
+        plan.numbers(table(x=["yes", "maybe"], y=[0.0, 0.0]))
+    asked = tables.plan_of(table(x=["1", "0", "yes"], y=[1.5, 2.5, 0.5]), kind={"x": "yes-no"})
+    assert [f.kind for f in asked.features] == ["yes/no", "number"]
+
+
 def test_codes_with_zeros_in_front_are_categories() -> None:
     assert tables.plan_of(table(zip=["01234", "99999", "01234", "99999"])).names == ("zip=01234", "zip=99999")
 
