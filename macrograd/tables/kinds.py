@@ -83,7 +83,8 @@ def understand(
         if numbers is not None and (kind or not _codes(distinct)):
             found = share.of(numbers, np.isnan(numbers), kind, "number")
             if found is not None:
-                return Understood("number", *found[:1], unit=cells.number_of(distinct[0], style)[1], **found[1])
+                unit = next((unit for text in distinct if (unit := cells.number_of(text, style)[1])), "")
+                return Understood("number", *found[:1], unit=unit, **found[1])
         if kind is not None:
             raise ValueError("it holds several currencies or units")
     if kind in (None, "yes/no"):

@@ -269,6 +269,10 @@ def _surprises(feature: Feature, found: Understood) -> list[str]:
         notes.append(f"column {feature.name!r}: {gone} missing, but none were in training: taken for {instead}")
     if found.spoilt:
         notes.append(f"column {feature.name!r}: {found.spoilt} not a {feature.kind}, such as {found.example}")
+    percent = "%" in (feature.unit, found.unit)
+    if feature.unit != found.unit and (percent or (feature.unit and found.unit)):
+        was, now = (f"in {unit}" if unit else "plain numbers" for unit in (feature.unit, found.unit))
+        notes.append(f"column {feature.name!r}: {was} in training, {now} here: taken as they are")
     if feature.kind == "category":
         unseen = sorted({x for x in found.values if x is not None} - set(feature.categories))
         if unseen and not feature.other:

@@ -149,6 +149,17 @@ def test_yes_and_no_may_be_spelled_otherwise_once_they_are_known() -> None:
     assert [f.kind for f in asked.features] == ["yes/no", "number"]
 
 
+def test_numbers_in_another_unit_than_in_training_are_said() -> None:
+    share, price = (
+        tables.plan_of(table(x=[f"{before}{k}{after}" for k in range(4)])) for before, after in (("", "%"), ("€ ", ""))
+    )
+    cells = {"0.5": ["0.5", "0.25"], "$": ["$ 5", "6"], "€": ["5", "€ 6"], "%": ["5", "6%"]}
+    told = {name: [plan.numbers(table(x=x))[1] for plan in (share, price)] for name, x in cells.items()}
+    assert told["0.5"] == [["column 'x': in % in training, plain numbers here: taken as they are"], []]
+    assert told["$"][1] == ["column 'x': in € in training, in $ here: taken as they are"]
+    assert told["€"][1] == told["%"][0] == []
+
+
 def test_codes_with_zeros_in_front_are_categories() -> None:
     assert tables.plan_of(table(zip=["01234", "99999", "01234", "99999"])).names == ("zip=01234", "zip=99999")
 
