@@ -224,6 +224,11 @@ def _perturbed(run: _Run, op: Op, operands: list[Array], made: Array, size: Arra
         size = np.where(exact, 0.0, size)
     if op.name in ("lgamma", "digamma"):  # below 0 their error is one of what is added up (macrograd/_formulas.py)
         size = np.where(operands[0] < 0.0, np.maximum(size, 1.0), size)
+    return _moved(run, made, size)
+
+
+def _moved(run: _Run, made: Array, size: Array) -> Array:
+    """Numbers with noise, of units in the last place of `size`."""
     scale = np.maximum(size * run.epsilon, run.smallest)
     noise = run.factors() * np.where((size > 0.0) & np.isfinite(size), scale, 0.0)
     # Not made + 0.0, which is 0.0 for −0.0.
@@ -303,9 +308,18 @@ def mean(x: Any) -> tuple[Any, Any]:
 
 
 def _summed(x: Any) -> Noisy:
-    """The sum over the batch."""
+    """The sum over the batch. Two terms have one sum, and of more a program may change the order: by up to a unit in
+    the last place of the sum of their sizes for each term. It may do so for each use of the sum, so what cancels among
+    these cancels up to the rounding of `largest`."""
     assert _run is not None
-    return _made(np.repeat(array(x), _run.times, axis=1).sum(axis=1, keepdims=True))
+    terms = np.repeat(array(x), _run.times, axis=1)
+    made, sizes = terms.sum(axis=1, keepdims=True), np.abs(terms)
+    if terms.shape[1] > 2 and not (_on_grid(terms).all() and _on_grid(made).all()):
+        few = min(1.0, (terms.shape[1] - 2) / 16.0)  # the noise is of 16 units
+        made = _moved(_run, made, few * sizes.sum(axis=1, keepdims=True))
+    out = _made(made)
+    out.largest = np.maximum(np.abs(made), sizes.max(axis=1, keepdims=True))
+    return out
 
 
 def chooses(out: Any) -> bool:

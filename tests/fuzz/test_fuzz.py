@@ -182,6 +182,21 @@ def test_what_cancels_in_a_batch_is_rounded_though_the_samples_are_exact() -> No
         assert bool(judged(case, way, lambda x: np.where((x == 0.0) & (len(x) > 1), 1e-16, x)).failure) == wrong
 
 
+def test_uses_of_a_parameter_that_cancel_are_summed_over_the_batch_one_by_one() -> None:
+    """Each use adds up 24 shares of 1/24; the difference of the sums is a rounding, and nothing more."""
+    case = lines("P[1] - P[1]", "v0 + x[0] * P[0]", parameters=[0.5, 3.0], samples=[[0.25], [1.0], [-0.5]])
+    way = Way("backward", batch=True, rows=tuple(range(3)) * 8, backend="numpy")
+
+    def off(by: float, of: int) -> Callable[[Any], Any]:
+        return lambda x: x + by * (np.arange(len(x)) == of) if len(x) > 1 else x
+
+    assert not judged(case, way).failure
+    for rounding in (2.0**-53, -(2.0**-52)):
+        assert not judged(case, way, off(rounding, of=1)).failure
+    for wrong in (off(1e-13, of=1), off(1e-13, of=0), off(-1.0 / 24.0, of=1), lambda x: x * (1.0 + 1e-13)):
+        assert judged(case, way, wrong).failure
+
+
 @pytest.mark.parametrize("last", ["v0 + P[1]", "mg.dot([v0, P[1]], [1.0, P[2]])", "P[1] - (-v0)"])
 def test_sums_of_exact_sums_may_be_added_in_any_order(last: str) -> None:
     """(−1 + 1) + 1e-17 is 1e-17, and −1 + (1 + 1e-17) is 0."""
