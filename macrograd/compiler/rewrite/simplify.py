@@ -249,57 +249,93 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
     Products by ±1 are exact. In strict mode only the leftmost operand of an addition is merged, so that the order of
     the roundings is the program's; otherwise one on the right may be too, which regroups the sum.
     """
-    n = len(tape)
     linear = tapes.among(tape.code, [ops.add.code, ops.sub.code, ops.sum_.code, ops.dot.code])
     if not linear.any():
         return tape
-    uses = np.bincount(tape.operand, minlength=n)
-    np.add.at(uses, tape.results, 1)
-    owner, operand = tape.owner, tape.operand
-    position = np.arange(len(operand)) - tape.start[owner]
-    in_dot = tape.code[owner] == ops.dot.code
-    negative = (tape.code[owner] == ops.sub.code) & (position == 1)
-    single = uses[operand] == 1
-    joins = linear[owner] & ~in_dot & linear[operand] & single & ~negative
+    arity, dots = tape.arity, tape.code == ops.dot.code
+    in_sum, in_dot = np.repeat(linear & ~dots, arity), np.repeat(dots, arity)
+    single = _used_once(tape)[tape.operand]
+    negative = np.zeros(len(tape.operand), dtype=bool)
+    negative[tape.start[:-1][tape.code == ops.sub.code] + 1] = True
+    joins = in_sum & linear[tape.operand] & single & ~negative
     if strict:
-        joins &= position == 0
-    root = np.arange(n)
-    inner = operand[joins]
+        first = np.zeros_like(joins)
+        first[tape.start[:-1][arity > 0]] = True
+        joins &= first
+    owner = np.repeat(np.arange(len(tape), dtype=_short(tape)), arity)
+    root = _roots(tape, joins, owner)
+    gone = np.zeros(len(tape), dtype=bool)
+    gone[tape.operand[joins]] = True
+    in_pair = np.flatnonzero(in_dot)
+    second = np.zeros_like(in_dot)
+    second[in_pair] = (in_pair - tape.start[owner[in_pair]]) % 2 == 1
+    at = np.flatnonzero((in_sum & ~joins) | (in_dot & ~second))
+    of = root[owner[at]]
+    del joins, root, owner, in_pair, second  # of a long tape each of these takes megabytes
+    left, right = _factors(tape, at, in_dot[at], negative[at], single[at], gone)
+    del in_sum, in_dot, negative, single, at
+    if not (of[1:] >= of[:-1]).all():
+        order = np.argsort(of, kind="stable")
+        of, left, right = of[order], left[order], right[order]
+
+    # The constants 1 and −1 come before everything else.
+    kept = np.flatnonzero(~gone)
+    number = np.concatenate([np.cumsum(~gone, dtype=of.dtype) + 1, np.array([0, 1], dtype=of.dtype)])
+    is_sum = linear[kept]
+    size = np.where(is_sum, 2 * np.bincount(of, minlength=len(tape))[kept], arity[kept])
+    start = np.zeros(len(kept) + 3, dtype=np.int64)
+    np.cumsum(size, out=start[3:])
+    operand = np.empty(int(start[-1]), dtype=np.int64)
+    summed = np.repeat(is_sum, size)
+    operand[~summed] = number[tape.operand[np.repeat(~gone & ~linear, arity)]]
+    operand[summed] = np.stack([number[left], number[right]], axis=1).ravel()
+    return tapes.make(
+        np.concatenate([[CONSTANT, CONSTANT], np.where(is_sum, ops.dot.code, tape.code[kept])]),
+        start,
+        operand,
+        np.concatenate([[1.0, -1.0], tape.leaf[kept]]),
+        number[tape.results],
+    )
+
+
+def _used_once(tape: Tape) -> Bools:
+    """Which entries have one use; a result is a use, too."""
+    uses = np.bincount(tape.operand, minlength=len(tape))
+    np.add.at(uses, tape.results, 1)
+    found: Bools = uses == 1
+    return found
+
+
+def _short(tape: Tape) -> Any:
+    """A type for the numbers of entries: half the memory, and with it half the time, for all tapes but giant ones."""
+    return np.int32 if len(tape) + 2 <= np.iinfo(np.int32).max else np.int64
+
+
+def _roots(tape: Tape, joins: Bools, owner: Any) -> Any:
+    """For each entry, the sum that its terms are in at the end; `joins` are the operands whose terms replace them."""
+    root = np.arange(len(tape), dtype=owner.dtype)
+    inner = tape.operand[joins]
     root[inner] = owner[joins]
     while not np.array_equal(further := root[root[inner]], root[inner]):
         root[inner] = further
+    return root
 
-    # One pair of operands for each term. The constants 1 and −1 come before everything else, as entries 0 and 1.
-    at = np.flatnonzero(linear[owner] & ~joins & ~(in_dot & (position % 2 == 1)))
-    left, minus, pair = operand[at], negative[at], in_dot[at]
-    turned = ~pair & (tape.code[left] == ops.neg.code) & single[at]
-    left = np.where(turned, operand[tape.start[left] * turned], left)
-    minus = minus ^ turned
-    right = np.where(minus, 1, 0)
-    left = left + 2
-    right[pair] = operand[at[pair] + 1] + 2
-    product = ~pair & ~minus & ~turned & (tape.code[operand[at]] == ops.mul.code) & single[at]
-    inside = tape.start[operand[at[product]]]
-    left[product], right[product] = operand[inside] + 2, operand[inside + 1] + 2
 
-    of = root[owner[at]]
-    pairs = np.stack([left, right], axis=1)[np.argsort(of, kind="stable")].ravel()
-    keep = np.ones(n, dtype=bool)
-    for gone in (operand[joins], operand[at[product]], operand[at[turned]]):  # each was used only here
-        keep[gone] = False
-    kept = np.flatnonzero(keep)
-    is_sum, size = linear[kept], 2 * np.bincount(of, minlength=n)
-    begin = np.where(is_sum, len(operand) + (np.cumsum(size) - size)[kept], tape.start[kept])
-    arity = np.where(is_sum, size[kept], tape.arity[kept])
-    number = np.concatenate([[0, 1], np.cumsum(keep) + 1])
-    start, used = walks.picked(begin, arity, np.concatenate([operand + 2, pairs]), number)
-    return tapes.make(
-        np.concatenate([[CONSTANT, CONSTANT], np.where(is_sum, ops.dot.code, tape.code[kept])]),
-        np.concatenate([[0, 0], start]),
-        used,
-        np.concatenate([[1.0, -1.0], tape.leaf[kept]]),
-        number[tape.results + 2],
-    )
+def _factors(tape: Tape, at: Ints, pair: Bools, minus: Bools, single: Bools, gone: Bools) -> tuple[Any, Any]:
+    """The two factors of each term at these operand positions, n for 1 and n + 1 for −1 on a tape of n entries; notes
+    which entries are `gone` then, because they were used only here."""
+    n, short = len(tape), _short(tape)
+    left = tape.operand[at].astype(short)
+    turned = ~pair & (tape.code == ops.neg.code)[left] & single
+    gone[left[turned]] = True
+    product = ~pair & ~minus & ~turned & (tape.code == ops.mul.code)[left] & single
+    gone[left[product]] = True
+    right = np.where(minus ^ turned, n + 1, n).astype(short)
+    right[pair] = tape.operand[at[pair] + 1]
+    left[turned] = tape.operand[tape.start[left[turned]]]
+    inside = tape.start[left[product]]
+    left[product], right[product] = tape.operand[inside], tape.operand[inside + 1]
+    return left, right
 
 
 def takes_of_one_kind(tape: Tape, varies: Bools) -> Tape:
