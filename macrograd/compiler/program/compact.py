@@ -25,7 +25,7 @@ from macrograd.compiler.program.instruction import Index, Instruction, Loop, Ste
 from macrograd.compiler.program.program import Program, counted
 from macrograd.compiler.program.touches import MOST_SLOTS, Touch, Touches, touched
 from macrograd.compiler.program.walk import loops_of
-from macrograd.compiler.tape.tape import Ints
+from macrograd.compiler.tape.tape import Ints, distinct
 
 LEAST = 4096  # slots that a window must save
 _MOST_LAGS = 4  # rounds that a value may move on
@@ -130,12 +130,12 @@ class _Windows:
                 if total > MOST_SLOTS:
                     return None
                 family = found.setdefault((x.space, x.shifts[0]), _Family())
-                (family.writes if x is instruction.out else family.reads).append(np.unique(touch.all()))
+                (family.writes if x is instruction.out else family.reads).append(distinct(touch.all().ravel()))
         return found
 
     def _choose(self, key: Family, family: _Family, touches: list[Touch], inside: list[Touch], least: int) -> None:
         shift, count = key[1], self.loop.count
-        columns = np.unique(np.concatenate(family.writes))
+        columns = distinct(np.concatenate(family.writes))
         before, last = touched(touches, columns, shift, count)
         in_body, in_last = touched(inside, columns, shift, count)
         kept = before | in_body | in_last

@@ -10,7 +10,7 @@ from macrograd.compiler.program.instruction import Index, Instruction, Loop, Ste
 from macrograd.compiler.program.program import Program, counted
 from macrograd.compiler.program.touches import Touch
 from macrograd.compiler.program.walk import loop_of
-from macrograd.compiler.tape.tape import Ints
+from macrograd.compiler.tape.tape import Ints, distinct
 
 _MOST_PARTS = 16  # of the slots of an operand, between which gaps are closed
 
@@ -22,7 +22,7 @@ def without_gaps(program: Program) -> Program:
     varies = np.array([space == "v" for space, _ in program.results], dtype=bool)
     slots = np.array([slot for _, slot in program.results], dtype=np.int64)
     for space, of_space in (("u", ~varies), ("v", varies)):
-        spans[space] += _runs(np.unique(slots[of_space]))
+        spans[space] += _runs(distinct(slots[of_space]))
     parts = {
         (id(x), instruction.dims, count, rounds): _Parts(x, instruction.dims, count, rounds)
         for step in program.steps()

@@ -10,7 +10,7 @@ import numpy as np
 
 from macrograd.compiler.program.instruction import Index, Loop
 from macrograd.compiler.program.program import Program, counted
-from macrograd.compiler.tape.tape import Ints
+from macrograd.compiler.tape.tape import Ints, distinct
 
 MOST_SLOTS = 50_000  # that are listed
 _EXACT = 4096  # slots of an operand that are looked at one by one
@@ -84,7 +84,7 @@ def touched(touches: Iterable[Touch], columns: Ints, shift: int, count: int) -> 
         if not near.any():
             continue
         if touch.size() <= _EXACT:
-            rounds, rest = np.divmod(np.unique(touch.all()) - columns[near][:, None], shift)
+            rounds, rest = np.divmod(distinct(touch.all().ravel()) - columns[near][:, None], shift)
             hit = (rest == 0) & (rounds >= 0)
             before[near] |= (hit & (rounds < count - 1)).any(axis=1)
             last[near] |= (hit & (rounds == count - 1)).any(axis=1)
@@ -92,5 +92,5 @@ def touched(touches: Iterable[Touch], columns: Ints, shift: int, count: int) -> 
         if touch.size(shift) > MOST_SLOTS:
             before |= near
             continue
-        before |= near & np.isin(columns % shift, np.unique(touch.all(shift) % shift))
+        before |= near & np.isin(columns % shift, distinct((touch.all(shift) % shift).ravel()))
     return before, last

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from macrograd.compiler.program.program import Index, Instruction, Loop, Program, counted
+from macrograd.compiler.tape.tape import distinct
 
 _FEW_TERMS = 4  # of a sum: up to this many are written out
 
@@ -37,7 +38,7 @@ def readers_of_reused(program: Program) -> Readers:
                     continue
                 for shift, n in zip(x.shifts, rounds, strict=True):
                     slots = (slots[:, None] + shift * np.arange(n if shift else 1)).ravel()
-                for slot in np.unique(slots[(slots >= low) & (slots <= high)]).tolist():
+                for slot in distinct(slots[(slots >= low) & (slots <= high)]).tolist():
                     if slot in found:
                         found[slot].add(id(step))
     return found
@@ -76,5 +77,5 @@ def _slots(x: Index, dims: tuple[int, ...], count: int, rounds: tuple[int, ...],
         return []
     for shift, n in zip(x.shifts, rounds, strict=True):
         slots = (slots[:, None] + shift * np.arange(n if shift else 1)).ravel()
-    found: list[int] = np.unique(slots[(slots >= low) & (slots <= high)]).tolist()
+    found: list[int] = distinct(slots[(slots >= low) & (slots <= high)]).tolist()
     return found
