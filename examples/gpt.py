@@ -30,9 +30,9 @@ SOURCES = (
 
 def library_names():
     """The public names of the standard library that consist of letters, in lower case."""
-    names = set(sys.stdlib_module_names)
-    for module in map(importlib.import_module, SOURCES.split()):
-        names |= set(dir(module)).union(*(dir(x) for x in vars(module).values() if isinstance(x, type)))
+    attributes = [x for name in SOURCES.split() for x in vars(importlib.import_module(name)).items()]
+    public = [(name, x) for name, x in attributes if type(x) is not type(sys)]  # a package has modules once imported
+    names = {*sys.stdlib_module_names, *dict(public)}.union(*(dir(x) for _, x in public if isinstance(x, type)))
     return sorted({name.lower() for name in names if name.isascii() and name.isalpha() and 1 < len(name) < LONGEST})
 
 

@@ -20,7 +20,9 @@ from typing import Any, NoReturn
 
 from macrograd import _numbers, ops
 from macrograd._methods import Methods
+from macrograd._names import elsewhere
 from macrograd._numbers import is_number, real, refuse_step
+from macrograd._numpy import called, operators
 from macrograd.graph import interior, topological
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT, Op
@@ -81,9 +83,6 @@ class Value(Methods):
     # no operand. `data` and `grad` are read through properties, which a trace can forbid; the arithmetic here reads
     # the slots themselves.
     __slots__ = ("_a", "_b", "_data", "_grad", "label", "op")
-
-    # NumPy must not apply `array * value` element by element; it leaves the operation to the Value.
-    __array_ufunc__ = None
 
     _spreads = False  # whether operations apply element by element (macrograd.vector)
     _traced = False  # whether it has no number at all (macrograd.compiler.trace)
@@ -256,6 +255,15 @@ class Value(Methods):
             "does so (a row of numbers for each sample if batch=True)"
         )
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """NumPy leaves its functions, and the operators of its numbers, to the Value (`macrograd._numpy`)."""
+        operator = operators.get(ufunc)
+        if operator is not None and inputs[-1] is self and method == "__call__" and not options:
+            found = getattr(self, operator)(inputs[0])
+            if found is not NotImplemented:
+                return found
+        return called(self, ufunc, method, inputs, options)
+
     # --- comparisons: plain bools; in a trace, operations where a number is not known yet -----------------------------
 
     def __lt__(self, other: Any) -> Any:
@@ -417,9 +425,31 @@ class Value(Methods):
             _interpreter.look(self, f"the format {spec!r} of {{}}")
         return format(self._data, spec) if spec else str(self)
 
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if name not in _ELSEWHERE]
+
     def __repr__(self) -> str:
         name = f", label={self.label!r}" if self.label else ""
         return f"Value(data={self._data}, grad={self._grad}{name})"
+
+
+_DATA = "value.data is the plain number"
+_ELSEWHERE = {
+    **dict.fromkeys(("item", "numpy", "cpu", "value"), _DATA),
+    "detach": "write mg.detach(value), or value.data for the plain number",
+    "requires_grad": "every Value has a gradient; write mg.detach(value) for one without",
+    "requires_grad_": "every Value has a gradient; write mg.detach(value) for one without",
+    "retain_grad": "backward keeps the gradients of all Values",
+    "grad_fn": "value.op is the operation that made it, and value.inputs its operands",
+    "zero_": "write value.data = 0.0",
+    "zero_grad": "write value.grad = 0.0, or model.zero_grad() for all parameters",
+    "clone": "write value + 0.0 for a copy in the graph, or mg.Value(value.data) for a new leaf",
+    "pow": "write value ** n",
+    "square": "write value ** 2",
+    "clamp": "write mg.minimum(mg.maximum(value, low), high)",
+    "backwards": "write value.backward()",
+}
+elsewhere(Value, "a Value", _ELSEWHERE)
 
 
 def constant(x: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from macrograd import ops
 from macrograd._methods import Methods
+from macrograd._names import elsewhere
 from macrograd.value import Value, constant
 
 _JOIN = "to join them write mg.concat(a, b)"
@@ -90,6 +91,9 @@ class Vector(Methods):
                 f"a Vector cannot change its length: the slice has {len(self._items[key])} elements, got {len(found)}"
             )
         self._items[key] = found
+
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if name not in _ELSEWHERE]
 
     def __repr__(self) -> str:
         return f"Vector({self._items!r})"
@@ -307,5 +311,18 @@ def _powered(a: Any, b: Any) -> Any:
 def _is_number(x: Any) -> bool:
     return isinstance(x, (int, float))
 
+
+_ELSEWHERE = {
+    **{name: f"write mg.{name}(x)" for name in ("sum", "mean", "softmax", "logsumexp", "detach")},
+    "backward": "a gradient is that of one number: call backward() on one Value, such as mg.mean(x) or x[0]",
+    "dot": "write mg.dot(a, b)",
+    "max": "write max(x) for numbers; mg.maximum(a, b) is the larger of two Values",
+    "min": "write min(x) for numbers; mg.minimum(a, b) is the smaller of two Values",
+    "argmax": "write x.index(max(x)), or max(range(len(x)), key=lambda i: x[i].data) for Values",
+    **dict.fromkeys(("data", "numpy", "item"), "write [value.data for value in x]"),
+    "grad": "write [value.grad for value in x]",
+    **dict.fromkeys(("append", "extend"), "write mg.concat(a, b)"),
+}
+elsewhere(Vector, "a Vector", _ELSEWHERE)
 
 Sequence.register(Vector)  # a base class would make every `isinstance` of a Vector run Python code

@@ -388,6 +388,16 @@ def test_rubbish_is_an_answer_that_is_not_right() -> None:
             assert len(verdict.text) < 400
 
 
+def test_the_right_number_of_another_type_is_no_number() -> None:
+    for name, right in RIGHT.items():
+        if isinstance(right, (int, float)):
+            for answer in ([right], (right,), np.array([right]), np.array([[right]]), str(right), lambda r=right: r):
+                verdict = mg.course.check(name, answer)
+                assert not verdict, (name, answer)
+                assert "asks for a number, and you gave" in verdict.text, (name, answer)
+            assert mg.course.check(name, np.float64(right)), name
+
+
 def test_no_message_gives_the_number_away() -> None:
     for name, answer, _ in WRONG:
         right = RIGHT[name]

@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,12 @@ def test_the_names_are_those_of_the_standard_library(gpt) -> None:
     assert len(names) > 2000
     assert {"append", "ordereddict", "zipfile", "casefold"} <= set(names)
     assert all(name.isascii() and name.isalpha() and name.islower() and 2 <= len(name) <= 15 for name in names)
+
+
+def test_the_names_do_not_depend_on_what_is_loaded(gpt, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = gpt["library_names"]()
+    monkeypatch.setattr("html.unheardof", ModuleType("html.unheardof"), raising=False)  # as `import html.unheardof`
+    assert gpt["library_names"]() == before
 
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:

@@ -41,6 +41,14 @@ def trainer() -> mg.Trainer:
         ),
         (lambda: trainer().save("x"), r"write mg.save\(trainer, path\)"),
         (lambda: optim.Adam(0.1).zero_grad(), r"Adam has no attribute 'zero_grad': .* model.zero_grad\(\)"),
+        (lambda: mg.Value(1.0).item(), r"a Value has no attribute 'item': value.data is the plain number"),
+        (lambda: mg.Value(1.0).detach(), r"a Value has no attribute 'detach': write mg.detach\(value\), or value.data"),
+        (lambda: mg.Value(1.0).requires_grad, r"'requires_grad': every Value has a gradient; write mg.detach"),
+        (
+            lambda: mg.Vector([mg.Value(1.0)]).backward(),
+            r"a Vector has no attribute 'backward': .* call backward\(\) on",
+        ),
+        (lambda: mg.Vector([1.0]).mean(), r"a Vector has no attribute 'mean': write mg.mean\(x\)"),
         (lambda: mg.tensor([1.0]), r"module 'macrograd' has no attribute 'tensor': numbers are mg.Value"),
         (lambda: mg.vmap, r"write mg.compile\(f, batch=True\)"),
         (lambda: nn.Linear(2, 16), r"module 'macrograd.nn' has no attribute 'Linear': nn.Layer\(2, 16\)"),
@@ -129,7 +137,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         TypeError,
         "returned None for a sample: is a return missing in Forgetful",
     ),
-    (lambda: mg.Trainer(Numpyish()).fit(X, Y), TypeError, "the model calls a NumPy function on a Value.*: use mg.exp"),
+    (lambda: mg.Trainer(Numpyish()).fit(X, Y), TypeError, r"np\.tanh\(\) .*: write mg\.tanh\(x\)"),
     (
         lambda: mg.Trainer(model(), optimizer=optim.SGD(lambda k: "a")).fit(X, Y),
         TypeError,
@@ -154,6 +162,53 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
 def test_an_error_names_the_values_and_the_remedy(call: Callable[[], Any], kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
         call()
+
+
+def test_names_of_elsewhere_are_not_listed() -> None:
+    for x in (mg.Value(1.0), mg.Vector([1.0])):
+        assert not {"item", "detach", "numpy", "data_ptr"} & set(dir(x))
+        assert not hasattr(x, "item")
+        assert "tanh" in dir(x)
+
+
+# --- NumPy ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda v: np.exp(v),
+            r"np.exp\(\) computes with arrays, and a Value is one number .*: write mg.exp\(x\), or value.data",
+        ),
+        (lambda v: np.maximum(v, 0.0), r"write mg.maximum\(a, b\), or"),
+        (lambda v: np.arctan2(0.0, v), r"write mg.atan2\(a, b\), or"),
+        (lambda v: np.sum(v), r"np.add.reduce\(\) .*: write mg.sum\(xs\)"),
+        (lambda v: np.isnan(v), r"np.isnan\(\) .*: write value.data for the number alone"),
+        (lambda v: np.ones(2) * v, r"no arithmetic with an array of shape \(2,\): loop over the elements"),
+        (lambda v: np.ones(2) < v, r"no arithmetic with an array of shape \(2,\)"),
+        (lambda v: np.ones((2, 3)).__iadd__(v), r"no arithmetic with an array of shape \(2, 3\)"),
+        (lambda v: np.float64(2.0) // v, "// is not supported on Value"),
+    ],
+)
+def test_a_function_of_numpy_leads_to_ours(call: Callable[[Any], Any], said: str) -> None:
+    for _ in range(2):
+        with pytest.raises(TypeError, match=said):
+            call(mg.Value(0.5))
+
+
+def test_numbers_of_numpy_on_the_left_are_numbers() -> None:
+    v = mg.Value(0.5)
+    for two in (np.float64(2.0), np.float32(2.0), np.int64(2), np.array(2.0)):
+        for _ in range(2):  # the second time by another way
+            for found, expected in [
+                (two + v, 2.5), (two - v, 1.5), (two * v, 1.0), (two / v, 4.0), (two**v, 2.0**0.5),
+            ]:  # fmt: skip
+                assert isinstance(found, mg.Value)
+                assert found.data == expected
+        assert [two < v, two <= v, two > v, two >= v, two == v, two != v] == [False, False, True, True, False, True]
+    f = mg.compile(lambda x: np.float64(2.0) / x + (np.float64(1.0) < x) * x)
+    assert [float(f(x)) for x in (0.5, 4.0)] == [4.0, 4.5]
 
 
 def test_a_polygamma_of_no_order_is_no_number() -> None:

@@ -48,14 +48,14 @@ def missing(found: Any) -> str:
 
 
 def number_of(answer: Any) -> float:
-    """The number that an answer is; NaN if it is none. A Value counts as its number."""
+    """The number that an answer is; NaN if it is none. A Value counts as its number, an array of one does not."""
     if isinstance(answer, Value):
         return float(answer.data)
-    if isinstance(answer, (str, bytes, bool)) or not hasattr(answer, "__float__"):
+    if isinstance(answer, (str, bytes, bool)) or not hasattr(answer, "__float__") or getattr(answer, "shape", None):
         return math.nan
     try:
         return float(answer)
-    except (TypeError, ValueError):  # an array of several numbers
+    except (TypeError, ValueError):
         return math.nan
 
 

@@ -171,12 +171,6 @@ class Setup:
         except ValueError as error:
             told = "" if names is None else f" ({len(names)} numbers: {listed(names, 12)})"
             raise ValueError(f"the model cannot take a sample of shape {samples.shape}{told}: {error}") from error
-        except TypeError as error:
-            if "__array_ufunc__" not in str(error):  # NumPy's name for the protocol that a Value refuses
-                raise
-            raise TypeError(
-                "the model calls a NumPy function on a Value, which is a single number: use mg.exp, mg.tanh … instead"
-            ) from error
         if output is None:
             raise TypeError(
                 f"the model returned None for a sample: is a return missing in {type(self.model).__name__}?"

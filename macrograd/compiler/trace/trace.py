@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import value
+from macrograd._numpy import REFUSED
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.eager_order import Expanded, as_eager_walks
@@ -187,7 +188,7 @@ def _called(fn: Callable[..., Any], arguments: Sequence[Any]) -> Any:
     except (TypeError, ValueError) as error:
         if isinstance(error.__cause__, TraceError):  # NumPy wraps it where it fails to make an array
             raise error.__cause__ from None
-        if "__array_ufunc__" not in str(error):  # NumPy's name for the protocol that a Value refuses
+        if REFUSED not in str(error):
             raise
         what = "a NumPy function was called on a Value while the function is traced"
         raise TraceError(f"{what}: {WAY_OUT}") from error
