@@ -100,6 +100,8 @@ class Module:
         stack: list[Any] = [self]
         while stack:
             thing = stack.pop()
+            if type(thing) is list and set(map(type, thing)) == {Value}:  # most lists of a model
+                continue
             children = _children(thing)
             if children is None or id(thing) in seen:
                 continue

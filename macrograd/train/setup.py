@@ -30,7 +30,7 @@ from macrograd.train.predictor import Measure, Numbers, Predictor, Shared
 from macrograd.train.signature import Signature, named
 from macrograd.train.split import Part
 from macrograd.train.targets import Targets
-from macrograd.value import Value
+from macrograd.value import Value, numbers_of
 from macrograd.vector import as_argument
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ class Setup:
             raise ValueError(
                 f"this {type(self.model).__name__} has no parameters to train: frozen parameters are not trained"
             )
-        wrong = next((p for p in parameters if not math.isfinite(p.data)), None)
-        if wrong is not None:
+        if not np.isfinite(numbers_of(parameters)).all():
+            wrong = next(p for p in parameters if not math.isfinite(p.data))
             name = next(name for name, p in self.model.named_parameters().items() if p is wrong)
             raise ValueError(f"the parameter {name} is {wrong.data} before training: parameters must be finite")
         return parameters
@@ -153,14 +153,15 @@ class Setup:
         self.kept[("model",)] = found, Twins(self.model) if again else None  # quicker for who asks often
         return found.key, tuple([p if p.op is None else p.data for p in self.model._leaves()])
 
-    def outputs(self, samples: Samples, names: Sequence[str] | None = None) -> tuple[int, bool]:
-        """(the number of the model's outputs, whether it draws random numbers), tried on the first sample. For losses
-        that call the model themselves: (0, whether it has a Dropout)."""
+    def outputs(self, samples: Samples, names: Sequence[str] | None = None) -> tuple[int, bool, Any]:
+        """(the number of the model's outputs, whether it draws random numbers, its output as Values), tried on the
+        first sample. For losses that call the model themselves: (0, whether it has a Dropout, None)."""
         if callable(self.loss) and takes_model(self.loss):
-            return 0, any(isinstance(module, Dropout) for module in self.model.modules())
+            return 0, any(isinstance(module, Dropout) for module in self.model.modules()), None
         with drawing(Draws(0.0, 0.0)) as draws:
             output = self.first_output(samples, names)
-        return len(output) if hasattr(output, "__len__") else 1, draws.used
+        count = len(output) if hasattr(output, "__len__") else 1
+        return count, draws.used, self.first_output(samples, names) if draws.used else output
 
     def first_output(self, samples: Samples, names: Sequence[str] | None = None) -> Any:
         """The model's output for the first sample, as Values. Raises ValueError if the model cannot take it; `names`
