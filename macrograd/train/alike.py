@@ -193,7 +193,11 @@ class Twins:
     """
 
     def __init__(self, model: Module) -> None:
+        self.model = model
         self._nodes: list[_Node] = []
+        # What is in each module and list of the model itself, and the kinds of its modules.
+        self._inside: list[tuple[Any, list[str], list[Any]]] = []
+        self._modules: list[Module] = []
         self._known = True
         leaves: list[Any] = []
         stack: list[Any] = [model]
@@ -201,12 +205,32 @@ class Twins:
             thing = stack.pop()
             node = self._noted(thing)
             self._nodes.append(node)
+            if type(thing) is list:
+                self._inside.append((thing, [], list(thing)))
+            elif isinstance(thing, Module):
+                self._inside.append((vars(thing), list(vars(thing)), list(vars(thing).values())))
+                self._modules.append(thing)
             parts = node.parts_of(thing)
             if node.leaf:
                 leaves += parts
             else:
                 stack.extend(reversed(parts))
         self._known = self._known and _apart(leaves)
+        self.leaves = tuple(leaves)
+        self._kinds = list(map(type, self._modules))
+        self._ids = [list(map(id, things)) for _, _, things in self._inside]
+
+    def unchanged(self) -> bool:
+        """Whether the model itself still has the same objects in it, which is quicker to tell than of a twin."""
+        if not self._known or list(map(type, self._modules)) != self._kinds or any(map(_op, self.leaves)):
+            return False
+        for (thing, names, _), ids in zip(self._inside, self._ids, strict=True):
+            if type(thing) is list:
+                if list(map(id, thing)) != ids:
+                    return False
+            elif list(map(id, thing.values())) != ids or list(thing) != names:
+                return False
+        return True
 
     def _noted(self, thing: Any) -> _Node:
         kind = type(thing)

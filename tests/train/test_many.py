@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import macrograd as mg
 from macrograd import Value, nn, optim
 from macrograd.train import DivergedError, EarlyStopping, Many, TrainingWarning
+from macrograd.value import CONSTANT
 
 X, y = mg.datasets.make_moons(30, noise=0.1, seed=1)
 FOLDS = [np.flatnonzero(np.arange(30) % 5 != k) for k in range(5)]
@@ -213,6 +215,57 @@ def test_a_walk_through_two_models_finds_twins_only() -> None:
     assert Twins(tied).of(net(2)) is None
     assert Twins(Scales([1, "a"])).of(Scales([1, "a"])) is not None
     assert Twins(Scales([1, "a"])).of(Scales([1, "b"])) is None
+
+
+def test_a_model_with_the_same_objects_in_it_is_unchanged() -> None:
+    """Each change is seen, and gone once it is undone; numbers are none."""
+    from macrograd.train.alike import Twins
+
+    class Other(nn.MLP):
+        pass
+
+    model = nn.MLP(2, [3, 1], seed=0)
+    twins, layer = Twins(model), model.layers[0]
+    neuron, w = layer.neurons[0], layer.neurons[0].w[0]
+    assert twins.unchanged()
+    w.data += 1.0
+    assert twins.unchanged()
+    changes: list[tuple[Callable[[], object], Callable[[], object]]] = [
+        (lambda: neuron.w.append(Value(1.0)), neuron.w.pop),
+        (lambda: neuron.w.__setitem__(0, Value(w.data)), lambda: neuron.w.__setitem__(0, w)),
+        (lambda: neuron.w.reverse(), neuron.w.reverse),
+        (lambda: setattr(model, "note", 1), lambda: delattr(model, "note")),
+        (lambda: setattr(model, "__class__", Other), lambda: setattr(model, "__class__", nn.MLP)),
+        (lambda: setattr(w, "op", CONSTANT), lambda: setattr(w, "op", None)),
+        (lambda: model.layers.append(layer), model.layers.pop),
+    ]
+    for change, back in changes:
+        change()
+        assert not twins.unchanged()
+        back()
+        assert twins.unchanged()
+
+
+def test_predictions_follow_a_model_that_changes() -> None:
+    """Also after many, when it is looked at in a hurry."""
+    rows, targets = np.array([[0.3, -0.7], [1.0, 2.0]]), np.array([0.0, 1.0])
+    model = nn.MLP(2, [4, 1], seed=0)
+    trainer = mg.Trainer(model, "squared_error")
+    trainer.fit(rows, targets, steps=0, progress=False)
+
+    def right() -> list[float]:
+        return [float(model(row).data) for row in rows.tolist()]
+
+    for _ in range(4):
+        np.testing.assert_allclose(trainer.predict(rows), right(), rtol=1e-12)
+    model.layers[0].neurons[1].w[0] = Value(5.0)
+    for _ in range(3):
+        np.testing.assert_allclose(trainer.predict(rows), right(), rtol=1e-12)
+    model.layers[0].neurons[1].w[0].data = -5.0
+    np.testing.assert_allclose(trainer.predict(rows), right(), rtol=1e-12)
+    model.layers[0].activation = "tanh"
+    for _ in range(3):
+        np.testing.assert_allclose(trainer.predict(rows), right(), rtol=1e-12)
 
 
 def test_ctrl_c_ends_all_members_after_a_complete_step(monkeypatch: pytest.MonkeyPatch) -> None:
