@@ -48,7 +48,8 @@ def loop(
              its own count
     memory   what a compiled program keeps for the derivative. None: what each round computes. "sqrt": the states of
              about √count rounds, from which the rounds between are computed again, for about half as much time more.
-             An integer: as "sqrt" if the program would otherwise keep more than this many bytes for each sample
+             An integer: as "sqrt" if the program would otherwise keep more than this many bytes for each sample; if
+             that takes more, too, with states of fewer rounds, and more computed again
 
     In a compiled function the body is traced once, and the program has one loop, however large the count is. The round
     number is then a traced value: read arrays by it with `mg.take(ys, i)`. The kept values can be returned, or read by

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 
@@ -81,6 +82,20 @@ class Sections:
                     found.update(repr((read.given, len(read.operands))).encode())
         return found.hexdigest()
 
+    def described(self) -> list[str]:
+        """A line for each loop with memory=: what it keeps, and how often a derivative computes its rounds again."""
+        found = []
+        for section in self._trace(0, 0).values():
+            plan = section.section.plan
+            if section.section.counters:
+                kept = plan.count // prod(plan.groups) + sum(plan.groups)
+                again = ("once", "twice", *(f"{k} times" for k in range(3, 8)))[len(plan.groups)]
+                found.append(
+                    f"the loop of {section.section.where}, in {plan.count:,} sections of {plan.rounds:,} rounds, keeps "
+                    f"the state before {kept:,} of these; a derivative computes its rounds again {again}"
+                )
+        return found
+
     # --- programs ---------------------------------------------------------------------------------------------------
 
     def linked(self, program: Program, *, strict: bool) -> Program:
@@ -116,9 +131,19 @@ class Sections:
                 bool(reverse % 2),
                 bool(section.counters),
                 None if section.stops is None else (order - 1, section.stops),
+                self._groups(section, order, reverse),
             )
 
         return linked(program, call, self._rows, lambda number: self.calls.shape(number).inner)
+
+    def _groups(self, section: Section, order: int, reverse: int) -> tuple[int, ...]:
+        """The groups of the sections. Raises ValueError for derivatives that need all sections' states at once."""
+        if section.plan.groups and (order != reverse or order > 1):
+            raise ValueError(
+                f"the loop of {section.where} has too few bytes of memory= for more than its first derivatives: write "
+                'memory="sqrt", which takes the least for these'
+            )
+        return section.plan.groups
 
     def _rows(self, number: int) -> tuple[Row, ...]:
         widths = self.calls.shape(number).rows

@@ -12,12 +12,14 @@ import macrograd as mg
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import verify
 from macrograd.compiler.targets.numpy import calls
+from macrograd.compiler.trace import sections
 from macrograd.compiler.trace.rounds import Rounds
 from macrograd.compiler.trace.sections import planned
 
 N = 1_007
 RNG = np.random.default_rng(3)
 Y, Z, TABLE = RNG.normal(size=N), RNG.normal(size=N + 5), RNG.normal(size=(N, 3))
+LONG = RNG.normal(size=3_000)
 CLOSED = RNG.normal(size=N).tolist()
 A, B = mg.Value(0.3, "a"), mg.Value(-0.2, "b")
 MANY = [mg.Value(float(x) * 0.3) for x in RNG.normal(size=N + 3)]
@@ -231,6 +233,39 @@ def test_a_number_of_bytes_is_kept_to() -> None:
         fn(1000)(0.3)
     with pytest.raises(ValueError, match="too little"):
         mg.compile(lambda x: mg.loop(500, lambda i, s: mg.sin(s * A), x, memory=100))(0.3)
+
+
+@pytest.mark.parametrize(
+    ("memory", "times", "how"), [(13_800, "twice", {"batch": True, "backend": "numpy"}), (13_000, "3 times", {})]
+)
+def test_fewer_bytes_take_groups_of_sections(
+    memory: int, times: str, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "_FEWEST", 32)
+
+    def fn(loop: Loop, x: Any) -> Any:
+        def body(i: Any, s: Any) -> Any:
+            return mg.sin(s[0] * A + x * mg.take(LONG, i)), s[1] * 0.9 + mg.take(LONG, 2_999 - i) * s[0] * B
+
+        return mg.sum(loop(3_000, body, (x, 0.0)))
+
+    def few(count: int, body: Any, state: Any) -> Any:
+        return mg.loop(count, body, state, memory=memory)
+
+    assert found(fn, few, [0.3], **how) == pytest.approx(found(fn, again, [0.3], **how), rel=1e-12)
+    if not how:
+        assert f"computes its rounds again {times}" in mg.compile(lambda x: fn(few, x)).explain(0.3)
+
+
+def test_what_groups_of_sections_cannot_do_is_refused() -> None:
+    def few(x: Any) -> Any:
+        return mg.loop(20_000, lambda i, s: mg.sin(s * A + x), x, memory=9_000)
+
+    assert mg.compile(mg.grad(few))(0.3) == pytest.approx(
+        mg.compile(mg.grad(lambda x: again(20_000, lambda i, s: mg.sin(s * A + x), x)))(0.3), rel=1e-12
+    )
+    refused(mg.hessian(few), "too few bytes of memory= for more than its first derivatives")
+    refused(lambda x: mg.loop(3, lambda i, s: few(s), x), "memory=9000 bytes is too little")
 
 
 def test_training_and_the_program_on_disk(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,8 @@ def explain(
     if source.loops is not None:
         counts = ", ".join(f"{count:,}" for count in sorted(source.loops.rounds.counts))
         lines += [f"traced once, whatever the count: the bodies of loops of {counts} rounds"]
+    if source.sections is not None:
+        lines += source.sections.described()
     if source.keeps:
         lines += [
             "loops with memory= keep everything: sections would be rounded in another order than with strict=True"

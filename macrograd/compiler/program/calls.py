@@ -49,6 +49,8 @@ class Call:
     counted    whether its rounds have numbers; a branch is one round without
     guard      where the number is that is 0 if a section changes nothing: a row, or -1 for the carry, and its place
                there
+    groups     the sizes of groups of sections, the innermost first: only the first section of an outermost one
+               keeps its carry
     """
 
     program: Program
@@ -65,6 +67,7 @@ class Call:
     backwards: bool
     counted: bool
     guard: tuple[int, int] | None
+    groups: tuple[int, ...] = ()
 
     @property
     def results(self) -> int:

@@ -9,7 +9,9 @@
         the carry among the inputs = the section's results
     results = the carry among the inputs
 
-The loop of a derivative goes through the sections the other way. What other instructions read is stored by instance
+The loop of a derivative goes through the sections the other way. If the sections are in groups, only the first of each
+keeps its carry; the derivative goes through a group, keeps the carries of its parts, and goes back through these, each
+of which may be a group. What other instructions read is stored by instance
 (`stores.py`); everything else is used again by every instance.
 
 Slots that are used again are overwritten only in a loop of their own (of one round), because targets may run
@@ -18,8 +20,9 @@ instructions in another order within a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 
 from macrograd.compiler.program.calls import Call, Read
 from macrograd.compiler.program.copies import Moved, copies, copy
@@ -30,11 +33,31 @@ Made = list[Instruction | Loop]
 _ONE = Segment(1, 1.0, 1.0)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Which section runs: number `begin`, and `steps` more for each round of the loops of the call."""
+
+    begin: int
+    steps: tuple[int, ...]
+
+    @property
+    def deep(self) -> int:
+        return len(self.steps)
+
+    def slots(self, width: int) -> tuple[int, tuple[int, ...]]:
+        """The first of the `width` slots of the section in a row of all, and the shifts."""
+        return width * self.begin, tuple([width * step for step in self.steps])
+
+    def within(self, begin: int, *steps: int) -> _Place:
+        return _Place(self.begin + begin, (*self.steps, *steps))
+
+
 class Instance:
     """The steps of one instance of a call, in `depth` loops of the program.
 
     varies  which of the operands in the carry and from outside vary over the samples; None if the call does not
     steps   in place of the call; `before` runs before the blocks
+    others  the instances of calls that are not in loops, by number
     """
 
     def __init__(
@@ -45,7 +68,9 @@ class Instance:
         args: Sequence[Operand],
         varies: list[bool] | None,
         depth: int,
+        others: Mapping[int, Instance],
     ) -> None:
+        self.others = others
         self.stores, self.call, self.instance, self.args = stores, call, instance, args
         self.program, self.here = call.program, (0,) * depth
         self.space = "u" if varies is None else "v"
@@ -89,19 +114,85 @@ class Instance:
         enter = copies(inputs, _inner([self.args[p] for p in entered]))
         enter += copies([self._local(self.base, inner=1)], [float(first)])
         self.steps.append(Loop(1, tuple(enter)))
-        body: Made = []
-        guard = self._guard(body)
-        self._keep(body)
-        at = self._rows(body, len(entered))
-        self._given(body, at)
-        steps = self.program.before if self.space == "u" else self.program.block
-        body += [x for x in self._moved(steps, (*self.here, 0)) if isinstance(x, (Instruction, Loop))]
-        self._put_out(body)
-        body.append(self._hand_on())
-        self.steps.append(Loop(call.count, tuple(body), guard))
+        self._read_from = self._sources()
+        if not call.groups:
+            at = _Place(call.count - 1, (-1,)) if call.backwards else _Place(0, (1,))
+            guard = self._guard(at)
+            row = self._row(0, 0, (1,), at) if call.rows else None
+            self.steps.append(Loop(call.count, (*self._keep(at), *self._section(at, row)), guard))
+        elif call.backwards:
+            self._run_back()
+        else:
+            size = prod(call.groups)
+            at = _Place(0, (size,))
+            inner = Loop(size, tuple(self._section(at.within(0, 1), None)))
+            self.steps.append(Loop(call.count // size, (*self._keep(at), inner)))
         results = self._stored("results", call.results)
         if call.carry:
             self.steps.append(copy((call.carry,), results(0, (1,)), replace(self._local(self.inputs), member=(1,))))
+
+    def _section(self, at: _Place, row: Index | None, *, again: bool = False) -> Made:
+        """The steps of a section, whose first row is `row`; `again` if all but its carry has been stored before."""
+        body: Made = []
+        k = self._rows(body, at, row)
+        self._given(body, k, at)
+        steps = self.program.before if self.space == "u" else self.program.block
+        moved = self._moved(steps, (*self.here, *(0,) * at.deep))
+        body += [x for x in moved if isinstance(x, (Instruction, Loop))]
+        if not again:
+            self._put_out(body, at)
+        body.append(self._hand_on(at.deep))
+        return body
+
+    # --- groups of sections -------------------------------------------------------------------------------------------
+
+    def _run_back(self) -> None:
+        """Go back through sections in groups."""
+        call = self.call
+        (row,) = call.rows
+        forward = self.others[row.call]
+        size = prod(call.groups)
+        begin, shifts = forward.kept(call.count // size - 1)
+        at = _Place(call.count - 1, (-size,))
+        first = Index(self.space, begin, (1,), shifts=(*self.here, *shifts))
+        levels = [(self.stores.new(self.space, many * row.width), many) for many in call.groups]
+        self.steps.append(Loop(call.count // size, tuple(self._group(forward, levels, at, first))))
+
+    def kept(self, group: int) -> tuple[int, tuple[int, ...]]:
+        """Where the first section of a group has its carry, and the shift to the group before."""
+        width = self.call.carry
+        kept = self._stored(0, self._rows_kept(width))(width * group, (1,))
+        return kept.base, (-width,)
+
+    def _group(self, forward: Instance, levels: list[tuple[int, int]], at: _Place, row: Index) -> Made:
+        """Go back through a group, the last section of which is `at`; the carry before the first one is `row`. `levels`
+        are where it keeps the carries of its parts, and how many these are."""
+        if not levels:
+            return self._section(at, row)
+        *inner, (kept, many) = levels
+        each, width = prod([x for _, x in inner]), forward.call.carry
+        begin = at.within(1 - each * many)
+        deep = at.deep
+        carry = forward._local(forward.inputs, stride=1)
+
+        def local(x: Index, *more: int) -> Index:
+            return replace(x, shifts=(*self.here, *(0,) * deep, *more))
+
+        enter = [copy((width,), local(carry, 0), replace(row, shifts=(*row.shifts, 0)))]
+        base = Segment(1, 1.0, local(self._local(self.base), 0))
+        back = Segment(1, 1.0, float(-self.call.rounds * (each * many - 1)))
+        enter.append(Instruction("dot", 0, (1,), local(forward._local(forward.base), 0), segments=(base, back)))
+        buffer = Index(self.space, kept, (1,))
+        keep = copy((width,), local(buffer, width), local(carry, 0))
+        advance = forward._section(
+            _Place(begin.begin, (*(0,) * len(self.here), *begin.steps, each, 1)), None, again=True
+        )
+        body: Made = [Loop(1, tuple(enter)), Loop(many - 1, (keep, Loop(each, tuple(advance))))]
+        last = width * (many - 1)
+        body.append(Loop(1, (copy((width,), local(replace(buffer, base=kept + last), 0), local(carry, 0)),)))
+        part = local(replace(buffer, base=kept + last), -width)
+        body.append(Loop(many, tuple(self._group(forward, inner, at.within(0, -each), part))))
+        return body
 
     def _stored(self, what: str | int, size: int) -> Callable[..., Index]:
         """A function of an offset, member strides and shifts in the call's loops: slots of a part of this instance."""
@@ -113,33 +204,34 @@ class Instance:
 
         return at
 
-    def _section(self, width: int) -> tuple[int, int]:
-        """Where the first section to run has its row, and the step to the next."""
-        return (width * (self.call.count - 1), -width) if self.call.backwards else (0, width)
+    def _rows_kept(self, width: int) -> int:
+        """How many numbers the rows of all sections have; of sections in groups, of all groups."""
+        return width * (self.call.count // prod(self.call.groups))
 
-    def _guard(self, body: Made) -> Index | None:
+    def _guard(self, at: _Place) -> Index | None:
         """The number that is 0 if a section changes nothing; those that are read later are 0 until it ran."""
         call = self.call
         if call.guard is None:
             return None
         row, place = call.guard
         if row >= 0:
-            return self._row(row, place, (0,))
+            return self._row(row, place, (0,), at)
         if (call.number, 0) in self.stores.read:
             kept = self._stored(0, call.carry * call.count)(place, (call.carry,))
             self.steps.append(copy((call.count,), kept, 0.0))
         return self._local(self.inputs + place, inner=1)
 
-    def _keep(self, body: Made) -> None:
+    def _keep(self, at: _Place) -> Made:
         """Store the carry before the section, if something reads it."""
         call = self.call
         if (call.number, 0) not in self.stores.read or not call.carry:
-            return
-        begin, step = self._section(call.carry)
-        out = self._stored(0, call.carry * call.count)(begin, (1,), (step,))
-        body.append(copy((call.carry,), out, self._local(self.inputs, inner=1, stride=1)))
+            return []
+        size = prod(call.groups)
+        out = self._stored(0, self._rows_kept(call.carry))
+        begin, steps = call.carry * at.begin // size, tuple([call.carry * step // size for step in at.steps])
+        return [copy((call.carry,), out(begin, (1,), steps), self._local(self.inputs, inner=at.deep, stride=1))]
 
-    def _row(self, k: int, place: int, member: tuple[int, ...]) -> Index:
+    def _row(self, k: int, place: int, member: tuple[int, ...], at: _Place) -> Index:
         """A row of the section, as the call that filled it stored it."""
         call = self.call
         row, reads = call.rows[k], sum(read.operands for read in call.reads)
@@ -147,50 +239,59 @@ class Instance:
         assert isinstance(filler, Index)
         _, store = self.stores.of(filler)
         base, shifts = store.at(filler, row.number, row.width * call.count)
-        begin, step = self._section(row.width)
-        return Index(filler.space, base + begin + place, member, shifts=(*shifts, step))
+        begin, steps = at.slots(row.width)
+        return Index(filler.space, base + begin + place, member, shifts=(*shifts, *steps))
 
-    def _rows(self, body: Made, at: int) -> int:
-        """The inputs of a section that are rows, from number `at` on; returns the number of the next input."""
-        for k, row in enumerate(self.call.rows):
+    def _rows(self, body: Made, at: _Place, first: Index | None) -> int:
+        """The inputs of a section that are rows, the first of which is given; returns the number of the next input."""
+        call = self.call
+        number = call.carry + len(self.moving)
+        for k, row in enumerate(call.rows):
             if row.width:
-                out = self._local(self.inputs + at, inner=1, stride=1)
-                body.append(copy((row.width,), out, self._row(k, 0, (1,))))
-            at += row.width
-        return at
+                out = self._local(self.inputs + number, inner=at.deep, stride=1)
+                body.append(
+                    copy((row.width,), out, first if not k and first is not None else self._row(k, 0, (1,), at))
+                )
+            number += row.width
+        return number
 
-    def _given(self, body: Made, at: int) -> None:
-        """The inputs of a section that are the numbers of its rounds and the elements that it reads, from number `at`
+    def _given(self, body: Made, number: int, at: _Place) -> None:
+        """The inputs of a section that are the numbers of its rounds and the elements that it reads, from `number`
         on."""
-        call, rounds = self.call, self.call.rounds
+        call, rounds, deep = self.call, self.call.rounds, at.deep
         if call.counted:
-            body.append(copy((1,), self._local(self.inputs + at, inner=1), self._local(self.base, inner=1)))
-            last = Index(self.space, self.inputs + at, (0,), shifts=(*self.here, 0, 1))
-            out = replace(last, base=last.base + 1)
-            more = Instruction("dot", 0, (1,), out, segments=(Segment(1, 1.0, last), _ONE))
+            body.append(copy((1,), self._local(self.inputs + number, inner=deep), self._local(self.base, inner=deep)))
+            last = self._local(self.inputs + number, inner=deep)
+            last = replace(last, shifts=(*last.shifts, 1))
+            more = Instruction(
+                "dot", 0, (1,), replace(last, base=last.base + 1), segments=(Segment(1, 1.0, last), _ONE)
+            )
             if rounds > 1:
                 body.append(Loop(rounds - 1, (more,)))
-            at += rounds
-        operand = call.carry + call.outside
-        for read in call.reads:
-            space, begin, step, around = self._source(read, operand)
-            operand += read.operands
-            move = step * rounds
-            if call.backwards:
-                begin, move = begin + move * (call.count - 1), -move
-            source = Index(space, begin, (step,), shifts=(*around, move))
-            body.append(copy((rounds,), self._local(self.inputs + at, inner=1, stride=1), source))
-            at += rounds
+            number += rounds
+        for space, begin, step in self._read_from:
+            first, steps = at.slots(step * rounds)
+            source = Index(space, begin + first, (step,), shifts=(*self.here, *steps))
+            body.append(copy((rounds,), self._local(self.inputs + number, inner=deep, stride=1), source))
+            number += rounds
 
-    def _source(self, read: Read, operand: int) -> tuple[str, int, int, tuple[int, ...]]:
-        """The first slot of what a read reads, the step, and the shifts in the loops around the call."""
+    def _sources(self) -> list[tuple[str, int, int]]:
+        """For each read the space and the first slot of what it reads, and the step."""
+        found, operand = [], self.call.carry + self.call.outside
+        for read in self.call.reads:
+            found.append(self._source(read, operand))
+            operand += read.operands
+        return found
+
+    def _source(self, read: Read, operand: int) -> tuple[str, int, int]:
+        """The space and the first slot of what a read reads, and the step."""
         program = self.stores.program
         if read.numbers is not None:
-            return "u", program.first_uniform_input + read.numbers, 1, self.here
+            return "u", program.first_uniform_input + read.numbers, 1
         if read.given is not None:
             if read.same:
-                return "u", program.first_uniform_input + read.given, read.step, self.here
-            return program.input_space, program.first_input + read.given, read.step, self.here
+                return "u", program.first_uniform_input + read.given, read.step
+            return program.input_space, program.first_input + read.given, read.step
         elements = self.args[operand : operand + read.operands]
         moves = [isinstance(x, Index) and (x.space == "v" or any(x.shifts)) for x in elements]
         space = "v" if self.space == "v" and any(moves) else "u"
@@ -201,32 +302,32 @@ class Instance:
         else:
             outs = [self._local(begin + k, space, 1) for k in range(read.operands)]
             self.steps.append(Loop(1, tuple(copies(outs, _inner(elements)))))
-        return space, begin, 1, self.here
+        return space, begin, 1
 
-    def _put_out(self, body: Made) -> None:
+    def _put_out(self, body: Made, at: _Place) -> None:
         """Store what the rounds put out, and the rows."""
-        call, at = self.call, self.call.carry
-        begin, step = self._section(call.rounds)
+        call, number = self.call, self.call.carry
+        begin, steps = at.slots(call.rounds)
         for k in range(call.outs):
             out = self._stored("results", call.results)
             first = call.carry + k * call.rounds * call.count + begin
-            outs = [out(first + j, (0,), (step,)) for j in range(call.rounds)]
-            body += copies(outs, self._made(at, call.rounds, 1))
-            at += call.rounds
+            outs = [out(first + j, (0,), steps) for j in range(call.rounds)]
+            body += copies(outs, self._made(number, call.rounds, at.deep))
+            number += call.rounds
         for k, width in enumerate(call.fills, 1):
             if (call.number, k) in self.stores.read:
                 out = self._stored(k, width * call.count)
-                begin, step = self._section(width)
-                outs = [out(begin + j, (0,), (step,)) for j in range(width)]
-                body += copies(outs, self._made(at, width, 1))
-            at += width
+                begin, steps = at.slots(width)
+                outs = [out(begin + j, (0,), steps) for j in range(width)]
+                body += copies(outs, self._made(number, width, at.deep))
+            number += width
 
-    def _hand_on(self) -> Loop:
+    def _hand_on(self, deep: int) -> Loop:
         """Overwrite the carry, and add to the number of the first round."""
         call = self.call
-        inputs = [self._local(self.inputs + k, inner=2) for k in range(call.carry)]
-        steps = copies(inputs, self._made(0, call.carry, 2))
-        here = self._local(self.base, inner=2)
+        inputs = [self._local(self.inputs + k, inner=deep + 1) for k in range(call.carry)]
+        steps = copies(inputs, self._made(0, call.carry, deep + 1))
+        here = self._local(self.base, inner=deep + 1)
         move = float(-call.rounds if call.backwards else call.rounds)
         steps.append(Instruction("dot", 0, (1,), here, segments=(Segment(1, 1.0, here), Segment(1, 1.0, move))))
         return Loop(1, tuple(steps))

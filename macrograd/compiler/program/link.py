@@ -50,6 +50,7 @@ class _Linker:
         self.stores, self.call, self.inner = stores, call, inner
         self.more_before: list[Step] = []
         self._calls: dict[int, Call] = {}
+        self._instances: dict[int, Instance] = {}
 
     def phase(self, steps: Sequence[Step], around: tuple[int, ...]) -> list[Step]:
         found: list[Step] = []
@@ -107,7 +108,7 @@ class _Linker:
             varies = [isinstance(x, Index) and (x.space == "v" or any(x.shifts)) for x in args[: self.inner(number)]]
         call = self.call(number, varies)
         self._calls[number] = call
-        made = Instance(self.stores, call, instance, args, varies, depth)
+        made = self._instances[number] = Instance(self.stores, call, instance, args, varies, depth, self._instances)
         self.more_before += made.before
         return made.steps
 

@@ -125,6 +125,7 @@ class Loops:
         counter = self._round_number()
         self.reads.count(counter, count, not whole)
         slots = [self._new() for _ in first]
+        alone = not self._around and not self._branches
         self._around.append(memory)
         try:
             found = body(counter, nest.built(slots))
@@ -150,7 +151,7 @@ class Loops:
             enough, period = settled(depends) or (count, 1)
             self.rounds.repeat(period)
             least = max(self.rounds.least, enough)
-            plan = planned(count, len(slots), len(order), memory, least, self.rounds, place_of(body), shortest)
+            plan = planned(count, len(slots), len(order), memory, least, self.rounds, place_of(body), shortest, alone)
             if plan is None and not inside:
                 written = self.rounds.of(count)
                 whole = written == count

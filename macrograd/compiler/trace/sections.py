@@ -5,7 +5,9 @@ rounds each, and every section is the same program of the state before it, the a
 body uses from outside. Only the state before each section is kept; the derivative runs the sections backwards, and
 computes the numbers of each from its first state again. For N rounds that keep k numbers each, and a state of m, that
 is m·N/rounds + k·rounds numbers instead of k·N, least at rounds = √(m·N/k): the two-level case of Griewank & Walther,
-*Evaluating Derivatives*, 2nd ed., 2008, §12.1.
+*Evaluating Derivatives*, 2nd ed., 2008, §12.1. With less memory, sections are in groups, and these again, of which only
+the first state is kept: the multi-level case of the same chapter, where each level takes one more run through all
+rounds. (Binomial checkpoints take 1/√2 of the memory for two runs, but groups of unequal sizes, and so more code.)
 
 A trace writes one section, of as few rounds as tell the others, on new leaves in place of what differs from section to
 section.
@@ -15,7 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import lcm, sqrt
+from itertools import combinations_with_replacement
+from math import lcm, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -38,6 +41,8 @@ _FEWEST = 64  # rounds of a section
 _WIDER = 1.3  # sections may be that much longer, if then fewer rounds are left over
 _KEPT = 4  # numbers that a round of a section keeps and computes, for each of its operations
 _NUMBER = 8  # bytes
+_MOST_LEVELS = 6  # of groups
+_NEAR = 3  # a group may have that many more or fewer parts, if then fewer rounds are left over
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Plan:
     written: int
     index: int  # of the trace
     step: int  # by which traces differ in `written`
+    groups: tuple[int, ...] = ()  # sections in a group, groups in a group …: only these are kept
 
 
 @dataclass
@@ -72,8 +78,8 @@ class SectionRead:
 
     def find(self, given: Mapping[int, int], same: Sequence[bool], held: bool) -> None:
         """Find where the elements are; without `held` they are operands in any case."""
-        if held and not any(isinstance(x, Value) for x in self.elements):
-            self.numbers = [ops.as_float("take", x) for x in self.elements]
+        if held and all(x.op is ops.CONSTANT for x in self.elements):
+            self.numbers = [x._data for x in self.elements]
             return
         places = np.array([given.get(id(x), -1) for x in self.elements]) if held else np.array([-1])
         if places.min() >= 0 and (np.diff(places) == (steps := np.diff(places[:2]))).all():
@@ -179,9 +185,11 @@ def planned(
     traced: Rounds,
     where: str,
     shortest: int = LEAST,
+    alone: bool = False,
 ) -> Plan | None:
     """The sections of a loop of `count` rounds and a state of `numbers`, or None to keep everything. `least` rounds
-    tell the others. Raises ValueError if no sections fit into `memory` bytes."""
+    tell the others; a loop that is `alone` may have groups of sections. Raises ValueError if no sections fit into
+    `memory` bytes."""
     if not numbers:
         return None
     kept = _KEPT * (operations + numbers)
@@ -193,20 +201,49 @@ def planned(
         if isinstance(memory, int):
             raise ValueError(_too_small(where, count, memory, _NUMBER * kept * count))
         return None
-    rounds = min(range(rounds, int(_WIDER * rounds) + 1), key=lambda k: inner % k)
-    sections = inner // rounds
-    needed = _NUMBER * (numbers * sections + kept * rounds)
+    rounds, groups = min(range(rounds, int(_WIDER * rounds) + 1), key=lambda k: inner % k), tuple[int, ...]()
+    needed = _NUMBER * (numbers * (inner // rounds) + kept * rounds)
     if isinstance(memory, int) and needed > memory:
-        raise ValueError(_too_small(where, count, memory, needed))
+        if alone:
+            rounds, groups, needed = _in_groups(inner, numbers, kept, max(_FEWEST, 2 * least), memory)
+        if needed > memory:
+            raise ValueError(_too_small(where, count, memory, needed))
+    sections = inner // (rounds * prod(groups)) * prod(groups)
     attempt, index = traced.probe
     more, step = ATTEMPTS[attempt] if attempt < len(ATTEMPTS) else (rounds - least, 1)
     step = lcm(step, traced.period) if attempt < len(ATTEMPTS) else step
     written = least + more + (rounds - least - more) % step + step * index
-    return Plan(least, rounds, sections, least + inner % rounds, written, index, step)
+    return Plan(least, rounds, sections, count - least - sections * rounds, written, index, step, groups)
+
+
+def _in_groups(inner: int, numbers: int, kept: int, fewest: int, memory: int) -> tuple[int, tuple[int, ...], int]:
+    """How many rounds a section has, how many sections a group, how many groups one of these …, and how many bytes that
+    takes: with as few levels as fit into `memory`, because a derivative goes once more through all rounds for each.
+    Without a fit, those that take the least."""
+    best = fewest, tuple[int, ...](), _NUMBER * (numbers * (inner // fewest) + kept * fewest)
+    for levels in range(1, _MOST_LEVELS + 1):
+        part = (float(inner) * numbers ** (levels + 1) * kept) ** (1 / (levels + 2))
+        rounds = max(fewest, round(part / kept))
+        each = max(2, round((inner / rounds) ** (1 / (levels + 1))))
+        around = range(max(2, each - _NEAR), each + _NEAR + 1)
+        sizes = np.array([*combinations_with_replacement(around, levels)])
+        longer = np.arange(rounds, int(_WIDER * rounds) + 1)
+        size = sizes.prod(axis=1)[:, None] * longer
+        takes = _NUMBER * (numbers * (inner // size + sizes.sum(axis=1)[:, None]) + kept * longer)
+        left = np.where(2 * size <= inner, inner % size, inner)
+        few = max(_FEWEST, int(left.min()))
+        if few >= inner:
+            break
+        which, more = divmod(int(np.where(left <= few, takes, takes.max() + 1).argmin()), len(longer))
+        if takes[which, more] < best[2]:
+            best = int(longer[more]), tuple(sizes[which].tolist()), int(takes[which, more])
+        if best[2] <= memory:
+            break
+    return best
 
 
 def _too_small(where: str, count: int, memory: int, needed: int) -> str:
     return (
         f"memory={memory} bytes is too little for the loop of {where}: its {count} rounds need about {needed:,} bytes "
-        f'for each sample. Write memory={needed:_} or more, or memory="sqrt" for the least'
+        f"for each sample. Write memory={needed:_} or more"
     )
