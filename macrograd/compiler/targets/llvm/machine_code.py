@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import Stream
-from macrograd.compiler.targets.llvm.kernel import kernel, rare
-from macrograd.compiler.targets.llvm.lower import lower
 from macrograd.compiler.targets.scalar.machine import Machine
 
 _PARTS = ("before", "after", "blocks")  # called one by one where there is more than one block
@@ -31,6 +30,10 @@ def kernels(program: Program, machine: Machine) -> dict[str, int | None]:
     """The context's fields for the stream kernels that the program needs."""
     streams = program.streams()
     found: dict[str, int | None] = {}
+    if not streams:
+        return found
+    from macrograd.compiler.targets.llvm.kernel import kernel, rare  # not before it is needed
+
     for block in {stream.block for stream in streams}:
         composed = {
             code for stream in streams if stream.block == block for code in stream.composed if rare(machine, code)
@@ -50,7 +53,12 @@ def _only_stream(program: Program) -> Stream | None:
 
 def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
     key = repr((program.fingerprint(), machine, tuple(sizes), outputs)).encode()
-    write = lambda: lower(program, machine, sizes, outputs)  # noqa: E731 - only called if needed
+
+    def write() -> tuple[str, NDArray[np.int32]]:
+        from macrograd.compiler.targets.llvm.lower import lower  # only for code that is not in the cache
+
+        return lower(program, machine, sizes, outputs)
+
     names = ("run",) if machine.single else (*_PARTS, "run")
     return native.Native(key, names, write, tiers=True, scalars=program.scalars)
 
