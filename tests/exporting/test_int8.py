@@ -14,7 +14,7 @@ import pytest
 import macrograd as mg
 from macrograd import Value, nn
 from macrograd.cli import main
-from tests.exporting.test_c import CHECKED, FLAGS, compiled, needs_cc, net, selftest
+from tests.exporting.test_c import FLAGS, checked, needs_cc, net, selftest
 from tests.exporting.test_trained import as_csv, table
 from tests.fuzz import generate, language
 
@@ -96,7 +96,7 @@ def test_floats_are_encoded_in_c(tmp_path: Path) -> None:
         "            wrong += off > 1 || off < -1;\n        }\n    }\n"
         "    return wrong;\n}\n"
     )
-    program = compiled(tmp_path / "main.c", *CHECKED, "-DMACROGRAD_FLOAT")
+    program = checked(tmp_path / "main.c", "-DMACROGRAD_FLOAT")
     assert subprocess.run([str(program)], check=False).returncode == 0
 
 

@@ -18,7 +18,7 @@ import macrograd as mg
 from macrograd import datasets, nn, optim
 from macrograd.cli import main
 from macrograd.exporting.names_c import string
-from tests.exporting.test_c import CHECKED, FLAGS, compiled, needs_cc, selftest
+from tests.exporting.test_c import FLAGS, checked, needs_cc, selftest
 
 HOSTILE = ["*/ int x; /*", 'a "quoted"', "back\\slash\\", "??/", "two\nlines", "%s%n%d", "ünïcode", "'", "a.b,c"]
 HOSTILE += [
@@ -72,7 +72,7 @@ def as_csv(listed: list[list[str]], path: Path) -> Path:
 
 @needs_cc
 def test_a_saved_table_model_answers_as_the_command_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    listed = table()
+    listed = table(45)
     data, model = as_csv(listed, tmp_path / "t.csv"), tmp_path / "t.safetensors"
     assert main(["train", str(data), "--target", "kind", "--steps", "60", "--quiet", "--save", str(model)]) == 0
     asked = [row[:-1] for row in listed]
@@ -308,7 +308,7 @@ def test_the_training_self_test_finds_a_wrong_weight(tmp_path: Path) -> None:
     text, weight = path.read_text(), float(model.layers[1].neurons[0].b.data)
     assert text.count(f" {weight.hex()},") == 1
     path.write_text(text.replace(f" {weight.hex()},", f" {(weight + 1e-3).hex()},"))
-    program = compiled(path, *CHECKED, "-DMACROGRAD_SELFTEST")
+    program = checked(path, "-DMACROGRAD_SELFTEST")
     result = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "loss of the first step" in result.stdout
