@@ -167,7 +167,7 @@ def rounds_while(
     active, last = program.loop(most, masked, (1.0, scalars), False, stops=True)
     with program.guard(active):
         goes_on = _truth(active, condition(nest.built(last)))
-    return nest.built([program.checked(last[0], goes_on, reached), *last[1:]])
+    return nest.built([program.checked(x, goes_on, reached) for x in last])
 
 
 def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *args: Any) -> Any:
@@ -258,7 +258,8 @@ def _counted(
         f"the count of the loop of {place_of(body)} is not an integer from 0 to most={most}: give a larger most=, or "
         "round the count"
     )
-    return nest.built([program.checked(last[0], ops.where(whole, 0.0, 1.0), wrong), *last[1:]])
+    bad = ops.where(whole, 0.0, 1.0)
+    return nest.built([program.checked(x, bad, wrong) for x in last])
 
 
 def _memory(memory: Any) -> str | int | None:

@@ -409,6 +409,17 @@ def test_too_many_rounds_are_a_named_error() -> None:
         mg.compile(rounds, batch=True)([1.0, 2.0, 1.0], [3, 200, -1])
     with pytest.raises(IndexError, match=r"falls, sample 1: take\(\) index 3 is outside 0 … 2"):
         few([2.0, 3.5])
+    # Whichever number of the state is used.
+    for at in (0, 1):
+        with pytest.raises(RuntimeError, match="did 3 rounds, and its condition still holds"):
+            mg.compile(
+                lambda x, at=at: mg.while_loop(lambda s: s[0] < 2.0, lambda s: (s[0], s[1] + x), (x, x), most=3)[at],
+                backend="numpy",
+            )(1.0)
+        with pytest.raises(RuntimeError, match="is not an integer from 0 to most=3"):
+            mg.compile(
+                lambda x, n, at=at: mg.loop(n, lambda i, s: (s[0] * x, s[1] + x), (x, x), most=3)[at], backend="numpy"
+            )(1.0, 4)
 
 
 def test_a_loop_too_long_for_a_section_is_named_by_its_own_body() -> None:
