@@ -21,6 +21,7 @@ from macrograd.compiler.rewrite.simplify import simplify
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import PARAMETER, Tape
 from macrograd.compiler.trace.calls import Calls
+from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
     MOST_NUMBERS,
@@ -59,6 +60,7 @@ class Recorded:
     one: int | None
     checks: list[str]
     arrays: list[Sequence[Any]]
+    even: Evenness
     calls: Calls
     sections: dict[int, SectionTape]
 
@@ -129,6 +131,7 @@ class Recorder:
             traced.one,
             traced.checks,
             traced.arrays,
+            traced.even,
             traced.calls,
             traced.sections,
         )
@@ -230,13 +233,23 @@ class Probes:
 
     def parameters(self) -> list[Value]:
         """The parameters in the order in which the function with all rounds first uses them. Raises Uneven."""
-        first = self.found[0].parameters
-        if all(list(map(id, x.parameters)) == list(map(id, first)) for x in self.found):
-            return first
         places = [{id(p): k for k, p in enumerate(x.parameters)} for x in self.found]
+        same = all(place == places[0] for place in places)
+        found = self.found[0].parameters if same else self._ordered(places)
+        place = {id(p): k for k, p in enumerate(found)}
+        fixed = {p for p, k in places[0].items() if all(at.get(p) == k for at in places)}
+        if not self.found[0].even.placed(place, fixed, _ALONE):
+            raise Uneven("the parameters of an array do not follow each other evenly")
+        return found
+
+    def _ordered(self, places: list[dict[int, int]]) -> list[Value]:
+        """The parameters, from their places in each trace."""
+        first = self.found[0].parameters
         order = Order(self.whole([len(x.parameters) for x in self.found]))
         inside: set[int] = set()
         for array in self.found[0].arrays:
+            if not all(isinstance(x, Value) for x in array):
+                raise Uneven("an array holds numbers and parameters")
             ids = [*map(id, array)]
             rows = [[*map(at.get, ids, repeat(-1))] for at in places]
             inside.update(ids)

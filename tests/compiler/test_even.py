@@ -99,3 +99,39 @@ def test_even_arrays_need_no_writing_out(name: str) -> None:
     for use in ("alone", "all"):
         trace(function(EVEN[name], use), [(N,)], rounds=rounds)  # raises Unrolled if the array is not even
         assert rounds.counts == {N - 1}
+
+
+def unevenly_used(ys: Any) -> list[Any]:
+    """Parameters that the function uses in another order before a loop reads them."""
+    return [p * q for p, q in zip(P, P[50:], strict=False)]
+
+
+PLACES: dict[str, tuple[Callable[[Any], list[Any]], Callable[[Any], list[Any]]]] = {
+    "all but one used before": (lambda ys: [p * p for k, p in enumerate(P) if k != 75], lambda ys: P),
+    "some used before": (lambda ys: [p * p for p in P[:60]], lambda ys: P),
+    "used before in another order": (unevenly_used, lambda ys: P[::-1]),
+    "products with what was used before": (unevenly_used, lambda ys: [p * y for p, y in zip(P, ys, strict=True)]),
+    "parameters, then numbers": (unevenly_used, lambda ys: [*P[:60], *[0.3] * (N - 60)]),
+    "numbers, then parameters": (lambda ys: [P[0]], lambda ys: [*[0.3] * 60, *P[60:]]),
+    "numbers after a parameter": (lambda ys: [P[0]], lambda ys: [P[0], *[0.3] * 60, *[0.7] * (N - 61)]),
+    "Values of the function": (lambda ys: [P[0]], lambda ys: [Value(0.3 if k < 60 else 0.7) for k in range(N)]),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_parameters_are_read_where_the_function_first_used_them(name: str) -> None:
+    before, array = PLACES[name]
+
+    def fn(ys: Any) -> Any:
+        total, read = mg.sum(before(ys)), array(ys)
+        return total * mg.loop(100, lambda i, s: mg.tanh(0.5 * s + mg.take(read, i)), 0.1)
+
+    for p in P:
+        p.grad = 0.0
+    result = fn([Value(y) for y in Y.tolist()])
+    result.backward()
+    f = mg.compile(fn, backend="numpy")
+    assert f(Y) == pytest.approx(result.data, rel=1e-12)
+    mean, gradient = f.value_and_grad(f.theta(), Y)
+    assert mean == pytest.approx(result.data, rel=1e-12)
+    np.testing.assert_allclose(gradient, [p.grad for p in f.parameters], rtol=1e-9, atol=1e-15)

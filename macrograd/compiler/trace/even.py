@@ -3,15 +3,18 @@
 A program that is derived from a few rounds reads the other elements where a line through those of these rounds leads.
 That is where they are if each is made like the one before, or the one two or three before, and is used like it. An
 element that is not, as one that is a result of the function, or one that was replaced, lies elsewhere, and so do all
-behind it: such a loop is written out.
+behind it: such a loop is written out. Parameters lie where the function first uses them, which may be before the loop
+and in another order (`placed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
+
+import numpy as np
 
 from macrograd.compiler.trace.rounds import Unrolled
 from macrograd.graph import topological
@@ -37,6 +40,12 @@ class _Array:
     counts: set[int]
     at: set[int] = field(default_factory=set)
 
+    def made(self) -> bool:
+        """Whether something in it is neither a number nor a parameter."""
+        return any(
+            isinstance(x, Value) and (x.op is not None or x._traced) for x in self.values[self.low : self.high + 1]
+        )
+
     def bounds(self, low: int, high: int) -> None:
         self.low, self.high = min(self.low, low), max(self.high, high)
 
@@ -53,6 +62,7 @@ class Evenness:
 
     def __init__(self) -> None:
         self._arrays: dict[int, _Array] = {}
+        self._number: Callable[[], dict[int, int]] = dict
 
     def add(self, values: Sequence[Any], bounds: tuple[int, int], counts: Iterable[int]) -> None:
         """Note that loops of these counts read an array from one element to another."""
@@ -68,7 +78,8 @@ class Evenness:
     def check(self, results: Sequence[Any], number: Callable[[], dict[int, int]]) -> None:
         """Raise Unrolled for a loop that reads an array with an element that is not like the others. `number` gives the
         places of the function's arguments, by id."""
-        arrays = [x for x in self._arrays.values() if x.at and any(map(_made, x.values[x.low : x.high + 1]))]
+        self._number = number
+        arrays = [x for x in self._arrays.values() if x.at and x.made()]
         if not arrays:
             return
         used = _Uses(results, {id(x) for array in arrays for x in array.values})
@@ -79,27 +90,58 @@ class Evenness:
             ):
                 raise Unrolled(max(array.counts), _WHY)
 
+    def placed(self, place: Mapping[int, int], fixed: Container[int], alone: int) -> bool:
+        """Whether the parameters that these arrays hold or are made of follow each other evenly where the rounds
+        written do not tell about them; `place` has the places of the program's parameters, by id. In an array of
+        parameters whose places are not `fixed`, those of the first and the last rounds, `alone` of each, may differ."""
+        for array in self._arrays.values():
+            told = array.told() if array.at and any(isinstance(x, Value) for x in array.values) else []
+            if not told:
+                continue
+            if not array.made():
+                ids = [*map(id, array.values[told[0] : told[-1] + 1])]
+                ids = ids if all(x in fixed for x in ids) else ids[alone:-alone]
+                even = _evenly([place.get(x, -1) for x in ids])
+            else:
+                even = any(_alike(array, told, period, self._number(), place) for period in _PERIODS)
+            if not even:
+                return False
+        return True
 
-def _made(x: Any) -> bool:
-    """Whether something is neither a number nor a parameter, whose places are those of the array."""
-    return isinstance(x, Value) and (x.op is not None or x._traced)
+
+def _evenly(places: Sequence[int]) -> bool:
+    """Whether places, of which -1 is none, move by constants from each element to the one a period later."""
+    if min(places, default=0) < 0:
+        return False
+    at = np.array(places)
+    steps = [(at[period:] - at[:-period], period) for period in _PERIODS]
+    return any(bool((step[period:] == step[:-period]).all()) for step, period in steps)
 
 
-def _alike(array: _Array, told: Sequence[int], period: int, number: dict[int, int]) -> bool:
-    """Whether each element is made from the one a period before as that is from its predecessor."""
+def _alike(
+    array: _Array, told: Sequence[int], period: int, number: dict[int, int], placed: Mapping[int, int] | None = None
+) -> bool:
+    """Whether each element is made from the one a period before as that is from its predecessor. The parameters are
+    numbered as they are `placed`, or in the order in which elements use them."""
     values, low = array.values, array.low
     place = dict(zip(map(id, values), range(len(values)), strict=True))
     known: set[tuple[int, int]] = set()
-    parameters: dict[int, int] = {}  # and whatever else is no argument, in the order in which elements use them
+    parameters: dict[int, int] = {}  # and whatever else is no argument
     steps = {
-        k: _steps(values[k - period], values[k], place, number, parameters, known)
+        k: _steps(values[k - period], values[k], place, number, parameters, known, placed)
         for k in range(low + period, array.high + 1)
     }
     return all(steps.get(k) is not None and steps.get(k - period) == steps[k] for k in told if k - 2 * period >= low)
 
 
 def _steps(
-    first: Any, other: Any, place: dict[int, int], number: dict[int, int], parameters: dict[int, int], known: set[Any]
+    first: Any,
+    other: Any,
+    place: dict[int, int],
+    number: dict[int, int],
+    parameters: dict[int, int],
+    known: set[Any],
+    placed: Mapping[int, int] | None,
 ) -> list[Any] | None:
     """How the expression of one element differs from that of another, which has the same operations; None if it has
     others. Pairs of operands that were compared for an earlier element are `known`."""
@@ -110,7 +152,7 @@ def _steps(
         if x is y:
             found.append("same")
         elif not isinstance(x, Value) or not isinstance(y, Value):
-            if isinstance(x, Value) or isinstance(y, Value):
+            if isinstance(x, Value) or isinstance(y, Value) or float(x).hex() != float(y).hex():
                 return None
             found.append("number")
         elif x.op is not y.op:
@@ -118,6 +160,11 @@ def _steps(
         elif x.op is None:
             if (id(x) in number) != (id(y) in number):
                 return None
+            if placed is not None and not x._traced:
+                if id(x) not in placed or id(y) not in placed:
+                    return None
+                found.append(placed[id(y)] - placed[id(x)])
+                continue
             order = number if id(x) in number else parameters
             begin = order.setdefault(id(x), len(order))
             found.append(order.setdefault(id(y), len(order)) - begin)

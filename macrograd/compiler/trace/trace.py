@@ -23,6 +23,7 @@ from macrograd._numpy import REFUSED
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.eager_order import Expanded, as_eager_walks
+from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of
 from macrograd.compiler.trace.recording import Recording
@@ -43,6 +44,7 @@ class Trace:
     arguments  what the function was called with, for another trace
     checks     what the program says where the index of a take is the number of one of them
     arrays     what loops read parameters from, by the number of a round
+    even       checks where the parameters that they read are
     one        the uniform input with which a derivative begins, if not with a constant
     calls      what the tape calls; `sections` has the tape of each section by the number of its call
     """
@@ -55,6 +57,7 @@ class Trace:
     one: int | None
     checks: list[str]
     arrays: list[Sequence[Any]]
+    even: Evenness
     calls: Calls
     sections: dict[int, SectionTape]
 
@@ -140,8 +143,11 @@ def trace(
             sections = {k: section_tape(x, constants) for k, x in made.items()}
         _check_own(parameters, recording.loops.bodies)
         tape, numbers = leaves.numbered(tape), leaves.held
-    arrays = [*recording.loops.reads.arrays.values()]
-    return Trace(tape, parameters, structure, numbers, given, leaves.one, recording.checks, arrays, calls, sections)
+    reads = recording.loops.reads
+    arrays = [*reads.arrays.values()]
+    return Trace(
+        tape, parameters, structure, numbers, given, leaves.one, recording.checks, arrays, reads.even, calls, sections
+    )
 
 
 def _expanded(results: Sequence[Value], recording: Recording, calls: Calls, made: list[Section]) -> Expanded:
