@@ -257,6 +257,19 @@ def test_fewer_bytes_take_groups_of_sections(
         assert f"computes its rounds again {times}" in mg.compile(lambda x: fn(few, x)).explain(0.3)
 
 
+def test_slots_that_are_used_again_are_explained() -> None:
+    q, r = mg.Value(0.1), mg.Value(0.5)
+
+    def body(i: Any, s: Any) -> Any:
+        p = s[1] + q
+        e, spread = mg.sin(0.1 * i) - s[0], p + r
+        k = p / spread
+        return s[0] + k * e, (1.0 - k) * p, s[2] + mg.log(spread) + e * e / spread
+
+    told = mg.compile(lambda: again(N, body, (0.0, 1.0, 0.0))[2]).explain()
+    assert "in 15 sections of 65 rounds, keeps the state before 15 of these; a derivative computes" in told
+
+
 def test_what_groups_of_sections_cannot_do_is_refused() -> None:
     def few(x: Any) -> Any:
         return mg.loop(20_000, lambda i, s: mg.sin(s * A + x), x, memory=9_000)

@@ -305,7 +305,7 @@ def _when(x: Index, made: LineResult, rounds: Ints, now: Now) -> str:
 def _element(position: Ints, dims: tuple[int, ...]) -> str:
     """The elements of an array of shape dims, abbreviated; nothing for all of them."""
     total = prod(dims)
-    if len(position) == total:
+    if len(position) == total or position[-1] >= total:  # a line that stands for several arrays has more than one's
         return ""
     if len(position) == 1:
         return "".join(f".{int(k)}" for k in np.unravel_index(int(position[0]), dims))
