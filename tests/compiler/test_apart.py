@@ -10,7 +10,7 @@ import numpy as np
 import macrograd as mg
 from macrograd import Value, ops
 from macrograd.compiler import pipeline
-from macrograd.compiler.program.program import Index, Instruction, Program
+from macrograd.compiler.program.program import Index, Instruction, Loop, Program
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import counted
 from macrograd.compiler.targets.c.apart import constants_apart
@@ -91,3 +91,20 @@ def test_an_operand_on_both_sides_cannot_be_told_apart() -> None:
     held = made.parameters + len(made.constants)
     across = Instruction("map", ops.exp.code, (2,), Index("u", held + 1, (1,)), (Index("u", held - 1, (1,)),))
     assert constants_apart(replace(made, before=(across, *made.before))) is None
+
+
+def test_a_loop_keeps_its_guard_on_the_same_number() -> None:
+    def guarded(guard: Index) -> Program:
+        before = program(recurrence, (1,))
+        steps = [replace(step, guard=guard) if isinstance(step, Loop) else step for step in before.before]
+        return replace(before, before=tuple(steps))
+
+    plain = program(recurrence, (1,))
+    held = plain.parameters + len(plain.constants)
+    for slot, space, moved in ((held + 3, "u", 3), (1, "w", 1)):
+        made = constants_apart(guarded(Index("u", slot, (0,), shifts=(0,))))
+        assert made is not None
+        guards = [step.guard for step in made.before if isinstance(step, Loop)]
+        assert guards
+        assert all(x is not None and (x.space, x.base) == (space, moved) for x in guards)
+    assert constants_apart(guarded(Index("u", held - 1, (0,), shifts=(1,)))) is None

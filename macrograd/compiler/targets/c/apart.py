@@ -43,30 +43,30 @@ class _Apart(Walker[Step]):
         self.held = held
 
     def instruction(self, instruction: Instruction, around: tuple[int, ...]) -> Instruction:
-        return _instruction(instruction, self.held, around)
+        return instruction.mapped(lambda x, count: _index(x, instruction.dims, count, self.held, around))
 
     def loop(self, loop: Loop, around: tuple[int, ...]) -> Loop:
-        return loop_of(loop.count, [self.step(x, (*around, loop.count)) for x in loop.body])
+        counts = (*around, loop.count)
+        guard = None if loop.guard is None else _index(loop.guard, (1,), 1, self.held, counts)
+        return loop_of(loop.count, [self.step(x, counts) for x in loop.body], guard)
 
     def stream(self, stream: Stream, around: tuple[int, ...]) -> Stream:
         return _stream(stream, self.held)
 
 
-def _instruction(x: Instruction, held: int, counts: tuple[int, ...]) -> Instruction:
-    def index(operand: Index, count: int) -> Index:
-        if operand.space != "u":
-            return operand
-        slots = operand.slots(x.dims, count)
-        moves = [shift * (rounds - 1) for shift, rounds in zip(operand.shifts, counts, strict=True)]
-        low = int(slots.min()) + sum(move for move in moves if move < 0)
-        high = int(slots.max()) + sum(move for move in moves if move > 0)
-        if high < held:
-            return replace(operand, space="w")
-        if low < held:
-            raise _InBothError
-        return operand.displaced(-held)
-
-    return x.mapped(index)
+def _index(x: Index, dims: tuple[int, ...], count: int, held: int, counts: tuple[int, ...]) -> Index:
+    """An operand in its new space, in loops of these counts."""
+    if x.space != "u":
+        return x
+    slots = x.slots(dims, count)
+    moves = [shift * (rounds - 1) for shift, rounds in zip(x.shifts, counts, strict=True)]
+    low = int(slots.min()) + sum(move for move in moves if move < 0)
+    high = int(slots.max()) + sum(move for move in moves if move > 0)
+    if high < held:
+        return replace(x, space="w")
+    if low < held:
+        raise _InBothError
+    return x.displaced(-held)
 
 
 def _stream(stream: Stream, held: int) -> Stream:
