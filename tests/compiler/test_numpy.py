@@ -154,7 +154,10 @@ def data(samples: int) -> Any:
 
 def gradient(fn: Any, X: Any, **settings: Any) -> tuple[float, Any]:
     """Mean and gradient from a compiled function, and that of the gradient's program alone."""
-    compiled = mg.compile(fn, batch=True, **settings)
+    return answer(mg.compile(fn, batch=True, **settings), X)
+
+
+def answer(compiled: Any, X: Any) -> tuple[float, Any]:
     compiled(X[:1])
     value, found = compiled.value_and_grad(compiled.theta(), X)
     return value, np.array(found, dtype=np.float64)
@@ -167,16 +170,18 @@ def gradient(fn: Any, X: Any, **settings: Any) -> tuple[float, Any]:
 def test_values_and_gradients_are_those_of_llvm_and_eager(program: Any) -> None:
     """Batches of one block and of many, with and without threads; the tolerance is rounding errors of sums."""
     fn = program()
+    reference = mg.compile(fn, batch=True, backend="llvm")
+    numpy = [mg.compile(fn, batch=True, backend="numpy", threads=threads) for threads in (1, 2)]
     for samples in (1, 100, 5000):
         X = data(samples)
-        expected = gradient(fn, X, backend="llvm")
-        for threads in (1, 2):
-            found = gradient(fn, X, backend="numpy", threads=threads)
+        expected = answer(reference, X)
+        for compiled in numpy:
+            found = answer(compiled, X)
             np.testing.assert_allclose(found[0], expected[0], rtol=1e-11)
             np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-11)
-        values = mg.compile(fn, batch=True, backend="numpy")(X)
+        values = numpy[0](X)
         np.testing.assert_allclose(values[:4], [fn(x).data for x in X[:4].tolist()], rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(values, mg.compile(fn, batch=True)(X), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(values, reference(X), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
