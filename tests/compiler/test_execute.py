@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +58,13 @@ def test_blocks_are_vectors_that_fit_a_cache(made: LlvmExecutable) -> None:
         assert single == (lanes >= samples)
         blocks = -(-samples // lanes)
         assert blocks * lanes - samples < blocks * width  # padded lanes are fewer than one vector in each block
+
+
+def test_blocks_beyond_the_cache_make_up_for_reading_many_uniform_numbers(made: LlvmExecutable) -> None:
+    width, large = native.machine().vector_bytes // 8, copy.copy(made)
+    for times, vectors in ((0, 1), (1, 1), (2, 2), (9, 4)):
+        large.program = replace(made.program, varying=1 << 20, uniform=times << 20)
+        assert large.lanes(10_000)[0] == vectors * width
 
 
 def test_the_mean_is_that_of_all_samples(made: LlvmExecutable) -> None:

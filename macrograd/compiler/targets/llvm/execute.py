@@ -32,6 +32,7 @@ from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ranks.tree import Leaves
 
 _MOST_VECTORS = 16  # of one slot in a block
+_FEW_VECTORS = 4  # of one slot, if not even one of each fits into the cache
 BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
 # A program of large matrix products reads its matrices once a block, and a slot many times while it is in the cache:
 # there fewer, larger blocks are better. It is one if slots have this many products on average.
@@ -61,6 +62,8 @@ class LlvmExecutable(Executable):
             return width, True
         room = PRODUCT_BYTES if self.products >= PRODUCTS else BLOCK_BYTES
         fit = room // (self.program.varying * self.dtype.itemsize * width)
+        if not fit:  # the slots are not in the cache anyway, and every block reads all uniform numbers
+            fit = min(_FEW_VECTORS, self.program.uniform // self.program.varying)
         most = width * max(1, min(_MOST_VECTORS, fit))
         if self.ranks is not None:  # leaves are whole blocks: both are powers of two
             return min(Leaves.of(samples).length, 1 << (most.bit_length() - 1)), False
