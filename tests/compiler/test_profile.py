@@ -32,7 +32,8 @@ def test_steps_are_counted_for_the_whole_batch() -> None:
     found = compiled.profile(X)
     product = next(row for row in found.rows if row.phase == "block")
     assert 2 * 5 * 6 * 1000 <= product.operations < 2 * 5 * 6 * 1200  # the last block is padded
-    assert sum(row.share for row in found.rows) == pytest.approx(1.0)
+    timed = any(row.seconds for row in found.rows)  # on a busy machine none may be slower than an empty function
+    assert sum(row.share for row in found.rows) == pytest.approx(1.0 if timed else 0.0)
     assert found.peak == 1e9
     np.testing.assert_array_equal(compiled(X), before)
 
