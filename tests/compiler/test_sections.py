@@ -158,7 +158,7 @@ def in_a_loop(loop: Loop, x: Any) -> Any:
 
 @pytest.mark.parametrize("fn", [apart, slope_of_a_sum, in_a_loop], ids=lambda f: f.__name__)
 def test_strict_keeps_everything_where_sections_would_add_up_in_another_order(fn: Callable[..., Any]) -> None:
-    how = {"strict": True, "backend": "numpy"}
+    how = {"strict": True}
     assert found(fn, again, [0.4], **how) == found(fn, keeping, [0.4], **how)
     if fn is in_a_loop:
         told = mg.compile(lambda x: fn(again, x), **how).explain(0.4)

@@ -131,6 +131,7 @@ class Calls:
         self._traced = 0
         self._numbers: dict[Derived, int] = {}
         self._shapes: dict[int, Shape] = {}
+        self._wanted: dict[int, tuple[Derived, tuple[list[int], list[int]]]] = {}
 
     def add(self, section: Primal) -> int:
         self.made.append(section)
@@ -176,13 +177,20 @@ class Calls:
 
     def sums(self, made: Derived) -> list[int]:
         """The wanted positions from outside."""
-        of = self.shape(made.of)
-        return [p for p in made.wanted if of.carry <= p < of.inner]
+        return self._wanted_of(made)[0]
 
     def wanted_reads(self, made: Derived) -> list[int]:
         """The reads of which some operand is wanted."""
-        of = self.shape(made.of)
-        return list(dict.fromkeys(of.read_of(p)[0] for p in made.wanted if p >= of.inner))
+        return self._wanted_of(made)[1]
+
+    def _wanted_of(self, made: Derived) -> tuple[list[int], list[int]]:
+        # Asked for each of hundreds of operands. By its id, as a hash reads all of it; it is kept alive.
+        if id(made) not in self._wanted:
+            of = self.shape(made.of)
+            sums = [p for p in made.wanted if of.carry <= p < of.inner]
+            reads = list(dict.fromkeys(of.read_of(p)[0] for p in made.wanted if p >= of.inner))
+            self._wanted[id(made)] = made, (sums, reads)
+        return self._wanted[id(made)][1]
 
     def width(self, number: int, row: int) -> int:
         """How many numbers a row that a call filled has."""
