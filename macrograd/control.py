@@ -20,7 +20,7 @@ from typing import Any
 from macrograd import ops, special, value
 from macrograd.interpreter import Interpreter
 from macrograd.nesting import Nest, nest_of
-from macrograd.value import Value
+from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
 
 _SHOWN = 4  # numbers of a state, in messages
@@ -118,7 +118,7 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
     In a compiled function each sample has its own number of rounds, and keeps its state once its condition has failed.
     No further round is begun when all samples of a block are done, if a round has 50 operations or more. Shorter rounds
     are done in sections of about √most rounds, of which no further one is begun. All `most` rounds are done if they are
-    short and fewer than 200, and with `strict=True`.
+    short and fewer than 200, and with `strict=True` where the sections would be rounded in another order.
 
     Raises RuntimeError if the condition still holds after `most` rounds, and TypeError and ValueError as `loop` does.
     """
@@ -159,15 +159,18 @@ def rounds_while(
     def masked(_: Any, now: Any) -> Any:
         active, scalars = now
         with program.guard(active):
-            goes = _truth(active, condition(nest.built(scalars)))
+            goes = program.test(_truth(active, condition(nest.built(scalars))))
         with program.guard(goes):
             found = same_nesting(body, "the state", nest, body(nest.built(scalars)))
-        return goes, [ops.where(goes, new, old) for new, old in zip(found, scalars, strict=True)]
+        return goes, _after(program, goes, found, scalars)
 
     active, last = program.loop(most, masked, (1.0, scalars), False, stops=True)
     with program.guard(active):
         goes_on = _truth(active, condition(nest.built(last)))
-    return nest.built([program.checked(x, goes_on, reached) for x in last])
+    last = [program.checked(x, goes_on, reached) for x in last]
+    if program.as_eager:
+        last = _entered(program, _truth(1.0, condition(nest.built(scalars))), last, scalars)
+    return nest.built(last)
 
 
 def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *args: Any) -> Any:
@@ -179,8 +182,8 @@ def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *ar
     Only the chosen function runs. In a compiled function, if the test depends on an argument or a parameter, both are
     part of the program: the one not chosen contributes neither a number nor a derivative, whatever it computes (NaN,
     infinity, a `take` with an invalid index). A branch of 50 or more operations is computed and differentiated only if
-    it is taken, with a batch by some sample of a block; but both always are with
-    `strict=True`. To choose between two numbers, `mg.where` is shorter.
+    it is taken, with a batch by some sample of a block; both are with `strict=True` if they would be rounded in another
+    order otherwise. To choose between two numbers, `mg.where` is shorter.
 
     Raises TypeError if either is not a function, and ValueError if the two return different nestings.
     """
@@ -200,6 +203,7 @@ def _cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], ar
     if program is None or not value.is_open(test):
         number = test._data if isinstance(test, Value) else ops.as_float("cond", test)
         return then(*args) if number else otherwise(*args)
+    test = program.test(test)
     nest: Nest | None = None
 
     def taken() -> list[Any]:
@@ -223,7 +227,20 @@ def _cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], ar
     with program.guard(otherwise_test):
         second = program.branch(otherwise_test, not_taken, place_of(otherwise))
     assert nest is not None
-    return nest.built([ops.where(test, a, b) for a, b in zip(first, second, strict=True)])
+    return nest.built([program.chosen(ops.where(test, a, b)) for a, b in zip(first, second, strict=True)])
+
+
+def _after(program: Interpreter, goes: Any, new: list[Any], old: list[Any]) -> list[Any]:
+    """The state after a round that is done where `goes` is not 0."""
+    pairs = zip(new, old, strict=True)
+    return [b if a is b else program.chosen(ops.where(goes, a, b), rounds=True) for a, b in pairs]
+
+
+def _entered(program: Interpreter, any_round: Any, last: list[Any], first: list[Any]) -> list[Any]:
+    """The last state of a loop, which eagerly is the first one itself if no round is done."""
+    test = program.test(any_round)
+    pairs = zip(last, first, strict=True)
+    return [a if a is b else program.chosen(ops.where(test, a, constant(b))) for a, b in pairs]
 
 
 def _truth(active: Any, found: Any) -> Any:
@@ -244,10 +261,10 @@ def _counted(
 
     @wraps(body, updated=())
     def masked(i: Any, scalars: Any) -> Any:
-        goes = ops.less(i, count)
+        goes = program.test(ops.less(i, count))
         with program.guard(goes):
             found = same_nesting(body, "the state", nest, body(i, nest.built(scalars)))
-        return [ops.where(goes, new, old) for new, old in zip(found, scalars, strict=True)]
+        return _after(program, goes, found, scalars)
 
     last = program.loop(most, masked, scalars, False, memory)
     if not last:
@@ -259,7 +276,10 @@ def _counted(
         "round the count"
     )
     bad = ops.where(whole, 0.0, 1.0)
-    return nest.built([program.checked(x, bad, wrong) for x in last])
+    last = [program.checked(x, bad, wrong) for x in last]
+    if program.as_eager:
+        last = _entered(program, ops.less(0.0, count), last, scalars)
+    return nest.built(last)
 
 
 def _memory(memory: Any) -> str | int | None:

@@ -48,6 +48,18 @@ class Interpreter:
     def compared(self, value: Any) -> None:
         """The Value is the result of a Python comparison: eagerly a bool, which is not part of any graph."""
 
+    #: whether the program is to add up derivatives in the order of the eager engine
+    as_eager = False
+
+    def test(self, test: Any) -> Any:
+        """The test of a branch: eagerly a number that no graph holds."""
+        return test
+
+    def chosen(self, value: Any, *, rounds: bool = False) -> Any:
+        """The Value chooses between two that a test decides on: eagerly it is one of them. With `rounds` the first is
+        the state after a round of a loop, and the other that before it."""
+        return value
+
     def look(self, value: Any, what: str) -> None:
         """Its number is about to become a Python number; `what` says how, with {} for the Value. May raise."""
 

@@ -109,7 +109,8 @@ class Sections:
             own, order, reverse = self.calls.origin(number)
             first = self._trace(0, 0)[own]
             section, plan = first.section, first.section.plan
-            if strict and varies is not None and reverse and self._has_shared(first, varies):
+            loop = section.stops is None
+            if strict and varies is not None and reverse and loop and self._has_shared(first, varies):
                 raise ValueError(
                     f"strict=True, batch=True and memory= of the loop of {section.where}: it computes numbers "
                     "that are the same for all samples, and their derivatives would be rounded in another order. Leave "

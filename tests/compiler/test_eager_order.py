@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+import macrograd as mg
 from macrograd import Value, ops
+from macrograd.compiler import pipeline
 from macrograd.compiler.trace.eager_order import as_eager_walks
+from macrograd.compiler.trace.sections import Section
 from macrograd.graph import topological
 
 
@@ -40,3 +47,108 @@ def test_what_the_walk_has_met_is_read_without_a_copy() -> None:
     order = as_eager_walks([(a + 1.0) * choice], [test])
     assert choice.inputs[0].inputs[0] is a
     assert order.count(a) == 1
+
+
+P, Q, R = (Value(x) for x in (0.37, -1.3, 0.71))
+
+
+def long(s: Any) -> Any:
+    for _ in range(20):
+        s = mg.sqrt(0.3 + s * s * P) - 0.1 * Q * s
+    return s
+
+
+def wide(s: Any) -> Any:
+    for _ in range(20):
+        s = mg.relu(s * Q + 0.9) * P / (1.5 + s * s)
+    return s
+
+
+def used_twice(x: Any) -> Any:
+    """What comes back unchanged from a branch is used here and there."""
+    h = P * Q
+    r = mg.cond(x > 0.0, lambda: (h, P), lambda: (0.3 * h, h))
+    return 0.7 * r[0] + h * R - r[1] * 0.9 + r[0] * (r[0] + h) + 0.1 * P
+
+
+def first_met(x: Any) -> Any:
+    """The branches meet outer values in another order."""
+    u, w = 0.3 * P / (1.7 + Q), 0.9 * P * R
+    r = mg.cond(x > 0.0, lambda: u * 1.1 + w * P, lambda: 0.7 * P * w - 0.3 * P * (w - u))
+    return r * 0.3 + 0.77 * w + u * P
+
+
+def by_a_number(x: Any) -> Any:
+    """The test is a number of the graph."""
+    t = mg.relu(P * x + 0.3 * P * P)
+    return mg.cond(t, lambda: P * Q + t, lambda: Q * Q - P * 0.3) * P + 0.7 * t + 0.1 * P
+
+
+def chosen(x: Any) -> Any:
+    h = P * x + Q * R
+    return mg.cond(h > 0.0, long, wide, h) * h + h * P
+
+
+def in_rounds(x: Any) -> Any:
+    return mg.loop(6, lambda i, s: mg.cond(s > 0.4, long, wide, s) - 0.3 * s * s, x * P)
+
+
+def nested(x: Any) -> Any:
+    return mg.cond(x > 0.0, lambda: mg.cond(x > 1.0, wide, long, P * x) + wide(Q), lambda: wide(P)) * P
+
+
+def stops(x: Any) -> Any:
+    last = mg.while_loop(lambda s: s < x, lambda s: 0.1 * long(s) + s * P + 1.3, 0.1 * P, most=40)
+    return last * P + 0.3 * Q
+
+
+def none_done(x: Any) -> Any:
+    """If no round is done, the first state is used beside the loop."""
+    first = P * Q
+    last = mg.while_loop(lambda s: s < x, lambda s: 0.1 * long(s) + s * P + 1.3, first, most=40)
+    return last * P + first * 0.3 + first * last
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+@pytest.mark.parametrize(
+    ("fn", "sections"),
+    [
+        (used_twice, 0),
+        (first_met, 0),
+        (by_a_number, 0),
+        (chosen, 2),
+        (in_rounds, 2),
+        (nested, 4),
+        (stops, 1),
+        (none_done, 0),
+    ],
+    ids=lambda given: getattr(given, "__name__", ""),
+)
+def test_strict_branches_have_the_bits_of_the_eager_engine(fn: Any, sections: int, backend: str) -> None:
+    """Also where only the branch taken is computed, as a section, and rounds are left out."""
+    f = mg.compile(fn, strict=True, backend=backend)
+    for x in (0.8, -0.9, 1.9):
+        for p in (P, Q, R):
+            p.grad = 0.0
+        value = fn(x)
+        value.backward()
+        expected = [value.data, P.grad, Q.grad, R.grad]
+        for p in (P, Q, R):
+            p.grad = 0.0
+        assert [f.backward(x), P.grad, Q.grad, R.grad] == expected
+    made = pipeline.record(fn, [()], strict=True).sections
+    assert sections == (0 if made is None else sum(isinstance(x, Section) for x in made.calls.made))
+
+
+def test_a_loop_whose_sums_rise_with_the_rounds_keeps_the_bits() -> None:
+    """The body meets P before its state, so that eagerly the first round contributes first: no section does."""
+
+    def fn(x: Any) -> Any:
+        return mg.while_loop(lambda s: s < 5.0, lambda s: long(P) * 0.3 + s * 0.9 + 1.0, x * P, most=60)
+
+    P.grad = Q.grad = 0.0
+    value = fn(0.3)
+    value.backward()
+    expected = [value.data, P.grad, Q.grad]
+    P.grad = Q.grad = 0.0
+    assert [mg.compile(fn, strict=True, backend="numpy").backward(0.3), P.grad, Q.grad] == expected

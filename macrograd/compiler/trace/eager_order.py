@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from macrograd import ops
-from macrograd.compiler.trace.calling import RESULT
-from macrograd.compiler.trace.sections import Section
+from macrograd.compiler.trace.calling import known
+from macrograd.compiler.trace.eager_graph import NOWHERE, Choices, Graph, Path, Placed, TooMany, together
 from macrograd.graph import topological
 from macrograd.value import Value
 
+_MOST_COPIES = 1_000  # of choices: each takes time to differentiate
+Changed = list[tuple[Any, tuple[Any, ...]]]  # Values, and what they read before
 
-def as_eager_walks(results: Sequence[Value], comparisons: Sequence[Value]) -> list[Value]:
+
+def as_eager_walks(
+    results: Sequence[Value],
+    comparisons: Sequence[Value],
+    choices: Choices | None = None,
+    *,
+    once: bool = True,
+    changed: Changed | None = None,
+    turns: Mapping[int, Sequence[int]] | None = None,
+) -> list[Value]:
     """The Values that the results depend on, operands first, in the order of the eager graph.
 
-    `comparisons` are those made by Python's operators. Eagerly each is a bool, so the walk does not visit its operands;
-    on a tape they must come before it. It therefore reads copies, which no derivative reaches and which are merged with
-    the originals once the program has been differentiated.
+    `comparisons` are those made by Python's operators, and tests. Eagerly each is a bool, so the walk does not visit
+    its operands; on a tape they must come before it. It therefore reads copies, which no derivative reaches and which
+    are merged with the originals once the program has been differentiated.
+
+    Each use of a choice between branches likewise reads a copy of it, which comes right before: so what was chosen gets
+    the contribution of each use, and not their sum. Unless `once`, there is also a copy of a Value for each branch that
+    may visit it first. Values that read copies now are listed in `changed`. The operands of calls are visited in the
+    order of their `turns`.
     """
-    order = topological(*results, stop=comparisons)
+    choices = {} if choices is None else choices
+    changed = [] if changed is None else changed
+    apart = {number: False for number, rounds in choices.items() if not rounds}
+    if not apart and not turns:
+        order: Sequence[Any] = topological(*results, stop=comparisons)
+    else:
+        graph = Graph(comparisons, apart)
+        graph.turns = turns or {}
+        order = _Instances(graph, choices).listed(results, graph.walk(results, once=once), changed)
     if not comparisons:
-        return order
+        return [*order]
     bools = set(comparisons)
     copies: dict[Value, Value] = {}
     found: list[Value] = []
@@ -31,116 +55,106 @@ def as_eager_walks(results: Sequence[Value], comparisons: Sequence[Value]) -> li
         read = [x for x in operands if x in bools]
         for original in topological(*read, seen=seen):
             if original._a is not None:
-                copies[original] = _copied(original, copies)
-                found.append(copies[original])
+                copies[original] = made = _made(original, original.op, original.inputs)
+                made.inputs = tuple([copies.get(x, x) for x in original.inputs])
+                found.append(made)
         if read:
+            changed.append((node, operands))
             node.inputs = tuple([copies[x] if x in bools else x for x in operands])
         found.append(node)
         seen.add(id(node))  # later comparisons can read it without a copy
     return found
 
 
-def _copied(node: Value, copies: dict[Value, Value]) -> Value:
+def _made(like: Value, op: Any, inputs: tuple[Any, ...]) -> Value:
     made: Value = object.__new__(Value)
-    made.__class__ = node.__class__
-    made.op, made.label = node.op, ""
-    made.inputs = tuple([copies.get(x, x) for x in node.inputs])
+    made.__class__ = like.__class__
+    made.op, made.label, made.inputs = op, "", inputs
     return made
 
 
-class Expanded:
-    """The eager graph of a trace with sections of loops: the first section in place of each call.
+class _Instances:
+    """Lists Values as a walk of the graph places them, with copies of choices, and of Values that are placed twice."""
 
-    The derivative of a call adds up what its rounds contribute to a number, the last round first, and each round in the
-    order of the section's tape. So the calls may stand for the rounds only if the eager engine adds up in that order,
-    too (`fits`).
-    """
+    def __init__(self, graph: Graph, choices: Choices) -> None:
+        self.graph, self.choices = graph, choices
+        self.made: dict[int, list[tuple[list[Path], Value]]] = {}  # the instances of a Value so far
+        self.order: list[Value] = []
+        self.count = 0  # of copies
 
-    def __init__(self, results: Sequence[Value], comparisons: Sequence[Value], sections: Sequence[Section]) -> None:
-        self.sections, self._comparisons = sections, comparisons
-        self._through: dict[Value, Value] = {}
-        self._round: dict[Value, tuple[int, int]] = {}  # section and round of what it made
-        values = topological(*results, stop=comparisons)
-        outs: list[tuple[Value, Value]] = []
-        for k, section in enumerate(sections):
-            inputs = section.call.inputs
-            pairs = [*zip(section.carry, inputs, strict=False)]
-            pairs += zip(section.leaves, section.outside, strict=True)
-            for read in section.reads.values():
-                pairs += [(leaf, x) for leaf, x in zip(read.leaves, read.elements, strict=False)]
-            self._through.update((leaf, x) for leaf, x in pairs if isinstance(x, Value))
-            for row, made in enumerate(section.made):
-                self._round.update((x, (k, row)) for x in made)
-            outs += [
-                (x, section.results[int(x.inputs[1]._data)])
-                for x in values
-                if x.op is RESULT and x.inputs[0] is section.call  # type: ignore[comparison-overlap]
-            ]
-        self._through.update(outs)
-        before = {x: (x.op, x._a, x._b) for x in self._through}
-        try:
-            for x, y in self._through.items():
-                x.op, x.inputs = ops.sum_, (y,)
-            self.order = topological(*results, stop=comparisons)
-            self._users = self._all_users()
-        finally:
-            for x, (op, a, b) in before.items():
-                x.op, x._a, x._b = op, a, b
+    def listed(self, results: Sequence[Value], placed: Sequence[Placed], changed: Changed) -> list[Value]:
+        new: Changed = []
+        for _, x, ways in placed:
+            inputs = self._read(x, frozenset.intersection(*ways))
+            some = self.made.setdefault(id(x), [])
+            node = x if not some else _made(x, x.op, inputs)
+            if node is x:
+                new.append((x, inputs))
+            some.append((ways, node))
+            self.order.append(node)
+        roots = [x for x in {id(x): x for x in results}.values() if id(x) in self.graph.choices]
+        for x in roots:
+            sides = [self._way(side, way) for _, side, way in self.graph.chosen(0, x, NOWHERE)]
+            new.append((x, (x.inputs[0], *sides)))
+            self.order.append(x)
+        for x, inputs in new:
+            changed.append((x, x.inputs))
+            x.inputs = inputs
+        return self.order
 
-    def _all_users(self) -> dict[Value, list[Value]]:
-        """Who uses each number, in order."""
-        found: dict[Value, list[Value]] = {}
-        for x in self.order:
-            if x in self._through or x._a is None:
-                continue
-            for y in x.inputs:
-                while y in self._through:
-                    y = self._through[y]
-                if y.op is not ops.CONSTANT:
-                    found.setdefault(y, []).append(x)
+    def _read(self, x: Value, path: Path) -> tuple[Value, ...]:
+        """What an operation reads on this way. Copies of its last operand come first: of the contributions to one Value
+        that of the first operand is then the first."""
+        inputs = list(x.inputs)
+        among = [id(y) in self.graph.choices for y in inputs]
+        if any(among):
+            inside = {id(y) for k, y in enumerate(inputs) if among[k] for _, y, _ in self.graph.sides(0, y, path)}
+            test = inputs[among.index(True)].inputs[0]
+        for k in reversed(range(len(inputs))):
+            y = inputs[k]
+            inputs[k] = self._way(y, path)
+            if any(among) and not among[k] and id(y) in inside:
+                inputs[k] = self._choice(y, test, inputs[k], inputs[k])
+        return tuple(inputs)
+
+    def _way(self, x: Value, path: Path) -> Value:
+        """A Value as it is read on this way."""
+        if id(x) in self.graph.choices:
+            sides = self.graph.chosen(0, x, path)
+            if len(sides) == 1:
+                return self._way(sides[0][1], sides[0][2])
+            first, second = [self._way(side, way) for _, side, way in sides]
+            return self._choice(x, x.inputs[0], first, second)
+        some = [(ways, node) for ways, node in self.made.get(id(x), []) if any(together(way, path) for way in ways)]
+        if not some:
+            return x
+        for k, (ways, _) in enumerate(some):  # beyond one that was visited for certain there is none
+            if any(way <= path for way in ways):
+                some = some[: k + 1]
+                break
+        *others, (_, found) = some
+        for ways, node in reversed(others):
+            for way in ways:
+                if together(way, path):
+                    found = self._choice(x, self._mask(x, way - path), node, found)
         return found
 
-    def roots(self, section: Section) -> list[Value]:
-        """The results of a section, in the order in which the eager engine meets them."""
-        place = {id(x): k for k, x in enumerate(self.order)}
-        return sorted(section.results, key=lambda x: place.get(id(x), -1))
-
-    def walked(self, results: Sequence[Value]) -> list[Value]:
-        """`as_eager_walks` of the graph with calls, which visits their operands in the order of the eager engine."""
-        place = {id(x): k for k, x in enumerate(self.order)}
-        turns = []
-        for section in self.sections:
-            inputs = section.call.inputs
-            at = [place.get(id(x), -1) for x in inputs]
-            turn = sorted(range(len(inputs)), key=at.__getitem__)
-            section.call.inputs = tuple([inputs[k] for k in turn])
-            turns.append(turn)
-        found = as_eager_walks(results, self._comparisons)
-        for section, turn in zip(self.sections, turns, strict=True):
-            back = dict(zip(turn, section.call.inputs, strict=True))
-            section.call.inputs = tuple([back[k] for k in range(len(turn))])
+    def _mask(self, like: Value, way: Path) -> Value:
+        """A Value that is 1 on this way and 0 elsewhere."""
+        found, no = known(1.0), known(0.0)
+        for (_, number), side in sorted(way):
+            test = self.graph.tests[number]
+            found = self._listed(like, test, found if side else no, no if side else found)
         return found
 
-    def fits(self, order: Iterable[Value], tapes: Sequence[Sequence[Value]]) -> bool:
-        """Whether sums have the same order with calls as without: in the function, whose Values come in this `order`,
-        and in each of the sections."""
-        rank = {id(x): k for k, x in enumerate(order)}
-        for k, (section, made) in enumerate(zip(self.sections, tapes, strict=True)):
-            carry = [x for x in section.call.inputs[: len(section.carry)] if x.op is not ops.CONSTANT]
-            if any(len(set(map(id, some))) < len(some) for some in (section.results, carry)):
-                return False  # what comes back to a number that is twice in the state would be added up for each
-            inside = {id(x) for x in made}
-            mine = [id(x) for x in self.order if self._round.get(x, (-1, 0))[0] == k and id(x) in inside]
-            known = set(mine)
-            if mine != [id(x) for x in made if id(x) in known]:
-                return False
-        for users in self._users.values():
-            places = []
-            for x in users:
-                k, row = self._round.get(x, (-1, 0))
-                call = x if k < 0 else self.sections[k].call
-                if id(call) in rank:
-                    places.append((rank[id(call)], row))
-            if any(b < a for a, b in pairwise(places)):
-                return False
-        return True
+    def _choice(self, like: Value, test: Value, a: Value, b: Value) -> Value:
+        made = self._listed(like, test, a, b)
+        self.choices[id(made)] = False
+        return made
+
+    def _listed(self, like: Value, *inputs: Value) -> Value:
+        if (count := self.count + 1) > _MOST_COPIES:
+            raise TooMany
+        self.count = count
+        self.order.append(_made(like, ops.where, inputs))
+        return self.order[-1]

@@ -283,13 +283,17 @@ class Loops:
             return outs
         if any(self.reads.of(x) is not None for x in order):  # from values that the branch made
             return outs
-        section = Section(Plan(0, 1, 1, 0, 1, 0, 1), where, [self._new() for _ in [flag, *outs]], stops=0)
-        new = self._outside(section, order, outs, set())
+        made = set(map(id, order))
+        own = [*{id(x): x for x in outs if id(x) in made}.values()]  # others need no section
+        section = Section(Plan(0, 1, 1, 0, 1, 0, 1), where, [self._new() for _ in [flag, *own]], stops=0)
+        new = self._outside(section, order, own, set())
         mark = self._trace.count()
         self._copy(order, new, (0, 0))
         section.made = [[x for x in self._trace.since(mark) if x.op is not None]]
-        section.results = [section.carry[0], *(new.get(id(x), x) for x in outs)]
-        return self._call(section, [flag, *(constant(0.0) for _ in outs)])[0][1:]
+        section.results = [section.carry[0], *(new[id(x)] for x in own)]
+        found = self._call(section, [flag, *(constant(0.0) for _ in own)])[0][1:]
+        results = dict(zip(map(id, own), found, strict=True))
+        return [results.get(id(x), x) for x in outs]
 
     def _depends_on(self, slots: list[Any], outs: list[Any], order: list[Any]) -> list[int]:
         """The slots that each number of the next state depends on, as bits."""

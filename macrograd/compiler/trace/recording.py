@@ -38,9 +38,10 @@ class Recording(Interpreter):
     """
 
     def __init__(self, rounds: Rounds | None = None, *, as_eager: bool = False) -> None:
-        self._as_eager = as_eager
+        self.as_eager = as_eager
         self.comparisons: list[Value] = []
         self._compared: set[int] = set()
+        self.choices: dict[int, bool] = {}  # by id, whether it is one of a round's
         self._thread = threading.get_ident()
         # Not a cycle, which would keep a million Values until the garbage collector runs.
         self.loops = Loops(rounds or Rounds(), leaf, counter, record, weakref.proxy(self))
@@ -89,10 +90,10 @@ class Recording(Interpreter):
         memory: str | int | None = None,
         stops: bool = False,
     ) -> Any:
-        return self.loops.loop(count, body, state, collect, memory, stops and not self._as_eager)
+        return self.loops.loop(count, body, state, collect, memory, stops)
 
     def branch(self, test: Any, compute: Callable[[], list[Any]], where: str) -> list[Any]:
-        return compute() if self._as_eager else self.loops.branch(test, compute, where)
+        return self.loops.branch(test, compute, where)
 
     def take(self, values: Any, index: Any) -> Any:
         return self.loops.reads.take(values, index, self._guards[-1] if self._guards else None)
@@ -124,7 +125,9 @@ class Recording(Interpreter):
             return x
         if message not in self.checks:
             self.checks.append(message)
-        return ops.take(ops.where(wrong, float(FIRST_CHECK - self.checks.index(message)), 0.0), x)
+        index = ops.where(wrong, float(FIRST_CHECK - self.checks.index(message)), 0.0)
+        self.compared(index)  # eagerly there is none
+        return ops.take(index, x)
 
     def refuse(self, what: str, way_out: str) -> NoReturn:
         refuse(what, way_out)
@@ -136,7 +139,7 @@ class Recording(Interpreter):
         return value._data if value.op is CONSTANT else None
 
     def compared(self, value: Value) -> None:
-        if self._as_eager:
+        if self.as_eager:
             self.comparisons.append(value)
             self._compared.add(id(value))
 
@@ -144,9 +147,23 @@ class Recording(Interpreter):
         """A round of a loop has a copy of what its body made."""
         if id(original) in self._compared:
             self.compared(made)
+        if id(original) in self.choices:
+            self.choices[id(made)] = self.choices[id(original)]
+
+    def test(self, test: Any) -> Any:
+        if not self.as_eager or not isinstance(test, Value):
+            return test
+        made = ops.where(test, 1.0, 0.0)  # the number may be part of the graph elsewhere
+        self.compared(made)
+        return made
+
+    def chosen(self, value: Any, *, rounds: bool = False) -> Any:
+        if self.as_eager and isinstance(value, Value) and value.op is ops.where:
+            self.choices[id(value)] = rounds
+        return value
 
     def signed_zero(self, value: Value) -> bool:
-        return self._as_eager and (value.op is not CONSTANT or value._data == 0.0)
+        return self.as_eager and (value.op is not CONSTANT or value._data == 0.0)
 
     def depends(self, value: Value) -> bool:
         """Whether the number depends on a parameter or an argument; always False in other threads."""

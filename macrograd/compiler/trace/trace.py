@@ -22,13 +22,15 @@ from macrograd import value
 from macrograd._numpy import REFUSED
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
-from macrograd.compiler.trace.eager_order import Expanded, as_eager_walks
+from macrograd.compiler.trace.eager_calls import Expanded
+from macrograd.compiler.trace.eager_graph import TooMany
+from macrograd.compiler.trace.eager_order import Changed, as_eager_walks
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of
 from macrograd.compiler.trace.recording import Recording
 from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
-from macrograd.compiler.trace.rounds import KeepsAll, Kept, Rounds
+from macrograd.compiler.trace.rounds import KeepsAll, Kept, NoSections, Rounds
 from macrograd.compiler.trace.sections import Section, SectionTape, section_tape
 from macrograd.compiler.trace.traced import Traced, leaf, listing
 from macrograd.graph import topological
@@ -125,20 +127,15 @@ def trace(
         calls.finish()
         inputs, same = leaves.nodes, leaves.same
         made = {k: x for k, x in enumerate(calls.made) if isinstance(x, Section)}
-        expanded = _expanded(results, recording, calls, [*made.values()]) if as_eager and made else None
         try:
             tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
         except AttributeError:  # one that another thread is just making, not part of this trace
             values = [x for x in values if hasattr(x, "label")]
             tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
         if as_eager:
-            order = as_eager_walks(results, recording.comparisons) if expanded is None else expanded.walked(results)
-            needed = expanded.sections if expanded is not None else []
-            walks = {id(x): as_eager_walks(expanded.roots(x), recording.comparisons) for x in needed if expanded}
-            if expanded is not None and not expanded.fits(order, [walks[id(x)] for x in needed]):
-                _refuse_order(needed[0].where)
+            order, inner = _order(results, recording, calls, [*made.values()])
             tape, parameters = tape_of(order, results, inputs, constants, parameters, same)
-            sections = {k: section_tape(x, constants, walks.get(id(x))) for k, x in made.items()}
+            sections = {k: section_tape(x, constants, inner[id(x)]) for k, x in made.items()}
         else:
             sections = {k: section_tape(x, constants) for k, x in made.items()}
         _check_own(parameters, recording.loops.bodies)
@@ -150,8 +147,48 @@ def trace(
     )
 
 
-def _expanded(results: Sequence[Value], recording: Recording, calls: Calls, made: list[Section]) -> Expanded:
-    """The graph of a strict program with loops that have memory=. Raises KeepsAll if its order cannot be told."""
+def _order(
+    results: Sequence[Value], recording: Recording, calls: Calls, made: list[Section]
+) -> tuple[list[Value], dict[int, list[Value]]]:
+    """The order of a strict program, and of its sections by their ids. Raises KeepsAll if sections of loops with
+    memory= would be rounded in another, and NoSections if branches and loops that stop would."""
+    choices, comparisons = recording.choices, recording.comparisons
+    # Rounds of long loops must be alike, and copies grow with the rounds.
+    apart = choices if not recording.loops.rounds.counts else dict.fromkeys(choices, True)
+    if not made and False not in apart.values():
+        return as_eager_walks(results, comparisons, apart), {}
+    changed: Changed = []
+    try:
+        _check_sections(results, calls, made)
+        graph = Expanded(results, comparisons, made, choices, apart)
+        order, inner = graph.walked(results, changed)
+        if graph.fits(order, inner):
+            return order, inner
+        if made:
+            _refuse_order(made[0].where)
+    except KeepsAll:
+        if any(x.stops is not None for x in made):
+            raise NoSections from None
+        raise
+    except TooMany:
+        if any(x.stops is not None for x in made):
+            raise NoSections from None
+        if made:
+            _refuse_order(made[0].where)
+    for x, inputs in reversed(changed):
+        x.inputs = inputs
+    for once in (False, True):
+        try:
+            return as_eager_walks(results, comparisons, apart, once=once), {}
+        except TooMany:
+            continue
+    return as_eager_walks(results, comparisons), {}
+
+
+def _check_sections(results: Sequence[Value], calls: Calls, made: list[Section]) -> None:
+    """Raise KeepsAll for sections whose order cannot be told."""
+    if not made:
+        return
     where = made[0].where
     if len(calls.made) > len(made):
         raise KeepsAll(
@@ -160,12 +197,12 @@ def _expanded(results: Sequence[Value], recording: Recording, calls: Calls, made
         )
     if any(x.outs for x in made):
         raise KeepsAll(f"strict=True, collect=True and memory= of the loop of {where}: leave out one of the three")
-    at = [x for x in topological(*results) if any(x.op is y.call.op for y in made)]
-    if len(at) > len(made) or any(all(x is not y.call for y in made) for x in at):
+    loops = [x for x in made if x.stops is None]
+    at = [x for x in topological(*results) if any(x.op is y.call.op for y in loops)]
+    if len(at) > len(loops) or any(all(x is not y.call for y in loops) for x in at):
         raise KeepsAll(
             f"strict=True and memory= of the loop of {where}, which is in the body of another: leave out one of the two"
         )
-    return Expanded(results, recording.comparisons, [x for x in made if any(x.call is y for y in at)])
 
 
 def _refuse_order(where: str) -> NoReturn:

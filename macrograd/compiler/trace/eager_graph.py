@@ -1,0 +1,198 @@
+"""The eager graph of a trace, which has more: for strict programs, whose sums follow the eager engine's `backward`.
+
+The comparisons by Python's operators and the tests of branches are bools eagerly, and part of no graph. A choice
+between two branches is eagerly one of them: whatever uses the choice, uses that branch, and what both branches use
+comes in the order of the one that was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from macrograd.value import Value
+
+# Of a choice, by its id, whether it is that of a round of a loop that may be done: between the new state and the old.
+Choices = MutableMapping[int, bool]
+Flag = tuple[int, int]  # a test: the instance of a section, and its id
+Path = frozenset[tuple[Flag, bool]]  # the tests on the way to a Value, and how they turned out
+Side = tuple[int, Any, Path]  # an instance of a section, a Value in it, and the way to it
+Placed = tuple[int, Any, list[Path]]  # … and the ways to it
+NOWHERE: Path = frozenset()
+_MOST_SIDES = 64  # of a choice between choices
+_MOST_STEPS = 100_000  # of a walk, where branches meet what others have met
+
+
+class TooMany(Exception):  # noqa: N818 - a request, not an error
+    """There are too many ways through the branches to look at."""
+
+
+class Graph:
+    """The eager graph of a trace, for all ways through its branches."""
+
+    def __init__(self, comparisons: Sequence[Value], choices: Choices) -> None:
+        self.stop, self.choices = set(map(id, comparisons)), choices
+        self.tests: dict[int, Value] = {}
+        self.carried: Flag | None = None
+        self.turns: Mapping[int, Sequence[int]] = {}  # of calls, by id, the order in which their operands are visited
+
+    def resolved(self, instance: int, x: Any) -> tuple[int, Any]:
+        """The Value that this one stands for. If it comes into a call as part of its state, `carried` says so."""
+        return instance, x
+
+    def sides(self, instance: int, x: Value, path: Path) -> Iterator[Side]:
+        """What a Value may be on this way: no choice."""
+        for side, _ in self.through(instance, x, path, {}):
+            yield side
+
+    def through(
+        self, instance: int, x: Value, path: Path, apart: Mapping[int, bool]
+    ) -> Iterator[tuple[Side, Flag | None]]:
+        """What a Value may be on this way, and the first on it that adds up all uses that come through it: a call's
+        state, or a choice of which there is no copy for each use, as in the same instance there is of those that are
+        `apart`."""
+        start, count = instance, 0
+        stack: list[tuple[int, Any, Path, Flag | None]] = [(instance, x, path, None)]
+        while stack:
+            instance, x, path, first = stack.pop()
+            instance, x = self.resolved(instance, x)
+            if id(x) in self.stop:
+                continue
+            first = self.carried if first is None else first
+            if id(x) not in self.choices:
+                yield (instance, x, path), first
+                continue
+            if (count := count + 1) > _MOST_SIDES:
+                raise TooMany
+            if first is None and (instance != start or apart.get(id(x), True)):
+                first = instance, id(x)
+            stack.extend((*side, first) for side in reversed(self.chosen(instance, x, path)))
+
+    def chosen(self, instance: int, x: Value, path: Path) -> list[Side]:
+        """Between what a choice chooses on this way. Rounds of a loop that may be done are done."""
+        test, new, old = x.inputs
+        if self.choices[id(x)]:
+            return [(instance, new, path)]
+        at, test = self.resolved(instance, test)
+        flag = at, id(test)
+        self.tests[id(test)] = test
+        found = [(instance, side, path | {(flag, turn)}) for side, turn in ((new, True), (old, False))]
+        return [side for side in found if (flag, True) not in side[2] or (flag, False) not in side[2]]
+
+    def walk(self, results: Sequence[Value], *, once: bool = False) -> list[Placed]:
+        """The operations in the order of the eager graph, each with the ways to it. One that different branches visit
+        first is listed for each, or only `once`."""
+        walk = _Walk(self, once)
+        walk.through(results)
+        return walk.order
+
+
+class _Walk:
+    """A walk of a graph: `visited` are the ways that have led to a Value, and `last` where it is listed last."""
+
+    def __init__(self, graph: Graph, once: bool) -> None:
+        self.graph, self.once = graph, once
+        self.order: list[Placed] = []
+        self.visited: dict[Flag, list[Path]] = {}
+        self.last: dict[Flag, int] = {}
+        self.steps = 0
+
+    def through(self, results: Sequence[Value]) -> None:
+        graph = self.graph
+        stack = [(0, x, NOWHERE, False) for x in reversed(results)]
+        while stack:
+            instance, x, path, ready = stack.pop()
+            if ready:
+                self.last[instance, id(x)] = len(self.order)
+                self.order.append((instance, x, [path]))
+                continue
+            instance, x = graph.resolved(instance, x)
+            if id(x) in graph.stop or x._a is None:
+                continue
+            ways = self.visited.setdefault((instance, id(x)), [])
+            self._count(len(ways))
+            if any(way <= path for way in ways) or (ways and not self.once and self._same(instance, x, ways[-1], path)):
+                continue
+            _add(ways, path)
+            if id(x) in graph.choices:
+                sides = graph.chosen(instance, x, path)
+                stack.extend((at, y, NOWHERE if self.once else way, False) for at, y, way in reversed(sides))
+                continue
+            stack.append((instance, x, path, True))
+            turn = graph.turns.get(id(x))
+            operands = x.inputs if turn is None else [x.inputs[k] for k in turn]
+            stack.extend((instance, y, path, False) for y in reversed(operands))
+
+    def _count(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps > _MOST_STEPS and not self.once:
+            raise TooMany
+
+    def _same(self, instance: int, x: Any, before: Path, path: Path) -> bool:
+        """Whether what this way leads to is listed already in the order in which it would be met now, with nothing of
+        this way in between; it is then listed for this way, too."""
+        for k in range(len(self.order) - 1, self.last.get((instance, id(x)), len(self.order)), -1):
+            self._count(1)
+            if any(together(way, path) for way in self.order[k][2]):
+                return False
+        graph, mine = self.graph, list[Flag]()
+        seen: set[Flag] = set()
+        stack = [(instance, x, False)]
+        while stack:
+            instance, x, ready = stack.pop()
+            if ready:
+                mine.append((instance, id(x)))
+                continue
+            instance, x = graph.resolved(instance, x)
+            key = instance, id(x)
+            if id(x) in graph.stop or x._a is None or key in seen:
+                continue
+            ways = self.visited.get(key)
+            if not ways:
+                return False
+            if any(way <= path for way in ways):
+                continue
+            seen.add(key)
+            self._count(1 + len(ways))
+            stack.append((instance, x, True))
+            if id(x) in graph.choices:
+                stack.extend((at, y, False) for at, y, _ in reversed(graph.chosen(instance, x, path)))
+            else:
+                stack.extend((instance, y, False) for y in reversed(x.inputs))
+        listed = [key for key in mine if key[1] not in graph.choices]
+        places = [self.last.get(key, -1) for key in listed]
+        if any(b < a for a, b in pairwise([0, *places])):
+            return False
+        among = set(places)
+        for k in range(places[0], len(self.order)) if places else ():
+            self._count(1)
+            if k not in among and any(together(way, path) for way in self.order[k][2]):
+                return False
+        for some in (*(self.visited[key] for key in mine), *(self.order[k][2] for k in places)):
+            self._count(len(some) ** 2)
+            for way in [*some]:
+                _add(some, (way - before) | path)
+        return True
+
+
+def _add(ways: list[Path], path: Path) -> None:
+    """Add a way to those that have led to a Value: two that differ in how one test turned out are one without it."""
+    if any(way <= path for way in ways):
+        return
+    while True:
+        for way in ways:
+            differ = way ^ path
+            if len(differ) == 2 and len({flag for flag, _ in differ}) == 1:
+                ways.remove(way)
+                path = way & path
+                break
+        else:
+            ways.append(path)
+            return
+
+
+def together(a: Path, b: Path) -> bool:
+    """Whether both ways can be taken in one run."""
+    turned = dict(a)
+    return all(turned.get(flag, side) == side for flag, side in b)
