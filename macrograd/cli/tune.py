@@ -14,8 +14,9 @@ from macrograd import __version__, nn, optim, show
 from macrograd import train as training
 from macrograd.cli import facts, picture, places
 from macrograd.cli.data import Data, load
+from macrograd.cli.job import written
 from macrograd.cli.recipe import FINAL_RATE
-from macrograd.cli.train import guess_line, written
+from macrograd.cli.train import guess_line
 from macrograd.tables import show as show_table
 from macrograd.tuning import LogUniform, Sweep, sweep
 

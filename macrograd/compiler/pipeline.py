@@ -1,6 +1,10 @@
 """The passes in execution order: the only place that decides what happens to a program and where it runs.
 
-    trace → simplify → number → (differentiate → simplify) → roll → (stripes → compact) → prepare → lower
+    trace → simplify → number → (differentiate → simplify) → roll → (link → stretch → stripes → compact)
+    → prepare → lower
+
+`link` is for functions that call sections of loops and branches (`sections.py`), `stretch` for long loops, of which a
+few rounds are recorded (`stretched.py`), stripes and compact for programs of many slots.
 
 `MACROGRAD_DEBUG=passes` prints the result of every stage, and verifies it.
 """

@@ -5,7 +5,8 @@ arguments, anything computed from them, and sums over the batch. `v` holds those
 sample ("lane"). A program without a batch uses `u` only.
 
     program     ::= "before:" step* "block:" step* "after:" step*
-    step        ::= instruction | "loop" rounds ":" (instruction | loop)*
+    step        ::= instruction | loop | stream
+    loop        ::= "loop" rounds ("while" operand)? ":" (instruction | loop)*
     instruction ::= result "=" what "for" dims
     what        ::= opname operand*                       map: the operation on each member
                   | "dot" term+                           sums of products

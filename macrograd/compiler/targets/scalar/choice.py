@@ -7,10 +7,12 @@ share it; these then run in the innermost loop.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 from macrograd.compiler.program.program import Index, Instruction, Operand
 from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.code import Code, Counter
+from macrograd.compiler.targets.scalar.rows import Rows
 
 Body = Callable[[list[AffineCounter]], None]
 
@@ -20,6 +22,7 @@ class Takes:
 
     def __init__(self, at: Operands, phase: str) -> None:
         self.at, self.code, self.machine, self.phase = at, at.code, at.machine, phase
+        self.rows = Rows(at)
 
     def take(self, instruction: Instruction) -> None:
         """An index out of range raises the flag instead of reading."""
@@ -27,6 +30,8 @@ class Takes:
         dims, count = instruction.dims, instruction.count
         self.at.axis, self.at.dims = "lane" if self.phase == "block" else "none", dims
         shared = _shared(index, dims)
+        if self.phase == "block" and shared == 1 and self._take_rows(instruction):
+            return
 
         def choose(member: Member, lane: Counter) -> None:
             vector = SimdVector(AffineCounter(1, lane, 0), 1, 1)
@@ -49,10 +54,14 @@ class Takes:
         """An index outside the members adds nothing; the take has checked whether it is valid."""
         index, term = instruction.args
         (*rows, size), count = instruction.dims, instruction.count
-        if self.phase != "block" or self.machine.single:
-            self._zero(instruction)
         self.at.axis, self.at.dims = "lane" if self.phase == "block" else "none", instruction.dims
         shared = len(rows) if _shared(index, instruction.dims) == len(instruction.dims) else 0
+        if self.phase == "block" and shared == 1 and self._scatter_rows(instruction):
+            return
+
+        if self.phase != "block" or self.machine.single:
+            self._zero(instruction)
+            self.at.axis, self.at.dims = "lane" if self.phase == "block" else "none", instruction.dims
 
         def choose(member: Member, t: Counter, lane: Counter) -> None:
             vector = SimdVector(AffineCounter(1, lane, 0), 1, 1)
@@ -77,6 +86,63 @@ class Takes:
             self.code.loop(count, per_term)
 
         self._each(tuple(rows[: len(rows) - shared]), outer)
+
+    def _take_rows(self, instruction: Instruction) -> bool:
+        """Write a take of rows that are whole vectors, if it is one."""
+        index, values = instruction.args
+        (*rows, columns), count = instruction.dims, instruction.count
+        if not isinstance(values, Index) or values.space != "u" or any(values.member[:-1]):
+            return False
+        if not self.rows.fits(columns, count, prod(rows), values, instruction.out):
+            return False
+
+        def number(t: Counter, column: int) -> str:
+            member = (*[AffineCounter(0, 0, 0)] * len(rows), AffineCounter(0, 0, column))
+            return self.at.address(values, member, t, count, None)
+
+        memory = self.rows.copy(number, columns, count)
+
+        def row(places: list[AffineCounter]) -> None:
+            def chosen(lane: Counter) -> tuple[str, str]:
+                vector = SimdVector(AffineCounter(1, lane, 0), 1, 1)
+                found = self._chosen(self.at.load(index, (*places, AffineCounter(0, 0, 0)), 0, 1, vector), 0, count)
+                self.code.raise_flag(found[0])
+                return found
+
+            self.rows.read(memory, columns, chosen, instruction.out, tuple(places))
+
+        self._each(tuple(rows), row)
+        return True
+
+    def _scatter_rows(self, instruction: Instruction) -> bool:
+        """Write a scatter of rows that are whole vectors, if it is one."""
+        index, term = instruction.args
+        (columns, size), count, out = instruction.dims, instruction.count, instruction.out
+        if out.space != "u" or not self.rows.fits(columns, size, count, term, out):
+            return False
+        nothing = AffineCounter(0, 0, 0)
+
+        def number(k: Counter, column: int) -> str:
+            return self.at.address(out, (AffineCounter(0, 0, column), AffineCounter(1, k, 0)), 0, 1, None)
+
+        clear = self.machine.single
+        memory = self.rows.clear(columns, size) if clear else self.rows.copy(number, columns, size)
+
+        def per_term(t: Counter, _: list[str]) -> list[str]:
+            def chosen(lane: Counter) -> tuple[str, str]:
+                vector = SimdVector(AffineCounter(1, lane, 0), 1, 1)
+                found = self.at.load(index, (nothing, nothing), t, count, vector)
+                return self._chosen(found, instruction.choice, size)
+
+            def load(column: int, vector: SimdVector) -> str:
+                return self.at.load(term, (AffineCounter(0, 0, column), nothing), t, count, vector)
+
+            self.rows.add(memory, columns, chosen, load)
+            return []
+
+        self.code.loop(count, per_term)
+        self.rows.copy(number, columns, size, back=True)
+        return True
 
     def _zero(self, instruction: Instruction) -> None:
         """Set the members to 0."""
