@@ -188,16 +188,19 @@ class Emitter(Walker[None], Kinds[None]):
     def _any(self, guard: Index) -> str:
         """Whether a number is not 0, in any lane."""
         code, lanes = self.code, self.machine.lanes if guard.space == "v" else 1
-        zero = code.splat(0.0, 1)
+        width = self.machine.width if lanes % self.machine.width == 0 else 1
+        zero, one = code.splat(0.0, width), code.splat(1.0, width)
         moves = [(shift * lanes, round_) for shift, round_ in zip(guard.shifts, self.at.rounds, strict=True)]
 
-        def lane(i: Counter, values: list[str]) -> list[str]:
-            place = code.element(f"%{guard.space}", code.linear(guard.base * lanes, [*moves, (1, i)]))
-            there = code.compare("une", code.load(place, 1), zero, 1)
-            return [code.select(there, code.splat(1.0, 1), values[0], 1)]
+        def some(i: Counter, values: list[str]) -> list[str]:
+            place = code.element(f"%{guard.space}", code.linear(guard.base * lanes, [*moves, (width, i)]))
+            there = code.compare("une", code.load(place, width), zero, width)
+            return [code.select(there, one, values[0], width)]
 
-        (found,) = code.loop(lanes, lane, [(code.kind.name, zero)])
-        return code.compare("une", found, zero, 1)
+        (found,) = code.loop(lanes // width, some, [(code.kind.vector(width), zero)], unroll=4)
+        if width > 1:
+            found = code.sums_of_elements([found], width)
+        return code.compare("une", found, code.splat(0.0, 1), 1)
 
     def _single(self, instruction: Instruction) -> bool:
         """Whether the instruction is a few scalars outside a block, which are written out one by one."""
