@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from macrograd.compiler.program import program as programs
 from macrograd.compiler.program.cache import cached
@@ -46,6 +46,7 @@ TARGETS: tuple[Runner, ...] = (Llvm(), FALLBACK)  # fastest first
 
 # Called with (stage, tape or program) after every stage; the tests put a verifier here.
 observer: Callable[[str, Tape | Program], None] | None = None
+Seen = TypeVar("Seen", Tape, Program)
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,12 @@ def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Pr
     """The program of the function's (mean) value and its derivatives with respect to all parameters."""
 
     def make(tape: Tape, one: int | None = None) -> Program:
-        tape = differentiate(
-            tape, batch=batch, strict=strict, one=one, calls=None if source.sections is None else source.sections.calls
+        calls = None if source.sections is None else source.sections.calls
+        # No name holds a tape here while the next is made from it.
+        tape = simplify(
+            _seen("differentiate", differentiate(tape, batch=batch, strict=strict, one=one, calls=calls)), strict=strict
         )
-        _seen("differentiate", tape)
-        tape = own_results(simplify(tape, strict=strict))  # so that the gradient is one array
-        _seen("simplify", tape)
+        tape = _seen("simplify", own_results(tape))  # so that the gradient is one array
         program = roll(tape, batch=batch, strict=strict, weighted=batch, whole=one is not None)
         return _linked(source, program, strict)
 
@@ -240,7 +241,7 @@ def watched() -> bool:
     return observer is not None or "passes" in os.environ.get("MACROGRAD_DEBUG", "")
 
 
-def _seen(stage: str, what: Tape | Program) -> None:
+def _seen(stage: str, what: Seen) -> Seen:
     if observer is not None:
         observer(stage, what)
     if "passes" in os.environ.get("MACROGRAD_DEBUG", ""):
@@ -249,3 +250,4 @@ def _seen(stage: str, what: Tape | Program) -> None:
         else:
             programs.verify(what)
         print(f"--- {stage}\n{what}", file=sys.stderr)
+    return what

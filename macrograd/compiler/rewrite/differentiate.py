@@ -85,6 +85,7 @@ def differentiate(
         gains = through_calls(tape, edges[called], gains, entries, calls, taken, varies if strict else None)
     scatters = _scatters(tape, edges[scattered], varies, entries)
     alias = _sum_up(n, gains, scatters, varies, entries)
+    del edges, scattered, taken, called, gains, scatters  # each is as long as the tape
     alias[result] = seed[0]
     gradients = np.where(alias[wrt] >= 0, ADJOINTS + wrt, zero)
     if strict:  # the eager engine starts gradients at 0.0, so that none is ever -0.0

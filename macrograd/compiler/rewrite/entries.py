@@ -42,11 +42,11 @@ class Entries:
         """One entry per element of `place`, all with the same operation; returns their provisional ids."""
         n = len(place)
         operand = np.stack(operands, axis=1).ravel() if operands else np.empty(0, dtype=np.int64)
-        return self.add_variadic(code, np.full(n, len(operands)), operand, place, leaf)
+        return self.add_variadic(code, np.broadcast_to(np.int64(len(operands)), n), operand, place, leaf)
 
     def add_variadic(self, code: int, arity: Ints, operand: Ints, place: Ints, leaf: Any = 0.0) -> Ints:
         n = len(place)
-        self.code.append(np.full(n, code))
+        self.code.append(np.broadcast_to(np.int64(code), n))
         self.arity.append(arity)
         self.operand.append(operand)
         self.leaf.append(np.broadcast_to(np.asarray(leaf, dtype=np.float64), (n,)))
@@ -56,7 +56,7 @@ class Entries:
 
 
 def assembled(tape: Tape, entries: Entries, alias: Ints, results: Ints) -> Tape:
-    """Put the new entries in their places among the old ones and resolve the adjoints."""
+    """Put the new entries in their places among the old ones and resolve the adjoints; `entries` is empty then."""
 
     def pending() -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = alias >= ADJOINTS
@@ -65,24 +65,26 @@ def assembled(tape: Tape, entries: Entries, alias: Ints, results: Ints) -> Tape:
     while (waiting := pending()).any():
         alias[waiting] = alias[alias[waiting] - ADJOINTS]
 
-    n = len(tape)
-    place = np.concatenate([2 * np.arange(n), *entries.place])
-    order = np.argsort(place, kind="stable")
-    number = np.empty(len(order), dtype=np.int64)
+    order = np.argsort(_with([2 * np.arange(len(tape))], entries.place), kind="stable")
+    number = np.empty(len(order) + len(tape), dtype=np.int64)
     number[order] = np.arange(len(order))
     # The ids of the entries, followed by those of the adjoints; an entry without an adjoint is never looked up.
-    number = np.concatenate([number, number[np.maximum(alias, 0)]])
+    number[len(order) :] = number[np.maximum(alias, 0)]
 
     def place_of(ids: Ints) -> Ints:
         return np.where(ids >= ADJOINTS, ids - (ADJOINTS - len(order)), ids)
 
-    operand = np.concatenate([tape.operand, *map(place_of, entries.operand)])
-    arity = np.concatenate([tape.arity, *entries.arity])
+    results = number[place_of(results)]
+    operand = place_of(_with([tape.operand], entries.operand))
+    arity = _with([tape.arity], entries.arity)
     start, operand = walks.picked((np.cumsum(arity) - arity)[order], arity[order], operand, number)
-    return tapes.make(
-        np.concatenate([tape.code, *entries.code])[order],
-        start,
-        operand,
-        np.concatenate([tape.leaf, *entries.leaf])[order],
-        number[place_of(results)],
-    )
+    del arity, number
+    code, leaf = _with([tape.code], entries.code)[order], _with([tape.leaf], entries.leaf)[order]
+    return tapes.make(code, start, operand, leaf, results)
+
+
+def _with(old: list[Any], new: list[Any]) -> Any:
+    """The old array and the new ones as one; the list of the new ones is emptied, since they are as long together."""
+    found = np.concatenate([*old, *new])
+    new.clear()
+    return found

@@ -38,24 +38,24 @@ def simplify(
 
     `final` means that no differentiation follows, so that `detach` is no longer needed.
     """
-    given = tape
     # Gates before differentiation come from `macrograd.grad` in the function; those of `differentiate` are needed.
     cheap = [fold_constants, identities, without_detach if final else without_gates]
-    for _ in range(_MOST_ROUNDS):
-        start = tape
-        for _ in range(_MOST_ROUNDS):
-            before = tape
-            for rewrite in cheap:
-                tape = check(rewrite(tape))
-            if tape is before:
-                break
-        if tape is start and start is not given:
+
+    def changes(rewrite: Callable[[Tape], Tape]) -> bool:
+        nonlocal tape
+        before, tape = tape, check(rewrite(tape))
+        return tape is not before
+
+    for k in range(_MOST_ROUNDS):
+        rounds = 0
+        while rounds < _MOST_ROUNDS and sum(map(changes, cheap)):
+            rounds += 1
+        if k and not rounds:
             break  # merging finishes in one go, and only these could create more work for it
-        before, tape = tape, check(drop_dead(check(merge_equal(tape))))
-        if tape is before:
+        if not sum(map(changes, (merge_equal, drop_dead))):
             break
     for rewrite in (lambda tape: chains(tape, strict=strict), drop_dead, merge_equal, drop_dead):
-        tape = check(rewrite(tape))
+        changes(rewrite)
     return tape
 
 

@@ -45,6 +45,7 @@ from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.hashing import mix
 from macrograd.compiler.tape.tape import CALL, CONSTANT, INPUT, OUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
 
+_AT_ONCE = 1 << 14  # entries looked at together, so that the work stays in the cache
 _SHARED = 8  # uses of a parameter by which it is one of all rounds, and not of an array with one for each
 
 
@@ -65,6 +66,7 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     key, tie, role = _member_keys(tape, is_result)
     level = levels(tape, mix(signature, role), phase)
     order, bounds = _groups(placed, (phase, level), (signature, role), (key, tie))
+    del placed, level, key, tie, sums  # each is as long as the tape
     layout = layout_of(tape, order, varies & used, is_result, batch)
     if whole:  # a piece for each round of a loop is another program for another number of rounds
         layout = replace(layout, most_segments=3)
@@ -210,24 +212,34 @@ def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
 
 def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: bool) -> Ints:
     """A hash per entry, equal for entries that may share an instruction."""
-    position = np.arange(len(tape.operand)) - tape.start[tape.owner]
-    # A constant exponent is part of the operation: x³ and x⁵ are computed differently.
-    exponent = (tape.code[tape.owner] == ops.power.code) & (position == 1) & (tape.code[tape.operand] == CONSTANT)
-    kind = np.where(exponent, 2 + tape.operand, varies[tape.operand])
-    plain = ~tapes.among(tape.code[tape.owner], [ops.dot.code, REDUCE])
+    signature = np.concatenate([_of_operands(tape, varies, k) for k in range(0, len(tape), _AT_ONCE)] or [np.arange(0)])
     with np.errstate(over="ignore"):  # hashing wraps around on purpose
-        parts = np.where(plain, mix(kind, position), 0)
-        total = np.concatenate([[0], np.cumsum(parts)])
-        signature = mix(mix(tape.code, tape.arity), total[tape.start[1:]] - total[tape.start[:-1]])
-        place = np.arange(len(terms.owner)) - terms.start[terms.owner] if strict else np.zeros(len(terms.owner), int)
+        place = np.arange(len(terms.owner)) - terms.start[terms.owner] if strict else np.array([0])
         term_total = np.concatenate([[0], np.cumsum(mix(terms.kind + 17, place))])
         sums = term_total[terms.start[1:]] - term_total[terms.start[:-1]]
+        del term_total
     call = np.flatnonzero(tape.code == CALL)
     signature[call] = mix(signature[call], tape.leaf[call].astype(np.int64))
     out = np.flatnonzero(tape.code == OUT)
     signature[out] = mix(signature[out], tape.leaf[tape.operand[tape.start[out]]].astype(np.int64))
     is_sum = np.diff(terms.start) > 0
     return np.where(is_sum, mix(mix(tape.code, np.diff(terms.start)), sums), signature)
+
+
+def _of_operands(tape: Tape, varies: NDArray[np.bool_], first: int) -> Ints:
+    """A hash of the operation and the kinds of operands, for some entries from `first` on."""
+    some = slice(first, first + _AT_ONCE)
+    code, begin, end = tape.code[some], tape.start[:-1][some], tape.start[1:][some]
+    arity, operand = end - begin, tape.operand[begin[0] : end[-1]]
+    owner = np.repeat(code, arity)
+    position = np.arange(begin[0], end[-1]) - np.repeat(begin, arity)
+    # A constant exponent is part of the operation: x³ and x⁵ are computed differently.
+    exponent = (owner == ops.power.code) & (position == 1) & (tape.code[operand] == CONSTANT)
+    kind = np.where(exponent, 2 + operand, varies[operand])
+    plain = ~tapes.among(owner, [ops.dot.code, REDUCE])
+    with np.errstate(over="ignore"):  # hashing wraps around on purpose
+        total = np.concatenate([[0], np.cumsum(np.where(plain, mix(kind, position), 0))])
+        return mix(mix(code, arity), total[end - begin[0]] - total[begin - begin[0]])
 
 
 def _surroundings(tape: Tape) -> Ints:
@@ -251,15 +263,20 @@ def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints, 
     key = tie = np.arange(n)
     inside = np.flatnonzero(tape.arity > 0)
     if len(inside):
-        operand = np.where(tape.code[tape.operand] == CONSTANT, n, tape.operand)
+        operand = tape.operand.copy()
+        operand[(tape.code == CONSTANT)[operand]] = n
         key[inside] = np.minimum.reduceat(operand, tape.start[inside])
+        del operand
         tie = key.copy()
         tie[inside] = key[np.maximum.reduceat(tape.operand, tape.start[inside])]
     number = np.full(n, -1)
     number[tape.results[::-1]] = np.arange(len(tape.results))[::-1]
     uses = np.bincount(tape.operand, minlength=n)
     feeds = (
-        is_result[tape.owner] & (uses[tape.operand] == 1) & ~is_result[tape.operand] & (tape.arity[tape.operand] > 0)
+        np.repeat(is_result, tape.arity)
+        & (uses[tape.operand] == 1)
+        & ~is_result[tape.operand]
+        & (tape.arity[tape.operand] > 0)
     )
     key[tape.operand[feeds]] = number[tape.owner[feeds]]
     key[is_result] = number[is_result]
