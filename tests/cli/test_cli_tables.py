@@ -185,9 +185,9 @@ def test_semicolons_and_a_file_without_a_header(capsys: Capture) -> None:
 
 
 def test_a_table_that_is_too_wide_for_its_net_is_refused_before_any_work(capsys: Capture) -> None:
-    rows = [[f"c{j}" for j in range(9000)] + ["y"], *[[i * j % 7 for j in range(9000)] + [i % 2] for i in range(12)]]
+    rows = [[f"c{j}" for j in range(1400)] + ["y"], *[[i * j % 7 for j in range(1400)] + [i % 2] for i in range(12)]]
     path = write("t.csv", rows)
-    found = error(capsys, "train", path, "--target", "y", "--hidden", "200")
+    found = error(capsys, "train", path, "--target", "y", "--hidden", "1000")
     assert "parameters, and the command takes at most 1,000,000" in found
     assert "choose columns with --features or --drop, or fewer neurons with --hidden" in found
 
