@@ -175,6 +175,22 @@ def test_values_kept_without_memory_are_read(count: int) -> None:
     assert found(fn, again, [0.4], backend="numpy") == pytest.approx(expected, rel=1e-12)
 
 
+def test_sections_read_across_arguments_and_backwards() -> None:
+    """Of two arguments, one is the same for all samples."""
+
+    def fn(xs: Any, ts: Any) -> Any:
+        joined, half = [*xs, *ts], N // 2
+
+        def body(i: Any, s: Any) -> Any:
+            return mg.sin(s * A + mg.take(joined, i)) + mg.take(joined, N - 1 - i) * xs[half - 1]
+
+        return again(N, body, 0.1) if isinstance(xs, mg.vector.Vector) else keeping(N, body, 0.1)
+
+    X, T = RNG.normal(size=(2, N // 2)), RNG.normal(size=N - N // 2)
+    f = mg.compile(fn, batch=True, uniform="ts", backend="numpy")
+    assert f(X, T) == pytest.approx([fn(x, T.tolist()).data for x in X.tolist()], rel=1e-12)
+
+
 def test_numpy_threads_and_float32() -> None:
     expected = found(kalman, keeping, [Y])
     assert np.allclose(found(kalman, again, [Y], backend="numpy"), expected, rtol=1e-9)

@@ -258,8 +258,10 @@ class Loops:
         """The results of a section that has been recorded."""
         held = self.given is not None and not self._branches and all(x is None for x in self._around)
         for read in section.reads.values():
-            number, same = (self.given.number(), self.given.same) if held and self.given else ({}, [])
-            read.find(number, same, held)
+            inputs, number, same = [], {}, []
+            if held and self.given:
+                inputs, number, same = self.given.inputs, self.given.number(), self.given.same
+            read.find(inputs, number, same, held)
         self.bodies.update(id(x) for row in section.made for x in row)
         self.bodies.update(map(id, section.inputs()))
         operation = Call(self.calls, self.calls.add(section))

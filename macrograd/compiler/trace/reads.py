@@ -205,20 +205,32 @@ class Reads:
                 raise Unrolled(count, f"the loop of {section.where} with memory= reads what it kept")
             raise Sectioned(count)
         if id(read.node) not in section.reads:
-            if any(id(x) in new for x in read.values):
+            made = new.keys() - set(map(id, section.outside))
+            if id(read.values) not in self.arguments and not made.isdisjoint(map(id, read.values)):
                 raise ValueError(
                     f"the loop of {section.where} with memory= reads by its round number from values that its body "
                     "made: choose with mg.where, or leave out memory="
                 )
             plan = section.plan
             rounds = range(plan.head, plan.head + plan.rounds * plan.count)
-            self.section = None
-            elements = [self.moved(read, {}, (counter, k)) for k in rounds]
-            self.section = section
+            elements = self._elements(read, counter, rounds)
+            if elements is None:
+                self.section = None
+                elements = [self.moved(read, {}, (counter, k)) for k in rounds]
+                self.section = section
             section.reads[id(read.node)] = SectionRead(elements)
         found = section.reads[id(read.node)]
         found.leaves.append(self._new())
         return found.leaves[-1]
+
+    def _elements(self, read: Read, counter: int, rounds: range) -> Sequence[Any] | None:
+        """The elements that rounds read of an array, if they depend on nothing else: there may be millions."""
+        step = sum(factor for c, factor in read.form[1] if c == counter)
+        if read.long or isinstance(read.values, Kept) or not step or any(c != counter for c, _ in read.form[1]):
+            return None
+        values = read.values._items if isinstance(read.values, Vector) else read.values
+        begin, end = read.form[0] + step * rounds[0], read.form[0] + step * (rounds[-1] + 1)
+        return values[begin : end if end >= 0 else None : step]
 
     def _range(self, form: Form) -> tuple[int, int]:
         low = high = form[0]

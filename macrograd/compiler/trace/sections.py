@@ -19,6 +19,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from math import lcm, prod, sqrt
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -76,17 +77,21 @@ class SectionRead:
     given: tuple[bool, int, int] | None = None
     operands: list[Value] = field(default_factory=list)
 
-    def find(self, given: Mapping[int, int], same: Sequence[bool], held: bool) -> None:
-        """Find where the elements are; without `held` they are operands in any case."""
-        if held and all(x.op is ops.CONSTANT for x in self.elements):
-            self.numbers = [x._data for x in self.elements]
+    def find(self, inputs: Sequence[Any], place: Mapping[int, int], same: Sequence[bool], held: bool) -> None:
+        """Find where the elements are; without `held` they are operands in any case. `place` has those of the inputs by
+        their ids."""
+        if held and all(not isinstance(x, Value) or x.op is ops.CONSTANT for x in self.elements):
+            self.numbers = [x._data if isinstance(x, Value) else ops.as_float("take", x) for x in self.elements]
             return
-        places = np.array([given.get(id(x), -1) for x in self.elements]) if held else np.array([-1])
-        if places.min() >= 0 and (np.diff(places) == (steps := np.diff(places[:2]))).all():
-            kind = bool(same[places[0]])
-            before = sum(x == kind for x in same[: places[0]])
-            self.given, self.operands = (kind, before, int(steps[0])), [self.elements[0]]
-            return
+        first, *others = [place.get(id(x), -1) if held else -1 for x in self.elements[:2]]
+        if first >= 0 and others and others[0] >= 0 and (step := others[0] - first):
+            end = first + step * len(self.elements)
+            there = slice(first, end if end >= 0 else None, step)
+            some, kinds = inputs[there], same[there]
+            if len(some) == len(self.elements) and all(map(is_, self.elements, some)) and len(set(kinds)) == 1:
+                before = sum(x == kinds[0] for x in same[:first])
+                self.given, self.operands = (bool(kinds[0]), before, step), [self.elements[0]]
+                return
         self.operands = [known(x) for x in self.elements]
 
 
