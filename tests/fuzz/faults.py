@@ -89,7 +89,7 @@ FAULTS = [
     Fault(
         "zero below the line",
         "the slope of a division by the constant 0 behind what a choice did not take was NaN",
-        "macrograd.compiler.rewrite.differentiate",
+        "macrograd.compiler.rewrite.derivatives",
         "some = np.flatnonzero(gated & ~moderate)",
         "some = np.flatnonzero(gated & (tape.code[found] != CONSTANT))",
     ),
