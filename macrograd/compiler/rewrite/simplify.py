@@ -8,12 +8,14 @@ sum (the `reassoc` and `contract` documented in `macrograd.compile`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._composed import on_arrays
 from macrograd.compiler.rewrite.choices import without_gates
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
@@ -39,7 +41,9 @@ def simplify(
     `final` means that no differentiation follows, so that `detach` is no longer needed.
     """
     # Gates before differentiation come from `macrograd.grad` in the function; those of `differentiate` are needed.
-    cheap = [fold_constants, identities, without_detach if final else without_gates]
+    cheap: list[Callable[[Tape], Tape]] = [
+        partial(fold_constants, strict=strict), identities, without_detach if final else without_gates,
+    ]  # fmt: skip
 
     def changes(rewrite: Callable[[Tape], Tape]) -> bool:
         nonlocal tape
@@ -59,9 +63,9 @@ def simplify(
     return tape
 
 
-def fold_constants(tape: Tape) -> Tape:
-    """op(c₁, c₂, …) = c for constants cᵢ, computed as the eager engine computes it; onehot(i, k, g) = 0 for constants
-    i ≠ k and any g. (`take` is left to `identities`.)"""
+def fold_constants(tape: Tape, *, strict: bool = False) -> Tape:
+    """op(c₁, c₂, …) = c for constants cᵢ, computed as the eager engine computes it, or as strict programs do on every
+    machine; onehot(i, k, g) = 0 for constants i ≠ k and any g. (`take` is left to `identities`.)"""
     code, leaf, arity = tape.code.copy(), tape.leaf.copy(), tape.arity
     folded = np.zeros(len(tape), dtype=bool)
     for _ in range(_MOST_ROUNDS):  # chains of zeros, and of what they make constant
@@ -69,7 +73,7 @@ def fold_constants(tape: Tape) -> Tape:
         depth = walks.longest(tape.start, tape.operand, np.where(varies, _VARIES, 0), (arity > 0).astype(np.int64))
         known = depth < _VARIES
         found = np.flatnonzero(known & (code != CONSTANT))
-        _compute(tape, found, depth[found], leaf)
+        _compute(tape, found, depth[found], leaf, strict)
         hots = _entries(tape, ops.onehot)
         x, k = _side(tape, hots, 0), _side(tape, hots, 1)
         zeros = hots[~known[hots] & known[x] & known[k] & (leaf[x] != leaf[k])]
@@ -85,7 +89,7 @@ def fold_constants(tape: Tape) -> Tape:
     return tapes.make(code, np.concatenate([[0], np.cumsum(arity)]), tape.operand[keep], leaf, tape.results)
 
 
-def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64]) -> None:
+def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64], strict: bool) -> None:
     """Write the values of these entries to `leaf`; all their operands are constants, or entries on lower levels."""
     order = np.argsort(depth, kind="stable")
     ids, begins = ids[order], np.flatnonzero(np.diff(depth[order], prepend=-1))
@@ -100,7 +104,18 @@ def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64]) -> N
                     leaf[same] = compute(*(leaf[_side(tape, same, k)] for k in range(op.arity or 0)))
                 alone = some[~tapes.among(code, [op.code for op, _ in _ROUNDED_AS_FLOATS])]
             for i in alone.tolist():
-                leaf[i] = ops.TABLE[tape.code[i]].forward(*leaf[tape.operands(i)].tolist())
+                leaf[i] = _forward(tape.code[i], strict)(*leaf[tape.operands(i)].tolist())
+
+
+@cache
+def _forward(code: int, strict: bool) -> Callable[..., float]:
+    """An operation on floats. Strict programs call no math library, whose last digit depends on the machine."""
+    row = ops.TABLE[code]
+    formula = row.portable or row.formula if strict else None
+    if formula is None:
+        return row.forward
+    form = on_arrays(formula, strict=True)
+    return lambda *operands: float(form(np, *[np.array([x]) for x in operands])[0])
 
 
 def identities(tape: Tape) -> Tape:
