@@ -15,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import re
 import sys
 from itertools import repeat
 from time import perf_counter
@@ -47,7 +48,7 @@ def main() -> None:
             import traceback
 
             traceback.print_exc()
-        text = " ".join(str(error).split())
+        text = re.sub(r"(?<![\w.])/\S*/", "…/", " ".join(str(error).split()))  # no paths of this machine on the page
         reply({"failed": f"failed: {type(error).__name__}: {text[:160]}"})
 
 

@@ -84,14 +84,15 @@ class Call:
         """Calls without copies in Python, and with Python's lock as their only one; None if there are none for these
         arguments, or not yet."""
         prepared, samples = self.prepared, self.samples
-        if samples not in prepared.direct:
+        # Other threads may empty these tables at any time.
+        found = prepared.direct.get(samples, ...)
+        if found is ...:
             # Baseline code calls Python at times, which would let another thread in.
             if not prepared.executable.settled(samples):
                 return None
             if len(prepared.direct) >= FEW_SIZES:
                 prepared.direct.clear()
-            prepared.direct[samples] = self._direct()
-        found = prepared.direct[samples]
+            found = prepared.direct[samples] = self._direct()
         if found is None:
             return None
         empty, run = found
@@ -177,11 +178,12 @@ class Calls:
     def of(self, what: str, special: Specialised, arrays: list[NDArray[Any]]) -> Call:
         """That of these arrays, which is remembered."""
         key = (what, *[x.shape for x in arrays])
-        if key not in self._known:
+        call = self._known.get(key)  # looked up once: another thread may empty the table
+        if call is None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known = {}
-            self._known[key] = Call(special, what, special.samples(arrays))
-        return self._known[key]
+            call = self._known[key] = Call(special, what, special.samples(arrays))
+        return call
 
 
 def _views(special: Specialised, prepared: Prepared, state: State) -> Views:

@@ -95,8 +95,9 @@ class Compiled:
         Arguments are real numbers, or nested lists or arrays of them; a bool counts as 0 or 1. Raises TypeError for
         anything else, such as a Value, None or a string.
         """
-        if self._values is not None and not kwargs and not is_interpreted():
-            self._latest, empty, run = self._values
+        known = self._values  # read once: another thread may replace it
+        if known is not None and not kwargs and not is_interpreted():
+            self._latest, empty, run = known
             if empty is None:
                 value = run(*args)
                 if value is not None:
@@ -143,8 +144,9 @@ class Compiled:
         Reads and writes no Values. Raises ValueError for a theta of the wrong size, and TypeError if theta or an
         argument is missing.
         """
-        if self._direct is not None and not kwargs:
-            self._latest, empty, run = self._direct
+        known = self._direct  # read once: another thread may replace it
+        if known is not None and not kwargs:
+            self._latest, empty, run = known
             assert empty is not None
             value = run(theta, gradient := empty(), *args)
             if value is not None:

@@ -73,6 +73,21 @@ def beside(folder: Path, how: str) -> Any:
     return partial(make_beside, first=os.getpid(), folder=str(folder), how=how)
 
 
+def make_long(seed: int, width: int, rate: float, first: int, pipe: str) -> mg.Trainer:
+    """A Trainer; but in a process other than `first`, which waits for it, the first is killed and a long fit begins.
+
+    The other process writes into a pipe what it read from its input, and keeps the pipe open."""
+    if os.getpid() != first:
+        end = os.open(pipe, os.O_WRONLY)
+        os.write(end, b"read %r" % sys.stdin.read().encode())
+        os.kill(first, signal.SIGKILL)
+        signal.pause()
+    calls.append(seed)
+    if len(calls) == 2:
+        signal.pause()
+    return make(seed, width, rate)
+
+
 def scores(found: mg.tuning.Sweep) -> list[tuple[dict[str, Any], float, int]]:
     return [(line.values, line.score, line.fits) for line in found.lines]
 
@@ -186,6 +201,30 @@ def test_functions_without_an_importable_name_are_sent_with_their_code() -> None
     assert unpacked(*received(stream))(2) == 6
     with pytest.raises(TypeError, match="make and the data are sent to other processes, but cannot be pickled"):
         Parcel((threading.Lock(), lambda: 0))
+
+
+ORPHAN = """
+import os, sys
+sys.path.insert(0, {root!r})
+from tests.tuning.test_sweep import *
+mg.sweep(partial(make_long, first=os.getpid(), pipe={pipe!r}), X, y, SPACE, **OPTIONS, workers=2)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_long_fit_ends_with_the_process_that_wanted_it(tmp_path: Path) -> None:
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    program = ORPHAN.format(root=str(ROOT), pipe=pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as first:
+        assert first.wait(60.0) == -signal.SIGKILL
+    found = b""
+    while select.select([reader], [], [], 60.0)[0] and (some := os.read(reader, 100)):
+        found += some
+    assert os.read(reader, 1) == b"", "the other process is still there"
+    os.close(reader)
+    assert found == b"read b''"
 
 
 PROGRAM = """

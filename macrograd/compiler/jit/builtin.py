@@ -145,7 +145,8 @@ def made(kind: Float) -> bool:
 def _enter(kind: Float) -> native.Native:
     """The C functions: @run(object, nothing), and @call(object, arguments, count)."""
     if kind not in _entries:
-        _entries[kind] = _written(kind)
+        # Where two threads get here, the first one's stays: functions that have been made jump into it.
+        _entries.setdefault(kind, _written(kind))
     return _entries[kind]
 
 
