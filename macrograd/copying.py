@@ -5,7 +5,8 @@ each. A Value is therefore written as an empty object, and the first one of a gr
 empty, and then the contents of each. By then pickle knows every object, so it recurses no further, and cycles (a
 gradient that is a Value refers back to its own) do no harm. `copy.deepcopy` works the same way.
 
-This package neither writes nor reads pickles; `save` and `load` have a format that runs no code.
+No file is a pickle: `save` and `load` have a format that runs no code. Only the processes of a sweep send each other
+pickles.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -298,3 +299,27 @@ def test_threads_may_call_one_function() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_two_threads_may_make_the_first_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both compile what enters them, and only one of these is kept: no function may jump into the other."""
+    kind, both = Float("float", 32, "f32, for the first time"), threading.Barrier(2)
+
+    def compiled(*given: Any) -> Native:
+        code = Native(*given)
+        both.wait(60.0)
+        return code
+
+    monkeypatch.setattr(builtin.native, "Native", compiled)
+    found: list[Callable[..., float | None]] = []
+
+    def make(number: float) -> None:
+        found.append(doubling(kind, np.array([number, 0.0], np.float32), np.zeros(1, np.int64)))
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in (1.0, 2.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gc.collect()
+    assert sorted([run() for run in found]) == [2.0, 4.0]

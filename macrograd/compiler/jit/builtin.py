@@ -1,4 +1,4 @@
-"""Native code as built-in functions of Python's: calls without ctypes, which prepares every call anew, and without a
+"""Native code as built-in functions of Python's: calls without ctypes, which prepares every call, and without a
 copy in Python of every array.
 
 A built-in function is a C function and an object, which it gets as its first argument. Here the C functions are the
