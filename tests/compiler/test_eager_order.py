@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import macrograd as mg
@@ -152,3 +153,26 @@ def test_a_loop_whose_sums_rise_with_the_rounds_keeps_the_bits() -> None:
     expected = [value.data, P.grad, Q.grad]
     P.grad = Q.grad = 0.0
     assert [mg.compile(fn, strict=True, backend="numpy").backward(0.3), P.grad, Q.grad] == expected
+
+
+def test_a_test_reads_what_it_read_before_choices_were_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number is used behind it, too, where it would read Values that are chosen by the test itself."""
+
+    def fn(x: Any) -> Any:
+        first = 0.6 * (0.6 * R - 0.7 * P) - 0.7 * (0.6 * Q + 0.7 * Q)
+        state = P, first, 0.0
+        a, b, _ = mg.while_loop(
+            lambda s: s[2] < 2.5,
+            lambda s: (0.4 * x + s[0] * P, 0.5 * x / (1.0 + s[1] * s[1]), s[2] + 1.0),
+            state,
+            most=5,
+        )
+        h = mg.cond(a * b > 0.05, lambda: first, lambda: mg.where(x > P, x, 0.5 * P))
+        return mg.cond(h < P, lambda: h, lambda: P) * 0.94 + a * b
+
+    f = mg.compile(fn, strict=True, backend="numpy")
+    random = np.random.default_rng(0)
+    for x, *numbers in random.normal(size=(20, 4)).tolist():
+        for p, number in zip((P, Q, R), numbers, strict=True):
+            monkeypatch.setattr(p, "data", number)
+        assert float(f(x)) == fn(x).data

@@ -47,23 +47,44 @@ def as_eager_walks(
     if not comparisons:
         return [*order]
     bools = set(comparisons)
+    # A test reads what it read before: what an operation reads now may depend on the test.
+    before = {id(x): inputs for x, inputs in reversed(changed)}
     copies: dict[Value, Value] = {}
     found: list[Value] = []
     seen: set[int] = set()
     for node in order:
         operands = node.inputs
         read = [x for x in operands if x in bools]
-        for original in topological(*read, seen=seen):
-            if original._a is not None:
-                copies[original] = made = _made(original, original.op, original.inputs)
-                made.inputs = tuple([copies.get(x, x) for x in original.inputs])
-                found.append(made)
+        for original, inputs in _as_before(read, before, seen):
+            copies[original] = made = _made(original, original.op, tuple([copies.get(x, x) for x in inputs]))
+            found.append(made)
         if read:
             changed.append((node, operands))
             node.inputs = tuple([copies[x] if x in bools else x for x in operands])
         found.append(node)
         seen.add(id(node))  # later comparisons can read it without a copy
     return found
+
+
+def _as_before(
+    roots: Sequence[Value], before: Mapping[int, tuple[Any, ...]], seen: set[int]
+) -> list[tuple[Value, tuple[Any, ...]]]:
+    """The operations behind the roots, operands first, with what they read `before`; without those in `seen`, to which
+    they are added."""
+    order: list[tuple[Value, tuple[Any, ...]]] = []
+    stack = [(x, False) for x in reversed(roots)]
+    while stack:
+        x, ready = stack.pop()
+        if x._a is None or (not ready and id(x) in seen):
+            continue
+        inputs = before.get(id(x), x.inputs)
+        if ready:
+            order.append((x, inputs))
+            continue
+        seen.add(id(x))
+        stack.append((x, True))
+        stack += [(y, False) for y in reversed(inputs)]
+    return order
 
 
 def _made(like: Value, op: Any, inputs: tuple[Any, ...]) -> Value:
