@@ -36,55 +36,39 @@ def as_eager_walks(
     order of their `turns`.
     """
     choices = {} if choices is None else choices
-    changed = [] if changed is None else changed
     apart = {number: False for number, rounds in choices.items() if not rounds}
+    reads: dict[int, tuple[Any, ...]] = {}  # what a Value reads from now on
     if not apart and not turns:
         order: Sequence[Any] = topological(*results, stop=comparisons)
     else:
         graph = Graph(comparisons, apart)
         graph.turns = turns or {}
-        order = _Instances(graph, choices).listed(results, graph.walk(results, once=once), changed)
-    if not comparisons:
+        order, reads = _Instances(graph, choices).listed(results, graph.walk(results, once=once))
+    if not comparisons and not reads:
         return [*order]
     bools = set(comparisons)
-    # A test reads what it read before: what an operation reads now may depend on the test.
-    before = {id(x): inputs for x, inputs in reversed(changed)}
     copies: dict[Value, Value] = {}
     found: list[Value] = []
     seen: set[int] = set()
     for node in order:
-        operands = node.inputs
+        operands = reads.get(id(node), node.inputs)
         read = [x for x in operands if x in bools]
-        for original, inputs in _as_before(read, before, seen):
-            copies[original] = made = _made(original, original.op, tuple([copies.get(x, x) for x in inputs]))
-            found.append(made)
+        # A test reads what it read before, too: what an operation reads from now on may depend on the test.
+        for original in topological(*read, seen=seen):
+            if original._a is not None:
+                inputs = tuple([copies.get(x, x) for x in original.inputs])
+                copies[original] = made = _made(original, original.op, inputs)
+                found.append(made)
         if read:
-            changed.append((node, operands))
-            node.inputs = tuple([copies[x] if x in bools else x for x in operands])
+            reads[id(node)] = tuple([copies[x] if x in bools else x for x in operands])
         found.append(node)
         seen.add(id(node))  # later comparisons can read it without a copy
+    for node in order:
+        if id(node) in reads:
+            if changed is not None:
+                changed.append((node, node.inputs))
+            node.inputs = reads[id(node)]
     return found
-
-
-def _as_before(
-    roots: Sequence[Value], before: Mapping[int, tuple[Any, ...]], seen: set[int]
-) -> list[tuple[Value, tuple[Any, ...]]]:
-    """The operations behind the roots, operands first, with what they read `before`; without those in `seen`, to which
-    they are added."""
-    order: list[tuple[Value, tuple[Any, ...]]] = []
-    stack = [(x, False) for x in reversed(roots)]
-    while stack:
-        x, ready = stack.pop()
-        if x._a is None or (not ready and id(x) in seen):
-            continue
-        inputs = before.get(id(x), x.inputs)
-        if ready:
-            order.append((x, inputs))
-            continue
-        seen.add(id(x))
-        stack.append((x, True))
-        stack += [(y, False) for y in reversed(inputs)]
-    return order
 
 
 def _made(like: Value, op: Any, inputs: tuple[Any, ...]) -> Value:
@@ -103,25 +87,25 @@ class _Instances:
         self.order: list[Value] = []
         self.count = 0  # of copies
 
-    def listed(self, results: Sequence[Value], placed: Sequence[Placed], changed: Changed) -> list[Value]:
-        new: Changed = []
+    def listed(
+        self, results: Sequence[Value], placed: Sequence[Placed]
+    ) -> tuple[list[Value], dict[int, tuple[Value, ...]]]:
+        """The Values, and what those of them that are no copies read in this order, by their ids."""
+        reads: dict[int, tuple[Value, ...]] = {}
         for _, x, ways in placed:
             inputs = self._read(x, frozenset.intersection(*ways))
             some = self.made.setdefault(id(x), [])
             node = x if not some else _made(x, x.op, inputs)
             if node is x:
-                new.append((x, inputs))
+                reads[id(x)] = inputs
             some.append((ways, node))
             self.order.append(node)
         roots = [x for x in {id(x): x for x in results}.values() if id(x) in self.graph.choices]
         for x in roots:
             sides = [self._way(side, way) for _, side, way in self.graph.chosen(0, x, NOWHERE)]
-            new.append((x, (x.inputs[0], *sides)))
+            reads[id(x)] = x.inputs[0], *sides
             self.order.append(x)
-        for x, inputs in new:
-            changed.append((x, x.inputs))
-            x.inputs = inputs
-        return self.order
+        return self.order, reads
 
     def _read(self, x: Value, path: Path) -> tuple[Value, ...]:
         """What an operation reads on this way. Copies of its last operand come first: of the contributions to one Value
