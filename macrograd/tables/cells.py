@@ -77,9 +77,9 @@ def _speaks(text: str, decimal: str, other: str) -> bool:
     )
 
 
-def numbers(texts: Sequence[str], style: Style) -> NDArray[np.float64] | None:
-    """The numbers in these strings, none of which is missing; NaN for each that is not a number. None if there are
-    several units.
+def numbers(texts: Sequence[str], style: Style) -> tuple[NDArray[np.float64], str] | None:
+    """The numbers in these strings, none of which is missing, and their unit, or ""; NaN for each that is not a number.
+    None if there are several units.
 
     Understood beside Python's own: − and other minus signs, thousands in groups of three, a decimal comma by `style`,
     exponents by D as Fortran writes them, currencies, and percent (12 % is 12).
@@ -90,7 +90,7 @@ def numbers(texts: Sequence[str], style: Style) -> NDArray[np.float64] | None:
         found = None
     # Python also reads 1_000 and the digits of all scripts, which no table intends.
     if found is not None and style.decimal == "." and np.isfinite(found).all() and not any("_" in t for t in texts):
-        return found
+        return found, ""
     units = set()
     result = np.full(len(texts), np.nan)
     for i, text in enumerate(texts):
@@ -98,7 +98,8 @@ def numbers(texts: Sequence[str], style: Style) -> NDArray[np.float64] | None:
         if number is not None:
             result[i] = number
             units.add(unit)
-    return None if len(units - {""}) > 1 else result
+    units.discard("")
+    return None if len(units) > 1 else (result, "".join(units))
 
 
 def number_of(text: str, style: Style) -> tuple[float | None, str]:

@@ -79,11 +79,11 @@ def understand(
         return _category(column, gone)
     share = _Share(column, gone, texts, distinct)
     if kind in (None, "number"):
-        numbers = cells.numbers(distinct, style)
-        if numbers is not None and (kind or not _codes(distinct)):
+        read = cells.numbers(distinct, style)
+        if read is not None and (kind or not _codes(distinct)):
+            numbers, unit = read
             found = share.of(numbers, np.isnan(numbers), kind, "number")
             if found is not None:
-                unit = next((unit for text in distinct if (unit := cells.number_of(text, style)[1])), "")
                 return Understood("number", *found[:1], unit=unit, **found[1])
         if kind is not None:
             raise ValueError("it holds several currencies or units")
