@@ -183,8 +183,7 @@ class Ranks:
 
     def shares(self, count: int) -> list[int]:
         """The number of things in each rank's part of them."""
-        ends = [count * rank // self.size for rank in range(self.size + 1)]
-        return [b - a for a, b in pairwise(ends)]
+        return [len(self.share(count, rank)) for rank in range(self.size)]
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -61,8 +61,9 @@ def fetched(samples: Samples, rows: Places, lengths: Places, engine: Engine) -> 
     read, places = _read(rows, engine.used(lengths))
     if not isinstance(samples, Spread):
         return read, places, samples.rows(read)
-    size = samples.ranks.size
-    return read, places, samples.sent([_read(rows, engine.used(lengths, rank))[0] for rank in range(size)])
+    me, size = samples.ranks.rank, samples.ranks.size
+    wanted = [read if rank == me else _read(rows, engine.used(lengths, rank))[0] for rank in range(size)]
+    return read, places, samples.sent(wanted)
 
 
 def _read(rows: Places, used: NDArray[np.bool_] | None) -> tuple[Places, Places]:

@@ -54,7 +54,7 @@ class _Tangents:
         self.zero = int(self.entries.add(CONSTANT, [], self.entries.before(self.head), 0.0)[0])
         self.moves: Bools = np.zeros(len(tape), dtype=bool)
         self.edges: Ints = np.empty(0, dtype=np.int64)  # operand positions along which tangents flow
-        self.numbers: dict[int, int] = {}  # of the tangents of calls, by entry
+        self.made: dict[int, tuple[int, list[int]]] = {}  # the numbers of calls' tangents and their operands, by entry
 
     def leaves(self, given: Mapping[int, int]) -> None:
         """Find what changes."""
@@ -78,14 +78,14 @@ class _Tangents:
     def _fixed(self) -> Ints:
         """Results of calls that do not change, although something that goes into the call does."""
         tape, found = self.tape, []
-        self.numbers.clear()
+        self.made.clear()
         for c in np.flatnonzero((tape.code == CALL) & self.moves).tolist():
             if (made := self._call(c)) is not None:
-                self.numbers[c] = made[0]
+                self.made[c] = made
         for k in np.flatnonzero((tape.code == OUT) & self.moves).tolist():
             call, which = tape.operands(k).tolist()
-            number = self.numbers.get(call)
-            if number is None or self._calls.tangent_of(number, int(tape.leaf[which])) is None:
+            made = self.made.get(call)
+            if made is None or self._calls.tangent_of(made[0], int(tape.leaf[which])) is None:
                 found.append(k)
         return np.array(found, dtype=np.int64)
 
@@ -95,24 +95,21 @@ class _Tangents:
         inputs = tape.operands(c).tolist()
         along = {p: ADJOINTS + x for p, x in enumerate(inputs) if self.moves[x] and self._fills(x)}
         number = int(tape.leaf[c])
-        return self._calls.tangent(number, c, inputs, along, lambda x: self.numbers[x - ADJOINTS], self.zero)
+        return self._calls.tangent(number, c, inputs, along, lambda x: self.made[x - ADJOINTS][0], self.zero)
 
     def _fills(self, x: int) -> bool:
         """Whether something that changes has a tangent: a call may have none."""
-        return self.tape.code[x] != CALL or x in self.numbers
+        return self.tape.code[x] != CALL or x in self.made
 
     def calls(self) -> None:
         tape, entries = self.tape, self.entries
-        for c in self.numbers:
-            made = self._call(c)
-            assert made is not None
-            number, operands = made
+        for c, (number, operands) in self.made.items():
             place = entries.after(np.array([c]))
             back = entries.add_variadic(CALL, np.array([len(operands)]), np.array(operands), place, float(number))
             self.alias[c] = back[0]
         for k in np.flatnonzero((tape.code == OUT) & self.moves).tolist():
             call, which = tape.operands(k).tolist()
-            result = self._calls.tangent_of(self.numbers[call], int(tape.leaf[which]))
+            result = self._calls.tangent_of(self.made[call][0], int(tape.leaf[which]))
             assert result is not None
             leaf = entries.add(CONSTANT, [], entries.before(self.head), float(result))
             place = entries.after(np.array([k]))
@@ -138,7 +135,7 @@ class _Tangents:
         tape = self.tape
         users = tapes.distinct(tape.owner[edges])
         arity = tape.arity[users]
-        operand = np.concatenate([tape.operands(x) for x in users.tolist()])
+        operand = tape.operand[tapes.ranges(tape.start[users], arity)]
         first = np.cumsum(arity) - arity
         tangents = np.where(self.moves[operand], ADJOINTS + operand, self.zero)
         tangents[first] = operand[first]

@@ -139,9 +139,12 @@ class Expanded(Graph):
         """The uses of each number through which a derivative flows, in the order of the eager engine; and the choice
         that adds up those that come through it."""
         found: dict[tuple[int, int], list[tuple[Side, Flag | None]]] = {}
+        reached_by: dict[Any, tuple[bool, ...]] = {}
         for instance, x, ways in self.order:
             op: Any = x.op
-            reached = reaches(op)
+            if op not in reached_by:
+                reached_by[op] = reaches(op)
+            reached = reached_by[op]
             for k, operand in enumerate(x.inputs):
                 if not reached[op.slot(k)]:
                     continue

@@ -163,10 +163,10 @@ class LlvmState(State):
             self._mine = self.native.call("run", self.context)
             self.run = _weakly(self._run_team)
         elif one:
-            self.run = self.native.call("run", self.context, brief=self._brief())
-            self._builtin = self._brief() and builtin.available()
-            if self._builtin and builtin.made(executable.kind):
-                self.run = self.runner(0)
+            brief = self._brief()
+            self._builtin = brief and builtin.available()
+            quick = self._builtin and builtin.made(executable.kind)
+            self.run = self.runner(0) if quick else self.native.call("run", self.context, brief=brief)
         else:
             self.run = _weakly(self._run_chunks)
         self._workers: list[_Worker] = []
