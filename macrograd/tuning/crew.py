@@ -114,7 +114,7 @@ class Crew:
             while (some := self._wanted()) is not None:
                 put(process.stdin, some)
                 self._keep(*got(process.stdout))
-        except (EOFError, BrokenPipeError, ConnectionError) as error:
+        except (EOFError, ConnectionError) as error:
             self._died(some, error)
         finally:
             with self._changed:

@@ -118,10 +118,10 @@ def builtin(
         one,
         id(float),
         place,
+        len(buffers or ()),
     ]
     for array, role in buffers or ():
         words += [array.ctypes.data, array.size, role, array.ndim, *array.shape, *[0] * (_MOST_AXES - array.ndim)]
-    words.insert(len(_WORDS) - 1, len(buffers or ()))
     enter = _enter(kind).functions["run" if buffers is None else "call"]
     method = _Method(b"run", _address(enter), _NO_ARGUMENTS if buffers is None else _POSITIONAL, None)
     make = api.PyCFunction_NewEx

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from macrograd.compiler.program.calls import CALLS, Call, Find, Row
+from macrograd.compiler.program.calls import CALLS, Find, Row
 from macrograd.compiler.program.copies import copies
 from macrograd.compiler.program.instance import Instance
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Step
@@ -49,7 +49,6 @@ class _Linker:
     def __init__(self, stores: Stores, call: Find, inner: Callable[[int], int]) -> None:
         self.stores, self.call, self.inner = stores, call, inner
         self.more_before: list[Step] = []
-        self._calls: dict[int, Call] = {}
         self._instances: dict[int, Instance] = {}
 
     def phase(self, steps: Sequence[Step], around: tuple[int, ...]) -> list[Step]:
@@ -78,7 +77,7 @@ class _Linker:
         for instance, k in zip(_singles(step.args[0], step.dims), numbers, strict=True):
             assert isinstance(instance, Index)
             number, store = self.stores.of(instance)
-            base, shifts = store.at(instance, "results", self._calls[number].results)
+            base, shifts = store.at(instance, "results", self._instances[number].call.results)
             sources.append(Index(instance.space, base + k, (0,), shifts=shifts))
         outs = [x for x in _singles(step.out, step.dims) if isinstance(x, Index)]
         return copies(outs, sources)
@@ -107,7 +106,6 @@ class _Linker:
         if instance.space == "v":
             varies = [isinstance(x, Index) and (x.space == "v" or any(x.shifts)) for x in args[: self.inner(number)]]
         call = self.call(number, varies)
-        self._calls[number] = call
         made = self._instances[number] = Instance(self.stores, call, instance, args, varies, depth, self._instances)
         self.more_before += made.before
         return made.steps

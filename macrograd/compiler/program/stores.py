@@ -13,6 +13,7 @@ import numpy as np
 from macrograd.compiler.program.calls import CALLS, Row
 from macrograd.compiler.program.instruction import Index
 from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.touches import Touch
 from macrograd.compiler.program.walk import counted
 from macrograd.compiler.tape.tape import Ints
 
@@ -53,7 +54,7 @@ class Stores:
             for instruction, counts in counted(step):
                 if instruction.kind == "map" and instruction.code <= CALLS:
                     number, out = CALLS - instruction.code, instruction.out
-                    mine = _all_slots(out, instruction.dims, counts)
+                    mine = Touch.of(out, instruction.dims, 1, counts).all()
                     slots.setdefault((number, out.space), []).append(mine)
                     self._owner[out.space][mine] = number
         self.read = {(row.call, row.number) for number, _ in slots for row in rows(number)}
@@ -72,11 +73,3 @@ class Stores:
         """The number of the call at a slot, and its store."""
         number = int(self._owner[instance.space][instance.base])
         return number, self._stores[number, instance.space]
-
-
-def _all_slots(out: Index, dims: tuple[int, ...], counts: tuple[int, ...]) -> Ints:
-    """The slots of all members in all rounds of the loops around."""
-    found = out.slots(dims, 1, (0,) * len(counts)).ravel()
-    for shift, count in zip(out.shifts, counts, strict=True):
-        found = (found[:, None] + shift * np.arange(count)).ravel()
-    return found

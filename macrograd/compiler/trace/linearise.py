@@ -36,7 +36,6 @@ class Links:
     those of the results. Anything that is not among the nodes is `strangers[k]`, numbered ~k, in order of first use.
 
     code, number  of each node's operation
-    results       how many there are
     """
 
     code: Ints
@@ -44,7 +43,6 @@ class Links:
     start: Ints
     use: Ints
     strangers: Objects
-    results: int
 
 
 class Leaves:
@@ -133,7 +131,7 @@ class _Linker:
         # By place: the numbers of the nodes that were computed, _UNKNOWN for others, and last for what has no place.
         self._number = np.full(len(nodes) + 1, _UNKNOWN, dtype=np.int32)
         self._listed = self._count = self._met = 0
-        self._results, self.incomplete = len(results), False
+        self.incomplete = False
         self._code: list[NDArray[np.int16]] = []
         self._arity: list[NDArray[np.int32]] = []
         self._use: list[NDArray[np.int32]] = []
@@ -192,7 +190,7 @@ class _Linker:
             code[k], number[k] = operation.code, operation.number
         start = np.zeros(len(arity) + 1, dtype=np.int64)
         np.cumsum(arity, out=start[1:])
-        return Links(code, number, start, use, self._in_order_of_use(use), self._results)
+        return Links(code, number, start, use, self._in_order_of_use(use))
 
     def _in_order_of_use(self, use: Ints) -> Objects:
         """Number the strangers in order of first use; returns them."""
@@ -280,7 +278,7 @@ def _in_order(links: Links, leaves: Leaves) -> Tape:
     """The tape of computed entries 0, 1, … and leaves numbered after them, each leaf moved to just before its first
     use."""
     start, use, n = links.start, links.use, len(links.code)
-    m = len(use) - links.results
+    m = int(start[-1])
     first = np.full(len(leaves.code), len(use), dtype=np.int64)
     used = np.flatnonzero(use >= n)[::-1]
     first[use[used] - n] = used  # of several uses the first is written last and stays

@@ -166,13 +166,11 @@ def _order(
             return order, inner
         if made:
             _refuse_order(made[0].where)
-    except KeepsAll:
+    except (KeepsAll, TooMany) as error:
         if any(x.stops is not None for x in made):
             raise NoSections from None
-        raise
-    except TooMany:
-        if any(x.stops is not None for x in made):
-            raise NoSections from None
+        if isinstance(error, KeepsAll):
+            raise
         if made:
             _refuse_order(made[0].where)
     for x, inputs in reversed(changed):

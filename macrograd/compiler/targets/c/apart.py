@@ -11,6 +11,7 @@ import numpy as np
 
 from macrograd.compiler.program.program import Index, Instruction, Loop, Program, Step
 from macrograd.compiler.program.stream import MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.touches import Touch
 from macrograd.compiler.program.walk import Walker, loop_of
 
 
@@ -58,13 +59,10 @@ def _index(x: Index, dims: tuple[int, ...], count: int, held: int, counts: tuple
     """An operand in its new space, in loops of these counts."""
     if x.space != "u":
         return x
-    slots = x.slots(dims, count)
-    moves = [shift * (rounds - 1) for shift, rounds in zip(x.shifts, counts, strict=True)]
-    low = int(slots.min()) + sum(move for move in moves if move < 0)
-    high = int(slots.max()) + sum(move for move in moves if move > 0)
-    if high < held:
+    touch = Touch.of(x, dims, count, counts)
+    if touch.high < held:
         return replace(x, space="w")
-    if low < held:
+    if touch.low < held:
         raise _InBothError
     return x.displaced(-held)
 

@@ -32,13 +32,7 @@ def readers_of_reused(program: Program) -> Readers:
             for x, count in instruction.operands():
                 if not isinstance(x, Index) or x.space != "u":
                     continue
-                reach = sum(abs(shift) * (n - 1) for shift, n in zip(x.shifts, rounds, strict=True))
-                slots = x.slots(instruction.dims, count).ravel()
-                if slots.max() + reach < low or slots.min() - reach > high:
-                    continue
-                for shift, n in zip(x.shifts, rounds, strict=True):
-                    slots = (slots[:, None] + shift * np.arange(n if shift else 1)).ravel()
-                for slot in distinct(slots[(slots >= low) & (slots <= high)]).tolist():
+                for slot in _slots(x, instruction.dims, count, rounds, low, high):
                     if slot in found:
                         found[slot].add(id(step))
     return found
@@ -66,7 +60,7 @@ def held(loop: Loop, readers: Readers, single: Callable[[Instruction], bool]) ->
                 continue
             for slot in slots:
                 writers[slot] = writers.get(slot, 0) + 1
-    return {slot for slot, n in writers.items() if n == 1 and slot not in other and slot in readers}
+    return {slot for slot, n in writers.items() if n == 1 and slot not in other}
 
 
 def _slots(x: Index, dims: tuple[int, ...], count: int, rounds: tuple[int, ...], low: int, high: int) -> list[int]:

@@ -96,8 +96,8 @@ class _Phase:
             source = self.sources.get(id(y))
             if source is None:
                 return y
-            what = replace(source.mapped(operand), out=y)
-            return Computed(y.space, y.base, y.member, y.term, shifts=y.shifts, what=what)
+            source = replace(source.mapped(operand), out=y)
+            return Computed(y.space, y.base, y.member, y.term, shifts=y.shifts, source=source)
 
         left = [x for x in self.steps if id(x) not in self.left_out]
         return tuple([x.mapped(operand) if isinstance(x, Instruction) else x for x in left])
@@ -223,7 +223,8 @@ def _is_cheap(x: Instruction) -> bool:
     """Whether its readers may compute it: its results follow each other, and so do operands of few cheap operations."""
     if x.kind not in ("map", "dot") or x.out.space != "u" or not x.out.affine or x.members <= FEW:
         return False
-    if _ends(x)[1] - _ends(x)[0] != x.members - 1:
+    low, high = _ends(x)
+    if high - low != x.members - 1:
         return False
     if x.kind == "map" and (ops.TABLE[x.code].costly or not ops.TABLE[x.code].arity):
         return False

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -30,15 +30,10 @@ _Key = tuple[int, tuple[tuple[int, int], ...]]  # the first slot of an operand, 
 
 @dataclass(frozen=True, eq=False)
 class Computed(Index):
-    """An operand that is computed where it is read: a result of `what`, whose operands are indexed by the counters of
+    """An operand that is computed where it is read: a result of `source`, whose operands are indexed by the counters of
     the reader. Its slots are not written; they tell it from other operands."""
 
-    what: Instruction | None = None
-
-    @property
-    def source(self) -> Instruction:
-        assert self.what is not None
-        return self.what
+    source: Instruction = field(kw_only=True)
 
     def __str__(self) -> str:
         return f"({str(self.source).partition(' = ')[2].rpartition(' for ')[0]})"
@@ -160,8 +155,8 @@ class _Inside:
             moved = replace(y, base=y.base + begin, member=tuple(members), term=term)
             return self._computed(moved, reader, maker, parts) or moved
 
-        what = replace(made.mapped(here), out=x)
-        return Computed(x.space, x.base, x.member, x.term, shifts=x.shifts, what=what)
+        source = replace(made.mapped(here), out=x)
+        return Computed(x.space, x.base, x.member, x.term, shifts=x.shifts, source=source)
 
     def _maker(self, x: Index) -> int | None:
         """The position of the instruction whose results begin before those that an operand reads."""

@@ -263,7 +263,7 @@ def turned(instruction: Instruction) -> Instruction:
 
     def turn(x: Index, _: int) -> Index:
         if isinstance(x, Computed):
-            x = replace(x, what=x.source.mapped(turn))
+            x = replace(x, source=x.source.mapped(turn))
         return replace(x, member=x.member[::-1], members=None if x.members is None else x.members.T)
 
     return replace(instruction, dims=instruction.dims[::-1]).mapped(turn)
