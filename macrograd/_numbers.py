@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any, NoReturn
 
-from macrograd._table import too_large
+from macrograd.rows.op import too_large
 
 
 def is_number(x: Any) -> bool:

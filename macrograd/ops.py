@@ -20,19 +20,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from macrograd import _arrays, _floats, _in_c, _in_onnx
-from macrograd._floats import INF, NAN
-from macrograd._table import BY_NAME as BY_NAME
-from macrograd._table import TABLE as TABLE
-from macrograd._table import Op as Op
-from macrograd._table import as_float as as_float
-from macrograd._table import by_name as by_name
-from macrograd._table import check_operands as check_operands
-from macrograd._table import no_number as no_number
-from macrograd._table import too_large as too_large
+from macrograd.rows import arrays, floats, in_c, in_onnx
+from macrograd.rows.floats import INF, NAN
+from macrograd.rows.op import BY_NAME as BY_NAME
+from macrograd.rows.op import TABLE as TABLE
+from macrograd.rows.op import Op as Op
+from macrograd.rows.op import as_float as as_float
+from macrograd.rows.op import by_name as by_name
+from macrograd.rows.op import check_operands as check_operands
+from macrograd.rows.op import no_number as no_number
+from macrograd.rows.op import too_large as too_large
 
 # Of `random`, for the targets that write it out.
-RANDOM_KEYS, RANDOM_MIX = _floats.RANDOM_KEYS, _floats.RANDOM_MIX
+RANDOM_KEYS, RANDOM_MIX = floats.RANDOM_KEYS, floats.RANDOM_MIX
 
 
 # --- derivatives that need more than one line ----------------------------------------------------------------------
@@ -165,7 +165,7 @@ div: Op = Op(
     "div",
     "÷",
     2,
-    _floats.divide,
+    floats.divide,
     (lambda g, out, a, b: div(g, b), lambda g, out, a, b: -div(g * out, b)),
     array="true_divide",
     llvm="fdiv",
@@ -205,7 +205,7 @@ sign: Op = Op(
     "sign",
     "sign",
     1,
-    _floats.sign,
+    floats.sign,
     (None,),
     array="sign",
     llvm="sign",
@@ -219,9 +219,9 @@ power = Op(
     "pow",
     "xⁿ",
     2,
-    _floats.power,
+    floats.power,
     (_d_power_base, _d_power_exponent),
-    array=_arrays.power,
+    array=arrays.power,
     llvm="pow",
     c="pow({0}, {1})",
     onnx="Pow",
@@ -234,7 +234,7 @@ exp = Op(
     "exp",
     "exp",
     1,
-    _floats.exp,
+    floats.exp,
     (lambda g, out, a: g * out,),
     array="exp",
     llvm="exp",
@@ -250,7 +250,7 @@ log = Op(
     "log",
     "log",
     1,
-    _floats.log,
+    floats.log,
     (lambda g, out, a: div(g, a),),
     array="log",
     llvm="log",
@@ -265,12 +265,12 @@ log1p = Op(
     "log1p",
     "log1p",
     1,
-    _floats.log1p,
+    floats.log1p,
     (lambda g, out, a: div(g, 1.0 + a),),
     array="log1p",
     llvm="log1p",
     c="log1p({0})",
-    onnx=_in_onnx.log1p,
+    onnx=in_onnx.log1p,
     cost=35,
     remedy="log1p needs a number above −1",
     tame=lambda a: a[0] > -1.0,
@@ -280,7 +280,7 @@ sqrt = Op(
     "sqrt",
     "√",
     1,
-    _floats.sqrt,
+    floats.sqrt,
     (lambda g, out, a: div(g * 0.5, out),),
     array="sqrt",
     llvm="sqrt",
@@ -300,7 +300,7 @@ tanh = Op(
     array="tanh",
     llvm="tanh",
     c="tanh({0})",
-    onnx=_in_onnx.tanh,
+    onnx=in_onnx.tanh,
     cost=35,
     tame=True,
     range=(-1.0, 1.0),
@@ -310,12 +310,12 @@ sigmoid = Op(
     "sigmoid",
     "σ",
     1,
-    _floats.sigmoid,
+    floats.sigmoid,
     (lambda g, out, a: g * (out * (1.0 - out)),),
-    array=_arrays.sigmoid,
+    array=arrays.sigmoid,
     llvm="sigmoid",
     c="({0} < 0 ? exp({0}) / (1 + exp({0})) : 1 / (1 + exp(-{0})))",
-    onnx=_in_onnx.sigmoid,
+    onnx=in_onnx.sigmoid,
     cost=25,
     tame=True,
     range=(0.0, 1.0),
@@ -325,12 +325,12 @@ softplus = Op(
     "softplus",
     "softplus",
     1,
-    _floats.softplus,
+    floats.softplus,
     (lambda g, out, a: g * sigmoid(a),),
-    array=_arrays.softplus,
+    array=arrays.softplus,
     llvm="softplus",
     c="(fmax({0}, 0) + log1p(exp(-fabs({0}))))",
-    onnx=_in_onnx.softplus,
+    onnx=in_onnx.softplus,
     cost=40,
     tame=True,
     range=(0.0, INF),
@@ -355,7 +355,7 @@ sin = Op(
     "sin",
     "sin",
     1,
-    _floats.sin,
+    floats.sin,
     (lambda g, out, a: g * cos(a),),
     array="sin",
     llvm="sin",
@@ -369,7 +369,7 @@ cos: Op = Op(
     "cos",
     "cos",
     1,
-    _floats.cos,
+    floats.cos,
     (lambda g, out, a: -(g * sin(a)),),
     array="cos",
     llvm="cos",
@@ -383,12 +383,12 @@ maximum = Op(
     "maximum",
     "max",
     2,
-    _floats.maximum,
+    floats.maximum,
     (_d_maximum_left, _d_maximum_right),
-    array=_arrays.maximum,
+    array=arrays.maximum,
     llvm="maximum",
     c="({0} > {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? {0} + {1} : {1})",  # fmax would drop a NaN
-    onnx=_in_onnx.maximum,
+    onnx=in_onnx.maximum,
     chooses=True,
     tame=True,
     about="The larger of two numbers; NaN if one is a NaN. In a tie each gets half of the gradient.",
@@ -397,12 +397,12 @@ minimum = Op(
     "minimum",
     "min",
     2,
-    _floats.minimum,
+    floats.minimum,
     (_d_minimum_left, _d_minimum_right),
-    array=lambda np, a, b: -_arrays.maximum(np, -a, -b),
+    array=lambda np, a, b: -arrays.maximum(np, -a, -b),
     llvm="minimum",
     c="({0} < {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? -(-{0} - {1}) : {1})",
-    onnx=_in_onnx.minimum,
+    onnx=in_onnx.minimum,
     chooses=True,
     tame=True,
     about="The smaller of two numbers; NaN if one is a NaN. In a tie each gets half of the gradient.",
@@ -475,12 +475,10 @@ onehot: Op = Op(
 )
 # To the compiler these three are structure (sums of products, choices), not routines of a target.
 sum_ = Op(
-    "sum", "Σ", None, _floats.sum_, _d_sum, array=_arrays.sum_, c=lambda *terms: f"({' + '.join(terms)})", tame=True
+    "sum", "Σ", None, floats.sum_, _d_sum, array=arrays.sum_, c=lambda *terms: f"({' + '.join(terms)})", tame=True
 )
-dot = Op("dot", "Σ×", None, _floats.dot, _d_dot, term=2, array=_arrays.dot, c=_in_c.dot, tame=True)
-take = Op(
-    "take", "take", None, _floats.take, _d_take, first=1, array=_arrays.take, c=_in_c.take, chooses=True, tame=True
-)
+dot = Op("dot", "Σ×", None, floats.dot, _d_dot, term=2, array=arrays.dot, c=in_c.dot, tame=True)
+take = Op("take", "take", None, floats.take, _d_take, first=1, array=arrays.take, c=in_c.take, chooses=True, tame=True)
 
 # `gate` passes on the number from which a slope behind a choice is computed: the number itself if the choice took it,
 # and otherwise one at which every slope in this table is finite. The derivative is 0 there, and 0 times a finite slope
@@ -504,13 +502,13 @@ random = Op(
     "random",
     "⚂",
     3,
-    _floats.random,
+    floats.random,
     (None, None, None),
-    array=_arrays.random,
+    array=arrays.random,
     llvm="random",
     c="mg_random({0}, {1}, {2})",
-    onnx=_in_onnx.random,
-    c_function=_in_c.random_in_c(RANDOM_KEYS, RANDOM_MIX),
+    onnx=in_onnx.random,
+    c_function=in_c.random_in_c(RANDOM_KEYS, RANDOM_MIX),
     tame=True,
 )
 

@@ -23,10 +23,10 @@ _MACHINERY = [
         "functions",
         "vector",
         "replay",
-        "_floats",
-        "_table",
-        "_composed",
-        "_formulas",
+        "rows/floats",
+        "rows/op",
+        "rows/composed",
+        "formulas/functions",
     )
 ]
 

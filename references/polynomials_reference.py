@@ -1,7 +1,7 @@
-"""The polynomials of `macrograd/_formulas.py`, fitted with mpmath and written to `macrograd/_polynomials.py`.
+"""The polynomials of `macrograd/formulas/functions.py`, fitted with mpmath and written to `polynomials.py` beside it.
 
 Each is the Chebyshev interpolation of its function, of the lowest degree whose error is below 2⁻⁵⁷ of the function's
-largest value, in powers of its variable. What is said of an error in `_formulas.py` includes that of the polynomial.
+largest value, in powers of its variable. What is said of an error in `functions.py` includes that of the polynomial.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mpmath import mpf
 
 mpmath.mp.dps = 60
 ERROR = mpf(2) ** -57
-TARGET = Path(__file__).parent.parent / "macrograd" / "_polynomials.py"
+TARGET = Path(__file__).parent.parent / "macrograd" / "formulas" / "polynomials.py"
 PSI_ZERO = mpmath.findroot(mpmath.digamma, 1.46)
 Function = Callable[[Any], Any]
 

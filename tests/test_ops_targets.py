@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from macrograd import ops
-from macrograd._in_c import c_expression, c_functions
 from macrograd.compiler.jit.text import DOUBLE, Code
 from macrograd.compiler.targets.scalar.routines import routine
 from macrograd.ops import TABLE, Op
+from macrograd.rows.in_c import c_expression, c_functions
 from tests.test_ops import SPECIAL
 
 
@@ -104,7 +104,7 @@ def test_an_operation_without_a_spelling_is_a_named_error() -> None:
 
 
 def test_a_formula_may_not_branch() -> None:
-    from macrograd._composed import on_arrays
+    from macrograd.rows.composed import on_arrays
 
     with pytest.raises(TypeError, match=r"may not branch: choose with where\(condition, a, b\)"):
         on_arrays(lambda a: a if a else -a)(np, np.ones(2))

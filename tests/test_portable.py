@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from macrograd import _portable
-from macrograd._composed import TWO_OVER_PI, on_floats
+from macrograd.formulas import portable
 from macrograd.ops import BY_NAME
+from macrograd.rows.composed import TWO_OVER_PI, on_floats
 
 INF, NAN = math.inf, math.nan
 EXACT: dict[str, Callable[..., Any]] = {
@@ -27,7 +27,7 @@ EXACT: dict[str, Callable[..., Any]] = {
     "cos": mpmath.cos,
     "tan": mpmath.tan,
 }
-# The bounds stated in macrograd/_portable.py, in units in the last place.
+# The bounds stated in macrograd/formulas/portable.py, in units in the last place.
 BOUND = {
     "exp": 0.6,
     "log": 0.51,
@@ -65,7 +65,7 @@ def error(found: float, exact: Any) -> float:
 
 @pytest.mark.parametrize("name", EXACT)
 def test_errors_are_within_the_stated_bounds(name: str) -> None:
-    formula = on_floats(getattr(_portable, name))
+    formula = on_floats(getattr(portable, name))
     with mpmath.workdps(DIGITS):
         errors = [(error(formula(a), EXACT[name](mpmath.mpf(a))), a) for a in points(name).tolist()]
     assert max(errors)[0] <= BOUND[name], max(errors)
@@ -77,7 +77,7 @@ def test_powers_are_within_the_stated_bound() -> None:
         [np.exp(random.uniform(-20, 20, 100)), np.exp(random.uniform(-1, 1, 200)), 1 + random.normal(size=50) * 1e-8]
     )
     b = random.uniform(-700, 700, len(a)) / np.log(a)
-    power = on_floats(_portable.power)
+    power = on_floats(portable.power)
     with mpmath.workdps(60):
         found = [
             (error(power(x, y), mpmath.mpf(x) ** mpmath.mpf(y)), x, y)

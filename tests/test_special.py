@@ -41,7 +41,7 @@ EXACT: dict[str, Callable[..., Any]] = {
     "digamma": mpmath.digamma,
     "polygamma": lambda n, a: mpmath.psi(int(n), a),
 }
-# The bounds stated in macrograd/_formulas.py, in units in the last place.
+# The bounds stated in macrograd/formulas/functions.py, in units in the last place.
 BOUND = {**dict.fromkeys(EXACT, 2.0), "floor": 0.0, "ceil": 0.0, "round": 0.0, "mod": 1.0, "polygamma": 8.0}
 # Where a formula changes, where the result has a zero, and where it over- or underflows.
 EDGES: dict[str, list[float]] = {
@@ -127,7 +127,7 @@ def test_errors_are_within_the_stated_bounds(op: Op, how: str) -> None:
     if how == "formula":
         if op.formula is None:
             return
-        from macrograd._composed import on_floats
+        from macrograd.rows.composed import on_floats
 
         found = [on_floats(op.formula)(*x) for x in rows]
     elif how == "numpy":

@@ -13,11 +13,11 @@ import pytest
 from written import calls
 
 from macrograd import ops
-from macrograd._composed import TWO_OVER_PI
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import DOUBLE, SINGLE, Code
 from macrograd.compiler.targets.scalar.composed import as_strict, composed, library
 from macrograd.compiler.targets.scalar.routines import routine
+from macrograd.rows.composed import TWO_OVER_PI
 
 pytest.importorskip("llvmlite")
 

@@ -28,11 +28,11 @@ from random_programs import (
 
 import macrograd as mg
 from macrograd import Value, nn, ops
-from macrograd._composed import on_floats
 from macrograd.compiler import pipeline
 from macrograd.compiler.roll import cost_model
 from macrograd.compiler.tape.tape import Tape, name_of
 from macrograd.compiler.targets.llvm.execute import LlvmExecutable
+from macrograd.rows.composed import on_floats
 
 BACKENDS = ("llvm", "numpy")
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}

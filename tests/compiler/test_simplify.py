@@ -16,11 +16,11 @@ from random_programs import RandomProgram, programs
 
 import macrograd as mg
 from macrograd import ops
-from macrograd._composed import on_arrays
 from macrograd.compiler.rewrite import simplify as rewritings
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.trace import trace
+from macrograd.rows.composed import on_arrays
 from macrograd.value import Value
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, math.inf, -math.inf, math.nan, 5e-324, 1e308, -1e308]

@@ -15,9 +15,9 @@ import pytest
 
 import macrograd as mg
 from macrograd import losses, optim
-from macrograd._in_c import c_expression, c_functions
 from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.ops import TABLE
+from macrograd.rows.in_c import c_expression, c_functions
 from tests.exporting.test_c import CASES, FLAGS, compiled, irregular, needs_cc, net
 
 FUSING = ["-O3", "-march=native", "-ffp-contract=fast"]

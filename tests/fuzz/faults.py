@@ -75,7 +75,7 @@ FAULTS = [
     Fault(
         "numpy root",
         "NumPy's x ** 0.5 was NaN at −∞ and −0.0 at −0.0",
-        "macrograd._arrays",
+        "macrograd.rows.arrays",
         "np.where((b == 0.5) & ((a == 0.0) | (a == -INF)), np.abs(a), np.power(a, b))",
         "np.power(a, b)",
     ),

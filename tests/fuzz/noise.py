@@ -222,7 +222,10 @@ def _perturbed(run: _Run, op: Op, operands: list[Array], made: Array, size: Arra
             size = size * (1.0 if terms < 4 else np.sqrt(terms))
         _note_extremes(run, op, operands, made, size)
         size = np.where(exact, 0.0, size)
-    if op.name in ("lgamma", "digamma"):  # below 0 their error is one of what is added up (macrograd/_formulas.py)
+    if op.name in (
+        "lgamma",
+        "digamma",
+    ):  # below 0 their error is one of what is added up (macrograd/formulas)
         size = np.where(operands[0] < 0.0, np.maximum(size, 1.0), size)
     return _moved(run, made, size)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from macrograd import ops
 from macrograd._files import write_whole
-from macrograd._in_c import described
+from macrograd.rows.in_c import described
 
 LIMIT = 256 * 1024 * 1024
 # Listing thousands of files takes longer than compiling a small program, so only one in this many stores makes room,
@@ -33,11 +33,17 @@ def sources() -> bytes:
     return hashlib.sha256(_own_sources() + b"".join(map(_described, rows))).digest() if rows else _own_sources()
 
 
+def files() -> list[Path]:
+    """The files whose change makes other code: of the compiler, and of all that it imports."""
+    package = Path(ops.__file__).parent
+    own = ("*.py", "rows/*.py", "formulas/*.py", "ranks/*.py", "compiler/**/*.py")
+    return [path for pattern in own for path in sorted(package.glob(pattern))]
+
+
 @cache
 def _own_sources() -> bytes:
     digest = hashlib.sha256()
-    package = Path(ops.__file__).parent
-    for path in [*sorted(package.glob("*.py")), *sorted(Path(__file__).parents[1].rglob("*.py"))]:
+    for path in files():
         digest.update(path.read_bytes())
     return digest.digest()
 

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd._composed import on_arrays
 from macrograd.compiler.rewrite.choices import without_gates
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import CONSTANT, Ints, Tape
+from macrograd.rows.composed import on_arrays
 
 _ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
     (ops.add, np.add),

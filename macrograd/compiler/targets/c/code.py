@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from macrograd._in_c import c_functions, c_number, stand_in
 from macrograd.compiler.jit.text import Counter, Float
 from macrograd.compiler.targets.c import spelling
 from macrograd.compiler.targets.scalar import elements
 from macrograd.ops import Op
+from macrograd.rows.in_c import c_functions, c_number, stand_in
 
 _SIGNS = {"fadd": "+", "fsub": "-", "fmul": "*", "fdiv": "/"}
 # Comparisons that start with o are false for NaN, those that start with u true.

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd._in_c import c_functions
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
 from macrograd.compiler.program.walk import streams_of
@@ -25,6 +24,7 @@ from macrograd.compiler.targets.scalar.fuse import readers
 from macrograd.compiler.targets.scalar.held import readers_of_reused
 from macrograd.compiler.targets.scalar.inline import inlined
 from macrograd.compiler.targets.scalar.machine import Machine
+from macrograd.rows.in_c import c_functions
 
 
 @dataclass(frozen=True)

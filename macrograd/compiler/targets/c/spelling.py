@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from macrograd._in_c import c_expression, c_functions
 from macrograd.compiler.jit.text import Float
 from macrograd.ops import Op
+from macrograd.rows.in_c import c_expression, c_functions
 
 _MATH = re.compile(r"\b(?!mg_)([a-z][a-z0-9_]*)\(")  # functions of math.h, whose names for floats end in f
 _LITERAL = re.compile(r"(?<![\w.])(\d+\.\d+|0x[0-9a-f.]+p[+-]?\d+)(?![\w.])", re.IGNORECASE)

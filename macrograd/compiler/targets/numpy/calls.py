@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd._composed import on_arrays
+from macrograd.rows.composed import on_arrays
 
 Array = NDArray[Any]
 Flag = list[float]  # whether it is raised; then the first invalid index, and the number of values to choose from

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from macrograd._composed import TWO_OVER_PI, Elsewhere, Term
 from macrograd.compiler.targets.onnx.graph import OWN, Function, Graph, Node
 from macrograd.ops import Op
+from macrograd.rows.composed import TWO_OVER_PI, Elsewhere, Term
 
 _DOUBLE, _FLOAT, _INT64, _UINT64 = 11, 1, 7, 13  # TensorProto.DataType
 
@@ -126,7 +126,7 @@ class _Written(Term):
 
 
 def _product_rest(o: Any, a: str, b: str) -> str:
-    """Dekker's product, as in `_composed`."""
+    """Dekker's product, as in `rows.composed`."""
     p = o.Mul(a, b)
 
     def halves(x: str) -> tuple[str, str]:

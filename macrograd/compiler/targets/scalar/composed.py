@@ -1,4 +1,4 @@
-"""Operations composed of others, in LLVM: a formula (`macrograd._composed`) becomes a function.
+"""Operations composed of others, in LLVM: a formula (`macrograd.rows.composed`) becomes a function.
 
 A function rather than inline instructions, because a formula is long and a tile has several vectors. It computes in
 double whatever the program's floats are, so that the stated error of a formula holds for float32 too.
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from macrograd._composed import TWO_OVER_PI, Elsewhere, Term
 from macrograd.compiler.jit.text import DOUBLE, SINGLE, Code
 from macrograd.ops import Op
+from macrograd.rows.composed import TWO_OVER_PI, Elsewhere, Term
 
 Spelled = Callable[..., Callable[..., str]]
 Formula = Callable[..., Any]
@@ -126,7 +126,7 @@ def _product_rest(code: Code, width: int, a: str, b: str) -> str:
 
 
 def _dekkers_rest(code: Code, width: int, a: str, b: str, p: str) -> str:
-    """a·b − p without an instruction for it, as for floats (`_composed`)."""
+    """a·b − p without an instruction for it, as for floats (`rows.composed`)."""
 
     def halves(x: str) -> tuple[str, str]:
         c = code.binary("fmul", code.splat(134217729.0, width), x, width)

@@ -6,8 +6,8 @@ math library.
 
 Errors against the exact result, in units in the last place of float64 or float32, measured in the tests: exp, log, sin
 and cos below 1, tanh, sigmoid, softplus and log1p below 2. An operation without an `llvm` column is composed of others
-by its formula, whose error is stated there (`macrograd._formulas`). So is in strict mode all that mathematical
-libraries compute differently (`macrograd._portable`); each step is rounded as on floats, and the bits are the same on
+by its formula, whose error is stated there (`macrograd.formulas`). So is in strict mode all that mathematical libraries
+compute differently (`macrograd.formulas.portable`); each step is rounded as on floats, and the bits are the same on
 every machine.
 """
 
@@ -134,7 +134,7 @@ def _sign(code: Code, width: int, a: str) -> str:
 
 
 def _random(code: Code, width: int, a: str, b: str, c: str) -> str:
-    """`_floats.random` in 64-bit integers, whatever the width of the floats."""
+    """`rows.floats.random` in 64-bit integers, whatever the width of the floats."""
     kind = code.kind.vector(width)
     whole = "i64" if width == 1 else f"<{width} x i64>"
 

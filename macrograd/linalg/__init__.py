@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from macrograd import ops, special
-from macrograd._eigen import Eigen
-from macrograd._matrices import Rows, by_columns, checked, first_of, less, pairwise, picked, right_side, square
+from macrograd.linalg.eigen import Eigen
+from macrograd.linalg.matrices import Rows, by_columns, checked, first_of, less, pairwise, picked, right_side, square
 from macrograd.vector import Vector, vector
 
 

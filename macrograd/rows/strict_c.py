@@ -7,7 +7,7 @@ apart as integers by a union, which C99 allows.
 
 from __future__ import annotations
 
-from macrograd._composed import TWO_OVER_PI
+from macrograd.rows.composed import TWO_OVER_PI
 
 STAND_INS = {"fabs": "mg_abs", "sqrt": "mg_sqrt", "floor": "mg_floor", "ceil": "mg_ceil", "rint": "mg_rint"}
 

@@ -1,7 +1,7 @@
 """An operation as text in C99: its expression, the functions that it calls, and where the row has no C form, a function
 composed by its formula.
 
-In a strict program every function of <math.h> has a stand-in of the same bits on every machine (`_strict_c`), what
+In a strict program every function of <math.h> has a stand-in of the same bits on every machine (`strict_c`), what
 libraries compute differently is composed by a formula, and a product is written `MUL(a, b)`, which no compiler fuses
 with the sum around it.
 """
@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from macrograd._composed import Elsewhere, Term
-from macrograd._strict_c import STAND_INS, needed
+from macrograd.rows.composed import Elsewhere, Term
+from macrograd.rows.strict_c import STAND_INS, needed
 
 
 class _Function:
@@ -196,7 +196,7 @@ def take(index: str, *values: str) -> str:
 
 
 def random_in_c(keys: tuple[int, ...], mix: tuple[int, ...]) -> str:
-    """`_floats.random` as a function in C."""
+    """`floats.random` as a function in C."""
     summed = " + ".join(f"(uint64_t)(int64_t){x} * UINT64_C({key:#X})" for x, key in zip("abc", keys, strict=True))
     return (
         "static double mg_random(double a, double b, double c) {\n"

@@ -1,7 +1,7 @@
 """Numbers of twice the precision: a float, "high", and its rounding error, "low".
 
 Sums and products with their errors (Møller, Knuth, Dekker), and polynomials, exponentials and logarithms built on them,
-for formulas that must be right to the last digit. Written in operations and without branches, as `_composed` requires.
+for formulas that must be right to the last digit. Written in operations and without branches, as `composed` requires.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from macrograd._composed import BY_NAME, exponent, mantissa, multiply_add, product_rest
-from macrograd._polynomials import LN2_REST
+from macrograd.formulas.polynomials import LN2_REST
 from macrograd.ops import div, less, where
+from macrograd.rows.composed import BY_NAME, exponent, mantissa, multiply_add, product_rest
 
 INF, NAN = math.inf, math.nan
 LARGEST = 1.7976931348623157e308

@@ -1,13 +1,12 @@
-"""The logarithm of the gamma function and its derivatives; see `_formulas` for the method."""
+"""The logarithm of the gamma function and its derivatives; see `functions` for the method."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from macrograd import _polynomials as poly
-from macrograd._composed import BY_NAME, multiply_add
-from macrograd._pairs import (
+from macrograd.formulas import polynomials as poly
+from macrograd.formulas.pairs import (
     INF,
     NAN,
     Pair,
@@ -22,8 +21,9 @@ from macrograd._pairs import (
     sorted_sum,
     times,
 )
-from macrograd._polynomials import PSI_ZERO
+from macrograd.formulas.polynomials import PSI_ZERO
 from macrograd.ops import absolute, div, less, power, where
+from macrograd.rows.composed import BY_NAME, multiply_add
 
 
 def _by_size(a: Any, one: Any, two: Any, four: Any) -> Any:

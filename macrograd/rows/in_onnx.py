@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from macrograd._floats import RANDOM_KEYS, RANDOM_MIX
+from macrograd.rows.floats import RANDOM_KEYS, RANDOM_MIX
 
 
 def log1p(o: Any, a: Any) -> Any:

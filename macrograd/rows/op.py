@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from macrograd import _composed
-from macrograd._floats import INF
+from macrograd.rows import composed
+from macrograd.rows.floats import INF
 
 
 class Op:
@@ -24,7 +24,7 @@ class Op:
     derivative  one function (g, out, *operands) → contribution per operand, where g is the derivative of the result
                 and out the operation's own result; None for an operand that gets no gradient. A variadic operation
                 has one function that returns all contributions
-    formula     the operation in other operations, as `_composed` describes it. Every column left out below is derived
+    formula     the operation in other operations, as `composed` describes it. Every column left out below is derived
                 from it
     portable    such a formula for strict programs, which may not call a math library; None if the formula or the
                 columns below serve them too
@@ -112,7 +112,7 @@ class Op:
         self.name = name
         self.symbol = symbol
         self.arity = arity
-        self.forward: Callable[..., float] = forward or _composed.on_floats(_needed(formula))
+        self.forward: Callable[..., float] = forward or composed.on_floats(_needed(formula))
         self.derivative = derivative
         self.first, self.term = (first, term) if arity is None else (arity, 0)
         self.formula = formula
@@ -200,7 +200,7 @@ def _needed(formula: Callable[..., Any] | None) -> Callable[..., Any]:
 
 def _numpy_form(array: Callable[..., Any] | str | None, formula: Callable[..., Any] | None) -> Callable[..., Any]:
     if array is None:
-        return _composed.on_arrays(_needed(formula))
+        return composed.on_arrays(_needed(formula))
     if isinstance(array, str):
         name = array
         return lambda np, *arrays: getattr(np, name)(*arrays)
@@ -208,7 +208,7 @@ def _numpy_form(array: Callable[..., Any] | str | None, formula: Callable[..., A
 
 
 TABLE: list[Op] = []
-BY_NAME: dict[str, Op] = _composed.BY_NAME
+BY_NAME: dict[str, Op] = composed.BY_NAME
 _COSTLY = 5  # instructions; from here on an operation keeps the machine busy on its own
 _LONG = 20  # instructions; from here on scalars are worth gathering into a vector
 

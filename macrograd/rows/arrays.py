@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from macrograd._floats import INF, RANDOM_KEYS, RANDOM_MIX
+from macrograd.rows.floats import INF, RANDOM_KEYS, RANDOM_MIX
 
 
 def dot(np: Any, *pairs: Any) -> Any:

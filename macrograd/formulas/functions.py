@@ -1,8 +1,8 @@
 """Special functions written in the operations. Each states its error bound in units in the last place (ulp) of float64
 against the exact value; `tests/test_special.py` measures it.
 
-They use few means: numbers that may be pairs, "high" and "low" (`_pairs`), polynomials, fitted in
-`references/polynomials_reference.py`, and no branches (`_composed`). A part's result outside its range is never chosen.
+They use few means: numbers that may be pairs, "high" and "low" (`pairs`), polynomials, fitted in
+`references/polynomials_reference.py`, and no branches (`composed`). A part's result outside its range is never chosen.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from macrograd import _polynomials as poly
-from macrograd._composed import elsewhere, exponent, mantissa, multiply_add, product_rest, scaled, signed
-from macrograd._pairs import (
+from macrograd.formulas import polynomials as poly
+from macrograd.formulas.pairs import (
     INF,
     LARGEST,
     Pair,
@@ -28,8 +27,9 @@ from macrograd._pairs import (
     sorted_sum,
     times,
 )
-from macrograd._polynomials import HALF_PI, PI, TWO_OVER_ROOT_PI
+from macrograd.formulas.polynomials import HALF_PI, PI, TWO_OVER_ROOT_PI
 from macrograd.ops import absolute, div, less, sqrt, where
+from macrograd.rows.composed import elsewhere, exponent, mantissa, multiply_add, product_rest, scaled, signed
 
 # --- the error function ----------------------------------------------------------------------------------------------
 
@@ -241,5 +241,5 @@ def mod(a: Any, b: Any) -> Any:
     usual = less(q, 2.0**52) * less(y, INF)
     r = signed(elsewhere(1.0 - usual, r, "fmod", x, y), a)
     other = where(less(r * signed(1.0, b), 0.0), r + b, r)
-    zero = 1.0 - less(0.0, absolute(r))  # the zero is chosen by a condition that holds: see `log1p` in _in_onnx.py
+    zero = 1.0 - less(0.0, absolute(r))  # the zero is chosen by a condition that holds: see `log1p` in rows/in_onnx.py
     return where(zero, signed(r, b), other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from macrograd import ops
-from macrograd._matrices import Rows, checked, dot, first_of, held, pairwise, picked
+from macrograd.linalg.matrices import Rows, checked, dot, first_of, held, pairwise, picked
 
 _SWEEPS = 10  # of all pairs of rows: convergence is quadratic, and 64 rows take 8
 _CORRECTIONS = 3

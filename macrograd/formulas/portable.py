@@ -1,6 +1,6 @@
 """Elementary functions with the same bits on every machine, for strict programs: mathematical libraries differ in them.
 
-They are written like the special functions (`_formulas`) and with the same tools; each states its error against the
+They are written like the special functions (`functions`) and with the same tools; each states its error against the
 exact value in units in the last place (ulp) of float64. Where an argument is outside a part's range, that part's result
 is never chosen.
 """
@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from macrograd._composed import BY_NAME, elsewhere, exponent, mantissa, scaled, signed, two_over_pi
-from macrograd._pairs import (
+from macrograd.formulas.pairs import (
     INF,
     LN2,
     NAN,
@@ -28,8 +27,9 @@ from macrograd._pairs import (
     sorted_sum,
     times,
 )
-from macrograd._polynomials import HALF_PI, HALF_PI_PARTS, LN2_REST, TAN
+from macrograd.formulas.polynomials import HALF_PI, HALF_PI_PARTS, LN2_REST, TAN
 from macrograd.ops import absolute, div, less, less_equal, where
+from macrograd.rows.composed import BY_NAME, elsewhere, exponent, mantissa, scaled, signed, two_over_pi
 
 # --- exponentials and logarithms -------------------------------------------------------------------------------------
 
