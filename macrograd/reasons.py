@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from macrograd._dataclass import dataclass
 from macrograd.ops import CONSTANT, Op
 from macrograd.replay import Replay, at, operations
 from macrograd.rules import contributions

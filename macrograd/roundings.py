@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from functools import cache
 from typing import Any
 
+from macrograd._dataclass import dataclass
 from macrograd.replay import Replay, operations
 from macrograd.rules import contributions
 from macrograd.value import Value

@@ -8,11 +8,11 @@ holds the regularisation, which is part of the step and not of the loss that the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from macrograd import functions
+from macrograd._dataclass import dataclass
 from macrograd.nn import losses
 from macrograd.ops import relu, sigmoid, sign, sin, softplus, tanh
 from macrograd.optim import Optimizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import datasets, tables
+from macrograd._dataclass import dataclass
 from macrograd.cli.options import DATASETS
 from macrograd.train.scaling import Scale
 

@@ -5,13 +5,14 @@ They are the signature of every trained model, plus the plan of the table and a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import nn, ops
+from macrograd._dataclass import dataclass
 from macrograd.cli.data import Data
 from macrograd.tables import Feature, Plan
 from macrograd.train import files, load

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass
 
 from macrograd import optim
+from macrograd._dataclass import dataclass
 from macrograd.cli.data import Data
 
 # The rate falls linearly to this fraction of its first value, as in micrograd's demo.

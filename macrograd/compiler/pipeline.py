@@ -15,10 +15,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program import program as programs
 from macrograd.compiler.program.cache import cached
 from macrograd.compiler.program.compact import compact

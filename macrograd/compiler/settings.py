@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.ranks.ranks import Ranks
 
 _DTYPES = {"float64": np.float64, "float32": np.float32}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.compact import compact
 from macrograd.compiler.program.program import Program

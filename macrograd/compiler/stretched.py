@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise, repeat
 from math import lcm
 from operator import is_not
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.compact import compact
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, stretched, with_held

@@ -6,9 +6,9 @@ import copy
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from macrograd._dataclass import dataclass
 from macrograd.value import Value
 
 # An answer → what is wrong with it, "" if nothing is.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd._files import write_whole
 from macrograd.compiler.compiled import Compiled
 from macrograd.exporting import c, onnx

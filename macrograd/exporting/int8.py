@@ -11,12 +11,13 @@ CVPR 2018.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Instruction, Operand, Program
 from macrograd.exporting.fixed import Floats, Ints, Reference
 

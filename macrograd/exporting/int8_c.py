@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.program.program import Program

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import functions, ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.compiled import Compiled
 from macrograd.nn import Dropout, Module, Scaled
 from macrograd.optim import Optimizer

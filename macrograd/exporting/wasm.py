@@ -6,10 +6,11 @@ All pointers are addresses in the module's memory, which it exports. The memory 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.jit.text import Counter

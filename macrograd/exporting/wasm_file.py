@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.targets.wasm.assembly import Assembly
 from macrograd.exporting.names_c import harmless

@@ -8,11 +8,11 @@ Pearlmutter, *Nesting forward-mode AD in a functional framework*, 2008).
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.copying import check_importable
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT

@@ -10,11 +10,12 @@ so is every bit of the root.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from macrograd._dataclass import dataclass
 
 Node = tuple[int, int]
 Nodes = dict[Node, NDArray[Any]]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import FrameType
 from typing import Any
 
+from macrograd._dataclass import dataclass
 from macrograd.interpreter import Interpreter
 from macrograd.nn import Module
 from macrograd.ops import CONSTANT

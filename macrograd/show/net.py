@@ -8,9 +8,9 @@ from __future__ import annotations
 import html
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from macrograd._dataclass import dataclass
 from macrograd.nn import Layer, Module, Neuron
 from macrograd.nn.activations import name_of
 from macrograd.show._figure import COLOURS, FAINT, INK

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from macrograd._dataclass import dataclass
 
 Array = NDArray[Any]
 

@@ -10,12 +10,12 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd._extras import installing
 from macrograd.tables import cells
 from macrograd.tables.decoding import PIECE, check_text, copied

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, partial
 from operator import attrgetter
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.nn import Module
 from macrograd.ops import TABLE
 from macrograd.optim import Optimizer

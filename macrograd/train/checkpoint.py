@@ -6,13 +6,13 @@ import os
 import re
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd._files import check_place, remove_remains
 from macrograd.ranks.ranks import Ranks
 from macrograd.train import files, fingerprint

@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.targets.training import Outcome
 from macrograd.nn.dropout import PERIOD
 from macrograd.train import checkpoint as checkpoints

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.targets.training import Outcome
 from macrograd.train.alike import Description
 from macrograd.train.callbacks import Run

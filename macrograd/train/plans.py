@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.nn import Scaled
 from macrograd.train.alike import Description, Twins
 from macrograd.train.callbacks import Callbacks

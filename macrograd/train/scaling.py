@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.train.data import Samples
 
 SCALES = ("standard", "robust")

@@ -7,11 +7,13 @@ tensors ::= for each name (or prefix ending in a dot), the types, axes and numbe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from macrograd._dataclass import dataclass
 
 _LARGEST = 1 << 53  # float64 represents all integers up to here
 

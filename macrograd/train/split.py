@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.train import weights as weighting
 from macrograd.train.data import Samples
 from macrograd.train.targets import Targets

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.nn import losses
 from macrograd.train.targets import NUMBERS, Targets
 from macrograd.train.targets import of as targets_of

@@ -9,7 +9,6 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from macrograd import _files
+from macrograd._dataclass import dataclass
 from macrograd.train.metrics import METRICS
 from macrograd.train.verdict import TrainingWarning
 from macrograd.tuning import space as spaces

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from macrograd._dataclass import dataclass
 
 # A space counts as exhausted after this many draws that repeat earlier ones.
 _TRIES = 200

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Instruction, Loop, Operand, Program, Segment, body_of
 from macrograd.compiler.program.walk import in_rows, loops_of
 from macrograd.compiler.tape.tape import Ints

@@ -8,7 +8,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from copy import copy
-from dataclasses import dataclass
 from functools import cache, partial
 from itertools import count
 from typing import Any
@@ -18,6 +17,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.jit import cache as disk
 from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, TierUp, emit, entries, setting
 

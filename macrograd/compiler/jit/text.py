@@ -10,7 +10,9 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from macrograd._dataclass import dataclass
 
 
 @dataclass(frozen=True)

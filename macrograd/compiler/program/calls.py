@@ -7,8 +7,8 @@ is a result of it. `link.py` puts loops in their place, so no target ever sees a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Program
 
 CALLS = -1000  # the code of the instruction that makes call k is CALLS - k

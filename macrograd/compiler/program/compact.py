@@ -15,10 +15,11 @@ Slots that nothing touches any more are removed. Operands keep their form, so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.copies import copies
 from macrograd.compiler.program.gaps import without_gaps
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Step

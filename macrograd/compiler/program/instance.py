@@ -21,9 +21,10 @@ instructions in another order within a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.calls import Call, Read
 from macrograd.compiler.program.copies import Moved, copies, copy
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Segment, Step

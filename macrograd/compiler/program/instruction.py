@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from math import prod
 
 import numpy as np
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.tape.tape import Ints
 

@@ -7,11 +7,12 @@ others of u.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Step
 from macrograd.compiler.program.nets import Different
 from macrograd.compiler.program.program import Program

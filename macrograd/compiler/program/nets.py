@@ -9,10 +9,11 @@ that counter, in the order of the samples. Nothing is summed over lanes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Segment, Step
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import Stream

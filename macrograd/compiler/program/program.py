@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from operator import itemgetter
 
@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.instruction import (
     KINDS,
     SUMS_OF_BATCH,

@@ -13,13 +13,13 @@ records that add up in the results' slots. In a block all slots vary; uniform op
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 
 # Codes beyond the op table: c + a·b, a copy from u to v, and the sum over the batch of a·b, where the last one adds to
 # a result that an earlier record began.

@@ -12,10 +12,11 @@ members of each, which other instructions may read as single scalars, are comput
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Segment, Step
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.walk import in_rows

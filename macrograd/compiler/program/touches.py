@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.instruction import Index, Loop
 from macrograd.compiler.program.program import Program, counted
 from macrograd.compiler.tape.tape import Ints, distinct

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.rewrite.entries import Entries
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import CALL, CONSTANT, OUT, Ints, Tape

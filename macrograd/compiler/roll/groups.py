@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.calls import CALLS
 from macrograd.compiler.roll.layout import Layout, Terms
 from macrograd.compiler.tape.tape import CALL, REDUCE, SCATTER, Ints, Tape

@@ -6,12 +6,13 @@ those that vary, so that the operands of the next group follow patterns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, UNIFORM, Ints, Tape
 

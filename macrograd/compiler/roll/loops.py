@@ -14,11 +14,12 @@ that tell them apart do so themselves, which is shorter than a second walker.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.roll.groups import Group, Groups
 from macrograd.compiler.roll.repeats import LEAST_ROUNDS, Candidate
 from macrograd.compiler.tape.tape import Ints

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index
 from macrograd.compiler.tape.tape import Ints
 

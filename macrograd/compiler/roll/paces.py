@@ -13,10 +13,10 @@ one level for all rounds, as one array.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import Ints, Tape
 

@@ -7,10 +7,10 @@ step of another. `nested` therefore looks for candidates among candidates.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.tape.tape import Ints, distinct
 
 LEAST_ROUNDS = 4

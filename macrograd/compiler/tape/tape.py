@@ -24,13 +24,14 @@ The tape is stored as flat arrays, so that passes are array operations.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.tape import walks
 
 PARAMETER, INPUT, CONSTANT, REDUCE, SCATTER, UNIFORM, CALL, OUT = -1, -2, -3, -4, -5, -6, -7, -8

@@ -15,13 +15,13 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.jit.buffers import Buffer
 from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed

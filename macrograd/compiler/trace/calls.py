@@ -35,8 +35,9 @@ So the derivatives of derivatives, of either kind, are calls, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from macrograd._dataclass import dataclass
 
 
 @dataclass(frozen=True)

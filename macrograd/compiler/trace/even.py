@@ -10,12 +10,13 @@ and in another order (`placed`).
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.trace.rounds import Unrolled
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT

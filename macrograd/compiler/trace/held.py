@@ -8,13 +8,14 @@ that is read by the round are leaves like uniform arguments, except that the pro
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.tape.tape import INPUT, UNIFORM, Ints, Tape
 from macrograd.compiler.trace.rounds import Rounds
 from macrograd.value import Value, constant

@@ -8,7 +8,6 @@ matched to nodes by their addresses, and an address that is not a node's is a le
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain, compress, repeat
 from operator import attrgetter
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, UNIFORM, Ints, Tape, ranges
 from macrograd.graph import topological

@@ -18,10 +18,10 @@ rounds (`macrograd.compiler.program.stretch`). So nothing in the trace may depen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.trace.calling import Call, call_of
 from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.held import Given, HeldLeaves, Leaves

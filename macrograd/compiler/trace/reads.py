@@ -7,11 +7,11 @@ body it is a placeholder, and the copy of the body for round k has element k of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.forms import Form, combined
 from macrograd.compiler.trace.held import HeldLeaves

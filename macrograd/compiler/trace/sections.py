@@ -16,7 +16,7 @@ section.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import combinations_with_replacement
 from math import lcm, prod, sqrt
 from operator import is_
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calling import known
 from macrograd.compiler.trace.calls import Shape

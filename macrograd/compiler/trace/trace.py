@@ -12,13 +12,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import value
+from macrograd._dataclass import dataclass
 from macrograd._numpy import REFUSED
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls

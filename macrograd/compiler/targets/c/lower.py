@@ -8,12 +8,12 @@ tables, and with `fixed` the parameters and constants too.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
 from macrograd.compiler.program.walk import streams_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.jit import text
 from macrograd.compiler.targets.llvm.context import FIELDS, field
 from macrograd.compiler.targets.scalar import elements

@@ -9,10 +9,10 @@ and again for the update.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Instruction, Program, Step
 from macrograd.compiler.targets.scalar.access import Member, Operands, SimdVector, Tables
 from macrograd.compiler.targets.scalar.code import Code, Counter

@@ -7,11 +7,11 @@ any lane is not finite: no lane has made that step then, and the others can cont
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Instruction, Operand, Program, body_of
 from macrograd.compiler.targets.llvm.code import Code, code_for

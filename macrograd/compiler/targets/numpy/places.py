@@ -10,13 +10,13 @@ Every array of a call in a loop has the rounds as its first axis, and the loop p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Operand
 from macrograd.compiler.targets.numpy import calls
 from macrograd.compiler.targets.numpy.plan import NumpyPlan

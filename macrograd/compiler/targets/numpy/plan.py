@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Instruction, Loop, Operand, Program, Segment, Step
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import Walker, loop_of

@@ -14,10 +14,10 @@ from the loop in others, or from a varying number of rounds back, has no such fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.targets.onnx.graph import Graph, Node
 from macrograd.compiler.targets.onnx.scope import Scope
 from macrograd.compiler.targets.onnx.tensor import Slots

@@ -6,11 +6,13 @@ It holds plain data; only `model.py`, which turns it into a model, needs the `on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from macrograd._dataclass import dataclass
 
 Array = NDArray[Any]
 OWN = "macrograd"  # the domain of functions that belong to the model

@@ -9,13 +9,14 @@ operand moves, its columns those of the right one, and it is repeated along the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Segment, Step
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import Stream

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.targets.onnx.graph import OWN, Array, Function, Graph, Node, ordered
 
 OPSET, IR = 18, 8

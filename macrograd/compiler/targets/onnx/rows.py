@@ -7,11 +7,11 @@ length, and the same elements are taken from each row.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.targets.onnx.graph import Graph
 from macrograd.compiler.targets.onnx.tensor import Slots, slice_axis, slot_axis
 

@@ -6,10 +6,9 @@ together from such values: whole, in slices, or gathered by a table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.targets.onnx.graph import Array, Graph
 from macrograd.compiler.targets.onnx.rows import Piece, axes_of, cut, in_order, pieces_of, take
 from macrograd.compiler.targets.onnx.tensor import Slots, slot_axis

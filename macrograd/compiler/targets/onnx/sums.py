@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.targets.onnx.graph import Graph
 from macrograd.compiler.targets.onnx.operations import Writing
 

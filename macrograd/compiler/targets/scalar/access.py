@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Instruction, Operand
 from macrograd.compiler.tape.tape import Ints
 from macrograd.compiler.targets.scalar.code import Code, Counter, Team

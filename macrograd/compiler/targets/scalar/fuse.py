@@ -12,12 +12,12 @@ that they read is computed in between; that is safe because every slot is writte
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Instruction, Program, Step, counted
 from macrograd.compiler.program.walk import in_rows, streams_of
 from macrograd.compiler.tape.tape import distinct

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Instruction, Operand, Segment
 from macrograd.compiler.tape.tape import distinct
 from macrograd.compiler.targets.scalar.access import all_rounds

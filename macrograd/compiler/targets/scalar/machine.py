@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.jit.text import DOUBLE, SINGLE, Float
 
 # Registers for the sums of a tile, by the bytes of a vector; few without vectors, to keep the text short.

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
 
+from macrograd._dataclass import dataclass
 from macrograd.compiler.jit.tiers import BEST, emit
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.code import code_for

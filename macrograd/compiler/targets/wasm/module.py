@@ -11,7 +11,9 @@ The formats are https://webassembly.github.io/spec/core/binary/modules.html and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from macrograd._dataclass import dataclass
 
 _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _START, _ELEMENT, _CODE, _DATA, _DATA_COUNT = (
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
