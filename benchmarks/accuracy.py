@@ -50,7 +50,7 @@ def start(case: str, seed: int) -> Pairs:
 
 def batches(seed: int) -> list[np.ndarray]:
     """The rows of every step: macrograd's own order, which the others are given."""
-    from macrograd.train.order import Order
+    from macrograd.train.samples.order import Order
 
     order = Order(TRAIN, BATCH, shuffle=True, seed=seed)
     rows, lengths = order.steps(0, EPOCHS * order.steps_per_epoch)

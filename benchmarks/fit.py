@@ -51,7 +51,7 @@ def problem(case: str) -> tuple[np.ndarray, np.ndarray, Any]:
 @JOB.reference
 def reference(case: str) -> dict[str, Any]:
     """The losses of the first steps, on the batches in macrograd's order."""
-    from macrograd.train.order import Order
+    from macrograd.train.samples.order import Order
 
     X, y, pairs = problem(case)
     order = Order(len(X), BATCH, shuffle=True, seed=0)
@@ -104,7 +104,7 @@ def native_time() -> Iterator[list[tuple[float, float]]]:
     """The list of (begin, end) of all native calls that Trainers made in the block make in training."""
     from macrograd.compiler.targets.llvm.driver import driver
     from macrograd.compiler.targets.scalar.machine import DOUBLE, SINGLE
-    from macrograd.train import shuffle
+    from macrograd.train.samples import shuffle
 
     spans: list[tuple[float, float]] = []
 
@@ -142,7 +142,7 @@ def pythons_share(case: str) -> float:
 
 @JOB.contender("c", cases=("moons",), note="the steps alone, on batches that were made before")
 def c(case: str) -> Prepared:
-    from macrograd.train.order import Order
+    from macrograd.train.samples.order import Order
 
     X, y, pairs = problem(case)
     X, y, start = np.ascontiguousarray(X), np.ascontiguousarray(y), data.flat(pairs)

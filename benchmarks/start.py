@@ -63,7 +63,7 @@ def many_starts() -> np.ndarray:
 
 def orders(nets: int) -> np.ndarray:
     """The samples of every step, as macrograd shuffles them for each of the first nets."""
-    from macrograd.train.order import Order
+    from macrograd.train.samples.order import Order
 
     n = len(task().X)
     return np.stack([Order(n, 1, shuffle=True, seed=k).steps(0, NETS)[0] for k in range(nets)])

@@ -457,7 +457,7 @@ def test_programs_outside_of_the_package_take_what_is_there(folder: str) -> None
 def test_the_check_of_what_is_taken_sees_every_way_there_is() -> None:
     source = """
 def late():
-    from macrograd.train import shuffle, nobody
+    from macrograd.train.samples import shuffle, nobody
     from macrograd.nn import MLP as M, Nothing
     import macrograd as mg
     shuffle.none(), shuffle.np, M.anything, mg.tanh, mg.nowhere
@@ -465,6 +465,6 @@ def late():
     assert sorted(names_that_are_not_there(ast.parse(source))) == [
         "macrograd.nn.Nothing",
         "macrograd.nowhere",
-        "macrograd.train.nobody",
-        "macrograd.train.shuffle.none",
+        "macrograd.train.samples.nobody",
+        "macrograd.train.samples.shuffle.none",
     ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from macrograd import datasets, tables
 from macrograd._dataclass import dataclass
 from macrograd.cli.options import DATASETS
-from macrograd.train.scaling import Scale
+from macrograd.train.samples.scaling import Scale
 
 Array = NDArray[Any]
 

@@ -16,8 +16,8 @@ from macrograd._dataclass import dataclass
 from macrograd.cli.data import Data
 from macrograd.tables import Feature, Plan
 from macrograd.train import files, load
-from macrograd.train.outputs import predicted, softmax
-from macrograd.train.scaling import Scale
+from macrograd.train.samples.outputs import predicted, softmax
+from macrograd.train.samples.scaling import Scale
 from macrograd.train.signature import Signature
 
 KEY = "train"  # in `extra`, where files had it before models had signatures

@@ -20,9 +20,9 @@ from macrograd.cli import recipe as recipes
 from macrograd.cli.data import Data
 from macrograd.cli.progress import Print, progress
 from macrograd.train import files
-from macrograd.train.data import Samples
-from macrograd.train.order import Order
 from macrograd.train.predictor import Predictor
+from macrograd.train.samples.data import Samples
+from macrograd.train.samples.order import Order
 
 # A net that predicts the same for every row is dead; this many others are tried instead.
 MOST_STARTS = 4

@@ -15,8 +15,8 @@ from macrograd.cli import places
 from macrograd.cli.data import Data
 from macrograd.nn import MLP
 from macrograd.train import History, Task
-from macrograd.train.data import Samples
 from macrograd.train.predictor import Predictor
+from macrograd.train.samples.data import Samples
 
 ENDINGS = (".png", ".svg", ".pdf")
 _MOST_PANELS = 9  # of labels

@@ -15,8 +15,8 @@ from macrograd import tables
 from macrograd.cli import data, facts
 from macrograd.tables.show import printable
 from macrograd.train import Trainer, load
-from macrograd.train.data import Samples
 from macrograd.train.predictor import Predictor
+from macrograd.train.samples.data import Samples
 
 # The characters at which a spreadsheet starts a formula, which it would run.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -13,8 +13,8 @@ from macrograd.cli.data import Data, load
 from macrograd.cli.job import Job, net, started, written
 from macrograd.cli.recipe import FINAL_RATE, Recipe
 from macrograd.tables import show as show_table
-from macrograd.train.data import Samples
 from macrograd.train.endings import INTERRUPTED
+from macrograd.train.samples.data import Samples
 
 
 def train(arguments: argparse.Namespace) -> int:

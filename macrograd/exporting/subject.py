@@ -25,10 +25,10 @@ from macrograd.nn import Dropout, Module, Scaled
 from macrograd.optim import Optimizer
 from macrograd.tables import Feature, Plan, from_frame, is_frame
 from macrograd.train import Trainer, load
-from macrograd.train.data import Samples
+from macrograd.train.samples.data import Samples
+from macrograd.train.samples.targets import Targets
 from macrograd.train.setup import Setup
 from macrograd.train.signature import Signature
-from macrograd.train.targets import Targets
 from macrograd.value import Value
 
 Generator = np.random.Generator

@@ -21,7 +21,7 @@ from macrograd import nn, tables
 from macrograd.sklearn import recipe
 from macrograd.train import EarlyStopping, History, Trainer, TrainingWarning, distinct
 from macrograd.train.graphs import no_collection
-from macrograd.train.targets import Targets
+from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
 

@@ -20,8 +20,8 @@ from macrograd.nn import losses
 from macrograd.sklearn import recipe
 from macrograd.sklearn.base import Net
 from macrograd.train import Trainer
-from macrograd.train.outputs import predicted, softmax
-from macrograd.train.targets import Targets
+from macrograd.train.samples.outputs import predicted, softmax
+from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
 

@@ -17,7 +17,7 @@ from macrograd import nn
 from macrograd.sklearn import recipe
 from macrograd.sklearn.base import Net
 from macrograd.train import Trainer
-from macrograd.train.targets import NUMBERS
+from macrograd.train.samples.targets import NUMBERS
 
 Array = NDArray[Any]
 

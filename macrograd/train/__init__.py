@@ -9,9 +9,9 @@ from macrograd.train.engines import ENGINES
 from macrograd.train.ensemble import Ensemble
 from macrograd.train.graphs import plain
 from macrograd.train.history import History
-from macrograd.train.many import Many, train_many
+from macrograd.train.nets.many import Many, train_many
+from macrograd.train.samples.task import Task
 from macrograd.train.saving import load, load_extra, save
-from macrograd.train.task import Task
 from macrograd.train.trainer import Trainer
 from macrograd.train.verdict import TrainingWarning
 

@@ -19,9 +19,9 @@ from macrograd.nn import Module
 from macrograd.train.alike import Description
 from macrograd.train.endings import DIVERGED
 from macrograd.train.graphs import no_collection
-from macrograd.train.many import Many
+from macrograd.train.nets.many import Many
+from macrograd.train.samples.targets import Targets
 from macrograd.train.signature import Signature
-from macrograd.train.targets import Targets
 from macrograd.train.trainer import Trainer
 from macrograd.value import numbers_of
 from macrograd.vector import vector

@@ -28,11 +28,11 @@ from macrograd.train.history import HEALTH, History
 from macrograd.train.identity import identity
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.objective import Objective
-from macrograd.train.order import Order
 from macrograd.train.predictor import Shared
 from macrograd.train.rates import Rates
+from macrograd.train.samples.order import Order
+from macrograd.train.samples.split import Part
 from macrograd.train.setup import Baked, Judged, Setup
-from macrograd.train.split import Part
 from macrograd.train.verdict import constant_loss, verdict
 from macrograd.value import Value, numbers_of, write_numbers
 

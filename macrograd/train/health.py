@@ -16,8 +16,8 @@ from macrograd.train.engines import Engine
 from macrograd.train.graphs import no_collection, plain
 from macrograd.train.history import HEALTH, History
 from macrograd.train.objective import takes_model
+from macrograd.train.samples.split import Part
 from macrograd.train.setup import Setup
-from macrograd.train.split import Part
 from macrograd.train.verdict import TrainingWarning
 from macrograd.vector import as_argument
 

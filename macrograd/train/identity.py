@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.train.callbacks import EarlyStopping
-from macrograd.train.order import Order
+from macrograd.train.samples.order import Order
+from macrograd.train.samples.split import Part
 from macrograd.train.setup import Setup
 from macrograd.train.signature import named
-from macrograd.train.split import Part
 
 
 def identity(

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from macrograd.nn import Module, Scaled
 from macrograd.ranks.ranks import Ranks
-from macrograd.train.data import Samples
 from macrograd.train.graphs import no_collection, plain
 from macrograd.train.known import shared
 from macrograd.train.objective import Objective
-from macrograd.train.split import Part
+from macrograd.train.samples.data import Samples
+from macrograd.train.samples.split import Part
 from macrograd.value import Value
 from macrograd.vector import as_argument
 

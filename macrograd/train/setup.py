@@ -20,16 +20,16 @@ from macrograd.optim import Adam, Optimizer
 from macrograd.ranks.ranks import Ranks
 from macrograd.tables import Plan, listed
 from macrograd.train.alike import Description, Key, Twins
-from macrograd.train.data import Samples
 from macrograd.train.engines import ENGINES, Engine, make_engine
 from macrograd.train.graphs import no_collection
 from macrograd.train.known import shared
 from macrograd.train.objective import Keyed, Objective, Smoothed, takes_model
-from macrograd.train.order import Order
 from macrograd.train.predictor import Measure, Numbers, Predictor, Shared
+from macrograd.train.samples.data import Samples
+from macrograd.train.samples.order import Order
+from macrograd.train.samples.split import Part
+from macrograd.train.samples.targets import Targets
 from macrograd.train.signature import Signature, named
-from macrograd.train.split import Part
-from macrograd.train.targets import Targets
 from macrograd.value import Value, numbers_of
 from macrograd.vector import as_argument
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.ranks.ranks import Ranks, checksum
-from macrograd.train.data import Samples
 from macrograd.train.endings import EARLY_STOPPING
 from macrograd.train.engines import Engine
-from macrograd.train.order import Order
-from macrograd.train.split import Part
-from macrograd.train.spread import Spread
+from macrograd.train.samples.data import Samples
+from macrograd.train.samples.order import Order
+from macrograd.train.samples.split import Part
+from macrograd.train.samples.spread import Spread
 
 Places = NDArray[np.int64]
 

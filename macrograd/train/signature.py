@@ -13,7 +13,7 @@ from macrograd._dataclass import dataclass
 from macrograd.nn import losses
 from macrograd.tables import Plan
 from macrograd.train import schema
-from macrograd.train.targets import NUMBERS, Targets
+from macrograd.train.samples.targets import NUMBERS, Targets
 
 _TYPES: dict[str, tuple[str, Any]] = {
     "U": ("text", str), "S": ("text", str), "i": ("integer", int), "u": ("integer", int), "f": ("number", float),

@@ -19,22 +19,22 @@ from macrograd.optim import Optimizer
 from macrograd.optim.schedules import as_schedule
 from macrograd.ranks.ranks import Ranks
 from macrograd.tables import Plan
-from macrograd.train import metrics as named_metrics
 from macrograd.train import progress as shown
-from macrograd.train import ranges, scaling, spread
-from macrograd.train import targets as kinds
-from macrograd.train import weights as weighting
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
 from macrograd.train.checks import integer, number_of_steps, size_of_batch
-from macrograd.train.columns import in_order, names_of, one_in_order, plan_of
-from macrograd.train.data import Samples
 from macrograd.train.fitting import Fitting
 from macrograd.train.health import Health
 from macrograd.train.history import History
-from macrograd.train.order import Order
+from macrograd.train.samples import metrics as named_metrics
+from macrograd.train.samples import ranges, scaling, spread
+from macrograd.train.samples import targets as kinds
+from macrograd.train.samples import weights as weighting
+from macrograd.train.samples.columns import in_order, names_of, one_in_order, plan_of
+from macrograd.train.samples.data import Samples
+from macrograd.train.samples.order import Order
+from macrograd.train.samples.split import Part, validation_of
 from macrograd.train.setup import Setup, is_number
 from macrograd.train.sharing import together
-from macrograd.train.split import Part, validation_of
 from macrograd.train.verdict import TrainingWarning
 from macrograd.value import parameter_writes
 
@@ -190,8 +190,8 @@ class Trainer:
         """Train on samples X (n, …) and targets y (n,) or (n, k), and return the history.
 
         X, y            array-likes: NumPy, lists, data frames, whose columns are matched by name from then on;
-                        memory-mapped and chunked files are read in blocks. `train.targets.of` decides which targets
-                        are classes and which are numbers
+                        memory-mapped and chunked files are read in blocks. `train.samples.targets.of` decides which
+                        targets are classes and which are numbers
         epochs, steps   one of them: the number of passes over the samples, or the number of updates; by default the
                         number of epochs that make 1000 steps, but at least 20
         batch_size      samples per step; the last batch of an epoch may be smaller. "auto" is 32, or all samples if

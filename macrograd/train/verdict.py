@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from macrograd.train.endings import INTERRUPTED
 from macrograd.train.history import History
-from macrograd.train.targets import Targets
+from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
 

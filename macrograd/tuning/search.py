@@ -17,7 +17,7 @@ import numpy as np
 
 from macrograd import _files
 from macrograd._dataclass import dataclass
-from macrograd.train.metrics import METRICS
+from macrograd.train.samples.metrics import METRICS
 from macrograd.train.verdict import TrainingWarning
 from macrograd.tuning import space as spaces
 from macrograd.tuning import workers as pools

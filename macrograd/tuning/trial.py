@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
 from macrograd.train import Trainer, TrainingWarning, train_many
-from macrograd.train.data import rows_of
 from macrograd.train.diagnose import DivergedError
 from macrograd.train.endings import DIVERGED, FAILED, INTERRUPTED
-from macrograd.train.many import WHOLE
+from macrograd.train.nets.many import WHOLE
+from macrograd.train.samples.data import rows_of
 
 Array = NDArray[Any]
 

@@ -19,7 +19,7 @@ from macrograd.nn.init import INITIALISERS
 from macrograd.nn.losses import LOSSES
 from macrograd.tables import target, text
 from macrograd.train import ENGINES
-from macrograd.train.scaling import Scale
+from macrograd.train.samples.scaling import Scale
 from tests.cli.commands import ROOT, SMALL, Capture, Table, process, rows
 
 REFERENCE = json.loads((ROOT / "references" / "demo.json").read_text("utf-8"))

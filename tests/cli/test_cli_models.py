@@ -19,7 +19,7 @@ from macrograd import nn
 from macrograd.cli import facts, main
 from macrograd.cli.data import Data
 from macrograd.train import files
-from macrograd.train.scaling import Scale
+from macrograd.train.samples.scaling import Scale
 from tests.cli.commands import ROOT, Capture, error
 
 pytestmark = pytest.mark.usefixtures("here")

@@ -18,7 +18,7 @@ from macrograd.exporting.onnx_file import SAMPLES, File
 from macrograd.exporting.onnx_names import NamesInOnnx
 from macrograd.exporting.subject import Names
 from macrograd.tables.dates import parts
-from macrograd.train.targets import Targets
+from macrograd.train.samples.targets import Targets
 from tests.exporting.test_onnx import Model, near
 from tests.exporting.test_trained import HOSTILE, as_csv, hostile, table
 

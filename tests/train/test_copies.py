@@ -91,7 +91,7 @@ def test_copies_run_in_pieces_and_ctrl_c_ends_all_after_a_complete_step(
     members: Many, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from macrograd.compiler.targets.llvm.net_steps import NativeNets
-    from macrograd.train import copies
+    from macrograd.train.nets import copies
 
     monkeypatch.setattr(copies, "first_run", lambda size: 9)  # an epoch has five steps
     monkeypatch.setattr(copies, "next_run", lambda *sizes: 9)

@@ -11,7 +11,7 @@ import pytest
 
 from macrograd import nn, optim
 from macrograd.train import Trainer
-from macrograd.train.data import Samples
+from macrograd.train.samples.data import Samples
 
 ROWS = np.random.RandomState(0).randn(40, 3)
 Y = (ROWS[:, 0] > 0).astype(int)

@@ -371,7 +371,7 @@ def test_a_bad_index_stops_its_member_alone() -> None:
 
 
 def test_members_on_the_same_data_share_what_is_found_in_them() -> None:
-    from macrograd.train.plans import Plans
+    from macrograd.train.nets.plans import Plans
 
     plans, weights = Plans(X, y), np.ones(30)
     first, _ = plans.plan(small(0), {"seed": 0, "steps": 3, "sample_weight": weights})

@@ -11,7 +11,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, nn, optim
-from macrograd.train import ranges, targets
+from macrograd.train.samples import ranges, targets
 
 X = np.concatenate([np.random.RandomState(0).normal(size=(40, 2)) * 0.3 + m for m in ((0, 0), (3, 0), (0, 3))])
 Y = np.repeat(np.arange(3), 40)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from macrograd.train.order import Order
-from macrograd.train.shuffle import shuffle_into
+from macrograd.train.samples.order import Order
+from macrograd.train.samples.shuffle import shuffle_into
 
 
 @settings(max_examples=30)
@@ -53,7 +53,7 @@ def test_native_code_shuffles_as_python_does(samples: int) -> None:
 def test_pieces_of_an_epoch_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, pieces = np.empty((3, 1000), np.int64), np.empty((3, 1000), np.int64)
     shuffle_into(whole, 4, 9, native=True)
-    monkeypatch.setattr("macrograd.train.shuffle.PIECE", 64)
+    monkeypatch.setattr("macrograd.train.samples.shuffle.PIECE", 64)
     shuffle_into(pieces, 4, 9, native=True)
     np.testing.assert_array_equal(pieces, whole)
 
@@ -69,7 +69,7 @@ def test_what_broke_off_is_not_taken_for_an_epoch(monkeypatch: pytest.MonkeyPatc
     order = Order(100, 10, shuffle=True, seed=1)
     order.steps(0, 10)
     with monkeypatch.context() as context:
-        context.setattr("macrograd.train.order.shuffle_into", breaks)
+        context.setattr("macrograd.train.samples.order.shuffle_into", breaks)
         with pytest.raises(KeyboardInterrupt):
             order.steps(10, 10)
     for first in (0, 10):

@@ -99,7 +99,7 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
 
 
 def test_balanced_counts_weights() -> None:
-    from macrograd.train import targets, weights
+    from macrograd.train.samples import targets, weights
 
     y = np.array([0, 0, 0, 1])
     kind = targets.of(y, None, 1)

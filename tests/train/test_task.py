@@ -11,8 +11,8 @@ import pytest
 from macrograd import nn, optim, tables
 from macrograd.nn import losses
 from macrograd.train import Task, Trainer
-from macrograd.train.targets import of as targets_of
-from macrograd.train.task import FITTING
+from macrograd.train.samples.targets import of as targets_of
+from macrograd.train.samples.task import FITTING
 
 
 @pytest.mark.parametrize(

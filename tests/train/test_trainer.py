@@ -224,7 +224,7 @@ def test_a_fraction_is_held_back() -> None:
     ("name", "expected"), [("mean_absolute_error", 0.5), ("mean_squared_error", 0.375), ("r2", 1 - 1.5 / 5)]
 )
 def test_measures_of_numbers(name: str, expected: float) -> None:
-    from macrograd.train.metrics import METRICS
+    from macrograd.train.samples.metrics import METRICS
 
     found = METRICS[name](np.array([1.0, 2.5, 2.5, 3.0]), np.array([1.0, 2.0, 3.0, 4.0]))
     assert found == pytest.approx(expected)

@@ -11,8 +11,9 @@ import pytest
 import macrograd as mg
 from macrograd import datasets, nn, optim
 from macrograd.cli import main
-from macrograd.train import TrainingWarning, targets
+from macrograd.train import TrainingWarning
 from macrograd.train.history import Column
+from macrograd.train.samples import targets
 from macrograd.train.verdict import best_constant
 
 X, Y = datasets.make_moons(60, noise=0.1, seed=3)

@@ -23,8 +23,8 @@ from macrograd.train.diagnose import DivergedError
 from macrograd.train.endings import INTERRUPTED
 from macrograd.train.fitting import Fitting
 from macrograd.train.graphs import no_collection
-from macrograd.train.lanes import Member, Together
-from macrograd.train.member_files import Folder
+from macrograd.train.nets.lanes import Member, Together
+from macrograd.train.nets.member_files import Folder
 from macrograd.train.objective import Keyed
 from macrograd.value import Value
 from macrograd.vector import as_argument

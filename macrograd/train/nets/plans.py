@@ -12,9 +12,9 @@ from macrograd.nn import Scaled
 from macrograd.train.alike import Description, Twins
 from macrograd.train.callbacks import Callbacks
 from macrograd.train.checks import integer
-from macrograd.train.data import rows_of
 from macrograd.train.fitting import Fitting
-from macrograd.train.order import Order
+from macrograd.train.samples.data import rows_of
+from macrograd.train.samples.order import Order
 from macrograd.train.trainer import Trainer
 from macrograd.value import numbers_of
 

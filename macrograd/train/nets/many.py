@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from macrograd.optim.schedules import as_schedule
 from macrograd.train.checks import integer
-from macrograd.train.copies import Copies, CopiesRun, starts_of
-from macrograd.train.data import rows_of
 from macrograd.train.endings import DIVERGED
 from macrograd.train.fitting import Fitting
 from macrograd.train.graphs import no_collection
-from macrograd.train.groups import FEWEST, Group, explained, grouped
 from macrograd.train.history import History
-from macrograd.train.lanes import Member
-from macrograd.train.member_files import Folder
-from macrograd.train.plans import Plans
+from macrograd.train.nets.copies import Copies, CopiesRun, starts_of
+from macrograd.train.nets.groups import FEWEST, Group, explained, grouped
+from macrograd.train.nets.lanes import Member
+from macrograd.train.nets.member_files import Folder
+from macrograd.train.nets.plans import Plans
 from macrograd.train.predictor import Measure
+from macrograd.train.samples.data import rows_of
 from macrograd.train.trainer import Trainer
 from macrograd.train.verdict import TrainingWarning, constant_loss
 from macrograd.value import numbers_of

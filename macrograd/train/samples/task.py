@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from macrograd._dataclass import dataclass
 from macrograd.nn import losses
-from macrograd.train.targets import NUMBERS, Targets
-from macrograd.train.targets import of as targets_of
+from macrograd.train.samples.targets import NUMBERS, Targets
+from macrograd.train.samples.targets import of as targets_of
 
 # The losses that can be named for each kind of target.
 FITTING = {

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
-from macrograd.train.data import Samples
+from macrograd.train.samples.data import Samples
 
 SCALES = ("standard", "robust")
 # Unscaled columns whose deviations differ by more than this train badly: the large ones drown out the others.

@@ -21,7 +21,7 @@ from macrograd.train.endings import DIVERGED, FAILED, INTERRUPTED
 from macrograd.train.fitting import Batch, Fitting
 from macrograd.train.graphs import no_collection
 from macrograd.train.interrupt import Interrupts
-from macrograd.train.member_files import Clock, Folder, MemberWriter
+from macrograd.train.nets.member_files import Clock, Folder, MemberWriter
 from macrograd.train.predictor import Shared
 from macrograd.train.progress import make as shown
 from macrograd.value import Value, numbers_of

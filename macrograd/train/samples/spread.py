@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from macrograd.ranks.ranks import Ranks
 from macrograd.tables import Plan
-from macrograd.train.data import Samples
+from macrograd.train.samples.data import Samples
 
 Array = NDArray[Any]
 Places = NDArray[np.int64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
 from macrograd.nn import losses
-from macrograd.train.outputs import predicted, softmax
+from macrograd.train.samples.outputs import predicted, softmax
 
 Array = NDArray[Any]
 

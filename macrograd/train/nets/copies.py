@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 from macrograd.train import verdict as verdicts
 from macrograd.train.alike import Description
 from macrograd.train.checks import integer
-from macrograd.train.data import Samples, rows_of
 from macrograd.train.endings import INTERRUPTED
 from macrograd.train.fitting import Fitting
 from macrograd.train.graphs import no_collection
-from macrograd.train.groups import Group, grouped
 from macrograd.train.history import History
 from macrograd.train.interrupt import Interrupts
-from macrograd.train.lanes import Member, Together, first_run, next_run
-from macrograd.train.order import Orders
-from macrograd.train.plans import like
+from macrograd.train.nets.groups import Group, grouped
+from macrograd.train.nets.lanes import Member, Together, first_run, next_run
+from macrograd.train.nets.plans import like
 from macrograd.train.predictor import Measure
 from macrograd.train.progress import make as shown
 from macrograd.train.rates import Rates
+from macrograd.train.samples.data import Samples, rows_of
+from macrograd.train.samples.order import Orders
 from macrograd.train.trainer import Trainer
 from macrograd.value import Value, numbers_of, write_numbers
 

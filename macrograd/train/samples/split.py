@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
-from macrograd.train import weights as weighting
-from macrograd.train.data import Samples
-from macrograd.train.targets import Targets
+from macrograd.train.samples import weights as weighting
+from macrograd.train.samples.data import Samples
+from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from macrograd import ops
-from macrograd.train.targets import Targets
+from macrograd.train.samples.targets import Targets
 from macrograd.value import Value
 
 # These give 0 or more for any operand.

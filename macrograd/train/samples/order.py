@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.train.shuffle import shuffle_into
+from macrograd.train.samples.shuffle import shuffle_into
 
 Rows = NDArray[np.int64]
 

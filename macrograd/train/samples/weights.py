@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.train.targets import Targets
+from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
 

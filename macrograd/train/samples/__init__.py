@@ -1,0 +1,1 @@
+"""What a training run is given: samples, targets and weights, checked, split, scaled and put in an order."""
