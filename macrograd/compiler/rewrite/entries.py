@@ -12,7 +12,7 @@ from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import Ints, Tape
 
 # The operand ADJOINTS + i stands for the adjoint of entry i until that is known.
-ADJOINTS = 1 << 40
+ADJOINTS = 2 * tapes.MOST
 
 
 class Entries:

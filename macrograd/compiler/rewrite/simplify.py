@@ -29,7 +29,7 @@ _ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
 )
 _MOST_ROUNDS = 8
 _FEW = 16  # entries that are computed faster one by one than as arrays
-_VARIES = 1 << 40
+_VARIES = 2 * tapes.MOST
 Bools = NDArray[np.bool_]
 
 

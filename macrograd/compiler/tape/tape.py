@@ -18,7 +18,8 @@ sum of all g whose index i equals k, also over the batch if one of them varies o
 `dot` take any number of operands; the operands of `dot` are pairs (a₀ b₀ a₁ b₁ …), its value a₀·b₀ + a₁·b₁ + … from
 left to right.
 
-The tape is stored as flat arrays, so that passes are array operations.
+The tape is stored as flat arrays, so that passes are array operations. Their numbers have as few bits as do: a pass over
+a long tape takes as long as reading it from memory.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ _BY_NAME = {name: code for code, name in _PSEUDO.items()} | {
     op.name: op.code for op in ops.TABLE if op.name != "constant"
 }
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.signedinteger[Any]]
+MOST = 1 << 29  # entries or operands of a tape: sums of a few of their numbers have 32 bits, too
 
 
 class TapeError(ValueError):
@@ -62,11 +64,11 @@ class TapeError(ValueError):
 class Tape:
     """Entries as arrays.
 
-    code     (n,)   the operation of each entry: an `Op.code` or one of the pseudo-codes above
-    start    (n+1,) operands of entry i are operand[start[i]:start[i+1]]
-    operand  (m,)   ids of operands
+    code     (n,)   int16: the operation of each entry, an `Op.code` or one of the pseudo-codes above
+    start    (n+1,) int32: operands of entry i are operand[start[i]:start[i+1]]
+    operand  (m,)   int32: ids of operands
     leaf     (n,)   number of a parameter or input, value of a constant, k of a scatter or call; 0 elsewhere
-    results  (r,)   ids of the results
+    results  (r,)   int64: ids of the results
     """
 
     code: Ints
@@ -88,7 +90,7 @@ class Tape:
     @property
     def owner(self) -> Ints:
         """For each operand, the entry that uses it."""
-        return np.repeat(np.arange(len(self)), self.arity)
+        return np.repeat(np.arange(len(self), dtype=np.int32), self.arity)
 
     def __str__(self) -> str:
         return "\n".join([*self._lines(), " ".join(["return", *(f"%{r}" for r in self.results)])])
@@ -133,8 +135,19 @@ class TapeBuilder:
 
 
 def make(code: Any, start: Any, operand: Any, leaf: Any, results: Any) -> Tape:
-    integers = [np.asarray(x, dtype=np.int64) for x in (code, start, operand, results)]
-    return Tape(integers[0], integers[1], integers[2], np.asarray(leaf, dtype=np.float64), integers[3])
+    """The tape of these columns. Raises OverflowError for one that is too long."""
+    if max(len(code), len(operand)) >= MOST:
+        raise OverflowError(
+            f"the recorded program has {len(code):,} scalars with {len(operand):,} operands, and may have {MOST:,}: "
+            "write its loops as mg.loop, whose body is recorded once"
+        )
+    return Tape(
+        np.asarray(code, dtype=np.int16),
+        np.asarray(start, dtype=np.int32),
+        np.asarray(operand, dtype=np.int32),
+        np.asarray(leaf, dtype=np.float64),
+        np.asarray(results, dtype=np.int64),
+    )
 
 
 def parse(text: str) -> Tape:
@@ -212,7 +225,7 @@ def ranges(starts: Ints, lengths: Ints) -> Ints:
 def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:
     """The tape of the entries kept, renumbered. These must use only entries that are kept."""
     ids = np.flatnonzero(keep)
-    number: Ints = np.cumsum(keep, dtype=np.int64)
+    number: Ints = np.cumsum(keep, dtype=np.int32)
     number -= 1
     start, operand = walks.picked(tape.start[ids], tape.arity[ids], tape.operand, number)
     return make(tape.code[ids], start, operand, tape.leaf[ids], number[tape.results])

@@ -1,6 +1,7 @@
 """Walks that go entry by entry, because the result for one entry depends on the results for others.
 
-Everything else in the passes is array operations. These are loops in native code if LLVM is available and the tape is
+Entries and places are numbered with 32 bits: a tape is read from memory again and again, and half as many bytes are
+half the time. Everything else in the passes is array operations. These are loops in native code if LLVM is available and the tape is
 long enough to be worth it, and Python loops otherwise. The operands of entry i are operand[start[i]:start[i+1]]. One of
 them, `picked`, could be array operations, and is without LLVM: with any number of operands per entry they take a dozen
 passes over arrays as long as all operands, a quarter of the time of simplifying a long tape.
@@ -17,17 +18,18 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from macrograd.compiler.jit.text import Code, Counter
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.signedinteger[Any]]
 SHORT = 1_000  # entries that are worth a call of native code, even if it must be made first
 _FEW = 64  # entries that Python always walks in less time than such a call takes
 MANY = 20_000  # entries of short tapes that Python can walk in the time that LLVM takes to compile the walks
-_LEAST = -(1 << 62)
+_LEAST = -(1 << 30)
+_AS_THEY_ARE = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.uint64))
 _NAMES = ("longest", "reached", "first_equals", "in_rounds", "picked")
 
 
 def longest(start: Ints, operand: Ints, own: Ints, step: Ints) -> Ints:
     """For each entry, the maximum of its number and its operands' results, plus its step."""
-    found = np.empty(len(own), dtype=np.int64)
+    found = np.empty(len(own), dtype=np.int32)
     if (walks := _native(len(own))) is not None:
         _call(walks["longest"], start, operand, own, step, found)
         return found
@@ -61,10 +63,11 @@ def first_equals(code: Ints, bits: Ints, start: Ints, operand: Ints) -> Ints:
     """For each entry, the first one with the same code, bits and operands, where each operand counts as the first one
     equal to it."""
     n = len(code)
-    found = np.empty(n, dtype=np.int64)
+    found = np.empty(n, dtype=np.int32)
     if (walks := _native(n)) is not None:
-        table = np.full(1 << (2 * n).bit_length(), -1)
-        _call(walks["first_equals"], start, operand, code, bits, np.empty_like(operand), table, len(table) - 1, found)
+        table, mapped = np.full(1 << (2 * n).bit_length(), -1, np.int32), np.empty(len(operand), np.int32)
+        kinds, leaves = np.ascontiguousarray(code, np.int16), np.ascontiguousarray(bits).view(np.uint64)
+        _call(walks["first_equals"], start, operand, kinds, mapped, table, found, leaves, len(table) - 1)
         return found
     twin = list(range(n))
     look = twin.__getitem__
@@ -79,7 +82,7 @@ def first_equals(code: Ints, bits: Ints, start: Ints, operand: Ints) -> Ints:
 def in_rounds(start: Ints, operand: Ints, step: Ints, held: Ints, opens: Ints) -> Ints:
     """For each entry, the maximum of its operands' results, plus its step; if it is `held`, also more than any result
     at the time when the latest round was opened, by the latest entry that `opens` one."""
-    found = np.zeros(len(step), dtype=np.int64)
+    found = np.zeros(len(step), dtype=np.int32)
     if (walks := _native(len(step))) is not None:
         _call(walks["in_rounds"], start, operand, step, held, opens, found)
         return found
@@ -98,10 +101,10 @@ def in_rounds(start: Ints, operand: Ints, step: Ints, held: Ints, opens: Ints) -
 def picked(begin: Ints, arity: Ints, operand: Ints, number: Ints) -> tuple[Ints, Ints]:
     """Start and operands of entries of `arity` operands each, which are operand[begin], operand[begin + 1] …, with
     number[k] in place of every operand k."""
-    start = np.zeros(len(begin) + 1, dtype=np.int64)
+    start = np.zeros(len(begin) + 1, dtype=np.int32)
     np.cumsum(arity, out=start[1:])
     if (walks := _native(len(begin))) is not None:
-        found = np.empty(int(start[-1]), dtype=np.int64)
+        found = np.empty(int(start[-1]), dtype=np.int32)
         _call(walks["picked"], start, begin, operand, number, found)
         return start, found
     at = np.arange(int(start[-1])) + np.repeat(begin - start[:-1], arity)
@@ -133,10 +136,16 @@ def compiled() -> dict[str, Any] | None:
 
 
 def _call(walk: Any, *given: Any) -> None:
-    """Call a walk with arrays and numbers, the first of which is `start`."""
-    held = [x if isinstance(x, int) else np.ascontiguousarray(x) for x in given]  # output arrays already are
+    """Call a walk with arrays and numbers, the first of which is `start`. Arrays of integers have 32 bits; of operations
+    16, of marks 8, and of the bits of numbers 64."""
+    held = [x if isinstance(x, int) else _as_walked(x) for x in given]
     words = np.array([x if isinstance(x, int) else x.ctypes.data for x in (*held, len(given[0]) - 1)])
     walk[1](words.ctypes.data)  # keeps the arrays alive during the call, when other threads run
+
+
+def _as_walked(x: NDArray[Any]) -> NDArray[Any]:
+    """The array as native code reads it; it is the same array if it is one already, as those for results are."""
+    return np.ascontiguousarray(x, None if x.dtype in _AS_THEY_ARE else np.int32)
 
 
 def _text() -> str:
@@ -166,13 +175,16 @@ entries:
   %more = icmp slt i64 %i, %count
   br i1 %more, label %describe, label %finished
 describe:
-  %begin.at = getelementptr i64, ptr %start, i64 %i
-  %begin = load i64, ptr %begin.at
+  %begin.at = getelementptr i32, ptr %start, i64 %i
+  %begin.short = load i32, ptr %begin.at
+  %begin = sext i32 %begin.short to i64
   %i.next = add i64 %i, 1
-  %end.at = getelementptr i64, ptr %start, i64 %i.next
-  %end = load i64, ptr %end.at
-  %kind.at = getelementptr i64, ptr %code, i64 %i
-  %kind = load i64, ptr %kind.at
+  %end.at = getelementptr i32, ptr %start, i64 %i.next
+  %end.short = load i32, ptr %end.at
+  %end = sext i32 %end.short to i64
+  %kind.at = getelementptr i16, ptr %code, i64 %i
+  %kind.short = load i16, ptr %kind.at
+  %kind = sext i16 %kind.short to i64
   %leaf.at = getelementptr i64, ptr %bits, i64 %i
   %leaf = load i64, ptr %leaf.at
   %spread = mul i64 %kind, -7046029254386353131
@@ -184,12 +196,15 @@ hash:
   %hashing = icmp slt i64 %k, %end
   br i1 %hashing, label %mix, label %hashed
 mix:
-  %used.at = getelementptr i64, ptr %operand, i64 %k
-  %used = load i64, ptr %used.at
-  %first.at = getelementptr i64, ptr %found, i64 %used
-  %first = load i64, ptr %first.at
-  %mapped.k = getelementptr i64, ptr %mapped, i64 %k
-  store i64 %first, ptr %mapped.k
+  %used.at = getelementptr i32, ptr %operand, i64 %k
+  %used.short = load i32, ptr %used.at
+  %used = sext i32 %used.short to i64
+  %first.at = getelementptr i32, ptr %found, i64 %used
+  %first.short = load i32, ptr %first.at
+  %first = sext i32 %first.short to i64
+  %mapped.k = getelementptr i32, ptr %mapped, i64 %k
+  %first.as.mapped.k = trunc i64 %first to i32
+  store i32 %first.as.mapped.k, ptr %mapped.k
   %h.high = lshr i64 %h, 29
   %h.folded = xor i64 %h, %h.high
   %h.with = add i64 %h.folded, %first
@@ -204,20 +219,24 @@ hashed:
 probe:
   %place = phi i64 [ %place.first, %hashed ], [ %place.next, %other ]
   %slot = and i64 %place, %mask
-  %slot.at = getelementptr i64, ptr %table, i64 %slot
-  %j = load i64, ptr %slot.at
+  %slot.at = getelementptr i32, ptr %table, i64 %slot
+  %j.short = load i32, ptr %slot.at
+  %j = sext i32 %j.short to i64
   %free = icmp slt i64 %j, 0
   br i1 %free, label %new, label %compare
 compare:
-  %kind.j.at = getelementptr i64, ptr %code, i64 %j
-  %kind.j = load i64, ptr %kind.j.at
+  %kind.j.at = getelementptr i16, ptr %code, i64 %j
+  %kind.j.short = load i16, ptr %kind.j.at
+  %kind.j = sext i16 %kind.j.short to i64
   %leaf.j.at = getelementptr i64, ptr %bits, i64 %j
   %leaf.j = load i64, ptr %leaf.j.at
-  %begin.j.at = getelementptr i64, ptr %start, i64 %j
-  %begin.j = load i64, ptr %begin.j.at
+  %begin.j.at = getelementptr i32, ptr %start, i64 %j
+  %begin.j.short = load i32, ptr %begin.j.at
+  %begin.j = sext i32 %begin.j.short to i64
   %j.next = add i64 %j, 1
-  %end.j.at = getelementptr i64, ptr %start, i64 %j.next
-  %end.j = load i64, ptr %end.j.at
+  %end.j.at = getelementptr i32, ptr %start, i64 %j.next
+  %end.j.short = load i32, ptr %end.j.at
+  %end.j = sext i32 %end.j.short to i64
   %size = sub i64 %end, %begin
   %size.j = sub i64 %end.j, %begin.j
   %same.kind = icmp eq i64 %kind, %kind.j
@@ -232,11 +251,13 @@ operands:
   br i1 %comparing, label %both, label %set
 both:
   %mine = add i64 %begin, %c
-  %mine.at = getelementptr i64, ptr %mapped, i64 %mine
-  %a = load i64, ptr %mine.at
+  %mine.at = getelementptr i32, ptr %mapped, i64 %mine
+  %a.short = load i32, ptr %mine.at
+  %a = sext i32 %a.short to i64
   %its = add i64 %begin.j, %c
-  %its.at = getelementptr i64, ptr %mapped, i64 %its
-  %b = load i64, ptr %its.at
+  %its.at = getelementptr i32, ptr %mapped, i64 %its
+  %b.short = load i32, ptr %its.at
+  %b = sext i32 %b.short to i64
   %c.next = add i64 %c, 1
   %equal = icmp eq i64 %a, %b
   br i1 %equal, label %operands, label %other
@@ -244,12 +265,14 @@ other:
   %place.next = add i64 %slot, 1
   br label %probe
 new:
-  store i64 %i, ptr %slot.at
+  %i.as.slot.at = trunc i64 %i to i32
+  store i32 %i.as.slot.at, ptr %slot.at
   br label %set
 set:
   %result = phi i64 [ %i, %new ], [ %j, %operands ]
-  %result.at = getelementptr i64, ptr %found, i64 %i
-  store i64 %result, ptr %result.at
+  %result.at = getelementptr i32, ptr %found, i64 %i
+  %result.as.result.at = trunc i64 %result to i32
+  store i32 %result.as.result.at, ptr %result.at
   br label %entries
 finished:"""
 
@@ -263,7 +286,7 @@ def _fields(code: Code, names: str) -> list[str]:
 
 
 def _first_equals(code: Code) -> None:
-    _fields(code, "start operand code bits mapped table mask found count")
+    _fields(code, "start operand code mapped table found bits mask count")
     code.lines += _FIRST_EQUALS.splitlines()
 
 
@@ -274,10 +297,10 @@ def _longest(code: Code) -> None:
         def used(k: str, most: list[str]) -> list[str]:
             return [_larger(code, _number(code, found, k), most[0])]
 
-        (most,) = _over_operands(code, start, operand, str(i), used, [("i64", str(_LEAST))])
-        deepest = code.let(f"add i64 {most}, {_number(code, step, str(i))}")
+        (most,) = _over_operands(code, start, operand, str(i), used, [("i32", str(_LEAST))])
+        deepest = code.let(f"add i32 {most}, {_number(code, step, str(i))}")
         result = _larger(code, deepest, _number(code, own, str(i)))
-        code.put(f"store i64 {result}, ptr {code.element(found, str(i), 'i64')}")
+        code.put(f"store i32 {result}, ptr {code.element(found, str(i), 'i32')}")
         return []
 
     code.loop(count, entry)
@@ -288,34 +311,34 @@ def _in_rounds(code: Code) -> None:
 
     def entry(i: Counter, values: list[str]) -> list[str]:
         most, floor = values
-        opening = code.let(f"icmp ne i64 {_number(code, opens, str(i))}, 0")
-        floor = code.let(f"select i1 {opening}, i64 {code.let(f'add i64 {most}, 1')}, i64 {floor}")
+        opening = code.let(f"icmp ne i32 {_number(code, opens, str(i))}, 0")
+        floor = code.let(f"select i1 {opening}, i32 {code.let(f'add i32 {most}, 1')}, i32 {floor}")
 
         def used(k: str, deepest: list[str]) -> list[str]:
             return [_larger(code, _number(code, found, k), deepest[0])]
 
-        (deepest,) = _over_operands(code, start, operand, str(i), used, [("i64", "0")])
-        result = code.let(f"add i64 {deepest}, {_number(code, step, str(i))}")
-        holding = code.let(f"icmp ne i64 {_number(code, held, str(i))}, 0")
-        result = code.let(f"select i1 {holding}, i64 {_larger(code, result, floor)}, i64 {result}")
-        code.put(f"store i64 {result}, ptr {code.element(found, str(i), 'i64')}")
+        (deepest,) = _over_operands(code, start, operand, str(i), used, [("i32", "0")])
+        result = code.let(f"add i32 {deepest}, {_number(code, step, str(i))}")
+        holding = code.let(f"icmp ne i32 {_number(code, held, str(i))}, 0")
+        result = code.let(f"select i1 {holding}, i32 {_larger(code, result, floor)}, i32 {result}")
+        code.put(f"store i32 {result}, ptr {code.element(found, str(i), 'i32')}")
         return [_larger(code, most, result), floor]
 
-    code.loop(count, entry, [("i64", "0"), ("i64", "0")])
+    code.loop(count, entry, [("i32", "0"), ("i32", "0")])
 
 
 def _picked(code: Code) -> None:
     start, begin, operand, number, found, count = _fields(code, "start begin operand number found count")
 
     def entry(i: Counter, _: list[str]) -> list[str]:
-        first = _number(code, start, str(i))
-        size = code.let(f"sub i64 {_number(code, start, code.let(f'add i64 {i}, 1'))}, {first}")
-        source = code.element(operand, _number(code, begin, str(i)), "i64")
-        target = code.element(found, first, "i64")
+        first = _place(code, start, str(i))
+        size = code.let(f"sub i64 {_place(code, start, code.let(f'add i64 {i}, 1'))}, {first}")
+        source = code.element(operand, _place(code, begin, str(i)), "i32")
+        target = code.element(found, first, "i32")
 
         def one(k: Counter, _: list[str]) -> list[str]:
-            result = _number(code, number, _number(code, source, str(k)))
-            code.put(f"store i64 {result}, ptr {code.element(target, str(k), 'i64')}")
+            result = _number(code, number, _place(code, source, str(k)))
+            code.put(f"store i32 {result}, ptr {code.element(target, str(k), 'i32')}")
             return []
 
         code.loop(size, one)
@@ -345,20 +368,25 @@ def _reached(code: Code) -> None:
 
 
 def _over_operands(code: Code, start: str, operand: str, entry: str, body: Any, carried: Any) -> list[str]:
-    begin = _number(code, start, entry)
-    end = _number(code, start, code.let(f"add i64 {entry}, 1"))
-    mine = code.element(operand, begin, "i64")
+    begin = _place(code, start, entry)
+    end = _place(code, start, code.let(f"add i64 {entry}, 1"))
+    mine = code.element(operand, begin, "i32")
 
     def one(k: Counter, values: list[str]) -> list[str]:
-        found: list[str] = body(_number(code, mine, str(k)), values)
+        found: list[str] = body(_place(code, mine, str(k)), values)
         return found
 
     return code.loop(code.let(f"sub i64 {end}, {begin}"), one, carried)
 
 
 def _number(code: Code, array: str, at: str) -> str:
-    return code.let(f"load i64, ptr {code.element(array, at, 'i64')}")
+    return code.let(f"load i32, ptr {code.element(array, at, 'i32')}")
+
+
+def _place(code: Code, array: str, at: str) -> str:
+    """A number by which an array is indexed."""
+    return code.let(f"sext i32 {_number(code, array, at)} to i64")
 
 
 def _larger(code: Code, a: str, b: str) -> str:
-    return code.let(f"select i1 {code.let(f'icmp sgt i64 {a}, {b}')}, i64 {a}, i64 {b}")
+    return code.let(f"select i1 {code.let(f'icmp sgt i32 {a}, {b}')}, i32 {a}, i32 {b}")
