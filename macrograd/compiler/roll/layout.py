@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd._dataclass import dataclass
 from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import CONSTANT, INPUT, PARAMETER, REDUCE, UNIFORM, Ints, Tape
 
 # When an entry runs: before the blocks, in each block, summed over the blocks, after them.
@@ -49,13 +50,17 @@ class Layout:
 
 @dataclass(frozen=True)
 class Terms:
-    """All products in all sums: pair i is left[i]·right[i], of the entry owner[i]; sorted by owner."""
+    """All products in all sums: those of entry i are left[k]·right[k] for start[i] ≤ k < start[i + 1]."""
 
-    owner: Ints
     left: Ints
     right: Ints
     kind: Ints
     start: Ints
+
+    @property
+    def owner(self) -> Ints:
+        """For each product, the entry whose sum it is in."""
+        return np.repeat(np.arange(len(self.start) - 1, dtype=np.int32), np.diff(self.start))
 
 
 def sums_of(tape: Tape, varies: NDArray[np.bool_], strict: bool) -> tuple[Ints, NDArray[np.bool_]]:
@@ -67,14 +72,15 @@ def sums_of(tape: Tape, varies: NDArray[np.bool_], strict: bool) -> tuple[Ints, 
     infinite or NaN: 0·∞ would enter the sum. A product with such a factor is computed before those lanes are cleared.
     """
     n = len(tape)
-    uses = np.bincount(tape.operand, minlength=n)
+    uses = walks.counted(tape.operand, n)
     np.add.at(uses, tape.results, 1)
-    sums = np.where(tape.code == ops.dot.code, np.arange(n), -1)
+    sums = np.where(tape.code == ops.dot.code, np.arange(n, dtype=np.int32), np.int32(-1))
     used = np.ones(n, dtype=bool)
     reduces = np.flatnonzero(tape.code == REDUCE)
     inner = tape.operand[tape.start[reduces]]
     harmless = varies | ((tape.code == CONSTANT) & np.isfinite(tape.leaf))
-    harmful = np.bincount(tape.owner[~harmless[tape.operand]], minlength=n) > 0
+    harmful = np.zeros(n, dtype=bool)
+    harmful[tape.owner[~tapes.at(harmless, tape.operand)]] = True
     fused = tapes.among(tape.code[inner], [ops.dot.code, ops.mul.code]) & (uses[inner] == 1) & ~harmful[inner]
     if strict:
         fused &= tape.arity[inner] == 2
@@ -90,30 +96,36 @@ def terms_of(tape: Tape, sums: Ints, varies: NDArray[np.bool_]) -> Terms:
     inner = sums[owner]
     alone = tape.code[inner] == REDUCE  # one term, x·1
     count = np.where(alone, 1, tape.arity[inner] // 2)
-    pair_owner = np.repeat(owner, count)
-    start = np.concatenate([[0], np.cumsum(count)])
-    at = np.repeat(tape.start[inner] - 2 * start[:-1], count) + 2 * np.arange(start[-1])
-    single = np.repeat(alone, count)
-    left = tape.operand[at]
-    right = np.where(single, -1, tape.operand[np.minimum(at + 1, len(tape.operand) - 1)])
-    leaves = ((CONSTANT, 0), (PARAMETER, 1), (UNIFORM, 1), (INPUT, 2))
-    rank = np.select([tape.code == code for code, _ in leaves], [at for _, at in leaves], 3) + 4 * varies
-    swap = (right >= 0) & ((rank[left] > rank[right]) | ((rank[left] == rank[right]) & (left > right)))
-    left, right = np.where(swap, right, left), np.where(swap, left, right)
-    left, right = np.where(single, -1, left), np.where(single, left, right)
-    one = (left >= 0) & (tape.code[left] == CONSTANT) & (tape.leaf[left] == 1.0)
-    minus = (left >= 0) & (tape.code[left] == CONSTANT) & (tape.leaf[left] == -1.0)
-    left_kind = np.select([single | one, minus, varies[left]], [0, 1, 3], 2)
-    kind = 4 * left_kind + np.where(varies[right], 3, 2)
-    starts = np.full(len(tape) + 1, 0)
+    starts = np.zeros(len(tape) + 1, dtype=np.int32)
     starts[owner + 1] = count
-    return Terms(pair_owner, left, right, kind, np.cumsum(starts))
+    start = np.cumsum(starts, dtype=np.int32)
+    position = np.repeat(tape.start[inner] - 2 * start[owner], count) + 2 * np.arange(start[-1], dtype=np.int32)
+    single = np.repeat(alone, count)
+    left = tapes.at(tape.operand, position)
+    right = tapes.at(tape.operand, np.minimum(position + 1, len(tape.operand) - 1))
+    del position, starts
+    right[single] = -1
+    rank = 3 + 4 * varies.astype(np.int8)
+    for code, before in ((CONSTANT, 0), (PARAMETER, 1), (UNIFORM, 1), (INPUT, 2)):
+        rank[tape.code == code] += before - 3
+    left_rank, right_rank = tapes.at(rank, left), tapes.at(rank, right)
+    swap = (right >= 0) & ((left_rank > right_rank) | ((left_rank == right_rank) & (left > right)))
+    left, right = np.where(swap, right, left), np.where(swap, left, right)
+    left, right = np.where(single, np.int32(-1), left), np.where(single, left, right)
+    # The kind of a factor: 0 for 1, 1 for −1, 2 for any other that is the same for all samples, 3 for one that varies.
+    factor = 2 + varies.astype(np.int8)
+    for number, its in ((1.0, 0), (-1.0, 1)):
+        factor[(tape.code == CONSTANT) & (tape.leaf == number)] = its
+    left_kind = tapes.at(factor, left)
+    left_kind[single] = 0
+    kind = 4 * left_kind + 2 + tapes.at(varies.astype(np.int8), right)
+    return Terms(left, right, kind, start)
 
 
 def layout_of(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDArray[np.bool_], batch: bool) -> Layout:
     """Assign every entry its slot: leaves first, then the results contiguously, then the groups in order."""
     n = len(tape)
-    slot = np.full(n, -1)
+    slot = np.full(n, -1, dtype=np.int32)
     parameter, same, given = tape.code == PARAMETER, tape.code == UNIFORM, tape.code == INPUT
     constant = np.flatnonzero(tape.code == CONSTANT)
     slot[parameter] = tape.leaf[parameter].astype(np.int64)
@@ -149,15 +161,20 @@ def layout_of(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDA
 def arranged(terms: Terms, layout: Layout, strict: bool) -> Terms:
     """Outside strict mode, sort the products of a sum by kind and slot, so that a dot product is recognised in any
     order."""
-    if strict or not len(terms.owner):
+    if strict or not len(terms.left):
         return terms
-    left = np.where(terms.left >= 0, layout.slot[terms.left], -1)
-    right = layout.slot[terms.right]
-    key = (terms.kind * (layout.uniform + layout.varying + 1) + left + 1) * (layout.uniform + layout.varying) + right
-    same = terms.owner[1:] == terms.owner[:-1]
+    left = np.where(terms.left >= 0, tapes.at(layout.slot, terms.left), np.int32(-1))
+    columns, owner = (terms.kind, left, tapes.at(layout.slot, terms.right)), terms.owner
+    falls = np.zeros(len(owner) - 1, dtype=bool)  # where a product comes before the one in front of it
+    for column in reversed(columns):
+        falls = (column[1:] < column[:-1]) | ((column[1:] == column[:-1]) & falls)
     mixed = np.zeros(len(layout.slot), dtype=bool)  # the sums whose products are not sorted
-    mixed[terms.owner[1:][same & (key[1:] < key[:-1])]] = True
-    at = np.flatnonzero(mixed[terms.owner])
-    order = np.arange(len(key))
-    order[at] = at[np.lexsort((key[at], terms.owner[at]))]
-    return Terms(terms.owner[order], terms.left[order], terms.right[order], terms.kind[order], terms.start)
+    mixed[owner[1:][(owner[1:] == owner[:-1]) & falls]] = True
+    at = np.flatnonzero(tapes.at(mixed, owner))
+    if not len(at):
+        return terms
+    sorted_at = at[np.lexsort((*(column[at] for column in reversed(columns)), owner[at]))]
+    found = [column.copy() for column in (terms.left, terms.right, terms.kind)]
+    for new, old in zip(found, (terms.left, terms.right, terms.kind), strict=True):
+        new[at] = old[sorted_at]
+    return Terms(*found, terms.start)

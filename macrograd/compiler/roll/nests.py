@@ -88,21 +88,21 @@ def index_of(space: str, slots: Ints, nest: Nest, which: int, shifts: tuple[int,
     dims, strides, rows = nest.dims, nest.strides[which], nest.rows[which]
     zeros = (0,) * len(dims)
     if not separable(slots):
-        return Index(space, 0, zeros, full=slots.copy(), shifts=shifts)
+        return Index(space, 0, zeros, full=slots.astype(np.int64), shifts=shifts)
     step = int(offsets[1]) if len(offsets) > 1 else 0
     regular = (offsets == step * np.arange(len(offsets))).all()
     table = None
     if strides is None:
-        table = (slots[:, 0] - base).reshape(dims)
+        table = (slots[:, 0] - base).reshape(dims).astype(np.int64)
     elif rows is not None:
-        table = rows.reshape(-1, *(1,) * (len(dims) - 1))
+        table = rows.reshape(-1, *(1,) * (len(dims) - 1)).astype(np.int64)
     return Index(
         space,
         base,
         strides if strides is not None else zeros,
         step if regular else 0,
         members=table,
-        terms=None if regular else offsets,
+        terms=None if regular else offsets.astype(np.int64),
         shifts=shifts,
     )
 

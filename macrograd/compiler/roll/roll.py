@@ -59,7 +59,7 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     phase = _phases(tape, varies)
     sums, used = sums_of(tape, varies, strict)
     terms = terms_of(tape, sums, varies)
-    placed = np.flatnonzero((tape.arity > 0) & used)
+    placed = np.flatnonzero((tape.arity > 0) & used).astype(np.int32)
     signature = _signatures(tape, terms, varies, strict)
     is_result = np.zeros(len(tape), dtype=bool)
     is_result[tape.results] = True
@@ -110,19 +110,23 @@ def _groups(
 ) -> tuple[Ints, list[int]]:
     """The entries group by group, and where each group begins. Members are sorted by their keys, and groups of one
     moment by their first members, so that operands move evenly from group to group."""
-    columns = [column[entries] for column in (*moment, *kind, *keys)]
-    when = columns[0] * (int(columns[1].max(initial=0)) + 1) + columns[1]
-    order = np.lexsort((columns[5], columns[4], mix(columns[2], columns[3]), when))  # and then in tape order
+    (phase, level), (key, tie) = moment, keys
+    when = phase[entries] * np.int64(int(level.max(initial=0)) + 1) + level[entries]
+    what = mix(*(column[entries] for column in kind))
+    order = entries[np.lexsort((tie[entries], key[entries], what, when))]  # and then in tape order
+    del when, what
     same = np.ones(len(order), dtype=bool)
-    for column in columns[:4]:
-        same[1:] &= column[order][1:] == column[order][:-1]
+    for column in (*moment, *kind):
+        some = column[order]
+        same[1:] &= some[1:] == some[:-1]
     same[:1] = False
     begin = np.flatnonzero(~same)
     size = np.diff(np.append(begin, len(order)))
     heads = order[begin]
-    rank = np.lexsort((entries[heads], columns[4][heads], columns[1][heads], columns[0][heads]))
-    order = order[tapes.ranges(begin[rank], size[rank])]
-    return entries[order], np.append(0, np.cumsum(size[rank])).tolist()
+    rank = np.lexsort((heads, key[heads], level[heads], phase[heads]))
+    if not (rank[1:] > rank[:-1]).all():
+        order = order[tapes.ranges(begin[rank], size[rank])]
+    return order, np.append(0, np.cumsum(size[rank])).tolist()
 
 
 def _steps(
@@ -196,7 +200,7 @@ def _data_until(code: NDArray[np.bool_], k: int, loops: Container[int], phases: 
 
 def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
     """The phase of each entry. Entries that depend on a sum over the batch run after the blocks."""
-    phase = np.where(varies, BLOCK, BEFORE)
+    phase = np.where(varies, np.int8(BLOCK), np.int8(BEFORE))
     scatters = np.flatnonzero(tape.code == SCATTER)
     over_batch = np.maximum.reduceat(varies[tape.operand], tape.start[scatters]) if len(scatters) else scatters == 0
     reduces = np.sort(np.concatenate([np.flatnonzero(tape.code == REDUCE), scatters[over_batch]]))
@@ -212,23 +216,33 @@ def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
 
 def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: bool) -> Ints:
     """A hash per entry, equal for entries that may share an instruction."""
-    signature = np.concatenate([_of_operands(tape, varies, k) for k in range(0, len(tape), _AT_ONCE)] or [np.arange(0)])
-    with np.errstate(over="ignore"):  # hashing wraps around on purpose
-        place = np.arange(len(terms.owner)) - terms.start[terms.owner] if strict else np.array([0])
-        term_total = np.concatenate([[0], np.cumsum(mix(terms.kind + 17, place))])
-        sums = term_total[terms.start[1:]] - term_total[terms.start[:-1]]
-        del term_total
+    signature = np.empty(len(tape), dtype=np.int64)
+    for first in range(0, len(tape), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        signature[some] = np.where(
+            terms.start[1:][some] > terms.start[:-1][some],
+            _of_terms(tape, terms, some, strict),
+            _of_operands(tape, varies, some),
+        )
     call = np.flatnonzero(tape.code == CALL)
     signature[call] = mix(signature[call], tape.leaf[call].astype(np.int64))
     out = np.flatnonzero(tape.code == OUT)
     signature[out] = mix(signature[out], tape.leaf[tape.operand[tape.start[out]]].astype(np.int64))
-    is_sum = np.diff(terms.start) > 0
-    return np.where(is_sum, mix(mix(tape.code, np.diff(terms.start)), sums), signature)
+    return signature
 
 
-def _of_operands(tape: Tape, varies: NDArray[np.bool_], first: int) -> Ints:
-    """A hash of the operation and the kinds of operands, for some entries from `first` on."""
-    some = slice(first, first + _AT_ONCE)
+def _of_terms(tape: Tape, terms: Terms, some: slice, strict: bool) -> Ints:
+    """A hash of the kinds of the products in each of some sums, in strict mode of their places, too."""
+    begin, end = terms.start[:-1][some], terms.start[1:][some]
+    kind = terms.kind[begin[0] : end[-1]]
+    place = np.arange(begin[0], end[-1]) - np.repeat(begin, end - begin) if strict else np.array([0])
+    with np.errstate(over="ignore"):  # hashing wraps around on purpose
+        total = np.concatenate([[0], np.cumsum(mix(kind + 17, place))])
+        return mix(mix(tape.code[some], end - begin), total[end - begin[0]] - total[begin - begin[0]])
+
+
+def _of_operands(tape: Tape, varies: NDArray[np.bool_], some: slice) -> Ints:
+    """A hash of the operation and the kinds of operands of some entries."""
     code, begin, end = tape.code[some], tape.start[:-1][some], tape.start[1:][some]
     arity, operand = end - begin, tape.operand[begin[0] : end[-1]]
     owner = np.repeat(code, arity)
@@ -260,26 +274,22 @@ def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints, 
     or else its first operand, and then the key of its last operand. And which of the three it is, since they must not
     be mixed."""
     n = len(tape)
-    key = tie = np.arange(n)
+    key = tie = np.arange(n, dtype=np.int32)
     inside = np.flatnonzero(tape.arity > 0)
     if len(inside):
-        operand = tape.operand.copy()
-        operand[(tape.code == CONSTANT)[operand]] = n
-        key[inside] = np.minimum.reduceat(operand, tape.start[inside])
-        del operand
+        number = key.copy()
+        number[tape.code == CONSTANT] = n
+        key[inside] = np.minimum.reduceat(tapes.at(number, tape.operand), tape.start[inside])
         tie = key.copy()
         tie[inside] = key[np.maximum.reduceat(tape.operand, tape.start[inside])]
-    number = np.full(n, -1)
+        del number
+    number = np.full(n, -1, dtype=np.int32)
     number[tape.results[::-1]] = np.arange(len(tape.results))[::-1]
-    uses = np.bincount(tape.operand, minlength=n)
-    feeds = (
-        np.repeat(is_result, tape.arity)
-        & (uses[tape.operand] == 1)
-        & ~is_result[tape.operand]
-        & (tape.arity[tape.operand] > 0)
-    )
-    key[tape.operand[feeds]] = number[tape.owner[feeds]]
+    alone = (walks.counted(tape.operand, n) == 1) & ~is_result & (tape.arity > 0)
+    feeds = np.flatnonzero(np.repeat(is_result, tape.arity) & tapes.at(alone, tape.operand))
+    used = tape.operand[feeds]
+    key[used] = number[np.searchsorted(tape.start, feeds, side="right") - 1]
     key[is_result] = number[is_result]
-    role = is_result.astype(np.int64)
-    role[tape.operand[feeds]] = 2
+    role = is_result.astype(np.int8)
+    role[used] = 2
     return key, tie, role

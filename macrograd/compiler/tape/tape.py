@@ -46,6 +46,7 @@ _PSEUDO = {
     CALL: "call",
     OUT: "out",
 }
+_AT_ONCE = 1 << 14  # indices looked up together
 _WITH_NUMBER = (SCATTER, CALL)
 _NUMBERED = (PARAMETER, INPUT, UNIFORM)
 _BY_NAME = {name: code for code, name in _PSEUDO.items()} | {
@@ -219,6 +220,17 @@ def ranges(starts: Ints, lengths: Ints) -> Ints:
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     found: Ints = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    return found
+
+
+def at(column: NDArray[Any], index: Ints) -> NDArray[Any]:
+    """column[index], some thousands at a time: of indices with 32 bits NumPy makes a copy with 64."""
+    if len(index) <= _AT_ONCE:
+        return column[index]
+    found = np.empty(len(index), dtype=column.dtype)
+    for begin in range(0, len(index), _AT_ONCE):
+        some = slice(begin, begin + _AT_ONCE)
+        found[some] = column[index[some]]
     return found
 
 

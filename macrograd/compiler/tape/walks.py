@@ -24,7 +24,7 @@ _FEW = 64  # entries that Python always walks in less time than such a call take
 MANY = 20_000  # entries of short tapes that Python can walk in the time that LLVM takes to compile the walks
 _LEAST = -(1 << 30)
 _AS_THEY_ARE = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.uint64))
-_NAMES = ("longest", "reached", "first_equals", "in_rounds", "picked")
+_NAMES = ("longest", "reached", "first_equals", "in_rounds", "picked", "counted")
 
 
 def longest(start: Ints, operand: Ints, own: Ints, step: Ints) -> Ints:
@@ -111,6 +111,15 @@ def picked(begin: Ints, arity: Ints, operand: Ints, number: Ints) -> tuple[Ints,
     return start, number[operand[at]]
 
 
+def counted(numbers: Ints, most: int) -> Ints:
+    """How often each of the numbers 0, 1, … below `most` occurs."""
+    if (walks := _native(len(numbers))) is not None:
+        found = np.zeros(most, dtype=np.int32)
+        _call(walks["counted"], numbers, found, len(numbers))
+        return found
+    return np.bincount(numbers, minlength=most)
+
+
 walked = 0  # entries of short tapes, since the process began
 
 
@@ -158,6 +167,7 @@ def _text() -> str:
         ("first_equals", _first_equals),
         ("in_rounds", _in_rounds),
         ("picked", _picked),
+        ("counted", _counted),
     ):
         code = Code(DOUBLE)
         body(code)
@@ -280,7 +290,7 @@ finished:"""
 def _fields(code: Code, names: str) -> list[str]:
     """The fields of the context by name: arrays, except for two that are numbers."""
     for k, name in enumerate(names.split()):
-        kind = "i64" if name in ("mask", "count") else "ptr"
+        kind = "i64" if name in ("mask", "size", "count") else "ptr"
         code.put(f"%{name} = load {kind}, ptr {code.element('%context', str(k), 'i64')}")
     return [f"%{name}" for name in names.split()]
 
@@ -345,6 +355,18 @@ def _picked(code: Code) -> None:
         return []
 
     code.loop(count, entry)
+
+
+def _counted(code: Code) -> None:
+    numbers, found, size = _fields(code, "numbers found size")
+
+    def one(i: Counter, _: list[str]) -> list[str]:
+        place = code.element(found, _place(code, numbers, str(i)), "i32")
+        more = code.let(f"add i32 {code.let(f'load i32, ptr {place}')}, 1")
+        code.put(f"store i32 {more}, ptr {place}")
+        return []
+
+    code.loop(size, one)
 
 
 def _reached(code: Code) -> None:
