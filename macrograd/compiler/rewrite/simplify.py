@@ -269,64 +269,62 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
         return tape
     arity, dots = tape.arity, tape.code == ops.dot.code
     in_sum, in_dot = np.repeat(linear & ~dots, arity), np.repeat(dots, arity)
-    single = _used_once(tape)[tape.operand]
+    single = tapes.at(_used_once(tape), tape.operand)
     negative = np.zeros(len(tape.operand), dtype=bool)
     negative[tape.start[:-1][tape.code == ops.sub.code] + 1] = True
-    joins = in_sum & linear[tape.operand] & single & ~negative
+    joins = in_sum & single & ~negative & tapes.at(linear, tape.operand)
     if strict:
         first = np.zeros_like(joins)
         first[tape.start[:-1][arity > 0]] = True
         joins &= first
-    owner = np.repeat(np.arange(len(tape), dtype=_short(tape)), arity)
+    owner = tape.owner
     root = _roots(tape, joins, owner)
     gone = np.zeros(len(tape), dtype=bool)
     gone[tape.operand[joins]] = True
-    in_pair = np.flatnonzero(in_dot)
-    second = np.zeros_like(in_dot)
-    second[in_pair] = (in_pair - tape.start[owner[in_pair]]) % 2 == 1
-    at = np.flatnonzero((in_sum & ~joins) | (in_dot & ~second))
-    of = root[owner[at]]
-    del joins, root, owner, in_pair, second  # of a long tape each of these takes megabytes
+    second = np.repeat((tape.start[:-1] & 1).astype(bool), arity)  # of the pairs in a dot
+    second[::2] ^= True
+    at = np.flatnonzero((in_sum & ~joins) | (in_dot & second)).astype(np.int32)
+    del joins, second  # of a long tape each of these takes megabytes
+    of = tapes.at(root, tapes.at(owner, at))
+    del root, owner
     left, right = _factors(tape, at, in_dot[at], negative[at], single[at], gone)
     del in_sum, in_dot, negative, single, at
     if not (of[1:] >= of[:-1]).all():
         order = np.argsort(of, kind="stable")
         of, left, right = of[order], left[order], right[order]
+        del order
 
     # The constants 1 and −1 come before everything else.
-    kept = np.flatnonzero(~gone)
-    number = np.concatenate([np.cumsum(~gone, dtype=of.dtype) + 1, np.array([0, 1], dtype=of.dtype)])
+    kept = ~gone
+    number = np.empty(len(tape) + 2, dtype=np.int32)
+    np.cumsum(kept, out=number[:-2])
+    number[:-2] += 1
+    number[-2:] = 0, 1
     is_sum = linear[kept]
-    size = np.where(is_sum, 2 * np.bincount(of, minlength=len(tape))[kept], arity[kept])
-    start = np.zeros(len(kept) + 3, dtype=np.int64)
+    size = np.where(is_sum, 2 * walks.counted(of, len(tape))[kept], arity[kept])
+    del of
+    start = np.zeros(len(size) + 3, dtype=np.int32)
     np.cumsum(size, out=start[3:])
-    operand = np.empty(int(start[-1]), dtype=np.int64)
-    summed = np.repeat(is_sum, size)
-    operand[~summed] = number[tape.operand[np.repeat(~gone & ~linear, arity)]]
-    operand[summed] = np.stack([number[left], number[right]], axis=1).ravel()
-    return tapes.make(
-        np.concatenate([[CONSTANT, CONSTANT], np.where(is_sum, ops.dot.code, tape.code[kept])]),
-        start,
-        operand,
-        np.concatenate([[1.0, -1.0], tape.leaf[kept]]),
-        number[tape.results],
-    )
+    operand = np.empty(int(start[-1]), dtype=np.int32)
+    summed = np.flatnonzero(np.repeat(is_sum, size))
+    operand[summed[::2]], operand[summed[1::2]] = tapes.at(number, left), tapes.at(number, right)
+    del left, right, summed
+    operand[~np.repeat(is_sum, size)] = tapes.at(number, tape.operand[np.repeat(kept & ~linear, arity)])
+    del size
+    code = np.concatenate([np.full(2, CONSTANT, np.int16), tape.code[kept]])
+    code[2:][is_sum] = ops.dot.code
+    return tapes.make(code, start, operand, np.concatenate([[1.0, -1.0], tape.leaf[kept]]), number[tape.results])
 
 
 def _used_once(tape: Tape) -> Bools:
     """Which entries have one use; a result is a use, too."""
-    uses = np.bincount(tape.operand, minlength=len(tape))
+    uses = walks.counted(tape.operand, len(tape))
     np.add.at(uses, tape.results, 1)
     found: Bools = uses == 1
     return found
 
 
-def _short(tape: Tape) -> Any:
-    """A type for the numbers of entries: half the memory, and with it half the time, for all tapes but giant ones."""
-    return np.int32 if len(tape) + 2 <= np.iinfo(np.int32).max else np.int64
-
-
-def _roots(tape: Tape, joins: Bools, owner: Any) -> Any:
+def _roots(tape: Tape, joins: Bools, owner: Ints) -> Ints:
     """For each entry, the sum that its terms are in at the end; `joins` are the operands whose terms replace them."""
     root = np.arange(len(tape), dtype=owner.dtype)
     inner = tape.operand[joins]
@@ -336,16 +334,16 @@ def _roots(tape: Tape, joins: Bools, owner: Any) -> Any:
     return root
 
 
-def _factors(tape: Tape, at: Ints, pair: Bools, minus: Bools, single: Bools, gone: Bools) -> tuple[Any, Any]:
+def _factors(tape: Tape, at: Ints, pair: Bools, minus: Bools, single: Bools, gone: Bools) -> tuple[Ints, Ints]:
     """The two factors of each term at these operand positions, n for 1 and n + 1 for −1 on a tape of n entries; notes
     which entries are `gone` then, because they were used only here."""
-    n, short = len(tape), _short(tape)
-    left = tape.operand[at].astype(short)
-    turned = ~pair & (tape.code == ops.neg.code)[left] & single
+    n = len(tape)
+    left = tapes.at(tape.operand, at)
+    turned = ~pair & single & tapes.at(tape.code == ops.neg.code, left)
     gone[left[turned]] = True
-    product = ~pair & ~minus & ~turned & (tape.code == ops.mul.code)[left] & single
+    product = ~pair & ~minus & ~turned & single & tapes.at(tape.code == ops.mul.code, left)
     gone[left[product]] = True
-    right = np.where(minus ^ turned, n + 1, n).astype(short)
+    right = np.where(minus ^ turned, np.int32(n + 1), np.int32(n))
     right[pair] = tape.operand[at[pair] + 1]
     left[turned] = tape.operand[tape.start[left[turned]]]
     inside = tape.start[left[product]]
