@@ -45,9 +45,9 @@ class Prepared:
 
     def __post_init__(self) -> None:
         program = self.program
-        self.slots = np.array([slot for _, slot in program.results], dtype=np.int64)
+        self.slots = program.slots
         self.places = _run(self.slots)
-        self.varying = np.array([space == "v" for space, _ in program.results], dtype=bool)
+        self.varying = program.varies
         self.uniform = not self.varying.any()
         in_place = self.slots == program.first_output + np.arange(len(self.slots))
         self.is_output = bool(len(self.slots)) and bool((self.varying & in_place).all())

@@ -16,10 +16,11 @@ import numpy as np
 
 from macrograd.compiler.jit import cache
 from macrograd.compiler.program.program import Index, Instruction, Loop, Program, Segment
+from macrograd.compiler.program.results import Results
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.tape.tape import Tape
 
-_PARTS = {part.__name__: part for part in (Program, Instruction, Segment, Index, Loop, Stream)}
+_PARTS = {part.__name__: part for part in (Program, Instruction, Segment, Index, Loop, Stream, Results)}
 _FIELDS = {name: [field.name for field in fields(part)] for name, part in _PARTS.items()}
 _KINDS = {"int64": np.int64, "int32": np.int32, "float64": np.float64, "bool": np.bool_}
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Step
 from macrograd.compiler.program.program import Program, counted
+from macrograd.compiler.program.results import Results
 from macrograd.compiler.program.touches import Touch
 from macrograd.compiler.program.walk import loop_of
 from macrograd.compiler.tape.tape import Ints, distinct
@@ -19,8 +20,7 @@ def without_gaps(program: Program) -> Program:
     """The program without slots that no operand reaches."""
     spans: dict[str, list[tuple[int, int]]] = {"u": [(0, program.held)], "v": []}
     spans[program.input_space].append((program.first_input, program.first_input + program.inputs))
-    varies = np.array([space == "v" for space, _ in program.results], dtype=bool)
-    slots = np.array([slot for _, slot in program.results], dtype=np.int64)
+    varies, slots = program.varies, program.slots
     for space, of_space in (("u", ~varies), ("v", varies)):
         spans[space] += _runs(distinct(slots[of_space]))
     parts = {
@@ -45,7 +45,7 @@ def without_gaps(program: Program) -> Program:
 
         return step.mapped(index)
 
-    new_slots = np.where(varies, gaps["v"].all(slots), gaps["u"].all(slots)).tolist()
+    new_slots = np.where(varies, gaps["v"].all(slots), gaps["u"].all(slots)).astype(np.int64)
     return replace(
         program,
         before=tuple([renumbered(step) for step in program.before]),
@@ -53,7 +53,7 @@ def without_gaps(program: Program) -> Program:
         after=tuple([renumbered(step) for step in program.after]),
         uniform=gaps["u"].new(program.uniform),
         varying=gaps["v"].new(program.varying),
-        results=tuple(zip(["uv"[v] for v in varies.tolist()], new_slots, strict=True)),
+        results=Results(varies, new_slots),
         reused=tuple([(space, gaps[space].new(a), gaps[space].new(b)) for space, a, b in program.reused]),
     )
 

@@ -27,10 +27,9 @@ where the inner loop counts s = 0, 1, … (and a third one q).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import prod
-from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +47,7 @@ from macrograd.compiler.program.instruction import (
     Segment,
     Step,
 )
+from macrograd.compiler.program.results import Place, slots, spaces, varies
 from macrograd.compiler.program.stream import MORE, SPREAD, TOTAL, Stream
 from macrograd.compiler.program.walk import Walker, body_of, counted, executed, streams_of
 from macrograd.compiler.tape.tape import Ints, distinct
@@ -74,7 +74,7 @@ class Program:
     constants: NDArray[np.float64]
     uniform: int
     varying: int
-    results: tuple[tuple[str, int], ...]
+    results: Sequence[Place]
     batch: bool
     weight: int | None = None  # the slot of the samples' weights, the last input of a differentiated program
     first_output: int = 0  # the slot of the first varying result
@@ -103,7 +103,22 @@ class Program:
     @property
     def outputs(self) -> int:
         """The number of results that vary, without inputs that are returned unchanged."""
-        return sum(space == "v" and slot >= self.first_output for space, slot in set(self.results))
+        return len(distinct(self.slots[self.varies & (self.slots >= self.first_output)]))
+
+    @property
+    def slots(self) -> NDArray[np.int64]:
+        """The slot of each result."""
+        return slots(self.results)
+
+    @property
+    def varies(self) -> NDArray[np.bool_]:
+        """Which results vary over the samples."""
+        return varies(self.results)
+
+    def results_in(self, space: str) -> NDArray[np.int64]:
+        """The slots of the results in a space."""
+        here: NDArray[np.bool_] = np.frombuffer(spaces(self.results).encode(), dtype=np.uint8) == ord(space)
+        return self.slots[here]
 
     def steps(self) -> tuple[Step, ...]:
         return self.before + self.block + self.after
@@ -136,8 +151,8 @@ class Program:
         digest = hashlib.sha256()
         sizes = (self.parameters, self.inputs, self.uniform, self.varying, self.batch, self.weight, self.first_output)
         digest.update(repr((sizes, self.uniform_inputs, len(self.results), self.reused)).encode())
-        digest.update("".join(map(itemgetter(0), self.results)).encode())
-        digest.update(np.fromiter(map(itemgetter(1), self.results), np.int64, len(self.results)).tobytes())
+        digest.update(spaces(self.results).encode())
+        digest.update(self.slots.tobytes())
         digest.update(self.constants.tobytes())
         for _, steps in self.phases():
             digest.update(b"phase")
@@ -155,7 +170,7 @@ class Program:
             if instructions:
                 lines.append(f"{name}:")
                 lines += [f"  {line}" for instruction in instructions for line in str(instruction).split("\n")]
-        lines.append("return " + " ".join(_ranges(self.results)))
+        lines.append("return " + " ".join(_ranges([*self.results])))
         return "\n".join(lines)
 
 
@@ -192,7 +207,7 @@ def _fingerprint(instruction: Instruction, update: Callable[[bytes], None]) -> N
     update(repr([segment.count for segment in instruction.segments]).encode())
 
 
-def _ranges(results: tuple[tuple[str, int], ...]) -> Iterator[str]:
+def _ranges(results: list[Place]) -> Iterator[str]:
     """Results in short: u[3..9] for a contiguous range."""
     i = 0
     while i < len(results):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
-from itertools import product, repeat
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.program.instruction import Index, Instruction, Loop
 from macrograd.compiler.program.program import Program, ProgramError, verify
+from macrograd.compiler.program.results import Results
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import counted
 from macrograd.compiler.tape.tape import Ints
@@ -85,8 +86,8 @@ class _Lines:
     """The programs at some points as lines. Raises Uneven if they are none."""
 
     def __init__(self, programs: Sequence[Program], at: Sequence[Point]) -> None:
-        self.first, self.at = replace(programs[0], results=_runs(programs[0].results)), at
-        parts = [_Parts(replace(program, results=_runs(program.results))) for program in programs]
+        self.first, self.at = replace(programs[0], results=_runs(programs[0])), at
+        parts = [_Parts(replace(program, results=_runs(program))) for program in programs]
         _check_words(parts)
         self.trees: list[Any] = []
         for tables in zip(*(part.tables for part in parts), strict=True):
@@ -281,13 +282,9 @@ def _array(table: Any, like: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([first, middle.ravel(), last])
 
 
-Results = tuple[tuple[str, int], ...]
-
-
-def _runs(results: Results) -> Any:
-    """Results as runs: (space, first slot, step, length)."""
-    slot = np.array([k for _, k in results], dtype=np.int64)
-    varies = np.array([space == "v" for space, _ in results], dtype=bool)
+def _runs(program: Program) -> Any:
+    """The results as runs: (space, first slot, step, length)."""
+    slot, varies, results = program.slots, program.varies, program.results
     step = np.diff(slot)
     alone = varies[1:] != varies[:-1]
     bends = np.flatnonzero((step[1:] != step[:-1]) | alone[1:] | alone[:-1]) + 1 if len(step) > 1 else np.empty(0, int)
@@ -304,12 +301,12 @@ def _runs(results: Results) -> Any:
 
 
 def _results(runs: Any) -> Results:
-    found: list[tuple[str, int]] = []
+    varies, slots = [np.empty(0, dtype=bool)], [np.empty(0, dtype=np.int64)]
     for space, first, step, length in runs:
         _check(length)
-        slots = range(first, first + step * length, step) if step else repeat(first, length)
-        found += zip(repeat(space), slots)
-    return tuple(found)
+        varies.append(np.full(length, space == "v"))
+        slots.append(first + step * np.arange(length))
+    return Results(np.concatenate(varies), np.concatenate(slots))
 
 
 def with_held(program: Program, held: NDArray[np.float64]) -> Program:

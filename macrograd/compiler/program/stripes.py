@@ -34,7 +34,7 @@ def in_stripes(program: Program, least: int = LEAST) -> Program:
     """The program with its long instructions in stripes wherever these keep at least `least` numbers from memory."""
     if program.batch or program.streams() or program.reused:
         return program
-    results = {slot for _, slot in program.results}
+    results = set(program.slots.tolist())
     found: list[Step] = []
     changed = False
     for row, step in in_rows(program.before):

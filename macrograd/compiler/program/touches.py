@@ -64,7 +64,7 @@ class Touches:
                     if isinstance(x, Index):
                         self.found.append((id(step), x.space, Touch.of(x, instruction.dims, count, rounds)))
         for space in ("u", "v"):
-            slots = np.array([slot for where, slot in program.results if where == space], dtype=np.int64)
+            slots = program.results_in(space)
             if slots.size:
                 self.found.append((0, space, Touch(slots, ())))
 

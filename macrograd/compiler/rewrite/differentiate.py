@@ -114,7 +114,7 @@ def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
 
 def _taken(tape: Tape, choices: Choices, entries: Entries) -> Ints:
     """By operand position: the mask of the user if the rule is gated, otherwise -1."""
-    found = np.full(len(tape.operand), -1)
+    found = np.full(len(tape.operand), -1, dtype=np.int32)
     gated = choices.gated
     if not gated.any():
         return found
@@ -247,7 +247,7 @@ def _sum_up(
     target, gain = np.concatenate([target, scatters[0]]), np.concatenate([gain, scatters[1]])
     order = np.argsort(target, kind="stable")
     target, gain = target[order], gain[order]
-    alias = np.full(n, -1)
+    alias = np.full(n, -1, dtype=np.int32)
     found, ids = _combine(target, gain, entries)
     alias[found] = ids
     return alias

@@ -41,18 +41,18 @@ class Entries:
     def add(self, code: int, operands: list[Ints], place: Ints, leaf: Any = 0.0) -> Ints:
         """One entry per element of `place`, all with the same operation; returns their provisional ids."""
         n = len(place)
-        operand = np.stack(operands, axis=1).ravel() if operands else np.empty(0, dtype=np.int64)
-        return self.add_variadic(code, np.broadcast_to(np.int64(len(operands)), n), operand, place, leaf)
+        operand = np.stack(operands, axis=1, dtype=np.int32).ravel() if operands else np.empty(0, dtype=np.int32)
+        return self.add_variadic(code, np.broadcast_to(np.int32(len(operands)), n), operand, place, leaf)
 
     def add_variadic(self, code: int, arity: Ints, operand: Ints, place: Ints, leaf: Any = 0.0) -> Ints:
         n = len(place)
-        self.code.append(np.broadcast_to(np.int64(code), n))
-        self.arity.append(arity)
-        self.operand.append(operand)
+        self.code.append(np.broadcast_to(np.int16(code), n))
+        self.arity.append(arity.astype(np.int32, copy=False))
+        self.operand.append(operand.astype(np.int32, copy=False))
         self.leaf.append(np.broadcast_to(np.asarray(leaf, dtype=np.float64), (n,)))
-        self.place.append(place)
+        self.place.append(place.astype(np.int32, copy=False))
         self.count += n
-        return np.arange(self.count - n, self.count)
+        return np.arange(self.count - n, self.count, dtype=np.int32)
 
 
 def assembled(tape: Tape, entries: Entries, alias: Ints, results: Ints) -> Tape:
@@ -65,20 +65,24 @@ def assembled(tape: Tape, entries: Entries, alias: Ints, results: Ints) -> Tape:
     while (waiting := pending()).any():
         alias[waiting] = alias[alias[waiting] - ADJOINTS]
 
-    order = np.argsort(_with([2 * np.arange(len(tape))], entries.place), kind="stable")
-    number = np.empty(len(order) + len(tape), dtype=np.int64)
-    number[order] = np.arange(len(order))
+    place = _with([2 * np.arange(len(tape), dtype=np.int32)], entries.place)
+    order = np.argsort(place, kind="stable").astype(np.int32)
+    del place
+    number = np.empty(len(order) + len(tape), dtype=np.int32)
+    number[order] = np.arange(len(order), dtype=np.int32)
     # The ids of the entries, followed by those of the adjoints; an entry without an adjoint is never looked up.
-    number[len(order) :] = number[np.maximum(alias, 0)]
+    number[len(order) :] = tapes.at(number, np.maximum(alias, 0))
 
-    def place_of(ids: Ints) -> Ints:
-        return np.where(ids >= ADJOINTS, ids - (ADJOINTS - len(order)), ids)
+    def placed(ids: Ints) -> Ints:
+        ids[ids >= ADJOINTS] -= ADJOINTS - len(order)
+        return ids
 
-    results = number[place_of(results)]
-    operand = place_of(_with([tape.operand], entries.operand))
+    results = number[placed(results)]
+    operand = placed(_with([tape.operand], entries.operand))
     arity = _with([tape.arity], entries.arity)
-    start, operand = walks.picked((np.cumsum(arity) - arity)[order], arity[order], operand, number)
-    del arity, number
+    begin = np.cumsum(arity, dtype=np.int32) - arity
+    start, operand = walks.picked(tapes.at(begin, order), tapes.at(arity, order), operand, number)
+    del begin, arity, number
     code, leaf = _with([tape.code], entries.code)[order], _with([tape.leaf], entries.leaf)[order]
     return tapes.make(code, start, operand, leaf, results)
 

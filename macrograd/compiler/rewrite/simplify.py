@@ -66,15 +66,20 @@ def simplify(
 def fold_constants(tape: Tape, *, strict: bool = False) -> Tape:
     """op(c₁, c₂, …) = c for constants cᵢ, computed as the eager engine computes it, or as strict programs do on every
     machine; onehot(i, k, g) = 0 for constants i ≠ k and any g. (`take` is left to `identities`.)"""
-    code, leaf, arity = tape.code.copy(), tape.leaf.copy(), tape.arity
+    code, leaf, arity = tape.code, tape.leaf, tape.arity
     folded = np.zeros(len(tape), dtype=bool)
+    hots = _entries(tape, ops.onehot)
     for _ in range(_MOST_ROUNDS):  # chains of zeros, and of what they make constant
-        varies = (code < 0) & (code != CONSTANT) | (code == ops.take.code)
-        depth = walks.longest(tape.start, tape.operand, np.where(varies, _VARIES, 0), (arity > 0).astype(np.int64))
+        own = np.zeros(len(tape), dtype=np.int32)
+        own[(code < 0) & (code != CONSTANT) | (code == ops.take.code)] = _VARIES
+        depth = walks.longest(tape.start, tape.operand, own, (arity > 0).astype(np.int32))
         known = depth < _VARIES
         found = np.flatnonzero(known & (code != CONSTANT))
+        if not len(found) and not len(hots):
+            break
+        if code is tape.code:
+            code, leaf = code.copy(), leaf.copy()
         _compute(tape, found, depth[found], leaf, strict)
-        hots = _entries(tape, ops.onehot)
         x, k = _side(tape, hots, 0), _side(tape, hots, 1)
         zeros = hots[~known[hots] & known[x] & known[k] & (leaf[x] != leaf[k])]
         leaf[zeros] = 0.0
@@ -128,7 +133,7 @@ def identities(tape: Tape) -> Tape:
     onehot(i, k, g) = g for equal constants i and k
     take(k, v₀ …) = vₖ for a constant k among 0, 1, …
     """
-    alias = np.arange(len(tape))
+    alias = np.arange(len(tape), dtype=np.int32)
     units = (ops.mul, 1, 1.0), (ops.mul, 0, 1.0), (ops.div, 1, 1.0), (ops.power, 1, 1.0), (ops.sub, 1, 0.0)
     for op, side, unit in units:
         ids = _entries(tape, op)
@@ -198,7 +203,7 @@ def _without_powers(tape: Tape) -> Tape:
 
 def without_detach(tape: Tape) -> Tape:
     """detach(x) = x, after differentiation."""
-    alias = np.arange(len(tape))
+    alias = np.arange(len(tape), dtype=np.int32)
     ids = _entries(tape, ops.detach)
     alias[ids] = _side(tape, ids, 0)
     return _replace(tape, alias)
@@ -206,9 +211,10 @@ def without_detach(tape: Tape) -> Tape:
 
 def own_results(tape: Tape) -> Tape:
     """A result that is a leaf, or the same entry as an earlier result, becomes a separate entry, detach(x) = x."""
-    _, first = np.unique(tape.results, return_index=True)
-    shared = np.ones(len(tape.results), dtype=bool)
-    shared[first] = False
+    first = np.empty(len(tape), dtype=np.int32)
+    number = np.arange(len(tape.results), dtype=np.int32)
+    first[tape.results[::-1]] = number[::-1]  # of several the first is written last and stays
+    shared = first[tape.results] != number
     shared |= tape.arity[tape.results] == 0
     count = int(shared.sum())
     if not count:
@@ -329,7 +335,7 @@ def _roots(tape: Tape, joins: Bools, owner: Ints) -> Ints:
     root = np.arange(len(tape), dtype=owner.dtype)
     inner = tape.operand[joins]
     root[inner] = owner[joins]
-    while not np.array_equal(further := root[root[inner]], root[inner]):
+    while not np.array_equal(further := tapes.at(root, root[inner]), root[inner]):
         root[inner] = further
     return root
 
@@ -374,9 +380,11 @@ def takes_of_one_kind(tape: Tape, varies: Bools) -> Tape:
 
 def _replace(tape: Tape, alias: Ints) -> Tape:
     """Replace every use of i by alias[i]."""
-    while not np.array_equal(further := alias[alias], alias):
+    if (alias == np.arange(len(alias), dtype=np.int32)).all():
+        return tape
+    while not np.array_equal(further := tapes.at(alias, alias), alias):
         alias = further
-    operand, results = alias[tape.operand], alias[tape.results]
+    operand, results = tapes.at(alias, tape.operand), alias[tape.results]
     if np.array_equal(operand, tape.operand) and np.array_equal(results, tape.results):
         return tape
     return tapes.make(tape.code, tape.start, operand, tape.leaf, results)

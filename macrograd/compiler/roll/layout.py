@@ -144,8 +144,7 @@ def layout_of(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDA
     for space, used in ((False, uniform), (True, varying)):
         mine = computed & (varies == space)
         results = tape.results[mine[tape.results]]
-        _, first = np.unique(results, return_index=True)
-        results = results[np.sort(first)]
+        results = tapes.once(results, n)
         slot[results] = used + np.arange(len(results))
         used += len(results)
         rest = order[(varies[order] == space) & ~is_result[order]]
@@ -177,4 +176,4 @@ def arranged(terms: Terms, layout: Layout, strict: bool) -> Terms:
     found = [column.copy() for column in (terms.left, terms.right, terms.kind)]
     for new, old in zip(found, (terms.left, terms.right, terms.kind), strict=True):
         new[at] = old[sorted_at]
-    return Terms(*found, terms.start)
+    return Terms(found[0], found[1], found[2], terms.start)

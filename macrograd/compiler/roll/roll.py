@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.program.program import Instruction, Loop, Program, Step
+from macrograd.compiler.program.results import Results
 from macrograd.compiler.rewrite.simplify import takes_of_one_kind
 from macrograd.compiler.roll.cost_model import promising, select
 from macrograd.compiler.roll.fit import instructions_of
@@ -90,13 +91,7 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
         constants=layout.constants,
         uniform=layout.uniform,
         varying=layout.varying + layout.spare[0],
-        results=tuple(
-            zip(
-                np.where(layout.varies[tape.results], "v", "u").tolist(),
-                layout.slot[tape.results].tolist(),
-                strict=True,
-            )
-        ),
+        results=Results(layout.varies[tape.results], layout.slot[tape.results].astype(np.int64)),
         batch=batch,
         weight=inputs - 1 if weighted else None,
         first_output=inputs if batch else 0,

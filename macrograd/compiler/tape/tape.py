@@ -18,8 +18,8 @@ sum of all g whose index i equals k, also over the batch if one of them varies o
 `dot` take any number of operands; the operands of `dot` are pairs (a₀ b₀ a₁ b₁ …), its value a₀·b₀ + a₁·b₁ + … from
 left to right.
 
-The tape is stored as flat arrays, so that passes are array operations. Their numbers have as few bits as do: a pass over
-a long tape takes as long as reading it from memory.
+The tape is stored as flat arrays, so that passes are array operations. Their numbers have no more bits than needed: a
+pass over a long tape takes as long as reading it from memory.
 """
 
 from __future__ import annotations
@@ -236,11 +236,10 @@ def at(column: NDArray[Any], index: Ints) -> NDArray[Any]:
 
 def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:
     """The tape of the entries kept, renumbered. These must use only entries that are kept."""
-    ids = np.flatnonzero(keep)
     number: Ints = np.cumsum(keep, dtype=np.int32)
     number -= 1
-    start, operand = walks.picked(tape.start[ids], tape.arity[ids], tape.operand, number)
-    return make(tape.code[ids], start, operand, tape.leaf[ids], number[tape.results])
+    start, operand = walks.picked(tape.start[:-1][keep], tape.arity[keep], tape.operand, number)
+    return make(tape.code[keep], start, operand, tape.leaf[keep], number[tape.results])
 
 
 def reached(tape: Tape) -> NDArray[np.bool_]:
@@ -257,6 +256,14 @@ def distinct(x: Ints) -> Ints:
     return x[different]
 
 
+def once(x: Ints, most: int) -> Ints:
+    """The distinct numbers of x, all below `most`, in order of their first places."""
+    first = np.empty(most, dtype=np.int32)
+    first[x[::-1]] = np.arange(len(x), dtype=np.int32)[::-1]  # of several places the first is written last and stays
+    found: Ints = x[first[x] == np.arange(len(x))]
+    return found
+
+
 def among(x: Ints, few: Iterable[int]) -> NDArray[np.bool_]:
     """Which of the numbers x are among a few. (np.isin would import numpy.ma too.)"""
     found = np.zeros(np.shape(x), dtype=bool)
@@ -268,16 +275,16 @@ def among(x: Ints, few: Iterable[int]) -> NDArray[np.bool_]:
 def number_parameters(tape: Tape) -> tuple[Tape, Ints]:
     """The tape with its parameters numbered in order of first use, sums read from left to right, and the old number for
     each new one. Unused parameters are dropped."""
-    used = tape.operand if len(tape.results) == 0 else np.concatenate([tape.operand, tape.results])
-    used = used[tape.code[used] == PARAMETER]
-    ids, first = np.unique(used, return_index=True)
-    ids = ids[np.argsort(first)]
+    mine = tape.code == PARAMETER
+    used = tape.operand[at(mine, tape.operand)]
+    ids = once(np.append(used, tape.results[mine[tape.results]].astype(np.int32)), len(tape))
     old = tape.leaf[ids].astype(np.int64)
-    keep = tape.code != PARAMETER
+    keep = ~mine
     keep[ids] = True
     leaf = tape.leaf.copy()
     leaf[ids] = np.arange(len(ids))
-    return select(replace(tape, leaf=leaf), keep), old
+    tape = replace(tape, leaf=leaf)
+    return (tape if keep.all() else select(tape, keep)), old
 
 
 def given(tape: Tape) -> NDArray[np.bool_]:
@@ -296,12 +303,12 @@ def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:
     """Which entries vary over the batch: with a batch, the inputs and everything computed from them, up to `reduce`."""
     if not batch or not len(tape):
         return np.zeros(len(tape), dtype=bool)
-    varying = (tape.code == INPUT).astype(np.int64)
-    ends = -((tape.code < 0) & (tape.code > CALL)).astype(np.int64)  # −1 for a sum over the batch: it never varies
+    varying = (tape.code == INPUT).astype(np.int32)
+    ends = -((tape.code < 0) & (tape.code > CALL)).astype(np.int32)  # −1 for a sum over the batch: it never varies
     return walks.longest(tape.start, tape.operand, varying, ends) > 0
 
 
 def levels(tape: Tape) -> Ints:
     """The length of the longest path from the leaves to each entry; 0 for leaves."""
-    computed = (tape.arity > 0).astype(np.int64)
+    computed = (tape.arity > 0).astype(np.int32)
     return walks.longest(tape.start, tape.operand, np.zeros_like(computed), computed)

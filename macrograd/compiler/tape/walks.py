@@ -1,10 +1,10 @@
 """Walks that go entry by entry, because the result for one entry depends on the results for others.
 
-Entries and places are numbered with 32 bits: a tape is read from memory again and again, and half as many bytes are
-half the time. Everything else in the passes is array operations. These are loops in native code if LLVM is available and the tape is
-long enough to be worth it, and Python loops otherwise. The operands of entry i are operand[start[i]:start[i+1]]. One of
-them, `picked`, could be array operations, and is without LLVM: with any number of operands per entry they take a dozen
-passes over arrays as long as all operands, a quarter of the time of simplifying a long tape.
+Everything else in the passes is array operations. These are loops in native code if LLVM is available and the tape is
+long enough to be worth it, and Python loops otherwise. The operands of entry i are operand[start[i]:start[i+1]];
+entries and places are numbered with 32 bits, so that there is half as much to read. One of them, `picked`, could be array
+operations, and is without LLVM: with any number of operands per entry they take a dozen passes over arrays as long as
+all operands, a quarter of the time of simplifying a long tape.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ def compiled() -> dict[str, Any] | None:
 
 
 def _call(walk: Any, *given: Any) -> None:
-    """Call a walk with arrays and numbers, the first of which is `start`. Arrays of integers have 32 bits; of operations
-    16, of marks 8, and of the bits of numbers 64."""
+    """Call a walk with arrays and numbers, the first of which is `start`. Arrays have 32 bits a number; those of codes
+    16, of marks 8, of the bits of numbers 64."""
     held = [x if isinstance(x, int) else _as_walked(x) for x in given]
     words = np.array([x if isinstance(x, int) else x.ctypes.data for x in (*held, len(given[0]) - 1)])
     walk[1](words.ctypes.data)  # keeps the arrays alive during the call, when other threads run

@@ -49,9 +49,7 @@ def readers(program: Program) -> NDArray[np.int64]:
     """The number of operands of the block that read each slot of v, counting equal ones of an instruction once, and a
     result as one more."""
     found = np.zeros(program.varying, dtype=np.int64)
-    for space, slot in program.results:
-        if space == "v":
-            found[slot] += 1
+    np.add.at(found, program.results_in("v"), 1)
     found += len(streams_of(program.block))  # a loop or stream, which may read anything
     for step in program.block:
         for instruction, counts in counted(step):

@@ -22,11 +22,11 @@ def readers_of_reused(program: Program) -> Readers:
     """The steps, by id, that read each slot of u that a loop writes again."""
     found: Readers = {slot: set() for space, a, b in program.reused if space == "u" for slot in range(a, b)}
     low, high = min(found, default=0), max(found, default=-1)
-    for slot in (slot for space, slot in program.results if space == "u"):
-        if slot in found:
-            found[slot].add(0)
     if not found:
         return found
+    for slot in program.results_in("u").tolist():
+        if slot in found:
+            found[slot].add(0)
     for step in program.steps():
         for instruction, rounds in counted(step):
             for x, count in instruction.operands():

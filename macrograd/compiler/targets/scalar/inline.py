@@ -114,7 +114,7 @@ class _Phase:
             for _, _, operands in stream.records():
                 for row in operands:
                     self._keep(int(row.min()), int(row.max()))
-        results = np.sort(np.array([slot for space, slot in program.results if space == "u"], dtype=np.int64))
+        results = np.sort(program.results_in("u"))
         for k, (low, high) in enumerate(zip(self.lows, self.highs, strict=True)):
             if np.searchsorted(results, low) < np.searchsorted(results, high, side="right"):
                 self.kept[k] = True
