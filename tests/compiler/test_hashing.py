@@ -31,3 +31,9 @@ def test_each_bit_turns_about_half_of_all(which: int) -> None:
         changed = (mix(*pairs) ^ mix(*turned)).astype(np.uint64)
         bits = np.unpackbits(changed.view(np.uint8)).mean()
         assert 0.48 < bits < 0.52  # of 32,000 bits: the standard deviation is 0.003
+
+
+def test_long_arrays_hash_as_their_parts() -> None:
+    a, b = np.random.default_rng(0).integers(0, 2**40, (2, 40_000))
+    parts = [mix(a[k : k + 1000], b[k : k + 1000]) for k in range(0, 40_000, 1000)]
+    assert (mix(a, b) == np.concatenate(parts)).all()

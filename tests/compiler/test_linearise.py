@@ -12,27 +12,27 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value
-from macrograd.compiler.trace import linearise
+from macrograd.compiler.trace import linearise, links
 from macrograd.compiler.trace.trace import trace
 
 
 def test_addresses_are_ids() -> None:
     values = [Value(1.0), Value(2.0), None, (1, 2)]
-    assert linearise.ids_of(values).tolist() == [id(x) for x in values]
-    assert linearise.ids_of(iter(values), 2).tolist() == [id(x) for x in values[:2]]
-    assert linearise.ids_of([]).tolist() == []
+    assert links.ids_of(values).tolist() == [id(x) for x in values]
+    assert links.ids_of(iter(values), 2).tolist() == [id(x) for x in values[:2]]
+    assert links.ids_of([]).tolist() == []
 
 
 @pytest.mark.parametrize("sparse", [0, 64, 1 << 40])
 def test_positions(sparse: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linearise, "SPARSE", sparse)
+    monkeypatch.setattr(links, "SPARSE", sparse)
     random = np.random.default_rng(0)
     ids = 16 * random.permutation(5_000)[:1_000] + 1_000_000
     strangers = np.setdiff1d(16 * np.arange(-10, 6_000) + 1_000_000, ids)
     wanted = np.concatenate([ids[::-1], strangers, ids[:3]])
     expected = [*range(999, -1, -1), *[-1] * len(strangers), 0, 1, 2]
-    assert linearise.Places(ids).of(wanted).tolist() == expected
-    assert linearise.Places(ids[:0]).of(wanted[:2]).tolist() == [-1, -1]
+    assert links.Places(ids).of(wanted).tolist() == expected
+    assert links.Places(ids[:0]).of(wanted[:2]).tolist() == [-1, -1]
 
 
 def test_what_a_finalizer_makes_while_a_value_is_made_is_not_of_the_trace() -> None:
@@ -118,11 +118,11 @@ def test_the_values_of_a_trace_are_freed_at_once(fn: Any) -> None:
 
 def test_objects_that_lie_apart_share_no_place() -> None:
     values = [Value(float(k)) for k in range(2_000)]
-    ids = linearise.ids_of(values)
+    ids = links.ids_of(values)
     apart = Value.__basicsize__ // 16 * 16
     assert (np.diff(np.sort(ids)) >= apart).all()
-    wanted = np.concatenate([ids[::7], linearise.ids_of([Value(1.0), Value(2.0)])])
-    assert linearise.Places(ids, apart).of(wanted).tolist() == [*range(0, 2_000, 7), -1, -1]
+    wanted = np.concatenate([ids[::7], links.ids_of([Value(1.0), Value(2.0)])])
+    assert links.Places(ids, apart).of(wanted).tolist() == [*range(0, 2_000, 7), -1, -1]
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 5])
@@ -140,7 +140,7 @@ def test_a_tape_does_not_depend_on_how_many_values_are_linked_at_once(
         return [mg.where(z > 1, x / w[0], y), before + 2.0 * w[2], x, w[1], mg.maximum(x, z) ** 2]
 
     whole = trace(fn, [(), ()])
-    monkeypatch.setattr(linearise, "_AT_ONCE", at_once)
+    monkeypatch.setattr(links, "_AT_ONCE", at_once)
     parts = trace(fn, [(), ()])
     assert str(parts.tape) == str(whole.tape)
     assert parts.parameters == whole.parameters

@@ -183,3 +183,31 @@ def test_a_long_chain_needs_no_recursion() -> None:
     assert source.recorded == 40_000
     program = pipeline.gradient_program(pipeline.record(lambda x: fn(x) * Value(1.0), [()]), batch=False)
     assert len(program.instructions()) < 100
+
+
+def test_long_columns_are_looked_up_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tapes, "_AT_ONCE", 10)
+    column = np.random.default_rng(0).normal(size=40)
+    for count in (0, 9, 10, 11, 35):
+        index = np.random.default_rng(count).integers(-1, 40, count).astype(np.int32)
+        assert (tapes.at(column, index) == column[index]).all()
+
+
+def test_once_lists_numbers_in_order_of_their_first_places() -> None:
+    x = np.random.default_rng(0).integers(0, 20, 50)
+    assert tapes.once(x, 20).tolist() == list(dict.fromkeys(x.tolist()))
+    assert tapes.once(x[:0], 20).tolist() == []
+
+
+def test_a_tape_that_32_bits_cannot_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tapes, "MOST", 100)
+    x = Value(1.0)
+    with pytest.raises(OverflowError, match=r"the recorded program has 202 scalars .* may have 100: write its loops"):
+        mg.compile(lambda: chain(x, 100))()
+    assert mg.compile(lambda: chain(x, 30))() > 1.0
+
+
+def chain(x: Value, count: int) -> Any:
+    for _ in range(count):
+        x = mg.sqrt(x + 1.0)
+    return x

@@ -112,6 +112,12 @@ def test_picked(long: None, n: int) -> None:
         assert starts[-1] == len(found)
 
 
+@pytest.mark.parametrize("n", [0, 1, 3000])
+def test_counted(long: None, n: int) -> None:
+    numbers = np.random.default_rng(0).integers(0, 50, n)
+    assert walks.counted(numbers, 60).tolist() == [numbers.tolist().count(k) for k in range(60)]
+
+
 def test_short_tapes_are_walked_natively_once_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(walks, "compiled", lambda: asked.append(True))

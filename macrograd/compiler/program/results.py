@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from macrograd._dataclass import dataclass
 
 Place = tuple[str, int]
 _AT_ONCE = 1 << 12  # results that are numbers of Python's at a time

@@ -2,9 +2,9 @@
 
 Everything else in the passes is array operations. These are loops in native code if LLVM is available and the tape is
 long enough to be worth it, and Python loops otherwise. The operands of entry i are operand[start[i]:start[i+1]];
-entries and places are numbered with 32 bits, so that there is half as much to read. One of them, `picked`, could be array
-operations, and is without LLVM: with any number of operands per entry they take a dozen passes over arrays as long as
-all operands, a quarter of the time of simplifying a long tape.
+entries and places are numbered with 32 bits, so that there is half as much to read. One of them, `picked`, could be
+array operations, and is without LLVM: with any number of operands per entry they take a dozen passes over arrays as
+long as all operands, a quarter of the time of simplifying a long tape.
 """
 
 from __future__ import annotations
