@@ -1,5 +1,6 @@
 """Shared by all tests: Hypothesis draws the same examples in every run, and nothing opens a window."""
 
+import gc
 import os
 import signal
 
@@ -13,3 +14,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a shell runs
 
 settings.register_profile("macrograd", deadline=None, derandomize=True)
 settings.load_profile("macrograd")
+
+
+def pytest_collection_finish() -> None:
+    """The collector need not look again, hundreds of times, at the modules and the 9,000 tests that stay to the end."""
+    gc.collect()
+    gc.freeze()

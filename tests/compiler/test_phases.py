@@ -120,7 +120,7 @@ def test_every_construct_in_every_phase_is_eager(name: str, phase: str, dtype: s
     settings: dict[str, Any] = {"batch": True, "dtype": dtype, "strict": strict, "backend": backend}
     values, loss = mg.compile(fn, **settings), mg.compile(lambda x: fn(x) * 1.5, **settings)
     tolerance = 1e-11 if dtype == "float64" else 2e-4
-    for samples in SAMPLES:
+    for samples in SAMPLES if backend == "llvm" else SAMPLES[1::2]:  # NumPy has no vectors to fill
         np.testing.assert_allclose(values(X[:samples]), eager[:samples], rtol=tolerance, atol=tolerance)
         assert loss.backward(X[:samples]) == pytest.approx(1.5 * eager[:samples].mean(), rel=10 * tolerance)
         expected = 1.5 * gradients[:samples].mean(axis=0)

@@ -96,8 +96,7 @@ def test_bits_of_random_programs(backend: str, count: int) -> None:
 
 def test_without_strict_the_signs_of_zeros_may_differ() -> None:
     """The test above can fail: without `strict` it does."""
-    wrong, _, _ = mismatches(range(400), backend="numpy")
-    assert wrong
+    assert any(mismatches([seed], backend="numpy")[0] for seed in range(400))
 
 
 @pytest.mark.parametrize("backend", ["numpy", "llvm"])

@@ -266,13 +266,13 @@ def test_a_failure_is_written_as_a_test_that_fails(
 ) -> None:
     monkeypatch.setattr(ops.tanh, "forward", lambda a: math.tanh(a) * 1.001)
     monkeypatch.setattr(ops.tanh, "array", lambda np, a: np.tanh(a) * 1.001)
-    arguments = ["fuzz", "--seed", "3", "--programs", "200", "--out", str(tmp_path)]
+    arguments = ["fuzz", "--seed", "6", "--programs", "200", "--out", str(tmp_path)]
     monkeypatch.setattr("sys.argv", arguments)
     assert command.main() == 1
     said = capsys.readouterr().out
-    assert said.startswith("seed 3\n")
-    assert "--seed 3 --first " in said
-    (path,) = tmp_path.glob("test_found_3_*.py")
+    assert said.startswith("seed 6\n")
+    assert "--seed 6 --first " in said
+    (path,) = tmp_path.glob("test_found_6_*.py")
     names: dict[str, Any] = {}
     exec(compile(path.read_text(), str(path), "exec"), names)  # noqa: S102 - the test that was just written
     (test,) = (value for name, value in names.items() if name.startswith("test_"))
@@ -322,7 +322,7 @@ def test_every_known_fault_can_be_put_back(fault: faults.Fault) -> None:
 
 
 def test_a_fault_is_found_and_its_program_is_right_without_it() -> None:
-    assert faults.programs_until_found(faults.BY_NAME["shared code"], seed=0, most=200)
+    assert faults.programs_until_found(faults.BY_NAME["shared code"], seed=2, most=200)
 
 
 def test_a_fault_whose_place_has_moved_is_named() -> None:
