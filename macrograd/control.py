@@ -62,24 +62,21 @@ def loop(
     if not callable(body):
         raise TypeError(f"loop(count, body, state) takes a function body(i, state), got {body!r}")
     memory = _memory(memory)
-    if most is not None:
-        most = _most("loop", most)
-        if value.is_open(count) and (program := value.recording()) is not None:
-            if collect:
-                program.refuse(
-                    "a loop that keeps what every round makes (collect=True) has a count that depends on an argument",
-                    "how much is kept shapes the result: pass a Python integer as the count",
-                )
-            try:
-                return _counted(program, count, body, state, most, memory)
-            except TypeError:
-                check_call(body, "the body of a loop", "i", "state")
-                raise
-    rounds = _count(count, body)
+    most = None if most is None else _most("loop", most)
+    program = value.recording()
+    counting = program if most is not None and value.is_open(count) else None
+    if counting is not None and collect:
+        counting.refuse(
+            "a loop that keeps what every round makes (collect=True) has a count that depends on an argument",
+            "how much is kept shapes the result: pass a Python integer as the count",
+        )
+    rounds = _count(count, body) if counting is None or most is None else most
     if most is not None and rounds > most:
         raise ValueError(f"the loop of {place_of(body)} has a count of {rounds}, and most={most}")
     try:
-        if (program := value.recording()) is not None:
+        if counting is not None:
+            return _counted(counting, count, body, state, rounds, memory)
+        if program is not None:
             return program.loop(rounds, body, state, collect, memory)
         return _eager_loop(rounds, body, state, collect)
     except TypeError:

@@ -35,8 +35,7 @@ def check(path: str) -> None:
 def save(path: str, model: MLP, data: Data, task: Task, history: History, predictions: list[Any], result: str) -> Path:
     """Draw and write the picture, whole or not at all; returns the path."""
     if data.labels:
-        figure = show.new_figure(11.0, 4.4 if len(data.labels) <= 4 else 7.0)
-        grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
+        figure, grid = _frame(4.4 if len(data.labels) <= 4 else 7.0)
         show.curves(history, figure, grid)
         if data.X.shape[1] == 2 and len(data.labels) <= _MOST_PANELS:
             _boundaries(figure, grid[:, 0], model, data)
@@ -51,8 +50,7 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
         for text, label in zip(axes.get_legend().get_texts(), data.classes, strict=True):
             text.set_text(show.plain(f"{data.target} {label}"))
     else:
-        figure = show.new_figure(11.0, 4.4)
-        grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
+        figure, grid = _frame(4.4)
         left = figure.add_subplot(grid[:, 0])
         show.curves(history, figure, grid)
         if data.classes is None:
@@ -63,6 +61,12 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
         f"{show.plain(data.name)}: {len(model.parameters())} parameters, {len(history)} steps, {result}", fontsize=12
     )
     return show.save(figure, path)
+
+
+def _frame(height: float) -> tuple[Any, Any]:
+    """A figure, and its grid: the first column is the function's, the second that of the loss and the metric."""
+    figure = show.new_figure(11.0, height)
+    return figure, figure.add_gridspec(2, 2, width_ratios=[3, 2], height_ratios=[2, 3])
 
 
 def _boundaries(figure: Any, place: Any, model: MLP, data: Data) -> None:

@@ -21,10 +21,9 @@ from typing import Any, TypeVar
 from macrograd._dataclass import dataclass
 from macrograd.compiler.program import program as programs
 from macrograd.compiler.program.cache import cached
-from macrograd.compiler.program.compact import compact
+from macrograd.compiler.program.compact import with_few_slots
 from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.program.stripes import in_stripes
 from macrograd.compiler.rewrite.differentiate import differentiate
 from macrograd.compiler.rewrite.simplify import own_results, simplify
 from macrograd.compiler.roll.roll import roll
@@ -136,7 +135,7 @@ def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Pr
 def for_file(program: Program) -> Program:
     """The program as a file has it: its memory is given by a caller who may have little, so that loops write slots
     again even where that saves a few."""
-    program = compact(in_stripes(program), least=_LEAST_IN_A_FILE)
+    program = with_few_slots(program, least=_LEAST_IN_A_FILE)
     _seen("compact", program)
     return program
 

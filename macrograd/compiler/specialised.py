@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
 from macrograd.compiler import pipeline
-from macrograd.compiler.program.compact import compact
+from macrograd.compiler.program.compact import with_few_slots
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.program.stripes import in_stripes
 from macrograd.compiler.program.walk import counted
 from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape import indices
@@ -134,7 +133,7 @@ class Specialised:
         else:
             program = pipeline.value_program(self.source, batch=batch, strict=settings.strict, own=what == "bound")
             outputs = program.outputs
-        program = compact(in_stripes(program))
+        program = with_few_slots(program)
         request = Request(
             program, tuple(self.sizes), outputs, settings.dtype, settings.strict, settings.threads, samples,
             settings.ranks,

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
-from macrograd.compiler.program.compact import compact
+from macrograd.compiler.program.compact import with_few_slots
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, stretched, with_held
-from macrograd.compiler.program.stripes import in_stripes
 from macrograd.compiler.rewrite.simplify import simplify
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import PARAMETER, Tape
@@ -25,6 +24,7 @@ from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
+    FEWEST,
     MOST_NUMBERS,
     KeepsAll,
     MoreRounds,
@@ -41,7 +41,7 @@ from macrograd.value import Value
 
 # The number of rounds that each attempt writes first, and the step by which it adds more. Later attempts are for
 # patterns that repeat every two or three rounds, and for loops in loops that need more rounds.
-_ATTEMPTS = ((16, 1), (24, 2), (66, 12))
+_ATTEMPTS = ((FEWEST, 1), (24, 2), (66, 12))
 _MOST_FAMILIES = 3
 _BEYOND = 20  # rounds more, or twice as many, by which a program that is told from few is verified
 _MOST_TRIED = 60_000  # operations in a trace of a later attempt
@@ -306,7 +306,7 @@ class Stretched:
                 told = stretched(programs, probes.at, probes.wanted, probes.beyond)
                 told = with_held(told, probes.found[0].held)
                 if (numbers := max(told.uniform, told.varying)) > MOST_NUMBERS:  # without what compact leaves out
-                    small = compact(in_stripes(told))
+                    small = with_few_slots(told)
                     numbers = max(small.uniform, small.varying)
                 if numbers > MOST_NUMBERS:
                     refuse_numbers(f"{self.recorder.name}, with a loop of {max(self.rounds.counts)} rounds,", numbers)
@@ -379,7 +379,7 @@ class Stretched:
         if self._all is not None:
             return self._all
         try:
-            self._all = self.recorder.at(self.rounds.other(least=16, out=self.rounds.out | self.rounds.counts))
+            self._all = self.recorder.at(self.rounds.other(least=FEWEST, out=self.rounds.out | self.rounds.counts))
             return self._all
         except Unrolled as error:
             raise self.recorder.refused(error.count, error.why) from None

@@ -107,8 +107,7 @@ class Ranks:
         sent = np.frombuffer(mine, dtype=np.uint8)
         found = np.empty(int(lengths.sum()), dtype=np.uint8)
         self._comm.Allgatherv(sent, [found, lengths.tolist()])
-        ends = [0, *np.cumsum(lengths).tolist()]
-        return [found[a:b].tobytes().decode(errors="replace") for a, b in pairwise(ends)]
+        return [part.decode(errors="replace") for part in _cut(found, lengths)]
 
     def leave(self, error: BaseException) -> None:
         """Tell the others, in the meeting where they wait, that this rank failed."""
@@ -152,24 +151,23 @@ class Ranks:
 
     def gathered(self, what: str, mine: Array, counts: Sequence[int]) -> Array:
         """`rows`, after a meeting. Raises KeyboardInterrupt if a rank asks to stop."""
+        self._meet_for(what)
+        return self.rows(mine, counts)
+
+    def _meet_for(self, what: str) -> None:
         self.meet(program=zlib.crc32(what.encode()))
         if self.stopped is not None:
             raise KeyboardInterrupt
-        return self.rows(mine, counts)
 
     def contents(self, mine: bytes) -> list[bytes]:
         """The bytes of each rank, on all ranks. Raises KeyboardInterrupt as `gathered`."""
-        sizes = self.gathered("size", np.array([len(mine)]), [1] * self.size).tolist()
-        found = self.gathered("content", np.frombuffer(mine, dtype=np.uint8), sizes).tobytes()
-        ends = [0, *np.cumsum(sizes).tolist()]
-        return [found[a:b] for a, b in pairwise(ends)]
+        sizes = self.gathered("size", np.array([len(mine)]), [1] * self.size)
+        return _cut(self.gathered("content", np.frombuffer(mine, dtype=np.uint8), sizes.tolist()), sizes)
 
     def exchanged(self, rows: Array, leaving: Sequence[int], coming: Sequence[int]) -> Array:
         """The rows that come to this rank, after a meeting: `coming[r]` from rank r, one rank's after the other's. Its
         own `rows` leave in the same order, `leaving[r]` to rank r. Raises KeyboardInterrupt as `gathered`."""
-        self.meet(program=zlib.crc32(b"rows"))
-        if self.stopped is not None:
-            raise KeyboardInterrupt
+        self._meet_for("rows")
         found = np.empty((sum(coming), *rows.shape[1:]), dtype=rows.dtype)
         size = int(np.prod(rows.shape[1:], dtype=int))
         sent = [np.ascontiguousarray(rows), [count * size for count in leaving]]
@@ -190,6 +188,11 @@ class Ranks:
             "a function or Trainer with comm= belongs to the processes that run it and cannot be pickled: make it "
             "again, without comm, where it is needed"
         )
+
+
+def _cut(found: Array, sizes: Array) -> list[bytes]:
+    """The bytes of all ranks one after the other, as those of each."""
+    return [found[a:b].tobytes() for a, b in pairwise([0, *np.cumsum(sizes).tolist()])]
 
 
 def checksum(array: Array) -> int:

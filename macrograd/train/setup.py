@@ -157,14 +157,15 @@ class Setup:
         return found.key, tuple([p if p.op is None else p.data for p in self.model._leaves()])
 
     def outputs(self, samples: Samples, names: Sequence[str] | None = None) -> tuple[int, bool, Any]:
-        """(the number of the model's outputs, whether it draws random numbers, its output as Values), tried on the
-        first sample. For losses that call the model themselves: (0, whether it has a Dropout, None)."""
+        """(the number of the model's outputs, whether it draws random numbers, its output as Values or None if it
+        does), tried on the first sample. For losses that call the model themselves: (0, whether it has a Dropout,
+        None)."""
         if callable(self.loss) and takes_model(self.loss):
             return 0, any(isinstance(module, Dropout) for module in self.model.modules()), None
         with drawing(Draws(0.0, 0.0)) as draws:
             output = self.first_output(samples, names)
         count = len(output) if hasattr(output, "__len__") else 1
-        return count, draws.used, self.first_output(samples, names) if draws.used else output
+        return count, draws.used, None if draws.used else output
 
     def first_output(self, samples: Samples, names: Sequence[str] | None = None) -> Any:
         """The model's output for the first sample, as Values. Raises ValueError if the model cannot take it; `names`

@@ -269,10 +269,11 @@ class Trainer:
             samples, y, sample_weight = spread.gathered(setup.ranks, samples, y, sample_weight, plan)
             validation, seen = spread.validation(setup.ranks, validation), partial(spread.seen, setup.ranks, setup.seen)
         parameters = setup.trained()
-        outputs, draws, first = setup.outputs(samples, None if plan is None else plan.names)
+        names = None if plan is None else plan.names
+        outputs, draws, first = setup.outputs(samples, names)
         targets = self._meant(y, outputs)
         if targets.kind in ("two classes", "labels"):
-            ranges.check(first, targets)
+            ranges.check(setup.first_output(samples, names) if draws else first, targets)
         encoded = targets.encode(y)
         if len(encoded) != samples.count:
             raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")

@@ -14,7 +14,7 @@ import pytest
 
 import macrograd as mg
 from macrograd.compiler import pipeline, specialised
-from macrograd.compiler.program.compact import compact
+from macrograd.compiler.program.compact import compact, with_few_slots
 from macrograd.compiler.program.program import Loop, Program, verify
 from tests.compiler.meaning import meaning
 
@@ -146,7 +146,7 @@ def test_what_a_round_leaves_out_of_its_window_is_noticed() -> None:
 @pytest.mark.parametrize("fn", [simple, collected], ids=lambda fn: fn.__name__)
 def test_native_code_gives_the_same_bits(fn: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled with windows, against NumPy and the eager engine."""
-    monkeypatch.setattr(specialised, "compact", partial(compact, least=1))
+    monkeypatch.setattr(specialised, "with_few_slots", partial(with_few_slots, least=1))
     x = np.random.default_rng(0).uniform(-1, 1, ROUNDS)
     native, arrays = (mg.compile(fn, backend=backend, strict=True)(x) for backend in ("llvm", "numpy"))
     for a, b in zip(leaves(native), leaves(arrays), strict=True):

@@ -118,14 +118,16 @@ def remove(key: str) -> None:
 def _bound(folder: Path) -> None:
     """Remove the least recently used files until the directory is within its limit."""
     found = []
-    for path in folder.glob("*.o"):
-        with suppress(OSError):
-            status = path.stat()
-            found.append((status.st_mtime, status.st_size, path))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".o"):
+                with suppress(OSError):
+                    status = entry.stat()
+                    found.append((status.st_mtime, status.st_size, entry.path))
     total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+    for _, size, path in sorted(found) if total > LIMIT else ():
         if total <= LIMIT:
             break
         with suppress(OSError):
-            path.unlink()
+            os.unlink(path)
             total -= size

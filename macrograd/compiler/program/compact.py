@@ -24,6 +24,7 @@ from macrograd.compiler.program.copies import copies
 from macrograd.compiler.program.gaps import without_gaps
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Step
 from macrograd.compiler.program.program import Program, counted
+from macrograd.compiler.program.stripes import in_stripes
 from macrograd.compiler.program.touches import MOST_SLOTS, Touch, Touches, touched
 from macrograd.compiler.program.walk import loops_of
 from macrograd.compiler.tape.tape import Ints, distinct
@@ -35,6 +36,11 @@ _ROOM = 4  # times the slots in use that a window may take
 
 Place = tuple[str, int]
 Family = tuple[str, int]  # a space, and the slots that an operand moves per round
+
+
+def with_few_slots(program: Program, least: int = LEAST) -> Program:
+    """The program in stripes (`stripes.py`), and then compact."""
+    return compact(in_stripes(program), least)
 
 
 def compact(program: Program, least: int = LEAST) -> Program:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import field
+from functools import cache
 from math import isfinite
 from typing import Any
 
@@ -83,11 +84,11 @@ class Evenness:
         arrays = [x for x in self._arrays.values() if x.at and x.made()]
         if not arrays:
             return
-        used = _Uses(results, {id(x) for array in arrays for x in array.values})
+        used, numbers = _Uses(results, {id(x) for array in arrays for x in array.values}), number()
         for array in arrays:
             told = array.told()
             if told and not any(
-                _alike(array, told, period, number()) and used.alike(array, period) for period in _PERIODS
+                _alike(array, told, period, numbers) and used.alike(array, period) for period in _PERIODS
             ):
                 raise Unrolled(max(array.counts), _WHY)
 
@@ -95,6 +96,7 @@ class Evenness:
         """Whether the parameters that these arrays hold or are made of follow each other evenly where the rounds
         written do not tell about them; `place` has the places of the program's parameters, by id. In an array of
         parameters whose places are not `fixed`, those of the first and the last rounds, `alone` of each, may differ."""
+        number = cache(self._number)
         for array in self._arrays.values():
             told = array.told() if array.at and any(isinstance(x, Value) for x in array.values) else []
             if not told:
@@ -104,7 +106,7 @@ class Evenness:
                 ids = ids if all(x in fixed for x in ids) else ids[alone:-alone]
                 even = _evenly([place.get(x, -1) for x in ids])
             else:
-                even = any(_alike(array, told, period, self._number(), place) for period in _PERIODS)
+                even = any(_alike(array, told, period, number(), place) for period in _PERIODS)
             if not even:
                 return False
         return True

@@ -57,6 +57,9 @@ class MoreRounds(Exception):  # noqa: N818 - a request, not an error
         self.count, self.least = count, least
 
 
+FEWEST = 16  # rounds written of a loop that is told from some
+
+
 class Rounds:
     """The number of rounds of a loop that are written.
 
@@ -72,7 +75,7 @@ class Rounds:
 
     def __init__(
         self,
-        least: int = 16,
+        least: int = FEWEST,
         out: frozenset[int] = frozenset(),
         plan: dict[int, int] | None = None,
         probe: tuple[int, int] = (0, 0),

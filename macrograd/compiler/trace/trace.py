@@ -152,9 +152,8 @@ def _order(
 ) -> tuple[list[Value], dict[int, list[Value]]]:
     """The order of a strict program, and of its sections by their ids. Raises KeepsAll if sections of loops with
     memory= would be rounded in another, and NoSections if branches and loops that stop would."""
-    choices, comparisons = recording.choices, recording.comparisons
-    # Rounds of long loops must be alike, and copies grow with the rounds.
-    apart = choices if not recording.loops.rounds.counts else dict.fromkeys(choices, True)
+    comparisons, apart = recording.comparisons, _apart(recording)
+    choices = dict(recording.choices) if recording.loops.rounds.counts else apart
     if not made and False not in apart.values():
         return as_eager_walks(results, comparisons, apart), {}
     changed: Changed = []
@@ -177,10 +176,17 @@ def _order(
         x.inputs = inputs
     for once in (False, True):
         try:
-            return as_eager_walks(results, comparisons, apart, once=once), {}
+            return as_eager_walks(results, comparisons, _apart(recording), once=once), {}
         except TooMany:
             continue
     return as_eager_walks(results, comparisons), {}
+
+
+def _apart(recording: Recording) -> dict[int, bool]:
+    """The choices, for an attempt, which adds the copies that it makes. Rounds of long loops must be alike, and copies
+    grow with the rounds."""
+    choices = recording.choices
+    return dict.fromkeys(choices, True) if recording.loops.rounds.counts else dict(choices)
 
 
 def _check_sections(results: Sequence[Value], calls: Calls, made: list[Section]) -> None:
