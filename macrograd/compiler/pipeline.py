@@ -24,12 +24,13 @@ from macrograd.compiler.program.cache import cached
 from macrograd.compiler.program.compact import with_few_slots
 from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import Program
+from macrograd.compiler.recorder import Recorder
 from macrograd.compiler.rewrite.differentiate import differentiate
 from macrograd.compiler.rewrite.simplify import own_results, simplify
 from macrograd.compiler.roll.roll import roll
 from macrograd.compiler.sections import Sections
 from macrograd.compiler.settings import CompileWarning, Settings, say_once
-from macrograd.compiler.stretched import Recorder, Stretched
+from macrograd.compiler.stretched import Stretched
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.targets.llvm.target import Llvm

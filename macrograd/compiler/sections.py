@@ -17,10 +17,10 @@ from macrograd.compiler.program.calls import Call, Read, Row
 from macrograd.compiler.program.link import linked
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stretch import Uneven, stretched, with_held
+from macrograd.compiler.recorder import Recorded, Recorder
 from macrograd.compiler.rewrite.sections import derived
 from macrograd.compiler.rewrite.simplify import own_results, simplify
 from macrograd.compiler.roll.roll import roll
-from macrograd.compiler.stretched import Recorded, Recorder
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import INPUT, PARAMETER, UNIFORM, Tape

@@ -3,262 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container, Sequence
-from dataclasses import field, replace
-from itertools import pairwise, repeat
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import lcm
-from operator import is_not
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from macrograd._dataclass import dataclass
+from macrograd.compiler.probes import Probes
 from macrograd.compiler.program.compact import with_few_slots
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.program.stretch import Point, Uneven, on_lines, points, stretched, with_held
-from macrograd.compiler.rewrite.simplify import simplify
-from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.program.stretch import Uneven, stretched, with_held
+from macrograd.compiler.recorder import LEAST_TIMES, Recorded, Recorder
 from macrograd.compiler.tape.tape import PARAMETER, Tape
-from macrograd.compiler.trace.calls import Calls
-from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
     FEWEST,
     MOST_NUMBERS,
-    KeepsAll,
     MoreRounds,
-    NoSections,
     Rounds,
-    Sectioned,
     Unrolled,
     families,
     refuse_numbers,
 )
-from macrograd.compiler.trace.sections import SectionTape
-from macrograd.compiler.trace.trace import Arguments, Span, trace
+from macrograd.compiler.trace.trace import Span
 from macrograd.value import Value
 
 # The number of rounds that each attempt writes first, and the step by which it adds more. Later attempts are for
 # patterns that repeat every two or three rounds, and for loops in loops that need more rounds.
 _ATTEMPTS = ((FEWEST, 1), (24, 2), (66, 12))
 _MOST_FAMILIES = 3
-_BEYOND = 20  # rounds more, or twice as many, by which a program that is told from few is verified
 _MOST_TRIED = 60_000  # operations in a trace of a later attempt
-_ALONE = 4  # parameters at either end of an array that need not follow the pattern of the others
-_LEAST = 4  # a loop that is not written out has at least this many times the rounds written
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """One trace of the function, simplified and numbered."""
-
-    tape: Tape
-    parameters: list[Value]
-    structure: Any
-    recorded: int
-    held: NDArray[np.float64]
-    one: int | None
-    checks: list[str]
-    arrays: list[Sequence[Any]]
-    even: Evenness
-    calls: Calls
-    sections: dict[int, SectionTape]
-
-    def calls_alike(self, other: Recorded) -> bool:
-        """Whether the numbers of calls mean the same in both."""
-        return self.calls.outline() == other.calls.outline()
-
-
-@dataclass(frozen=True)
-class Recorder:
-    """Records a function with a given number of rounds."""
-
-    fn: Callable[..., Any]
-    shapes: Sequence[tuple[int, ...]]
-    strict: bool
-    name: str
-    uniform: Container[int]
-    seen: Callable[[str, Any], None]
-    given: list[Arguments] = field(default_factory=list)  # the arguments that several traces share
-
-    def record(self, out: frozenset[int] = frozenset(), stops: bool = True) -> tuple[Recorded, Rounds]:
-        """The function with some rounds of its long loops, and all rounds of those that must be written out."""
-        why: dict[int, str] = {}
-        least, keeps, sectioned = _ATTEMPTS[0][0], False, frozenset[int]()
-        while True:
-            rounds = Rounds(least, out, stops=stops, keeps=keeps, sectioned=sectioned)
-            try:
-                return self.at(rounds), rounds
-            except KeepsAll:
-                if keeps:
-                    raise
-                keeps = True
-            except Sectioned as error:
-                sectioned |= {error.count}
-            except NoSections:
-                stops = False
-            except MoreRounds as more:
-                if more.least * _LEAST > more.count:
-                    out |= {more.count}
-                else:
-                    least = more.least
-            except Unrolled as error:
-                if error.count in out:
-                    raise self.refused(error.count, why.get(error.count, error.why)) from None
-                out, why[error.count] = out | {error.count}, error.why
-
-    def at(self, rounds: Rounds) -> Recorded:
-        """One trace. Raises Unrolled."""
-        given = self.given[0] if self.given else None
-        traced = trace(self.fn, self.shapes, as_eager=self.strict, uniform=self.uniform, rounds=rounds, given=given)
-        self.given[:] = [traced.arguments]
-        self.seen("trace", traced.tape)
-        recorded = int((traced.tape.arity > 0).sum())
-        if not len(traced.tape.results):
-            raise ValueError(f"the result of {self.name} holds no numbers: return at least one number or Value")
-        # In strict mode sums are chained only after the derivative, whose roundings follow the program as it was
-        # written.
-        tape = traced.tape
-        tape = tape if self.strict else simplify(tape, final=False)
-        tape, old = tapes.number_parameters(tape)
-        self.seen("simplify", tape)
-        return Recorded(
-            tape,
-            [traced.parameters[k] for k in old],
-            traced.structure,
-            recorded,
-            traced.held,
-            traced.one,
-            traced.checks,
-            traced.arrays,
-            traced.even,
-            traced.calls,
-            traced.sections,
-        )
-
-    def refused(self, count: int, why: str) -> TraceError:
-        return TraceError(
-            f"a loop of {count} rounds in {self.name} cannot be compiled as a loop, and is too long to be written out: "
-            f"{why}"
-        )
-
-
-class Order:
-    """Collects `count` parameters at their places."""
-
-    def __init__(self, count: int) -> None:
-        self._found: list[Value | None] = [None] * count
-
-    def put(self, parameter: Value, place: int) -> None:
-        if not 0 <= place < len(self._found) or self._found[place] not in (None, parameter):
-            raise Uneven("two parameters would have the same place")
-        self._found[place] = parameter
-
-    def array(self, array: Sequence[Value], rows: list[list[int]], whole: Callable[[list[int]], int]) -> None:
-        """Put the elements that loops read in sequence, forwards or backwards: `rows` are their places in traces of a
-        few rounds, -1 for those that are not read."""
-        if min(row[-1] for row in rows) >= 0 > max(row[0] for row in rows):
-            array, rows = array[::-1], [row[::-1] for row in rows]
-        read = [len(row) - row.count(-1) for row in rows]
-        if any(min(row[:many], default=-1) < 0 for row, many in zip(rows, read, strict=True)):
-            raise Uneven("an array of parameters is read in another order than its own")
-        if min(read) < 3 * _ALONE or (total := whole(read)) > len(array):
-            raise Uneven("too few parameters are read")
-        starts = [row[_ALONE] for row in rows]
-        steps = {b - a for row, many in zip(rows, read, strict=True) for a, b in pairwise(row[_ALONE : many - _ALONE])}
-        if len(steps) > 1:
-            raise Uneven("the parameters of an array do not follow each other evenly")
-        begin, step = whole(starts), steps.pop()
-        for k in range(_ALONE):  # the first and the last rounds may differ
-            self.put(array[k], whole([row[k] for row in rows]))
-            ends = [row[many - 1 - k] for row, many in zip(rows, read, strict=True)]
-            self.put(array[total - 1 - k], whole(ends))
-        self._put_evenly(array[_ALONE : total - _ALONE], begin, step)
-
-    def _put_evenly(self, parameters: Sequence[Value], begin: int, step: int) -> None:
-        places = range(begin, begin + step * len(parameters), step) if step else range(0)
-        if places and min(places[0], places[-1]) >= 0 and max(places[0], places[-1]) < len(self._found):
-            there = slice(begin, places.stop if places.stop >= 0 else None, step)
-            if not any(map(is_not, self._found[there], repeat(None))):
-                self._found[there] = parameters
-                return
-        for k, parameter in enumerate(parameters):
-            self.put(parameter, begin + step * k)
-
-    def complete(self) -> list[Value]:
-        found = [p for p in self._found if p is not None]
-        if len(found) < len(self._found):
-            raise Uneven("a parameter has no place")
-        return found
-
-
-class Probes:
-    """Traces with a few rounds of the loops in `families`, counts that change together."""
-
-    def __init__(self, families: list[list[int]], least: int, step: int) -> None:
-        self.families = families
-        self.least, self.step = least, step
-        self.begin = [self.least + (family[0] - self.least) % self.step for family in families]
-        self.at = points(len(families))
-        self.wanted: Point = tuple(
-            [(family[0] - begin) // self.step for family, begin in zip(families, self.begin, strict=True)]
-        )
-        self.beyond: Point = tuple([max(_BEYOND, begin) // self.step for begin in self.begin])
-        self.found: list[Recorded] = []
-
-    def plans(self) -> list[dict[int, int]]:
-        """For each trace, the number of rounds that are written by the count of the loop."""
-        return [
-            {
-                count: begin + steps * self.step + count - family[0]
-                for family, begin, steps in zip(self.families, self.begin, point, strict=True)
-                for count in family
-            }
-            for point in self.at
-        ]
-
-    def whole(self, numbers: list[int]) -> int:
-        """Extrapolate a number, given for each trace, to all rounds. Raises Uneven."""
-        return int(on_lines(np.array(numbers, dtype=np.int64)[:, None], self.at, self.wanted)[0])
-
-    def recorded(self) -> int:
-        """The number of operations with all rounds. It is only shown to people, and may be approximate."""
-        numbers = [x.recorded for x in self.found]
-        try:
-            return self.whole(numbers)
-        except Uneven:
-            corners = [k for k, point in enumerate(self.at) if max(point) <= 1]
-            some = np.array([[numbers[k]] for k in corners])
-            return int(on_lines(some, [self.at[k] for k in corners], self.wanted)[0])
-
-    def parameters(self) -> list[Value]:
-        """The parameters in the order in which the function with all rounds first uses them. Raises Uneven."""
-        places = [{id(p): k for k, p in enumerate(x.parameters)} for x in self.found]
-        same = all(place == places[0] for place in places)
-        found = self.found[0].parameters if same else self._ordered(places)
-        place = {id(p): k for k, p in enumerate(found)}
-        fixed = {p for p, k in places[0].items() if all(at.get(p) == k for at in places)}
-        if not self.found[0].even.placed(place, fixed, _ALONE):
-            raise Uneven("the parameters of an array do not follow each other evenly")
-        return found
-
-    def _ordered(self, places: list[dict[int, int]]) -> list[Value]:
-        """The parameters, from their places in each trace."""
-        first = self.found[0].parameters
-        order = Order(self.whole([len(x.parameters) for x in self.found]))
-        inside: set[int] = set()
-        for array in self.found[0].arrays:
-            if not all(isinstance(x, Value) for x in array):
-                raise Uneven("an array holds numbers and parameters")
-            ids = [*map(id, array)]
-            rows = [[*map(at.get, ids, repeat(-1))] for at in places]
-            inside.update(ids)
-            order.array(array, rows, self.whole)
-        for p in first:
-            if id(p) not in inside:
-                order.put(p, self.whole([at.get(id(p), -1) for at in places]))
-        return order.complete()
 
 
 class Stretched:
@@ -351,7 +126,7 @@ class Stretched:
         least, step = _ATTEMPTS[attempt]
         step = lcm(step, self.rounds.period)
         least = max(least, self.rounds.least + attempt)
-        long = [family for family in self._families if family[0] >= _LEAST * (least + 3 * step)]
+        long = [family for family in self._families if family[0] >= LEAST_TIMES * (least + 3 * step)]
         if not 0 < len(long) <= _MOST_FAMILIES or (not attempt and len(long) < len(self._families)):
             raise Uneven("loops of too many counts, or too few rounds")
         probes = Probes(long, least, step)

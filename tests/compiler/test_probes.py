@@ -9,8 +9,8 @@ import pytest
 import macrograd as mg
 from macrograd import Value
 from macrograd.compiler import pipeline
+from macrograd.compiler.probes import Order, Probes
 from macrograd.compiler.program.stretch import Uneven
-from macrograd.compiler.stretched import Order, Probes
 
 
 def values(count: int) -> list[Value]:
