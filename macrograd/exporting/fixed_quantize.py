@@ -318,7 +318,7 @@ class _Quantizer(Kinds[None], Walker[None]):
             padded = [*sources, ZERO, ZERO, ZERO][:3]
             rows.append([forms.index(form), out, *padded, *(int(settings.get(n, 1)) for n in "fgstk")])
 
-        for code, out, operands in stream.records():
+        for code, out, operands in stream.plain():
             for m, slot in enumerate(out.tolist()):
                 self._record(code, slot, operands[:, m].tolist(), add)
         self.steps.append(Records(tuple(forms), np.array(rows, dtype=np.int64).reshape(-1, 10)))

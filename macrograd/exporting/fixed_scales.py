@@ -55,7 +55,7 @@ class Measured:
 
     def _step(self, step: Any, values: Floats) -> None:
         if isinstance(step, Stream):
-            for code, out, operands in step.records():
+            for code, out, operands in step.plain():
                 columns = [values[:, row] for row in operands]
                 if code == FUSED:
                     values[:, out] = columns[0] * columns[1] + columns[2]

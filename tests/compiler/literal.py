@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Instruction, Operand, Program, executed
-from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.stream import MORE, SPREAD, SUM, TOTAL, Stream
 
 Array = NDArray[np.float64]
 
@@ -102,8 +102,8 @@ class Literal:
             elif code in (TOTAL, MORE):
                 total = np.prod(a, axis=0).sum(axis=1)
                 self.u[out] = total + (self.u[out] if code == MORE else 0.0)
-            elif code == FUSED:
-                here[out] = a[0] * a[1] + a[2]
+            elif code == SUM:
+                here[out] = sum(x * y for x, y in zip(a[::2], a[1::2], strict=True))
             else:
                 here[out] = _applied(code, a)
 

@@ -11,7 +11,7 @@ import pytest
 from macrograd import ops
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import DOUBLE
-from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
+from macrograd.compiler.program.stream import MORE, SPREAD, SUM, TOTAL
 from macrograd.compiler.targets.llvm.kernel import kernel, kernel_text, rare
 from macrograd.compiler.targets.scalar.machine import Machine
 
@@ -44,11 +44,11 @@ def test_numbers_outside_blocks() -> None:
     u = np.array([2.0, 3.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     records: list[Row] = [
         (ops.mul.code, [[3, 4], [0, 1], [1, 2]]),
-        (FUSED, [[5], [0], [1], [4]]),  # the third operand plus the product of the first two
+        (SUM, [[5], [0], [1], [4], [0]]),
         (ops.take.code, [[6, 7], [0, 0], [0, 1], [1, 2], [5, 4]]),
     ]
     assert not run(machine(), u, np.zeros(1), *records, block=False)
-    assert u.tolist() == [2.0, 3.0, 5.0, 6.0, 15.0, 21.0, 21.0, 15.0]
+    assert u.tolist() == [2.0, 3.0, 5.0, 6.0, 15.0, 36.0, 36.0, 15.0]
     u[0] = 7.0
     assert run(machine(), u, np.zeros(1), records[-1], block=False)
 
@@ -64,14 +64,42 @@ def test_lanes_of_a_block() -> None:
         (ops.exp.code, [[3], [0]]),
         (ops.take.code, [[5], [4], [0], [1], [3]]),
         (SPREAD, [[1], [0]]),
-        (FUSED, [[2], [0], [1], [2]]),
+        (SUM, [[2], [2], [1], [0], [1]]),
         block=True,
     )
     assert not flagged
     np.testing.assert_allclose(v[3], np.exp(a), rtol=1e-15)
     np.testing.assert_array_equal(v[5], np.choose(index.astype(int), [a, b, v[3]]))
     np.testing.assert_array_equal(v[1], 4.0)
-    np.testing.assert_allclose(v[2], c + 4.0 * a, rtol=1e-15)
+    np.testing.assert_allclose(v[2], 4.0 * c + 4.0 * a, rtol=1e-15)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize("block", [False, True])
+@pytest.mark.parametrize("terms", [1, 2, 4, 5, 8, 11])
+def test_sums_of_products(terms: int, block: bool, in_order: bool) -> None:
+    numbers = lanes(2 * terms + 3, seed=terms)
+    held = numbers.copy() if block else numbers[:, 0].copy()
+    out = [2 * terms, 2 * terms + 2]  # two members; the second has other right factors
+    lists = [[2 * t + k, 2 * ((t + 1) % terms) + k] if k else [2 * t, 2 * t] for t in range(terms) for k in (0, 1)]
+    run(machine(in_order=in_order), *(held,) * 2, (SUM, [out, *lists]), block=block)
+    numbers = numbers if block else numbers[:, 0]
+    for member, place in enumerate(out):
+        expected = 0.0
+        for t in range(terms):
+            expected = expected + numbers[lists[2 * t][member]] * numbers[lists[2 * t + 1][member]]
+        if in_order:
+            np.testing.assert_array_equal(held[place], expected)
+        np.testing.assert_allclose(held[place], expected, rtol=1e-14)
+    np.testing.assert_array_equal(held[out[0] + 1], numbers[out[0] + 1])
+
+
+@pytest.mark.parametrize("members", [1, 7, 8, 9])
+def test_costly_operations_take_several_members_at_once(members: int) -> None:
+    u = np.append(lanes(members)[:, 0], np.full(members + 1, -1.0))
+    out, given = list(range(members, 2 * members)), list(range(members))
+    run(machine(), u, np.zeros(1), (ops.div.code, [out, given, given[::-1]]), block=False)
+    np.testing.assert_array_equal(u[members:], [*(u[:members] / u[:members][::-1]), -1.0])
 
 
 @pytest.mark.parametrize("in_order", [False, True])

@@ -22,7 +22,7 @@ from macrograd.compiler.program.program import (
     executed,
     verify,
 )
-from macrograd.compiler.program.stream import FUSED, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.stream import SPREAD, SUM, TOTAL, Stream
 
 ADD, MUL = ops.add.code, ops.mul.code
 
@@ -117,7 +117,7 @@ UNSOUND = {
     "a round that leaves its space": (program(block=(LOOP,), results=(("v", 3),)), "outside space v"),
     "a stream of a block elsewhere": (program(before=(STREAM,), block=()), "in phase 'before'"),
     "a record that reads what is not yet there": (
-        program(block=(Stream(np.array([FUSED, 1, 3, 3, 4, 0, 1], dtype=np.int32), 1, block=True),)),
+        program(block=(Stream(np.array([SUM, 1, 4, 3, 0, 1, 3, 0], dtype=np.int32), 1, block=True),)),
         "not yet computed",
     ),
     "a record that writes outside": (

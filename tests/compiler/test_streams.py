@@ -12,7 +12,7 @@ import macrograd as mg
 from macrograd import Value, ops
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.program.stream import FUSED, MORE, NAMES, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.stream import FUSED, MORE, NAMES, SPREAD, SUM, TOTAL, Stream
 from macrograd.compiler.roll import cost_model
 
 W = [Value(v) for v in (0.5, -1.25, 2.0, 0.75)]
@@ -67,10 +67,31 @@ def test_records_compute_what_eager_code_does(batch: bool) -> None:
 def test_a_block_copies_what_is_uniform_and_sums_over_the_batch() -> None:
     program, _ = programs(batch=True)["gradient"]
     codes = {code for stream in program.streams() for code, _, _ in stream.records()}
-    assert {SPREAD, TOTAL, FUSED} <= codes
+    assert {SPREAD, TOTAL, SUM} <= codes
     for stream in program.streams():
         written = [slot for code, out, _ in stream.records() if code in (SPREAD, TOTAL) for slot in out.tolist()]
         assert len(set(written)) == len(written)
+
+
+@pytest.mark.usefixtures("data")
+def test_what_can_run_together_is_one_record() -> None:
+    def some(x: Any) -> Any:
+        sums = [x[0] - x[1], x[0] * x[1] + x[2], x[2] * W[0] - W[1], x[0] + x[1] + x[2]]
+        return mg.dot([mg.tanh(s) for s in sums], [mg.exp(s) for s in sums])
+
+    (stream,) = pipeline.value_program(pipeline.record(some, [(3,)]), batch=False).streams()
+    sizes = sorted((code, len(operands), len(out)) for code, out, operands in stream.records())
+    assert sizes == [(ops.exp.code, 1, 4), (ops.tanh.code, 1, 4), (SUM, 4, 3), (SUM, 6, 1), (SUM, 8, 1)]
+
+
+def test_sums_one_by_one() -> None:
+    words = np.array([SUM, 2, 4, 6, 7, 0, 1, 2, 3, 4, 5, 1, 0, ops.exp.code, 1, 1, 8, 6], dtype=np.int32)
+    plain = [(code, out.tolist(), rows.tolist()) for code, out, rows in Stream(words, 3, block=False).plain()]
+    assert plain == [
+        (ops.mul.code, [6, 7], [[0, 1], [2, 3]]),
+        (FUSED, [6, 7], [[4, 5], [1, 0], [6, 7]]),
+        (ops.exp.code, [8], [[6]]),
+    ]
 
 
 def test_the_words_of_a_stream_are_its_records() -> None:

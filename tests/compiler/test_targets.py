@@ -11,7 +11,7 @@ import macrograd as mg
 from macrograd import Value, ops
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.program.stream import FUSED, Stream
+from macrograd.compiler.program.stream import SUM, Stream
 from macrograd.compiler.targets.c.target import C
 from macrograd.compiler.targets.llvm.target import Llvm
 from macrograd.compiler.targets.numpy.target import Numpy
@@ -56,11 +56,11 @@ def test_a_program_knows_its_operations_in_instructions_loops_and_streams() -> N
         return {ops.TABLE[code].name for code in program.operations()}
 
     assert names(lambda x: mg.exp(x) + mg.take([W, 1.0], x), ()) == {"exp", "take"}
-    words = np.array([ops.BY_NAME["sin"].code, 1, 1, 1, 0, FUSED, 1, 3, 2, 1, 1, 0], dtype=np.int32)
+    words = np.array([ops.BY_NAME["sin"].code, 1, 1, 1, 0, SUM, 1, 4, 2, 1, 1, 0, 0], dtype=np.int32)
     stream = Stream(words, 2, block=False)
     program = Program((stream,), (), (), 0, 1, np.empty(0), 3, 0, (("u", 2),), batch=False)
     assert program.streams() == (stream,)
-    assert program.operations() == {ops.BY_NAME["sin"].code}  # a multiply-add is the kernel's own
+    assert program.operations() == {ops.BY_NAME["sin"].code}  # a sum is the kernel's own
 
     def repeated(x: Any) -> Any:
         h = 0.0

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+import numpy as np
+
 from macrograd.compiler import pipeline
 from macrograd.compiler.explain.lines import Lines
 from macrograd.compiler.explain.words import (
@@ -21,7 +23,7 @@ from macrograd.compiler.program.program import (
     Program,
     counted,
 )
-from macrograd.compiler.program.stream import FUSED, SPREAD
+from macrograd.compiler.program.stream import SPREAD, SUM, Stream
 from macrograd.compiler.settings import Settings
 from macrograd.value import Value
 
@@ -75,7 +77,7 @@ def scalar_operations(program: Program) -> int:
     sample."""
     total = 0
     for stream in program.streams():
-        total += sum(len(out) * (1 + (code == FUSED)) for code, out, _ in stream.records() if code != SPREAD)
+        total += _of_stream(stream, program)
     for step in program.steps():
         for x, counts in counted(step):
             each = 1
@@ -84,6 +86,21 @@ def scalar_operations(program: Program) -> int:
                 each = max(1, products + x.terms - 1 + (x.kind == "reduce"))
             members = x.members // x.dims[-1] * x.count if x.kind == "scatter" else x.members
             total += prod(counts) * members * each
+    return total
+
+
+def _of_stream(stream: Stream, program: Program) -> int:
+    """Those of a stream; products with ±1 are not counted."""
+    total, units = 0, program.parameters + np.flatnonzero(np.abs(program.constants) == 1.0)
+    ones = units[:0] if stream.block else units
+    for code, out, operands in stream.records():
+        if code == SPREAD:
+            ones = out[np.isin(operands[0], units)].astype(np.int64)
+        elif code == SUM:
+            products = len(operands) // 2 - np.isin(operands[::2], ones).sum(axis=0)
+            total += int(np.maximum(1, products + len(operands) // 2 - 1).sum())
+        else:
+            total += len(out)
     return total
 
 

@@ -313,8 +313,7 @@ class _Checker(Walker[None]):
         for code, out, operands in stream.records():
             reads, writes = (uniform, here) if code == SPREAD else (here, uniform if code in (TOTAL, MORE) else here)
             for row in operands:
-                outside = row.min() < 0 or row.max() >= len(reads)
-                if outside or not ((missing := row[reads[row] == _NEVER]).size == 0 or np.isin(missing, out).all()):
+                if row.min() < 0 or row.max() >= len(reads) or (reads[row] == _NEVER).any():
                     raise ProgramError(f"an operand of a stream is outside its space, or not yet computed: {stream}")
             if out.min() < 0 or out.max() >= len(writes):
                 raise ProgramError(f"a result of a stream is outside its space: {stream}")

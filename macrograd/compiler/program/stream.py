@@ -6,8 +6,9 @@ program. Instead, a stream is a list of records, each one operation on n members
     stream ::= record*
     record ::= op n arity out₁ … outₙ a₁ … aₙ (b₁ … bₙ (c₁ … cₙ …))
 
-all of them integers, slots of one space. `op` is an `Op.code`, or one of the codes below. A sum of T products is T
-records that add up in the results' slots. In a block all slots vary; uniform operands are copied there first.
+all of them integers, slots of one space. `op` is an `Op.code`, or one of the codes below. The members of a record do
+not depend on each other. A sum of T products has 2T operands, the factors of one product after the other, and is added
+up in this order. In a block all slots vary; uniform operands are copied there first.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd._dataclass import dataclass
 
-# Codes beyond the op table: c + a·b, a copy from u to v, and the sum over the batch of a·b, where the last one adds to
-# a result that an earlier record began.
-FUSED, SPREAD, TOTAL, MORE = 1000, 1001, 1002, 1003
-NAMES = {FUSED: "multiply-add", SPREAD: "copy", TOTAL: "sum over the batch", MORE: "sum over the batch"}
+# Codes beyond the op table: a sum of products, a copy from u to v, and the sum over the batch of a·b, where the last
+# one adds to a result that an earlier record began.
+SUM, SPREAD, TOTAL, MORE = 1000, 1001, 1002, 1003
+NAMES = {SUM: "sum of products", SPREAD: "copy", TOTAL: "sum over the batch", MORE: "sum over the batch"}
+FUSED = 1004  # c + a·b: only in `Stream.plain`
+
+Record = tuple[int, NDArray[np.int32], NDArray[np.int32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,18 @@ class Stream:
         """The words as native code reads them, preceded by their number."""
         return np.concatenate([np.array([len(self.words)], dtype=np.int32), self.words])
 
-    def records(self) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.int32]]]:
+    def plain(self) -> Iterator[Record]:
+        """The records, with up to three operands each (but takes): a sum is its first product, to which the others are
+        added one by one."""
+        for code, out, operands in self.records():
+            if code != SUM:
+                yield code, out, operands
+                continue
+            yield ops.mul.code, out, operands[:2]
+            for k in range(2, len(operands), 2):
+                yield FUSED, out, np.concatenate([operands[k : k + 2], out[None]])
+
+    def records(self) -> Iterator[Record]:
         """(code, results, operands as rows) of every record."""
         at = 0
         while at < len(self.words):

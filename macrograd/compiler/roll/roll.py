@@ -67,18 +67,19 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     key, tie, role = _member_keys(tape, is_result)
     level = levels(tape, mix(signature, role), phase)
     order, bounds = _groups(placed, (phase, level), (signature, role), (key, tie))
+    heads = order[bounds[:-1]]
+    moment = phase[heads].astype(np.int64) * (int(level.max(initial=0)) + 1) + level[heads]
     del placed, level, key, tie, sums  # each is as long as the tape
     layout = layout_of(tape, order, varies & used, is_result, batch)
     if whole:  # a piece for each round of a loop is another program for another number of rounds
         layout = replace(layout, most_segments=3)
     terms = arranged(terms, layout, strict)
     phases: dict[int, list[Step]] = {BEFORE: [], BLOCK: [], AFTER: []}
-    heads = order[bounds[:-1]]
     sequence = mix(signature[heads], np.diff(bounds) * 32 + phase[heads] * 4 + role[heads])
     if whole:
         sequence = mix(sequence, _surroundings(tape)[heads])
     when = np.where(phase[heads] == SUM, BLOCK, phase[heads])
-    for group, step in _steps(tape, terms, layout, order, bounds, sequence, when, whole):
+    for group, step in _steps(tape, terms, layout, order, bounds, sequence, when, moment, whole):
         where = int(phase[group.members[0]])
         phases[BLOCK if where == SUM else where].append(step)
     inputs = tapes.count_given(tape, INPUT)
@@ -132,6 +133,7 @@ def _steps(
     bounds: list[int],
     sequence: Ints,
     phases: Ints,
+    moment: Ints,
     whole: bool,
 ) -> Iterator[tuple[Group, Step]]:
     """The groups in order, as instructions, loops and streams."""
@@ -166,7 +168,7 @@ def _steps(
         if end > k:
             head = groups.group(k)
             block = bool(layout.varies[head.members[0]]) or head.kind == "reduce"
-            yield head, stream_of(tape, terms, layout, order, bounds[k : end + 1], block=block)
+            yield head, stream_of(tape, terms, layout, order, bounds[k : end + 1], moment[k:end], block=block)
             k = end
             continue
         group = replace(groups.group(k), fixed=bool(fixed[k]))

@@ -2,56 +2,114 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
-from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL, Stream
+from macrograd.compiler.program.stream import MORE, SPREAD, SUM, TOTAL, Stream
 from macrograd.compiler.tape.tape import REDUCE, Ints, Tape, distinct, ranges
 
 if TYPE_CHECKING:
     from macrograd.compiler.roll.layout import Layout, Terms
 
-_NONE, _RESULT = -1, -2  # in place of an operand
+_ONES = 4  # the kinds of terms without a left factor are below (`Terms.kind`)
 
 
-def stream_of(tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: list[int], *, block: bool) -> Stream:
-    """The stream that computes the groups order[bounds[k]] … order[bounds[k + 1] - 1]."""
+@dataclass(frozen=True)
+class _Parts:
+    """Parts of records, each a group, or one term of a group of sums over the batch.
+
+    group  the number of its group
+    code   that of the record
+    term   the number of the term, 0 for whole groups
+    arity  the number of operands
+    """
+
+    group: Ints
+    code: Ints
+    term: Ints
+    arity: Ints
+
+    def ordered(self, moment: Ints) -> tuple[_Parts, Ints]:
+        """The parts in order of execution, where those that can be one record follow each other, and the first part of
+        each record. `moment` is the time of each group."""
+        keys = moment[self.group], self.code, self.term, self.arity
+        order = np.lexsort(keys[::-1])
+        edge = np.ones(len(order), dtype=bool)
+        edge[1:] = False
+        for key in keys:
+            edge[1:] |= key[order][1:] != key[order][:-1]
+        found = _Parts(self.group[order], self.code[order], self.term[order], self.arity[order])
+        return found, np.flatnonzero(edge)
+
+
+def stream_of(
+    tape: Tape, terms: Terms, layout: Layout, order: Ints, bounds: list[int], moment: Ints, *, block: bool
+) -> Stream:
+    """The stream that computes the groups order[bounds[k]] … order[bounds[k + 1] - 1]. Groups of one `moment` do not
+    depend on each other: those that have the same operation and number of operands are one record."""
     edges = np.asarray(bounds)
     members = order[edges[0] : edges[-1]]
     heads, size = order[edges[:-1]], np.diff(edges)
     slot, spread = _operand_slots(tape, terms, layout, members, block)
-    count = np.diff(terms.start)[heads]  # terms of a sum, 0 of anything else
-    passes = np.maximum(count, 1)
-    of, pass_ = np.repeat(np.arange(len(heads)), passes), ranges(np.zeros_like(passes), passes)
-    kind = np.full(len(of), -1)
-    summed = count[of] > 0
-    kind[summed] = terms.kind[terms.start[heads[of[summed]]] + pass_[summed]]
-    code, arity = _records(tape, heads[of], kind, pass_)
-    length = 3 + size[of] * (1 + arity)
+    parts, first = _parts(tape, terms, heads).ordered(moment)
+    # The members of each part, and where they are in its record.
+    sizes = size[parts.group]
+    begun = np.cumsum(sizes) - sizes
+    count = np.add.reduceat(sizes, first)
+    record = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(sizes))))
+    inside = ranges(np.zeros_like(sizes), sizes)
+    out = members[(edges[:-1] - edges[0])[parts.group].repeat(sizes) + inside]
+    at = (begun - begun[first][record]).repeat(sizes) + inside
+    code, arity = parts.code[first], parts.arity[first]
+    length = 3 + count * (1 + arity)
     start = np.concatenate([[0], np.cumsum(length)])
     words = np.zeros(start[-1], dtype=np.int32)
-    words[start[:-1]], words[start[:-1] + 1], words[start[:-1] + 2] = code, size[of], arity
-    # One row for each member of each record.
-    record = np.repeat(np.arange(len(of)), size[of])
-    at = ranges(np.zeros_like(of), size[of])
-    out = members[(edges[:-1] - edges[0])[of[record]] + at]
-    base, n = start[record] + 3, size[of[record]]
-    words[base + at] = slot[out]
-    plain = np.flatnonzero(kind[record] < 0)
-    few = arity[record[plain]]
-    line, position = np.repeat(plain, few), ranges(np.zeros_like(few), few)
-    words[base[line] + (1 + position) * n[line] + at[line]] = slot[tape.operand[tape.start[out[line]] + position]]
-    line = np.flatnonzero(kind[record] >= 0)
-    for k, entry in enumerate(_products(tape, terms, out[line], pass_[record[line]], kind[record[line]])):
-        given = np.where(entry == _RESULT, slot[out[line]], slot[np.maximum(entry, 0)])
-        used = entry != _NONE
-        words[(base[line] + (1 + k) * n[line] + at[line])[used]] = given[used]
-    present = np.bincount(tape.code[heads][count == 0], minlength=len(ops.TABLE))
+    words[start[:-1]], words[start[:-1] + 1], words[start[:-1] + 2] = code, count, arity
+    of = record.repeat(sizes)
+    base, n = start[of] + 3 + at, count[of]
+    words[base] = slot[out]
+    few = arity[of]
+    line, column = np.repeat(np.arange(len(out)), few), ranges(np.zeros_like(few), few)
+    entry = _operands(tape, terms, out[line], column, code[of[line]], parts.term.repeat(sizes)[line])
+    words[base[line] + (1 + column) * n[line]] = slot[entry]
+    present = np.bincount(code[code < len(ops.TABLE)], minlength=len(ops.TABLE))
     composed = tuple(row.code for row in ops.TABLE if (row.formula or row.portable) and present[row.code])
     return Stream(np.concatenate([spread, words]).astype(np.int32), len(members), block, composed)
+
+
+def _parts(tape: Tape, terms: Terms, heads: Ints) -> _Parts:
+    """The parts of the groups that begin with these entries."""
+    count = np.diff(terms.start)[heads]  # terms of a sum, 0 of anything else
+    total = tape.code[heads] == REDUCE
+    passes = np.where(total, count, 1)
+    group, term = np.repeat(np.arange(len(heads)), passes), ranges(np.zeros_like(passes), passes)
+    over_batch, summed = total[group], (count > 0)[group]
+    alone = np.zeros(len(group), dtype=bool)  # of a sum over the batch: without a factor
+    alone[over_batch] = terms.kind[terms.start[heads[group[over_batch]]] + term[over_batch]] < _ONES
+    code = np.where(
+        over_batch, np.where(term == 0, TOTAL, MORE), np.where(summed, SUM, tape.code[heads[group]].astype(np.int64))
+    )
+    own = np.where(summed, 2 * count[group], tape.arity[heads[group]])
+    return _Parts(group, code, term, np.where(over_batch, np.where(alone, 1, 2), own))
+
+
+def _operands(tape: Tape, terms: Terms, entry: Ints, column: Ints, code: Ints, term: Ints) -> Ints:
+    """The operands of these entries in these columns of their records."""
+    found = np.empty_like(entry)
+    plain = np.flatnonzero(code < SUM)
+    found[plain] = tape.operand[tape.start[entry[plain]] + column[plain]]
+    some = np.flatnonzero(code == SUM)
+    at = terms.start[entry[some]] + column[some] // 2
+    found[some] = np.where(column[some] % 2 == 0, terms.left[at], terms.right[at])
+    some = np.flatnonzero(code > SUM)
+    at = terms.start[entry[some]] + term[some]
+    left = (column[some] == 0) & (terms.kind[at] >= _ONES)
+    found[some] = np.where(left, terms.left[at], terms.right[at])
+    return found
 
 
 def _operand_slots(
@@ -73,34 +131,3 @@ def _operand_slots(
         return slot, np.empty(0, dtype=np.int32)
     words = np.concatenate([[SPREAD, len(uniform), 1], slot[uniform], layout.slot[uniform]])
     return slot, words.astype(np.int32)
-
-
-def _records(tape: Tape, head: Ints, kind: Ints, pass_: Ints) -> tuple[Ints, Ints]:
-    """Code and arity of each record. The left kind of a term is 0 for 1, 1 for −1 (`Terms.kind` // 4)."""
-    total = tape.code[head] == REDUCE
-    left = kind // 4
-    first = [ops.detach.code, ops.neg.code, ops.mul.code]
-    later = [ops.add.code, ops.sub.code, FUSED]
-    which = np.clip(left, 0, 2)
-    summed = np.where(pass_ == 0, np.take(first, which), np.take(later, which))
-    code = np.where(kind < 0, tape.code[head], np.where(total, np.where(pass_ == 0, TOTAL, MORE), summed))
-    summed_arity = np.where(which < 2, 1, 2) + (pass_ > 0)
-    arity = np.where(kind < 0, tape.arity[head], np.where(total, np.where(which < 1, 1, 2), summed_arity))
-    return code, arity
-
-
-def _products(tape: Tape, terms: Terms, sums: Ints, pass_: Ints, kind: Ints) -> list[Ints]:
-    """Entries of the first, second and third operand of sums in a pass: `_NONE`, or `_RESULT` for the result so far."""
-    at = terms.start[sums] + pass_
-    a, b, left = terms.left[at], terms.right[at], kind // 4
-    total, later = tape.code[sums] == REDUCE, pass_ > 0
-    product = left >= 2
-    # ±b: alone in the first pass, added to the result so far in the others; for a·b the result comes last.
-    first = np.where(product, a, np.where(later, _RESULT, b))
-    second = np.where(product | later, b, _NONE)
-    third = np.where(product & later, _RESULT, _NONE)
-    return [
-        np.where(total, np.where(left == 0, b, a), first),
-        np.where(total, np.where(left == 0, _NONE, b), second),
-        np.where(total, _NONE, third),
-    ]

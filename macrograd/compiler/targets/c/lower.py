@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from macrograd import ops
 from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
+from macrograd.compiler.program.stream import MORE, SPREAD, SUM, TOTAL
 from macrograd.compiler.program.walk import streams_of
 from macrograd.compiler.targets.c.code import Code
 from macrograd.compiler.targets.scalar.access import Tables
@@ -156,8 +156,15 @@ def _case(writer: Code, op: int, machine: Machine, *, block: bool) -> list[str]:
             f"    u[o[i]] = {begun} + sum;" if apart else "    u[o[i]] = sum;",
             "}",
         ]
-    if op == FUSED:
-        return [f"{each} {out} = {writer.product(at('a[i]'), at('b[i]'))} + {at('c[i]')};"]
+    if op == SUM:
+        return [
+            f"{each} {{",
+            f"    {writer.real} sum = {writer.product(at('a[i]'), at('b[i]'))};",
+            "    for (int32_t j = 2 * n + i; j < at[2] * n; j += 2 * n)",
+            f"        sum += {writer.product(at('a[j]'), at('b[j]'))};",
+            f"    {out} = sum;",
+            "}",
+        ]
     if op == ops.take.code:
         return [
             f"{each} {{",

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from macrograd import ops
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Counter
-from macrograd.compiler.program.stream import FUSED, MORE, SPREAD, TOTAL
+from macrograd.compiler.program.stream import MORE, SPREAD, SUM, TOTAL
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.scalar.choice import checked_index
 from macrograd.compiler.targets.scalar.composed import as_strict
 from macrograd.compiler.targets.scalar.elements import sum_elements
 from macrograd.compiler.targets.scalar.machine import Machine
+from macrograd.compiler.targets.scalar.routines import is_vector
+
+_FEW_TERMS = 4  # of a sum that has its own code
 
 _PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag, i64 %valid"
 
@@ -55,7 +58,7 @@ def cached_kernel(machine: Machine, block: bool, composed: tuple[int, ...]) -> n
 def kernel_text(machine: Machine, block: bool, composed: tuple[int, ...] = ()) -> str:
     code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
     codes = [row.code for row in ops.TABLE if row.arity in (1, 2, 3) and not rare(machine, row.code)]
-    codes += [*composed, ops.take.code, FUSED] + ([SPREAD, TOTAL, MORE] if block else [])
+    codes += [*composed, ops.take.code, SUM] + ([SPREAD, TOTAL, MORE] if block else [])
     code.put("br label %head")
     code.label("head")
     at = code.let("phi ptr [ %words, %entry ], [ %following, %next ]")
@@ -110,30 +113,131 @@ class _Case:
         self.width = min(machine.width, self.lanes)
 
     def write(self, op: int) -> None:
+        if op == SUM:
+            self._sums()
+            return
         special = {SPREAD: self._spread, TOTAL: self._total, MORE: self._more, ops.take.code: self._take}
         body = special.get(op)
         if body is None:
-            operands = 3 if op == FUSED else ops.TABLE[op].arity or 0
-            compute = (
-                (lambda a, b, c: self.code.multiply_add(a, b, c, self.width))
-                if op == FUSED
-                else lambda *xs: self.code.apply(ops.TABLE[op], xs, self.width)
-            )
+            row = ops.TABLE[op]
+            if not self.block and row.costly and is_vector(row) and self.machine.width > 1:
+                self._several(row)
+                return
 
             def body(i: Counter) -> None:
-                self._map(i, operands, compute)
+                self._map(i, row.arity or 0, lambda *xs: self.code.apply(row, xs, self.width))
 
+        self._members(body)
+
+    def _members(self, body: Callable[[Counter], None]) -> None:
         def member(i: Counter, _: list[str]) -> list[str]:
             body(i)
             return []
 
         self.code.loop(self.count, member)
 
+    def _several(self, row: ops.Op) -> None:
+        """Numbers outside blocks, several members at a time; the last one fills the last vector."""
+        code, width = self.code, self.machine.width
+        vectors = code.let(f"udiv i64 {code.let(f'add i64 {self.count}, {width - 1}')}, {width}")
+        last = code.let(f"sub i64 {self.count}, 1")
+
+        def some(v: Counter, _: list[str]) -> list[str]:
+            members = []
+            for k in range(width):
+                i = code.linear(k, [(width, v)])
+                here = code.let(f"icmp slt i64 {i}, {last}")
+                members.append(code.let(f"select i1 {here}, i64 {i}, i64 {last}"))
+            operands = [
+                code.gathered([code.load(self._pointer(k, i), 1) for i in members], width)
+                for k in range(1, (row.arity or 0) + 1)
+            ]
+            found = code.apply(row, operands, width)
+            for k, i in enumerate(members):
+                code.store(code.extract(found, k, width), self._pointer(0, i), 1)
+            return []
+
+        code.loop(vectors, some)
+
+    def _sums(self) -> None:
+        """Sums of products: those of few terms without a loop over them."""
+        code = self.code
+        terms = code.let(f"zext i32 {code.let(f'lshr i32 {self.arity}, 1')} to i64")
+        cases = " ".join(f"i64 {t}, label %terms{t}" for t in range(1, _FEW_TERMS + 1))
+        code.put(f"switch i64 {terms}, label %terms [ {cases} ]")
+        for t in range(1, _FEW_TERMS + 1):
+            code.label(f"terms{t}")
+            self._members(partial(self._sum, terms=t))
+            code.put("br label %next")
+        code.label("terms")
+        self._members(partial(self._sum, terms=terms))
+
+    def _sum(self, i: Counter, terms: int | str) -> None:
+        """One member, in the order of its products; outside blocks and strict mode, many are several sums at once."""
+        code, width = self.code, self.width
+        out, vectors = self._pointer(0, i), self.lanes // width
+        tile = next(tile for tile in (4, 3, 2, 1) if vectors % tile == 0)
+        kind = code.kind.vector(width)
+
+        def vector(begin: Counter, _: list[str]) -> list[str]:
+            def more(t: Counter, sums: list[str]) -> list[str]:
+                """Add product t of these vectors; the first one if there are no sums yet."""
+                lists = code.element(self.lists[1], code.linear(0, [(1, i), (2, self._times(t))]), "i32")
+                a, b = (self._at(place) for place in (lists, code.element(lists, self.count, "i32")))
+                found = []
+                for k in range(tile):
+                    offset = code.linear(k * width, [(width * tile, begin)])
+                    x, y = (code.load(code.element(p, offset), width) for p in (a, b))
+                    found.append(code.multiply_add(x, y, sums[k], width) if sums else code.binary("fmul", x, y, width))
+                return found
+
+            if isinstance(terms, int):
+                sums = more(0, [])
+                for t in range(1, terms):
+                    sums = more(t, sums)
+            elif self.block or self.machine.in_order:
+                left = code.let(f"sub i64 {terms}, 1")
+                first = [(kind, x) for x in more(0, [])]
+                sums = code.loop(left, lambda t, sums: more(code.linear(1, [(1, t)]), sums), first)
+            else:
+                sums = [self._long(terms, more)]
+            for k, x in enumerate(sums):
+                code.store(x, code.element(out, code.linear(k * width, [(width * tile, begin)])), width)
+            return []
+
+        code.loop(vectors // tile, vector)
+
+    def _long(self, terms: str, more: Callable[[Counter, list[str]], list[str]]) -> str:
+        """A number that is the sum of more than `_FEW_TERMS` products."""
+        code, name = self.code, self.code.kind.name
+        rounds = code.let(f"udiv i64 {terms}, {_FEW_TERMS}")
+
+        def some(r: Counter, sums: list[str]) -> list[str]:
+            return [more(code.linear(k + _FEW_TERMS, [(_FEW_TERMS, r)]), [x])[0] for k, x in enumerate(sums)]
+
+        first = [(name, more(k, [])[0]) for k in range(_FEW_TERMS)]
+        sums = code.loop(code.let(f"sub i64 {rounds}, 1"), some, first)
+        done = code.let(f"mul i64 {rounds}, {_FEW_TERMS}")
+        rest = code.let(f"sub i64 {terms}, {done}")
+        sums[:1] = code.loop(rest, lambda t, x: more(code.linear(0, [(1, done), (1, t)]), x), [(name, sums[0])])
+        while len(sums) > 1:
+            sums = [code.binary("fadd", a, b, 1) for a, b in zip(sums[::2], sums[1::2], strict=True)]
+        return sums[0]
+
+    def _times(self, t: Counter) -> Counter:
+        """The length of t lists."""
+        if t == 0:
+            return 0
+        return self.count if t == 1 else self.code.let(f"mul i64 {self.count}, {t}")
+
     def _pointer(self, which: int, i: Counter, *, uniform: bool = False) -> str:
         """The address of a member's operand (0: its result)."""
+        return self._at(self.code.element(self.lists[which], str(i), "i32"), uniform=uniform)
+
+    def _at(self, place: str, *, uniform: bool = False) -> str:
+        """The address of the slot in this place of a list."""
         code = self.code
-        index = code.let(f"load i32, ptr {code.element(self.lists[which], str(i), 'i32')}, align 4")
-        slot = code.let(f"sext i32 {index} to i64")
+        slot = code.let(f"sext i32 {code.let(f'load i32, ptr {place}, align 4')} to i64")
         if uniform or not self.block:
             return code.element("%u", slot)
         return code.element("%v", code.let(f"mul i64 {slot}, {self.lanes}"))

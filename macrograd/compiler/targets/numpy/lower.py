@@ -134,7 +134,7 @@ class Lowering(Walker[None], Kinds[None]):
         if stream.block:
             here = self.at.v[: self.at.plan.program.varying * self.at.lanes].reshape(-1, self.at.lanes)
         total = calls.total_in_order if self.at.plan.strict else calls.total
-        for code, out, rows in stream.records():
+        for code, out, rows in stream.plain():
             operands = tuple(map(_rows, rows))
             if code == SPREAD:
                 self.at.call(partial(calls.record, calls.spread, _rows(out), operands, here, self.at.u))

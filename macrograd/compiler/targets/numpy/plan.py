@@ -62,9 +62,7 @@ class NumpyPlan(Walker[Step]):
 
     def stream(self, stream: Stream, around: tuple[int, ...]) -> Stream:
         if stream.block:
-            self.widest = max(
-                [self.widest, *(out.size + rows.size for code, out, rows in stream.records() if out.size)]
-            )
+            self.widest = max([self.widest, *(out.size + rows.size for code, out, rows in stream.plain() if out.size)])
         return stream
 
     def loop(self, loop: Loop, around: tuple[int, ...]) -> Loop:

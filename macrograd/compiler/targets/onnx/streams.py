@@ -30,7 +30,7 @@ Record = tuple[int, Slots, Slots]
 def lower_stream(stream: Stream, scope: Scope) -> None:
     """Compute the records of a stream."""
     space = "v" if stream.block else "u"
-    records = [(code, out.astype(np.int64), rows.astype(np.int64)) for code, out, rows in stream.records()]
+    records = [(code, out.astype(np.int64), rows.astype(np.int64)) for code, out, rows in stream.plain()]
     for code, out, rows in records:
         if code == SPREAD:
             wide = Writing(scope.graph).Expand(scope.read("u", rows[0]), _lengths(scope, len(out)))
