@@ -259,8 +259,10 @@ def distinct(x: Ints) -> Ints:
 def once(x: Ints, most: int) -> Ints:
     """The distinct numbers of x, all below `most`, in order of their first places."""
     first = np.empty(most, dtype=np.int32)
-    first[x[::-1]] = np.arange(len(x), dtype=np.int32)[::-1]  # of several places the first is written last and stays
-    found: Ints = x[first[x] == np.arange(len(x))]
+    for begin in reversed(range(0, len(x), _AT_ONCE)):
+        some = x[begin : begin + _AT_ONCE]
+        first[some[::-1]] = np.arange(begin, begin + len(some))[::-1]  # the first place is written last and stays
+    found: Ints = x[at(first, x) == np.arange(len(x), dtype=np.int32)]
     return found
 
 

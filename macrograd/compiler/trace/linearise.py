@@ -22,7 +22,8 @@ class Leaves:
     def __init__(self, uniform: Sequence[bool], known: Sequence[Value]) -> None:
         kind = np.array(uniform, dtype=bool)
         place = np.where(kind, np.cumsum(kind), np.cumsum(~kind)) - 1
-        self.code = np.concatenate([np.where(kind, UNIFORM, INPUT), np.full(len(known), PARAMETER)])
+        codes = np.where(kind, UNIFORM, INPUT), np.full(len(known), PARAMETER)
+        self.code = np.concatenate(codes, dtype=np.int16)
         self.leaf = np.concatenate([place, np.arange(len(known))]).astype(np.float64)
         self.parameters = list(known)
         self.fixed = len(self.code)  # these come first on the tape, used or not
@@ -34,8 +35,8 @@ class Leaves:
             fixed |= np.fromiter(map(constants.__contains__, map(id, found)), bool, len(found))
         leaf = np.empty(len(found))
         leaf[fixed] = np.fromiter(map(attrgetter("_data"), found[fixed]), np.float64, int(fixed.sum()))
-        leaf[~fixed] = len(self.parameters) + np.arange(len(found) - int(fixed.sum()))
-        self.code = np.concatenate([self.code, np.where(fixed, CONSTANT, PARAMETER)])
+        leaf[~fixed] = len(self.parameters) + np.arange(len(found) - int(fixed.sum()), dtype=np.float64)
+        self.code = np.append(self.code, np.where(fixed, np.int16(CONSTANT), np.int16(PARAMETER)))
         self.leaf = np.concatenate([self.leaf, leaf])
         self.parameters += found[~fixed].tolist()
 
@@ -94,8 +95,11 @@ def tape_of_links(
     new = np.flatnonzero(place == UNKNOWN)
     place[new] = leaves.fixed + np.arange(len(new))
     leaves.add(strangers[new], constants)
+    numbers = (n + leaves.pooled()[place]).astype(np.int32)
+    del place, new, number
     strange = use < 0
-    use[strange] = n + leaves.pooled()[place[~use[strange]]]
+    use[strange] = tapes.at(numbers, ~use[strange])
+    del strange, numbers
     return _without_unused(_in_order(links, leaves), leaves.parameters)
 
 

@@ -7,7 +7,7 @@ matched to nodes by their addresses, and an address that is not a node's is a le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, compress
 from operator import attrgetter
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd._dataclass import dataclass
-from macrograd.compiler.tape.tape import Ints, ranges
+from macrograd.compiler.tape.tape import Ints, at, once, ranges
 from macrograd.compiler.tape.walks import counted
 from macrograd.value import Value
 
@@ -62,7 +62,7 @@ class Linker:
         self._calls: list[tuple[int, Any]] = []
         self._strangers: list[Objects] = []
 
-    def add(self, values: Sequence[Value], held: Sequence[Value] = (), numbers: Sequence[int] = ()) -> Ints:
+    def add(self, values: Sequence[Value], held: Sequence[Value] = (), numbers: Ints | Sequence[int] = ()) -> Ints:
         """Link some Values, which come after the operands that are among them; `held` are the nodes from before that
         may be their operands, with their numbers. Returns the numbers of the Values, UNKNOWN for those not computed."""
         known = len(held)
@@ -85,6 +85,18 @@ class Linker:
         """Link the results; nothing is added then."""
         self._link(_objects(results, len(results)))
         del self._places, self._number
+
+    def operations(self, count: int, made: Sequence[Value]) -> Iterator[tuple[int, tuple[Value, ...]]]:
+        """The code and the operands of the first `count` nodes, if `made` has those before each."""
+        strangers = np.concatenate([np.empty(0, dtype=object), *self._strangers]).tolist()
+        k = 0
+        for codes, arities, uses in zip(self._code, self._arity, self._use, strict=False):
+            begin, use = 0, uses.tolist()
+            for code, arity in zip(codes.tolist(), arities.tolist(), strict=True):
+                if k == count:
+                    return
+                yield code, tuple([made[u] if u >= 0 else strangers[~u] for u in use[begin : begin + arity]])
+                begin, k = begin + arity, k + 1
 
     def uses(self, first: int) -> Ints:
         """How often each of the nodes from `first` on is an operand of one of those added last."""
@@ -146,13 +158,12 @@ class Linker:
         met = _joined(self._strangers, object)
         ids = _addresses(met)
         same = Places(ids, _VALUES_APART).of(ids)  # one for all that are the same, which several parts met
-        strange = np.flatnonzero(use < 0)
-        uses = same[~use[strange]]
-        number = np.empty(len(met), dtype=np.int64)
-        number[uses[::-1]] = np.arange(len(uses))[::-1]  # of several uses the first is written last and stays
-        first = uses[number[uses] == np.arange(len(uses))]
-        number[first] = np.arange(len(first))
-        use[strange] = ~number[uses]
+        strange = use < 0
+        uses = at(same, ~use[strange])
+        first = once(uses, len(met))
+        number = np.empty(len(met), dtype=np.int32)
+        number[first] = np.arange(len(first), dtype=np.int32)
+        use[strange] = ~at(number, uses)
         found: Objects = met[first]
         return found
 
@@ -204,10 +215,12 @@ class Places:
     def of(self, ids: Ints) -> Ints:
         """The position of each of these ids, UNKNOWN if it is not there."""
         if self._table is not None:
-            at = (ids - self._first) // self._apart
-            at[(at < 0) | (at >= len(self._table))] = len(self._table) - 1
-            found: Ints = self._table[at].astype(np.int64)
+            found = np.empty(len(ids), dtype=np.int32)
+            for begin in range(0, len(ids), _AT_ONCE):
+                place = (ids[begin : begin + _AT_ONCE] - self._first) // self._apart
+                place[(place < 0) | (place >= len(self._table))] = len(self._table) - 1
+                found[begin : begin + _AT_ONCE] = self._table[place]
             return found
         assert self._order is not None
-        at = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
-        return np.where(self._ids[at] == ids, self._order[at], UNKNOWN)
+        place = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        return np.where(self._ids[place] == ids, self._order[place], UNKNOWN)

@@ -11,10 +11,12 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import filterfalse, repeat
+from itertools import chain, filterfalse, repeat
 from typing import Any, NoReturn
 
 from macrograd import ops, value
+from macrograd.compiler.trace.condense import Condenser
+from macrograd.compiler.trace.links import Links
 from macrograd.compiler.trace.loops import Loops
 from macrograd.compiler.trace.refusals import OF_A_BRANCH, WAY_OUT_OF_GRADIENTS, WAY_OUT_OF_PARAMETERS, refuse
 from macrograd.compiler.trace.rounds import Rounds
@@ -48,23 +50,28 @@ class Recording(Interpreter):
         self.made: set[Value] = set()
         self.checks: list[str] = []
         self._guards: list[Any] = []
-        self.begin = 0  # how many Values are arguments
         # Answers so far: a chain whose every state is inspected must not be walked again each time.
         self.found_open: set[Value] = set()
         self.found_constant: set[Value] = set()
         self._listed: list[Value] = []
         # `append` returns None, so that all are let through. Other threads, and finalizers while one is being made, may
         # make Values, too: none of the parts minds being entered twice.
-        self.new = partial(next, filterfalse(self._listed.append, map(object.__new__, repeat(Value))))
+        self._condenser = Condenser(self._listed)
+        classes = repeat(Value) if as_eager else chain.from_iterable(iter(self._condenser.classes, None))
+        self.new = partial(next, filterfalse(self._listed.append, map(object.__new__, classes)))
 
     operand = staticmethod(operand)
 
     def values(self) -> list[Value]:
         """The Values made so far, in order: those that depend on an argument and those computed from parameters
         alone."""
-        found = self.since(self.begin)
+        found = self.since(0)
         bodies = self.loops.bodies
         return [x for x in found if id(x) not in bodies] if bodies else found
+
+    def links(self, results: list[Value]) -> Links | None:
+        """What `values` and the results are, if most of the trace is numbers already; the Values are gone then."""
+        return self._condenser.links(results)
 
     def forget(self) -> None:
         """Hold the Values made so far no longer."""
@@ -72,6 +79,7 @@ class Recording(Interpreter):
 
     def count(self) -> int:
         """How many Values have been made."""
+        self._condenser.restore()  # some of them will be asked for
         return len(self._listed)
 
     def since(self, mark: int) -> list[Value]:

@@ -27,7 +27,7 @@ from macrograd.compiler.trace.eager_graph import TooMany
 from macrograd.compiler.trace.eager_order import Changed, as_eager_walks
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.guard import guarded_calls
-from macrograd.compiler.trace.linearise import tape_of
+from macrograd.compiler.trace.linearise import tape_of, tape_of_links
 from macrograd.compiler.trace.recording import Recording
 from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
 from macrograd.compiler.trace.rounds import KeepsAll, Kept, NoSections, Rounds
@@ -114,11 +114,11 @@ def trace(
     recording = Recording(rounds, as_eager=as_eager)
     with value.interpreted(recording), guarded_calls(refuse), listing(recording.new), _uncollected():
         given = given or Arguments(shapes, uniform)
-        recording.begin = recording.count()
         recording.loops.given = given
         recording.loops.reads.arguments.update(map(id, given.arguments))
         structure, results = _flatten(_called(fn, given.arguments))
         constants = set(map(id, recording.made.copy()))  # others may make more meanwhile
+        links = recording.links(results)
         values = recording.values()
         if not as_eager:
             recording.forget()
@@ -128,7 +128,10 @@ def trace(
         inputs, same = leaves.nodes, leaves.same
         made = {k: x for k, x in enumerate(calls.made) if isinstance(x, Section)}
         try:
-            tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
+            if links is not None:
+                tape, parameters = tape_of_links(links, inputs, constants, (), same)
+            else:
+                tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
         except AttributeError:  # one that another thread is just making, not part of this trace
             values = [x for x in values if hasattr(x, "label")]
             tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)

@@ -1,0 +1,210 @@
+"""Condensing: the first part of a long trace becomes numbers while the function still runs.
+
+A long function soon forgets most of what it computes: only later Values hold the earlier ones, as their operands. After
+every some thousands of new Values a `Condenser` therefore links them (`links.py`) and lets go of the list of them. From
+those that somebody still holds it takes the operands, which would hold all the others. A million Values would be 130
+bytes each; as numbers they are 14.
+
+Who then asks a Value for its operands (a derivative inside the function, a comparison that looks for parameters, a
+drawing) gets them: `Condensed` is the class of a Value without its operands, and makes all Values again, as they were.
+Nothing more is condensed then in that trace. A function that holds most of what it computes is not condensed either.
+
+Whether somebody holds a Value is told by its reference count: by the references beyond those of the list and of later
+operands. Should a Python count fewer than there are, then such a Value keeps its operands, and is treated as one that
+was computed before the trace; no number of the program depends on it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import compress, repeat
+from operator import attrgetter
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd import ops, value
+from macrograd.compiler.tape.tape import Ints
+from macrograd.compiler.trace.links import UNKNOWN, Linker, Links, ids_of
+from macrograd.compiler.trace.traced import Traced
+from macrograd.value import Value
+
+AT_ONCE = 1 << 14  # Values
+_SAMPLE = 1 << 11  # Values that show whether the function holds most of what it computes
+_first, _second = Value.__dict__["_a"], Value.__dict__["_b"]  # the slots, which `Condensed` hides
+
+
+class Condensed:
+    """Mixed into a Value: its operands are numbers of a `Condenser`, which is in the slot of the first one."""
+
+    __slots__ = ()
+
+    @property
+    def _a(self) -> Any:
+        return _first.__get__(_whole(self))
+
+    @_a.setter
+    def _a(self, operand: Any) -> None:
+        _first.__set__(_whole(self), operand)
+
+    @property
+    def _b(self) -> Any:
+        return _second.__get__(_whole(self))
+
+    @_b.setter
+    def _b(self, operand: Any) -> None:
+        _second.__set__(_whole(self), operand)
+
+
+class CondensedValue(Condensed, Value):
+    """A Value that was computed from parameters."""
+
+    __slots__ = ()
+
+
+class CondensedTraced(Condensed, Traced):
+    """A Value without a number."""
+
+    __slots__ = ()
+
+
+_CONDENSED: dict[Any, Any] = {Value: CondensedValue, Traced: CondensedTraced}
+_ORIGINAL = {made: original for original, made in _CONDENSED.items()}
+
+
+def _whole(node: Any) -> Any:
+    """The node, with its operands."""
+    _first.__get__(node).restore()
+    return node
+
+
+class Condenser:
+    """Condenses the Values of one trace, in its thread; `listed` is the list to which the trace adds them."""
+
+    def __init__(self, listed: list[Value]) -> None:
+        self._listed = listed
+        self._thread = get_ident()
+        self._goes_on = True
+        self._linker = Linker()
+        self._held: list[Value] = []  # the Values that somebody holds
+        self._numbers = np.empty(0, dtype=np.int32)  # theirs
+        self._fresh = value._fresh  # the gradient of what is new in the trace
+
+    def classes(self) -> Iterator[type[Value]]:
+        """The class of the next Values to be made, once for each; before, the Values listed are condensed."""
+        if self._goes_on and get_ident() == self._thread and len(self._listed) >= max(AT_ONCE, len(self._held)):
+            self._goes_on = False  # for a Value that is made meanwhile
+            self._goes_on = self._condense()
+        return repeat(Value, AT_ONCE) if self._goes_on else repeat(Value, _SAMPLE)
+
+    def _condense(self) -> bool:
+        """Condense the Values listed; returns whether to go on."""
+        sample = self._listed[-_SAMPLE:]
+        try:
+            labels = ids_of(map(attrgetter("label"), self._listed)) != id("")
+            if 2 * np.count_nonzero(_beyond(sample, Linker())[1]) > len(sample):
+                return False
+        except AttributeError:  # a Value that is only just being made
+            return True
+        del sample
+        some, first = self._listed[: len(labels)], self._linker.count
+        place, beyond = _beyond(some, self._linker, self._held, self._numbers)
+        if self._linker.incomplete:  # something was computed before the trace
+            self._restore(first)
+            return False
+        which = np.flatnonzero(beyond | labels[place])
+        held = [some[k] for k in place[which].tolist()]
+        for node in held:
+            made = _CONDENSED.get(node.__class__)
+            if made is not None:
+                node.__class__ = made
+                _first.__set__(node, self)
+                _second.__set__(node, None)
+        self._held += held
+        self._numbers = np.append(self._numbers, (first + which).astype(np.int32))
+        del self._listed[: len(some)], some, held
+        self._forget()
+        return True
+
+    def _forget(self) -> None:
+        """Hold only what others hold, too."""
+        still = _references(self._held) > _ALONE
+        self._held = [*compress(self._held, still.tolist())]
+        self._numbers = self._numbers[still]
+
+    def restore(self) -> None:
+        """Make all Values again, and list them; nothing is condensed from now on."""
+        self._goes_on = False
+        self._restore(self._linker.count)
+
+    def _restore(self, count: int) -> None:
+        held = dict(zip(self._numbers.tolist(), self._held, strict=True))
+        made: list[Value] = []
+        for k, (code, operands) in enumerate(self._linker.operations(count, made)):
+            node = held.get(k)
+            if node is None:
+                node = _made(ops.TABLE[code], operands, self._fresh)
+            else:
+                node.__class__ = _ORIGINAL.get(node.__class__, node.__class__)
+            node.inputs = operands
+            made.append(node)
+        self._linker, self._held, self._numbers = Linker(), [], self._numbers[:0]
+        self._listed[:0] = made
+
+    def links(self, results: list[Value]) -> Links | None:
+        """The links of all Values, and of the results; both lists are emptied. None if nothing is condensed, or if it
+        cannot stay so."""
+        self._goes_on, first = False, self._linker.count
+        if not first:
+            return None
+        try:
+            self._linker.add(self._listed, self._held, self._numbers)
+        except AttributeError:  # a Value that another thread is just making
+            self._listed[:] = [x for x in self._listed if hasattr(x, "label")]
+            self._restore(first)
+            return None
+        self._linker.finish(results)
+        if self._linker.incomplete:
+            self._restore(first)
+            return None
+        self._listed.clear()
+        results.clear()
+        linker = self._linker
+        self._forget()
+        if self._held:  # the caller keeps Values of the trace
+            self._restore(first)
+            self._listed.clear()
+        return linker.links()
+
+
+def _made(op: Any, operands: tuple[Value, ...], fresh: float) -> Value:
+    """A Value as the trace made it."""
+    node: Value = object.__new__(Value)
+    if any(x._traced for x in operands):
+        node.__class__ = Traced
+    else:
+        node._data = op.forward(*[x._data for x in operands])
+        node._grad = fresh
+    node.op = op
+    node.label = ""
+    return node
+
+
+def _beyond(
+    some: list[Value], linker: Linker, held: Sequence[Value] = (), numbers: Ints | Sequence[int] = ()
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """Link some Values, which are in two lists. Returns the places of those that were computed, and which of them have
+    more references than those of the lists and of the others' operands."""
+    references, first = _references(some), linker.count
+    place = np.flatnonzero(linker.add(some, held, numbers) != UNKNOWN)
+    return place, references[place] > _ALONE + 1 + linker.uses(first)
+
+
+def _references(some: Sequence[Value]) -> Ints:
+    return np.fromiter(map(sys.getrefcount, some), np.int32, len(some))
+
+
+_ALONE = int(_references([object.__new__(Value)])[0])  # references of a Value that is in a list alone
