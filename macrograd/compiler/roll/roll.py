@@ -271,15 +271,18 @@ def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints, 
     or else its first operand, and then the key of its last operand. And which of the three it is, since they must not
     be mixed."""
     n = len(tape)
-    key = tie = np.arange(n, dtype=np.int32)
+    key = np.arange(n, dtype=np.int32)
+    last, number = key.copy(), key.copy()
+    number[tape.code == CONSTANT] = n
     inside = np.flatnonzero(tape.arity > 0)
-    if len(inside):
-        number = key.copy()
-        number[tape.code == CONSTANT] = n
-        key[inside] = np.minimum.reduceat(tapes.at(number, tape.operand), tape.start[inside])
-        tie = key.copy()
-        tie[inside] = key[np.maximum.reduceat(tape.operand, tape.start[inside])]
-        del number
+    for first in range(0, len(inside), _AT_ONCE):
+        some = inside[first : first + _AT_ONCE]
+        begin = int(tape.start[some[0]])
+        operand, start = tape.operand[begin : tape.start[some[-1] + 1]], tape.start[some] - begin
+        key[some] = np.minimum.reduceat(number[operand], start)
+        last[some] = np.maximum.reduceat(operand, start)
+    tie = tapes.at(key, last)
+    del last
     number = np.full(n, -1, dtype=np.int32)
     number[tape.results[::-1]] = np.arange(len(tape.results))[::-1]
     alone = (walks.counted(tape.operand, n) == 1) & ~is_result & (tape.arity > 0)

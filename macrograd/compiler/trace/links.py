@@ -22,6 +22,7 @@ from macrograd.compiler.tape.walks import counted
 from macrograd.value import Value
 
 Objects = NDArray[np.object_]
+Table = NDArray[np.int32]
 UNKNOWN = -1
 _APART = 16  # bytes: no two objects are closer to each other
 _VALUES_APART = Value.__basicsize__ // _APART * _APART  # no two Values
@@ -55,6 +56,7 @@ class Linker:
         self.count = 0
         self.incomplete = False
         self._rows = Places(ids_of(ops.TABLE))
+        self._places: Places | None = None
         self._met = 0
         self._code: list[NDArray[np.int16]] = []
         self._arity: list[NDArray[np.int32]] = []
@@ -65,26 +67,25 @@ class Linker:
     def add(self, values: Sequence[Value], held: Sequence[Value] = (), numbers: Ints | Sequence[int] = ()) -> Ints:
         """Link some Values, which come after the operands that are among them; `held` are the nodes from before that
         may be their operands, with their numbers. Returns the numbers of the Values, UNKNOWN for those not computed."""
-        known = len(held)
-        ids = np.empty(known + len(values), dtype=np.int64)
-        ids[:known] = ids_of(held, known)
+        ids = np.empty(len(values), dtype=np.int64)
         for begin in range(0, len(values), _AT_ONCE):
             some = values[begin : begin + _AT_ONCE]
-            ids[known + begin : known + begin + len(some)] = ids_of(some, len(some))
-        self._places = Places(ids, _VALUES_APART)
+            ids[begin : begin + len(some)] = ids_of(some, len(some))
+        spare = None if self._places is None else self._places.cleared()
+        self._places = Places(ids, _VALUES_APART, spare, SPARSE * self.count)
         self._since = len(self._use)
         # By place: the numbers of the nodes that were computed, UNKNOWN for others, and last for what has no place.
         self._number = np.full(len(ids) + 1, UNKNOWN, dtype=np.int32)
-        self._number[:known] = numbers
         del ids
+        self._before = Places(ids_of(held), _VALUES_APART), np.append(numbers, UNKNOWN).astype(np.int32)
         for begin in range(0, len(values), _AT_ONCE):
-            self._add(values[begin : begin + _AT_ONCE], known + begin)
-        return self._number[known:-1]
+            self._add(values[begin : begin + _AT_ONCE], begin)
+        return self._number[:-1]
 
     def finish(self, results: Sequence[Value]) -> None:
         """Link the results; nothing is added then."""
         self._link(_objects(results, len(results)))
-        del self._places, self._number
+        del self._places, self._number, self._before
 
     def operations(self, count: int, made: Sequence[Value]) -> Iterator[tuple[int, tuple[Value, ...]]]:
         """The code and the operands of the first `count` nodes, if `made` has those before each."""
@@ -131,13 +132,18 @@ class Linker:
         self.count += n
 
     def _link(self, operands: Objects) -> None:
+        assert self._places is not None
         ids = _addresses(operands)
         use = self._number[self._places.of(ids)]
         strange = np.flatnonzero(use == UNKNOWN)
         if len(strange):
-            _, first, which = np.unique(ids[strange], return_index=True, return_inverse=True)
-            use[strange] = ~(self._met + which)
-            found = operands[strange[first]]
+            distinct, first, which = np.unique(ids[strange], return_index=True, return_inverse=True)
+            places, numbers = self._before
+            number = numbers[places.of(distinct)]
+            new = number == UNKNOWN
+            number[new] = ~np.arange(self._met, self._met + np.count_nonzero(new))
+            use[strange] = number[which]
+            found = operands[strange[first[new]]]
             self.incomplete |= bool((ids_of(map(attrgetter("_a"), found), len(found)) != id(None)).any())
             self._strangers.append(found)
             self._met += len(found)
@@ -198,19 +204,33 @@ def ids_of(values: Iterable[Any], count: int = -1) -> Ints:
 
 
 class Places:
-    """The positions of objects by their ids. All are at least `apart` bytes from each other."""
+    """The positions of objects by their ids. All are at least `apart` bytes from each other.
 
-    def __init__(self, ids: Ints, apart: int = _APART) -> None:
+    spare  a table of addresses that other objects had before
+    most   places that a table may have that others will have after these; otherwise it is in proportion to the objects
+    """
+
+    def __init__(self, ids: Ints, apart: int = _APART, spare: Table | None = None, most: int = 0) -> None:
         self._apart, self._order, self._table = apart, None, None
         self._first = int(ids.min(initial=0 if not len(ids) else ids[0]))
-        size = (int(ids.max()) - self._first) // apart + 1 if len(ids) else 0
+        self._size = (int(ids.max()) - self._first) // apart + 1 if len(ids) else 0
         # Objects made one after the other are close together in memory: a table by address is faster than any search.
-        if size <= SPARSE * len(ids):
-            self._table = np.full(size + 1, UNKNOWN, dtype=np.int32)
-            self._table[(ids - self._first) // apart] = np.arange(len(ids), dtype=np.int32)
+        if self._size <= max(most, SPARSE * len(ids)):
+            if spare is None or len(spare) <= self._size:
+                spare = np.full(self._size + 1, UNKNOWN, dtype=np.int32)
+            place = (ids - self._first) // apart
+            self._table, self._used = spare, place if most else None
+            spare[place] = np.arange(len(ids), dtype=np.int32)
         else:
             self._order = np.argsort(ids, kind="stable")
             self._ids = ids[self._order]
+
+    def cleared(self) -> Table | None:
+        """The table without these objects, if others may have it."""
+        if self._table is None or self._used is None:
+            return None
+        self._table[self._used] = UNKNOWN
+        return self._table
 
     def of(self, ids: Ints) -> Ints:
         """The position of each of these ids, UNKNOWN if it is not there."""
@@ -218,7 +238,7 @@ class Places:
             found = np.empty(len(ids), dtype=np.int32)
             for begin in range(0, len(ids), _AT_ONCE):
                 place = (ids[begin : begin + _AT_ONCE] - self._first) // self._apart
-                place[(place < 0) | (place >= len(self._table))] = len(self._table) - 1
+                place[(place < 0) | (place >= self._size)] = self._size  # which is nobody's
                 found[begin : begin + _AT_ONCE] = self._table[place]
             return found
         assert self._order is not None
