@@ -10,14 +10,14 @@ drawing) gets them: `Condensed` is the class of a Value without its operands, an
 Nothing more is condensed then in that trace. A function that holds most of what it computes is not condensed either.
 
 Whether somebody holds a Value is told by its reference count: by the references beyond those of the list and of later
-operands. Should a Python count fewer than there are, then such a Value keeps its operands, and is treated as one that
-was computed before the trace; no number of the program depends on it.
+operands. A Value that is wrongly taken for forgotten keeps its operands, and is treated as one that was computed before
+the trace, so that no number of the program depends on the count.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import compress, repeat
 from operator import attrgetter
 from threading import get_ident
@@ -33,7 +33,8 @@ from macrograd.compiler.trace.traced import Traced
 from macrograd.value import Value
 
 AT_ONCE = 1 << 14  # Values
-_SAMPLE = 1 << 11  # Values that show whether the function holds most of what it computes
+_SAMPLE = 1 << 11  # Values that show how much of what it computes the function holds
+MOST_HELD = 0.5  # of these; there is little to gain otherwise
 _first, _second = Value.__dict__["_a"], Value.__dict__["_b"]  # the slots, which `Condensed` hides
 
 
@@ -60,9 +61,28 @@ class Condensed:
 
 
 class CondensedValue(Condensed, Value):
-    """A Value that was computed from parameters."""
+    """A Value that was computed from parameters. Unlike a Value it is no base of `Traced`, which therefore does not go
+    first in an operation on both."""
 
     __slots__ = ()
+
+    @classmethod
+    def _apply(cls, op: ops.Op, operands: tuple[Any, ...]) -> Value:
+        kind = Traced if any(getattr(x, "_traced", False) for x in operands) else Value
+        return kind._apply(op, operands)
+
+
+def _operator(name: str) -> Callable[[Any, Any], Any]:
+    own, reflected = getattr(Value, f"__{name}__"), f"__r{name}__"
+
+    def operator(self: Any, other: Any) -> Any:
+        return getattr(other, reflected)(self) if getattr(other, "_traced", False) else own(self, other)
+
+    return operator
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow"):
+    setattr(CondensedValue, f"__{_name}__", _operator(_name))
 
 
 class CondensedTraced(Condensed, Traced):
@@ -78,6 +98,8 @@ _ORIGINAL = {made: original for original, made in _CONDENSED.items()}
 def _whole(node: Any) -> Any:
     """The node, with its operands."""
     _first.__get__(node).restore()
+    if isinstance(node, Condensed):
+        raise RuntimeError("the operands of this Value are lost: its references were not counted right")
     return node
 
 
@@ -105,7 +127,7 @@ class Condenser:
         sample = self._listed[-_SAMPLE:]
         try:
             labels = ids_of(map(attrgetter("label"), self._listed)) != id("")
-            if 2 * np.count_nonzero(_beyond(sample, Linker())[1]) > len(sample):
+            if np.count_nonzero(_beyond(sample, Linker())[1]) > MOST_HELD * len(sample):
                 return False
         except AttributeError:  # a Value that is only just being made
             return True
