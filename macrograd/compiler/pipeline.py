@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from macrograd._dataclass import dataclass
+from macrograd.compiler.jit.heap import give_back
 from macrograd.compiler.program import program as programs
 from macrograd.compiler.program.cache import cached
 from macrograd.compiler.program.compact import with_few_slots
@@ -41,6 +42,7 @@ from macrograd.compiler.targets.training import Parts
 from macrograd.value import Value
 
 _LEAST_IN_A_FILE = 16  # slots
+LONG = 100_000  # entries of a tape whose passes take much memory
 FALLBACK: Runner = Numpy()  # available on every machine
 TARGETS: tuple[Runner, ...] = (Llvm(), FALLBACK)  # fastest first
 
@@ -233,7 +235,10 @@ def _kept(
     tape: Tape, how: tuple[Any, ...], make: Callable[[], Program], keep: Callable[[], bool] = lambda: True
 ) -> Program:
     """The program from disk if an earlier run made it, unless an observer wants to see the passes work."""
-    return make() if watched() else cached(tape, how, make, keep)
+    found = make() if watched() else cached(tape, how, make, keep)
+    if len(tape) > LONG:
+        give_back()
+    return found
 
 
 def watched() -> bool:

@@ -17,6 +17,7 @@ from macrograd.compiler.trace import condense
 from macrograd.compiler.trace.condense import Condensed, Condenser
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.trace import trace
+from macrograd.compiler.trace.traced import Traced
 from macrograd.graph import topological
 
 
@@ -76,7 +77,7 @@ def described(kept: dict[str, Any]) -> list[tuple[Any, ...]]:
     order = topological(*kept.values())
     number = {id(x): k for k, x in enumerate(order)}
     return [
-        (type(x), x.op, x.label, None if x._traced else x._data, [number[id(y)] for y in x.inputs], x in W)
+        (type(x), x.op, x.label, None if isinstance(x, Traced) else x.data, [number[id(y)] for y in x.inputs], x in W)
         for x in order
     ]
 
@@ -202,16 +203,16 @@ def test_nothing_of_a_condensed_trace_is_left_to_the_collector(often: None) -> N
 
 def test_long_traces_let_go_of_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(condense, "AT_ONCE", 100)
-    monkeypatch.setattr(condense, "_SAMPLE", 50)
+    monkeypatch.setattr(condense, "SAMPLE", 50)
     alive: list[int] = []
-    condensed = Condenser._condense
+    condensed = Condenser.condense
 
     def counted(self: Condenser) -> bool:
         found = condensed(self)
         alive.append(len(self._listed) + len(self._held))
         return found
 
-    monkeypatch.setattr(Condenser, "_condense", counted)
+    monkeypatch.setattr(Condenser, "condense", counted)
 
     def chain(x: Any) -> Any:
         for _ in range(2000):

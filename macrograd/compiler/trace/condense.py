@@ -33,7 +33,7 @@ from macrograd.compiler.trace.traced import Traced
 from macrograd.value import Value
 
 AT_ONCE = 1 << 14  # Values
-_SAMPLE = 1 << 11  # Values that show how much of what it computes the function holds
+SAMPLE = 1 << 11  # Values that show how much of what it computes the function holds
 MOST_HELD = 0.5  # of these; there is little to gain otherwise
 _first, _second = Value.__dict__["_a"], Value.__dict__["_b"]  # the slots, which `Condensed` hides
 
@@ -119,12 +119,12 @@ class Condenser:
         """The class of the next Values to be made, once for each; before, the Values listed are condensed."""
         if self._goes_on and get_ident() == self._thread and len(self._listed) >= max(AT_ONCE, len(self._held)):
             self._goes_on = False  # for a Value that is made meanwhile
-            self._goes_on = self._condense()
-        return repeat(Value, AT_ONCE) if self._goes_on else repeat(Value, _SAMPLE)
+            self._goes_on = self.condense()
+        return repeat(Value, AT_ONCE) if self._goes_on else repeat(Value, SAMPLE)
 
-    def _condense(self) -> bool:
+    def condense(self) -> bool:
         """Condense the Values listed; returns whether to go on."""
-        sample = self._listed[-_SAMPLE:]
+        sample = self._listed[-SAMPLE:]
         try:
             labels = ids_of(map(attrgetter("label"), self._listed)) != id("")
             if np.count_nonzero(_beyond(sample, Linker())[1]) > MOST_HELD * len(sample):
