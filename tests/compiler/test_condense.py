@@ -13,6 +13,7 @@ from random_programs import RandomProgram, programs
 
 import macrograd as mg
 from macrograd import Value
+from macrograd.compiler.tape import walks
 from macrograd.compiler.trace import condense
 from macrograd.compiler.trace.condense import Condensed, Condenser
 from macrograd.compiler.trace.refusals import TraceError
@@ -191,6 +192,7 @@ def test_nothing_of_a_condensed_trace_is_left_to_the_collector(often: None) -> N
             h = h * W[k % 6] + W[1] * W[2]
         return h
 
+    walks.compiled()  # ctypes makes classes, which are cycles
     trace(fn, [()])
     gc.collect()
     gc.disable()
