@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.stream import MORE, SPREAD, SUM, TOTAL, Stream
 from macrograd.compiler.tape.tape import REDUCE, Ints, Tape, distinct, ranges
 
