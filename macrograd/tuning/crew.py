@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from multiprocessing.util import _args_from_interpreter_flags  # type: ignore[attr-defined]
 
-from macrograd.tuning.parcels import Parcel, got, put
+from macrograd.tuning.parcels import Parcel, begun, got, put
 from macrograd.tuning.tasks import Tasks
 from macrograd.tuning.trial import Outcome, Trial, Work
 
@@ -50,8 +51,12 @@ class Crew:
         cores = max(1, (os.cpu_count() or 1) // (others + 1))
         self._environment = {**dict.fromkeys(_THREADS, str(cores)), **os.environ}
         self._threads = [threading.Thread(target=self._guide, daemon=True) for _ in range(others)]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:  # Ctrl-C, too: no process stays behind
+            self.close()
+            raise
 
     def run(self, tasks: Tasks) -> Iterator[list[Outcome]]:
         """The outcomes of all tasks, as they arrive. Raises RuntimeError if processes keep dying, and whatever a trial
@@ -89,7 +94,8 @@ class Crew:
                 process.kill()
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # it was started
+                thread.join()
         self._parcel.close()
 
     # --- in a thread for each of the others ---------------------------------------------------------------------------
@@ -110,6 +116,7 @@ class Crew:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
+            begun(process.stdout)
             self._parcel.send(process.stdin)
             while (some := self._wanted()) is not None:
                 put(process.stdin, some)
@@ -160,11 +167,12 @@ class Crew:
 
     def _started(self) -> subprocess.Popen[bytes] | None:
         code = f"import sys; sys.path[:] = {sys.path!r}; {SERVE}"
+        command = [sys.executable, *_args_from_interpreter_flags(), "-c", code]
         with self._changed:
             if self._over:
                 return None
             process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment,
                 pass_fds=self._parcel.descriptors,
             )  # fmt: skip
             self._running.add(process)

@@ -10,6 +10,7 @@ import io
 import mmap
 import os
 import pickle
+import sys
 import tempfile
 from typing import IO, Any
 
@@ -17,7 +18,28 @@ from macrograd._extras import installing
 
 _LARGE = 1 << 20  # bytes of an array that is worth a file
 _ALIGNED = 64  # bytes: where arrays begin in the file
+_BEGIN = b"\0macrograd: a process of a sweep\0"
 _LENGTH = 8  # bytes that tell the length of a message
+
+
+def begin(stream: IO[bytes]) -> None:
+    """Say that what follows is for the other process: until now, the interpreter's start may have printed something."""
+    stream.write(_BEGIN)
+    stream.flush()
+
+
+def begun(stream: IO[bytes]) -> None:
+    """Wait until the other process says `begin`; what it printed before goes to standard error. Raises EOFError if it
+    ended instead."""
+    found = bytearray()
+    while not found.endswith(_BEGIN):
+        if not (one := stream.read(1)):
+            break
+        found += one
+    if printed := found.removesuffix(_BEGIN):
+        print(printed.decode(errors="replace"), end="", file=sys.stderr)
+    if len(printed) == len(found):
+        raise EOFError("the other process ended")
 
 
 def put(stream: IO[bytes], thing: Any) -> None:

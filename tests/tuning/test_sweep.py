@@ -47,8 +47,8 @@ calls: list[int] = []
 
 
 def make_beside(seed: int, width: int, rate: float, first: int, folder: str, how: str) -> mg.Trainer:
-    """A Trainer; but in a process other than `first`, unless it has happened before, the process dies, or an error is
-    raised. Once the first one trains, it waits for that."""
+    """A Trainer; but in a process other than `first`, unless it has happened before, the process dies (or keeps dying),
+    or an error is raised. Once the first one trains, it waits for that."""
     pipe, happened = Path(folder) / "pipe", Path(folder) / "happened"
     if os.getpid() == first:
         calls.append(seed)
@@ -56,12 +56,13 @@ def make_beside(seed: int, width: int, rate: float, first: int, folder: str, how
             reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
             select.select([reader], [], [], 60.0)
             os.close(reader)
-    elif not happened.exists():
-        happened.write_text("it did")
-        pipe.write_text("now")
-        if how == "dies":
+    elif how == "keeps dying" or not happened.exists():
+        if not happened.exists():
+            happened.write_text("it did")
+            pipe.write_text("now")
+        if how != "raises":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise ZeroDivisionError(f"of width {width}")
+        raise ZeroDivisionError(f"of width {width}, with {sys.warnoptions}")
     return make(seed, width, rate)
 
 
@@ -162,17 +163,39 @@ def test_a_killed_process_costs_no_result_and_no_bit(alone: mg.tuning.Sweep, tmp
     assert scores(found) == scores(alone)
 
 
-def test_an_error_in_another_process_is_raised_here_with_its_traceback(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError, match=r"of width [23]") as caught:
+def test_an_error_in_another_process_is_raised_here_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of a process with the options of this one, which its start may make print."""
+    (tmp_path / "sitecustomize.py").write_text("print('from the start', flush=True)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(sys, "warnoptions", [*sys.warnoptions, "ignore:a text of this test"])
+    with pytest.raises(ZeroDivisionError, match=r"of width [23], with .*'ignore:a text of this test'\]") as caught:
         mg.sweep(beside(tmp_path, "raises"), X, y, SPACE, **OPTIONS, workers=2)
     assert isinstance(caught.value.__cause__, ElsewhereError)
     assert "in make_beside" in str(caught.value.__cause__)
+    assert "from the start" in capfd.readouterr().err
 
 
-def test_processes_that_keep_dying_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("macrograd.tuning.crew.SERVE", "raise SystemExit")
+def test_no_process_stays_behind_when_they_are_not_all_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[threading.Thread] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        if started:
+            raise KeyboardInterrupt
+        started.append(thread)
+        start(thread)
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mg.sweep(make, X, y, SPACE, **OPTIONS, workers=3)
+    assert not started[0].is_alive()
+
+
+def test_processes_that_keep_dying_end_the_sweep(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"3 processes died in a row .* use fewer than 2 workers"):
-        mg.sweep(make, X, y, SPACE, **OPTIONS, workers=2)
+        mg.sweep(beside(tmp_path, "keeps dying"), X, y, SPACE, **OPTIONS, workers=2)
 
 
 def test_a_parcel_is_unpacked_as_it_was_with_large_arrays_in_a_file() -> None:
@@ -229,6 +252,7 @@ def test_a_long_fit_ends_with_the_process_that_wanted_it(tmp_path: Path) -> None
 
 PROGRAM = """
 import sys
+import threading
 sys.path.insert(0, {root!r})
 from tests.tuning.test_sweep import *
 mg.sweep(partial(make, dies={died!r}), X, y, SPACE, **OPTIONS, folder={folder!r})
