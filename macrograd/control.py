@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from macrograd import ops, special, value
+from macrograd._flags import flag
 from macrograd.interpreter import Interpreter
 from macrograd.nesting import Nest, nest_of
 from macrograd.value import Value, constant
@@ -61,7 +62,7 @@ def loop(
     """
     if not callable(body):
         raise TypeError(f"loop(count, body, state) takes a function body(i, state), got {body!r}")
-    memory = _memory(memory)
+    memory, collect = _memory(memory), flag("loop", "collect", collect)
     most = None if most is None else _most("loop", most)
     program = value.recording()
     counting = program if most is not None and value.is_open(count) else None

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 from macrograd import linalg, ops
+from macrograd._flags import flag
 from macrograd.control import check_call, place_of, rounds_while
 from macrograd.gradients import jacobian
 from macrograd.nesting import Nest, nest_of
@@ -125,6 +126,7 @@ def custom(fn: Callable[..., Any], derivative: Callable[..., Any], *, check: boo
     for name, given in (("fn", fn), ("derivative", derivative)):
         if not callable(given):
             raise TypeError(f"custom(fn, derivative) takes functions, got {name}={given!r}")
+    check = flag("custom", "check", check)
 
     def function(*args: Any) -> Any:
         nest, x = nest_of(args)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from macrograd._dataclass import dataclass
+from macrograd._flags import flag
 from macrograd.ranks.ranks import Ranks
 
 _DTYPES = {"float64": np.float64, "float32": np.float32}
@@ -64,9 +65,7 @@ def settings_of(
         raise ValueError(f"compile(dtype={dtype!r}): dtype must be one of {', '.join(map(repr, _DTYPES))}")
     if backend not in _BACKENDS:
         raise ValueError(f"compile(backend={backend!r}): backend must be one of {', '.join(map(repr, _BACKENDS))}")
-    for setting, given in (("batch", batch), ("strict", strict)):
-        if not isinstance(given, (bool, np.bool_)):
-            raise ValueError(f"compile({setting}={given!r}): {setting} must be True or False")
+    batch, strict = flag("compile", "batch", batch), flag("compile", "strict", strict)
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise ValueError(f"compile(threads={threads!r}): threads must be a positive integer")
     if not callable(fn):

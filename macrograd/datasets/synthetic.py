@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from macrograd._flags import flag
+
 Samples: TypeAlias = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
@@ -102,7 +104,7 @@ def make_blobs(
         random.normal(loc=place, scale=deviation, size=(n, places.shape[1]))
         for place, deviation, n in zip(places, deviations, sizes, strict=True)
     ]
-    return _labelled(np.concatenate(clouds), sizes, random if shuffle else None)
+    return _labelled(np.concatenate(clouds), sizes, random if flag("make_blobs", "shuffle", shuffle) else None)
 
 
 def make_spirals(
@@ -150,7 +152,7 @@ def _finish(
     name: str, points: NDArray[np.float64], sizes: list[int], noise: float | None, seed: int, shuffle: bool
 ) -> Samples:
     random = _generator(name, seed)
-    X, y = _labelled(points, sizes, random if shuffle else None)
+    X, y = _labelled(points, sizes, random if flag(name, "shuffle", shuffle) else None)
     return X + _noise(name, noise, random, X.shape), y
 
 

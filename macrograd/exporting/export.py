@@ -11,6 +11,7 @@ import numpy as np
 
 from macrograd._dataclass import dataclass
 from macrograd._files import write_whole
+from macrograd._flags import flag
 from macrograd.compiler.compiled import Compiled
 from macrograd.exporting import c, onnx
 from macrograd.exporting.fixed import Reference
@@ -102,16 +103,14 @@ def export(
         raise ValueError(f"export(dtype={dtype!r}): dtype is one of {', '.join(map(repr, DTYPES))}")
     if path.suffix not in _SUFFIXES:
         raise ValueError(f"export to {path.name!r}: the path must end in {' or '.join(_SUFFIXES)}")
-    if path.suffix != ".c" and header:
+    if flag("export", "header", header) and path.suffix != ".c":
         raise ValueError(f"export(header=True) to {path.name!r}: only C files have a header")
-    if path.suffix == ".onnx" and strict:
+    if flag("export", "strict", strict) and path.suffix == ".onnx":
         raise ValueError(f"export(strict=True) to {path.name!r}: only .c and .wasm files can be strict")
     if kind != "train" and optimizer is not None:
         raise ValueError(f"export(kind={kind!r}) takes no optimizer: only kind='train' does")
     if not isinstance(lanes, int) or isinstance(lanes, bool) or not 1 <= lanes <= 256:
         raise ValueError(f"export(lanes={lanes!r}): lanes must be an integer from 1 to 256")
-    if not isinstance(strict, bool):
-        raise TypeError(f"export(strict={strict!r}): strict must be True or False")
     _check_int8(path, kind, dtype, calibration)
     subject = subject_of(what, args, kind, optimizer)
     if kind == "train" and subject.optimizer is None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from macrograd import ops, special
+from macrograd._flags import flag
 from macrograd.linalg.eigen import Eigen
 from macrograd.linalg.matrices import Rows, by_columns, checked, first_of, less, pairwise, picked, right_side, square
 from macrograd.vector import Vector, vector
@@ -99,7 +100,7 @@ def triangular_solve(matrix: Any, right: Any, *, lower: bool = True) -> Vector:
     columns, flat = right_side("triangular_solve", right, n)
     for k, row in enumerate(rows):
         row[k] = row[k] * checked(1.0, _is_zero(row[k]), "triangular_solve", *_singular(k, n))
-    order = range(n) if lower else range(n - 1, -1, -1)
+    order = range(n) if flag("triangular_solve", "lower", lower) else range(n - 1, -1, -1)
     found = [_substituted(rows, column, order) for column in columns]
     return vector(found[0]) if flat else by_columns(found)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from macrograd import functions
+from macrograd._flags import flag
 from macrograd.nn import activations
 from macrograd.nn._scalars import as_list
 from macrograd.nn.activations import Activation
@@ -55,7 +56,7 @@ class Neuron(Module):
     ) -> None:
         _check_size("Neuron", "inputs", nin)
         draw, rng = _initialiser(init), _generator(seed)
-        self.activation = activation if nonlin else "linear"
+        self.activation = activation if flag("Neuron", "nonlin", nonlin) else "linear"
         self._activate = activations.get(self.activation)
         self.w = [Value(draw(rng, nin, fan_out)) for _ in range(nin)]
         self.b = Value(0.0)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from macrograd import functions
+from macrograd._flags import flag
 from macrograd._names import unknown
 from macrograd.copying import checked_state
 from macrograd.optim.schedules import NOT_PARAMETERS, as_schedule
@@ -181,7 +182,7 @@ class SGD(Optimizer):
         super().__init__(lr)
         self.momentum = _at_least_zero("SGD", "momentum", momentum)
         self.weight_decay = _at_least_zero("SGD", "weight_decay", weight_decay)
-        self.nesterov = nesterov
+        self.nesterov = flag("SGD", "nesterov", nesterov)
         if nesterov and not momentum:
             raise ValueError(
                 "SGD with nesterov=True needs a momentum above 0, as in SGD(0.1, momentum=0.9, nesterov=True)"
@@ -230,8 +231,8 @@ class RMSProp(Optimizer):
         self.eps = _above_zero("RMSProp", "eps", eps)
         self.weight_decay = _at_least_zero("RMSProp", "weight_decay", weight_decay)
         self.momentum = _at_least_zero("RMSProp", "momentum", momentum)
-        self.centered = centered
-        self.initial_state = (0.0,) * (1 + bool(momentum) + centered)
+        self.centered = flag("RMSProp", "centered", centered)
+        self.initial_state = (0.0,) * (1 + bool(momentum) + self.centered)
 
     def rule(self, parameter: Any, gradient: Any, state: State, learning_rate: Any, step: Any) -> tuple[Any, State]:
         square, *rest = state

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import nn, optim
+from macrograd._flags import flag
 from macrograd.nn import losses
 from macrograd.train.checks import integer
 
@@ -123,6 +124,7 @@ def check(estimator: Any, fitting: Sequence[str]) -> None:
         raise ValueError(f"loss {loss!r} does not fit: use 'auto', one of {', '.join(fitting)}, or a function")
     fraction("validation_fraction", estimator.validation_fraction)
     early_stopping(estimator.early_stopping, 1, 0.5)
+    flag(type(estimator).__name__, "warm_start", estimator.warm_start)
     if estimator.scale not in ("robust", "standard", None):
         raise ValueError(f"scale must be 'robust', 'standard' or None, got {estimator.scale!r}")
     if estimator.make_net is not None and not callable(estimator.make_net):

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._flags import flag
 from macrograd._names import unknown
 from macrograd.copying import checked_state
 from macrograd.nn import Module, Scaled
@@ -144,11 +145,12 @@ class Trainer:
         if not (is_number(label_smoothing) and 0.0 <= label_smoothing < 1.0):
             raise ValueError(f"label_smoothing must be from 0 up to 1, got {label_smoothing!r}")
         self.setup = Setup(model, loss, optimizer, l2=l2, penalty=penalty, engine=engine, dtype=dtype, threads=threads)
-        self.setup.strict = bool(strict)
-        self.setup.smoothing, self.setup.scale_target = float(label_smoothing), bool(scale_target)
+        self.setup.strict = flag("Trainer", "strict", strict)
+        self.setup.smoothing = float(label_smoothing)
+        self.setup.scale_target = flag("Trainer", "scale_target", scale_target)
         if comm is not None and engine == "eager":
             raise ValueError('Trainer(engine="eager", comm=...): only the compiled engine shares its batches')
-        if own_rows and comm is None:
+        if flag("Trainer", "own_rows", own_rows) and comm is None:
             raise ValueError("own_rows=True is for ranks that share a run: give comm")
         self.setup.ranks, self._own_rows = Ranks.of(comm), bool(own_rows)
         self.history = History()
@@ -221,7 +223,7 @@ class Trainer:
         prediction. Raises ValueError and TypeError for invalid input, before any work is done; DivergedError if a loss
         or gradient is not finite, with the parameters as they were before that step.
         """
-        if checkpoint is None and resume:
+        if flag("fit", "resume", resume) and checkpoint is None:
             raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=PATH")
         with together(self.setup.ranks):
             fitting = self._planned(
@@ -290,7 +292,7 @@ class Trainer:
         order = Order(
             part.samples.count,
             size,
-            shuffle=bool(shuffle),
+            shuffle=flag("fit", "shuffle", shuffle),
             seed=integer("seed", seed, 0),
             native=setup.engine == "compiled",
         )

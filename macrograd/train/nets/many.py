@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._flags import flag
 from macrograd.optim.schedules import as_schedule
 from macrograd.train.checks import integer
 from macrograd.train.endings import DIVERGED
@@ -161,7 +162,7 @@ def train_many(
     and its verdict says why. Ctrl-C ends all runs after a complete step. Raises TypeError and ValueError for invalid
     input, naming the member, before any work is done.
     """
-    if checkpoint is None and resume:
+    if flag("train_many", "resume", resume) and checkpoint is None:
         raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=FOLDER")
     threads = integer("threads", threads, 1)
     if lanes not in ("auto", "members"):
