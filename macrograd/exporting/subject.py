@@ -361,8 +361,7 @@ def _columns(feature: Feature, cell: list[Any]) -> Iterator[Any]:
             yield ops.onehot(x, -1.0, 1.0)
         return
     there = ops.less_equal(x, x)
-    instead = 0.0 if feature.kind == "date" else feature.median
-    for number in cell:
+    for number, instead in zip(cell, feature.instead, strict=True):
         yield functions.where(there, number, instead)
     if feature.indicator:
         yield 1.0 - there

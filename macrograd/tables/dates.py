@@ -2,87 +2,153 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_TIME = r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?\s*([aApP][mM])?"
-_ZONE = r"\s*(?:Z|UTC|[+-]\d{2}:?\d{2})?"
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_AFTER = rf"(?:[T\s,]+{_TIME}{_ZONE})?"
-_PATTERNS = {
-    # Order of the three groups: year, month, day by their letters.
-    "ymd": re.compile(rf"(\d{{4}})[-/.](\d{{1,2}})[-/.](\d{{1,2}}){_AFTER}"),
-    "any": re.compile(rf"(\d{{1,2}})[-/.](\d{{1,2}})[-/.](\d{{4}}|\d{{2}}){_AFTER}"),
-    "dmy words": re.compile(rf"(\d{{1,2}})[-/. ]+([A-Za-z]{{3,9}})[-/., ]+(\d{{4}}|\d{{2}}){_AFTER}"),
-    "mdy words": re.compile(rf"([A-Za-z]{{3,9}})[-/. ]+(\d{{1,2}})[-/., ]+(\d{{4}}|\d{{2}}){_AFTER}"),
-    "ym": re.compile(r"(\d{4})-(\d{2})()"),
-}
-_CLOCK = re.compile(_TIME)
+_CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?\s*(?P<half>[aApP][mM])?"
+_ZONE = r"\s*(?P<zone>Z|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}(?::?\d{2})?)?"
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
+_AFTER = rf"(?:[T\s,:]+{_CLOCK}{_ZONE})?"
+_YEAR, _SHORT_YEAR = r"(?P<year>\d{4})", r"(?P<year>\d{4}|\d{2})"
+_WORD, _DAY, _WEEKDAY = r"(?P<word>[A-Za-z]{3,9})", r"(?P<day>\d{1,2})", r"(?:[A-Za-z]{3,9}[, ]\s*)?"
+_PATTERNS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"{_YEAR}[-/.](?P<month>\d{{1,2}})[-/.]{_DAY}{_AFTER}",
+        rf"(?P<first>\d{{1,2}})[-/.](?P<then>\d{{1,2}})[-/.]{_SHORT_YEAR}{_AFTER}",
+        rf"{_WEEKDAY}{_DAY}(?:st|nd|rd|th)?[-/. ]+{_WORD}[-/., ]+{_SHORT_YEAR}{_AFTER}",
+        rf"{_WEEKDAY}{_WORD}[-/. ]+{_DAY}(?:st|nd|rd|th)?[-/., ]+{_SHORT_YEAR}{_AFTER}",
+        rf"[A-Za-z]{{3}} {_WORD} +{_DAY} {_CLOCK}{_ZONE} {_YEAR}",
+        # Months, quarters and weeks.
+        rf"{_YEAR}[-/](?P<month>\d{{2}})",
+        rf"(?P<month>\d{{1,2}})/{_YEAR}",
+        rf"{_YEAR}[-/ ]?M(?P<month>\d{{2}})",
+        rf"{_WORD}[-/., ]+{_YEAR}",
+        rf"{_WORD}[- ]?[-'](?P<year>\d{{2}})",  # Oct-18, but not Oct 18, which is a day
+        rf"{_YEAR}[-/., ]+{_WORD}",
+        rf"{_YEAR}[-/ ]?Q0?(?P<quarter>[1-4])",
+        rf"Q(?P<quarter>[1-4])[-/ ]?{_YEAR}",
+        rf"{_YEAR}-?W(?P<week>\d{{2}})",
+        # Digits alone: see `compact`.
+        rf"{_YEAR}(?P<month>\d{{2}})(?P<day>\d{{2}})(?:T?(?P<hour>\d{{2}})(?P<minute>\d{{2}})(?P<second>\d{{2}}){_ZONE})?",
+    )
+)
+_TIME = re.compile(_CLOCK + _ZONE)
+_COMPACT = re.compile(r"(?:19|20)\d{6}(?:\d{6})?")
 
 ORDERS = ("ymd", "dmy", "mdy")
 
 
-def moments(texts: Sequence[str], order: str | None = None) -> tuple[NDArray[Any], str] | None:
-    """(the moments, datetime64[s] with NaT for other strings; their order: ymd, dmy, mdy or hms).
+class Moments(NamedTuple):
+    """A column of dates or times.
 
-    None if most strings are not dates. With `order` None it is the one that all cells allow; of dmy and mdy, where both
-    are possible, dmy for dates with points and mdy for those with slashes, as they are mostly written.
+    values  datetime64[s], in UTC where the strings have an offset; NaT for strings that are no dates
+    order   ymd, dmy, mdy, or hms for times of day
+    zoned   whether some have an offset from UTC
     """
-    clock = [_CLOCK.fullmatch(text.strip()) for text in texts]
-    if order in (None, "hms") and texts and sum(m is not None for m in clock) > len(texts) / 2:
-        seconds = [None if m is None else _seconds(m.groups()) for m in clock]
-        return np.array([np.datetime64("NaT") if s is None else s for s in seconds], dtype="datetime64[s]"), "hms"
-    matches = []
-    for text in texts:
-        text = text.strip()
-        matches.append(
-            next(((name, m) for name, p in _PATTERNS.items() if (m := p.fullmatch(text)) is not None), None)
-            if len(text) < 60
-            else None
-        )
-    if not texts or sum(m is not None for m in matches) <= len(texts) / 2:
+
+    values: NDArray[Any]
+    order: str
+    zoned: bool
+
+
+def moments(texts: Sequence[str], order: str | None = None) -> Moments | None:
+    """The dates or times in these strings; None if most of them are none.
+
+    With `order` None it is the one that all cells allow; of dmy and mdy, where both are possible, dmy for dates with
+    points and mdy for those with slashes, as they are mostly written.
+    """
+    clock = [_TIME.fullmatch(text.strip()) for text in texts]
+    if order in (None, "hms") and _most(clock):
+        day = 86400  # a time of day remains one in UTC
+        seconds = [None if m is None else _seconds(m.groupdict()) for m in clock]
+        found = [np.datetime64("NaT") if s is None else np.datetime64(s % day, "s") for s in seconds]
+        return Moments(np.array(found, dtype="datetime64[s]"), "hms", any(m is not None and m["zone"] for m in clock))
+    matches = [_match(text.strip()) for text in texts]
+    if not _most(matches):
         return None
-    loose = [(text, m[1]) for text, m in zip(texts, matches, strict=True) if m is not None and m[0] == "any"]
+    loose = [(text, m) for text, m in zip(texts, matches, strict=True) if m is not None and "first" in m]
     if order is None:
         order = "ymd"
         if loose:
-            first, second = (max(int(m[k]) for _, m in loose) for k in (1, 2))
+            first, second = (max(int(m[part]) for _, m in loose) for part in ("first", "then"))
             order = "dmy" if first > 12 or (second <= 12 and "." in loose[0][0]) else "mdy"
-    found = [np.datetime64("NaT") if m is None else _moment(*m, order) for m in matches]
-    return np.array(found, dtype="datetime64[s]"), order
+    values = [np.datetime64("NaT") if m is None else _moment(m, order) for m in matches]
+    return Moments(
+        np.array(values, dtype="datetime64[s]"), order, any(m is not None and m.get("zone") for m in matches)
+    )
 
 
-def _moment(name: str, match: re.Match[str], order: str) -> np.datetime64:
-    groups = match.groups()
-    if name in ("ymd", "ym"):
-        year, month, day = groups[:3]
-    elif name == "mdy words" or (name == "any" and order == "mdy"):
-        month, day, year = groups[:3]
-    else:
-        day, month, year = groups[:3]
-    if not month.isdigit():
-        if month[:3].lower() not in _MONTHS:
+def compact(texts: Sequence[str]) -> bool:
+    """Whether these are numbers such as 20240131, each of them a day of the calendar (or a second of it): different
+    numbers of eight digits that are not dates hardly ever are."""
+    if len(texts) < 2 or not all(_COMPACT.fullmatch(text.strip()) for text in texts):
+        return False
+    found = moments(texts, "ymd")
+    return found is not None and not bool(np.isnat(found.values).any())
+
+
+def _match(text: str) -> dict[str, Any] | None:
+    if len(text) >= 60 or not any(c.isdigit() for c in text):
+        return None
+    found = (pattern.fullmatch(text) for pattern in _PATTERNS)
+    return next((match.groupdict() for match in found if match is not None), None)
+
+
+def _most(found: Sequence[Any]) -> bool:
+    return sum(x is not None for x in found) > len(found) / 2
+
+
+def _moment(parts: dict[str, Any], order: str) -> np.datetime64:
+    year, month, day = parts["year"], parts.get("month") or "1", parts.get("day") or "1"
+    if "first" in parts:
+        day, month = (parts["first"], parts["then"]) if order != "mdy" else (parts["then"], parts["first"])
+    if "word" in parts:
+        word = parts["word"].lower().replace("sept", "sep") if len(parts["word"]) == 4 else parts["word"].lower()
+        named = [str(k) for k, name in enumerate(_MONTHS, start=1) if name.startswith(word)]
+        if not named:
             return np.datetime64("NaT")
-        month = str(_MONTHS.index(month[:3].lower()) + 1)
+        month = named[0]
     if len(year) == 2:  # as POSIX has it
         year = ("19" if int(year) >= 69 else "20") + year
-    seconds = _seconds(groups[3:7]) if len(groups) > 3 and groups[3] is not None else 0
+    if "quarter" in parts:
+        month = str(3 * int(parts["quarter"]) - 2)
+    seconds = 0 if parts.get("hour") is None else _seconds(parts)
     try:
-        moment = np.datetime64(f"{int(year):04d}-{int(month):02d}-{int(day or 1):02d}", "s")
+        if "week" in parts:
+            date = datetime.date.fromisocalendar(int(year), int(parts["week"]), 1)
+        else:
+            date = datetime.date(int(year), int(month), int(day))
     except ValueError:
         return np.datetime64("NaT")
-    return np.datetime64("NaT") if seconds is None else moment + np.timedelta64(seconds, "s")
+    return np.datetime64("NaT") if seconds is None else np.datetime64(date, "s") + np.timedelta64(seconds, "s")
 
 
-def _seconds(groups: Sequence[Any]) -> int | None:
-    hour, minute, second = int(groups[0]), int(groups[1]), int(groups[2] or 0)
-    if groups[3]:
-        hour = hour % 12 + (12 if groups[3].lower() == "pm" else 0)
-    return 3600 * hour + 60 * minute + second if hour < 24 and minute < 60 and second < 60 else None
+def _seconds(parts: dict[str, Any]) -> int | None:
+    """The seconds since midnight, of UTC if there is an offset; None for what is no time."""
+    hour, minute, second = int(parts["hour"]), int(parts["minute"]), int(parts["second"] or 0)
+    if parts.get("half"):
+        hour = hour % 12 + (12 if parts["half"].lower() == "pm" else 0)
+    if hour >= 24 or minute >= 60 or second >= 60:
+        return None
+    return 3600 * hour + 60 * minute + second - _offset(parts.get("zone"))
+
+
+def _offset(zone: str | None) -> int:
+    """The seconds by which a zone is ahead of UTC."""
+    match = re.search(r"([+-])(\d{2}):?(\d{2})?$", zone or "")
+    if match is None:
+        return 0
+    ahead = 3600 * int(match[2]) + 60 * int(match[3] or 0)
+    return ahead if match[1] == "+" else -ahead
 
 
 def parts(moments: NDArray[Any], names: Sequence[str], since: np.datetime64) -> list[NDArray[np.float64]]:
@@ -109,8 +175,11 @@ def parts(moments: NDArray[Any], names: Sequence[str], since: np.datetime64) -> 
 
 
 def telling(moments: NDArray[Any], order: str) -> list[str]:
-    """The parts that differ between these moments."""
+    """The parts that differ between these moments. Where all are first days, they stand for months or years, and their
+    weekdays for nothing."""
     there = moments[~np.isnat(moments)]
     names = ["hour"] if order == "hms" else ["year", "month", "weekday", "hour", "elapsed"]
+    if (there == there.astype("datetime64[M]")).all():
+        names = [name for name in names if name != "weekday"]
     since = np.datetime64(0, "s")
     return [name for name in names if len(np.unique(parts(there, [name], since)[0])) > 1]

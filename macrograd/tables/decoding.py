@@ -18,6 +18,7 @@ MOST_COLUMNS = 10_000
 # For text from a compressed file: a few kilobytes can expand to any number of gigabytes.
 MOST_BYTES = 4 << 30
 PIECE = 1 << 20
+_END = "\x1a"  # DOS writes it behind the last line
 
 
 def copied(source: Path, plain: Path) -> str:
@@ -46,13 +47,17 @@ def _decode(head: bytes, file: IO[bytes], encoding: str, plain: Path) -> None:
     size = 0
     with open(plain, "w", encoding="utf-8", newline="") as out:
         piece = head or file.read(PIECE)
+        held = ""
         while piece:
             size += len(piece)
             if size > MOST_BYTES:
                 raise ValueError(f"the text is larger than {MOST_BYTES >> 30} GiB: cut the table into smaller ones")
-            out.write(decoder.decode(piece))
+            text = held + decoder.decode(piece)
+            kept = text.rstrip(_END)
+            held = text[len(kept) :]
+            out.write(kept)
             piece = file.read(PIECE)
-        out.write(decoder.decode(b"", final=True))
+        out.write((held + decoder.decode(b"", final=True)).rstrip(_END))
 
 
 def _encoding(head: bytes) -> str | None:

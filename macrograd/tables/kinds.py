@@ -1,5 +1,5 @@
-"""The kind of a column: a number, a category, yes or no, a date, or nothing to learn from. Inferred from its cells,
-unless it is given."""
+"""The kind of a column: a number, a category, yes or no, a date, a duration, or nothing to learn from. Inferred from
+its cells, unless it is given."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
-from macrograd.tables import cells, dates
+from macrograd.tables import cells, dates, durations
 from macrograd.tables.cells import Style
 
 Array = NDArray[Any]
 
-KINDS = ("number", "category", "yes/no", "date")
+KINDS = ("number", "category", "yes/no", "date", "duration")
 
 # The largest share of cells that may not be of the column's kind: these then count as mistakes.
 _MOST_SPOILT = 0.1
 _UNNAMED = re.compile(r"(unnamed:? ?\d*(_level_\d+)?|\.\.\.1|)", re.I)
 _COUNTER = re.compile(r"index|row[ _.]?(names?|num(ber)?|id)|id|no\.?|nr\.?|num|obs\.?|row|#|record|seq", re.I)
+_CODE = re.compile(r"(.*[_ .-])?(zip|plz|(zip|post|postal|area|phone)[_ .-]?codes?|postcode|phone|fips)", re.I | re.S)
 _ID = re.compile(r".*([_ .-]id|[a-z]I[Dd])|id|uuid|guid", re.S)
 
 
@@ -32,7 +33,7 @@ class Understood:
     kind    one of KINDS, or "" for one that is left out
     values  floats (NaN where missing), 0.0 and 1.0 for yes/no, objects (str and None), or datetime64[s]
     reason  why it is left out
-    unit    of numbers: a currency or "%"
+    unit    of numbers: a currency or "%"; "seconds" of durations; "UTC" of dates with offsets from it
     order   of dates: ymd, dmy, mdy or hms
     spoilt  how many cells count as missing since they are not of this kind, and the first of them
     """
@@ -68,6 +69,8 @@ def understand(
     """
     if column.dtype.kind == "M":
         return _moments(column, kind)
+    if column.dtype.kind == "m":
+        return _durations(column, kind)
     if column.dtype.kind != "O":
         return _numbers(column, markers, kind)
     gone = cells.missing(column, markers)
@@ -78,6 +81,8 @@ def understand(
     if kind == "category":
         return _category(column, gone)
     share = _Share(column, gone, texts, distinct)
+    if kind is None and dates.compact(distinct):
+        kind = "date"
     if kind in (None, "number"):
         read = cells.numbers(distinct, style)
         if read is not None and (kind or not _codes(distinct)):
@@ -91,13 +96,19 @@ def understand(
         meaning = cells.yes_no(distinct) if kind is None else cells.known_yes_no(distinct)
         if meaning is not None:
             return Understood("yes/no", share.spread(np.array([meaning[t] for t in distinct])))
-    moments = dates.moments(distinct, order)
+    if kind in (None, "duration"):
+        timed = durations.seconds(distinct)
+        if timed is not None and (kind or timed[1]):
+            found = share.of(timed[0], np.isnan(timed[0]), kind, "duration")
+            if found is not None:
+                return Understood("duration", *found[:1], unit="seconds", **found[1])
+    moments = dates.moments(distinct, order) if kind != "duration" else None
     if moments is not None:
-        found = share.of(moments[0], np.isnat(moments[0]), kind, "date")
+        found = share.of(moments.values, np.isnat(moments.values), kind, "date")
         if found is not None:
-            return Understood("date", *found[:1], order=moments[1], **found[1])
+            return Understood("date", *found[:1], order=moments.order, unit="UTC" if moments.zoned else "", **found[1])
     if kind is not None:
-        raise ValueError(f"{distinct[0]!r} is not a date")
+        raise ValueError(f"{distinct[0]!r} is not a {kind}")
     return _category(column, gone)
 
 
@@ -139,6 +150,11 @@ def _codes(distinct: list[str]) -> bool:
     )
 
 
+def names_a_code(name: str) -> bool:
+    """Whether numbers under this name are codes, that is, categories: 10115 is not half of 20230."""
+    return _CODE.fullmatch(name.strip()) is not None
+
+
 def _category(column: Array, gone: Array) -> Understood:
     found = np.empty(len(column), dtype=object)
     found[:] = [None if g else t.strip() for t, g in zip(column, gone, strict=True)]
@@ -156,8 +172,12 @@ def _numbers(column: Array, markers: Collection[str], kind: str | None) -> Under
         found = np.empty(len(column), dtype=object)
         found[:] = [None if x != x else name_of(x) for x in numbers.tolist()]
         return Understood("category", found)
-    if kind == "date":
-        raise ValueError(f"{numbers[0]:g} is a number and not a date")
+    if kind in (None, "date") and _eight_digits(numbers):
+        names = [None if x != x else name_of(x) for x in numbers.tolist()]
+        if kind or dates.compact(list(dict.fromkeys(t for t in names if t is not None))):
+            return understand(np.array(names, dtype=object), style=Style(), kind="date")
+    if kind in ("date", "duration"):
+        raise ValueError(f"{numbers[0]:g} is a number and not a {kind}")
     if kind == "yes/no" and not np.isin(numbers[~np.isnan(numbers)], (0.0, 1.0)).all():
         raise ValueError(f"{numbers[0]:g} is neither 0 nor 1")
     if np.isnan(numbers).all():
@@ -171,6 +191,21 @@ def _moments(column: Array, kind: str | None) -> Understood:
     if np.isnat(column).all():
         return Understood("", column, "every cell is empty")
     return Understood("date", column.astype("datetime64[s]"), order="ymd")
+
+
+def _eight_digits(numbers: Array) -> bool:
+    """Whether these may be dates such as 20240131."""
+    there = numbers[~np.isnan(numbers)]
+    return bool(len(there)) and bool(((there >= 1e7) & (there < 1e8) & (there == np.floor(there))).all())
+
+
+def _durations(column: Array, kind: str | None) -> Understood:
+    if kind not in (None, "duration", "number"):
+        raise ValueError(f"it holds durations, which cannot be read as the kind {kind!r}")
+    if np.isnat(column).all():
+        return Understood("", np.full(len(column), np.nan), "every cell is empty")
+    seconds = np.where(np.isnat(column), np.nan, column.astype("timedelta64[us]").astype(np.int64) / 1e6)
+    return Understood("duration", seconds, unit="seconds")
 
 
 def name_of(number: float) -> str:

@@ -34,7 +34,8 @@ class Feature:
     median      the replacement for a missing number
     indicator   whether another column tells where numbers were missing
     categories  in order; rare ones share one column `other`, and missing ones another if `indicator`
-    order       for dates; `parts` are the numbers made of them, `since` the origin of elapsed time, as ISO 8601
+    order       for dates; `parts` are the numbers made of them, `middles` the replacements of missing ones, and `since`
+                the origin of elapsed time, as ISO 8601
     decimal     how the table wrote numbers
     """
 
@@ -49,6 +50,7 @@ class Feature:
     other: bool = False
     order: str = ""
     parts: tuple[str, ...] = ()
+    middles: tuple[float, ...] = ()
     since: str = ""
     decimal: str = "."
     spoilt: int = 0
@@ -66,6 +68,13 @@ class Feature:
             found = [self.name] if self.kind else []
         return [*found, *[f"{self.name} {MISSING}"] * self.indicator]
 
+    @property
+    def instead(self) -> tuple[float, ...]:
+        """The replacement of each number of a missing cell."""
+        if self.kind == "date":
+            return self.middles or (0.0,) * len(self.parts)
+        return (self.median,)
+
     def becomes(self) -> str:
         """The encoding of the column, in words."""
         if not self.kind:
@@ -76,7 +85,7 @@ class Feature:
             told.append(f"{count} column{'s' * (count != 1)} of 0 and 1")
             told += ["rare ones together"] * self.other + ["missing ones, too"] * self.indicator
         elif self.kind == "date":
-            told.append(", ".join(self.parts))
+            told.append(", ".join(self.parts) + (" in UTC" if self.unit else ""))
             told += ["a column for missing ones"] * self.indicator
         elif self.kind == "yes/no":
             told += ["0 or 1"] + ["a column for missing ones"] * self.indicator
@@ -95,9 +104,7 @@ class Feature:
             index = self._index(found)
             return [(index == k).astype(np.float64) for k in range(len(self.categories) + self.other)] + flag
         if self.kind == "date":
-            numbers = self._parts(found)
-            middles = [0.0 if gone.all() else float(np.median(column[~gone])) for column in numbers]
-            return [np.where(gone, m, c) for c, m in zip(numbers, middles, strict=True)] + flag
+            return [np.where(gone, m, c) for c, m in zip(self._parts(found), self.instead, strict=True)] + flag
         return [np.where(gone, self.median, found.values), *flag] if self.kind else []
 
     def cells(self, found: Understood) -> list[Array]:
@@ -124,7 +131,7 @@ def learn(name: str, found: Understood, rows: Array, style: Style) -> Feature:
     there = found.values[rows][~gone[rows]]
     if not len(there):
         return Feature(name, "", reason="every cell is empty", **told)
-    if found.kind in ("number", "yes/no"):
+    if found.kind in ("number", "duration", "yes/no"):
         median = float(np.median(there))
         return Feature(
             name, found.kind, unit=found.unit, median=median, indicator=indicator, decimal=style.decimal, **told
@@ -134,7 +141,11 @@ def learn(name: str, found: Understood, rows: Array, style: Style) -> Feature:
         if not parts:
             return Feature(name, "", reason=f"it is {there[0]} in every row", **told)
         since = str(there.min())
-        return Feature(name, "date", parts=tuple(parts), order=found.order, since=since, indicator=indicator, **told)
+        middles = tuple(float(np.median(column)) for column in dates.parts(there, parts, there.min()))
+        return Feature(
+            name, "date", unit=found.unit, parts=tuple(parts), middles=middles, order=found.order, since=since,
+            indicator=indicator, **told,
+        )  # fmt: skip
     counts = Counter(there.tolist())
     least = max(_LEAST_ROWS, math.ceil(_LEAST_SHARE * len(rows)))
     kept = sorted(c for c, n in counts.most_common(_MOST_CATEGORIES) if n >= least)
@@ -231,8 +242,9 @@ def _feature(item: Mapping[str, Any]) -> Feature:
     for name, value in item.items():
         plain = getattr(Feature("", ""), name)
         if isinstance(plain, tuple):
-            if not isinstance(value, list) or not all(isinstance(x, str) for x in value):
-                raise ValueError(f"{name} must be a list of strings")
+            kinds_of, what = ((int, float), "finite numbers") if name == "middles" else ((str,), "strings")
+            if not isinstance(value, list) or not all(type(x) in kinds_of and x == x for x in value):
+                raise ValueError(f"{name} must be a list of {what}")
             value = tuple(value)
         elif isinstance(plain, float):
             if type(value) not in (int, float) or not math.isfinite(value):
@@ -245,6 +257,8 @@ def _feature(item: Mapping[str, Any]) -> Feature:
         raise ValueError(f"the kind {found.kind!r} of a column is not known")
     if not set(found.parts) <= {"year", "month", "weekday", "hour", "elapsed"}:
         raise ValueError(f"a date has no parts {found.parts}")
+    if found.middles and (len(found.middles) != len(found.parts) or not np.isfinite(found.middles).all()):
+        raise ValueError(f"a date of the parts {found.parts} has no middles {found.middles}")
     if found.since:
         np.datetime64(found.since, "s")
     return found
@@ -266,7 +280,7 @@ def _surprises(feature: Feature, found: Understood) -> list[str]:
     if gone and not feature.indicator:
         instead = "none of the known ones" if feature.kind == "category" else f"the median, {feature.median:.6g}"
         if feature.kind == "date":
-            instead = "the median of the others"
+            instead = "the medians of those in training"
         notes.append(f"column {feature.name!r}: {gone} missing, but none were in training: taken for {instead}")
     if found.spoilt:
         notes.append(f"column {feature.name!r}: {found.spoilt} not a {feature.kind}, such as {found.example}")
@@ -323,7 +337,10 @@ def of(
     plan = Plan(tuple(features), tuple(markers))
     if not plan.names:
         left = "; ".join(f"{f.name!r}: {f.reason}" for f in features[:5]) or "it has no other column"
-        raise ValueError(f"{table.name} has nothing to learn {', '.join(map(repr, learned))} from ({left})")
+        raise ValueError(
+            f"{table.name} has nothing to learn {', '.join(map(repr, learned))} from ({left}): add a column, or name "
+            "one to use in spite of that, with --features"
+        )
     return plan
 
 
@@ -339,10 +356,12 @@ def _planned(
         if asked not in kinds.KINDS or (order is not None and order not in dates.ORDERS):
             raise ValueError(
                 f"the kind {asked!r} of {name!r} is not known: use number, category, yes-no, date (also date:dmy, "
-                "date:mdy) or drop"
+                "date:mdy), duration or drop"
             )
     try:
         found = kinds.understand(column, style=style, markers=markers, kind=asked, order=order)
+        if not asked and found.kind == "number" and not found.unit and kinds.names_a_code(name):
+            found = kinds.understand(column, style=style, markers=markers, kind="category")
     except ValueError as error:
         raise ValueError(f"{table.name}, column {name!r}: {error}") from None
     if not found.kind:

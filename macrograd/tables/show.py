@@ -32,7 +32,8 @@ def understood(table: Table, target: Target | None, plan: Plan, file: TextIO | N
             heading, justify="right" if right else "left", no_wrap=heading != "becomes", overflow="ellipsis"
         )
     if target is not None:
-        what = "a number" if target.classes is None else f"{len(target.classes)} classes"
+        number = f"a number{f', in {target.unit}' if target.unit else ''}"
+        what = number if target.classes is None else f"{len(target.classes)} classes"
         what = f"{len(target.labels)} labels, yes or no" if target.labels else what
         missing = len(table) - len(target.rows)
         grid.add_row(*map(Text, (printable(target.name), "target", str(missing or ""), what)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,16 @@ from macrograd._dataclass import dataclass
 
 Array = NDArray[Any]
 
+_SPAN = "timedelta64[us]"
+_NAT = np.iinfo(np.int64).min  # as NumPy stores NaT
+
 
 @dataclass(frozen=True)
 class Table:
     """Columns of one length, in order.
 
-    columns  by name: numbers or bools, NaN where missing; datetime64[s] with NaT; or objects, str and None
+    columns  by name: numbers or bools, NaN where missing; datetime64[s] or timedelta64[us], NaT where missing; or
+             objects, str and None
     name     the table's name in messages, such as a file name
     notes    in words, changes made while reading
     """
@@ -128,6 +132,8 @@ def of_pandas(column: Any) -> Array:
         if getattr(column.dtype, "tz", None) is not None:
             column = column.dt.tz_convert("UTC").dt.tz_localize(None)
         return np.asarray(column.to_numpy()).astype("datetime64[s]")
+    if kind == "m":
+        return np.asarray(column.to_numpy()).astype(_SPAN)
     return of_values(column.astype(object).where(column.notna(), None).tolist())
 
 
@@ -139,7 +145,9 @@ def of_polars(column: Any) -> Array:
         found = np.asarray(column.to_numpy())
         return found if found.dtype.kind in "iufb" else np.array([float(x) for x in column.to_list()])
     if str(column.dtype).startswith(("Datetime", "Date")):
-        return np.array(column.dt.epoch("s").fill_null(np.iinfo(np.int64).min).to_numpy()).astype("datetime64[s]")
+        return np.array(column.dt.epoch("s").fill_null(_NAT).to_numpy()).astype("datetime64[s]")
+    if str(column.dtype).startswith("Duration"):
+        return np.array(column.dt.total_microseconds().fill_null(_NAT).to_numpy()).astype(_SPAN)
     return of_values(column.to_list())
 
 
@@ -161,15 +169,16 @@ def _takes_copy(column: Any) -> bool:
 def of_values(values: Any) -> Array:
     """A list or an array, as the kind of array that its values are.
 
-    Numbers, bools and moments become arrays of these; None among numbers becomes NaN; anything else becomes text.
+    Numbers, bools, moments and durations become arrays of these; None among numbers becomes NaN; anything else becomes
+    text.
     """
     array = values if isinstance(values, np.ndarray) else None
     if isinstance(array, np.ma.MaskedArray):
         return _of_masked(array)
     if array is not None and array.dtype.kind in "biuf":
         return array
-    if array is not None and array.dtype.kind == "M":
-        return array.astype("datetime64[s]")
+    if array is not None and array.dtype.kind in "Mm":
+        return array.astype("datetime64[s]" if array.dtype.kind == "M" else _SPAN)
     items = list(values)
     there = [x for x in items if x is not None and x == x]
     if there and all(isinstance(x, (bool, np.bool_)) for x in there):
@@ -182,6 +191,9 @@ def of_values(values: Any) -> Array:
         return np.array([np.nan if x is None or x != x else float(x) for x in items], dtype=np.float64)
     if all(hasattr(x, "isoformat") and hasattr(x, "year") for x in there):
         return np.array([_moment(x) for x in items], dtype="datetime64[s]")
+    # Workbooks have durations of less than a day as times.
+    if all(isinstance(x, (timedelta, time)) for x in there) and any(isinstance(x, timedelta) for x in there):
+        return np.array([_span(x) for x in items], dtype=_SPAN)
     found = np.empty(len(items), dtype=object)
     found[:] = [None if x is None or x != x else x if isinstance(x, str) else _text(x) for x in items]
     return found
@@ -201,6 +213,8 @@ def _of_masked(array: Any) -> Array:
         return np.asarray(array.data) if not mask.any() else np.where(mask, np.nan, array.data.astype(np.float64))
     if array.dtype.kind == "M":
         return np.where(mask, np.datetime64("NaT", "s"), array.data.astype("datetime64[s]"))
+    if array.dtype.kind == "m":
+        return np.where(mask, np.timedelta64("NaT", "us"), array.data.astype(_SPAN))
     return of_values([None if gone else x for x, gone in zip(array.data.tolist(), mask.tolist(), strict=True)])
 
 
@@ -210,6 +224,14 @@ def _moment(x: Any) -> Any:
     if getattr(x, "tzinfo", None) is not None:
         x = x.astimezone(UTC).replace(tzinfo=None)
     return np.datetime64(x, "s")
+
+
+def _span(x: Any) -> Any:
+    if x is None or x != x:
+        return np.timedelta64("NaT", "us")
+    if isinstance(x, time):
+        x = timedelta(hours=x.hour, minutes=x.minute, seconds=x.second, microseconds=x.microsecond)
+    return np.timedelta64(x, "us")
 
 
 def _text(x: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ TASKS = ("classification", "regression")
 _MOST_CODES = 3
 # If the column's name implies classes, with at most this many.
 _MOST_NAMED = 50
+# With this many rows, a target that differs in all of them is their name.
+_LEAST_NAMED = 10
 _NAMES = re.compile(r".*(class|label|species|category|digit|type|group|outcome|diagnos|target_?class).*", re.I | re.S)
 
 
@@ -34,6 +37,7 @@ class Target:
     classes   the table's names of the classes, sorted (numbers by size, text alphabetically); None for a number
     guessed   the reason for choosing classes or a number, in words; "" if the task was given
     numeric   whether its cells are numbers, so that both can be learned
+    unit      of a number, or ""
     notes     on rows left out, and on spellings
     labels    the names of several yes-or-no columns, of which y (n, k) holds 0 and 1; () for one column
     """
@@ -46,20 +50,26 @@ class Target:
     numeric: bool = True
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    unit: str = ""
 
 
 def of(table: Table, name: str, *, task: str | None = None, markers: Collection[str] = ()) -> Target:
     """The target `name` of a table. `task` is "classification" or "regression", or None to guess it.
 
-    Raises ValueError for a column that the table does not have, a target that is empty or the same in all rows, cells
-    that are not numbers in a numeric target, and fewer than two rows.
+    Raises ValueError for a column that the table does not have, a target that is empty, the same in all rows or another
+    string in each, cells that are not numbers in a numeric target, and fewer than two rows.
     """
     if name not in table.columns:
         raise ValueError(no_column(table, name))
     if task is not None and task not in TASKS:
         raise ValueError(f"the task {task!r} is not known: use {' or '.join(TASKS)}")
     column, where = table.columns[name], f"{table.name}, column {name!r}"
-    found = kinds.understand(column, style=style_of(table, markers) or Style(), markers=markers)
+    style = style_of(table, markers) or Style()
+    found = kinds.understand(column, style=style, markers=markers)
+    if found.order == "hms" and task != "classification":
+        # As a column to learn from these may be times of day; as a number to learn they are durations.
+        with contextlib.suppress(ValueError):
+            found = kinds.understand(column, style=style, markers=markers, kind="duration")
     if found.kind == "date" and task != "classification":
         raise ValueError(
             f"{where}: it holds dates, which cannot be a target: learn a number (such as the days until then), or "
@@ -67,11 +77,11 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
         )
     if found.spoilt and task != "classification":
         raise ValueError(
-            f"{where}: it holds numbers, and {found.spoilt} other cell{'s' * (found.spoilt > 1)}, such as "
+            f"{where}: it holds {found.kind}s, and {found.spoilt} other cell{'s' * (found.spoilt > 1)}, such as "
             f"{found.example}: if that is a mark for missing values, say so with --missing; --task classification "
             "makes every text a class"
         )
-    as_numbers = found.kind == "number"
+    as_numbers = found.kind in ("number", "duration")
     gone = found.gone
     rows, notes = np.flatnonzero(~gone), []
     if gone.any():
@@ -84,8 +94,19 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
         task, guessed = _guess(name, found.values[rows] if as_numbers else None)
     if task == "regression":
         y = _numbers(table, name, found, rows)
-        return Target(name, y, rows, None, guessed, True, tuple(notes))
+        return Target(name, y, rows, None, guessed, True, tuple(notes), unit=found.unit)
     y, shown = _classes(table, name, found, rows)
+    counts = np.bincount(y)
+    if guessed and len(shown) == len(y) >= _LEAST_NAMED:
+        raise ValueError(
+            f"{where}: it has another string in every row, so it names the rows, and no class can be learned from one "
+            "row: choose another target column"
+        )
+    if alone := int((counts == 1).sum()):
+        notes.append(
+            f"{alone} of the {len(shown)} classes of {name!r} {'have' if alone > 1 else 'has'} one row only, which is "
+            "too few to learn and to test"
+        )
     notes += [
         f"the classes {', '.join(map(repr, group))} of {name!r} differ only in capitals or spaces: correct the table "
         "if they are the same"
@@ -135,7 +156,7 @@ def _yes_or_no(table: Table, name: str, markers: Collection[str]) -> Array:
 def _numbers(table: Table, name: str, found: kinds.Understood, rows: Array) -> Array:
     """The numbers to learn. Raises ValueError if they are not numbers, not finite, or all the same."""
     where = f"{table.name}, column {name!r}"
-    if found.kind not in ("number", "yes/no"):
+    if found.kind not in ("number", "duration", "yes/no"):
         raise ValueError(
             f"{where}: {_example(table.columns[name], rows)} is not a number: --task classification treats strings as "
             "classes"
@@ -165,8 +186,9 @@ def _labels(column: Array, found: kinds.Understood, rows: Array) -> Array:
     if found.kind == "number" or column.dtype.kind not in "O":
         if column.dtype.kind == "b":
             return np.array([str(bool(x)) for x in column[rows]], dtype=object)
-        if found.values.dtype.kind == "M":
-            return np.array([str(x) for x in found.values[rows]], dtype=object)
+        if column.dtype.kind in "Mm":
+            shown = column[rows].tolist() if column.dtype.kind == "m" else column[rows]
+            return np.array([str(x) for x in shown], dtype=object)
         return np.array(found.values[rows].tolist(), dtype=object)
     labels = np.empty(len(rows), dtype=object)
     labels[:] = [str(t) for t in column[rows]]
@@ -184,7 +206,7 @@ def _guess(name: str, numbers: Array | None) -> tuple[str, str]:
         return "regression", "it holds fractions"
     values, counts = np.unique(numbers, return_counts=True)
     k, n = len(values), len(numbers)
-    if k == 2 or (k <= _MOST_CODES and n >= 4 * k):
+    if (k == 2 < n) or (k <= _MOST_CODES and n >= 4 * k):
         return "classification", f"it has {k} different values"
     if k <= _MOST_NAMED and _NAMES.fullmatch(name) and counts.min() >= 2:
         return "classification", f"it has {k} different values and the name of a class"

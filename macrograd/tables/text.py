@@ -7,9 +7,12 @@ The rest is done here: columns separated by runs of spaces, detecting the header
 from __future__ import annotations
 
 import contextlib
+import csv
+import itertools
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from macrograd.tables.table import Array, Table
 _SAMPLE = 20_480  # lines that the sniffer examines, its own default
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
+_YEAR = re.compile(r"(1[5-9]|20|21)\d\d")
 _TOTALS = re.compile(
     r"^\W*(grand\s+)?(sub)?(total|totals|sum|sums|average|averages|mean|count|gesamt|summe|somme|totale)\b", re.I
 )
@@ -38,6 +42,7 @@ class Dialect:
     comment: str
     skip: int  # lines above the first one of the table
     columns: int
+    names: tuple[str, ...] = ()  # in the last line above, if it has one cell less: R leaves the row names without one
 
 
 def read(path: Path, *, delimiter: str | None = None, header: bool | None = None) -> Table:
@@ -101,14 +106,16 @@ def _sniff(connection: Any, duckdb: Any, path: Path, plain: Path, delimiter: str
     if row is not None and (row[4] > 1 or delimiter is not None):
         quote = row[1] if row[1] not in ("(empty)", "\0") else '"'
         comment = row[2] if row[2] not in ("(empty)", "\0") else ""
-        return Dialect(row[0], quote, comment, int(row[3]), int(row[4]))
+        return _with_names(plain, Dialect(row[0], quote, comment, int(row[3]), int(row[4])))
     if delimiter is None and (spaced := _spaced(connection, duckdb, plain)) is not None:
         return spaced
     lines = [line for line in plain.read_text("utf-8")[:PIECE].splitlines() if line.strip()]
-    by_spaces = {len(line.split()) for line in lines[:100]}
+    by_spaces = {len(line.split()) for line in lines[1:100]}
     if delimiter is None and len(by_spaces) == 1 and (width := by_spaces.pop()) > 1:
-        _set_apart(plain)
-        return Dialect("\t", '"', "", 0, width)
+        missing = width - len(lines[0].split())
+        if missing in (0, 1):
+            _set_apart(plain)
+            return _with_names(plain, Dialect("\t", '"', "", missing, width))
     guess = max(",;\t|", key=lambda mark: min((line.count(mark) for line in lines[:20]), default=0))
     width = max((line.count(guess) for line in lines[:20]), default=0) + 1
     return Dialect(guess, '"', "", 0, width)
@@ -123,7 +130,20 @@ def _spaced(connection: Any, duckdb: Any, plain: Path) -> Dialect | None:
         ).fetchone()
     except duckdb.Error:
         return None
-    return None if row[2] < 2 or row[1] else Dialect(" ", '"', "", 0, int(row[2]))
+    found = _with_names(plain, Dialect(" ", '"', "", int(row[1]), int(row[2])))
+    return None if found.columns < 2 or (found.skip and not found.names) else found
+
+
+def _with_names(plain: Path, dialect: Dialect) -> Dialect:
+    """With the names in the line above the table, if this line has one cell less than the table."""
+    if not dialect.skip:
+        return dialect
+    with open(plain, encoding="utf-8", newline="") as file:
+        line = next(itertools.islice(file, dialect.skip - 1, None), "")
+    names = next(csv.reader([line.rstrip("\r\n")], delimiter=dialect.delimiter, quotechar=dialect.quote), [])
+    names = [name.strip() for name in names]
+    fits = len(names) == dialect.columns - 1 and all(names) and len(set(names)) == len(names)
+    return replace(dialect, names=tuple(names)) if fits else dialect
 
 
 def _set_apart(plain: Path) -> None:
@@ -205,13 +225,18 @@ def _table(path: Path, found: list[Array], dialect: Dialect, header: bool | None
         raise ValueError(f"{path.name} has no rows: it needs a header line with names, and rows below it")
     first = [_strip(column[0]) for column in found]
     has_header = _has_header(first, found) if header is None else header
+    above = dialect.skip
     if has_header:
         found = [column[1:] for column in found]
         names = [name or "" for name in first]
+    elif dialect.names and header is None:
+        names, above = ["", *dialect.names], above - 1
     else:
         names = [f"column {i + 1}" for i in range(len(found))]
         if header is None:
             notes = [*notes, f"no header line: the columns are called {names[0]!r} to {names[-1]!r}"]
+    if above:
+        notes = [*notes, f"{above} line{'s' * (above > 1)} above the table left out"]
     names, found = _without_empty(names, found)
     if len(found[0]) and (total := _total(found)):
         found, notes = (
@@ -244,6 +269,8 @@ def _has_header(first: list[str | None], found: list[Array]) -> bool:
     if first[0] in (None, "") and all(first[1:]) and len(first) > 1 and all(c is not None for c in found[0][1:]):
         return True  # an empty corner above the row names
     if any(numeric):
+        if _years(first, found):
+            return True
         # Years are names if the other cells of the line are names too, and no number is below a text.
         words = sum(not n and bool(name) for n, name in zip(numeric, first, strict=True))
         below = [_numeric(column[1:200]) for column in found]
@@ -257,6 +284,19 @@ def _has_header(first: list[str | None], found: list[Array]) -> bool:
         for name, column in zip(first, found, strict=True)
     )
     return again == 0 and len(set(first)) == len(first)
+
+
+def _years(first: list[str | None], found: list[Array]) -> bool:
+    """Whether the first line has words and consecutive years above numbers that are none, as wide tables have them."""
+    years = [(int(name), c) for name, c in zip(first, found, strict=True) if name and _YEAR.fullmatch(name)]
+    numbers = {year for year, _ in years}
+    below = {str(cell).strip() for _, column in years for cell in column[1:200] if cell is not None}
+    return (
+        len(years) >= 2
+        and len(numbers) == len(years) < len(first)
+        and max(numbers) - min(numbers) == len(years) - 1
+        and not any(_YEAR.fullmatch(cell) for cell in below)
+    )
 
 
 def _numeric(column: Array) -> bool:

@@ -68,7 +68,7 @@ def test_a_table_prints_its_columns_and_not_its_cells() -> None:
 
 def test_every_column_can_be_overruled() -> None:
     data = table(id=["1", "2", "3", "4"], zip=["10", "20", "10", "20"], x=["1", "2", "4", "9"], d=["1/2/2024"] * 4)
-    assert tables.plan_of(data).names == ("zip", "x")
+    assert tables.plan_of(data).names == ("zip=10", "zip=20", "x")
     plan = tables.plan_of(data, only=["id", "zip"], kind={"zip": "category"})
     assert plan.names == ("id", "zip=10", "zip=20")
     assert tables.plan_of(data, drop=["zip"], kind={"x": "drop", "id": "number"}).names == ("id",)
@@ -319,7 +319,7 @@ def test_texts_among_the_numbers_of_a_target_are_an_error_with_two_ways_out() ->
 
 
 def test_labels_that_differ_in_capitals_alone_are_said() -> None:
-    found = tables.target_of(table(y=["Up", "up", "up ", "Down", "Down"]), "y")
+    found = tables.target_of(table(y=["Up", "Up", "up", "up ", "Down", "Down"]), "y")
     assert found.classes == ("Down", "Up", "up")
     assert found.notes == (
         "the classes 'Up', 'up' of 'y' differ only in capitals or spaces: correct the table if they are the same",
