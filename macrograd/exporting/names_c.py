@@ -54,6 +54,8 @@ class NamesInC:
         for name, size in names.inputs:
             where = f"{x}[{at}]" if size == 1 else f"{x}[{at}] to {x}[{at + size - 1}]"
             how = f", as {self._prefix}_category({told[at]}, text) gives it" if at in told else ""
+            if name in names.durations:
+                how = ", in seconds"
             if at in parts:
                 k, found = parts[at]
                 how = f", {', '.join(found)}, as {self._prefix}_date({k}, ...) writes it"

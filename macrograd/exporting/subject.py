@@ -44,6 +44,7 @@ class Names:
     dates       (column, its parts, what "elapsed" counts from, where the parts stand)
     targets     what the outputs mean
     draws       whether a sample's loss is drawn at random, from the numbers of the sample and of the step
+    durations   columns whose numbers are seconds
     """
 
     inputs: tuple[tuple[str, int], ...]
@@ -51,6 +52,7 @@ class Names:
     categories: tuple[tuple[str, tuple[str, ...], int], ...] = ()
     dates: tuple[tuple[str, tuple[str, ...], str, int], ...] = ()
     draws: bool = False
+    durations: frozenset[str] = frozenset()
 
     @property
     def classes(self) -> list[str]:
@@ -209,7 +211,7 @@ def _trained(setup: Setup, kind: str) -> Subject:
     plan = signature.plan if isinstance(signature, Signature) else None
     inputs = _Inputs(plan, setup.columns, setup.shape, model)
     name = type(model.net if isinstance(model, Scaled) else model).__name__
-    names = Names(inputs.told(), targets, inputs.categories(), inputs.dates())
+    names = Names(inputs.told(), targets, inputs.categories(), inputs.dates(), durations=inputs.durations())
 
     def outputs(x: Any) -> Any:
         return model(inputs.encoded(x))  # type: ignore[operator]  # the Trainer made sure of it
@@ -327,6 +329,9 @@ class _Inputs:
 
     def dates(self) -> tuple[tuple[str, tuple[str, ...], str, int], ...]:
         return tuple((f.name, f.parts, f.since, at) for f, at in self._places() if f.kind == "date")
+
+    def durations(self) -> frozenset[str]:
+        return frozenset(f.name for f, _ in self._places() if f.kind == "duration")
 
     def example(self, generator: Generator) -> NDArray[np.float64]:
         """A plausible sample: numbers of the scaled data's size, any category, sometimes a missing cell."""

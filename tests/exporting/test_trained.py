@@ -82,10 +82,8 @@ def test_a_saved_table_model_answers_as_the_command_does(tmp_path: Path, capsys:
     assert "bytes of constants" in capsys.readouterr().out
     assert selftest(tmp_path / "net.c").returncode == 0
 
-    right = []
-    for row in asked[1:]:  # a table of one row each, as missing dates are filled from the table
-        assert main(["predict", str(model), str(as_csv([asked[0], row], tmp_path / "one.csv"))]) == 0
-        right.append(next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["predicted_kind"])
+    assert main(["predict", str(model), str(as_csv(asked, tmp_path / "asked.csv"))]) == 0
+    right = [row["predicted_kind"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
 
     yes_at = int(re.search(r"x\[(\d+)\]: \.+ yes", (tmp_path / "net.h").read_text())[1])  # type: ignore[index]
     lib = library(tmp_path / "net.c")
@@ -103,6 +101,14 @@ def test_a_saved_table_model_answers_as_the_command_does(tmp_path: Path, capsys:
         found.append(lib.net_class(lib.net_answer(ctypes.c_void_p(y.ctypes.data))).decode())
     assert found == right
     assert len(set(found)) > 1
+
+
+def test_a_file_says_that_durations_are_seconds(tmp_path: Path) -> None:
+    listed = [["lap", "y"], *([f"{24 + k}:00:{k:02}", str(k * k)] for k in range(12))]
+    data, model = as_csv(listed, tmp_path / "t.csv"), tmp_path / "t.safetensors"
+    assert main(["train", str(data), "--target", "y", "--steps", "1", "--quiet", "--save", str(model)]) == 0
+    assert main(["export", str(model), str(tmp_path / "net.c")]) == 0
+    assert "x[0]: lap, in seconds\n" in (tmp_path / "net.c").read_text("utf-8")
 
 
 class Frame:
