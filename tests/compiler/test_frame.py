@@ -45,6 +45,19 @@ def test_every_row_passes_through_its_lane(sizes: tuple[int, ...], samples: int)
     np.testing.assert_allclose(state.out[:, -1], 2 / samples, rtol=1e-6 if dtype == "float32" else 1e-15)
 
 
+@pytest.mark.parametrize("samples", [1, 64, 80, 130])
+def test_long_rows_pass_through_squares_as_wide_as_a_vector(samples: int) -> None:
+    """One more square of eight by eight and single numbers are left."""
+    sizes = (3, 1033)
+    state, arrays = copying(sizes, samples, "float32"), data(sizes, 150, "float32")
+    order = np.random.default_rng(1).integers(0, 150, samples)
+    for k, array in enumerate(arrays):
+        state.point(k, array)
+    state.weigh(None, order)
+    state.run()
+    np.testing.assert_array_equal(state.out[:, :-1], 2 * np.hstack(arrays)[order])
+
+
 @pytest.mark.parametrize("samples", [5, 16, 37])
 def test_rows_are_chosen_by_the_order_and_weights_belong_to_rows(samples: int) -> None:
     sizes = (9, 2)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from macrograd.compiler.targets.scalar.machine import Machine
 
 _SQUARE = 8  # rows and columns transposed in registers at once
+# Bytes of an argument in a block beyond a first-level cache. There a square's side is a whole vector, so that each line
+# of the cache is written once.
+_FAR = 1 << 16
 
 
 def open_context(code: Code, fields: dict[str, int]) -> None:
@@ -299,31 +302,41 @@ class Frame:
         """Read the arguments' rows into the lanes of the input slots."""
         slot = 0
         for k, size in enumerate(shapes):
-            source = self.argument(k)
-            squares = size // _SQUARE if self.machine.lanes % _SQUARE == 0 else 0
-            if squares:
-                self._read_squares(source, size, slot, squares)
-            self._read_rest(source, size, slot, squares * _SQUARE)
+            source, begin = self.argument(k), 0
+            for side in self._sides(size):
+                squares = (size - begin) // side
+                if squares:
+                    self._read_squares(source, size, slot, begin, squares, side)
+                begin += squares * side
+            self._read_rest(source, size, slot, begin)
             slot += size
 
-    def _read_squares(self, source: str, size: int, slot: int, squares: int) -> None:
+    def _sides(self, size: int) -> list[int]:
+        """The sides of the squares that are transposed in registers, the largest first."""
+        machine = self.machine
+        if machine.lanes % _SQUARE:
+            return []
+        whole = machine.width > _SQUARE and machine.lanes % machine.width == 0
+        return [machine.width, _SQUARE] if whole and size * machine.lanes * machine.kind.bytes >= _FAR else [_SQUARE]
+
+    def _read_squares(self, source: str, size: int, slot: int, begin: int, squares: int, side: int) -> None:
         code, lanes = self.code, self.machine.lanes
 
         def per_lanes(i: Counter, _: list[str]) -> list[str]:
-            starts = [self._start(source, code.linear(k, [(_SQUARE, i)]), size) for k in range(_SQUARE)]
+            starts = [self._start(source, code.linear(k, [(side, i)]), size) for k in range(side)]
 
             def per_square(j: Counter, _: list[str]) -> list[str]:
-                column = code.linear(0, [(_SQUARE, j)])
-                rows = [code.load(code.element(start, column), _SQUARE) for start in starts]
+                column = code.linear(begin, [(side, j)])
+                rows = [code.load(code.element(start, column), side) for start in starts]
                 for k, vector in enumerate(transpose(code, rows)):
-                    position = code.linear((slot + k) * lanes, [(_SQUARE * lanes, j), (_SQUARE, i)])
-                    code.store(vector, code.element("%v", position), _SQUARE)
+                    position = code.linear((slot + begin + k) * lanes, [(side * lanes, j), (side, i)])
+                    code.store(vector, code.element("%v", position), side)
                 return []
 
             code.loop(squares, per_square)
             return []
 
-        (code.loop if self.team is None else self.team.loop)(lanes // _SQUARE, per_lanes)
+        (code.loop if self.team is None else self.team.loop)(lanes // side, per_lanes)
 
     def _read_rest(self, source: str, size: int, slot: int, begin: int) -> None:
         code, lanes = self.code, self.machine.lanes
