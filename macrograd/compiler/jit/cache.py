@@ -17,6 +17,7 @@ from pathlib import Path
 
 from macrograd import ops
 from macrograd._files import write_whole
+from macrograd.compiler.jit.sources import digest, found
 from macrograd.rows.in_c import described
 
 LIMIT = 256 * 1024 * 1024
@@ -35,17 +36,16 @@ def sources() -> bytes:
 
 def files() -> list[Path]:
     """The files whose change makes other code: of the compiler, and of all that it imports."""
-    package = Path(ops.__file__).parent
-    own = ("*.py", "rows/*.py", "formulas/*.py", "ranks/*.py", "compiler/**/*.py")
-    return [path for pattern in own for path in sorted(package.glob(pattern))]
+    return [Path(path) for path in _files()]
+
+
+def _files() -> list[str]:
+    return found(os.path.dirname(ops.__file__), ("rows", "formulas", "ranks", "compiler"))
 
 
 @cache
 def _own_sources() -> bytes:
-    digest = hashlib.sha256()
-    for path in files():
-        digest.update(path.read_bytes())
-    return digest.digest()
+    return digest(_files(), load, store)
 
 
 @cache
