@@ -14,8 +14,22 @@ are Values, so that a loss built from derivatives (a gradient penalty, a differe
 with respect to those Values; `float(v)` is the number of one.
 """
 
-from macrograd.gradients.forward import hvp, jvp
-from macrograd.gradients.matrices import hessian, jacobian
-from macrograd.gradients.reverse import grad, value_and_grad
+from typing import TYPE_CHECKING
+
+from macrograd._lazy import lazy
+
+if TYPE_CHECKING:
+    from macrograd.gradients.forward import hvp, jvp
+    from macrograd.gradients.matrices import hessian, jacobian
+    from macrograd.gradients.reverse import grad, value_and_grad
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "forward": "hvp, jvp",
+            "matrices": "hessian, jacobian",
+            "reverse": "grad, value_and_grad",
+        },
+    )
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad"]

@@ -10,13 +10,28 @@ Reading text needs DuckDB, and other formats their own libraries: `pip install "
 
 from __future__ import annotations
 
-from macrograd.tables.plan import Feature, Plan
-from macrograd.tables.plan import of as plan_of
-from macrograd.tables.reading import is_address, read
-from macrograd.tables.table import Table, column_of, is_frame, listed, needs_plan
-from macrograd.tables.table import of as from_frame
-from macrograd.tables.target import Target, labels_of
-from macrograd.tables.target import of as target_of
+from typing import TYPE_CHECKING
+
+from macrograd._lazy import lazy
+
+if TYPE_CHECKING:
+    from macrograd.tables.plan import Feature, Plan
+    from macrograd.tables.plan import of as plan_of
+    from macrograd.tables.reading import is_address, read
+    from macrograd.tables.table import Table, column_of, is_frame, listed, needs_plan
+    from macrograd.tables.table import of as from_frame
+    from macrograd.tables.target import Target, labels_of
+    from macrograd.tables.target import of as target_of
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "plan": "Feature, Plan, of as plan_of",
+            "reading": "is_address, read",
+            "table": "Table, column_of, is_frame, listed, needs_plan, of as from_frame",
+            "target": "Target, labels_of, of as target_of",
+        },
+    )
 
 __all__ = [
     "Feature",

@@ -18,7 +18,7 @@ from macrograd.nn import losses as named_losses
 from macrograd.nn.dropout import Draws, drawing
 from macrograd.optim import Adam, Optimizer
 from macrograd.ranks.ranks import Ranks
-from macrograd.tables import Plan, listed
+from macrograd.tables.table import listed
 from macrograd.train.alike import Description, Key, Twins
 from macrograd.train.engines import ENGINES, Engine, make_engine
 from macrograd.train.graphs import no_collection
@@ -35,6 +35,7 @@ from macrograd.vector import as_argument
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Compiled
+    from macrograd.tables import Plan
 
 Array = NDArray[Any]
 Judged = Sequence[tuple[str, Callable[..., float]]]

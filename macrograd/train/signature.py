@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd import tables
 from macrograd._dataclass import dataclass
 from macrograd.nn import losses
-from macrograd.tables import Plan
 from macrograd.train import schema
 from macrograd.train.samples.targets import NUMBERS, Targets
 
@@ -38,7 +38,7 @@ class Signature:
     columns: tuple[str, ...] | None = None
     target: str | None = None
     training: Mapping[str, str] = field(default_factory=dict)
-    plan: Plan | None = None
+    plan: tables.Plan | None = None
 
     def targets_for(self, loss: Any) -> Targets | None:
         """The targets for a Trainer with this loss; None if the outputs mean something else to it."""
@@ -90,7 +90,7 @@ class Signature:
         if doubled or (columns is not None and shape != (len(columns),)):
             raise ValueError("its columns do not fit the shape of a sample")
         targets = Targets(kind, loss, classes, found["outputs"], tuple(found["target_shape"]))
-        plan = Plan.from_json(found["plan"]) if "plan" in found else None
+        plan = tables.Plan.from_json(found["plan"]) if "plan" in found else None
         if plan is not None and list(plan.names) != columns:
             raise ValueError("the encoding of its columns does not match their names")
         return cls(
@@ -123,7 +123,7 @@ def of_command(found: Any, outputs: int) -> tuple[dict[str, Any], Signature]:
         "output_middle": scales["target_scale"]["middle"],
         "output_unit": scales["target_scale"]["unit"],
     }
-    plan = Plan.from_json(found["plan"]) if "plan" in found else None
+    plan = tables.Plan.from_json(found["plan"]) if "plan" in found else None
     if plan is not None and plan.names != columns:
         raise ValueError("the encoding of its columns does not match their names")
     return arguments, Signature(targets, (len(columns),), columns, found["target"], found["training"], plan)

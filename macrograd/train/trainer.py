@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd import tables
 from macrograd._flags import flag
 from macrograd._names import unknown
 from macrograd.copying import checked_state
@@ -19,7 +20,6 @@ from macrograd.nn import Module, Scaled
 from macrograd.optim import Optimizer
 from macrograd.optim.schedules import as_schedule
 from macrograd.ranks.ranks import Ranks
-from macrograd.tables import Plan
 from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
 from macrograd.train.checks import integer, number_of_steps, size_of_batch
@@ -455,7 +455,7 @@ class Trainer:
         return self.setup.seen(samples)
 
 
-def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...], plan: Plan | None) -> Callable[[Any], Any]:
+def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...], plan: tables.Plan | None) -> Callable[[Any], Any]:
     """A function of one sample that also takes named numbers."""
     plain = (list, tuple, np.ndarray)
 

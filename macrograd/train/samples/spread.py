@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd import tables
 from macrograd.ranks.ranks import Ranks
-from macrograd.tables import Plan
 from macrograd.train.samples.data import Samples
 
 Array = NDArray[Any]
@@ -128,7 +128,7 @@ def column(ranks: Ranks, mine: Any, name: str) -> Array:
 
 
 def gathered(
-    ranks: Ranks, own: Samples, y: Any, weights: Any, plan: Plan | None
+    ranks: Ranks, own: Samples, y: Any, weights: Any, plan: tables.Plan | None
 ) -> tuple[Samples, Array, Array | None]:
     """(samples, targets, weights) of all ranks from this one's. Raises ValueError for different numbers of them, for
     what does not fit together, and for tables that need the `plan` of a whole table."""
