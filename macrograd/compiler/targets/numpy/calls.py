@@ -59,14 +59,19 @@ _WITH_ZERO: dict[str, Callable[..., Any]] = {"relu": _relu, "where": _where}
 
 
 def _by_column(form: Callable[..., Any], *arrays: Array) -> None:
-    arrays[-1][...] = form(np, *arrays[:-1])
+    arrays[-1][...] = form(*arrays[:-1])
+
+
+def form(row: ops.Op, *, strict: bool = False) -> Callable[..., Any]:
+    """The operation as a function of its operands."""
+    formula = row.portable or row.formula
+    return partial(on_arrays(formula, strict=True) if strict and formula is not None else row.array, np)
 
 
 def into(row: ops.Op, dtype: Any, *, strict: bool = False) -> Callable[..., Any]:
     """The operation as a function (*operands, out)."""
-    formula = row.portable or row.formula
-    if strict and formula is not None:
-        return partial(_by_column, on_arrays(formula, strict=True))
+    if strict and (row.portable or row.formula):
+        return partial(_by_column, form(row, strict=True))
     if row.name in _WITH_ZERO:
         return partial(_WITH_ZERO[row.name], np.zeros(1, dtype))
     if row.name in INTO:
@@ -74,7 +79,7 @@ def into(row: ops.Op, dtype: Any, *, strict: bool = False) -> Callable[..., Any]
     if row.ufunc is not None:
         found: Callable[..., Any] = getattr(np, row.ufunc)
         return found
-    return partial(_by_column, row.array)
+    return partial(_by_column, form(row))
 
 
 # --- moving -----------------------------------------------------------------------------------------------------------

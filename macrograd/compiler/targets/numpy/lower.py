@@ -146,7 +146,7 @@ class Lowering(Walker[None], Kinds[None]):
                     FUSED: calls.fused,
                     ops.take.code: partial(calls.choose, self.flag),
                 }
-                function = special.get(code) or partial(ops.TABLE[code].array, np)
+                function = special.get(code) or calls.form(ops.TABLE[code], strict=self.at.plan.strict)
                 self.at.call(partial(calls.record, function, _rows(out), operands, here, here))
 
 
