@@ -59,6 +59,7 @@ class NamesInC:
             if at in parts:
                 k, found = parts[at]
                 how = f", {', '.join(found)}, as {self._prefix}_date({k}, ...) writes it"
+                how += ", in UTC" * (name in names.utc)
             lines.append(f"     {where}: {harmless(name)}{how}")
             at += size
         if target:

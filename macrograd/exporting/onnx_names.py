@@ -64,7 +64,8 @@ class NamesInOnnx:
         Years and months are counted as in H. Hinnant's civil_from_days
         (http://howardhinnant.github.io/date_algorithms.html).
         """
-        told = "seconds since 1970, as in numpy.datetime64[s]; its NaT is missing"
+        zone = " in UTC" * (name in self._names.utc)
+        told = f"seconds since 1970{zone}, as in numpy.datetime64[s]; its NaT is missing"
         seconds = file.input(name, np.int64, (SAMPLES, 1), told)
         o = Writing(file.graph)
         gone = o.Equal(seconds, np.iinfo(np.int64).min)

@@ -45,6 +45,7 @@ class Names:
     targets     what the outputs mean
     draws       whether a sample's loss is drawn at random, from the numbers of the sample and of the step
     durations   columns whose numbers are seconds
+    utc         columns of dates that are in UTC
     """
 
     inputs: tuple[tuple[str, int], ...]
@@ -53,6 +54,7 @@ class Names:
     dates: tuple[tuple[str, tuple[str, ...], str, int], ...] = ()
     draws: bool = False
     durations: frozenset[str] = frozenset()
+    utc: frozenset[str] = frozenset()
 
     @property
     def classes(self) -> list[str]:
@@ -211,7 +213,9 @@ def _trained(setup: Setup, kind: str) -> Subject:
     plan = signature.plan if isinstance(signature, Signature) else None
     inputs = _Inputs(plan, setup.columns, setup.shape, model)
     name = type(model.net if isinstance(model, Scaled) else model).__name__
-    names = Names(inputs.told(), targets, inputs.categories(), inputs.dates(), durations=inputs.durations())
+    names = Names(
+        inputs.told(), targets, inputs.categories(), inputs.dates(), durations=inputs.durations(), utc=inputs.utc()
+    )
 
     def outputs(x: Any) -> Any:
         return model(inputs.encoded(x))  # type: ignore[operator]  # the Trainer made sure of it
@@ -332,6 +336,9 @@ class _Inputs:
 
     def durations(self) -> frozenset[str]:
         return frozenset(f.name for f, _ in self._places() if f.kind == "duration")
+
+    def utc(self) -> frozenset[str]:
+        return frozenset(f.name for f, _ in self._places() if f.kind == "date" and f.unit)
 
     def example(self, generator: Generator) -> NDArray[np.float64]:
         """A plausible sample: numbers of the scaled data's size, any category, sometimes a missing cell."""

@@ -21,6 +21,7 @@ from macrograd import nn, tables
 from macrograd.sklearn import recipe
 from macrograd.train import EarlyStopping, History, Trainer, TrainingWarning, distinct
 from macrograd.train.graphs import no_collection
+from macrograd.train.samples.columns import planned
 from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
@@ -171,7 +172,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
                     f"{type(self).__name__} was fitted on a table with named columns that are not all numbers: give a "
                     f"table with {tables.listed(self._plan.needed)}"
                 )
-            return self._plan.numbers(tables.from_frame(X, "X"))[0]
+            return np.asarray(planned(X, self._plan, "X"))
         return np.array(validate_data(self, X, dtype=np.float64, reset=False))
 
     def _samples(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Any]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from macrograd._lazy import lazy
 
 if TYPE_CHECKING:
-    from macrograd.tables.plan import Feature, Plan
+    from macrograd.tables.feature import Feature
+    from macrograd.tables.plan import Plan
     from macrograd.tables.plan import of as plan_of
     from macrograd.tables.reading import is_address, read
     from macrograd.tables.table import Table, column_of, is_frame, listed, needs_plan
@@ -26,7 +27,8 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "plan": "Feature, Plan, of as plan_of",
+            "feature": "Feature",
+            "plan": "Plan, of as plan_of",
             "reading": "is_address, read",
             "table": "Table, column_of, is_frame, listed, needs_plan, of as from_frame",
             "target": "Target, labels_of, of as target_of",

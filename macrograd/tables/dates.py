@@ -12,13 +12,30 @@ from numpy.typing import NDArray
 
 _CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?\s*(?P<half>[aApP][mM])?"
 _ZONE = r"\s*(?P<zone>Z|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}(?::?\d{2})?)?"
-_MONTHS = (
-    "january", "february", "march", "april", "may", "june",
-    "july", "august", "september", "october", "november", "december",
-)  # fmt: skip
+_MONTHS = {
+    month: names.split()
+    for month, names in enumerate(
+        (
+            "january januar januari jänner janvier enero gennaio janeiro ene",
+            "february februar februari feber février fevrier febrero febbraio fevereiro",
+            "march märz maerz mrz maart mars marts marzo março marco",
+            "april avril abril aprile avr abr",
+            "may mai maj mei mayo maggio maio",
+            "june juni juin junio giugno junho",
+            "july juli juillet julio luglio julho",
+            "august augustus augusti août aout agosto ago",
+            "september septembre septiembre settembre setembro sept",
+            "october oktober octobre octubre ottobre outubro okt",
+            "november novembre noviembre novembro",
+            "december dezember décembre decembre diciembre dicembre dezembro dez dic",
+        ),
+        start=1,
+    )
+}
 _AFTER = rf"(?:[T\s,:]+{_CLOCK}{_ZONE})?"
 _YEAR, _SHORT_YEAR = r"(?P<year>\d{4})", r"(?P<year>\d{4}|\d{2})"
-_WORD, _DAY, _WEEKDAY = r"(?P<word>[A-Za-z]{3,9})", r"(?P<day>\d{1,2})", r"(?:[A-Za-z]{3,9}[, ]\s*)?"
+_LETTERS = r"[^\W\d_]{3,10}\.?"
+_WORD, _DAY, _WEEKDAY = rf"(?P<word>{_LETTERS})", r"(?P<day>\d{1,2})", rf"(?:{_LETTERS}[, ]\s*)?"
 _PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -42,6 +59,7 @@ _PATTERNS = tuple(
     )
 )
 _TIME = re.compile(_CLOCK + _ZONE)
+_DAY_SECONDS = 86400
 _COMPACT = re.compile(r"(?:19|20)\d{6}(?:\d{6})?")
 
 ORDERS = ("ymd", "dmy", "mdy")
@@ -50,41 +68,76 @@ ORDERS = ("ymd", "dmy", "mdy")
 class Moments(NamedTuple):
     """A column of dates or times.
 
-    values  datetime64[s], in UTC where the strings have an offset; NaT for strings that are no dates
-    order   ymd, dmy, mdy, or hms for times of day
-    zoned   whether some have an offset from UTC
+    values   datetime64[s], in UTC where the strings have an offset; NaT for strings that are no dates
+    order    ymd, dmy, mdy, or hms for times of day
+    offsets  timedelta64[s] by which each string is ahead of UTC; NaT where it has no offset
     """
 
     values: NDArray[Any]
     order: str
-    zoned: bool
+    offsets: NDArray[Any]
+
+    @property
+    def zoned(self) -> bool:
+        """Whether some have an offset from UTC."""
+        return not bool(np.isnat(self.offsets).all())
+
+    def local(self) -> NDArray[Any]:
+        """The moments as the strings show them, without their offsets."""
+        ahead = np.where(np.isnat(self.offsets), np.timedelta64(0, "s"), self.offsets)
+        values = self.values + ahead
+        return _of_a_day(values) if self.order == "hms" else values
 
 
 def moments(texts: Sequence[str], order: str | None = None) -> Moments | None:
     """The dates or times in these strings; None if most of them are none.
 
     With `order` None it is the one that all cells allow; of dmy and mdy, where both are possible, dmy for dates with
-    points and mdy for those with slashes, as they are mostly written.
+    points and mdy for those with slashes, as they are mostly written. Raises ValueError for a date such as 1/2/2024
+    where the order is ymd, which does not say which number is the month.
     """
-    clock = [_TIME.fullmatch(text.strip()) for text in texts]
-    if order in (None, "hms") and _most(clock):
-        day = 86400  # a time of day remains one in UTC
-        seconds = [None if m is None else _seconds(m.groupdict()) for m in clock]
-        found = [np.datetime64("NaT") if s is None else np.datetime64(s % day, "s") for s in seconds]
-        return Moments(np.array(found, dtype="datetime64[s]"), "hms", any(m is not None and m["zone"] for m in clock))
-    matches = [_match(text.strip()) for text in texts]
-    if not _most(matches):
+    texts = [text.strip() for text in texts]
+    known = order is not None
+    clocks = [_TIME.fullmatch(text) if order in (None, "hms") else None for text in texts]
+    if order is None and _most(clocks):
+        order = "hms"
+    found = [
+        clock.groupdict() if clock is not None and order == "hms" else _match(text)
+        for text, clock in zip(texts, clocks, strict=True)
+    ]
+    if not _most(found):
         return None
-    loose = [(text, m) for text, m in zip(texts, matches, strict=True) if m is not None and "first" in m]
+    loose = [(text, m) for text, m in zip(texts, found, strict=True) if m is not None and "first" in m]
     if order is None:
         order = "ymd"
         if loose:
             first, second = (max(int(m[part]) for _, m in loose) for part in ("first", "then"))
             order = "dmy" if first > 12 or (second <= 12 and "." in loose[0][0]) else "mdy"
-    values = [np.datetime64("NaT") if m is None else _moment(m, order) for m in matches]
-    return Moments(
-        np.array(values, dtype="datetime64[s]"), order, any(m is not None and m.get("zone") for m in matches)
-    )
+    elif order == "ymd":
+        for text, m in loose:
+            m["order"] = _order_of(text, m)
+    nat = np.datetime64("NaT", "s")
+    values = [nat if m is None else _moment(m, m.get("order", order), known) for m in found]
+    ahead = [None if m is None or not m.get("zone") else _offset(m["zone"]) for m in found]
+    offsets = np.array([np.timedelta64("NaT") if x is None else x for x in ahead], dtype="timedelta64[s]")
+    return Moments(np.array(values, dtype="datetime64[s]"), order, offsets)
+
+
+def _order_of(text: str, match: dict[str, Any]) -> str:
+    """The order of one date among others that begin with the year."""
+    first, then = int(match["first"]), int(match["then"])
+    if first <= 12 and then <= 12 and first != then and "." not in text:
+        raise ValueError(
+            f"{text!r} may be the month {first} or {then}, and training had dates that begin with the year: write "
+            "dates as 2024-01-31"
+        )
+    return "mdy" if then > 12 else "dmy"
+
+
+def _of_a_day(values: NDArray[Any]) -> NDArray[Any]:
+    """Times of day, of 1970-01-01: a time of day remains one in another zone. Dates are unchanged."""
+    midnight = values.astype("datetime64[D]")
+    return np.where(np.abs(midnight.astype(np.int64)) <= 1, values - (midnight - np.datetime64(0, "D")), values)
 
 
 def compact(texts: Sequence[str]) -> bool:
@@ -107,29 +160,39 @@ def _most(found: Sequence[Any]) -> bool:
     return sum(x is not None for x in found) > len(found) / 2
 
 
-def _moment(parts: dict[str, Any], order: str) -> np.datetime64:
+def _moment(parts: dict[str, Any], order: str, known: bool) -> np.datetime64:
+    """The moment of a match; NaT if there is no such day or time. Of a column that is known to hold dates, every word
+    that begins as a month does is one."""
+    seconds = 0 if parts.get("hour") is None else _seconds(parts)
+    if seconds is None:
+        return np.datetime64("NaT", "s")
+    if "year" not in parts:
+        return np.datetime64(seconds % _DAY_SECONDS, "s")  # a time of day remains one in UTC
     year, month, day = parts["year"], parts.get("month") or "1", parts.get("day") or "1"
     if "first" in parts:
         day, month = (parts["first"], parts["then"]) if order != "mdy" else (parts["then"], parts["first"])
     if "word" in parts:
-        word = parts["word"].lower().replace("sept", "sep") if len(parts["word"]) == 4 else parts["word"].lower()
-        named = [str(k) for k, name in enumerate(_MONTHS, start=1) if name.startswith(word)]
-        if not named:
-            return np.datetime64("NaT")
-        month = named[0]
+        month = str(_month(parts["word"].rstrip(".").lower(), known))
     if len(year) == 2:  # as POSIX has it
         year = ("19" if int(year) >= 69 else "20") + year
     if "quarter" in parts:
         month = str(3 * int(parts["quarter"]) - 2)
-    seconds = 0 if parts.get("hour") is None else _seconds(parts)
     try:
         if "week" in parts:
             date = datetime.date.fromisocalendar(int(year), int(parts["week"]), 1)
         else:
             date = datetime.date(int(year), int(month), int(day))
     except ValueError:
-        return np.datetime64("NaT")
-    return np.datetime64("NaT") if seconds is None else np.datetime64(date, "s") + np.timedelta64(seconds, "s")
+        return np.datetime64("NaT", "s")
+    return np.datetime64(date, "s") + np.timedelta64(seconds, "s")
+
+
+def _month(word: str, known: bool) -> int:
+    """The month that a word names, 0 if none."""
+    for month, (english, *others) in _MONTHS.items():
+        if english.startswith(word) or word in others or (known and word.startswith(english[:3])):
+            return month
+    return 0
 
 
 def _seconds(parts: dict[str, Any]) -> int | None:

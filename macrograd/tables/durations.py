@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,23 +44,61 @@ _ISO = re.compile(
 _ISO_SECONDS = (365 * _DAY, 30 * _DAY, 7 * _DAY, _DAY, _HOUR, _MINUTE, 1.0)
 
 
-def seconds(texts: Sequence[str]) -> tuple[NDArray[np.float64], bool] | None:
-    """(the seconds of each duration, NaN for other strings; whether the strings say that they are durations). None if
-    there is none.
+# How cells of two numbers, such as 40:18, are read: as hours and minutes, as minutes and seconds, or not at all.
+HOURS, MINUTES, FULL = ORDERS = ("h:mm", "m:ss", "h:mm:ss")
+
+MEANINGS = {HOURS: "hours and minutes", MINUTES: "minutes and seconds"}
+
+
+class Durations(NamedTuple):
+    """A column of durations.
+
+    values  seconds, NaN for other strings
+    told    whether the strings say that they are durations
+    order   one of `ORDERS`
+    """
+
+    values: NDArray[np.float64]
+    told: bool
+    order: str
+
+
+def seconds(texts: Sequence[str], order: str | None = None) -> Durations | None:
+    """The durations in these strings; None if there is none.
 
     Times of day are durations since midnight, which their strings do not say; nor do scores and ranges such as 21:18
     where some of them cannot be read, and nor does 12 m, which may be metres.
+
+    If `order` does not say it, 58:20 is minutes and seconds beside 1:02:03 or 3:59.4, and otherwise hours and minutes.
+    Raises ValueError for 58:20 if the order is FULL.
     """
-    found = np.array([np.nan if (x := seconds_of(text)) is None else x for text in texts], dtype=np.float64)
+    texts = [text.strip().replace("−", "-") for text in texts]
+    short = [text for text in texts if two_numbers(text)]
+    if order is None and short:
+        order = MINUTES if any(_CLOCK.fullmatch(text) or _LAP.fullmatch(text) for text in texts) else HOURS
+    elif order == FULL and short:
+        raise ValueError(
+            f"{short[0]!r} may be hours and minutes or minutes and seconds, and training had no such duration: write "
+            f"{short[0]}:00 or 0:{short[0].lstrip('+-')}"
+        )
+    order = order or FULL
+    read = (seconds_of(text) for text in texts)
+    found = np.array([np.nan if x is None else x for x in read], dtype=np.float64)
+    of_a_day = (found >= 0) & (found < _DAY)
+    if order == MINUTES:
+        found = np.where([two_numbers(text) for text in texts], found / _MINUTE, found)
     bad = np.isnan(found)
     if bad.all():
         return None
-    said = [text.strip() for text, wrong in zip(texts, bad, strict=True) if not wrong]
+    said = [text for text, wrong in zip(texts, bad, strict=True) if not wrong]
     if any(not _clock_like(text) for text in said):
-        return found, not all(_METRES.fullmatch(text) for text in said)
-    short = any(_SHORT.fullmatch(text.strip()) for text in texts)
-    of_a_day = (found >= 0) & (found < _DAY)
-    return found, bool((~of_a_day[~bad]).any()) and not (short and bool(bad.any()))
+        return Durations(found, not all(_METRES.fullmatch(text) for text in said), order)
+    return Durations(found, bool((~of_a_day[~bad]).any()) and not (short and bool(bad.any())), order)
+
+
+def two_numbers(text: str) -> bool:
+    """Whether this is a duration such as 40:18."""
+    return _SHORT.fullmatch(text.strip().replace("−", "-")) is not None
 
 
 def seconds_of(text: str) -> float | None:

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from macrograd._dataclass import dataclass
 from macrograd.tables import cells, dates, durations
 from macrograd.tables.cells import Style
+from macrograd.tables.table import in_utc
 
 Array = NDArray[Any]
 
 KINDS = ("number", "category", "yes/no", "date", "duration")
+UTC, SOME_UTC = "UTC", "UTC or none"
 
 # The largest share of cells that may not be of the column's kind: these then count as mistakes.
 _MOST_SPOILT = 0.1
@@ -33,8 +35,10 @@ class Understood:
     kind    one of KINDS, or "" for one that is left out
     values  floats (NaN where missing), 0.0 and 1.0 for yes/no, objects (str and None), or datetime64[s]
     reason  why it is left out
-    unit    of numbers: a currency or "%"; "seconds" of durations; "UTC" of dates with offsets from it
-    order   of dates: ymd, dmy, mdy or hms
+    unit    of numbers: a currency or "%"; "seconds" of durations; UTC of dates with offsets from it, SOME_UTC if only
+            some cells have one
+    order   of dates: ymd, dmy, mdy or hms; of durations: how two numbers are read, see `durations.ORDERS`
+    zoned   of dates: where cells have an offset from UTC
     spoilt  how many cells count as missing since they are not of this kind, and the first of them
     """
 
@@ -45,6 +49,7 @@ class Understood:
     order: str = ""
     spoilt: int = 0
     example: str = ""
+    zoned: NDArray[np.bool_] | None = None
 
     @property
     def gone(self) -> NDArray[np.bool_]:
@@ -57,16 +62,20 @@ class Understood:
 
 
 def understand(
-    column: Array, *, style: Style, markers: Collection[str] = (), kind: str | None = None, order: str | None = None
-) -> Understood:
+    column: Array, *, style: Style, markers: Collection[str] = (), kind: str | None = None, order: str | None = None,
+    local: bool = False,
+) -> Understood:  # fmt: skip
     """A column as the kind that it is, or as `kind`. Index and identifiers are not told apart from others here.
 
     style    how the table writes numbers
     markers  strings that mark a missing value, in addition to the common ones
-    order    of a date's parts, if it is known
+    order    of a date's or a duration's parts, if it is known
+    local    whether offsets from UTC in text are ignored
 
     Raises ValueError for cells that are not of the requested kind.
     """
+    if kind and column.dtype.kind in "fMm" and np.isnan(column).all():
+        return _nothing(kind, len(column))
     if column.dtype.kind == "M":
         return _moments(column, kind)
     if column.dtype.kind == "m":
@@ -77,7 +86,7 @@ def understand(
     texts = [str(t) for t in column[~gone]]
     distinct = list(dict.fromkeys(texts))
     if not distinct:
-        return Understood(kind or "", np.full(len(column), np.nan), "every cell is empty")
+        return _nothing(kind or "", len(column))
     if kind == "category":
         return _category(column, gone)
     share = _Share(column, gone, texts, distinct)
@@ -97,19 +106,29 @@ def understand(
         if meaning is not None:
             return Understood("yes/no", share.spread(np.array([meaning[t] for t in distinct])))
     if kind in (None, "duration"):
-        timed = durations.seconds(distinct)
-        if timed is not None and (kind or timed[1]):
-            found = share.of(timed[0], np.isnan(timed[0]), kind, "duration")
+        timed = durations.seconds(distinct, order)
+        if timed is not None and (kind or timed.told):
+            found = share.of(timed.values, np.isnan(timed.values), kind, "duration")
             if found is not None:
-                return Understood("duration", *found[:1], unit="seconds", **found[1])
-    moments = dates.moments(distinct, order) if kind != "duration" else None
+                return Understood("duration", *found[:1], unit="seconds", order=timed.order, **found[1])
+    moments = dates.moments(distinct, order) if kind in (None, "date") else None
     if moments is not None:
-        found = share.of(moments.values, np.isnat(moments.values), kind, "date")
+        values = moments.local() if local else moments.values
+        found = share.of(values, np.isnat(values), kind, "date")
         if found is not None:
-            return Understood("date", *found[:1], order=moments.order, unit="UTC" if moments.zoned else "", **found[1])
+            there, offset = ~np.isnat(values), ~np.isnat(moments.offsets)
+            unit = "" if local or not moments.zoned else UTC if offset[there].all() else SOME_UTC
+            zoned = share.spread(offset.astype(np.float64)) == 1.0
+            return Understood("date", *found[:1], order=moments.order, unit=unit, zoned=zoned, **found[1])
     if kind is not None:
         raise ValueError(f"{distinct[0]!r} is not a {kind}")
     return _category(column, gone)
+
+
+def _nothing(kind: str, count: int) -> Understood:
+    """A column of this kind whose cells are all missing."""
+    missing = {"category": np.full(count, None), "date": np.full(count, "NaT", "datetime64[s]")}
+    return Understood(kind, missing.get(kind, np.full(count, np.nan)), "every cell is empty")
 
 
 class _Share:
@@ -190,7 +209,8 @@ def _moments(column: Array, kind: str | None) -> Understood:
         raise ValueError(f"it holds dates, which cannot be read as the kind {kind!r}")
     if np.isnat(column).all():
         return Understood("", column, "every cell is empty")
-    return Understood("date", column.astype("datetime64[s]"), order="ymd")
+    zoned = np.full(len(column), in_utc(column))
+    return Understood("date", column.astype("datetime64[s]"), order="ymd", unit=UTC if zoned.any() else "", zoned=zoned)
 
 
 def _eight_digits(numbers: Array) -> bool:
@@ -200,12 +220,12 @@ def _eight_digits(numbers: Array) -> bool:
 
 
 def _durations(column: Array, kind: str | None) -> Understood:
-    if kind not in (None, "duration", "number"):
+    if kind not in (None, "duration"):
         raise ValueError(f"it holds durations, which cannot be read as the kind {kind!r}")
     if np.isnat(column).all():
         return Understood("", np.full(len(column), np.nan), "every cell is empty")
     seconds = np.where(np.isnat(column), np.nan, column.astype("timedelta64[us]").astype(np.int64) / 1e6)
-    return Understood("duration", seconds, unit="seconds")
+    return Understood("duration", seconds, unit="seconds", order=durations.FULL)
 
 
 def name_of(number: float) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any, TextIO
 
-from macrograd.tables.plan import Feature, Plan
+from macrograd.tables.feature import Feature
+from macrograd.tables.plan import Plan
 from macrograd.tables.table import Table
 from macrograd.tables.target import Target
 

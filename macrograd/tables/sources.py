@@ -34,7 +34,9 @@ def _by_duckdb(path: Path, function: str) -> Table:
             quoted = re.sub(r"([\[*?])", r"[\1]", str(path))
             found = connection.execute(f"SELECT * FROM {function}(?)", [quoted])
             names = [column[0] for column in found.description]
+            zoned = [str(column[1]) == "TIMESTAMP WITH TIME ZONE" for column in found.description]
             arrays = [tables.of_values(column) for column in found.fetchnumpy().values()]
+            arrays = [tables.utc(a) if at and a.dtype.kind == "M" else a for a, at in zip(arrays, zoned, strict=True)]
         except duckdb.Error as error:
             raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
     _check_size(path.name, names, arrays)

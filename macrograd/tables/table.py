@@ -14,6 +14,8 @@ from macrograd._dataclass import dataclass
 Array = NDArray[Any]
 
 _SPAN = "timedelta64[us]"
+# Moments from a column whose moments had offsets from UTC. NumPy has no such type, but keeps this note beside its own.
+_UTC = np.dtype("datetime64[s]", metadata={"utc": True})
 _NAT = np.iinfo(np.int64).min  # as NumPy stores NaT
 
 
@@ -21,8 +23,8 @@ _NAT = np.iinfo(np.int64).min  # as NumPy stores NaT
 class Table:
     """Columns of one length, in order.
 
-    columns  by name: numbers or bools, NaN where missing; datetime64[s] or timedelta64[us], NaT where missing; or
-             objects, str and None
+    columns  by name: numbers or bools, NaN where missing; datetime64[s] (see `in_utc`) or timedelta64[us], NaT where
+             missing; or objects, str and None
     name     the table's name in messages, such as a file name
     notes    in words, changes made while reading
     """
@@ -129,8 +131,9 @@ def of_pandas(column: Any) -> Array:
     if kind == "b":
         return np.asarray(column.to_numpy(dtype=bool))
     if kind == "M":
-        if getattr(column.dtype, "tz", None) is not None:
-            column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+        arrow = getattr(column.dtype, "pyarrow_dtype", None)
+        if getattr(column.dtype if arrow is None else arrow, "tz", None) is not None:
+            return np.asarray(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()).astype(_UTC)
         return np.asarray(column.to_numpy()).astype("datetime64[s]")
     if kind == "m":
         return np.asarray(column.to_numpy()).astype(_SPAN)
@@ -145,7 +148,8 @@ def of_polars(column: Any) -> Array:
         found = np.asarray(column.to_numpy())
         return found if found.dtype.kind in "iufb" else np.array([float(x) for x in column.to_list()])
     if str(column.dtype).startswith(("Datetime", "Date")):
-        return np.array(column.dt.epoch("s").fill_null(_NAT).to_numpy()).astype("datetime64[s]")
+        kind = "datetime64[s]" if getattr(column.dtype, "time_zone", None) is None else _UTC
+        return np.array(column.dt.epoch("s").fill_null(_NAT).to_numpy()).astype("datetime64[s]").astype(kind)
     if str(column.dtype).startswith("Duration"):
         return np.array(column.dt.total_microseconds().fill_null(_NAT).to_numpy()).astype(_SPAN)
     return of_values(column.to_list())
@@ -190,7 +194,11 @@ def of_values(values: Any) -> Array:
             return _integers(items)
         return np.array([np.nan if x is None or x != x else float(x) for x in items], dtype=np.float64)
     if all(hasattr(x, "isoformat") and hasattr(x, "year") for x in there):
-        return np.array([_moment(x) for x in items], dtype="datetime64[s]")
+        zoned = {getattr(x, "tzinfo", None) is not None for x in there}
+        if len(zoned) == 1:
+            return np.array([_moment(x) for x in items], dtype="datetime64[s]").astype(
+                _UTC if zoned == {True} else "M8[s]"
+            )
     # Workbooks have durations of less than a day as times.
     if all(isinstance(x, (timedelta, time)) for x in there) and any(isinstance(x, timedelta) for x in there):
         return np.array([_span(x) for x in items], dtype=_SPAN)
@@ -216,6 +224,16 @@ def _of_masked(array: Any) -> Array:
     if array.dtype.kind == "m":
         return np.where(mask, np.timedelta64("NaT", "us"), array.data.astype(_SPAN))
     return of_values([None if gone else x for x, gone in zip(array.data.tolist(), mask.tolist(), strict=True)])
+
+
+def in_utc(column: Array) -> bool:
+    """Whether a column of moments had offsets from UTC, or a time zone, where it comes from."""
+    return column.dtype.metadata is not None and "utc" in column.dtype.metadata
+
+
+def utc(column: Array) -> Array:
+    """A column of moments as one that had offsets from UTC."""
+    return column.astype("datetime64[s]").astype(_UTC)
 
 
 def _moment(x: Any) -> Any:

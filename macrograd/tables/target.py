@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
-from macrograd.tables import cells, kinds
+from macrograd.tables import cells, durations, kinds
 from macrograd.tables.cells import Style
 from macrograd.tables.plan import no_column, style_of
 from macrograd.tables.table import Table
@@ -94,6 +94,9 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
         task, guessed = _guess(name, found.values[rows] if as_numbers else None)
     if task == "regression":
         y = _numbers(table, name, found, rows)
+        if found.kind == "duration" and found.order != durations.FULL:
+            short = next(str(t).strip() for t in column[rows] if durations.two_numbers(str(t)))
+            notes.append(f"{short!r} in {name!r} is read as {durations.MEANINGS[found.order]}")
         return Target(name, y, rows, None, guessed, True, tuple(notes), unit=found.unit)
     y, shown = _classes(table, name, found, rows)
     counts = np.bincount(y)

@@ -111,6 +111,14 @@ def test_a_file_says_that_durations_are_seconds(tmp_path: Path) -> None:
     assert "x[0]: lap, in seconds\n" in (tmp_path / "net.c").read_text("utf-8")
 
 
+def test_a_file_says_that_times_are_in_utc(tmp_path: Path) -> None:
+    listed = [["sent", "y"], *([f"2024-01-{k + 1:02} {k}:00+02:00", str(k * k)] for k in range(12))]
+    data, model = as_csv(listed, tmp_path / "t.csv"), tmp_path / "t.safetensors"
+    assert main(["train", str(data), "--target", "y", "--steps", "1", "--quiet", "--save", str(model)]) == 0
+    assert main(["export", str(model), str(tmp_path / "net.c")]) == 0
+    assert "as net_date(0, ...) writes it, in UTC\n" in (tmp_path / "net.c").read_text("utf-8")
+
+
 class Frame:
     """As much of a data frame with hostile columns as a Trainer looks at."""
 

@@ -1,0 +1,281 @@
+"""`Feature`: how one column of a table is encoded for a net, learned from some of its rows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrograd._dataclass import dataclass
+from macrograd.tables import dates, durations, kinds
+from macrograd.tables.cells import Style
+from macrograd.tables.kinds import Understood
+from macrograd.tables.table import listed
+
+Array = NDArray[Any]
+
+# A category gets a separate column if it has this many rows, or this share of them; at most this many do.
+_LEAST_ROWS, _LEAST_SHARE, _MOST_CATEGORIES = 2, 0.005, 50
+MISSING, OTHER = "missing", "other"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a table, and the columns of numbers that it becomes.
+
+    name, kind  of the column; kind "" for one that is left out, with a reason
+    missing     how many cells were empty
+    median      the replacement for a missing number
+    indicator   whether another column tells where numbers were missing
+    categories  in order; rare ones share one column `other`, and missing ones another if `indicator`
+    order       of dates and of durations, see `kinds.Understood`
+    parts       for dates: the numbers made of them; `middles` are the replacements of missing ones, and `since` is the
+                origin of elapsed time, as ISO 8601
+    decimal     how the table wrote numbers
+    """
+
+    name: str
+    kind: str
+    missing: int = 0
+    reason: str = ""
+    unit: str = ""
+    median: float = 0.0
+    indicator: bool = False
+    categories: tuple[str, ...] = ()
+    other: bool = False
+    order: str = ""
+    parts: tuple[str, ...] = ()
+    middles: tuple[float, ...] = ()
+    since: str = ""
+    decimal: str = "."
+    spoilt: int = 0
+    example: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns of numbers."""
+        if self.kind == "category":
+            found = [f"{self.name}={category}" for category in self.categories]
+            return [*found, *[f"{self.name}={OTHER}"] * self.other, *[f"{self.name}={MISSING}"] * self.indicator]
+        if self.kind == "date":
+            found = [f"{self.name} {part}" for part in self.parts]
+        else:
+            found = [self.name] if self.kind else []
+        return [*found, *[f"{self.name} {MISSING}"] * self.indicator]
+
+    @property
+    def first_form(self) -> bool:
+        """Whether this is a date of a file without `middles`. When such files were written, the replacements of missing
+        dates were the medians of the rows at hand, 0 if there were none, and offsets from UTC in text were ignored."""
+        return self.kind == "date" and not self.middles
+
+    @property
+    def instead(self) -> tuple[float, ...]:
+        """The replacement of each number of a missing cell, if it is the only row."""
+        if self.kind == "date":
+            return self.middles or (0.0,) * len(self.parts)
+        return (self.median,)
+
+    def becomes(self) -> str:
+        """The encoding of the column, in words."""
+        if not self.kind:
+            return f"left out: {self.reason}"
+        told = []
+        if self.kind == "category":
+            count = len(self.categories)
+            told.append(f"{count} column{'s' * (count != 1)} of 0 and 1")
+            told += ["rare ones together"] * self.other + ["missing ones, too"] * self.indicator
+        elif self.kind == "date":
+            of_a_day = " of a day" if self.order == "hms" else ""
+            told.append(", ".join(self.parts) + of_a_day + (" in UTC" if self.unit else ""))
+            told += ["cells without an offset count as UTC"] * (self.unit == kinds.SOME_UTC)
+            if of_a_day:
+                told.append(f"otherwise --kind {self.name}=duration or category")
+            told += ["a column for missing ones"] * self.indicator
+        elif self.kind == "yes/no":
+            told += ["0 or 1"] + ["a column for missing ones"] * self.indicator
+        else:
+            told.append(f"as it is{f', in {self.unit}' if self.unit else ''}")
+            if self.kind == "duration" and self.order in durations.MEANINGS:
+                other = durations.HOURS if self.order == durations.MINUTES else durations.MINUTES
+                told.append(f"40:18 is {durations.MEANINGS[self.order]}")
+                told.append(f"otherwise --kind {self.name}=duration:{other} or category")
+            told += [f"missing ones {self.median:.6g}, and a column for them"] * self.indicator
+        if self.spoilt:
+            told.append(f"{self.spoilt} cell{'s' * (self.spoilt > 1)} count as missing, such as {self.example}")
+        return "; ".join(told)
+
+    def columns(self, found: Understood) -> list[Array]:
+        """The columns of numbers for a column read as this kind."""
+        gone = found.gone
+        flag = [gone.astype(np.float64)] if self.indicator else []
+        if self.kind == "category":
+            index = self._index(found)
+            return [(index == k).astype(np.float64) for k in range(len(self.categories) + self.other)] + flag
+        if self.kind == "date":
+            numbers, instead = self._parts(found), self.instead
+            if self.first_form and not gone.all():
+                instead = tuple(float(np.median(column[~gone])) for column in numbers)
+            return [np.where(gone, m, c) for c, m in zip(numbers, instead, strict=True)] + flag
+        return [np.where(gone, self.median, found.values), *flag] if self.kind else []
+
+    def cells(self, found: Understood) -> list[Array]:
+        """The cells of a column read as this kind, as numbers: see `Plan.cells`."""
+        if self.kind == "category":
+            return [self._index(found).astype(np.float64)]
+        return self._parts(found) if self.kind == "date" else [found.values.astype(np.float64)]
+
+    def _index(self, found: Understood) -> NDArray[np.int64]:
+        """The index of each cell's category, -1 if missing, their number if unknown."""
+        place = {category: k for k, category in enumerate(self.categories)}
+        indices = (-1 if x is None else place.get(x, len(place)) for x in found.values)
+        return np.fromiter(indices, np.int64, len(found.values))
+
+    def _parts(self, found: Understood) -> list[Array]:
+        return list(dates.parts(found.values, self.parts, np.datetime64(self.since or 0, "s")))
+
+
+def read_as(feature: Feature, column: Array, style: Style | None, markers: Collection[str]) -> Understood:
+    """A column of another table as a feature's kind. Raises ValueError for cells that are not of it, and for times that
+    cannot be compared with those of training, since one of them have offsets from UTC, and the others do not."""
+    order = feature.order or None
+    if feature.first_form and order == "ymd":
+        order = "dmy"  # for those that do not begin with the year
+    if feature.kind == "duration" and not order:
+        order = durations.HOURS  # files that do not say it
+    if feature.kind == "category" and column.dtype.kind == "m":
+        column = np.array([None if x is None else _as_pandas(x) for x in column.tolist()], dtype=object)
+    found = kinds.understand(
+        column, style=style or Style(feature.decimal), markers=markers, kind=feature.kind, order=order,
+        local=feature.first_form,
+    )  # fmt: skip
+    if found.zoned is None or feature.first_form or feature.unit == kinds.SOME_UTC:
+        return found
+    odd = found.zoned if not feature.unit else ~found.zoned & ~found.gone
+    if odd.any():
+        row = int(np.argmax(odd))
+        cell = f"{str(column[row]).strip()!r} in row {row + 1}"
+        if feature.unit:
+            raise ValueError(
+                f"{cell} has no offset from UTC, and the times in training had one: add it, as in "
+                "2024-01-31T12:00:00Z or 2024-01-31T12:00:00+02:00"
+            )
+        raise ValueError(
+            f"{cell} has an offset from UTC, and the times in training had none, so that they cannot be compared: "
+            "write times without an offset, on the clock of training"
+        )
+    return found
+
+
+def _as_pandas(span: timedelta) -> str:
+    """A duration as pandas writes it."""
+    minutes, seconds = divmod(span.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{span.microseconds:06d}" * bool(span.microseconds)
+    return f"{span.days} days {hours:02d}:{minutes:02d}:{seconds:02d}{fraction}"
+
+
+def learn(name: str, found: Understood, rows: Array, style: Style) -> Feature:
+    """The encoding of a column, learned from some of its rows."""
+    gone = found.gone
+    told: dict[str, Any] = {"missing": int(gone.sum()), "spoilt": found.spoilt, "example": found.example}
+    indicator = bool(gone.any())
+    there = found.values[rows][~gone[rows]]
+    if not len(there):
+        return Feature(name, "", reason="every cell is empty", **told)
+    if found.kind in ("number", "duration", "yes/no"):
+        median = float(np.median(there))
+        return Feature(
+            name, found.kind, unit=found.unit, median=median, indicator=indicator, decimal=style.decimal,
+            order=found.order, **told,
+        )  # fmt: skip
+    if found.kind == "date":
+        parts = dates.telling(there, found.order)
+        if not parts:
+            return Feature(name, "", reason=f"it is {there[0]} in every row", **told)
+        since = str(there.min())
+        middles = tuple(float(np.median(column)) for column in dates.parts(there, parts, there.min()))
+        return Feature(
+            name, "date", unit=found.unit, parts=tuple(parts), middles=middles, order=found.order, since=since,
+            indicator=indicator, **told,
+        )  # fmt: skip
+    counts = Counter(there.tolist())
+    least = max(_LEAST_ROWS, math.ceil(_LEAST_SHARE * len(rows)))
+    kept = sorted(c for c, n in counts.most_common(_MOST_CATEGORIES) if n >= least)
+    if not kept:
+        return Feature(name, "", reason="almost all of its strings are different", **told)
+    other = len(kept) < len(counts)
+    return Feature(name, "category", categories=tuple(kept), other=other, indicator=indicator, **told)
+
+
+def feature_of(item: Mapping[str, Any]) -> Feature:
+    """The feature that these JSON values describe. Raises ValueError if they describe none."""
+    values: dict[str, Any] = {}
+    for name, value in item.items():
+        plain = getattr(Feature("", ""), name)
+        if isinstance(plain, tuple):
+            kinds_of, what = ((int, float), "finite numbers") if name == "middles" else ((str,), "strings")
+            if not isinstance(value, list) or not all(type(x) in kinds_of and x == x for x in value):
+                raise ValueError(f"{name} must be a list of {what}")
+            value = tuple(value)
+        elif isinstance(plain, float):
+            if type(value) not in (int, float) or not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number")
+        elif type(value) is not type(plain):
+            raise ValueError(f"{name} must be a {type(plain).__name__}")
+        values[name] = value
+    found = Feature(**values)
+    if found.kind and found.kind not in kinds.KINDS:
+        raise ValueError(f"the kind {found.kind!r} of a column is not known")
+    if not set(found.parts) <= {"year", "month", "weekday", "hour", "elapsed"}:
+        raise ValueError(f"a date has no parts {found.parts}")
+    if found.middles and (len(found.middles) != len(found.parts) or not np.isfinite(found.middles).all()):
+        raise ValueError(f"a date of the parts {found.parts} has no middles {found.middles}")
+    if found.since:
+        np.datetime64(found.since, "s")
+    return found
+
+
+def check_finite(table: str, column: str, found: Understood) -> None:
+    if found.values.dtype.kind == "f" and np.isinf(found.values).any():
+        row = int(np.argmax(np.isinf(found.values)))
+        raise ValueError(
+            f"{table}, row {row + 1}, column {column!r}: {found.values[row]} is not a finite number; remove the row, "
+            "or leave the column out with --drop"
+        )
+
+
+def surprises(feature: Feature, found: Understood) -> list[str]:
+    """Notes for predictions: cells of a kind that training had not seen."""
+    notes = []
+    gone = int(found.gone.sum())
+    if gone == len(found.gone) > 0 and feature.first_form:
+        notes.append(
+            f"column {feature.name!r}: no row has a date, and the model was saved by a version that kept no medians of "
+            "those in training: taken for the year 0, or 0 days; train it again to have the medians"
+        )
+    elif gone and not feature.indicator:
+        instead = "none of the known ones" if feature.kind == "category" else f"the median, {feature.median:.6g}"
+        if feature.kind == "date":
+            instead = f"the medians of {'the others' if feature.first_form else 'those in training'}"
+        notes.append(f"column {feature.name!r}: {gone} missing, but none were in training: taken for {instead}")
+    if feature.first_form and found.zoned is not None and found.zoned.any():
+        notes.append(f"column {feature.name!r}: offsets from UTC are ignored, as they were when the model was saved")
+    if found.spoilt:
+        notes.append(f"column {feature.name!r}: {found.spoilt} not a {feature.kind}, such as {found.example}")
+    percent = "%" in (feature.unit, found.unit)
+    if feature.unit != found.unit and (percent or (feature.unit and found.unit)):
+        was, now = (f"in {unit}" if unit else "plain numbers" for unit in (feature.unit, found.unit))
+        notes.append(f"column {feature.name!r}: {was} in training, {now} here: taken as they are")
+    if feature.kind == "category":
+        unseen = sorted({x for x in found.values if x is not None} - set(feature.categories))
+        if unseen and not feature.other:
+            notes.append(
+                f"column {feature.name!r}: {listed(unseen, 5)} not seen in training: taken for none of the known ones"
+            )
+    return notes
