@@ -146,6 +146,31 @@ def test_gradients_of_one_sample_are_products_computed_where_they_are_used() -> 
     assert np.isfinite(outcomes[4].losses[2])
 
 
+def test_gradients_whose_bound_is_infinite_are_looked_at_one_by_one() -> None:
+    """The sum of two inputs is infinite, no product of one is; then one is."""
+    a, b = Value(1e-5), Value(1e-5)
+    rows = [[1.0, 1.0], [1.5e308, 1.5e308], [1e308, 1e300], [1.0, 1.5e308]]
+
+    def loss(row: list[Value]) -> Value:
+        return a * row[0] * 1.5 + b * row[1] * 1.5
+
+    many = nets(mg.compile(loss, batch=True), [np.array(rows)], optim.SGD(0.1), batch_size=1)
+    for k in range(NETS):
+        many.nets.point(k, [np.array(rows)])
+        many.nets.set(k, np.array([1e-5, 1e-5]), np.empty((0, 2)))
+    order = np.array([0, 2, 3, 0, 1])  # 1.5·1e308 + 1.5·1e300 is finite, 1.5·1.5e308 is not
+    outcomes = many.nets.run([NetSteps(k, order, np.zeros(5), 1) for k in range(NETS)], np.ones(5, dtype=np.int64))
+    assert {(outcome.done, outcome.why) for outcome in outcomes} == {(2, "non-finite")}
+    many = nets(
+        mg.compile(lambda row: a * row[0] + b * row[1], batch=True), [np.array(rows)], optim.SGD(0.1), batch_size=1
+    )
+    for k in range(NETS):
+        many.nets.point(k, [np.array(rows)])
+        many.nets.set(k, np.array([1e-5, 1e-5]), np.empty((0, 2)))
+    outcomes = many.nets.run([NetSteps(k, order, np.zeros(5), 1) for k in range(NETS)], np.ones(5, dtype=np.int64))
+    assert {(outcome.done, outcome.why) for outcome in outcomes} == {(5, "")}
+
+
 def test_programs_without_a_form_over_nets_say_which_part() -> None:
     table = [Value(0.1 * k) for k in range(100)]
     rule = optim.SGD(0.1)

@@ -38,7 +38,9 @@ ADD = Instruction("map", ops.add.code, (1,), Index("v", 0, (1,)), (1.0, 1.0))
 EXP = Instruction("map", ops.exp.code, (1,), Index("v", 0, (1,)), (1.0,))
 
 
-def visited(instruction: Instruction, dims: tuple[int, ...], length: int, **how: Any) -> tuple[Counter[Any], int]:
+def visited(
+    instruction: Instruction, dims: tuple[int, ...], length: int, *, square: bool = False, **how: Any
+) -> tuple[Counter[Any], int]:
     """How often each (member, element) is visited, and the largest tile in vectors."""
     at = Operands(cast("Code", Running()), MACHINE, Tables())
     at.axis, at.dims = "lane", dims
@@ -52,7 +54,9 @@ def visited(instruction: Instruction, dims: tuple[int, ...], length: int, **how:
             begin = value(vector.start)
             seen.update((tuple(map(value, member)), begin + k) for k in range(vector.valid))
 
-    Tiles(at).run(instruction, length, body, **how)
+    tiles = Tiles(at)
+    tiles.square = square
+    tiles.run(instruction, length, body, **how)
     return seen, largest
 
 
@@ -82,6 +86,39 @@ def test_two_counters_of_sums_are_tiled_in_both() -> None:
     _, flat = visited(replace(DOT, kind="reduce"), (1, 32), 1, scalar=True)
     _, square = visited(replace(DOT, kind="reduce"), (32, 32), 1, scalar=True)
     assert (flat, square) == (8, 16)
+
+
+@pytest.mark.parametrize("dims", [(1, 30), (2, 17), (3, 5), (7, 7), (2, 9, 70)], ids=str)
+@pytest.mark.parametrize("terms", [1, 70])
+def test_squares_see_each_member_once(dims: tuple[int, ...], terms: int) -> None:
+    long = replace(DOT, segments=(Segment(terms, 1.0, Index("v", 0, (1,))),))
+    seen, largest = visited(long, dims, 4, square=True)
+    assert set(seen.values()) == {1}
+    assert set(seen) == set(product(np.ndindex(*dims), range(4)))
+    assert largest <= ACCUMULATORS[MACHINE.vector_bytes]
+
+
+def test_sides_of_squares() -> None:
+    """Of 12 sums: 3 × 4; with few rows as many columns as there are sums; and few columns, if all of them, and not the
+    rows that they meet, are more than the nearest cache holds."""
+
+    def shape(dims: tuple[int, int], terms: int) -> tuple[int, int]:
+        at = Operands(cast("Code", Running()), MACHINE, Tables())
+        at.axis, at.dims = "lane", dims
+        tiles, found = Tiles(at), []
+
+        def body(_: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
+            rows, columns = zip(*members, strict=True)
+            found.append((len(set(map(value, rows))), len(set(map(value, columns)))))
+
+        tiles.square = True
+        tiles.run(replace(DOT, segments=(Segment(terms, 1.0, Index("v", 0, (1,))),)), 4, body)
+        return found[0]
+
+    assert shape((36, 36), 8) == (3, 4)
+    assert [shape((rows, 24), 8) for rows in (1, 2)] == [(1, 12), (2, 6)]
+    assert shape((36, 36), 64) == (4, 3)
+    assert shape((36, 36), 1024) == (3, 4)
 
 
 def test_costly_maps_have_smaller_tiles() -> None:

@@ -11,6 +11,10 @@ from macrograd.compiler.targets.scalar.code import Counter
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 from macrograd.compiler.targets.scalar.panels import Panels
 
+_COLUMNS = 8  # of a tile of sums over vectors' elements
+_SIDE, _NARROW = 4, 3  # columns of a tile of a square
+_NEAR, _FAR = 1 << 15, 1 << 16  # bytes that surely stay in a first-level cache, and those that surely do not
+
 
 class Tiles:
     """The loop nest of an instruction. With `square`, a tile has members along both of two counters, which then share
@@ -20,6 +24,7 @@ class Tiles:
         self.at, self.code, self.machine = at, at.code, at.machine
         self.panels = Panels(at)
         self.square = False
+        self._columns = _COLUMNS  # of a tile with two counters, at most
 
     def _width(self, length: int) -> int:
         return self.machine.width if self.at.axis != "none" and length > 1 else 1
@@ -43,6 +48,7 @@ class Tiles:
             budget = 16
         together = lane_tile(vectors)
         member_cap = max(1, budget // max(1, together))
+        self._columns = self._most_columns(instruction, member_cap) if self.square and not scalar else _COLUMNS
 
         def lanes(members: list[Member]) -> None:
             full = vectors // together if together else 0
@@ -65,6 +71,18 @@ class Tiles:
             self.at.panel = None
 
         self._members(list(self.at.dims), [], member_cap, lanes, scalar)
+
+    def _most_columns(self, instruction: Instruction, cap: int) -> int:
+        """The most columns of a tile of a square: all accumulators if there are few rows; fewer columns than rows if
+        the columns of all tiles do not stay in the nearest cache while the rows that meet them do."""
+        if len(self.at.dims) < 2 or instruction.kind != "dot":
+            return _SIDE
+        rows, columns = self.at.dims[-2:]
+        if rows < _SIDE:
+            return max(_SIDE, cap // rows)
+        term = max(segment.count for segment in instruction.segments) * self.machine.vector_bytes
+        passing = columns * term > _FAR and min(rows, cap // _NARROW) * term <= _NEAR
+        return _NARROW if passing else _SIDE
 
     def _members(
         self,
@@ -90,7 +108,7 @@ class Tiles:
             (self.code.loop if outer else self.at.shared)(dims[0], step)
             return
         if len(dims) == 2:
-            columns = tile_of(dims[1], 4 if self.square else 8)
+            columns = tile_of(dims[1], self._columns)
             rows = tile_of(dims[0], max(1, cap // columns))
             for row_places in self._counted(dims[0], rows):
                 with_row = row_places
