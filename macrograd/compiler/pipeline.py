@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Container, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from macrograd._dataclass import dataclass
 from macrograd.compiler.jit.heap import give_back
@@ -26,12 +26,8 @@ from macrograd.compiler.program.compact import with_few_slots
 from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.recorder import Recorder
-from macrograd.compiler.rewrite.differentiate import differentiate
 from macrograd.compiler.rewrite.simplify import own_results, simplify
-from macrograd.compiler.roll.roll import roll
-from macrograd.compiler.sections import Sections
 from macrograd.compiler.settings import CompileWarning, Settings, say_once
-from macrograd.compiler.stretched import Stretched
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.targets.llvm.target import Llvm
@@ -40,6 +36,10 @@ from macrograd.compiler.targets.numpy.target import Numpy
 from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.targets.training import Parts
 from macrograd.value import Value
+
+if TYPE_CHECKING:
+    from macrograd.compiler.sections import Sections
+    from macrograd.compiler.stretched import Stretched
 
 _LEAST_IN_A_FILE = 16  # slots
 LONG = 100_000  # entries of a tape whose passes take much memory
@@ -83,14 +83,35 @@ def record(
     if the result holds no numbers."""
     recorder = Recorder(fn, shapes, strict, name, uniform, _seen)
     found, rounds = recorder.record()
-    sections = Sections(recorder, rounds, found) if found.sections else None
+    sections = None
+    if found.sections:
+        from macrograd.compiler.sections import Sections
+
+        sections = Sections(recorder, rounds, found)
     tape = found.tape if sections is None else sections.with_numbers(found.tape)
     if not rounds.counts:
         return Source(
             tape, found.parameters, found.structure, found.recorded, None, sections, found.checks, rounds.keeps
         )
+    from macrograd.compiler.stretched import Stretched
+
     loops = Stretched(recorder, rounds, found)
     return Source(tape, *loops.whole(), loops, sections, found.checks, rounds.keeps)
+
+
+# The next two are loaded when they are needed: most programs have an earlier run's work on disk.
+
+
+def differentiate(tape: Tape, **how: Any) -> Tape:
+    from macrograd.compiler.rewrite.differentiate import differentiate
+
+    return differentiate(tape, **how)
+
+
+def roll(tape: Tape, **how: Any) -> Program:
+    from macrograd.compiler.roll.roll import roll
+
+    return roll(tape, **how)
 
 
 def value_program(source: Source, *, batch: bool, strict: bool = False, own: bool = False) -> Program:

@@ -121,7 +121,7 @@ def test_a_net_that_diverges_stops_its_neighbours_at_the_same_step_and_they_go_o
 
 def test_gradients_of_one_sample_are_products_computed_where_they_are_used() -> None:
     from macrograd.compiler import pipeline
-    from macrograd.compiler.targets.llvm.nets_products import products
+    from macrograd.compiler.targets.llvm.nets_parts import products
 
     def parts(loss: Any, *shapes: tuple[int, ...]) -> Any:
         program = pipeline.gradient_program(pipeline.record(loss, shapes), batch=True)

@@ -12,10 +12,8 @@ from macrograd.compiler.jit import native
 from macrograd.compiler.program.nets import NetsError, Slots, over_nets, slots_of
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.nets import gradient_text
 from macrograd.compiler.targets.llvm.nets_context import NetsContext
-from macrograd.compiler.targets.llvm.nets_products import Products, products
-from macrograd.compiler.targets.llvm.nets_training import Clip, train_text, update_fits
+from macrograd.compiler.targets.llvm.nets_parts import Clip, Products, products, update_fits
 from macrograd.compiler.targets.nets import Array, Nets, NetsOutcome, NetSteps, Own, Rows
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.target import Request, aligned
@@ -290,7 +288,13 @@ def _gradient_code(
     program: Program, slots: Slots, machine: Machine, sizes: tuple[int, ...], parts: Products | None
 ) -> native.Native:
     key = repr(("gradient of nets", program.fingerprint(), slots, machine, sizes, str(parts))).encode()
-    return native.Native(key, ("gradient",), lambda: gradient_text(program, slots, machine, sizes, parts))
+
+    def write() -> tuple[str, native.Table]:
+        from macrograd.compiler.targets.llvm.nets import gradient_text  # only for code that is not in the cache
+
+        return gradient_text(program, slots, machine, sizes, parts)
+
+    return native.Native(key, ("gradient",), write)
 
 
 @lru_cache(maxsize=16)
@@ -305,4 +309,10 @@ def _train_code(
 ) -> native.Native:
     told = None if clip is None else (clip.measure.fingerprint(), clip.norm)
     key = repr(("steps of nets", update.fingerprint(), own, count, states, machine, told, str(parts))).encode()
-    return native.Native(key, ("train",), lambda: train_text(update, own, count, states, machine, clip, parts))
+
+    def write() -> tuple[str, native.Table]:
+        from macrograd.compiler.targets.llvm.nets_training import train_text  # only for code that is not in the cache
+
+        return train_text(update, own, count, states, machine, clip, parts)
+
+    return native.Native(key, ("train",), write)

@@ -20,7 +20,8 @@ from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS
 from macrograd.compiler.targets.llvm.frame import function, open_context
 from macrograd.compiler.targets.llvm.nets_context import attributes, finished, get
-from macrograd.compiler.targets.llvm.nets_products import Products, check
+from macrograd.compiler.targets.llvm.nets_parts import Products
+from macrograd.compiler.targets.llvm.nets_products import check
 from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.elements import transpose
 from macrograd.compiler.targets.scalar.emit import Emitter

@@ -1,10 +1,4 @@
-"""Gradients of a step with one sample: single products, which are computed where they are used.
-
-With one sample the gradient of a weight is one product of an input and an adjoint. Keeping those of all parameters
-takes as much memory as the parameters, and both together are more than the nearest cache holds; computing a product
-takes no longer than loading it. So no gradient is stored here: all are computed once to see whether they are finite,
-and again for the update.
-"""
+"""Gradients of a step with one sample, where they are used (see `nets_parts.py`), and whether all are finite."""
 
 from __future__ import annotations
 
@@ -12,65 +6,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from macrograd._dataclass import dataclass
-from macrograd.compiler.program.program import Index, Instruction, Operand, Program, Step
+from macrograd.compiler.program.program import Instruction, Operand
 from macrograd.compiler.targets.llvm.code import Code
+from macrograd.compiler.targets.llvm.nets_parts import Products
 from macrograd.compiler.targets.scalar.access import Member, Operands, SimdVector, Tables
 from macrograd.compiler.targets.scalar.code import Counter
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 from macrograd.compiler.targets.scalar.sums import better_turned, turned
 
-_MOST_TERMS = 2  # with the 0 at which strict sums begin
 _WAYS = 4  # sums beside each other, to hide latency
 # A gradient and the slot that it would have: a number, and factors of counters.
 Product = tuple[str, int, list[tuple[int, Counter]]]
-
-
-@dataclass(frozen=True, eq=False)  # the same only if it is the same object
-class Products:
-    """A program over nets without its gradients, and the instructions that compute these, the first in slot `first`."""
-
-    steps: tuple[Step, ...]
-    gradients: tuple[Instruction, ...]
-    first: int
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.gradients))
-
-
-def products(over: Program, first: int, count: int) -> Products | None:
-    """The parts of a program over nets whose parameters are the first `count` slots, if each gradient is a product that
-    does not read a parameter, and nothing but the update reads it; otherwise None."""
-    steps: list[Step] = []
-    gradients: list[Instruction] = []
-    for step in over.block:
-        (gradients if _makes(step, first, count) else steps).append(step)  # type: ignore[arg-type]  # `_makes` knows
-    made = [gradient.out.slots(gradient.dims, 1).ravel() for gradient in gradients]
-    if not made or not np.array_equal(np.sort(np.concatenate(made)), np.arange(first, first + count)):
-        return None
-    if not all(_simple(gradient, first, count) for gradient in gradients):
-        return None
-    return Products(tuple(steps), tuple(gradients), first)
-
-
-def _makes(step: Step, first: int, count: int) -> bool:
-    if not isinstance(step, Instruction) or step.kind != "dot":
-        return False
-    slots = step.out.slots(step.dims, 1)
-    return bool(slots.min() >= first and slots.max() < first + count)
-
-
-def _simple(gradient: Instruction, first: int, count: int) -> bool:
-    """Whether it is a product of slots in a pattern, none of which is a parameter or a gradient."""
-    if sum(segment.count for segment in gradient.segments) > _MOST_TERMS or not gradient.out.affine:
-        return False
-    for x, terms in gradient.operands():
-        if isinstance(x, Index):
-            slots = x.slots(gradient.dims, terms)
-            if not x.affine or slots.min() < count or bool(((slots >= first) & (slots < first + count)).any()):
-                return False
-    return True
 
 
 class _Handed(Operands):

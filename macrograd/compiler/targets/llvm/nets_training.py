@@ -11,40 +11,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd._dataclass import dataclass
 from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Instruction, Operand, Program, body_of
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS
 from macrograd.compiler.targets.llvm.nets_context import POINTERS, attributes, finished, get, put
-from macrograd.compiler.targets.llvm.nets_products import Product, Products, each
+from macrograd.compiler.targets.llvm.nets_parts import Clip, Products
+from macrograd.compiler.targets.llvm.nets_products import Product, each
 from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector, Tables
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
 
-_FEW_VALUES = 128  # of an update rule, all in registers
-_FEW_TERMS = 4  # of a segment at most: they are unrolled
 _TOGETHER = 4  # parameters in a round of the loops over all
-
-
-def update_fits(program: Program) -> bool:
-    """Whether an update rule is short and plain enough to run with all its values in registers."""
-    steps = (*program.before, *program.block)
-    return (
-        program.batch
-        and not program.after
-        and all(isinstance(step, Instruction) and step.kind in ("map", "dot") for step in steps)
-        and all(s.count <= _FEW_TERMS for i in program.instructions() for s in i.segments)
-        and sum(i.members * max(1, i.terms) for i in program.instructions()) <= _FEW_VALUES
-    )
-
-
-@dataclass(frozen=True)
-class Clip:
-    """How to clip gradients: the program that measures them (see `Parts`), and the largest norm."""
-
-    measure: Program
-    norm: float
 
 
 def train_text(

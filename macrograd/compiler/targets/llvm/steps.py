@@ -18,7 +18,6 @@ from macrograd.compiler.jit import native
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.driver import TrainContext, driver
-from macrograd.compiler.targets.llvm.flat import adds_up
 from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
 from macrograd.compiler.targets.llvm.team import Crew
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
@@ -99,6 +98,8 @@ class NativeSteps(OnBuffers["AlongParameters"]):
     def shares(self, count: int) -> list[AlongParameters]:
         """The update program on as many parts of the parameters; a rule with sums over them has them all in the first
         part."""
+        from macrograd.compiler.targets.llvm.flat import adds_up  # only for a team of threads
+
         whole = self.count // count // _PART * _PART
         inner = [self.count if adds_up(self.parts.update) else whole * k for k in range(1, count)]
         found = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from macrograd.compiler.targets.numpy.execute import NumpyExecutable
 from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.ops import Op
 
@@ -14,4 +13,6 @@ class Numpy(Runner):
         return True  # a row without an array form gets one from its formula
 
     def prepare(self, request: Request) -> Executable:
+        from macrograd.compiler.targets.numpy.execute import NumpyExecutable  # only where it is the target
+
         return NumpyExecutable(request)
