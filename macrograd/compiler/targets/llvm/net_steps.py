@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -168,6 +169,7 @@ class _Packed:
         self.nets, self.lanes, self.tiles = nets, lanes, -(-len(nets) // lanes)
         self.place = {net: k for k, net in enumerate(nets.tolist())}
         self.filled = np.append(nets, np.repeat(nets[-1:], self.tiles * lanes - len(nets)))
+        self.every = np.array_equal(self.filled, np.arange(len(whole._theta)))  # in their order
         if not self.tiles:
             return
         self.theta = self._tiled(whole._theta, whole)
@@ -177,7 +179,8 @@ class _Packed:
     def _tiled(self, numbers: Array, whole: NativeNets) -> Array:
         count = numbers.shape[1]
         found = aligned(self.tiles * count * self.lanes, whole.request.dtype).reshape(self.tiles, count, self.lanes)
-        found[:] = numbers[self.filled].reshape(self.tiles, self.lanes, count).transpose(0, 2, 1)
+        rows = numbers if self.every else numbers[self.filled]
+        found[:] = rows.reshape(self.tiles, self.lanes, count).transpose(0, 2, 1)
         return found
 
     def get(self, net: int) -> tuple[Array, Array] | None:
@@ -211,26 +214,38 @@ class _Call:
         self.numbers = aligned(len(filled), np.int64)
         self.numbers[:] = [s.first for s in filled]
         count = len(lengths)
-        self.rates = aligned(tiles * count * lanes, dtype).reshape(tiles, count, lanes)
-        rates = np.array([s.rates for s in filled], dtype).reshape(tiles, lanes, count)
-        self.rates[:] = rates.transpose(0, 2, 1)
+        self.rates, self.rates_at = self._rates([s.rates for s in filled], dtype)
         self.losses = aligned(tiles * count * lanes, dtype).reshape(tiles, count, lanes)
         self.done, self.reason = np.zeros(tiles, np.int64), np.zeros(tiles, np.int64)
         self.odd = aligned(tiles * lanes, dtype)
         self.addresses = np.array([g.address for g in gradients], np.int64)
 
+    def _rates(self, rates: Sequence[Array], dtype: np.dtype[Any]) -> tuple[list[Array], Array]:
+        """The learning rates of every step, (steps, lanes), and for each tile the address of its own. Tiles with the
+        same arrays share them."""
+        lanes, known = self.whole.lanes, dict[tuple[int, ...], Array]()
+        at = np.zeros(self.packed.tiles, np.int64)
+        for tile in range(self.packed.tiles):
+            some = rates[tile * lanes : (tile + 1) * lanes]
+            key = tuple(map(id, some))
+            if key not in known:
+                known[key] = aligned(len(self.lengths) * lanes, dtype).reshape(-1, lanes)
+                known[key][:] = some[0][:, None] if len(set(key)) == 1 else np.transpose(some)
+            at[tile] = known[key].ctypes.data
+        return list(known.values()), at
+
     def part(self, worker: _Worker, tiles: range) -> None:
         worker.run(self, tiles)
 
     def outcomes(self) -> list[NetsOutcome]:
-        found, lanes, count = [], self.whole.lanes, len(self.lengths)
-        losses = self.losses.transpose(0, 2, 1).astype(np.float64).reshape(-1, count)
+        found, lanes = [], self.whole.lanes
+        losses = self.losses.transpose(0, 2, 1).astype(np.float64, copy=False)  # a view of float64
         for k in range(len(self.steps)):
             tile = k // lanes
             done, why = int(self.done[tile]), _REASONS[self.reason[tile]]
             if why == "non-finite" and self.odd[k] == 0.0:
                 why = "beside"
-            found.append(NetsOutcome(losses[k, : done + (why in ("non-finite", "index"))], done, why))
+            found.append(NetsOutcome(losses[tile, k % lanes, : done + (why in ("non-finite", "index"))], done, why))
         return found
 
 
@@ -259,7 +274,7 @@ class _Worker:
         packed = call.packed
         arrays = {
             "contexts": self.addresses, "data": call.data, "orders": call.orders, "numbers": call.numbers,
-            "theta": packed.theta, "state": packed.state, "rates": call.rates, "hyper": packed.hyper,
+            "theta": packed.theta, "state": packed.state, "rates": call.rates_at, "hyper": packed.hyper,
             "losses": call.losses, "lengths": call.lengths, "gradients": call.addresses, "done": call.done,
             "reason": call.reason, "odd": call.odd, "own": packed.own, "own_slots": whole.own_slots,
         }  # fmt: skip

@@ -19,8 +19,9 @@ class NetsContext(ctypes.Structure):
 
     context    the context of @gradient, one of the two `contexts` whose v is `v`
     data       for each net, the addresses of its arguments; `orders` of its rows; `numbers` its first step's number
-    theta, state, rates, hyper, losses, own   [tile][number or step][lane]; `hyper` are the nets' numbers in the rule,
-               and `own` those in the loss, `owns` of them, for the slots `own_slots`
+    theta, state, hyper, losses, own   [tile][number or step][lane]; `hyper` are the nets' numbers in the rule, and
+               `own` those in the loss, `owns` of them, for the slots `own_slots`
+    rates      for each tile the address of its learning rates, [step][lane]
     lengths    the rows of each step; `gradients` the addresses of @gradient for steps of `usual` rows, and of others
     done, reason, odd   for each tile the steps done and what ended them; for each net whether that was a number of it
     mask       of the step's number, as the sample sees it

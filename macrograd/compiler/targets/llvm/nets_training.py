@@ -160,7 +160,8 @@ class _Training:
         indexed = code.let(f"icmp eq i64 {flag}, 0")
         code.put(f"br i1 {code.both(finite, indexed)}, label %update{name}, label %stop{name}")
         code.label(f"update{name}")
-        self._update(value, tile, k, code.element(field_["rates"], row))
+        rates = code.let(f"load ptr, ptr {code.element(field_['rates'], tile, 'ptr')}, align 8")
+        self._update(value, tile, k, code.element(rates, code.let(f"mul i64 {k}, {self.lanes}")))
         end = code.block
         code.put(f"%k.next{name} = add i64 {k}, 1")
         code.put(f"%at.next{name} = add i64 {at}, {length}")
