@@ -5,6 +5,7 @@ They are the signature of every trained model, plus the plan of the table and a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,8 +77,9 @@ class Facts:
 
 def model_for(net: nn.Module, data: Data, loss: str, training: dict[str, str]) -> nn.Scaled:
     """A trained net with all facts about its inputs and outputs, for `mg.save`: it takes raw numbers."""
-    plan = data.plan if data.plan is not None else numbers_alone(data.features)
-    scale, answer = data.feature_scale, data.target_scale
+    scale, answer, plan = data.feature_scale, data.target_scale, data.plan
+    if plan is None:
+        plan = numbers_alone(data.features, np.median(scale.raw(data.X), axis=0).tolist())
     model = nn.Scaled(
         net, _listed(scale.middle), _listed(scale.unit),
         output_middle=_listed(answer.middle), output_unit=_listed(answer.unit),
@@ -116,6 +118,7 @@ def _listed(scale: Any) -> list[float]:
     return found
 
 
-def numbers_alone(features: tuple[str, ...]) -> Plan:
-    """The plan for columns of plain numbers."""
-    return Plan(tuple(Feature(name, "number") for name in features))
+def numbers_alone(features: tuple[str, ...], medians: Sequence[float] | None = None) -> Plan:
+    """The plan for columns of plain numbers. Without their `medians`, it refuses missing cells."""
+    instead = [np.nan] * len(features) if medians is None else medians
+    return Plan(tuple(Feature(name, "number", median=m) for name, m in zip(features, instead, strict=True)))

@@ -30,7 +30,7 @@ class Feature:
 
     name, kind  of the column; kind "" for one that is left out, with a reason
     missing     how many cells were empty
-    median      the replacement for a missing number
+    median      the replacement for a missing number; NaN if none is known, so that missing ones are refused
     indicator   whether another column tells where numbers were missing
     categories  in order; rare ones share one column `other`, and missing ones another if `indicator`
     order       of dates and of durations, see `kinds.Understood`
@@ -154,6 +154,12 @@ def read_as(feature: Feature, column: Array, style: Style | None, markers: Colle
         column, style=style or Style(feature.decimal), markers=markers, kind=feature.kind, order=order,
         local=feature.first_form,
     )  # fmt: skip
+    if np.isnan(feature.median) and found.gone.any():
+        row = int(np.argmax(found.gone)) + 1
+        raise ValueError(
+            f"row {row} has no number, and the model, trained on numbers alone, knows none to take instead: fill it "
+            "in, or remove the row"
+        )
     if found.zoned is None or feature.first_form or feature.unit == kinds.SOME_UTC:
         return found
     odd = found.zoned if not feature.unit else ~found.zoned & ~found.gone

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from macrograd import tables
-from macrograd.train import Trainer, files, load
+from macrograd import nn, tables
+from macrograd.cli import main
+from macrograd.train import Trainer, files, load, save
 
 # Trained on dates and times, some of them missing and some with an offset from UTC, and saved by the version before
 # `Feature.middles`, as were the answers below: it read the times of day and ignored the offsets.
@@ -63,6 +64,29 @@ def test_a_plan_without_the_later_fields_is_written_back_without_them() -> None:
     assert again == plan
     assert all(feature.first_form for feature in again.features)
     assert "middles" not in str(plan.to_json())
+
+
+def test_a_model_that_knows_no_median_refuses_missing_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    X = np.random.default_rng(0).normal(5.0, 1.0, (30, 2))
+    trainer = Trainer(nn.MLP(2, [2, 1], seed=1), "squared_error")
+    trainer.fit(X, X.sum(axis=1), steps=5, progress=False)
+    save(trainer, tmp_path / "m.safetensors")
+    (tmp_path / "asked.csv").write_text("a,b\n1,2\n,3\n")
+    assert main(["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "asked.csv")]) == 2
+    assert (
+        "column 'a': row 2 has no number, and the model, trained on numbers alone, knows none"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_model_of_synthetic_data_knows_its_medians(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(tmp_path / "m.safetensors")
+    assert main(["train", "moons", "--steps", "2", "--quiet", "--save", model]) == 0
+    (tmp_path / "asked.csv").write_text("x1,x2\n1,2\n,3\n")
+    assert main(["predict", model, str(tmp_path / "asked.csv")]) == 0
+    assert "taken for the median, 0.508551" in capsys.readouterr().err
 
 
 def test_a_library_s_moments_in_a_zone_were_utc_then_too() -> None:
