@@ -73,6 +73,43 @@ def test_takes_over_a_batch_choose_for_each_sample() -> None:
         np.testing.assert_array_equal(state.out, X[:, 6 * choice : 6 * choice + 6])
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("samples", [1, 16, 37])
+@pytest.mark.parametrize(("dims", "member", "values"), [((1,), (0,), 10), ((3,), (0,), 10), ((4,), (1,), 3)], ids=str)
+def test_few_values_are_compared_with_the_index_in_vectors(
+    dims: tuple[int], member: tuple[int], values: int, samples: int, dtype: str
+) -> None:
+    """Members that share the index, or that each have one; NaN and infinities are values like others."""
+    (n,), draw = dims, np.random.default_rng(samples)
+    indices = n if member[0] else 1
+    inputs = indices + n * values
+    step = take(dims, Index("v", 0, member), Index("v", indices, (values,), 1), values, Index("v", inputs, (1,)))
+    state = Llvm().prepare(Request(in_block(step, 0, inputs), (inputs,), n, np.dtype(dtype), samples=samples))
+    state = state.state(samples)
+    index = draw.integers(0, values, (samples, indices))
+    rows = draw.normal(size=(samples, n, values))
+    rows[0, 0], rows[-1, -1, -1] = np.nan, np.inf
+    state.load([np.hstack([index, rows.reshape(samples, -1)]).astype(dtype)])
+    state.run()
+    right = np.take_along_axis(rows, np.broadcast_to(index, (samples, n))[..., None], axis=2)[..., 0]
+    np.testing.assert_array_equal(state.out, right.astype(dtype))
+    assert not state.flagged()
+    for wrong in (-1.0, values, 0.5, 1e30, -math.inf, math.nan):
+        X = np.hstack([index, rows.reshape(samples, -1)]).astype(dtype)
+        X[samples // 2, indices - 1] = wrong
+        state.load([X])
+        state.run()
+        assert state.flagged()
+
+
+def test_what_is_compared_in_vectors_is_not_converted() -> None:
+    for values, converted in ((10, 0), (60, 1)):
+        at, lines = operands(dims=(1,))
+        Takes(at, "block").take(take((1,), Index("v", 0, (0,)), Index("v", 1, (0,), 1), values, Index("v", 90, (1,))))
+        assert count(lines, "fptosi") == converted
+        assert count(lines, "fcmp oeq <4 x double>") == (0 if converted else values)
+
+
 def scattered(first: int, size: int, terms: int) -> Program:
     """size sums of the terms whose index is first + k; index and term of each sample are inputs."""
     out = Index("u", 0, (1,))

@@ -90,7 +90,7 @@ class NativeNets(Nets):
         return self._packed.get(net) or (self._theta[net].copy(), self._state[net].copy())
 
     def set_all(self, theta: Array, state: Array) -> None:
-        self._unpack()
+        self._packed = _Packed(self, np.empty(0, np.int64))  # what it held is overwritten
         self._theta[:], self._state[:] = theta, state
 
     def get_all(self) -> tuple[Array, Array]:

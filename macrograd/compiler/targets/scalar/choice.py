@@ -15,6 +15,7 @@ from macrograd.compiler.targets.scalar.code import Code, Counter
 from macrograd.compiler.targets.scalar.rows import Rows
 
 Body = Callable[[list[AffineCounter]], None]
+_CONVERSION, _READING = 14, 4  # operations to check and convert an index, and to read and write a number
 
 
 class Takes:
@@ -32,6 +33,9 @@ class Takes:
         shared = _shared(index, dims)
         if self.phase == "block" and shared == 1 and self._take_rows(instruction):
             return
+        if self._few(count, prod(dims[len(dims) - shared :])):
+            self._take_vectors(instruction, shared)
+            return
 
         def choose(member: Member, lane: Counter) -> None:
             vector = SimdVector(AffineCounter(1, lane, 0), 1, 1)
@@ -47,6 +51,50 @@ class Takes:
         def outer(places: list[AffineCounter]) -> None:
             member = (*places, *[AffineCounter(0, 0, 0)] * shared)
             self._lanes(lambda lane: choose(member, lane))
+
+        self._each(dims[: len(dims) - shared], outer)
+
+    def _few(self, count: int, members: int) -> bool:
+        """Whether vectors that compare the index with each of `count` numbers have fewer operations than each lane by
+        itself, for so many members."""
+        width = self.machine.width
+        whole = self.phase == "block" and width > 1 and self.machine.lanes % width == 0
+        return whole and 2 * count * (1 + members) < width * (_CONVERSION + _READING * members)
+
+    def _take_vectors(self, instruction: Instruction, shared: int) -> None:
+        """A take with the lanes in vectors: of all values each lane keeps the one whose number is its index."""
+        index, values = instruction.args
+        code, width, count, dims = self.code, self.machine.width, instruction.count, instruction.dims
+        zero, one = code.splat(0.0, width), code.splat(1.0, width)
+
+        def choose(member: Member, i: Counter, hits: str) -> str:
+            self.at.cache = {}
+            vector = SimdVector(AffineCounter(width, i, 0), width, width)
+            number = self.at.load(index, member, 0, 1, vector)
+            masks = [code.compare("oeq", number, code.splat(float(t), width), width) for t in range(count)]
+            hit = zero
+            for mask in masks:
+                hit = code.select(mask, one, hit, width)
+
+            def read(places: list[AffineCounter]) -> None:
+                whole = (*member[: len(dims) - shared], *places)
+                chosen = self.at.load(values, whole, 0, count, vector)
+                for t in range(1, count):
+                    chosen = code.select(masks[t], self.at.load(values, whole, t, count, vector), chosen, width)
+                self.at.store(chosen, instruction, whole, vector)
+
+            self._each(dims[len(dims) - shared :], read)
+            return code.binary("fadd", hits, hit, width)
+
+        def outer(places: list[AffineCounter]) -> None:
+            member = (*places, *[AffineCounter(0, 0, 0)] * shared)
+            (hits,) = code.loop(
+                self.machine.lanes // width,
+                lambda i, values: [choose(member, i, values[0])],
+                [(code.kind.vector(width), zero)],
+            )
+            total = code.sums_of_elements([hits], width)
+            code.raise_flag(code.compare("oeq", total, code.splat(float(self.machine.lanes), 1), 1))
 
         self._each(dims[: len(dims) - shared], outer)
 
