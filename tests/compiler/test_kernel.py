@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 
 from macrograd import ops
 from macrograd.compiler.jit import native
-from macrograd.compiler.jit.text import DOUBLE
+from macrograd.compiler.jit.text import DOUBLE, SINGLE, Float
 from macrograd.compiler.program.stream import MORE, SPREAD, SUM, TOTAL
-from macrograd.compiler.targets.llvm.kernel import kernel, kernel_text, rare
+from macrograd.compiler.targets.llvm.kernel import kernel, kernel_text, plain, rare
 from macrograd.compiler.targets.scalar.machine import Machine
 
 LANES, VALID = 32, 29
@@ -23,10 +24,18 @@ def machine(*, single: bool = True, in_order: bool = False) -> Machine:
     return Machine(DOUBLE, native.machine().vector_bytes, LANES, single, strict=in_order, in_order=in_order)
 
 
-def run(made: Machine, u: Any, v: Any, *rows: Row, block: bool, composed: tuple[int, ...] = ()) -> bool:
-    """Run the records on u and v; whether an index was out of range."""
+def run(
+    made: Machine,
+    u: Any,
+    v: Any,
+    *rows: Row,
+    block: bool,
+    composed: tuple[int, ...] = (),
+    code: native.Native | None = None,
+) -> bool:
+    """Run the records on u and v, with the machine's kernel or other code; whether an index was out of range."""
     words = [x for op, slots in rows for x in (op, len(slots[0]), len(slots) - 1, *np.ravel(slots).tolist())]
-    code = kernel(made, block=block, composed=composed)
+    code = code or kernel(made, block=block, composed=composed)
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
     address = ctypes.cast(code.functions["stream"], pointer).value
     flag, records = np.zeros(1, dtype=np.int64), np.array(words, dtype=np.int32)
@@ -120,11 +129,46 @@ def test_sums_leave_out_lanes_without_a_sample(single: bool, in_order: bool) -> 
         assert u[2] == total
 
 
+@pytest.mark.parametrize("kind", [DOUBLE, SINGLE], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize("block", [False, True])
+def test_the_brief_text_gives_the_same_bits(block: bool, in_order: bool, kind: Float) -> None:
+    """Every operation, and sums of few and of many terms, of numbers of all kinds."""
+    rng, members = np.random.default_rng(0), 19
+    made = plain(replace(machine(in_order=in_order), kind=kind), block=block)
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -1e-40, 1e300, -1e38, 1.0, -1.0, 1e9]
+    given = np.where(rng.random((60, LANES)) < 0.5, rng.choice(special, (60, LANES)), rng.normal(size=(60, LANES)) * 3)
+    given[:2] = [[2.0], [0.0]]  # indices
+    count = len(given)
+
+    def record(op: int, operands: int, first: list[list[int]] | None = None) -> Row:
+        nonlocal count
+        out, count = list(range(count, count + members)), count + members
+        return op, [out, *(first or []), *rng.integers(0, 60, (operands, members)).tolist()]
+
+    composed = tuple(row.code for row in (ops.exp, ops.tanh) if rare(made, row.code))
+    codes = [row.code for row in ops.TABLE if row.arity in (1, 2, 3) and not rare(made, row.code)] + [*composed]
+    rows = [record(code, ops.TABLE[code].arity or 0) for code in codes]
+    rows += [record(SUM, 2 * terms) for terms in (1, 2, 3, 4, 5, 7, 8, 9, 30, 70)]
+    rows += [record(ops.take.code, 3, [rng.integers(0, 2, members).tolist()])]
+    dtype = np.float64 if kind is DOUBLE else np.float32
+    with np.errstate(over="ignore"):
+        begun = np.concatenate([given, np.zeros((count - 60, LANES))]).astype(dtype)
+    found = []
+    for brief in (False, True):
+        text = kernel_text(made, block, composed, brief=brief)
+        code = native.Native(text.encode(), ("stream",), lambda text=text: (text, np.zeros(1, dtype=np.int32)))
+        numbers = begun.copy() if block else begun[:, 0].copy()
+        run(made, numbers, numbers, *rows, block=block, code=code)
+        found.append(np.where(np.isnan(numbers), np.nan, numbers))
+    np.testing.assert_array_equal(found[0].view(np.uint8), found[1].view(np.uint8))
+
+
 def test_composed_operations_are_there_on_demand() -> None:
     row = next(row for row in ops.TABLE if row.arity == 1 and rare(machine(), row.code))
-    text = kernel_text(machine(), block=False)
-    assert f"op{row.code}:" not in text
-    assert f"op{row.code}:" in kernel_text(machine(), block=False, composed=(row.code,))
+    for brief in (False, True):
+        assert f"op{row.code}:" not in kernel_text(machine(), block=False, brief=brief)
+        assert f"op{row.code}:" in kernel_text(machine(), block=False, composed=(row.code,), brief=brief)
     u = np.array([0.25, 0.0])
     run(machine(), u, np.zeros(1), (row.code, [[1], [0]]), block=False, composed=(row.code,))
     assert u[1] == pytest.approx(row.forward(0.25), rel=1e-14)

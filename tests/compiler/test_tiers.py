@@ -157,6 +157,29 @@ def test_what_an_earlier_process_met_is_improved_at_once_and_then_kept(monkeypat
     assert kept.improved
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_longer_text_is_written_when_better_code_is_made() -> None:
+    """And in a later process, which finds the code of the brief one."""
+    written = []
+
+    def text(value: float) -> tuple[str, Any]:
+        written.append(value)
+        store = f"define void @one(ptr %context) {{\n  store double {value}, ptr %context\n  ret void\n}}"
+        return store, np.zeros(1, dtype=np.int32)
+
+    room = ctypes.c_double()
+    for _ in range(2):
+        made = native.Native(b"two texts", ("one",), lambda: text(2.0), tiers=True, brief=lambda: text(1.0))
+        made.functions["one"](ctypes.addressof(room))
+        assert room.value == 1.0
+    assert written[0] == 1.0
+    tiers.wait()
+    assert made.improved
+    made.functions["one"](ctypes.addressof(room))
+    assert room.value == 2.0
+    assert written == [1.0, 2.0]
+
+
 @pytest.mark.parametrize("choice", ["first", "best"])
 def test_one_tier_can_be_chosen(monkeypatch: pytest.MonkeyPatch, choice: str) -> None:
     monkeypatch.setenv("MACROGRAD_TIERS", choice)

@@ -24,6 +24,7 @@ from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, T
 Table = NDArray[np.int32]
 # Without the types of arguments: a reference is passed as it is, which is faster than converting an address.
 _LONG, _BRIEF = ctypes.CFUNCTYPE(None), ctypes.PYFUNCTYPE(None)
+_BRIEFER = 2.0  # how much longer the baseline tier would take to compile the better text, about
 _BASELINE = "-baseline"  # suffix of the names of files with baseline code
 _count = count()
 
@@ -73,7 +74,8 @@ class Native:
     `key` identifies what the module is made from; `write` makes its text and tables if no code is stored under the key;
     all functions take `parameters`, given as type and name. With `tiers`, a text of more than `LONG` lines, and of more
     than a line for every few `scalars`, first gets the baseline tier, and better code in the background once it has run
-    for a while (`tiers`); `functions` then call the better code as soon as it is there.
+    for a while (`tiers`); `functions` then call the better code as soon as it is there. A `brief` text for the baseline
+    tier computes the same bits; then the better code is made from what `write` makes only when it is needed.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Native:
         tiers: bool = False,
         scalars: int = 0,
         parameters: str = "ptr %context",
+        brief: Callable[[], tuple[str, Table]] | None = None,
     ) -> None:
         self._name = hashlib.sha256(makers() + key).hexdigest()
         self._names, self._parameters = names, parameters
@@ -93,6 +96,7 @@ class Native:
         self.improved = True  # whether the best code is running
         self._code: list[Any] = []  # the trackers own the code, which must outlive every call
         two = tiers and setting() != "best"
+        better = None if brief is None else lambda: write()[0]
         if kept := disk.load(self._name):
             table, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
@@ -100,12 +104,12 @@ class Native:
         elif two and (kept := disk.load(self._name + _BASELINE)):
             table, lines, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
-            self._run_first(image, lines.decode(), 0.0)
+            self._run_first(image, better or lines.decode, 0.0)
             self._watch.pays()  # an earlier process has used it too
         else:
-            text, self.tables = write()
+            text, self.tables = brief() if two and brief is not None else write()
             if two and text.count("\n") > max(LONG, scalars // SCALARS_A_LINE):
-                self._compile_baseline(text)
+                self._compile_baseline(text, better)
             else:
                 image = object_file(text)
                 disk.store(self._name, _packed(self.tables.tobytes(), image))
@@ -143,16 +147,17 @@ class Native:
         self._code.append(tracker)
         return {name: tracker[name] for name in names}
 
-    def _compile_baseline(self, text: str) -> None:
+    def _compile_baseline(self, text: str, better: Callable[[], str] | None) -> None:
         begin = time.perf_counter()
         shared = "#0 " if "\nattributes #0 " in text else ""
         image = object_file(text + entries(self._names, self._parameters, shared), BASELINE)
         took = time.perf_counter() - begin
-        disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), text.encode(), image))
-        self._run_first(image, text, took)
+        kept = b"" if better else text.encode()
+        disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), kept, image))
+        self._run_first(image, better or (lambda: text), took * (_BRIEFER if better else 1.0))
 
-    def _run_first(self, image: bytes, text: str, took: float) -> None:
-        """Run the baseline code until better code is ready."""
+    def _run_first(self, image: bytes, text: Callable[[], str], took: float) -> None:
+        """Run the baseline code until better code, made from this text, is ready."""
         trampolines = {name: f"enter.{name}" for name in self._names}
         slots = {name: f"code.{name}" for name in self._names}
         found = self._addresses(image, [*trampolines.values(), *slots.values(), "notify"])
@@ -162,7 +167,7 @@ class Native:
         me, name, tables = weakref.ref(self), self._name, self.tables.tobytes()
 
         def improve() -> None:
-            image = object_file(text)
+            image = object_file(text())
             disk.store(name, _packed(tables, image))
             disk.remove(name + _BASELINE)
             native = me()

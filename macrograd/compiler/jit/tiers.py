@@ -4,8 +4,9 @@ LLVM takes three times as long for optimised code as for any code, so a long mod
 baseline module has a trampoline for every function, which jumps to the function's current code, and counts its calls.
 At the second, third, fifth, ninth … call it asks whether better code pays: it does once the module has been in use for
 as long as the better code will take to compile, or if it comes from an earlier process. The better code is then
-compiled in the background from the same text, and stored on disk; once it is linked, the trampolines jump to it. Both
-tiers round exactly as the text prescribes, so the results are the same to the bit.
+compiled in the background from the same text (the stream kernel's from a longer one, which rounds alike), and stored on
+disk; once it is linked, the trampolines jump to it. Both tiers round exactly as the text prescribes, so the results are
+the same to the bit.
 
 `MACROGRAD_TIERS` selects only one of them: `first` or `best`.
 """

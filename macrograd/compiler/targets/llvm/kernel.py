@@ -3,15 +3,19 @@
 There is one kernel for numbers outside blocks, and one for each number of lanes, compiled once and stored in the disk
 cache. Operations composed by a formula are long and rare: a program with such operations in its streams gets a kernel
 with a case for these too.
+
+The first program in a new process waits for the kernel. Its text is therefore brief in the baseline tier: operations
+share a loop over members, in which a branch chooses one, and sums have one loop, however many terms. No bit differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.jit import native
@@ -25,6 +29,7 @@ from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.routines import is_vector
 
 _FEW_TERMS = 4  # of a sum that has its own code
+_More = Callable[[Counter, list[str]], list[str]]
 
 _PARAMETERS = "ptr %u, ptr %v, ptr %words, i64 %count, ptr %flag, i64 %valid"
 
@@ -51,11 +56,16 @@ def plain(machine: Machine, *, block: bool) -> Machine:
 @cache
 def cached_kernel(machine: Machine, block: bool, composed: tuple[int, ...]) -> native.Native:
     key = f"kernel {machine} {block} {[ops.TABLE[code].name for code in composed]}".encode()
-    text = lambda: (kernel_text(machine, block, composed), np.zeros(1, dtype=np.int32))  # noqa: E731 - if needed
-    return native.Native(key, ("stream",), text, tiers=True, parameters=_PARAMETERS)
+
+    def text(brief: bool) -> tuple[str, NDArray[np.int32]]:
+        return kernel_text(machine, block, composed, brief=brief), np.zeros(1, dtype=np.int32)
+
+    return native.Native(
+        key, ("stream",), partial(text, False), tiers=True, parameters=_PARAMETERS, brief=partial(text, True)
+    )
 
 
-def kernel_text(machine: Machine, block: bool, composed: tuple[int, ...] = ()) -> str:
+def kernel_text(machine: Machine, block: bool, composed: tuple[int, ...] = (), *, brief: bool = False) -> str:
     code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
     codes = [row.code for row in ops.TABLE if row.arity in (1, 2, 3) and not rare(machine, row.code)]
     codes += [*composed, ops.take.code, SUM] + ([SPREAD, TOTAL, MORE] if block else [])
@@ -74,12 +84,7 @@ def kernel_text(machine: Machine, block: bool, composed: tuple[int, ...] = ()) -
     lists_ = code.let(f"add i64 {code.let(f'zext i32 {arity} to i64')}, 1")
     size = code.let(f"mul i64 {wide}, {lists_}")
     code.put(f"%following = getelementptr i32, ptr {lists[0]}, i64 {size}")
-    cases = " ".join(f"i32 {c}, label %op{c}" for c in codes)
-    code.put(f"switch i32 {op}, label %next [ {cases} ]")
-    for c in codes:
-        code.label(f"op{c}")
-        _Case(code, machine, block, wide, lists, arity).write(c)
-        code.put("br label %next")
+    (_BriefCase if brief else _Case)(code, machine, block, wide, lists, arity).write_all(op, codes)
     code.label("next")
     code.put("br label %head")
     code.label("finished")
@@ -112,6 +117,19 @@ class _Case:
         self.lanes = machine.lanes if block else 1
         self.width = min(machine.width, self.lanes)
 
+    def write_all(self, op: str, codes: list[int]) -> None:
+        """A case for each of these codes; `op` is the record's."""
+        self._cases(op, {f"op{c}": ([c], partial(self.write, c)) for c in codes})
+
+    def _cases(self, op: str, cases: Mapping[str, tuple[list[int], Callable[[], None]]], after: str = "next") -> None:
+        """By label: the codes of a case, and what writes it."""
+        table = " ".join(f"i32 {c}, label %{label}" for label, (codes, _) in cases.items() for c in codes)
+        self.code.put(f"switch i32 {op}, label %{after} [ {table} ]")
+        for label, (_, write) in cases.items():
+            self.code.label(label)
+            write()
+            self.code.put(f"br label %{after}")
+
     def write(self, op: int) -> None:
         if op == SUM:
             self._sums()
@@ -125,7 +143,7 @@ class _Case:
                 return
 
             def body(i: Counter) -> None:
-                self._map(i, row.arity or 0, lambda *xs: self.code.apply(row, xs, self.width))
+                self._map(row, [self._pointer(k, i) for k in range((row.arity or 0) + 1)])
 
         self._members(body)
 
@@ -177,7 +195,6 @@ class _Case:
         code, width = self.code, self.width
         out, vectors = self._pointer(0, i), self.lanes // width
         tile = next(tile for tile in (4, 3, 2, 1) if vectors % tile == 0)
-        kind = code.kind.vector(width)
 
         def vector(begin: Counter, _: list[str]) -> list[str]:
             def more(t: Counter, sums: list[str]) -> list[str]:
@@ -191,23 +208,27 @@ class _Case:
                     found.append(code.multiply_add(x, y, sums[k], width) if sums else code.binary("fmul", x, y, width))
                 return found
 
-            if isinstance(terms, int):
-                sums = more(0, [])
-                for t in range(1, terms):
-                    sums = more(t, sums)
-            elif self.block or self.machine.in_order:
-                left = code.let(f"sub i64 {terms}, 1")
-                first = [(kind, x) for x in more(0, [])]
-                sums = code.loop(left, lambda t, sums: more(code.linear(1, [(1, t)]), sums), first)
-            else:
-                sums = [self._long(terms, more)]
-            for k, x in enumerate(sums):
+            for k, x in enumerate(self._summed(terms, more, tile)):
                 code.store(x, code.element(out, code.linear(k * width, [(width * tile, begin)])), width)
             return []
 
         code.loop(vectors // tile, vector)
 
-    def _long(self, terms: str, more: Callable[[Counter, list[str]], list[str]]) -> str:
+    def _summed(self, terms: int | str, more: _More, tile: int) -> list[str]:
+        """The sums in as many vectors as are in a tile."""
+        code = self.code
+        if isinstance(terms, int):
+            sums = more(0, [])
+            for t in range(1, terms):
+                sums = more(t, sums)
+            return sums
+        if self.block or self.machine.in_order:
+            left = code.let(f"sub i64 {terms}, 1")
+            first = [(code.kind.vector(self.width), x) for x in more(0, [])]
+            return code.loop(left, lambda t, sums: more(code.linear(1, [(1, t)]), sums), first)
+        return [self._long(terms, more)]
+
+    def _long(self, terms: str, more: _More) -> str:
         """A number that is the sum of more than `_FEW_TERMS` products."""
         code, name = self.code, self.code.kind.name
         rounds = code.let(f"udiv i64 {terms}, {_FEW_TERMS}")
@@ -220,8 +241,11 @@ class _Case:
         done = code.let(f"mul i64 {rounds}, {_FEW_TERMS}")
         rest = code.let(f"sub i64 {terms}, {done}")
         sums[:1] = code.loop(rest, lambda t, x: more(code.linear(0, [(1, done), (1, t)]), x), [(name, sums[0])])
+        return self._together(sums)
+
+    def _together(self, sums: list[str]) -> str:
         while len(sums) > 1:
-            sums = [code.binary("fadd", a, b, 1) for a, b in zip(sums[::2], sums[1::2], strict=True)]
+            sums = [self.code.binary("fadd", a, b, 1) for a, b in zip(sums[::2], sums[1::2], strict=True)]
         return sums[0]
 
     def _times(self, t: Counter) -> Counter:
@@ -245,14 +269,13 @@ class _Case:
     def _vectors(self, body: Callable[[Counter, list[str]], list[str]]) -> None:
         self.code.loop(self.lanes // self.width, body, unroll=2)
 
-    def _map(self, i: Counter, operands: int, compute: Callable[..., str]) -> None:
+    def _map(self, row: ops.Op, pointers: list[str]) -> None:
         code, width = self.code, self.width
-        pointers = [self._pointer(k, i) for k in range(operands + 1)]
 
         def vector(lane: Counter, _: list[str]) -> list[str]:
             offset = code.linear(0, [(width, lane)])
             xs = [code.load(code.element(p, offset), width) for p in pointers[1:]]
-            code.store(compute(*xs), code.element(pointers[0], offset), width)
+            code.store(code.apply(row, xs, width), code.element(pointers[0], offset), width)
             return []
 
         self._vectors(vector)
@@ -327,3 +350,43 @@ class _Case:
         if begun and not in_order:
             total = code.binary("fadd", code.load(out, 1), total, 1)
         code.store(total, out, 1)
+
+
+class _BriefCase(_Case):
+    """The same in fewer lines: they are compiled while somebody waits, and run only until better code is ready."""
+
+    def write_all(self, op: str, codes: list[int]) -> None:
+        """Operations of the table share a loop."""
+        shared = [c for c in codes if c < SUM and c != ops.take.code]
+        own = {f"op{c}": ([c], partial(self.write, c)) for c in codes if c not in shared}
+
+        def member(i: Counter) -> None:
+            first = [self._pointer(0, i), self._pointer(1, i)]
+
+            def write(row: ops.Op) -> None:
+                self._map(row, first + [self._pointer(k, i) for k in range(2, (row.arity or 0) + 1)])
+
+            self._cases(op, {f"op{c}": ([c], partial(write, ops.TABLE[c])) for c in shared}, "computed")
+            self.code.label("computed")
+
+        self._cases(op, own | {"shared": (shared, partial(self._members, member))})
+
+    def _sums(self) -> None:
+        code = self.code
+        terms = code.let(f"zext i32 {code.let(f'lshr i32 {self.arity}, 1')} to i64")
+        self._members(partial(self._sum, terms=terms))
+
+    def _summed(self, terms: int | str, more: _More, tile: int) -> list[str]:
+        """Sums begin with −0.0: x + −0.0 is x, whatever x is."""
+        code, zero = self.code, self.code.splat(-0.0, self.width)
+        kind = code.kind.vector(self.width)
+        if self.block or self.machine.in_order:
+            return code.loop(terms, more, [(kind, zero)] * tile)
+        # Sums of many terms are several, to which products are added in turn.
+        many = code.let(f"icmp ugt i64 {terms}, {_FEW_TERMS}")
+        apart = code.let(f"select i1 {many}, i64 {code.let(f'and i64 {terms}, -{_FEW_TERMS}')}, i64 0")
+        begun = [(kind, zero)] * _FEW_TERMS
+        sums = code.loop(apart, lambda t, sums: [*sums[1:], *more(t, sums[:1])], begun)
+        rest = code.let(f"sub i64 {terms}, {apart}")
+        sums[:1] = code.loop(rest, lambda t, x: more(code.linear(0, [(1, apart), (1, t)]), x), [(kind, sums[0])])
+        return [self._together(sums)]
