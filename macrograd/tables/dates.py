@@ -40,7 +40,7 @@ _PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
         rf"{_YEAR}[-/.](?P<month>\d{{1,2}})[-/.]{_DAY}{_AFTER}",
-        rf"(?P<first>\d{{1,2}})[-/.](?P<then>\d{{1,2}})[-/.]{_SHORT_YEAR}{_AFTER}",
+        rf"(?P<first>\d{{1,2}})(?P<mark>[-/.])(?P<then>\d{{1,2}})[-/.]{_SHORT_YEAR}{_AFTER}",
         rf"{_WEEKDAY}{_DAY}(?:st|nd|rd|th)?[-/. ]+{_WORD}[-/., ]+{_SHORT_YEAR}{_AFTER}",
         rf"{_WEEKDAY}{_WORD}[-/. ]+{_DAY}(?:st|nd|rd|th)?[-/., ]+{_SHORT_YEAR}{_AFTER}",
         rf"[A-Za-z]{{3}} {_WORD} +{_DAY} {_CLOCK}{_ZONE} {_YEAR}",
@@ -89,12 +89,13 @@ class Moments(NamedTuple):
         return _of_a_day(values) if self.order == "hms" else values
 
 
-def moments(texts: Sequence[str], order: str | None = None) -> Moments | None:
+def moments(texts: Sequence[str], order: str | None = None, *, doubtful: bool = False) -> Moments | None:
     """The dates or times in these strings; None if most of them are none.
 
     With `order` None it is the one that all cells allow; of dmy and mdy, where both are possible, dmy for dates with
-    points and mdy for those with slashes, as they are mostly written. Raises ValueError for a date such as 1/2/2024
-    where the order is ymd, which does not say which number is the month.
+    points and mdy for those with slashes, as they are mostly written. Raises ValueError, unless `doubtful` dates are
+    wanted, for a date such as 1/2/2024 where the order is ymd, which does not say which number is the month, and for
+    one such as 1/31/2024 where it is dmy, since the others are then doubtful.
     """
     texts = [text.strip() for text in texts]
     known = order is not None
@@ -112,10 +113,10 @@ def moments(texts: Sequence[str], order: str | None = None) -> Moments | None:
         order = "ymd"
         if loose:
             first, second = (max(int(m[part]) for _, m in loose) for part in ("first", "then"))
-            order = "dmy" if first > 12 or (second <= 12 and "." in loose[0][0]) else "mdy"
-    elif order == "ymd":
+            order = "dmy" if first > 12 or (second <= 12 and loose[0][1]["mark"] == ".") else "mdy"
+    elif not doubtful:
         for text, m in loose:
-            m["order"] = _order_of(text, m)
+            m["order"] = _order_of(text, m, order)
     nat = np.datetime64("NaT", "s")
     values = [nat if m is None else _moment(m, m.get("order", order), known) for m in found]
     ahead = [None if m is None or not m.get("zone") else _offset(m["zone"]) for m in found]
@@ -123,15 +124,21 @@ def moments(texts: Sequence[str], order: str | None = None) -> Moments | None:
     return Moments(np.array(values, dtype="datetime64[s]"), order, offsets)
 
 
-def _order_of(text: str, match: dict[str, Any]) -> str:
-    """The order of one date among others that begin with the year."""
+def _order_of(text: str, match: dict[str, Any], order: str) -> str:
+    """The order of one date, where `order` is that of training."""
     first, then = int(match["first"]), int(match["then"])
-    if first <= 12 and then <= 12 and first != then and "." not in text:
-        raise ValueError(
-            f"{text!r} may be the month {first} or {then}, and training had dates that begin with the year: write "
-            "dates as 2024-01-31"
-        )
-    return "mdy" if then > 12 else "dmy"
+    if order not in ("dmy", "mdy"):
+        if first <= 12 and then <= 12 and first != then and match["mark"] != ".":
+            raise ValueError(
+                f"{text!r} may be the month {first} or {then}, and training had dates that begin with the year: write "
+                "dates as 2024-01-31"
+            )
+        return "mdy" if then > 12 else "dmy"
+    day, month = (first, then) if order == "dmy" else (then, first)
+    if month > 12 and 1 <= day <= 12 and month <= 31:
+        was = "the day first" if order == "dmy" else "the month first"
+        raise ValueError(f"{text!r} has no month {month}, and training had dates with {was}: write dates as 2024-01-31")
+    return order
 
 
 def _of_a_day(values: NDArray[Any]) -> NDArray[Any]:

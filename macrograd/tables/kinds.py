@@ -70,7 +70,7 @@ def understand(
     style    how the table writes numbers
     markers  strings that mark a missing value, in addition to the common ones
     order    of a date's or a duration's parts, if it is known
-    local    whether offsets from UTC in text are ignored
+    local    whether offsets from UTC in text are ignored, and dates in another order are missing
 
     Raises ValueError for cells that are not of the requested kind.
     """
@@ -111,7 +111,7 @@ def understand(
             found = share.of(timed.values, np.isnan(timed.values), kind, "duration")
             if found is not None:
                 return Understood("duration", *found[:1], unit="seconds", order=timed.order, **found[1])
-    moments = dates.moments(distinct, order) if kind in (None, "date") else None
+    moments = dates.moments(distinct, order, doubtful=local) if kind in (None, "date") else None
     if moments is not None:
         values = moments.local() if local else moments.values
         found = share.of(values, np.isnat(values), kind, "date")

@@ -136,6 +136,21 @@ def test_dates_that_begin_with_the_year_do_not_say_what_1_2_2024_is() -> None:
     assert numbers(learned("31/1/2024", "3/2/2024"), "1/2/2024") == numbers(plan, "2024-02-01")
 
 
+def test_a_date_that_contradicts_the_order_of_training_makes_all_doubtful() -> None:
+    plan = learned("31/1/2024", "3/2/2024")
+    with pytest.raises(ValueError, match=r"'1/31/2024' has no month 31, and training had dates with the day first"):
+        numbers(plan, *["1/2/2024"] * 20, "1/31/2024")
+    plan = learned("1/31/2024", "3/2/2024")
+    with pytest.raises(ValueError, match=r"'31/1/2024' has no month 31, and training had dates with the month first"):
+        numbers(plan, "1/2/2024", "31/1/2024")
+
+
+def test_the_point_before_a_fraction_of_a_second_is_no_mark_of_a_date() -> None:
+    assert learned("1/2/2024 10:00:00.000", "3/4/2024 11:00:00.000").features[0].order == "mdy"
+    with pytest.raises(ValueError, match="may be the month 1 or 2"):
+        numbers(learned("2024-01-31", "2024-02-03"), "1/2/2024 10:00:00.000")
+
+
 def test_months_have_names_in_other_languages() -> None:
     cells = ["5 März 2024", "1 Juni 2023", "7. Okt. 2024".replace(".", "", 1), "3 août 2022", "12 diciembre 2021"]
     plan = learned(*cells)
