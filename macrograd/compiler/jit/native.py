@@ -13,12 +13,12 @@ from itertools import count
 from typing import Any
 
 import llvmlite
-import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd._dataclass import dataclass
 from macrograd.compiler.jit import cache as disk
+from macrograd.compiler.jit import elf
+from macrograd.compiler.jit.processor import machine as machine
 from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, TierUp, emit, entries, setting
 
 Table = NDArray[np.int32]
@@ -29,27 +29,21 @@ _BASELINE = "-baseline"  # suffix of the names of files with baseline code
 _count = count()
 
 
-@dataclass(frozen=True)
-class Processor:
-    """The processor that this process runs on."""
-
-    cpu: str
-    features: str
-    vector_bytes: int
-
-
 @cache
-def machine() -> Processor:
+def _llvm() -> Any:
+    """LLVM, which is loaded when code is made. Raises RuntimeError if it does not load now, though it once did."""
+    try:
+        import llvmlite.binding as llvm
+    except (ImportError, OSError) as error:
+        raise RuntimeError(f"llvmlite does not load here: {error}") from error
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    found = llvm.get_host_cpu_features()
-    size = 64 if found.get("avx512f") else 32 if found.get("avx2") else 16
-    return Processor(llvm.get_host_cpu_name(), found.flatten(), size)
+    return llvm
 
 
 def _target_machine(level: int) -> Any:
     host = machine()
-    target = llvm.Target.from_default_triple()
+    target = _llvm().Target.from_default_triple()
     return target.create_target_machine(
         cpu=host.cpu, features=host.features, opt=level, reloc="pic", codemodel="jitdefault", jit=True
     )
@@ -57,7 +51,7 @@ def _target_machine(level: int) -> Any:
 
 @cache
 def _linker() -> Any:
-    return llvm.create_lljit_compiler(_target_machine(BEST))
+    return _llvm().create_lljit_compiler(_target_machine(BEST))
 
 
 @cache
@@ -94,7 +88,7 @@ class Native:
         self.tables: Table
         self.functions: dict[str, Any]
         self.improved = True  # whether the best code is running
-        self._code: list[Any] = []  # the trackers own the code, which must outlive every call
+        self._code: list[Any] = []  # these own the code, which must outlive every call
         two = tiers and setting() != "best"
         better = None if brief is None else lambda: write()[0]
         if kept := disk.load(self._name):
@@ -139,13 +133,13 @@ class Native:
         return {name: kind(address) for name, address in self._addresses(image, names).items()}
 
     def _addresses(self, image: bytes, names: Iterable[str]) -> dict[str, int]:
-        names = list(names)
-        builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
-        for name in names:
-            builder = builder.export_symbol(name)
-        tracker = builder.link(_linker(), f"macrograd-{self._name[:16]}-{next(_count)}")
-        self._code.append(tracker)
-        return {name: tracker[name] for name in names}
+        try:
+            loaded = elf.Image(image)
+            found = loaded.addresses(names)
+        except elf.UnknownError:
+            loaded, found = linked(image, list(names))
+        self._code.append(loaded)
+        return found
 
     def _compile_baseline(self, text: str, better: Callable[[], str] | None) -> None:
         begin = time.perf_counter()
@@ -180,6 +174,15 @@ class Native:
         ctypes.c_void_p.from_address(found["notify"]).value = self._watch.address
 
 
+def linked(image: bytes, names: Iterable[str]) -> tuple[Any, dict[str, int]]:
+    """(what holds the code in memory, the addresses of its functions), by LLVM."""
+    builder = _llvm().JITLibraryBuilder().add_object_img(image).add_current_process()
+    for name in names:
+        builder = builder.export_symbol(name)
+    tracker = builder.link(_linker(), f"macrograd-{next(_count)}")
+    return tracker, {name: tracker[name] for name in names}
+
+
 def _packed(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
 
@@ -195,6 +198,7 @@ def _unpacked(whole: bytes) -> list[bytes]:
 
 def object_file(text: str, level: int = BEST) -> bytes:
     """The object file of a module. It shares nothing, so several threads may compile at once."""
+    llvm = _llvm()
     module = llvm.parse_assembly(text, llvm.create_context())
     module.triple = llvm.get_process_triple()
     target = _target_machine(level)

@@ -25,8 +25,6 @@ from functools import cache, partial
 from queue import SimpleQueue
 from typing import Any
 
-import llvmlite.binding as llvm
-
 BASELINE, BEST = 0, 2  # LLVM's optimisation levels of code generation
 LONG = 150  # lines of a module; shorter ones are optimised in the time that two tiers would take
 SCALARS_A_LINE = 40  # in a program with this many, optimising is a small part of the preparation
@@ -185,6 +183,8 @@ def finish() -> None:
 @cache
 def _unlocked() -> Any:
     """llvmlite's library without its lock, which would block other threads that compile."""
+    import llvmlite.binding as llvm  # only where code is made
+
     library = ctypes.CDLL(llvm.ffi.lib._name)
     library.LLVMPY_TargetMachineEmitToMemory.restype = ctypes.c_void_p
     library.LLVMPY_TargetMachineEmitToMemory.argtypes = (

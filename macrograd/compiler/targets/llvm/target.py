@@ -1,4 +1,5 @@
-"""LLVM as a target: available if llvmlite loads, which is tried when a program is first prepared."""
+"""LLVM as a target: available if llvmlite loads, or if this version of it did for an earlier process, which left its
+answers in the cache."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ class Llvm(Runner):
 
     def missing(self) -> ImportError | None:
         try:
-            import macrograd.compiler.targets.llvm.execute  # noqa: F401 - which loads llvmlite
+            import macrograd.compiler.targets.llvm.execute  # noqa: F401 - which needs llvmlite
+            from macrograd.compiler.jit.processor import machine
+
+            machine()
         except ImportError as error:
             return error
         return None

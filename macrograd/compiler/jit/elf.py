@@ -1,0 +1,174 @@
+"""Machine code put into memory without LLVM, whose library takes as long to load as all of macrograd.
+
+LLVM's files for the process that runs them (position-independent, without limits on distances) have few kinds of
+sections and five kinds of places to fill in, each of 64 bits. Only x86-64 Linux is known here, and only files in which
+everything is of a kind named below; LLVM links the others. Source: *System V Application Binary Interface, AMD64
+Architecture Processor Supplement*, chapter 4.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What a section holds, and how it is used.
+_CONTENT, _SYMBOLS, RELOCATIONS, _ZEROS, _UNWINDING = 1, 2, 4, 8, 0x70000001
+WRITTEN, LOADED, RUN, _MERGEABLE, _STRINGS, _LARGE = 0x1, 0x2, 0x4, 0x10, 0x20, 0x10000000
+_USES = WRITTEN | LOADED | RUN | _MERGEABLE | _STRINGS | _LARGE
+_ELSEWHERE, _SPECIAL = 0, 0xFF00  # in place of a symbol's section
+# What a place gets: R_X86_64_64, PC64, GOTOFF64, GOT64, GOTPC64. The table (GOT) is one of addresses.
+_ADDRESS, _FROM_HERE, _FROM_TABLE, _ENTRY, _TABLE_FROM_HERE = 1, 24, 25, 27, 29
+_TABLE = "_GLOBAL_OFFSET_TABLE_"
+
+SECTION = np.dtype([
+    ("name", "<u4"), ("kind", "<u4"), ("use", "<u8"), ("address", "<u8"), ("offset", "<u8"), ("size", "<u8"),
+    ("link", "<u4"), ("info", "<u4"), ("align", "<u8"), ("entry", "<u8"),
+])  # fmt: skip
+_SYMBOL = np.dtype([
+    ("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8"),
+])  # fmt: skip
+RELOCATION = np.dtype([("offset", "<u8"), ("kind", "<u4"), ("symbol", "<u4"), ("addend", "<i8")])
+
+
+class UnknownError(Exception):
+    """The file holds something of a kind that is not known here."""
+
+
+@cache
+def known() -> bool:
+    """Whether this is a system whose files are known."""
+    return sys.platform == "linux" and os.uname().machine == "x86_64" and ctypes.sizeof(ctypes.c_void_p) == 8
+
+
+@cache
+def _process() -> Any:
+    return ctypes.CDLL(None)
+
+
+class Image:
+    """An object file in memory, as long as something holds the image. Raises UnknownError."""
+
+    def __init__(self, file: bytes) -> None:
+        if not known() or file[:7] != b"\x7fELF\x02\x01\x01" or file[16:20] != b"\x01\x00\x3e\x00":
+            raise UnknownError("a file of another system")
+        self._file = file
+        self._sections = self._table(SECTION, int.from_bytes(file[40:48], "little"), file[60] | file[61] << 8)
+        self._place()
+        self._find()
+        for section in self._sections.tolist():
+            if section[1] == RELOCATIONS and section[7] in self._begin:
+                self._fill_in(self._table(RELOCATION, section[4], section[5] // RELOCATION.itemsize), section[7])
+        self._protect()
+        del self._file, self._sections, self._symbols  # only the memory is held
+
+    def addresses(self, names: Iterable[str]) -> dict[str, int]:
+        """The addresses of what the file offers. Raises KeyError for what it does not."""
+        return {name: self._offered[name] for name in names}
+
+    def _table(self, kind: np.dtype[Any], offset: int, count: int) -> NDArray[Any]:
+        if offset + count * kind.itemsize > len(self._file):
+            raise UnknownError("a table beyond the end")
+        return np.frombuffer(self._file, kind, count, offset)
+
+    def _place(self) -> None:
+        """Give each section a place in memory, after others of its use: read, run, written. A table of the addresses of
+        all symbols is the first."""
+        symbols = [section for section in self._sections.tolist() if section[1] == _SYMBOLS]
+        if len(symbols) != 1:
+            raise UnknownError(f"{len(symbols)} tables of symbols")
+        (_, _, _, _, offset, size, self._names, _, _, _) = symbols[0]
+        self._symbols = self._table(_SYMBOL, offset, size // _SYMBOL.itemsize)
+        by_use: dict[int, list[int]] = {0: [], RUN: [], WRITTEN: []}
+        for k, (_, kind, use, _, _, size, _, _, align, _) in enumerate(self._sections.tolist()):
+            if not use & LOADED or not size or kind == _UNWINDING:  # no error passes through machine code
+                continue
+            where = by_use.get(use & (RUN | WRITTEN))
+            if kind not in (_CONTENT, _ZEROS) or use & ~_USES or align > mmap.PAGESIZE or where is None:
+                raise UnknownError(f"a section of kind {kind}, use {use:#x}, aligned to {align}")
+            where.append(k)
+        self._begin: dict[int, int] = {}
+        self._ends: list[int] = []
+        at = 8 * len(self._symbols)
+        for numbers in by_use.values():
+            for k in numbers:
+                align = max(1, int(self._sections[k]["align"]))
+                self._begin[k] = at = -(-at // align) * align
+                at += int(self._sections[k]["size"])
+            at = -(-at // mmap.PAGESIZE) * mmap.PAGESIZE
+            self._ends.append(at)
+        self._mapped = mmap.mmap(-1, at, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._memory = np.frombuffer(self._mapped, np.uint8)
+        self._base = self._memory.ctypes.data
+        for k, begin in self._begin.items():
+            _, kind, _, _, offset, size, _, _, _, _ = self._sections[k].tolist()
+            if kind == _CONTENT:
+                self._memory[begin : begin + size] = self._table(np.dtype(np.uint8), offset, size)
+
+    def _find(self) -> None:
+        """The address of each symbol, 0 for what has none."""
+        self._at = np.frombuffer(self._mapped, np.int64, len(self._symbols))
+        self._offered: dict[str, int] = {}
+        for k, (name, info, _, section, value, _) in enumerate(self._symbols.tolist()):
+            begin = self._begin.get(section)
+            if begin is not None:
+                self._at[k] = self._base + begin + value
+                if info >> 4 == 1:
+                    self._offered[self._name(name)] = int(self._at[k])
+            elif section == _ELSEWHERE and name:
+                self._at[k] = self._base if (wanted := self._name(name)) == _TABLE else _outside(wanted)
+
+    def _name(self, place: int) -> str:
+        begin = int(self._sections[self._names]["offset"]) + place
+        return self._file[begin : self._file.index(b"\0", begin)].decode()
+
+    def _fill_in(self, relocations: NDArray[Any], section: int) -> None:
+        """Write what depends on addresses into a section."""
+        kind, symbol, offset = relocations["kind"], relocations["symbol"], relocations["offset"].astype(np.int64)
+        size = int(self._sections[section]["size"])
+        if not len(relocations) or self._sections[section]["kind"] != _CONTENT or int(offset.max()) + 8 > size:
+            raise UnknownError("a place outside of its section")
+        if int(symbol.max()) >= len(self._at) or not self._at[symbol].all():
+            raise UnknownError("a symbol without an address")
+        place = self._begin[section] + offset
+        here = self._base + place
+        at = self._at[symbol]
+        value = relocations["addend"] + np.select(
+            [kind == k for k in (_ADDRESS, _FROM_HERE, _FROM_TABLE, _ENTRY, _TABLE_FROM_HERE)],
+            [at, at - here, at - self._base, 8 * symbol.astype(np.int64), self._base - here],
+            np.iinfo(np.int64).min,
+        )
+        if not np.isin(kind, (_ADDRESS, _FROM_HERE, _FROM_TABLE, _ENTRY, _TABLE_FROM_HERE)).all():
+            raise UnknownError(f"places of kinds {sorted(set(kind.tolist()))}")
+        self._memory[place[:, None] + np.arange(8)] = value.astype("<i8").view(np.uint8).reshape(-1, 8)
+
+    def _protect(self) -> None:
+        """Let nothing be written that is run, and nothing be run that is written."""
+        read, run, _ = self._ends
+        if not allowed(self._base, read, mmap.PROT_READ) or not made_executable(self._base + read, run - read):
+            raise UnknownError("a system that lets no new code run")
+
+
+def made_executable(place: int, size: int) -> bool:
+    """Whether the system lets what is written in these pages run."""
+    return allowed(place, size, mmap.PROT_READ | mmap.PROT_EXEC)
+
+
+def allowed(place: int, size: int, what: int) -> bool:
+    return not _process().mprotect(ctypes.c_void_p(place), ctypes.c_size_t(size), ctypes.c_int(what))
+
+
+@cache
+def _outside(name: str) -> int:
+    """The address of a function of this process, such as those of the C library; 0 if there is none."""
+    try:
+        return ctypes.cast(getattr(_process(), name), ctypes.c_void_p).value or 0
+    except AttributeError:
+        return 0
