@@ -11,6 +11,7 @@ import pytest
 import macrograd as mg
 from macrograd import Value, losses, nn, optim
 from macrograd.compiler.many import Different, NetsError, NetSteps, TrainingNets
+from macrograd.compiler.program.instruction import Loop
 from macrograd.compiler.program.nets import over_nets
 from macrograd.compiler.step import TrainingLoop
 
@@ -64,6 +65,10 @@ RULES = {"sgd": optim.SGD(0.01, weight_decay=0.1), "adam": optim.Adam(0.01)}
         (classes, "sgd", 3, "float32"),
         (recurrence, "adam", 3, "float64"),
         (chosen, "sgd", 4, "float32"),
+        (hinge, "adam", 10, "float64"),  # in parts of five samples
+        (classes, "sgd", 16, "float32"),
+        (recurrence, "sgd", 12, "float64"),
+        (chosen, "sgd", 24, "float32"),
     ],
 )
 def test_every_net_has_the_bits_of_its_run_alone(make: Any, rule: str, size: int, dtype: str) -> None:
@@ -199,6 +204,17 @@ def test_a_program_over_nets_reads_and_writes_the_slots_of_every_sample() -> Non
         written[instruction.out.slots(instruction.dims).ravel()] += 1
     assert written.max() == 1  # nothing is written twice
     assert [slot for _, slot in over.results] == [slot for _, slot in program.results]
+
+
+@pytest.mark.parametrize(("samples", "parts", "size"), [(24, 3, 8), (10, 2, 5), (8, 0, 0), (13, 0, 0)])
+def test_steps_of_many_samples_follow_each_other_for_a_few_at_a_time(samples: int, parts: int, size: int) -> None:
+    from macrograd.compiler import pipeline
+
+    program = pipeline.gradient_program(pipeline.record(hinge(), [(2,), ()]), batch=True)
+    over = over_nets(program, samples, strict=False)
+    loops = [step for step in over.block if isinstance(step, Loop)]
+    assert [loop.count for loop in loops] == ([parts] if parts else [])
+    assert {step.dims[0] for loop in loops for step in loop.body} == ({size} if parts else set())
 
 
 def test_numbers_that_differ_are_read_and_nothing_else_may_differ() -> None:
