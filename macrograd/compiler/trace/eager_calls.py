@@ -111,9 +111,12 @@ class Expanded(Graph):
         """Whether sums have the same order with calls as without: in the function, whose Values come in this `order`,
         and in each of the sections."""
         for section in self.sections:
-            carry = [x for x in section.call.inputs[: len(section.carry)] if x.op is not ops.CONSTANT]
-            if any(len(set(map(id, some))) < len(some) for some in (section.roots(), carry)):
-                return False  # what comes back to a number that is twice in the state would be added up for each
+            if _twice(section.roots()):
+                return False
+        for _, call, called, _ in self._instances[1:]:
+            carry = call.inputs[: len(called.carry)] if called is not None else ()
+            if _twice([x for x in carry if x.op is not ops.CONSTANT]):
+                return False
         ranks = {number: {id(x): k for k, x in enumerate(some)} for number, some in inner.items()}
         ranks[0] = {id(x): k for k, x in enumerate(order)}
         before: list[tuple[int, ...]] = [()]
@@ -154,6 +157,11 @@ class Expanded(Graph):
                         if y.op is not ops.CONSTANT and not (y._a is None and isinstance(y, Traced)):
                             found.setdefault((at, id(y)), []).append(((instance, x, way), through))
         return found
+
+
+def _twice(state: Sequence[Any]) -> bool:
+    """Whether a number is twice in a state: what comes back to it would be added up for each."""
+    return len(set(map(id, state))) < len(state)
 
 
 def _rising(places: Sequence[tuple[int, ...]], ways: Sequence[Path]) -> bool:

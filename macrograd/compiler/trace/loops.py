@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from macrograd import ops
 from macrograd._dataclass import dataclass
+from macrograd.compiler.trace.alike import Form, form_of
 from macrograd.compiler.trace.calling import Call, call_of
 from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.held import Given, HeldLeaves, Leaves
@@ -53,6 +54,8 @@ class Listing(Protocol):
     """Lists the Values of a trace, and knows which are constants."""
 
     def depends(self, value: Value) -> bool: ...
+    @property
+    def as_eager(self) -> bool: ...
     def copied(self, original: Value, made: Value) -> None: ...
     def count(self) -> int: ...
     def since(self, mark: int) -> list[Any]: ...
@@ -91,6 +94,7 @@ class Loops:
         self.bodies: set[int] = set()  # the ids of Values that belong to a body and not to a round
         self.calls = Calls()
         self.given: Given | None = None
+        self._sections: dict[Form, Section] = {}  # that have been written, by their forms
         self._branches = 0  # that are being traced
         self._around: list[str | int | None] = []  # the memory= of the loops whose bodies are being traced
 
@@ -175,7 +179,7 @@ class Loops:
         self.bodies.update(map(id, order), map(id, (counter, *slots)))
         body_of = _Body(order, slots, counter, outs, kept)
         if plan is not None:
-            section = Section(plan, place_of(body), [self._new() for _ in slots], stops=0 if stops else None)
+            section = Section(plan, place_of(body), stops=0 if stops else None)
             current, columns = self._sectioned(section, current, body_of)
         else:
             numbers = [constant(float(k)) if whole else self.held.number(count, k, written) for k in range(written)]
@@ -208,7 +212,9 @@ class Loops:
     def _sectioned(self, section: Section, current: list[Any], body: _Body) -> tuple[list[Any], list[list[Any]]]:
         """The state after the head, one section that stands for all, and the tail, and what the rounds keep."""
         plan = section.plan
-        outside = self._outside(section, body.order, [*body.outs, *body.kept], {id(body.counter), *map(id, body.slots)})
+        reads = [x for x in body.order if self.reads.of(x) is not None]
+        computed = [x for x in body.order if self.reads.of(x) is None] if reads else body.order
+        form, outside = form_of(computed, [*body.outs, *body.kept], (body.counter, *body.slots, *reads))
 
         def plain(begin: int, many: int) -> list[list[Any]]:
             nonlocal current
@@ -218,8 +224,19 @@ class Loops:
             return columns
 
         head = plain(0, plan.head)
+        alone = bool(reads or plan.groups) or (self._trace.as_eager and section.stops is None)
+        if not alone:
+            section = self._sections.setdefault((plan, section.stops, form), section)
+        if section.call is None:
+            self._write(section, body, self._leaves(section, len(current), outside))
+        current, kept = self._call(section, [*current, *outside])
+        tail = plain(plan.head + plan.rounds * plan.count, plan.tail)
+        return current, [[*a, *b, *c] for a, b, c in zip(head, kept, tail, strict=True)]
+
+    def _write(self, section: Section, body: _Body, outside: dict[int, Any]) -> None:
+        """Write the rounds of a section, with these leaves for what comes from outside."""
+        plan, state = section.plan, section.carry
         section.counters = [] if plan.rounds == 1 else [self._new() for _ in range(plan.written)]
-        state = section.carry
         section.outs = [[] for _ in body.kept]
         around, self.reads.section = self.reads.section, section
         for k, number in enumerate(section.counters or [constant(0.0)], plan.head):  # a while_loop has no round number
@@ -230,9 +247,6 @@ class Loops:
                 column += found
         self.reads.section = around
         section.results = state
-        current, kept = self._call(section, current)
-        tail = plain(plan.head + plan.rounds * plan.count, plan.tail)
-        return current, [[*a, *b, *c] for a, b, c in zip(head, kept, tail, strict=True)]
 
     def _apart(self, count: int, order: list[Any]) -> bool:
         """Whether each round of a loop that stops is a section: it is long enough to be left out by itself, and so long
@@ -241,35 +255,36 @@ class Loops:
             return False
         return all(self.reads.of(x) is None for x in order)
 
-    def _outside(self, section: Section, order: list[Any], roots: list[Any], own: set[int]) -> dict[int, Any]:
-        """Leaves for what a section uses from outside, by id."""
-        found: dict[int, Any] = {}
-        own = own | set(map(id, order))
-        operands = [y for x in order if self.reads.of(x) is None for y in x.inputs]
-        for x in [*operands, *roots]:
-            if id(x) in own or id(x) in found or x.op is ops.CONSTANT:
-                continue
-            section.outside.append(x)
-            section.leaves.append(self._new())
-            found[id(x)] = section.leaves[-1]
-        return found
+    def _leaves(self, section: Section, carry: int, used: list[Any]) -> dict[int, Any]:
+        """Make the leaves of a section for a state of `carry` numbers, and for what it uses from outside, which are
+        returned by its ids."""
+        section.carry = [self._new() for _ in range(carry)]
+        section.outside = used
+        section.leaves = [self._new() for _ in used]
+        return dict(zip(map(id, used), section.leaves, strict=True))
 
-    def _call(self, section: Section, carry: list[Any]) -> tuple[list[Any], list[list[Any]]]:
-        """The results of a section that has been recorded."""
+    def _call(self, section: Section, operands: list[Any]) -> tuple[list[Any], list[list[Any]]]:
+        """The results of a section that has been written."""
+        if section.call is None:
+            operands = [*operands, *self._elements(section)]
+            self.bodies.update(id(x) for row in section.made for x in row)
+            self.bodies.update(map(id, section.inputs()))
+            call = section.call = call_of(Call(self.calls, self.calls.add(section)), operands)
+        else:
+            call = call_of(section.call.op, operands)
+        found = call.op.results(call)
+        state, outs = len(section.carry), section.plan.rounds * section.plan.count
+        return found[:state], [found[state + k * outs :][:outs] for k in range(len(section.outs))]
+
+    def _elements(self, section: Section) -> list[Any]:
+        """The operands that are elements which a section reads."""
         held = self.given is not None and not self._branches and all(x is None for x in self._around)
         for read in section.reads.values():
             inputs, number, same = [], {}, []
             if held and self.given:
                 inputs, number, same = self.given.inputs, self.given.number(), self.given.same
             read.find(inputs, number, same, held)
-        self.bodies.update(id(x) for row in section.made for x in row)
-        self.bodies.update(map(id, section.inputs()))
-        operation = Call(self.calls, self.calls.add(section))
-        operands = [*carry, *section.outside, *(x for read in section.reads.values() for x in read.operands)]
-        section.call = call_of(operation, operands)
-        found = operation.results(section.call)
-        state, outs = len(section.carry), section.plan.rounds * section.plan.count
-        return found[:state], [found[state + k * outs :][:outs] for k in range(len(section.outs))]
+        return [x for read in section.reads.values() for x in read.operands]
 
     def branch(self, test: Any, compute: Callable[[], list[Any]], where: str) -> list[Any]:
         """What a branch computes: as a section of one round if that is long enough to be left out where the test
@@ -287,13 +302,15 @@ class Loops:
             return outs
         made = set(map(id, order))
         own = [*{id(x): x for x in outs if id(x) in made}.values()]  # others need no section
-        section = Section(Plan(0, 1, 1, 0, 1, 0, 1), where, [self._new() for _ in [flag, *own]], stops=0)
-        new = self._outside(section, order, own, set())
-        mark = self._trace.count()
-        self._copy(order, new, (0, 0))
-        section.made = [[x for x in self._trace.since(mark) if x.op is not None]]
-        section.results = [section.carry[0], *(new[id(x)] for x in own)]
-        found = self._call(section, [flag, *(constant(0.0) for _ in own)])[0][1:]
+        form, outside = form_of(order, own, ())
+        section = self._sections.setdefault(form, Section(Plan(0, 1, 1, 0, 1, 0, 1), where, stops=0))
+        if section.call is None:
+            new = self._leaves(section, 1 + len(own), outside)
+            mark = self._trace.count()
+            self._copy(order, new, (0, 0))
+            section.made = [[x for x in self._trace.since(mark) if x.op is not None]]
+            section.results = [section.carry[0], *(new[id(x)] for x in own)]
+        found = self._call(section, [flag, *(constant(0.0) for _ in own), *outside])[0][1:]
         results = dict(zip(map(id, own), found, strict=True))
         return [results.get(id(x), x) for x in outs]
 

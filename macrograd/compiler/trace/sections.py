@@ -108,12 +108,12 @@ class Section:
     results   the state after it
     outs      what the rounds put out, for each kind a Value from each round
     stops     the number of the state that is 0 once the rounds change nothing more, if there is one
-    call      the call of it
+    call      the first call of it
     """
 
     plan: Plan
     where: str
-    carry: list[Any]
+    carry: list[Any] = field(default_factory=list)
     outside: list[Any] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)
     made: list[list[Any]] = field(default_factory=list)

@@ -1,0 +1,126 @@
+"""Branches, loops and solvers that are the same program: recorded, differentiated and compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd import Value
+from macrograd.compiler import pipeline
+from macrograd.compiler.pipeline import Source
+from macrograd.compiler.program.walk import counted
+from macrograd.compiler.trace.calls import Derived
+
+A, B = Value(0.7), Value(-0.4)
+
+
+def long(x: Any, c: Any, steps: int = 30) -> Any:
+    """Enough operations for a section."""
+    for _ in range(steps):
+        x = mg.tanh(x * A + c)
+    return x
+
+
+def branches(x: Any, n: int, numbers: Callable[[int], Any] = lambda k: 0.3) -> Any:
+    for k in range(n):
+        c = numbers(k)
+        x = mg.cond(x > 0.2, lambda x: long(x, c), lambda x: mg.sin(long(x, B)), x)  # noqa: B023 - called at once
+    return x
+
+
+def stopping(x: Any, n: int) -> Any:
+    for _ in range(n):
+        x, _ = mg.while_loop(lambda s: s[1] < 3.0, lambda s: (long(s[0], 0.1), s[1] + 1.0), (x, 0.0), most=12)
+    return x
+
+
+def solved(x: Any, n: int) -> Any:
+    for _ in range(n):
+        x = mg.implicit(lambda u: u - 0.2 * long(u, 0.1, 9) - x, x)  # noqa: B023 - called at once
+    return x
+
+
+def nested(x: Any, n: int) -> Any:
+    for _ in range(n):
+        x = mg.cond(x < 0.9, lambda x: long(branches(x, 1), B), lambda x: stopping(x, 1) * long(x, 0.1), x)
+    return x
+
+
+def remembering(x: Any, n: int) -> Any:
+    for _ in range(n):
+        x = mg.loop(1_000, lambda i, s: mg.tanh(s * A + 0.1), x, memory="sqrt")
+    return x
+
+
+KINDS = [branches, stopping, solved, nested, remembering]
+
+
+def source_of(fn: Callable[[Any], Any], *, strict: bool = False) -> Source:
+    return pipeline.record(fn, [()], strict=strict)
+
+
+def made_of(source: Source) -> tuple[int, int]:
+    """How many sections and how many derivatives there are."""
+    assert source.sections is not None
+    made = source.sections.calls.made
+    derived = sum(isinstance(x, Derived) for x in made)
+    return len(made) - derived, derived
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_bodies_are_one_section(kind: Callable[[Any, int], Any]) -> None:
+    few, many = [source_of(lambda x, n=n: kind(x, n)) for n in (2, 9)]
+    pipeline.gradient_program(few, batch=False)
+    pipeline.gradient_program(many, batch=False)
+    assert made_of(few) == made_of(many)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", [{}, {"strict": True}, {"batch": True}])
+def test_they_give_the_numbers_of_the_eager_engine(kind: Callable[[Any, int], Any], how: dict[str, bool]) -> None:
+    def run(x: Any) -> Any:
+        return kind(x, 2) * B + kind(x * 0.5, 1)
+
+    samples = [0.6, -0.3, 0.15] if "batch" in how else [0.6]
+    A.grad = B.grad = 0.0
+    mean = mg.sum([run(x) for x in samples]) / len(samples)
+    mean.backward()
+    expected = [mean.data, A.grad, B.grad]
+    A.grad = B.grad = 0.0
+    got = [mg.compile(run, backend="numpy", **how).backward(np.array(samples) if "batch" in how else 0.6)]
+    np.testing.assert_allclose([*got, A.grad, B.grad], expected, rtol=1e-12)
+
+
+def test_the_compiler_finds_the_loop_over_equal_branches() -> None:
+    """Calls of one section are alike, so a Python loop over them is a loop of the program, in the derivative, too."""
+    source = source_of(lambda x: branches(x, 40))
+    for program in (pipeline.value_program(source, batch=False), pipeline.gradient_program(source, batch=False)):
+        rounds = [counts for step in program.steps() for _, counts in counted(step)]
+        assert any(counts and counts[0] >= 35 for counts in rounds)
+        assert len(rounds) < 1_200
+
+
+def test_bodies_that_differ_in_a_number_are_different_sections() -> None:
+    """The sign of zero is part of a number."""
+    for numbers, kinds in (([0.3], 1), ([0.3, 0.4], 2), ([0.0, -0.0], 2), ([float("nan"), 0.1], 2)):
+        source = source_of(lambda x, c=numbers: branches(x, 6, lambda k: c[k % len(c)]))
+        assert made_of(source)[0] == 1 + kinds
+
+
+def test_loops_that_read_arrays_by_the_round_are_their_own() -> None:
+    """What they read is not the same."""
+
+    def run(ys: Any, zs: Any) -> Any:
+        x: Any = 0.1
+        for values in (ys, zs, ys):
+            x = mg.loop(1_500, lambda i, s, v=values: mg.tanh(s * A + mg.take(v, i)), x, memory="sqrt")
+        return x
+
+    source = pipeline.record(run, [(1_500,), (1_500,)])
+    assert made_of(source)[0] == 3
+    ys, zs = np.sin(np.arange(1_500.0)), np.cos(np.arange(1_500.0))
+    np.testing.assert_allclose(mg.compile(run, backend="numpy")(ys, zs), run(ys.tolist(), zs.tolist()).data, rtol=1e-12)
