@@ -24,6 +24,9 @@ from typing import Any, NoReturn
 class Interpreter:
     """The protocol; this one allows everything and notes nothing."""
 
+    #: the identifier of the thread that it is in charge of
+    thread = 0
+
     #: (class) → an empty Value for the result of an operation, or for a number that took part in one
     new: Callable[[Any], Any] = staticmethod(object.__new__)
     #: a number that an operator of Value takes → a Value, None for anything else; None: a new Value each time
@@ -70,7 +73,7 @@ class Interpreter:
         """Its number is about to be set. May raise."""
 
     def records(self) -> bool:
-        """Whether this thread's program is being recorded: it then asks for loops and elements by `loop` and `take`."""
+        """Whether the program is being recorded: it then asks for loops and elements by `loop` and `take`."""
         return False
 
     def count(self) -> int:

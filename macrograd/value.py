@@ -12,7 +12,8 @@ same reason, speed: each is `_node` inlined.
 
 from __future__ import annotations
 
-from _thread import RLock  # `threading` would be a heavy import
+import sys
+from _thread import RLock, get_ident  # `threading` would be a heavy import
 from collections import deque
 from collections.abc import Callable, Iterable
 from operator import attrgetter
@@ -45,7 +46,8 @@ _in_charge = RLock()
 
 
 class interpreted:  # noqa: N801 - used as a function, in a with statement
-    """`with interpreted(by):` puts the interpreter in charge, and then the previous one again; other threads wait."""
+    """`with interpreted(by):` puts the interpreter in charge of this thread, and then the previous one again. Other
+    threads that want one wait; Values that they make and look at meanwhile are none of its business."""
 
     def __init__(self, by: Interpreter) -> None:
         self._by = by
@@ -54,12 +56,33 @@ class interpreted:  # noqa: N801 - used as a function, in a with statement
         global _interpreter, _new, _operand
         _in_charge.acquire()
         self._around = _interpreter, _new, _operand
-        _interpreter, _new, _operand = self._by, self._by.new, self._by.operand or constant
+        self._by.thread = get_ident()
+        new, operand = self._by.new, self._by.operand or constant
+        if not is_alone():  # otherwise at full speed
+            new, operand = _own(new, object.__new__), _own(operand, constant)
+        _interpreter, _new, _operand = self._by, new, operand
 
     def __exit__(self, *error: object) -> None:
         global _interpreter, _new, _operand
         _interpreter, _new, _operand = self._around
         _in_charge.release()
+
+
+def _own(mine: Callable[[Any], Any], eager: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`mine` in this thread, `eager` in all others."""
+    thread = get_ident()
+    return lambda x: mine(x) if get_ident() == thread else eager(x)
+
+
+def is_alone() -> bool:
+    """Whether this is the only thread that runs Python code."""
+    return len(sys._current_frames()) == 1
+
+
+def _observer(x: Any = None) -> Interpreter | None:
+    """The interpreter in charge of this thread, if there is one. Whoever works on traced Values works for the trace."""
+    by = _interpreter  # once: it may be another's, which ends it meanwhile
+    return by if by is not None and (by.thread == get_ident() or (x is not None and x._traced)) else None
 
 
 # Counts the bulk writes of parameters (by an optimiser, a training run, `load_parameters`). A cached copy of their
@@ -100,14 +123,14 @@ class Value(Methods):
         self.op = None
         self._a = self._b = None
         self.label = label
-        if _interpreter is not None:
-            _interpreter.leaf(self)
+        if _interpreter is not None and (by := _observer()):
+            by.leaf(self)
 
     @property
     def data(self) -> float:
         """The number. Raises TypeError when set to anything that is not a real number."""
-        if _interpreter is not None:
-            _interpreter.look(self, "the number of {} (.data) was asked for")
+        if _interpreter is not None and (by := _observer()):
+            by.look(self, "the number of {} (.data) was asked for")
         return self._data
 
     @data.setter
@@ -118,8 +141,8 @@ class Value(Methods):
 
                 raise refused_data(self, number)
             number = real("value.data = …", number)
-        if _interpreter is not None:
-            _interpreter.write(self)
+        if _interpreter is not None and (by := _observer()):
+            by.write(self)
         global _fresh
         self._data = number
         _fresh = _ZERO + 0.0
@@ -127,14 +150,14 @@ class Value(Methods):
     @property
     def grad(self) -> Any:
         """The derivative that `backward()` has added up."""
-        if _interpreter is not None:
-            _interpreter.gradient(self, "the gradient of {} (.grad) was asked for")
+        if _interpreter is not None and (by := _observer()):
+            by.gradient(self, "the gradient of {} (.grad) was asked for")
         return self._grad
 
     @grad.setter
     def grad(self, gradient: Any) -> None:
-        if _interpreter is not None:
-            _interpreter.gradient(self, "the gradient of {} (.grad = …) was set")
+        if _interpreter is not None and (by := _observer()):
+            by.gradient(self, "the gradient of {} (.grad = …) was set")
         self._grad = gradient
 
     # --- arithmetic ---------------------------------------------------------------------------------------------
@@ -230,15 +253,15 @@ class Value(Methods):
     __rfloordiv__, __rmod__, __rdivmod__ = __floordiv__, __mod__, __divmod__
 
     def __round__(self, ndigits: int | None = None) -> int:
-        if _interpreter is not None:
-            _interpreter.look(self, "round() of {}")
+        if _interpreter is not None and (by := _observer()):
+            by.look(self, "round() of {}")
         raise TypeError(
             "round() is not supported on Value: it returns an int; write mg.round(value), or round(value.data)"
         )
 
     def __index__(self) -> int:
-        if _interpreter is not None:
-            _interpreter.look(self, "{} as an index (mg.take) or a count (mg.loop)")
+        if _interpreter is not None and (by := _observer()):
+            by.look(self, "{} as an index (mg.take) or a count (mg.loop)")
         raise TypeError(
             "a Value cannot be an index or a count: use int(value.data), or mg.take(values, value) to choose by one"
         )
@@ -279,26 +302,26 @@ class Value(Methods):
         return _compare(ops.less_equal, other, self)
 
     def __float__(self) -> float:
-        if _interpreter is not None:
-            _interpreter.look(self, "float() of {}, which math's functions take too,")
+        if _interpreter is not None and (by := _observer()):
+            by.look(self, "float() of {}, which math's functions take too,")
         from macrograd.slips import number_taken
 
         number_taken(self)
         return self._data
 
     def __int__(self) -> int:
-        if _interpreter is not None:
-            _interpreter.look(self, "int() of {}")
+        if _interpreter is not None and (by := _observer()):
+            by.look(self, "int() of {}")
         return int(self._data)
 
     def __bool__(self) -> bool:
-        if _interpreter is not None:
-            _interpreter.look(self, "a branch on {} (if, while, and, or, not, max, min, sorted)")
+        if _interpreter is not None and (by := _observer()):
+            by.look(self, "a branch on {} (if, while, and, or, not, max, min, sorted)")
         return self._data != 0.0
 
     def _known(self) -> float | None:
         """The number, for the rules of choices; None if a trace would bake it in (`macrograd.ops.known`)."""
-        return self._data if _interpreter is None else _interpreter.known(self)
+        return by.known(self) if _interpreter is not None and (by := _observer()) else self._data
 
     # --- the graph ----------------------------------------------------------------------------------------------
 
@@ -356,8 +379,8 @@ class Value(Methods):
 
         Source: reverse accumulation; Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, §3.2.
         """
-        if _interpreter is not None:
-            _interpreter.look(self, "backward() of {}, in place of mg.grad or mg.value_and_grad,")
+        if _interpreter is not None and (by := _observer()):
+            by.look(self, "backward() of {}, in place of mg.grad or mg.value_and_grad,")
         if create_graph:
             self._check_unchanged()
             self._backward_graph()
@@ -421,8 +444,8 @@ class Value(Methods):
 
     def __format__(self, spec: str) -> str:
         """`f"{x:.3f}"` formats the number; without a format spec it is `str(x)`."""
-        if _interpreter is not None and spec:
-            _interpreter.look(self, f"the format {spec!r} of {{}}")
+        if _interpreter is not None and spec and (by := _observer()):
+            by.look(self, f"the format {spec!r} of {{}}")
         return format(self._data, spec) if spec else str(self)
 
     def __dir__(self) -> list[str]:
@@ -491,23 +514,24 @@ def _node(data: float, op: Op, a: Value | None = None, b: Value | None = None) -
 def is_open(x: Any) -> bool:
     """Whether x is a Value whose number is not known yet: during a trace, one that depends on an argument or a
     parameter."""
-    return isinstance(x, Value) and (x._traced or (_interpreter is not None and _interpreter.depends(x)))
+    return isinstance(x, Value) and (x._traced or bool((by := _observer()) and by.depends(x)))
 
 
 def positive_zero(x: Value) -> Value:
     """x, and 0.0 for −0.0: of a gradient, which begins with 0.0 and is added to, as `.grad` is."""
-    signed = x._data == 0.0 if _interpreter is None else _interpreter.signed_zero(x)
+    signed = by.signed_zero(x) if (by := _observer(x)) else x._data == 0.0
     return x + 0.0 if signed else x
 
 
 def is_interpreted() -> bool:
     """Whether operations mean more than their numbers at the moment, as in a trace."""
-    return _interpreter is not None
+    return _observer() is not None
 
 
 def recording() -> Interpreter | None:
     """The interpreter that records this thread's program, if one does."""
-    return _interpreter if _interpreter is not None and _interpreter.records() else None
+    by = _observer()
+    return by if by is not None and by.records() else None
 
 
 def numbers_of(values: Iterable[Value]) -> list[float]:
@@ -536,8 +560,8 @@ _set_number = vars(Value)["_data"].__set__
 def compared(op: Op, left: Any, right: Any) -> Any:
     """The recorded comparison that Python's operator is while a function is traced."""
     made = op(left, right)
-    if _interpreter is not None:
-        _interpreter.compared(made)
+    if by := _observer(made):
+        by.compared(made)
     return made
 
 
@@ -545,7 +569,7 @@ def _compare(op: Op, left: Any, right: Any) -> Any:
     left, right = constant(left), constant(right)
     if left is None or right is None:
         return NotImplemented
-    if _interpreter is not None and (_interpreter.depends(left) or _interpreter.depends(right)):
+    if (by := _observer()) and (by.depends(left) or by.depends(right)):
         return compared(op, left, right)
     return bool(op.forward(left._data, right._data))
 

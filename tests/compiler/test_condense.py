@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
+import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -20,6 +25,7 @@ from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.trace import trace
 from macrograd.compiler.trace.traced import Traced
 from macrograd.graph import topological
+from macrograd.ops import CONSTANT
 
 
 @pytest.fixture(params=[1, 4, 9])
@@ -113,7 +119,7 @@ def test_values_that_are_kept_are_what_they_were(often: None) -> None:
 def test_a_function_that_asks_for_operands_gets_them(often: None, ask: Callable[[Any, Any], Any]) -> None:
     def fn(x: Any) -> Any:
         h, y = x, W[1]
-        for k in range(25):
+        for k in range(12):
             h, y = mg.tanh(h + W[k % 6]), y * W[2] + 0.5
         z = ask(h, y)
         for _ in range(25):
@@ -181,7 +187,7 @@ def test_both_sides_of_an_operation(often: None) -> None:
 
     found = trace(fn, [()])
     assert str(found.tape) == str(never(lambda: trace(fn, [()])).tape)
-    compiled = mg.compile(fn)
+    compiled = mg.compile(fn, backend="numpy")  # no thread compiles it again meanwhile
     assert compiled(0.25) == pytest.approx(fn(Value(0.25)).data, rel=1e-12)
 
 
@@ -236,3 +242,126 @@ def test_long_traces_let_go_of_their_values(monkeypatch: pytest.MonkeyPatch) -> 
     trace(history, [()])
     assert len(alive) == 1  # a function that holds most of it is left alone
     assert math.isfinite(alive[0])
+
+
+def eagerly(k: int) -> list[float]:
+    """Numbers of a program that other threads compute while this one traces."""
+    a, b = Value(0.1 * k - 0.7), Value(0.3)
+    x = a
+    for _ in range(30):
+        x = mg.tanh(x * 1.5 + b) - 0.25
+    (slope,) = (mg.grad(lambda z: mg.maximum(z, b) * mg.where(z > b, z, -0.0))(a),)
+    y = mg.loop(5, lambda i, s: s * a + 0.5, x) * slope
+    y.backward()
+    return [y.data, a.grad, b.grad]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_other_threads_neither_disturb_a_trace_nor_are_disturbed(held: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(condense, "AT_ONCE", 400)
+    monkeypatch.setattr(condense, "SAMPLE", 100)
+
+    def fn(x: Any) -> Any:
+        h, penalty, kept = x, W[0] * 0.5, []
+        for k in range(800):
+            h = mg.tanh(h * W[k % 6] + W[(k + 1) % 6]) - h / 3.0
+            penalty = penalty + W[k % 6] ** 2 * 1.5
+            if held and k % 50 == 3:
+                kept += [h, penalty]
+        return h * penalty + mg.sum(kept)
+
+    expected, whole = [eagerly(k) for k in range(20)], str(trace(fn, [()]).tape)
+    stopped, found = threading.Event(), list[Any]()
+
+    def work() -> None:
+        try:
+            while not stopped.is_set():
+                found.append([eagerly(k) for k in range(20)])
+        except BaseException as error:  # noqa: BLE001  shown below
+            found.append(error)
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    between = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for worker in workers:
+            worker.start()
+        tapes = {str(trace(fn, [()]).tape) for _ in range(4)}
+    finally:
+        stopped.set()
+        for worker in workers:
+            worker.join()
+        sys.setswitchinterval(between)
+    assert tapes == {whole}
+    assert all(x == expected for x in found), [x for x in found if isinstance(x, BaseException)]
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["alone before", "not alone"])
+def test_threads_of_the_function_itself(before: bool, often: None) -> None:
+    """They compute with traced Values and with parameters, and may ask for operands."""
+
+    def part(x: Any) -> Any:
+        for k in range(30):
+            x = mg.tanh(x * W[k % 6] + W[1] * W[2])
+        return x + x.inputs[0]
+
+    def fn(x: Any, run: Callable[..., Any]) -> Any:
+        y = part(x)
+        parts = [*run(part, [x * y, y, x])]
+        return mg.sum(parts) + part(y)
+
+    def threaded(x: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return fn(x, pool.map)
+
+    whole = never(lambda: trace(lambda x: fn(x, map), [()]))
+    waiting = threading.Event()
+    other = threading.Thread(target=waiting.wait, args=(20,))
+    if before:
+        other.start()
+    try:
+        found = trace(threaded, [()])
+    finally:
+        waiting.set()
+    assert str(found.tape) == str(whole.tape)
+    assert found.parameters == whole.parameters
+
+
+def test_an_interrupted_condensing_leaves_values_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may come before any line."""
+    monkeypatch.setattr(condense, "AT_ONCE", 10)
+    kept: list[Any] = []
+
+    def fn(x: Any) -> Any:
+        for k in range(12):
+            x = x * W[k % 6] + 1.0
+            if k % 3 == 0:
+                kept.append(x)
+        return x
+
+    def interrupted(last: int) -> bool:
+        lines = itertools.count()
+
+        def watch(frame: FrameType, event: str, _: Any) -> Any:
+            if event == "line" and next(lines) == last:
+                raise KeyboardInterrupt
+            return watch if frame.f_code.co_filename == condense.__file__ else None
+
+        before = sys.gettrace()
+        sys.settrace(watch)
+        try:
+            trace(fn, [()])
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    last = 0
+    while interrupted(last):
+        order = topological(*kept)
+        assert sum(x.op is not None and x.op is not CONSTANT for x in order) == max(6 * len(kept) - 4, 0)
+        assert not any(isinstance(x, Condensed) for x in order)
+        kept.clear()
+        last += 1
+    assert last > 100

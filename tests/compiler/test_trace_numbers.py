@@ -13,6 +13,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import TraceError, Value, losses, nn, value
+from macrograd.graph import topological
 
 BACKENDS = ["numpy", "llvm"]
 
@@ -178,6 +179,31 @@ def test_numbers_are_not_set_in_a_trace() -> None:
         with pytest.raises(TraceError, match=r"was set while the function is traced, at .*test_trace_numbers"):
             mg.compile(lambda x, target=target: setattr(target(x), "data", 3.0) or x)(1.0)
     assert a.data == 1.0
+
+
+def test_another_thread_computes_as_ever_while_this_one_traces() -> None:
+    """Its graphs are those of the eager engine: rules that look at numbers see them, and signs of zeros stay."""
+
+    def described() -> list[Any]:
+        a, b = Value(1.0), Value(-2.0)
+        slope = mg.grad(lambda x: mg.maximum(x, b) * mg.where(x > b, x, 0.0) + mg.take([x, b], 0) * -0.0)(a)
+        repeated = mg.loop(2, lambda i, s: mg.cond(s > a, lambda t: t * b, lambda t: -t, s), slope * 0.5)
+        order = topological(repeated)
+        number = {id(x): k for k, x in enumerate(order)}
+        return [(x.op, x.data, math.copysign(1.0, x.data), [number[id(y)] for y in x.inputs]) for x in order]
+
+    seen: list[Any] = []
+
+    def f(x: Any) -> Any:
+        thread = threading.Thread(target=lambda: seen.append(described()))
+        thread.start()
+        thread.join()
+        return x * x
+
+    alone = described()
+    for strict in (False, True):
+        assert mg.compile(f, strict=strict)(2.0) == 4.0
+        assert seen.pop() == alone
 
 
 def test_another_thread_reads_while_this_one_traces() -> None:

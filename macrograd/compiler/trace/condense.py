@@ -12,6 +12,10 @@ Nothing more is condensed then in that trace. A function that holds most of what
 Whether somebody holds a Value is told by its reference count: by the references beyond those of the list and of later
 operands. A Value that is wrongly taken for forgotten keeps its operands, and is treated as one that was computed before
 the trace, so that no number of the program depends on the count.
+
+The Values listed are the trace's alone: those that another thread makes for itself are not listed. Once another thread
+takes part in the trace, nothing more is condensed. It may ask for operands while this thread condenses: one lock keeps
+the two apart.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import compress, repeat
 from operator import attrgetter
-from threading import get_ident
+from threading import RLock, get_ident
 from typing import Any
 
 import numpy as np
@@ -35,6 +39,7 @@ from macrograd.value import Value
 AT_ONCE = 1 << 14  # Values
 SAMPLE = 1 << 11  # Values that show how much of what it computes the function holds
 MOST_HELD = 0.5  # of these; there is little to gain otherwise
+_condensing = RLock()  # one for all: only one trace runs at a time
 _first, _second = Value.__dict__["_a"], Value.__dict__["_b"]  # the slots, which `Condensed` hides
 
 
@@ -97,19 +102,29 @@ _ORIGINAL = {made: original for original, made in _CONDENSED.items()}
 
 def _whole(node: Any) -> Any:
     """The node, with its operands."""
-    _first.__get__(node).restore()
-    if isinstance(node, Condensed):
-        raise RuntimeError("the operands of this Value are lost: its references were not counted right")
+    with _condensing:
+        if isinstance(node, Condensed):
+            by = _first.__get__(node)
+            if by.__class__ is Condenser:
+                by.restore()
+            else:  # Ctrl-C came before its operands were taken
+                node.__class__ = _ORIGINAL[node.__class__]
+        if isinstance(node, Condensed):
+            raise RuntimeError("the operands of this Value are lost: its references were not counted right")
     return node
 
 
 class Condenser:
-    """Condenses the Values of one trace, in its thread; `listed` is the list to which the trace adds them."""
+    """Condenses the Values of one trace, in its thread; `listed` is the list to which the trace adds them.
+
+    alone  whether no other thread was there at its start
+    """
 
     def __init__(self, listed: list[Value]) -> None:
+        self.alone = value.is_alone()
         self._listed = listed
         self._thread = get_ident()
-        self._goes_on = True
+        self._goes_on, self._stopped = True, False
         self._linker = Linker()
         self._held: list[Value] = []  # the Values that somebody holds
         self._numbers = np.empty(0, dtype=np.int32)  # theirs
@@ -117,10 +132,23 @@ class Condenser:
 
     def classes(self) -> Iterator[type[Value]]:
         """The class of the next Values to be made, once for each; before, the Values listed are condensed."""
+        if self.alone and not value.is_alone():  # the function started a thread
+            self.restore()
         if self._goes_on and get_ident() == self._thread and len(self._listed) >= max(AT_ONCE, len(self._held)):
             self._goes_on = False  # for a Value that is made meanwhile
-            self._goes_on = self.condense()
+            with _condensing:
+                self._goes_on = self.condense() and not self._stopped
         return repeat(Value, AT_ONCE) if self._goes_on else repeat(Value, SAMPLE)
+
+    def watched(self, new: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """`new`, which stops the condensing when another thread calls it."""
+
+        def watching(kind: Any) -> Any:
+            if get_ident() != self._thread:
+                self.restore()
+            return new(kind)
+
+        return watching
 
     def condense(self) -> bool:
         """Condense the Values listed; returns whether to go on."""
@@ -139,28 +167,31 @@ class Condenser:
             return False
         which = np.flatnonzero(beyond | labels[place])
         held = [some[k] for k in place[which].tolist()]
+        # First of all, for Ctrl-C may come at any time.
+        both = self._held + held, np.append(self._numbers, (first + which).astype(np.int32))
+        self._held, self._numbers = both
         for node in held:
             made = _CONDENSED.get(node.__class__)
             if made is not None:
                 node.__class__ = made
                 _first.__set__(node, self)
                 _second.__set__(node, None)
-        self._held += held
-        self._numbers = np.append(self._numbers, (first + which).astype(np.int32))
-        del self._listed[: len(some)], some, held
+        del self._listed[: len(some)], some, held, both
         self._forget()
         return True
 
     def _forget(self) -> None:
         """Hold only what others hold, too."""
         still = _references(self._held) > _ALONE
-        self._held = [*compress(self._held, still.tolist())]
-        self._numbers = self._numbers[still]
+        both = [*compress(self._held, still.tolist())], self._numbers[still]
+        self._held, self._numbers = both
 
     def restore(self) -> None:
         """Make all Values again, and list them; nothing is condensed from now on."""
-        self._goes_on = False
-        self._restore(self._linker.count)
+        with _condensing:
+            self._goes_on, self._stopped = False, True
+            if self._linker.count:
+                self._restore(self._linker.count)
 
     def _restore(self, count: int) -> None:
         held = dict(zip(self._numbers.tolist(), self._held, strict=True))
@@ -169,9 +200,9 @@ class Condenser:
             node = held.get(k)
             if node is None:
                 node = _made(ops.TABLE[code], operands, self._fresh)
-            else:
-                node.__class__ = _ORIGINAL.get(node.__class__, node.__class__)
-            node.inputs = operands
+            elif (original := _ORIGINAL.get(node.__class__)) is not None:
+                _set_operands(node, operands)  # before its class, for whoever asks meanwhile
+                node.__class__ = original
             made.append(node)
         self._linker, self._held, self._numbers = Linker(), [], self._numbers[:0]
         self._listed[:0] = made
@@ -179,11 +210,14 @@ class Condenser:
     def links(self, results: list[Value]) -> Links | None:
         """The links of all Values, and of the results; both lists are emptied. None if nothing is condensed, or if it
         cannot stay so."""
-        self._goes_on, first = False, self._linker.count
-        if not first:
-            return None
+        with _condensing:
+            self._goes_on, self._stopped = False, True
+            return self._linked(results) if self._linker.count else None
+
+    def _linked(self, results: list[Value]) -> Links | None:
+        first = self._linker.count
         try:
-            self._linker.add(self._listed, self._held, self._numbers)
+            self._linker.add(self._listed.copy(), self._held, self._numbers)  # another thread may add to the list
         except AttributeError:  # a Value that another thread is just making
             self._listed[:] = [x for x in self._listed if hasattr(x, "label")]
             self._restore(first)
@@ -202,6 +236,12 @@ class Condenser:
         return linker.links()
 
 
+def _set_operands(node: Value, operands: tuple[Value, ...]) -> None:
+    count = len(operands)
+    _first.__set__(node, operands if count > 2 else operands[0] if count else None)
+    _second.__set__(node, operands[1] if count == 2 else None)
+
+
 def _made(op: Any, operands: tuple[Value, ...], fresh: float) -> Value:
     """A Value as the trace made it."""
     node: Value = object.__new__(Value)
@@ -211,6 +251,7 @@ def _made(op: Any, operands: tuple[Value, ...], fresh: float) -> Value:
         node._data = op.forward(*[x._data for x in operands])
         node._grad = fresh
     node.op = op
+    _set_operands(node, operands)
     node.label = ""
     return node
 

@@ -6,7 +6,6 @@ have numbers, but only of this moment, and each call reads them again.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,10 +29,11 @@ FIRST_CHECK = -1000  # the index of a take by which a program says that its firs
 
 class Recording(Interpreter):
     """The interpreter of a trace: it lists the Values that are made, and guards the numbers of those that the traced
-    function closed over, in the thread that traces.
+    function closed over.
 
-    new   makes a Value and lists it; pure C, because it is called for every operation
-    made  the leaves that the function made itself: these are constants
+    new         makes a Value and lists it; pure C, because it is called for every operation
+    new_traced  makes a traced one, of which other threads, to which the function gave work, may make some
+    made        the leaves that the function made itself: these are constants
     checks  what the program says where a check fails
 
     With `as_eager` the sign of zero is that of the eager engine.
@@ -44,7 +44,6 @@ class Recording(Interpreter):
         self.comparisons: list[Value] = []
         self._compared: set[int] = set()
         self.choices: dict[int, bool] = {}  # by id, whether it is one of a round's
-        self._thread = threading.get_ident()
         # Not a cycle, which would keep a million Values until the garbage collector runs.
         self.loops = Loops(rounds or Rounds(), leaf, counter, record, weakref.proxy(self))
         self.made: set[Value] = set()
@@ -54,11 +53,12 @@ class Recording(Interpreter):
         self.found_open: set[Value] = set()
         self.found_constant: set[Value] = set()
         self._listed: list[Value] = []
-        # `append` returns None, so that all are let through. Other threads, and finalizers while one is being made, may
-        # make Values, too: none of the parts minds being entered twice.
-        self._condenser = Condenser(self._listed)
-        classes = repeat(Value) if as_eager else chain.from_iterable(iter(self._condenser.classes, None))
+        # `append` returns None, so that all are let through. Threads that the function starts, and finalizers while one
+        # is being made, may make Values, too: none of the parts minds being entered twice.
+        self._condenser = condenser = Condenser(self._listed)
+        classes = repeat(Value) if as_eager else chain.from_iterable(iter(condenser.classes, None))
         self.new = partial(next, filterfalse(self._listed.append, map(object.__new__, classes)))
+        self.new_traced = self.new if condenser.alone else condenser.watched(self.new)
 
     operand = staticmethod(operand)
 
@@ -84,10 +84,11 @@ class Recording(Interpreter):
 
     def since(self, mark: int) -> list[Value]:
         """The Values made since there were this many."""
-        return self._listed[mark:]
+        found = self._listed[mark:]
+        return found if value.is_alone() else [x for x in found if hasattr(x, "label")]  # others may be making some
 
     def records(self) -> bool:
-        return threading.get_ident() == self._thread
+        return True
 
     def loop(
         self,
@@ -174,9 +175,7 @@ class Recording(Interpreter):
         return self.as_eager and (value.op is not CONSTANT or value._data == 0.0)
 
     def depends(self, value: Value) -> bool:
-        """Whether the number depends on a parameter or an argument; always False in other threads."""
-        if threading.get_ident() != self._thread:
-            return False
+        """Whether the number depends on a parameter or an argument."""
         stack, seen = [value], set()
         while stack:
             node = stack.pop()
@@ -202,9 +201,8 @@ class Recording(Interpreter):
             refuse(what.format(_described(value)), WAY_OUT_OF_GRADIENTS)
 
     def write(self, value: Value) -> None:
-        if threading.get_ident() == self._thread:
-            what = "the number of a Value (value.data = …) was set"
-            refuse(what, "it would happen only once, not at every call. Set it outside, or compute a new Value")
+        what = "the number of a Value (value.data = …) was set"
+        refuse(what, "it would happen only once, not at every call. Set it outside, or compute a new Value")
 
 
 def _described(value: Value) -> str:

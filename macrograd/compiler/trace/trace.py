@@ -112,7 +112,7 @@ def trace(
     its result holds anything but numbers and Values, and Unrolled for a loop that must be written out.
     """
     recording = Recording(rounds, as_eager=as_eager)
-    with value.interpreted(recording), guarded_calls(refuse), listing(recording.new), _uncollected():
+    with value.interpreted(recording), guarded_calls(refuse), listing(recording.new_traced), _uncollected():
         given = given or Arguments(shapes, uniform)
         recording.loops.given = given
         recording.loops.reads.arguments.update(map(id, given.arguments))
