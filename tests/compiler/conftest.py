@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         with contextlib.suppress(ImportError):
             processor.machine()
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def _code_as_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first code is that which programs keep, only compiled more quickly: what these tests look at. Rolled code has
+    tests of its own, and is what tests elsewhere run."""
+    if find_spec("llvmlite") is not None:
+        monkeypatch.setattr("macrograd.compiler.targets.llvm.machine_code.MOST", 0)
 
 
 @pytest.fixture(params=["llvm", "numpy"], scope="session")

@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from first_and_last import Call
 from hypothesis import HealthCheck, given, settings
 from random_programs import RandomProgram, every_line, programs
 
 import macrograd as mg
 from macrograd import Value
 from macrograd.compiler.jit import native, tiers
-from macrograd.compiler.settings import settings_of
-from macrograd.compiler.specialised import Specialised, results
-from macrograd.compiler.targets.llvm.execute import LlvmState
+from macrograd.compiler.targets.llvm import machine_code
 from macrograd.compiler.targets.llvm.kernel import cached_kernel
 
 
@@ -30,43 +29,7 @@ def _tiers_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also short modules have two tiers here, and nothing is known of them."""
     monkeypatch.setenv("MACROGRAD_CACHE", "off")
     monkeypatch.setattr(native, "LONG", 0)
-
-
-def bits(x: Any) -> Any:
-    """NaNs are one: their signs and payloads are the processor's business."""
-    x = np.asarray(x)
-    return np.where(np.isnan(x), np.nan, x).tobytes()
-
-
-class Call:
-    """The program of a function's gradient as native code, with its arguments."""
-
-    def __init__(self, fn: Any, *arrays: Any, dtype: str = "float64", special: Specialised | None = None) -> None:
-        if special is None:
-            settings = settings_of(fn, batch=True, dtype=dtype, backend="llvm", threads=1, strict=False)
-            special = Specialised(settings, tuple(np.shape(array)[1:] for array in arrays))
-        self.fn, self.special, self.arrays = fn, special, [np.asarray(array) for array in arrays]
-        samples = special.samples(self.arrays)
-        self.prepared = special.prepared("gradient", samples)
-        state = self.prepared.state(samples)
-        assert isinstance(state, LlvmState)
-        self.state = state
-        special.fill(state)
-        special.load(state, self.arrays)
-
-    def again(self) -> Call:
-        """Another call of the same code."""
-        return Call(self.fn, *self.arrays, special=self.special)
-
-    @property
-    def improved(self) -> bool:
-        return self.state.native.improved
-
-    def __call__(self) -> tuple[Any, Any]:
-        """The value and the gradient."""
-        self.state.run()
-        value, gradient = results(self.prepared.program, self.state)
-        return bits(value), bits(gradient)
+    monkeypatch.setattr(machine_code, "MOST", 1 << 23)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -26,8 +26,8 @@ def test_of(case: Case, way: Way, outcome: Verdict, seed: str) -> str:
     settings = ", ".join(f"{key}={value!r}" for key, value in ways.settings(way).items() if (key, value) not in _PLAIN)
     body += [f"    compiled = mg.compile({name}{', ' if settings else ''}{settings})"]
     indent = "    "
-    if way.budget is not None:
-        body += [f"    with limited({way.budget}):  # so that it runs as data, as long programs do"]
+    if _limits(way):
+        body += [f"    with limited({way.budget}, rolled={way.rolled}):  # so that it runs as long programs do"]
         indent += "    "
     given = ", ".join(["X", "index"][: len(program.arguments)])
     if way.moved:
@@ -38,9 +38,13 @@ def test_of(case: Case, way: Way, outcome: Verdict, seed: str) -> str:
     return "\n".join([*_head(way), *body, *_comparison(way, name, given, indent)]) + "\n"
 
 
+def _limits(way: Way) -> bool:
+    return way.budget is not None or not way.rolled
+
+
 def _head(way: Way) -> list[str]:
     head = ["import numpy as np", "from fuzz.language import flat, number"]
-    if way.budget is not None:
+    if _limits(way):
         head.append("from fuzz.ways import limited")
     return [*head, "", "import macrograd as mg", "from macrograd import Value, ops  # noqa: F401", "", ""]
 

@@ -75,7 +75,8 @@ def _ways(found: Found) -> Iterator[Found]:
         if rows:
             yield case, replace(way, rows=rows)
     for plainer in ({"what": "values"}, {"what": "backward"}, {"strict": False}, {"moved": False}, {"threads": 1},
-                    {"dtype": "float64"}, {"budget": None}, {"batch": False, "rows": way.rows[:1]}):  # fmt: skip
+                    {"dtype": "float64"}, {"budget": None}, {"rolled": True},
+                    {"batch": False, "rows": way.rows[:1]}):  # fmt: skip
         yield case, replace(way, **plainer)  # type: ignore[arg-type]  # each is a field and its value
     if len(case.data.samples) > 1 and len(set(way.rows)) == 1:
         yield Case(case.program, case.data.some([way.rows[0]])), replace(way, rows=(0,) * len(way.rows))

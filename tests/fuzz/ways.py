@@ -50,6 +50,7 @@ class Way:
     rows      the data's rows that the batch is put together from; one without a batch
     moved     the first call is on other parameters: nothing of their numbers may stay in the program
     budget    of groups that become code, and the size of a loop's body; None for the compiler's own
+    rolled    whether LLVM's first code is rolled, as it is for short runs
     """
 
     what: str
@@ -61,6 +62,7 @@ class Way:
     threads: int = 1
     moved: bool = False
     budget: tuple[int, int] | None = None
+    rolled: bool = True
 
 
 def draw(rng: random.Random, case: Case) -> Iterator[Way]:
@@ -86,6 +88,7 @@ def draw(rng: random.Random, case: Case) -> Iterator[Way]:
             threads=2 if len(rows) > 100 and rng.random() < 0.7 else 1,
             moved=rng.random() < 0.25,
             budget=limit,
+            rolled=rng.random() < 0.6,
         )
         yield _possible(way, case)
     if rng.random() < 0.15 and find_spec("onnxruntime") is not None:
@@ -123,18 +126,23 @@ def _learns(case: Case) -> bool:
 
 
 @contextmanager
-def limited(limit: tuple[int, int] | None) -> Iterator[None]:
+def limited(limit: tuple[int, int] | None, *, rolled: bool = True) -> Iterator[None]:
     """Small programs are code as a whole; with a small budget they run as data like long ones."""
+    from macrograd.compiler.targets.llvm import machine_code  # which loads LLVM
+
+    most = machine_code.MOST
     names = {"FREE": 0, "SHARE": 1 << 30, "MOST_TINY": 0, "LEAST": 1, "TINY": 1}
     if limit is not None:
         names |= {"FREE": limit[0], "MOST_TINY": limit[0] // 2, "LEAST": limit[1], "TINY": min(limit[1], 16)}
     before = {name: getattr(cost_model, name) for name in names}
     try:
+        machine_code.MOST = most if rolled else 0
         if limit is not None:
             for name, value in names.items():
                 setattr(cost_model, name, value)
         yield
     finally:
+        machine_code.MOST = most
         for name, value in before.items():
             setattr(cost_model, name, value)
 
@@ -195,7 +203,7 @@ def trained(program: Program, data: Data, way: Way, engine: str) -> Array:
 def run(program: Program, data: Data, way: Way) -> list[Array]:
     """The compiled function's results: (rows, numbers), or the value and the gradient by the parameters."""
     if way.what == "training":
-        with limited(way.budget):
+        with limited(way.budget, rolled=way.rolled):
             return [trained(program, data, way, "compiled")]
     if way.backend == "onnx":
         return _by_onnx(program, data, way)
@@ -209,7 +217,7 @@ def run(program: Program, data: Data, way: Way) -> list[Array]:
     X = np.array([data.samples[k] for k in way.rows])
     index = np.array([data.indices[k] for k in way.rows])
     arguments = ([X, index] if way.batch else [X[0], index[0]])[: len(program.arguments)]
-    with limited(way.budget):
+    with limited(way.budget, rolled=way.rolled):
         if way.moved:
             _answers(compiled, P, way, arguments)
             for value, number_now in zip(P, data.parameters, strict=True):
@@ -234,7 +242,7 @@ def _by_onnx(program: Program, data: Data, way: Way) -> list[Array]:
     kind = "predict" if way.what == "values" else "gradient"
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
-    with tempfile.TemporaryDirectory() as folder, limited(way.budget):
+    with tempfile.TemporaryDirectory() as folder, limited(way.budget, rolled=way.rolled):
         example = [argument[0] for argument in arguments]
         path = mg.export(f, f"{folder}/f.onnx", *example, kind=kind, dtype=way.dtype).paths[0]
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -256,7 +264,7 @@ def _by_c(program: Program, data: Data, way: Way) -> list[Array]:
     if gradient and not compiled.parameters:  # what has no gradient is not exported with one
         return run(program, data, replace(way, backend="numpy"))
     number = ctypes.c_double if way.dtype == "float64" else ctypes.c_float
-    with tempfile.TemporaryDirectory() as folder, limited(way.budget):
+    with tempfile.TemporaryDirectory() as folder, limited(way.budget, rolled=way.rolled):
         kind = "gradient" if gradient else "predict"
         exported = mg.export(f, f"{folder}/f.c", *arguments[0], kind=kind, dtype=way.dtype, strict=way.strict)
         command = ["cc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o", f"{folder}/f.so"]
@@ -289,7 +297,7 @@ def _by_wasm(program: Program, data: Data, way: Way) -> list[Array]:
     if way.what != "values" and not compiled.parameters:
         return run(program, data, replace(way, backend="numpy"))
     kind = "predict" if way.what == "values" else "gradient"
-    with tempfile.TemporaryDirectory() as folder, limited(way.budget):
+    with tempfile.TemporaryDirectory() as folder, limited(way.budget, rolled=way.rolled):
         mg.export(f, f"{folder}/f.wasm", *arguments[0], kind=kind, dtype=way.dtype, strict=way.strict)
         module = WasmModule(Path(folder) / "f.wasm")
     if kind == "predict":

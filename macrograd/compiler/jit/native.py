@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from macrograd.compiler.jit import cache as disk
 from macrograd.compiler.jit import elf
 from macrograd.compiler.jit.processor import machine as machine
-from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, TierUp, emit, entries, setting
+from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, SHORTER, TierUp, emit, entries, setting
 
 Table = NDArray[np.int32]
 # Without the types of arguments: a reference is passed as it is, which is faster than converting an address.
@@ -27,6 +28,7 @@ _LONG, _BRIEF = ctypes.CFUNCTYPE(None), ctypes.PYFUNCTYPE(None)
 _BRIEFER = 2.0  # how much longer the baseline tier would take to compile the better text, about
 _BASELINE = "-baseline"  # suffix of the names of files with baseline code
 _count = count()
+_own = threading.local()
 
 
 @cache
@@ -49,6 +51,14 @@ def _target_machine(level: int) -> Any:
     )
 
 
+def _own_target_machine(level: int) -> Any:
+    """This thread's target machine of a level: making one takes as long as a small module."""
+    found = _own.__dict__.setdefault("machines", {})
+    if level not in found:
+        found[level] = _target_machine(level)
+    return found[level]
+
+
 @cache
 def _linker() -> Any:
     return _llvm().create_lljit_compiler(_target_machine(BEST))
@@ -69,7 +79,8 @@ class Native:
     all functions take `parameters`, given as type and name. With `tiers`, a text of more than `LONG` lines, and of more
     than a line for every few `scalars`, first gets the baseline tier, and better code in the background once it has run
     for a while (`tiers`); `functions` then call the better code as soon as it is there. A `brief` text for the baseline
-    tier computes the same bits; then the better code is made from what `write` makes only when it is needed.
+    tier computes the same bits, and reads the same tables; then the better code is made from what `write` makes only
+    when it is needed.
     """
 
     def __init__(
@@ -90,7 +101,7 @@ class Native:
         self.improved = True  # whether the best code is running
         self._code: list[Any] = []  # these own the code, which must outlive every call
         two = tiers and setting() != "best"
-        better = None if brief is None else lambda: write()[0]
+        better = None if brief is None else write
         if kept := disk.load(self._name):
             table, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
@@ -98,13 +109,17 @@ class Native:
         elif two and (kept := disk.load(self._name + _BASELINE)):
             table, lines, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
-            self._run_first(image, better or lines.decode, 0.0)
+            found = self.tables
+            self._run_first(image, better or (lambda: (lines.decode(), found)), 0.0)
             self._watch.pays()  # an earlier process has used it too
         else:
-            text, self.tables = brief() if two and brief is not None else write()
-            if two and text.count("\n") > max(LONG, scalars // SCALARS_A_LINE):
+            first, ratio = (write, 1) if brief is None or not two else (brief, SHORTER)
+            text, self.tables = first()
+            if two and text.count("\n") * ratio > max(LONG, scalars // SCALARS_A_LINE):
                 self._compile_baseline(text, better)
             else:
+                if first is not write:
+                    text, self.tables = write()
                 image = object_file(text)
                 disk.store(self._name, _packed(self.tables.tobytes(), image))
                 self.functions = self._link(image, names)
@@ -141,17 +156,18 @@ class Native:
         self._code.append(loaded)
         return found
 
-    def _compile_baseline(self, text: str, better: Callable[[], str] | None) -> None:
+    def _compile_baseline(self, text: str, better: Callable[[], tuple[str, Table]] | None) -> None:
         begin = time.perf_counter()
         shared = "#0 " if "\nattributes #0 " in text else ""
         image = object_file(text + entries(self._names, self._parameters, shared), BASELINE)
         took = time.perf_counter() - begin
         kept = b"" if better else text.encode()
         disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), kept, image))
-        self._run_first(image, better or (lambda: text), took * (_BRIEFER if better else 1.0))
+        found = self.tables
+        self._run_first(image, better or (lambda: (text, found)), took * (_BRIEFER if better else 1.0))
 
-    def _run_first(self, image: bytes, text: Callable[[], str], took: float) -> None:
-        """Run the baseline code until better code, made from this text, is ready."""
+    def _run_first(self, image: bytes, write: Callable[[], tuple[str, Table]], took: float) -> None:
+        """Run the baseline code until better code, made from what `write` makes, is ready."""
         trampolines = {name: f"enter.{name}" for name in self._names}
         slots = {name: f"code.{name}" for name in self._names}
         found = self._addresses(image, [*trampolines.values(), *slots.values(), "notify"])
@@ -161,7 +177,10 @@ class Native:
         me, name, tables = weakref.ref(self), self._name, self.tables.tobytes()
 
         def improve() -> None:
-            image = object_file(text())
+            text, table = write()
+            if table.tobytes() != tables:
+                raise RuntimeError("the better code has other tables")
+            image = object_file(text)
             disk.store(name, _packed(tables, image))
             disk.remove(name + _BASELINE)
             native = me()
@@ -201,6 +220,6 @@ def object_file(text: str, level: int = BEST) -> bytes:
     llvm = _llvm()
     module = llvm.parse_assembly(text, llvm.create_context())
     module.triple = llvm.get_process_triple()
-    target = _target_machine(level)
+    target = _own_target_machine(level)
     module.data_layout = str(target.target_data)
     return emit(target, module)

@@ -8,6 +8,7 @@ leave its rounding to the optimiser, so that the text alone determines the numbe
 from __future__ import annotations
 
 import ctypes
+import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import field
@@ -52,6 +53,7 @@ def number(kind: Float, value: float) -> str:
     return "0x" + struct.pack(">d", value).hex().upper()
 
 
+_ROLLED = 2  # rounds that are no longer than a loop
 Counter = int | str  # a known index, or the name of an i64
 
 
@@ -62,6 +64,7 @@ class Code:
     kind: Float
     fused: bool = False  # whether a·b + c may be rounded once
     portable: bool = False  # whether there is neither an instruction for that nor a math library
+    rolled: bool = False  # whether the text is to be short
     lines: list[str] = field(default_factory=list)
     block: str = "entry"
     count: int = 0
@@ -98,12 +101,12 @@ class Code:
         literal = number(self.kind, value)
         if width == 1:
             return literal
-        return "<" + ", ".join([f"{self.kind.name} {literal}"] * width) + ">"
+        return f"splat ({self.kind.name} {literal})" if value or math.copysign(1.0, value) < 0 else "zeroinitializer"
 
     def integer_splat(self, value: int, width: int) -> str:
         if width == 1:
             return str(value)
-        return "<" + ", ".join([f"i{self.kind.bits} {value}"] * width) + ">"
+        return f"splat (i{self.kind.bits} {value})"
 
     def broadcast(self, scalar: str, width: int) -> str:
         if width == 1:
@@ -169,6 +172,8 @@ class Code:
     # --- memory ---------------------------------------------------------------------------------------------------
 
     def element(self, pointer: str, offset: str, kind: str | None = None) -> str:
+        if offset == "0":
+            return pointer
         return self.let(f"getelementptr {kind or self.kind.name}, ptr {pointer}, i64 {offset}", "p")
 
     def load(self, address: str, width: int) -> str:
@@ -265,6 +270,8 @@ class Code:
         Loops of up to `unroll` rounds are unrolled.
         """
         values = [value for _, value in carried]
+        if self.rolled:
+            unroll = min(unroll, _ROLLED)
         if isinstance(count, int) and count <= unroll:
             for i in range(count):
                 values = body(i, values)

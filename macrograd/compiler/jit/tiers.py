@@ -4,9 +4,9 @@ LLVM takes three times as long for optimised code as for any code, so a long mod
 baseline module has a trampoline for every function, which jumps to the function's current code, and counts its calls.
 At the second, third, fifth, ninth … call it asks whether better code pays: it does once the module has been in use for
 as long as the better code will take to compile, or if it comes from an earlier process. The better code is then
-compiled in the background from the same text (the stream kernel's from a longer one, which rounds alike), and stored on
-disk; once it is linked, the trampolines jump to it. Both tiers round exactly as the text prescribes, so the results are
-the same to the bit.
+compiled in the background and stored on disk; once it is linked, the trampolines jump to it. It is made from the same
+text, or from a longer one that rounds alike (of the stream kernel, and of rolled code: `targets/scalar/rolled.py`).
+Both tiers round exactly as their text prescribes, so the results are the same to the bit.
 
 `MACROGRAD_TIERS` selects only one of them: `first` or `best`.
 """
@@ -28,6 +28,7 @@ from typing import Any
 BASELINE, BEST = 0, 2  # LLVM's optimisation levels of code generation
 LONG = 150  # lines of a module; shorter ones are optimised in the time that two tiers would take
 SCALARS_A_LINE = 40  # in a program with this many, optimising is a small part of the preparation
+SHORTER = 3  # how many times as long a text is, about, as a brief one
 DEARER = 3.0  # how much longer the better code takes to compile
 
 

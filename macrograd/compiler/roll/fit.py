@@ -92,6 +92,8 @@ def _alike(layout: Layout, group: Group) -> list[Ints]:
     """
     n, count = len(group.members), len(group.kinds)
     whole = [np.arange(n)]
+    if count == 1:
+        return whole
     slots = np.where(group.operands < 0, 0, layout.slot[group.operands]).reshape(n, 2, count)
     steps = slots[:, :, 1:] - slots[:, :, :-1]
     uneven = (steps != steps[0]).any(axis=(0, 1))
@@ -115,6 +117,8 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[OperandColum
     for changes in (kind[:, None], left_shift, right_shift):
         cuts |= set((np.flatnonzero((changes[1:] != changes[:-1]).any(axis=1)) + 1).tolist())
     for begin, end in _pairs(sorted(cuts)):
+        if end - begin <= 2:
+            continue
         offsets = np.stack([layout.slot[side[0, begin:end]] for side in (left, right)])
         most = max(3, min((end - begin) // LEAST_ROW, layout.most_segments))
         pieces = list(islice(_straight(offsets), most + 1)) if _bends(offsets) <= 2 * most else []

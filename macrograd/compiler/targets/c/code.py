@@ -213,6 +213,10 @@ class Code:
         self.lines.append("#endif")
         return name
 
+    def sum_among(self, vector: str, width: int, among: int) -> str:
+        order = elements.order_among(width, among)
+        return elements.sum_elements(self, [self.shuffle(vector, vector, order, width)], width)
+
     def transposed(self, rows: list[str]) -> list[str]:
         width = len(rows)
         self.lines.append("#ifdef SHUFFLE")

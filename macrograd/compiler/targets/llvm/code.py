@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from macrograd._dataclass import dataclass
 from macrograd.compiler.jit import text
@@ -21,13 +21,36 @@ class Code(text.Code):
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
         strict = as_strict(op, strict=self.strict, portable=self.portable)
-        return routine(op, strict=strict)(self, width, *operands)
+        spelled = routine(op, strict=strict)
+        if not (self.rolled and op.costly):
+            return spelled(self, width, *operands)
+        kind = self.kind.vector(width)
+        return self.called(f"{op.name}.{width}", lambda code, *xs: spelled(code, width, *xs), kind, kind, operands)
+
+    def called(self, name: str, body: Callable[..., str], result: str, kind: str, operands: Sequence[str]) -> str:
+        """The result of a function of operands of one kind, which is written when it is first called."""
+        full = f"@rolled.{name}.{self.kind.suffix}"
+        if not any(f" {full}(" in text for text in self.declared):
+            code = Code(self.kind, self.fused, self.portable, self.rolled, strict=self.strict)
+            names = [f"%x{k}" for k in range(len(operands))]
+            value = body(code, *names)
+            head = f"define internal {result} {full}({', '.join(f'{kind} {x}' for x in names)}) #0 {{"
+            self.declared |= {"\n".join([head, "entry:", *code.lines, f"  ret {result} {value}", "}"]), *code.declared}
+        return self.let(f"call {result} {full}({', '.join(f'{kind} {x}' for x in operands)})")
 
     def turned(self, vector: str, width: int, valid: int) -> str:
         return self.shuffle(vector, vector, [max(0, valid - 1 - k) for k in range(width)], width)
 
     def sums_of_elements(self, vectors: list[str], width: int) -> str:
         return elements.sum_elements(self, vectors, width)
+
+    def sum_among(self, vector: str, width: int, among: int) -> str:
+        def body(code: Code, x: str) -> str:
+            return elements.sum_elements(code, [x], width)
+
+        if among > 1:
+            vector = self.shuffle(vector, vector, elements.order_among(width, among), width)
+        return self.called(f"sum.{width}", body, self.kind.name, self.kind.vector(width), [vector])
 
     def transposed(self, rows: list[str]) -> list[str]:
         return elements.transpose(self, rows)
@@ -55,6 +78,6 @@ class Code(text.Code):
         self.put(f"call void {kernel}(ptr %u, ptr %v, ptr {records}, i64 {count}, ptr %flag, i64 {valid})")
 
 
-def code_for(kind: text.Float, *, strict: bool, portable: bool = False) -> Code:
+def code_for(kind: text.Float, *, strict: bool, portable: bool = False, rolled: bool = False) -> Code:
     """A new function's body; a·b + c may be rounded once unless the program is strict."""
-    return Code(kind, fused=not strict, portable=portable, strict=strict)
+    return Code(kind, fused=not strict, portable=portable, rolled=rolled, strict=strict)

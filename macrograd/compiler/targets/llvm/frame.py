@@ -46,7 +46,7 @@ def blocks(
     program: Program, machine: Machine, shapes: Sequence[int], outputs: int, fields: dict[str, int], declared: set[str]
 ) -> str:
     """@blocks: copy in, run @block and copy out, for the blocks first … last - 1."""
-    code = Code(machine.kind)
+    code = Code(machine.kind, rolled=machine.rolled)
     open_context(code, fields)
     if program.batch:
         frame = Frame(code, program, machine, fields)
@@ -85,7 +85,7 @@ def each_block(code: Code, machine: Machine, fields: dict[str, int], body: Calla
 
 def run(program: Program, machine: Machine, fields: dict[str, int]) -> str:
     """@run: all phases, with all blocks."""
-    code = Code(machine.kind)
+    code = Code(machine.kind, rolled=machine.rolled)
     if program.batch:
         samples = field(code, fields["samples"], "i64")
         more = code.let(f"add i64 {samples}, {machine.lanes - 1}")
@@ -102,7 +102,7 @@ def run(program: Program, machine: Machine, fields: dict[str, int]) -> str:
 
 def prepare(program: Program, machine: Machine, fields: dict[str, int]) -> str:
     """Set the sums over the batch to 0 if several blocks will add to them."""
-    code = Code(machine.kind)
+    code = Code(machine.kind, rolled=machine.rolled)
     open_context(code, fields)
     if program.batch and not machine.single:
         begin = program.held
@@ -144,7 +144,7 @@ def clean(machine: Machine, fields: dict[str, int]) -> str:
 
     They repeat the last sample with weight 0, and 0·∞ must not enter the sums over the batch.
     """
-    code = Code(machine.kind)
+    code = Code(machine.kind, rolled=machine.rolled)
     open_context(code, fields)
     valid = field(code, fields["valid"], "i64")
     slots, lanes = code.let("sub i64 %end, %begin"), code.let(f"sub i64 {machine.lanes}, {valid}")
@@ -186,6 +186,11 @@ class Frame:
 
     def rows(self, first: str) -> None:
         """The row of the arguments that each lane reads, and the weight of its sample."""
+        if self.machine.rolled:
+            self._some_rows(first)
+            if self.program.weight is not None:
+                self._weights(first)
+            return
         code = self.code
         last = code.let(f"add i64 {first}, {self.machine.lanes}")
         full = code.let(f"icmp sle i64 {last}, {self.samples}")
@@ -314,7 +319,7 @@ class Frame:
     def _sides(self, size: int) -> list[int]:
         """The sides of the squares that are transposed in registers, the largest first."""
         machine = self.machine
-        if machine.lanes % _SQUARE:
+        if machine.lanes % _SQUARE or machine.rolled:
             return []
         whole = machine.width > _SQUARE and machine.lanes % machine.width == 0
         return [machine.width, _SQUARE] if whole and size * machine.lanes * machine.kind.bytes >= _FAR else [_SQUARE]
@@ -345,9 +350,14 @@ class Frame:
 
         def per_lane(lane: Counter, _: list[str]) -> list[str]:
             start = self._start(source, lane, size)
-            for j in range(begin, size):
-                value = code.load(code.element(start, str(j)), 1)
-                code.store(value, code.element("%v", code.linear((slot + j) * lanes, [(1, lane)])), 1)
+
+            def per_column(j: Counter, _: list[str]) -> list[str]:
+                value = code.load(code.element(start, code.linear(begin, [(1, j)])), 1)
+                place = code.linear((slot + begin) * lanes, [(lanes, j), (1, lane)])
+                code.store(value, code.element("%v", place), 1)
+                return []
+
+            code.loop(size - begin, per_column, unroll=_SQUARE)
             return []
 
         (code.loop if self.team is None else self.team.loop)(lanes, per_lane)

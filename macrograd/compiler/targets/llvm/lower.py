@@ -35,13 +35,15 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
 
     `shapes` are the numbers of scalars of each argument; `outputs` the number of varying results to write out.
     """
-    tables, read, reused = Tables(), readers(program), readers_of_reused(program)
+    tables, read, reused = Tables(sparing=machine.portable), readers(program), readers_of_reused(program)
     functions: list[str] = []
     declared: set[str] = set()
     short = machine.flat and (flat.adds_up(program) or flat.fits(program))
-    phases = inlined(program, machine) | ({"block": ()} if short else {})
+    phases = (dict(program.phases()) if machine.rolled else inlined(program, machine)) | (
+        {"block": ()} if short else {}
+    )
     for name, steps in phases.items():
-        code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
+        code = code_for(machine.kind, strict=machine.strict, portable=machine.portable, rolled=machine.rolled)
         frame.open_context(code, FIELDS)
         team = Team(code) if machine.team else None
         emitter = Emitter(code, machine, tables, name, read, reused, team)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit import native
-from macrograd.compiler.program.program import Program
+from macrograd.compiler.program.program import Program, counted
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.scalar.machine import Machine
 
+MOST = 1 << 23  # operations of a run, for its first code to be rolled: it takes some milliseconds more
 _PARTS = ("before", "after", "blocks")  # called one by one where there is more than one block
 
 
@@ -54,13 +57,27 @@ def _only_stream(program: Program) -> Stream | None:
 def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
     key = repr((program.fingerprint(), machine, tuple(sizes), outputs)).encode()
 
-    def write() -> tuple[str, NDArray[np.int32]]:
+    def write(machine: Machine = machine) -> tuple[str, NDArray[np.int32]]:
         from macrograd.compiler.targets.llvm.lower import lower  # only for code that is not in the cache
 
         return lower(program, machine, sizes, outputs)
 
+    brief = partial(write, replace(machine, rolled=True)) if _rolls(program, machine) else None
+
     names = ("run",) if machine.single else (*_PARTS, "run")
-    return native.Native(key, names, write, tiers=True, scalars=program.scalars)
+    return native.Native(key, names, write, tiers=True, brief=brief, scalars=program.scalars)
+
+
+def _rolls(program: Program, machine: Machine) -> bool:
+    """Whether the first tier is rolled code: it is slower, and a run that has begun ends in it."""
+    if machine.flat or machine.team or not machine.single:
+        return False
+    work = 0
+    for name, steps in program.phases():
+        lanes = machine.lanes if name == "block" else 1
+        for step in steps:
+            work += lanes * sum(x.members * max(1, x.terms) * prod(counts) for x, counts in counted(step))
+    return work <= MOST
 
 
 @lru_cache(maxsize=16)

@@ -43,6 +43,15 @@ class SimdVector:
     valid: int
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a member that is written alone must know of its tile to have the same number: whether that has only one or
+    two sums, and for each sum over a vector's elements, the length of the row in which it is written."""
+
+    few: bool
+    rows: tuple[int, ...] = ()
+
+
 Member = tuple[AffineCounter, ...]
 Cache = dict[tuple[object, ...], str]  # expressions already written, and their names
 SCALAR = SimdVector(AffineCounter(0, 0, 0), 1, 1)
@@ -66,9 +75,11 @@ def all_rounds(x: Index, slots: Ints, counts: tuple[int, ...]) -> Ints:
 
 
 class Tables:
-    """All index tables, one after the other; equal ones are stored once."""
+    """All index tables, one after the other; equal ones are stored once. `sparing` ones leave out those of which code
+    knows all entries that it needs; with them, tables do not depend on what is unrolled."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sparing: bool = True) -> None:
+        self.sparing = sparing
         self.parts: list[NDArray[np.int32]] = []
         self.known: dict[bytes, int] = {}
         self.size = 0
@@ -102,6 +113,7 @@ class Operands:
         self.given: dict[tuple[Key, Member, SimdVector], str] = {}
         self.grouped, self.stored = False, True
         self.panel: Panel | None = None
+        self.part: Part | None = None
         self.team: Team | None = None  # the threads that share the members of the current instruction
 
     def shared(self, count: int, body: Callable[[Counter, list[str]], list[str]]) -> None:
@@ -176,12 +188,13 @@ class Operands:
         for table, places in filter(None, tables):
             parts = [(place.factor, place.counter) for place in places if place.factor]
             start = sum(place.offset for place in places)
+            begin = None if self.tables.sparing else self.tables.add(table)
             if all(isinstance(counter, int) for _, counter in parts):
                 yield int(table.ravel()[start + sum(factor * int(counter) for factor, counter in parts)])
                 continue
             key = ("table", id(table), start, *parts)
             if key not in self.cache:
-                position = self.code.linear(start + self.tables.add(table), parts)
+                position = self.code.linear(start + (self.tables.add(table) if begin is None else begin), parts)
                 pointer = self.code.element("%tables", position, "i32")
                 self.cache[key] = self.code.load_integer(pointer)
             yield self.cache[key]

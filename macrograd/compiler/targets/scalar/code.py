@@ -56,6 +56,9 @@ class Code(Protocol):
     def sums_of_elements(self, vectors: list[str], width: int) -> str:
         """The sums of the elements of 2ᵏ vectors, as one vector."""
 
+    def sum_among(self, vector: str, width: int, among: int) -> str:
+        """The sum of a vector's elements, as `sums_of_elements` adds those of each of so many vectors."""
+
     def transposed(self, rows: list[str]) -> list[str]:
         """The columns, as vectors, of the square whose rows are these."""
 

@@ -49,6 +49,23 @@ def _both(start: int, block: int, width: int) -> list[int]:
     return [*range(start, start + block), *range(width + start, width + start + block)]
 
 
+def order_among(width: int, among: int) -> list[int]:
+    """The elements of a vector in an order in which `sum_elements` adds those of it alone as it adds those of each of
+    2ᵏ vectors."""
+    halves, pairs = [[k] for k in range(width)], [[k] for k in range(width)]
+    while len(pairs) > 1:
+        half = len(pairs) // 2
+        halves = [halves[k] + halves[k + half] for k in range(half)]
+        if len(pairs) > width // among:
+            pairs = [pairs[2 * k] + pairs[2 * k + 1] for k in range(half)]
+        else:
+            pairs = [pairs[k] + pairs[k + half] for k in range(half)]
+    found = [0] * width
+    for place, element in zip(halves[0], pairs[0], strict=True):
+        found[place] = element
+    return found
+
+
 def transpose(code: Shuffles, rows: list[str]) -> list[str]:
     """The columns of a square of vectors, by exchanging ever larger blocks across the diagonal."""
     n = len(rows)

@@ -21,7 +21,7 @@ class Machine:
     weights: this is how an update rule runs over parameters. `portable` machines have only arithmetic and integers: no
     instruction that rounds a·b + c once, and no math library. `in_order` means that a sum over the batch adds sample by
     sample, so that it does not depend on the machine's vectors and blocks. With `team`, several threads run the code
-    together.
+    together. `rolled` code is short instead of fast, with the same numbers and tables: see `rolled`.
     """
 
     kind: Float
@@ -33,6 +33,7 @@ class Machine:
     portable: bool = False
     in_order: bool = False
     team: bool = False
+    rolled: bool = False
 
     @property
     def width(self) -> int:

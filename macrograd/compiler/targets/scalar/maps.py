@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.program.program import Instruction
-from macrograd.compiler.targets.scalar.access import SCALAR, Member, Operands, SimdVector
+from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, SimdVector
+from macrograd.compiler.targets.scalar.code import Counter
 from macrograd.compiler.targets.scalar.fuse import Fusion
+from macrograd.compiler.targets.scalar.rolled import Rolled
 from macrograd.compiler.targets.scalar.sums import Sums, better_turned, turned
 from macrograd.compiler.targets.scalar.tiles import Tiles
 
@@ -17,7 +19,7 @@ class Maps:
 
     def __init__(self, at: Operands, read: NDArray[np.int64]) -> None:
         self.at, self.code, self.machine, self.read = at, at.code, at.machine, read
-        self.tiles, self.sums = Tiles(at), Sums(at)
+        self.tiles, self.sums = (Rolled if at.machine.rolled else Tiles)(at), Sums(at)
 
     def map(self, instruction: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
         self.at.cache = {}
@@ -54,21 +56,25 @@ class Maps:
         leader = group.instructions[0]
         self.at.axis, self.at.dims, self.at.grouped = "lane", leader.dims, True
         sums = [instruction for instruction in group.instructions if instruction.kind == "reduce"]
-        masks = self._masks() if sums else []
+        in_turn = bool(sums) and self.machine.rolled and all(len(x.segments) == 1 for x in sums)
+        masks = self._masks() if sums and not in_turn else []
         chain = [pair for pair in zip(group.instructions, group.stored, strict=True) if pair[0] not in sums]
         rest = chain[1:] if leader.kind == "dot" else chain
 
         def tile(_: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
-            self.at.given, self.at.cache, self.at.stored = {}, {}, group.stored[0]
+            self.at.given, self.at.cache, self.at.stored = {}, {}, group.stored[0] or in_turn
             if leader.kind == "dot":
                 self.sums.dot(leader, members, vectors)
+            if in_turn:
+                self._in_turn(rest, sums, members[0], len(vectors))
+                return
             for member in members:
                 for vector in vectors:
                     self._chain(rest, member, vector)
-            for instruction in sums:
-                self._total(instruction, members, vectors, masks)
+            for number, instruction in enumerate(sums):
+                self._total(instruction, members, vectors, masks, number)
 
-        self.tiles.run(leader, self.machine.lanes, tile)
+        self.tiles.run(leader, self.machine.lanes, tile, sums=sums)
         self.at.given, self.at.grouped, self.at.stored = {}, False, True
 
     def _chain(self, rest: list[tuple[Instruction, bool]], member: Member, vector: SimdVector) -> None:
@@ -82,8 +88,36 @@ class Maps:
         valid = code.valid()
         return [code.first_lanes(valid, width, start) for start in range(0, self.machine.lanes, width)]
 
+    def _in_turn(
+        self, rest: list[tuple[Instruction, bool]], sums: list[Instruction], member: Member, count: int
+    ) -> None:
+        """A member of all but the leader, whose result is in memory, in a loop over so many vectors of lanes."""
+        code, width = self.code, self.machine.width
+        valid = code.valid()
+
+        def one(i: Counter, totals: list[str]) -> list[str]:
+            vector = SimdVector(AffineCounter(width, i, 0), width, width)
+            self.at.given, self.at.cache = {}, {}
+            self._chain(rest, member, vector)
+            mask = code.first_lanes(code.linear(0, [(1, valid), (-width, i)]), width)
+            added = []
+            for instruction, total in zip(sums, totals, strict=True):
+                pair = self.sums.pair(instruction.segments[0], member, 0, vector)
+                added.append(code.select(mask, self.sums.accumulate(total, *pair, width), total, width))
+            return added
+
+        zero = code.splat(0.0, width)
+        totals = code.loop(count, one, [(code.kind.vector(width), zero)] * len(sums))
+        for number, (instruction, total) in enumerate(zip(sums, totals, strict=True)):
+            self.sums.finish(instruction, [member], [total], width, number)
+
     def _total(
-        self, instruction: Instruction, members: list[Member], vectors: list[SimdVector], masks: list[str]
+        self,
+        instruction: Instruction,
+        members: list[Member],
+        vectors: list[SimdVector],
+        masks: list[str],
+        number: int,
     ) -> None:
         """Sums over the lanes of a tile that has all of them; lanes without a sample leave a sum unchanged."""
         code, width = self.code, self.machine.width
@@ -93,4 +127,4 @@ class Maps:
                 for k, member in enumerate(members):
                     pair = self.sums.pair(segment, member, 0, vector)
                     sums[k] = code.select(mask, self.sums.accumulate(sums[k], *pair, width), sums[k], width)
-        self.sums.finish(instruction, members, sums, width)
+        self.sums.finish(instruction, members, sums, width, number)

@@ -117,6 +117,16 @@ class OuterProduct:
         code, width, lanes = self.code, self.machine.width, self.machine.lanes
         scratch = code.scratch(lanes * vectors * width)
 
+        def copy(lane: Counter, _: list[str]) -> list[str]:
+            def one(k: Counter, _: list[str]) -> list[str]:
+                row = self._address(self.right, start, [*at, (1, k), (self.right.term, t)])
+                place = code.element(scratch, code.linear(0, [(vectors * width, lane), (1, k)]))
+                code.store(code.load(code.element(row, str(lane)), 1), place, 1)
+                return []
+
+            code.loop(vectors * width, one)
+            return []
+
         def turn(chunk: Counter, _: list[str]) -> list[str]:
             for v in range(vectors):
                 rows = []
@@ -129,9 +139,12 @@ class OuterProduct:
                     code.store(column, code.element(scratch, position), width)
             return []
 
-        code.loop(lanes // width, turn)
+        if self.machine.rolled:
+            code.loop(lanes, copy)
+        else:
+            code.loop(lanes // width, turn)
         rows = self.instruction.dims[0]
-        tile = _tile(rows, max(1, ACCUMULATORS[self.machine.vector_bytes] // vectors))
+        tile = 1 if self.machine.rolled else _tile(rows, max(1, ACCUMULATORS[self.machine.vector_bytes] // vectors))
 
         def block(i: Counter, _: list[str]) -> list[str]:
             self._rows(t, at, start, vectors, scratch, [(tile, i)], 0, tile)

@@ -3,7 +3,7 @@ summed over."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +12,7 @@ from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Membe
 from macrograd.compiler.targets.scalar.axes import FEW
 from macrograd.compiler.targets.scalar.code import Code, Counter
 from macrograd.compiler.targets.scalar.inside import Computed
+from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.values import Values
 
 
@@ -47,7 +48,7 @@ class Sums(Values):
             else:
                 first = 0
             count = segment.count - first
-            if width == 1 and count >= 2 * FEW and not self.machine.strict and len(tile) <= 2:
+            if width == 1 and count >= 2 * FEW and not self.machine.strict and self._few(tile):
                 sums = self._interleaved(segment, tile, sums, first)
                 self.at.cache = before
             elif count > 0:
@@ -105,8 +106,7 @@ class Sums(Values):
         if self.at.axis == "lane" and self.machine.in_order:
             self._in_order(instruction, members)
             return
-        length = self.machine.lanes if self.at.axis == "lane" else max(s.count for s in instruction.segments)
-        width = min(self.machine.width, _power_below(length))
+        width = width_of(instruction, self.machine, self.at.axis)
         kind = code.kind.vector(width)
         sums = [code.splat(0.0, width)] * len(members)
         for segment in instruction.segments:
@@ -172,8 +172,13 @@ class Sums(Values):
             return new
 
         # A few sums alone would be bound by latency: several partial sums of each run side by side.
-        ways = FEW if len(members) * FEW <= 16 and full >= 2 * FEW else 1
-        if ways > 1:
+        ways = FEW if self._few(members) and full >= 2 * FEW else 1
+        if ways > 1 and self.machine.rolled and sums == [self.code.splat(0.0, width)]:
+            rounds = full // ways
+            sums = [self._way_by_way(partial(chunk, ways=1), rounds, width, kind)]
+            for k in range(rounds * ways, full):
+                sums = chunk(sums, 0, k, 1)
+        elif ways > 1:
             rounds = full // ways
             zeros = [self.code.splat(0.0, width)] * ((ways - 1) * len(members))
 
@@ -189,6 +194,24 @@ class Sums(Values):
         elif full:
             sums = self.code.loop(full, lambda i, values: chunk(values, i, 0, 1), [(kind, s) for s in sums], unroll=4)
         return chunk(sums, 0, full, 1, rest) if rest else sums
+
+    def _way_by_way(
+        self, chunk: Callable[[list[str], Counter, int], list[str]], rounds: int, width: int, kind: str
+    ) -> str:
+        """The several sums of vectors of terms, one after the other."""
+        code = self.code
+        memory, zero = code.scratch(FEW * width), code.splat(0.0, width)
+
+        def way(k: Counter, _: list[str]) -> list[str]:
+            def some(i: Counter, values: list[str]) -> list[str]:
+                return chunk(values, code.linear(0, [(FEW, i), (1, k)]), 0)
+
+            (total,) = code.loop(rounds, some, [(kind, zero)])
+            code.store(total, code.element(memory, code.linear(0, [(width, k)])), width)
+            return []
+
+        code.loop(FEW, way)
+        return _added(code, [code.load(code.element(memory, str(k * width)), width) for k in range(FEW)], width)
 
     def _term_vector(self, x: Operand, member: Member, start: AffineCounter, width: int, valid: int) -> str:
         """An operand at `valid` contiguous terms, followed by 0."""
@@ -219,33 +242,57 @@ class Sums(Values):
             self.at.cache[known] = value
         return self.at.cache[known]
 
-    def finish(self, instruction: Instruction, members: list[Member], sums: list[str], width: int) -> None:
-        """Sum each accumulator's elements and write the results, contiguous ones together."""
+    def _few(self, tile: Sequence[object]) -> bool:
+        """Whether a tile has so few sums that each may be several."""
+        return len(tile) <= 2 if self.at.part is None else self.at.part.few
+
+    def finish(
+        self, instruction: Instruction, members: list[Member], sums: list[str], width: int, number: int = 0
+    ) -> None:
+        """Sum each accumulator's elements and write the results, contiguous ones together; `number` tells the sums of a
+        tile apart."""
         code, out = self.code, instruction.out
         add_up = instruction.kind == "reduce" and not self.machine.single
         begin = 0
         self.at.cache = {}
-        while begin < len(members):
-            size = min(width, _power_below(self._neighbours(out, members, begin)))
-            total = code.sums_of_elements(sums[begin : begin + size], width)
+        for size in rows(out, members, width):
+            if self.at.part is None:
+                total = code.sums_of_elements(sums[begin : begin + size], width)
+            else:
+                total = code.sum_among(sums[begin], width, self.at.part.rows[number])
             address = self.at.address(out, members[begin], 0, 1, None)
             if add_up:
                 total = code.binary("fadd", code.load(address, size), total, size)
             code.store(total, address, size)
             begin += size
 
-    def _neighbours(self, out: Index, members: list[Member], begin: int) -> int:
-        """The number of members from `begin` on whose results are contiguous in memory."""
-        if not out.affine or not out.member or out.member[-1] != 1:
-            return 1
-        n = 1
-        while begin + n < len(members):
-            a, b = members[begin + n - 1], members[begin + n]
-            same_row = a[:-1] == b[:-1] and (a[-1].factor, a[-1].counter) == (b[-1].factor, b[-1].counter)
-            if not same_row or b[-1].offset != a[-1].offset + 1:
-                break
-            n += 1
-        return n
+
+def width_of(instruction: Instruction, machine: Machine, axis: str) -> int:
+    """The width of the vectors that are summed over this axis."""
+    length = machine.lanes if axis == "lane" else max(s.count for s in instruction.segments)
+    return min(machine.width, _power_below(length))
+
+
+def rows(out: Index, members: Sequence[Member], width: int) -> list[int]:
+    """The lengths of the rows, up to a vector each, in which the results of these members are written."""
+    found: list[int] = []
+    while sum(found) < len(members):
+        found.append(min(width, _power_below(_neighbours(out, members, sum(found)))))
+    return found
+
+
+def _neighbours(out: Index, members: Sequence[Member], begin: int) -> int:
+    """The number of members from `begin` on whose results are contiguous in memory."""
+    if not out.affine or not out.member or out.member[-1] != 1:
+        return 1
+    n = 1
+    while begin + n < len(members):
+        a, b = members[begin + n - 1], members[begin + n]
+        same_row = a[:-1] == b[:-1] and (a[-1].factor, a[-1].counter) == (b[-1].factor, b[-1].counter)
+        if not same_row or b[-1].offset != a[-1].offset + 1:
+            break
+        n += 1
+    return n
 
 
 def better_turned(instruction: Instruction) -> bool:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Instruction
 from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.code import Counter
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 from macrograd.compiler.targets.scalar.panels import Panels
 
-_COLUMNS = 8  # of a tile of sums over vectors' elements
+COLUMNS = 8  # of a tile of sums over vectors' elements
 _SIDE, _NARROW = 4, 3  # columns of a tile of a square
 _NEAR, _FAR = 1 << 15, 1 << 16  # bytes that surely stay in a first-level cache, and those that surely do not
+
+Body = Callable[[Instruction, list[Member], list[SimdVector]], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The vectors of the SIMD axis, of this width, and the elements that are left; how many vectors a tile has, and how
+    many members at most."""
+
+    width: int
+    vectors: int
+    rest: int
+    together: int
+    members: int
 
 
 class Tiles:
@@ -24,7 +39,7 @@ class Tiles:
         self.at, self.code, self.machine = at, at.code, at.machine
         self.panels = Panels(at)
         self.square = False
-        self._columns = _COLUMNS  # of a tile with two counters, at most
+        self._columns = COLUMNS  # of a tile with two counters, at most
 
     def _width(self, length: int) -> int:
         return self.machine.width if self.at.axis != "none" and length > 1 else 1
@@ -33,22 +48,16 @@ class Tiles:
         self,
         instruction: Instruction,
         length: int,
-        body: Callable[[Instruction, list[Member], list[SimdVector]], None],
+        body: Body,
         *,
         scalar: bool = False,
+        sums: Sequence[Instruction] = (),
     ) -> None:
-        """Call `body` for tiles (members × vectors) that cover the instruction, in loops."""
-        width = 1 if scalar else self._width(length)
-        vectors = length // width
-        rest = length % width
-        budget = ACCUMULATORS[self.machine.vector_bytes]
-        if instruction.kind == "map":
-            budget = 4 if ops.TABLE[instruction.code].costly else 8
-        elif scalar:
-            budget = 16
-        together = lane_tile(vectors)
-        member_cap = max(1, budget // max(1, together))
-        self._columns = self._most_columns(instruction, member_cap) if self.square and not scalar else _COLUMNS
+        """Call `body` for tiles (members × vectors) that cover the instruction, in loops. `sums` are the sums over a
+        vector's elements that it writes besides."""
+        plan = self.plan(instruction, length, scalar)
+        width, vectors, rest, together = plan.width, plan.vectors, plan.rest, plan.together
+        self._columns = self._most_columns(instruction, plan.members) if self.square and not scalar else COLUMNS
 
         def lanes(members: list[Member]) -> None:
             full = vectors // together if together else 0
@@ -70,7 +79,18 @@ class Tiles:
                 body(instruction, members, [SimdVector(AffineCounter(0, 0, vectors * width), width, rest)])
             self.at.panel = None
 
-        self._members(list(self.at.dims), [], member_cap, lanes, scalar)
+        self._members(list(self.at.dims), [], plan.members, lanes, scalar)
+
+    def plan(self, instruction: Instruction, length: int, scalar: bool) -> Plan:
+        """The tiles of an instruction along a SIMD axis of this length."""
+        width = 1 if scalar else self._width(length)
+        budget = ACCUMULATORS[self.machine.vector_bytes]
+        if instruction.kind == "map":
+            budget = 4 if ops.TABLE[instruction.code].costly else 8
+        elif scalar:
+            budget = 16
+        together = lane_tile(length // width)
+        return Plan(width, length // width, length % width, together, max(1, budget // max(1, together)))
 
     def _most_columns(self, instruction: Instruction, cap: int) -> int:
         """The most columns of a tile of a square: all accumulators if there are few rows; fewer columns than rows if

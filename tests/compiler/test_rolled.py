@@ -1,0 +1,213 @@
+"""Rolled code: the first code of a program has the bits of that which replaces it, whatever their tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from first_and_last import Call, bits
+from written import MACHINE
+
+import macrograd as mg
+from macrograd import Value, losses, nn
+from macrograd.compiler.jit import native, tiers
+from macrograd.compiler.program.program import Index, Instruction, Segment
+from macrograd.compiler.targets.llvm import machine_code
+from macrograd.compiler.targets.llvm.code import code_for
+from macrograd.compiler.targets.scalar.access import Operands, Tables
+from macrograd.compiler.targets.scalar.rolled import Rolled
+from macrograd.compiler.targets.scalar.tiles import Tiles
+
+RNG = np.random.default_rng(5)
+Loss = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _both_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also short programs have both, and the second is compiled without optimisation."""
+    monkeypatch.setenv("MACROGRAD_CACHE", "off")
+    monkeypatch.setattr(native, "LONG", 0)
+    monkeypatch.setattr(machine_code, "MOST", 1 << 40)
+    compiled = native.object_file
+    monkeypatch.setattr(native, "object_file", lambda text, *_: compiled(text, tiers.BASELINE))
+
+
+def net(inputs: int, widths: list[int]) -> Loss:
+    model = nn.MLP(inputs, widths, seed=1)
+    if widths[-1] == 1:
+        return lambda x, y: losses.hinge(model(x), y) + 1e-3 * mg.sum([p * p for p in model.parameters()])
+    return lambda x, y: losses.cross_entropy(
+        model(x), [y * 0.1] + [(1.0 - y * 0.1) / (widths[-1] - 1)] * (widths[-1] - 1)
+    )
+
+
+def values(*shape: int) -> Any:
+    return np.vectorize(Value)(RNG.normal(size=shape)).tolist()
+
+
+def looked_up(x: Any, y: Any, rows: Any = values(7, 11)) -> Any:  # noqa: B008
+    """Rows that an index chooses, and tables of an order without a pattern."""
+    index = abs(y) * 3.0 + 3.0
+    chosen = [mg.take([row[k] for row in rows], index) for k in range(11)]
+    order = [3, 0, 9, 1, 10, 4, 7, 2, 8, 6, 5]
+    return mg.sum([chosen[k] * x[i % 3] * chosen[order[k]] for i, k in enumerate(order)])
+
+
+def distances(x: Any, y: Any, centres: Any = values(10, 3)) -> Any:  # noqa: B008
+    """Operands that a sum computes where it reads them."""
+    near = [mg.exp(-mg.sum([(a - b) * (a - b) for a, b in zip(x, centre, strict=True)])) for centre in centres]
+    return mg.sum(near) * y + mg.log(mg.sum(near))
+
+
+def long_sums(x: Any, y: Any, p: Any = values(333), q: Any = values(333)) -> Any:  # noqa: B008
+    """Sums outside blocks, of vectors of terms and of numbers that lie apart, with several products."""
+    dense = mg.sum([a * a for a in p]) + mg.sum([a * b for a, b in zip(p, q, strict=True)])
+    apart = mg.sum([a * b for a, b in zip(p[::3], q[::-3], strict=True)])
+    return dense * x[0] + apart * y + mg.sum(p[:200]) * x[1] - mg.sum(q[50:]) * x[2]
+
+
+def rounds(x: Any, y: Any, p: Any = values(4)) -> Any:  # noqa: B008
+    """A loop, a few scalars of which pass from round to round."""
+    a, b = x[0], x[1]
+    for _ in range(40):
+        a, b = mg.tanh(p[0] * a + p[1] * b + x[2]), p[2] * a - p[3] * b * y
+    return a + b
+
+
+PROGRAMS: dict[str, tuple[Loss, int]] = {
+    "2-16-16-1": (net(2, [16, 16, 1]), 2),
+    "3-5-7-3": (net(3, [5, 7, 3]), 3),
+    "9-12-10-4": (net(9, [12, 10, 4]), 9),
+    "17-19-11": (net(17, [19, 11]), 17),
+    "looked up": (looked_up, 3),
+    "distances": (distances, 3),
+    "long sums": (long_sums, 3),
+    "rounds": (rounds, 3),
+}
+
+
+@pytest.mark.parametrize("how", [("float64", False), ("float32", False), ("float64", True), ("float32", True)])
+@pytest.mark.parametrize("samples", [1, 5, 32, 100])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_no_bit_and_no_table_depends_on_what_is_rolled(name: str, samples: int, how: tuple[str, bool]) -> None:
+    loss, inputs = PROGRAMS[name]
+    rng = np.random.default_rng(samples)
+    X, y = rng.normal(size=(samples, inputs)), rng.choice([-1.0, 1.0], samples)
+    bound = Call(loss, X, y, dtype=how[0], strict=how[1])
+    first = bound()
+    assert not bound.improved
+    tiers.finish()
+    assert bound.improved  # which it is not if the tables are others
+    assert bound() == first
+
+
+def test_functions_without_a_batch_have_the_same_bits() -> None:
+    p = values(40)
+    f = mg.compile(lambda: mg.sum([mg.sin(a) * b * b for a, b in pairwise(p)]))
+    f()
+    first = bits(f.value_and_grad(f.theta())[1])
+    tiers.finish()
+    assert bits(f.value_and_grad(f.theta())[1]) == first
+
+
+@pytest.mark.parametrize("memory", [None, "sqrt"])
+@pytest.mark.parametrize("samples", [1, 5, 40])
+def test_loops_have_the_same_bits(memory: str | None, samples: int) -> None:
+    """With sections, tables of their own for each of the two programs, and branches."""
+    series, a, b = RNG.normal(size=300), Value(0.9), Value(0.4)
+
+    def loss(x: Any) -> Any:
+        def step(i: Any, s: Any) -> Any:
+            there = mg.take(series, i)
+            return mg.tanh(a * s[0] + b * there + x), s[1] * 0.9 + mg.cond(
+                there > 0, lambda v: v * b, lambda v: v, s[0]
+            )
+
+        return mg.sum(mg.loop(300, step, (x, x * 0.5), memory=memory))
+
+    bound = Call(loss, np.linspace(-1.0, 1.0, samples))
+    first = bound()
+    tiers.finish()
+    assert bound.improved
+    assert bound() == first
+
+
+def test_the_better_code_is_not_used_with_other_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = Call(looked_up, np.ones((5, 3)), np.ones(5))
+    first = bound()
+    monkeypatch.setattr(Tables, "array", lambda _: np.zeros(3, dtype=np.int32))
+    tiers.finish()
+    assert bound() == first
+    assert not bound.improved
+
+
+def test_long_runs_are_not_rolled(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    run = Rolled.run
+
+    def noted(*given: Any, **how: Any) -> None:
+        written.append(1)
+        run(*given, **how)
+
+    monkeypatch.setattr(Rolled, "run", noted)
+    loss, inputs = PROGRAMS["9-12-10-4"]
+    products = (9 * 12 + 12 * 10 + 10 * 4) * 3 * 32
+    for most, rolled in ((2 * products, True), (products // 2, False)):
+        monkeypatch.setattr(machine_code, "MOST", most)
+        Call(loss, np.ones((32, inputs)), np.ones(32))
+        assert bool(written) is rolled
+        written.clear()
+
+
+@pytest.mark.parametrize("dims", [(), (1,), (5,), (23,), (3, 4), (7, 9), (2, 3, 5)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_each_member_is_written_once_and_knows_its_row(dims: tuple[int, ...], stride: int) -> None:
+    """As in the tiles that are not rolled, whose rows are looked at here."""
+    wide = tuple(int(np.prod(dims[k + 1 :])) * stride for k in range(len(dims)))
+    out = Index("u", 0, wide)
+    instruction = Instruction("reduce", 0, dims, out, segments=(Segment(1, 1.0, Index("v", 0, wide)),))
+
+    def found(kind: type[Tiles]) -> dict[tuple[int, ...], tuple[bool, int]]:
+        from macrograd.compiler.targets.scalar.sums import rows
+
+        code = _Running()
+        at = Operands(code, MACHINE, Tables())  # type: ignore[arg-type]  # loops are all that is asked of it
+        at.axis, at.dims = "lane", dims
+        seen: dict[tuple[int, ...], tuple[bool, int]] = {}
+
+        def body(x: Instruction, members: list[Any], vectors: list[Any]) -> None:
+            lengths = [n for n in rows(out, members, MACHINE.width) for _ in range(n)]
+            for member, length in zip(members, lengths, strict=True):
+                place = tuple(p.factor * int(p.counter or 0) + p.offset for p in member)
+                assert place not in seen
+                part = at.part
+                seen[place] = (len(members) <= 2, length) if part is None else (part.few, part.rows[0])
+
+        kind(at).run(instruction, 1, body, scalar=True)
+        return seen
+
+    assert found(Rolled) == found(Tiles)
+    assert len(found(Rolled)) == int(np.prod(dims))
+
+
+class _Running:
+    """Code whose loops run while they are written."""
+
+    def loop(self, rounds: int, body: Callable[[int, list[str]], Any], *_: Any, **__: Any) -> list[str]:
+        for i in range(rounds):
+            body(i, [])
+        return []
+
+    def linear(self, constant: int, terms: list[tuple[int, Any]]) -> int:
+        return constant + sum(factor * int(counter) for factor, counter in terms)
+
+
+def test_an_operation_of_many_instructions_is_a_function() -> None:
+    code = code_for(MACHINE.kind, strict=False, rolled=True)
+    for _ in range(3):
+        code.apply(mg.ops.tanh, ["%x"], 4)
+    assert len(code.lines) == 3
+    assert sum("define" in text for text in code.declared) == 1
