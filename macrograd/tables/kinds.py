@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from macrograd._dataclass import dataclass
 from macrograd.tables import cells, dates, durations
 from macrograd.tables.cells import Style
-from macrograd.tables.table import in_utc
+from macrograd.tables.table import are_truths, in_utc
 
 Array = NDArray[Any]
 
@@ -201,7 +201,7 @@ def _numbers(column: Array, markers: Collection[str], kind: str | None) -> Under
         raise ValueError(f"{numbers[0]:g} is neither 0 nor 1")
     if np.isnan(numbers).all():
         return Understood("", numbers, "every cell is empty")
-    return Understood(kind or ("yes/no" if column.dtype.kind == "b" else "number"), numbers)
+    return Understood(kind or ("yes/no" if are_truths(column) else "number"), numbers)
 
 
 def _moments(column: Array, kind: str | None) -> Understood:

@@ -14,8 +14,10 @@ from macrograd._dataclass import dataclass
 Array = NDArray[Any]
 
 _SPAN = "timedelta64[us]"
-# Moments from a column whose moments had offsets from UTC. NumPy has no such type, but keeps this note beside its own.
+# Moments that had offsets from UTC where they come from, and bools with gaps. NumPy has no such types, but keeps notes
+# beside its own.
 _UTC = np.dtype("datetime64[s]", metadata={"utc": True})
+_TRUTHS = np.dtype(np.float64, metadata={"truths": True})
 _NAT = np.iinfo(np.int64).min  # as NumPy stores NaT
 
 
@@ -23,8 +25,8 @@ _NAT = np.iinfo(np.int64).min  # as NumPy stores NaT
 class Table:
     """Columns of one length, in order.
 
-    columns  by name: numbers or bools, NaN where missing; datetime64[s] (see `in_utc`) or timedelta64[us], NaT where
-             missing; or objects, str and None
+    columns  by name: numbers or bools, NaN where missing (see `are_truths`); datetime64[s] (see `in_utc`) or
+             timedelta64[us], NaT where missing; or objects, str and None
     name     the table's name in messages, such as a file name
     notes    in words, changes made while reading
     """
@@ -125,7 +127,8 @@ def of_pandas(column: Any) -> Array:
     """A pandas Series."""
     kind = getattr(column.dtype, "kind", "O")
     if kind in "iufb" and column.isna().any():  # a nullable type, or NaN
-        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        numbers = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        return numbers.astype(_TRUTHS) if kind == "b" else numbers
     if kind in "iuf":
         return np.asarray(column.to_numpy())
     if kind == "b":
@@ -144,7 +147,8 @@ def of_polars(column: Any) -> Array:
     """A polars Series."""
     if column.dtype.is_numeric() or str(column.dtype) == "Boolean":
         if column.null_count():
-            return np.array([np.nan if x is None else float(x) for x in column.to_list()])
+            numbers = np.array([np.nan if x is None else float(x) for x in column.to_list()])
+            return numbers.astype(_TRUTHS) if str(column.dtype) == "Boolean" else numbers
         found = np.asarray(column.to_numpy())
         return found if found.dtype.kind in "iufb" else np.array([float(x) for x in column.to_list()])
     if str(column.dtype).startswith(("Datetime", "Date")):
@@ -188,7 +192,7 @@ def of_values(values: Any) -> Array:
     if there and all(isinstance(x, (bool, np.bool_)) for x in there):
         if len(there) == len(items):
             return np.array(items, dtype=bool)
-        return np.array([np.nan if x is None or x != x else float(x) for x in items])
+        return np.array([np.nan if x is None or x != x else float(x) for x in items]).astype(_TRUTHS)
     if not there or all(hasattr(x, "__float__") and not isinstance(x, (str, bytes)) for x in there):
         if len(there) == len(items) and all(isinstance(x, (int, np.integer)) for x in there):
             return _integers(items)
@@ -218,7 +222,10 @@ def _of_masked(array: Any) -> Array:
     """As DuckDB gives columns that may have gaps."""
     mask = np.ma.getmaskarray(array)
     if array.dtype.kind in "biuf":
-        return np.asarray(array.data) if not mask.any() else np.where(mask, np.nan, array.data.astype(np.float64))
+        if not mask.any():
+            return np.asarray(array.data)
+        numbers = np.where(mask, np.nan, array.data.astype(np.float64))
+        return numbers.astype(_TRUTHS) if array.dtype.kind == "b" else numbers
     if array.dtype.kind == "M":
         return np.where(mask, np.datetime64("NaT", "s"), array.data.astype("datetime64[s]"))
     if array.dtype.kind == "m":
@@ -229,6 +236,11 @@ def _of_masked(array: Any) -> Array:
 def in_utc(column: Array) -> bool:
     """Whether a column of moments had offsets from UTC, or a time zone, where it comes from."""
     return column.dtype.metadata is not None and "utc" in column.dtype.metadata
+
+
+def are_truths(column: Array) -> bool:
+    """Whether a column has bools, or 0.0, 1.0 and NaN that were bools with gaps."""
+    return column.dtype.kind == "b" or (column.dtype.metadata is not None and "truths" in column.dtype.metadata)
 
 
 def utc(column: Array) -> Array:

@@ -244,3 +244,25 @@ def test_arrow_moments_in_a_zone() -> None:
     arrow = pytest.importorskip("pyarrow")
     cells = arrow.array(moments(datetime.UTC))
     assert of_arrow(cells).dtype.metadata == {"utc": True}
+
+
+# --- truths -----------------------------------------------------------------------------------------------------------
+
+
+def test_bools_with_gaps_are_yes_and_no_in_every_library() -> None:
+    pandas, polars, arrow = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    cells = [True, None, False, True]
+    masked = np.ma.MaskedArray([True, True, False, True], mask=[False, True, False, False])
+    found = [
+        pandas.DataFrame({"t": pandas.array(cells, dtype="boolean")}),
+        polars.DataFrame({"t": cells}),
+        arrow.table({"t": cells}),
+        {"t": cells},
+        {"t": masked},
+        {"t": ["true", "", "false", "true"]},
+    ]
+    plans = [tables.plan_of(tables.from_frame(data)) for data in found]
+    assert plans == plans[:1] * len(found)
+    assert plans[0].features[0].kind == "yes/no"
+    for data in found:
+        assert plans[0].numbers(tables.from_frame(data))[0].tolist() == [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
