@@ -190,7 +190,8 @@ class Twins:
     """Finds models that are equal to one but for their parameters, in a fraction of the time of a description.
 
     The model's modules and lists are noted in the order of a walk; another model is walked beside them. A model with
-    anything but modules, lists and plain values in it has no twins: a description of each must tell then.
+    anything but modules, lists, plain values and tuples of these in it has no twins: a description of each must tell
+    then.
     """
 
     def __init__(self, model: Module) -> None:
@@ -245,7 +246,7 @@ class Twins:
         items = _items(thing)
         parts = tuple(name for name, x in items.items() if type(x) in (Value, list) or isinstance(x, Module))
         equal = {name: x for name, x in items.items() if name not in parts}
-        if any(isinstance(x, (dict, tuple, Vector)) for x in equal.values()):  # which may hold parameters
+        if any(isinstance(x, (dict, tuple, Vector)) and not _plain(x) for x in equal.values()):  # may hold parameters
             self._known = False
         return _Node(kind, names=tuple(items), parts=parts, equal=equal)
 
@@ -292,7 +293,7 @@ class _Node:
         for name, mine in self.equal.items():
             theirs = items[name]
             if theirs is not mine and not (
-                type(theirs) is type(mine) and type(mine) in _PLAIN and repr(theirs) == repr(mine)
+                type(theirs) is type(mine) and _plain(theirs) and _plain(mine) and repr(theirs) == repr(mine)
             ):
                 return False
         return True
@@ -303,6 +304,11 @@ class _Node:
         if self.kind is list:
             return thing  # type: ignore[no-any-return]
         return [vars(thing)[name] for name in self.parts]
+
+
+def _plain(thing: Any) -> bool:
+    """Whether it is a plain value, or a tuple of such: the same for ever, and nothing but what it prints."""
+    return type(thing) in _PLAIN or (type(thing) is tuple and all(map(_plain, thing)))
 
 
 def _apart(leaves: list[Any]) -> bool:

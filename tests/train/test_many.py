@@ -215,6 +215,11 @@ def test_a_walk_through_two_models_finds_twins_only() -> None:
     assert Twins(tied).of(net(2)) is None
     assert Twins(Scales([1, "a"])).of(Scales([1, "a"])) is not None
     assert Twins(Scales([1, "a"])).of(Scales([1, "b"])) is None
+    assert Twins(Scales(2.0, (1, (2.0, "a")))).of(Scales(2.0, (1, (2.0, "a")))) is not None
+    for other in ((1, (2.0, "b")), (1, (2, "a")), (True, (2.0, "a")), [1, (2.0, "a")], (1, 2.0, "a")):
+        assert Twins(Scales(2.0, (1, (2.0, "a")))).of(Scales(2.0, other)) is None
+    assert Twins(Scales(2.0, (0.0,))).of(Scales(2.0, (-0.0,))) is None
+    assert Twins(Scales(2.0, (Value(1.0),))).of(Scales(2.0, (Value(1.0),))) is None
 
 
 def test_a_model_with_the_same_objects_in_it_is_unchanged() -> None:
@@ -244,6 +249,21 @@ def test_a_model_with_the_same_objects_in_it_is_unchanged() -> None:
         assert not twins.unchanged()
         back()
         assert twins.unchanged()
+
+
+def test_nets_on_scaled_columns_and_tabular_ones_are_told_by_a_walk() -> None:
+    """Asking whether they have changed takes a fraction of a description: each prediction asks."""
+    from macrograd.train.alike import Twins
+
+    def net(seed: int, unit: float) -> nn.Module:
+        return nn.Scaled(nn.Tabular(2, [3], 1, members=2, seed=seed), (0.0, 1.0), (unit, 2.0))
+
+    twins = Twins(net(0, 3.0))
+    assert twins.unchanged()
+    assert twins.of(other := net(1, 3.0)) == other.parameters()
+    assert twins.of(net(1, 4.0)) is None
+    twins.model.unit = (3.0, 3.0)
+    assert not twins.unchanged()
 
 
 def test_predictions_follow_a_model_that_changes() -> None:
