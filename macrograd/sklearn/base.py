@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -25,12 +26,18 @@ from macrograd.train.samples.columns import planned
 from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
+_MOST_DENSE = 1 << 32  # bytes of rows that come as a sparse matrix
 
 
 class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without types
     """The estimators' common part; see `NetClassifier`."""
 
     _calibrates = False  # whether answers need held-out rows, also where these are too few to choose an epoch by
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -165,7 +172,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
                 self.feature_names_in_ = np.array(list(tables.from_frame(X).columns), dtype=object)
                 self.n_features_in_ = len(self.feature_names_in_)
                 return self._plan.numbers(tables.from_frame(X, "X"))[0]
-            return np.array(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
+            return _dense(validate_data(self, X, accept_sparse=True, dtype=np.float64, ensure_min_samples=2))
         if self._plan is not None:
             if not tables.is_frame(X):
                 raise ValueError(
@@ -173,7 +180,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
                     f"table with {tables.listed(self._plan.needed)}"
                 )
             return np.asarray(planned(X, self._plan, "X"))
-        return np.array(validate_data(self, X, dtype=np.float64, reset=False))
+        return _dense(validate_data(self, X, accept_sparse=True, dtype=np.float64, reset=False))
 
     def _samples(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Any]:
         """The rows as numbers, and y as scikit-learn can check it."""
@@ -253,6 +260,19 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
 
     def _calibrated(self, answers: Trainer, X: Array, y: Array, weights: Array) -> nn.Module:
         raise NotImplementedError
+
+
+def _dense(X: Any) -> Array:
+    """A copy of the rows, without gaps. Raises ValueError for a sparse matrix that would fill the memory then."""
+    if not issparse(X):
+        return np.array(X)
+    size = 8 * X.shape[0] * X.shape[1]
+    if size > _MOST_DENSE:
+        raise ValueError(
+            f"X is sparse, and its {X.shape[0]} rows of {X.shape[1]} columns would take {size / 1e9:.0f} GB with their "
+            "zeros, as nets see them: reduce the columns first, as by sklearn.decomposition.TruncatedSVD"
+        )
+    return np.asarray(X.toarray())
 
 
 def _called(model: Any, x: Any) -> Any:

@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_array, csc_array, csr_matrix
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -109,6 +109,19 @@ def test_pipelines_columns_and_grids() -> None:
     best = search.best_estimator_[-1]
     assert list(best.feature_names_in_) == ["n__a", "n__b", "c__city_Oslo", "c__city_Rome"]
     assert list(best.get_feature_names_out()) == list(best.feature_names_in_)
+
+
+def test_sparse_rows_are_the_rows_with_their_zeros() -> None:
+    rows = np.where(np.abs(X) < 0.5, 0.0, X)
+    for make, y in ((classifier, Y), (regressor, Z)):
+        answer = make(epochs=2).fit(rows, y).predict(rows)
+        for kind in (csr_matrix, csc_array, coo_array):
+            assert np.array_equal(make(epochs=2).fit(kind(rows), y).predict(kind(rows)), answer)
+    cities = np.array([["Rome"], ["Oslo"], ["Lima"]])[np.arange(120) % 3]
+    assert make_pipeline(OneHotEncoder(), classifier()).fit(cities, cities[:, 0]).score(cities, cities[:, 0]) == 1.0
+    wide = csr_matrix(([1.0], ([0], [0])), shape=(10**5, 10**5))
+    with pytest.raises(ValueError, match="its 100000 rows of 100000 columns would take 80 GB with their zeros"):
+        classifier().fit(wide, np.arange(10**5) % 2)
 
 
 def test_cross_validation_calibration_and_importance() -> None:
