@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._files import write_whole
-from macrograd.train import schema
 
 FORMAT = 2
 QUOTES = "'\""
@@ -63,6 +62,8 @@ def read(path: str | os.PathLike[str], kind: str, *others: str) -> tuple[dict[st
     source = Path(path)
     if source.is_dir():
         raise IsADirectoryError(f"cannot read {source}: it is a directory")
+    from macrograd.train import schema  # most processes read no file
+
     if not source.exists():
         raise FileNotFoundError(f"the file {source} does not exist")
     tensors, metadata = raw(source, kind)

@@ -23,7 +23,6 @@ from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Trains, Wat
 from macrograd.train.endings import EARLY_STOPPING, INTERRUPTED, written
 from macrograd.train.engines import Engine
 from macrograd.train.graphs import no_collection
-from macrograd.train.health import Health
 from macrograd.train.history import HEALTH, History
 from macrograd.train.identity import identity
 from macrograd.train.interrupt import Interrupts
@@ -38,6 +37,7 @@ from macrograd.value import Value, numbers_of, write_numbers
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Compiled
+    from macrograd.train.health import Health
 
 Array = NDArray[Any]
 

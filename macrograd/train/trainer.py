@@ -24,7 +24,6 @@ from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
 from macrograd.train.checks import integer, number_of_steps, size_of_batch
 from macrograd.train.fitting import Fitting
-from macrograd.train.health import Health
 from macrograd.train.history import History
 from macrograd.train.samples import metrics as named_metrics
 from macrograd.train.samples import ranges, scaling, spread
@@ -320,7 +319,7 @@ class Trainer:
             schedule=None if schedule is None else as_schedule(schedule),
             callbacks=Callbacks(callbacks, self.watchers),
             progress=shown.check(progress),
-            health=Health(setup, part) if watch else None,
+            health=_health(setup, part) if watch else None,
         )
 
     def _ended(self, fitting: Fitting) -> None:
@@ -453,6 +452,12 @@ class Trainer:
             single = ": a single sample must be a row, as in [x]" if (samples.count, *samples.shape) == shape else ""
             raise ValueError(f"X has samples of shape {samples.shape}, the model was trained with {shape}{single}")
         return self.setup.seen(samples)
+
+
+def _health(setup: Setup, part: Part) -> Any:
+    from macrograd.train.health import Health  # few runs are watched
+
+    return Health(setup, part)
 
 
 def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...], plan: tables.Plan | None) -> Callable[[Any], Any]:
