@@ -73,7 +73,7 @@ def _expected(case: Case, way: Way) -> tuple[Answer, ...]:
             return reference.second(program, data, way.dtype, rows)
         if way.what == "training":
             train = partial(ways.trained, program, way=way, engine="eager")
-            return (reference.training(program, data, train, way.dtype),)
+            return (reference.training(program, data, train, way.dtype, rows),)
         return reference.gradient(program, data, way.dtype, rows)
 
 

@@ -166,6 +166,14 @@ def test_means_that_overflow_in_one_order_alone_are_undecidable(strict: bool) ->
     assert verdict.undecidable
 
 
+def test_training_on_numbers_beyond_float32_is_undecidable() -> None:
+    """The eager engine trains in float64, where tanh(1e50) has the slope 0, which is NaN if the 1e50 is infinite."""
+    case = lines("ops.exp(P[0])", "ops.power(x[0], v0)", "ops.tanh(v1)", parameters=[5.0], samples=[[3.0], [3.0]])
+    for dtype, undecidable in (("float32", 1), ("float64", 0)):
+        way = Way("training", batch=True, rows=(0, 1), dtype=dtype)
+        assert judged(case, way) == Verdict("", 1, undecidable)
+
+
 def test_means_of_subnormal_numbers_have_room() -> None:
     """−1e-310 / 7, rounded, is another seventh than a mean's."""
     case = lines("mg.where(P[0], x[0], 1.0)", parameters=[1.0], samples=[[-1e-310]])
