@@ -36,6 +36,14 @@ def test_a_slot_is_folded_as_far_as_its_counters_are_known() -> None:
     assert found.slot(x, (at(2, "%i", 8), at(3, 5, 2)), "%t", 9) == (100 + 20 + 13, [(80, "%i"), (1000, "%t")])
 
 
+def test_tables_of_products_are_of_32_bits_or_left_to_the_code() -> None:
+    tables, small, large = Tables(), np.array([3, -5]), np.array([[1 << 28, 0]])
+    assert [tables.scaled(small, 16), tables.scaled(small, 1), tables.scaled(small, 16)] == [(0, 1), (2, 1), (0, 1)]
+    assert [tables.scaled(large, 4), tables.scaled(large, 8)] == [(4, 1), (6, 8)]
+    assert tables.scaled(-large, 8)[1] == 8
+    assert tables.array().tolist() == [48, -80, 3, -5, 1 << 30, 0, 1 << 28, 0, -(1 << 28), 0, 0]
+
+
 def test_a_table_with_known_counters_is_read_while_writing() -> None:
     found, lines = operands(dims=(3,))
     x = Index("u", 10, (0,), members=np.array([4, 0, 7]))

@@ -52,6 +52,8 @@ class Part:
     rows: tuple[int, ...] = ()
 
 
+_LARGEST = (1 << 31) - 1  # of a table's entries
+
 Member = tuple[AffineCounter, ...]
 Cache = dict[tuple[object, ...], str]  # expressions already written, and their names
 SCALAR = SimdVector(AffineCounter(0, 0, 0), 1, 1)
@@ -82,6 +84,7 @@ class Tables:
         self.sparing = sparing
         self.parts: list[NDArray[np.int32]] = []
         self.known: dict[bytes, int] = {}
+        self.products: dict[tuple[int, int], tuple[NDArray[np.int64], tuple[int, int]]] = {}
         self.size = 0
 
     def add(self, table: NDArray[np.int64] | NDArray[np.int32]) -> int:
@@ -92,6 +95,16 @@ class Tables:
             self.parts.append(flat)
             self.size += len(flat)
         return self.known[key]
+
+    def scaled(self, table: NDArray[np.int64], scale: int) -> tuple[int, int]:
+        """Add the products of a table's entries with `scale`, and by what they are still to be multiplied: by 1 if they
+        are integers of 32 bits, otherwise the entries are stored as they are."""
+        key = id(table), scale
+        if key not in self.products:
+            fits = scale == 1 or scale * int(np.abs(table).max(initial=0)) <= _LARGEST
+            place = (self.add(scale * table), 1) if fits else (self.add(table), scale)
+            self.products[key] = table, place  # with the table, or another one could get its id
+        return self.products[key][1]
 
     def array(self) -> NDArray[np.int32]:
         return np.concatenate([*self.parts, np.zeros(1, dtype=np.int32)])
@@ -130,13 +143,16 @@ class Operands:
         else:
             self.team.once(body)
 
-    def slot(self, x: Index, member: Member, term: Counter, count: int) -> tuple[int, list[tuple[int, Counter]]]:
-        """An operand's slot, without the rounds of loops: a number, and factors of counters."""
-        constant = x.base
+    def slot(
+        self, x: Index, member: Member, term: Counter, count: int, scale: int = 1
+    ) -> tuple[int, list[tuple[int, Counter]]]:
+        """An operand's slot, times `scale`, without the rounds of loops: a number, and factors of counters."""
+        constant = scale * x.base
         terms: list[tuple[int, Counter]] = []
 
-        def add(factor: int, place: AffineCounter) -> None:
+        def add(stride: int, place: AffineCounter) -> None:
             nonlocal constant
+            factor = scale * stride
             constant += factor * place.offset
             if isinstance(place.counter, int):
                 constant += factor * place.factor * place.counter
@@ -146,19 +162,17 @@ class Operands:
         for stride, place in zip(x.member[: len(member)], member, strict=True):
             add(stride, place)
         add(x.term, AffineCounter(1, term, 0))
-        for offset in self._table_offsets(x, member, term, count):
+        for factor, offset in self._table_offsets(x, member, term, count, scale):
             if isinstance(offset, int):
-                constant += offset
+                constant += factor * offset
             else:
-                terms.append((1, offset))
+                terms.append((factor, offset))
         return constant, terms
 
     def address(self, x: Index, member: Member, term: Counter, count: int, along: AffineCounter | None) -> str:
         """A pointer to an operand of a member and term, at a place of the SIMD axis."""
         scale = self.machine.lanes if x.space == "v" else 1
-        constant, factors = self.slot(x, member, term, count)
-        constant *= scale
-        terms = [(factor * scale, counter) for factor, counter in factors]
+        constant, terms = self.slot(x, member, term, count, scale)
         terms += [(shift * scale, round_) for shift, round_ in zip(x.shifts, self.rounds, strict=True) if shift]
         if along is not None:
             stride = self._stride(x)
@@ -174,8 +188,11 @@ class Operands:
             self.cache[key] = base
         return self.code.element(base, str(constant)) if constant else base
 
-    def _table_offsets(self, x: Index, member: Member, term: Counter, count: int) -> Iterator[Counter]:
-        """The offsets that tables add to an operand's slot: numbers if the counters are known, otherwise loads."""
+    def _table_offsets(
+        self, x: Index, member: Member, term: Counter, count: int, scale: int
+    ) -> Iterator[tuple[int, Counter]]:
+        """The offsets that tables add to an operand's slot, times `scale`, as factors and numbers if the counters are
+        known, otherwise loads: from tables of the products, which are integers of 32 bits, if they fit."""
         if x.affine:
             return
         tables = [
@@ -188,16 +205,18 @@ class Operands:
         for table, places in filter(None, tables):
             parts = [(place.factor, place.counter) for place in places if place.factor]
             start = sum(place.offset for place in places)
-            begin = None if self.tables.sparing else self.tables.add(table)
+            if not self.tables.sparing:
+                self.tables.scaled(table, scale)
             if all(isinstance(counter, int) for _, counter in parts):
-                yield int(table.ravel()[start + sum(factor * int(counter) for factor, counter in parts)])
+                yield scale, int(table.ravel()[start + sum(factor * int(counter) for factor, counter in parts)])
                 continue
-            key = ("table", id(table), start, *parts)
+            first, left = self.tables.scaled(table, scale)
+            key = ("table", first, start, *parts)
             if key not in self.cache:
-                position = self.code.linear(start + (self.tables.add(table) if begin is None else begin), parts)
+                position = self.code.linear(start + first, parts)
                 pointer = self.code.element("%tables", position, "i32")
                 self.cache[key] = self.code.load_integer(pointer)
-            yield self.cache[key]
+            yield left, self.cache[key]
 
     @staticmethod
     def _flat(member: Member, shape: tuple[int, ...], size: int = 1) -> list[AffineCounter]:
