@@ -14,6 +14,7 @@ import numpy as np
 from macrograd import tables
 from macrograd.cli import data, facts
 from macrograd.tables.show import printable
+from macrograd.tables.table import in_utc
 from macrograd.train import Trainer, load
 from macrograd.train.predictor import Predictor
 from macrograd.train.samples.data import Samples
@@ -126,7 +127,10 @@ def _written(table: tables.Table, more: dict[str, list[str]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*table, *more])
-    cells: Sequence[Any] = [[_cell(x) for x in column.tolist()] for column in table.columns.values()]
+    cells: Sequence[Any] = [
+        [_cell(x) + "+00:00" * (in_utc(column) and x is not None) for x in column.tolist()]
+        for column in table.columns.values()
+    ]
     writer.writerows(zip(*cells, *more.values(), strict=True))
     return text.getvalue()
 

@@ -203,7 +203,7 @@ def learn(name: str, found: Understood, rows: Array, style: Style) -> Feature:
     if found.kind == "date":
         parts = dates.telling(there, found.order)
         if not parts:
-            return Feature(name, "", reason=f"it is {there[0]} in every row", **told)
+            return Feature(name, "", reason=f"it is {kinds.shown(there[0], found.order)} in every row", **told)
         since = str(there.min())
         middles = tuple(float(np.median(column)) for column in dates.parts(there, parts, there.min()))
         return Feature(

@@ -244,7 +244,7 @@ def nothing_to_learn(name: str, place: int, found: Understood) -> str:
         return "every cell is empty"
     different = len(np.unique(there.astype(str) if values.dtype.kind == "O" else there))
     if different == 1 and not gone.any():
-        return f"it is {_shown(there[0])} in every row"
+        return f"it is {shown(there[0], found.order)} in every row"
     if found.kind == "number" and not gone.any():
         whole = bool((there == np.floor(there)).all()) and bool(np.isfinite(there).all())
         counts = whole and bool((np.diff(there) == 1).all())
@@ -261,5 +261,8 @@ def nothing_to_learn(name: str, place: int, found: Understood) -> str:
     return ""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any, order: str) -> str:
+    """A value of a column in words."""
+    if isinstance(value, np.datetime64):
+        return str(value).partition("T")[2] if order == "hms" else str(value).replace("T00:00:00", "")
     return repr(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)

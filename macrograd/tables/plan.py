@@ -196,4 +196,8 @@ def no_column(table: Table, name: str) -> str:
 
     close = difflib.get_close_matches(name, list(table), n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
+    marks = {"semicolon": ";", "comma": ",", "tab": "\t", "pipe": "|"}
+    found = [called for called, mark in marks.items() if len(table.columns) == 1 and mark in next(iter(table))]
+    if found:
+        hint = f": these are several names, so try --delimiter {found[0]}"
     return f"{table.name} has no column {name!r}, it has {listed(list(table))}{hint}"

@@ -62,7 +62,8 @@ def read(path: Path, *, delimiter: str | None = None, header: bool | None = None
             notes.append(f"read as {encoding}")
         check_text(path, plain)
         with connected(duckdb) as connection:
-            dialect = _sniff(connection, duckdb, path, plain, delimiter)
+            dialect, comments = _without_comments(plain, _sniff(connection, duckdb, path, plain, delimiter))
+            notes += comments
             found, left = _cut(connection, duckdb, path, plain, dialect)
             notes += left
     return _table(path, found, dialect, header, notes)
@@ -119,6 +120,25 @@ def _sniff(connection: Any, duckdb: Any, path: Path, plain: Path, delimiter: str
     guess = max(",;\t|", key=lambda mark: min((line.count(mark) for line in lines[:20]), default=0))
     width = max((line.count(guess) for line in lines[:20]), default=0) + 1
     return Dialect(guess, '"', "", 0, width)
+
+
+def _without_comments(plain: Path, dialect: Dialect) -> tuple[Dialect, list[str]]:
+    """The dialect, and a note on lines that begin as comments do. If some of them are rows, such as `#N/A,1.5`, the
+    comments are taken out of the file, and nothing begins a comment any more."""
+    if not dialect.comment:
+        return dialect, []
+    with open(plain, encoding="utf-8", newline="") as file:
+        lines = [(k, line) for k, line in enumerate(file) if line.startswith(dialect.comment)]
+    rows = {k for k, line in lines if k >= dialect.skip and line.count(dialect.delimiter) == dialect.columns - 1}
+    comments = {k for k, _ in lines} - rows
+    if rows:
+        with open(plain, encoding="utf-8", newline="") as file:
+            kept = "".join(line for k, line in enumerate(file) if k not in comments)
+        plain.write_text(kept, "utf-8", newline="")
+        dialect = replace(dialect, comment="", skip=dialect.skip - sum(k < dialect.skip for k in comments))
+    within = sum(k >= dialect.skip for k in comments)
+    note = f"{within} line{'s' * (within > 1)} that begin{'s' * (within == 1)} with {lines[0][1][0]} left out"
+    return dialect, [note] if within else []
 
 
 def _spaced(connection: Any, duckdb: Any, plain: Path) -> Dialect | None:

@@ -377,3 +377,21 @@ def test_labels_that_are_the_same_in_all_rows_are_refused(capsys: Capture) -> No
     assert (
         error(capsys, "train", path, "--target", "p,q") == "t.csv has 1 row with all of p,q: learning needs at least 2"
     )
+
+
+def test_times_in_utc_are_printed_so_that_predict_can_read_them_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    data, model = tmp_path / "t.parquet", str(tmp_path / "m.safetensors")
+    cells = "TIMESTAMPTZ '2024-01-31 12:00:00+02' + INTERVAL 30 HOUR * k AS sent, k * k AS y"
+    duckdb.execute(f"COPY (SELECT {cells} FROM range(20) r(k)) TO '{data}' (FORMAT parquet)")
+    assert main(["train", str(data), "--target", "y", "--steps", "2", "--quiet", "--save", model]) == 0
+    capsys.readouterr()
+    assert main(["predict", model, str(data)]) == 0
+    printed = capsys.readouterr().out
+    assert "2024-01-31 10:00:00+00:00,0," in printed
+    (tmp_path / "again.csv").write_text(printed.replace("predicted_y", "before"))
+    assert main(["predict", model, str(tmp_path / "again.csv")]) == 0
+    again = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[2] for row in again] == [row[3] for row in again]

@@ -258,3 +258,24 @@ def test_missing_files(tmp_path: Path) -> None:
         tables.read(tmp_path / "none.csv")
     with pytest.raises(IsADirectoryError):
         tables.read(tmp_path)
+
+
+def test_lines_that_begin_as_comments_do_are_rows_if_they_have_all_cells(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = "".join(f"{'#N/A' if k % 7 == 0 else k},{k}\n" for k in range(30))
+    path.write_text("# title\nx,y\n" + rows + "# the end\n")
+    found = tables.read(path)
+    assert list(found) == ["x", "y"]
+    assert found.columns["y"].tolist() == [str(k) for k in range(30)]
+    assert found.columns["x"].tolist()[:2] == ["#N/A", "1"]
+    path.write_text("x,y\n1,2\n# note\n3,4\n# another\n5,6\n")
+    found = tables.read(path)
+    assert len(found) == 3
+    assert found.notes == ("2 lines that begin with # left out",)
+
+
+def test_a_wrong_delimiter_is_named_where_it_shows(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a;b;kind\n1;2;x\n3;4;y\n")
+    with pytest.raises(ValueError, match="these are several names, so try --delimiter semicolon"):
+        tables.target_of(tables.read(path, delimiter=","), "kind")
