@@ -11,6 +11,7 @@ import csv
 import itertools
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -117,9 +118,28 @@ def _sniff(connection: Any, duckdb: Any, path: Path, plain: Path, delimiter: str
         if missing in (0, 1):
             _set_apart(plain)
             return _with_names(plain, Dialect("\t", '"', "", missing, width))
+    if (found := _most_frequent(plain)) is not None:
+        return found
     guess = max(",;\t|", key=lambda mark: min((line.count(mark) for line in lines[:20]), default=0))
     width = max((line.count(guess) for line in lines[:20]), default=0) + 1
     return Dialect(guess, '"', "", 0, width)
+
+
+def _most_frequent(plain: Path) -> Dialect | None:
+    """With the mark that cuts nine of ten lines into one number of cells, the first of them the first of the table."""
+    for mark in ",;\t|":
+        with open(plain, encoding="utf-8", newline="") as file:
+            reader = csv.reader(itertools.islice(file, _SAMPLE), delimiter=mark)
+            widths: list[tuple[int, int]] = []
+            with contextlib.suppress(csv.Error):  # of a cell that is too long: the lines above tell
+                before = 0
+                for row in reader:
+                    widths.append((len(row), before))
+                    before = reader.line_num
+        counts = Counter(width for width, _ in widths if width > 1)
+        if counts and (most := counts.most_common(1)[0])[1] >= 0.9 * sum(width > 0 for width, _ in widths):
+            return Dialect(mark, '"', "", next(line for width, line in widths if width == most[0]), most[0])
+    return None
 
 
 def _without_comments(plain: Path, dialect: Dialect) -> tuple[Dialect, list[str]]:

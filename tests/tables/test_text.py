@@ -279,3 +279,12 @@ def test_a_wrong_delimiter_is_named_where_it_shows(tmp_path: Path) -> None:
     path.write_text("a;b;kind\n1;2;x\n3;4;y\n")
     with pytest.raises(ValueError, match="these are several names, so try --delimiter semicolon"):
         tables.target_of(tables.read(path, delimiter=","), "kind")
+
+
+def test_a_title_trailing_commas_and_a_total_of_another_width(write: Write) -> None:
+    rows = "".join(f'"$1,{k:03}.50",{k},\n' for k in range(30))
+    found = tables.read(write("Sales, of 2020\n\nprice,n,\n" + rows + "Total,30\n"))
+    assert list(found) == ["price", "n"]
+    assert found.columns["price"].tolist()[:2] == ["$1,000.50", "$1,001.50"]
+    assert len(found) == 30
+    assert "2 lines above the table left out" in found.notes
