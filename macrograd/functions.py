@@ -119,7 +119,8 @@ def take(values: Any, index: Any) -> Any:
     IndexError if the index is outside 0 … len(values) - 1, TypeError if it is not an integer or the values are not
     numeric, ValueError for a ragged table.
     """
-    if isinstance(index, Value) and (program := recording()) is not None and is_open(index):
+    program = recording() if isinstance(index, Value) else None
+    if program is not None and is_open(index):
         found = program.take(values, index)
         if found is not None:
             return found
@@ -130,9 +131,13 @@ def take(values: Any, index: Any) -> Any:
         raise IndexError("take() needs at least one value to choose from, got an empty sequence")
     number = None if isinstance(index, Value) and index._traced else _index(index, len(values))
     if number is None or is_open(index):
-        if is_table:
-            return vector([ops.take(index, *column) for column in zip(*values, strict=True)])
-        return ops.take(index, *values)
+        columns = zip(*values, strict=True) if is_table else [values]
+        if program is None:
+            found = [ops.take(index, *column) for column in columns]
+        else:
+            at = program.index(index)
+            found = [program.chosen(ops.take(at, *column)) for column in columns]
+        return vector(found) if is_table else found[0]
     chosen = values[number]
     ops.check_operands("take", chosen if is_table else (chosen,))
     return Vector(chosen) if is_table else chosen

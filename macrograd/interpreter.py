@@ -108,6 +108,11 @@ class Interpreter:
     def differentiated(self, results: Sequence[Any], leaves: Sequence[Any]) -> None:
         """The results are about to be differentiated with respect to the leaves. May raise."""
 
+    def walk(self, results: Sequence[Any], leaves: Sequence[Any], within: set[int] | None) -> Any:
+        """The `macrograd.rules.Walk` for derivatives of the results with respect to the leaves, in the order of the
+        eager engine; None for that of the graph. It does not go beyond the Values whose ids are `within`, if given."""
+        return None
+
     def guard(self, test: Any) -> AbstractContextManager[None]:
         """Where the test is 0, operations recorded in this context are not chosen: their indices must not raise."""
         raise NotImplementedError
@@ -123,3 +128,7 @@ class Interpreter:
     def take(self, values: Any, index: Any) -> Any:
         """`macrograd.take` by a round number; None if the index is something else."""
         return None
+
+    def index(self, index: Any) -> Any:
+        """The index of a take: eagerly a number that no graph holds."""
+        return index

@@ -24,9 +24,10 @@ Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, ยง3.1 and ย
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from macrograd._dataclass import dataclass
 from macrograd.graph import Node
 from macrograd.ops import CONSTANT, Op, dot, gate, maximum, sum_, where
 
@@ -103,6 +104,46 @@ def of_numbers(order: Sequence[N], root: N, leaves: Sequence[N], beside: Iterabl
     return {x: x._grad for x in leaves if x._grad is not nothing}
 
 
+@dataclass
+class Walk:
+    """An order of a graph, operands first, in which some Values have copies: what reads a copy in its place gives its
+    gradient to that.
+
+    reads   what a Value reads where that is not its operands, by its id
+    origin  the Value that a copy stands for, by the copy's id
+    """
+
+    order: list[Any]
+    reads: Mapping[int, Sequence[Any]]
+    origin: Mapping[int, Any]
+
+    def inputs(self, x: Any) -> Sequence[Any]:
+        return self.reads.get(id(x), x.inputs)
+
+    def value(self, x: Any) -> Any:
+        return self.origin.get(id(x), x)
+
+
+def sweep_along(walk: Walk, root: N, seed: Any, active: Container[Any]) -> dict[Any, Any]:
+    """`sweep` in the order of a walk."""
+    gradients: dict[Any, Any] = {root: seed}
+    taken: dict[Any, Any] = {}
+    for node in reversed(walk.order):
+        g = gradients.get(node)
+        if g is None or node._a is None:
+            continue
+        if g.__class__ is list:
+            g = gradients[node] = added_up(g)
+        if node.op is dot and node not in taken:
+            _through_dot(node, g, active, gradients, taken, walk)
+        else:
+            step(node, g, active, gradients, taken, walk)
+    for x, g in gradients.items():
+        if g.__class__ is list:
+            gradients[x] = added_up(g)
+    return gradients
+
+
 def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] | None = None) -> dict[N, Any]:
     """Gradients of `root`, times the number or Value `seed`, for every Value in `order` that root depends on.
 
@@ -153,9 +194,16 @@ def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] 
 # sum of products instead of as many multiplications and additions.
 
 
-def _through_dot(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]) -> None:
-    inputs = node.inputs
-    operands = [x._data if x.op is CONSTANT else x for x in inputs]
+def _through_dot(
+    node: Any,
+    g: Any,
+    active: Container[Any],
+    gradients: dict[Any, Any],
+    taken: dict[Any, Any],
+    walk: Walk | None = None,
+) -> None:
+    inputs = node.inputs if walk is None else walk.inputs(node)
+    operands = _operands(inputs, walk)
     for k, x in enumerate(inputs):
         if x in active:
             old = gradients.get(x)
@@ -179,19 +227,32 @@ def added_up(factors: list[Any]) -> Any:
     return factors[0] * factors[1] if len(factors) == 2 else dot(*factors)
 
 
-def step(node: Any, g: Any, active: Container[Any], gradients: dict[Any, Any], taken: dict[Any, Any]) -> None:
+def _operands(inputs: Sequence[Any], walk: Walk | None) -> list[Any]:
+    """The operands of a rule: constants as numbers."""
+    operands = inputs if walk is None else [walk.value(x) for x in inputs]
+    return [x._data if x.op is CONSTANT else x for x in operands]
+
+
+def step(
+    node: Any,
+    g: Any,
+    active: Container[Any],
+    gradients: dict[Any, Any],
+    taken: dict[Any, Any],
+    walk: Walk | None = None,
+) -> None:
     """The step of `sweep` for any operation, including one that chooses or lies behind a choice in a trace."""
-    op, mask, out = node.op, taken.get(node), node
+    op, mask, out = node.op, taken.get(node), node if walk is None else walk.value(node)
     if op.flows is not None:  # it has several results, and knows its derivative itself
         op.flows(node, g, active, gradients, taken)
         return
-    inputs = node.inputs
-    operands = [x._data if x.op is CONSTANT else x for x in inputs]
+    inputs = node.inputs if walk is None else walk.inputs(node)
+    operands = _operands(inputs, walk)
     shares: list[Any] = [1.0] * len(inputs)
     if op.chooses:
-        shares = contributions(op, 1.0, node, operands)
+        shares = contributions(op, 1.0, out, operands)
     elif mask is not None:
-        out = gate(mask, node)
+        out = gate(mask, out)
         operands = [x if x.__class__ is float and 1e-18 <= abs(x) <= 1e18 else gate(mask, x) for x in operands]
     gains = contributions(op, g, out, operands)
     for x, gain, share in zip(inputs, gains, shares, strict=True):

@@ -16,7 +16,7 @@ from macrograd._dataclass import dataclass
 from macrograd.copying import check_importable
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT
-from macrograd.rules import of_numbers, sweep
+from macrograd.rules import Walk, of_numbers, sweep, sweep_along
 from macrograd.value import Value, constant, positive_zero, recording
 from macrograd.vector import Vector, vector
 
@@ -34,6 +34,7 @@ class Call:
     beside     the other operations that the results depend on
     numbers    whether only numbers went in, so that numbers come out
     mark       in a recorded program, how many Values were made before the leaves
+    walk       the order in which the program adds up derivatives, if that is not the graph's
     """
 
     arguments: tuple[Any, ...]
@@ -45,6 +46,7 @@ class Call:
     beside: list[Value]
     numbers: bool
     mark: int | None
+    walk: Walk | None
 
     def close(self) -> None:
         """Turn the leaves that stand for numbers into constants. An outer derivative must not mistake them for the
@@ -62,14 +64,22 @@ class Call:
         order = [*self.order, *more]
         if self.numbers:
             return of_numbers(order, result, self.leaves, self.beside)
-        return sweep(order, result, _one(), active={*self.leaves, *order})
+        return self._swept(result, order, more)
 
     def slopes(self, result: Any) -> list[Any]:
         """The gradient of a scalar with respect to each leaf, in a form that can be differentiated again."""
-        found = (
-            sweep(self.order, result, _one(), active={*self.leaves, *self.order}) if isinstance(result, Value) else {}
-        )
+        found = self._swept(result, self.order) if isinstance(result, Value) else {}
         return [found.get(x, 0.0) for x in self.leaves]
+
+    def _swept(self, result: Any, order: list[Value], more: Sequence[Value] = ()) -> dict[Value, Any]:
+        if self.walk is None:
+            return sweep(order, result, _one(), active={*self.leaves, *order})
+        active = {*self.leaves}
+        walk = Walk([*self.walk.order, *more], self.walk.reads, self.walk.origin)
+        for x in walk.order:
+            if x._a is not None and any(y in active for y in walk.inputs(x)):
+                active.add(x)
+        return sweep_along(walk, result, _one(), active)
 
     def order_of(self, slopes: Iterable[Any]) -> list[Value]:
         """The operations on paths from the leaves to derivatives of the results."""
@@ -124,7 +134,11 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
     if program is not None:
         program.differentiated(results, leaves)
     mark = None if numbers else before  # where numbers went in, it matters what else the results depend on
-    order, beside, foreign = _between(results, leaves, _made_since(mark))
+    within = _made_since(mark)
+    order, beside, foreign = _between(results, leaves, within)
+    walk = None
+    if program is not None and not (numbers and not foreign):
+        walk = program.walk([x for x in results if isinstance(x, Value)], leaves, within)
     return Call(
         arguments=arguments,
         leaves=leaves,
@@ -135,6 +149,7 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
         beside=beside,
         numbers=numbers and not foreign,
         mark=mark,
+        walk=walk,
     )
 
 

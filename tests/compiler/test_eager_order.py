@@ -176,3 +176,106 @@ def test_a_test_reads_what_it_read_before_choices_were_copied(monkeypatch: pytes
         for p, number in zip((P, Q, R), numbers, strict=True):
             monkeypatch.setattr(p, "data", number)
         assert float(f(x)) == fn(x).data
+
+
+def taken_twice(p: Any, x: Any, k: Any) -> Any:
+    """Eagerly a take is the Value that it takes, which gets the contribution of each use, and not their sum."""
+    a, b = p[0] * p[1], p[1] / (1.3 + x * x)
+    some = [a, b, p[2], a]
+    first = mg.take(some, k)
+    second = mg.take([first, 0.3 * first, p[1], p[0], b], 3.0 - k)
+    return 0.1 * first + second * second - 0.7 * first * second + 0.3 * a + first / (1.1 + b * b) + 1.3 * mg.sum(some)
+
+
+def taken_in_rounds(p: Any, x: Any, k: Any) -> Any:
+    table = [[0.3 * y, y * x] for y in p]
+
+    def body(i: Any, s: Any) -> Any:
+        a, b = mg.take(table, mg.mod(i + k, 3.0))
+        return 0.7 * s + a * b * 0.3 - mg.take([s, a, b, p[0]], k) * 0.1 * a
+
+    return mg.loop(4, body, x)
+
+
+def taken_behind_a_branch(p: Any, x: Any, k: Any) -> Any:
+    a = p[0] * p[1]
+    chosen = mg.cond(x > 0.1, lambda: (a, mg.take([p[2], a], mg.mod(k, 2.0))), lambda: (mg.take(p, mg.mod(k, 3.0)), a))
+    return chosen[0] * a * 0.3 + chosen[1] / (1.2 + chosen[0] * chosen[0]) + 0.77 * a + 0.1 * chosen[0]
+
+
+def met_on_another_way(p: Any, x: Any, k: Any) -> Any:
+    """What the first value is computed from is met behind two choices, and again behind one."""
+    inner = [0.5, p[2], p[2], 0.3 * p[0]]
+    outer = [p[0], x, p[1], x - x * mg.take(inner, k)]
+    last = mg.take(outer, k)
+    return mg.take([mg.take(outer, 3.0 - k), last, 0.5 * last, last, 0.3], k) * 1.09 + 0.1 * p[1]
+
+
+def compared(p: Any, x: Any, k: Any) -> Any:
+    """The walk of a derivative inside the function does not visit what is only compared."""
+    a = p[0] * p[1]
+    b = a * p[2] + 0.3 * p[0]
+    chosen = mg.where(b * a > 0.1 * x, p[0] * a, b)
+    return (
+        0.7 * a * chosen + b / (1.1 + chosen * chosen) + 0.3 * p[0] * b + mg.cond(b > a, lambda: a, lambda: 0.3 * a) * b
+    )
+
+
+def branched(p: Any, x: Any, k: Any) -> Any:
+    a, b = 0.3 * p[0] / (1.7 + p[1]), 0.9 * p[0] * p[2]
+    first, second = mg.cond(
+        x > 0.0, lambda: (a * 1.1 + b * p[0], b), lambda: (0.7 * p[0] * b - 0.3 * p[0] * (b - a), 0.3 * a)
+    )
+    return first * 0.3 + second * first + 0.77 * b + a * p[0] + 0.1 * second * a
+
+
+BEHIND = [taken_twice, taken_in_rounds, taken_behind_a_branch, met_on_another_way, compared, branched]
+
+
+def _points() -> list[tuple[list[float], float, float]]:
+    random = np.random.default_rng(5)
+    return [(random.normal(size=3).tolist(), float(random.normal()), float(n % 4)) for n in range(12)]
+
+
+@pytest.mark.parametrize("fn", BEHIND, ids=lambda fn: fn.__name__)
+def test_strict_gradients_behind_choices_have_the_bits_of_the_eager_engine(fn: Any) -> None:
+    given = [Value(0.5), Value(0.5), Value(0.5)]
+    f = mg.compile(lambda x, k: fn(given, x, k), strict=True, backend="numpy")
+    for p, x, k in _points():
+        for value, number in zip(given, p, strict=True):
+            value.data, value.grad = number, 0.0
+        result = fn(given, x, k)
+        result.backward()
+        expected = [result.data, *(value.grad for value in given)]
+        for value in given:
+            value.grad = 0.0
+        assert [f.backward(x, k), *(value.grad for value in given)] == expected
+
+
+def along(fn: Any) -> Any:
+    """The Hessian times a vector."""
+    return lambda p, x, k: mg.hvp(lambda q: fn(q, x, k), p, [0.3, -0.7, 1.1])
+
+
+@pytest.mark.parametrize("derivative", [mg.grad, along, mg.jacobian], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("fn", BEHIND, ids=lambda fn: fn.__name__)
+def test_strict_derivatives_inside_a_function_have_the_bits_of_the_eager_engine(fn: Any, derivative: Any) -> None:
+    f = mg.compile(derivative(fn), strict=True, backend="numpy", batch=True)
+    p, x, k = (np.array(x) for x in zip(*_points(), strict=True))
+    expected = [derivative(fn)(*point) for point in _points()]
+    assert f(p, x, k).tolist() == np.array(expected, dtype=float).tolist()
+
+
+def test_a_take_behind_another_by_the_same_index_still_checks_it() -> None:
+    """What a choice takes is read from where it is, but the index may be out of range."""
+
+    def fn(p: Any, k: Any) -> Any:
+        inner = mg.take([p[0], 2.0 * p[1]], k)
+        return mg.take([inner, inner * inner, p[0], p[1]], k)
+
+    f = mg.compile(mg.grad(fn), strict=True, backend="numpy")
+    assert f([0.5, 0.7], 1.0).tolist() == list(mg.grad(fn)([0.5, 0.7], 1.0))
+    with pytest.raises(IndexError, match="index 3"):
+        mg.grad(fn)([0.5, 0.7], 3.0)
+    with pytest.raises(IndexError, match="index 3"):
+        f([0.5, 0.7], 3.0)

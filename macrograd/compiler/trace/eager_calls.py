@@ -36,7 +36,7 @@ class Expanded(Graph):
         choices: Choices,
         apart: Choices,
     ) -> None:
-        super().__init__(comparisons, choices)
+        super().__init__(set(map(id, comparisons)), choices)
         self._apart = apart
         self.sections, self._comparisons = sections, comparisons
         self._section = {id(x.call.op): x for x in sections}

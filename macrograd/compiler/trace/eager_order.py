@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from macrograd import ops
 from macrograd.compiler.trace.calling import known
-from macrograd.compiler.trace.eager_graph import NOWHERE, Choices, Graph, Path, Placed, TooMany, together
+from macrograd.compiler.trace.eager_graph import NOWHERE, TAKEN, Choices, Graph, Path, Placed, TooMany, together
 from macrograd.graph import topological
+from macrograd.rules import Walk
 from macrograd.value import Value
 
 _MOST_COPIES = 1_000  # of choices: each takes time to differentiate
@@ -41,7 +42,7 @@ def as_eager_walks(
     if not apart and not turns:
         order: Sequence[Any] = topological(*results, stop=comparisons)
     else:
-        graph = Graph(comparisons, apart)
+        graph = Graph(set(map(id, comparisons)), apart)
         graph.turns = turns or {}
         order, reads = _Instances(graph, choices).listed(results, graph.walk(results, once=once))
     if not comparisons and not reads:
@@ -71,6 +72,33 @@ def as_eager_walks(
     return found
 
 
+def derivative_walk(
+    results: Sequence[Value],
+    leaves: Sequence[Value],
+    within: set[int] | None,
+    compared: set[int],
+    choices: Choices,
+    note: Callable[[Value], None],
+) -> Walk:
+    """The walk of a derivative that is taken inside the function, of the results with respect to the leaves: that of
+    `as_eager_walks`, but all Values stay as they are.
+
+    It does not go beyond the leaves, nor beyond the Values whose ids are `within`, if given. `compared` are the ids of
+    comparisons, and `note` is told of new ones.
+    """
+    ends = set(map(id, leaves))
+    for once in (False, True) if choices else ():
+        graph = Graph(compared, choices, lambda x: id(x) not in ends and (within is None or id(x) in within))
+        some = _Instances(graph, dict(choices), note)
+        try:
+            order, reads = some.listed(results, graph.walk(results, once=once))
+        except TooMany:
+            continue
+        return Walk(order, reads, some.origin)
+    stop = compared if within is None else within & compared
+    return Walk(topological(*results, seen=stop | ends, within=within), {}, {})
+
+
 def _made(like: Value, op: Any, inputs: tuple[Any, ...]) -> Value:
     made: Value = object.__new__(Value)
     made.__class__ = like.__class__
@@ -79,10 +107,12 @@ def _made(like: Value, op: Any, inputs: tuple[Any, ...]) -> Value:
 
 
 class _Instances:
-    """Lists Values as a walk of the graph places them, with copies of choices, and of Values that are placed twice."""
+    """Lists Values as a walk of the graph places them, with copies of choices, and of Values that are placed twice. If
+    the copies are not to become part of the program, `note` is told of the comparisons that do."""
 
-    def __init__(self, graph: Graph, choices: Choices) -> None:
-        self.graph, self.choices = graph, choices
+    def __init__(self, graph: Graph, choices: Choices, note: Callable[[Value], None] | None = None) -> None:
+        self.graph, self.choices, self.note = graph, choices, note
+        self.origin: dict[int, Any] = {}  # the Value that a copy stands for, by the copy's id
         self.made: dict[int, list[tuple[list[Path], Value]]] = {}  # the instances of a Value so far
         self.order: list[Value] = []
         self.count = 0  # of copies
@@ -93,73 +123,109 @@ class _Instances:
         """The Values, and what those of them that are no copies read in this order, by their ids."""
         reads: dict[int, tuple[Value, ...]] = {}
         for _, x, ways in placed:
-            inputs = self._read(x, frozenset.intersection(*ways))
+            inputs = self._read(x, ways)
             some = self.made.setdefault(id(x), [])
             node = x if not some else _made(x, x.op, inputs)
             if node is x:
                 reads[id(x)] = inputs
+            else:
+                self.origin[id(node)] = x
             some.append((ways, node))
             self.order.append(node)
         roots = [x for x in {id(x): x for x in results}.values() if id(x) in self.graph.choices]
         for x in roots:
-            sides = [self._way(side, way) for _, side, way in self.graph.chosen(0, x, NOWHERE)]
-            reads[id(x)] = x.inputs[0], *sides
+            reads[id(x)] = self._chosen(x, [NOWHERE])
             self.order.append(x)
         return self.order, reads
 
-    def _read(self, x: Value, path: Path) -> tuple[Value, ...]:
-        """What an operation reads on this way. Copies of its last operand come first: of the contributions to one Value
-        that of the first operand is then the first."""
+    def _read(self, x: Value, ways: list[Path]) -> tuple[Value, ...]:
+        """What an operation reads on these ways. Copies of its last operand come first: of the contributions to one
+        Value that of the first operand is then the first."""
         inputs = list(x.inputs)
         among = [id(y) in self.graph.choices for y in inputs]
         if any(among):
-            inside = {id(y) for k, y in enumerate(inputs) if among[k] for _, y, _ in self.graph.sides(0, y, path)}
+            inside = {
+                id(side)
+                for k, y in enumerate(inputs)
+                if among[k]
+                for w in ways
+                for _, side, _ in self.graph.sides(0, y, w)
+            }
             test = inputs[among.index(True)].inputs[0]
         for k in reversed(range(len(inputs))):
             y = inputs[k]
-            inputs[k] = self._way(y, path)
+            inputs[k] = self._way(y, ways)
             if any(among) and not among[k] and id(y) in inside:
-                inputs[k] = self._choice(y, test, inputs[k], inputs[k])
+                inputs[k] = self._choice(y, ops.where, test, inputs[k], inputs[k])
         return tuple(inputs)
 
-    def _way(self, x: Value, path: Path) -> Value:
-        """A Value as it is read on this way."""
+    def _way(self, x: Value, ways: list[Path]) -> Value:
+        """A Value as it is read on these ways."""
         if id(x) in self.graph.choices:
-            sides = self.graph.chosen(0, x, path)
-            if len(sides) == 1:
-                return self._way(sides[0][1], sides[0][2])
-            first, second = [self._way(side, way) for _, side, way in sides]
-            return self._choice(x, x.inputs[0], first, second)
-        some = [(ways, node) for ways, node in self.made.get(id(x), []) if any(together(way, path) for way in ways)]
+            test, *sides = self._chosen(x, ways)
+            if x.op is ops.where and sides[0] is sides[1]:
+                return sides[0]
+            return self._choice(x, x.op, test, *sides)
+        some = [(theirs, node) for theirs, node in self.made.get(id(x), []) if _meet(theirs, ways)]
         if not some:
             return x
-        for k, (ways, _) in enumerate(some):  # beyond one that was visited for certain there is none
-            if any(way <= path for way in ways):
+        for k, (theirs, _) in enumerate(some):  # beyond one that was visited for certain there is none
+            if all(any(way <= mine for way in theirs) for mine in ways):
                 some = some[: k + 1]
                 break
         *others, (_, found) = some
-        for ways, node in reversed(others):
-            for way in ways:
-                if together(way, path):
-                    found = self._choice(x, self._mask(x, way - path), node, found)
+        known = frozenset.intersection(*ways)
+        for theirs, node in reversed(others):
+            for way in theirs:
+                if _meet([way], ways):
+                    found = self._choice(x, ops.where, self._mask(x, way - known), node, found)
         return found
+
+    def _chosen(self, x: Value, ways: list[Path]) -> tuple[Value, ...]:
+        """What a choice reads on these ways; another side in place of those that it does not choose. A take still has
+        to check its index."""
+        test, *sides = x.inputs
+        sided: dict[int, list[Path]] = {}
+        for mine in ways:
+            for _, side, way in self.graph.chosen(0, x, mine):
+                sided.setdefault(id(side), []).append(way)
+        found = {id(y): self._way(y, sided[id(y)]) for y in {id(y): y for y in sides}.values() if id(y) in sided}
+        other = next(iter(found.values()))
+        return test, *[found.get(id(y), other) for y in sides]
 
     def _mask(self, like: Value, way: Path) -> Value:
         """A Value that is 1 on this way and 0 elsewhere."""
         found, no = known(1.0), known(0.0)
-        for (_, number), side in sorted(way):
-            test = self.graph.tests[number]
-            found = self._listed(like, test, found if side else no, no if side else found)
+        for _, test, side in sorted([(*self.graph.tests[number], side) for (_, number), side in way], key=_turn):
+            if side >= TAKEN:
+                found = self._number(like, ops.onehot, test, known(float(side - TAKEN)), found)
+            else:
+                found = self._number(like, ops.where, test, found if side else no, no if side else found)
+        if self.note is not None and way:
+            self.note(found)
         return found
 
-    def _choice(self, like: Value, test: Value, a: Value, b: Value) -> Value:
-        made = self._listed(like, test, a, b)
+    def _number(self, like: Value, op: Any, *inputs: Value) -> Value:
+        return self._listed(like, op, *inputs) if self.note is None else op(*inputs)
+
+    def _choice(self, like: Value, op: Any, *inputs: Value) -> Value:
+        made = self._listed(like, op, *inputs)
         self.choices[id(made)] = False
+        self.origin[id(made)] = like
         return made
 
-    def _listed(self, like: Value, *inputs: Value) -> Value:
+    def _listed(self, like: Value, op: Any, *inputs: Value) -> Value:
         if (count := self.count + 1) > _MOST_COPIES:
             raise TooMany
         self.count = count
-        self.order.append(_made(like, ops.where, inputs))
+        self.order.append(_made(like, op, inputs))
         return self.order[-1]
+
+
+def _turn(found: tuple[int, Value, int]) -> int:
+    return found[0]
+
+
+def _meet(some: Sequence[Path], others: Sequence[Path]) -> bool:
+    """Whether one of these ways can be taken in one run with one of the others."""
+    return any(together(a, b) for a in some for b in others)

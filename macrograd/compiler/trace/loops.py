@@ -35,6 +35,7 @@ from macrograd.compiler.trace.rounds import (
     NoSections,
     Rounds,
     Unrolled,
+    refuse_derivative,
     refuse_numbers,
 )
 from macrograd.compiler.trace.sections import LEAST, LEAST_STOPPED, Plan, Section, planned
@@ -371,6 +372,13 @@ class Loops:
                 self._trace.copied(x, made)
             else:
                 new[id(x)] = self.reads.moved(read, new, known)
+
+    def check_walk(self, order: Sequence[Any]) -> None:
+        """Raise NoSections or KeepsAll if a strict derivative inside the function meets calls."""
+        if any(isinstance(x.op, Call) for x in order):
+            if any(isinstance(x, Section) and x.stops is not None for x in self.calls.made):
+                raise NoSections
+            refuse_derivative(next(x.where for x in self.calls.made if isinstance(x, Section)))
 
     def leaves(self, values: Sequence[Any], results: Sequence[Any], given: Given) -> Leaves:
         """The leaves of the trace's tape."""

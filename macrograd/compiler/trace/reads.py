@@ -78,12 +78,9 @@ class Reads:
         """The read that a value stands for, if it does."""
         return self._reads.get(id(x))
 
-    def take(self, values: Any, index: Any, guard: Any) -> Any:
-        """The element at a round number, or the result of a guarded take by another index; None if it is neither."""
-        found = self._by_number(values, index, guard is not None) if self._counters else None
-        if found is None and guard is not None:
-            return _guarded_take(values, ops.where(guard, index, 0.0))
-        return found
+    def take(self, values: Any, index: Any, *, guarded: bool) -> Any:
+        """The element at a round number; None if the index is something else."""
+        return self._by_number(values, index, guarded) if self._counters else None
 
     def _by_number(self, values: Any, index: Any, guarded: bool) -> Any:
         """The element at a round number; None if the index is something else, or in range only because of a guard."""
@@ -265,14 +262,6 @@ def reached(roots: Sequence[Any]) -> set[int]:
             if x.op is not None:
                 stack.extend(x.inputs)
     return seen
-
-
-def _guarded_take(values: Any, index: Any) -> Any:
-    """`take` of numbers, or of rows."""
-    values = values.tolist() if getattr(values, "shape", None) else list(values)
-    if values and hasattr(values[0], "__len__"):
-        return vector([ops.take(index, *column) for column in zip(*values, strict=True)])
-    return ops.take(index, *values)
 
 
 def _same(a: list[Any], b: list[Any]) -> bool:

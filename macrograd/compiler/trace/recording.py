@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from macrograd import ops, value
 from macrograd.compiler.trace.condense import Condenser
+from macrograd.compiler.trace.eager_order import derivative_walk
 from macrograd.compiler.trace.links import Links
 from macrograd.compiler.trace.loops import Loops
 from macrograd.compiler.trace.refusals import OF_A_BRANCH, WAY_OUT_OF_GRADIENTS, WAY_OUT_OF_PARAMETERS, refuse
@@ -22,6 +23,7 @@ from macrograd.compiler.trace.rounds import Rounds
 from macrograd.compiler.trace.traced import counter, leaf, operand, record
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT
+from macrograd.rules import Walk
 from macrograd.value import Value
 
 FIRST_CHECK = -1000  # the index of a take by which a program says that its first check failed; then come -1001 …
@@ -44,6 +46,8 @@ class Recording(Interpreter):
         self.comparisons: list[Value] = []
         self._compared: set[int] = set()
         self.choices: dict[int, bool] = {}  # by id, whether it is one of a round's
+        self.takes: set[int] = set()  # the ids of takes
+        self._indices: dict[tuple[int, int], Any] = {}  # of takes, by the ids of the guard and the number
         # Not a cycle, which would keep a million Values until the garbage collector runs.
         self.loops = Loops(rounds or Rounds(), leaf, counter, record, weakref.proxy(self))
         self.made: set[Value] = set()
@@ -99,13 +103,28 @@ class Recording(Interpreter):
         memory: str | int | None = None,
         stops: bool = False,
     ) -> Any:
-        return self.loops.loop(count, body, state, collect, memory, stops)
+        around, self._indices = self._indices, dict(self._indices)  # those that the body makes are its own
+        try:
+            return self.loops.loop(count, body, state, collect, memory, stops)
+        finally:
+            self._indices = around
 
     def branch(self, test: Any, compute: Callable[[], list[Any]], where: str) -> list[Any]:
         return self.loops.branch(test, compute, where)
 
     def take(self, values: Any, index: Any) -> Any:
-        return self.loops.reads.take(values, index, self._guards[-1] if self._guards else None)
+        return self.loops.reads.take(values, index, guarded=bool(self._guards))
+
+    def index(self, index: Any) -> Any:
+        guard = self._guards[-1] if self._guards else None
+        key = id(guard), id(index)
+        if key not in self._indices:
+            found = index if guard is None else ops.where(guard, index, 0.0)
+            if self.as_eager:  # the number may be part of the graph elsewhere
+                found = ops.sum_(found)
+                self.compared(found)
+            self._indices[key] = found, guard, index
+        return self._indices[key][0]
 
     def one(self) -> Any:
         return self.loops.held.one()
@@ -116,6 +135,17 @@ class Recording(Interpreter):
                 "a derivative taken in the body of a loop through mg.take() by the loop's round number",
                 "take the derivative of the whole loop, or choose the element with mg.where",
             )
+
+    def walk(self, results: Sequence[Any], leaves: Sequence[Any], within: set[int] | None) -> Walk | None:
+        if not self.as_eager:
+            return None
+        choices: dict[int, bool] = {}
+        if not self.loops.rounds.counts:  # their rounds must be alike
+            some = self.choices.keys() | self.takes if within is None else within & (self.choices.keys() | self.takes)
+            choices = {x: False for x in some if not self.choices.get(x, False)}
+        found = derivative_walk(results, leaves, within, self._compared, choices, self.compared)
+        self.loops.check_walk(found.order)
+        return found
 
     @contextmanager
     def guard(self, test: Any) -> Iterator[None]:
@@ -136,7 +166,7 @@ class Recording(Interpreter):
             self.checks.append(message)
         index = ops.where(wrong, float(FIRST_CHECK - self.checks.index(message)), 0.0)
         self.compared(index)  # eagerly there is none
-        return ops.take(index, x)
+        return self.chosen(ops.take(index, x))
 
     def refuse(self, what: str, way_out: str) -> NoReturn:
         refuse(what, way_out)
@@ -158,6 +188,8 @@ class Recording(Interpreter):
             self.compared(made)
         if id(original) in self.choices:
             self.choices[id(made)] = self.choices[id(original)]
+        if id(original) in self.takes:
+            self.takes.add(id(made))
 
     def test(self, test: Any) -> Any:
         if not self.as_eager or not isinstance(test, Value):
@@ -167,8 +199,11 @@ class Recording(Interpreter):
         return made
 
     def chosen(self, value: Any, *, rounds: bool = False) -> Any:
-        if self.as_eager and isinstance(value, Value) and value.op is ops.where:
-            self.choices[id(value)] = rounds
+        if self.as_eager and isinstance(value, Value):
+            if value.op is ops.where:
+                self.choices[id(value)] = rounds
+            elif value.op is ops.take:
+                self.takes.add(id(value))
         return value
 
     def signed_zero(self, value: Value) -> bool:

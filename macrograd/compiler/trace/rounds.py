@@ -49,6 +49,13 @@ class KeepsAll(ValueError):  # noqa: N818 - a request, which is an error only wh
     order."""
 
 
+def refuse_derivative(where: str) -> NoReturn:
+    raise KeepsAll(
+        f"strict=True and memory= of the loop of {where}, of which a derivative is taken inside the function "
+        "(mg.grad): leave out one of the two"
+    )
+
+
 class MoreRounds(Exception):  # noqa: N818 - a request, not an error
     """A loop of this many rounds needs at least `least` of them written."""
 

@@ -30,7 +30,7 @@ from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of, tape_of_links
 from macrograd.compiler.trace.recording import Recording
 from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
-from macrograd.compiler.trace.rounds import KeepsAll, Kept, NoSections, Rounds
+from macrograd.compiler.trace.rounds import KeepsAll, Kept, NoSections, Rounds, refuse_derivative
 from macrograd.compiler.trace.sections import Section, SectionTape, section_tape
 from macrograd.compiler.trace.traced import Traced, leaf, listing
 from macrograd.graph import topological
@@ -155,13 +155,14 @@ def _order(
 ) -> tuple[list[Value], dict[int, list[Value]]]:
     """The order of a strict program, and of its sections by their ids. Raises KeepsAll if sections of loops with
     memory= would be rounded in another, and NoSections if branches and loops that stop would."""
-    comparisons, apart = recording.comparisons, _apart(recording)
-    choices = dict(recording.choices) if recording.loops.rounds.counts else apart
+    comparisons, many = recording.comparisons, bool(recording.loops.rounds.counts)
+    apart = _apart(recording)
     if not made and False not in apart.values():
         return as_eager_walks(results, comparisons, apart), {}
     changed: Changed = []
     try:
         _check_sections(results, calls, made)
+        choices = recording.choices | dict.fromkeys(recording.takes, False) if many else apart
         graph = Expanded(results, comparisons, made, choices, apart)
         order, inner = graph.walked(results, changed)
         if graph.fits(order, inner):
@@ -177,19 +178,20 @@ def _order(
             _refuse_order(made[0].where)
     for x, inputs in reversed(changed):
         x.inputs = inputs
-    for once in (False, True):
+    for takes, once in ((True, False), (True, True), (False, False), (False, True)):
         try:
-            return as_eager_walks(results, comparisons, _apart(recording), once=once), {}
+            return as_eager_walks(results, comparisons, _apart(recording, takes=takes), once=once), {}
         except TooMany:
             continue
     return as_eager_walks(results, comparisons), {}
 
 
-def _apart(recording: Recording) -> dict[int, bool]:
-    """The choices, for an attempt, which adds the copies that it makes. Rounds of long loops must be alike, and copies
-    grow with the rounds."""
-    choices = recording.choices
-    return dict.fromkeys(choices, True) if recording.loops.rounds.counts else dict(choices)
+def _apart(recording: Recording, *, takes: bool = True) -> dict[int, bool]:
+    """The choices, for an attempt, which adds the copies that it makes; also the `takes`. Rounds of long loops must be
+    alike, and copies grow with the rounds."""
+    if recording.loops.rounds.counts:
+        return dict.fromkeys(recording.choices, True)
+    return recording.choices | dict.fromkeys(recording.takes if takes else (), False)
 
 
 def _check_sections(results: Sequence[Value], calls: Calls, made: list[Section]) -> None:
@@ -198,10 +200,7 @@ def _check_sections(results: Sequence[Value], calls: Calls, made: list[Section])
         return
     where = made[0].where
     if len(calls.made) > len(made):
-        raise KeepsAll(
-            f"strict=True and memory= of the loop of {where}, of which a derivative is taken inside the function "
-            "(mg.grad): leave out one of the two"
-        )
+        refuse_derivative(where)
     if any(x.outs for x in made):
         raise KeepsAll(f"strict=True, collect=True and memory= of the loop of {where}: leave out one of the three")
     loops = [x for x in made if x.stops is None]
