@@ -194,7 +194,7 @@ def taken_in_rounds(p: Any, x: Any, k: Any) -> Any:
         a, b = mg.take(table, mg.mod(i + k, 3.0))
         return 0.7 * s + a * b * 0.3 - mg.take([s, a, b, p[0]], k) * 0.1 * a
 
-    return mg.loop(4, body, x)
+    return mg.loop(3, body, x)
 
 
 def taken_behind_a_branch(p: Any, x: Any, k: Any) -> Any:
