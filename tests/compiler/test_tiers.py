@@ -121,8 +121,9 @@ def test_what_an_earlier_process_met_is_improved_at_once_and_then_kept(monkeypat
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_longer_text_is_written_when_better_code_is_made() -> None:
-    """And in a later process, which finds the code of the brief one."""
+@pytest.mark.parametrize("later", [True, False], ids=["brief", "not brief"])
+def test_a_longer_text_is_written_when_better_code_is_made(later: bool) -> None:
+    """And in a later process, which finds the code of the brief one, even if it would not begin with a brief one."""
     written = []
 
     def text(value: float) -> tuple[str, Any]:
@@ -131,8 +132,8 @@ def test_a_longer_text_is_written_when_better_code_is_made() -> None:
         return store, np.zeros(1, dtype=np.int32)
 
     room = ctypes.c_double()
-    for _ in range(2):
-        made = native.Native(b"two texts", ("one",), lambda: text(2.0), tiers=True, brief=lambda: text(1.0))
+    for brief in (lambda: text(1.0), (lambda: text(1.0)) if later else None):
+        made = native.Native(b"two texts", ("one",), lambda: text(2.0), tiers=True, brief=brief)
         made.functions["one"](ctypes.addressof(room))
         assert room.value == 1.0
     assert written[0] == 1.0
@@ -164,6 +165,19 @@ def test_better_code_that_cannot_be_made_changes_nothing(monkeypatch: pytest.Mon
     tiers.finish()
     assert bound() == expected
     assert not bound.improved
+
+
+@pytest.mark.filterwarnings("ignore:Exception in thread macrograd-tier:pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_an_unexpected_error_others_are_improved() -> None:
+    def fails() -> None:
+        raise KeyError("a fault of ours")
+
+    tiers.builder.submit(fails)
+    tiers.wait()
+    bound = Call(chain(Value(0.5)), np.ones(3))
+    bound()
+    tiers.finish()
+    assert bound.improved
 
 
 def test_calls_go_on_while_the_code_is_replaced() -> None:

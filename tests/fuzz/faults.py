@@ -113,7 +113,7 @@ FAULTS = [
         "branch of parameters",
         "a comparison of two parameters kept the answer of the first call",
         "macrograd.value",
-        "    if _interpreter is not None and (_interpreter.depends(left) or _interpreter.depends(right)):",
+        "    if (by := _observer()) and (by.depends(left) or by.depends(right)):",
         "    if False:",
     ),
     Fault(

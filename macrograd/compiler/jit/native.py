@@ -110,7 +110,8 @@ class Native:
             table, lines, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
             found = self.tables
-            self._run_first(image, better or (lambda: (lines.decode(), found)), 0.0)
+            # Another program with the same code may have kept none: whether a first text is brief is told by the work.
+            self._run_first(image, (lambda: (lines.decode(), found)) if lines else write, 0.0)
             self._watch.pays()  # an earlier process has used it too
         else:
             first, ratio = (write, 1) if brief is None or not two else (brief, SHORTER)

@@ -136,8 +136,14 @@ class Builder:
                     self._thread = None
                     return
                 build = self._waiting.popleft()
-            with suppress(RuntimeError):  # if LLVM fails, the baseline code runs on, with the same results
+            try:
                 build()
+            except RuntimeError:  # if LLVM fails, the baseline code runs on, with the same results
+                continue
+            except BaseException:
+                with self.lock:
+                    self._thread = None  # the next module gets another
+                raise
 
 
 builder = Builder()
