@@ -15,6 +15,8 @@ from macrograd._dataclass import dataclass
 # The markers of missing values in tables, in any case.
 MISSING = frozenset(["", "na", "n/a", "#n/a", "#na", "<na>", "nan", "null", "none", "nil", "?", "-", "--", "—", "."])
 
+PERCENT, SOME_PERCENT = "%", "% or none"
+
 # Yes and no, in the order of 0 and 1.
 YES_NO = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 
@@ -80,7 +82,7 @@ def _speaks(text: str, decimal: str, other: str) -> bool:
 
 def numbers(texts: Sequence[str], style: Style) -> tuple[NDArray[np.float64], str] | None:
     """The numbers in these strings, none of which is missing, and their unit, or ""; NaN for each that is not a number.
-    None if there are several units.
+    The unit is SOME_PERCENT if some are in percent and others, not 0, in nothing. None if there are several units.
 
     Understood beside Python's own: − and other minus signs, thousands in groups of three, a decimal comma by `style`,
     exponents by D as Fortran writes them, currencies, and percent (12 % is 12).
@@ -92,14 +94,17 @@ def numbers(texts: Sequence[str], style: Style) -> tuple[NDArray[np.float64], st
     # Python also reads 1_000 and the digits of all scripts, which no table intends.
     if found is not None and style.decimal == "." and np.isfinite(found).all() and not any("_" in t for t in texts):
         return found, ""
-    units = set()
+    units, bare = set(), False
     result = np.full(len(texts), np.nan)
     for i, text in enumerate(texts):
         number, unit = number_of(text, style)
         if number is not None:
             result[i] = number
             units.add(unit)
+            bare |= not unit and number != 0.0
     units.discard("")
+    if units == {PERCENT} and bare:
+        return result, SOME_PERCENT
     return None if len(units) > 1 else (result, "".join(units))
 
 

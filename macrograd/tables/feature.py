@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
-from macrograd.tables import dates, durations, kinds
+from macrograd.tables import cells, dates, durations, kinds
 from macrograd.tables.cells import Style
 from macrograd.tables.kinds import Understood
 from macrograd.tables.table import listed
@@ -107,7 +107,8 @@ class Feature:
                 told.append(f"otherwise --kind {self.name}=duration:{other} or category")
             told += [f"missing ones {self.median:.6g}, and a column for them"] * self.indicator
         if self.spoilt:
-            told.append(f"{self.spoilt} cell{'s' * (self.spoilt > 1)} count as missing, such as {self.example}")
+            many = "1 cell counts" if self.spoilt == 1 else f"{self.spoilt} cells count"
+            told.append(f"{many} as missing, such as {self.example}")
         return "; ".join(told)
 
     def columns(self, found: Understood) -> list[Array]:
@@ -160,6 +161,7 @@ def read_as(feature: Feature, column: Array, style: Style | None, markers: Colle
             f"row {row} has no number, and the model, trained on numbers alone, knows none to take instead: fill it "
             "in, or remove the row"
         )
+    _check_unit(feature.unit, found)
     if found.zoned is None or feature.first_form or feature.unit == kinds.SOME_UTC:
         return found
     odd = found.zoned if not feature.unit else ~found.zoned & ~found.gone
@@ -176,6 +178,17 @@ def read_as(feature: Feature, column: Array, style: Style | None, markers: Colle
             "write times without an offset, on the clock of training"
         )
     return found
+
+
+def _check_unit(unit: str, found: Understood) -> None:
+    """Raise ValueError for numbers in percent if those of training were not, the other way round, and for those in
+    another currency. Plain numbers may be in the currency of training."""
+    percent = (cells.PERCENT, cells.SOME_PERCENT)
+    if found.kind != "number" or unit in (found.unit, cells.SOME_PERCENT) or not np.nan_to_num(found.values).any():
+        return
+    if (unit in percent) != (found.unit in percent) or (unit and found.unit and unit not in percent):
+        was, now = (f"in {unit}" if unit else "plain numbers" for unit in (unit, found.unit))
+        raise ValueError(f"its numbers are {now}, and were {was} in training: write them as then")
 
 
 def _as_pandas(span: timedelta) -> str:
@@ -274,10 +287,6 @@ def surprises(feature: Feature, found: Understood) -> list[str]:
         notes.append(f"column {feature.name!r}: offsets from UTC are ignored, as they were when the model was saved")
     if found.spoilt:
         notes.append(f"column {feature.name!r}: {found.spoilt} not a {feature.kind}, such as {found.example}")
-    percent = "%" in (feature.unit, found.unit)
-    if feature.unit != found.unit and (percent or (feature.unit and found.unit)):
-        was, now = (f"in {unit}" if unit else "plain numbers" for unit in (feature.unit, found.unit))
-        notes.append(f"column {feature.name!r}: {was} in training, {now} here: taken as they are")
     if feature.kind == "category":
         unseen = sorted({x for x in found.values if x is not None} - set(feature.categories))
         if unseen and not feature.other:

@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from macrograd._extras import installing
 from macrograd.tables import table as tables
 from macrograd.tables import text
@@ -98,6 +100,10 @@ def excel(path: Path, sheet: str | None = None) -> Table:
     names, renamed = text.unique([str(name).strip() for name in rows[0]])
     columns = [[None if row[i] == "" else row[i] for row in rows[1:]] for i in range(len(names))]
     kept = [i for i, name in enumerate(names) if name or any(x is not None for x in columns[i])]
+    cells = [np.array([None if x is None else str(x) for x in columns[i]], dtype=object) for i in kept]
+    if total := text.total(cells):
+        columns = [column[:-1] for column in columns]
+        notes.append(f"the last line left out, a line of totals ({total})")
     found = {names[i]: tables.of_values(columns[i]) for i in kept}
     return Table(found, path.name, (*notes, *renamed))
 

@@ -278,10 +278,10 @@ def _table(path: Path, found: list[Array], dialect: Dialect, header: bool | None
     if above:
         notes = [*notes, f"{above} line{'s' * (above > 1)} above the table left out"]
     names, found = _without_empty(names, found)
-    if len(found[0]) and (total := _total(found)):
+    if len(found[0]) and (word := total(found)):
         found, notes = (
             [column[:-1] for column in found],
-            [*notes, f"the last line left out, a line of totals ({total})"],
+            [*notes, f"the last line left out, a line of totals ({word})"],
         )
     names, renamed = unique(names)
     notes += renamed
@@ -344,7 +344,7 @@ def _numeric(column: Array) -> bool:
     return bool(texts) and all(cells.number_of(t, cells.Style("."))[0] is not None for t in texts)
 
 
-def _total(found: list[Array]) -> str:
+def total(found: list[Array]) -> str:
     """The word that marks a last line of totals: in a column of numbers, or next to nothing but numbers."""
     last = [_strip(column[-1]) for column in found]
     words = [(i, text) for i, text in enumerate(last) if text and _TOTALS.match(text)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_a_few_texts_among_numbers_count_as_missing_and_are_said() -> None:
     data = table(a=[*map(str, range(30)), "broken"], b=list(range(31)))
     plan = tables.plan_of(data)
     assert plan.features[0].kind == "number"
-    assert plan.features[0].becomes().endswith("1 cell count as missing, such as 'broken' in row 31")
+    assert plan.features[0].becomes().endswith("1 cell counts as missing, such as 'broken' in row 31")
     assert plan.numbers(data)[0][-1].tolist() == [14.5, 1.0, 30.0]
 
 
@@ -149,15 +150,30 @@ def test_yes_and_no_may_be_spelled_otherwise_once_they_are_known() -> None:
     assert [f.kind for f in asked.features] == ["yes/no", "number"]
 
 
-def test_numbers_in_another_unit_than_in_training_are_said() -> None:
+def test_numbers_in_another_unit_than_in_training_are_refused() -> None:
     share, price = (
         tables.plan_of(table(x=[f"{before}{k}{after}" for k in range(4)])) for before, after in (("", "%"), ("€ ", ""))
     )
-    cells = {"0.5": ["0.5", "0.25"], "$": ["$ 5", "6"], "€": ["5", "€ 6"], "%": ["5", "6%"]}
-    told = {name: [plan.numbers(table(x=x))[1] for plan in (share, price)] for name, x in cells.items()}
-    assert told["0.5"] == [["column 'x': in % in training, plain numbers here: taken as they are"], []]
-    assert told["$"][1] == ["column 'x': in € in training, in $ here: taken as they are"]
-    assert told["€"][1] == told["%"][0] == []
+    for plan, x in (
+        (share, ["5", "6%"]),
+        (share, ["0", "6%"]),
+        (share, ["0", "0"]),
+        (share, ["0", ""]),
+        (price, ["0.5", "0.25"]),
+        (price, ["5", "€ 6"]),
+    ):
+        assert plan.numbers(table(x=x))[1] == [] or "" in x
+    plain, mixed = (tables.plan_of(table(x=x)) for x in (["1", "2", "3"], ["1", "2%", "3%"]))
+    for plan, x, message in (
+        (share, ["0.5", "0.25"], "its numbers are plain numbers, and were in % in training: write them as then"),
+        (plain, ["5%", "6"], "its numbers are in % or none, and were plain numbers in training"),
+        (price, ["$ 5", "6"], "its numbers are in $, and were in € in training"),
+        (price, ["5 %", "6 %"], "its numbers are in %, and were in € in training"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            plan.numbers(table(x=x))
+    for x in (["5"], ["5%"], ["5", "6%"]):
+        assert mixed.numbers(table(x=x))[0][0, 0] == 5.0
 
 
 def test_codes_with_zeros_in_front_are_categories() -> None:

@@ -227,3 +227,15 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_passwords_are_not_shown(address: str, shown: str) -> None:
     assert sources.without_password(address) == shown
+
+
+def test_a_line_of_totals_in_a_workbook_is_left_out(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for row in [["day", "n"], ["Monday", 1], ["Tuesday", 2], ["Friday", 4], ["Total", 7]]:
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    table = tables.read(tmp_path / "t.xlsx")
+    assert table.columns["n"].tolist() == [1, 2, 4]
+    assert table.notes == ("the last line left out, a line of totals (Total)",)
