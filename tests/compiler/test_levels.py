@@ -77,6 +77,18 @@ def test_levels_are_above_those_of_the_operands() -> None:
         assert (last >= first).all()
 
 
+@pytest.mark.parametrize("at_once", [7, 1 << 14])
+def test_groups_are_counted_by_phase_level_and_kind(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(levels, "AT_ONCE", at_once)
+    t = pipeline.record(positions(12).fn, [(12,)]).tape
+    draw, n = np.random.default_rng(0), len(t)
+    phase, level = draw.integers(0, 4, n).astype(np.int8), draw.integers(0, 9, n).astype(np.int32)
+    kind = draw.choice(draw.integers(-(1 << 63), 1 << 63, 5), n)
+    monkeypatch.setattr(levels, "candidates", lambda sequence: {})
+    found = {(p, x, k) for p, x, k, a in zip(phase, level, kind, t.arity, strict=True) if a}
+    assert levels.count_groups(t, level, kind, phase) == len(found)
+
+
 def test_a_smaller_group_joins_the_larger_one_right_before_it_if_it_can() -> None:
     kind = np.array([1, 1, 1, 2, 1, 1, 2, 2])
     level = np.array([3, 3, 4, 4, 5, 7, 5, 5])

@@ -228,6 +228,22 @@ def test_chains_make_sums_of_products() -> None:
     assert interpret(tape, [3.0], [2.0]) == [3.0 * 2.0 + 2.0 - 3.0]
 
 
+@settings(max_examples=40)
+@given(program=programs())
+def test_chains_of_long_tapes_are_made_in_parts(program: RandomProgram) -> None:
+    tape = trace(program, [(program.inputs,), ()]).tape
+    with pytest.MonkeyPatch.context() as patch:
+        whole = [str(rewritings.chains(tape, strict=strict)) for strict in (False, True)]
+        patch.setattr(tapes, "AT_ONCE", 3)
+        assert [str(rewritings.chains(tape, strict=strict)) for strict in (False, True)] == whole
+
+
+def test_a_tape_whose_sums_are_all_chained_stays_as_it_is() -> None:
+    lines = ["%2 = mul %0 %1", "%3 = constant 1.0", "%4 = dot %2 %3 %1 %1"]
+    tape = tapes.parse("\n".join([*LEAVES, *lines, "return %4"]))
+    assert rewritings.chains(tape) is tape
+
+
 def test_strict_chains_keep_the_programs_order() -> None:
     lines = ["%2 = add %0 %1", "%3 = mul %0 %1", "%4 = add %3 %2"]
     tape = tapes.parse("\n".join([*LEAVES, *lines, "return %4"]))

@@ -186,7 +186,7 @@ def test_a_long_chain_needs_no_recursion() -> None:
 
 
 def test_long_columns_are_looked_up_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tapes, "_AT_ONCE", 10)
+    monkeypatch.setattr(tapes, "AT_ONCE", 10)
     column = np.random.default_rng(0).normal(size=40)
     for count in (0, 9, 10, 11, 35):
         index = np.random.default_rng(count).integers(-1, 40, count).astype(np.int32)

@@ -271,9 +271,10 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
     the roundings is the program's; otherwise one on the right may be too, which regroups the sum.
     """
     linear = tapes.among(tape.code, [ops.add.code, ops.sub.code, ops.sum_.code, ops.dot.code])
-    if not linear.any():
+    dots = tape.code == ops.dot.code
+    if np.array_equal(linear, dots):
         return tape
-    arity, dots = tape.arity, tape.code == ops.dot.code
+    arity = tape.arity
     in_sum, in_dot = np.repeat(linear & ~dots, arity), np.repeat(dots, arity)
     single = tapes.at(_used_once(tape), tape.operand)
     negative = np.zeros(len(tape.operand), dtype=bool)
@@ -308,18 +309,33 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
     number[-2:] = 0, 1
     is_sum = linear[kept]
     size = np.where(is_sum, 2 * walks.counted(of, len(tape))[kept], arity[kept])
-    del of
+    del of, arity
     start = np.zeros(len(size) + 3, dtype=np.int32)
     np.cumsum(size, out=start[3:])
-    operand = np.empty(int(start[-1]), dtype=np.int32)
-    summed = np.flatnonzero(np.repeat(is_sum, size))
-    operand[summed[::2]], operand[summed[1::2]] = tapes.at(number, left), tapes.at(number, right)
-    del left, right, summed
-    operand[~np.repeat(is_sum, size)] = tapes.at(number, tape.operand[np.repeat(kept & ~linear, arity)])
-    del size
+    operand = _chained(tape, kept, linear, size, number, left, right)
+    del left, right, size
     code = np.concatenate([np.full(2, CONSTANT, np.int16), tape.code[kept]])
     code[2:][is_sum] = ops.dot.code
     return tapes.make(code, start, operand, np.concatenate([[1.0, -1.0], tape.leaf[kept]]), number[tape.results])
+
+
+def _chained(tape: Tape, kept: Bools, linear: Bools, size: Ints, number: Ints, left: Ints, right: Ints) -> Ints:
+    """The operands of the entries that are kept, `size` of each: pairs of factors of sums, and the others' own. Some
+    thousands of entries at a time, since what belongs where takes more memory than the operands."""
+    found = np.empty(int(np.sum(size)), dtype=np.int32)
+    entry = place = pair = 0
+    for begin in range(0, len(tape), tapes.AT_ONCE):
+        some = slice(begin, min(begin + tapes.AT_ONCE, len(tape)))
+        stays, sums = kept[some], linear[some]
+        sizes = size[entry : entry + int(stays.sum())]
+        in_sum = np.repeat(sums[stays], sizes)
+        mine, pairs = found[place : place + len(in_sum)], slice(pair, pair + int(in_sum.sum()) // 2)
+        mine[in_sum] = np.stack([number[left[pairs]], number[right[pairs]]], axis=1).ravel()
+        begun, end = int(tape.start[begin]), int(tape.start[some.stop])
+        others = np.repeat(stays & ~sums, np.diff(tape.start[begin : some.stop + 1]))
+        mine[~in_sum] = number[tape.operand[begun:end][others]]
+        entry, place, pair = entry + len(sizes), place + len(in_sum), pairs.stop
+    return found
 
 
 def _used_once(tape: Tape) -> Bools:

@@ -19,7 +19,7 @@ from macrograd.compiler.roll.cost_model import MOST_TINY, TINY
 from macrograd.compiler.roll.paces import paced
 from macrograd.compiler.roll.repeats import candidates
 from macrograd.compiler.tape.hashing import mix
-from macrograd.compiler.tape.tape import Ints, Tape, distinct, ranges
+from macrograd.compiler.tape.tape import AT_ONCE, Ints, Tape, distinct, ranges
 from macrograd.compiler.tape.tape import levels as soonest
 
 _LEAST_WIDTH = 8  # entries per level, on average; narrower programs are recurrences, whose rounds already form loops
@@ -40,14 +40,14 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
         return paced(tape, first, alike)
     if _irregular(alike[tape.arity > 0]):
         return first
-    size = _size(tape, first, kind, phase)
+    size = count_groups(tape, first, kind, phase)
     if size < _MANY or len(tape) < _LEAST_MEMBERS * size:
         return first
     last = np.full(len(tape), int(first.max()))
     best, least = first, int(GAIN * size)
     for _ in range(_MOST_TRIES):
         waited = gathered(tape, latest(tape, last, first), alike)
-        size = _size(tape, waited, kind, phase)
+        size = count_groups(tape, waited, kind, phase)
         if size >= least:
             break
         best, least = waited, size
@@ -58,9 +58,10 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
 
 
 def _irregular(kind: Ints) -> bool:
-    """Whether most kinds have so few members that the program becomes data in any order."""
-    _, members = np.unique(kind, return_counts=True)
-    return int((members < TINY).sum()) > MOST_TINY
+    """Whether most kinds have so few members that the program becomes data in any order. Sorts the array."""
+    kind.sort()
+    begin = np.flatnonzero(np.append(True, kind[1:] != kind[:-1]))
+    return int((np.diff(np.append(begin, len(kind))) < TINY).sum()) > MOST_TINY
 
 
 def earlier(level: Ints, soonest: Ints, kind: Ints) -> Ints:
@@ -116,14 +117,22 @@ def gathered(tape: Tape, latest: Ints, kind: Ints) -> Ints:
     return level
 
 
-def _size(tape: Tape, level: Ints, kind: Ints, phase: Ints) -> int:
+def count_groups(tape: Tape, level: Ints, kind: Ints, phase: Ints) -> int:
     """The number of groups with these levels, where a loop counts as one round."""
-    computed = np.flatnonzero(tape.arity > 0)
-    order = computed[np.lexsort((kind[computed], level[computed], phase[computed]))]
-    edge = np.ones(len(order), dtype=bool)
-    edge[1:] = False
-    for column in (kind, level, phase):
-        edge[1:] |= column[order][1:] != column[order][:-1]
+    computed, steps = tape.arity > 0, int(level.max()) + 1
+    bits = 63 - (int(phase.max(initial=0)) * steps + steps).bit_length()
+    # Sorted by phase and level, and then by as much of the kind as one number has room for.
+    group = np.empty(int(computed.sum()), dtype=np.int64)
+    end = 0
+    for first in range(0, len(tape), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        moment = phase[some].astype(np.int64) * steps + level[some]
+        found = ((moment << bits) | (kind[some] & ((1 << bits) - 1)))[computed[some]]
+        group[end : end + len(found)] = found
+        end += len(found)
+    group.sort()
+    edge = np.ones(len(group), dtype=bool)
+    np.not_equal(group[1:], group[:-1], out=edge[1:])
     begin = np.flatnonzero(edge)
-    sequence = mix(kind[order[begin]], np.diff(np.append(begin, len(order))))
+    sequence = mix(group[begin] & ((1 << bits) - 1), np.diff(np.append(begin, len(group))))
     return len(begin) - sum(loop.period * (loop.rounds - 1) for loop in candidates(sequence).values())

@@ -61,21 +61,21 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     sums, used = sums_of(tape, varies, strict)
     terms = terms_of(tape, sums, varies)
     placed = np.flatnonzero((tape.arity > 0) & used).astype(np.int32)
-    signature = _signatures(tape, terms, varies, strict)
     is_result = np.zeros(len(tape), dtype=bool)
     is_result[tape.results] = True
     key, tie, role = _member_keys(tape, is_result)
-    level = levels(tape, mix(signature, role), phase)
-    order, bounds = _groups(placed, (phase, level), (signature, role), (key, tie))
+    kind = mix(_signatures(tape, terms, varies, strict), role)
+    level = levels(tape, kind, phase)
+    order, bounds = _groups(placed, (phase, level), kind, (key, tie))
     heads = order[bounds[:-1]]
     moment = phase[heads].astype(np.int64) * (int(level.max(initial=0)) + 1) + level[heads]
-    del placed, level, key, tie, sums  # each is as long as the tape
+    del placed, level, key, tie, role, sums  # each is as long as the tape
     layout = layout_of(tape, order, varies & used, is_result, batch)
     if whole:  # a piece for each round of a loop is another program for another number of rounds
         layout = replace(layout, most_segments=3)
     terms = arranged(terms, layout, strict)
     phases: dict[int, list[Step]] = {BEFORE: [], BLOCK: [], AFTER: []}
-    sequence = mix(signature[heads], np.diff(bounds) * 32 + phase[heads] * 4 + role[heads])
+    sequence = mix(kind[heads], np.diff(bounds) * 8 + phase[heads])
     if whole:
         sequence = mix(sequence, _surroundings(tape)[heads])
     when = np.where(phase[heads] == SUM, BLOCK, phase[heads])
@@ -101,20 +101,25 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     )
 
 
-def _groups(
-    entries: Ints, moment: tuple[Ints, Ints], kind: tuple[Ints, Ints], keys: tuple[Ints, Ints]
-) -> tuple[Ints, list[int]]:
+def _groups(entries: Ints, moment: tuple[Ints, Ints], kind: Ints, keys: tuple[Ints, Ints]) -> tuple[Ints, list[int]]:
     """The entries group by group, and where each group begins. Members are sorted by their keys, and groups of one
     moment by their first members, so that operands move evenly from group to group."""
     (phase, level), (key, tie) = moment, keys
-    when = phase[entries] * np.int64(int(level.max(initial=0)) + 1) + level[entries]
-    what = mix(*(column[entries] for column in kind))
-    order = entries[np.lexsort((tie[entries], key[entries], what, when))]  # and then in tape order
-    del when, what
+    steps = int(level.max(initial=0)) + 1
+    bits = 63 - (AFTER * steps + steps).bit_length()
+    # The moment, and as much of the kind, a hash, as one number has room for.
+    group = np.empty(len(entries), dtype=np.int64)
+    for first in range(0, len(entries), _AT_ONCE):
+        some = entries[first : first + _AT_ONCE]
+        when = phase[some] * np.int64(steps) + level[some]
+        group[first : first + _AT_ONCE] = when << bits | kind[some] & ((1 << bits) - 1)
+    order = np.lexsort((tapes.at(tie, entries), tapes.at(key, entries), group))  # and then in tape order
+    del group
+    order = tapes.at(entries, order)
     same = np.ones(len(order), dtype=bool)
-    for column in (*moment, *kind):
-        some = column[order]
-        same[1:] &= some[1:] == some[:-1]
+    for column in (*moment, kind):
+        same[1:] &= (some := tapes.at(column, order))[1:] == some[:-1]
+        del some
     same[:1] = False
     begin = np.flatnonzero(~same)
     size = np.diff(np.append(begin, len(order)))
@@ -274,9 +279,10 @@ def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints, 
     key = np.arange(n, dtype=np.int32)
     last, number = key.copy(), key.copy()
     number[tape.code == CONSTANT] = n
-    inside = np.flatnonzero(tape.arity > 0)
-    for first in range(0, len(inside), _AT_ONCE):
-        some = inside[first : first + _AT_ONCE]
+    for first in range(0, n, _AT_ONCE):
+        some = first + np.flatnonzero(np.diff(tape.start[first : first + _AT_ONCE + 1]))
+        if not len(some):
+            continue
         begin = int(tape.start[some[0]])
         operand, start = tape.operand[begin : tape.start[some[-1] + 1]], tape.start[some] - begin
         key[some] = np.minimum.reduceat(number[operand], start)

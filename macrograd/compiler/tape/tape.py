@@ -46,7 +46,7 @@ _PSEUDO = {
     CALL: "call",
     OUT: "out",
 }
-_AT_ONCE = 1 << 14  # indices looked up together
+AT_ONCE = 1 << 14  # indices looked up together
 _WITH_NUMBER = (SCATTER, CALL)
 _NUMBERED = (PARAMETER, INPUT, UNIFORM)
 _BY_NAME = {name: code for code, name in _PSEUDO.items()} | {
@@ -225,11 +225,11 @@ def ranges(starts: Ints, lengths: Ints) -> Ints:
 
 def at(column: NDArray[Any], index: Ints) -> NDArray[Any]:
     """column[index], some thousands at a time: of indices with 32 bits NumPy makes a copy with 64."""
-    if len(index) <= _AT_ONCE:
+    if len(index) <= AT_ONCE:
         return column[index]
     found = np.empty(len(index), dtype=column.dtype)
-    for begin in range(0, len(index), _AT_ONCE):
-        some = slice(begin, begin + _AT_ONCE)
+    for begin in range(0, len(index), AT_ONCE):
+        some = slice(begin, begin + AT_ONCE)
         found[some] = column[index[some]]
     return found
 
@@ -259,8 +259,8 @@ def distinct(x: Ints) -> Ints:
 def once(x: Ints, most: int) -> Ints:
     """The distinct numbers of x, all below `most`, in order of their first places."""
     first = np.empty(most, dtype=np.int32)
-    for begin in reversed(range(0, len(x), _AT_ONCE)):
-        some = x[begin : begin + _AT_ONCE]
+    for begin in reversed(range(0, len(x), AT_ONCE)):
+        some = x[begin : begin + AT_ONCE]
         first[some[::-1]] = np.arange(begin, begin + len(some))[::-1]  # the first place is written last and stays
     found: Ints = x[at(first, x) == np.arange(len(x), dtype=np.int32)]
     return found
