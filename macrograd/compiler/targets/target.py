@@ -24,9 +24,11 @@ from macrograd import ops
 from macrograd._dataclass import dataclass
 from macrograd.compiler.jit.buffers import Buffer
 from macrograd.compiler.program.nets import NetsError
-from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, executed
+from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, counted
 from macrograd.compiler.program.stream import TOTAL
+from macrograd.compiler.program.touches import Touch
 from macrograd.compiler.program.walk import streams_of
+from macrograd.compiler.tape.tape import distinct
 from macrograd.compiler.targets.nets import Nets, Own
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.shared import Shared
@@ -276,8 +278,8 @@ def _reduced(program: Program) -> NDArray[np.int64]:
     for stream in streams_of(program.block):
         found += [out.astype(np.int64) for code, out, _ in stream.records() if code == TOTAL]
     for step in program.block:
-        found += [i.out.slots(i.dims, 1, rounds).ravel() for i, rounds in executed(step) if i.kind in SUMS_OF_BATCH]
-    return np.concatenate(found)
+        found += [Touch.of(i.out, i.dims, 1, n).all() for i, n in counted(step) if i.kind in SUMS_OF_BATCH]
+    return distinct(np.concatenate(found))
 
 
 def aligned(count: int, dtype: DTypeLike) -> Array:

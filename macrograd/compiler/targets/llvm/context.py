@@ -34,6 +34,7 @@ class Context(ctypes.Structure):
         ("ranks", ctypes.c_int64),
         ("meeting", ctypes.c_void_p),
         ("give_way", ctypes.c_void_p),
+        ("stop", ctypes.c_int64),  # not 0 if long loops shall end (`stopping.py`)
     )
 
 

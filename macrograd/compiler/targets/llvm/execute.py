@@ -23,6 +23,7 @@ from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
 from macrograd.compiler.targets.llvm.steps import NativeSteps, entry
+from macrograd.compiler.targets.llvm.stopping import LONG, Interruptible, work_of
 from macrograd.compiler.targets.llvm.team import Crew
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
@@ -153,6 +154,7 @@ class LlvmState(State):
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
         self.chunk, self.team, self._builtin = _CHUNK, executable.together(samples), False
+        self.others: list[Context] = []
         one = self.blocks <= _CHUNK or (executable.strict and len(executable.reduced))  # sums sample by sample
         if self.shared is not None:
             self.chunk = self.shared.leaves.length // self.lanes
@@ -170,6 +172,8 @@ class LlvmState(State):
         else:
             self.run = _weakly(self._run_chunks)
         self._workers: list[_Worker] = []
+        if self.shared is None and work_of(program, samples) >= LONG:
+            self.run = Interruptible(self.run, _weakly(self.stop))
         self._leaf_sums: NDArray[Any] | None = None
 
     def point(self, k: int, array: NDArray[Any]) -> None:
@@ -198,6 +202,12 @@ class LlvmState(State):
         raised = bool(self.context.flag)
         self.context.flag = 0
         return raised
+
+    def stop(self, whether: int) -> None:
+        """Let the run that is under way on another thread end early, or the next one be whole again."""
+        self.context.stop = whether
+        for context in (*(worker.context for worker in self._workers), *self.others):
+            context.stop = whether
 
     def _brief(self) -> bool:
         """Whether a run takes a few microseconds at most."""
@@ -266,15 +276,15 @@ class LlvmState(State):
         return sums
 
 
-def _weakly(method: Callable[[], object]) -> Callable[[], object]:
+def _weakly(method: Callable[..., object]) -> Callable[..., None]:
     """A method that its own object can hold: the buffers and threads of a state go when it does, not when Python next
     looks for circles, of which arrays count as small as any object."""
     held = weakref.WeakMethod(method)
 
-    def run() -> None:
+    def run(*arguments: Any) -> None:
         found = held()
         assert found is not None, "the state is gone"
-        found()
+        found(*arguments)
 
     return run
 

@@ -14,6 +14,7 @@ from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.code import Code
 from macrograd.compiler.targets.llvm.context import field, field_address
+from macrograd.compiler.targets.llvm.stopping import stops
 from macrograd.compiler.targets.llvm.team import Team
 from macrograd.compiler.targets.scalar.elements import transpose
 
@@ -77,7 +78,11 @@ def each_block(code: Code, machine: Machine, fields: dict[str, int], body: Calla
     first, last = field(code, fields["first"], "i64"), field(code, fields["last"], "i64")
 
     def one(i: Counter, _: list[str]) -> list[str]:
-        body(code.let(f"mul i64 {code.let(f'add i64 {first}, {i}')}, {machine.lanes}"))
+        lane = code.let(f"mul i64 {code.let(f'add i64 {first}, {i}')}, {machine.lanes}")
+        if machine.flat or machine.portable or machine.single or machine.team:
+            body(lane)
+        else:
+            code.when(code.let(f"xor i1 {stops(code)}, true", "b"), lambda: body(lane))
         return []
 
     code.loop(code.let(f"sub i64 {last}, {first}"), one)

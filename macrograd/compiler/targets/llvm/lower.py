@@ -21,6 +21,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm import flat, frame
 from macrograd.compiler.targets.llvm.code import code_for
 from macrograd.compiler.targets.llvm.context import FIELDS
+from macrograd.compiler.targets.llvm.stopping import chunked
 from macrograd.compiler.targets.llvm.team import MEET, Team
 from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.emit import Emitter
@@ -46,7 +47,9 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
         code = code_for(machine.kind, strict=machine.strict, portable=machine.portable, rolled=machine.rolled)
         frame.open_context(code, FIELDS)
         team = Team(code) if machine.team else None
-        emitter = Emitter(code, machine, tables, name, read, reused, team)
+        lanes = machine.lanes if name == "block" else 1
+        rounds = None if machine.flat or machine.portable else partial(chunked, code, lanes)
+        emitter = Emitter(code, machine, tables, name, read, reused, team, rounds)
         if team is not None and name != "block":
             team.once(partial(emitter.steps, steps))
             team.meet()

@@ -62,10 +62,15 @@ def _long(instruction: Instruction) -> bool:
     return instruction.kind == "map" and row.long and is_vector(row)
 
 
+Body = Callable[[Counter, list[str]], list[str]]
+Rounds = Callable[[Loop, Body, Sequence[tuple[str, str]]], list[str]]
+
+
 class Emitter(Walker[None], Kinds[None]):
     """Writes the steps of one phase: before the blocks, in a block, or after them.
 
-    `read` comes from `fuse.readers`, `reused` from `held.readers_of_reused`. The parts share `at`, which knows the
+    `read` comes from `fuse.readers`, `reused` from `held.readers_of_reused`; `rounds` writes the rounds of a loop in
+    another way than `code.loop`. The parts share `at`, which knows the
     operands and where they are held.
     """
 
@@ -78,8 +83,9 @@ class Emitter(Walker[None], Kinds[None]):
         read: NDArray[np.int64],
         reused: Readers | None = None,
         team: Team | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
-        self.team = team
+        self.team, self.rounds = team, rounds
         self.reused = reused or {}
         self.code, self.machine, self.tables, self.phase, self.read = code, machine, tables, phase, read
         self.at = Operands(code, machine, tables)
@@ -168,7 +174,8 @@ class Emitter(Walker[None], Kinds[None]):
             self.steps(loop.body, counts)
             return [self.at.registers[slot + shifts[-1], shifts] for slot, shifts in carried]
 
-        ends = code.loop(loop.count, body, [(kind, start) for start in starts])
+        registers = [(kind, start) for start in starts]
+        ends = code.loop(loop.count, body, registers) if self.rounds is None else self.rounds(loop, body, registers)
         self.at.rounds, self.at.registers = rounds, outer
         for (slot, _), value in zip(carried, ends, strict=True):
             if slot in self.at.unwritten and self.reused[slot] - {id(loop)}:

@@ -1,0 +1,152 @@
+"""Ctrl-C in native code: it ends long loops early, and nothing is half-updated."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import macrograd as mg
+from macrograd import Value
+from macrograd.compiler.targets.llvm import execute, stopping
+from macrograd.compiler.targets.llvm.stopping import Interruptible
+
+pytest.importorskip("llvmlite")
+A = Value(0.3)
+FOREVER = 2_000_000_000  # rounds: some seconds
+
+
+class Called(Exception):  # noqa: N818 - it says that the handler was called
+    pass
+
+
+@pytest.fixture
+def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Once native code first runs on a thread, a signal comes whose handler sets this event and raises Called."""
+    came = threading.Event()
+
+    def handler(number: int, frame: Any) -> None:
+        came.set()
+        raise Called
+
+    def started(*call: Any) -> None:
+        start(*call)
+        if not came.is_set():
+            threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,)).start()
+
+    start, before = stopping.start_new_thread, signal.signal(signal.SIGINT, handler)
+    monkeypatch.setattr(stopping, "start_new_thread", started)
+    yield came
+    signal.signal(signal.SIGINT, before)
+
+
+def endless(x: Any, rounds: int = FOREVER) -> Any:
+    return mg.loop(rounds, lambda i, s: s * 0.999999 + A * x, 0.0)
+
+
+@pytest.mark.parametrize("how", [{}, {"batch": True}, {"batch": True, "threads": 2}, {"dtype": "float32"}])
+def test_ctrl_c_ends_a_loop(how: dict[str, Any], signals: threading.Event) -> None:
+    given = np.linspace(0.0, 1.0, 2_000) if "batch" in how else 1.0
+    f = mg.compile(endless, **how)
+    with pytest.raises(Called):
+        f(given)
+    assert signals.is_set()
+
+
+def test_a_gradient_that_is_interrupted_adds_nothing(signals: threading.Event) -> None:
+    f = mg.compile(lambda x: mg.loop(300_000_000, lambda i, s: s * 0.999 + A * x, 0.0, memory="sqrt"))
+    A.grad = 0.5
+    with pytest.raises(Called):
+        f.backward(1.0)
+    assert A.grad == 0.5
+    A.grad = 0.0
+
+
+def test_the_run_after_one_that_was_interrupted_is_whole(signals: threading.Event) -> None:
+    """With the same buffers and the same code."""
+    f = mg.compile(lambda x: mg.loop(300_000_000, lambda i, s: s * 0.5 + A * x, 0.0))
+    with pytest.raises(Called):
+        f(1.0)
+    assert abs(f(1.0) - 2.0 * A.data) < 1e-15
+
+
+def test_chunks_of_rounds_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last chunk is shorter, and where other rounds are nested in one."""
+
+    def run(x: Any) -> Any:
+        return mg.loop(307, lambda i, s: mg.tanh(mg.loop(3, lambda j, t: t * 0.9 + x * A, s) + 0.001 * i), 0.0)
+
+    def results() -> list[float]:
+        A.grad = 0.0
+        return [mg.compile(run)(0.3), mg.compile(run, batch=True).backward(np.linspace(0.0, 1.0, 40)), A.grad]
+
+    monkeypatch.setenv("MACROGRAD_CACHE", "off")
+    whole = results()
+    started: list[Any] = []
+    start = stopping.start_new_thread
+    monkeypatch.setattr(stopping, "start_new_thread", lambda *x: started.append(x) or start(*x))
+    monkeypatch.setattr(stopping, "LONG", 1)
+    monkeypatch.setattr(execute, "LONG", 1)
+    for at_once in (1, 40, 1_000):
+        monkeypatch.setattr(stopping, "AT_ONCE", at_once)
+        assert results() == whole
+    assert started
+
+
+def test_short_programs_run_on_the_thread_that_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "start_new_thread", lambda *x: pytest.fail("a thread was started"))
+    f = mg.compile(lambda x: endless(x, 5_000))
+    assert abs(f(1.0) - endless(1.0, 5_000).data) < 1e-9
+
+
+def test_a_run_on_another_thread_is_not_handed_on() -> None:
+    ran: list[threading.Thread] = []
+    run = Interruptible(lambda: ran.append(threading.current_thread()), lambda whether: None)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    run()
+    assert ran[0] is thread
+    assert ran[1] is not threading.main_thread()
+
+
+def test_what_a_run_raises_is_raised_where_it_was_called() -> None:
+    def run() -> None:
+        raise ValueError("in the thread")
+
+    with pytest.raises(ValueError, match="in the thread"):
+        Interruptible(run, lambda whether: None)()
+
+
+def test_a_second_interrupt_still_waits_for_the_code(signals: threading.Event) -> None:
+    """It uses buffers that the next run would use."""
+    calls: list[int] = []
+    told, ended = threading.Event(), threading.Event()
+
+    def stop(whether: int) -> None:
+        calls.append(whether)
+        told.set()
+
+    def run() -> None:
+        told.wait()
+        signals.clear()
+        signal.raise_signal(signal.SIGINT)  # while the first one waits
+        signals.wait()
+        ended.set()
+
+    with pytest.raises(Called):
+        Interruptible(run, stop)()
+    assert ended.is_set()
+    assert calls == [1, 0]
+
+
+def test_a_thread_that_begins_after_the_interrupt_does_nothing() -> None:
+    ran: list[int] = []
+    turn = stopping.Turn(lambda: ran.append(1))
+    turn.give_up()
+    turn.work()
+    assert not ran
