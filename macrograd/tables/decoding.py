@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import gzip
+import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ MOST_COLUMNS = 10_000
 # For text from a compressed file: a few kilobytes can expand to any number of gigabytes.
 MOST_BYTES = 4 << 30
 PIECE = 1 << 20
+# Of memory that a cell takes: a string, and its place in a column. Smaller files than that are not counted.
+CELL_BYTES, COUNTED = 64, 256 << 20
 _END = "\x1a"  # DOS writes it behind the last line
 
 
@@ -101,6 +104,20 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
                 yield file
         except (gzip.BadGzipFile, zipfile.BadZipFile, EOFError) as error:
             raise ValueError(f"{path.name} is damaged: {error}") from None
+
+
+def check_memory(name: str, plain: Path, columns: int) -> None:
+    """Refuse a table in text that takes more memory than the machine has, before reading its cells."""
+    if plain.stat().st_size < COUNTED or not hasattr(os, "sysconf"):
+        return
+    with open(plain, "rb") as file:
+        lines = sum(piece.count(b"\n") for piece in iter(lambda: file.read(PIECE), b""))
+    needed, there = lines * columns * CELL_BYTES, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise ValueError(
+            f"{name} has {lines:,} lines of {columns} cells, which take some {needed / 2**30:,.1f} GiB of memory, and "
+            f"the machine has {there / 2**30:,.1f}: take a part of the rows or columns, or Parquet"
+        )
 
 
 def check_text(path: Path, plain: Path) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from macrograd._dataclass import dataclass
 from macrograd._extras import installing
 from macrograd.tables import cells
-from macrograd.tables.decoding import PIECE, check_text, copied
+from macrograd.tables.decoding import PIECE, check_memory, check_text, copied
 from macrograd.tables.table import Array, Table
 
 _SAMPLE = 20_480  # lines that the sniffer examines, its own default
@@ -65,6 +65,7 @@ def read(path: Path, *, delimiter: str | None = None, header: bool | None = None
         with connected(duckdb) as connection:
             dialect, comments = _without_comments(plain, _sniff(connection, duckdb, path, plain, delimiter))
             notes += comments
+            check_memory(path.name, plain, dialect.columns)
             found, left = _cut(connection, duckdb, path, plain, dialect)
             notes += left
     return _table(path, found, dialect, header, notes)

@@ -247,6 +247,17 @@ def test_a_path_with_a_star_is_one_file(write: Write) -> None:
     assert tables.read(write("a,b\n1,2\n", "t*.csv")).columns["a"].tolist() == ["1"]
 
 
+def test_a_table_that_takes_more_memory_than_there_is(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("a,b\n" + "1,2\n" * 1000)
+    monkeypatch.setattr(decoding, "COUNTED", 1)
+    assert len(tables.read(path)) == 1000
+    monkeypatch.setattr(decoding, "CELL_BYTES", 1 << 40)
+    with pytest.raises(
+        ValueError, match=r"t.csv has 1,001 lines of 2 cells, which take some 2,050,048.0 GiB of memory"
+    ):
+        tables.read(path)
+
+
 def test_without_duckdb_the_message_says_what_to_install(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(ImportError, match=r'reading t.csv needs DuckDB: pip install "macrograd\[tables\]"'):
