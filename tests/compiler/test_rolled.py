@@ -211,3 +211,17 @@ def test_an_operation_of_many_instructions_is_a_function() -> None:
         code.apply(mg.ops.tanh, ["%x"], 4)
     assert len(code.lines) == 3
     assert sum("define" in text for text in code.declared) == 1
+
+
+def test_a_sum_in_a_loop_reads_from_memory_what_is_written_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three and four terms are a loop in rolled code, which cannot read registers."""
+    monkeypatch.setenv("MACROGRAD_TIERS", "first")
+    p = Value(0.37)
+
+    def body(i: Any, s: Any) -> Any:
+        return s * 0.9 + p * (0.1 * i + 0.3) * (i * 0.7 - 0.01 * i * i)
+
+    mg.loop(1100, body, Value(0.3)).backward()
+    expected, p.grad = p.grad, 0.0
+    mg.compile(lambda x: mg.loop(1100, body, x, memory="sqrt"), strict=True, backend="llvm").backward(0.3)
+    assert p.grad == expected

@@ -53,7 +53,7 @@ def number(kind: Float, value: float) -> str:
     return "0x" + struct.pack(">d", value).hex().upper()
 
 
-_ROLLED = 2  # rounds that are no longer than a loop
+_ROLLED = 2  # rounds that are no longer than a loop (`targets/scalar/held.py` relies on it)
 Counter = int | str  # a known index, or the name of an i64
 
 

@@ -156,7 +156,7 @@ class Emitter(Walker[None], Kinds[None]):
         elif not around and self.reused:
             self.at.unwritten = {
                 slot
-                for slot in held(loop, self.reused, self._single)
+                for slot in held(loop, self.reused, self._single, rolled=self.machine.rolled)
                 if (slot, (0,)) in carried or not self.reused[slot] - {id(loop)}
             }
         starts = []

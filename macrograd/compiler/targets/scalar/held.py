@@ -13,7 +13,7 @@ import numpy as np
 from macrograd.compiler.program.program import Index, Instruction, Loop, Program, counted
 from macrograd.compiler.tape.tape import distinct
 
-_FEW_TERMS = 4  # of a sum: up to this many are written out
+_FEW_TERMS, _FEW_ROLLED = 4, 2  # of a sum: up to this many are written out, in any code and in rolled code
 
 Readers = dict[int, set[int]]  # by slot of u, the steps of the program that read it
 
@@ -38,11 +38,12 @@ def readers_of_reused(program: Program) -> Readers:
     return found
 
 
-def held(loop: Loop, readers: Readers, single: Callable[[Instruction], bool]) -> set[int]:
+def held(loop: Loop, readers: Readers, single: Callable[[Instruction], bool], *, rolled: bool = False) -> set[int]:
     """The slots that only instructions of one of the outermost loops touch in it, each written by one of them, and all
-    `single`: written out scalar by scalar, and so in registers."""
+    `single`: written out scalar by scalar, and so in registers. Of sums, `rolled` code writes out fewer terms."""
     if not readers:
         return set()
+    few = _FEW_ROLLED if rolled else _FEW_TERMS
     low, high = min(readers), max(readers)
     writers: dict[int, int] = {}
     other: set[int] = set()
@@ -51,7 +52,7 @@ def held(loop: Loop, readers: Readers, single: Callable[[Instruction], bool]) ->
         for x, count in (*instruction.operands(), (instruction.out, 1)):
             if not isinstance(x, Index) or x.space != "u":
                 continue
-            alone = inside and count <= _FEW_TERMS and not any(x.shifts)
+            alone = inside and count <= few and not any(x.shifts)
             if alone and x is not instruction.out:
                 continue
             slots = [slot for slot in _slots(x, instruction.dims, count, rounds, low, high) if slot in readers]
