@@ -147,7 +147,9 @@ def sweep(
     halving   successive halving: all settings are trained for part of the epochs, one in `halving` of them, the best,
               for `halving` times as many, and so on up to `epochs`. None trains all for `epochs`
     seed      of the draws and the folds
-    workers   the number of processes, this one included
+    workers   the number of processes, this one included. A fit that crashes Python in another process is tried again
+              in another one; here it ends the sweep, whose `folder` the same call resumes. With on="loky" no fit runs
+              here
     on        a dask.distributed.Client, whose workers then run the fits, or the name of a joblib backend
     folder    where every result is saved as it arrives: the same call resumes an interrupted sweep there. None saves
               nothing

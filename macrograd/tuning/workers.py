@@ -76,6 +76,24 @@ def check(workers: Any, on: Any) -> None:
             import joblib  # noqa: F401 - only whether it is there
         except ImportError as error:
             raise ImportError(f"on={on!r} needs joblib: {installing('sweep')}") from error
+    if isinstance(on, str):
+        _check_backend(on)
+
+
+def _check_backend(name: str) -> None:
+    import joblib
+    from joblib.parallel import get_active_backend
+
+    try:
+        with joblib.parallel_config(backend=name):
+            backend, _ = get_active_backend()
+    except (ValueError, ImportError) as error:
+        raise ValueError(f"on={name!r} is no joblib backend that works here: {error}") from error
+    if not backend.supports_return_generator:
+        raise ValueError(
+            f"on={name!r} hands out results when all fits are done, and a sweep keeps each as it arrives: use "
+            "on='loky', or workers alone"
+        )
 
 
 def _is_dask(on: Any) -> bool:

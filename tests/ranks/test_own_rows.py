@@ -112,6 +112,13 @@ def test_what_does_not_fit_together_is_told() -> None:
         "X has 75 samples on rank 0 and y the shape (9,)": {"y": (Y[:9], Y[75:])},
         "X is empty": {"x": (X[:0], X), "y": (Y[:0], Y)},
     }
+    ones, objects = np.ones(70), np.array([1.0, None] * 35)
+    cases |= {
+        "Xv has 70 samples on rank 0 and yv the shape (69,)": {"validation": (XV, YV[1:])},
+        "Xv has 70 samples on rank 0 and sample_weight of Xv the shape (69,)": {"validation": (XV, YV, ones[1:])},
+        "yv holds objects": {"validation": (XV, objects)},
+        "sample_weight of Xv holds objects": {"validation": (XV, YV, objects)},
+    }
     for message, case in cases.items():
         found = on_ranks(2, lambda comm, case=case: work(comm, **case))
         assert all(isinstance(one, (ValueError, OtherRankError)) for one in found), found

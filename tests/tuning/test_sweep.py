@@ -375,6 +375,9 @@ BAD: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "metric": (ValueError, "unknown metric 'auc': use loss, score, accuracy", {"metric": "auc"}),
     "score": (ValueError, "metric 'score' is for scikit-learn estimators", {"metric": "score"}),
     "workers": (ValueError, "workers must be an integer of 1 or more, got 0", {"workers": 0}),
+    "backend": (ValueError, r"on='nowhere' is no joblib backend that works here: Invalid backend", {"on": "nowhere"}),
+    "backend of lists": (ValueError, r"on='multiprocessing' hands out results when all fits are done",
+        {"on": "multiprocessing", "workers": 2}),
     "on": (TypeError, r"on must be a dask\.distributed\.Client", {"on": 3}),
 }  # fmt: skip
 

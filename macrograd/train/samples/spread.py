@@ -138,14 +138,19 @@ def gathered(
             "found in whole tables. Encode them before, or pass the whole table on every rank"
         )
     for name, given in (("y", y), ("sample_weight", weights)):
-        if given is not None and np.shape(given)[:1] != (own.count,):
-            raise ValueError(
-                f"{own.name} has {own.count} samples on rank {ranks.rank} and {name} the shape {np.shape(given)}: "
-                "there must be one for each"
-            )
+        _check_count(ranks, own.name, own.count, name, given)
     ranks.meet(program=zlib.crc32(b"weights" if weights is not None else b"no weights"))
     samples = Spread(own, ranks)
     return samples, column(ranks, y, "y"), None if weights is None else column(ranks, weights, "sample_weight")
+
+
+def _check_count(ranks: Ranks, samples: str, count: int, name: str, given: Any) -> None:
+    """Raise ValueError unless there is a target or weight for each sample of this rank, or none at all."""
+    if given is not None and np.shape(given)[:1] != (count,):
+        raise ValueError(
+            f"{samples} has {count} samples on rank {ranks.rank} and {name} the shape {np.shape(given)}: there must be "
+            "one for each"
+        )
 
 
 def validation(ranks: Ranks, given: Any) -> Any:
@@ -153,13 +158,10 @@ def validation(ranks: Ranks, given: Any) -> Any:
     if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
         return given  # a fraction, or what is refused elsewhere
     Xv, *columns = given
-    for one in columns:
-        if one is not None and np.shape(one)[:1] != (len(Xv),):
-            raise ValueError(
-                f"Xv has {len(Xv)} samples on rank {ranks.rank}, and its targets or weights the shape {np.shape(one)}: "
-                "there must be one for each"
-            )
-    return (Xv, *[None if one is None else column(ranks, one, "yv") for one in columns])
+    named = list(zip(("yv", "sample_weight of Xv"), columns, strict=False))
+    for name, one in named:
+        _check_count(ranks, "Xv", len(Xv), name, one)
+    return (Xv, *[None if one is None else column(ranks, one, name) for name, one in named])
 
 
 def seen(ranks: Ranks, scaled: Callable[[Samples], Samples], own: Samples) -> Samples:
