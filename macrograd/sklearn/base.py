@@ -169,6 +169,8 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
             self._plan = None
             if tables.is_frame(X) and not isinstance(X, dict) and tables.needs_plan(X):
                 self._plan = tables.plan_of(tables.from_frame(X, "X"))
+                for note in self._plan.assumed:
+                    warnings.warn(f"X: {note}", UserWarning, stacklevel=4)
                 self.feature_names_in_ = np.array(list(tables.from_frame(X).columns), dtype=object)
                 self.n_features_in_ = len(self.feature_names_in_)
                 return self._plan.numbers(tables.from_frame(X, "X"))[0]

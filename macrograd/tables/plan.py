@@ -36,6 +36,20 @@ class Plan:
         """The columns that a table must have to be predicted from."""
         return [f.name for f in self.features if f.kind]
 
+    @property
+    def assumed(self) -> list[str]:
+        """What the cells of the table did not say, in words. The printed table of columns says it, too."""
+        notes = [
+            f"column {f.name!r}: cells without an offset count as UTC"
+            for f in self.features
+            if f.unit == kinds.SOME_UTC
+        ]
+        return notes + [
+            f"column {f.name!r}: durations such as 40:18 are read as {durations.MEANINGS[f.order]}"
+            for f in self.features
+            if f.kind == "duration" and f.order in durations.MEANINGS
+        ]
+
     def numbers(self, table: Table) -> tuple[Array, list[str]]:
         """(the features of a table, (rows, len(names)), float64; notes on cells that were not seen in training).
 

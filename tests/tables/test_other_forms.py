@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from macrograd import tables
+from macrograd import nn, tables
 from macrograd.tables import show
 from macrograd.tables.table import Table, of_arrow, of_values, utc
+from macrograd.train import Trainer
 
 
 def table(**columns: list[Any]) -> Table:
@@ -183,6 +184,18 @@ def test_two_numbers_without_a_model_in_training_are_refused() -> None:
             ValueError, match="'58:20' may be hours and minutes or minutes and seconds, and training had"
         ):
             numbers(plan, "1:00:00", "58:20")
+
+
+def test_python_is_told_what_cells_did_not_say() -> None:
+    X = {"t": [*ZONED, "2024-02-04 10:00"], "lap": ["40:18", "30:00", "25:30", "50:00"]}
+    trainer = Trainer(nn.MLP(len(tables.plan_of(tables.from_frame(X)).names), [1]), "squared_error", scale="standard")
+    with pytest.warns(UserWarning, match="count as UTC") as told:
+        trainer.fit(X, [1.0, 2.0, 3.0, 4.0], steps=1, progress=False)
+    assert [str(warning.message) for warning in told] == [
+        "X: column 't': cells without an offset count as UTC",
+        "X: column 'lap': durations such as 40:18 are read as hours and minutes",
+    ]
+    assert learned(*LOCAL).assumed == learned("26:00:00", "1:00:00").assumed == []
 
 
 def test_files_that_do_not_say_what_two_numbers_are_have_hours_and_minutes() -> None:

@@ -23,11 +23,17 @@ def names_of(data: Any) -> tuple[str, ...] | None:
 
 
 def plan_of(data: Any, name: str) -> tables.Plan | None:
-    """The plan for the columns of a frame with more than finite numbers; None for other data."""
+    """The plan for the columns of a frame with more than finite numbers; None for other data. Warns about what their
+    cells did not say."""
     if not tables.is_frame(data) or (names_of(data) is None and not isinstance(data, Mapping)):
         return None
     table = tables.from_frame(data, name)
-    return tables.plan_of(table) if isinstance(data, (Mapping, tables.Table)) or tables.needs_plan(table) else None
+    if not isinstance(data, (Mapping, tables.Table)) and not tables.needs_plan(table):
+        return None
+    plan = tables.plan_of(table)
+    for note in plan.assumed:
+        warnings.warn(f"{name}: {note}", UserWarning, stacklevel=4)
+    return plan
 
 
 def planned(data: Any, plan: tables.Plan, name: str) -> Any:
