@@ -87,8 +87,9 @@ class Code:
         self.lines.append("  " + line)
 
     def let(self, expression: str, hint: str = "t") -> str:
-        name = self.fresh(hint)
-        self.put(f"{name} = {expression}")
+        self.count += 1
+        name = f"%{hint}{self.count}"
+        self.lines.append(f"  {name} = {expression}")
         return name
 
     def label(self, name: str) -> None:

@@ -56,8 +56,8 @@ class OperandColumn:
 
 def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instruction]:
     """The instructions that compute a group."""
-    moving = np.concatenate([group.shifts, group.moves[:, None]], axis=1)
-    if (moving != moving[0]).any():  # members that move differently become separate instructions
+    if _unlike(group):  # members that move differently become separate instructions
+        moving = np.concatenate([group.shifts, group.moves[:, None]], axis=1)
         _, which = np.unique(moving, axis=0, return_inverse=True)
         seen = list(dict.fromkeys(which.ravel().tolist()))
         for pattern in seen:
@@ -83,6 +83,12 @@ def instructions_of(tape: Tape, layout: Layout, group: Group) -> Iterator[Instru
             for k in range(group.operands.shape[1])
         ]
     yield from _fit(group, columns, layout)
+
+
+def _unlike(group: Group) -> bool:
+    """Whether members move differently per round of the loops around, if there are any."""
+    shifts, moves = group.shifts, group.moves
+    return moves.shape[1] > 0 and bool((shifts != shifts[0]).any() or (moves != moves[0]).any())
 
 
 def _alike(layout: Layout, group: Group) -> list[Ints]:
@@ -113,6 +119,20 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[OperandColum
     count = len(group.kinds)
     left, right, kind = group.operands[:, :count], group.operands[:, count:], group.kinds
     left_shift, right_shift = group.shifts[0, :count], group.shifts[0, count:]
+    cuts = _cuts(layout, group) if count > 1 else {0, 1}
+    columns = []
+    for begin, end in _pairs(sorted(cuts)):
+        number = {0: 1.0, 1: -1.0}.get(int(kind[begin]) // 4)
+        columns.append(OperandColumn(tape, layout, left[:, begin:end], left_shift[begin], number))
+        columns.append(OperandColumn(tape, layout, right[:, begin:end], right_shift[begin]))
+    return columns
+
+
+def _cuts(layout: Layout, group: Group) -> set[int]:
+    """Where runs of terms of one kind and pattern begin and end."""
+    count = len(group.kinds)
+    left, right, kind = group.operands[:, :count], group.operands[:, count:], group.kinds
+    left_shift, right_shift = group.shifts[0, :count], group.shifts[0, count:]
     cuts = {0, count}
     for changes in (kind[:, None], left_shift, right_shift):
         cuts |= set((np.flatnonzero((changes[1:] != changes[:-1]).any(axis=1)) + 1).tolist())
@@ -127,12 +147,7 @@ def _term_columns(tape: Tape, layout: Layout, group: Group) -> list[OperandColum
     for begin, end in _pairs(sorted(cuts)):
         if 1 < end - begin <= _FEW_TERMS and not all(separable(layout.slot[x[:, begin:end]]) for x in (left, right)):
             cuts |= set(range(begin, end))  # each may be affine in the members in its own way
-    columns = []
-    for begin, end in _pairs(sorted(cuts)):
-        number = {0: 1.0, 1: -1.0}.get(int(kind[begin]) // 4)
-        columns.append(OperandColumn(tape, layout, left[:, begin:end], left_shift[begin], number))
-        columns.append(OperandColumn(tape, layout, right[:, begin:end], right_shift[begin]))
-    return columns
+    return cuts
 
 
 def _bends(vectors: Ints) -> int:
@@ -199,7 +214,7 @@ def _most_pieces(n: int) -> int:
 def _vectors(members: Ints, columns: list[OperandColumn], layout: Layout) -> Ints:
     """The slots that vary with the members: of the results, and of each column's first term."""
     parts = [layout.slot[members]]
-    parts += [column.slots[:, 0] for column in columns if column.number is None]
+    parts += [layout.slot[column.entries[:, 0]] for column in columns if column.number is None]
     return np.stack(parts)
 
 

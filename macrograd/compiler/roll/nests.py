@@ -84,13 +84,18 @@ def tabled(vectors: Ints) -> Nest:
 def index_of(space: str, slots: Ints, nest: Nest, which: int, shifts: tuple[int, ...]) -> Index:
     """The map with these (n, T) slots, where the members follow vector `which` of the nest, or else a table."""
     base = int(slots[0, 0])
-    offsets = slots[0] - base
     dims, strides, rows = nest.dims, nest.strides[which], nest.rows[which]
     zeros = (0,) * len(dims)
-    if not separable(slots):
-        return Index(space, 0, zeros, full=slots.astype(np.int64), shifts=shifts)
-    step = int(offsets[1]) if len(offsets) > 1 else 0
-    regular = (offsets == step * np.arange(len(offsets))).all()
+    step, offsets = 0, None
+    if slots.shape[1] > 1:
+        if not separable(slots):
+            return Index(space, 0, zeros, full=slots.astype(np.int64), shifts=shifts)
+        offsets = slots[0] - base
+        step = int(offsets[1])
+        if (offsets == step * np.arange(len(offsets))).all():
+            offsets = None
+        else:
+            step = 0
     table = None
     if strides is None:
         table = (slots[:, 0] - base).reshape(dims).astype(np.int64)
@@ -100,9 +105,9 @@ def index_of(space: str, slots: Ints, nest: Nest, which: int, shifts: tuple[int,
         space,
         base,
         strides if strides is not None else zeros,
-        step if regular else 0,
+        step,
         members=table,
-        terms=None if regular else offsets.astype(np.int64),
+        terms=None if offsets is None else offsets.astype(np.int64),
         shifts=shifts,
     )
 

@@ -176,7 +176,9 @@ def _steps(
             yield head, stream_of(tape, terms, layout, order, bounds[k : end + 1], moment[k:end], block=block)
             k = end
             continue
-        group = replace(groups.group(k), fixed=bool(fixed[k]))
+        group = groups.group(k)
+        if fixed[k]:
+            group = replace(group, fixed=True)
         for instruction in instructions_of(tape, layout, group):
             yield group, instruction
         k += 1

@@ -47,7 +47,7 @@ def blocks(
     program: Program, machine: Machine, shapes: Sequence[int], outputs: int, fields: dict[str, int], declared: set[str]
 ) -> str:
     """@blocks: copy in, run @block and copy out, for the blocks first … last - 1."""
-    code = Code(machine.kind, rolled=machine.rolled)
+    code = Code(machine.kind)
     open_context(code, fields)
     if program.batch:
         frame = Frame(code, program, machine, fields)
@@ -90,7 +90,7 @@ def each_block(code: Code, machine: Machine, fields: dict[str, int], body: Calla
 
 def run(program: Program, machine: Machine, fields: dict[str, int]) -> str:
     """@run: all phases, with all blocks."""
-    code = Code(machine.kind, rolled=machine.rolled)
+    code = Code(machine.kind)
     if program.batch:
         samples = field(code, fields["samples"], "i64")
         more = code.let(f"add i64 {samples}, {machine.lanes - 1}")
@@ -105,9 +105,35 @@ def run(program: Program, machine: Machine, fields: dict[str, int]) -> str:
     return function("run", code)
 
 
+def one_block(
+    code: Code,
+    program: Program,
+    machine: Machine,
+    shapes: Sequence[int],
+    outputs: int,
+    fields: dict[str, int],
+    phase: Callable[[str], None],
+) -> str:
+    """@run of a program with one block, whose phases are all in one function; `phase` writes one of them."""
+    open_context(code, fields)
+    if program.batch:
+        frame = Frame(code, program, machine, fields)  # first, since its memory is that of the function
+        phase("before")
+        frame.lane_by_lane(shapes)
+        code.put(f"store i64 {frame.valid('0')}, ptr {field_address(code, fields['valid'])}, align 8")
+        phase("block")
+        if outputs:
+            frame.write("0", outputs)
+    else:
+        _copy_in(code, program, shapes, fields)
+        phase("before")
+    phase("after")
+    return function("run", code)
+
+
 def prepare(program: Program, machine: Machine, fields: dict[str, int]) -> str:
     """Set the sums over the batch to 0 if several blocks will add to them."""
-    code = Code(machine.kind, rolled=machine.rolled)
+    code = Code(machine.kind)
     open_context(code, fields)
     if program.batch and not machine.single:
         begin = program.held
@@ -149,7 +175,7 @@ def clean(machine: Machine, fields: dict[str, int]) -> str:
 
     They repeat the last sample with weight 0, and 0·∞ must not enter the sums over the batch.
     """
-    code = Code(machine.kind, rolled=machine.rolled)
+    code = Code(machine.kind)
     open_context(code, fields)
     valid = field(code, fields["valid"], "i64")
     slots, lanes = code.let("sub i64 %end, %begin"), code.let(f"sub i64 {machine.lanes}, {valid}")
@@ -183,7 +209,9 @@ class Frame:
         scale = field(code, fields["scale"], "double")
         self.scale = scale if machine.kind.bits == 64 else code.let(f"fptrunc double {scale} to float")
         self.out = field(code, fields["out"], "ptr")
-        self.row = code.let(f"alloca [{machine.lanes} x i64], align 64")
+        self.row = ""  # the memory for each lane's row, if they are not read one after the other
+        if not machine.rolled:
+            self.row = code.let(f"alloca [{machine.lanes} x i64], align 64")
         self.ordered = code.let(f"icmp ne ptr {self.order}, null")
         self.weighted = code.let(f"icmp ne ptr {self.weights}, null")
         self.names = 0
@@ -191,11 +219,6 @@ class Frame:
 
     def rows(self, first: str) -> None:
         """The row of the arguments that each lane reads, and the weight of its sample."""
-        if self.machine.rolled:
-            self._some_rows(first)
-            if self.program.weight is not None:
-                self._weights(first)
-            return
         code = self.code
         last = code.let(f"add i64 {first}, {self.machine.lanes}")
         full = code.let(f"icmp sle i64 {last}, {self.samples}")
@@ -248,14 +271,42 @@ class Frame:
         code = self.code
 
         def one(lane: Counter, _: list[str]) -> list[str]:
-            position = code.let(f"add i64 {first}, {lane}")
-            short = code.let(f"icmp slt i64 {position}, {self.samples}")
-            position = code.let(f"select i1 {short}, i64 {position}, i64 {self.final}")
-            row = self._either(self.ordered, self.order, position, "i64", position)
+            row = self._row(code.let(f"add i64 {first}, {lane}"))[1]
             code.put(f"store i64 {row}, ptr {code.element(self.row, str(lane), 'i64')}, align 8")
             return []
 
         code.loop(self.machine.lanes, one)
+
+    def _row(self, position: str) -> tuple[str, str]:
+        """Whether there is a sample at this position, and its row or the last one's."""
+        code = self.code
+        short = code.let(f"icmp slt i64 {position}, {self.samples}")
+        position = code.let(f"select i1 {short}, i64 {position}, i64 {self.final}")
+        return short, self._either(self.ordered, self.order, position, "i64", position)
+
+    def lane_by_lane(self, shapes: Sequence[int]) -> None:
+        """The only block's weights and arguments, one sample after the other."""
+        code, lanes = self.code, self.machine.lanes
+        sources = [self.argument(k) for k in range(len(shapes))]
+
+        def one(lane: Counter, _: list[str]) -> list[str]:
+            short, row = self._row(str(lane))
+            if self.program.weight is not None:
+                self._weigh(lane, short, row)
+            slot = 0
+            for source, size in zip(sources, shapes, strict=True):
+                start = code.element(source, code.linear(0, [(size, row)]))
+
+                def column(j: Counter, _: list[str], start: str = start, slot: int = slot) -> list[str]:
+                    place = code.linear(slot * lanes, [(lanes, j), (1, lane)])
+                    code.store(code.load(code.element(start, str(j)), 1), code.element("%v", place), 1)
+                    return []
+
+                code.loop(size, column)
+                slot += size
+            return []
+
+        code.loop(lanes, one)
 
     def _equal_weights(self) -> None:
         code, width = self.code, self.machine.width
@@ -271,20 +322,23 @@ class Frame:
     def _weights(self, first: str) -> None:
         """The weight of each lane's sample: 1/n, times the sample's weight if there are any; 0 after the last
         sample."""
-        code, kind = self.code, self.machine.kind
-        base = (self.program.weight or 0) * self.machine.lanes
+        code = self.code
 
         def one(lane: Counter, _: list[str]) -> list[str]:
             position = code.let(f"add i64 {first}, {lane}")
             short = code.let(f"icmp slt i64 {position}, {self.samples}")
             row = code.let(f"load i64, ptr {code.element(self.row, str(lane), 'i64')}, align 8")
-            weight = self._either(self.weighted, self.weights, row, kind.name, code.splat(1.0, 1))
-            weight = code.binary("fmul", weight, self.scale, 1)
-            weight = code.select(short, weight, code.splat(0.0, 1), 1)
-            code.store(weight, code.element("%v", code.linear(base, [(1, lane)])), 1)
+            self._weigh(lane, short, row)
             return []
 
         code.loop(self.machine.lanes, one)
+
+    def _weigh(self, lane: Counter, short: str, row: str) -> None:
+        code, base = self.code, (self.program.weight or 0) * self.machine.lanes
+        weight = self._either(self.weighted, self.weights, row, self.machine.kind.name, code.splat(1.0, 1))
+        weight = code.binary("fmul", weight, self.scale, 1)
+        weight = code.select(short, weight, code.splat(0.0, 1), 1)
+        code.store(weight, code.element("%v", code.linear(base, [(1, lane)])), 1)
 
     def _either(self, condition: str, pointer: str, index: str, kind: str, otherwise: str) -> str:
         """pointer[index] if the condition holds, else `otherwise`."""
@@ -324,7 +378,7 @@ class Frame:
     def _sides(self, size: int) -> list[int]:
         """The sides of the squares that are transposed in registers, the largest first."""
         machine = self.machine
-        if machine.lanes % _SQUARE or machine.rolled:
+        if machine.lanes % _SQUARE:
             return []
         whole = machine.width > _SQUARE and machine.lanes % machine.width == 0
         return [machine.width, _SQUARE] if whole and size * machine.lanes * machine.kind.bytes >= _FAR else [_SQUARE]

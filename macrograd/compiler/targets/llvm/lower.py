@@ -37,14 +37,21 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     `shapes` are the numbers of scalars of each argument; `outputs` the number of varying results to write out.
     """
     tables, read, reused = Tables(sparing=machine.portable), readers(program), readers_of_reused(program)
+    attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{machine.vector_bytes * 8}" }}'
+    if machine.rolled:
+        code, phases = code_for(machine.kind, strict=machine.strict, rolled=True), dict(program.phases())
+
+        def write(name: str) -> None:
+            Emitter(code, machine, tables, name, read, reused).steps(phases[name])
+
+        run = frame.one_block(code, program, machine, shapes, outputs, FIELDS, write)
+        return "\n".join([*sorted(code.declared), run, frame.clean(machine, FIELDS), attributes]), tables.array()
     functions: list[str] = []
     declared: set[str] = set()
     short = machine.flat and (flat.adds_up(program) or flat.fits(program))
-    phases = (dict(program.phases()) if machine.rolled else inlined(program, machine)) | (
-        {"block": ()} if short else {}
-    )
+    phases = inlined(program, machine) | ({"block": ()} if short else {})
     for name, steps in phases.items():
-        code = code_for(machine.kind, strict=machine.strict, portable=machine.portable, rolled=machine.rolled)
+        code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
         frame.open_context(code, FIELDS)
         team = Team(code) if machine.team else None
         lanes = machine.lanes if name == "block" else 1
@@ -66,5 +73,4 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     functions += [frame.prepare(program, machine, FIELDS), frame.run(program, machine, FIELDS)]
     if machine.team:
         functions.append(MEET)
-    attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{machine.vector_bytes * 8}" }}'
     return "\n".join([*sorted(declared), "", *functions, attributes]), tables.array()
