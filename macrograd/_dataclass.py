@@ -1,7 +1,8 @@
 """`dataclass`, as Python's own, but made in a tenth of the time.
 
 Python's compiles the text of up to six methods for each class, and half of the time that `import macrograd.train` took
-went there. Here a method is compiled when it is first called: a process uses few of the classes that it imports.
+went there. Here a method is compiled when it is first called, and `__init__` when it has been called a few times: a
+process uses few of the classes that it imports, and many of these for a few objects.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+FEW = 16  # objects that are made without a compiled `__init__`: compiling one takes as long as making thirty
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
@@ -23,7 +26,7 @@ else:
 def _made(cls: type, frozen: bool, eq: bool) -> type:
     dataclasses.dataclass(init=False, repr=False, eq=False)(cls)  # the fields alone
     methods: dict[str, Any] = {
-        "__init__": _compiled_later(cls, "__init__", lambda: _init(cls, frozen)),
+        "__init__": _init_later(cls, frozen),
         "__repr__": _compiled_later(cls, "__repr__", lambda: _repr(cls)),
         "__signature__": _Signature(cls),
     }
@@ -48,6 +51,54 @@ def _compiled_later(cls: type, name: str, compiled: Callable[[], Callable[..., A
         return made(self, *given, **named)
 
     return method
+
+
+def _init_later(cls: type, frozen: bool) -> Callable[..., None]:
+    """The same for `__init__`, whose first calls set the fields one by one."""
+    later = _compiled_later(cls, "__init__", lambda: _init(cls, frozen))
+    fields: list[dataclasses.Field[Any]] = []
+    made = 0
+
+    def __init__(self: Any, /, *given: Any, **named: Any) -> None:  # noqa: N807 - a method in the making
+        nonlocal made
+        made += 1
+        if made > FEW:
+            later(self, *given, **named)
+            return
+        if not fields:
+            fields.extend(dataclasses.fields(cls))
+        values = _values(fields, given, named)
+        if values is None:  # what is wrong is said by the compiled one
+            later(self, *given, **named)
+            return
+        for name, value in values:
+            (object.__setattr__ if frozen else setattr)(self, name, value)
+        if hasattr(cls, "__post_init__"):
+            self.__post_init__()
+
+    __init__.__qualname__, __init__.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+    return __init__
+
+
+def _values(fields: list[Any], given: tuple[Any, ...], named: dict[str, Any]) -> list[tuple[str, Any]] | None:
+    """The fields that an `__init__` with these arguments sets, in order; None if they do not fit."""
+    left, used, found = list(reversed(given)), 0, []
+    for field in fields:
+        value = field.default
+        if field.init and left and not field.kw_only:
+            if field.name in named:
+                return None
+            value = left.pop()
+        elif field.init and field.name in named:
+            value, used = named[field.name], used + 1
+        elif field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        elif not field.init:
+            continue  # of the class, or made by __post_init__
+        elif value is dataclasses.MISSING:
+            return None
+        found.append((field.name, value))
+    return None if left or used < len(named) else found
 
 
 def _compiled(cls: type, name: str, head: str, lines: list[str], known: dict[str, Any]) -> Callable[..., Any]:

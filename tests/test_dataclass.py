@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import pytest
 
 import macrograd as mg
+from macrograd import _dataclass
 from macrograd._dataclass import dataclass as ours
 
 
@@ -118,9 +119,12 @@ USES: dict[str, Callable[[SimpleNamespace], Any]] = {
 }
 
 
+@pytest.mark.parametrize("few", [0, 1, _dataclass.FEW])
 @pytest.mark.parametrize("use", USES)
-def test_a_dataclass_is_as_pythons_own(use: str) -> None:
-    for _ in range(2):  # methods are compiled by the first call
+def test_a_dataclass_is_as_pythons_own(use: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_dataclass, "FEW", few)  # objects that are made before a method is compiled for the others
+    monkeypatch.setitem(PAIR, "ours", classes(ours))
+    for _ in range(2):  # the other methods are compiled by the first call
         mine, theirs = told(USES[use])
         assert mine == theirs
 
