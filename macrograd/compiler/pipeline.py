@@ -59,6 +59,7 @@ class Source:
     loops  the source of its programs, if loops in it have more rounds than the tape
     sections  what its tape calls, if it has loops with memory=
     keeps  whether loops with memory= keep everything, because sections would be rounded in another order
+    single  whether constants are folded as float32 programs compute them
     """
 
     tape: Tape
@@ -69,6 +70,7 @@ class Source:
     sections: Sections | None = None
     checks: Sequence[str] = ()
     keeps: bool = False
+    single: bool = False
 
 
 def record(
@@ -76,12 +78,13 @@ def record(
     shapes: Sequence[tuple[int, ...]],
     *,
     strict: bool = False,
+    single: bool = False,
     name: str = "the function",
     uniform: Container[int] = (),
 ) -> Source:
-    """Trace and simplify; `uniform` are the positions of arguments that are the same for all samples. Raises ValueError
-    if the result holds no numbers."""
-    recorder = Recorder(fn, shapes, strict, name, uniform, _seen)
+    """Trace and simplify; `uniform` are the positions of arguments that are the same for all samples, and `single`
+    programs fold constants in float32. Raises ValueError if the result holds no numbers."""
+    recorder = Recorder(fn, shapes, strict, name, uniform, _seen, single)
     found, rounds = recorder.record()
     sections = None
     if found.sections:
@@ -91,12 +94,12 @@ def record(
     tape = found.tape if sections is None else sections.with_numbers(found.tape)
     if not rounds.counts:
         return Source(
-            tape, found.parameters, found.structure, found.recorded, None, sections, found.checks, rounds.keeps
+            tape, found.parameters, found.structure, found.recorded, None, sections, found.checks, rounds.keeps, single
         )
     from macrograd.compiler.stretched import Stretched
 
     loops = Stretched(recorder, rounds, found)
-    return Source(tape, *loops.whole(), loops, sections, found.checks, rounds.keeps)
+    return Source(tape, *loops.whole(), loops, sections, found.checks, rounds.keeps, single)
 
 
 # The next two are loaded when they are needed: most programs have an earlier run's work on disk.
@@ -119,7 +122,7 @@ def value_program(source: Source, *, batch: bool, strict: bool = False, own: boo
     how = "own values" if own else "values", batch, strict
 
     def make(tape: Tape, one: int | None = None) -> Program:
-        tape = simplify(tape, strict=strict)
+        tape = simplify(tape, strict=strict, single=source.single)
         if own:
             tape = own_results(tape)
         _seen("simplify", tape)
@@ -147,7 +150,9 @@ def gradient_program(source: Source, *, batch: bool, strict: bool = False) -> Pr
         calls = None if source.sections is None else source.sections.calls
         # No name holds a tape here while the next is made from it.
         tape = simplify(
-            _seen("differentiate", differentiate(tape, batch=batch, strict=strict, one=one, calls=calls)), strict=strict
+            _seen("differentiate", differentiate(tape, batch=batch, strict=strict, one=one, calls=calls)),
+            strict=strict,
+            single=source.single,
         )
         tape = _seen("simplify", own_results(tape))  # so that the gradient is one array
         program = roll(tape, batch=batch, strict=strict, weighted=batch, whole=one is not None)
@@ -175,6 +180,8 @@ def _linked(source: Source, program: Program, strict: bool) -> Program:
 def _made(source: Source, how: tuple[Any, ...], make: Callable[..., Program]) -> Program:
     """The program of a recorded function, in one piece or told from those of a few rounds of its loops."""
     loops, sections = source.loops, source.sections
+    if source.single:
+        how = (*how, "single")
     if sections is not None:
         how = (*how, sections.digest())
     if loops is None:

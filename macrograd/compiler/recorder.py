@@ -63,6 +63,7 @@ class Recorder:
     name: str
     uniform: Container[int]
     seen: Callable[[str, Any], None]
+    single: bool = False  # whether constants are folded as float32 programs compute them
     given: list[Arguments] = field(default_factory=list)  # the arguments that several traces share
 
     def record(self, out: frozenset[int] = frozenset(), stops: bool = True) -> tuple[Recorded, Rounds]:

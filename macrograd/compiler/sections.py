@@ -213,7 +213,7 @@ class Sections:
         """
         tape = self._tape(number, attempt, index, strict, varies is None)
         tape = _with_kinds(tape, self.calls.shape(number), self._leaves(number, attempt, index), varies)
-        tape = own_results(simplify(tape, strict=strict))
+        tape = own_results(simplify(tape, strict=strict, single=self.recorder.single))
         return self._linked(roll(tape, batch=varies is not None, strict=strict, whole=True), strict)
 
     def _written(self, number: int, attempt: int, index: int) -> tuple[int, int]:

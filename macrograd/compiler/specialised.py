@@ -98,7 +98,8 @@ class Specialised:
             begin = self.same[-1][2] if self.same else 0
             self.same.append((k, begin, begin + sizes[k]))
         self.source = pipeline.record(
-            settings.fn, shapes, strict=settings.strict, name=settings.name, uniform=uniform
+            settings.fn, shapes, strict=settings.strict, single=settings.strict and settings.dtype == np.float32,
+            name=settings.name, uniform=uniform,
         )  # fmt: skip
         self.parameters = self.source.parameters
         self.nesting = _nesting(self.source.structure)

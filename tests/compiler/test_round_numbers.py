@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import macrograd as mg
+from macrograd import Value
 from macrograd.compiler.stretched import Stretched
 
 N = 120
@@ -116,3 +117,46 @@ def test_what_loops_of_different_counts_kept_does_not_pair_up() -> None:
 
     with pytest.raises(ValueError, match="same length, got 120 and 121"):
         mg.compile(fn)(1.0)
+
+
+SLOPE = Value(0.37)
+NUMBERS: list[Callable[[Any], Any]] = [
+    lambda i: 0.1 * i,
+    lambda i: (0.1 * i + 0.3) * (i * 0.7 - 0.01 * i * i) / (1.3 + i),
+    lambda i: mg.sin(0.3 * i) + mg.exp(-0.01 * i) * mg.tanh(0.03 * i) + mg.sqrt(0.7 * i),
+    lambda i: mg.dot([0.1 * i, 0.7, mg.log(1.1 + i)], [0.3, 0.1 * i, 0.9]) + mg.sum([0.1 * i, 0.2, 0.3 * i]),
+]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_strict_float32_folds_numbers_as_it_computes_them(number: Any, backend: str) -> None:
+    """A short loop, whose numbers are folded, one that computes them, and one that takes them as an argument."""
+
+    def kept(count: int) -> Any:
+        def body(i: Any, s: Any) -> Any:
+            new = 0.9 * s + SLOPE * number(i)
+            return new, new
+
+        return lambda x: mg.loop(count, body, x, collect=True)[1]
+
+    def compiled(fn: Any) -> Any:
+        return mg.compile(fn, strict=True, dtype="float32", backend=backend)
+
+    short = compiled(kept(96))(0.3).tolist()
+    assert compiled(kept(97))(0.3).tolist()[:96] == short
+    step = compiled(lambda s, i: 0.9 * s + SLOPE * number(i))
+    state = np.float32(0.3)
+    for i, expected in enumerate(short[:20]):
+        state = step(state, float(i))
+        assert state == expected
+
+
+@pytest.mark.parametrize("number", NUMBERS[:2])
+def test_strict_float32_has_the_same_bits_with_less_memory(number: Any) -> None:
+    def fn(memory: Any) -> Any:
+        return lambda x: mg.loop(1100, lambda i, s: 0.9 * s + SLOPE * number(i), x, memory=memory)
+
+    all_, some = (mg.compile(fn(memory), strict=True, dtype="float32", backend="numpy") for memory in (None, "sqrt"))
+    (a, slope), (b, other) = all_.value_and_grad([0.37], 0.3), some.value_and_grad([0.37], 0.3)
+    assert (a, slope.tolist()) == (b, other.tolist())

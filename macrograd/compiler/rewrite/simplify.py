@@ -34,15 +34,21 @@ Bools = NDArray[np.bool_]
 
 
 def simplify(
-    tape: Tape, *, strict: bool = False, final: bool = True, check: Callable[[Tape], Tape] = lambda tape: tape
+    tape: Tape,
+    *,
+    strict: bool = False,
+    single: bool = False,
+    final: bool = True,
+    check: Callable[[Tape], Tape] = lambda tape: tape,
 ) -> Tape:
     """Fold, merge and drop until nothing changes, then chain sums of products.
 
-    `final` means that no differentiation follows, so that `detach` is no longer needed.
+    `final` means that no differentiation follows, so that `detach` is no longer needed; `single` that constants are
+    folded as a float32 program would compute them.
     """
     # Gates before differentiation come from `macrograd.grad` in the function; those of `differentiate` are needed.
     cheap: list[Callable[[Tape], Tape]] = [
-        partial(fold_constants, strict=strict), identities, without_detach if final else without_gates,
+        partial(fold_constants, strict=strict, single=single), identities, without_detach if final else without_gates,
     ]  # fmt: skip
 
     def changes(rewrite: Callable[[Tape], Tape]) -> bool:
@@ -63,9 +69,10 @@ def simplify(
     return tape
 
 
-def fold_constants(tape: Tape, *, strict: bool = False) -> Tape:
+def fold_constants(tape: Tape, *, strict: bool = False, single: bool = False) -> Tape:
     """op(c₁, c₂, …) = c for constants cᵢ, computed as the eager engine computes it, or as strict programs do on every
-    machine; onehot(i, k, g) = 0 for constants i ≠ k and any g. (`take` is left to `identities`.)"""
+    machine, in float32 if they are `single`; onehot(i, k, g) = 0 for constants i ≠ k and any g. (`take` is left to
+    `identities`.)"""
     code, leaf, arity = tape.code, tape.leaf, tape.arity
     folded = np.zeros(len(tape), dtype=bool)
     hots = _entries(tape, ops.onehot)
@@ -79,7 +86,7 @@ def fold_constants(tape: Tape, *, strict: bool = False) -> Tape:
             break
         if code is tape.code:
             code, leaf = code.copy(), leaf.copy()
-        _compute(tape, found, depth[found], leaf, strict)
+        _compute(tape, found, depth[found], leaf, strict, single)
         x, k = _side(tape, hots, 0), _side(tape, hots, 1)
         zeros = hots[~known[hots] & known[x] & known[k] & (leaf[x] != leaf[k])]
         leaf[zeros] = 0.0
@@ -94,11 +101,14 @@ def fold_constants(tape: Tape, *, strict: bool = False) -> Tape:
     return tapes.make(code, np.concatenate([[0], np.cumsum(arity)]), tape.operand[keep], leaf, tape.results)
 
 
-def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64], strict: bool) -> None:
+def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64], strict: bool, single: bool) -> None:
     """Write the values of these entries to `leaf`; all their operands are constants, or entries on lower levels."""
     order = np.argsort(depth, kind="stable")
     ids, begins = ids[order], np.flatnonzero(np.diff(depth[order], prepend=-1))
+    given = leaf
     with np.errstate(all="ignore"):  # an overflow is infinite here too
+        if single:
+            given = _rounded(leaf)
         for some in np.split(ids, begins[1:]):
             if len(some) < _FEW:
                 alone = some
@@ -106,16 +116,33 @@ def _compute(tape: Tape, ids: Ints, depth: Ints, leaf: NDArray[np.float64], stri
                 code = tape.code[some]
                 for op, compute in _ROUNDED_AS_FLOATS:
                     same = some[code == op.code]
-                    leaf[same] = compute(*(leaf[_side(tape, same, k)] for k in range(op.arity or 0)))
+                    given[same] = compute(*(given[_side(tape, same, k)] for k in range(op.arity or 0)))
                 alone = some[~tapes.among(code, [op.code for op, _ in _ROUNDED_AS_FLOATS])]
             for i in alone.tolist():
-                leaf[i] = _forward(tape.code[i], strict)(*leaf[tape.operands(i)].tolist())
+                given[i] = _forward(tape.code[i], strict, single)(*given[tape.operands(i)].tolist())
+            if single:  # of + − × ÷ and √ of float32 numbers, that is the float32 result
+                given[some] = _rounded(given[some])
+    leaf[ids] = given[ids]
+
+
+def _rounded(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return x.astype(np.float32).astype(np.float64)
+
+
+def _added_up(*pairs: float) -> float:
+    """`dot` in float32."""
+    products = (np.array(pairs[::2]) * np.array(pairs[1::2])).astype(np.float32)
+    return float(np.add.accumulate(products)[-1]) if pairs else 0.0
 
 
 @cache
-def _forward(code: int, strict: bool) -> Callable[..., float]:
+def _forward(code: int, strict: bool, single: bool) -> Callable[..., float]:
     """An operation on floats. Strict programs call no math library, whose last digit depends on the machine."""
     row = ops.TABLE[code]
+    if single and row is ops.dot:
+        return _added_up
+    if single and row is ops.sum_:
+        return lambda *terms: _added_up(*[x for term in terms for x in (term, 1.0)])
     formula = row.portable or row.formula if strict else None
     if formula is None:
         return row.forward
