@@ -214,6 +214,14 @@ def test_a_steps_rate_is_the_same_number_whoever_asks(schedule: optim.Schedule) 
         assert schedule(first) == whole[first]
 
 
+@pytest.mark.parametrize("schedule", NAMED[:6], ids=str)
+def test_the_rates_of_many_steps_are_computed_in_parts(schedule: optim.Schedule) -> None:
+    many = schedule.rates(300, 20_000)
+    assert len(many) == 20_000
+    for k in (0, 7_891, 7_892, 8_191, 8_192, 16_083, 19_999):
+        assert many[k] == schedule(300 + k)
+
+
 def test_named_schedules_are_their_formulas_at_every_step() -> None:
     linear, step, exponential, cosine, warm = NAMED[:5]
     for k in range(0, 2000, 7):

@@ -142,15 +142,18 @@ class TrainingLoop:
         rates: NDArray[np.float64],
         step: int = 1,
         weights: NDArray[Any] | None = None,
+        *,
+        below: int | None = None,
     ) -> Outcome:
         """Run steps on the rows `order`: `lengths[k]` of them in step k, with the learning rate `rates[k]`.
 
         `step` is the number of the first step, counted from 1. `weights`, one for each row of the data, multiply the
-        1/n of the mean. Raises ValueError if the arguments do not match or a row does not exist.
+        1/n of the mean. All rows are known to be `below` a number, or are looked at. Raises ValueError if the arguments
+        do not match or a row does not exist.
         """
         order, lengths = np.ascontiguousarray(order, np.int64), np.ascontiguousarray(lengths, np.int64)
         rates = np.ascontiguousarray(rates, np.float64)
-        self._check(order, lengths, rates, weights)
+        self._check(order, lengths, rates, weights, below)
         if not len(lengths):
             return Outcome(np.empty(0), 0, "")
         if weights is not None:
@@ -159,7 +162,7 @@ class TrainingLoop:
         done, reason = self._steps.run(order, lengths, rates, losses, step, weights)
         return Outcome(losses[: done + (reason != 0)], done, REASONS[reason])
 
-    def _check(self, order: Any, lengths: Any, rates: Any, weights: Any) -> None:
+    def _check(self, order: Any, lengths: Any, rates: Any, weights: Any, below: int | None) -> None:
         rows = len(self._steps.data[0])
         if len(lengths) != len(rates) or (
             len(lengths) and (np.minimum.reduce(lengths) < 1 or np.add.reduce(lengths) != len(order))
@@ -174,7 +177,7 @@ class TrainingLoop:
                 "batch_size=2 for others"
             )
         # As unsigned integers, negative numbers are very large.
-        if len(order) and np.maximum.reduce(order.view(np.uint64)) >= rows:
+        if len(order) and (np.maximum.reduce(order.view(np.uint64)) >= rows if below is None else below > rows):
             raise ValueError(f"a row of the order is outside the data's {rows} rows")
         if weights is not None and np.shape(weights) != (rows,):
             raise ValueError(f"weights has shape {np.shape(weights)}; it needs one number for each of {rows} rows")

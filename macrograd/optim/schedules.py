@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 # Rates are computed in blocks of this many steps, aligned to multiples of it, so that a step's rate has the same bits
 # whoever asks for it: NumPy's cosines and powers may depend on the position in the array.
 _BLOCK = 512
+_AT_ONCE = 16 * _BLOCK  # steps whose rates are computed together, in the nearest cache
 
 
 class Schedule:
@@ -58,11 +59,13 @@ class Schedule:
         if self._many is None:
             return np.array([float(self._function(k)) for k in range(first, first + count)], dtype=np.float64)
         begin, end = first // _BLOCK * _BLOCK, -(-(first + count) // _BLOCK) * _BLOCK
-        steps = np.arange(begin, end, dtype=np.float64)
+        found = np.empty(end - begin)
         # The block also holds steps that were not asked for, whose rates may overflow.
         with np.errstate(all="ignore"):
-            found = np.broadcast_to(np.asarray(self._many(steps), dtype=np.float64), steps.shape)
-        return found[first - begin : first - begin + count].copy()
+            for at in range(begin, end, _AT_ONCE):
+                steps = np.arange(at, min(at + _AT_ONCE, end), dtype=np.float64)
+                found[at - begin : at - begin + len(steps)] = self._many(steps)
+        return found[first - begin : first - begin + count]
 
     def __getstate__(self) -> dict[str, Any]:
         return checked_state(self)
@@ -95,7 +98,10 @@ def linear(start: float, end: float, steps: int) -> Schedule:
 
 
 def _linear(start: float, end: float, steps: int, k: Floats) -> Any:
-    return np.where(k < steps, start + (end - start) * k / steps, end)
+    found = (end - start) * k
+    found /= steps
+    found += start
+    return found if k[-1] < steps else np.where(k < steps, found, end)  # k rises
 
 
 def step(start: float, factor: float, every: int) -> Schedule:

@@ -54,10 +54,17 @@ class Engine(Protocol):
         """Which of the rows of steps of these lengths are read here, or on another rank; None for all."""
 
     def run(
-        self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1
+        self,
+        order: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        rates: NDArray[np.float64],
+        step: int = 1,
+        *,
+        below: int | None = None,
     ) -> Outcome:
-        """Run steps on the rows `order`: `lengths[k]` of them in step k, at the rate `rates[k]`; `step` is the number
-        of the first, counted from 1. A step whose loss or gradient is not finite is not applied, and is the last."""
+        """Run steps on the rows `order`, which may be known to be `below` a number: `lengths[k]` of them in step k, at
+        the rate `rates[k]`; `step` is the number of the first, counted from 1. A step whose loss or gradient is not
+        finite is not applied, and is the last."""
 
 
 def make_engine(
@@ -117,7 +124,13 @@ class EagerLoop:
         return None
 
     def run(
-        self, order: NDArray[np.int64], lengths: NDArray[np.int64], rates: NDArray[np.float64], step: int = 1
+        self,
+        order: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        rates: NDArray[np.float64],
+        step: int = 1,
+        *,
+        below: int | None = None,
     ) -> Outcome:
         for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
             p.data = number

@@ -223,7 +223,8 @@ class Fitting:
                 count = sharing.agreed(self.part.samples, count)
                 batch = self.batch(count)
             with self.interrupts.held():
-                outcome = self.engine.run(batch.places, batch.lengths, batch.rates, self.first + self.step + 1)
+                number, below = self.first + self.step + 1, None if self.part.samples.streamed else self.order.samples
+                outcome = self.engine.run(batch.places, batch.lengths, batch.rates, number, below=below)
                 now = time.perf_counter()
                 self.record(outcome, batch, now - start)
             self.follow(state, outcome, batch)

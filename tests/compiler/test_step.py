@@ -105,6 +105,13 @@ def test_what_does_not_fit_together(
         made(backend).run(np.array(order), np.array(lengths), np.array(rates))
 
 
+def test_rows_known_to_exist_are_not_looked_at(backend: str) -> None:
+    order, lengths, rates = np.array([0, 89]), np.array([2]), np.array([0.1])
+    with pytest.raises(ValueError, match="outside the data's 90 rows"):
+        made(backend).run(order, lengths, rates, below=91)
+    assert made(backend).run(order, lengths, rates, below=90).losses == made(backend).run(order, lengths, rates).losses
+
+
 # --- measure, clipping, the number of the step ------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ class Order:
         self._space = np.empty(0, dtype=np.int64)
         lengths = np.full(self.steps_per_epoch, batch_size, dtype=np.int64)
         lengths[-1] = samples - batch_size * (self.steps_per_epoch - 1)
-        self._lengths = lengths
+        self._lengths = self._repeated = lengths  # of the steps of one epoch, and of several
 
     def steps(self, first: int, count: int) -> tuple[Rows, Rows]:
         """(rows, lengths) of `count` steps from step `first`, counted from 0: the rows of one step after the other.
@@ -46,8 +46,13 @@ class Order:
             if not self.shuffle:  # not the whole of an epoch, which may be long
                 return np.arange(start, stop, dtype=np.int64), lengths
             return self._epochs(begin, end)[start:stop], lengths
-        lengths = np.tile(self._lengths, end - begin)[skipped : skipped + count]
-        return self._epochs(begin, end)[start : start + int(lengths.sum())], lengths
+        if len(self._repeated) < (end - begin) * self.steps_per_epoch:
+            self._repeated = np.tile(self._lengths, end - begin)
+        lengths = self._repeated[skipped : skipped + count]
+        # Whole epochs, and those of the last one's steps that are among these.
+        last = (first + count) % self.steps_per_epoch * self.batch_size
+        stop = (end - begin - bool(last)) * self.samples + last
+        return self._epochs(begin, end)[start:stop], lengths
 
     def _epochs(self, begin: int, end: int) -> Rows:
         """The rows of the epochs begin … end - 1, one after the other."""
