@@ -133,16 +133,18 @@ def _of_table(table: tables.Table, arguments: argparse.Namespace) -> Data:
     if names and task == "regression":
         what = "--task regression" if arguments.loss is None else f"--loss {arguments.loss}"
         raise ValueError(f"{what} learns one number: it does not go with {len(names)} targets")
+    kinds = dict(arguments.kind)
+    own = None if names else kinds.pop(arguments.target, None)
     target = (
         tables.labels_of(table, names, markers=arguments.missing)
         if names
-        else tables.target_of(table, arguments.target, task=task, markers=arguments.missing)
+        else tables.target_of(table, arguments.target, task=task, markers=arguments.missing, kind=own)
     )
     fraction = HELD if getattr(arguments, "validation", None) is None else arguments.validation
     trained, held = _split(target, fraction, arguments.seed)
     plan = tables.plan_of(
         table, names or target.name, rows=target.rows[trained], only=arguments.features, drop=arguments.drop,
-        kind=dict(arguments.kind), markers=arguments.missing,
+        kind=kinds, markers=arguments.missing,
     )  # fmt: skip
     X, _ = plan.numbers(table.rows(target.rows))
     data = Data(

@@ -145,6 +145,8 @@ def of(
     features = []
     for place, (name, column) in enumerate(table.columns.items()):
         if name in learned:
+            if name in kind:
+                raise ValueError(f"{name!r} is a target, and has no kind: name its --task")
             continue
         asked = kind.get(name)
         if name in drop or asked == "drop" or (only is not None and name not in only):
@@ -183,6 +185,10 @@ def _planned(
             found = kinds.understand(column, style=style, markers=markers, kind="category")
     except ValueError as error:
         raise ValueError(f"{table.name}, column {name!r}: {error}") from None
+    if asked and found.spoilt > (len(column) - int(found.gone.sum())):
+        raise ValueError(
+            f"{table.name}, column {name!r}: {found.spoilt} of its cells are not a {asked}, such as {found.example}"
+        )
     if not found.kind:
         return Feature(name, "", missing=len(column), reason=found.reason)
     reason = "" if asked or wanted else kinds.nothing_to_learn(name, place, found)

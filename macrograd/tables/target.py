@@ -53,8 +53,11 @@ class Target:
     unit: str = ""
 
 
-def of(table: Table, name: str, *, task: str | None = None, markers: Collection[str] = ()) -> Target:
-    """The target `name` of a table. `task` is "classification" or "regression", or None to guess it.
+def of(
+    table: Table, name: str, *, task: str | None = None, markers: Collection[str] = (), kind: str | None = None
+) -> Target:
+    """The target `name` of a table. `task` is "classification" or "regression", or None to guess it. Only durations are
+    given a `kind`: "duration", or "duration:h:mm" or "duration:m:ss" for what 40:18 is.
 
     Raises ValueError for a column that the table does not have, a target that is empty, the same in all rows or another
     string in each, cells that are not numbers in a numeric target, and fewer than two rows.
@@ -65,7 +68,16 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
         raise ValueError(f"the task {task!r} is not known: use {' or '.join(TASKS)}")
     column, where = table.columns[name], f"{table.name}, column {name!r}"
     style = style_of(table, markers) or Style()
-    found = kinds.understand(column, style=style, markers=markers)
+    asked, _, order = (kind or "").partition(":")
+    if kind is not None and (asked != "duration" or order not in ("", *durations.ORDERS)):
+        raise ValueError(
+            f"the kind {kind!r} of the target {name!r} is not known: a target is a number or classes by its task, and "
+            "its kind can only be duration, duration:h:mm or duration:m:ss"
+        )
+    try:
+        found = kinds.understand(column, style=style, markers=markers, kind=asked or None, order=order or None)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     if found.order == "hms" and task != "classification":
         # As a column to learn from these may be times of day; as a number to learn they are durations.
         with contextlib.suppress(ValueError):
@@ -95,8 +107,10 @@ def of(table: Table, name: str, *, task: str | None = None, markers: Collection[
     if task == "regression":
         y = _numbers(table, name, found, rows)
         if found.kind == "duration" and found.order != durations.FULL:
-            short = next(str(t).strip() for t in column[rows] if durations.two_numbers(str(t)))
-            notes.append(f"{short!r} in {name!r} is read as {durations.MEANINGS[found.order]}")
+            short = next((str(t).strip() for t in column[rows] if durations.two_numbers(str(t))), "40:18")
+            other = durations.HOURS if found.order == durations.MINUTES else durations.MINUTES
+            how = "" if order else f"; otherwise --kind {name}=duration:{other}"
+            notes.append(f"{short!r} in {name!r} is read as {durations.MEANINGS[found.order]}{how}")
         return Target(name, y, rows, None, guessed, True, tuple(notes), unit=found.unit)
     y, shown = _classes(table, name, found, rows)
     counts = np.bincount(y)

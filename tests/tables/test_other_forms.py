@@ -212,9 +212,26 @@ def test_times_of_day_say_what_else_they_may_be() -> None:
 
 def test_a_target_of_two_numbers_says_how_they_are_read() -> None:
     data = table(t=["40:18", "30:00", "25:30"], x=[1.0, 2.0, 3.0])
-    assert tables.target_of(data, "t").notes == ("'40:18' in 't' is read as hours and minutes",)
+    found = tables.target_of(data, "t")
+    assert found.notes == ("'40:18' in 't' is read as hours and minutes; otherwise --kind t=duration:m:ss",)
+    assert found.y.tolist() == [145080.0, 108000.0, 91800.0]
+    found = tables.target_of(data, "t", kind="duration:m:ss")
+    assert found.notes == ("'40:18' in 't' is read as minutes and seconds",)
+    assert found.y.tolist() == [2418.0, 1800.0, 1530.0]
+    for kind in ("category", "duration:x"):
+        with pytest.raises(ValueError, match=f"the kind '{kind}' of the target 't' is not known: a target is a number"):
+            tables.target_of(data, "t", kind=kind)
+    with pytest.raises(ValueError, match="column 'x': 1 is a number and not a duration"):
+        tables.target_of(data, "x", kind="duration")
+    with pytest.raises(ValueError, match="'t' is a target, and has no kind: name its --task"):
+        tables.plan_of(data, "t", kind={"t": "number"})
     data = table(t=["1:40:18", "30:00", "25:30"], x=[1.0, 2.0, 3.0])
-    assert tables.target_of(data, "t").notes == ("'30:00' in 't' is read as minutes and seconds",)
+    assert tables.target_of(data, "t").notes[0].startswith("'30:00' in 't' is read as minutes and seconds; otherwise")
+
+
+def test_a_kind_that_most_cells_are_not_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"column 't': 3 of its cells are not a date, such as '40:18' in row 1"):
+        learned("40:18", "30:00", "25:30", "9:15", kind="date")
 
 
 @pytest.mark.parametrize("cell", [datetime.timedelta(hours=2), 7200.0, "2024-01-31"])
