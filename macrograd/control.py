@@ -183,7 +183,8 @@ def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *ar
     it is taken, with a batch by some sample of a block; both are with `strict=True` if they would be rounded in another
     order otherwise. To choose between two numbers, `mg.where` is shorter.
 
-    Raises TypeError if either is not a function, and ValueError if the two return different nestings.
+    Raises TypeError if either is not a function, or returns anything but numbers; and in a compiled function ValueError
+    if the two return different nestings.
     """
     for name, function in (("then", then), ("otherwise", otherwise)):
         if not callable(function):
@@ -200,7 +201,11 @@ def _cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], ar
     program = value.recording()
     if program is None or not value.is_open(test):
         number = test._data if isinstance(test, Value) else ops.as_float("cond", test)
-        return then(*args) if number else otherwise(*args)
+        branch = then if number else otherwise
+        found = branch(*args)
+        if program is None:
+            first_state(branch, found)  # as a compiled function does, raise TypeError for anything but numbers
+        return found
     test = program.test(test)
     nest: Nest | None = None
 

@@ -134,6 +134,8 @@ def test_while_loop_and_cond_are_pythons_own() -> None:
         (lambda: mg.while_loop(bool, lambda s: s, 1.0, most=2.5), TypeError, "positive Python integer, got 2.5"),
         (lambda: mg.while_loop(bool, lambda s: [s], 1.0, most=3), ValueError, "it was a number, .* a list of 1"),
         (lambda: mg.cond(1, 2, lambda: 3), TypeError, "then=2"),
+        (lambda: mg.cond(1, lambda: "a", lambda: 3), TypeError, r"<lambda>\(\) at .*: got 'a' of type str"),
+        (lambda: mg.cond(0, lambda: 3, lambda: [1, None]), TypeError, "got None of type NoneType"),
         (lambda: mg.cond("a", lambda: 1, lambda: 3), TypeError, "'a'"),
         (lambda: mg.loop(4, lambda i, s: s, 0.0, most=3), ValueError, "has a count of 4, and most=3"),
     ):
