@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from macrograd import tables
 from macrograd._dataclass import dataclass
 from macrograd.nn import losses
-from macrograd.train import schema
 from macrograd.train.samples.targets import NUMBERS, Targets
 
 _TYPES: dict[str, tuple[str, Any]] = {
@@ -101,6 +100,8 @@ class Signature:
 def of_command(found: Any, outputs: int) -> tuple[dict[str, Any], Signature]:
     """(the arguments of `nn.Scaled`, the signature) from the description that earlier versions of `macrograd train`
     wrote beside a net with this number of outputs. Raises ValueError for any other description."""
+    from macrograd.train import schema  # most processes read no file
+
     fault = next(schema.COMMAND.faults(found, "its description of the training"), None)
     if fault is not None:
         raise ValueError(fault)

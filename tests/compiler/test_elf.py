@@ -157,6 +157,15 @@ def test_where_new_code_may_not_run_llvm_links(tmp_path: Path, monkeypatch: pyte
         elf.Image(image())
 
 
+def test_where_there_is_no_more_memory_llvm_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise OSError("Cannot allocate memory")
+
+    monkeypatch.setattr("mmap.mmap", refused)
+    with pytest.raises(elf.UnknownError, match="a system that gives no more memory"):
+        elf.Image(image())
+
+
 # --- processes that find all their code ---------------------------------------------------------------------------
 
 PROGRAM = """

@@ -303,6 +303,38 @@ def test_a_dask_cluster_of_processes_loses_a_worker_and_nothing_else(alone: mg.t
     assert scores(found) == scores(alone)
 
 
+LEAN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, str(Path({path!r}).parent))
+from test_sweep import X, y, make
+from macrograd.tuning.trial import Trial, Work, folds_of
+work = Work(make, X, y, folds_of(y, 2, 0), [{{"width": 2, "rate": 0.1}}], "loss")
+before = set(sys.modules)
+work([Trial(0, 0, 0, 0, 2)])
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_a_worker_that_finds_all_code_loads_nothing_that_makes_code(tmp_path: Path) -> None:
+    """Its start is most of what a short task costs."""
+    environment = {**os.environ, "MACROGRAD_CACHE": str(tmp_path), "MACROGRAD_TIERS": "best"}
+    command = [sys.executable, "-c", LEAN.format(path=__file__)]
+    run = partial(subprocess.run, command, env=environment, capture_output=True, text=True, check=True)
+    run()
+    loaded = run().stdout.split()
+    assert "macrograd.compiler.targets.llvm.net_steps" in loaded
+    makes = ("llvmlite.binding", "macrograd.compiler.roll", "macrograd.compiler.targets.scalar.emit")
+    assert [name for name in loaded if name.startswith(makes)] == []
+
+
+def test_training_loads_neither_the_readers_of_tables_nor_what_few_runs_use() -> None:
+    program = "import sys, macrograd as mg, macrograd.tuning.trial; mg.Trainer; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    unused = ("tables.plan", "tables.reading", "train.schema", "train.health", "train.saving", "tuning.search")
+    assert not {f"macrograd.{name}" for name in unused} & set(loaded)
+
+
 def test_a_fit_that_diverges_comes_last(tmp_path: Path) -> None:
     def sgd(seed: int, rate: float) -> mg.Trainer:
         return mg.Trainer(nn.MLP(2, [2, 1], seed=seed), "squared_error", optim.SGD(rate))

@@ -104,7 +104,7 @@ class Image:
                 at += int(self._sections[k]["size"])
             at = -(-at // mmap.PAGESIZE) * mmap.PAGESIZE
             self._ends.append(at)
-        self._mapped = mmap.mmap(-1, at, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._mapped = new_pages(at)
         self._memory = np.frombuffer(self._mapped, np.uint8)
         self._base = self._memory.ctypes.data
         for k, begin in self._begin.items():
@@ -154,6 +154,14 @@ class Image:
         read, run, _ = self._ends
         if not allowed(self._base, read, mmap.PROT_READ) or not made_executable(self._base + read, run - read):
             raise UnknownError("a system that lets no new code run")
+
+
+def new_pages(size: int) -> mmap.mmap:
+    """Memory of this process alone. Raises UnknownError if the system gives none."""
+    try:
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise UnknownError("a system that gives no more memory") from error
 
 
 def made_executable(place: int, size: int) -> bool:

@@ -59,7 +59,7 @@ def said() -> bytes | None:
     """What the processor says of itself; None where it is not asked."""
     if not elf.known():
         return None
-    code = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    code = elf.new_pages(mmap.PAGESIZE)
     code[: len(_CPUID)] = _CPUID
     code[_XGETBV_AT : _XGETBV_AT + len(_XGETBV)] = _XGETBV
     place = ctypes.addressof(ctypes.c_char.from_buffer(code))
