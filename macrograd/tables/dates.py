@@ -62,6 +62,18 @@ _TIME = re.compile(_CLOCK + _ZONE)
 _DAY_SECONDS = 86400
 _COMPACT = re.compile(r"(?:19|20)\d{6}(?:\d{6})?")
 
+# All that could be read when dates had no `Feature.middles`, for files of that time.
+_EARLIER_WORD = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
+_EARLIER_CLOCK = re.sub("[?]P<[a-z]+>", "?:", _CLOCK)
+_EARLIER = re.compile(
+    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})"
+    rf"|\d{{1,2}}[-/. ]+{_EARLIER_WORD}[-/., ]+(?:\d{{4}}|\d{{2}})"
+    rf"|{_EARLIER_WORD}[-/. ]+\d{{1,2}}[-/., ]+(?:\d{{4}}|\d{{2}}))"
+    rf"(?:[T\s,]+{_EARLIER_CLOCK}\s*(?:Z|UTC|[+-]\d{{2}}:?\d{{2}})?)?"
+    rf"|\d{{4}}-\d{{2}}|{_EARLIER_CLOCK}",
+    re.IGNORECASE,
+)
+
 ORDERS = ("ymd", "dmy", "mdy")
 
 
@@ -89,13 +101,14 @@ class Moments(NamedTuple):
         return _of_a_day(values) if self.order == "hms" else values
 
 
-def moments(texts: Sequence[str], order: str | None = None, *, doubtful: bool = False) -> Moments | None:
+def moments(texts: Sequence[str], order: str | None = None, *, earlier: bool = False) -> Moments | None:
     """The dates or times in these strings; None if most of them are none.
 
     With `order` None it is the one that all cells allow; of dmy and mdy, where both are possible, dmy for dates with
-    points and mdy for those with slashes, as they are mostly written. Raises ValueError, unless `doubtful` dates are
-    wanted, for a date such as 1/2/2024 where the order is ymd, which does not say which number is the month, and for
-    one such as 1/31/2024 where it is dmy, since the others are then doubtful.
+    points and mdy for those with slashes, as they are mostly written. Raises ValueError for a date such as 1/2/2024
+    where the order is ymd, which does not say which number is the month, and for one such as 1/31/2024 where it is dmy,
+    since the others are then doubtful. `earlier` is the reading of files without `Feature.middles`, which raises
+    nothing and knows fewer forms.
     """
     texts = [text.strip() for text in texts]
     known = order is not None
@@ -106,6 +119,8 @@ def moments(texts: Sequence[str], order: str | None = None, *, doubtful: bool = 
         clock.groupdict() if clock is not None and order == "hms" else _match(text)
         for text, clock in zip(texts, clocks, strict=True)
     ]
+    if earlier:
+        found = [m if _EARLIER.fullmatch(text) else None for text, m in zip(texts, found, strict=True)]
     if not _most(found):
         return None
     loose = [(text, m) for text, m in zip(texts, found, strict=True) if m is not None and "first" in m]
@@ -114,7 +129,7 @@ def moments(texts: Sequence[str], order: str | None = None, *, doubtful: bool = 
         if loose:
             first, second = (max(int(m[part]) for _, m in loose) for part in ("first", "then"))
             order = "dmy" if first > 12 or (second <= 12 and loose[0][1]["mark"] == ".") else "mdy"
-    elif not doubtful:
+    elif not earlier:
         for text, m in loose:
             m["order"] = _order_of(text, m, order)
     nat = np.datetime64("NaT", "s")

@@ -111,7 +111,7 @@ def understand(
             found = share.of(timed.values, np.isnan(timed.values), kind, "duration")
             if found is not None:
                 return Understood("duration", *found[:1], unit="seconds", order=timed.order, **found[1])
-    moments = dates.moments(distinct, order, doubtful=local) if kind in (None, "date") else None
+    moments = dates.moments(distinct, order, earlier=local) if kind in (None, "date") else None
     if moments is not None:
         values = moments.local() if local else moments.values
         found = share.of(values, np.isnat(values), kind, "date")

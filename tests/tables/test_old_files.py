@@ -58,6 +58,15 @@ def test_the_notes_say_what_such_a_model_does(tmp_path: Path) -> None:
     assert any(note.startswith("column 'day': no row has a date, and the model was saved by") for note in notes)
 
 
+@pytest.mark.parametrize("cell", ["2024-03-01T09:30:00+02", "5 Mai 2024", "2024Q2", "Oct-18", "Sun, 5 May 2024"])
+def test_forms_that_were_no_dates_then_are_missing(cell: str) -> None:
+    plan = tables.Plan((tables.Feature("t", "date", parts=("month",), order="ymd", since="2024-01-01"),))
+    column = np.array(["2024-02-01", "2024-03-01", "5 May 2024", cell], dtype=object)
+    found, notes = plan.numbers(tables.Table({"t": column}))
+    assert found[:, 0].tolist() == [2.0, 3.0, 5.0, 3.0]
+    assert any(note.startswith("column 't': 1 not a date") for note in notes)
+
+
 def test_a_plan_without_the_later_fields_is_written_back_without_them() -> None:
     plan = saved_plan()
     again = tables.Plan.from_json(plan.to_json())
