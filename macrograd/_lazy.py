@@ -44,7 +44,7 @@ def lazy(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any]
 def _module(package: str, name: str) -> Any:
     """A module of the package by its name, which Python alone only knows once it is imported; None if there is none."""
     whole = f"{package}.{name}"
-    if name.startswith("_"):
+    if name.startswith("_") or not name.isidentifier():
         return None
     try:
         return import_module(whole)
