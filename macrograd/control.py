@@ -73,7 +73,10 @@ def loop(
         )
     rounds = _count(count, body) if counting is None or most is None else most
     if most is not None and rounds > most:
-        raise ValueError(f"the loop of {place_of(body)} has a count of {rounds}, and most={most}")
+        raise ValueError(
+            f"the loop of {place_of(body)} has a count of {rounds}, and most={most}: give a larger most=, or bound the "
+            "count"
+        )
     try:
         if counting is not None:
             return _counted(counting, count, body, state, rounds, memory)
@@ -144,7 +147,8 @@ def rounds_while(
     program = value.recording()
     if program is None:
         for done in range(most + 1):
-            if not condition(nest.built(scalars)):
+            goes = condition(nest.built(scalars))
+            if not (goes if goes.__class__ is bool else _told(condition, goes)):
                 return nest.built(scalars)
             if done < most:
                 scalars = same_nesting(body, "the state", nest, body(nest.built(scalars)))
@@ -157,7 +161,7 @@ def rounds_while(
     def masked(_: Any, now: Any) -> Any:
         active, scalars = now
         with program.guard(active):
-            goes = program.test(_truth(active, condition(nest.built(scalars))))
+            goes = program.test(_truth(active, _told(condition, condition(nest.built(scalars)))))
         with program.guard(goes):
             found = same_nesting(body, "the state", nest, body(nest.built(scalars)))
         return goes, _after(program, goes, found, scalars)
@@ -169,6 +173,16 @@ def rounds_while(
     if program.as_eager:
         last = _entered(program, _truth(1.0, condition(nest.built(scalars))), last, scalars)
     return nest.built(last)
+
+
+def _told(condition: Callable[[Any], Any], found: Any) -> Any:
+    """What the condition of a loop returned, if that is a number."""
+    if constant(found) is None:
+        raise TypeError(
+            f"the condition of a while_loop returns a comparison, True or False: {place_of(condition)} returned "
+            f"{_brief(found)}"
+        )
+    return found
 
 
 def cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *args: Any) -> Any:

@@ -137,7 +137,21 @@ def test_while_loop_and_cond_are_pythons_own() -> None:
         (lambda: mg.cond(1, lambda: "a", lambda: 3), TypeError, r"<lambda>\(\) at .*: got 'a' of type str"),
         (lambda: mg.cond(0, lambda: 3, lambda: [1, None]), TypeError, "got None of type NoneType"),
         (lambda: mg.cond("a", lambda: 1, lambda: 3), TypeError, "'a'"),
-        (lambda: mg.loop(4, lambda i, s: s, 0.0, most=3), ValueError, "has a count of 4, and most=3"),
+        (
+            lambda: mg.loop(4, lambda i, s: s, 0.0, most=3),
+            ValueError,
+            "has a count of 4, and most=3: give a larger most=",
+        ),
+        (
+            lambda: mg.while_loop(lambda s: "a", lambda s: s, 1.0, most=3),
+            TypeError,
+            r"comparison, True or False: <lambda>\(\) at .*test_control.py:\d+ returned 'a'",
+        ),
+        (
+            lambda: mg.compile(lambda x: mg.while_loop(lambda s: [s], lambda s: s, x, most=3))(1.0),
+            TypeError,
+            "returned a list of 1",
+        ),
     ):
         with pytest.raises(kind, match=match):
             wrong()
