@@ -39,8 +39,14 @@ def test_the_files_that_a_page_names_exist(page: Path) -> None:
         assert any((folder / name).exists() for folder in (root, root / "macrograd", compiler)), name
 
 
-def test_there_is_a_walk_through_the_compiler() -> None:
-    assert DOCS / "compiler.md" in PAGES
+def test_the_walk_through_the_compiler_names_all_files() -> None:
+    compiler = DOCS.parent / "macrograd" / "compiler"
+    text = (DOCS / "compiler.md").read_text("utf-8").partition("\n## All files")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w/]+)/` \|[^|]*\|([^|]*)\|$", text, re.MULTILINE)
+    named = {(folder, file) for folder, files in rows for file in re.findall(r"`(\w+)`", files)}
+    files = [file for file in compiler.rglob("*.py") if file.stem != "__init__"]
+    there = {(str(file.parent.relative_to(compiler.parent)), file.stem) for file in files}
+    assert {(folder if folder == "compiler" else f"compiler/{folder}", file) for folder, file in named} == there
 
 
 def write(page: Path) -> None:
