@@ -14,9 +14,10 @@ from written import MACHINE
 import macrograd as mg
 from macrograd import Value, losses, nn
 from macrograd.compiler.jit import native, tiers
+from macrograd.compiler.jit.text import DOUBLE
 from macrograd.compiler.program.program import Index, Instruction, Segment
-from macrograd.compiler.targets.llvm import machine_code
-from macrograd.compiler.targets.llvm.code import code_for
+from macrograd.compiler.targets.llvm import machine_code, support
+from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.scalar.access import Operands, Tables
 from macrograd.compiler.targets.scalar.rolled import Rolled
 from macrograd.compiler.targets.scalar.tiles import Tiles
@@ -102,6 +103,24 @@ def test_no_bit_and_no_table_depends_on_what_is_rolled(name: str, samples: int, 
     tiers.finish()
     assert bound.improved  # which it is not if the tables are others
     assert bound() == first
+
+
+def test_products_are_summed_by_functions_that_all_programs_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    call = Code.call_support
+
+    def noted(self: Code, name: str, *operands: Any) -> None:
+        asked.append(name)
+        call(self, name, *operands)
+
+    monkeypatch.setattr(Code, "call_support", noted)
+    loss, inputs = PROGRAMS["17-19-11"]
+    Call(loss, np.ones((32, inputs)), np.ones(32))
+    # The second layer and its transposed product; the first layer's terms follow a bias. Two matrices of weights.
+    assert asked.count("dot") >= 3
+    assert asked.count("outer") == 2
+    first, second = (support.table(DOUBLE, 8, strict=False) for _ in range(2))
+    assert first is second
 
 
 def test_functions_without_a_batch_have_the_same_bits() -> None:

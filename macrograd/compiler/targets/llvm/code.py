@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from macrograd._dataclass import dataclass
 from macrograd.compiler.jit import text
-from macrograd.compiler.targets.llvm.context import FIELDS, field
+from macrograd.compiler.targets.llvm.context import FIELDS, SUPPORT, field
 from macrograd.compiler.targets.scalar import elements
 from macrograd.compiler.targets.scalar.composed import as_strict
 from macrograd.compiler.targets.scalar.routines import routine
@@ -37,6 +37,29 @@ class Code(text.Code):
             head = f"define internal {result} {full}({', '.join(f'{kind} {x}' for x in names)}) #0 {{"
             self.declared |= {"\n".join([head, "entry:", *code.lines, f"  ret {result} {value}", "}"]), *code.declared}
         return self.let(f"call {result} {full}({', '.join(f'{kind} {x}' for x in operands)})")
+
+    def add_products(
+        self, sums: Sequence[str], width: int, a: str, step: int, b: str, stride: int, count: int
+    ) -> list[str]:
+        memory = self.scratch(len(sums) * width)
+        places = [self.element(memory, str(k * width)) for k in range(len(sums))]
+        for value, place in zip(sums, places, strict=True):
+            self.store(value, place, width)
+        self.call_support("dot", memory, a, step, b, stride, count, len(sums))
+        return [self.load(place, width) for place in places]
+
+    def outer_products(
+        self, out: str, row: int, a: str, step: int, b: str, dims: tuple[int, int], lanes: int, width: int
+    ) -> None:
+        rows, columns = dims
+        self.call_support("outer", out, row, a, step, b, columns, rows, lanes, self.scratch(lanes * width))
+
+    def call_support(self, name: str, *operands: str | int) -> None:
+        """Call a function of `support`: with addresses, and known integers."""
+        functions = field(self, FIELDS["support"], "ptr")
+        function = self.let(f"load ptr, ptr {self.element(functions, str(SUPPORT.index(name)), 'ptr')}, align 8")
+        given = ", ".join(f"i64 {x}" if isinstance(x, int) else f"ptr {x}" for x in operands)
+        self.put(f"call void {function}({given})")
 
     def turned(self, vector: str, width: int, valid: int) -> str:
         return self.shuffle(vector, vector, [max(0, valid - 1 - k) for k in range(width)], width)

@@ -35,9 +35,11 @@ class Context(ctypes.Structure):
         ("meeting", ctypes.c_void_p),
         ("give_way", ctypes.c_void_p),
         ("stop", ctypes.c_int64),  # not 0 if long loops shall end (`stopping.py`)
+        ("support", ctypes.c_void_p),  # the addresses of the functions that rolled code calls
     )
 
 
+SUPPORT = ("dot", "outer")  # in this order
 FIELDS = {name: k for k, (name, *_) in enumerate(Context._fields_)}
 
 

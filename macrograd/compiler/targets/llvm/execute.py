@@ -21,7 +21,7 @@ from macrograd.compiler.jit.buffers import Buffer
 from macrograd.compiler.program.program import Loop, counted
 from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
+from macrograd.compiler.targets.llvm.machine_code import kernels, native_code, support
 from macrograd.compiler.targets.llvm.steps import NativeSteps, entry
 from macrograd.compiler.targets.llvm.stopping import LONG, Interruptible, work_of
 from macrograd.compiler.targets.llvm.team import Crew
@@ -148,6 +148,7 @@ class LlvmState(State):
             arguments=ctypes.addressof(self._pointers),
             scale=1.0 / samples,
             out=self.out.ctypes.data,
+            support=support(self.native, program, executable.machine(self.lanes, self.single)),
             **kernels(program, executable.machine(self.lanes, self.single)),
         )
         self.context.held = self.u, self.v, self.out, self._pointers, self.arguments, self.native

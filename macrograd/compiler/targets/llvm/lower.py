@@ -42,7 +42,7 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
         code, phases = code_for(machine.kind, strict=machine.strict, rolled=True), dict(program.phases())
 
         def write(name: str) -> None:
-            Emitter(code, machine, tables, name, read, reused).steps(phases[name])
+            Emitter(code, machine, tables, name, read, reused, library=code).steps(phases[name])
 
         run = frame.one_block(code, program, machine, shapes, outputs, FIELDS, write)
         return "\n".join([*sorted(code.declared), run, frame.clean(machine, FIELDS), attributes]), tables.array()

@@ -68,6 +68,15 @@ def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs:
     return native.Native(key, names, write, tiers=True, brief=brief, scalars=program.scalars)
 
 
+def support(code: native.Native, program: Program, machine: Machine) -> int | None:
+    """The context's field for the functions that the program's code calls if it is rolled."""
+    if code.improved or not _rolls(program, machine):
+        return None
+    from macrograd.compiler.targets.llvm.support import table  # not before it is needed
+
+    return ctypes.addressof(table(machine.kind, machine.width, strict=machine.strict))
+
+
 def _rolls(program: Program, machine: Machine) -> bool:
     """Whether the first tier is rolled code: it is slower, and a run that has begun ends in it."""
     if machine.flat or machine.team or not machine.single:

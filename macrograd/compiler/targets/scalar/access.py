@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Instruction, Operand
 from macrograd.compiler.tape.tape import Ints
-from macrograd.compiler.targets.scalar.code import Code, Counter, Team
+from macrograd.compiler.targets.scalar.code import Code, Counter, Library, Team
 from macrograd.compiler.targets.scalar.machine import Machine
 
 
@@ -113,8 +113,8 @@ class Tables:
 class Operands:
     """Operands as vectors of the SIMD axis. `axis` and `dims` belong to the current instruction."""
 
-    def __init__(self, code: Code, machine: Machine, tables: Tables) -> None:
-        self.code, self.machine, self.tables = code, machine, tables
+    def __init__(self, code: Code, machine: Machine, tables: Tables, library: Library | None = None) -> None:
+        self.code, self.machine, self.tables, self.library = code, machine, tables, library
         self.cache: Cache = {}
         # Scalars of u in registers, by slot and by the slots that it moves per round of the loops.
         self.registers: dict[tuple[int, tuple[int, ...]], str] = {}

@@ -29,6 +29,22 @@ class Team(Protocol):
         """Wait until all threads are here."""
 
 
+class Library(Protocol):
+    """Functions, compiled before, for what runs long."""
+
+    def add_products(
+        self, sums: Sequence[str], width: int, a: str, step: int, b: str, stride: int, count: int
+    ) -> list[str]:
+        """Vectors to which `count` products are added one after the other: of the numbers at a, a + step, … with the
+        vectors in the places of the sums at b, b + stride, …"""
+
+    def outer_products(
+        self, out: str, row: int, a: str, step: int, b: str, dims: tuple[int, int], lanes: int, width: int
+    ) -> None:
+        """Set the rows at out, out + row, … to the sums over the lanes of products: of the lanes at a, a + step, … for
+        each row, with the lanes at b, b + lanes, … for each column. There are whole vectors of columns."""
+
+
 class Code(Protocol):
     """The body of one function, as it is written."""
 

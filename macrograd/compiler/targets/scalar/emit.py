@@ -22,7 +22,7 @@ from macrograd.compiler.program.walk import Kinds, Walker, in_rows
 from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, SimdVector, Tables, key_of
 from macrograd.compiler.targets.scalar.axes import FEW, axis_of
 from macrograd.compiler.targets.scalar.choice import Takes
-from macrograd.compiler.targets.scalar.code import Code, Counter, Team
+from macrograd.compiler.targets.scalar.code import Code, Counter, Library, Team
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
 from macrograd.compiler.targets.scalar.held import Readers, held
 from macrograd.compiler.targets.scalar.machine import Machine
@@ -84,11 +84,12 @@ class Emitter(Walker[None], Kinds[None]):
         reused: Readers | None = None,
         team: Team | None = None,
         rounds: Rounds | None = None,
+        library: Library | None = None,
     ) -> None:
         self.team, self.rounds = team, rounds
         self.reused = reused or {}
         self.code, self.machine, self.tables, self.phase, self.read = code, machine, tables, phase, read
-        self.at = Operands(code, machine, tables)
+        self.at = Operands(code, machine, tables, library)
         self.maps, self.takes = Maps(self.at, read), Takes(self.at, phase)
         self.tiles, self.sums = self.maps.tiles, self.maps.sums
         self.following: Step | Fusion | None = None  # the step after the current one

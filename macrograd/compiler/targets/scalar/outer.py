@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from macrograd.compiler.program.program import Index, Instruction, Segment
 from macrograd.compiler.targets.scalar.access import Operands
-from macrograd.compiler.targets.scalar.code import Counter
+from macrograd.compiler.targets.scalar.code import Counter, Library
 from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
 
 _PANEL = 4  # vectors of j processed at once
@@ -72,6 +72,9 @@ class OuterProduct:
 
     def emit(self) -> None:
         code = self.code
+        if self.at.library is not None and not self.add_up:
+            self._by_library(self.at.library)
+            return
         if self.machine.single and self.count > 1:
             self._clear()
 
@@ -91,6 +94,15 @@ class OuterProduct:
             return []
 
         code.loop(self.count, per_term)
+
+    def _by_library(self, library: Library) -> None:
+        rows, columns = self.instruction.dims
+        out, left, lanes = self.instruction.out, self.left, self.machine.lanes
+        a, b = self._address(left, 0, []), self._address(self.right, 0, [])
+        library.outer_products(
+            self._address(out, 0, []), out.member[0], a, left.member[0] * lanes, b, (rows, columns), lanes,
+            self.machine.width,
+        )  # fmt: skip
 
     def _address(self, x: Index, constant: int, terms: list[tuple[int, Counter]]) -> str:
         scale = self.machine.lanes if x.space == "v" else 1
