@@ -23,6 +23,7 @@ from macrograd.compiler.trace.rounds import (
     NoSections,
     Rounds,
     Sectioned,
+    Slow,
     Unrolled,
 )
 from macrograd.compiler.trace.sections import SectionTape
@@ -69,7 +70,7 @@ class Recorder:
     def record(self, out: frozenset[int] = frozenset(), stops: bool = True) -> tuple[Recorded, Rounds]:
         """The function with some rounds of its long loops, and all rounds of those that must be written out."""
         why: dict[int, str] = {}
-        least, keeps, sectioned = FEWEST, False, frozenset[int]()
+        least, keeps, sectioned, slow = FEWEST, False, frozenset[int](), frozenset[int]()
         while True:
             rounds = Rounds(least, out, stops=stops, keeps=keeps, sectioned=sectioned)
             try:
@@ -85,12 +86,17 @@ class Recorder:
             except MoreRounds as more:
                 if more.least * LEAST_TIMES > more.count:
                     out |= {more.count}
+                    slow |= {more.count}
                 else:
                     least = more.least
             except Unrolled as error:
-                if error.count in out:
+                if error.count not in out:
+                    out, why[error.count] = out | {error.count}, error.why
+                    slow |= {error.count} if isinstance(error, Slow) else set()
+                elif error.count in slow - sectioned:
+                    sectioned |= {error.count}
+                else:
                     raise self.refused(error.count, why.get(error.count, error.why)) from None
-                out, why[error.count] = out | {error.count}, error.why
 
     def at(self, rounds: Rounds) -> Recorded:
         """One trace. Raises Unrolled."""

@@ -70,7 +70,7 @@ class Sections:
         """A key of all that the program depends on besides the function's tape."""
         found = hashlib.sha256(self.numbers.tobytes())
         found.update(repr([x for x in self.calls.made if isinstance(x, Derived)]).encode())
-        rounds = any(section.section.counters for section in self._trace(0, 0).values())
+        rounds = any(section.section.plan.told for section in self._trace(0, 0).values())
         for k in range(_TRACES if rounds else 1):
             for number, section in self._trace(0, k).items():
                 known = section.section
@@ -175,7 +175,7 @@ class Sections:
         return self._programs[key]
 
     def _told(self, number: int, make: Callable[[int, int], Program]) -> Program:
-        if not self._trace(0, 0)[number].section.counters:
+        if not self._trace(0, 0)[number].section.plan.told:
             return make(0, 0)
         for attempt in range(len(ATTEMPTS)):
             plans = [self._trace(attempt, k)[number].section.plan for k in range(_TRACES)]

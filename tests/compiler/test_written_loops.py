@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import macrograd as mg
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.instruction import Loop
 from macrograd.compiler.stretched import Stretched
+from macrograd.compiler.trace import loops as traced
 
 N = 130
 RNG = np.random.default_rng(3)
@@ -433,3 +435,49 @@ def test_a_loop_too_long_for_a_section_is_named_by_its_own_body() -> None:
         ValueError, match=r"the loop of .*wide\(\) at .*test_written_loops.py:\d+ is in the body of one"
     ):
         mg.compile(lambda x: mg.loop(5_000, outer, x, memory="sqrt"), backend="numpy").backward(3.0)
+
+
+def shifting(n: int, x: Any, rounds: int = 150) -> Any:
+    """A state of n numbers that what enters passes through one by one, with arrays that are read and values kept."""
+
+    def step(i: Any, state: Any) -> Any:
+        first = mg.tanh(A * state[-1] + mg.take(x, i) + 0.001 * i)
+        new = [first, *[0.9 * a + 0.1 * mg.sin(A * b) for a, b in pairwise(state)]]
+        return new, new[0] * new[-1]
+
+    last, kept = mg.loop(rounds, step, [0.1] * n, collect=True)
+    return mg.sum(last) + mg.dot(kept, kept)
+
+
+@pytest.mark.parametrize("how", [{}, {"batch": True}, {"backend": "numpy"}])
+def test_a_loop_whose_state_never_settles_is_one_of_single_rounds(how: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was refused, because its rounds cannot be told from a few."""
+    monkeypatch.setattr(traced, "MOST_OPERATIONS", 5_000)
+    X = RNG.normal(size=(2, 150))
+    A.grad = 0.0
+    mean = mg.sum([shifting(40, row.tolist()) for row in X]) / 2
+    mean.backward()
+    expected = [mean.data, A.grad]
+    A.grad = 0.0
+    f = mg.compile(lambda x: shifting(40, x), **how)
+    found = f.backward(X) if "batch" in how else (f.backward(X[0]) + f.backward(X[1])) / 2
+    slope = A.grad if "batch" in how else A.grad / 2
+    A.grad = 0.0
+    np.testing.assert_allclose([found, slope], expected, rtol=1e-10)
+
+
+def test_second_derivatives_of_such_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traced, "MOST_OPERATIONS", 5_000)
+    x = RNG.normal(size=130)
+
+    def run(w: Any) -> Any:
+        return mg.sum(mg.loop(130, lambda i, s: [mg.tanh(w * s[-1] + mg.take(x, i)), *s[:-1]], [w] * 40))
+
+    found = mg.compile(mg.hessian(run), backend="numpy")(0.7)
+    assert found == pytest.approx(mg.hessian(run)(0.7), rel=1e-10)
+
+
+def test_such_a_loop_with_many_kept_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traced, "MOST_OPERATIONS", 140)
+    with pytest.raises(mg.TraceError, match=r"a loop of 150 rounds in <lambda> .* its state holds 40 numbers"):
+        mg.compile(lambda x: shifting(40, x))(np.ones(150))

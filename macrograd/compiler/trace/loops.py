@@ -34,6 +34,7 @@ from macrograd.compiler.trace.rounds import (
     MoreRounds,
     NoSections,
     Rounds,
+    Slow,
     Unrolled,
     refuse_derivative,
     refuse_numbers,
@@ -169,7 +170,10 @@ class Loops:
                 f"written out in full, and {count} rounds of {len(order)} operations are too many for that: leave out "
                 "memory=, or write the branch with mg.where"
             )
-        if plan is None and whole and count > WRITTEN_OUT and count * len(order) > MOST_OPERATIONS:
+        long = plan is None and whole and count > WRITTEN_OUT and count * len(order) > MOST_OPERATIONS
+        if long and count in self.rounds.sectioned and count * len(kept) <= MOST_OPERATIONS:
+            plan = Plan(0, 1, count, 0, 1, 0, 1)
+        elif long:
             raise Unrolled(
                 count,
                 f"{count} rounds of {len(order)} operations, {place_of(body)}. Its rounds differ once compiled: give "
@@ -237,10 +241,11 @@ class Loops:
     def _write(self, section: Section, body: _Body, outside: dict[int, Any]) -> None:
         """Write the rounds of a section, with these leaves for what comes from outside."""
         plan, state = section.plan, section.carry
-        section.counters = [] if plan.rounds == 1 else [self._new() for _ in range(plan.written)]
+        if plan.rounds > 1 or section.stops is None:  # a while_loop has no round number
+            section.counters = [self._new() for _ in range(plan.written)]
         section.outs = [[] for _ in body.kept]
         around, self.reads.section = self.reads.section, section
-        for k, number in enumerate(section.counters or [constant(0.0)], plan.head):  # a while_loop has no round number
+        for k, number in enumerate(section.counters or [constant(0.0)], plan.head):
             mark = self._trace.count()
             state, columns = self._rounds(state, body, [(k, number)], outside)
             section.made.append([x for x in self._trace.since(mark) if x.op is not None])
@@ -333,7 +338,7 @@ class Loops:
         least, period = settled(depends) or (None, 1)
         self.rounds.repeat(period)
         if least is None or least * operations > MOST_OPERATIONS:
-            raise Unrolled(
+            raise Slow(
                 count,
                 f"its state holds {len(depends)} numbers, and what enters one of them takes very many rounds to "
                 "reach the others. Give the state fewer numbers",

@@ -32,6 +32,10 @@ class Unrolled(Exception):  # noqa: N818 - a request, not an error
         self.count, self.why = count, why
 
 
+class Slow(Unrolled):
+    """It must be written out because its state takes very many rounds to settle, and each round may be a section."""
+
+
 class NoSections(Exception):  # noqa: N818 - a request, not an error
     """A loop that may stop early must do all of its rounds here."""
 

@@ -60,6 +60,11 @@ class Plan:
     step: int  # by which traces differ in `written`
     groups: tuple[int, ...] = ()  # sections in a group, groups in a group …: only these are kept
 
+    @property
+    def told(self) -> bool:
+        """Whether the program of a section is told from those of fewer rounds."""
+        return self.written < self.rounds
+
 
 @dataclass
 class SectionRead:
