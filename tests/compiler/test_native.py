@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
 import pytest
 
-from macrograd.compiler.jit import native
+from macrograd.compiler.jit import builtin, native
+from macrograd.compiler.targets.llvm import threads
+from macrograd.compiler.targets.llvm.driver import driver
+from macrograd.compiler.targets.llvm.kernel import cached_kernel
+from macrograd.compiler.targets.scalar.machine import DOUBLE, Machine
 
 TEXT = """
 define void @{name}(ptr %context) {{
@@ -69,3 +75,30 @@ def test_text_that_llvm_refuses_stores_nothing() -> None:
 def test_object_code_is_the_same_each_time() -> None:
     assert native.object_file(text(one=1.0)) == native.object_file(text(one=1.0))
     assert native.object_file(text(one=1.0)) != native.object_file(text(one=2.0))
+
+
+@pytest.mark.parametrize(
+    ("shared", "given"),
+    [
+        (driver, (DOUBLE,)),
+        (cached_kernel, (Machine(DOUBLE, 64, 8, single=True, strict=False), True, ())),
+        (threads.share_code, (DOUBLE,)),
+        (builtin.enter, (DOUBLE,)),
+    ],
+    ids=["driver", "kernel", "threads", "builtin"],
+)
+def test_threads_that_make_the_same_code_share_it(
+    shared: native.Shared[Any], given: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has an address of the code does not hold the code, which must therefore not be replaced."""
+    both = Barrier(2)
+
+    class Slow:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            both.wait(10.0)
+
+    monkeypatch.setattr(native, "Native", Slow)
+    monkeypatch.setattr(shared, "made", {})
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(shared, *given) for _ in range(2))
+    assert first.result() is second.result() is shared(*given)

@@ -51,8 +51,6 @@ _WORDS = (
 )
 _OF_ARRAY = "memory", "numbers", "role", "axes", "shape"
 
-_entries: dict[Float, native.Native] = {}
-
 
 class _Method(ctypes.Structure):
     """PyMethodDef, of which built-in functions are made."""
@@ -122,8 +120,8 @@ def builtin(
     ]
     for array, role in buffers or ():
         words += [array.ctypes.data, array.size, role, array.ndim, *array.shape, *[0] * (_MOST_AXES - array.ndim)]
-    enter = _enter(kind).functions["run" if buffers is None else "call"]
-    method = _Method(b"run", _address(enter), _NO_ARGUMENTS if buffers is None else _POSITIONAL, None)
+    entry = enter(kind).functions["run" if buffers is None else "call"]
+    method = _Method(b"run", _address(entry), _NO_ARGUMENTS if buffers is None else _POSITIONAL, None)
     make = api.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.py_object)
     found: Callable[..., Any] = make(
@@ -139,18 +137,13 @@ def describes(array: NDArray[Any]) -> bool:
 
 def made(kind: Float) -> bool:
     """Whether a further function costs nothing: the first one in a process takes milliseconds without a cache."""
-    return kind in _entries
+    return (kind,) in enter.made
 
 
-def _enter(kind: Float) -> native.Native:
+@native.Shared
+def enter(kind: Float) -> native.Native:
     """The C functions: @run(object, nothing), and @call(object, arguments, count)."""
-    if kind not in _entries:
-        # Where two threads get here, the first one's stays: functions that have been made jump into it.
-        _entries.setdefault(kind, _written(kind))
-    return _entries[kind]
 
-
-def _written(kind: Float) -> native.Native:
     def write() -> tuple[str, Any]:
         functions = []
         for name, head, body in (

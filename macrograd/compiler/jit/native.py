@@ -9,9 +9,9 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from copy import copy
-from functools import cache, partial
+from functools import cache, partial, update_wrapper
 from itertools import count
-from typing import Any
+from typing import Any, Generic, ParamSpec
 
 import llvmlite
 import numpy as np
@@ -23,6 +23,7 @@ from macrograd.compiler.jit.processor import machine as machine
 from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, SHORTER, TierUp, emit, entries, setting
 
 Table = NDArray[np.int32]
+Given = ParamSpec("Given")
 # Without the types of arguments: a reference is passed as it is, which is faster than converting an address.
 _LONG, _BRIEF = ctypes.CFUNCTYPE(None), ctypes.PYFUNCTYPE(None)
 _BRIEFER = 2.0  # how much longer the baseline tier would take to compile the better text, about
@@ -192,6 +193,24 @@ class Native:
 
         self._watch = TierUp(improve, took)
         ctypes.c_void_p.from_address(found["notify"]).value = self._watch.address
+
+
+class Shared(Generic[Given]):
+    """A function that makes code once for each of its arguments, for callers who keep addresses of it and not the code.
+
+    Where two threads make the same, both get the first one's. `functools.cache` would keep the last one's, and free the
+    other, in which a thread is running.
+    """
+
+    def __init__(self, make: Callable[Given, Native]) -> None:
+        self._make = make
+        self.made: dict[tuple[Any, ...], Native] = {}
+        update_wrapper(self, make)
+
+    def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Native:
+        key = (*args, *sorted(kwargs.items()))
+        found = self.made.get(key)
+        return self.made.setdefault(key, self._make(*args, **kwargs)) if found is None else found
 
 
 def linked(image: bytes, names: Iterable[str]) -> tuple[Any, dict[str, int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 
 import numpy as np
 
@@ -32,7 +31,7 @@ class TrainContext(ctypes.Structure):
 _FIELD = {name: k for k, (name, *_) in enumerate(TrainContext._fields_)}
 
 
-@cache
+@native.Shared
 def driver(kind: Float, *, team: bool = False) -> native.Native:
     """The loop itself, with the same code for all programs. The threads of a team all run it: they share the gradient
     program, the first one measures, and each updates a part of the parameters. `flag_context` is the first one's."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ def plain(machine: Machine, *, block: bool) -> Machine:
     return machine if block else replace(machine, lanes=1, single=True)
 
 
-@cache
+@native.Shared
 def cached_kernel(machine: Machine, block: bool, composed: tuple[int, ...]) -> native.Native:
     key = f"kernel {machine} {block} {[ops.TABLE[code].name for code in composed]}".encode()
 

@@ -13,7 +13,7 @@ import ctypes
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,8 @@ class ThreadShare(ctypes.Structure):
 _SHARE = {name: k for k, (name, *_) in enumerate(ThreadShare._fields_)}
 
 
-@cache
-def _code(kind: Float) -> native.Native:
+@native.Shared
+def share_code(kind: Float) -> native.Native:
     """@share does a share; @serve does shares as their tickets come; @wait waits until one is done."""
     functions = []
     for name, body in (("share", _share), ("serve", _serve), ("wait", _wait)):
@@ -181,7 +181,7 @@ class Helper:
     """One thread and its share of the work."""
 
     def __init__(self, kind: Float) -> None:
-        self.code = _code(kind)
+        self.code = share_code(kind)
         self.share = ThreadShare(spins=_SPINS)
         self.address = ctypes.addressof(self.share)
         self._begin()
@@ -236,4 +236,4 @@ def _live(me: weakref.ref[Helper], code: native.Native, share: ThreadShare, wake
 
 def new_share(kind: Float) -> tuple[ThreadShare, Any]:
     """A share for the calling thread itself, and the function that runs it."""
-    return ThreadShare(spins=_SPINS), _code(kind).functions["share"]
+    return ThreadShare(spins=_SPINS), share_code(kind).functions["share"]
