@@ -261,6 +261,7 @@ def feature_of(item: Mapping[str, Any]) -> Feature:
 
 
 def check_finite(table: str, column: str, found: Understood) -> None:
+    """Raises ValueError, with the row and the remedy, if the column has an infinity; NaN is a missing cell."""
     if found.values.dtype.kind == "f" and np.isinf(found.values).any():
         row = int(np.argmax(np.isinf(found.values)))
         raise ValueError(

@@ -39,7 +39,7 @@ RELOCATION = np.dtype([("offset", "<u8"), ("kind", "<u4"), ("symbol", "<u4"), ("
 
 
 class UnknownError(Exception):
-    """The file holds something of a kind that is not known here."""
+    """The file holds something of a kind that is not known here, or the system does not let it run."""
 
 
 @cache
@@ -170,6 +170,7 @@ def made_executable(place: int, size: int) -> bool:
 
 
 def allowed(place: int, size: int, what: int) -> bool:
+    """Whether the system grants this protection (`mmap.PROT_…`) to the pages of `size` bytes at `place`."""
     return not _process().mprotect(ctypes.c_void_p(place), ctypes.c_size_t(size), ctypes.c_int(what))
 
 

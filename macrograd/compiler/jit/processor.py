@@ -1,7 +1,7 @@
-"""The processor that this process runs on, in LLVM's words; without LLVM if these words are in the cache.
+"""The processor that this process runs on, as LLVM names and describes it; without LLVM if that is in the cache.
 
-They are kept under what the processor says of itself (the instruction CPUID, and XGETBV for what the system supports),
-which is all that LLVM asks, too.
+The key in the cache is what the processor says of itself (the instruction CPUID, and XGETBV for what the system
+supports), and LLVM asks nothing else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ _EXTENDED = (0x80000001, 0x80000008)
 
 @dataclass(frozen=True)
 class Processor:
-    """The processor that this process runs on."""
+    """The processor that this process runs on.
+
+    cpu, features   LLVM's name of it, and the extensions that it has, as LLVM takes them
+    vector_bytes    the width of its vector registers
+    """
 
     cpu: str
     features: str

@@ -1,6 +1,7 @@
-"""Bodies that are the same program: of branches, rounds and solvers that a function writes many times, in a Python loop
-say. All of them call one section (`sections.py`), which is recorded, differentiated and compiled once; and since they
-then are the same operation of the tape, `roll` finds loops and groups of them as of any other.
+"""Equal bodies: branches, rounds and solvers that a function writes many times, for example in a Python loop.
+
+All of them call one section (`sections.py`), which is recorded, differentiated and compiled once. Their calls are then
+the same operation of the tape, in which `roll` finds groups and loops as in any other.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ class KeepsAll(ValueError):  # noqa: N818 - a request, which is an error only wh
 
 
 def refuse_derivative(where: str) -> NoReturn:
+    """Raises KeepsAll for a derivative of the loop of the function `where`, taken in a strict program."""
     raise KeepsAll(
         f"strict=True and memory= of the loop of {where}, of which a derivative is taken inside the function "
         "(mg.grad): leave out one of the two"
