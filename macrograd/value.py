@@ -13,7 +13,7 @@ same reason, speed: each is `_node` inlined.
 from __future__ import annotations
 
 import sys
-from _thread import RLock, get_ident  # `threading` would be a heavy import
+from _thread import RLock, _count, get_ident  # `threading` would be a heavy import
 from collections import deque
 from collections.abc import Callable, Iterable
 from operator import attrgetter
@@ -75,8 +75,14 @@ def _own(mine: Callable[[Any], Any], eager: Callable[[Any], Any]) -> Callable[[A
 
 
 def is_alone() -> bool:
-    """Whether this is the only thread that runs Python code."""
-    return len(sys._current_frames()) == 1
+    """Whether this is the only thread that runs Python code, of those that Python started.
+
+    `sys._current_frames` knows all, but in Python 3.11 it waits forever for a thread that is just ending.
+    """
+    if _count():
+        return False
+    threading = sys.modules.get("threading")  # without which this is the main thread
+    return threading is None or threading.main_thread().ident == get_ident()
 
 
 def _observer(x: Any = None) -> Interpreter | None:

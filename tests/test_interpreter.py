@@ -3,6 +3,7 @@ the one behind all of them."""
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -14,7 +15,7 @@ from macrograd.compiler.trace.recording import Recording
 from macrograd.compiler.trace.traced import Traced
 from macrograd.interpreter import Interpreter
 from macrograd.replay import Replay
-from macrograd.value import interpreted
+from macrograd.value import interpreted, is_alone
 
 
 class Told(Interpreter):
@@ -144,3 +145,29 @@ def test_a_trace_lists_the_program_that_the_eager_engine_computes() -> None:
     found = compiled(0.7, 1.9)
     assert all(x.__class__ is Traced for x in seen)
     assert [float(v) for v in found] == pytest.approx([v.data for v in program(Value(0.7), Value(1.9))], rel=1e-15)
+
+
+def test_only_the_main_thread_without_others_is_alone() -> None:
+    found = list[bool]()
+    if threading.active_count() == 1:
+        assert is_alone()
+    other = threading.Thread(target=lambda: found.append(is_alone()))
+    other.start()
+    other.join()
+    assert found == [False]
+
+
+def test_whether_a_thread_is_alone_is_told_without_letting_others_run() -> None:
+    """The garbage collector runs Python code, and with it other threads: one of these may be waiting for a lock that
+    Python holds while it lists the frames of all."""
+    before, collected = gc.get_threshold(), list[str]()
+    callback: Any = lambda phase, info: collected.append(phase)  # noqa: E731
+    gc.callbacks.append(callback)
+    try:
+        gc.set_threshold(1)
+        count = len(collected)
+        is_alone()
+        assert len(collected) == count
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(callback)
