@@ -57,6 +57,8 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
             _predicted(left, data, np.array(predictions))
         else:
             _confusion(left, data, data.classes, [task.decide(p) for p in predictions])
+    if data.table is not None and data.held is not None:  # the held-out rows are not drawn
+        result = f"{result} on the {len(data.X)} rows it was trained on"
     figure.suptitle(
         f"{show.plain(data.name)}: {len(model.parameters())} parameters, {len(history)} steps, {result}", fontsize=12
     )

@@ -132,6 +132,8 @@ def test_dollar_signs_are_drawn_and_the_model_is_saved_before_the_picture(
     arguments = [path, "--target", "kind", "--steps", "20", "--save", "m", "--plot", "p.svg"]
     *_, saved, drawn = train(capsys, *arguments).splitlines()
     assert (saved, drawn) == ("saved the model m", "saved the picture p.svg")
+    rows = len(Path(path).read_text("utf-8").splitlines()) - 1
+    assert f" on the {rows * 4 // 5} rows it was trained on -->" in Path("p.svg").read_text("utf-8")
     Path("m").unlink()
 
     def fails(*_: object) -> None:
