@@ -263,6 +263,7 @@ def test_choices_in_vectors_are_those_of_numbers(tmp_path: Path, flags: tuple[st
 
     def loss(x: Any, y: Any) -> Any:
         made = [mg.maximum(x, y), mg.minimum(x, y), mg.where(x < y, x, -y), mg.relu(x), mg.sqrt(abs(x)), mg.floor(y)]
+        made.append(mg.take([x, y, x * y], mg.where(x < y, 2.0, mg.where(x > 0.0, 1.0, 0.0))))
         return w * sum((k + 1.0) * m for k, m in enumerate(made))
 
     mg.export(loss, tmp_path / "t.c", 1.0, 1.0, kind="train", optimizer=optim.SGD(0.0), lanes=2)  # vectors anywhere

@@ -171,12 +171,19 @@ class Code:
     def compare(self, predicate: str, a: str, b: str, width: int) -> str:
         def write(x: str, y: str) -> str:
             if predicate == "uno":
-                return f"{x} != {x} || {y} != {y}"
+                return f"({x} != {x}) | ({y} != {y})"
             if predicate in _OPPOSITE:
-                return f"!({x} {_ORDERED[_OPPOSITE[predicate]]} {y})"
+                return f"({x} {_ORDERED[_OPPOSITE[predicate]]} {y}) == 0"
             return f"{x} {_ORDERED[predicate]} {y}"
 
-        return self._let(write, (a, b), "int")
+        return self._truth(write, a, b)
+
+    def _truth(self, write: Callable[[str, str], str], a: str, b: str) -> str:
+        """Whether something holds, for all elements at once."""
+        wide = max((self._widths[x] for x in (a, b) if x in self._widths), default=1)
+        if wide == 1:
+            return self._number(write(a, b), "int")
+        return self._vector(write(*[self._each(x, wide) for x in (a, b)]), wide, "TRUTH")
 
     def select(self, condition: str, a: str, b: str, width: int) -> str:
         if condition not in self._widths:
@@ -192,7 +199,7 @@ class Code:
         return self._vector(f"FIRST({width}, {start}, {count})", width, "TRUTH")
 
     def both(self, a: str, b: str) -> str:
-        return self._let(lambda x, y: f"{x} && {y}", (a, b), "int")
+        return self._truth(lambda x, y: f"{x} & {y}", a, b)
 
     def turned(self, vector: str, width: int, valid: int) -> str:
         if vector not in self._widths:
