@@ -16,6 +16,7 @@ from macrograd import nn, ops
 from macrograd._dataclass import dataclass
 from macrograd.cli.data import Data
 from macrograd.tables import Feature, Plan
+from macrograd.tables.plan import FORM
 from macrograd.train import files, load
 from macrograd.train.samples.outputs import predicted, softmax
 from macrograd.train.samples.scaling import Scale
@@ -121,4 +122,4 @@ def _listed(scale: Any) -> list[float]:
 def numbers_alone(features: tuple[str, ...], medians: Sequence[float] | None = None) -> Plan:
     """The plan for columns of plain numbers. Without their `medians`, it refuses missing cells."""
     instead = [np.nan] * len(features) if medians is None else medians
-    return Plan(tuple(Feature(name, "number", median=m) for name, m in zip(features, instead, strict=True)))
+    return Plan(tuple(Feature(name, "number", median=m) for name, m in zip(features, instead, strict=True)), form=FORM)

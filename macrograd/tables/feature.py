@@ -141,9 +141,9 @@ class Feature:
         return list(dates.parts(found.values, self.parts, np.datetime64(self.since or 0, "s")))
 
 
-def read_as(feature: Feature, column: Array, style: Style | None, markers: Collection[str]) -> Understood:
-    """A column of another table as a feature's kind. Raises ValueError for cells that are not of it, and for times that
-    cannot be compared with those of training, since one of them have offsets from UTC, and the others do not."""
+def read_as(feature: Feature, column: Array, style: Style | None, markers: Collection[str]) -> tuple[Understood, str]:
+    """(a column of another table as a feature's kind; why its cells cannot be compared with those of training, or "").
+    Raises ValueError for cells that are not of this kind."""
     order = feature.order or None
     if feature.first_form and order == "ymd":
         order = "dmy"  # for those that do not begin with the year
@@ -161,34 +161,41 @@ def read_as(feature: Feature, column: Array, style: Style | None, markers: Colle
             f"row {row} has no number, and the model, trained on numbers alone, knows none to take instead: fill it "
             "in, or remove the row"
         )
-    _check_unit(feature.unit, found)
-    if found.zoned is None or feature.first_form or feature.unit == kinds.SOME_UTC:
-        return found
-    odd = found.zoned if not feature.unit else ~found.zoned & ~found.gone
-    if odd.any():
-        row = int(np.argmax(odd))
-        cell = f"{str(column[row]).strip()!r} in row {row + 1}"
-        if feature.unit:
-            raise ValueError(
-                f"{cell} has no offset from UTC, and the times in training had one: add it, as in "
-                "2024-01-31T12:00:00Z or 2024-01-31T12:00:00+02:00"
-            )
-        raise ValueError(
-            f"{cell} has an offset from UTC, and the times in training had none, so that they cannot be compared: "
-            "write times without an offset, on the clock of training"
-        )
-    return found
+    if found.kind == "number":
+        return found, _other_unit(feature.unit, found)
+    return found, "" if feature.first_form else _other_offset(feature.unit, column, found)
 
 
-def _check_unit(unit: str, found: Understood) -> None:
-    """Raise ValueError for numbers in percent if those of training were not, the other way round, and for those in
-    another currency. Plain numbers may be in the currency of training."""
+def _other_unit(unit: str, found: Understood) -> str:
+    """For numbers in percent if those of training were not, the other way round, and for those in another currency.
+    Plain numbers may be in the currency of training."""
     percent = (cells.PERCENT, cells.SOME_PERCENT)
-    if found.kind != "number" or unit in (found.unit, cells.SOME_PERCENT) or not np.nan_to_num(found.values).any():
-        return
-    if (unit in percent) != (found.unit in percent) or (unit and found.unit and unit not in percent):
-        was, now = (f"in {unit}" if unit else "plain numbers" for unit in (unit, found.unit))
-        raise ValueError(f"its numbers are {now}, and were {was} in training: write them as then")
+    if unit in (found.unit, cells.SOME_PERCENT) or not np.nan_to_num(found.values).any():
+        return ""
+    if (unit in percent) == (found.unit in percent) and (not unit or not found.unit or unit in percent):
+        return ""
+    was, now = (f"in {unit}" if unit else "plain numbers" for unit in (unit, found.unit))
+    return f"its numbers are {now}, and were {was} in training: write them as then"
+
+
+def _other_offset(unit: str, column: Array, found: Understood) -> str:
+    """For times with an offset from UTC if those of training had none, and the other way round."""
+    if found.zoned is None or unit == kinds.SOME_UTC:
+        return ""
+    odd = found.zoned if not unit else ~found.zoned & ~found.gone
+    if not odd.any():
+        return ""
+    row = int(np.argmax(odd))
+    cell = f"{str(column[row]).strip()!r} in row {row + 1}"
+    if unit:
+        return (
+            f"{cell} has no offset from UTC, and the times in training had one: add it, as in 2024-01-31T12:00:00Z or "
+            "2024-01-31T12:00:00+02:00"
+        )
+    return (
+        f"{cell} has an offset from UTC, and the times in training had none, so that they cannot be compared: write "
+        "times without an offset, on the clock of training"
+    )
 
 
 def _as_pandas(span: timedelta) -> str:

@@ -19,13 +19,20 @@ from macrograd.tables.table import Table, listed
 
 Array = NDArray[Any]
 
+FORM = 2
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The encoding of all columns except the target: `of` learns it, `numbers` applies it."""
+    """The encoding of all columns except the target: `of` learns it, `numbers` applies it.
+
+    form  of 1, cells that cannot be compared with those of training are taken as they are, with a note: what files of
+          that form did. Of FORM, they are refused.
+    """
 
     features: tuple[Feature, ...]
     markers: tuple[str, ...] = ()
+    form: int = 1
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,20 +65,22 @@ class Plan:
         """
         found: list[Array] = []
         notes: list[str] = []
-        for feature, understood in self._understood(table):
+        for feature, understood, doubt in self._understood(table):
             found += feature.columns(understood)
             notes += surprises(feature, understood)
+            notes += [f"column {feature.name!r}, taken as it is: {doubt}"] * bool(doubt)
         X = np.stack(found, axis=1) if found else np.empty((len(table), 0))
         return X, notes
 
     def cells(self, table: Table) -> Array:
         """The cells of a table as exported files take them, (rows, numbers of a row), float64: numbers, NaN where
         missing; the index of a category, -1 where missing; the parts of a date. Raises as `numbers` does."""
-        found = [column for feature, understood in self._understood(table) for column in feature.cells(understood)]
+        found = [column for feature, understood, _ in self._understood(table) for column in feature.cells(understood)]
         return np.stack(found, axis=1) if found else np.empty((len(table), 0))
 
-    def _understood(self, table: Table) -> Iterator[tuple[Feature, Understood]]:
-        """The columns that are used, each read as its kind."""
+    def _understood(self, table: Table) -> Iterator[tuple[Feature, Understood, str]]:
+        """The columns that are used, each read as its kind, and why their cells cannot be compared with those of
+        training."""
         absent = [name for name in self.needed if name not in table.columns]
         if absent:
             raise ValueError(f"{table.name} lacks {listed(absent)}; it has {listed(list(table))}")
@@ -81,11 +90,13 @@ class Plan:
             if not feature.kind:
                 continue
             try:
-                understood = read_as(feature, table.columns[feature.name], style, self.markers)
+                understood, doubt = read_as(feature, table.columns[feature.name], style, self.markers)
+                if doubt and self.form >= FORM:
+                    raise ValueError(doubt)
             except ValueError as error:
                 raise ValueError(f"{table.name}, column {feature.name!r}: {error}") from None
             check_finite(table.name, feature.name, understood)
-            yield feature, understood
+            yield feature, understood, doubt
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values."""
@@ -98,7 +109,8 @@ class Plan:
             }
             for feature in self.features
         ]
-        return {"markers": list(self.markers), "features": features}
+        form = {"form": self.form} if self.form > 1 else {}
+        return {"markers": list(self.markers), "features": features, **form}
 
     @classmethod
     def from_json(cls, data: Any) -> Plan:
@@ -106,11 +118,12 @@ class Plan:
         try:
             features = tuple(feature_of(item) for item in data["features"])
             markers = tuple(str(marker) for marker in data["markers"])
+            form = int(data.get("form", 1))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"its description of the columns is invalid ({error!r})") from None
         if len({f.name for f in features}) < len(features):
             raise ValueError("two columns have the same name")
-        return cls(features, markers)
+        return cls(features, markers, form)
 
 
 def of(
@@ -153,7 +166,7 @@ def of(
             features.append(Feature(name, "", reason="as requested"))
             continue
         features.append(_planned(table, name, column, place, asked, name in (only or ()), style, markers, where))
-    plan = Plan(tuple(features), tuple(markers))
+    plan = Plan(tuple(features), tuple(markers), FORM)
     if not plan.names:
         left = "; ".join(f"{f.name!r}: {f.reason}" for f in features[:5]) or "it has no other column"
         raise ValueError(

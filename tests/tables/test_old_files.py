@@ -67,6 +67,19 @@ def test_forms_that_were_no_dates_then_are_missing(cell: str) -> None:
     assert any(note.startswith("column 't': 1 not a date") for note in notes)
 
 
+def test_what_cannot_be_compared_is_taken_as_it_is_and_noted() -> None:
+    share = tables.Feature("x", "number", unit="%", median=5.0)
+    sent = tables.Feature("t", "date", parts=("hour",), middles=(9.0,), order="ymd", since="2024-01-01")
+    plan = tables.Plan.from_json(tables.Plan((share, sent)).to_json())
+    columns = {"x": ["12", "0.5"], "t": ["2024-01-31T12:00+02:00", "2024-02-01 08:00"]}
+    found, notes = plan.numbers(tables.Table({name: np.array(cells, dtype=object) for name, cells in columns.items()}))
+    assert found.tolist() == [[12.0, 10.0], [0.5, 8.0]]
+    assert notes[0] == (
+        "column 'x', taken as it is: its numbers are plain numbers, and were in % in training: write them as then"
+    )
+    assert notes[1].startswith("column 't', taken as it is: '2024-01-31T12:00+02:00' in row 1 has an offset from UTC")
+
+
 def test_a_plan_without_the_later_fields_is_written_back_without_them() -> None:
     plan = saved_plan()
     again = tables.Plan.from_json(plan.to_json())
