@@ -87,7 +87,12 @@ class Sections:
         found = []
         for section in self._trace(0, 0).values():
             plan = section.section.plan
-            if section.section.counters:
+            if section.section.counters and plan.rounds == 1:
+                found.append(
+                    f"the loop of {section.section.where}, whose {plan.count:,} rounds cannot be told from a few, "
+                    "keeps the state before each; a derivative computes its rounds again once"
+                )
+            elif section.section.counters:
                 kept = plan.count // prod(plan.groups) + sum(plan.groups)
                 again = ("once", "twice", *(f"{k} times" for k in range(3, 8)))[len(plan.groups)]
                 found.append(

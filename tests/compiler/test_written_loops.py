@@ -466,6 +466,12 @@ def test_a_loop_whose_state_never_settles_is_one_of_single_rounds(how: Any, monk
     np.testing.assert_allclose([found, slope], expected, rtol=1e-10)
 
 
+def test_explain_says_what_became_of_such_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traced, "MOST_OPERATIONS", 5_000)
+    text = str(mg.compile(lambda x: shifting(40, x), backend="numpy").explain(np.ones(150)))
+    assert "whose 150 rounds cannot be told from a few, keeps the state before each" in text
+
+
 def test_second_derivatives_of_such_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traced, "MOST_OPERATIONS", 5_000)
     x = RNG.normal(size=130)
