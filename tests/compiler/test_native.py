@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from macrograd.compiler.jit import builtin, native
-from macrograd.compiler.targets.llvm import threads
+from macrograd.compiler.targets.llvm import support, threads
 from macrograd.compiler.targets.llvm.driver import driver
 from macrograd.compiler.targets.llvm.kernel import cached_kernel
 from macrograd.compiler.targets.scalar.machine import DOUBLE, Machine
@@ -84,11 +84,12 @@ def test_object_code_is_the_same_each_time() -> None:
         (cached_kernel, (Machine(DOUBLE, 64, 8, single=True, strict=False), True, ())),
         (threads.share_code, (DOUBLE,)),
         (builtin.enter, (DOUBLE,)),
+        (support.compiled, (DOUBLE, 8, False)),
     ],
-    ids=["driver", "kernel", "threads", "builtin"],
+    ids=["driver", "kernel", "threads", "builtin", "support"],
 )
 def test_threads_that_make_the_same_code_share_it(
-    shared: native.Shared[Any], given: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+    shared: native.Shared[..., Any], given: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever has an address of the code does not hold the code, which must therefore not be replaced."""
     both = Barrier(2)
@@ -102,3 +103,17 @@ def test_threads_that_make_the_same_code_share_it(
     with ThreadPoolExecutor(2) as pool:
         first, second = (pool.submit(shared, *given) for _ in range(2))
     assert first.result() is second.result() is shared(*given)
+
+
+def test_threads_share_a_table_of_addresses_too() -> None:
+    both = Barrier(2)
+
+    def make(size: int, *, filled: bool) -> Any:
+        both.wait(10.0)
+        return (ctypes.c_void_p * size)()
+
+    shared = native.Shared(make)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(shared, 3, filled=True) for _ in range(2))
+    assert first.result() is second.result() is shared(3, filled=True)
+    assert isinstance(support.table, native.Shared)

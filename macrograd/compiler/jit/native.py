@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from functools import cache, partial, update_wrapper
 from itertools import count
-from typing import Any, Generic, ParamSpec
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import llvmlite
 import numpy as np
@@ -24,6 +24,7 @@ from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, S
 
 Table = NDArray[np.int32]
 Given = ParamSpec("Given")
+Made = TypeVar("Made")
 # Without the types of arguments: a reference is passed as it is, which is faster than converting an address.
 _LONG, _BRIEF = ctypes.CFUNCTYPE(None), ctypes.PYFUNCTYPE(None)
 _BRIEFER = 2.0  # how much longer the baseline tier would take to compile the better text, about
@@ -195,19 +196,19 @@ class Native:
         ctypes.c_void_p.from_address(found["notify"]).value = self._watch.address
 
 
-class Shared(Generic[Given]):
-    """A function that makes code once for each of its arguments, for callers who keep addresses of it and not the code.
+class Shared(Generic[Given, Made]):
+    """A function that makes code, or a table, once for each of its arguments, for callers who keep its address alone.
 
     Where two threads make the same, both get the first one's. `functools.cache` would keep the last one's, and free the
     other, in which a thread is running.
     """
 
-    def __init__(self, make: Callable[Given, Native]) -> None:
+    def __init__(self, make: Callable[Given, Made]) -> None:
         self._make = make
-        self.made: dict[tuple[Any, ...], Native] = {}
+        self.made: dict[tuple[Any, ...], Made] = {}
         update_wrapper(self, make)
 
-    def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Native:
+    def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Made:
         key = (*args, *sorted(kwargs.items()))
         found = self.made.get(key)
         return self.made.setdefault(key, self._make(*args, **kwargs)) if found is None else found

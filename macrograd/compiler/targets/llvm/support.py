@@ -11,7 +11,6 @@ the functions' addresses.
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,15 +26,15 @@ _PARAMETERS = {
 }
 
 
-@cache
+@native.Shared
 def table(kind: Float, width: int, *, strict: bool) -> Any:
     """The addresses of the functions."""
-    code = _compiled(kind, width, strict)
+    code = compiled(kind, width, strict)
     return (ctypes.c_void_p * len(SUPPORT))(*[code.address(name) for name in SUPPORT])
 
 
-@cache
-def _compiled(kind: Float, width: int, strict: bool) -> native.Native:
+@native.Shared
+def compiled(kind: Float, width: int, strict: bool) -> native.Native:
     def write() -> tuple[str, Any]:
         functions: list[str] = []
         declared: set[str] = set()
