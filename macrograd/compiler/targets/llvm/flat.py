@@ -14,9 +14,10 @@ import numpy as np
 from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Index, Instruction, Operand, Program, body_of
 from macrograd.compiler.program.walk import in_rows
+from macrograd.compiler.targets.llvm.block import Block
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS, field
-from macrograd.compiler.targets.llvm.frame import Frame, each_block, function, open_context
+from macrograd.compiler.targets.llvm.frame import each_block, function, open_context
 from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector, Tables
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.maps import Maps
@@ -175,12 +176,12 @@ def in_blocks(program: Program, machine: Machine, arguments: int, declared: set[
     """@blocks of any program: copy a block in, run it, copy it out."""
     code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
     open_context(code, FIELDS)
-    frame = _FlatFrame(code, program, machine, FIELDS)
+    samples = _FlatBlock(code, program, machine, FIELDS)
 
     def one_block(lane: str) -> None:
-        frame.read_flat(lane, arguments)
+        samples.read_flat(lane, arguments)
         code.put("call void @block(ptr %context)")
-        frame.write_flat(lane)
+        samples.write_flat(lane)
 
     each_block(code, machine, FIELDS, one_block)
     text = function("blocks", code)
@@ -194,7 +195,7 @@ def _pointers(code: Code, name: str, count: int) -> list[str]:
     return [code.let(f"load ptr, ptr {code.element(head, str(k), 'ptr')}, align 8") for k in range(count)]
 
 
-class _FlatFrame(Frame):
+class _FlatBlock(Block):
     """Copies a block of parameters in and out."""
 
     def read_flat(self, first: str, arguments: int) -> None:
