@@ -89,12 +89,24 @@ def test_strict_products_are_kept_from_the_sum_around_them() -> None:
 
 @pytest.mark.parametrize(
     ("predicate", "text"),
-    [("olt", "t2 < t2"), ("ult", "!(t2 >= t2)"), ("une", "t2 != t2"), ("uno", "t2 != t2 || t2 != t2")],
+    [("olt", "t2 < t2"), ("ult", "(t2 >= t2) == 0"), ("une", "t2 != t2"), ("uno", "(t2 != t2) | (t2 != t2)")],
 )
 def test_comparisons_know_what_a_nan_is(predicate: str, text: str) -> None:
     code, _, number = made()
     code.compare(predicate, number, number, 1)
     assert written(code) == f"const int t3 = {text};"
+
+
+def test_comparisons_of_vectors_are_vectors_of_truths() -> None:
+    code, vector, number = made()
+    both = code.both(code.compare("oeq", vector, number, 4), code.compare("ugt", vector, vector, 4))
+    code.select(both, vector, number, 4)
+    assert written(code).splitlines()[-4:] == [
+        f"TRUTH(4, c3, AT({vector}) == ALL(4, {number}));",
+        f"TRUTH(4, c4, (AT({vector}) <= AT({vector})) == 0);",
+        "TRUTH(4, c5, AT(c3) & AT(c4));",
+        f"VECTOR(4, t6, SELECT(4, AT(c5), AT({vector}), ALL(4, {number})));",
+    ]
 
 
 def test_values_that_rounds_exchange_are_saved_first() -> None:

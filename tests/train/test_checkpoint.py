@@ -116,7 +116,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path: Path) -> 
         program(path, steps, "a checkpoint" if number else "the beginning", random.uniform(0.0, 0.1))
         reached.append(files.read(path, "checkpoint")[1]["step"] if path.exists() else 0)
     assert reached == sorted(reached)
-    assert any(0 < step < steps for step in reached)  # or nothing was broken off
+    assert any(0 < step < steps for step in reached), reached  # or nothing was broken off
     assert program(path, steps) == expected
 
 
