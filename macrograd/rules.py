@@ -124,34 +124,22 @@ class Walk:
         return self.origin.get(id(x), x)
 
 
-def sweep_along(walk: Walk, root: N, seed: Any, active: Container[Any]) -> dict[Any, Any]:
-    """`sweep` in the order of a walk."""
-    gradients: dict[Any, Any] = {root: seed}
-    taken: dict[Any, Any] = {}
-    for node in reversed(walk.order):
-        g = gradients.get(node)
-        if g is None or node._a is None:
-            continue
-        if g.__class__ is list:
-            g = gradients[node] = added_up(g)
-        if node.op is dot and node not in taken:
-            _through_dot(node, g, active, gradients, taken, walk)
-        else:
-            step(node, g, active, gradients, taken, walk)
-    for x, g in gradients.items():
-        if g.__class__ is list:
-            gradients[x] = added_up(g)
-    return gradients
-
-
-def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] | None = None) -> dict[N, Any]:
+def sweep(
+    order: Iterable[N],
+    root: N,
+    seed: Any = 1.0,
+    *,
+    active: Container[N] | None = None,
+    walk: Walk | None = None,
+) -> dict[N, Any]:
     """Gradients of `root`, times the number or Value `seed`, for every Value in `order` that root depends on.
 
     They are Values made by operations on the graph itself (numbers where they do not depend on it), so the result can
     be differentiated again. Only Values in `active` get gradients, by default all of `order` that are not constants.
 
     During a trace it is not known what a choice takes: there `taken` holds, for every Value behind a choice, a Value
-    that is not 0 where it was taken, and its slopes are computed from operands that pass through `gate`.
+    that is not 0 where it was taken, and its slopes are computed from operands that pass through `gate`. `walk` says
+    where that order has copies.
     """
     nodes: list[Any] = list(order)
     if active is None:
@@ -167,10 +155,10 @@ def sweep(order: Iterable[N], root: N, seed: Any = 1.0, *, active: Container[N] 
         if g.__class__ is list:
             g = gradients[node] = added_up(g)
         if op is dot and node not in taken:
-            _through_dot(node, g, active, gradients, taken)
+            _through_dot(node, g, active, gradients, taken, walk)
             continue
-        if op.arity != 2 or op.chooses or node in taken:
-            step(node, g, active, gradients, taken)
+        if walk is not None or op.arity != 2 or op.chooses or node in taken:
+            step(node, g, active, gradients, taken, walk)
             continue
         left, right = op.derivative
         x, y = a, b

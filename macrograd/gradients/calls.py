@@ -16,7 +16,7 @@ from macrograd._dataclass import dataclass
 from macrograd.copying import check_importable
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT
-from macrograd.rules import Walk, of_numbers, sweep, sweep_along
+from macrograd.rules import Walk, of_numbers, sweep
 from macrograd.value import Value, constant, positive_zero, recording
 from macrograd.vector import Vector, vector
 
@@ -79,7 +79,7 @@ class Call:
         for x in walk.order:
             if x._a is not None and any(y in active for y in walk.inputs(x)):
                 active.add(x)
-        return sweep_along(walk, result, _one(), active)
+        return sweep(walk.order, result, _one(), active=active, walk=walk)
 
     def order_of(self, slopes: Iterable[Any]) -> list[Value]:
         """The operations on paths from the leaves to derivatives of the results."""
