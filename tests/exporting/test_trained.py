@@ -8,6 +8,7 @@ import importlib
 import io
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,20 +104,20 @@ def test_a_saved_table_model_answers_as_the_command_does(tmp_path: Path, capsys:
     assert len(set(found)) > 1
 
 
-def test_a_file_says_that_durations_are_seconds(tmp_path: Path) -> None:
-    listed = [["lap", "y"], *([f"{24 + k}:00:{k:02}", str(k * k)] for k in range(12))]
+@pytest.mark.parametrize(
+    ("name", "cell", "said"),
+    [
+        ("lap", lambda k: f"{24 + k}:00:{k:02}", "x[0]: lap, in seconds\n"),
+        ("sent", lambda k: f"2024-01-{k + 1:02} {k}:00+02:00", "as net_date(0, ...) writes it, in UTC\n"),
+    ],
+    ids=["durations", "times"],
+)
+def test_a_file_says_what_its_times_are_in(tmp_path: Path, name: str, cell: Callable[[int], str], said: str) -> None:
+    listed = [[name, "y"], *([cell(k), str(k * k)] for k in range(12))]
     data, model = as_csv(listed, tmp_path / "t.csv"), tmp_path / "t.safetensors"
     assert main(["train", str(data), "--target", "y", "--steps", "1", "--quiet", "--save", str(model)]) == 0
     assert main(["export", str(model), str(tmp_path / "net.c")]) == 0
-    assert "x[0]: lap, in seconds\n" in (tmp_path / "net.c").read_text("utf-8")
-
-
-def test_a_file_says_that_times_are_in_utc(tmp_path: Path) -> None:
-    listed = [["sent", "y"], *([f"2024-01-{k + 1:02} {k}:00+02:00", str(k * k)] for k in range(12))]
-    data, model = as_csv(listed, tmp_path / "t.csv"), tmp_path / "t.safetensors"
-    assert main(["train", str(data), "--target", "y", "--steps", "1", "--quiet", "--save", str(model)]) == 0
-    assert main(["export", str(model), str(tmp_path / "net.c")]) == 0
-    assert "as net_date(0, ...) writes it, in UTC\n" in (tmp_path / "net.c").read_text("utf-8")
+    assert said in (tmp_path / "net.c").read_text("utf-8")
 
 
 class Frame:
