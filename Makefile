@@ -74,9 +74,11 @@ $(VENV)/.%-installed: pyproject.toml $(VENV)/.created
 	@$(RUN) $(PIP) --editable ".[$*]"
 	@touch $@
 
-$(VENV)/.peers-installed: benchmarks/requirements.txt $(VENV)/.bench-installed
+# The packages with tables come without what they ask for: one wants a NumPy and a pandas that it does not need.
+$(VENV)/.peers-installed: benchmarks/requirements.txt benchmarks/requirements-sets.txt $(VENV)/.bench-installed
 	@echo "Installing benchmarks/requirements.txt into $(VENV): some minutes the first time"
 	@$(RUN) $(PIP) --requirement benchmarks/requirements.txt
+	@$(RUN) $(PIP) --no-deps --requirement benchmarks/requirements-sets.txt
 	@touch $@
 
 $(VENV)/browser/.installed: $(VENV)/.created

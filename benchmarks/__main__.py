@@ -34,7 +34,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--page",
         action="store_true",
-        help="write docs/benchmarks.md, its picture and the README's table; a run of everything does so anyway",
+        help="write docs/benchmarks.md, its picture and the README's table, with benchmarks/figures/ of other machines;"
+        " a run of everything does so anyway",
     )
     parser.add_argument(
         "--busy", action="store_true", help="write the page even if the machine was not quiet; it says so"
@@ -134,7 +135,8 @@ def finish(options: argparse.Namespace, result: dict[str, Any]) -> None:
         result["scaling"], result["scaling_code"] = scaling.curves(), machine.code()
         keep(options.json, result)
     try:
-        page.publish([result], busy=options.busy)
+        page.publish([result, *page.others(result["machine"])], busy=options.busy)
+        page.keep(result)
     except page.NotQuiet as error:
         raise SystemExit(str(error)) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from benchmarks.files import write, write_with
 from benchmarks.machine import same
 
 DOCS = Path(__file__).parent.parent / "docs"
+FIGURES = Path(__file__).parent / "figures"  # of whole runs, a file for each kind of machine
 COLOURS = {"floor": "#8a8f98", "macrograd": "#d1495b", "peer": "#30638e"}
 # The cases in the picture, in this order; the others are in the tables.
 PICTURE = (
@@ -326,6 +328,25 @@ def publish(results: list[dict[str, Any]], docs: Path = DOCS, readme_file: Path 
     if all(mark in text for mark in MARKS):
         before, rest = text.split(MARKS[0])
         write(readme_file, before + MARKS[0] + "\n" + readme(results) + "\n" + MARKS[1] + rest.split(MARKS[1])[1])
+
+
+def kept(machine: dict[str, Any], folder: Path = FIGURES) -> Path:
+    """Where the figures of such a machine are kept."""
+    name = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
+    return folder / f"{name}.json"
+
+
+def others(machine: dict[str, Any], folder: Path = FIGURES) -> list[dict[str, Any]]:
+    """The kept figures of other kinds of machines."""
+    mine = kept(machine, folder)
+    return [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json")) if path != mine]
+
+
+def keep(result: dict[str, Any], folder: Path = FIGURES) -> None:
+    """Keep the figures of a quiet run, in place of an earlier one on such a machine."""
+    if not disturbed(result):
+        folder.mkdir(exist_ok=True)
+        write(kept(result["machine"], folder), json.dumps(result, indent=1) + "\n")
 
 
 def merged(results: list[dict[str, Any]]) -> list[dict[str, Any]]:

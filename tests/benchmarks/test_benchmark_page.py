@@ -112,6 +112,22 @@ def test_the_page_and_its_picture_are_written(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["benchmarks.md", "images"]
 
 
+def test_figures_are_kept_for_each_kind_of_machine_and_only_quiet_ones(tmp_path):
+    here, there = result(moons__step=MOONS), elsewhere("Another CPU (R)", moons__step=MOONS)
+    for one in (there, here):
+        page.keep(one, tmp_path)
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["a-cpu-2-cores.json", "another-cpu-r-2-cores.json"]
+    assert page.others(here["machine"], tmp_path) == [there]
+    later = result(one__predict=MOONS)
+    page.keep(later, tmp_path)
+    assert page.others(there["machine"], tmp_path) == [later]
+    later["cases"]["one/predict"]["others"] = 0.8
+    later["machine"]["date"] = "2026-12-01T12:00"
+    page.keep(later, tmp_path)
+    assert page.others(there["machine"], tmp_path)[0]["machine"]["date"] == "2026-11-28T12:00"
+    assert page.others(here["machine"], tmp_path / "none") == []
+
+
 def test_a_run_that_was_not_quiet_is_published_only_if_asked_for_and_says_so(tmp_path):
     whole = result(moons__step=MOONS, one__predict=MOONS)
     whole["cases"]["one/predict"]["others"] = 0.8
