@@ -49,15 +49,24 @@ def reference(case: str) -> dict[str, Any]:
     return {"value": in_vectors(X), "gradient": gradient}
 
 
-@JOB.contender("c")
-def c(case: str) -> Prepared:
+def floor(name: str, *more: int, units: int = 1) -> Prepared:
     import ctypes
 
-    call = native.library("rosenbrock").gradient
+    call = getattr(native.library("rosenbrock"), name)
     call.restype = ctypes.c_double
     out = np.empty(N)
-    args = (native.pointer(X), native.pointer(out), N)
-    return Prepared(lambda: call(*args), lambda: {"value": call(*args), "gradient": out})
+    args = (native.pointer(X), native.pointer(out), N, *more)
+    return Prepared(lambda: call(*args), lambda: {"value": call(*args), "gradient": out}, units)
+
+
+@JOB.contender("c", note="explicit vectors, four sums at a time; called through ctypes")
+def c(case: str) -> Prepared:
+    return floor("gradient")
+
+
+@JOB.contender("c-inside", note="the same, called a hundred times by C: what the call from Python costs")
+def c_inside(case: str) -> Prepared:
+    return floor("gradients", 100, units=100)
 
 
 @JOB.contender("macrograd", packages=("macrograd",), note="parameters are the variables; value_and_grad(theta)")
