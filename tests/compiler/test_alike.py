@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import macrograd as mg
-from macrograd import Value
+from macrograd import Value, ops
 from macrograd.compiler import pipeline
 from macrograd.compiler.pipeline import Source
 from macrograd.compiler.program.walk import counted
 from macrograd.compiler.trace.calls import Derived
 
-A, B = Value(0.7), Value(-0.4)
+A, B, C = Value(0.7), Value(-0.4), Value(1.3)
 
 
 def long(x: Any, c: Any, steps: int = 30) -> Any:
@@ -124,3 +124,37 @@ def test_loops_that_read_arrays_by_the_round_are_their_own() -> None:
     assert made_of(source)[0] == 3
     ys, zs = np.sin(np.arange(1_500.0)), np.cos(np.arange(1_500.0))
     np.testing.assert_allclose(mg.compile(run, backend="numpy")(ys, zs), run(ys.tolist(), zs.tolist()).data, rtol=1e-12)
+
+
+def on_two_ways(x: Any, choose: Callable[[Any, Any, Any], Any]) -> Any:
+    """Uses both of two numbers and what is chosen of them."""
+    h = A * B + x * C
+    chosen, s = choose(x, h, A), x
+    for _ in range(20):
+        s = mg.sqrt(0.3 + s * s * A) - 0.1 * B * s
+    return s * 0.1 + 0.7 * chosen + h * C - chosen * chosen * 0.9 + chosen / (1.1 + h * h) + 0.1 * A
+
+
+def test_strict_bodies_that_differ_in_what_is_a_choice_are_different_sections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the same operations, but a branch is none in the eager graph: sums have another order."""
+
+    def plain(x: Any, a: Any, b: Any) -> Any:
+        return ops.where(ops.where(x > 0.0, 1.0, 0.0), a, b)
+
+    def choice(x: Any, a: Any, b: Any) -> Any:
+        return mg.cond(x > 0.0, lambda: a, lambda: b)
+
+    def run(x: Any) -> Any:
+        first = mg.cond(x < 3.0, lambda: on_two_ways(x, plain), lambda: x)
+        return 0.3 * mg.cond(x < 4.0, lambda: on_two_ways(x, choice), lambda: x) + first
+
+    f = mg.compile(run, strict=True, backend="numpy")
+    for x, *numbers in np.random.default_rng(1).normal(size=(12, 4)).tolist():
+        for p, number in zip((A, B, C), numbers, strict=True):
+            monkeypatch.setattr(p, "data", abs(number))
+            p.grad = 0.0
+        value = run(x)
+        value.backward()
+        expected = [value.data, A.grad, B.grad, C.grad]
+        A.grad = B.grad = C.grad = 0.0
+        assert [f.backward(x), A.grad, B.grad, C.grad] == expected

@@ -6,7 +6,7 @@ the same operation of the tape, in which `roll` finds groups and loops as in any
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from macrograd import ops
@@ -15,9 +15,12 @@ from macrograd.compiler.tape.tape import CALL
 Form = tuple[Any, ...]
 
 
-def form_of(order: Sequence[Any], roots: Sequence[Any], own: Sequence[Any]) -> tuple[Form, list[Any]]:
+def form_of(
+    order: Sequence[Any], roots: Sequence[Any], own: Sequence[Any], mark: Callable[[Any], Hashable]
+) -> tuple[Form, list[Any]]:
     """The form of the Values in this order, with the results `roots` and leaves of their `own`, and what they use
-    besides, in order of first use. Bodies of the same form are the same program of it."""
+    besides, in order of first use. Bodies of the same form are the same program of it. The `mark` of a Value is what a
+    trace knows of it besides its operation."""
     number = {id(x): k for k, x in enumerate((*own, *order))}
     known = len(number)
     outside: list[Any] = []
@@ -35,7 +38,7 @@ def form_of(order: Sequence[Any], roots: Sequence[Any], own: Sequence[Any]) -> t
 
     for x in order:
         inputs = x.inputs
-        found += x.op.code, x.op.number if x.op.code == CALL else 0, len(inputs)
+        found += x.op.code, x.op.number if x.op.code == CALL else 0, mark(x), len(inputs)
         for y in inputs:
             use(y)
     for x in roots:

@@ -17,7 +17,7 @@ rounds (`macrograd.compiler.program.stretch`). So nothing in the trace may depen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
 from macrograd import ops
@@ -59,6 +59,7 @@ class Listing(Protocol):
     @property
     def as_eager(self) -> bool: ...
     def copied(self, original: Value, made: Value) -> None: ...
+    def mark(self, value: Value) -> Hashable: ...
     def count(self) -> int: ...
     def since(self, mark: int) -> list[Any]: ...
 
@@ -219,7 +220,9 @@ class Loops:
         plan = section.plan
         reads = [x for x in body.order if self.reads.of(x) is not None]
         computed = [x for x in body.order if self.reads.of(x) is None] if reads else body.order
-        form, outside = form_of(computed, [*body.outs, *body.kept], (body.counter, *body.slots, *reads))
+        form, outside = form_of(
+            computed, [*body.outs, *body.kept], (body.counter, *body.slots, *reads), self._trace.mark
+        )
 
         def plain(begin: int, many: int) -> list[list[Any]]:
             nonlocal current
@@ -308,7 +311,7 @@ class Loops:
             return outs
         made = set(map(id, order))
         own = [*{id(x): x for x in outs if id(x) in made}.values()]  # others need no section
-        form, outside = form_of(order, own, ())
+        form, outside = form_of(order, own, (), self._trace.mark)
         section = self._sections.setdefault(form, Section(Plan(0, 1, 1, 0, 1, 0, 1), where, stops=0))
         if section.call is None:
             new = self._leaves(section, 1 + len(own), outside)

@@ -7,7 +7,7 @@ have numbers, but only of this moment, and each call reads them again.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, filterfalse, repeat
@@ -190,6 +190,11 @@ class Recording(Interpreter):
             self.choices[id(made)] = self.choices[id(original)]
         if id(original) in self.takes:
             self.takes.add(id(made))
+
+    def mark(self, value: Value) -> Hashable:
+        """What the eager order needs to know of a Value besides its operation."""
+        key = id(value)
+        return (key in self._compared, key in self.takes, self.choices.get(key)) if self.as_eager else None
 
     def test(self, test: Any) -> Any:
         if not self.as_eager or not isinstance(test, Value):
