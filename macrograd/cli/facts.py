@@ -122,4 +122,5 @@ def _listed(scale: Any) -> list[float]:
 def numbers_alone(features: tuple[str, ...], medians: Sequence[float] | None = None) -> Plan:
     """The plan for columns of plain numbers. Without their `medians`, it refuses missing cells."""
     instead = [np.nan] * len(features) if medians is None else medians
-    return Plan(tuple(Feature(name, "number", median=m) for name, m in zip(features, instead, strict=True)), form=FORM)
+    pairs = zip(features, instead, strict=True)
+    return Plan(tuple(Feature(name, "number", median=m, decimal="") for name, m in pairs), form=FORM)

@@ -342,8 +342,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         type=column_kind,
         default=[],
         metavar="COLUMN=KIND",
-        help="number, category, yes-no, date (date:dmy, date:mdy), duration (duration:h:mm, duration:m:ss), or drop "
-        "(guessed, and printed)",
+        help="number (number:point, number:comma), category, yes-no, date (date:dmy, date:mdy), duration "
+        "(duration:h:mm, duration:m:ss), or drop (guessed, and printed)",
     )
     add("--scale", type=one_of(SCALES), metavar="NAME", help=f"of the columns: {', '.join(SCALES)} (standard)")
     _add_reading(group)

@@ -22,7 +22,7 @@ from macrograd import nn, tables
 from macrograd.sklearn import recipe
 from macrograd.train import EarlyStopping, History, Trainer, TrainingWarning, distinct
 from macrograd.train.graphs import no_collection
-from macrograd.train.samples.columns import planned
+from macrograd.train.samples.columns import planned, warn_assumed
 from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
@@ -169,8 +169,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
             self._plan = None
             if tables.is_frame(X) and not isinstance(X, dict) and tables.needs_plan(X):
                 self._plan = tables.plan_of(tables.from_frame(X, "X"))
-                for note in self._plan.assumed:
-                    warnings.warn(f"X: {note}", UserWarning, stacklevel=4)
+                warn_assumed(self._plan, "X", stacklevel=5)
                 self.feature_names_in_ = np.array(list(tables.from_frame(X).columns), dtype=object)
                 self.n_features_in_ = len(self.feature_names_in_)
                 return self._plan.numbers(tables.from_frame(X, "X"))[0]

@@ -31,7 +31,13 @@ _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eEdD][+-]?\d+)?")
 _POINT_GROUPS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?")
 _COMMA_GROUPS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+# Thousands or a fraction: a number of thousands does not begin with 0.
+_EITHER = re.compile(r"[+-]?[1-9]\d{0,2}([.,])\d{3}")
+_EITHER_EARLIER = re.compile(r"[+-]?\d{1,3}([.,])\d{3}")
 _WORDS = re.compile(r"[+-]?(inf|infinity)", re.IGNORECASE)
+
+
+DECIMALS = {"point": ".", "comma": ","}
 
 
 @dataclass(frozen=True)
@@ -52,32 +58,59 @@ def missing(texts: NDArray[Any], more: Collection[str] = ()) -> NDArray[np.bool_
     return found
 
 
-def style_of(columns: Iterable[Sequence[str]]) -> Style | None:
+def style_of(columns: Iterable[Sequence[str]], *, earlier: bool = False) -> Style | None:
     """The style that the cells of a whole table imply; None if they imply none.
 
-    1,5 and 1.234,5 imply the comma; 1.5, 1,234.5 and 1,234,567 the point; 1,234 alone neither.
+    1,5 and 1.234,5 imply the comma; 1.5, 1,234.5 and 1,234,567 the point; 1,234 alone neither. 0,123 implies the comma,
+    except in the `earlier` reading of old files.
     """
+    either = _EITHER_EARLIER if earlier else _EITHER
     comma = point = 0
     for cells in columns:
         # A column of sentences has commas too: only columns of nothing but numbers count.
         bare = [_bare(cell)[0] for cell in cells]
         if not bare or not all(_one_of(text, (_POINT, _COMMA, _POINT_GROUPS, _COMMA_GROUPS)) for text in bare):
             continue
-        says_comma = sum(_speaks(text, ",", ".") for text in bare)
-        says_point = sum(_speaks(text, ".", ",") for text in bare)
+        says_comma = sum(_speaks(text, ",", ".", either) for text in bare)
+        says_point = sum(_speaks(text, ".", ",", either) for text in bare)
         # Both in one column: 1,234 beside 1.5.
         comma += says_comma > 0 and says_point == 0
         point += says_point > 0 and says_comma == 0
     return None if comma == point == 0 else Style("," if comma > point else ".")
 
 
-def _speaks(text: str, decimal: str, other: str) -> bool:
+def _speaks(text: str, decimal: str, other: str, either: re.Pattern[str] = _EITHER) -> bool:
     """Whether a number's text can only be read with this decimal mark."""
     if text.count(other) > 1 or (decimal in text and other in text and text.rindex(other) < text.rindex(decimal)):
         return True
-    return (
-        text.count(decimal) == 1 and other not in text and not re.fullmatch(rf"[+-]?\d{{1,3}}\{decimal}\d{{3}}", text)
-    )
+    return text.count(decimal) == 1 and other not in text and not either.fullmatch(text)
+
+
+def doubtful(texts: Iterable[str]) -> str:
+    """The first of a column's numbers that is thousands with one decimal mark and a fraction with the other, such as
+    753.469; "" if there is none, or if another cell says which mark it is."""
+    found = ""
+    for text in texts:
+        bare = _bare(text)[0]
+        if _EITHER.fullmatch(bare):
+            found = found or text.strip()
+        elif ("." in bare or "," in bare) and (_speaks(bare, ",", ".") or _speaks(bare, ".", ",")):
+            return ""
+    return found
+
+
+def as_read(text: str, style: Style) -> tuple[str, str]:
+    """(how a doubtful number is read, in words; the kind by which it is read in the other way)."""
+    number = number_of(text, style)[0]
+    fraction = float(two_ways(text)[0]) == number
+    how = "with a fraction" if fraction else "in thousands"
+    return f"{text!r} is read as {number:.15g}, {how}", f"number:{'comma' if style.decimal == '.' else 'point'}"
+
+
+def two_ways(text: str) -> tuple[str, str]:
+    """What a doubtful number may be: (with its mark as the decimal one, with it between thousands), as text."""
+    bare = _bare(text)[0]
+    return bare.replace(",", "."), bare.replace(",", "").replace(".", "")
 
 
 def numbers(texts: Sequence[str], style: Style) -> tuple[NDArray[np.float64], str] | None:

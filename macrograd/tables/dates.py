@@ -83,11 +83,15 @@ class Moments(NamedTuple):
     values   datetime64[s], in UTC where the strings have an offset; NaT for strings that are no dates
     order    ymd, dmy, mdy, or hms for times of day
     offsets  timedelta64[s] by which each string is ahead of UTC; NaT where it has no offset
+    marks    what stands between the numbers of those that begin with the day or the month
+    doubt    the first of these, if no string says which of the two comes first
     """
 
     values: NDArray[Any]
     order: str
     offsets: NDArray[Any]
+    marks: str = ""
+    doubt: str = ""
 
     @property
     def zoned(self) -> bool:
@@ -101,13 +105,16 @@ class Moments(NamedTuple):
         return _of_a_day(values) if self.order == "hms" else values
 
 
-def moments(texts: Sequence[str], order: str | None = None, *, earlier: bool = False) -> Moments | None:
+def moments(
+    texts: Sequence[str], order: str | None = None, *, earlier: bool = False, marks: str = ""
+) -> Moments | None:
     """The dates or times in these strings; None if most of them are none.
 
     With `order` None it is the one that all cells allow; of dmy and mdy, where both are possible, dmy for dates with
     points and mdy for those with slashes, as they are mostly written. Raises ValueError for a date such as 1/2/2024
-    where the order is ymd, which does not say which number is the month, and for one such as 1/31/2024 where it is dmy,
-    since the others are then doubtful. `earlier` is the reading of files without `Feature.middles`, which raises
+    where the order is ymd, which does not say which number is the month, for one such as 1/31/2024 where it is dmy,
+    since the others are then doubtful, and, if the `marks` of those with the order are given, for others with another
+    mark that may be in another order. `earlier` is the reading of files without `Feature.middles`, which raises
     nothing and knows fewer forms.
     """
     texts = [text.strip() for text in texts]
@@ -124,19 +131,39 @@ def moments(texts: Sequence[str], order: str | None = None, *, earlier: bool = F
     if not _most(found):
         return None
     loose = [(text, m) for text, m in zip(texts, found, strict=True) if m is not None and "first" in m]
+    doubt = ""
     if order is None:
         order = "ymd"
         if loose:
             first, second = (max(int(m[part]) for _, m in loose) for part in ("first", "then"))
             order = "dmy" if first > 12 or (second <= 12 and loose[0][1]["mark"] == ".") else "mdy"
+            if first <= 12 and second <= 12:
+                doubt = next((text for text, m in loose if int(m["first"]) != int(m["then"])), "")
     elif not earlier:
+        if marks:
+            _check_marks(loose, order, marks)
         for text, m in loose:
             m["order"] = _order_of(text, m, order)
     nat = np.datetime64("NaT", "s")
     values = [nat if m is None else _moment(m, m.get("order", order), known) for m in found]
     ahead = [None if m is None or not m.get("zone") else _offset(m["zone"]) for m in found]
     offsets = np.array([np.timedelta64("NaT") if x is None else x for x in ahead], dtype="timedelta64[s]")
-    return Moments(np.array(values, dtype="datetime64[s]"), order, offsets)
+    seen = "".join(sorted({m["mark"] for _, m in loose}))
+    return Moments(np.array(values, dtype="datetime64[s]"), order, offsets, seen, doubt)
+
+
+def _check_marks(loose: Sequence[tuple[str, dict[str, Any]]], order: str, marks: str) -> None:
+    """Raise ValueError for a date that may be in another order than those of training, which had other marks."""
+    day, begin = ("first", "day") if order == "dmy" else ("then", "month")
+    shown = " or ".join(map(repr, marks))
+    proven = {m["mark"] for _, m in loose if int(m[day]) > 12}
+    for text, m in loose:
+        first, then = int(m["first"]), int(m["then"])
+        if m["mark"] not in (*marks, *proven) and max(first, then) <= 12 and first != then:
+            raise ValueError(
+                f"{text!r} may be the month {first} or {then}: the dates in training had {shown} in it, and the "
+                f"{begin} first; write dates as then, or as 2024-01-31"
+            )
 
 
 def _order_of(text: str, match: dict[str, Any], order: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -36,7 +37,11 @@ class Feature:
     order       of dates and of durations, see `kinds.Understood`
     parts       for dates: the numbers made of them; `middles` are the replacements of missing ones, and `since` is the
                 origin of elapsed time, as ISO 8601
-    decimal     how the table wrote numbers
+    decimal     how the table wrote numbers; "" if neither it nor the column told
+    whole       whether all numbers were integers
+    marks       of dates, see `kinds.Understood`; "" if the user said their order
+    doubt       a cell of the table that could be read in two ways, where none told in which
+    said        whether the user said how the cells are read
     """
 
     name: str
@@ -55,6 +60,10 @@ class Feature:
     decimal: str = "."
     spoilt: int = 0
     example: str = ""
+    whole: bool = False
+    marks: str = ""
+    doubt: str = ""
+    said: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -81,6 +90,22 @@ class Feature:
             return self.middles or (0.0,) * len(self.parts)
         return (self.median,)
 
+    @property
+    def assumed(self) -> list[tuple[str, str]]:
+        """What the cells of the table did not say, in words, and the kinds by which it can be said."""
+        found = []
+        if self.unit == kinds.SOME_UTC:
+            found.append(("cells without an offset count as UTC", ""))
+        if self.kind == "duration" and self.order in durations.MEANINGS:
+            other = durations.HOURS if self.order == durations.MINUTES else durations.MINUTES
+            found.append((f"40:18 is {durations.MEANINGS[self.order]}", f"duration:{other} or category"))
+        if self.doubt and self.kind == "number":
+            found.append(cells.as_read(self.doubt, Style(self.decimal)))
+        if self.doubt and self.kind == "date":
+            first, other = ("day", "mdy") if self.order == "dmy" else ("month", "dmy")
+            found.append((f"{self.doubt!r} has the {first} first", f"date:{other}"))
+        return found
+
     def becomes(self) -> str:
         """The encoding of the column, in words."""
         if not self.kind:
@@ -93,7 +118,6 @@ class Feature:
         elif self.kind == "date":
             of_a_day = " of a day" if self.order == "hms" else ""
             told.append(", ".join(self.parts) + of_a_day + (" in UTC" if self.unit else ""))
-            told += ["cells without an offset count as UTC"] * (self.unit == kinds.SOME_UTC)
             if of_a_day:
                 told.append(f"otherwise --kind {self.name}=duration or category")
             told += ["a column for missing ones"] * self.indicator
@@ -101,11 +125,9 @@ class Feature:
             told += ["0 or 1"] + ["a column for missing ones"] * self.indicator
         else:
             told.append(f"as it is{f', in {self.unit}' if self.unit else ''}")
-            if self.kind == "duration" and self.order in durations.MEANINGS:
-                other = durations.HOURS if self.order == durations.MINUTES else durations.MINUTES
-                told.append(f"40:18 is {durations.MEANINGS[self.order]}")
-                told.append(f"otherwise --kind {self.name}=duration:{other} or category")
             told += [f"missing ones {self.median:.6g}, and a column for them"] * self.indicator
+        for what, otherwise in self.assumed:
+            told += [what] + [f"otherwise --kind {self.name}={otherwise}"] * bool(otherwise)
         if self.spoilt:
             many = "1 cell counts" if self.spoilt == 1 else f"{self.spoilt} cells count"
             told.append(f"{many} as missing, such as {self.example}")
@@ -151,10 +173,16 @@ def read_as(feature: Feature, column: Array, style: Style | None, markers: Colle
         order = durations.HOURS  # files that do not say it
     if feature.kind == "category" and column.dtype.kind == "m":
         column = np.array([None if x is None else _as_pandas(x) for x in column.tolist()], dtype=object)
+    if style is None or feature.said:
+        known, style = bool(feature.decimal), Style(feature.decimal or ".")
+    else:
+        known = True
     found = kinds.understand(
-        column, style=style or Style(feature.decimal), markers=markers, kind=feature.kind, order=order,
-        local=feature.first_form,
+        column, style=style, markers=markers, kind=feature.kind, order=order, local=feature.first_form,
+        marks=feature.marks,
     )  # fmt: skip
+    if known and found.kind == "number":
+        found = replace(found, doubt="")
     if np.isnan(feature.median) and found.gone.any():
         row = int(np.argmax(found.gone)) + 1
         raise ValueError(
@@ -162,7 +190,7 @@ def read_as(feature: Feature, column: Array, style: Style | None, markers: Colle
             "in, or remove the row"
         )
     if found.kind == "number":
-        return found, _other_unit(feature.unit, found)
+        return found, _other_unit(feature.unit, found) or (_no_mark(column, found.doubt) if feature.whole else "")
     return found, "" if feature.first_form else _other_offset(feature.unit, column, found)
 
 
@@ -176,6 +204,18 @@ def _other_unit(unit: str, found: Understood) -> str:
         return ""
     was, now = (f"in {unit}" if unit else "plain numbers" for unit in (unit, found.unit))
     return f"its numbers are {now}, and were {was} in training: write them as then"
+
+
+def _no_mark(column: Array, cell: str) -> str:
+    """For a number that may be thousands or a fraction, if those of training were integers without marks."""
+    if not cell:
+        return ""
+    row = next(k for k, text in enumerate(column) if text is not None and text.strip() == cell)
+    fraction, thousands = cells.two_ways(cell)
+    return (
+        f"{cell!r} in row {row + 1} may be {fraction} or {thousands}, and the numbers in training were integers "
+        f"without marks: write {thousands} or {fraction}0"
+    )
 
 
 def _other_offset(unit: str, column: Array, found: Understood) -> str:
@@ -206,20 +246,24 @@ def _as_pandas(span: timedelta) -> str:
     return f"{span.days} days {hours:02d}:{minutes:02d}:{seconds:02d}{fraction}"
 
 
-def learn(name: str, found: Understood, rows: Array, style: Style) -> Feature:
-    """The encoding of a column, learned from some of its rows."""
+def learn(name: str, found: Understood, rows: Array, style: Style | None, *, said: bool = False) -> Feature:
+    """The encoding of a column, learned from some of its rows. `style` is None if nothing tells it, and `said` whether
+    the user says how the cells are read."""
     gone = found.gone
-    told: dict[str, Any] = {"missing": int(gone.sum()), "spoilt": found.spoilt, "example": found.example}
+    told: dict[str, Any] = {
+        "missing": int(gone.sum()), "spoilt": found.spoilt, "example": found.example, "said": said,
+    }  # fmt: skip
     indicator = bool(gone.any())
     there = found.values[rows][~gone[rows]]
     if not len(there):
         return Feature(name, "", reason="every cell is empty", **told)
     if found.kind in ("number", "duration", "yes/no"):
+        if found.kind == "number":
+            doubt = found.doubt if style is None else ""
+            told |= {"doubt": doubt, "whole": bool((there == np.floor(there)).all())}
+            told["decimal"] = style.decimal if style is not None else "." * bool(doubt)
         median = float(np.median(there))
-        return Feature(
-            name, found.kind, unit=found.unit, median=median, indicator=indicator, decimal=style.decimal,
-            order=found.order, **told,
-        )  # fmt: skip
+        return Feature(name, found.kind, unit=found.unit, median=median, indicator=indicator, order=found.order, **told)
     if found.kind == "date":
         parts = dates.telling(there, found.order)
         if not parts:
@@ -228,7 +272,7 @@ def learn(name: str, found: Understood, rows: Array, style: Style) -> Feature:
         middles = tuple(float(np.median(column)) for column in dates.parts(there, parts, there.min()))
         return Feature(
             name, "date", unit=found.unit, parts=tuple(parts), middles=middles, order=found.order, since=since,
-            indicator=indicator, **told,
+            indicator=indicator, marks="" if said else found.marks, doubt=found.doubt, **told,
         )  # fmt: skip
     counts = Counter(there.tolist())
     least = max(_LEAST_ROWS, math.ceil(_LEAST_SHARE * len(rows)))
@@ -256,6 +300,8 @@ def feature_of(item: Mapping[str, Any]) -> Feature:
             raise ValueError(f"{name} must be a {type(plain).__name__}")
         values[name] = value
     found = Feature(**values)
+    if found.decimal not in ("", *cells.DECIMALS.values()):
+        raise ValueError(f"{found.decimal!r} is no decimal mark")
     if found.kind and found.kind not in kinds.KINDS:
         raise ValueError(f"the kind {found.kind!r} of a column is not known")
     if not set(found.parts) <= {"year", "month", "weekday", "hour", "elapsed"}:
@@ -281,20 +327,27 @@ def surprises(feature: Feature, found: Understood) -> list[str]:
     """Notes for predictions: cells of a kind that training had not seen."""
     notes = []
     gone = int(found.gone.sum())
-    if gone == len(found.gone) > 0 and feature.first_form:
+    instead = "none of the known ones" if feature.kind == "category" else f"the median, {feature.median:.6g}"
+    if feature.kind == "date":
+        instead = f"the medians of {'the others' if feature.first_form else 'those in training'}"
+    taken = "counts as missing" if feature.indicator else f"taken for {instead}"
+    none = gone == len(found.gone) > 0 and feature.first_form
+    if none:
         notes.append(
             f"column {feature.name!r}: no row has a date, and the model was saved by a version that kept no medians of "
             "those in training: taken for the year 0, or 0 days; train it again to have the medians"
         )
-    elif gone and not feature.indicator:
-        instead = "none of the known ones" if feature.kind == "category" else f"the median, {feature.median:.6g}"
-        if feature.kind == "date":
-            instead = f"the medians of {'the others' if feature.first_form else 'those in training'}"
-        notes.append(f"column {feature.name!r}: {gone} missing, but none were in training: taken for {instead}")
+    elif gone > found.spoilt and not feature.indicator:
+        notes.append(
+            f"column {feature.name!r}: {gone - found.spoilt} missing, but none were in training: taken for {instead}"
+        )
     if feature.first_form and found.zoned is not None and found.zoned.any():
         notes.append(f"column {feature.name!r}: offsets from UTC are ignored, as they were when the model was saved")
     if found.spoilt:
-        notes.append(f"column {feature.name!r}: {found.spoilt} not a {feature.kind}, such as {found.example}")
+        what = f"{found.spoilt} not a {feature.kind}, such as {found.example}"
+        notes.append(f"column {feature.name!r}: {what}{f': {taken}' * (not none)}")
+    if found.kind == "number" and found.doubt:
+        notes.append(f"column {feature.name!r}: {cells.as_read(found.doubt, Style(feature.decimal or '.'))[0]}")
     if feature.kind == "category":
         unseen = sorted({x for x in found.values if x is not None} - set(feature.categories))
         if unseen and not feature.other:

@@ -39,6 +39,8 @@ class Understood:
             some cells have one
     order   of dates: ymd, dmy, mdy or hms; of durations: how two numbers are read, see `durations.ORDERS`
     zoned   of dates: where cells have an offset from UTC
+    marks   of dates: what stands between the numbers of those that begin with the day or the month
+    doubt   the first cell that can be read in two ways, if no other says in which: 753.469, 04.07.2018
     spoilt  how many cells count as missing since they are not of this kind, and the first of them
     """
 
@@ -50,6 +52,8 @@ class Understood:
     spoilt: int = 0
     example: str = ""
     zoned: NDArray[np.bool_] | None = None
+    marks: str = ""
+    doubt: str = ""
 
     @property
     def gone(self) -> NDArray[np.bool_]:
@@ -63,7 +67,7 @@ class Understood:
 
 def understand(
     column: Array, *, style: Style, markers: Collection[str] = (), kind: str | None = None, order: str | None = None,
-    local: bool = False,
+    local: bool = False, marks: str = "",
 ) -> Understood:  # fmt: skip
     """A column as the kind that it is, or as `kind`. Index and identifiers are not told apart from others here.
 
@@ -71,6 +75,7 @@ def understand(
     markers  strings that mark a missing value, in addition to the common ones
     order    of a date's or a duration's parts, if it is known
     local    whether offsets from UTC in text are ignored, and dates in another order are missing
+    marks    those of dates whose order is known
 
     Raises ValueError for cells that are not of the requested kind.
     """
@@ -98,7 +103,7 @@ def understand(
             numbers, unit = read
             found = share.of(numbers, np.isnan(numbers), kind, "number")
             if found is not None:
-                return Understood("number", *found[:1], unit=unit, **found[1])
+                return Understood("number", *found[:1], unit=unit, doubt=cells.doubtful(distinct), **found[1])
         if kind is not None:
             raise ValueError("it holds several currencies or units")
     if kind in (None, "yes/no"):
@@ -111,7 +116,7 @@ def understand(
             found = share.of(timed.values, np.isnan(timed.values), kind, "duration")
             if found is not None:
                 return Understood("duration", *found[:1], unit="seconds", order=timed.order, **found[1])
-    moments = dates.moments(distinct, order, earlier=local) if kind in (None, "date") else None
+    moments = dates.moments(distinct, order, earlier=local, marks=marks) if kind in (None, "date") else None
     if moments is not None:
         values = moments.local() if local else moments.values
         found = share.of(values, np.isnat(values), kind, "date")
@@ -119,7 +124,10 @@ def understand(
             there, offset = ~np.isnat(values), ~np.isnat(moments.offsets)
             unit = "" if local or not moments.zoned else UTC if offset[there].all() else SOME_UTC
             zoned = share.spread(offset.astype(np.float64)) == 1.0
-            return Understood("date", *found[:1], order=moments.order, unit=unit, zoned=zoned, **found[1])
+            return Understood(
+                "date", *found[:1], order=moments.order, unit=unit, zoned=zoned, marks=moments.marks,
+                doubt=moments.doubt, **found[1],
+            )  # fmt: skip
     if kind is not None:
         raise ValueError(f"{distinct[0]!r} is not a {kind}")
     return _category(column, gone)

@@ -19,15 +19,17 @@ from macrograd.tables.table import Table, listed
 
 Array = NDArray[Any]
 
-FORM = 2
+# Forms: before 2, cells that cannot be compared with those of training are taken as they are, with a note; before 3, a
+# table of numbers such as 0,123 was none with a decimal comma.
+_REFUSES, _ZEROS = 2, 3
+FORM = 3
 
 
 @dataclass(frozen=True)
 class Plan:
     """The encoding of all columns except the target: `of` learns it, `numbers` applies it.
 
-    form  of 1, cells that cannot be compared with those of training are taken as they are, with a note: what files of
-          that form did. Of FORM, they are refused.
+    form  how it reads cells: as when its file was written
     """
 
     features: tuple[Feature, ...]
@@ -46,16 +48,7 @@ class Plan:
     @property
     def assumed(self) -> list[str]:
         """What the cells of the table did not say, in words. The printed table of columns says it, too."""
-        notes = [
-            f"column {f.name!r}: cells without an offset count as UTC"
-            for f in self.features
-            if f.unit == kinds.SOME_UTC
-        ]
-        return notes + [
-            f"column {f.name!r}: durations such as 40:18 are read as {durations.MEANINGS[f.order]}"
-            for f in self.features
-            if f.kind == "duration" and f.order in durations.MEANINGS
-        ]
+        return [f"column {feature.name!r}: {what}" for feature in self.features for what, _ in feature.assumed]
 
     def numbers(self, table: Table) -> tuple[Array, list[str]]:
         """(the features of a table, (rows, len(names)), float64; notes on cells that were not seen in training).
@@ -85,13 +78,14 @@ class Plan:
         if absent:
             raise ValueError(f"{table.name} lacks {listed(absent)}; it has {listed(list(table))}")
         # The table may use another number style than the training table, if its cells imply one.
-        style = style_of(Table({name: table.columns[name] for name in self.needed}), self.markers)
+        asked = Table({name: table.columns[name] for name in self.needed})
+        style = style_of(asked, self.markers, earlier=self.form < _ZEROS)
         for feature in self.features:
             if not feature.kind:
                 continue
             try:
                 understood, doubt = read_as(feature, table.columns[feature.name], style, self.markers)
-                if doubt and self.form >= FORM:
+                if doubt and self.form >= _REFUSES:
                     raise ValueError(doubt)
             except ValueError as error:
                 raise ValueError(f"{table.name}, column {feature.name!r}: {error}") from None
@@ -141,8 +135,8 @@ def of(
     target  the column or columns to learn, which are not features
     only    the columns to use, regardless of their contents; None for all that are useful
     drop    columns to leave out
-    kind    of columns, by name: one of kinds.KINDS, "drop", or with an order "date:dmy", "date:mdy", "duration:h:mm" or
-            "duration:m:ss" (what 40:18 is)
+    kind    of columns, by name: one of kinds.KINDS, "drop", or with the reading of its cells "date:dmy", "date:mdy",
+            "duration:h:mm", "duration:m:ss" (what 40:18 is), "number:point" or "number:comma" (the decimal mark)
     markers strings that mark a missing value, in addition to the common ones
 
     Raises ValueError for names that the table does not have, kinds that are unknown or do not fit, and a table without
@@ -152,7 +146,7 @@ def of(
     for name in [*(only or ()), *drop, *kind]:
         if name not in table.columns:
             raise ValueError(no_column(table, name))
-    style = style_of(table, markers) or Style()
+    style = style_of(table, markers)
     where = np.arange(len(table)) if rows is None else rows
     learned = (target,) if isinstance(target, str) else tuple(target or ())
     features = []
@@ -177,7 +171,7 @@ def of(
 
 
 def _planned(
-    table: Table, name: str, column: Array, place: int, asked: str | None, wanted: bool, style: Style,
+    table: Table, name: str, column: Array, place: int, asked: str | None, wanted: bool, style: Style | None,
     markers: Collection[str], rows: Array,
 ) -> Feature:  # fmt: skip
     order = None
@@ -186,16 +180,19 @@ def _planned(
         asked, _, order = asked.partition(":")
         order = order or None
         asked = {"yes-no": "yes/no", "yesno": "yes/no", "bool": "yes/no", "text": "category"}.get(asked, asked)
-        orders = {"date": dates.ORDERS, "duration": durations.ORDERS}.get(asked, ())
+        orders = {"date": dates.ORDERS, "duration": durations.ORDERS, "number": tuple(cells.DECIMALS)}.get(asked, ())
         if asked not in kinds.KINDS or (order is not None and order not in orders):
             raise ValueError(
-                f"the kind {given!r} of {name!r} is not known: use number, category, yes-no, date (also date:dmy, "
-                "date:mdy), duration (also duration:h:mm, duration:m:ss) or drop"
+                f"the kind {given!r} of {name!r} is not known: use number (also number:point, number:comma), category, "
+                "yes-no, date (also date:dmy, date:mdy), duration (also duration:h:mm, duration:m:ss) or drop"
             )
+    said = order is not None
+    if asked == "number" and order is not None:
+        style, order = Style(cells.DECIMALS[order]), None
     try:
-        found = kinds.understand(column, style=style, markers=markers, kind=asked, order=order)
+        found = kinds.understand(column, style=style or Style(), markers=markers, kind=asked, order=order)
         if not asked and found.kind == "number" and not found.unit and kinds.names_a_code(name):
-            found = kinds.understand(column, style=style, markers=markers, kind="category")
+            found = kinds.understand(column, style=style or Style(), markers=markers, kind="category")
     except ValueError as error:
         raise ValueError(f"{table.name}, column {name!r}: {error}") from None
     if asked and found.spoilt > (len(column) - int(found.gone.sum())):
@@ -208,11 +205,12 @@ def _planned(
     if reason:
         return Feature(name, "", missing=int(found.gone.sum()), reason=reason)
     check_finite(table.name, name, found)
-    return learn(name, found, rows, style)
+    return learn(name, found, rows, style, said=said)
 
 
-def style_of(table: Table, markers: Collection[str] = ()) -> Style | None:
-    """The number style of a table, from all its columns of text; None if they imply none."""
+def style_of(table: Table, markers: Collection[str] = (), *, earlier: bool = False) -> Style | None:
+    """The number style of a table, from all its columns of text; None if they imply none. For `earlier` see
+    `cells.style_of`."""
 
     def texts() -> Any:
         for column in table.columns.values():
@@ -220,7 +218,7 @@ def style_of(table: Table, markers: Collection[str] = ()) -> Style | None:
                 some = column[:2000]
                 yield [str(t) for t, gone in zip(some, cells.missing(some, markers), strict=True) if not gone]
 
-    return cells.style_of(texts())
+    return cells.style_of(texts(), earlier=earlier)
 
 
 def no_column(table: Table, name: str) -> str:

@@ -56,8 +56,9 @@ class Target:
 def of(
     table: Table, name: str, *, task: str | None = None, markers: Collection[str] = (), kind: str | None = None
 ) -> Target:
-    """The target `name` of a table. `task` is "classification" or "regression", or None to guess it. Only durations are
-    given a `kind`: "duration", or "duration:h:mm" or "duration:m:ss" for what 40:18 is.
+    """The target `name` of a table. `task` is "classification" or "regression", or None to guess it. Durations and
+    numbers may be given a `kind`: "duration", or "duration:h:mm" or "duration:m:ss" for what 40:18 is, and
+    "number:point" or "number:comma" for their decimal mark.
 
     Raises ValueError for a column that the table does not have, a target that is empty, the same in all rows or another
     string in each, cells that are not numbers in a numeric target, and fewer than two rows.
@@ -67,21 +68,25 @@ def of(
     if task is not None and task not in TASKS:
         raise ValueError(f"the task {task!r} is not known: use {' or '.join(TASKS)}")
     column, where = table.columns[name], f"{table.name}, column {name!r}"
-    style = style_of(table, markers) or Style()
+    style = style_of(table, markers)
     asked, _, order = (kind or "").partition(":")
-    if kind is not None and (asked != "duration" or order not in ("", *durations.ORDERS)):
+    if asked == "number" and order in cells.DECIMALS:
+        style, order = Style(cells.DECIMALS[order]), ""
+    elif kind is not None and (asked != "duration" or order not in ("", *durations.ORDERS)):
         raise ValueError(
             f"the kind {kind!r} of the target {name!r} is not known: a target is a number or classes by its task, and "
-            "its kind can only be duration, duration:h:mm or duration:m:ss"
+            "its kind can only be duration, duration:h:mm, duration:m:ss, number:point or number:comma"
         )
     try:
-        found = kinds.understand(column, style=style, markers=markers, kind=asked or None, order=order or None)
+        found = kinds.understand(
+            column, style=style or Style(), markers=markers, kind=asked or None, order=order or None
+        )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     if found.order == "hms" and task != "classification":
         # As a column to learn from these may be times of day; as a number to learn they are durations.
         with contextlib.suppress(ValueError):
-            found = kinds.understand(column, style=style, markers=markers, kind="duration")
+            found = kinds.understand(column, style=style or Style(), markers=markers, kind="duration")
     if found.kind == "date" and task != "classification":
         raise ValueError(
             f"{where}: it holds dates, which cannot be a target: learn a number (such as the days until then), or "
@@ -111,6 +116,9 @@ def of(
             other = durations.HOURS if found.order == durations.MINUTES else durations.MINUTES
             how = "" if order else f"; otherwise --kind {name}=duration:{other}"
             notes.append(f"{short!r} in {name!r} is read as {durations.MEANINGS[found.order]}{how}")
+        if found.kind == "number" and found.doubt and style is None:
+            what, otherwise = cells.as_read(found.doubt, Style())
+            notes.append(f"column {name!r}: {what}; otherwise --kind {name}={otherwise}")
         return Target(name, y, rows, None, guessed, True, tuple(notes), unit=found.unit)
     y, shown = _classes(table, name, found, rows)
     counts = np.bincount(y)

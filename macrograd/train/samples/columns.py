@@ -31,9 +31,15 @@ def plan_of(data: Any, name: str) -> tables.Plan | None:
     if not isinstance(data, (Mapping, tables.Table)) and not tables.needs_plan(table):
         return None
     plan = tables.plan_of(table)
-    for note in plan.assumed:
-        warnings.warn(f"{name}: {note}", UserWarning, stacklevel=4)
+    warn_assumed(plan, name, stacklevel=5)
     return plan
+
+
+def warn_assumed(plan: tables.Plan, name: str, stacklevel: int) -> None:
+    """Warn about what the cells of a frame did not say."""
+    for note in plan.assumed:
+        text = f"{name}: {note}; if that is wrong, give numbers or moments instead of text"
+        warnings.warn(text, UserWarning, stacklevel=stacklevel)
 
 
 def planned(data: Any, plan: tables.Plan, name: str) -> Any:
