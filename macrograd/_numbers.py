@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from numbers import Real
 from typing import Any, NoReturn
 
@@ -26,6 +27,18 @@ def real(where: str, number: Any) -> float:
         return float(number)
     except OverflowError:
         raise too_large(where, number) from None
+
+
+def check_unmasked(name: str, x: Any) -> None:
+    """Raise ValueError for a masked array of NumPy with elements that are masked: they are missing, and what is stored
+    in their places, which `np.asarray` would take, is no number of the caller's."""
+    masked = sys.modules.get("numpy.ma")  # loading it takes long, and without it there are none
+    if masked is None or not isinstance(x, masked.MaskedArray) or x.dtype.names or not masked.is_masked(x):
+        return
+    place = [int(axis[0]) for axis in masked.getmaskarray(x).nonzero()]
+    raise ValueError(
+        f"{name} is masked at {place}, so there is no number: fill it in, as in array.filled(0.0), or leave its row out"
+    )
 
 
 def not_mine(x: Any) -> Any:

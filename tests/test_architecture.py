@@ -66,6 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tables": {"_extras"},
     "train": {
         "_names",
+        "_numbers",
         *ENGINE,
         "_files",
         "functions",
@@ -92,7 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "train",
     },
     "browser": {*ENGINE, "_files", "functions", "nn", "optim", "compiler", "exporting", "tables", "train"},
-    "sklearn": {*ENGINE, "_extras", "functions", "nn", "optim", "tables", "train", "__init__"},
+    "sklearn": {*ENGINE, "_extras", "_numbers", "functions", "nn", "optim", "tables", "train", "__init__"},
     "tuning": {"_extras", "_files", "train"},
     "course": {*ENGINE, "datasets"},
     "cli": {

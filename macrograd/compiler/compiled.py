@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._numbers import check_unmasked
 from macrograd.compiler import parameters
 from macrograd.compiler.bound import Bound, BoundResults
 from macrograd.compiler.calls import Call, Calls, Direct
@@ -317,6 +318,7 @@ class Compiled:
         return bound.args
 
     def _array(self, k: int, x: Any) -> NDArray[Any]:
+        check_unmasked(f"{self.__name__}: {self.argument(k)}", x)
         try:
             array = np.asarray(x)
         except ValueError:

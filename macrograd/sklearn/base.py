@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 import macrograd as mg
 from macrograd import nn, tables
+from macrograd._numbers import check_unmasked
 from macrograd.sklearn import recipe
 from macrograd.train import EarlyStopping, History, Trainer, TrainingWarning, distinct
 from macrograd.train.graphs import no_collection
@@ -112,6 +113,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
     def _checked_weights(self, sample_weight: Any, X: Array) -> Array | None:
         if sample_weight is None:
             return None
+        check_unmasked("sample_weight", sample_weight)
         found: Array = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not found.any():
             raise ValueError("sample_weight is zero for every sample: there is nothing to learn from")
@@ -165,6 +167,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
 
     def _numbers(self, X: Any, *, fitting: bool) -> Array:
         """The rows as numbers, checked by scikit-learn, after applying a table's plan if it has one."""
+        check_unmasked("X", X)
         if fitting:
             self._plan = None
             if tables.is_frame(X) and not isinstance(X, dict) and tables.needs_plan(X):
@@ -185,6 +188,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
 
     def _samples(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Any]:
         """The rows as numbers, and y as scikit-learn can check it."""
+        check_unmasked("y", y)
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
         numbers = self._numbers(X, fitting=fitting)

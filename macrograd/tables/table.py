@@ -98,6 +98,9 @@ def of(data: Any, name: str = "the table") -> Table:
     elif kind == "pyarrow":
         names, arrays = list(data.column_names), [of_arrow(column) for column in data.columns]
     elif isinstance(data, Mapping):
+        for column in data:
+            if not hasattr(data[column], "__iter__") or isinstance(data[column], (str, bytes)):
+                raise TypeError(f"{name}: column {column!r} is {data[column]!r}: give a list or an array of its cells")
         names, arrays = list(data), [of_values(column) for column in data.values()]
     else:
         raise TypeError(f"a table is one of pandas, polars or Arrow, or a mapping of columns; got a {_type(data)}")

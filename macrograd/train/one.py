@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from macrograd._numbers import check_unmasked
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.jit.buffers import GIVEN
 from macrograd.value import parameter_writes
@@ -87,6 +88,7 @@ def _packer(buffer: Any) -> Callable[..., None]:
 def sample(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """One sample as an array of that type. Raises ValueError for another shape and for numbers out of range, TypeError
     if they are not real numbers."""
+    check_unmasked("the sample", x)
     try:
         given = np.asarray(x)
     except ValueError:
@@ -96,6 +98,8 @@ def sample(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
             given = np.array([float(item) for item in given.flat]).reshape(given.shape)
         except (TypeError, ValueError):
             raise TypeError(f"a sample must hold real numbers, got {x!r}") from None
+        except OverflowError:
+            raise ValueError("a sample contains an integer beyond the floats: scale the data") from None
     if given.dtype.kind not in "biuf":
         raise TypeError(f"a sample must hold real numbers, got dtype {given.dtype}")
     if given.shape != shape:

@@ -266,3 +266,17 @@ def test_a_theta_that_was_left_out_is_asked_for() -> None:
         ):
             f.value_and_grad(20.0, 0.7)
         assert f.value_and_grad(f.theta(), 20.0, 0.7)[0] == 20.7
+
+
+def test_masked_numbers_are_missing() -> None:
+    f, hidden = mg.compile(dot), np.ma.array([1.0, 2.0], mask=[False, True])
+
+    def with_theta(*args: Any) -> Any:
+        return f.value_and_grad([2.0], *args)
+
+    assert f(np.ma.array([1.0, 2.0]), [1.0, 1.0]) == 6.0
+    for call in (f, f.backward, f.bind, f.explain, with_theta):
+        with pytest.raises(
+            ValueError, match=r"dot: argument 'y' is masked at \[1\], so there is no number: fill it in"
+        ):
+            call([1.0, 1.0], hidden)

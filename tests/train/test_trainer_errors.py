@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from macrograd import Value, nn, optim
@@ -12,6 +15,7 @@ from macrograd.train import Callback, EarlyStopping, Trainer
 
 X = np.array([[0.0, 1.0], [1.0, -1.0], [2.0, 0.5], [-1.0, 0.25]])
 Y = [0, 1, 1, 0]
+HIDDEN = np.ma.array(X, mask=[[0, 1], [0, 0], [0, 0], [0, 0]])
 
 
 class Nothing(nn.Module):
@@ -89,6 +93,9 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
         "X holds 'a' in row 0, column 1: samples must be numbers; encode strings as numbers",
     ),
     ({"X": X * 1j}, TypeError, "X must hold real numbers, got dtype complex128"),
+    ({"X": HIDDEN}, ValueError, "X is masked at [0, 1], so there is no number: fill it in, as in array.filled(0.0)"),
+    ({"X": [[10**400, 1]] * 4}, ValueError, "X[0, 0] is an integer beyond the floats: scale the data"),
+    ({"X": {"a": 1}}, TypeError, "X: column 'a' is 1: give a list or an array of its cells"),
     (
         {"X": np.ones((4, 3))},
         ValueError,
@@ -112,6 +119,12 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
         "y mixes strings and numbers: make all labels strings, or all numbers",
     ),
     ({"y": np.zeros((4, 1, 1))}, ValueError, "y must be of shape (n,) or (n, outputs), got (4, 1, 1)"),
+    ({"y": HIDDEN[:, 1]}, ValueError, "y is masked at [0], so there is no number"),
+    ({"y": pd.array([False, None, True, True], dtype="boolean")}, ValueError, "y has no target in row 1: <NA>"),
+    ({"y": [Value(0.0), Value(1.0)] * 2}, TypeError, "y holds Value(data=0.0, grad=0.0) in row 0, which is no number"),
+    ({"y": [date(2026, 1, 2)] * 4}, TypeError, "y holds datetime.date(2026, 1, 2) in row 0, which is no number and no"),
+    ({"y": [1, 10**30, 0, 1]}, ValueError, "y holds an integer beyond 64 bits in row 1: write it as a float"),
+    ({"sample_weight": HIDDEN[:, 1]}, ValueError, "sample_weight is masked at [0], so there is no number"),
     ({"y": X * 1j}, TypeError, "y must hold numbers or labels, got dtype complex128"),
     (
         {"y": [0, 1, 2, 5]},
@@ -380,3 +393,22 @@ def test_early_stopping_counts_changes_above_min_delta() -> None:
     assert epochs(EarlyStopping(2, min_delta=1e9)) == 3  # the first epoch sets the mark, and two miss it
     with pytest.raises(TypeError, match="'least'"):
         EarlyStopping(2, least=0.1)  # type: ignore[call-arg]
+
+
+def test_targets_may_be_any_objects_that_are_numbers() -> None:
+    def losses(labels: Any) -> list[float]:
+        return list(Trainer(nn.MLP(2, [1], seed=1), "squared_error").fit(X, labels, steps=2, progress="none").losses)
+
+    for labels in (np.array([False, True, True, False], dtype=object), [Fraction(0), Fraction(1), 1, 0]):
+        assert losses(labels) == losses(Y)
+
+
+def test_a_mask_that_hides_nothing_is_ignored() -> None:
+    trainer = Trainer(nn.MLP(2, [3, 1], seed=1))
+    trainer.fit(np.ma.array(X), np.ma.array(Y), steps=1, progress="none")
+    assert trainer.predict(np.ma.array(X, mask=False)).tolist() == trainer.predict(X).tolist()
+    for call in (trainer.predict, trainer.predict_one):
+        with pytest.raises(ValueError, match=r" is masked at \[.*1\], so there is no number"):
+            call(HIDDEN if call == trainer.predict else HIDDEN[0])
+    with pytest.raises(ValueError, match="a sample contains an integer beyond the floats: scale the data"):
+        trainer.predict_one([10**400, 1])

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._numbers import check_unmasked
+
 _BLOCK_BYTES = 1 << 24
+_MOST = int(np.finfo(np.float64).max)
 
 
 class Samples:
@@ -175,6 +178,7 @@ def _stays(data: Any) -> bool:
 def _array(data: Any, name: str) -> NDArray[Any]:
     if hasattr(data, "toarray"):
         raise TypeError(f"{name} is a sparse {type(data).__name__}: give the dense array, with {name}.toarray()")
+    check_unmasked(name, data)
     try:
         array = np.asarray(data)
     except ValueError:  # ragged
@@ -183,7 +187,11 @@ def _array(data: Any, name: str) -> NDArray[Any]:
     if array.dtype.kind in "OUS":
         # NumPy turns everything next to a string into strings: the caller's own list tells which it was.
         _explain(data if isinstance(data, (list, tuple)) else array.tolist(), getattr(data, "columns", None), name)
-        array = np.asarray(array, dtype=np.float64)
+        try:
+            array = np.asarray(array, dtype=np.float64)
+        except OverflowError:
+            place = next(place for place, x in np.ndenumerate(array) if isinstance(x, int) and abs(x) > _MOST)
+            raise ValueError(f"{name}{list(place)} is an integer beyond the floats: scale the data") from None
     return array
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
+from macrograd._numbers import check_unmasked, is_number
 from macrograd.nn import losses
 from macrograd.train.samples.outputs import predicted, softmax
+from macrograd.value import Value
 
 Array = NDArray[Any]
 
@@ -282,6 +285,7 @@ def _check_shares(array: Array, targets: Targets, name: str) -> None:
 
 def _checked(y: Any, name: str) -> Array:
     """y as an array of shape (n,) or (n, k), of finite numbers or of labels."""
+    check_unmasked(name, y)
     try:
         array = np.asarray(y)
     except ValueError:
@@ -307,15 +311,34 @@ def _checked(y: Any, name: str) -> Array:
 
 def _of_objects(array: Array, name: str) -> Array:
     """An array of objects, as from pandas or mixed lists: strings as strings, numbers as numbers."""
-    for i, x in enumerate(array.reshape(-1).tolist()):
-        if x is None or x != x:
-            raise ValueError(
-                f"{name} has no target in row {i // max(1, array[0].size if array.ndim > 1 else 1)}: {x!r}"
-            )
-    texts = [isinstance(x, str) for x in array.reshape(-1).tolist()]
+    items = array.reshape(-1).tolist()
+    width = max(1, len(items) // max(1, len(array))) if array.ndim else 1
+    for i, x in enumerate(items):
+        if _is_missing(x):
+            raise ValueError(f"{name} has no target in row {i // width}: {x!r}")
+        if isinstance(x, Value) or not (isinstance(x, (Number, str, bytes)) or is_number(x)):
+            remedy = "give value.data, the plain number" if isinstance(x, Value) else "make labels strings or integers"
+            raise TypeError(f"{name} holds {x!r} in row {i // width}, which is no number and no label: {remedy}")
+    texts = [isinstance(x, str) for x in items]
     if any(texts) and not all(texts):
         raise ValueError(f"{name} mixes strings and numbers: make all labels strings, or all numbers")
-    return array.astype(str) if any(texts) else np.array(array.tolist())
+    found = array.astype(str) if any(texts) else np.array(array.tolist())
+    if found.dtype.kind != "O":
+        return found
+    for i, x in enumerate(items):
+        if isinstance(x, int) and not -(2**63) <= x < 2**64:
+            raise ValueError(
+                f"{name} holds an integer beyond 64 bits in row {i // width}: write it as a float to predict it, or as "
+                "a string if it is a label"
+            )
+    return found.astype(np.float64)  # fractions and decimals
+
+
+def _is_missing(x: Any) -> bool:
+    """Whether an object stands for a missing number: None, NaN, NaT, or pandas' NA, which does not say that it differs
+    from itself."""
+    different = x != x
+    return x is None or (bool(different) if isinstance(different, (bool, np.bool_)) else different is x)
 
 
 def _misfit(targets: Targets, outputs: int, perhaps_labels: bool) -> str:

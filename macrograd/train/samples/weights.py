@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._numbers import check_unmasked
 from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
@@ -24,6 +25,7 @@ def of(sample_weight: Any, class_weight: Any, y: Array, targets: Targets) -> Arr
     """
     weights = None
     if sample_weight is not None:
+        check_unmasked("sample_weight", sample_weight)
         weights = np.array(sample_weight, dtype=np.float64)
         if weights.shape != (len(y),):
             raise ValueError(
