@@ -81,7 +81,7 @@ class Steps:
             first_rows=table.ctypes.data,
             arguments=len(rows),
         )
-        driver(self.kind).functions["train"](ctypes.addressof(train))
+        driver(self.kind).code(1).functions["train"](ctypes.addressof(train))
         return train.done, train.reason, losses
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from macrograd.compiler.jit import builtin, native
+from macrograd.compiler.jit.tiers import BASELINE, BEST
 from macrograd.compiler.targets.llvm import support, threads
 from macrograd.compiler.targets.llvm.driver import driver
 from macrograd.compiler.targets.llvm.kernel import cached_kernel
@@ -117,3 +118,27 @@ def test_threads_share_a_table_of_addresses_too() -> None:
         first, second = (pool.submit(shared, 3, filled=True) for _ in range(2))
     assert first.result() is second.result() is shared(3, filled=True)
     assert isinstance(support.table, native.Shared)
+
+
+@pytest.mark.parametrize("choice", ["both", "first", "best"])
+def test_code_that_has_done_much_work_is_compiled_again(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MACROGRAD_TIERS", choice)
+    levels = []
+
+    def noting(text: str, level: int = BEST, made: Callable[..., bytes] = native.object_file) -> bytes:
+        levels.append(level)
+        return made(text, level)
+
+    monkeypatch.setattr(native, "object_file", noting)
+
+    def make(quick: bool) -> native.Native:
+        return native.Native(b"much work", ("one",), lambda: (text(one=1.0), TABLE), quick=quick)
+
+    by_work = native.ByWork(make, 10)
+    for work in (4, 6, 1, 1):  # more than ten after the third
+        assert called(by_work.code(work), "one") == 1.0
+    assert levels == {"both": [BASELINE, BEST], "first": [BASELINE], "best": [BEST]}[choice]
+    again = native.ByWork(make, 10)  # as a later process finds it
+    assert called(again.code(1), "one") == 1.0
+    assert len(levels) == {"both": 2, "first": 1, "best": 1}[choice]
+    assert again.code(1).improved == (choice != "first")

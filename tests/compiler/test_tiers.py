@@ -106,14 +106,42 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Clock:
+    """In place of `time`: seconds pass when the test says so, and compiling anything takes one."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def perf_counter(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
 @pytest.mark.usefixtures("folder")
-def test_what_an_earlier_process_met_is_improved_at_once_and_then_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = Call(chain(Value(0.5)), np.ones(3))
-    expected = first()
-    again = Call(chain(Value(0.5)), np.ones(3))
-    assert again() == expected
-    tiers.wait()
-    assert again.improved
+def test_what_earlier_processes_met_is_improved_sooner_and_then_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    for module in (tiers, native):
+        monkeypatch.setattr(module, "time", clock)
+    for factor in ("DEARER", "_BRIEFER"):
+        monkeypatch.setattr(tiers, factor, 1.0)
+
+    def process(seconds: float) -> Call:
+        """The code as a new process finds it, after so many seconds in use."""
+        made = Call(chain(Value(0.5)), np.ones(3))
+        results = [made(), made()]  # the second call asks, and tells since when it is in use
+        tiers.wait()
+        clock.now += seconds
+        assert [*results, made()] == [expected] * 3
+        tiers.wait()
+        return made
+
+    expected = Call(chain(Value(0.5)), np.ones(3))()
+    assert not process(0.4).improved  # the first one would have had to use it for a second, this one for half of one
+    assert not process(0.2).improved
+    assert process(0.2).improved
     monkeypatch.setattr(native, "object_file", lambda *_: pytest.fail("all is in the cache"))
     kept = Call(chain(Value(0.5)), np.ones(3))
     assert kept() == expected
@@ -139,6 +167,7 @@ def test_a_longer_text_is_written_when_better_code_is_made(later: bool, monkeypa
         made.functions["one"](ctypes.addressof(room))
         assert room.value == 1.0
     assert written == [1.0]
+    tiers.finish()
     for build in requested:
         build()
     assert made.improved

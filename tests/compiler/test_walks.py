@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -19,11 +21,15 @@ def tape(n: int, seed: int) -> tuple[Ints, Ints]:
     return np.append(0, np.cumsum(arity)), random.integers(0, owner)
 
 
-@pytest.fixture(params=["native", "python"])
-def long(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is long enough for native code: every tape, or none."""
-    monkeypatch.setattr(walks, "SHORT", 0 if request.param == "native" else 1 << 40)
+@pytest.fixture(params=["native", "better", "python"])
+def long(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is long enough for native code: every tape, or none; and for better native code."""
+    monkeypatch.setattr(walks, "SHORT", 1 << 40 if request.param == "python" else 0)
     monkeypatch.setattr(walks, "MANY", 1 << 40)
+    monkeypatch.setattr(walks, "_MUCH", -1 if request.param == "better" else 1 << 40)
+    walks.compiled.cache_clear()
+    yield
+    walks.compiled.cache_clear()
 
 
 @pytest.mark.parametrize("n", [1, 2, 50, 3000])

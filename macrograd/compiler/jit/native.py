@@ -20,14 +20,25 @@ from numpy.typing import NDArray
 from macrograd.compiler.jit import cache as disk
 from macrograd.compiler.jit import elf
 from macrograd.compiler.jit.processor import machine as machine
-from macrograd.compiler.jit.tiers import BASELINE, BEST, LONG, SCALARS_A_LINE, SHORTER, TierUp, emit, entries, setting
+from macrograd.compiler.jit.tiers import (
+    BASELINE,
+    BEST,
+    LONG,
+    SCALARS_A_LINE,
+    SHORTER,
+    TierUp,
+    emit,
+    entries,
+    setting,
+    worth_of,
+)
 
 Table = NDArray[np.int32]
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 # Without the types of arguments: a reference is passed as it is, which is faster than converting an address.
 _LONG, _BRIEF = ctypes.CFUNCTYPE(None), ctypes.PYFUNCTYPE(None)
-_BRIEFER = 2.0  # how much longer the baseline tier would take to compile the better text, about
+_SOONER = 2.0  # by how much each later process is sooner to make better code of what an earlier one has met
 _BASELINE = "-baseline"  # suffix of the names of files with baseline code
 _count = count()
 _own = threading.local()
@@ -82,7 +93,7 @@ class Native:
     than a line for every few `scalars`, first gets the baseline tier, and better code in the background once it has run
     for a while (`tiers`); `functions` then call the better code as soon as it is there. A `brief` text for the baseline
     tier computes the same bits, and reads the same tables; then the better code is made from what `write` makes only
-    when it is needed.
+    when it is needed. With `quick` the code remains in the baseline tier, unless better code is stored (`ByWork`).
     """
 
     def __init__(
@@ -92,6 +103,7 @@ class Native:
         write: Callable[[], tuple[str, Table]],
         *,
         tiers: bool = False,
+        quick: bool = False,
         scalars: int = 0,
         parameters: str = "ptr %context",
         brief: Callable[[], tuple[str, Table]] | None = None,
@@ -108,13 +120,16 @@ class Native:
             table, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
             self.functions = self._link(image, names)
+        elif quick and setting() != "best":
+            self._make_quickly(write)
         elif two and (kept := disk.load(self._name + _BASELINE)):
-            table, lines, image = _unpacked(kept)
+            table, lines, worth, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
             found = self.tables
             # Another program with the same code may have kept none: whether a first text is brief is told by the work.
-            self._run_first(image, (lambda: (lines.decode(), found)) if lines else write, 0.0)
-            self._watch.pays()  # an earlier process has used it too
+            left = float(worth) / _SOONER
+            self._run_first(image, (lambda: (lines.decode(), found)) if lines else write, left)
+            disk.store(self._name + _BASELINE, _packed(table, lines, repr(left).encode(), image))
         else:
             first, ratio = (write, 1) if brief is None or not two else (brief, SHORTER)
             text, self.tables = first()
@@ -159,18 +174,30 @@ class Native:
         self._code.append(loaded)
         return found
 
+    def _make_quickly(self, write: Callable[[], tuple[str, Table]]) -> None:
+        if kept := disk.load(self._name + _BASELINE):
+            table, image = _unpacked(kept)
+            self.tables = np.frombuffer(table, dtype=np.int32)
+        else:
+            text, self.tables = write()
+            image = object_file(text, BASELINE)
+            disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), image))
+        self.functions, self.improved = self._link(image, self._names), False
+
     def _compile_baseline(self, text: str, better: Callable[[], tuple[str, Table]] | None) -> None:
         begin = time.perf_counter()
         shared = "#0 " if "\nattributes #0 " in text else ""
         image = object_file(text + entries(self._names, self._parameters, shared), BASELINE)
         took = time.perf_counter() - begin
+        worth = worth_of(took, brief=better is not None)
         kept = b"" if better else text.encode()
-        disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), kept, image))
+        disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), kept, repr(worth).encode(), image))
         found = self.tables
-        self._run_first(image, better or (lambda: (text, found)), took * (_BRIEFER if better else 1.0))
+        self._run_first(image, better or (lambda: (text, found)), worth)
 
-    def _run_first(self, image: bytes, write: Callable[[], tuple[str, Table]], took: float) -> None:
-        """Run the baseline code until better code, made from what `write` makes, is ready."""
+    def _run_first(self, image: bytes, write: Callable[[], tuple[str, Table]], worth: float) -> None:
+        """Run the baseline code until better code, made from what `write` makes, is ready; it is made once this code
+        has been in use for `worth` seconds."""
         trampolines = {name: f"enter.{name}" for name in self._names}
         slots = {name: f"code.{name}" for name in self._names}
         found = self._addresses(image, [*trampolines.values(), *slots.values(), "notify"])
@@ -192,8 +219,24 @@ class Native:
                     ctypes.c_void_p.from_address(found[slots[function]]).value = address
                 native.improved = True
 
-        self._watch = TierUp(improve, took)
+        self._watch = TierUp(improve, worth)
         ctypes.c_void_p.from_address(found["notify"]).value = self._watch.address
+
+
+class ByWork:
+    """Code of the compiler's own, for which counting calls would not pay: it is compiled quickly, and once more when it
+    has done `much` work, in whatever units its callers count. `make` makes it, quickly or not."""
+
+    def __init__(self, make: Callable[[bool], Native], much: int) -> None:
+        self._make, self._left = make, much
+        self._code = make(True)
+
+    def code(self, work: int) -> Native:
+        """The code for so much more work. The caller holds it as long as it runs: another thread may replace it."""
+        self._left -= work
+        if self._left < 0 and not self._code.improved and setting() != "first":
+            self._code = self._make(False)
+        return self._code
 
 
 class Shared(Generic[Given, Made]):

@@ -3,10 +3,11 @@
 LLVM takes three times as long for optimised code as for any code, so a long module starts in a baseline tier. The
 baseline module has a trampoline for every function, which jumps to the function's current code, and counts its calls.
 At the second, third, fifth, ninth … call it asks whether better code pays: it does once the module has been in use for
-as long as the better code will take to compile, or if it comes from an earlier process. The better code is then
-compiled in the background and stored on disk; once it is linked, the trampolines jump to it. It is made from the same
-text, or from a longer one that rounds alike (of the stream kernel, and of rolled code: `targets/scalar/rolled.py`).
-Both tiers round exactly as their text prescribes, so the results are the same to the bit.
+as long as the better code will take to compile, and sooner if it comes from an earlier process, the sooner the more of
+them have used it. The better code is then compiled in the background and stored on disk; once it is linked, the
+trampolines jump to it. It is made from the same text, or from a longer one that rounds alike (of the stream kernel, and
+of rolled code: `targets/scalar/rolled.py`). Both tiers round exactly as their text prescribes, so the results are the
+same to the bit.
 
 `MACROGRAD_TIERS` selects only one of them: `first` or `best`.
 """
@@ -29,7 +30,8 @@ BASELINE, BEST = 0, 2  # LLVM's optimisation levels of code generation
 LONG = 150  # lines of a module; shorter ones are optimised in the time that two tiers would take
 SCALARS_A_LINE = 40  # in a program with this many, optimising is a small part of the preparation
 SHORTER = 3  # how many times as long a text is, about, as a brief one
-DEARER = 3.0  # how much longer the better code takes to compile
+DEARER = 2.3  # how much longer the better code takes to compile, if it is made from the same text …
+_BRIEFER = 3.0  # … and how much longer again if the first text was brief, about
 
 
 def setting() -> str:
@@ -72,17 +74,22 @@ def entries(names: Iterable[str], parameters: str = "ptr %context", attributes: 
     return "\n".join(lines)
 
 
+def worth_of(took: float, *, brief: bool) -> float:
+    """The seconds in use for which better code pays, if it took so many to compile the first code."""
+    return took * DEARER * (_BRIEFER if brief else 1.0)
+
+
 class TierUp:
     """Decides when to make a module's better code. `address` is the C function that the module calls at some of its
     calls.
 
     build  makes the better code and installs it
-    took   the seconds that the baseline code took to compile
+    worth  the seconds in use for which it pays
     """
 
-    def __init__(self, build: Callable[[], None], took: float) -> None:
+    def __init__(self, build: Callable[[], None], worth: float) -> None:
         self._build: Callable[[], None] | None = build
-        self._worth, self._first_used = took * DEARER, 0.0
+        self._worth, self._first_used = worth, 0.0
         # Native code must not call Python: a signal would be handled there, and an exception from its handler lost.
         # This queue's `put` is C, and so is `partial`.
         self._callback = ctypes.CFUNCTYPE(None)(partial(_asking.put, weakref.ref(self)))

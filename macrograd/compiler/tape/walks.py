@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from macrograd.compiler.jit.native import ByWork, Native
     from macrograd.compiler.jit.text import Code, Counter
 
 Ints = NDArray[np.signedinteger[Any]]
 SHORT = 1_000  # entries that are worth a call of native code, even if it must be made first
 _FEW = 64  # entries that Python always walks in less time than such a call takes
 MANY = 20_000  # entries of short tapes that Python can walk in the time that LLVM takes to compile the walks
+_MUCH = 4_000_000  # entries that code compiled quickly walks in the time that better code takes to compile
 _LEAST = -(1 << 30)
 _AS_THEY_ARE = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.uint64))
 _NAMES = ("longest", "reached", "first_equals", "in_rounds", "picked", "counted")
@@ -31,7 +33,7 @@ def longest(start: Ints, operand: Ints, own: Ints, step: Ints) -> Ints:
     """For each entry, the maximum of its number and its operands' results, plus its step."""
     found = np.empty(len(own), dtype=np.int32)
     if (walks := _native(len(own))) is not None:
-        _call(walks["longest"], start, operand, own, step, found)
+        _call(walks.functions["longest"], start, operand, own, step, found)
         return found
     most = own.tolist()
     begin, used, steps = start.tolist(), operand.tolist(), step.tolist()
@@ -48,7 +50,7 @@ def reached(start: Ints, operand: Ints, roots: Ints) -> NDArray[np.bool_]:
     needed = np.zeros(len(start) - 1, dtype=np.uint8)
     needed[roots] = 1
     if (walks := _native(len(needed))) is not None:
-        _call(walks["reached"], start, operand, needed)
+        _call(walks.functions["reached"], start, operand, needed)
         return needed.astype(bool)
     mark = bytearray(needed)
     begin, used = start.tolist(), operand.tolist()
@@ -67,7 +69,7 @@ def first_equals(code: Ints, bits: Ints, start: Ints, operand: Ints) -> Ints:
     if (walks := _native(n)) is not None:
         table, mapped = np.full(1 << (2 * n).bit_length(), -1, np.int32), np.empty(len(operand), np.int32)
         kinds, leaves = np.ascontiguousarray(code, np.int16), np.ascontiguousarray(bits).view(np.uint64)
-        _call(walks["first_equals"], start, operand, kinds, mapped, table, found, leaves, len(table) - 1)
+        _call(walks.functions["first_equals"], start, operand, kinds, mapped, table, found, leaves, len(table) - 1)
         return found
     twin = list(range(n))
     look = twin.__getitem__
@@ -84,7 +86,7 @@ def in_rounds(start: Ints, operand: Ints, step: Ints, held: Ints, opens: Ints) -
     at the time when the latest round was opened, by the latest entry that `opens` one."""
     found = np.zeros(len(step), dtype=np.int32)
     if (walks := _native(len(step))) is not None:
-        _call(walks["in_rounds"], start, operand, step, held, opens, found)
+        _call(walks.functions["in_rounds"], start, operand, step, held, opens, found)
         return found
     most, floor, result = 0, 0, found.tolist()
     begin, used, computed = start.tolist(), operand.tolist(), np.flatnonzero(np.diff(start)).tolist()
@@ -105,7 +107,7 @@ def picked(begin: Ints, arity: Ints, operand: Ints, number: Ints) -> tuple[Ints,
     np.cumsum(arity, out=start[1:])
     if (walks := _native(len(begin))) is not None:
         found = np.empty(int(start[-1]), dtype=np.int32)
-        _call(walks["picked"], start, begin, operand, number, found)
+        _call(walks.functions["picked"], start, begin, operand, number, found)
         return start, found
     at = np.arange(int(start[-1])) + np.repeat(begin - start[:-1], arity)
     return start, number[operand[at]]
@@ -115,7 +117,7 @@ def counted(numbers: Ints, most: int) -> Ints:
     """How often each of the numbers 0, 1, … below `most` occurs."""
     if (walks := _native(len(numbers))) is not None:
         found = np.zeros(most, dtype=np.int32)
-        _call(walks["counted"], numbers, found, len(numbers))
+        _call(walks.functions["counted"], numbers, found, len(numbers))
         return found
     return np.bincount(numbers, minlength=most)
 
@@ -123,25 +125,29 @@ def counted(numbers: Ints, most: int) -> Ints:
 walked = 0  # entries of short tapes, since the process began
 
 
-def _native(entries: int) -> dict[str, Any] | None:
+def _native(entries: int) -> Native | None:
     """The native walks, if a tape is long, or many short ones have been walked before."""
     global walked
     if entries < SHORT:
         walked += entries
         if walked < MANY or entries < _FEW:
             return None
-    return compiled()
+    code = compiled()
+    return None if code is None else code.code(entries)
 
 
 @cache
-def compiled() -> dict[str, Any] | None:
-    """The native walks by name, or None without LLVM."""
+def compiled() -> ByWork | None:
+    """The native walks, or None without LLVM."""
     try:
-        from macrograd.compiler.jit.native import Native
+        from macrograd.compiler.jit.native import ByWork, Native
     except (ImportError, OSError):
         return None
-    native = Native(b"walks", _NAMES, lambda: (_text(), np.zeros(1, dtype=np.int32)))
-    return {name: (native, function) for name, function in native.functions.items()}
+
+    def make(quick: bool) -> Native:
+        return Native(b"walks", _NAMES, lambda: (_text(), np.zeros(1, dtype=np.int32)), quick=quick)
+
+    return ByWork(make, _MUCH)
 
 
 def _call(walk: Any, *given: Any) -> None:
@@ -149,7 +155,7 @@ def _call(walk: Any, *given: Any) -> None:
     16, of marks 8, of the bits of numbers 64."""
     held = [x if isinstance(x, int) else _as_walked(x) for x in given]
     words = np.array([x if isinstance(x, int) else x.ctypes.data for x in (*held, len(given[0]) - 1)])
-    walk[1](words.ctypes.data)  # keeps the arrays alive during the call, when other threads run
+    walk(words.ctypes.data)  # keeps the arrays alive during the call, when other threads run
 
 
 def _as_walked(x: NDArray[Any]) -> NDArray[Any]:

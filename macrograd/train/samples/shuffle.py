@@ -24,6 +24,7 @@ _MASK = (1 << 64) - 1
 # Below 2³² samples, the upper half of a random number times the count, shifted back, is a fair choice.
 _MOST = 1 << 32
 PIECE = 1 << 21
+_MUCH = 1 << 22  # samples that code compiled quickly shuffles in the time that better code takes to compile
 
 
 def shuffle_into(out: Rows, first: int, seed: int, *, native: bool) -> None:
@@ -31,11 +32,12 @@ def shuffle_into(out: Rows, first: int, seed: int, *, native: bool) -> None:
     epochs, samples = out.shape
     if samples >= _MOST:
         raise ValueError(f"{samples} samples are too many to shuffle: give fewer than {_MOST}, or shuffle=False")
-    code = _native() if native else None
-    if code is None:
+    made = _native() if native else None
+    if made is None:
         for k in range(epochs):
             out[k] = _one(samples, first + k, seed)
         return
+    code = made.code(epochs * samples)
     # Long epochs are shuffled in pieces, so that Python can handle signals in between.
     for begin in range(0, samples, PIECE):
         end = min(begin + PIECE, samples)
@@ -71,11 +73,15 @@ def _signed(x: int) -> int:
 def _native() -> Any:
     """The compiled shuffle; None if LLVM does not load."""
     try:
-        from macrograd.compiler.jit.native import Native
+        from macrograd.compiler.jit.native import ByWork, Native
     except ImportError:
         return None
     text = _text()
-    return Native(text.encode(), ("shuffle",), lambda: (text, np.empty(0, dtype=np.int32)))
+
+    def make(quick: bool) -> Native:
+        return Native(text.encode(), ("shuffle",), lambda: (text, np.empty(0, dtype=np.int32)), quick=quick)
+
+    return ByWork(make, _MUCH)
 
 
 def _text() -> str:

@@ -16,6 +16,7 @@ _POINTERS = (
     "lengths", "rates", "losses", "value", "number", "loss_in", "odd", "factor", "rate_in", "step_in", "factor_in",
     "first_rows", "flag_context",
 )  # fmt: skip
+_MUCH = 500_000  # steps that code compiled quickly makes in the time that better code takes to compile
 _INTEGERS = ("mask", "step", "steps", "done", "reason", "arguments")
 
 
@@ -32,7 +33,7 @@ _FIELD = {name: k for k, (name, *_) in enumerate(TrainContext._fields_)}
 
 
 @native.Shared
-def driver(kind: Float, *, team: bool = False) -> native.Native:
+def driver(kind: Float, *, team: bool = False) -> native.ByWork:
     """The loop itself, with the same code for all programs. The threads of a team all run it: they share the gradient
     program, the first one measures, and each updates a part of the parameters. `flag_context` is the first one's."""
     code = Code(kind)
@@ -123,4 +124,9 @@ def driver(kind: Float, *, team: bool = False) -> native.Native:
     text = "\n".join(
         [*sorted(code.declared), *shared, "define void @train(ptr %context) {", "entry:", *code.lines, "}"]
     )
-    return native.Native(f"train {kind.name} {team}".encode(), ("train",), lambda: (text, np.zeros(1, dtype=np.int32)))
+
+    def make(quick: bool) -> native.Native:
+        key = f"train {kind.name} {team}".encode()
+        return native.Native(key, ("train",), lambda: (text, np.zeros(1, dtype=np.int32)), quick=quick)
+
+    return native.ByWork(make, _MUCH)

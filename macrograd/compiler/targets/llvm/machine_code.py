@@ -70,7 +70,7 @@ def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs:
 
 def support(code: native.Native, program: Program, machine: Machine) -> int | None:
     """The context's field for the functions that the program's code calls if it is rolled."""
-    if code.improved or not _rolls(program, machine):
+    if code.improved or not _rolls(program, machine) or not _has_products(program):
         return None
     from macrograd.compiler.targets.llvm.support import table  # not before it is needed
 
@@ -87,6 +87,11 @@ def _rolls(program: Program, machine: Machine) -> bool:
         for step in steps:
             work += lanes * sum(x.members * max(1, x.terms) * prod(counts) for x, counts in counted(step))
     return work <= MOST
+
+
+def _has_products(program: Program) -> bool:
+    """Whether a block has sums of products, which may be calls of those functions."""
+    return any(x.kind in ("dot", "reduce") for step in program.block for x, _ in counted(step))
 
 
 @lru_cache(maxsize=16)

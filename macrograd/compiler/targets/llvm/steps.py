@@ -151,13 +151,15 @@ class _StepBuffers:
         if not steps.executable.program.batch:
             self._rows = np.zeros((len(steps.executable.sizes), 2), np.int64)
             self.train.first_rows, self.train.arguments = self._rows.ctypes.data, len(self._rows)
-        self._train = driver(kind_of(steps.executable.dtype), team=buffers.team).functions["train"]
+        self._driver = driver(kind_of(steps.executable.dtype), team=buffers.team)
         helpers = zip(buffers.others, self._parts[1:], strict=True) if buffers.team else ()
         self._helpers = [steps.context(buffers, *helper) for helper in helpers]
 
     def run(self) -> None:
         """The steps that the context describes, on the threads of the buffers' team if there is one."""
-        mine = partial(self._train, ctypes.addressof(self.train))
+        code = self._driver.code(self.train.steps)
+        train = code.functions["train"]
+        mine = partial(train, ctypes.addressof(self.train))
         if not self._helpers:
             mine()
             return
@@ -165,7 +167,7 @@ class _StepBuffers:
         for helper in self._helpers:
             for name in ("order", "lengths", "rates", "losses", "step", "steps"):
                 setattr(helper, name, getattr(self.train, name))
-        function = ctypes.cast(self._train, ctypes.c_void_p).value or 0
+        function = ctypes.cast(train, ctypes.c_void_p).value or 0
         self.buffers.crew.run(function, [ctypes.addressof(helper) for helper in self._helpers], mine)
 
     def read(self, data: list[Array]) -> None:

@@ -1,8 +1,9 @@
 """Functions that rolled code calls, compiled once for all programs.
 
 Rolled code is compiled quickly and runs slowly. Most of a run of most programs is sums of products, so these are here
-instead, and optimised: they add their terms in the order in which all other code adds them. `Context.support` leads to
-the functions' addresses.
+instead: they add their terms in the order in which all other code adds them, many terms and two vectors in a round, so
+that they are fast without being optimised, which would take four times as long. `Context.support` leads to the
+functions' addresses.
 
     dot(sums, a, step, b, stride, count, vectors)                     `Library.add_products`
     outer(out, row, a, step, b, columns, rows, lanes, memory)         `Library.outer_products`
@@ -20,6 +21,8 @@ from macrograd.compiler.jit.text import Counter, Float
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import SUPPORT
 
+_AT_ONCE = 8  # terms in a round of a loop
+_TOGETHER = 2  # vectors with the same terms
 _PARAMETERS = {
     "dot": "ptr %sums, ptr %a, i64 %step, ptr %b, i64 %stride, i64 %count, i64 %vectors",
     "outer": "ptr %out, i64 %row, ptr %a, i64 %step, ptr %b, i64 %columns, i64 %rows, i64 %lanes, ptr %memory",
@@ -47,7 +50,7 @@ def compiled(kind: Float, width: int, strict: bool) -> native.Native:
         attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{width * kind.bits}" }}'
         return "\n".join([*sorted(declared), *functions, attributes]), np.zeros(1, dtype=np.int32)
 
-    return native.Native(f"support {kind.name} {width} {strict}".encode(), SUPPORT, write)
+    return native.Native(f"support {kind.name} {width} {strict}".encode(), SUPPORT, write, quick=True)
 
 
 def _times(code: Code, counter: Counter, factor: str) -> str:
@@ -57,48 +60,73 @@ def _times(code: Code, counter: Counter, factor: str) -> str:
 def _dot(code: Code, width: int) -> None:
     kind = code.kind.vector(width)
 
-    def per_vector(v: Counter, _: list[str]) -> list[str]:
-        offset = code.linear(0, [(width, v)])
-        place, begin = code.element("%sums", offset), code.element("%b", offset)
+    def several(vectors: int, first: str, v: Counter) -> list[str]:
+        """The sums in this many vectors, from vector number first + vectors·v on."""
+        offset = code.linear(0, [(width, first if vectors == 1 else 0), (width * vectors, v)])
+        places = [code.element(code.element("%sums", offset), str(k * width)) for k in range(vectors)]
+        begin = code.element("%b", offset)
 
-        def per_term(t: Counter, values: list[str]) -> list[str]:
-            number = code.broadcast(code.load(code.element("%a", _times(code, t, "%step")), 1), width)
-            vector = code.load(code.element(begin, _times(code, t, "%stride")), width)
-            return [code.multiply_add(number, vector, values[0], width)]
+        def some(term: Counter, terms: int, sums: list[str]) -> list[str]:
+            """The sums with this many more terms."""
+            a = code.element("%a", _times(code, term, "%step"))
+            b = code.element(begin, _times(code, term, "%stride"))
+            for t in range(terms):
+                if t:
+                    a, b = code.element(a, "%step"), code.element(b, "%stride")
+                number = code.broadcast(code.load(a, 1), width)
+                factors = [code.load(code.element(b, str(k * width)), width) for k in range(vectors)]
+                sums = [code.multiply_add(number, x, y, width) for x, y in zip(factors, sums, strict=True)]
+            return sums
 
-        (total,) = code.loop("%count", per_term, [(kind, code.load(place, width))])
-        code.store(total, place, width)
+        def rest(t: Counter, sums: list[str]) -> list[str]:
+            return some(code.let(f"add i64 {done}, {t}"), 1, sums)
+
+        sums = [(kind, code.load(place, width)) for place in places]
+        found = code.loop(rounds, lambda r, sums: some(code.linear(0, [(_AT_ONCE, r)]), _AT_ONCE, sums), sums)
+        found = code.loop(left, rest, [(kind, x) for x in found])
+        for total, place in zip(found, places, strict=True):
+            code.store(total, place, width)
         return []
 
-    code.loop("%vectors", per_vector)
+    rounds = code.let(f"udiv i64 %count, {_AT_ONCE}")
+    done = code.let(f"mul i64 {rounds}, {_AT_ONCE}")
+    left = code.let(f"sub i64 %count, {done}")
+    tiles = code.let(f"udiv i64 %vectors, {_TOGETHER}")
+    whole = code.let(f"mul i64 {tiles}, {_TOGETHER}")
+    code.loop(tiles, lambda v, _: several(_TOGETHER, "0", v))
+    code.loop(code.let(f"sub i64 %vectors, {whole}"), lambda v, _: several(1, whole, v))
 
 
 def _outer(code: Code, width: int) -> None:
-    """For each vector of columns: these in [lane][column] order, and with them all rows."""
-    kind = code.kind.vector(width)
+    """For each vector of columns: these in [lane][column] order, and with them all rows. There are whole vectors of
+    lanes."""
+    kind, some = code.kind.vector(width), min(width, _AT_ONCE)
 
     def per_vector(p: Counter, _: list[str]) -> list[str]:
         first = code.linear(0, [(width, p)])
         begin = code.element("%b", _times(code, first, "%lanes"))
 
         def turn(lane: Counter, _: list[str]) -> list[str]:
-            def one(k: Counter, _: list[str]) -> list[str]:
-                source = code.element(begin, code.linear(0, [(1, _times(code, k, "%lanes")), (1, lane)]))
-                code.store(code.load(source, 1), code.element("%memory", code.linear(0, [(width, lane), (1, k)])), 1)
-                return []
-
-            code.loop(width, one)
+            source, target = code.element(begin, str(lane)), code.element("%memory", code.linear(0, [(width, lane)]))
+            for k in range(width):
+                code.store(code.load(source, 1), code.element(target, str(k)), 1)
+                source = code.element(source, "%lanes")
             return []
 
         def per_row(i: Counter, _: list[str]) -> list[str]:
             head = code.element("%a", _times(code, i, "%step"))
 
-            def per_lane(lane: Counter, values: list[str]) -> list[str]:
-                number = code.broadcast(code.load(code.element(head, str(lane)), 1), width)
-                column = code.load(code.element("%memory", code.linear(0, [(width, lane)])), width)
-                return [code.multiply_add(number, column, values[0], width)]
+            def lanes(r: Counter, values: list[str]) -> list[str]:
+                (total,) = values
+                number = code.element(head, code.linear(0, [(some, r)]))
+                column = code.element("%memory", code.linear(0, [(some * width, r)]))
+                for k in range(some):
+                    left = code.broadcast(code.load(code.element(number, str(k)), 1), width)
+                    right = code.load(code.element(column, str(k * width)), width)
+                    total = code.multiply_add(left, right, total, width)
+                return [total]
 
-            (total,) = code.loop("%lanes", per_lane, [(kind, code.splat(0.0, width))])
+            (total,) = code.loop(rounds, lanes, [(kind, code.splat(0.0, width))])
             place = code.linear(0, [(1, _times(code, i, "%row")), (1, first)])
             code.store(total, code.element("%out", place), width)
             return []
@@ -107,4 +135,5 @@ def _outer(code: Code, width: int) -> None:
         code.loop("%rows", per_row)
         return []
 
+    rounds = code.let(f"udiv i64 %lanes, {some}")
     code.loop(code.let(f"udiv i64 %columns, {width}"), per_vector)
