@@ -28,6 +28,7 @@ SWITCHES: list[tuple[str, str, Callable[[Any], object]]] = [
     ("fit", "resume", lambda given: _trainer().fit(X, Y, epochs=1, resume=given, progress="none")),
     ("train_many", "resume", lambda given: mg.train_many([_trainer()], X, Y, epochs=1, resume=given)),
     ("compile", "batch", lambda given: mg.compile(lambda x: x, batch=given)),
+    ("compile", "own_rows", lambda given: mg.compile(lambda x: x, own_rows=given)),
     ("compile", "strict", lambda given: mg.compile(lambda x: x, strict=given)),
     ("loop", "collect", lambda given: mg.loop(2, lambda i, x: x, 1.0, collect=given)),
     ("custom", "check", lambda given: mg.custom(lambda x: x, lambda x: 1.0, check=given)),

@@ -28,6 +28,7 @@ def compile(  # noqa: A001
     strict: bool = ...,
     uniform: str | int | Iterable[str | int] = ...,
     comm: Any = ...,
+    own_rows: bool = ...,
 ) -> Compiled: ...
 
 
@@ -41,6 +42,7 @@ def compile(  # noqa: A001
     strict: bool = ...,
     uniform: str | int | Iterable[str | int] = ...,
     comm: Any = ...,
+    own_rows: bool = ...,
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
@@ -54,6 +56,7 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
     strict: bool = False,
     uniform: str | int | Iterable[str | int] = (),
     comm: Any = None,
+    own_rows: bool = False,
 ) -> Compiled | Callable[[Callable[..., Any]], Compiled]:
     """Trace the function `fn` of numbers and Values once and run it as native code.
 
@@ -78,6 +81,10 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
               the whole result. Sums over the batch are added in a fixed tree, so that the result has the same bits on
               any number of ranks (but not those of a function without comm). Calls raise `OtherRankError`, a
               RuntimeError, on all ranks if these do not compute the same thing
+    own_rows  with comm, whether each rank passes only the rows of the batch that it has, any number of them, also none,
+              and gets the results of these. Together they are one batch, the rows of rank 0 first: means and gradients
+              have the bits that they would have if every rank had passed all of it. Uniform arguments are the same on
+              all ranks
 
     Raises TraceError if fn branches on a value or asks for its number, ValueError and TypeError for invalid arguments,
     IndexError if the index of a `take` is out of range.
@@ -94,10 +101,12 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
             strict=strict,
             uniform=uniform,
             comm=comm,
+            own_rows=own_rows,
         )
     return Compiled(
-        fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform, comm=comm
-    )
+        fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform, comm=comm,
+        own_rows=own_rows,
+    )  # fmt: skip
 
 
 __all__ = ["Bound", "BoundResults", "CompileWarning", "Compiled", "TraceError", "compile"]

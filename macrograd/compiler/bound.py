@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler import parameters
+from macrograd.compiler import own_calls, parameters
 from macrograd.compiler.specialised import Specialised, results
+from macrograd.compiler.targets.target import State
 from macrograd.compiler.trace.guard import bound_calls
+from macrograd.ranks.own import OwnRows
 from macrograd.value import Value
 
 
@@ -27,17 +30,21 @@ class BoundCall:
     """
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]], what: str) -> None:
-        samples = special.samples(arrays)
+        own = own_calls.own_of(special, arrays) if special.settings.own_rows else None
+        samples = special.samples(arrays) if own is None else own.samples
         prepared = special.prepared(what, samples, one=samples == 1)
-        state = prepared.state(samples)
+        state = prepared.state(samples if own is None else len(own.computed), own)
         special.fill(state)
         buffers = special.uniform_buffers(state)
-        buffers |= {k: state.buffer(i).reshape(arrays[k].shape) for i, k in enumerate(special.varying)}
+        for i, k in enumerate(special.varying):
+            buffers[k] = (
+                state.buffer(i).reshape(arrays[k].shape) if own is None else np.empty(arrays[k].shape, state.u.dtype)
+            )
         self.arguments = [buffers[k] for k in range(len(arrays))]
         for buffer, array in zip(self.arguments, arrays, strict=True):
             np.copyto(buffer, array, casting="unsafe")
-        self._special, self._prepared, self._state = special, prepared, state
-        self._run = state.run
+        self._special, self._prepared, self._state, self._own = special, prepared, state, own
+        self._run = state.run if own is None else partial(_run_own, special, state, own, self.arguments)
         bound_calls.add(self)
         self._takes = prepared.executable.takes
         self.parameters = list(special.parameters)
@@ -56,6 +63,11 @@ class BoundCall:
             f"a bound call of {self._special.settings.name} holds memory of this process and cannot be pickled or "
             "copied: pickle the compiled function, and bind() it again there"
         )
+
+
+def _run_own(special: Specialised, state: State, own: OwnRows, arguments: list[NDArray[Any]]) -> None:
+    own_calls.load(special, state, own, arguments)
+    state.run()
 
 
 class Bound(BoundCall):
@@ -91,7 +103,7 @@ class Bound(BoundCall):
 
     def _first(self) -> float:
         """One of the first steps: making a built-in function takes milliseconds, which a single one does without."""
-        if self._fresh:
+        if self._fresh or self._own is not None:
             self._fresh = False
             self._run()
             return float(self._value[0])
@@ -123,17 +135,18 @@ class BoundResults(BoundCall):
 
     def _array(self, which: NDArray[np.int64]) -> NDArray[Any]:
         """The array that will hold these results: a view of a buffer if they are contiguous in one."""
-        samples = self._state.samples
+        own = self._own
+        samples = self._state.samples if own is None else len(own.rows)
         batch = (samples,) if self._special.settings.batch else ()
         slots, varying = self._prepared.slots[which].ravel(), self._prepared.varying[which].ravel()
         side_by_side = bool((np.diff(slots) == 1).all()) and len(slots) > 0
-        if side_by_side and not varying.any():
+        if side_by_side and own is None and not varying.any():
             found = self._state.u[slots[0] : slots[0] + len(slots)].reshape(which.shape)
             return (
                 found.reshape(*batch, *which.shape) if batch == (1,) else np.broadcast_to(found, (*batch, *which.shape))
             )
         first = self._prepared.program.first_output
-        if side_by_side and varying.all() and slots[0] >= first:
+        if side_by_side and own is None and varying.all() and slots[0] >= first:
             columns: NDArray[Any] = self._state.out[:, slots[0] - first : slots[-1] - first + 1]
             return columns.reshape(*batch, *which.shape)
         copy = np.empty((*batch, *which.shape), self._special.settings.dtype)
@@ -145,7 +158,8 @@ class BoundResults(BoundCall):
         if self._takes:
             self._special.check_indices(self._prepared, self._state)
         if self._copied:
-            table = self._special.table(self._prepared, self._state)
+            special, prepared, state, own = self._special, self._prepared, self._state, self._own
+            table = special.table(prepared, state) if own is None else own_calls.table(special, prepared, state, own)
             for copy, which in self._copied:
-                copy.reshape(len(table), -1)[:] = table[:, which]
+                copy.reshape(len(table), len(which))[:] = table[:, which]
         return self.results

@@ -130,7 +130,7 @@ class Call:
             table = special.table(prepared, state)
         finally:
             prepared.give(samples, state)
-        return special.map_results(lambda which: _picked(special, which, table))
+        return special.map_results(lambda which: picked(special, which, table))
 
     def _loaded(self, state: State, theta: Any, arrays: Sequence[Any]) -> Views:
         """Write the numbers of a call into a state."""
@@ -215,7 +215,7 @@ def _in_one_piece(prepared: Prepared, state: State, row: slice, shape: tuple[int
     return found if np.shares_memory(found, part) else None
 
 
-def _picked(special: Specialised, which: NDArray[np.int64], table: NDArray[Any]) -> Any:
+def picked(special: Specialised, which: NDArray[np.int64], table: NDArray[Any]) -> Any:
     """The results in the shape of their numbers, from a table of (samples, results)."""
     if which is special.nesting and isinstance(special.row, slice) and table.flags.writeable:
         found = table[:, special.row]  # the table is its own

@@ -16,6 +16,7 @@ from macrograd._numbers import check_unmasked
 from macrograd.compiler import parameters
 from macrograd.compiler.bound import Bound, BoundResults
 from macrograd.compiler.calls import Call, Calls, Direct
+from macrograd.compiler.own_calls import OwnCalls
 from macrograd.compiler.recordings import Recordings, shareable
 from macrograd.compiler.settings import settings_of
 from macrograd.compiler.specialised import Specialised
@@ -42,10 +43,12 @@ class Compiled:
         strict: bool,
         uniform: str | int | Iterable[str | int] = (),
         comm: Any = None,
+        own_rows: bool = False,
     ) -> None:
         settings = settings_of(
-            fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform, comm=comm
-        )
+            fn, batch=batch, dtype=dtype, backend=backend, threads=threads, strict=strict, uniform=uniform, comm=comm,
+            own_rows=own_rows,
+        )  # fmt: skip
         self.settings, self.fn, self.batch, self.strict, self.threads = settings, fn, batch, strict, threads
         self.dtype, self.backend = settings.dtype, settings.backend
         self.__name__ = settings.name
@@ -58,7 +61,9 @@ class Compiled:
         # Calls with arrays like those of a call before.
         self._direct: Direct | None = None
         self._values: Direct | None = None
-        self._calls = Calls(settings.dtype)
+        self._calls: Calls | OwnCalls = (
+            OwnCalls(settings.ranks) if settings.own_rows and settings.ranks is not None else Calls(settings.dtype)
+        )
         self._remembered: tuple[tuple[int, ...], ...] | None = None  # of the latest call before pickling
         self._lock = threading.RLock()
         self._shared: tuple[Recordings, Sequence[Value]] | None = None
@@ -108,7 +113,7 @@ class Compiled:
         if (call := self._known("values", args)) is not None and not kwargs:
             self._values = None if is_interpreted() else call.direct()
             return call.values(None, args)
-        arrays, special = self._prepare(args, kwargs)
+        arrays, special = self._given(args, kwargs)
         return self._calls.of("values", special, arrays).values(None, arrays)
 
     def value(self, theta: Any, *args: Any, **kwargs: Any) -> Any:
@@ -120,7 +125,7 @@ class Compiled:
         if (call := self._known("values", args)) is not None and not kwargs:
             return call.values(theta, args)
         try:
-            arrays, special = self._prepare(args, kwargs)
+            arrays, special = self._given(args, kwargs)
         except TypeError:
             self._check_arguments("value", args, kwargs)
             raise
@@ -133,7 +138,7 @@ class Compiled:
 
         Raises TypeError if the function's result is not one scalar.
         """
-        arrays, special = self._prepare(args, kwargs)
+        arrays, special = self._given(args, kwargs)
         value, gradient = self._calls.of("gradient", special, arrays).value_and_grad(None, arrays)
         for parameter, g in zip(special.parameters, gradient.tolist(), strict=True):
             parameter._grad += g
@@ -158,7 +163,7 @@ class Compiled:
             self._direct = call.direct()
             return call.value_and_grad(theta, args)
         try:
-            arrays, special = self._prepare(args, kwargs)
+            arrays, special = self._given(args, kwargs)
         except TypeError:
             self._check_arguments("value_and_grad", args, kwargs)
             raise
@@ -170,7 +175,7 @@ class Compiled:
         For a function that returns one scalar, a `Bound`, which computes the value and its gradient with respect to the
         parameters; for several results, such as `mg.compile(mg.grad(f))`, a `BoundResults`, which computes these.
         """
-        arrays, special = self._prepare(args, kwargs)
+        arrays, special = self._given(args, kwargs)
         return Bound(special, arrays) if special.is_scalar else BoundResults(special, arrays)
 
     # --- parameters -------------------------------------------------------------------------------------------------
@@ -265,6 +270,17 @@ class Compiled:
             self._latest = call.special
         return call
 
+    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[NDArray[Any]], Specialised]:
+        """`_prepare` for a call, which tells the other ranks of an error if each passes its own rows."""
+        if not self.settings.own_rows:
+            return self._prepare(args, kwargs)
+        try:
+            return self._prepare(args, kwargs)
+        except BaseException as error:
+            assert self.settings.ranks is not None
+            self.settings.ranks.leave(error)
+            raise
+
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[NDArray[Any]], Specialised]:
         if kwargs:
             args = self._positional(args, kwargs)
@@ -345,7 +361,7 @@ class Compiled:
                     f"{self.__name__}: {self._varying(0)} has {len(leading)} samples (shape {leading.shape}), "
                     f"{self._varying(k)} has {len(array)} (shape {array.shape}); they must be equal"
                 )
-        if not len(leading):
+        if not len(leading) and not self.settings.own_rows:  # the others may have rows
             raise ValueError(f"{self.__name__}: the batch is empty (shape {leading.shape}): give at least one sample")
 
     def _varying(self, number: int) -> str:

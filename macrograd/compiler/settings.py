@@ -37,6 +37,7 @@ class Settings:
     signature: inspect.Signature | None
     uniform: frozenset[int] = frozenset()  # positions of the arguments that are the same for all samples
     ranks: Ranks | None = None  # the processes that share every batch
+    own_rows: bool = False  # whether each of them passes its own rows of it
 
     def anonymous(self) -> Settings:
         """These settings without the function, which leads to its parameters."""
@@ -58,6 +59,7 @@ def settings_of(
     strict: bool,
     uniform: Any = (),
     comm: Any = None,
+    own_rows: bool = False,
 ) -> Settings:
     """The checked settings. Raises ValueError for an unsupported setting and TypeError if fn is not callable."""
     name = dtype if isinstance(dtype, str) else _name(dtype)
@@ -66,12 +68,15 @@ def settings_of(
     if backend not in _BACKENDS:
         raise ValueError(f"compile(backend={backend!r}): backend must be one of {', '.join(map(repr, _BACKENDS))}")
     batch, strict = flag("compile", "batch", batch), flag("compile", "strict", strict)
+    own_rows = flag("compile", "own_rows", own_rows)
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise ValueError(f"compile(threads={threads!r}): threads must be a positive integer")
     if not callable(fn):
         raise TypeError(f"compile() takes a function, got {fn!r} of type {type(fn).__name__}")
     if comm is not None and not batch:
         raise ValueError("compile(comm=...) needs batch=True: it is the samples of a batch that ranks share")
+    if own_rows and comm is None:
+        raise ValueError("compile(own_rows=True) is for ranks that share a batch: give comm")
     signature = _signature(fn)
     return Settings(
         fn=fn,
@@ -84,6 +89,7 @@ def settings_of(
         signature=signature,
         uniform=_uniform(uniform, signature, batch=bool(batch)),
         ranks=Ranks.of(comm),
+        own_rows=own_rows,
     )
 
 

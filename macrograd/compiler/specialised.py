@@ -22,6 +22,7 @@ from macrograd.compiler.tape import indices
 from macrograd.compiler.targets.target import Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.compiler.trace.recording import FIRST_CHECK
+from macrograd.ranks.own import OwnRows
 from macrograd.value import Value, numbers_of
 
 FEW_SIZES = 8  # of batches, whose buffers wait
@@ -60,14 +61,14 @@ class Prepared:
                 pass
         return self.state(samples)
 
-    def state(self, samples: int) -> State:
+    def state(self, samples: int, own: OwnRows | None = None) -> State:
         """New buffers. LLVM compiles code for each batch size, so it may still fail here."""
         try:
-            return self.executable.state(samples)
+            return self.executable.state(samples, own=own)
         except RuntimeError as error:
             self.executable = self.instead(error)
             self.waiting.clear()
-            return self.executable.state(samples)
+            return self.executable.state(samples, own=own)
 
     def steps(self, parts: Parts, samples: int) -> Steps:
         """Training steps of this program; like `state`, this is where native code may fail."""
@@ -217,7 +218,7 @@ class Specialised:
         for k in np.flatnonzero(varying & (outputs < 0)).tolist():  # an input returned unchanged
             argument = int(np.searchsorted(np.cumsum(self.sizes), slots[k], side="right"))
             begin = sum(self.sizes[:argument])
-            table[:, k] = state.arguments[argument].reshape(samples, -1)[:, slots[k] - begin]
+            table[:, k] = state.arguments[argument].reshape(samples, self.sizes[argument])[:, slots[k] - begin]
         return table
 
     def check_indices(self, prepared: Prepared, state: State) -> None:
@@ -225,10 +226,19 @@ class Specialised:
         over the arguments finds which."""
         if not (prepared.executable.takes and state.flagged()):
             return
+        error, found = self._invalid(prepared, state)
+        own = None if state.shared is None else state.shared.own
+        raise error if own is None else own.agreed(error, found=found)
+
+    def _invalid(self, prepared: Prepared, state: State) -> tuple[Exception, bool]:
+        """(the error for a run that raised the flag, whether its cause was found)."""
         samples, program, checks = state.samples, prepared.program, self.source.checks
         inputs = [array.reshape(samples, size) for array, size in zip(state.arguments, self.sizes, strict=True)]
         sample: int | None = 0
-        if self.source.loops or self.source.sections:  # of a loop not all rounds are on the tape
+        found: tuple[float, int] | None = None
+        if not samples:
+            sample = None  # the rows of all samples are those of other ranks
+        elif self.source.loops or self.source.sections:  # of a loop not all rounds are on the tape
             sample = state.first_flagged() if program.batch else 0
             row = 0 if sample is None else sample
             found = invalid_index(prepared.executable, state, [array[row : row + 1] for array in inputs])
@@ -238,18 +248,22 @@ class Specialised:
             sample, found = (None, None) if first is None else (first[0], first[1:])
         name = self.settings.name
         if self.settings.batch and sample is not None:
-            name = f"{name}, sample {sample}"
+            before = 0 if state.shared is None or state.shared.own is None else state.shared.own.computed.start
+            name = f"{name}, sample {before + sample}"
         if found is None and checks:
-            raise RuntimeError(f"{name}: {'; or '.join(checks)}; or a take() got an index outside of its values")
+            text = f"{name}: {'; or '.join(checks)}; or a take() got an index outside of its values"
+            return RuntimeError(text), False
         if found is None:
-            raise IndexError(f"{name}: take() got an index outside of its values, or one that is not an integer")
+            return IndexError(
+                f"{name}: take() got an index outside of its values, or one that is not an integer"
+            ), False
         index, count = found
         if checks and index <= FIRST_CHECK:
             given = "" if sample is None else _shown([x for array in inputs for x in array[sample].tolist()])
-            raise RuntimeError(f"{name}: {checks[int(FIRST_CHECK - index)]}{given}")
+            return RuntimeError(f"{name}: {checks[int(FIRST_CHECK - index)]}{given}"), True
         if not index.is_integer():
-            raise IndexError(f"{name}: take() needs an integer index, got {index!r}")
-        raise IndexError(f"{name}: take() index {index:.15g} is outside 0 … {count - 1}")
+            return IndexError(f"{name}: take() needs an integer index, got {index!r}"), True
+        return IndexError(f"{name}: take() index {index:.15g} is outside 0 … {count - 1}"), True
 
     def map_results(self, array: Callable[[NDArray[np.int64]], Any]) -> Any:
         """The function's nested result with `array(numbers)` in place of each array, where `numbers` index the

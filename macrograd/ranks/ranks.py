@@ -38,10 +38,11 @@ _DIFFER = {
     _PROGRAM: "another program than rank {k}, or has another processor: all ranks must make the same calls of the same "
     "functions, on processors of one kind unless strict=True",
     _SAMPLES: "a batch of {a} samples and rank {k} of {b}: every rank passes the whole batch, and computes its share "
-    "(but with Trainer(own_rows=True) its own rows)",
+    "(but with own_rows=True its own rows)",
     _PARAMETERS: "other parameters than rank {k}: every rank must start from the same numbers, so seed the model, as "
     "in nn.MLP(…, seed=0)",
-    _ARGUMENTS: "other data than rank {k}: every rank passes the whole batch, and computes its share",
+    _ARGUMENTS: "other data than rank {k}: every rank passes the whole batch, and computes its share (but with "
+    "own_rows=True its own rows)",
 }
 _END = zlib.crc32(b"the end")
 PATIENCE = 2.0  # seconds that the other ranks leave to the one that failed for printing its traceback
@@ -133,9 +134,9 @@ class Ranks:
 
     # --- exchange -------------------------------------------------------------------------------------------------
 
-    def total(self, leaves: Leaves, nodes: Nodes, width: int, dtype: np.dtype[Any]) -> Array:
-        """The sum over all leaves, (width,), from this rank's nodes."""
-        wanted = [leaves.nodes(leaves.share(rank, self.size)) for rank in range(self.size)]
+    def total(self, leaves: Leaves, shares: Sequence[range], nodes: Nodes, width: int, dtype: np.dtype[Any]) -> Array:
+        """The sum over all leaves, (width,), from this rank's nodes; `shares` are the leaves of each rank."""
+        wanted = [leaves.nodes(share) for share in shares]
         sent = np.array([nodes[node] for node in wanted[self.rank]], dtype=dtype).reshape(-1)
         received = np.empty(sum(map(len, wanted)) * width, dtype=dtype)
         self._comm.Allgatherv(sent, [received, [len(some) * width for some in wanted]])

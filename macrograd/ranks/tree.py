@@ -10,6 +10,8 @@ so is every bit of the root.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,11 @@ class Leaves:
     def share(self, rank: int, size: int) -> range:
         """The leaves of one of `size` ranks."""
         return range(self.count * rank // size, self.count * (rank + 1) // size)
+
+    def owned(self, counts: Sequence[int]) -> list[range]:
+        """The leaves of each rank if these have so many consecutive rows: a leaf is that one's which has its first."""
+        ends = [-(-end // self.length) for end in np.cumsum([0, *counts]).tolist()]
+        return [range(a, b) for a, b in pairwise(ends)]
 
     def rows(self, leaves: range) -> slice:
         """The samples of consecutive leaves."""

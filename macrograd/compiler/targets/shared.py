@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd.ranks.own import OwnRows
 from macrograd.ranks.ranks import Ranks, checksum, sampled
 from macrograd.ranks.tree import Leaves, Nodes
 
@@ -18,20 +19,25 @@ Array = NDArray[Any]
 class Shared:
     """One batch, its leaves, and which of them are this rank's.
 
-    mine  this rank's leaves, and `rows` their samples
+    mine   this rank's leaves, and `rows` their samples
+    first  the first leaf in this rank's buffers: these have the whole batch, or only the rows that it computes if
+           the ranks have each their own
     """
 
-    def __init__(self, ranks: Ranks, samples: int) -> None:
-        self.ranks, self.leaves = ranks, Leaves.of(samples)
-        self.mine = self.leaves.share(ranks.rank, ranks.size)
-        self.rows = self.leaves.rows(self.mine)
+    def __init__(self, ranks: Ranks, samples: int, own: OwnRows | None = None) -> None:
+        self.ranks, self.own = ranks, own
+        self.leaves = Leaves.of(samples) if own is None else own.leaves
+        self._shares = [self.leaves.share(r, ranks.size) for r in range(ranks.size)] if own is None else own.shares
+        self.mine = self._shares[ranks.rank]
+        self.first = 0 if own is None else self.mine.start
+        self.rows = self.leaves.rows(self.mine) if own is None else slice(0, len(own.computed))
         self.stop = False  # whether this rank asks all to stop
         self._arguments = 0
         self._nodes: Nodes = {}
 
     def given(self, arrays: Sequence[Array]) -> None:
-        """Note the arguments, whole on every rank, for the comparison."""
-        self._arguments = sampled(arrays)
+        """Note the arguments, if they are whole on every rank, for the comparison."""
+        self._arguments = sampled(arrays) if self.own is None else 0
 
     def add(self, first: int, sums: Array) -> None:
         """Add the sums of leaves first, first + 1, …, one row for each, whose memory is free afterwards."""
@@ -45,7 +51,8 @@ class Shared:
         self._nodes = {node: np.array(row) if row.base is not None else row for node, row in added.items()}
 
     def finish(self, who: str, held: Array, flag: bool, reduced: int, out: Array) -> tuple[bool, Array | None]:
-        """Meet the other ranks once this one has added its leaves, and fill the rows of `out` that are theirs.
+        """Meet the other ranks once this one has added its leaves, and fill the rows of `out` that are theirs, if it
+        has any.
 
         who      describes the program, and the processor where results depend on it
         held     the numbers that a run starts from, which must be the same on all ranks
@@ -61,7 +68,7 @@ class Shared:
         )
         if ranks.stopped is not None:
             return raised, None
-        if out.shape[1]:
-            shares = [leaves.rows(leaves.share(rank, ranks.size)) for rank in range(ranks.size)]
-            out[:] = ranks.rows(out[self.rows], [rows.stop - rows.start for rows in shares])
-        return raised, ranks.total(leaves, nodes, reduced, held.dtype) if reduced else None
+        if out.shape[1] and self.own is None:
+            parts = [leaves.rows(share) for share in self._shares]
+            out[:] = ranks.rows(out[self.rows], [rows.stop - rows.start for rows in parts])
+        return raised, ranks.total(leaves, self._shares, nodes, reduced, held.dtype) if reduced else None

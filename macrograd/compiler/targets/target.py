@@ -34,6 +34,7 @@ from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.shared import Shared
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ops import Op
+from macrograd.ranks.own import OwnRows
 from macrograd.ranks.ranks import Ranks
 
 Array = NDArray[Any]
@@ -137,9 +138,10 @@ class Executable(ABC):
         return True
 
     @abstractmethod
-    def state(self, samples: int, like: State | None = None) -> State:
-        """New buffers for a batch of that size, with the uniform slots of another state if one is given. Raises
-        RuntimeError as `Runner.prepare` does."""
+    def state(self, samples: int, like: State | None = None, own: OwnRows | None = None) -> State:
+        """New buffers for a batch of that size, with the uniform slots of another state if one is given. If the ranks
+        have `own` rows, it is the number of those that this one computes. Raises RuntimeError as `Runner.prepare`
+        does."""
 
     @abstractmethod
     def steps(self, parts: Parts, samples: int) -> Steps:
@@ -157,6 +159,7 @@ class State(ABC):
     u          the uniform slots: parameters, constants, and numbers computed from them
     out        the results that vary, (samples, outputs)
     arguments  the arguments' numbers, None until loaded
+    samples    in the buffers, and `total` those of the batch: more if ranks have each their own rows
     shared     the part of the batch that is this rank's, if ranks share it
     run        computes everything from the current contents of the buffers, with the least overhead
     views      of the buffers, for whoever makes calls with them
@@ -165,13 +168,13 @@ class State(ABC):
     run: Callable[[], object]
     u: Array
 
-    def __init__(self, executable: Executable, samples: int) -> None:
-        self.executable, self.samples = executable, samples
+    def __init__(self, executable: Executable, samples: int, own: OwnRows | None = None) -> None:
+        self.executable, self.samples, self.total = executable, samples, samples if own is None else own.samples
         self.out = aligned(samples * executable.outputs, executable.dtype).reshape(samples, executable.outputs)
         self.arguments: list[Any] = [None] * len(executable.sizes)
         self.shared: Shared | None = None
         if executable.ranks is not None:
-            self.shared = Shared(executable.ranks, samples)
+            self.shared = Shared(executable.ranks, samples, own)
         self.views: Any = None
         self._borrowed: set[int] = set()  # arguments that are read from a caller's array
         self._weights: Array | None = None

@@ -30,6 +30,7 @@ from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import StepByStep
 from macrograd.compiler.targets.target import Executable, Request, State, aligned
 from macrograd.compiler.targets.training import Parts, Steps
+from macrograd.ranks.own import OwnRows
 from macrograd.ranks.tree import Leaves
 
 _MOST_VECTORS = 16  # of one slot in a block
@@ -93,8 +94,8 @@ class LlvmExecutable(Executable):
     def settled(self, samples: int) -> bool:
         return self.variant(samples)[0].improved
 
-    def state(self, samples: int, like: State | None = None) -> LlvmState:
-        return LlvmState(self, samples, like)
+    def state(self, samples: int, like: State | None = None, own: OwnRows | None = None) -> LlvmState:
+        return LlvmState(self, samples, like, own)
 
     def steps(self, parts: Parts, samples: int) -> Steps:
         if self.ranks is not None:  # every step meets the other ranks
@@ -129,10 +130,12 @@ class LlvmState(State):
 
     executable: LlvmExecutable
 
-    def __init__(self, executable: LlvmExecutable, samples: int, like: State | None = None) -> None:
-        super().__init__(executable, samples)
+    def __init__(
+        self, executable: LlvmExecutable, samples: int, like: State | None = None, own: OwnRows | None = None
+    ) -> None:
+        super().__init__(executable, samples, own)
         program, dtype = executable.program, executable.dtype
-        self.native, self.lanes, self.single = executable.variant(samples)
+        self.native, self.lanes, self.single = executable.variant(self.total)
         if like is None:
             self.u = aligned(program.uniform, dtype)
             self.u[program.parameters : program.first_uniform_input] = program.constants
@@ -146,7 +149,7 @@ class LlvmState(State):
             tables=self.native.tables.ctypes.data,
             samples=samples,
             arguments=ctypes.addressof(self._pointers),
-            scale=1.0 / samples,
+            scale=1.0 / self.total,
             out=self.out.ctypes.data,
             support=support(self.native, program, executable.machine(self.lanes, self.single)),
             **kernels(program, executable.machine(self.lanes, self.single)),
@@ -253,7 +256,8 @@ class LlvmState(State):
             self._leaf_sums = np.empty((some, len(executable.reduced)), dtype=executable.dtype)
         for first in range(shared.mine.start, shared.mine.stop, some):
             chunks = range(first, min(first + some, shared.mine.stop))
-            shared.add(first, self._sums(chunks, self._leaf_sums[: len(chunks)]))
+            here = range(chunks.start - shared.first, chunks.stop - shared.first)
+            shared.add(first, self._sums(here, self._leaf_sums[: len(chunks)]))
         self.context.flag = int(self.exchange(bool(self.context.flag)))
         self.native.functions["after"](self.address)
 

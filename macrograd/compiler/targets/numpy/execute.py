@@ -20,6 +20,7 @@ from macrograd.compiler.targets.shared import Shared
 from macrograd.compiler.targets.steps import StepByStep
 from macrograd.compiler.targets.target import Array, Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
+from macrograd.ranks.own import OwnRows
 from macrograd.ranks.tree import Leaves
 
 BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
@@ -44,9 +45,9 @@ class NumpyExecutable(Executable):
         blocks = -(-samples // max(_FEWEST_LANES, BLOCK_BYTES // bytes_))
         return -(-samples // blocks)
 
-    def state(self, samples: int, like: State | None = None) -> NumpyState:
+    def state(self, samples: int, like: State | None = None, own: OwnRows | None = None) -> NumpyState:
         assert like is None or isinstance(like, NumpyState)
-        return NumpyState(self, samples, like)
+        return NumpyState(self, samples, like, own)
 
     @cached_property
     def who(self) -> str:
@@ -69,10 +70,12 @@ class NumpyState(State):
 
     executable: NumpyExecutable
 
-    def __init__(self, executable: NumpyExecutable, samples: int, like: NumpyState | None = None) -> None:
-        super().__init__(executable, samples)
+    def __init__(
+        self, executable: NumpyExecutable, samples: int, like: NumpyState | None = None, own: OwnRows | None = None
+    ) -> None:
+        super().__init__(executable, samples, own)
         program, dtype, plan = executable.program, executable.dtype, executable.plan
-        self.lanes = executable.lanes(samples)
+        self.lanes = executable.lanes(self.total)
         self.flag: Flag = [False]
         if like is None:
             self._whole = np.zeros(program.uniform + len(plan.pool), dtype)
@@ -139,8 +142,8 @@ class NumpyState(State):
         """Run this rank's leaves, and exchange their sums."""
         leaves = shared.leaves
         for leaf in shared.mine:
-            rows = leaves.rows(range(leaf, leaf + 1))
-            shared.add(leaf, self._sums(range(rows.start, rows.stop, self.lanes))[None])
+            rows, before = leaves.rows(range(leaf, leaf + 1)), shared.first * leaves.length
+            shared.add(leaf, self._sums(range(rows.start - before, rows.stop - before, self.lanes))[None])
         self.flag[0] = self.exchange(bool(self.flag[0]))
 
     def _run_blocks(self) -> None:
@@ -224,7 +227,7 @@ class _Worker:
             found.append((slots[slot : slot + size], state.buffer(k).reshape(-1, size)[rows].T))
             slot += size
         if program.weight is not None:
-            scale = np.full(1, 1.0 / state.samples, self.v.dtype)
+            scale = np.full(1, 1.0 / state.total, self.v.dtype)
             found.append((slots[program.weight], scale if weights is None else weights[rows] * scale))
         return found
 
