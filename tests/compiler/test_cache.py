@@ -121,6 +121,22 @@ def test_the_users_cache_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.skipif(os.name != "posix", reason="home directories of POSIX")
+@pytest.mark.parametrize("chosen", ["", "~/compiled", "~nobody of that name/compiled"])
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
+    import pwd
+
+    def unknown(_: Any) -> Any:
+        raise KeyError("no such user")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setenv("MACROGRAD_CACHE", chosen)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache.directory() is None
+    assert run() == pytest.approx(0.7615941559557649, rel=1e-15)
+
+
 def test_only_the_owner_can_read(folder: Path) -> None:
     run()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -55,6 +55,13 @@ def _described(row: ops.Op) -> bytes:
 
 def directory() -> Path | None:
     """The directory of compiled code; None if there is none."""
+    try:
+        return _directory()
+    except RuntimeError:  # a user without a home, as in a container, or `~name` of nobody
+        return None
+
+
+def _directory() -> Path | None:
     chosen = os.environ.get("MACROGRAD_CACHE", "")
     if chosen.lower() == "off":
         return None
