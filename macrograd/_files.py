@@ -33,19 +33,16 @@ def write_whole(
     With `sync` a power cut leaves the old file or the new one; `private` files are readable by their owner alone.
     Raises as `check_place` does.
     """
-    import tempfile  # importing it takes longer than loading a compiled program
-
     target = check_place(path)
     pieces: Iterable[Any] = [content] if isinstance(content, bytes) else content
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    temporary = target.parent / f".{target.name}.{os.urandom(4).hex()}"
+    mode = 0o600 if private else 0o666
+    try:  # Ctrl-C may come as soon as the file is there
+        with open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
             file.writelines(pieces)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        if not private:  # mkstemp makes private files
-            os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -69,12 +66,6 @@ def remove_remains(path: Path) -> None:
             with suppress(OSError):
                 if entry.is_file(follow_symlinks=False) and time.time() - entry.stat().st_mtime > OLD:
                     os.unlink(entry.path)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_directory(directory: Path) -> None:

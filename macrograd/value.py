@@ -12,6 +12,7 @@ same reason, speed: each is `_node` inlined.
 
 from __future__ import annotations
 
+import os
 import sys
 from _thread import RLock, _count, get_ident  # `threading` would be a heavy import
 from collections import deque
@@ -20,6 +21,7 @@ from operator import attrgetter
 from typing import Any, NoReturn
 
 from macrograd import _numbers, ops
+from macrograd._forks import free_in_child
 from macrograd._methods import Methods
 from macrograd._names import elsewhere
 from macrograd._numbers import is_number, real, refuse_step
@@ -42,7 +44,7 @@ _operand: Callable[[Any], Any]
 # it checks whether the graph is still up to date.
 _ZERO = 0.0
 _fresh: float = 0.0
-_in_charge = RLock()
+_in_charge = free_in_child(RLock())
 
 
 class interpreted:  # noqa: N801 - used as a function, in a with statement
@@ -66,6 +68,17 @@ class interpreted:  # noqa: N801 - used as a function, in a with statement
         global _interpreter, _new, _operand
         _interpreter, _new, _operand = self._around
         _in_charge.release()
+
+
+def _forked() -> None:
+    """In a forked child: end what a thread of the parent traced, which is not here."""
+    global _interpreter, _new, _operand
+    if _interpreter is not None and _interpreter.thread != get_ident():
+        _interpreter, _new, _operand = None, object.__new__, constant
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _own(mine: Callable[[Any], Any], eager: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,24 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypa
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.svg"]
+
+
+def test_an_interrupt_at_any_moment_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: Any) -> int:
+        os.close(right(*given))  # the file is there, and nobody has been told yet
+        raise KeyboardInterrupt
+
+    right = os.open
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "x.svg", b"new")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_all_threads_share_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two calls of `os.umask` the files of other threads would be open to all."""
+    monkeypatch.delattr(os, "umask")
+    assert write_whole(tmp_path / "x.svg", b"new").read_bytes() == b"new"
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:

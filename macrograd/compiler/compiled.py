@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._forks import free_in_child
 from macrograd._numbers import check_unmasked
 from macrograd.compiler import parameters
 from macrograd.compiler.bound import Bound, BoundResults
@@ -65,7 +66,7 @@ class Compiled:
             OwnCalls(settings.ranks) if settings.own_rows and settings.ranks is not None else Calls(settings.dtype)
         )
         self._remembered: tuple[tuple[int, ...], ...] | None = None  # of the latest call before pickling
-        self._lock = threading.RLock()
+        self._lock = free_in_child(threading.RLock())
         self._shared: tuple[Recordings, Sequence[Value]] | None = None
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
+from macrograd._forks import free_in_child
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.compact import with_few_slots
 from macrograd.compiler.program.program import Program
@@ -106,7 +107,7 @@ class Specialised:
         self.nesting = _nesting(self.source.structure)
         self.row = _run(self.nesting.ravel()) if isinstance(self.nesting, np.ndarray) else None
         self._prepared: dict[tuple[str, bool], Prepared] = {}  # by name, and whether it is of one sample
-        self._lock = threading.RLock()
+        self._lock = free_in_child(threading.RLock())
 
     def like(self, settings: Settings, parameters: list[Value]) -> Specialised:
         """The same programs, also those made later, for a function that is equal but for its parameters."""

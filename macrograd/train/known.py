@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from macrograd._forks import free_in_child
 from macrograd.optim import Optimizer
 from macrograd.train.alike import Description
 
@@ -23,7 +24,7 @@ _MOST, _MOST_ENTRIES = 48, 2_000_000
 
 _known: OrderedDict[Any, Recordings] = OrderedDict()
 _updates: dict[Any, RecordedUpdate] = {}
-_lock = threading.Lock()
+_lock = free_in_child(threading.Lock())
 
 
 def shared(compiled: Compiled, *things: Any) -> Compiled:

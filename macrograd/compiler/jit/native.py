@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import threading
 import time
 import weakref
@@ -53,6 +54,11 @@ def _llvm() -> Any:
         raise RuntimeError(f"llvmlite does not load here: {error}") from error
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    lock = getattr(llvm.ffi.lib, "_lock", None)
+    if lock is not None and hasattr(os, "register_at_fork"):
+        # No thread may be inside LLVM while another forks: the child would wait for it forever. (`tiers.emit` is
+        # without the lock, and shares nothing.)
+        os.register_at_fork(before=lock.__enter__, after_in_parent=lock.__exit__, after_in_child=lock.__exit__)
     return llvm
 
 

@@ -22,6 +22,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from macrograd import ops
 from macrograd._dataclass import dataclass
+from macrograd._forks import free_in_child
 from macrograd.compiler.jit.buffers import Buffer
 from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, counted
@@ -126,7 +127,7 @@ class Executable(ABC):
         self.ranks = request.ranks if request.program.batch else None
         self.takes = self.program.takes()
         self.reduced = _reduced(self.program)
-        self._lock = threading.Lock()
+        self._lock = free_in_child(threading.Lock())
 
     @property
     @abstractmethod

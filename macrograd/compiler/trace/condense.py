@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops, value
+from macrograd._forks import free_in_child
 from macrograd.compiler.tape.tape import Ints
 from macrograd.compiler.trace.links import UNKNOWN, Linker, Links, ids_of
 from macrograd.compiler.trace.traced import Traced
@@ -39,7 +40,7 @@ from macrograd.value import Value
 AT_ONCE = 1 << 14  # Values
 SAMPLE = 1 << 11  # Values that show how much of what it computes the function holds
 MOST_HELD = 0.5  # of these; there is little to gain otherwise
-_condensing = RLock()  # one for all: only one trace runs at a time
+_condensing = free_in_child(RLock())  # one for all: only one trace runs at a time
 _first, _second = Value.__dict__["_a"], Value.__dict__["_b"]  # the slots, which `Condensed` hides
 
 
