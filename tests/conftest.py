@@ -1,9 +1,13 @@
-"""Shared by all tests: Hypothesis draws the same examples in every run, and nothing opens a window."""
+"""Shared by all tests: Hypothesis draws the same examples in every run, nothing opens a window, and no test finds what
+an earlier run or another test has left behind."""
 
 import gc
 import os
 import signal
+import sys
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -20,3 +24,19 @@ def pytest_collection_finish() -> None:
     """The collector need not look again, hundreds of times, at the modules and the 9,000 tests that stay to the end."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from or left in the user's cache directory, so that it does not matter what is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MACROGRAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on_in_the_background(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The better code that a test has asked for is made while its patches are there, and none of the next test's."""
+    yield
+    if (tiers := sys.modules.get("macrograd.compiler.jit.tiers")) is not None:
+        tiers.wait()

@@ -401,8 +401,8 @@ def test_a_spawned_process_pool() -> None:
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         job = pool.submit(in_a_process, trainer, mg.compile(weighted), graph)
         named = pool.submit(decorated, [1.0, 2.0])
-        predictions, number, found, there = job.result(timeout=120)
-        assert named.result(timeout=120) == decorated([1.0, 2.0])
+        predictions, number, found, there = job.result(timeout=600)
+        assert named.result(timeout=600) == decorated([1.0, 2.0])
     trainer.fit(X, Y, steps=5, batch_size=10, progress="none")
     assert there.history.losses == trainer.history.losses
     assert np.array_equal(predictions, trainer.predict(X))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -224,21 +223,36 @@ def test_scales_survive_the_file_bit_for_bit() -> None:
 # --- checkpoints -----------------------------------------------------------------------------------------------------
 
 
+# The command, which gets Ctrl-C once it has printed a step: in the midst of a run, whichever process is faster.
+PRESSED = """
+import io, signal, sys
+from macrograd.cli import main
+
+class Out(io.TextIOWrapper):
+    def write(self, text):
+        done = super().write(text)
+        if text.startswith("step 5 "):
+            self.flush()
+            signal.raise_signal(signal.SIGINT)
+        return done
+
+sys.stdout = Out(sys.stdout.buffer, "utf-8")
+sys.exit(main())
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
 @pytest.mark.parametrize("batch", [[], ["--batch-size", "7"]], ids=["all samples", "batches"])
 def test_an_interrupted_run_goes_on_as_if_it_had_never_stopped(here: Path, batch: list[str]) -> None:
-    steps = "3000"
-    command = [sys.executable, "-m", "macrograd", "train", "moons", "--samples", "20", "--hidden", "3", *batch]
-    command += ["--steps", steps, "--checkpoint", str(here / "c.safetensors"), "--resume"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        assert running.stderr is not None
-        lines: list[str] = []
-        while not lines or not lines[-1].startswith("step 5 "):
-            lines.append(running.stdout.readline())
-        running.send_signal(signal.SIGINT)
-        out, err = running.stdout.read(), running.stderr.read()
-    assert running.returncode == 130
+    steps = "200"
+    arguments = ["train", "moons", "--samples", "20", "--hidden", "3", *batch]
+    arguments += ["--steps", steps, "--checkpoint", str(here / "c.safetensors"), "--resume"]
+    command = [sys.executable, "-m", "macrograd", *arguments]
+    pressed = subprocess.run(
+        [sys.executable, "-c", PRESSED, *arguments], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+    )
+    out, err = pressed.stdout, pressed.stderr
+    assert pressed.returncode == 130, err
     assert err.startswith("macrograd: interrupted after ")
     assert err.endswith(f" of {steps} steps; go on with --resume\n")
     done = int(err.split("after ")[1].split(" ")[0])
@@ -246,7 +260,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_never_stopped(here: Path, batch
     rest = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     at_once = subprocess.run(command[:-3], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert rest[3] == f"going on after step {done - 1}"
-    whole = [*"".join([*lines, out]).splitlines(), *rest[4:]]
+    whole = [*out.splitlines(), *rest[4:]]
     unseen = set(at_once[:-1]) - set(whole)
     assert len(unseen) <= 1  # Ctrl-C may come in the middle of a line
     assert whole[:-1] == [line for line in at_once[:-1] if line not in unseen]  # the last line has the time

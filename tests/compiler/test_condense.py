@@ -317,7 +317,7 @@ def test_threads_of_the_function_itself(before: bool, often: None) -> None:
 
     whole = never(lambda: trace(lambda x: fn(x, map), [()]))
     waiting = threading.Event()
-    other = threading.Thread(target=waiting.wait, args=(20,))
+    other = threading.Thread(target=waiting.wait, args=(60,))
     if before:
         other.start()
     try:
@@ -369,4 +369,4 @@ def test_an_interrupted_condensing_leaves_values_whole(monkeypatch: pytest.Monke
         last += 1
     assert last > 100
     with ThreadPoolExecutor(1) as other:  # no lock is left behind
-        assert str(other.submit(trace, fn, [()]).result(10).tape) == str(never(lambda: trace(fn, [()])).tape)
+        assert str(other.submit(trace, fn, [()]).result(60).tape) == str(never(lambda: trace(fn, [()])).tape)

@@ -97,7 +97,7 @@ def test_threads_that_make_the_same_code_share_it(
 
     class Slow:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            both.wait(10.0)
+            both.wait(60.0)
 
     monkeypatch.setattr(native, "Native", Slow)
     monkeypatch.setattr(shared, "made", {})
@@ -110,7 +110,7 @@ def test_threads_share_a_table_of_addresses_too() -> None:
     both = Barrier(2)
 
     def make(size: int, *, filled: bool) -> Any:
-        both.wait(10.0)
+        both.wait(60.0)
         return (ctypes.c_void_p * size)()
 
     shared = native.Shared(make)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -28,8 +29,10 @@ Loss = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def _both_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also short programs have both, and the second is compiled without optimisation."""
+    """Also short programs have both, and the second is compiled without optimisation, once it is requested."""
     monkeypatch.setenv("MACROGRAD_CACHE", "off")
+    monkeypatch.delenv("MACROGRAD_TIERS", raising=False)
+    monkeypatch.setattr(tiers, "DEARER", math.inf)
     monkeypatch.setattr(native, "LONG", 0)
     monkeypatch.setattr(machine_code, "MOST", 1 << 40)
     compiled = native.object_file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import ctypes
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -76,21 +77,23 @@ def test_a_forked_process_starts_its_own_helper() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_ctrl_c_waits_for_the_helpers() -> None:
+def test_ctrl_c_waits_for_the_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
     """They write to memory that the caller would free."""
-    helpers, done = [Helper(DOUBLE) for _ in range(2)], list[int]()
+    helpers, done, waiting = [Helper(DOUBLE) for _ in range(2)], list[int](), threading.Event()
+    functions = helpers[0].code.functions
+    wait = functions["wait"]
+    monkeypatch.setitem(functions, "wait", lambda address: (waiting.set(), wait(address)))
 
     @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
     def work(number: int) -> None:
+        waiting.wait(60.0)
         if number == 1:
             _thread.interrupt_main()
         done.append(sum(range(1_000_000)))
 
     address = ctypes.cast(work, ctypes.c_void_p).value
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012  the signal may come before the wait, which has to follow it
-        try:
-            for number, helper in enumerate(helpers, 1):
-                helper.work(address, number)
-        finally:
-            wait_for(helpers)
+    for number, helper in enumerate(helpers, 1):
+        helper.work(address, number)
+    with pytest.raises(KeyboardInterrupt):
+        wait_for(helpers)
     assert len(done) == 2

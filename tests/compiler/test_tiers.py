@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,10 @@ from macrograd.compiler.targets.llvm.kernel import cached_kernel
 
 @pytest.fixture(autouse=True)
 def _tiers_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also short modules have two tiers here, and nothing is known of them."""
+    """Also short modules have two tiers here, and nothing is known of them; better code comes when it is requested."""
     monkeypatch.setenv("MACROGRAD_CACHE", "off")
+    monkeypatch.delenv("MACROGRAD_TIERS", raising=False)
+    monkeypatch.setattr(tiers, "DEARER", math.inf)
     monkeypatch.setattr(native, "LONG", 0)
     monkeypatch.setattr(machine_code, "MOST", 1 << 23)
 
@@ -91,8 +95,7 @@ def test_code_that_is_used_is_improved_and_other_code_is_not(monkeypatch: pytest
     assert not unused.improved
 
 
-def test_nothing_is_improved_before_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiers, "DEARER", 1e9)
+def test_nothing_is_improved_before_it_pays() -> None:
     bound = Call(chain(Value(0.5)), np.ones(3))
     for _ in range(100):
         bound()
@@ -201,11 +204,14 @@ def test_better_code_that_cannot_be_made_changes_nothing(monkeypatch: pytest.Mon
 
 @pytest.mark.filterwarnings("ignore:Exception in thread macrograd-tier:pytest.PytestUnhandledThreadExceptionWarning")
 def test_after_an_unexpected_error_others_are_improved() -> None:
+    failing: Future[threading.Thread] = Future()
+
     def fails() -> None:
+        failing.set_result(threading.current_thread())
         raise KeyError("a fault of ours")
 
     tiers.builder.submit(fails)
-    tiers.wait()
+    failing.result().join()  # until it has told of its error
     bound = Call(chain(Value(0.5)), np.ones(3))
     bound()
     tiers.finish()
@@ -215,10 +221,11 @@ def test_after_an_unexpected_error_others_are_improved() -> None:
 def test_calls_go_on_while_the_code_is_replaced() -> None:
     bound = Call(chain(Value(0.5)), np.linspace(-1, 1, 500))
     expected = bound()
-    stop, wrong = threading.Event(), []
+    begun, stop, wrong = threading.Barrier(4), threading.Event(), []
 
     def call() -> None:
         mine = bound.again()
+        begun.wait(60.0)
         while not stop.is_set():
             if mine() != expected:
                 wrong.append(1)
@@ -226,6 +233,7 @@ def test_calls_go_on_while_the_code_is_replaced() -> None:
     threads = [threading.Thread(target=call) for _ in range(3)]
     for thread in threads:
         thread.start()
+    begun.wait(60.0)
     tiers.finish()
     stop.set()
     for thread in threads:
@@ -262,13 +270,16 @@ def test_an_interrupt_is_not_lost_in_native_code(monkeypatch: pytest.MonkeyPatch
 
     watch = tiers.TierUp(lambda: None, 0.0)
     callback = ctypes.CFUNCTYPE(None)(watch.address)
+    gc.disable()  # whose callbacks are Python
     sys.setprofile(notice)
     callback()
     sys.setprofile(None)
+    gc.enable()
     assert entered == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_can_compile() -> None:
     bound = Call(chain(Value(0.5)), np.ones(3))
     expected = bound()

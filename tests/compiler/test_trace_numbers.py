@@ -212,7 +212,7 @@ def test_another_thread_reads_while_this_one_traces() -> None:
     seen: list[Any] = []
 
     def look() -> None:
-        traced.wait(20)
+        traced.wait(60)
         try:
             seen.extend([a.data, float(a), a < b, bool(a), max(a, b) is b, (a * b).data])
             a.data = 1.0
@@ -222,7 +222,7 @@ def test_another_thread_reads_while_this_one_traces() -> None:
 
     def f(x: Any) -> Any:
         traced.set()
-        assert looked.wait(20)
+        assert looked.wait(60)
         return x * a
 
     thread = threading.Thread(target=look)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-PATIENCE = 20.0  # seconds after which waiting ranks count as stuck
+PATIENCE = 120.0  # seconds after which waiting ranks count as stuck
 
 
 class Group:

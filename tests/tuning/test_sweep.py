@@ -54,7 +54,7 @@ def make_beside(seed: int, width: int, rate: float, first: int, folder: str, how
         calls.append(seed)
         if len(calls) == 2:
             reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-            select.select([reader], [], [], 60.0)
+            select.select([reader], [], [], 600.0)
             os.close(reader)
     elif how == "keeps dying" or not happened.exists():
         if not happened.exists():
@@ -241,9 +241,9 @@ def test_a_long_fit_ends_with_the_process_that_wanted_it(tmp_path: Path) -> None
     program = ORPHAN.format(root=str(ROOT), pipe=pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as first:
-        assert first.wait(60.0) == -signal.SIGKILL
+        assert first.wait(600.0) == -signal.SIGKILL
     found = b""
-    while select.select([reader], [], [], 60.0)[0] and (some := os.read(reader, 100)):
+    while select.select([reader], [], [], 600.0)[0] and (some := os.read(reader, 100)):
         found += some
     assert os.read(reader, 1) == b"", "the other process is still there"
     os.close(reader)
