@@ -25,6 +25,7 @@ from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
 
 _SHOWN = 4  # numbers of a state, in messages
+_NUMBER = 8  # bytes
 _PACKAGE = str(Path(__file__).resolve().parent)
 
 
@@ -77,6 +78,8 @@ def loop(
             f"the loop of {place_of(body)} has a count of {rounds}, and most={most}: give a larger most=, or bound the "
             "count"
         )
+    if isinstance(memory, int) and rounds:
+        _check_memory(memory, body, len(first_state(body, state)[1]))
     try:
         if counting is not None:
             return _counted(counting, count, body, state, rounds, memory)
@@ -311,6 +314,16 @@ def _memory(memory: Any) -> str | int | None:
     elif (found := int(memory.__index__())) < 1:
         raise ValueError(wrong)
     return found
+
+
+def _check_memory(memory: int, body: Callable[..., Any], numbers: int) -> None:
+    """Raise ValueError for less memory than any loop with such a state needs. How much more a compiled one takes
+    depends on its operations."""
+    if memory < (needed := 2 * _NUMBER * numbers):
+        raise ValueError(
+            f"memory={memory} bytes is too little for the loop of {place_of(body)}: two of its states, of {numbers} "
+            f'number{"s" * (numbers != 1)} each, take {needed}. Write memory={needed} or more, or memory="sqrt"'
+        )
 
 
 def _most(name: str, most: Any) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from macrograd import ops, special
+from macrograd.control import user_line
 from macrograd.value import Value, is_open, recording
 from macrograd.vector import Vector, concat, vector
 
@@ -137,6 +138,7 @@ def take(values: Any, index: Any) -> Any:
         else:
             at = program.index(index)
             found = [program.chosen(ops.take(at, *column)) for column in columns]
+            program.taken(found, len(values))
         return vector(found) if is_table else found[0]
     chosen = values[number]
     ops.check_operands("take", chosen if is_table else (chosen,))
@@ -147,9 +149,9 @@ def _index(index: Any, count: int) -> int:
     """The checked index as an int."""
     number = ops.as_float("take", index._data if isinstance(index, Value) else index)
     if not number.is_integer():
-        raise TypeError(f"take() needs an integer index, got {index!r}")
+        raise TypeError(f"take() needs an integer index, got {index!r}, at {user_line()}")
     if not 0 <= number < count:
-        raise IndexError(f"take() index {number:.15g} is outside 0 … {count - 1}")
+        raise IndexError(f"take() index {number:.15g} is outside 0 … {count - 1}, at {user_line()}")
     return int(number)
 
 

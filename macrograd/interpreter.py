@@ -129,6 +129,9 @@ class Interpreter:
         """`macrograd.take` by a round number; None if the index is something else."""
         return None
 
+    def taken(self, found: Sequence[Any], count: int) -> None:
+        """These were taken by one index, from so many values each."""
+
     def index(self, index: Any) -> Any:
         """The index of a take: eagerly a number that no graph holds."""
         return index

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from typing import Any
 
 import pytest
 
@@ -196,3 +197,14 @@ def test_a_loop_whose_result_is_not_used_is_left_out() -> None:
     for function in (unused, without_a_tangent):
         assert mg.compile(function, backend="numpy")(1.5) == 3.0
     assert mg.compile(mg.value_and_grad(unused), backend="numpy")(1.5) == (3.0, 2.0)
+
+
+def test_a_memory_that_holds_no_two_states_is_refused_eagerly_and_compiled() -> None:
+    def run(memory: Any) -> Any:
+        return mg.loop(20, lambda i, s: (0.5 * s[1], s[0]), (mg.Value(1.0), 2.0), memory=memory)[0]
+
+    for call in (lambda: run(31), mg.compile(lambda: run(31))):
+        with pytest.raises(ValueError, match=r"memory=31 .* two of its states, of 2 numbers each, take 32\. Write"):
+            call()
+    assert run(32).data == run("sqrt").data == run(None).data
+    assert mg.loop(0, lambda i, s: s, 1.0, memory=1) == 1.0  # no round, no state to keep

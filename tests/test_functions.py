@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -189,6 +190,7 @@ def test_take(index: Any) -> None:
 
 
 EACH = ": pass its elements, one number at a time"
+HERE = f", at {__file__}:… in <lambda>"
 
 
 @pytest.mark.parametrize(
@@ -204,18 +206,18 @@ EACH = ": pass its elements, one number at a time"
         (lambda: mg.softmax(iter([])), ValueError, "softmax() needs at least one value, got none"),
         (lambda: mg.sum(["a", 1.0]), TypeError, "sum() takes numbers and Values, got 'a' of type str"),
         (lambda: mg.exp(None), TypeError, "exp() takes numbers and Values, got None of type NoneType"),
-        (lambda: mg.take([1.0, 2.0], 2), IndexError, "take() index 2 is outside 0 … 1"),
-        (lambda: mg.take([1.0, 2.0], -1), IndexError, "take() index -1 is outside 0 … 1"),
-        (lambda: mg.take([1.0, 2.0], 0.5), TypeError, "take() needs an integer index, got 0.5"),
-        (lambda: mg.take([1.0, 2.0], INF), TypeError, "take() needs an integer index, got inf"),
-        (lambda: mg.take([1.0, 2.0], math.nan), TypeError, "take() needs an integer index, got nan"),
+        (lambda: mg.take([1.0, 2.0], 2), IndexError, "take() index 2 is outside 0 … 1" + HERE),
+        (lambda: mg.take([1.0, 2.0], -1), IndexError, "take() index -1 is outside 0 … 1" + HERE),
+        (lambda: mg.take([1.0, 2.0], 0.5), TypeError, "take() needs an integer index, got 0.5" + HERE),
+        (lambda: mg.take([1.0, 2.0], INF), TypeError, "take() needs an integer index, got inf" + HERE),
+        (lambda: mg.take([1.0, 2.0], math.nan), TypeError, "take() needs an integer index, got nan" + HERE),
         (lambda: mg.take([1.0, 2.0], "1"), TypeError, "take() takes numbers and Values, got '1' of type str"),
         (
             lambda: mg.take([], 0),
             IndexError,
             "take() needs at least one value to choose from, got an empty sequence",
         ),
-        (lambda: mg.take([1.0, 2.0], 1e300), IndexError, "take() index 1e+300 is outside 0 … 1"),
+        (lambda: mg.take([1.0, 2.0], 1e300), IndexError, "take() index 1e+300 is outside 0 … 1" + HERE),
         (lambda: mg.take("abc", 0), TypeError, "take() takes numbers and Values, got 'a' of type str"),
         (lambda: mg.take([None, 1.0], 0), TypeError, "take() takes numbers and Values, got None of type NoneType"),
         (lambda: mg.take([[1.0, None]], 0), TypeError, "take() takes numbers and Values, got None of type NoneType"),
@@ -261,7 +263,7 @@ EACH = ": pass its elements, one number at a time"
 def test_errors_say_what_is_wrong(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
         call()
-    assert str(caught.value) == message
+    assert re.sub(r"(?<=:)[0-9]+(?= in )", "…", str(caught.value)) == message
 
 
 @pytest.mark.parametrize("function", [mg.sum, mg.mean, mg.logsumexp, mg.softmax, lambda x: mg.take(x, 0)])

@@ -17,6 +17,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Container, Sequence
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,6 +38,7 @@ from macrograd.compiler.targets.nets import Nets, Own
 from macrograd.compiler.targets.numpy.target import Numpy
 from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.targets.training import Parts
+from macrograd.compiler.trace.checking import Checks
 from macrograd.value import Value
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ Seen = TypeVar("Seen", Tape, Program)
 class Source:
     """A recorded function: its tape, simplified, the leaves that it closed over, and its result's nesting.
 
-    checks  what the program says where the index of a take is the number of one of them (`FIRST_CHECK`)
+    checks  what the program says where the index of a take is the number of a message (`FIRST_CHECK`)
     loops  the source of its programs, if loops in it have more rounds than the tape
     sections  what its tape calls, if it has loops with memory=
     keeps  whether loops with memory= keep everything, because sections would be rounded in another order
@@ -70,7 +72,7 @@ class Source:
     recorded: int
     loops: Stretched | None = None
     sections: Sections | None = None
-    checks: Sequence[str] = ()
+    checks: Checks = field(default_factory=Checks)
     keeps: bool = False
     single: bool = False
 

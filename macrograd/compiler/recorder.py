@@ -14,6 +14,7 @@ from macrograd.compiler.rewrite.simplify import simplify
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
+from macrograd.compiler.trace.checking import Checks, Unused
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
@@ -43,7 +44,7 @@ class Recorded:
     recorded: int
     held: NDArray[np.float64]
     one: int | None
-    checks: list[str]
+    checks: Checks
     arrays: list[Sequence[Any]]
     even: Evenness
     calls: Calls
@@ -70,11 +71,13 @@ class Recorder:
     def record(self, out: frozenset[int] = frozenset(), stops: bool = True) -> tuple[Recorded, Rounds]:
         """The function with some rounds of its long loops, and all rounds of those that must be written out."""
         why: dict[int, str] = {}
-        least, keeps, sectioned, slow = FEWEST, False, frozenset[int](), frozenset[int]()
+        least, keeps, sectioned, slow, tied = FEWEST, False, frozenset[int](), frozenset[int](), frozenset[int]()
         while True:
-            rounds = Rounds(least, out, stops=stops, keeps=keeps, sectioned=sectioned)
+            rounds = Rounds(least, out, stops=stops, keeps=keeps, sectioned=sectioned, tied=tied)
             try:
                 return self.at(rounds), rounds
+            except Unused as error:
+                tied |= error.checks
             except KeepsAll:
                 if keeps:
                     raise

@@ -251,20 +251,19 @@ class Specialised:
         if self.settings.batch and sample is not None:
             before = 0 if state.shared is None or state.shared.own is None else state.shared.own.computed.start
             name = f"{name}, sample {before + sample}"
-        if found is None and checks:
-            text = f"{name}: {'; or '.join(checks)}; or a take() got an index outside of its values"
-            return RuntimeError(text), False
+        if found is None and checks.messages:
+            takes = "" if not checks.lines else f"; or a take() got an index outside of its values{checks.where()}"
+            return RuntimeError(f"{name}: {'; or '.join(checks.messages)}{takes}"), False
         if found is None:
-            return IndexError(
-                f"{name}: take() got an index outside of its values, or one that is not an integer"
-            ), False
+            wrong = "take() got an index outside of its values, or one that is not an integer"
+            return IndexError(f"{name}: {wrong}{checks.where()}"), False
         index, count = found
-        if checks and index <= FIRST_CHECK:
+        if checks.messages and index <= FIRST_CHECK:
             given = "" if sample is None else _shown([x for array in inputs for x in array[sample].tolist()])
-            return RuntimeError(f"{name}: {checks[int(FIRST_CHECK - index)]}{given}"), True
+            return RuntimeError(f"{name}: {checks.messages[int(FIRST_CHECK - index)]}{given}"), True
         if not index.is_integer():
-            return IndexError(f"{name}: take() needs an integer index, got {index!r}"), True
-        return IndexError(f"{name}: take() index {index:.15g} is outside 0 … {count - 1}"), True
+            return IndexError(f"{name}: take() needs an integer index, got {index!r}{checks.where(count)}"), True
+        return IndexError(f"{name}: take() index {index:.15g} is outside 0 … {count - 1}{checks.where(count)}"), True
 
     def map_results(self, array: Callable[[NDArray[np.int64]], Any]) -> Any:
         """The function's nested result with `array(numbers)` in place of each array, where `numbers` index the

@@ -74,11 +74,13 @@ def square(name: str, matrix: Any) -> Rows:
     try:
         rows = [list(row) for row in matrix]
     except TypeError:
-        raise TypeError(f"{name}() takes a matrix, as n rows of n numbers, got {matrix!r}"[:200]) from None
+        what = f"{name}() takes a matrix, as n rows of n numbers, got {matrix!r}"[:200]
+        raise TypeError(f"{what}, at {user_line()}") from None
     if not rows or any(len(row) != len(rows) for row in rows):
         lengths = " or ".join(map(str, sorted({len(row) for row in rows}))) or "no"
         raise ValueError(
-            f"{name}() takes a square matrix, and got {len(rows)} row{'s' * (len(rows) != 1)} of {lengths} numbers"
+            f"{name}() takes a square matrix, and got {len(rows)} row{'s' * (len(rows) != 1)} of {lengths} numbers, "
+            f"at {user_line()}"
         )
     for row in rows:
         ops.check_operands(name, row)
@@ -88,14 +90,14 @@ def square(name: str, matrix: Any) -> Rows:
 def right_side(name: str, right: Any, n: int) -> tuple[Rows, bool]:
     """The columns of the right side, and whether it is one vector."""
     if not hasattr(right, "__len__"):
-        raise TypeError(f"{name}() takes a list on the right side, of length {n}, got {right!r}")
+        raise TypeError(f"{name}() takes a list on the right side, of length {n}, got {right!r}, at {user_line()}")
     listed = list(right)
     if len(listed) != n:
-        raise ValueError(f"{name}(): the matrix has {n} rows and the right side {len(listed)}")
+        raise ValueError(f"{name}(): the matrix has {n} rows and the right side {len(listed)}, at {user_line()}")
     flat = not hasattr(listed[0], "__len__")
     rows = [[x] for x in listed] if flat else [list(row) for row in listed]
     if len({len(row) for row in rows}) > 1:
-        raise ValueError(f"{name}(): the rows of the right side have different lengths")
+        raise ValueError(f"{name}(): the rows of the right side have different lengths, at {user_line()}")
     for row in rows:
         ops.check_operands(name, row)
     return [list(column) for column in zip(*rows, strict=True)], flat

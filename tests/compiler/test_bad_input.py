@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -162,6 +163,12 @@ def test_parameters_are_not_known_before_the_first_call() -> None:
 
 # --- take ---------------------------------------------------------------------------------------------------
 
+HERE = f", at {__file__}:… in <lambda>"
+
+
+def without_line(message: str) -> str:
+    return re.sub(r"(?<=:)[0-9]+(?= in )", "…", message)
+
 
 @pytest.mark.parametrize(
     ("index", "said"),
@@ -183,7 +190,7 @@ def test_an_index_out_of_range(index: float, said: str, batch: bool, backend: st
     for call in (f, f.backward, lambda i: f.value_and_grad(np.ones(3), i)):
         with pytest.raises(IndexError) as error:
             call(bad)
-        assert str(error.value) == f"<lambda>{', sample 1' if batch else ''}: {said}"
+        assert without_line(str(error.value)) == f"<lambda>{', sample 1' if batch else ''}: {said}{HERE}"
         call(good)  # an error does not cause another
     step.arguments[0][...] = bad
     with pytest.raises(IndexError) as error:
@@ -219,7 +226,7 @@ def test_a_computed_index_out_of_range(
     for call in (f, f.backward):
         with pytest.raises(IndexError) as error:
             call(index)
-        assert str(error.value) == f"<lambda>, sample 700: {said}"
+        assert without_line(str(error.value)) == f"<lambda>, sample 700: {said}{HERE}"
 
 
 def test_an_index_that_the_second_look_does_not_find(monkeypatch: pytest.MonkeyPatch) -> None:

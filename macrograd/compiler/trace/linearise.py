@@ -100,7 +100,7 @@ def tape_of_links(
     strange = use < 0
     use[strange] = tapes.at(numbers, ~use[strange])
     del strange, numbers
-    return _without_unused(_in_order(links, leaves), leaves.parameters)
+    return without_unused(_in_order(links, leaves), leaves.parameters)
 
 
 def _completed(nodes: Sequence[Value], results: Sequence[Value]) -> list[Value]:
@@ -145,7 +145,7 @@ def _in_order(links: Links, leaves: Leaves) -> Tape:
     return tapes.make(code, begin, tapes.at(number, use[:m]), leaf, number[use[m:]])
 
 
-def _without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Value]]:
+def without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Value]]:
     """Drop entries that no result depends on, and parameters used only by these."""
     used = tapes.reached(tape)
     if used.all():

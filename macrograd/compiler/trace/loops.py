@@ -25,6 +25,7 @@ from macrograd._dataclass import dataclass
 from macrograd.compiler.trace.alike import Form, form_of
 from macrograd.compiler.trace.calling import Call, call_of
 from macrograd.compiler.trace.calls import Calls
+from macrograd.compiler.trace.checking import Checks, Inside, tied
 from macrograd.compiler.trace.held import Given, HeldLeaves, Leaves
 from macrograd.compiler.trace.reads import Reads
 from macrograd.compiler.trace.rounds import (
@@ -58,6 +59,9 @@ class Listing(Protocol):
     def depends(self, value: Value) -> bool: ...
     @property
     def as_eager(self) -> bool: ...
+    @property
+    def checks(self) -> Checks: ...
+    def compared(self, value: Value) -> None: ...
     def copied(self, original: Value, made: Value) -> None: ...
     def mark(self, value: Value) -> Hashable: ...
     def count(self) -> int: ...
@@ -128,7 +132,7 @@ class Loops:
         inside = bool(self._branches) or any(x is not None for x in self._around)
         written = count if memory is not None or inside else self.rounds.of(count)
         whole = written == count
-        mark = self._trace.count()
+        mark, checked = self._trace.count(), len(self._trace.checks.made)
         counter = self._round_number()
         self.reads.count(counter, count, not whole)
         slots = [self._new() for _ in first]
@@ -148,6 +152,14 @@ class Loops:
         outs = [constant(x) for x in same_nesting(body, "the state", nest, found)]
         kept = [constant(x) for x in kept]
         order = self._of_a_round([*outs, *kept], set(map(id, self._trace.since(mark))), counter)
+        checks = Inside(self._trace.checks.since(checked))
+        if checks.made:
+            depends = self._depends_on(slots, outs, order)
+            unseen = checks.unseen(order, self._inner, outs, kept, depends)
+            if unseen:  # a number of the state depends on them
+                first, slots = [*first, 0.0], [*slots, self._new()]
+                outs = [*outs, tied(slots[-1], unseen, self._trace.compared)]
+                order = self._of_a_round([*outs, *kept], set(map(id, self._trace.since(mark))), counter)
         plan = None
         if inside and memory is None and count >= LEAST_STOPPED and count * len(order) > MOST_INSIDE:
             memory, shortest = "sqrt", LEAST_STOPPED
@@ -190,7 +202,8 @@ class Loops:
         else:
             numbers = [constant(float(k)) if whole else self.held.number(count, k, written) for k in range(written)]
             current, columns = self._rounds(current, body_of, enumerate(numbers))
-        last = nest.built(current)
+        self._trace.checks.made += checks.after(current, columns)
+        last = nest.built(current[: len(current) - checks.added])
         if kept_nest is None:
             return last
         return last, kept_nest.built([vector(column) if whole else Kept(count, column) for column in columns])
@@ -298,7 +311,7 @@ class Loops:
     def branch(self, test: Any, compute: Callable[[], list[Any]], where: str) -> list[Any]:
         """What a branch computes: as a section of one round if that is long enough to be left out where the test
         is 0."""
-        flag, mark = ops.where(test, 1.0, 0.0), self._trace.count()
+        flag, mark, checked = ops.where(test, 1.0, 0.0), self._trace.count(), len(self._trace.checks.made)
         self._branches += self.rounds.stops
         try:
             outs = [constant(x) for x in compute()]
@@ -320,8 +333,14 @@ class Loops:
             section.made = [[x for x in self._trace.since(mark) if x.op is not None]]
             section.results = [section.carry[0], *(new[id(x)] for x in own)]
         found = self._call(section, [flag, *(constant(0.0) for _ in own), *outside])[0][1:]
+        for check in self._trace.checks.since(checked):  # those of the section show by its results
+            self._trace.checks.made.append(check if made.isdisjoint(map(id, check)) else (*found,))
         results = dict(zip(map(id, own), found, strict=True))
         return [results.get(id(x), x) for x in outs]
+
+    def _inner(self, x: Any) -> Sequence[Any]:
+        """What a Value of a body depends on, but for the elements that it reads."""
+        return () if self.reads.of(x) is not None else x.inputs
 
     def _depends_on(self, slots: list[Any], outs: list[Any], order: list[Any]) -> list[int]:
         """The slots that each number of the next state depends on, as bits."""

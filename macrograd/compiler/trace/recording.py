@@ -14,6 +14,7 @@ from itertools import chain, filterfalse, repeat
 from typing import Any, NoReturn
 
 from macrograd import ops, value
+from macrograd.compiler.trace.checking import Checks
 from macrograd.compiler.trace.condense import Condenser
 from macrograd.compiler.trace.eager_order import derivative_walk
 from macrograd.compiler.trace.links import Links
@@ -21,6 +22,7 @@ from macrograd.compiler.trace.loops import Loops
 from macrograd.compiler.trace.refusals import OF_A_BRANCH, WAY_OUT_OF_GRADIENTS, WAY_OUT_OF_PARAMETERS, refuse
 from macrograd.compiler.trace.rounds import Rounds
 from macrograd.compiler.trace.traced import counter, leaf, operand, record
+from macrograd.control import user_line
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT
 from macrograd.rules import Walk
@@ -36,7 +38,7 @@ class Recording(Interpreter):
     new         makes a Value and lists it; pure C, because it is called for every operation
     new_traced  makes a traced one, of which other threads, to which the function gave work, may make some
     made        the leaves that the function made itself: these are constants
-    checks  what the program says where a check fails
+    checks      what the program checks when it runs
 
     With `as_eager` the sign of zero is that of the eager engine.
     """
@@ -49,9 +51,9 @@ class Recording(Interpreter):
         self.takes: set[int] = set()  # the ids of takes
         self._indices: dict[tuple[int, int], Any] = {}  # of takes, by the ids of the guard and the number
         # Not a cycle, which would keep a million Values until the garbage collector runs.
+        self.checks = Checks()
         self.loops = Loops(rounds or Rounds(), leaf, counter, record, weakref.proxy(self))
         self.made: set[Value] = set()
-        self.checks: list[str] = []
         self._guards: list[Any] = []
         # Answers so far: a chain whose every state is inspected must not be walked again each time.
         self.found_open: set[Value] = set()
@@ -126,6 +128,9 @@ class Recording(Interpreter):
             self._indices[key] = found, guard, index
         return self._indices[key][0]
 
+    def taken(self, found: Sequence[Any], count: int) -> None:
+        self.checks.take(found, count, user_line())
+
     def one(self) -> Any:
         return self.loops.held.one()
 
@@ -162,11 +167,11 @@ class Recording(Interpreter):
             if wrong._data if isinstance(wrong, Value) else wrong:
                 raise RuntimeError(message)
             return x
-        if message not in self.checks:
-            self.checks.append(message)
-        index = ops.where(wrong, float(FIRST_CHECK - self.checks.index(message)), 0.0)
+        index = ops.where(wrong, float(FIRST_CHECK - self.checks.message(message)), 0.0)
         self.compared(index)  # eagerly there is none
-        return self.chosen(ops.take(index, x))
+        found = self.chosen(ops.take(index, x))
+        self.checks.made.append((found,))
+        return found
 
     def refuse(self, what: str, way_out: str) -> NoReturn:
         refuse(what, way_out)

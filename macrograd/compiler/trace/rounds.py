@@ -83,6 +83,8 @@ class Rounds:
     sectioned  the counts of loops that are written as if they had `memory=`
     period  a number of rounds after which those of every loop met so far are alike
     probe   which of the traces this is that tell the sections of a loop (`trace/sections.py`): (attempt, index)
+    tied    the checks that the first result is made to depend on, by their numbers
+    first   whether the trace may ask for others
     """
 
     def __init__(
@@ -94,7 +96,11 @@ class Rounds:
         stops: bool = True,
         keeps: bool = False,
         sectioned: frozenset[int] = frozenset(),
+        tied: frozenset[int] = frozenset(),
+        *,
+        first: bool = True,
     ) -> None:
+        self.tied, self.first = tied, first
         self.stops, self.keeps, self.sectioned = stops, keeps, sectioned
         self.least, self.out, self.plan, self.probe = least, out, plan or {}, probe
         self.counts: set[int] = set()
@@ -110,7 +116,7 @@ class Rounds:
     ) -> Rounds:
         """The rounds of another trace of the same function."""
         least, out = self.least if least is None else least, self.out if out is None else out
-        return Rounds(least, out, plan, probe, self.stops, self.keeps, self.sectioned)
+        return Rounds(least, out, plan, probe, self.stops, self.keeps, self.sectioned, self.tied, first=False)
 
     def repeat(self, period: int) -> None:
         """Note that the rounds of a loop are alike only after a period."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -22,12 +23,13 @@ from macrograd._dataclass import dataclass
 from macrograd._numpy import REFUSED
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
+from macrograd.compiler.trace.checking import Checks, Unused
 from macrograd.compiler.trace.eager_calls import Expanded
 from macrograd.compiler.trace.eager_graph import TooMany
 from macrograd.compiler.trace.eager_order import Changed, as_eager_walks
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.guard import guarded_calls
-from macrograd.compiler.trace.linearise import tape_of, tape_of_links
+from macrograd.compiler.trace.linearise import tape_of, tape_of_links, without_unused
 from macrograd.compiler.trace.recording import Recording
 from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
 from macrograd.compiler.trace.rounds import KeepsAll, Kept, NoSections, Rounds, refuse_derivative
@@ -44,7 +46,7 @@ class Trace:
 
     held       the numbers of the first uniform inputs, which the program holds, for all rounds of its loops
     arguments  what the function was called with, for another trace
-    checks     what the program says where the index of a take is the number of one of them
+    checks     what the program checks: its `messages` are said where the index of a take is the number of one
     arrays     what loops read parameters from, by the number of a round
     even       checks where the parameters that they read are
     one        the uniform input with which a derivative begins, if not with a constant
@@ -57,7 +59,7 @@ class Trace:
     held: NDArray[np.float64]
     arguments: Arguments
     one: int | None
-    checks: list[str]
+    checks: Checks
     arrays: list[Sequence[Any]]
     even: Evenness
     calls: Calls
@@ -117,6 +119,11 @@ def trace(
         recording.loops.given = given
         recording.loops.reads.arguments.update(map(id, given.arguments))
         structure, results = _flatten(_called(fn, given.arguments))
+        checks, many, tied = recording.checks, len(results), recording.loops.rounds.tied
+        if tied:
+            for k in _tie(structure, many):
+                results[k] = checks.tied(results[k], tied, recording.compared)
+        results += checks.values(tied)
         constants = set(map(id, recording.made.copy()))  # others may make more meanwhile
         links = recording.links(results)
         values = recording.values()
@@ -135,6 +142,12 @@ def trace(
         except AttributeError:  # one that another thread is just making, not part of this trace
             values = [x for x in values if hasattr(x, "label")]
             tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
+        if len(tape.results) > many:
+            if recording.loops.rounds.first and (unused := checks.unused(tape, many, tied)):
+                raise Unused(unused)
+            tape, parameters = without_unused(replace(tape, results=tape.results[:many]), parameters)
+            del results[many:]
+        checks.made.clear()
         if as_eager:
             order, inner = _order(results, recording, calls, [*made.values()])
             tape, parameters = tape_of(order, results, inputs, constants, parameters, same)
@@ -148,6 +161,19 @@ def trace(
     return Trace(
         tape, parameters, structure, numbers, given, leaves.one, recording.checks, arrays, reads.even, calls, sections
     )
+
+
+def _tie(structure: Any, results: int) -> Iterable[int]:
+    """The numbers of the results that checks are tied to: the first, or all where each is from a round of a loop, since
+    rounds must be alike."""
+    stack = [structure]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, int):
+            return (x,)
+        if not isinstance(x, Span):
+            stack += reversed([*x.values()] if isinstance(x, dict) else [*x])
+    return range(results)
 
 
 def _order(
