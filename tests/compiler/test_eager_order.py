@@ -279,3 +279,25 @@ def test_a_take_behind_another_by_the_same_index_still_checks_it() -> None:
         mg.grad(fn)([0.5, 0.7], 3.0)
     with pytest.raises(IndexError, match="index 3"):
         f([0.5, 0.7], 3.0)
+
+
+def test_a_test_does_not_read_what_is_right_on_another_way_only() -> None:
+    """What only one value of a take uses is computed from what the take's index chooses there. A test that reads it,
+    too, does so on every way."""
+
+    def fn(x: Any, k: Any) -> Any:
+        inner = mg.take([2.0 * P, 3.0 * Q], k) + R
+        outer = mg.take([inner * P, Q], k)
+        chosen = mg.cond(inner > 1.0, lambda: P, lambda: Q)
+        return outer * 0.3 + chosen * Q + first_met(x)
+
+    f = mg.compile(fn, strict=True, backend="numpy")
+    for x, k in ((0.5, 0.0), (0.5, 1.0), (-0.5, 0.0), (-0.5, 1.0)):
+        for p in (P, Q, R):
+            p.grad = 0.0
+        value = fn(x, k)
+        value.backward()
+        expected = [value.data, P.grad, Q.grad, R.grad]
+        for p in (P, Q, R):
+            p.grad = 0.0
+        assert [f.backward(x, k), P.grad, Q.grad, R.grad] == expected

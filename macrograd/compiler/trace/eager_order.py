@@ -39,12 +39,15 @@ def as_eager_walks(
     choices = {} if choices is None else choices
     apart = {number: False for number, rounds in choices.items() if not rounds}
     reads: dict[int, tuple[Any, ...]] = {}  # what a Value reads from now on
+    partial: set[int] = set()
     if not apart and not turns:
         order: Sequence[Any] = topological(*results, stop=comparisons)
     else:
         graph = Graph(set(map(id, comparisons)), apart)
         graph.turns = turns or {}
-        order, reads = _Instances(graph, choices).listed(results, graph.walk(results, once=once))
+        some = _Instances(graph, choices)
+        order, reads = some.listed(results, graph.walk(results, once=once))
+        partial = some.partial
     if not comparisons and not reads:
         return [*order]
     bools = set(comparisons)
@@ -63,7 +66,8 @@ def as_eager_walks(
         if read:
             reads[id(node)] = tuple([copies[x] if x in bools else x for x in operands])
         found.append(node)
-        seen.add(id(node))  # later comparisons can read it without a copy
+        if id(node) not in partial:
+            seen.add(id(node))  # later comparisons can read it without a copy
     for node in order:
         if id(node) in reads:
             if changed is not None:
@@ -115,6 +119,7 @@ class _Instances:
         self.origin: dict[int, Any] = {}  # the Value that a copy stands for, by the copy's id
         self.made: dict[int, list[tuple[list[Path], Value]]] = {}  # the instances of a Value so far
         self.order: list[Value] = []
+        self.partial: set[int] = set()  # the ids of Values that read what is right on some ways only
         self.count = 0  # of copies
 
     def listed(
@@ -128,6 +133,8 @@ class _Instances:
             node = x if not some else _made(x, x.op, inputs)
             if node is x:
                 reads[id(x)] = inputs
+                if NOWHERE not in ways:
+                    self.partial.add(id(x))
             else:
                 self.origin[id(node)] = x
             some.append((ways, node))
