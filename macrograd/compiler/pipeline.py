@@ -28,7 +28,7 @@ from macrograd.compiler.program.cache import cached
 from macrograd.compiler.program.compact import with_few_slots
 from macrograd.compiler.program.nets import NetsError
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.recorder import Recorder
+from macrograd.compiler.recorder import Recorded, Recorder
 from macrograd.compiler.rewrite.simplify import own_results, simplify
 from macrograd.compiler.settings import CompileWarning, Settings, say_once
 from macrograd.compiler.tape import tape as tapes
@@ -39,6 +39,7 @@ from macrograd.compiler.targets.numpy.target import Numpy
 from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.targets.training import Parts
 from macrograd.compiler.trace.checking import Checks
+from macrograd.compiler.trace.rounds import KeepsAll, NoSections, Rounds
 from macrograd.value import Value
 
 if TYPE_CHECKING:
@@ -89,12 +90,25 @@ def record(
     """Trace and simplify; `uniform` are the positions of arguments that are the same for all samples, and `single`
     programs fold constants in float32. Raises ValueError if the result holds no numbers."""
     recorder = Recorder(fn, shapes, strict, name, uniform, _seen, single)
-    found, rounds = recorder.record()
-    sections = None
+    stops, keeps = True, False
+    while True:
+        try:
+            return _source(recorder, *recorder.record(stops=stops, keeps=keeps))
+        except NoSections:  # requests of traces with more rounds than the first
+            stops = False
+        except KeepsAll:
+            if keeps:
+                raise
+            keeps = True
+
+
+def _source(recorder: Recorder, found: Recorded, rounds: Rounds) -> Source:
+    sections, single = None, recorder.single
     if found.sections:
         from macrograd.compiler.sections import Sections
 
         sections = Sections(recorder, rounds, found)
+        sections.first_traces()
     tape = found.tape if sections is None else sections.with_numbers(found.tape)
     if not rounds.counts:
         return Source(

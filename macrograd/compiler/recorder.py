@@ -68,10 +68,12 @@ class Recorder:
     single: bool = False  # whether constants are folded as float32 programs compute them
     given: list[Arguments] = field(default_factory=list)  # the arguments that several traces share
 
-    def record(self, out: frozenset[int] = frozenset(), stops: bool = True) -> tuple[Recorded, Rounds]:
+    def record(
+        self, out: frozenset[int] = frozenset(), *, stops: bool = True, keeps: bool = False
+    ) -> tuple[Recorded, Rounds]:
         """The function with some rounds of its long loops, and all rounds of those that must be written out."""
         why: dict[int, str] = {}
-        least, keeps, sectioned, slow, tied = FEWEST, False, frozenset[int](), frozenset[int](), frozenset[int]()
+        least, sectioned, slow, tied = FEWEST, frozenset[int](), frozenset[int](), frozenset[int]()
         while True:
             rounds = Rounds(least, out, stops=stops, keeps=keeps, sectioned=sectioned, tied=tied)
             try:

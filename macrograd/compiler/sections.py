@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from math import prod
 
 import numpy as np
@@ -25,7 +26,7 @@ from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.tape import INPUT, PARAMETER, UNIFORM, Tape
 from macrograd.compiler.trace.calls import Derived, Shape
-from macrograd.compiler.trace.rounds import Rounds
+from macrograd.compiler.trace.rounds import KeepsAll, NoSections, Rounds
 from macrograd.compiler.trace.sections import ATTEMPTS, Section, SectionTape
 
 _TRACES = 3
@@ -66,13 +67,18 @@ class Sections:
             tape.results + 1,
         )
 
+    def first_traces(self) -> list[dict[int, SectionTape]]:
+        """The sections in the traces that programs are told from, if they can be told from few rounds. Raises
+        NoSections or KeepsAll if those of a strict program, which copies what its branches share, grow too large."""
+        rounds = any(section.section.plan.told for section in self._trace(0, 0).values())
+        return [self._trace(0, k) for k in range(_TRACES if rounds else 1)]
+
     def digest(self) -> str:
         """A key of all that the program depends on besides the function's tape."""
         found = hashlib.sha256(self.numbers.tobytes())
         found.update(repr([x for x in self.calls.made if isinstance(x, Derived)]).encode())
-        rounds = any(section.section.plan.told for section in self._trace(0, 0).values())
-        for k in range(_TRACES if rounds else 1):
-            for number, section in self._trace(0, k).items():
+        for trace in self.first_traces():
+            for number, section in trace.items():
                 known = section.section
                 found.update(repr((number, known.plan, known.shape(), known.stops)).encode())
                 tape = section.tape
@@ -183,19 +189,20 @@ class Sections:
         if not self._trace(0, 0)[number].section.plan.told:
             return make(0, 0)
         for attempt in range(len(ATTEMPTS)):
-            plans = [self._trace(attempt, k)[number].section.plan for k in range(_TRACES)]
-            plan = plans[0]
-            wanted = (plan.rounds - plan.written) // plan.step
-            if wanted < 0:
-                break
             try:
+                plans = [self._trace(attempt, k)[number].section.plan for k in range(_TRACES)]
+                plan = plans[0]
+                wanted = (plan.rounds - plan.written) // plan.step
+                if wanted < 0:
+                    break
                 programs = [make(attempt, k) for k in range(_TRACES)]
                 return stretched(programs, [(0,), (1,), (2,)], (wanted,), (plan.written,))
             except Uneven:
                 continue
         section = self._trace(0, 0)[number].section
         if section.plan.rounds * len(section.made[0]) <= _MOST_WRITTEN:
-            return make(len(ATTEMPTS), 0)
+            with suppress(Uneven):
+                return make(len(ATTEMPTS), 0)
         raise self.recorder.refused(
             section.plan.head + section.plan.rounds * section.plan.count + section.plan.tail,
             f"its rounds differ once compiled, {section.where}, and with memory= they must not: leave it out, give "
@@ -205,7 +212,12 @@ class Sections:
     def _trace(self, attempt: int, index: int) -> dict[int, SectionTape]:
         if (attempt, index) not in self._traces:
             rounds = self.rounds.other(probe=(attempt, index))
-            self._traces[attempt, index] = self.recorder.at(rounds).sections
+            try:
+                self._traces[attempt, index] = self.recorder.at(rounds).sections
+            except (NoSections, KeepsAll):
+                if not attempt:
+                    raise
+                raise Uneven("with more rounds the order of sums is another") from None
         return self._traces[attempt, index]
 
     # --- tapes ------------------------------------------------------------------------------------------------------

@@ -20,7 +20,9 @@ from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
     FEWEST,
     MOST_NUMBERS,
+    KeepsAll,
     MoreRounds,
+    NoSections,
     Rounds,
     Unrolled,
     families,
@@ -142,6 +144,10 @@ class Stretched:
                 raise Uneven(error.why) from None
             except MoreRounds as more:
                 raise Uneven(str(more)) from None
+            except (NoSections, KeepsAll):
+                if not attempt:
+                    raise
+                raise Uneven("with more rounds the order of sums is another") from None
             if not probes.found[-1].calls_alike(self._first):
                 raise Uneven("the calls of sections differ")
             if attempt and probes.found[-1].recorded > _MOST_TRIED:
@@ -158,6 +164,11 @@ class Stretched:
             return self._all
         except Unrolled as error:
             raise self.recorder.refused(error.count, error.why) from None
+        except (NoSections, KeepsAll):
+            if self._order is None:
+                raise
+            why = "strict=True, and its branches, written out, would be rounded in another order"
+            raise self.recorder.refused(max(self.rounds.counts), why) from None
 
 
 def _numbered(tape: Tape, source: Stretched, wanted: Sequence[Value]) -> Tape:

@@ -598,3 +598,25 @@ def test_what_memory_cannot_do_is_refused_by_name() -> None:
     refused(chosen, "from values that its body made")
     with pytest.raises(ValueError, match=r"strict=True, batch=True and memory= .* the same for all samples"):
         mg.compile(lambda y: kalman(again, y), batch=True, strict=True).backward(np.stack([Y, Z[:N]]))
+
+
+def _settled(x: Any) -> Any:
+    """A loop that stops, among choices: the order of its sums shows only in traces of more than the fewest rounds."""
+    for _ in range(2):
+        x = mg.where(x > 0.0, 0.75 * x, mg.relu(A * x))
+
+    def body(state: Any) -> Any:
+        left, b, c = state
+        return left * 0.5, mg.leaky_relu(c) + b * 0.5, b * 0.25 + mg.relu(c + x) * 0.5
+
+    return mg.while_loop(lambda s: s[0] > 1e-3, body, (mg.relu(x), x, x * A), most=210)[1]
+
+
+def test_strict_loops_that_more_rounds_show_to_be_no_sections() -> None:
+    f = mg.compile(_settled, strict=True, backend="numpy")
+    for x in (0.7, -0.4):
+        A.grad = 0.0
+        found = _settled(x)
+        found.backward()
+        value, gradient = f.value_and_grad([A.data], x)
+        assert (value, gradient.tolist()) == (found.data, [A.grad])
