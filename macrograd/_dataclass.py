@@ -2,13 +2,15 @@
 
 Python's compiles the text of up to six methods for each class, and half of the time that `import macrograd.train` took
 went there. Here a method is compiled when it is first called, and `__init__` when it has been called a few times: a
-process uses few of the classes that it imports, and many of these for a few objects.
+process uses few of the classes that it imports, and many of these for a few objects. The fields of a class are found
+when they are first asked for, too.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,10 @@ else:
 
 
 def _made(cls: type, frozen: bool, eq: bool) -> type:
-    dataclasses.dataclass(init=False, repr=False, eq=False)(cls)  # the fields alone
+    if any(isinstance(value, dataclasses.Field) for value in vars(cls).values()) or not cls.__doc__:
+        dataclasses.dataclass(init=False, repr=False, eq=False)(cls)  # the fields alone
+    else:  # whose defaults the class has already
+        _Later.of(cls)
     methods: dict[str, Any] = {
         "__init__": _init_later(cls, frozen),
         "__repr__": _compiled_later(cls, "__repr__", lambda: _repr(cls)),
@@ -40,6 +45,32 @@ def _made(cls: type, frozen: bool, eq: bool) -> type:
     if frozen:
         _freeze(cls)
     return cls
+
+
+_LATER = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
+_lock = threading.RLock()
+
+
+class _Later:
+    """What Python's decorator puts into a class, made when one of it is first looked at."""
+
+    def __init__(self, cls: type, name: str) -> None:
+        self._cls, self._name = cls, name
+
+    @classmethod
+    def of(cls, made: type) -> None:
+        for name in _LATER:
+            if name not in vars(made):
+                setattr(made, name, cls(made, name))
+
+    def __get__(self, _: object, owner: type) -> Any:
+        with _lock:
+            if any(type(vars(self._cls).get(name)) is _Later for name in _LATER):
+                for name in _LATER:
+                    if type(vars(self._cls).get(name)) is _Later:
+                        delattr(self._cls, name)
+                dataclasses.dataclass(init=False, repr=False, eq=False)(self._cls)
+        return getattr(owner, self._name)
 
 
 def _compiled_later(cls: type, name: str, compiled: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
@@ -169,19 +200,21 @@ def _names(cls: Any, use: str) -> list[str]:
 
 
 def _freeze(cls: Any) -> None:
-    names = {field.name for field in dataclasses.fields(cls)}
-
     def assign(self: Any, name: str, value: Any) -> None:
-        if type(self) is cls or name in names:
+        if type(self) is cls or _is_field(cls, name):
             raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
         super(cls, self).__setattr__(name, value)
 
     def delete(self: Any, name: str) -> None:
-        if type(self) is cls or name in names:
+        if type(self) is cls or _is_field(cls, name):
             raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
         super(cls, self).__delattr__(name)
 
     cls.__setattr__, cls.__delattr__ = assign, delete
+
+
+def _is_field(cls: Any, name: str) -> bool:
+    return any(field.name == name for field in dataclasses.fields(cls))
 
 
 class _Signature:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.compiler import own_calls, parameters
+from macrograd.compiler import parameters
 from macrograd.compiler.specialised import Specialised, results
 from macrograd.compiler.targets.target import State
 from macrograd.compiler.trace.guard import bound_calls
-from macrograd.ranks.own import OwnRows
 from macrograd.value import Value
+
+if TYPE_CHECKING:
+    from macrograd.ranks.own import OwnRows
 
 
 class BoundCall:
@@ -30,7 +32,7 @@ class BoundCall:
     """
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]], what: str) -> None:
-        own = own_calls.own_of(special, arrays) if special.settings.own_rows else None
+        own = special.own(arrays) if special.settings.own_rows else None
         samples = special.samples(arrays) if own is None else own.samples
         prepared = special.prepared(what, samples, one=samples == 1)
         state = prepared.state(samples if own is None else len(own.computed), own)
@@ -66,7 +68,7 @@ class BoundCall:
 
 
 def _run_own(special: Specialised, state: State, own: OwnRows, arguments: list[NDArray[Any]]) -> None:
-    own_calls.load(special, state, own, arguments)
+    special.load(state, arguments, own)
     state.run()
 
 
@@ -158,8 +160,7 @@ class BoundResults(BoundCall):
         if self._takes:
             self._special.check_indices(self._prepared, self._state)
         if self._copied:
-            special, prepared, state, own = self._special, self._prepared, self._state, self._own
-            table = special.table(prepared, state) if own is None else own_calls.table(special, prepared, state, own)
+            table = self._special.table(self._prepared, self._state, self._own)
             for copy, which in self._copied:
                 copy.reshape(len(table), len(which))[:] = table[:, which]
         return self.results

@@ -17,7 +17,6 @@ from macrograd._numbers import check_unmasked
 from macrograd.compiler import parameters
 from macrograd.compiler.bound import Bound, BoundResults
 from macrograd.compiler.calls import Call, Calls, Direct
-from macrograd.compiler.own_calls import OwnCalls
 from macrograd.compiler.recordings import Recordings, shareable
 from macrograd.compiler.settings import settings_of
 from macrograd.compiler.specialised import Specialised
@@ -25,6 +24,7 @@ from macrograd.copying import check_importable
 from macrograd.value import Value, is_interpreted, numbers_of, write_numbers
 
 if TYPE_CHECKING:
+    from macrograd.compiler.own_calls import OwnCalls
     from macrograd.compiler.targets.profile import Profile
 
 _ARGUMENTS = "an argument of shape () is one value, and one of another shape (nested) Vectors of values"
@@ -62,9 +62,11 @@ class Compiled:
         # Calls with arrays like those of a call before.
         self._direct: Direct | None = None
         self._values: Direct | None = None
-        self._calls: Calls | OwnCalls = (
-            OwnCalls(settings.ranks) if settings.own_rows and settings.ranks is not None else Calls(settings.dtype)
-        )
+        self._calls: Calls | OwnCalls = Calls(settings.dtype)
+        if settings.own_rows:
+            from macrograd.compiler.own_calls import OwnCalls
+
+            self._calls = OwnCalls()
         self._remembered: tuple[tuple[int, ...], ...] | None = None  # of the latest call before pickling
         self._lock = free_in_child(threading.RLock())
         self._shared: tuple[Recordings, Sequence[Value]] | None = None

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import field, replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,10 @@ from macrograd.compiler.tape import indices
 from macrograd.compiler.targets.target import Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.compiler.trace.recording import FIRST_CHECK
-from macrograd.ranks.own import OwnRows
 from macrograd.value import Value, numbers_of
+
+if TYPE_CHECKING:
+    from macrograd.ranks.own import OwnRows
 
 FEW_SIZES = 8  # of batches, whose buffers wait
 _SHOWN = 8  # numbers of a sample, in messages
@@ -189,8 +191,21 @@ class Specialised:
         """The number of samples in these arguments."""
         return len(arrays[self.varying[0]]) if self.settings.batch else 1
 
-    def load(self, state: State, arrays: list[NDArray[Any]]) -> None:
-        """Write the arguments' numbers into a state."""
+    def own(self, arrays: list[NDArray[Any]]) -> OwnRows:
+        """Which rows of a batch the ranks have, of which these are this one's; they call it together."""
+        from macrograd.ranks.own import OwnRows
+
+        assert self.settings.ranks is not None
+        return OwnRows.of(self.settings.ranks, self.samples(arrays), self.shapes, self.settings.name)
+
+    def load(self, state: State, arrays: list[NDArray[Any]], own: OwnRows | None = None) -> None:
+        """Write the arguments' numbers into a state: of `own` rows those that this rank computes."""
+        if own is not None and not own.stays:
+            varying = set(self.varying)
+            arrays = [
+                own.inward(np.asarray(x, dtype=self.settings.dtype)) if k in varying else x
+                for k, x in enumerate(arrays)
+            ]
         if not self.same:
             state.load(arrays)
             return
@@ -203,8 +218,12 @@ class Specialised:
         first = state.executable.program.first_uniform_input
         return {k: state.u[first + begin : first + end].reshape(self.shapes[k]) for k, begin, end in self.same}
 
-    def table(self, prepared: Prepared, state: State) -> NDArray[Any]:
-        """All results as (samples, results)."""
+    def table(self, prepared: Prepared, state: State, own: OwnRows | None = None) -> NDArray[Any]:
+        """All results as (samples, results): of `own` rows those that this rank has."""
+        if own is not None:
+            if not prepared.uniform:
+                return own.outward(self.table(prepared, state))
+            return np.broadcast_to(state.u[prepared.places], (len(own.rows), len(prepared.slots)))
         slots, varying, samples = prepared.slots, prepared.varying, state.samples
         if prepared.uniform:
             found = state.u[prepared.places].copy().reshape(1, -1)

@@ -5,8 +5,7 @@ own     batches of which each process has some rows
 ranks   what the processes tell each other, and how an error on one of them ends all
 """
 
-from macrograd.ranks.own import OwnRows
 from macrograd.ranks.ranks import OtherRankError, Ranks
 from macrograd.ranks.tree import Leaves
 
-__all__ = ["Leaves", "OtherRankError", "OwnRows", "Ranks"]
+__all__ = ["Leaves", "OtherRankError", "Ranks"]

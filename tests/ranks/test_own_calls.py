@@ -12,7 +12,8 @@ from fake import on_ranks
 
 import macrograd as mg
 from macrograd import nn
-from macrograd.ranks import OtherRankError, OwnRows, Ranks
+from macrograd.ranks import OtherRankError, Ranks
+from macrograd.ranks.own import OwnRows
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(2200, 2)), rng.normal(size=2200)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrograd.ranks.own import OwnRows
 from macrograd.ranks.ranks import Ranks, checksum, sampled
 from macrograd.ranks.tree import Leaves, Nodes
+
+if TYPE_CHECKING:
+    from macrograd.ranks.own import OwnRows
 
 Array = NDArray[Any]
 

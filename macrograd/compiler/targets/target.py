@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -35,8 +35,10 @@ from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.shared import Shared
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ops import Op
-from macrograd.ranks.own import OwnRows
 from macrograd.ranks.ranks import Ranks
+
+if TYPE_CHECKING:
+    from macrograd.ranks.own import OwnRows
 
 Array = NDArray[Any]
 Text = TypeVar("Text", covariant=True)

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,10 @@ from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import StepByStep
 from macrograd.compiler.targets.target import Executable, Request, State, aligned
 from macrograd.compiler.targets.training import Parts, Steps
-from macrograd.ranks.own import OwnRows
 from macrograd.ranks.tree import Leaves
+
+if TYPE_CHECKING:
+    from macrograd.ranks.own import OwnRows
 
 _MOST_VECTORS = 16  # of one slot in a block
 _FEW_VECTORS = 4  # of one slot, if not even one of each fits into the cache

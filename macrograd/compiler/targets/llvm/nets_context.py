@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from typing import TYPE_CHECKING
 
-from macrograd.compiler.targets.llvm.code import Code
 from macrograd.compiler.targets.scalar.machine import Machine
+
+if TYPE_CHECKING:  # code that is kept runs without what writes code
+    from macrograd.compiler.targets.llvm.code import Code
 
 POINTERS = (
     "context", "contexts", "v", "data", "orders", "numbers", "theta", "state", "rates", "hyper", "losses", "lengths",

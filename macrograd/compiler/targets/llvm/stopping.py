@@ -11,13 +11,16 @@ from __future__ import annotations
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Instruction, Loop, Program, Step
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import Walker
-from macrograd.compiler.targets.llvm.code import Code
 from macrograd.compiler.targets.llvm.context import FIELDS, field_address
+
+if TYPE_CHECKING:  # code that is kept runs without what writes code
+    from macrograd.compiler.jit.text import Counter
+    from macrograd.compiler.targets.llvm.code import Code
 
 AT_ONCE = 1 << 22  # numbers computed between two looks at `stop`: some milliseconds
 LONG = 1 << 29  # numbers computed by a run that is worth a thread: from some tens of milliseconds to half a second

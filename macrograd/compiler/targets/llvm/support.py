@@ -12,14 +12,16 @@ functions' addresses.
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Counter, Float
-from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import SUPPORT
+
+if TYPE_CHECKING:
+    from macrograd.compiler.targets.llvm.code import Code
 
 _AT_ONCE = 8  # terms in a round of a loop
 _TOGETHER = 2  # vectors with the same terms
@@ -39,6 +41,8 @@ def table(kind: Float, width: int, *, strict: bool) -> Any:
 @native.Shared
 def compiled(kind: Float, width: int, strict: bool) -> native.Native:
     def write() -> tuple[str, Any]:
+        from macrograd.compiler.targets.llvm.code import code_for  # only for code that is not in the cache
+
         functions: list[str] = []
         declared: set[str] = set()
         for name, body in (("dot", _dot), ("outer", _outer)):

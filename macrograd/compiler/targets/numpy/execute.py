@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,10 @@ from macrograd.compiler.targets.shared import Shared
 from macrograd.compiler.targets.steps import StepByStep
 from macrograd.compiler.targets.target import Array, Executable, Request, State
 from macrograd.compiler.targets.training import Parts, Steps
-from macrograd.ranks.own import OwnRows
 from macrograd.ranks.tree import Leaves
+
+if TYPE_CHECKING:
+    from macrograd.ranks.own import OwnRows
 
 BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
 _FEWEST_LANES = 8
