@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import operator
 import os
@@ -17,8 +16,8 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, ops
-from macrograd.compiler.jit import tiers
 from macrograd.value import CONSTANT, topological
+from tests.memory import held, leaves_cycles
 
 OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
 
@@ -262,19 +261,15 @@ def test_a_chain_of_a_million_operations() -> None:
 def test_memory_of_a_node(link: Any) -> None:
     x = Value(0.5)
     count = 20_000
-    tiers.wait()  # what other tests left to the background compiler would be measured, too
     tracemalloc.start()
     try:
-        before, _ = tracemalloc.get_traced_memory()
         out = x
         for _ in range(count):
             out = link(out, x)
         out.backward()
-        after, _ = tracemalloc.get_traced_memory()
-        assert (after - before) / count <= 240
+        assert held() / count <= 240
         del out
-        freed, _ = tracemalloc.get_traced_memory()
-        assert freed - before < 4096, "a graph that nobody holds must be gone at once"
+        assert held() < 4096, "a graph that nobody holds must be gone at once"
     finally:
         tracemalloc.stop()
 
@@ -286,14 +281,7 @@ def test_graphs_have_no_reference_cycles() -> None:
         out.backward()
         out.backward()
 
-    use()
-    gc.collect()
-    gc.disable()
-    try:
-        use()
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
+    assert not leaves_cycles(use)
 
 
 def test_gradients_are_the_same_bits_in_every_run() -> None:

@@ -12,8 +12,8 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, nn
-from macrograd.compiler.jit import tiers
 from tests.compiler.test_compiled import data, expected, regression
+from tests.memory import held
 
 # --- threads and memory -------------------------------------------------------------------------------------
 
@@ -92,15 +92,14 @@ def test_memory_stays_flat_over_many_calls(backend: str, monkeypatch: pytest.Mon
             step()
 
     calls(30)
-    tiers.wait()  # for better code that an earlier test has asked for
     gc.collect()
     tracemalloc.start()
     try:
         calls(10)
-        before, _ = tracemalloc.get_traced_memory()
+        before = held()
         calls(120)
         gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
+        after = held()
     finally:
         tracemalloc.stop()
     assert after - before < 6_000

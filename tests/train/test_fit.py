@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from macrograd import nn, optim
-from macrograd.compiler.jit import tiers
 from macrograd.train import DivergedError, Trainer, plain
 
 X = np.array([[0.0, 1.0], [1.0, -1.0], [2.0, 0.5], [-1.0, 0.25]])
@@ -44,7 +43,6 @@ def test_a_graph_is_gone_before_the_next_and_without_the_collector() -> None:
         finally:
             tracemalloc.stop()
 
-    tiers.wait()  # what other tests left to the background compiler would be measured, too
     gc.disable()
     try:
         peak(1)  # what is loaded and cached once
