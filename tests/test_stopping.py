@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import macrograd as mg
-from macrograd import Value
+from macrograd import Value, optim
+from macrograd.compiler.step import TrainingLoop
 from macrograd.compiler.targets.llvm import execute, stopping
+from macrograd.compiler.targets.llvm import steps as native_steps
 from macrograd.compiler.targets.llvm.stopping import Interruptible
 
 pytest.importorskip("llvmlite")
@@ -142,6 +144,93 @@ def test_what_a_run_raises_is_raised_where_it_was_called() -> None:
 
     with pytest.raises(ValueError, match="in the thread"):
         Interruptible(run, lambda whether: None)()
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+def line(threads: int = 1) -> TrainingLoop:
+    """Training of one factor."""
+    factor = Value(0.5)
+
+    def loss(x: Any, y: Any) -> Any:
+        return (mg.loop(300, lambda i, s: 0.9 * s + 0.1 * factor * x, 0.0) - y) ** 2
+
+    x = np.linspace(0.1, 1.0, 64)
+    sample, rule = mg.compile(loss, batch=True, threads=threads), optim.Adam(0.1)
+    return TrainingLoop(sample, [x, 2.0 * x], rule.rule, rule.initial_state)
+
+
+def steps(loop: TrainingLoop, count: int, first: int = 1) -> Any:
+    return loop.run(np.tile(np.arange(64), count), np.full(count, 64), np.full(count, 0.1), first)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("team", [False, True])
+def test_a_step_that_is_told_to_stop_is_dropped(team: bool, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those after it are the same as without it."""
+    monkeypatch.setattr(execute, "TEAM_PRODUCTS", 1 if team else 1 << 60)
+    whole = line(threads)
+    losses = steps(whole, 6).losses
+    monkeypatch.setattr(native_steps, "LONG", 1)
+    loop = line(threads)
+    assert (steps(loop, 3).losses == losses[:3]).all()
+    before = loop.theta.copy(), loop.state.copy()
+    loop.stop = lambda: True
+    with monkeypatch.context() as patch:
+        begin = Interruptible.__init__
+
+        def begins(self: Interruptible, run: Any, stop: Any, asked: Any) -> None:
+            """The code runs once it has been told."""
+            told = threading.Event()
+            begin(self, lambda: (told.wait(), run()), lambda whether: (stop(whether), told.set())[0], asked)
+
+        patch.setattr(Interruptible, "__init__", begins)
+        found = steps(loop, 3, 4)
+    assert (found.why, found.done, len(found.losses)) == ("interrupted", 0, 0)
+    assert (loop.theta == before[0]).all()
+    assert (loop.state == before[1]).all()
+    loop.stop = lambda: False
+    again = steps(loop, 3, 4)
+    assert (again.why, again.losses.tolist()) == ("", losses[3:].tolist())
+    assert (loop.theta == whole.theta).all()
+    assert (loop.state == whole.state).all()
+
+
+def test_steps_made_from_python_stop_between_two() -> None:
+    factor = Value(0.5)
+    sample = mg.compile(lambda x, y: (factor * x - y) ** 2, batch=True, backend="numpy")
+    x = np.linspace(0.1, 1.0, 64)
+    loop = TrainingLoop(sample, [x, 2.0 * x], optim.SGD(0.1).rule)
+    asked = iter([False, False, True])
+    loop.stop = lambda: next(asked)
+    found = steps(loop, 5)
+    assert (found.why, found.done, len(found.losses)) == ("interrupted", 2, 2)
+
+
+def test_ctrl_c_ends_a_fit_in_the_middle_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step would take many minutes. The model is that of the last complete one, here the first."""
+    start = stopping.start_new_thread
+
+    def started(*call: Any) -> None:
+        start(*call)
+        threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,)).start()
+
+    monkeypatch.setattr(stopping, "start_new_thread", started)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        model = mg.nn.MLP(1, [1], seed=0)
+        numbers = [p.data for p in model.parameters()]
+        trainer = mg.Trainer(model, lambda p, t: (p - t) ** 2 + mg.detach(endless_rounds(t)))
+        history = trainer.fit(np.ones((4, 1)), np.ones(4), steps=3, progress=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (history.stopped, len(history.losses)) == ("interrupted", 0)
+    assert [p.data for p in model.parameters()] == numbers
+
+
+def endless_rounds(t: Any) -> Any:
+    return mg.loop(1_000, lambda j, s: mg.loop(FOREVER, lambda i, u: u * 0.999999 + t, s), 0.0)
 
 
 def test_a_second_interrupt_still_waits_for_the_code(signals: threading.Event) -> None:

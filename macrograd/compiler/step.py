@@ -107,7 +107,7 @@ class TrainingLoop:
 
     @property
     def stop(self) -> Callable[[], bool]:
-        """Asked before every step if ranks share the batches; if it returns True on one, all end before that step."""
+        """Asked between steps or during long ones; once it returns True, the current step is dropped, the last one."""
         return self._steps.stop
 
     @stop.setter
@@ -160,7 +160,8 @@ class TrainingLoop:
             weights = np.ascontiguousarray(weights, self._sample.dtype)
         losses = np.zeros(len(lengths))
         done, reason = self._steps.run(order, lengths, rates, losses, step, weights)
-        return Outcome(losses[: done + (reason != 0)], done, REASONS[reason])
+        begun = done + (REASONS[reason] in ("non-finite", "index"))
+        return Outcome(losses[:begun], done, REASONS[reason])
 
     def _check(self, order: Any, lengths: Any, rates: Any, weights: Any, below: int | None) -> None:
         rows = len(self._steps.data[0])

@@ -81,7 +81,10 @@ class StepByStep(OnBuffers["_Along"]):
         weights: Array | None,
     ) -> tuple[int, int]:
         at = 0
+        shared = self.whole.shared is not None  # all ranks must end before the same step
         for k, (length, rate) in enumerate(zip(lengths.tolist(), rates.tolist(), strict=True)):
+            if not shared and self.stop():
+                return k, 3
             rows, at = order[at : at + length], at + length
             self.number[:] = (first + k) % self.parts.period
             reason = self._gradient(rows, weights)

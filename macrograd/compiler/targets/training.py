@@ -62,7 +62,8 @@ class Steps(ABC):
     """Steps on fixed buffers.
 
     native    whether many steps are one call of native code
-    stop      asked before every step if ranks share the batches; if it returns True on one, all end before that step
+    stop      asked before every step, on every rank, or in native code during long steps; once it returns True, the
+              current step is dropped, and is the last
 
     theta     the parameters, (P,), and `gradient`, (P,): views of the buffers of the program of value and gradient
     state     of the update rule, (S, P)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 
 import numpy as np
 
@@ -33,9 +34,12 @@ _FIELD = {name: k for k, (name, *_) in enumerate(TrainContext._fields_)}
 
 
 @native.Shared
-def driver(kind: Float, *, team: bool = False) -> native.ByWork:
+def driver(kind: Float, *, team: bool = False, stops: bool = False) -> native.ByWork:
     """The loop itself, with the same code for all programs. The threads of a team all run it: they share the gradient
-    program, the first one measures, and each updates a part of the parameters. `flag_context` is the first one's."""
+    program, the first one measures, and each updates a part of the parameters. `flag_context` is the first one's.
+
+    One that `stops` drops the step whose gradient was told to stop. It has no finite measure, whatever it is, and what
+    it flagged does not count, which the first thread decides for all of a team before they meet."""
     code = Code(kind)
     at = {key: field(code, _FIELD[key], "ptr") for key in _POINTERS}
     mask, first, steps, count = (field(code, _FIELD[key], "i64") for key in ("mask", "step", "steps", "arguments"))
@@ -57,9 +61,19 @@ def driver(kind: Float, *, team: bool = False) -> native.ByWork:
         if team:
             code.put(f"call void @meet(ptr {at['gradient_context']})")
 
+    def is_set(key: str, name: str) -> str:
+        found = code.let(f"load i64, ptr {code.element(at[key], str(FIELDS[name]), 'i64')}, align 8")
+        return code.let(f"icmp ne i64 {found}, 0")
+
     def measure() -> None:
         code.store(value, at["loss_in"], 1)
         call("measure")
+        if stops:
+            code.when(is_set("gradient_context", "stop"), drop)
+
+    def drop() -> None:
+        code.store(code.splat(math.nan, 1), at["odd"], 1)
+        code.put(f"store i64 0, ptr {code.element(flags, str(FIELDS['flag']), 'i64')}, align 8")
 
     def lead(i: Counter, _: list[str]) -> list[str]:
         """Lead an argument to the row of this step."""
@@ -91,16 +105,20 @@ def driver(kind: Float, *, team: bool = False) -> native.ByWork:
     value = code.load(at["value"], 1)
     loss = value if kind.bits == 64 else code.let(f"fpext float {value} to double")
     code.put(f"store double {loss}, ptr {code.element(at['losses'], k, 'double')}, align 8")
-    flags = at["flag_context" if team else "gradient_context"]
-    flag = code.let(f"load i64, ptr {code.element(flags, str(FIELDS['flag']), 'i64')}, align 8")
-    code.put(f"br i1 {code.let(f'icmp ne i64 {flag}, 0')}, label %index, label %measure")
-    code.label("measure")
+    owner = "flag_context" if team else "gradient_context"
+    flags = at[owner]
+    if not stops:
+        code.put(f"br i1 {is_set(owner, 'flag')}, label %index, label %measure")
+        code.label("measure")
     if team:
         rank = code.let(f"load i64, ptr {code.element(at['gradient_context'], str(FIELDS['rank']), 'i64')}, align 8")
         code.when(code.let(f"icmp eq i64 {rank}, 0"), measure)
         meet()
     else:
         measure()
+    if stops:
+        code.put(f"br i1 {is_set(owner, 'flag')}, label %index, label %measured")
+        code.label("measured")
     odd = code.load(at["odd"], 1)
     finite = code.let(f"fcmp oeq {kind.name} {odd}, {code.splat(0.0, 1)}")
     code.put(f"br i1 {finite}, label %update, label %bad")
@@ -115,8 +133,10 @@ def driver(kind: Float, *, team: bool = False) -> native.ByWork:
     code.put(f"%rows.next = getelementptr i64, ptr {rows}, i64 {length}")
     code.put(f"%k.next = add i64 {k}, 1")
     code.put("br label %head")
-    for label, reason in (("all", 0), ("bad", 1), ("index", 2)):
+    for label, reason in (("all", "0"), ("bad", "1"), ("index", "2")):
         code.label(label)
+        if stops and label == "bad":
+            reason = code.let(f"select i1 {is_set('gradient_context', 'stop')}, i64 3, i64 1")
         code.put(f"store i64 {k}, ptr {field_address(code, _FIELD['done'])}, align 8")
         code.put(f"store i64 {reason}, ptr {field_address(code, _FIELD['reason'])}, align 8")
         code.put("ret void")
@@ -126,7 +146,7 @@ def driver(kind: Float, *, team: bool = False) -> native.ByWork:
     )
 
     def make(quick: bool) -> native.Native:
-        key = f"train {kind.name} {team}".encode()
+        key = f"train {kind.name} {team} {stops}".encode()
         return native.Native(key, ("train",), lambda: (text, np.zeros(1, dtype=np.int32)), quick=quick)
 
     return native.ByWork(make, _MUCH)

@@ -19,6 +19,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.driver import TrainContext, driver
 from macrograd.compiler.targets.llvm.machine_code import kernels, native_code
+from macrograd.compiler.targets.llvm.stopping import LONG, Interruptible, work_of
 from macrograd.compiler.targets.llvm.team import Crew
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import OnBuffers
@@ -43,6 +44,7 @@ class _Buffers(Protocol):
     def point(self, k: int, array: Array) -> None: ...
     def weigh(self, weights: Array | None) -> None: ...
     def renew_others(self) -> None: ...
+    def stop(self, whether: int) -> None: ...
 
 
 class NativeSteps(OnBuffers["AlongParameters"]):
@@ -58,6 +60,8 @@ class NativeSteps(OnBuffers["AlongParameters"]):
     ) -> None:
         super().__init__(executable, parts, samples)
         self._lanes = lanes
+        self._once = work_of(executable.program, 0)
+        self._each = work_of(executable.program, 1) - self._once
         self._by_lanes: dict[tuple[int, bool, bool], _StepBuffers] = {}
         self._buffers(samples)
 
@@ -73,14 +77,18 @@ class NativeSteps(OnBuffers["AlongParameters"]):
         first: int,
         weights: Array | None,
     ) -> tuple[int, int]:
-        held = self._buffers(int(np.maximum.reduce(lengths)))
+        longest = int(np.maximum.reduce(lengths))
+        held = self._buffers(longest)
         if held.data is not self.data:
             held.read(self.data)
         held.buffers.weigh(weights)
         context = held.train
         context.order, context.lengths, context.rates, context.losses = map(_address, (order, lengths, rates, losses))
         context.step, context.steps = first, len(lengths)
-        held.run()
+        if (self._once + self._each * longest) * len(lengths) < LONG:
+            held.run()
+        else:
+            Interruptible(partial(held.run, stops=True), held.buffers.stop, self.stop)()
         held.buffers.context.flag = 0
         return context.done, context.reason
 
@@ -151,13 +159,14 @@ class _StepBuffers:
         if not steps.executable.program.batch:
             self._rows = np.zeros((len(steps.executable.sizes), 2), np.int64)
             self.train.first_rows, self.train.arguments = self._rows.ctypes.data, len(self._rows)
-        self._driver = driver(kind_of(steps.executable.dtype), team=buffers.team)
+        self._driver = partial(driver, kind_of(steps.executable.dtype), team=buffers.team)
         helpers = zip(buffers.others, self._parts[1:], strict=True) if buffers.team else ()
         self._helpers = [steps.context(buffers, *helper) for helper in helpers]
 
-    def run(self) -> None:
-        """The steps that the context describes, on the threads of the buffers' team if there is one."""
-        code = self._driver.code(self.train.steps)
+    def run(self, *, stops: bool = False) -> None:
+        """The steps that the context describes, on the threads of the buffers' team if there is one; `stops` says
+        whether they may be told to stop."""
+        code = self._driver(stops=stops).code(self.train.steps)
         train = code.functions["train"]
         mine = partial(train, ctypes.addressof(self.train))
         if not self._helpers:

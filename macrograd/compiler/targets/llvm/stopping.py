@@ -87,10 +87,13 @@ def stops(code: Code) -> str:
 
 
 class Interruptible:
-    """A function that runs native code, which `stop(1)` ends early, as one that signals interrupt."""
+    """A function that runs native code, which `stop(1)` ends early, as one that signals interrupt. It is also ended if
+    `asked`, now and then, says True, which raises nothing."""
 
-    def __init__(self, run: Callable[[], object], stop: Callable[[int], None]) -> None:
-        self._run, self._stop = run, stop
+    def __init__(
+        self, run: Callable[[], object], stop: Callable[[int], None], asked: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._run, self._stop, self._asked = run, stop, asked
 
     def __call__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -99,8 +102,12 @@ class Interruptible:
         turn = Turn(self._run)
         try:
             start_new_thread(turn.work, ())
+            told = False
             while not turn.done.wait(_WAIT):
-                pass
+                if not told and self._asked():
+                    told = True
+                    self._stop(1)
+            self._stop(0)
         except BaseException:
             self._stop(1)
             turn.give_up()
