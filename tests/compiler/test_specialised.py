@@ -65,10 +65,10 @@ class Failing:
     def __init__(self, right: Executable) -> None:
         self.right = right
 
-    def state(self, samples: int) -> State:
+    def state(self, samples: int, own: Any = None) -> State:
         if samples > 4:
             raise RuntimeError("no code")
-        return self.right.state(samples)
+        return self.right.state(samples, own=own)
 
 
 def test_an_executable_that_fails_later_is_replaced_with_all_its_buffers() -> None:

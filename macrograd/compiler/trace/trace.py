@@ -111,7 +111,8 @@ def trace(
 
     The tape lists the operations in the order of execution; with `as_eager` in the order in which the eager engine's
     `backward` walks them, on which its roundings depend. Raises TraceError if the function reads a number, TypeError if
-    its result holds anything but numbers and Values, and Unrolled for a loop that must be written out.
+    its result holds anything but numbers and Values, Unrolled for a loop that must be written out and, with `rounds`,
+    Unused for checks on which no result depends.
     """
     recording = Recording(rounds, as_eager=as_eager)
     with value.interpreted(recording), guarded_calls(refuse), listing(recording.new_traced), _uncollected():
@@ -143,7 +144,7 @@ def trace(
             values = [x for x in values if hasattr(x, "label")]
             tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
         if len(tape.results) > many:
-            if recording.loops.rounds.first and (unused := checks.unused(tape, many, tied)):
+            if rounds is not None and rounds.first and (unused := checks.unused(tape, many, tied)):
                 raise Unused(unused)
             tape, parameters = without_unused(replace(tape, results=tape.results[:many]), parameters)
             del results[many:]
