@@ -29,7 +29,7 @@ smartquotes = False  # "compiled" stays what one types
 
 # Cells run at every build, in a kernel of their page; what a cell prints on standard error, or raises, ends the build.
 nb_execution_mode = "force"
-nb_execution_timeout = 300
+nb_execution_timeout = 1200
 nb_execution_raise_on_error = True
 nb_output_stderr = "warn"
 nb_merge_streams = True

@@ -112,5 +112,5 @@ def test_a_row_alone_runs_everywhere(factor: str, tmp_path: Path, tmp_path_facto
     cache = Path(tmp_path_factory.getbasetemp()) / "one-row-cache"
     environment = {**os.environ, "MACROGRAD_CACHE": str(cache)}
     command = [sys.executable, "-W", "error", "-c", PROGRAM, factor, str(tmp_path) if factor == "1.0" else ""]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=1200)
     assert ran.stdout == "all targets\n", ran.stderr

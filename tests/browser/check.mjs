@@ -13,6 +13,7 @@ const faults = [];
 
 async function opened(options = {}, where = file) {
   const page = await browser.newPage({ viewport: { width: 1400, height: 950 }, ...options });
+  page.setDefaultTimeout(600_000); // for machines that are busy
   page.on("console", (message) => faults.push(`console: ${message.text()}`));
   page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
   page.on("dialog", (dialog) => { faults.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
@@ -30,7 +31,14 @@ async function trained(page, steps) {
   await page.waitForFunction((least) => last && last.steps >= least, steps);
   await page.click("#play");
   await page.waitForFunction(() => !playing);
-  await page.waitForTimeout(300); // what the worker had begun
+  await answered(page);
+}
+
+// What the worker had begun before is done, and shown: it answers in turn.
+async function answered(page) {
+  await page.evaluate(() => { delete document.documentElement.dataset.speed; worker.postMessage({ kind: "measure", milliseconds: 0 }); });
+  await page.waitForFunction(() => document.documentElement.dataset.speed);
+  await page.evaluate(() => { delete document.documentElement.dataset.speed; });
 }
 
 async function taken(page, button, name) {
@@ -49,7 +57,7 @@ await trained(page, 2000);
 const later = await shown(page);
 assert.ok(later.train < 0.5 * begin.train, `the loss went from ${begin.train} to ${later.train}`);
 const stopped = (await shown(page)).steps;
-await page.waitForTimeout(200);
+await answered(page);
 assert.equal((await shown(page)).steps, stopped, "a pause is one");
 await page.click("#once");
 await page.waitForFunction((count) => last.steps === count + 1, stopped);

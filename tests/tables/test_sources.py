@@ -175,11 +175,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             other = pwd.getpwnam("nobody")
         os.chown(folder, other.pw_uid, other.pw_gid)
         who = {"user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}
-    run: dict[str, Any] = {"cwd": folder, "capture_output": True, "text": True, "timeout": 120, **who}
+    run: dict[str, Any] = {"cwd": folder, "capture_output": True, "text": True, "timeout": 600, **who}
     subprocess.run([place / "initdb", "-D", "data", "-A", "trust", "-U", "me", "--no-sync"], check=True, **run)
     options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
     start = [place / "pg_ctl", "-D", "data", "-w", "-o", options, "-l", "log", "start"]
-    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder, timeout=120, **who)
+    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder, timeout=600, **who)
     try:
         yield f"postgresql://me@/postgres?host={folder}"
     finally:

@@ -161,7 +161,7 @@ def tried(machine: Machine, path: Path) -> str:
     if done.returncode or done.stderr:
         return f"does not compile: {done.stderr.strip()[:2000]}"
     try:
-        ran = subprocess.run([*machine.run, str(out)], capture_output=True, text=True, check=False, timeout=300)
+        ran = subprocess.run([*machine.run, str(out)], capture_output=True, text=True, check=False, timeout=1200)
     except subprocess.TimeoutExpired:
         return "does not end"
     return (

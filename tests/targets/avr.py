@@ -33,7 +33,7 @@ def _ran(folder: Path, main: str) -> str:
     if done.returncode:
         return f"NOT COMPILED: {done.stderr.strip()[:600]}"
     simulated = ["simavr", "-m", "atmega328p", "-f", "16000000", out]
-    said = subprocess.run(simulated, capture_output=True, text=True, timeout=300, check=False)
+    said = subprocess.run(simulated, capture_output=True, text=True, timeout=1200, check=False)
     lines = [line for line in (said.stdout + said.stderr).splitlines() if "bytes of RAM" in line]
     text = lines[-1].strip().removeprefix("\x1b[32m").rstrip(".") if lines else f"nothing: {said.stderr[-300:]}"
     return text if text.endswith(("; trained", "; agreed")) else f"NOT RIGHT: {text}"

@@ -102,7 +102,7 @@ def _fault(path: Path, command: list[str], *, agrees: bool) -> str:
     )
     if done.returncode or done.stderr or done.stdout:
         return f"does not compile: {(done.stderr + done.stdout).strip()[:600]}"
-    ran = subprocess.run([str(out)], capture_output=True, text=True, check=False, timeout=300)
+    ran = subprocess.run([str(out)], capture_output=True, text=True, check=False, timeout=1200)
     if ran.stderr or (agrees and ran.returncode):
         return f"{ran.stdout.strip()[:300]} {ran.stderr.strip()[:600]}"
     return ""

@@ -291,11 +291,14 @@ def test_a_killed_sweep_goes_on_from_its_folder(alone: mg.tuning.Sweep, tmp_path
 @pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs macrograd[dask]")
 @pytest.mark.filterwarnings("ignore")  # of distributed, about what it itself does
 def test_a_dask_cluster_of_processes_loses_a_worker_and_nothing_else(alone: mg.tuning.Sweep, tmp_path: Path) -> None:
+    import dask
     import distributed
 
+    settings: dict[str, Any] = {"threads_per_worker": 1, "processes": True, "memory_limit": None}
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
+        dask.config.set({f"distributed.comm.timeouts.{what}": "600s" for what in ("connect", "tcp")}),
+        distributed.LocalCluster(n_workers=2, dashboard_address=None, **settings) as cluster,
+        distributed.Client(cluster, timeout=600) as client,
     ):
         dies = partial(make, dies=str(tmp_path / "died"))
         found = mg.sweep(dies, X, y, SPACE, **OPTIONS, on=client)
