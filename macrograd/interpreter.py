@@ -51,6 +51,9 @@ class Interpreter:
     def compared(self, value: Any) -> None:
         """The Value is the result of a Python comparison: eagerly a bool, which is not part of any graph."""
 
+    #: the distance from 1 to the next number that the program computes with
+    epsilon = 2.0**-52
+
     #: whether the program is to add up derivatives in the order of the eager engine
     as_eager = False
 

@@ -10,10 +10,12 @@ from macrograd import linalg, ops
 from macrograd._flags import flag
 from macrograd.control import check_call, place_of, rounds_while
 from macrograd.gradients import jacobian
+from macrograd.interpreter import Interpreter
 from macrograd.nesting import Nest, nest_of
-from macrograd.value import Value, recording
+from macrograd.value import Value, epsilon, recording
 from macrograd.vector import vector
 
+_ROUNDINGS = 4096  # the smallest tolerance, in units of the last place: that of the default one in float64
 _STEP = 2.0**-17  # of the differences in `check`, for numbers near 1
 
 
@@ -23,7 +25,8 @@ def implicit(residual: Callable[[Any], Any], guess: Any, *, tolerance: float = 1
     residual   takes x in the nesting of `guess` and returns as many numbers, in any nesting. Values and arguments that
                it closes over are parameters of the solution
     guess      the start of Newton's method; no derivative flows through it
-    tolerance  Newton's method ends when no step is larger than this times 1 + the largest |x|
+    tolerance  Newton's method ends when no step is larger than this times 1 + the largest |x|; in float32 than 2⁻¹¹
+               times that, if the tolerance is less. (Two more steps follow, each of which squares the error)
     most       the largest number of its steps
 
     The derivative is that of the implicit function theorem, dx/dθ = −(∂r/∂x)⁻¹ ∂r/∂θ, and exact to the third order: the
@@ -47,6 +50,8 @@ def _implicit(residual: Callable[[Any], Any], guess: Any, tolerance: float, most
     nest, first = nest_of(guess)
     if not first:
         raise ValueError("implicit(): the guess holds no numbers")
+    if (numbers := epsilon()) > Interpreter.epsilon:
+        tolerance = max(tolerance, _ROUNDINGS * numbers)
 
     def newton(x: list[Any]) -> list[Any]:
         return _newton(residual, nest, x)

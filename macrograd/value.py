@@ -553,6 +553,12 @@ def recording() -> Interpreter | None:
     return by if by is not None and by.records() else None
 
 
+def epsilon() -> float:
+    """The distance from 1 to the next number, of the numbers with which this thread's program will compute."""
+    program = recording()
+    return Interpreter.epsilon if program is None else program.epsilon
+
+
 def numbers_of(values: Iterable[Value]) -> list[float]:
     """The `.data` of many Values."""
     if _interpreter is not None:

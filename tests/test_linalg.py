@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,6 +174,19 @@ def test_what_does_not_depend_on_the_choice_of_vectors_has_a_derivative_at_repea
     h = 1e-4
     ends = [float(projected(matrix + t * h * step)) for t in (-1, 1)]
     assert np.sum(slopes * step) == pytest.approx((ends[1] - ends[0]) / (2 * h), rel=1e-5)
+
+
+def test_eigenvalues_are_repeated_where_only_rounding_tells_them_apart() -> None:
+    def fn(matrix: Any) -> Any:
+        low, high, last = linalg.eigh(matrix)[0]
+        return low + high + last + (low + high) * last
+
+    derivative = mg.compile(mg.grad(fn), dtype="float32", backend="numpy")
+    for seed in range(20):
+        q = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
+        slopes = np.array(derivative(q @ np.diag([1.0, 1.0, 3.0]) @ q.T), dtype=float)
+        want = q @ np.diag([4.0, 4.0, 3.0]) @ q.T
+        np.testing.assert_allclose((slopes + slopes.T) / 2.0, want, rtol=0, atol=1e-5)
 
 
 def test_what_has_no_solution_is_named() -> None:

@@ -48,6 +48,18 @@ def test_a_system_is_solved_for_each_sample_and_differentiated_by_parameters() -
     assert A.grad == pytest.approx(np.sqrt(5.0) * 5.0**-1.5, rel=1e-12)
 
 
+def test_float32_is_solved_to_its_own_rounding() -> None:
+    """Newton's steps never get smaller than a rounding, and may go to and fro by one for ever."""
+
+    def fn(a: Any) -> Any:
+        return mg.implicit(lambda u: [u[0] + 0.3 * u[1] / (1.0 + u[1] ** 2) - a, u[1] ** 3 + u[1] + u[0]], [0.1, 0.5])
+
+    numbers = np.linspace(-3.0, 3.0, 201)
+    x, y = mg.compile(fn, batch=True, dtype="float32", backend="numpy")(numbers).T.astype(float)
+    np.testing.assert_allclose(x + 0.3 * y / (1.0 + y**2), numbers, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(y**3 + y, -x, rtol=0, atol=2e-6)
+
+
 def test_what_cannot_be_solved_is_named() -> None:
     def twice(v):
         return [v[0] + v[1], v[0] + v[1]]

@@ -40,6 +40,7 @@ from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.targets.training import Parts
 from macrograd.compiler.trace.checking import Checks
 from macrograd.compiler.trace.rounds import KeepsAll, NoSections, Rounds
+from macrograd.interpreter import Interpreter
 from macrograd.value import Value
 
 if TYPE_CHECKING:
@@ -86,10 +87,12 @@ def record(
     single: bool = False,
     name: str = "the function",
     uniform: Container[int] = (),
+    epsilon: float = Interpreter.epsilon,
 ) -> Source:
-    """Trace and simplify; `uniform` are the positions of arguments that are the same for all samples, and `single`
-    programs fold constants in float32. Raises ValueError if the result holds no numbers."""
-    recorder = Recorder(fn, shapes, strict, name, uniform, _seen, single)
+    """Trace and simplify; `uniform` are the positions of arguments that are the same for all samples, `single` programs
+    fold constants in float32, and `epsilon` is that of their numbers. Raises ValueError if the result holds no numbers.
+    """
+    recorder = Recorder(fn, shapes, strict, name, uniform, _seen, single, epsilon)
     stops, keeps = True, False
     while True:
         try:

@@ -29,6 +29,7 @@ from macrograd.compiler.trace.rounds import (
 )
 from macrograd.compiler.trace.sections import SectionTape
 from macrograd.compiler.trace.trace import Arguments, trace
+from macrograd.interpreter import Interpreter
 from macrograd.value import Value
 
 LEAST_TIMES = 4  # a loop that is not written out has at least this many times the rounds written
@@ -66,6 +67,7 @@ class Recorder:
     uniform: Container[int]
     seen: Callable[[str, Any], None]
     single: bool = False  # whether constants are folded as float32 programs compute them
+    epsilon: float = Interpreter.epsilon  # of the numbers of the program
     given: list[Arguments] = field(default_factory=list)  # the arguments that several traces share
 
     def record(
@@ -106,7 +108,15 @@ class Recorder:
     def at(self, rounds: Rounds) -> Recorded:
         """One trace. Raises Unrolled."""
         given = self.given[0] if self.given else None
-        traced = trace(self.fn, self.shapes, as_eager=self.strict, uniform=self.uniform, rounds=rounds, given=given)
+        traced = trace(
+            self.fn,
+            self.shapes,
+            as_eager=self.strict,
+            uniform=self.uniform,
+            rounds=rounds,
+            given=given,
+            epsilon=self.epsilon,
+        )
         self.given[:] = [traced.arguments]
         self.seen("trace", traced.tape)
         recorded = int((traced.tape.arity > 0).sum())

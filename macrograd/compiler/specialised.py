@@ -103,7 +103,7 @@ class Specialised:
             self.same.append((k, begin, begin + sizes[k]))
         self.source = pipeline.record(
             settings.fn, shapes, strict=settings.strict, single=settings.strict and settings.dtype == np.float32,
-            name=settings.name, uniform=uniform,
+            name=settings.name, uniform=uniform, epsilon=float(np.finfo(settings.dtype).eps),
         )  # fmt: skip
         self.parameters = self.source.parameters
         self.nesting = _nesting(self.source.structure)

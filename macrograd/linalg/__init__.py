@@ -109,10 +109,10 @@ def eigh(matrix: Any) -> tuple[Vector, Vector]:
     """The eigenvalues of a symmetric matrix, from the smallest, and a matrix whose columns are their eigenvectors; only
     the lower half of the matrix is read. Of each vector the first of the largest elements is positive.
 
-    Ten sweeps of Jacobi's rotations, which record about 20 n³ operations: for up to 16 rows. Derivatives are
-    right to the seventh, and wrong beyond. Between eigenvalues that agree to 1e-13 of the
-    largest, what rotates their vectors into each other is left out: first derivatives are then right for all that does
-    not depend on the choice of vectors, such as the sum of the two eigenvalues or the projection on their plane.
+    Ten sweeps of Jacobi's rotations, which record about 20 n³ operations: for up to 16 rows. Derivatives are right to
+    the seventh, and wrong beyond. Between eigenvalues that agree to 1e-13 of the largest (5e-5 in float32), what
+    rotates their vectors into each other is left out: first derivatives are then right for all that does not depend on
+    the choice of vectors, such as the sum of the two eigenvalues or the projection on their plane.
 
     Raises ValueError for a matrix that is not square and for one whose rotations do not converge, which happens if it
     holds NaN or infinity (a compiled function raises RuntimeError for the latter, when it runs).

@@ -6,10 +6,11 @@ from typing import Any
 
 from macrograd import ops
 from macrograd.linalg.matrices import Rows, checked, dot, first_of, held, pairwise, picked
+from macrograd.value import epsilon
 
 _SWEEPS = 10  # of all pairs of rows: convergence is quadratic, and 64 rows take 8
 _CORRECTIONS = 3
-_REPEATED = 1e-13  # eigenvalues that differ by less, of the largest, count as one
+_REPEATED = 450  # eigenvalues that differ by less, in units of the largest one's last place, count as one: 1e-13
 
 
 class Eigen:
@@ -66,7 +67,7 @@ class Eigen:
 
     def _apart(self, i: int, j: int) -> Any:
         """1 for two eigenvalues that differ, 0 for equal ones."""
-        return ops.less(_REPEATED * self.size, abs(self.values[i] - self.values[j]))
+        return ops.less(_REPEATED * epsilon() * self.size, abs(self.values[i] - self.values[j]))
 
 
 def _rotated(a: Rows) -> tuple[list[Any], Rows, Any]:

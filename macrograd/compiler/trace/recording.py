@@ -43,8 +43,10 @@ class Recording(Interpreter):
     With `as_eager` the sign of zero is that of the eager engine.
     """
 
-    def __init__(self, rounds: Rounds | None = None, *, as_eager: bool = False) -> None:
-        self.as_eager = as_eager
+    def __init__(
+        self, rounds: Rounds | None = None, *, as_eager: bool = False, epsilon: float = Interpreter.epsilon
+    ) -> None:
+        self.as_eager, self.epsilon = as_eager, epsilon
         self.comparisons: list[Value] = []
         self._compared: set[int] = set()
         self.choices: dict[int, bool] = {}  # by id, whether it is one of a round's

@@ -36,6 +36,7 @@ from macrograd.compiler.trace.rounds import KeepsAll, Kept, NoSections, Rounds, 
 from macrograd.compiler.trace.sections import Section, SectionTape, section_tape
 from macrograd.compiler.trace.traced import Traced, leaf, listing
 from macrograd.graph import topological
+from macrograd.interpreter import Interpreter
 from macrograd.value import Value
 from macrograd.vector import Vector, vector
 
@@ -104,17 +105,18 @@ def trace(
     uniform: Container[int] = (),
     rounds: Rounds | None = None,
     given: Arguments | None = None,
+    epsilon: float = Interpreter.epsilon,
 ) -> Trace:
     """Run `fn` on (nested) Vectors of traced values, of the given shapes, and record its operations. The arguments at
     the positions `uniform` are the same for all samples. `rounds` says how many rounds of its loops are written;
-    `given` is what an earlier trace made of the arguments.
+    `given` is what an earlier trace made of the arguments. `epsilon` is that of the numbers of its program.
 
     The tape lists the operations in the order of execution; with `as_eager` in the order in which the eager engine's
     `backward` walks them, on which its roundings depend. Raises TraceError if the function reads a number, TypeError if
     its result holds anything but numbers and Values, Unrolled for a loop that must be written out and, with `rounds`,
     Unused for checks on which no result depends.
     """
-    recording = Recording(rounds, as_eager=as_eager)
+    recording = Recording(rounds, as_eager=as_eager, epsilon=epsilon)
     with value.interpreted(recording), guarded_calls(refuse), listing(recording.new_traced), _uncollected():
         given = given or Arguments(shapes, uniform)
         recording.loops.given = given
