@@ -30,8 +30,9 @@ static vec attention[ROWS][LONGEST / KEYS];             // lane 4h + j of vector
 static float scale_e[ROWS], scale_x[ROWS], scale_y[ROWS], total[ROWS], chosen[ROWS], share[ROWS];
 static int token_of[ROWS], place_of[ROWS], target_of[ROWS];
 
-// e^-80 is nothing beside 1. Below -87, where it underflows, the vector expf would turn to one lane after the other.
-#define LEAST -80.0f
+// e^-30 is nothing beside 1. Much smaller numbers have gradients below 1e-38, for which Intel's processors take a hundred
+// cycles each; below e^-87 the vector expf would turn to one lane after the other, too.
+#define LEAST -30.0f
 #define NEVER -1e30f
 
 // A vector of which each four lanes are picked from the same four lanes of a (0 … 3) and b (4 … 7).
