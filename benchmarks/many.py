@@ -126,9 +126,10 @@ def _together(case: str, threads: int) -> Prepared:
     lengths, rates = np.full(steps, batch), np.full(steps, t.rate)
     given = [NetSteps(k, t.rows[k].ravel(), rates, 1) for k in range(nets)]
     many.nets.point_all(arrays)
+    starts = t.starts[:, back]
 
     def run() -> Any:
-        many.nets.set_all(t.starts[:, back], state)
+        many.nets.set_all(starts, state)
         return many.nets.run(given, lengths)
 
     def answer() -> dict[str, Any]:
