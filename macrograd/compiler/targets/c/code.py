@@ -235,6 +235,9 @@ class Code:
         self.lines.append("#endif")
         return columns
 
+    def transposed_from(self, rows: list[str]) -> list[str]:
+        return self.transposed([self.load(row, len(rows)) for row in rows])
+
     def shuffle(self, a: str, b: str, mask: Sequence[int], width: int) -> str:
         """The elements of a followed by b that the mask selects; a single element is a number."""
         if a == b and a not in self._widths:

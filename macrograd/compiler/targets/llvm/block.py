@@ -15,15 +15,11 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.code import Code
 from macrograd.compiler.targets.llvm.context import field
 from macrograd.compiler.targets.llvm.team import Team
-from macrograd.compiler.targets.scalar.elements import transpose
 
 if TYPE_CHECKING:
     from macrograd.compiler.targets.scalar.machine import Machine
 
 _SQUARE = 8  # rows and columns transposed in registers at once
-# Bytes of an argument in a block beyond a first-level cache. There a square's side is a whole vector, so that each line
-# of the cache is written once.
-_FAR = 1 << 16
 
 
 class Block:
@@ -197,7 +193,7 @@ class Block:
         slot = 0
         for k, size in enumerate(shapes):
             source, begin = self.argument(k), 0
-            for side in self._sides(size):
+            for side in self._sides():
                 squares = (size - begin) // side
                 if squares:
                     self._read_squares(source, size, slot, begin, squares, side)
@@ -205,13 +201,11 @@ class Block:
             self._read_rest(source, size, slot, begin)
             slot += size
 
-    def _sides(self, size: int) -> list[int]:
-        """The sides of the squares that are transposed in registers, the largest first."""
-        machine = self.machine
-        if machine.lanes % _SQUARE:
-            return []
-        whole = machine.width > _SQUARE and machine.lanes % machine.width == 0
-        return [machine.width, _SQUARE] if whole and size * machine.lanes * machine.kind.bytes >= _FAR else [_SQUARE]
+    def _sides(self) -> list[int]:
+        """The sides of the squares that are transposed in registers, the largest first: a whole vector, so that each
+        line of the cache is written once."""
+        sides = sorted({max(_SQUARE, self.machine.width), _SQUARE})[::-1]
+        return [side for side in sides if self.machine.lanes % side == 0]
 
     def _read_squares(self, source: str, size: int, slot: int, begin: int, squares: int, side: int) -> None:
         code, lanes = self.code, self.machine.lanes
@@ -221,8 +215,7 @@ class Block:
 
             def per_square(j: Counter, _: list[str]) -> list[str]:
                 column = code.linear(begin, [(side, j)])
-                rows = [code.load(code.element(start, column), side) for start in starts]
-                for k, vector in enumerate(transpose(code, rows)):
+                for k, vector in enumerate(code.transposed_from([code.element(start, column) for start in starts])):
                     position = code.linear((slot + begin + k) * lanes, [(side * lanes, j), (side, i)])
                     code.store(vector, code.element("%v", position), side)
                 return []

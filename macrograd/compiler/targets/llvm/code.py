@@ -78,6 +78,9 @@ class Code(text.Code):
     def transposed(self, rows: list[str]) -> list[str]:
         return elements.transpose(self, rows)
 
+    def transposed_from(self, rows: list[str]) -> list[str]:
+        return elements.transpose_from(self, rows)
+
     def truncated(self, value: str) -> str:
         return self.intrinsic("trunc", 1, value)
 

@@ -23,7 +23,6 @@ from macrograd.compiler.targets.llvm.nets_context import attributes, finished, g
 from macrograd.compiler.targets.llvm.nets_parts import Products
 from macrograd.compiler.targets.llvm.nets_products import check
 from macrograd.compiler.targets.scalar.access import Tables
-from macrograd.compiler.targets.scalar.elements import transpose
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import readers
 from macrograd.compiler.targets.scalar.machine import Machine
@@ -70,8 +69,8 @@ class _Reading:
         code, lanes = self.code, self.machine.lanes
         orders, data = get(code, "orders"), get(code, "data")
         count = len(self.arguments)
-        wide = any(size >= _SQUARE for size in self.arguments) and lanes % _SQUARE == 0
-        together = _SQUARE if wide else 1
+        sides = self._sides()
+        together = max(sides, default=1)
 
         def per_lanes(group: Counter, _: list[str]) -> list[str]:
             lane = code.linear(0, [(together, group)])
@@ -100,24 +99,41 @@ class _Reading:
     def _pointer(self, table: str, index: str) -> str:
         return self.code.let(f"load ptr, ptr {self.code.element(table, index, 'ptr')}, align 8")
 
+    def _sides(self) -> list[int]:
+        """The sides of the squares that are transposed in registers, the largest first."""
+        lanes, longest = self.machine.lanes, max(self.arguments, default=0)
+        sides = sorted({max(_SQUARE, self.machine.width), _SQUARE})[::-1]
+        return [side for side in sides if side <= longest and lanes % side == 0]
+
     def _copy(self, starts: list[str], size: int, slot: int, sample: Counter, lane: Counter) -> None:
-        """One argument of one sample, for a few lanes: squares are transposed in registers."""
-        code = self.code
-        squares = size // _SQUARE if len(starts) == _SQUARE else 0
-
-        def square(j: Counter, _: list[str]) -> list[str]:
-            column = code.linear(0, [(_SQUARE, j)])
-            rows = [code.load(code.element(start, column), _SQUARE) for start in starts]
-            for k, vector in enumerate(transpose(code, rows)):
-                code.store(vector, self._address(slot + k, [(_SQUARE * self.slots.pitch, j)], sample, lane), _SQUARE)
-            return []
-
-        if squares:
-            code.loop(squares, square)
+        """One argument of one sample, for a few lanes."""
+        code, begin = self.code, 0
+        for side in self._sides():
+            squares = (size - begin) // side
+            if squares:
+                for first in range(0, len(starts), side):
+                    some, where = starts[first : first + side], code.linear(first, [(1, lane)])
+                    self._copy_squares(some, (begin, squares), slot, sample, where)
+            begin += squares * side
         for k, start in enumerate(starts):
-            for j in range(squares * _SQUARE, size):
+            for j in range(begin, size):
                 value = code.load(code.element(start, str(j)), 1)
                 code.store(value, self._address(slot + j, [], sample, code.linear(k, [(1, lane)])), 1)
+
+    def _copy_squares(
+        self, starts: list[str], columns: tuple[int, int], slot: int, sample: Counter, lane: Counter
+    ) -> None:
+        """So many squares of columns, from the first one on."""
+        code, side, (begin, count) = self.code, len(starts), columns
+
+        def square(j: Counter, _: list[str]) -> list[str]:
+            column = code.linear(begin, [(side, j)])
+            for k, vector in enumerate(code.transposed_from([code.element(start, column) for start in starts])):
+                place = self._address(slot + begin + k, [(side * self.slots.pitch, j)], sample, lane)
+                code.store(vector, place, side)
+            return []
+
+        code.loop(count, square)
 
     def _address(self, slot: int, moves: list[tuple[int, Counter]], sample: Counter, lane: Counter) -> str:
         lanes = self.machine.lanes

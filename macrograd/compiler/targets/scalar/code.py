@@ -78,6 +78,9 @@ class Code(Protocol):
     def transposed(self, rows: list[str]) -> list[str]:
         """The columns, as vectors, of the square whose rows are these."""
 
+    def transposed_from(self, rows: list[str]) -> list[str]:
+        """The columns of the square whose rows are at these addresses."""
+
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
         """A row of the op table on these operands."""
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from macrograd.compiler.jit.text import Float
+
+_PART = 16  # bytes of a vector that one instruction loads from anywhere, and within which the cheapest shuffles stay
+
 
 class Shuffles(Protocol):
-    """The part of a language that the two functions need."""
+    """The part of a language that these functions need."""
+
+    kind: Float
 
     def binary(self, op: str, a: str, b: str, width: int) -> str:
         """fadd."""
@@ -17,6 +23,12 @@ class Shuffles(Protocol):
 
     def only(self, vector: str) -> str:
         """The element of a vector of width 1."""
+
+    def element(self, base: str, index: str) -> str:
+        """The address of an element."""
+
+    def load(self, address: str, width: int) -> str:
+        """The elements there."""
 
 
 def sum_elements(code: Shuffles, vectors: list[str], width: int) -> str:
@@ -80,3 +92,47 @@ def transpose(code: Shuffles, rows: list[str]) -> list[str]:
             rows[i + size] = code.shuffle(a, b, [n + j if j & size else j + size for j in range(n)], n)
         size *= 2
     return rows
+
+
+def transpose_from(code: Shuffles, rows: list[str]) -> list[str]:
+    """The columns of a square of which the rows are at these addresses. Parts of vectors are loaded where they belong,
+    so that shuffles are left only within them: half as many as `transpose` needs."""
+    n = len(rows)
+    side = min(n, _PART // code.kind.bytes)
+    columns: list[str] = []
+    for begin in range(0, n, side):
+        found = [
+            _joined(code, [code.load(code.element(row, str(begin)), side) for row in rows[k::side]], side)
+            for k in range(side)
+        ]
+        columns += _turned_parts(code, found, n)
+    return columns
+
+
+def _joined(code: Shuffles, parts: list[str], size: int) -> str:
+    """One vector of 2ᵏ of this size."""
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        parts = [code.shuffle(a, b, range(2 * size), size) for a, b in pairs]
+        size *= 2
+    return parts[0]
+
+
+def _turned_parts(code: Shuffles, rows: list[str], n: int) -> list[str]:
+    """The columns of the squares in vectors of n: element k of vector i becomes element i of vector k, in each part of
+    as many elements as there are vectors."""
+    side, block = len(rows), 1
+    rows = [*rows[::2], *rows[1::2]]
+    while block < side:
+        low = [place for start in range(0, n, side) for place in _zipped(start, side // 2, block, n)]
+        high = [place + side // 2 for place in low]
+        pairs = zip(rows[: side // 2], rows[side // 2 :], strict=True)
+        rows = [code.shuffle(a, b, mask, n) for a, b in pairs for mask in (low, high)]
+        block *= 2
+    return rows
+
+
+def _zipped(start: int, count: int, block: int, n: int) -> list[int]:
+    """`count` elements from `start` on of a vector of n, and the same of a second, in turns of a block."""
+    places = range(start, start + count, block)
+    return [place + k + which for place in places for which in (0, n) for k in range(block)]

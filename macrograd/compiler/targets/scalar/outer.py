@@ -141,11 +141,11 @@ class OuterProduct:
 
         def turn(chunk: Counter, _: list[str]) -> list[str]:
             for v in range(vectors):
-                rows = []
-                for k in range(width):
-                    row = self._address(self.right, start + v * width + k, [*at, (self.right.term, t)])
-                    rows.append(code.load(code.element(row, code.linear(0, [(width, chunk)])), width))
-                for k, column in enumerate(code.transposed(rows)):
+                rows = [
+                    self._address(self.right, start + v * width + k, [*at, (self.right.term, t)]) for k in range(width)
+                ]
+                lanes_ = code.linear(0, [(width, chunk)])
+                for k, column in enumerate(code.transposed_from([code.element(row, lanes_) for row in rows])):
                     stride = vectors * width
                     position = code.linear(k * stride + v * width, [(width * stride, chunk)])
                     code.store(column, code.element(scratch, position), width)

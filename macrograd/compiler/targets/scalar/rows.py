@@ -70,8 +70,8 @@ class Rows:
         def some(i: Counter, _: list[str]) -> list[str]:
             rows = [code.linear(0, [(columns, k)]) for _, k in self._chosen(chosen, i)]
             for begin in range(0, columns, width):
-                found = [code.load(code.element(memory, self._plus(row, begin)), width) for row in rows]
-                for k, column in enumerate(code.transposed(found)):
+                found = [code.element(memory, self._plus(row, begin)) for row in rows]
+                for k, column in enumerate(code.transposed_from(found)):
                     self.at.cache = {}
                     place = (*member, AffineCounter(0, 0, begin + k))
                     code.store(column, self.at.address(out, place, 0, 1, AffineCounter(width, i, 0)), width)
