@@ -303,7 +303,7 @@ class Adam(Optimizer):
         mean = beta1 * mean + (1.0 - beta1) * gradient
         square = beta2 * square + (1.0 - beta2) * (gradient * gradient)
         rate = learning_rate / (1.0 - beta1**step)
-        root = functions.sqrt(square) / functions.sqrt(1.0 - beta2**step)
+        root = functions.sqrt(square) * (1.0 / functions.sqrt(1.0 - beta2**step))
         return parameter - rate * (mean / (root + self.eps)), (mean, square)
 
     def __repr__(self) -> str:
