@@ -7,14 +7,24 @@ from typing import Any
 
 import pytest
 
-from macrograd.compiler.targets.scalar.elements import sum_elements, transpose
+from macrograd.compiler.jit.text import DOUBLE, SINGLE, Float
+from macrograd.compiler.targets.scalar.elements import sum_elements, transpose, transpose_from
 
 
 class Tuples:
-    """A language whose vectors are tuples. It counts its instructions, and refuses vectors of another width."""
+    """A language whose vectors and addresses are tuples. It counts its instructions, and refuses vectors of another
+    width."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Float = DOUBLE) -> None:
+        self.kind = kind
         self.additions = self.shuffles = 0
+
+    def element(self, base: Any, index: str) -> Any:
+        return base[int(index) :]
+
+    def load(self, address: Any, width: int) -> Any:
+        assert len(address) >= width
+        return address[:width]
 
     def binary(self, op: str, a: Any, b: Any, width: int) -> Any:
         assert op == "fadd"
@@ -55,3 +65,13 @@ def test_rows_become_columns(size: int) -> None:
     assert transpose(code, given) == list(zip(*given, strict=True))
     assert code.shuffles == size * (size.bit_length() - 1)
     assert given == rows(size, size)  # the list that was given is left alone
+
+
+@pytest.mark.parametrize("kind", [SINGLE, DOUBLE], ids=str)
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
+def test_rows_in_memory_become_columns(size: int, kind: Float) -> None:
+    code, given = Tuples(kind), rows(size, size)
+    assert transpose_from(code, [(*row, -1) for row in given]) == list(zip(*given, strict=True))  # type: ignore[misc]
+    within = min(size, 16 // kind.bytes)  # a side of the squares that are left to shuffles
+    joined = within * (size // within) * (size // within - 1)
+    assert code.shuffles == size * (within.bit_length() - 1) + joined

@@ -48,6 +48,15 @@ def chosen() -> Callable[..., Any]:
     return lambda x, y: (mg.dot(mg.take(table, x[0]), [0.5, x[1]]) - y) ** 2
 
 
+def long_rows() -> Callable[..., Any]:
+    """With rows that are read in squares of sixteen and of eight, and number by number."""
+    net = nn.MLP(INPUTS[long_rows], [2, 1], seed=1)
+    return lambda x, y: losses.hinge(net(x), y)
+
+
+INPUTS = {long_rows: 16 + 8 + 3}  # two elsewhere
+
+
 def nets(sample: Any, arrays: list[Any], optimizer: Any, count: int = NETS, **options: Any) -> TrainingNets:
     """Nets that differ in no constants."""
     return TrainingNets(
@@ -69,11 +78,13 @@ RULES = {"sgd": optim.SGD(0.01, weight_decay=0.1), "adam": optim.Adam(0.01)}
         (classes, "sgd", 16, "float32"),
         (recurrence, "sgd", 12, "float64"),
         (chosen, "sgd", 24, "float32"),
+        (long_rows, "sgd", 4, "float32"),
+        (long_rows, "sgd", 3, "float64"),
     ],
 )
 def test_every_net_has_the_bits_of_its_run_alone(make: Any, rule: str, size: int, dtype: str) -> None:
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(10, 2)).astype(dtype), rng.choice([-1.0, 1.0], 10).astype(dtype)
+    X, y = rng.normal(size=(10, INPUTS.get(make, 2))).astype(dtype), rng.choice([-1.0, 1.0], 10).astype(dtype)
     if make is chosen:
         X[:, 0] = [3, 59, 0, 3, 3, 7, 59, 21, 22, 0]
     optimizer = RULES[rule]
