@@ -11,7 +11,7 @@ import pytest
 
 import macrograd as mg
 from macrograd import nn, optim
-from macrograd.compiler.jit import native, tiers
+from macrograd.compiler.jit import native
 from macrograd.nn import losses
 from macrograd.train import EarlyStopping
 from macrograd.train.objective import Smoothed
@@ -161,8 +161,8 @@ def test_tables_of_other_scales_are_learned_by_the_same_compiled_code(
     """Scales are data: in a program they would make one for each table. Powers of two do not round."""
     first, second = (mg.Trainer(nn.MLP(2, [4, 1], seed=1), scale="standard") for _ in range(2))
     monkeypatch.setenv("MACROGRAD_CACHE", str(tmp_path))
+    monkeypatch.setenv("MACROGRAD_TIERS", "first")  # better code would be made whenever it pays
     first.fit(X, Z, steps=8, progress=False)
-    tiers.finish()
     assert any(tmp_path.rglob("*"))
     with monkeypatch.context() as patch:
         patch.setattr(native, "object_file", lambda *_: pytest.fail("this program is in the cache"))

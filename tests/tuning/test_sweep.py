@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import io
 import json
@@ -302,6 +303,7 @@ def test_a_dask_cluster_of_processes_loses_a_worker_and_nothing_else(alone: mg.t
     ):
         dies = partial(make, dies=str(tmp_path / "died"))
         found = mg.sweep(dies, X, y, SPACE, **OPTIONS, on=client)
+    gc.collect()  # or what distributed leaves unclosed warns in a later test
     assert (tmp_path / "died").exists()
     assert scores(found) == scores(alone)
 
