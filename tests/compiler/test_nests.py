@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from macrograd.compiler.roll import nests
-from macrograd.compiler.roll.nests import affine, in_rows, index_of, nest_of, prefix, separable, tabled
+from macrograd.compiler.roll.nests import affine, alone, in_rows, index_of, nest_of, prefix, separable, tabled
 
 
 def grid(dims: tuple[int, ...], strides: tuple[int, ...], base: int = 0) -> np.ndarray:
@@ -32,6 +32,11 @@ def test_slots_over_counters_are_found_as_counters(data: st.DataObject) -> None:
     assert len(nest.dims) <= nests.MOST_DIMS
     for vector, found in zip(vectors, nest.strides, strict=True):
         np.testing.assert_array_equal(grid(nest.dims, found, vector[0]), vector)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_one_member_follows_a_counter_alone(columns: int) -> None:
+    assert alone(columns) == affine(np.arange(columns)[:, None] * 7)
 
 
 def test_counters_that_differ_between_columns_are_shared() -> None:

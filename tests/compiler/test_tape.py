@@ -199,6 +199,13 @@ def test_once_lists_numbers_in_order_of_their_first_places() -> None:
     assert tapes.once(x[:0], 20).tolist() == []
 
 
+@settings(max_examples=20)
+@given(programs())
+def test_operations_are_the_codes_that_occur(program: RandomProgram) -> None:
+    found = trace(program, [(program.inputs,), ()]).tape
+    assert tapes.operations(found) == set(found.code.tolist())
+
+
 def test_a_tape_that_32_bits_cannot_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tapes, "MOST", 150)
     x = Value(1.0)

@@ -115,10 +115,10 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def monotonic(self) -> float:
+    def process_time(self) -> float:
         return self.now
 
-    def perf_counter(self) -> float:
+    def thread_time(self) -> float:
         self.now += 1.0
         return self.now
 

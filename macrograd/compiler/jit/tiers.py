@@ -84,7 +84,7 @@ class TierUp:
     calls.
 
     build  makes the better code and installs it
-    worth  the seconds in use for which it pays
+    worth  the seconds of processor time in use for which it pays
     """
 
     def __init__(self, build: Callable[[], None], worth: float) -> None:
@@ -101,7 +101,7 @@ class TierUp:
 
     def asked(self) -> None:
         """The module was called again."""
-        now = time.monotonic()
+        now = time.process_time()  # seconds in which nothing runs, or something else does, are no use
         if not self._first_used:
             self._first_used = now
         elif now - self._first_used >= self._worth:

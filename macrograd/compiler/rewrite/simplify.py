@@ -27,6 +27,8 @@ _ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
     (ops.mul, np.multiply),
     (ops.neg, np.negative),
 )
+_CHOOSING = {op.code for op in (ops.where, ops.onehot, ops.take)}
+_REWRITTEN = _CHOOSING | {op.code for op in (ops.mul, ops.div, ops.power, ops.sub, ops.sum_, ops.neg, ops.maximum)}
 _MOST_ROUNDS = 8
 _FEW = 16  # entries that are computed faster one by one than as arrays
 _VARIES = 2 * tapes.MOST
@@ -160,22 +162,31 @@ def identities(tape: Tape) -> Tape:
     onehot(i, k, g) = g for equal constants i and k
     take(k, v₀ …) = vₖ for a constant k among 0, 1, …
     """
+    there = tapes.operations(tape)
+    if there.isdisjoint(_REWRITTEN):
+        return tape
     alias = np.arange(len(tape), dtype=np.int32)
     units = (ops.mul, 1, 1.0), (ops.mul, 0, 1.0), (ops.div, 1, 1.0), (ops.power, 1, 1.0), (ops.sub, 1, 0.0)
     for op, side, unit in units:
-        ids = _entries(tape, op)
-        ids = ids[_is_number(tape, _side(tape, ids, side), unit)]
-        alias[ids] = _side(tape, ids, 1 - side)
-    ids = _entries(tape, ops.sum_)
-    ids = ids[tape.arity[ids] == 1]
-    alias[ids] = _side(tape, ids, 0)
-    ids = _entries(tape, ops.neg)
-    inner = _side(tape, ids, 0)
-    twice = tape.code[inner] == ops.neg.code
-    alias[ids[twice]] = _side(tape, inner[twice], 0)
-    _known_choices(tape, alias)
-    _both_sides(tape, alias)
-    return _without_powers(_replace(tape, alias))
+        if op.code in there:
+            ids = _entries(tape, op)
+            ids = ids[_is_number(tape, _side(tape, ids, side), unit)]
+            alias[ids] = _side(tape, ids, 1 - side)
+    if ops.sum_.code in there:
+        ids = _entries(tape, ops.sum_)
+        ids = ids[tape.arity[ids] == 1]
+        alias[ids] = _side(tape, ids, 0)
+    if ops.neg.code in there:
+        ids = _entries(tape, ops.neg)
+        inner = _side(tape, ids, 0)
+        twice = tape.code[inner] == ops.neg.code
+        alias[ids[twice]] = _side(tape, inner[twice], 0)
+    if not there.isdisjoint(_CHOOSING):
+        _known_choices(tape, alias)
+    if {ops.maximum.code, ops.where.code} <= there:
+        _both_sides(tape, alias)
+    tape = _replace(tape, alias)
+    return _without_powers(tape) if ops.power.code in there else tape
 
 
 def _known_choices(tape: Tape, alias: Ints) -> None:
@@ -230,8 +241,10 @@ def _without_powers(tape: Tape) -> Tape:
 
 def without_detach(tape: Tape) -> Tape:
     """detach(x) = x, after differentiation."""
-    alias = np.arange(len(tape), dtype=np.int32)
     ids = _entries(tape, ops.detach)
+    if not len(ids):
+        return tape
+    alias = np.arange(len(tape), dtype=np.int32)
     alias[ids] = _side(tape, ids, 0)
     return _replace(tape, alias)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from macrograd.compiler.program.program import Instruction, Operand, Segment
 from macrograd.compiler.roll.groups import Group
-from macrograd.compiler.roll.nests import LEAST_ROW, Nest, affine, in_rows, index_of, prefix, separable, tabled
+from macrograd.compiler.roll.nests import LEAST_ROW, Nest, affine, alone, in_rows, index_of, prefix, separable, tabled
 from macrograd.compiler.roll.scatters import scatters_of
 from macrograd.compiler.tape.tape import CONSTANT, Ints, Tape
 
@@ -98,7 +98,7 @@ def _alike(layout: Layout, group: Group) -> list[Ints]:
     """
     n, count = len(group.members), len(group.kinds)
     whole = [np.arange(n)]
-    if count == 1:
+    if count == 1 or n == 1:
         return whole
     slots = np.where(group.operands < 0, 0, layout.slot[group.operands]).reshape(n, 2, count)
     steps = slots[:, :, 1:] - slots[:, :, :-1]
@@ -135,7 +135,8 @@ def _cuts(layout: Layout, group: Group) -> set[int]:
     left_shift, right_shift = group.shifts[0, :count], group.shifts[0, count:]
     cuts = {0, count}
     for changes in (kind[:, None], left_shift, right_shift):
-        cuts |= set((np.flatnonzero((changes[1:] != changes[:-1]).any(axis=1)) + 1).tolist())
+        if changes.size:
+            cuts |= set((np.flatnonzero((changes[1:] != changes[:-1]).any(axis=1)) + 1).tolist())
     for begin, end in _pairs(sorted(cuts)):
         if end - begin <= 2:
             continue
@@ -144,7 +145,7 @@ def _cuts(layout: Layout, group: Group) -> set[int]:
         pieces = list(islice(_straight(offsets), most + 1)) if _bends(offsets) <= 2 * most else []
         if len(pieces) <= most:
             cuts |= {begin + p for p in pieces}
-    for begin, end in _pairs(sorted(cuts)):
+    for begin, end in _pairs(sorted(cuts)) if len(group.members) > 1 else ():
         if 1 < end - begin <= _FEW_TERMS and not all(separable(layout.slot[x[:, begin:end]]) for x in (left, right)):
             cuts |= set(range(begin, end))  # each may be affine in the members in its own way
     return cuts
@@ -173,6 +174,9 @@ def _fit(group: Group, columns: list[OperandColumn], layout: Layout) -> Iterator
     """Cut the group into pieces whose columns are all affine, or keep it whole, with tables."""
     members = group.members
     n = len(members)
+    if n == 1:
+        yield _instruction(group, members, columns, layout, alone(1 + sum(x.number is None for x in columns)))
+        return
     vectors = _vectors(members, columns, layout)
     nest = affine(vectors)
     if nest is None and (reordered := _reorder(group, columns, layout, affine)) is not None:

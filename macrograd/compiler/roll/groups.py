@@ -57,7 +57,7 @@ def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
         operands, kinds = np.concatenate([terms.left[at], terms.right[at]], axis=1), terms.kind[at[0]]
     else:
         kind = {ops.take.code: "take", SCATTER: "scatter"}.get(code, "map")
-        operands = tape.operand[tape.start[members][:, None] + np.arange(int(tape.arity[members[0]]))]
+        operands = tape.operand[tape.start[members][:, None] + np.arange(len(tape.operands(members[0])))]
         if code == CALL:
             code = CALLS - int(tape.leaf[members[0]])
     nothing = np.zeros((*operands.shape, 0), dtype=np.int64)

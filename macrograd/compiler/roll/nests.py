@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from macrograd._dataclass import dataclass
@@ -34,6 +36,12 @@ def affine(vectors: Ints, most: int = MOST_DIMS) -> Nest | None:
     if heads.shape[1] > 1:
         return None
     return Nest(dims, [tuple(s) for s in strides], [None] * len(vectors))
+
+
+@cache
+def alone(vectors: int) -> Nest:
+    """The counter of one member, which so many vectors follow."""
+    return Nest((1,), [(0,)] * vectors, [None] * vectors)
 
 
 def in_rows(vectors: Ints) -> Nest | None:

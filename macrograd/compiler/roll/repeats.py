@@ -96,7 +96,9 @@ def _candidates(signatures: Ints, period: int) -> list[Candidate]:
     before, after = signatures[:-period], signatures[period:]
     if not (before[::least] == after[::least]).any():  # a run of this length contains one of these
         return []
-    edges = np.flatnonzero(np.diff((before == after).view(np.int8), prepend=0, append=0))
+    same = np.zeros(len(before) + 2, dtype=bool)
+    same[1:-1] = before == after
+    edges = np.flatnonzero(same[1:] != same[:-1])
     begin, end = edges[::2], edges[1::2]
     long = end - begin >= least
     return [

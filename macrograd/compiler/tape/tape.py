@@ -86,7 +86,8 @@ class Tape:
 
     @property
     def arity(self) -> Ints:
-        return np.diff(self.start)
+        found: Ints = self.start[1:] - self.start[:-1]  # np.diff takes several times as long for a short tape
+        return found
 
     @property
     def owner(self) -> Ints:
@@ -245,6 +246,12 @@ def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:
 def reached(tape: Tape) -> NDArray[np.bool_]:
     """Which entries the results depend on."""
     return walks.reached(tape.start, tape.operand, tape.results)
+
+
+def operations(tape: Tape) -> set[int]:
+    """The codes that occur on the tape."""
+    least = min(_PSEUDO)
+    return {code + least for code in np.flatnonzero(np.bincount(tape.code - np.int16(least))).tolist()}
 
 
 def distinct(x: Ints) -> Ints:
