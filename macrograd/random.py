@@ -22,7 +22,8 @@ _SINE = [(-1) ** k * math.pi ** (2 * k + 1) / math.factorial(2 * k + 1) for k in
 
 
 def uniform(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
-    """A number in (0, 1), one of 2²⁴ at equal distances, for integers `seed`, `i` and `j` below 2⁵³.
+    """A number in (0, 1), one of 2²⁴ at equal distances, for integers `seed`, `i` and `j` below 2⁵³, or 2²⁴ if they are
+    arguments or computed in a float32 program, which holds no odd numbers beyond.
 
     Raises TypeError for what is not numeric.
     """
@@ -30,7 +31,8 @@ def uniform(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
 
 
 def normal(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
-    """A number from the standard normal distribution, for integers `seed`, `i` and `j` below 2⁵² in size.
+    """A number from the standard normal distribution, for integers `seed`, `i` and `j` below 2⁵² in size, or
+    2²³ if they are arguments or computed in a float32 program.
 
     The draws lie between −5.9 and 5.9. Raises TypeError for arguments that are not numeric. Source: Box & Muller, *A
     Note on the Generation of Random Normal Deviates*, 1958. Of their two variates this is the one with the sine, of an

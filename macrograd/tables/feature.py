@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -283,19 +284,30 @@ def learn(name: str, found: Understood, rows: Array, style: Style | None, *, sai
     return Feature(name, "category", categories=tuple(kept), other=other, indicator=indicator, **told)
 
 
+def _is_number(x: Any) -> bool:
+    """Whether a JSON value is a finite number, which may be written as an integer of any length."""
+    return type(x) in (int, float) and abs(x) <= sys.float_info.max
+
+
+def _is_text(x: Any) -> bool:
+    return isinstance(x, str)
+
+
 def feature_of(item: Mapping[str, Any]) -> Feature:
     """The feature that these JSON values describe. Raises ValueError if they describe none."""
     values: dict[str, Any] = {}
     for name, value in item.items():
         plain = getattr(Feature("", ""), name)
         if isinstance(plain, tuple):
-            kinds_of, what = ((int, float), "finite numbers") if name == "middles" else ((str,), "strings")
-            if not isinstance(value, list) or not all(type(x) in kinds_of and x == x for x in value):
+            numbers = name == "middles"
+            good, what = (_is_number, "finite numbers") if numbers else (_is_text, "strings")
+            if not isinstance(value, list) or not all(map(good, value)):
                 raise ValueError(f"{name} must be a list of {what}")
-            value = tuple(value)
+            value = tuple(map(float, value)) if numbers else tuple(value)
         elif isinstance(plain, float):
-            if type(value) not in (int, float) or not math.isfinite(value):
+            if not _is_number(value):
                 raise ValueError(f"{name} must be a finite number")
+            value = float(value)
         elif type(value) is not type(plain):
             raise ValueError(f"{name} must be a {type(plain).__name__}")
         values[name] = value

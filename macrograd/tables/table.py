@@ -190,7 +190,8 @@ def of_values(values: Any) -> Array:
         return array
     if array is not None and array.dtype.kind in "Mm":
         return array.astype("datetime64[s]" if array.dtype.kind == "M" else _SPAN)
-    items = list(values)
+    # A cell that holds several values, as in JSON, is text.
+    items = [x.tolist() if isinstance(x, np.ndarray) else x for x in values]
     there = [x for x in items if x is not None and x == x]
     if there and all(isinstance(x, (bool, np.bool_)) for x in there):
         if len(there) == len(items):

@@ -223,4 +223,13 @@ def test_a_bad_cell_has_one_note_that_says_what_becomes_of_it() -> None:
 def test_a_plan_with_another_decimal_mark_is_no_plan() -> None:
     with pytest.raises(ValueError, match="';' is no decimal mark"):
         Plan.from_json({"markers": [], "features": [{"name": "a", "kind": "number", "decimal": ";"}]})
+    for wrong in (10**400, float("nan"), True, "1"):
+        for feature in ({"name": "a", "kind": "number", "median": wrong}, {"name": "a", "middles": [wrong]}):
+            with pytest.raises(
+                ValueError, match=r"median must be a finite number|middles must be a list of finite num"
+            ):
+                Plan.from_json({"markers": [], "features": [feature]})
+    whole = {"name": "a", "kind": "number", "median": 10**30, "indicator": True}  # as some write 1e30
+    found, _ = Plan.from_json({"markers": [], "features": [whole]}).numbers(table(a=[1.5, None]))
+    assert found.tolist() == [[1.5, 0.0], [1e30, 1.0]]
     assert np.isfinite(kept(Plan((tables.Feature("a", "number", decimal=","),))).numbers(table(a=["1,5"]))[0]).all()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from macrograd import tables
@@ -239,3 +240,13 @@ def test_a_line_of_totals_in_a_workbook_is_left_out(tmp_path: Path) -> None:
     table = tables.read(tmp_path / "t.xlsx")
     assert table.columns["n"].tolist() == [1, 2, 4]
     assert table.notes == ("the last line left out, a line of totals (Total)",)
+
+
+def test_cells_that_hold_several_values_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"tags": ["a", "b"], "size": [1, null]}\n{"tags": ["a"], "size": [2, 3]}\n', "utf-8")
+    frame = {"tags": [["a", "b"], ["a"]], "size": [np.ma.array([1, 0], mask=[False, True]), np.array([2, 3])]}
+    for table in (tables.read(path), tables.from_frame(frame)):
+        assert all(isinstance(x, str) for column in table.columns.values() for x in column.tolist() if x is not None)
+    assert tables.read(path).columns["size"].tolist() == ["[1, None]", "[2, 3]"]
+    assert tables.from_frame(frame).columns["tags"].tolist() == ["['a', 'b']", "['a']"]
