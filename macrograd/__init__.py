@@ -12,6 +12,7 @@ import importlib
 import sys
 from typing import Any
 
+from macrograd import _began as _began
 from macrograd._names import unknown
 from macrograd.control import cond, loop, while_loop
 from macrograd.functions import (

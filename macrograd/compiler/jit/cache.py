@@ -16,8 +16,9 @@ from functools import cache
 from pathlib import Path
 
 from macrograd import ops
+from macrograd._began import BEGAN
 from macrograd._files import write_whole
-from macrograd.compiler.jit.sources import digest, found
+from macrograd.compiler.jit.sources import Sources, found
 from macrograd.rows.in_c import described
 
 LIMIT = 256 * 1024 * 1024
@@ -31,7 +32,11 @@ _DIGEST = 32
 def sources() -> bytes:
     """A digest of everything that the compiler depends on: its own source, and operations defined elsewhere."""
     rows = [row for row in ops.TABLE if not row.module.startswith("macrograd.")]
-    return hashlib.sha256(_own_sources() + b"".join(map(_described, rows))).digest() if rows else _own_sources()
+    return (
+        hashlib.sha256(own_sources().digest + b"".join(map(_described, rows))).digest()
+        if rows
+        else own_sources().digest
+    )
 
 
 def files() -> list[Path]:
@@ -44,8 +49,9 @@ def _files() -> list[str]:
 
 
 @cache
-def _own_sources() -> bytes:
-    return digest(_files(), load, store)
+def own_sources() -> Sources:
+    """The files whose change makes other code, of this package."""
+    return Sources(_files(), _load, _store, BEGAN)
 
 
 @cache
@@ -77,7 +83,12 @@ def _directory() -> Path | None:
 
 
 def load(key: str) -> bytes | None:
-    """The image stored under a key, or None; a damaged file is removed."""
+    """The image stored under a key, or None; a damaged file is removed. None if the source was changed while this
+    process loaded it: what is kept may be made by other code than this process runs."""
+    return _load(key) if directory() is not None and own_sources().trusted else None
+
+
+def _load(key: str) -> bytes | None:
     folder = directory()
     if folder is None:
         return None
@@ -100,7 +111,12 @@ def load(key: str) -> bytes | None:
 
 def store(key: str, image: bytes) -> None:
     """Store an image under a key. A directory that is not writable is not an error: the code is compiled again next
-    time."""
+    time. Nothing is stored if the source was changed while this process loaded it."""
+    if directory() is not None and own_sources().still_trusted():
+        _store(key, image)
+
+
+def _store(key: str, image: bytes) -> None:
     folder = directory()
     if folder is None:
         return

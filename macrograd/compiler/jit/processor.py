@@ -1,7 +1,7 @@
 """The processor that this process runs on, as LLVM names and describes it; without LLVM if that is in the cache.
 
 The key in the cache is what the processor says of itself (the instruction CPUID, and XGETBV for what the system
-supports), and LLVM asks nothing else.
+supports), and LLVM asks nothing else; and, as of all that is kept, the source of the compiler.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def machine() -> Processor:
     """Raises ImportError or OSError if llvmlite does not load; it is not loaded if an earlier process has asked it."""
     told, name = said(), None
     if told is not None:
-        name = hashlib.sha256(told + llvmlite.__version__.encode()).hexdigest() + "-processor"
+        name = hashlib.sha256(disk.sources() + told + llvmlite.__version__.encode()).hexdigest() + "-processor"
         if kept := disk.load(name):
             cpu, features, size = kept.decode().split("\n")
             return Processor(cpu, features, int(size))
