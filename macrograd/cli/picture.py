@@ -95,8 +95,10 @@ def _counts(axes: Any, data: Data, decided: Any) -> None:
     counts = np.stack([((right == has) & (decided == says)).sum(axis=0) for has, says in pairs], axis=1)
     axes.imshow(counts, cmap="Blues", aspect="auto")
     words = {False: "no", True: "yes"}
-    axes.set_xticks(range(4), [f"{words[has]}, predicted {words[says]}" for has, says in pairs], fontsize=8)
+    axes.set_xticks(range(4), [f"{words[has]}, predicted {words[says]}" for has, says in pairs])
     axes.set_yticks(range(len(data.labels)), [show.plain(label) for label in data.labels])
+    _without_frame(axes)
+    axes.tick_params(axis="x", labelsize=8)
     if len(data.labels) <= _MOST_NUMBERS:
         _write_counts(axes, counts)
 
@@ -108,6 +110,7 @@ def _predicted(axes: Any, data: Data, predictions: Any) -> None:
     axes.plot(ends, ends, color="#6b7884", linewidth=1.0)
     axes.scatter(true, predicted, s=24, color="#0072B2", edgecolor="white", linewidth=0.6, zorder=3)
     axes.set(xlabel=show.plain(data.target), ylabel=show.plain(f"predicted {data.target}"))
+    show.tidy(axes)
 
 
 def _confusion(axes: Any, data: Data, classes: tuple[str, ...], decided: list[int]) -> None:
@@ -120,8 +123,15 @@ def _confusion(axes: Any, data: Data, classes: tuple[str, ...], decided: list[in
     axes.set_xticks(range(k), labels, rotation=90 if k > 6 else 0)
     axes.set_yticks(range(k), labels)
     axes.set(xlabel=show.plain(f"predicted {data.target}"), ylabel=show.plain(data.target))
+    _without_frame(axes)
     if k <= _MOST_NUMBERS:
         _write_counts(axes, counts)
+
+
+def _without_frame(axes: Any) -> None:
+    """A matrix of counts needs no lines around it."""
+    show.tidy(axes)
+    axes.spines[:].set_visible(False)
 
 
 def _write_counts(axes: Any, counts: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from macrograd.show._figure import new_figure, plain, save
+from macrograd.show._figure import new_figure, plain, save, tidy
 from macrograd.show.activations import activations
 from macrograd.show.attribution import attribution
 from macrograd.show.boundary import boundary
@@ -59,6 +59,7 @@ __all__ = [
     "plain",
     "save",
     "sweep",
+    "tidy",
     "training_figure",
     "weights",
 ]

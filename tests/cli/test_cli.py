@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -290,6 +291,33 @@ def test_pictures_of_tables(
     drawn = picture.read_text("utf-8")
     for words in [*seen, "loss", "step", "table.csv: "]:
         assert words in drawn
+
+
+@pytest.mark.parametrize(
+    ("columns", "target"), [("x,z,price", "price"), ("a,b,d,kind", "kind"), ("a,b,d,up,far", "up,far")],
+    ids=["a number", "classes", "labels"],
+)  # fmt: skip
+def test_pictures_have_the_same_axes_on_both_sides(
+    columns: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No frame, thin ticks and muted colours, as the course of training has them."""
+    drawn: list[Any] = []
+    monkeypatch.setattr("macrograd.show.save", lambda figure, path: drawn.append(figure) or Path(path))
+    cells = {"kind": ["up", "down", "far"], "up": ["yes", "no", "no"], "far": ["no", "yes", "no"]}
+    lines = [
+        ",".join(cells[c][k % 3] if c in cells else str(k * (j + 1) % 7 / 2) for j, c in enumerate(columns.split(",")))
+        for k in range(40)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join([columns, *lines, ""]))
+    arguments = ["--target", target, "--hidden", "3", "--steps", "4", "--quiet", "--plot", str(tmp_path / "p.png")]
+    assert main(["train", str(tmp_path / "t.csv"), *arguments]) == 0
+    (figure,) = drawn
+    for axes in figure.axes:
+        right = axes.yaxis.get_label_position() == "right"
+        assert not axes.spines["top"].get_visible()
+        assert axes.spines["right"].get_visible() == right
+        assert {tick.tick1line.get_color() for tick in axes.xaxis.get_major_ticks()} <= {"#6b7884"}
+        assert {label.get_fontsize() for label in axes.get_yticklabels()} <= {10.0}
 
 
 def test_a_picture_here_is_named_as_it_was(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
