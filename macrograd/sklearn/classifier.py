@@ -49,7 +49,8 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
     validation_fraction  the fraction of rows held out for that
     calibration_fraction the fraction held out only for the temperature of `predict_proba`; with 0 the validation rows
                          are used for that, too, and without any the temperature is 1
-    class_weight         by label, or "balanced"
+    class_weight         by label, or "balanced"; for columns of labels a list with a dict of the weights of 0 and 1 for
+                         each, or "balanced": those of all labels of a sample are multiplied, as scikit-learn's are
     members              the number of nets, whose outputs are averaged; "auto" is 4, and fewer for very wide tables
     label_smoothing, l2, scale, dtype  as for `mg.Trainer`; `scale` also "robust" or None
     random_state         seed of the initial weights, the split and the order of rows
@@ -179,10 +180,8 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
     def _class_weights(self) -> Any:
         """class_weight, by class index."""
-        if self._multilabel and self.class_weight is not None:
-            raise ValueError(
-                "class_weight is for one label per sample: with several columns of labels give sample_weight"
-            )
+        if self._multilabel:
+            return self.class_weight
         if not isinstance(self.class_weight, dict):
             if self.class_weight not in (None, "balanced"):
                 raise ValueError(f"class_weight must be 'balanced', a dict or None, got {self.class_weight!r}")

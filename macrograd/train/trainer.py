@@ -200,7 +200,8 @@ class Trainer:
         shuffle, seed   a new random order in every epoch, reproducible by the seed
         sample_weight   (n,) non-negative numbers that multiply the samples' losses (the mean still divides by the
                         batch size)
-        class_weight    by label, or "balanced"
+        class_weight    by label, or "balanced"; of several yes-or-no labels "balanced", or a dict of the weights of 0
+                        and 1 for each: those of all labels of a sample are multiplied
         validation      (Xv, yv), (Xv, yv, weights), or the fraction of the data to hold out: its loss, without
                         penalties, and its metrics are computed after every epoch
         metrics         computed after every epoch, on training and validation data: names ("accuracy",

@@ -442,12 +442,25 @@ def test_columns_of_labels_in_all_ways_to_train(tmp_path: Path, monkeypatch: pyt
         ({}, LABELS[:60], "120 samples and y 60 labels"),
         ({"loss": "hinge"}, LABELS, "is for one label per sample"),
         ({"loss": "cross_entropy"}, LABELS, "is for one label per sample"),
-        ({"class_weight": "balanced"}, LABELS, "give sample_weight"),
+        ({"class_weight": {0: 1.0}}, LABELS, "for 3 labels: give 'balanced', or a list with a dict of the weights"),
+        ({"class_weight": [{0: 1.0}] * 2}, LABELS, "for 3 labels: give 'balanced', or a list with a dict"),
+        ({"class_weight": [{0: 1.0}, {1: 2.0}, {2: 1.0}]}, LABELS, "names the label 2, which y does not have"),
+        ({"class_weight": "even"}, LABELS, "class_weight must be 'balanced'"),
     ],
 )
 def test_columns_that_are_not_labels_are_refused(options: dict[str, Any], y: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         classifier(**options).fit(X, y)
+
+
+@pytest.mark.parametrize("given", ["balanced", [{1: 3.0}, {1: 0.5}, {}]], ids=str)
+def test_class_weights_of_labels_count_repetitions(given: Any) -> None:
+    times = np.arange(120) % 3 + 1
+    again = np.repeat(np.arange(120), times)
+    repeated = classifier(class_weight=given).fit(X[again], LABELS[again])
+    weighted = classifier(class_weight=given).fit(X, LABELS, sample_weight=times.astype(float))
+    assert np.array_equal(repeated.predict_proba(X), weighted.predict_proba(X))
+    assert not np.allclose(repeated.predict_proba(X), classifier().fit(X[again], LABELS[again]).predict_proba(X))
 
 
 def test_labels_do_not_become_classes_or_others() -> None:

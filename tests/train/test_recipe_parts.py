@@ -107,6 +107,21 @@ def test_balanced_counts_weights() -> None:
     assert np.allclose(weights.of(None, "balanced", y, kind), [2 / 3, 2 / 3, 2 / 3, 2.0])
 
 
+def test_balanced_labels_multiply_as_in_scikit_learn() -> None:
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    from macrograd.train.samples import targets, weights
+
+    y = np.array([[0, 1, 1, 1], [0, 1, 0, 1], [0, 0, 1, 1], [1, 0, 1, 1]])  # the last label tells nothing apart
+    kind = targets.of(y, None, 4)
+    assert np.allclose(weights.of(None, "balanced", y, kind), compute_sample_weight("balanced", y), rtol=1e-12)
+    times = np.array([1, 2, 1, 3])
+    repeated = compute_sample_weight("balanced", np.repeat(y, times, axis=0))[np.cumsum(times) - 1]
+    assert np.allclose(weights.of(times * 1.0, "balanced", y, kind), times * repeated, rtol=1e-12)
+    own = [{1: 3.0}, {}, {0: 0.5, 1: 2.0}, {0: 7.0}]
+    assert weights.of(None, own, y, kind).tolist() == [2.0, 0.5, 2.0, 6.0]  # type: ignore[union-attr]
+
+
 def test_coslog_has_waves_that_double() -> None:
     rate = optim.coslog(0.1, 2, 3000)
     rates = rate.rates(0, 3000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ def of(sample_weight: Any, class_weight: Any, y: Array, targets: Targets) -> Arr
 
     sample_weight  (n,) non-negative numbers
     class_weight   by label, or "balanced": n / (k·count) for each of k classes, where a sample counts
-                   as much as its weight. Classes not named have weight 1
+                   as much as its weight. Classes not named have weight 1. Of several yes-or-no labels "balanced", or a
+                   dict of the weights of 0 and 1 for each: those of all labels of a sample are multiplied
 
     Source of "balanced": King & Zeng, *Logistic Regression in Rare Events Data*, Political Analysis 9, 2001. Raises
     ValueError for weights that are negative, not finite, all 0, or not one per sample.
@@ -44,10 +46,33 @@ def of(sample_weight: Any, class_weight: Any, y: Array, targets: Targets) -> Arr
     return each if weights is None else weights * each
 
 
+def _of_labels(class_weight: Any, y: Array, weights: Array | None) -> Array:
+    """As scikit-learn has it for y with several columns: the product over the labels of what each one's answer gets."""
+    count = y.shape[1]
+    each = [class_weight] * count if isinstance(class_weight, str) else class_weight
+    if isinstance(each, dict) or not isinstance(each, Sequence) or len(each) != count:
+        raise ValueError(
+            f"class_weight is for {count} labels: give 'balanced', or a list with a dict of the weights of 0 and 1 for "
+            f"each of them, got {class_weight!r}"
+        )
+    found = np.ones(len(y))
+    for column, one in zip(y.T.astype(np.int64), each, strict=True):
+        # A label that all samples have, or none, tells nothing apart.
+        same = one == "balanced" and (column == column[0]).all()
+        found *= _by_class(one, column, column[:1] if same else np.arange(2), weights)
+    return found
+
+
 def _of_classes(class_weight: Any, y: Array, targets: Targets, weights: Array | None) -> Array:
+    if targets.kind == "labels":
+        return _of_labels(class_weight, y, weights)
     classes = targets.counted
     if classes is None:
         raise ValueError(f"class_weight is for targets that are classes, but y holds {targets.kind}")
+    return _by_class(class_weight, y, classes, weights)
+
+
+def _by_class(class_weight: Any, y: Array, classes: Array, weights: Array | None) -> Array:
     index = np.searchsorted(classes, y)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
