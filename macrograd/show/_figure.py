@@ -110,7 +110,7 @@ def plain(text: str) -> str:
 
 
 def tidy(ax: Any) -> None:
-    """Remove clutter from the axes: no frame where there is no scale, thin ticks, muted colours."""
+    """Remove clutter from matplotlib axes: no frame where there is no scale, thin ticks, muted colours."""
     ax.spines["top"].set_visible(False)
     ax.spines["right"].set_visible(ax.yaxis.get_label_position() == "right")
     ax.spines[["left", "bottom", "right"]].set_color(FAINT)
