@@ -14,6 +14,7 @@ from macrograd.compiler.targets.scalar.panels import Panels
 
 COLUMNS = 8  # of a tile of sums over vectors' elements
 _SIDE, _NARROW = 4, 3  # columns of a tile of a square
+_LONG = 12  # columns: so many that some may be left over from the tiles
 _NEAR, _FAR = 1 << 15, 1 << 16  # bytes that surely stay in a first-level cache, and those that surely do not
 
 Body = Callable[[Instruction, list[Member], list[SimdVector]], None]
@@ -39,7 +40,7 @@ class Tiles:
         self.at, self.code, self.machine = at, at.code, at.machine
         self.panels = Panels(at)
         self.square = False
-        self._columns = COLUMNS  # of a tile with two counters, at most
+        self._columns = COLUMNS  # of a tile with two counters: of a square, elsewhere at most
 
     def _width(self, length: int) -> int:
         return self.machine.width if self.at.axis != "none" and length > 1 else 1
@@ -57,7 +58,9 @@ class Tiles:
         vector's elements that it writes besides."""
         plan = self.plan(instruction, length, scalar)
         width, vectors, rest, together = plan.width, plan.vectors, plan.rest, plan.together
-        self._columns = self._most_columns(instruction, plan.members) if self.square and not scalar else COLUMNS
+        self._columns = COLUMNS
+        if self.square and not scalar and len(self.at.dims) > 1:
+            self._columns = self._columns_of(instruction, plan.members)
 
         def lanes(members: list[Member]) -> None:
             full = vectors // together if together else 0
@@ -92,17 +95,18 @@ class Tiles:
         together = lane_tile(length // width)
         return Plan(width, length // width, length % width, together, max(1, budget // max(1, together)))
 
-    def _most_columns(self, instruction: Instruction, cap: int) -> int:
-        """The most columns of a tile of a square: all accumulators if there are few rows; fewer columns than rows if
-        the columns of all tiles do not stay in the nearest cache while the rows that meet them do."""
-        if len(self.at.dims) < 2 or instruction.kind != "dot":
-            return _SIDE
+    def _columns_of(self, instruction: Instruction, cap: int) -> int:
+        """The columns of a tile of a square, so that it has all accumulators; fewer columns than rows if the columns of
+        all tiles do not stay in the nearest cache while the rows that meet them do."""
         rows, columns = self.at.dims[-2:]
+        if instruction.kind != "dot":
+            return tile_of(columns, _SIDE)
         if rows < _SIDE:
-            return max(_SIDE, cap // rows)
+            return tile_of(columns, max(_SIDE, cap // rows))
         term = max(segment.count for segment in instruction.segments) * self.machine.vector_bytes
-        passing = columns * term > _FAR and min(rows, cap // _NARROW) * term <= _NEAR
-        return _NARROW if passing else _SIDE
+        if columns * term > _FAR and min(rows, cap // _NARROW) * term <= _NEAR:
+            return tile_of(columns, _NARROW)
+        return cap // _SIDE if rows % _SIDE == 0 and columns >= _LONG else tile_of(columns, _SIDE)
 
     def _members(
         self,
@@ -128,7 +132,7 @@ class Tiles:
             (self.code.loop if outer else self.at.shared)(dims[0], step)
             return
         if len(dims) == 2:
-            columns = tile_of(dims[1], self._columns)
+            columns = self._columns if self.square and not scalar else tile_of(dims[1], self._columns)
             rows = tile_of(dims[0], max(1, cap // columns))
             for row_places in self._counted(dims[0], rows):
                 with_row = row_places
