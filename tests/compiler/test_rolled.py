@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ from macrograd import Value, losses, nn
 from macrograd.compiler.jit import native, tiers
 from macrograd.compiler.jit.text import DOUBLE
 from macrograd.compiler.program.program import Index, Instruction, Segment
-from macrograd.compiler.targets.llvm import machine_code, support
+from macrograd.compiler.targets.llvm import execute, machine_code, support
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.scalar.access import Operands, Tables
 from macrograd.compiler.targets.scalar.rolled import Rolled
@@ -108,6 +109,41 @@ def test_no_bit_and_no_table_depends_on_what_is_rolled(name: str, samples: int, 
     assert bound() == first
 
 
+@pytest.fixture
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in ("BLOCK_BYTES", "PRODUCT_BYTES"):
+        monkeypatch.setattr(execute, room, 1)
+    monkeypatch.setattr(execute, "FEW_VECTORS", 1)
+
+
+@pytest.mark.usefixtures("_small_blocks")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("blocks", [3, 11])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_blocks_after_each_other_have_the_same_bits(name: str, blocks: int, dtype: str) -> None:
+    """A few at once, and chunks of them, whose sums are added. The last one has a lane without a sample."""
+    loss, inputs = PROGRAMS[name]
+    samples = blocks * native.machine().vector_bytes // np.dtype(dtype).itemsize - 1
+    rng = np.random.default_rng(samples)
+    X, y = rng.normal(size=(samples, inputs)), rng.choice([-1.0, 1.0], samples)
+    bound = Call(loss, X, y, dtype=dtype)
+    assert bound.state.blocks == blocks
+    assert 3 <= machine_code.CHUNK < 11
+    first = bound()
+    assert not bound.improved
+    tiers.finish()
+    assert bound.improved
+    assert bound() == first
+
+
+def test_strict_sums_over_many_blocks_are_not_rolled() -> None:
+    """All of them are one run, and would end in slow code."""
+    for strict in (False, True):
+        machine = replace(MACHINE, single=False, strict=strict)
+        program = Call(looked_up, np.ones((5, 3)), np.ones(5), strict=strict).prepared.program
+        assert machine_code.rolls(program, machine) is not strict
+
+
 def test_products_are_summed_by_functions_that_all_programs_share(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     call = Code.call_support
@@ -135,10 +171,11 @@ def test_functions_without_a_batch_have_the_same_bits() -> None:
     assert bits(f.value_and_grad(f.theta())[1]) == first
 
 
+@pytest.mark.usefixtures("_small_blocks")
 @pytest.mark.parametrize("memory", [None, "sqrt"])
-@pytest.mark.parametrize("samples", [1, 5, 40])
+@pytest.mark.parametrize("samples", [1, 5, 40, 140])
 def test_loops_have_the_same_bits(memory: str | None, samples: int) -> None:
-    """With sections, tables of their own for each of the two programs, and branches."""
+    """With sections, tables of their own for each of the two programs, and branches; in one block, some, and chunks."""
     series, a, b = RNG.normal(size=300), Value(0.9), Value(0.4)
 
     def loss(x: Any) -> Any:

@@ -36,7 +36,7 @@ class Block:
         self.scale = scale if machine.kind.bits == 64 else code.let(f"fptrunc double {scale} to float")
         self.out = field(code, fields["out"], "ptr")
         self.row = ""  # the memory for each lane's row, if they are not read one after the other
-        if not machine.rolled:
+        if not (machine.rolled and machine.single):
             self.row = code.let(f"alloca [{machine.lanes} x i64], align 64")
         self.ordered = code.let(f"icmp ne ptr {self.order}, null")
         self.weighted = code.let(f"icmp ne ptr {self.weights}, null")

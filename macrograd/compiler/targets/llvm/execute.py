@@ -21,7 +21,7 @@ from macrograd.compiler.jit.buffers import Buffer
 from macrograd.compiler.program.program import Loop, counted
 from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.machine_code import kernels, native_code, support
+from macrograd.compiler.targets.llvm.machine_code import CHUNK, kernels, native_code, support
 from macrograd.compiler.targets.llvm.steps import NativeSteps, entry
 from macrograd.compiler.targets.llvm.stopping import LONG, Interruptible, work_of
 from macrograd.compiler.targets.llvm.team import Crew
@@ -36,13 +36,12 @@ if TYPE_CHECKING:
     from macrograd.ranks.own import OwnRows
 
 _MOST_VECTORS = 16  # of one slot in a block
-_FEW_VECTORS = 4  # of one slot, if not even one of each fits into the cache
+FEW_VECTORS = 4  # of one slot, if not even one of each fits into the cache
 BLOCK_BYTES = 1 << 20  # of all varying slots of a block: about a core's private cache
 # A program of large matrix products reads its matrices once a block, and a slot many times while it is in the cache:
 # there fewer, larger blocks are better. It is one if slots have this many products on average.
 PRODUCTS, PRODUCT_BYTES = 64, 1 << 26
 _BRIEF = 10_000  # vectors of numbers that a brief run computes
-_CHUNK = 8  # blocks in a chunk, whose sums are added one after the other
 TEAM_PRODUCTS = 1 << 20  # products of a run that a team of threads shares: ten or twenty times as long as its meetings
 _TOGETHER = 8  # leaves, or more if their sums are so few numbers, whose sums are in memory before they are added
 _TOGETHER_NUMBERS = 1 << 16
@@ -67,7 +66,7 @@ class LlvmExecutable(Executable):
         room = PRODUCT_BYTES if self.products >= PRODUCTS else BLOCK_BYTES
         fit = room // (self.program.varying * self.dtype.itemsize * width)
         if not fit:  # the slots are not in the cache anyway, and every block reads all uniform numbers
-            fit = min(_FEW_VECTORS, self.program.uniform // self.program.varying)
+            fit = min(FEW_VECTORS, self.program.uniform // self.program.varying)
         most = width * max(1, min(_MOST_VECTORS, fit))
         if self.ranks is not None:  # leaves are whole blocks: both are powers of two
             return min(Leaves.of(samples).length, 1 << (most.bit_length() - 1)), False
@@ -91,7 +90,7 @@ class LlvmExecutable(Executable):
         """Whether threads share the instructions of a run: one of few blocks, with large sums of products."""
         if self.threads < 2 or self.ranks is not None or not self.program.batch:
             return False
-        return samples <= _CHUNK * self.lanes(samples)[0] and self._sums * samples >= TEAM_PRODUCTS
+        return samples <= CHUNK * self.lanes(samples)[0] and self._sums * samples >= TEAM_PRODUCTS
 
     def settled(self, samples: int) -> bool:
         return self.variant(samples)[0].improved
@@ -159,9 +158,9 @@ class LlvmState(State):
         self.context.held = self.u, self.v, self.out, self._pointers, self.arguments, self.native
         self.address = ctypes.addressof(self.context)
         self.blocks = -(-samples // self.lanes) if program.batch else 1
-        self.chunk, self.team, self._builtin = _CHUNK, executable.together(samples), False
+        self.chunk, self.team, self._builtin = CHUNK, executable.together(samples), False
         self.others: list[Context] = []
-        one = self.blocks <= _CHUNK or (executable.strict and len(executable.reduced))  # sums sample by sample
+        one = self.blocks <= CHUNK or (executable.strict and len(executable.reduced))  # sums sample by sample
         if self.shared is not None:
             self.chunk = self.shared.leaves.length // self.lanes
             self.run = _weakly(self._run_leaves)

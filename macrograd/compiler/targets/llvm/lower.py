@@ -38,7 +38,7 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     """
     tables, read, reused = Tables(sparing=machine.portable), readers(program), readers_of_reused(program)
     attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{machine.vector_bytes * 8}" }}'
-    if machine.rolled:
+    if machine.rolled and machine.single:
         code, phases = code_for(machine.kind, strict=machine.strict, rolled=True), dict(program.phases())
 
         def write(name: str) -> None:
@@ -49,14 +49,15 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     functions: list[str] = []
     declared: set[str] = set()
     short = machine.flat and (flat.adds_up(program) or flat.fits(program))
-    phases = inlined(program, machine) | ({"block": ()} if short else {})
-    for name, steps in phases.items():
-        code = code_for(machine.kind, strict=machine.strict, portable=machine.portable)
+    phases = dict(program.phases()) if machine.rolled else inlined(program, machine)
+    for name, steps in (phases | ({"block": ()} if short else {})).items():
+        code = code_for(machine.kind, strict=machine.strict, portable=machine.portable, rolled=machine.rolled)
         frame.open_context(code, FIELDS)
         team = Team(code) if machine.team else None
         lanes = machine.lanes if name == "block" else 1
-        rounds = None if machine.flat or machine.portable else partial(chunked, code, lanes)
-        emitter = Emitter(code, machine, tables, name, read, reused, team, rounds)
+        rounds = None if machine.flat or machine.portable or machine.rolled else partial(chunked, code, lanes)
+        library = code if machine.rolled else None
+        emitter = Emitter(code, machine, tables, name, read, reused, team, rounds, library)
         if team is not None and name != "block":
             team.once(partial(emitter.steps, steps))
             team.meet()

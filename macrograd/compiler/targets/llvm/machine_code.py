@@ -17,6 +17,7 @@ from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.targets.scalar.machine import Machine
 
 MOST = 1 << 23  # operations of a run, for its first code to be rolled: it takes some milliseconds more
+CHUNK = 8  # blocks that are run together, whose sums are added one after the other
 _PARTS = ("before", "after", "blocks")  # called one by one where there is more than one block
 
 
@@ -62,7 +63,7 @@ def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs:
 
         return lower(program, machine, sizes, outputs)
 
-    brief = partial(write, replace(machine, rolled=True)) if _rolls(program, machine) else None
+    brief = partial(write, replace(machine, rolled=True)) if rolls(program, machine) else None
 
     names = ("run",) if machine.single else (*_PARTS, "run")
     return native.Native(key, names, write, tiers=True, brief=brief, scalars=program.scalars)
@@ -70,20 +71,21 @@ def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs:
 
 def support(code: native.Native, program: Program, machine: Machine) -> int | None:
     """The context's field for the functions that the program's code calls if it is rolled."""
-    if code.improved or not _rolls(program, machine) or not _has_products(program):
+    if code.improved or not rolls(program, machine) or not _has_products(program):
         return None
     from macrograd.compiler.targets.llvm.support import table  # not before it is needed
 
     return ctypes.addressof(table(machine.kind, machine.width, strict=machine.strict))
 
 
-def _rolls(program: Program, machine: Machine) -> bool:
-    """Whether the first tier is rolled code: it is slower, and a run that has begun ends in it."""
-    if machine.flat or machine.team or not machine.single:
+def rolls(program: Program, machine: Machine) -> bool:
+    """Whether the first tier is rolled code: it is slower, and a run that has begun ends in it; one of many blocks goes
+    on in better code after some of them, except for those of strict programs."""
+    if machine.flat or machine.team or (machine.strict and not machine.single):
         return False
-    work = 0
+    work, blocks = 0, 1 if machine.single else CHUNK
     for name, steps in program.phases():
-        lanes = machine.lanes if name == "block" else 1
+        lanes = machine.lanes * blocks if name == "block" else 1
         for step in steps:
             work += lanes * sum(x.members * max(1, x.terms) * prod(counts) for x, counts in counted(step))
     return work <= MOST
