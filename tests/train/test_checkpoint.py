@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -291,6 +293,44 @@ def test_checkpoints_by_seconds_stay_cheap(tmp_path: Path, monkeypatch: pytest.M
     write()  # of this one a hundred times 0.25 s are waited for
     assert (due(26.9), due(27.0)) == (False, True)
     writer.close()
+
+
+def test_no_ctrl_c_leaves_a_writer_that_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come between any two instructions, those of Python's own locks and queues among them."""
+    written: list[int] = []
+    monkeypatch.setattr(files, "write", lambda path, kind, tensors, header: written.append(header["step"]))
+
+    def interrupted(last: int) -> bool:
+        written.clear()
+        writer, instructions = Writer(tmp_path / "c.safetensors", Every(steps=1), {}), itertools.count()
+
+        def watch(frame: FrameType, event: str, _: Any) -> Any:
+            frame.f_trace_opcodes = True
+            if event == "opcode" and next(instructions) == last:
+                raise KeyboardInterrupt
+            return watch
+
+        before = sys.gettrace()
+        sys.settrace(watch)
+        try:
+            writer.write(1, {}, History(), {})
+            writer.write(2, {}, History(), {})
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+            closing = threading.Thread(target=writer.close, daemon=True)
+            closing.start()
+            closing.join(60.0)
+            assert not closing.is_alive()
+            assert written == [1, 2][: len(written)]
+        return False
+
+    last = 0
+    while interrupted(last):
+        last += 1
+    assert written == [1, 2]
+    assert last > 100
 
 
 def test_a_programs_own_way_with_ctrl_c_is_left_alone() -> None:
