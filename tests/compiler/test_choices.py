@@ -210,6 +210,33 @@ def test_a_gate_stands_only_where_a_slope_can_be_infinite() -> None:
     assert not gates(lambda x: (lambda s: mg.where(x > 0, s, -s))(mg.sqrt(p)), 1.0)  # both sides take it
 
 
+@pytest.mark.parametrize("taken", ["where", "take"])
+def test_choices_by_one_test_share_their_mask(taken: str) -> None:
+    """A quotient that all of them may take has one mask, however many there are."""
+    p = Value(0.5)
+
+    def masks(many: int) -> int:
+        def f(x: Any) -> Any:
+            test, inner = x > 0, p / x
+            index = mg.where(test, 1.0, 0.0)
+            return mg.sum(
+                mg.where(test, inner, k + 2.0) if taken == "where" else mg.take([k + 2.0, inner], index)
+                for k in range(many)
+            )
+
+        tape = pipeline.differentiate(pipeline.record(f, [()]).tape, batch=False, strict=True)
+        return int(np.isin(tape.code, [ops.maximum.code, ops.onehot.code, ops.gate.code]).sum())
+
+    assert masks(1) > 0
+    assert masks(20) - masks(19) == masks(2) - masks(1) == (taken == "take")  # which needs an onehot for its derivative
+
+
+def test_both_sides_of_one_test_are_always_taken() -> None:
+    p = Value(0.5)
+    assert not gates(lambda x: (lambda q: mg.where(x > 0, q, 1.0) + mg.where(x > 0, 1.0, q))(mg.sqrt(p)), 1.0)
+    assert gates(lambda x: (lambda q: mg.where(x > 0, q, 1.0) + mg.where(x > 1, 1.0, q))(mg.sqrt(p)), 1.0)
+
+
 def test_bounds() -> None:
     tape = parse(
         """%0 = input 0

@@ -49,9 +49,10 @@ ALWAYS = 0  # the mask that is always true
 class Masks:
     """The masks, each once, by number; the parts of a mask have smaller numbers.
 
-    ("took", choice, sides, mask)   the choice took the operand at one of its sides and was itself taken by the mask
-    ("reduce", mask, entry)         true in some sample; for an entry that is the same for all samples
-    ("any", masks, entry)           true if one of these is; for the entry
+    ("took", test, sides, mask, choice)  a choice by this test took the operand at one of its sides and was itself taken
+                                         by the mask; of all choices with the same test and mask, the first one met
+    ("reduce", mask, entry)              true in some sample; for an entry that is the same for all samples
+    ("any", masks, entry)                true if one of these is; for the entry
     """
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class Masks:
         self._numbers: dict[tuple[Any, ...], int] = {}
 
     def number(self, kind: str, what: Any, *rest: Any) -> int:
-        key = (kind, what, *rest) if kind == "took" else (kind, what)
+        key = (kind, what, *rest[:2]) if kind == "took" else (kind, what)
         if key not in self._numbers:
             self._numbers[key] = len(self.rows)
             self.rows.append((kind, what, *rest))
@@ -177,7 +178,7 @@ class Choices:
                 j = int(owner[e])
                 mask = int(taken[j])
                 if tape.code[j] in _CHOICES:
-                    mask = masks.number("took", j, (int(self.edges[e] - tape.start[j]),), mask)
+                    mask = masks.number("took", self._test(j), (int(self.edges[e] - tape.start[j]),), mask, j)
                 (inner if self.varies[j] and not self.varies[i] else outer).append(mask)
             if inner:
                 mask = self._any(inner, i)
@@ -188,7 +189,9 @@ class Choices:
     def _any(self, masks: list[int], i: int) -> int:
         """The mask for entry i that is true if one of these is; for a choice all of whose sides are among them, its own
         mask."""
-        waiting, sides, others = list(masks), dict[int, tuple[int, ...]](), set[int]()
+        waiting, others = list(masks), set[int]()
+        sides: dict[tuple[Any, int], set[int]] = {}  # by test and mask
+        choices: dict[tuple[Any, int], int] = {}
         while waiting:
             mask = waiting.pop()
             if mask == ALWAYS:
@@ -197,16 +200,28 @@ class Choices:
             if kind == "any":
                 waiting.extend(what)
             elif kind == "took":
-                sides[what] = tuple(sorted({*sides.get(what, ()), *rest[0]}))
-                if len(sides[what]) == self._sides(what):
-                    waiting.append(rest[1])
+                some, whole, choice = rest
+                found = sides.setdefault((what, whole), set())
+                found.update(some)
+                choices.setdefault((what, whole), choice)
+                if len(found) == self._sides(choice):
+                    waiting.append(whole)
             else:
                 others.add(mask)
-        for j, some in sides.items():
-            if len(some) != self._sides(j):
-                others.add(self.masks.number("took", j, some, int(self.taken[j])))
+        for (test, whole), found in sides.items():
+            choice = choices[test, whole]
+            if len(found) != self._sides(choice):
+                others.add(self.masks.number("took", test, tuple(sorted(found)), whole, choice))
         several = tuple(sorted(others))
         return several[0] if len(several) == 1 else self.masks.number("any", several, i)
+
+    def _test(self, j: int) -> tuple[int, ...]:
+        """What decides a choice: others that it decides take the operands at the same sides."""
+        tape = self.tape
+        code, begin = int(tape.code[j]), int(tape.start[j])
+        if code in (ops.where.code, ops.take.code):
+            return code, int(tape.operand[begin]), int(tape.arity[j])
+        return (j,)
 
     def _sides(self, j: int) -> int:
         """The number of sides of which a choice takes exactly one; 0 if it may take none."""

@@ -139,10 +139,11 @@ def _taken(tape: Tape, choices: Choices, entries: Entries) -> Ints:
         elif kind == "any":
             ids[mask] = any_of([ids[x] for x in what], entries.before(np.array(rest)))
         else:
-            place = entries.after(np.array([what]))
-            shares = [_share(tape, entries, what, side, one) for side in rest[0]]
+            sides, whole, choice = rest
+            place = entries.after(np.array([choice]))
+            shares = [_share(tape, entries, choice, side, one) for side in sides]
             total = any_of(shares, place)
-            ids[mask] = total if rest[1] == ALWAYS else add(ops.where.code, [total, ids[rest[1]], zero], place)
+            ids[mask] = total if whole == ALWAYS else add(ops.where.code, [total, ids[whole], zero], place)
     found[choices.edges[gated]] = [ids[mask] for mask in choices.taken[choices.owner[gated]].tolist()]
     return found
 

@@ -21,7 +21,7 @@ from macrograd.compiler.targets.c.code import Code
 from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import readers
-from macrograd.compiler.targets.scalar.held import readers_of_reused
+from macrograd.compiler.targets.scalar.held import Readers
 from macrograd.compiler.targets.scalar.inline import inlined
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.rows.in_c import c_functions
@@ -51,7 +51,7 @@ def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
 
     Raises LookupError for an operation that has no form in C and no formula to compose one from.
     """
-    tables, read, reused = Tables(), readers(program), readers_of_reused(program)
+    tables, read, reused = Tables(), readers(program), Readers(program)
     helpers: dict[str, str] = {}
     bodies: list[str] = []
     phases: dict[str, str] = {}

@@ -26,7 +26,7 @@ from macrograd.compiler.targets.llvm.team import MEET, Team
 from macrograd.compiler.targets.scalar.access import Tables
 from macrograd.compiler.targets.scalar.emit import Emitter
 from macrograd.compiler.targets.scalar.fuse import readers
-from macrograd.compiler.targets.scalar.held import readers_of_reused
+from macrograd.compiler.targets.scalar.held import Readers
 from macrograd.compiler.targets.scalar.inline import inlined
 from macrograd.compiler.targets.scalar.machine import Machine
 
@@ -36,7 +36,7 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
 
     `shapes` are the numbers of scalars of each argument; `outputs` the number of varying results to write out.
     """
-    tables, read, reused = Tables(sparing=machine.portable), readers(program), readers_of_reused(program)
+    tables, read, reused = Tables(sparing=machine.portable), readers(program), Readers(program)
     attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{machine.vector_bytes * 8}" }}'
     if machine.rolled and machine.single:
         code, phases = code_for(machine.kind, strict=machine.strict, rolled=True), dict(program.phases())

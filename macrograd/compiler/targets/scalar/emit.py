@@ -69,7 +69,7 @@ Rounds = Callable[[Loop, Body, Sequence[tuple[str, str]]], list[str]]
 class Emitter(Walker[None], Kinds[None]):
     """Writes the steps of one phase: before the blocks, in a block, or after them.
 
-    `read` comes from `fuse.readers`, `reused` from `held.readers_of_reused`; `rounds` writes the rounds of a loop in
+    `read` comes from `fuse.readers`, `reused` from `held`; `rounds` writes the rounds of a loop in
     another way than `code.loop`. The parts share `at`, which knows the
     operands and where they are held.
     """
@@ -87,7 +87,7 @@ class Emitter(Walker[None], Kinds[None]):
         library: Library | None = None,
     ) -> None:
         self.team, self.rounds = team, rounds
-        self.reused = reused or {}
+        self.reused = reused
         self.code, self.machine, self.tables, self.phase, self.read = code, machine, tables, phase, read
         self.at = Operands(code, machine, tables, library)
         self.maps, self.takes = Maps(self.at, read), Takes(self.at, phase)
@@ -155,10 +155,11 @@ class Emitter(Walker[None], Kinds[None]):
         if loop.guard is not None:
             carried = []  # a round that is left out hands nothing on
         elif not around and self.reused:
+            handed_on = set(carried)
             self.at.unwritten = {
                 slot
                 for slot in held(loop, self.reused, self._single, rolled=self.machine.rolled)
-                if (slot, (0,)) in carried or not self.reused[slot] - {id(loop)}
+                if (slot, (0,)) in handed_on or not self.reused.beside(slot, loop)
             }
         starts = []
         for slot, shifts in carried:
@@ -179,7 +180,7 @@ class Emitter(Walker[None], Kinds[None]):
         ends = code.loop(loop.count, body, registers) if self.rounds is None else self.rounds(loop, body, registers)
         self.at.rounds, self.at.registers = rounds, outer
         for (slot, _), value in zip(carried, ends, strict=True):
-            if slot in self.at.unwritten and self.reused[slot] - {id(loop)}:
+            if self.reused and slot in self.at.unwritten and self.reused.beside(slot, loop):
                 code.store(value, code.element("%u", str(slot)), 1)
         if not around:
             self.at.unwritten = set()
