@@ -140,6 +140,13 @@ def test_files_that_changed_since_the_process_began_are_not_what_it_runs(package
     assert not made(package, began=(package / "a.py").stat().st_ctime - 1.0).trusted
 
 
+def test_times_in_the_future_tell_nothing(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a clock was set back since."""
+    first = min(path.stat().st_ctime for path in (package / "a.py", package / "b.py", package / "room" / "c.py"))
+    monkeypatch.setattr("macrograd.compiler.jit.sources.time.time", lambda: first - 10.0)
+    assert made(package, began=first - 20.0).trusted
+
+
 @pytest.mark.parametrize("change", [lambda path: path.write_text("x = 'new'"), Path.unlink], ids=["written", "removed"])
 def test_a_module_that_changed_between_the_digest_and_its_loading_is_not_trusted(
     package: Path, change: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch

@@ -70,7 +70,10 @@ class Sources:
             if name is not None and still:
                 store(name, kept)
         self.digest = kept
-        self.trusted = still and max(map(_changed, self._marks.values())) <= began * _SECOND
+        # A time in the future is of a clock that was wrong, and tells nothing.
+        now = time.time()
+        changed = [_changed(mark) / _SECOND for mark in self._marks.values()]
+        self.trusted = still and not any(began < moment <= now for moment in changed)
         self._archive = paths[0] if len(paths) == 1 else None
         self._checked: set[str] = set()
         self._modules = 0
