@@ -15,7 +15,6 @@ import contextlib
 import os
 import sys
 import time
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._extras import installing
+from macrograd._warn import warn
 from macrograd.ranks.tree import Leaves, Nodes
 
 Array = NDArray[Any]
@@ -232,10 +232,10 @@ def _communicator(comm: Any) -> Any:
         )
     launched = max((int(os.environ[name]) for name in _LAUNCHED if os.environ.get(name, "").isdigit()), default=1)
     if world and launched > 1 and comm.Get_size() == 1:
-        warnings.warn(
+        warn(
             f"{launched} processes were launched, but each is alone in its communicator and does all the work: "
             "mpiexec belongs to another MPI library than the one that mpi4py loads",
-            stacklevel=5,
+            UserWarning,
         )
     return comm
 

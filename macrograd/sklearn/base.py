@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 import macrograd as mg
 from macrograd import nn, tables
 from macrograd._numbers import check_unmasked
+from macrograd._warn import warn
 from macrograd.sklearn import recipe
 from macrograd.train import EarlyStopping, History, Trainer, TrainingWarning, distinct
 from macrograd.train.graphs import no_collection
@@ -103,7 +104,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
             if not issubclass(warning.category, TrainingWarning):
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
             elif trainer.remark:
-                warnings.warn(trainer.remark, ConvergenceWarning, stacklevel=4)
+                warn(trainer.remark, ConvergenceWarning)
         self.history_ = history
         return history
 
@@ -172,7 +173,7 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
             self._plan = None
             if tables.is_frame(X) and not isinstance(X, dict) and tables.needs_plan(X):
                 self._plan = tables.plan_of(tables.from_frame(X, "X"))
-                warn_assumed(self._plan, "X", stacklevel=5)
+                warn_assumed(self._plan, "X")
                 self.feature_names_in_ = np.array(list(tables.from_frame(X).columns), dtype=object)
                 self.n_features_in_ = len(self.feature_names_in_)
                 return self._plan.numbers(tables.from_frame(X, "X"))[0]

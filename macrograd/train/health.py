@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._warn import warn
 from macrograd.gradients import grad
 from macrograd.nn import Module, Scaled, inside
 from macrograd.train.engines import Engine
@@ -123,7 +123,7 @@ class Health:
         self._warned.update(ill)
         if said:
             after = f"after {len(history)} step{'s' * (len(history) != 1)}"
-            warnings.warn(f"{after}: {'; '.join(said)}", TrainingWarning, stacklevel=8)
+            warn(f"{after}: {'; '.join(said)}", TrainingWarning)
 
     def _of_units(self) -> Iterator[tuple[str, float, float, float]]:
         """(layer, dead units, the saturated share or NaN, units) of every layer with activations."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from macrograd import tables
 from macrograd._flags import flag
 from macrograd._names import unknown
+from macrograd._warn import warn
 from macrograd.copying import checked_state
 from macrograd.nn import Module, Scaled
 from macrograd.optim import Optimizer
@@ -238,7 +238,7 @@ class Trainer:
                 self._ended(fitting)
             self.remark = fitting.verdict()
         if self.remark:
-            warnings.warn(self.remark, TrainingWarning, stacklevel=2)
+            warn(self.remark, TrainingWarning)
         return self.history
 
     def _planned(
@@ -438,7 +438,7 @@ class Trainer:
             scale = scaling.found(self.scale, samples, weights)
             setup.model = Scaled(setup.model, scale.middle.tolist(), scale.unit.tolist())
         elif message := scaling.warning(samples):
-            warnings.warn(message, TrainingWarning, stacklevel=3)
+            warn(message, TrainingWarning)
         if setup.scale_target and targets.kind == "numbers":
             scale = scaling.Scale.of(encoded.reshape(len(encoded), -1).astype(np.float64), weights)
             model = setup.model if isinstance(setup.model, Scaled) else Scaled(setup.model)

@@ -5,13 +5,13 @@ A frame of finite numbers is those numbers. One with texts, dates, bools or gaps
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from macrograd import tables
+from macrograd._warn import warn
 
 
 def names_of(data: Any) -> tuple[str, ...] | None:
@@ -31,15 +31,14 @@ def plan_of(data: Any, name: str) -> tables.Plan | None:
     if not isinstance(data, (Mapping, tables.Table)) and not tables.needs_plan(table):
         return None
     plan = tables.plan_of(table)
-    warn_assumed(plan, name, stacklevel=5)
+    warn_assumed(plan, name)
     return plan
 
 
-def warn_assumed(plan: tables.Plan, name: str, stacklevel: int) -> None:
+def warn_assumed(plan: tables.Plan, name: str) -> None:
     """Warn about what the cells of a frame did not say."""
     for note in plan.assumed:
-        text = f"{name}: {note}; if that is wrong, give numbers or moments instead of text"
-        warnings.warn(text, UserWarning, stacklevel=stacklevel)
+        warn(f"{name}: {note}; if that is wrong, give numbers or moments instead of text", UserWarning)
 
 
 def planned(data: Any, plan: tables.Plan, name: str) -> Any:
@@ -50,7 +49,7 @@ def planned(data: Any, plan: tables.Plan, name: str) -> Any:
     if tables.is_frame(data):
         found, notes = plan.numbers(tables.from_frame(data, name))
         for note in notes:
-            warnings.warn(f"{name}: {note}", UserWarning, stacklevel=4)
+            warn(f"{name}: {note}", UserWarning)
         return found
     width = np.shape(data)[1:2]
     if width != (len(plan.names),):
