@@ -1,7 +1,7 @@
 """The interpreter protocol: observers of operations, besides the Values themselves.
 
 Usually nobody is: each Value computes its number when it is made. That is the eager engine. An interpreter can be put
-in charge beside it for a while (`macrograd.value.interpreted`). It is told of every Value that is made and of every
+in charge beside it for a while (`macrograd.value.interpret`). It is told of every Value that is made and of every
 number that is read from one or written to one:
 
     a trace     lists the operations for the compiler, and forbids reading numbers that change from call to call

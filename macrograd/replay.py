@@ -9,7 +9,7 @@ from typing import Any
 
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT
-from macrograd.value import Value, interpreted, topological
+from macrograd.value import Value, interpret, topological
 
 _PACKAGE = str(Path(__file__).resolve().parent)
 # Files that every operation passes through: they do not tell where it came from.
@@ -40,8 +40,7 @@ class Replay(Interpreter):
     def run(self, make: Callable[[], Any]) -> Any:
         """Call `make()` and return its result; keep the graph that it builds alive as long as its places are asked
         for."""
-        with interpreted(self):
-            return make()
+        return interpret(self, make)
 
     def new(self, kind: Any) -> Any:
         node = object.__new__(kind)

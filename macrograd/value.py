@@ -18,7 +18,7 @@ from _thread import RLock, _count, get_ident  # `threading` would be a heavy imp
 from collections import deque
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from macrograd import _numbers, ops
 from macrograd._forks import free_in_child
@@ -31,6 +31,7 @@ from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT, Op
 from macrograd.rules import accumulate, sweep
 
+Result = TypeVar("Result")
 not_mine: Callable[[Any], Value] = _numbers.not_mine  # typed as an operator, whose NotImplemented mypy understands
 _ADD, _MUL = ops.add, ops.mul  # a global is found faster than a module's attribute
 
@@ -47,27 +48,25 @@ _fresh: float = 0.0
 _in_charge = free_in_child(RLock())
 
 
-class interpreted:  # noqa: N801 - used as a function, in a with statement
-    """`with interpreted(by):` puts the interpreter in charge of this thread, and then the previous one again. Other
-    threads that want one wait; Values that they make and look at meanwhile are none of its business."""
+def interpret(by: Interpreter, run: Callable[..., Result], *args: Any) -> Result:
+    """`run(*args)` with the interpreter in charge of this thread, and then the previous one again. Other threads that
+    want one wait; Values that they make and look at meanwhile are none of its business.
 
-    def __init__(self, by: Interpreter) -> None:
-        self._by = by
-
-    def __enter__(self) -> None:
-        global _interpreter, _new, _operand
-        _in_charge.acquire()
-        self._around = _interpreter, _new, _operand
-        self._by.thread = get_ident()
-        new, operand = self._by.new, self._by.operand or constant
-        if not is_alone():  # otherwise at full speed
-            new, operand = _own(new, object.__new__), _own(operand, constant)
-        _interpreter, _new, _operand = self._by, new, operand
-
-    def __exit__(self, *error: object) -> None:
-        global _interpreter, _new, _operand
-        _interpreter, _new, _operand = self._around
-        _in_charge.release()
+    No context manager in Python: Ctrl-C as its end begins would leave the interpreter in charge for good. A lock's is
+    in C, and nothing interrupts the assignments of a `finally`.
+    """
+    global _interpreter, _new, _operand
+    with _in_charge:
+        around = _interpreter, _new, _operand
+        try:
+            by.thread = get_ident()
+            new, operand = by.new, by.operand or constant
+            if not is_alone():  # otherwise at full speed
+                new, operand = _own(new, object.__new__), _own(operand, constant)
+            _interpreter, _new, _operand = by, new, operand
+            return run(*args)
+        finally:
+            _interpreter, _new, _operand = around
 
 
 def _forked() -> None:
@@ -604,7 +603,7 @@ __all__ = [
     "Value",
     "compared",
     "constant",
-    "interpreted",
+    "interpret",
     "is_interpreted",
     "is_open",
     "numbers_of",

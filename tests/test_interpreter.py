@@ -4,7 +4,9 @@ the one behind all of them."""
 from __future__ import annotations
 
 import gc
+import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from macrograd.compiler.trace.recording import Recording
 from macrograd.compiler.trace.traced import Traced
 from macrograd.interpreter import Interpreter
 from macrograd.replay import Replay
-from macrograd.value import interpreted, is_alone
+from macrograd.value import interpret, is_alone, is_interpreted
 
 
 class Told(Interpreter):
@@ -67,8 +69,7 @@ def program(x: Any, y: Any) -> Any:
 def test_the_numbers_are_the_eager_ones_whoever_is_in_charge(by: type[Interpreter]) -> None:
     wanted = program(Value(0.7), Value(1.9))
     x, y = Value(0.7), Value(1.9)
-    with interpreted(by()):
-        found = program(x, y)
+    found = interpret(by(), program, x, y)
     assert [v.data for v in found] == [v.data for v in wanted]
     assert all(v.__class__ is Value for v in found)
     for v in (found, wanted):
@@ -79,13 +80,17 @@ def test_the_numbers_are_the_eager_ones_whoever_is_in_charge(by: type[Interprete
 def test_an_interpreter_is_told_of_everything() -> None:
     told = Told()
     x = Value(3.0)
-    with interpreted(told):
+
+    def run() -> Value:
         y = x * x
         z = Value(1.0)
         number = x.data + float(z)
         x.data = number
         assert bool(y)
         assert int(y) == 9
+        return y
+
+    y = interpret(told, run)
     assert told.said == [
         "leaf",
         "the number of x (.data) was asked for",
@@ -101,19 +106,24 @@ def test_an_interpreter_is_told_of_everything() -> None:
 
 def test_all_operations_of_a_program_reach_it() -> None:
     told, x, y = Told(), Value(0.7), Value(1.9)
-    with interpreted(told):
-        results = program(x, y)
+    results = interpret(told, program, x, y)
     nodes = [node for node in value.topological(*results) if node not in (x, y)]
     assert {id(node) for node in nodes} <= {id(node) for node in told.made}
 
 
 def test_the_one_before_is_in_charge_again_also_after_an_error() -> None:
     outer, inner = Told(), Told()
-    with interpreted(outer):
-        with pytest.raises(ValueError, match="mine"), interpreted(inner):  # noqa: PT012 - both are left by the error
-            Value(1.0)
-            raise ValueError("mine")
+
+    def wrong() -> None:
+        Value(1.0)
+        raise ValueError("mine")
+
+    def run() -> None:
+        with pytest.raises(ValueError, match="mine"):
+            interpret(inner, wrong)
         Value(2.0)
+
+    interpret(outer, run)
     Value(3.0)
     assert (outer.said, inner.said) == (["leaf"], ["leaf"])
 
@@ -121,17 +131,52 @@ def test_the_one_before_is_in_charge_again_also_after_an_error() -> None:
 def test_one_of_another_thread_waits() -> None:
     order: list[str] = []
 
-    def other() -> None:
-        with interpreted(Interpreter()):
-            order.append("other")
-
-    with interpreted(Interpreter()):
-        thread = threading.Thread(target=other)
+    def mine() -> None:
         thread.start()
         thread.join(0.05)
         order.append("mine")
+
+    thread = threading.Thread(target=interpret, args=(Interpreter(), order.append, "other"))
+    interpret(Interpreter(), mine)
     thread.join()
     assert order == ["mine", "other"]
+
+
+def _interrupted(job: Callable[[], Any], entry: int) -> bool:
+    """Whether the job ended before this entry of a function of `value.py`, at which Ctrl-C comes: there and after calls
+    and rounds of loops Python looks for signals."""
+    seen = 0
+
+    def look(frame: Any, event: str, _: Any) -> None:
+        nonlocal seen
+        if event == "call" and frame.f_code.co_filename == value.__file__:
+            seen += 1
+            if seen == entry:
+                sys.settrace(before)
+                raise KeyboardInterrupt
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        job()
+    except KeyboardInterrupt:
+        return False
+    finally:
+        sys.settrace(before)
+    return True
+
+
+def test_an_interrupt_leaves_nobody_in_charge() -> None:
+    x, entry = Value(0.5), 1
+    while not _interrupted(lambda: mg.compile(lambda y: x * y + 1.0, backend="numpy")(2.0), entry):
+        assert not is_interpreted()
+        assert (x * 2.0).data == 1.0
+        entry += 1
+    assert entry > 5
+    thread = threading.Thread(target=interpret, args=(Interpreter(), int), daemon=True)  # no lock is held, either
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_a_trace_lists_the_program_that_the_eager_engine_computes() -> None:

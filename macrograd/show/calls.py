@@ -12,7 +12,7 @@ from macrograd._dataclass import dataclass
 from macrograd.interpreter import Interpreter
 from macrograd.nn import Module
 from macrograd.ops import CONSTANT
-from macrograd.value import Value, interpreted
+from macrograd.value import Value, interpret
 
 
 @dataclass
@@ -42,8 +42,7 @@ class Calls(Interpreter):
 
     def run(self, make: Callable[[], Any]) -> Any:
         """Call `make()` and return its result."""
-        with interpreted(self):
-            return make()
+        return interpret(self, make)
 
     def new(self, kind: Any) -> Any:
         node = object.__new__(kind)

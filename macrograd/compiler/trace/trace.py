@@ -117,7 +117,19 @@ def trace(
     Unused for checks on which no result depends.
     """
     recording = Recording(rounds, as_eager=as_eager, epsilon=epsilon)
-    with value.interpreted(recording), guarded_calls(refuse), listing(recording.new_traced), _uncollected():
+    return value.interpret(recording, _traced, recording, fn, shapes, uniform, rounds, given)
+
+
+def _traced(
+    recording: Recording,
+    fn: Callable[..., Any],
+    shapes: Sequence[tuple[int, ...]],
+    uniform: Container[int],
+    rounds: Rounds | None,
+    given: Arguments | None,
+) -> Trace:
+    as_eager = recording.as_eager
+    with guarded_calls(refuse), listing(recording.new_traced), _uncollected():
         given = given or Arguments(shapes, uniform)
         recording.loops.given = given
         recording.loops.reads.arguments.update(map(id, given.arguments))
