@@ -128,7 +128,7 @@ def test_what_earlier_processes_met_is_improved_sooner_and_then_kept(monkeypatch
     clock = Clock()
     for module in (tiers, native):
         monkeypatch.setattr(module, "time", clock)
-    for factor in ("DEARER", "_BRIEFER"):
+    for factor in ("DEARER", "BRIEFER"):
         monkeypatch.setattr(tiers, factor, 1.0)
 
     def process(seconds: float) -> Call:

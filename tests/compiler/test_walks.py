@@ -26,7 +26,7 @@ def long(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     """What is long enough for native code: every tape, or none; and for better native code."""
     monkeypatch.setattr(walks, "SHORT", 1 << 40 if request.param == "python" else 0)
     monkeypatch.setattr(walks, "MANY", 1 << 40)
-    monkeypatch.setattr(walks, "_MUCH", -1 if request.param == "better" else 1 << 40)
+    monkeypatch.setattr(walks, "MUCH", -1 if request.param == "better" else 1 << 40)
     walks.compiled.cache_clear()
     yield
     walks.compiled.cache_clear()

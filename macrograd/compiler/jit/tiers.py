@@ -31,7 +31,7 @@ LONG = 150  # lines of a module; shorter ones are optimised in the time that two
 SCALARS_A_LINE = 40  # in a program with this many, optimising is a small part of the preparation
 SHORTER = 3  # how many times as long a text is, about, as a brief one
 DEARER = 2.3  # how much longer the better code takes to compile, if it is made from the same text …
-_BRIEFER = 3.0  # … and how much longer again if the first text was brief, about
+BRIEFER = 3.0  # … and how much longer again if the first text was brief, about
 
 
 def setting() -> str:
@@ -76,7 +76,7 @@ def entries(names: Iterable[str], parameters: str = "ptr %context", attributes: 
 
 def worth_of(took: float, *, brief: bool) -> float:
     """The seconds in use for which better code pays, if it took so many to compile the first code."""
-    return took * DEARER * (_BRIEFER if brief else 1.0)
+    return took * DEARER * (BRIEFER if brief else 1.0)
 
 
 class TierUp:

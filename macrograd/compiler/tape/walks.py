@@ -23,8 +23,9 @@ Ints = NDArray[np.signedinteger[Any]]
 SHORT = 1_000  # entries that are worth a call of native code, even if it must be made first
 _FEW = 64  # entries that Python always walks in less time than such a call takes
 MANY = 20_000  # entries of short tapes that Python can walk in the time that LLVM takes to compile the walks
-_MUCH = 4_000_000  # entries that code compiled quickly walks in the time that better code takes to compile
+MUCH = 4_000_000  # entries that code compiled quickly walks in the time that better code takes to compile
 _LEAST = -(1 << 30)
+_MOSTLY = np.dtype(np.int32)
 _AS_THEY_ARE = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.uint64))
 _NAMES = ("longest", "reached", "first_equals", "in_rounds", "picked", "counted")
 
@@ -147,7 +148,7 @@ def compiled() -> ByWork | None:
     def make(quick: bool) -> Native:
         return Native(b"walks", _NAMES, lambda: (_text(), np.zeros(1, dtype=np.int32)), quick=quick)
 
-    return ByWork(make, _MUCH)
+    return ByWork(make, MUCH)
 
 
 def _call(walk: Any, *given: Any) -> None:
@@ -160,7 +161,9 @@ def _call(walk: Any, *given: Any) -> None:
 
 def _as_walked(x: NDArray[Any]) -> NDArray[Any]:
     """The array as native code reads it; it is the same array if it is one already, as those for results are."""
-    return np.ascontiguousarray(x, None if x.dtype in _AS_THEY_ARE else np.int32)
+    if x.dtype == _MOSTLY and x.flags.c_contiguous:
+        return x
+    return np.ascontiguousarray(x, None if x.dtype in _AS_THEY_ARE else _MOSTLY)
 
 
 def _text() -> str:
