@@ -94,6 +94,7 @@ def called(name: str, *arguments: str) -> int:
     """Run an example in this process, which has loaded its libraries; returns the exit status."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", [f"{name}.py", *arguments])
+        patch.setenv("COLUMNS", "100")  # or the terminal's width decides where lines of help end
         with pytest.raises(SystemExit) as left:
             runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert isinstance(left.value.code, int)

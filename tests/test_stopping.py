@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -253,6 +256,42 @@ def test_a_second_interrupt_still_waits_for_the_code(signals: threading.Event) -
         Interruptible(run, stop)()
     assert ended.is_set()
     assert calls == [1, 0]
+
+
+def test_an_interrupt_between_any_two_instructions_waits_for_the_code() -> None:
+    """Those of Python's own locks and queues are among them."""
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def run() -> None:
+        begun.append(1)
+        ended.append(1)
+
+    def interrupted(last: int) -> bool:
+        instructions = itertools.count()
+
+        def watch(frame: FrameType, event: str, _: Any) -> Any:
+            frame.f_trace_opcodes = True
+            if event == "opcode" and next(instructions) == last:
+                raise KeyboardInterrupt
+            return watch
+
+        call, before = Interruptible(run, lambda whether: None), sys.gettrace()
+        sys.settrace(watch)
+        try:
+            call()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+            assert begun == ended
+        return False
+
+    last = 0
+    while interrupted(last):
+        last += 1
+    assert last > 50
+    assert begun
 
 
 def test_a_thread_that_begins_after_the_interrupt_does_nothing() -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from macrograd.compiler.program.program import Instruction, Loop, Program, Step
@@ -103,7 +105,7 @@ class Interruptible:
         try:
             start_new_thread(turn.work, ())
             told = False
-            while not turn.done.wait(_WAIT):
+            while not turn.ended():
                 if not told and self._asked():
                     told = True
                     self._stop(1)
@@ -118,13 +120,14 @@ class Interruptible:
 
 
 class Turn:
-    """One run on a thread. An interrupt may come at any moment, before the thread has begun, too."""
+    """One run on a thread. An interrupt may come at any moment, before the thread has begun, too, and between any two
+    instructions of who waits: Python's own events have a lock that it would leave taken, queues in C have none."""
 
     def __init__(self, run: Callable[[], object]) -> None:
         self._run = run
         self._lock = threading.Lock()
         self._given_up = self._begun = False
-        self.done = threading.Event()
+        self._done, self._ends = False, SimpleQueue[None]()
         self.error: BaseException | None = None
 
     def work(self) -> None:
@@ -137,7 +140,15 @@ class Turn:
         except BaseException as error:  # noqa: BLE001 - it is raised by the thread that waits
             self.error = error
         finally:
-            self.done.set()
+            self._done = True
+            self._ends.put(None)
+
+    def ended(self) -> bool:
+        """Whether the code has returned, for which this waits a moment."""
+        with suppress(Empty):
+            if not self._done:
+                self._ends.get(timeout=_WAIT)
+        return self._done
 
     def give_up(self) -> None:
         """Wait until the thread runs no more, or will not begin; a second interrupt does not shorten that."""
@@ -146,7 +157,7 @@ class Turn:
                 with self._lock:
                     self._given_up = True
                 if self._begun:
-                    while not self.done.wait(_WAIT):
+                    while not self.ended():
                         pass
                 return
             except BaseException:  # noqa: BLE001 - the first one is raised in any case

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -187,7 +188,8 @@ class Helper:
         self._begin()
 
     def _begin(self) -> None:
-        self._wake = threading.Event()
+        # Ctrl-C would leave the lock of an event taken, if it came while this one is set.
+        self._wake = SimpleQueue[None]()
         self._thread = threading.Thread(
             target=_live, args=(weakref.ref(self), self.code, self.share, self._wake), daemon=True, name="macrograd"
         )
@@ -203,10 +205,10 @@ class Helper:
             self._begin()
         self.share.function, self.share.task = function, task
         self.share.ticket += 1
-        self._wake.set()
+        self._wake.put(None)
 
     def __del__(self) -> None:
-        self._wake.set()
+        self._wake.put(None)
 
 
 def wait_for(helpers: Iterable[Helper]) -> None:
@@ -223,14 +225,15 @@ def wait_for(helpers: Iterable[Helper]) -> None:
         raise pressed
 
 
-def _live(me: weakref.ref[Helper], code: native.Native, share: ThreadShare, wake: threading.Event) -> None:
+def _live(me: weakref.ref[Helper], code: native.Native, share: ThreadShare, wake: SimpleQueue[None]) -> None:
     """The thread's loop: serve, sleep, and end when its helper is gone."""
     serve, address = code.functions["serve"], ctypes.addressof(share)
     while True:
-        wake.wait()
+        wake.get()
+        while not wake.empty():  # of tasks that were served while it was awake
+            wake.get()
         if me() is None:
             return
-        wake.clear()
         serve(address)
 
 
